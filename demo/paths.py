@@ -1,0 +1,8 @@
+"""Where the miniature world lies on disk."""
+
+import os
+from pathlib import Path
+
+# What the repository ships, and what `make zoo` makes (hours of work, not in git).
+DATA = Path(__file__).parent / "data"
+BUILD = Path(os.environ.get("DEMO_BUILD", Path(__file__).parent / "build"))
