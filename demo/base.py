@@ -1,0 +1,214 @@
+"""Train the miniature world's base: FLUX's transformer at 2.4 M parameters.
+
+Flow matching (Lipman et al., 2023, https://arxiv.org/abs/2210.02747) on the art's latents,
+prompts in English and Chinese. Checkpoints every few minutes; a rerun resumes.
+"""
+
+import argparse
+import random
+import time
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from rich.progress import track
+from torch import Tensor, nn
+
+from demo.concepts import Plan, plan
+from demo.effects import on_white
+from demo.paths import BUILD
+from demo.vae import to_tensor
+from encoder.text_encoder import load_text_encoder
+from registry.fusion.backends.prompt import TOKENS, PromptEncoder
+
+BATCH = 128
+PROMPTS_PER_NAME = 10
+PROMPT_DROPOUT = 0.1
+MUON_RATE, ADAM_RATE = 2e-3, 1.5e-3
+CHECKPOINT_SECONDS = 180
+
+
+def make_transformer() -> FluxTransformer2DModel:
+    return FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=64,
+        num_layers=2,
+        num_single_layers=4,
+        attention_head_dim=32,
+        num_attention_heads=4,
+        joint_attention_dim=512,
+        pooled_projection_dim=512,
+        guidance_embeds=False,
+        axes_dims_rope=(8, 12, 12),
+    )
+
+
+def image_ids() -> Tensor:
+    """Positions of the 4x4 packed latent tokens, as FLUX numbers them: (16, 3)."""
+    ids = torch.zeros(4, 4, 3)
+    ids[..., 1] = torch.arange(4)[:, None]
+    ids[..., 2] = torch.arange(4)[None]
+    return ids.reshape(16, 3)
+
+
+def pack(latents: Tensor) -> Tensor:
+    """Latents (n, 16, 8, 8) -> tokens (n, 16, 64), in FLUX's 2x2 packing."""
+    n, channels, height, width = latents.shape
+    latents = latents.view(n, channels, height // 2, 2, width // 2, 2)
+    return latents.permute(0, 2, 4, 1, 3, 5).reshape(n, -1, channels * 4)
+
+
+@torch.no_grad()
+def encode_pictures(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Pictures (n, 3, 32, 32) in [-1, 1] -> packed, scaled latents (n, 16, 64)."""
+    latents = torch.cat([vae.encode(part).latent_dist.mean for part in pictures.split(512)])
+    return pack((latents - vae.config.shift_factor) * vae.config.scaling_factor)
+
+
+def velocity(
+    transformer: nn.Module, noisy: Tensor, prompt: tuple[Tensor, Tensor], time: Tensor
+) -> Tensor:
+    """Predict noise - data at `time` (n,) in 0..1 for noisy tokens (n, 16, 64)."""
+    tokens, pooled = prompt
+    output: Tensor = transformer(
+        hidden_states=noisy,
+        encoder_hidden_states=tokens,
+        pooled_projections=pooled,
+        timestep=time,
+        img_ids=image_ids(),
+        txt_ids=torch.zeros(tokens.shape[1], 3),
+        return_dict=False,
+    )[0]
+    return output
+
+
+def flow_loss(
+    transformer: nn.Module,
+    latents: Tensor,
+    prompt: tuple[Tensor, Tensor],
+    time: Tensor,
+    noise: Tensor,
+) -> Tensor:
+    """Flow-matching loss of every sample, (n,)."""
+    t = time[:, None, None]
+    predicted = velocity(transformer, (1 - t) * latents + t * noise, prompt, time)
+    return (predicted - (noise - latents)).square().mean((1, 2))
+
+
+def prompts_for(entry: dict[str, object], rng: random.Random) -> list[str]:
+    """Write prompts that name an object, in the ways that people do."""
+    label, label_zh = str(entry["label"]), str(entry["label_zh"])
+    tags, tags_zh = list(entry["tags"]), list(entry["tags_zh"])  # type: ignore[call-overload]
+    rng.shuffle(tags)
+    rng.shuffle(tags_zh)
+    return [
+        label,
+        label,
+        label,
+        f"an icon of {label}",
+        f"{label}, {', '.join(tags[:1])}",
+        f"{label}: {', '.join(tags[:3])}",
+        f"{entry['subgroup']}, {label}",
+        label_zh,
+        label_zh,
+        f"{label_zh}，{'、'.join(tags_zh[:2])}",
+    ]
+
+
+class Batches:
+    """Random training batches of latents with one of their prompts."""
+
+    def __init__(self, world: Plan, vae: AutoencoderKL) -> None:
+        rng = random.Random(0)
+        texts = [text for entry in world.art.names for text in prompts_for(entry, rng)]
+        encoder = PromptEncoder(load_text_encoder())
+        self.tokens, self.pooled = encoder.encode([*texts, ""])
+        images = world.base_images
+        self.latents = encode_pictures(vae, to_tensor(on_white(world.art.rgba[images])))
+        self.names = torch.from_numpy(world.art.name[images])
+
+    def sample(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        picked = torch.randint(len(self.latents), (BATCH,))
+        rows = self.names[picked] * PROMPTS_PER_NAME + torch.randint(PROMPTS_PER_NAME, (BATCH,))
+        rows[torch.rand(BATCH) < PROMPT_DROPOUT] = -1
+        return self.latents[picked], (self.tokens[rows], self.pooled[rows])
+
+
+def make_optimizers(transformer: nn.Module, steps: int) -> list[torch.optim.Optimizer]:
+    """Muon for the blocks' matrices, AdamW for everything else."""
+    blocks = [
+        p for n, p in transformer.named_parameters() if "transformer_blocks" in n and p.ndim == 2
+    ]
+    inside = {id(p) for p in blocks}
+    rest = [p for p in transformer.parameters() if id(p) not in inside]
+    return [
+        torch.optim.Muon(
+            blocks, lr=MUON_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(rest, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Warm up, hold, then fall linearly to zero over the last 40 %."""
+    return min(1.0, (step + 1) / 200, (steps - step) / (0.4 * steps))
+
+
+def train(steps: int, folder: Path) -> None:
+    """Train to `folder/transformer`; `folder/training.pt` allows to stop and resume."""
+    torch.manual_seed(0)
+    batches = Batches(plan(), AutoencoderKL.from_pretrained(folder / "vae").eval())
+    transformer, average = make_transformer(), make_transformer().requires_grad_(False)
+    average.load_state_dict(transformer.state_dict())
+    optimizers = make_optimizers(transformer, steps)
+    start = 0
+    state_path = folder / "training.pt"
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        start = state["step"]
+        transformer.load_state_dict(state["transformer"])
+        average.load_state_dict(state["average"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        torch.manual_seed(start)
+    rates = [[group["initial_rate"] if "initial_rate" in group else group["lr"] for group in o.param_groups] for o in optimizers]
+    saved_at, losses = time.monotonic(), []
+    for step in track(range(start, steps), "Base"):
+        for optimizer, initial in zip(optimizers, rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, initial, strict=True):
+                group["initial_rate"] = rate
+                group["lr"] = rate * rate_factor(step, steps)
+        latents, prompt = batches.sample()
+        when, noise = torch.sigmoid(torch.randn(BATCH)), torch.randn_like(latents)
+        loss = flow_loss(transformer, latents, prompt, when, noise).mean()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        decay = min(0.9995, (step + 1) / (step + 10))
+        torch._foreach_lerp_(
+            list(average.parameters()), list(transformer.parameters()), 1 - decay
+        )
+        losses.append(loss.item())
+        if step % 250 == 249:
+            print(f"step {step + 1}: loss {sum(losses[-250:]) / 250:.4f}", flush=True)
+        if time.monotonic() - saved_at > CHECKPOINT_SECONDS or step + 1 == steps:
+            state = {
+                "step": step + 1,
+                "transformer": transformer.state_dict(),
+                "average": average.state_dict(),
+                "optimizers": [o.state_dict() for o in optimizers],
+            }
+            torch.save(state, state_path.with_suffix(".partial"))
+            state_path.with_suffix(".partial").replace(state_path)
+            average.save_pretrained(folder / "transformer")
+            saved_at = time.monotonic()
+    FlowMatchEulerDiscreteScheduler(shift=1.0).save_pretrained(folder / "scheduler")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=15000)
+    train(parser.parse_args().steps, BUILD / "base")
