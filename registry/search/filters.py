@@ -1,0 +1,35 @@
+"""Which adapters may be found at all: applied inside every query, never to its results."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, func
+
+from registry.db.models import Adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """None and empty mean any; an adapter must have all of `tags`."""
+
+    base_model: str | None = None
+    author: str | None = None
+    tags: tuple[str, ...] = ()
+    licence: str | None = None
+    hub: str | None = None
+
+
+def conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    """Return conditions on `Adapter`. Only ready ones: others have no file to load."""
+    found = [Adapter.state == "ready"]
+    if filters.base_model is not None:
+        found.append(Adapter.base_model == filters.base_model)
+    if filters.author is not None:
+        found.append(Adapter.author == filters.author)
+    if filters.tags:
+        found.append(Adapter.tags.contains(list(filters.tags)))
+    if filters.licence is not None:
+        # Hubs write Apache-2.0 and apache-2.0.
+        found.append(func.lower(Adapter.licence) == filters.licence.lower())
+    if filters.hub is not None:
+        found.append(Adapter.hub == filters.hub)
+    return found

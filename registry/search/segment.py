@@ -1,0 +1,135 @@
+"""Text of any language -> words separated by spaces, for storing and for querying.
+
+PostgreSQL's parser has no word boundaries for Chinese and none inside `iceCat_v2`;
+both sides go through here, so that what is stored and what is asked split alike.
+"""
+
+import logging
+import re
+import unicodedata
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+# A run of Chinese, or what people join into one identifier: iceCat_v2, semi-real, 3d.
+RUN = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:[_\-'’.][^\W_{HAN}]+)*")
+IS_HAN = re.compile(rf"[{HAN}]")
+# Between the parts of an identifier: separators, camelCase, letters beside digits.
+SEAM = re.compile(
+    r"[_\-.]|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)"
+)
+# Shorter parts (the v and 2 of v2, the Lo of LoRA) match everything.
+SHORTEST_PART = 3
+SHORTEST_NUMBER = 2
+# A word longer than this is a payload or a hash; PostgreSQL refuses lexemes of 2 KB.
+LONGEST_WORD = 100
+
+# Words that say nothing about an adapter; the index keeps them, a query drops them.
+CHINESE_STOP_WORDS = """
+    的 了 和 与 在 是 有 由 用 被 把 给 对 从 到 也 都 就 而 及 或 很 我 你 他 她 它 们 这 那
+    个 一 一个 一只 一种 一张 一幅 一位 一条 一座 一匹 一朵 一辆 一棵 这个 那个 我们 它们 什么
+    怎么 上 里 中 下 着 之 其 以 所 为 等 请 画 图 图片 想要 成
+"""
+ENGLISH_STOP_WORDS = """
+    a an and are as at be been but by can did do does for from had has have he her his how i if
+    in into is it its like made make me my no not of off on one or our out over she so some
+    something that the their them then there these they this to up very was we were what when
+    which while who will with without you your lora image picture
+"""
+STOP_WORDS = frozenset(f"{CHINESE_STOP_WORDS} {ENGLISH_STOP_WORDS}".split())
+# A prompt of a page is cut here: every word is a probe of two indexes.
+MOST_WORDS = 64
+# The characters of a Chinese word find 猫 for 小猫, but say less than the word.
+CHARACTER_WEIGHT = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class QueryWord:
+    text: str
+    weight: float
+
+
+def segment(text: str) -> str:
+    """Return the words of `text`, lowercase, separated by single spaces.
+
+    Chinese is cut by jieba's search mode and every character follows its word;
+    identifiers give themselves without separators and their parts: `iceCats_v2` is
+    `icecatsv2 ice cat`.
+    """
+    return " ".join(word for run in _runs(text) for word, _ in _words(run))
+
+
+def query_words(text: str) -> list[QueryWord]:
+    """Return the distinct words to look for, in order, without those that say nothing."""
+    weights: dict[str, float] = {}
+    for run in _runs(text):
+        for word, weight in _words(run):
+            if word not in STOP_WORDS:
+                weights[word] = max(weight, weights.get(word, 0.0))
+    return [QueryWord(word, weight) for word, weight in islice(weights.items(), MOST_WORDS)]
+
+
+def _runs(text: str) -> list[str]:
+    # NFKC: hubs mix full-width ＬｏＲＡ with LoRA.
+    return RUN.findall(unicodedata.normalize("NFKC", text))
+
+
+def _words(run: str) -> list[tuple[str, float]]:
+    if IS_HAN.match(run):
+        return _chinese_words(run)
+    joined = re.sub(r"[^\w]|_", "", run).lower()
+    words = [joined]
+    for part in SEAM.split(run):
+        word = re.sub(r"\W", "", part).lower()
+        if word != joined and len(word) >= (SHORTEST_NUMBER if word.isdigit() else SHORTEST_PART):
+            words.append(word)
+    return [(singular(word), 1.0) for word in words if len(word) <= LONGEST_WORD]
+
+
+def singular(word: str) -> str:
+    """Take a plural's s away (Harman's S stemmer, JASIS 1991): cats = cat, glass stays.
+
+    A stemmer that takes more would also cut trigger words, which are names.
+    """
+    if len(word) < 4 or not word.isascii() or not word.endswith("s"):
+        return word
+    if word.endswith("ies") and not word.endswith(("eies", "aies")):
+        return word[:-3] + "y"
+    return word if word.endswith(("us", "ss", "is")) else word[:-1]
+
+
+def _chinese_words(run: str) -> list[tuple[str, float]]:
+    found = []
+    for word in _tokenizer().cut_for_search(run):
+        found.append((word, 1.0))
+        if len(word) > 1 and word not in STOP_WORDS:
+            found += [(character, CHARACTER_WEIGHT) for character in word]
+    return found
+
+
+@cache
+def _tokenizer() -> Any:
+    """Load jieba's dictionary: 1 s the first time, then 0.4 s from its cache."""
+    with warnings.catch_warnings():
+        # jieba 0.42 (2020) has invalid escapes in its regular expressions, and leaves
+        # its dictionary open when it is loaded; neither can be mended from here.
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        import jieba
+
+        jieba.setLogLevel(logging.ERROR)
+        tokenizer = jieba.Tokenizer()
+        # Its default cache is /tmp/jieba.cache, which anyone on the machine may have
+        # written.
+        cache_folder = Path(platformdirs.user_cache_dir("autolora"))
+        cache_folder.mkdir(parents=True, exist_ok=True)
+        tokenizer.tmp_dir = str(cache_folder)
+        tokenizer.initialize()
+    return tokenizer

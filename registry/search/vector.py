@@ -1,0 +1,158 @@
+"""Adapters near an embedding: by what their weights do, by what their covers show.
+
+All answers are approximate: HNSW may miss a true neighbour.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Select, func, select, text
+from sqlalchemy.orm import Session
+
+from registry.db.models import (
+    EMBEDDING_DIM,
+    Adapter,
+    Caption,
+    CaptionEmbedding,
+    Cover,
+    Encoder,
+    WeightEmbedding,
+)
+from registry.search.errors import EmbeddingDimensionError
+from registry.search.filters import Filters, conditions
+from registry.search.ranking import Match
+
+Embedding = npt.NDArray[np.float32]
+
+# pgvector's default of 40 neighbours a scan costs recall as soon as more are asked for;
+# https://github.com/pgvector/pgvector#query-options
+EF_SEARCH = 100
+# How far an iterative scan looks for what passes the filters, before it gives up: pgvector's
+# default of 20,000 is less than a rare base model in an index of millions needs.
+MAX_SCAN_TUPLES = 100_000
+# An adapter has several covers with several captions, and only the best counts: so many
+# captions are fetched for every adapter wanted.
+CAPTIONS_PER_ADAPTER = 6
+
+
+def nearest_by_weights(
+    session: Session, embedding: Embedding, *, encoder: str, filters: Filters, limit: int
+) -> list[Match]:
+    """Return up to `limit` adapters whose weights, in `encoder`'s space, are most similar.
+
+    `embedding` (dim,) lies in that space: a query goes through `encode_query` first.
+    """
+    _scan_until_filled(session)
+    distance = WeightEmbedding.embedding.cosine_distance(_vector(embedding))
+    rows = session.execute(
+        _with_weights(encoder)
+        .add_columns(distance.label("distance"))
+        .where(*conditions(filters))
+        .order_by(distance)
+        .limit(limit)
+    )
+    return _ordered([Match(row.id, 1.0 - row.distance) for row in rows])
+
+
+def nearest_by_captions(
+    session: Session, embedding: Embedding, *, text_encoder: str, filters: Filters, limit: int
+) -> list[Match]:
+    """Return up to `limit` adapters by their cover that suits `embedding` (dim,) best."""
+    _scan_until_filled(session)
+    distance = CaptionEmbedding.embedding.cosine_distance(_vector(embedding))
+    nearest = (
+        _with_captions(text_encoder)
+        .add_columns(distance.label("distance"))
+        .where(*conditions(filters))
+        .order_by(distance)
+        .limit(limit * CAPTIONS_PER_ADAPTER)
+        .subquery()
+    )
+    best = func.min(nearest.c.distance)
+    rows = session.execute(
+        select(nearest.c.id, best.label("distance")).group_by(nearest.c.id).order_by(best)
+    )
+    return _ordered([Match(row.id, 1.0 - row.distance) for row in rows])[:limit]
+
+
+def weights_similarities(
+    session: Session, embedding: Embedding, *, encoder: str, adapter_ids: Collection[int]
+) -> dict[int, float]:
+    """Return the exact similarity of those of `adapter_ids` that have an embedding."""
+    distance = WeightEmbedding.embedding.cosine_distance(_vector(embedding))
+    rows = session.execute(
+        _with_weights(encoder)
+        .add_columns(distance.label("distance"))
+        .where(Adapter.id.in_(adapter_ids))
+    )
+    return {row.id: 1.0 - row.distance for row in rows}
+
+
+def captions_similarities(
+    session: Session, embedding: Embedding, *, text_encoder: str, adapter_ids: Collection[int]
+) -> dict[int, float]:
+    """Return the exact similarity of the best cover, for those that have a caption."""
+    distance = CaptionEmbedding.embedding.cosine_distance(_vector(embedding))
+    rows = session.execute(
+        _with_captions(text_encoder)
+        .add_columns(func.min(distance).label("distance"))
+        .where(Adapter.id.in_(adapter_ids))
+        .group_by(Adapter.id)
+    )
+    return {row.id: 1.0 - row.distance for row in rows}
+
+
+def weight_embeddings(
+    session: Session, *, encoder: str, adapter_ids: Collection[int]
+) -> dict[int, Embedding]:
+    """Return the stored embeddings (dim,) of those of `adapter_ids` that have one."""
+    rows = session.execute(
+        _with_weights(encoder)
+        .add_columns(WeightEmbedding.embedding.label("embedding"))
+        .where(Adapter.id.in_(adapter_ids))
+    )
+    return {row.id: row.embedding.to_numpy().astype(np.float32) for row in rows}
+
+
+def _with_weights(encoder: str) -> Select[int]:
+    return (
+        select(Adapter.id)
+        .select_from(WeightEmbedding)
+        .join(Adapter, Adapter.file_sha256 == WeightEmbedding.file_sha256)
+        # A subquery rather than a join: with its value known, the plan stays one index scan.
+        .where(
+            WeightEmbedding.encoder_id
+            == select(Encoder.id).where(Encoder.name == encoder).scalar_subquery()
+        )
+    )
+
+
+def _with_captions(text_encoder: str) -> Select[int]:
+    return (
+        select(Adapter.id)
+        .select_from(CaptionEmbedding)
+        .join(Caption, Caption.id == CaptionEmbedding.caption_id)
+        .join(Cover, Cover.id == Caption.cover_id)
+        .join(Adapter, Adapter.id == Cover.adapter_id)
+        .where(CaptionEmbedding.text_encoder == text_encoder)
+    )
+
+
+def _scan_until_filled(session: Session) -> None:
+    """Filters run after the index scan; without this a rare base model loses its hits."""
+    session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
+    session.execute(text(f"SET LOCAL hnsw.ef_search = {EF_SEARCH}"))
+    session.execute(text(f"SET LOCAL hnsw.max_scan_tuples = {MAX_SCAN_TUPLES}"))
+
+
+def _vector(embedding: Embedding) -> list[Any]:
+    if embedding.shape != (EMBEDDING_DIM,):
+        raise EmbeddingDimensionError(embedding.size, EMBEDDING_DIM)
+    return [float(value) for value in embedding]
+
+
+def _ordered(matches: Sequence[Match]) -> list[Match]:
+    """Order equals by id: in the index their order is that of insertion."""
+    return sorted(matches, key=lambda match: (-match.score, match.adapter_id))

@@ -1,0 +1,148 @@
+"""Adapters by what people wrote about them: whole words, words with typos, exact names."""
+
+import re
+
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    ColumnElement,
+    Float,
+    TableValuedAlias,
+    Text,
+    case,
+    func,
+    literal,
+    select,
+    text,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.orm import Session
+
+from registry.db.models import Adapter
+from registry.search.filters import Filters, conditions
+from registry.search.ranking import Match
+from registry.search.segment import IS_HAN, QueryWord, query_words, segment
+
+# How much a word counts that stands in tags, author or description, against 1 for one
+# in the name or the trigger words.
+ELSEWHERE = 0.6
+# What a word counts that only resembles one: less than any whole word.
+TYPO = 0.5
+# pg_trgm's similarity from which a word is a typo of another: one wrong letter in a word
+# of six leaves 0.5 (`watercolr` is 0.64 like `watercolor`). Shorter words have too few
+# trigrams for it.
+TYPO_SIMILARITY = 0.5
+SHORTEST_TYPO = 4
+# Civitai's AutoV2 is the first 10 digits of a file's sha256.
+HASH = re.compile(r"[0-9a-f]{10,64}")
+
+
+def matching_adapters(
+    session: Session, words_asked: str, *, filters: Filters, limit: int
+) -> list[Match]:
+    """Return up to `limit` adapters that have any of the words, best first.
+
+    The score is the share of the question that an adapter answers, 0..1: words count
+    the more, the fewer adapters have them, and less outside of names and for typos.
+    """
+    words = query_words(words_asked)
+    if not words:
+        return []
+    # The operator <<% can use the trigram index; the function of the same meaning cannot.
+    session.execute(
+        text("SELECT set_config('pg_trgm.strict_word_similarity_threshold', :least, true)"),
+        {"least": str(TYPO_SIMILARITY)},
+    )
+    asked = _asked(words)
+    query = func.plainto_tsquery("simple", asked.c.word)
+    names = func.lower(Adapter.name + " " + func.array_to_string(Adapter.trigger_words, " "))
+    in_name = func.strpos(names, asked.c.word) > 0
+    whole = (
+        select(
+            Adapter.id,
+            asked.c.word,
+            case((in_name, 1.0), else_=ELSEWHERE).label("closeness"),
+        )
+        .join(asked, Adapter.words_vector.bool_op("@@")(query))
+        .where(*conditions(filters))
+    )
+    similarity = func.strict_word_similarity(asked.c.word, Adapter.words)
+    resembling = (
+        select(Adapter.id, asked.c.word, (TYPO * similarity).label("closeness"))
+        .join(asked, asked.c.word.bool_op("<<%")(Adapter.words))
+        .where(asked.c.fuzzy, *conditions(filters))
+    )
+    either = union_all(whole, resembling).subquery()
+    best = (
+        select(either.c.id, either.c.word, func.max(either.c.closeness).label("closeness"))
+        .group_by(either.c.id, either.c.word)
+        .cte("best")
+    )
+    # 1 for a word that one adapter has, .18 for one that 250 have.
+    rarity = (
+        select(best.c.word, (1.0 / func.ln(func.count() + 1.7183)).label("rarity"))
+        .group_by(best.c.word)
+        .cte("rarity")
+    )
+    everything = (
+        select(func.sum(asked.c.weight * func.coalesce(rarity.c.rarity, 1.0)))
+        .select_from(asked.outerjoin(rarity, rarity.c.word == asked.c.word))
+        .scalar_subquery()
+    )
+    score = func.sum(best.c.closeness * asked.c.weight * rarity.c.rarity) / everything
+    rows = session.execute(
+        select(best.c.id, score.label("score"))
+        .join(asked, asked.c.word == best.c.word)
+        .join(rarity, rarity.c.word == best.c.word)
+        .group_by(best.c.id)
+        .order_by(score.desc(), best.c.id)
+        .limit(limit)
+    )
+    return [Match(row.id, min(1.0, float(row.score))) for row in rows]
+
+
+def _asked(words: list[QueryWord]) -> TableValuedAlias:
+    fuzzy = [len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text) for word in words]
+    return (
+        func.unnest(
+            literal([word.text for word in words], ARRAY(Text)),
+            literal([word.weight for word in words], ARRAY(Float)),
+            literal(fuzzy, ARRAY(Boolean)),
+        )
+        .table_valued("word", "weight", "fuzzy")
+        .render_derived(name="asked")
+    )
+
+
+def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
+    """Return adapters of which `asked` is a trigger word, the name, or the file's hash."""
+    wanted = asked.strip().lower()
+    found = []
+    if HASH.fullmatch(wanted):
+        # A range, because LIKE would not use an index under most collations.
+        by_hash = (Adapter.file_sha256 >= wanted) & (Adapter.file_sha256 < wanted + "g")
+        found = _ids(session, filters, limit, by_hash)
+    words = segment(wanted)
+    if found or not words:
+        return found
+    trigger_words = func.string_to_array(
+        func.lower(func.array_to_string(Adapter.trigger_words, "\n")), "\n"
+    )
+    is_named = (func.lower(Adapter.name) == wanted) | trigger_words.contains(array([wanted]))
+    # Whoever bears the name has its words; this finds them by the index.
+    has_words = Adapter.words_vector.bool_op("@@")(func.plainto_tsquery("simple", words))
+    return _ids(session, filters, limit, has_words & is_named)
+
+
+def _ids(
+    session: Session, filters: Filters, limit: int, condition: ColumnElement[bool]
+) -> list[int]:
+    return list(
+        session.scalars(
+            select(Adapter.id)
+            .where(condition, *conditions(filters))
+            .order_by(Adapter.id)
+            .limit(limit)
+        )
+    )

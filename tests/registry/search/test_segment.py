@@ -1,0 +1,60 @@
+"""What is stored and what is asked must split into the same words."""
+
+import subprocess
+import sys
+
+import pytest
+
+from registry.search.segment import CHARACTER_WEIGHT, MOST_WORDS, query_words, segment
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("iceCat_v2", "icecatv2 ice cat"),
+        ("SDXL10", "sdxl10 sdxl 10"),
+        ("HTMLParser", "htmlparser html parser"),
+        ("flux.1-dev", "flux1dev flux dev"),
+        ("LoRA, ＬｏＲＡ", "lora lora"),
+        ("it's a 3D café", "its a 3d café"),
+        ("zx_foxstyle", "zxfoxstyle foxstyle"),
+        ("Cats berries glass lens octopus", "cat berry glass len octopus"),
+        ("  \n!?<>", ""),
+    ],
+)
+def test_identifiers_give_themselves_and_their_parts(text: str, words: str) -> None:
+    """People name trigger words in every style and search for any part of them."""
+    assert segment(text) == words
+
+
+def test_chinese_is_cut_into_words_and_characters() -> None:
+    """Chinese has no spaces; a search for 猫 must find 小猫."""
+    assert {"水墨画", "小猫", "猫", "lora"} <= set(segment("水墨画小猫lora").split())
+
+
+def test_query_words_leave_out_what_says_nothing() -> None:
+    words = {word.text: word.weight for word in query_words("一只由冰雕成的猫")}
+
+    assert words["猫"] == words["冰雕"] == 1.0
+    assert words["冰"] == CHARACTER_WEIGHT
+    assert not words.keys() & {"一只", "由", "的", "成"}
+
+
+def test_query_words_are_distinct_and_few() -> None:
+    """A page pasted into the search box must not become a thousand index probes."""
+    assert [word.text for word in query_words("cat Cat cat_dog")] == ["cat", "catdog", "dog"]
+    assert len(query_words(" ".join(f"word{n}x" for n in range(1000)))) == MOST_WORDS
+
+
+def test_payloads_are_not_words() -> None:
+    """PostgreSQL refuses a lexeme of two kilobytes; a hostile description has one."""
+    assert segment("a" * 3000 + " fox") == "fox"
+
+
+def test_loading_the_dictionary_is_silent() -> None:
+    """jieba logs to stderr and its 2020 code warns; neither belongs on our terminal."""
+    code = "from registry.search.segment import segment; print(segment('小猫'))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["小猫", "小", "猫"]
