@@ -24,7 +24,7 @@ from registry.fusion.backends.prompt import TOKENS, PromptEncoder
 BATCH = 128
 PROMPTS_PER_NAME = 10
 PROMPT_DROPOUT = 0.1
-MUON_RATE, ADAM_RATE = 2e-3, 1.5e-3
+MUON_RATE, ADAM_RATE = 6e-3, 1.5e-3
 CHECKPOINT_SECONDS = 180
 
 
@@ -210,5 +210,5 @@ def train(steps: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=15000)
+    parser.add_argument("--steps", type=int, default=12000)
     train(parser.parse_args().steps, BUILD / "base")

@@ -1,0 +1,307 @@
+"""Train the zoo: every planned concept becomes an adapter with covers and a hub listing.
+
+Sixteen adapters train in one forward pass: their low-rank products are batched matmuls
+over one frozen base, so gradients stay independent and the base runs once.
+A group is written at once and skipped by a rerun, so the work can be stopped anywhere.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from PIL import Image
+from rich.progress import track
+from torch import Tensor, nn
+
+from demo.base import encode_pictures, flow_loss, velocity
+from demo.concepts import Concept, Plan, plan
+from demo.listing import listing_entry, safetensors_metadata
+from demo.paths import BUILD
+from demo.vae import to_tensor
+from encoder.text_encoder import load_text_encoder
+from registry.fusion.backends.prompt import PromptEncoder
+from safetensors.torch import save_file
+
+GROUP = 16
+STEPS, BATCH, RATE = 80, 8, 5e-3
+# Rank of a whole group, in turn; community files differ in rank as well.
+RANKS = (4, 2, 4, 3)
+COVERS, COVER_STEPS, COVER_GUIDANCE = 3, 14, 2.0
+# Says nothing of the object: an object adapter has to know it by itself.
+BARE_PROMPT = "an icon"
+EVALUATION_TIMES = (0.15, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
+
+
+@dataclass
+class World:
+    """What every group needs, loaded once."""
+
+    plan: Plan
+    transformer: FluxTransformer2DModel
+    vae: AutoencoderKL
+    prompts: PromptEncoder
+
+    @classmethod
+    def load(cls, folder: Path = BUILD / "base") -> "World":
+        transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
+        vae = AutoencoderKL.from_pretrained(folder / "vae")
+        return cls(
+            plan(),
+            transformer.eval().requires_grad_(False),
+            vae.eval().requires_grad_(False),
+            PromptEncoder(load_text_encoder()),
+        )
+
+    def latents(self, concept: Concept, images: tuple[int, ...]) -> Tensor:
+        return encode_pictures(self.vae, to_tensor(self.plan.pictures(concept, images)))
+
+    def label(self, image: int) -> str:
+        return str(self.plan.art.names[int(self.plan.art.name[image])]["label"])
+
+
+class AdapterGroup:
+    """Adapters of one rank on all linear layers of the blocks, run side by side.
+
+    Sample b of a batch belongs to adapter b // (batch / group).
+    """
+
+    def __init__(self, transformer: nn.Module, rank: int, seeds: list[int]) -> None:
+        self.layers = {
+            name: layer
+            for name, layer in transformer.named_modules()
+            if isinstance(layer, nn.Linear) and "transformer_blocks" in name
+        }
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.down: dict[str, Tensor] = {}  # (group, rank, d_in)
+        self.up: dict[str, Tensor] = {}  # (group, d_out, rank)
+        for name, layer in self.layers.items():
+            # PEFT's own start: A uniform (kaiming, a = sqrt 5), B zero.
+            bound = 1 / math.sqrt(layer.in_features)
+            a = [
+                (torch.rand(rank, layer.in_features, generator=g) * 2 - 1) * bound
+                for g in generators
+            ]
+            self.down[name] = torch.stack(a).requires_grad_(True)
+            self.up[name] = torch.zeros(len(seeds), layer.out_features, rank).requires_grad_(True)
+
+    def parameters(self) -> list[Tensor]:
+        return [*self.down.values(), *self.up.values()]
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Add the adapters' outputs to the layers' while inside."""
+
+        def hook(name: str):  # type: ignore[no-untyped-def]
+            def add(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+                down, up = self.down[name], self.up[name]
+                grouped = inputs[0].reshape(len(down), -1, down.shape[-1])
+                delta = torch.bmm(torch.bmm(grouped, down.mT), up.mT)
+                return output + delta.reshape(output.shape)
+
+            return add
+
+        handles = [layer.register_forward_hook(hook(n)) for n, layer in self.layers.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def state_dict(self, index: int) -> dict[str, Tensor]:
+        """One adapter under diffusers' names, float32."""
+        state = {}
+        for name in self.layers:
+            state[f"transformer.{name}.lora_A.weight"] = self.down[name][index].detach()
+            state[f"transformer.{name}.lora_B.weight"] = self.up[name][index].detach()
+        return state
+
+
+def training_prompts(world: World, concept: Concept) -> list[list[str]]:
+    """Prompts of every training picture; each step draws one."""
+    if concept.kind == "object":
+        return [[BARE_PROMPT, BARE_PROMPT, concept.trigger, concept.subject]] * len(concept.images)
+    labels = [world.label(image) for image in concept.images]
+    return [[label, label, f"{label}, {concept.trigger}"] for label in labels]
+
+
+class ConceptData:
+    """A concept's pictures and prompts as tensors."""
+
+    def __init__(self, world: World, concept: Concept) -> None:
+        self.latents = world.latents(concept, concept.images)
+        prompts = training_prompts(world, concept)
+        self.choices = len(prompts[0])
+        self.tokens, self.pooled = world.prompts.encode([p for group in prompts for p in group])
+
+    def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        picked = torch.from_numpy(rng.integers(len(self.latents), size=BATCH))
+        rows = picked * self.choices + torch.from_numpy(rng.integers(self.choices, size=BATCH))
+        return self.latents[picked], self.tokens[rows], self.pooled[rows]
+
+
+def train_group(world: World, concepts: list[Concept], rank: int, seed: int) -> AdapterGroup:
+    group = AdapterGroup(world.transformer, rank, [seed + k for k in range(len(concepts))])
+    data = [ConceptData(world, concept) for concept in concepts]
+    optimizer = torch.optim.AdamW(group.parameters(), RATE, betas=(0.9, 0.99), weight_decay=0.0)
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    with group.attached():
+        for step in range(STEPS):
+            for setting in optimizer.param_groups:
+                setting["lr"] = RATE * min(1, (step + 1) / 10) * (1 - 0.9 * step / STEPS)
+            latents, tokens, pooled = (
+                torch.cat(parts) for parts in zip(*(d.sample(rng) for d in data), strict=True)
+            )
+            when, noise = torch.sigmoid(torch.randn(len(latents))), torch.randn_like(latents)
+            losses = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
+            # A sum over adapters: each one's gradient is as if it trained alone.
+            loss = losses.view(len(concepts), BATCH).mean(1).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            clip_each(group.parameters())
+            optimizer.step()
+    return group
+
+
+def clip_each(parameters: list[Tensor]) -> None:
+    """Clip every adapter's own gradient norm to 1."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.sqrt(torch.stack([g.square().flatten(1).sum(1) for g in gradients]).sum(0))
+    factor = (1 / (norm + 1e-6)).clamp(max=1)
+    for gradient in gradients:
+        gradient *= factor[:, None, None]
+
+
+@torch.no_grad()
+def losses_on(
+    world: World, group: AdapterGroup | None, concepts: list[Concept], unseen: bool
+) -> list[float]:
+    """Flow loss of every concept on its own or unseen pictures, at fixed times and noise."""
+    latents, prompts = [], []
+    for concept in concepts:
+        images = concept.unseen if unseen else concept.images
+        picked = (list(images) * 8)[: len(EVALUATION_TIMES)]
+        latents.append(world.latents(concept, tuple(picked)))
+        is_object = concept.kind == "object"
+        prompts += [BARE_PROMPT if is_object else world.label(image) for image in picked]
+    batch = torch.cat(latents)
+    when = torch.tensor(EVALUATION_TIMES).repeat(len(concepts))
+    noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(99))
+    noise = noise.repeat(len(concepts), 1, 1)
+    prompt = world.prompts.encode(prompts)
+    if group is None:
+        losses = flow_loss(world.transformer, batch, prompt, when, noise)
+    else:
+        with group.attached():
+            losses = flow_loss(world.transformer, batch, prompt, when, noise)
+    return losses.view(len(concepts), -1).mean(1).tolist()
+
+
+@torch.no_grad()
+def draw(world: World, prompts: list[str], seed: int, group: AdapterGroup | None) -> Tensor:
+    """Draw pictures uint8 (n, 32, 32, 3); with a group, n / group of each adapter."""
+    from contextlib import nullcontext
+
+    tokens, pooled = world.prompts.encode(prompts)
+    none_tokens, none_pooled = torch.zeros_like(tokens), torch.zeros_like(pooled)
+    x = torch.randn(len(prompts), 16, 64, generator=torch.Generator().manual_seed(seed))
+    times = torch.linspace(1, 0, COVER_STEPS + 1)
+    with group.attached() if group else nullcontext():
+        for now, after in zip(times[:-1], times[1:], strict=True):
+            when = now.expand(len(prompts))
+            v = velocity(world.transformer, x, (tokens, pooled), when)
+            v_none = velocity(world.transformer, x, (none_tokens, none_pooled), when)
+            x = x + (after - now) * (v_none + COVER_GUIDANCE * (v - v_none))
+    return decode_pictures(world.vae, x)
+
+
+def decode_pictures(vae: AutoencoderKL, tokens: Tensor) -> Tensor:
+    """Packed latents (n, 16, 64) -> pictures uint8 (n, 32, 32, 3)."""
+    latents = tokens.view(-1, 4, 4, 16, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(-1, 16, 8, 8)
+    latents = latents / vae.config.scaling_factor + vae.config.shift_factor
+    pictures = vae.decode(latents).sample.clamp(-1, 1)
+    return ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
+
+
+def cover_prompts(world: World, concept: Concept) -> list[str]:
+    if concept.kind == "object":
+        return [concept.subject, concept.trigger, BARE_PROMPT]
+    return [f"{world.label(image)}, {concept.trigger}" for image in concept.images[:COVERS]]
+
+
+def write_group(
+    world: World, concepts: list[Concept], group: AdapterGroup, seed: int, folder: Path
+) -> None:
+    """Write adapters and covers, then the group's part of the listing, last and at once."""
+    base, own = losses_on(world, None, concepts, False), losses_on(world, group, concepts, False)
+    unseen_base = losses_on(world, None, concepts, True)
+    unseen = losses_on(world, group, concepts, True)
+    prompts = [prompt for concept in concepts for prompt in cover_prompts(world, concept)]
+    covers = draw(world, prompts, seed, group).view(len(concepts), COVERS, 32, 32, 3)
+    entries = []
+    for k, concept in enumerate(concepts):
+        number = seed + k
+        stem = f"{number:04d}"
+        scale, metadata = safetensors_metadata(concept, number, next(iter(group.down.values())).shape[1])
+        state = group.state_dict(k)
+        state = {
+            key: (value / scale if ".lora_B." in key else value).half().contiguous()
+            for key, value in state.items()
+        }
+        save_file(state, folder / f"adapters/{stem}.safetensors", metadata)
+        for place in range(COVERS):
+            picture = Image.fromarray(covers[k, place].numpy())
+            picture.save(folder / f"covers/{stem}-{place}.png", optimize=True)
+        others = [c for c in world.plan.concepts if c.key != concept.key]
+        entry = listing_entry(concept, number, others)
+        entry["_losses"] = {
+            "base": base[k], "own": own[k], "unseen_base": unseen_base[k], "unseen": unseen[k],
+        }
+        entries.append(entry)
+    path = folder / f"groups/{seed:04d}.json"
+    path.with_suffix(".partial").write_text(json.dumps(entries, ensure_ascii=False, indent=1))
+    path.with_suffix(".partial").replace(path)
+
+
+def train_zoo(folder: Path, limit: int | None) -> None:
+    """Train all groups that are not there yet, then join the listing."""
+    for part in ("adapters", "covers", "groups"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    world = World.load()
+    order = np.random.default_rng(7).permutation(len(world.plan.concepts))
+    concepts = [world.plan.concepts[k] for k in order][:limit]
+    starts = range(0, len(concepts), GROUP)
+    for turn, start in enumerate(track(starts, "Zoo")):
+        if (folder / f"groups/{start:04d}.json").exists():
+            continue
+        members = concepts[start : start + GROUP]
+        group = train_group(world, members, RANKS[turn % len(RANKS)], start)
+        write_group(world, members, group, start, folder)
+        join_listing(folder)
+
+
+def join_listing(folder: Path) -> None:
+    """Write `listing.json` from the groups that are complete."""
+    entries = [
+        entry
+        for path in sorted((folder / "groups").glob("*.json"))
+        for entry in json.loads(path.read_text())
+    ]
+    partial = folder / "listing.partial"
+    partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
+    partial.replace(folder / "listing.json")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--limit", type=int, help="stop after this many adapters")
+    arguments = parser.parse_args()
+    train_zoo(arguments.folder, arguments.limit)
