@@ -1,0 +1,274 @@
+"""first schema: adapters, files, covers, captions, embeddings with HNSW, crawls"""
+
+import sqlalchemy as sa
+from alembic import op
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy.dialects import postgresql
+
+revision = "0001"
+down_revision: str | None = None
+branch_labels: str | None = None
+depends_on: str | None = None
+
+
+def upgrade() -> None:
+    op.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    op.create_table(
+        "crawl_cursors",
+        sa.Column("hub", sa.Text(), nullable=False),
+        sa.Column("updated_since", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("hub", name=op.f("pk_crawl_cursors")),
+    )
+    op.create_table(
+        "crawl_runs",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("hub", sa.Text(), nullable=False),
+        sa.Column(
+            "started_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("state", sa.Text(), server_default="running", nullable=False),
+        sa.Column(
+            "counts", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False
+        ),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('running', 'done', 'failed')", name=op.f("ck_crawl_runs_state")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_crawl_runs")),
+    )
+    op.create_index(op.f("ix_crawl_runs_started_at"), "crawl_runs", ["started_at"])
+    op.create_table(
+        "encoders",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("base_model", sa.Text(), nullable=False),
+        sa.Column("text_encoder", sa.Text(), nullable=False),
+        sa.Column("sketch_version", sa.Text(), nullable=False),
+        sa.Column("checkpoint_sha256", sa.Text(), nullable=False),
+        sa.Column("metrics", postgresql.JSONB(), nullable=False),
+        sa.Column("active", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_encoders")),
+        sa.UniqueConstraint("name", name=op.f("uq_encoders_name")),
+    )
+    op.create_index(
+        "uq_encoders_base_model_active",
+        "encoders",
+        ["base_model"],
+        unique=True,
+        postgresql_where=sa.text("active"),
+    )
+    op.create_table(
+        "files",
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("base_model", sa.Text(), nullable=True),
+        sa.Column("verdict", postgresql.JSONB(), nullable=True),
+        sa.Column("read_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_files")),
+    )
+    op.create_table(
+        "adapters",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("hub", sa.Text(), nullable=False),
+        sa.Column("repo", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("file_name", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("trigger_words", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("tags", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("base_model", sa.Text(), nullable=False),
+        sa.Column("licence", sa.Text(), nullable=True),
+        sa.Column("mature", sa.Boolean(), nullable=True),
+        sa.Column("downloads", sa.BigInteger(), nullable=False),
+        sa.Column("hub_created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("hub_updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("page_url", sa.Text(), nullable=False),
+        sa.Column("file_sha256", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), server_default="listed", nullable=False),
+        sa.Column("refusal", sa.Text(), nullable=True),
+        sa.Column(
+            "first_seen_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
+        sa.Column(
+            "changed_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "record", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False
+        ),
+        sa.Column("covers_done", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("words", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "words_vector",
+            postgresql.TSVECTOR(),
+            sa.Computed("to_tsvector('simple'::regconfig, words)", persisted=True),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "state IN ('listed', 'ready', 'refused', 'gone')", name=op.f("ck_adapters_state")
+        ),
+        sa.ForeignKeyConstraint(
+            ["file_sha256"], ["files.sha256"], name=op.f("fk_adapters_file_sha256_files")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_adapters")),
+        sa.UniqueConstraint(
+            "hub",
+            "repo",
+            "version",
+            "file_name",
+            name=op.f("uq_adapters_hub_repo_version_file_name"),
+        ),
+    )
+    op.create_index("ix_adapters_base_model_state", "adapters", ["base_model", "state"])
+    op.create_index(op.f("ix_adapters_file_sha256"), "adapters", ["file_sha256"])
+    op.create_index(
+        "ix_adapters_words_trgm",
+        "adapters",
+        ["words"],
+        postgresql_using="gin",
+        postgresql_ops={"words": "gin_trgm_ops"},
+    )
+    op.create_index(
+        "ix_adapters_words_vector", "adapters", ["words_vector"], postgresql_using="gin"
+    )
+    op.create_table(
+        "sketches",
+        sa.Column("file_sha256", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["file_sha256"],
+            ["files.sha256"],
+            name=op.f("fk_sketches_file_sha256_files"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("file_sha256", "version", name=op.f("pk_sketches")),
+    )
+    op.create_table(
+        "weight_embeddings",
+        sa.Column("file_sha256", sa.Text(), nullable=False),
+        sa.Column("encoder_id", sa.BigInteger(), nullable=False),
+        sa.Column("embedding", HALFVEC(512), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["encoder_id"],
+            ["encoders.id"],
+            name=op.f("fk_weight_embeddings_encoder_id_encoders"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["file_sha256"],
+            ["files.sha256"],
+            name=op.f("fk_weight_embeddings_file_sha256_files"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("file_sha256", "encoder_id", name=op.f("pk_weight_embeddings")),
+    )
+    op.create_index(
+        "ix_weight_embeddings_embedding_hnsw",
+        "weight_embeddings",
+        ["embedding"],
+        postgresql_using="hnsw",
+        postgresql_ops={"embedding": "halfvec_cosine_ops"},
+        postgresql_with={"m": 16, "ef_construction": 64},
+    )
+    op.create_table(
+        "covers",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("adapter_id", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("thumbnail_sha256", sa.Text(), nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("phash", sa.BigInteger(), nullable=False),
+        sa.Column("prompt", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["adapter_id"],
+            ["adapters.id"],
+            name=op.f("fk_covers_adapter_id_adapters"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_covers")),
+        sa.UniqueConstraint("adapter_id", "position", name=op.f("uq_covers_adapter_id_position")),
+    )
+    op.create_index(op.f("ix_covers_phash"), "covers", ["phash"])
+    op.create_table(
+        "captions",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("cover_id", sa.BigInteger(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.CheckConstraint("source IN ('hub', 'vlm')", name=op.f("ck_captions_source")),
+        sa.ForeignKeyConstraint(
+            ["cover_id"],
+            ["covers.id"],
+            name=op.f("fk_captions_cover_id_covers"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_captions")),
+    )
+    op.create_index(
+        "uq_captions_cover_id_text",
+        "captions",
+        ["cover_id", sa.literal_column("md5(text)")],
+        unique=True,
+    )
+    op.create_table(
+        "caption_embeddings",
+        sa.Column("caption_id", sa.BigInteger(), nullable=False),
+        sa.Column("text_encoder", sa.Text(), nullable=False),
+        sa.Column("embedding", HALFVEC(512), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["caption_id"],
+            ["captions.id"],
+            name=op.f("fk_caption_embeddings_caption_id_captions"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("caption_id", "text_encoder", name=op.f("pk_caption_embeddings")),
+    )
+    op.create_index(
+        "ix_caption_embeddings_embedding_hnsw",
+        "caption_embeddings",
+        ["embedding"],
+        postgresql_using="hnsw",
+        postgresql_ops={"embedding": "halfvec_cosine_ops"},
+        postgresql_with={"m": 16, "ef_construction": 64},
+    )
+
+
+def downgrade() -> None:
+    # The extensions stay: the database may have had them before.
+    for table in (
+        "caption_embeddings",
+        "captions",
+        "covers",
+        "weight_embeddings",
+        "sketches",
+        "adapters",
+        "files",
+        "encoders",
+        "crawl_runs",
+        "crawl_cursors",
+    ):
+        op.drop_table(table)

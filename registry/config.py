@@ -1,0 +1,47 @@
+"""What differs between machines."""
+
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Built once, at an entry point, then passed on.
+
+    Every field is an environment variable `REGISTRY_<NAME>` or a line of `.env`; dictionaries
+    are JSON, as in `REGISTRY_BASE_MODELS={"flux.1-dev": "/models/flux"}`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="REGISTRY_", env_file=".env", extra="ignore")
+
+    # Holds the blobs and, unless `database_url` names another, the database.
+    home: Path = Field(default_factory=lambda: user_data_path("autolora"))
+    # Any PostgreSQL with the extensions vector (0.8 or later) and pg_trgm; None = embedded.
+    database_url: str | None = None
+    modelscope_endpoint: str = "https://modelscope.cn"
+    modelscope_token: SecretStr | None = None
+    # One text encoder per index; another one needs captions and encoders made with it.
+    text_encoder: str = "use-multilingual-v3"
+    # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
+    encoder_checkpoint: Path | None = None
+    # By name of the base model: its diffusers folder; the gates trained for it.
+    base_models: dict[str, Path] = Field(default_factory=dict)
+    gates: dict[str, Path] = Field(default_factory=dict)
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, home: Path) -> Path:
+        """So that a later change of the working folder does not move the registry."""
+        return home.expanduser().absolute()
+
+    @property
+    def blobs(self) -> Path:
+        return self.home / "blobs"
+
+    @property
+    def postgres(self) -> Path:
+        return self.home / "postgres"

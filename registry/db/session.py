@@ -1,0 +1,100 @@
+"""Sessions on the embedded or on a given PostgreSQL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+from registry.config import Settings
+from registry.db.embedded import EmbeddedPostgres
+from registry.db.migrate import migrate
+from registry.errors import DatabaseError, DatabaseLostError, DiskFullError, RegistryError
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[sessionmaker[Session]]:
+    """Give sessions on a database at the newest schema; its engine is `sessions.kw["bind"]`.
+
+    Raises:
+        DatabaseError: it cannot be started, reached or migrated.
+    """
+    with open_engine(settings) as engine:
+        migrate(engine)
+        yield sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def open_engine(settings: Settings) -> Iterator[Engine]:
+    """Give an engine, starting the embedded PostgreSQL where no other is named."""
+    if settings.database_url is not None:
+        engine = connect(settings.database_url)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+        return
+    with EmbeddedPostgres(settings.postgres) as server:
+        engine = connect(server.url())
+
+        @event.listens_for(engine, "do_connect")
+        def revive(
+            dialect: Any, record: Any, args: list[Any], options: dict[str, Any]
+        ) -> psycopg.Connection:
+            """Start the server again when it was killed; its log replays what was committed."""
+            try:
+                return psycopg.connect(*args, **options)
+            except psycopg.OperationalError:
+                server.ensure_running()
+                return psycopg.connect(*args, **(options | server.address()))
+
+        try:
+            yield engine
+        finally:
+            engine.dispose()
+
+
+def connect(url: str | URL) -> Engine:
+    """Make an engine whose pool replaces connections that a restart of the server broke."""
+    address = url if isinstance(url, URL) else _with_driver(url)
+    return create_engine(address, pool_pre_ping=True, pool_size=10, max_overflow=10)
+
+
+def _with_driver(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseError(
+            "REGISTRY_DATABASE_URL is no address; write postgresql://user:password@host/database."
+        ) from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername != "postgresql+psycopg":
+        raise DatabaseError(
+            f"REGISTRY_DATABASE_URL names {parsed.drivername!r}; only postgresql:// works, "
+            "for search needs pgvector."
+        )
+    return parsed
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Translate a lost connection and a full database disk into our errors; let others pass."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise translated(error) from error
+
+
+def translated(error: DBAPIError) -> RegistryError | DBAPIError:
+    """Our error for a lost connection or a full disk; `error` itself for anything else."""
+    cause = str(error.orig).strip().splitlines()
+    line = cause[0] if cause else type(error.orig).__name__
+    if isinstance(error.orig, psycopg.errors.DiskFull):
+        return DiskFullError(f"the database ({line})")
+    lost = isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
+    return DatabaseLostError(line) if error.connection_invalidated or lost else error

@@ -1,0 +1,60 @@
+"""What can go wrong in the registry. `except RegistryError` means "ours"."""
+
+from pathlib import Path
+
+
+class RegistryError(Exception):
+    """Base of the registry's errors; its text is one line: what, which, what to do."""
+
+
+class DatabaseError(RegistryError):
+    """The database cannot be started, reached or migrated."""
+
+
+class DatabaseLostError(DatabaseError):
+    """The database went away while it was in use. Nothing half done was stored."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            f"the database connection was lost ({cause}). What was stored is safe: "
+            "see that PostgreSQL runs, then run the same command again."
+        )
+
+
+class DiskFullError(RegistryError):
+    """A disk has no room left for what had to be written."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(
+            f"no space left on the disk of {path}. Free some, or point REGISTRY_HOME at a "
+            "larger disk, then run the same command again: it goes on where it stopped."
+        )
+
+
+class BlobNotFoundError(RegistryError):
+    """The blob store does not hold these bytes."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(
+            f"the blob store has no {sha256}. Run `autolora refresh --full` to fetch it again."
+        )
+
+
+class BlobMismatchError(RegistryError):
+    """Bytes do not have the hash they were announced with."""
+
+    def __init__(self, name: str, expected: str, got: str) -> None:
+        super().__init__(f"{name} has sha256 {got}, not {expected} as announced; not stored.")
+
+
+class EncoderRejectedError(RegistryError):
+    """A weight encoder cannot serve this registry."""
+
+
+class AdapterNotFoundError(RegistryError):
+    """No adapter has this id."""
+
+    def __init__(self, adapter_id: int) -> None:
+        super().__init__(
+            f"there is no adapter {adapter_id}. `autolora search` lists the ones here."
+        )

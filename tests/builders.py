@@ -1,0 +1,146 @@
+"""Rows with everything filled in but what a test says."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.db.models import (
+    EMBEDDING_DIM,
+    Adapter,
+    Caption,
+    CaptionEmbedding,
+    Cover,
+    Encoder,
+    File,
+    WeightEmbedding,
+)
+
+LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
+TEXT_ENCODER = "use-multilingual-v3"
+
+_numbers = count(1)
+
+
+def axis(index: int) -> list[float]:
+    """The unit vector along one axis: equal axes have similarity 1, others 0."""
+    return [float(i == index) for i in range(EMBEDDING_DIM)]
+
+
+def add_adapter(
+    session: Session,
+    *,
+    embedding: Sequence[float] | None = None,
+    encoder: Encoder | None = None,
+    captions: Sequence[tuple[str, Sequence[float]]] = (),
+    file_sha256: str | None = None,
+    **what_matters: Any,
+) -> Adapter:
+    """Add a ready adapter with its file; columns of `adapters` by name.
+
+    `embedding` is its weights' in `encoder` (default: the active one of its base model, made
+    when missing). Each of `captions`, a text and its embedding, gets a cover of its own.
+    """
+    number = next(_numbers)
+    values: dict[str, Any] = {
+        "hub": "modelscope",
+        "repo": f"someone/adapter-{number}",
+        "version": "",
+        "file_name": "adapter.safetensors",
+        "name": f"adapter {number}",
+        "author": "someone",
+        "description": "",
+        "trigger_words": [],
+        "tags": [],
+        "base_model": "demo-flux-tiny",
+        "licence": None,
+        "mature": None,
+        "downloads": 0,
+        "hub_created_at": LONG_AGO,
+        "hub_updated_at": LONG_AGO,
+        "page_url": f"https://example.org/adapter-{number}",
+        "state": "ready",
+        "covers_done": True,
+    }
+    unknown = what_matters.keys() - Adapter.__table__.columns.keys()
+    assert not unknown, f"adapters have no {unknown}"
+    values |= what_matters
+    values.setdefault("words", " ".join([values["name"], values["author"], values["description"]]))
+    sha256 = file_sha256 or hashlib.sha256(f"file {number}".encode()).hexdigest()
+    if session.get(File, sha256) is None:
+        session.add(
+            File(
+                sha256=sha256,
+                size=1000,
+                base_model=values["base_model"],
+                verdict={"loadable": True, "fusable": True, "reasons": []},
+                read_at=LONG_AGO,
+            )
+        )
+        session.flush()
+    adapter = Adapter(file_sha256=sha256, **values)
+    session.add(adapter)
+    session.flush()
+    if embedding is not None:
+        encoder = encoder or active_encoder(session, adapter.base_model)
+        session.add(
+            WeightEmbedding(file_sha256=sha256, encoder_id=encoder.id, embedding=list(embedding))
+        )
+    for position, (text, caption_embedding) in enumerate(captions):
+        _add_caption(session, adapter, position, text, caption_embedding)
+    session.flush()
+    return adapter
+
+
+def active_encoder(session: Session, base_model: str) -> Encoder:
+    """The active encoder of a base model; made when there is none."""
+    found = session.scalar(select(Encoder).where(Encoder.base_model == base_model, Encoder.active))
+    return found or add_encoder(session, base_model=base_model)
+
+
+def add_encoder(session: Session, **what_matters: Any) -> Encoder:
+    """Add an active encoder; columns of `encoders` by name. Its checkpoint is in no store."""
+    number = next(_numbers)
+    values: dict[str, Any] = {
+        "name": f"encoder-{number}",
+        "base_model": "demo-flux-tiny",
+        "text_encoder": TEXT_ENCODER,
+        "sketch_version": "1",
+        "checkpoint_sha256": hashlib.sha256(f"encoder {number}".encode()).hexdigest(),
+        "metrics": {},
+        "active": True,
+    }
+    encoder = Encoder(**(values | what_matters))
+    session.add(encoder)
+    session.flush()
+    return encoder
+
+
+def _add_caption(
+    session: Session, adapter: Adapter, position: int, text: str, embedding: Sequence[float]
+) -> None:
+    sha256 = hashlib.sha256(f"cover {adapter.id} {position}".encode()).hexdigest()
+    cover = Cover(
+        adapter_id=adapter.id,
+        position=position,
+        sha256=sha256,
+        thumbnail_sha256=sha256,
+        width=32,
+        height=32,
+        phash=0,
+        prompt=text,
+    )
+    session.add(cover)
+    session.flush()
+    caption = Caption(cover_id=cover.id, text=text, source="hub")
+    session.add(caption)
+    session.flush()
+    session.add(
+        CaptionEmbedding(
+            caption_id=caption.id, text_encoder=TEXT_ENCODER, embedding=list(embedding)
+        )
+    )

@@ -1,0 +1,62 @@
+"""A real PostgreSQL for every test that asks for it, by the fixture it takes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from registry.config import Settings
+from registry.db.embedded import EmbeddedPostgres
+from registry.db.migrate import migrate
+from registry.db.models import Base
+from registry.db.session import connect
+
+
+@pytest.fixture(scope="session")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an embedded PostgreSQL, started and migrated once a run."""
+    data = tmp_path_factory.mktemp("database") / "postgres"
+    # Nothing here has to outlive a power cut.
+    options = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    with EmbeddedPostgres(data, options) as server:
+        engine = connect(server.url())
+        migrate(engine)
+        engine.dispose()
+        yield server.url().render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = connect(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterator[Session]:
+    """A session whose work, commits included, is rolled back after the test."""
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        with Session(connection, join_transaction_mode="create_savepoint") as session:
+            yield session
+        transaction.rollback()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> Iterator[sessionmaker[Session]]:
+    """Sessions for code that opens and commits its own; every table is emptied after."""
+    yield sessionmaker(engine, expire_on_commit=False)
+    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of a registry in a folder of its own, whatever this machine's environment says."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"REGISTRY_{name.upper()}", raising=False)
+    monkeypatch.chdir(tmp_path)  # away from any .env
+    return Settings(home=tmp_path / "home")
