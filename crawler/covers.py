@@ -1,0 +1,130 @@
+"""Bytes from a hub -> an image that is safe to keep and to show."""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from crawler.errors import CoverError
+
+MAX_BYTES = 32 * 2**20
+# 40 megapixels are 160 MB once decoded: more than any cover, less than a worker's memory.
+MAX_PIXELS = 40_000_000
+MIN_SIDE = 8
+# Longer sides are scaled down to this; WebP itself ends at 16383.
+MAX_SIDE = 4096
+THUMBNAIL_SIDE = 256
+# Up to this many pixels lossless WebP costs little, and tiny pictures suffer from artefacts.
+_LOSSLESS_PIXELS = 256 * 256
+_QUALITY = 90
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """A cover as we keep it: re-encoded to WebP, upright, without metadata.
+
+    `phash` is a 64-bit difference hash as a signed integer (a PostgreSQL bigint): covers
+    that look alike differ in few bits.
+    """
+
+    image: bytes
+    width: int
+    height: int
+    thumbnail: bytes
+    phash: int
+
+
+def read_cover(data: bytes) -> Cover:
+    """Decode a cover and encode it anew, so that nothing of the file itself is served.
+
+    Of animations the first frame is kept.
+
+    Raises:
+        CoverError: no image, or one too large or too small; the message says what it is.
+    """
+    _refuse_other_kinds(data)
+    image = _decode(data)
+    if max(image.size) > MAX_SIDE:
+        image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+    thumbnail = image.copy()
+    thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    return Cover(
+        image=_encode(image),
+        width=image.width,
+        height=image.height,
+        thumbnail=_encode(thumbnail),
+        phash=difference_hash(image),
+    )
+
+
+def difference_hash(image: Image.Image) -> int:
+    """Return 64 bits as a signed integer: whether each of 8x8 cells is brighter than the next.
+
+    dHash [1] survives scaling, re-encoding and changes of brightness.
+
+    - [1] Krawetz, 2013, https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html
+    """
+    grey = _on_white(image).convert("L").resize((9, 8), Image.Resampling.LANCZOS)
+    cells = np.asarray(grey, np.int16)
+    bits = np.packbits(cells[:, 1:] < cells[:, :-1])
+    return int.from_bytes(bits.tobytes(), "big", signed=True)
+
+
+def _refuse_other_kinds(data: bytes) -> None:
+    """Name what hubs serve as images and is none, better than a decoder could."""
+    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    kinds = {
+        "empty": not data,
+        "larger than 32 MB": len(data) > MAX_BYTES,
+        "a git LFS pointer, not the image itself": start.startswith(b"version https://git-lfs"),
+        "an HTML page": start.startswith((b"<!doctype html", b"<html", b"<head", b"<script")),
+        "an SVG or XML document": start.startswith((b"<svg", b"<?xml", b"<!doctype svg")),
+        "JSON": start.startswith((b"{", b"[")),
+        "a video": data[4:8] == b"ftyp" or data.startswith((b"\x1a\x45\xdf\xa3", b"OggS")),
+    }
+    for kind, found in kinds.items():
+        if found:
+            raise CoverError(f"the cover is {kind}")
+
+
+def _decode(data: bytes) -> Image.Image:
+    """Return the picture upright, as RGB or RGBA, its size checked before it is decoded."""
+    try:
+        # Pillow only warns of a bomb of medium size; here its header is enough to refuse it.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            opened = Image.open(io.BytesIO(data), formats=_FORMATS)
+        with opened:
+            width, height = opened.size
+            if width * height > MAX_PIXELS:
+                raise CoverError(f"the cover has {width}x{height} pixels, more than we decode")
+            if min(width, height) < MIN_SIDE:
+                raise CoverError(f"the cover has {width}x{height} pixels, too few to show")
+            upright = ImageOps.exif_transpose(opened)
+            return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    except Image.DecompressionBombError as error:
+        raise CoverError("the cover has far more pixels than we decode") from error
+    except UnidentifiedImageError as error:
+        raise CoverError("the cover is no image of a kind that we know") from error
+    # What Pillow's decoders raise for broken files, over the formats above.
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError) as error:
+        raise CoverError(f"the cover is a broken image: {error}") from error
+
+
+def _encode(image: Image.Image) -> bytes:
+    # Pillow carries profiles and comments along in `info`; a fresh picture has none.
+    clean = Image.new(image.mode, image.size)
+    clean.paste(image)
+    stream = io.BytesIO()
+    lossless = image.width * image.height <= _LOSSLESS_PIXELS
+    clean.save(stream, "WEBP", lossless=lossless, quality=_QUALITY, method=4)
+    return stream.getvalue()
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -1,0 +1,56 @@
+"""Text that strangers wrote, cut to sizes and characters that a database can hold."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+MAX_NAME = 200
+MAX_DESCRIPTION = 10_000
+MAX_PROMPT = 4_000
+MAX_WORD = 200
+MAX_WORDS = 64
+
+# What hubs write where there is no trigger word.
+_NOTHING = {"", "none", "null", "n/a", "无"}
+
+
+def clean_text(value: Any, limit: int) -> str:
+    """Return `value` as one text of at most `limit` characters; "" where it is no text.
+
+    Control characters and lone surrogates are dropped: PostgreSQL refuses both.
+    """
+    if not isinstance(value, str):
+        return ""
+    # Cut first, generously: cleaning a hostile 100 MB text to throw it away is work too.
+    kept = (c for c in value[: 4 * limit] if c.isprintable() or c in "\n\t")
+    return "".join(kept).strip()[:limit]
+
+
+def clean_words(values: Any) -> tuple[str, ...]:
+    """Return distinct words in their order, given a list or JSON in a string."""
+    words: dict[str, None] = {}
+    for value in _as_list(values):
+        word = clean_text(value, MAX_WORD)
+        if word.lower() not in _NOTHING:
+            words.setdefault(word)
+        if len(words) == MAX_WORDS:
+            break
+    return tuple(words)
+
+
+def read_json(value: Any) -> Any:
+    """Return what a JSON string holds; anything else as it is, a broken string as None."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _as_list(values: Any) -> Iterable[Any]:
+    """Understand ["a"], '["a"]' and 'a': hubs write trigger words in all three ways."""
+    if isinstance(values, str):
+        decoded = read_json(values) if values.lstrip().startswith("[") else None
+        return decoded if isinstance(decoded, list) else [values]
+    return values if isinstance(values, list | tuple) else []

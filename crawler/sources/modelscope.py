@@ -1,0 +1,195 @@
+"""ModelScope: LoRAs of modelscope.cn, modelscope.ai or whatever speaks their protocol."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from crawler.addresses import is_loopback
+from crawler.download import download_folder, place
+from crawler.errors import DownloadError, SourceError
+from crawler.http import PoliteClient
+from crawler.records import AdapterRecord, CoverRecord, Refusal
+from crawler.sources.modelscope_client import ModelScopeClient
+from crawler.sources.modelscope_detail import (
+    HUB,
+    ListedRepo,
+    listed_files,
+    read_detail,
+    read_files,
+    read_listed,
+)
+
+# The site refuses pages larger than 100; its own pages ask for 30.
+PAGE_SIZE = 50
+# One repository may be broken at the hub. So many in a row mean that the hub is.
+_FAILURES_IN_A_ROW = 3
+_LORAS = {"category": "aigc_type", "predicate": "contains", "values": ["LoRA"], "sub_values": []}
+
+
+class ModelScopeSource:
+    """Lists and fetches the LoRAs of one ModelScope endpoint, through its own client."""
+
+    hub = HUB
+
+    def __init__(
+        self,
+        endpoint: str = "https://modelscope.cn",
+        token: str | None = None,
+        *,
+        requests_per_second: float | None = None,
+        page_size: int = PAGE_SIZE,
+    ) -> None:
+        # Nobody needs to be spared on our own machine.
+        pace = requests_per_second or (math.inf if is_loopback(endpoint) else 5.0)
+        self._client = ModelScopeClient(endpoint, token, pace)
+        self._covers = PoliteClient(
+            allowed_origins=[self._client.endpoint], requests_per_second=pace
+        )
+        self._page_size = page_size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+        self._covers.close()
+
+    def list_adapters(
+        self, updated_since: datetime | None = None
+    ) -> Iterator[AdapterRecord | Refusal]:
+        """Yield what changed at or after `updated_since`, oldest change first.
+
+        A repository that cannot be read is yielded as a `Refusal` and ends nothing.
+
+        Raises:
+            SourceError: the hub is down, or answers in a way that we do not know.
+        """
+        failures = 0
+        for listed in self._list_changed(updated_since):
+            if isinstance(listed, Refusal):
+                yield listed
+                continue
+            try:
+                records = self._read_repo(listed)
+            except SourceError as error:
+                failures = failures + 1 if error.retryable else 0
+                if failures == _FAILURES_IN_A_ROW:
+                    raise
+                yield Refusal(HUB, listed.repo, str(error))
+            else:
+                failures = 0
+                yield from records
+
+    def download(self, record: AdapterRecord, target: Path) -> Path:
+        """Fetch the record's file into a folder of its own below `target`; return its path.
+
+        Raises:
+            DownloadError: the file cannot be had, or is not what was announced.
+            SourceError: the hub is down, or does not give the file.
+        """
+        if record.file.sha256 is None:
+            raise DownloadError(f"{record.repo}/{record.file.name} has no sha256; not downloaded")
+        # The client joins the listed name to its folder unchecked; `place` checks it.
+        path = place(record, target)
+        folder = download_folder(record, target)
+        self._client.download(record.repo, record.file, folder, lock_folder=target)
+        return path
+
+    def fetch_cover(self, cover: CoverRecord) -> bytes:
+        """Return the bytes behind a cover's url; raises `SourceError`."""
+        return self._covers.get(cover.url)
+
+    def _read_repo(self, listed: ListedRepo) -> list[AdapterRecord]:
+        detail = self._client.ask("GET", f"models/{listed.repo}")
+        files = listed_files(detail)
+        if not files:
+            found = self._client.list_files(listed.repo)
+            files = read_files(found, "path", "size", "sha256")
+        return list(read_detail(detail, listed, files, self._client.endpoint))
+
+    def _list_changed(self, since: datetime | None) -> Iterator[ListedRepo | Refusal]:
+        """Yield listed repositories, oldest change first.
+
+        The hub lists the newest change first, so we walk from the last page of interest to
+        the first. That is also the direction in which nothing is missed: what changes on the
+        way moves to the front, where we have not been yet, and pushes the others towards us.
+        """
+        last, total = self._last_page(since)
+        if last < total and not self._page(last + 1).items:
+            yield Refusal(HUB, "", f"the hub counts {total} pages and shows none after page {last}")
+        for number in range(last, 0, -1):
+            page = self._page(number)
+            yield from page.refused
+            if since is not None:
+                _check_order(page.items)
+            repos = sorted(page.items, key=lambda repo: repo.updated_at)
+            yield from (repo for repo in repos if since is None or repo.updated_at >= since)
+
+    def _last_page(self, since: datetime | None) -> tuple[int, int]:
+        """Find the last page with something changed since, by bisection, and count pages."""
+        total = -(-self._page(1).total // self._page_size)
+        low, high = 0, total
+        while low < high:
+            middle = (low + high + 1) // 2
+            repos = self._page(middle).items
+            if any(since is None or repo.updated_at >= since for repo in repos):
+                low = middle
+            else:
+                high = middle - 1
+        return low, total
+
+    def _page(self, number: int) -> "_Page":
+        question = {
+            "PageSize": self._page_size,
+            "PageNumber": number,
+            "SortBy": "GmtModified",
+            "Target": "",
+            "Name": "",
+            "SingleCriterion": [],
+            "Criterion": [_LORAS],
+        }
+        data = self._client.ask("PUT", "dolphin/models", question)
+        return _read_page(data.get("Model"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    items: list[ListedRepo]
+    refused: list[Refusal]
+    total: int
+
+
+def _read_page(found: Any) -> _Page:
+    listed = found.get("Models") if isinstance(found, dict) else None
+    total = found.get("TotalCount") if isinstance(found, dict) else None
+    # A hub without any LoRA answers null for the list.
+    if not isinstance(total, int) or not isinstance(listed or [], list):
+        raise SourceError("ModelScope's listing has no Models or no TotalCount: has it changed?")
+    page = _Page([], [], total)
+    for item in listed or []:
+        try:
+            page.items.append(read_listed(item))
+        except SourceError as error:
+            page.refused.append(Refusal(HUB, "", str(error)))
+    return page
+
+
+def _check_order(repos: list[ListedRepo]) -> None:
+    """Without this a hub that sorts anew would make every later crawl silently incomplete."""
+    if repos and repos[0].updated_at < repos[-1].updated_at:
+        raise SourceError(
+            "ModelScope no longer lists the newest change first, so a crawl cannot go on from "
+            "its cursor. Crawl everything instead, without one."
+        )
