@@ -1,0 +1,43 @@
+"""Everything that can be wrong with an adapter's file, a sketch or a checkpoint."""
+
+from pathlib import Path
+
+
+class EncoderError(Exception):
+    """Any failure of this package."""
+
+
+class LoraFileError(EncoderError):
+    """An adapter's file cannot be used; names the file and the cause."""
+
+    def __init__(self, file: str | Path, cause: str) -> None:
+        self.file, self.cause = str(file), cause
+        super().__init__(f"{Path(file).name}: {cause}")
+
+
+class NotSafetensorsError(LoraFileError):
+    """The bytes are another format (pickle, zip, web page…); nothing of it was read."""
+
+
+class HeaderError(LoraFileError):
+    """The safetensors header contradicts itself, the format or the file's size."""
+
+
+class UnsupportedLoraError(LoraFileError):
+    """A sound file, in a dialect or of a kind that cannot be read exactly."""
+
+
+class BadWeightsError(LoraFileError):
+    """The numbers or shapes in the file cannot be a LoRA that works."""
+
+
+class SketchError(EncoderError):
+    """A sketch cannot be made, or its bytes are not a sketch of this version."""
+
+
+class CheckpointError(EncoderError):
+    """An encoder's checkpoint is damaged, or not one of ours."""
+
+
+class TrainingDataError(EncoderError):
+    """An encoder cannot be trained on this data."""

@@ -1,0 +1,136 @@
+"""What trainers write into a file's `__metadata__`: alpha, trigger words, trainer, base model.
+
+All of it is an author's claim: used where names and shapes say nothing, checked otherwise.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from encoder.errors import BadWeightsError, UnsupportedLoraError
+
+MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
+CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+MODULE_NAME = re.compile(r"[\w.]+", re.ASCII)
+
+# Base models by what trainers call them, most telling first (hub_formats: modelspec of
+# sd-scripts, ss_base_model_version of sd-scripts, musubi-tuner and ai-toolkit).
+CLAIMS = (
+    (re.compile(r"demo-flux-tiny"), "demo-flux-tiny"),
+    (re.compile(r"flux[-_.]?1?[-_]schnell"), "flux.1-schnell"),
+    (re.compile(r"flux[-_.]?1?[-_]krea"), "flux.1-krea-dev"),
+    (re.compile(r"flux[-_.]?1?[-_]kontext"), "flux.1-kontext-dev"),
+    (re.compile(r"flux[-_.]?1?[-_]dev"), "flux.1-dev"),
+    (re.compile(r"^flux[-_.]?1$"), "flux.1"),
+)
+
+
+def claimed_base_model(metadata: Mapping[str, str]) -> tuple[str | None, str]:
+    """Return the base model that the metadata claims, None if it claims an unknown one.
+
+    The text is the claim itself, "" where nothing is claimed.
+    """
+    keys = ("modelspec.architecture", "ss_base_model_version")
+    claims = {key: metadata[key].strip() for key in keys if metadata.get(key, "").strip()}
+    for key, claim in claims.items():
+        for pattern, base_model in CLAIMS:
+            if pattern.search(claim.lower()):
+                return base_model, f"{key} says {clean(claim)!r}"
+    return None, " and ".join(f"{key} says {clean(claim)!r}" for key, claim in claims.items())
+
+
+def find_trainer(metadata: Mapping[str, str]) -> str | None:
+    """Return the program that trained the adapter, where it left its marks."""
+    if "ot_config" in metadata or "ot_revision" in metadata:
+        return "OneTrainer"
+    software = metadata.get("software", "")
+    if "ai-toolkit" in software:
+        return "ai-toolkit"
+    module = metadata.get("ss_network_module", "")
+    if module.startswith("lycoris"):
+        return "LyCORIS"
+    if module.startswith("networks.lora_") and "musubi" in metadata.get("ss_training_comment", ""):
+        return "musubi-tuner"
+    if module.startswith("networks."):
+        return "sd-scripts"
+    if "lora_adapter_metadata" in metadata:
+        return "diffusers"
+    return clean(software)[:60] or None
+
+
+def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the words that the author says activate the adapter, without repeats."""
+    written = [metadata.get(key, "") for key in ("modelspec.trigger_phrase", "ss_trigger_words")]
+    written.append(_only_tag(metadata.get("ss_tag_frequency", "")))
+    words = (clean(word) for text in written for word in text.split(","))
+    kept = [word for word in words if word and len(word) <= MAX_TRIGGER_CHARACTERS]
+    return tuple(dict.fromkeys(kept))[:MAX_TRIGGER_WORDS]
+
+
+def metadata_scales(
+    file: str | Path, metadata: Mapping[str, str], prefix: str, ranks: Mapping[str, int]
+) -> dict[str, float]:
+    """Return alpha / rank of every layer from PEFT's LoraConfig as diffusers writes it.
+
+    Empty where the file has none: then every scale is 1, or alphas are tensors.
+    """
+    written = metadata.get("lora_adapter_metadata")
+    if written is None:
+        return {}
+    config = _parse(written)
+    if not isinstance(config, dict):
+        raise BadWeightsError(file, "lora_adapter_metadata is not a JSON object")
+    prefix = prefix or "transformer."
+    own = {key.removeprefix(prefix): v for key, v in config.items() if key.startswith(prefix)}
+    if not own:
+        return {}
+    if own.get("use_dora"):
+        raise UnsupportedLoraError(file, "is DoRA by its metadata, not a plain LoRA")
+    alpha, pattern = own.get("lora_alpha"), own.get("alpha_pattern") or {}
+    if not isinstance(pattern, dict) or not all(map(_is_number, (alpha, *pattern.values()))):
+        raise BadWeightsError(file, "lora_adapter_metadata gives no usable lora_alpha")
+    if not all(map(MODULE_NAME.fullmatch, pattern)):
+        # PEFT would run them as regular expressions; an author's may never end.
+        raise UnsupportedLoraError(file, "alpha_pattern is not made of plain module names")
+    scales = {}
+    for module, rank in ranks.items():
+        divisor = math.sqrt(rank) if own.get("use_rslora") else rank
+        scales[module] = _alpha_of(module, pattern, alpha) / divisor
+    return scales
+
+
+def _alpha_of(module: str, pattern: Mapping[str, Any], default: Any) -> float:
+    """As PEFT matches: the first pattern that is the module's name or its last parts."""
+    for name, alpha in pattern.items():
+        if module == name or module.endswith(f".{name}"):
+            return float(alpha)
+    return float(default)
+
+
+def clean(text: str) -> str:
+    """Take control characters out: NUL cannot be stored, others spoil a terminal."""
+    return CONTROL.sub(" ", text).strip()
+
+
+def _only_tag(frequency: str) -> str:
+    """The tag of a file that has just one: ai-toolkit writes its trigger word this way."""
+    counts = _parse(frequency)
+    if not isinstance(counts, dict):
+        return ""
+    tags = {tag for part in counts.values() if isinstance(part, dict) for tag in part}
+    return tags.pop() if len(tags) == 1 else ""
+
+
+def _parse(text: str) -> Any:
+    """Return the JSON value, or None for what is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

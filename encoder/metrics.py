@@ -1,0 +1,64 @@
+"""Retrieval figures from similarities: one relevant item a query."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.integer[Any]]
+
+
+def positions(similarity: Floats, targets: Ints) -> npt.NDArray[np.float64]:
+    """Return the 1-based position of each query's target, (queries,).
+
+    `similarity` is (queries, gallery); `targets` the gallery index each query is about.
+    Ties count half, so that an encoder which gives everything one score gains nothing.
+    """
+    own = np.take_along_axis(similarity, targets[:, None], axis=1)
+    above = (similarity > own).sum(axis=1)
+    tied = (similarity == own).sum(axis=1) - 1
+    place: npt.NDArray[np.float64] = 1 + above + tied / 2
+    return place
+
+
+def recall_at_k(similarity: Floats, targets: Ints, k: int) -> float:
+    """Return the share of queries whose target is among the first k."""
+    return float((positions(similarity, targets) <= k).mean())
+
+
+def mrr(similarity: Floats, targets: Ints) -> float:
+    """Return the mean reciprocal position of the targets."""
+    return float((1 / positions(similarity, targets)).mean())
+
+
+def ndcg_at_10(similarity: Floats, targets: Ints) -> float:
+    """Return the mean discounted gain of targets among the first ten."""
+    return float(_gain(positions(similarity, targets)).mean())
+
+
+def _gain(place: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.where(place <= 10, 1 / np.log2(1 + place), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalMetrics:
+    """All figures of one set of queries."""
+
+    recall_at_1: float
+    recall_at_5: float
+    recall_at_10: float
+    mrr: float
+    ndcg_at_10: float
+
+    @classmethod
+    def of(cls, place: npt.NDArray[np.float64]) -> "RetrievalMetrics":
+        """Compute them from the targets' positions."""
+        return cls(
+            recall_at_1=float((place <= 1).mean()),
+            recall_at_5=float((place <= 5).mean()),
+            recall_at_10=float((place <= 10).mean()),
+            mrr=float((1 / place).mean()),
+            ndcg_at_10=float(_gain(place).mean()),
+        )

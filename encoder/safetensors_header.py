@@ -1,0 +1,210 @@
+"""The header of a safetensors file, checked strictly before anything in it is believed.
+
+Format: u64 little-endian N, N bytes of JSON, data [1]. The checks are those of the Rust
+library's `validate()`, plus limits on what an unknown author can make us allocate.
+
+- [1] https://huggingface.co/docs/safetensors
+"""
+
+import json
+import math
+import re
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from encoder.errors import HeaderError, NotSafetensorsError
+
+# Trainers write some KB, with thumbnail and tag counts rarely over 1 MB. Parsing takes up
+# to nine times this, so a hostile header costs less than 100 MB.
+MAX_HEADER_BYTES = 10_000_000
+# FLUX.1's 494 linear layers give 1,482 tensors with alphas.
+MAX_TENSORS = 20_000
+# Four structural characters a tensor is what the format needs; this bounds the memory
+# that parsing takes, whatever is nested in the header.
+MAX_STRUCTURE = 12 * MAX_TENSORS
+
+DTYPE_BYTES = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "I16": 2,
+    "U16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "I32": 4,
+    "U32": 4,
+    "F32": 4,
+    "I64": 8,
+    "U64": 8,
+    "F64": 8,
+}
+
+# What files that are not safetensors begin with.
+DISGUISES = (
+    (b"PK\x03\x04", "a zip archive (the container of PyTorch's pickles)"),
+    (b"PK\x05\x06", "an empty zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"GGUF", "a GGUF file"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file it points to"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"RIFF", "a RIFF container (WebP or the like)"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"%PDF", "a PDF document"),
+)
+PICKLE = re.compile(rb"\x80[\x02-\x05]")
+MARKUP = re.compile(rb"\s*<(!doctype|html|head|body|\?xml|error)", re.IGNORECASE)
+# Possessive, with the closing quote optional: an unterminated string takes linear time too.
+JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+SURROGATE = re.compile(rb"\\u[dD]")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where a tensor lies, relative to the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says it holds; consistent with itself and with the file's size."""
+
+    tensors: dict[str, TensorInfo]
+    metadata: dict[str, str]
+    data_start: int
+
+
+def read_header(path: Path) -> Header:
+    """Read and check the header of a file on disk.
+
+    Raises:
+        NotSafetensorsError: the file is something else.
+        HeaderError: the header is damaged or hostile.
+    """
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            return parse_header(path, file, size)
+    except OSError as error:
+        raise HeaderError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def parse_header(name: str | Path, file: BinaryIO, size: int) -> Header:
+    """Check the header at the start of `file`, whose whole length is `size` bytes.
+
+    Reads no further than the header, so the start of a remote file is enough.
+    """
+    start = file.read(64)
+    # Any of these may also be the length of a sound header (80 02 is 640), so they
+    # only name what has already failed to be one.
+    length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+    if start[8:9] != b"{" or not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
+        raise _explain(name, start, length, size)
+    text = start[8 : 8 + length] + file.read(max(0, length - len(start) + 8))
+    if len(text) != length:
+        raise HeaderError(name, f"header is cut: {len(text)} of {length} bytes are there")
+    entries = _parse_json(name, text)
+    metadata = _check_metadata(name, entries.pop("__metadata__", {}))
+    if len(entries) > MAX_TENSORS:
+        raise HeaderError(name, f"{len(entries)} tensors; at most {MAX_TENSORS} are read")
+    tensors = {key: _check_tensor(name, key, entry) for key, entry in entries.items()}
+    _check_layout(name, tensors, size - 8 - length)
+    return Header(tensors, metadata, data_start=8 + length)
+
+
+def _explain(name: str | Path, start: bytes, length: int, size: int) -> Exception:
+    for magic, what in DISGUISES:
+        if start.startswith(magic):
+            return NotSafetensorsError(name, f"is {what}; only safetensors are read")
+    if PICKLE.match(start):
+        return NotSafetensorsError(name, "is a pickle, which can run code; it was not read")
+    if MARKUP.match(start):
+        return NotSafetensorsError(name, "is a web page, not a file of weights")
+    if size < 10:
+        return HeaderError(name, f"{size} bytes are too few for a safetensors file")
+    if start[8:9] != b"{":
+        return NotSafetensorsError(name, "is not safetensors: no JSON where its header should be")
+    if length > MAX_HEADER_BYTES:
+        return HeaderError(name, f"header of {length} bytes; at most {MAX_HEADER_BYTES} are read")
+    return HeaderError(name, f"header of {length} bytes in a file of {size}")
+
+
+def _parse_json(name: str | Path, text: bytes) -> dict[str, Any]:
+    skeleton = JSON_STRING.sub(b"", text)
+    if sum(skeleton.count(mark) for mark in (b",", b"{", b"[")) > MAX_STRUCTURE:
+        raise HeaderError(name, f"header has over {MAX_STRUCTURE} values")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        entries = dict(pairs)
+        if len(entries) != len(pairs):
+            double = Counter(key for key, _ in pairs).most_common(1)[0][0]
+            raise HeaderError(name, f"header names {double[:100]!r} twice")
+        return entries
+
+    def refuse(constant: str) -> NoReturn:
+        raise HeaderError(name, f"header holds {constant}, which is not JSON")
+
+    try:
+        entries = json.loads(text.decode(), object_pairs_hook=unique, parse_constant=refuse)
+        if SURROGATE.search(text):
+            # A lone one survives parsing and would fail later, in a database or a log.
+            json.dumps(entries, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise HeaderError(name, f"header is not JSON in UTF-8: {error}") from error
+    if not isinstance(entries, dict):
+        raise HeaderError(name, "header is not a JSON object")
+    return entries
+
+
+def _check_metadata(name: str | Path, metadata: Any) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise HeaderError(name, "header's __metadata__ is not a map of strings to strings")
+    return metadata
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _check_tensor(name: str | Path, key: str, entry: Any) -> TensorInfo:
+    shown = key[:100]
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise HeaderError(name, f"tensor {shown!r} is not described by dtype, shape, offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+        raise HeaderError(name, f"tensor {shown!r} has the unknown dtype {str(dtype)[:30]!r}")
+    if not isinstance(shape, list) or len(shape) > 8 or not all(map(_is_size, shape)):
+        raise HeaderError(name, f"tensor {shown!r} has the shape {str(shape)[:60]}")
+    if not isinstance(offsets, list) or len(offsets) != 2 or not all(map(_is_size, offsets)):
+        raise HeaderError(name, f"tensor {shown!r} has the offsets {str(offsets)[:60]}")
+    start, end = offsets
+    if end - start != math.prod(shape) * DTYPE_BYTES[dtype]:
+        raise HeaderError(
+            name, f"tensor {shown!r}: {dtype} {shape} does not fill bytes {start} to {end}"
+        )
+    return TensorInfo(dtype, tuple(shape), start, end)
+
+
+def _check_layout(name: str | Path, tensors: dict[str, TensorInfo], data_bytes: int) -> None:
+    position = 0
+    for key, tensor in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
+        if tensor.start != position:
+            what = "overlaps the one before" if tensor.start < position else "leaves a gap"
+            raise HeaderError(name, f"tensor {key[:100]!r} {what}, at byte {tensor.start}")
+        position = tensor.end
+    if position != data_bytes:
+        raise HeaderError(
+            name, f"header describes {position} bytes of data, the file has {data_bytes}"
+        )

@@ -1,0 +1,185 @@
+"""Adapters with captions -> a trained encoder, measured on adapters it has not seen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from encoder.checkpoint import WeightEncoder
+from encoder.errors import TrainingDataError
+from encoder.lora_file import read
+from encoder.metrics import RetrievalMetrics, positions
+from encoder.ridge import (
+    KernelRidge,
+    RidgeEncoder,
+    TextSpace,
+    choose_penalty,
+    fit_layer_scales,
+    low_rank,
+    scaled_features,
+    targets_of,
+)
+from encoder.sketch import DEFAULT_SIZE, Sketch, sketch
+from encoder.text_encoder import TextEncoder
+
+Floats = npt.NDArray[np.float32]
+
+SPLITS = ("train", "validation", "held-out")
+# Keeps the checkpoint of a 52-layer base under 3 MB at no loss (docs/benchmarks.md).
+DEFAULT_COMPONENTS = 96
+
+# Told (done, total, what) as work goes on; a command draws its bar from it.
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Adapters of one base model with what people say of them; lists run in parallel."""
+
+    paths: Sequence[Path]
+    captions: Sequence[Sequence[str]]
+    splits: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if not len(self.paths) == len(self.captions) == len(self.splits):
+            raise TrainingDataError("paths, captions and splits differ in length")
+        unknown = set(self.splits) - set(SPLITS)
+        if unknown:
+            raise TrainingDataError(f"splits {sorted(unknown)} are not among {SPLITS}")
+        for path, captions in zip(self.paths, self.captions, strict=True):
+            if not captions:
+                raise TrainingDataError(f"{Path(path).name} has no caption")
+
+    def indices(self, split: str) -> list[int]:
+        """Return the places of a split's adapters."""
+        return [index for index, own in enumerate(self.splits) if own == split]
+
+
+def sketch_files(
+    paths: Sequence[Path], *, size: int = DEFAULT_SIZE, progress: Progress = silent
+) -> list[Sketch]:
+    """Read and sketch adapters, in order.
+
+    Raises:
+        LoraFileError: an adapter cannot be read.
+        SketchError: its base model is unknown, or it changes nothing.
+    """
+    sketches = []
+    for index, path in enumerate(paths):
+        sketches.append(sketch(read(path), size=size))
+        progress(index + 1, len(paths), "Sketching")
+    return sketches
+
+
+def encode_captions(captions: Sequence[Sequence[str]], text_encoder: TextEncoder) -> list[Floats]:
+    """Embed every adapter's captions: (its captions, dim) each, in order."""
+    texts = [text for own in captions for text in own]
+    unique = list(dict.fromkeys(texts))
+    embeddings = dict(zip(unique, text_encoder.encode(unique), strict=True))
+    return [np.stack([embeddings[text] for text in own]) for own in captions]
+
+
+def fit_ridge(
+    dataset: Dataset,
+    text_encoder: TextEncoder,
+    *,
+    name: str,
+    base_model: str,
+    size: int = DEFAULT_SIZE,
+    components: int = DEFAULT_COMPONENTS,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> RidgeEncoder:
+    """Train the shipped encoder from adapters' files. See `fit_ridge_to_sketches`."""
+    sketches = sketch_files(dataset.paths, size=size, progress=progress)
+    captions = encode_captions(dataset.captions, text_encoder)
+    progress(0, 1, "Fitting")
+    encoder = fit_ridge_to_sketches(
+        sketches,
+        captions,
+        dataset.splits,
+        name=name,
+        base_model=base_model,
+        text_encoder=text_encoder.name,
+        components=components,
+        seed=seed,
+    )
+    progress(1, 1, "Fitting")
+    return encoder
+
+
+def fit_ridge_to_sketches(
+    sketches: Sequence[Sketch],
+    captions: Sequence[Floats],
+    splits: Sequence[str],
+    *,
+    name: str,
+    base_model: str,
+    text_encoder: str,
+    components: int = DEFAULT_COMPONENTS,
+    seed: int = 0,
+) -> RidgeEncoder:
+    """Fit on the training split, choose the penalty within it, measure on the others.
+
+    `captions` are embeddings by the encoder named, (an adapter's captions, dim) each.
+
+    Raises:
+        TrainingDataError: too few adapters to train on.
+    """
+    train = [index for index, split in enumerate(splits) if split == "train"]
+    own_sketches, own_captions = [sketches[i] for i in train], [captions[i] for i in train]
+    scales = fit_layer_scales(own_sketches)
+    features = scaled_features(own_sketches, scales)
+    flat = features.reshape(len(train), -1)
+    kernel = flat @ flat.T
+    penalty, tried = choose_penalty(kernel, own_captions, seed=seed)
+    space = TextSpace.fit(own_captions)
+    means = features.mean(axis=0)
+    duals = KernelRidge(kernel, targets_of(own_captions, space)).duals(penalty)
+    flat -= means.reshape(-1)
+    down, up = low_rank(flat, duals, components)
+    encoder = RidgeEncoder(
+        name=name,
+        base_model=base_model,
+        text_encoder=text_encoder,
+        sketch_version=own_sketches[0].version,
+        family=own_sketches[0].family,
+        layer_scales=scales,
+        layer_means=means,
+        down=down,
+        up=up,
+        text=space,
+    )
+    metrics = {
+        "penalty": penalty,
+        "cross_validation_mrr": {str(key): round(value, 4) for key, value in tried.items()},
+        "adapters": {split: list(splits).count(split) for split in SPLITS},
+        **measure(encoder, sketches, captions, splits),
+    }
+    return replace(encoder, metrics=metrics)
+
+
+def measure(
+    encoder: WeightEncoder,
+    sketches: Sequence[Sketch],
+    captions: Sequence[Floats],
+    splits: Sequence[str],
+) -> dict[str, dict[str, float]]:
+    """Return retrieval by weights alone, in galleries of the unseen splits' own adapters."""
+    figures = {}
+    for split in SPLITS[1:]:
+        own = [index for index, other in enumerate(splits) if other == split]
+        if not own:
+            continue
+        gallery = encoder.encode([sketches[i] for i in own])
+        queries = encoder.encode_query(np.concatenate([captions[i] for i in own]))
+        targets = np.repeat(np.arange(len(own)), [len(captions[i]) for i in own])
+        found = RetrievalMetrics.of(positions(queries @ gallery.T, targets))
+        figures[split] = {key: round(value, 4) for key, value in asdict(found).items()}
+    return figures
