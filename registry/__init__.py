@@ -1,0 +1,76 @@
+"""Find LoRA adapters by what they do, and make images with them.
+
+    import registry
+
+    page = registry.search("a fox in watercolour")
+    registry.fuse("a fox in watercolour").image.save("fox.png")
+
+Importing this package loads neither torch nor a database: the first call does.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from registry.fusion.backends.base import Progress
+    from registry.fusion.generate import FusedImage
+    from registry.fusion.inject import Mode
+    from registry.search.cards import SearchPage
+    from registry.service import Registry
+
+__all__ = ["fuse", "search"]
+
+
+def search(
+    text: str,
+    base_model: str | None = None,
+    limit: int = 10,
+    *,
+    author: str | None = None,
+    tags: Sequence[str] = (),
+    licence: str | None = None,
+    hub: str | None = None,
+) -> "SearchPage":
+    """Return up to `limit` adapters that suit `text`, in English or Chinese, best first."""
+    return _shared().search(
+        text, base_model, limit, author=author, tags=tags, licence=licence, hub=hub
+    )
+
+
+def fuse(
+    prompt: str,
+    k: int = 3,
+    *,
+    adapters: Sequence[int] | None = None,
+    strengths: Sequence[float] | None = None,
+    base_model: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    mode: "Mode" = "gated",
+    progress: "Progress | None" = None,
+) -> "FusedImage":
+    """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
+    return _shared().fuse(
+        prompt,
+        k,
+        adapters=adapters,
+        strengths=strengths,
+        base_model=base_model,
+        seed=seed,
+        steps=steps,
+        mode=mode,
+        progress=progress,
+    )
+
+
+@cache
+def _shared() -> "Registry":
+    """One registry for the process, from the environment's settings."""
+    import atexit
+
+    from registry.service import Registry
+
+    shared = Registry()
+    atexit.register(shared.close)
+    return shared

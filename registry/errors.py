@@ -1,5 +1,6 @@
 """What can go wrong in the registry. `except RegistryError` means "ours"."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -57,4 +58,62 @@ class AdapterNotFoundError(RegistryError):
     def __init__(self, adapter_id: int) -> None:
         super().__init__(
             f"there is no adapter {adapter_id}. `autolora search` lists the ones here."
+        )
+
+
+class CoverNotFoundError(RegistryError):
+    """An adapter has no cover at this position."""
+
+    def __init__(self, adapter_id: int, position: int) -> None:
+        super().__init__(f"adapter {adapter_id} has no cover {position}.")
+
+
+class StrengthsError(RegistryError):
+    """Strengths do not go with the adapters."""
+
+    def __init__(self, strengths: int, adapters: int) -> None:
+        super().__init__(
+            f"{strengths} strengths were given for {adapters} adapters; "
+            "give one for each adapter that is named, in the same order."
+        )
+
+
+class NoBaseModelError(RegistryError):
+    """There is no folder to load a base model from."""
+
+    def __init__(self, base_model: str) -> None:
+        super().__init__(
+            f"no folder is configured for base model {base_model!r}; set "
+            f"""REGISTRY_BASE_MODELS='{{"{base_model}": "/path/to/diffusers/folder"}}'."""
+        )
+
+
+class NoGatesError(RegistryError):
+    """Fusing by gates needs gates trained for the base model."""
+
+    def __init__(self, base_model: str) -> None:
+        super().__init__(
+            f"no gates are configured for base model {base_model!r}; set "
+            f"""REGISTRY_GATES='{{"{base_model}": "/path/to/gates.safetensors"}}', """
+            "or choose mode 'average'."
+        )
+
+
+class AdapterNotReadyError(RegistryError):
+    """An adapter has no file here to load."""
+
+    def __init__(self, name: str, adapter_id: int) -> None:
+        super().__init__(
+            f"adapter {adapter_id} ({name}) has no file here; "
+            f"`autolora show {adapter_id}` says why."
+        )
+
+
+class MissingExtraError(RegistryError):
+    """Libraries for making images are not installed."""
+
+    def __init__(self, missing: Sequence[str]) -> None:
+        super().__init__(
+            f"making images needs {', '.join(missing)}, not installed here; "
+            "install them with `pip install 'autolora-registry[fusion]'`."
         )

@@ -16,8 +16,16 @@ from registry.search.ranking import SearchHit
 
 
 @dataclass(frozen=True, slots=True)
+class CoverLink:
+    """Where a cover is, and the hash by which a browser may keep it."""
+
+    position: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterCard:
-    """An adapter in a list. `covers` are the positions that have an image."""
+    """An adapter in a list."""
 
     id: int
     name: str
@@ -33,7 +41,7 @@ class AdapterCard:
     file_sha256: str | None
     # None unless it is https: hubs are strangers, and javascript: is an address too.
     page_url: str | None
-    covers: tuple[int, ...]
+    covers: tuple[CoverLink, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +103,12 @@ class RunFacts:
 def count_by_base_model(session: Session) -> dict[str, int]:
     """Return how many adapters are ready of every base model, most first."""
     rows = session.execute(
-        select(Adapter.base_model, func.count())
+        select(Adapter.base_model, func.count().label("ready"))
         .where(Adapter.state == "ready")
         .group_by(Adapter.base_model)
         .order_by(func.count().desc(), Adapter.base_model)
     )
-    return {base_model: count for base_model, count in rows}
+    return {row.base_model: row.ready for row in rows}
 
 
 def load_results(session: Session, hits: Sequence[SearchHit]) -> tuple[SearchResult, ...]:
@@ -141,7 +149,7 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
     file = None if adapter.file_sha256 is None else session.get(File, adapter.file_sha256)
     covers = tuple(_cover(cover) for cover in adapter.covers)
     return AdapterDetail(
-        card=_card(adapter, [cover.position for cover in covers]),
+        card=_card(adapter, [CoverLink(cover.position, cover.sha256) for cover in covers]),
         repo=adapter.repo,
         version=adapter.version,
         description=adapter.description,
@@ -190,18 +198,18 @@ def safe_page_url(url: str) -> str | None:
 
 
 def _cards(session: Session, adapters: Sequence[Adapter]) -> dict[int, AdapterCard]:
-    positions: dict[int, list[int]] = {adapter.id: [] for adapter in adapters}
+    links: dict[int, list[CoverLink]] = {adapter.id: [] for adapter in adapters}
     rows = session.execute(
-        select(Cover.adapter_id, Cover.position)
-        .where(Cover.adapter_id.in_(positions))
+        select(Cover.adapter_id, Cover.position, Cover.sha256)
+        .where(Cover.adapter_id.in_(links))
         .order_by(Cover.adapter_id, Cover.position)
     )
     for row in rows:
-        positions[row.adapter_id].append(row.position)
-    return {adapter.id: _card(adapter, positions[adapter.id]) for adapter in adapters}
+        links[row.adapter_id].append(CoverLink(row.position, row.sha256))
+    return {adapter.id: _card(adapter, links[adapter.id]) for adapter in adapters}
 
 
-def _card(adapter: Adapter, positions: Sequence[int]) -> AdapterCard:
+def _card(adapter: Adapter, covers: Sequence[CoverLink]) -> AdapterCard:
     return AdapterCard(
         id=adapter.id,
         name=adapter.name,
@@ -216,7 +224,7 @@ def _card(adapter: Adapter, positions: Sequence[int]) -> AdapterCard:
         updated_at=adapter.hub_updated_at,
         file_sha256=adapter.file_sha256,
         page_url=safe_page_url(adapter.page_url),
-        covers=tuple(positions),
+        covers=tuple(covers),
     )
 
 

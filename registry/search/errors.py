@@ -37,3 +37,12 @@ class NothingIndexedError(SearchError):
 
     def __init__(self) -> None:
         super().__init__("nothing is indexed yet; run `autolora refresh` to crawl a hub.")
+
+
+class NothingFoundError(SearchError):
+    """No adapter suits a prompt."""
+
+    def __init__(self, prompt: str, base_model: str) -> None:
+        super().__init__(
+            f"no adapter for {base_model} suits {prompt!r}; use other words, or name adapters."
+        )

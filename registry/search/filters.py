@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ARRAY, ColumnElement, Text, func, literal
 
 from registry.db.models import Adapter
 
@@ -26,7 +26,7 @@ def conditions(filters: Filters) -> list[ColumnElement[bool]]:
     if filters.author is not None:
         found.append(Adapter.author == filters.author)
     if filters.tags:
-        found.append(Adapter.tags.contains(list(filters.tags)))
+        found.append(Adapter.tags.bool_op("@>")(literal(list(filters.tags), ARRAY(Text))))
     if filters.licence is not None:
         # Hubs write Apache-2.0 and apache-2.0.
         found.append(func.lower(Adapter.licence) == filters.licence.lower())

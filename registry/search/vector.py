@@ -113,7 +113,7 @@ def weight_embeddings(
         .add_columns(WeightEmbedding.embedding.label("embedding"))
         .where(Adapter.id.in_(adapter_ids))
     )
-    return {row.id: row.embedding.to_numpy().astype(np.float32) for row in rows}
+    return {row.id: np.asarray(row.embedding, np.float32) for row in rows}
 
 
 def _with_weights(encoder: str) -> Select[int]:

@@ -9,14 +9,15 @@ from sqlalchemy import (
     Float,
     TableValuedAlias,
     Text,
+    and_,
     case,
     func,
     literal,
+    or_,
     select,
     text,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter
@@ -129,10 +130,13 @@ def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int
     trigger_words = func.string_to_array(
         func.lower(func.array_to_string(Adapter.trigger_words, "\n")), "\n"
     )
-    is_named = (func.lower(Adapter.name) == wanted) | trigger_words.contains(array([wanted]))
+    is_named = or_(
+        func.lower(Adapter.name) == wanted,
+        trigger_words.bool_op("@>")(literal([wanted], ARRAY(Text))),
+    )
     # Whoever bears the name has its words; this finds them by the index.
     has_words = Adapter.words_vector.bool_op("@@")(func.plainto_tsquery("simple", words))
-    return _ids(session, filters, limit, has_words & is_named)
+    return _ids(session, filters, limit, and_(has_words, is_named))
 
 
 def _ids(

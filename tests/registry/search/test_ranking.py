@@ -53,9 +53,7 @@ def test_nothing_found_is_an_empty_page() -> None:
     ),
     st.integers(0, 40),
 )
-def test_merge_orders_strictly_and_loses_nothing(
-    ids: dict[Signal, list[int]], limit: int
-) -> None:
+def test_merge_orders_strictly_and_loses_nothing(ids: dict[Signal, list[int]], limit: int) -> None:
     """Ties fall to the smaller id: the same index must always answer the same."""
     hits = merge({signal: ranked(*of) for signal, of in ids.items()}, limit=limit)
     everything = {adapter_id for of in ids.values() for adapter_id in of}

@@ -54,7 +54,9 @@ def test_payloads_are_not_words() -> None:
 def test_loading_the_dictionary_is_silent() -> None:
     """jieba logs to stderr and its 2020 code warns; neither belongs on our terminal."""
     code = "from registry.search.segment import segment; print(segment('小猫'))"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["小猫", "小", "猫"]

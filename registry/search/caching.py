@@ -1,0 +1,46 @@
+"""Texts asked again need not be encoded again."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from encoder.text_encoder import TextEncoder
+
+# 2 KB each. People page, filter and fuse with the words they just searched for.
+CAPACITY = 1024
+
+
+class CachedTextEncoder:
+    """A text encoder that remembers the texts it was asked for last."""
+
+    def __init__(self, encoder: TextEncoder, capacity: int = CAPACITY) -> None:
+        self._encoder = encoder
+        self._capacity = capacity
+        self._known: OrderedDict[str, npt.NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._encoder.name
+
+    @property
+    def dim(self) -> int:
+        return self._encoder.dim
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        if not texts:
+            return np.empty((0, self.dim), np.float32)
+        # Held while encoding too: the bundled encoder is not made for threads.
+        with self._lock:
+            unknown = [text for text in dict.fromkeys(texts) if text not in self._known]
+            fresh = dict(zip(unknown, self._encoder.encode(unknown), strict=True))
+            found = [fresh[text] if text in fresh else self._known[text] for text in texts]
+            for text, row in zip(texts, found, strict=True):
+                self._known[text] = row
+                self._known.move_to_end(text)
+            while len(self._known) > self._capacity:
+                self._known.popitem(last=False)
+        return np.stack(found)

@@ -1,0 +1,356 @@
+"""The registry as one object: what the CLI, the API, the page and `registry.fuse` share."""
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from encoder.text_encoder import TextEncoder, load_text_encoder
+from registry.blobs import BlobStore
+from registry.config import Settings
+from registry.db.models import Cover, Encoder
+from registry.db.session import one_line_errors, open_database
+from registry.errors import AdapterNotFoundError, CoverNotFoundError, StrengthsError
+from registry.search.caching import CachedTextEncoder
+from registry.search.cards import (
+    AdapterCard,
+    AdapterDetail,
+    RunFacts,
+    SearchPage,
+    SearchResult,
+    count_by_base_model,
+    find_cover,
+    get_detail,
+    list_cards,
+    list_runs,
+    load_cards,
+    load_results,
+)
+from registry.search.errors import (
+    EmptyQueryError,
+    NothingFoundError,
+    NothingIndexedError,
+    UnknownBaseModelError,
+)
+from registry.search.filters import Filters
+from registry.search.hybrid import SearchQuery, search
+from registry.search.ranking import SearchHit
+from registry.search.selection import Candidate, choose, relevances
+from registry.search.vector import nearest_by_weights, weight_embeddings
+
+if TYPE_CHECKING:
+    from encoder.checkpoint import WeightEncoder
+    from registry.fusion.backends.base import Progress
+    from registry.fusion.generate import FusedImage
+    from registry.fusion.inject import Mode
+    from registry.fusion.recipe import Recipe
+    from registry.studio import Studio
+
+# From so many of the best hits the adapters of an image are chosen.
+FUSE_CANDIDATES = 20
+MOST_ADAPTERS = 5
+
+
+class Registry:
+    """Search and fusion over one database and one blob store.
+
+    Nothing is opened before it is needed, and torch is not imported before an image is
+    made. Safe to share between threads. Close it, or use it as a context manager: the
+    embedded PostgreSQL may stop with its last user.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self._stack = ExitStack()
+        # Reentrant: opening the one thing may open another.
+        self._lock = threading.RLock()
+        self._sessions: sessionmaker[Session] | None = None
+        self._blobs: BlobStore | None = None
+        self._text_encoder: CachedTextEncoder | None = None
+        self._encoders: dict[str, WeightEncoder] = {}
+        self._studio: Studio | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._sessions = None
+            self._stack.close()
+
+    @property
+    def sessions(self) -> sessionmaker[Session]:
+        """Sessions on the database, which is started and migrated on first use."""
+        with self._lock:
+            if self._sessions is None:
+                self._sessions = self._stack.enter_context(open_database(self.settings))
+            return self._sessions
+
+    @property
+    def blobs(self) -> BlobStore:
+        with self._lock:
+            if self._blobs is None:
+                self._blobs = BlobStore(self.settings.blobs)
+            return self._blobs
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        with self._lock:
+            if self._text_encoder is None:
+                loaded = load_text_encoder(self.settings.text_encoder)
+                self._text_encoder = CachedTextEncoder(loaded)
+            return self._text_encoder
+
+    # Reading
+
+    def search(
+        self,
+        text: str,
+        base_model: str | None = None,
+        limit: int = 10,
+        *,
+        author: str | None = None,
+        tags: Sequence[str] = (),
+        licence: str | None = None,
+        hub: str | None = None,
+    ) -> SearchPage:
+        """Return up to `limit` adapters that suit `text`, best first.
+
+        Without `base_model` the default one is searched: adapters of different base models
+        never share a page, for they cannot share an image.
+
+        Raises:
+            SearchError: the text is empty, nothing is indexed, or not for this base model.
+        """
+        if not text.strip():
+            raise EmptyQueryError
+        started = time.perf_counter()
+        with one_line_errors(), self.sessions() as session:
+            base_model = self.resolve_base_model(session, base_model)
+            filters = Filters(base_model, author, tuple(tags), licence, hub)
+            encoder, note = self._find_encoder(session, base_model)
+            hits = search(session, SearchQuery(text, filters, limit), self.text_encoder, encoder)
+            results = load_results(session, hits)
+        elapsed = (time.perf_counter() - started) * 1000
+        return SearchPage(text, base_model, results, (note,) if note else (), elapsed)
+
+    def adapter(self, adapter_id: int) -> AdapterDetail:
+        """Return all that is known of an adapter, or raise AdapterNotFoundError."""
+        with one_line_errors(), self.sessions() as session:
+            return get_detail(session, adapter_id)
+
+    def similar(self, adapter_id: int, limit: int = 10) -> tuple[SearchResult, ...]:
+        """Return adapters of the same base model with the most similar weights.
+
+        Empty when the adapter has no embedding (no active encoder for its base model).
+        """
+        with one_line_errors(), self.sessions() as session:
+            card = load_cards(session, [adapter_id]).get(adapter_id)
+            if card is None:
+                raise AdapterNotFoundError(adapter_id)
+            encoder, _ = self._find_encoder(session, card.base_model)
+            if encoder is None:
+                return ()
+            own = weight_embeddings(session, encoder=encoder.name, adapter_ids=[adapter_id])
+            if adapter_id not in own:
+                return ()
+            matches = nearest_by_weights(
+                session,
+                own[adapter_id],
+                encoder=encoder.name,
+                filters=Filters(card.base_model),
+                limit=limit + 1,
+            )
+            hits = [
+                SearchHit(match.adapter_id, match.score, {"weights": match.score})
+                for match in matches
+                if match.adapter_id != adapter_id
+            ]
+            return load_results(session, hits[:limit])
+
+    def adapters(
+        self, filters: Filters | None = None, *, before_id: int | None = None, limit: int = 50
+    ) -> list[AdapterCard]:
+        """Return ready adapters, the last added first, below `before_id`."""
+        with one_line_errors(), self.sessions() as session:
+            return list_cards(
+                session, filters=filters or Filters(), before_id=before_id, limit=limit
+            )
+
+    def cards(self, adapter_ids: Sequence[int]) -> list[AdapterCard]:
+        """Return the cards of those ids that exist, in the order given."""
+        with one_line_errors(), self.sessions() as session:
+            cards = load_cards(session, adapter_ids)
+        return [cards[id_] for id_ in dict.fromkeys(adapter_ids) if id_ in cards]
+
+    def cover(self, adapter_id: int, position: int) -> Cover:
+        with one_line_errors(), self.sessions() as session:
+            cover = find_cover(session, adapter_id, position)
+        if cover is None:
+            raise CoverNotFoundError(adapter_id, position)
+        return cover
+
+    def base_models(self) -> dict[str, int]:
+        """Return how many adapters are ready of every base model, most first."""
+        with one_line_errors(), self.sessions() as session:
+            return count_by_base_model(session)
+
+    def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
+        with one_line_errors(), self.sessions() as session:
+            return list_runs(session, before_id=before_id, limit=limit)
+
+    def resolve_base_model(self, session: Session, asked: str | None) -> str:
+        """Return `asked` if it has adapters; else the default.
+
+        The default is what most adapters are for, among those that images can be made
+        with here (REGISTRY_BASE_MODELS), if there are any.
+        """
+        known = list(count_by_base_model(session))
+        if not known:
+            raise NothingIndexedError
+        if asked is None:
+            runnable = [name for name in known if name in self.settings.base_models]
+            return (runnable or known)[0]
+        if asked not in known:
+            raise UnknownBaseModelError(asked, known)
+        return asked
+
+    def _find_encoder(
+        self, session: Session, base_model: str
+    ) -> tuple["WeightEncoder | None", str | None]:
+        """Return the active encoder of a base model, or why the weights take no part.
+
+        Looked up in the database each time, so that a promotion shows at once.
+        """
+        active = session.scalar(
+            select(Encoder).where(Encoder.base_model == base_model, Encoder.active)
+        )
+        if active is None:
+            return None, (
+                f"No weight encoder is active for {base_model}: weights were not compared. "
+                "Register one with `autolora encoder register`."
+            )
+        if active.text_encoder != self.settings.text_encoder:
+            return None, (
+                f"Weights were not compared: encoder {active.name} reads "
+                f"{active.text_encoder}, not {self.settings.text_encoder}. "
+                "Set REGISTRY_TEXT_ENCODER."
+            )
+        with self._lock:
+            if active.name not in self._encoders:
+                from encoder.checkpoint import load_encoder
+
+                path = self.blobs.path(active.checkpoint_sha256)
+                self._encoders[active.name] = load_encoder(path)
+            return self._encoders[active.name], None
+
+    # Making images
+
+    @property
+    def studio(self) -> "Studio":
+        """What makes images: base models, gates and weights, loaded when first needed."""
+        with self._lock:
+            if self._studio is None:
+                from registry.studio import Studio
+
+                self._studio = Studio(self.settings, self.blobs, self.text_encoder)
+            return self._studio
+
+    def fuse(
+        self,
+        prompt: str,
+        k: int = 3,
+        *,
+        adapters: Sequence[int] | None = None,
+        strengths: Sequence[float] | None = None,
+        base_model: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        mode: "Mode" = "gated",
+        progress: "Progress | None" = None,
+    ) -> "FusedImage":
+        """Draw `prompt` with up to `k` adapters that search finds for it.
+
+        `adapters` (ids) replaces the search; `strengths` (default 1) go with them, in
+        order. The adapters' trigger words are added to the prompt where it lacks them.
+
+        Raises:
+            SearchError: nothing suits the prompt.
+            FusionError: a base model or gates are missing, or an adapter does not fit.
+        """
+        if strengths is not None and len(strengths) != len(adapters or ()):
+            raise StrengthsError(len(strengths), len(adapters or ()))
+        if adapters is None:
+            cards = self.choose(prompt, k, base_model=base_model)
+            base_model = cards[0].base_model
+        else:
+            cards = self._chosen(adapters)
+            base_model = self._base_model_of(cards, base_model)
+        with_strength = zip(cards, strengths or [1.0] * len(cards), strict=True)
+        return self.studio.draw(
+            prompt,
+            list(with_strength),
+            base_model,
+            seed=seed,
+            steps=steps,
+            mode=mode,
+            progress=progress,
+        )
+
+    def reproduce(self, recipe: "Recipe", progress: "Progress | None" = None) -> "FusedImage":
+        """Draw the image of a recipe again: on the same machine, to the bit."""
+        return self.studio.reproduce(recipe, progress)
+
+    def choose(
+        self, prompt: str, k: int = 3, *, base_model: str | None = None
+    ) -> list[AdapterCard]:
+        """Return up to `k` adapters to draw `prompt` with: relevant, and unlike one another.
+
+        `registry.search.selection` says how. Raises NothingFoundError when there is none.
+        """
+        page = self.search(prompt, base_model, FUSE_CANDIDATES)
+        relevance = relevances([result.hit for result in page.results])
+        with one_line_errors(), self.sessions() as session:
+            encoder, _ = self._find_encoder(session, page.base_model)
+            embeddings = (
+                weight_embeddings(session, encoder=encoder.name, adapter_ids=list(relevance))
+                if encoder is not None
+                else {}
+            )
+        cards = {result.card.id: result.card for result in page.results}
+        candidates = [
+            Candidate(id_, cards[id_].file_sha256 or "", relevance[id_], embeddings.get(id_))
+            for id_ in cards
+        ]
+        chosen = choose(candidates, k)
+        if not chosen:
+            raise NothingFoundError(prompt, page.base_model)
+        return [cards[candidate.adapter_id] for candidate in chosen]
+
+    def _chosen(self, adapter_ids: Sequence[int]) -> list[AdapterCard]:
+        cards = self.cards(adapter_ids)
+        for adapter_id in adapter_ids:
+            if adapter_id not in {card.id for card in cards}:
+                raise AdapterNotFoundError(adapter_id)
+        return cards
+
+    def _base_model_of(self, cards: Sequence[AdapterCard], asked: str | None) -> str:
+        if asked is not None:
+            return asked
+        if cards:
+            return cards[0].base_model
+        with one_line_errors(), self.sessions() as session:
+            return self.resolve_base_model(session, None)

@@ -1,0 +1,165 @@
+"""Where images are made: base models, gates and weights, loaded once and kept.
+
+Importing this imports no torch; making the first image does.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from encoder.text_encoder import TextEncoder
+from registry.blobs import BlobStore
+from registry.config import Settings
+from registry.errors import (
+    AdapterNotReadyError,
+    MissingExtraError,
+    NoBaseModelError,
+    NoGatesError,
+)
+from registry.search.cards import AdapterCard
+
+if TYPE_CHECKING:
+    from encoder.lora_file import LoraWeights
+    from registry.fusion.backends.base import Backend, Progress
+    from registry.fusion.gate import Gates
+    from registry.fusion.generate import FusedImage, LoadedAdapter
+    from registry.fusion.inject import Mode
+    from registry.fusion.recipe import Recipe
+
+# The extra `fusion` of pyproject.toml, as imported.
+FUSION_LIBRARIES = ("diffusers", "peft", "transformers")
+# Of denoising, when nobody says: what FLUX's authors publish their pictures with is 28 to
+# 50, and the flow is straight enough for fewer.
+STEPS = 20
+# Loaded adapters that are kept; one for a 12B base takes up to 1.2 GB in float32.
+KEPT_ADAPTERS = 8
+
+
+class Studio:
+    """Draws images. Safe to share between threads; a base draws one image at a time."""
+
+    def __init__(self, settings: Settings, blobs: BlobStore, text_encoder: TextEncoder) -> None:
+        self._settings = settings
+        self._blobs = blobs
+        self._text_encoder = text_encoder
+        self._lock = threading.Lock()
+        self._backends: dict[str, Backend] = {}
+        self._gates: dict[str, Gates] = {}
+        self._weights: OrderedDict[str, LoraWeights] = OrderedDict()
+
+    def draw(
+        self,
+        prompt: str,
+        adapters: Sequence[tuple[AdapterCard, float]],
+        base_model: str,
+        *,
+        seed: int,
+        steps: int | None,
+        mode: "Mode",
+        progress: "Progress | None",
+    ) -> "FusedImage":
+        """Draw `prompt` with adapters and their strengths.
+
+        Raises:
+            NoBaseModelError, NoGatesError: the settings name none for `base_model`.
+            FusionError: an adapter does not fit the base.
+        """
+        # Before anything slow: what is not configured will not appear.
+        if base_model not in self._settings.base_models:
+            raise NoBaseModelError(base_model)
+        if mode == "gated" and adapters and base_model not in self._settings.gates:
+            raise NoGatesError(base_model)
+        _check_libraries()
+        from registry.fusion.generate import generate
+
+        loaded = [self._load(card, strength) for card, strength in adapters]
+        backend = self._backend(base_model)
+        gates = self._gates_of(base_model) if mode == "gated" and adapters else None
+        return generate(
+            prompt,
+            loaded,
+            backend,
+            gates,
+            seed=seed,
+            steps=STEPS if steps is None else steps,
+            mode=mode,
+            progress=progress,
+        )
+
+    def reproduce(self, recipe: "Recipe", progress: "Progress | None") -> "FusedImage":
+        """Draw a recipe's image again. Its adapters are found by their hashes."""
+        base_model = recipe.base.name
+        if base_model not in self._settings.base_models:
+            raise NoBaseModelError(base_model)
+        _check_libraries()
+        from registry.fusion.generate import LoadedAdapter, reproduce
+
+        loaded = [
+            LoadedAdapter(
+                name=used.name,
+                sha256=used.sha256,
+                weights=self._read(used.sha256),
+                strength=used.strength,
+                trigger_words=used.trigger_words,
+                licence=used.licence,
+                id=used.id,
+            )
+            for used in recipe.adapters
+        ]
+        gates = None
+        if recipe.gates_sha256 is not None:
+            if base_model not in self._settings.gates:
+                raise NoGatesError(base_model)
+            gates = self._gates_of(base_model)
+        return reproduce(recipe, loaded, self._backend(base_model), gates, progress)
+
+    def _load(self, card: AdapterCard, strength: float) -> "LoadedAdapter":
+        from registry.fusion.generate import LoadedAdapter
+
+        if card.file_sha256 is None:
+            raise AdapterNotReadyError(card.name, card.id)
+        return LoadedAdapter(
+            name=card.name,
+            sha256=card.file_sha256,
+            weights=self._read(card.file_sha256),
+            strength=strength,
+            trigger_words=card.trigger_words,
+            licence=card.licence,
+            id=card.id,
+        )
+
+    def _read(self, sha256: str) -> "LoraWeights":
+        from encoder.lora_file import read
+
+        with self._lock:
+            if sha256 not in self._weights:
+                self._weights[sha256] = read(self._blobs.path(sha256))
+            self._weights.move_to_end(sha256)
+            while len(self._weights) > KEPT_ADAPTERS:
+                self._weights.popitem(last=False)
+            return self._weights[sha256]
+
+    def _backend(self, base_model: str) -> "Backend":
+        from registry.fusion.backends.flux import load_flux
+
+        with self._lock:
+            if base_model not in self._backends:
+                folder = self._settings.base_models[base_model]
+                self._backends[base_model] = load_flux(folder, base_model, self._text_encoder)
+            return self._backends[base_model]
+
+    def _gates_of(self, base_model: str) -> "Gates":
+        from registry.fusion.gate import Gates
+
+        with self._lock:
+            if base_model not in self._gates:
+                self._gates[base_model] = Gates.load(self._settings.gates[base_model])
+            return self._gates[base_model]
+
+
+def _check_libraries() -> None:
+    missing = [name for name in FUSION_LIBRARIES if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(missing)

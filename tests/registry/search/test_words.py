@@ -1,0 +1,123 @@
+"""What people wrote about an adapter, against real PostgreSQL."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from registry.db.models import Adapter
+from registry.search.filters import Filters
+from registry.search.segment import segment
+from registry.search.words import exact_adapters, matching_adapters
+from tests.builders import add_adapter
+
+ANY = Filters()
+
+
+def add_written(session: Session, name: str, **what_matters: Any) -> Adapter:
+    """Add an adapter with its words as the pipeline stores them."""
+    said = [name, *what_matters.get("trigger_words", []), *what_matters.get("tags", [])]
+    said += [what_matters.get("author", ""), what_matters.get("description", "")]
+    return add_adapter(session, name=name, words=segment(" ".join(said)), **what_matters)
+
+
+def found(session: Session, asked: str, filters: Filters = ANY) -> list[int]:
+    return [
+        match.adapter_id for match in matching_adapters(session, asked, filters=filters, limit=10)
+    ]
+
+
+def test_a_chinese_word_is_found_inside_a_sentence(session: Session) -> None:
+    """PostgreSQL takes a Chinese sentence for one word; segmentation must not."""
+    cat = add_written(session, "可爱猫咪", description="一只由冰雕成的小猫")
+    add_written(session, "城市夜景", description="赛博朋克风格的城市")
+
+    assert found(session, "冰雕的猫") == [cat.id]
+    assert found(session, "赛博朋克") != [cat.id]
+
+
+def test_a_typo_still_finds_the_adapter(session: Session) -> None:
+    watercolor = add_written(session, "Watercolor portraits")
+    add_written(session, "Charcoal")
+
+    assert found(session, "watercolr") == [watercolor.id]
+
+
+def test_whole_words_come_before_typos(session: Session) -> None:
+    typo = add_written(session, "Dragoon")
+    whole = add_written(session, "Dragon")
+
+    assert found(session, "dragon") == [whole.id, typo.id]
+
+
+def test_a_word_in_the_name_beats_one_in_the_description(session: Session) -> None:
+    """Descriptions mention what an adapter is not about."""
+    mention = add_written(session, "Castle", description="no fox was harmed")
+    fox = add_written(session, "Fox", description="in a castle garden")
+
+    assert found(session, "fox") == [fox.id, mention.id]
+
+
+def test_a_rare_word_counts_more_than_a_common_one(session: Session) -> None:
+    """On a hub everything is a style; few things are foxes."""
+    for colour in ("red", "blue", "green", "grey"):
+        add_written(session, f"{colour} style")
+    fox = add_written(session, "fox drawing")
+
+    assert found(session, "fox style")[0] == fox.id
+
+
+def test_scores_are_shares_of_the_question(session: Session) -> None:
+    add_written(session, "fox castle")
+    add_written(session, "fox")
+
+    scores = [
+        match.score
+        for match in matching_adapters(session, "a fox in the castle", filters=ANY, limit=5)
+    ]
+
+    assert scores[0] == pytest.approx(1.0)
+    assert 0 < scores[1] < 0.5
+
+
+@pytest.mark.parametrize("asked", ["", "the of 的", "!?%_\\'\"", "\x00", "cat & | ! ( <-> :*"])
+def test_odd_questions_find_nothing_and_break_nothing(session: Session, asked: str) -> None:
+    """The box takes anything, tsquery operators and LIKE wildcards included."""
+    add_written(session, "fox")
+
+    assert found(session, asked) == []
+
+
+def test_filters_hold_for_words(session: Session) -> None:
+    """Every filter alone leaves exactly the adapter it names."""
+    add_written(session, "fox plain")
+    sdxl = add_written(session, "fox sdxl", base_model="sdxl-1.0")
+    ann = add_written(session, "fox ann", author="ann")
+    tagged = add_written(session, "fox tagged", tags=["animal", "red"])
+    free = add_written(session, "fox free", licence="Apache-2.0")
+    civitai = add_written(session, "fox civitai", hub="civitai")
+
+    assert found(session, "fox", Filters(base_model="sdxl-1.0")) == [sdxl.id]
+    assert found(session, "fox", Filters(author="ann")) == [ann.id]
+    assert found(session, "fox", Filters(tags=("red", "animal"))) == [tagged.id]
+    assert found(session, "fox", Filters(licence="apache-2.0")) == [free.id]
+    assert found(session, "fox", Filters(hub="civitai")) == [civitai.id]
+
+
+@pytest.mark.parametrize("state", ["listed", "refused", "gone"])
+def test_only_ready_adapters_are_found(session: Session, state: str) -> None:
+    adapter = add_written(session, "fox", state=state, trigger_words=["fxx"])
+
+    assert found(session, "fox") == []
+    assert exact_adapters(session, "fxx", filters=ANY, limit=5) == []
+    assert exact_adapters(session, str(adapter.file_sha256), filters=ANY, limit=5) == []
+
+
+def test_exact_trigger_word_name_and_hash(session: Session) -> None:
+    """Who types one of these in full knows what they want."""
+    fox = add_written(session, "Fire Fox", trigger_words=["zx_fox", "by ann"])
+    add_written(session, "Fire Foxes", trigger_words=["zx_foxes"])
+
+    for asked in ("ZX_fox", " by Ann ", "fire fox", fox.file_sha256, str(fox.file_sha256)[:10]):
+        assert exact_adapters(session, str(asked), filters=ANY, limit=5) == [fox.id]
+    assert exact_adapters(session, "zx", filters=ANY, limit=5) == []
