@@ -1,0 +1,79 @@
+"""What fusion needs of a base model, whichever library runs it."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from PIL.Image import Image
+from torch import nn
+
+# Called after every denoising step with the steps done and the steps in all. What it
+# raises ends the generation (GenerationCancelledError says just that).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How an image is drawn; with the prompt and the weights it fixes every pixel."""
+
+    seed: int = 0
+    steps: int = 20
+    guidance: float = 3.0
+    width: int | None = None  # the base's own size when not given
+    height: int | None = None
+    negative: str = ""
+
+
+class Backend(Protocol):
+    """A base model that draws images, into whose transformer adapters are attached."""
+
+    @property
+    def name(self) -> str:
+        """Name the implementation, for recipes."""
+        ...
+
+    @property
+    def base_model(self) -> str:
+        """Name the family, as adapters do: "flux.1-dev"."""
+        ...
+
+    @property
+    def transformer(self) -> nn.Module: ...
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held by whoever attaches adapters: a transformer runs one set at a time."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The width and height drawn when none is asked for."""
+        ...
+
+    def generate(
+        self, prompts: Sequence[str], sampling: Sampling, progress: Progress | None = None
+    ) -> list[Image]:
+        """Draw one image a prompt, all from the same noise; the same again for a seed."""
+        ...
+
+    def file_hashes(self) -> dict[str, str]:
+        """Return the sha256 of every file the base was loaded from, by relative path."""
+        ...
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the libraries that shape the pixels."""
+        ...
+
+
+def hash_files(folder: Path, pattern: str) -> dict[str, str]:
+    """Return the sha256 of the files of a folder, by path relative to it."""
+    hashes = {}
+    for path in sorted(folder.glob(pattern)):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            hashes[path.relative_to(folder).as_posix()] = digest
+    return hashes

@@ -1,0 +1,95 @@
+"""Errors of fusion: each names the adapter, layer or file, and says what to do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from registry.errors import RegistryError
+
+
+class FusionError(RegistryError):
+    """An image cannot be made as asked."""
+
+
+class AdapterRefusedError(FusionError):
+    """An adapter must not be loaded into this base."""
+
+    def __init__(self, adapter: str, reason: str) -> None:
+        super().__init__(f"adapter {adapter!r} cannot be fused: {reason}")
+        self.adapter = adapter
+
+
+class FamilyMismatchError(AdapterRefusedError):
+    """An adapter was trained on another base model."""
+
+    def __init__(self, adapter: str, got: str, expected: str) -> None:
+        super().__init__(
+            adapter, f"it was trained on {got!r}, and {expected!r} is loaded; choose one for that"
+        )
+
+
+class NotFusableError(AdapterRefusedError):
+    """The verdict on an adapter's file says that it must not be fused."""
+
+
+class CorruptAdapterError(AdapterRefusedError):
+    """An adapter holds NaN or infinite weights."""
+
+    def __init__(self, adapter: str, layer: str) -> None:
+        super().__init__(
+            adapter, f"layer {layer!r} holds NaN or infinite weights; fetch the file again"
+        )
+
+
+class LayerMismatchError(FusionError):
+    """A layer of an adapter does not fit the transformer."""
+
+
+class AlreadyAttachedError(FusionError):
+    """A transformer runs adapters already; two attachments would add up unseen."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(f"layer {layer!r} has adapters attached already; detach them first")
+
+
+class MissingGateError(FusionError):
+    """Gates do not cover a layer that an adapter changes."""
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
+        super().__init__(
+            f"no gate for layer {', '.join(layers[:3])}{more}; use gates trained for this base, "
+            "or mode 'average'"
+        )
+        self.layers = tuple(layers)
+
+
+class GatesFileError(FusionError):
+    """A file of gates cannot be used."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"gates {path}: {reason}; train them anew or point to another file")
+
+
+class GatesMismatchError(FusionError):
+    """Gates were trained on another base than the one loaded."""
+
+    def __init__(self, got: str, expected: str) -> None:
+        super().__init__(f"the gates are for {got!r}, and {expected!r} is loaded")
+
+
+class BaseModelError(FusionError):
+    """A folder does not hold a base model that a backend can run."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(f"base model in {folder}: {reason}")
+
+
+class GenerationCancelledError(FusionError):
+    """Raise it in a progress callback to stop a generation; the base is left clean."""
+
+    def __init__(self) -> None:
+        super().__init__("generation was cancelled")
+
+
+class RecipeError(FusionError):
+    """A recipe cannot be read, or its ingredients are not the ones at hand."""

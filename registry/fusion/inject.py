@@ -1,0 +1,227 @@
+"""Run adapters inside a transformer, without touching its weights.
+
+Every adapted linear layer gets one forward hook that adds what its adapters say. The base
+weights are never written, so detaching restores the model exactly.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, MissingGateError
+from registry.fusion.gate import FusionGate, Gates
+
+if TYPE_CHECKING:
+    from encoder.lora_file import LoraWeights
+
+# gated: AutoLoRA's gates. sum: plain addition. average: addition, each adapter's strength
+# divided by the number of adapters in use. base: no adapter.
+Mode = Literal["gated", "sum", "average", "base"]
+
+
+@dataclass(frozen=True)
+class LayerStack:
+    """The adapters of one linear layer, ranks padded to the largest, for G groups of n.
+
+    Sample b of a batch of B belongs to group b // (B / G).
+    """
+
+    down: Tensor  # (G, d_in, n * rank)
+    up: Tensor  # (G, n, rank, d_out), scale and strength applied
+    columns: tuple[int, ...]  # which of the attached adapters the n are
+
+
+@dataclass(frozen=True)
+class _LayerBank:
+    down: Tensor  # (N, rank, d_in)
+    up: Tensor  # (N, rank, d_out)
+    scale: Tensor  # (N,)
+    present: Tensor  # (N,) bool: the adapter has this layer
+
+
+class AdapterBank:
+    """Many adapters side by side, from which sets are picked to run together."""
+
+    def __init__(
+        self, adapters: Sequence["LoraWeights"], dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Hold adapters in `dtype`; those who lack a layer get zeros there."""
+        self._count = len(adapters)
+        names = {name: None for weights in adapters for name in weights.layers}
+        self._layers = {name: stack_layer(name, adapters, dtype) for name in names}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def pick(self, sets: Tensor, strengths: Tensor | None = None) -> dict[str, LayerStack]:
+        """Stack adapters `sets` (G, n), by index, times `strengths` (G, n), by layer.
+
+        Layers that none of a set has are left out, and so are adapters without the layer
+        where all groups agree on that: they cost nothing there.
+        """
+        strengths = torch.ones(sets.shape) if strengths is None else strengths
+        stacks = {}
+        for name, bank in self._layers.items():
+            columns = bank.present[sets].any(0).nonzero()[:, 0]
+            if not len(columns):
+                continue
+            chosen = sets[:, columns]  # (G, n)
+            factor = bank.scale[chosen] * strengths[:, columns]
+            down = bank.down[chosen].float()  # (G, n, rank, d_in)
+            stacks[name] = LayerStack(
+                down=down.flatten(1, 2).transpose(1, 2),
+                up=bank.up[chosen].float() * factor[..., None, None],
+                columns=tuple(columns.tolist()),
+            )
+        return stacks
+
+
+def stack_layer(name: str, adapters: Sequence["LoraWeights"], dtype: torch.dtype) -> _LayerBank:
+    layers = {i: a.layers[name] for i, a in enumerate(adapters) if name in a.layers}
+    rank = max(len(layer.down) for layer in layers.values())
+    first = next(iter(layers.values()))
+    bank = _LayerBank(
+        down=torch.zeros(len(adapters), rank, first.down.shape[1], dtype=dtype),
+        up=torch.zeros(len(adapters), rank, first.up.shape[0], dtype=dtype),
+        scale=torch.zeros(len(adapters)),
+        present=torch.zeros(len(adapters), dtype=torch.bool),
+    )
+    for index, layer in layers.items():
+        own_rank, d_in = layer.down.shape
+        if (d_in, len(layer.up)) != (bank.down.shape[2], bank.up.shape[2]):
+            raise LayerMismatchError(
+                f"adapters disagree on layer {name!r}: ({len(layer.up)}, {d_in}) and "
+                f"({bank.up.shape[2]}, {bank.down.shape[2]}); load those of one base model only"
+            )
+        bank.down[index, :own_rank] = layer.down
+        bank.up[index, :own_rank] = layer.up.T
+        bank.scale[index] = layer.scale
+        bank.present[index] = True
+    return bank
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Adapters at work in a transformer, with what their gates did if that is watched."""
+
+    _columns: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    # By layer: for every forward pass the mean openness of its n adapters, (n,).
+    _watched: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def activity(self, adapter: int) -> dict[str, float]:
+        """Return an adapter's gates by layer: their mean over features, places and passes.
+
+        Empty when nothing was watched, gated, or run.
+        """
+        return {
+            layer: float(torch.stack(means)[:, self._columns[layer].index(adapter)].mean())
+            for layer, means in self._watched.items()
+            if means and adapter in self._columns[layer]
+        }
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """The forward hook of one linear layer: adds its adapters to its output."""
+
+    stack: LayerStack
+    gate: FusionGate | None
+    watched: list[Tensor] | None
+
+    def __call__(self, linear: nn.Module, inputs: tuple[Tensor, ...], base: Tensor) -> Tensor:
+        (x,) = inputs
+        # A move only where the base is offloaded or runs in another precision.
+        down, up = self.stack.down.to(x), self.stack.up.to(x)
+        groups, count, rank, _ = up.shape
+        if len(x) % groups:
+            raise LayerMismatchError(f"a batch of {len(x)} does not divide into {groups} groups")
+        hidden = x.reshape(groups, -1, x.shape[-1]) @ down  # (G, places, n * rank)
+        if self.gate is None:
+            return base + (hidden @ up.flatten(1, 2)).view_as(base)
+        apart = hidden.unflatten(-1, (count, rank)).permute(2, 0, 1, 3)  # (n, G, places, rank)
+        outputs = (apart @ up.transpose(0, 1)).reshape(count, *base.shape)
+        openness = self.gate.openness(base, outputs)
+        if self.watched is not None:
+            self.watched.append(openness.detach().flatten(1).mean(1))
+        return self.gate.merge(base, outputs, openness)
+
+
+@contextmanager
+def attach(
+    transformer: nn.Module,
+    adapters: Sequence[tuple["LoraWeights", float]],
+    gates: Gates | None = None,
+    mode: Mode = "gated",
+    *,
+    watch: bool = False,
+) -> Iterator[Attachment]:
+    """Run `adapters`, each with a strength, in `transformer` until the context ends.
+
+    A strength of 0 is the same as leaving the adapter out. An adapter that lacks a layer
+    contributes nothing to it. With `watch`, the attachment records the gates' activity.
+
+    Raises:
+        LayerMismatchError: the transformer lacks a layer, or has it in another size.
+        MissingGateError: mode is "gated" and `gates` do not cover a layer.
+        AlreadyAttachedError: adapters are attached to this transformer already.
+    """
+    used = [] if mode == "base" else [i for i, (_, strength) in enumerate(adapters) if strength]
+    share = 1 / len(used) if mode == "average" and used else 1.0
+    bank = AdapterBank([adapters[i][0] for i in used])
+    strengths = torch.tensor([[adapters[i][1] * share for i in used]])
+    picked = bank.pick(torch.arange(len(used))[None], strengths)
+    # Columns become places in `adapters` again, of which some may be unused.
+    stacks = {
+        layer: replace(stack, columns=tuple(used[k] for k in stack.columns))
+        for layer, stack in picked.items()
+    }
+    if mode == "gated" and gates is None and stacks:
+        raise MissingGateError(sorted(stacks))
+    with attach_stacks(
+        transformer, stacks, gates if mode == "gated" else None, watch=watch
+    ) as attachment:
+        yield attachment
+
+
+@contextmanager
+def attach_stacks(
+    transformer: nn.Module,
+    stacks: Mapping[str, LayerStack],
+    gates: Gates | None,
+    *,
+    watch: bool = False,
+) -> Iterator[Attachment]:
+    """Like `attach`, for stacks picked from a bank; without gates they add up plainly."""
+    linears = {layer: find_linear(transformer, layer, stack) for layer, stack in stacks.items()}
+    missing = [layer for layer in stacks if gates is not None and layer not in gates]
+    if missing:
+        raise MissingGateError(missing)
+    attachment = Attachment({layer: stack.columns for layer, stack in stacks.items()})
+    with ExitStack() as hooks:
+        for layer, stack in stacks.items():
+            gate = gates[layer] if gates is not None else None
+            watched = attachment._watched.setdefault(layer, []) if watch else None
+            branch = _Branch(stack, gate, watched)
+            hooks.callback(linears[layer].register_forward_hook(branch).remove)
+        yield attachment
+
+
+def find_linear(transformer: nn.Module, layer: str, stack: LayerStack) -> nn.Linear:
+    """Return the linear layer that `stack` belongs to."""
+    try:
+        linear = transformer.get_submodule(layer)
+    except AttributeError:
+        raise LayerMismatchError(f"the base has no layer {layer!r}") from None
+    if not isinstance(linear, nn.Linear):
+        raise LayerMismatchError(f"layer {layer!r} of the base is no linear layer")
+    got = (stack.up.shape[-1], stack.down.shape[1])
+    expected = (linear.out_features, linear.in_features)
+    if got != expected:
+        raise LayerMismatchError(f"layer {layer!r}: adapter has {got}, the base {expected}")
+    if any(isinstance(hook, _Branch) for hook in linear._forward_hooks.values()):
+        raise AlreadyAttachedError(layer)
+    return linear

@@ -1,0 +1,104 @@
+"""The recipe of an image: everything that is needed to draw it again, inside its PNG."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from registry.fusion.errors import RecipeError
+from registry.fusion.inject import Mode
+
+# The keyword of the PNG's text chunk.
+PNG_KEY = "autolora-recipe"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class RecipeAdapter(_Part):
+    """An adapter as it was used."""
+
+    id: int | None = None  # in the registry that made the image
+    name: str
+    sha256: str
+    strength: float
+    licence: str | None = None
+    trigger_words: tuple[str, ...] = ()  # those added to the prompt
+
+
+class RecipeBase(_Part):
+    """The base model: its family, and the files it was loaded from."""
+
+    name: str
+    backend: str
+    files: dict[str, str]  # relative path -> sha256
+
+
+class Recipe(_Part):
+    """Everything that fixes an image's pixels. On the same machine, to the bit."""
+
+    # "schema" is a method's name in pydantic.
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    prompt: str
+    full_prompt: str  # with trigger words: what the base was given
+    negative_prompt: str
+    seed: int
+    steps: int
+    guidance: float
+    width: int
+    height: int
+    mode: Mode
+    adapters: tuple[RecipeAdapter, ...]
+    gates_sha256: str | None  # None when the mode uses none
+    base: RecipeBase
+    # Of the libraries; and the threads, since sums depend on how they are split.
+    versions: dict[str, str]
+    threads: int
+
+    def to_json(self) -> str:
+        return self.model_dump_json(by_alias=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read a recipe written by `to_json`.
+
+        Raises:
+            RecipeError: it is no recipe, or one of a newer version.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "JSON"
+            raise RecipeError(f"not a recipe of schema 1: {where}: {first['msg']}") from error
+
+
+def save_png(image: Image.Image, recipe: Recipe, path: Path) -> None:
+    """Write a PNG that carries its recipe."""
+    info = PngInfo()
+    info.add_itxt(PNG_KEY, recipe.to_json())
+    partial = path.with_name(path.name + ".partial")
+    image.save(partial, format="PNG", pnginfo=info)
+    partial.replace(path)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read the recipe from a PNG, or from a JSON file.
+
+    Raises:
+        RecipeError: the file is absent, or carries no recipe.
+    """
+    try:
+        if path.suffix.lower() == ".json":
+            return Recipe.from_json(path.read_bytes())
+        with Image.open(path) as image:
+            image.load()  # text chunks may follow the pixels
+            text = image.info.get(PNG_KEY)
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+        raise RecipeError(f"{path} cannot be read: {error}") from error
+    if not isinstance(text, str):
+        raise RecipeError(f"{path} carries no recipe; was it saved by another program?")
+    return Recipe.from_json(text)

@@ -1,0 +1,197 @@
+"""From adapters to an image with a recipe, and from the recipe to the same image."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+
+from registry.fusion.backends.flux import FluxBackend
+from registry.fusion.errors import (
+    AdapterRefusedError,
+    CorruptAdapterError,
+    FamilyMismatchError,
+    GatesMismatchError,
+    GenerationCancelledError,
+    NotFusableError,
+    RecipeError,
+)
+from registry.fusion.gate import Gates
+from registry.fusion.generate import LoadedAdapter, generate, reproduce
+from registry.fusion.inject import Mode
+from registry.fusion.recipe import PNG_KEY, Recipe, read_recipe
+from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_adapter, make_weights
+
+
+@pytest.fixture
+def adapters(backend: FluxBackend) -> list[LoadedAdapter]:
+    layers = block_layers(backend.transformer)
+    return [
+        LoadedAdapter(
+            "cactus",
+            "a" * 64,
+            make_weights(backend.transformer, layers, seed=1, scale=0.1),
+            trigger_words=("cactus icon", "kaktus"),
+            licence="CC-BY-4.0",
+            id=7,
+        ),
+        LoadedAdapter(
+            "剪影",
+            "b" * 64,
+            make_weights(backend.transformer, layers, seed=2, rank=2, scale=0.1),
+            strength=0.5,
+            trigger_words=("剪影",),
+        ),
+    ]
+
+
+@pytest.fixture
+def gates(backend: FluxBackend, tmp_path: Path) -> Gates:
+    torch.manual_seed(0)
+    Gates.for_transformer(backend.transformer, BASE_MODEL, "paper").save(tmp_path / "g")
+    return Gates.load(tmp_path / "g")
+
+
+def hooks(backend: FluxBackend) -> int:
+    return sum(len(part._forward_hooks) for part in backend.transformer.modules())
+
+
+def test_image_tells_how_it_was_made(
+    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+) -> None:
+    fused = generate("a cactus ICON at night", adapters, backend, gates, seed=4, steps=2)
+    recipe = fused.recipe
+    assert fused.image.size == (recipe.width, recipe.height) == (32, 32)
+    assert (recipe.prompt, recipe.seed, recipe.steps) == ("a cactus ICON at night", 4, 2)
+    # The first has its word in the prompt already.
+    assert recipe.full_prompt == "a cactus ICON at night, 剪影"
+    assert [part.trigger_words for part in recipe.adapters] == [(), ("剪影",)]
+    assert [part.strength for part in recipe.adapters] == [1.0, 0.5]
+    assert (recipe.adapters[0].id, recipe.adapters[0].licence) == (7, "CC-BY-4.0")
+    assert recipe.gates_sha256 == gates.sha256
+    assert recipe.base.name == BASE_MODEL
+    assert recipe.base.files == backend.file_hashes()
+    assert recipe.versions.keys() >= {"autolora-registry", "torch", "diffusers"}
+    assert fused.activity.keys() == {"a" * 64, "b" * 64}
+    for layers in fused.activity.values():
+        assert len(layers) == 52
+        assert all(0 < value < 1 for value in layers.values())
+
+
+def test_recipe_in_the_png_gives_the_same_pixels(
+    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates, tmp_path: Path
+) -> None:
+    fused = generate("夜里的仙人掌", adapters, backend, gates, seed=9, steps=3, negative="day")
+    fused.save(tmp_path / "fused.png")
+
+    recipe = read_recipe(tmp_path / "fused.png")
+    # The order of loading, and strengths given now, do not matter.
+    found = [dataclasses.replace(adapter, strength=0.1) for adapter in reversed(adapters)]
+    again = reproduce(recipe, found, backend, gates)
+
+    assert recipe == fused.recipe
+    assert again.recipe == recipe
+    assert again.activity == fused.activity
+    with Image.open(tmp_path / "fused.png") as saved:
+        assert again.image.tobytes() == saved.tobytes() == fused.image.tobytes()
+
+
+@pytest.mark.parametrize("mode", ["sum", "average", "base"])
+def test_ungated_modes_need_no_gates(
+    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates, mode: Mode
+) -> None:
+    plain = generate("cat", adapters, backend, mode=mode, steps=2)
+    assert plain.recipe.gates_sha256 is None
+    assert set(map(len, plain.activity.values())) == {0}
+    gated = generate("cat", adapters, backend, gates, steps=2)
+    assert plain.image.tobytes() != gated.image.tobytes()
+
+
+def test_adapters_that_must_not_be_fused_are_named(
+    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+) -> None:
+    good, layers = adapters[0], ["transformer_blocks.0.attn.to_q"]
+
+    def bad(**changes: object) -> LoadedAdapter:
+        weights = make_weights(backend.transformer, layers, seed=3, **changes)  # type: ignore[arg-type]
+        return make_adapter("bad one", weights)
+
+    corrupt = bad()
+    corrupt.weights.layers[layers[0]].up[0, 0] = math.nan
+    cases: list[tuple[LoadedAdapter, type[AdapterRefusedError], str]] = [
+        (bad(base_model="sdxl-1.0"), FamilyMismatchError, "'sdxl-1.0'"),
+        (bad(fusable=False), NotFusableError, "text encoder"),
+        (corrupt, CorruptAdapterError, "to_q"),
+    ]
+    for adapter, error, says in cases:
+        with pytest.raises(error, match=rf"'bad one'.*{says}"):
+            generate("cat", [good, adapter], backend, gates, steps=1)
+    with pytest.raises(AdapterRefusedError, match="given twice"):
+        generate("cat", [good, good], backend, gates, steps=1)
+    assert hooks(backend) == 0
+
+
+def test_gates_of_another_base_are_refused(
+    backend: FluxBackend, adapters: list[LoadedAdapter]
+) -> None:
+    gates = Gates.for_transformer(backend.transformer, "flux.1-dev")
+    with pytest.raises(GatesMismatchError, match=r"flux\.1-dev"):
+        generate("cat", adapters, backend, gates, steps=1)
+
+
+def test_cancelling_leaves_the_base_clean(
+    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+) -> None:
+    before = generate("cat", [], backend, gates, steps=2)
+
+    def cancel(done: int, steps: int) -> None:
+        raise GenerationCancelledError
+
+    with pytest.raises(GenerationCancelledError):
+        generate("cat", adapters, backend, gates, steps=2, progress=cancel)
+    assert hooks(backend) == 0
+    assert not backend.lock.locked()
+    after = generate("cat", [], backend, gates, steps=2)
+    assert after.image.tobytes() == before.image.tobytes()
+
+
+def test_recipes_with_other_ingredients_are_refused(
+    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+) -> None:
+    recipe = generate("cat", adapters, backend, gates, steps=1).recipe
+    with pytest.raises(RecipeError, match=r"adapter '剪影' .* is missing"):
+        reproduce(recipe, adapters[:1], backend, gates)
+    with pytest.raises(RecipeError, match="the gates are others"):
+        reproduce(recipe, adapters, backend, Gates.for_transformer(backend.transformer, BASE_MODEL))
+    other = recipe.base.model_copy(update={"files": {"vae/config.json": "0" * 64}})
+    with pytest.raises(RecipeError, match="other files"):
+        reproduce(recipe.model_copy(update={"base": other}), adapters, backend, gates)
+
+
+def test_recipes_are_read_from_json_too(
+    backend: FluxBackend, adapters: list[LoadedAdapter], tmp_path: Path
+) -> None:
+    recipe = generate("cat", adapters, backend, mode="sum", steps=1).recipe
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    assert read_recipe(tmp_path / "recipe.json") == recipe
+    assert '"schema": 1' in recipe.to_json()
+
+
+def test_files_without_a_readable_recipe_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_recipe(tmp_path / "absent.png")
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        read_recipe(tmp_path / "text.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
+    with pytest.raises(RecipeError, match="carries no recipe"):
+        read_recipe(tmp_path / "plain.png")
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(PNG_KEY, '{"schema": 2}')
+    Image.new("RGB", (4, 4)).save(tmp_path / "newer.png", pnginfo=info)
+    with pytest.raises(RecipeError, match="not a recipe of schema 1: schema"):
+        read_recipe(tmp_path / "newer.png")
+    with pytest.raises(RecipeError, match="not a recipe"):
+        Recipe.from_json("{")
