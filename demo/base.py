@@ -134,7 +134,7 @@ class Batches:
         return self.latents[picked], (self.tokens[rows], self.pooled[rows])
 
 
-def make_optimizers(transformer: nn.Module, steps: int) -> list[torch.optim.Optimizer]:
+def make_optimizers(transformer: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the blocks' matrices, AdamW for everything else."""
     blocks = [
         p for n, p in transformer.named_parameters() if "transformer_blocks" in n and p.ndim == 2
@@ -160,7 +160,7 @@ def train(steps: int, folder: Path) -> None:
     batches = Batches(plan(), AutoencoderKL.from_pretrained(folder / "vae").eval())
     transformer, average = make_transformer(), make_transformer().requires_grad_(False)
     average.load_state_dict(transformer.state_dict())
-    optimizers = make_optimizers(transformer, steps)
+    optimizers = make_optimizers(transformer)
     start = 0
     state_path = folder / "training.pt"
     if state_path.exists():
@@ -171,12 +171,11 @@ def train(steps: int, folder: Path) -> None:
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         torch.manual_seed(start)
-    rates = [[group["initial_rate"] if "initial_rate" in group else group["lr"] for group in o.param_groups] for o in optimizers]
+    rates = [[group.setdefault("initial_rate", group["lr"]) for group in o.param_groups] for o in optimizers]
     saved_at, losses = time.monotonic(), []
     for step in track(range(start, steps), "Base"):
         for optimizer, initial in zip(optimizers, rates, strict=True):
             for group, rate in zip(optimizer.param_groups, initial, strict=True):
-                group["initial_rate"] = rate
                 group["lr"] = rate * rate_factor(step, steps)
         latents, prompt = batches.sample()
         when, noise = torch.sigmoid(torch.randn(BATCH)), torch.randn_like(latents)
@@ -210,5 +209,5 @@ def train(steps: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--steps", type=int, default=10000)
     train(parser.parse_args().steps, BUILD / "base")

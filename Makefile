@@ -1,0 +1,52 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help demo test check format bench zoo clean
+
+help:  ## Show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+demo: $(VENV)/.ready  ## Crawl, index, search and fuse the miniature world; ARGS=--once exits afterwards
+	@$(BIN)/python -m demo.run $(ARGS)
+
+test: $(VENV)/.ready  ## Run the test suite on a real PostgreSQL
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.ready  ## Check format, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: $(VENV)/.ready  ## Format and fix what can be fixed
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.ready-zoo  ## Measure on the full zoo (run `make zoo` first) and write docs/benchmarks.md
+	@$(BIN)/python -m benchmarks.report
+
+# Each step skips what is done and resumes what was stopped.
+zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew: about 2 hours on 2 cores; needs npm
+	@test -f demo/build/names.json || $(BIN)/python -m demo.art
+	@test -d demo/build/base/vae || $(BIN)/python -m demo.vae
+	@test -d demo/build/base/scheduler || $(BIN)/python -m demo.base
+	@$(BIN)/python -m demo.zoo
+	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.train_encoder
+	@test -f demo/build/gates.safetensors || $(BIN)/python -m demo.train_gates
+	@$(BIN)/python -m demo.export
+
+clean:  ## Remove what `make demo` made (not the full zoo)
+	rm -rf demo/out
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "Cannot make $(VENV): on Debian, run 'apt install python3-venv' first." >&2; exit 1; }
+	@echo "Installing packages into $(VENV) (a few minutes the first time)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[fusion,dev]'
+	@touch $@
+
+$(VENV)/.ready-zoo: $(VENV)/.ready
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[fusion,dev,zoo]'
+	@touch $@
