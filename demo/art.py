@@ -165,9 +165,7 @@ def build(folder: Path) -> None:
     jobs = [
         (style, name, svg)
         for style, art_set in enumerate(ART_SETS)
-        for name, svg in list_svgs(
-            fetch_package(art_set.package, art_set.version, packages), index
-        )
+        for name, svg in list_svgs(fetch_package(art_set.package, art_set.version, packages), index)
     ]
     with ProcessPoolExecutor() as pool:
         rendered = pool.map(rasterise, [svg for _, _, svg in jobs], chunksize=64)
@@ -180,7 +178,8 @@ def build(folder: Path) -> None:
         name=np.array([jobs[k][1] for k in kept], dtype=np.int64),
     )
     (folder / "names.json").write_text(json.dumps(names, ensure_ascii=False, indent=1))
-    print(f"{len(kept)} images of {len({jobs[k][1] for k in kept})} names, {len(jobs) - len(kept)} refused")
+    shown = len({jobs[k][1] for k in kept})
+    print(f"{len(kept)} images of {shown} names, {len(jobs) - len(kept)} refused")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from demo.effects import on_white
 from demo.paths import BUILD
 from demo.vae import to_tensor
 from encoder.text_encoder import load_text_encoder
-from registry.fusion.backends.prompt import TOKENS, PromptEncoder
+from registry.fusion.backends.prompt import PromptEncoder
 
 BATCH = 128
 PROMPTS_PER_NAME = 10
@@ -142,9 +142,7 @@ def make_optimizers(transformer: nn.Module) -> list[torch.optim.Optimizer]:
     inside = {id(p) for p in blocks}
     rest = [p for p in transformer.parameters() if id(p) not in inside]
     return [
-        torch.optim.Muon(
-            blocks, lr=MUON_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-        ),
+        torch.optim.Muon(blocks, lr=MUON_RATE, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, lr=ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
@@ -171,8 +169,12 @@ def train(steps: int, folder: Path) -> None:
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         torch.manual_seed(start)
-    rates = [[group.setdefault("initial_rate", group["lr"]) for group in o.param_groups] for o in optimizers]
-    saved_at, losses = time.monotonic(), []
+    rates = [
+        [group.setdefault("initial_rate", group["lr"]) for group in o.param_groups]
+        for o in optimizers
+    ]
+    saved_at = time.monotonic()
+    losses: list[float] = []
     for step in track(range(start, steps), "Base"):
         for optimizer, initial in zip(optimizers, rates, strict=True):
             for group, rate in zip(optimizer.param_groups, initial, strict=True):
@@ -187,12 +189,11 @@ def train(steps: int, folder: Path) -> None:
         for optimizer in optimizers:
             optimizer.step()
         decay = min(0.9995, (step + 1) / (step + 10))
-        torch._foreach_lerp_(
-            list(average.parameters()), list(transformer.parameters()), 1 - decay
-        )
+        torch._foreach_lerp_(list(average.parameters()), list(transformer.parameters()), 1 - decay)
         losses.append(loss.item())
         if step % 250 == 249:
-            print(f"step {step + 1}: loss {sum(losses[-250:]) / 250:.4f}", flush=True)
+            print(f"step {step + 1}: loss {sum(losses) / len(losses):.4f}", flush=True)
+            losses.clear()
         if time.monotonic() - saved_at > CHECKPOINT_SECONDS or step + 1 == steps:
             state = {
                 "step": step + 1,

@@ -1,10 +1,12 @@
 """Picture effects that make the zoo's colour, texture and background concepts."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 Rgb = tuple[int, int, int]
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 # English name, Chinese name, colour.
 COLOURS: dict[str, tuple[str, Rgb]] = {
@@ -52,6 +54,8 @@ def apply_effect(
     """Draw pictures (n, h, w, 4) under an effect; returns RGB uint8 (n, h, w, 3)."""
     paint = np.array(COLOURS[colour][1], np.float32)
     rgb, alpha = rgba[..., :3].astype(np.float32), rgba[..., 3:].astype(np.float32) / 255
+    drawn: Floats
+    backdrop: Floats
     size = rgba.shape[1]
     if kind == "colour":
         light = (rgb @ np.array([0.3, 0.59, 0.11], np.float32))[..., None] / 255
@@ -65,7 +69,8 @@ def apply_effect(
     else:
         mask = pattern_mask(pattern, size)[..., None]
         drawn, backdrop = rgb, paint * mask + (0.75 * 255 + 0.25 * paint) * (1 - mask)
-    return (drawn * alpha + backdrop * (1 - alpha)).clip(0, 255).astype(np.uint8)
+    picture: Floats = drawn * alpha + backdrop * (1 - alpha)
+    return picture.clip(0, 255).astype(np.uint8)
 
 
 def pattern_mask(pattern: str, size: int) -> Floats:
@@ -85,7 +90,8 @@ def pattern_mask(pattern: str, size: int) -> Floats:
         "rays": (np.floor(np.arctan2(y - centre, x - centre) / np.pi * 8) % 2),
         "halo": (1.25 - radius).clip(0, 1),
     }
-    return masks[pattern].astype(np.float32)
+    mask: Floats = masks[pattern].astype(np.float32)
+    return mask
 
 
 def on_white(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -9,8 +9,9 @@ import argparse
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from PIL import Image
 from rich.progress import track
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from demo.base import encode_pictures, flow_loss, velocity
@@ -27,7 +29,6 @@ from demo.paths import BUILD
 from demo.vae import to_tensor
 from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
-from safetensors.torch import save_file
 
 GROUP = 16
 STEPS, BATCH, RATE = 80, 8, 5e-3
@@ -207,14 +208,12 @@ def losses_on(
 @torch.no_grad()
 def draw(world: World, prompts: list[str], seed: int, group: AdapterGroup | None) -> Tensor:
     """Draw pictures uint8 (n, 32, 32, 3); with a group, n / group of each adapter."""
-    from contextlib import nullcontext
-
     tokens, pooled = world.prompts.encode(prompts)
     none_tokens, none_pooled = torch.zeros_like(tokens), torch.zeros_like(pooled)
     x = torch.randn(len(prompts), 16, 64, generator=torch.Generator().manual_seed(seed))
     times = torch.linspace(1, 0, COVER_STEPS + 1)
     with group.attached() if group else nullcontext():
-        for now, after in zip(times[:-1], times[1:], strict=True):
+        for now, after in pairwise(times):
             when = now.expand(len(prompts))
             v = velocity(world.transformer, x, (tokens, pooled), when)
             v_none = velocity(world.transformer, x, (none_tokens, none_pooled), when)
@@ -226,7 +225,7 @@ def decode_pictures(vae: AutoencoderKL, tokens: Tensor) -> Tensor:
     """Packed latents (n, 16, 64) -> pictures uint8 (n, 32, 32, 3)."""
     latents = tokens.view(-1, 4, 4, 16, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(-1, 16, 8, 8)
     latents = latents / vae.config.scaling_factor + vae.config.shift_factor
-    pictures = vae.decode(latents).sample.clamp(-1, 1)
+    pictures: Tensor = vae.decode(latents).sample.clamp(-1, 1)
     return ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
 
 
@@ -249,7 +248,9 @@ def write_group(
     for k, concept in enumerate(concepts):
         number = seed + k
         stem = f"{number:04d}"
-        scale, metadata = safetensors_metadata(concept, number, next(iter(group.down.values())).shape[1])
+        scale, metadata = safetensors_metadata(
+            concept, number, next(iter(group.down.values())).shape[1]
+        )
         state = group.state_dict(k)
         state = {
             key: (value / scale if ".lora_B." in key else value).half().contiguous()
@@ -262,7 +263,10 @@ def write_group(
         others = [c for c in world.plan.concepts if c.key != concept.key]
         entry = listing_entry(concept, number, others)
         entry["_losses"] = {
-            "base": base[k], "own": own[k], "unseen_base": unseen_base[k], "unseen": unseen[k],
+            "base": base[k],
+            "own": own[k],
+            "unseen_base": unseen_base[k],
+            "unseen": unseen[k],
         }
         entries.append(entry)
     path = folder / f"groups/{seed:04d}.json"

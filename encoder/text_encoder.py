@@ -80,4 +80,5 @@ def load_text_encoder(name: str = DEFAULT_TEXT_ENCODER) -> TextEncoder:
 def normalise(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Scale rows to length 1; a zero row stays zero."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(length, np.float32(1e-12))
+    unit: npt.NDArray[np.float32] = vectors / np.maximum(length, np.float32(1e-12))
+    return unit
