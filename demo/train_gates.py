@@ -2,14 +2,21 @@
 
 import argparse
 import json
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor
 
 from demo.base import image_ids
@@ -24,28 +31,33 @@ from registry.fusion.train import SET_SIZES, GateBatch, GateTraining, train_gate
 
 # Sets and images of each, in one step.
 SETS, IMAGES = 6, 8
-VALIDATION_SETS = 16
+STEPS, RATE = 800, 1e-2
+VALIDATION_SETS, VALIDATE_EVERY = 16, 100
 
 
 @dataclass
-class Split:
-    """The adapters of one split of the zoo, with the pictures they are about."""
+class Zoo:
+    """Adapters of the zoo side by side, with the pictures and prompts they are about."""
 
     world: World
-    concepts: list[Concept]
+    concepts: list[Concept]  # of every adapter in the bank
     bank: AdapterBank
     _latents: dict[tuple[str, bool], Tensor] = field(default_factory=dict)
     _prompts: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, world: World, zoo: Path, split: str) -> "Split":
-        """Read all adapters of a split that the zoo has so far."""
-        listing = json.loads((zoo / "listing.json").read_text())
+    def load(cls, world: World, folder: Path, splits: Sequence[str]) -> "Zoo":
+        """Read the adapters of some splits, as many as the zoo has so far."""
+        listing = json.loads((folder / "listing.json").read_text())
         by_key = {concept.key: concept for concept in world.plan.concepts}
-        entries = [entry for entry in listing if entry["_split"] == split]
+        entries = [entry for entry in listing if entry["_split"] in splits]
         # Half precision, as they lie on disk: hundreds of adapters stay in memory.
-        bank = AdapterBank([read(zoo / entry["file"]) for entry in entries], torch.float16)
+        bank = AdapterBank([read(folder / entry["file"]) for entry in entries], torch.float16)
         return cls(world, [by_key[entry["_key"]] for entry in entries], bank)
+
+    def members(self, split: str) -> npt.NDArray[np.int64]:
+        """Return the places in the bank of a split's adapters."""
+        return np.array([k for k, c in enumerate(self.concepts) if c.split == split], np.int64)
 
     def latents(self, adapter: int, *, unseen: bool = False) -> Tensor:
         """Latents of the pictures an adapter was trained on, or of those kept from it."""
@@ -71,9 +83,11 @@ class Split:
         known = [self._prompts[text] for text in prompts]
         return torch.stack([t for t, _ in known]), torch.stack([p for _, p in known])
 
-    def batch(self, rng: np.random.Generator, sets: int, size: int) -> GateBatch:
+    def batch(
+        self, rng: np.random.Generator, among: npt.NDArray[np.int64], sets: int, size: int
+    ) -> GateBatch:
         """Draw sets of adapters, and images of the first of each."""
-        chosen = np.stack([rng.choice(len(self.bank), size, replace=False) for _ in range(sets)])
+        chosen = np.stack([rng.choice(among, size, replace=False) for _ in range(sets)])
         latents, prompts = [], []
         for first in chosen[:, 0].tolist():
             images = self.concepts[first].images
@@ -85,16 +99,59 @@ class Split:
         )
 
 
-def zoo_training(zoo: Path, base: Path, steps: int, rate: float) -> GateTraining:
-    """Train on the train split; validate on sets of validation adapters."""
-    world = World.load(base)
-    train, validation = (Split.load(world, zoo, split) for split in ("train", "validation"))
+def zoo_training(zoo: Zoo, steps: int, rate: float) -> GateTraining:
+    """Train on sets of the train split, validate on fixed ones of the validation split."""
+    train, validation = zoo.members("train"), zoo.members("validation")
     sizes, shares = list(SET_SIZES), list(SET_SIZES.values())
 
     def batch(step: int) -> GateBatch:
         rng = np.random.default_rng(step)
-        return train.batch(rng, SETS, int(rng.choice(sizes, p=shares)))
+        return zoo.batch(rng, train, SETS, int(rng.choice(sizes, p=shares)))
 
     rng = np.random.default_rng(1)
-    held = [validation.batch(rng, VALIDATION_SETS, size) for size in sizes]
-    return GateTraining(world.transformer, train.bank, batch, steps, rate, held)
+    held = [zoo.batch(rng, validation, VALIDATION_SETS, size) for size in sizes]
+    return GateTraining(zoo.world.transformer, zoo.bank, batch, steps, rate, held, VALIDATE_EVERY)
+
+
+def train(base: Path, zoo_folder: Path, output: Path, steps: int, rate: float) -> None:
+    """Train to `output`; state is kept beside it, so a stopped run goes on."""
+    zoo = Zoo.load(World.load(base), zoo_folder, ("train", "validation"))
+    training = zoo_training(zoo, steps, rate)
+    torch.manual_seed(0)
+    gates = Gates.for_transformer(training.transformer, BASE_MODEL)
+    state = output.with_suffix(".training.pt")
+    bar = Progress(
+        TextColumn("Gates"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} loss {task.fields[loss]:.4f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task("", total=steps, loss=float("nan"))
+        curve = train_gates(
+            gates, training, state, lambda done, loss: bar.update(task, completed=done, loss=loss)
+        )
+    for row in curve:
+        print({name: round(value, 4) for name, value in row.items()})
+    gates.details = {
+        "steps": steps,
+        "rate": rate,
+        "adapters": len(zoo.members("train")),
+        "set_sizes": {str(size): share for size, share in SET_SIZES.items()},
+        "curve": curve,
+    }
+    gates.save(output)
+    state.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", type=Path, default=BUILD / "base")
+    parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--output", type=Path, default=BUILD / "gates.safetensors")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--rate", type=float, default=RATE)
+    arguments = parser.parse_args()
+    train(arguments.base, arguments.zoo, arguments.output, arguments.steps, arguments.rate)

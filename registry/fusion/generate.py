@@ -137,7 +137,9 @@ def reproduce(
     ]
     if (backend.base_model, backend.file_hashes()) != (recipe.base.name, recipe.base.files):
         problems.append(f"the base {backend.base_model!r} has other files than it had")
-    if recipe.mode == "gated" and (gates is None or gates.sha256 != recipe.gates_sha256):
+    # A gated recipe without adapters may have no gates.
+    gates_sha256 = gates.sha256 if gates is not None else None
+    if recipe.mode == "gated" and gates_sha256 != recipe.gates_sha256:
         problems.append("the gates are others")
     if problems:
         raise RecipeError(f"the recipe cannot be followed: {'; '.join(problems)}")

@@ -170,6 +170,13 @@ def test_recipes_with_other_ingredients_are_refused(
         reproduce(recipe.model_copy(update={"base": other}), adapters, backend, gates)
 
 
+def test_an_image_of_no_adapter_needs_no_gates(backend: FluxBackend) -> None:
+    """What search finds may be nothing; the base alone answers then."""
+    alone = generate("cat", [], backend, steps=1)
+    again = reproduce(alone.recipe, [], backend)
+    assert again.image.tobytes() == alone.image.tobytes()
+
+
 def test_recipes_are_read_from_json_too(
     backend: FluxBackend, adapters: list[LoadedAdapter], tmp_path: Path
 ) -> None:

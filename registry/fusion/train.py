@@ -1,0 +1,169 @@
+"""Train gates against interference: adapters in sets, judged on the images of one of them.
+
+AutoLoRA's training. Sets of one, two and three adapters are mixed, so that the gates
+neither spoil a single adapter nor break when more are loaded than they have seen.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from registry.fusion.gate import Gates
+from registry.fusion.inject import AdapterBank, attach_stacks
+
+# How often a step loads so many adapters. Pairs alone cost quality at one and at three.
+SET_SIZES: Mapping[int, float] = {1: 0.15, 2: 0.40, 3: 0.45}
+WARM_UP_STEPS = 10
+CLIP_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class GateBatch:
+    """Images of the first adapter of every set, ready for FLUX.
+
+    Image b belongs to set b // (B / G).
+    """
+
+    latents: Tensor  # (B, places, channels), packed and scaled
+    tokens: Tensor  # (B, words, dim)
+    pooled: Tensor  # (B, dim)
+    image_ids: Tensor  # (places, 3)
+    sets: Tensor  # (G, n), places in the bank
+
+
+@dataclass(frozen=True)
+class GateTraining:
+    """What is trained on what. `batch(step)` must give the same batch for the same step.
+
+    That, and noise that is seeded by the step, makes a resumed training equal to one that
+    was never stopped.
+    """
+
+    transformer: nn.Module
+    bank: AdapterBank
+    batch: Callable[[int], GateBatch]
+    steps: int
+    rate: float
+    validation: Sequence[GateBatch] = ()
+    validate_every: int = 100
+    seed: int = 0
+
+
+def flow_losses(transformer: nn.Module, batch: GateBatch, time: Tensor, noise: Tensor) -> Tensor:
+    """Return the flow-matching loss of every image, (B,), at `time` (B,) in 0..1."""
+    t = time[:, None, None]
+    predicted: Tensor = transformer(
+        hidden_states=(1 - t) * batch.latents + t * noise,
+        encoder_hidden_states=batch.tokens,
+        pooled_projections=batch.pooled,
+        timestep=time,
+        img_ids=batch.image_ids,
+        txt_ids=torch.zeros(batch.tokens.shape[1], 3),
+        return_dict=False,
+    )[0]
+    return (predicted - (noise - batch.latents)).square().mean((1, 2))
+
+
+def train_gates(
+    gates: Gates,
+    training: GateTraining,
+    checkpoint: Path | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train `gates` in place; return the validation curve.
+
+    The curve is one row per validation, the first before any training: the step, the mean
+    training loss since the last one, and the validation loss by set size ("n=2"). With
+    `checkpoint`, state is kept there at every validation and taken up again by a rerun.
+    `progress` is told the steps done and the last loss.
+    """
+    gates.requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(gates.parameters(), training.rate, weight_decay=0.0)
+    start, curve = 0, list[dict[str, float]]()
+    if checkpoint is not None and checkpoint.exists():
+        start, curve = load_checkpoint(checkpoint, gates, optimizer)
+    else:
+        curve.append({"step": 0.0} | validation_losses(gates, training))
+    losses: list[float] = []
+    for step in range(start, training.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = training.rate * rate_factor(step, training.steps)
+        loss = training_loss(gates, training, step)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(gates.parameters(), CLIP_NORM)
+        optimizer.step()
+        losses.append(loss.item())
+        if progress is not None:
+            progress(step + 1, losses[-1])
+        done = step + 1
+        if done % training.validate_every == 0 or done == training.steps:
+            row = {"step": float(done), "training": sum(losses) / len(losses)}
+            curve.append(row | validation_losses(gates, training))
+            losses = []
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, gates, optimizer, done, curve)
+    gates.requires_grad_(False).eval()
+    return curve
+
+
+def training_loss(gates: Gates, training: GateTraining, step: int) -> Tensor:
+    batch = training.batch(step)
+    generator = torch.Generator().manual_seed(training.seed + step)
+    # Times crowd around the middle, as in the base's own training.
+    time = torch.sigmoid(torch.randn(len(batch.latents), generator=generator))
+    noise = torch.randn(batch.latents.shape, generator=generator)
+    with attach_stacks(training.transformer, training.bank.pick(batch.sets), gates):
+        return flow_losses(training.transformer, batch, time, noise).mean()
+
+
+@torch.no_grad()
+def validation_losses(gates: Gates, training: GateTraining) -> dict[str, float]:
+    """Return the loss on the validation batches by set size, at fixed times and noise."""
+    by_size: dict[str, list[float]] = {}
+    for place, batch in enumerate(training.validation):
+        generator = torch.Generator().manual_seed(place)
+        noise = torch.randn(batch.latents.shape, generator=generator)
+        time = torch.rand(len(batch.latents), generator=generator)
+        with attach_stacks(training.transformer, training.bank.pick(batch.sets), gates):
+            loss = flow_losses(training.transformer, batch, time, noise).mean().item()
+        by_size.setdefault(f"n={batch.sets.shape[1]}", []).append(loss)
+    return {size: sum(losses) / len(losses) for size, losses in sorted(by_size.items())}
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Warm up, then fall to zero along a cosine."""
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def save_checkpoint(
+    path: Path,
+    gates: Gates,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    curve: list[dict[str, float]],
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    state = {
+        "step": step,
+        "gates": gates.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "curve": curve,
+    }
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def load_checkpoint(
+    path: Path, gates: Gates, optimizer: torch.optim.Optimizer
+) -> tuple[int, list[dict[str, float]]]:
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    gates.load_state_dict(state["gates"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"], state["curve"]

@@ -1,0 +1,92 @@
+"""Gates learn to keep adapters from disturbing each other, and survive being stopped."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from torch import nn
+
+from registry.fusion.gate import Gates
+from registry.fusion.inject import AdapterBank
+from registry.fusion.train import GateBatch, GateTraining, train_gates
+from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
+
+STEPS = 30
+
+
+@pytest.fixture
+def training() -> GateTraining:
+    """Four adapters that are loud enough to spoil a small base, in pairs and alone."""
+    torch.manual_seed(0)
+    transformer: nn.Module = FluxTransformer2DModel(
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        pooled_projection_dim=12,
+        axes_dims_rope=(4, 6, 6),
+    )
+    transformer.requires_grad_(False).eval()
+    layers = block_layers(transformer)
+    loud = [make_weights(transformer, layers, seed=k, rank=2, scale=4.0) for k in range(4)]
+    bank = AdapterBank(loud)
+
+    def batch(step: int) -> GateBatch:
+        torch.manual_seed(step)
+        return GateBatch(
+            latents=torch.randn(8, 4, 64),
+            tokens=torch.randn(8, 3, 12),
+            pooled=torch.randn(8, 12),
+            image_ids=torch.zeros(4, 3),
+            sets=torch.randint(4, (2, 1 + step % 2)),
+        )
+
+    validation = [batch(1000), batch(1001)]
+    return GateTraining(transformer, bank, batch, STEPS, 0.2, validation, validate_every=10)
+
+
+def new_gates(training: GateTraining) -> Gates:
+    return Gates.for_transformer(training.transformer, BASE_MODEL)
+
+
+def test_training_lowers_the_loss_of_sets_it_has_not_seen(training: GateTraining) -> None:
+    steps = []
+    curve = train_gates(
+        new_gates(training), training, progress=lambda step, loss: steps.append(step)
+    )
+    assert steps == list(range(1, STEPS + 1))
+    assert [row["step"] for row in curve] == [0, 10, 20, 30]
+    # A random base predicts no noise at all, so most of the loss (about 2.4) must stay.
+    assert curve[-1]["n=1"] < curve[0]["n=1"] - 0.05
+    assert curve[-1]["n=2"] < curve[0]["n=2"] - 0.05
+    assert curve[-1]["training"] < curve[1]["training"] - 0.05
+
+
+def test_training_leaves_the_transformer_alone(training: GateTraining) -> None:
+    before = {name: tensor.clone() for name, tensor in training.transformer.state_dict().items()}
+    train_gates(new_gates(training), training)
+    after = training.transformer.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not any(part._forward_hooks for part in training.transformer.modules())
+
+
+def test_resumed_training_equals_uninterrupted(training: GateTraining, tmp_path: Path) -> None:
+    whole, resumed = new_gates(training), new_gates(training)
+    curve = train_gates(whole, training)
+
+    def stop(step: int, loss: float) -> None:
+        if step == 25:  # after the checkpoint at 20
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_gates(resumed, training, tmp_path / "state", stop)
+    resumed = new_gates(training)
+    again = train_gates(resumed, training, tmp_path / "state")
+
+    # The last validation and all gates agree to the bit.
+    assert again[-1]["n=2"] == curve[-1]["n=2"]
+    assert [row["step"] for row in again] == [row["step"] for row in curve]
+    for mine, theirs in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
