@@ -1,7 +1,7 @@
 """Bytes from a hub -> an image that is safe to keep and to show."""
 
 import io
-import warnings
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ THUMBNAIL_SIDE = 256
 # Up to this many pixels lossless WebP costs little, and tiny pictures suffer from artefacts.
 _LOSSLESS_PIXELS = 256 * 256
 _QUALITY = 90
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def _refuse_other_kinds(data: bytes) -> None:
         "an HTML page": start.startswith((b"<!doctype html", b"<html", b"<head", b"<script")),
         "an SVG or XML document": start.startswith((b"<svg", b"<?xml", b"<!doctype svg")),
         "JSON": start.startswith((b"{", b"[")),
-        "a video": data[4:8] == b"ftyp" or data.startswith((b"\x1a\x45\xdf\xa3", b"OggS")),
+        "a video, or HEIF": data[4:8] == b"ftyp" or data.startswith((b"\x1a\x45\xdf\xa3", b"OggS")),
     }
     for kind, found in kinds.items():
         if found:
@@ -93,11 +93,7 @@ def _refuse_other_kinds(data: bytes) -> None:
 def _decode(data: bytes) -> Image.Image:
     """Return the picture upright, as RGB or RGBA, its size checked before it is decoded."""
     try:
-        # Pillow only warns of a bomb of medium size; here its header is enough to refuse it.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(io.BytesIO(data), formats=_FORMATS)
-        with opened:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
             width, height = opened.size
             if width * height > MAX_PIXELS:
                 raise CoverError(f"the cover has {width}x{height} pixels, more than we decode")
@@ -105,12 +101,13 @@ def _decode(data: bytes) -> Image.Image:
                 raise CoverError(f"the cover has {width}x{height} pixels, too few to show")
             upright = ImageOps.exif_transpose(opened)
             return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-    except Image.DecompressionBombError as error:
+    # Pillow only warns of a bomb of medium size; where warnings are errors, it is one.
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise CoverError("the cover has far more pixels than we decode") from error
     except UnidentifiedImageError as error:
         raise CoverError("the cover is no image of a kind that we know") from error
     # What Pillow's decoders raise for broken files, over the formats above.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError) as error:
+    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, struct.error) as error:
         raise CoverError(f"the cover is a broken image: {error}") from error
 
 

@@ -208,7 +208,7 @@ class PoliteClient:
         if announced.isdigit() and int(announced) > self._max_bytes:
             raise too_large
         body = bytearray()
-        for chunk in response.iter_raw():
+        for chunk in response.iter_bytes():
             body += chunk
             if len(body) > self._max_bytes:
                 raise too_large
@@ -234,13 +234,14 @@ class _GuardedTransport(httpx.HTTPTransport):
     """httpx's own transport over sockets that connect only to checked addresses."""
 
     def __init__(self, guard: AddressGuard) -> None:
-        super().__init__(trust_env=False)
+        context = httpx.create_ssl_context()
+        super().__init__(verify=context, trust_env=False)
         # httpx has no argument for httpcore's network backend. Checking there, and not a
         # step earlier, means that the address checked is the address connected to, while
         # names in TLS, the Host header and the connection pool stay what they are.
         self._pool.close()
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=context,
             max_connections=20,
             keepalive_expiry=5.0,
             network_backend=_GuardedBackend(guard),

@@ -42,12 +42,15 @@ class ModelScopeSource:
         *,
         requests_per_second: float | None = None,
         page_size: int = PAGE_SIZE,
+        attempts: int = 3,
     ) -> None:
         # Nobody needs to be spared on our own machine.
         pace = requests_per_second or (math.inf if is_loopback(endpoint) else 5.0)
-        self._client = ModelScopeClient(endpoint, token, pace)
+        self._client = ModelScopeClient(
+            endpoint, token, requests_per_second=pace, attempts=attempts
+        )
         self._covers = PoliteClient(
-            allowed_origins=[self._client.endpoint], requests_per_second=pace
+            allowed_origins=[self._client.endpoint], requests_per_second=pace, attempts=attempts
         )
         self._page_size = page_size
 
@@ -123,19 +126,45 @@ class ModelScopeSource:
         """Yield listed repositories, oldest change first.
 
         The hub lists the newest change first, so we walk from the last page of interest to
-        the first. That is also the direction in which nothing is missed: what changes on the
-        way moves to the front, where we have not been yet, and pushes the others towards us.
+        the first. What changes meanwhile moves to the front, where we have not been, but it
+        pushes others to pages that are done: `_newer_than` looks there again.
         """
-        last, total = self._last_page(since)
-        if last < total and not self._page(last + 1).items:
-            yield Refusal(HUB, "", f"the hub counts {total} pages and shows none after page {last}")
-        for number in range(last, 0, -1):
-            page = self._page(number)
-            yield from page.refused
-            if since is not None:
+        number, total = self._last_page(since)
+        if number < total and not self._page(number + 1).items:
+            yield Refusal(
+                HUB, "", f"the hub counts {total} pages and shows none after page {number}"
+            )
+        # Many repositories may have changed in the same second, across pages.
+        cursor, done_at_cursor = since, set[str]()
+        for page in range(number, 0, -1):
+            refused, repos = self._newer_than(cursor, page)
+            yield from refused
+            fresh = [r for r in repos if r.updated_at != cursor or r.repo not in done_at_cursor]
+            yield from fresh
+            if fresh and fresh[-1].updated_at != cursor:
+                cursor, done_at_cursor = fresh[-1].updated_at, set()
+            done_at_cursor.update(repo.repo for repo in fresh if repo.updated_at == cursor)
+
+    def _newer_than(
+        self, cursor: datetime | None, number: int
+    ) -> tuple[list[Refusal], list[ListedRepo]]:
+        """Return what changed at or after `cursor`, oldest first, on page `number` and beyond.
+
+        Later pages count until one reaches back before the cursor.
+        """
+        page = self._page(number)
+        refused = page.refused
+        repos: dict[str, ListedRepo] = {}
+        while page.items:
+            if cursor is not None:
                 _check_order(page.items)
-            repos = sorted(page.items, key=lambda repo: repo.updated_at)
-            yield from (repo for repo in repos if since is None or repo.updated_at >= since)
+            repos.update((repo.repo, repo) for repo in page.items)
+            if cursor is not None and page.items[-1].updated_at < cursor:
+                break
+            number += 1
+            page = self._page(number)
+        found = sorted(repos.values(), key=lambda repo: repo.updated_at)
+        return refused, [r for r in found if cursor is None or r.updated_at >= cursor]
 
     def _last_page(self, since: datetime | None) -> tuple[int, int]:
         """Find the last page with something changed since, by bisection, and count pages."""

@@ -29,15 +29,16 @@ from crawler.records import FileRecord
 Answer = TypeVar("Answer")
 
 _TIMEOUTS_SECONDS = (5.0, 15.0)  # to connect, to read
-_ATTEMPTS = 3
-# Waits of 0, 2 and 2 seconds. What was transferred is kept, so the next crawl goes on there.
-_DOWNLOAD_RETRIES = DownloadRetryPolicy(max_retries=3, recovery_timeout=20)
+# Waits of 0 and 2 seconds. What was transferred is kept, so the next crawl goes on there.
+_DOWNLOAD_RETRIES = DownloadRetryPolicy(max_retries=2, recovery_timeout=20)
 
 
 class ModelScopeClient:
     """Asks one endpoint. The client's own settings (environment, files) play no part."""
 
-    def __init__(self, endpoint: str, token: str | None, requests_per_second: float) -> None:
+    def __init__(
+        self, endpoint: str, token: str | None, *, requests_per_second: float, attempts: int
+    ) -> None:
         # A token of "" means none; None would let the client unpickle cookies from the home.
         self.config = HubConfig(endpoint=endpoint, token=token or "")
         self.endpoint = str(self.config.endpoint)
@@ -48,6 +49,7 @@ class ModelScopeClient:
             )
         self._guard = AddressGuard([self.endpoint])
         self._pace = Pace(requests_per_second)
+        self._attempts = attempts
         self._api = HubApi(self.config)
         self._sessions = (self._api.legacy._session, self._api.legacy._read_session)
         for session in self._sessions:
@@ -68,11 +70,12 @@ class ModelScopeClient:
         """
 
         def request() -> requests.Response:
-            return self._api.legacy._request(
+            response: requests.Response = self._api.legacy._request(
                 method, path, json_body=body, timeout=_TIMEOUTS_SECONDS, single_attempt=True
             )
+            return response
 
-        answer = polite_retries(_ATTEMPTS)(self._call_once, request)
+        answer = polite_retries(self._attempts)(self._call_once, request)
         try:
             decoded = answer.json()
         except (ValueError, RecursionError) as error:
@@ -185,5 +188,5 @@ def _root_cause(error: BaseException) -> str:
 
 def _silence() -> None:
     """The client draws its own progress bars and logs what it also raises; we report both."""
-    client_download.tqdm = functools.partial(tqdm, disable=True)  # type: ignore[attr-defined]
+    client_download.tqdm = functools.partial(tqdm, disable=True)
     logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)

@@ -46,7 +46,8 @@ def read_listed(item: Any) -> ListedRepo:
     """
     if not isinstance(item, dict):
         raise SourceError("an item of the listing is not an object")
-    repo = f"{item.get('Path')}/{item.get('Name')}"
+    parts = [item.get("Path"), item.get("Name")]
+    repo = "/".join(part if isinstance(part, str) else "" for part in parts)
     if not _REPO.fullmatch(repo) or any(set(part) <= {"."} for part in repo.split("/")):
         raise SourceError(f"the listing names a repository {repo[:100]!r}, which is no name")
     return ListedRepo(repo, read_time(item.get("LastUpdatedTime"), repo))

@@ -22,7 +22,7 @@ def image_bytes(seed: int = 0, size: tuple[int, int] = (32, 32), kind: str = "WE
     return stream.getvalue()
 
 
-def write_adapter(path: Path, seed: int = 0, **metadata: str) -> None:
+def write_adapter(path: Path, seed: int = 0, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file like a small LoRA."""
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def write_adapter(path: Path, seed: int = 0, **metadata: str) -> None:
         f"{layer}.lora_A.weight": numbers.normal(size=(4, 128)).astype(np.float16),
         f"{layer}.lora_B.weight": numbers.normal(size=(128, 4)).astype(np.float16),
     }
-    save_file(tensors, path, metadata=metadata or None)
+    save_file(tensors, path, metadata=metadata)
 
 
 def add_entry(folder: Path, name: str, **what_matters: Any) -> Entry:

@@ -1,0 +1,36 @@
+"""What tests of the crawler share: a hub on loopback and a source that asks it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crawler.sources.modelscope import ModelScopeSource
+from tests.crawler.builders import add_entry
+from tests.hubs.modelscope import Hub, serve
+
+NAMES = ["cat", "dog", "fox", "ice", "owl"]
+
+
+@pytest.fixture(autouse=True)
+def modelscope_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client keeps an install id in its home; ours is not for tests to write to."""
+    monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "modelscope-home"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """Five adapters, changed a day apart, on a hub that does as told."""
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    for name in NAMES:
+        add_entry(folder, name)
+    with serve(folder) as hub:
+        yield hub
+
+
+@pytest.fixture
+def source(hub: Hub) -> Iterator[ModelScopeSource]:
+    """The source under test; two a page, so that five adapters are three pages."""
+    with ModelScopeSource(hub.endpoint, page_size=2) as source:
+        yield source

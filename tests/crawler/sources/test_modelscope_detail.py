@@ -1,0 +1,113 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from crawler.errors import SourceError
+from crawler.records import AdapterRecord, FileRecord
+from crawler.sources.modelscope_detail import (
+    ListedRepo,
+    listed_files,
+    match_files,
+    read_detail,
+    read_listed,
+)
+
+DAY = datetime(2025, 1, 1, tzinfo=UTC)
+FILE = FileRecord("a.safetensors", 10, "a" * 64)
+OTHER = FileRecord("b.safetensors", 10, "b" * 64)
+
+
+def read(**detail: Any) -> AdapterRecord:
+    facts = {"CreatedTime": 1_735_689_600, **detail}
+    (record,) = read_detail(facts, ListedRepo("alice/cat", DAY), [FILE], "https://hub.example")
+    return record
+
+
+def version(number: int, *files: Any) -> dict[str, Any]:
+    return {"modelVersion": {"id": number}, "stats": {"fileList": list(files)}}
+
+
+@pytest.mark.parametrize(
+    "entry", ["b.safetensors", {"name": "x/b.safetensors"}, {"sha256": "B" * 64}]
+)
+def test_a_version_owns_the_files_that_it_names(entry: Any) -> None:
+    """By name or hash; files that no version names are leftovers."""
+    versions = [version(1, entry)]
+
+    assert match_files(versions, [FILE, OTHER]) == [(versions[0], OTHER)]
+
+
+def test_a_single_version_that_names_nothing_owns_all() -> None:
+    assert [file for _, file in match_files([version(1)], [FILE, OTHER])] == [FILE, OTHER]
+
+
+def test_files_without_versions_are_adapters_too() -> None:
+    """Ordinary repositories have no MuseInfo."""
+    assert [file for _, file in match_files([], [FILE, OTHER])] == [FILE, OTHER]
+
+
+def test_versions_that_name_nothing_are_not_guessed() -> None:
+    with pytest.raises(SourceError, match="none of its 2 versions"):
+        match_files([version(1), version(2)], [FILE, OTHER])
+
+
+@pytest.mark.parametrize(
+    ("detail", "base_model"),
+    [
+        ({"BaseModel": ["black-forest-labs/FLUX.1-dev@master"]}, "flux.1-dev"),
+        ({"BaseModel": [""], "VisionFoundation": "SD_XL"}, "sdxl-1.0"),
+        ({"BaseModel": None, "AigcAttributes": '{"SubVisionFoundation": "SD_1_5"}'}, "sd-1.5"),
+        ({"BaseModel": "MusePublic/489_ckpt_FLUX_1"}, "flux.1-dev"),
+        ({"BaseModel": ["alice/my-merge"]}, "unknown"),
+        ({}, "unknown"),
+    ],
+)
+def test_the_base_model_is_found_wherever_the_hub_says_it(
+    detail: dict[str, Any], base_model: str
+) -> None:
+    assert read(**detail).base_model == base_model
+
+
+@pytest.mark.parametrize(
+    "url", ["data:image/png;base64,AAAA", "file:///etc/passwd", "", 7, "https://[bad"]
+)
+def test_covers_that_are_no_web_addresses_are_left_out(url: Any) -> None:
+    muse = {
+        "versions": [{"coverImages": [{"url": url}, {"url": "/c.png", "prompt": "none of it"}]}]
+    }
+
+    covers = read(MuseInfo=muse).covers
+
+    assert [cover.url for cover in covers] == ["https://hub.example/c.png"]
+
+
+@pytest.mark.parametrize("junk", [None, "{", "[]", 7, [], {"versions": "x"}, {"versions": [None]}])
+def test_a_muse_info_of_any_shape_is_survived(junk: Any) -> None:
+    record = read(MuseInfo=junk, Tags="x", OfficialTags={}, Downloads="many", License=None)
+
+    assert (record.name, record.covers, record.downloads) == ("cat", (), 0)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a?b", "a#b", None, "x" * 300])
+def test_a_repository_name_cannot_become_another_route(name: Any) -> None:
+    with pytest.raises(SourceError, match="no name"):
+        read_listed({"Path": "alice", "Name": name, "LastUpdatedTime": 1})
+
+
+@pytest.mark.parametrize("value", [None, "yesterday", True, 1e300])
+def test_a_time_that_is_none_is_refused(value: Any) -> None:
+    """Without it there is no cursor."""
+    with pytest.raises(SourceError, match="not a time"):
+        read_listed({"Path": "alice", "Name": "cat", "LastUpdatedTime": value})
+
+
+def test_only_safetensors_files_with_a_hash_count() -> None:
+    """Pickles are refused unread, and unverifiable files are not fetched."""
+    files = [
+        {"name": "a.safetensors", "size": 10, "sha256": "A" * 64},
+        {"name": "a.ckpt", "size": 10, "sha256": "b" * 64},
+        {"name": "b.safetensors", "size": 10, "sha256": "short"},
+    ]
+
+    assert listed_files({"ModelInfos": {"safetensor": {"files": files}}}) == [FILE]

@@ -1,0 +1,121 @@
+import io
+import random
+import struct
+import zlib
+
+import pytest
+from PIL import Image
+
+from crawler.covers import MAX_PIXELS, THUMBNAIL_SIDE, read_cover
+from crawler.errors import CoverError
+from tests.crawler.builders import image_bytes
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n"
+
+
+def open_image(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def bomb(width: int, height: int) -> bytes:
+    """Return a PNG whose header promises many pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    checksum = struct.pack(">I", zlib.crc32(header))
+    data = struct.pack(">I", 2**16) + b"IDAT" + zlib.compress(bytes(2**16))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + checksum + data
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_a_cover_becomes_webp_with_a_thumbnail(kind: str) -> None:
+    cover = read_cover(image_bytes(size=(600, 300), kind=kind))
+
+    assert (cover.width, cover.height) == (600, 300)
+    assert open_image(cover.image).format == "WEBP"
+    assert open_image(cover.thumbnail).size == (THUMBNAIL_SIDE, THUMBNAIL_SIDE // 2)
+
+
+def test_a_small_cover_keeps_every_pixel() -> None:
+    data = image_bytes(kind="PNG")
+
+    assert open_image(read_cover(data).image).tobytes() == open_image(data).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "empty"),
+        (LFS_POINTER, "LFS pointer"),
+        (b"\n <!DOCTYPE html><html>", "HTML"),
+        (b"<svg xmlns=''/>", "SVG"),
+        (b'{"Code": 404}', "JSON"),
+        (b"\0\0\0\x20ftypisom" + bytes(64), "video"),
+        (b"\x1a\x45\xdf\xa3" + bytes(64), "video"),
+        (b"hello", "no image"),
+        (image_bytes(size=(300, 300))[:-200], "broken"),
+        (image_bytes(size=(4, 4)), "too few"),
+        (bomb(20_000, MAX_PIXELS // 20_000 + 1), "more than we decode"),
+        (bomb(10_000, 10_000), "more pixels than we decode"),
+        (bomb(60_000, 60_000), "more pixels than we decode"),
+    ],
+)
+def test_what_is_no_cover_is_named(data: bytes, what: str) -> None:
+    with pytest.raises(CoverError, match=what):
+        read_cover(data)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of broken EXIF, which is the point.
+def test_damaged_images_give_a_cover_or_our_error() -> None:
+    numbers = random.Random(0)
+    sound = [image_bytes(kind=kind) for kind in ("PNG", "JPEG", "WEBP", "GIF")]
+    for _ in range(800):
+        data = bytearray(numbers.choice(sound))
+        for _ in range(numbers.randint(1, 6)):
+            data[numbers.randrange(len(data))] = numbers.randrange(256)
+        try:
+            read_cover(bytes(data))
+        except CoverError:
+            continue
+
+
+def test_metadata_is_dropped_and_orientation_applied() -> None:
+    """Photos carry places and names."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    exif[0x010E] = "home address"
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 20), "red").save(stream, "JPEG", exif=exif, comment=b"secret")
+
+    cover = read_cover(stream.getvalue())
+
+    assert (cover.width, cover.height) == (20, 40)
+    assert not open_image(cover.image).getexif()
+    assert b"home address" not in cover.image + cover.thumbnail
+
+
+def test_transparency_is_kept() -> None:
+    stream = io.BytesIO()
+    Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(stream, "PNG")
+
+    assert open_image(read_cover(stream.getvalue()).image).mode == "RGBA"
+
+
+def test_the_hash_survives_scaling_and_tells_pictures_apart() -> None:
+    original = read_cover(image_bytes(1, (256, 256), "PNG")).phash
+    scaled = read_cover(image_bytes(1, (512, 512), "JPEG")).phash
+    other = read_cover(image_bytes(2, (256, 256), "PNG")).phash
+
+    assert differing_bits(original, scaled) <= 6
+    assert differing_bits(original, other) >= 16
+
+
+def test_the_hash_fits_a_bigint() -> None:
+    hashes = [read_cover(image_bytes(seed)).phash for seed in range(20)]
+
+    assert all(-(2**63) <= value < 2**63 for value in hashes)
+    assert min(hashes) < 0 < max(hashes)
+
+
+def differing_bits(first: int, second: int) -> int:
+    return ((first ^ second) & (2**64 - 1)).bit_count()

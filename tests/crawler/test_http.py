@@ -1,0 +1,319 @@
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from email.utils import formatdate
+
+import httpx
+import pytest
+
+from crawler.addresses import AddressGuard, is_public, shown
+from crawler.errors import AddressRefusedError, GoneError, SourceError
+from crawler.http import PoliteClient, retry_after_seconds
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def client(answer: Answer, **settings: float) -> PoliteClient:
+    """Return a client whose requests go to `answer`; it never waits long."""
+    pace = {"requests_per_second": 10_000.0, **settings}
+    return PoliteClient(transport=httpx.MockTransport(answer), **pace)  # type: ignore[arg-type]
+
+
+@contextmanager
+def raw_server(*chunks: bytes, pause_seconds: float = 0.0) -> Iterator[int]:
+    """Serve every connection the same bytes, with pauses; yields the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
+                for chunk in chunks:
+                    try:
+                        connection.sendall(chunk)
+                    except OSError:
+                        break
+                    time.sleep(pause_seconds)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        # A close alone does not wake the thread that waits in accept.
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_hub_is_asked_again_after_the_time_it_names(status: int) -> None:
+    answers = iter([httpx.Response(status, headers={"Retry-After": "0.2"}), httpx.Response(200)])
+    start = time.monotonic()
+
+    client(lambda request: next(answers)).get("https://hub.example/")
+
+    assert 0.2 <= time.monotonic() - start < 0.5
+
+
+def test_a_hub_that_wants_much_patience_is_left_for_the_next_crawl() -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(429, headers={"Retry-After": "3600"})
+
+    with pytest.raises(SourceError, match="429"):
+        client(answer).get("https://hub.example/")
+
+    assert len(requests) == 1
+
+
+def test_broken_connections_are_tried_again_and_then_reported() -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(SourceError, match=r"cannot be fetched \(refused\)"):
+        client(answer, attempts=2).get("https://hub.example/")
+
+    assert len(requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, GoneError), (410, GoneError), (403, SourceError)]
+)
+def test_refusals_are_not_repeated(status: int, error: type[SourceError]) -> None:
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(status)
+
+    with pytest.raises(error, match=str(status)):
+        client(answer).get("https://hub.example/")
+
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hub.example/",
+        "ftp://hub.example/",
+        "file:///etc/passwd",
+        "https://user:secret@hub.example/",
+        "//hub.example",
+        "hub.example",
+        "https://",
+        "https://hub.example:x/",
+        "https://[::1",
+        "",
+    ],
+)
+def test_only_https_is_visited(url: str) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise AssertionError("nothing may be sent")
+
+    with pytest.raises(SourceError):
+        client(answer).get(url)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.100.100.200",
+        "168.63.129.16",
+        "0.0.0.0",
+        "224.0.0.1",
+        "::1",
+        "fe80::1%eth0",
+        "fd00:ec2::254",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+    ],
+)
+def test_our_own_network_is_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+def test_the_internet_is_public(address: str) -> None:
+    assert is_public(address)
+
+
+def test_a_name_that_leads_into_our_network_is_not_visited() -> None:
+    with (
+        raw_server(OK) as port,
+        PoliteClient(resolve=lambda host, port: ["127.0.0.1"]) as polite,
+        pytest.raises(AddressRefusedError, match=r"127\.0\.0\.1"),
+    ):
+        polite.get(f"https://innocent.example:{port}/")
+
+
+def test_one_bad_address_among_good_ones_is_enough() -> None:
+    guard = AddressGuard(resolve=lambda host, port: ["8.8.8.8", "10.0.0.1"])
+
+    with pytest.raises(AddressRefusedError):
+        guard.addresses("hub.example", 443)
+
+
+def test_the_connection_goes_to_the_address_that_was_checked() -> None:
+    """A second lookup could answer something else; there is none."""
+    lookups: list[str] = []
+
+    def resolve(host: str, port: int) -> list[str]:
+        lookups.append(host)
+        return ["127.0.0.1"]
+
+    with raw_server(OK) as port:
+        origin = f"http://named.example:{port}"
+        with PoliteClient(allowed_origins=[origin], resolve=resolve) as polite:
+            assert polite.get(f"{origin}/x") == b"hi"
+
+    assert lookups == ["named.example"]
+
+
+def test_an_allowed_origin_allows_no_other_port() -> None:
+    with (
+        raw_server(OK) as port,
+        PoliteClient(allowed_origins=["http://127.0.0.1:1"]) as polite,
+        pytest.raises(AddressRefusedError),
+    ):
+        polite.get(f"http://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize(
+    "target", ["http://hub.example/x", "https://127.0.0.1/x", "https://localhost/x"]
+)
+def test_every_redirect_is_checked_again(target: str) -> None:
+    redirect = f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n".encode()
+    with raw_server(redirect) as port:
+        origin = f"http://127.0.0.1:{port}"
+        with (
+            PoliteClient(allowed_origins=[origin]) as polite,
+            pytest.raises(AddressRefusedError),
+        ):
+            polite.get(origin)
+
+
+def test_redirects_end() -> None:
+    with pytest.raises(SourceError, match="redirects more than"):
+        client(lambda request: httpx.Response(302, headers={"Location": "/again"})).get(
+            "https://hub.example/"
+        )
+
+
+def test_credentials_and_cookies_stay_with_their_origin() -> None:
+    seen: list[tuple[str, str | None, str | None]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        headers = request.headers
+        seen.append((request.url.host, headers.get("X-Key"), headers.get("Cookie")))
+        if request.url.path == "/start":
+            cookie = {"Set-Cookie": "session=1; Domain=example"}
+            return httpx.Response(302, headers={"Location": "/same", **cookie})
+        if request.url.path == "/same":
+            return httpx.Response(302, headers={"Location": "https://other.example/"})
+        return httpx.Response(200)
+
+    client(answer).get("https://hub.example/start", headers={"X-Key": "secret"})
+
+    assert seen == [
+        ("hub.example", "secret", None),
+        ("hub.example", "secret", None),
+        ("other.example", None, None),
+    ]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_bodies_are_bounded(announced: bool) -> None:
+    body = b"x" * 1000
+
+    def chunks() -> Iterator[bytes]:
+        yield from (body, body)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=body if announced else chunks())
+
+    with pytest.raises(SourceError, match="larger than 999 bytes"):
+        client(answer, max_bytes=999).get("https://hub.example/")
+
+
+def test_compressed_bodies_are_refused() -> None:
+    """A few KB of gzip can be GBs."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        assert request.headers["Accept-Encoding"] == "identity"
+        headers = {"Content-Encoding": "gzip", "Content-Length": "0"}
+        return httpx.Response(200, headers=headers, stream=httpx.ByteStream(b""))
+
+    with pytest.raises(SourceError, match="compressed"):
+        client(answer).get("https://hub.example/")
+
+
+@pytest.mark.parametrize(
+    "drips",
+    [[b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 20], [OK.replace(b": 2", b": 90"), *[b"h"] * 20]],
+    ids=["headers", "body"],
+)
+def test_a_server_that_drips_is_left(drips: list[bytes]) -> None:
+    """Each byte comes in time; the answer never does."""
+    with raw_server(*drips, pause_seconds=0.05) as port:
+        origin = f"http://127.0.0.1:{port}"
+        start = time.monotonic()
+        with (
+            PoliteClient(allowed_origins=[origin], timeout_seconds=0.3, attempts=1) as polite,
+            pytest.raises(SourceError),
+        ):
+            polite.get(origin)
+        assert time.monotonic() - start < 1
+
+
+def test_requests_to_one_host_keep_their_distance() -> None:
+    polite = client(lambda request: httpx.Response(200), requests_per_second=20)
+    start = time.monotonic()
+
+    for host in ("a", "b", "a", "b", "a"):
+        polite.get(f"https://{host}.example/")
+
+    assert 0.1 <= time.monotonic() - start < 0.19
+
+
+def test_json_is_read_and_nothing_else() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=request.url.params["body"])
+
+    polite = client(answer)
+
+    assert polite.get_json("https://hub.example/", params={"body": json.dumps([1])}) == [1]
+    with pytest.raises(SourceError, match="not JSON"):
+        polite.get_json("https://hub.example/", params={"body": "<html>"})
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    assert retry_after_seconds("7") == 7
+    assert 50 < (retry_after_seconds(formatdate(time.time() + 60, usegmt=True)) or 0) <= 60
+    assert retry_after_seconds("soon") is None
+    assert retry_after_seconds(None) is None
+
+
+def test_messages_show_no_secrets() -> None:
+    assert shown("https://user:pw@host/path?token=1#x") == "https://host/path"
