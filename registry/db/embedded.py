@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -81,7 +81,7 @@ class EmbeddedPostgres:
     ) -> None:
         with self._alone():
             if self._is_last_user():
-                self._control("stop", "--mode=fast")
+                self._stop()
             self._leave()
 
     def address(self) -> dict[str, str]:
@@ -185,11 +185,12 @@ class EmbeddedPostgres:
                 time.sleep(0.1)  # it starts, recovers or stops
                 continue
             self._forget_killed()
-            if not self._launch():
-                self._explain_failure()
+            started, said = self._launch()
+            if not started:
+                self._explain_failure(self._last_log_line() or _last_line(said))
                 time.sleep(0.2)
 
-    def _launch(self) -> bool:
+    def _launch(self) -> tuple[bool, str]:
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
             self.log.unlink()
         folder = self._best_socket_folder()
@@ -207,15 +208,21 @@ class EmbeddedPostgres:
             "start", f"--log={self.log}", f"--timeout={START_TIMEOUT_SECONDS}", f"--options={words}"
         )
 
-    def _control(self, action: str, *words: str) -> bool:
-        done, _ = run_program(
+    def _stop(self) -> None:
+        folder = self._running_socket_folder()
+        self._control("stop", "--mode=fast", f"--timeout={START_TIMEOUT_SECONDS}")
+        if folder is not None and folder != self.data:
+            # Not empty means that it did not stop in time; it does later.
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _control(self, action: str, *words: str) -> tuple[bool, str]:
+        return run_program(
             "pg_ctl", action, f"--pgdata={self.data}", "--wait", *words, folder=self.data
         )
-        return done
 
-    def _explain_failure(self) -> None:
+    def _explain_failure(self, line: str) -> None:
         """Raise the reason why it did not start, unless that passes by itself."""
-        line = self._last_log_line()
         if "No space left" in line:
             raise DiskFullError(self.data)
         # Children of a killed server need a moment to notice and end.
@@ -257,13 +264,16 @@ class EmbeddedPostgres:
             return False
 
     def _forget_killed(self) -> None:
-        """Remove postmaster.pid where a zombie or another program bears its number.
+        """Remove the lock files of a server whose number a zombie or another program bears.
 
         PostgreSQL would take either for a running server. Whether children of the killed one
         still write it also learns from the shared memory, which belongs to the data folder.
         """
-        if self._process() is not None:
-            (self.data / "postmaster.pid").unlink(missing_ok=True)
+        if self._process() is None:
+            return
+        folder = self._running_socket_folder() or self._best_socket_folder()
+        (folder / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _running_socket_folder(self) -> Path | None:
         lines = self._postmaster()
@@ -281,7 +291,7 @@ class EmbeddedPostgres:
         try:
             return _last_line(self.log.read_text(errors="replace"))
         except FileNotFoundError:
-            return "it wrote no log."
+            return ""
 
 
 def _open_lock(path: Path) -> int:

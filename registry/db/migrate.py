@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -48,8 +49,14 @@ def migrate(engine: Engine) -> None:
             f"It knows up to {newest_revision()}: update the registry."
         ) from error
     except DBAPIError as error:
+        cause = str(error.orig).splitlines()[0]
+        if isinstance(error.orig, psycopg.OperationalError):
+            raise DatabaseError(
+                f"the database {engine.url.render_as_string()} cannot be reached: {cause}. "
+                "Start it, or correct REGISTRY_DATABASE_URL."
+            ) from error
         raise DatabaseError(
-            f"the database could not be migrated: {str(error.orig).splitlines()[0]}. "
+            f"the database could not be migrated: {cause}. "
             "It needs PostgreSQL 14 or later with the extensions vector (0.8) and pg_trgm, "
             "and a role that may create them."
         ) from error

@@ -21,6 +21,7 @@ def run_program(program: str, *words: str, folder: Path) -> tuple[bool, str]:
     if os.geteuid() == 0:
         status = folder.stat()
         user, group, groups = status.st_uid, status.st_gid, []
+        _make_reachable(folder)
     # Variables such as PGPORT would change what the server does.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
     # A file and not a pipe: the server inherits it, and reading a pipe would never end.
@@ -61,7 +62,6 @@ def make_own_folder(folder: Path, like: Path | None = None) -> None:
         raise DatabaseError(f"{folder} belongs to another user. Remove it.")
     if os.geteuid() == 0:
         os.chown(folder, uid, gid)
-        _make_reachable(folder)
     folder.chmod(0o700)
 
 

@@ -61,7 +61,14 @@ def open_engine(settings: Settings) -> Iterator[Engine]:
 def connect(url: str | URL) -> Engine:
     """Make an engine whose pool replaces connections that a restart of the server broke."""
     address = url if isinstance(url, URL) else _with_driver(url)
-    return create_engine(address, pool_pre_ping=True, pool_size=10, max_overflow=10)
+    return create_engine(
+        address,
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=10,
+        # libpq would wait for minutes for a host that does not answer.
+        connect_args={"connect_timeout": 10},
+    )
 
 
 def _with_driver(url: str) -> URL:

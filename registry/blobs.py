@@ -1,0 +1,190 @@
+"""Bytes under the name of their sha256: adapters, covers, checkpoints."""
+
+import errno
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
+
+CHUNK_BYTES = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_READ_ONLY = 0o444
+
+
+class BlobStore:
+    """A folder of files that never change, safe to share between threads and processes.
+
+    A blob appears under its name whole and on disk, or not at all: it is written beside,
+    synced, and renamed. Storing the same bytes again does nothing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._temporary = root / "tmp"
+
+    def put_file(self, source: Path, *, expected: str | None = None, move: bool = False) -> str:
+        """Store the bytes of `source` and return their sha256; with `move` it is gone after.
+
+        Raises:
+            BlobMismatchError: they are not the `expected` ones. Nothing was stored.
+            DiskFullError: there is no room. Nothing was stored.
+        """
+        sha256 = hash_file(source)
+        _check(source.name, sha256, expected)
+        held = self._holds(sha256, source.stat().st_size)
+        if not held and not (move and self._rename(source, sha256)):
+            with source.open("rb") as stream:
+                self._write(iter(lambda: stream.read(CHUNK_BYTES), b""), sha256, source.name)
+        if move:
+            source.unlink(missing_ok=True)
+        return sha256
+
+    def put_bytes(self, data: bytes, *, expected: str | None = None) -> str:
+        """Store `data` and return its sha256. Raises as `put_file` does."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        _check("these bytes", sha256, expected)
+        if not self._holds(sha256, len(data)):
+            self._write(iter([data]), sha256, "these bytes")
+        return sha256
+
+    def path(self, sha256: str) -> Path:
+        """Where a blob of this hash lies, or would lie."""
+        if not _SHA256.fullmatch(sha256):
+            raise BlobNotFoundError(sha256)
+        # 256 folders: a folder of a million files is slow to list and to back up.
+        return self.root / sha256[:2] / sha256
+
+    def exists(self, sha256: str) -> bool:
+        return self.path(sha256).is_file()
+
+    def open(self, sha256: str) -> BinaryIO:
+        """Open a blob for reading.
+
+        Raises:
+            BlobNotFoundError: it is not here.
+        """
+        try:
+            return self.path(sha256).open("rb")
+        except FileNotFoundError as error:
+            raise BlobNotFoundError(sha256) from error
+
+    def is_sound(self, sha256: str) -> bool:
+        """Whether the blob is here and its bytes still have their hash. Reads all of it."""
+        return self.exists(sha256) and hash_file(self.path(sha256)) == sha256
+
+    def clean(self) -> int:
+        """Remove what killed writers left behind; return how many files. Live ones are kept."""
+        removed = 0
+        for path in self._temporary.glob("*"):
+            with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as stream:
+                # Its writer holds the lock, and the kernel frees it when the writer dies.
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                removed += 1
+        return removed
+
+    def _holds(self, sha256: str, size: int) -> bool:
+        """Whether it is here in full length; a blob that a broken disk cut is written anew."""
+        try:
+            return self.path(sha256).stat().st_size == size
+        except FileNotFoundError:
+            return False
+
+    def _rename(self, source: Path, sha256: str) -> bool:
+        """Move a file in; False where it lies on another disk."""
+        with _disk_full(self.root), source.open("rb") as stream:
+            os.fsync(stream.fileno())
+            source.chmod(_READ_ONLY)
+            try:
+                self._publish(source, sha256)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                return False
+        return True
+
+    def _write(self, chunks: Iterator[bytes], sha256: str, name: str) -> None:
+        digest = hashlib.sha256()
+        with _disk_full(self.root), self._new_temporary() as (descriptor, path):
+            for chunk in chunks:
+                digest.update(chunk)
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+            # A source that changed while it was copied.
+            _check(name, digest.hexdigest(), sha256)
+            os.fchmod(descriptor, _READ_ONLY)
+            os.fsync(descriptor)
+            self._publish(path, sha256)
+
+    @contextmanager
+    def _new_temporary(self) -> Iterator[tuple[int, Path]]:
+        """Give a new file of our own, locked against `clean` and removed if it stays."""
+        self._temporary.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = self._temporary / uuid4().hex
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                break
+            os.close(descriptor)  # cleaned away before it was locked
+        try:
+            yield descriptor, path
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def _publish(self, path: Path, sha256: str) -> None:
+        target = self.path(sha256)
+        is_new = not target.parent.exists()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        _sync_folder(target.parent)
+        if is_new:
+            _sync_folder(self.root)
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file, in hex, reading it piece by piece."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one it was raised from, says that a disk or quota is full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextmanager
+def _disk_full(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFullError(root) from error
+        raise
+
+
+def _check(name: str, got: str, expected: str | None) -> None:
+    if expected is not None and got != expected:
+        raise BlobMismatchError(name, expected, got)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in it survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,219 @@
+"""The embedded PostgreSQL: shared, stopped by the last, back after any death."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from sqlalchemy import text
+
+from registry.config import Settings
+from registry.db.embedded import EmbeddedPostgres
+from registry.db.session import open_database, open_engine
+from registry.errors import DatabaseError
+
+PROJECT = Path(__file__).parents[3]
+
+# Holds the server until its input ends, and says when it has it.
+HOLD = """
+import sys
+from pathlib import Path
+from registry.db.embedded import EmbeddedPostgres
+
+with EmbeddedPostgres(Path(sys.argv[1])):
+    print("up", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(open_folder: Path) -> Path:
+    return Path(tempfile.mkdtemp(dir=open_folder))
+
+
+@pytest.fixture
+def settings(settings: Settings, folder: Path) -> Settings:
+    return settings.model_copy(update={"home": folder / "home"})
+
+
+@contextmanager
+def another_process(data: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(data)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def wait_until_up(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+
+
+def postmaster(data: Path) -> int | None:
+    """The number of the running server, None when there is none."""
+    path = data / "postmaster.pid"
+    if not path.exists():
+        return None
+    pid = int(path.read_text().split()[0])
+    alive = psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return pid if alive else None
+
+
+def kill(data: Path) -> None:
+    pid = postmaster(data)
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    while postmaster(data) is not None:
+        time.sleep(0.01)
+
+
+def test_it_stops_when_its_last_user_ends(folder: Path) -> None:
+    data = folder / "postgres"
+    with another_process(data) as other:
+        wait_until_up(other)
+        first = postmaster(data)
+        with EmbeddedPostgres(data):
+            assert postmaster(data) == first, "it is shared"
+        assert postmaster(data) == first, "another process still uses it"
+    assert postmaster(data) is None
+
+
+def test_two_processes_may_start_it_at_once(folder: Path) -> None:
+    """`autolora serve` and `autolora refresh` after a reboot."""
+    data = folder / "postgres"
+    with another_process(data) as one, another_process(data) as two:
+        wait_until_up(one)
+        wait_until_up(two)
+        assert postmaster(data) is not None
+    assert postmaster(data) is None
+
+
+def test_a_killed_user_does_not_keep_it_running(folder: Path) -> None:
+    data = folder / "postgres"
+    with another_process(data) as other:
+        wait_until_up(other)
+        other.kill()
+        other.wait()
+        with EmbeddedPostgres(data):
+            pass
+        assert postmaster(data) is None
+
+
+def test_a_query_after_a_kill_finds_what_was_committed(settings: Settings) -> None:
+    with open_database(settings) as sessions:
+        with sessions.begin() as session:
+            session.execute(text("CREATE TABLE kept AS SELECT 7 AS number"))
+        kill(settings.postgres)
+
+        with sessions() as session:
+            assert session.scalar(text("SELECT number FROM kept")) == 7
+
+
+def test_it_starts_after_a_kill_of_server_and_user(settings: Settings) -> None:
+    """A stale postmaster.pid, as after a power cut."""
+    with another_process(settings.postgres) as other:
+        wait_until_up(other)
+        other.kill()
+        other.wait()
+        kill(settings.postgres)
+
+        with open_engine(settings) as engine, engine.connect() as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
+
+
+def test_a_number_that_another_program_got_is_not_taken_for_the_server(
+    settings: Settings,
+) -> None:
+    with open_engine(settings):
+        pass
+    stale = settings.postgres / "postmaster.pid"
+    stale.write_text(f"{os.getpid()}\n{settings.postgres}\n1700000000\n5432\n")
+
+    with open_engine(settings) as engine, engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+
+
+def test_an_interrupted_initdb_is_done_anew(settings: Settings) -> None:
+    half = settings.home / "postgres.new"
+    half.mkdir(parents=True)
+    (half / "PG_VERSION").write_text("18\n")
+
+    with open_engine(settings) as engine, engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+
+
+@pytest.mark.parametrize("name", ["a" * 120, "with spaces, commas & ünïcode 冰"])
+def test_a_home_of_any_name_works(folder: Path, name: str) -> None:
+    """A unix socket's path has 107 bytes at most, and libpq splits hosts at commas."""
+    with (
+        open_engine(Settings(home=folder / name)) as engine,
+        engine.connect() as connection,
+    ):
+        assert connection.scalar(text("SELECT 1")) == 1
+
+
+def test_nobody_else_can_enter(folder: Path) -> None:
+    """The server asks for no password: its socket's folder is the lock."""
+    with EmbeddedPostgres(folder / ("long" * 30)) as server:
+        socket = Path(server.address()["host"])
+        assert socket != server.data
+        assert socket.stat().st_mode & 0o077 == 0
+    assert not socket.exists()
+    with EmbeddedPostgres(folder / "postgres") as server:
+        assert server.data.stat().st_mode & 0o077 == 0
+
+
+def test_a_server_that_cannot_start_is_one_line_with_the_reason(settings: Settings) -> None:
+    with open_engine(settings):
+        pass
+    with (settings.postgres / "postgresql.conf").open("a") as stream:
+        stream.write("shared_buffers = nonsense\n")
+
+    with pytest.raises(DatabaseError) as caught, open_engine(settings):
+        pass
+
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "postgresql.conf" in line
+    assert str(settings.postgres / "log") in line
+
+
+def test_a_folder_with_other_files_is_left_alone(settings: Settings) -> None:
+    settings.postgres.mkdir(parents=True)
+    (settings.postgres / "thesis.txt").write_text("mine")
+
+    with pytest.raises(DatabaseError, match="holds other files"), open_engine(settings):
+        pass
+
+    assert (settings.postgres / "thesis.txt").read_text() == "mine"
+
+
+def test_a_given_database_that_is_down_is_one_clear_line(settings: Settings) -> None:
+    settings.database_url = "postgresql://someone:secret@127.0.0.1:1/registry"
+
+    with pytest.raises(DatabaseError) as caught, open_database(settings):
+        pass
+
+    assert "127.0.0.1:1/registry cannot be reached" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["mysql://host/registry", "not an address"])
+def test_only_postgresql_is_taken(settings: Settings, url: str) -> None:
+    settings.database_url = url
+
+    with pytest.raises(DatabaseError, match="REGISTRY_DATABASE_URL"), open_database(settings):
+        pass

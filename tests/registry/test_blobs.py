@@ -1,0 +1,189 @@
+"""The blob store: whole or not at all, whatever happens."""
+
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from registry.blobs import BlobStore
+from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
+
+SOME = b"some bytes"
+SOME_SHA256 = hashlib.sha256(SOME).hexdigest()
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> BlobStore:
+    return BlobStore(tmp_path / "blobs")
+
+
+def test_bytes_are_found_by_their_hash(blobs: BlobStore) -> None:
+    sha256 = blobs.put_bytes(SOME)
+
+    assert sha256 == SOME_SHA256
+    assert blobs.exists(sha256)
+    with blobs.open(sha256) as stream:
+        assert stream.read() == SOME
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_a_file_is_stored_whole(blobs: BlobStore, tmp_path: Path, move: bool) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(3_000_001))  # more than two chunks
+    content = source.read_bytes()
+
+    sha256 = blobs.put_file(source, move=move)
+
+    assert blobs.path(sha256).read_bytes() == content
+    assert source.exists() is not move
+
+
+def test_a_file_is_moved_from_another_disk(blobs: BlobStore) -> None:
+    """Renaming works only within a file system."""
+    shared_memory = Path("/dev/shm")
+    if not shared_memory.is_dir() or shared_memory.stat().st_dev == Path("/tmp").stat().st_dev:
+        pytest.skip("no second file system here")
+    source = shared_memory / f"autolora-test-{os.getpid()}"
+    source.write_bytes(SOME)
+
+    assert blobs.put_file(source, move=True) == SOME_SHA256
+    assert blobs.is_sound(SOME_SHA256)
+    assert not source.exists()
+
+
+def test_storing_twice_keeps_one(blobs: BlobStore) -> None:
+    blobs.put_bytes(SOME)
+    before = blobs.path(SOME_SHA256).stat()
+
+    blobs.put_bytes(SOME)
+
+    assert blobs.path(SOME_SHA256).stat() == before
+    assert files(blobs) == [blobs.path(SOME_SHA256)]
+
+
+def test_what_is_not_what_was_announced_is_not_stored(blobs: BlobStore, tmp_path: Path) -> None:
+    source = tmp_path / "adapter.safetensors"
+    source.write_bytes(b"other bytes")
+
+    with pytest.raises(BlobMismatchError, match=r"adapter\.safetensors has sha256 .*not "):
+        blobs.put_file(source, expected=SOME_SHA256, move=True)
+
+    assert files(blobs) == []
+    assert source.exists()
+
+
+def test_a_blob_that_a_disk_cut_is_written_anew(blobs: BlobStore) -> None:
+    blobs.put_bytes(SOME)
+    blobs.path(SOME_SHA256).chmod(0o600)
+    blobs.path(SOME_SHA256).write_bytes(b"so")
+    assert not blobs.is_sound(SOME_SHA256)
+
+    blobs.put_bytes(SOME)
+
+    assert blobs.is_sound(SOME_SHA256)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "", "ABC", SOME_SHA256.upper()])
+def test_a_name_that_is_no_hash_leads_nowhere(blobs: BlobStore, name: str) -> None:
+    """Names come from addresses of the HTTP interface."""
+    with pytest.raises(BlobNotFoundError):
+        blobs.open(name)
+
+
+def test_a_missing_blob_is_said_to_be_missing(blobs: BlobStore) -> None:
+    with pytest.raises(BlobNotFoundError, match=SOME_SHA256):
+        blobs.open(SOME_SHA256)
+
+
+def test_a_full_disk_is_one_clear_line_and_nothing_half_done(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+
+    with pytest.raises(DiskFullError, match=r"no space left on the disk of .*blobs.*Free some"):
+        blobs.put_bytes(SOME)
+
+    assert files(blobs) == []
+
+
+def test_a_really_full_disk(tmp_path: Path) -> None:
+    """The same on a file system of one megabyte, where this user may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root mounts")
+    try:
+        blobs = BlobStore(disk / "blobs")
+        blobs.put_bytes(SOME)
+        with pytest.raises(DiskFullError):
+            blobs.put_bytes(os.urandom(2_000_000))
+        assert files(blobs) == [blobs.path(SOME_SHA256)]
+        blobs.put_bytes(b"there is room again for a small one")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+WRITE_HALF = """
+import sys, time
+from pathlib import Path
+from registry.blobs import BlobStore
+
+def halves():
+    yield b"half of it"
+    print("half", flush=True)
+    time.sleep(60)
+    yield b"never"
+
+BlobStore(Path(sys.argv[1]))._write(halves(), "0" * 64, "x")
+"""
+
+
+def test_a_killed_writer_leaves_nothing_for_long(blobs: BlobStore) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITE_HALF, str(blobs.root)], stdout=subprocess.PIPE
+    )
+    with writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"half\n"
+        assert blobs.clean() == 0, "a writer that lives is left alone"
+        assert len(files(blobs)) == 1
+        writer.send_signal(signal.SIGKILL)
+
+    assert blobs.clean() == 1
+    assert files(blobs) == []
+
+
+def test_cleaning_an_empty_store_does_nothing(blobs: BlobStore) -> None:
+    assert blobs.clean() == 0
+
+
+def test_large_files_are_not_read_whole(blobs: BlobStore, tmp_path: Path) -> None:
+    """An adapter of a 12B base has 600 MB; eight are fetched at once."""
+    source = tmp_path / "large"
+    with source.open("wb") as stream:
+        stream.truncate(200_000_000)
+    code = (
+        "import resource, sys; from pathlib import Path; from registry.blobs import BlobStore\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        f"BlobStore(Path({str(blobs.root)!r})).put_file(Path({str(source)!r}))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    started = time.monotonic()
+
+    grown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+
+    assert int(grown) < 20_000, f"kB, after {time.monotonic() - started:.1f} s"
+
+
+def files(blobs: BlobStore) -> list[Path]:
+    return [path for path in blobs.root.rglob("*") if path.is_file()]
