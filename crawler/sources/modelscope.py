@@ -127,44 +127,51 @@ class ModelScopeSource:
 
         The hub lists the newest change first, so we walk from the last page of interest to
         the first. What changes meanwhile moves to the front, where we have not been, but it
-        pushes others to pages that are done: `_newer_than` looks there again.
+        pushes others onto pages that are done: `_pushed_back` looks there again.
         """
-        number, total = self._last_page(since)
-        if number < total and not self._page(number + 1).items:
-            yield Refusal(
-                HUB, "", f"the hub counts {total} pages and shows none after page {number}"
-            )
+        last, total = self._last_page(since)
+        if last < total and not self._page(last + 1).items:
+            yield Refusal(HUB, "", f"the hub counts {total} pages and shows none after page {last}")
         # Many repositories may have changed in the same second, across pages.
         cursor, done_at_cursor = since, set[str]()
-        for page in range(number, 0, -1):
-            refused, repos = self._newer_than(cursor, page)
-            yield from refused
-            fresh = [r for r in repos if r.updated_at != cursor or r.repo not in done_at_cursor]
+        for number in range(last, 0, -1):
+            page = self._page(number)
+            yield from page.refused
+            if since is not None:
+                _check_order(page.items)
+            # Not only what is newer than the cursor: should the hub's order be loose, nothing
+            # of the page itself is left out.
+            found = {repo.repo: repo for repo in page.items}
+            found |= self._pushed_back(page, number, cursor)
+            fresh = [
+                repo
+                for repo in sorted(found.values(), key=lambda repo: repo.updated_at)
+                if (since is None or repo.updated_at >= since)
+                and (repo.updated_at != cursor or repo.repo not in done_at_cursor)
+            ]
             yield from fresh
             if fresh and fresh[-1].updated_at != cursor:
                 cursor, done_at_cursor = fresh[-1].updated_at, set()
             done_at_cursor.update(repo.repo for repo in fresh if repo.updated_at == cursor)
 
-    def _newer_than(
-        self, cursor: datetime | None, number: int
-    ) -> tuple[list[Refusal], list[ListedRepo]]:
-        """Return what changed at or after `cursor`, oldest first, on page `number` and beyond.
-
-        Later pages count until one reaches back before the cursor.
-        """
-        page = self._page(number)
-        refused = page.refused
-        repos: dict[str, ListedRepo] = {}
-        while page.items:
-            if cursor is not None:
-                _check_order(page.items)
-            repos.update((repo.repo, repo) for repo in page.items)
-            if cursor is not None and page.items[-1].updated_at < cursor:
-                break
+    def _pushed_back(
+        self, page: "_Page", number: int, cursor: datetime | None
+    ) -> dict[str, ListedRepo]:
+        """Return what changed at or after `cursor` and is by now on pages after `number`."""
+        found: dict[str, ListedRepo] = {}
+        while page.items and (cursor is None or page.items[-1].updated_at >= cursor):
             number += 1
             page = self._page(number)
-        found = sorted(repos.values(), key=lambda repo: repo.updated_at)
-        return refused, [r for r in found if cursor is None or r.updated_at >= cursor]
+            known = len(found)
+            found |= {
+                repo.repo: repo
+                for repo in page.items
+                if cursor is None or repo.updated_at >= cursor
+            }
+            # Nothing new: also where a hub answers its last page for any later one.
+            if len(found) == known:
+                break
+        return found
 
     def _last_page(self, since: datetime | None) -> tuple[int, int]:
         """Find the last page with something changed since, by bisection, and count pages."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,6 +207,31 @@ def test_a_hub_that_sorts_differently_is_noticed(
         list(source.list_adapters(day(0)))
 
 
+def test_a_hub_without_an_end_is_listed_all_the_same(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some answer their last page for every later one."""
+    page = hub.page
+    monkeypatch.setattr(hub, "page", lambda n, size: page(min(n, 3), size))
+
+    assert repos(list_records(source)) == NAMES
+
+
+def test_a_full_crawl_does_not_depend_on_the_order(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = hub.page
+
+    def shuffled(number: int, size: int) -> dict[str, Any]:
+        items = page(1, 100)["Models"]
+        random.Random(1).shuffle(items)
+        return page(number, size) | {"Models": items[(number - 1) * size : number * size]}
+
+    monkeypatch.setattr(hub, "page", shuffled)
+
+    assert set(repos(list_records(source))) == set(NAMES)
+
+
 def test_a_hub_that_hides_pages_is_reported(
     hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,3 +410,34 @@ def test_what_is_published_during_the_crawl_hides_nothing(
     seen = [item.repo.removeprefix("alice/") for item in found]
     assert seen[:5] == NAMES
     assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_adapter_is_missed_however_the_hub_changes(hub: Hub, seed: int) -> None:
+    """New, changed and deleted ones at any moment, over many pages."""
+    numbers = random.Random(seed)
+    model = hub.entries[0]
+    now = FIRST_DAY + 1000
+    hub.entries[:] = [
+        model | {"name": f"n{n}", "updated_at": FIRST_DAY + numbers.randrange(20)}
+        for n in range(30)
+    ]
+    expected = set(hub.repos())
+    with ModelScopeSource(hub.endpoint, page_size=4) as source:
+        seen = []
+        for item in source.list_adapters():
+            seen.append(item.repo)
+            now += 1
+            chosen = numbers.choice(hub.entries)
+            match numbers.randrange(4):
+                case 0:
+                    hub.entries.append(model | {"name": f"new{now}", "updated_at": now})
+                case 1:
+                    chosen["updated_at"] = now
+                case 2:
+                    hub.entries.remove(chosen)
+                    expected.discard(f"{chosen['owner']}/{chosen['name']}")
+            if len(seen) > 300:
+                break
+
+    assert expected <= set(seen)
