@@ -15,7 +15,12 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.models import Cover, Encoder
 from registry.db.session import one_line_errors, open_database
-from registry.errors import AdapterNotFoundError, CoverNotFoundError, StrengthsError
+from registry.errors import (
+    AdapterNotFoundError,
+    BlobNotFoundError,
+    CoverNotFoundError,
+    StrengthsError,
+)
 from registry.search.caching import CachedTextEncoder
 from registry.search.cards import (
     AdapterCard,
@@ -139,7 +144,7 @@ class Registry:
             raise EmptyQueryError
         started = time.perf_counter()
         with one_line_errors(), self.sessions() as session:
-            base_model = self.resolve_base_model(session, base_model)
+            base_model = self._resolve_base_model(session, base_model)
             filters = Filters(base_model, author, tuple(tags), licence, hub)
             encoder, note = self._find_encoder(session, base_model)
             hits = search(session, SearchQuery(text, filters, limit), self.text_encoder, encoder)
@@ -212,7 +217,12 @@ class Registry:
         with one_line_errors(), self.sessions() as session:
             return list_runs(session, before_id=before_id, limit=limit)
 
-    def resolve_base_model(self, session: Session, asked: str | None) -> str:
+    def default_base_model(self) -> str:
+        """Return the base model that is searched when none is named; see NothingIndexedError."""
+        with one_line_errors(), self.sessions() as session:
+            return self._resolve_base_model(session, None)
+
+    def _resolve_base_model(self, session: Session, asked: str | None) -> str:
         """Return `asked` if it has adapters; else the default.
 
         The default is what most adapters are for, among those that images can be made
@@ -253,6 +263,8 @@ class Registry:
             if active.name not in self._encoders:
                 from encoder.checkpoint import load_encoder
 
+                if not self.blobs.exists(active.checkpoint_sha256):
+                    raise BlobNotFoundError(active.checkpoint_sha256)
                 path = self.blobs.path(active.checkpoint_sha256)
                 self._encoders[active.name] = load_encoder(path)
             return self._encoders[active.name], None
@@ -352,5 +364,4 @@ class Registry:
             return asked
         if cards:
             return cards[0].base_model
-        with one_line_errors(), self.sessions() as session:
-            return self.resolve_base_model(session, None)
+        return self.default_base_model()

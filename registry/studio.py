@@ -7,6 +7,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from encoder.text_encoder import TextEncoder
@@ -14,6 +16,7 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.errors import (
     AdapterNotReadyError,
+    BlobNotFoundError,
     MissingExtraError,
     NoBaseModelError,
     NoGatesError,
@@ -135,6 +138,8 @@ class Studio:
 
         with self._lock:
             if sha256 not in self._weights:
+                if not self._blobs.exists(sha256):
+                    raise BlobNotFoundError(sha256)
                 self._weights[sha256] = read(self._blobs.path(sha256))
             self._weights.move_to_end(sha256)
             while len(self._weights) > KEPT_ADAPTERS:
@@ -157,6 +162,14 @@ class Studio:
             if base_model not in self._gates:
                 self._gates[base_model] = Gates.load(self._settings.gates[base_model])
             return self._gates[base_model]
+
+
+def png_bytes(fused: "FusedImage") -> bytes:
+    """Return the image as a PNG with its recipe inside."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "fused.png"
+        fused.save(path)
+        return path.read_bytes()
 
 
 def _check_libraries() -> None:

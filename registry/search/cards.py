@@ -21,6 +21,7 @@ class CoverLink:
 
     position: int
     sha256: str
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
     file = None if adapter.file_sha256 is None else session.get(File, adapter.file_sha256)
     covers = tuple(_cover(cover) for cover in adapter.covers)
     return AdapterDetail(
-        card=_card(adapter, [CoverLink(cover.position, cover.sha256) for cover in covers]),
+        card=_card(adapter, [CoverLink(cover.position, cover.sha256, cover.width) for cover in covers]),
         repo=adapter.repo,
         version=adapter.version,
         description=adapter.description,
@@ -200,12 +201,12 @@ def safe_page_url(url: str) -> str | None:
 def _cards(session: Session, adapters: Sequence[Adapter]) -> dict[int, AdapterCard]:
     links: dict[int, list[CoverLink]] = {adapter.id: [] for adapter in adapters}
     rows = session.execute(
-        select(Cover.adapter_id, Cover.position, Cover.sha256)
+        select(Cover.adapter_id, Cover.position, Cover.sha256, Cover.width)
         .where(Cover.adapter_id.in_(links))
         .order_by(Cover.adapter_id, Cover.position)
     )
     for row in rows:
-        links[row.adapter_id].append(CoverLink(row.position, row.sha256))
+        links[row.adapter_id].append(CoverLink(row.position, row.sha256, row.width))
     return {adapter.id: _card(adapter, links[adapter.id]) for adapter in adapters}
 
 

@@ -1,0 +1,140 @@
+"""Adapters: lists, facts, covers and files."""
+
+import base64
+import binascii
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import FileResponse
+
+from registry.api.deps import RegistryDep
+from registry.api.errors import CursorError
+from registry.api.schemas import (
+    AdapterAnswer,
+    AdapterDetailAnswer,
+    AdapterListAnswer,
+    ListParams,
+    PageParams,
+    ResultAnswer,
+    RunAnswer,
+    RunListAnswer,
+)
+from registry.errors import AdapterNotReadyError, BlobNotFoundError
+
+router = APIRouter(prefix="/v1", tags=["adapters"])
+
+IdPath = Annotated[int, Path(ge=1, lt=2**63)]
+
+# By the first bytes; covers are stored as one of these two.
+PNG_MAGIC = b"\x89PNG"
+IMMUTABLE = "public, max-age=31536000, immutable"
+# Kept, but asked about each time: without the hash in it an address may change its image.
+REVALIDATE = "no-cache"
+
+
+@router.get("/adapters")
+def list_adapters(
+    params: Annotated[ListParams, Query()], registry: RegistryDep
+) -> AdapterListAnswer:
+    """List ready adapters, the last added first. Pages never overlap or skip."""
+    cards = registry.adapters(
+        params.filters(), before_id=read_cursor(params.cursor), limit=params.limit + 1
+    )
+    more, cards = len(cards) > params.limit, cards[: params.limit]
+    return AdapterListAnswer(
+        items=[AdapterAnswer.from_card(card) for card in cards],
+        next=write_cursor(cards[-1].id) if more else None,
+    )
+
+
+@router.get("/adapters/{adapter_id}")
+def get_adapter(adapter_id: IdPath, registry: RegistryDep) -> AdapterDetailAnswer:
+    """Return all that is known of an adapter, whatever its state."""
+    return AdapterDetailAnswer.from_detail(registry.adapter(adapter_id))
+
+
+@router.get("/adapters/{adapter_id}/similar")
+def list_similar(
+    adapter_id: IdPath,
+    registry: RegistryDep,
+    limit: Annotated[int, Query(ge=1, le=100)] = 10,
+) -> list[ResultAnswer]:
+    """List adapters of the same base model by the similarity of their weights."""
+    return [ResultAnswer.from_result(result) for result in registry.similar(adapter_id, limit)]
+
+
+@router.get(
+    "/adapters/{adapter_id}/covers/{position}",
+    response_class=Response,
+    responses={200: {"content": {"image/webp": {}, "image/png": {}}}, 304: {}},
+)
+def get_cover(
+    adapter_id: IdPath,
+    position: Annotated[int, Path(ge=0, lt=2**31)],
+    request: Request,
+    registry: RegistryDep,
+    thumbnail: bool = False,
+    v: Annotated[str | None, Query(description="The start of its hash.")] = None,
+) -> Response:
+    """Return a cover's image, at most 256 pixels wide with `thumbnail`."""
+    cover = registry.cover(adapter_id, position)
+    sha256 = cover.thumbnail_sha256 if thumbnail else cover.sha256
+    pinned = v is not None and len(v) >= 12 and cover.sha256.startswith(v)
+    headers = {"ETag": f'"{sha256}"', "Cache-Control": IMMUTABLE if pinned else REVALIDATE}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    with registry.blobs.open(sha256) as stream:
+        image = stream.read()
+    kind = "image/png" if image.startswith(PNG_MAGIC) else "image/webp"
+    return Response(image, media_type=kind, headers=headers)
+
+
+@router.get(
+    "/adapters/{adapter_id}/file",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
+    """Download an adapter's safetensors file. Ranges work; the ETag is its sha256."""
+    detail = registry.adapter(adapter_id)
+    sha256 = detail.card.file_sha256
+    if sha256 is None:
+        raise AdapterNotReadyError(detail.card.name, adapter_id)
+    if not registry.blobs.exists(sha256):
+        raise BlobNotFoundError(sha256)
+    return FileResponse(
+        registry.blobs.path(sha256),
+        media_type="application/octet-stream",
+        filename=detail.file_name.rpartition("/")[2] or f"{sha256}.safetensors",
+        headers={"ETag": f'"{sha256}"', "Cache-Control": REVALIDATE},
+    )
+
+
+@router.get("/runs", tags=["service"])
+def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
+    """List refreshes, newest first."""
+    runs = registry.runs(before_id=read_cursor(params.cursor), limit=params.limit + 1)
+    more, runs = len(runs) > params.limit, runs[: params.limit]
+    return RunListAnswer(
+        items=[RunAnswer.from_run(run) for run in runs],
+        next=write_cursor(runs[-1].id) if more else None,
+    )
+
+
+def write_cursor(last_id: int) -> str:
+    # Opaque, so that nobody counts with it and the key may change.
+    return base64.urlsafe_b64encode(f"id:{last_id}".encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        kind, _, value = base64.b64decode(padded, altchars=b"-_", validate=True).partition(b":")
+        last_id = int(value)
+    except (binascii.Error, ValueError) as error:
+        raise CursorError from error
+    if kind != b"id" or not 0 < last_id < 2**63:
+        raise CursorError
+    return last_id

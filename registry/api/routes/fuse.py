@@ -1,0 +1,129 @@
+"""Making images."""
+
+import base64
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future
+from functools import partial
+from queue import SimpleQueue
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from encoder.errors import EncoderError
+from registry.api.deps import QueueDep, RegistryDep
+from registry.api.errors import problem_of
+from registry.api.schemas import ActivityAnswer, FuseAnswer, FuseRequest
+from registry.errors import RegistryError
+from registry.fusion.errors import GenerationCancelledError
+from registry.service import Registry
+from registry.studio import png_bytes
+
+if TYPE_CHECKING:
+    from registry.fusion.backends.base import Progress
+    from registry.fusion.generate import FusedImage
+
+router = APIRouter(prefix="/v1", tags=["fuse"])
+
+PNG = "image/png"
+LINES = "application/x-ndjson"
+
+
+@router.post(
+    "/fuse",
+    response_model=FuseAnswer,
+    responses={
+        200: {
+            "description": "By `Accept`: JSON; the PNG alone, its recipe inside; or lines of "
+            "JSON, one for every step of the progress and one for the result.",
+            "content": {PNG: {}, LINES: {}},
+        }
+    },
+)
+def fuse(
+    asked: FuseRequest, request: Request, registry: RegistryDep, queue: QueueDep
+) -> Response | FuseAnswer:
+    """Draw an image with adapters: those named, or those that suit the prompt."""
+    accept = request.headers.get("accept", "")
+    if LINES in accept:
+        return StreamingResponse(_stream(asked, registry, queue), media_type=LINES)
+    fused = queue.submit(partial(_fuse, asked, registry, None)).result()
+    if PNG in accept:
+        return Response(png_bytes(fused), media_type=PNG)
+    return _answer(fused)
+
+
+def _fuse(asked: FuseRequest, registry: Registry, progress: "Progress | None") -> "FusedImage":
+    chosen = asked.adapters
+    return registry.fuse(
+        asked.prompt,
+        asked.k,
+        adapters=None if chosen is None else [adapter.id for adapter in chosen],
+        strengths=None if chosen is None else [adapter.strength for adapter in chosen],
+        base_model=asked.base_model,
+        seed=asked.seed,
+        steps=asked.steps,
+        mode=asked.mode,
+        progress=progress,
+    )
+
+
+def _stream(asked: FuseRequest, registry: Registry, queue: QueueDep) -> Iterator[str]:
+    """Queue the work now, so that a full queue is a 503, and return its lines."""
+    events: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
+    gone = Event()
+
+    def progress(done: int, total: int) -> None:
+        if gone.is_set():
+            raise GenerationCancelledError
+        events.put({"event": "step", "done": done, "total": total})
+
+    def work() -> "FusedImage":
+        if gone.is_set():
+            raise GenerationCancelledError
+        events.put({"event": "started"})
+        return _fuse(asked, registry, progress)
+
+    future = queue.submit(work)
+    future.add_done_callback(lambda _: events.put(None))
+    return _lines(events, future, gone)
+
+
+def _lines(
+    events: "SimpleQueue[dict[str, Any] | None]", future: "Future[FusedImage]", gone: Event
+) -> Iterator[str]:
+    try:
+        while (event := events.get()) is not None:
+            yield _line(event)
+        try:
+            answer = _answer(future.result())
+        except (RegistryError, EncoderError) as error:
+            yield _line({"event": "error", "problem": problem_of(error)})
+        else:
+            yield _line({"event": "done", "result": answer.model_dump(mode="json")})
+    finally:
+        # The reader may have left: what nobody waits for need not be finished.
+        gone.set()
+
+
+def _line(event: dict[str, Any]) -> str:
+    return json.dumps(event) + "\n"
+
+
+def _answer(fused: "FusedImage") -> FuseAnswer:
+    image = base64.b64encode(png_bytes(fused)).decode()
+    activity = [
+        ActivityAnswer(
+            id=used.id,
+            name=used.name,
+            sha256=used.sha256,
+            mean=sum(layers.values()) / len(layers) if layers else None,
+            layers=layers,
+        )
+        for used in fused.recipe.adapters
+        for layers in [fused.activity.get(used.sha256, {})]
+    ]
+    recipe = json.loads(fused.recipe.to_json())
+    return FuseAnswer(image=f"data:{PNG};base64,{image}", recipe=recipe, activity=activity)

@@ -1,0 +1,21 @@
+"""Is it alive, and can it answer?"""
+
+from fastapi import APIRouter
+
+from registry.api.deps import RegistryDep
+from registry.api.schemas import Health, Readiness
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/healthz")
+def healthz() -> Health:
+    """Say that the process runs."""
+    return Health()
+
+
+@router.get("/readyz")
+def readyz(registry: RegistryDep) -> Readiness:
+    """Say that the database answers; 503 when it does not."""
+    base_models = registry.base_models()
+    return Readiness(adapters=sum(base_models.values()), base_models=base_models)

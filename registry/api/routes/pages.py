@@ -1,0 +1,134 @@
+"""The page, rendered on the server; it works without JavaScript but for making images."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import HTMLResponse
+
+from registry.api.deps import RegistryDep
+from registry.errors import AdapterNotFoundError
+from registry.search.cards import SearchPage
+from registry.search.errors import UnknownBaseModelError
+from registry.search.filters import Filters
+from registry.search.ranking import SIGNALS
+from registry.service import MOST_ADAPTERS, Registry
+from registry.web.render import render
+
+router = APIRouter()
+
+PAGE_SIZE = 24
+SIMILAR = 6
+EXAMPLES = ("a cute fox", "水墨画", "fire and lava", "一只由冰雕成的猫", "flat line icon")
+
+Field = Annotated[str, Query(max_length=200)]
+
+
+@router.get("/")
+def search_page(
+    request: Request,
+    registry: RegistryDep,
+    q: Annotated[str, Query(max_length=2000)] = "",
+    base_model: Field = "",
+    author: Field = "",
+    tag: Field = "",
+    licence: Field = "",
+    hub: Field = "",
+) -> HTMLResponse:
+    base_models = registry.base_models()
+    given = {"author": author, "tag": tag, "licence": licence, "hub": hub}
+    chosen = {name: value.strip() for name, value in given.items() if value.strip()}
+    if base_model and base_model not in base_models:
+        raise UnknownBaseModelError(base_model, list(base_models))
+    if not base_model and base_models:
+        base_model = registry.default_base_model()
+    page: SearchPage | None = None
+    if q.strip() and base_models:
+        page = registry.search(
+            q,
+            base_model,
+            PAGE_SIZE,
+            author=chosen.get("author"),
+            tags=[chosen["tag"]] if "tag" in chosen else [],
+            licence=chosen.get("licence"),
+            hub=chosen.get("hub"),
+        )
+    filters = Filters(
+        base_model or None,
+        chosen.get("author"),
+        (chosen["tag"],) if "tag" in chosen else (),
+        chosen.get("licence"),
+        chosen.get("hub"),
+    )
+    return render(
+        request,
+        "search.html",
+        active="search",
+        query=q.strip(),
+        page=page,
+        best=_best_scores(page),
+        base_model=base_model,
+        chosen=chosen,
+        unfiltered_url=str(
+            request.url.remove_query_params(list(given)).replace(scheme="", netloc="")
+        ),
+        examples=EXAMPLES,
+        recent=registry.adapters(filters, limit=PAGE_SIZE // 2) if page is None else [],
+        **_frame(registry, base_models),
+    )
+
+
+@router.get("/adapters/{adapter_id}")
+def adapter_page(
+    request: Request, registry: RegistryDep, adapter_id: Annotated[int, Path(ge=1, lt=2**63)]
+) -> HTMLResponse:
+    return render(
+        request,
+        "adapter.html",
+        active="",
+        detail=registry.adapter(adapter_id),
+        similar=registry.similar(adapter_id, SIMILAR),
+        **_frame(registry, registry.base_models()),
+    )
+
+
+@router.get("/fuse")
+def fuse_page(
+    request: Request,
+    registry: RegistryDep,
+    adapter: Annotated[list[int], Query(max_length=MOST_ADAPTERS)] = [],  # noqa: B006
+    prompt: Annotated[str, Query(max_length=2000)] = "",
+) -> HTMLResponse:
+    cards = registry.cards(adapter)
+    for adapter_id in set(adapter) - {card.id for card in cards}:
+        raise AdapterNotFoundError(adapter_id)
+    base_models = registry.base_models()
+    runnable = [name for name in base_models if name in registry.settings.base_models]
+    return render(
+        request,
+        "fuse.html",
+        active="fuse",
+        cards=cards,
+        prompt=prompt,
+        runnable=bool(registry.settings.base_models),
+        base_model=cards[0].base_model if cards else None,
+        **_frame(registry, base_models) | {"base_models": runnable},
+    )
+
+
+def _frame(registry: Registry, base_models: dict[str, int]) -> dict[str, Any]:
+    """Return what the frame of every page shows."""
+    runs = registry.runs(limit=1)
+    return {
+        "base_models": base_models,
+        "total": sum(base_models.values()),
+        "run": runs[0] if runs else None,
+    }
+
+
+def _best_scores(page: SearchPage | None) -> dict[str, float]:
+    """Return each signal's best score, which makes a full bar: scales differ by signal."""
+    results = page.results if page is not None else ()
+    return {
+        name: max((result.hit.signals.get(name) or 0.0 for result in results), default=0.0)
+        for name in SIGNALS
+    }

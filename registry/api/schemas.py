@@ -1,0 +1,267 @@
+"""What the API says and accepts. The names here are its contract; change them with care."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from registry.api.urls import cover_url, thumbnail_url
+from registry.search.cards import AdapterCard, AdapterDetail, RunFacts, SearchPage, SearchResult
+from registry.search.filters import Filters
+from registry.search.ranking import Signal
+
+Text = Annotated[str, Field(max_length=200)]
+AdapterId = Annotated[int, Field(ge=1, lt=2**63)]
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class _Asked(BaseModel):
+    # A misspelt parameter is an error rather than ignored.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class FilterParams(_Asked):
+    base_model: Text | None = None
+    author: Text | None = None
+    tags: list[Text] = Field(default=[], max_length=20, description="An adapter has all of them.")
+    licence: Text | None = None
+    hub: Text | None = None
+
+    def filters(self) -> Filters:
+        return Filters(self.base_model, self.author, tuple(self.tags), self.licence, self.hub)
+
+
+class SearchParams(FilterParams):
+    q: str = Field(min_length=1, max_length=2000, description="What the images look like.")
+    limit: int = Field(default=10, ge=1, le=100)
+
+
+class ListParams(FilterParams):
+    cursor: str | None = Field(default=None, max_length=100, description="`next` of a page.")
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class PageParams(_Asked):
+    cursor: str | None = Field(default=None, max_length=100)
+    limit: int = Field(default=20, ge=1, le=200)
+
+
+class CoverAnswer(_Answer):
+    position: int
+    url: str
+    thumbnail_url: str
+    width: int | None = None
+    height: int | None = None
+    prompt: str | None = None
+    captions: list[str] = []
+
+
+class AdapterAnswer(_Answer):
+    """An adapter in a list."""
+
+    id: int
+    url: str
+    name: str
+    author: str
+    hub: str
+    base_model: str
+    trigger_words: list[str]
+    tags: list[str]
+    licence: str | None
+    mature: bool | None
+    downloads: int
+    updated_at: datetime
+    file_sha256: str | None
+    page_url: str | None
+    covers: list[CoverAnswer]
+
+    @classmethod
+    def from_card(cls, card: AdapterCard) -> Self:
+        return cls(**_card_fields(card))
+
+
+class AdapterDetailAnswer(AdapterAnswer):
+    """All that is known of an adapter."""
+
+    repo: str
+    version: str
+    description: str
+    state: str
+    refusal: str | None
+    file_name: str
+    file_size: int | None
+    file_url: str | None
+    verdict: dict[str, Any] | None
+    created_at: datetime
+
+    @classmethod
+    def from_detail(cls, detail: AdapterDetail) -> Self:
+        card = detail.card
+        covers = [
+            CoverAnswer(
+                position=cover.position,
+                url=cover_url(card.id, cover.position, cover.sha256),
+                thumbnail_url=thumbnail_url(card.id, cover.position, cover.sha256),
+                width=cover.width,
+                height=cover.height,
+                prompt=cover.prompt,
+                captions=list(cover.captions),
+            )
+            for cover in detail.covers
+        ]
+        return cls(
+            **(_card_fields(card) | {"covers": covers}),
+            repo=detail.repo,
+            version=detail.version,
+            description=detail.description,
+            state=detail.state,
+            refusal=detail.refusal,
+            file_name=detail.file_name,
+            file_size=detail.file_size,
+            file_url=f"/v1/adapters/{card.id}/file" if card.file_sha256 else None,
+            verdict=detail.verdict,
+            created_at=detail.created_at,
+        )
+
+
+class ResultAnswer(_Answer):
+    """`signals` are similarities, `positions` places (from 1) in each signal's own list."""
+
+    adapter: AdapterAnswer
+    score: float
+    exact: bool
+    signals: dict[Signal, float | None]
+    positions: dict[Signal, int | None]
+
+    @classmethod
+    def from_result(cls, result: SearchResult) -> Self:
+        return cls(
+            adapter=AdapterAnswer.from_card(result.card),
+            score=result.hit.score,
+            exact=result.hit.exact,
+            signals=dict(result.hit.signals),
+            positions=dict(result.hit.positions),
+        )
+
+
+class SearchAnswer(_Answer):
+    text: str
+    base_model: str
+    results: list[ResultAnswer]
+    notes: list[str]
+    milliseconds: float
+
+    @classmethod
+    def from_page(cls, page: SearchPage) -> Self:
+        return cls(
+            text=page.text,
+            base_model=page.base_model,
+            results=[ResultAnswer.from_result(result) for result in page.results],
+            notes=list(page.notes),
+            milliseconds=round(page.milliseconds, 1),
+        )
+
+
+class AdapterListAnswer(_Answer):
+    items: list[AdapterAnswer]
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+
+
+class RunAnswer(_Answer):
+    id: int
+    hub: str
+    started_at: datetime
+    finished_at: datetime | None
+    state: str
+    counts: dict[str, Any]
+    error: str | None
+
+    @classmethod
+    def from_run(cls, run: RunFacts) -> Self:
+        return cls.model_validate(run)
+
+
+class RunListAnswer(_Answer):
+    items: list[RunAnswer]
+    next: str | None
+
+
+class ChosenAdapter(_Asked):
+    id: AdapterId
+    strength: float = Field(default=1.0, ge=-4.0, le=4.0)
+
+
+class FuseRequest(_Asked):
+    """Without `adapters`, up to `k` are found for the prompt."""
+
+    prompt: str = Field(min_length=1, max_length=2000)
+    k: int = Field(default=3, ge=1, le=5)
+    adapters: list[ChosenAdapter] | None = Field(default=None, min_length=1, max_length=5)
+    base_model: Text | None = None
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    steps: int | None = Field(default=None, ge=1, le=100)
+    mode: Literal["gated", "sum", "average", "base"] = "gated"
+
+
+class ActivityAnswer(_Answer):
+    """How far an adapter's gates stood open: their mean, and by layer; none without gates."""
+
+    id: int | None
+    name: str
+    sha256: str
+    mean: float | None
+    layers: dict[str, float]
+
+
+class FuseAnswer(_Answer):
+    image: str = Field(description="The PNG, with its recipe inside, as a data URL.")
+    recipe: dict[str, Any]
+    activity: list[ActivityAnswer]
+
+
+class Health(_Answer):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Health):
+    adapters: int
+    base_models: dict[str, int]
+
+
+class Problem(_Answer):
+    """RFC 9457. `type` is stable; `detail` is for people."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def _card_fields(card: AdapterCard) -> dict[str, Any]:
+    return {
+        "id": card.id,
+        "url": f"/v1/adapters/{card.id}",
+        "name": card.name,
+        "author": card.author,
+        "hub": card.hub,
+        "base_model": card.base_model,
+        "trigger_words": list(card.trigger_words),
+        "tags": list(card.tags),
+        "licence": card.licence,
+        "mature": card.mature,
+        "downloads": card.downloads,
+        "updated_at": card.updated_at,
+        "file_sha256": card.file_sha256,
+        "page_url": card.page_url,
+        "covers": [
+            CoverAnswer(
+                position=cover.position,
+                url=cover_url(card.id, cover.position, cover.sha256),
+                thumbnail_url=thumbnail_url(card.id, cover.position, cover.sha256),
+            )
+            for cover in card.covers
+        ],
+    }

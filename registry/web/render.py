@@ -1,0 +1,107 @@
+"""Templates -> pages. Everything from a hub is escaped: it is text, never markup."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from registry.api.urls import cover_url, thumbnail_url
+from registry.web.texts import COOKIE, language_of, text_of
+
+WEB = Path(__file__).parent
+STATIC = WEB / "static"
+YEAR_SECONDS = 365 * 24 * 3600
+
+
+def render(
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: Any,
+) -> HTMLResponse:
+    """Render a page in the language of the request; `?lang=` is remembered in a cookie."""
+    language = language_of(request)
+    html = (
+        _environment()
+        .get_template(template)
+        .render(
+            t=partial(text_of, language),
+            language=language,
+            other_language_url=_with_language(request, "en" if language == "zh" else "zh"),
+            **values,
+        )
+    )
+    response = HTMLResponse(html, status, headers=dict(headers or {}))
+    response.headers["Vary"] = "Accept-Language, Cookie"
+    response.headers["Cache-Control"] = "no-cache"
+    if COOKIE in request.query_params:
+        response.set_cookie(COOKIE, language, max_age=YEAR_SECONDS, samesite="lax", httponly=True)
+    return response
+
+
+def error_page(
+    request: Request,
+    status: int,
+    title: str,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+) -> HTMLResponse:
+    # No counts in the footer: the error may be that the database is away.
+    return render(
+        request,
+        "error.html",
+        status=status,
+        headers=headers,
+        title=title,
+        detail=detail,
+        error_status=status,
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(WEB / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "cover_url": cover_url,
+        "thumbnail_url": thumbnail_url,
+        "static_url": static_url,
+    }
+    environment.filters |= {"bytes": format_bytes, "day": format_day}
+    return environment
+
+
+@cache
+def static_url(name: str) -> str:
+    """Return the address of a static file, new whenever the file is."""
+    return f"/static/{name}?v={int((STATIC / name).stat().st_mtime):x}"
+
+
+def format_bytes(size: int) -> str:
+    amount = float(size)
+    for unit in ("B", "KB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def format_day(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d")
+
+
+def _with_language(request: Request, language: str) -> str:
+    url = request.url.include_query_params(**{COOKIE: language})
+    return f"{url.path}?{url.query}"

@@ -1,0 +1,161 @@
+"""The page's words in English and Chinese."""
+
+from typing import Literal
+
+from starlette.requests import Request
+
+Language = Literal["en", "zh"]
+COOKIE = "lang"
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "title": ("AutoLoRA Registry", "AutoLoRA 模型库"),
+    "skip": ("Skip to content", "跳到正文"),
+    "nav.search": ("Search", "搜索"),
+    "nav.fuse": ("Fuse", "融合"),
+    "language": ("Language", "语言"),
+    "hero": ("Find LoRAs by what they do", "按效果查找 LoRA"),
+    "hero.more": (
+        "Describe the image you have in mind. Adapters are found by their weights, by the "
+        "pictures made with them, and by what people wrote.",
+        "描述你想要的画面。系统会比较适配器的权重、用它生成的图片，以及作者写下的文字。",
+    ),
+    "search.label": ("What should the images look like?", "你想要什么样的画面？"),
+    "search.placeholder": ("a fox in watercolour", "水彩画风格的狐狸"),
+    "search.button": ("Search", "搜索"),
+    "base_model": ("Base model", "基础模型"),
+    "filters": ("Filters", "筛选"),
+    "filter.author": ("Author", "作者"),
+    "filter.tag": ("Tag", "标签"),
+    "filter.licence": ("Licence", "许可证"),
+    "filter.hub": ("Hub", "来源"),
+    "filter.clear": ("Clear filters", "清除筛选"),
+    "try": ("Try", "试试"),
+    "recent": ("Recently added", "最近添加"),
+    "results": ("{n} adapters in {ms} ms", "{n} 个适配器，用时 {ms} 毫秒"),
+    "results.for": ("for {base_model}", "基础模型：{base_model}"),
+    "nothing": ("Nothing fits “{text}”", "没有找到与“{text}”相符的适配器"),
+    "nothing.more": (
+        "Use other words or fewer filters, or choose another base model.",
+        "换个说法、减少筛选条件，或选择其他基础模型。",
+    ),
+    "empty": ("Nothing is indexed yet", "索引中还没有内容"),
+    "empty.more": (
+        "Run this on the machine of the registry to crawl a hub; then reload this page.",
+        "在本机运行下面的命令来抓取模型站，然后刷新本页。",
+    ),
+    "signal.weights": ("Weights", "权重"),
+    "signal.captions": ("Pictures", "图片"),
+    "signal.words": ("Words", "文字"),
+    "signal.none": ("none", "无"),
+    "signal.why": ("Why it was found", "匹配依据"),
+    "exact": ("exact match", "精确匹配"),
+    "by": ("by {author}", "作者：{author}"),
+    "select": ("Select {name} to fuse", "选择 {name} 进行融合"),
+    "select.short": ("Select", "选择"),
+    "fuse.selected": ("Fuse selected", "融合所选"),
+    "fuse.with": ("Fuse with this", "用它融合"),
+    "selected": ("selected", "已选"),
+    "no_cover": ("No cover", "没有封面"),
+    "covers": ("Covers", "封面"),
+    "facts": ("Facts", "信息"),
+    "trigger_words": ("Trigger words", "触发词"),
+    "trigger_words.none": ("It needs no trigger word.", "不需要触发词。"),
+    "tags": ("Tags", "标签"),
+    "licence": ("Licence", "许可证"),
+    "licence.none": ("not stated", "未注明"),
+    "downloads": ("Downloads", "下载次数"),
+    "updated": ("Updated", "更新时间"),
+    "hub": ("Hub", "来源"),
+    "hub.page": ("Page on the hub", "原始页面"),
+    "file": ("File", "文件"),
+    "size": ("Size", "大小"),
+    "download": ("Download", "下载"),
+    "copy": ("Copy", "复制"),
+    "copied": ("Copied", "已复制"),
+    "description": ("Description", "简介"),
+    "verdict": ("What the file says", "文件检查结果"),
+    "verdict.none": ("The file has not been read yet.", "文件尚未读取。"),
+    "verdict.fusable": ("Safe to fuse", "可以融合"),
+    "verdict.not_fusable": ("Cannot be fused", "不能融合"),
+    "verdict.not_loadable": ("Cannot be loaded", "无法加载"),
+    "similar": ("Similar weights", "权重相似"),
+    "similar.none": (
+        "No weight encoder is active for this base model, or the file was not encoded yet.",
+        "该基础模型没有启用的权重编码器，或文件尚未编码。",
+    ),
+    "state.refused": ("Refused", "已拒绝"),
+    "state.gone": (
+        "Gone from its hub; what was known of it stays here.",
+        "已从来源站下架；这里保留其信息。",
+    ),
+    "state.listed": ("Listed, not fetched yet", "已列出，尚未下载"),
+    "mature": ("mature", "成人内容"),
+    "fuse": ("Fuse adapters into one image", "将多个适配器融合为一张图"),
+    "fuse.prompt": ("Prompt", "提示词"),
+    "fuse.adapters": ("Adapters", "适配器"),
+    "fuse.auto": (
+        "None chosen: the ones that suit the prompt are found for you.",
+        "未选择：系统会根据提示词自动挑选。",
+    ),
+    "fuse.k": ("At most", "最多"),
+    "fuse.strength": ("Strength", "强度"),
+    "fuse.remove": ("Remove", "移除"),
+    "fuse.seed": ("Seed", "随机种子"),
+    "fuse.steps": ("Steps", "步数"),
+    "fuse.mode": ("How", "方式"),
+    "mode.gated": ("gated (AutoLoRA)", "门控（AutoLoRA）"),
+    "mode.average": ("average", "平均"),
+    "mode.sum": ("plain sum", "直接相加"),
+    "mode.base": ("without adapters", "不用适配器"),
+    "fuse.button": ("Make the image", "生成图片"),
+    "fuse.queued": ("Waiting for its turn…", "排队中……"),
+    "fuse.loading": ("Choosing and loading adapters…", "正在挑选并加载适配器……"),
+    "fuse.step": ("Step", "步骤"),
+    "fuse.stop": ("Stop", "停止"),
+    "fuse.stopped": ("Stopped.", "已停止。"),
+    "fuse.lost": (
+        "The connection to the registry was lost; see that it runs, then try again.",
+        "与服务器的连接已断开；请确认服务在运行后重试。",
+    ),
+    "fuse.result": ("Result", "结果"),
+    "fuse.result.none": (
+        "The image appears here, with its recipe and how far each adapter's gates opened.",
+        "图片会显示在这里，并附上配方与各适配器的门控活跃度。",
+    ),
+    "fuse.activity": ("Gate activity", "门控活跃度"),
+    "fuse.recipe": ("Recipe", "配方"),
+    "fuse.recipe.copy": ("Copy recipe", "复制配方"),
+    "fuse.save": ("Save PNG", "保存 PNG"),
+    "fuse.noscript": (
+        "Making images from this page needs JavaScript. Without it, use `autolora fuse`.",
+        "在本页生成图片需要 JavaScript；也可以使用命令 autolora fuse。",
+    ),
+    "fuse.no_base": (
+        "No base model is configured, so no image can be made here. Set REGISTRY_BASE_MODELS.",
+        "没有配置基础模型，无法生成图片。请设置 REGISTRY_BASE_MODELS。",
+    ),
+    "footer": ("{n} adapters ready", "{n} 个适配器可用"),
+    "footer.run": ("last refresh {when}: {state}", "最近刷新 {when}：{state}"),
+    "footer.api": ("API description", "接口说明"),
+    "error.home": ("Back to search", "返回搜索"),
+}
+
+
+def text_of(language: Language, key: str, **values: object) -> str:
+    return TEXTS[key][language == "zh"].format(**values)
+
+
+def language_of(request: Request) -> Language:
+    """Return the language chosen by `?lang=`, else by cookie, else by the browser."""
+    for chosen in (request.query_params.get(COOKIE), request.cookies.get(COOKIE)):
+        if chosen == "en":
+            return "en"
+        if chosen == "zh":
+            return "zh"
+    # The first language that is one of ours; browsers list them by preference.
+    for accepted in request.headers.get("accept-language", "").lower().split(","):
+        if accepted.strip().startswith("zh"):
+            return "zh"
+        if accepted.strip().startswith("en"):
+            return "en"
+    return "en"
