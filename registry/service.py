@@ -45,6 +45,7 @@ from registry.search.errors import (
 from registry.search.filters import Filters
 from registry.search.hybrid import SearchQuery, search
 from registry.search.ranking import SearchHit
+from registry.search.segment import segment
 from registry.search.selection import Candidate, choose, relevances
 from registry.search.vector import nearest_by_weights, weight_embeddings
 
@@ -118,6 +119,12 @@ class Registry:
                 loaded = load_text_encoder(self.settings.text_encoder)
                 self._text_encoder = CachedTextEncoder(loaded)
             return self._text_encoder
+
+    def warm_up(self) -> None:
+        """Open and load what the first search would otherwise wait for."""
+        self.base_models()
+        self.text_encoder.encode(["warm"])
+        segment("预热")
 
     # Reading
 

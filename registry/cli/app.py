@@ -1,0 +1,211 @@
+"""`autolora`: the registry's verbs. Results go to stdout, progress to stderr."""
+
+import errno
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry.cli.errors import OneLineErrors, PortError, UsageError
+from registry.cli.output import (
+    print_detail,
+    print_facts,
+    print_fused,
+    print_json,
+    print_search,
+    progress_bar,
+    stderr,
+)
+
+if TYPE_CHECKING:
+    from registry.service import Registry
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    help="Find LoRA adapters by what they do, and make images with them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+BaseModelOption = Annotated[str | None, typer.Option(help="Only adapters of this base model.")]
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="What the images look like; English or Chinese.")],
+    base_model: BaseModelOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 10,
+    author: Annotated[str | None, typer.Option()] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Repeat for several.")] = None,
+    licence: Annotated[str | None, typer.Option()] = None,
+    hub: Annotated[str | None, typer.Option()] = None,
+    as_json: Json = False,
+) -> None:
+    """Find adapters by their weights, by their covers and by words."""
+    from registry.api.schemas import SearchAnswer
+
+    with _open_registry() as registry:
+        page = registry.search(
+            text, base_model, limit, author=author, tags=tag or [], licence=licence, hub=hub
+        )
+    if as_json:
+        print_json(SearchAnswer.from_page(page).model_dump(mode="json"))
+    else:
+        print_search(page)
+
+
+@app.command()
+def show(
+    adapter_id: Annotated[int, typer.Argument(metavar="ID", min=1)], as_json: Json = False
+) -> None:
+    """Show all that is known of an adapter."""
+    from registry.api.schemas import AdapterDetailAnswer
+
+    with _open_registry() as registry:
+        detail = registry.adapter(adapter_id)
+    if as_json:
+        print_json(AdapterDetailAnswer.from_detail(detail).model_dump(mode="json"))
+    else:
+        print_detail(detail)
+
+
+@app.command()
+def fuse(
+    prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path(
+        "fused.png"
+    ),
+    adapters: Annotated[
+        str | None, typer.Option(help="Ids, each with a strength if wanted: 12,7:0.8")
+    ] = None,
+    k: Annotated[int, typer.Option(min=1, max=5, help="Find at most so many adapters.")] = 3,
+    base_model: BaseModelOption = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, max=100)] = None,
+    mode: Annotated[str, typer.Option(help="gated, sum, average or base.")] = "gated",
+    recipe: Annotated[
+        Path | None, typer.Option(help="Make the image of a recipe, or of a PNG, again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make an image with adapters that suit the prompt, or with those named."""
+    if (prompt is None) == (recipe is None):
+        raise UsageError("give either a prompt or --recipe.")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {output.absolute().parent} to write to.")
+    ids, strengths = _parse_adapters(adapters)
+    with _open_registry() as registry, progress_bar("Making the image") as progress:
+        if recipe is not None:
+            from registry.fusion.recipe import read_recipe
+
+            fused = registry.reproduce(read_recipe(recipe), progress)
+        else:
+            fused = registry.fuse(
+                prompt or "",
+                k,
+                adapters=ids,
+                strengths=strengths,
+                base_model=base_model,
+                seed=seed,
+                steps=steps,
+                mode=_parse_mode(mode),
+                progress=progress,
+            )
+        fused.save(output)
+    if as_json:
+        print_json(fused.recipe.model_dump(mode="json", by_alias=True))
+    else:
+        print_fused(fused)
+    stderr().print(f"wrote {output}", markup=False)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Default: REGISTRY_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
+) -> None:
+    """Serve the API and the page."""
+    import uvicorn
+
+    from registry.api.app import create_app
+    from registry.config import Settings
+    from registry.service import Registry
+
+    settings = Settings()
+    given = {"host": host, "port": port}
+    settings = settings.model_copy(update={key: v for key, v in given.items() if v is not None})
+    # Before the database starts: a taken port is known at once.
+    with _listen(settings.host, settings.port) as listener, Registry(settings) as registry:
+        registry.warm_up()
+        name, number = listener.getsockname()[:2]
+        shown = f"[{name}]" if ":" in name else name
+        stderr().print(f"Serving on http://{shown}:{number} (Ctrl-C stops)", markup=False)
+        config = uvicorn.Config(create_app(registry), log_level="warning")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A .safetensors file.")], as_json: Json = False
+) -> None:
+    """Read an adapter's file and say what it is and whether it can be fused."""
+    from encoder.lora_file import read
+
+    verdict = read(file).verdict.to_json()
+    if as_json:
+        print_json(verdict)
+    else:
+        print_facts(verdict)
+
+
+def _open_registry() -> "Registry":
+    from registry.service import Registry
+
+    return Registry()
+
+
+def _parse_adapters(given: str | None) -> tuple[list[int] | None, list[float] | None]:
+    """Read `12,7:0.8` as ids and strengths."""
+    if given is None:
+        return None, None
+    ids, strengths = [], []
+    for part in given.split(","):
+        id_, _, strength = part.partition(":")
+        try:
+            ids.append(int(id_))
+            strengths.append(float(strength or 1))
+        except ValueError:
+            raise UsageError(
+                f"--adapters has {part!r}; write ids with strengths, like 12,7:0.8."
+            ) from None
+    return ids, strengths
+
+
+def _parse_mode(mode: str) -> Any:
+    modes = ("gated", "sum", "average", "base")
+    if mode not in modes:
+        raise UsageError(f"--mode is {mode!r}; it is one of {', '.join(modes)}.")
+    return mode
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens, or raise PortError."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as error:
+        raise PortError(host, port, f"{host} is not an address of this machine") from error
+    listener = socket.socket(family, kind)
+    # A port whose last server just stopped is free.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        taken = error.errno == errno.EADDRINUSE
+        reason = "the port is in use" if taken else (error.strerror or str(error)).lower()
+        raise PortError(host, port, reason) from error
+    return listener

@@ -1,0 +1,44 @@
+"""Failures as one line on stderr and exit code 1; never a traceback for what is not a bug."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from crawler.errors import CrawlerError
+from encoder.errors import EncoderError
+from registry.errors import RegistryError
+
+
+class OneLineErrors(TyperGroup):
+    """A group of commands that reports our errors; other exceptions are bugs and stay loud."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (RegistryError, CrawlerError, EncoderError) as error:
+            report(str(error))
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            report("stopped. What was done is kept: the same command goes on from there.")
+            # As shells report a program that Ctrl-C ended.
+            raise typer.Exit(130) from error
+
+
+def report(message: str) -> None:
+    """Write one line to stderr, whatever a hub or a driver put into the message."""
+    typer.echo(f"autolora: {' '.join(message.split())}", err=True)
+
+
+class UsageError(RegistryError):
+    """What was typed makes no sense."""
+
+
+class PortError(RegistryError):
+    """The server cannot listen where it was told to."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(
+            f"cannot serve on {host}:{port}: {reason}. "
+            f"Choose another with `autolora serve --port {port + 1 if port < 65535 else 8000}`."
+        )

@@ -1,0 +1,153 @@
+"""Results for people, on stdout; progress and notes go to stderr."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from registry.search.ranking import SIGNALS, SearchHit
+
+if TYPE_CHECKING:
+    from registry.fusion.generate import FusedImage
+    from registry.search.cards import AdapterDetail, SearchPage
+
+
+def stdout() -> Console:
+    # Made anew each time: tests and pipes replace the stream.
+    return Console(file=sys.stdout, highlight=False)
+
+
+def stderr() -> Console:
+    return Console(file=sys.stderr, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Write JSON for programs: no colours, no wrapping, Chinese as it is."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_search(page: "SearchPage") -> None:
+    for note in page.notes:
+        stderr().print(escape(note), style="yellow")
+    if not page.results:
+        stdout().print(f"Nothing for {page.base_model} fits {page.text!r}.", markup=False)
+        return
+    console = stdout()
+    # In 80 columns the numbers leave room for two texts.
+    texts = ("name", "trigger words", "author")[: 3 if console.width >= 110 else 2]
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("id", justify="right", style="bold")
+    for column in texts:
+        table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=console.width // 4)
+    for column in ("score", *SIGNALS):
+        table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
+    for result in page.results:
+        card, hit = result.card, result.hit
+        words = {
+            "name": card.name,
+            "trigger words": ", ".join(card.trigger_words[:2]),
+            "author": card.author,
+        }
+        table.add_row(
+            str(card.id),
+            *(escape(words[column]) for column in texts),
+            f"{hit.score:.2f}{'=' if hit.exact else ''}",
+            *(_signal(hit, signal) for signal in SIGNALS),
+        )
+    console.print(table)
+    console.print(
+        f"{len(page.results)} adapters for {page.base_model} in {page.milliseconds:.0f} ms",
+        style="dim",
+        markup=False,
+    )
+
+
+def _signal(hit: SearchHit, signal: Any) -> str:
+    score, position = hit.signals.get(signal), hit.positions.get(signal)
+    if score is None:
+        return "-"
+    return f"{score:.2f} #{position}" if position else f"{score:.2f}   "
+
+
+def print_detail(detail: "AdapterDetail") -> None:
+    card = detail.card
+    facts: dict[str, Any] = {
+        "name": card.name,
+        "author": card.author,
+        "base model": card.base_model,
+        "trigger words": ", ".join(card.trigger_words),
+        "tags": ", ".join(card.tags),
+        "licence": card.licence or "not stated",
+        "hub": f"{card.hub} {detail.repo} {detail.version}".strip(),
+        "page": card.page_url or "",
+        "downloads": card.downloads,
+        "updated": card.updated_at.date(),
+        "file": detail.file_name,
+        "size": "" if detail.file_size is None else f"{detail.file_size:,} bytes",
+        "sha256": card.file_sha256 or "",
+        "state": detail.state + (f": {detail.refusal}" if detail.refusal else ""),
+        "description": detail.description,
+    }
+    print_facts(facts)
+    if detail.verdict:
+        stdout().print("\nwhat the file says", style="bold")
+        print_facts(detail.verdict)
+    for cover in detail.covers:
+        words = cover.prompt or (cover.captions[0] if cover.captions else "")
+        line = f"cover {cover.position}: {cover.width}x{cover.height} {words}"
+        stdout().print(line, markup=False, style="dim")
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value in ("", None, []):
+            continue
+        shown = " · ".join(map(str, value)) if isinstance(value, list) else str(value)
+        table.add_row(name.replace("_", " "), escape(shown))
+    stdout().print(table)
+
+
+def print_fused(fused: "FusedImage") -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("id", justify="right", style="bold")
+    table.add_column("adapter", overflow="ellipsis", no_wrap=True)
+    for column in ("strength", "gates open", "licence"):
+        table.add_column(column, justify="right")
+    for used in fused.recipe.adapters:
+        layers = fused.activity.get(used.sha256, {})
+        openness = f"{sum(layers.values()) / len(layers):.0%}" if layers else "-"
+        table.add_row(
+            str(used.id),
+            escape(used.name),
+            f"{used.strength:.2f}",
+            openness,
+            escape(used.licence or "not stated"),
+        )
+    stdout().print(table)
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Any]:
+    """Give `advance(done, total)`, which draws a bar on stderr."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+    )
+    with Progress(*columns, console=stderr(), transient=True) as progress:
+        task = progress.add_task(description, total=None)
+
+        def advance(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield advance
