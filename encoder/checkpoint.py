@@ -13,6 +13,7 @@ from encoder.errors import CheckpointError, LoraFileError
 from encoder.ridge import RidgeEncoder
 from encoder.safetensors_header import read_header
 from encoder.sketch import Sketch
+from encoder.weight_encoder import AutoLoraEncoder
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,10 +54,24 @@ class WeightEncoder(Protocol):
         ...
 
 
-def save_encoder(encoder: RidgeEncoder, path: Path) -> None:
+AnyEncoder = RidgeEncoder | AutoLoraEncoder
+
+# By the kind in a checkpoint's header.
+KINDS: dict[str, type[RidgeEncoder] | type[AutoLoraEncoder]] = {
+    RidgeEncoder.kind: RidgeEncoder,
+    AutoLoraEncoder.kind: AutoLoraEncoder,
+}
+
+
+def save_encoder(encoder: AnyEncoder, path: Path) -> None:
     """Write a checkpoint; a reader never sees half of it."""
     facts = {key: getattr(encoder, key) for key in FACTS}
-    header = {"kind": encoder.kind, **facts, "metrics": dict(encoder.metrics)}
+    header = {
+        "kind": encoder.kind,
+        **facts,
+        "metrics": dict(encoder.metrics),
+        "details": encoder.details(),
+    }
     arrays = {name: np.ascontiguousarray(array) for name, array in encoder.arrays().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -64,20 +79,16 @@ def save_encoder(encoder: RidgeEncoder, path: Path) -> None:
     partial.replace(path)
 
 
-def load_encoder(path: Path) -> WeightEncoder:
+def load_encoder(path: Path) -> AnyEncoder:
     """Load the encoder that a checkpoint holds.
 
     Raises:
         CheckpointError: the file is no checkpoint of ours, or damaged.
     """
     try:
-        metadata = read_header(path).metadata
-        header = json.loads(metadata["encoder"])
-        kind, metrics = header["kind"], dict(header["metrics"])
-        facts = {key: str(header[key]) for key in FACTS}
-        arrays = load_file(path)
-        if kind != RidgeEncoder.kind:
-            raise CheckpointError(f"{path.name}: encoders of kind {kind!r} are not known")
-        return RidgeEncoder.from_arrays({**facts, "metrics": metrics}, arrays)
-    except (LoraFileError, KeyError, TypeError, ValueError) as error:
+        header = json.loads(read_header(path).metadata["encoder"])
+        facts = {**{key: str(header[key]) for key in FACTS}, "metrics": dict(header["metrics"])}
+        kind = KINDS[header["kind"]]
+        return kind.restore(facts, header["details"], load_file(path))
+    except (LoraFileError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path.name} is no encoder's checkpoint: {error}") from error

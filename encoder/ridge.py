@@ -35,6 +35,13 @@ class TextSpace:
         """Learn it from every training adapter's caption embeddings (captions, dim)."""
         return cls(np.mean([part.mean(axis=0) for part in captions], axis=0, dtype=np.float32))
 
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {"text_centre": self.centre}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, Any]) -> "TextSpace":
+        return cls(np.asarray(arrays["text_centre"], np.float32))
+
     def project(self, embeddings: Floats) -> Floats:
         """Map text embeddings (n, dim) to unit rows (n, dim)."""
         return normalise(embeddings.astype(np.float32) - self.centre)
@@ -85,6 +92,10 @@ class RidgeEncoder:
         """Map text embeddings (n, dim) into the index's space, unit rows."""
         return self.text.project(text_embeddings)
 
+    def details(self) -> dict[str, Any]:
+        """Return what a checkpoint's header holds beside the facts of every encoder."""
+        return {}
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return what a checkpoint holds; the large arrays in float16."""
         return {
@@ -92,19 +103,20 @@ class RidgeEncoder:
             "layer_means": self.layer_means.astype(np.float16),
             "down": self.down.astype(np.float16),
             "up": self.up.astype(np.float16),
-            "text_centre": self.text.centre,
+            **self.text.arrays(),
         }
 
     @classmethod
-    def from_arrays(cls, facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> "RidgeEncoder":
-        """Restore what `arrays` gave; `facts` are the fields that are no arrays."""
-        values = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    def restore(
+        cls, facts: Mapping[str, Any], details: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> "RidgeEncoder":
+        """Build it from what `arrays` gave; `facts` are its other fields."""
         return cls(
-            layer_scales=values["layer_scales"],
-            layer_means=values["layer_means"],
-            down=values["down"],
-            up=values["up"],
-            text=TextSpace(values["text_centre"]),
+            layer_scales=np.asarray(arrays["layer_scales"], np.float32),
+            layer_means=np.asarray(arrays["layer_means"], np.float32),
+            down=np.asarray(arrays["down"], np.float32),
+            up=np.asarray(arrays["up"], np.float32),
+            text=TextSpace.restore(arrays),
             **facts,
         )
 

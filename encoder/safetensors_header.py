@@ -17,11 +17,13 @@ from typing import Any, BinaryIO, NoReturn
 
 from encoder.errors import HeaderError, NotSafetensorsError
 
-# Trainers write some KB, with thumbnail and tag counts rarely over 1 MB. Parsing takes up
-# to nine times this, so a hostile header costs less than 100 MB.
+# Trainers write some KB, with thumbnail and tag counts rarely over 1 MB. Parsing takes
+# several times this; the limits together keep a hostile header below 100 MB (a test).
 MAX_HEADER_BYTES = 10_000_000
 # FLUX.1's 494 linear layers give 1,482 tensors with alphas.
 MAX_TENSORS = 20_000
+# Tensors need eight; the rest is for tag counts, JSON in a string with every quote escaped.
+MAX_QUOTES = 1_000_000
 # Four structural characters a tensor is what the format needs; this bounds the memory
 # that parsing takes, whatever is nested in the header.
 MAX_STRUCTURE = 12 * MAX_TENSORS
@@ -142,6 +144,8 @@ def _explain(name: str | Path, start: bytes, length: int, size: int) -> Exceptio
 
 
 def _parse_json(name: str | Path, text: bytes) -> dict[str, Any]:
+    if text.count(b'"') > MAX_QUOTES:
+        raise HeaderError(name, f"header has over {MAX_QUOTES} quotation marks")
     skeleton = JSON_STRING.sub(b"", text)
     if sum(skeleton.count(mark) for mark in (b",", b"{", b"[")) > MAX_STRUCTURE:
         raise HeaderError(name, f"header has over {MAX_STRUCTURE} values")

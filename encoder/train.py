@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from encoder.checkpoint import WeightEncoder
+from encoder.contrastive import Examples, Schedule, Trainer
+from encoder.curves import draw_curves
 from encoder.errors import TrainingDataError
+from encoder.layer_batch import LayerBatch, stack_sketches, stack_weights
 from encoder.lora_file import read
 from encoder.metrics import RetrievalMetrics, positions
 from encoder.ridge import (
@@ -21,8 +25,15 @@ from encoder.ridge import (
     scaled_features,
     targets_of,
 )
-from encoder.sketch import DEFAULT_SIZE, Sketch, sketch
+from encoder.sketch import DEFAULT_SIZE, Sketch, sketch, version_of
 from encoder.text_encoder import TextEncoder
+from encoder.weight_encoder import (
+    FACTORS,
+    AutoLora,
+    AutoLoraConfig,
+    AutoLoraEncoder,
+    family_of,
+)
 
 Floats = npt.NDArray[np.float32]
 
@@ -183,3 +194,79 @@ def measure(
         found = RetrievalMetrics.of(positions(queries @ gallery.T, targets))
         figures[split] = {key: round(value, 4) for key, value in asdict(found).items()}
     return figures
+
+
+def train_autolora(
+    dataset: Dataset,
+    text_encoder: TextEncoder,
+    *,
+    name: str,
+    base_model: str,
+    config: AutoLoraConfig | None = None,
+    schedule: Schedule | None = None,
+    folder: Path | None = None,
+    progress: Progress = silent,
+) -> AutoLoraEncoder:
+    """Train AutoLoRA's encoder on the training split, stopped early by the validation one.
+
+    With a `folder`, its state is kept there (a rerun resumes) and the curves as
+    `curves.json` and `curves.png`.
+
+    Raises:
+        TrainingDataError: no adapter for training or for validation.
+        LoraFileError: an adapter cannot be read.
+    """
+    family = family_of(base_model)
+    config = config or AutoLoraConfig(family.name, dim=text_encoder.dim)
+    if not (dataset.indices("train") and dataset.indices("validation")):
+        raise TrainingDataError("AutoLoRA's encoder needs training and validation adapters")
+    stacked = stack_files(dataset.paths, config, progress)
+    embedded = encode_captions(dataset.captions, text_encoder)
+    space = TextSpace.fit([embedded[i] for i in dataset.indices("train")])
+    captions = [torch.from_numpy(space.project(own)) for own in embedded]
+
+    def examples(split: str) -> Examples:
+        own = dataset.indices(split)
+        return Examples(stacked.select(torch.tensor(own)), [captions[i] for i in own])
+
+    schedule = schedule or Schedule()
+    torch.manual_seed(schedule.seed)
+    network = AutoLora(config)
+    train = examples("train")
+    network.standardise(train.adapters)
+    trainer = Trainer(network, schedule, folder)
+    done = trainer.run(train, examples("validation"), progress)
+    if folder:
+        draw_curves(done.curves, folder / "curves.png")
+    encoder = AutoLoraEncoder(
+        name=name,
+        base_model=base_model,
+        text_encoder=text_encoder.name,
+        sketch_version=version_of(config.sketch_size) if config.sketch_size else FACTORS,
+        family=family.name,
+        network=network,
+        text=space,
+    )
+    metrics = {
+        "epochs": done.epoch,
+        "best_epoch": done.best_epoch,
+        "adapters": {split: len(dataset.indices(split)) for split in SPLITS},
+        "validation": {"mrr": round(done.best_mrr, 4)},
+    }
+    return replace(encoder, metrics=metrics)
+
+
+def stack_files(
+    paths: Sequence[Path], config: AutoLoraConfig, progress: Progress = silent
+) -> LayerBatch:
+    """Read adapters as the network sees them: whole factors, or sketches of its size."""
+    family = family_of(config.family)
+    if config.sketch_size:
+        return stack_sketches(
+            family, sketch_files(paths, size=config.sketch_size, progress=progress)
+        )
+    adapters = []
+    for index, path in enumerate(paths):
+        adapters.append(read(path))
+        progress(index + 1, len(paths), "Reading")
+    return stack_weights(family, adapters)

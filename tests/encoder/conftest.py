@@ -5,10 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import settings
 
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.train import Dataset
 from tests.encoder.builders import planted_factors, write_adapter
+
+# The matrices are small; more threads only wait for each other.
+torch.set_num_threads(1)
+# Machines are shared: how long one example takes says nothing.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
 
 COLOURS = ("red", "blue", "green", "yellow", "purple", "white")
 THINGS = (
