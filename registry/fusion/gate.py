@@ -47,9 +47,9 @@ class FusionGate(nn.Module):
     def openness(self, base: Tensor, outputs: Tensor) -> Tensor:
         """Return G, (n, ..., dim), for base (..., dim) and adapters' outputs (n, ..., dim)."""
         base_hat, hats = self.norm_base(base), self.norm_lora(outputs)
-        # The formula, regrouped so that only two operations run on the large tensor.
-        slope = self.w_lora + self.w_cross * base_hat
-        offset = self.bias + self.w_base * base_hat
+        # The formula, regrouped so that only two operations run on the largest tensor.
+        slope = torch.addcmul(self.w_lora, self.w_cross, base_hat)
+        offset = torch.addcmul(self.bias, self.w_base, base_hat)
         return torch.sigmoid(torch.addcmul(offset, hats, slope))
 
     def merge(self, base: Tensor, outputs: Tensor, openness: Tensor) -> Tensor:
@@ -135,12 +135,12 @@ class Gates(nn.Module):
             for key, tensor in tensors.items()
             if key.endswith(suffix)
         }
-        gates = cls(dims, header["base_model"])
         try:
+            gates = cls(dims, header["base_model"])
+            gates.details = json.loads(header["details"])
             gates._by_layer.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise GatesFileError(path, str(error)) from error
-        gates.details = json.loads(header["details"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise GatesFileError(path, f"is damaged: {error}") from error
         gates.sha256 = hash_file(path)
         return gates.eval().requires_grad_(False)
 

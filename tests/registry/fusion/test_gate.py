@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from registry.fusion.errors import GatesFileError
@@ -96,4 +97,11 @@ def test_gates_refuse_files_that_are_not_gates(tmp_path: Path) -> None:
     torch.nn.init.constant_(gates["a"].bias, math.nan)
     gates.save(path)
     with pytest.raises(GatesFileError, match="NaN"):
+        Gates.load(path)
+    header = {"format": "autolora-gates", "version": "1", "base_model": "x", "details": "{}"}
+    save_file({"a.w_out": torch.ones(6)}, path, header)
+    with pytest.raises(GatesFileError, match="damaged"):
+        Gates.load(path)
+    save_file({"a.w_out": torch.ones(6)}, path, {"format": "another"})
+    with pytest.raises(GatesFileError, match="not autolora-gates"):
         Gates.load(path)
