@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.models import Cover, Encoder
@@ -21,7 +21,7 @@ from registry.errors import (
     CoverNotFoundError,
     StrengthsError,
 )
-from registry.search.caching import CachedTextEncoder
+from registry.search.caching import load_cached_text_encoder
 from registry.search.cards import (
     AdapterCard,
     AdapterDetail,
@@ -77,7 +77,7 @@ class Registry:
         self._lock = threading.RLock()
         self._sessions: sessionmaker[Session] | None = None
         self._blobs: BlobStore | None = None
-        self._text_encoder: CachedTextEncoder | None = None
+        # By the hash of the checkpoint.
         self._encoders: dict[str, WeightEncoder] = {}
         self._studio: Studio | None = None
 
@@ -114,11 +114,7 @@ class Registry:
 
     @property
     def text_encoder(self) -> TextEncoder:
-        with self._lock:
-            if self._text_encoder is None:
-                loaded = load_text_encoder(self.settings.text_encoder)
-                self._text_encoder = CachedTextEncoder(loaded)
-            return self._text_encoder
+        return load_cached_text_encoder(self.settings.text_encoder)
 
     def warm_up(self) -> None:
         """Open and load what the first search would otherwise wait for."""
@@ -267,14 +263,14 @@ class Registry:
                 "Set REGISTRY_TEXT_ENCODER."
             )
         with self._lock:
-            if active.name not in self._encoders:
+            sha256 = active.checkpoint_sha256
+            if sha256 not in self._encoders:
                 from encoder.checkpoint import load_encoder
 
-                if not self.blobs.exists(active.checkpoint_sha256):
-                    raise BlobNotFoundError(active.checkpoint_sha256)
-                path = self.blobs.path(active.checkpoint_sha256)
-                self._encoders[active.name] = load_encoder(path)
-            return self._encoders[active.name], None
+                if not self.blobs.exists(sha256):
+                    raise BlobNotFoundError(sha256)
+                self._encoders[sha256] = load_encoder(self.blobs.path(sha256))
+            return self._encoders[sha256], None
 
     # Making images
 

@@ -3,14 +3,21 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from encoder.text_encoder import TextEncoder
+from encoder.text_encoder import TextEncoder, load_text_encoder
 
 # 2 KB each. People page, filter and fuse with the words they just searched for.
 CAPACITY = 1024
+
+
+@cache
+def load_cached_text_encoder(name: str) -> "CachedTextEncoder":
+    """Load a text encoder once a process, however many registries are opened in it."""
+    return CachedTextEncoder(load_text_encoder(name))
 
 
 class CachedTextEncoder:

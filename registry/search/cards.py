@@ -150,7 +150,9 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
     file = None if adapter.file_sha256 is None else session.get(File, adapter.file_sha256)
     covers = tuple(_cover(cover) for cover in adapter.covers)
     return AdapterDetail(
-        card=_card(adapter, [CoverLink(cover.position, cover.sha256, cover.width) for cover in covers]),
+        card=_card(
+            adapter, [CoverLink(cover.position, cover.sha256, cover.width) for cover in covers]
+        ),
         repo=adapter.repo,
         version=adapter.version,
         description=adapter.description,

@@ -15,6 +15,20 @@ from registry.web.texts import COOKIE, language_of, text_of
 
 WEB = Path(__file__).parent
 STATIC = WEB / "static"
+# A verdict's fields in the order they are shown; texts.py has a name for each.
+VERDICT_NAMES = (
+    "reasons",
+    "trainer",
+    "format",
+    "base_model",
+    "evidence",
+    "ranks",
+    "layers",
+    "missing",
+    "zero_layers",
+    "unused",
+    "dtype",
+)
 YEAR_SECONDS = 365 * 24 * 3600
 
 
@@ -78,6 +92,8 @@ def _environment() -> Environment:
         "cover_url": cover_url,
         "thumbnail_url": thumbnail_url,
         "static_url": static_url,
+        "verdict_names": VERDICT_NAMES,
+        "verdict_rows": verdict_rows,
     }
     environment.filters |= {"bytes": format_bytes, "day": format_day}
     return environment
@@ -87,6 +103,27 @@ def _environment() -> Environment:
 def static_url(name: str) -> str:
     """Return the address of a static file, new whenever the file is."""
     return f"/static/{name}?v={int((STATIC / name).stat().st_mtime):x}"
+
+
+def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a verdict says as texts, what matters most first, nothing that is empty.
+
+    Names that this version does not know come last: the verdict may be a later one's.
+    """
+    known = [name for name in VERDICT_NAMES if name in verdict]
+    others = sorted(verdict.keys() - set(VERDICT_NAMES) - {"loadable", "fusable"})
+    rows = []
+    for name in [*known, *others]:
+        value = verdict[name]
+        if value in (None, "", [], {}):
+            continue
+        if name == "ranks":
+            # Smallest, median, largest; mostly all the same.
+            value = list(dict.fromkeys(value))
+        if isinstance(value, list):
+            value = " · ".join(str(part) for part in value)
+        rows.append((name, str(value)))
+    return rows
 
 
 def format_bytes(size: int) -> str:

@@ -109,7 +109,7 @@ def fuse_page(
         active="fuse",
         cards=cards,
         prompt=prompt,
-        runnable=bool(registry.settings.base_models),
+        runnable=bool(runnable) and all(card.base_model in runnable for card in cards),
         base_model=cards[0].base_model if cards else None,
         **_frame(registry, base_models) | {"base_models": runnable},
     )

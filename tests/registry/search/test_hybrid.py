@@ -1,0 +1,162 @@
+"""All signals together, as the registry asks them."""
+
+import pytest
+
+from registry.db.models import Encoder
+from registry.search.errors import EmptyQueryError, NothingIndexedError, UnknownBaseModelError
+from registry.search.segment import segment
+from registry.service import Registry
+from tests.builders import add_adapter
+from tests.registry.conftest import add_real_encoder, embed
+
+
+def test_weights_find_what_nobody_described(registry: Registry) -> None:
+    """The point of the whole: no name, no tag, no caption, and still found."""
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox = add_adapter(session, name="v2", embedding=embed(registry, "a fox"))
+        add_adapter(session, name="v3", embedding=embed(registry, "a steam locomotive"))
+
+    page = registry.search("狐狸")
+
+    assert page.results[0].card.id == fox.id
+    hit = page.results[0].hit
+    assert hit.positions == {"weights": 1, "captions": None, "words": None}
+    assert hit.signals["weights"] == pytest.approx(0.9, abs=0.15)
+    assert page.notes == ()
+
+
+def test_every_signal_is_reported(registry: Registry) -> None:
+    """A person sees why: scores and positions of weights, captions and words."""
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox = embed(registry, "a fox")
+        add_adapter(
+            session, name="fox", words=segment("fox"), embedding=fox, captions=[("a fox", fox)]
+        )
+        add_adapter(session, name="bare", words="bare")
+
+    [result] = registry.search("a fox").results
+
+    assert result.hit.positions == {"weights": 1, "captions": 1, "words": 1}
+    assert all(score == pytest.approx(1, abs=1e-2) for score in result.hit.signals.values())
+    assert result.hit.score == pytest.approx(1)
+
+
+def test_scores_outside_a_signals_candidates_are_filled_in(registry: Registry) -> None:
+    """Found by its name alone among hundreds, it still has weights to compare."""
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox = embed(registry, "a fox")
+        for _ in range(120):
+            add_adapter(session, name="x", words="x", embedding=fox)
+        named = add_adapter(
+            session, name="fox", words="fox", embedding=embed(registry, "a tax form")
+        )
+
+    [first, *_] = registry.search("fox", limit=3).results
+
+    assert first.card.id == named.id
+    assert first.hit.positions["weights"] is None
+    assert first.hit.signals["weights"] == pytest.approx(0.2, abs=0.2)
+
+
+def test_no_signal_leaks_another_base_model(registry: Registry) -> None:
+    """An SDXL adapter that fits in every way is still useless for the tiny base."""
+    add_real_encoder(registry)
+    fox = embed(registry, "a fox")
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="fox", words="fox", embedding=fox, captions=[("a fox", fox)])
+        encoder = session.query(Encoder).one()
+        for base_model in ("sdxl-1.0", "flux.1-dev"):
+            add_adapter(
+                session,
+                name="fox",
+                words="fox",
+                trigger_words=["fox"],
+                base_model=base_model,
+                embedding=fox,
+                encoder=encoder,
+                captions=[("a fox", fox)],
+            )
+
+    for base_model in ("demo-flux-tiny", "sdxl-1.0", "flux.1-dev"):
+        page = registry.search("fox", base_model)
+        assert [result.card.base_model for result in page.results] == [base_model]
+    # The default is one base model too, never all.
+    assert len(registry.search("fox").results) == 1
+
+
+def test_an_exact_trigger_word_wins(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for _ in range(3):
+            like = embed(registry, "ohwx fox")
+            add_adapter(session, name="ohwx", words="ohwx fox", captions=[("ohwx fox", like)])
+        exact = add_adapter(
+            session, name="v7", words=segment("ohwx fox"), trigger_words=["ohwx fox"]
+        )
+
+    [first, *others] = registry.search("OHWX fox").results
+
+    assert (first.card.id, first.hit.exact) == (exact.id, True)
+    assert not any(other.hit.exact for other in others)
+
+
+def test_without_an_encoder_the_page_says_so(registry: Registry) -> None:
+    """Half an answer must not look like a whole one."""
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="fox", words="fox")
+
+    page = registry.search("fox")
+
+    assert len(page.results) == 1
+    assert "No weight encoder is active for demo-flux-tiny" in page.notes[0]
+
+
+def test_an_encoder_for_another_text_encoder_is_not_used(registry: Registry) -> None:
+    """Its queries would land anywhere in the space."""
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        add_adapter(session, embedding=embed(registry, "fox"))
+        session.query(Encoder).one().text_encoder = "bge-m3"
+
+    page = registry.search("fox")
+
+    assert page.results == ()
+    assert "reads bge-m3" in page.notes[0]
+
+
+def test_the_default_base_model_is_one_that_can_draw(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for _ in range(3):
+            add_adapter(session, base_model="sdxl-1.0")
+        add_adapter(session)
+
+    assert registry.default_base_model() == "sdxl-1.0"
+    registry.settings.base_models["demo-flux-tiny"] = registry.settings.home
+    assert registry.default_base_model() == "demo-flux-tiny"
+
+
+def test_questions_that_cannot_be_answered(registry: Registry) -> None:
+    with pytest.raises(EmptyQueryError):
+        registry.search("  ")
+    with pytest.raises(NothingIndexedError, match="autolora refresh"):
+        registry.search("fox")
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+    with pytest.raises(UnknownBaseModelError, match="Ready are: demo-flux-tiny"):
+        registry.search("fox", "sd-1.5")
+
+
+def test_similar_ranks_by_weights_and_leaves_itself_out(registry: Registry) -> None:
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox = add_adapter(session, embedding=embed(registry, "a fox"))
+        wolf = add_adapter(session, embedding=embed(registry, "a wolf"))
+        train = add_adapter(session, embedding=embed(registry, "a steam locomotive"))
+        bare = add_adapter(session)
+
+    similar = registry.similar(fox.id)
+
+    assert [result.card.id for result in similar] == [wolf.id, train.id]
+    assert registry.similar(bare.id) == ()
