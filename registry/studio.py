@@ -21,6 +21,7 @@ from registry.errors import (
     NoBaseModelError,
     NoGatesError,
 )
+from registry.fusion.errors import FamilyMismatchError
 from registry.search.cards import AdapterCard
 
 if TYPE_CHECKING:
@@ -67,11 +68,14 @@ class Studio:
 
         Raises:
             NoBaseModelError, NoGatesError: the settings name none for `base_model`.
-            FusionError: an adapter does not fit the base.
+            FusionError: an adapter is of another base model, or does not fit.
         """
         # Before anything slow: what is not configured will not appear.
         if base_model not in self._settings.base_models:
             raise NoBaseModelError(base_model)
+        for card, _ in adapters:
+            if card.base_model != base_model:
+                raise FamilyMismatchError(card.name, card.base_model, base_model)
         if mode == "gated" and adapters and base_model not in self._settings.gates:
             raise NoGatesError(base_model)
         _check_libraries()

@@ -39,6 +39,7 @@ def add_real_encoder(registry: Registry, base_model: str = "demo-flux-tiny") -> 
         up=np.zeros((1, 512), np.float32),
         text=TextSpace(np.zeros(512, np.float32)),
     )
+    registry.settings.home.mkdir(exist_ok=True)
     path = registry.settings.home / f"{encoder.name}.safetensors"
     save_encoder(encoder, path)
     checkpoint = registry.blobs.put_file(path)

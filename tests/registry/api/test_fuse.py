@@ -1,0 +1,155 @@
+"""Making images over HTTP, by a real if random base."""
+
+import base64
+import io
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from registry.api.errors import BusyError
+from registry.api.queue import GenerationQueue
+from registry.errors import (
+    AdapterNotFoundError,
+    NoBaseModelError,
+    NoGatesError,
+    StrengthsError,
+)
+from registry.fusion.errors import FusionError
+from registry.fusion.recipe import read_recipe
+from registry.service import Registry
+from tests.builders import add_adapter
+from tests.registry.api.conftest import add_file
+
+
+def test_fuse_chooses_adapters_for_the_prompt(client: TestClient, drawing: Registry) -> None:
+    fox = add_file(drawing, 1, "fox", "a fox")
+    add_file(drawing, 2, "train", "a steam locomotive")
+
+    answer = client.post("/v1/fuse", json={"prompt": "a fox", "mode": "average", "steps": 2})
+
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert [used["id"] for used in body["recipe"]["adapters"]] == [fox]
+    assert [used["id"] for used in body["activity"]] == [fox]
+    assert body["activity"][0]["mean"] is None
+    png = base64.b64decode(body["image"].removeprefix("data:image/png;base64,"))
+    assert Image.open(io.BytesIO(png)).size == (body["recipe"]["width"], body["recipe"]["height"])
+
+
+def test_the_png_carries_its_recipe(client: TestClient, drawing: Registry, tmp_path: Path) -> None:
+    """And by the recipe the same image is made again."""
+    ids = [add_file(drawing, seed, f"a{seed}") for seed in (1, 2)]
+    adapters = [{"id": ids[0], "strength": 0.5}, {"id": ids[1]}]
+    asked = {"prompt": "x", "adapters": adapters, "mode": "sum", "steps": 2, "seed": 7}
+
+    answer = client.post("/v1/fuse", json=asked, headers={"Accept": "image/png"})
+
+    assert answer.headers["content-type"] == "image/png"
+    path = tmp_path / "fused.png"
+    path.write_bytes(answer.content)
+    recipe = read_recipe(path)
+    assert [used.strength for used in recipe.adapters] == [0.5, 1.0]
+    again = drawing.reproduce(recipe)
+    assert again.image.tobytes() == Image.open(path).tobytes()
+
+
+def test_progress_comes_as_lines(client: TestClient, drawing: Registry) -> None:
+    adapter = add_file(drawing, 1, "fox")
+    asked = {"prompt": "x", "adapters": [{"id": adapter}], "mode": "average", "steps": 3}
+
+    answer = client.post("/v1/fuse", json=asked, headers={"Accept": "application/x-ndjson"})
+
+    events = [json.loads(line) for line in answer.text.splitlines()]
+    assert [event["event"] for event in events] == ["started", "step", "step", "step", "done"]
+    assert [event["done"] for event in events[1:4]] == [1, 2, 3]
+    assert events[-1]["result"]["image"].startswith("data:image/png;base64,")
+
+
+def test_an_error_amid_the_lines_is_the_last_line(client: TestClient, drawing: Registry) -> None:
+    """The status was sent long before; the page must still be told."""
+    answer = client.post(
+        "/v1/fuse",
+        json={"prompt": "x", "adapters": [{"id": 99}]},
+        headers={"Accept": "application/x-ndjson"},
+    )
+
+    last = json.loads(answer.text.splitlines()[-1])
+    assert last["event"] == "error"
+    assert (last["problem"]["status"], "99" in last["problem"]["detail"]) == (404, True)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"prompt": ""},
+        {"prompt": "x", "k": 9},
+        {"prompt": "x", "adapters": []},
+        {"prompt": "x", "adapters": [{"id": 1, "strength": 1e9}]},
+        {"prompt": "x", "mode": "magic"},
+        {"prompt": "x", "steps": 10_000},
+        {"prompt": "x", "promt": "y"},
+    ],
+)
+def test_requests_that_make_no_sense(client: TestClient, asked: dict[str, object]) -> None:
+    answer = client.post("/v1/fuse", json=asked)
+
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_what_is_not_configured_is_said_with_what_to_do(registry: Registry) -> None:
+    adapter = add_file(registry, 1, "fox")
+
+    with pytest.raises(NoBaseModelError, match="REGISTRY_BASE_MODELS"):
+        registry.fuse("x", adapters=[adapter])
+    registry.settings.base_models["demo-flux-tiny"] = Path("/nowhere")
+    with pytest.raises(NoGatesError, match="mode 'average'"):
+        registry.fuse("x", adapters=[adapter])
+    with pytest.raises(FusionError, match="/nowhere"):
+        registry.fuse("x", adapters=[adapter], mode="average")
+    with pytest.raises(StrengthsError, match="1 strengths were given for 2"):
+        registry.fuse("x", adapters=[adapter, adapter], strengths=[1.0])
+    with pytest.raises(AdapterNotFoundError):
+        registry.fuse("x", adapters=[adapter, 999])
+
+
+def test_another_base_models_adapter_is_refused(client: TestClient, drawing: Registry) -> None:
+    with drawing.sessions.begin() as session:
+        sdxl = add_adapter(session, base_model="sdxl-1.0").id
+    tiny = add_file(drawing, 1, "fox")
+    adapters = [{"id": tiny}, {"id": sdxl}]
+
+    answer = client.post("/v1/fuse", json={"prompt": "x", "adapters": adapters, "mode": "sum"})
+
+    assert answer.status_code == 422
+    assert "sdxl-1.0" in answer.json()["detail"]
+
+
+def test_a_full_queue_refuses_at_once() -> None:
+    """One at work and one waiting; the third is told to come back."""
+    queue = GenerationQueue(most_waiting=1)
+    release = threading.Event()
+    futures = [queue.submit(release.wait) for _ in range(2)]
+    with pytest.raises(BusyError):
+        queue.submit(release.wait)
+    release.set()
+    assert [future.result(timeout=5) for future in futures] == [True, True]
+    # Places come back.
+    assert queue.submit(lambda: 1).result(timeout=5) == 1
+    queue.close()
+
+
+def test_a_full_queue_is_a_503(client: TestClient, drawing: Registry) -> None:
+    release = threading.Event()
+    app = client.app
+    app.state.queue = queue = GenerationQueue(most_waiting=0)  # type: ignore[attr-defined]
+    queue.submit(release.wait)
+    for accept in ("application/json", "application/x-ndjson"):
+        answer = client.post("/v1/fuse", json={"prompt": "x"}, headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+    release.set()
+    queue.close()

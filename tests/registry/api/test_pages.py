@@ -1,0 +1,153 @@
+"""The page, as a browser gets it."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from fastapi.testclient import TestClient
+
+from registry.service import Registry
+from registry.web.texts import TEXTS
+from tests.builders import add_adapter
+from tests.registry.api.conftest import add_cover
+
+HOSTILE = "<script>alert(1)</script>"
+ATTRIBUTE = '"\' onmouseover=alert(1) x="'
+
+
+class Tags(HTMLParser):
+    """The tags of a page as a browser reads them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.scripts = 0
+        self.attributes: list[tuple[str, str]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+
+def get_page(client: TestClient, url: str, **headers: str) -> str:
+    answer = client.get(url, headers={"Accept": "text/html", **headers})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def test_hostile_text_is_shown_as_text(client: TestClient, registry: Registry) -> None:
+    """Names, tags and prompts come from strangers."""
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(
+            session,
+            name=HOSTILE,
+            author=ATTRIBUTE,
+            description=HOSTILE,
+            trigger_words=[ATTRIBUTE, HOSTILE],
+            tags=[HOSTILE, ATTRIBUTE],
+            licence=HOSTILE,
+            file_name=HOSTILE,
+            page_url="javascript:alert(1)",
+            words="fox",
+            captions=[(HOSTILE, [1.0] * 512)],
+        )
+
+    for url in (
+        "/",
+        f"/?q={HOSTILE}&author=",
+        f"/?q=fox&author={ATTRIBUTE}",
+        f"/adapters/{adapter.id}",
+        f"/fuse?adapter={adapter.id}&prompt={HOSTILE}",
+    ):
+        tags = Tags(get_page(client, url))
+        assert tags.scripts == 1  # our own, by its address
+        assert not [name for name, _ in tags.attributes if name.startswith("on")]
+        assert not [value for _, value in tags.attributes if value.startswith("javascript:")]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://modelscope.cn/models/a/b", True),
+        ("http://127.0.0.1:9/a", False),
+        ("data:text/html,x", False),
+        ("https://", False),
+        ("//evil", False),
+        ("https://[", False),
+    ],
+)
+def test_only_https_pages_are_linked(
+    client: TestClient, registry: Registry, url: str, shown: bool
+) -> None:
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(session, page_url=url)
+
+    assert (f'href="{url}"' in get_page(client, f"/adapters/{adapter.id}")) is shown
+
+
+def test_nothing_inline_and_nothing_from_elsewhere(client: TestClient, registry: Registry) -> None:
+    """The policy forbids both; a template that needs them would break in the browser only."""
+    adapter = add_cover(registry)
+
+    for url in ("/", "/?q=red", f"/adapters/{adapter.id}", "/fuse"):
+        answer = client.get(url)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert not re.search(r"\sstyle=|<style|\son\w+=|<script>", answer.text)
+        assert not re.search(r"(src|href)=\"(https?:)?//(?!example\.org)", answer.text)
+        for static in re.findall(r"\"(/static/[^\"]+)\"", answer.text):
+            assert client.get(static).status_code == 200
+
+
+def test_results_show_every_signal(client: TestClient, registry: Registry) -> None:
+    add_cover(registry)
+
+    page = get_page(client, "/?q=red")
+
+    for label in ("Weights", "Pictures", "Words", "exact match", "Fuse selected"):
+        assert label in page
+    # Half an answer says so.
+    assert "No weight encoder is active" in page
+
+
+def test_the_language_follows_the_browser_and_the_choice(client: TestClient) -> None:
+    assert "Find LoRAs" in get_page(client, "/")
+    assert "按效果查找" in get_page(client, "/", **{"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8"})
+    assert "按效果查找" in get_page(client, "/?lang=zh")
+    # Remembered.
+    assert "按效果查找" in get_page(client, "/", **{"Accept-Language": "en"})
+
+
+def test_both_languages_fill_the_same_places() -> None:
+    for key, (english, chinese) in TEXTS.items():
+        places = [set(re.findall(r"\{(\w+)\}", text)) for text in (english, chinese)]
+        assert places[0] == places[1], key
+
+
+def test_empty_states_say_what_to_do(client: TestClient, registry: Registry) -> None:
+    assert "autolora refresh" in get_page(client, "/?q=fox")
+    with registry.sessions.begin() as session:
+        add_adapter(session, author="ann")
+    page = get_page(client, "/?q=fox&author=bob")
+    assert "Nothing fits" in page
+    assert 'href="/?q=fox"' in page
+
+
+def test_errors_are_pages_for_browsers_and_problems_for_programs(client: TestClient) -> None:
+    page = client.get("/adapters/99", headers={"Accept": "text/html"})
+    problem = client.get("/adapters/99")
+
+    assert page.status_code == problem.status_code == 404
+    assert "<h1>Adapter not found</h1>" in page.text
+    assert problem.json()["title"] == "Adapter not found"
+    assert client.get("/nowhere", headers={"Accept": "text/html"}).status_code == 404
+
+
+def test_a_refused_adapter_says_why(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(session, state="refused", refusal="it is a pickle")
+
+    page = get_page(client, f"/adapters/{adapter.id}")
+
+    assert "Refused: it is a pickle" in page
+    assert "Fuse with this" not in page

@@ -1,0 +1,195 @@
+"""Search, lists, files and errors over HTTP."""
+
+import hashlib
+
+import pytest
+from fastapi.testclient import TestClient
+
+from registry.db.models import CrawlRun
+from registry.service import Registry
+from tests.builders import add_adapter
+from tests.registry.api.conftest import add_cover, add_file
+from tests.registry.conftest import add_real_encoder, embed
+
+
+def test_search_answers_with_signals_and_covers(client: TestClient, registry: Registry) -> None:
+    add_real_encoder(registry)
+    adapter = add_cover(registry)
+
+    answer = client.get("/v1/search", params={"q": "red", "limit": 5}).json()
+
+    [result] = answer["results"]
+    assert result["adapter"]["id"] == adapter.id
+    assert result["signals"] == {
+        "weights": None,
+        "captions": pytest.approx(1, abs=0.01),
+        "words": 1,
+    }
+    assert result["positions"] == {"weights": None, "captions": 1, "words": 1}
+    assert result["exact"]
+    assert client.get(result["adapter"]["covers"][0]["thumbnail_url"]).status_code == 200
+
+
+def test_search_filters(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, words="fox")
+        add_adapter(session, words="fox", author="ann", tags=["a", "b"], licence="MIT")
+
+    def found(**params: str | list[str]) -> int:
+        return len(client.get("/v1/search", params={"q": "fox", **params}).json()["results"])
+
+    assert found() == 2
+    assert found(author="ann", tags=["b", "a"], licence="mit", hub="modelscope") == 1
+    assert found(tags=["a", "c"]) == found(hub="civitai") == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "status", "words"),
+    [
+        ({}, 422, "q: Field required"),
+        ({"q": "fox", "limit": "0"}, 422, "limit"),
+        ({"q": "fox", "limt": "5"}, 422, "limt"),
+        ({"q": "   "}, 422, "the query is empty"),
+        ({"q": "fox", "base_model": "sd-9"}, 404, "sd-9"),
+    ],
+)
+def test_errors_are_problem_documents(
+    client: TestClient, registry: Registry, params: dict[str, str], status: int, words: str
+) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+
+    answer = client.get("/v1/search", params=params)
+
+    assert answer.status_code == answer.json()["status"] == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert words in answer.json()["detail"]
+    assert answer.json()["type"].startswith("urn:autolora:problem:")
+
+
+def test_an_empty_index_asks_to_come_back(client: TestClient) -> None:
+    answer = client.get("/v1/search", params={"q": "fox"})
+
+    assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+    assert "autolora refresh" in answer.json()["detail"]
+
+
+def test_pages_of_a_list_neither_overlap_nor_skip(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        ids = [add_adapter(session).id for _ in range(7)]
+        add_adapter(session, state="refused")
+
+    seen: list[int] = []
+    cursor: str | None = None
+    while True:
+        params = {"limit": "3"} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/v1/adapters", params=params).json()
+        seen += [item["id"] for item in page["items"]]
+        # One that appears meanwhile must not shift the pages.
+        with registry.sessions.begin() as session:
+            add_adapter(session)
+        cursor = page["next"]
+        if cursor is None:
+            break
+
+    assert seen == ids[::-1]
+
+
+@pytest.mark.parametrize("cursor", ["x", "aWQ6LTE", "aWQ6OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "é"])
+def test_a_made_up_cursor_is_refused(client: TestClient, cursor: str) -> None:
+    assert client.get("/v1/adapters", params={"cursor": cursor}).status_code == 400
+
+
+def test_an_adapter_in_full(client: TestClient, registry: Registry) -> None:
+    adapter_id = add_file(registry, 1, "fox", "a fox")
+
+    answer = client.get(f"/v1/adapters/{adapter_id}").json()
+
+    assert answer["verdict"]["fusable"] is True
+    assert answer["covers"][0]["prompt"] == "a fox"
+    assert answer["file_url"] == f"/v1/adapters/{adapter_id}/file"
+    assert client.get("/v1/adapters/999").status_code == 404
+    assert client.get(f"/v1/adapters/{2**63}").status_code == 422
+
+
+def test_similar_adapters(client: TestClient, registry: Registry) -> None:
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox = add_adapter(session, embedding=embed(registry, "a fox"))
+        wolf = add_adapter(session, embedding=embed(registry, "a wolf"))
+
+    [other] = client.get(f"/v1/adapters/{fox.id}/similar").json()
+
+    assert other["adapter"]["id"] == wolf.id
+    assert 0.3 < other["signals"]["weights"] < 1
+
+
+def test_covers_are_kept_by_their_hash(client: TestClient, registry: Registry) -> None:
+    adapter = add_cover(registry)
+    url = f"/v1/adapters/{adapter.id}/covers/0"
+
+    plain = client.get(url)
+    versioned = client.get(client.get(f"/v1/adapters/{adapter.id}").json()["covers"][0]["url"])
+    again = client.get(url, headers={"If-None-Match": plain.headers["etag"]})
+
+    assert plain.headers["content-type"] == "image/webp"
+    assert plain.headers["cache-control"] == "no-cache"
+    assert "immutable" in versioned.headers["cache-control"]
+    assert (again.status_code, again.content) == (304, b"")
+    assert client.get(f"{url}?v=aaaaaaaaaaaa").headers["cache-control"] == "no-cache"
+    assert client.get(f"/v1/adapters/{adapter.id}/covers/7").status_code == 404
+
+
+def test_a_file_is_downloaded_whole_or_in_part(client: TestClient, registry: Registry) -> None:
+    url = f"/v1/adapters/{add_file(registry, 1, 'fox')}/file"
+
+    answer = client.get(url)
+    part = client.get(url, headers={"Range": "bytes=8-15"})
+
+    assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
+    assert 'filename="fox.safetensors"' in answer.headers["content-disposition"]
+    assert (part.status_code, part.content) == (206, answer.content[8:16])
+
+
+def test_a_file_that_is_not_here(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        dropped = add_adapter(session)
+
+    answer = client.get(f"/v1/adapters/{dropped.id}/file")
+
+    assert answer.status_code == 404
+    assert "the blob store has no" in answer.json()["detail"]
+
+
+def test_runs_are_listed_newest_first(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for state in ("done", "failed"):
+            session.add(CrawlRun(hub="modelscope", state=state, counts={"fetch": {"ok": 1}}))
+            session.flush()
+
+    first = client.get("/v1/runs", params={"limit": 1}).json()
+    second = client.get("/v1/runs", params={"limit": 1, "cursor": first["next"]}).json()
+
+    assert [page["items"][0]["state"] for page in (first, second)] == ["failed", "done"]
+    assert second["next"] is None
+
+
+def test_health_and_readiness(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json()["base_models"] == {"demo-flux-tiny": 1}
+
+
+def test_the_openapi_document_describes_every_route(client: TestClient) -> None:
+    paths = client.get("/v1/openapi.json").json()["paths"]
+
+    assert {"/v1/search", "/v1/fuse", "/v1/runs", "/readyz"} <= paths.keys()
+    assert "/" not in paths
+
+
+def test_a_name_that_is_not_this_machines_is_refused(client: TestClient) -> None:
+    """A page elsewhere can point its own name at 127.0.0.1 and read the answers."""
+    assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 400
+    assert client.get("/healthz", headers={"Host": "localhost:8000"}).status_code == 200

