@@ -1,12 +1,15 @@
 """`autolora`: the registry's verbs. Results go to stdout, progress to stderr."""
 
 import errno
+import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from registry.cli import refresh as commands
 from registry.cli.errors import OneLineErrors, PortError, UsageError
 from registry.cli.output import (
     print_detail,
@@ -28,6 +31,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.command()(commands.refresh)
+app.command()(commands.crawl)
+app.command()(commands.encode)
+app.add_typer(commands.encoder_app, name="encoder")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 BaseModelOption = Annotated[str | None, typer.Option(help="Only adapters of this base model.")]
@@ -144,7 +152,10 @@ def serve(
         shown = f"[{name}]" if ":" in name else name
         stderr().print(f"Serving on http://{shown}:{number} (Ctrl-C stops)", markup=False)
         config = uvicorn.Config(create_app(registry), log_level="warning")
-        uvicorn.Server(config).run(sockets=[listener])
+        # uvicorn ends gracefully and then raises the signal again, for us to close the rest.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 @app.command()

@@ -144,7 +144,10 @@ def progress_bar(description: str) -> Iterator[Any]:
         BarColumn(),
         MofNCompleteColumn(),
     )
-    with Progress(*columns, console=stderr(), transient=True) as progress:
+    console = stderr()
+    # A bar that goes away again leaves only an empty line in a file.
+    quiet = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
         task = progress.add_task(description, total=None)
 
         def advance(done: int, total: int) -> None:
