@@ -1,16 +1,12 @@
 """`autolora`: the registry's verbs. Results go to stdout, progress to stderr."""
 
-import errno
-import signal
-import socket
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from registry.cli import refresh as commands
-from registry.cli.errors import OneLineErrors, PortError, UsageError
+from registry.cli.errors import OneLineErrors, UsageError
 from registry.cli.output import (
     print_detail,
     print_facts,
@@ -136,9 +132,7 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
 ) -> None:
     """Serve the API and the page."""
-    import uvicorn
-
-    from registry.api.app import create_app
+    from registry.cli.serving import listen, serve_until_stopped
     from registry.config import Settings
     from registry.service import Registry
 
@@ -146,16 +140,8 @@ def serve(
     given = {"host": host, "port": port}
     settings = settings.model_copy(update={key: v for key, v in given.items() if v is not None})
     # Before the database starts: a taken port is known at once.
-    with _listen(settings.host, settings.port) as listener, Registry(settings) as registry:
-        registry.warm_up()
-        name, number = listener.getsockname()[:2]
-        shown = f"[{name}]" if ":" in name else name
-        stderr().print(f"Serving on http://{shown}:{number} (Ctrl-C stops)", markup=False)
-        config = uvicorn.Config(create_app(registry), log_level="warning")
-        # uvicorn ends gracefully and then raises the signal again, for us to close the rest.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+    with listen(settings.host, settings.port) as listener, Registry(settings) as registry:
+        serve_until_stopped(listener, registry)
 
 
 @app.command()
@@ -200,23 +186,3 @@ def _parse_mode(mode: str) -> Any:
     if mode not in modes:
         raise UsageError(f"--mode is {mode!r}; it is one of {', '.join(modes)}.")
     return mode
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens, or raise PortError."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
-        raise PortError(host, port, f"{host} is not an address of this machine") from error
-    listener = socket.socket(family, kind)
-    # A port whose last server just stopped is free.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        taken = error.errno == errno.EADDRINUSE
-        reason = "the port is in use" if taken else (error.strerror or str(error)).lower()
-        raise PortError(host, port, reason) from error
-    return listener

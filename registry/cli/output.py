@@ -2,20 +2,40 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import Progress as Bars
 from rich.table import Table
 
 from registry.search.ranking import SIGNALS, SearchHit
 
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
+    from registry.pipeline import Progress
     from registry.search.cards import AdapterDetail, SearchPage
+
+STEP_NAMES = {
+    "crawl": "Listing",
+    "fetch": "Downloading",
+    "read": "Reading files",
+    "caption": "Encoding captions",
+    "embed": "Encoding weights",
+    "publish": "Publishing",
+}
+# Problems shown while they happen; the run's report has more.
+MOST_SHOWN = 20
 
 
 def stdout() -> Console:
@@ -135,6 +155,42 @@ def print_fused(fused: "FusedImage") -> None:
     stdout().print(table)
 
 
+def show_refresh(steps: "Iterable[Progress]") -> dict[str, Counter[str]]:
+    """Draw bars and problems on stderr; return the counts by step."""
+    console = stderr()
+    counts: dict[str, Counter[str]] = {}
+    columns = (
+        TextColumn("{task.description:<18}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    shown = 0
+    with Bars(*columns, console=console) as bars:
+        tasks = {}
+        for progress in steps:
+            if progress.step not in tasks:
+                name = STEP_NAMES[progress.step]
+                tasks[progress.step] = bars.add_task(name, total=progress.total)
+                counts[progress.step] = Counter(ok=0, failed=0)
+            bars.update(tasks[progress.step], completed=progress.done, total=progress.total)
+            outcome = progress.outcome
+            if outcome is None:
+                continue
+            counts[progress.step]["ok" if outcome.ok else "failed"] += 1
+            if not outcome.ok:
+                shown += 1
+                _show_problem(console, shown, f"{outcome.adapter}: {outcome.message}")
+    return counts
+
+
+def _show_problem(console: Console, number: int, problem: str) -> None:
+    if number <= MOST_SHOWN:
+        console.print(escape(problem), style="yellow", soft_wrap=True)
+    elif number == MOST_SHOWN + 1:
+        console.print("More problems are in the run's report (GET /v1/runs).", style="yellow")
+
+
 @contextmanager
 def progress_bar(description: str) -> Iterator[Any]:
     """Give `advance(done, total)`, which draws a bar on stderr."""
@@ -147,10 +203,10 @@ def progress_bar(description: str) -> Iterator[Any]:
     console = stderr()
     # A bar that goes away again leaves only an empty line in a file.
     quiet = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
-        task = progress.add_task(description, total=None)
+    with Bars(*columns, console=console, transient=True, disable=quiet) as bars:
+        task = bars.add_task(description, total=None)
 
         def advance(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+            bars.update(task, completed=done, total=total)
 
         yield advance

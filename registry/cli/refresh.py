@@ -1,38 +1,22 @@
 """Commands that bring in adapters: crawl, encode, refresh, and registering encoders."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 
 from registry.cli.errors import UsageError
-from registry.cli.output import print_json, stderr, stdout
+from registry.cli.output import STEP_NAMES, print_json, show_refresh, stdout
 
 if TYPE_CHECKING:
     from crawler.records import Source
-    from registry.pipeline import Pipeline, Progress
+    from registry.pipeline import Pipeline
     from registry.service import Registry
 
 LISTING = ("crawl", "fetch")
 INDEXING = ("read", "caption", "embed", "publish")
-STEP_NAMES = {
-    "crawl": "Listing",
-    "fetch": "Downloading",
-    "read": "Reading files",
-    "caption": "Encoding captions",
-    "embed": "Encoding weights",
-    "publish": "Publishing",
-}
-# Problems shown while they happen; the run's report has more.
-MOST_SHOWN = 20
-
 SourceOption = Annotated[
     str | None,
     typer.Option(help="A ModelScope endpoint or a folder. Default: REGISTRY_MODELSCOPE_ENDPOINT."),
@@ -82,11 +66,11 @@ def register(
                 "metrics": encoder.metrics,
             }
         with closing(_source(registry, None)) as source:
-            counts = _show(_pipeline(registry).refresh(source, steps=("embed", "publish")))
+            counts = show_refresh(_pipeline(registry).refresh(source, steps=("embed", "publish")))
     if as_json:
         print_json(facts | {"embed": counts.get("embed", {})})
     else:
-        embedded = counts.get("embed", Counter())["ok"]
+        embedded = counts["embed"]["ok"] if "embed" in counts else 0
         line = f"{encoder.name} is active for {encoder.base_model}; {embedded} files encoded"
         stdout().print(line, markup=False)
 
@@ -96,7 +80,7 @@ def _run(steps: Collection[str], source: str | None, full: bool, as_json: bool) 
 
     with Registry() as registry:
         with closing(_source(registry, source)) as opened:
-            counts = _show(_pipeline(registry).refresh(opened, full=full, steps=steps))
+            counts = show_refresh(_pipeline(registry).refresh(opened, full=full, steps=steps))
         [run] = registry.runs(limit=1)
         ready = sum(registry.base_models().values())
     if as_json:
@@ -109,42 +93,6 @@ def _run(steps: Collection[str], source: str | None, full: bool, as_json: bool) 
     # A bad adapter is a hub's daily bread; a hub that is down is not.
     if run.error is not None:
         raise typer.Exit(1)
-
-
-def _show(steps: "Iterable[Progress]") -> dict[str, Counter[str]]:
-    """Draw bars and problems on stderr; return the counts by step."""
-    console = stderr()
-    counts: dict[str, Counter[str]] = {}
-    columns = (
-        TextColumn("{task.description:<18}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    shown = 0
-    with Bars(*columns, console=console) as bars:
-        tasks = {}
-        for progress in steps:
-            if progress.step not in tasks:
-                name = STEP_NAMES[progress.step]
-                tasks[progress.step] = bars.add_task(name, total=progress.total)
-                counts[progress.step] = Counter(ok=0, failed=0)
-            bars.update(tasks[progress.step], completed=progress.done, total=progress.total)
-            outcome = progress.outcome
-            if outcome is None:
-                continue
-            counts[progress.step]["ok" if outcome.ok else "failed"] += 1
-            if not outcome.ok:
-                shown += 1
-                _show_problem(console, shown, f"{outcome.adapter}: {outcome.message}")
-    return counts
-
-
-def _show_problem(console: Console, number: int, problem: str) -> None:
-    if number <= MOST_SHOWN:
-        console.print(escape(problem), style="yellow", soft_wrap=True)
-    elif number == MOST_SHOWN + 1:
-        console.print("More problems are in the run's report (GET /v1/runs).", style="yellow")
 
 
 def _pipeline(registry: "Registry") -> "Pipeline":

@@ -10,10 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from click.testing import Result
 from PIL import Image
 from sqlalchemy import select
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from registry.cli.app import app
 from registry.db.models import Adapter

@@ -14,7 +14,8 @@ def ranked(*adapter_ids: int) -> list[Match]:
 def test_an_adapter_that_leads_every_list_scores_one() -> None:
     hits = merge({"weights": ranked(7, 8), "captions": ranked(7, 9), "words": ranked(7)}, limit=3)
 
-    assert (hits[0].adapter_id, hits[0].score) == (7, pytest.approx(1.0))
+    assert hits[0].adapter_id == 7
+    assert hits[0].score == pytest.approx(1.0)
 
 
 def test_agreement_beats_one_first_place() -> None:
