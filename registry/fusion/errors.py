@@ -84,6 +84,10 @@ class BaseModelError(FusionError):
         super().__init__(f"base model in {folder}: {reason}")
 
 
+class SamplingError(FusionError):
+    """An image cannot be drawn in this size or in so many steps."""
+
+
 class GenerationCancelledError(FusionError):
     """Raise it in a progress callback to stop a generation; the base is left clean."""
 

@@ -1,6 +1,7 @@
 """Draw images with adapters fused into a base, and draw them again from their recipes."""
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,7 +83,9 @@ def generate(
 
     Raises:
         AdapterRefusedError: an adapter is of another family, not fusable, corrupt, or twice.
-        FusionError: see `attach`; or gates of another base.
+        GatesMismatchError, MissingGateError: the gates do not fit.
+        LayerMismatchError: an adapter does not fit the base in spite of its family.
+        SamplingError: the size or the number of steps is impossible.
     """
     check_adapters(adapters, backend)
     added = missing_triggers(prompt, adapters) if add_triggers else [()] * len(adapters)
@@ -192,6 +195,8 @@ def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
             raise FamilyMismatchError(adapter.name, weights.base_model, backend.base_model)
         if not weights.verdict.fusable:
             raise NotFusableError(adapter.name, "; ".join(weights.verdict.reasons))
+        if not math.isfinite(adapter.strength):
+            raise AdapterRefusedError(adapter.name, f"its strength is {adapter.strength}")
         if adapter.sha256 in seen:
             raise AdapterRefusedError(adapter.name, "it is given twice; raise its strength")
         seen.add(adapter.sha256)

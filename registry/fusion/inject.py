@@ -200,6 +200,12 @@ def attach_stacks(
     missing = [layer for layer in stacks if gates is not None and layer not in gates]
     if missing:
         raise MissingGateError(missing)
+    for layer, linear in linears.items():
+        if gates is not None and gates[layer].dim != linear.out_features:
+            raise LayerMismatchError(
+                f"layer {layer!r}: its gate has {gates[layer].dim} features, "
+                f"the base {linear.out_features}"
+            )
     attachment = Attachment({layer: stack.columns for layer, stack in stacks.items()})
     with ExitStack() as hooks:
         for layer, stack in stacks.items():

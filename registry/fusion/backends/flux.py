@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.fusion.backends.base import Progress, Sampling, hash_files
 from registry.fusion.backends.prompt import PromptEncoder
-from registry.fusion.errors import BaseModelError
+from registry.fusion.errors import BaseModelError, SamplingError
 
 PARTS = ("transformer", "vae", "scheduler")
 
@@ -64,8 +64,12 @@ class FluxBackend:
 
         A guidance of 1 or less means none. Distilled bases take guidance as an input and
         ignore it as a factor, so for them a negative prompt has no effect.
+
+        Raises:
+            SamplingError: the size or the number of steps is impossible.
         """
-        width, height = self.size
+        width, height = sampling.width or self.size[0], sampling.height or self.size[1]
+        self._check(width, height, sampling.steps)
         generators = [torch.Generator().manual_seed(sampling.seed) for _ in prompts]
 
         def step_end(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -78,8 +82,8 @@ class FluxBackend:
                 **self._text_inputs(list(prompts), sampling.negative),
                 **self._guidance(sampling.guidance),
                 num_inference_steps=sampling.steps,
-                width=sampling.width or width,
-                height=sampling.height or height,
+                width=width,
+                height=height,
                 generator=generators,
                 callback_on_step_end=step_end,
                 callback_on_step_end_tensor_inputs=[],
@@ -88,6 +92,14 @@ class FluxBackend:
             # The pipeline does this itself, but not when a callback stops it.
             self._pipeline.maybe_free_model_hooks()
         return images
+
+    def _check(self, width: int, height: int, steps: int) -> None:
+        # Two pixels of the latent to a token.
+        unit = 2 * self._pipeline.vae_scale_factor
+        if width < unit or height < unit or width % unit or height % unit:
+            raise SamplingError(f"{width}x{height} pixels: use multiples of {unit}")
+        if steps < 1:
+            raise SamplingError(f"{steps} steps: use 1 or more")
 
     def _guidance(self, guidance: float) -> dict[str, float]:
         if self._pipeline.transformer.config.guidance_embeds:

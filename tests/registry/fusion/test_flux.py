@@ -14,7 +14,7 @@ from demo.base import velocity
 from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.flux import FluxBackend, load_flux
 from registry.fusion.backends.prompt import PromptEncoder
-from registry.fusion.errors import BaseModelError, GenerationCancelledError
+from registry.fusion.errors import BaseModelError, GenerationCancelledError, SamplingError
 from registry.fusion.inject import attach
 from tests.registry.fusion.builders import (
     BASE_MODEL,
@@ -95,6 +95,13 @@ def test_progress_is_told_and_may_cancel(backend: FluxBackend) -> None:
 def test_other_sizes_are_drawn(backend: FluxBackend) -> None:
     (image,) = backend.generate(["cat"], Sampling(steps=1, width=48, height=16))
     assert image.size == (48, 16)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(width=20), Sampling(height=-8), Sampling(steps=0)])
+def test_impossible_sizes_and_steps_are_refused(backend: FluxBackend, sampling: Sampling) -> None:
+    """Rather than drawn in another size than the recipe says."""
+    with pytest.raises(SamplingError, match="use"):
+        backend.generate(["cat"], sampling)
 
 
 def test_files_and_versions_are_reported(backend: FluxBackend, base_folder: Path) -> None:

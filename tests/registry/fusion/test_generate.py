@@ -128,6 +128,8 @@ def test_adapters_that_must_not_be_fused_are_named(
     for adapter, error, says in cases:
         with pytest.raises(error, match=rf"'bad one'.*{says}"):
             generate("cat", [good, adapter], backend, gates, steps=1)
+    with pytest.raises(AdapterRefusedError, match="strength is nan"):
+        generate("cat", [dataclasses.replace(good, strength=math.nan)], backend, gates)
     with pytest.raises(AdapterRefusedError, match="given twice"):
         generate("cat", [good, good], backend, gates, steps=1)
     assert hooks(backend) == 0

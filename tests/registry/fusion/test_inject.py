@@ -277,6 +277,18 @@ def test_layers_without_a_gate_are_refused(
     assert hooks(transformer) == 0
 
 
+def test_gates_of_another_width_are_refused(
+    transformer: nn.Module, adapters: list[LoraWeights]
+) -> None:
+    narrow = Gates(dict.fromkeys(adapters[1].layers, 64), BASE_MODEL)
+    with (
+        pytest.raises(LayerMismatchError, match="gate has 64 features, the base 128"),
+        attach(transformer, [(adapters[1], 1.0)], narrow),
+    ):
+        pass
+    assert hooks(transformer) == 0
+
+
 def test_a_second_attachment_is_refused(
     transformer: nn.Module, adapters: list[LoraWeights]
 ) -> None:
