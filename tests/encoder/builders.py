@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,18 +66,22 @@ def write_header(path: Path, header: Any, data: bytes = b"") -> Path:
     return path
 
 
-def planted_factors(latent: np.ndarray[Any, Any], seed: int, *, noise: float = 0.5) -> Factors:
-    """Factors whose ΔW is linear in `latent`, plus noise: what an encoder can learn.
+@cache
+def planted_directions(index: int, latents: int) -> tuple[Tensor, Tensor]:
+    """One layer's (down, ups): what each latent adds to its ΔW, the same in every adapter."""
+    d_out, d_in = list(TINY.block_layers.values())[index]
+    generator = torch.Generator().manual_seed(1000 + index)
+    down = torch.randn(4, d_in, generator=generator) / d_in**0.5
+    return down, torch.randn(latents, d_out, 4, generator=generator) / d_out**0.5
 
-    Each layer has a few fixed directions; the latent says how much of each.
-    """
+
+def planted_factors(latent: np.ndarray[Any, Any], seed: int, *, noise: float = 0.5) -> Factors:
+    """Factors whose ΔW is linear in `latent`, plus noise: what an encoder can learn."""
     generator = torch.Generator().manual_seed(seed)
     factors = {}
-    for index, (name, (d_out, d_in)) in enumerate(TINY.block_layers.items()):
-        fixed = torch.Generator().manual_seed(1000 + index)
-        down = torch.randn(4, d_in, generator=fixed) / d_in**0.5
-        ups = torch.randn(len(latent), d_out, 4, generator=fixed) / d_out**0.5
-        up = torch.einsum("l,lor->or", torch.from_numpy(latent).float(), ups)
+    for index, (name, (d_out, _)) in enumerate(TINY.block_layers.items()):
+        down, ups = planted_directions(index, len(latent))
+        up = torch.tensordot(torch.from_numpy(latent).float(), ups, 1)
         up = up + noise * torch.randn(d_out, 4, generator=generator) / d_out**0.5
         # Another basis each time: only the product means anything.
         basis = torch.linalg.qr(torch.randn(4, 4, generator=generator)).Q
