@@ -45,7 +45,7 @@ from registry.search.errors import (
 from registry.search.filters import Filters
 from registry.search.hybrid import SearchQuery, search
 from registry.search.ranking import SearchHit
-from registry.search.segment import segment
+from registry.search.segment import clean, segment
 from registry.search.selection import Candidate, choose, relevances
 from registry.search.vector import nearest_by_weights, weight_embeddings
 
@@ -143,6 +143,7 @@ class Registry:
         Raises:
             SearchError: the text is empty, nothing is indexed, or not for this base model.
         """
+        text = clean(text)
         if not text.strip():
             raise EmptyQueryError
         started = time.perf_counter()
@@ -308,6 +309,9 @@ class Registry:
         """
         if strengths is not None and len(strengths) != len(adapters or ()):
             raise StrengthsError(len(strengths), len(adapters or ()))
+        prompt = clean(prompt)
+        if adapters is None and mode == "base":
+            adapters = []
         if adapters is None:
             cards = self.choose(prompt, k, base_model=base_model)
             base_model = cards[0].base_model
@@ -337,6 +341,7 @@ class Registry:
         `registry.search.selection` says how. Raises NothingFoundError when there is none.
         """
         page = self.search(prompt, base_model, FUSE_CANDIDATES)
+        # Of all hits, those that cannot be fused too: how good the best is does not change.
         relevance = relevances([result.hit for result in page.results])
         with one_line_errors(), self.sessions() as session:
             encoder, _ = self._find_encoder(session, page.base_model)
@@ -345,7 +350,7 @@ class Registry:
                 if encoder is not None
                 else {}
             )
-        cards = {result.card.id: result.card for result in page.results}
+        cards = {result.card.id: result.card for result in page.results if result.card.fusable}
         candidates = [
             Candidate(id_, cards[id_].file_sha256 or "", relevance[id_], embeddings.get(id_))
             for id_ in cards

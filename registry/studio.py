@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from encoder.errors import LoraFileError
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
@@ -21,7 +22,7 @@ from registry.errors import (
     NoBaseModelError,
     NoGatesError,
 )
-from registry.fusion.errors import FamilyMismatchError
+from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
 from registry.search.cards import AdapterCard
 
 if TYPE_CHECKING:
@@ -127,10 +128,15 @@ class Studio:
 
         if card.file_sha256 is None:
             raise AdapterNotReadyError(card.name, card.id)
+        try:
+            weights = self._read(card.file_sha256)
+        except LoraFileError as error:
+            # The file is called by its hash here; people know the adapter's name.
+            raise AdapterRefusedError(card.name, error.cause) from error
         return LoadedAdapter(
             name=card.name,
             sha256=card.file_sha256,
-            weights=self._read(card.file_sha256),
+            weights=weights,
             strength=strength,
             trigger_words=card.trigger_words,
             licence=card.licence,

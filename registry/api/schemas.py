@@ -76,6 +76,7 @@ class AdapterAnswer(_Answer):
     updated_at: datetime
     file_sha256: str | None
     page_url: str | None
+    fusable: bool
     covers: list[CoverAnswer]
 
     @classmethod
@@ -256,6 +257,7 @@ def _card_fields(card: AdapterCard) -> dict[str, Any]:
         "updated_at": card.updated_at,
         "file_sha256": card.file_sha256,
         "page_url": card.page_url,
+        "fusable": card.fusable,
         "covers": [
             CoverAnswer(
                 position=cover.position,

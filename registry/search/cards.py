@@ -43,6 +43,8 @@ class AdapterCard:
     # None unless it is https: hubs are strangers, and javascript: is an address too.
     page_url: str | None
     covers: tuple[CoverLink, ...]
+    # Its file was read, and nothing in it speaks against fusing it.
+    fusable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +151,10 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
         raise AdapterNotFoundError(adapter_id)
     file = None if adapter.file_sha256 is None else session.get(File, adapter.file_sha256)
     covers = tuple(_cover(cover) for cover in adapter.covers)
+    links = [CoverLink(cover.position, cover.sha256, cover.width) for cover in covers]
+    fusable = file is not None and bool((file.verdict or {}).get("fusable"))
     return AdapterDetail(
-        card=_card(
-            adapter, [CoverLink(cover.position, cover.sha256, cover.width) for cover in covers]
-        ),
+        card=_card(adapter, links, fusable),
         repo=adapter.repo,
         version=adapter.version,
         description=adapter.description,
@@ -209,10 +211,21 @@ def _cards(session: Session, adapters: Sequence[Adapter]) -> dict[int, AdapterCa
     )
     for row in rows:
         links[row.adapter_id].append(CoverLink(row.position, row.sha256, row.width))
-    return {adapter.id: _card(adapter, links[adapter.id]) for adapter in adapters}
+    fusable = set(
+        session.scalars(
+            select(File.sha256).where(
+                File.sha256.in_({adapter.file_sha256 for adapter in adapters}),
+                File.verdict["fusable"].as_boolean(),
+            )
+        )
+    )
+    return {
+        adapter.id: _card(adapter, links[adapter.id], adapter.file_sha256 in fusable)
+        for adapter in adapters
+    }
 
 
-def _card(adapter: Adapter, covers: Sequence[CoverLink]) -> AdapterCard:
+def _card(adapter: Adapter, covers: Sequence[CoverLink], fusable: bool) -> AdapterCard:
     return AdapterCard(
         id=adapter.id,
         name=adapter.name,
@@ -228,6 +241,7 @@ def _card(adapter: Adapter, covers: Sequence[CoverLink]) -> AdapterCard:
         file_sha256=adapter.file_sha256,
         page_url=safe_page_url(adapter.page_url),
         covers=tuple(covers),
+        fusable=fusable,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import ARRAY, ColumnElement, Text, func, literal
 
 from registry.db.models import Adapter
+from registry.search.segment import clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,16 @@ def conditions(filters: Filters) -> list[ColumnElement[bool]]:
     """Return conditions on `Adapter`. Only ready ones: others have no file to load."""
     found = [Adapter.state == "ready"]
     if filters.base_model is not None:
-        found.append(Adapter.base_model == filters.base_model)
+        found.append(Adapter.base_model == clean(filters.base_model))
     if filters.author is not None:
-        found.append(Adapter.author == filters.author)
+        found.append(Adapter.author == clean(filters.author))
     if filters.tags:
-        found.append(Adapter.tags.bool_op("@>")(literal(list(filters.tags), ARRAY(Text))))
+        found.append(
+            Adapter.tags.bool_op("@>")(literal([clean(tag) for tag in filters.tags], ARRAY(Text)))
+        )
     if filters.licence is not None:
         # Hubs write Apache-2.0 and apache-2.0.
-        found.append(func.lower(Adapter.licence) == filters.licence.lower())
+        found.append(func.lower(Adapter.licence) == clean(filters.licence).lower())
     if filters.hub is not None:
-        found.append(Adapter.hub == filters.hub)
+        found.append(Adapter.hub == clean(filters.hub))
     return found

@@ -55,6 +55,11 @@ class QueryWord:
     weight: float
 
 
+def clean(text: str) -> str:
+    """Return `text` as PostgreSQL and JSON can hold it: no NUL, no half of a surrogate pair."""
+    return text.replace("\0", " ").encode("utf-8", "replace").decode()
+
+
 def segment(text: str) -> str:
     """Return the words of `text`, lowercase, separated by single spaces.
 

@@ -134,7 +134,10 @@ function request(form, chosen) {
 function activityRow(used) {
   const row = document.createElement("div");
   const name = document.createElement("dt");
-  name.textContent = name.title = used.name;
+  const link = document.createElement("a");
+  link.href = `/adapters/${used.id}`;
+  link.textContent = name.title = used.name;
+  name.append(link);
   const value = document.createElement("dd");
   const number = document.createElement("span");
   number.className = "number";

@@ -2,8 +2,9 @@
 
 import pytest
 
-from registry.db.models import Encoder
+from registry.db.models import Encoder, File
 from registry.search.errors import EmptyQueryError, NothingIndexedError, UnknownBaseModelError
+from registry.search.filters import Filters
 from registry.search.segment import segment
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -146,6 +147,27 @@ def test_questions_that_cannot_be_answered(registry: Registry) -> None:
         add_adapter(session)
     with pytest.raises(UnknownBaseModelError, match="Ready are: demo-flux-tiny"):
         registry.search("fox", "sd-1.5")
+
+
+def test_what_cannot_be_fused_is_found_but_not_chosen(registry: Registry) -> None:
+    """One bad file among the hits must not cost the image."""
+    with registry.sessions.begin() as session:
+        best = add_adapter(session, name="fox", words="fox")
+        second = add_adapter(session, name="red fox", words="red fox")
+        session.get_one(File, best.file_sha256).verdict = {"loadable": True, "fusable": False}
+
+    assert [result.card.fusable for result in registry.search("fox").results] == [False, True]
+    assert [card.id for card in registry.choose("fox")] == [second.id]
+
+
+def test_text_that_postgresql_cannot_hold_is_searched_without_it(registry: Registry) -> None:
+    """NUL from a URL, half a surrogate pair from JSON."""
+    with registry.sessions.begin() as session:
+        fox = add_adapter(session, name="fox", words="fox")
+
+    assert registry.search("fox\0 \ud800").results[0].card.id == fox.id
+    assert registry.search("fox", author="\0").results == ()
+    assert registry.adapters(Filters(hub="\0", tags=("\udfff",))) == []
 
 
 def test_similar_ranks_by_weights_and_leaves_itself_out(registry: Registry) -> None:
