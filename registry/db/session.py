@@ -103,5 +103,10 @@ def translated(error: DBAPIError) -> RegistryError | DBAPIError:
     line = cause[0] if cause else type(error.orig).__name__
     if isinstance(error.orig, psycopg.errors.DiskFull):
         return DiskFullError(f"the database ({line})")
-    lost = isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError)
+    # 08 and 57P are lost connections and shutdowns; other states are this statement's fault.
+    # https://www.postgresql.org/docs/18/errcodes-appendix.html
+    state = getattr(error.orig, "sqlstate", None) or "08000"
+    lost = isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError) and (
+        state.startswith(("08", "57P"))
+    )
     return DatabaseLostError(line) if error.connection_invalidated or lost else error

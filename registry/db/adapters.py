@@ -1,0 +1,208 @@
+"""What hubs list -> rows, and what a row says once its file was read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from crawler.records import UNKNOWN_BASE_MODEL, AdapterRecord, CoverRecord, FileRecord
+from encoder.base_models import find_family
+from registry.db.models import Adapter, Cover, File
+from registry.search.segment import segment
+
+# PostgreSQL refuses a tsvector of 1 MB; no adapter's words come near this.
+MAX_WORDS = 100_000
+
+
+class Key(NamedTuple):
+    """What makes an adapter the same one at its hub."""
+
+    hub: str
+    repo: str
+    version: str
+    file_name: str
+
+
+class StoredCover(NamedTuple):
+    """A cover whose image and thumbnail are in the blob store."""
+
+    position: int
+    sha256: str
+    thumbnail_sha256: str
+    width: int
+    height: int
+    phash: int
+    prompt: str | None
+
+
+def label(repo: str, version: str) -> str:
+    """What people are told an adapter is, in progress and errors."""
+    return f"{repo}@{version}" if version else repo
+
+
+def record_to_json(record: AdapterRecord) -> dict[str, Any]:
+    facts = asdict(record)
+    facts["created_at"] = record.created_at.isoformat()
+    facts["updated_at"] = record.updated_at.isoformat()
+    facts["trigger_words"] = list(record.trigger_words)
+    facts["tags"] = list(record.tags)
+    facts["covers"] = list(facts["covers"])
+    return facts
+
+
+def record_from_json(facts: Mapping[str, Any]) -> AdapterRecord:
+    changed: dict[str, Any] = {
+        "created_at": datetime.fromisoformat(facts["created_at"]),
+        "updated_at": datetime.fromisoformat(facts["updated_at"]),
+        "trigger_words": tuple(facts["trigger_words"]),
+        "tags": tuple(facts["tags"]),
+        "file": FileRecord(**facts["file"]),
+        "covers": tuple(CoverRecord(**cover) for cover in facts["covers"]),
+    }
+    return AdapterRecord(**{**facts, **changed})
+
+
+def settle(record: AdapterRecord, file: File | None) -> dict[str, Any]:
+    """Columns of `adapters`: the hub's words, corrected by the file's once it was read."""
+    trigger_words = list(record.trigger_words)
+    base_model = record.base_model
+    if file is not None and file.verdict is not None:
+        trigger_words = trigger_words or list(file.verdict.get("trigger_words", ()))
+        base_model = agreed_base_model(record.base_model, file.base_model)
+    said = [record.name, *trigger_words, *record.tags, record.author, record.description]
+    return {
+        "name": record.name,
+        "author": record.author,
+        "description": record.description,
+        "trigger_words": trigger_words,
+        "tags": list(record.tags),
+        "base_model": base_model,
+        "licence": record.licence,
+        "mature": record.mature,
+        "downloads": record.downloads,
+        "hub_created_at": record.created_at,
+        "hub_updated_at": record.updated_at,
+        "page_url": record.page_url,
+        "record": record_to_json(record),
+        "words": segment("\n".join(said))[:MAX_WORDS],
+    }
+
+
+def agreed_base_model(listed: str, read: str | None) -> str:
+    """The base model by hub and file: the file knows the architecture, the hub the variant."""
+    if read is None or read == UNKNOWN_BASE_MODEL:
+        return listed
+    family = find_family(listed)
+    return listed if family is not None and family is find_family(read) else read
+
+
+def store_listed(session: Session, records: Sequence[AdapterRecord], now: datetime) -> int:
+    """Insert or update what a hub lists; return how many are new or changed."""
+    by_key = {Key(r.hub, r.repo, r.version, r.file.name): r for r in records}
+    columns = (Adapter.hub, Adapter.repo, Adapter.version, Adapter.file_name)
+    # In one order, so that two crawls at once wait for each other and do not lock up.
+    stored = session.scalars(
+        select(Adapter)
+        .where(tuple_(*columns).in_(list(by_key)))
+        .order_by(Adapter.id)
+        .with_for_update()
+    )
+    changed = 0
+    for adapter in stored:
+        key = Key(adapter.hub, adapter.repo, adapter.version, adapter.file_name)
+        changed += _update(session, adapter, by_key.pop(key), now)
+    for key, record in sorted(by_key.items()):
+        values = {**key._asdict(), **settle(record, None), "seen_at": now, "changed_at": now}
+        # Nothing is done where another process has just listed the same.
+        session.execute(insert(Adapter).values(values).on_conflict_do_nothing())
+    session.flush()
+    return changed + len(by_key)
+
+
+def _update(session: Session, adapter: Adapter, record: AdapterRecord, now: datetime) -> bool:
+    adapter.seen_at = now
+    adapter.downloads = record.downloads
+    old, new = adapter.record, record_to_json(record)
+    if adapter.state != "gone" and _but_downloads(old) == _but_downloads(new):
+        return False
+    if _has_new_file(adapter, record):
+        adapter.file_sha256 = None
+        adapter.state, adapter.refusal = "listed", None
+    elif adapter.state == "gone":
+        # It was away; publishing makes it ready again.
+        adapter.state = "listed"
+    if old.get("covers") != new["covers"]:
+        adapter.covers_done = False
+    file = session.get(File, adapter.file_sha256) if adapter.file_sha256 else None
+    for column, value in settle(record, file).items():
+        setattr(adapter, column, value)
+    adapter.changed_at = now
+    return True
+
+
+def _has_new_file(adapter: Adapter, record: AdapterRecord) -> bool:
+    if record.file.sha256 is not None and adapter.file_sha256 is not None:
+        return record.file.sha256 != adapter.file_sha256
+    # Without a hash only the date tells; fetching the same file again is harmless.
+    return record.updated_at != adapter.hub_updated_at
+
+
+def _but_downloads(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without what changes daily and means no change."""
+    return {key: value for key, value in record.items() if key != "downloads"}
+
+
+def mark_seen(session: Session, hub: str, repo: str, now: datetime) -> None:
+    """Note that a hub still lists a repository, although it could not be read today."""
+    session.execute(
+        update(Adapter).where(Adapter.hub == hub, Adapter.repo == repo).values(seen_at=now)
+    )
+
+
+def mark_gone(session: Session, hub: str, seen_before: datetime) -> list[str]:
+    """Retire what a full listing no longer showed; return their labels. Facts stay."""
+    rows = session.execute(
+        update(Adapter)
+        .where(Adapter.hub == hub, Adapter.seen_at < seen_before, Adapter.state != "gone")
+        .values(state="gone", changed_at=seen_before)
+        .returning(Adapter.repo, Adapter.version)
+    )
+    return [label(row.repo, row.version) for row in rows]
+
+
+def store_file(session: Session, adapter_id: int, sha256: str, size: int) -> None:
+    """Note that an adapter's bytes are in the blob store."""
+    session.execute(insert(File).values(sha256=sha256, size=size).on_conflict_do_nothing())
+    session.execute(update(Adapter).where(Adapter.id == adapter_id).values(file_sha256=sha256))
+
+
+def store_covers(
+    session: Session, adapter_id: int, covers: Sequence[StoredCover], *, done: bool
+) -> None:
+    """Replace an adapter's covers; those that stay the same keep their captions."""
+    wanted = {cover.position: cover for cover in covers}
+    stored = session.scalars(select(Cover).where(Cover.adapter_id == adapter_id)).all()
+    for cover in stored:
+        same = wanted.get(cover.position)
+        if same is not None and (same.sha256, same.prompt) == (cover.sha256, cover.prompt):
+            del wanted[cover.position]
+        elif same is not None or done:
+            session.execute(delete(Cover).where(Cover.id == cover.id))
+    for new in wanted.values():
+        session.execute(
+            insert(Cover).values(adapter_id=adapter_id, **new._asdict()).on_conflict_do_nothing()
+        )
+    session.execute(update(Adapter).where(Adapter.id == adapter_id).values(covers_done=done))
+
+
+def refuse(session: Session, file_sha256: str, reason: str) -> None:
+    """Refuse every adapter with this file; `reason` is for people."""
+    session.execute(
+        update(Adapter)
+        .where(Adapter.file_sha256 == file_sha256, Adapter.state != "gone")
+        .values(state="refused", refusal=reason)
+    )

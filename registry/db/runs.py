@@ -1,0 +1,55 @@
+"""Reports of refreshes, and the cursors they go on from."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.db.models import CrawlCursor, CrawlRun
+
+
+def start_run(session: Session, hub: str) -> int:
+    """Open a report; one that a killed process left open is closed first."""
+    session.execute(
+        update(CrawlRun)
+        .where(CrawlRun.hub == hub, CrawlRun.state == "running")
+        .values(state="failed", finished_at=func.now(), error="interrupted")
+    )
+    run = CrawlRun(hub=hub, started_at=datetime.now(UTC))
+    session.add(run)
+    session.flush()
+    return run.id
+
+
+def finish_run(session: Session, run_id: int, counts: dict[str, Any], error: str | None) -> None:
+    session.execute(
+        update(CrawlRun)
+        .where(CrawlRun.id == run_id)
+        .values(
+            state="failed" if error else "done",
+            finished_at=datetime.now(UTC),
+            counts=counts,
+            error=error,
+        )
+    )
+
+
+def find_cursor(session: Session, hub: str) -> datetime | None:
+    return session.scalar(select(CrawlCursor.updated_since).where(CrawlCursor.hub == hub))
+
+
+def move_cursor(session: Session, hub: str, updated_since: datetime) -> None:
+    """Move a cursor forward; a full crawl, which starts from the beginning, leaves it."""
+    moved = insert(CrawlCursor).values(hub=hub, updated_since=updated_since)
+    session.execute(
+        moved.on_conflict_do_update(
+            index_elements=[CrawlCursor.hub],
+            set_={
+                "updated_since": func.greatest(
+                    CrawlCursor.updated_since, moved.excluded.updated_since
+                )
+            },
+        )
+    )

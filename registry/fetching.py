@@ -1,0 +1,138 @@
+"""Files and covers from a hub into the blob store, several at once. No database here."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from crawler.covers import read_cover
+from crawler.errors import CoverError, CrawlerError, SourceError
+from crawler.records import AdapterRecord, CoverRecord, Source
+from encoder.errors import EncoderError
+from registry.blobs import BlobStore, is_disk_full
+from registry.db.adapters import StoredCover
+from registry.db.pending import PendingFetch
+from registry.errors import DiskFullError, RegistryError
+
+# Downloads wait for the network; more than this is rude to a hub.
+THREADS = 8
+
+
+@dataclass
+class Fetched:
+    """What came of one adapter. Problems are one line each."""
+
+    adapter_id: int
+    record: AdapterRecord
+    # Set when the file is in the blob store and was wanted.
+    sha256: str | None = None
+    size: int = 0
+    covers: list[StoredCover] = field(default_factory=list)
+    # Every cover was tried, and none may come with another try.
+    covers_done: bool = False
+    problems: list[str] = field(default_factory=list)
+    # The hub did not answer: asking it for the next adapter may be in vain, too.
+    hub_is_down: bool = False
+
+
+def fetch_all(
+    source: Source, wanted: Sequence[PendingFetch], blobs: BlobStore, folder: Path
+) -> Iterator[Fetched]:
+    """Yield what came of each of `wanted`, as it comes. Partial files in `folder` are resumed.
+
+    Raises:
+        DiskFullError: there is no room; what was yielded is complete.
+    """
+    # The same file under several names is fetched once: its adapters share a task.
+    tasks: dict[str, list[PendingFetch]] = defaultdict(list)
+    for want in wanted:
+        tasks[want.record.file.sha256 or f"adapter {want.adapter_id}"].append(want)
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
+    try:
+        futures: list[Future[list[Fetched]]] = [
+            pool.submit(_fetch_task, source, task, blobs, folder) for task in tasks.values()
+        ]
+        for future in as_completed(futures):
+            yield from future.result()
+    finally:
+        # Also when interrupted: what has not begun is left for the next run.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _fetch_task(
+    source: Source, task: Sequence[PendingFetch], blobs: BlobStore, folder: Path
+) -> list[Fetched]:
+    return [_fetch(source, want, blobs, folder) for want in task]
+
+
+def _fetch(source: Source, want: PendingFetch, blobs: BlobStore, folder: Path) -> Fetched:
+    fetched = Fetched(want.adapter_id, want.record)
+    try:
+        if want.needs_file:
+            fetched.sha256, fetched.size = _fetch_file(source, want.record, blobs, folder)
+        if want.needs_covers:
+            _fetch_covers(source, want.record.covers, blobs, fetched)
+    except DiskFullError:
+        raise
+    except Exception as error:
+        # Any: what a stranger's file or answer breaks must not stop the others. It is
+        # reported, and stays to be done.
+        if is_disk_full(error):
+            raise DiskFullError(folder) from error
+        fetched.problems.append(one_line(error))
+        fetched.hub_is_down = _may_pass(error)
+    return fetched
+
+
+def _fetch_file(
+    source: Source, record: AdapterRecord, blobs: BlobStore, folder: Path
+) -> tuple[str, int]:
+    """Return the hash and size of a record's file, now in the blob store."""
+    announced = record.file.sha256
+    if announced is not None and blobs.exists(announced):
+        return announced, blobs.path(announced).stat().st_size
+    path = source.download(record, folder)
+    size = path.stat().st_size
+    sha256 = blobs.put_file(path, expected=announced, move=True)
+    # Below `folder` each file has a folder of its own, with the hub client's notes in it.
+    shutil.rmtree(folder / path.relative_to(folder).parts[0])
+    return sha256, size
+
+
+def _fetch_covers(
+    source: Source, covers: Sequence[CoverRecord], blobs: BlobStore, fetched: Fetched
+) -> None:
+    """Store those covers that are images; the others are problems, but no hindrance."""
+    fetched.covers_done = True
+    for position, cover in enumerate(covers):
+        try:
+            read = read_cover(source.fetch_cover(cover))
+        except (CoverError, SourceError) as error:
+            fetched.problems.append(f"cover {position}: {one_line(error)}")
+            fetched.covers_done &= not _may_pass(error)
+            continue
+        fetched.covers.append(
+            StoredCover(
+                position=position,
+                sha256=blobs.put_bytes(read.image),
+                thumbnail_sha256=blobs.put_bytes(read.thumbnail),
+                width=read.width,
+                height=read.height,
+                phash=read.phash,
+                prompt=cover.prompt,
+            )
+        )
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, SourceError) and error.retryable
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line; one that is not ours also says what it is."""
+    said = " ".join(str(error).split())
+    if isinstance(error, CrawlerError | EncoderError | RegistryError | OSError) and said:
+        return said
+    return f"unexpected {type(error).__name__}: {said}. Please report this."
