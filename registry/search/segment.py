@@ -45,8 +45,9 @@ ENGLISH_STOP_WORDS = """
 STOP_WORDS = frozenset(f"{CHINESE_STOP_WORDS} {ENGLISH_STOP_WORDS}".split())
 # A prompt of a page is cut here: every word is a probe of two indexes.
 MOST_WORDS = 64
-# The characters of a Chinese word find 猫 for 小猫, but say less than the word.
-CHARACTER_WEIGHT = 0.3
+# The characters of a Chinese word find 猫 for 小猫, the parts of `icecat_v2` find `icecat`;
+# they say less than the whole.
+PART_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,12 @@ def _words(run: str) -> list[tuple[str, float]]:
     if IS_HAN.match(run):
         return _chinese_words(run)
     joined = re.sub(r"[^\w]|_", "", run).lower()
-    words = [joined]
+    words = [(joined, 1.0)]
     for part in SEAM.split(run):
         word = re.sub(r"\W", "", part).lower()
         if word != joined and len(word) >= (SHORTEST_NUMBER if word.isdigit() else SHORTEST_PART):
-            words.append(word)
-    return [(singular(word), 1.0) for word in words if len(word) <= LONGEST_WORD]
+            words.append((word, PART_WEIGHT))
+    return [(singular(word), weight) for word, weight in words if len(word) <= LONGEST_WORD]
 
 
 def singular(word: str) -> str:
@@ -114,7 +115,7 @@ def _chinese_words(run: str) -> list[tuple[str, float]]:
     for word in _tokenizer().cut_for_search(run):
         found.append((word, 1.0))
         if len(word) > 1 and word not in STOP_WORDS:
-            found += [(character, CHARACTER_WEIGHT) for character in word]
+            found += [(character, PART_WEIGHT) for character in word]
     return found
 
 

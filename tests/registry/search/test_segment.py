@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from registry.search.segment import CHARACTER_WEIGHT, MOST_WORDS, query_words, segment
+from registry.search.segment import MOST_WORDS, PART_WEIGHT, QueryWord, query_words, segment
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,8 @@ def test_query_words_leave_out_what_says_nothing() -> None:
     words = {word.text: word.weight for word in query_words("一只由冰雕成的猫")}
 
     assert words["猫"] == words["冰雕"] == 1.0
-    assert words["冰"] == CHARACTER_WEIGHT
+    assert words["冰"] == PART_WEIGHT
+    assert query_words("icecat_v22")[1:2] == [QueryWord("icecat", PART_WEIGHT)]
     assert not words.keys() & {"一只", "由", "的", "成"}
 
 

@@ -43,11 +43,18 @@ def test_a_typo_still_finds_the_adapter(session: Session) -> None:
     assert found(session, "watercolr") == [watercolor.id]
 
 
-def test_whole_words_come_before_typos(session: Session) -> None:
-    typo = add_written(session, "Dragoon")
-    whole = add_written(session, "Dragon")
+def test_a_word_that_somebody_uses_is_no_typo(session: Session) -> None:
+    add_written(session, "Dragoon")
+    dragon = add_written(session, "Dragon")
 
-    assert found(session, "dragon") == [whole.id, typo.id]
+    assert found(session, "dragon") == [dragon.id]
+
+
+def test_typos_count_less_than_whole_words(session: Session) -> None:
+    typo = add_written(session, "Watercolor")
+    whole = add_written(session, "Castle")
+
+    assert found(session, "castle watercolr") == [whole.id, typo.id]
 
 
 def test_a_word_in_the_name_beats_one_in_the_description(session: Session) -> None:
