@@ -210,5 +210,5 @@ def train(steps: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=10000)
+    parser.add_argument("--steps", type=int, default=8500)
     train(parser.parse_args().steps, BUILD / "base")

@@ -1,0 +1,129 @@
+"""`make demo`: crawl a hub, index its adapters, search, fuse, serve.
+
+All of it is the system itself on a world small enough to ship: the real ModelScope client
+against a hub on loopback, PostgreSQL, the trained encoder, the real pipeline.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+
+from crawler.errors import CrawlerError
+from crawler.sources.modelscope import ModelScopeSource
+from demo.listing import BASE_MODEL
+from demo.paths import DATA
+from demo.sheet import Row, draw_sheet
+from encoder.errors import EncoderError
+from registry.cli.output import print_search, show_refresh
+from registry.cli.serving import listen, serve_until_stopped
+from registry.config import Settings
+from registry.errors import RegistryError
+from registry.pipeline import Pipeline
+from registry.search.cards import AdapterCard
+from registry.service import Registry
+from tests.hubs.modelscope import serve as serve_hub
+
+OUT = Path(__file__).parent / "out"
+SEARCHES = (
+    "black line art of animals",
+    "food on a blue polka dot background",
+    "单色剪影风格的交通工具",
+)
+FUSIONS = ("a rocket in black line art", "a cat face with a red striped texture")
+
+
+def demo_settings(home: Path, port: int) -> Settings:
+    """What an operator would write into `.env`, pointing at the shipped files."""
+    return Settings(
+        home=home,
+        encoder_checkpoint=DATA / "encoder.safetensors",
+        base_models={BASE_MODEL: DATA / "base"},
+        gates={BASE_MODEL: DATA / "gates.safetensors"},
+        port=port,
+    )
+
+
+def index(registry: Registry) -> None:
+    """Crawl the loopback hub and index what is missing; a rerun finds nothing to do."""
+    pipeline = Pipeline(
+        registry.sessions, registry.blobs, registry.settings, registry.text_encoder
+    )
+    with serve_hub(DATA / "zoo") as hub, ModelScopeSource(hub.endpoint) as source:
+        show_refresh(pipeline.refresh(source))
+
+
+def show_searches(registry: Registry, console: Console) -> None:
+    for text in SEARCHES:
+        console.print(f"\n[bold]autolora search[/] “{text}”")
+        print_search(registry.search(text, BASE_MODEL, 5))
+
+
+def sheet_rows(registry: Registry) -> Iterator[Row]:
+    """Retrieve for every prompt, then draw it without, with each, and with all adapters."""
+    for prompt in FUSIONS:
+        cards = registry.choose(prompt, 3, base_model=BASE_MODEL)
+        ids = [card.id for card in cards]
+        pictures = [(f"found: {card.name}\n{card.author}", cover(registry, card)) for card in cards]
+        nothing = registry.fuse(prompt, adapters=[], base_model=BASE_MODEL, mode="base")
+        pictures.append(("base alone", nothing.image))
+        for card in cards:
+            single = registry.fuse(prompt, adapters=[card.id], mode="sum")
+            pictures.append((f"only this one\n{card.name}", single.image))
+        pictures.append(("plain sum", registry.fuse(prompt, adapters=ids, mode="sum").image))
+        fused = registry.fuse(prompt, adapters=ids)
+        fused.save(OUT / f"{prompt.replace(' ', '-')}.png")
+        pictures.append(("gated", fused.image))
+        yield Row(prompt, pictures)
+
+
+def cover(registry: Registry, card: AdapterCard) -> Image.Image:
+    return Image.open(registry.blobs.path(registry.cover(card.id, 0).sha256))
+
+
+def run(once: bool, port: int) -> None:
+    console = Console(stderr=True, highlight=False)
+    started = time.monotonic()
+    settings = demo_settings(OUT / "home", port)
+    OUT.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        # Before anything slow: a taken port is known at once.
+        listener = None if once else stack.enter_context(listen(settings.host, settings.port))
+        registry = stack.enter_context(Registry(settings))
+        console.print("[bold]1 of 4[/] Starting PostgreSQL, crawling and indexing the hub")
+        index(registry)
+        console.print("\n[bold]2 of 4[/] Searching")
+        show_searches(registry, console)
+        console.print(f"\nFirst answers after {time.monotonic() - started:.0f} s")
+        console.print("\n[bold]3 of 4[/] Fusing: " + " · ".join(f"“{p}”" for p in FUSIONS))
+        draw_sheet(list(sheet_rows(registry)), OUT / "sheet.png")
+        console.print(f"Wrote {OUT / 'sheet.png'}, and the images with their recipes beside it")
+        console.print(f"Done in {time.monotonic() - started:.0f} s")
+        if listener is not None:
+            console.print("\n[bold]4 of 4[/] Serving the page")
+            serve_until_stopped(listener, registry)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--once", action="store_true", help="exit instead of serving the page")
+    parser.add_argument("--port", type=int, default=8000)
+    arguments = parser.parse_args()
+    try:
+        run(arguments.once, arguments.port)
+    except (RegistryError, CrawlerError, EncoderError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("demo: stopped. What was done is kept: `make demo` goes on from there.")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

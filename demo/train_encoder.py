@@ -1,0 +1,48 @@
+"""Train the shipped weight encoder on the zoo's training split."""
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from demo.listing import BASE_MODEL
+from demo.paths import BUILD
+from encoder.checkpoint import save_encoder
+from encoder.text_encoder import load_text_encoder
+from encoder.train import Dataset, fit_ridge
+
+
+def load_dataset(zoo: Path) -> Dataset:
+    """All adapters with their captions in both languages: queries come in both."""
+    entries = json.loads((zoo / "listing.json").read_text())
+    return Dataset(
+        [zoo / entry["file"] for entry in entries],
+        [[*entry["_captions"], *entry["_captions_zh"]] for entry in entries],
+        [entry["_split"] for entry in entries],
+    )
+
+
+def train(zoo: Path, output: Path) -> None:
+    with Progress(console=Console(stderr=True)) as bars:
+        task = bars.add_task("Encoder")
+        encoder = fit_ridge(
+            load_dataset(zoo),
+            load_text_encoder(),
+            name=f"{BASE_MODEL}-ridge",
+            base_model=BASE_MODEL,
+            progress=lambda done, total, what: bars.update(
+                task, completed=done, total=total, description=what
+            ),
+        )
+    save_encoder(encoder, output)
+    print(json.dumps(encoder.metrics, indent=1))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--output", type=Path, default=BUILD / "encoder.safetensors")
+    arguments = parser.parse_args()
+    train(arguments.zoo, arguments.output)
