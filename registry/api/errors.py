@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from encoder.errors import EncoderError
 from registry import errors as ours
-from registry.fusion.errors import AdapterRefusedError, FusionError
+from registry.fusion.errors import AdapterRefusedError, FusionError, GenerationCancelledError
 from registry.search.errors import (
     EmptyQueryError,
     NothingFoundError,
@@ -60,6 +60,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     NothingIndexedError: HTTPStatus.SERVICE_UNAVAILABLE,
     FusionError: HTTPStatus.CONFLICT,
     AdapterRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    # By the server, which is stopping: who gave up does not read this.
+    GenerationCancelledError: HTTPStatus.SERVICE_UNAVAILABLE,
     EncoderError: HTTPStatus.INTERNAL_SERVER_ERROR,
     BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     CursorError: HTTPStatus.BAD_REQUEST,

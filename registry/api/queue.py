@@ -16,6 +16,8 @@ class GenerationQueue:
     """Runs work in one thread, in order; refuses when too much waits."""
 
     def __init__(self, most_waiting: int = MOST_WAITING) -> None:
+        # Set when the server stops; what is at work looks at it between steps.
+        self.closing = threading.Event()
         self._places = threading.BoundedSemaphore(1 + most_waiting)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fuse")
 
@@ -32,4 +34,5 @@ class GenerationQueue:
         return future
 
     def close(self) -> None:
+        self.closing.set()
         self._executor.shutdown(wait=True, cancel_futures=True)

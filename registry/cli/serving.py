@@ -12,6 +12,9 @@ from registry.cli.errors import PortError
 from registry.cli.output import stderr
 from registry.service import Registry
 
+# Searches end in this time; an image that does not is given up between two steps.
+GRACE_SECONDS = 5
+
 
 def serve_until_stopped(listener: socket.socket, registry: Registry) -> None:
     """Serve the API and the page until Ctrl-C or SIGTERM; whoever opened the two closes them."""
@@ -19,7 +22,9 @@ def serve_until_stopped(listener: socket.socket, registry: Registry) -> None:
     name, port = listener.getsockname()[:2]
     shown = f"[{name}]" if ":" in name else name
     stderr().print(f"Serving on http://{shown}:{port} (Ctrl-C stops)", markup=False)
-    config = uvicorn.Config(create_app(registry), log_level="warning")
+    config = uvicorn.Config(
+        create_app(registry), log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS
+    )
     # uvicorn ends gracefully and then raises the signal again, for us to close the rest.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

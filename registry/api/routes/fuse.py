@@ -49,7 +49,12 @@ def fuse(
     accept = request.headers.get("accept", "")
     if LINES in accept:
         return StreamingResponse(_stream(asked, registry, queue), media_type=LINES)
-    fused = queue.submit(partial(_fuse, asked, registry, None)).result()
+
+    def stop_with_the_server(done: int, total: int) -> None:
+        if queue.closing.is_set():
+            raise GenerationCancelledError
+
+    fused = queue.submit(partial(_fuse, asked, registry, stop_with_the_server)).result()
     if PNG in accept:
         return Response(png_bytes(fused), media_type=PNG)
     return _answer(fused)
@@ -76,7 +81,7 @@ def _stream(asked: FuseRequest, registry: Registry, queue: QueueDep) -> Iterator
     gone = Event()
 
     def progress(done: int, total: int) -> None:
-        if gone.is_set():
+        if gone.is_set() or queue.closing.is_set():
             raise GenerationCancelledError
         events.put({"event": "step", "done": done, "total": total})
 

@@ -143,6 +143,20 @@ def test_a_full_queue_refuses_at_once() -> None:
     queue.close()
 
 
+def test_closing_the_queue_stops_what_is_at_work(client: TestClient, drawing: Registry) -> None:
+    """Ctrl-C must not wait for a hundred steps."""
+    adapter = add_file(drawing, 1, "fox")
+    queue = client.app.state.queue  # type: ignore[attr-defined]
+    queue.closing.set()
+
+    answer = client.post(
+        "/v1/fuse",
+        json={"prompt": "x", "adapters": [{"id": adapter}], "mode": "average", "steps": 100},
+    )
+
+    assert (answer.status_code, answer.json()["title"]) == (503, "Generation cancelled")
+
+
 def test_a_full_queue_is_a_503(client: TestClient, drawing: Registry) -> None:
     release = threading.Event()
     app = client.app
