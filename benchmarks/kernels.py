@@ -6,15 +6,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from demo.base import velocity
 from encoder.base_models import FluxFamily
 from encoder.layer_batch import LayerBatch, kinds_of
-from encoder.text_encoder import load_text_encoder
-from registry.fusion.backends.prompt import PromptEncoder
 
 Floats = npt.NDArray[np.float32]
 
@@ -78,6 +74,12 @@ def probe_kernel(family: FluxFamily, adapters: LayerBatch, probes: Mapping[str, 
 @torch.no_grad()
 def base_activations(folder: Path, family: FluxFamily) -> dict[str, Tensor]:
     """Return inputs that the base's own layers see: their mean and some of them, by layer."""
+    from diffusers import FluxTransformer2DModel
+
+    from demo.base import velocity
+    from encoder.text_encoder import load_text_encoder
+    from registry.fusion.backends.prompt import PromptEncoder
+
     transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer").eval()
     seen: dict[str, Tensor] = {}
 

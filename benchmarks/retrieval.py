@@ -20,6 +20,7 @@ from rich.progress import track
 from benchmarks.kernels import base_activations, probe_kernel, weight_kernel
 from demo.paths import BUILD
 from encoder.contrastive import Schedule
+from encoder.dataset import Dataset
 from encoder.layer_batch import LayerBatch, stack_weights
 from encoder.lora_file import LoraWeights, read
 from encoder.metrics import RetrievalMetrics, positions
@@ -28,7 +29,6 @@ from encoder.sketch import Sketch, sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder, normalise
 from encoder.train import (
     DEFAULT_COMPONENTS,
-    Dataset,
     encode_captions,
     fit_ridge_to_sketches,
     train_autolora,

@@ -1,7 +1,7 @@
 """Adapters with captions -> a trained encoder, measured on adapters it has not seen."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import torch
 from encoder.checkpoint import WeightEncoder
 from encoder.contrastive import Examples, Schedule, Trainer
 from encoder.curves import draw_curves
+from encoder.dataset import SPLITS
+from encoder.dataset import Dataset as Dataset  # callers find it beside what takes it
 from encoder.errors import TrainingDataError
 from encoder.layer_batch import LayerBatch, stack_sketches, stack_weights
 from encoder.lora_file import read
@@ -37,7 +39,6 @@ from encoder.weight_encoder import (
 
 Floats = npt.NDArray[np.float32]
 
-SPLITS = ("train", "validation", "held-out")
 # Keeps the checkpoint of a 52-layer base under 3 MB at no loss (docs/benchmarks.md).
 DEFAULT_COMPONENTS = 96
 
@@ -47,29 +48,6 @@ Progress = Callable[[int, int, str], None]
 
 def silent(done: int, total: int, what: str) -> None:
     """Report progress to nobody."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Adapters of one base model with what people say of them; lists run in parallel."""
-
-    paths: Sequence[Path]
-    captions: Sequence[Sequence[str]]
-    splits: Sequence[str]
-
-    def __post_init__(self) -> None:
-        if not len(self.paths) == len(self.captions) == len(self.splits):
-            raise TrainingDataError("paths, captions and splits differ in length")
-        unknown = set(self.splits) - set(SPLITS)
-        if unknown:
-            raise TrainingDataError(f"splits {sorted(unknown)} are not among {SPLITS}")
-        for path, captions in zip(self.paths, self.captions, strict=True):
-            if not captions:
-                raise TrainingDataError(f"{Path(path).name} has no caption")
-
-    def indices(self, split: str) -> list[int]:
-        """Return the places of a split's adapters."""
-        return [index for index, own in enumerate(self.splits) if own == split]
 
 
 def sketch_files(
