@@ -138,6 +138,8 @@ def measure_retention(
 def measure_composition(zoo: Zoo, gates: Gates, split: str) -> dict[str, Any]:
     """Return by mode the gain over the base on withheld pictures, with intervals."""
     cases = composition_cases(zoo, split)
+    if not cases:
+        raise SystemExit("the zoo holds no pair of adapters with a withheld picture yet")
     base = losses(zoo, cases, "base", gates)
     gains = {mode: base - losses(zoo, cases, mode, gates) for mode in MODES}
     gains["object alone"] = base - losses(zoo, cases, "sum", gates, only=[0])
