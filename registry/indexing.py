@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import exists, literal, select, update
+from sqlalchemy import literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -23,7 +23,6 @@ from registry.db.models import (
     Adapter,
     Caption,
     CaptionEmbedding,
-    Cover,
     Encoder,
     File,
     Sketch,
@@ -157,8 +156,7 @@ class Indexer:
             after = page[-1].caption_id
 
     def _take_prompts(self) -> None:
-        taken = exists().where(Caption.cover_id == Cover.id, Caption.source == "hub")
-        prompts = select(Cover.id, Cover.prompt, literal("hub")).where(Cover.prompt != "", ~taken)
+        prompts = pending.prompts_to_take().add_columns(literal("hub"))
         with self._sessions.begin() as session:
             session.execute(
                 insert(Caption)

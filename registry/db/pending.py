@@ -6,7 +6,7 @@ Every list is read in pages: `after` is the last key of the page before.
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
@@ -118,8 +118,17 @@ def _to_caption(text_encoder: str) -> ColumnElement[bool]:
     )
 
 
+def prompts_to_take() -> Select[int, str | None]:
+    """Ids and prompts of covers whose prompt is no caption yet."""
+    taken = exists().where(Caption.cover_id == Cover.id, Caption.source == "hub")
+    return select(Cover.id, Cover.prompt).where(Cover.prompt != "", ~taken)
+
+
 def count_to_caption(session: Session, text_encoder: str) -> int:
-    return session.scalar(select(func.count(Caption.id)).where(_to_caption(text_encoder))) or 0
+    """Captions without embedding, and those that are still only prompts."""
+    captions = select(func.count(Caption.id)).where(_to_caption(text_encoder)).scalar_subquery()
+    prompts = select(func.count()).select_from(prompts_to_take().subquery()).scalar_subquery()
+    return session.scalar(select(captions + prompts)) or 0
 
 
 def list_to_caption(
