@@ -422,6 +422,8 @@ with open_database(settings) as sessions:
 """
 
 
+# Six processes that import torch take 10 s on an idle machine, and minutes on a busy one.
+@pytest.mark.timeout(900)
 def test_a_process_killed_in_any_step_loses_and_doubles_nothing(
     pipeline: Pipeline,
     source: ModelScopeSource,
