@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from registry.api.errors import BusyError
+from registry.fusion.errors import GenerationCancelledError
 
 Result = TypeVar("Result")
 # Requests that may wait behind the one at work; more would outlast people's patience.
@@ -26,12 +27,17 @@ class GenerationQueue:
         if not self._places.acquire(blocking=False):
             raise BusyError
         try:
-            future = self._executor.submit(work)
+            future = self._executor.submit(self._run, work)
         except RuntimeError:
             self._places.release()
             raise
         future.add_done_callback(lambda _: self._places.release())
         return future
+
+    def _run(self, work: Callable[[], Result]) -> Result:
+        if self.closing.is_set():
+            raise GenerationCancelledError
+        return work()
 
     def close(self) -> None:
         self.closing.set()

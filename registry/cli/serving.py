@@ -4,16 +4,15 @@ import errno
 import signal
 import socket
 from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 
 from registry.api.app import create_app
+from registry.api.queue import GenerationQueue
 from registry.cli.errors import PortError
 from registry.cli.output import stderr
 from registry.service import Registry
-
-# Searches end in this time; an image that does not is given up between two steps.
-GRACE_SECONDS = 5
 
 
 def serve_until_stopped(listener: socket.socket, registry: Registry) -> None:
@@ -22,16 +21,27 @@ def serve_until_stopped(listener: socket.socket, registry: Registry) -> None:
     name, port = listener.getsockname()[:2]
     shown = f"[{name}]" if ":" in name else name
     stderr().print(f"Serving on http://{shown}:{port} (Ctrl-C stops)", markup=False)
-    config = uvicorn.Config(
-        create_app(registry), log_level="warning", timeout_graceful_shutdown=GRACE_SECONDS
-    )
+    app = create_app(registry)
+    server = Server(uvicorn.Config(app, log_level="warning"), app.state.queue)
     # uvicorn ends gracefully and then raises the signal again, for us to close the rest.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class Server(uvicorn.Server):
+    """Gives up the image at work as soon as it is told to stop; the rest ends by itself."""
+
+    def __init__(self, config: uvicorn.Config, queue: GenerationQueue) -> None:
+        super().__init__(config)
+        self._queue = queue
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._queue.closing.set()
+        super().handle_exit(sig, frame)
 
 
 def listen(host: str, port: int) -> socket.socket:

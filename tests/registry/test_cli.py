@@ -5,16 +5,21 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from PIL import Image
 from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
+from registry.api.app import create_app
 from registry.cli.app import app
+from registry.cli.serving import Server
 from registry.db.models import Adapter
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -209,23 +214,41 @@ def test_serving_on_a_taken_port_is_one_line() -> None:
     assert f"cannot serve on 127.0.0.1:{port}: the port is in use" in line
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_serve_answers_until_it_is_stopped(registry: Registry, stop: signal.Signals) -> None:
-    """And then ends well, so that the embedded database is closed with it."""
-    add_fox(registry)
+@contextmanager
+def serving() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """Run `autolora serve` on a free port; give its address and the process."""
     code = "from registry.cli.app import app; app(['serve', '--port', '0'])"
     with subprocess.Popen(
         [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, cwd=PROJECT
     ) as server:
         assert server.stderr is not None
-        line = server.stderr.readline()
         try:
-            url = line.split()[2]
-            assert httpx.get(f"{url}/readyz").json()["adapters"] == 1
-            assert "[red]Fox[/red]" in httpx.get(f"{url}/?q=fox").text
+            yield server.stderr.readline().split()[2], server
+            assert (server.wait(timeout=60), server.stderr.read()) == (0, "")
         finally:
-            server.send_signal(stop)
-        assert (server.wait(timeout=20), server.stderr.read()) == (0, "")
+            server.kill()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_serve_answers_until_it_is_stopped(registry: Registry, stop: signal.Signals) -> None:
+    """And then ends well, so that the embedded database is closed with it."""
+    add_fox(registry)
+
+    with serving() as (url, server):
+        assert httpx.get(f"{url}/readyz", timeout=60).json()["adapters"] == 1
+        assert "[red]Fox[/red]" in httpx.get(f"{url}/?q=fox", timeout=60).text
+        server.send_signal(stop)
+
+
+def test_a_signal_gives_up_the_image_at_work(registry: Registry) -> None:
+    """Ctrl-C must not wait until nobody's image is done."""
+    served = create_app(registry)
+    server = Server(uvicorn.Config(served), served.state.queue)
+
+    server.handle_exit(signal.SIGINT, None)
+
+    assert server.should_exit
+    assert served.state.queue.closing.is_set()
 
 
 def test_a_database_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
