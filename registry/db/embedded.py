@@ -25,7 +25,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 from sqlalchemy.engine import URL
 
-from registry.db.programs import make_own_folder, run_program
+from registry.db.programs import make_own_folder, run_program, start_caretaker
 from registry.errors import DatabaseError, DiskFullError
 
 # Recovery after a crash can take this long on a slow disk.
@@ -45,7 +45,8 @@ class EmbeddedPostgres:
     """The server whose data lies in the folder `data`; a context manager.
 
     Every process that uses it holds a shared lock, which the kernel drops when the process
-    dies, however it dies; who finds no other holder at its end stops the server.
+    dies, however it dies. Who finds no other holder at its end stops the server; when the
+    last one was killed, a caretaker started with the server does.
     """
 
     def __init__(self, data: Path, options: Mapping[str, str] | None = None) -> None:
@@ -61,7 +62,8 @@ class EmbeddedPostgres:
                 self._users = _open_lock(self._beside("users"))
                 fcntl.flock(self._users, fcntl.LOCK_SH)
                 self._initialise()
-                self._start()
+                if self._start():
+                    self._hire_caretaker()
         except OSError as error:
             self._leave()
             raise DatabaseError(
@@ -173,7 +175,9 @@ class EmbeddedPostgres:
 
     # Starting and stopping
 
-    def _start(self) -> None:
+    def _start(self) -> bool:
+        """Return when it answers; whether it was down."""
+        was_down = False
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while (answer := self._ping()) != Ping.OK:
             if time.monotonic() > deadline:
@@ -186,9 +190,11 @@ class EmbeddedPostgres:
                 continue
             self._forget_killed()
             started, said = self._launch()
+            was_down = True
             if not started:
                 self._explain_failure(self._last_log_line() or _last_line(said))
                 time.sleep(0.2)
+        return was_down
 
     def _launch(self) -> tuple[bool, str]:
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
@@ -204,22 +210,36 @@ class EmbeddedPostgres:
             **self._options,
         }
         words = " ".join(shlex.quote(f"--{name}={value}") for name, value in options.items())
-        return self._control(
-            "start", f"--log={self.log}", f"--timeout={START_TIMEOUT_SECONDS}", f"--options={words}"
+        return run_program(
+            "pg_ctl",
+            "start",
+            f"--pgdata={self.data}",
+            "--wait",
+            f"--log={self.log}",
+            f"--timeout={START_TIMEOUT_SECONDS}",
+            f"--options={words}",
+            folder=self.data,
         )
 
     def _stop(self) -> None:
         folder = self._running_socket_folder()
-        self._control("stop", "--mode=fast", f"--timeout={START_TIMEOUT_SECONDS}")
+        run_program("pg_ctl", *self._stop_words(), folder=self.data)
         if folder is not None and folder != self.data:
             # Not empty means that it did not stop in time; it does later.
             with suppress(OSError):
                 folder.rmdir()
 
-    def _control(self, action: str, *words: str) -> tuple[bool, str]:
-        return run_program(
-            "pg_ctl", action, f"--pgdata={self.data}", "--wait", *words, folder=self.data
-        )
+    def _hire_caretaker(self) -> None:
+        users, lock = self._beside("users"), self._beside("lock")
+        start_caretaker(users, lock, "pg_ctl", *self._stop_words(), folder=self.data)
+
+    def _stop_words(self) -> list[str]:
+        return [
+            "stop",
+            f"--pgdata={self.data}",
+            "--mode=fast",
+            f"--timeout={START_TIMEOUT_SECONDS}",
+        ]
 
     def _explain_failure(self, line: str) -> None:
         """Raise the reason why it did not start, unless that passes by itself."""

@@ -4,6 +4,7 @@ import os
 import pwd
 import stat
 import subprocess
+import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,27 +14,23 @@ from registry.errors import DatabaseError
 # PostgreSQL refuses to run as root; root lends it this user, made when first needed.
 SYSTEM_USER = "autolora_postgres"
 
+CARETAKER = Path(__file__).with_name("caretaker.py")
+
 
 def run_program(program: str, *words: str, folder: Path) -> tuple[bool, str]:
     """Run a program of PostgreSQL as the owner of `folder`; give its success and its words."""
-    user = group = None
-    groups: list[int] | None = None
-    if os.geteuid() == 0:
-        status = folder.stat()
-        user, group, groups = status.st_uid, status.st_gid, []
-        _make_reachable(folder)
-    # Variables such as PGPORT would change what the server does.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
+    owner = _other_owner(folder)
+    user, group = owner or (None, None)
     # A file and not a pipe: the server inherits it, and reading a pipe would never end.
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         done = subprocess.run(
             [_programs() / program, *words],
             user=user,
             group=group,
-            extra_groups=groups,
+            extra_groups=[] if owner else None,
             umask=0o077,
             cwd="/",
-            env=environment,
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -41,6 +38,35 @@ def run_program(program: str, *words: str, folder: Path) -> tuple[bool, str]:
         )
         output.seek(0)
         return done.returncode == 0, output.read()
+
+
+def start_caretaker(users: Path, lock: Path, program: str, *words: str, folder: Path) -> None:
+    """Let a process of its own run a program as `run_program` does, once `users` is unlocked."""
+    uid, gid = _other_owner(folder) or (-1, -1)
+    # The shell ends at once and leaves its child to init: nobody has to wait for it, and in a
+    # session of its own no Ctrl-C meant for us reaches it.
+    leave = 'exec "$@" </dev/null >/dev/null 2>&1 &'
+    python = [sys.executable, "-I", "-S", str(CARETAKER), str(users), str(lock), str(uid), str(gid)]
+    subprocess.run(
+        ["/bin/sh", "-c", leave, "sh", *python, str(_programs() / program), *words],
+        cwd="/",
+        env=_environment(),
+        start_new_session=True,
+        check=True,
+    )
+
+
+def _other_owner(folder: Path) -> tuple[int, int] | None:
+    """Whose folder it is, where we are root and have to be them; None: we are ourselves."""
+    if os.geteuid() != 0:
+        return None
+    _make_reachable(folder)
+    return folder.stat().st_uid, folder.stat().st_gid
+
+
+def _environment() -> dict[str, str]:
+    """Ours, but for variables such as PGPORT that would change what the server does."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 def make_own_folder(folder: Path, like: Path | None = None) -> None:

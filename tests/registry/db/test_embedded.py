@@ -71,6 +71,17 @@ def postmaster(data: Path) -> int | None:
     return pid if alive else None
 
 
+def wait_for_caretakers(data: Path) -> None:
+    """Wait until nobody is left who would stop the server; they end when they have."""
+    users = str(data.with_name("postgres.users"))
+    deadline = time.monotonic() + 120
+    while any(
+        users in (process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def kill(data: Path) -> None:
     pid = postmaster(data)
     assert pid is not None
@@ -100,15 +111,28 @@ def test_two_processes_may_start_it_at_once(folder: Path) -> None:
     assert postmaster(data) is None
 
 
-def test_a_killed_user_does_not_keep_it_running(folder: Path) -> None:
+def test_it_stops_when_its_last_user_is_killed(folder: Path) -> None:
+    """Who is killed cannot stop it: its caretaker does."""
     data = folder / "postgres"
-    with another_process(data) as other:
-        wait_until_up(other)
-        other.kill()
-        other.wait()
+    with another_process(data) as one, another_process(data) as two:
+        wait_until_up(one)
+        wait_until_up(two)
+        one.kill()
+        one.wait()
+        assert postmaster(data) is not None, "another process still uses it"
+        two.kill()
+        two.wait()
+    wait_for_caretakers(data)
+    assert postmaster(data) is None
+
+
+def test_caretakers_do_not_gather(folder: Path) -> None:
+    """Each `autolora search` may start and stop the server."""
+    data = folder / "postgres"
+    for _ in range(3):
         with EmbeddedPostgres(data):
-            pass
-        assert postmaster(data) is None
+            assert postmaster(data) is not None
+    wait_for_caretakers(data)
 
 
 def test_a_query_after_a_kill_finds_what_was_committed(settings: Settings) -> None:
@@ -125,9 +149,9 @@ def test_it_starts_after_a_kill_of_server_and_user(settings: Settings) -> None:
     """A stale postmaster.pid, as after a power cut."""
     with another_process(settings.postgres) as other:
         wait_until_up(other)
+        kill(settings.postgres)
         other.kill()
         other.wait()
-        kill(settings.postgres)
 
         with open_engine(settings) as engine, engine.connect() as connection:
             assert connection.scalar(text("SELECT 1")) == 1
