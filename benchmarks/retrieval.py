@@ -25,7 +25,7 @@ from encoder.layer_batch import LayerBatch, stack_weights
 from encoder.lora_file import LoraWeights, read
 from encoder.metrics import RetrievalMetrics, positions
 from encoder.ridge import KernelRidge, TextSpace, choose_penalty, targets_of
-from encoder.sketch import Sketch, sketch
+from encoder.sketch import DEFAULT_SIZE, Sketch, sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder, normalise
 from encoder.train import (
     DEFAULT_COMPONENTS,
@@ -39,10 +39,10 @@ Floats = npt.NDArray[np.float32]
 
 BASE_MODEL = "demo-flux-tiny"
 RESAMPLES = 2000
-# zoo.md's experiment had 60 held-out adapters; equal galleries compare.
+# Figures of small zoos compare only in galleries of equal size.
 SMALL_GALLERY, SMALL_DRAWS = 60, 300
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
-SKETCH_SIZES = (4, 8, 16, 32, 64)
+SKETCH_SIZES = (8, 16, DEFAULT_SIZE, 32, 64)
 
 
 @dataclass(frozen=True)
@@ -206,12 +206,13 @@ def run(zoo: Zoo, base: Path, split: str, folder: Path, seeds: int) -> list[dict
         sketches = [sketch(adapter, size=size) for adapter in adapters]
         seconds = round(time.monotonic() - started, 1)
         space, facts = sketch_space(zoo, sketches, zoo.text_encoder.dim)
-        add(f"sketch {size} x {size} + ridge", started, space, sketching=seconds, **facts)
-        if size == 16:
+        kind = sketches[0].version.split("-")[0]
+        add(f"{kind} sketch {size} x {size} + ridge", started, space, sketching=seconds, **facts)
+        if size == DEFAULT_SIZE:
             space, facts = sketch_space(zoo, sketches, DEFAULT_COMPONENTS)
             name = f"the same, {DEFAULT_COMPONENTS} components (shipped)"
             add(name, started, space, sketching=seconds, **facts)
-    for sketch_size in (None, 16):
+    for sketch_size in (None, DEFAULT_SIZE):
         source = "whole factors" if sketch_size is None else f"sketches {sketch_size}"
         config = AutoLoraConfig(family.name, sketch_size=sketch_size)
         for seed in range(seeds):

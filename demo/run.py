@@ -31,11 +31,11 @@ from tests.hubs.modelscope import serve as serve_hub
 
 OUT = Path(__file__).parent / "out"
 SEARCHES = (
-    "black line art of animals",
-    "food on a blue polka dot background",
-    "单色剪影风格的交通工具",
+    "black line art of musical instruments",
+    "fruit and sweets in green polka dots",
+    "黑色剪影风格的动物",
 )
-FUSIONS = ("a rocket in black line art", "a cat face with a red striped texture")
+FUSIONS = ("a banana with green polka dots", "a violin on a pink sunburst background")
 
 
 def demo_settings(home: Path, port: int) -> Settings:
@@ -65,7 +65,7 @@ def show_searches(registry: Registry, console: Console) -> None:
 def sheet_rows(registry: Registry) -> Iterator[Row]:
     """Retrieve for every prompt, then draw it without, with each, and with all adapters."""
     for prompt in FUSIONS:
-        cards = registry.choose(prompt, 3, base_model=BASE_MODEL)
+        cards = registry.choose(prompt, 2, base_model=BASE_MODEL)
         ids = [card.id for card in cards]
         pictures = [(f"found: {card.name}\n{card.author}", cover(registry, card)) for card in cards]
         nothing = registry.fuse(prompt, adapters=[], base_model=BASE_MODEL, mode="base")

@@ -1,4 +1,7 @@
-"""Train the shipped weight encoder on the zoo's training split."""
+"""Train the shipped weight encoder, and before it the basis of its sketches.
+
+Both see the zoo's training split only.
+"""
 
 import argparse
 import json
@@ -9,7 +12,11 @@ from rich.progress import Progress
 
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
+from encoder.base_models import find_family
+from encoder.basis import FOLDER, find_basis, fit_basis
 from encoder.checkpoint import save_encoder
+from encoder.lora_file import read
+from encoder.sketch import DEFAULT_SIZE
 from encoder.text_encoder import load_text_encoder
 from encoder.train import Dataset, fit_ridge
 
@@ -24,11 +31,25 @@ def load_dataset(zoo: Path) -> Dataset:
     )
 
 
+def train_basis(dataset: Dataset) -> None:
+    """Find the basis of the base's sketches, once: sketches in another one do not compare."""
+    path = FOLDER / f"{BASE_MODEL}-{DEFAULT_SIZE}.safetensors"
+    if path.exists():
+        return
+    family = find_family(BASE_MODEL)
+    assert family is not None
+    adapters = [read(dataset.paths[index]) for index in dataset.indices("train")]
+    fit_basis(family, adapters, DEFAULT_SIZE).save(path)
+    find_basis.cache_clear()
+
+
 def train(zoo: Path, output: Path) -> None:
+    dataset = load_dataset(zoo)
+    train_basis(dataset)
     with Progress(console=Console(stderr=True)) as bars:
         task = bars.add_task("Encoder")
         encoder = fit_ridge(
-            load_dataset(zoo),
+            dataset,
             load_text_encoder(),
             name=f"{BASE_MODEL}-ridge",
             base_model=BASE_MODEL,

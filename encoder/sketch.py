@@ -1,9 +1,10 @@
 """LoraWeights -> a small numeric sketch of every layer, stored for good.
 
 Files are large and encoders are retrained; a sketch is all that either needs of a file.
-Each layer's ΔW is projected on both sides by seeded random matrices, S = L ΔW Rᵀ, through
-A and B, so that ΔW is never formed. Inner products of sketches estimate those of ΔW, and
-like ΔW they do not depend on how it is factorised (A -> RA, B -> BR⁻¹).
+Each layer's ΔW is projected on both sides, S = L ΔW Rᵀ, through A and B, so that ΔW is never
+formed. L and R are the family's learned basis where there is one (encoder/basis.py), else
+seeded random matrices. Inner products of sketches estimate those of ΔW, and like ΔW they do
+not depend on how it is factorised (A -> RA, B -> BR⁻¹).
 """
 
 import hashlib
@@ -19,23 +20,26 @@ import torch
 from torch import Tensor
 
 from encoder.base_models import FluxFamily, find_family
+from encoder.basis import find_basis
 from encoder.errors import SketchError
 from encoder.lora_file import LoraLayer, LoraWeights
 
 Floats = npt.NDArray[np.float32]
 
-# Measured on the zoo (docs/benchmarks.md): larger ones find no more, 8 x 8 finds less.
-DEFAULT_SIZE = 16
+# Measured on the zoo (docs/benchmarks.md): 16 x 16 finds less, 32 x 32 hardly more.
+DEFAULT_SIZE = 24
 MAGIC = b"LORASKETCH"
 MAX_BYTES = 4_000_000
 
 
-def version_of(size: int) -> str:
-    """Name the sketches of `size` x `size` a layer; other versions never compare."""
-    return f"bilinear-{size}-v1"
+# What a file was read by; files read by another one are read again.
+SKETCH_VERSION = f"sketch-{DEFAULT_SIZE}-v1"
 
 
-SKETCH_VERSION = version_of(DEFAULT_SIZE)
+def version_of(family: str, size: int) -> str:
+    """Name a family's sketches of `size` x `size` a layer; other versions never compare."""
+    kind = "bilinear" if find_basis(family, size) is None else "basis"
+    return f"{kind}-{size}-v1"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +133,7 @@ def sketch(weights: LoraWeights, *, size: int = DEFAULT_SIZE) -> Sketch:
         mask[index] = True
     if not mask.any():
         raise SketchError(f"the adapter changes no block layer of {family.name}")
-    return Sketch(version_of(size), family.name, values, log_magnitudes, mask)
+    return Sketch(version_of(family.name, size), family.name, values, log_magnitudes, mask)
 
 
 def delta_norm(layer: LoraLayer) -> float:
@@ -141,6 +145,10 @@ def delta_norm(layer: LoraLayer) -> float:
 
 def _project(layer: LoraLayer, family: FluxFamily, index: int, size: int) -> Tensor:
     """Return L ΔW Rᵀ (size, size)."""
+    basis = find_basis(family.name, size)
+    if basis is not None:
+        up = basis.left[index] @ layer.up.float()
+        return layer.scale * (up @ (layer.down.float() @ basis.right[index].T))
     left, right = _projection(layer.up.shape[0], size), _projection(layer.down.shape[1], size)
     flip_out, flip_in = _signs(family.name, index, len(layer.up), layer.down.shape[1])
     up = (left * flip_out) @ layer.up.float()

@@ -220,7 +220,9 @@ def train_autolora(
         name=name,
         base_model=base_model,
         text_encoder=text_encoder.name,
-        sketch_version=version_of(config.sketch_size) if config.sketch_size else FACTORS,
+        sketch_version=version_of(config.family, config.sketch_size)
+        if config.sketch_size
+        else FACTORS,
         family=family.name,
         network=network,
         text=space,

@@ -23,7 +23,7 @@ def load(folder: Path, factors: Factors) -> LoraWeights:
 
 def make_encoder(config: AutoLoraConfig = CONFIG) -> AutoLoraEncoder:
     torch.manual_seed(0)
-    version = version_of(config.sketch_size) if config.sketch_size else FACTORS
+    version = version_of(config.family, config.sketch_size) if config.sketch_size else FACTORS
     text = TextSpace(np.zeros(config.dim, np.float32))
     network = AutoLora(config).eval()
     return AutoLoraEncoder("test", "demo-flux-tiny", "none", version, TINY.name, network, text)
@@ -90,7 +90,7 @@ def test_an_adapter_without_layers_is_refused(tmp_path: Path) -> None:
 
 def test_sketches_stand_in_for_factors(tmp_path: Path) -> None:
     adapters = [load(tmp_path, make_factors(seed)) for seed in range(2)]
-    sketches = [sketch(adapter) for adapter in adapters]
+    sketches = [sketch(adapter, size=16) for adapter in adapters]
     encoder = make_encoder(dataclasses.replace(CONFIG, sketch_size=16))
 
     together = encoder.encode(sketches)
