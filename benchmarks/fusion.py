@@ -109,47 +109,50 @@ def composition_cases(zoo: Zoo, split: str) -> list[Case]:
         prompt = f"{world.label(image)}, {zoo.concepts[place[style_key]].trigger}"
         latents = encode_pictures(world.vae, picture).repeat(len(TIMES), 1, 1)
         cases.append(Case((place[object_key], place[style_key]), latents, [prompt] * len(TIMES)))
+    if not cases:
+        raise SystemExit("the zoo holds no pair of adapters with a withheld picture yet")
     return cases
 
 
-def measure_retention(
-    zoo: Zoo, gates: Gates, split: str, size: int, count: int, *, unseen: bool
-) -> dict[str, Any]:
+def measure_retention(zoo: Zoo, gates: Gates, cases: Sequence[Case]) -> dict[str, Any]:
     """Return by mode the share of the adapter's own gain that survives, with intervals."""
-    cases = retention_cases(zoo, split, size, count, unseen=unseen)
-    base = losses(zoo, cases, "base", gates)
-    own_gain = base - losses(zoo, cases, "sum", gates, only=[0])
-    gains = {mode: base - losses(zoo, cases, mode, gates) for mode in MODES}
-    result: dict[str, Any] = {
-        "sets": len(cases),
-        "base_loss": float(base.mean()),
-        "own_gain": float(own_gain.mean()),
-    }
-    for mode, gain in gains.items():
-        result[mode] = interval([gain, own_gain], lambda g, own: g.mean() / own.mean())
+    gains = gains_of(zoo, gates, cases, ["alone"])
+    own = gains["alone"]
+    result: dict[str, Any] = {"cases": len(cases), "own_gain": float(own.mean())}
+    for mode in MODES:
+        result[mode] = interval([gains[mode], own], lambda g, own: g.mean() / own.mean())
     for other in ("sum", "average"):
-        difference = [gains["gated"], gains[other], own_gain]
+        difference = gains["gated"] - gains[other]
         result[f"gated - {other}"] = interval(
-            difference, lambda a, b, own: (a.mean() - b.mean()) / own.mean()
+            [difference, own], lambda d, own: d.mean() / own.mean()
         )
     return result
 
 
-def measure_composition(zoo: Zoo, gates: Gates, split: str) -> dict[str, Any]:
-    """Return by mode the gain over the base on withheld pictures, with intervals."""
-    cases = composition_cases(zoo, split)
-    if not cases:
-        raise SystemExit("the zoo holds no pair of adapters with a withheld picture yet")
+def measure_gains(
+    zoo: Zoo, gates: Gates, cases: Sequence[Case], alone: Sequence[str]
+) -> dict[str, Any]:
+    """Return by mode the fall of the loss below the base's, with intervals.
+
+    `alone` names the adapters, by their places in a set, that are measured alone as well.
+    """
+    gains = gains_of(zoo, gates, cases, alone)
+    result = {name: interval([gain], lambda g: g.mean()) for name, gain in gains.items()}
+    for other in ("sum", "average", *alone):
+        difference = gains["gated"] - gains[other]
+        result[f"gated - {other}"] = interval([difference], lambda d: d.mean())
+    return {"cases": len(cases), **result}
+
+
+def gains_of(
+    zoo: Zoo, gates: Gates, cases: Sequence[Case], alone: Sequence[str]
+) -> dict[str, Floats]:
     base = losses(zoo, cases, "base", gates)
-    gains = {mode: base - losses(zoo, cases, mode, gates) for mode in MODES}
-    gains["object alone"] = base - losses(zoo, cases, "sum", gates, only=[0])
-    gains["style alone"] = base - losses(zoo, cases, "sum", gates, only=[1])
-    result: dict[str, Any] = {"cells": len(cases), "base_loss": float(base.mean())}
-    for mode, gain in gains.items():
-        result[mode] = interval([gain], lambda g: g.mean())
-    for other in ("sum", "average", "object alone", "style alone"):
-        result[f"gated - {other}"] = interval([gains["gated"] - gains[other]], lambda g: g.mean())
-    return result
+    gains = {
+        name: base - losses(zoo, cases, "sum", gates, only=[place])
+        for place, name in enumerate(alone)
+    }
+    return gains | {mode: base - losses(zoo, cases, mode, gates) for mode in MODES}
 
 
 def interval(samples: list[Floats], statistic: Callable[..., Any]) -> list[float]:
@@ -161,36 +164,59 @@ def interval(samples: list[Floats], statistic: Callable[..., Any]) -> list[float
     return [float(statistic(*samples)), float(low), float(high)]
 
 
+def measure(zoo: Zoo, gates: Gates, split: str, count: int) -> dict[str, Any]:
+    """Measure everything on a split, with `count` sets of each size."""
+    results: dict[str, Any] = {
+        "split": split,
+        "gates": gates.sha256,
+        "times": TIMES,
+        "retention": [],
+        "unseen": [],
+    }
+    for size in track((1, 2, 3), "Retention", console=Console(stderr=True)):
+        own, unseen = (
+            retention_cases(zoo, split, size, count, unseen=unseen) for unseen in (False, True)
+        )
+        results["retention"].append({"n": size, **measure_retention(zoo, gates, own)})
+        results["unseen"].append({"n": size, **measure_gains(zoo, gates, unseen, ["alone"])})
+    pairs = composition_cases(zoo, split)
+    composed = measure_gains(zoo, gates, pairs, ["object alone", "style alone"])
+    results["composition"] = [{"n": 2, **composed}]
+    return results
+
+
 def to_markdown(results: dict[str, Any]) -> str:
-    """Write both measures as tables: value, and the 95 % interval in brackets."""
+    """Write the measures as tables: value, and the 95 % interval in brackets."""
+    gain_columns = [key for key in results["composition"][0] if key not in ("n", "cases")]
+    return "\n".join(
+        [
+            "Retention: share of an adapter's own gain, on its own pictures, that is left with "
+            "n adapters loaded (1: as if alone, 0: as the base).",
+            "",
+            *table(results["retention"], [*MODES, "gated - sum", "gated - average"], 1),
+            "",
+            "Unseen pictures of the adapter: fall of the loss below the base's, in 1/1000.",
+            "",
+            *table(results["unseen"], ["alone", *MODES, "gated - sum", "gated - average"], 1000),
+            "",
+            "Composition: the same on withheld pictures of an object in a style, both adapters "
+            "loaded and named by the prompt.",
+            "",
+            *table(results["composition"], gain_columns, 1000),
+            "",
+        ]
+    )
 
-    def cell(measured: list[float]) -> str:
-        return "{:.2f} [{:.2f}, {:.2f}]".format(*measured)
 
-    columns = [*MODES, "gated - sum", "gated - average"]
-    lines = [
-        "Retention: share of an adapter's own gain that is left with n adapters loaded "
-        "(1 = as if alone, 0 = as the base).",
-        "",
-        f"| pictures | n | sets | {' | '.join(columns)} |",
-        f"|---|---|---|{'---|' * len(columns)}",
-    ]
-    for row in results["retention"]:
-        cells = " | ".join(cell(row[column]) for column in columns)
-        lines.append(f"| {row['pictures']} | {row['n']} | {row['sets']} | {cells} |")
-    composition = results["composition"]
-    lines += [
-        "",
-        f"Composition: fall of the loss below the base's ({composition['base_loss']:.3f}) on "
-        f"{composition['cells']} withheld pictures, object and style adapter loaded, in 1/1000.",
-        "",
-        "| | gain |",
-        "|---|---|",
-    ]
-    for name, measured in composition.items():
-        if isinstance(measured, list):
-            lines.append(f"| {name} | {cell([1000 * value for value in measured])} |")
-    return "\n".join(lines) + "\n"
+def table(rows: Sequence[dict[str, Any]], columns: Sequence[str], factor: float) -> list[str]:
+    lines = [f"| n | cases | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
+    for row in rows:
+        cells = [
+            "{:.2f} [{:.2f}, {:.2f}]".format(*(factor * value for value in row[column]))
+            for column in columns
+        ]
+        lines.append(f"| {row['n']} | {row['cases']} | {' | '.join(cells)} |")
+    return lines
 
 
 def main() -> None:
@@ -206,18 +232,7 @@ def main() -> None:
     splits = ("held-out",) if options.split == "held-out" else ("train", "validation")
     zoo = Zoo.load(World.load(options.base), options.zoo, splits)
     gates = Gates.load(options.gates)
-    runs = [(size, unseen) for unseen in (False, True) for size in (1, 2, 3)]
-    results: dict[str, Any] = {
-        "split": options.split,
-        "gates": gates.sha256,
-        "times": TIMES,
-        "retention": [
-            {"pictures": "unseen" if unseen else "own", "n": size}
-            | measure_retention(zoo, gates, options.split, size, options.sets, unseen=unseen)
-            for size, unseen in track(runs, "Retention", console=Console(stderr=True))
-        ],
-        "composition": measure_composition(zoo, gates, options.split),
-    }
+    results = measure(zoo, gates, options.split, options.sets)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1) + "\n")
     table = to_markdown(results)
