@@ -89,5 +89,5 @@ def sum_inputs(layers: Sequence[LoraLayer]) -> Tensor:
 
 def leading(symmetric: Tensor, size: int) -> Tensor:
     """Return the eigenvectors of the largest eigenvalues as rows, largest first."""
-    _, vectors = torch.linalg.eigh(symmetric.double())
+    vectors: Tensor = torch.linalg.eigh(symmetric.double()).eigenvectors
     return vectors.flip(1)[:, :size].T.float()
