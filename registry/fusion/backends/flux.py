@@ -22,6 +22,8 @@ from registry.fusion.backends.prompt import PromptEncoder
 from registry.fusion.errors import BaseModelError, SamplingError
 
 PARTS = ("transformer", "vae", "scheduler")
+# Never pickles; and float32 whatever the files hold, which a CPU is fastest in.
+HOW = {"use_safetensors": True, "dtype": torch.float32}
 
 
 class FluxBackend:
@@ -158,16 +160,14 @@ def load_complete(folder: Path) -> Any:
     # Imported here, under `quiet`: FluxPipeline is what warns.
     from diffusers import FluxPipeline
 
-    return FluxPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    return FluxPipeline.from_pretrained(folder, local_files_only=True, **HOW)
 
 
 def load_bare(folder: Path) -> Any:
     from diffusers import FluxPipeline
 
-    transformer = FluxTransformer2DModel.from_pretrained(
-        folder / "transformer", use_safetensors=True
-    )
-    vae = AutoencoderKL.from_pretrained(folder / "vae", use_safetensors=True)
+    transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer", **HOW)
+    vae = AutoencoderKL.from_pretrained(folder / "vae", **HOW)
     return FluxPipeline(
         transformer=transformer.eval(),
         vae=vae.eval(),

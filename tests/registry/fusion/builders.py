@@ -95,7 +95,7 @@ def random_vae() -> Any:
     return vae
 
 
-def save_tiny_flux(folder: Path) -> None:
+def save_tiny_flux(folder: Path, dtype: torch.dtype) -> None:
     """Write a random base with all that FLUX.1-dev has: CLIP, T5, guidance as an input."""
     torch.manual_seed(0)
     transformer = diffusers.FluxTransformer2DModel(
@@ -135,4 +135,4 @@ def save_tiny_flux(folder: Path) -> None:
         text_encoder_2=T5EncoderModel(t5),
         tokenizer_2=T5Tokenizer(vocab=words),
     )
-    pipeline.save_pretrained(folder)
+    pipeline.to(dtype).save_pretrained(folder)

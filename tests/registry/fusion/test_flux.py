@@ -132,7 +132,7 @@ def test_flux_with_its_own_text_encoders_is_drawn(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As FLUX.1-dev lies on disk; and loading it writes nothing to the terminal."""
-    save_tiny_flux(tmp_path)
+    save_tiny_flux(tmp_path, torch.bfloat16)
     capfd.readouterr()
     backend = load_flux(tmp_path, "flux.1-dev")
     weak, strong, other = (
@@ -140,6 +140,8 @@ def test_flux_with_its_own_text_encoders_is_drawn(
         for prompt, guidance in (("red", 1.0), ("red", 8.0), ("apple", 1.0))
     )
     assert capfd.readouterr() == ("", "")
+    parts = (backend.transformer, backend._pipeline.vae, backend._pipeline.text_encoder_2)
+    assert {p.dtype for part in parts for p in part.parameters()} == {torch.float32}
     assert len({weak, strong, other}) == 3
     weights = make_weights(backend.transformer, block_layers(backend.transformer), seed=1)
     with attach(backend.transformer, [(weights, 1.0)], mode="sum"):
