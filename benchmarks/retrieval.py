@@ -19,6 +19,7 @@ from rich.progress import track
 
 from benchmarks.kernels import base_activations, probe_kernel, weight_kernel
 from demo.paths import BUILD
+from encoder.basis import fit_basis
 from encoder.contrastive import Schedule
 from encoder.dataset import Dataset
 from encoder.layer_batch import LayerBatch, stack_weights
@@ -42,7 +43,8 @@ RESAMPLES = 2000
 # Figures of small zoos compare only in galleries of equal size.
 SMALL_GALLERY, SMALL_DRAWS = 60, 300
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
-SKETCH_SIZES = (8, 16, DEFAULT_SIZE, 32, 64)
+# Random ones at sizes that have no learned basis in the package.
+RANDOM_SIZES, BASIS_SIZES = (8, 16, 32, 64), (16, DEFAULT_SIZE, 32, 48)
 
 
 @dataclass(frozen=True)
@@ -201,26 +203,25 @@ def run(zoo: Zoo, base: Path, split: str, folder: Path, seeds: int) -> list[dict
     probes = base_activations(base, family)
     kernel = probe_kernel(family, batch, probes)
     add("base-activation probes + LayerNorm + ridge", started, kernel_space(zoo, kernel))
-    for size in SKETCH_SIZES:
+    trained = [adapters[index] for index in zoo.indices("train")]
+    for size, learned in [(s, False) for s in RANDOM_SIZES] + [(s, True) for s in BASIS_SIZES]:
+        basis = fit_basis(family, trained, size) if learned else None
         started = time.monotonic()
-        sketches = [sketch(adapter, size=size) for adapter in adapters]
+        sketches = [sketch(adapter, size=size, basis=basis) for adapter in adapters]
         seconds = round(time.monotonic() - started, 1)
         space, facts = sketch_space(zoo, sketches, zoo.text_encoder.dim)
-        kind = sketches[0].version.split("-")[0]
-        add(f"{kind} sketch {size} x {size} + ridge", started, space, sketching=seconds, **facts)
-        if size == DEFAULT_SIZE:
+        kind = "learned" if learned else "random"
+        name = f"sketch {size} x {size} in {kind} directions + ridge"
+        add(name, started, space, sketching=seconds, **facts)
+        if learned and size == DEFAULT_SIZE:
             space, facts = sketch_space(zoo, sketches, DEFAULT_COMPONENTS)
-            name = f"the same, {DEFAULT_COMPONENTS} components (shipped)"
+            name = f"the same, {DEFAULT_COMPONENTS} components, as shipped"
             add(name, started, space, sketching=seconds, **facts)
-    for sketch_size in (None, DEFAULT_SIZE):
-        source = "whole factors" if sketch_size is None else f"sketches {sketch_size}"
-        config = AutoLoraConfig(family.name, sketch_size=sketch_size)
-        for seed in range(seeds):
-            started = time.monotonic()
-            space = autolora_space(
-                zoo, adapters, config, folder / f"autolora-{sketch_size}-{seed}", seed
-            )
-            add(f"AutoLoRA's encoder, {source}, seed {seed}", started, space)
+    config = AutoLoraConfig(family.name)
+    for seed in range(seeds):
+        started = time.monotonic()
+        space = autolora_space(zoo, adapters, config, folder / f"autolora-{seed}", seed)
+        add(f"AutoLoRA's encoder, seed {seed}", started, space)
     return rows
 
 

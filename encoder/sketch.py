@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from encoder.base_models import FluxFamily, find_family
-from encoder.basis import find_basis
+from encoder.basis import Basis, find_basis
 from encoder.errors import SketchError
 from encoder.lora_file import LoraLayer, LoraWeights
 
 Floats = npt.NDArray[np.float32]
 
-# Measured on the zoo (docs/benchmarks.md): 16 x 16 finds less, 32 x 32 hardly more.
+# In a learned basis 16 x 16 finds less, 32 x 32 hardly more (docs/benchmarks.md).
 DEFAULT_SIZE = 24
 MAGIC = b"LORASKETCH"
 MAX_BYTES = 4_000_000
@@ -107,8 +107,10 @@ class Sketch:
         )
 
 
-def sketch(weights: LoraWeights, *, size: int = DEFAULT_SIZE) -> Sketch:
+def sketch(weights: LoraWeights, *, size: int = DEFAULT_SIZE, basis: Basis | None = None) -> Sketch:
     """Sketch an adapter, layer by layer. Layers outside the blocks are not looked at.
+
+    `basis` is for trying one out: stored sketches are in the family's own.
 
     Raises:
         SketchError: the base model is unknown, or the adapter changes nothing in it.
@@ -116,6 +118,7 @@ def sketch(weights: LoraWeights, *, size: int = DEFAULT_SIZE) -> Sketch:
     family = find_family(weights.base_model)
     if family is None:
         raise SketchError(f"no layer set is known for base model {weights.base_model!r}")
+    basis = basis or find_basis(family.name, size)
     names = list(family.block_layers)
     values = np.zeros((len(names), size, size), np.float16)
     log_magnitudes = np.zeros(len(names), np.float32)
@@ -127,7 +130,7 @@ def sketch(weights: LoraWeights, *, size: int = DEFAULT_SIZE) -> Sketch:
             continue
         if not math.isfinite(magnitude):
             raise SketchError(f"layer {name} is too large to compute with")
-        projected = _project(layer, family, index, size) / magnitude
+        projected = _project(layer, family, index, size, basis) / magnitude
         values[index] = projected.numpy()
         log_magnitudes[index] = math.log(magnitude)
         mask[index] = True
@@ -143,9 +146,10 @@ def delta_norm(layer: LoraLayer) -> float:
     return math.sqrt(max(squared, 0.0)) * abs(layer.scale)
 
 
-def _project(layer: LoraLayer, family: FluxFamily, index: int, size: int) -> Tensor:
+def _project(
+    layer: LoraLayer, family: FluxFamily, index: int, size: int, basis: Basis | None
+) -> Tensor:
     """Return L ΔW Rᵀ (size, size)."""
-    basis = find_basis(family.name, size)
     if basis is not None:
         up = basis.left[index] @ layer.up.float()
         return layer.scale * (up @ (layer.down.float() @ basis.right[index].T))

@@ -59,7 +59,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "covers": ("Covers", "封面"),
     "facts": ("Facts", "信息"),
     "trigger_words": ("Trigger words", "触发词"),
-    "trigger_words.none": ("It needs no trigger word.", "不需要触发词。"),
+    "trigger_words.none": ("None listed.", "未注明。"),
     "tags": ("Tags", "标签"),
     "licence": ("Licence", "许可证"),
     "licence.none": ("not stated", "未注明"),
