@@ -34,7 +34,7 @@ from encoder.train import (
     fit_ridge_to_sketches,
     train_autolora,
 )
-from encoder.weight_encoder import AutoLoraConfig, AutoLoraEncoder, family_of
+from encoder.weight_encoder import AutoLoraConfig, family_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -174,15 +174,7 @@ def autolora_space(
         schedule=Schedule(seed=seed),
         folder=folder,
     )
-    embeddings = embed(encoder, adapters)
-    return Space(embeddings, encoder.encode_query)
-
-
-def embed(encoder: AutoLoraEncoder, adapters: Sequence[LoraWeights]) -> Floats:
-    size = encoder.network.config.sketch_size
-    if size is None:
-        return encoder.encode_weights(adapters)
-    return encoder.encode([sketch(adapter, size=size) for adapter in adapters])
+    return Space(encoder.encode_weights(adapters), encoder.encode_query)
 
 
 def run(zoo: Zoo, base: Path, split: str, folder: Path, seeds: int) -> list[dict[str, Any]]:
