@@ -65,6 +65,11 @@ def copy_base() -> None:
         target / "vae"
     )
     shutil.copytree(source / "scheduler", target / "scheduler", dirs_exist_ok=True)
+    for path in target.glob("*/config.json"):
+        # diffusers notes where it loaded from, which is nobody's business.
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def write_json(path: Path, content: object) -> None:
