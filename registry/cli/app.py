@@ -85,7 +85,9 @@ def fuse(
     adapters: Annotated[
         str | None, typer.Option(help="Ids, each with a strength if wanted: 12,7:0.8")
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--most", min=1, max=5, help="Find at most so many adapters.")] = 3,
+    k: Annotated[
+        int, typer.Option("-k", "--most", min=1, max=5, help="Find at most so many adapters.")
+    ] = 3,
     base_model: BaseModelOption = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
     steps: Annotated[int | None, typer.Option(min=1, max=100)] = None,
