@@ -21,12 +21,14 @@ SECTIONS = {
 
 `python -m benchmarks.retrieval`
 
-- The exact Gram matrix of ΔW retrieves best, but to encode a file it needs those of all training
-  adapters. Sketches in learned directions (`encoder/basis.py`) come close with 60 KB an adapter;
-  random projections of that size keep a few percent of the energy and find far less.
-- AutoLoRA's encoder, trained by contrast on the same adapters, overfits and stays far behind.
+- The first two rows are the recipes of the design's experiment: all layers alike, centred English
+  captions. The others are ours: layers weighed by how well they go with the captions, strengths
+  left out, captions in both languages and whitened by how they differ within an adapter.
+- Two learned inputs a layer (`encoder/basis.py`) find nearly all that more do, and as shipped
+  more than the whole ΔW does by the plain recipe; random directions find far less per byte.
+- AutoLoRA's encoder, trained by contrast on the same adapters and captions, overfits and stays
+  far behind.
 - Training adapters crowd the others out of the full gallery.
-- The shipped checkpoint is fitted to English and Chinese captions; these rows to English ones.
 """,
     "fusion": """## Fusing adapters
 

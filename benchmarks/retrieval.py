@@ -8,7 +8,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rich.progress import track
 
 from benchmarks.kernels import base_activations, probe_kernel, weight_kernel
 from demo.paths import BUILD
+from encoder.basis import DIRECTIONS as SHIPPED_DIRECTIONS
 from encoder.basis import fit_basis
 from encoder.contrastive import Schedule
 from encoder.dataset import Dataset
@@ -26,7 +27,7 @@ from encoder.layer_batch import LayerBatch, stack_weights
 from encoder.lora_file import LoraWeights, read
 from encoder.metrics import RetrievalMetrics, positions
 from encoder.ridge import KernelRidge, TextSpace, choose_penalty, targets_of
-from encoder.sketch import DEFAULT_SIZE, Sketch, sketch
+from encoder.sketch import Sketch, sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder, normalise
 from encoder.train import (
     DEFAULT_COMPONENTS,
@@ -43,8 +44,7 @@ RESAMPLES = 2000
 # Figures of small zoos compare only in galleries of equal size.
 SMALL_GALLERY, SMALL_DRAWS = 60, 300
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
-# Random ones at sizes that have no learned basis in the package.
-RANDOM_SIZES, BASIS_SIZES = (8, 16, 32, 64), (16, DEFAULT_SIZE, 32, 48)
+RANDOM_SIZES, DIRECTIONS = (8, 16, 32, 64), (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Zoo:
     paths: list[Path]
     kinds: list[str]
     splits: list[str]
-    captions: list[list[str]]
+    captions: list[list[str]]  # English, then Chinese
     english: list[Floats]
     chinese: list[Floats]
     text_encoder: TextEncoder
@@ -63,16 +63,22 @@ class Zoo:
     def load(cls, folder: Path) -> "Zoo":
         entries = json.loads((folder / "listing.json").read_text())
         text_encoder = load_text_encoder()
-        captions = [entry["_captions"] for entry in entries]
+        english = [entry["_captions"] for entry in entries]
+        chinese = [entry["_captions_zh"] for entry in entries]
         return cls(
             paths=[folder / entry["file"] for entry in entries],
             kinds=[entry["_kind"] for entry in entries],
             splits=[entry["_split"] for entry in entries],
-            captions=captions,
-            english=encode_captions(captions, text_encoder),
-            chinese=encode_captions([entry["_captions_zh"] for entry in entries], text_encoder),
+            captions=[[*own, *zh] for own, zh in zip(english, chinese, strict=True)],
+            english=encode_captions(english, text_encoder),
+            chinese=encode_captions(chinese, text_encoder),
             text_encoder=text_encoder,
         )
+
+    @property
+    def both(self) -> list[Floats]:
+        """Every adapter's captions in both languages."""
+        return [np.concatenate(pair) for pair in zip(self.english, self.chinese, strict=True)]
 
     def indices(self, split: str) -> list[int]:
         return [index for index, own in enumerate(self.splits) if own == split]
@@ -135,10 +141,13 @@ def small_gallery_mrr(similarity: Floats, targets: npt.NDArray[np.int64]) -> flo
 
 
 def kernel_space(zoo: Zoo, kernel: Floats) -> Space:
-    """Ridge on a kernel between all adapters, the penalty cross-validated in training."""
+    """Ridge on a kernel between all adapters, to centred English captions, as in zoo.md.
+
+    The penalty is cross-validated in training.
+    """
     train = zoo.indices("train")
     captions = [zoo.english[i] for i in train]
-    space = TextSpace.fit(captions)
+    space = replace(TextSpace.fit(captions), whiten=None)
     own = kernel[np.ix_(train, train)]
     penalty, _ = choose_penalty(own, captions)
     ridge = KernelRidge(own, targets_of(captions, space))
@@ -146,11 +155,11 @@ def kernel_space(zoo: Zoo, kernel: Floats) -> Space:
 
 
 def sketch_space(
-    zoo: Zoo, sketches: Sequence[Sketch], components: int
+    zoo: Zoo, sketches: Sequence[Sketch], components: int = DEFAULT_COMPONENTS
 ) -> tuple[Space, dict[str, Any]]:
     encoder = fit_ridge_to_sketches(
         sketches,
-        zoo.english,
+        zoo.both,
         zoo.splits,
         name="benchmark",
         base_model=BASE_MODEL,
@@ -196,17 +205,17 @@ def run(zoo: Zoo, base: Path, split: str, folder: Path, seeds: int) -> list[dict
     kernel = probe_kernel(family, batch, probes)
     add("base-activation probes + LayerNorm + ridge", started, kernel_space(zoo, kernel))
     trained = [adapters[index] for index in zoo.indices("train")]
-    for size, learned in [(s, False) for s in RANDOM_SIZES] + [(s, True) for s in BASIS_SIZES]:
-        basis = fit_basis(family, trained, size) if learned else None
+    bases = {count: fit_basis(family, trained, count) for count in DIRECTIONS}
+    kinds = {f"{size} x {size} random directions": {"size": size} for size in RANDOM_SIZES}
+    kinds |= {f"{count} learned inputs": {"basis": basis} for count, basis in bases.items()}
+    for kind, how in kinds.items():
         started = time.monotonic()
-        sketches = [sketch(adapter, size=size, basis=basis) for adapter in adapters]
+        sketches = [sketch(adapter, **how) for adapter in adapters]
         seconds = round(time.monotonic() - started, 1)
         space, facts = sketch_space(zoo, sketches, zoo.text_encoder.dim)
-        kind = "learned" if learned else "random"
-        name = f"sketch {size} x {size} in {kind} directions + ridge"
-        add(name, started, space, sketching=seconds, **facts)
-        if learned and size == DEFAULT_SIZE:
-            space, facts = sketch_space(zoo, sketches, DEFAULT_COMPONENTS)
+        add(f"sketch in {kind} + weighed ridge", started, space, sketching=seconds, **facts)
+        if how.get("basis") is bases[SHIPPED_DIRECTIONS]:
+            space, facts = sketch_space(zoo, sketches)
             name = f"the same, {DEFAULT_COMPONENTS} components, as shipped"
             add(name, started, space, sketching=seconds, **facts)
     config = AutoLoraConfig(family.name)

@@ -13,10 +13,10 @@ from rich.progress import Progress
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
 from encoder.base_models import find_family
-from encoder.basis import FOLDER, find_basis, fit_basis
+from encoder.basis import basis_path, find_basis, fit_basis
 from encoder.checkpoint import save_encoder
 from encoder.lora_file import read
-from encoder.sketch import DEFAULT_SIZE
+from encoder.sketch import default_layout
 from encoder.text_encoder import load_text_encoder
 from encoder.train import Dataset, fit_ridge
 
@@ -33,14 +33,15 @@ def load_dataset(zoo: Path) -> Dataset:
 
 def train_basis(dataset: Dataset) -> None:
     """Find the basis of the base's sketches, once: sketches in another one do not compare."""
-    path = FOLDER / f"{BASE_MODEL}-{DEFAULT_SIZE}.safetensors"
+    path = basis_path(BASE_MODEL)
     if path.exists():
         return
     family = find_family(BASE_MODEL)
     assert family is not None
     adapters = [read(dataset.paths[index]) for index in dataset.indices("train")]
-    fit_basis(family, adapters, DEFAULT_SIZE).save(path)
+    fit_basis(family, adapters).save(path)
     find_basis.cache_clear()
+    default_layout.cache_clear()
 
 
 def train(zoo: Path, output: Path) -> None:

@@ -1,16 +1,18 @@
-"""The directions in which a family's adapters change its layers, learned once and kept.
+"""The inputs that a family's adapters listen to, learned once and kept.
 
-Random projections spread their few numbers over all of ΔW; adapters of one base model use a
-small part of it. A basis holds, for every layer, the leading directions of the outputs and
-of the inputs over many adapters (the factors of HOSVD [1]): at the same size a sketch in it
-keeps many times the energy, and finds far more (docs/benchmarks.md).
+An adapter's A starts at random and moves little, so most of ΔW's energy lies in input
+directions that say nothing. Those in which many adapters of one base agree are few, and much
+like the leading directions of the base's own activations. A basis holds them for every
+layer (the input factors of HOSVD [1]): sketches in two of them find nearly what the whole
+ΔW finds, where random projections of that size find little (docs/benchmarks.md).
 
 - [1] De Lathauwer et al., 2000, https://doi.org/10.1137/S0895479896305696
 """
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -18,76 +20,85 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from encoder.base_models import FluxFamily
+from encoder.errors import SketchError
 from encoder.lora_file import LoraLayer, LoraWeights
 
 # Part of the package: sketches are compared for years, so a basis never changes once shipped.
 FOLDER = Path(__file__).parent / "bases"
+# A third finds hardly more (docs/benchmarks.md).
+DIRECTIONS = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Orthonormal rows for every layer of a family, in the family's order."""
+    """Orthonormal rows (directions, d_in) for every layer of a family, in its order."""
 
-    left: Sequence[Tensor]  # (size, d_out) each
-    right: Sequence[Tensor]  # (size, d_in) each
+    inputs: Sequence[Tensor]  # float16 each: what a file holds, so that a fresh one is the same
+
+    @cached_property
+    def version(self) -> str:
+        """Names the sketches made in it, by its content."""
+        data = b"".join(part.numpy().tobytes() for part in self.inputs)
+        return f"basis-{hashlib.sha256(data).hexdigest()[:8]}"
 
     def save(self, path: Path) -> None:
-        """Write float16 safetensors."""
-        tensors = {f"{side}.{k}": t for side in ("left", "right") for k, t in self._items(side)}
+        """Write safetensors."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: t.half().contiguous() for name, t in tensors.items()}, path)
+        tensors = {f"inputs.{k}": part.contiguous() for k, part in enumerate(self.inputs)}
+        save_file(tensors, path)
 
-    def _items(self, side: str) -> Iterable[tuple[int, Tensor]]:
-        return enumerate(self.left if side == "left" else self.right)
+    @classmethod
+    def load(cls, path: Path) -> "Basis":
+        """Read what `save` wrote."""
+        tensors = load_file(path)
+        return cls([tensors[f"inputs.{k}"] for k in range(len(tensors))])
+
+
+def basis_path(family: str) -> Path:
+    """Return where the package keeps a family's basis, if it has one."""
+    return FOLDER / f"{family}.safetensors"
 
 
 @cache
-def find_basis(family: str, size: int) -> Basis | None:
-    """Return the shipped basis of a family at this size, if there is one."""
-    path = FOLDER / f"{family}-{size}.safetensors"
-    if not path.exists():
-        return None
-    tensors = load_file(path)
-    layers = range(len(tensors) // 2)
-    return Basis(
-        [tensors[f"left.{k}"].float() for k in layers],
-        [tensors[f"right.{k}"].float() for k in layers],
-    )
+def find_basis(family: str) -> Basis | None:
+    """Return the shipped basis of a family, if there is one."""
+    path = basis_path(family)
+    return Basis.load(path) if path.exists() else None
 
 
-def fit_basis(family: FluxFamily, adapters: Sequence[LoraWeights], size: int) -> Basis:
-    """Find the `size` leading directions of every layer over `adapters`.
+def fit_basis(
+    family: FluxFamily, adapters: Sequence[LoraWeights], directions: int = DIRECTIONS
+) -> Basis:
+    """Find the leading input directions of every layer over `adapters`.
 
-    They are the eigenvectors of Σ ΔW ΔWᵀ and Σ ΔWᵀ ΔW, summed through the factors.
+    They are the eigenvectors of Σ ΔWᵀ ΔW, summed through the factors, each adapter's ΔW
+    having length 1.
+
+    Raises:
+        SketchError: no adapter changes some layer.
     """
-    left, right = [], []
+    inputs = []
     for name in family.block_layers:
         layers = [weights.layers[name] for weights in adapters if name in weights.layers]
-        left.append(leading(sum_outputs(layers), size))
-        right.append(leading(sum_inputs(layers), size))
-    return Basis(left, right)
-
-
-def sum_outputs(layers: Sequence[LoraLayer]) -> Tensor:
-    """Return Σ ΔW ΔWᵀ, (d_out, d_out)."""
-    total = torch.zeros(len(layers[0].up), len(layers[0].up))
-    for layer in layers:
-        up, down = layer.up.float() * layer.scale, layer.down.float()
-        total += up @ (down @ down.T) @ up.T
-    return total
+        if not layers:
+            raise SketchError(f"no adapter changes layer {name}, so its inputs stay unknown")
+        inputs.append(leading(sum_inputs(layers), directions).half())
+    return Basis(inputs)
 
 
 def sum_inputs(layers: Sequence[LoraLayer]) -> Tensor:
-    """Return Σ ΔWᵀ ΔW, (d_in, d_in)."""
+    """Return Σ ΔWᵀ ΔW / |ΔW|², (d_in, d_in)."""
     width = layers[0].down.shape[1]
     total = torch.zeros(width, width)
     for layer in layers:
-        up, down = layer.up.float() * layer.scale, layer.down.float()
-        total += down.T @ (up.T @ up) @ down
+        up, down = layer.up.float(), layer.down.float()
+        own = down.T @ (up.T @ up) @ down
+        # Its trace is the squared length; a layer of zeros adds nothing.
+        total += own / own.trace().clamp(min=1e-30)
     return total
 
 
-def leading(symmetric: Tensor, size: int) -> Tensor:
+def leading(symmetric: Tensor, count: int) -> Tensor:
     """Return the eigenvectors of the largest eigenvalues as rows, largest first."""
     vectors: Tensor = torch.linalg.eigh(symmetric.double()).eigenvectors
-    return vectors.flip(1)[:, :size].T.float()
+    return vectors.flip(1)[:, :count].T.float()

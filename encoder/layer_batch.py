@@ -62,9 +62,14 @@ class LayerBatch:
 
 def stack_sketches(family: FluxFamily, sketches: Sequence[Sketch]) -> LayerBatch:
     """Stack sketches; a sketch is a small matrix and needs no second factor."""
-    values = torch.from_numpy(np.stack([sketch.values for sketch in sketches])).float()
+    layers = [sketch.layers() for sketch in sketches]
+
+    def stack(kind: Kind) -> Tensor:
+        values = np.stack([[own[place] for place in kind.places] for own in layers])
+        return torch.from_numpy(values).float()
+
     return LayerBatch(
-        down={kind.name: values[:, kind.places] for kind in kinds_of(family)},
+        down={kind.name: stack(kind) for kind in kinds_of(family)},
         up=None,
         log_magnitudes=torch.from_numpy(np.stack([s.log_magnitudes for s in sketches])),
         mask=torch.from_numpy(np.stack([sketch.mask for sketch in sketches])),

@@ -2,9 +2,9 @@
 
 Files are large and encoders are retrained; a sketch is all that either needs of a file.
 Each layer's ΔW is projected on both sides, S = L ΔW Rᵀ, through A and B, so that ΔW is never
-formed. L and R are the family's learned basis where there is one (encoder/basis.py), else
-seeded random matrices. Inner products of sketches estimate those of ΔW, and like ΔW they do
-not depend on how it is factorised (A -> RA, B -> BR⁻¹).
+formed: where the family has a basis (encoder/basis.py), on its inputs, all outputs kept as
+far as 1 MB allows; else by seeded random matrices. Inner products of sketches estimate those
+of ΔW, and like ΔW they do not depend on how it is factorised (A -> RA, B -> BR⁻¹).
 """
 
 import hashlib
@@ -12,57 +12,94 @@ import json
 import math
 import struct
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from encoder.base_models import FluxFamily, find_family
+from encoder.base_models import FluxFamily, Shape, find_family
 from encoder.basis import Basis, find_basis
 from encoder.errors import SketchError
 from encoder.lora_file import LoraLayer, LoraWeights
 
 Floats = npt.NDArray[np.float32]
 
-# In a learned basis 16 x 16 finds less, 32 x 32 hardly more (docs/benchmarks.md).
-DEFAULT_SIZE = 24
+# Of a side, in random directions; larger ones find more, at their price.
+RANDOM_SIZE = 16
+# What a basis' sketches may take of the disk, for each adapter.
+MOST_BYTES = 1_000_000
 MAGIC = b"LORASKETCH"
-MAX_BYTES = 4_000_000
+MAX_BYTES = 8_000_000
+
+# What a file was read by; files read by another one are read again. To be changed with
+# anything that changes sketches, a family's basis included.
+SKETCH_VERSION = "sketch-v2"
 
 
-# What a file was read by; files read by another one are read again.
-SKETCH_VERSION = f"sketch-{DEFAULT_SIZE}-v1"
+@dataclass(frozen=True)
+class Layout:
+    """How a family's sketches are made: their version, and each layer's (outputs, inputs)."""
+
+    version: str
+    shapes: tuple[Shape, ...]
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """How many values each layer has, (layers,)."""
+        return np.array([rows * columns for rows, columns in self.shapes])
 
 
-def version_of(family: str, size: int) -> str:
-    """Name a family's sketches of `size` x `size` a layer; other versions never compare."""
-    kind = "bilinear" if find_basis(family, size) is None else "basis"
-    return f"{kind}-{size}-v1"
+def layout_of(family: FluxFamily, basis: Basis | None, size: int = RANDOM_SIZE) -> Layout:
+    """Return the layout of sketches in a basis, or of random ones of `size` x `size`."""
+    widths = family.block_layers.values()
+    if basis is None:
+        return Layout(f"bilinear-{size}-v1", ((size, size),) * len(widths))
+    directions = len(basis.inputs[0])
+    cap = max(d_out for d_out, _ in widths)
+    while sum(min(cap, d_out) for d_out, _ in widths) * directions * 2 > MOST_BYTES:
+        cap //= 2
+    return Layout(basis.version, tuple((min(cap, d_out), directions) for d_out, _ in widths))
+
+
+@cache
+def default_layout(family: FluxFamily) -> Layout:
+    """Return the layout that a family's sketches have unless asked for otherwise."""
+    return layout_of(family, find_basis(family.name))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sketch:
     """What is kept of an adapter: direction and strength of every layer's change."""
 
-    version: str
+    layout: Layout
     family: str
-    # (layers, size, size), layers in the family's order. Each layer is divided by the
-    # Frobenius norm of its ΔW, so that float16 holds changes of any strength.
+    # All layers' (outputs, inputs) one after another, in the family's order. Each layer is
+    # divided by the Frobenius norm of its ΔW, so that float16 holds changes of any strength.
     values: npt.NDArray[np.float16]
     log_magnitudes: Floats  # (layers,), ln of that norm; 0 where there is no layer
     mask: npt.NDArray[np.bool_]  # (layers,), True where the adapter changes the layer
 
+    @property
+    def version(self) -> str:
+        return self.layout.version
+
+    def layers(self) -> list[npt.NDArray[np.float16]]:
+        """Return each layer's values, (outputs, inputs)."""
+        parts = np.split(self.values, np.cumsum(self.layout.sizes)[:-1])
+        return [part.reshape(s) for part, s in zip(parts, self.layout.shapes, strict=True)]
+
     def features(self) -> Floats:
-        """Return the projections of ΔW itself, (layers, size, size) in float32."""
+        """Return the projections of ΔW itself, one after another, in float32."""
         magnitudes = np.where(self.mask, np.exp(self.log_magnitudes), 0).astype(np.float32)
-        return self.values.astype(np.float32) * magnitudes[:, None, None]
+        scaled: Floats = self.values.astype(np.float32) * magnitudes.repeat(self.layout.sizes)
+        return scaled
 
     def to_bytes(self) -> bytes:
         """Serialise; equal sketches give equal bytes."""
         head = json.dumps(
-            {"version": self.version, "family": self.family, "shape": self.values.shape}
+            {"version": self.version, "family": self.family, "shapes": self.layout.shapes}
         ).encode()
         return b"".join(
             (
@@ -88,29 +125,27 @@ class Sketch:
         end = start + struct.unpack("<I", data[len(MAGIC) : start])[0]
         try:
             head = json.loads(data[start:end])
-            version, family = str(head["version"]), str(head["family"])
-            layers, rows, columns = (int(n) for n in head["shape"])
-            mask_end = end + (layers + 7) // 8
+            shapes = tuple((int(rows), int(columns)) for rows, columns in head["shapes"])
+            layout = Layout(str(head["version"]), shapes)
+            mask_end = end + (len(shapes) + 7) // 8
             bits = np.frombuffer(data[end:mask_end], np.uint8)
-            magnitudes_end = mask_end + 4 * layers
+            magnitudes_end = mask_end + 4 * len(shapes)
             magnitudes = np.frombuffer(data[mask_end:magnitudes_end], "<f4")
-            values = np.frombuffer(data[magnitudes_end:], "<f2").reshape(layers, rows, columns)
-            mask = np.unpackbits(bits, count=layers).astype(bool)
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            values = np.frombuffer(data[magnitudes_end:], "<f2").reshape(layout.sizes.sum())
+            mask = np.unpackbits(bits, count=len(shapes)).astype(bool)
+            family = str(head["family"])
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise SketchError(f"damaged sketch of {len(data)} bytes: {error}") from error
-        return cls(
-            version,
-            family,
-            values.astype(np.float16),
-            magnitudes.astype(np.float32),
-            mask,
-        )
+        if min(map(min, shapes), default=0) < 1 or len(magnitudes) != len(shapes):
+            raise SketchError(f"damaged sketch of {len(data)} bytes")
+        return cls(layout, family, values.astype(np.float16), magnitudes.astype(np.float32), mask)
 
 
-def sketch(weights: LoraWeights, *, size: int = DEFAULT_SIZE, basis: Basis | None = None) -> Sketch:
+def sketch(weights: LoraWeights, *, basis: Basis | None = None, size: int | None = None) -> Sketch:
     """Sketch an adapter, layer by layer. Layers outside the blocks are not looked at.
 
-    `basis` is for trying one out: stored sketches are in the family's own.
+    `basis` and `size` (random directions) are for trying them out: stored sketches are made
+    in the family's own basis.
 
     Raises:
         SketchError: the base model is unknown, or the adapter changes nothing in it.
@@ -118,25 +153,29 @@ def sketch(weights: LoraWeights, *, size: int = DEFAULT_SIZE, basis: Basis | Non
     family = find_family(weights.base_model)
     if family is None:
         raise SketchError(f"no layer set is known for base model {weights.base_model!r}")
-    basis = basis or find_basis(family.name, size)
-    names = list(family.block_layers)
-    values = np.zeros((len(names), size, size), np.float16)
-    log_magnitudes = np.zeros(len(names), np.float32)
-    mask = np.zeros(len(names), np.bool_)
-    for index, name in enumerate(names):
+    if basis is None and size is None:
+        basis, layout = find_basis(family.name), default_layout(family)
+    else:
+        layout = layout_of(family, basis, size or RANDOM_SIZE)
+    parts = []
+    log_magnitudes = np.zeros(len(layout.shapes), np.float32)
+    mask = np.zeros(len(layout.shapes), np.bool_)
+    for index, (name, shape) in enumerate(zip(family.block_layers, layout.shapes, strict=True)):
         layer = weights.layers.get(name)
         magnitude = 0.0 if layer is None else delta_norm(layer)
         if layer is None or magnitude == 0:
+            parts.append(np.zeros(shape[0] * shape[1], np.float16))
             continue
         if not math.isfinite(magnitude):
             raise SketchError(f"layer {name} is too large to compute with")
-        projected = _project(layer, family, index, size, basis) / magnitude
-        values[index] = projected.numpy()
+        inputs = None if basis is None else basis.inputs[index].float()
+        projected = _project(layer, family, index, shape, inputs) / magnitude
+        parts.append(projected.flatten().numpy().astype(np.float16))
         log_magnitudes[index] = math.log(magnitude)
         mask[index] = True
     if not mask.any():
         raise SketchError(f"the adapter changes no block layer of {family.name}")
-    return Sketch(version_of(family.name, size), family.name, values, log_magnitudes, mask)
+    return Sketch(layout, family.name, np.concatenate(parts), log_magnitudes, mask)
 
 
 def delta_norm(layer: LoraLayer) -> float:
@@ -147,17 +186,17 @@ def delta_norm(layer: LoraLayer) -> float:
 
 
 def _project(
-    layer: LoraLayer, family: FluxFamily, index: int, size: int, basis: Basis | None
+    layer: LoraLayer, family: FluxFamily, index: int, shape: Shape, inputs: Tensor | None
 ) -> Tensor:
-    """Return L ΔW Rᵀ (size, size)."""
-    if basis is not None:
-        up = basis.left[index] @ layer.up.float()
-        return layer.scale * (up @ (layer.down.float() @ basis.right[index].T))
-    left, right = _projection(layer.up.shape[0], size), _projection(layer.down.shape[1], size)
-    flip_out, flip_in = _signs(family.name, index, len(layer.up), layer.down.shape[1])
-    up = (left * flip_out) @ layer.up.float()
-    down = layer.down.float() @ (right * flip_in).T
-    return layer.scale * (up @ down)
+    """Return L ΔW Rᵀ (outputs, inputs); random matrices stand in for what is not given."""
+    d_out, d_in = len(layer.up), layer.down.shape[1]
+    flip_out, flip_in = _signs(family.name, index, d_out, d_in)
+    up, down = layer.up.float(), layer.down.float()
+    if inputs is None:
+        inputs = _projection(d_in, shape[1]) * flip_in
+    if shape[0] != d_out:
+        up = (_projection(d_out, shape[0]) * flip_out) @ up
+    return layer.scale * (up @ (down @ inputs.T))
 
 
 @cache

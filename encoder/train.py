@@ -27,7 +27,7 @@ from encoder.ridge import (
     scaled_features,
     targets_of,
 )
-from encoder.sketch import DEFAULT_SIZE, Sketch, sketch, version_of
+from encoder.sketch import Sketch, default_layout, sketch
 from encoder.text_encoder import TextEncoder
 from encoder.weight_encoder import (
     FACTORS,
@@ -39,8 +39,8 @@ from encoder.weight_encoder import (
 
 Floats = npt.NDArray[np.float32]
 
-# Keeps the checkpoint of a 52-layer base under 3 MB at no loss (docs/benchmarks.md).
-DEFAULT_COMPONENTS = 96
+# Keeps the checkpoint of the tiny base under 3 MB; twice as many find hardly more.
+DEFAULT_COMPONENTS = 160
 
 # Told (done, total, what) as work goes on; a command draws its bar from it.
 Progress = Callable[[int, int, str], None]
@@ -50,9 +50,7 @@ def silent(done: int, total: int, what: str) -> None:
     """Report progress to nobody."""
 
 
-def sketch_files(
-    paths: Sequence[Path], *, size: int = DEFAULT_SIZE, progress: Progress = silent
-) -> list[Sketch]:
+def sketch_files(paths: Sequence[Path], *, progress: Progress = silent) -> list[Sketch]:
     """Read and sketch adapters, in order.
 
     Raises:
@@ -61,7 +59,7 @@ def sketch_files(
     """
     sketches = []
     for index, path in enumerate(paths):
-        sketches.append(sketch(read(path), size=size))
+        sketches.append(sketch(read(path)))
         progress(index + 1, len(paths), "Sketching")
     return sketches
 
@@ -80,13 +78,12 @@ def fit_ridge(
     *,
     name: str,
     base_model: str,
-    size: int = DEFAULT_SIZE,
     components: int = DEFAULT_COMPONENTS,
     seed: int = 0,
     progress: Progress = silent,
 ) -> RidgeEncoder:
     """Train the shipped encoder from adapters' files. See `fit_ridge_to_sketches`."""
-    sketches = sketch_files(dataset.paths, size=size, progress=progress)
+    sketches = sketch_files(dataset.paths, progress=progress)
     captions = encode_captions(dataset.captions, text_encoder)
     progress(0, 1, "Fitting")
     encoder = fit_ridge_to_sketches(
@@ -123,16 +120,17 @@ def fit_ridge_to_sketches(
     """
     train = [index for index, split in enumerate(splits) if split == "train"]
     own_sketches, own_captions = [sketches[i] for i in train], [captions[i] for i in train]
-    scales = fit_layer_scales(own_sketches)
-    features = scaled_features(own_sketches, scales)
-    flat = features.reshape(len(train), -1)
-    kernel = flat @ flat.T
-    penalty, tried = choose_penalty(kernel, own_captions, seed=seed)
     space = TextSpace.fit(own_captions)
-    means = features.mean(axis=0)
-    duals = KernelRidge(kernel, targets_of(own_captions, space)).duals(penalty)
-    flat -= means.reshape(-1)
-    down, up = low_rank(flat, duals, components)
+    targets = targets_of(own_captions, space)
+    targets -= targets.mean(axis=0)
+    scales = fit_layer_scales(own_sketches, targets)
+    features = scaled_features(own_sketches, scales)
+    kernel = features @ features.T
+    penalty, tried = choose_penalty(kernel, own_captions, seed=seed)
+    means = features.mean(axis=0).astype(np.float16).astype(np.float32)
+    duals = KernelRidge(kernel, targets).duals(penalty)
+    features -= means
+    down, up = low_rank(features, duals, components)
     encoder = RidgeEncoder(
         name=name,
         base_model=base_model,
@@ -140,7 +138,7 @@ def fit_ridge_to_sketches(
         sketch_version=own_sketches[0].version,
         family=own_sketches[0].family,
         layer_scales=scales,
-        layer_means=means,
+        means=means,
         down=down,
         up=up,
         text=space,
@@ -220,9 +218,7 @@ def train_autolora(
         name=name,
         base_model=base_model,
         text_encoder=text_encoder.name,
-        sketch_version=version_of(config.family, config.sketch_size)
-        if config.sketch_size
-        else FACTORS,
+        sketch_version=default_layout(family).version if config.sketched else FACTORS,
         family=family.name,
         network=network,
         text=space,
@@ -239,12 +235,10 @@ def train_autolora(
 def stack_files(
     paths: Sequence[Path], config: AutoLoraConfig, progress: Progress = silent
 ) -> LayerBatch:
-    """Read adapters as the network sees them: whole factors, or sketches of its size."""
+    """Read adapters as the network sees them: whole factors, or sketches."""
     family = family_of(config.family)
-    if config.sketch_size:
-        return stack_sketches(
-            family, sketch_files(paths, size=config.sketch_size, progress=progress)
-        )
+    if config.sketched:
+        return stack_sketches(family, sketch_files(paths, progress=progress))
     adapters = []
     for index, path in enumerate(paths):
         adapters.append(read(path))

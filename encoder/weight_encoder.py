@@ -15,7 +15,7 @@ from encoder.errors import CheckpointError
 from encoder.layer_batch import Kind, LayerBatch, kinds_of, stack_sketches, stack_weights
 from encoder.lora_file import LoraWeights
 from encoder.ridge import ENCODE_BATCH, TextSpace, check_sketches
-from encoder.sketch import Sketch
+from encoder.sketch import Sketch, default_layout
 
 Floats = npt.NDArray[np.float32]
 
@@ -28,7 +28,7 @@ class AutoLoraConfig:
     """Sizes; the defaults are those of the miniature world's experiments."""
 
     family: str
-    sketch_size: int | None = None  # None: queries see A and B themselves
+    sketched: bool = False  # or the queries see A and B themselves
     queries: int = 4
     width: int = 128
     heads: int = 4
@@ -45,7 +45,9 @@ class LayerTokens(nn.Module):
 
     def __init__(self, kind: Kind, config: AutoLoraConfig) -> None:
         super().__init__()
-        d_out, d_in = kind.shape if config.sketch_size is None else 2 * (config.sketch_size,)
+        d_out, d_in = kind.shape
+        if config.sketched:
+            d_out, d_in = default_layout(family_of(config.family)).shapes[kind.places[0]]
         self.queries = nn.Parameter(torch.randn(len(kind.places), config.queries, d_in))
         self.norm = nn.LayerNorm(d_out)
         self.project = nn.Linear(d_out, config.width)

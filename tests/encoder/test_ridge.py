@@ -1,10 +1,131 @@
-from encoder.train import fit_ridge
+import dataclasses
+
+import numpy as np
+import pytest
+
+from encoder.errors import SketchError, TrainingDataError
+from encoder.ridge import (
+    KernelRidge,
+    QuarterMatrix,
+    TextSpace,
+    choose_penalty,
+    fit_layer_scales,
+    low_rank,
+)
+from encoder.train import fit_ridge, sketch_files
 from tests.encoder.conftest import SyntheticZoo
+
+RNG = np.random.default_rng(0)
+
+
+def random(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return RNG.normal(size=shape).astype(np.float32)
 
 
 def test_ridge_finds_unseen_adapters_by_their_captions(zoo: SyntheticZoo) -> None:
     """Twelve held out: chance is 8 % at the first place."""
     encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
 
-    print(encoder.metrics)
     assert encoder.metrics["held-out"]["recall_at_1"] > 0.6
+    lengths = np.linalg.norm(encoder.encode(sketch_files(zoo.dataset.paths[:3])), axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=1e-5)
+
+
+def test_a_missing_layer_counts_as_the_mean_one(zoo: SyntheticZoo) -> None:
+    """So a file without some layers is embedded by the others, not pulled to a corner."""
+    encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+    whole = sketch_files(zoo.dataset.paths[:1])[0]
+    mask = whole.mask.copy()
+    mask[:20] = False
+    part = dataclasses.replace(whole, mask=mask)
+
+    values = whole.values.astype(np.float32)
+    scales = encoder.layer_scales.repeat(whole.layout.sizes)
+    mean = np.divide(encoder.means, scales, out=np.zeros_like(values), where=scales > 0)
+    filled = np.where(mask.repeat(whole.layout.sizes), values, mean).astype(np.float16)
+    slow = encoder.encode([dataclasses.replace(whole, values=filled)])
+
+    np.testing.assert_allclose(encoder.encode([part]), slow, atol=2e-3)
+
+
+def test_sketches_of_another_version_are_refused(zoo: SyntheticZoo) -> None:
+    encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+    whole = sketch_files(zoo.dataset.paths[:1])[0]
+    layout = dataclasses.replace(whole.layout, version="basis-other")
+
+    with pytest.raises(SketchError, match="basis-other"):
+        encoder.encode([dataclasses.replace(whole, layout=layout)])
+
+
+def test_the_kernel_gives_what_ridge_gives_in_the_features() -> None:
+    features, targets, others = random(30, 8), random(30, 3), random(5, 8)
+    targets -= targets.mean(axis=0)
+    ridge = KernelRidge(features @ features.T, targets)
+
+    found = ridge.predict(others @ features.T, 0.1)
+
+    centred = features - features.mean(axis=0)
+    damped = centred.T @ centred + 0.1 * ridge.energy * np.eye(8)
+    slow = (others - features.mean(axis=0)) @ np.linalg.solve(damped, centred.T @ targets)
+    np.testing.assert_allclose(found, slow, atol=1e-3)
+
+
+def test_all_components_lose_nothing_but_the_rounding() -> None:
+    features, duals = random(40, 200), random(40, 6)
+
+    down, up = low_rank(features, duals, 6)
+
+    others = random(10, 200)
+    exact = others @ features.T @ duals
+    error = np.linalg.norm(down.apply(others) @ up - exact) / np.linalg.norm(exact)
+    assert error < 0.15  # 15 levels
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7])
+def test_a_quarter_matrix_comes_back_as_it_was(rows: int) -> None:
+    matrix = QuarterMatrix.of(random(rows, 3))
+    arrays = matrix.arrays("x")
+
+    found = QuarterMatrix.restore(arrays, "x", rows)
+
+    np.testing.assert_array_equal(found.levels, matrix.levels)
+    assert arrays["x_levels"].nbytes == (rows + 1) // 2 * 3
+    np.testing.assert_array_equal(
+        found.apply(random(2, rows) * 0 + 1), matrix.apply(np.ones((2, rows), np.float32))
+    )
+
+
+def test_layers_that_go_with_the_captions_weigh_more(zoo: SyntheticZoo) -> None:
+    """Of two layers, the first is what the captions say and the second is chance."""
+    sketches = sketch_files(zoo.dataset.paths[:20])
+    targets = random(20, 5)
+    targets -= targets.mean(axis=0)
+    stops = np.cumsum(sketches[0].layout.sizes)
+    told = []
+    for own, target in zip(sketches, targets, strict=True):
+        values = random(stops[-1]).astype(np.float16)
+        values[: stops[0]] = np.resize(target, stops[0])
+        told.append(dataclasses.replace(own, values=values))
+
+    scales = fit_layer_scales(told, targets)
+
+    assert scales[0] > 2 * scales[1:].max()
+
+
+def test_captions_are_whitened_by_how_much_they_differ_within_adapters() -> None:
+    """Adapters differ in the first direction; in the second, only their captions do."""
+    said = [np.array([[x, y] for y in (-9, 9)], np.float32) for x in (-1, 1)]
+    space = TextSpace.fit(said)
+
+    right, left = space.project(np.array([[1, 4], [-1, 4]], np.float32))
+
+    assert right @ left < TextSpace(space.centre).project(np.array([[1, 4]]))[0] @ left
+
+
+def test_single_captions_leave_the_space_as_it_is() -> None:
+    assert TextSpace.fit([random(1, 4), random(1, 4)]).whiten is None
+
+
+def test_too_few_adapters_have_no_penalty() -> None:
+    with pytest.raises(TrainingDataError, match="9 training adapters are too few"):
+        choose_penalty(np.eye(9, dtype=np.float32), [random(2, 4) for _ in range(9)])

@@ -7,13 +7,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from encoder.base_models import find_family
+from encoder.basis import Basis, find_basis
 from encoder.errors import SketchError
 from encoder.lora_file import LoraWeights, read
-from encoder.sketch import SKETCH_VERSION, Sketch, delta_norm, sketch
+from encoder.sketch import (
+    SKETCH_VERSION,
+    Layout,
+    Sketch,
+    default_layout,
+    delta_norm,
+    layout_of,
+    sketch,
+)
 from tests.encoder.builders import TINY, Factors, make_factors, write_adapter, write_tensors
 
 # By the first build of this version.
 PINNED = [0.43099, -0.03521]
+SHIPPED_BASIS = "basis-855fb970"
 
 
 def load(folder: Path, factors: Factors, dtype: torch.dtype = torch.float32) -> LoraWeights:
@@ -90,8 +101,9 @@ def test_missing_and_zero_layers_are_masked(tmp_path: Path) -> None:
 
     expected = [index >= 10 and index != 20 for index in range(len(names))]
     assert found.mask.tolist() == expected
-    assert not found.values[~found.mask].any()
-    assert not found.features()[~found.mask].any()
+    for layer, is_there in zip(found.layers(), found.mask, strict=True):
+        assert bool(layer.any()) == is_there
+    assert not found.features()[~found.mask.repeat(found.layout.sizes)].any()
 
 
 def test_an_adapter_that_changes_nothing_is_refused(tmp_path: Path) -> None:
@@ -128,7 +140,7 @@ def test_inner_products_of_sketches_estimate_those_of_the_changes(tmp_path: Path
     )
     exact = (deltas @ deltas.T).numpy()
 
-    # At a size without a learned basis: only random projections are unbiased.
+    # Only random directions are unbiased.
     features = np.stack([sketch(adapter, size=16).features().ravel() for adapter in adapters])
 
     assert exact.min() > 0.4 * exact.max()
@@ -140,12 +152,41 @@ def test_the_norm_is_that_of_the_formed_change(tmp_path: Path) -> None:
         assert delta_norm(layer) == pytest.approx(layer.delta().norm().item(), rel=1e-5)
 
 
-def test_the_projections_never_change(tmp_path: Path) -> None:
-    """Sketches are stored for good: other projections need another version."""
-    found = sketch(load(tmp_path, make_factors()), size=16)
+def test_stored_sketches_stay_comparable(tmp_path: Path) -> None:
+    """Sketches are kept for good: other projections or another basis need another version."""
+    random = sketch(load(tmp_path, make_factors()), size=16)
+    own = sketch(load(tmp_path, make_factors()))
 
-    assert (found.version, SKETCH_VERSION) == ("bilinear-16-v1", "sketch-24-v1")
-    np.testing.assert_allclose(found.features()[[0, 30], [0, 5], [1, 7]], PINNED, rtol=0, atol=1e-3)
+    assert (random.version, own.version) == ("bilinear-16-v1", SHIPPED_BASIS)
+    # To be changed together, or files read before are not read again.
+    assert SKETCH_VERSION == "sketch-v2"
+    layers = random.layers()
+    magnitudes = np.exp(random.log_magnitudes)
+    found = [layers[0][0, 1] * magnitudes[0], layers[30][5, 7] * magnitudes[30]]
+    np.testing.assert_allclose(found, PINNED, rtol=0, atol=1e-3)
+
+
+def test_a_basis_keeps_all_outputs_of_a_small_base(tmp_path: Path) -> None:
+    """S = ΔW Rᵀ, for the R that is shipped."""
+    weights = load(tmp_path, make_factors())
+    basis = find_basis(TINY.name)
+    assert basis is not None
+    found = sketch(weights)
+    for index, name in enumerate(TINY.block_layers):
+        delta = weights.layers[name].delta()
+        slow = (delta / delta.norm()) @ basis.inputs[index].float().T
+        np.testing.assert_allclose(found.layers()[index], slow, atol=1e-3)
+
+
+def test_a_large_base_keeps_what_a_megabyte_holds() -> None:
+    """FLUX.1 has three million outputs; the sketches of a million adapters must fit a disk."""
+    flux = find_family("flux.1")
+    assert flux is not None
+    directions = [torch.eye(2, d_in).half() for _, d_in in flux.block_layers.values()]
+    layout = layout_of(flux, Basis(directions))
+
+    assert 500_000 < 2 * layout.sizes.sum() <= 1_000_000
+    assert default_layout(flux).version == "bilinear-16-v1"
 
 
 def test_bytes_round_trip(tmp_path: Path) -> None:
@@ -154,7 +195,7 @@ def test_bytes_round_trip(tmp_path: Path) -> None:
 
     read_back = Sketch.from_bytes(made.to_bytes())
 
-    assert (read_back.version, read_back.family) == (made.version, made.family)
+    assert (read_back.layout, read_back.family) == (made.layout, made.family)
     for field in ("values", "log_magnitudes", "mask"):
         np.testing.assert_array_equal(getattr(read_back, field), getattr(made, field))
     assert read_back.to_bytes() == made.to_bytes()
@@ -170,13 +211,14 @@ def test_damaged_bytes_are_a_sketch_error_or_a_whole_sketch(data: st.DataObject)
         read_back = Sketch.from_bytes(damaged)
     except SketchError:
         return
-    assert len(read_back.values) == len(read_back.mask) == len(read_back.log_magnitudes)
+    assert len(read_back.layers()) == len(read_back.mask) == len(read_back.log_magnitudes)
+    assert len(read_back.features()) == read_back.layout.sizes.sum()
 
 
 SMALL_SKETCH = Sketch(
-    "bilinear-2-v1",
+    Layout("bilinear-2-v1", ((2, 2), (1, 3), (2, 2))),
     "demo-flux-tiny",
-    np.ones((3, 2, 2), np.float16),
+    np.ones(11, np.float16),
     np.zeros(3, np.float32),
     np.array([True, False, True]),
 )

@@ -17,7 +17,7 @@ from tests.encoder.conftest import SyntheticZoo
 
 SMALL = AutoLoraConfig("demo-flux-tiny", queries=1, width=32, heads=2, dropout=0.0)
 SKETCHED = AutoLoraConfig(
-    "demo-flux-tiny", sketch_size=16, queries=1, width=32, heads=2, dropout=0.0
+    "demo-flux-tiny", sketched=True, queries=1, width=32, heads=2, dropout=0.0
 )
 
 

@@ -9,7 +9,7 @@ from encoder.errors import SketchError
 from encoder.layer_batch import kinds_of, stack_sketches, stack_weights
 from encoder.lora_file import LoraWeights, read
 from encoder.ridge import TextSpace
-from encoder.sketch import sketch, version_of
+from encoder.sketch import default_layout, sketch
 from encoder.weight_encoder import FACTORS, AutoLora, AutoLoraConfig, AutoLoraEncoder, LayerTokens
 from tests.encoder.builders import TINY, Factors, make_factors, write_adapter
 
@@ -23,7 +23,7 @@ def load(folder: Path, factors: Factors) -> LoraWeights:
 
 def make_encoder(config: AutoLoraConfig = CONFIG) -> AutoLoraEncoder:
     torch.manual_seed(0)
-    version = version_of(config.family, config.sketch_size) if config.sketch_size else FACTORS
+    version = default_layout(TINY).version if config.sketched else FACTORS
     text = TextSpace(np.zeros(config.dim, np.float32))
     network = AutoLora(config).eval()
     return AutoLoraEncoder("test", "demo-flux-tiny", "none", version, TINY.name, network, text)
@@ -90,8 +90,8 @@ def test_an_adapter_without_layers_is_refused(tmp_path: Path) -> None:
 
 def test_sketches_stand_in_for_factors(tmp_path: Path) -> None:
     adapters = [load(tmp_path, make_factors(seed)) for seed in range(2)]
-    sketches = [sketch(adapter, size=16) for adapter in adapters]
-    encoder = make_encoder(dataclasses.replace(CONFIG, sketch_size=16))
+    sketches = [sketch(adapter) for adapter in adapters]
+    encoder = make_encoder(dataclasses.replace(CONFIG, sketched=True))
 
     together = encoder.encode(sketches)
 

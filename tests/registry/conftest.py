@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.checkpoint import save_encoder
-from encoder.ridge import RidgeEncoder, TextSpace
+from encoder.ridge import QuarterMatrix, RidgeEncoder, TextSpace
 from registry.config import Settings
 from registry.service import Registry
 from tests.builders import TEXT_ENCODER, add_encoder
@@ -34,8 +34,8 @@ def add_real_encoder(registry: Registry, base_model: str = "demo-flux-tiny") -> 
         sketch_version="1",
         family=base_model,
         layer_scales=nothing[0],
-        layer_means=nothing,
-        down=nothing,
+        means=nothing[0],
+        down=QuarterMatrix.of(nothing),
         up=np.zeros((1, 512), np.float32),
         text=TextSpace(np.zeros(512, np.float32)),
     )
