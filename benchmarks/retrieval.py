@@ -141,7 +141,7 @@ def small_gallery_mrr(similarity: Floats, targets: npt.NDArray[np.int64]) -> flo
 
 
 def kernel_space(zoo: Zoo, kernel: Floats) -> Space:
-    """Ridge on a kernel between all adapters, to centred English captions, as in zoo.md.
+    """Ridge on a kernel between all adapters, to centred English captions: the plain recipe.
 
     The penalty is cross-validated in training.
     """

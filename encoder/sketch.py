@@ -32,6 +32,8 @@ RANDOM_SIZE = 16
 MOST_BYTES = 1_000_000
 MAGIC = b"LORASKETCH"
 MAX_BYTES = 8_000_000
+# exp(88) is the largest that float32 holds.
+MAX_LOG_MAGNITUDE = 88
 
 # What a file was read by; files read by another one are read again. To be changed with
 # anything that changes sketches, a family's basis included.
@@ -136,7 +138,8 @@ class Sketch:
             family = str(head["family"])
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise SketchError(f"damaged sketch of {len(data)} bytes: {error}") from error
-        if min(map(min, shapes), default=0) < 1 or len(magnitudes) != len(shapes):
+        sound = bool((np.abs(magnitudes) <= MAX_LOG_MAGNITUDE).all())  # False for NaN
+        if min(map(min, shapes), default=0) < 1 or len(magnitudes) != len(shapes) or not sound:
             raise SketchError(f"damaged sketch of {len(data)} bytes")
         return cls(layout, family, values.astype(np.float16), magnitudes.astype(np.float32), mask)
 
