@@ -20,6 +20,7 @@ from demo.listing import BASE_MODEL
 from demo.paths import DATA
 from demo.sheet import Row, draw_sheet
 from encoder.errors import EncoderError
+from registry.cli.errors import PortError
 from registry.cli.output import print_search, show_refresh
 from registry.cli.serving import listen, serve_until_stopped
 from registry.config import Settings
@@ -116,6 +117,9 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         run(arguments.once, arguments.port)
+    except PortError as error:
+        print(f"demo: {error} For example: make demo ARGS='--port 8123'", file=sys.stderr)
+        return 1
     except (RegistryError, CrawlerError, EncoderError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -40,5 +40,5 @@ class PortError(RegistryError):
     def __init__(self, host: str, port: int, reason: str) -> None:
         super().__init__(
             f"cannot serve on {host}:{port}: {reason}. "
-            f"Choose another with `autolora serve --port {port + 1 if port < 65535 else 8000}`."
+            f"Choose another with `--port {port + 1 if port < 65535 else 8000}`."
         )
