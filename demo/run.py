@@ -67,7 +67,8 @@ def show_searches(registry: Registry, console: Console) -> None:
 def sheet_rows(registry: Registry) -> Iterator[Row]:
     """Retrieve for every prompt, then draw it without, with each, and with all adapters."""
     for prompt in FUSIONS:
-        cards = registry.choose(prompt, 2, base_model=BASE_MODEL)
+        choices = registry.choose(prompt, 2, base_model=BASE_MODEL)
+        cards = [choice.card for choice in choices]
         ids = [card.id for card in cards]
         pictures = [(f"found: {card.name}\n{card.author}", cover(registry, card)) for card in cards]
         nothing = registry.fuse(prompt, adapters=[], base_model=BASE_MODEL, seed=SEED, mode="base")

@@ -25,6 +25,7 @@ from registry.search.caching import load_cached_text_encoder
 from registry.search.cards import (
     AdapterCard,
     AdapterDetail,
+    Choice,
     RunFacts,
     SearchPage,
     SearchResult,
@@ -47,7 +48,7 @@ from registry.search.hybrid import SearchQuery, search
 from registry.search.ranking import SearchHit
 from registry.search.segment import clean, segment
 from registry.search.selection import Candidate, choose, relevances
-from registry.search.vector import nearest_by_weights, weight_embeddings
+from registry.search.vector import nearest_by_weights, weight_embeddings, weights_similarities
 
 if TYPE_CHECKING:
     from encoder.checkpoint import WeightEncoder
@@ -313,7 +314,7 @@ class Registry:
         if adapters is None and mode == "base":
             adapters = []
         if adapters is None:
-            cards = self.choose(prompt, k, base_model=base_model)
+            cards = [choice.card for choice in self.choose(prompt, k, base_model=base_model)]
             base_model = cards[0].base_model
         else:
             cards = self._chosen(adapters)
@@ -333,9 +334,7 @@ class Registry:
         """Draw the image of a recipe again: on the same machine, to the bit."""
         return self.studio.reproduce(recipe, progress)
 
-    def choose(
-        self, prompt: str, k: int = 3, *, base_model: str | None = None
-    ) -> list[AdapterCard]:
+    def choose(self, prompt: str, k: int = 3, *, base_model: str | None = None) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: relevant, and unlike one another.
 
         `registry.search.selection` says how. Raises NothingFoundError when there is none.
@@ -350,15 +349,34 @@ class Registry:
                 if encoder is not None
                 else {}
             )
-        cards = {result.card.id: result.card for result in page.results if result.card.fusable}
+        results = {result.card.id: result for result in page.results if result.card.fusable}
         candidates = [
-            Candidate(id_, cards[id_].file_sha256 or "", relevance[id_], embeddings.get(id_))
-            for id_ in cards
+            Candidate(id_, result.card.file_sha256 or "", relevance[id_], embeddings.get(id_))
+            for id_, result in results.items()
         ]
-        chosen = choose(candidates, k)
+        chosen = [results[candidate.adapter_id] for candidate in choose(candidates, k)]
         if not chosen:
             raise NothingFoundError(prompt, page.base_model)
-        return [cards[candidate.adapter_id] for candidate in chosen]
+        return [Choice(result.card, result.hit.signals["weights"]) for result in chosen]
+
+    def similarities(self, prompt: str, cards: Sequence[AdapterCard]) -> dict[int, float]:
+        """Return how similar `prompt` is to each adapter's weights, for those that have it.
+
+        By id, -1..1, by the active encoder of each one's base model.
+        """
+        found: dict[int, float] = {}
+        embedding = self.text_encoder.encode([clean(prompt)])
+        with one_line_errors(), self.sessions() as session:
+            for base_model in dict.fromkeys(card.base_model for card in cards):
+                encoder, _ = self._find_encoder(session, base_model)
+                if encoder is not None:
+                    found |= weights_similarities(
+                        session,
+                        encoder.encode_query(embedding)[0],
+                        encoder=encoder.name,
+                        adapter_ids=[card.id for card in cards if card.base_model == base_model],
+                    )
+        return found
 
     def _chosen(self, adapter_ids: Sequence[int]) -> list[AdapterCard]:
         cards = self.cards(adapter_ids)

@@ -93,6 +93,15 @@ class SearchPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """An adapter chosen to draw a prompt with."""
+
+    card: AdapterCard
+    # Of the prompt with the adapter's weights, -1..1; None where no active encoder knows them.
+    similarity: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     id: int
     hub: str

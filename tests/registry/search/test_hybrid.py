@@ -157,7 +157,7 @@ def test_what_cannot_be_fused_is_found_but_not_chosen(registry: Registry) -> Non
         session.get_one(File, best.file_sha256).verdict = {"loadable": True, "fusable": False}
 
     assert [result.card.fusable for result in registry.search("fox").results] == [False, True]
-    assert [card.id for card in registry.choose("fox")] == [second.id]
+    assert [choice.card.id for choice in registry.choose("fox")] == [second.id]
 
 
 def test_text_that_postgresql_cannot_hold_is_searched_without_it(registry: Registry) -> None:
@@ -182,3 +182,18 @@ def test_similar_ranks_by_weights_and_leaves_itself_out(registry: Registry) -> N
 
     assert [result.card.id for result in similar] == [wolf.id, train.id]
     assert registry.similar(bare.id) == ()
+
+
+def test_a_choice_says_how_similar_its_weights_are_to_the_prompt(registry: Registry) -> None:
+    """Fusion may listen more to the adapter that the prompt is about."""
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox = add_adapter(session, name="fox", embedding=embed(registry, "a fox"))
+        bare = add_adapter(session, name="bare")
+
+    [choice] = registry.choose("a fox", 1)
+    similarities = registry.similarities("a fox", registry.cards([fox.id, bare.id]))
+
+    assert choice.card.id == fox.id
+    assert choice.similarity == pytest.approx(1, abs=1e-2)
+    assert similarities == {fox.id: pytest.approx(1, abs=1e-2)}
