@@ -28,9 +28,8 @@ from registry.search.cards import AdapterCard
 if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights
     from registry.fusion.backends.base import Backend, Progress
-    from registry.fusion.gate import Gates
     from registry.fusion.generate import FusedImage, LoadedAdapter
-    from registry.fusion.inject import Mode
+    from registry.fusion.inject import AnyGates, Mode
     from registry.fusion.recipe import Recipe
 
 # The extra `fusion` of pyproject.toml, as imported.
@@ -51,7 +50,7 @@ class Studio:
         self._text_encoder = text_encoder
         self._lock = threading.Lock()
         self._backends: dict[str, Backend] = {}
-        self._gates: dict[str, Gates] = {}
+        self._gates: dict[str, AnyGates] = {}
         self._weights: OrderedDict[str, LoraWeights] = OrderedDict()
 
     def draw(
@@ -165,12 +164,18 @@ class Studio:
                 self._backends[base_model] = load_flux(folder, base_model, self._text_encoder)
             return self._backends[base_model]
 
-    def _gates_of(self, base_model: str) -> "Gates":
+    def _gates_of(self, base_model: str) -> "AnyGates":
         from registry.fusion.gate import Gates
+        from registry.fusion.published import PublishedGates, is_published
 
         with self._lock:
             if base_model not in self._gates:
-                self._gates[base_model] = Gates.load(self._settings.gates[base_model])
+                path = self._settings.gates[base_model]
+                self._gates[base_model] = (
+                    PublishedGates.load(path, base_model)
+                    if is_published(path)
+                    else Gates.load(path)
+                )
             return self._gates[base_model]
 
 

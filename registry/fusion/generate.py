@@ -21,8 +21,7 @@ from registry.fusion.errors import (
     NotFusableError,
     RecipeError,
 )
-from registry.fusion.gate import Gates
-from registry.fusion.inject import Mode, attach
+from registry.fusion.inject import AnyGates, Mode, attach
 from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def generate(
     prompt: str,
     adapters: Sequence[LoadedAdapter],
     backend: Backend,
-    gates: Gates | None = None,
+    gates: AnyGates | None = None,
     *,
     seed: int = 0,
     steps: int = 20,
@@ -122,7 +121,7 @@ def reproduce(
     recipe: Recipe,
     adapters: Sequence[LoadedAdapter],
     backend: Backend,
-    gates: Gates | None = None,
+    gates: AnyGates | None = None,
     progress: Progress | None = None,
 ) -> FusedImage:
     """Draw the image of a recipe again: the same pixels on the same machine.
@@ -158,7 +157,7 @@ def draw(
     recipe: Recipe,
     adapters: Sequence[LoadedAdapter],
     backend: Backend,
-    gates: Gates | None,
+    gates: AnyGates | None,
     progress: Progress | None,
 ) -> FusedImage:
     """Follow a recipe with adapters that are in its order."""

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, MissingGateError
 from registry.fusion.gate import FusionGate, Gates
+from registry.fusion.published import PublishedGates
+from registry.fusion.spans import Part, Span, SpanHook, hook
 
 if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 # gated: AutoLoRA's gates. sum: plain addition. average: addition, each adapter's strength
 # divided by the number of adapters in use. base: no adapter.
 Mode = Literal["gated", "sum", "average", "base"]
+AnyGates = Gates | PublishedGates
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,29 @@ class LayerStack:
     down: Tensor  # (G, d_in, n * rank)
     up: Tensor  # (G, n, rank, d_out), scale and strength applied
     columns: tuple[int, ...]  # which of the attached adapters the n are
+
+    def hidden(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x (..., d_in) times down, (G, places, n * rank), and up, both as x is.
+
+        They move only where the base is offloaded or runs in another precision.
+        """
+        groups = len(self.up)
+        if len(x) % groups:
+            raise LayerMismatchError(f"a batch of {len(x)} does not divide into {groups} groups")
+        return x.reshape(groups, -1, x.shape[-1]) @ self.down.to(x), self.up.to(x)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return what each adapter says to x (..., d_in), apart: (n, ..., d_out)."""
+        hidden, up = self.hidden(x)
+        _, count, rank, d_out = up.shape
+        apart = hidden.unflatten(-1, (count, rank)).permute(2, 0, 1, 3)  # (n, G, places, rank)
+        outputs: Tensor = apart @ up.transpose(0, 1)
+        return outputs.reshape(count, *x.shape[:-1], d_out)
+
+    def total(self, x: Tensor) -> Tensor:
+        """Return what all adapters say to x (..., d_in) together: (..., d_out)."""
+        hidden, up = self.hidden(x)
+        return (hidden @ up.flatten(1, 2)).reshape(*x.shape[:-1], up.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -117,8 +143,12 @@ class Attachment:
 
         Empty when nothing was watched, gated, or run.
         """
+        return {layer: float(passes.mean()) for layer, passes in self.passes(adapter).items()}
+
+    def passes(self, adapter: int) -> dict[str, Tensor]:
+        """Return the same pass by pass, in the order they were run: by layer, (passes,)."""
         return {
-            layer: float(torch.stack(means)[:, self._columns[layer].index(adapter)].mean())
+            layer: torch.stack(means)[:, self._columns[layer].index(adapter)].cpu()
             for layer, means in self._watched.items()
             if means and adapter in self._columns[layer]
         }
@@ -134,16 +164,9 @@ class _Branch:
 
     def __call__(self, linear: nn.Module, inputs: tuple[Tensor, ...], base: Tensor) -> Tensor:
         (x,) = inputs
-        # A move only where the base is offloaded or runs in another precision.
-        down, up = self.stack.down.to(x), self.stack.up.to(x)
-        groups, count, rank, _ = up.shape
-        if len(x) % groups:
-            raise LayerMismatchError(f"a batch of {len(x)} does not divide into {groups} groups")
-        hidden = x.reshape(groups, -1, x.shape[-1]) @ down  # (G, places, n * rank)
         if self.gate is None:
-            return base + (hidden @ up.flatten(1, 2)).view_as(base)
-        apart = hidden.unflatten(-1, (count, rank)).permute(2, 0, 1, 3)  # (n, G, places, rank)
-        outputs = (apart @ up.transpose(0, 1)).reshape(count, *base.shape)
+            return base + self.stack.total(x)
+        outputs = self.stack.outputs(x)
         openness = self.gate.openness(base, outputs)
         if self.watched is not None:
             self.watched.append(openness.detach().flatten(1).mean(1))
@@ -154,7 +177,7 @@ class _Branch:
 def attach(
     transformer: nn.Module,
     adapters: Sequence[tuple["LoraWeights", float]],
-    gates: Gates | None = None,
+    gates: AnyGates | None = None,
     mode: Mode = "gated",
     *,
     watch: bool = False,
@@ -191,11 +214,15 @@ def attach(
 def attach_stacks(
     transformer: nn.Module,
     stacks: Mapping[str, LayerStack],
-    gates: Gates | None,
+    gates: AnyGates | None,
     *,
     watch: bool = False,
 ) -> Iterator[Attachment]:
     """Like `attach`, for stacks picked from a bank; without gates they add up plainly."""
+    if isinstance(gates, PublishedGates):
+        with attach_spans(transformer, stacks, gates, watch=watch) as attachment:
+            yield attachment
+        return
     linears = {layer: find_linear(transformer, layer, stack) for layer, stack in stacks.items()}
     missing = [layer for layer in stacks if gates is not None and layer not in gates]
     if missing:
@@ -216,18 +243,65 @@ def attach_stacks(
         yield attachment
 
 
+@contextmanager
+def attach_spans(
+    transformer: nn.Module,
+    stacks: Mapping[str, LayerStack],
+    gates: PublishedGates,
+    *,
+    watch: bool,
+) -> Iterator[Attachment]:
+    """Like `attach_stacks`, for gates that span several layers each.
+
+    Layers outside of the blocks have no such gate and add up plainly, as DiffSynth does it.
+    """
+    plain = {layer: stack for layer, stack in stacks.items() if "transformer_blocks." not in layer}
+    ungated = stacks.keys() - plain.keys() - {layer for names in gates.spans for layer in names}
+    if ungated:
+        raise MissingGateError(sorted(ungated))
+    attachment = Attachment({layer: stack.columns for layer, stack in stacks.items()})
+    spans = []
+    for names, gate in gates.spans.items():
+        if not stacks.keys().isdisjoint(names):
+            parts = [
+                _part(transformer, name, stacks.get(name), attachment, watch) for name in names
+            ]
+            spans.append(Span(parts, gate))
+    with hook(spans), attach_stacks(transformer, plain, None):
+        yield attachment
+
+
+def _part(
+    transformer: nn.Module,
+    layer: str,
+    stack: LayerStack | None,
+    attachment: Attachment,
+    watch: bool,
+) -> Part:
+    if stack is None:
+        return Part(get_linear(transformer, layer))
+    watched = attachment._watched.setdefault(layer, []) if watch else None
+    return Part(find_linear(transformer, layer, stack), stack.outputs, stack.columns, watched)
+
+
 def find_linear(transformer: nn.Module, layer: str, stack: LayerStack) -> nn.Linear:
     """Return the linear layer that `stack` belongs to."""
+    linear = get_linear(transformer, layer)
+    got = (stack.up.shape[-1], stack.down.shape[1])
+    expected = (linear.out_features, linear.in_features)
+    if got != expected:
+        raise LayerMismatchError(f"layer {layer!r}: adapter has {got}, the base {expected}")
+    return linear
+
+
+def get_linear(transformer: nn.Module, layer: str) -> nn.Linear:
+    """Return a linear layer that runs no adapters yet."""
     try:
         linear = transformer.get_submodule(layer)
     except AttributeError:
         raise LayerMismatchError(f"the base has no layer {layer!r}") from None
     if not isinstance(linear, nn.Linear):
         raise LayerMismatchError(f"layer {layer!r} of the base is no linear layer")
-    got = (stack.up.shape[-1], stack.down.shape[1])
-    expected = (linear.out_features, linear.in_features)
-    if got != expected:
-        raise LayerMismatchError(f"layer {layer!r}: adapter has {got}, the base {expected}")
-    if any(isinstance(hook, _Branch) for hook in linear._forward_hooks.values()):
+    if any(isinstance(own, (_Branch, SpanHook)) for own in linear._forward_hooks.values()):
         raise AlreadyAttachedError(layer)
     return linear
