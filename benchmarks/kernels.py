@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoder.base_models import FluxFamily
+from encoder.base_models import Family
 from encoder.layer_batch import LayerBatch, kinds_of
 
 Floats = npt.NDArray[np.float32]
@@ -21,7 +21,7 @@ PROBES = 8
 PROBE_PROMPT, PROBE_TIMES = "an icon", (1.0, 0.9, 0.75, 0.6)
 
 
-def weight_kernel(family: FluxFamily, adapters: LayerBatch) -> Floats:
+def weight_kernel(family: Family, adapters: LayerBatch) -> Floats:
     """Return <ΔW_a, ΔW_b> summed over layers, each divided by its mean energy: (n, n).
 
     Through the factors: <B A, B' A'> = sum((A A'ᵀ) * (Bᵀ B')).
@@ -54,7 +54,7 @@ def product_of_grams(down: Tensor, up: Tensor) -> Tensor:
     return kernel
 
 
-def probe_kernel(family: FluxFamily, adapters: LayerBatch, probes: Mapping[str, Tensor]) -> Floats:
+def probe_kernel(family: Family, adapters: LayerBatch, probes: Mapping[str, Tensor]) -> Floats:
     """Compare what adapters answer to `probes` (by layer, (probes, d_in)), normalised: (n, n)."""
     assert adapters.up is not None
     names = list(family.block_layers)
@@ -72,7 +72,7 @@ def probe_kernel(family: FluxFamily, adapters: LayerBatch, probes: Mapping[str, 
 
 
 @torch.no_grad()
-def base_activations(folder: Path, family: FluxFamily) -> dict[str, Tensor]:
+def base_activations(folder: Path, family: Family) -> dict[str, Tensor]:
     """Return inputs that the base's own layers see: their mean and some of them, by layer."""
     from diffusers import FluxTransformer2DModel
 

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from encoder.base_models import FluxFamily
+from encoder.base_models import Family
 from encoder.errors import SketchError
 from encoder.lora_file import LoraLayer, LoraWeights
 
@@ -67,7 +67,7 @@ def find_basis(family: str) -> Basis | None:
 
 
 def fit_basis(
-    family: FluxFamily, adapters: Sequence[LoraWeights], directions: int = DIRECTIONS
+    family: Family, adapters: Sequence[LoraWeights], directions: int = DIRECTIONS
 ) -> Basis:
     """Find the leading input directions of every layer over `adapters`.
 

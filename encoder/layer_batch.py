@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoder.base_models import FluxFamily, Shape
+from encoder.base_models import Family, Shape
 from encoder.errors import SketchError
 from encoder.lora_file import LoraWeights
 from encoder.sketch import Sketch, delta_norm
@@ -30,7 +30,7 @@ class Kind:
     places: tuple[int, ...]
 
 
-def kinds_of(family: FluxFamily) -> tuple[Kind, ...]:
+def kinds_of(family: Family) -> tuple[Kind, ...]:
     """Group a family's block layers by kind."""
     places: dict[str, list[int]] = {}
     shapes: dict[str, Shape] = {}
@@ -60,7 +60,7 @@ class LayerBatch:
         return LayerBatch(down, up, self.log_magnitudes[rows], self.mask[rows])
 
 
-def stack_sketches(family: FluxFamily, sketches: Sequence[Sketch]) -> LayerBatch:
+def stack_sketches(family: Family, sketches: Sequence[Sketch]) -> LayerBatch:
     """Stack sketches; a sketch is a small matrix and needs no second factor."""
     layers = [sketch.layers() for sketch in sketches]
 
@@ -76,7 +76,7 @@ def stack_sketches(family: FluxFamily, sketches: Sequence[Sketch]) -> LayerBatch
     )
 
 
-def stack_weights(family: FluxFamily, adapters: Sequence[LoraWeights]) -> LayerBatch:
+def stack_weights(family: Family, adapters: Sequence[LoraWeights]) -> LayerBatch:
     """Stack whole factors; smaller ranks are padded with zeros, which change nothing.
 
     Raises:

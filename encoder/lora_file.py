@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from encoder.base_models import find_family, match_family
+from encoder.base_models import Claim, decide_base_model, find_family, match_family
 from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
 from encoder.kohya import to_diffusers
 from encoder.lora_keys import KeyPlan, LayerKeys, plan_layers
@@ -207,18 +207,8 @@ def _tell_base_model(
 ) -> tuple[str, tuple[str, ...]]:
     """Names and shapes first, then the metadata's claim; a contradiction is "unknown"."""
     shapes = {name: (len(part.up), part.down.shape[1]) for name, part in layers.items()}
-    match = match_family(shapes)
-    claim, claim_text = claimed_base_model(header.metadata)
-    evidence = [match.evidence if match else "layers fit no base model known here"]
-    if claim_text:
-        evidence.append(claim_text)
-    if match is None:
-        return "unknown", tuple(evidence)
-    if claim and find_family(claim) is match.family:
-        return claim, tuple(evidence)
-    if match.certain and not claim_text:
-        return match.family.name, tuple(evidence)
-    return "unknown", tuple(evidence)
+    claim, text = claimed_base_model(header.metadata)
+    return decide_base_model(match_family(shapes), [Claim(claim, text)] if text else [])
 
 
 def _is_zero(layer: LoraLayer) -> bool:

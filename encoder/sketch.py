@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from encoder.base_models import FluxFamily, Shape, find_family
+from encoder.base_models import Family, Shape, find_family
 from encoder.basis import Basis, find_basis
 from encoder.errors import SketchError
 from encoder.lora_file import LoraLayer, LoraWeights
@@ -53,7 +53,7 @@ class Layout:
         return np.array([rows * columns for rows, columns in self.shapes])
 
 
-def layout_of(family: FluxFamily, basis: Basis | None, size: int = RANDOM_SIZE) -> Layout:
+def layout_of(family: Family, basis: Basis | None, size: int = RANDOM_SIZE) -> Layout:
     """Return the layout of sketches in a basis, or of random ones of `size` x `size`."""
     widths = family.block_layers.values()
     if basis is None:
@@ -66,7 +66,7 @@ def layout_of(family: FluxFamily, basis: Basis | None, size: int = RANDOM_SIZE) 
 
 
 @cache
-def default_layout(family: FluxFamily) -> Layout:
+def default_layout(family: Family) -> Layout:
     """Return the layout that a family's sketches have unless asked for otherwise."""
     return layout_of(family, find_basis(family.name))
 
@@ -189,7 +189,7 @@ def delta_norm(layer: LoraLayer) -> float:
 
 
 def _project(
-    layer: LoraLayer, family: FluxFamily, index: int, shape: Shape, inputs: Tensor | None
+    layer: LoraLayer, family: Family, index: int, shape: Shape, inputs: Tensor | None
 ) -> Tensor:
     """Return L ΔW Rᵀ (outputs, inputs); random matrices stand in for what is not given."""
     d_out, d_in = len(layer.up), layer.down.shape[1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoder.base_models import FluxFamily, find_family
+from encoder.base_models import Family, find_family
 from encoder.errors import CheckpointError
 from encoder.layer_batch import Kind, LayerBatch, kinds_of, stack_sketches, stack_weights
 from encoder.lora_file import LoraWeights
@@ -133,7 +133,7 @@ class AutoLora(nn.Module):
         return F.normalize(self.out(self.norm(seen[:, 0])), dim=-1)
 
 
-def family_of(name: str) -> FluxFamily:
+def family_of(name: str) -> Family:
     """Return the family of that name.
 
     Raises:

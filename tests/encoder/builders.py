@@ -12,18 +12,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from encoder.base_models import FluxFamily, find_family
+from encoder.base_models import Family, find_family
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 
 found = find_family("demo-flux-tiny")
 assert found is not None
-TINY: FluxFamily = found
+TINY: Family = found
 TINY_METADATA = {"ss_base_model_version": "demo-flux-tiny"}
 
 
 def make_factors(
-    seed: int = 0, *, rank: int = 2, names: Iterable[str] | None = None, family: FluxFamily = TINY
+    seed: int = 0, *, rank: int = 2, names: Iterable[str] | None = None, family: Family = TINY
 ) -> Factors:
     """Random (A, B) for the named layers, or for every block layer."""
     generator = torch.Generator().manual_seed(seed)

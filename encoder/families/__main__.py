@@ -1,0 +1,22 @@
+"""Write the shipped tables anew from the configs in them: `python -m encoder.families`."""
+
+import json
+from pathlib import Path
+
+from encoder.families.modules import pack, read_parameters
+
+FOLDER = Path(__file__).parent
+
+
+def write_tables(folder: Path = FOLDER) -> None:
+    """Fill in `modules` of every table by building its network without weights."""
+    for path in sorted(folder.glob("*.json")):
+        table = json.loads(path.read_text())
+        parameters = read_parameters(table["architecture"], table["config"])
+        table["modules"] = pack(parameters)
+        path.write_text(json.dumps(table, indent=1) + "\n")
+        print(f"{path.name}: {len(parameters)} parameters")
+
+
+if __name__ == "__main__":
+    write_tables()

@@ -1,0 +1,90 @@
+"""The layers of a network, read off its modules, and the compact form they are kept in.
+
+A network is a few kinds of blocks repeated many times. Its tree of modules is kept as nested
+JSON in which equal neighbours share one entry ("0..18") and parameters are shapes ("3072x64").
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+# Parameter name -> shape; a linear layer's weight has 2 sides, a convolution's 4.
+Parameters = dict[str, tuple[int, ...]]
+Tree = dict[str, Any]
+
+REPEATED = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def read_parameters(architecture: str, config: Mapping[str, Any]) -> Parameters:
+    """Build a diffusers class without its weights; return its parameters in module order.
+
+    Those are the weights of linear layers and convolutions, and every vector (biases, weights
+    of norms); adapters change no other kind.
+
+    Raises:
+        ValueError: diffusers has no such class, or the config is not one of it.
+    """
+    import diffusers
+    import torch
+
+    network = getattr(diffusers, architecture, None)
+    if network is None:
+        raise ValueError(f"diffusers {diffusers.__version__} has no class {architecture!r}")
+    try:
+        with torch.device("meta"):
+            modules = network(**config).named_modules()
+    except TypeError as error:
+        raise ValueError(f"not a config of {architecture}: {error}") from error
+    parameters = {}
+    for name, module in modules:
+        layered = isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
+        for own, parameter in module.named_parameters(recurse=False):
+            if parameter.dim() == 1 or (layered and own == "weight"):
+                parameters[f"{name}.{own}"] = tuple(parameter.shape)
+    return parameters
+
+
+def pack(parameters: Mapping[str, tuple[int, ...]]) -> Tree:
+    """Return parameters as the tree of their modules, repeated blocks once."""
+    tree: Tree = {}
+    for name, shape in parameters.items():
+        *modules, own = name.split(".")
+        node = tree
+        for module in modules:
+            node = node.setdefault(module, {})
+        node[own] = "x".join(map(str, shape))
+    return _join(tree)
+
+
+def unpack(tree: Tree) -> Parameters:
+    """Return what `pack` was given, in the same order."""
+    return dict(_walk(tree, ""))
+
+
+def _join(tree: Tree) -> Tree:
+    """Merge runs of equal numbered neighbours."""
+    entries = [(name, _join(x) if isinstance(x, dict) else x) for name, x in tree.items()]
+    joined = {}
+    for _, group in groupby(enumerate(entries), key=lambda item: _alike(*item)):
+        run = [entry for _, entry in group]
+        (first, node), last = run[0], run[-1][0]
+        joined[first if first == last else f"{first}..{last}"] = node
+    return joined
+
+
+def _alike(place: int, entry: tuple[str, Any]) -> tuple[object, str]:
+    """Equal for neighbours that count up by one and hold the same."""
+    name, node = entry
+    return (place - int(name) if name.isdecimal() else name, str(node))
+
+
+def _walk(tree: Tree, prefix: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name, node in tree.items():
+        run = REPEATED.fullmatch(name)
+        names = map(str, range(int(run[1]), int(run[2]) + 1)) if run else (name,)
+        for one in names:
+            if isinstance(node, dict):
+                yield from _walk(node, f"{prefix}{one}.")
+            else:
+                yield f"{prefix}{one}", tuple(map(int, node.split("x")))
