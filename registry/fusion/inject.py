@@ -180,18 +180,24 @@ def attach(
     gates: AnyGates | None = None,
     mode: Mode = "gated",
     *,
+    relevance: Tensor | None = None,
     watch: bool = False,
 ) -> Iterator[Attachment]:
     """Run `adapters`, each with a strength, in `transformer` until the context ends.
 
     A strength of 0 is the same as leaving the adapter out. An adapter that lacks a layer
-    contributes nothing to it. With `watch`, the attachment records the gates' activity.
+    contributes nothing to it. `relevance` (len(adapters),) says how near the prompt is to
+    each adapter: the cosine of their embeddings, NaN where it is not known; gates that do
+    not ask for it ignore it. With `watch`, the attachment records the gates' activity.
 
     Raises:
+        ValueError: `relevance` is not one number for each adapter.
         LayerMismatchError: the transformer lacks a layer, or has it in another size.
         MissingGateError: mode is "gated" and `gates` do not cover a layer.
         AlreadyAttachedError: adapters are attached to this transformer already.
     """
+    if relevance is not None and relevance.shape != (len(adapters),):
+        raise ValueError(f"relevance {tuple(relevance.shape)} for {len(adapters)} adapters")
     used = [] if mode == "base" else [i for i, (_, strength) in enumerate(adapters) if strength]
     share = 1 / len(used) if mode == "average" and used else 1.0
     bank = AdapterBank([adapters[i][0] for i in used])
