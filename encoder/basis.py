@@ -21,7 +21,8 @@ from torch import Tensor
 
 from encoder.base_models import Family
 from encoder.errors import SketchError
-from encoder.lora_file import LoraLayer, LoraWeights
+from encoder.layers import Layer
+from encoder.lora_file import LoraWeights
 
 # Part of the package: sketches are compared for years, so a basis never changes once shipped.
 FOLDER = Path(__file__).parent / "bases"
@@ -86,12 +87,12 @@ def fit_basis(
     return Basis(inputs)
 
 
-def sum_inputs(layers: Sequence[LoraLayer]) -> Tensor:
+def sum_inputs(layers: Sequence[Layer]) -> Tensor:
     """Return Σ ΔWᵀ ΔW / |ΔW|², (d_in, d_in)."""
-    width = layers[0].down.shape[1]
+    width = layers[0].shape[1]
     total = torch.zeros(width, width)
     for layer in layers:
-        up, down = layer.up.float(), layer.down.float()
+        down, up = (part.float() for part in layer.factors())
         own = down.T @ (up.T @ up) @ down
         # Its trace is the squared length; a layer of zeros adds nothing.
         total += own / own.trace().clamp(min=1e-30)

@@ -31,6 +31,13 @@ class BadWeightsError(LoraFileError):
     """The numbers or shapes in the file cannot be a LoRA that works."""
 
 
+class BaseWeightNeededError(EncoderError):
+    """What a layer changes cannot be told without the weight that it changes."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"the change that {kind} makes depends on the base's weight; give it")
+
+
 class SketchError(EncoderError):
     """A sketch cannot be made, or its bytes are not a sketch of this version."""
 

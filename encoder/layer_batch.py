@@ -98,8 +98,9 @@ def stack_weights(family: Family, adapters: Sequence[LoraWeights]) -> LayerBatch
                 if layer is None or magnitude == 0:
                     continue
                 scale = layer.scale / magnitude
-                down[kind.name][row, column, : layer.rank] = layer.down.float() * scale
-                up[kind.name][row, column, :, : layer.rank] = layer.up.float()
+                own_down, own_up = layer.factors()
+                down[kind.name][row, column, : layer.rank] = own_down.float() * scale
+                up[kind.name][row, column, :, : layer.rank] = own_up.float()
                 log_magnitudes[row, place] = math.log(magnitude)
                 mask[row, place] = True
     if not mask.any(dim=1).all():

@@ -14,6 +14,7 @@ from torch import Tensor
 from encoder.base_models import Claim, decide_base_model, find_family, match_family
 from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
 from encoder.kohya import to_diffusers
+from encoder.layers import Layer, LoraLayer
 from encoder.lora_keys import KeyPlan, LayerKeys, plan_layers
 from encoder.lora_metadata import (
     claimed_base_model,
@@ -28,23 +29,6 @@ WEIGHT_DTYPES = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
 MAX_RANK = 4096
 # Longer metadata values (tag counts, thumbnails) are read but not kept.
 MAX_METADATA_CHARACTERS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class LoraLayer:
-    """The change of one linear layer: ΔW = scale · up · down."""
-
-    down: Tensor  # A, (rank, d_in)
-    up: Tensor  # B, (d_out, rank)
-    scale: float  # alpha / rank of this layer
-
-    @property
-    def rank(self) -> int:
-        return self.down.shape[0]
-
-    def delta(self) -> Tensor:
-        """Form ΔW (d_out, d_in) in float32; large, so for small layers and tests."""
-        return self.scale * (self.up.float() @ self.down.float())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +58,7 @@ class Verdict:
 class LoraWeights:
     """An adapter read; layers are named as in diffusers, relative to the transformer or unet."""
 
-    layers: dict[str, LoraLayer]
+    layers: dict[str, Layer]
     base_model: str
     trigger_words: tuple[str, ...]
     trainer: str | None
@@ -135,7 +119,7 @@ def _check_shapes(path: Path, header: Header, plan: KeyPlan) -> None:
 
 def _read_layers(
     path: Path, file: Any, plan: KeyPlan, scales: Mapping[str, float]
-) -> Iterator[tuple[str, LoraLayer]]:
+) -> Iterator[tuple[str, Layer]]:
     seen = set()
     for keys in plan.layers.values():
         down, up = _read_matrix(path, file, keys.down), _read_matrix(path, file, keys.up)
@@ -171,7 +155,7 @@ def _scale(path: Path, file: Any, keys: LayerKeys, scales: Mapping[str, float], 
     return scale
 
 
-def _judge(header: Header, plan: KeyPlan, layers: Mapping[str, LoraLayer]) -> Verdict:
+def _judge(header: Header, plan: KeyPlan, layers: Mapping[str, Layer]) -> Verdict:
     base_model, evidence = _tell_base_model(header, layers)
     family = find_family(base_model)
     reasons = []
@@ -202,14 +186,12 @@ def _judge(header: Header, plan: KeyPlan, layers: Mapping[str, LoraLayer]) -> Ve
     )
 
 
-def _tell_base_model(
-    header: Header, layers: Mapping[str, LoraLayer]
-) -> tuple[str, tuple[str, ...]]:
+def _tell_base_model(header: Header, layers: Mapping[str, Layer]) -> tuple[str, tuple[str, ...]]:
     """Names and shapes first, then the metadata's claim; a contradiction is "unknown"."""
-    shapes = {name: (len(part.up), part.down.shape[1]) for name, part in layers.items()}
+    shapes = {name: (part.shape[0], part.shape[1]) for name, part in layers.items()}
     claim, text = claimed_base_model(header.metadata)
     return decide_base_model(match_family(shapes), [Claim(claim, text)] if text else [])
 
 
-def _is_zero(layer: LoraLayer) -> bool:
-    return layer.scale == 0 or not (layer.up.any() and layer.down.any())
+def _is_zero(layer: Layer) -> bool:
+    return layer.scale == 0 or not all(part.any() for part in layer.tensors())

@@ -22,7 +22,8 @@ from torch import Tensor
 from encoder.base_models import Family, Shape, find_family
 from encoder.basis import Basis, find_basis
 from encoder.errors import SketchError
-from encoder.lora_file import LoraLayer, LoraWeights
+from encoder.layers import Layer
+from encoder.lora_file import LoraWeights
 
 Floats = npt.NDArray[np.float32]
 
@@ -181,20 +182,20 @@ def sketch(weights: LoraWeights, *, basis: Basis | None = None, size: int | None
     return Sketch(layout, family.name, np.concatenate(parts), log_magnitudes, mask)
 
 
-def delta_norm(layer: LoraLayer) -> float:
+def delta_norm(layer: Layer) -> float:
     """Return the Frobenius norm of ΔW without forming it: sqrt(tr(BᵀB · AAᵀ)) · scale."""
-    down, up = layer.down.float(), layer.up.float()
+    down, up = (part.float() for part in layer.factors())
     squared = ((up.T @ up) * (down @ down.T)).sum(dtype=torch.float64).item()
     return math.sqrt(max(squared, 0.0)) * abs(layer.scale)
 
 
 def _project(
-    layer: LoraLayer, family: Family, index: int, shape: Shape, inputs: Tensor | None
+    layer: Layer, family: Family, index: int, shape: Shape, inputs: Tensor | None
 ) -> Tensor:
     """Return L ΔW Rᵀ (outputs, inputs); random matrices stand in for what is not given."""
-    d_out, d_in = len(layer.up), layer.down.shape[1]
+    down, up = (part.float() for part in layer.factors())
+    d_out, d_in = len(up), down.shape[1]
     flip_out, flip_in = _signs(family.name, index, d_out, d_in)
-    up, down = layer.up.float(), layer.down.float()
     if inputs is None:
         inputs = _projection(d_in, shape[1]) * flip_in
     if shape[0] != d_out:

@@ -200,7 +200,7 @@ def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
             raise AdapterRefusedError(adapter.name, "it is given twice; raise its strength")
         seen.add(adapter.sha256)
         for name, layer in weights.layers.items():
-            if not all(torch.isfinite(part).all() for part in (layer.down, layer.up)):
+            if not all(torch.isfinite(part).all() for part in layer.tensors()):
                 raise CorruptAdapterError(adapter.name, name)
 
 

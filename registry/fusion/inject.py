@@ -108,24 +108,25 @@ class AdapterBank:
 
 def stack_layer(name: str, adapters: Sequence["LoraWeights"], dtype: torch.dtype) -> _LayerBank:
     layers = {i: a.layers[name] for i, a in enumerate(adapters) if name in a.layers}
-    rank = max(len(layer.down) for layer in layers.values())
-    first = next(iter(layers.values()))
+    factors = {index: layer.factors() for index, layer in layers.items()}
+    rank = max(len(down) for down, _ in factors.values())
+    first_down, first_up = next(iter(factors.values()))
     bank = _LayerBank(
-        down=torch.zeros(len(adapters), rank, first.down.shape[1], dtype=dtype),
-        up=torch.zeros(len(adapters), rank, first.up.shape[0], dtype=dtype),
+        down=torch.zeros(len(adapters), rank, first_down.shape[1], dtype=dtype),
+        up=torch.zeros(len(adapters), rank, len(first_up), dtype=dtype),
         scale=torch.zeros(len(adapters)),
         present=torch.zeros(len(adapters), dtype=torch.bool),
     )
-    for index, layer in layers.items():
-        own_rank, d_in = layer.down.shape
-        if (d_in, len(layer.up)) != (bank.down.shape[2], bank.up.shape[2]):
+    for index, (down, up) in factors.items():
+        own_rank, d_in = down.shape
+        if (d_in, len(up)) != (bank.down.shape[2], bank.up.shape[2]):
             raise LayerMismatchError(
-                f"adapters disagree on layer {name!r}: ({len(layer.up)}, {d_in}) and "
+                f"adapters disagree on layer {name!r}: ({len(up)}, {d_in}) and "
                 f"({bank.up.shape[2]}, {bank.down.shape[2]}); load those of one base model only"
             )
-        bank.down[index, :own_rank] = layer.down
-        bank.up[index, :own_rank] = layer.up.T
-        bank.scale[index] = layer.scale
+        bank.down[index, :own_rank] = down
+        bank.up[index, :own_rank] = up.T
+        bank.scale[index] = layers[index].scale
         bank.present[index] = True
     return bank
 

@@ -7,7 +7,8 @@ import torch
 
 from encoder.basis import DIRECTIONS, Basis, find_basis, fit_basis, leading, sum_inputs
 from encoder.errors import SketchError
-from encoder.lora_file import LoraLayer, LoraWeights, read
+from encoder.layers import LoraLayer
+from encoder.lora_file import LoraWeights, read
 from tests.encoder.builders import TINY, make_factors, write_adapter
 
 

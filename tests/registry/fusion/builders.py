@@ -18,7 +18,8 @@ from transformers import (
 
 from demo.base import make_transformer
 from demo.vae import make_vae
-from encoder.lora_file import LoraLayer, LoraWeights, Verdict
+from encoder.layers import Layer, LoraLayer
+from encoder.lora_file import LoraWeights, Verdict
 from registry.fusion.generate import LoadedAdapter
 
 BASE_MODEL = "demo-flux-tiny"
@@ -46,7 +47,7 @@ def make_weights(
             scale,
         )
 
-    drawn = {name: draw(name) for name in layers}
+    drawn: dict[str, Layer] = {name: draw(name) for name in layers}
     verdict = Verdict(
         format="peft",
         trainer=None,

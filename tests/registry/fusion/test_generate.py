@@ -119,7 +119,7 @@ def test_adapters_that_must_not_be_fused_are_named(
         return make_adapter("bad one", weights)
 
     corrupt = bad()
-    corrupt.weights.layers[layers[0]].up[0, 0] = math.nan
+    corrupt.weights.layers[layers[0]].factors()[1][0, 0] = math.nan
     cases: list[tuple[LoadedAdapter, type[AdapterRefusedError], str]] = [
         (bad(base_model="sdxl-1.0"), FamilyMismatchError, "'sdxl-1.0'"),
         (bad(fusable=False), NotFusableError, "text encoder"),

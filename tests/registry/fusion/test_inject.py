@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from demo.base import velocity
+from encoder.layers import LoraLayer
 from encoder.lora_file import LoraWeights, read
 from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, MissingGateError
 from registry.fusion.gate import Gates
@@ -126,7 +127,9 @@ def test_sum_equals_peft(
         {
             f"transformer.{layer}.lora_{side}.weight": tensor.clone()
             for layer, part in weights.layers.items()
-            for side, tensor in (("A", part.down), ("B", part.up * part.scale))
+            for side, tensor in zip(
+                "AB", (part.factors()[0], part.scale * part.factors()[1]), strict=True
+            )
         }
         for weights in adapters[::2]
     ]
@@ -237,9 +240,10 @@ def test_layers_that_do_not_fit_are_named(
 ) -> None:
     layer = "transformer_blocks.0.attn.to_q"
     good = adapters[0].layers[layer]
+    down, up = good.factors()
 
     def adapter(name: str, **changed: Tensor) -> list[tuple[LoraWeights, float]]:
-        part = type(good)(changed.get("down", good.down), good.up, good.scale)
+        part = LoraLayer(changed.get("down", down), up, good.scale)
         return [(make_like(adapters[0], {name: part}), 1.0)]
 
     for wrong in (
