@@ -380,7 +380,7 @@ def _tucker(first: Tensor, second: Tensor, core: Tensor | None) -> Factors:
     if core is None:
         return second.float(), first.float()
     down = torch.einsum("ijhw,jc->ichw", core.float(), second.float())
-    return down.flatten(1), first.float().T
+    return down.flatten(1), first.float().T.contiguous()
 
 
 def _split_matrix(parts: tuple[Tensor, ...]) -> Factors:
