@@ -72,6 +72,11 @@ class Source(Protocol):
         """Name of the hub, as in `AdapterRecord.hub`."""
         ...
 
+    @property
+    def endpoint(self) -> str:
+        """Which of the hub's addresses, or which folder: what is listed there is told apart."""
+        ...
+
     def list_adapters(
         self, updated_since: datetime | None = None
     ) -> Iterator[AdapterRecord | Refusal]:

@@ -54,7 +54,7 @@ def demo_settings(home: Path, port: int) -> Settings:
 def index(registry: Registry) -> None:
     """Crawl the loopback hub and index what is missing; a rerun finds nothing to do."""
     pipeline = Pipeline(registry.sessions, registry.blobs, registry.settings, registry.text_encoder)
-    with serve_hub(DATA / "zoo") as hub, ModelScopeSource(hub.endpoint) as source:
+    with serve_hub(DATA / "zoo") as hub, ModelScopeSource(hub.endpoint, name="demo") as source:
         show_refresh(pipeline.refresh(source))
 
 

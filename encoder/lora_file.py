@@ -24,6 +24,9 @@ from encoder.lora_metadata import (
 )
 from encoder.safetensors_header import Header, read_header
 
+# To be changed with what is read or refused: files are then read again, refused ones too.
+READER_VERSION = "reader-1"
+
 WEIGHT_DTYPES = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
 # Trainers offer ranks up to a few hundred; beyond this a "LoRA" is a full matrix or an attack.
 MAX_RANK = 4096

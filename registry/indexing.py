@@ -71,7 +71,7 @@ class Indexer:
 
     def remaining(self, step: str) -> int:
         """How many files, captions or adapters a step has to do now."""
-        version, text_encoder = _sketch_version(), self._text_encoder.name
+        version, text_encoder = reader_version(), self._text_encoder.name
         with self._sessions() as session:
             match step:
                 case "read":
@@ -91,19 +91,20 @@ class Indexer:
 
     def read(self) -> Iterator[Outcome]:
         """Read and sketch files; one outcome a file. A bad file refuses its adapters."""
-        version, after = _sketch_version(), ""
+        version, after = reader_version(), ""
         while True:
             with self._sessions() as session:
                 page = pending.list_to_read(session, version, after, BATCH)
             if not page:
                 return
             for file in page:
-                yield self._read_file(file)
+                yield self._read_file(file, version)
             after = page[-1].sha256
 
-    def _read_file(self, file: pending.PendingFile) -> Outcome:
+    def _read_file(self, file: pending.PendingFile, version: str) -> Outcome:
         if not self._blobs.exists(file.sha256):
-            self._forget_file(file.sha256)
+            with self._sessions.begin() as session:
+                adapters.forget_file(session, file.sha256)
             return Outcome(file.adapter, False, str(BlobNotFoundError(file.sha256)))
         try:
             facts, sketch = read_and_sketch(self._blobs.path(file.sha256))
@@ -111,28 +112,21 @@ class Indexer:
             # Without the file's name: in the store that is its hash.
             reason = " ".join(error.cause.split())
             with self._sessions.begin() as session:
-                adapters.refuse(session, file.sha256, reason)
+                adapters.refuse(session, file.sha256, reason, version)
             return Outcome(file.adapter, False, f"refused: {reason}")
         except Exception as error:
             # Any: a stranger's file must not stop the others. It is reported, and stays to do.
             return Outcome(file.adapter, False, one_line(error))
         with self._sessions.begin() as session:
+            facts |= {"reader_version": version}
             session.execute(update(File).where(File.sha256 == file.sha256).values(facts))
+            adapters.accept(session, file.sha256)
             if sketch is not None:
                 row = {"file_sha256": file.sha256, "version": sketch.version}
                 session.execute(
                     insert(Sketch).values(**row, data=sketch.to_bytes()).on_conflict_do_nothing()
                 )
         return Outcome(file.adapter, message=facts["verdict"]["sketch_refusal"] or "")
-
-    def _forget_file(self, sha256: str) -> None:
-        """Let the next fetch get a file again that the blob store has lost."""
-        with self._sessions.begin() as session:
-            session.execute(
-                update(Adapter)
-                .where(Adapter.file_sha256 == sha256)
-                .values(file_sha256=None, state="listed")
-            )
 
     # Cover prompts -> captions and their embeddings
 
@@ -145,10 +139,11 @@ class Indexer:
                 page = pending.list_to_caption(session, name, after, BATCH)
             if not page:
                 return
-            embeddings = self._text_encoder.encode([caption.text for caption in page])
+            texts = {caption.text_md5: caption.text for caption in page}
+            embeddings = self._text_encoder.encode(list(texts.values()))
             rows = [
-                {"caption_id": caption.caption_id, "text_encoder": name, "embedding": embedding}
-                for caption, embedding in zip(page, embeddings.tolist(), strict=True)
+                {"text_md5": md5, "text_encoder": name, "embedding": embedding}
+                for md5, embedding in zip(texts, embeddings.tolist(), strict=True)
             ]
             with self._sessions.begin() as session:
                 session.execute(insert(CaptionEmbedding).on_conflict_do_nothing(), rows)
@@ -232,7 +227,7 @@ class Indexer:
 
     def publish(self) -> Iterator[Outcome]:
         """Make adapters ready that have all they need; one outcome for each of them."""
-        version, after = _sketch_version(), 0
+        version, after = reader_version(), 0
         while True:
             with self._sessions.begin() as session:
                 page = pending.list_to_publish(
@@ -318,7 +313,9 @@ def _base_models(session: Session, encoder: Encoder) -> list[str]:
     return [n for n in names if n == encoder.base_model or (family and find_family(n) is family)]
 
 
-def _sketch_version() -> str:
+def reader_version() -> str:
+    """What reads and sketches files here; what another one read or refused is read again."""
+    from encoder.lora_file import READER_VERSION
     from encoder.sketch import SKETCH_VERSION
 
-    return SKETCH_VERSION
+    return f"{READER_VERSION} {SKETCH_VERSION}"

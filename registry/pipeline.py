@@ -22,6 +22,7 @@ from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import adapters, pending, runs
+from registry.db.adapters import Origin
 from registry.db.session import one_line_errors, translated
 from registry.fetching import Fetched, fetch_all, one_line
 from registry.indexing import Indexer, Outcome
@@ -103,7 +104,7 @@ class Pipeline:
         report = _Report()
         with one_line_errors():
             with self._sessions.begin() as session:
-                run_id = runs.start_run(session, source.hub)
+                run_id = runs.start_run(session, origin_of(source))
             try:
                 self._clean()
                 if "embed" in steps:
@@ -155,7 +156,7 @@ class Pipeline:
         if step != "fetch":
             return self.indexer.remaining(step)
         with self._sessions() as session:
-            return pending.count_to_fetch(session, source.hub)
+            return pending.count_to_fetch(session, origin_of(source))
 
     def _finish(self, run_id: int, report: _Report) -> None:
         with self._sessions.begin() as session:
@@ -176,9 +177,10 @@ class Pipeline:
         Raises:
             SourceError: the hub is down. What it listed before is stored, the cursor moved.
         """
-        started = datetime.now(UTC)
-        with self._sessions() as session:
-            since = None if full else runs.find_cursor(session, source.hub)
+        started, origin = datetime.now(UTC), origin_of(source)
+        with self._sessions.begin() as session:
+            adapters.adopt(session, origin)
+            since = None if full else runs.find_cursor(session, origin)
         page: list[AdapterRecord] = []
         complete = since is None
         try:
@@ -186,30 +188,32 @@ class Pipeline:
                 if isinstance(listed, Refusal):
                     # Without a repository it is the listing itself that has a gap.
                     complete &= bool(listed.repo)
-                    yield self._store_refusal(listed, started)
+                    yield self._store_refusal(origin, listed, started)
                     continue
                 page.append(listed)
                 if len(page) == PAGE:
-                    yield from self._store_page(page, started)
+                    yield from self._store_page(origin, page, started)
                     page = []
         finally:
             # Also when the hub fails in the middle, or the run is interrupted: they are good.
-            stored = list(self._store_page(page, started))
+            stored = list(self._store_page(origin, page, started))
         yield from stored
         if complete:
             with self._sessions.begin() as session:
-                gone = adapters.mark_gone(session, source.hub, seen_before=started)
+                gone = adapters.mark_gone(session, origin, seen_before=started)
             yield from (Outcome(label, message="gone from its hub") for label in gone)
 
-    def _store_page(self, page: Sequence[AdapterRecord], started: datetime) -> Iterator[Outcome]:
+    def _store_page(
+        self, origin: Origin, page: Sequence[AdapterRecord], started: datetime
+    ) -> Iterator[Outcome]:
         """Store records and move the cursor to the last of them, in one transaction."""
         if not page:
             return
         try:
             with self._sessions.begin() as session:
-                adapters.store_listed(session, page, started)
+                adapters.store_listed(session, origin, page, started)
                 # A date in the future would, as the cursor, hide all that is to come.
-                runs.move_cursor(session, page[-1].hub, min(page[-1].updated_at, started))
+                runs.move_cursor(session, origin, min(page[-1].updated_at, started))
         except DBAPIError as error:
             name = adapters.label(page[0].repo, page[0].version)
             if translated(error) is not error:
@@ -220,15 +224,15 @@ class Pipeline:
                 return
             # One of them is what PostgreSQL cannot hold; the others are stored without it.
             for record in page:
-                yield from self._store_page([record], started)
+                yield from self._store_page(origin, [record], started)
             return
         yield from (Outcome(adapters.label(r.repo, r.version)) for r in page)
 
-    def _store_refusal(self, refusal: Refusal, started: datetime) -> Outcome:
+    def _store_refusal(self, origin: Origin, refusal: Refusal, started: datetime) -> Outcome:
         """What cannot be read today has not vanished."""
         if refusal.repo:
             with self._sessions.begin() as session:
-                adapters.mark_seen(session, refusal.hub, refusal.repo, started)
+                adapters.mark_seen(session, origin, refusal.repo, started)
         return Outcome(refusal.repo or refusal.hub, False, refusal.reason)
 
     # Step 2: files and covers -> blobs
@@ -243,7 +247,7 @@ class Pipeline:
         failures = after = 0
         while True:
             with self._sessions() as session:
-                page = pending.list_to_fetch(session, source.hub, after, PAGE)
+                page = pending.list_to_fetch(session, origin_of(source), after, PAGE)
             if not page:
                 return
             for fetched in fetch_all(source, page, self._blobs, self._downloads):
@@ -265,6 +269,10 @@ class Pipeline:
                 adapters.store_covers(
                     session, fetched.adapter_id, fetched.covers, done=fetched.covers_done
                 )
+
+
+def origin_of(source: Source) -> Origin:
+    return Origin(source.hub, source.endpoint)
 
 
 def _cause(error: BaseException) -> str:

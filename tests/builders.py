@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.db.models import (
@@ -139,8 +140,8 @@ def _add_caption(
     caption = Caption(cover_id=cover.id, text=text, source="hub")
     session.add(caption)
     session.flush()
-    session.add(
-        CaptionEmbedding(
-            caption_id=caption.id, text_encoder=TEXT_ENCODER, embedding=list(embedding)
-        )
+    session.execute(
+        insert(CaptionEmbedding)
+        .values(text_md5=caption.text_md5, text_encoder=TEXT_ENCODER, embedding=list(embedding))
+        .on_conflict_do_nothing()
     )

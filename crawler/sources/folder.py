@@ -35,6 +35,10 @@ class FolderSource:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
 
+    @property
+    def endpoint(self) -> str:
+        return str(self._folder)
+
     def list_adapters(
         self, updated_since: datetime | None = None
     ) -> Iterator[AdapterRecord | Refusal]:

@@ -43,7 +43,9 @@ class ModelScopeSource:
         requests_per_second: float | None = None,
         page_size: int = PAGE_SIZE,
         attempts: int = 3,
+        name: str | None = None,
     ) -> None:
+        """`name` stands for the endpoint where its address changes, as on loopback."""
         # Nobody needs to be spared on our own machine.
         pace = requests_per_second or (math.inf if is_loopback(endpoint) else 5.0)
         self._client = ModelScopeClient(
@@ -53,6 +55,7 @@ class ModelScopeSource:
             allowed_origins=[self._client.endpoint], requests_per_second=pace, attempts=attempts
         )
         self._page_size = page_size
+        self.endpoint = name or self._client.endpoint
 
     def __enter__(self) -> Self:
         return self

@@ -5,23 +5,29 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from crawler.records import UNKNOWN_BASE_MODEL, AdapterRecord, CoverRecord, FileRecord
 from encoder.base_models import find_family
-from registry.db.models import Adapter, Cover, File
+from registry.db.models import Adapter, Cover, CrawlCursor, File
 from registry.search.segment import segment
 
 # PostgreSQL refuses a tsvector of 1 MB; no adapter's words come near this.
 MAX_WORDS = 100_000
 
 
-class Key(NamedTuple):
-    """What makes an adapter the same one at its hub."""
+class Origin(NamedTuple):
+    """A hub at one of its addresses, or one folder: what cursors and vanishing go by."""
 
     hub: str
+    endpoint: str
+
+
+class Key(NamedTuple):
+    """What makes an adapter the same one where it is listed."""
+
     repo: str
     version: str
     file_name: str
@@ -100,23 +106,36 @@ def agreed_base_model(listed: str, read: str | None) -> str:
     return listed if family is not None and family is find_family(read) else read
 
 
-def store_listed(session: Session, records: Sequence[AdapterRecord], now: datetime) -> int:
-    """Insert or update what a hub lists; return how many are new or changed."""
-    by_key = {Key(r.hub, r.repo, r.version, r.file.name): r for r in records}
-    columns = (Adapter.hub, Adapter.repo, Adapter.version, Adapter.file_name)
+def adopt(session: Session, origin: Origin) -> None:
+    """Give an endpoint what was stored of its hub before endpoints were told apart."""
+    for table in (Adapter, CrawlCursor):
+        session.execute(
+            update(table)
+            .where(table.hub == origin.hub, table.endpoint == "")
+            .values(endpoint=origin.endpoint)
+        )
+
+
+def store_listed(
+    session: Session, origin: Origin, records: Sequence[AdapterRecord], now: datetime
+) -> int:
+    """Insert or update what an endpoint lists; return how many are new or changed."""
+    by_key = {Key(r.repo, r.version, r.file.name): r for r in records}
+    columns = (Adapter.repo, Adapter.version, Adapter.file_name)
     # In one order, so that two crawls at once wait for each other and do not lock up.
     stored = session.scalars(
         select(Adapter)
-        .where(tuple_(*columns).in_(list(by_key)))
+        .where(*_of(origin), tuple_(*columns).in_(list(by_key)))
         .order_by(Adapter.id)
         .with_for_update()
     )
     changed = 0
     for adapter in stored:
-        key = Key(adapter.hub, adapter.repo, adapter.version, adapter.file_name)
+        key = Key(adapter.repo, adapter.version, adapter.file_name)
         changed += _update(session, adapter, by_key.pop(key), now)
     for key, record in sorted(by_key.items()):
-        values = {**key._asdict(), **settle(record, None), "seen_at": now, "changed_at": now}
+        values = {**origin._asdict(), **key._asdict(), **settle(record, None)}
+        values |= {"seen_at": now, "changed_at": now}
         # Nothing is done where another process has just listed the same.
         session.execute(insert(Adapter).values(values).on_conflict_do_nothing())
     session.flush()
@@ -156,22 +175,24 @@ def _but_downloads(record: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key != "downloads"}
 
 
-def mark_seen(session: Session, hub: str, repo: str, now: datetime) -> None:
-    """Note that a hub still lists a repository, although it could not be read today."""
-    session.execute(
-        update(Adapter).where(Adapter.hub == hub, Adapter.repo == repo).values(seen_at=now)
-    )
+def mark_seen(session: Session, origin: Origin, repo: str, now: datetime) -> None:
+    """Note that an endpoint still lists a repository, although it could not be read today."""
+    session.execute(update(Adapter).where(*_of(origin), Adapter.repo == repo).values(seen_at=now))
 
 
-def mark_gone(session: Session, hub: str, seen_before: datetime) -> list[str]:
+def mark_gone(session: Session, origin: Origin, seen_before: datetime) -> list[str]:
     """Retire what a full listing no longer showed; return their labels. Facts stay."""
     rows = session.execute(
         update(Adapter)
-        .where(Adapter.hub == hub, Adapter.seen_at < seen_before, Adapter.state != "gone")
+        .where(*_of(origin), Adapter.seen_at < seen_before, Adapter.state != "gone")
         .values(state="gone", changed_at=seen_before)
         .returning(Adapter.repo, Adapter.version)
     )
     return [label(row.repo, row.version) for row in rows]
+
+
+def _of(origin: Origin) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return Adapter.hub == origin.hub, Adapter.endpoint == origin.endpoint
 
 
 def store_file(session: Session, adapter_id: int, sha256: str, size: int) -> None:
@@ -199,10 +220,34 @@ def store_covers(
     session.execute(update(Adapter).where(Adapter.id == adapter_id).values(covers_done=done))
 
 
-def refuse(session: Session, file_sha256: str, reason: str) -> None:
-    """Refuse every adapter with this file; `reason` is for people."""
+def refuse(session: Session, file_sha256: str, reason: str, reader_version: str) -> None:
+    """Refuse every adapter with this file; `reason` is for people.
+
+    Another version of the reader may know better, and tries again.
+    """
+    session.execute(
+        update(File).where(File.sha256 == file_sha256).values(reader_version=reader_version)
+    )
     session.execute(
         update(Adapter)
         .where(Adapter.file_sha256 == file_sha256, Adapter.state != "gone")
         .values(state="refused", refusal=reason)
+    )
+
+
+def accept(session: Session, file_sha256: str) -> None:
+    """Let adapters in whose file was refused by an earlier reader."""
+    session.execute(
+        update(Adapter)
+        .where(Adapter.file_sha256 == file_sha256, Adapter.state == "refused")
+        .values(state="listed", refusal=None)
+    )
+
+
+def forget_file(session: Session, file_sha256: str) -> None:
+    """Let the next fetch get a file again that the blob store has lost."""
+    session.execute(
+        update(Adapter)
+        .where(Adapter.file_sha256 == file_sha256, Adapter.state != "gone")
+        .values(file_sha256=None, state="listed", refusal=None)
     )

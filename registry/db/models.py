@@ -56,6 +56,8 @@ class Adapter(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     hub: Mapped[str]
+    # Which of the hub's sites, or which folder: two may list the same repository.
+    endpoint: Mapped[str] = mapped_column(server_default="")
     repo: Mapped[str]
     # "" where the hub has no versions: NULLs would never be equal in the unique constraint.
     version: Mapped[str]
@@ -98,7 +100,7 @@ class Adapter(Base):
     )
 
     __table_args__ = (
-        UniqueConstraint("hub", "repo", "version", "file_name"),
+        UniqueConstraint("hub", "endpoint", "repo", "version", "file_name"),
         CheckConstraint("state IN ('listed', 'ready', 'refused', 'gone')", name="state"),
         Index("ix_adapters_base_model_state", "base_model", "state"),
         Index("ix_adapters_words_vector", "words_vector", postgresql_using="gin"),
@@ -122,6 +124,8 @@ class File(Base):
     base_model: Mapped[str | None]
     verdict: Mapped[dict[str, Any] | None]
     read_at: Mapped[datetime | None]
+    # What read it last, also when it was refused: a better reader reads it again.
+    reader_version: Mapped[str | None]
 
 
 class Cover(Base):
@@ -154,6 +158,8 @@ class Caption(Base):
     cover_id: Mapped[int] = mapped_column(ForeignKey("covers.id", ondelete="CASCADE"))
     text: Mapped[str]
     source: Mapped[str]
+    # sha256 of a text is no generated column: PostgreSQL takes its encoding for changeable.
+    text_md5: Mapped[str] = mapped_column(Computed("md5(text)", persisted=True), index=True)
 
     __table_args__ = (
         # Of the hash, because a prompt may be longer than an index entry can be (2.7 kB).
@@ -163,13 +169,15 @@ class Caption(Base):
 
 
 class CaptionEmbedding(Base):
-    """A caption in a text encoder's space; two encoders coexist while one is back-filled."""
+    """A text in a text encoder's space; two encoders coexist while one is back-filled.
+
+    By text, not by caption: hundreds of covers share a prompt, and equal vectors would be
+    neighbours of nothing but each other in the index, which hides all others.
+    """
 
     __tablename__ = "caption_embeddings"
 
-    caption_id: Mapped[int] = mapped_column(
-        ForeignKey("captions.id", ondelete="CASCADE"), primary_key=True
-    )
+    text_md5: Mapped[str] = mapped_column(primary_key=True)
     text_encoder: Mapped[str] = mapped_column(primary_key=True)
     embedding: Mapped[Any] = mapped_column(HALFVEC(EMBEDDING_DIM))
 
@@ -198,6 +206,8 @@ class Encoder(Base):
     # Its checkpoint is a blob.
     checkpoint_sha256: Mapped[str]
     metrics: Mapped[dict[str, Any]]
+    # What its similarities mean, measured on the index when it was promoted.
+    calibration: Mapped[dict[str, Any] | None]
     active: Mapped[bool] = mapped_column(server_default=sql("false"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -209,6 +219,23 @@ class Encoder(Base):
             postgresql_where=sql("active"),
         ),
     )
+
+
+class EncoderPromotion(Base):
+    """One change of a base model's active encoder."""
+
+    __tablename__ = "encoder_promotions"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    base_model: Mapped[str]
+    encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id", ondelete="CASCADE"))
+    previous_id: Mapped[int | None] = mapped_column(ForeignKey("encoders.id", ondelete="SET NULL"))
+    kind: Mapped[str]
+    # Why thresholds were overridden, for people.
+    reason: Mapped[str | None]
+    promoted_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (CheckConstraint("kind IN ('promoted', 'rolled back')", name="kind"),)
 
 
 class WeightEmbedding(Base):
@@ -254,6 +281,7 @@ class CrawlRun(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     hub: Mapped[str]
+    endpoint: Mapped[str] = mapped_column(server_default="")
     started_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
     finished_at: Mapped[datetime | None]
     state: Mapped[str] = mapped_column(server_default="running")
@@ -265,9 +293,10 @@ class CrawlRun(Base):
 
 
 class CrawlCursor(Base):
-    """Everything that changed on the hub before this moment is stored here."""
+    """Everything that changed at an endpoint before this moment is stored here."""
 
     __tablename__ = "crawl_cursors"
 
     hub: Mapped[str] = mapped_column(primary_key=True)
+    endpoint: Mapped[str] = mapped_column(primary_key=True, server_default="")
     updated_since: Mapped[datetime]

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
-from registry.db.adapters import label, record_from_json
+from registry.db.adapters import Origin, label, record_from_json
 from registry.db.models import (
     Adapter,
     Caption,
@@ -42,6 +42,7 @@ class PendingFile(NamedTuple):
 class PendingCaption(NamedTuple):
     caption_id: int
     text: str
+    text_md5: str
     adapter: str
 
 
@@ -56,22 +57,23 @@ class PendingPublish(NamedTuple):
     adapter: str
 
 
-def _to_fetch(hub: str) -> ColumnElement[bool]:
+def _to_fetch(origin: Origin) -> ColumnElement[bool]:
     return and_(
-        Adapter.hub == hub,
+        Adapter.hub == origin.hub,
+        Adapter.endpoint == origin.endpoint,
         ALIVE,
         or_(Adapter.file_sha256.is_(None), Adapter.covers_done.is_(False)),
     )
 
 
-def count_to_fetch(session: Session, hub: str) -> int:
-    return session.scalar(select(func.count()).where(_to_fetch(hub))) or 0
+def count_to_fetch(session: Session, origin: Origin) -> int:
+    return session.scalar(select(func.count()).where(_to_fetch(origin))) or 0
 
 
-def list_to_fetch(session: Session, hub: str, after: int, limit: int) -> list[PendingFetch]:
+def list_to_fetch(session: Session, origin: Origin, after: int, limit: int) -> list[PendingFetch]:
     rows = session.execute(
         select(Adapter.id, Adapter.record, Adapter.file_sha256, Adapter.covers_done)
-        .where(_to_fetch(hub), Adapter.id > after)
+        .where(_to_fetch(origin), Adapter.id > after)
         .order_by(Adapter.id)
         .limit(limit)
     )
@@ -83,28 +85,29 @@ def list_to_fetch(session: Session, hub: str, after: int, limit: int) -> list[Pe
     ]
 
 
-def _was_read(sketch_version: str) -> ColumnElement[bool]:
-    """Read, and a sketch of this version made or found impossible."""
-    version = File.verdict["sketch_version"].astext
-    return and_(File.read_at.is_not(None), func.coalesce(version, "") == sketch_version)
+def _was_read(reader_version: str) -> ColumnElement[bool]:
+    """Read by this version, and a sketch made or found impossible."""
+    return and_(File.read_at.is_not(None), File.reader_version == reader_version)
 
 
-def _to_read(sketch_version: str) -> ColumnElement[bool]:
+def _to_read(reader_version: str) -> ColumnElement[bool]:
+    """What this version has neither read nor refused; what another refused comes again."""
     return and_(
-        exists().where(Adapter.file_sha256 == File.sha256, ALIVE), ~_was_read(sketch_version)
+        exists().where(Adapter.file_sha256 == File.sha256, Adapter.state != "gone"),
+        File.reader_version.is_distinct_from(reader_version),
     )
 
 
-def count_to_read(session: Session, sketch_version: str) -> int:
-    return session.scalar(select(func.count(File.sha256)).where(_to_read(sketch_version))) or 0
+def count_to_read(session: Session, reader_version: str) -> int:
+    return session.scalar(select(func.count(File.sha256)).where(_to_read(reader_version))) or 0
 
 
 def list_to_read(
-    session: Session, sketch_version: str, after: str, limit: int
+    session: Session, reader_version: str, after: str, limit: int
 ) -> list[PendingFile]:
     hashes = session.scalars(
         select(File.sha256)
-        .where(_to_read(sketch_version), File.sha256 > after)
+        .where(_to_read(reader_version), File.sha256 > after)
         .order_by(File.sha256)
         .limit(limit)
     ).all()
@@ -114,7 +117,8 @@ def list_to_read(
 
 def _to_caption(text_encoder: str) -> ColumnElement[bool]:
     return ~exists().where(
-        CaptionEmbedding.caption_id == Caption.id, CaptionEmbedding.text_encoder == text_encoder
+        CaptionEmbedding.text_md5 == Caption.text_md5,
+        CaptionEmbedding.text_encoder == text_encoder,
     )
 
 
@@ -135,14 +139,16 @@ def list_to_caption(
     session: Session, text_encoder: str, after: int, limit: int
 ) -> list[PendingCaption]:
     rows = session.execute(
-        select(Caption.id, Caption.text, Adapter.repo, Adapter.version)
+        select(Caption.id, Caption.text, Caption.text_md5, Adapter.repo, Adapter.version)
         .join(Cover, Cover.id == Caption.cover_id)
         .join(Adapter, Adapter.id == Cover.adapter_id)
         .where(_to_caption(text_encoder), Caption.id > after)
         .order_by(Caption.id)
         .limit(limit)
     )
-    return [PendingCaption(row.id, row.text, label(row.repo, row.version)) for row in rows]
+    return [
+        PendingCaption(row.id, row.text, row.text_md5, label(row.repo, row.version)) for row in rows
+    ]
 
 
 def _to_embed(encoder: Encoder, base_models: Collection[str]) -> ColumnElement[bool]:
@@ -183,7 +189,7 @@ def base_models_of_files(session: Session) -> list[str]:
     return [name for name in rows if name is not None]
 
 
-def _to_publish(sketch_version: str, text_encoder: str) -> ColumnElement[bool]:
+def _to_publish(reader_version: str, text_encoder: str) -> ColumnElement[bool]:
     """Listed, its file read, and its covers' captions embedded."""
     waits_for_caption = exists().where(
         Cover.adapter_id == Adapter.id, Caption.cover_id == Cover.id, _to_caption(text_encoder)
@@ -191,22 +197,22 @@ def _to_publish(sketch_version: str, text_encoder: str) -> ColumnElement[bool]:
     return and_(
         Adapter.state == "listed",
         Adapter.file_sha256 == File.sha256,
-        _was_read(sketch_version),
+        _was_read(reader_version),
         ~waits_for_caption,
     )
 
 
-def count_to_publish(session: Session, sketch_version: str, text_encoder: str) -> int:
-    query = select(func.count(Adapter.id)).where(_to_publish(sketch_version, text_encoder))
+def count_to_publish(session: Session, reader_version: str, text_encoder: str) -> int:
+    query = select(func.count(Adapter.id)).where(_to_publish(reader_version, text_encoder))
     return session.scalar(query) or 0
 
 
 def list_to_publish(
-    session: Session, sketch_version: str, text_encoder: str, after: int, limit: int
+    session: Session, reader_version: str, text_encoder: str, after: int, limit: int
 ) -> list[PendingPublish]:
     rows = session.execute(
         select(Adapter.id, Adapter.repo, Adapter.version)
-        .where(_to_publish(sketch_version, text_encoder), Adapter.id > after)
+        .where(_to_publish(reader_version, text_encoder), Adapter.id > after)
         .order_by(Adapter.id)
         .limit(limit)
     )

@@ -3,21 +3,26 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry.db.adapters import Origin
 from registry.db.models import CrawlCursor, CrawlRun
 
 
-def start_run(session: Session, hub: str) -> int:
+def start_run(session: Session, origin: Origin) -> int:
     """Open a report; one that a killed process left open is closed first."""
     session.execute(
         update(CrawlRun)
-        .where(CrawlRun.hub == hub, CrawlRun.state == "running")
+        .where(
+            CrawlRun.hub == origin.hub,
+            CrawlRun.endpoint.in_(["", origin.endpoint]),
+            CrawlRun.state == "running",
+        )
         .values(state="failed", finished_at=func.now(), error="interrupted")
     )
-    run = CrawlRun(hub=hub, started_at=datetime.now(UTC))
+    run = CrawlRun(**origin._asdict(), started_at=datetime.now(UTC))
     session.add(run)
     session.flush()
     return run.id
@@ -36,16 +41,17 @@ def finish_run(session: Session, run_id: int, counts: dict[str, Any], error: str
     )
 
 
-def find_cursor(session: Session, hub: str) -> datetime | None:
-    return session.scalar(select(CrawlCursor.updated_since).where(CrawlCursor.hub == hub))
+def find_cursor(session: Session, origin: Origin) -> datetime | None:
+    cursor = session.get(CrawlCursor, tuple(origin))
+    return None if cursor is None else cursor.updated_since
 
 
-def move_cursor(session: Session, hub: str, updated_since: datetime) -> None:
+def move_cursor(session: Session, origin: Origin, updated_since: datetime) -> None:
     """Move a cursor forward; a full crawl, which starts from the beginning, leaves it."""
-    moved = insert(CrawlCursor).values(hub=hub, updated_since=updated_since)
+    moved = insert(CrawlCursor).values(**origin._asdict(), updated_since=updated_since)
     session.execute(
         moved.on_conflict_do_update(
-            index_elements=[CrawlCursor.hub],
+            index_elements=[CrawlCursor.hub, CrawlCursor.endpoint],
             set_={
                 "updated_since": func.greatest(
                     CrawlCursor.updated_since, moved.excluded.updated_since

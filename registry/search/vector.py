@@ -133,7 +133,7 @@ def _with_captions(text_encoder: str) -> Select[int]:
     return (
         select(Adapter.id)
         .select_from(CaptionEmbedding)
-        .join(Caption, Caption.id == CaptionEmbedding.caption_id)
+        .join(Caption, Caption.text_md5 == CaptionEmbedding.text_md5)
         .join(Cover, Cover.id == Caption.cover_id)
         .join(Adapter, Adapter.id == Cover.adapter_id)
         .where(CaptionEmbedding.text_encoder == text_encoder)

@@ -15,6 +15,7 @@ import torch
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.sources.folder import FolderSource
 from crawler.sources.modelscope import ModelScopeSource
 from encoder.checkpoint import save_encoder
 from encoder.text_encoder import TextEncoder, load_text_encoder
@@ -229,7 +230,7 @@ def test_only_what_changed_is_listed(
     assert downloads(hub) == []
     with sessions() as session:
         assert (
-            session.get_one(CrawlCursor, "modelscope").updated_since.timestamp()
+            session.get_one(CrawlCursor, ("modelscope", hub.endpoint)).updated_since.timestamp()
             == (entry["updated_at"])
         )
 
@@ -264,6 +265,43 @@ def test_a_corrupt_adapter_is_refused_with_the_reason_and_the_rest_goes_on(
         f"refused: {reason}"
     ]
     assert list(pipeline.indexer.read()) == [], "it is not read again"
+
+
+def test_a_better_reader_reads_what_another_refused(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A format that is not known today may be tomorrow; nobody has to upload it again."""
+    with monkeypatch.context() as patch:
+        patch.setattr("encoder.lora_file.READER_VERSION", "reader-0")
+        patch.setattr("encoder.lora_file.MAX_RANK", 1)
+        list(pipeline.refresh(source))
+    assert states(sessions) == dict.fromkeys(NAMES, "refused")
+
+    assert failures(list(pipeline.refresh(source))) == {}
+
+    assert states(sessions) == dict.fromkeys(NAMES, "ready")
+    assert get_adapter(sessions, "cat").refusal is None
+
+
+def test_two_folders_are_two_origins(
+    pipeline: Pipeline, sessions: sessionmaker[Session], tmp_path: Path
+) -> None:
+    """A full crawl of one must not take the other's adapters for vanished, nor its cursor."""
+    folders = [tmp_path / "mine", tmp_path / "theirs"]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        write_adapter(folder / "fox.safetensors", make_factors(number))
+    for folder in folders:
+        assert failures(list(pipeline.refresh(FolderSource(folder), full=True))) == {}
+
+    with sessions() as session:
+        found = session.execute(select(Adapter.endpoint, Adapter.state)).all()
+        assert sorted(found) == [(str(folder), "ready") for folder in folders]
+        assert len(session.scalars(select(CrawlCursor)).all()) == 2
 
 
 def test_bytes_that_are_not_the_announced_ones_are_not_kept(
