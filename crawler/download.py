@@ -1,16 +1,55 @@
-"""What every source needs to put a stranger's file on our disk."""
+"""What every source needs to put a stranger's file on our disk, or to look into it from afar."""
 
 import hashlib
 import shutil
+import struct
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from crawler.errors import DownloadError, HashMismatchError
+from crawler.addresses import shown
+from crawler.errors import DownloadError, HashMismatchError, SourceError
+from crawler.http import PoliteClient
 from crawler.records import AdapterRecord, FileRecord
 
 _CHUNK_BYTES = 2**20
 # What ext4, APFS and NTFS allow for one part of a path.
 _MAX_PART_BYTES = 255
 _INCOMPLETE = ".incomplete"
+# The first guess at how long a safetensors header is: FLUX.1's 494 layers need 120 KB.
+FIRST_BYTES = 2**17
+# Longer headers are not fetched; what is read of a file on disk has the same limit.
+MAX_HEADER_BYTES = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteHeader:
+    """The start of a file that may be safetensors, nothing of it believed yet."""
+
+    data: bytes  # to the end of the header, if there is one
+    size: int  # of the whole file, as the server says
+
+
+def read_remote_header(client: PoliteClient, url: str) -> RemoteHeader:
+    """Fetch a file's safetensors header: one request, or two where it is long.
+
+    What turns out to be no safetensors ends where the first request did; whoever parses it
+    says what it is instead.
+
+    Raises:
+        SourceError: the address is refused, nothing is there, or the answers contradict.
+    """
+    start = client.get_part(url, 0, FIRST_BYTES)
+    stop = 8 + struct.unpack("<Q", start.data[:8])[0] if len(start.data) > 8 else 0
+    plausible = start.data[8:9] == b"{" and stop <= min(8 + MAX_HEADER_BYTES, start.size)
+    if not plausible or stop <= len(start.data):
+        return RemoteHeader(start.data, start.size)
+    # Signed addresses expire within minutes, not between two requests.
+    rest = client.get_part(start.url, len(start.data), stop)
+    if rest.size != start.size or len(rest.data) != stop - len(start.data):
+        raise SourceError(
+            f"{shown(url)} changed while its header was read: {start.size} bytes, then {rest.size}"
+        )
+    return RemoteHeader(start.data + rest.data, start.size)
 
 
 def safe_relative_path(name: str) -> Path:

@@ -1,15 +1,17 @@
 """The one HTTP client: polite to hubs, careful with what strangers point it at."""
 
 import json
+import re
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpcore
@@ -23,6 +25,9 @@ USER_AGENT = "autolora-registry/0.1 (LoRA search; crawls politely)"
 MAX_REDIRECTS = 5
 # A hub that asks for more patience than this gets it by being left for the next crawl.
 MAX_RETRY_AFTER_SECONDS = 30.0
+
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+T = TypeVar("T")
 
 # When the answer being waited for must be complete, on time.monotonic()'s clock. The sockets
 # look at it themselves: a peer that sends a byte now and then never runs into a read timeout.
@@ -82,6 +87,20 @@ def _wait_seconds(state: RetryCallState) -> float:
     if isinstance(error, SourceError) and error.retry_after_seconds is not None:
         return error.retry_after_seconds
     return float(min(0.5 * 2 ** (state.attempt_number - 1), 8.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some bytes of a file, the size of the whole, and where it was in the end."""
+
+    data: bytes
+    size: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Redirect:
+    url: str
 
 
 class PoliteClient:
@@ -146,11 +165,18 @@ class PoliteClient:
             GoneError: there is nothing (404, 410).
             SourceError: anything else that went wrong.
         """
-        try:
-            asked = str(httpx.URL(url, params=params) if params else httpx.URL(url))
-        except (httpx.InvalidURL, TypeError) as error:
-            raise SourceError(f"{shown(str(url))} is not an address: {error}") from error
-        return polite_retries(self._attempts)(self._get_once, asked, dict(headers or {}))
+        return self._retry(url, params, headers, self._read)
+
+    def get_part(self, url: str, start: int, stop: int) -> Part:
+        """Return bytes `start` to `stop` of the file behind a url, fewer where it ends before.
+
+        A server that ignores ranges is read from the beginning and hung up on at `stop`.
+
+        Raises:
+            SourceError: as `get` does; also where the answer is not the range asked for.
+        """
+        asked = {"Range": f"bytes={start}-{stop - 1}"}
+        return self._retry(url, None, asked, lambda response: _read_part(response, start, stop))
 
     def get_json(
         self,
@@ -166,28 +192,47 @@ class PoliteClient:
         except (ValueError, RecursionError) as error:
             raise SourceError(f"{shown(url)} answered something that is not JSON") from error
 
-    def _get_once(self, url: str, headers: dict[str, str]) -> bytes:
+    def _retry(
+        self,
+        url: str,
+        params: Mapping[str, str] | None,
+        headers: Mapping[str, str] | None,
+        read: Callable[[httpx.Response], T],
+    ) -> T:
+        try:
+            asked = str(httpx.URL(url, params=params) if params else httpx.URL(url))
+        except (httpx.InvalidURL, TypeError) as error:
+            raise SourceError(f"{shown(str(url))} is not an address: {error}") from error
+        answer: T = polite_retries(self._attempts)(self._get_once, asked, dict(headers or {}), read)
+        return answer
+
+    def _get_once(
+        self, url: str, headers: dict[str, str], read: Callable[[httpx.Response], T]
+    ) -> T:
         start = url
         for _ in range(MAX_REDIRECTS + 1):
             self._guard.check_url(url)
             self._pace.wait(urlsplit(url).hostname or "")
-            answer = self._ask(url, headers)
-            if isinstance(answer, bytes):
+            answer = self._ask(url, headers, read)
+            if not isinstance(answer, _Redirect):
                 return answer
-            if origin(answer) != origin(url):
-                headers = {}
-            url = answer
+            if origin(answer.url) != origin(url):
+                headers = {name: value for name, value in headers.items() if name == "Range"}
+            url = answer.url
         raise SourceError(f"{shown(start)} redirects more than {MAX_REDIRECTS} times")
 
-    def _ask(self, url: str, headers: dict[str, str]) -> bytes | str:
-        """Return the body, or the url that the answer redirects to."""
+    def _ask(
+        self, url: str, headers: dict[str, str], read: Callable[[httpx.Response], T]
+    ) -> T | _Redirect:
+        """Return what `read` makes of the answer, or where it redirects to."""
         token = _deadline.set(time.monotonic() + self._timeout_seconds)
         try:
             with self._http.stream("GET", url, headers=headers) as response:
                 if response.next_request is not None:
-                    return str(response.next_request.url)
-                _check_status(response)
-                return self._read(response)
+                    return _Redirect(str(response.next_request.url))
+                _check_status(response, (200, 206) if "Range" in headers else (200,))
+                _check_encoding(response)
+                return read(response)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             cause = str(error) or type(error).__name__
             raise SourceError(
@@ -201,24 +246,60 @@ class PoliteClient:
 
     def _read(self, response: httpx.Response) -> bytes:
         where = shown(str(response.url))
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise SourceError(f"{where} answered compressed although asked not to")
         too_large = SourceError(f"{where} is larger than {self._max_bytes} bytes; not fetched")
         announced = response.headers.get("Content-Length", "")
         if announced.isdigit() and int(announced) > self._max_bytes:
             raise too_large
-        body = bytearray()
-        for chunk in response.iter_bytes():
-            body += chunk
-            if len(body) > self._max_bytes:
-                raise too_large
-            if time.monotonic() > _deadline.get():
-                raise httpx.ReadTimeout(f"not complete after {self._timeout_seconds:g} s")
-        return bytes(body)
+        body = _read_until(response, self._max_bytes + 1)
+        if len(body) > self._max_bytes:
+            raise too_large
+        return body
 
 
-def _check_status(response: httpx.Response) -> None:
+def _read_until(response: httpx.Response, stop: int) -> bytes:
+    """Return the body, or its first `stop` bytes and what came along with them."""
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if time.monotonic() > _deadline.get():
+            raise httpx.ReadTimeout("not complete in time")
+        if len(body) >= stop:
+            break
+    return bytes(body)
+
+
+def _read_part(response: httpx.Response, start: int, stop: int) -> Part:
+    where, url = shown(str(response.url)), str(response.url)
     if response.status_code == 200:
+        announced = response.headers.get("Content-Length", "")
+        body = _read_until(response, stop)
+        if announced.isdigit():
+            return Part(body[start:stop], int(announced), url)
+        if len(body) >= stop:
+            raise SourceError(f"{where} neither answers ranges nor tells the size of its file")
+        return Part(body[start:stop], len(body), url)
+    told = response.headers.get("Content-Range", "")
+    match = _CONTENT_RANGE.fullmatch(told)
+    first, last, size = map(int, match.groups()) if match else (-1, -1, -1)
+    expected = min(stop, size) - start
+    # One more than expected is enough to know of a lie.
+    body = _read_until(response, expected + 1) if expected > 0 else b""
+    if (first, last) != (start, start + expected - 1) or len(body) != expected:
+        raise SourceError(
+            f"{where} was asked for bytes {start} to {stop - 1} and sent {len(body)} bytes "
+            f"called {told[:60]!r}"
+        )
+    return Part(body, size, url)
+
+
+def _check_encoding(response: httpx.Response) -> None:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        where = shown(str(response.url))
+        raise SourceError(f"{where} answered compressed although asked not to")
+
+
+def _check_status(response: httpx.Response, good: Collection[int]) -> None:
+    if response.status_code in good:
         return
     where, status = shown(str(response.url)), response.status_code
     if status in (404, 410):
