@@ -52,6 +52,18 @@ class EncoderRejectedError(RegistryError):
     """A weight encoder cannot serve this registry."""
 
 
+class EncoderNotFoundError(RegistryError):
+    """No weight encoder has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        there = f"There are: {', '.join(known)}." if known else "None is registered."
+        super().__init__(f"there is no encoder {name!r}. {there}")
+
+
+class PromotionError(RegistryError):
+    """An encoder may not serve, or there is none to go back to."""
+
+
 class AdapterNotFoundError(RegistryError):
     """No adapter has this id."""
 

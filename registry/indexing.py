@@ -12,12 +12,19 @@ from sqlalchemy import literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
-from encoder.base_models import find_family
 from encoder.errors import EncoderError, LoraFileError
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.db import adapters, pending
-from registry.db.encoders import active_encoders, is_registered, register_encoder
+from registry.db.encoders import (
+    active_encoders,
+    base_models_of,
+    candidates,
+    find_registered,
+    get_encoder,
+    promote,
+    register_encoder,
+)
 from registry.db.models import (
     EMBEDDING_DIM,
     Adapter,
@@ -28,7 +35,7 @@ from registry.db.models import (
     Sketch,
     WeightEmbedding,
 )
-from registry.errors import BlobNotFoundError, EncoderRejectedError
+from registry.errors import BlobNotFoundError, EncoderRejectedError, PromotionError
 from registry.fetching import one_line
 
 if TYPE_CHECKING:
@@ -68,6 +75,8 @@ class Indexer:
         self._blobs = blobs
         self._text_encoder = text_encoder
         self._checkpoint = checkpoint
+        # The hashes of the settings' checkpoints, once they are registered.
+        self._configured: set[str] = set()
 
     def remaining(self, step: str) -> int:
         """How many files, captions or adapters a step has to do now."""
@@ -80,8 +89,8 @@ class Indexer:
                     return pending.count_to_caption(session, text_encoder)
                 case "embed":
                     return sum(
-                        pending.count_to_embed(session, encoder, _base_models(session, encoder))
-                        for encoder in active_encoders(session)
+                        pending.count_to_embed(session, encoder, base_models_of(session, encoder))
+                        for encoder in self._to_serve(session)
                     )
                 case "publish":
                     return pending.count_to_publish(session, version, text_encoder)
@@ -162,21 +171,59 @@ class Indexer:
     # Sketches -> weight embeddings
 
     def embed(self) -> Iterator[Outcome]:
-        """Embed sketches by every active encoder; one outcome a file."""
+        """Embed sketches by active encoders and by those of the settings; one outcome a file.
+
+        An encoder of the settings that never served is promoted when it has embedded all
+        and meets the thresholds; else there is one more outcome, which says why not.
+        """
         with self._sessions() as session:
-            encoders = active_encoders(session)
+            encoders = self._to_serve(session)
         for encoder in encoders:
-            loaded = self._load(encoder)
-            if isinstance(loaded, Outcome):
-                yield loaded
-            else:
-                yield from self._embed_by(encoder, loaded)
+            yield from self._backfill(encoder)
+        yield from self._promote_candidates()
+
+    def backfill(self, name: str) -> Iterator[Outcome]:
+        """Embed sketches by one encoder, active or not; one outcome a file.
+
+        Raises:
+            EncoderNotFoundError: there is none of this name.
+        """
+        with self._sessions() as session:
+            encoder = get_encoder(session, name)
+        yield from self._backfill(encoder)
+
+    def remaining_for(self, name: str) -> int:
+        """How many files an encoder has to embed now."""
+        with self._sessions() as session:
+            encoder = get_encoder(session, name)
+            return pending.count_to_embed(session, encoder, base_models_of(session, encoder))
+
+    def _to_serve(self, session: Session) -> list[Encoder]:
+        waiting = candidates(session, self._configured)
+        return active_encoders(session) + [encoder for encoder in waiting if not encoder.active]
+
+    def _promote_candidates(self) -> Iterator[Outcome]:
+        with self._sessions() as session:
+            waiting = [encoder.name for encoder in candidates(session, self._configured)]
+        for name in waiting:
+            try:
+                with self._sessions.begin() as session:
+                    promote(session, name)
+            except PromotionError as error:
+                yield Outcome(name, False, one_line(error))
+
+    def _backfill(self, encoder: Encoder) -> Iterator[Outcome]:
+        loaded = self._load(encoder)
+        if isinstance(loaded, Outcome):
+            yield loaded
+        else:
+            yield from self._embed_by(encoder, loaded)
 
     def _embed_by(self, encoder: Encoder, loaded: "WeightEncoder") -> Iterator[Outcome]:
         after = ""
         while True:
             with self._sessions() as session:
-                names = _base_models(session, encoder)
+                names = base_models_of(session, encoder)
                 page = pending.list_to_embed(session, encoder, names, after, BATCH)
             if not page:
                 return
@@ -195,7 +242,10 @@ class Indexer:
             after = page[-1].sha256
 
     def register_configured(self) -> Iterator[Outcome]:
-        """Register the checkpoints of the settings that are not known yet; yield refusals."""
+        """Register the checkpoints of the settings that are not known yet; yield refusals.
+
+        They are promoted by `embed`.
+        """
         if self._checkpoint is None:
             return
         folder = self._checkpoint.is_dir()
@@ -203,8 +253,9 @@ class Indexer:
         for path in paths:
             try:
                 with self._sessions.begin() as session:
-                    if not (path.is_file() and is_registered(session, path)):
-                        register_encoder(session, self._blobs, path)
+                    known = find_registered(session, path) if path.is_file() else None
+                    encoder = known or register_encoder(session, self._blobs, path)
+                    self._configured.add(encoder.checkpoint_sha256)
             except EncoderRejectedError as error:
                 yield Outcome(path.name, False, one_line(error))
 
@@ -235,7 +286,7 @@ class Indexer:
                 )
                 ids = {adapter.adapter_id for adapter in page}
                 for encoder in active_encoders(session):
-                    names = _base_models(session, encoder)
+                    names = base_models_of(session, encoder)
                     ids -= pending.waiting_for_embedding(session, encoder, names, ids)
                 for adapter in session.scalars(select(Adapter).where(Adapter.id.in_(ids))):
                     _publish(session, adapter)
@@ -304,13 +355,6 @@ def _encode(
     for sketch, embedding in zip(page, embeddings, strict=True):
         finite = bool(np.isfinite(embedding).all())
         yield sketch, embedding if finite else f"encoder {encoder.name!r} gave no finite embedding"
-
-
-def _base_models(session: Session, encoder: Encoder) -> list[str]:
-    """The base models whose adapters an encoder can embed: all of its architecture."""
-    family = find_family(encoder.base_model)
-    names = pending.base_models_of_files(session)
-    return [n for n in names if n == encoder.base_model or (family and find_family(n) is family)]
 
 
 def reader_version() -> str:

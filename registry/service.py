@@ -2,18 +2,18 @@
 
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db.models import Cover, Encoder
+from registry.db.encoders import find_active, promote, roll_back
+from registry.db.models import Cover
 from registry.db.session import one_line_errors, open_database
 from registry.errors import (
     AdapterNotFoundError,
@@ -44,7 +44,7 @@ from registry.search.errors import (
     UnknownBaseModelError,
 )
 from registry.search.filters import Filters
-from registry.search.hybrid import SearchQuery, search
+from registry.search.hybrid import SearchQuery, ServingEncoder, search
 from registry.search.ranking import SearchHit
 from registry.search.segment import clean, segment
 from registry.search.selection import Candidate, choose, relevances
@@ -148,7 +148,7 @@ class Registry:
         if not text.strip():
             raise EmptyQueryError
         started = time.perf_counter()
-        with one_line_errors(), self.sessions() as session:
+        with self._snapshot() as session:
             base_model = self._resolve_base_model(session, base_model)
             filters = Filters(base_model, author, tuple(tags), licence, hub)
             encoder, note = self._find_encoder(session, base_model)
@@ -167,7 +167,7 @@ class Registry:
 
         Empty when the adapter has no embedding (no active encoder for its base model).
         """
-        with one_line_errors(), self.sessions() as session:
+        with self._snapshot() as session:
             card = load_cards(session, [adapter_id]).get(adapter_id)
             if card is None:
                 raise AdapterNotFoundError(adapter_id)
@@ -245,18 +245,16 @@ class Registry:
 
     def _find_encoder(
         self, session: Session, base_model: str
-    ) -> tuple["WeightEncoder | None", str | None]:
+    ) -> tuple[ServingEncoder | None, str | None]:
         """Return the active encoder of a base model, or why the weights take no part.
 
         Looked up in the database each time, so that a promotion shows at once.
         """
-        active = session.scalar(
-            select(Encoder).where(Encoder.base_model == base_model, Encoder.active)
-        )
+        active = find_active(session, base_model)
         if active is None:
             return None, (
                 f"No weight encoder is active for {base_model}: weights were not compared. "
-                "Register one with `autolora encoder register`."
+                "Add one with `autolora encoders add`."
             )
         if active.text_encoder != self.settings.text_encoder:
             return None, (
@@ -272,7 +270,34 @@ class Registry:
                 if not self.blobs.exists(sha256):
                     raise BlobNotFoundError(sha256)
                 self._encoders[sha256] = load_encoder(self.blobs.path(sha256))
-            return self._encoders[sha256], None
+            return ServingEncoder(active.name, self._encoders[sha256]), None
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Session]:
+        """Give a session that sees one state of the database however long it is used.
+
+        The active encoder and the embeddings compared with its queries go together: without
+        this, one promoted between two statements would be compared with the other's.
+        """
+        with one_line_errors(), self.sessions() as session:
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    # Encoders
+
+    def promote(self, name: str, *, reason: str | None = None) -> str:
+        """Let search use an encoder; return its base model. `reason` overrides thresholds.
+
+        Raises:
+            PromotionError: it is not back-filled, or not good enough.
+        """
+        with one_line_errors(), self.sessions.begin() as session:
+            return promote(session, name, reason=reason).base_model
+
+    def roll_back(self, base_model: str) -> str:
+        """Let search use the encoder again that the active one replaced; return its name."""
+        with one_line_errors(), self.sessions.begin() as session:
+            return roll_back(session, base_model).name
 
     # Making images
 
@@ -342,7 +367,7 @@ class Registry:
         page = self.search(prompt, base_model, FUSE_CANDIDATES)
         # Of all hits, those that cannot be fused too: how good the best is does not change.
         relevance = relevances([result.hit for result in page.results])
-        with one_line_errors(), self.sessions() as session:
+        with self._snapshot() as session:
             encoder, _ = self._find_encoder(session, page.base_model)
             embeddings = (
                 weight_embeddings(session, encoder=encoder.name, adapter_ids=list(relevance))
@@ -366,7 +391,7 @@ class Registry:
         """
         found: dict[int, float] = {}
         embedding = self.text_encoder.encode([clean(prompt)])
-        with one_line_errors(), self.sessions() as session:
+        with self._snapshot() as session:
             for base_model in dict.fromkeys(card.base_model for card in cards):
                 encoder, _ = self._find_encoder(session, base_model)
                 if encoder is not None:

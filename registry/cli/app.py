@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from registry.cli import encoders
 from registry.cli import refresh as commands
 from registry.cli.errors import OneLineErrors, UsageError
 from registry.cli.output import (
@@ -31,7 +32,7 @@ app = typer.Typer(
 app.command()(commands.refresh)
 app.command()(commands.crawl)
 app.command()(commands.encode)
-app.add_typer(commands.encoder_app, name="encoder")
+app.add_typer(encoders.app, name="encoders")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 BaseModelOption = Annotated[str | None, typer.Option(help="Only adapters of this base model.")]

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from registry.search.ranking import SIGNALS, SearchHit
 
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
+    from registry.indexing import Outcome
     from registry.pipeline import Progress
     from registry.search.cards import AdapterDetail, SearchPage
 
@@ -34,6 +35,12 @@ STEP_NAMES = {
     "embed": "Encoding weights",
     "publish": "Publishing",
 }
+BAR_COLUMNS = (
+    TextColumn("{task.description:<18}", markup=False),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+)
 # Problems shown while they happen; the run's report has more.
 MOST_SHOWN = 20
 
@@ -155,18 +162,40 @@ def print_fused(fused: "FusedImage") -> None:
     stdout().print(table)
 
 
+def print_table(rows: Sequence[Mapping[str, str]], nothing: str) -> None:
+    """Write rows with equal keys as a table, or `nothing`."""
+    if not rows:
+        stdout().print(nothing, markup=False)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in rows[0]:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(value) for value in row.values()))
+    stdout().print(table)
+
+
+def show_outcomes(
+    outcomes: "Iterable[Outcome]", name: str, total: int, tell: Callable[[str], None]
+) -> Counter[str]:
+    """Draw one bar on stderr, `tell` problems; return the counts of ok and failed."""
+    counts = Counter(ok=0, failed=0)
+    with Bars(*BAR_COLUMNS, console=stderr()) as bars:
+        task = bars.add_task(name, total=total)
+        for outcome in outcomes:
+            counts["ok" if outcome.ok else "failed"] += 1
+            bars.advance(task)
+            if not outcome.ok and counts["failed"] <= MOST_SHOWN:
+                tell(f"{outcome.adapter}: {outcome.message}")
+    return counts
+
+
 def show_refresh(steps: "Iterable[Progress]") -> dict[str, Counter[str]]:
     """Draw bars and problems on stderr; return the counts by step."""
     console = stderr()
     counts: dict[str, Counter[str]] = {}
-    columns = (
-        TextColumn("{task.description:<18}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
     shown = 0
-    with Bars(*columns, console=console) as bars:
+    with Bars(*BAR_COLUMNS, console=console) as bars:
         tasks = {}
         for progress in steps:
             if progress.step not in tasks:

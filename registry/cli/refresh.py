@@ -1,9 +1,9 @@
-"""Commands that bring in adapters: crawl, encode, refresh, and registering encoders."""
+"""Commands that bring in adapters: crawl, encode, refresh."""
 
 from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,8 +26,6 @@ FullOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")]
 
-encoder_app = typer.Typer(help="Weight encoders.", no_args_is_help=True)
-
 
 def refresh(
     source: SourceOption = None, full: FullOption = False, as_json: JsonOption = False
@@ -46,33 +44,6 @@ def crawl(
 def encode(as_json: JsonOption = False) -> None:
     """Index what was downloaded and is not indexed yet, without asking a hub."""
     _run(INDEXING, None, False, as_json)
-
-
-@encoder_app.command("register")
-def register(
-    path: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors).")],
-    as_json: JsonOption = False,
-) -> None:
-    """Make a checkpoint the active encoder of its base model, and encode what is here by it."""
-    from registry.db.encoders import register_encoder
-    from registry.service import Registry
-
-    with Registry() as registry:
-        with registry.sessions.begin() as session:
-            encoder = register_encoder(session, registry.blobs, path)
-            facts: dict[str, Any] = {
-                "name": encoder.name,
-                "base_model": encoder.base_model,
-                "metrics": encoder.metrics,
-            }
-        with closing(_source(registry, None)) as source:
-            counts = show_refresh(_pipeline(registry).refresh(source, steps=("embed", "publish")))
-    if as_json:
-        print_json(facts | {"embed": counts.get("embed", {})})
-    else:
-        embedded = counts["embed"]["ok"] if "embed" in counts else 0
-        line = f"{encoder.name} is active for {encoder.base_model}; {embedded} files encoded"
-        stdout().print(line, markup=False)
 
 
 def _run(steps: Collection[str], source: str | None, full: bool, as_json: bool) -> None:

@@ -1,13 +1,34 @@
-"""Weight encoders in the database: registering, promoting, finding."""
+"""Weight encoders in the database: registered, back-filled, promoted, rolled back."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session, aliased
 
+from encoder.base_models import find_family
 from registry.blobs import BlobStore, hash_file
-from registry.db.models import EMBEDDING_DIM, Encoder, WeightEmbedding
-from registry.errors import EncoderRejectedError
+from registry.db import pending
+from registry.db.models import EMBEDDING_DIM, Encoder, EncoderPromotion, WeightEmbedding
+from registry.errors import EncoderNotFoundError, EncoderRejectedError, PromotionError
+from registry.promotion import DEFAULT_THRESHOLDS, Thresholds, unmet_thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFacts:
+    """An encoder as people see it; `missing` sketches have no embedding by it yet."""
+
+    name: str
+    base_model: str
+    text_encoder: str
+    sketch_version: str
+    metrics: dict[str, Any]
+    active: bool
+    created_at: datetime
+    embedded: int
+    missing: int
 
 
 def active_encoders(session: Session) -> list[Encoder]:
@@ -15,18 +36,79 @@ def active_encoders(session: Session) -> list[Encoder]:
     return list(session.scalars(select(Encoder).where(Encoder.active).order_by(Encoder.id)))
 
 
-def is_registered(session: Session, path: Path) -> bool:
-    """Whether an encoder with this very checkpoint is known, active or not."""
+def find_active(session: Session, base_model: str) -> Encoder | None:
+    """The encoder that search uses for a base model: its own, or one of the same family."""
+    active = active_encoders(session)
+    own = [encoder for encoder in active if encoder.base_model == base_model]
+    family = find_family(base_model)
+    kin = [e for e in active if family is not None and find_family(e.base_model) is family]
+    return next(iter([*own, *kin]), None)
+
+
+def candidates(session: Session, checkpoints: set[str]) -> list[Encoder]:
+    """Encoders of these checkpoints (sha256) that never served: they wait to be promoted."""
+    served = select(EncoderPromotion.encoder_id)
+    return list(
+        session.scalars(
+            select(Encoder)
+            .where(Encoder.checkpoint_sha256.in_(checkpoints), Encoder.id.not_in(served))
+            .order_by(Encoder.id)
+        )
+    )
+
+
+def find_registered(session: Session, path: Path) -> Encoder | None:
+    """The encoder with this very checkpoint, active or not."""
     sha256 = hash_file(path)
-    return session.scalar(select(Encoder.id).where(Encoder.checkpoint_sha256 == sha256)) is not None
+    return session.scalar(select(Encoder).where(Encoder.checkpoint_sha256 == sha256))
+
+
+def get_encoder(session: Session, name: str) -> Encoder:
+    """Raises:
+    EncoderNotFoundError: there is none of this name.
+    """
+    encoder = session.scalar(select(Encoder).where(Encoder.name == name))
+    if encoder is None:
+        raise EncoderNotFoundError(name, list(session.scalars(select(Encoder.name))))
+    return encoder
+
+
+def list_encoders(session: Session) -> list[EncoderFacts]:
+    """Return all encoders, those of a base model together, the latest first."""
+    embedded = dict(
+        session.execute(
+            select(WeightEmbedding.encoder_id, func.count()).group_by(WeightEmbedding.encoder_id)
+        ).all()
+    )
+    encoders = session.scalars(select(Encoder).order_by(Encoder.base_model, Encoder.id.desc()))
+    return [
+        EncoderFacts(
+            name=encoder.name,
+            base_model=encoder.base_model,
+            text_encoder=encoder.text_encoder,
+            sketch_version=encoder.sketch_version,
+            metrics=encoder.metrics,
+            active=encoder.active,
+            created_at=encoder.created_at,
+            embedded=embedded.get(encoder.id, 0),
+            missing=pending.count_to_embed(session, encoder, base_models_of(session, encoder)),
+        )
+        for encoder in encoders
+    ]
+
+
+def base_models_of(session: Session, encoder: Encoder) -> list[str]:
+    """The base models whose adapters an encoder can embed: all of its architecture."""
+    family = find_family(encoder.base_model)
+    names = pending.base_models_of_files(session)
+    return [n for n in names if n == encoder.base_model or (family and find_family(n) is family)]
 
 
 def register_encoder(session: Session, blobs: BlobStore, path: Path) -> Encoder:
-    """Store a checkpoint and make its encoder the active one of its base model.
+    """Store a checkpoint as an encoder beside those that are there; it serves once promoted.
 
-    Whoever opened the session commits, and so promotes it in one transaction; the next
-    refresh embeds what is there. A checkpoint of a known name replaces that encoder, whose
-    embeddings go, for they are not in the new one's space.
+    A name that another checkpoint has already gets the start of the hash behind it: what was
+    embedded by the one says nothing in the space of the other.
 
     Raises:
         EncoderRejectedError: it is no checkpoint, or its embeddings do not fit the column.
@@ -38,8 +120,7 @@ def register_encoder(session: Session, blobs: BlobStore, path: Path) -> Encoder:
         loaded = load_encoder(path)
     except (CheckpointError, FileNotFoundError) as error:
         raise EncoderRejectedError(
-            f"{path} cannot be registered: {error}. Point REGISTRY_ENCODER_CHECKPOINT at a "
-            "checkpoint of a weight encoder."
+            f"{path} cannot be registered: {error}. Give a checkpoint of a weight encoder."
         ) from error
     if loaded.dim != EMBEDDING_DIM:
         raise EncoderRejectedError(
@@ -47,21 +128,145 @@ def register_encoder(session: Session, blobs: BlobStore, path: Path) -> Encoder:
             "Train it with a text encoder of that width."
         )
     sha256 = blobs.put_file(path)
-    # Deactivated first: at no moment may two be active.
-    session.execute(
-        update(Encoder).where(Encoder.base_model == loaded.base_model).values(active=False)
+    known = session.scalar(select(Encoder).where(Encoder.checkpoint_sha256 == sha256))
+    if known is not None:
+        return known
+    taken = session.scalar(select(Encoder.id).where(Encoder.name == loaded.name)) is not None
+    encoder = Encoder(
+        name=f"{loaded.name}-{sha256[:8]}" if taken else loaded.name,
+        base_model=loaded.base_model,
+        text_encoder=loaded.text_encoder,
+        sketch_version=loaded.sketch_version,
+        checkpoint_sha256=sha256,
+        metrics=dict(loaded.metrics),
+        active=False,
     )
-    encoder = session.scalar(select(Encoder).where(Encoder.name == loaded.name).with_for_update())
-    if encoder is None:
-        encoder = Encoder(name=loaded.name)
-        session.add(encoder)
-    elif encoder.checkpoint_sha256 != sha256:
-        session.execute(delete(WeightEmbedding).where(WeightEmbedding.encoder_id == encoder.id))
-    encoder.base_model = loaded.base_model
-    encoder.text_encoder = loaded.text_encoder
-    encoder.sketch_version = loaded.sketch_version
-    encoder.checkpoint_sha256 = sha256
-    encoder.metrics = dict(loaded.metrics)
-    encoder.active = True
+    session.add(encoder)
     session.flush()
     return encoder
+
+
+def promote(
+    session: Session,
+    name: str,
+    *,
+    reason: str | None = None,
+    thresholds: Thresholds = DEFAULT_THRESHOLDS,
+) -> Encoder:
+    """Make an encoder the one that search uses for its base model.
+
+    Whoever opened the session commits: until then every search sees the one before, and
+    from then on every search sees this one. `reason` overrides the thresholds, but never
+    the back-fill, and is kept.
+
+    Raises:
+        PromotionError: it has not embedded everything, or does not meet the thresholds.
+    """
+    encoder = get_encoder(session, name)
+    current = _lock_active(session, encoder.base_model)
+    if current is not None and current.id == encoder.id:
+        return encoder
+    _check_complete(session, encoder, current)
+    unmet = unmet_thresholds(encoder.metrics, current.metrics if current else None, thresholds)
+    if unmet and not reason:
+        raise PromotionError(
+            f"encoder {name!r} is not promoted: {'; '.join(unmet)}. "
+            f"`autolora encoders promote {name} --force REASON` does it all the same."
+        )
+    _activate(session, encoder, current, "promoted", reason if unmet else None)
+    return encoder
+
+
+def find_fallback(session: Session, base_model: str) -> Encoder:
+    """The encoder that the active one of a base model replaced.
+
+    Raises:
+        PromotionError: none is active, or it replaced none.
+    """
+    replaced = session.scalar(
+        select(EncoderPromotion.previous_id)
+        .join(Encoder, Encoder.id == EncoderPromotion.encoder_id)
+        .where(
+            Encoder.active, Encoder.base_model == base_model, EncoderPromotion.kind == "promoted"
+        )
+        .order_by(EncoderPromotion.id.desc())
+    )
+    fallback = None if replaced is None else session.get(Encoder, replaced)
+    if fallback is None:
+        raise PromotionError(f"no encoder was active for {base_model} before the present one.")
+    return fallback
+
+
+def roll_back(session: Session, base_model: str) -> Encoder:
+    """Make the encoder active again that the present one replaced, in one transaction.
+
+    Raises:
+        PromotionError: there is none, or it has not embedded what came since.
+    """
+    current = _lock_active(session, base_model)
+    fallback = find_fallback(session, base_model)
+    _check_complete(session, fallback, current)
+    _activate(session, fallback, current, "rolled back", None)
+    return fallback
+
+
+def _lock_active(session: Session, base_model: str) -> Encoder | None:
+    """Of two promotions at once, one waits here for the other."""
+    rows = session.scalars(
+        select(Encoder)
+        .where(Encoder.base_model == base_model)
+        .order_by(Encoder.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    return next((encoder for encoder in rows if encoder.active), None)
+
+
+def _activate(
+    session: Session, encoder: Encoder, current: Encoder | None, kind: str, reason: str | None
+) -> None:
+    # Deactivated first: at no moment may two be active.
+    session.execute(
+        update(Encoder).where(Encoder.base_model == encoder.base_model).values(active=False)
+    )
+    session.execute(update(Encoder).where(Encoder.id == encoder.id).values(active=True))
+    session.add(
+        EncoderPromotion(
+            base_model=encoder.base_model,
+            encoder_id=encoder.id,
+            previous_id=current.id if current else None,
+            kind=kind,
+            reason=reason,
+        )
+    )
+    session.flush()
+    session.refresh(encoder)
+
+
+def _check_complete(session: Session, encoder: Encoder, current: Encoder | None) -> None:
+    """No adapter that is found by its weights now may be lost."""
+    missing = pending.count_to_embed(session, encoder, base_models_of(session, encoder))
+    if missing:
+        raise PromotionError(
+            f"encoder {encoder.name!r} has not embedded {missing} adapter files yet; "
+            f"run `autolora encoders backfill {encoder.name}` first."
+        )
+    if current is None:
+        return
+    other = aliased(WeightEmbedding)
+    lost = session.scalar(
+        select(func.count())
+        .select_from(WeightEmbedding)
+        .where(
+            WeightEmbedding.encoder_id == current.id,
+            ~select(other)
+            .where(other.file_sha256 == WeightEmbedding.file_sha256, other.encoder_id == encoder.id)
+            .exists(),
+        )
+    )
+    if lost:
+        raise PromotionError(
+            f"{lost} adapter files have no sketch of version {encoder.sketch_version}, which "
+            f"encoder {encoder.name!r} reads; run `autolora encode` to sketch them, then "
+            f"`autolora encoders backfill {encoder.name}`."
+        )

@@ -27,12 +27,20 @@ DEPTH = 100
 class QueryEncoder(Protocol):
     """What search needs of a weight encoder; `encoder.checkpoint.load_encoder` gives one."""
 
-    @property
-    def name(self) -> str: ...
-
     def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Bring text embeddings (n, dim) into the space of the weight embeddings."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServingEncoder:
+    """A weight encoder under the name that its embeddings have in the database."""
+
+    name: str
+    loaded: QueryEncoder
+
+    def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return self.loaded.encode_query(embeddings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,7 @@ def search(
     session: Session,
     query: SearchQuery,
     text_encoder: TextEncoder,
-    encoder: QueryEncoder | None,
+    encoder: ServingEncoder | None,
 ) -> list[SearchHit]:
     """Return up to `query.limit` adapters, best first, with every signal's score.
 

@@ -1,6 +1,7 @@
 """Adapters near an embedding: by what their weights do, by what their covers show.
 
-All answers are approximate: HNSW may miss a true neighbour.
+Answers are approximate, for HNSW may miss a true neighbour; where it finds fewer than asked
+for, though, what there is is compared one by one.
 """
 
 from collections.abc import Collection, Sequence
@@ -46,13 +47,17 @@ def nearest_by_weights(
     """
     _scan_until_filled(session)
     distance = WeightEmbedding.embedding.cosine_distance(_vector(embedding))
-    rows = session.execute(
+    wanted = (
         _with_weights(encoder)
         .add_columns(distance.label("distance"))
         .where(*conditions(filters))
-        .order_by(distance)
         .limit(limit)
     )
+    rows = session.execute(wanted.order_by(distance)).all()
+    if len(rows) < limit:
+        # No index has this expression. Hundreds of equal vectors, each other's only
+        # neighbours, can hide the rest from a scan of the index; mostly there are no more.
+        rows = session.execute(wanted.order_by(distance + 0)).all()
     return _ordered([Match(row.id, 1.0 - row.distance) for row in rows])
 
 
@@ -73,7 +78,17 @@ def nearest_by_captions(
     best = func.min(nearest.c.distance)
     rows = session.execute(
         select(nearest.c.id, best.label("distance")).group_by(nearest.c.id).order_by(best)
-    )
+    ).all()
+    if len(rows) < limit:
+        best = func.min(distance)
+        rows = session.execute(
+            _with_captions(text_encoder)
+            .add_columns(best.label("distance"))
+            .where(*conditions(filters))
+            .group_by(Adapter.id)
+            .order_by(best)
+            .limit(limit)
+        ).all()
     return _ordered([Match(row.id, 1.0 - row.distance) for row in rows])[:limit]
 
 

@@ -1,6 +1,7 @@
 """A registry over the tests' database and a folder of its own."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,14 +22,28 @@ def registry(
         yield registry
 
 
+GOOD = {"validation": {"mrr": 0.7}, "adapters": {"validation": 120}}
+
+
 def add_real_encoder(registry: Registry, base_model: str = "demo-flux-tiny") -> str:
     """Register and activate an encoder whose index space is the text encoder's own.
 
     So an adapter with a sentence's embedding is what that sentence finds by weights.
     """
+    path = save_checkpoint(registry, f"ridge-{base_model}", base_model)
+    checkpoint = registry.blobs.put_file(path)
+    with registry.sessions.begin() as session:
+        add_encoder(session, name=path.stem, base_model=base_model, checkpoint_sha256=checkpoint)
+    return path.stem
+
+
+def save_checkpoint(
+    registry: Registry, name: str, base_model: str = "demo-flux-tiny", *, negated: bool = False
+) -> Path:
+    """Write an encoder's checkpoint; `negated` turns its space round, to differ from others."""
     nothing = np.zeros((1, 1), np.float32)
     encoder = RidgeEncoder(
-        name=f"ridge-{base_model}",
+        name=name,
         base_model=base_model,
         text_encoder=TEXT_ENCODER,
         sketch_version="1",
@@ -37,15 +52,15 @@ def add_real_encoder(registry: Registry, base_model: str = "demo-flux-tiny") -> 
         means=nothing[0],
         down=QuarterMatrix.of(nothing),
         up=np.zeros((1, 512), np.float32),
-        text=TextSpace(np.zeros(512, np.float32)),
+        text=TextSpace(
+            np.zeros(512, np.float32), -np.eye(512, dtype=np.float32) if negated else None
+        ),
+        metrics=GOOD,
     )
     registry.settings.home.mkdir(exist_ok=True)
-    path = registry.settings.home / f"{encoder.name}.safetensors"
+    path = registry.settings.home / f"{name}.safetensors"
     save_encoder(encoder, path)
-    checkpoint = registry.blobs.put_file(path)
-    with registry.sessions.begin() as session:
-        add_encoder(session, name=encoder.name, base_model=base_model, checkpoint_sha256=checkpoint)
-    return encoder.name
+    return path
 
 
 def embed(registry: Registry, text: str) -> list[float]:

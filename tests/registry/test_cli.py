@@ -24,7 +24,7 @@ from registry.db.models import Adapter
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.encoder.builders import make_factors, write_adapter
-from tests.registry.conftest import add_real_encoder, embed
+from tests.registry.conftest import embed, save_checkpoint
 from tests.registry.fusion.builders import save_tiny_base
 
 PROJECT = Path(__file__).parents[2]
@@ -146,17 +146,25 @@ def test_a_hub_that_is_down_is_one_line_and_a_failure(
     assert registry.runs(limit=1)[0].state == "failed"
 
 
-def test_registering_an_encoder(registry: Registry, tmp_path: Path) -> None:
-    name = add_real_encoder(registry)
-    checkpoint = registry.settings.home / f"{name}.safetensors"
+def test_the_life_of_an_encoder(registry: Registry, tmp_path: Path) -> None:
+    first, second = (save_checkpoint(registry, name) for name in ("first", "second"))
+    run_well("refresh", "--source", str(write_folder(tmp_path / "zoo", 2)))
 
-    assert f"{name} is active for demo-flux-tiny" in run_well(
-        "encoder", "register", str(checkpoint)
-    )
+    assert "first is registered for demo-flux-tiny" in run_well("encoders", "add", str(first))
+    assert "first is active" in run_well("encoders", "promote", "first")
+    run_well("encoders", "add", str(second))
+    run_well("encoders", "backfill", "second")
+    assert "second is active" in run_well("encoders", "promote", "second")
+    assert "first is active again" in run_well("encoders", "rollback")
+    listed = {row["name"]: row for row in json.loads(run_well("encoders", "list", "--json"))}
+
+    assert {name: row["active"] for name, row in listed.items()} == {"first": True, "second": False}
+    assert "first" in run_well("encoders", "list")
     bad = tmp_path / "bad.safetensors"
     bad.write_bytes(b"x" * 100)
-    assert "cannot be registered" in run_badly("encoder", "register", str(bad))
-    assert "cannot be registered" in run_badly("encoder", "register", str(tmp_path / "none"))
+    assert "cannot be registered" in run_badly("encoders", "add", str(bad))
+    assert "cannot be registered" in run_badly("encoders", "add", str(tmp_path / "none"))
+    assert "There are: " in run_badly("encoders", "promote", "third")
 
 
 def test_fuse_writes_an_image_that_can_be_made_again(

@@ -128,6 +128,36 @@ def test_equals_come_in_order_of_id(session: Session) -> None:
     assert [match.adapter_id for match in matches] == ids
 
 
+def test_many_equal_vectors_hide_nothing(session: Session) -> None:
+    """Equal vectors are each other's only neighbours; 300 prompts are `masterpiece`."""
+    for _ in range(300):
+        add_adapter(session, embedding=axis(7), captions=[("masterpiece", axis(7))])
+    others = [
+        add_adapter(session, embedding=between(share), captions=[(f"{share}", between(share))]).id
+        for share in (0.5, 0.4, 0.3)
+    ]
+    encoder = active_encoder(session, "demo-flux-tiny").name
+    session.execute(text("SET LOCAL enable_seqscan = off"))
+    session.execute(text("SET LOCAL enable_sort = off"))
+
+    weights = nearest_by_weights(session, EAST, encoder=encoder, filters=TINY, limit=3)
+    captions = nearest_by_captions(session, EAST, text_encoder=TEXT_ENCODER, filters=TINY, limit=3)
+
+    assert [match.adapter_id for match in weights] == others
+    assert [match.adapter_id for match in captions] == others
+
+
+def test_one_large_gallery_hides_nothing(session: Session) -> None:
+    """An adapter with a hundred fitting covers is one answer, not all of them."""
+    covers = [(f"cover {number}", between(0.9, number)) for number in range(100)]
+    large = add_adapter(session, captions=covers)
+    small = add_adapter(session, captions=[("one", between(0.5))])
+
+    matches = nearest_by_captions(session, EAST, text_encoder=TEXT_ENCODER, filters=TINY, limit=2)
+
+    assert [match.adapter_id for match in matches] == [large.id, small.id]
+
+
 def test_an_embedding_of_another_width_is_refused(session: Session) -> None:
     with pytest.raises(EmbeddingDimensionError, match="384 dimensions; the index stores 512"):
         nearest_by_weights(session, np.zeros(384, np.float32), encoder="any", filters=TINY, limit=1)

@@ -1,0 +1,147 @@
+"""Commands for weight encoders: add, backfill, promote, rollback, list."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry.cli.errors import report
+from registry.cli.output import print_json, print_table, show_outcomes, stdout
+
+if TYPE_CHECKING:
+    from registry.db.encoders import EncoderFacts
+    from registry.service import Registry
+
+app = typer.Typer(help="Weight encoders: add, back-fill, promote, roll back.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Name = Annotated[str, typer.Argument(help="As `autolora encoders list` shows it.")]
+
+
+@app.command("list")
+def list_all(as_json: Json = False) -> None:
+    """List encoders: which serve, what they were measured at, what they have embedded."""
+    from registry.db.encoders import list_encoders
+
+    with _open_registry() as registry, registry.sessions() as session:
+        encoders = list_encoders(session)
+    if as_json:
+        print_json([_facts(encoder) for encoder in encoders])
+        return
+    rows = [
+        {
+            "name": encoder.name,
+            "base model": encoder.base_model,
+            "state": "active" if encoder.active else "",
+            "embedded": f"{encoder.embedded}/{encoder.embedded + encoder.missing}",
+            "validation MRR": _mrr(encoder),
+            "sketches": encoder.sketch_version,
+            "added": f"{encoder.created_at:%Y-%m-%d}",
+        }
+        for encoder in encoders
+    ]
+    print_table(rows, "No encoder is registered: `autolora encoders add CHECKPOINT`.")
+
+
+@app.command()
+def add(
+    path: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors).")],
+    as_json: Json = False,
+) -> None:
+    """Register a checkpoint beside the encoders that are there; it does not serve yet."""
+    from registry.db.encoders import register_encoder
+
+    with _open_registry() as registry, registry.sessions.begin() as session:
+        encoder = register_encoder(session, registry.blobs, path)
+        facts = {
+            "name": encoder.name,
+            "base_model": encoder.base_model,
+            "text_encoder": encoder.text_encoder,
+            "sketch_version": encoder.sketch_version,
+            "metrics": encoder.metrics,
+        }
+    if as_json:
+        print_json(facts)
+    else:
+        stdout().print(
+            f"{encoder.name} is registered for {encoder.base_model}. Next: "
+            f"`autolora encoders backfill {encoder.name}`, then `autolora encoders promote "
+            f"{encoder.name}`.",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+@app.command()
+def backfill(name: Name) -> None:
+    """Embed everything by an encoder, from stored sketches. Safe to stop and rerun."""
+    with _open_registry() as registry:
+        done, failed = _backfill(registry, name)
+    stdout().print(f"{done} files embedded by {name}, {failed} failed", markup=False)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def promote(
+    name: Name,
+    force: Annotated[
+        str | None,
+        typer.Option("--force", metavar="REASON", help="Although thresholds are not met."),
+    ] = None,
+) -> None:
+    """Let search use an encoder, in one transaction: complete and good enough, or not at all."""
+    with _open_registry() as registry:
+        base_model = registry.promote(name, reason=force)
+    stdout().print(f"{name} is active for {base_model}", markup=False)
+
+
+@app.command()
+def rollback(
+    base_model: Annotated[str | None, typer.Argument(help="Default: the main one.")] = None,
+) -> None:
+    """Let search use the encoder again that the present one replaced."""
+    from registry.db.encoders import find_fallback
+
+    with _open_registry() as registry:
+        base_model = base_model or registry.default_base_model()
+        with registry.sessions() as session:
+            name = find_fallback(session, base_model).name
+        # It may lack what came since it was replaced.
+        _backfill(registry, name)
+        registry.roll_back(base_model)
+    stdout().print(f"{name} is active again for {base_model}", markup=False)
+
+
+def _backfill(registry: "Registry", name: str) -> tuple[int, int]:
+    """Return how many files were embedded, and how many could not be."""
+    from registry.indexing import Indexer
+
+    indexer = Indexer(registry.sessions, registry.blobs, registry.text_encoder)
+    total = indexer.remaining_for(name)
+    counts = show_outcomes(indexer.backfill(name), "Encoding weights", total, report)
+    return counts["ok"], counts["failed"]
+
+
+def _facts(encoder: "EncoderFacts") -> dict[str, Any]:
+    return {
+        "name": encoder.name,
+        "base_model": encoder.base_model,
+        "active": encoder.active,
+        "embedded": encoder.embedded,
+        "missing": encoder.missing,
+        "text_encoder": encoder.text_encoder,
+        "sketch_version": encoder.sketch_version,
+        "metrics": encoder.metrics,
+        "created_at": encoder.created_at.isoformat(),
+    }
+
+
+def _mrr(encoder: "EncoderFacts") -> str:
+    mrr = encoder.metrics.get("validation", {}).get("mrr")
+    return "-" if mrr is None else f"{mrr:.3f}"
+
+
+def _open_registry() -> "Registry":
+    from registry.service import Registry
+
+    return Registry()
