@@ -120,7 +120,8 @@ def register_encoder(session: Session, blobs: BlobStore, path: Path) -> Encoder:
         loaded = load_encoder(path)
     except (CheckpointError, FileNotFoundError) as error:
         raise EncoderRejectedError(
-            f"{path} cannot be registered: {error}. Give a checkpoint of a weight encoder."
+            f"{path} cannot be registered: {error}. Give a checkpoint of a weight encoder; "
+            "REGISTRY_ENCODER_CHECKPOINT names those that a refresh registers."
         ) from error
     if loaded.dim != EMBEDDING_DIM:
         raise EncoderRejectedError(
