@@ -42,6 +42,10 @@ class SketchError(EncoderError):
     """A sketch cannot be made, or its bytes are not a sketch of this version."""
 
 
+class FingerprintError(EncoderError):
+    """A fingerprint cannot be taken, or its bytes are not one of this version."""
+
+
 class CheckpointError(EncoderError):
     """An encoder's checkpoint is damaged, or not one of ours."""
 

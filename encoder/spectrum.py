@@ -8,26 +8,24 @@ hold NaN or infinity: the trace of a Gram matrix is the sum of all squares of it
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from encoder.layers import DenseLayer, DoraLayer, Layer, LokrLayer, LoraLayer, ReplacedLayer
 
 # Between these, sums of squares of float32 are exact to rounding: below, squares of single
 # entries turn subnormal or vanish.
 SMALLEST_TRACE, LARGEST_TRACE = 1e-25, torch.finfo(torch.float32).max
 # What float16 images and float32 matrices are computed with.
 LARGEST_NORM = torch.finfo(torch.float32).max
+# Layers of a higher rank (full differences, LoHa of rank 64) would take minutes; how many
+# random probes stand in for their Gram matrix. The standard error is sqrt(2 / PROBES) of the
+# effective rank at most, for one of 1.
+MAX_EXACT_RANK, PROBES = 1024, 64
 
-
-class Factored(Protocol):
-    """The change of one layer: ΔW = scale · up · down."""
-
-    @property
-    def scale(self) -> float: ...
-
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """Return down (rank, d_in) and up (d_out, rank)."""
+# A Gram matrix in float64 divided by its trace, and the trace.
+Gram = tuple[Tensor, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +60,29 @@ class DamagedLayerError(ValueError):
     """A layer's numbers cannot be computed with."""
 
 
-def block_spectra(layers: Mapping[str, Factored]) -> tuple[BlockSpectrum, ...]:
+def block_spectra(layers: Mapping[str, Layer]) -> tuple[BlockSpectrum, ...]:
     """Return the share of energy and the effective rank of every block that is changed."""
     return measure(layers).blocks
 
 
-def measure(layers: Mapping[str, Factored]) -> Measures:
-    """Read every layer once: its strength, its effective rank and whether it is sound."""
+def measure(layers: Mapping[str, Layer]) -> Measures:
+    """Read every layer once: its strength, its effective rank and whether it is sound.
+
+    Of a DoRA, the change of direction is measured; weights put in the place of the base's are
+    only checked, as what they change depends on it.
+    """
     measures: dict[str, LayerMeasure] = {}
     damaged: dict[str, str] = {}
+    # Projections split from a fused one share their down.
+    known: dict[int, Gram] = {}
     for name, layer in layers.items():
         try:
-            measures[name] = measure_layer(layer)
+            measured = measure_layer(layer, known)
         except DamagedLayerError as error:
             damaged[name] = str(error)
+        else:
+            if measured is not None:
+                measures[name] = measured
     # Relative to the largest, so that no square overflows.
     most = max((part.norm for part in measures.values()), default=0.0)
     total = sum((part.norm / most) ** 2 for part in measures.values()) if most else 0.0
@@ -87,13 +94,13 @@ def measure(layers: Mapping[str, Factored]) -> Measures:
     )
 
 
-def measure_layer(layer: Factored) -> LayerMeasure:
-    """Return the Frobenius norm and the effective rank of a layer's ΔW.
+def measure_layer(layer: Layer, known: dict[int, Gram] | None = None) -> LayerMeasure | None:
+    """Return the norm and the effective rank of a layer's ΔW; None where the base decides.
 
     The effective rank is the participation ratio (Σλ)² / Σλ² of ΔW's squared singular
     values λ [1], the exponential of their Rényi entropy of order 2: k equal directions
     count as k. Unlike the entropy of Shannon's kind [2], of which it is a lower bound, it
-    needs traces only and no eigenvalues.
+    needs traces only and no eigenvalues. `known` holds Gram matrices of downs by address.
 
     - [1] Gao et al., 2017, https://doi.org/10.1101/214262
     - [2] Roy & Vetterli, 2007, https://ieeexplore.ieee.org/document/7098875
@@ -101,43 +108,111 @@ def measure_layer(layer: Factored) -> LayerMeasure:
     Raises:
         DamagedLayerError: NaN, infinity, or a norm that float32 cannot hold.
     """
-    down, up = layer.factors()
-    down_gram, down_trace = _gram(down.flatten(1))
-    up_gram, up_trace = _gram(up.flatten(1).T)
     if not math.isfinite(layer.scale):
         raise DamagedLayerError(f"has the scale {layer.scale}")
-    # tr(ΔW ΔWᵀ) and tr((ΔW ΔWᵀ)²) of the factors divided by their norms.
-    product = up_gram @ down_gram
-    energy = product.trace().item()
-    if layer.scale == 0 or energy <= 0:
-        return LayerMeasure(0.0, 0.0)
-    norm = math.sqrt(energy) * math.sqrt(down_trace) * math.sqrt(up_trace) * abs(layer.scale)
+    match layer:
+        case ReplacedLayer():
+            _check(layer.weight)
+            return None
+        case DoraLayer():
+            _check(layer.magnitude)
+            return measure_layer(layer.change, known)
+        case LokrLayer():
+            measured = _measure_kronecker(layer)
+        case DenseLayer() if layer.rank <= MAX_EXACT_RANK:
+            measured = _measure_dense(layer.diff)
+        case _ if layer.rank <= MAX_EXACT_RANK:
+            measured = _measure_product(layer, {} if known is None else known)
+        case _:
+            measured = _measure_by_probes(layer)
+    norm = measured.norm * abs(layer.scale)
     if not norm <= LARGEST_NORM:
         raise DamagedLayerError("is too large to compute with")
-    square = (product * product.T).sum().item()
+    return LayerMeasure(norm, measured.effective_rank) if norm else LayerMeasure(0.0, 0.0)
+
+
+def _measure_product(layer: Layer, known: dict[int, Gram]) -> LayerMeasure:
+    """Measure up · down."""
+    down, up = layer.factors()
+    if isinstance(layer, LoraLayer) and layer.mid is None:
+        address = layer.down.data_ptr()
+        if address not in known:
+            known[address] = _gram(down)
+        down_gram, down_trace = known[address]
+    else:
+        down_gram, down_trace = _gram(down)
+    up_gram, up_trace = _gram(up.T)
+    # tr(ΔW ΔWᵀ) and tr((ΔW ΔWᵀ)²) of the factors divided by their norms.
+    product = up_gram @ down_gram
+    energy, square = product.trace().item(), (product * product.T).sum().item()
+    if energy <= 0 or square <= 0:
+        return LayerMeasure(0.0, 0.0)
+    norm = math.sqrt(energy) * math.sqrt(down_trace) * math.sqrt(up_trace)
     return LayerMeasure(norm, energy**2 / square)
 
 
-def _gram(rows: Tensor) -> tuple[Tensor, float]:
-    """Return the Gram matrix of rows (r, width), divided by its trace, and the trace.
+def _measure_dense(matrix: Tensor) -> LayerMeasure:
+    rows = matrix.flatten(1)
+    gram, trace = _gram(rows if len(rows) <= rows.shape[1] else rows.T)
+    return LayerMeasure(math.sqrt(trace), 1 / gram.square().sum().item() if trace else 0.0)
 
-    Both in float64, summed in float32 where that holds the squares.
-    """
+
+def _measure_kronecker(layer: LokrLayer) -> LayerMeasure:
+    """Singular values of a Kronecker product are the products of those of its sides."""
+    sides = [measure_layer(_side(parts)) for parts in (layer.w1, layer.w2)]
+    norm, rank = 1.0, 1.0
+    for side in sides:
+        assert side is not None
+        norm, rank = norm * side.norm, rank * side.effective_rank
+    return LayerMeasure(norm, rank)
+
+
+def _side(parts: tuple[Tensor, ...]) -> Layer:
+    if len(parts) == 1:
+        return DenseLayer(parts[0])
+    if len(parts) == 2:
+        return LoraLayer(parts[1], parts[0], 1.0)
+    return LoraLayer(parts[1], parts[0].T, 1.0, mid=parts[2])
+
+
+def _measure_by_probes(layer: Layer) -> LayerMeasure:
+    """Measure ΔW itself, Σλ² by Hutchinson's estimator: the mean of |ΔWᵀΔW g|² over random g."""
+    for tensor in layer.tensors():
+        _check(tensor)
+    delta = layer.delta().flatten(1)
+    norm = torch.linalg.vector_norm(delta, dtype=torch.float64).item()
+    if not 0 < norm <= LARGEST_NORM or layer.scale == 0:
+        return LayerMeasure(norm, 0.0)
+    generator = torch.Generator().manual_seed(0)
+    probes = torch.randn(delta.shape[1], PROBES, generator=generator)
+    answers = (delta / norm).T @ ((delta / norm) @ probes)
+    square = answers.double().square().sum(0).mean().item()
+    return LayerMeasure(norm / abs(layer.scale), 1 / square)
+
+
+def _check(tensor: Tensor) -> None:
+    # float8 has no arithmetic on a CPU.
+    if not (tensor.float() if tensor.itemsize == 1 else tensor).isfinite().all():
+        raise DamagedLayerError("holds NaN or infinity")
+
+
+def _gram(rows: Tensor) -> Gram:
+    """Return the Gram matrix of rows (r, width), summed in float32 where that holds squares."""
     rows = rows if rows.dtype == torch.float64 else rows.float()
     gram = rows @ rows.T
     trace = gram.trace().item()
-    if not SMALLEST_TRACE <= trace <= LARGEST_TRACE:
-        # NaN, infinity, overflow, underflow or zero: float64 tells them apart.
-        largest = rows.abs().max().double().item()
-        if not math.isfinite(largest):
-            raise DamagedLayerError("holds NaN or infinity")
-        if largest == 0:
-            return gram.double(), 0.0
-        rows = rows.double() / largest
-        gram = rows @ rows.T
-        trace = gram.trace().item()
-        return gram / trace, trace * largest * largest
-    return gram.double() / trace, trace
+    if SMALLEST_TRACE <= trace <= LARGEST_TRACE:
+        return gram.double() / trace, trace
+    # NaN, infinity, overflow, underflow or zero: float64 tells them apart.
+    largest = rows.abs().max().double().item()
+    if not math.isfinite(largest):
+        raise DamagedLayerError("holds NaN or infinity")
+    if largest == 0:
+        return gram.double(), 0.0
+    rows = rows.double() / largest
+    gram = rows @ rows.T
+    trace = gram.trace().item()
+    return gram / trace, trace * largest * largest
 
 
 def _spectra(

@@ -1,58 +1,119 @@
 import math
-from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
+from encoder.layers import (
+    DenseLayer,
+    DoraLayer,
+    Layer,
+    LohaLayer,
+    LokrLayer,
+    LoraLayer,
+    ReplacedLayer,
+    RowsLayer,
+)
 from encoder.spectrum import block_of, block_spectra, measure, measure_layer
-
-
-@dataclass
-class Pair:
-    down: Tensor
-    up: Tensor
-    scale: float = 1.0
-
-    def factors(self) -> tuple[Tensor, Tensor]:
-        return self.down, self.up
 
 
 def make_layer(
     seed: int, *, rank: int = 4, d_out: int = 40, d_in: int = 24, scale: float = 0.5
-) -> Pair:
+) -> LoraLayer:
     generator = torch.Generator().manual_seed(seed)
     down = torch.randn(rank, d_in, generator=generator)
-    return Pair(down, torch.randn(d_out, rank, generator=generator), scale)
+    return LoraLayer(down, torch.randn(d_out, rank, generator=generator), scale)
 
 
-def delta(layer: Pair) -> Tensor:
-    return layer.scale * (layer.up.double() @ layer.down.double())
+def delta(layer: Layer) -> Tensor:
+    down, up = layer.factors()
+    return layer.scale * (up.double() @ down.double())
 
 
-def test_norm_and_effective_rank_are_those_of_the_matrix_itself() -> None:
-    layer = make_layer(0)
-    energies = torch.linalg.svdvals(delta(layer)) ** 2
-
+def norm(layer: Layer) -> float:
     measured = measure_layer(layer)
+    assert measured is not None
+    return measured.norm
 
-    assert measured.norm == pytest.approx(delta(layer).norm().item(), rel=1e-5)
-    expected = (energies.sum() ** 2 / (energies**2).sum()).item()
-    assert measured.effective_rank == pytest.approx(expected, rel=1e-5)
+
+def effective_rank(layer: Layer) -> float:
+    measured = measure_layer(layer)
+    assert measured is not None
+    return measured.effective_rank
+
+
+def exact_rank(layer: Layer) -> float:
+    energies = torch.linalg.svdvals(delta(layer)) ** 2
+    return float(energies.sum() ** 2 / (energies**2).sum())
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+KINDS: list[Layer] = [
+    make_layer(0),
+    LoraLayer(random(4, 6, 3, 3), random(8, 4, 1, 1), 0.5),
+    LoraLayer(random(4, 6, 1, 1), random(8, 4, 1, 1), 0.5, mid=random(4, 4, 3, 3)),
+    LohaLayer(random(40, 3), random(3, 24), random(40, 4), random(4, 24), 0.5),
+    LokrLayer((random(3, 4),), (random(7, 6),), 0.5),
+    LokrLayer((random(3, 2), random(2, 4)), (random(6, 8, 3, 3),), 0.5),
+    LokrLayer((random(3, 4),), (random(2, 6), random(2, 8), random(2, 2, 3, 3)), 0.5),
+    DenseLayer(random(40, 24), 0.5),
+    DenseLayer(random(24, 5, 3, 3), 0.5),
+    RowsLayer(LokrLayer((random(3, 4),), (random(7, 6),), 0.5), slice(3, 12)),
+]
+
+
+@pytest.mark.parametrize("layer", KINDS, ids=lambda layer: f"{type(layer).__name__}{layer.shape}")
+def test_norm_and_effective_rank_are_those_of_the_matrix_itself(layer: Layer) -> None:
+    assert norm(layer) == pytest.approx(delta(layer).norm().item(), rel=1e-5)
+    assert effective_rank(layer) == pytest.approx(exact_rank(layer), rel=1e-5)
+
+
+def test_layers_of_high_rank_are_probed_instead() -> None:
+    layer = DenseLayer(random(1100, 1030) * torch.linspace(0, 1, 1030) ** 4, 0.5)
+
+    assert norm(layer) == pytest.approx(delta(layer).norm().item(), rel=1e-5)
+    assert effective_rank(layer) == pytest.approx(exact_rank(layer), rel=0.1)
+
+
+def test_of_a_dora_the_change_of_direction_is_measured() -> None:
+    layer = make_layer(0)
+
+    assert measure_layer(DoraLayer(layer, torch.ones(40, 1))) == measure_layer(layer)
+
+
+def test_replaced_weights_are_checked_and_count_nowhere() -> None:
+    measured = measure({"a.0.x": ReplacedLayer(torch.ones(3, 3)), "a.1.x": make_layer(0)})
+    bad = measure({"a.0.x": ReplacedLayer(torch.full((3, 3), math.nan))})
+
+    assert [spectrum.block for spectrum in measured.blocks] == ["a.1"]
+    assert not measured.zero_layers
+    assert "a.0.x" in bad.damaged
+
+
+def test_projections_that_share_a_down_are_told_apart() -> None:
+    one, other = make_layer(0), make_layer(1)
+    split = LoraLayer(one.down, other.up, 0.5)
+
+    both = measure({"a.0.x": one, "a.1.x": split})
+
+    assert both.norm**2 == pytest.approx(norm(one) ** 2 + norm(split) ** 2)
 
 
 @pytest.mark.parametrize("directions", [1, 3])
 def test_equal_directions_count_as_many_as_they_are(directions: int) -> None:
     down, up = torch.eye(directions, 24), torch.eye(40, directions)
 
-    assert measure_layer(Pair(down, up)).effective_rank == pytest.approx(directions)
+    assert effective_rank(LoraLayer(down, up, 1.0)) == pytest.approx(directions)
 
 
 def test_a_repeated_direction_adds_no_rank() -> None:
     layer = make_layer(1, rank=1)
-    twice = Pair(layer.down.repeat(2, 1), layer.up.repeat(1, 2))
+    twice = LoraLayer(layer.down.repeat(2, 1), layer.up.repeat(1, 2), 1.0)
 
-    assert measure_layer(twice).effective_rank == pytest.approx(1)
+    assert effective_rank(twice) == pytest.approx(1)
 
 
 def test_blocks_share_the_energy_in_the_order_in_which_they_run() -> None:
@@ -85,9 +146,9 @@ def test_blocks_of_a_unet_are_its_stages() -> None:
 
 def test_zero_layers_are_told_from_faint_ones() -> None:
     """Squares of 1e-30 vanish in float32, the weights do not."""
-    faint = Pair(make_layer(0).down * 1e-30, make_layer(0).up)
+    faint = LoraLayer(make_layer(0).down * 1e-30, make_layer(0).up, 1.0)
     layers = {
-        "a.0.x": Pair(torch.zeros(4, 24), make_layer(0).up),
+        "a.0.x": LoraLayer(torch.zeros(4, 24), make_layer(0).up, 1.0),
         "a.1.x": make_layer(0, scale=0),
         "a.2.x": faint,
     }
@@ -103,7 +164,7 @@ def test_zero_layers_are_told_from_faint_ones() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_one_bad_entry_anywhere_is_found(bad: float, side: str, dtype: torch.dtype) -> None:
     layer = make_layer(0)
-    broken = Pair(layer.down.to(dtype, copy=True), layer.up.to(dtype, copy=True))
+    broken = LoraLayer(layer.down.to(dtype, copy=True), layer.up.to(dtype, copy=True), 1.0)
     getattr(broken, side).view(-1)[-1] = bad
 
     measured = measure({"a.0.x": layer, "a.1.x": broken})
@@ -115,14 +176,14 @@ def test_one_bad_entry_anywhere_is_found(bad: float, side: str, dtype: torch.dty
 def test_large_numbers_are_no_infinity() -> None:
     """Squares overflow long before the weights do."""
     layer = make_layer(0)
-    large = Pair(layer.down * 1e25, layer.up * 1e-25, layer.scale)
+    large = LoraLayer(layer.down * 1e25, layer.up * 1e-25, layer.scale)
 
-    assert measure_layer(large).norm == pytest.approx(measure_layer(layer).norm, rel=1e-5)
+    assert norm(large) == pytest.approx(norm(layer), rel=1e-5)
 
 
 def test_a_product_beyond_float32_is_damage() -> None:
     layer = make_layer(0)
-    measured = measure({"a.0.x": Pair(layer.down * 1e25, layer.up * 1e25)})
+    measured = measure({"a.0.x": LoraLayer(layer.down * 1e25, layer.up * 1e25, 1.0)})
 
     assert dict(measured.damaged) == {"a.0.x": "is too large to compute with"}
     assert measured.norm == 0

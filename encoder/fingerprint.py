@@ -1,0 +1,185 @@
+"""A few hundred bytes that tell whether two files are the same adapter.
+
+The changes of all layers, ΔW = scale · B · A, are projected at random into one short vector,
+which keeps lengths and angles on average (tensor sketches [1], summed over layers). It depends
+on ΔW alone: not on how that is factorised (A -> RA, B -> BR⁻¹), where alpha is, what the writer
+calls layers or which projections it fuses, and on a float type only as far as that rounds.
+Layers are read one by one.
+
+- [1] Pham & Pagh, 2013, https://doi.org/10.1145/2487575.2487591
+"""
+
+import math
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from encoder.errors import FingerprintError
+from encoder.layers import DenseLayer, DoraLayer, Layer, ReplacedLayer
+from encoder.lora_file import LoraWeights
+from encoder.seeded import random_order, random_signs
+from encoder.spectrum import DamagedLayerError, measure_layer
+
+# A power of two, for the Fourier transform; estimates of angles are good to 1 / sqrt(SIZE).
+SIZE = 256
+VERSION = 1
+MAGIC = b"LORAPRINT"
+HEAD = struct.Struct("<9sBf")
+# Of the distance between two files of one adapter.
+TOLERANCE = 0.02
+MAX_LOG_NORM = 700.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fingerprint:
+    """The direction of an adapter's change, all layers together, and its strength."""
+
+    direction: npt.NDArray[np.float16]  # (SIZE,), of length 1
+    log_norm: float  # ln of sqrt(Σ ||ΔW||²), exact and not estimated
+    version: int = VERSION
+
+    def to_bytes(self) -> bytes:
+        """Serialise, in 526 bytes; equal fingerprints give equal bytes."""
+        head = HEAD.pack(MAGIC, self.version, self.log_norm)
+        return head + self.direction.astype("<f2").tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Fingerprint":
+        """Restore what `to_bytes` wrote.
+
+        Raises:
+            FingerprintError: the bytes are something else, damaged or of another version.
+        """
+        if len(data) != HEAD.size + 2 * SIZE or not data.startswith(MAGIC):
+            raise FingerprintError(f"{len(data)} bytes that are no fingerprint; take it again")
+        _, version, log_norm = HEAD.unpack(data[: HEAD.size])
+        if version != VERSION:
+            raise FingerprintError(f"a fingerprint of version {version}, not {VERSION}")
+        direction = np.frombuffer(data[HEAD.size :], "<f2").astype(np.float16)
+        length = float(np.linalg.norm(direction.astype(np.float64)))
+        # False for NaN.
+        if not (abs(log_norm) <= MAX_LOG_NORM and abs(length - 1) < 0.01):
+            raise FingerprintError("a damaged fingerprint; take it again")
+        return cls(direction, log_norm)
+
+    def short(self) -> str:
+        """Return a few digits for people; other digits do not mean another adapter."""
+        return np.packbits(self.direction[:48] >= 0).tobytes().hex()
+
+
+def fingerprint(weights: LoraWeights) -> Fingerprint:
+    """Take the fingerprint of an adapter; its base model need not be known.
+
+    DoRA's magnitudes count beside the change of direction, and weights put in the place of
+    the base's as they are.
+
+    Raises:
+        FingerprintError: the adapter changes nothing, or holds NaN or infinity.
+    """
+    return fingerprint_layers(weights.layers)
+
+
+def fingerprint_layers(
+    layers: Mapping[str, Layer], vectors: Mapping[str, Tensor] | None = None
+) -> Fingerprint:
+    """Take the fingerprint of layers and of changes of biases and norms; raises likewise."""
+    spectrum = torch.zeros(SIZE // 2 + 1, dtype=torch.complex128)
+    energies = []
+    for name, matrix in _matrices(layers, vectors or {}):
+        try:
+            measured = measure_layer(matrix)
+        except DamagedLayerError as error:
+            raise FingerprintError(f"{name} {error}; it has no fingerprint") from error
+        assert measured is not None
+        if not measured.norm:
+            continue
+        energies.append(2 * math.log(measured.norm))
+        spectrum += _transform(name, matrix)
+    if not energies:
+        raise FingerprintError("the adapter changes nothing; it has no fingerprint")
+    log_norm = float(np.logaddexp.reduce(energies)) / 2
+    vector = torch.fft.irfft(spectrum, SIZE).numpy()
+    return Fingerprint((vector / np.linalg.norm(vector)).astype(np.float16), log_norm)
+
+
+def similarity(a: Fingerprint, b: Fingerprint) -> float:
+    """Return the cosine between two adapters' changes, estimated: 1 the same but for strength."""
+    ours, theirs = a.direction.astype(np.float64), b.direction.astype(np.float64)
+    return float(ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
+
+
+def strength_ratio(a: Fingerprint, b: Fingerprint) -> float:
+    """Return how many times stronger `b` is than `a`."""
+    return math.exp(min(b.log_norm - a.log_norm, MAX_LOG_NORM))
+
+
+def distance(a: Fingerprint, b: Fingerprint) -> float:
+    """Return |ΔW_a - ΔW_b| by the larger of both, estimated: 0 the same, 1 and more unrelated.
+
+    The same direction at a strength of 0.9 is at a distance of 0.1.
+    """
+    ratio = math.exp(-abs(a.log_norm - b.log_norm))
+    ours, theirs = a.direction.astype(np.float64), b.direction.astype(np.float64)
+    ours, theirs = ours / np.linalg.norm(ours), theirs / np.linalg.norm(theirs)
+    return float(np.sqrt((1 - ratio) ** 2 + ratio * np.square(ours - theirs).sum()))
+
+
+def is_same(a: Fingerprint, b: Fingerprint) -> bool:
+    """Whether two files hold the same adapter, at the same strength."""
+    return distance(a, b) <= TOLERANCE
+
+
+def _matrices(
+    layers: Mapping[str, Layer], vectors: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Layer]]:
+    """Yield what an adapter holds as matrices by name, whatever their kind."""
+    for name, layer in layers.items():
+        match layer:
+            case DoraLayer():
+                yield name, layer.change
+                yield f"{name}.magnitude", DenseLayer(layer.magnitude.reshape(-1, 1))
+            case ReplacedLayer():
+                yield f"{name}.replaced", DenseLayer(layer.weight)
+            case _:
+                yield name, layer
+    for name, vector in vectors.items():
+        yield name, DenseLayer(vector.reshape(-1, 1))
+
+
+def _transform(name: str, layer: Layer) -> Tensor:
+    """Return the Fourier transform of ΔW's tensor sketch, (SIZE / 2 + 1,).
+
+    The sketch of an outer product is the convolution of those of its two vectors: ΔW is never
+    formed.
+    """
+    down, up = layer.factors()
+    (inputs, input_unit), (outputs, output_unit) = _fold(f"{name} in", down), _fold(name, up.T)
+    spectrum: Tensor = (torch.fft.rfft(inputs) * torch.fft.rfft(outputs)).sum(0)
+    return spectrum.to(torch.complex128) * (layer.scale * input_unit * output_unit)
+
+
+def _fold(seed: str, rows: Tensor) -> tuple[Tensor, float]:
+    """Return count sketches of rows (rank, width), (rank, SIZE), and the unit they are in.
+
+    The units keep numbers that float32 holds, but not their products, within its range.
+    """
+    width = rows.shape[1]
+    unit = rows.abs().max().double().item() or 1.0
+    signs = torch.from_numpy(random_signs(seed, width))
+    # One order serves all layers of a width; signs of their own make their errors independent.
+    scaled = rows / unit if rows.dtype == torch.float64 else rows.float() / unit
+    mixed = (scaled.float() * signs)[:, _order(width)]
+    padded = F.pad(mixed, (0, -width % SIZE))
+    return padded.view(len(rows), -1, SIZE).sum(1), unit
+
+
+@cache
+def _order(width: int) -> Tensor:
+    return torch.from_numpy(random_order(f"fingerprint {width}", width))
