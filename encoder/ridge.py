@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from encoder.caution import Caution
 from encoder.errors import SketchError, TrainingDataError
 from encoder.metrics import mrr
+from encoder.quarter_matrix import QuarterMatrix as QuarterMatrix  # callers find it here too
 from encoder.sketch import Sketch
 from encoder.text_encoder import normalise
 
@@ -79,44 +81,11 @@ class TextSpace:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuarterMatrix:
-    """A matrix in four bits a number: a step for each column, times -7 to 7."""
-
-    levels: npt.NDArray[np.int8]  # (rows, columns)
-    steps: Floats  # (columns,)
-
-    @classmethod
-    def of(cls, matrix: Floats) -> "QuarterMatrix":
-        """Round a matrix; what lies beyond 2.8 standard deviations is cut off."""
-        # The cut that loses least of normally distributed numbers at 15 levels.
-        steps = 2.8 * np.sqrt(np.square(matrix).mean(axis=0)) / 7
-        levels = np.round(matrix / np.maximum(steps, 1e-30)).clip(-7, 7)
-        return cls(levels.astype(np.int8), steps.astype(np.float32))
-
-    def apply(self, rows: Floats) -> Floats:
-        """Return rows @ matrix."""
-        product: Floats = (rows @ self.levels.astype(np.float32)) * self.steps
-        return product
-
-    def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
-        """Return what a checkpoint holds: two rows' levels in each byte."""
-        even, odd = self.levels[0::2], self.levels[1::2]
-        packed = (even + 8).astype(np.uint8)
-        packed[: len(odd)] |= (odd + 8).astype(np.uint8) << 4
-        return {f"{name}_levels": packed, f"{name}_steps": self.steps}
-
-    @classmethod
-    def restore(cls, arrays: Mapping[str, Any], name: str, rows: int) -> "QuarterMatrix":
-        """Build it from what `arrays` gave."""
-        packed = np.asarray(arrays[f"{name}_levels"], np.uint8)
-        levels = np.empty((2 * len(packed), packed.shape[1]), np.int8)
-        levels[0::2], levels[1::2] = packed & 15, packed >> 4
-        return cls(levels[:rows] - np.int8(8), np.asarray(arrays[f"{name}_steps"], np.float32))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class RidgeEncoder:
-    """Linear in the sketch: embedding = normalise((x * scale - mean) @ down @ up)."""
+    """Linear in the sketch: embedding = normalise((x * scale - mean) @ down @ up).
+
+    With caution, what is held against an adapter is written into free axes of it.
+    """
 
     name: str
     base_model: str
@@ -128,6 +97,7 @@ class RidgeEncoder:
     down: QuarterMatrix  # (values of a sketch, components)
     up: Floats  # (components, dim)
     text: TextSpace
+    caution: Caution | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str] = "ridge"
@@ -142,21 +112,40 @@ class RidgeEncoder:
         A layer that an adapter lacks counts as the mean one, so it says nothing.
 
         Raises:
-            SketchError: a sketch is of another version or base model.
+            SketchError: a sketch is of another version or base model, or only of layers that
+                say nothing.
         """
         embeddings = np.empty((len(sketches), self.dim), np.float32)
         for start in range(0, len(sketches), ENCODE_BATCH):
             batch = sketches[start : start + ENCODE_BATCH]
-            check_sketches(batch, self.sketch_version, self.family)
-            features = scaled_features(batch, self.layer_scales) - self.means
-            mask = np.stack([sketch.mask for sketch in batch])
-            features *= mask.repeat(batch[0].layout.sizes, axis=1)
-            embeddings[start : start + len(batch)] = self.down.apply(features) @ self.up
-        return normalise(embeddings)
+            embeddings[start : start + len(batch)] = self._encode(batch)
+        return embeddings
+
+    def _encode(self, sketches: Sequence[Sketch]) -> Floats:
+        coordinates = self.coordinates(sketches)
+        embeddings = coordinates @ self.up
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        if not lengths.all():
+            raise SketchError("an adapter changes only layers that say nothing of its subject")
+        if self.caution is None:
+            return normalise(embeddings)
+        weights = np.square(self.layer_scales)
+        mask = np.stack([sketch.mask for sketch in sketches])
+        share = (mask @ weights / weights.sum()).astype(np.float32)
+        return self.caution.apply(embeddings / lengths, coordinates / lengths, share)
+
+    def coordinates(self, sketches: Sequence[Sketch]) -> Floats:
+        """Return what `up` maps to predictions, (n, components)."""
+        check_sketches(sketches, self.sketch_version, self.family)
+        features = scaled_features(sketches, self.layer_scales) - self.means
+        mask = np.stack([sketch.mask for sketch in sketches])
+        features *= mask.repeat(sketches[0].layout.sizes, axis=1)
+        return self.down.apply(features)
 
     def encode_query(self, text_embeddings: Floats) -> Floats:
         """Map text embeddings (n, dim) into the index's space, unit rows."""
-        return self.text.project(text_embeddings)
+        projected = self.text.project(text_embeddings)
+        return projected if self.caution is None else self.caution.of_queries(projected)
 
     def details(self) -> dict[str, Any]:
         """Return what a checkpoint's header holds beside the facts of every encoder."""
@@ -170,6 +159,7 @@ class RidgeEncoder:
             **self.down.arrays("down"),
             "up": self.up.astype(np.float16),
             **self.text.arrays(),
+            **({} if self.caution is None else self.caution.arrays()),
         }
 
     @classmethod
@@ -178,12 +168,14 @@ class RidgeEncoder:
     ) -> "RidgeEncoder":
         """Build it from what `arrays` gave; `facts` are its other fields."""
         means = np.asarray(arrays["means"], np.float32)
+        up = np.asarray(arrays["up"], np.float32)
         return cls(
             layer_scales=np.asarray(arrays["layer_scales"], np.float32),
             means=means,
             down=QuarterMatrix.restore(arrays, "down", len(means)),
-            up=np.asarray(arrays["up"], np.float32),
+            up=up,
             text=TextSpace.restore(arrays),
+            caution=Caution.restore(arrays, len(up)),
             **facts,
         )
 

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from encoder.errors import SketchError, TrainingDataError
+from encoder.quarter_matrix import QuarterMatrix
 from encoder.ridge import (
     KernelRidge,
-    QuarterMatrix,
     TextSpace,
     choose_penalty,
     fit_layer_scales,
     low_rank,
 )
-from encoder.train import fit_ridge, sketch_files
+from encoder.train import encode_captions, fit_ridge, measure, sketch_files
 from tests.encoder.conftest import SyntheticZoo
 
 RNG = np.random.default_rng(0)
@@ -26,9 +26,31 @@ def test_ridge_finds_unseen_adapters_by_their_captions(zoo: SyntheticZoo) -> Non
     """Twelve held out: chance is 8 % at the first place."""
     encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
 
-    assert encoder.metrics["held-out"]["recall_at_1"] > 0.6
-    lengths = np.linalg.norm(encoder.encode(sketch_files(zoo.dataset.paths[:3])), axis=1)
+    sketches = sketch_files(zoo.dataset.paths)
+    captions = encode_captions(zoo.dataset.captions, zoo.text_encoder)
+    found = measure(encoder, sketches, captions, zoo.dataset.splits, "held-out")
+    assert found["recall_at_1"] > 0.6
+    lengths = np.linalg.norm(encoder.encode(sketches[:3]), axis=1)
     np.testing.assert_allclose(lengths, 1, atol=1e-5)
+
+
+def test_training_looks_at_no_held_out_adapter(zoo: SyntheticZoo) -> None:
+    """Whoever chooses by figures that training prints must not choose by those reported."""
+    encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+
+    assert set(encoder.metrics) == {"penalty", "cross_validation_mrr", "adapters", "validation"}
+
+
+def test_an_adapter_of_layers_that_say_nothing_is_refused(zoo: SyntheticZoo) -> None:
+    encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+    whole = sketch_files(zoo.dataset.paths[:1])[0]
+    mask = np.arange(len(whole.mask)) == 3
+    scales = np.where(mask, 0, encoder.layer_scales)
+    means = encoder.means * ~mask.repeat(whole.layout.sizes)
+    deaf = dataclasses.replace(encoder, layer_scales=scales, means=means)
+
+    with pytest.raises(SketchError, match="say nothing"):
+        deaf.encode([dataclasses.replace(whole, mask=mask)])
 
 
 def test_a_missing_layer_counts_as_the_mean_one(zoo: SyntheticZoo) -> None:
