@@ -88,7 +88,9 @@ SINGLE = "single_transformer_blocks.37.proj_out"
 @pytest.mark.parametrize(
     ("names", "metadata", "base_model"),
     [
-        ([SINGLE, QUERY], {}, "flux.1"),
+        # Chroma has these as well.
+        ([SINGLE, QUERY], {}, "unknown"),
+        ([SINGLE, "transformer_blocks.18.norm1.linear", "x_embedder"], {}, "flux.1"),
         ([SINGLE], {"modelspec.architecture": "flux-1-dev/lora"}, "flux.1-dev"),
         ([SINGLE], {"modelspec.architecture": "Flux.1-schnell"}, "flux.1-schnell"),
         ([SINGLE], {"ss_base_model_version": "flux1"}, "flux.1"),
