@@ -10,6 +10,7 @@ and, for magnitudes as vectors, PEFT's [2].
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -123,8 +124,9 @@ class LohaLayer:
 
     @property
     def rank(self) -> int:
-        """r²: a row of up is the product of every column of w1_a with every one of w2_a."""
-        return self.w1_b.shape[0] * self.w2_b.shape[0]
+        """r² at most: up has a column for every column of w1_a times every one of w2_a."""
+        outputs, *inputs = self.shape
+        return min(len(self.w1_b) * len(self.w2_b), outputs, math.prod(inputs))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -140,6 +142,8 @@ class LohaLayer:
                 (self.w2_a, self.w2_b, self.t2),
             )
         )
+        if len(down_1) * len(down_2) > self.rank:
+            return _split_matrix(((up_1 @ down_1) * (up_2 @ down_2),))
         down = (down_1[:, None] * down_2[None]).flatten(0, 1)
         up = (up_1[:, :, None] * up_2[:, None]).flatten(1)
         return down, up
@@ -317,7 +321,7 @@ class RowsLayer:
     """Some outputs of a layer: one projection of several that were trained as one."""
 
     whole: Layer
-    rows: slice
+    rows: tuple[slice, ...]  # one after another
 
     @property
     def kind(self) -> str:
@@ -334,14 +338,15 @@ class RowsLayer:
     @property
     def shape(self) -> tuple[int, ...]:
         outputs, *inputs = self.whole.shape
-        return (len(range(outputs)[self.rows]), *inputs)
+        return (sum(len(range(outputs)[rows]) for rows in self.rows), *inputs)
 
     def factors(self) -> Factors:
         down, up = self.whole.factors()
-        return down, up[self.rows]
+        return down, torch.cat([up[rows] for rows in self.rows])
 
     def delta(self, base: Tensor | None = None) -> Tensor:
-        return self.whole.delta()[self.rows]
+        delta = self.whole.delta()
+        return torch.cat([delta[rows] for rows in self.rows])
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.whole.tensors()
@@ -372,7 +377,62 @@ def cut_rows(layer: Layer, rows: slice) -> Layer:
             if len(layer.magnitude) == 1:
                 raise BaseWeightNeededError(f"{layer.kind} of fused layers")
             return DoraLayer(cut_rows(layer.change, rows), layer.magnitude[rows])
-    return RowsLayer(layer, rows)
+    return RowsLayer(layer, (rows,))
+
+
+def swap_halves(layer: Layer) -> Layer:
+    """Return the layer with the second half of its outputs first."""
+    half = layer.shape[0] // 2
+    if isinstance(layer, DoraLayer):
+        magnitude = layer.magnitude
+        if len(magnitude) > 1:
+            magnitude = magnitude.roll(half, 0)
+        return DoraLayer(swap_halves(layer.change), magnitude)
+    if isinstance(layer, ReplacedLayer):
+        return ReplacedLayer(layer.weight.roll(half, 0))
+    return RowsLayer(layer, (slice(half, None), slice(half)))
+
+
+def fit_shape(layer: Layer, shape: tuple[int, ...]) -> Layer | None:
+    """Return the layer as a change of a weight of `shape`; None if it is none.
+
+    Kernels of 1x1 may be stored as matrices and the other way round; kernels that are stored
+    flat get their height and width.
+    """
+    if isinstance(layer, DoraLayer):
+        change = fit_shape(layer.change, shape)
+        magnitude = layer.magnitude
+        magnitude = magnitude.reshape(*magnitude.shape[:2], *[1] * (len(shape) - 2))
+        wide = zip(magnitude.shape, shape, strict=True)
+        if change is None or not all(own in (1, width) for own, width in wide):
+            return None
+        return DoraLayer(change, magnitude)
+    if layer.shape == shape:
+        return layer
+    if len(layer.shape) == 2 and len(shape) == 4:
+        match layer:
+            case LohaLayer(t1=None) | LokrLayer():
+                layer = replace(layer, kernel=shape[2:])
+            case LoraLayer():
+                layer = _each_tensor(layer, lambda part: part[:, :, None, None])
+            case DenseLayer() | ReplacedLayer():
+                layer = _each_tensor(layer, lambda part: part[:, :, None, None])
+    elif len(shape) == 2 and layer.shape[2:] == (1, 1):
+        match layer:
+            case LoraLayer(mid=None) | DenseLayer() | ReplacedLayer():
+                layer = _each_tensor(layer, lambda part: part.flatten(1))
+    return layer if layer.shape == shape else None
+
+
+def _each_tensor(layer: Layer, change: Callable[[Tensor], Tensor]) -> Layer:
+    match layer:
+        case LoraLayer():
+            return replace(layer, down=change(layer.down), up=change(layer.up))
+        case DenseLayer():
+            return replace(layer, diff=change(layer.diff))
+        case ReplacedLayer():
+            return replace(layer, weight=change(layer.weight))
+    return layer
 
 
 def _tucker(first: Tensor, second: Tensor, core: Tensor | None) -> Factors:

@@ -1,60 +1,48 @@
 """safetensors of an unknown author -> LoraWeights with a verdict, or a typed refusal."""
 
-import math
-import statistics
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from encoder.base_models import Claim, decide_base_model, find_family, match_family
+from encoder.assemble import MAGNITUDES, Alpha, Parts, assemble
+from encoder.base_models import FAMILIES, Claim, Family
+from encoder.convert import Outcome, convert
 from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
-from encoder.kohya import to_diffusers
-from encoder.layers import Layer, LoraLayer
-from encoder.lora_keys import KeyPlan, LayerKeys, plan_layers
+from encoder.layers import Layer
+from encoder.lora_keys import KeyPlan, plan_layers
 from encoder.lora_metadata import (
     claimed_base_model,
+    claims_dora,
     find_trainer,
     metadata_scales,
     trigger_words,
 )
-from encoder.safetensors_header import Header, read_header
+from encoder.safetensors_header import Header, TensorInfo, read_header
+from encoder.verdict import FileFacts, Verdict, judge
 
 # To be changed with what is read or refused: files are then read again, refused ones too.
-READER_VERSION = "reader-1"
+READER_VERSION = "reader-2"
 
-WEIGHT_DTYPES = ("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2")
-# Trainers offer ranks up to a few hundred; beyond this a "LoRA" is a full matrix or an attack.
-MAX_RANK = 4096
+# What weights are stored as, by safetensors' names.
+DTYPES = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
 # Longer metadata values (tag counts, thumbnails) are read but not kept.
 MAX_METADATA_CHARACTERS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a file is and what can be done with it, for a person and for a program."""
-
-    format: str
-    trainer: str | None
-    base_model: str
-    evidence: tuple[str, ...]  # how the base model is known
-    ranks: tuple[int, int, int]  # smallest, median, largest
-    layers: int
-    missing: int  # layers of the base's blocks that the adapter leaves alone
-    zero_layers: tuple[str, ...]
-    unused: int  # tensors of text encoders, left out
-    dtype: str
-    loadable: bool
-    fusable: bool
-    reasons: tuple[str, ...]  # why not fusable, or what to know
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON's types."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+# The slots whose first axis is the rank that alpha is divided by.
+RANKED = ("down",)
+# Text encoders' layers that take the encoder's own width.
+TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "SelfAttention_q", "SelfAttention.q")
+FORMATS = {"lora_unet_": "kohya", "lora_transformer_": "onetrainer", "lycoris_": "lycoris"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +55,11 @@ class LoraWeights:
     trainer: str | None
     metadata: dict[str, str]
     verdict: Verdict
+    # Changes of biases and of norms' weights, by parameter name.
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-def read(path: str | Path) -> LoraWeights:
+def read(path: str | Path, families: Sequence[Family] = FAMILIES) -> LoraWeights:
     """Read an adapter. Tensors keep their dtype and stay on disk until used.
 
     Raises:
@@ -77,124 +67,153 @@ def read(path: str | Path) -> LoraWeights:
     """
     path = Path(path)
     header = read_header(path)
-    plan = plan_layers(path, header.tensors)
-    _check_shapes(path, header, plan)
-    ranks = {name: header.tensors[keys.down].shape[0] for name, keys in plan.layers.items()}
-    scales = metadata_scales(path, header.metadata, plan.prefix, ranks)
-    try:
-        with safe_open(path, framework="pt") as file:
-            layers = dict(_read_layers(path, file, plan, scales))
-    except (SafetensorError, OSError) as error:
-        raise LoraFileError(path, f"cannot be read: {error}") from error
-    verdict = _judge(header, plan, layers)
+    outcome, verdict = _examine(path, header, families)
+    if verdict.damaged_layers:
+        layer, count = verdict.damaged_layers[0], len(verdict.damaged_layers)
+        more = f", and {count - 1} layers more" if count > 1 else ""
+        raise BadWeightsError(path, f"layer {layer} holds NaN or infinity{more}")
+    if not verdict.loadable:
+        raise UnsupportedLoraError(path, "; ".join(verdict.reasons))
     return LoraWeights(
-        layers=layers,
+        layers=outcome.conversion.layers,
         base_model=verdict.base_model,
         trigger_words=trigger_words(header.metadata),
         trainer=verdict.trainer,
         metadata={k: v for k, v in header.metadata.items() if len(v) <= MAX_METADATA_CHARACTERS},
         verdict=verdict,
+        vectors=outcome.conversion.vectors,
     )
 
 
-def _check_shapes(path: Path, header: Header, plan: KeyPlan) -> None:
-    for layer in plan.layers.values():
-        down, up = header.tensors[layer.down], header.tensors[layer.up]
-        for tensor in (down, up):
-            if tensor.dtype not in WEIGHT_DTYPES:
-                raise BadWeightsError(path, f"layer {layer.module} is stored as {tensor.dtype}")
-        if len(down.shape) != 2 or len(up.shape) != 2:
-            raise UnsupportedLoraError(
-                path, f"layer {layer.module} is not linear: {down.shape}, {up.shape}"
-            )
-        (rank, d_in), (d_out, up_rank) = down.shape, up.shape
-        if rank != up_rank or 0 in (rank, d_in, d_out):
-            raise BadWeightsError(
-                path, f"layer {layer.module} does not multiply: {up.shape} by {down.shape}"
-            )
-        if rank > min(MAX_RANK, max(d_in, d_out)):
-            raise BadWeightsError(
-                path, f"layer {layer.module} ({d_in}->{d_out}) has the absurd rank {rank}"
-            )
-        if layer.alpha and math.prod(header.tensors[layer.alpha].shape) != 1:
-            raise BadWeightsError(path, f"alpha of layer {layer.module} is not one number")
+def read_verdict(path: str | Path, families: Sequence[Family] = FAMILIES) -> Verdict:
+    """Judge a file, also one whose layers have no place or hold NaN: then not `loadable`.
+
+    Raises:
+        LoraFileError: the file is no adapter, or of a kind that is not read.
+    """
+    path = Path(path)
+    return _examine(path, read_header(path), families)[1]
 
 
-def _read_layers(
-    path: Path, file: Any, plan: KeyPlan, scales: Mapping[str, float]
-) -> Iterator[tuple[str, Layer]]:
-    seen = set()
-    for keys in plan.layers.values():
-        down, up = _read_matrix(path, file, keys.down), _read_matrix(path, file, keys.up)
-        scale = _scale(path, file, keys, scales, down.shape[0])
-        pairs = {keys.module: (down, up)}
-        if plan.dialect == "kohya-flux":
-            pairs = to_diffusers(path, keys.module, down, up)
-        for name, (a, b) in pairs.items():
-            if name in seen:
-                raise UnsupportedLoraError(path, f"two sets of tensors stand for layer {name}")
-            seen.add(name)
-            yield name, LoraLayer(a, b, scale)
+def inspect(header: Header, name: str | Path, families: Sequence[Family] = FAMILIES) -> Verdict:
+    """Judge a file by its header; what only numbers tell is left empty.
+
+    Raises:
+        LoraFileError: as for `read`.
+    """
+    return _judge(name, header, families, lambda key: _empty(header.tensors[key]))[1]
 
 
-def _read_matrix(path: Path, file: Any, key: str) -> Tensor:
-    tensor: Tensor = file.get_tensor(key)
-    if tensor.dtype.itemsize == 1:
-        tensor = tensor.float()  # float8 has no arithmetic on a CPU
-    # One pass without a temporary: the sum is NaN or infinite exactly when an entry is,
-    # for sums in float64 of what fits float32.
-    if not math.isfinite(tensor.sum(dtype=torch.float64).item()):
-        raise BadWeightsError(path, f"{key} holds NaN or infinity")
-    return tensor
+def _examine(path: Path, header: Header, families: Sequence[Family]) -> tuple[Outcome, Verdict]:
+    try:
+        with safe_open(path, framework="pt") as file:
+
+            def get(key: str) -> Tensor:
+                tensor: Tensor = file.get_tensor(key)
+                # float8 has no arithmetic on a CPU.
+                return tensor.float() if tensor.dtype.itemsize == 1 else tensor
+
+            return _judge(path, header, families, get)
+    except (SafetensorError, OSError) as error:
+        raise LoraFileError(path, f"cannot be read: {error}") from error
 
 
-def _scale(path: Path, file: Any, keys: LayerKeys, scales: Mapping[str, float], rank: int) -> float:
-    """alpha / rank; 1 where no alpha is known, as every trainer means it."""
-    scale = scales.get(keys.module, 1.0)
-    if keys.alpha:
-        scale = float(file.get_tensor(keys.alpha).item()) / rank
-    if not math.isfinite(scale):
-        raise BadWeightsError(path, f"layer {keys.module} has the scale {scale}")
-    return scale
-
-
-def _judge(header: Header, plan: KeyPlan, layers: Mapping[str, Layer]) -> Verdict:
-    base_model, evidence = _tell_base_model(header, layers)
-    family = find_family(base_model)
-    reasons = []
-    if family is None:
-        reasons.append("the base model is not known for certain")
-    if plan.text_encoder:
-        count = len(plan.text_encoder)
-        reasons.append(f"{count} tensors change a text encoder, which is not done here")
-    zero = tuple(name for name, layer in layers.items() if _is_zero(layer))
-    if zero:
-        reasons.append(f"{len(zero)} of {len(layers)} layers are zero")
-    ranks = sorted(layer.rank for layer in layers.values())
-    touched = set(layers) & set(family.block_layers) if family else set()
-    return Verdict(
-        format=plan.dialect,
-        trainer=find_trainer(header.metadata),
-        base_model=base_model,
-        evidence=evidence,
-        ranks=(ranks[0], int(statistics.median_low(ranks)), ranks[-1]),
-        layers=len(layers),
-        missing=len(family.block_layers) - len(touched) if family else 0,
-        zero_layers=zero,
-        unused=len(plan.text_encoder),
-        dtype="+".join(sorted({header.tensors[k.down].dtype for k in plan.layers.values()})),
-        loadable=True,
-        fusable=family is not None and not plan.text_encoder and len(zero) < len(layers),
-        reasons=tuple(reasons),
-    )
-
-
-def _tell_base_model(header: Header, layers: Mapping[str, Layer]) -> tuple[str, tuple[str, ...]]:
-    """Names and shapes first, then the metadata's claim; a contradiction is "unknown"."""
-    shapes = {name: (part.shape[0], part.shape[1]) for name, part in layers.items()}
+def _judge(
+    file: str | Path, header: Header, families: Sequence[Family], get: Callable[[str], Tensor]
+) -> tuple[Outcome, Verdict]:
+    plan = plan_layers(file, header.tensors)
+    _check_dtypes(file, header, plan)
+    alpha = _find_alpha(file, header, plan)
+    parts = {
+        module: assemble(file, module, slots, get, alpha) for module, slots in plan.modules.items()
+    }
+    _check_magnitudes(file, header, plan)
     claim, text = claimed_base_model(header.metadata)
-    return decide_base_model(match_family(shapes), [Claim(claim, text)] if text else [])
+    claims = [Claim(claim, text)] if text else []
+    outcome = convert(file, plan, parts, families, claims, _text_widths(header, plan))
+    data = max((tensor.end for tensor in header.tensors.values()), default=0)
+    keys = [key for slots in plan.modules.values() for s, key in slots.items() if s != "alpha"]
+    facts = FileFacts(
+        format=_name_format(plan, outcome),
+        trainer=find_trainer(header.metadata),
+        alpha=alpha.rule,
+        dtype="+".join(sorted({header.tensors[key].dtype for key in keys})),
+        size=header.data_start + data,
+        parts=dict(sorted(plan.parts.items())),
+        notes=_notes(plan, alpha),
+    )
+    numbers = not any(layer.tensors()[0].is_meta for layer in _layers_of(parts))
+    return outcome, judge(outcome, facts, numbers=numbers)
 
 
-def _is_zero(layer: Layer) -> bool:
-    return layer.scale == 0 or not all(part.any() for part in layer.tensors())
+def _layers_of(parts: Mapping[str, Parts]) -> list[Layer]:
+    return [part.layer for part in parts.values() if part.layer]
+
+
+def _empty(tensor: TensorInfo) -> Tensor:
+    return torch.empty(tensor.shape, dtype=DTYPES.get(tensor.dtype, torch.float32), device="meta")
+
+
+def _check_dtypes(file: str | Path, header: Header, plan: KeyPlan) -> None:
+    for module, slots in plan.modules.items():
+        for slot, key in slots.items():
+            dtype = header.tensors[key].dtype
+            # Some trainers write alpha as an integer.
+            if dtype not in DTYPES and not (slot == "alpha" and dtype[0] in "IU"):
+                raise BadWeightsError(file, f"layer {module} is stored as {dtype}")
+
+
+def _find_alpha(file: str | Path, header: Header, plan: KeyPlan) -> Alpha:
+    ranks = {
+        module: next(
+            (header.tensors[slots[s]].shape[0] for s in RANKED
+             if s in slots and header.tensors[slots[s]].shape),
+            None,
+        )
+        for module, slots in plan.modules.items()
+    }  # fmt: skip
+    scales = metadata_scales(file, header.metadata, plan.prefix, ranks)
+    stored = sum("alpha" in slots for slots in plan.modules.values())
+    if stored:
+        every = "each" if stored == len(plan.modules) else f"{stored} of {len(plan.modules)}"
+        return Alpha(f"alpha / rank, from a tensor of {every} layers", scales)
+    if scales:
+        return Alpha("alpha / rank, from the metadata", scales)
+    return Alpha("1: the file has no alpha", scales)
+
+
+def _check_magnitudes(file: str | Path, header: Header, plan: KeyPlan) -> None:
+    """DoRA without its magnitudes would be another adapter."""
+    has = any(slot in slots for slots in plan.modules.values() for slot in MAGNITUDES)
+    if claims_dora(header.metadata) and not has:
+        raise BadWeightsError(file, "is DoRA by its metadata, and has no magnitudes")
+
+
+def _notes(plan: KeyPlan, alpha: Alpha) -> tuple[str, ...]:
+    if plan.prefix.startswith("base_model.") and alpha.rule.startswith("1"):
+        return ("PEFT keeps alpha in adapter_config.json; without it, scale 1 is taken",)
+    return ()
+
+
+def _text_widths(header: Header, plan: KeyPlan) -> set[int]:
+    return {
+        header.tensors[key].shape[1]
+        for slot, key in plan.text
+        if slot == "down"
+        and len(header.tensors[key].shape) == 2
+        and any(f"{name}." in key for name in TEXT_ATTENTION)
+    }
+
+
+def _name_format(plan: KeyPlan, outcome: Outcome) -> str:
+    """Name how the file is written, by what its program is known for."""
+    if plan.prefix in FORMATS:
+        return FORMATS[plan.prefix]
+    convention = outcome.conversion.convention
+    if convention in ("xlabs", "diffsynth"):
+        return convention
+    if plan.prefix.startswith(("diffusion_model.", "model.diffusion_model.")):
+        return "comfyui"
+    if convention == "bfl":
+        return "fal" if plan.prefix.startswith("base_model.") else "bfl"
+    return "peft"

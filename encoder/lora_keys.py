@@ -1,150 +1,145 @@
-"""Which tensors of a file make which layer: the dialects that trainers write.
+"""Tensors' names in a file -> which module each belongs to, and what it is of that module.
 
-Works on names alone, so that a header is enough. What cannot be read exactly is refused
-by name: a LoRA read half is another LoRA.
+Works on names alone, so that a header is enough. A name is a prefix that the trainer's program
+puts first, a module, and a suffix that says what the tensor is. What cannot be read exactly is
+refused by name: a LoRA read half is another LoRA.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from encoder.errors import UnsupportedLoraError
 
-# Kinds of weights that are not a plain LoRA of a linear layer.
+# Suffix -> what the tensor is ("slot"). An adapter's name may stand before PEFT's ".weight".
+ADAPTER = r"(?:\.(?!weight$|bias$)[\w-]+)?"
+SUFFIXES = (
+    (re.compile(rf"\.lora_A{ADAPTER}\.weight$"), "down"),
+    (re.compile(rf"\.lora_B{ADAPTER}\.weight$"), "up"),
+    (re.compile(rf"\.lora_B{ADAPTER}\.bias$"), "up_bias"),
+    (re.compile(rf"\.lora_magnitude_vector{ADAPTER}(?:\.weight)?$"), "magnitude"),
+    (re.compile(r"\.lora[._]down\.weight$"), "down"),
+    (re.compile(r"\.lora[._]up\.weight$"), "up"),
+    (re.compile(r"\.lora_mid\.weight$"), "mid"),
+    (re.compile(r"\.(hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2)(?:\.default)?$"), ""),
+    (re.compile(r"\.(alpha|dora_scale|diff|diff_b|set_weight|w_norm|b_norm)$"), ""),
+    # XLabs, and diffusers' attention processors: "….processor.qkv_lora1.down.weight".
+    (re.compile(r"(?<=_lora)\.down\.weight$|(?<=_lora[12])\.down\.weight$"), "down"),
+    (re.compile(r"(?<=_lora)\.up\.weight$|(?<=_lora[12])\.up\.weight$"), "up"),
+)  # fmt: skip
+
+# Kinds of adapters that are no sum of a change and the base's weights, or no LoRA at all.
 OTHER_KINDS = (
-    (re.compile(r"\.hada_[wt]\d"), "LoHa"),
-    (re.compile(r"\.lokr_[wt]\d"), "LoKr"),
-    (re.compile(r"\.dora_scale$|lora_magnitude_vector"), "DoRA"),
-    (re.compile(r"\.lora_mid\.weight$"), "LoRA with Tucker decomposition"),
-    (re.compile(r"\.diff(_b)?$"), "full difference of a weight or bias"),
-    (re.compile(r"\.[wb]_norm$"), "difference of a normalisation"),
-    (re.compile(r"\.oft_(blocks|diag)$|\.oft_R\."), "OFT"),
-    (re.compile(r"\.[ab][12]\.weight$"), "GLoRA"),
-    (re.compile(r"\.lora_[AB](\.default)?\.bias$|lora_(up|down)\.bias$"), "LoRA with a bias"),
-    (re.compile(r"^bundle_emb\.|^emb_params$|string_to_param"), "textual inversion"),
-    (re.compile(r"\.ip_adapter\.|^image_proj\."), "IP-Adapter"),
-)
-# Dialects known by sight whose layers we cannot name exactly yet.
-OTHER_DIALECTS = (
-    (re.compile(r"\.processor\..*lora"), "XLabs"),
-    (re.compile(r"(^|\.)(double_blocks|single_blocks)\.\d+\..*lora_[AB]"), "BFL names with lora_A"),
-    (re.compile(r"(^|\.)(double_blocks|single_blocks)\.\d+\."), "BFL names"),
-    (
-        re.compile(r"^(single_)?blocks\.\d+\..*(a_to_|b_to_|to_qkv|ff_[ab]|norm)"),
-        "DiffSynth's names",
-    ),
-    (re.compile(r"^lora_unet_(down|up|mid|input|output|middle)_block"), "kohya names of a UNet"),
-    (re.compile(r"^lora_unet_"), "kohya or musubi-tuner names of another base model than FLUX.1"),
-    (re.compile(r"^lora_transformer_"), "OneTrainer's legacy names"),
-    (re.compile(r"^lycoris_"), "LyCORIS wrapper names"),
-)
-TEXT_ENCODER = re.compile(r"^(text_encoder(_\d)?\.|lora_te\d?_|text_encoders\.)")
-
-# PEFT's "transformer.transformer_blocks.0.attn.to_q.lora_A[.default].weight", and
-# diffusers' older ".lora.down.weight".
-PEFT = re.compile(
-    r"^(?P<prefix>base_model\.model\.|transformer\.|unet\.|diffusion_model\.)?"
-    r"(?P<module>[\w.]+?)\."
-    r"(?:(?P<part>lora_A|lora_B|lora\.down|lora\.up|lora_down|lora_up)(?:\.default)?\.weight"
-    r"|(?P<alpha>alpha))$",
-    re.ASCII,
-)
-PARTS = {
-    "lora_A": "down", "lora.down": "down", "lora_down": "down",
-    "lora_B": "up", "lora.up": "up", "lora_up": "up",
-}  # fmt: skip
-# Without diffusers' own prefix, only names that no other convention uses are believed.
-DIFFUSERS_MODULE = re.compile(
-    r"(single_)?transformer_blocks\.\d+\.|(x|context)_embedder$|time_text_embed\."
-    r"|norm_out\.linear$|proj_out$"
-)
-KOHYA_FLUX = re.compile(
-    r"^(?P<module>lora_unet_(?:double_blocks|single_blocks|img_in|txt_in|time_in|vector_in"
-    r"|guidance_in|final_layer)\w*)\.(?:(?P<part>lora_down|lora_up)\.weight|(?P<alpha>alpha))$",
-    re.ASCII,
+    (re.compile(r"\.oft_(blocks|diag|R)|\.oft_R\."), "OFT or BOFT, which rotates weights"),
+    (re.compile(r"\.(lora_)?[ab][12]\.weight$"), "GLoRA"),
+    (re.compile(r"\.ia3_l|\.on_input$"), "IA3, which scales activations"),
+    (re.compile(r"\.vera_lambda|\.lora_(E|ranknum)|\.lora_embedding_[AB]"), "a kind of PEFT's"),
+    (re.compile(r"^emb_params$|string_to_param|^clip_[gl]$"), "a textual inversion, not a LoRA"),
+    (re.compile(r"ip_adapter|^image_proj\.|to_[kv]_ip"), "an IP-Adapter, not a LoRA"),
+    (re.compile(r"^lora_controlnet|^lllite|^controlnet_|^input_hint_block"), "a ControlNet's part"),
+    (re.compile(r"(query|key)_norm\.scale$"), "a control LoRA with norms of its own"),
+    (re.compile(r"\.(scale_weight|weight_scale|scale_input)$|^scaled_fp8$"), "scaled float8"),
+    (re.compile(r"\.magnitude$"), "ai-toolkit's own DoRA"),
+    (re.compile(r"\.lora_A(\.[\w-]+)?\.bias$"), "a LoRA with a bias between its factors"),
 )
 
+# Text encoders are listed and left out: only the diffusion network is adapted here.
+TEXT_ENCODER = re.compile(r"text_encoder(?:_(\d))?\.|lora_te(\d)?_|text_encoders\.(\w+)\.")
+EMBEDDING = re.compile(r"bundle_emb\.")
 
-@dataclass
-class LayerKeys:
-    """The tensors of one module, by their names in the file."""
-
-    module: str
-    down: str = ""
-    up: str = ""
-    alpha: str | None = None
+# Names with dots, and names in which the module's dots became underscores.
+DOTTED_PREFIXES = (
+    "base_model.model.transformer.", "base_model.model.unet.", "base_model.model.",
+    "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.", "pipe.dit.",
+)  # fmt: skip
+FLAT_PREFIXES = ("lora_unet_", "lora_transformer_", "lycoris_")
 
 
 @dataclass
 class KeyPlan:
-    """How a file's tensors make layers; `dialect` is "peft" or "kohya-flux"."""
+    """The tensors of a file by module, named as in the file without the prefix."""
 
-    dialect: str
     prefix: str
-    layers: dict[str, LayerKeys] = field(default_factory=dict)
-    # Tensors with no place in the transformer, left out and said so in the verdict.
-    text_encoder: list[str] = field(default_factory=list)
+    # Module -> slot -> the tensor's name in the file.
+    modules: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Tensors with no place in the diffusion network: part -> modules of it.
+    parts: Counter[str] = field(default_factory=Counter)
+    # (slot, tensor) of text encoders, which tell their widths.
+    text: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the modules' names have underscores for dots."""
+        return self.prefix in FLAT_PREFIXES
 
 
 def plan_layers(file: str | Path, keys: Iterable[str]) -> KeyPlan:
-    """Group the tensors' names into layers.
+    """Group the tensors' names by module.
 
     Raises:
-        UnsupportedLoraError: some tensor is of a kind or dialect not read exactly.
+        UnsupportedLoraError: some tensor is of a kind not read exactly, or of none known here.
     """
     keys = sorted(keys)
-    own = [key for key in keys if not TEXT_ENCODER.match(key)]
-    _refuse_other_kinds(file, keys)
-    if not own:
-        raise UnsupportedLoraError(file, "has no LoRA layer of an image model")
-    pattern, dialect = (KOHYA_FLUX, "kohya-flux") if own[0].startswith("lora_") else (PEFT, "peft")
-    plan = KeyPlan(dialect, prefix="", text_encoder=[k for k in keys if TEXT_ENCODER.match(k)])
-    prefixes = set()
-    for key in own:
-        match = pattern.match(key)
-        if match is None or not _is_named_exactly(match):
-            raise _unknown(file, key)
-        prefixes.add(match.groupdict().get("prefix") or "")
-        _place(file, plan, match)
+    for key in keys:
+        _refuse_other_kinds(file, key)
+    own = [key for key in keys if not _is_elsewhere(key)]
+    prefixes = Counter(find_prefix(key) for key in own)
     if len(prefixes) > 1:
         raise UnsupportedLoraError(file, f"mixes the prefixes {sorted(prefixes)}")
-    plan.prefix = prefixes.pop()
-    for layer in plan.layers.values():
-        if not (layer.down and layer.up):
-            missing = "up (B)" if layer.down else "down (A)"
-            raise UnsupportedLoraError(file, f"layer {layer.module} lacks its {missing} matrix")
+    plan = KeyPlan(next(iter(prefixes), ""))
+    text_modules = set()
+    for key in keys:
+        slot, stem = _split_suffix(file, key)
+        if part := _is_elsewhere(key):
+            plan.text.append((slot, key))
+            text_modules.add((part, stem))
+            continue
+        module = stem.removeprefix(plan.prefix)
+        slots = plan.modules.setdefault(module, {})
+        if slot in slots:
+            raise UnsupportedLoraError(file, f"{key[:100]} and {slots[slot][:100]} are the same")
+        slots[slot] = key
+    plan.parts.update(part for part, _ in text_modules)
+    if not plan.modules:
+        found = f", only {' and '.join(sorted(plan.parts))}" if plan.parts else ""
+        raise UnsupportedLoraError(file, f"changes no layer of an image model{found}")
     return plan
 
 
-def _place(file: str | Path, plan: KeyPlan, match: re.Match[str]) -> None:
-    module = match["module"]
-    layer = plan.layers.setdefault(module, LayerKeys(module))
-    if match["alpha"]:
-        layer.alpha = match.string
-        return
-    side = PARTS[match["part"]]
-    if getattr(layer, side):
-        raise UnsupportedLoraError(file, f"layer {module} has two {side} matrices")
-    setattr(layer, side, match.string)
+def find_prefix(key: str) -> str:
+    """Return the prefix that the writer's program put before the module's name."""
+    for prefix in (*DOTTED_PREFIXES, *FLAT_PREFIXES):
+        if key.startswith(prefix):
+            return prefix
+    return ""
 
 
-def _is_named_exactly(match: re.Match[str]) -> bool:
-    prefix = match.groupdict().get("prefix")
-    if match.re is KOHYA_FLUX or prefix in ("transformer.", "unet."):
-        return not match["module"].startswith(("double_blocks.", "single_blocks."))
-    return bool(DIFFUSERS_MODULE.match(match["module"]))
+def _is_elsewhere(key: str) -> str:
+    """Return the part, outside the diffusion network, that a tensor belongs to; "" if none."""
+    if EMBEDDING.match(key):
+        return "embeddings"
+    match = TEXT_ENCODER.match(key)
+    if match is None:
+        return ""
+    number = match[1] or match[2] or "1"
+    return match[3] or ("text_encoder" if number == "1" else f"text_encoder_{number}")
 
 
-def _refuse_other_kinds(file: str | Path, keys: list[str]) -> None:
-    for key in keys:
-        for pattern, kind in OTHER_KINDS:
-            if pattern.search(key):
-                raise UnsupportedLoraError(file, f"is {kind} ({key[:100]}), not a plain LoRA")
+def _split_suffix(file: str | Path, key: str) -> tuple[str, str]:
+    """Return (slot, the name before the suffix)."""
+    for pattern, slot in SUFFIXES:
+        if match := pattern.search(key):
+            return slot or match[1], key[: match.start()]
+    if EMBEDDING.match(key):
+        return "embedding", key
+    raise UnsupportedLoraError(
+        file, f"tensor {key[:100]!r} is of no kind known here: no LoRA, or a whole checkpoint"
+    )
 
 
-def _unknown(file: str | Path, key: str) -> UnsupportedLoraError:
-    for pattern, dialect in OTHER_DIALECTS:
+def _refuse_other_kinds(file: str | Path, key: str) -> None:
+    for pattern, kind in OTHER_KINDS:
         if pattern.search(key):
-            return UnsupportedLoraError(file, f"uses {dialect} ({key[:100]}), not supported")
-    return UnsupportedLoraError(file, f"tensor {key[:100]!r} is in no dialect known here")
+            raise UnsupportedLoraError(file, f"is or has {kind} ({key[:100]}); that is not read")

@@ -6,7 +6,7 @@ All of it is an author's claim: used where names and shapes say nothing, checked
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from encoder.errors import BadWeightsError, UnsupportedLoraError
 
 MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
-MODULE_NAME = re.compile(r"[\w.]+", re.ASCII)
+MODULE_NAME = re.compile(r"\^?[\w.]+", re.ASCII)
 
 # Base models by what trainers call them, most telling first (hub_formats: modelspec of
 # sd-scripts, ss_base_model_version of sd-scripts, musubi-tuner and ai-toolkit).
@@ -71,11 +71,12 @@ def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def metadata_scales(
-    file: str | Path, metadata: Mapping[str, str], prefix: str, ranks: Mapping[str, int]
+    file: str | Path, metadata: Mapping[str, str], prefix: str, ranks: Mapping[str, int | None]
 ) -> dict[str, float]:
-    """Return alpha / rank of every layer from PEFT's LoraConfig as diffusers writes it.
+    """Return alpha / rank of every layer from PEFT's config as diffusers writes it.
 
-    Empty where the file has none: then every scale is 1, or alphas are tensors.
+    `ranks` are those of the tensors, None where they do not tell (LoHa, LoKr): then the
+    config's count. Empty where the file has none: every scale is 1, or alphas are tensors.
     """
     written = metadata.get("lora_adapter_metadata")
     if written is None:
@@ -87,27 +88,52 @@ def metadata_scales(
     own = {key.removeprefix(prefix): v for key, v in config.items() if key.startswith(prefix)}
     if not own:
         return {}
-    if own.get("use_dora"):
-        raise UnsupportedLoraError(file, "is DoRA by its metadata, not a plain LoRA")
-    alpha, pattern = own.get("lora_alpha"), own.get("alpha_pattern") or {}
-    if not isinstance(pattern, dict) or not all(map(_is_number, (alpha, *pattern.values()))):
-        raise BadWeightsError(file, "lora_adapter_metadata gives no usable lora_alpha")
-    if not all(map(MODULE_NAME.fullmatch, pattern)):
-        # PEFT would run them as regular expressions; an author's may never end.
-        raise UnsupportedLoraError(file, "alpha_pattern is not made of plain module names")
+    # LoraConfig's name for it, and that of LoHaConfig and LoKrConfig.
+    alphas = _read_pattern(file, own, "lora_alpha" if "lora_alpha" in own else "alpha")
+    config_ranks = _read_pattern(file, own, "r") if None in ranks.values() else None
     scales = {}
     for module, rank in ranks.items():
+        if rank is None:
+            assert config_ranks is not None
+            rank = max(1, round(config_ranks(module)))
         divisor = math.sqrt(rank) if own.get("use_rslora") else rank
-        scales[module] = _alpha_of(module, pattern, alpha) / divisor
+        scales[module] = alphas(module) / divisor
     return scales
 
 
-def _alpha_of(module: str, pattern: Mapping[str, Any], default: Any) -> float:
-    """As PEFT matches: the first pattern that is the module's name or its last parts."""
-    for name, alpha in pattern.items():
-        if module == name or module.endswith(f".{name}"):
-            return float(alpha)
-    return float(default)
+def claims_dora(metadata: Mapping[str, str]) -> bool:
+    """Return whether PEFT's config says that layers have magnitudes."""
+    config = _parse(metadata.get("lora_adapter_metadata", ""))
+    if not isinstance(config, dict):
+        return False
+    return any(
+        value is True and not key.startswith("text_encoder")
+        for key, value in config.items()
+        if key.endswith("use_dora")
+    )
+
+
+def _read_pattern(file: str | Path, config: Mapping[str, Any], name: str) -> Callable[[str], float]:
+    """Return a setting by module: PEFT's first pattern that fits, or else the default."""
+    patterns = config.get("rank_pattern" if name == "r" else "alpha_pattern") or {}
+    default = config.get(name)
+    if not isinstance(patterns, dict) or not all(map(_is_number, (default, *patterns.values()))):
+        raise BadWeightsError(file, f"lora_adapter_metadata gives no usable {name}")
+    if not all(MODULE_NAME.fullmatch(pattern) for pattern in patterns):
+        # PEFT would run them as regular expressions; an author's may never end.
+        raise UnsupportedLoraError(file, "alpha_pattern is not made of plain module names")
+    exact = {key[1:]: value for key, value in patterns.items() if key.startswith("^")}
+
+    def find(module: str) -> float:
+        if module in exact:
+            return float(exact[module])
+        # As PEFT matches: the module's whole name or its last parts, the first that fits.
+        for key, value in patterns.items():
+            if module == key or module.endswith(f".{key}"):
+                return float(value)
+        return float(default)  # type: ignore[arg-type]
+
+    return find
 
 
 def clean(text: str) -> str:

@@ -22,13 +22,22 @@ VERDICT_NAMES = (
     "format",
     "base_model",
     "evidence",
+    "kinds",
     "ranks",
+    "alpha",
     "layers",
     "missing",
+    "unmatched",
     "zero_layers",
-    "unused",
+    "damaged_layers",
+    "parts",
     "dtype",
 )
+# Said elsewhere on the page, or for programs.
+HIDDEN = {
+    "loadable", "fusable", "family", "confidence", "names", "layer_names", "missing_names",
+    "unused", "size", "spectrum",
+}  # fmt: skip
 YEAR_SECONDS = 365 * 24 * 3600
 
 
@@ -111,7 +120,7 @@ def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
     Names that this version does not know come last: the verdict may be a later one's.
     """
     known = [name for name in VERDICT_NAMES if name in verdict]
-    others = sorted(verdict.keys() - set(VERDICT_NAMES) - {"loadable", "fusable"})
+    others = sorted(verdict.keys() - set(VERDICT_NAMES) - HIDDEN)
     rows = []
     for name in [*known, *others]:
         value = verdict[name]
@@ -120,6 +129,8 @@ def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
         if name == "ranks":
             # Smallest, median, largest; mostly all the same.
             value = list(dict.fromkeys(value))
+        if isinstance(value, dict):
+            value = [f"{count} {what}" for what, count in value.items()]
         if isinstance(value, list):
             value = " · ".join(str(part) for part in value)
         rows.append((name, str(value)))

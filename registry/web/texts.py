@@ -87,7 +87,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "verdict.layers": ("Layers", "层数"),
     "verdict.missing": ("Layers it leaves alone", "未改动的层"),
     "verdict.zero_layers": ("Layers of zeros", "全零的层"),
-    "verdict.unused": ("Tensors left out", "未使用的张量"),
+    "verdict.kinds": ("Kinds", "类型"),
+    "verdict.alpha": ("Scale", "缩放"),
+    "verdict.unmatched": ("Layers without a place", "无法对应的层"),
+    "verdict.damaged_layers": ("Damaged layers", "损坏的层"),
+    "verdict.parts": ("Parts", "组成部分"),
     "verdict.dtype": ("Numbers", "数值类型"),
     "similar": ("Similar weights", "权重相似"),
     "similar.none": (

@@ -2,12 +2,9 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
 
-from encoder.errors import UnsupportedLoraError
-from encoder.kohya import to_diffusers
 from encoder.lora_file import read
 from tests.encoder.builders import write_tensors
 
@@ -64,19 +61,4 @@ def test_kohya_files_of_the_tiny_base_give_the_same_changes(tmp_path: Path) -> N
         found = torch.cat([weights.layers[name].delta() for name in names])
         torch.testing.assert_close(found, delta(tensors, module))
     assert (weights.base_model, weights.trainer) == ("demo-flux-tiny", "sd-scripts")
-    assert weights.verdict.format == "kohya-flux"
-
-
-def test_a_fused_projection_that_splits_into_no_equal_parts_is_refused(tmp_path: Path) -> None:
-    down, up = torch.ones(4, HIDDEN), torch.ones(3 * HIDDEN + 1, 4)
-    with pytest.raises(UnsupportedLoraError, match="not three parts"):
-        to_diffusers("file", f"{DOUBLE}img_attn_qkv", down, up)
-    with pytest.raises(UnsupportedLoraError, match="too narrow"):
-        to_diffusers("file", f"{SINGLE}linear1", down, torch.ones(3 * HIDDEN, 4))
-
-
-@pytest.mark.parametrize("module", ["lora_unet_double_blocks_99_img_mlp_0", f"{SINGLE}linear9"])
-def test_a_module_that_diffusers_does_not_know_is_refused(module: str) -> None:
-    """A converter that passes over a layer would leave an adapter with half its effect."""
-    with pytest.raises(UnsupportedLoraError, match=module):
-        to_diffusers("file", module, torch.ones(4, HIDDEN), torch.ones(HIDDEN, 4))
+    assert (weights.verdict.format, weights.verdict.names) == ("kohya", "bfl")

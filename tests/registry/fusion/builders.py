@@ -19,7 +19,8 @@ from transformers import (
 from demo.base import make_transformer
 from demo.vae import make_vae
 from encoder.layers import Layer, LoraLayer
-from encoder.lora_file import LoraWeights, Verdict
+from encoder.lora_file import LoraWeights
+from encoder.verdict import Verdict
 from registry.fusion.generate import LoadedAdapter
 
 BASE_MODEL = "demo-flux-tiny"

@@ -1,0 +1,218 @@
+"""What an adapter's file is and what can be done with it, for a person and for a program."""
+
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor
+
+from encoder.convert import Outcome
+from encoder.layers import DoraLayer, Layer, ReplacedLayer
+from encoder.spectrum import BlockSpectrum, measure
+
+# Gram matrices of larger factors cost more than reading the file; such layers are only
+# looked at for zeros and NaN.
+MOST_MEASURED_RANK = 1024
+NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a file is. What only its data can tell is empty where just the header was read."""
+
+    format: str  # how tensors are named: "kohya", "peft"…
+    names: str = "diffusers"  # whose names modules have: "diffusers", "bfl"…
+    trainer: str | None
+    family: str | None = None
+    base_model: str
+    evidence: tuple[str, ...]  # how the base model is known
+    confidence: str = "none"  # of the family: "certain", "likely", "claim needed", "none"
+    ranks: tuple[int, int, int]  # smallest, median, largest
+    alpha: str = ""  # the rule that scales follow
+    layers: int
+    layer_names: tuple[str, ...] = ()
+    missing: int  # layers of the base's blocks that the adapter leaves alone
+    missing_names: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()  # what fits no layer of the base, as the file names it
+    # "transformer" or "unet", text encoders, embeddings -> how many modules.
+    parts: Mapping[str, int] = field(default_factory=dict)
+    unused: int  # modules of parts that are left out
+    kinds: Mapping[str, int] = field(default_factory=dict)  # "LoRA", "bias"… -> how many
+    dtype: str
+    size: int = 0  # bytes of the file
+    zero_layers: tuple[str, ...]
+    damaged_layers: tuple[str, ...] = ()  # NaN, infinity, or too large to compute with
+    spectrum: tuple[BlockSpectrum, ...] = ()
+    loadable: bool
+    fusable: bool
+    reasons: tuple[str, ...]  # why not loadable or fusable, or what to know
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON's types; runs of blocks are one name: "blocks.0..18.to_q"."""
+        written = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        for name in ("layer_names", "missing_names", "zero_layers", "damaged_layers"):
+            written[name] = join_names(written[name])
+        return written
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is known of a file beside its layers."""
+
+    format: str
+    trainer: str | None
+    alpha: str
+    dtype: str
+    size: int
+    parts: Mapping[str, int]  # that are left out
+    notes: tuple[str, ...]
+
+
+def judge(outcome: Outcome, facts: FileFacts, *, numbers: bool) -> Verdict:
+    """Judge an adapter; `numbers` says whether the tensors have data."""
+    conversion, family = outcome.conversion, outcome.family
+    layers = conversion.layers
+    kinds = Counter(layer.kind for layer in layers.values())
+    for name in conversion.vectors:
+        is_bias = name.endswith(".bias") and (family is None or _has_layer(outcome, name))
+        kinds["bias" if is_bias else "norm"] += 1
+    ranks = sorted(layer.rank for layer in layers.values()) or [0]
+    missing = [name for name in family.block_layers if name not in layers] if family else []
+    network = "unet" if _is_unet(outcome) else "transformer"
+    changed = len(layers) + len(conversion.vectors)
+    verdict = Verdict(
+        format=facts.format,
+        names=conversion.convention,
+        trainer=facts.trainer,
+        family=family.name if family else None,
+        base_model=outcome.base_model,
+        evidence=outcome.evidence,
+        confidence=outcome.confidence.name.lower().replace("_", " "),
+        ranks=(ranks[0], int(statistics.median_low(ranks)), ranks[-1]),
+        alpha=facts.alpha,
+        layers=len(layers),
+        layer_names=tuple(layers),
+        missing=len(missing),
+        missing_names=tuple(missing),
+        unmatched=conversion.unmatched,
+        parts={network: changed, **facts.parts},
+        unused=sum(facts.parts.values()),
+        kinds=dict(sorted(kinds.items())),
+        dtype=facts.dtype,
+        size=facts.size,
+        zero_layers=(),
+        damaged_layers=(),
+        spectrum=(),
+        loadable=changed > 0,
+        fusable=True,
+        reasons=facts.notes,
+    )
+    if numbers:
+        verdict = _with_numbers(verdict, layers, conversion.vectors)
+    return _conclude(verdict, outcome)
+
+
+def join_names(names: Iterable[str]) -> list[str]:
+    """Join names that differ in their block only: "blocks.0.to_q" to "blocks.0..18.to_q"."""
+    blocks: dict[tuple[str, str], list[int]] = {}
+    for name in names:
+        number = NUMBER.search(name)
+        stem, rest = (name[: number.start()], name[number.end() :]) if number else (name, "")
+        blocks.setdefault((stem, rest), []).append(int(number[0]) if number else -1)
+    joined = []
+    for (stem, rest), numbers in blocks.items():
+        numbers.sort()
+        breaks = [i for i, (a, b) in enumerate(pairwise(numbers), 1) if b != a + 1]
+        for start, end in zip([0, *breaks], [*breaks, len(numbers)], strict=True):
+            first, last = numbers[start], numbers[end - 1]
+            span = "" if first < 0 else str(first) if first == last else f"{first}..{last}"
+            joined.append(f"{stem}{span}{rest}")
+    return joined
+
+
+def _with_numbers(
+    verdict: Verdict, layers: Mapping[str, Layer], vectors: Mapping[str, Tensor]
+) -> Verdict:
+    small = {name: layer for name, layer in layers.items() if _is_measurable(layer)}
+    measures = measure(small)
+    zero, damaged = list(measures.zero_layers), list(measures.damaged)
+    others = {n: layer.tensors() for n, layer in layers.items() if n not in small}
+    for name, tensors in [*others.items(), *((n, (v,)) for n, v in vectors.items())]:
+        extremes = [tensor.aminmax() for tensor in tensors]
+        if not all(bool((low.isfinite() & high.isfinite()).item()) for low, high in extremes):
+            damaged.append(name)
+        elif name in layers and any(not low and not high for low, high in extremes):
+            zero.append(name)
+    return replace(
+        verdict,
+        zero_layers=tuple(zero),
+        damaged_layers=tuple(damaged),
+        spectrum=measures.blocks,
+    )
+
+
+def _is_measurable(layer: Layer) -> bool:
+    needs_base = isinstance(layer, DoraLayer | ReplacedLayer)
+    return layer.rank <= MOST_MEASURED_RANK and not needs_base
+
+
+def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
+    """Say what follows for loading and fusing, in words that a user understands."""
+    stops: list[str] = []
+    notes = list(verdict.reasons)
+    family, conversion = outcome.family, outcome.conversion
+    loadable = verdict.loadable
+    if verdict.unmatched:
+        shown = ", ".join(verdict.unmatched[:3]) + (" …" if len(verdict.unmatched) > 3 else "")
+        stops.append(f"{len(verdict.unmatched)} layers fit no base model known here: {shown}")
+    if verdict.damaged_layers:
+        loadable = False
+        shown = ", ".join(join_names(verdict.damaged_layers)[:3])
+        stops.append(f"{len(verdict.damaged_layers)} layers hold NaN or infinity: {shown}")
+    if family is None:
+        stops.append("the base model is not known for certain")
+    if lost := _lost_in_fusion(outcome):
+        stops.append(f"fusion would lose {' and '.join(lost)}")
+    if not conversion.layers:
+        stops.append("it changes no layer that fusion works on")
+    elif verdict.zero_layers:
+        notes.append(f"{len(verdict.zero_layers)} of {verdict.layers} layers are zero")
+        if len(verdict.zero_layers) == verdict.layers:
+            stops.append("it has no effect")
+    for part, count in verdict.parts.items():
+        if part.startswith("text_encoder") or part not in ("transformer", "unet", "embeddings"):
+            notes.append(
+                f"its {count} layers of {part} are left out: prompts are read as without it"
+            )
+        elif part == "embeddings":
+            notes.append(f"its {count} trained embeddings are left out: their words mean nothing")
+    return replace(
+        verdict, loadable=loadable, fusable=loadable and not stops, reasons=(*stops, *notes)
+    )
+
+
+def _lost_in_fusion(outcome: Outcome) -> list[str]:
+    """What gates cannot work on: they add to the outputs of linear layers."""
+    conversion = outcome.conversion
+    convolutions = sum(len(layer.shape) == 4 for layer in conversion.layers.values())
+    based = sum(layer.kind.startswith(("DoRA", "replaced")) for layer in conversion.layers.values())
+    lost = [
+        (convolutions, "convolutions"),
+        (based, "layers that depend on the base's weights (DoRA)"),
+        (len(conversion.vectors), "biases and norms"),
+    ]
+    return [f"{count} {what}" for count, what in lost if count]
+
+
+def _is_unet(outcome: Outcome) -> bool:
+    return any(name.startswith(("down_blocks.", "mid_block.", "up_blocks."))
+               for name in outcome.conversion.layers)  # fmt: skip
+
+
+def _has_layer(outcome: Outcome, parameter: str) -> bool:
+    family, module = outcome.family, parameter.rpartition(".")[0]
+    return family is not None and (module in family.layers or module in family.convolutions)
