@@ -61,7 +61,7 @@ KINDS: list[Layer] = [
     LokrLayer((random(3, 4),), (random(2, 6), random(2, 8), random(2, 2, 3, 3)), 0.5),
     DenseLayer(random(40, 24), 0.5),
     DenseLayer(random(24, 5, 3, 3), 0.5),
-    RowsLayer(LokrLayer((random(3, 4),), (random(7, 6),), 0.5), slice(3, 12)),
+    RowsLayer(LokrLayer((random(3, 4),), (random(7, 6),), 0.5), (slice(3, 12),)),
 ]
 
 

@@ -280,7 +280,7 @@ def test_a_better_reader_reads_what_another_refused(
     """A format that is not known today may be tomorrow; nobody has to upload it again."""
     with monkeypatch.context() as patch:
         patch.setattr("encoder.lora_file.READER_VERSION", "reader-0")
-        patch.setattr("encoder.lora_file.MAX_RANK", 1)
+        patch.setattr("encoder.assemble.MAX_RANK", 1)
         list(pipeline.refresh(source))
     assert states(sessions) == dict.fromkeys(NAMES, "refused")
 
