@@ -3,7 +3,8 @@
 import pytest
 
 from crawler.base_models import SPELLINGS, normalise_base_model
-from encoder.base_models import BASE_MODELS, CLAIMS, VARIANTS, name_claim
+from encoder.base_model_names import CLAIMS, VARIANTS
+from encoder.base_models import BASE_MODELS, name_claim
 
 
 def test_every_name_that_hubs_words_get_is_known_to_the_encoder() -> None:

@@ -1,4 +1,9 @@
-"""Write the shipped tables anew from the configs in them: `python -m encoder.families`."""
+"""Write the shipped tables anew from the configs in them: `python -m encoder.families`.
+
+A family is added by a JSON file here with the diffusers class (`architecture`), its `config`,
+where that is published (`source`) and the hidden sizes of its text encoders (`text_widths`);
+this command fills in `modules`; then its base models are named in encoder/base_model_names.py.
+"""
 
 import json
 from pathlib import Path

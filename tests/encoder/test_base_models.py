@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from encoder.base_model_names import CLAIMS, VARIANTS
 from encoder.base_models import (
-    CLAIMS,
     FAMILIES,
     LOOKALIKES,
-    VARIANTS,
     Claim,
     Confidence,
     Family,
@@ -67,9 +66,8 @@ def test_all_layers_of_a_lookalike_are_never_taken_for_ours(lookalike: Family) -
         ("sd-1.5", r"attn2\.to_k", "sd-1.5"),
         ("sd-2.1", r"attn2\.to_v", "sd-2.1"),
         ("sdxl-1.0", r"attn2\.to_k", "sdxl-1.0"),
-        # Convolutions are evidence too: SD1.5 projects by 1x1 kernels, SD2 by matrices.
-        ("sd-1.5", r"proj_(in|out)$", "sd-1.5"),
-        ("sd-2.1", r"proj_(in|out)$", "sd-2.1"),
+        # Convolutions are evidence too: SDXL has other numbers of channels.
+        ("sdxl-1.0", r"samplers.*conv", "sdxl-1.0"),
     ],
 )
 def test_layers_that_one_family_has_tell_it(name: str, pattern: str, family: str) -> None:
@@ -95,6 +93,7 @@ def test_layers_that_one_family_has_tell_it(name: str, pattern: str, family: str
         # SD1.5 and SD2 differ only where text enters.
         ("sd-1.5", r"attn1", {"sd-1.5", "sd-2.1"}),
         ("sd-2.1", r"resnets.*conv", {"sd-1.5", "sd-2.1"}),
+        ("sd-1.5", r"proj_(in|out)$", {"sd-1.5", "sd-2.1"}),
     ],
 )
 def test_layers_that_several_have_need_a_claim(
@@ -143,6 +142,18 @@ def test_one_block_too_many_is_no_family() -> None:
     assert not match.candidates
     assert "494 of 495 layers exist in flux.1" in match.evidence
     assert "transformer_blocks.60.attn.to_q (3072x3072) does not" in match.evidence
+
+
+def test_a_kernel_of_one_pixel_counts_as_the_matrix_that_it_is() -> None:
+    """sd-scripts trains SD2's projections as kernels; diffusers has them as matrices."""
+    shapes = layers_of("sd-2.1", r"attn|proj")
+    shapes.update({n: (*shape, 1, 1) for n, shape in shapes.items() if "proj_" in n})
+
+    assert match_family(shapes).family is find_family("sd-2.1")
+    wrong = {
+        name: (*shape[:2], 3, 3) if len(shape) == 4 else shape for name, shape in shapes.items()
+    }
+    assert match_family(wrong).family is None
 
 
 def test_vectors_count_as_evidence() -> None:

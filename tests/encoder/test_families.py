@@ -1,6 +1,7 @@
 """The layers of families: shipped tables and those built from any config."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -108,6 +109,30 @@ def test_shipped_tables_are_those_of_diffusers(family: Family) -> None:
     assert list(family.layers.items()) == list(built.layers.items())
     assert family.convolutions == built.convolutions
     assert family.vectors == built.vectors
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        # As published with the weights; Z-Image's without the two tokens that stand for padding.
+        ("flux.1", 11_901_408_320),
+        ("flux.2-dev", 32_223_281_152),
+        ("flux.2-klein-4b", 3_875_544_576),
+        ("flux.2-klein-9b", 9_078_581_248),
+        ("sdxl-1.0", 2_567_463_684),
+        ("sd-1.5", 859_520_964),
+        ("sd-2.1", 865_910_724),
+        ("qwen-image", 20_430_401_088),
+        ("z-image", 6_154_908_736 - 2 * 3840),
+        ("qwen-image-2.1", 7_115_124_736),
+    ],
+)
+def test_tables_have_as_many_parameters_as_the_published_weights(name: str, count: int) -> None:
+    """One wrong number in a config would show here."""
+    family = next(family for family in (*FAMILIES, *LOOKALIKES) if family.name == name)
+
+    shapes = [*family.layers.values(), *family.convolutions.values()]
+    assert sum(map(math.prod, shapes)) + sum(family.vectors.values()) == count
 
 
 def test_every_shipped_table_is_used() -> None:
