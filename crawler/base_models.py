@@ -64,6 +64,8 @@ SPELLINGS = {
     "chroma": ["chroma", "chroma1", "chroma1hd", "chroma1base"],
     "flux.1-lite": ["flux1lite8b"],
     "hunyuan-video": ["hunyuanvideo"],
+    "ssd-1b": ["ssd1b"],
+    "segmind-vega": ["segmindvega"],
     "auraflow": ["auraflow"],
     "pony-v7": ["ponyv7"],
     "playground-v2": ["playgroundv2"],

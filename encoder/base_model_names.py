@@ -26,11 +26,12 @@ VARIANTS = {
 # Other architectures with layers of ours, to tell them apart; their adapters are not read.
 LOOKALIKE_NAMES = (
     "chroma", "flux.1-lite", "hunyuan-video", "kolors", "krea-2", "qwen-image-2.1",
+    "segmind-vega", "ssd-1b",
 )  # fmt: skip
 # Base models known by name alone.
 OTHERS = (
     "auraflow", "flux.3", "hidream", "lumina-2", "playground-v2", "pony-v7", "sd-3",
-    "sd-3.5-large", "sd-3.5-medium", "segmind-vega", "ssd-1b",
+    "sd-3.5-large", "sd-3.5-medium",
 )  # fmt: skip
 # Names that leave the size open; layers tell it.
 GENERAL = {"flux.2": ("flux.2-dev", "flux.2-klein-4b", "flux.2-klein-9b")}
@@ -100,6 +101,6 @@ CLAIMS = {
     "sd-3.5-medium": ["stablediffusion35medium"],
     "auraflow": ["auraflow"],
     "lumina-2": ["lumina2"],
-    "ssd-1b": ["ssd"],
-    "segmind-vega": ["vega"],
+    "ssd-1b": ["ssd", "ssd1b"],
+    "segmind-vega": ["vega", "segmindvega"],
 }  # fmt: skip

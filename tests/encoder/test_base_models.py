@@ -67,7 +67,7 @@ def test_all_layers_of_a_lookalike_are_never_taken_for_ours(lookalike: Family) -
         ("sd-2.1", r"attn2\.to_v", "sd-2.1"),
         ("sdxl-1.0", r"attn2\.to_k", "sdxl-1.0"),
         # Convolutions are evidence too: SDXL has other numbers of channels.
-        ("sdxl-1.0", r"samplers.*conv", "sdxl-1.0"),
+        ("sdxl-1.0", r"resnets.*conv", "sdxl-1.0"),
     ],
 )
 def test_layers_that_one_family_has_tell_it(name: str, pattern: str, family: str) -> None:
@@ -90,6 +90,8 @@ def test_layers_that_one_family_has_tell_it(name: str, pattern: str, family: str
         # A few blocks may be anybody's who has at least so many.
         ("flux.1", r"^single_transformer_blocks\.(7|20)\.", {"flux.1", "hunyuan-video"}),
         ("flux.1-lite", FLUX_BLOCKS, {"flux.1", "flux.1-lite"}),
+        # SDXL with fewer layers, distilled.
+        ("ssd-1b", r"attn", {"sdxl-1.0", "ssd-1b"}),
         # SD1.5 and SD2 differ only where text enters.
         ("sd-1.5", r"attn1", {"sd-1.5", "sd-2.1"}),
         ("sd-2.1", r"resnets.*conv", {"sd-1.5", "sd-2.1"}),
