@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
+    from registry.making import Size
     from registry.search.cards import SearchPage
     from registry.service import Registry
 
@@ -40,26 +41,30 @@ def search(
 
 def fuse(
     prompt: str,
-    k: int = 3,
     *,
+    k: int = 3,
     adapters: Sequence[int] | None = None,
     strengths: Sequence[float] | None = None,
     base_model: str | None = None,
     seed: int = 0,
     steps: int | None = None,
+    size: "Size | None" = None,
     mode: "Mode" = "gated",
+    check: bool = True,
     progress: "Progress | None" = None,
 ) -> "FusedImage":
     """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
     return _shared().fuse(
         prompt,
-        k,
+        k=k,
         adapters=adapters,
         strengths=strengths,
         base_model=base_model,
         seed=seed,
         steps=steps,
+        size=size,
         mode=mode,
+        check=check,
         progress=progress,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.text_encoder import TextEncoder
+from registry import making
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.encoders import find_active, promote, roll_back
@@ -19,7 +20,6 @@ from registry.errors import (
     AdapterNotFoundError,
     BlobNotFoundError,
     CoverNotFoundError,
-    StrengthsError,
 )
 from registry.search.caching import load_cached_text_encoder
 from registry.search.cards import (
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
     from registry.fusion.recipe import Recipe
+    from registry.making import Size
     from registry.studio import Studio
 
 # From so many of the best hits the adapters of an image are chosen.
@@ -314,44 +315,41 @@ class Registry:
     def fuse(
         self,
         prompt: str,
-        k: int = 3,
         *,
+        k: int = 3,
         adapters: Sequence[int] | None = None,
         strengths: Sequence[float] | None = None,
         base_model: str | None = None,
         seed: int = 0,
         steps: int | None = None,
+        size: "Size | None" = None,
         mode: "Mode" = "gated",
+        check: bool = True,
         progress: "Progress | None" = None,
     ) -> "FusedImage":
         """Draw `prompt` with up to `k` adapters that search finds for it.
 
         `adapters` (ids) replaces the search; `strengths` (default 1) go with them, in
         order. The adapters' trigger words are added to the prompt where it lacks them.
+        `check` measures how far they depart from the base together.
 
         Raises:
             SearchError: nothing suits the prompt.
             FusionError: a base model or gates are missing, or an adapter does not fit.
         """
-        if strengths is not None and len(strengths) != len(adapters or ()):
-            raise StrengthsError(len(strengths), len(adapters or ()))
-        prompt = clean(prompt)
-        if adapters is None and mode == "base":
-            adapters = []
-        if adapters is None:
-            cards = [choice.card for choice in self.choose(prompt, k, base_model=base_model)]
-            base_model = cards[0].base_model
-        else:
-            cards = self._chosen(adapters)
-            base_model = self._base_model_of(cards, base_model)
-        with_strength = zip(cards, strengths or [1.0] * len(cards), strict=True)
-        return self.studio.draw(
-            prompt,
-            list(with_strength),
-            base_model,
+        return making.fuse(
+            self,
+            self.studio,
+            clean(prompt),
+            k=k,
+            adapters=adapters,
+            strengths=strengths,
+            base_model=base_model,
             seed=seed,
             steps=steps,
+            size=size,
             mode=mode,
+            check=check,
             progress=progress,
         )
 
@@ -403,16 +401,8 @@ class Registry:
                     )
         return found
 
-    def _chosen(self, adapter_ids: Sequence[int]) -> list[AdapterCard]:
+    def choices(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
+        """Return those adapters of `adapter_ids` that exist, with the prompt's similarity."""
         cards = self.cards(adapter_ids)
-        for adapter_id in adapter_ids:
-            if adapter_id not in {card.id for card in cards}:
-                raise AdapterNotFoundError(adapter_id)
-        return cards
-
-    def _base_model_of(self, cards: Sequence[AdapterCard], asked: str | None) -> str:
-        if asked is not None:
-            return asked
-        if cards:
-            return cards[0].base_model
-        return self.default_base_model()
+        similarity = self.similarities(prompt, cards) if cards else {}
+        return [Choice(card, similarity.get(card.id)) for card in cards]

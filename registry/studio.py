@@ -23,7 +23,7 @@ from registry.errors import (
     NoGatesError,
 )
 from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
-from registry.search.cards import AdapterCard
+from registry.making import Ingredient, Size
 
 if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights
@@ -56,15 +56,17 @@ class Studio:
     def draw(
         self,
         prompt: str,
-        adapters: Sequence[tuple[AdapterCard, float]],
+        adapters: Sequence[Ingredient],
         base_model: str,
         *,
         seed: int,
         steps: int | None,
+        size: Size | None,
         mode: "Mode",
+        check: bool,
         progress: "Progress | None",
     ) -> "FusedImage":
-        """Draw `prompt` with adapters and their strengths.
+        """Draw `prompt` with adapters as they shall be used.
 
         Raises:
             NoBaseModelError, NoGatesError: the settings name none for `base_model`.
@@ -73,7 +75,7 @@ class Studio:
         # Before anything slow: what is not configured will not appear.
         if base_model not in self._settings.base_models:
             raise NoBaseModelError(base_model)
-        for card, _ in adapters:
+        for card in (one.card for one in adapters):
             if card.base_model != base_model:
                 raise FamilyMismatchError(card.name, card.base_model, base_model)
         if mode == "gated" and adapters and base_model not in self._settings.gates:
@@ -81,7 +83,7 @@ class Studio:
         _check_libraries()
         from registry.fusion.generate import generate
 
-        loaded = [self._load(card, strength) for card, strength in adapters]
+        loaded = [self._load(one) for one in adapters]
         backend = self._backend(base_model)
         gates = self._gates_of(base_model) if mode == "gated" and adapters else None
         return generate(
@@ -91,7 +93,10 @@ class Studio:
             gates,
             seed=seed,
             steps=STEPS if steps is None else steps,
+            width=size[0] if size else None,
+            height=size[1] if size else None,
             mode=mode,
+            check=check,
             progress=progress,
         )
 
@@ -122,9 +127,10 @@ class Studio:
             gates = self._gates_of(base_model)
         return reproduce(recipe, loaded, self._backend(base_model), gates, progress)
 
-    def _load(self, card: AdapterCard, strength: float) -> "LoadedAdapter":
+    def _load(self, chosen: Ingredient) -> "LoadedAdapter":
         from registry.fusion.generate import LoadedAdapter
 
+        card = chosen.card
         if card.file_sha256 is None:
             raise AdapterNotReadyError(card.name, card.id)
         try:
@@ -136,8 +142,9 @@ class Studio:
             name=card.name,
             sha256=card.file_sha256,
             weights=weights,
-            strength=strength,
-            trigger_words=card.trigger_words,
+            strength=chosen.strength,
+            relevance=chosen.relevance,
+            trigger_words=tuple(card.trigger_words),
             licence=card.licence,
             id=card.id,
         )

@@ -204,6 +204,8 @@ class FuseRequest(_Asked):
     base_model: Text | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     steps: int | None = Field(default=None, ge=1, le=100)
+    width: int | None = Field(default=None, ge=16, le=2048)
+    height: int | None = Field(default=None, ge=16, le=2048, description="As wide, if not given.")
     mode: Literal["gated", "sum", "average", "base"] = "gated"
 
 

@@ -1,21 +1,18 @@
 """`autolora`: the registry's verbs. Results go to stdout, progress to stderr."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli import encoders
+from registry.cli import encoders, fusing
 from registry.cli import refresh as commands
-from registry.cli.errors import OneLineErrors, UsageError
+from registry.cli.errors import OneLineErrors
 from registry.cli.output import (
     print_detail,
     print_facts,
-    print_fused,
     print_json,
     print_search,
-    progress_bar,
-    stderr,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +29,7 @@ app = typer.Typer(
 app.command()(commands.refresh)
 app.command()(commands.crawl)
 app.command()(commands.encode)
+app.command()(fusing.fuse)
 app.add_typer(encoders.app, name="encoders")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -78,58 +76,6 @@ def show(
 
 
 @app.command()
-def fuse(
-    prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path(
-        "fused.png"
-    ),
-    adapters: Annotated[
-        str | None, typer.Option(help="Ids, each with a strength if wanted: 12,7:0.8")
-    ] = None,
-    k: Annotated[
-        int, typer.Option("-k", "--most", min=1, max=5, help="Find at most so many adapters.")
-    ] = 3,
-    base_model: BaseModelOption = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, max=100)] = None,
-    mode: Annotated[str, typer.Option(help="gated, sum, average or base.")] = "gated",
-    recipe: Annotated[
-        Path | None, typer.Option(help="Make the image of a recipe, or of a PNG, again.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Make an image with adapters that suit the prompt, or with those named."""
-    if (prompt is None) == (recipe is None):
-        raise UsageError("give either a prompt or --recipe.")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder {output.absolute().parent} to write to.")
-    ids, strengths = _parse_adapters(adapters)
-    with _open_registry() as registry, progress_bar("Making the image") as progress:
-        if recipe is not None:
-            from registry.fusion.recipe import read_recipe
-
-            fused = registry.reproduce(read_recipe(recipe), progress)
-        else:
-            fused = registry.fuse(
-                prompt or "",
-                k,
-                adapters=ids,
-                strengths=strengths,
-                base_model=base_model,
-                seed=seed,
-                steps=steps,
-                mode=_parse_mode(mode),
-                progress=progress,
-            )
-        fused.save(output)
-    if as_json:
-        print_json(fused.recipe.model_dump(mode="json", by_alias=True))
-    else:
-        print_fused(fused)
-    stderr().print(f"wrote {output}", markup=False)
-
-
-@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Default: REGISTRY_HOST.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
@@ -165,27 +111,3 @@ def _open_registry() -> "Registry":
     from registry.service import Registry
 
     return Registry()
-
-
-def _parse_adapters(given: str | None) -> tuple[list[int] | None, list[float] | None]:
-    """Read `12,7:0.8` as ids and strengths."""
-    if given is None:
-        return None, None
-    ids, strengths = [], []
-    for part in given.split(","):
-        id_, _, strength = part.partition(":")
-        try:
-            ids.append(int(id_))
-            strengths.append(float(strength or 1))
-        except ValueError:
-            raise UsageError(
-                f"--adapters has {part!r}; write ids with strengths, like 12,7:0.8."
-            ) from None
-    return ids, strengths
-
-
-def _parse_mode(mode: str) -> Any:
-    modes = ("gated", "sum", "average", "base")
-    if mode not in modes:
-        raise UsageError(f"--mode is {mode!r}; it is one of {', '.join(modes)}.")
-    return mode

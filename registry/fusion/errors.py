@@ -84,6 +84,16 @@ class BaseModelError(FusionError):
         super().__init__(f"base model in {folder}: {reason}")
 
 
+class DeviceMemoryError(FusionError):
+    """The device has no room for the base, the adapters or the image."""
+
+    def __init__(self, width: int, height: int, adapters: int) -> None:
+        super().__init__(
+            f"out of memory at {width}x{height} pixels with {adapters} adapters; draw smaller, "
+            "load fewer adapters, or set REGISTRY_OFFLOAD=model (or =layers, slower still)"
+        )
+
+
 class SamplingError(FusionError):
     """An image cannot be drawn in this size or in so many steps."""
 

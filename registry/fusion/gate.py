@@ -65,6 +65,8 @@ class FusionGate(nn.Module):
 class Gates(nn.Module):
     """The gates of all layers of one base model, by layer name."""
 
+    kind = "autolora"  # recipes cite it
+
     def __init__(self, dims: Mapping[str, int], base_model: str, init: Init = "open") -> None:
         super().__init__()
         self.base_model = base_model

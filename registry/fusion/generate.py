@@ -3,8 +3,8 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING
 import torch
 from PIL.Image import Image
 
+from registry.fusion.activity import ActivityMap, map_activity
 from registry.fusion.backends.base import Backend, Progress, Sampling
+from registry.fusion.departure import measure_departure, record, warn_of_departure
 from registry.fusion.errors import (
     AdapterRefusedError,
     CorruptAdapterError,
+    DeviceMemoryError,
     FamilyMismatchError,
     GatesMismatchError,
     NotFusableError,
     RecipeError,
 )
-from registry.fusion.inject import AnyGates, Mode, attach
+from registry.fusion.inject import AnyGates, Attachment, Mode, attach
+from registry.fusion.licences import BASE_LICENCES, conflicts, strictest
 from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ class LoadedAdapter:
     sha256: str
     weights: "LoraWeights"
     strength: float = 1.0
+    relevance: float | None = None  # of the prompt to the adapter's weights, -1..1
     trigger_words: tuple[str, ...] = ()
     licence: str | None = None
     id: int | None = None
@@ -52,6 +57,8 @@ class FusedImage:
     # By sha256 of the adapter: layer -> mean gate, 0..1. Empty where the mode has no gates
     # or the strength is 0.
     activity: dict[str, dict[str, float]]
+    # The same over layers and steps, for those that have gates.
+    maps: dict[str, ActivityMap] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write a PNG with the recipe inside."""
@@ -72,21 +79,27 @@ def generate(
     negative: str = "",
     mode: Mode = "gated",
     add_triggers: bool = True,
+    check: bool = True,
     progress: Progress | None = None,
 ) -> FusedImage:
     """Draw `prompt` with the adapters fused into the backend's base.
 
     With `add_triggers` the prompt gets each adapter's first trigger word that it lacks.
-    One image at a time per backend: concurrent calls wait for one another. Whatever
-    happens, the base is left without adapters.
+    `check` measures how far several adapters depart from the base together, for as many
+    passes more as there are adapters, and one. One image at a time per backend: concurrent
+    calls wait for one another. Whatever happens, the base is left without adapters.
 
     Raises:
         AdapterRefusedError: an adapter is of another family, not fusable, corrupt, or twice.
         GatesMismatchError, MissingGateError: the gates do not fit.
         LayerMismatchError: an adapter does not fit the base in spite of its family.
         SamplingError: the size or the number of steps is impossible.
+        DeviceMemoryError: the device has no room.
     """
     check_adapters(adapters, backend)
+    base_licence = BASE_LICENCES.get(backend.base_model)
+    licences = {adapter.name: adapter.licence for adapter in adapters}
+    licences[f"the base {backend.base_model}"] = base_licence
     added = missing_triggers(prompt, adapters) if add_triggers else [()] * len(adapters)
     recipe = Recipe(
         prompt=prompt,
@@ -104,17 +117,26 @@ def generate(
                 name=adapter.name,
                 sha256=adapter.sha256,
                 strength=adapter.strength,
+                relevance=adapter.relevance,
                 licence=adapter.licence,
                 trigger_words=words,
             )
             for adapter, words in zip(adapters, added, strict=True)
         ),
         gates_sha256=gates.sha256 if gates is not None and mode == "gated" else None,
-        base=RecipeBase(name=backend.base_model, backend=backend.name, files=backend.file_hashes()),
+        gates_kind=gates.kind if gates is not None and mode == "gated" else None,
+        base=RecipeBase(
+            name=backend.base_model,
+            backend=backend.name,
+            files=backend.file_hashes(),
+            licence=base_licence,
+        ),
+        licence=strictest(list(licences.values())),
+        warnings=(*conflicts(licences), *left_out(adapters)) if adapters else (),
         versions=all_versions(backend),
         threads=torch.get_num_threads(),
     )
-    return draw(recipe, adapters, backend, gates, progress)
+    return draw(recipe, adapters, backend, gates, progress, check)
 
 
 def reproduce(
@@ -150,7 +172,7 @@ def reproduce(
         log.warning("made with %s, now %s: pixels may differ", recipe.versions, versions)
     used = [by_hash[wanted.sha256] for wanted in recipe.adapters]
     check_adapters(used, backend)
-    return draw(recipe, used, backend, gates, progress)
+    return draw(recipe, used, backend, gates, progress, recipe.departure is not None)
 
 
 def draw(
@@ -159,6 +181,7 @@ def draw(
     backend: Backend,
     gates: AnyGates | None,
     progress: Progress | None,
+    check: bool,
 ) -> FusedImage:
     """Follow a recipe with adapters that are in its order."""
     sampling = Sampling(
@@ -169,20 +192,78 @@ def draw(
         height=recipe.height,
         negative=recipe.negative_prompt,
     )
-    strong = [
-        (adapter.weights, part.strength)
-        for adapter, part in zip(adapters, recipe.adapters, strict=True)
-    ]
     if recipe.mode == "gated" and gates is not None and gates.base_model != backend.base_model:
         raise GatesMismatchError(gates.base_model, backend.base_model)
-    with (
-        backend.lock,
-        threads(recipe.threads),
-        attach(backend.transformer, strong, gates, recipe.mode, watch=True) as attachment,
-    ):
-        (image,) = backend.generate([recipe.full_prompt], sampling, progress)
-    activity = {part.sha256: attachment.activity(i) for i, part in enumerate(recipe.adapters)}
-    return FusedImage(image, recipe, activity)
+    weights = [linear_layers(adapter.weights) for adapter in adapters]
+    relevance = [math.nan if part.relevance is None else part.relevance for part in recipe.adapters]
+
+    def attach_some(
+        places: Sequence[int], watch: bool = False
+    ) -> AbstractContextManager[Attachment]:
+        return attach(
+            backend.transformer,
+            [(weights[k], recipe.adapters[k].strength) for k in places],
+            gates,
+            recipe.mode,
+            relevance=torch.tensor([relevance[k] for k in places]),
+            watch=watch,
+        )
+
+    measured = check and recipe.mode != "base" and len(adapters) > 1
+    with backend.lock, threads(recipe.threads), enough_memory(recipe):
+        with (
+            attach_some(range(len(adapters)), watch=True) as attachment,
+            record(backend.transformer) as recording,
+        ):
+            (image,) = backend.generate([recipe.full_prompt], sampling, progress)
+        if measured:
+            departure = measure_departure(
+                backend.transformer, recording, attach_some, len(adapters)
+            )
+            backend.free()
+            recipe = tell_departure(recipe, departure)
+    used = {part.sha256: k for k, part in enumerate(recipe.adapters)}
+    return FusedImage(
+        image,
+        recipe,
+        activity={sha256: attachment.activity(k) for sha256, k in used.items()},
+        maps={
+            sha256: map_activity(passes, recipe.steps)
+            for sha256, k in used.items()
+            if (passes := attachment.passes(k))
+        },
+    )
+
+
+def tell_departure(recipe: Recipe, departure: float) -> Recipe:
+    """Return the recipe with its departure, and with a warning where that is far."""
+    said = warn_of_departure(departure)
+    warnings = [*recipe.warnings, said] if said and said not in recipe.warnings else recipe.warnings
+    return recipe.model_copy(update={"departure": departure, "warnings": tuple(warnings)})
+
+
+@contextmanager
+def enough_memory(recipe: Recipe) -> Iterator[None]:
+    """Say what can be done when the device has no room."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceMemoryError(recipe.width, recipe.height, len(recipe.adapters)) from error
+
+
+def linear_layers(weights: "LoraWeights") -> "LoraWeights":
+    """Leave out an adapter's convolutions: gates are for linear layers."""
+    linear = {name: layer for name, layer in weights.layers.items() if len(layer.shape) == 2}
+    return weights if len(linear) == len(weights.layers) else replace(weights, layers=linear)
+
+
+def left_out(adapters: Sequence[LoadedAdapter]) -> list[str]:
+    """Say in words what of the adapters is not fused."""
+    return [
+        f"{adapter.name} also changes {count} convolutions, which are left out"
+        for adapter in adapters
+        if (count := len(adapter.weights.layers) - len(linear_layers(adapter.weights).layers))
+    ]
 
 
 def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:

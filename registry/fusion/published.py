@@ -63,6 +63,8 @@ Span = tuple[str, ...]  # names of linear layers
 class PublishedGates(nn.Module):
     """Gates that each span one or several linear layers of FLUX."""
 
+    kind = "diffsynth"  # recipes cite it
+
     def __init__(self, dims: Mapping[Span, int], base_model: str) -> None:
         super().__init__()
         self.base_model = base_model

@@ -25,6 +25,8 @@ class RecipeAdapter(_Part):
     name: str
     sha256: str
     strength: float
+    # How near the prompt is to the adapter's weights, -1..1; gates may listen to it.
+    relevance: float | None = None
     licence: str | None = None
     trigger_words: tuple[str, ...] = ()  # those added to the prompt
 
@@ -35,6 +37,7 @@ class RecipeBase(_Part):
     name: str
     backend: str
     files: dict[str, str]  # relative path -> sha256
+    licence: str | None = None
 
 
 class Recipe(_Part):
@@ -53,7 +56,14 @@ class Recipe(_Part):
     mode: Mode
     adapters: tuple[RecipeAdapter, ...]
     gates_sha256: str | None  # None when the mode uses none
+    gates_kind: str | None = None
     base: RecipeBase
+    # The strictest of the adapters' and the base's.
+    licence: str | None = None
+    # How much more all adapters changed the base's output than the strongest alone; None
+    # where it was not measured. What was found to be said of it and of the licences.
+    departure: float | None = None
+    warnings: tuple[str, ...] = ()
     # Of the libraries; and the threads, since sums depend on how they are split.
     versions: dict[str, str]
     threads: int

@@ -64,12 +64,13 @@ def _fuse(asked: FuseRequest, registry: Registry, progress: "Progress | None") -
     chosen = asked.adapters
     return registry.fuse(
         asked.prompt,
-        asked.k,
+        k=asked.k,
         adapters=None if chosen is None else [adapter.id for adapter in chosen],
         strengths=None if chosen is None else [adapter.strength for adapter in chosen],
         base_model=asked.base_model,
         seed=asked.seed,
         steps=asked.steps,
+        size=None if asked.width is None else (asked.width, asked.height or asked.width),
         mode=asked.mode,
         progress=progress,
     )

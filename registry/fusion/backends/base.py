@@ -59,6 +59,10 @@ class Backend(Protocol):
         """Draw one image a prompt, all from the same noise; the same again for a seed."""
         ...
 
+    def free(self) -> None:
+        """Give back what the transformer holds on the device, where it is offloaded."""
+        ...
+
     def file_hashes(self) -> dict[str, str]:
         """Return the sha256 of every file the base was loaded from, by relative path."""
         ...

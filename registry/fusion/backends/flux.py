@@ -92,8 +92,11 @@ class FluxBackend:
             ).images
         finally:
             # The pipeline does this itself, but not when a callback stops it.
-            self._pipeline.maybe_free_model_hooks()
+            self.free()
         return images
+
+    def free(self) -> None:
+        self._pipeline.maybe_free_model_hooks()
 
     def _check(self, width: int, height: int, steps: int) -> None:
         # Two pixels of the latent to a token.

@@ -12,6 +12,7 @@ from registry.fusion.backends.flux import FluxBackend
 from registry.fusion.errors import (
     AdapterRefusedError,
     CorruptAdapterError,
+    DeviceMemoryError,
     FamilyMismatchError,
     GatesMismatchError,
     GenerationCancelledError,
@@ -78,6 +79,33 @@ def test_image_tells_how_it_was_made(
     for layers in fused.activity.values():
         assert len(layers) == 52
         assert all(0 < value < 1 for value in layers.values())
+    assert (recipe.licence, recipe.base.licence) == ("not stated", "CC-BY-4.0")
+    assert any("not stated or not known: 剪影" in said for said in recipe.warnings)
+
+
+def test_activity_is_mapped_over_layers_and_steps(
+    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+) -> None:
+    fused = generate("cat", adapters, backend, gates, steps=3)
+    for sha256, layers in fused.activity.items():
+        drawn = fused.maps[sha256]
+        assert drawn.layers == tuple(layers)
+        assert drawn.values.shape == (52, 3)
+        assert drawn.values.mean(1) == pytest.approx(list(layers.values()), abs=1e-5)
+        assert drawn.draw(cell=2).size == (6, 104)
+    closed = dataclasses.replace(drawn, values=drawn.values * 0)
+    assert closed.draw(1).getpixel((0, 0)) != drawn.draw(1).getpixel((0, 0))
+    assert not generate("cat", adapters, backend, mode="sum", steps=1).maps
+
+
+def test_relevance_is_kept_for_the_next_time(
+    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+) -> None:
+    """It may open or close gates, so the recipe needs it."""
+    known = [dataclasses.replace(adapters[0], relevance=0.25), adapters[1]]
+    recipe = generate("cat", known, backend, gates, steps=1).recipe
+    assert [part.relevance for part in recipe.adapters] == [0.25, None]
+    assert reproduce(recipe, adapters, backend, gates).recipe == recipe
 
 
 def test_recipe_in_the_png_gives_the_same_pixels(
@@ -157,6 +185,30 @@ def test_cancelling_leaves_the_base_clean(
     assert not backend.lock.locked()
     after = generate("cat", [], backend, gates, steps=2)
     assert after.image.tobytes() == before.image.tobytes()
+
+
+def test_a_full_device_is_said_with_what_to_do(
+    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+) -> None:
+    def fill(done: int, steps: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(DeviceMemoryError, match=r"32x32 pixels with 2 adapters; .*OFFLOAD"):
+        generate("cat", adapters, backend, gates, steps=2, progress=fill)
+    assert hooks(backend) == 0
+    assert not backend.lock.locked()
+
+
+def test_ctrl_c_leaves_the_base_clean(
+    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+) -> None:
+    def interrupt(done: int, steps: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate("cat", adapters, backend, gates, steps=2, progress=interrupt)
+    assert hooks(backend) == 0
+    assert not backend.lock.locked()
 
 
 def test_recipes_with_other_ingredients_are_refused(

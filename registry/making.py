@@ -1,0 +1,137 @@
+"""From a prompt to the adapters that draw it, wherever the registry is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from registry.errors import AdapterNotFoundError, StrengthsError
+
+if TYPE_CHECKING:
+    from registry.fusion.backends.base import Progress
+    from registry.fusion.generate import FusedImage
+    from registry.fusion.inject import Mode
+    from registry.studio import Studio
+
+Size = tuple[int, int]  # width and height in pixels
+
+
+class Card(Protocol):
+    """What fusing needs to know of an adapter; AdapterCard is one."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def base_model(self) -> str: ...
+    @property
+    def file_sha256(self) -> str | None: ...
+    @property
+    def trigger_words(self) -> Sequence[str]: ...
+    @property
+    def licence(self) -> str | None: ...
+
+
+class Chosen(Protocol):
+    """An adapter, and how similar the prompt is to its weights if that is known."""
+
+    @property
+    def card(self) -> Card: ...
+    @property
+    def similarity(self) -> float | None: ...
+
+
+class Catalogue(Protocol):
+    """A registry, here or elsewhere, as far as fusing needs it."""
+
+    def choose(
+        self, prompt: str, k: int = 3, *, base_model: str | None = None
+    ) -> Sequence[Chosen]: ...
+
+    def choices(self, prompt: str, adapter_ids: Sequence[int]) -> Sequence[Chosen]:
+        """Return those ids that exist, in their order."""
+        ...
+
+    def default_base_model(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """An adapter as it shall be used."""
+
+    card: Card
+    strength: float = 1.0
+    relevance: float | None = None
+
+
+def fuse(
+    catalogue: Catalogue,
+    studio: "Studio",
+    prompt: str,
+    *,
+    k: int = 3,
+    adapters: Sequence[int] | None = None,
+    strengths: Sequence[float] | None = None,
+    base_model: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    size: Size | None = None,
+    mode: "Mode" = "gated",
+    check: bool = True,
+    progress: "Progress | None" = None,
+) -> "FusedImage":
+    """Draw `prompt` with up to `k` adapters that search finds for it, or with those named."""
+    chosen, base_model = gather(
+        catalogue,
+        prompt,
+        0 if adapters is None and mode == "base" else k,
+        adapters,
+        strengths,
+        base_model,
+    )
+    return studio.draw(
+        prompt,
+        chosen,
+        base_model,
+        seed=seed,
+        steps=steps,
+        size=size,
+        mode=mode,
+        check=check,
+        progress=progress,
+    )
+
+
+def gather(
+    catalogue: Catalogue,
+    prompt: str,
+    k: int,
+    adapters: Sequence[int] | None,
+    strengths: Sequence[float] | None,
+    base_model: str | None,
+) -> tuple[list[Ingredient], str]:
+    """Return the adapters to draw `prompt` with, and their base model.
+
+    Raises:
+        StrengthsError: there is not one strength for each adapter that is named.
+        AdapterNotFoundError: a named adapter does not exist.
+        SearchError: nothing suits the prompt.
+    """
+    if strengths is not None and len(strengths) != len(adapters or ()):
+        raise StrengthsError(len(strengths), len(adapters or ()))
+    chosen: Sequence[Chosen] = ()
+    if adapters is not None:
+        known = {one.card.id: one for one in catalogue.choices(prompt, adapters)}
+        for adapter_id in adapters:
+            if adapter_id not in known:
+                raise AdapterNotFoundError(adapter_id)
+        chosen = [known[adapter_id] for adapter_id in adapters]
+    elif k:
+        chosen = catalogue.choose(prompt, k, base_model=base_model)
+    if base_model is None:
+        base_model = chosen[0].card.base_model if chosen else catalogue.default_base_model()
+    ingredients = [
+        Ingredient(one.card, strength, one.similarity)
+        for one, strength in zip(chosen, strengths or [1.0] * len(chosen), strict=True)
+    ]
+    return ingredients, base_model
