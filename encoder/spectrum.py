@@ -8,6 +8,7 @@ hold NaN or infinity: the trace of a Gram matrix is the sum of all squares of it
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ def measure(layers: Mapping[str, Layer]) -> Measures:
     known: dict[int, Gram] = {}
     for name, layer in layers.items():
         try:
-            measured = measure_layer(layer, known)
+            measured = measure_layer(layer, known, quick=True)
         except DamagedLayerError as error:
             damaged[name] = str(error)
         else:
@@ -94,13 +95,17 @@ def measure(layers: Mapping[str, Layer]) -> Measures:
     )
 
 
-def measure_layer(layer: Layer, known: dict[int, Gram] | None = None) -> LayerMeasure | None:
+def measure_layer(
+    layer: Layer, known: dict[int, Gram] | None = None, *, quick: bool = False
+) -> LayerMeasure | None:
     """Return the norm and the effective rank of a layer's ΔW; None where the base decides.
 
     The effective rank is the participation ratio (Σλ)² / Σλ² of ΔW's squared singular
     values λ [1], the exponential of their Rényi entropy of order 2: k equal directions
     count as k. Unlike the entropy of Shannon's kind [2], of which it is a lower bound, it
     needs traces only and no eigenvalues. `known` holds Gram matrices of downs by address.
+    `quick` rounds those of bfloat16 factors to bfloat16 where the processor gains by it:
+    results are good to 0.5 % (a test) and come several times as fast.
 
     - [1] Gao et al., 2017, https://doi.org/10.1101/214262
     - [2] Roy & Vetterli, 2007, https://ieeexplore.ieee.org/document/7098875
@@ -116,13 +121,13 @@ def measure_layer(layer: Layer, known: dict[int, Gram] | None = None) -> LayerMe
             return None
         case DoraLayer():
             _check(layer.magnitude)
-            return measure_layer(layer.change, known)
+            return measure_layer(layer.change, known, quick=quick)
         case LokrLayer():
             measured = _measure_kronecker(layer)
         case DenseLayer() if layer.rank <= MAX_EXACT_RANK:
             measured = _measure_dense(layer.diff)
         case _ if layer.rank <= MAX_EXACT_RANK:
-            measured = _measure_product(layer, {} if known is None else known)
+            measured = _measure_product(layer, {} if known is None else known, quick)
         case _:
             measured = _measure_by_probes(layer)
     norm = measured.norm * abs(layer.scale)
@@ -131,17 +136,17 @@ def measure_layer(layer: Layer, known: dict[int, Gram] | None = None) -> LayerMe
     return LayerMeasure(norm, measured.effective_rank) if norm else LayerMeasure(0.0, 0.0)
 
 
-def _measure_product(layer: Layer, known: dict[int, Gram]) -> LayerMeasure:
+def _measure_product(layer: Layer, known: dict[int, Gram], quick: bool) -> LayerMeasure:
     """Measure up · down."""
     down, up = layer.factors()
     if isinstance(layer, LoraLayer) and layer.mid is None:
         address = layer.down.data_ptr()
         if address not in known:
-            known[address] = _gram(down)
+            known[address] = _gram(down, quick)
         down_gram, down_trace = known[address]
     else:
-        down_gram, down_trace = _gram(down)
-    up_gram, up_trace = _gram(up.T)
+        down_gram, down_trace = _gram(down, quick)
+    up_gram, up_trace = _gram(up.T, quick)
     # tr(ΔW ΔWᵀ) and tr((ΔW ΔWᵀ)²) of the factors divided by their norms.
     product = up_gram @ down_gram
     energy, square = product.trace().item(), (product * product.T).sum().item()
@@ -196,15 +201,18 @@ def _check(tensor: Tensor) -> None:
         raise DamagedLayerError("holds NaN or infinity")
 
 
-def _gram(rows: Tensor) -> Gram:
+def _gram(rows: Tensor, quick: bool = False) -> Gram:
     """Return the Gram matrix of rows (r, width), summed in float32 where that holds squares."""
-    rows = rows if rows.dtype == torch.float64 else rows.float()
-    gram = rows @ rows.T
+    if quick and rows.dtype == torch.bfloat16 and _has_fast_bfloat16():
+        gram = (rows @ rows.T).float()
+    else:
+        rows = rows if rows.dtype == torch.float64 else rows.float()
+        gram = rows @ rows.T
     trace = gram.trace().item()
     if SMALLEST_TRACE <= trace <= LARGEST_TRACE:
         return gram.double() / trace, trace
     # NaN, infinity, overflow, underflow or zero: float64 tells them apart.
-    largest = rows.abs().max().double().item()
+    largest = rows.double().abs().max().item()
     if not math.isfinite(largest):
         raise DamagedLayerError("holds NaN or infinity")
     if largest == 0:
@@ -213,6 +221,12 @@ def _gram(rows: Tensor) -> Gram:
     gram = rows @ rows.T
     trace = gram.trace().item()
     return gram / trace, trace * largest * largest
+
+
+@cache
+def _has_fast_bfloat16() -> bool:
+    """Whether products of bfloat16 are computed at all but one by one."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _spectra(

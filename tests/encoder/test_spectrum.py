@@ -71,6 +71,21 @@ def test_norm_and_effective_rank_are_those_of_the_matrix_itself(layer: Layer) ->
     assert effective_rank(layer) == pytest.approx(exact_rank(layer), rel=1e-5)
 
 
+@pytest.mark.parametrize("rank", [1, 16, 64])
+def test_quick_measures_of_bfloat16_are_good_to_half_a_percent(rank: int) -> None:
+    """Layers as trained: with some directions that stand out."""
+    base = make_layer(0, rank=rank, d_out=400, d_in=300)
+    strengths = torch.linspace(1, 0.1, rank) ** 2
+    down = (strengths[:, None] * base.down).bfloat16()
+    layer = LoraLayer(down, base.up.bfloat16(), 0.5)
+
+    quick = measure_layer(layer, quick=True)
+
+    assert quick is not None
+    assert quick.norm == pytest.approx(delta(layer).norm().item(), rel=5e-3)
+    assert quick.effective_rank == pytest.approx(exact_rank(layer), rel=5e-3)
+
+
 def test_layers_of_high_rank_are_probed_instead() -> None:
     layer = DenseLayer(random(1100, 1030) * torch.linspace(0, 1, 1030) ** 4, 0.5)
 
