@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from encoder.errors import LoraFileError
-from encoder.safetensors_header import Header, TensorInfo
+from encoder.safetensors_header import Header
 
 DTYPES = {
     "BOOL": torch.bool,
@@ -46,20 +46,19 @@ class TensorFile:
         size = header.data_start + max((info.end for info in header.tensors.values()), default=0)
         try:
             # Private and not shared: pages are the file's as long as nobody writes to them.
-            self._storage = torch.UntypedStorage.from_file(str(path), False, size)
+            self._bytes = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
         except RuntimeError as error:
             raise LoraFileError(path, "changed while it was read") from error
 
     def tensor(self, name: str) -> Tensor:
         """Return a tensor; nothing is read until it is computed with."""
         info = self._header.tensors[name]
-        dtype = DTYPES[info.dtype]
-        start = self._header.data_start + info.start
-        empty = torch.empty(0, dtype=dtype)
-        if start % dtype.itemsize == 0:
-            return empty.set_(self._storage, start // dtype.itemsize, torch.Size(info.shape))
-        # Headers are padded for this as a rule, not by law.
-        return self._bytes(info).clone().view(dtype).view(info.shape)
+        dtype, start = DTYPES[info.dtype], self._header.data_start
+        data = self._bytes[start + info.start : start + info.end]
+        if data.storage_offset() % dtype.itemsize:
+            # Headers are padded for this as a rule, not by law.
+            data = data.clone()
+        return data.view(dtype).view(info.shape)
 
     def release(self) -> None:
         """Give the memory of what was read back; it is read again when used again.
@@ -69,10 +68,5 @@ class TensorFile:
         """
         if sys.platform == "linux":
             libc = ctypes.CDLL(None)
-            address, size = ctypes.c_void_p(self._storage.data_ptr()), self._storage.nbytes()
-            libc.madvise(address, ctypes.c_size_t(size), mmap.MADV_DONTNEED)
-
-    def _bytes(self, info: TensorInfo) -> Tensor:
-        start = self._header.data_start + info.start
-        whole = torch.empty(0, dtype=torch.uint8)
-        return whole.set_(self._storage, start, torch.Size([info.end - info.start]))
+            address, size = self._bytes.data_ptr(), self._bytes.numel()
+            libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
