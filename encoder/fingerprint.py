@@ -11,7 +11,7 @@ Layers are read one by one.
 
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -83,13 +83,18 @@ def fingerprint(weights: LoraWeights) -> Fingerprint:
     Raises:
         FingerprintError: the adapter changes nothing, or holds NaN or infinity.
     """
-    return fingerprint_layers(weights.layers)
+    return fingerprint_layers(weights.layers, weights.vectors, weights.release)
 
 
 def fingerprint_layers(
-    layers: Mapping[str, Layer], vectors: Mapping[str, Tensor] | None = None
+    layers: Mapping[str, Layer],
+    vectors: Mapping[str, Tensor] | None = None,
+    release: Callable[[], None] = lambda: None,
 ) -> Fingerprint:
-    """Take the fingerprint of layers and of changes of biases and norms; raises likewise."""
+    """Take the fingerprint of layers and of changes of biases and norms; raises likewise.
+
+    `release` is called after each layer.
+    """
     spectrum = torch.zeros(SIZE // 2 + 1, dtype=torch.complex128)
     energies = []
     for name, matrix in _matrices(layers, vectors or {}):
@@ -102,6 +107,7 @@ def fingerprint_layers(
             continue
         energies.append(2 * math.log(measured.norm))
         spectrum += _transform(name, matrix)
+        release()
     if not energies:
         raise FingerprintError("the adapter changes nothing; it has no fingerprint")
     log_norm = float(np.logaddexp.reduce(energies)) / 2

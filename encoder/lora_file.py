@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from encoder.assemble import MAGNITUDES, Alpha, Parts, assemble
+from encoder.assemble import MAGNITUDES, Alpha, assemble
 from encoder.base_models import FAMILIES, Claim, Family
 from encoder.convert import Outcome, convert
-from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
+from encoder.errors import BadWeightsError, UnsupportedLoraError
 from encoder.layers import Layer
 from encoder.lora_keys import KeyPlan, plan_layers
 from encoder.lora_metadata import (
@@ -22,6 +21,7 @@ from encoder.lora_metadata import (
     trigger_words,
 )
 from encoder.safetensors_header import Header, TensorInfo, read_header
+from encoder.tensor_file import TensorFile
 from encoder.verdict import FileFacts, Verdict, judge
 
 # To be changed with what is read or refused: files are then read again, refused ones too.
@@ -57,6 +57,13 @@ class LoraWeights:
     verdict: Verdict
     # Changes of biases and of norms' weights, by parameter name.
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
+    file: TensorFile | None = None
+
+    def release(self) -> None:
+        """Give the memory of what was read of the file back; whoever goes through layers once
+        calls it after each, and needs no more memory for a larger file."""
+        if self.file is not None:
+            self.file.release()
 
 
 def read(path: str | Path, families: Sequence[Family] = FAMILIES) -> LoraWeights:
@@ -67,7 +74,8 @@ def read(path: str | Path, families: Sequence[Family] = FAMILIES) -> LoraWeights
     """
     path = Path(path)
     header = read_header(path)
-    outcome, verdict = _examine(path, header, families)
+    file = TensorFile(path, header)
+    outcome, verdict = _examine(path, header, families, file)
     if verdict.damaged_layers:
         layer, count = verdict.damaged_layers[0], len(verdict.damaged_layers)
         more = f", and {count - 1} layers more" if count > 1 else ""
@@ -82,6 +90,7 @@ def read(path: str | Path, families: Sequence[Family] = FAMILIES) -> LoraWeights
         metadata={k: v for k, v in header.metadata.items() if len(v) <= MAX_METADATA_CHARACTERS},
         verdict=verdict,
         vectors=outcome.conversion.vectors,
+        file=file,
     )
 
 
@@ -92,7 +101,8 @@ def read_verdict(path: str | Path, families: Sequence[Family] = FAMILIES) -> Ver
         LoraFileError: the file is no adapter, or of a kind that is not read.
     """
     path = Path(path)
-    return _examine(path, read_header(path), families)[1]
+    header = read_header(path)
+    return _examine(path, header, families, TensorFile(path, header))[1]
 
 
 def inspect(header: Header, name: str | Path, families: Sequence[Family] = FAMILIES) -> Verdict:
@@ -104,22 +114,23 @@ def inspect(header: Header, name: str | Path, families: Sequence[Family] = FAMIL
     return _judge(name, header, families, lambda key: _empty(header.tensors[key]))[1]
 
 
-def _examine(path: Path, header: Header, families: Sequence[Family]) -> tuple[Outcome, Verdict]:
-    try:
-        with safe_open(path, framework="pt") as file:
+def _examine(
+    path: Path, header: Header, families: Sequence[Family], file: TensorFile
+) -> tuple[Outcome, Verdict]:
+    def get(key: str) -> Tensor:
+        tensor = file.tensor(key)
+        # float8 has no arithmetic on a CPU.
+        return tensor.float() if tensor.dtype.itemsize == 1 else tensor
 
-            def get(key: str) -> Tensor:
-                tensor: Tensor = file.get_tensor(key)
-                # float8 has no arithmetic on a CPU.
-                return tensor.float() if tensor.dtype.itemsize == 1 else tensor
-
-            return _judge(path, header, families, get)
-    except (SafetensorError, OSError) as error:
-        raise LoraFileError(path, f"cannot be read: {error}") from error
+    return _judge(path, header, families, get, file.release)
 
 
 def _judge(
-    file: str | Path, header: Header, families: Sequence[Family], get: Callable[[str], Tensor]
+    file: str | Path,
+    header: Header,
+    families: Sequence[Family],
+    get: Callable[[str], Tensor],
+    release: Callable[[], None] | None = None,
 ) -> tuple[Outcome, Verdict]:
     plan = plan_layers(file, header.tensors)
     _check_dtypes(file, header, plan)
@@ -142,12 +153,7 @@ def _judge(
         parts=dict(sorted(plan.parts.items())),
         notes=_notes(plan, alpha),
     )
-    numbers = not any(layer.tensors()[0].is_meta for layer in _layers_of(parts))
-    return outcome, judge(outcome, facts, numbers=numbers)
-
-
-def _layers_of(parts: Mapping[str, Parts]) -> list[Layer]:
-    return [part.layer for part in parts.values() if part.layer]
+    return outcome, judge(outcome, facts, release=release)
 
 
 def _empty(tensor: TensorInfo) -> Tensor:

@@ -177,6 +177,7 @@ def sketch(weights: LoraWeights, *, basis: Basis | None = None, size: int | None
         parts.append(projected.flatten().numpy().astype(np.float16))
         log_magnitudes[index] = math.log(magnitude)
         mask[index] = True
+        weights.release()
     if not mask.any():
         raise SketchError(f"the adapter changes no block layer of {family.name}")
     return Sketch(layout, family.name, np.concatenate(parts), log_magnitudes, mask)

@@ -6,7 +6,7 @@ hold NaN or infinity: the trace of a Gram matrix is the sum of all squares of it
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,8 +20,8 @@ from encoder.layers import DenseLayer, DoraLayer, Layer, LokrLayer, LoraLayer, R
 SMALLEST_TRACE, LARGEST_TRACE = 1e-25, torch.finfo(torch.float32).max
 # What float16 images and float32 matrices are computed with.
 LARGEST_NORM = torch.finfo(torch.float32).max
-# Layers of a higher rank (full differences, LoHa of rank 64) would take minutes; how many
-# random probes stand in for their Gram matrix. The standard error is sqrt(2 / PROBES) of the
+# Gram matrices of a higher rank (full differences, LoHa of rank 64) would take minutes; how
+# many random probes stand in for them. The standard error is sqrt(2 / PROBES) of the
 # effective rank at most, for one of 1.
 MAX_EXACT_RANK, PROBES = 1024, 64
 
@@ -66,11 +66,12 @@ def block_spectra(layers: Mapping[str, Layer]) -> tuple[BlockSpectrum, ...]:
     return measure(layers).blocks
 
 
-def measure(layers: Mapping[str, Layer]) -> Measures:
+def measure(layers: Mapping[str, Layer], release: Callable[[], None] | None = None) -> Measures:
     """Read every layer once: its strength, its effective rank and whether it is sound.
 
-    Of a DoRA, the change of direction is measured; weights put in the place of the base's are
-    only checked, as what they change depends on it.
+    Of a DoRA, the change of direction is measured. Only checked are weights put in the place
+    of the base's, as what they change depends on it, and products of a rank so high that
+    measuring would take longer than reading. `release` is called after each layer.
     """
     measures: dict[str, LayerMeasure] = {}
     damaged: dict[str, str] = {}
@@ -78,12 +79,17 @@ def measure(layers: Mapping[str, Layer]) -> Measures:
     known: dict[int, Gram] = {}
     for name, layer in layers.items():
         try:
-            measured = measure_layer(layer, known, quick=True)
+            if _is_quick(layer):
+                measured = measure_layer(layer, known, quick=True)
+            else:
+                measured = _check_layer(layer)
         except DamagedLayerError as error:
             damaged[name] = str(error)
         else:
             if measured is not None:
                 measures[name] = measured
+        if release is not None:
+            release()
     # Relative to the largest, so that no square overflows.
     most = max((part.norm for part in measures.values()), default=0.0)
     total = sum((part.norm / most) ** 2 for part in measures.values()) if most else 0.0
@@ -93,6 +99,18 @@ def measure(layers: Mapping[str, Layer]) -> Measures:
         zero_layers=tuple(name for name, part in measures.items() if not part.norm),
         damaged=damaged,
     )
+
+
+def _is_quick(layer: Layer) -> bool:
+    return isinstance(layer, DenseLayer | LokrLayer | DoraLayer) or layer.rank <= MAX_EXACT_RANK
+
+
+def _check_layer(layer: Layer) -> LayerMeasure | None:
+    tensors = layer.tensors()
+    for tensor in tensors:
+        _check(tensor)
+    zero = layer.scale == 0 or not all(tensor.any() for tensor in tensors)
+    return LayerMeasure(0.0, 0.0) if zero else None
 
 
 def measure_layer(
@@ -121,6 +139,8 @@ def measure_layer(
             return None
         case DoraLayer():
             _check(layer.magnitude)
+            if quick and not _is_quick(layer.change):
+                return _check_layer(layer)
             return measure_layer(layer.change, known, quick=quick)
         case LokrLayer():
             measured = _measure_kronecker(layer)

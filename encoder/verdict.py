@@ -3,7 +3,7 @@
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -11,12 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from encoder.convert import Outcome
-from encoder.layers import DoraLayer, Layer, ReplacedLayer
+from encoder.layers import Layer
 from encoder.spectrum import BlockSpectrum, measure
 
-# Gram matrices of larger factors cost more than reading the file; such layers are only
-# looked at for zeros and NaN.
-MOST_MEASURED_RANK = 1024
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
@@ -72,8 +69,10 @@ class FileFacts:
     notes: tuple[str, ...]
 
 
-def judge(outcome: Outcome, facts: FileFacts, *, numbers: bool) -> Verdict:
-    """Judge an adapter; `numbers` says whether the tensors have data."""
+def judge(
+    outcome: Outcome, facts: FileFacts, *, release: Callable[[], None] | None = None
+) -> Verdict:
+    """Judge an adapter; tensors have data where there is a `release` of what was read of it."""
     conversion, family = outcome.conversion, outcome.family
     layers = conversion.layers
     kinds = Counter(layer.kind for layer in layers.values())
@@ -111,8 +110,8 @@ def judge(outcome: Outcome, facts: FileFacts, *, numbers: bool) -> Verdict:
         fusable=True,
         reasons=facts.notes,
     )
-    if numbers:
-        verdict = _with_numbers(verdict, layers, conversion.vectors)
+    if release is not None:
+        verdict = _with_numbers(verdict, layers, conversion.vectors, release)
     return _conclude(verdict, outcome)
 
 
@@ -135,29 +134,19 @@ def join_names(names: Iterable[str]) -> list[str]:
 
 
 def _with_numbers(
-    verdict: Verdict, layers: Mapping[str, Layer], vectors: Mapping[str, Tensor]
+    verdict: Verdict,
+    layers: Mapping[str, Layer],
+    vectors: Mapping[str, Tensor],
+    release: Callable[[], None],
 ) -> Verdict:
-    small = {name: layer for name, layer in layers.items() if _is_measurable(layer)}
-    measures = measure(small)
-    zero, damaged = list(measures.zero_layers), list(measures.damaged)
-    others = {n: layer.tensors() for n, layer in layers.items() if n not in small}
-    for name, tensors in [*others.items(), *((n, (v,)) for n, v in vectors.items())]:
-        extremes = [tensor.aminmax() for tensor in tensors]
-        if not all(bool((low.isfinite() & high.isfinite()).item()) for low, high in extremes):
-            damaged.append(name)
-        elif name in layers and any(not low and not high for low, high in extremes):
-            zero.append(name)
+    measures = measure(layers, release)
+    damaged = [name for name, vector in vectors.items() if not vector.isfinite().all()]
     return replace(
         verdict,
-        zero_layers=tuple(zero),
-        damaged_layers=tuple(damaged),
+        zero_layers=measures.zero_layers,
+        damaged_layers=(*measures.damaged, *damaged),
         spectrum=measures.blocks,
     )
-
-
-def _is_measurable(layer: Layer) -> bool:
-    needs_base = isinstance(layer, DoraLayer | ReplacedLayer)
-    return layer.rank <= MOST_MEASURED_RANK and not needs_base
 
 
 def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:

@@ -93,6 +93,20 @@ def test_layers_of_high_rank_are_probed_instead() -> None:
     assert effective_rank(layer) == pytest.approx(exact_rank(layer), rel=0.1)
 
 
+def test_products_of_high_rank_are_only_checked_unless_asked_for() -> None:
+    """A LoHa of rank 64 has 4,096 columns; forming it takes longer than reading a file."""
+    sides = random(1100, 33), random(33, 1100), random(1100, 34)
+    layer = LohaLayer(*sides, random(34, 1100), 0.5)
+    bad = LohaLayer(*sides, torch.full((34, 1100), math.nan), 0.5)
+    zero = LohaLayer(*sides, torch.zeros(34, 1100), 0.5)
+
+    measured = measure({"a.0.x": layer, "a.1.x": bad, "a.2.x": zero})
+
+    assert measured.blocks == ()
+    assert (list(measured.damaged), measured.zero_layers) == (["a.1.x"], ("a.2.x",))
+    assert norm(layer) == pytest.approx(layer.delta().double().norm().item(), rel=1e-5)
+
+
 def test_of_a_dora_the_change_of_direction_is_measured() -> None:
     layer = make_layer(0)
 
