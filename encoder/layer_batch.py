@@ -59,6 +59,12 @@ class LayerBatch:
         down = {kind: part[rows] for kind, part in self.down.items()}
         return LayerBatch(down, up, self.log_magnitudes[rows], self.mask[rows])
 
+    def to(self, device: torch.device) -> "LayerBatch":
+        """Return them on a device."""
+        up = self.up and {kind: part.to(device) for kind, part in self.up.items()}
+        down = {kind: part.to(device) for kind, part in self.down.items()}
+        return LayerBatch(down, up, self.log_magnitudes.to(device), self.mask.to(device))
+
 
 def stack_sketches(family: Family, sketches: Sequence[Sketch]) -> LayerBatch:
     """Stack sketches; a sketch is a small matrix and needs no second factor."""

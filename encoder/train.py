@@ -38,6 +38,7 @@ from encoder.weight_encoder import (
     AutoLoraEncoder,
     family_of,
 )
+from encoder.workers import Workers
 
 Floats = npt.NDArray[np.float32]
 
@@ -192,12 +193,14 @@ def train_autolora(
     config: AutoLoraConfig | None = None,
     schedule: Schedule | None = None,
     folder: Path | None = None,
+    kept: Path | None = None,
+    workers: Workers | None = None,
     progress: Progress = silent,
 ) -> AutoLoraEncoder:
     """Train AutoLoRA's encoder on the training split, stopped early by the validation one.
 
     With a `folder`, its state is kept there (a rerun resumes) and the curves as
-    `curves.json` and `curves.png`.
+    `curves.json` and `curves.png`; with `kept`, sketches are (see `sketch_files`).
 
     Raises:
         TrainingDataError: no adapter for training or for validation.
@@ -207,7 +210,8 @@ def train_autolora(
     config = config or AutoLoraConfig(family.name, dim=text_encoder.dim)
     if not (dataset.indices("train") and dataset.indices("validation")):
         raise TrainingDataError("AutoLoRA's encoder needs training and validation adapters")
-    stacked = stack_files(dataset.paths, config, progress)
+    workers = workers or Workers()
+    stacked = stack_files(dataset.paths, config, progress if workers.is_first else silent, kept)
     embedded = encode_captions(dataset.captions, text_encoder)
     space = TextSpace.fit([embedded[i] for i in dataset.indices("train")])
     captions = [torch.from_numpy(space.project(own)) for own in embedded]
@@ -219,11 +223,11 @@ def train_autolora(
     schedule = schedule or Schedule()
     torch.manual_seed(schedule.seed)
     network = AutoLora(config)
+    network.standardise(stacked.select(torch.tensor(dataset.indices("train"))))
     train = examples("train")
-    network.standardise(train.adapters)
-    trainer = Trainer(network, schedule, folder)
+    trainer = Trainer(network, schedule, folder, workers)
     done = trainer.run(train, examples("validation"), progress)
-    if folder:
+    if folder and workers.is_first:
         draw_curves(done.curves, folder / "curves.png")
     encoder = AutoLoraEncoder(
         name=name,
@@ -244,12 +248,15 @@ def train_autolora(
 
 
 def stack_files(
-    paths: Sequence[Path], config: AutoLoraConfig, progress: Progress = silent
+    paths: Sequence[Path],
+    config: AutoLoraConfig,
+    progress: Progress = silent,
+    kept: Path | None = None,
 ) -> LayerBatch:
     """Read adapters as the network sees them: whole factors, or sketches."""
     family = family_of(config.family)
     if config.sketched:
-        return stack_sketches(family, sketch_files(paths, progress=progress))
+        return stack_sketches(family, sketch_files(paths, kept=kept, progress=progress))
     adapters = []
     for index, path in enumerate(paths):
         adapters.append(read(path))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli import encoders, fusing
+from registry.cli import encoders, fusing, training
 from registry.cli import refresh as commands
 from registry.cli.errors import OneLineErrors
 from registry.cli.output import (
@@ -30,6 +30,7 @@ app.command()(commands.refresh)
 app.command()(commands.crawl)
 app.command()(commands.encode)
 app.command()(fusing.fuse)
+app.command()(training.train_encoder)
 app.add_typer(encoders.app, name="encoders")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

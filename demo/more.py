@@ -1,0 +1,137 @@
+"""More adapters to train retrieval on: other names, cells and effects than the zoo's.
+
+How well adapters never seen are found grows with those seen. These have no covers and are
+never shown or shipped; none of them shares an object, a style cell or an effect with the zoo's.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+from safetensors.torch import save_file
+
+from demo.art import STYLES
+from demo.concepts import (
+    BASE_STYLES,
+    Concept,
+    Plan,
+    effect_concept,
+    object_concept,
+    object_key,
+    pick,
+    style_concept,
+    style_key,
+)
+from demo.effects import COLOURS, PATTERNS
+from demo.paths import BUILD
+from demo.zoo import GROUP, RANKS, World, train_group
+
+SEED = 21
+COUNTS = {"object": 360, "style": 148, "colour": 48, "texture": 72, "background": 76}
+# Adapters' numbers go on after the zoo's, which are below.
+FIRST_NUMBER = 2000
+FEWEST_OF_OBJECT, FEWEST_OF_CELL = 5, 6
+
+
+def more_concepts(plan: Plan) -> list[Concept]:
+    """Return concepts for training only, in a random order; a pure function of the plan."""
+    art, rng = plan.art, np.random.default_rng(SEED)
+    hidden = {image for image, _, _, _ in plan.withheld}
+    taken = {concept.key for concept in plan.concepts}
+    by_name: dict[int, list[int]] = defaultdict(list)
+    by_cell: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for image, (style, name) in enumerate(zip(art.style.tolist(), art.name.tolist(), strict=True)):
+        if image not in hidden:
+            by_name[name].append(image)
+            by_cell[style, art.names[name]["subgroup"]].append(image)
+    names = [
+        name
+        for name, images in by_name.items()
+        if len(images) >= FEWEST_OF_OBJECT and object_key(art, name) not in taken
+    ]
+    cells = [
+        cell
+        for cell, images in by_cell.items()
+        if len(images) >= FEWEST_OF_CELL and style_key(cell) not in taken
+    ]
+    concepts = [
+        object_concept(rng, art, name, "train", by_name[name])
+        for name in pick(rng, names, COUNTS["object"])
+    ]
+    concepts += [
+        style_concept(rng, art, cell, "train", by_cell[cell])
+        for cell in pick(rng, cells, COUNTS["style"])
+    ]
+    concepts += more_effects(rng, plan, hidden, taken)
+    return [concepts[k] for k in rng.permutation(len(concepts))]
+
+
+def more_effects(
+    rng: np.random.Generator, plan: Plan, hidden: set[int], taken: set[str]
+) -> list[Concept]:
+    art = plan.art
+    colourful = np.isin(art.style, [STYLES.index(style) for style in BASE_STYLES])
+    groups: dict[str, list[int]] = defaultdict(list)
+    for image in np.flatnonzero(colourful).tolist():
+        if image not in hidden:
+            groups[art.names[int(art.name[image])]["group"]].append(image)
+    concepts = []
+    for kind, patterns in PATTERNS.items():
+        options = [(p, c, g) for p in patterns for c in COLOURS for g in groups]
+        made = 0
+        for effect in pick(rng, options, len(options)):
+            concept = effect_concept(rng, art, kind, effect, "train", groups[effect[2]])
+            if concept.key in taken or made == COUNTS[kind]:
+                continue
+            concepts.append(concept)
+            made += 1
+    return concepts
+
+
+def train_more(folder: Path, limit: int | None) -> None:
+    """Train all groups that are not there yet, then join the listing."""
+    for part in ("adapters", "groups"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    world = World.load()
+    concepts = more_concepts(world.plan)[:limit]
+    for turn, start in enumerate(track(range(0, len(concepts), GROUP), "More adapters")):
+        path = folder / f"groups/{start:04d}.json"
+        if path.exists():
+            continue
+        members = concepts[start : start + GROUP]
+        group = train_group(world, members, RANKS[turn % len(RANKS)], FIRST_NUMBER + start)
+        entries = []
+        for place, concept in enumerate(members):
+            name = f"adapters/{FIRST_NUMBER + start + place:04d}.safetensors"
+            tensors = {k: v.half().contiguous() for k, v in group.state_dict(place).items()}
+            save_file(tensors, folder / name, {"ss_base_model_version": "demo-flux-tiny"})
+            captions = [*concept.captions, *concept.captions_zh]
+            entries.append(
+                {"file": name, "captions": captions, "split": "train", "key": concept.key}
+            )
+        path.with_suffix(".partial").write_text(json.dumps(entries, ensure_ascii=False, indent=1))
+        path.with_suffix(".partial").replace(path)
+        join_manifest(folder)
+
+
+def join_manifest(folder: Path) -> None:
+    """Write `manifest.json`, a data set of encoder/dataset.py, from the groups that are done."""
+    entries = [
+        entry
+        for path in sorted((folder / "groups").glob("*.json"))
+        for entry in json.loads(path.read_text())
+    ]
+    partial = folder / "manifest.partial"
+    partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
+    partial.replace(folder / "manifest.json")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=BUILD / "more")
+    parser.add_argument("--limit", type=int, help="stop after this many adapters")
+    arguments = parser.parse_args()
+    train_more(arguments.folder, arguments.limit)
