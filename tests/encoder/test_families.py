@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from encoder.base_models import FAMILIES, LOOKALIKES, TABLES, Family, find_family, match_family
 from encoder.families.modules import pack, unpack
 
+DEMO_BASE = Path(__file__).parents[2] / "demo" / "data" / "base"
 UNET: dict[str, Any] = {
     "block_out_channels": (32, 64), "norm_num_groups": 8, "layers_per_block": 1,
     "cross_attention_dim": 24, "attention_head_dim": 8,
@@ -181,6 +183,18 @@ def test_flux_blocks_keep_the_order_that_stored_sketches_have() -> None:
         *(f"transformer_blocks.{i}.{name}" for i in range(19) for name in double),
         *(f"single_transformer_blocks.{i}.{name}" for i in range(38) for name in single),
     ]
+
+
+def test_the_demo_base_has_the_layers_of_its_family() -> None:
+    config = json.loads((DEMO_BASE / "transformer" / "config.json").read_text())
+    architecture = config["_class_name"]
+    values = {name: value for name, value in config.items() if not name.startswith("_")}
+
+    built = Family.from_config("demo", architecture, values)
+
+    family = find_family("demo-flux-tiny")
+    assert family is not None
+    assert list(family.layers.items()) == list(built.layers.items())
 
 
 def test_packing_joins_equal_blocks_and_loses_nothing() -> None:
