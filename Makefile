@@ -28,11 +28,12 @@ bench: $(VENV)/.ready-zoo  ## Measure on the full zoo (run `make zoo` first) and
 	@$(BIN)/python -m benchmarks.report
 
 # Each step skips what is done and resumes what was stopped.
-zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew: about 2 hours on 2 cores; needs npm
+zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew: about 2.5 hours on 2 cores; needs npm
 	@test -f demo/build/names.json || $(BIN)/python -m demo.art
 	@test -d demo/build/base/vae || $(BIN)/python -m demo.vae
 	@test -d demo/build/base/scheduler || $(BIN)/python -m demo.base
 	@$(BIN)/python -m demo.zoo
+	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.more
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.train_encoder
 	@test -f demo/build/gates.safetensors || $(BIN)/python -m demo.train_gates
 	@$(BIN)/python -m demo.export

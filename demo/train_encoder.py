@@ -1,6 +1,6 @@
 """Train the shipped weight encoder, and before it the basis of its sketches.
 
-Both see the zoo's training split only.
+Both see training adapters only: the zoo's for the basis, and more (demo/more.py) for the encoder.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from demo.paths import BUILD
 from encoder.base_models import find_family
 from encoder.basis import basis_path, find_basis, fit_basis
 from encoder.checkpoint import save_encoder
+from encoder.dataset import read_dataset
 from encoder.lora_file import read
 from encoder.sketch import default_layout
 from encoder.text_encoder import load_text_encoder
@@ -31,6 +32,17 @@ def load_dataset(zoo: Path) -> Dataset:
     )
 
 
+def add_more(dataset: Dataset, manifest: Path) -> Dataset:
+    """Join the zoo with more adapters for training."""
+    more = read_dataset(manifest)
+    assert set(more.splits) <= {"train"}
+    return Dataset(
+        [*dataset.paths, *more.paths],
+        [*dataset.captions, *more.captions],
+        [*dataset.splits, *more.splits],
+    )
+
+
 def train_basis(dataset: Dataset) -> None:
     """Find the basis of the base's sketches, once: sketches in another one do not compare."""
     path = basis_path(BASE_MODEL)
@@ -44,9 +56,10 @@ def train_basis(dataset: Dataset) -> None:
     default_layout.cache_clear()
 
 
-def train(zoo: Path, output: Path) -> None:
+def train(zoo: Path, more: Path, output: Path) -> None:
     dataset = load_dataset(zoo)
     train_basis(dataset)
+    dataset = add_more(dataset, more)
     with Progress(console=Console(stderr=True)) as bars:
         task = bars.add_task("Encoder")
         encoder = fit_ridge(
@@ -65,6 +78,7 @@ def train(zoo: Path, output: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--more", type=Path, default=BUILD / "more/manifest.json")
     parser.add_argument("--output", type=Path, default=BUILD / "encoder.safetensors")
     arguments = parser.parse_args()
-    train(arguments.zoo, arguments.output)
+    train(arguments.zoo, arguments.more, arguments.output)
