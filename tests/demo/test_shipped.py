@@ -58,5 +58,5 @@ def test_withheld_cells_pair_an_object_with_a_style() -> None:
 def test_shipped_encoder_is_for_the_shipped_base() -> None:
     encoder = load_encoder(DATA / "encoder.safetensors")
     assert encoder.base_model == BASE_MODEL
-    # Chance is 0.02 in a gallery of 384.
-    assert encoder.metrics["held-out"]["mrr"] > 0.2
+    # Chance is 0.04 in a gallery of 120.
+    assert encoder.metrics["validation"]["mrr"] > 0.5
