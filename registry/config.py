@@ -1,6 +1,7 @@
 """What differs between machines."""
 
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator
@@ -29,6 +30,10 @@ class Settings(BaseSettings):
     # By name of the base model: its diffusers folder; the gates trained for it.
     base_models: dict[str, Path] = Field(default_factory=dict)
     gates: dict[str, Path] = Field(default_factory=dict)
+    # Where images are made ("cpu", "cuda", "cuda:1", "mps"), and where weights wait meanwhile:
+    # "model" or "layers" need less of the device's memory, and more time.
+    device: str = "cpu"
+    offload: Literal["none", "model", "layers"] = "none"
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
 

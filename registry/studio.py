@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 # The extra `fusion` of pyproject.toml, as imported.
 FUSION_LIBRARIES = ("diffusers", "peft", "transformers")
-# Of denoising, when nobody says: what FLUX's authors publish their pictures with is 28 to
-# 50, and the flow is straight enough for fewer.
-STEPS = 20
 # Loaded adapters that are kept; one for a 12B base takes up to 1.2 GB in float32.
 KEPT_ADAPTERS = 8
 
@@ -92,7 +89,7 @@ class Studio:
             backend,
             gates,
             seed=seed,
-            steps=STEPS if steps is None else steps,
+            steps=steps,
             width=size[0] if size else None,
             height=size[1] if size else None,
             mode=mode,
@@ -163,12 +160,18 @@ class Studio:
             return self._weights[sha256]
 
     def _backend(self, base_model: str) -> "Backend":
-        from registry.fusion.backends.flux import load_flux
+        from registry.fusion.backends.pipeline import load_backend
 
         with self._lock:
             if base_model not in self._backends:
                 folder = self._settings.base_models[base_model]
-                self._backends[base_model] = load_flux(folder, base_model, self._text_encoder)
+                self._backends[base_model] = load_backend(
+                    folder,
+                    base_model,
+                    self._text_encoder,
+                    device=self._settings.device,
+                    offload=self._settings.offload,
+                )
             return self._backends[base_model]
 
     def _gates_of(self, base_model: str) -> "AnyGates":

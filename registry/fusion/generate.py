@@ -72,8 +72,8 @@ def generate(
     gates: AnyGates | None = None,
     *,
     seed: int = 0,
-    steps: int = 20,
-    guidance: float = 3.0,
+    steps: int | None = None,
+    guidance: float | None = None,
     width: int | None = None,
     height: int | None = None,
     negative: str = "",
@@ -84,10 +84,11 @@ def generate(
 ) -> FusedImage:
     """Draw `prompt` with the adapters fused into the backend's base.
 
-    With `add_triggers` the prompt gets each adapter's first trigger word that it lacks.
-    `check` measures how far several adapters depart from the base together, for as many
-    passes more as there are adapters, and one. One image at a time per backend: concurrent
-    calls wait for one another. Whatever happens, the base is left without adapters.
+    Steps, guidance and size are the base's own when not given. With `add_triggers` the prompt
+    gets each adapter's first trigger word that it lacks. `check` measures how far several
+    adapters depart from the base together, for as many passes more as there are adapters, and
+    one. One image at a time per backend: concurrent calls wait for one another. Whatever
+    happens, the base is left without adapters.
 
     Raises:
         AdapterRefusedError: an adapter is of another family, not fusable, corrupt, or twice.
@@ -106,8 +107,8 @@ def generate(
         full_prompt=", ".join([prompt, *(word for words in added for word in words)]),
         negative_prompt=negative,
         seed=seed,
-        steps=steps,
-        guidance=guidance,
+        steps=backend.defaults.steps if steps is None else steps,
+        guidance=backend.defaults.guidance if guidance is None else guidance,
         width=width or backend.size[0],
         height=height or backend.size[1],
         mode=mode,

@@ -6,6 +6,7 @@ weights are never written, so detaching restores the model exactly.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -162,16 +163,27 @@ class _Branch:
     stack: LayerStack
     gate: FusionGate | None
     watched: list[Tensor] | None
+    # The gate as the base runs it, if that is elsewhere or in another precision: a copy, since
+    # gates are shared.
+    fitted: list[FusionGate] = field(default_factory=list)
 
     def __call__(self, linear: nn.Module, inputs: tuple[Tensor, ...], base: Tensor) -> Tensor:
         (x,) = inputs
         if self.gate is None:
             return base + self.stack.total(x)
         outputs = self.stack.outputs(x)
-        openness = self.gate.openness(base, outputs)
+        gate = self._fit(self.gate, base)
+        openness = gate.openness(base, outputs)
         if self.watched is not None:
-            self.watched.append(openness.detach().flatten(1).mean(1))
-        return self.gate.merge(base, outputs, openness)
+            self.watched.append(openness.detach().flatten(1).float().mean(1))
+        return gate.merge(base, outputs, openness)
+
+    def _fit(self, gate: FusionGate, base: Tensor) -> FusionGate:
+        if (gate.bias.device, gate.bias.dtype) == (base.device, base.dtype):
+            return gate
+        if not self.fitted:
+            self.fitted.append(deepcopy(gate).to(base))
+        return self.fitted[0]
 
 
 @contextmanager

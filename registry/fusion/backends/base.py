@@ -27,6 +27,14 @@ class Sampling:
     negative: str = ""
 
 
+@dataclass(frozen=True)
+class Defaults:
+    """What a base draws best with."""
+
+    steps: int
+    guidance: float
+
+
 class Backend(Protocol):
     """A base model that draws images, into whose transformer adapters are attached."""
 
@@ -52,6 +60,9 @@ class Backend(Protocol):
     def size(self) -> tuple[int, int]:
         """The width and height drawn when none is asked for."""
         ...
+
+    @property
+    def defaults(self) -> Defaults: ...
 
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, progress: Progress | None = None

@@ -97,8 +97,11 @@ def random_vae() -> Any:
     return vae
 
 
-def save_tiny_flux(folder: Path, dtype: torch.dtype) -> None:
-    """Write a random base with all that FLUX.1-dev has: CLIP, T5, guidance as an input."""
+def save_tiny_flux(folder: Path, dtype: torch.dtype, guidance: bool = True) -> None:
+    """Write a random base with all that FLUX.1-dev has: CLIP, T5, guidance as an input.
+
+    Without that it is FLUX.1-schnell.
+    """
     torch.manual_seed(0)
     transformer = diffusers.FluxTransformer2DModel(
         num_layers=1,
@@ -107,7 +110,7 @@ def save_tiny_flux(folder: Path, dtype: torch.dtype) -> None:
         num_attention_heads=2,
         joint_attention_dim=32,
         pooled_projection_dim=32,
-        guidance_embeds=True,
+        guidance_embeds=guidance,
         axes_dims_rope=(4, 6, 6),
     )
     special = ["<|startoftext|>", "<|endoftext|>"]

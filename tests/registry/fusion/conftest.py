@@ -6,7 +6,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
-from registry.fusion.backends.flux import FluxBackend, load_flux
+from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from tests.registry.fusion.builders import BASE_MODEL, save_tiny_base
 
 
@@ -26,8 +26,8 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def backend(base_folder: Path) -> FluxBackend:
-    return load_flux(base_folder, BASE_MODEL)
+def backend(base_folder: Path) -> PipelineBackend:
+    return load_backend(base_folder, BASE_MODEL)
 
 
 @pytest.fixture

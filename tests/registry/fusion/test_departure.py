@@ -5,7 +5,7 @@ import torch
 
 from encoder.layers import LoraLayer
 from encoder.lora_file import LoraWeights
-from registry.fusion.backends.flux import FluxBackend
+from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.departure import MOST_DEPARTURE, warn_of_departure
 from registry.fusion.generate import generate
 from tests.registry.fusion.builders import block_layers, make_adapter, make_weights
@@ -19,7 +19,7 @@ def with_layer(weights: LoraWeights, name: str, layer: LoraLayer) -> LoraWeights
     return weights
 
 
-def attackers(backend: FluxBackend) -> list[LoraWeights]:
+def attackers(backend: PipelineBackend) -> list[LoraWeights]:
     """One writes loudly where the base hardly listens; the other listens exactly there.
 
     Alone, the first is not heard and the second hears nothing out of the ordinary.
@@ -37,7 +37,7 @@ def attackers(backend: FluxBackend) -> list[LoraWeights]:
     ]
 
 
-def test_a_co_loading_attack_is_told(backend: FluxBackend) -> None:
+def test_a_co_loading_attack_is_told(backend: PipelineBackend) -> None:
     bad = [make_adapter(f"bad{k}", weights) for k, weights in enumerate(attackers(backend))]
     fused = generate("cat", bad, backend, mode="sum", steps=3)
     assert fused.recipe.departure is not None
@@ -45,7 +45,7 @@ def test_a_co_loading_attack_is_told(backend: FluxBackend) -> None:
     assert any("times as much as the strongest" in said for said in fused.recipe.warnings)
 
 
-def test_honest_adapters_are_not_accused(backend: FluxBackend) -> None:
+def test_honest_adapters_are_not_accused(backend: PipelineBackend) -> None:
     layers = block_layers(backend.transformer)
     honest = [
         make_adapter(f"a{k}", make_weights(backend.transformer, layers, seed=k, scale=0.02))
@@ -58,14 +58,14 @@ def test_honest_adapters_are_not_accused(backend: FluxBackend) -> None:
     assert not any("times" in said for said in recipe.warnings)
 
 
-def test_adapters_that_undo_each_other_are_told(backend: FluxBackend) -> None:
+def test_adapters_that_undo_each_other_are_told(backend: PipelineBackend) -> None:
     weights = make_weights(backend.transformer, block_layers(backend.transformer), seed=1)
     pair = [make_adapter("one", weights, 1.0), make_adapter("two", weights, -0.99)]
     recipe = generate("cat", pair, backend, mode="sum", steps=3).recipe
     assert any("undo one another" in said for said in recipe.warnings)
 
 
-def test_one_adapter_is_not_measured_nor_is_one_who_asks_not_to(backend: FluxBackend) -> None:
+def test_one_adapter_is_not_measured_nor_is_one_who_asks_not_to(backend: PipelineBackend) -> None:
     weights = make_weights(backend.transformer, [VALUE], seed=1)
     one, two = make_adapter("one", weights), make_adapter("two", weights)
     assert generate("cat", [one], backend, mode="sum", steps=1).recipe.departure is None
@@ -74,7 +74,7 @@ def test_one_adapter_is_not_measured_nor_is_one_who_asks_not_to(backend: FluxBac
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
-def test_an_image_that_explodes_has_a_departure_too(backend: FluxBackend) -> None:
+def test_an_image_that_explodes_has_a_departure_too(backend: PipelineBackend) -> None:
     """A recipe is JSON and holds no infinity."""
     weights = make_weights(backend.transformer, block_layers(backend.transformer), seed=1)
     pair = [make_adapter("one", weights, 1e30), make_adapter("two", weights, 1.0)]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from demo.base import velocity
 from registry.fusion.backends.base import Sampling
-from registry.fusion.backends.flux import FluxBackend, load_flux
+from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.backends.prompt import PromptEncoder
 from registry.fusion.errors import BaseModelError, GenerationCancelledError, SamplingError
 from registry.fusion.inject import attach
@@ -27,7 +27,9 @@ STEPS = 3
 
 
 @torch.no_grad()
-def slow_draw(backend: FluxBackend, prompts: PromptEncoder, prompt: str, guidance: float) -> Image:
+def slow_draw(
+    backend: PipelineBackend, prompts: PromptEncoder, prompt: str, guidance: float
+) -> Image:
     """Integrate the trained velocity from noise (time 1) to data (time 0), step by step."""
     x = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(5))
     x = x.view(1, 16, 4, 2, 4, 2).permute(0, 2, 4, 1, 3, 5).reshape(1, 16, 64)
@@ -52,7 +54,7 @@ def difference(a: Image, b: Image) -> int:
     return max(high for _, high in ImageChops.difference(a, b).getextrema())  # type: ignore[misc]
 
 
-def test_backend_integrates_the_velocity_that_was_trained(backend: FluxBackend) -> None:
+def test_backend_integrates_the_velocity_that_was_trained(backend: PipelineBackend) -> None:
     """Times, shift, packing, guidance and scaling agree with the training of the base."""
     assert backend._prompt_encoder is not None
     (drawn,) = backend.generate(["red apple"], Sampling(seed=5, steps=STEPS, guidance=2.5))
@@ -61,7 +63,7 @@ def test_backend_integrates_the_velocity_that_was_trained(backend: FluxBackend) 
     assert difference(drawn, expected) <= 1
 
 
-def test_a_seed_fixes_every_pixel(backend: FluxBackend) -> None:
+def test_a_seed_fixes_every_pixel(backend: PipelineBackend) -> None:
     first, again, other = (
         backend.generate(["red apple"], Sampling(seed=seed, steps=2))[0] for seed in (1, 1, 2)
     )
@@ -69,7 +71,7 @@ def test_a_seed_fixes_every_pixel(backend: FluxBackend) -> None:
     assert first.tobytes() != other.tobytes()
 
 
-def test_prompts_share_their_noise_and_may_be_negative(backend: FluxBackend) -> None:
+def test_prompts_share_their_noise_and_may_be_negative(backend: PipelineBackend) -> None:
     same = backend.generate(["cat", "cat"], Sampling(steps=2))
     assert difference(*same) <= 1
     # Steering away from what is asked for leaves nothing of it to steer by.
@@ -79,7 +81,7 @@ def test_prompts_share_their_noise_and_may_be_negative(backend: FluxBackend) -> 
     assert difference(cancelled, same[0]) > 1
 
 
-def test_progress_is_told_and_may_cancel(backend: FluxBackend) -> None:
+def test_progress_is_told_and_may_cancel(backend: PipelineBackend) -> None:
     seen = []
 
     def progress(done: int, steps: int) -> None:
@@ -92,19 +94,21 @@ def test_progress_is_told_and_may_cancel(backend: FluxBackend) -> None:
     assert seen == [(1, 3), (2, 3)]
 
 
-def test_other_sizes_are_drawn(backend: FluxBackend) -> None:
+def test_other_sizes_are_drawn(backend: PipelineBackend) -> None:
     (image,) = backend.generate(["cat"], Sampling(steps=1, width=48, height=16))
     assert image.size == (48, 16)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(width=20), Sampling(height=-8), Sampling(steps=0)])
-def test_impossible_sizes_and_steps_are_refused(backend: FluxBackend, sampling: Sampling) -> None:
+def test_impossible_sizes_and_steps_are_refused(
+    backend: PipelineBackend, sampling: Sampling
+) -> None:
     """Rather than drawn in another size than the recipe says."""
     with pytest.raises(SamplingError, match="use"):
         backend.generate(["cat"], sampling)
 
 
-def test_files_and_versions_are_reported(backend: FluxBackend, base_folder: Path) -> None:
+def test_files_and_versions_are_reported(backend: PipelineBackend, base_folder: Path) -> None:
     hashes = backend.file_hashes()
     assert "transformer/diffusion_pytorch_model.safetensors" in hashes
     assert len(hashes) == sum(path.is_file() for path in base_folder.rglob("*"))
@@ -113,19 +117,23 @@ def test_files_and_versions_are_reported(backend: FluxBackend, base_folder: Path
 
 def test_folders_that_are_no_flux_base_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BaseModelError, match="has no transformer/"):
-        load_flux(tmp_path, BASE_MODEL)
+        load_backend(tmp_path, BASE_MODEL)
     for part in ("transformer", "vae", "scheduler"):
         (tmp_path / part).mkdir()
     config = tmp_path / "transformer/config.json"
     config.write_text(json.dumps({"_class_name": "UNet2DConditionModel"}))
-    with pytest.raises(BaseModelError, match="is a UNet2DConditionModel"):
-        load_flux(tmp_path, BASE_MODEL)
+    with pytest.raises(BaseModelError, match="is a UNet2DConditionModel without"):
+        load_backend(tmp_path, BASE_MODEL)
+    (tmp_path / "model_index.json").write_text('{"_class_name": "CogVideoXPipeline"}')
+    with pytest.raises(BaseModelError, match="is a CogVideoXPipeline; supported are FluxPipeline"):
+        load_backend(tmp_path, BASE_MODEL)
+    (tmp_path / "model_index.json").unlink()
     config.write_text(json.dumps({"_class_name": "FluxTransformer2DModel"}))
     with pytest.raises(BaseModelError, match="cannot be loaded"):
-        load_flux(tmp_path, BASE_MODEL)
+        load_backend(tmp_path, BASE_MODEL)
     config.write_text("{")
     with pytest.raises(BaseModelError, match=r"config\.json"):
-        load_flux(tmp_path, BASE_MODEL)
+        load_backend(tmp_path, BASE_MODEL)
 
 
 def test_flux_with_its_own_text_encoders_is_drawn(
@@ -134,7 +142,7 @@ def test_flux_with_its_own_text_encoders_is_drawn(
     """As FLUX.1-dev lies on disk; and loading it writes nothing to the terminal."""
     save_tiny_flux(tmp_path, torch.bfloat16)
     capfd.readouterr()
-    backend = load_flux(tmp_path, "flux.1-dev")
+    backend = load_backend(tmp_path, "flux.1-dev")
     weak, strong, other = (
         backend.generate([prompt], Sampling(steps=2, guidance=guidance))[0].tobytes()
         for prompt, guidance in (("red", 1.0), ("red", 8.0), ("apple", 1.0))

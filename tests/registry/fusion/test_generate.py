@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from registry.fusion.backends.flux import FluxBackend
+from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import (
     AdapterRefusedError,
     CorruptAdapterError,
@@ -27,7 +27,7 @@ from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_adapte
 
 
 @pytest.fixture
-def adapters(backend: FluxBackend) -> list[LoadedAdapter]:
+def adapters(backend: PipelineBackend) -> list[LoadedAdapter]:
     layers = block_layers(backend.transformer)
     return [
         LoadedAdapter(
@@ -49,18 +49,18 @@ def adapters(backend: FluxBackend) -> list[LoadedAdapter]:
 
 
 @pytest.fixture
-def gates(backend: FluxBackend, tmp_path: Path) -> Gates:
+def gates(backend: PipelineBackend, tmp_path: Path) -> Gates:
     torch.manual_seed(0)
     Gates.for_transformer(backend.transformer, BASE_MODEL, "paper").save(tmp_path / "g")
     return Gates.load(tmp_path / "g")
 
 
-def hooks(backend: FluxBackend) -> int:
+def hooks(backend: PipelineBackend) -> int:
     return sum(len(part._forward_hooks) for part in backend.transformer.modules())
 
 
 def test_image_tells_how_it_was_made(
-    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
     fused = generate("a cactus ICON at night", adapters, backend, gates, seed=4, steps=2)
     recipe = fused.recipe
@@ -84,7 +84,7 @@ def test_image_tells_how_it_was_made(
 
 
 def test_activity_is_mapped_over_layers_and_steps(
-    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
     fused = generate("cat", adapters, backend, gates, steps=3)
     for sha256, layers in fused.activity.items():
@@ -99,7 +99,7 @@ def test_activity_is_mapped_over_layers_and_steps(
 
 
 def test_relevance_is_kept_for_the_next_time(
-    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
     """It may open or close gates, so the recipe needs it."""
     known = [dataclasses.replace(adapters[0], relevance=0.25), adapters[1]]
@@ -109,7 +109,7 @@ def test_relevance_is_kept_for_the_next_time(
 
 
 def test_recipe_in_the_png_gives_the_same_pixels(
-    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates, tmp_path: Path
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates, tmp_path: Path
 ) -> None:
     fused = generate("夜里的仙人掌", adapters, backend, gates, seed=9, steps=3, negative="day")
     fused.save(tmp_path / "fused.png")
@@ -128,7 +128,7 @@ def test_recipe_in_the_png_gives_the_same_pixels(
 
 @pytest.mark.parametrize("mode", ["sum", "average", "base"])
 def test_ungated_modes_need_no_gates(
-    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates, mode: Mode
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates, mode: Mode
 ) -> None:
     plain = generate("cat", adapters, backend, mode=mode, steps=2)
     assert plain.recipe.gates_sha256 is None
@@ -138,7 +138,7 @@ def test_ungated_modes_need_no_gates(
 
 
 def test_adapters_that_must_not_be_fused_are_named(
-    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
     good, layers = adapters[0], ["transformer_blocks.0.attn.to_q"]
 
@@ -164,7 +164,7 @@ def test_adapters_that_must_not_be_fused_are_named(
 
 
 def test_gates_of_another_base_are_refused(
-    backend: FluxBackend, adapters: list[LoadedAdapter]
+    backend: PipelineBackend, adapters: list[LoadedAdapter]
 ) -> None:
     gates = Gates.for_transformer(backend.transformer, "flux.1-dev")
     with pytest.raises(GatesMismatchError, match=r"flux\.1-dev"):
@@ -172,7 +172,7 @@ def test_gates_of_another_base_are_refused(
 
 
 def test_cancelling_leaves_the_base_clean(
-    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
     before = generate("cat", [], backend, gates, steps=2)
 
@@ -188,7 +188,7 @@ def test_cancelling_leaves_the_base_clean(
 
 
 def test_a_full_device_is_said_with_what_to_do(
-    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
     def fill(done: int, steps: int) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -200,7 +200,7 @@ def test_a_full_device_is_said_with_what_to_do(
 
 
 def test_ctrl_c_leaves_the_base_clean(
-    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
     def interrupt(done: int, steps: int) -> None:
         raise KeyboardInterrupt
@@ -212,7 +212,7 @@ def test_ctrl_c_leaves_the_base_clean(
 
 
 def test_recipes_with_other_ingredients_are_refused(
-    backend: FluxBackend, adapters: list[LoadedAdapter], gates: Gates
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
     recipe = generate("cat", adapters, backend, gates, steps=1).recipe
     with pytest.raises(RecipeError, match=r"adapter '剪影' .* is missing"):
@@ -224,7 +224,7 @@ def test_recipes_with_other_ingredients_are_refused(
         reproduce(recipe.model_copy(update={"base": other}), adapters, backend, gates)
 
 
-def test_an_image_of_no_adapter_needs_no_gates(backend: FluxBackend) -> None:
+def test_an_image_of_no_adapter_needs_no_gates(backend: PipelineBackend) -> None:
     """What search finds may be nothing; the base alone answers then."""
     alone = generate("cat", [], backend, steps=1)
     again = reproduce(alone.recipe, [], backend)
@@ -232,7 +232,7 @@ def test_an_image_of_no_adapter_needs_no_gates(backend: FluxBackend) -> None:
 
 
 def test_recipes_are_read_from_json_too(
-    backend: FluxBackend, adapters: list[LoadedAdapter], tmp_path: Path
+    backend: PipelineBackend, adapters: list[LoadedAdapter], tmp_path: Path
 ) -> None:
     recipe = generate("cat", adapters, backend, mode="sum", steps=1).recipe
     (tmp_path / "recipe.json").write_text(recipe.to_json())

@@ -1,0 +1,316 @@
+"""Base models through diffusers' pipelines: FLUX.1, SDXL, SD 1.5, Qwen-Image, and the tiny base."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from diffusers.utils import logging as diffusers_logging
+from PIL.Image import Image
+from torch import nn
+from transformers.utils import logging as transformers_logging
+
+from encoder.text_encoder import TextEncoder, load_text_encoder
+from registry.fusion.backends.base import Defaults, Progress, Sampling, hash_files
+from registry.fusion.backends.prompt import PromptEncoder
+from registry.fusion.errors import BaseModelError, SamplingError
+
+# Where weights wait that are not at work, on a device with little memory: nowhere, whole models
+# in main memory, or all but the layer at work (slowest).
+Offload = Literal["none", "model", "layers"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the pipelines of one family of base models differ from the others."""
+
+    name: str
+    pipeline: str  # diffusers' class
+    denoiser: str  # its part that adapters change
+    tokens: int  # latents to a side of a token
+    defaults: Defaults  # as its authors recommend
+    # Guidance -> the pipeline's arguments, given the denoiser's config.
+    guide: Callable[[float, Any], dict[str, float]]
+    # What stands for a negative prompt that is empty.
+    nothing: str | None = ""
+
+
+def guide_flux(guidance: float, config: Any) -> dict[str, float]:
+    """FLUX.1-dev takes guidance as an input; other FLUX is guided by a second pass, or not."""
+    if config.guidance_embeds:
+        return {"guidance_scale": guidance, "true_cfg_scale": 1.0}
+    return {"true_cfg_scale": guidance}
+
+
+def guide_unet(guidance: float, config: Any) -> dict[str, float]:
+    return {"guidance_scale": guidance}
+
+
+def guide_qwen(guidance: float, config: Any) -> dict[str, float]:
+    return {"true_cfg_scale": guidance}
+
+
+# By the pipeline's class, as model_index.json has it. Steps and guidance are those of the model
+# cards; schnell is distilled to few steps without guidance.
+FAMILIES: Mapping[str, Family] = {
+    family.pipeline: family
+    for family in (
+        Family("flux", "FluxPipeline", "transformer", 2, Defaults(20, 3.5), guide_flux),
+        Family("sdxl", "StableDiffusionXLPipeline", "unet", 1, Defaults(30, 5.0), guide_unet, None),
+        Family("sd", "StableDiffusionPipeline", "unet", 1, Defaults(30, 7.5), guide_unet),
+        Family(
+            "qwen-image", "QwenImagePipeline", "transformer", 2, Defaults(30, 4.0), guide_qwen, " "
+        ),
+    )
+}
+SCHNELL = Defaults(4, 1.0)
+# Of a FLUX that was trained on a sentence encoder, by plain classifier-free guidance.
+BARE = Defaults(20, 3.0)
+
+
+class PipelineBackend:
+    """A diffusers pipeline, with or without text encoders of its own."""
+
+    def __init__(
+        self,
+        pipeline: Any,
+        folder: Path,
+        base_model: str,
+        family: Family,
+        prompt_encoder: PromptEncoder | None = None,
+    ) -> None:
+        """Wrap a pipeline loaded from `folder`.
+
+        `prompt_encoder` stands in for CLIP and T5 where the base was trained with it.
+        """
+        self.base_model = base_model
+        self.lock = threading.Lock()
+        self._pipeline = pipeline
+        self._folder = folder
+        self._family = family
+        self._prompt_encoder = prompt_encoder
+        pipeline.set_progress_bar_config(disable=True)
+
+    @property
+    def name(self) -> str:
+        return f"diffusers-{self._family.name}"
+
+    @property
+    def transformer(self) -> nn.Module:
+        denoiser: nn.Module = getattr(self._pipeline, self._family.denoiser)
+        return denoiser
+
+    @property
+    def size(self) -> tuple[int, int]:
+        if self._prompt_encoder is not None:
+            side = int(self._pipeline.vae.config.sample_size)
+        else:
+            side = int(self._pipeline.default_sample_size * self._pipeline.vae_scale_factor)
+        return side, side
+
+    @property
+    def defaults(self) -> Defaults:
+        if self._prompt_encoder is not None:
+            return BARE
+        if self._family.name == "flux" and not self.transformer.config.guidance_embeds:  # type: ignore[union-attr]
+            return SCHNELL
+        return self._family.defaults
+
+    def generate(
+        self, prompts: Sequence[str], sampling: Sampling, progress: Progress | None = None
+    ) -> list[Image]:
+        """Draw one image a prompt, all from the same noise; the same again for a seed.
+
+        A guidance of 1 or less means none. Distilled bases take guidance as an input and
+        ignore it as a factor, so for them a negative prompt has no effect.
+
+        Raises:
+            SamplingError: the size or the number of steps is impossible.
+        """
+        width, height = sampling.width or self.size[0], sampling.height or self.size[1]
+        self._check(width, height, sampling.steps)
+        generators = [torch.Generator().manual_seed(sampling.seed) for _ in prompts]
+
+        def step_end(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            if progress is not None:
+                progress(step + 1, sampling.steps)
+            return tensors
+
+        try:
+            images: list[Image] = self._pipeline(
+                **self._text_inputs(list(prompts), sampling.negative),
+                **self._family.guide(sampling.guidance, self.transformer.config),
+                num_inference_steps=sampling.steps,
+                width=width,
+                height=height,
+                generator=generators,
+                callback_on_step_end=step_end,
+                callback_on_step_end_tensor_inputs=[],
+            ).images
+        finally:
+            # The pipeline does this itself, but not when a callback stops it.
+            self.free()
+        return images
+
+    def free(self) -> None:
+        self._pipeline.maybe_free_model_hooks()
+
+    def _check(self, width: int, height: int, steps: int) -> None:
+        unit = self._family.tokens * self._pipeline.vae_scale_factor
+        if width < unit or height < unit or width % unit or height % unit:
+            raise SamplingError(f"{width}x{height} pixels: use multiples of {unit}")
+        if steps < 1:
+            raise SamplingError(f"{steps} steps: use 1 or more")
+
+    def _text_inputs(self, prompts: list[str], negative: str) -> dict[str, Any]:
+        if self._prompt_encoder is None:
+            avoided = negative or self._family.nothing
+            return {
+                "prompt": prompts,
+                "negative_prompt": None if avoided is None else [avoided] * len(prompts),
+            }
+        tokens, pooled = self._prompt_encoder.encode([*prompts, negative])
+        return {
+            "prompt_embeds": tokens[:-1],
+            "pooled_prompt_embeds": pooled[:-1],
+            "negative_prompt_embeds": tokens[-1:].expand_as(tokens[:-1]),
+            "negative_pooled_prompt_embeds": pooled[-1:].expand_as(pooled[:-1]),
+        }
+
+    def file_hashes(self) -> dict[str, str]:
+        return self._file_hashes
+
+    @cached_property
+    def _file_hashes(self) -> dict[str, str]:
+        # Read once a process: a 12B base takes about half a minute.
+        return hash_files(self._folder, "*/*")
+
+    def versions(self) -> dict[str, str]:
+        return {name: version(name) for name in ("torch", "diffusers", "transformers")}
+
+
+def load_backend(
+    folder: Path,
+    base_model: str,
+    text_encoder: TextEncoder | None = None,
+    *,
+    device: str = "cpu",
+    offload: Offload = "none",
+) -> PipelineBackend:
+    """Load a base from a diffusers folder, in float32 on a CPU and in bfloat16 elsewhere.
+
+    A folder with model_index.json brings its own text encoders. One with nothing but
+    transformer, vae and scheduler is a FLUX that was trained on a sentence encoder's
+    embeddings: `text_encoder`, or else the bundled one.
+
+    Raises:
+        BaseModelError: the folder is absent, incomplete, or of a kind that is not supported; or
+            the device is not here.
+    """
+    complete = (folder / "model_index.json").exists()
+    family = find_family(folder) if complete else FAMILIES["FluxPipeline"]
+    check_folder(folder, family)
+    # Whatever the files hold: a CPU is fastest in float32, and reproduces best.
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    try:
+        with quiet():
+            pipeline = (load_complete if complete else load_bare)(folder, family, dtype)
+            place(pipeline, device, offload)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BaseModelError(folder, f"cannot be loaded: {error}") from error
+    encoder = None if complete else PromptEncoder(text_encoder or load_text_encoder())
+    return PipelineBackend(pipeline, folder, base_model, family, encoder)
+
+
+def load_complete(folder: Path, family: Family, dtype: torch.dtype) -> Any:
+    # Imported here, under `quiet`: pipelines warn when they are imported.
+    import diffusers
+
+    # Never pickles, and no class but ours.
+    pipeline = getattr(diffusers, family.pipeline)
+    return pipeline.from_pretrained(
+        folder, local_files_only=True, use_safetensors=True, dtype=dtype
+    )
+
+
+def load_bare(folder: Path, family: Family, dtype: torch.dtype) -> Any:
+    from diffusers import FluxPipeline
+
+    how: dict[str, Any] = {"use_safetensors": True, "dtype": dtype}
+    transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer", **how)
+    vae = AutoencoderKL.from_pretrained(folder / "vae", **how)
+    return FluxPipeline(
+        transformer=transformer.eval(),
+        vae=vae.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"),
+        text_encoder=None,
+        tokenizer=None,
+        text_encoder_2=None,
+        tokenizer_2=None,
+    )
+
+
+def place(pipeline: Any, device: str, offload: Offload) -> None:
+    """Put a pipeline on its device, or have its parts go there when they are at work."""
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"there is no {device} here; unset REGISTRY_DEVICE")
+    if offload == "none":
+        if device != "cpu":
+            pipeline.to(device)
+    elif device == "cpu":
+        raise ValueError("there is nothing to offload from a CPU; unset REGISTRY_OFFLOAD")
+    elif offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep both libraries' bars, and words about an absent torchvision, off stderr."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = [
+        part for part in (diffusers_logging, transformers_logging) if part.is_progress_bar_enabled()
+    ]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    for part in bars:
+        part.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        for part in bars:
+            part.enable_progress_bar()
+
+
+def find_family(folder: Path) -> Family:
+    """Return the family that a folder's model_index.json names."""
+    kind = read_kind(folder, "model_index.json")
+    if kind not in FAMILIES:
+        raise BaseModelError(folder, f"is a {kind}; supported are {', '.join(FAMILIES)}")
+    return FAMILIES[kind]
+
+
+def check_folder(folder: Path, family: Family) -> None:
+    """Refuse a folder that lacks parts, before anything large is read."""
+    for part in (family.denoiser, "vae", "scheduler"):
+        if not (folder / part).is_dir():
+            raise BaseModelError(folder, f"has no {part}/; point to a diffusers folder")
+    kind = read_kind(folder, f"{family.denoiser}/config.json")
+    if family.name == "flux" and kind != "FluxTransformer2DModel":
+        raise BaseModelError(folder, f"is a {kind} without model_index.json; only FLUX may be")
+
+
+def read_kind(folder: Path, name: str) -> str:
+    """Return the class that a config of diffusers names."""
+    try:
+        return str(json.loads((folder / name).read_text())["_class_name"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise BaseModelError(folder, f"{name} is no config: {error}") from error
