@@ -21,7 +21,8 @@ from encoder.base_models import (
     match_family,
 )
 from encoder.errors import BaseWeightNeededError, UnsupportedLoraError
-from encoder.layers import Layer, cut_rows, fit_shape, swap_halves
+from encoder.layer_cuts import cut_rows, fit_shape, swap_halves
+from encoder.layers import Layer
 from encoder.lora_keys import KeyPlan
 from encoder.module_names import Target, module_shapes, targets_of
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from encoder.assemble import MAGNITUDES, Alpha, assemble
-from encoder.base_models import FAMILIES, Claim, Family
+from encoder.base_models import FAMILIES, Family
 from encoder.convert import Outcome, convert
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 from encoder.layers import Layer
 from encoder.lora_keys import KeyPlan, plan_layers
 from encoder.lora_metadata import (
-    claimed_base_model,
+    claimed_base_models,
     claims_dora,
     find_trainer,
     metadata_scales,
@@ -139,8 +139,7 @@ def _judge(
         module: assemble(file, module, slots, get, alpha) for module, slots in plan.modules.items()
     }
     _check_magnitudes(file, header, plan)
-    claim, text = claimed_base_model(header.metadata)
-    claims = [Claim(claim, text)] if text else []
+    claims = claimed_base_models(header.metadata)
     outcome = convert(file, plan, parts, families, claims, _text_widths(header, plan))
     data = max((tensor.end for tensor in header.tensors.values()), default=0)
     keys = [key for slots in plan.modules.values() for s, key in slots.items() if s != "alpha"]

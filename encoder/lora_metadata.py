@@ -10,36 +10,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from encoder.base_models import Claim, name_claim
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 
 MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
 CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 MODULE_NAME = re.compile(r"\^?[\w.]+", re.ASCII)
 
-# Base models by what trainers call them, most telling first (hub_formats: modelspec of
-# sd-scripts, ss_base_model_version of sd-scripts, musubi-tuner and ai-toolkit).
-CLAIMS = (
-    (re.compile(r"demo-flux-tiny"), "demo-flux-tiny"),
-    (re.compile(r"flux[-_.]?1?[-_]schnell"), "flux.1-schnell"),
-    (re.compile(r"flux[-_.]?1?[-_]krea"), "flux.1-krea-dev"),
-    (re.compile(r"flux[-_.]?1?[-_]kontext"), "flux.1-kontext-dev"),
-    (re.compile(r"flux[-_.]?1?[-_]dev"), "flux.1-dev"),
-    (re.compile(r"^flux[-_.]?1$"), "flux.1"),
-)
+MAX_CLAIM_CHARACTERS = 200
 
 
-def claimed_base_model(metadata: Mapping[str, str]) -> tuple[str | None, str]:
-    """Return the base model that the metadata claims, None if it claims an unknown one.
-
-    The text is the claim itself, "" where nothing is claimed.
-    """
-    keys = ("modelspec.architecture", "ss_base_model_version")
-    claims = {key: metadata[key].strip() for key in keys if metadata.get(key, "").strip()}
-    for key, claim in claims.items():
-        for pattern, base_model in CLAIMS:
-            if pattern.search(claim.lower()):
-                return base_model, f"{key} says {clean(claim)!r}"
-    return None, " and ".join(f"{key} says {clean(claim)!r}" for key, claim in claims.items())
+def claimed_base_models(metadata: Mapping[str, str]) -> list[Claim]:
+    """Return what the metadata says that the adapter loads into."""
+    claims = []
+    for key in ("modelspec.architecture", "ss_base_model_version", "ss_sd_model_name"):
+        words = clean(metadata.get(key, ""))[:MAX_CLAIM_CHARACTERS]
+        base_model = name_claim(words)
+        # A file's name that is not known here is no other base model, just someone's file.
+        if words and (base_model or key != "ss_sd_model_name"):
+            claims.append(Claim(base_model, f"{key} says {words!r}"))
+    return claims
 
 
 def find_trainer(metadata: Mapping[str, str]) -> str | None:

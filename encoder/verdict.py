@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from encoder.convert import Outcome
+from encoder.convert import UNKNOWN, Outcome
 from encoder.layers import Layer
 from encoder.spectrum import BlockSpectrum, measure
 
@@ -162,8 +162,10 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
         loadable = False
         shown = ", ".join(join_names(verdict.damaged_layers)[:3])
         stops.append(f"{len(verdict.damaged_layers)} layers hold NaN or infinity: {shown}")
-    if family is None:
+    if outcome.base_model == UNKNOWN:
         stops.append("the base model is not known for certain")
+    elif family is None:
+        stops.append(f"adapters of {outcome.base_model} are not fused here")
     if lost := _lost_in_fusion(outcome):
         stops.append(f"fusion would lose {' and '.join(lost)}")
     if not conversion.layers:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from encoder.errors import BaseWeightNeededError
+from encoder.layer_cuts import cut_rows, swap_halves
 from encoder.layers import (
     DenseLayer,
     DoraLayer,
@@ -17,7 +18,6 @@ from encoder.layers import (
     LokrLayer,
     LoraLayer,
     ReplacedLayer,
-    cut_rows,
     form_delta,
 )
 
@@ -197,3 +197,24 @@ def test_a_replaced_weight_is_told_by_the_base() -> None:
     torch.testing.assert_close(cut_rows(layer, slice(3)).delta(base[:3]), (weight - base)[:3])
     with pytest.raises(BaseWeightNeededError, match="replaced"):
         layer.delta()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_halves_are_swapped_whatever_the_kind(case: object) -> None:
+    """The last modulation of FLUX has its shift first where diffusers has its scale."""
+    torch.manual_seed(0)
+    assert callable(case)
+    layer, expected = case()
+    half = len(expected) // 2
+    swapped = torch.cat([expected[half:], expected[:half]]).float()
+
+    torch.testing.assert_close(swap_halves(layer).delta(), swapped)
+    torch.testing.assert_close(form_delta(swap_halves(layer)), swapped)
+
+
+def test_halves_of_dora_are_swapped_with_their_magnitudes() -> None:
+    base, change = torch.randn(10, 7), LoraLayer(torch.randn(3, 7), torch.randn(10, 3), 0.5)
+    for magnitude in (torch.rand(10, 1) + 1, torch.rand(1, 7) + 1):
+        layer = DoraLayer(change, magnitude)
+        swapped = swap_halves(layer).delta(base.roll(5, 0))
+        torch.testing.assert_close(swapped, layer.delta(base).roll(5, 0))

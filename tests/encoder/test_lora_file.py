@@ -100,7 +100,9 @@ SINGLE = "single_transformer_blocks.37.proj_out"
         ([QUERY], {"ss_base_model_version": "flux.1"}, "flux.1"),
         # A claim against the evidence, or of a base model not known here.
         ([SINGLE], {"ss_base_model_version": "demo-flux-tiny"}, "unknown"),
-        ([SINGLE], {"ss_base_model_version": "chroma"}, "unknown"),
+        ([SINGLE], {"ss_base_model_version": "hidream_i1"}, "unknown"),
+        # Another architecture with these layers, whose adapters are only told apart.
+        ([SINGLE], {"ss_base_model_version": "chroma"}, "chroma"),
     ],
 )
 def test_the_base_model_is_told_by_shapes_then_by_metadata(

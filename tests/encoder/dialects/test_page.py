@@ -1,0 +1,80 @@
+"""docs/formats.md says what is read; its table is measured here.
+
+`python -m tests.encoder.dialects.test_page` writes the table into the page.
+"""
+
+import math
+import tempfile
+import warnings
+from pathlib import Path
+
+import pytest
+
+from tests.encoder.dialects.cases import CASES, Case
+from tests.encoder.dialects.compare import compare
+from tests.encoder.dialects.outputs import largest_difference
+
+PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
+START, END = "<!-- table: written by a test -->\n", "<!-- end of table -->"
+HEAD = (
+    "| Program | What it writes | Base | Read | Base right | Effect equal | Fused | FLUX' output |",
+    "|---|---|---|---|---|---|---|---|",
+)
+
+
+def make_table(folder: Path) -> str:
+    rows = [_row(case, folder / str(number)) for number, case in enumerate(CASES)]
+    return "\n".join((*HEAD, *rows)) + "\n"
+
+
+def _row(case: Case, folder: Path) -> str:
+    folder.mkdir()
+    path, changes = case.save(folder)
+    comparison = compare(path, changes, case.architecture)
+    verdict = comparison.weights.verdict
+    whole = not (comparison.unmatched or comparison.missing or comparison.surplus)
+    output = ""
+    if case.architecture == "flux.1":
+        output = _bound(largest_difference(comparison.weights, changes), finest=-4)
+    cells = (
+        case.writer,
+        case.form,
+        case.architecture,
+        _mark(whole),
+        _mark(comparison.weights.base_model == f"tiny-{case.architecture}"),
+        f"{_mark(comparison.largest < 1e-5)} {_bound(comparison.largest, finest=-5)}",
+        "yes" if verdict.fusable else "no",
+        output,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _mark(holds: bool) -> str:
+    return "✓" if holds else "✕"
+
+
+def _bound(value: float, *, finest: int) -> str:
+    """The next power of ten, of which float32 tells `finest`: another machine writes the same."""
+    return f"< 1e{max(finest, math.floor(math.log10(value)) + 1 if value else finest)}"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_page_says_what_is_measured(tmp_path: Path) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    written = page.partition(START)[2].partition(END)[0]
+
+    assert written == make_table(tmp_path), "run python -m tests.encoder.dialects.test_page"
+    assert "✕" not in written
+
+
+def write_page() -> None:
+    warnings.simplefilter("ignore")
+    page = PAGE.read_text(encoding="utf-8")
+    before, _, rest = page.partition(START)
+    with tempfile.TemporaryDirectory() as folder:
+        table = make_table(Path(folder))
+    PAGE.write_text(before + START + table + END + rest.partition(END)[2], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_page()
