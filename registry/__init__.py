@@ -32,10 +32,21 @@ def search(
     tags: Sequence[str] = (),
     licence: str | None = None,
     hub: str | None = None,
+    nearest: bool = False,
 ) -> "SearchPage":
-    """Return up to `limit` adapters that suit `text`, in English or Chinese, best first."""
+    """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
+
+    None when nothing fits, unless the `nearest` are wanted all the same.
+    """
     return _shared().search(
-        text, base_model, limit, author=author, tags=tags, licence=licence, hub=hub
+        text,
+        base_model,
+        limit,
+        author=author,
+        tags=tags,
+        licence=licence,
+        hub=hub,
+        nearest=nearest,
     )
 
 

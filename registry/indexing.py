@@ -37,6 +37,7 @@ from registry.db.models import (
 )
 from registry.errors import BlobNotFoundError, EncoderRejectedError, PromotionError
 from registry.fetching import one_line
+from registry.search.calibration import measure
 
 if TYPE_CHECKING:
     from encoder.checkpoint import WeightEncoder
@@ -181,6 +182,7 @@ class Indexer:
         for encoder in encoders:
             yield from self._backfill(encoder)
         yield from self._promote_candidates()
+        self._calibrate()
 
     def backfill(self, name: str) -> Iterator[Outcome]:
         """Embed sketches by one encoder, active or not; one outcome a file.
@@ -211,6 +213,14 @@ class Indexer:
                     promote(session, name)
             except PromotionError as error:
                 yield Outcome(name, False, one_line(error))
+
+    def _calibrate(self) -> None:
+        """Measure anew what similarities mean: the index has grown."""
+        with self._sessions.begin() as session:
+            for encoder in active_encoders(session):
+                loaded = self._load(encoder)
+                if not isinstance(loaded, Outcome):
+                    encoder.calibration = measure(session, encoder, loaded).to_json()
 
     def _backfill(self, encoder: Encoder) -> Iterator[Outcome]:
         loaded = self._load(encoder)

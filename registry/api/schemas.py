@@ -37,6 +37,9 @@ class FilterParams(_Asked):
 class SearchParams(FilterParams):
     q: str = Field(min_length=1, max_length=2000, description="What the images look like.")
     limit: int = Field(default=10, ge=1, le=100)
+    nearest: bool = Field(
+        default=False, description="List the nearest adapters also when nothing fits."
+    )
 
 
 class ListParams(FilterParams):
@@ -132,7 +135,7 @@ class ResultAnswer(_Answer):
     """`signals` are similarities, `positions` places (from 1) in each signal's own list."""
 
     adapter: AdapterAnswer
-    score: float
+    score: float = Field(description="How probable it is that it does what was asked for.")
     exact: bool
     signals: dict[Signal, float | None]
     positions: dict[Signal, int | None]
@@ -151,6 +154,10 @@ class ResultAnswer(_Answer):
 class SearchAnswer(_Answer):
     text: str
     base_model: str
+    fits: bool = Field(
+        description="Whether any adapter does what was asked for, as far as can be told. If "
+        "not, there are no results, unless the nearest were asked for."
+    )
     results: list[ResultAnswer]
     notes: list[str]
     milliseconds: float
@@ -160,6 +167,7 @@ class SearchAnswer(_Answer):
         return cls(
             text=page.text,
             base_model=page.base_model,
+            fits=page.fits,
             results=[ResultAnswer.from_result(result) for result in page.results],
             notes=list(page.notes),
             milliseconds=round(page.milliseconds, 1),

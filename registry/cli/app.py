@@ -46,6 +46,9 @@ def search(
     tag: Annotated[list[str] | None, typer.Option(help="Repeat for several.")] = None,
     licence: Annotated[str | None, typer.Option()] = None,
     hub: Annotated[str | None, typer.Option()] = None,
+    nearest: Annotated[
+        bool, typer.Option("--nearest", help="Show the nearest also when nothing fits.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Find adapters by their weights, by their covers and by words."""
@@ -53,7 +56,14 @@ def search(
 
     with _open_registry() as registry:
         page = registry.search(
-            text, base_model, limit, author=author, tags=tag or [], licence=licence, hub=hub
+            text,
+            base_model,
+            limit,
+            author=author,
+            tags=tag or [],
+            licence=licence,
+            hub=hub,
+            nearest=nearest,
         )
     if as_json:
         print_json(SearchAnswer.from_page(page).model_dump(mode="json"))

@@ -62,9 +62,11 @@ def print_json(value: Any) -> None:
 def print_search(page: "SearchPage") -> None:
     for note in page.notes:
         stderr().print(escape(note), style="yellow")
-    if not page.results:
+    if not page.fits:
         stdout().print(f"Nothing for {page.base_model} fits {page.text!r}.", markup=False)
-        return
+        if not page.results:
+            stderr().print("--nearest shows what comes nearest.", style="dim")
+            return
     console = stdout()
     # In 80 columns the numbers leave room for two texts.
     texts = ("name", "trigger words", "author")[: 3 if console.width >= 110 else 2]

@@ -83,13 +83,18 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """The answer to a question. `notes` say what it lacks, for people."""
+    """The answer to a question. `notes` say what it lacks, for people.
+
+    When not `fits`, nothing here does what was asked for: `results` are none, or the nearest
+    if those were wanted.
+    """
 
     text: str
     base_model: str
     results: tuple[SearchResult, ...]
     notes: tuple[str, ...]
     milliseconds: float
+    fits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ class Choice:
     card: AdapterCard
     # Of the prompt with the adapter's weights, -1..1; None where no active encoder knows them.
     similarity: float | None
+    # The words of the prompt that it was found for.
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)

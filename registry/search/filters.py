@@ -1,6 +1,6 @@
 """Which adapters may be found at all: applied inside every query, never to its results."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ARRAY, ColumnElement, Text, func, literal
 
@@ -17,6 +17,10 @@ class Filters:
     tags: tuple[str, ...] = ()
     licence: str | None = None
     hub: str | None = None
+
+    def of(self, base_model: str) -> "Filters":
+        """The same for one base model."""
+        return replace(self, base_model=base_model)
 
 
 def conditions(filters: Filters) -> list[ColumnElement[bool]]:

@@ -1,16 +1,18 @@
 """A question -> adapters: every signal asked, their answers merged."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
+from registry.db.models import Adapter
 from registry.search.filters import Filters
-from registry.search.ranking import Match, SearchHit, Signal, merge
+from registry.search.ranking import DEFAULT_CALIBRATION, Calibration, Match, SearchHit, Signal, rank
 from registry.search.vector import (
     captions_similarities,
     nearest_by_captions,
@@ -19,8 +21,7 @@ from registry.search.vector import (
 )
 from registry.search.words import exact_adapters, matching_adapters
 
-# Every signal offers so many adapters to the merge. Beyond 100 places the reciprocal rank
-# adds less than the difference of two places near the top.
+# Every signal offers so many adapters to the merge.
 DEPTH = 100
 
 
@@ -38,6 +39,7 @@ class ServingEncoder:
 
     name: str
     loaded: QueryEncoder
+    calibration: Calibration = DEFAULT_CALIBRATION
 
     def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return self.loaded.encode_query(embeddings)
@@ -66,45 +68,47 @@ def search(
     embedding = text_encoder.encode([query.text])[0]
     projected = None if encoder is None else encoder.encode_query(embedding[np.newaxis])[0]
     depth = max(DEPTH, query.limit)
+    filters = query.filters
     lists: dict[Signal, list[Match]] = {}
     if "weights" in query.signals and encoder is not None and projected is not None:
         lists["weights"] = nearest_by_weights(
-            session, projected, encoder=encoder.name, filters=query.filters, limit=depth
+            session, projected, encoder=encoder.name, filters=filters, limit=depth
         )
     if "captions" in query.signals:
         lists["captions"] = nearest_by_captions(
-            session,
-            embedding,
-            text_encoder=text_encoder.name,
-            filters=query.filters,
-            limit=depth,
+            session, embedding, text_encoder=text_encoder.name, filters=filters, limit=depth
         )
     exact: list[int] = []
     if "words" in query.signals:
-        lists["words"] = matching_adapters(session, query.text, filters=query.filters, limit=depth)
-        exact = exact_adapters(session, query.text, filters=query.filters, limit=query.limit)
-    hits = merge(lists, limit=query.limit, exact=exact)
+        lists["words"] = matching_adapters(session, query.text, filters=filters, limit=depth)
+        exact = exact_adapters(session, query.text, filters=filters, limit=query.limit)
+    scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in lists.items()}
+    ids = {id_ for own in scores.values() for id_ in own} | set(exact)
+    # An adapter that one signal found far down in another's list still has a score there.
+    if encoder is not None and projected is not None and "weights" in scores:
+        scores["weights"] |= weights_similarities(
+            session, projected, encoder=encoder.name, adapter_ids=ids - scores["weights"].keys()
+        )
+    if "captions" in scores:
+        scores["captions"] |= captions_similarities(
+            session,
+            embedding,
+            text_encoder=text_encoder.name,
+            adapter_ids=ids - scores["captions"].keys(),
+        )
+    hits = rank(
+        scores,
+        encoder.calibration if encoder is not None else DEFAULT_CALIBRATION,
+        positions={
+            signal: {match.adapter_id: place for place, match in enumerate(own, start=1)}
+            for signal, own in lists.items()
+        },
+        exact=exact,
+        downloads=_downloads(session, ids),
+    )
+    return hits[: query.limit]
 
-    # An adapter that one signal found far down in another's list still has a score there,
-    # which a person wants to see.
-    for signal in lists:
-        missing = [hit.adapter_id for hit in hits if hit.signals[signal] is None]
-        if not missing:
-            continue
-        scores: dict[int, float] = {}
-        if signal == "weights" and encoder is not None and projected is not None:
-            scores = weights_similarities(
-                session, projected, encoder=encoder.name, adapter_ids=missing
-            )
-        elif signal == "captions":
-            scores = captions_similarities(
-                session, embedding, text_encoder=text_encoder.name, adapter_ids=missing
-            )
-        hits = [_with_score(hit, signal, scores.get(hit.adapter_id)) for hit in hits]
-    return hits
 
-
-def _with_score(hit: SearchHit, signal: Signal, score: float | None) -> SearchHit:
-    if hit.signals[signal] is not None:
-        return hit
-    return replace(hit, signals=hit.signals | {signal: score})
+def _downloads(session: Session, adapter_ids: Collection[int]) -> dict[int, int]:
+    rows = session.execute(select(Adapter.id, Adapter.downloads).where(Adapter.id.in_(adapter_ids)))
+    return {row.id: row.downloads for row in rows}

@@ -1,18 +1,77 @@
-"""Several ranked lists -> one: weighted reciprocal-rank fusion."""
+"""What several signals say of an adapter -> one order, and whether its head fits at all.
 
-from collections.abc import Collection, Mapping, Sequence
+Similarities are first made comparable: in standard deviations above what unrelated adapters
+of the family have (`Calibration`). Then the strongest evidence counts, not the sum: names and
+captions are often missing and sometimes wrong, and what one signal does not know speaks
+against nobody. Being nearest of all by weights or by captions counts on top, for questions
+differ in how near anything comes. Constants are learned by `python -m benchmarks.search_tuning`
+on validation adapters; docs/benchmarks.md has the comparison with reciprocal-rank fusion.
+"""
+
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 Signal = Literal["weights", "captions", "words"]
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
+Floats = npt.NDArray[np.float64]
 
-# Cormack et al., SIGIR 2009, "Reciprocal rank fusion outperforms Condorcet": 60 was
-# best in their pilot and differs little over 20..100.
-RRF_K = 60
-# What a place in each list is worth. Words are the most easily wrong on a hub (names
-# are whims, tags are spam), so they only tip the balance between the other two.
-SIGNAL_WEIGHTS: Mapping[Signal, float] = {"weights": 1.0, "captions": 1.0, "words": 0.7}
+
+@dataclass(frozen=True, slots=True)
+class SignalModel:
+    """How a similarity becomes evidence: ln(1 + exp(slope * z + offset)), and what leading adds.
+
+    An adapter at a distance d (in standard deviations) from the nearest one loses
+    lead * (1 - exp(-pull * d)).
+    """
+
+    slope: float
+    offset: float
+    lead: float = 0.0
+    pull: float = 1.0
+
+
+MODELS: Mapping[Signal, SignalModel] = {
+    "weights": SignalModel(1.25, -0.238, lead=12.8, pull=0.163),
+    "captions": SignalModel(1.42, -0.395, lead=1.2, pull=5.96),
+    "words": SignalModel(8.57, 1.49),
+}
+# A hit fits with probability 1 / (1 + exp(-(FIT_SLOPE * evidence + FIT_OFFSET))).
+FIT_SLOPE, FIT_OFFSET = 0.552, -2.7
+# Below this the best hit is taken for a stranger, and the answer is that nothing fits.
+LEAST_FIT = 0.28
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Mean and standard deviation of each signal between questions and unrelated adapters.
+
+    Differs by family, encoder and text encoder, and is measured when an encoder is promoted;
+    the defaults are those of the miniature world.
+    """
+
+    weights: tuple[float, float] = (0.001, 0.115)
+    captions: tuple[float, float] = (0.107, 0.102)
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any] | None) -> Self:
+        """Read what `to_json` wrote; the defaults where nothing was measured."""
+        return cls(**{key: tuple(value) for key, value in (facts or {}).items()})
+
+    def to_json(self) -> dict[str, list[float]]:
+        return {"weights": list(self.weights), "captions": list(self.captions)}
+
+    def of(self, signal: Signal) -> tuple[float, float]:
+        if signal == "words":
+            return 0.0, 1.0
+        return self.weights if signal == "weights" else self.captions
+
+
+DEFAULT_CALIBRATION = Calibration()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +84,12 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """An adapter, why it was found, and how it compares.
+    """An adapter, why it was found, and how well it fits.
 
-    `score` is 1 for an adapter that leads every list. A signal's score is None when
-    the adapter has none (no cover, no embedding), its position (from 1) when it was
-    not among the signal's candidates. `exact` marks a trigger word, name or file hash
-    typed in full, which comes before everything that is merely similar.
+    `score` is the probability, 0..1, that it does what was asked for. A signal's score is
+    None when the adapter has none (no cover, no embedding), its position (from 1) when it was
+    not among the signal's candidates. `exact` marks a trigger word, name or file hash typed
+    in full, which comes before everything that is merely similar.
     """
 
     adapter_id: int
@@ -40,44 +99,73 @@ class SearchHit:
     exact: bool = False
 
 
-def merge(
-    lists: Mapping[Signal, Sequence[Match]],
-    *,
-    limit: int,
-    exact: Collection[int] = (),
-    signal_weights: Mapping[Signal, float] = SIGNAL_WEIGHTS,
-) -> list[SearchHit]:
-    """Merge lists that are each ordered best first; `exact` adapters precede all.
+Scores = Mapping[Signal, Mapping[int, float]]
 
-    A list that is not given (no encoder for this base model) takes no part: scores
-    stay comparable to the best possible score of the lists that are there. Equal
-    scores are ordered by id, so the same index always answers the same.
+
+def rank(
+    scores: Scores,
+    calibration: Calibration = DEFAULT_CALIBRATION,
+    *,
+    positions: Mapping[Signal, Mapping[int, int]] | None = None,
+    exact: Collection[int] = (),
+    downloads: Mapping[int, int] | None = None,
+) -> list[SearchHit]:
+    """Order all adapters that any signal scores, or that are `exact`, best first.
+
+    `positions` are only reported. Of equals the one with more `downloads` comes first, then
+    the one with the smaller id, so the same index always answers the same.
     """
-    positions = {
-        signal: {match.adapter_id: place for place, match in enumerate(matches, start=1)}
-        for signal, matches in lists.items()
-    }
-    scores = {
-        signal: {match.adapter_id: match.score for match in matches}
-        for signal, matches in lists.items()
-    }
-    best = sum(signal_weights[signal] / (RRF_K + 1) for signal in lists)
+    ids = sorted({id_ for own in scores.values() for id_ in own} | set(exact))
+    found = evidence(scores, ids, calibration)
+    places, popularity = positions or {}, downloads or {}
     hits = [
         SearchHit(
             adapter_id,
-            score=sum(
-                signal_weights[signal] / (RRF_K + places[adapter_id])
-                for signal, places in positions.items()
-                if adapter_id in places
-            )
-            / best
-            if best
-            else 0.0,
+            score=1.0 if adapter_id in exact else fit(value),
             signals={signal: scores.get(signal, {}).get(adapter_id) for signal in SIGNALS},
-            positions={signal: positions.get(signal, {}).get(adapter_id) for signal in SIGNALS},
+            positions={signal: places.get(signal, {}).get(adapter_id) for signal in SIGNALS},
             exact=adapter_id in exact,
         )
-        for adapter_id in {id_ for places in positions.values() for id_ in places} | set(exact)
+        for adapter_id, value in zip(ids, found.tolist(), strict=True)
     ]
-    hits.sort(key=lambda hit: (not hit.exact, -hit.score, hit.adapter_id))
-    return hits[:limit]
+    strength = dict(zip(ids, found.round(6).tolist(), strict=True))
+    hits.sort(
+        key=lambda hit: (
+            not hit.exact,
+            -strength[hit.adapter_id],
+            -popularity.get(hit.adapter_id, 0),
+            hit.adapter_id,
+        )
+    )
+    return hits
+
+
+def evidence(scores: Scores, ids: Collection[int], calibration: Calibration) -> Floats:
+    """Return how much speaks for each of `ids`, (ids,): 0 nothing, 10 and more a lot."""
+    strongest = np.zeros(len(ids))
+    behind = np.zeros(len(ids))
+    for signal, own in scores.items():
+        if not own:
+            continue
+        mean, deviation = calibration.of(signal)
+        model = MODELS[signal]
+        known = np.array([id_ in own for id_ in ids], bool)
+        z = np.array([(own.get(id_, mean) - mean) / deviation for id_ in ids])
+        strongest = np.maximum(
+            strongest, np.where(known, np.logaddexp(0, model.slope * z + model.offset), 0)
+        )
+        # What has no score is as far as a stranger.
+        best = (max(own.values()) - mean) / deviation
+        distance = np.maximum(best - z, 0)
+        behind += model.lead * (1 - np.exp(-model.pull * distance))
+    return strongest - behind
+
+
+def fit(value: float) -> float:
+    """Return the probability that an adapter with this evidence does what was asked for."""
+    return 1 / (1 + math.exp(-min(max(FIT_SLOPE * value + FIT_OFFSET, -700.0), 700.0)))
+
+
+def fits(hits: Collection[SearchHit]) -> bool:
+    """Whether any of them does what was asked for, as far as can be told."""
+    return any(hit.score >= LEAST_FIT for hit in hits)

@@ -38,6 +38,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Use other words or fewer filters, or choose another base model.",
         "换个说法、减少筛选条件，或选择其他基础模型。",
     ),
+    "nothing.show": ("Show the nearest anyway", "仍然显示最接近的"),
+    "nothing.nearest": (
+        "These come nearest; they probably do something else.",
+        "以下是最接近的适配器，但效果很可能不同。",
+    ),
     "empty": ("Nothing is indexed yet", "索引中还没有内容"),
     "empty.more": (
         "Run this on the machine of the registry to crawl a hub; then reload this page.",

@@ -33,6 +33,7 @@ def search_page(
     tag: Field = "",
     licence: Field = "",
     hub: Field = "",
+    nearest: bool = False,
 ) -> HTMLResponse:
     base_models = registry.base_models()
     given = {"author": author, "tag": tag, "licence": licence, "hub": hub}
@@ -51,6 +52,7 @@ def search_page(
             tags=[chosen["tag"]] if "tag" in chosen else [],
             licence=chosen.get("licence"),
             hub=chosen.get("hub"),
+            nearest=nearest,
         )
     filters = Filters(
         base_model or None,
@@ -70,6 +72,9 @@ def search_page(
         chosen=chosen,
         unfiltered_url=str(
             request.url.remove_query_params(list(given)).replace(scheme="", netloc="")
+        ),
+        nearest_url=str(
+            request.url.include_query_params(nearest="true").replace(scheme="", netloc="")
         ),
         examples=EXAMPLES,
         recent=registry.adapters(filters, limit=PAGE_SIZE // 2) if page is None else [],

@@ -12,7 +12,10 @@ router = APIRouter(prefix="/v1", tags=["search"])
 
 @router.get("/search")
 def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> SearchAnswer:
-    """Find adapters that do what `q` describes, in English or Chinese, best first."""
+    """Find adapters that do what `q` describes, in English or Chinese, best first.
+
+    None when nothing fits: an adapter that does something else is worse than none.
+    """
     page = registry.search(
         params.q,
         params.base_model,
@@ -21,5 +24,6 @@ def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> S
         tags=params.tags,
         licence=params.licence,
         hub=params.hub,
+        nearest=params.nearest,
     )
     return SearchAnswer.from_page(page)

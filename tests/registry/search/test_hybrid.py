@@ -41,7 +41,7 @@ def test_every_signal_is_reported(registry: Registry) -> None:
 
     assert result.hit.positions == {"weights": 1, "captions": 1, "words": 1}
     assert all(score == pytest.approx(1, abs=1e-2) for score in result.hit.signals.values())
-    assert result.hit.score == pytest.approx(1)
+    assert result.hit.score > 0.8
 
 
 def test_scores_outside_a_signals_candidates_are_filled_in(registry: Registry) -> None:

@@ -1,66 +1,124 @@
-"""The merge is pure, so every claim about it is instant."""
+"""The ranking is pure, so every claim about it is instant."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.search.ranking import Match, Signal, merge
+from registry.search.ranking import LEAST_FIT, Calibration, Signal, fits, rank
+
+MEAN, SPREAD = 0.1, 0.1
+PLAIN = Calibration(weights=(MEAN, SPREAD), captions=(MEAN, SPREAD))
+# Of an adapter that has nothing to do with the question, and of the right one.
+STRANGE, RIGHT = 0.1, 0.9
 
 
-def ranked(*adapter_ids: int) -> list[Match]:
-    return [Match(adapter_id, 1.0 / place) for place, adapter_id in enumerate(adapter_ids, 1)]
+def ids(scores: dict[Signal, dict[int, float]], **more: object) -> list[int]:
+    return [hit.adapter_id for hit in rank(scores, PLAIN, **more)]  # type: ignore[arg-type]
 
 
-def test_an_adapter_that_leads_every_list_scores_one() -> None:
-    hits = merge({"weights": ranked(7, 8), "captions": ranked(7, 9), "words": ranked(7)}, limit=3)
+def test_what_all_signals_find_leads_and_fits() -> None:
+    hits = rank(
+        {"weights": {7: 0.6, 8: 0.2}, "captions": {7: RIGHT, 8: 0.3}, "words": {7: 1.0}}, PLAIN
+    )
 
-    assert hits[0].adapter_id == 7
-    assert hits[0].score == pytest.approx(1.0)
-
-
-def test_agreement_beats_one_first_place() -> None:
-    """Second in two lists says more than first in one: that is why lists are merged."""
-    hits = merge({"weights": ranked(1, 2), "captions": ranked(3, 2)}, limit=3)
-
-    assert [hit.adapter_id for hit in hits] == [2, 1, 3]
+    assert [hit.adapter_id for hit in hits] == [7, 8]
+    assert hits[0].score > 0.8
+    assert fits(hits)
 
 
-def test_a_missing_list_does_not_lower_scores() -> None:
+def test_a_wrong_name_does_not_outweigh_weights_and_pictures() -> None:
+    """Names are whims: 1 is called what 2 does."""
+    words = {1: 1.0, 2: 0.0}
+
+    assert ids({"weights": {1: STRANGE, 2: 0.6}, "captions": {1: 0.2, 2: 0.8}, "words": words}) == [
+        2,
+        1,
+    ]
+
+
+def test_missing_captions_speak_against_nobody() -> None:
+    """Most adapters of a hub have no prompt on their covers."""
+    scores: dict[Signal, dict[int, float]] = {
+        "weights": {1: 0.7, 2: STRANGE, 3: 0.2},
+        "captions": {2: 0.3, 3: 0.35},
+    }
+
+    assert ids(scores)[0] == 1
+
+
+def test_a_signal_that_is_not_there_does_not_lower_the_fit() -> None:
     """A base model without an encoder is searched by the other signals as well as can be."""
-    assert merge({"captions": ranked(1)}, limit=1)[0].score == pytest.approx(1.0)
+    [alone] = rank({"captions": {1: RIGHT}}, PLAIN)
+    [both] = rank({"captions": {1: RIGHT}, "weights": {1: STRANGE}}, PLAIN)
+
+    assert alone.score == pytest.approx(both.score)
+    assert fits([alone])
+
+
+def test_strangers_do_not_fit() -> None:
+    hits = rank({"weights": {1: 0.15, 2: 0.2}, "captions": {1: 0.2, 2: 0.1}}, PLAIN)
+
+    assert not fits(hits)
+    assert all(hit.score < LEAST_FIT for hit in hits)
+
+
+def test_another_family_may_lie_nearer_as_a_whole() -> None:
+    """Similarities mean what unrelated adapters of the family do not have."""
+    scores: dict[Signal, dict[int, float]] = {"weights": {1: 0.8}, "captions": {1: 0.8}}
+    close = Calibration(weights=(0.7, 0.1), captions=(0.7, 0.1))
+
+    assert fits(rank(scores, PLAIN))
+    assert not fits(rank(scores, close))
 
 
 def test_exact_matches_come_first_even_from_outside_every_list() -> None:
-    hits = merge({"captions": ranked(1, 2)}, limit=3, exact={5, 2})
+    hits = rank({"captions": {1: RIGHT, 2: STRANGE}}, PLAIN, exact={5, 2})
 
     assert [(hit.adapter_id, hit.exact) for hit in hits] == [(2, True), (5, True), (1, False)]
+    assert hits[0].score == 1
+
+
+def test_popularity_only_breaks_ties() -> None:
+    """A million downloads do not make a fox of a dog."""
+    same = {1: 0.5, 2: 0.5, 3: 0.51}
+
+    assert ids({"captions": same}, downloads={1: 5, 2: 10**9}) == [3, 2, 1]
+    assert ids({"captions": same}) == [3, 1, 2]
 
 
 def test_hits_report_scores_and_positions_of_every_signal() -> None:
-    [first, _] = merge({"weights": ranked(4, 3), "words": ranked(4)}, limit=2)
+    positions: dict[Signal, dict[int, int]] = {"weights": {4: 1}}
 
-    assert first.signals == {"weights": 1.0, "captions": None, "words": 1.0}
-    assert first.positions == {"weights": 1, "captions": None, "words": 1}
+    [first, _] = rank({"weights": {4: 0.9, 3: 0.5}, "words": {4: 1.0}}, PLAIN, positions=positions)
+
+    assert first.signals == {"weights": 0.9, "captions": None, "words": 1.0}
+    assert first.positions == {"weights": 1, "captions": None, "words": None}
 
 
 def test_nothing_found_is_an_empty_page() -> None:
-    assert merge({}, limit=5) == merge({"words": []}, limit=5) == []
+    assert rank({}) == rank({"words": {}}) == []
+    assert not fits([])
+
+
+def test_calibrations_survive_the_database() -> None:
+    assert Calibration.from_json(PLAIN.to_json()) == PLAIN
+    assert Calibration.from_json(None) == Calibration()
 
 
 @given(
     st.dictionaries(
         st.sampled_from(["weights", "captions", "words"]),
-        st.lists(st.integers(1, 30), unique=True),
+        st.dictionaries(st.integers(1, 30), st.floats(-1, 1)),
     ),
-    st.integers(0, 40),
+    st.sets(st.integers(25, 35)),
 )
-def test_merge_orders_strictly_and_loses_nothing(ids: dict[Signal, list[int]], limit: int) -> None:
-    """Ties fall to the smaller id: the same index must always answer the same."""
-    hits = merge({signal: ranked(*of) for signal, of in ids.items()}, limit=limit)
-    everything = {adapter_id for of in ids.values() for adapter_id in of}
+def test_ranking_loses_nothing_and_orders_strictly(
+    scores: dict[Signal, dict[int, float]], exact: set[int]
+) -> None:
+    """The same index must always answer the same, and a better signal never does harm."""
+    hits = rank(scores, PLAIN, exact=exact)
 
-    assert len(hits) == min(limit, len(everything))
-    assert len({hit.adapter_id for hit in hits}) == len(hits)
-    keys = [(-hit.score, hit.adapter_id) for hit in hits]
-    assert keys == sorted(keys)
-    assert all(0 < hit.score <= 1 + 1e-9 for hit in hits)
+    assert {hit.adapter_id for hit in hits} == {i for own in scores.values() for i in own} | exact
+    assert [hit.exact for hit in hits] == sorted((hit.exact for hit in hits), reverse=True)
+    assert all(0 <= hit.score <= 1 for hit in hits)
+    assert rank(scores, PLAIN, exact=exact) == hits

@@ -1,76 +1,92 @@
-"""Which of the hits are fused."""
+"""Which of the finds for a prompt's parts are fused."""
 
 import numpy as np
 import pytest
 
-from registry.search.ranking import SearchHit
-from registry.search.selection import LEAST_RELEVANCE, Candidate, choose, relevances
+from registry.search.parts import Span, spans_of
+from registry.search.ranking import LEAST_FIT
+from registry.search.selection import Candidate, choose
+
+FIRST, SECOND, BOTH = Span(0, 0, "fox"), Span(1, 1, "watercolour"), Span(0, 1, "both")
 
 
 def candidate(
-    adapter_id: int, relevance: float, angle: float | None = None, sha256: str = ""
+    adapter_id: int,
+    fit: float,
+    span: Span = FIRST,
+    angle: float | None = None,
+    sha256: str = "",
 ) -> Candidate:
     """`angle` in degrees places its weights on a circle."""
     embedding = None
     if angle is not None:
         radians = np.radians(angle)
         embedding = np.array([np.cos(radians), np.sin(radians)], np.float32)
-    return Candidate(adapter_id, sha256 or f"file {adapter_id}", relevance, embedding)
+    return Candidate(adapter_id, sha256 or f"file {adapter_id}", span, fit, embedding)
 
 
 def ids(chosen: list[Candidate]) -> list[int]:
     return [one.adapter_id for one in chosen]
 
 
-def test_the_most_relevant_is_always_chosen() -> None:
-    assert ids(choose([candidate(1, 0.5, 0), candidate(2, 0.9, 90)], 1)) == [2]
-
-
-def test_a_complement_beats_a_second_of_the_same_kind() -> None:
+def test_each_part_gets_its_own_adapter() -> None:
     """`a fox in watercolour` needs a fox and a watercolour, not two foxes."""
     fox, another_fox, watercolour = (
-        candidate(1, 1.0, 0),
-        candidate(2, 0.95, 20),
-        candidate(3, 0.8, 85),
+        candidate(1, 0.99),
+        candidate(2, 0.98),
+        candidate(3, 0.8, SECOND),
     )
 
-    assert ids(choose([fox, another_fox, watercolour], 2)) == [1, 3]
+    assert ids(choose([fox, another_fox, watercolour], 3)) == [1, 3]
+
+
+def test_what_is_one_thing_is_not_cut_in_two() -> None:
+    """`salt and pepper` is surer as a whole than either half."""
+    halves = [candidate(1, 0.6), candidate(3, 0.7, SECOND)]
+
+    assert ids(choose([*halves, candidate(2, 0.9, BOTH)], 3)) == [2]
+
+
+def test_a_part_that_nothing_fits_gets_nothing() -> None:
+    """A bad adapter is worse than none."""
+    stranger = candidate(2, LEAST_FIT - 0.01, SECOND)
+
+    assert ids(choose([candidate(1, 0.9), stranger], 3)) == [1]
+    assert choose([stranger], 3) == choose([], 3) == []
 
 
 def test_near_copies_and_the_same_file_are_skipped() -> None:
     """A re-upload would only double the strength."""
-    original = candidate(1, 1.0, 0, sha256="same")
-    retrained = candidate(2, 0.99, 5)
-    uploaded_again = candidate(3, 0.98, None, sha256="same")
+    original = candidate(1, 0.99, angle=0, sha256="same")
+    retrained = candidate(2, 0.98, SECOND, angle=5)
+    uploaded_again = candidate(3, 0.97, SECOND, sha256="same")
+    other = candidate(4, 0.6, SECOND, angle=80)
 
-    assert ids(choose([original, retrained, uploaded_again], 3)) == [1]
-
-
-def test_what_suits_much_less_is_left_out() -> None:
-    """A bad adapter is worse than none."""
-    weak = candidate(2, LEAST_RELEVANCE - 0.01, 90)
-    enough = candidate(3, LEAST_RELEVANCE + 0.01, 90)
-
-    assert ids(choose([candidate(1, 1.0, 0), weak], 3)) == [1]
-    assert ids(choose([candidate(1, 1.0, 0), enough], 3)) == [1, 3]
+    assert ids(choose([original, retrained, uploaded_again, other], 3)) == [1, 4]
 
 
-def test_nothing_to_choose_from() -> None:
-    assert choose([], 3) == []
+def test_no_more_than_wanted_and_the_surest_first() -> None:
+    assert ids(choose([candidate(1, 0.7), candidate(2, 0.9, SECOND)], 1)) == [2]
 
 
-def test_relevance_compares_similarities_rather_than_positions() -> None:
-    """Positions 1 and 2 say nothing of how far apart they are."""
-    hits = [
-        SearchHit(1, 1.0, {"weights": 0.8, "captions": 0.8, "words": None}),
-        SearchHit(2, 0.99, {"weights": 0.2, "captions": 0.2, "words": None}),
-        SearchHit(3, 0.98, {"weights": -0.1, "captions": None, "words": None}),
-    ]
+@pytest.mark.parametrize(
+    ("prompt", "parts"),
+    [
+        ("a fox in watercolour", ["fox", "watercolour"]),
+        ("a cat, a dog and a rose", ["cat", "dog", "rose"]),
+        ("a castle in the style of line art", ["castle", "line art"]),
+        ("水彩画风格的狐狸", ["水彩画", "狐狸"]),
+        ("用黑色剪影风格画的狐狸，绿色波点", ["黑色剪影", "狐狸", "绿色波点"]),
+        ("fox", ["fox"]),
+        ("🦊", ["🦊"]),
+        ("  ", [""]),
+        ("with and in on", ["with and in on"]),
+    ],
+)
+def test_parts_of_prompts(prompt: str, parts: list[str]) -> None:
+    assert [span.text for span in spans_of(prompt) if span.first == span.last] == parts
 
-    assert relevances(hits) == {1: pytest.approx(1), 2: pytest.approx(0.25), 3: 0.0}
 
-
-def test_an_exact_hit_is_fully_relevant() -> None:
-    hits = [SearchHit(1, 1.0, {"captions": 0.1}, exact=True), SearchHit(2, 0.5, {"captions": 0.9})]
-
-    assert relevances(hits)[1] == 1.0
+def test_long_prompts_have_few_spans() -> None:
+    """Every span is a search."""
+    assert len(spans_of(", ".join(f"thing {number}" for number in range(500)))) <= 15

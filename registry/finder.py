@@ -1,0 +1,266 @@
+"""Finding adapters: the questions a registry answers, each within one snapshot of the database."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from encoder.text_encoder import TextEncoder
+from registry.blobs import BlobStore
+from registry.config import Settings
+from registry.db.encoders import find_active
+from registry.db.models import Encoder
+from registry.db.session import one_line_errors
+from registry.errors import AdapterNotFoundError, BlobNotFoundError
+from registry.search.calibration import measure
+from registry.search.cards import (
+    AdapterCard,
+    Choice,
+    SearchPage,
+    SearchResult,
+    count_by_base_model,
+    load_cards,
+    load_results,
+)
+from registry.search.errors import (
+    EmptyQueryError,
+    NothingFoundError,
+    NothingIndexedError,
+    UnknownBaseModelError,
+)
+from registry.search.filters import Filters
+from registry.search.hybrid import SearchQuery, ServingEncoder, search
+from registry.search.parts import spans_of
+from registry.search.ranking import Calibration, SearchHit, fits
+from registry.search.segment import clean
+from registry.search.selection import Candidate, choose
+from registry.search.vector import nearest_by_weights, weight_embeddings, weights_similarities
+
+if TYPE_CHECKING:
+    from encoder.checkpoint import WeightEncoder
+
+# Of the adapters found for a part of a prompt, so many may stand in for the best one, which
+# another part may need or which cannot be fused.
+CANDIDATES = 5
+
+
+class Finder:
+    """Search over one database. Safe to share between threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: sessionmaker[Session],
+        blobs: BlobStore,
+        text_encoder: TextEncoder,
+    ) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._blobs = blobs
+        self._text_encoder = text_encoder
+        self._lock = threading.Lock()
+        # By the hash of the checkpoint.
+        self._encoders: dict[str, WeightEncoder] = {}
+
+    def search(
+        self, text: str, filters: Filters, limit: int = 10, *, nearest: bool = False
+    ) -> SearchPage:
+        """Return up to `limit` adapters that suit `text`, best first; none when nothing fits.
+
+        `nearest` returns the nearest all the same. Without a base model in `filters` the
+        default one is searched.
+
+        Raises:
+            SearchError: the text is empty, nothing is indexed, or not for this base model.
+        """
+        text = clean(text)
+        if not text.strip():
+            raise EmptyQueryError
+        started = time.perf_counter()
+        with self._snapshot() as session:
+            filters, encoder, notes = self._prepare(session, filters)
+            query = SearchQuery(text, filters, limit)
+            hits = search(session, query, self._text_encoder, encoder)
+            fitting = fits(hits)
+            results = load_results(session, hits if fitting or nearest else [])
+        elapsed = (time.perf_counter() - started) * 1000
+        assert filters.base_model is not None
+        return SearchPage(text, filters.base_model, results, notes, elapsed, fitting)
+
+    def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
+        """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.
+
+        `registry.search.selection` says how. Raises NothingFoundError when there is none.
+        """
+        prompt = clean(prompt)
+        if not prompt.strip():
+            raise EmptyQueryError
+        with self._snapshot() as session:
+            filters, encoder, _ = self._prepare(session, filters)
+            found: list[tuple[Candidate, SearchResult]] = []
+            for span in spans_of(prompt):
+                query = SearchQuery(span.text, filters, CANDIDATES)
+                hits = search(session, query, self._text_encoder, encoder)
+                results = [r for r in load_results(session, hits) if r.card.fusable]
+                embeddings = (
+                    weight_embeddings(
+                        session, encoder=encoder.name, adapter_ids=[r.card.id for r in results]
+                    )
+                    if encoder is not None
+                    else {}
+                )
+                found += [
+                    (
+                        Candidate(
+                            result.card.id,
+                            result.card.file_sha256 or "",
+                            span,
+                            result.hit.score,
+                            embeddings.get(result.card.id),
+                        ),
+                        result,
+                    )
+                    for result in results
+                ]
+            chosen = choose([candidate for candidate, _ in found], k)
+            cards = {result.card.id: result.card for _, result in found}
+            similarity = self._similarities(session, prompt, list(cards.values()))
+        if not chosen:
+            assert filters.base_model is not None
+            raise NothingFoundError(prompt, filters.base_model)
+        return [
+            Choice(cards[one.adapter_id], similarity.get(one.adapter_id), one.span.text)
+            for one in chosen
+        ]
+
+    def similarities(self, prompt: str, cards: Sequence[AdapterCard]) -> dict[int, float]:
+        """Return how similar `prompt` is to each adapter's weights, for those that have it.
+
+        By id, -1..1, by the active encoder of each one's base model.
+        """
+        with self._snapshot() as session:
+            return self._similarities(session, clean(prompt), cards)
+
+    def _similarities(
+        self, session: Session, prompt: str, cards: Sequence[AdapterCard]
+    ) -> dict[int, float]:
+        found: dict[int, float] = {}
+        embedding = self._text_encoder.encode([prompt])
+        for base_model in dict.fromkeys(card.base_model for card in cards):
+            encoder, _ = self._find_encoder(session, base_model)
+            if encoder is not None:
+                found |= weights_similarities(
+                    session,
+                    encoder.encode_query(embedding)[0],
+                    encoder=encoder.name,
+                    adapter_ids=[card.id for card in cards if card.base_model == base_model],
+                )
+        return found
+
+    def similar(self, adapter_id: int, limit: int) -> tuple[SearchResult, ...]:
+        """Return adapters of the same base model with the most similar weights.
+
+        Empty when the adapter has no embedding (no active encoder for its base model).
+        """
+        with self._snapshot() as session:
+            card = load_cards(session, [adapter_id]).get(adapter_id)
+            if card is None:
+                raise AdapterNotFoundError(adapter_id)
+            encoder, _ = self._find_encoder(session, card.base_model)
+            if encoder is None:
+                return ()
+            own = weight_embeddings(session, encoder=encoder.name, adapter_ids=[adapter_id])
+            if adapter_id not in own:
+                return ()
+            matches = nearest_by_weights(
+                session,
+                own[adapter_id],
+                encoder=encoder.name,
+                filters=Filters(card.base_model),
+                limit=limit + 1,
+            )
+            hits = [
+                SearchHit(match.adapter_id, match.score, {"weights": match.score})
+                for match in matches
+                if match.adapter_id != adapter_id
+            ]
+            return load_results(session, hits[:limit])
+
+    def default_base_model(self) -> str:
+        """Return the base model that is searched when none is named; see NothingIndexedError."""
+        with self._snapshot() as session:
+            return self._resolve_base_model(session, None)
+
+    def measure(self, session: Session, encoder: Encoder) -> dict[str, list[float]]:
+        """Return what an encoder's similarities mean in this index, for its row."""
+        return measure(session, encoder, self._load(encoder)).to_json()
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Session]:
+        """Give a session that sees one state of the database however long it is used.
+
+        The active encoder and the embeddings compared with its queries go together: without
+        this, one promoted between two statements would be compared with the other's.
+        """
+        with one_line_errors(), self._sessions() as session:
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
+    def _prepare(
+        self, session: Session, filters: Filters
+    ) -> tuple[Filters, ServingEncoder | None, tuple[str, ...]]:
+        base_model = self._resolve_base_model(session, filters.base_model)
+        encoder, note = self._find_encoder(session, base_model)
+        return filters.of(base_model), encoder, (note,) if note else ()
+
+    def _resolve_base_model(self, session: Session, asked: str | None) -> str:
+        """Return `asked` if it has adapters; else the default.
+
+        The default is what most adapters are for, among those that images can be made
+        with here (REGISTRY_BASE_MODELS), if there are any.
+        """
+        known = list(count_by_base_model(session))
+        if not known:
+            raise NothingIndexedError
+        if asked is None:
+            runnable = [name for name in known if name in self._settings.base_models]
+            return (runnable or known)[0]
+        if asked not in known:
+            raise UnknownBaseModelError(asked, known)
+        return asked
+
+    def _find_encoder(
+        self, session: Session, base_model: str
+    ) -> tuple[ServingEncoder | None, str | None]:
+        """Return the active encoder of a base model, or why the weights take no part.
+
+        Looked up in the database each time, so that a promotion shows at once.
+        """
+        active = find_active(session, base_model)
+        if active is None:
+            return None, (
+                f"No weight encoder is active for {base_model}: weights were not compared. "
+                "Add one with `autolora encoders add`."
+            )
+        if active.text_encoder != self._settings.text_encoder:
+            return None, (
+                f"Weights were not compared: encoder {active.name} reads "
+                f"{active.text_encoder}, not {self._settings.text_encoder}. "
+                "Set REGISTRY_TEXT_ENCODER."
+            )
+        calibration = Calibration.from_json(active.calibration)
+        return ServingEncoder(active.name, self._load(active), calibration), None
+
+    def _load(self, active: Encoder) -> "WeightEncoder":
+        with self._lock:
+            sha256 = active.checkpoint_sha256
+            if sha256 not in self._encoders:
+                from encoder.checkpoint import load_encoder
+
+                if not self._blobs.exists(sha256):
+                    raise BlobNotFoundError(sha256)
+                self._encoders[sha256] = load_encoder(self._blobs.path(sha256))
+            return self._encoders[sha256]

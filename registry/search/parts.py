@@ -1,0 +1,86 @@
+"""A prompt -> the parts that name one thing each: `a fox in watercolour` is a fox, watercolour.
+
+English and Chinese. A part may be wrong (`salt and pepper` is one thing): neighbours are also
+offered together, and what is found for each decides.
+"""
+
+import re
+from dataclasses import dataclass
+
+from registry.search.segment import HAN, STOP_WORDS, query_words
+
+# What stands between two things of a prompt.
+ENGLISH = (
+    "in the style of", "drawn in", "painted in", "rendered in", "made of", "made from",
+    "covered in", "covered with", "decorated with", "filled with", "set against", "in front of",
+    "standing on", "sitting on", "together with", "on top of", "next to", "as well as",
+    "wearing", "featuring", "holding", "against", "beside", "with", "and", "over", "under",
+    "using", "plus", "on", "in", "at", "by", "as",
+)  # fmt: skip
+CHINESE = (
+    "以及", "还有", "加上", "搭配", "配上", "带着", "带有", "风格画的", "风格的", "背景上的",
+    "背景上", "画成", "画的", "并且", "和", "与", "及", "用", "以", "在", "上的", "配", "带", "，",
+    "、", "的",
+)  # fmt: skip
+_WORDS = "|".join(ENGLISH)
+_SEAMS = re.compile(
+    rf"[,;.:!?()\[\]{{}}|\n，。；：！？（）、]+"
+    rf"|(?<![\w'])(?:{_WORDS})(?![\w'])"
+    rf"|(?<=[{HAN}])(?:{'|'.join(CHINESE)})(?=[{HAN}])"
+    rf"|^(?:用|以|在)(?=[{HAN}])",
+    re.IGNORECASE,
+)
+# What asks for a picture and names nothing in it.
+_FILLERS = re.compile(
+    r"^(?:(?:please|draw|paint|make|create|show|give|generate|me|a|an|the|some|one|of|"
+    r"picture|image|drawing|painting|illustration|icon|photo)\s+)+"
+    r"|^(?:请|帮我|给我|画|生成|一张|一幅|一个|一只|一朵|一份|图片|图)+",
+    re.IGNORECASE,
+)
+# Every run of parts is searched for: 6 parts and runs of up to 3 are 15 questions.
+MOST_PARTS = 6
+LONGEST_RUN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of neighbouring parts; `text` is what stands in the prompt, seams included."""
+
+    first: int
+    last: int
+    text: str
+
+    def overlaps(self, other: "Span") -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+def spans_of(prompt: str) -> list[Span]:
+    """Return the prompt's parts and their runs, in order; the whole prompt if it has one part."""
+    pieces = _pieces(prompt)
+    if not pieces:
+        return [Span(0, 0, prompt.strip())]
+    spans = []
+    for first in range(len(pieces)):
+        for last in range(first, min(first + LONGEST_RUN, len(pieces))):
+            text = prompt[pieces[first][0] : pieces[last][1]].strip()
+            spans.append(Span(first, last, _FILLERS.sub("", text) or text))
+    return spans
+
+
+def _pieces(prompt: str) -> list[tuple[int, int]]:
+    """Return where parts begin and end; what has no word of its own is none."""
+    found, start = [], 0
+    for seam in _SEAMS.finditer(prompt):
+        found.append((start, seam.start()))
+        start = seam.end()
+    found.append((start, len(prompt)))
+    said = [place for place in found if _says_something(prompt[slice(*place)])]
+    if len(said) > MOST_PARTS:
+        # The rest as one part, so that nothing of the prompt is left out.
+        said = [*said[: MOST_PARTS - 1], (said[MOST_PARTS - 1][0], said[-1][1])]
+    return said
+
+
+def _says_something(text: str) -> bool:
+    words = query_words(_FILLERS.sub("", text.strip() + " "))
+    return any(word.text not in STOP_WORDS for word in words)
