@@ -23,6 +23,8 @@ from encoder.weight_encoder import AutoLoraConfig, family_of
 
 FOLDER = BUILD / "benchmarks/networks"
 BATCH = 64
+# An epoch of W2T takes three times one of AutoLoRA's.
+W2T_EPOCHS = 20
 
 # Told (epoch, epochs, what).
 Told = Callable[[int, int, str], None]
@@ -64,7 +66,8 @@ def w2t_space(
 
     torch.manual_seed(seed)
     network = W2T(family, zoo.text_encoder.dim)
-    trainer = Trainer(network, Schedule(seed=seed), folder / f"w2t-{seed}")
+    schedule = Schedule(epochs=W2T_EPOCHS, seed=seed)
+    trainer = Trainer(network, schedule, folder / f"w2t-{seed}")
     trainer.run(examples("train"), examples("validation"), told)
     batches = (
         stack_canonical(family, adapters[i : i + BATCH]) for i in range(0, len(adapters), BATCH)
@@ -89,8 +92,8 @@ def main() -> None:
     options = parser.parse_args()
     zoo = Zoo.load(options.zoo)
     adapters = [read(path) for path in zoo.paths]
-    for seed in range(options.seeds):
-        for name, train in NETWORKS.items():
+    for name, train in NETWORKS.items():
+        for seed in range(options.seeds):
             started = time.monotonic()
             train(zoo, adapters, options.folder, seed)
             print(f"{name}, seed {seed}: {time.monotonic() - started:.0f} s", flush=True)

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
+PART = 32_768  # rows
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuarterMatrix:
@@ -27,8 +29,12 @@ class QuarterMatrix:
 
     def apply(self, rows: Floats) -> Floats:
         """Return rows @ matrix."""
-        product: Floats = (rows @ self.levels.astype(np.float32)) * self.steps
-        return product
+        product = np.zeros((len(rows), self.levels.shape[1]), np.float32)
+        # Part by part, since in float32 the matrix of a large base would take a gigabyte.
+        for start in range(0, len(self.levels), PART):
+            part = slice(start, start + PART)
+            product += rows[:, part] @ self.levels[part].astype(np.float32)
+        return product * self.steps
 
     def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Return what a checkpoint holds: two rows' levels in each byte."""

@@ -2,15 +2,19 @@
 
 Files are large and encoders are retrained; a sketch is all that either needs of a file.
 Each layer's ΔW is projected on both sides, S = L ΔW Rᵀ, through A and B, so that ΔW is never
-formed: where the family has a basis (encoder/basis.py), on its inputs, all outputs kept as
-far as 1 MB allows; else by seeded random matrices. Inner products of sketches estimate those
-of ΔW, and like ΔW they do not depend on how it is factorised (A -> RA, B -> BR⁻¹).
+formed. R are a few inputs: those of the family's basis where it has one (encoder/basis.py),
+else random ones. All outputs are kept as far as 1 MB allows; beyond that L adds them up in
+groups with random signs (a count sketch [1]). Inner products of random sketches estimate
+those of ΔW, and like ΔW no sketch depends on how it is factorised (A -> RA, B -> BR⁻¹).
+
+- [1] Charikar et al., 2002, https://doi.org/10.1016/S0304-3975(03)00400-6
 """
 
 import hashlib
 import json
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -27,9 +31,10 @@ from encoder.lora_file import LoraWeights
 
 Floats = npt.NDArray[np.float32]
 
-# Of a side, in random directions; larger ones find more, at their price.
-RANDOM_SIZE = 16
-# What a basis' sketches may take of the disk, for each adapter.
+# For families without a basis. At equal bytes, few inputs with many outputs find more than
+# the other way round, and several differ less by luck than one (docs/benchmarks.md).
+RANDOM_INPUTS = 4
+# What sketches may take of the disk, for each adapter.
 MOST_BYTES = 1_000_000
 MAGIC = b"LORASKETCH"
 MAX_BYTES = 8_000_000
@@ -38,7 +43,7 @@ MAX_LOG_MAGNITUDE = 88
 
 # What a file was read by; files read by another one are read again. To be changed with
 # anything that changes sketches, a family's basis included.
-SKETCH_VERSION = "sketch-v2"
+SKETCH_VERSION = "sketch-v3"
 
 
 @dataclass(frozen=True)
@@ -54,16 +59,33 @@ class Layout:
         return np.array([rows * columns for rows, columns in self.shapes])
 
 
-def layout_of(family: Family, basis: Basis | None, size: int = RANDOM_SIZE) -> Layout:
-    """Return the layout of sketches in a basis, or of random ones of `size` x `size`."""
-    widths = family.block_layers.values()
+def layout_of(
+    family: Family,
+    basis: Basis | None,
+    inputs: int = RANDOM_INPUTS,
+    most_bytes: int = MOST_BYTES,
+) -> Layout:
+    """Return the layout of sketches in a basis, or else in so many random inputs."""
+    outputs = [d_out for d_out, _ in family.block_layers.values()]
+    if basis is not None:
+        inputs = len(basis.inputs[0])
+    cap = most_outputs(outputs, most_bytes // (2 * inputs))
+    shapes = tuple((min(cap, d_out), inputs) for d_out in outputs)
     if basis is None:
-        return Layout(f"bilinear-{size}-v1", ((size, size),) * len(widths))
-    directions = len(basis.inputs[0])
-    cap = max(d_out for d_out, _ in widths)
-    while sum(min(cap, d_out) for d_out, _ in widths) * directions * 2 > MOST_BYTES:
-        cap //= 2
-    return Layout(basis.version, tuple((min(cap, d_out), directions) for d_out, _ in widths))
+        return Layout(f"random-{inputs}x{cap}-v1", shapes)
+    return Layout(basis.version if cap == max(outputs) else f"{basis.version}x{cap}", shapes)
+
+
+def most_outputs(outputs: Sequence[int], together: int) -> int:
+    """Return the largest number that layers may keep each to keep no more than `together`."""
+    low, high = 1, max(outputs)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(min(middle, own) for own in outputs) <= together:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 @cache
@@ -145,11 +167,17 @@ class Sketch:
         return cls(layout, family, values.astype(np.float16), magnitudes.astype(np.float32), mask)
 
 
-def sketch(weights: LoraWeights, *, basis: Basis | None = None, size: int | None = None) -> Sketch:
+def sketch(
+    weights: LoraWeights,
+    *,
+    basis: Basis | None = None,
+    inputs: int | None = None,
+    most_bytes: int = MOST_BYTES,
+) -> Sketch:
     """Sketch an adapter, layer by layer. Layers outside the blocks are not looked at.
 
-    `basis` and `size` (random directions) are for trying them out: stored sketches are made
-    in the family's own basis.
+    `basis`, `inputs` (random ones) and `most_bytes` are for trying them out: stored sketches
+    are made in the family's default layout.
 
     Raises:
         SketchError: the base model is unknown, or the adapter changes nothing in it.
@@ -157,24 +185,26 @@ def sketch(weights: LoraWeights, *, basis: Basis | None = None, size: int | None
     family = find_family(weights.base_model)
     if family is None:
         raise SketchError(f"no layer set is known for base model {weights.base_model!r}")
-    if basis is None and size is None:
-        basis, layout = find_basis(family.name), default_layout(family)
-    else:
-        layout = layout_of(family, basis, size or RANDOM_SIZE)
+    if basis is None and inputs is None:
+        basis = find_basis(family.name)
+    layout = layout_of(family, basis, inputs or RANDOM_INPUTS, most_bytes)
     parts = []
     log_magnitudes = np.zeros(len(layout.shapes), np.float32)
     mask = np.zeros(len(layout.shapes), np.bool_)
     for index, (name, shape) in enumerate(zip(family.block_layers, layout.shapes, strict=True)):
+        parts.append(np.zeros(shape[0] * shape[1], np.float16))
         layer = weights.layers.get(name)
-        magnitude = 0.0 if layer is None else delta_norm(layer)
-        if layer is None or magnitude == 0:
-            parts.append(np.zeros(shape[0] * shape[1], np.float16))
+        if layer is None:
+            continue
+        down, up = _float_factors(layer)
+        magnitude = _norm(down, up) * abs(layer.scale)
+        if magnitude == 0:
             continue
         if not math.isfinite(magnitude):
             raise SketchError(f"layer {name} is too large to compute with")
-        inputs = None if basis is None else basis.inputs[index].float()
-        projected = _project(layer, family, index, shape, inputs) / magnitude
-        parts.append(projected.flatten().numpy().astype(np.float16))
+        rows = None if basis is None else basis.inputs[index].float()
+        projected = _project(down, up, family, index, shape, rows) * (layer.scale / magnitude)
+        parts[-1] = projected.flatten().numpy().astype(np.float16)
         log_magnitudes[index] = math.log(magnitude)
         mask[index] = True
         weights.release()
@@ -185,46 +215,44 @@ def sketch(weights: LoraWeights, *, basis: Basis | None = None, size: int | None
 
 def delta_norm(layer: Layer) -> float:
     """Return the Frobenius norm of ΔW without forming it: sqrt(tr(BᵀB · AAᵀ)) · scale."""
-    down, up = (part.float() for part in layer.factors())
+    return _norm(*_float_factors(layer)) * abs(layer.scale)
+
+
+def _float_factors(layer: Layer) -> tuple[Tensor, Tensor]:
+    down, up = layer.factors()
+    return down.float(), up.float()
+
+
+def _norm(down: Tensor, up: Tensor) -> float:
     squared = ((up.T @ up) * (down @ down.T)).sum(dtype=torch.float64).item()
-    return math.sqrt(max(squared, 0.0)) * abs(layer.scale)
+    return math.sqrt(max(squared, 0.0))
 
 
 def _project(
-    layer: Layer, family: Family, index: int, shape: Shape, inputs: Tensor | None
+    down: Tensor, up: Tensor, family: Family, index: int, shape: Shape, inputs: Tensor | None
 ) -> Tensor:
-    """Return L ΔW Rᵀ (outputs, inputs); random matrices stand in for what is not given."""
-    down, up = (part.float() for part in layer.factors())
-    d_out, d_in = len(up), down.shape[1]
-    flip_out, flip_in = _signs(family.name, index, d_out, d_in)
+    """Return L (up @ down) Rᵀ (outputs, inputs); random inputs stand in for none."""
+    kept, count = shape
     if inputs is None:
-        inputs = _projection(d_in, shape[1]) * flip_in
-    if shape[0] != d_out:
-        up = (_projection(d_out, shape[0]) * flip_out) @ up
-    return layer.scale * (up @ (down @ inputs.T))
+        inputs = _random_inputs(family.name, index, count, down.shape[1])
+    answers = up @ (down @ inputs.T)
+    if kept == len(answers):
+        return answers
+    signed = answers * _output_signs(family.name, index, len(answers))[:, None]
+    padded = torch.nn.functional.pad(signed, (0, 0, 0, -len(signed) % kept))
+    return padded.view(-1, kept, count).sum(0)
 
 
 @cache
-def _projection(width: int, size: int) -> Tensor:
-    """Orthonormal rows (size, width), scaled so that lengths are kept on average.
-
-    One matrix a width serves all layers (FLUX.1's 494 would take 340 MB); signs that
-    differ by layer make their errors independent.
-    """
-    rows = min(size, width)
-    seed = _random_signs(f"projection {width}", rows * width).reshape(width, rows)
-    basis, triangle = np.linalg.qr(seed.astype(np.float64))
-    # LAPACKs may differ in the signs of a basis; a positive diagonal fixes them.
-    basis *= np.sign(np.diag(triangle))
-    padded = np.zeros((size, width), np.float32)
-    padded[:rows] = basis.T * math.sqrt(width / rows)
-    return torch.from_numpy(padded)
+def _random_inputs(family: str, index: int, count: int, width: int) -> Tensor:
+    """Rows of ±1 (count, width), scaled so that lengths are kept on average."""
+    signs = _random_signs(f"inputs of {family} layer {index}", count * width)
+    return torch.from_numpy(signs.reshape(count, width)) / math.sqrt(count)
 
 
 @cache
-def _signs(family: str, index: int, d_out: int, d_in: int) -> tuple[Tensor, Tensor]:
-    both = _random_signs(f"{family} layer {index}", d_out + d_in)
-    return torch.from_numpy(both[:d_out]), torch.from_numpy(both[d_out:])
+def _output_signs(family: str, index: int, width: int) -> Tensor:
+    return torch.from_numpy(_random_signs(f"outputs of {family} layer {index}", width))
 
 
 def _random_signs(seed: str, count: int) -> Floats:

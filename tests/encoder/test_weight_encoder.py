@@ -97,5 +97,5 @@ def test_sketches_stand_in_for_factors(tmp_path: Path) -> None:
 
     np.testing.assert_allclose(together[1], encoder.encode(sketches[1:])[0], atol=1e-5)
     assert stack_sketches(TINY, sketches).up is None
-    with pytest.raises(SketchError, match="bilinear-8-v1 sketch"):
-        encoder.encode([sketch(adapters[0], size=8)])
+    with pytest.raises(SketchError, match="random-2x"):
+        encoder.encode([sketch(adapters[0], inputs=2)])
