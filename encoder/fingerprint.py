@@ -45,6 +45,11 @@ class Fingerprint:
     log_norm: float  # ln of sqrt(Σ ||ΔW||²), exact and not estimated
     version: int = VERSION
 
+    @property
+    def norm(self) -> float:
+        """The strength itself."""
+        return math.exp(self.log_norm)
+
     def to_bytes(self) -> bytes:
         """Serialise, in 526 bytes; equal fingerprints give equal bytes."""
         head = HEAD.pack(MAGIC, self.version, self.log_norm)

@@ -1,16 +1,14 @@
 """`autolora`: the registry's verbs. Results go to stdout, progress to stderr."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli import encoders, fusing, training
+from registry.cli import encoders, fusing, inspect, training
 from registry.cli import refresh as commands
 from registry.cli.errors import OneLineErrors
 from registry.cli.output import (
     print_detail,
-    print_facts,
     print_json,
     print_search,
 )
@@ -31,6 +29,7 @@ app.command()(commands.crawl)
 app.command()(commands.encode)
 app.command()(fusing.fuse)
 app.command()(training.train_encoder)
+app.command()(inspect.inspect)
 app.add_typer(encoders.app, name="encoders")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -102,20 +101,6 @@ def serve(
     # Before the database starts: a taken port is known at once.
     with listen(settings.host, settings.port) as listener, Registry(settings) as registry:
         serve_until_stopped(listener, registry)
-
-
-@app.command()
-def inspect(
-    file: Annotated[Path, typer.Argument(help="A .safetensors file.")], as_json: Json = False
-) -> None:
-    """Read an adapter's file and say what it is and whether it can be fused."""
-    from encoder.lora_file import read
-
-    verdict = read(file).verdict.to_json()
-    if as_json:
-        print_json(verdict)
-    else:
-        print_facts(verdict)
 
 
 def _open_registry() -> "Registry":

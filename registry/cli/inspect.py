@@ -1,0 +1,228 @@
+"""`autolora inspect`: what an adapter's file is, for a person and for a program."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from registry.cli.output import print_json, stdout
+
+if TYPE_CHECKING:
+    from encoder.file_hashes import FileHashes
+    from encoder.fingerprint import Fingerprint
+    from encoder.spectrum import BlockSpectrum
+    from encoder.verdict import Verdict
+
+LEVELS = "▁▂▃▄▅▆▇█"
+# Names shown of a list; --json has them all.
+MOST_NAMES = 4
+NEEDS_FILE = (
+    "Only the header was read. Zero layers, NaN, energy by block, hashes and the fingerprint "
+    "need the file."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is known of a file; of a remote one, only what its header tells."""
+
+    name: str
+    verdict: "Verdict"
+    hashes: "FileHashes | None" = None
+    fingerprint: "Fingerprint | None" = None
+
+    def to_json(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {"name": self.name, "header_only": self.hashes is None}
+        facts |= self.verdict.to_json()
+        if self.hashes:
+            facts["hashes"] = {
+                "sha256": self.hashes.sha256,
+                "body_sha256": self.hashes.body_sha256,
+                "autov2": self.hashes.autov2,
+                "autov3": self.hashes.autov3,
+            }
+        if self.fingerprint:
+            facts["fingerprint"] = {
+                "version": self.fingerprint.version,
+                "short": self.fingerprint.short(),
+                "log_norm": self.fingerprint.log_norm,
+                "base64": base64.b64encode(self.fingerprint.to_bytes()).decode(),
+            }
+        return facts
+
+
+def inspect(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|URL", help="A .safetensors file, or where one is.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Say what an adapter is and whether it can be fused; of a URL, only the header is read.
+
+    The exit code is 1 where the file cannot be loaded.
+    """
+    is_url = urlsplit(file).scheme in ("http", "https")
+    report = inspect_url(file) if is_url else inspect_file(Path(file))
+    if as_json:
+        print_json(report.to_json())
+    else:
+        print_report(report)
+    if not report.verdict.loadable:
+        raise typer.Exit(1)
+
+
+def inspect_file(path: Path) -> Report:
+    """Read a whole file.
+
+    Raises:
+        LoraFileError: it is no adapter, or of a kind that is not read.
+    """
+    from encoder.errors import FingerprintError, LoraFileError
+    from encoder.file_hashes import hash_file
+    from encoder.fingerprint import fingerprint
+    from encoder.lora_file import read, read_verdict
+
+    hashes = hash_file(path)
+    try:
+        weights = read(path)
+    except LoraFileError:
+        # Where there is a verdict all the same, it says more.
+        return Report(path.name, read_verdict(path), hashes)
+    try:
+        return Report(path.name, weights.verdict, hashes, fingerprint(weights))
+    except FingerprintError:
+        # An adapter that changes nothing has none; the verdict says so.
+        return Report(path.name, weights.verdict, hashes)
+
+
+def inspect_url(url: str) -> Report:
+    """Judge a file on the net by its header.
+
+    Raises:
+        SourceError: the address is refused, or the server's answers make no sense.
+        LoraFileError: what is there is no adapter, or of a kind that is not read.
+    """
+    from crawler.download import read_remote_header
+    from crawler.http import PoliteClient
+    from encoder.lora_file import inspect as inspect_header
+    from encoder.safetensors_header import parse_header
+    from registry.config import Settings
+
+    with PoliteClient(allowed_origins=[Settings().modelscope_endpoint]) as client:
+        remote = read_remote_header(client, url)
+    name = unquote(urlsplit(url).path.rpartition("/")[2]) or url
+    header = parse_header(name, io.BytesIO(remote.data), remote.size)
+    return Report(name, inspect_header(header, name))
+
+
+def print_report(report: Report) -> None:
+    verdict, console = report.verdict, stdout()
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _facts(report).items():
+        if value:
+            table.add_row(name, escape(value))
+    table.add_row("loadable", "[green]yes[/]" if verdict.loadable else "[bold red]no[/]")
+    table.add_row("fusable", "[green]yes[/]" if verdict.fusable else "[yellow]no[/]")
+    for number, reason in enumerate(verdict.reasons):
+        table.add_row(
+            "" if number else "because" if not verdict.fusable else "note", escape(reason)
+        )
+    console.print(table)
+    if verdict.spectrum:
+        console.print()
+        console.print(_energy_table(verdict.spectrum, console.width))
+    if report.hashes is None:
+        console.print(
+            f"\nOnly the header was read. These need the file: {NEEDS_FILE}.", style="dim"
+        )
+
+
+def _facts(report: Report) -> dict[str, str]:
+    """Everything but the conclusion, in words; what is not known is empty."""
+    verdict, hashes, print_ = report.verdict, report.hashes, report.fingerprint
+    smallest, median, largest = verdict.ranks
+    ranks = str(median) if smallest == largest else f"{smallest} to {largest}, median {median}"
+    facts = {
+        "file": report.name,
+        "format": f"{verdict.format}, {verdict.names} names",
+        "trainer": verdict.trainer or "",
+        "base model": f"{verdict.base_model} ({verdict.confidence})",
+        "evidence": "\n".join(verdict.evidence),
+        "kinds": _counts(verdict.kinds),
+        "ranks": ranks if largest else "",
+        "scale": verdict.alpha,
+        "weights": f"{verdict.dtype}, {verdict.size / 1e6:,.1f} MB",
+        "parts": _counts(verdict.parts),
+        "layers": _coverage(verdict),
+        "unmatched": _names(verdict.unmatched),
+        "zero layers": _names(verdict.to_json()["zero_layers"]),
+        "damaged": _names(verdict.to_json()["damaged_layers"]),
+    }
+    if hashes:
+        facts["sha256"] = hashes.sha256
+        facts["AutoV2, V3"] = f"{hashes.autov2}, {hashes.autov3}"
+    if print_:
+        facts["fingerprint"] = f"{print_.short()}, norm {print_.norm:.4g}"
+    return facts
+
+
+def _coverage(verdict: "Verdict") -> str:
+    parts = [f"{verdict.layers} matched"]
+    if verdict.family:
+        left = f"{verdict.missing} of the base's blocks left alone"
+        parts.append(left if verdict.missing else "all of the base's blocks")
+    if verdict.unmatched:
+        parts.append(f"{len(verdict.unmatched)} unmatched")
+    return ", ".join(parts)
+
+
+def _counts(counts: Any) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _energy_table(spectrum: Sequence["BlockSpectrum"], width: int) -> Table:
+    """One mark a block, as high as its share of the change; lines of blocks of one kind."""
+    most = max(block.energy for block in spectrum)
+    stems: dict[str, list[BlockSpectrum]] = {}
+    for block in spectrum:
+        stem, _, number = block.block.rpartition(".")
+        stems.setdefault(stem if number.isdecimal() else block.block, []).append(block)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("energy by block", overflow="fold", max_width=width // 3)
+    table.add_column("", overflow="fold")
+    table.add_column("share", justify="right")
+    table.add_column("effective rank", justify="right")
+    for stem, blocks in stems.items():
+        marks = [LEVELS[min(7, int(8 * block.energy / most))] for block in blocks]
+        share = sum(block.energy for block in blocks)
+        ranks = [block.effective_rank for block in blocks]
+        low, high = f"{min(ranks):.1f}", f"{max(ranks):.1f}"
+        table.add_row(
+            escape(_numbered(stem, blocks)),
+            "".join(marks),
+            f"{share:.0%}",
+            low if low == high else f"{low} to {high}",
+        )
+    return table
+
+
+def _numbered(stem: str, blocks: Sequence["BlockSpectrum"]) -> str:
+    """Name a line of blocks: "layers 3 to 17", "mid_block"."""
+    numbers = [block.block.rpartition(".")[2] for block in blocks]
+    if not numbers[0].isdecimal():
+        return stem
+    return f"{stem} {numbers[0]}" + (f" to {numbers[-1]}" if len(numbers) > 1 else "")

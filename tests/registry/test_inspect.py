@@ -1,0 +1,122 @@
+"""`autolora inspect`, as it is run: what it prints, what it returns, what it fetches."""
+
+import base64
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from rich.cells import cell_len
+from typer.testing import CliRunner, Result
+
+from encoder.fingerprint import Fingerprint, fingerprint, is_same
+from encoder.lora_file import read
+from registry.cli.app import app
+from tests.encoder.builders import Factors, make_factors, write_adapter
+from tests.hubs.ranges import serve_file
+
+
+@pytest.fixture(autouse=True)
+def _narrow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("REGISTRY_HOME", str(tmp_path / "home"))
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, ["inspect", *words])
+
+
+def nan_factors() -> Factors:
+    factors = make_factors()
+    factors["transformer_blocks.0.attn.to_q"][0][0, 0] = math.nan
+    return factors
+
+
+def test_a_person_gets_a_table_that_fits_the_terminal(tmp_path: Path) -> None:
+    path = write_adapter(tmp_path / "cat.safetensors")
+
+    result = run(str(path))
+
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    facts = dict(line.split("  ", 1) for line in lines if "  " in line)
+    assert facts["base model"].split() == ["demo-flux-tiny", "(certain)"]
+    assert facts["ranks"].strip() == "2"
+    assert facts["fusable"].strip() == "yes"
+    assert "single_transformer_blocks" in result.stdout
+    assert "█" in result.stdout
+
+
+def test_a_program_gets_the_verdict_the_hashes_and_the_fingerprint(tmp_path: Path) -> None:
+    path = write_adapter(tmp_path / "cat.safetensors")
+
+    answer = json.loads(run(str(path), "--json").stdout)
+
+    assert answer["loadable"]
+    assert not answer["header_only"]
+    assert answer["hashes"]["autov2"] == answer["hashes"]["sha256"][:10].upper()
+    stored = Fingerprint.from_bytes(base64.b64decode(answer["fingerprint"]["base64"]))
+    assert is_same(stored, fingerprint(read(path)))
+    assert sum(block["energy"] for block in answer["spectrum"]) == pytest.approx(1)
+
+
+def test_what_looks_like_markup_is_printed_as_it_is(tmp_path: Path) -> None:
+    path = write_adapter(tmp_path / "[red]cat.safetensors")
+
+    assert "[red]cat" in run(str(path)).stdout
+
+
+def test_what_cannot_be_loaded_says_why_and_fails(tmp_path: Path) -> None:
+    path = write_adapter(tmp_path / "cat.safetensors", nan_factors())
+
+    result = run(str(path))
+    answer = run(str(path), "--json")
+
+    assert result.exit_code == answer.exit_code == 1
+    assert "transformer_blocks.0.attn.to_q" in result.stdout
+    assert not json.loads(answer.stdout)["loadable"]
+    assert not result.stderr
+
+
+def test_an_adapter_without_effect_has_a_verdict_and_no_fingerprint(tmp_path: Path) -> None:
+    zero = {name: (down, torch.zeros_like(up)) for name, (down, up) in make_factors().items()}
+
+    result = run(str(write_adapter(tmp_path / "cat.safetensors", zero)), "--json")
+
+    answer = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert not answer["fusable"]
+    assert "fingerprint" not in answer
+
+
+def test_of_a_url_only_the_header_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_adapter(tmp_path / "cat.safetensors", make_factors(rank=64), dtype=torch.float32)
+    with serve_file(path) as server:
+        monkeypatch.setenv("REGISTRY_MODELSCOPE_ENDPOINT", server.url)
+        table = run(server.url + "/cat.safetensors")
+        answer = json.loads(run(server.url + "/cat.safetensors", "--json").stdout)
+
+    assert table.exit_code == 0, table.output
+    assert "Only the header was read" in table.stdout
+    assert answer["header_only"]
+    assert answer["base_model"] == "demo-flux-tiny"
+    assert answer["size"] == path.stat().st_size
+    assert server.sent_bytes < 2 * path.stat().st_size / 10
+
+
+@pytest.mark.parametrize(
+    ("target", "cause"),
+    [
+        ("/no/such.safetensors", "such.safetensors"),
+        ("http://127.0.0.1:9/x.safetensors", "not https"),
+        ("https://127.0.0.1:9/x.safetensors", "not on the public internet"),
+    ],
+)
+def test_failures_are_one_line(target: str, cause: str) -> None:
+    result = run(target)
+
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert cause in result.stderr
