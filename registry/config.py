@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     # "model" or "layers" need less of the device's memory, and more time.
     device: str = "cpu"
     offload: Literal["none", "model", "layers"] = "none"
+    # Of the device's memory, for adapters that may be used again.
+    adapter_cache_bytes: int = Field(default=2**30, ge=0)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
 

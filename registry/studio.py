@@ -171,6 +171,7 @@ class Studio:
                     self._text_encoder,
                     device=self._settings.device,
                     offload=self._settings.offload,
+                    cache_bytes=self._settings.adapter_cache_bytes,
                 )
             return self._backends[base_model]
 

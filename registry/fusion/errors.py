@@ -51,6 +51,16 @@ class AlreadyAttachedError(FusionError):
         super().__init__(f"layer {layer!r} has adapters attached already; detach them first")
 
 
+class CompiledBaseError(FusionError):
+    """A compiled transformer would overlook its adapters."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the base was compiled without looking at hooks, so adapters would do nothing; "
+            "compile it with registry.fusion.compiled.compile_base"
+        )
+
+
 class MissingGateError(FusionError):
     """Gates do not cover a layer that an adapter changes."""
 

@@ -195,7 +195,6 @@ def draw(
     )
     if recipe.mode == "gated" and gates is not None and gates.base_model != backend.base_model:
         raise GatesMismatchError(gates.base_model, backend.base_model)
-    weights = [linear_layers(adapter.weights) for adapter in adapters]
     relevance = [math.nan if part.relevance is None else part.relevance for part in recipe.adapters]
 
     def attach_some(
@@ -203,7 +202,7 @@ def draw(
     ) -> AbstractContextManager[Attachment]:
         return attach(
             backend.transformer,
-            [(weights[k], recipe.adapters[k].strength) for k in places],
+            [(loaded[k], recipe.adapters[k].strength) for k in places],
             gates,
             recipe.mode,
             relevance=torch.tensor([relevance[k] for k in places]),
@@ -211,7 +210,11 @@ def draw(
         )
 
     measured = check and recipe.mode != "base" and len(adapters) > 1
-    with backend.lock, threads(recipe.threads), enough_memory(recipe):
+    with backend.lock, threads(recipe.threads), enough_memory(recipe, backend):
+        loaded = [
+            backend.cache.get(adapter.sha256, linear_layers(adapter.weights))
+            for adapter in adapters
+        ]
         with (
             attach_some(range(len(adapters)), watch=True) as attachment,
             record(backend.transformer) as recording,
@@ -244,11 +247,12 @@ def tell_departure(recipe: Recipe, departure: float) -> Recipe:
 
 
 @contextmanager
-def enough_memory(recipe: Recipe) -> Iterator[None]:
-    """Say what can be done when the device has no room."""
+def enough_memory(recipe: Recipe, backend: Backend) -> Iterator[None]:
+    """Say what can be done when the device has no room, and leave it as much as there is."""
     try:
         yield
     except torch.OutOfMemoryError as error:
+        backend.cache.clear()
         raise DeviceMemoryError(recipe.width, recipe.height, len(recipe.adapters)) from error
 
 
@@ -281,6 +285,8 @@ def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
         if adapter.sha256 in seen:
             raise AdapterRefusedError(adapter.name, "it is given twice; raise its strength")
         seen.add(adapter.sha256)
+        if adapter.sha256 in backend.cache:
+            continue  # looked at before
         for name, layer in weights.layers.items():
             if not all(torch.isfinite(part).all() for part in layer.tensors()):
                 raise CorruptAdapterError(adapter.name, name)

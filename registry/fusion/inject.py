@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from registry.fusion.compiled import check_compiled
 from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, MissingGateError
 from registry.fusion.gate import FusionGate, Gates
 from registry.fusion.published import PublishedGates
 from registry.fusion.spans import Part, Span, SpanHook, hook
+from registry.fusion.stacks import DeviceAdapter, LayerStack, load_onto, stack_adapters
 
 if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights
@@ -25,41 +27,6 @@ if TYPE_CHECKING:
 # divided by the number of adapters in use. base: no adapter.
 Mode = Literal["gated", "sum", "average", "base"]
 AnyGates = Gates | PublishedGates
-
-
-@dataclass(frozen=True)
-class LayerStack:
-    """The adapters of one linear layer, ranks padded to the largest, for G groups of n.
-
-    Sample b of a batch of B belongs to group b // (B / G).
-    """
-
-    down: Tensor  # (G, d_in, n * rank)
-    up: Tensor  # (G, n, rank, d_out), scale and strength applied
-    columns: tuple[int, ...]  # which of the attached adapters the n are
-
-    def hidden(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x (..., d_in) times down, (G, places, n * rank), and up, both as x is.
-
-        They move only where the base is offloaded or runs in another precision.
-        """
-        groups = len(self.up)
-        if len(x) % groups:
-            raise LayerMismatchError(f"a batch of {len(x)} does not divide into {groups} groups")
-        return x.reshape(groups, -1, x.shape[-1]) @ self.down.to(x), self.up.to(x)
-
-    def outputs(self, x: Tensor) -> Tensor:
-        """Return what each adapter says to x (..., d_in), apart: (n, ..., d_out)."""
-        hidden, up = self.hidden(x)
-        _, count, rank, d_out = up.shape
-        apart = hidden.unflatten(-1, (count, rank)).permute(2, 0, 1, 3)  # (n, G, places, rank)
-        outputs: Tensor = apart @ up.transpose(0, 1)
-        return outputs.reshape(count, *x.shape[:-1], d_out)
-
-    def total(self, x: Tensor) -> Tensor:
-        """Return what all adapters say to x (..., d_in) together: (..., d_out)."""
-        hidden, up = self.hidden(x)
-        return (hidden @ up.flatten(1, 2)).reshape(*x.shape[:-1], up.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -189,7 +156,7 @@ class _Branch:
 @contextmanager
 def attach(
     transformer: nn.Module,
-    adapters: Sequence[tuple["LoraWeights", float]],
+    adapters: Sequence[tuple["LoraWeights | DeviceAdapter", float]],
     gates: AnyGates | None = None,
     mode: Mode = "gated",
     *,
@@ -208,14 +175,18 @@ def attach(
         LayerMismatchError: the transformer lacks a layer, or has it in another size.
         MissingGateError: mode is "gated" and `gates` do not cover a layer.
         AlreadyAttachedError: adapters are attached to this transformer already.
+        CompiledBaseError: the transformer was compiled in a way that overlooks adapters.
     """
+    check_compiled(transformer)
     if relevance is not None and relevance.shape != (len(adapters),):
         raise ValueError(f"relevance {tuple(relevance.shape)} for {len(adapters)} adapters")
     used = [] if mode == "base" else [i for i, (_, strength) in enumerate(adapters) if strength]
     share = 1 / len(used) if mode == "average" and used else 1.0
-    bank = AdapterBank([adapters[i][0] for i in used])
-    strengths = torch.tensor([[adapters[i][1] * share for i in used]])
-    picked = bank.pick(torch.arange(len(used))[None], strengths)
+    loaded = [
+        one if isinstance(one, DeviceAdapter) else load_onto(one)
+        for one in (adapters[i][0] for i in used)
+    ]
+    picked = stack_adapters(loaded, [adapters[i][1] * share for i in used])
     # Columns become places in `adapters` again, of which some may be unused.
     stacks = {
         layer: replace(stack, columns=tuple(used[k] for k in stack.columns))

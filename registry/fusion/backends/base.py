@@ -10,6 +10,8 @@ from typing import Protocol
 from PIL.Image import Image
 from torch import nn
 
+from registry.fusion.device_cache import DeviceCache
+
 # Called after every denoising step with the steps done and the steps in all. What it
 # raises ends the generation (GenerationCancelledError says just that).
 Progress = Callable[[int, int], None]
@@ -50,6 +52,11 @@ class Backend(Protocol):
 
     @property
     def transformer(self) -> nn.Module: ...
+
+    @property
+    def cache(self) -> DeviceCache:
+        """Adapters that are on the device already."""
+        ...
 
     @property
     def lock(self) -> threading.Lock:

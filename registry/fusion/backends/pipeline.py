@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.fusion.backends.base import Defaults, Progress, Sampling, hash_files
 from registry.fusion.backends.prompt import PromptEncoder
+from registry.fusion.device_cache import DeviceCache
 from registry.fusion.errors import BaseModelError, SamplingError
 
 # Where weights wait that are not at work, on a device with little memory: nowhere, whole models
@@ -71,6 +72,8 @@ FAMILIES: Mapping[str, Family] = {
     )
 }
 SCHNELL = Defaults(4, 1.0)
+# Of adapters on the device: seven of rank 16 for all layers of FLUX.1, in bfloat16.
+CACHE_BYTES = 2**30
 # Of a FLUX that was trained on a sentence encoder, by plain classifier-free guidance.
 BARE = Defaults(20, 3.0)
 
@@ -85,6 +88,7 @@ class PipelineBackend:
         base_model: str,
         family: Family,
         prompt_encoder: PromptEncoder | None = None,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """Wrap a pipeline loaded from `folder`.
 
@@ -96,6 +100,9 @@ class PipelineBackend:
         self._folder = folder
         self._family = family
         self._prompt_encoder = prompt_encoder
+        device = torch.device(pipeline._execution_device)
+        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+        self.cache = DeviceCache(cache_bytes, device, dtype)
         pipeline.set_progress_bar_config(disable=True)
 
     @property
@@ -203,6 +210,7 @@ def load_backend(
     *,
     device: str = "cpu",
     offload: Offload = "none",
+    cache_bytes: int = CACHE_BYTES,
 ) -> PipelineBackend:
     """Load a base from a diffusers folder, in float32 on a CPU and in bfloat16 elsewhere.
 
@@ -226,7 +234,7 @@ def load_backend(
     except (OSError, ValueError, RuntimeError) as error:
         raise BaseModelError(folder, f"cannot be loaded: {error}") from error
     encoder = None if complete else PromptEncoder(text_encoder or load_text_encoder())
-    return PipelineBackend(pipeline, folder, base_model, family, encoder)
+    return PipelineBackend(pipeline, folder, base_model, family, encoder, cache_bytes)
 
 
 def load_complete(folder: Path, family: Family, dtype: torch.dtype) -> Any:

@@ -1,0 +1,127 @@
+"""Adapters on the device, and several of them side by side for one linear layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from registry.fusion.errors import LayerMismatchError
+
+if TYPE_CHECKING:
+    from encoder.lora_file import LoraWeights
+
+# Ranks are padded with zeros to multiples of this, so that adapters of nearly the same rank have
+# tensors of the same shape: a compiled base swaps one for the other without being compiled anew.
+RANK_STEP = 8
+
+
+@dataclass(frozen=True)
+class LayerStack:
+    """The adapters of one linear layer, ranks padded to the largest, for G groups of n.
+
+    Sample b of a batch of B belongs to group b // (B / G).
+    """
+
+    down: Tensor  # (G, d_in, n * rank)
+    up: Tensor  # (G, n, rank, d_out), scale and strength applied
+    columns: tuple[int, ...]  # which of the attached adapters the n are
+
+    def hidden(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x (..., d_in) times down, (G, places, n * rank), and up, both as x is.
+
+        They move only where the base is offloaded or runs in another precision.
+        """
+        groups = len(self.up)
+        if len(x) % groups:
+            raise LayerMismatchError(f"a batch of {len(x)} does not divide into {groups} groups")
+        return x.reshape(groups, -1, x.shape[-1]) @ self.down.to(x), self.up.to(x)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return what each adapter says to x (..., d_in), apart: (n, ..., d_out)."""
+        hidden, up = self.hidden(x)
+        _, count, rank, d_out = up.shape
+        apart = hidden.unflatten(-1, (count, rank)).permute(2, 0, 1, 3)  # (n, G, places, rank)
+        outputs: Tensor = apart @ up.transpose(0, 1)
+        return outputs.reshape(count, *x.shape[:-1], d_out)
+
+    def total(self, x: Tensor) -> Tensor:
+        """Return what all adapters say to x (..., d_in) together: (..., d_out)."""
+        hidden, up = self.hidden(x)
+        return (hidden @ up.flatten(1, 2)).reshape(*x.shape[:-1], up.shape[-1])
+
+
+@dataclass(frozen=True)
+class DeviceAdapter:
+    """An adapter's linear layers on a device, its scales applied and its ranks padded."""
+
+    # By layer: down (d_in, rank) and up (rank, d_out).
+    layers: dict[str, tuple[Tensor, Tensor]]
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.nbytes for pair in self.layers.values() for part in pair)
+
+
+def load_onto(
+    weights: "LoraWeights",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> DeviceAdapter:
+    """Copy an adapter to a device."""
+    layers = {}
+    for name, layer in weights.layers.items():
+        down, up = layer.factors()
+        rank = -len(down) % RANK_STEP + len(down)
+        # Scaled before it is rounded to `dtype`.
+        padded_down = torch.zeros(down.shape[1], rank, device=device, dtype=dtype)
+        padded_up = torch.zeros(rank, len(up), device=device, dtype=dtype)
+        padded_down[:, : len(down)] = down.T
+        padded_up[: len(down)] = up.T.float() * layer.scale
+        layers[name] = (padded_down, padded_up)
+    return DeviceAdapter(layers)
+
+
+def stack_adapters(
+    adapters: Sequence[DeviceAdapter], strengths: Sequence[float]
+) -> dict[str, LayerStack]:
+    """Put adapters, each with a strength, side by side, as one group, by layer.
+
+    An adapter that lacks a layer has no column there and costs nothing.
+
+    Raises:
+        LayerMismatchError: they disagree on the size of a layer.
+    """
+    names = {name: None for adapter in adapters for name in adapter.layers}
+    return {name: _stack_layer(name, adapters, strengths) for name in names}
+
+
+def _stack_layer(
+    name: str, adapters: Sequence[DeviceAdapter], strengths: Sequence[float]
+) -> LayerStack:
+    columns = tuple(k for k, adapter in enumerate(adapters) if name in adapter.layers)
+    downs, ups = zip(*(adapters[k].layers[name] for k in columns), strict=True)
+    sizes = {(up.shape[1], len(down)) for down, up in zip(downs, ups, strict=True)}
+    if len(sizes) > 1:
+        raise LayerMismatchError(
+            f"adapters disagree on layer {name!r}: {' and '.join(map(str, sorted(sizes)))}; "
+            "load those of one base model only"
+        )
+    rank = max(len(up) for up in ups)
+    return LayerStack(
+        down=torch.cat([_pad(down, 1, rank) for down in downs], 1)[None],
+        up=torch.stack(
+            [_pad(up, 0, rank) * strengths[k] for k, up in zip(columns, ups, strict=True)]
+        )[None],
+        columns=columns,
+    )
+
+
+def _pad(part: Tensor, dim: int, rank: int) -> Tensor:
+    missing = rank - part.shape[dim]
+    if not missing:
+        return part
+    shape = list(part.shape)
+    shape[dim] = missing
+    return torch.cat([part, part.new_zeros(shape)], dim)

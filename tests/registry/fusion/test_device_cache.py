@@ -1,0 +1,118 @@
+"""Adapters on the device: kept within a budget, swapped without compiling the base anew."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from demo.base import velocity
+from encoder.lora_file import LoraWeights
+from registry.fusion.backends.pipeline import PipelineBackend
+from registry.fusion.compiled import compile_base
+from registry.fusion.device_cache import DeviceCache
+from registry.fusion.errors import CompiledBaseError
+from registry.fusion.gate import Gates
+from registry.fusion.generate import generate
+from registry.fusion.inject import Mode, attach
+from registry.fusion.stacks import load_onto
+from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_adapter, make_weights
+
+
+def draw_weights(base: nn.Module, seed: int, rank: int = 4) -> LoraWeights:
+    return make_weights(base, block_layers(base), seed=seed, rank=rank, scale=0.2)
+
+
+def test_the_adapters_used_last_stay_within_the_budget(transformer: nn.Module) -> None:
+    weights = {name: draw_weights(transformer, ord(name)) for name in "abc"}
+    size = load_onto(weights["a"]).bytes
+    cache = DeviceCache(int(2.5 * size))
+    first = cache.get("a", weights["a"])
+    cache.get("b", weights["b"])
+    assert cache.get("a", weights["a"]) is first
+    cache.get("c", weights["c"])
+    assert ("a" in cache, "b" in cache, "c" in cache) == (True, False, True)
+    assert (len(cache), cache.bytes) == (2, 2 * size)
+    assert DeviceCache(0).get("a", weights["a"]).layers.keys() == weights["a"].layers.keys()
+    cache.clear()
+    assert (len(cache), cache.bytes) == (0, 0)
+
+
+def test_images_are_the_same_from_the_cache(backend: PipelineBackend) -> None:
+    weights = draw_weights(backend.transformer, 1)
+    one = make_adapter("one", weights)
+    backend.cache.clear()
+    first = generate("cat", [one], backend, mode="sum", steps=2)
+    assert one.sha256 in backend.cache
+    again = generate("cat", [one], backend, mode="sum", steps=2)
+    assert again.image.tobytes() == first.image.tobytes()
+
+
+def test_ranks_are_padded_alike(transformer: nn.Module) -> None:
+    """To multiples of 8, with zeros, the scale applied to what is not zero."""
+    weights = draw_weights(transformer, 1, rank=5)
+    for name, (down, up) in load_onto(weights).layers.items():
+        assert (down.shape[1], len(up)) == (8, 8)
+        torch.testing.assert_close((down @ up).T, weights.layers[name].delta())
+
+
+@pytest.fixture
+def run(transformer: nn.Module) -> Callable[[], Tensor]:
+    torch.manual_seed(1)
+    noisy, tokens, pooled = torch.randn(2, 16, 64), torch.randn(2, 8, 512), torch.randn(2, 512)
+
+    def forward() -> Tensor:
+        with torch.no_grad():
+            return velocity(transformer, noisy, (tokens, pooled), torch.tensor([0.2, 0.7]))
+
+    return forward
+
+
+@pytest.mark.parametrize("mode", ["gated", "sum"])
+def test_swapping_adapters_compiles_nothing_anew(
+    transformer: nn.Module, run: Callable[[], Tensor], mode: Mode
+) -> None:
+    """Not even a large one, if its padded rank is the same; and detaching restores the base."""
+    gates = Gates.for_transformer(transformer, BASE_MODEL).requires_grad_(False)
+    # 20 MB and more.
+    large = [draw_weights(transformer, k, rank=rank) for k, rank in enumerate((257, 262))]
+    assert all(load_onto(weights).bytes > 20e6 for weights in large)
+    small = draw_weights(transformer, 3)
+    expected = [run()]
+    for weights in large:
+        with attach(transformer, [(weights, 0.1), (small, 1.0)], gates, mode):
+            expected.append(run())
+    graphs = []
+
+    def count(graph: Any, _: object) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compile_base(transformer, backend=count)
+    torch.testing.assert_close(run(), expected[0])
+    for k, weights in enumerate(large):
+        with attach(transformer, [(weights, 0.1), (small, 1.0)], gates, mode):
+            torch.testing.assert_close(run(), expected[1 + k], rtol=1e-4, atol=1e-4)
+        if k == 0:
+            compiled = len(graphs)
+    assert len(graphs) == compiled
+    torch.testing.assert_close(run(), expected[0])
+    assert len(graphs) == compiled
+
+
+def test_a_base_compiled_blind_to_adapters_is_refused(transformer: nn.Module) -> None:
+    """It would run on without them, and nobody would know."""
+    import torch._dynamo
+
+    before = torch._dynamo.config.skip_nnmodule_hook_guards
+    torch._dynamo.config.skip_nnmodule_hook_guards = True
+    try:
+        blind: Any = torch.compile(transformer, backend="eager")
+        with (
+            pytest.raises(CompiledBaseError, match="compile_base"),
+            attach(blind, [(draw_weights(transformer, 1), 1.0)], mode="sum"),
+        ):
+            pass
+    finally:
+        torch._dynamo.config.skip_nnmodule_hook_guards = before
