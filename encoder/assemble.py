@@ -206,10 +206,11 @@ def _with_magnitude(
     by_output = found == ["magnitude"] or magnitude.ndim == 1  # PEFT's
     if by_output and magnitude.numel() == outputs:
         return DoraLayer(layer, magnitude.reshape(outputs, 1, *ones))
-    flat = magnitude.ndim in (2, 4) and magnitude.numel() == max(magnitude.shape[:2])
-    # Of a convolution stored flat, only the base tells how many inputs there are.
-    if not by_output and flat and (len(magnitude) == outputs or inputs % magnitude.shape[1] == 0):
-        return DoraLayer(layer, magnitude)
+    if not by_output and magnitude.ndim in (2, 4) and set(magnitude.shape[2:]) <= {1}:
+        first, second = magnitude.shape[:2]
+        # Of a convolution stored flat, only the base tells how many inputs there are.
+        if (first, second) == (outputs, 1) or (first == 1 and second and inputs % second == 0):
+            return DoraLayer(layer, magnitude)
     raise BadWeightsError(file, f"layer {module}: its magnitude is {_sizes(magnitude)}, "
                           f"its change {layer.shape}")  # fmt: skip
 
