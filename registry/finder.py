@@ -19,12 +19,15 @@ from registry.search.calibration import measure
 from registry.search.cards import (
     AdapterCard,
     Choice,
+    DuplicateResult,
     SearchPage,
     SearchResult,
     count_by_base_model,
     load_cards,
+    load_duplicates,
     load_results,
 )
+from registry.search.duplicates import find_duplicates
 from registry.search.errors import (
     EmptyQueryError,
     NothingFoundError,
@@ -188,6 +191,13 @@ class Finder:
                 if match.adapter_id != adapter_id
             ]
             return load_results(session, hits[:limit])
+
+    def duplicates(self, adapter_id: int) -> tuple[DuplicateResult, ...]:
+        """Return adapters that are this one again, the most certain first."""
+        with self._snapshot() as session:
+            if not load_cards(session, [adapter_id]):
+                raise AdapterNotFoundError(adapter_id)
+            return load_duplicates(session, find_duplicates(session, adapter_id))
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""

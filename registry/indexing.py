@@ -1,6 +1,7 @@
 """From files and covers here to adapters that can be found: read, caption, embed, publish."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -316,7 +317,9 @@ def read_and_sketch(path: Path) -> tuple[dict[str, Any], "Sketched | None"]:
     Raises:
         LoraFileError: the file cannot be used.
     """
-    from encoder.errors import SketchError
+    from encoder.errors import FingerprintError, SketchError
+    from encoder.file_hashes import hash_file
+    from encoder.fingerprint import fingerprint
     from encoder.lora_file import read
     from encoder.sketch import SKETCH_VERSION, sketch
 
@@ -332,8 +335,19 @@ def read_and_sketch(path: Path) -> tuple[dict[str, Any], "Sketched | None"]:
         "sketch_version": SKETCH_VERSION,
         "sketch_refusal": refusal,
     }
-    base_model = weights.verdict.base_model
-    return {"base_model": base_model, "verdict": verdict, "read_at": datetime.now(UTC)}, made
+    facts = {
+        "base_model": weights.verdict.base_model,
+        "verdict": verdict,
+        "read_at": datetime.now(UTC),
+        "body_sha256": hash_file(path).body_sha256,
+        "fingerprint": None,
+        "log_norm": None,
+    }
+    # An adapter that changes nothing has none.
+    with suppress(FingerprintError):
+        taken = fingerprint(weights)
+        facts |= {"fingerprint": taken.direction.tolist(), "log_norm": taken.log_norm}
+    return facts, made
 
 
 def _publish(session: Session, adapter: Adapter) -> None:
@@ -369,7 +383,8 @@ def _encode(
 
 def reader_version() -> str:
     """What reads and sketches files here; what another one read or refused is read again."""
+    from encoder.fingerprint import VERSION
     from encoder.lora_file import READER_VERSION
     from encoder.sketch import SKETCH_VERSION
 
-    return f"{READER_VERSION} {SKETCH_VERSION}"
+    return f"{READER_VERSION} {SKETCH_VERSION} fingerprint-{VERSION}"

@@ -24,6 +24,7 @@ from registry.search.cards import (
     AdapterCard,
     AdapterDetail,
     Choice,
+    DuplicateResult,
     RunFacts,
     SearchPage,
     SearchResult,
@@ -152,6 +153,10 @@ class Registry:
         Empty when the adapter has no embedding (no active encoder for its base model).
         """
         return self.finder.similar(adapter_id, limit)
+
+    def duplicates(self, adapter_id: int) -> tuple[DuplicateResult, ...]:
+        """Return adapters that are this one again: listed elsewhere, re-saved, little changed."""
+        return self.finder.duplicates(adapter_id)
 
     def adapters(
         self, filters: Filters | None = None, *, before_id: int | None = None, limit: int = 50

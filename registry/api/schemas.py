@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.api.urls import cover_url, thumbnail_url
-from registry.search.cards import AdapterCard, AdapterDetail, RunFacts, SearchPage, SearchResult
+from registry.search.cards import (
+    AdapterCard,
+    AdapterDetail,
+    DuplicateResult,
+    RunFacts,
+    SearchPage,
+    SearchResult,
+)
+from registry.search.duplicates import DuplicateKind
 from registry.search.filters import Filters
 from registry.search.ranking import Signal
 
@@ -98,6 +106,8 @@ class AdapterDetailAnswer(AdapterAnswer):
     file_name: str
     file_size: int | None
     file_url: str | None
+    autov2: str | None
+    autov3: str | None
     verdict: dict[str, Any] | None
     created_at: datetime
 
@@ -125,6 +135,8 @@ class AdapterDetailAnswer(AdapterAnswer):
             refusal=detail.refusal,
             file_name=detail.file_name,
             file_size=detail.file_size,
+            autov2=detail.autov2,
+            autov3=detail.autov3,
             file_url=f"/v1/adapters/{card.id}/file" if card.file_sha256 else None,
             verdict=detail.verdict,
             created_at=detail.created_at,
@@ -139,6 +151,9 @@ class ResultAnswer(_Answer):
     exact: bool
     signals: dict[Signal, float | None]
     positions: dict[Signal, int | None]
+    also: list[AdapterAnswer] = Field(
+        default=[], description="Other listings of the same tensors, folded into this result."
+    )
 
     @classmethod
     def from_result(cls, result: SearchResult) -> Self:
@@ -148,6 +163,29 @@ class ResultAnswer(_Answer):
             exact=result.hit.exact,
             signals=dict(result.hit.signals),
             positions=dict(result.hit.positions),
+            also=[AdapterAnswer.from_card(card) for card in result.also],
+        )
+
+
+class DuplicateAnswer(_Answer):
+    """An adapter that is another one again."""
+
+    adapter: AdapterAnswer
+    kind: DuplicateKind = Field(
+        description="`file`: the same bytes; `tensors`: the same tensors under another header; "
+        "`change`: the same change of the base, written otherwise; `near`: nearly that."
+    )
+    similarity: float = Field(description="The cosine of both changes, estimated.")
+    strength: float = Field(description="How many times stronger it changes the base.")
+
+    @classmethod
+    def from_result(cls, result: DuplicateResult) -> Self:
+        found = result.duplicate
+        return cls(
+            adapter=AdapterAnswer.from_card(result.card),
+            kind=found.kind,
+            similarity=round(found.similarity, 4),
+            strength=round(found.strength, 4),
         )
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli import encoders, fusing, inspect, training
+from registry.cli import encoders, fusing, inspect, related, training
 from registry.cli import refresh as commands
 from registry.cli.errors import OneLineErrors
 from registry.cli.output import (
@@ -28,6 +28,8 @@ app.command()(commands.refresh)
 app.command()(commands.crawl)
 app.command()(commands.encode)
 app.command()(fusing.fuse)
+app.command()(related.similar)
+app.command()(related.duplicates)
 app.command()(training.train_encoder)
 app.command()(inspect.inspect)
 app.add_typer(encoders.app, name="encoders")

@@ -120,6 +120,8 @@ def print_detail(detail: "AdapterDetail") -> None:
         "file": detail.file_name,
         "size": "" if detail.file_size is None else f"{detail.file_size:,} bytes",
         "sha256": card.file_sha256 or "",
+        "AutoV2": detail.autov2 or "",
+        "AutoV3": detail.autov3 or "",
         "state": detail.state + (f": {detail.refusal}" if detail.refusal else ""),
         "description": detail.description,
     }

@@ -26,6 +26,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 # The text encoder's width. halfvec: half the memory, and no recall lost that pgvector's
 # authors could measure (https://github.com/pgvector/pgvector#half-precision-vectors).
 EMBEDDING_DIM = 512
+# encoder.fingerprint.SIZE.
+FINGERPRINT_DIM = 256
 
 # pgvector's defaults, written down because an index is rebuilt when they change.
 HNSW = {"m": 16, "ef_construction": 64}
@@ -126,6 +128,21 @@ class File(Base):
     read_at: Mapped[datetime | None]
     # What read it last, also when it was refused: a better reader reads it again.
     reader_version: Mapped[str | None]
+    # Of what follows the header; its first digits are AutoV3, as those of sha256 are AutoV2.
+    body_sha256: Mapped[str | None] = mapped_column(index=True)
+    # encoder.fingerprint's direction and log_norm; NULL where there is none.
+    fingerprint: Mapped[Any | None] = mapped_column(HALFVEC(FINGERPRINT_DIM))
+    log_norm: Mapped[float | None]
+
+    __table_args__ = (
+        Index(
+            "ix_files_fingerprint_hnsw",
+            "fingerprint",
+            postgresql_using="hnsw",
+            postgresql_ops={"fingerprint": "halfvec_cosine_ops"},
+            postgresql_with=HNSW,
+        ),
+    )
 
 
 class Cover(Base):

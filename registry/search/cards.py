@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from registry.db.models import Adapter, Caption, Cover, CrawlRun, File
 from registry.errors import AdapterNotFoundError
+from registry.search.duplicates import Duplicate
 from registry.search.filters import Filters, conditions
 from registry.search.ranking import SearchHit
 
@@ -70,6 +71,9 @@ class AdapterDetail:
     refusal: str | None
     file_name: str
     file_size: int | None
+    # As Civitai and web UIs name a file; AutoV3 does not change with the header.
+    autov2: str | None
+    autov3: str | None
     verdict: dict[str, Any] | None
     created_at: datetime
     covers: tuple[CoverFacts, ...]
@@ -77,8 +81,19 @@ class AdapterDetail:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
+    """`also` are listings of the same tensors elsewhere, or under another name."""
+
     card: AdapterCard
     hit: SearchHit
+    also: tuple[AdapterCard, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateResult:
+    """An adapter that is another one again, and in what way."""
+
+    card: AdapterCard
+    duplicate: Duplicate
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +146,19 @@ def count_by_base_model(session: Session) -> dict[str, int]:
 
 
 def load_results(session: Session, hits: Sequence[SearchHit]) -> tuple[SearchResult, ...]:
-    cards = load_cards(session, [hit.adapter_id for hit in hits])
+    cards = load_cards(session, [id_ for hit in hits for id_ in (hit.adapter_id, *hit.also)])
     # One may have been retired since the search.
     return tuple(
-        SearchResult(cards[hit.adapter_id], hit) for hit in hits if hit.adapter_id in cards
+        SearchResult(cards[hit.adapter_id], hit, tuple(cards[i] for i in hit.also if i in cards))
+        for hit in hits
+        if hit.adapter_id in cards
+    )
+
+
+def load_duplicates(session: Session, found: Sequence[Duplicate]) -> tuple[DuplicateResult, ...]:
+    cards = load_cards(session, [one.adapter_id for one in found])
+    return tuple(
+        DuplicateResult(cards[one.adapter_id], one) for one in found if one.adapter_id in cards
     )
 
 
@@ -178,6 +202,8 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
         refusal=adapter.refusal,
         file_name=adapter.file_name,
         file_size=None if file is None else file.size,
+        autov2=None if file is None else file.sha256[:10].upper(),
+        autov3=None if file is None or not file.body_sha256 else file.body_sha256[:12].upper(),
         verdict=None if file is None else file.verdict,
         created_at=adapter.hub_created_at,
         covers=covers,

@@ -11,8 +11,17 @@ from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.db.models import Adapter
+from registry.search.duplicates import contents
 from registry.search.filters import Filters
-from registry.search.ranking import DEFAULT_CALIBRATION, Calibration, Match, SearchHit, Signal, rank
+from registry.search.ranking import (
+    DEFAULT_CALIBRATION,
+    Calibration,
+    Match,
+    SearchHit,
+    Signal,
+    fold,
+    rank,
+)
 from registry.search.vector import (
     captions_similarities,
     nearest_by_captions,
@@ -23,6 +32,8 @@ from registry.search.words import exact_adapters, matching_adapters
 
 # Every signal offers so many adapters to the merge.
 DEPTH = 100
+# So many hits are looked at for each one wanted, to fold those that hold the same tensors.
+FOLDING = 5
 
 
 class QueryEncoder(Protocol):
@@ -106,7 +117,9 @@ def search(
         exact=exact,
         downloads=_downloads(session, ids),
     )
-    return hits[: query.limit]
+    # Only the head can reach the page: copies of an adapter stand near each other.
+    head = hits[: query.limit * FOLDING]
+    return fold(head, contents(session, [hit.adapter_id for hit in head]))[: query.limit]
 
 
 def _downloads(session: Session, adapter_ids: Collection[int]) -> dict[int, int]:

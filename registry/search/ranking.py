@@ -9,8 +9,8 @@ on validation adapters; docs/benchmarks.md has the comparison with reciprocal-ra
 """
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -89,7 +89,8 @@ class SearchHit:
     `score` is the probability, 0..1, that it does what was asked for. A signal's score is
     None when the adapter has none (no cover, no embedding), its position (from 1) when it was
     not among the signal's candidates. `exact` marks a trigger word, name or file hash typed
-    in full, which comes before everything that is merely similar.
+    in full, which comes before everything that is merely similar. `also` are adapters further
+    down that hold the same tensors.
     """
 
     adapter_id: int
@@ -97,6 +98,7 @@ class SearchHit:
     signals: dict[Signal, float | None] = field(default_factory=dict)
     positions: dict[Signal, int | None] = field(default_factory=dict)
     exact: bool = False
+    also: tuple[int, ...] = ()
 
 
 Scores = Mapping[Signal, Mapping[int, float]]
@@ -169,3 +171,14 @@ def fit(value: float) -> float:
 def fits(hits: Collection[SearchHit]) -> bool:
     """Whether any of them does what was asked for, as far as can be told."""
     return any(hit.score >= LEAST_FIT for hit in hits)
+
+
+def fold(hits: Sequence[SearchHit], contents: Mapping[int, str]) -> list[SearchHit]:
+    """Make one hit of those with equal contents: the first, with the others in `also`."""
+    groups: dict[str, list[SearchHit]] = {}
+    for hit in hits:
+        groups.setdefault(contents.get(hit.adapter_id, f"adapter {hit.adapter_id}"), []).append(hit)
+    return [
+        replace(first, also=tuple(other.adapter_id for other in others))
+        for first, *others in groups.values()
+    ]

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from registry.db.models import Adapter
+from registry.db.models import Adapter, File
 from registry.search.filters import Filters, conditions
 from registry.search.ranking import Match
 from registry.search.segment import IS_HAN, QueryWord, query_words, segment
@@ -37,7 +37,7 @@ TYPO_SIMILARITY = 0.5
 # A word that e^COMMON adapters have counts half as much as one that a single adapter has.
 COMMON = 10.0
 SHORTEST_TYPO = 4
-# Civitai's AutoV2 is the first 10 digits of a file's sha256.
+# Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
 HASH = re.compile(r"[0-9a-f]{10,64}")
 
 
@@ -120,8 +120,11 @@ def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int
     found = []
     if HASH.fullmatch(wanted):
         # A range, because LIKE would not use an index under most collations.
+        by_body = select(File.sha256).where(
+            File.body_sha256 >= wanted, File.body_sha256 < wanted + "g"
+        )
         by_hash = (Adapter.file_sha256 >= wanted) & (Adapter.file_sha256 < wanted + "g")
-        found = _ids(session, filters, limit, by_hash)
+        found = _ids(session, filters, limit, by_hash | Adapter.file_sha256.in_(by_body))
     words = segment(wanted)
     if found or not words:
         return found

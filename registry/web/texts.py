@@ -98,6 +98,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "verdict.damaged_layers": ("Damaged layers", "损坏的层"),
     "verdict.parts": ("Parts", "组成部分"),
     "verdict.dtype": ("Numbers", "数值类型"),
+    "also": ("Also at:", "另见："),
+    "duplicates": ("The same again", "重复项"),
+    "duplicate.file": ("the same file", "同一文件"),
+    "duplicate.tensors": ("the same tensors, another header", "张量相同，文件头不同"),
+    "duplicate.change": ("the same effect, written otherwise", "效果相同，写法不同"),
+    "duplicate.near": ("nearly the same effect", "效果几乎相同"),
     "similar": ("Similar weights", "权重相似"),
     "similar.none": (
         "No weight encoder is active for this base model, or the file was not encoded yet.",

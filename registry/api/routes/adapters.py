@@ -13,6 +13,7 @@ from registry.api.schemas import (
     AdapterAnswer,
     AdapterDetailAnswer,
     AdapterListAnswer,
+    DuplicateAnswer,
     ListParams,
     PageParams,
     ResultAnswer,
@@ -61,6 +62,15 @@ def list_similar(
 ) -> list[ResultAnswer]:
     """List adapters of the same base model by the similarity of their weights."""
     return [ResultAnswer.from_result(result) for result in registry.similar(adapter_id, limit)]
+
+
+@router.get("/adapters/{adapter_id}/duplicates")
+def list_duplicates(adapter_id: IdPath, registry: RegistryDep) -> list[DuplicateAnswer]:
+    """List adapters that are this one again, the most certain first.
+
+    Listed elsewhere, re-saved, cast, written in other factors, truncated or trained on a little.
+    """
+    return [DuplicateAnswer.from_result(found) for found in registry.duplicates(adapter_id)]
 
 
 @router.get(

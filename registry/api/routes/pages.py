@@ -92,6 +92,7 @@ def adapter_page(
         active="",
         detail=registry.adapter(adapter_id),
         similar=registry.similar(adapter_id, SIMILAR),
+        duplicates=registry.duplicates(adapter_id),
         **_frame(registry, registry.base_models()),
     )
 

@@ -1,0 +1,111 @@
+"""Adapters that are the same thing again: listed elsewhere, re-saved, cast, or little changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from sqlalchemy import ColumnElement, or_, select, text
+from sqlalchemy.orm import Session
+
+from registry.db.models import Adapter, File
+
+if TYPE_CHECKING:
+    from encoder.fingerprint import Fingerprint
+
+# The same bytes; the same tensors under another header; the same change of the base, written
+# otherwise (cast, re-factorised, renamed); nearly that change (truncated, trained on a little,
+# at another strength).
+DuplicateKind = Literal["file", "tensors", "change", "near"]
+KINDS: tuple[DuplicateKind, ...] = get_args(DuplicateKind)
+# Cosine of two changes from which they are near duplicates. On the miniature world's held-out
+# adapters no two of different making reach .5; docs/benchmarks.md has what is found and missed.
+NEAR = 0.8
+# Of a scan of the index; copies of one adapter beyond this are found by their hashes.
+MOST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """`similarity` -1..1 is the cosine of both changes, `strength` how much stronger it is."""
+
+    adapter_id: int
+    kind: DuplicateKind
+    similarity: float
+    strength: float
+
+
+def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> list[Duplicate]:
+    """Return ready adapters that are the same as this one, the most certain first.
+
+    Approximate for `change` and `near`: fingerprints estimate, and HNSW may miss one.
+    """
+    file = session.scalar(
+        select(File)
+        .join(Adapter, Adapter.file_sha256 == File.sha256)
+        .where(Adapter.id == adapter_id)
+    )
+    if file is None:
+        return []
+    same: ColumnElement[bool] = File.sha256 == file.sha256
+    if file.body_sha256 is not None:
+        same = or_(same, File.body_sha256 == file.body_sha256)
+    files = {row.sha256: row for row in session.scalars(select(File).where(same).limit(limit))}
+    if file.fingerprint is not None:
+        session.execute(text(f"SET LOCAL hnsw.ef_search = {MOST}"))
+        nearest = (
+            select(File)
+            .where(File.fingerprint.is_not(None))
+            .order_by(File.fingerprint.cosine_distance(file.fingerprint))
+            .limit(MOST)
+        )
+        files |= {row.sha256: row for row in session.scalars(nearest)}
+    judged = {sha256: _judge(file, other) for sha256, other in files.items()}
+    adapters = session.execute(
+        select(Adapter.id, Adapter.file_sha256).where(
+            Adapter.file_sha256.in_([sha256 for sha256, found in judged.items() if found]),
+            Adapter.state == "ready",
+            Adapter.id != adapter_id,
+        )
+    )
+    found = []
+    for row in adapters:
+        verdict = judged[row.file_sha256]
+        assert verdict is not None
+        found.append(Duplicate(row.id, *verdict))
+    found.sort(key=lambda one: (KINDS.index(one.kind), -one.similarity, one.adapter_id))
+    return found[:limit]
+
+
+def _judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None:
+    """Return what `other` is to `file`, how similar and how much stronger; None if unrelated."""
+    if file.sha256 == other.sha256:
+        return "file", 1.0, 1.0
+    if file.body_sha256 is not None and file.body_sha256 == other.body_sha256:
+        return "tensors", 1.0, 1.0
+    if file.fingerprint is None or other.fingerprint is None:
+        return None
+    from encoder.fingerprint import is_same, similarity, strength_ratio
+
+    ours, theirs = _fingerprint(file), _fingerprint(other)
+    alike = similarity(ours, theirs)
+    if is_same(ours, theirs):
+        return "change", alike, strength_ratio(ours, theirs)
+    return ("near", alike, strength_ratio(ours, theirs)) if alike >= NEAR else None
+
+
+def _fingerprint(file: File) -> "Fingerprint":
+    from encoder.fingerprint import Fingerprint
+
+    assert file.log_norm is not None
+    return Fingerprint(np.asarray(file.fingerprint, np.float16), file.log_norm)
+
+
+def contents(session: Session, adapter_ids: Sequence[int]) -> dict[int, str]:
+    """Return for each adapter what equals another's if both hold the same tensors."""
+    rows = session.execute(
+        select(Adapter.id, File.sha256, File.body_sha256)
+        .join(File, File.sha256 == Adapter.file_sha256)
+        .where(Adapter.id.in_(adapter_ids))
+    )
+    return {row.id: row.body_sha256 or row.sha256 for row in rows}
