@@ -43,6 +43,11 @@ RANKED = ("down",)
 # Text encoders' layers that take the encoder's own width.
 TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "SelfAttention_q", "SelfAttention.q")
 FORMATS = {"lora_unet_": "kohya", "lora_transformer_": "onetrainer", "lycoris_": "lycoris"}
+# Programs whose way of writing is nobody else's.
+TRAINERS = {
+    "onetrainer": "OneTrainer", "lycoris": "LyCORIS", "xlabs": "XLabs",
+    "diffsynth": "DiffSynth-Studio",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +148,10 @@ def _judge(
     outcome = convert(file, plan, parts, families, claims, _text_widths(header, plan))
     data = max((tensor.end for tensor in header.tensors.values()), default=0)
     keys = [key for slots in plan.modules.values() for s, key in slots.items() if s != "alpha"]
+    written = _name_format(plan, outcome)
     facts = FileFacts(
-        format=_name_format(plan, outcome),
-        trainer=find_trainer(header.metadata),
+        format=written,
+        trainer=find_trainer(header.metadata) or TRAINERS.get(written),
         alpha=alpha.rule,
         dtype="+".join(sorted({header.tensors[key].dtype for key in keys})),
         size=header.data_start + data,

@@ -35,7 +35,14 @@ OTHER_KINDS = (
     (re.compile(r"\.oft_(blocks|diag|R)|\.oft_R\."), "OFT or BOFT, which rotates weights"),
     (re.compile(r"\.(lora_)?[ab][12]\.weight$"), "GLoRA"),
     (re.compile(r"\.ia3_l|\.on_input$"), "IA3, which scales activations"),
-    (re.compile(r"\.vera_lambda|\.lora_(E|ranknum)|\.lora_embedding_[AB]"), "a kind of PEFT's"),
+    (re.compile(r"\.(lambda_layer|[pq]_layer\.weight)$"), "T-LoRA"),
+    (
+        re.compile(
+            r"\.(vera_lambda|lora_(E|ranknum|embedding_[AB])|(adamss|boft|bone|c3a|delora|fourierft"
+            r"|glora|gralora|hira|hra|lily|miss|poly|randlora|road|shira|vblora|waveft|xlora)_)"
+        ),
+        "a kind of PEFT's that is no LoRA",
+    ),
     (re.compile(r"^emb_params$|string_to_param|^clip_[gl]$"), "a textual inversion, not a LoRA"),
     (re.compile(r"ip_adapter|^image_proj\.|to_[kv]_ip"), "an IP-Adapter, not a LoRA"),
     (re.compile(r"^lora_controlnet|^lllite|^controlnet_|^input_hint_block"), "a ControlNet's part"),

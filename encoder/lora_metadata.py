@@ -18,6 +18,11 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 MODULE_NAME = re.compile(r"\^?[\w.]+", re.ASCII)
 
 MAX_CLAIM_CHARACTERS = 200
+# musubi-tuner's own among the modules of networks that it shares with sd-scripts.
+MUSUBI = re.compile(
+    r"musubi_tuner\..*|networks\.(loha|lokr"
+    r"|lora_(qwen_image|zimage|flux_2|wan|framepack|hv_1_5|kandinsky|krea2|ideogram4|hidream_o1))"
+)
 
 
 def claimed_base_models(metadata: Mapping[str, str]) -> list[Claim]:
@@ -42,7 +47,7 @@ def find_trainer(metadata: Mapping[str, str]) -> str | None:
     module = metadata.get("ss_network_module", "")
     if module.startswith("lycoris"):
         return "LyCORIS"
-    if module.startswith("networks.lora_") and "musubi" in metadata.get("ss_training_comment", ""):
+    if MUSUBI.fullmatch(module):
         return "musubi-tuner"
     if module.startswith("networks."):
         return "sd-scripts"

@@ -98,7 +98,7 @@ def judge(
         missing=len(missing),
         missing_names=tuple(missing),
         unmatched=conversion.unmatched,
-        parts={network: changed, **facts.parts},
+        parts={network: changed, **facts.parts} if changed else dict(facts.parts),
         unused=sum(facts.parts.values()),
         kinds=dict(sorted(kinds.items())),
         dtype=facts.dtype,

@@ -44,6 +44,9 @@ BAR_COLUMNS = (
 # Problems shown while they happen; the run's report has more.
 MOST_SHOWN = 20
 
+# Of a verdict; long, and said by their counts.
+VERDICT_LISTS = ("layer_names", "missing_names", "spectrum")
+
 
 def stdout() -> Console:
     # Made anew each time: tests and pipes replace the stream.
@@ -128,7 +131,9 @@ def print_detail(detail: "AdapterDetail") -> None:
     print_facts(facts)
     if detail.verdict:
         stdout().print("\nwhat the file says", style="bold")
-        print_facts(detail.verdict)
+        # Names of all layers are for programs.
+        told = {k: v for k, v in detail.verdict.items() if k not in VERDICT_LISTS}
+        print_facts(told)
     for cover in detail.covers:
         words = cover.prompt or (cover.captions[0] if cover.captions else "")
         line = f"cover {cover.position}: {cover.width}x{cover.height} {words}"

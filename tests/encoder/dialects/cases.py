@@ -149,12 +149,17 @@ def ai_toolkit_lokr(*, old: bool) -> Sample:
 
 
 def one_trainer(mode: str) -> Sample:
-    """Its output formats of FLUX.1: LEGACY, KOHYA, ORIGINAL, COMFY."""
+    """Its output formats of FLUX.1; that of diffusers has alpha in its up."""
     pen, sample = Pen(), Sample("flux.1", metadata={"ot_revision": "1"})
     if mode == "legacy":
         text_encoder(sample, "lora_te1_", CLIP, 20)
         sample.tensors["bundle_emb.<word>.clip_l"] = torch.ones(2, 20)
         return write_all(sample, linear_shapes("flux.1"), flat("lora_transformer_"), pen.lora)
+    if mode == "diffusers":
+        return write_all(
+            sample, linear_shapes("flux.1"), dotted("transformer."),
+            lambda shape: pen.lora(shape, names="peft", alpha=False),
+        )  # fmt: skip
     stem = {
         "kohya": flat("lora_unet_"),
         "original": dotted(""),
@@ -254,6 +259,16 @@ def old_diffusers() -> Sample:
     )
 
 
+def diffusers_before_peft() -> Sample:
+    """ "….to_q.lora.down.weight", which diffusers' oldest training scripts wrote."""
+    pen, sample = Pen(), Sample("sdxl-1.0")
+    shapes = only(linear_shapes("sdxl-1.0"), ".to_q", ".to_k", ".to_v", ".to_out.0")
+    return write_all(
+        sample, shapes, dotted("unet."),
+        lambda shape: pen.lora(shape, names="old-diffusers", alpha=False),
+    )  # fmt: skip
+
+
 CASES = [
     Case("kohya sd-scripts", "LoRA", "flux.1", built(kohya_flux)),
     *(
@@ -280,6 +295,7 @@ CASES = [
     Case("diffusers", "patterns of ranks and alphas, rslora", "flux.1",
          partial(save_with_diffusers, architecture="flux.1", patterns=True)),
     Case("diffusers", "attention processors", "sd-1.5", built(old_diffusers)),
+    Case("diffusers", "LoRA before PEFT", "sdxl-1.0", built(diffusers_before_peft)),
     *(
         Case("PEFT", kind, "flux.1", partial(save_with_peft, kind=kind))
         for kind in ("LoRA", "LoRA with bias", "DoRA", "LoHa", "LoKr")
@@ -301,7 +317,7 @@ CASES = [
     ),
     *(
         Case("OneTrainer", f"LoRA, {mode}", "flux.1", built(one_trainer, mode))
-        for mode in ("legacy", "kohya", "original", "comfy")
+        for mode in ("legacy", "kohya", "diffusers", "original", "comfy")
     ),
     *(
         Case("OneTrainer", "DoRA", a, built(one_trainer_dora, a))
