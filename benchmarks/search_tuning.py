@@ -60,8 +60,7 @@ def ask(sessions: sessionmaker[Session], world: World) -> list[Asked]:
         for indexed, language in LANGUAGES:
             for hidden in range(3):
                 known = qualities(len(world.concepts), setup, seed=hidden)
-                kept = [place for place in range(3) if place != hidden]
-                fill(sessions, world, known, indexed, kept, seed=hidden)
+                fill(sessions, world, known, indexed, [hidden] * len(world.concepts), seed=hidden)
                 texts = [
                     (c.captions_zh if language == "zh" else c.captions)[hidden]
                     for c in world.concepts
@@ -145,10 +144,10 @@ def learn(asked: list[Asked], standard: list[Tensor]) -> Tensor:
             weight = FULL_WEIGHT if one.setup == "full" else 1.0
             total = total - weight * torch.log_softmax(own, 1).diagonal().mean()
         total = total / len(asked) + PENALTY * parameters.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)
     return parameters.detach()
 
 
@@ -175,10 +174,10 @@ def learn_fit(parameters: Tensor, standard: list[Tensor]) -> tuple[float, float,
     def loss() -> Tensor:
         optimiser.zero_grad()
         total = F.binary_cross_entropy_with_logits(line[0] * value + line[1], fits)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         return total
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)
     probability = torch.sigmoid(line[0] * value + line[1]).detach()
 
     def f1(least: float) -> float:
@@ -209,8 +208,8 @@ def main() -> None:
     print(calibration)
     mrrs: dict[str, list[float]] = {}
     for one, scores in zip(asked, standard, strict=True):
-        own = evidence(parameters, scores[:, : scores.shape[2]])
-        place = 1 + (own > own.diagonal()[:, None]).sum(1)
+        found = evidence(parameters, scores[:, : scores.shape[2]])
+        place = 1 + (found > found.diagonal()[:, None]).sum(1)
         mrrs.setdefault(one.setup, []).append(float((1 / place).mean()))
     print({setup: np.reshape(own, (3, 3)).mean(1).round(3).tolist() for setup, own in mrrs.items()})
     for signal, start in zip(SIGNALS, (0, 4, 8), strict=True):

@@ -112,18 +112,20 @@ def fill(
     world: World,
     known: Sequence[Quality],
     language: Language,
-    kept: Sequence[int],
+    hidden: Sequence[int],
     seed: int = 0,
 ) -> list[int]:
     """Index the world's adapters anew; return their ids.
 
-    `kept` are the captions (0 short, 1 medium, 2 long) that their covers show; the others
-    are for asking. A misleading adapter has all its words, captions included, from another
+    `hidden` is the caption (0 short, 1 medium, 2 long) of each that its covers do not show: it
+    is for asking. A misleading adapter has all its words, captions included, from another
     adapter of the world.
     """
     rng = random.Random(f"search/{seed}")
     records = []
-    for number, (concept, quality) in enumerate(zip(world.concepts, known, strict=True)):
+    facts = zip(world.concepts, known, hidden, strict=True)
+    for number, (concept, quality, place) in enumerate(facts):
+        kept = [other for other in range(3) if other != place]
         other = rng.choice([c for c in world.concepts if c.key != concept.key])
         about = other if quality == "misleading" else concept
         records.append(_record(rng, number, about, quality, language, kept))

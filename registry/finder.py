@@ -16,6 +16,7 @@ from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
 from registry.search.calibration import measure
+from registry.search.candidates import find_candidates
 from registry.search.cards import (
     AdapterCard,
     Choice,
@@ -32,22 +33,22 @@ from registry.search.errors import (
     EmptyQueryError,
     NothingFoundError,
     NothingIndexedError,
+    QueryTooLongError,
     UnknownBaseModelError,
 )
 from registry.search.filters import Filters
 from registry.search.hybrid import SearchQuery, ServingEncoder, search
-from registry.search.parts import spans_of
 from registry.search.ranking import Calibration, SearchHit, fits
 from registry.search.segment import clean
-from registry.search.selection import Candidate, choose
+from registry.search.selection import choose
 from registry.search.vector import nearest_by_weights, weight_embeddings, weights_similarities
 
 if TYPE_CHECKING:
     from encoder.checkpoint import WeightEncoder
 
-# Of the adapters found for a part of a prompt, so many may stand in for the best one, which
-# another part may need or which cannot be fused.
-CANDIDATES = 5
+
+# The API takes 2,000; a file of prompts on the command line is a mistake.
+MOST_CHARACTERS = 10_000
 
 
 class Finder:
@@ -79,9 +80,7 @@ class Finder:
         Raises:
             SearchError: the text is empty, nothing is indexed, or not for this base model.
         """
-        text = clean(text)
-        if not text.strip():
-            raise EmptyQueryError
+        text = _checked(text)
         started = time.perf_counter()
         with self._snapshot() as session:
             filters, encoder, notes = self._prepare(session, filters)
@@ -98,38 +97,13 @@ class Finder:
 
         `registry.search.selection` says how. Raises NothingFoundError when there is none.
         """
-        prompt = clean(prompt)
-        if not prompt.strip():
-            raise EmptyQueryError
+        prompt = _checked(prompt)
         with self._snapshot() as session:
             filters, encoder, _ = self._prepare(session, filters)
-            found: list[tuple[Candidate, SearchResult]] = []
-            for span in spans_of(prompt):
-                query = SearchQuery(span.text, filters, CANDIDATES)
-                hits = search(session, query, self._text_encoder, encoder)
-                results = [r for r in load_results(session, hits) if r.card.fusable]
-                embeddings = (
-                    weight_embeddings(
-                        session, encoder=encoder.name, adapter_ids=[r.card.id for r in results]
-                    )
-                    if encoder is not None
-                    else {}
-                )
-                found += [
-                    (
-                        Candidate(
-                            result.card.id,
-                            result.card.file_sha256 or "",
-                            span,
-                            result.hit.score,
-                            embeddings.get(result.card.id),
-                        ),
-                        result,
-                    )
-                    for result in results
-                ]
-            chosen = choose([candidate for candidate, _ in found], k)
-            cards = {result.card.id: result.card for _, result in found}
+            chosen = choose(
+                find_candidates(session, prompt, filters, self._text_encoder, encoder), k
+            )
+            cards = load_cards(session, [one.adapter_id for one in chosen])
             similarity = self._similarities(session, prompt, list(cards.values()))
         if not chosen:
             assert filters.base_model is not None
@@ -274,3 +248,12 @@ class Finder:
                     raise BlobNotFoundError(sha256)
                 self._encoders[sha256] = load_encoder(self._blobs.path(sha256))
             return self._encoders[sha256]
+
+
+def _checked(text: str) -> str:
+    if len(text) > MOST_CHARACTERS:
+        raise QueryTooLongError(len(text), MOST_CHARACTERS)
+    text = clean(text)
+    if not text.strip():
+        raise EmptyQueryError
+    return text

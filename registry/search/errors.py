@@ -24,6 +24,13 @@ class EmptyQueryError(SearchError):
         super().__init__("the query is empty; describe what the images should look like.")
 
 
+class QueryTooLongError(SearchError):
+    """A text is no question any more."""
+
+    def __init__(self, length: int, most: int) -> None:
+        super().__init__(f"the query has {length:,} characters; at most {most:,} are searched for.")
+
+
 class UnknownBaseModelError(SearchError):
     """No adapter of this base model is ready."""
 

@@ -43,6 +43,17 @@ def test_a_typo_still_finds_the_adapter(session: Session) -> None:
     assert found(session, "watercolr") == [watercolor.id]
 
 
+@pytest.mark.parametrize("asked", ["机甲娘", "国潮", "国朝机甲", "甲娘"])
+def test_words_that_no_dictionary_has_are_found_by_their_signs(
+    session: Session, asked: str
+) -> None:
+    """Names are invented daily, cut anywhere, and mistyped by one sign."""
+    mecha = add_written(session, "国潮机甲娘")
+    add_written(session, "水墨山水")
+
+    assert found(session, asked) == [mecha.id]
+
+
 def test_a_word_that_somebody_uses_is_no_typo(session: Session) -> None:
     add_written(session, "Dragoon")
     dragon = add_written(session, "Dragon")
@@ -125,6 +136,7 @@ def test_exact_trigger_word_name_and_hash(session: Session) -> None:
     fox = add_written(session, "Fire Fox", trigger_words=["zx_fox", "by ann"])
     add_written(session, "Fire Foxes", trigger_words=["zx_foxes"])
 
-    for asked in ("ZX_fox", " by Ann ", "fire fox", fox.file_sha256, str(fox.file_sha256)[:10]):
+    sha256 = str(fox.file_sha256)
+    for asked in ("ZX_fox", " by Ann ", "fire fox", sha256, sha256[:10], sha256[:10].upper()):
         assert exact_adapters(session, str(asked), filters=ANY, limit=5) == [fox.id]
     assert exact_adapters(session, "zx", filters=ANY, limit=5) == []

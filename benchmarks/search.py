@@ -1,0 +1,326 @@
+"""Measure the whole search on adapters never seen, through PostgreSQL as it serves.
+
+Three tables: ranking (which signal finds what, and all together), abstention (does it notice
+that nothing fits) and selection (which adapters it takes for a prompt that names several
+things). Questions are captions that no cover shows; nothing here was tuned on these adapters.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+from sqlalchemy.orm import Session, sessionmaker
+
+from benchmarks.search_composed import compose
+from benchmarks.search_texts import FAR_OFF
+from benchmarks.search_world import (
+    ENCODER,
+    SETUPS,
+    Language,
+    World,
+    fill,
+    load_world,
+    open_index,
+    qualities,
+)
+from demo.listing import BASE_MODEL
+from demo.paths import BUILD
+from registry.search.candidates import find_candidates
+from registry.search.filters import Filters
+from registry.search.hybrid import SearchQuery, search
+from registry.search.ranking import SIGNALS, SearchHit, Signal, fits
+from registry.search.selection import choose
+from registry.search.vector import weight_embeddings
+
+Floats = npt.NDArray[np.float64]
+Answers = Mapping[str, list[SearchHit]]
+
+# (language of captions and words, of questions)
+LANGUAGES: tuple[tuple[Language, Language], ...] = (("en", "en"), ("zh", "zh"), ("en", "zh"))
+FILTERS = Filters(BASE_MODEL)
+DEPTH = 100
+RESAMPLES = 2000
+COMPOSED = 270
+# Cormack et al., SIGIR 2009; the weights that ranking used before it was measured.
+RRF_K, RRF_WEIGHTS = 60, {"weights": 1.0, "captions": 1.0, "words": 0.7}
+METHODS = (*SIGNALS, "reciprocal ranks", "all")
+
+
+def asked(world: World, language: Language, hidden: Sequence[int]) -> list[str]:
+    """Each adapter's caption that its covers do not show."""
+    captions = [c.captions_zh if language == "zh" else c.captions for c in world.concepts]
+    return [own[place] for own, place in zip(captions, hidden, strict=True)]
+
+
+def rankings(session: Session, world: World, text: str) -> dict[str, list[int]]:
+    """Return every method's order of adapters, best first."""
+    answers: dict[str, list[SearchHit]] = {}
+    options: dict[str, Sequence[Signal]] = {signal: [signal] for signal in SIGNALS}
+    for name, signals in (options | {"all": SIGNALS}).items():
+        query = SearchQuery(text, FILTERS, DEPTH, signals)
+        answers[name] = search(session, query, world.text_encoder, world.encoder)
+    return {name: [h.adapter_id for h in hits] for name, hits in answers.items()} | {
+        "reciprocal ranks": reciprocal_ranks(answers)
+    }
+
+
+def reciprocal_ranks(answers: Answers) -> list[int]:
+    """Merge the three signals' lists by weighted reciprocal-rank fusion."""
+    scores: dict[int, float] = {}
+    for signal in SIGNALS:
+        for place, hit in enumerate(answers[signal], start=1):
+            worth = RRF_WEIGHTS[signal] / (RRF_K + place)
+            scores[hit.adapter_id] = scores.get(hit.adapter_id, 0.0) + worth
+    return sorted(scores, key=lambda adapter_id: (-scores[adapter_id], adapter_id))
+
+
+def measure_ranking(sessions: sessionmaker[Session], world: World) -> Iterator[dict[str, Any]]:
+    """Yield a row for every set-up and language."""
+    count = len(world.concepts)
+    hidden = np.random.default_rng(0).integers(0, 3, count).tolist()
+    for setup in SETUPS:
+        for indexed, language in LANGUAGES:
+            fill(sessions, world, qualities(count, setup, seed=0), indexed, hidden)
+            found: dict[str, list[float]] = {name: [] for name in METHODS}
+            milliseconds = []
+            with sessions() as session:
+                texts = asked(world, language, hidden)
+                for own, text in enumerate(track(texts, f"{setup} {indexed} {language}"), start=1):
+                    started = time.perf_counter()
+                    orders = rankings(session, world, text)
+                    milliseconds.append(1000 * (time.perf_counter() - started) / 4)
+                    for name, order in orders.items():
+                        found[name].append(1 / (order.index(own) + 1) if own in order else 0.0)
+            yield {
+                "setup": setup,
+                "languages": f"{language} on {indexed}",
+                "milliseconds": float(np.median(milliseconds)),
+                **ranking_figures({name: np.array(own) for name, own in found.items()}),
+            }
+
+
+def ranking_figures(reciprocal: dict[str, Floats]) -> dict[str, Any]:
+    """MRR and R@1 of methods with intervals, and how far all is above the best signal."""
+    rows = resamples(len(reciprocal["all"]))
+    best = max(SIGNALS, key=lambda name: reciprocal[name].mean())
+    difference = reciprocal["all"] - reciprocal[best]
+    fused = reciprocal["all"] - reciprocal["reciprocal ranks"]
+    return {
+        "mrr": {name: interval(own, rows) for name, own in reciprocal.items()},
+        "recall_at_1": {name: interval(own == 1, rows) for name, own in reciprocal.items()},
+        "recall_at_10": {name: interval(own >= 0.1, rows) for name, own in reciprocal.items()},
+        "best": best,
+        "above_best": interval(difference, rows),
+        "above_reciprocal_ranks": interval(fused, rows),
+    }
+
+
+def resamples(count: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
+
+
+def interval(values: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> list[float]:
+    """Return the mean and its 95 % interval, by bootstrap over adapters."""
+    means = values[rows].mean(axis=1)
+    return [float(values.mean()), *np.quantile(means, [0.025, 0.975]).tolist()]
+
+
+def measure_abstention(
+    sessions: sessionmaker[Session], world: World, missing: World
+) -> Iterator[dict[str, Any]]:
+    """Yield how often search answers what is here, what was taken away, and what is far off."""
+    hidden = np.random.default_rng(1).integers(0, 3, len(world.concepts)).tolist()
+    absent = np.random.default_rng(2).integers(0, 3, len(missing.concepts)).tolist()
+    for setup in ("full", "sparse"):
+        for language in ("en", "zh"):
+            known = qualities(len(world.concepts), setup, seed=1)
+            fill(sessions, world, known, language, hidden)
+            kinds = {
+                "here": asked(world, language, hidden),
+                "taken away": asked(missing, language, absent),
+                "far off": [pair[language == "zh"] for pair in FAR_OFF[1::2]],
+            }
+            answered: dict[str, Floats] = {}
+            right = []
+            with sessions() as session:
+                for kind, texts in kinds.items():
+                    pages = [
+                        search(
+                            session,
+                            SearchQuery(text, FILTERS, 1),
+                            world.text_encoder,
+                            world.encoder,
+                        )
+                        for text in track(texts, f"{setup} {language} {kind}")
+                    ]
+                    answered[kind] = np.array([fits(hits) for hits in pages], float)
+                    if kind == "here":
+                        right = [h[0].adapter_id == n for n, h in enumerate(pages, start=1)]
+            yield {
+                "setup": setup,
+                "language": language,
+                "questions": {kind: len(texts) for kind, texts in kinds.items()},
+                **abstention_figures(answered, np.array(right, float)),
+            }
+
+
+def abstention_figures(answered: dict[str, Floats], right: Floats) -> dict[str, Any]:
+    """Precision and recall of the decision to answer, and of the first answer being right."""
+    outside = np.concatenate([answered["taken away"], answered["far off"]])
+    hits = float(answered["here"].sum())
+    return {
+        "answered": {kind: interval(own, resamples(len(own))) for kind, own in answered.items()},
+        "precision": hits / max(hits + float(outside.sum()), 1.0),
+        "recall": float(answered["here"].mean()),
+        "right_when_answered": float((answered["here"] * right).sum() / max(hits, 1.0)),
+        "right_always": float(right.mean()),
+        "area": area(answered["here"], outside),
+    }
+
+
+def area(inside: Floats, outside: Floats) -> float:
+    """Balanced accuracy: the mean of answering what is here and refusing what is not."""
+    return float(inside.mean() + 1 - outside.mean()) / 2
+
+
+Chooser = Callable[[Session, World, str, int], list[int]]
+
+
+def by_parts(session: Session, world: World, prompt: str, named: int) -> list[int]:
+    """What the registry does; it is not told how many things are named."""
+    found = find_candidates(session, prompt, FILTERS, world.text_encoder, world.encoder)
+    return [one.adapter_id for one in choose(found, 3)]
+
+
+def by_top_k(session: Session, world: World, prompt: str, named: int) -> list[int]:
+    """The first hits for the whole prompt, as many as it names things."""
+    query = SearchQuery(prompt, FILTERS, named)
+    hits = search(session, query, world.text_encoder, world.encoder)
+    return [hit.adapter_id for hit in hits]
+
+
+def by_marginal_relevance(session: Session, world: World, prompt: str, named: int) -> list[int]:
+    """Maximal marginal relevance (Carbonell and Goldstein, 1998) over the first 20 hits."""
+    query = SearchQuery(prompt, FILTERS, 20)
+    left = search(session, query, world.text_encoder, world.encoder)
+    ids = [hit.adapter_id for hit in left]
+    embeddings = weight_embeddings(session, encoder=ENCODER, adapter_ids=ids)
+    chosen: list[int] = []
+    while left and len(chosen) < named:
+
+        def worth(hit: SearchHit) -> float:
+            own = embeddings[hit.adapter_id]
+            near = max((float(own @ embeddings[other]) for other in chosen), default=0.0)
+            return hit.score - 0.5 * near
+
+        best = max(left, key=worth)
+        chosen.append(best.adapter_id)
+        left.remove(best)
+    return chosen
+
+
+CHOOSERS: dict[str, Chooser] = {
+    "top-k of the whole prompt": by_top_k,
+    "maximal marginal relevance": by_marginal_relevance,
+    "by parts": by_parts,
+}
+
+
+def measure_selection(
+    sessions: sessionmaker[Session], world: World, missing: World
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for every set-up, language and way to choose.
+
+    Prompts name concepts that are here and some that were taken away, which nothing fits.
+    """
+    ids = {concept.key: place for place, concept in enumerate(world.concepts, start=1)}
+    # Three of four things named have an adapter here.
+    some = [*world.concepts, *missing.concepts[: len(world.concepts) // 3]]
+    prompts = compose(some, COMPOSED, seed=0)
+    hidden = [2] * len(world.concepts)
+    for setup in ("full", "sparse"):
+        for language in ("en", "zh"):
+            fill(sessions, world, qualities(len(ids), setup, seed=2), language, hidden)
+            for name, chooser in CHOOSERS.items():
+                figures = []
+                with sessions() as session:
+                    for prompt in track(prompts, f"{setup} {language} {name}"):
+                        text = prompt.chinese if language == "zh" else prompt.english
+                        wanted = {ids[key] for key in prompt.keys if key in ids}
+                        got = set(chooser(session, world, text, len(prompt.keys)))
+                        figures.append((len(got & wanted), len(got), len(wanted), got == wanted))
+                yield {
+                    "setup": setup,
+                    "language": language,
+                    "method": name,
+                    **selection_figures(np.array(figures, float)),
+                }
+
+
+def selection_figures(counts: Floats) -> dict[str, Any]:
+    """Precision, recall and F1 over all prompts, and the share with exactly the right set."""
+    rows = resamples(len(counts))
+    found, chosen, wanted = (counts[rows][:, :, place].sum(axis=1) for place in range(3))
+    right, taken, named, _ = counts.sum(axis=0)
+
+    def spread(values: Floats, value: float) -> list[float]:
+        return [float(value), *np.quantile(values, [0.025, 0.975]).tolist()]
+
+    return {
+        "precision": spread(found / np.maximum(chosen, 1), right / max(taken, 1)),
+        "recall": spread(found / wanted, right / named),
+        "f1": spread(2 * found / (chosen + wanted), 2 * right / (taken + named)),
+        "exact": interval(counts[:, 3], rows),
+    }
+
+
+def halves(world: World) -> tuple[World, World]:
+    """Two halves of a world's adapters, every kind in both: one is indexed, one taken away."""
+    order = np.random.default_rng(0).permutation(len(world.concepts)).tolist()
+    return world.of(order[::2]), world.of(order[1::2])
+
+
+def run(world: World) -> dict[str, Any]:
+    here, missing = halves(world)
+    with open_index() as sessions:
+        return {
+            "adapters": len(world.concepts),
+            "here": len(here.concepts),
+            "composed": COMPOSED,
+            "ranking": list(measure_ranking(sessions, world)),
+            "abstention": list(measure_abstention(sessions, here, missing)),
+            "selection": list(measure_selection(sessions, here, missing)),
+        }
+
+
+def to_markdown(results: dict[str, Any]) -> str:
+    """Write the three tables."""
+    from benchmarks.search_tables import abstention_table, ranking_table, selection_table
+
+    tables = (ranking_table, abstention_table, selection_table)
+    return "\n".join(table(results) for table in tables)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--split", default="held-out", choices=("held-out", "validation"))
+    parser.add_argument("--checkpoint", type=Path, default=BUILD / "encoder.safetensors")
+    parser.add_argument("--output", type=Path, default=BUILD / "benchmarks/search.json")
+    options = parser.parse_args()
+    results = run(load_world(options.split, options.checkpoint)) | {"split": options.split}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(results, indent=1) + "\n")
+    page = to_markdown(results)
+    options.output.with_suffix(".md").write_text(page)
+    Console().print(page, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Results of the search benchmark -> Markdown."""
+
+from collections.abc import Iterable
+from typing import Any
+
+LANGUAGE_NAMES = {
+    "en on en": "English",
+    "zh on zh": "Chinese",
+    "en on zh": "English, texts in Chinese",
+    "zh on en": "Chinese, texts in English",
+    "en": "English",
+    "zh": "Chinese",
+}
+SETUP_NAMES = {
+    "full": "full",
+    "uncaptioned": "half without captions",
+    "sparse": "quarter lost, quarter wrong",
+}
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = list(head)
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def ranking_table(results: dict[str, Any]) -> str:
+    methods = list(results["ranking"][0]["mrr"])
+    text = (
+        f"MRR among all {results['adapters']} {results['split']} adapters, one caption of each as "
+        "question, which none of its covers shows (they show the two others); 95 % intervals by "
+        "bootstrap over adapters. `metadata`: all adapters described in full; half of them "
+        "without captions; a quarter stripped of names, tags, trigger words, description and "
+        "captions, and another quarter with those of another adapter.\n\n"
+    )
+    rows = [
+        [
+            SETUP_NAMES[row["setup"]],
+            LANGUAGE_NAMES[row["languages"]],
+            *(value(row["mrr"][name]) for name in methods),
+            f"{row['best']}, {signed(row['above_best'])}",
+            signed(row["above_reciprocal_ranks"]),
+        ]
+        for row in results["ranking"]
+    ]
+    head = ["metadata", "questions", *methods, "all - best signal", "all - reciprocal ranks"]
+    return text + table(head, rows)
+
+
+def abstention_table(results: dict[str, Any]) -> str:
+    asked = results["abstention"][0]["questions"]
+    text = (
+        f"Abstention: {results['here']} of the adapters are indexed and asked for "
+        f"({asked['here']} questions a row), the others are taken away and asked for "
+        f"({asked['taken away']}), and {asked['far off']} questions are about what no emoji "
+        "shows. `answered` is the share that gets results, `precision` the share of answered "
+        "questions that have an adapter here, `right` the share whose first result is it.\n\n"
+    )
+    rows = [
+        [
+            SETUP_NAMES[row["setup"]],
+            LANGUAGE_NAMES[row["language"]],
+            *(value(row["answered"][kind]) for kind in ("here", "taken away", "far off")),
+            f"{row['precision']:.3f}",
+            f"{row['recall']:.3f}",
+            f"{row['right_when_answered']:.3f}",
+            f"{row['right_always']:.3f}",
+        ]
+        for row in results["abstention"]
+    ]
+    head = [
+        "metadata", "questions", "answered: here", "answered: taken away", "answered: far off",
+        "precision", "recall", "right when answered", "right without abstaining",
+    ]  # fmt: skip
+    return text + table(head, rows)
+
+
+def selection_table(results: dict[str, Any]) -> str:
+    text = (
+        f"Selection for fusing: {results['composed']} prompts that name two or three things, of "
+        "which about three in four have an adapter here. The first two methods are told how many "
+        "things are named; by parts is not. `exact`: all adapters right and none too many.\n\n"
+    )
+    rows = [
+        [
+            SETUP_NAMES[row["setup"]],
+            LANGUAGE_NAMES[row["language"]],
+            row["method"],
+            *(value(row[name]) for name in ("precision", "recall", "f1", "exact")),
+        ]
+        for row in results["selection"]
+    ]
+    head = ["metadata", "prompts", "method", "precision", "recall", "F1", "exact"]
+    return text + table(head, rows)
+
+
+def value(figures: list[float]) -> str:
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*figures)
+
+
+def signed(figures: list[float]) -> str:
+    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*figures)

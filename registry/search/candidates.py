@@ -1,0 +1,59 @@
+"""A prompt -> adapters that may be fused for its parts."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from encoder.text_encoder import TextEncoder
+from registry.db.models import Adapter, File
+from registry.search.filters import Filters
+from registry.search.hybrid import SearchQuery, ServingEncoder, search
+from registry.search.parts import spans_of
+from registry.search.ranking import SearchHit
+from registry.search.selection import Candidate
+from registry.search.vector import weight_embeddings
+
+# Of the adapters found for a part, so many may stand in for the best one, which another part
+# may need or which cannot be fused.
+CANDIDATES = 5
+
+
+def find_candidates(
+    session: Session,
+    prompt: str,
+    filters: Filters,
+    text_encoder: TextEncoder,
+    encoder: ServingEncoder | None,
+) -> list[Candidate]:
+    """Return what search finds for every part of `prompt`, of what can be fused."""
+    found = [
+        (span, hit)
+        for span in spans_of(prompt)
+        for hit in search(
+            session, SearchQuery(span.text, filters, CANDIDATES), text_encoder, encoder
+        )
+    ]
+    hashes = _fusable(session, [hit for _, hit in found])
+    embeddings = (
+        weight_embeddings(session, encoder=encoder.name, adapter_ids=hashes.keys())
+        if encoder is not None
+        else {}
+    )
+    return [
+        Candidate(
+            hit.adapter_id, hashes[hit.adapter_id], span, hit.score, embeddings.get(hit.adapter_id)
+        )
+        for span, hit in found
+        if hit.adapter_id in hashes
+    ]
+
+
+def _fusable(session: Session, hits: list[SearchHit]) -> dict[int, str]:
+    """Return the file's hash of those adapters that can be fused."""
+    rows = session.execute(
+        select(Adapter.id, File.sha256)
+        .join(File, File.sha256 == Adapter.file_sha256)
+        .where(
+            Adapter.id.in_({hit.adapter_id for hit in hits}), File.verdict["fusable"].as_boolean()
+        )
+    )
+    return {row.id: row.sha256 for row in rows}

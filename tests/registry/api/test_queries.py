@@ -1,0 +1,101 @@
+"""Questions that nobody should have to ask: an answer or a clear error, never a failure."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from registry.search.errors import QueryTooLongError
+from registry.service import Registry
+from tests.builders import add_adapter
+from tests.registry.conftest import add_real_encoder, embed
+
+LONGEST = 2000
+
+
+@pytest.fixture
+def fox(registry: Registry) -> int:
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="bare")
+        own = embed(registry, "a red fox")
+        return add_adapter(
+            session, name="狐狸 fox", words="狐狸 fox", embedding=own, captions=[("a red fox", own)]
+        ).id
+
+
+HOSTILE = [
+    "'; DROP TABLE adapters; --",
+    "fox' OR '1'='1",
+    "%_\\ fox",
+    "fox & | ! ( ) : * <-> 'x",
+    "{{7*7}} ${7*7} <script>alert(1)</script>",
+    "\x00\x01\x1b[31mfox\x7f",
+    "\u202efox\u2066\u200b\ufeff",
+    "\ud800".encode("utf-8", "surrogatepass").decode("utf-8", "replace"),
+    "🦊🎨🌈",
+    "👩‍👩‍👧‍👦" * 50,
+    "ﷺ" * 100,
+    "a" * LONGEST,
+    "fox " * (LONGEST // 4),
+    "的" * LONGEST,
+    "¿?!…—–",
+    "画一只 red fox 的图 в стиле акварель",
+    "Z̷̢͝a̴l̵g̸o̶ fox",
+    "1e999 NaN inf -0",
+]
+
+
+@pytest.mark.parametrize("asked", HOSTILE, ids=range(len(HOSTILE)))
+def test_any_text_gets_an_answer(client: TestClient, fox: int, asked: str) -> None:
+    answer = client.get("/v1/search", params={"q": asked, "nearest": True})
+
+    assert answer.status_code == 200, answer.text
+    results = answer.json()["results"]
+    assert {result["adapter"]["id"] for result in results} >= {fox}
+    assert all(0 <= result["score"] <= 1 for result in results)
+    page = client.get("/", params={"q": asked})
+    assert page.status_code == 200
+    assert "<script>alert" not in page.text
+
+
+@pytest.mark.parametrize("asked", ["", " ", "\n\t\u3000", "\x00"])
+def test_nothing_asked_is_a_clear_error(client: TestClient, fox: int, asked: str) -> None:
+    answer = client.get("/v1/search", params={"q": asked})
+
+    assert answer.status_code == 422
+    assert "q" in answer.json()["detail"]
+
+
+def test_what_is_far_too_long_is_refused(client: TestClient, registry: Registry, fox: int) -> None:
+    """Before it is encoded, and without sending it back."""
+    answer = client.get("/v1/search", params={"q": "x" * 60_000})
+
+    assert answer.status_code == 422
+    assert "2000" in answer.json()["detail"]
+    assert len(answer.content) < 1000
+    for ask in (registry.search, registry.choose):
+        with pytest.raises(QueryTooLongError, match="1,000,000 characters"):
+            ask("x" * 1_000_000)
+
+
+def test_what_fits_nothing_says_so_and_offers_the_nearest(client: TestClient, fox: int) -> None:
+    question = "tax declaration form of a small company"
+
+    plain = client.get("/v1/search", params={"q": question}).json()
+    nearest = client.get("/v1/search", params={"q": question, "nearest": True}).json()
+    page = client.get("/", params={"q": question}).text
+    chinese = client.get("/", params={"q": question, "lang": "zh"}).text
+    shown = client.get("/", params={"q": question, "nearest": "true", "lang": "en"}).text
+
+    assert (plain["fits"], plain["results"]) == (False, [])
+    assert nearest["fits"] is False
+    assert fox in [result["adapter"]["id"] for result in nearest["results"]]
+    assert "Nothing fits" in page
+    assert "nearest=true" in page
+    assert "仍然显示最接近的" in chinese
+    assert "These come nearest" in shown
+
+
+def test_mixed_languages_find_what_either_says(client: TestClient, fox: int) -> None:
+    for question in ("red fox", "红色的狐狸", "一只 red 狐狸"):
+        answer = client.get("/v1/search", params={"q": question}).json()
+        assert answer["results"][0]["adapter"]["id"] == fox, question
