@@ -35,7 +35,7 @@ class BaseWeightNeededError(EncoderError):
     """What a layer changes cannot be told without the weight that it changes."""
 
     def __init__(self, kind: str) -> None:
-        super().__init__(f"the change that {kind} makes depends on the base's weight; give it")
+        super().__init__(f"the change that {kind} makes depends on the base's weight")
 
 
 class SketchError(EncoderError):

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from encoder.base_models import Family, Shape, find_family
 from encoder.basis import Basis, find_basis
-from encoder.errors import SketchError
+from encoder.errors import BaseWeightNeededError, SketchError
 from encoder.layers import Layer
 from encoder.lora_file import LoraWeights
 
@@ -180,7 +180,8 @@ def sketch(
     are made in the family's default layout.
 
     Raises:
-        SketchError: the base model is unknown, or the adapter changes nothing in it.
+        SketchError: the base model is unknown, the adapter changes nothing in it, or what it
+            changes depends on the base's weights (DoRA).
     """
     family = find_family(weights.base_model)
     if family is None:
@@ -219,7 +220,10 @@ def delta_norm(layer: Layer) -> float:
 
 
 def _float_factors(layer: Layer) -> tuple[Tensor, Tensor]:
-    down, up = layer.factors()
+    try:
+        down, up = layer.factors()
+    except BaseWeightNeededError as error:
+        raise SketchError(str(error)) from error
     return down.float(), up.float()
 
 

@@ -247,3 +247,18 @@ SMALL_SKETCH = Sketch(
     np.zeros(3, np.float32),
     np.array([True, False, True]),
 )
+
+
+def test_dora_has_no_sketch_without_the_base(tmp_path: Path) -> None:
+    """Such an adapter is found by its words and pictures, and nothing of it is guessed."""
+    (name, (down, up)) = next(iter(make_factors().items()))
+    stem = f"transformer.{name}"
+    tensors = {
+        f"{stem}.lora_A.weight": down,
+        f"{stem}.lora_B.weight": up,
+        f"{stem}.lora_magnitude_vector": torch.ones(len(up)),
+    }
+    weights = read(write_tensors(tmp_path / "a.safetensors", tensors))
+
+    with pytest.raises(SketchError, match="depends on the base's weight"):
+        sketch(weights)
