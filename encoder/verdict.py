@@ -189,10 +189,12 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
 def _lost_in_fusion(outcome: Outcome) -> list[str]:
     """What gates cannot work on: they add to the outputs of linear layers."""
     conversion = outcome.conversion
-    convolutions = sum(len(layer.shape) == 4 for layer in conversion.layers.values())
+    # Convolutions of one pixel are linear layers.
+    kernels = [layer.shape[2:] for layer in conversion.layers.values()]
+    convolutions = sum(kernel not in ((), (1, 1)) for kernel in kernels)
     based = sum(layer.kind.startswith(("DoRA", "replaced")) for layer in conversion.layers.values())
     lost = [
-        (convolutions, "convolutions"),
+        (convolutions, "convolutions of several pixels"),
         (based, "layers that depend on the base's weights (DoRA)"),
         (len(conversion.vectors), "biases and norms"),
     ]

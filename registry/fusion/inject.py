@@ -1,14 +1,15 @@
 """Run adapters inside a transformer, without touching its weights.
 
-Every adapted linear layer gets one forward hook that adds what its adapters say. The base
-weights are never written, so detaching restores the model exactly.
+Every adapted linear layer (or convolution of one pixel, which is one) gets one forward hook
+that adds what its adapters say. The base weights are never written, so detaching restores the
+model exactly.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # divided by the number of adapters in use. base: no adapter.
 Mode = Literal["gated", "sum", "average", "base"]
 AnyGates = Gates | PublishedGates
+Adapted = TypeVar("Adapted", nn.Linear, nn.Conv2d)
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,13 @@ class _Branch:
 
     def __call__(self, linear: nn.Module, inputs: tuple[Tensor, ...], base: Tensor) -> Tensor:
         (x,) = inputs
+        if isinstance(linear, nn.Conv2d):
+            # Its features are the first axis of a picture and not the last.
+            merged = self._merge(x.movedim(1, -1), base.movedim(1, -1))
+            return merged.movedim(-1, 1)
+        return self._merge(x, base)
+
+    def _merge(self, x: Tensor, base: Tensor) -> Tensor:
         if self.gate is None:
             return base + self.stack.total(x)
         outputs = self.stack.outputs(x)
@@ -213,15 +222,15 @@ def attach_stacks(
         with attach_spans(transformer, stacks, gates, watch=watch) as attachment:
             yield attachment
         return
-    linears = {layer: find_linear(transformer, layer, stack) for layer, stack in stacks.items()}
+    linears = {layer: find_layer(transformer, layer, stack) for layer, stack in stacks.items()}
     missing = [layer for layer in stacks if gates is not None and layer not in gates]
     if missing:
         raise MissingGateError(missing)
     for layer, linear in linears.items():
-        if gates is not None and gates[layer].dim != linear.out_features:
+        if gates is not None and gates[layer].dim != len(linear.weight):
             raise LayerMismatchError(
                 f"layer {layer!r}: its gate has {gates[layer].dim} features, "
-                f"the base {linear.out_features}"
+                f"the base {len(linear.weight)}"
             )
     attachment = Attachment({layer: stack.columns for layer, stack in stacks.items()})
     with ExitStack() as hooks:
@@ -276,22 +285,38 @@ def _part(
 
 def find_linear(transformer: nn.Module, layer: str, stack: LayerStack) -> nn.Linear:
     """Return the linear layer that `stack` belongs to."""
-    linear = get_linear(transformer, layer)
-    got = (stack.up.shape[-1], stack.down.shape[1])
-    expected = (linear.out_features, linear.in_features)
-    if got != expected:
-        raise LayerMismatchError(f"layer {layer!r}: adapter has {got}, the base {expected}")
-    return linear
+    return _check_size(get_linear(transformer, layer), layer, stack)
+
+
+def find_layer(transformer: nn.Module, layer: str, stack: LayerStack) -> nn.Linear | nn.Conv2d:
+    """Return the linear layer, or the convolution of one pixel, that `stack` belongs to."""
+    module = _get_free(transformer, layer)
+    if isinstance(module, nn.Conv2d) and module.kernel_size == module.stride == (1, 1):
+        return _check_size(module, layer, stack)
+    return find_linear(transformer, layer, stack)
 
 
 def get_linear(transformer: nn.Module, layer: str) -> nn.Linear:
     """Return a linear layer that runs no adapters yet."""
+    module = _get_free(transformer, layer)
+    if not isinstance(module, nn.Linear):
+        raise LayerMismatchError(f"layer {layer!r} of the base is no linear layer")
+    return module
+
+
+def _get_free(transformer: nn.Module, layer: str) -> nn.Module:
     try:
-        linear = transformer.get_submodule(layer)
+        module = transformer.get_submodule(layer)
     except AttributeError:
         raise LayerMismatchError(f"the base has no layer {layer!r}") from None
-    if not isinstance(linear, nn.Linear):
-        raise LayerMismatchError(f"layer {layer!r} of the base is no linear layer")
-    if any(isinstance(own, (_Branch, SpanHook)) for own in linear._forward_hooks.values()):
+    if any(isinstance(own, (_Branch, SpanHook)) for own in module._forward_hooks.values()):
         raise AlreadyAttachedError(layer)
-    return linear
+    return module
+
+
+def _check_size(module: Adapted, layer: str, stack: LayerStack) -> Adapted:
+    got = (stack.up.shape[-1], stack.down.shape[1])
+    expected = tuple(module.weight.shape[:2])
+    if got != expected:
+        raise LayerMismatchError(f"layer {layer!r}: adapter has {got}, the base {expected}")
+    return module

@@ -84,8 +84,11 @@ def kohya_flux() -> Sample:
     return write_all(sample, flux_original(), flat("lora_unet_"), Pen().lora, flux_to_diffusers)
 
 
-def kohya_unet(architecture: str, *, compvis: bool) -> Sample:
-    """sd-scripts has its own SDXL in CompVis' names, and diffusers' UNet for SD 1 and 2."""
+def kohya_unet(architecture: str, *, compvis: bool, convolutions: bool = True) -> Sample:
+    """sd-scripts has its own SDXL in CompVis' names, and diffusers' UNet for SD 1 and 2.
+
+    Without `conv_dim`, it trains blocks of attention only, their ends of one pixel included.
+    """
     sample = Sample(architecture, metadata={"ss_network_module": "networks.lora"})
     text_encoder(sample, "lora_te1_" if architecture == "sdxl-1.0" else "lora_te_", CLIP, 24)
     if compvis:
@@ -95,6 +98,8 @@ def kohya_unet(architecture: str, *, compvis: bool) -> Sample:
         )  # fmt: skip
     family = family_of(architecture)
     modules: Shapes = {**family.block_layers, **family.convolutions}
+    if not convolutions:
+        modules = {name: shape for name, shape in modules.items() if ".attentions." in name}
     return write_all(sample, modules, flat("lora_unet_"), Pen().lora)
 
 
@@ -271,6 +276,11 @@ def diffusers_before_peft() -> Sample:
 
 CASES = [
     Case("kohya sd-scripts", "LoRA", "flux.1", built(kohya_flux)),
+    *(
+        Case("kohya sd-scripts", "LoRA", a,
+             built(kohya_unet, a, compvis=False, convolutions=False))
+        for a in UNETS
+    ),
     *(
         Case("kohya sd-scripts", "LoRA and LoCon", a,
              built(kohya_unet, a, compvis=False))

@@ -4,6 +4,7 @@ What they do is what the libraries make of them: the difference that merging mak
 """
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def randomise(network: Any) -> None:
     generator = torch.Generator().manual_seed(1)
     for name, parameter in network.named_parameters():
         if parameter.requires_grad and "magnitude" not in name:
-            parameter.data = torch.randn(parameter.shape, generator=generator)
+            values = torch.randn(parameter.shape, generator=generator)
+            parameter.data = values / math.sqrt(parameter.shape[-1])
         elif parameter.requires_grad:
             parameter.data = torch.rand(parameter.shape, generator=generator) + 0.5
 

@@ -15,9 +15,11 @@ from tests.encoder.dialects.compare import compare
 from tests.encoder.dialects.outputs import largest_difference
 
 PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
+# Networks whose answers are compared, too.
+RUN = ("flux.1", "sd-1.5", "sd-2.1", "sdxl-1.0")
 START, END = "<!-- table: written by a test -->\n", "<!-- end of table -->"
 HEAD = (
-    "| Program | What it writes | Base | Read | Base right | Effect equal | Fused | FLUX' output |",
+    "| Program | What it writes | Base | Read | Base right | Effect equal | Fused | Output |",
     "|---|---|---|---|---|---|---|---|",
 )
 
@@ -34,8 +36,9 @@ def _row(case: Case, folder: Path) -> str:
     verdict = comparison.weights.verdict
     whole = not (comparison.unmatched or comparison.missing or comparison.surplus)
     output = ""
-    if case.architecture == "flux.1":
-        output = _bound(largest_difference(comparison.weights, changes), finest=-4)
+    if case.architecture in RUN:
+        worst = largest_difference(comparison.weights, changes, case.architecture)
+        output = _bound(worst, finest=-4)
     cells = (
         case.writer,
         case.form,
