@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from registry.errors import AdapterNotFoundError, StrengthsError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
@@ -100,6 +102,79 @@ def fuse(
         check=check,
         progress=progress,
     )
+
+
+def grid(
+    catalogue: Catalogue,
+    studio: "Studio",
+    prompt: str,
+    adapters: Sequence[int],
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    size: Size | None = None,
+    mode: "Mode" = "gated",
+    progress: "Progress | None" = None,
+) -> "Image":
+    """Draw every pair of `adapters` fused, and each of them alone on the diagonal.
+
+    All from the same noise. `progress` counts images.
+    """
+    from registry.fusion.sheets import draw_grid, label_of
+
+    chosen, base_model = gather(catalogue, prompt, 0, adapters, None, None)
+    pairs = [(i, j) for i in range(len(chosen)) for j in range(i, len(chosen))]
+    cells = {}
+    for done, (i, j) in enumerate(pairs, start=1):
+        own = [chosen[i]] if i == j else [chosen[i], chosen[j]]
+        cells[i, j] = studio.draw(
+            prompt, own, base_model, seed=seed, steps=steps, size=size, mode=mode, check=False
+        ).image
+        if progress is not None:
+            progress(done, len(pairs))
+    names = [label_of(one.card.name, one.card.id) for one in chosen]
+    return draw_grid(f"{prompt} · {mode} · seed {seed}", names, cells)
+
+
+def compare(
+    catalogue: Catalogue,
+    studio: "Studio",
+    prompt: str,
+    *,
+    k: int = 3,
+    adapters: Sequence[int] | None = None,
+    base_model: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    size: Size | None = None,
+    progress: "Progress | None" = None,
+) -> "Image":
+    """Draw the base alone, each adapter alone, and all of them by every way of fusing.
+
+    All from the same noise and the same words, trigger words included, so that what differs
+    is the adapters' doing. `progress` counts images.
+    """
+    from registry.fusion.generate import missing_triggers
+    from registry.fusion.sheets import draw_row, label_of
+
+    chosen, base_model = gather(catalogue, prompt, k, adapters, None, base_model)
+    added = missing_triggers(prompt, [one.card for one in chosen])
+    words = ", ".join([prompt, *(word for words in added for word in words)])
+    modes: tuple[Mode, ...] = ("sum", "average", "gated")
+    plans: list[tuple[str, list[Ingredient], Mode]] = [
+        ("base alone", [], "base"),
+        *((f"{label_of(one.card.name, one.card.id)}\nalone", [one], "sum") for one in chosen),
+        *((mode, chosen, mode) for mode in modes),
+    ]
+    pictures = []
+    for label, own, mode in plans:
+        drawn = studio.draw(
+            words, own, base_model, seed=seed, steps=steps, size=size, mode=mode, check=False
+        )
+        pictures.append((label, drawn.image))
+        if progress is not None:
+            progress(len(pictures), len(plans))
+    return draw_row(f"{words} · seed {seed}", pictures)
 
 
 def gather(

@@ -39,6 +39,8 @@ from registry.search.filters import Filters
 from registry.search.segment import clean, segment
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
@@ -263,6 +265,56 @@ class Registry:
             size=size,
             mode=mode,
             check=check,
+            progress=progress,
+        )
+
+    def grid(
+        self,
+        prompt: str,
+        adapters: Sequence[int],
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        size: "Size | None" = None,
+        mode: "Mode" = "gated",
+        progress: "Progress | None" = None,
+    ) -> "Image":
+        """Draw the sheet of all pairs of `adapters` fused, singles on the diagonal."""
+        return making.grid(
+            self,
+            self.studio,
+            clean(prompt),
+            adapters,
+            seed=seed,
+            steps=steps,
+            size=size,
+            mode=mode,
+            progress=progress,
+        )
+
+    def compare(
+        self,
+        prompt: str,
+        *,
+        k: int = 3,
+        adapters: Sequence[int] | None = None,
+        base_model: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        size: "Size | None" = None,
+        progress: "Progress | None" = None,
+    ) -> "Image":
+        """Draw base, each adapter alone, plain sum, average and gated, side by side."""
+        return making.compare(
+            self,
+            self.studio,
+            clean(prompt),
+            k=k,
+            adapters=adapters,
+            base_model=base_model,
+            seed=seed,
+            steps=steps,
+            size=size,
             progress=progress,
         )
 

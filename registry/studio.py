@@ -57,11 +57,11 @@ class Studio:
         base_model: str,
         *,
         seed: int,
-        steps: int | None,
-        size: Size | None,
-        mode: "Mode",
-        check: bool,
-        progress: "Progress | None",
+        steps: int | None = None,
+        size: Size | None = None,
+        mode: "Mode" = "gated",
+        check: bool = True,
+        progress: "Progress | None" = None,
     ) -> "FusedImage":
         """Draw `prompt` with adapters as they shall be used.
 

@@ -79,6 +79,87 @@ def fuse(
     stderr().print(f"wrote {output}", markup=False)
 
 
+More = Annotated[
+    list[str] | None, typer.Argument(metavar="", help="More ids after --adapters.", hidden=True)
+]
+SheetOutput = Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")]
+
+
+def grid(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    more: More = None,
+    adapters: Annotated[str, typer.Option(help="Ids: 12 7 31, or 12,7,31.")] = "",
+    output: SheetOutput = Path("grid.png"),
+    seed: Seed = 0,
+    steps: Steps = None,
+    size: SizeOption = None,
+    mode: Mode = "gated",
+) -> None:
+    """Draw every pair of adapters fused, and each alone on the diagonal, on one sheet."""
+    ids = parse_ids(adapters, more)
+    if ids is None or len(ids) < 2:
+        raise UsageError("give two adapters or more, like --adapters 12 7 31.")
+    check_output(output)
+    with open_registry() as registry, progress_bar("Drawing the sheet") as progress:
+        sheet = registry.grid(
+            prompt,
+            ids,
+            seed=seed,
+            steps=steps,
+            size=parse_size(size),
+            mode=parse_mode(mode),
+            progress=progress,
+        )
+    sheet.save(output)
+    stderr().print(f"wrote {output}", markup=False)
+
+
+def compare(
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    more: More = None,
+    adapters: Annotated[
+        str | None, typer.Option(help="Ids: 12 7, or 12,7. Without, they are found.")
+    ] = None,
+    output: SheetOutput = Path("compare.png"),
+    k: Annotated[
+        int, typer.Option("-k", "--most", min=1, max=5, help="Find at most so many adapters.")
+    ] = 3,
+    base_model: BaseModel = None,
+    seed: Seed = 0,
+    steps: Steps = None,
+    size: SizeOption = None,
+) -> None:
+    """Draw the base, each adapter alone, their sum, average and gated fusion, side by side."""
+    ids = parse_ids(adapters, more)
+    check_output(output)
+    with open_registry() as registry, progress_bar("Drawing the sheet") as progress:
+        sheet = registry.compare(
+            prompt,
+            k=k,
+            adapters=ids,
+            base_model=base_model,
+            seed=seed,
+            steps=steps,
+            size=parse_size(size),
+            progress=progress,
+        )
+    sheet.save(output)
+    stderr().print(f"wrote {output}", markup=False)
+
+
+def parse_ids(given: str | None, more: list[str] | None) -> list[int] | None:
+    """Read `12,7` or `12` followed by the words `7`…"""
+    if given is None and not more:
+        return None
+    if not given:
+        raise UsageError(f"{(more or [''])[0]!r} is one word too many; put the prompt in quotes.")
+    words = [word for part in [given, *(more or [])] for word in part.split(",") if word]
+    try:
+        return [int(word) for word in words]
+    except ValueError:
+        raise UsageError(f"--adapters has {' '.join(words)!r}; write ids, like 12 7.") from None
+
+
 def open_registry() -> "Registry":
     from registry.service import Registry
 

@@ -169,6 +169,13 @@ def print_fused(fused: "FusedImage") -> None:
             escape(used.licence or "not stated"),
         )
     stdout().print(table)
+    recipe = fused.recipe
+    if recipe.full_prompt != recipe.prompt:
+        stdout().print(f"prompt: {recipe.full_prompt}", markup=False, style="dim")
+    if recipe.departure is not None:
+        said = f"change of the base: {recipe.departure:.2f} times that of the strongest alone"
+        stdout().print(said, style="dim")
+    stdout().print(f"strictest licence: {recipe.licence}", markup=False, style="dim")
 
 
 def print_table(rows: Sequence[Mapping[str, str]], nothing: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from PIL.Image import Image
@@ -292,7 +292,12 @@ def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
                 raise CorruptAdapterError(adapter.name, name)
 
 
-def missing_triggers(prompt: str, adapters: Sequence[LoadedAdapter]) -> list[tuple[str, ...]]:
+class HasTriggers(Protocol):
+    @property
+    def trigger_words(self) -> Sequence[str]: ...
+
+
+def missing_triggers(prompt: str, adapters: Sequence[HasTriggers]) -> list[tuple[str, ...]]:
     """Return by adapter the trigger words to add to a prompt: the first, unless it is there.
 
     Only the first, since hubs list alternatives and the usual one comes first.

@@ -1,0 +1,89 @@
+"""Commands that make images, from files on disk to PNGs with recipes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from sqlalchemy import select
+
+from registry.db.models import Adapter
+from registry.fusion.backends.pipeline import load_backend
+from registry.fusion.gate import Gates
+from registry.service import Registry
+from tests.registry.fusion.builders import save_tiny_base
+from tests.registry.test_cli import run_badly, run_well, write_folder
+
+BASE = "demo-flux-tiny"
+
+
+@pytest.fixture
+def ids(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Three adapters from a folder, a base and gates, found by the environment."""
+    save_tiny_base(tmp_path / "base")
+    gates = Gates.for_transformer(load_backend(tmp_path / "base", BASE).transformer, BASE)
+    gates.save(tmp_path / "gates.safetensors")
+    for name, value in {
+        "REGISTRY_HOME": str(registry.settings.home),
+        "REGISTRY_DATABASE_URL": str(registry.settings.database_url),
+        "REGISTRY_BASE_MODELS": json.dumps({BASE: str(tmp_path / "base")}),
+        "REGISTRY_GATES": json.dumps({BASE: str(tmp_path / "gates.safetensors")}),
+        "COLUMNS": "120",
+    }.items():
+        monkeypatch.setenv(name, value)
+    run_well("refresh", "--source", str(write_folder(tmp_path / "zoo", 3)))
+    with registry.sessions() as session:
+        return list(session.scalars(select(Adapter.id).order_by(Adapter.id)))
+
+
+def pixels(path: Path) -> tuple[tuple[int, int], bytes]:
+    with Image.open(path) as image:
+        return image.size, image.tobytes()
+
+
+def test_a_fused_image_says_all_of_itself_and_can_be_made_again(
+    ids: list[int], tmp_path: Path
+) -> None:
+    out, again = tmp_path / "out.png", tmp_path / "again.png"
+    words = ["fuse", "a fox", "--adapters", f"{ids[0]},{ids[1]}:0.5", "--steps", "2"]
+
+    printed = run_well(*words, "--size", "48x32", "-o", str(out))
+    run_well("fuse", "--recipe", str(out), "-o", str(again))
+
+    assert pixels(out) == pixels(again)
+    assert pixels(out)[0] == (48, 32)
+    assert "prompt: a fox, fx0, fx1" in printed
+    assert "times that of the strongest alone" in printed
+    assert "strictest licence: not stated" in printed
+
+
+def test_a_grid_of_pairs_and_a_row_to_compare(ids: list[int], tmp_path: Path) -> None:
+    """Ids may follow the option as words, as people type them."""
+    grid, row = tmp_path / "grid.png", tmp_path / "row.png"
+
+    run_well("grid", "a fox", "--adapters", *map(str, ids), "--steps", "1", "-o", str(grid))
+    run_well("compare", "a fox", "--adapters", f"{ids[0]},{ids[1]}", "--steps", "1", "-o", str(row))
+
+    assert pixels(grid)[0][0] > 3 * 192
+    # Base, two alone, and three ways of fusing.
+    assert pixels(row)[0][0] == 12 + 6 * (192 + 12)
+
+
+def test_sheets_that_make_no_sense_are_one_line(ids: list[int]) -> None:
+    assert "two adapters or more" in run_badly("grid", "a fox", "--adapters", "1")
+    assert "write ids" in run_badly("grid", "a fox", "--adapters", "fox", "cat")
+    assert "put the prompt in quotes" in run_badly("compare", "a", "fox")
+    assert "write pixels" in run_badly("fuse", "x", "--size", "big")
+    assert "no adapter 999" in run_badly("grid", "a fox", "--adapters", str(ids[0]), "999")
+    assert "given twice" in run_badly(
+        "fuse", "a fox", "--adapters", f"{ids[0]},{ids[0]}", "--steps", "1"
+    )
+
+
+def test_an_adapter_whose_file_has_vanished_is_named(registry: Registry, ids: list[int]) -> None:
+    """And with what brings it back."""
+    sha256 = registry.adapter(ids[0]).card.file_sha256
+    assert sha256 is not None
+    registry.blobs.path(sha256).unlink()
+
+    assert "refresh --full" in run_badly("fuse", "a fox", "--adapters", str(ids[0]))
