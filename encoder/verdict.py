@@ -1,6 +1,5 @@
 """What an adapter's file is and what can be done with it, for a person and for a program."""
 
-import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -13,8 +12,6 @@ from torch import Tensor
 from encoder.convert import UNKNOWN, Outcome
 from encoder.layers import Layer
 from encoder.spectrum import BlockSpectrum, measure
-
-NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,20 +113,32 @@ def judge(
 
 
 def join_names(names: Iterable[str]) -> list[str]:
-    """Join names that differ in their block only: "blocks.0.to_q" to "blocks.0..18.to_q"."""
-    blocks: dict[tuple[str, str], list[int]] = {}
-    for name in names:
-        number = NUMBER.search(name)
-        stem, rest = (name[: number.start()], name[number.end() :]) if number else (name, "")
-        blocks.setdefault((stem, rest), []).append(int(number[0]) if number else -1)
+    """Join names that differ in one number: "blocks.0.q" and "blocks.1.q" to "blocks.0..1.q"."""
+    rows = [tuple(name.split(".")) for name in names]
+    for place in reversed(range(max(map(len, rows), default=0))):
+        rows = _join_at(place, rows)
+    return [".".join(row) for row in rows]
+
+
+def _join_at(place: int, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    numbers: dict[tuple[tuple[str, ...], ...], list[int]] = {}
+    for row in rows:
+        if place < len(row) and row[place].isdecimal():
+            own = (row[:place], row[place + 1 :])
+            numbers.setdefault(own, []).append(int(row[place]))
+        else:
+            numbers[(row,)] = []
     joined = []
-    for (stem, rest), numbers in blocks.items():
-        numbers.sort()
-        breaks = [i for i, (a, b) in enumerate(pairwise(numbers), 1) if b != a + 1]
-        for start, end in zip([0, *breaks], [*breaks, len(numbers)], strict=True):
-            first, last = numbers[start], numbers[end - 1]
-            span = "" if first < 0 else str(first) if first == last else f"{first}..{last}"
-            joined.append(f"{stem}{span}{rest}")
+    for around, found in numbers.items():
+        if not found:
+            joined.append(around[0])
+            continue
+        found.sort()
+        breaks = [i for i, (a, b) in enumerate(pairwise(found), 1) if b != a + 1]
+        for start, end in zip([0, *breaks], [*breaks, len(found)], strict=True):
+            first, last = found[start], found[end - 1]
+            span = str(first) if first == last else f"{first}..{last}"
+            joined.append((*around[0], span, *around[1]))
     return joined
 
 

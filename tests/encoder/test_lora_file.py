@@ -201,12 +201,19 @@ def test_what_cannot_be_read_exactly_is_refused_by_name(
     assert str(caught.value).startswith("adapter.safetensors: ")
 
 
-def test_text_encoder_parts_are_left_out_and_said_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("down", "up"),
+    [
+        ("lora_A.weight", "lora_B.weight"),
+        ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight"),
+    ],
+)
+def test_text_encoder_parts_are_left_out_and_said_so(tmp_path: Path, down: str, up: str) -> None:
     text = "text_encoder.text_model.encoder.layers.0.mlp.fc1"
     tensors = {
         **one_layer(),
-        f"{text}.lora_A.weight": torch.ones(2, 8),
-        f"{text}.lora_B.weight": torch.ones(8, 2),
+        f"{text}.{down}": torch.ones(2, 8),
+        f"{text}.{up}": torch.ones(8, 2),
     }
     verdict = read_tensors(tmp_path, tensors).verdict
 

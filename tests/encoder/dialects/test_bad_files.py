@@ -189,6 +189,10 @@ def test_runs_of_blocks_are_one_name() -> None:
 
     joined = ["blocks.0..2.q", "blocks.5.q", "blocks.0..2.k", "blocks.5.k", "x_embedder"]
     assert join_names(names) == joined
+    deep = [f"up.{i}.attentions.{j}.blocks.{k}.q" for i in (1, 2) for j in (0, 1) for k in range(9)]
+    assert join_names(deep) == ["up.1..2.attentions.0..1.blocks.0..8.q"]
+    assert join_names(["net.0.proj", "net.2", "to_out.0"]) == ["net.0.proj", "net.2", "to_out.0"]
+    assert join_names([]) == []
 
 
 SOUND = [kohya_flux().tensors, ai_toolkit("flux.1").tensors, LOHA, LOKR]
