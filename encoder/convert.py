@@ -76,17 +76,21 @@ def convert(
     """
     widths = sorted(set(text_widths))
     tried = [(family, place(parts, family, plan.flat)) for family in families]
-    whole = [(family, conversion) for family, conversion in tried if not conversion.unmatched]
-    outcomes = []
-    for shapes, (_, conversion) in {
-        frozenset(conversion.shapes().items()): (family, conversion)
-        for family, conversion in reversed(whole)
-    }.items():
-        match = match_family(dict(shapes), families, text_widths=widths)
-        outcomes.append(_decide(conversion, match, claims, families))
+    whole = [conversion for _, conversion in tried if not conversion.unmatched]
+    # Families that share these layers convert them in the same way.
+    distinct = {frozenset(conversion.shapes().items()): conversion for conversion in whole}
+    outcomes = [
+        _decide(
+            conversion,
+            match_family(conversion.shapes(), families, text_widths=widths),
+            claims,
+            families,
+        )
+        for conversion in distinct.values()
+    ]
     if not outcomes:
         return _convert_unknown(plan, parts, families, claims, tried)
-    # Rarely more than one: names that stand for other modules in another family.
+    # Rarely more than one: names that stand for other layers in another family.
     best = max(outcomes, key=lambda outcome: (outcome.base_model != UNKNOWN, outcome.confidence))
     if best.conversion.problem:
         raise UnsupportedLoraError(file, best.conversion.problem)

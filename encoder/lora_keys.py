@@ -91,7 +91,7 @@ def plan_layers(file: str | Path, keys: Iterable[str]) -> KeyPlan:
     keys = sorted(keys)
     for key in keys:
         _refuse_other_kinds(file, key)
-    own = [key for key in keys if not _is_elsewhere(key)]
+    own = [key for key in keys if not _part_outside(key)]
     prefixes = Counter(find_prefix(key) for key in own)
     if len(prefixes) > 1:
         raise UnsupportedLoraError(file, f"mixes the prefixes {sorted(prefixes)}")
@@ -99,7 +99,7 @@ def plan_layers(file: str | Path, keys: Iterable[str]) -> KeyPlan:
     text_modules = set()
     for key in keys:
         slot, stem = _split_suffix(file, key)
-        if part := _is_elsewhere(key):
+        if part := _part_outside(key):
             plan.text.append((slot, key))
             text_modules.add((part, stem))
             continue
@@ -123,7 +123,7 @@ def find_prefix(key: str) -> str:
     return ""
 
 
-def _is_elsewhere(key: str) -> str:
+def _part_outside(key: str) -> str:
     """Return the part, outside the diffusion network, that a tensor belongs to; "" if none."""
     if EMBEDDING.match(key):
         return "embeddings"

@@ -98,6 +98,15 @@ DIFFSYNTH = (
     ("single_blocks.{i}.proj_out", SINGLE, ("proj_out",)),
     ("single_blocks.{i}.norm.linear", SINGLE, ("norm.linear",)),
 )
+# FLUX.1 with its projections fused: by diffusers' `fuse_qkv_projections`, and by OneTrainer.
+FUSED = (
+    ("transformer_blocks.{i}.attn.to_qkv", DOUBLE, (Q, K, V)),
+    ("transformer_blocks.{i}.attn.to_added_qkv", DOUBLE, ADDED),
+    ("transformer_blocks.{i}.attn.qkv", DOUBLE, (Q, K, V)),
+    ("transformer_blocks.{i}.attn.added_qkv", DOUBLE, ADDED),
+    ("single_transformer_blocks.{i}.attn.to_qkv", SINGLE, (Q, K, V)),
+    ("single_transformer_blocks.{i}.qkv_mlp", SINGLE, (Q, K, V, "proj_mlp")),
+)
 # Z-Image as its authors publish it, and as ComfyUI loads it.
 Z_IMAGE = (
     *(
@@ -114,6 +123,7 @@ CONVENTIONS = {
     "bfl": ("single_transformer_blocks.", BFL),
     "xlabs": ("single_transformer_blocks.", XLABS),
     "diffsynth": ("single_transformer_blocks.0.proj_mlp", DIFFSYNTH),
+    "fused": ("single_transformer_blocks.", FUSED),
     "z-image": ("noise_refiner.", Z_IMAGE),
 }
 SWAPPED = ("final_layer.adaLN_modulation.1", "norm_out.linear")

@@ -178,6 +178,34 @@ def one_trainer(mode: str) -> Sample:
     )
 
 
+def one_trainer_sdxl() -> Sample:
+    """COMFY, with both text encoders as ComfyUI names them."""
+    pen, sample = Pen(), Sample("sdxl-1.0", metadata={"ot_revision": "1"})
+    for encoder in ("clip_l", "clip_g"):
+        text_encoder(sample, f"text_encoders.{encoder}.transformer.", CLIP, 24)
+    return write_all(
+        sample, unet_original("sdxl-1.0"), dotted("diffusion_model."),
+        lambda shape: pen.lora(shape, names="peft"),
+        lambda changes: unet_to_diffusers("sdxl-1.0", changes),
+    )  # fmt: skip
+
+
+def one_trainer_fused() -> Sample:
+    """Its own names, which backups of a training with fused projections have."""
+    pen, sample = Pen(), Sample("flux.1", metadata={"ot_revision": "1"})
+    original = flux_original()
+    modules = {
+        "transformer_blocks.0.attn.qkv": "double_blocks.0.img_attn.qkv",
+        "transformer_blocks.0.attn.added_qkv": "double_blocks.0.txt_attn.qkv",
+        "single_transformer_blocks.1.qkv_mlp": "single_blocks.1.linear1",
+    }
+    names = {original: own for own, original in modules.items()}
+    return write_all(
+        sample, {name: original[name] for name in names},
+        lambda name: f"transformer.{names[name]}", pen.lora, flux_to_diffusers,
+    )  # fmt: skip
+
+
 def one_trainer_dora(architecture: str) -> Sample:
     """Norms over outputs are its default, unlike LyCORIS'."""
     pen = Pen()
@@ -329,6 +357,8 @@ CASES = [
         Case("OneTrainer", f"LoRA, {mode}", "flux.1", built(one_trainer, mode))
         for mode in ("legacy", "kohya", "diffusers", "original", "comfy")
     ),
+    Case("OneTrainer", "LoRA, comfy", "sdxl-1.0", built(one_trainer_sdxl)),
+    Case("OneTrainer", "LoRA, internal, fused", "flux.1", built(one_trainer_fused)),
     *(
         Case("OneTrainer", "DoRA", a, built(one_trainer_dora, a))
         for a in ("flux.1", "sdxl-1.0")

@@ -13,6 +13,7 @@ NAMINGS = {
     "sgm": (("lora_unet_", True),),
     "diffsynth": (("", False),),
     "xlabs": (("", False),),
+    "fused": (("transformer.", False),),
     "z-image": (("lora_unet_", True), ("diffusion_model.", False)),
     "diffusers": (("lora_unet_", True), ("transformer.", False), ("lycoris_", True)),
 }
@@ -62,5 +63,5 @@ def test_a_header_of_the_real_size_tells_the_family(
     assert verdict.layers == len(changed)
     assert verdict.names == naming
     # XLabs and DiffSynth change layers that FLUX.1's relatives have as well.
-    assert verdict.family == family.name or naming in ("xlabs", "diffsynth")
+    assert verdict.family == family.name or naming in ("xlabs", "diffsynth", "fused")
     assert verdict.family in (family.name, None)
