@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
-    from registry.making import Size
+    from registry.making import Maker, Size
     from registry.search.cards import SearchPage
     from registry.service import Registry
 
@@ -65,7 +65,7 @@ def fuse(
     progress: "Progress | None" = None,
 ) -> "FusedImage":
     """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
-    return _shared().fuse(
+    return _maker().fuse(
         prompt,
         k=k,
         adapters=adapters,
@@ -90,3 +90,20 @@ def _shared() -> "Registry":
     shared = Registry()
     atexit.register(shared.close)
     return shared
+
+
+@cache
+def _maker() -> "Maker":
+    """What makes images for the process: the one at REGISTRY_URL if that is set, or our own."""
+    from registry.config import Settings
+
+    settings = Settings()
+    if settings.url is None:
+        return _shared()
+    import atexit
+
+    from registry.remote import RemoteRegistry
+
+    remote = RemoteRegistry(settings)
+    atexit.register(remote.close)
+    return remote

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
     encoder_checkpoint: Path | None = None
+    # A registry elsewhere whose adapters images are made with here, and its token.
+    url: str | None = None
+    token: SecretStr | None = None
     # By name of the base model: its diffusers folder; the gates trained for it.
     base_models: dict[str, Path] = Field(default_factory=dict)
     gates: dict[str, Path] = Field(default_factory=dict)
@@ -48,6 +51,10 @@ class Settings(BaseSettings):
     @property
     def blobs(self) -> Path:
         return self.home / "blobs"
+
+    @property
+    def remote_files(self) -> Path:
+        return self.home / "remote"
 
     @property
     def postgres(self) -> Path:

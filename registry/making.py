@@ -1,10 +1,12 @@
 """From a prompt to the adapters that draw it, wherever the registry is."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from registry.errors import AdapterNotFoundError, StrengthsError
+from registry.search.segment import clean
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
+    from registry.fusion.recipe import Recipe
     from registry.studio import Studio
 
 Size = tuple[int, int]  # width and height in pixels
@@ -43,20 +46,6 @@ class Chosen(Protocol):
     def similarity(self) -> float | None: ...
 
 
-class Catalogue(Protocol):
-    """A registry, here or elsewhere, as far as fusing needs it."""
-
-    def choose(
-        self, prompt: str, k: int = 3, *, base_model: str | None = None
-    ) -> Sequence[Chosen]: ...
-
-    def choices(self, prompt: str, adapter_ids: Sequence[int]) -> Sequence[Chosen]:
-        """Return those ids that exist, in their order."""
-        ...
-
-    def default_base_model(self) -> str: ...
-
-
 @dataclass(frozen=True)
 class Ingredient:
     """An adapter as it shall be used."""
@@ -66,147 +55,176 @@ class Ingredient:
     relevance: float | None = None
 
 
-def fuse(
-    catalogue: Catalogue,
-    studio: "Studio",
-    prompt: str,
-    *,
-    k: int = 3,
-    adapters: Sequence[int] | None = None,
-    strengths: Sequence[float] | None = None,
-    base_model: str | None = None,
-    seed: int = 0,
-    steps: int | None = None,
-    size: Size | None = None,
-    mode: "Mode" = "gated",
-    check: bool = True,
-    progress: "Progress | None" = None,
-) -> "FusedImage":
-    """Draw `prompt` with up to `k` adapters that search finds for it, or with those named."""
-    chosen, base_model = gather(
-        catalogue,
-        prompt,
-        0 if adapters is None and mode == "base" else k,
-        adapters,
-        strengths,
-        base_model,
-    )
-    return studio.draw(
-        prompt,
-        chosen,
-        base_model,
-        seed=seed,
-        steps=steps,
-        size=size,
-        mode=mode,
-        check=check,
-        progress=progress,
-    )
+class Maker(ABC):
+    """A registry, here or elsewhere, that makes images with its adapters."""
 
+    @property
+    @abstractmethod
+    def studio(self) -> "Studio":
+        """What makes images: base models, gates and weights, loaded when first needed."""
 
-def grid(
-    catalogue: Catalogue,
-    studio: "Studio",
-    prompt: str,
-    adapters: Sequence[int],
-    *,
-    seed: int = 0,
-    steps: int | None = None,
-    size: Size | None = None,
-    mode: "Mode" = "gated",
-    progress: "Progress | None" = None,
-) -> "Image":
-    """Draw every pair of `adapters` fused, and each of them alone on the diagonal.
+    @abstractmethod
+    def choose(self, prompt: str, k: int = 3, *, base_model: str | None = None) -> Sequence[Chosen]:
+        """Return up to `k` adapters to draw `prompt` with."""
 
-    All from the same noise. `progress` counts images.
-    """
-    from registry.fusion.sheets import draw_grid, label_of
+    @abstractmethod
+    def choices(self, prompt: str, adapter_ids: list[int]) -> Sequence[Chosen]:
+        """Return those adapters that exist, in their order."""
 
-    chosen, base_model = gather(catalogue, prompt, 0, adapters, None, None)
-    pairs = [(i, j) for i in range(len(chosen)) for j in range(i, len(chosen))]
-    cells = {}
-    for done, (i, j) in enumerate(pairs, start=1):
-        own = [chosen[i]] if i == j else [chosen[i], chosen[j]]
-        cells[i, j] = studio.draw(
-            prompt, own, base_model, seed=seed, steps=steps, size=size, mode=mode, check=False
-        ).image
-        if progress is not None:
-            progress(done, len(pairs))
-    names = [label_of(one.card.name, one.card.id) for one in chosen]
-    return draw_grid(f"{prompt} · {mode} · seed {seed}", names, cells)
+    @abstractmethod
+    def default_base_model(self) -> str:
+        """Return the base model that is meant when none is named."""
 
+    def fuse(
+        self,
+        prompt: str,
+        *,
+        k: int = 3,
+        adapters: Sequence[int] | None = None,
+        strengths: Sequence[float] | None = None,
+        base_model: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        size: Size | None = None,
+        mode: "Mode" = "gated",
+        check: bool = True,
+        progress: "Progress | None" = None,
+    ) -> "FusedImage":
+        """Draw `prompt` with up to `k` adapters that search finds for it.
 
-def compare(
-    catalogue: Catalogue,
-    studio: "Studio",
-    prompt: str,
-    *,
-    k: int = 3,
-    adapters: Sequence[int] | None = None,
-    base_model: str | None = None,
-    seed: int = 0,
-    steps: int | None = None,
-    size: Size | None = None,
-    progress: "Progress | None" = None,
-) -> "Image":
-    """Draw the base alone, each adapter alone, and all of them by every way of fusing.
+        `adapters` (ids) replaces the search; `strengths` (default 1) go with them, in order. The
+        adapters' trigger words are added to the prompt where it lacks them. `check` measures how
+        far they depart from the base together.
 
-    All from the same noise and the same words, trigger words included, so that what differs
-    is the adapters' doing. `progress` counts images.
-    """
-    from registry.fusion.generate import missing_triggers
-    from registry.fusion.sheets import draw_row, label_of
-
-    chosen, base_model = gather(catalogue, prompt, k, adapters, None, base_model)
-    added = missing_triggers(prompt, [one.card for one in chosen])
-    words = ", ".join([prompt, *(word for words in added for word in words)])
-    modes: tuple[Mode, ...] = ("sum", "average", "gated")
-    plans: list[tuple[str, list[Ingredient], Mode]] = [
-        ("base alone", [], "base"),
-        *((f"{label_of(one.card.name, one.card.id)}\nalone", [one], "sum") for one in chosen),
-        *((mode, chosen, mode) for mode in modes),
-    ]
-    pictures = []
-    for label, own, mode in plans:
-        drawn = studio.draw(
-            words, own, base_model, seed=seed, steps=steps, size=size, mode=mode, check=False
+        Raises:
+            SearchError: nothing suits the prompt.
+            FusionError: a base model or gates are missing, or an adapter does not fit.
+        """
+        prompt = clean(prompt)
+        chosen, base_model = self._gather(
+            prompt,
+            0 if adapters is None and mode == "base" else k,
+            adapters,
+            strengths,
+            base_model,
         )
-        pictures.append((label, drawn.image))
-        if progress is not None:
-            progress(len(pictures), len(plans))
-    return draw_row(f"{words} · seed {seed}", pictures)
+        return self.studio.draw(
+            prompt,
+            chosen,
+            base_model,
+            seed=seed,
+            steps=steps,
+            size=size,
+            mode=mode,
+            check=check,
+            progress=progress,
+        )
 
+    def grid(
+        self,
+        prompt: str,
+        adapters: Sequence[int],
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        size: Size | None = None,
+        mode: "Mode" = "gated",
+        progress: "Progress | None" = None,
+    ) -> "Image":
+        """Draw every pair of `adapters` fused, and each of them alone on the diagonal.
 
-def gather(
-    catalogue: Catalogue,
-    prompt: str,
-    k: int,
-    adapters: Sequence[int] | None,
-    strengths: Sequence[float] | None,
-    base_model: str | None,
-) -> tuple[list[Ingredient], str]:
-    """Return the adapters to draw `prompt` with, and their base model.
+        All from the same noise. `progress` counts images.
+        """
+        from registry.fusion.sheets import draw_grid, label_of
 
-    Raises:
-        StrengthsError: there is not one strength for each adapter that is named.
-        AdapterNotFoundError: a named adapter does not exist.
-        SearchError: nothing suits the prompt.
-    """
-    if strengths is not None and len(strengths) != len(adapters or ()):
-        raise StrengthsError(len(strengths), len(adapters or ()))
-    chosen: Sequence[Chosen] = ()
-    if adapters is not None:
-        known = {one.card.id: one for one in catalogue.choices(prompt, adapters)}
-        for adapter_id in adapters:
-            if adapter_id not in known:
-                raise AdapterNotFoundError(adapter_id)
-        chosen = [known[adapter_id] for adapter_id in adapters]
-    elif k:
-        chosen = catalogue.choose(prompt, k, base_model=base_model)
-    if base_model is None:
-        base_model = chosen[0].card.base_model if chosen else catalogue.default_base_model()
-    ingredients = [
-        Ingredient(one.card, strength, one.similarity)
-        for one, strength in zip(chosen, strengths or [1.0] * len(chosen), strict=True)
-    ]
-    return ingredients, base_model
+        prompt = clean(prompt)
+        chosen, base_model = self._gather(prompt, 0, adapters, None, None)
+        pairs = [(i, j) for i in range(len(chosen)) for j in range(i, len(chosen))]
+        cells = {}
+        for done, (i, j) in enumerate(pairs, start=1):
+            own = [chosen[i]] if i == j else [chosen[i], chosen[j]]
+            cells[i, j] = self.studio.draw(
+                prompt, own, base_model, seed=seed, steps=steps, size=size, mode=mode, check=False
+            ).image
+            if progress is not None:
+                progress(done, len(pairs))
+        names = [label_of(one.card.name, one.card.id) for one in chosen]
+        return draw_grid(f"{prompt} · {mode} · seed {seed}", names, cells)
+
+    def compare(
+        self,
+        prompt: str,
+        *,
+        k: int = 3,
+        adapters: Sequence[int] | None = None,
+        base_model: str | None = None,
+        seed: int = 0,
+        steps: int | None = None,
+        size: Size | None = None,
+        progress: "Progress | None" = None,
+    ) -> "Image":
+        """Draw the base alone, each adapter alone, and all of them by every way of fusing.
+
+        All from the same noise and the same words, trigger words included, so that what differs
+        is the adapters' doing. `progress` counts images.
+        """
+        from registry.fusion.generate import missing_triggers
+        from registry.fusion.sheets import draw_row, label_of
+
+        prompt = clean(prompt)
+        chosen, base_model = self._gather(prompt, k, adapters, None, base_model)
+        added = missing_triggers(prompt, [one.card for one in chosen])
+        words = ", ".join([prompt, *(word for words in added for word in words)])
+        modes: tuple[Mode, ...] = ("sum", "average", "gated")
+        plans: list[tuple[str, list[Ingredient], Mode]] = [
+            ("base alone", [], "base"),
+            *((f"{label_of(one.card.name, one.card.id)}\nalone", [one], "sum") for one in chosen),
+            *((mode, chosen, mode) for mode in modes),
+        ]
+        pictures = []
+        for label, own, mode in plans:
+            drawn = self.studio.draw(
+                words, own, base_model, seed=seed, steps=steps, size=size, mode=mode, check=False
+            )
+            pictures.append((label, drawn.image))
+            if progress is not None:
+                progress(len(pictures), len(plans))
+        return draw_row(f"{words} · seed {seed}", pictures)
+
+    def reproduce(self, recipe: "Recipe", progress: "Progress | None" = None) -> "FusedImage":
+        """Draw the image of a recipe again: on the same machine, to the bit."""
+        return self.studio.reproduce(recipe, progress)
+
+    def _gather(
+        self,
+        prompt: str,
+        k: int,
+        adapters: Sequence[int] | None,
+        strengths: Sequence[float] | None,
+        base_model: str | None,
+    ) -> tuple[list[Ingredient], str]:
+        """Return the adapters to draw `prompt` with, and their base model.
+
+        Raises:
+            StrengthsError: there is not one strength for each adapter that is named.
+            AdapterNotFoundError: a named adapter does not exist.
+            SearchError: nothing suits the prompt.
+        """
+        if strengths is not None and len(strengths) != len(adapters or ()):
+            raise StrengthsError(len(strengths), len(adapters or ()))
+        chosen: Sequence[Chosen] = ()
+        if adapters is not None:
+            known = {one.card.id: one for one in self.choices(prompt, list(adapters))}
+            for adapter_id in adapters:
+                if adapter_id not in known:
+                    raise AdapterNotFoundError(adapter_id)
+            chosen = [known[adapter_id] for adapter_id in adapters]
+        elif k:
+            chosen = self.choose(prompt, k, base_model=base_model)
+        if base_model is None:
+            base_model = chosen[0].card.base_model if chosen else self.default_base_model()
+        ingredients = [
+            Ingredient(one.card, strength, one.similarity)
+            for one, strength in zip(chosen, strengths or [1.0] * len(chosen), strict=True)
+        ]
+        return ingredients, base_model

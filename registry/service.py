@@ -3,22 +3,24 @@
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.text_encoder import TextEncoder
-from registry import making
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.encoders import promote, roll_back
-from registry.db.models import Cover
+from registry.db.models import Cover, File
 from registry.db.session import one_line_errors, open_database
 from registry.errors import (
+    BlobNotFoundError,
     CoverNotFoundError,
 )
 from registry.finder import Finder
+from registry.making import Maker
 from registry.search.caching import load_cached_text_encoder
 from registry.search.cards import (
     AdapterCard,
@@ -36,22 +38,15 @@ from registry.search.cards import (
     load_cards,
 )
 from registry.search.filters import Filters
-from registry.search.segment import clean, segment
+from registry.search.segment import segment
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from registry.fusion.backends.base import Progress
-    from registry.fusion.generate import FusedImage
-    from registry.fusion.inject import Mode
-    from registry.fusion.recipe import Recipe
-    from registry.making import Size
     from registry.studio import Studio
 
 MOST_ADAPTERS = 5
 
 
-class Registry:
+class Registry(Maker):
     """Search and fusion over one database and one blob store.
 
     Nothing is opened before it is needed, and torch is not imported before an image is
@@ -224,103 +219,19 @@ class Registry:
             if self._studio is None:
                 from registry.studio import Studio
 
-                self._studio = Studio(self.settings, self.blobs, self.text_encoder)
+                self._studio = Studio(self.settings, self.file, self.text_encoder)
             return self._studio
 
-    def fuse(
-        self,
-        prompt: str,
-        *,
-        k: int = 3,
-        adapters: Sequence[int] | None = None,
-        strengths: Sequence[float] | None = None,
-        base_model: str | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        size: "Size | None" = None,
-        mode: "Mode" = "gated",
-        check: bool = True,
-        progress: "Progress | None" = None,
-    ) -> "FusedImage":
-        """Draw `prompt` with up to `k` adapters that search finds for it.
+    def file(self, sha256: str) -> Path:
+        """Return where an adapter's file lies, or raise BlobNotFoundError."""
+        if not self.blobs.exists(sha256):
+            raise BlobNotFoundError(sha256)
+        return self.blobs.path(sha256)
 
-        `adapters` (ids) replaces the search; `strengths` (default 1) go with them, in
-        order. The adapters' trigger words are added to the prompt where it lacks them.
-        `check` measures how far they depart from the base together.
-
-        Raises:
-            SearchError: nothing suits the prompt.
-            FusionError: a base model or gates are missing, or an adapter does not fit.
-        """
-        return making.fuse(
-            self,
-            self.studio,
-            clean(prompt),
-            k=k,
-            adapters=adapters,
-            strengths=strengths,
-            base_model=base_model,
-            seed=seed,
-            steps=steps,
-            size=size,
-            mode=mode,
-            check=check,
-            progress=progress,
-        )
-
-    def grid(
-        self,
-        prompt: str,
-        adapters: Sequence[int],
-        *,
-        seed: int = 0,
-        steps: int | None = None,
-        size: "Size | None" = None,
-        mode: "Mode" = "gated",
-        progress: "Progress | None" = None,
-    ) -> "Image":
-        """Draw the sheet of all pairs of `adapters` fused, singles on the diagonal."""
-        return making.grid(
-            self,
-            self.studio,
-            clean(prompt),
-            adapters,
-            seed=seed,
-            steps=steps,
-            size=size,
-            mode=mode,
-            progress=progress,
-        )
-
-    def compare(
-        self,
-        prompt: str,
-        *,
-        k: int = 3,
-        adapters: Sequence[int] | None = None,
-        base_model: str | None = None,
-        seed: int = 0,
-        steps: int | None = None,
-        size: "Size | None" = None,
-        progress: "Progress | None" = None,
-    ) -> "Image":
-        """Draw base, each adapter alone, plain sum, average and gated, side by side."""
-        return making.compare(
-            self,
-            self.studio,
-            clean(prompt),
-            k=k,
-            adapters=adapters,
-            base_model=base_model,
-            seed=seed,
-            steps=steps,
-            size=size,
-            progress=progress,
-        )
-
-    def reproduce(self, recipe: "Recipe", progress: "Progress | None" = None) -> "FusedImage":
-        """Draw the image of a recipe again: on the same machine, to the bit."""
-        return self.studio.reproduce(recipe, progress)
+    def is_adapter_file(self, sha256: str) -> bool:
+        """Whether a hash is that of an adapter's file that was read here."""
+        with one_line_errors(), self.sessions() as session:
+            return session.get(File, sha256) is not None
 
     def choose(self, prompt: str, k: int = 3, *, base_model: str | None = None) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.

@@ -5,7 +5,7 @@ Importing this imports no torch; making the first image does.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING
 
 from encoder.errors import LoraFileError
 from encoder.text_encoder import TextEncoder
-from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.errors import (
     AdapterNotReadyError,
-    BlobNotFoundError,
     MissingExtraError,
     NoBaseModelError,
     NoGatesError,
@@ -41,9 +39,15 @@ KEPT_ADAPTERS = 8
 class Studio:
     """Draws images. Safe to share between threads; a base draws one image at a time."""
 
-    def __init__(self, settings: Settings, blobs: BlobStore, text_encoder: TextEncoder) -> None:
+    def __init__(
+        self, settings: Settings, find_file: Callable[[str], Path], text_encoder: TextEncoder
+    ) -> None:
+        """Make images with the base models and gates of `settings`.
+
+        `find_file` returns the file of a hash, or raises BlobNotFoundError.
+        """
         self._settings = settings
-        self._blobs = blobs
+        self._find_file = find_file
         self._text_encoder = text_encoder
         self._lock = threading.Lock()
         self._backends: dict[str, Backend] = {}
@@ -151,9 +155,7 @@ class Studio:
 
         with self._lock:
             if sha256 not in self._weights:
-                if not self._blobs.exists(sha256):
-                    raise BlobNotFoundError(sha256)
-                self._weights[sha256] = read(self._blobs.path(sha256))
+                self._weights[sha256] = read(self._find_file(sha256))
             self._weights.move_to_end(sha256)
             while len(self._weights) > KEPT_ADAPTERS:
                 self._weights.popitem(last=False)

@@ -241,6 +241,20 @@ class ChosenAdapter(_Asked):
     strength: float = Field(default=1.0, ge=-4.0, le=4.0)
 
 
+class ChooseParams(_Asked):
+    """With `adapters`, those are returned rather than searched for."""
+
+    prompt: str = Field(min_length=1, max_length=2000)
+    k: int = Field(default=3, ge=1, le=5)
+    adapters: list[AdapterId] | None = Field(default=None, min_length=1, max_length=20)
+    base_model: Text | None = None
+
+
+class ChoiceAnswer(_Answer):
+    adapter: AdapterAnswer
+    similarity: float | None = Field(description="Of the prompt to the weights, -1..1.")
+
+
 class FuseRequest(_Asked):
     """Without `adapters`, up to `k` are found for the prompt."""
 

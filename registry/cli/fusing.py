@@ -10,6 +10,7 @@ from registry.cli.errors import UsageError
 from registry.cli.output import print_fused, print_json, progress_bar, stderr
 
 if TYPE_CHECKING:
+    from registry.remote import RemoteRegistry
     from registry.service import Registry
 
 MODES = ("gated", "sum", "average", "base")
@@ -160,10 +161,18 @@ def parse_ids(given: str | None, more: list[str] | None) -> list[int] | None:
         raise UsageError(f"--adapters has {' '.join(words)!r}; write ids, like 12 7.") from None
 
 
-def open_registry() -> "Registry":
+def open_registry() -> "Registry | RemoteRegistry":
+    """Open the registry at REGISTRY_URL if that is set, or this machine's own."""
+    from registry.config import Settings
+
+    settings = Settings()
+    if settings.url is not None:
+        from registry.remote import RemoteRegistry
+
+        return RemoteRegistry(settings)
     from registry.service import Registry
 
-    return Registry()
+    return Registry(settings)
 
 
 def check_output(output: Path) -> None:

@@ -257,8 +257,10 @@ def enough_memory(recipe: Recipe, backend: Backend) -> Iterator[None]:
 
 
 def linear_layers(weights: "LoraWeights") -> "LoraWeights":
-    """Leave out an adapter's convolutions: gates are for linear layers."""
-    linear = {name: layer for name, layer in weights.layers.items() if len(layer.shape) == 2}
+    """Leave out an adapter's convolutions of several pixels: gates are for linear layers."""
+    linear = {
+        name: layer for name, layer in weights.layers.items() if layer.shape[2:] in ((), (1, 1))
+    }
     return weights if len(linear) == len(weights.layers) else replace(weights, layers=linear)
 
 

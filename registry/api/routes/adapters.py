@@ -120,6 +120,26 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
     )
 
 
+@router.get(
+    "/files/{sha256}",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+def get_file_by_hash(
+    sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")], registry: RegistryDep
+) -> FileResponse:
+    """Download the file of an adapter by its sha256, as recipes name it."""
+    # The store holds other things too, and only adapters are meant to be had by their hash.
+    if not registry.is_adapter_file(sha256):
+        raise BlobNotFoundError(sha256)
+    return FileResponse(
+        registry.file(sha256),
+        media_type="application/octet-stream",
+        filename=f"{sha256}.safetensors",
+        headers={"ETag": f'"{sha256}"', "Cache-Control": IMMUTABLE},
+    )
+
+
 @router.get("/runs", tags=["service"])
 def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
     """List refreshes, newest first."""

@@ -7,15 +7,22 @@ from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from encoder.errors import EncoderError
 from registry.api.deps import QueueDep, RegistryDep
 from registry.api.errors import problem_of
-from registry.api.schemas import ActivityAnswer, FuseAnswer, FuseRequest
+from registry.api.schemas import (
+    ActivityAnswer,
+    AdapterAnswer,
+    ChoiceAnswer,
+    ChooseParams,
+    FuseAnswer,
+    FuseRequest,
+)
 from registry.errors import RegistryError
 from registry.fusion.errors import GenerationCancelledError
 from registry.service import Registry
@@ -58,6 +65,19 @@ def fuse(
     if PNG in accept:
         return Response(png_bytes(fused), media_type=PNG)
     return _answer(fused)
+
+
+@router.get("/choose")
+def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> list[ChoiceAnswer]:
+    """Return adapters to draw a prompt with: those that suit it, or those named that exist."""
+    if params.adapters is not None:
+        chosen = registry.choices(params.prompt, params.adapters)
+    else:
+        chosen = registry.choose(params.prompt, params.k, base_model=params.base_model)
+    return [
+        ChoiceAnswer(adapter=AdapterAnswer.from_card(one.card), similarity=one.similarity)
+        for one in chosen
+    ]
 
 
 def _fuse(asked: FuseRequest, registry: Registry, progress: "Progress | None") -> "FusedImage":
