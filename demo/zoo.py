@@ -141,13 +141,16 @@ class ConceptData:
         self.choices = len(prompts[0])
         self.tokens, self.pooled = world.prompts.encode([p for group in prompts for p in group])
 
-    def sample(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        picked = torch.from_numpy(rng.integers(len(self.latents), size=BATCH))
-        rows = picked * self.choices + torch.from_numpy(rng.integers(self.choices, size=BATCH))
+    def sample(self, rng: np.random.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        picked = torch.from_numpy(rng.integers(len(self.latents), size=batch))
+        rows = picked * self.choices + torch.from_numpy(rng.integers(self.choices, size=batch))
         return self.latents[picked], self.tokens[rows], self.pooled[rows]
 
 
-def train_group(world: World, concepts: list[Concept], rank: int, seed: int) -> AdapterGroup:
+def train_group(
+    world: World, concepts: list[Concept], rank: int, seed: int, batch: int = BATCH
+) -> AdapterGroup:
+    """Train an adapter for each concept, on `batch` of its pictures a step."""
     group = AdapterGroup(world.transformer, rank, [seed + k for k in range(len(concepts))])
     data = [ConceptData(world, concept) for concept in concepts]
     optimizer = torch.optim.AdamW(group.parameters(), RATE, betas=(0.9, 0.99), weight_decay=0.0)
@@ -158,12 +161,13 @@ def train_group(world: World, concepts: list[Concept], rank: int, seed: int) -> 
             for setting in optimizer.param_groups:
                 setting["lr"] = RATE * min(1, (step + 1) / 10) * (1 - 0.9 * step / STEPS)
             latents, tokens, pooled = (
-                torch.cat(parts) for parts in zip(*(d.sample(rng) for d in data), strict=True)
+                torch.cat(parts)
+                for parts in zip(*(d.sample(rng, batch) for d in data), strict=True)
             )
             when, noise = torch.sigmoid(torch.randn(len(latents))), torch.randn_like(latents)
             losses = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
             # A sum over adapters: each one's gradient is as if it trained alone.
-            loss = losses.view(len(concepts), BATCH).mean(1).sum()
+            loss = losses.view(len(concepts), batch).mean(1).sum()
             optimizer.zero_grad()
             loss.backward()
             clip_each(group.parameters())

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights
     from registry.fusion.backends.base import Backend, Progress
     from registry.fusion.generate import FusedImage, LoadedAdapter
-    from registry.fusion.inject import AnyGates, Mode
+    from registry.fusion.inject import Mode
+    from registry.fusion.kinds import AnyGates
     from registry.fusion.recipe import Recipe
 
 # The extra `fusion` of pyproject.toml, as imported.
@@ -178,17 +179,12 @@ class Studio:
             return self._backends[base_model]
 
     def _gates_of(self, base_model: str) -> "AnyGates":
-        from registry.fusion.gate import Gates
-        from registry.fusion.published import PublishedGates, is_published
+        from registry.fusion.kinds import load_gates
 
         with self._lock:
             if base_model not in self._gates:
                 path = self._settings.gates[base_model]
-                self._gates[base_model] = (
-                    PublishedGates.load(path, base_model)
-                    if is_published(path)
-                    else Gates.load(path)
-                )
+                self._gates[base_model] = load_gates(path, base_model)
             return self._gates[base_model]
 
 

@@ -24,7 +24,8 @@ from registry.fusion.errors import (
     NotFusableError,
     RecipeError,
 )
-from registry.fusion.inject import AnyGates, Attachment, Mode, attach
+from registry.fusion.inject import Attachment, Mode, attach
+from registry.fusion.kinds import AnyGates
 from registry.fusion.licences import BASE_LICENCES, conflicts, strictest
 from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
 

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 from registry.fusion.compiled import check_compiled
 from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, MissingGateError
 from registry.fusion.gate import FusionGate, Gates
+from registry.fusion.kinds import AnyGates
 from registry.fusion.published import PublishedGates
+from registry.fusion.rivals import RivalGates, Rivalry
 from registry.fusion.spans import Part, Span, SpanHook, hook
 from registry.fusion.stacks import DeviceAdapter, LayerStack, load_onto, stack_adapters
 
 if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights
 
-# gated: AutoLoRA's gates. sum: plain addition. average: addition, each adapter's strength
+# gated: by gates of any kind. sum: plain addition. average: addition, each adapter's strength
 # divided by the number of adapters in use. base: no adapter.
 Mode = Literal["gated", "sum", "average", "base"]
-AnyGates = Gates | PublishedGates
 Adapted = TypeVar("Adapted", nn.Linear, nn.Conv2d)
 
 
@@ -130,7 +131,8 @@ class _Branch:
     """The forward hook of one linear layer: adds its adapters to its output."""
 
     stack: LayerStack
-    gate: FusionGate | None
+    # What decides: a gate that looks at outputs, or this layer in a rivalry; or nothing does.
+    gate: FusionGate | tuple[Rivalry, str] | None
     watched: list[Tensor] | None
     # The gate as the base runs it, if that is elsewhere or in another precision: a copy, since
     # gates are shared.
@@ -147,6 +149,12 @@ class _Branch:
     def _merge(self, x: Tensor, base: Tensor) -> Tensor:
         if self.gate is None:
             return base + self.stack.total(x)
+        if isinstance(self.gate, tuple):
+            rivalry, layer = self.gate
+            openness = rivalry.openness(layer, self.stack.columns, x)  # (B or 1, n)
+            if self.watched is not None:
+                self.watched.append(openness.detach().float().mean(0))
+            return base + self.stack.total(x, openness)
         outputs = self.stack.outputs(x)
         gate = self._fit(self.gate, base)
         openness = gate.openness(base, outputs)
@@ -204,7 +212,12 @@ def attach(
     if mode == "gated" and gates is None and stacks:
         raise MissingGateError(sorted(stacks))
     with attach_stacks(
-        transformer, stacks, gates if mode == "gated" else None, watch=watch
+        transformer,
+        stacks,
+        gates if mode == "gated" else None,
+        relevance=relevance,
+        strengths=torch.tensor([strength for _, strength in adapters]),
+        watch=watch,
     ) as attachment:
         yield attachment
 
@@ -215,9 +228,15 @@ def attach_stacks(
     stacks: Mapping[str, LayerStack],
     gates: AnyGates | None,
     *,
+    relevance: Tensor | None = None,
+    strengths: Tensor | None = None,
     watch: bool = False,
 ) -> Iterator[Attachment]:
-    """Like `attach`, for stacks picked from a bank; without gates they add up plainly."""
+    """Like `attach`, for stacks picked from a bank; without gates they add up plainly.
+
+    `relevance` (N,), or (B, N) by sample, and `strengths` (N,), 1 if not given, are those of
+    the adapters that `columns` count.
+    """
     if isinstance(gates, PublishedGates):
         with attach_spans(transformer, stacks, gates, watch=watch) as attachment:
             yield attachment
@@ -226,20 +245,42 @@ def attach_stacks(
     missing = [layer for layer in stacks if gates is not None and layer not in gates]
     if missing:
         raise MissingGateError(missing)
-    for layer, linear in linears.items():
-        if gates is not None and gates[layer].dim != len(linear.weight):
-            raise LayerMismatchError(
-                f"layer {layer!r}: its gate has {gates[layer].dim} features, "
-                f"the base {len(linear.weight)}"
-            )
     attachment = Attachment({layer: stack.columns for layer, stack in stacks.items()})
+    rivalry = None
+    if isinstance(gates, RivalGates):
+        count = 1 + max((k for stack in stacks.values() for k in stack.columns), default=-1)
+        unknown, whole = torch.full((count,), torch.nan), torch.ones(count)
+        rivalry = Rivalry(
+            gates,
+            torch.atleast_2d(unknown if relevance is None else relevance),
+            whole if strengths is None else strengths,
+        )
     with ExitStack() as hooks:
+        if rivalry is not None:
+            timed = transformer.register_forward_pre_hook(rivalry.watch_time, with_kwargs=True)
+            hooks.callback(timed.remove)
         for layer, stack in stacks.items():
-            gate = gates[layer] if gates is not None else None
+            gate = _deciding(gates, rivalry, layer, stack)
             watched = attachment._watched.setdefault(layer, []) if watch else None
             branch = _Branch(stack, gate, watched)
             hooks.callback(linears[layer].register_forward_hook(branch).remove)
         yield attachment
+
+
+def _deciding(
+    gates: Gates | RivalGates | None, rivalry: Rivalry | None, layer: str, stack: LayerStack
+) -> FusionGate | tuple[Rivalry, str] | None:
+    """Return what decides on the adapters of a layer."""
+    if rivalry is not None:
+        return rivalry, layer
+    if not isinstance(gates, Gates):
+        return None
+    gate, features = gates[layer], stack.up.shape[-1]
+    if gate.dim != features:
+        raise LayerMismatchError(
+            f"layer {layer!r}: its gate has {gate.dim} features, the base {features}"
+        )
+    return gate
 
 
 @contextmanager

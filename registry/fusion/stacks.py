@@ -46,9 +46,15 @@ class LayerStack:
         outputs: Tensor = apart @ up.transpose(0, 1)
         return outputs.reshape(count, *x.shape[:-1], d_out)
 
-    def total(self, x: Tensor) -> Tensor:
-        """Return what all adapters say to x (..., d_in) together: (..., d_out)."""
+    def total(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return what all adapters say to x (B, ..., d_in) together: (B, ..., d_out).
+
+        Each one times its `weights` (B or 1, n), where they are given.
+        """
         hidden, up = self.hidden(x)
+        if weights is not None:
+            by_adapter = hidden.reshape(len(x), -1, *up.shape[1:3])  # (B, places, n, rank)
+            hidden = (by_adapter * weights[:, None, :, None]).view_as(hidden)
         return (hidden @ up.flatten(1, 2)).reshape(*x.shape[:-1], up.shape[-1])
 
 
