@@ -90,7 +90,9 @@ def metadata_scales(
     for module, rank in ranks.items():
         if rank is None:
             assert config_ranks is not None
-            rank = max(1, round(config_ranks(module)))
+            rank = round(config_ranks(module))
+        # Tensors of rank 0 are refused where layers are put together.
+        rank = max(1, rank)
         divisor = math.sqrt(rank) if own.get("use_rslora") else rank
         scales[module] = alphas(module) / divisor
     return scales
