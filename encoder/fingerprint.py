@@ -25,7 +25,15 @@ from encoder.errors import FingerprintError
 from encoder.layers import DenseLayer, DoraLayer, Layer, ReplacedLayer
 from encoder.lora_file import LoraWeights
 from encoder.seeded import random_order, random_signs
-from encoder.spectrum import DamagedLayerError, measure_layer
+from encoder.spectrum import (
+    LARGEST_NORM,
+    MAX_EXACT_RANK,
+    DamagedLayerError,
+    Kronecker,
+    delta_parts,
+    find_kronecker,
+    measure_layer,
+)
 
 # A power of two, for the Fourier transform; estimates of angles are good to 1 / sqrt(SIZE).
 SIZE = 256
@@ -104,14 +112,12 @@ def fingerprint_layers(
     energies = []
     for name, matrix in _matrices(layers, vectors or {}):
         try:
-            measured = measure_layer(matrix)
+            norm, transform = _look_at(name, matrix)
         except DamagedLayerError as error:
             raise FingerprintError(f"{name} {error}; it has no fingerprint") from error
-        assert measured is not None
-        if not measured.norm:
-            continue
-        energies.append(2 * math.log(measured.norm))
-        spectrum += _transform(name, matrix)
+        if norm:
+            energies.append(2 * math.log(norm))
+            spectrum += transform
         release()
     if not energies:
         raise FingerprintError("the adapter changes nothing; it has no fingerprint")
@@ -164,16 +170,67 @@ def _matrices(
         yield name, DenseLayer(vector.reshape(-1, 1))
 
 
-def _transform(name: str, layer: Layer) -> Tensor:
-    """Return the Fourier transform of ΔW's tensor sketch, (SIZE / 2 + 1,).
+def _look_at(name: str, layer: Layer) -> tuple[float, Tensor]:
+    """Return ||ΔW|| and the Fourier transform of ΔW's tensor sketch, (SIZE / 2 + 1,).
 
-    The sketch of an outer product is the convolution of those of its two vectors: ΔW is never
-    formed.
+    The sketch of an outer product is the convolution of those of its two vectors: ΔW is not
+    formed where its rank is low, and elsewhere by parts.
     """
+    kronecker = find_kronecker(layer)
+    if kronecker is None and layer.rank > MAX_EXACT_RANK:
+        return _look_at_parts(name, layer)
+    measured = measure_layer(layer)
+    assert measured is not None
+    if not measured.norm:
+        return 0.0, torch.zeros(0)
+    if kronecker is not None:
+        return measured.norm, _close(name, _fold_kronecker(name, kronecker)) * layer.scale
     down, up = layer.factors()
-    (inputs, input_unit), (outputs, output_unit) = _fold(f"{name} in", down), _fold(name, up.T)
+    outputs, unit = _fold(name, up.T)
+    return measured.norm, _transform(name, down, outputs) * (layer.scale * unit)
+
+
+def _look_at_parts(name: str, layer: Layer) -> tuple[float, Tensor]:
+    places = _place(name, layer.shape[0])
+    energy, folded = 0.0, torch.zeros(SIZE, math.prod(layer.shape[1:]))
+    for rows, part in delta_parts(layer):
+        energy += part.double().square().sum().item()
+        folded += places[rows].T @ part
+    if not (energy <= LARGEST_NORM**2 and folded.isfinite().all()):
+        raise DamagedLayerError("is too large to compute with")
+    return math.sqrt(energy), _close(name, folded)
+
+
+def _fold_kronecker(name: str, layer: Kronecker) -> Tensor:
+    """Return the count sketch of the rows of w1 ⊗ w2, (SIZE, inputs)."""
+    places = torch.zeros(len(layer.w1) * len(layer.w2), SIZE)
+    places[layer.rows] = _place(name, len(layer.rows))
+    # One side's unit each, so that no product leaves float32.
+    units = [side.abs().max().item() or 1.0 for side in (layer.w1, layer.w2)]
+    w1, w2 = layer.w1 / units[0], layer.w2 / units[1]
+    by_block = torch.einsum("ioa,ob->iab", places.view(len(w1), len(w2), SIZE), w2)
+    folded = torch.einsum("ij,iab->ajb", w1, by_block).flatten(1)
+    return folded.double() * units[0] * units[1]
+
+
+def _close(name: str, folded: Tensor) -> Tensor:
+    """Return the transform of a matrix whose rows are folded, (SIZE, inputs)."""
+    return _transform(name, folded, torch.eye(SIZE))
+
+
+def _transform(name: str, down: Tensor, outputs: Tensor) -> Tensor:
+    """Return the transform of outputsᵀ · down, from (rank, SIZE) and (rank, inputs)."""
+    inputs, unit = _fold(f"{name} in", down)
     spectrum: Tensor = (torch.fft.rfft(inputs) * torch.fft.rfft(outputs)).sum(0)
-    return spectrum.to(torch.complex128) * (layer.scale * input_unit * output_unit)
+    return spectrum.to(torch.complex128) * unit
+
+
+def _place(seed: str, width: int) -> Tensor:
+    """Return the matrix that `_fold` multiplies rows by, (width, SIZE)."""
+    order = _order(width)
+    places = torch.zeros(width, SIZE)
+    places[order, torch.arange(width) % SIZE] = torch.from_numpy(random_signs(seed, width))[order]
+    return places
 
 
 def _fold(seed: str, rows: Tensor) -> tuple[Tensor, float]:

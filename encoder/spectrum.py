@@ -6,14 +6,23 @@ hold NaN or infinity: the trace of a Gram matrix is the sum of all squares of it
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from encoder.layers import DenseLayer, DoraLayer, Layer, LokrLayer, LoraLayer, ReplacedLayer
+from encoder.layer_cuts import cut_rows
+from encoder.layers import (
+    DenseLayer,
+    DoraLayer,
+    Layer,
+    LokrLayer,
+    LoraLayer,
+    ReplacedLayer,
+    RowsLayer,
+)
 
 # Between these, sums of squares of float32 are exact to rounding: below, squares of single
 # entries turn subnormal or vanish.
@@ -24,6 +33,8 @@ LARGEST_NORM = torch.finfo(torch.float32).max
 # many random probes stand in for them. The standard error is sqrt(2 / PROBES) of the
 # effective rank at most, for one of 1.
 MAX_EXACT_RANK, PROBES = 1024, 64
+# Of such a layer, how much is formed at once: 16 MB.
+PART_ENTRIES = 4_000_000
 
 # A Gram matrix in float64 divided by its trace, and the trace.
 Gram = tuple[Tensor, float]
@@ -102,7 +113,9 @@ def measure(layers: Mapping[str, Layer], release: Callable[[], None] | None = No
 
 
 def _is_quick(layer: Layer) -> bool:
-    return isinstance(layer, DenseLayer | LokrLayer | DoraLayer) or layer.rank <= MAX_EXACT_RANK
+    if isinstance(layer, DenseLayer | DoraLayer) or find_kronecker(layer) is not None:
+        return True
+    return layer.rank <= MAX_EXACT_RANK
 
 
 def _check_layer(layer: Layer) -> LayerMeasure | None:
@@ -142,8 +155,10 @@ def measure_layer(
             if quick and not _is_quick(layer.change):
                 return _check_layer(layer)
             return measure_layer(layer.change, known, quick=quick)
-        case LokrLayer():
-            measured = _measure_kronecker(layer)
+        case LokrLayer() | RowsLayer(whole=LokrLayer()):
+            kronecker = find_kronecker(layer)
+            assert kronecker is not None
+            measured = _measure_kronecker(kronecker)
         case DenseLayer() if layer.rank <= MAX_EXACT_RANK:
             measured = _measure_dense(layer.diff)
         case _ if layer.rank <= MAX_EXACT_RANK:
@@ -182,14 +197,40 @@ def _measure_dense(matrix: Tensor) -> LayerMeasure:
     return LayerMeasure(math.sqrt(trace), 1 / gram.square().sum().item() if trace else 0.0)
 
 
-def _measure_kronecker(layer: LokrLayer) -> LayerMeasure:
-    """Singular values of a Kronecker product are the products of those of its sides."""
-    sides = [measure_layer(_side(parts)) for parts in (layer.w1, layer.w2)]
-    norm, rank = 1.0, 1.0
-    for side in sides:
-        assert side is not None
-        norm, rank = norm * side.norm, rank * side.effective_rank
-    return LayerMeasure(norm, rank)
+@dataclass(frozen=True, slots=True)
+class Kronecker:
+    """Some rows of w1 ⊗ w2, which is large where both are small."""
+
+    w1: Tensor
+    w2: Tensor
+    rows: Tensor  # (rows,), which of the product's are taken, in this order
+
+
+def find_kronecker(layer: Layer) -> Kronecker | None:
+    """Return a LoKr's two matrices, in float32; None of other layers."""
+    whole = layer.whole if isinstance(layer, RowsLayer) else layer
+    if not isinstance(whole, LokrLayer):
+        return None
+    w1, w2 = (_side(parts).delta().flatten(1) for parts in (whole.w1, whole.w2))
+    rows = torch.arange(len(w1) * len(w2))
+    if isinstance(layer, RowsLayer):
+        rows = torch.cat([rows[part] for part in layer.rows])
+    return Kronecker(w1, w2, rows)
+
+
+def _measure_kronecker(layer: Kronecker) -> LayerMeasure:
+    """Measure w1 ⊗ w2: entries of its Gram matrix are products of those of the sides' own."""
+    (gram_1, trace_1), (gram_2, trace_2) = _gram(layer.w1), _gram(layer.w2)
+    # (outputs of w1, outputs of w2), 1 where a row is taken and else 0.
+    rows = torch.zeros(len(gram_1) * len(gram_2), dtype=torch.float64)
+    rows[layer.rows] = 1
+    rows = rows.view(len(gram_1), len(gram_2))
+    energy = (gram_1.diagonal() @ rows @ gram_2.diagonal()).item()
+    square = (rows * (gram_1.square() @ rows @ gram_2.square())).sum().item()
+    if energy <= 0 or square <= 0:
+        return LayerMeasure(0.0, 0.0)
+    norm = math.sqrt(energy) * math.sqrt(trace_1) * math.sqrt(trace_2)
+    return LayerMeasure(norm, energy**2 / square)
 
 
 def _side(parts: tuple[Tensor, ...]) -> Layer:
@@ -202,17 +243,38 @@ def _side(parts: tuple[Tensor, ...]) -> Layer:
 
 def _measure_by_probes(layer: Layer) -> LayerMeasure:
     """Measure ΔW itself, Σλ² by Hutchinson's estimator: the mean of |ΔWᵀΔW g|² over random g."""
-    for tensor in layer.tensors():
-        _check(tensor)
-    delta = layer.delta().flatten(1)
-    norm = torch.linalg.vector_norm(delta, dtype=torch.float64).item()
+    norm = math.hypot(*(_norm(part) for _, part in delta_parts(layer)))
     if not 0 < norm <= LARGEST_NORM or layer.scale == 0:
         return LayerMeasure(norm, 0.0)
-    generator = torch.Generator().manual_seed(0)
-    probes = torch.randn(delta.shape[1], PROBES, generator=generator)
-    answers = (delta / norm).T @ ((delta / norm) @ probes)
+    width = math.prod(layer.shape[1:])
+    probes = torch.randn(width, PROBES, generator=torch.Generator().manual_seed(0))
+    answers = torch.zeros(width, PROBES)
+    for _, part in delta_parts(layer):
+        answers += (part / norm).T @ ((part / norm) @ probes)
     square = answers.double().square().sum(0).mean().item()
     return LayerMeasure(norm / abs(layer.scale), 1 / square)
+
+
+def delta_parts(layer: Layer) -> Iterator[tuple[slice, Tensor]]:
+    """Yield ΔW in float32 by some rows (rows, inputs) at a time, as memory is dear.
+
+    Raises:
+        DamagedLayerError: the weights hold NaN or infinity, or their products do.
+    """
+    for tensor in layer.tensors():
+        _check(tensor)
+    outputs, width = layer.shape[0], math.prod(layer.shape[1:])
+    step = max(1, PART_ENTRIES // width)
+    for start in range(0, outputs, step):
+        rows = slice(start, min(outputs, start + step))
+        part = cut_rows(layer, rows).delta().flatten(1)
+        if not part.isfinite().all():
+            raise DamagedLayerError("is too large to compute with")
+        yield rows, part
+
+
+def _norm(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
 
 
 def _check(tensor: Tensor) -> None:
