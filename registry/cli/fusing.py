@@ -1,6 +1,7 @@
 """Commands that make images."""
 
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,11 @@ from registry.cli.errors import UsageError
 from registry.cli.output import print_fused, print_json, progress_bar, stderr
 
 if TYPE_CHECKING:
+    from registry.fusion.recipe import Recipe
     from registry.remote import RemoteRegistry
     from registry.service import Registry
 
+TARGETS = ("diffusers", "a1111", "comfyui")
 MODES = ("gated", "sum", "average", "base")
 
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1)]
@@ -44,12 +47,17 @@ def fuse(
     recipe: Annotated[
         Path | None, typer.Option(help="Make the image of a recipe, or of a PNG, again.")
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(help="Print it for diffusers, a1111 or comfyui: at plain strengths."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")] = False,
 ) -> None:
     """Make an image with adapters that suit the prompt, or with those named."""
     if (prompt is None) == (recipe is None):
         raise UsageError("give either a prompt or --recipe.")
     check_output(output)
+    check_target(export)
     ids, strengths = parse_adapters(adapters)
     with open_registry() as registry, progress_bar("Making the image") as progress:
         if recipe is not None:
@@ -71,13 +79,41 @@ def fuse(
                 progress=progress,
             )
         fused.save(output)
-    if as_json:
+    if export is not None:
+        print_export(fused.recipe, export)
+    elif as_json:
         print_json(fused.recipe.model_dump(mode="json", by_alias=True))
     else:
         print_fused(fused)
     for warning in fused.recipe.warnings:
         stderr().print(f"Note: {warning}.", style="yellow", markup=False, soft_wrap=True)
     stderr().print(f"wrote {output}", markup=False)
+
+
+def export(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, or a PNG that carries one.")],
+    to: Annotated[str, typer.Option(help="diffusers, a1111 or comfyui.")],
+) -> None:
+    """Print a recipe for another program, with the same adapters at plain strengths."""
+    from registry.fusion.recipe import read_recipe
+
+    check_target(to)
+    print_export(read_recipe(recipe), to)
+
+
+def print_export(recipe: "Recipe", target: str) -> None:
+    from registry.fusion.exports import NOTE, export, loaded
+
+    sys.stdout.write(export(recipe, target))
+    stderr().print(NOTE, style="yellow", soft_wrap=True)
+    for used, name, _ in loaded(recipe):
+        said = f"  {name}.safetensors is adapter {used.id} ({used.name}), sha256 {used.sha256}"
+        stderr().print(said, markup=False, soft_wrap=True)
+
+
+def check_target(target: str | None) -> None:
+    if target is not None and target not in TARGETS:
+        raise UsageError(f"exports are to {', '.join(TARGETS)}, and not to {target!r}.")
 
 
 More = Annotated[

@@ -117,3 +117,7 @@ class GenerationCancelledError(FusionError):
 
 class RecipeError(FusionError):
     """A recipe cannot be read, or its ingredients are not the ones at hand."""
+
+
+class ExportError(FusionError):
+    """A recipe cannot be written for another program."""

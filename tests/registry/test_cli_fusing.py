@@ -69,12 +69,19 @@ def test_a_grid_of_pairs_and_a_row_to_compare(ids: list[int], tmp_path: Path) ->
     assert pixels(row)[0][0] == 12 + 6 * (192 + 12)
 
 
+def test_a_base_of_our_own_is_exported_nowhere(ids: list[int], tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    run_well("fuse", "x", "--adapters", str(ids[0]), "--steps", "1", "-o", str(out))
+    assert "no other program draws with it" in run_badly("export", str(out), "--to", "comfyui")
+
+
 def test_sheets_that_make_no_sense_are_one_line(ids: list[int]) -> None:
     assert "two adapters or more" in run_badly("grid", "a fox", "--adapters", "1")
     assert "write ids" in run_badly("grid", "a fox", "--adapters", "fox", "cat")
     assert "put the prompt in quotes" in run_badly("compare", "a", "fox")
     assert "write pixels" in run_badly("fuse", "x", "--size", "big")
     assert "no adapter 999" in run_badly("grid", "a fox", "--adapters", str(ids[0]), "999")
+    assert "exports are to diffusers" in run_badly("fuse", "x", "--export", "photoshop")
     assert "given twice" in run_badly(
         "fuse", "a fox", "--adapters", f"{ids[0]},{ids[0]}", "--steps", "1"
     )
