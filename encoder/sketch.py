@@ -10,7 +10,6 @@ those of ΔW, and like ΔW no sketch depends on how it is factorised (A -> RA, B
 - [1] Charikar et al., 2002, https://doi.org/10.1016/S0304-3975(03)00400-6
 """
 
-import hashlib
 import json
 import math
 import struct
@@ -28,6 +27,7 @@ from encoder.basis import Basis, find_basis
 from encoder.errors import BaseWeightNeededError, SketchError
 from encoder.layers import Layer
 from encoder.lora_file import LoraWeights
+from encoder.seeded import random_signs
 
 Floats = npt.NDArray[np.float32]
 
@@ -250,18 +250,10 @@ def _project(
 @cache
 def _random_inputs(family: str, index: int, count: int, width: int) -> Tensor:
     """Rows of ±1 (count, width), scaled so that lengths are kept on average."""
-    signs = _random_signs(f"inputs of {family} layer {index}", count * width)
+    signs = random_signs(f"inputs of {family} layer {index}", count * width)
     return torch.from_numpy(signs.reshape(count, width)) / math.sqrt(count)
 
 
 @cache
 def _output_signs(family: str, index: int, width: int) -> Tensor:
-    return torch.from_numpy(_random_signs(f"outputs of {family} layer {index}", width))
-
-
-def _random_signs(seed: str, count: int) -> Floats:
-    """Return seeded ±1, (count,). Raw bits of Philox are the same in every numpy."""
-    key = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:16], "little")
-    raw = np.random.Philox(key=key).random_raw(-(-count // 64))
-    bits = np.unpackbits(raw.astype("<u8").view(np.uint8), count=count)
-    return bits.astype(np.float32) * 2 - 1
+    return torch.from_numpy(random_signs(f"outputs of {family} layer {index}", width))
