@@ -21,6 +21,7 @@ from benchmarks.search_world import (
     Language,
     Setup,
     World,
+    calibrated,
     fill,
     load_world,
     open_index,
@@ -51,6 +52,13 @@ class Asked:
 
     scores: npt.NDArray[np.float32]
     setup: Setup
+    calibration: Calibration
+
+    def standard(self) -> Tensor:
+        """Similarities in deviations above those of strangers."""
+        pairs = np.array([self.calibration.of(signal) for signal in SIGNALS], np.float32)
+        centre, spread = pairs[:, :1, None], pairs[:, 1:, None]
+        return torch.from_numpy((self.scores - centre) / spread)
 
 
 def ask(sessions: sessionmaker[Session], world: World) -> list[Asked]:
@@ -67,7 +75,9 @@ def ask(sessions: sessionmaker[Session], world: World) -> list[Asked]:
                 ]
                 # Half of the far-off texts; the others are for reporting.
                 texts += [pair[language == "zh"] for pair in FAR_OFF[::2]]
-                found.append(Asked(similarities(sessions, world, texts), setup))
+                found.append(
+                    Asked(similarities(sessions, world, texts), setup, calibrated(sessions, world))
+                )
     return found
 
 
@@ -95,21 +105,6 @@ def similarities(
                 for match in matches:
                     found[signal, place, match.adapter_id - 1] = match.score
     return found
-
-
-def calibrate(asked: list[Asked]) -> Calibration:
-    """Mean and deviation between questions and other adapters, over all set-ups."""
-
-    def between(signal: int) -> tuple[float, float]:
-        values = []
-        for one in asked:
-            own = one.scores[signal]
-            others = own[: own.shape[1]][~np.eye(own.shape[1], dtype=bool)]
-            values.append(others[~np.isnan(others)])
-        joined = np.concatenate(values)
-        return float(joined.mean()), float(joined.std())
-
-    return Calibration(weights=between(0), captions=between(1))
 
 
 def evidence(parameters: Tensor, scores: Tensor) -> Tensor:
@@ -155,7 +150,7 @@ def learn_fit(parameters: Tensor, standard: list[Tensor]) -> tuple[float, float,
     """Fit the probability that the best hit is right; return slope, offset, and the threshold.
 
     Out of the pool are far-off texts and each adapter's caption once the adapter is taken
-    away. The threshold has the largest F1 of answering.
+    away. The threshold has the best balanced accuracy of answering.
     """
     right, wrong = [], []
     for scores in standard:
@@ -180,13 +175,12 @@ def learn_fit(parameters: Tensor, standard: list[Tensor]) -> tuple[float, float,
     optimiser.step(loss)
     probability = torch.sigmoid(line[0] * value + line[1]).detach()
 
-    def f1(least: float) -> float:
-        answered = probability >= least
-        hit = float(fits[answered].sum())
-        return 2 * hit / (float(answered.sum()) + float(fits.sum()))
+    def balanced(least: float) -> float:
+        answered = (probability >= least).float()
+        return float(answered[fits == 1].mean() + 1 - answered[fits == 0].mean()) / 2
 
-    threshold = max(np.arange(0.1, 0.9, 0.01), key=f1)
-    print(f"F1 of answering at {threshold:.2f}: {f1(float(threshold)):.3f}")
+    threshold = max(np.arange(0.1, 0.9, 0.01), key=balanced)
+    print(f"balanced accuracy at {threshold:.2f}: {balanced(float(threshold)):.3f}")
     slope, offset = line.tolist()
     return slope, offset, float(threshold)
 
@@ -198,14 +192,11 @@ def main() -> None:
     world = load_world("validation", options.checkpoint)
     with open_index() as sessions:
         asked = ask(sessions, world)
-    calibration = calibrate(asked)
-    pairs = [calibration.of(signal) for signal in SIGNALS]
-    centre = np.array([mean for mean, _ in pairs], np.float32)[:, None, None]
-    spread = np.array([deviation for _, deviation in pairs], np.float32)[:, None, None]
-    standard = [torch.from_numpy((one.scores - centre) / spread) for one in asked]
+    standard = [one.standard() for one in asked]
     parameters = learn(asked, standard)
     values = parameters.tolist()
-    print(calibration)
+    for name in ("weights", "captions"):
+        print(name, np.mean([getattr(one.calibration, name) for one in asked], axis=0).round(3))
     mrrs: dict[str, list[float]] = {}
     for one, scores in zip(asked, standard, strict=True):
         found = evidence(parameters, scores[:, : scores.shape[2]])

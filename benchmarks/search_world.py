@@ -39,7 +39,9 @@ from registry.db.models import (
 )
 from registry.db.session import connect
 from registry.search.caching import load_cached_text_encoder
+from registry.search.calibration import measure
 from registry.search.hybrid import ServingEncoder
+from registry.search.ranking import Calibration
 
 Floats = npt.NDArray[np.float32]
 Language = Literal["en", "zh"]
@@ -145,6 +147,12 @@ def fill(
         )
         session.flush()
         return _insert(session, world, records)
+
+
+def calibrated(sessions: sessionmaker[Session], world: World) -> Calibration:
+    """What similarities mean in the index as it is filled, as a promotion measures it."""
+    with sessions() as session:
+        return measure(session, session.get_one(Encoder, 1), world.encoder.loaded)
 
 
 def _insert(session: Session, world: World, records: Sequence[AdapterRecord]) -> list[int]:

@@ -68,8 +68,8 @@ def _validation(metrics: Mapping[str, Any]) -> tuple[float | None, int | None]:
 
 
 def _split(metrics: Mapping[str, Any]) -> Any:
-    """What tells splits apart: their name if there is one, else how many adapters each has."""
-    return metrics.get("split") or metrics.get("adapters")
+    """What tells splits apart: their name if there is one, else how many were validated on."""
+    return metrics.get("split") or _at(metrics, "adapters", "validation")
 
 
 def _at(metrics: Mapping[str, Any], *keys: str) -> Any:

@@ -73,6 +73,11 @@ def _rows(embeddings: Sequence[object]) -> Floats:
 
 
 def _between(similarity: Floats) -> tuple[float, float]:
-    """Mean and standard deviation off the diagonal: of a caption and another adapter."""
+    """Mean and deviation off the diagonal, of a caption and another adapter: by quartiles.
+
+    Some others are about the same thing; they must not pass for strangers.
+    """
     others = similarity[~np.eye(len(similarity), dtype=bool)]
-    return float(others.mean()), max(float(others.std()), 1e-3)
+    low, middle, high = np.quantile(others, [0.25, 0.5, 0.75]).tolist()
+    # The quartiles of a normal distribution are 1.349 deviations apart.
+    return middle, max((high - low) / 1.349, 1e-3)

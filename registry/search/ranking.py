@@ -36,14 +36,16 @@ class SignalModel:
 
 
 MODELS: Mapping[Signal, SignalModel] = {
-    "weights": SignalModel(1.19, -0.262, lead=13.7, pull=0.184),
-    "captions": SignalModel(1.42, -0.568, lead=1.04, pull=4.59),
-    "words": SignalModel(8.16, 1.62),
+    "weights": SignalModel(1.08, -0.425, lead=13.8, pull=0.176),
+    "captions": SignalModel(1.53, -0.23, lead=1.1, pull=3.96),
+    "words": SignalModel(8.28, 1.5),
 }
 # A hit fits with probability 1 / (1 + exp(-(FIT_SLOPE * evidence + FIT_OFFSET))).
-FIT_SLOPE, FIT_OFFSET = 0.585, -2.8
-# Below this the best hit is taken for a stranger, and the answer is that nothing fits.
-LEAST_FIT = 0.28
+FIT_SLOPE, FIT_OFFSET = 0.562, -2.6
+# Below this the best hit is taken for a stranger, and the answer is that nothing fits. On
+# validation it has the best balanced accuracy (asked for what is here, and for what was taken
+# away or is far off), and .45 to .65 choose equally well for composed prompts.
+LEAST_FIT = 0.48
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ class Calibration:
     the defaults are those of the miniature world.
     """
 
-    weights: tuple[float, float] = (0.029, 0.108)
-    captions: tuple[float, float] = (0.107, 0.101)
+    weights: tuple[float, float] = (0.017, 0.102)
+    captions: tuple[float, float] = (0.144, 0.108)
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any] | None) -> Self:

@@ -1,0 +1,315 @@
+"""How surely the index finds an adapter that was uploaded again, and nothing else for it.
+
+Held-out adapters are written anew in many ways, and some trained on for real; all of them and
+the whole zoo go into one PostgreSQL, and every original is asked for its duplicates.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import save_file
+from sqlalchemy import insert
+from sqlalchemy.orm import Session, sessionmaker
+from torch import Tensor
+
+from benchmarks.search_tables import table
+from benchmarks.search_world import DAY, open_index
+from demo.base import flow_loss
+from demo.listing import BASE_MODEL
+from demo.paths import BUILD
+from demo.zoo import BATCH, RATE, AdapterGroup, ConceptData, World, clip_each
+from encoder.file_hashes import hash_file
+from encoder.fingerprint import fingerprint
+from encoder.lora_file import read
+from registry.db.models import Adapter, File
+from registry.search.duplicates import KINDS, find_duplicates
+
+Factors = dict[str, tuple[Tensor, Tensor]]
+
+WRITTEN_ANEW = 96
+# Trained side by side, so all of one rank.
+TRAINED_ON = 16
+MORE_STEPS = (5, 20, 80)
+METADATA = {"ss_base_model_version": BASE_MODEL}
+
+
+def factors_of(path: Path) -> Factors:
+    """Return (down, up) of every layer in float32, scales folded into up."""
+    found = {}
+    for name, layer in read(path).layers.items():
+        down, up = layer.factors()
+        found[name] = (down.float(), layer.scale * up.float())
+    return found
+
+
+def refactored(factors: Factors, generator: torch.Generator) -> Factors:
+    found = {}
+    for name, (down, up) in factors.items():
+        mix = torch.linalg.qr(torch.randn(len(down), len(down), generator=generator)).Q
+        found[name] = (mix @ down * 2, up @ mix.T / 2)
+    return found
+
+
+def truncated(factors: Factors, rank: Callable[[int], int]) -> Factors:
+    """Keep each layer's strongest directions: the SVD of its change, cut off."""
+    found = {}
+    for name, (down, up) in factors.items():
+        kept = max(1, rank(len(down)))
+        left, values, right = torch.linalg.svd(up @ down, full_matrices=False)
+        found[name] = (right[:kept], left[:, :kept] * values[:kept])
+    return found
+
+
+def noisy(factors: Factors, generator: torch.Generator, share: float) -> Factors:
+    """Disturb every number by `share` of its matrix' deviation."""
+    return {
+        name: tuple(  # type: ignore[misc]
+            part + share * part.std() * torch.randn(part.shape, generator=generator)
+            for part in both
+        )
+        for name, both in factors.items()
+    }
+
+
+def written_anew(path: Path, seed: int) -> Iterator[tuple[str, Factors, torch.dtype]]:
+    """Yield an adapter in the ways that people upload it again."""
+    factors = factors_of(path)
+    generator = torch.Generator().manual_seed(seed)
+    yield "cast to bfloat16", factors, torch.bfloat16
+    yield "cast to float32", factors, torch.float32
+    yield "other factors", refactored(factors, generator), torch.float16
+    yield "strength 0.7", {n: (a, 0.7 * b) for n, (a, b) in factors.items()}, torch.float16
+    yield "cut to rank r - 1", truncated(factors, lambda rank: rank - 1), torch.float16
+    yield "cut to rank r / 2", truncated(factors, lambda rank: rank // 2), torch.float16
+    yield "noise of 5 %", noisy(factors, generator, 0.05), torch.float16
+    yield "noise of 20 %", noisy(factors, generator, 0.2), torch.float16
+
+
+def write(path: Path, factors: Factors, dtype: torch.dtype) -> Path:
+    tensors = {}
+    for name, (down, up) in factors.items():
+        tensors[f"transformer.{name}.lora_A.weight"] = down.to(dtype).contiguous()
+        tensors[f"transformer.{name}.lora_B.weight"] = up.to(dtype).contiguous()
+    save_file(tensors, path, METADATA)
+    return path
+
+
+def trained_on(
+    paths: Mapping[str, Path], steps: tuple[int, ...]
+) -> Iterator[tuple[str, str, Factors]]:
+    """Yield (what, key, factors) of adapters after some more steps of their own training."""
+    world = World.load()
+    concepts = [c for c in world.plan.concepts if c.key in paths]
+    loaded = [factors_of(paths[concept.key]) for concept in concepts]
+    group = AdapterGroup(
+        world.transformer, len(next(iter(loaded[0].values()))[0]), [0] * len(loaded)
+    )
+    for name in group.layers:
+        group.down[name] = torch.stack([own[name][0] for own in loaded]).requires_grad_(True)
+        group.up[name] = torch.stack([own[name][1] for own in loaded]).requires_grad_(True)
+    data = [ConceptData(world, concept) for concept in concepts]
+    optimizer = torch.optim.AdamW(group.parameters(), RATE / 2, betas=(0.9, 0.99), weight_decay=0.0)
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    done = 0
+    for more in steps:
+        with group.attached():
+            for _ in track(range(more - done), f"Training on to {more} steps"):
+                latents, tokens, pooled = (
+                    torch.cat(parts) for parts in zip(*(d.sample(rng) for d in data), strict=True)
+                )
+                when, noise = torch.sigmoid(torch.randn(len(latents))), torch.randn_like(latents)
+                losses = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
+                optimizer.zero_grad()
+                losses.view(len(concepts), BATCH).mean(1).sum().backward()
+                clip_each(group.parameters())
+                optimizer.step()
+        done = more
+        for place, concept in enumerate(concepts):
+            state = {
+                name: (group.down[name][place].detach(), group.up[name][place].detach())
+                for name in group.layers
+            }
+            yield f"trained on, {more} steps", concept.key, state
+
+
+class Index:
+    """Adapters by what they are, in the order of their ids."""
+
+    def __init__(self, sessions: sessionmaker[Session]) -> None:
+        self.sessions = sessions
+        self.what: list[tuple[str, str]] = []  # (key of the original, how it was written)
+
+    def add(self, path: Path, key: str, what: str) -> None:
+        hashes, taken = hash_file(path), fingerprint(read(path))
+        self.what.append((key, what))
+        number = len(self.what)
+        file = {
+            "sha256": f"{number:02d}{hashes.sha256}",
+            "size": 1,
+            "base_model": BASE_MODEL,
+            "body_sha256": hashes.body_sha256,
+            "fingerprint": taken.direction.tolist(),
+            "log_norm": taken.log_norm,
+        }
+        words = dict.fromkeys(("author", "description", "version", "page_url", "words"), "")
+        adapter = {
+            "id": number,
+            "hub": "zoo",
+            "repo": str(number),
+            "file_name": "",
+            "name": what,
+            "trigger_words": [],
+            "tags": [],
+            "base_model": BASE_MODEL,
+            "downloads": 0,
+            "hub_created_at": DAY,
+            "hub_updated_at": DAY,
+            "file_sha256": file["sha256"],
+            "state": "ready",
+            **words,
+        }
+        with self.sessions.begin() as session:
+            session.execute(insert(File), [file])
+            session.execute(insert(Adapter), [adapter])
+
+    def ask(self) -> tuple[dict[str, list[tuple[str, float]]], int, int]:
+        """Ask every original; return by kind of variant what it was found as, and false finds.
+
+        Of variants that were not found the answer is ("", nan).
+        """
+        found: dict[str, list[tuple[str, float]]] = {}
+        wrong = total = 0
+        variants: dict[str, list[int]] = {}
+        for number, (key, what) in enumerate(self.what, start=1):
+            if what != "original":
+                variants.setdefault(key, []).append(number)
+        with self.sessions() as session:
+            for number, (key, what) in enumerate(track(self.what, "Asking"), start=1):
+                if what != "original":
+                    continue
+                answers = {one.adapter_id: one for one in find_duplicates(session, number)}
+                total += len(answers)
+                wrong += sum(self.what[id_ - 1][0] != key for id_ in answers)
+                for variant in variants.get(key, []):
+                    answer = answers.get(variant)
+                    as_what = (answer.kind, answer.similarity) if answer else ("", float("nan"))
+                    found.setdefault(self.what[variant - 1][1], []).append(as_what)
+        return found, wrong, total
+
+
+def largest_similarity(sessions: sessionmaker[Session], originals: int) -> list[float]:
+    """Return the largest similarity of each adapter with any of another making, sorted."""
+    with sessions() as session:
+        rows = session.query(File.fingerprint).limit(originals).all()
+    vectors = np.stack([np.asarray(row.fingerprint, np.float32) for row in rows])
+    similarity = vectors @ vectors.T
+    np.fill_diagonal(similarity, -1)
+    return sorted(similarity.max(axis=1).tolist())
+
+
+def run(zoo: Path, folder: Path) -> dict[str, Any]:
+    entries = json.loads((zoo / "listing.json").read_text())
+    held_out = [entry for entry in entries if entry["_split"] == "held-out"]
+    order = np.random.default_rng(0).permutation(len(held_out)).tolist()
+    chosen = [held_out[place] for place in order[:WRITTEN_ANEW]]
+    ranks = {e["_key"]: _rank(zoo / e["file"]) for e in chosen}
+    trained = [e for e in chosen if ranks[e["_key"]] == 4][:TRAINED_ON]
+    with open_index() as sessions:
+        index = Index(sessions)
+        for entry in track(entries, "Originals"):
+            index.add(zoo / entry["file"], entry["_key"], "original")
+        largest = largest_similarity(sessions, len(entries))
+        for seed, entry in enumerate(track(chosen, "Written anew")):
+            path = zoo / entry["file"]
+            again = folder / "again.safetensors"
+            save_file(_tensors(path), again, {"format": "pt", "comment": "uploaded again"})
+            index.add(again, entry["_key"], "another header")
+            for what, factors, dtype in written_anew(path, seed):
+                index.add(write(again, factors, dtype), entry["_key"], what)
+        paths = {entry["_key"]: zoo / entry["file"] for entry in trained}
+        for what, key, factors in trained_on(paths, MORE_STEPS):
+            again = write(folder / "again.safetensors", factors, torch.float16)
+            index.add(again, key, what)
+        found, wrong, total = index.ask()
+    return {
+        "originals": len(entries),
+        "written_anew": len(chosen),
+        "trained_on": len(trained),
+        "largest": [largest[-1], float(np.quantile(largest, 0.99)), float(np.median(largest))],
+        "false": wrong,
+        "answers": total,
+        "variants": {
+            what: {
+                "count": len(answers),
+                "found": sum(bool(kind) for kind, _ in answers) / len(answers),
+                "kinds": {kind: sum(own == kind for own, _ in answers) for kind in KINDS},
+                "similarity": [
+                    float(np.nanmedian([alike for _, alike in answers])),
+                    float(np.nanmin([alike for _, alike in answers])),
+                ],
+            }
+            for what, answers in found.items()
+        },
+    }
+
+
+def _rank(path: Path) -> int:
+    return next(iter(read(path).layers.values())).rank
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def to_markdown(results: dict[str, Any]) -> str:
+    text = (
+        f"Duplicates: {results['written_anew']} held-out adapters written anew and "
+        f"{results['trained_on']} of them trained on, beside all {results['originals']} originals. "
+        f"Of {results['answers']} answers to all originals {results['false']} are adapters of "
+        "another making: precision "
+        f"{1 - results['false'] / max(results['answers'], 1):.4f}. The most similar two originals "
+        f"have {results['largest'][0]:.2f}, the median adapter {results['largest'][2]:.2f} with "
+        "its nearest. `found as` counts the answers' kinds (docs/search.md).\n\n"
+    )
+    rows = [
+        [
+            what,
+            str(row["count"]),
+            f"{row['found']:.3f}",
+            ", ".join(f"{kind} {count}" for kind, count in row["kinds"].items() if count),
+            "{:.3f}, {:.3f}".format(*row["similarity"]),
+        ]
+        for what, row in results["variants"].items()
+    ]
+    return text + table(
+        ["written", "adapters", "recall", "found as", "similarity: median, least"], rows
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--output", type=Path, default=BUILD / "benchmarks/duplicates.json")
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        results = run(options.zoo, Path(folder))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(results, indent=1) + "\n")
+    page = to_markdown(results)
+    options.output.with_suffix(".md").write_text(page)
+    Console().print(page, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()
