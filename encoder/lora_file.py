@@ -186,8 +186,9 @@ def _find_alpha(file: str | Path, header: Header, plan: KeyPlan) -> Alpha:
     scales = metadata_scales(file, header.metadata, plan.prefix, ranks)
     stored = sum("alpha" in slots for slots in plan.modules.values())
     if stored:
-        every = "each" if stored == len(plan.modules) else f"{stored} of {len(plan.modules)}"
-        return Alpha(f"alpha / rank, from a tensor of {every} layers", scales)
+        every = stored == len(plan.modules)
+        of = "each layer" if every else f"{stored} of {len(plan.modules)} layers"
+        return Alpha(f"alpha / rank, from a tensor of {of}", scales)
     if scales:
         return Alpha("alpha / rank, from the metadata", scales)
     return Alpha("1: the file has no alpha", scales)

@@ -1,5 +1,6 @@
 """What an adapter's file is and what can be done with it, for a person and for a program."""
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -183,16 +184,28 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
         notes.append(f"{len(verdict.zero_layers)} of {verdict.layers} layers are zero")
         if len(verdict.zero_layers) == verdict.layers:
             stops.append("it has no effect")
+    if _is_large(conversion.layers.values()):
+        notes.append("it takes as much memory, fused, as the layers that it changes")
     for part, count in verdict.parts.items():
         if part.startswith("text_encoder") or part not in ("transformer", "unet", "embeddings"):
             notes.append(
                 f"its {count} layers of {part} are left out: prompts are read as without it"
             )
         elif part == "embeddings":
-            notes.append(f"its {count} trained embeddings are left out: their words mean nothing")
+            notes.append(f"its trained embeddings ({count}) are left out, and so their words")
     return replace(
         verdict, loadable=loadable, fusable=loadable and not stops, reasons=(*stops, *notes)
     )
+
+
+def _is_large(layers: Iterable[Layer]) -> bool:
+    """Whether the factors of all changes hold as many numbers as the changes themselves."""
+    held = whole = 0
+    for layer in layers:
+        outputs, inputs = layer.shape[0], math.prod(layer.shape[1:])
+        held += layer.rank * (outputs + inputs)
+        whole += outputs * inputs
+    return whole > 0 and held >= whole
 
 
 def _lost_in_fusion(outcome: Outcome) -> list[str]:

@@ -18,8 +18,10 @@ from encoder.safetensors_header import read_header
 from encoder.verdict import join_names
 from tests.encoder.builders import write_header, write_tensors
 from tests.encoder.dialects.cases import ai_toolkit, kohya_flux
+from tests.encoder.dialects.kinds import Pen
 from tests.encoder.dialects.lycoris import lycoris_flux, lycoris_kohya
-from tests.encoder.dialects.networks import families
+from tests.encoder.dialects.networks import families, linear_shapes
+from tests.encoder.dialects.samples import Sample, flat, write_all
 
 Tensors = dict[str, Tensor]
 Result = TypeVar("Result")
@@ -255,3 +257,16 @@ def attempt(act: Callable[[], Result]) -> Result | LoraFileError:
         return act()
     except LoraFileError as error:
         return error
+
+
+def test_changes_as_large_as_their_layers_are_said_to_be(tmp_path: Path) -> None:
+    """A full Kronecker product is small as a file, and not as the matrices that fusion needs."""
+    pen = Pen()
+    sample = write_all(
+        Sample("qwen-image"),
+        linear_shapes("qwen-image"),
+        flat("lora_unet_"),
+        lambda shape: pen.lokr(shape, form="full"),
+    )
+    assert "as much memory" in read_tensors(tmp_path, sample.tensors).verdict.reasons[-1]
+    assert read_tensors(tmp_path, kohya_flux().tensors).verdict.reasons[-1].startswith("its 2")
