@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -76,9 +75,4 @@ def text_encoder(sample: Sample, prefix: str, names: Iterable[str], width: int) 
         written = pen.lora((width, width))
         for suffix, tensor in written.tensors.items():
             sample.tensors[f"{prefix}{name}.{suffix}"] = tensor
-    return sample
-
-
-def as_bfloat16(sample: Sample) -> Sample:
-    sample.tensors = {n: t.to(torch.bfloat16) for n, t in sample.tensors.items()}
     return sample
