@@ -124,8 +124,8 @@ def _examine(
 ) -> tuple[Outcome, Verdict]:
     def get(key: str) -> Tensor:
         tensor = file.tensor(key)
-        # float8 has no arithmetic on a CPU.
-        return tensor.float() if tensor.dtype.itemsize == 1 else tensor
+        # float8 has no arithmetic on a CPU; bfloat16 holds all of its values.
+        return tensor.bfloat16() if tensor.dtype.itemsize == 1 else tensor
 
     return _judge(path, header, families, get, file.release)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 import typer
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
@@ -160,7 +161,7 @@ def _facts(report: Report) -> dict[str, str]:
         "kinds": _counts(verdict.kinds),
         "ranks": ranks if largest else "",
         "scale": verdict.alpha,
-        "weights": f"{verdict.dtype}, {verdict.size / 1e6:,.1f} MB",
+        "weights": f"{verdict.dtype}, {decimal(verdict.size)}",
         "parts": _counts(verdict.parts),
         "layers": _coverage(verdict),
         "unmatched": _names(verdict.unmatched),
@@ -178,7 +179,7 @@ def _facts(report: Report) -> dict[str, str]:
 def _coverage(verdict: "Verdict") -> str:
     parts = [f"{verdict.layers} matched"]
     if verdict.family:
-        left = f"{verdict.missing} of the base's blocks left alone"
+        left = f"{verdict.missing} more of the base's blocks left alone"
         parts.append(left if verdict.missing else "all of the base's blocks")
     if verdict.unmatched:
         parts.append(f"{len(verdict.unmatched)} unmatched")
