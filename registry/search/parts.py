@@ -14,8 +14,9 @@ ENGLISH = (
     "in the style of", "drawn in", "painted in", "rendered in", "made of", "made from",
     "covered in", "covered with", "decorated with", "filled with", "set against", "in front of",
     "standing on", "sitting on", "together with", "on top of", "next to", "as well as",
-    "wearing", "featuring", "holding", "against", "beside", "with", "and", "over", "under",
-    "using", "plus", "on", "in", "at", "by", "as",
+    "drawing of", "painting of", "picture of", "image of", "illustration of", "portrait of",
+    "sketch of", "photo of", "icon of", "wearing", "featuring", "holding", "against", "beside",
+    "with", "and", "over", "under", "using", "plus", "on", "in", "at", "by", "as",
 )  # fmt: skip
 CHINESE = (
     "以及", "还有", "加上", "搭配", "配上", "带着", "带有", "风格画的", "风格的", "背景上的",

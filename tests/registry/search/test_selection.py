@@ -77,6 +77,8 @@ def test_no_more_than_wanted_and_the_surest_first() -> None:
         ("a castle in the style of line art", ["castle", "line art"]),
         ("水彩画风格的狐狸", ["水彩画", "狐狸"]),
         ("用黑色剪影风格画的狐狸，绿色波点", ["黑色剪影", "狐狸", "绿色波点"]),
+        ("a line art drawing of a fox", ["line art", "fox"]),
+        ("please draw a picture of a fox and a hen", ["fox", "hen"]),
         ("fox", ["fox"]),
         ("🦊", ["🦊"]),
         ("  ", [""]),
