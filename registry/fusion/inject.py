@@ -19,7 +19,7 @@ from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, Mis
 from registry.fusion.gate import FusionGate, Gates
 from registry.fusion.kinds import AnyGates
 from registry.fusion.published import PublishedGates
-from registry.fusion.rivals import RivalGates, Rivalry
+from registry.fusion.rivals import RivalGates, Rivalry, layer_type
 from registry.fusion.spans import Part, Span, SpanHook, hook
 from registry.fusion.stacks import DeviceAdapter, LayerStack, load_onto, stack_adapters
 
@@ -131,7 +131,7 @@ class _Branch:
     """The forward hook of one linear layer: adds its adapters to its output."""
 
     stack: LayerStack
-    # What decides: a gate that looks at outputs, or this layer in a rivalry; or nothing does.
+    # What decides: a gate that looks at outputs, or a rivalry for layers of this type; or nothing.
     gate: FusionGate | tuple[Rivalry, str] | None
     watched: list[Tensor] | None
     # The gate as the base runs it, if that is elsewhere or in another precision: a copy, since
@@ -148,13 +148,13 @@ class _Branch:
 
     def _merge(self, x: Tensor, base: Tensor) -> Tensor:
         if self.gate is None:
-            return base + self.stack.total(x)
+            return self.stack.add_to(base, x)
         if isinstance(self.gate, tuple):
-            rivalry, layer = self.gate
-            openness = rivalry.openness(layer, self.stack.columns, x)  # (B or 1, n)
+            rivalry, type_ = self.gate
+            openness = rivalry.decided(type_, self.stack.columns, x)  # (B or 1, n)
             if self.watched is not None:
                 self.watched.append(openness.detach().float().mean(0))
-            return base + self.stack.total(x, openness)
+            return self.stack.add_to(base, x, openness)
         outputs = self.stack.outputs(x)
         gate = self._fit(self.gate, base)
         openness = gate.openness(base, outputs)
@@ -254,6 +254,7 @@ def attach_stacks(
             gates,
             torch.atleast_2d(unknown if relevance is None else relevance),
             whole if strengths is None else strengths,
+            asked={(layer_type(name), stack.columns): name for name, stack in stacks.items()},
         )
     with ExitStack() as hooks:
         if rivalry is not None:
@@ -272,7 +273,7 @@ def _deciding(
 ) -> FusionGate | tuple[Rivalry, str] | None:
     """Return what decides on the adapters of a layer."""
     if rivalry is not None:
-        return rivalry, layer
+        return rivalry, layer_type(layer)
     if not isinstance(gates, Gates):
         return None
     gate, features = gates[layer], stack.up.shape[-1]

@@ -17,7 +17,7 @@ AutoLoRA's gates (registry/fusion/gate.py) look at the outputs only, one adapter
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -109,6 +109,12 @@ class Rivalry:
     relevance: Tensor  # (B or 1, N), of all that are attached
     strengths: Tensor  # (N,)
     time: Tensor = field(default_factory=lambda: torch.full((1,), 0.5))  # (B or 1,)
+    # Of each type of layer and adapters in use, a layer; and the openness of the pass at work.
+    asked: Mapping[tuple[str, tuple[int, ...]], str] = field(default_factory=dict)
+    _decided: dict[tuple[str, tuple[int, ...]], Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._decide()
 
     def watch_time(
         self, denoiser: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
@@ -120,12 +126,22 @@ class Rivalry:
         time = torch.as_tensor(named["timestep"] if "timestep" in named else positional[1])
         unit = 1000 if hasattr(denoiser, "time_proj") else 1
         self.time = time.reshape(-1).float() / unit
+        self._decide()
+
+    def _decide(self) -> None:
+        """Decide once a pass for all layers of a type."""
+        for key, layer in self.asked.items():
+            self._decided[key] = self.openness(layer, key[1], self.time)
 
     def openness(self, layer: str, columns: tuple[int, ...], like: Tensor) -> Tensor:
         """Return G (B or 1, n) of the attached adapters `columns`, on the device of `like`."""
         chosen = list(columns)
         told = (self.relevance[:, chosen], self.strengths[chosen], self.time)
         return self.gates.openness(layer, *(part.to(self.gates.values) for part in told)).to(like)
+
+    def decided(self, type_: str, columns: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return the openness G (B or 1, n) that was `asked` for, of this pass."""
+        return self._decided[type_, columns].to(like)
 
 
 def layer_type(layer: str) -> str:

@@ -46,8 +46,8 @@ class LayerStack:
         outputs: Tensor = apart @ up.transpose(0, 1)
         return outputs.reshape(count, *x.shape[:-1], d_out)
 
-    def total(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
-        """Return what all adapters say to x (B, ..., d_in) together: (B, ..., d_out).
+    def add_to(self, base: Tensor, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Return base (B, ..., d_out) plus what all adapters say to x (B, ..., d_in).
 
         Each one times its `weights` (B or 1, n), where they are given.
         """
@@ -55,7 +55,9 @@ class LayerStack:
         if weights is not None:
             by_adapter = hidden.reshape(len(x), -1, *up.shape[1:3])  # (B, places, n, rank)
             hidden = (by_adapter * weights[:, None, :, None]).view_as(hidden)
-        return (hidden @ up.flatten(1, 2)).reshape(*x.shape[:-1], up.shape[-1])
+        # One operation on what is as large as the output, and not two.
+        grouped = base.reshape(len(up), -1, base.shape[-1])
+        return torch.baddbmm(grouped, hidden, up.flatten(1, 2)).reshape(base.shape)
 
 
 @dataclass(frozen=True)

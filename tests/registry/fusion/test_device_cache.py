@@ -16,6 +16,7 @@ from registry.fusion.errors import CompiledBaseError
 from registry.fusion.gate import Gates
 from registry.fusion.generate import generate
 from registry.fusion.inject import Mode, attach
+from registry.fusion.rivals import RivalGates
 from registry.fusion.stacks import load_onto
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_adapter, make_weights
 
@@ -69,12 +70,15 @@ def run(transformer: nn.Module) -> Callable[[], Tensor]:
     return forward
 
 
-@pytest.mark.parametrize("mode", ["gated", "sum"])
+@pytest.mark.parametrize("kind", [Gates, RivalGates, None])
 def test_swapping_adapters_compiles_nothing_anew(
-    transformer: nn.Module, run: Callable[[], Tensor], mode: Mode
+    transformer: nn.Module, run: Callable[[], Tensor], kind: type[Gates | RivalGates] | None
 ) -> None:
     """Not even a large one, if its padded rank is the same; and detaching restores the base."""
-    gates = Gates.for_transformer(transformer, BASE_MODEL).requires_grad_(False)
+    mode: Mode = "gated" if kind else "sum"
+    gates: Gates | RivalGates | None = None
+    if kind is not None:
+        gates = kind.for_transformer(transformer, BASE_MODEL).requires_grad_(False)
     # 20 MB and more.
     large = [draw_weights(transformer, k, rank=rank) for k, rank in enumerate((257, 262))]
     assert all(load_onto(weights).bytes > 20e6 for weights in large)
