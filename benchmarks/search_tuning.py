@@ -39,7 +39,7 @@ LANGUAGES: tuple[tuple[Language, Language], ...] = (("en", "en"), ("zh", "zh"), 
 # Hubs say more truth than the sparse set-up, in which half of the adapters say none.
 FULL_WEIGHT = 2.0
 # slope, offset, lead, pull of each signal; slopes, leads and pulls as logarithms.
-START = [0.0, -2.0, 0.0, 0.0, 0.0, -2.0, 0.0, 0.0, 1.8, -1.0]
+START = [0.0, -2.0, 0.0, 0.0, 0.0, -2.0, 0.0, 0.0, 1.8, -1.0, 0.0, 0.0]
 PENALTY = 1e-3
 
 
@@ -66,12 +66,14 @@ def ask(sessions: sessionmaker[Session], world: World) -> list[Asked]:
     found = []
     for setup in SETUPS:
         for indexed, language in LANGUAGES:
-            for hidden in range(3):
-                known = qualities(len(world.concepts), setup, seed=hidden)
-                fill(sessions, world, known, indexed, [hidden] * len(world.concepts), seed=hidden)
+            for turn in range(3):
+                known = qualities(len(world.concepts), setup, seed=turn)
+                # Every length is asked for, among covers that show captions of every length.
+                hidden = [(place + turn) % 3 for place in range(len(world.concepts))]
+                fill(sessions, world, known, indexed, hidden, seed=turn)
                 texts = [
-                    (c.captions_zh if language == "zh" else c.captions)[hidden]
-                    for c in world.concepts
+                    (c.captions_zh if language == "zh" else c.captions)[place]
+                    for c, place in zip(world.concepts, hidden, strict=True)
                 ]
                 # Half of the far-off texts; the others are for reporting.
                 texts += [pair[language == "zh"] for pair in FAR_OFF[::2]]
@@ -110,7 +112,7 @@ def similarities(
 def evidence(parameters: Tensor, scores: Tensor) -> Tensor:
     """registry.search.ranking.evidence, differentiable; scores (signals, questions, adapters)."""
     p = parameters
-    weights, captions, words = p[0:4], p[4:8], torch.cat([p[8:10], torch.zeros(2)])
+    weights, captions, words = p[0:4], p[4:8], p[8:12]
     strongest = torch.zeros(scores.shape[1:])
     behind = torch.zeros(scores.shape[1:])
     for own, z in zip((weights, captions, words), scores, strict=True):
@@ -118,8 +120,6 @@ def evidence(parameters: Tensor, scores: Tensor) -> Tensor:
         filled = z.nan_to_num(0.0)
         heard = F.softplus(own[0].exp() * filled + own[1])
         strongest = torch.maximum(strongest, torch.where(known, heard, torch.zeros(())))
-        if own is words:
-            continue
         best = torch.where(known, filled, torch.full((), -9.0)).amax(1, keepdim=True)
         far = 1 - torch.exp(-own[3].exp() * (best - filled).clamp(min=0))
         behind = behind + own[2].exp() * far

@@ -1,18 +1,29 @@
 """Which encoder search may use, and that it never uses two at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from registry.db.encoders import find_active, list_encoders, promote, register_encoder, roll_back
+from registry.db.encoders import (
+    EncoderFacts,
+    find_active,
+    list_encoders,
+    promote,
+    register_encoder,
+    roll_back,
+)
 from registry.db.models import Encoder, EncoderPromotion, Sketch, WeightEmbedding
 from registry.errors import PromotionError
+from registry.finder import Finder
 from registry.promotion import unmet_thresholds
+from registry.search.filters import Filters
 from registry.service import Registry
 from tests.builders import add_adapter, add_encoder, axis
 from tests.registry.conftest import GOOD, embed, save_checkpoint
@@ -117,7 +128,8 @@ def test_a_variant_of_the_family_is_searched_by_the_familys_encoder(session: Ses
     assert find_active(session, "sdxl-1.0") is None
 
 
-def test_no_search_sees_two_encoders_while_they_change(registry: Registry) -> None:
+@pytest.fixture
+def fox_in_two_spaces(registry: Registry) -> None:
     """One space is the other negated: a query of one among embeddings of the other is at -1."""
     fox = embed(registry, "a fox")
     with registry.sessions.begin() as session:
@@ -129,14 +141,25 @@ def test_no_search_sees_two_encoders_while_they_change(registry: Registry) -> No
             session.add(row)
         session.flush()
         promote(session, "plain")
+
+
+def similarity_of_the_fox(finder: Finder | Registry) -> float:
+    page = (
+        finder.search("a fox", Filters()) if isinstance(finder, Finder) else finder.search("a fox")
+    )
+    [result] = page.results
+    score = result.hit.signals["weights"]
+    assert score is not None
+    return score
+
+
+@pytest.mark.usefixtures("fox_in_two_spaces")
+def test_no_search_sees_two_encoders_while_they_change(registry: Registry) -> None:
     stop = Event()
 
     def searches() -> Iterator[float]:
         while not stop.is_set():
-            [result] = registry.search("a fox").results
-            score = result.hit.signals["weights"]
-            assert score is not None
-            yield score
+            yield similarity_of_the_fox(registry)
 
     with ThreadPoolExecutor(2) as pool:
         found = [pool.submit(lambda: list(searches())) for _ in range(2)]
@@ -150,6 +173,32 @@ def test_no_search_sees_two_encoders_while_they_change(registry: Registry) -> No
 
     assert scores
     assert min(scores) == pytest.approx(1, abs=1e-2)
+
+
+@pytest.mark.usefixtures("fox_in_two_spaces")
+def test_a_search_ends_with_the_encoder_it_began_with(registry: Registry) -> None:
+    """Although another is promoted, and its embeddings removed, while the question is encoded."""
+
+    class Meddling:
+        name, dim = registry.text_encoder.name, registry.text_encoder.dim
+
+        def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+            registry.promote("negated")
+            with registry.sessions.begin() as session:
+                plain = select(Encoder.id).where(Encoder.name == "plain").scalar_subquery()
+                session.execute(delete(WeightEmbedding).where(WeightEmbedding.encoder_id == plain))
+            return registry.text_encoder.encode(texts)
+
+    finder = Finder(registry.settings, registry.sessions, registry.blobs, Meddling())
+
+    assert similarity_of_the_fox(finder) == pytest.approx(1, abs=1e-2)
+    assert similarity_of_the_fox(registry) == pytest.approx(1, abs=1e-2)
+    assert not any(facts.embedded for facts in listed(registry) if facts.name == "plain")
+
+
+def listed(registry: Registry) -> list[EncoderFacts]:
+    with registry.sessions() as session:
+        return list_encoders(session)
 
 
 def embedding_by(
