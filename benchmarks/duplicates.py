@@ -276,7 +276,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def to_markdown(results: dict[str, Any]) -> str:
     text = (
         f"Duplicates: {results['written_anew']} held-out adapters written anew and "
-        f"{results['trained_on']} of them trained on, beside all {results['originals']} held-out originals. "
+        f"{results['trained_on']} of them trained on, beside all {results['originals']} held-out "
+        "originals. "
         f"Of {results['answers']} answers to all originals {results['false']} are adapters of "
         "another making: precision "
         f"{1 - results['false'] / max(results['answers'], 1):.4f}. The most similar two originals "

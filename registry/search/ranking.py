@@ -3,9 +3,9 @@
 Similarities are first made comparable: in standard deviations above what unrelated adapters
 of the family have (`Calibration`). Then the strongest evidence counts, not the sum: names and
 captions are often missing and sometimes wrong, and what one signal does not know speaks
-against nobody. Being nearest of all by a signal counts on top, for questions
-differ in how near anything comes. Constants are learned by `python -m benchmarks.search_tuning`
-on validation adapters; docs/benchmarks.md has the comparison with reciprocal-rank fusion.
+against nobody. Being nearest of all by a signal counts on top, for questions differ in how near
+anything comes. Constants are learned by `python -m benchmarks.search_tuning` on validation
+adapters; docs/benchmarks.md has the comparison with reciprocal-rank fusion.
 """
 
 import math
