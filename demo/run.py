@@ -33,8 +33,8 @@ from tests.hubs.modelscope import serve as serve_hub
 OUT = Path(__file__).parent / "out"
 SEARCHES = (
     "black line art of musical instruments",
-    "food with green polka dots",
-    "老鼠的脸",
+    "a mouse face",
+    "包装好的礼物",
 )
 FUSIONS = ("a red heart on a pink sunburst background", "hundred points in gold monochrome")
 SEED = 1
