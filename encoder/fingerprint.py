@@ -40,7 +40,8 @@ SIZE = 256
 VERSION = 1
 MAGIC = b"LORAPRINT"
 HEAD = struct.Struct("<9sBf")
-# Of the distance between two files of one adapter.
+# Of the distance between two files of one adapter. In the zoo, 9,600 rewritings are at 0.0097
+# at most, and two of 1,200 adapters at 0.95 at least (benchmarks.fingerprints).
 TOLERANCE = 0.02
 MAX_LOG_NORM = 700.0
 
