@@ -1,15 +1,15 @@
-"""Measure fusion on the zoo's held-out adapters: retention and composition.
+"""Measure fusion on the zoo's held-out adapters: retention, composition and drift.
 
 Retention: what is left of an adapter's own gain when others are loaded beside it. A gate
 that picks one adapter would win that alone, so there is composition too: an object adapter
-and a style adapter on real pictures of that object in that style, which nothing has seen.
+and a style adapter on real pictures of that object in that style, which nothing has seen; also
+with a third adapter that nobody asks for. Drift: harm done to pictures of none of them.
 Loss is flow matching at fixed times and noise, the same for every mode.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,22 +21,31 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from demo.base import encode_pictures, image_ids
+from benchmarks.fusion_tables import to_markdown
+from benchmarks.oracles import Oracle, load_oracles
+from demo.base import encode_pictures
 from demo.effects import on_white
+from demo.listing import BASE_MODEL
 from demo.paths import BUILD
-from demo.train_gates import Zoo
+from demo.train_gates import Zoo, withheld_cells
 from demo.vae import to_tensor
 from demo.zoo import World
-from registry.fusion.gate import Gates
 from registry.fusion.inject import attach_stacks
-from registry.fusion.train import GateBatch, flow_losses
+from registry.fusion.kinds import load_gates
+from registry.fusion.stacks import LayerStack
+from registry.fusion.train import TrainableGates, flow_losses
 
 TIMES = (0.15, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
 # Sets that share one forward pass.
 GROUP = 8
-MODES = ("sum", "average", "gated")
+SIZES = (1, 2, 3, 5)
+# The best single strength of all adapters on the validation split, by n (`--strengths`).
+STRENGTHS = {1: 1.0, 2: 0.5, 3: 0.4, 5: 0.25}
+TRIED = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 RESAMPLES = 2000
 Floats = npt.NDArray[np.float64]
+# A strength of all adapters, or gates.
+Mode = float | TrainableGates
 
 
 @dataclass(frozen=True)
@@ -46,27 +55,39 @@ class Case:
     adapters: tuple[int, ...]
     latents: Tensor  # (len(TIMES), places, channels)
     prompts: list[str]
+    image: int | None = None  # of a withheld cell
 
 
 @torch.no_grad()
 def losses(
-    zoo: Zoo, cases: Sequence[Case], mode: str, gates: Gates, only: Sequence[int] | None = None
+    zoo: Zoo,
+    cases: Sequence[Case],
+    mode: Mode,
+    only: Sequence[int] | None = None,
+    oracles: dict[int, Oracle] | None = None,
 ) -> Floats:
-    """Return the loss of every case, with its adapters `only`, or all of them."""
+    """Return the loss of every case, with its adapters `only`, or all, or its oracle's."""
     found = []
     for start in range(0, len(cases), GROUP):
         part = cases[start : start + GROUP]
         places = range(len(part[0].adapters)) if only is None else only
-        sets = torch.tensor([[case.adapters[k] for k in places] for case in part])
-        batch = GateBatch(
+        sets = torch.tensor([[case.adapters[k] for k in places] for case in part], dtype=torch.long)
+        batch = zoo.gate_batch(
             torch.cat([case.latents for case in part]),
-            *zoo.encode([prompt for case in part for prompt in case.prompts]),
-            image_ids(),
+            [prompt for case in part for prompt in case.prompts],
             sets,
         )
         generator = torch.Generator().manual_seed(start)
         noise = torch.randn(batch.latents.shape, generator=generator)
-        with attached(zoo, sets, mode, gates):
+        gates = None if isinstance(mode, float) else mode
+        if oracles is not None:
+            stacks = stack_oracles([oracles[case.image] for case in part if case.image is not None])
+        elif mode == 0.0:
+            stacks = {}
+        else:
+            strength = mode if isinstance(mode, float) else 1.0
+            stacks = zoo.bank.pick(sets, torch.full(sets.shape, strength))
+        with attach_stacks(zoo.world.transformer, stacks, gates, relevance=batch.relevance):
             loss = flow_losses(
                 zoo.world.transformer, batch, torch.tensor(TIMES).repeat(len(part)), noise
             )
@@ -74,12 +95,15 @@ def losses(
     return np.array(found)
 
 
-@contextmanager
-def attached(zoo: Zoo, sets: Tensor, mode: str, gates: Gates) -> Iterator[None]:
-    share = 1 / sets.shape[1] if mode == "average" else 1.0
-    stacks = zoo.bank.pick(sets, torch.full(sets.shape, share)) if mode != "base" else {}
-    with attach_stacks(zoo.world.transformer, stacks, gates if mode == "gated" else None):
-        yield
+def stack_oracles(oracles: Sequence[Oracle]) -> dict[str, LayerStack]:
+    return {
+        layer: LayerStack(
+            down=torch.stack([oracle[layer][0].float().T for oracle in oracles]),
+            up=torch.stack([oracle[layer][1].float().T[None] for oracle in oracles]),
+            columns=(0,),
+        )
+        for layer in oracles[0]
+    }
 
 
 def retention_cases(zoo: Zoo, split: str, size: int, count: int, *, unseen: bool) -> list[Case]:
@@ -97,65 +121,76 @@ def retention_cases(zoo: Zoo, split: str, size: int, count: int, *, unseen: bool
     return cases
 
 
-def composition_cases(zoo: Zoo, split: str) -> list[Case]:
-    """Take the withheld cells whose two adapters are there: object first, style second."""
-    place = {concept.key: k for k, concept in enumerate(zoo.concepts)}
-    world = zoo.world
+def composition_cases(zoo: Zoo, split: str, others: int = 0) -> list[Case]:
+    """Take the withheld cells: object, style, and `others` that the prompt does not name."""
+    rng = np.random.default_rng(others)
     cases = []
-    for image, object_key, style_key, its_split in world.plan.withheld:
-        if its_split != split or not {object_key, style_key} <= place.keys():
-            continue
-        picture = to_tensor(on_white(world.plan.art.rgba[[image]]))
-        prompt = f"{world.label(image)}, {zoo.concepts[place[style_key]].trigger}"
-        latents = encode_pictures(world.vae, picture).repeat(len(TIMES), 1, 1)
-        cases.append(Case((place[object_key], place[style_key]), latents, [prompt] * len(TIMES)))
-    if not cases:
-        raise SystemExit("the zoo holds no pair of adapters with a withheld picture yet")
+    for cell in withheld_cells(zoo, split):
+        left = np.setdiff1d(np.arange(len(zoo.concepts)), cell.adapters)
+        adapters = (*cell.adapters, *rng.choice(left, others, replace=False).tolist())
+        latents = cell.latents.expand(len(TIMES), -1, -1)
+        cases.append(Case(adapters, latents, [cell.prompt] * len(TIMES), cell.image))
     return cases
 
 
-def measure_retention(zoo: Zoo, gates: Gates, cases: Sequence[Case]) -> dict[str, Any]:
-    """Return by mode the share of the adapter's own gain that survives, with intervals."""
-    gains = gains_of(zoo, gates, cases, ["alone"])
-    own = gains["alone"]
-    result: dict[str, Any] = {"cases": len(cases), "own_gain": float(own.mean())}
-    for mode in MODES:
-        result[mode] = interval([gains[mode], own], lambda g, own: g.mean() / own.mean())
-    for other in ("sum", "average"):
-        difference = gains["gated"] - gains[other]
-        result[f"gated - {other}"] = interval(
-            [difference, own], lambda d, own: d.mean() / own.mean()
-        )
-    return result
+def drift_cases(zoo: Zoo, split: str, size: int, count: int) -> list[Case]:
+    """Draw sets, and pictures that the base was trained on and none of the adapters is of."""
+    rng = np.random.default_rng(100 + size)
+    world, cases = zoo.world, []
+    for _ in range(count):
+        adapters = tuple(rng.choice(zoo.members(split), size, replace=False).tolist())
+        taken = {image for k in adapters for image in zoo.concepts[k].images}
+        images = rng.choice(world.plan.base_images, 4 * len(TIMES), replace=False).tolist()
+        picked = [image for image in images if image not in taken][: len(TIMES)]
+        pictures = to_tensor(on_white(world.plan.art.rgba[picked]))
+        labels = [world.label(image) for image in picked]
+        cases.append(Case(adapters, encode_pictures(world.vae, pictures), labels))
+    return cases
 
 
-def measure_gains(
-    zoo: Zoo, gates: Gates, cases: Sequence[Case], alone: Sequence[str]
+def measure(
+    zoo: Zoo, cases: Sequence[Case], modes: dict[str, Mode], best: str, *, share: bool
 ) -> dict[str, Any]:
-    """Return by mode the fall of the loss below the base's, with intervals.
+    """Return what each mode gains over the base, and how much more `best` does, with intervals.
 
-    `alone` names the adapters, by their places in a set, that are measured alone as well.
+    As the `share` of what the first adapter gains alone, or as the fall of the loss.
     """
-    gains = gains_of(zoo, gates, cases, alone)
-    result = {name: interval([gain], lambda g: g.mean()) for name, gain in gains.items()}
-    for other in ("sum", "average", *alone):
-        difference = gains["gated"] - gains[other]
-        result[f"gated - {other}"] = interval([difference], lambda d: d.mean())
-    return {"cases": len(cases), **result}
+    base = losses(zoo, cases, 0.0)
+    gains = {name: base - losses(zoo, cases, mode) for name, mode in modes.items()}
+    own = base - losses(zoo, cases, 1.0, only=[0])
+    return {"cases": len(cases), "alone": float(own.mean()), **compare(gains, best, own, share)}
 
 
-def gains_of(
-    zoo: Zoo, gates: Gates, cases: Sequence[Case], alone: Sequence[str]
-) -> dict[str, Floats]:
-    base = losses(zoo, cases, "base", gates)
-    gains = {
-        name: base - losses(zoo, cases, "sum", gates, only=[place])
-        for place, name in enumerate(alone)
+def measure_composition(
+    zoo: Zoo, cases: Sequence[Case], modes: dict[str, Mode], best: str, oracles: dict[int, Oracle]
+) -> dict[str, Any]:
+    """Return the same as the share of what adapters gain that were trained on the pictures."""
+    base = losses(zoo, cases, 0.0)
+    alone = {
+        name: base - losses(zoo, cases, 1.0, only=[place])
+        for place, name in enumerate(("object alone", "style alone"))
     }
-    return gains | {mode: base - losses(zoo, cases, mode, gates) for mode in MODES}
+    gains = {name: base - losses(zoo, cases, mode) for name, mode in modes.items()}
+    oracle = base - losses(zoo, cases, 0.0, oracles=oracles)
+    shares = compare(alone | gains, best, oracle, share=True)
+    falls = compare(alone | gains, best, oracle, share=False)
+    return {"cases": len(cases), "oracle": float(oracle.mean()), "share": shares, "fall": falls}
 
 
-def interval(samples: list[Floats], statistic: Callable[..., Any]) -> list[float]:
+def compare(gains: dict[str, Floats], best: str, whole: Floats, share: bool) -> dict[str, Any]:
+    def statistic(gain: Floats, whole: Floats) -> float:
+        return float(gain.mean() / whole.mean() if share else 1000 * gain.mean())
+
+    values = {name: interval([gain, whole], statistic) for name, gain in gains.items()}
+    more = {
+        name: interval([gains[best] - gain, whole], statistic)
+        for name, gain in gains.items()
+        if name != best
+    }
+    return {"values": values, "more": more}
+
+
+def interval(samples: list[Floats], statistic: Callable[..., float]) -> list[float]:
     """Return (value, low, high): a statistic of paired samples, 95 % by bootstrap."""
     rng = np.random.default_rng(0)
     rows = rng.integers(len(samples[0]), size=(RESAMPLES, len(samples[0])))
@@ -164,59 +199,47 @@ def interval(samples: list[Floats], statistic: Callable[..., Any]) -> list[float
     return [float(statistic(*samples)), float(low), float(high)]
 
 
-def measure(zoo: Zoo, gates: Gates, split: str, count: int) -> dict[str, Any]:
+def measure_all(
+    zoo: Zoo, gates: dict[str, TrainableGates], best: str, split: str, count: int
+) -> dict[str, Any]:
     """Measure everything on a split, with `count` sets of each size."""
+
+    def modes(size: int) -> dict[str, Mode]:
+        plain = {"sum": 1.0, "average": 1 / size, "best strength": STRENGTHS[size]}
+        return {**plain, **gates}
+
     results: dict[str, Any] = {
         "split": split,
-        "gates": gates.sha256,
-        "times": TIMES,
-        "retention": [],
-        "unseen": [],
+        "gates": {name: own.sha256 for name, own in gates.items()},
+        "strengths": STRENGTHS,
+        "own": {},
+        "unseen": {},
+        "composition": {},
+        "drift": {},
     }
-    for size in track((1, 2, 3), "Retention", console=Console(stderr=True)):
-        own, unseen = (
-            retention_cases(zoo, split, size, count, unseen=unseen) for unseen in (False, True)
-        )
-        results["retention"].append({"n": size, **measure_retention(zoo, gates, own)})
-        results["unseen"].append({"n": size, **measure_gains(zoo, gates, unseen, ["alone"])})
-    pairs = composition_cases(zoo, split)
-    composed = measure_gains(zoo, gates, pairs, ["object alone", "style alone"])
-    results["composition"] = [{"n": 2, **composed}]
+    images = [cell.image for cell in withheld_cells(zoo, split)]
+    oracles = load_oracles(zoo.world, images)
+    for size, others in ((2, 0), (3, 1)):
+        cases = composition_cases(zoo, split, others)
+        results["composition"][size] = measure_composition(zoo, cases, modes(size), best, oracles)
+    for size in track(SIZES, "Sets", console=Console(stderr=True)):
+        for name, unseen in (("own", False), ("unseen", True)):
+            cases = retention_cases(zoo, split, size, count, unseen=unseen)
+            results[name][size] = measure(zoo, cases, modes(size), best, share=not unseen)
+        if size in (2, 3):
+            cases = drift_cases(zoo, split, size, count)
+            results["drift"][size] = measure(zoo, cases, modes(size), best, share=False)
     return results
 
 
-def to_markdown(results: dict[str, Any]) -> str:
-    """Write the measures as tables: value, and the 95 % interval in brackets."""
-    gain_columns = [key for key in results["composition"][0] if key not in ("n", "cases")]
-    return "\n".join(
-        [
-            "Retention: share of an adapter's own gain, on its own pictures, that is left with "
-            "n adapters loaded (1: as if alone, 0: as the base).",
-            "",
-            *table(results["retention"], [*MODES, "gated - sum", "gated - average"], 1),
-            "",
-            "Unseen pictures of the adapter: fall of the loss below the base's, in 1/1000.",
-            "",
-            *table(results["unseen"], ["alone", *MODES, "gated - sum", "gated - average"], 1000),
-            "",
-            "Composition: the same on withheld pictures of an object in a style, both adapters "
-            "loaded and named by the prompt.",
-            "",
-            *table(results["composition"], gain_columns, 1000),
-            "",
-        ]
-    )
-
-
-def table(rows: Sequence[dict[str, Any]], columns: Sequence[str], factor: float) -> list[str]:
-    lines = [f"| n | cases | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
-    for row in rows:
-        cells = [
-            "{:.2f} [{:.2f}, {:.2f}]".format(*(factor * value for value in row[column]))
-            for column in columns
-        ]
-        lines.append(f"| {row['n']} | {row['cases']} | {' | '.join(cells)} |")
-    return lines
+def try_strengths(zoo: Zoo, split: str, count: int) -> None:
+    """Print by n and strength the fall of the loss, on own pictures and on withheld cells."""
+    for size in SIZES[1:]:
+        sets = [retention_cases(zoo, split, size, count, unseen=False)]
+        sets += [composition_cases(zoo, split, size - 2)] if size in (2, 3) else []
+        for strength in TRIED:
+            falls = [losses(zoo, cases, 0.0) - losses(zoo, cases, strength) for cases in sets]
+            print(size, strength, *(f"{1000 * fall.mean():.1f}" for fall in falls), flush=True)
 
 
 def main() -> None:
@@ -224,18 +247,27 @@ def main() -> None:
     parser.add_argument("--base", type=Path, default=BUILD / "base")
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
     parser.add_argument("--gates", type=Path, default=BUILD / "gates.safetensors")
+    parser.add_argument("--autolora", type=Path, default=BUILD / "gates-autolora.safetensors")
     parser.add_argument("--split", default="held-out", choices=("held-out", "validation"))
     parser.add_argument("--sets", type=int, default=96, help="sets of adapters for each n")
+    parser.add_argument("--strengths", action="store_true", help="only try single strengths")
     parser.add_argument("--output", type=Path, default=BUILD / "benchmarks/fusion.json")
     options = parser.parse_args()
     # Withheld cells for tuning pair adapters of the other two splits.
     splits = ("held-out",) if options.split == "held-out" else ("train", "validation")
     zoo = Zoo.load(World.load(options.base), options.zoo, splits)
-    gates = Gates.load(options.gates)
-    results = measure(zoo, gates, options.split, options.sets)
+    if options.strengths:
+        try_strengths(zoo, options.split, options.sets)
+        return
+    gates: dict[str, TrainableGates] = {}
+    for name, path in (("AutoLoRA", options.autolora), ("rivals", options.gates)):
+        loaded = load_gates(path, BASE_MODEL)
+        assert isinstance(loaded, TrainableGates)
+        gates[name] = loaded
+    results = measure_all(zoo, gates, "rivals", options.split, options.sets)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1) + "\n")
-    table = to_markdown(results)
+    table = to_markdown(json.loads(options.output.read_text()))
     options.output.with_suffix(".md").write_text(table)
     print(table)
 

@@ -23,12 +23,14 @@ FOLDER = BUILD / "benchmarks/oracles"
 RANK, BATCH, SEED = 4, 3, 9000
 
 
-def load_oracles(
-    world: World, images: Sequence[int]
-) -> dict[int, dict[str, tuple[Tensor, Tensor]]]:
-    """Return by picture its oracle: by layer down (rank, d_in) and up (d_out, rank)."""
+# By layer: down (rank, d_in) and up (d_out, rank).
+Oracle = dict[str, tuple[Tensor, Tensor]]
+
+
+def load_oracles(world: World, images: Sequence[int]) -> dict[int, Oracle]:
+    """Return by picture its oracle, trained unless it was kept."""
     oracles = {}
-    styles = {style: key for style, _, key, _ in world.plan.withheld}
+    styles = {image: key for image, _, key, _ in world.plan.withheld}
     by_key = {concept.key: concept for concept in world.plan.concepts}
     starts = range(0, len(images), GROUP)
     for start in track(starts, "Oracles", console=Console(stderr=True)):

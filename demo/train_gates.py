@@ -1,4 +1,11 @@
-"""Train the gates of the tiny base on the zoo, and write them where the demo finds them."""
+"""Train the gates of the tiny base on the zoo, and write them where the demo finds them.
+
+Rival gates learn from two things in turn: sets of adapters with a picture of the first of them,
+seen or unseen; and an object adapter with a style adapter on a picture that is both and that
+neither has seen: the cells withheld for tuning. On cells that an adapter has memorised, gates
+learn to trust it too much: trained on those, composition ended below the average's.
+AutoLoRA's gates are trained its way, on the pictures of one adapter of a set.
+"""
 
 import argparse
 import json
@@ -19,20 +26,37 @@ from rich.progress import (
 )
 from torch import Tensor
 
-from demo.base import image_ids
+from demo.base import encode_pictures, image_ids
 from demo.concepts import Concept
+from demo.effects import on_white
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
+from demo.relevance import Relevance
+from demo.vae import to_tensor
 from demo.zoo import World
 from encoder.lora_file import read
 from registry.fusion.gate import Gates
 from registry.fusion.inject import AdapterBank
-from registry.fusion.train import SET_SIZES, GateBatch, GateTraining, train_gates
+from registry.fusion.rivals import RivalGates
+from registry.fusion.train import (
+    SET_SIZES,
+    GateBatch,
+    GateTraining,
+    TrainableGates,
+    train_gates,
+)
 
-# Sets and images of each, in one step.
+# Sets and images of each, in one step; and the same of rivals.
 SETS, IMAGES = 6, 8
-STEPS, RATE = 800, 1e-2
-VALIDATION_SETS, VALIDATE_EVERY = 16, 100
+RIVAL_SETS, RIVAL_IMAGES = 12, 4
+# Of steps on sets of any two or three, the others being on cells; of their pictures, unseen.
+CELLS_SHARE, UNSEEN_SHARE = 0.6, 0.5
+RIVAL_SIZES = {2: 0.6, 3: 0.4}
+# By kind: steps, and rate.
+SCHEDULES = {"autolora": (800, 1e-2), "rivals": (100, 6e-2)}
+VALIDATION_SETS = 16
+# Of the cells for tuning, so many are kept for the validation curve.
+CELLS_KEPT = 10
 
 
 @dataclass
@@ -42,6 +66,7 @@ class Zoo:
     world: World
     concepts: list[Concept]  # of every adapter in the bank
     bank: AdapterBank
+    relevance: Relevance
     _latents: dict[tuple[str, bool], Tensor] = field(default_factory=dict)
     _prompts: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
@@ -53,7 +78,8 @@ class Zoo:
         entries = [entry for entry in listing if entry["_split"] in splits]
         # Half precision, as they lie on disk: hundreds of adapters stay in memory.
         bank = AdapterBank([read(folder / entry["file"]) for entry in entries], torch.float16)
-        return cls(world, [by_key[entry["_key"]] for entry in entries], bank)
+        concepts = [by_key[entry["_key"]] for entry in entries]
+        return cls(world, concepts, bank, Relevance.load(world.prompts.text_encoder))
 
     def members(self, split: str) -> npt.NDArray[np.int64]:
         """Return the places in the bank of a split's adapters."""
@@ -84,41 +110,141 @@ class Zoo:
         return torch.stack([t for t, _ in known]), torch.stack([p for _, p in known])
 
     def batch(
-        self, rng: np.random.Generator, among: npt.NDArray[np.int64], sets: int, size: int
+        self,
+        rng: np.random.Generator,
+        among: npt.NDArray[np.int64],
+        sets: tuple[int, int],
+        size: int,
+        unseen_share: float = 0.0,
+        plain_share: float = 0.5,
     ) -> GateBatch:
-        """Draw sets of adapters, and images of the first of each."""
-        chosen = np.stack([rng.choice(among, size, replace=False) for _ in range(sets)])
+        """Draw `sets` (how many, images of each) of adapters, with images of the first of each.
+
+        A share of the images is of those kept from the adapter, and a share of the prompts does
+        not ask for it.
+        """
+        count, each = sets
+        chosen = np.stack([rng.choice(among, size, replace=False) for _ in range(count)])
         latents, prompts = [], []
         for first in chosen[:, 0].tolist():
-            images = self.concepts[first].images
-            picked = rng.integers(len(images), size=IMAGES).tolist()
-            latents.append(self.latents(first)[picked])
-            prompts += [self.prompts(first, images[k])[rng.integers(2)] for k in picked]
+            unseen = bool(rng.random() < unseen_share)
+            images = self.concepts[first].unseen if unseen else self.concepts[first].images
+            picked = rng.integers(len(images), size=each).tolist()
+            latents.append(self.latents(first, unseen=unseen)[picked])
+            plain = (rng.random(each) < plain_share).tolist()
+            prompts += [
+                self.prompts(first, images[k])[is_plain]
+                for k, is_plain in zip(picked, plain, strict=True)
+            ]
+        return self.gate_batch(torch.cat(latents), prompts, torch.from_numpy(chosen))
+
+    def gate_batch(
+        self, latents: Tensor, prompts: list[str], sets: Tensor, name: str | None = None
+    ) -> GateBatch:
+        """Join images (B, ...), their prompts and the sets (G, n) that they belong to."""
         return GateBatch(
-            torch.cat(latents), *self.encode(prompts), image_ids(), torch.from_numpy(chosen)
+            latents,
+            *self.encode(prompts),
+            image_ids(),
+            sets,
+            self.relevance_of(prompts, sets),
+            name,
         )
 
+    def relevance_of(self, prompts: list[str], sets: Tensor) -> Tensor:
+        """Return how near prompts are to the adapters of their sets (G, n): (prompts, n)."""
+        each = len(prompts) // len(sets)
+        keys = [[self.concepts[k].key for k in own] for own in sets.tolist() for _ in range(each)]
+        return self.relevance.of(prompts, keys)
 
-def zoo_training(zoo: Zoo, steps: int, rate: float) -> GateTraining:
+
+@dataclass(frozen=True)
+class Cell:
+    """A withheld picture of an object in a style, with the two adapters, in that order."""
+
+    image: int
+    adapters: tuple[int, int]
+    latents: Tensor  # (places, channels)
+    prompt: str
+
+
+def withheld_cells(zoo: Zoo, split: str) -> list[Cell]:
+    """Return the withheld cells whose two adapters are there."""
+    place = {concept.key: k for k, concept in enumerate(zoo.concepts)}
+    world, cells = zoo.world, []
+    for image, object_key, style_key, its_split in world.plan.withheld:
+        if its_split != split or not {object_key, style_key} <= place.keys():
+            continue
+        picture = to_tensor(on_white(world.plan.art.rgba[[image]]))
+        pair = (place[object_key], place[style_key])
+        prompt = f"{world.label(image)}, {zoo.concepts[pair[1]].trigger}"
+        cells.append(Cell(image, pair, encode_pictures(world.vae, picture)[0], prompt))
+    return cells
+
+
+def cells_batch(zoo: Zoo, cells: Sequence[Cell], name: str | None = None) -> GateBatch:
+    latents = torch.stack([cell.latents for cell in cells])
+    return zoo.gate_batch(
+        latents.repeat_interleave(RIVAL_IMAGES, 0),
+        [cell.prompt for cell in cells for _ in range(RIVAL_IMAGES)],
+        torch.tensor([cell.adapters for cell in cells]),
+        name,
+    )
+
+
+def autolora_training(zoo: Zoo, steps: int, rate: float, seed: int) -> GateTraining:
     """Train on sets of the train split, validate on fixed ones of the validation split."""
-    train, validation = zoo.members("train"), zoo.members("validation")
+    train = zoo.members("train")
     sizes, shares = list(SET_SIZES), list(SET_SIZES.values())
 
     def batch(step: int) -> GateBatch:
-        rng = np.random.default_rng(step)
-        return zoo.batch(rng, train, SETS, int(rng.choice(sizes, p=shares)))
+        rng = np.random.default_rng((seed, step))
+        return zoo.batch(rng, train, (SETS, IMAGES), int(rng.choice(sizes, p=shares)))
 
-    rng = np.random.default_rng(1)
-    held = [zoo.batch(rng, validation, VALIDATION_SETS, size) for size in sizes]
-    return GateTraining(zoo.world.transformer, zoo.bank, batch, steps, rate, held, VALIDATE_EVERY)
+    return GateTraining(
+        zoo.world.transformer, zoo.bank, batch, steps, rate, held(zoo, []), 100, seed
+    )
 
 
-def train(base: Path, zoo_folder: Path, output: Path, steps: int, rate: float) -> None:
+def rivals_training(zoo: Zoo, steps: int, rate: float, seed: int) -> GateTraining:
+    """Train on the tuning cells and, so that gates stay able to choose, on sets."""
+    train = zoo.members("train")
+    cells = withheld_cells(zoo, "validation")
+    kept, cells = cells[:CELLS_KEPT], cells[CELLS_KEPT:]
+    sizes, shares = list(RIVAL_SIZES), list(RIVAL_SIZES.values())
+
+    def batch(step: int) -> GateBatch:
+        rng = np.random.default_rng((seed, step))
+        if rng.random() < CELLS_SHARE:
+            chosen = rng.choice(len(cells), RIVAL_SETS, replace=False)
+            return cells_batch(zoo, [cells[k] for k in chosen])
+        size = int(rng.choice(sizes, p=shares))
+        return zoo.batch(rng, train, (RIVAL_SETS, RIVAL_IMAGES), size, UNSEEN_SHARE, 0.0)
+
+    validation = held(zoo, [cells_batch(zoo, kept, "cells")])
+    return GateTraining(zoo.world.transformer, zoo.bank, batch, steps, rate, validation, 25, seed)
+
+
+def held(zoo: Zoo, more: list[GateBatch]) -> list[GateBatch]:
+    """Return fixed sets of the validation split, one batch a size, and `more`."""
+    rng, members = np.random.default_rng(1), zoo.members("validation")
+    sets = (VALIDATION_SETS, IMAGES)
+    return [*(zoo.batch(rng, members, sets, n, plain_share=0.0) for n in SET_SIZES), *more]
+
+
+def train(
+    kind: str, base: Path, zoo_folder: Path, output: Path, steps: int, rate: float, seed: int
+) -> None:
     """Train to `output`; state is kept beside it, so a stopped run goes on."""
     zoo = Zoo.load(World.load(base), zoo_folder, ("train", "validation"))
-    training = zoo_training(zoo, steps, rate)
-    torch.manual_seed(0)
-    gates = Gates.for_transformer(training.transformer, BASE_MODEL)
+    torch.manual_seed(seed)
+    gates: TrainableGates
+    if kind == "rivals":
+        training = rivals_training(zoo, steps, rate, seed)
+        gates = RivalGates.for_transformer(training.transformer, BASE_MODEL)
+    else:
+        training = autolora_training(zoo, steps, rate, seed)
+        gates = Gates.for_transformer(training.transformer, BASE_MODEL)
     state = output.with_suffix(".training.pt")
     bar = Progress(
         TextColumn("Gates"),
@@ -138,8 +264,9 @@ def train(base: Path, zoo_folder: Path, output: Path, steps: int, rate: float) -
     gates.details = {
         "steps": steps,
         "rate": rate,
+        "seed": seed,
         "adapters": len(zoo.members("train")),
-        "set_sizes": {str(size): share for size, share in SET_SIZES.items()},
+        "encoder": zoo.relevance.encoder.name,
         "curve": curve,
     }
     gates.save(output)
@@ -148,14 +275,25 @@ def train(base: Path, zoo_folder: Path, output: Path, steps: int, rate: float) -
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kind", choices=SCHEDULES, default="rivals")
     parser.add_argument("--base", type=Path, default=BUILD / "base")
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
     parser.add_argument("--output", type=Path, default=BUILD / "gates.safetensors")
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--rate", type=float)
+    parser.add_argument("--seed", type=int, default=0)
     # The layers are small: with other work on the machine, two threads waited for each
     # other and a step took 2 s instead of 0.4 s.
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train(arguments.base, arguments.zoo, arguments.output, arguments.steps, arguments.rate)
+    steps, rate = SCHEDULES[arguments.kind]
+    train(
+        arguments.kind,
+        arguments.base,
+        arguments.zoo,
+        arguments.output,
+        arguments.steps or steps,
+        arguments.rate or rate,
+        arguments.seed,
+    )

@@ -34,6 +34,7 @@ app.command()(fusing.export)
 app.command()(related.similar)
 app.command()(related.duplicates)
 app.command()(training.train_encoder)
+app.command()(training.train_gates)
 app.command()(inspect.inspect)
 app.add_typer(encoders.app, name="encoders")
 

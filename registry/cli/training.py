@@ -160,3 +160,112 @@ def training_bars(shown: bool) -> Iterator[Callable[[int, int, str], None]]:
         yield told
     if shown:
         stderr().print(f"{time.monotonic() - started:.0f} s", style="dim")
+
+
+class GatesKind(StrEnum):
+    """Which gates can be trained: docs/training.md."""
+
+    RIVALS = "rivals"
+    AUTOLORA = "autolora"
+
+
+def train_gates(
+    manifest: Annotated[
+        Path,
+        typer.Argument(help="A JSON list of adapters with images and prompts: docs/training.md."),
+    ],
+    base: Annotated[Path, typer.Option(help="A diffusers folder of a FLUX base.")],
+    base_model: Annotated[str, typer.Option(help="What the adapters load into, as flux.1.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The gates to write.")] = Path(
+        "gates.safetensors"
+    ),
+    kind: Annotated[
+        GatesKind, typer.Option(help="rivals: few numbers a layer type. autolora: the paper's.")
+    ] = GatesKind.RIVALS,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="A weight encoder, for the prompts' relevance; rivals need one."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1)] = 200,
+    rate: Annotated[
+        float | None, typer.Option(help="Default: 0.06 for rivals, 0.01 for autolora.")
+    ] = None,
+    sets: Annotated[int, typer.Option(min=1, help="Of adapters, a step and process.")] = 4,
+    images: Annotated[int, typer.Option(min=1, help="Of each set, a step.")] = 2,
+    size: Annotated[int, typer.Option(min=16, help="Of the images, in pixels a side.")] = 512,
+    validate_every: Annotated[int, typer.Option(min=1)] = 25,
+    device: Annotated[str, typer.Option(help="As torch calls it.")] = "cpu",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Train the gates that fuse adapters of a FLUX base. Safe to stop and rerun.
+
+    On several GPUs: accelerate launch --no_python autolora train-gates ...
+    """
+    import torch
+
+    from encoder.checkpoint import load_encoder
+    from encoder.text_encoder import load_text_encoder
+    from encoder.workers import Workers
+    from registry.fusion.backends.pipeline import load_backend
+    from registry.fusion.gate import Gates
+    from registry.fusion.gate_curves import draw_gate_curves
+    from registry.fusion.gate_data import GateData, Relevances, describe, read_manifest
+    from registry.fusion.rivals import RivalGates
+    from registry.fusion.train import train_gates as train
+
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {output.absolute().parent} to write to.")
+    if kind is GatesKind.RIVALS and encoder is None:
+        raise UsageError("rivals go by relevance: name a weight encoder by --encoder.")
+    files, entries = read_manifest(manifest)
+    relevances = None
+    if encoder is not None:
+        checkpoint = load_encoder(encoder)
+        text_encoder = load_text_encoder(checkpoint.text_encoder)
+        relevances = Relevances.of(files, checkpoint, text_encoder)
+    workers = Workers.launched()
+    backend = load_backend(base, base_model, device=device)
+    backend.transformer.requires_grad_(False)
+    data = GateData(
+        backend,
+        files,
+        entries,
+        sets=sets,
+        images=images,
+        size=size,
+        relevances=relevances,
+        seed=seed,
+    )
+    torch.manual_seed(seed)
+    made = RivalGates if kind is GatesKind.RIVALS else Gates
+    gates = made.for_transformer(backend.transformer, base_model)
+    pace = rate or (0.06 if kind is GatesKind.RIVALS else 0.01)
+    state = output.with_suffix(".training.pt")
+    with training_bars(workers.is_first) as told:
+        curve = train(
+            gates,
+            data.training(steps, pace, validate_every),
+            state,
+            lambda done, loss: told(done, steps, f"Gates, loss {loss:.4f}"),
+            workers,
+        )
+    if not workers.is_first:
+        return
+    gates.details = {
+        "steps": steps,
+        "rate": pace,
+        "seed": seed,
+        "processes": workers.count,
+        "images": describe(entries),
+        "encoder": None if encoder is None else checkpoint.name,
+        "curve": curve,
+    }
+    gates.save(output)
+    draw_gate_curves(curve, output.with_suffix(".png"))
+    state.unlink(missing_ok=True)
+    facts = {"file": str(output), "kind": gates.kind, "sha256": gates.sha256, **curve[-1]}
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(facts)

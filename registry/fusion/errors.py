@@ -87,6 +87,13 @@ class GatesMismatchError(FusionError):
         super().__init__(f"the gates are for {got!r}, and {expected!r} is loaded")
 
 
+class GateDataError(FusionError):
+    """A manifest of training data for gates cannot be used."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"manifest {path} {reason}; docs/training.md says what it holds")
+
+
 class BaseModelError(FusionError):
     """A folder does not hold a base model that a backend can run."""
 

@@ -84,6 +84,10 @@ class Gates(nn.Module):
         }
         return cls(dims, base_model, init)
 
+    def paces(self) -> list[tuple[nn.Parameter, float]]:
+        """Return each parameter with the factor of its rate of training."""
+        return [(parameter, 1.0) for parameter in self.parameters()]
+
     @property
     def layers(self) -> list[str]:
         return [unescape(name) for name in self._by_layer]

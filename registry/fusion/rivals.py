@@ -28,8 +28,11 @@ from torch import Tensor, nn
 from registry.fusion.errors import GatesFileError
 from registry.fusion.gates_file import read_gates, write_gates
 
-# Fitted with one value of each for all layers, on the zoo's validation split.
-SLOPE, BIAS, DRIFT = 5.0, 0.0, 1.0
+# Slope, bias and drift to start from: the best found on the zoo's validation split with one
+# value of each for all layers.
+START = (3.5, 0.0, 2.0)
+# How far a step of training moves them, relative to one another: about as their sizes are.
+PACES = (5.0, 1.0, 2.0)
 BLOCK_NUMBER = re.compile(r"\.\d+\.")
 
 
@@ -46,8 +49,10 @@ class RivalGates(nn.Module):
         # Of the file they were loaded from; recipes cite it.
         self.sha256: str | None = None
         self._places = {name: k for k, name in enumerate(sorted(set(layer_types)))}
-        # (layer types, 3): slope, bias, drift.
-        self.values = nn.Parameter(torch.tensor([SLOPE, BIAS, DRIFT]).repeat(len(self._places), 1))
+        # By layer type.
+        self.slope, self.bias, self.drift = (
+            nn.Parameter(torch.full((len(self._places),), start)) for start in START
+        )
 
     @classmethod
     def for_transformer(cls, transformer: nn.Module, base_model: str) -> Self:
@@ -61,6 +66,10 @@ class RivalGates(nn.Module):
             base_model,
         )
 
+    def paces(self) -> list[tuple[nn.Parameter, float]]:
+        """Return each parameter with the factor of its rate of training."""
+        return list(zip((self.slope, self.bias, self.drift), PACES, strict=True))
+
     def __contains__(self, layer: str) -> bool:
         return layer_type(layer) in self._places
 
@@ -69,10 +78,10 @@ class RivalGates(nn.Module):
 
         Any of the Bs may be 1. Relevance that is NaN counts as the mean of that known.
         """
-        slope, bias, drift = self.values[self._places[layer_type(layer)]]
+        place = self._places[layer_type(layer)]
         known = torch.where(relevance.isnan(), relevance.nanmean(-1, keepdim=True), relevance)
-        wanted = slope * known.nan_to_num()  # (B, n)
-        pull = bias + drift * (0.5 - time)  # (B,)
+        wanted = self.slope[place] * known.nan_to_num()  # (B, n)
+        pull = self.bias[place] + self.drift[place] * (0.5 - time)  # (B,)
         # (B, n, n): how much j takes from i, before its strength.
         taken = torch.exp(pull[:, None, None] + wanted[:, None, :] - wanted[:, :, None])
         rivals = strengths.abs() * (1 - torch.eye(len(strengths)).to(strengths))  # (n, n)
@@ -80,7 +89,8 @@ class RivalGates(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write safetensors, atomically: the values of every type of layer."""
-        tensors = {name: self.values[place].clone() for name, place in self._places.items()}
+        values = torch.stack([self.slope, self.bias, self.drift], 1)
+        tensors = {name: values[place] for name, place in self._places.items()}
         self.sha256 = write_gates(path, self.kind, self.base_model, self.details, tensors)
 
     @classmethod
@@ -96,7 +106,9 @@ class RivalGates(nn.Module):
         if not file.tensors or any(tensor.shape != (3,) for tensor in file.tensors.values()):
             raise GatesFileError(path, "is damaged: not three values for each type of layer")
         gates = cls(file.tensors, file.base_model)
-        gates.values.data.copy_(torch.stack([file.tensors[name] for name in gates._places]))
+        values = torch.stack([file.tensors[name] for name in gates._places])
+        for (parameter, _), own in zip(gates.paces(), values.T, strict=True):
+            parameter.data.copy_(own)
         gates.details, gates.sha256 = file.details, file.sha256
         return gates.eval().requires_grad_(False)
 
@@ -137,7 +149,7 @@ class Rivalry:
         """Return G (B or 1, n) of the attached adapters `columns`, on the device of `like`."""
         chosen = list(columns)
         told = (self.relevance[:, chosen], self.strengths[chosen], self.time)
-        return self.gates.openness(layer, *(part.to(self.gates.values) for part in told)).to(like)
+        return self.gates.openness(layer, *(part.to(self.gates.slope) for part in told)).to(like)
 
     def decided(self, type_: str, columns: tuple[int, ...], like: Tensor) -> Tensor:
         """Return the openness G (B or 1, n) that was `asked` for, of this pass."""

@@ -1,7 +1,8 @@
 """Train gates against interference: adapters in sets, judged on the images of one of them.
 
 AutoLoRA's training. Sets of one, two and three adapters are mixed, so that the gates
-neither spoil a single adapter nor break when more are loaded than they have seen.
+neither spoil a single adapter nor break when more are loaded than they have seen. Images that
+two adapters of a set make together belong into the mixture where there are any.
 """
 
 import math
@@ -13,8 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from encoder.workers import Workers
 from registry.fusion.gate import Gates
 from registry.fusion.inject import AdapterBank, attach_stacks
+from registry.fusion.rivals import RivalGates
+
+TrainableGates = Gates | RivalGates
 
 # How often a step loads so many adapters. Pairs alone cost quality at one and at three.
 SET_SIZES: Mapping[int, float] = {1: 0.15, 2: 0.40, 3: 0.45}
@@ -34,6 +39,8 @@ class GateBatch:
     pooled: Tensor  # (B, dim)
     image_ids: Tensor  # (places, 3)
     sets: Tensor  # (G, n), places in the bank
+    relevance: Tensor | None = None  # (B, n), of the prompts to the adapters
+    name: str | None = None  # in the validation curve, instead of "n=2"
 
 
 @dataclass(frozen=True)
@@ -57,33 +64,41 @@ class GateTraining:
 def flow_losses(transformer: nn.Module, batch: GateBatch, time: Tensor, noise: Tensor) -> Tensor:
     """Return the flow-matching loss of every image, (B,), at `time` (B,) in 0..1."""
     t = time[:, None, None]
+    like = next(transformer.parameters())
+    # What distilled guidance was 1 for is what the base had learned before.
+    guided = getattr(getattr(transformer, "config", None), "guidance_embeds", False)
     predicted: Tensor = transformer(
-        hidden_states=(1 - t) * batch.latents + t * noise,
-        encoder_hidden_states=batch.tokens,
-        pooled_projections=batch.pooled,
-        timestep=time,
-        img_ids=batch.image_ids,
-        txt_ids=torch.zeros(batch.tokens.shape[1], 3),
+        hidden_states=((1 - t) * batch.latents + t * noise).to(like),
+        encoder_hidden_states=batch.tokens.to(like),
+        pooled_projections=batch.pooled.to(like),
+        timestep=time.to(like),
+        img_ids=batch.image_ids.to(like),
+        txt_ids=torch.zeros(batch.tokens.shape[1], 3).to(like),
+        guidance=torch.ones(len(time)).to(like) if guided else None,
         return_dict=False,
-    )[0]
+    )[0].to(noise)
     return (predicted - (noise - batch.latents)).square().mean((1, 2))
 
 
 def train_gates(
-    gates: Gates,
+    gates: TrainableGates,
     training: GateTraining,
     checkpoint: Path | None = None,
     progress: Callable[[int, float], None] | None = None,
+    workers: Workers | None = None,
 ) -> list[dict[str, float]]:
     """Train `gates` in place; return the validation curve.
 
     The curve is one row per validation, the first before any training: the step, the mean
     training loss since the last one, and the validation loss by set size ("n=2"). With
     `checkpoint`, state is kept there at every validation and taken up again by a rerun.
-    `progress` is told the steps done and the last loss.
+    `progress` is told the steps done and the last loss. Several `workers` train on as many
+    batches a step, and average what these say; the first of them writes.
     """
+    workers = workers or Workers()
     gates.requires_grad_(True).train()
-    optimizer = torch.optim.AdamW(gates.parameters(), training.rate, weight_decay=0.0)
+    groups = [{"params": [parameter], "pace": pace} for parameter, pace in gates.paces()]
+    optimizer = torch.optim.AdamW(groups, training.rate, weight_decay=0.0)
     start, curve = 0, list[dict[str, float]]()
     if checkpoint is not None and checkpoint.exists():
         start, curve = load_checkpoint(checkpoint, gates, optimizer)
@@ -92,10 +107,11 @@ def train_gates(
     losses: list[float] = []
     for step in range(start, training.steps):
         for group in optimizer.param_groups:
-            group["lr"] = training.rate * rate_factor(step, training.steps)
-        loss = training_loss(gates, training, step)
+            group["lr"] = training.rate * group["pace"] * rate_factor(step, training.steps)
+        loss = training_loss(gates, training, step * workers.count + workers.rank)
         optimizer.zero_grad()
-        loss.backward()
+        (loss / workers.count).backward()
+        workers.sum_gradients(gates.parameters())
         nn.utils.clip_grad_norm_(gates.parameters(), CLIP_NORM)
         optimizer.step()
         losses.append(loss.item())
@@ -106,33 +122,40 @@ def train_gates(
             row = {"step": float(done), "training": sum(losses) / len(losses)}
             curve.append(row | validation_losses(gates, training))
             losses = []
-            if checkpoint is not None:
+            if checkpoint is not None and workers.is_first:
                 save_checkpoint(checkpoint, gates, optimizer, done, curve)
     gates.requires_grad_(False).eval()
     return curve
 
 
-def training_loss(gates: Gates, training: GateTraining, step: int) -> Tensor:
+def training_loss(gates: TrainableGates, training: GateTraining, step: int) -> Tensor:
     batch = training.batch(step)
     generator = torch.Generator().manual_seed(training.seed + step)
-    # Times crowd around the middle, as in the base's own training.
-    time = torch.sigmoid(torch.randn(len(batch.latents), generator=generator))
+    # All times alike: a picture's outlines and its details are for different adapters to say.
+    time = torch.rand(len(batch.latents), generator=generator)
     noise = torch.randn(batch.latents.shape, generator=generator)
-    with attach_stacks(training.transformer, training.bank.pick(batch.sets), gates):
-        return flow_losses(training.transformer, batch, time, noise).mean()
+    return set_losses(gates, training, batch, time, noise).mean()
+
+
+def set_losses(
+    gates: TrainableGates, training: GateTraining, batch: GateBatch, time: Tensor, noise: Tensor
+) -> Tensor:
+    """Return the loss of every image of a batch, (B,), with its set of adapters gated."""
+    stacks = training.bank.pick(batch.sets)
+    with attach_stacks(training.transformer, stacks, gates, relevance=batch.relevance):
+        return flow_losses(training.transformer, batch, time, noise)
 
 
 @torch.no_grad()
-def validation_losses(gates: Gates, training: GateTraining) -> dict[str, float]:
+def validation_losses(gates: TrainableGates, training: GateTraining) -> dict[str, float]:
     """Return the loss on the validation batches by set size, at fixed times and noise."""
     by_size: dict[str, list[float]] = {}
     for place, batch in enumerate(training.validation):
         generator = torch.Generator().manual_seed(place)
         noise = torch.randn(batch.latents.shape, generator=generator)
         time = torch.rand(len(batch.latents), generator=generator)
-        with attach_stacks(training.transformer, training.bank.pick(batch.sets), gates):
-            loss = flow_losses(training.transformer, batch, time, noise).mean().item()
-        by_size.setdefault(f"n={batch.sets.shape[1]}", []).append(loss)
+        loss = set_losses(gates, training, batch, time, noise).mean().item()
+        by_size.setdefault(batch.name or f"n={batch.sets.shape[1]}", []).append(loss)
     return {size: sum(losses) / len(losses) for size, losses in sorted(by_size.items())}
 
 
@@ -143,7 +166,7 @@ def rate_factor(step: int, steps: int) -> float:
 
 def save_checkpoint(
     path: Path,
-    gates: Gates,
+    gates: TrainableGates,
     optimizer: torch.optim.Optimizer,
     step: int,
     curve: list[dict[str, float]],
@@ -161,7 +184,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, gates: Gates, optimizer: torch.optim.Optimizer
+    path: Path, gates: TrainableGates, optimizer: torch.optim.Optimizer
 ) -> tuple[int, list[dict[str, float]]]:
     state: dict[str, Any] = torch.load(path, weights_only=True)
     gates.load_state_dict(state["gates"])

@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from diffusers.utils import logging as diffusers_logging
 from PIL.Image import Image
-from torch import nn
+from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from encoder.text_encoder import TextEncoder, load_text_encoder
@@ -165,6 +165,32 @@ class PipelineBackend:
             # The pipeline does this itself, but not when a callback stops it.
             self.free()
         return images
+
+    @torch.no_grad()
+    def encode_images(self, images: Sequence[Image], side: int) -> tuple[Tensor, Tensor]:
+        """Return images as FLUX's latents (n, places, channels), and places' ids (places, 3)."""
+        self._only_flux("trains gates")
+        vae = self._pipeline.vae
+        pixels = self._pipeline.image_processor.preprocess(list(images), height=side, width=side)
+        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean
+        latents = (latents - vae.config.shift_factor) * vae.config.scaling_factor
+        packed = self._pipeline._pack_latents(latents, *latents.shape)
+        half = [length // 2 for length in latents.shape[2:]]
+        ids = self._pipeline._prepare_latent_image_ids(len(latents), *half, "cpu", torch.float32)
+        return packed.float().cpu(), ids
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return FLUX's text tokens (n, words, dim) and pooled projections (n, dim)."""
+        self._only_flux("trains gates")
+        if self._prompt_encoder is not None:
+            return self._prompt_encoder.encode(prompts)
+        tokens, pooled, _ = self._pipeline.encode_prompt(prompt=list(prompts), prompt_2=None)
+        return tokens.float().cpu(), pooled.float().cpu()
+
+    def _only_flux(self, what: str) -> None:
+        if self._family.name != "flux":
+            raise BaseModelError(self._folder, f"is {self._family.name}; only FLUX {what}")
 
     def free(self) -> None:
         self._pipeline.maybe_free_model_hooks()

@@ -26,8 +26,14 @@ RELEVANCE = torch.tensor([0.4, 0.1, -0.2])
 def gates(transformer: nn.Module) -> RivalGates:
     torch.manual_seed(3)
     gates = RivalGates.for_transformer(transformer, BASE_MODEL).requires_grad_(False)
-    gates.values.copy_(torch.randn(gates.values.shape) + torch.tensor([4.0, 0.0, 1.0]))
+    for parameter, pace in gates.paces():
+        parameter.add_(0.3 * pace * torch.randn(parameter.shape))
     return gates
+
+
+def values_of(gates: RivalGates, kind: str) -> list[float]:
+    place = gates._places[kind]
+    return [parameter[place].item() for parameter, _ in gates.paces()]
 
 
 @pytest.fixture
@@ -71,7 +77,7 @@ def slow_gate(
 def test_gates_follow_the_formula(gates: RivalGates, count: int) -> None:
     relevance, strengths = RELEVANCE[:count], torch.tensor([1.0, 0.5, -2.0])[:count]
     time = torch.tensor([0.05, 0.7])
-    values = gates.values[gates._places["transformer_blocks.*.attn.to_q"]].tolist()
+    values = values_of(gates, "transformer_blocks.*.attn.to_q")
     expected = [
         [slow_gate(values, relevance.tolist(), strengths.tolist(), t, i) for i in range(count)]
         for t in time.tolist()
@@ -93,7 +99,7 @@ def test_attached_adapters_are_weighed_by_layer_and_time(
         fused = run()
     for layer in block_layers(transformer):
         there = [k for k in range(3) if layer in adapters[k].layers]
-        values = gates.values[gates._places[type_of(layer)]].tolist()
+        values = values_of(gates, type_of(layer))
 
         def add(
             _: nn.Module,
@@ -233,7 +239,9 @@ def test_gates_of_every_kind_come_back_from_their_file(
     gates.save(path)
     loaded = load_gates(path, BASE_MODEL)
     assert isinstance(loaded, RivalGates)
-    assert torch.equal(loaded.values, gates.values)
+    for (mine, _), (theirs, _) in zip(gates.paces(), loaded.paces(), strict=True):
+        assert torch.equal(mine, theirs)
+        assert not theirs.requires_grad
     assert (loaded.details, loaded.base_model) == (gates.details, BASE_MODEL)
     assert loaded.sha256 == gates.sha256
     with pytest.raises(GatesFileError, match="kind 'rivals', not 'autolora'"):

@@ -1,0 +1,190 @@
+"""What gates are trained on, for any FLUX base: adapters, and images with prompts.
+
+A manifest is a JSON list; files lie relative to it:
+
+    {"adapters": ["ink.safetensors"], "split": "train",
+     "images": [{"file": "ink/1.png", "prompt": "a fox, ink drawing"}, ...]}
+
+An entry of one adapter is trained on with others, drawn at random, loaded beside it. One of
+several says what they shall make together: images that none of them has seen, since on those
+that they have, gates learn to trust them too much. Splits are train and validation.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from encoder.checkpoint import WeightEncoder
+from encoder.lora_file import read
+from encoder.sketch import sketch
+from encoder.text_encoder import TextEncoder
+from registry.fusion.backends.pipeline import PipelineBackend
+from registry.fusion.errors import GateDataError
+from registry.fusion.inject import AdapterBank
+from registry.fusion.train import SET_SIZES, GateBatch, GateTraining
+
+# For the validation curve, as many sets of each size.
+VALIDATION_SETS = 8
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Adapters, by place in the bank, and images that they make alone or together."""
+
+    adapters: tuple[int, ...]
+    split: str
+    images: tuple[tuple[Path, str], ...]  # with their prompts
+
+
+@dataclass(frozen=True)
+class Relevances:
+    """The prompts' relevance to adapters, by their embeddings in one weight encoder's space."""
+
+    encoder: WeightEncoder
+    text_encoder: TextEncoder
+    embeddings: Tensor  # (adapters, dim)
+
+    @classmethod
+    def of(
+        cls, files: Sequence[Path], encoder: WeightEncoder, text_encoder: TextEncoder
+    ) -> "Relevances":
+        embeddings = encoder.encode([sketch(read(path)) for path in files])
+        return cls(encoder, text_encoder, torch.from_numpy(embeddings))
+
+    def __call__(self, prompts: list[str], sets: Tensor) -> Tensor:
+        """Return the cosines (prompts, n) of prompts with the adapters of their sets (G, n)."""
+        queries = torch.from_numpy(self.encoder.encode_query(self.text_encoder.encode(prompts)))
+        own = self.embeddings[sets].repeat_interleave(len(prompts) // len(sets), 0)
+        return torch.einsum("pnd,pd->pn", own, queries)
+
+
+def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
+    """Return the adapters' files, each once, and the entries.
+
+    Raises:
+        GateDataError: it is no such manifest, or a file is not there; says which.
+    """
+    try:
+        rows = json.loads(path.read_text())
+        files = sorted({str(name) for row in rows for name in row["adapters"]})
+        entries = [
+            Entry(
+                tuple(files.index(name) for name in row["adapters"]),
+                row["split"],
+                tuple((path.parent / one["file"], str(one["prompt"])) for one in row["images"]),
+            )
+            for row in rows
+        ]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise GateDataError(path, f"cannot be read: {type(error).__name__}: {error}") from error
+    for name in [
+        *(path.parent / name for name in files),
+        *(f for e in entries for f, _ in e.images),
+    ]:
+        if not name.exists():
+            raise GateDataError(path, f"names {name}, which is not there")
+    for split in ("train", "validation"):
+        single = [e for e in entries if e.split == split and len(e.adapters) == 1]
+        if len(single) < max(SET_SIZES):
+            raise GateDataError(path, f"has {len(single)} adapters to {split}; use more")
+    if any(not entry.images or not entry.adapters for entry in entries):
+        raise GateDataError(path, "has an entry without images or adapters")
+    return [path.parent / name for name in files], entries
+
+
+class GateData:
+    """Batches for `train_gates`, images encoded by the base's own parts."""
+
+    def __init__(
+        self,
+        backend: PipelineBackend,
+        files: Sequence[Path],
+        entries: Sequence[Entry],
+        *,
+        sets: int,
+        images: int,
+        size: int,
+        relevances: Relevances | None = None,
+        seed: int = 0,
+    ) -> None:
+        """Take `sets` sets a batch with `images` images each, of `size` pixels a side."""
+        self._backend = backend
+        self._bank = AdapterBank([read(path) for path in files], torch.float16)
+        self._entries = entries
+        self._sets, self._images, self._size = sets, images, size
+        self._relevances, self._seed = relevances, seed
+
+    def training(self, steps: int, rate: float, validate_every: int) -> GateTraining:
+        """Return what `train_gates` takes."""
+        rng = np.random.default_rng(self._seed)
+        held = [self._draw(rng, "validation", size, VALIDATION_SETS) for size in SET_SIZES]
+        if any(e.split == "validation" and len(e.adapters) > 1 for e in self._entries):
+            held.append(self._draw(rng, "validation", 0, VALIDATION_SETS))
+        return GateTraining(
+            self._backend.transformer,
+            self._bank,
+            self._batch,
+            steps,
+            rate,
+            held,
+            validate_every,
+            self._seed,
+        )
+
+    def _batch(self, step: int) -> GateBatch:
+        rng = np.random.default_rng((self._seed, step))
+        together = any(e.split == "train" and len(e.adapters) > 1 for e in self._entries)
+        if together and rng.random() < 0.5:
+            return self._draw(rng, "train", 0, self._sets)
+        size = int(rng.choice(list(SET_SIZES), p=list(SET_SIZES.values())))
+        return self._draw(rng, "train", size, self._sets)
+
+    def _draw(self, rng: np.random.Generator, split: str, size: int, count: int) -> GateBatch:
+        """Draw sets of `size`, judged on images of the first; or, if 0, that work together."""
+        entries = [e for e in self._entries if e.split == split]
+        single = [e for e in entries if len(e.adapters) == 1]
+        several = [e for e in entries if len(e.adapters) > 1]
+        if size:
+            drawn = [rng.choice(len(single), size, replace=False).tolist() for _ in range(count)]
+            judged = [single[places[0]] for places in drawn]
+            sets = [[single[k].adapters[0] for k in places] for places in drawn]
+        else:
+            # A batch has sets of one size.
+            most = len(several[int(rng.integers(len(several)))].adapters)
+            fitting = [e for e in several if len(e.adapters) == most]
+            judged = [fitting[k] for k in rng.integers(len(fitting), size=count)]
+            sets = [list(entry.adapters) for entry in judged]
+        chosen = [
+            entry.images[k]
+            for entry in judged
+            for k in rng.integers(len(entry.images), size=self._images)
+        ]
+        prompts = [prompt for _, prompt in chosen]
+        pictures = [Image.open(path).convert("RGB") for path, _ in chosen]
+        latents, image_ids = self._backend.encode_images(pictures, self._size)
+        tokens, pooled = self._backend.encode_prompts(prompts)
+        places = torch.tensor(sets)
+        return GateBatch(
+            latents,
+            tokens,
+            pooled,
+            image_ids,
+            places,
+            self._relevances(prompts, places) if self._relevances else None,
+            None if size else "together",
+        )
+
+
+def describe(data: Sequence[Entry]) -> dict[str, Any]:
+    """Return what the gates' file says of its data."""
+    return {
+        split: sum(len(entry.images) for entry in data if entry.split == split)
+        for split in ("train", "validation")
+    }

@@ -1,0 +1,166 @@
+"""`autolora train-gates`, as a person runs it: on the shipped base and real adapters."""
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch.multiprocessing.spawn import spawn
+from typer.testing import CliRunner
+
+from demo.paths import DATA
+from encoder.workers import Workers
+from registry.cli.app import app
+from registry.fusion.errors import GateDataError
+from registry.fusion.gate import Gates
+from registry.fusion.gate_data import read_manifest
+from registry.fusion.inject import AdapterBank
+from registry.fusion.kinds import load_gates
+from registry.fusion.rivals import RivalGates
+from registry.fusion.train import GateBatch, GateTraining, train_gates
+from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
+
+PROCESSES = 2
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Three adapters to train on and three to validate, and two that work together."""
+    files = sorted((DATA / "zoo/adapters").glob("*.safetensors"))[:6]
+    rows: list[dict[str, Any]] = []
+    for place, file in enumerate(files):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+        Image.new("RGB", (40, 40), (40 * place, 90, 200)).save(tmp_path / f"{place}.png")
+        images = [{"file": f"{place}.png", "prompt": f"picture {place}"}]
+        split = "train" if place < 3 else "validation"
+        rows.append({"adapters": [file.name], "split": split, "images": images})
+    for first in (0, 3):
+        pair = [file.name for file in files[first : first + 2]]
+        rows.append({**rows[first], "adapters": pair})
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def run(manifest: Path, output: Path, *more: str) -> dict[str, Any]:
+    given = ["--base", str(DATA / "base"), "--base-model", BASE_MODEL, "--output", str(output)]
+    small = ["--steps", "2", "--sets", "2", "--size", "32", "--validate-every", "1"]
+    command = ["train-gates", str(manifest), *given, *small, "--json", *more]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, (result.stderr, result.exception)
+    facts: dict[str, Any] = json.loads(result.stdout)
+    return facts
+
+
+def test_rivals_are_trained_and_load(manifest: Path, tmp_path: Path) -> None:
+    output = tmp_path / "gates.safetensors"
+    facts = run(manifest, output, "--encoder", str(DATA / "encoder.safetensors"))
+    gates = load_gates(output, BASE_MODEL)
+    assert isinstance(gates, RivalGates)
+    assert facts["sha256"] == gates.sha256
+    assert facts.keys() >= {"n=1", "n=2", "n=3", "together", "training"}
+    assert [row["step"] for row in gates.details["curve"]] == [0, 1, 2]
+    assert gates.details["images"] == {"train": 4, "validation": 4}
+    assert not torch.equal(gates.slope, torch.full_like(gates.slope, 3.5))
+    with Image.open(output.with_suffix(".png")) as curve:
+        assert curve.size == (640, 360)
+    assert not output.with_suffix(".training.pt").exists()
+
+
+def test_the_papers_gates_need_no_encoder(manifest: Path, tmp_path: Path) -> None:
+    run(manifest, tmp_path / "gates.safetensors", "--kind", "autolora")
+    assert isinstance(load_gates(tmp_path / "gates.safetensors", BASE_MODEL), Gates)
+
+
+def test_rivals_without_an_encoder_are_refused(manifest: Path, tmp_path: Path) -> None:
+    given = ["--base", str(DATA / "base"), "--base-model", BASE_MODEL]
+    result = CliRunner().invoke(app, ["train-gates", str(manifest), *given])
+    assert result.exit_code != 0
+
+
+def test_manifests_that_cannot_be_used_say_why(manifest: Path) -> None:
+    rows = json.loads(manifest.read_text())
+
+    def refused(rows: object, why: str) -> None:
+        manifest.write_text(json.dumps(rows))
+        with pytest.raises(GateDataError, match=why):
+            read_manifest(manifest)
+
+    refused([{"adapters": "x"}], "KeyError")
+    refused(rows[1:], "2 adapters to train")
+    refused([*rows[:-1], {**rows[-1], "images": []}], "without images")
+    manifest.with_name("0.png").unlink()
+    refused(rows, r"names .*0\.png, which is not there")
+    manifest.write_text("[")
+    with pytest.raises(GateDataError, match="cannot be read"):
+        read_manifest(manifest)
+
+
+def work(rank: int, port: int, folder: Path) -> None:
+    """Be one of the processes, as a launcher would start it."""
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(PROCESSES),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true",
+    }  # fmt: skip
+    workers = Workers.launched()
+    torch.save(train(workers), folder / f"{rank}.pt")
+    workers.wait()
+    torch.distributed.destroy_process_group()
+
+
+def train(workers: Workers) -> dict[str, Any]:
+    """Train rivals for three steps on a random base; return their values and batches seen."""
+    from diffusers import FluxTransformer2DModel
+
+    torch.manual_seed(0)
+    transformer: Any = FluxTransformer2DModel(
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        pooled_projection_dim=12,
+        axes_dims_rope=(4, 6, 6),
+    )
+    transformer.requires_grad_(False).eval()
+    loud = [
+        make_weights(transformer, block_layers(transformer), seed=k, rank=2, scale=4.0)
+        for k in range(3)
+    ]
+    seen = []
+
+    def batch(step: int) -> GateBatch:
+        seen.append(step)
+        draw = torch.Generator().manual_seed(step)
+        return GateBatch(
+            latents=torch.randn(2, 4, 64, generator=draw),
+            tokens=torch.randn(2, 3, 12, generator=draw),
+            pooled=torch.randn(2, 12, generator=draw),
+            image_ids=torch.zeros(4, 3),
+            sets=torch.tensor([[0, 1], [1, 2]]),
+            relevance=torch.rand(2, 2, generator=draw),
+        )
+
+    gates = RivalGates.for_transformer(transformer, BASE_MODEL)
+    training = GateTraining(transformer, AdapterBank(loud), batch, 3, 0.05)
+    train_gates(gates, training, workers=workers)
+    return {"slope": gates.slope, "bias": gates.bias, "seen": seen}
+
+
+def test_processes_learn_alike_from_batches_of_their_own(tmp_path: Path) -> None:
+    """What each says is averaged: or else they would part at the first step."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spawn(work, (port, tmp_path), nprocs=PROCESSES)
+    first, second = (torch.load(tmp_path / f"{k}.pt", weights_only=True) for k in range(PROCESSES))
+    assert (first["seen"], second["seen"]) == ([0, 2, 4], [1, 3, 5])
+    assert torch.equal(first["slope"], second["slope"])
+    assert torch.equal(first["bias"], second["bias"])
+    alone = train(Workers())
+    assert not torch.equal(alone["bias"], first["bias"])
