@@ -39,7 +39,8 @@ TIMES = (0.15, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
 # Sets that share one forward pass.
 GROUP = 8
 SIZES = (1, 2, 3, 5)
-# The best single strength of all adapters on the validation split, by n (`--strengths`).
+# The best single strength of all adapters on the validation split, by n (`--strengths`); that of
+# five adapters was not searched for.
 STRENGTHS = {1: 1.0, 2: 0.5, 3: 0.4, 5: 0.25}
 TRIED = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 RESAMPLES = 2000

@@ -10,7 +10,7 @@ def to_markdown(results: dict[str, Any]) -> str:
     falls = {n: {**row, **row["fall"]} for n, row in results["composition"].items()}
     strengths = ", ".join(f"{s} at n = {n}" for n, s in results["strengths"].items())
     lines = [
-        "'best strength' is one strength for all adapters, the best on the validation split: "
+        "'best strength' is one strength for all adapters, the best of validation for up to three: "
         f"{strengths}. 'rivals - sum' is the difference of the two, case by case.",
         "",
         "Composition: the share of the gap between the base and an adapter trained on the very "

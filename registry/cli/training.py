@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class EncoderKind(StrEnum):
-    """What can be trained: see docs/retrieval.md for which finds what."""
+    """What can be trained: see docs/training.md."""
 
     RIDGE = "ridge"
     AUTOLORA = "autolora"
@@ -96,7 +96,7 @@ def train_encoder(
         print_json(facts)
     else:
         print_facts(facts)
-        stderr().print(f"use it by `autolora encoders register {output}`", markup=False)
+        stderr().print(f"use it by `autolora encoders add {output}`", markup=False)
 
 
 def _train(
