@@ -77,6 +77,10 @@ def assemble(
         BadWeightsError: tensors are missing, contradict each other or cannot be computed with.
     """
     tensors = {slot: get(key) for slot, key in slots.items()}
+    for slot, tensor in tensors.items():
+        if not tensor.numel():
+            raise BadWeightsError(file, f"layer {module}: {slot} has the empty shape "
+                                  f"{_sizes(tensor)}")  # fmt: skip
     kinds = [
         kind for kind, needed, more in KINDS if any(slot in tensors for slot in (*needed, *more))
     ]

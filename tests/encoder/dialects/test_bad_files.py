@@ -69,6 +69,9 @@ BAD: dict[str, Tensors] = {
         f"{QKV}__lora_up_dot_weight": torch.ones(48, 0),
         f"{QKV}__lora_down_dot_weight": torch.ones(0, 16),
     }),
+    # A vector of a norm, and of a layer that no base has.
+    "diff has the empty shape 0": {f"{QKV}.diff": torch.ones(0)},
+    "magnitude has the empty shape 0": {"transformer.x.lora_magnitude_vector": torch.ones(0)},
     "absurd rank 60": full(**{
         f"{QKV}__lora_up_dot_weight": torch.ones(48, 60),
         f"{QKV}__lora_down_dot_weight": torch.ones(60, 16),
