@@ -38,8 +38,8 @@ RANDOM_INPUTS = 4
 MOST_BYTES = 1_000_000
 MAGIC = b"LORASKETCH"
 MAX_BYTES = 8_000_000
-# exp(88) is the largest that float32 holds.
-MAX_LOG_MAGNITUDE = 88
+# exp(76) times any float16 fits into float32.
+MAX_LOG_MAGNITUDE = 76
 
 # What a file was read by; files read by another one are read again. To be changed with
 # anything that changes sketches, a family's basis included.
@@ -161,7 +161,8 @@ class Sketch:
             family = str(head["family"])
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise SketchError(f"damaged sketch of {len(data)} bytes: {error}") from error
-        sound = bool((np.abs(magnitudes) <= MAX_LOG_MAGNITUDE).all())  # False for NaN
+        # The first is False for NaN as well.
+        sound = (np.abs(magnitudes) <= MAX_LOG_MAGNITUDE).all() and np.isfinite(values).all()
         if min(map(min, shapes), default=0) < 1 or len(magnitudes) != len(shapes) or not sound:
             raise SketchError(f"damaged sketch of {len(data)} bytes")
         return cls(layout, family, values.astype(np.float16), magnitudes.astype(np.float32), mask)
@@ -201,7 +202,7 @@ def sketch(
         magnitude = _norm(down, up) * abs(layer.scale)
         if magnitude == 0:
             continue
-        if not math.isfinite(magnitude):
+        if not magnitude <= math.exp(MAX_LOG_MAGNITUDE):
             raise SketchError(f"layer {name} is too large to compute with")
         rows = None if basis is None else basis.inputs[index].float()
         projected = _project(down, up, family, index, shape, rows) * (layer.scale / magnitude)

@@ -240,6 +240,17 @@ def test_damaged_bytes_are_a_sketch_error_or_a_whole_sketch(data: st.DataObject)
     assert len(read_back.features()) == read_back.layout.sizes.sum()
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_sketch_of_impossible_numbers_is_damaged(value: float) -> None:
+    """They would spread into embeddings, and rank anything first."""
+    values = np.full_like(SMALL_SKETCH.values, value)
+    with pytest.raises(SketchError):
+        Sketch.from_bytes(dataclasses.replace(SMALL_SKETCH, values=values).to_bytes())
+    magnitudes = np.full_like(SMALL_SKETCH.log_magnitudes, value)
+    with pytest.raises(SketchError):
+        Sketch.from_bytes(dataclasses.replace(SMALL_SKETCH, log_magnitudes=magnitudes).to_bytes())
+
+
 SMALL_SKETCH = Sketch(
     Layout("random-2x2-v1", ((2, 2), (1, 3), (2, 2))),
     "demo-flux-tiny",
