@@ -220,17 +220,28 @@ def find_kronecker(layer: Layer) -> Kronecker | None:
 
 def _measure_kronecker(layer: Kronecker) -> LayerMeasure:
     """Measure w1 ⊗ w2: entries of its Gram matrix are products of those of the sides' own."""
-    (gram_1, trace_1), (gram_2, trace_2) = _gram(layer.w1), _gram(layer.w2)
+    for side in (layer.w1, layer.w2):
+        _check(side)
+    norm_1, norm_2 = _norm(layer.w1), _norm(layer.w2)
+    if norm_1 == 0 or norm_2 == 0:
+        return LayerMeasure(0.0, 0.0)
+    w1, w2 = layer.w1.double() / norm_1, layer.w2.double() / norm_2
     # (outputs of w1, outputs of w2), 1 where a row is taken and else 0.
-    rows = torch.zeros(len(gram_1) * len(gram_2), dtype=torch.float64)
+    rows = torch.zeros(len(w1) * len(w2), dtype=torch.float64)
     rows[layer.rows] = 1
-    rows = rows.view(len(gram_1), len(gram_2))
-    energy = (gram_1.diagonal() @ rows @ gram_2.diagonal()).item()
-    square = (rows * (gram_1.square() @ rows @ gram_2.square())).sum().item()
+    rows = rows.view(len(w1), len(w2))
+    energy = (w1.square().sum(1) @ rows @ w2.square().sum(1)).item()
+    half = _square_gram_times(w1, rows)
+    square = (rows * _square_gram_times(w2, half.T).T).sum().item()
     if energy <= 0 or square <= 0:
         return LayerMeasure(0.0, 0.0)
-    norm = math.sqrt(energy) * math.sqrt(trace_1) * math.sqrt(trace_2)
-    return LayerMeasure(norm, energy**2 / square)
+    return LayerMeasure(math.sqrt(energy) * norm_1 * norm_2, energy**2 / square)
+
+
+def _square_gram_times(rows: Tensor, right: Tensor) -> Tensor:
+    """Return (rows · rowsᵀ)² · right, squared by entry, a part of the Gram matrix at a time."""
+    step = max(1, PART_ENTRIES // 8 // len(rows))
+    return torch.cat([(part @ rows.T).square() @ right for part in rows.split(step)])
 
 
 def _side(parts: tuple[Tensor, ...]) -> Layer:
