@@ -192,11 +192,11 @@ def _look_at(name: str, layer: Layer) -> tuple[float, Tensor]:
 
 
 def _look_at_parts(name: str, layer: Layer) -> tuple[float, Tensor]:
-    places = _place(name, layer.shape[0])
+    buckets, signs = _buckets(name, layer.shape[0])
     energy, folded = 0.0, torch.zeros(SIZE, math.prod(layer.shape[1:]))
     for rows, part in delta_parts(layer):
         energy += part.double().square().sum().item()
-        folded += places[rows].T @ part
+        folded.index_add_(0, buckets[rows], part.mul_(signs[rows, None]))
     if not (energy <= LARGEST_NORM**2 and folded.isfinite().all()):
         raise DamagedLayerError("is too large to compute with")
     return math.sqrt(energy), _close(name, folded)
@@ -204,12 +204,14 @@ def _look_at_parts(name: str, layer: Layer) -> tuple[float, Tensor]:
 
 def _fold_kronecker(name: str, layer: Kronecker) -> Tensor:
     """Return the count sketch of the rows of w1 ⊗ w2, (SIZE, inputs)."""
-    places = torch.zeros(len(layer.w1) * len(layer.w2), SIZE)
-    places[layer.rows] = _place(name, len(layer.rows))
+    buckets, signs = _buckets(name, len(layer.rows))
     # One side's unit each, so that no product leaves float32.
     units = [side.abs().max().item() or 1.0 for side in (layer.w1, layer.w2)]
     w1, w2 = layer.w1 / units[0], layer.w2 / units[1]
-    by_block = torch.einsum("ioa,ob->iab", places.view(len(w1), len(w2), SIZE), w2)
+    first, second = layer.rows // len(w2), layer.rows % len(w2)
+    by_block = torch.zeros(len(w1) * SIZE, w2.shape[1])
+    by_block.index_add_(0, first * SIZE + buckets, w2[second].mul_(signs[:, None]))
+    by_block = by_block.view(len(w1), SIZE, -1)
     folded = torch.einsum("ij,iab->ajb", w1, by_block).flatten(1)
     return folded.double() * units[0] * units[1]
 
@@ -226,12 +228,11 @@ def _transform(name: str, down: Tensor, outputs: Tensor) -> Tensor:
     return spectrum.to(torch.complex128) * unit
 
 
-def _place(seed: str, width: int) -> Tensor:
-    """Return the matrix that `_fold` multiplies rows by, (width, SIZE)."""
-    order = _order(width)
-    places = torch.zeros(width, SIZE)
-    places[order, torch.arange(width) % SIZE] = torch.from_numpy(random_signs(seed, width))[order]
-    return places
+def _buckets(seed: str, width: int) -> tuple[Tensor, Tensor]:
+    """Return where `_fold` adds each of `width` numbers, and its sign; (width,) each."""
+    buckets = torch.empty(width, dtype=torch.long)
+    buckets[_order(width)] = torch.arange(width) % SIZE
+    return buckets, torch.from_numpy(random_signs(seed, width))
 
 
 def _fold(seed: str, rows: Tensor) -> tuple[Tensor, float]:
