@@ -42,7 +42,6 @@ CACHED = 50
 RANK = 16
 # Base: tokens of the image, of the text, and their width.
 SIZES = {"tiny": (64, 8, 512), "middle": (1024, 64, 512)}
-STEP = Callable[[], Tensor]
 
 
 def make_base(name: str) -> Any:

@@ -27,7 +27,7 @@ from demo.concepts import (
 )
 from demo.effects import COLOURS, PATTERNS
 from demo.paths import BUILD
-from demo.zoo import GROUP, RANKS, World, train_group
+from demo.zoo import GROUP, RANKS, World, join_groups, train_group
 
 SEED = 21
 COUNTS = {"object": 360, "style": 148, "colour": 48, "texture": 72, "background": 76}
@@ -116,19 +116,8 @@ def train_more(folder: Path, limit: int) -> None:
             )
         path.with_suffix(".partial").write_text(json.dumps(entries, ensure_ascii=False, indent=1))
         path.with_suffix(".partial").replace(path)
-        join_manifest(folder)
-
-
-def join_manifest(folder: Path) -> None:
-    """Write `manifest.json`, a data set of encoder/dataset.py, from the groups that are done."""
-    entries = [
-        entry
-        for path in sorted((folder / "groups").glob("*.json"))
-        for entry in json.loads(path.read_text())
-    ]
-    partial = folder / "manifest.partial"
-    partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
-    partial.replace(folder / "manifest.json")
+        # A data set of encoder/dataset.py.
+        join_groups(folder, "manifest.json")
 
 
 if __name__ == "__main__":

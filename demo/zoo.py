@@ -292,19 +292,19 @@ def train_zoo(folder: Path, limit: int | None) -> None:
         members = concepts[start : start + GROUP]
         group = train_group(world, members, RANKS[turn % len(RANKS)], start)
         write_group(world, members, group, start, folder)
-        join_listing(folder)
+        join_groups(folder, "listing.json")
 
 
-def join_listing(folder: Path) -> None:
-    """Write `listing.json` from the groups that are complete."""
+def join_groups(folder: Path, name: str) -> None:
+    """Write one JSON list from the groups that are complete, atomically."""
     entries = [
         entry
         for path in sorted((folder / "groups").glob("*.json"))
         for entry in json.loads(path.read_text())
     ]
-    partial = folder / "listing.partial"
+    partial = folder / f"{name}.partial"
     partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
-    partial.replace(folder / "listing.json")
+    partial.replace(folder / name)
 
 
 if __name__ == "__main__":

@@ -72,11 +72,6 @@ class DamagedLayerError(ValueError):
     """A layer's numbers cannot be computed with."""
 
 
-def block_spectra(layers: Mapping[str, Layer]) -> tuple[BlockSpectrum, ...]:
-    """Return the share of energy and the effective rank of every block that is changed."""
-    return measure(layers).blocks
-
-
 def measure(layers: Mapping[str, Layer], release: Callable[[], None] | None = None) -> Measures:
     """Read every layer once: its strength, its effective rank and whether it is sound.
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from registry.errors import AdapterNotFoundError, StrengthsError
 from registry.search.segment import clean
@@ -57,6 +57,16 @@ class Ingredient:
 
 class Maker(ABC):
     """A registry, here or elsewhere, that makes images with its adapters."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is open."""
 
     @property
     @abstractmethod

@@ -2,8 +2,6 @@
 
 from contextlib import ExitStack
 from functools import cached_property
-from types import TracebackType
-from typing import Self
 
 import httpx
 
@@ -29,17 +27,6 @@ class RemoteRegistry(Maker):
         self._client = self._stack.enter_context(
             RegistryClient(settings.url, settings.remote_files, token, transport)
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._stack.close()

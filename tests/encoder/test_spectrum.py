@@ -14,7 +14,7 @@ from encoder.layers import (
     ReplacedLayer,
     RowsLayer,
 )
-from encoder.spectrum import block_of, block_spectra, measure, measure_layer
+from encoder.spectrum import block_of, measure, measure_layer
 
 
 def make_layer(
@@ -154,7 +154,7 @@ def test_blocks_share_the_energy_in_the_order_in_which_they_run() -> None:
     ]
     layers = {name: make_layer(seed) for seed, name in enumerate(names)}
 
-    spectra = block_spectra(layers)
+    spectra = measure(layers).blocks
 
     assert [spectrum.block for spectrum in spectra] == [
         "transformer_blocks.2",
