@@ -41,6 +41,8 @@ BAR_COLUMNS = (
     MofNCompleteColumn(),
     TimeElapsedColumn(),
 )
+# What ids, scores and three signals ("0.27 #120") take of a line, gaps included.
+NUMBERS_WIDTH = 45
 # Problems shown while they happen; the run's report has more.
 MOST_SHOWN = 20
 
@@ -62,6 +64,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def add_id_column(table: Table) -> None:
+    """Add the column of ids, whole however narrow the terminal: other commands take them."""
+    table.add_column("id", justify="right", style="bold", no_wrap=True, min_width=3)
+
+
 def print_search(page: "SearchPage") -> None:
     for note in page.notes:
         stderr().print(escape(note), style="yellow")
@@ -74,9 +81,10 @@ def print_search(page: "SearchPage") -> None:
     # In 80 columns the numbers leave room for two texts.
     texts = ("name", "trigger words", "author")[: 3 if console.width >= 110 else 2]
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("id", justify="right", style="bold")
+    add_id_column(table)
+    room = max(6, (console.width - NUMBERS_WIDTH) // len(texts) - 2)
     for column in texts:
-        table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=console.width // 4)
+        table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=room)
     for column in ("score", *SIGNALS):
         table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
     for result in page.results:
@@ -154,7 +162,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 def print_fused(fused: "FusedImage") -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("id", justify="right", style="bold")
+    add_id_column(table)
     table.add_column("adapter", overflow="ellipsis", no_wrap=True)
     for column in ("strength", "gates open", "licence"):
         table.add_column(column, justify="right")

@@ -86,6 +86,29 @@ def test_search_prints_a_table(registry: Registry) -> None:
     assert "1.00 #1" in printed
 
 
+def test_a_narrow_terminal_shortens_names_but_no_numbers(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other commands take the id, and scores cut short mislead."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with registry.sessions.begin() as session:
+        fox = embed(registry, "a fox")
+        own = add_adapter(
+            session,
+            name="fox " * 20,
+            words="fox",
+            trigger_words=["fox " * 20],
+            captions=[("a fox", fox)],
+        ).id
+
+    (line,) = [part for part in run_well("search", "fox").splitlines() if "#1" in part]
+
+    first, *rest = line.split()
+    assert first == str(own)
+    # Captions and words.
+    assert rest[-1] == rest[-3] == "#1"
+
+
 def test_search_prints_json(registry: Registry) -> None:
     fox = add_fox(registry)
 
