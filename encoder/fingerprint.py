@@ -28,6 +28,7 @@ from encoder.seeded import random_order, random_signs
 from encoder.spectrum import (
     LARGEST_NORM,
     MAX_EXACT_RANK,
+    PART_ENTRIES,
     DamagedLayerError,
     Kronecker,
     delta_parts,
@@ -44,6 +45,8 @@ HEAD = struct.Struct("<9sBf")
 # at most, and two of 1,200 adapters at 0.95 at least (benchmarks.fingerprints).
 TOLERANCE = 0.02
 MAX_LOG_NORM = 700.0
+# A Kronecker product of FLUX.1's largest layer takes 2e10 at worst, and seconds.
+MOST_PRODUCTS = 10**11
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,15 +207,25 @@ def _look_at_parts(name: str, layer: Layer) -> tuple[float, Tensor]:
 
 def _fold_kronecker(name: str, layer: Kronecker) -> Tensor:
     """Return the count sketch of the rows of w1 ⊗ w2, (SIZE, inputs)."""
+    blocks, inputs_1, inputs_2 = len(layer.w1), layer.w1.shape[1], layer.w2.shape[1]
+    if blocks * SIZE * inputs_1 * inputs_2 > MOST_PRODUCTS:
+        raise DamagedLayerError("is wider than any layer of an image model")
     buckets, signs = _buckets(name, len(layer.rows))
     # One side's unit each, so that no product leaves float32.
     units = [side.abs().max().item() or 1.0 for side in (layer.w1, layer.w2)]
     w1, w2 = layer.w1 / units[0], layer.w2 / units[1]
     first, second = layer.rows // len(w2), layer.rows % len(w2)
-    by_block = torch.zeros(len(w1) * SIZE, w2.shape[1])
-    by_block.index_add_(0, first * SIZE + buckets, w2[second].mul_(signs[:, None]))
-    by_block = by_block.view(len(w1), SIZE, -1)
-    folded = torch.einsum("ij,iab->ajb", w1, by_block).flatten(1)
+    folded = torch.zeros(SIZE, inputs_1 * inputs_2)
+    # Some rows of w1 at a time, as memory is dear.
+    step = max(1, PART_ENTRIES // 4 // (SIZE * inputs_2))
+    for start in range(0, blocks, step):
+        part = w1[start : start + step]
+        own = ((first >= start) & (first < start + step)).nonzero()[:, 0]
+        by_block = torch.zeros(len(part) * SIZE, inputs_2)
+        places = (first[own] - start) * SIZE + buckets[own]
+        by_block.index_add_(0, places, w2[second[own]].mul_(signs[own, None]))
+        by_row = by_block.view(len(part), SIZE, inputs_2)
+        folded += torch.einsum("ij,iab->ajb", part, by_row).flatten(1)
     return folded.double() * units[0] * units[1]
 
 

@@ -145,6 +145,8 @@ def random(*shape: int) -> Tensor:
     [
         LohaLayer(random(40, 3), random(3, 24), random(40, 4), random(4, 24), 0.5),
         LokrLayer((random(3, 4),), (random(7, 6),), 0.5),
+        # Taken by parts.
+        LokrLayer((random(2500, 3),), (random(5, 4),), 0.5),
         LokrLayer((random(3, 2), random(2, 4)), (random(6, 8, 3, 3),), 0.5),
         LohaLayer(random(1100, 33), random(33, 1030), random(1100, 34), random(34, 1030), 0.5),
         RowsLayer(LokrLayer((random(3, 4),), (random(7, 6),), 0.5), (slice(3, 12),)),
@@ -238,6 +240,14 @@ def test_nothing_and_nan_have_no_fingerprint() -> None:
         fingerprint_layers({"a": LoraLayer(torch.zeros(1, 3), torch.ones(3, 1), 1.0)})
     with pytest.raises(FingerprintError, match="a holds NaN"):
         fingerprint_layers({"a": LoraLayer(torch.full((1, 3), math.nan), torch.ones(3, 1), 1.0)})
+
+
+def test_a_product_wider_than_any_layer_is_refused_at_once() -> None:
+    """A file of 8 MB may stand for a matrix of a million by a million."""
+    absurd = LokrLayer((torch.ones(1000, 1000),), (torch.ones(1000, 1000),), 1.0)
+
+    with pytest.raises(FingerprintError, match="x is wider than any layer"):
+        fingerprint_layers({"x": absurd})
 
 
 def test_fingerprints_are_the_same_on_every_machine() -> None:
