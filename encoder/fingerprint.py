@@ -217,7 +217,7 @@ def _fold_kronecker(name: str, layer: Kronecker) -> Tensor:
     first, second = layer.rows // len(w2), layer.rows % len(w2)
     folded = torch.zeros(SIZE, inputs_1 * inputs_2)
     # Some rows of w1 at a time, as memory is dear.
-    step = max(1, PART_ENTRIES // 4 // (SIZE * inputs_2))
+    step = max(1, PART_ENTRIES // (SIZE * inputs_2))
     for start in range(0, blocks, step):
         part = w1[start : start + step]
         own = ((first >= start) & (first < start + step)).nonzero()[:, 0]

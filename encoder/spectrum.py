@@ -33,8 +33,8 @@ LARGEST_NORM = torch.finfo(torch.float32).max
 # many random probes stand in for them. The standard error is sqrt(2 / PROBES) of the
 # effective rank at most, for one of 1.
 MAX_EXACT_RANK, PROBES = 1024, 64
-# Of such a layer, how much is formed at once: 16 MB.
-PART_ENTRIES = 4_000_000
+# Of such a layer, how much is formed at once: 4 MB.
+PART_ENTRIES = 1_000_000
 
 # A Gram matrix in float64 divided by its trace, and the trace.
 Gram = tuple[Tensor, float]
@@ -235,8 +235,13 @@ def _measure_kronecker(layer: Kronecker) -> LayerMeasure:
 
 def _square_gram_times(rows: Tensor, right: Tensor) -> Tensor:
     """Return (rows · rowsᵀ)² · right, squared by entry, a part of the Gram matrix at a time."""
-    step = max(1, PART_ENTRIES // 8 // len(rows))
-    return torch.cat([(part @ rows.T).square() @ right for part in rows.split(step)])
+    step = max(1, PART_ENTRIES // len(rows))
+    # Written in place: small results between large ones keep the allocator from reusing memory.
+    product = torch.empty(len(rows), right.shape[1], dtype=rows.dtype)
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        torch.mm((rows[part] @ rows.T).square_(), right, out=product[part])
+    return product
 
 
 def _side(parts: tuple[Tensor, ...]) -> Layer:
