@@ -129,7 +129,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "fuse.seed": ("Seed", "随机种子"),
     "fuse.steps": ("Steps", "步数"),
     "fuse.mode": ("How", "方式"),
-    "mode.gated": ("gated (AutoLoRA)", "门控（AutoLoRA）"),
+    "mode.gated": ("gated", "门控"),
     "mode.average": ("average", "平均"),
     "mode.sum": ("plain sum", "直接相加"),
     "mode.base": ("without adapters", "不用适配器"),
