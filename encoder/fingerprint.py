@@ -188,7 +188,8 @@ def _look_at(name: str, layer: Layer) -> tuple[float, Tensor]:
     if not measured.norm:
         return 0.0, torch.zeros(0)
     if kronecker is not None:
-        return measured.norm, _close(name, _fold_kronecker(name, kronecker)) * layer.scale
+        folded, unit = _fold_kronecker(name, kronecker)
+        return measured.norm, _close(name, folded) * (layer.scale * unit)
     down, up = layer.factors()
     outputs, unit = _fold(name, up.T)
     return measured.norm, _transform(name, down, outputs) * (layer.scale * unit)
@@ -205,8 +206,8 @@ def _look_at_parts(name: str, layer: Layer) -> tuple[float, Tensor]:
     return math.sqrt(energy), _close(name, folded)
 
 
-def _fold_kronecker(name: str, layer: Kronecker) -> Tensor:
-    """Return the count sketch of the rows of w1 ⊗ w2, (SIZE, inputs)."""
+def _fold_kronecker(name: str, layer: Kronecker) -> tuple[Tensor, float]:
+    """Return the count sketch of the rows of w1 ⊗ w2, (SIZE, inputs), and the unit it is in."""
     blocks, inputs_1, inputs_2 = len(layer.w1), layer.w1.shape[1], layer.w2.shape[1]
     if blocks * SIZE * inputs_1 * inputs_2 > MOST_PRODUCTS:
         raise DamagedLayerError("is wider than any layer of an image model")
@@ -215,7 +216,7 @@ def _fold_kronecker(name: str, layer: Kronecker) -> Tensor:
     units = [side.abs().max().item() or 1.0 for side in (layer.w1, layer.w2)]
     w1, w2 = layer.w1 / units[0], layer.w2 / units[1]
     first, second = layer.rows // len(w2), layer.rows % len(w2)
-    folded = torch.zeros(SIZE, inputs_1 * inputs_2)
+    folded = torch.zeros(inputs_1, SIZE * inputs_2)
     # Some rows of w1 at a time, as memory is dear.
     step = max(1, PART_ENTRIES // (SIZE * inputs_2))
     for start in range(0, blocks, step):
@@ -224,9 +225,9 @@ def _fold_kronecker(name: str, layer: Kronecker) -> Tensor:
         by_block = torch.zeros(len(part) * SIZE, inputs_2)
         places = (first[own] - start) * SIZE + buckets[own]
         by_block.index_add_(0, places, w2[second[own]].mul_(signs[own, None]))
-        by_row = by_block.view(len(part), SIZE, inputs_2)
-        folded += torch.einsum("ij,iab->ajb", part, by_row).flatten(1)
-    return folded.double() * units[0] * units[1]
+        folded.addmm_(part.T, by_block.view(len(part), -1))
+    by_output = folded.view(inputs_1, SIZE, inputs_2).transpose(0, 1).flatten(1)
+    return by_output, units[0] * units[1]
 
 
 def _close(name: str, folded: Tensor) -> Tensor:
@@ -258,7 +259,7 @@ def _fold(seed: str, rows: Tensor) -> tuple[Tensor, float]:
     signs = torch.from_numpy(random_signs(seed, width))
     # One order serves all layers of a width; signs of their own make their errors independent.
     scaled = rows / unit if rows.dtype == torch.float64 else rows.float() / unit
-    mixed = (scaled.float() * signs)[:, _order(width)]
+    mixed = scaled.float().mul_(signs)[:, _order(width)]
     padded = F.pad(mixed, (0, -width % SIZE))
     return padded.view(len(rows), -1, SIZE).sum(1), unit
 

@@ -134,6 +134,13 @@ def tall(path: Path) -> Path:
     return write_tensors(path, tensors)
 
 
+def wide(path: Path) -> Path:
+    """A Kronecker factor of many columns and few rows."""
+    stem = "base_model.model.transformer_blocks.0.attn.to_q"
+    tensors = {f"{stem}.lokr_w1": torch.ones(4, 4), f"{stem}.lokr_w2": torch.ones(4, 4097)}
+    return write_tensors(path, tensors)
+
+
 def loha(path: Path) -> Path:
     stem = "lora_unet_single_blocks_0_linear2"
     parts = {"w1_a": (3072, 40), "w1_b": (40, 15360), "w2_a": (3072, 40), "w2_b": (40, 15360)}
@@ -155,7 +162,7 @@ def absurd(path: Path) -> Path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("write", [lokr, tall, loha, absurd])
+@pytest.mark.parametrize("write", [lokr, tall, wide, loha, absurd])
 def test_files_that_stand_for_large_matrices_take_little_memory(
     write: Callable[[Path], Path], tmp_path: Path
 ) -> None:
