@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test check format bench zoo clean
+.PHONY: help demo test check format bench base zoo clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -28,10 +28,14 @@ bench: $(VENV)/.ready-zoo  ## Measure on the full zoo (run `make zoo` first) and
 	@$(BIN)/python -m benchmarks.report
 
 # Each step skips what is done and resumes what was stopped.
-zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew: about 2.5 hours on 2 cores; needs npm
+base: $(VENV)/.ready-zoo  ## Train another base than the shipped one, an hour on 2 cores, for `make zoo` to build on
 	@test -f demo/build/names.json || $(BIN)/python -m demo.art
 	@test -d demo/build/base/vae || $(BIN)/python -m demo.vae
 	@test -d demo/build/base/scheduler || $(BIN)/python -m demo.base
+
+zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: about 2 hours on 2 cores; needs npm
+	@test -f demo/build/names.json || $(BIN)/python -m demo.art
+	@test -d demo/build/base || cp -r demo/data/base demo/build/base
 	@$(BIN)/python -m demo.zoo
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.more
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.train_encoder
