@@ -25,17 +25,18 @@ from benchmarks.fusion_tables import to_markdown
 from benchmarks.oracles import Oracle, load_oracles
 from demo.base import encode_pictures
 from demo.effects import on_white
+from demo.fusion_data import Cell, Zoo, effect_cell, withheld_cells
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
-from demo.train_gates import Zoo, withheld_cells
 from demo.vae import to_tensor
 from demo.zoo import World
 from registry.fusion.inject import attach_stacks
 from registry.fusion.kinds import load_gates
 from registry.fusion.stacks import LayerStack
-from registry.fusion.train import TrainableGates, flow_losses
+from registry.fusion.train import TrainableGates, flow_losses, leanings_of
 
-TIMES = (0.15, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
+# Each with two noises.
+TIMES = 2 * (0.15, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
 # Sets that share one forward pass.
 GROUP = 8
 SIZES = (1, 2, 3, 5)
@@ -88,7 +89,9 @@ def losses(
         else:
             strength = mode if isinstance(mode, float) else 1.0
             stacks = zoo.bank.pick(sets, torch.full(sets.shape, strength))
-        with attach_stacks(zoo.world.transformer, stacks, gates, relevance=batch.relevance):
+        leanings = None if gates is None else leanings_of(gates, batch)
+        told = {"relevance": batch.relevance, "leanings": leanings}
+        with attach_stacks(zoo.world.transformer, stacks, gates, **told):
             loss = flow_losses(
                 zoo.world.transformer, batch, torch.tensor(TIMES).repeat(len(part)), noise
             )
@@ -124,9 +127,20 @@ def retention_cases(zoo: Zoo, split: str, size: int, count: int, *, unseen: bool
 
 def composition_cases(zoo: Zoo, split: str, others: int = 0) -> list[Case]:
     """Take the withheld cells: object, style, and `others` that the prompt does not name."""
+    return cases_of(zoo, withheld_cells(zoo, split), others)
+
+
+def effect_cases(zoo: Zoo, split: str, others: int, count: int) -> list[Case]:
+    """Draw objects with an effect, and `others` that the prompt does not name."""
+    rng = np.random.default_rng(200)
+    cells = [effect_cell(zoo, rng, split, "object") for _ in range(count)]
+    return cases_of(zoo, cells, others)
+
+
+def cases_of(zoo: Zoo, cells: Sequence[Cell], others: int) -> list[Case]:
     rng = np.random.default_rng(others)
     cases = []
-    for cell in withheld_cells(zoo, split):
+    for cell in cells:
         left = np.setdiff1d(np.arange(len(zoo.concepts)), cell.adapters)
         adapters = (*cell.adapters, *rng.choice(left, others, replace=False).tolist())
         latents = cell.latents.expand(len(TIMES), -1, -1)
@@ -216,6 +230,7 @@ def measure_all(
         "own": {},
         "unseen": {},
         "composition": {},
+        "effects": {},
         "drift": {},
     }
     images = [cell.image for cell in withheld_cells(zoo, split)]
@@ -223,6 +238,8 @@ def measure_all(
     for size, others in ((2, 0), (3, 1)):
         cases = composition_cases(zoo, split, others)
         results["composition"][size] = measure_composition(zoo, cases, modes(size), best, oracles)
+        cases = effect_cases(zoo, split, others, count)
+        results["effects"][size] = measure(zoo, cases, modes(size), best, share=False)
     for size in track(SIZES, "Sets", console=Console(stderr=True)):
         for name, unseen in (("own", False), ("unseen", True)):
             cases = retention_cases(zoo, split, size, count, unseen=unseen)
@@ -249,6 +266,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
     parser.add_argument("--gates", type=Path, default=BUILD / "gates.safetensors")
     parser.add_argument("--autolora", type=Path, default=BUILD / "gates-autolora.safetensors")
+    parser.add_argument("--mixed", type=Path, default=BUILD / "gates-autolora-mixed.safetensors")
     parser.add_argument("--split", default="held-out", choices=("held-out", "validation"))
     parser.add_argument("--sets", type=int, default=96, help="sets of adapters for each n")
     parser.add_argument("--strengths", action="store_true", help="only try single strengths")
@@ -261,7 +279,12 @@ def main() -> None:
         try_strengths(zoo, options.split, options.sets)
         return
     gates: dict[str, TrainableGates] = {}
-    for name, path in (("AutoLoRA", options.autolora), ("rivals", options.gates)):
+    paths = {
+        "AutoLoRA": options.autolora,
+        "AutoLoRA, our data": options.mixed,
+        "rivals": options.gates,
+    }
+    for name, path in paths.items():
         loaded = load_gates(path, BASE_MODEL)
         assert isinstance(loaded, TrainableGates)
         gates[name] = loaded

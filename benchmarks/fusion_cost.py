@@ -142,7 +142,9 @@ class Bench:
     def __init__(self, name: str, most: int = max(COUNTS)) -> None:
         self.base, self.twin = make_base(name), make_base(name)
         self.inputs = make_inputs(name)
-        self.gates = RivalGates.for_transformer(self.base, "benchmark").requires_grad_(False)
+        self.gates = RivalGates.for_transformer(
+            self.base, "benchmark", torch.randn(2, 512)
+        ).requires_grad_(False)
         self.autolora = Gates.for_transformer(self.base, "benchmark").requires_grad_(False)
         self.tensors = [draw_tensors(self.base, seed) for seed in range(most)]
         self.weights = [as_weights(self.base, tensors) for tensors in self.tensors]

@@ -23,6 +23,10 @@ def to_markdown(results: dict[str, Any]) -> str:
         + ").",
         "",
         *tables(falls, 1),
+        "The same of objects with a colour, a texture or a background that their adapter has not "
+        "seen, drawn at random; the base has seen the objects, and neither with the other.",
+        "",
+        *tables(results["effects"], 1),
         "Retention: the share of an adapter's own gain, on its own pictures, that is left with "
         "n adapters loaded (1: as if alone, 0: as the base).",
         "",

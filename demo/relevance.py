@@ -20,6 +20,7 @@ from encoder.checkpoint import AnyEncoder, load_encoder
 from encoder.text_encoder import TextEncoder
 from encoder.train import encode_captions, fit_ridge_to_sketches, sketch_files
 from registry.fusion.gates_file import hash_file
+from registry.search.parts import texts_of
 
 FOLDS, SEED = 4, 5
 
@@ -47,15 +48,19 @@ class Relevance:
         return cls(encoder, text_encoder, {str(k): e for k, e in embeddings.items()}, {})
 
     def of(self, prompts: list[str], keys: list[list[str]]) -> Tensor:
-        """Return the cosines (prompts, n) of prompts with their n adapters, by key."""
-        unknown = sorted(set(prompts) - self._queries.keys())
+        """Return the cosines (prompts, n) of prompts with their n adapters, by key.
+
+        Of the nearest part of each prompt, as the registry has it.
+        """
+        parts = {prompt: texts_of(prompt) for prompt in set(prompts)}
+        unknown = sorted({text for own in parts.values() for text in own} - self._queries.keys())
         if unknown:
             queries = self.encoder.encode_query(self.text_encoder.encode(unknown))
             self._queries |= dict(zip(unknown, torch.from_numpy(queries), strict=True))
-        rows = [
-            torch.stack([self.embeddings[key] for key in own]) @ self._queries[prompt]
-            for prompt, own in zip(prompts, keys, strict=True)
-        ]
+        rows = []
+        for prompt, own in zip(prompts, keys, strict=True):
+            asked = torch.stack([self._queries[text] for text in parts[prompt]])
+            rows.append((asked @ torch.stack([self.embeddings[key] for key in own]).T).amax(0))
         return torch.stack(rows)
 
 

@@ -56,6 +56,8 @@ class RemoteChoice:
     card: RemoteCard
     # Of the prompt with the adapter's weights, -1..1; None where it is not known there.
     similarity: float | None
+    # Of its weights, by the encoder there.
+    embedding: tuple[float, ...] | None
 
 
 class RegistryClient:
@@ -136,10 +138,11 @@ class RegistryClient:
                         licence=one["adapter"]["licence"],
                     ),
                     one["similarity"],
+                    one["embedding"] and tuple(map(float, one["embedding"])),
                 )
                 for one in self._get("/v1/choose", asked)
             ]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise RemoteUnreachableError(self.url, f"its answer lacks {error}") from error
 
     def _get(self, path: str, params: dict[str, Any]) -> Any:

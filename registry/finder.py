@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.text_encoder import TextEncoder
@@ -38,10 +39,11 @@ from registry.search.errors import (
 )
 from registry.search.filters import Filters
 from registry.search.hybrid import SearchQuery, ServingEncoder, search
+from registry.search.parts import texts_of
 from registry.search.ranking import Calibration, SearchHit, fits
 from registry.search.segment import clean
 from registry.search.selection import choose
-from registry.search.vector import nearest_by_weights, weight_embeddings, weights_similarities
+from registry.search.vector import nearest_by_weights, weight_embeddings
 
 if TYPE_CHECKING:
     from encoder.checkpoint import WeightEncoder
@@ -104,37 +106,44 @@ class Finder:
                 find_candidates(session, prompt, filters, self._text_encoder, encoder), k
             )
             cards = load_cards(session, [one.adapter_id for one in chosen])
-            similarity = self._similarities(session, prompt, list(cards.values()))
+            nearness = self._nearness(session, prompt, list(cards.values()))
         if not chosen:
             assert filters.base_model is not None
             raise NothingFoundError(prompt, filters.base_model)
         return [
-            Choice(cards[one.adapter_id], similarity.get(one.adapter_id), one.span.text)
+            Choice(cards[one.adapter_id], *nearness[one.adapter_id], one.span.text)
             for one in chosen
         ]
 
-    def similarities(self, prompt: str, cards: Sequence[AdapterCard]) -> dict[int, float]:
-        """Return how similar `prompt` is to each adapter's weights, for those that have it.
-
-        By id, -1..1, by the active encoder of each one's base model.
-        """
+    def choices(self, prompt: str, cards: Sequence[AdapterCard]) -> list[Choice]:
+        """Return adapters as if they had been chosen for `prompt`."""
         with self._snapshot() as session:
-            return self._similarities(session, clean(prompt), cards)
+            nearness = self._nearness(session, clean(prompt), cards)
+        return [Choice(card, *nearness[card.id]) for card in cards]
 
-    def _similarities(
+    def _nearness(
         self, session: Session, prompt: str, cards: Sequence[AdapterCard]
-    ) -> dict[int, float]:
-        found: dict[int, float] = {}
-        embedding = self._text_encoder.encode([prompt])
+    ) -> dict[int, tuple[float | None, tuple[float, ...] | None]]:
+        """Return by id how similar `prompt` is to an adapter's weights, and their embedding.
+
+        The nearest part of the prompt counts: one that names two things is about both. By the
+        active encoder of each one's base model; None where it does not know them.
+        """
+        found: dict[int, tuple[float | None, tuple[float, ...] | None]] = {
+            card.id: (None, None) for card in cards
+        }
+        embeddings = self._text_encoder.encode(texts_of(prompt))
         for base_model in dict.fromkeys(card.base_model for card in cards):
             encoder, _ = self._find_encoder(session, base_model)
-            if encoder is not None:
-                found |= weights_similarities(
-                    session,
-                    encoder.encode_query(embedding)[0],
-                    encoder=encoder.name,
-                    adapter_ids=[card.id for card in cards if card.base_model == base_model],
-                )
+            if encoder is None:
+                continue
+            queries = encoder.encode_query(embeddings)
+            own = [card.id for card in cards if card.base_model == base_model]
+            stored = weight_embeddings(session, encoder=encoder.name, adapter_ids=own)
+            for id_, weights in stored.items():
+                # Stored in half precision, so that the length is not quite 1.
+                similarity = float((queries @ weights).max() / np.linalg.norm(weights))
+                found[id_] = (similarity, tuple(weights.tolist()))
         return found
 
     def similar(self, adapter_id: int, limit: int) -> tuple[SearchResult, ...]:

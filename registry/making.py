@@ -38,12 +38,14 @@ class Card(Protocol):
 
 
 class Chosen(Protocol):
-    """An adapter, and how similar the prompt is to its weights if that is known."""
+    """An adapter, how similar the prompt is to its weights, and their embedding, if known."""
 
     @property
     def card(self) -> Card: ...
     @property
     def similarity(self) -> float | None: ...
+    @property
+    def embedding(self) -> Sequence[float] | None: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Ingredient:
     card: Card
     strength: float = 1.0
     relevance: float | None = None
+    embedding: Sequence[float] | None = None
 
 
 class Maker(ABC):
@@ -234,7 +237,7 @@ class Maker(ABC):
         if base_model is None:
             base_model = chosen[0].card.base_model if chosen else self.default_base_model()
         ingredients = [
-            Ingredient(one.card, strength, one.similarity)
+            Ingredient(one.card, strength, one.similarity, one.embedding)
             for one, strength in zip(chosen, strengths or [1.0] * len(chosen), strict=True)
         ]
         return ingredients, base_model

@@ -228,12 +228,6 @@ class Registry(Maker):
         """
         return self.finder.choose(prompt, k, Filters(base_model))
 
-    def similarities(self, prompt: str, cards: Sequence[AdapterCard]) -> dict[int, float]:
-        """Return how similar `prompt` is to each adapter's weights, -1..1, by id, if known."""
-        return self.finder.similarities(prompt, cards)
-
     def choices(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
         """Return those adapters of `adapter_ids` that exist, with the prompt's similarity."""
-        cards = self.cards(adapter_ids)
-        similarity = self.similarities(prompt, cards) if cards else {}
-        return [Choice(card, similarity.get(card.id)) for card in cards]
+        return self.finder.choices(prompt, self.cards(adapter_ids))

@@ -146,6 +146,7 @@ class Studio:
             weights=weights,
             strength=chosen.strength,
             relevance=chosen.relevance,
+            embedding=chosen.embedding,
             trigger_words=tuple(card.trigger_words),
             licence=card.licence,
             id=card.id,

@@ -253,6 +253,9 @@ class ChooseParams(_Asked):
 class ChoiceAnswer(_Answer):
     adapter: AdapterAnswer
     similarity: float | None = Field(description="Of the prompt to the weights, -1..1.")
+    embedding: list[float] | None = Field(
+        description="Of the weights, by the active encoder; gates want it."
+    )
 
 
 class FuseRequest(_Asked):

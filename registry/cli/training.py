@@ -211,7 +211,7 @@ def train_gates(
     from registry.fusion.gate import Gates
     from registry.fusion.gate_curves import draw_gate_curves
     from registry.fusion.gate_data import GateData, Relevances, describe, read_manifest
-    from registry.fusion.rivals import RivalGates
+    from registry.fusion.rivals import RivalGates, first_questions
     from registry.fusion.train import train_gates as train
 
     if not output.absolute().parent.is_dir():
@@ -238,8 +238,12 @@ def train_gates(
         seed=seed,
     )
     torch.manual_seed(seed)
-    made = RivalGates if kind is GatesKind.RIVALS else Gates
-    gates = made.for_transformer(backend.transformer, base_model)
+    gates: Gates | RivalGates
+    if relevances is not None and kind is GatesKind.RIVALS:
+        questions = first_questions(relevances.embeddings)
+        gates = RivalGates.for_transformer(backend.transformer, base_model, questions)
+    else:
+        gates = Gates.for_transformer(backend.transformer, base_model)
     pace = rate or (0.06 if kind is GatesKind.RIVALS else 0.01)
     state = output.with_suffix(".training.pt")
     with training_bars(workers.is_first) as told:

@@ -29,6 +29,7 @@ from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import GateDataError
 from registry.fusion.inject import AdapterBank
 from registry.fusion.train import SET_SIZES, GateBatch, GateTraining
+from registry.search.parts import texts_of
 
 # For the validation curve, as many sets of each size.
 VALIDATION_SETS = 8
@@ -59,10 +60,17 @@ class Relevances:
         return cls(encoder, text_encoder, torch.from_numpy(embeddings))
 
     def __call__(self, prompts: list[str], sets: Tensor) -> Tensor:
-        """Return the cosines (prompts, n) of prompts with the adapters of their sets (G, n)."""
-        queries = torch.from_numpy(self.encoder.encode_query(self.text_encoder.encode(prompts)))
+        """Return the cosines (prompts, n) of prompts with the adapters of their sets (G, n).
+
+        Of the nearest part of each prompt, as the registry has it.
+        """
         own = self.embeddings[sets].repeat_interleave(len(prompts) // len(sets), 0)
-        return torch.einsum("pnd,pd->pn", own, queries)
+        rows = []
+        for prompt, embeddings in zip(prompts, own, strict=True):
+            texts = self.text_encoder.encode(texts_of(prompt))
+            queries = torch.from_numpy(self.encoder.encode_query(texts))
+            rows.append((queries @ embeddings.T).amax(0))
+        return torch.stack(rows)
 
 
 def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
@@ -178,6 +186,7 @@ class GateData:
             image_ids,
             places,
             self._relevances(prompts, places) if self._relevances else None,
+            self._relevances.embeddings[places] if self._relevances else None,
             None if size else "together",
         )
 

@@ -43,7 +43,11 @@ def write_gates(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    save_file({key: t.detach().float().clone() for key, t in tensors.items()}, partial, header)
+    save_file(
+        {key: t.detach().float().clone().contiguous() for key, t in tensors.items()},
+        partial,
+        header,
+    )
     partial.replace(path)
     return hash_file(path)
 

@@ -28,6 +28,7 @@ from registry.fusion.inject import Attachment, Mode, attach
 from registry.fusion.kinds import AnyGates
 from registry.fusion.licences import BASE_LICENCES, conflicts, strictest
 from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
+from registry.fusion.rivals import RivalGates
 
 if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights
@@ -44,6 +45,7 @@ class LoadedAdapter:
     weights: "LoraWeights"
     strength: float = 1.0
     relevance: float | None = None  # of the prompt to the adapter's weights, -1..1
+    embedding: Sequence[float] | None = None  # of the weights, in the prompts' space
     trigger_words: tuple[str, ...] = ()
     licence: str | None = None
     id: int | None = None
@@ -120,10 +122,13 @@ def generate(
                 sha256=adapter.sha256,
                 strength=adapter.strength,
                 relevance=adapter.relevance,
+                leanings=leanings,
                 licence=adapter.licence,
                 trigger_words=words,
             )
-            for adapter, words in zip(adapters, added, strict=True)
+            for adapter, words, leanings in zip(
+                adapters, added, leanings_of(adapters, gates, mode), strict=True
+            )
         ),
         gates_sha256=gates.sha256 if gates is not None and mode == "gated" else None,
         gates_kind=gates.kind if gates is not None and mode == "gated" else None,
@@ -197,6 +202,8 @@ def draw(
     if recipe.mode == "gated" and gates is not None and gates.base_model != backend.base_model:
         raise GatesMismatchError(gates.base_model, backend.base_model)
     relevance = [math.nan if part.relevance is None else part.relevance for part in recipe.adapters]
+    known = max((len(part.leanings) for part in recipe.adapters), default=0)
+    leanings = [part.leanings or (math.nan,) * known for part in recipe.adapters]
 
     def attach_some(
         places: Sequence[int], watch: bool = False
@@ -207,6 +214,7 @@ def draw(
             gates,
             recipe.mode,
             relevance=torch.tensor([relevance[k] for k in places]),
+            leanings=torch.tensor([leanings[k] for k in places]) if known else None,
             watch=watch,
         )
 
@@ -255,6 +263,31 @@ def enough_memory(recipe: Recipe, backend: Backend) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         backend.cache.clear()
         raise DeviceMemoryError(recipe.width, recipe.height, len(recipe.adapters)) from error
+
+
+def leanings_of(
+    adapters: Sequence[LoadedAdapter], gates: AnyGates | None, mode: Mode
+) -> list[tuple[float, ...]]:
+    """Return by adapter what the gates' questions say of its embedding; nothing if unknown.
+
+    Raises:
+        GatesMismatchError: the embeddings are of another space than the gates' questions.
+    """
+    if mode != "gated" or not isinstance(gates, RivalGates):
+        return [()] * len(adapters)
+    found: list[tuple[float, ...]] = []
+    for adapter in adapters:
+        if adapter.embedding is None or not len(gates.questions):
+            found.append(())
+            continue
+        embedding = torch.tensor(adapter.embedding)
+        if len(embedding) != gates.questions.shape[1]:
+            raise GatesMismatchError(
+                f"embeddings of {gates.questions.shape[1]} numbers",
+                f"an encoder that gives {len(embedding)}",
+            )
+        found.append(tuple(gates.leanings(embedding).tolist()))
+    return found
 
 
 def linear_layers(weights: "LoraWeights") -> "LoraWeights":

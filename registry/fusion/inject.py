@@ -178,14 +178,16 @@ def attach(
     mode: Mode = "gated",
     *,
     relevance: Tensor | None = None,
+    leanings: Tensor | None = None,
     watch: bool = False,
 ) -> Iterator[Attachment]:
     """Run `adapters`, each with a strength, in `transformer` until the context ends.
 
     A strength of 0 is the same as leaving the adapter out. An adapter that lacks a layer
     contributes nothing to it. `relevance` (len(adapters),) says how near the prompt is to
-    each adapter: the cosine of their embeddings, NaN where it is not known; gates that do
-    not ask for it ignore it. With `watch`, the attachment records the gates' activity.
+    each adapter: the cosine of their embeddings, NaN where it is not known; and `leanings`
+    (len(adapters), k) what `RivalGates.leanings` says of its embedding. Gates that do not ask
+    for them ignore both. With `watch`, the attachment records the gates' activity.
 
     Raises:
         ValueError: `relevance` is not one number for each adapter.
@@ -216,6 +218,7 @@ def attach(
         stacks,
         gates if mode == "gated" else None,
         relevance=relevance,
+        leanings=leanings,
         strengths=torch.tensor([strength for _, strength in adapters]),
         watch=watch,
     ) as attachment:
@@ -229,13 +232,14 @@ def attach_stacks(
     gates: AnyGates | None,
     *,
     relevance: Tensor | None = None,
+    leanings: Tensor | None = None,
     strengths: Tensor | None = None,
     watch: bool = False,
 ) -> Iterator[Attachment]:
     """Like `attach`, for stacks picked from a bank; without gates they add up plainly.
 
-    `relevance` (N,), or (B, N) by sample, and `strengths` (N,), 1 if not given, are those of
-    the adapters that `columns` count.
+    `relevance` (N,), or (B, N) by sample, `leanings` (N, k) or (B, N, k), and `strengths` (N,),
+    1 if not given, are those of the adapters that `columns` count.
     """
     if isinstance(gates, PublishedGates):
         with attach_spans(transformer, stacks, gates, watch=watch) as attachment:
@@ -250,9 +254,12 @@ def attach_stacks(
     if isinstance(gates, RivalGates):
         count = 1 + max((k for stack in stacks.values() for k in stack.columns), default=-1)
         unknown, whole = torch.full((count,), torch.nan), torch.ones(count)
+        if leanings is None:
+            leanings = torch.full((count, len(gates.questions)), torch.nan)
         rivalry = Rivalry(
             gates,
             torch.atleast_2d(unknown if relevance is None else relevance),
+            leanings if leanings.ndim == 3 else leanings[None],
             whole if strengths is None else strengths,
             asked={(layer_type(name), stack.columns): name for name, stack in stacks.items()},
         )

@@ -27,6 +27,8 @@ class RecipeAdapter(_Part):
     strength: float
     # How near the prompt is to the adapter's weights, -1..1; gates may listen to it.
     relevance: float | None = None
+    # What the gates' own questions say of it; empty where they have none, or do not know it.
+    leanings: tuple[float, ...] = ()
     licence: str | None = None
     trigger_words: tuple[str, ...] = ()  # those added to the prompt
 

@@ -1,17 +1,22 @@
-"""Gates that see each other, and know what the prompt is about.
+"""Gates that see each other, and know what the prompt and the adapters are about.
 
-Adapters are rivals for every layer. With r_i the prompt's relevance to adapter i, s_i its
-strength (which y_i holds already) and t the time, 0 (image) to 1 (noise):
+Adapters are rivals for every layer. With r_i the prompt's relevance to adapter i, u_i its
+leanings, s_i its strength (which y_i holds already) and t the time, 0 (image) to 1 (noise):
 
-    G_i = 1 / (1 + exp(b(t)) * sum_{j != i} |s_j| exp(a_j - a_i))        a_i = slope * r_i
-    y   = y_0 + sum_i G_i * y_i                            b(t) = bias + drift * (1/2 - t)
+    G_i   = 1 / (1 + sum_{j != i} |s_j| exp(b(t) - c |u_i - u_j|^2 + a_j - a_i))
+    a_i   = slope r_i + (lean + turn (1/2 - t)) . u_i            b(t) = bias + drift (1/2 - t)
+    y     = y_0 + sum_i G_i y_i
 
 So a lone adapter is used whole, exactly as if there were no gate; equals share a layer, each
-getting its part of the average where b is 0; and one that the prompt is not about gives way
-to one that it is about. A rival counts by its strength: turning it down to 0 is leaving it
-out. Slope, bias and drift are learned for each type of layer, so that the gates serve adapters
-with other layers, and bases with more blocks. A gate is one number an adapter, layer and
-sample, so gated adapters cost what adding them up costs.
+getting its part of the average where b is 0; one that the prompt is not about gives way to one
+that it is about; and adapters of different kinds, a thing and a style, take less from each
+other. A rival counts by its strength: turning it down to 0 is leaving it out.
+
+Leanings are the cosines of an adapter's embedding with a few learned questions in the same
+space as prompts: what kind of change it is, in the little that gates need of it. All other
+numbers are learned for each type of layer, so that the gates serve adapters with other layers,
+and bases with more blocks. A gate is one number an adapter, layer and sample, so gated adapters
+cost what adding them up costs.
 
 AutoLoRA's gates (registry/fusion/gate.py) look at the outputs only, one adapter at a time.
 """
@@ -28,12 +33,15 @@ from torch import Tensor, nn
 from registry.fusion.errors import GatesFileError
 from registry.fusion.gates_file import read_gates, write_gates
 
-# Slope, bias and drift to start from: of those tried on the zoo's validation split with one value
-# of each for all layers, a middle way; steeper slopes keep more of one adapter, flatter ones
-# compose better.
-START = (3.5, 0.0, 2.0)
-# How far a step of training moves them, relative to one another: about as their sizes are.
-PACES = (5.0, 1.0, 2.0)
+# Slope, bias and drift to start from. Steeper slopes keep more of one adapter, flatter ones
+# compose better, and training finds the middle.
+START = (2.0, 0.0, 2.0)
+# How far a step of training moves each kind of number: about as their sizes are.
+PACES = {"slope": 5.0, "bias": 1.0, "drift": 2.0, "lean": 3.0, "turn": 6.0, "apart": 3.0}
+QUESTION_PACE = 0.1
+QUESTIONS_ASKED = 2
+# The name of the questions in a file, where all others are types of layers.
+QUESTIONS = "questions"
 BLOCK_NUMBER = re.compile(r"\.\d+\.")
 
 
@@ -42,21 +50,31 @@ class RivalGates(nn.Module):
 
     kind: ClassVar[str] = "rivals"  # recipes cite it
 
-    def __init__(self, layer_types: Iterable[str], base_model: str) -> None:
+    def __init__(
+        self, layer_types: Iterable[str], base_model: str, questions: Tensor | None = None
+    ) -> None:
+        """Start with `questions` (k, dim) in the space of the adapters' embeddings, if any."""
         super().__init__()
+        questions = torch.zeros(0, 1) if questions is None else questions
         self.base_model = base_model
         # Where the gates come from. Saved as JSON.
         self.details: dict[str, Any] = {}
         # Of the file they were loaded from; recipes cite it.
         self.sha256: str | None = None
         self._places = {name: k for k, name in enumerate(sorted(set(layer_types)))}
+        count = len(self._places)
         # By layer type.
         self.slope, self.bias, self.drift = (
-            nn.Parameter(torch.full((len(self._places),), start)) for start in START
+            nn.Parameter(torch.full((count,), start)) for start in START
         )
+        self.lean, self.turn = (nn.Parameter(torch.zeros(count, len(questions))) for _ in range(2))
+        self.apart = nn.Parameter(torch.zeros(count))
+        self.questions = nn.Parameter(questions.clone())
 
     @classmethod
-    def for_transformer(cls, transformer: nn.Module, base_model: str) -> Self:
+    def for_transformer(
+        cls, transformer: nn.Module, base_model: str, questions: Tensor | None = None
+    ) -> Self:
         """Make a gate for every type of linear layer inside the transformer's blocks."""
         return cls(
             (
@@ -65,34 +83,58 @@ class RivalGates(nn.Module):
                 if isinstance(part, nn.Linear) and "transformer_blocks." in name
             ),
             base_model,
+            questions,
         )
 
     def paces(self) -> list[tuple[nn.Parameter, float]]:
         """Return each parameter with the factor of its rate of training."""
-        return list(zip((self.slope, self.bias, self.drift), PACES, strict=True))
+        by_type = [(getattr(self, name), pace) for name, pace in PACES.items()]
+        return [*by_type, (self.questions, QUESTION_PACE)]
 
     def __contains__(self, layer: str) -> bool:
         return layer_type(layer) in self._places
 
-    def openness(self, layer: str, relevance: Tensor, strengths: Tensor, time: Tensor) -> Tensor:
-        """Return G (B, n) for relevance (B, n), strengths (n,) and time (B,).
+    def leanings(self, embeddings: Tensor) -> Tensor:
+        """Return u (..., k) of adapters' embeddings (..., dim); NaN stays NaN."""
+        return embeddings.to(self.questions) @ self.questions.T
 
-        Any of the Bs may be 1. Relevance that is NaN counts as the mean of that known.
+    def openness(
+        self, layer: str, relevance: Tensor, leanings: Tensor, strengths: Tensor, time: Tensor
+    ) -> Tensor:
+        """Return G (B, n) for r (B, n), u (B, n, k), strengths (n,) and time (B,).
+
+        Any of the Bs may be 1. What is NaN counts as the mean of what is known.
         """
         place = self._places[layer_type(layer)]
-        known = torch.where(relevance.isnan(), relevance.nanmean(-1, keepdim=True), relevance)
-        wanted = self.slope[place] * known.nan_to_num()  # (B, n)
-        pull = self.bias[place] + self.drift[place] * (0.5 - time)  # (B,)
+        later = 0.5 - time  # (B,)
+        leaning = self.lean[place] + self.turn[place] * later[:, None]  # (B, k)
+        own = fill(leanings, 1)
+        wanted = self.slope[place] * fill(relevance, 1) + (own * leaning[:, None]).sum(-1)
+        distance = (own[:, :, None] - own[:, None]).square().sum(-1)  # (B, n, n)
+        pull = self.bias[place] + self.drift[place] * later  # (B,)
         # (B, n, n): how much j takes from i, before its strength.
-        taken = torch.exp(pull[:, None, None] + wanted[:, None, :] - wanted[:, :, None])
+        taken = torch.exp(
+            pull[:, None, None]
+            - self.apart[place] * distance
+            + wanted[:, None, :]
+            - wanted[:, :, None]
+        )
         rivals = strengths.abs() * (1 - torch.eye(len(strengths)).to(strengths))  # (n, n)
         return 1 / (1 + (taken * rivals).sum(-1))
 
     def save(self, path: Path) -> None:
-        """Write safetensors, atomically: the values of every type of layer."""
-        values = torch.stack([self.slope, self.bias, self.drift], 1)
-        tensors = {name: values[place] for name, place in self._places.items()}
-        self.sha256 = write_gates(path, self.kind, self.base_model, self.details, tensors)
+        """Write safetensors, atomically: the questions, and by layer type all other numbers."""
+        by_type = torch.cat(
+            [getattr(self, name).reshape(len(self._places), -1) for name in PACES], 1
+        )
+        tensors = {name: by_type[place] for name, place in self._places.items()}
+        self.sha256 = write_gates(
+            path,
+            self.kind,
+            self.base_model,
+            self.details,
+            {**tensors, QUESTIONS: self.questions},
+        )
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -104,14 +146,34 @@ class RivalGates(nn.Module):
         file = read_gates(path)
         if file.kind != cls.kind:
             raise GatesFileError(path, f"holds gates of the kind {file.kind!r}, not {cls.kind!r}")
-        if not file.tensors or any(tensor.shape != (3,) for tensor in file.tensors.values()):
-            raise GatesFileError(path, "is damaged: not three values for each type of layer")
-        gates = cls(file.tensors, file.base_model)
-        values = torch.stack([file.tensors[name] for name in gates._places])
-        for (parameter, _), own in zip(gates.paces(), values.T, strict=True):
-            parameter.data.copy_(own)
+        questions = file.tensors.pop(QUESTIONS, None)
+        if questions is None or questions.ndim != 2 or not file.tensors:
+            raise GatesFileError(path, "is damaged: it lacks its questions or its layers")
+        gates = cls(file.tensors, file.base_model, questions)
+        widths = [getattr(gates, name)[0].numel() for name in PACES]
+        if any(tensor.shape != (sum(widths),) for tensor in file.tensors.values()):
+            raise GatesFileError(path, f"is damaged: not {sum(widths)} numbers for each layer type")
+        by_type = torch.stack([file.tensors[name] for name in gates._places])
+        for name, part in zip(PACES, by_type.split(widths, 1), strict=True):
+            parameter = getattr(gates, name)
+            parameter.data.copy_(part.reshape(parameter.shape))
         gates.details, gates.sha256 = file.details, file.sha256
         return gates.eval().requires_grad_(False)
+
+
+def first_questions(embeddings: Tensor) -> Tensor:
+    """Return questions (QUESTIONS_ASKED, dim) to start from, for adapters' embeddings (n, dim).
+
+    Along their principal components: what adapters differ in most is what kind they are of.
+    """
+    centred = embeddings - embeddings.mean(0)
+    components: Tensor = torch.linalg.svd(centred, full_matrices=False).Vh
+    return components[:QUESTIONS_ASKED].contiguous()
+
+
+def fill(told: Tensor, dim: int) -> Tensor:
+    """Replace NaN by the mean of what is known along `dim`, or by 0."""
+    return torch.where(told.isnan(), told.nanmean(dim, keepdim=True), told).nan_to_num()
 
 
 @dataclass
@@ -120,6 +182,7 @@ class Rivalry:
 
     gates: RivalGates
     relevance: Tensor  # (B or 1, N), of all that are attached
+    leanings: Tensor  # (B or 1, N, k)
     strengths: Tensor  # (N,)
     time: Tensor = field(default_factory=lambda: torch.full((1,), 0.5))  # (B or 1,)
     # Of each type of layer and adapters in use, a layer; and the openness of the pass at work.
@@ -149,7 +212,12 @@ class Rivalry:
     def openness(self, layer: str, columns: tuple[int, ...], like: Tensor) -> Tensor:
         """Return G (B or 1, n) of the attached adapters `columns`, on the device of `like`."""
         chosen = list(columns)
-        told = (self.relevance[:, chosen], self.strengths[chosen], self.time)
+        told = (
+            self.relevance[:, chosen],
+            self.leanings[:, chosen],
+            self.strengths[chosen],
+            self.time,
+        )
         return self.gates.openness(layer, *(part.to(self.gates.slope) for part in told)).to(like)
 
     def decided(self, type_: str, columns: tuple[int, ...], like: Tensor) -> Tensor:

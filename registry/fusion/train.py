@@ -40,6 +40,7 @@ class GateBatch:
     image_ids: Tensor  # (places, 3)
     sets: Tensor  # (G, n), places in the bank
     relevance: Tensor | None = None  # (B, n), of the prompts to the adapters
+    embeddings: Tensor | None = None  # (G, n, dim), of the adapters
     name: str | None = None  # in the validation curve, instead of "n=2"
 
 
@@ -142,8 +143,19 @@ def set_losses(
 ) -> Tensor:
     """Return the loss of every image of a batch, (B,), with its set of adapters gated."""
     stacks = training.bank.pick(batch.sets)
-    with attach_stacks(training.transformer, stacks, gates, relevance=batch.relevance):
+    leanings = leanings_of(gates, batch)
+    with attach_stacks(
+        training.transformer, stacks, gates, relevance=batch.relevance, leanings=leanings
+    ):
         return flow_losses(training.transformer, batch, time, noise)
+
+
+def leanings_of(gates: TrainableGates, batch: GateBatch) -> Tensor | None:
+    """Return what the gates' questions say of a batch's adapters, (B, n, k), if they ask any."""
+    if not isinstance(gates, RivalGates) or batch.embeddings is None:
+        return None
+    each = len(batch.latents) // len(batch.sets)
+    return gates.leanings(batch.embeddings).repeat_interleave(each, 0)
 
 
 @torch.no_grad()

@@ -119,6 +119,8 @@ class Choice:
     card: AdapterCard
     # Of the prompt with the adapter's weights, -1..1; None where no active encoder knows them.
     similarity: float | None
+    # Of its weights, by that encoder, of length 1.
+    embedding: tuple[float, ...] | None = None
     # The words of the prompt that it was found for.
     part: str = ""
 

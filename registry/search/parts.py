@@ -68,6 +68,11 @@ def spans_of(prompt: str) -> list[Span]:
     return spans
 
 
+def texts_of(prompt: str) -> list[str]:
+    """Return the prompt and all its parts and their runs, each text once."""
+    return list(dict.fromkeys([prompt, *(span.text for span in spans_of(prompt))]))
+
+
 def _pieces(prompt: str) -> list[tuple[int, int]]:
     """Return where parts begin and end; what has no word of its own is none."""
     found, start = [], 0

@@ -75,7 +75,11 @@ def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> l
     else:
         chosen = registry.choose(params.prompt, params.k, base_model=params.base_model)
     return [
-        ChoiceAnswer(adapter=AdapterAnswer.from_card(one.card), similarity=one.similarity)
+        ChoiceAnswer(
+            adapter=AdapterAnswer.from_card(one.card),
+            similarity=one.similarity,
+            embedding=None if one.embedding is None else list(one.embedding),
+        )
         for one in chosen
     ]
 

@@ -23,6 +23,7 @@ from registry.fusion.gate import Gates
 from registry.fusion.generate import LoadedAdapter, generate, reproduce
 from registry.fusion.inject import Mode
 from registry.fusion.recipe import PNG_KEY, Recipe, read_recipe
+from registry.fusion.rivals import RivalGates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_adapter, make_weights
 
 
@@ -106,6 +107,29 @@ def test_relevance_is_kept_for_the_next_time(
     recipe = generate("cat", known, backend, gates, steps=1).recipe
     assert [part.relevance for part in recipe.adapters] == [0.25, None]
     assert reproduce(recipe, adapters, backend, gates).recipe == recipe
+
+
+def test_leanings_are_kept_and_embeddings_are_not(
+    backend: PipelineBackend, adapters: list[LoadedAdapter], tmp_path: Path
+) -> None:
+    """A recipe needs the few numbers that gates go by; who knows no embedding has none."""
+    gates = RivalGates.for_transformer(backend.transformer, BASE_MODEL, torch.eye(2, 3))
+    gates.save(tmp_path / "rivals")
+    known = [dataclasses.replace(adapters[0], embedding=(0.5, -0.25, 1.0)), adapters[1]]
+    fused = generate("cat", known, backend, gates, steps=1)
+    assert [part.leanings for part in fused.recipe.adapters] == [(0.5, -0.25), ()]
+    again = reproduce(fused.recipe, adapters, backend, gates)
+    assert again.recipe == fused.recipe
+    assert again.image.tobytes() == fused.image.tobytes()
+
+
+def test_embeddings_of_another_space_are_refused(
+    backend: PipelineBackend, adapters: list[LoadedAdapter]
+) -> None:
+    gates = RivalGates.for_transformer(backend.transformer, BASE_MODEL, torch.eye(2, 3))
+    other = dataclasses.replace(adapters[0], embedding=(1.0, 0.0))
+    with pytest.raises(GatesMismatchError, match="embeddings of 3 numbers"):
+        generate("cat", [other], backend, gates, steps=1)
 
 
 def test_recipe_in_the_png_gives_the_same_pixels(

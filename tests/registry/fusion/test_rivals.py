@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,25 +16,27 @@ from registry.fusion.errors import GatesFileError, MissingGateError
 from registry.fusion.gate import Gates
 from registry.fusion.inject import attach
 from registry.fusion.kinds import load_gates
-from registry.fusion.rivals import RivalGates
+from registry.fusion.rivals import PACES, RivalGates, first_questions
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 LAYER = "transformer_blocks.1.attn.to_q"
 RELEVANCE = torch.tensor([0.4, 0.1, -0.2])
+LEANINGS = torch.tensor([[0.3, -0.1], [-0.2, 0.4], [0.1, 0.0]])
 
 
 @pytest.fixture
 def gates(transformer: nn.Module) -> RivalGates:
     torch.manual_seed(3)
-    gates = RivalGates.for_transformer(transformer, BASE_MODEL).requires_grad_(False)
+    questions = torch.randn(2, 6)
+    gates = RivalGates.for_transformer(transformer, BASE_MODEL, questions).requires_grad_(False)
     for parameter, pace in gates.paces():
         parameter.add_(0.3 * pace * torch.randn(parameter.shape))
     return gates
 
 
-def values_of(gates: RivalGates, kind: str) -> list[float]:
+def values_of(gates: RivalGates, kind: str) -> dict[str, Any]:
     place = gates._places[kind]
-    return [parameter[place].item() for parameter, _ in gates.paces()]
+    return {name: getattr(gates, name)[place].tolist() for name in PACES}
 
 
 @pytest.fixture
@@ -60,13 +63,29 @@ def run(transformer: nn.Module) -> Callable[[], Tensor]:
 
 
 def slow_gate(
-    values: list[float], relevance: list[float], strengths: list[float], t: float, i: int
+    values: dict[str, Any],
+    relevance: list[float],
+    leanings: list[list[float]],
+    strengths: list[float],
+    t: float,
+    i: int,
 ) -> float:
     """The formula, for one adapter."""
-    slope, bias, drift = values
-    pull = bias + drift * (0.5 - t)
+    pull = values["bias"] + values["drift"] * (0.5 - t)
+
+    def wanted(j: int) -> float:
+        leaning = [
+            lean + turn * (0.5 - t)
+            for lean, turn in zip(values["lean"], values["turn"], strict=True)
+        ]
+        own = sum(a * b for a, b in zip(leaning, leanings[j], strict=True))
+        return float(values["slope"] * relevance[j] + own)
+
+    def distance(j: int) -> float:
+        return sum((a - b) ** 2 for a, b in zip(leanings[i], leanings[j], strict=True))
+
     rivals = sum(
-        abs(strengths[j]) * math.exp(pull + slope * (relevance[j] - relevance[i]))
+        abs(strengths[j]) * math.exp(pull - values["apart"] * distance(j) + wanted(j) - wanted(i))
         for j in range(len(relevance))
         if j != i
     )
@@ -76,13 +95,16 @@ def slow_gate(
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_gates_follow_the_formula(gates: RivalGates, count: int) -> None:
     relevance, strengths = RELEVANCE[:count], torch.tensor([1.0, 0.5, -2.0])[:count]
-    time = torch.tensor([0.05, 0.7])
+    leanings, time = LEANINGS[:count], torch.tensor([0.05, 0.7])
     values = values_of(gates, "transformer_blocks.*.attn.to_q")
     expected = [
-        [slow_gate(values, relevance.tolist(), strengths.tolist(), t, i) for i in range(count)]
+        [
+            slow_gate(values, relevance.tolist(), leanings.tolist(), strengths.tolist(), t, i)
+            for i in range(count)
+        ]
         for t in time.tolist()
     ]
-    got = gates.openness(LAYER, relevance[None], strengths, time)
+    got = gates.openness(LAYER, relevance[None], leanings[None], strengths, time)
     torch.testing.assert_close(got, torch.tensor(expected))
 
 
@@ -95,7 +117,7 @@ def test_attached_adapters_are_weighed_by_layer_and_time(
     """Against hooks that add every ΔW by itself; who lacks a layer is no rival there."""
     strengths, times = [1.0, 0.5, -0.7], [0.1, 0.6, 0.9]
     strong = list(zip(adapters, strengths, strict=True))
-    with attach(transformer, strong, gates, relevance=RELEVANCE):
+    with attach(transformer, strong, gates, relevance=RELEVANCE, leanings=LEANINGS):
         fused = run()
     for layer in block_layers(transformer):
         there = [k for k in range(3) if layer in adapters[k].layers]
@@ -107,10 +129,14 @@ def test_attached_adapters_are_weighed_by_layer_and_time(
             base: Tensor,
             layer: str = layer,
             there: list[int] = there,
-            values: list[float] = values,
+            values: dict[str, Any] = values,
         ) -> Tensor:
             total = base.clone()
-            told = [RELEVANCE[k].item() for k in there], [strengths[k] for k in there]
+            told = (
+                [RELEVANCE[k].item() for k in there],
+                [LEANINGS[k].tolist() for k in there],
+                [strengths[k] for k in there],
+            )
             for b, t in enumerate(times):
                 for place, k in enumerate(there):
                     delta = adapters[k].layers[layer].delta() * strengths[k]
@@ -154,14 +180,37 @@ def test_turning_a_rival_down_comes_near_to_leaving_it_out(
         torch.testing.assert_close(run(), alone, rtol=1e-3, atol=1e-3)
 
 
-def test_unknown_relevance_counts_as_the_mean_of_the_known(gates: RivalGates) -> None:
+def test_what_is_unknown_counts_as_the_mean_of_the_known(gates: RivalGates) -> None:
     strengths, time = torch.ones(3), torch.tensor([0.4])
 
-    def openness(*relevance: float) -> Tensor:
-        return gates.openness(LAYER, torch.tensor([relevance]), strengths, time)
+    def openness(*told: float) -> Tensor:
+        relevance = torch.tensor([told])
+        leanings = torch.stack([relevance, -relevance], 2)
+        return gates.openness(LAYER, relevance, leanings, strengths, time)
 
     assert torch.equal(openness(0.5, math.nan, 0.1), openness(0.5, 0.3, 0.1))
     assert torch.equal(openness(*[math.nan] * 3), openness(0.0, 0.0, 0.0))
+
+
+def test_adapters_of_different_kinds_take_less_from_each_other(transformer: nn.Module) -> None:
+    """A thing and a style can both be had; two things share."""
+    gates = RivalGates.for_transformer(transformer, BASE_MODEL, torch.eye(2)).requires_grad_(False)
+    gates.apart.fill_(1.0)
+    told = (torch.zeros(1, 2), torch.ones(2), torch.tensor([0.5]))
+    alike = gates.openness(LAYER, told[0], torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), *told[1:])
+    unlike = gates.openness(LAYER, told[0], torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), *told[1:])
+    torch.testing.assert_close(alike, torch.full((1, 2), 0.5))
+    assert (unlike > 0.8).all()
+
+
+def test_first_questions_tell_kinds_apart() -> None:
+    """Two clusters of embeddings, whatever else they differ in."""
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.zeros(40, 16)
+    kinds[:20, 3], kinds[20:, 5] = 1.0, 1.0
+    embeddings = kinds + 0.1 * torch.randn(40, 16, generator=generator)
+    answers = embeddings @ first_questions(embeddings)[0]
+    assert answers[:20].max() < answers[20:].min() or answers[:20].min() > answers[20:].max()
 
 
 def test_who_the_prompt_is_about_prevails(

@@ -1,5 +1,6 @@
 """All signals together, as the registry asks them."""
 
+import numpy as np
 import pytest
 
 from registry.db.models import Encoder, File
@@ -192,8 +193,12 @@ def test_a_choice_says_how_similar_its_weights_are_to_the_prompt(registry: Regis
         bare = add_adapter(session, name="bare")
 
     [choice] = registry.choose("a fox", 1)
-    similarities = registry.similarities("a fox", registry.cards([fox.id, bare.id]))
+    choices = registry.choices("a fox", [fox.id, bare.id])
 
     assert choice.card.id == fox.id
     assert choice.similarity == pytest.approx(1, abs=1e-2)
-    assert similarities == {fox.id: pytest.approx(1, abs=1e-2)}
+    assert [one.similarity for one in choices] == [pytest.approx(1, abs=1e-2), None]
+    assert choices[0].embedding == choice.embedding
+    assert choice.embedding is not None
+    assert np.linalg.norm(choice.embedding) == pytest.approx(1, abs=1e-3)
+    assert choices[1].embedding is None

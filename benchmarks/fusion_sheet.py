@@ -1,0 +1,144 @@
+"""Draw held-out pairs as people would see them: both adapters added up, and gated.
+
+Loss says little of what a person recognises, so a person has to look. `--blind` puts the ways
+of fusing of every pair in a random order and writes the order apart, for judging without
+knowing; without it the sheet is labelled. Pairs are drawn, not chosen: an object with a style,
+a colour, a texture or a background in turn.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from demo.concepts import Concept, plan
+from demo.listing import BASE_MODEL
+from demo.paths import BUILD, DATA
+from encoder.checkpoint import WeightEncoder, load_encoder
+from encoder.lora_file import read
+from encoder.sketch import sketch
+from encoder.text_encoder import TextEncoder, load_text_encoder
+from registry.fusion.backends.pipeline import PipelineBackend, load_backend
+from registry.fusion.generate import LoadedAdapter, generate
+from registry.fusion.inject import Mode
+from registry.fusion.kinds import AnyGates, load_gates
+from registry.fusion.sheets import draw_rows
+from registry.search.parts import texts_of
+
+KINDS = ("style", "colour", "texture", "background")
+MODES: tuple[Mode, ...] = ("sum", "average", "gated")
+TILE = 96
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two adapters that a prompt names, and that prompt."""
+
+    adapters: tuple[Concept, Concept]
+    prompt: str
+
+
+class Painter:
+    """Draws with adapters of the zoo, as `registry.fuse` does."""
+
+    def __init__(self, zoo: Path, encoder: Path, gates: Path) -> None:
+        text_encoder: TextEncoder = load_text_encoder()
+        self._backend: PipelineBackend = load_backend(DATA / "base", BASE_MODEL, text_encoder)
+        self._gates: AnyGates = load_gates(gates, BASE_MODEL)
+        self._encoder: WeightEncoder = load_encoder(encoder)
+        self._text_encoder = text_encoder
+        entries = json.loads((zoo / "listing.json").read_text())
+        self._files = {entry["_key"]: zoo / entry["file"] for entry in entries}
+
+    def draw(
+        self, prompt: str, concepts: tuple[Concept, ...], mode: Mode, seed: int
+    ) -> Image.Image:
+        adapters = [self._load(concept, prompt) for concept in concepts]
+        return generate(
+            prompt, adapters, self._backend, self._gates, seed=seed, mode=mode, check=False
+        ).image
+
+    def _load(self, concept: Concept, prompt: str) -> LoadedAdapter:
+        weights = read(self._files[concept.key])
+        queries = self._encoder.encode_query(self._text_encoder.encode(texts_of(prompt)))
+        embedding = self._encoder.encode([sketch(weights)])[0]
+        return LoadedAdapter(
+            concept.key,
+            self._files[concept.key].name,
+            weights,
+            relevance=float((queries @ embedding).max()),
+            embedding=embedding.tolist(),
+        )
+
+
+def draw_pairs(split: str, count: int, seed: int) -> list[Pair]:
+    """Draw pairs of a split: an object, and one of another kind, each adapter once."""
+    rng = random.Random(seed)
+    concepts = [concept for concept in plan().concepts if concept.split == split]
+    queues = {
+        kind: [concept for concept in concepts if concept.kind == kind]
+        for kind in ("object", *KINDS)
+    }
+    for queue in queues.values():
+        rng.shuffle(queue)
+    pairs = []
+    for number in range(count):
+        thing, look = queues["object"].pop(), queues[KINDS[number % len(KINDS)]].pop()
+        pairs.append(Pair((thing, look), f"{thing.subject}, {look.trigger}"))
+    return pairs
+
+
+def rows_of(
+    painter: Painter, pairs: list[Pair], seed: int, blind: random.Random | None
+) -> Iterator[tuple[str, list[tuple[str, Image.Image]], list[Mode]]]:
+    """Yield each pair's title, labelled pictures, and the order of its fused ones."""
+    for number, pair in enumerate(track(pairs, "Pairs", console=Console(stderr=True)), start=1):
+        order = list(MODES)
+        if blind is not None:
+            blind.shuffle(order)
+        pictures = [("base alone", painter.draw(pair.prompt, (), "base", seed))]
+        pictures += [
+            (concept.kind, painter.draw(pair.prompt, (concept,), "sum", seed))
+            for concept in pair.adapters
+        ]
+        labels = [mode if blind is None else str(k) for k, mode in enumerate(order, start=1)]
+        pictures += [
+            (label, painter.draw(pair.prompt, pair.adapters, mode, seed))
+            for label, mode in zip(labels, order, strict=True)
+        ]
+        yield f"{number}. {pair.prompt}", pictures, order
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--encoder", type=Path, default=BUILD / "encoder.safetensors")
+    parser.add_argument("--gates", type=Path, default=BUILD / "gates.safetensors")
+    parser.add_argument("--split", default="held-out", choices=("held-out", "validation"))
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--first", type=int, default=0, help="leave out so many pairs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--blind", action="store_true", help="shuffle, and write the order apart")
+    parser.add_argument("--output", type=Path, default=BUILD / "benchmarks/fusion-sheet.png")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    painter = Painter(options.zoo, options.encoder, options.gates)
+    pairs = draw_pairs(options.split, options.pairs, options.seed)[options.first :]
+    blind = random.Random(options.seed) if options.blind else None
+    rows = list(rows_of(painter, pairs, options.seed, blind))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    draw_rows([(title, pictures) for title, pictures, _ in rows], TILE).save(options.output)
+    if options.blind:
+        orders = {title: order for title, _, order in rows}
+        options.output.with_suffix(".json").write_text(json.dumps(orders, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
