@@ -202,3 +202,15 @@ def test_a_choice_says_how_similar_its_weights_are_to_the_prompt(registry: Regis
     assert choice.embedding is not None
     assert np.linalg.norm(choice.embedding) == pytest.approx(1, abs=1e-3)
     assert choices[1].embedding is None
+
+
+def test_a_prompt_of_two_things_is_about_both(registry: Registry) -> None:
+    """Each is compared with the part that names it, not with all that is said beside it."""
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox = add_adapter(session, name="fox", embedding=embed(registry, "a fox"))
+        train = add_adapter(session, name="train", embedding=embed(registry, "a steam locomotive"))
+
+    choices = registry.choices("a fox and a steam locomotive", [fox.id, train.id])
+
+    assert all(one.similarity == pytest.approx(1, abs=0.1) for one in choices)
