@@ -1,7 +1,8 @@
 """Adapters as stacked tensors, the same for whole factors and for sketches.
 
-Layers of one kind ("transformer_blocks.*.attn.to_q") have one shape and are stacked, so
-that a network computes each kind in one multiplication.
+Layers of one kind ("transformer_blocks.*.attn.to_q") are stacked, so that a network computes
+each kind in one multiplication. UNets have layers of one name in several widths: such a kind
+is several, of one shape each.
 """
 
 import math
@@ -19,6 +20,8 @@ from encoder.lora_file import LoraWeights
 from encoder.sketch import Sketch, delta_norm
 
 BLOCK_INDEX = re.compile(r"\.\d+\.")
+# UNets have blocks within blocks.
+INNER_INDEX = re.compile(r"\b(attentions|resnets|transformer_blocks)\.\d+\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,16 @@ class Kind:
 
 
 def kinds_of(family: Family) -> tuple[Kind, ...]:
-    """Group a family's block layers by kind."""
-    places: dict[str, list[int]] = {}
-    shapes: dict[str, Shape] = {}
+    """Group a family's block layers by kind; each has a name of its own."""
+    places: dict[str, dict[Shape, list[int]]] = {}
     for place, (layer, shape) in enumerate(family.block_layers.items()):
-        name = BLOCK_INDEX.sub(".", layer, count=1)
-        places.setdefault(name, []).append(place)
-        shapes[name] = shape
-    return tuple(Kind(name, shapes[name], tuple(where)) for name, where in places.items())
+        name = INNER_INDEX.sub(r"\1.", BLOCK_INDEX.sub(".", layer, count=1))
+        places.setdefault(name, {}).setdefault(shape, []).append(place)
+    return tuple(
+        Kind(name if len(shapes) == 1 else f"{name} {shape[0]}x{shape[1]}", shape, tuple(where))
+        for name, shapes in places.items()
+        for shape, where in shapes.items()
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from encoder.base_models import FAMILIES, Family, find_family
 from encoder.errors import SketchError
 from encoder.layer_batch import kinds_of, stack_sketches, stack_weights
 from encoder.lora_file import LoraWeights, read
@@ -16,6 +17,9 @@ from tests.encoder.builders import TINY, Factors, make_factors, write_adapter
 CONFIG = AutoLoraConfig("demo-flux-tiny", queries=2, width=32, heads=2, dim=16)
 
 
+UNETS = ("sd-1.5", "sdxl-1.0")
+
+
 def load(folder: Path, factors: Factors) -> LoraWeights:
     path = folder / "adapter.safetensors"
     return read(write_adapter(path, factors, dtype=torch.float32))
@@ -23,10 +27,12 @@ def load(folder: Path, factors: Factors) -> LoraWeights:
 
 def make_encoder(config: AutoLoraConfig = CONFIG) -> AutoLoraEncoder:
     torch.manual_seed(0)
-    version = default_layout(TINY).version if config.sketched else FACTORS
+    family = find_family(config.family)
+    assert family is not None
+    version = default_layout(family).version if config.sketched else FACTORS
     text = TextSpace(np.zeros(config.dim, np.float32))
     network = AutoLora(config).eval()
-    return AutoLoraEncoder("test", "demo-flux-tiny", "none", version, TINY.name, network, text)
+    return AutoLoraEncoder("test", family.name, "none", version, family.name, network, text)
 
 
 def test_the_embedding_does_not_depend_on_the_factorisation(tmp_path: Path) -> None:
@@ -99,3 +105,42 @@ def test_sketches_stand_in_for_factors(tmp_path: Path) -> None:
     assert stack_sketches(TINY, sketches).up is None
     with pytest.raises(SketchError, match="random-2x"):
         encoder.encode([sketch(adapters[0], inputs=2)])
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_layers_of_a_kind_have_its_shape_and_each_layer_one_kind(family: Family) -> None:
+    shapes = list(family.block_layers.values())
+    sketched = default_layout(family).shapes
+    kinds = kinds_of(family)
+
+    assert sorted(place for kind in kinds for place in kind.places) == list(range(len(shapes)))
+    assert len({kind.name for kind in kinds}) == len(kinds)
+    for kind in kinds:
+        assert {shapes[place] for place in kind.places} == {kind.shape}
+        assert len({sketched[place] for place in kind.places}) == 1
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_layers_of_a_unet_are_encoded_though_their_widths_differ(name: str, tmp_path: Path) -> None:
+    """A UNet's attention has the same name in blocks of 320, 640 and 1,280 channels."""
+    family = find_family(name)
+    assert family is not None
+    layers = [layer for layer in family.block_layers if layer.endswith("attn2.to_q")]
+    assert len({family.block_layers[layer] for layer in layers}) > 1
+    adapters = []
+    for seed in range(2):
+        factors = make_factors(seed, names=layers, family=family)
+        path = write_adapter(tmp_path / "a.safetensors", factors, prefix="unet.", metadata={})
+        # Whatever else has these layers.
+        adapters.append(read(path, [family]))
+        assert adapters[-1].layers.keys() == set(layers)
+    adapters = [dataclasses.replace(adapter, base_model=name) for adapter in adapters]
+    config = dataclasses.replace(CONFIG, family=name)
+    sketcher = make_encoder(dataclasses.replace(config, sketched=True))
+
+    whole = make_encoder(config).encode_weights(adapters)
+    sketched = sketcher.encode([sketch(adapter) for adapter in adapters])
+
+    for embeddings in (whole, sketched):
+        np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+        assert np.linalg.norm(embeddings[0] - embeddings[1]) > 1e-3
