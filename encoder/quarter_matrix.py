@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-PART = 32_768  # rows
+# So many rows at a time are turned into float32: with a few hundred columns they stay in the
+# processor's cache.
+PART = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,11 +31,15 @@ class QuarterMatrix:
 
     def apply(self, rows: Floats) -> Floats:
         """Return rows @ matrix."""
-        product = np.zeros((len(rows), self.levels.shape[1]), np.float32)
+        columns = self.levels.shape[1]
+        product = np.zeros((len(rows), columns), np.float32)
         # Part by part, since in float32 the matrix of a large base would take a gigabyte.
+        buffer = np.empty((PART, columns), np.float32)
         for start in range(0, len(self.levels), PART):
-            part = slice(start, start + PART)
-            product += rows[:, part] @ self.levels[part].astype(np.float32)
+            levels = self.levels[start : start + PART]
+            part = buffer[: len(levels)]
+            np.copyto(part, levels)
+            product += rows[:, start : start + PART] @ part
         return product * self.steps
 
     def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
@@ -47,6 +53,10 @@ class QuarterMatrix:
     def restore(cls, arrays: Mapping[str, Any], name: str, rows: int) -> "QuarterMatrix":
         """Build it from what `arrays` gave."""
         packed = np.asarray(arrays[f"{name}_levels"], np.uint8)
-        levels = np.empty((2 * len(packed), packed.shape[1]), np.int8)
-        levels[0::2], levels[1::2] = packed & 15, packed >> 4
-        return cls(levels[:rows] - np.int8(8), np.asarray(arrays[f"{name}_steps"], np.float32))
+        levels = np.empty((2 * len(packed), packed.shape[1]), np.uint8)
+        # In place: copies of a large base's matrix would take more memory than all else.
+        np.bitwise_and(packed, 15, out=levels[0::2])
+        np.right_shift(packed, 4, out=levels[1::2])
+        levels -= 8
+        steps = np.asarray(arrays[f"{name}_steps"], np.float32)
+        return cls(levels[:rows].view(np.int8), steps)
