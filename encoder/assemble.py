@@ -35,6 +35,7 @@ KINDS = (
     ("full difference", ("diff",), ()),
     ("replaced weight", ("set_weight",), ()),
 )  # fmt: skip
+SLOTS = tuple((kind, frozenset(needed + more)) for kind, needed, more in KINDS)
 MAGNITUDES = ("dora_scale", "magnitude")
 VECTORS = {"diff_b": "bias", "b_norm": "bias", "w_norm": "weight", "up_bias": "bias"}
 SIDES = {"down": "down (A)", "up": "up (B)"}
@@ -81,9 +82,7 @@ def assemble(
         if not tensor.numel():
             raise BadWeightsError(file, f"layer {module}: {slot} has the empty shape "
                                   f"{_sizes(tensor)}")  # fmt: skip
-    kinds = [
-        kind for kind, needed, more in KINDS if any(slot in tensors for slot in (*needed, *more))
-    ]
+    kinds = [kind for kind, own in SLOTS if not own.isdisjoint(tensors)]
     if len(kinds) > 1:
         raise BadWeightsError(file, f"layer {module} is {' and '.join(kinds)} at once")
     number = tensors.get("alpha")

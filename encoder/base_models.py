@@ -200,7 +200,7 @@ def match_family(
     if not shapes:
         return FamilyMatch(None, Confidence.NONE, "no layer of a diffusion network is changed")
     known = (*families, *LOOKALIKES)
-    fitting = tuple(family for family in known if not _misfits(shapes, family))
+    fitting = tuple(family for family in known if _fits(shapes, family))
     if not fitting:
         return FamilyMatch(None, Confidence.NONE, _describe_misfit(shapes, known))
     evidence = f"all {len(shapes)} layers exist in {_list(fitting)} with these shapes"
@@ -234,6 +234,11 @@ def _choose(
     if len(whole) == 1:
         return whole[0], Confidence.LIKELY, f"; only {whole[0].name} has no block beyond these"
     return None, Confidence.CLAIM_NEEDED, ""
+
+
+def _fits(shapes: Mapping[str, tuple[int, ...]], family: Family) -> bool:
+    """Whether there are no `_misfits`; most families have one among the first layers."""
+    return all(_as_map(family.shape_of(name)) == _as_map(shape) for name, shape in shapes.items())
 
 
 def _misfits(shapes: Mapping[str, tuple[int, ...]], family: Family) -> list[str]:

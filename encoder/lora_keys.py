@@ -52,6 +52,9 @@ OTHER_KINDS = (
     (re.compile(r"\.lora_A(\.[\w-]+)?\.bias$"), "a LoRA with a bias between its factors"),
 )
 
+# A number between dots or underscores.
+INDEX = re.compile(r"(?<=[._])\d+(?=[._])")
+
 # Text encoders are listed and left out: only the diffusion network is adapted here.
 TEXT_ENCODER = re.compile(r"text_encoder(?:_(\d))?\.|lora_te(\d)?_|text_encoders\.(\w+)\.")
 EMBEDDING = re.compile(r"bundle_emb\.")
@@ -89,7 +92,11 @@ def plan_layers(file: str | Path, keys: Iterable[str]) -> KeyPlan:
         UnsupportedLoraError: some tensor is of a kind not read exactly, or of none known here.
     """
     keys = sorted(keys)
+    # Blocks differ in their numbers only, and no kind is told by those.
+    first: dict[str, str] = {}
     for key in keys:
+        first.setdefault(INDEX.sub("0", key), key)
+    for key in first.values():
         _refuse_other_kinds(file, key)
     own = [key for key in keys if not _part_outside(key)]
     prefixes = Counter(find_prefix(key) for key in own)
