@@ -100,13 +100,13 @@ def fingerprint(weights: LoraWeights) -> Fingerprint:
     Raises:
         FingerprintError: the adapter changes nothing, or holds NaN or infinity.
     """
-    return fingerprint_layers(weights.layers, weights.vectors, weights.release)
+    return fingerprint_layers(weights.layers, weights.vectors, weights.done_with)
 
 
 def fingerprint_layers(
     layers: Mapping[str, Layer],
     vectors: Mapping[str, Tensor] | None = None,
-    release: Callable[[], None] = lambda: None,
+    release: Callable[[Layer], None] = lambda _: None,
 ) -> Fingerprint:
     """Take the fingerprint of layers and of changes of biases and norms; raises likewise.
 
@@ -122,7 +122,7 @@ def fingerprint_layers(
         if norm:
             energies.append(2 * math.log(norm))
             spectrum += transform
-        release()
+        release(matrix)
     if not energies:
         raise FingerprintError("the adapter changes nothing; it has no fingerprint")
     log_norm = float(np.logaddexp.reduce(energies)) / 2

@@ -21,6 +21,7 @@ from encoder.lora_metadata import (
     trigger_words,
 )
 from encoder.safetensors_header import Header, TensorInfo, read_header
+from encoder.spectrum import Watch, measure
 from encoder.tensor_file import TensorFile
 from encoder.verdict import FileFacts, Verdict, judge
 
@@ -64,11 +65,63 @@ class LoraWeights:
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
     file: TensorFile | None = None
 
+    def done_with(self, layer: Layer) -> None:
+        """Let the memory of what was read of a layer be given back; whoever goes through layers
+        once calls it after each, and needs no more memory for a larger file."""
+        if self.file is not None:
+            self.file.used(layer.tensors())
+
     def release(self) -> None:
-        """Give the memory of what was read of the file back; whoever goes through layers once
-        calls it after each, and needs no more memory for a larger file."""
+        """Give the memory of all that was read of the file back."""
         if self.file is not None:
             self.file.release()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLora:
+    """An adapter whose layers are named and placed, and whose weights are not read yet."""
+
+    path: Path
+    header: Header
+    file: TensorFile
+    outcome: Outcome
+    facts: FileFacts
+
+    @property
+    def base_model(self) -> str:
+        return self.outcome.base_model
+
+    def read(self, watch: Watch | None = None) -> LoraWeights:
+        """Read every layer once for the verdict; `watch` is shown each that is sound.
+
+        Raises:
+            LoraFileError: as `read`.
+        """
+        verdict, metadata = self.judge(watch), self.header.metadata
+        if verdict.damaged_layers:
+            layer, count = verdict.damaged_layers[0], len(verdict.damaged_layers)
+            more = f", and {count - 1} layers more" if count > 1 else ""
+            raise BadWeightsError(self.path, f"layer {layer} holds NaN or infinity{more}")
+        if not verdict.loadable:
+            raise UnsupportedLoraError(self.path, "; ".join(verdict.reasons))
+        return LoraWeights(
+            layers=self.outcome.conversion.layers,
+            base_model=verdict.base_model,
+            trigger_words=trigger_words(metadata),
+            trainer=verdict.trainer,
+            metadata={k: v for k, v in metadata.items() if len(v) <= MAX_METADATA_CHARACTERS},
+            verdict=verdict,
+            vectors=self.outcome.conversion.vectors,
+            file=self.file,
+        )
+
+    def judge(self, watch: Watch | None = None) -> Verdict:
+        """Read every layer once and judge the whole, damaged or not."""
+        layers = self.outcome.conversion.layers
+        measures = measure(layers, lambda layer: self.file.used(layer.tensors()), watch)
+        verdict = judge(self.outcome, self.facts, measures)
+        self.file.release()
+        return verdict
 
 
 def read(path: str | Path, families: Sequence[Family] = FAMILIES) -> LoraWeights:
@@ -77,26 +130,25 @@ def read(path: str | Path, families: Sequence[Family] = FAMILIES) -> LoraWeights
     Raises:
         LoraFileError: the file cannot be used; the subclass and text say why.
     """
+    return open_adapter(path, families).read()
+
+
+def open_adapter(path: str | Path, families: Sequence[Family] = FAMILIES) -> OpenedLora:
+    """Find out what a file holds, without its weights.
+
+    Raises:
+        LoraFileError: the file is no adapter, or of a kind that is not read.
+    """
     path = Path(path)
     header = read_header(path)
     file = TensorFile(path, header)
-    outcome, verdict = _examine(path, header, families, file)
-    if verdict.damaged_layers:
-        layer, count = verdict.damaged_layers[0], len(verdict.damaged_layers)
-        more = f", and {count - 1} layers more" if count > 1 else ""
-        raise BadWeightsError(path, f"layer {layer} holds NaN or infinity{more}")
-    if not verdict.loadable:
-        raise UnsupportedLoraError(path, "; ".join(verdict.reasons))
-    return LoraWeights(
-        layers=outcome.conversion.layers,
-        base_model=verdict.base_model,
-        trigger_words=trigger_words(header.metadata),
-        trainer=verdict.trainer,
-        metadata={k: v for k, v in header.metadata.items() if len(v) <= MAX_METADATA_CHARACTERS},
-        verdict=verdict,
-        vectors=outcome.conversion.vectors,
-        file=file,
-    )
+
+    def get(key: str) -> Tensor:
+        tensor = file.tensor(key)
+        # float8 has no arithmetic on a CPU; bfloat16 holds all of its values.
+        return tensor.bfloat16() if tensor.dtype.itemsize == 1 else tensor
+
+    return OpenedLora(path, header, file, *_place(path, header, families, get))
 
 
 def read_verdict(path: str | Path, families: Sequence[Family] = FAMILIES) -> Verdict:
@@ -105,9 +157,7 @@ def read_verdict(path: str | Path, families: Sequence[Family] = FAMILIES) -> Ver
     Raises:
         LoraFileError: the file is no adapter, or of a kind that is not read.
     """
-    path = Path(path)
-    header = read_header(path)
-    return _examine(path, header, families, TensorFile(path, header))[1]
+    return open_adapter(path, families).judge()
 
 
 def inspect(header: Header, name: str | Path, families: Sequence[Family] = FAMILIES) -> Verdict:
@@ -116,27 +166,15 @@ def inspect(header: Header, name: str | Path, families: Sequence[Family] = FAMIL
     Raises:
         LoraFileError: as for `read`.
     """
-    return _judge(name, header, families, lambda key: _empty(header.tensors[key]))[1]
+    return judge(*_place(name, header, families, lambda key: _empty(header.tensors[key])))
 
 
-def _examine(
-    path: Path, header: Header, families: Sequence[Family], file: TensorFile
-) -> tuple[Outcome, Verdict]:
-    def get(key: str) -> Tensor:
-        tensor = file.tensor(key)
-        # float8 has no arithmetic on a CPU; bfloat16 holds all of its values.
-        return tensor.bfloat16() if tensor.dtype.itemsize == 1 else tensor
-
-    return _judge(path, header, families, get, file.release)
-
-
-def _judge(
+def _place(
     file: str | Path,
     header: Header,
     families: Sequence[Family],
     get: Callable[[str], Tensor],
-    release: Callable[[], None] | None = None,
-) -> tuple[Outcome, Verdict]:
+) -> tuple[Outcome, FileFacts]:
     plan = plan_layers(file, header.tensors)
     _check_dtypes(file, header, plan)
     alpha = _find_alpha(file, header, plan)
@@ -158,7 +196,7 @@ def _judge(
         parts=dict(sorted(plan.parts.items())),
         notes=_notes(plan, alpha),
     )
-    return outcome, judge(outcome, facts, release=release)
+    return outcome, facts
 
 
 def _empty(tensor: TensorInfo) -> Tensor:

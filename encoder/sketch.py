@@ -16,6 +16,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +26,12 @@ from torch import Tensor
 from encoder.base_models import Family, Shape, find_family
 from encoder.basis import Basis, find_basis
 from encoder.errors import BaseWeightNeededError, SketchError
-from encoder.layers import Layer
-from encoder.lora_file import LoraWeights
+from encoder.layers import Factors, Layer
+from encoder.lora_file import LoraWeights, open_adapter
 from encoder.seeded import random_signs
 
 Floats = npt.NDArray[np.float32]
+Signs = npt.NDArray[np.int8]
 
 # For families without a basis. At equal bytes, few inputs with many outputs find more than
 # the other way round, and several differ less by luck than one (docs/benchmarks.md).
@@ -184,35 +186,109 @@ def sketch(
         SketchError: the base model is unknown, the adapter changes nothing in it, or what it
             changes depends on the base's weights (DoRA).
     """
-    family = find_family(weights.base_model)
-    if family is None:
-        raise SketchError(f"no layer set is known for base model {weights.base_model!r}")
-    if basis is None and inputs is None:
-        basis = find_basis(family.name)
-    layout = layout_of(family, basis, inputs or RANDOM_INPUTS, most_bytes)
-    parts = []
-    log_magnitudes = np.zeros(len(layout.shapes), np.float32)
-    mask = np.zeros(len(layout.shapes), np.bool_)
-    for index, (name, shape) in enumerate(zip(family.block_layers, layout.shapes, strict=True)):
-        parts.append(np.zeros(shape[0] * shape[1], np.float16))
-        layer = weights.layers.get(name)
-        if layer is None:
-            continue
-        down, up = _float_factors(layer)
-        magnitude = _norm(down, up) * abs(layer.scale)
-        if magnitude == 0:
-            continue
+    sketcher = Sketcher(weights.base_model, basis=basis, inputs=inputs, most_bytes=most_bytes)
+    for name, layer in weights.layers.items():
+        sketcher.add(name, layer)
+        weights.done_with(layer)
+    weights.release()
+    return sketcher.finish()
+
+
+def sketch_file(path: str | Path) -> Sketch:
+    """Read and sketch an adapter's file in one pass over its weights.
+
+    Raises:
+        LoraFileError: the file cannot be used.
+        SketchError: as `sketch`.
+    """
+    opened = open_adapter(path)
+    sketcher = Sketcher(opened.base_model)
+    opened.read(sketcher.add)
+    return sketcher.finish()
+
+
+class Sketcher:
+    """A sketch in the making: layers are added one by one, in any order.
+
+    What keeps an adapter from being sketched is told by `finish`, so that a file which is read
+    for other ends as well is read to its end.
+    """
+
+    def __init__(
+        self,
+        base_model: str,
+        *,
+        basis: Basis | None = None,
+        inputs: int | None = None,
+        most_bytes: int = MOST_BYTES,
+    ) -> None:
+        """The arguments are those of `sketch`."""
+        self._refusal: SketchError | None = None
+        self._family = family = find_family(base_model)
+        if family is None:
+            self._refusal = SketchError(f"no layer set is known for base model {base_model!r}")
+            return
+        if basis is None and inputs is None:
+            basis = find_basis(family.name)
+        if (inputs, most_bytes) == (None, MOST_BYTES) and basis is find_basis(family.name):
+            layout = default_layout(family)
+        else:
+            layout = layout_of(family, basis, inputs or RANDOM_INPUTS, most_bytes)
+        self._basis, self._layout = basis, layout
+        self._places = {name: index for index, name in enumerate(family.block_layers)}
+        self._stops = np.cumsum(layout.sizes)
+        self._values = np.zeros(layout.sizes.sum(), np.float32)
+        self._log_magnitudes = np.zeros(len(layout.shapes), np.float32)
+        self._mask = np.zeros(len(layout.shapes), np.bool_)
+
+    def add(
+        self,
+        name: str,
+        layer: Layer,
+        norm: float | None = None,
+        factors: Factors | None = None,
+    ) -> None:
+        """Sketch a layer; `norm` is that of its ΔW and `factors` its own, where they are known."""
+        if self._refusal is None and name in self._places:
+            try:
+                self._add(name, layer, norm, factors)
+            except SketchError as error:
+                self._refusal = error
+
+    def finish(self) -> Sketch:
+        """Return the sketch.
+
+        Raises:
+            SketchError: as `sketch`.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        assert self._family is not None
+        if not self._mask.any():
+            raise SketchError(f"the adapter changes no block layer of {self._family.name}")
+        if not np.isfinite(self._values).all():
+            raise SketchError("some layer's factors are too large to compute with")
+        values = self._values.astype(np.float16)
+        return Sketch(self._layout, self._family.name, values, self._log_magnitudes, self._mask)
+
+    def _add(self, name: str, layer: Layer, norm: float | None, factors: Factors | None) -> None:
+        assert self._family is not None
+        down, up = _float_factors(layer, factors)
+        magnitude = _norm(down, up) * abs(layer.scale) if norm is None else norm
+        if magnitude < math.exp(-MAX_LOG_MAGNITUDE):
+            return
         if not magnitude <= math.exp(MAX_LOG_MAGNITUDE):
             raise SketchError(f"layer {name} is too large to compute with")
-        rows = None if basis is None else basis.inputs[index].float()
-        projected = _project(down, up, family, index, shape, rows) * (layer.scale / magnitude)
-        parts[-1] = projected.flatten().numpy().astype(np.float16)
-        log_magnitudes[index] = math.log(magnitude)
-        mask[index] = True
-        weights.release()
-    if not mask.any():
-        raise SketchError(f"the adapter changes no block layer of {family.name}")
-    return Sketch(layout, family.name, np.concatenate(parts), log_magnitudes, mask)
+        index = self._places[name]
+        shape, stop = self._layout.shapes[index], self._stops[index]
+        rows = None if self._basis is None else self._basis.inputs[index].float().numpy()
+        # What overflows is found at the end.
+        with np.errstate(all="ignore"):
+            projected = _project(down.numpy(), up.numpy(), self._family, index, shape, rows)
+            projected *= layer.scale / magnitude
+        self._values[stop - projected.size : stop] = projected.T.ravel()
+        self._log_magnitudes[index] = math.log(magnitude)
+        self._mask[index] = True
 
 
 def delta_norm(layer: Layer) -> float:
@@ -220,9 +296,9 @@ def delta_norm(layer: Layer) -> float:
     return _norm(*_float_factors(layer)) * abs(layer.scale)
 
 
-def _float_factors(layer: Layer) -> tuple[Tensor, Tensor]:
+def _float_factors(layer: Layer, known: Factors | None = None) -> Factors:
     try:
-        down, up = layer.factors()
+        down, up = layer.factors() if known is None else known
     except BaseWeightNeededError as error:
         raise SketchError(str(error)) from error
     return down.float(), up.float()
@@ -234,27 +310,37 @@ def _norm(down: Tensor, up: Tensor) -> float:
 
 
 def _project(
-    down: Tensor, up: Tensor, family: Family, index: int, shape: Shape, inputs: Tensor | None
-) -> Tensor:
-    """Return L (up @ down) Rᵀ (outputs, inputs); random inputs stand in for none."""
+    down: Floats, up: Floats, family: Family, index: int, shape: Shape, inputs: Floats | None
+) -> Floats:
+    """Return (L (up @ down) Rᵀ)ᵀ, (inputs, outputs); random inputs stand in for none."""
     kept, count = shape
+    inner: Floats
     if inputs is None:
-        inputs = _random_inputs(family.name, index, count, down.shape[1])
-    answers = up @ (down @ inputs.T)
-    if kept == len(answers):
+        signs = _random_inputs(family.name, index, count, down.shape[1])
+        # Divided so that lengths are kept on average.
+        inner = signs.astype(np.float32) @ down.T / np.float32(math.sqrt(count))
+    else:
+        inner = inputs @ down.T
+    # Inputs are rows: wide products are computed several times as fast as tall ones.
+    answers: Floats = inner @ up.T
+    outputs = len(up)
+    if kept == outputs:
         return answers
-    signed = answers * _output_signs(family.name, index, len(answers))[:, None]
-    padded = torch.nn.functional.pad(signed, (0, 0, 0, -len(signed) % kept))
-    return padded.view(-1, kept, count).sum(0)
+    np.multiply(answers, _output_signs(family.name, index, outputs).astype(np.float32), out=answers)
+    whole = outputs // kept * kept
+    folded: Floats = answers[:, :whole].reshape(count, -1, kept).sum(axis=1)
+    folded[:, : outputs - whole] += answers[:, whole:]
+    return folded
 
 
+# All signs of a base model are kept, as bytes: those of FLUX.1 take 13 MB.
 @cache
-def _random_inputs(family: str, index: int, count: int, width: int) -> Tensor:
-    """Rows of ±1 (count, width), scaled so that lengths are kept on average."""
+def _random_inputs(family: str, index: int, count: int, width: int) -> Signs:
+    """Rows of ±1, (count, width)."""
     signs = random_signs(f"inputs of {family} layer {index}", count * width)
-    return torch.from_numpy(signs.reshape(count, width)) / math.sqrt(count)
+    return signs.reshape(count, width).astype(np.int8)
 
 
 @cache
-def _output_signs(family: str, index: int, width: int) -> Tensor:
-    return torch.from_numpy(random_signs(f"outputs of {family} layer {index}", width))
+def _output_signs(family: str, index: int, width: int) -> Signs:
+    return random_signs(f"outputs of {family} layer {index}", width).astype(np.int8)

@@ -4,8 +4,7 @@ import hashlib
 from pathlib import Path
 
 from encoder.errors import SketchError
-from encoder.lora_file import read
-from encoder.sketch import SKETCH_VERSION, Sketch, sketch
+from encoder.sketch import SKETCH_VERSION, Sketch, sketch_file
 
 SUFFIX = ".sketch"
 
@@ -31,7 +30,7 @@ def kept_sketch(adapter: Path, folder: Path) -> Sketch:
             return Sketch.from_bytes(path.read_bytes())
         except SketchError as error:
             raise SketchError(f"{path.name}: {error}; delete it") from error
-    made = sketch(read(adapter))
+    made = sketch_file(adapter)
     folder.mkdir(parents=True, exist_ok=True)
     # Killed while writing, it leaves a name that nobody looks for.
     partial = path.with_suffix(".partial")

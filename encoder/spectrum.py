@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,7 +19,9 @@ from encoder.layer_cuts import cut_rows
 from encoder.layers import (
     DenseLayer,
     DoraLayer,
+    Factors,
     Layer,
+    LohaLayer,
     LokrLayer,
     LoraLayer,
     ReplacedLayer,
@@ -37,7 +41,10 @@ MAX_EXACT_RANK, PROBES = 1024, 64
 PART_ENTRIES = 1_000_000
 
 # A Gram matrix in float64 divided by its trace, and the trace.
-Gram = tuple[Tensor, float]
+Gram = tuple[npt.NDArray[np.float64], float]
+# What else looks at layers while they are in memory. It is shown a layer's name and the layer,
+# and where measuring has told them, ||ΔW|| and the factors in float32 (float64 of such layers).
+Watch = Callable[[str, Layer, float | None, Factors | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +79,30 @@ class DamagedLayerError(ValueError):
     """A layer's numbers cannot be computed with."""
 
 
-def measure(layers: Mapping[str, Layer], release: Callable[[], None] | None = None) -> Measures:
+# What overflows is told by traces.
+@np.errstate(all="ignore")
+def measure(
+    layers: Mapping[str, Layer],
+    release: Callable[[Layer], None] | None = None,
+    watch: Watch | None = None,
+) -> Measures:
     """Read every layer once: its strength, its effective rank and whether it is sound.
 
     Of a DoRA, the change of direction is measured. Only checked are weights put in the place
     of the base's, as what they change depends on it, and products of a rank so high that
-    measuring would take longer than reading. `release` is called after each layer.
+    measuring would take longer than reading. `watch` is shown every sound layer, its norm
+    exact; `release` is called after each layer.
     """
     measures: dict[str, LayerMeasure] = {}
     damaged: dict[str, str] = {}
     # Projections split from a fused one share their down.
     known: dict[int, Gram] = {}
     for name, layer in layers.items():
+        # Formed here, so that they are formed once for both.
+        factors = _wide_factors(layer) if watch is not None and _is_product(layer) else None
         try:
             if _is_quick(layer):
-                measured = measure_layer(layer, known, quick=True)
+                measured = measure_layer(layer, known, quick=watch is None, factors=factors)
             else:
                 measured = _check_layer(layer)
         except DamagedLayerError as error:
@@ -94,8 +110,10 @@ def measure(layers: Mapping[str, Layer], release: Callable[[], None] | None = No
         else:
             if measured is not None:
                 measures[name] = measured
+            if watch is not None:
+                watch(name, layer, None if measured is None else measured.norm, factors)
         if release is not None:
-            release()
+            release(layer)
     # Relative to the largest, so that no square overflows.
     most = max((part.norm for part in measures.values()), default=0.0)
     total = sum((part.norm / most) ** 2 for part in measures.values()) if most else 0.0
@@ -113,6 +131,21 @@ def _is_quick(layer: Layer) -> bool:
     return layer.rank <= MAX_EXACT_RANK
 
 
+def _is_product(layer: Layer) -> bool:
+    """Whether a layer is measured by its factors."""
+    whole = layer.whole if isinstance(layer, RowsLayer) else layer
+    return isinstance(whole, LoraLayer | LohaLayer) and layer.rank <= MAX_EXACT_RANK
+
+
+def _wide_factors(layer: Layer) -> Factors:
+    down, up = layer.factors()
+    return _widen(down), _widen(up)
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
 def _check_layer(layer: Layer) -> LayerMeasure | None:
     tensors = layer.tensors()
     for tensor in tensors:
@@ -122,14 +155,19 @@ def _check_layer(layer: Layer) -> LayerMeasure | None:
 
 
 def measure_layer(
-    layer: Layer, known: dict[int, Gram] | None = None, *, quick: bool = False
+    layer: Layer,
+    known: dict[int, Gram] | None = None,
+    *,
+    quick: bool = False,
+    factors: Factors | None = None,
 ) -> LayerMeasure | None:
     """Return the norm and the effective rank of a layer's ΔW; None where the base decides.
 
     The effective rank is the participation ratio (Σλ)² / Σλ² of ΔW's squared singular
     values λ [1], the exponential of their Rényi entropy of order 2: k equal directions
     count as k. Unlike the entropy of Shannon's kind [2], of which it is a lower bound, it
-    needs traces only and no eigenvalues. `known` holds Gram matrices of downs by address.
+    needs traces only and no eigenvalues. `known` holds Gram matrices of downs by address,
+    `factors` are the layer's where the caller has them.
     `quick` rounds those of bfloat16 factors to bfloat16 where the processor gains by it:
     results are good to 0.5 % (a test) and come several times as fast.
 
@@ -157,7 +195,8 @@ def measure_layer(
         case DenseLayer() if layer.rank <= MAX_EXACT_RANK:
             measured = _measure_dense(layer.diff)
         case _ if layer.rank <= MAX_EXACT_RANK:
-            measured = _measure_product(layer, {} if known is None else known, quick)
+            factors = layer.factors() if factors is None else factors
+            measured = _measure_product(layer, factors, {} if known is None else known, quick)
         case _:
             measured = _measure_by_probes(layer)
     norm = measured.norm * abs(layer.scale)
@@ -166,9 +205,11 @@ def measure_layer(
     return LayerMeasure(norm, measured.effective_rank) if norm else LayerMeasure(0.0, 0.0)
 
 
-def _measure_product(layer: Layer, known: dict[int, Gram], quick: bool) -> LayerMeasure:
+def _measure_product(
+    layer: Layer, factors: Factors, known: dict[int, Gram], quick: bool
+) -> LayerMeasure:
     """Measure up · down."""
-    down, up = layer.factors()
+    down, up = factors
     if isinstance(layer, LoraLayer) and layer.mid is None:
         address = layer.down.data_ptr()
         if address not in known:
@@ -179,7 +220,7 @@ def _measure_product(layer: Layer, known: dict[int, Gram], quick: bool) -> Layer
     up_gram, up_trace = _gram(up.T, quick)
     # tr(ΔW ΔWᵀ) and tr((ΔW ΔWᵀ)²) of the factors divided by their norms.
     product = up_gram @ down_gram
-    energy, square = product.trace().item(), (product * product.T).sum().item()
+    energy, square = float(product.trace()), float(np.vdot(product, product.T))
     if energy <= 0 or square <= 0:
         return LayerMeasure(0.0, 0.0)
     norm = math.sqrt(energy) * math.sqrt(down_trace) * math.sqrt(up_trace)
@@ -189,7 +230,7 @@ def _measure_product(layer: Layer, known: dict[int, Gram], quick: bool) -> Layer
 def _measure_dense(matrix: Tensor) -> LayerMeasure:
     rows = matrix.flatten(1)
     gram, trace = _gram(rows if len(rows) <= rows.shape[1] else rows.T)
-    return LayerMeasure(math.sqrt(trace), 1 / gram.square().sum().item() if trace else 0.0)
+    return LayerMeasure(math.sqrt(trace), 1 / float(np.vdot(gram, gram)) if trace else 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,23 +338,29 @@ def _check(tensor: Tensor) -> None:
 def _gram(rows: Tensor, quick: bool = False) -> Gram:
     """Return the Gram matrix of rows (r, width), summed in float32 where that holds squares."""
     if quick and rows.dtype == torch.bfloat16 and _has_fast_bfloat16():
-        gram = (rows @ rows.T).float()
+        gram = (rows @ rows.T).float().numpy()
     else:
-        rows = rows if rows.dtype == torch.float64 else rows.float()
-        gram = rows @ rows.T
-    trace = gram.trace().item()
+        gram = _times_own_transpose(_widen(rows))
+    trace = float(gram.trace(dtype=np.float64))
     if SMALLEST_TRACE <= trace <= LARGEST_TRACE:
-        return gram.double() / trace, trace
+        return gram / np.float64(trace), trace
     # NaN, infinity, overflow, underflow or zero: float64 tells them apart.
     largest = rows.double().abs().max().item()
     if not math.isfinite(largest):
         raise DamagedLayerError("holds NaN or infinity")
     if largest == 0:
-        return gram.double(), 0.0
-    rows = rows.double() / largest
-    gram = rows @ rows.T
-    trace = gram.trace().item()
-    return gram / trace, trace * largest * largest
+        return np.zeros(gram.shape), 0.0
+    gram = _times_own_transpose(rows.double() / largest)
+    trace = float(gram.trace())
+    return gram / np.float64(trace), trace * largest * largest
+
+
+def _times_own_transpose(rows: Tensor) -> npt.NDArray[np.floating]:
+    """Return rows · rowsᵀ, by numpy: unlike torch it computes half of what is symmetric."""
+    array: npt.NDArray[np.floating] = rows.numpy()
+    # What overflows is told by the trace.
+    with np.errstate(all="ignore"):
+        return array @ array.T
 
 
 @cache

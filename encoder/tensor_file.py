@@ -3,6 +3,8 @@
 import ctypes
 import mmap
 import sys
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -28,6 +30,9 @@ DTYPES = {
     "U64": torch.uint64,
     "F64": torch.float64,
 }
+# What may stay in memory of what was read: giving it back takes time for every page of the
+# file, so not after each small tensor.
+KEPT_BYTES = 16_000_000
 
 
 class TensorFile:
@@ -43,6 +48,7 @@ class TensorFile:
             LoraFileError: it is gone, or shorter than its header was checked against.
         """
         self._header = header
+        self._used_bytes = 0
         size = header.data_start + max((info.end for info in header.tensors.values()), default=0)
         try:
             # Private and not shared: pages are the file's as long as nobody writes to them.
@@ -60,13 +66,24 @@ class TensorFile:
             data = data.clone()
         return data.view(dtype).view(info.shape)
 
+    def used(self, tensors: Iterable[Tensor]) -> None:
+        """Take note that tensors were read and are not needed again for a while."""
+        self._used_bytes += sum(tensor.nbytes for tensor in tensors)
+        if self._used_bytes >= KEPT_BYTES:
+            self.release()
+
     def release(self) -> None:
         """Give the memory of what was read back; it is read again when used again.
 
         Pages of a memory map stay with the process until somebody needs the memory. Only
         Linux promises that an untouched private page is read from its file again.
         """
+        self._used_bytes = 0
         if sys.platform == "linux":
-            libc = ctypes.CDLL(None)
             address, size = self._bytes.data_ptr(), self._bytes.numel()
-            libc.madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
+            _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

@@ -28,7 +28,7 @@ from encoder.ridge import (
     scaled_features,
     targets_of,
 )
-from encoder.sketch import Sketch, default_layout, sketch
+from encoder.sketch import Sketch, default_layout, sketch_file
 from encoder.sketch_folder import kept_sketch
 from encoder.text_encoder import TextEncoder, normalise
 from encoder.weight_encoder import (
@@ -64,7 +64,7 @@ def sketch_files(
     """
     sketches = []
     for index, path in enumerate(paths):
-        sketches.append(kept_sketch(path, kept) if kept else sketch(read(path)))
+        sketches.append(kept_sketch(path, kept) if kept else sketch_file(path))
         progress(index + 1, len(paths), "Sketching")
     return sketches
 

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from encoder.convert import UNKNOWN, Outcome
 from encoder.layers import Layer
-from encoder.spectrum import BlockSpectrum, measure
+from encoder.spectrum import BlockSpectrum, Measures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +67,8 @@ class FileFacts:
     notes: tuple[str, ...]
 
 
-def judge(
-    outcome: Outcome, facts: FileFacts, *, release: Callable[[], None] | None = None
-) -> Verdict:
-    """Judge an adapter; tensors have data where there is a `release` of what was read of it."""
+def judge(outcome: Outcome, facts: FileFacts, measures: Measures | None = None) -> Verdict:
+    """Judge an adapter; without `measures` of its layers, its tensors have no data."""
     conversion, family = outcome.conversion, outcome.family
     layers = conversion.layers
     kinds = Counter(layer.kind for layer in layers.values())
@@ -108,8 +106,8 @@ def judge(
         fusable=True,
         reasons=facts.notes,
     )
-    if release is not None:
-        verdict = _with_numbers(verdict, layers, conversion.vectors, release)
+    if measures is not None:
+        verdict = _with_numbers(verdict, measures, conversion.vectors)
     return _conclude(verdict, outcome)
 
 
@@ -143,13 +141,7 @@ def _join_at(place: int, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return joined
 
 
-def _with_numbers(
-    verdict: Verdict,
-    layers: Mapping[str, Layer],
-    vectors: Mapping[str, Tensor],
-    release: Callable[[], None],
-) -> Verdict:
-    measures = measure(layers, release)
+def _with_numbers(verdict: Verdict, measures: Measures, vectors: Mapping[str, Tensor]) -> Verdict:
     damaged = [name for name, vector in vectors.items() if not vector.isfinite().all()]
     return replace(
         verdict,

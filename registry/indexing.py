@@ -320,13 +320,16 @@ def read_and_sketch(path: Path) -> tuple[dict[str, Any], "Sketched | None"]:
     from encoder.errors import FingerprintError, SketchError
     from encoder.file_hashes import hash_file
     from encoder.fingerprint import fingerprint
-    from encoder.lora_file import read
-    from encoder.sketch import SKETCH_VERSION, sketch
+    from encoder.lora_file import open_adapter
+    from encoder.sketch import SKETCH_VERSION, Sketcher
 
-    weights = read(path)
+    opened = open_adapter(path)
+    sketcher = Sketcher(opened.base_model)
+    # Both in one pass over the weights.
+    weights = opened.read(sketcher.add)
     made, refusal = None, None
     try:
-        made = sketch(weights)
+        made = sketcher.finish()
     except SketchError as error:
         refusal = str(error)
     verdict = {

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from encoder.checkpoint import WeightEncoder
 from encoder.lora_file import read
-from encoder.sketch import sketch
+from encoder.sketch import sketch_file
 from encoder.text_encoder import TextEncoder
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import GateDataError
@@ -56,7 +56,7 @@ class Relevances:
     def of(
         cls, files: Sequence[Path], encoder: WeightEncoder, text_encoder: TextEncoder
     ) -> "Relevances":
-        embeddings = encoder.encode([sketch(read(path)) for path in files])
+        embeddings = encoder.encode([sketch_file(path) for path in files])
         return cls(encoder, text_encoder, torch.from_numpy(embeddings))
 
     def __call__(self, prompts: list[str], sets: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from encoder.base_models import FAMILIES, Family, find_family
 from encoder.basis import Basis, find_basis
-from encoder.errors import SketchError
+from encoder.errors import BadWeightsError, SketchError
 from encoder.lora_file import LoraWeights, read
 from encoder.sketch import (
     MOST_BYTES,
@@ -21,6 +21,7 @@ from encoder.sketch import (
     delta_norm,
     layout_of,
     sketch,
+    sketch_file,
 )
 from tests.encoder.builders import TINY, Factors, make_factors, write_adapter, write_tensors
 
@@ -206,7 +207,7 @@ def test_outputs_are_added_up_in_groups_with_signs(tmp_path: Path) -> None:
     weights = load(tmp_path, make_factors())
     whole, folded = sketch(weights, inputs=4), sketch(weights, inputs=4, most_bytes=40_000)
     for index, (full, part) in enumerate(zip(whole.layers(), folded.layers(), strict=True)):
-        signs = _output_signs(TINY.name, index, len(full)).numpy()
+        signs = _output_signs(TINY.name, index, len(full))
         slow = np.zeros_like(part, np.float32)
         for row, (sign, values) in enumerate(zip(signs, full, strict=True)):
             slow[row % len(part)] += sign * values.astype(np.float32)
@@ -273,3 +274,47 @@ def test_dora_has_no_sketch_without_the_base(tmp_path: Path) -> None:
 
     with pytest.raises(SketchError, match="depends on the base's weight"):
         sketch(weights)
+    with pytest.raises(SketchError, match="depends on the base's weight"):
+        sketch_file(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_one_pass_over_a_file_gives_the_sketch_of_two(tmp_path: Path, dtype: torch.dtype) -> None:
+    factors = make_factors(rank=3, names=list(TINY.block_layers)[4:])
+    path = write_adapter(tmp_path / "a.safetensors", factors, dtype=dtype)
+
+    one, two = sketch_file(path), sketch(read(path))
+
+    np.testing.assert_array_equal(one.mask, two.mask)
+    np.testing.assert_allclose(one.values, two.values, atol=1e-3)
+    np.testing.assert_allclose(one.log_magnitudes, two.log_magnitudes, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_file_with_one_bad_number_has_no_sketch(tmp_path: Path, value: float) -> None:
+    factors = make_factors()
+    factors[list(factors)[7]][1][-1, -1] = value
+
+    with pytest.raises(BadWeightsError, match="NaN or infinity"):
+        sketch_file(write_adapter(tmp_path / "a.safetensors", factors))
+
+
+def test_factors_that_overflow_on_the_way_have_no_sketch(tmp_path: Path) -> None:
+    """ΔW is moderate; what is computed before its second factor comes in is not."""
+    factors = {name: (a.sign() * 3e38, b * 1e-38) for name, (a, b) in make_factors().items()}
+    weights = load(tmp_path, factors)
+
+    with pytest.raises(SketchError, match="too large to compute with"):
+        sketch(weights, inputs=4)
+
+
+def test_a_layer_too_faint_for_a_sketch_counts_as_none(tmp_path: Path) -> None:
+    names = list(TINY.block_layers)[:2]
+    factors = make_factors(names=names)
+    down, up = factors[names[0]]
+    factors[names[0]] = (1e-25 * down, 1e-25 * up)
+    path = write_adapter(tmp_path / "a.safetensors", factors, dtype=torch.float32)
+
+    for made in (sketch_file(path), sketch(read(path))):
+        assert made.mask[:2].tolist() == [False, True]
+        assert Sketch.from_bytes(made.to_bytes()).mask.tolist() == made.mask.tolist()

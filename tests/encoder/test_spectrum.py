@@ -7,6 +7,7 @@ from torch import Tensor
 from encoder.layers import (
     DenseLayer,
     DoraLayer,
+    Factors,
     Layer,
     LohaLayer,
     LokrLayer,
@@ -200,6 +201,29 @@ def test_one_bad_entry_anywhere_is_found(bad: float, side: str, dtype: torch.dty
 
     assert dict(measured.damaged) == {"a.1.x": "holds NaN or infinity"}
     assert [spectrum.block for spectrum in measured.blocks] == ["a.0"]
+
+
+def test_a_watcher_is_shown_sound_layers_with_their_norm_and_factors() -> None:
+    """What else is made of the weights is made while they are in memory."""
+    plain = LoraLayer(make_layer(0).down.bfloat16(), make_layer(0).up.bfloat16(), 0.5)
+    bad = LoraLayer(make_layer(0).down * math.nan, make_layer(0).up, 0.5)
+    dense = DenseLayer(random(40, 24), 0.5)
+    layers: dict[str, Layer] = {"a.0.x": plain, "a.1.x": bad, "a.2.x": dense}
+    shown: dict[str, tuple[Layer, float | None, Factors | None]] = {}
+    released: list[Layer] = []
+
+    measure(layers, released.append, lambda name, *rest: shown.update({name: rest}))
+
+    assert released == list(layers.values())
+    assert shown.keys() == {"a.0.x", "a.2.x"}
+    for name, (layer, found, _) in shown.items():
+        assert layer is layers[name]
+        # Exact: sketches are made with it, on whatever processor.
+        assert found == pytest.approx(delta(layer).norm().item(), rel=1e-5)
+    shared = shown["a.0.x"][2]
+    assert shared is not None
+    assert torch.equal(shared[0], plain.down.float())
+    assert torch.equal(shared[1], plain.up.float())
 
 
 def test_large_numbers_are_no_infinity() -> None:

@@ -72,6 +72,25 @@ def test_released_memory_is_read_again_when_needed(tmp_path: Path) -> None:
     assert torch.equal(tensor, values)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_of_what_was_used_is_released_once_it_is_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call for every small tensor would take longer than reading it."""
+    monkeypatch.setattr("encoder.tensor_file.KEPT_BYTES", 6_000_000)
+    path = tmp_path / "a.safetensors"
+    save_file({name: torch.ones(1_000_000) for name in "ab"}, path)
+    file = TensorFile(path, read_header(path))
+    resident = []
+    for name in "ab":
+        file.tensor(name).sum()
+        file.used([file.tensor(name)])
+        resident.append(resident_bytes(path))
+
+    assert resident[0] > 3_900_000
+    assert resident[1] == 0
+
+
 def test_a_file_that_shrank_is_refused_and_not_a_crash(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     save_file({"a": torch.ones(100_000)}, path)
