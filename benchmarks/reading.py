@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import io
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from encoder.file_hashes import hash_file
 from encoder.fingerprint import fingerprint
 from encoder.lora_file import inspect, read
 from encoder.safetensors_header import parse_header, read_header
-from encoder.sketch import sketch
+from encoder.sketch import sketch_file
 
 RANKS = (16, 64)
 DIALECTS = {"PEFT, 494 layers": "peft", "kohya, 304 layers": "kohya"}
@@ -110,7 +111,7 @@ def judge_start(path: Path) -> object:
 TASKS: dict[str, Callable[[Path], object]] = {
     "header": judge_start,
     "read": read,
-    "sketch": lambda path: sketch(read(path)),
+    "sketch": sketch_file,
     "fingerprint": lambda path: fingerprint(read(path)),
     "hashes": hash_file,
 }
@@ -217,6 +218,11 @@ def main() -> None:
     parser.add_argument("--task", choices=list(TASKS), help="run one task and print its peak")
     parser.add_argument("--file", type=Path)
     options = parser.parse_args()
+    if os.environ.get("OPENBLAS_NUM_THREADS") != str(THREADS):
+        # numpy takes its threads when it is loaded.
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": str(THREADS)}
+        command = [sys.executable, "-m", "benchmarks.reading", *sys.argv[1:]]
+        raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)
     if options.task:
         run_task(options.task, options.file)
         return

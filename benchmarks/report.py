@@ -80,6 +80,18 @@ SECTIONS = {
   and a half to two times the memory, since its largest layers are larger.
 - A verdict by header reads under a thousandth of the file.
 """,
+    "encoding": """## Encoding files
+
+`python -m benchmarks.encoding`
+
+- What is timed is what indexing does with a file: its full verdict and its sketch from one pass
+  over the weights, then its embedding, alone. In a page of many, embedding takes a fraction.
+- Files are streamed: most of the memory is torch and the encoder, and a file sixteen times as
+  large takes little more. Time grows faster than files do, since the verdict's Gram matrices
+  take the square of the rank.
+- DiffSynth's encoder of LoRAs needs a generator's share of arithmetic, a transformer over
+  thousands of tokens; ridge regression on a sketch reads the file and little else.
+""",
     "fingerprints": """## Knowing an adapter again
 
 `python -m benchmarks.fingerprints`
