@@ -15,6 +15,7 @@ from benchmarks.retrieval_zoo import BASE_MODEL, Floats, Space, Zoo
 from encoder.basis import fit_basis
 from encoder.caution import NEAREST_SHARE, QUERY_LENGTH, STRENGTH
 from encoder.layer_batch import LayerBatch, kinds_of, stack_weights
+from encoder.layer_scales import without_diagonal
 from encoder.lora_file import LoraWeights, read
 from encoder.metrics import mrr
 from encoder.ridge import (
@@ -24,7 +25,6 @@ from encoder.ridge import (
     KernelRidge,
     TextSpace,
     targets_of,
-    without_diagonal,
 )
 from encoder.sketch import Sketch, sketch
 from encoder.text_encoder import normalise
@@ -184,7 +184,7 @@ def layer_grams(features: Floats, sizes: npt.NDArray[np.int64]) -> Floats:
 
 
 def alignments(grams: Floats, targets: Floats, train: Ints) -> Floats:
-    """Return each Gram's alignment with the targets', as `encoder.ridge.fit_layer_scales`."""
+    """Return each Gram's alignment with the targets', as encoder/layer_scales.py does."""
     wanted = without_diagonal(targets @ targets.T)
     found = np.zeros(len(grams), np.float32)
     for place, gram in enumerate(grams):

@@ -16,6 +16,7 @@ from encoder.dataset import SPLITS
 from encoder.dataset import Dataset as Dataset  # callers find it beside what takes it
 from encoder.errors import TrainingDataError
 from encoder.layer_batch import LayerBatch, stack_sketches, stack_weights
+from encoder.layer_scales import fit_layer_scales
 from encoder.lora_file import read
 from encoder.metrics import RetrievalMetrics, positions
 from encoder.ridge import (
@@ -23,7 +24,6 @@ from encoder.ridge import (
     RidgeEncoder,
     TextSpace,
     choose_penalty,
-    fit_layer_scales,
     low_rank,
     scaled_features,
     targets_of,

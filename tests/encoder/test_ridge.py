@@ -9,7 +9,6 @@ from encoder.ridge import (
     KernelRidge,
     TextSpace,
     choose_penalty,
-    fit_layer_scales,
     low_rank,
 )
 from encoder.train import encode_captions, fit_ridge, measure, sketch_files
@@ -115,23 +114,6 @@ def test_a_quarter_matrix_comes_back_as_it_was(rows: int) -> None:
     np.testing.assert_array_equal(
         found.apply(random(2, rows) * 0 + 1), matrix.apply(np.ones((2, rows), np.float32))
     )
-
-
-def test_layers_that_go_with_the_captions_weigh_more(zoo: SyntheticZoo) -> None:
-    """Of two layers, the first is what the captions say and the second is chance."""
-    sketches = sketch_files(zoo.dataset.paths[:20])
-    targets = random(20, 5)
-    targets -= targets.mean(axis=0)
-    stops = np.cumsum(sketches[0].layout.sizes)
-    told = []
-    for own, target in zip(sketches, targets, strict=True):
-        values = random(stops[-1]).astype(np.float16)
-        values[: stops[0]] = np.resize(target, stops[0])
-        told.append(dataclasses.replace(own, values=values))
-
-    scales = fit_layer_scales(told, targets)
-
-    assert scales[0] > 2 * scales[1:].max()
 
 
 def test_captions_are_whitened_by_how_much_they_differ_within_adapters() -> None:
