@@ -16,7 +16,7 @@ from encoder.dataset import SPLITS
 from encoder.dataset import Dataset as Dataset  # callers find it beside what takes it
 from encoder.errors import TrainingDataError
 from encoder.layer_batch import LayerBatch, stack_sketches, stack_weights
-from encoder.layer_scales import fit_layer_scales
+from encoder.layer_scales import fit_layer_scales, learn_layer_scales
 from encoder.lora_file import read
 from encoder.metrics import RetrievalMetrics, positions
 from encoder.ridge import (
@@ -133,7 +133,9 @@ def fit_ridge_to_sketches(
     space = TextSpace.fit(own_captions)
     targets = targets_of(own_captions, space)
     targets -= targets.mean(axis=0)
-    scales = fit_layer_scales(own_sketches, targets)
+    said = [space.project(own) for own in own_captions]
+    aligned = fit_layer_scales(own_sketches, targets)
+    scales = learn_layer_scales(own_sketches, targets, said, aligned)
     features = scaled_features(own_sketches, scales)
     kernel = features @ features.T
     penalty, tried = choose_penalty(kernel, own_captions, seed=seed)
@@ -155,8 +157,7 @@ def fit_ridge_to_sketches(
         text=space,
     )
     coordinates = normalise(encoder.coordinates(own_sketches))
-    said = space.project(np.concatenate(own_captions))
-    encoder = replace(encoder, caution=Caution.fit(up, said, coordinates))
+    encoder = replace(encoder, caution=Caution.fit(up, np.concatenate(said), coordinates))
     metrics = {
         "penalty": penalty,
         "cross_validation_mrr": {str(key): round(value, 4) for key, value in tried.items()},
