@@ -60,6 +60,15 @@ def aligned(grams: str, power: float = 1.0) -> Kernel:
     return kernel
 
 
+def learned(grams: str) -> Kernel:
+    """Layers by weights with which left-out adapters are found: what is shipped."""
+
+    def kernel(pool: Pool, train: Ints, targets: Floats) -> Floats:
+        return weighted(getattr(pool, grams), pool.layer_weights(grams, train))
+
+    return kernel
+
+
 def by_strength(pool: Pool, train: Ints, targets: Floats) -> Floats:
     """Layers as strong as they are in each adapter, relative to the layer's mean."""
     logs = np.stack([own.log_magnitudes for own in pool.sketches])
@@ -86,16 +95,8 @@ def by_part(pool: Pool, train: Ints, targets: Floats) -> Floats:
             np.ascontiguousarray(parts).reshape(len(layer), -1),
             np.full(rows // PART * inputs, PART),
         )
-        total += weighted(grams, np.square(unscaled_alignments(grams, targets, train)))
+        total += weighted(grams, np.square(alignments(grams, targets, train)))
         start += rows * inputs
-    return total
-
-
-def unscaled_alignments(grams: Floats, targets: Floats, train: Ints) -> Floats:
-    """Alignments that compare between calls: times a Gram's own size, which they divide by."""
-    found = alignments(grams, targets, train)
-    sizes = np.sqrt(np.square(grams).mean(axis=(1, 2)))
-    total: Floats = found * np.sqrt(sizes.mean())
     return total
 
 
@@ -165,7 +166,7 @@ def given(name: str) -> Kernel:
     return lambda pool, train, targets: getattr(pool, name)
 
 
-SKETCHED = aligned("grams")
+SKETCHED = learned("grams")
 
 
 def spread_of(pool: Pool, train: Ints) -> tuple[Floats, Floats]:
@@ -306,13 +307,13 @@ def each_kind_alone(pool: Pool, train: Ints) -> Space:
     """A ridge for every type of layer; the mean of their predictions."""
     space = own_texts(pool, train)
     targets = plain_targets(pool, train, space)
-    scales = alignments(pool.grams, centred(targets), train)
+    weights = pool.layer_weights("grams", train)
     parts = []
     for kind in kinds_of(family_of(BASE_MODEL)):
         places = list(kind.places)
-        kernel = weighted(pool.grams[places], np.square(scales[places]))
+        kernel = weighted(pool.grams[places], weights[places])
         fitted = Linear.fit(pool, train, kernel, space, targets)
-        parts.append(normalise(fitted.predicted) * scales[places].mean())
+        parts.append(normalise(fitted.predicted) * weights[places].mean())
     mean = normalise(np.sum(parts, axis=0))
     return cautious(mean, space.project, fitted.said, train)
 
@@ -342,7 +343,7 @@ def distilled(pool: Pool, train: Ints) -> Space:
     return Linear.fit(pool, train, kernel, fitted.space, taught).embed(train)
 
 
-EXACT = linear(aligned("exact_grams"))
+EXACT = linear(learned("exact_grams"))
 PROBES = linear(given("probes"))
 POLYNOMIAL: dict[str, Callable[[Floats], Floats]] = {
     "(1 + cosine)²": lambda cosines: np.square(1 + cosines),
@@ -356,6 +357,7 @@ SOLVED: dict[str, dict[str, Recipe]] = {
     "shipped": {"as shipped": shipped, "the same, neither cut nor rounded": linear()},
     "layers": {
         "all layers alike": linear(aligned("grams", 0)),
+        "weights: alignment alone": linear(aligned("grams")),
         "weights: alignment squared": linear(aligned("grams", 2)),
         "a weight for every 32 outputs and input": linear(by_part),
         "a ridge for each layer type, averaged": each_kind_alone,
@@ -365,10 +367,10 @@ SOLVED: dict[str, dict[str, Recipe]] = {
         "layers half whitened": linear(flattened),
     },
     "inputs": {
-        "8 learned inputs": linear(aligned("wide_grams")),
+        "8 learned inputs": linear(learned("wide_grams")),
         "whole ΔW": EXACT,
         "base activations": PROBES,
-        "output subspaces": linear(aligned("output_grams")),
+        "output subspaces": linear(learned("output_grams")),
     },
     "kernels": {
         **{
@@ -378,7 +380,7 @@ SOLVED: dict[str, dict[str, Recipe]] = {
         "(1 + cosine)² of layers": linear(curved_layers(POLYNOMIAL["(1 + cosine)²"])),
         "arc-cosine of layers": linear(curved_layers(arc_cosine)),
         "(1 + cosine)² of whole ΔW": linear(
-            curved(POLYNOMIAL["(1 + cosine)²"], aligned("exact_grams"))
+            curved(POLYNOMIAL["(1 + cosine)²"], learned("exact_grams"))
         ),
     },
     "texts": {
@@ -407,7 +409,7 @@ SOLVED: dict[str, dict[str, Recipe]] = {
     },
     "ensembles": {
         "kernels: sketches + ΔW + activations": linear(
-            summed(SKETCHED, aligned("exact_grams"), given("probes"))
+            summed(SKETCHED, learned("exact_grams"), given("probes"))
         ),
         "similarities: sketches, ΔW, activations": together(linear(), EXACT, PROBES),
         "similarities: sketches, their (1 + cosine)²": together(

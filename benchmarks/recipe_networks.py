@@ -14,22 +14,18 @@ from torch.nn import functional as F
 
 from benchmarks.recipe_list import (
     SKETCHED,
-    centred,
     fitted_sketch,
     own_texts,
 )
 from benchmarks.recipe_pool import (
     Ints,
-    LeaveOneOutRidge,
     Linear,
     Pool,
-    alignments,
     cautious,
     plain_targets,
     weighted,
 )
 from benchmarks.retrieval_zoo import BASE_MODEL, Floats, Space
-from encoder.caution import STRENGTH
 from encoder.contrastive import START_TEMPERATURE, info_nce
 from encoder.layer_batch import kinds_of
 from encoder.metrics import mrr
@@ -44,7 +40,6 @@ EPOCHS, EVERY, PATIENCE = 100, 5, 5
 RANK, HIDDEN, DROPOUT = 128, 128, 0.3
 TEXT_RANK = 16
 LEFT_OUT = 0.1
-MKL_STEPS, MKL_RATE, MKL_PENALTY = 40, 0.1, 0.05
 
 
 class Head(nn.Module):
@@ -261,11 +256,11 @@ def mixture(gated: bool) -> Training:
     def recipe(pool: Pool, train: Ints, seed: int) -> Space:
         space = own_texts(pool, train)
         targets = plain_targets(pool, train, space)
-        scales = alignments(pool.grams, centred(targets), train)
+        weights = pool.layer_weights("grams", train)
         left_out, predicted = [], []
         for kind in kinds_of(family_of(BASE_MODEL)):
             places = list(kind.places)
-            kernel = weighted(pool.grams[places], np.square(scales[places]))
+            kernel = weighted(pool.grams[places], weights[places])
             fitted = Linear.fit(pool, train, kernel, space, targets)
             left_out.append(normalise(fitted.ridge.left_out(fitted.penalty)))
             predicted.append(normalise(fitted.predicted))
@@ -278,59 +273,8 @@ def mixture(gated: bool) -> Training:
     return recipe
 
 
-def learned_weights(pool: Pool, train: Ints, seed: int) -> Space:
-    """Layers' weights and the penalty by gradient: left-out adapters are to be found."""
-    del seed  # nothing is random
-    space = own_texts(pool, train)
-    targets = plain_targets(pool, train, space)
-    captions = torch.from_numpy(np.stack([space.project(pool.captions[i]) for i in train]))
-    start = np.square(alignments(pool.grams, centred(targets), train)) + 1e-3
-    blocks = []
-    for gram in pool.grams:
-        own = gram[np.ix_(train, train)]
-        blocks.append(Centring.of(own).apply(own).ravel())
-    weights, penalty = descend(
-        torch.from_numpy(np.stack(blocks)), torch.from_numpy(centred(targets)), captions,
-        torch.from_numpy(start).log(),
-    )  # fmt: skip
-    kernel = weighted(pool.grams, weights.numpy())
-    ridge = LeaveOneOutRidge(kernel[np.ix_(train, train)], centred(targets))
-    predicted = ridge.predict(kernel[:, train], penalty)
-    said = space.project(np.concatenate([pool.captions[i] for i in train]))
-    return cautious(normalise(predicted), space.project, said, train, STRENGTH)
-
-
-def descend(
-    blocks: Tensor, targets: Tensor, captions: Tensor, log_weights: Tensor
-) -> tuple[Tensor, float]:
-    """Return the weights of centred Grams (blocks, n · n) and the relative penalty."""
-    count = len(targets)
-    log_weights = nn.Parameter(log_weights)
-    log_penalty = nn.Parameter(torch.tensor(math.log(MKL_PENALTY)))
-    log_scale = nn.Parameter(torch.tensor(-math.log(START_TEMPERATURE)))
-    optimizer = torch.optim.Adam([log_weights, log_penalty, log_scale], MKL_RATE, (0.9, 0.95))
-    queries = captions.flatten(0, 1)
-    labels = torch.arange(count).repeat_interleave(captions.shape[1])
-    for _ in range(MKL_STEPS):
-        weights = log_weights.detach().exp()
-        kernel = (weights @ blocks).view(count, count).requires_grad_()
-        penalty = log_penalty.exp() * kernel.detach().diagonal().mean()
-        inverse = torch.linalg.inv(kernel + penalty * torch.eye(count))
-        # As LeaveOneOutRidge.left_out.
-        spare = penalty * inverse.diagonal()[:, None] - 1 / count
-        left_out = targets - penalty * inverse @ targets / spare + targets / (count - 1)
-        logits = log_scale.exp() * queries @ F.normalize(left_out, dim=1).T
-        optimizer.zero_grad()
-        F.cross_entropy(logits, labels).backward()
-        assert kernel.grad is not None
-        log_weights.grad = blocks @ kernel.grad.flatten() * weights
-        optimizer.step()
-    return log_weights.detach().exp(), math.exp(log_penalty.item())
-
-
 TRAINED: dict[str, dict[str, Training]] = {
     "layers": {
-        "layer weights learned on adapters left out": learned_weights,
         "a ridge for each layer type, mixed": mixture(gated=False),
         "a ridge for each layer type, mixed by the query": mixture(gated=True),
     },

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from benchmarks.retrieval_zoo import BASE_MODEL, Floats, Space, Zoo
 from encoder.basis import fit_basis
 from encoder.caution import NEAREST_SHARE, QUERY_LENGTH, STRENGTH
 from encoder.layer_batch import LayerBatch, kinds_of, stack_weights
-from encoder.layer_scales import without_diagonal
+from encoder.layer_scales import descend, without_diagonal
 from encoder.lora_file import LoraWeights, read
 from encoder.metrics import mrr
 from encoder.ridge import (
@@ -43,6 +43,7 @@ class Pool:
     zoo: Zoo  # without held-out adapters
     adapters: list[LoraWeights]
     base: Path
+    _learned: dict[tuple[str, bytes], Floats] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path, more: Path | None, base: Path) -> "Pool":
@@ -123,6 +124,30 @@ class Pool:
                 grams[place] = both.sum((1, 3)).numpy()
         return grams
 
+    def layer_weights(self, grams: str, train: Ints) -> Floats:
+        """Return the weights of Gram matrices named, learned as encoder/layer_scales.py does."""
+        key = (grams, train.tobytes())
+        if key not in self._learned:
+            captions = [self.captions[i] for i in train]
+            space = TextSpace.fit(captions)
+            targets = targets_of(captions, space)
+            targets -= targets.mean(axis=0)
+            own: Floats = getattr(self, grams)
+            start = np.square(alignments(own, targets, train))
+            speaking = np.flatnonzero(start > 0)
+            centred = torch.empty(len(speaking), len(train) ** 2)
+            for row, layer in enumerate(speaking):
+                gram = own[layer][np.ix_(train, train)]
+                centred[row] = torch.from_numpy(Centring.of(gram).apply(gram)).flatten()
+            queries = torch.from_numpy(space.project(np.concatenate(captions)))
+            owners = torch.arange(len(train)).repeat_interleave(len(captions[0]))
+            logs = torch.from_numpy(start[speaking]).log()
+            goals = torch.from_numpy(targets)
+            weights = np.zeros_like(start)
+            weights[speaking] = descend(centred, goals, queries, owners, logs).exp().numpy()
+            self._learned[key] = weights
+        return self._learned[key]
+
     @cached_property
     def probes(self) -> Floats:
         """How alike answers to the base's own activations are, (n, n)."""
@@ -184,7 +209,7 @@ def layer_grams(features: Floats, sizes: npt.NDArray[np.int64]) -> Floats:
 
 
 def alignments(grams: Floats, targets: Floats, train: Ints) -> Floats:
-    """Return each Gram's alignment with the targets', as encoder/layer_scales.py does."""
+    """Return each Gram's alignment with the targets' (encoder/layer_scales.py), 0 at least."""
     wanted = without_diagonal(targets @ targets.T)
     found = np.zeros(len(grams), np.float32)
     for place, gram in enumerate(grams):
@@ -192,7 +217,7 @@ def alignments(grams: Floats, targets: Floats, train: Ints) -> Floats:
         centred = without_diagonal(Centring.of(own).apply(own))
         length = np.linalg.norm(centred)
         found[place] = max(0.0, (centred * wanted).sum() / length) if length > 0 else 0.0
-    return found / np.float32(np.sqrt(np.square(found).mean()))
+    return found
 
 
 def weighted(grams: Floats, weights: Floats) -> Floats:
