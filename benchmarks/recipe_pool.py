@@ -181,7 +181,8 @@ def halved(text: str, rng: np.random.Generator) -> str:
 def square_root(down: torch.Tensor) -> torch.Tensor:
     """Return C with C Cᵀ = A Aᵀ, so that B C has the left singular vectors of B A."""
     values, vectors = torch.linalg.eigh(down @ down.mT)
-    return vectors * values.clamp(min=0).sqrt().unsqueeze(-2)
+    root: torch.Tensor = vectors * values.clamp(min=0).sqrt().unsqueeze(-2)
+    return root
 
 
 def without_held_out(zoo: Zoo) -> Zoo:
