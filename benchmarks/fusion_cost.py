@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -27,10 +28,12 @@ from torch import Tensor, nn
 
 from benchmarks.report import RESULTS
 from demo.base import make_transformer
+from encoder.base_models import FAMILIES, Family
 from encoder.layers import Layer, LoraLayer
-from encoder.lora_file import LoraWeights, read
+from encoder.lora_file import LoraWeights, open_adapter, read
 from registry.fusion.device_cache import DeviceCache
 from registry.fusion.gate import Gates
+from registry.fusion.generate import LoadedAdapter, check_adapters, linear_layers
 from registry.fusion.inject import attach
 from registry.fusion.rivals import RivalGates
 from registry.fusion.stacks import DeviceAdapter, load_onto
@@ -200,6 +203,27 @@ def time_steps(name: str, rounds: int) -> dict[str, float]:
     return {f"{kind} {count}": statistics.median(took) for (kind, count), took in seconds.items()}
 
 
+def families_of(name: str, base: Any) -> Sequence[Family]:
+    """Return the families known; the middle base is of none that is shipped."""
+    if name == "tiny":
+        return FAMILIES
+    return (*FAMILIES, Family.from_config(name, "FluxTransformer2DModel", base.config))
+
+
+def read_quickly(path: Path, families: Sequence[Family]) -> LoraWeights:
+    return open_adapter(path, families).read_quickly()
+
+
+def load_as_fused(
+    read_files: Mapping[Path, LoraWeights], cache: DeviceCache
+) -> list[DeviceAdapter]:
+    """Check adapters and bring them onto the device, as `registry.fuse` does."""
+    adapters = [LoadedAdapter(path.name, path.name, own) for path, own in read_files.items()]
+    backend: Any = SimpleNamespace(base_model=adapters[0].weights.base_model, cache=cache)
+    check_adapters(adapters, backend)
+    return [cache.get(one.sha256, linear_layers(one.weights)) for one in adapters]
+
+
 def time_attaching(name: str, rounds: int) -> dict[str, float]:
     """Return median seconds of attaching three adapters and of letting them go, ours and PEFT's."""
     bench = Bench(name, most=3)
@@ -217,18 +241,21 @@ def time_attaching(name: str, rounds: int) -> dict[str, float]:
             seconds.setdefault(what, []).append(time.perf_counter() - start)
 
         pipe: Any = FluxPipeline(None, None, None, None, None, None, bench.twin)
-        full = DeviceCache(2**34)
+        families = families_of(name, bench.base)
+        full, kept = DeviceCache(2**34), {}
         for path in files:
-            full.get(path.name, read(path))
+            kept[path] = read(path, families)
+            full.get(path.name, kept[path])
         for turn in range(rounds):
             for what, cache in (("0 cached", DeviceCache(2**34)), (f"{CACHED} cached", full)):
                 chosen = files[turn % 7 : turn % 7 + 3]
                 start = time.perf_counter()
-                some = [
-                    (cache.get(p.name, read(p) if p.name not in cache else bench.weights[0]), 1.0)
-                    for p in chosen
-                ]
-                with attach(bench.base, some, bench.gates):
+                chosen_weights = {
+                    path: kept[path] if cache is full else read_quickly(path, families)
+                    for path in chosen
+                }
+                some = load_as_fused(chosen_weights, cache)
+                with attach(bench.base, [(one, 1.0) for one in some], bench.gates):
                     note(f"attach, {what}", start)
                     start = time.perf_counter()
                 note(f"detach, {what}", start)

@@ -21,7 +21,7 @@ from encoder.lora_metadata import (
     trigger_words,
 )
 from encoder.safetensors_header import Header, TensorInfo, read_header
-from encoder.spectrum import Watch, measure
+from encoder.spectrum import Watch, is_evidently_sound, measure
 from encoder.tensor_file import TensorFile
 from encoder.verdict import FileFacts, Verdict, judge
 
@@ -97,13 +97,28 @@ class OpenedLora:
         Raises:
             LoraFileError: as `read`.
         """
-        verdict, metadata = self.judge(watch), self.header.metadata
+        verdict = self.judge(watch)
         if verdict.damaged_layers:
             layer, count = verdict.damaged_layers[0], len(verdict.damaged_layers)
             more = f", and {count - 1} layers more" if count > 1 else ""
             raise BadWeightsError(self.path, f"layer {layer} holds NaN or infinity{more}")
         if not verdict.loadable:
             raise UnsupportedLoraError(self.path, "; ".join(verdict.reasons))
+        return self._weights(verdict)
+
+    def read_quickly(self) -> LoraWeights:
+        """Return what `read` does, without a spectrum and zero layers in the verdict.
+
+        For who runs an adapter and wants no time lost. The same files are refused.
+        """
+        verdict = judge(self.outcome, self.facts)
+        layers = self.outcome.conversion.layers
+        if verdict.fusable and is_evidently_sound(layers, self.file.norm()):
+            return self._weights(verdict)
+        return self.read()
+
+    def _weights(self, verdict: Verdict) -> LoraWeights:
+        metadata = self.header.metadata
         return LoraWeights(
             layers=self.outcome.conversion.layers,
             base_model=verdict.base_model,

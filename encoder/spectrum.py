@@ -39,6 +39,8 @@ LARGEST_NORM = torch.finfo(torch.float32).max
 MAX_EXACT_RANK, PROBES = 1024, 64
 # Of such a layer, how much is formed at once: 4 MB.
 PART_ENTRIES = 1_000_000
+# The tensors of a layer whose kind has most of them: a LoHa with two Tucker cores.
+MOST_TENSORS = 6
 
 # A Gram matrix in float64 divided by its trace, and the trace.
 Gram = tuple[npt.NDArray[np.float64], float]
@@ -123,6 +125,22 @@ def measure(
         zero_layers=tuple(name for name, part in measures.items() if not part.norm),
         damaged=damaged,
     )
+
+
+def is_evidently_sound(layers: Mapping[str, Layer], norm: float) -> bool:
+    """Whether `measure` could find no layer damaged, nor all of them zero.
+
+    `norm` is that of all tensors together. It tells at once of most adapters what `measure`
+    has to look for: no ΔW is larger than the product of its tensors' norms.
+    """
+    scale = max((abs(layer.scale) for layer in layers.values()), default=0.0)
+    if not scale * max(norm, 1.0) ** MOST_TENSORS <= LARGEST_NORM:
+        return False
+    looked_at = (
+        measure_layer(layer, {}, quick=True) if _is_quick(layer) else _check_layer(layer)
+        for layer in layers.values()
+    )
+    return any(measured is None or measured.norm for measured in looked_at)
 
 
 def _is_quick(layer: Layer) -> bool:

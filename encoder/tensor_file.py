@@ -1,10 +1,12 @@
 """The tensors of a safetensors file as views of a memory map: read when used, and let go."""
 
 import ctypes
+import math
 import mmap
 import sys
 from collections.abc import Iterable
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -33,6 +35,8 @@ DTYPES = {
 # What may stay in memory of what was read: giving it back takes time for every page of the
 # file, so not after each small tensor.
 KEPT_BYTES = 16_000_000
+# Of the file, how much is looked at in float32 at a time: 4 MB.
+PART_ENTRIES = 1_000_000
 
 
 class TensorFile:
@@ -59,12 +63,22 @@ class TensorFile:
     def tensor(self, name: str) -> Tensor:
         """Return a tensor; nothing is read until it is computed with."""
         info = self._header.tensors[name]
-        dtype, start = DTYPES[info.dtype], self._header.data_start
-        data = self._bytes[start + info.start : start + info.end]
-        if data.storage_offset() % dtype.itemsize:
-            # Headers are padded for this as a rule, not by law.
-            data = data.clone()
-        return data.view(dtype).view(info.shape)
+        return self._values(DTYPES[info.dtype], info.start, info.end).view(info.shape)
+
+    def norm(self) -> float:
+        """Return the root of the sum of all squares of all tensors, in float32.
+
+        NaN or infinity where some number is that, or its square too large for float32.
+        """
+        norm = 0.0
+        tensors = sorted(self._header.tensors.values(), key=lambda info: info.start)
+        # Tensors lie side by side without gaps: those of one type are read as one.
+        for name, group in groupby(tensors, key=lambda info: info.dtype):
+            infos = list(group)
+            values = self._values(DTYPES[name], infos[0].start, infos[-1].end)
+            for part in values.split(PART_ENTRIES):
+                norm = math.hypot(norm, float(torch.linalg.vector_norm(part.float())))
+        return norm
 
     def used(self, tensors: Iterable[Tensor]) -> None:
         """Take note that tensors were read and are not needed again for a while."""
@@ -82,6 +96,14 @@ class TensorFile:
         if sys.platform == "linux":
             address, size = self._bytes.data_ptr(), self._bytes.numel()
             _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.MADV_DONTNEED)
+
+    def _values(self, dtype: torch.dtype, start: int, end: int) -> Tensor:
+        """Return bytes `start` to `end` of the data as numbers."""
+        data = self._bytes[self._header.data_start + start : self._header.data_start + end]
+        if data.storage_offset() % dtype.itemsize:
+            # Headers are padded for this as a rule, not by law.
+            data = data.clone()
+        return data.view(dtype)
 
 
 @cache

@@ -153,11 +153,11 @@ class Studio:
         )
 
     def _read(self, sha256: str) -> "LoraWeights":
-        from encoder.lora_file import read
+        from encoder.lora_file import open_adapter
 
         with self._lock:
             if sha256 not in self._weights:
-                self._weights[sha256] = read(self._find_file(sha256))
+                self._weights[sha256] = open_adapter(self._find_file(sha256)).read_quickly()
             self._weights.move_to_end(sha256)
             while len(self._weights) > KEPT_ADAPTERS:
                 self._weights.popitem(last=False)

@@ -321,8 +321,8 @@ def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
         if adapter.sha256 in seen:
             raise AdapterRefusedError(adapter.name, "it is given twice; raise its strength")
         seen.add(adapter.sha256)
-        if adapter.sha256 in backend.cache:
-            continue  # looked at before
+        if adapter.sha256 in backend.cache or weights.file is not None:
+            continue  # looked at before; of a file, by the reader
         for name, layer in weights.layers.items():
             if not all(torch.isfinite(part).all() for part in layer.tensors()):
                 raise CorruptAdapterError(adapter.name, name)

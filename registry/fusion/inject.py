@@ -256,12 +256,15 @@ def attach_stacks(
         unknown, whole = torch.full((count,), torch.nan), torch.ones(count)
         if leanings is None:
             leanings = torch.full((count, len(gates.questions)), torch.nan)
+        asked: dict[tuple[int, ...], list[str]] = {}
+        for columns, type_ in sorted({(s.columns, layer_type(n)) for n, s in stacks.items()}):
+            asked.setdefault(columns, []).append(type_)
         rivalry = Rivalry(
             gates,
             torch.atleast_2d(unknown if relevance is None else relevance),
             leanings if leanings.ndim == 3 else leanings[None],
             whole if strengths is None else strengths,
-            asked={(layer_type(name), stack.columns): name for name, stack in stacks.items()},
+            asked=asked,
         )
     with ExitStack() as hooks:
         if rivalry is not None:

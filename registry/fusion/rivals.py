@@ -22,7 +22,7 @@ AutoLoRA's gates (registry/fusion/gate.py) look at the outputs only, one adapter
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -105,19 +105,34 @@ class RivalGates(nn.Module):
 
         Any of the Bs may be 1. What is NaN counts as the mean of what is known.
         """
-        place = self._places[layer_type(layer)]
+        return self.openness_of_types([layer_type(layer)], relevance, leanings, strengths, time)[0]
+
+    def openness_of_types(
+        self,
+        layer_types: Sequence[str],
+        relevance: Tensor,
+        leanings: Tensor,
+        strengths: Tensor,
+        time: Tensor,
+    ) -> Tensor:
+        """Return the same of several types of layers at once: (types, B, n)."""
+        places = [self._places[name] for name in layer_types]
+        slope, bias, drift, apart, lean, turn = (
+            values[places][:, None]
+            for values in (self.slope, self.bias, self.drift, self.apart, self.lean, self.turn)
+        )
         later = 0.5 - time  # (B,)
-        leaning = self.lean[place] + self.turn[place] * later[:, None]  # (B, k)
         own = fill(leanings, 1)
-        wanted = self.slope[place] * fill(relevance, 1) + (own * leaning[:, None]).sum(-1)
         distance = (own[:, :, None] - own[:, None]).square().sum(-1)  # (B, n, n)
-        pull = self.bias[place] + self.drift[place] * later  # (B,)
-        # (B, n, n): how much j takes from i, before its strength.
+        leaning = (own * (lean + turn * later[:, None])[:, :, None]).sum(-1)  # (types, B, n)
+        wanted = slope[..., None] * fill(relevance, 1) + leaning
+        pull = bias + drift * later  # (types, B)
+        # (types, B, n, n): how much j takes from i, before its strength.
         taken = torch.exp(
-            pull[:, None, None]
-            - self.apart[place] * distance
-            + wanted[:, None, :]
-            - wanted[:, :, None]
+            pull[..., None, None]
+            - apart[..., None, None] * distance
+            + wanted[..., None, :]
+            - wanted[..., None]
         )
         rivals = strengths.abs() * (1 - torch.eye(len(strengths)).to(strengths))  # (n, n)
         return 1 / (1 + (taken * rivals).sum(-1))
@@ -185,8 +200,8 @@ class Rivalry:
     leanings: Tensor  # (B or 1, N, k)
     strengths: Tensor  # (N,)
     time: Tensor = field(default_factory=lambda: torch.full((1,), 0.5))  # (B or 1,)
-    # Of each type of layer and adapters in use, a layer; and the openness of the pass at work.
-    asked: Mapping[tuple[str, tuple[int, ...]], str] = field(default_factory=dict)
+    # By adapters in use, the types of layers that are; and the openness of the pass at work.
+    asked: Mapping[tuple[int, ...], Sequence[str]] = field(default_factory=dict)
     _decided: dict[tuple[str, tuple[int, ...]], Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -205,23 +220,23 @@ class Rivalry:
         self._decide()
 
     def _decide(self) -> None:
-        """Decide once a pass for all layers of a type."""
-        for key, layer in self.asked.items():
-            self._decided[key] = self.openness(layer, key[1], self.time)
-
-    def openness(self, layer: str, columns: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return G (B or 1, n) of the attached adapters `columns`, on the device of `like`."""
-        chosen = list(columns)
-        told = (
-            self.relevance[:, chosen],
-            self.leanings[:, chosen],
-            self.strengths[chosen],
-            self.time,
-        )
-        return self.gates.openness(layer, *(part.to(self.gates.slope) for part in told)).to(like)
+        """Decide once a pass for all layers: at once for all types that have the same rivals."""
+        for columns, types in self.asked.items():
+            chosen = list(columns)
+            told = (
+                self.relevance[:, chosen],
+                self.leanings[:, chosen],
+                self.strengths[chosen],
+                self.time,
+            )
+            decided = self.gates.openness_of_types(
+                types, *(part.to(self.gates.slope) for part in told)
+            )
+            for type_, openness in zip(types, decided, strict=True):
+                self._decided[type_, columns] = openness
 
     def decided(self, type_: str, columns: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return the openness G (B or 1, n) that was `asked` for, of this pass."""
+        """Return the openness G (B or 1, n) that was `asked` for, on the device of `like`."""
         return self._decided[type_, columns].to(like)
 
 

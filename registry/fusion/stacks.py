@@ -62,14 +62,17 @@ class LayerStack:
 
 @dataclass(frozen=True)
 class DeviceAdapter:
-    """An adapter's linear layers on a device, its scales applied and its ranks padded."""
+    """An adapter's linear layers on a device, their ranks padded.
 
-    # By layer: down (d_in, rank) and up (rank, d_out).
-    layers: dict[str, tuple[Tensor, Tensor]]
+    In the order in which files have their numbers: another takes ten times as long to make.
+    """
+
+    # By layer: down (rank, d_in), up (d_out, rank), and the scale of their product.
+    layers: dict[str, tuple[Tensor, Tensor, float]]
 
     @property
     def bytes(self) -> int:
-        return sum(part.nbytes for pair in self.layers.values() for part in pair)
+        return sum(down.nbytes + up.nbytes for down, up, _ in self.layers.values())
 
 
 def load_onto(
@@ -77,17 +80,19 @@ def load_onto(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> DeviceAdapter:
-    """Copy an adapter to a device."""
+    """Bring an adapter to a device.
+
+    Where the device is the CPU and the file is in `dtype`, its tensors stay views of the file.
+    """
     layers = {}
     for name, layer in weights.layers.items():
         down, up = layer.factors()
         rank = -len(down) % RANK_STEP + len(down)
-        # Scaled before it is rounded to `dtype`.
-        padded_down = torch.zeros(down.shape[1], rank, device=device, dtype=dtype)
-        padded_up = torch.zeros(rank, len(up), device=device, dtype=dtype)
-        padded_down[:, : len(down)] = down.T
-        padded_up[: len(down)] = up.T.float() * layer.scale
-        layers[name] = (padded_down, padded_up)
+        layers[name] = (
+            _pad(down.to(device, dtype), 0, rank),
+            _pad(up.to(device, dtype), 1, rank),
+            layer.scale,
+        )
     return DeviceAdapter(layers)
 
 
@@ -109,21 +114,21 @@ def _stack_layer(
     name: str, adapters: Sequence[DeviceAdapter], strengths: Sequence[float]
 ) -> LayerStack:
     columns = tuple(k for k, adapter in enumerate(adapters) if name in adapter.layers)
-    downs, ups = zip(*(adapters[k].layers[name] for k in columns), strict=True)
-    sizes = {(up.shape[1], len(down)) for down, up in zip(downs, ups, strict=True)}
+    downs, ups, scales = zip(*(adapters[k].layers[name] for k in columns), strict=True)
+    sizes = {(len(up), down.shape[1]) for down, up in zip(downs, ups, strict=True)}
     if len(sizes) > 1:
         raise LayerMismatchError(
             f"adapters disagree on layer {name!r}: {' and '.join(map(str, sorted(sizes)))}; "
             "load those of one base model only"
         )
-    rank = max(len(up) for up in ups)
-    return LayerStack(
-        down=torch.cat([_pad(down, 1, rank) for down in downs], 1)[None],
-        up=torch.stack(
-            [_pad(up, 0, rank) * strengths[k] for k, up in zip(columns, ups, strict=True)]
-        )[None],
-        columns=columns,
+    rank = max(len(down) for down in downs)
+    down = torch.cat([_pad(down, 0, rank) for down in downs])  # (n * rank, d_in)
+    up = torch.cat([_pad(up, 1, rank) for up in ups], 1)  # (d_out, n * rank)
+    factors = [strengths[k] * scale for k, scale in zip(columns, scales, strict=True)]
+    by_adapter = up.unflatten(1, (len(ups), rank)).mul_(
+        torch.tensor(factors)[:, None].to(up.device)
     )
+    return LayerStack(down.T[None], by_adapter.permute(1, 2, 0)[None], columns)
 
 
 def _pad(part: Tensor, dim: int, rank: int) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from encoder.base_models import find_family
 from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
-from encoder.lora_file import LoraWeights, read
+from encoder.lora_file import LoraWeights, open_adapter, read
 from tests.encoder.builders import (
     TINY,
     TINY_METADATA,
@@ -251,6 +251,32 @@ BAD = {
 def test_weights_that_cannot_work_are_refused(tmp_path: Path, cause: str) -> None:
     with pytest.raises((BadWeightsError, UnsupportedLoraError), match=cause):
         read_tensors(tmp_path, BAD[cause])
+
+
+@pytest.mark.parametrize("cause", BAD)
+def test_a_quick_look_refuses_the_same(tmp_path: Path, cause: str) -> None:
+    path = write_tensors(tmp_path / "adapter.safetensors", BAD[cause], TINY_METADATA)
+    with pytest.raises((BadWeightsError, UnsupportedLoraError), match=cause):
+        open_adapter(path).read_quickly()
+
+
+def test_a_quick_look_gives_the_same_layers(tmp_path: Path) -> None:
+    """All but what only the whole verdict tells: the spectrum."""
+    path = write_adapter(tmp_path / "a.safetensors", make_factors())
+    slow, quick = read(path), open_adapter(path).read_quickly()
+    assert slow.layers.keys() == quick.layers.keys()
+    for name, layer in slow.layers.items():
+        assert torch.equal(layer.delta(), quick.layers[name].delta())
+    assert quick.verdict.fusable
+    assert (quick.base_model, quick.trainer) == (slow.base_model, slow.trainer)
+
+
+def test_a_quick_look_does_not_take_large_values_for_damage(tmp_path: Path) -> None:
+    """Where the norm of all tensors leaves it open, every layer is looked at."""
+    down = torch.full((2, 128), 1e30)
+    tensors = one_layer() | {f"transformer.{QUERY}.lora_A.weight": down}
+    path = write_tensors(tmp_path / "large.safetensors", tensors, TINY_METADATA)
+    assert open_adapter(path).read_quickly().layers.keys() == read(path).layers.keys()
 
 
 def test_an_opposite_pair_of_infinities_is_found(tmp_path: Path) -> None:

@@ -51,11 +51,11 @@ def test_images_are_the_same_from_the_cache(backend: PipelineBackend) -> None:
 
 
 def test_ranks_are_padded_alike(transformer: nn.Module) -> None:
-    """To multiples of 8, with zeros, the scale applied to what is not zero."""
+    """To multiples of 8, with zeros."""
     weights = draw_weights(transformer, 1, rank=5)
-    for name, (down, up) in load_onto(weights).layers.items():
-        assert (down.shape[1], len(up)) == (8, 8)
-        torch.testing.assert_close((down @ up).T, weights.layers[name].delta())
+    for name, (down, up, scale) in load_onto(weights).layers.items():
+        assert (len(down), up.shape[1]) == (8, 8)
+        torch.testing.assert_close(scale * (up @ down), weights.layers[name].delta())
 
 
 @pytest.fixture
