@@ -14,7 +14,9 @@ HEAD = """# Benchmarks
 
 Measured on the full zoo of the miniature world ([demo.md](demo.md)) on two cores without a GPU.
 `make zoo` makes the zoo, `make bench` measures it and writes this page; seeds are fixed. The
-split is by adapter, and what is trained sees the training split only.
+split is by adapter, and what is trained sees the training split only. The tables of finding
+adapters, growth, searching, duplicates and fingerprints come from one making of the zoo; those of
+fusing from a later one on the same base, whose adapters differ by rounding.
 """
 SECTIONS = {
     "retrieval": """## Finding adapters by their weights
@@ -86,9 +88,9 @@ SECTIONS = {
 
 - What is timed is what indexing does with a file: its full verdict and its sketch from one pass
   over the weights, then its embedding, alone. In a page of many, embedding takes a fraction.
-- Files are streamed: most of the memory is torch and the encoder, and a file sixteen times as
-  large takes little more. Time grows faster than files do, since the verdict's Gram matrices
-  take the square of the rank.
+- Files are streamed: most of the memory is torch and the encoder, and a file four times as large
+  takes 9 MB more. At rank 256 single layers are large, and time grows faster than files do: the
+  verdict's Gram matrices take the square of the rank.
 - DiffSynth's encoder of LoRAs needs a generator's share of arithmetic, a transformer over
   thousands of tokens; ridge regression on a sketch reads the file and little else.
 """,
