@@ -37,7 +37,7 @@ from demo.paths import BUILD
 from registry.search.candidates import find_candidates
 from registry.search.filters import Filters
 from registry.search.hybrid import SearchQuery, search
-from registry.search.ranking import SIGNALS, SearchHit, fits
+from registry.search.ranking import LEAST_FIT, SIGNALS, SearchHit
 from registry.search.selection import choose
 from registry.search.vector import weight_embeddings
 
@@ -145,62 +145,88 @@ def interval(values: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> list[floa
 
 
 def measure_abstention(
-    sessions: sessionmaker[Session], world: World, missing: World
+    sessions: sessionmaker[Session], parts: tuple[World, World]
 ) -> Iterator[dict[str, Any]]:
-    """Yield how often search answers what is here, what was taken away, and what is far off."""
-    hidden = np.random.default_rng(1).integers(0, 3, len(world.concepts)).tolist()
-    absent = np.random.default_rng(2).integers(0, 3, len(missing.concepts)).tolist()
+    """Yield how often search answers what is here, what was taken away, and what is far off.
+
+    Each of the two parts is here once, with the other one taken away, and the other way round.
+    """
     for setup in ("full", "sparse"):
         for language in ("en", "zh"):
-            known = qualities(len(world.concepts), setup, seed=1)
-            fill(sessions, world, known, language, hidden)
-            served = as_served(sessions, world)
-            kinds = {
-                "here": asked(world, language, hidden),
-                "taken away": asked(missing, language, absent),
-                "far off": [pair[language == "zh"] for pair in FAR_OFF[1::2]],
-            }
-            answered: dict[str, Floats] = {}
-            right = []
-            with sessions() as session:
+            scores: dict[str, list[float]] = {"here": [], "taken away": [], "far off": []}
+            right: list[bool] = []
+            for world, missing in (parts, parts[::-1]):
+                hidden = np.random.default_rng(1).integers(0, 3, len(world.concepts)).tolist()
+                absent = np.random.default_rng(2).integers(0, 3, len(missing.concepts)).tolist()
+                known = qualities(len(world.concepts), setup, seed=1)
+                fill(sessions, world, known, language, hidden)
+                served = as_served(sessions, world)
+                kinds = {
+                    "here": asked(world, language, hidden),
+                    "taken away": asked(missing, language, absent),
+                    "far off": [pair[language == "zh"] for pair in FAR_OFF[1::2]],
+                }
                 for kind, texts in kinds.items():
-                    pages = [
-                        search(
-                            session,
-                            SearchQuery(text, FILTERS, 1),
-                            served.text_encoder,
-                            served.encoder,
-                        )
-                        for text in track(texts, f"{setup} {language} {kind}")
-                    ]
-                    answered[kind] = np.array([fits(hits) for hits in pages], float)
+                    about = f"{setup} {language} {kind}"
+                    hits = first_hits(sessions, served, texts)
+                    first = list(track(hits, about, total=len(texts)))
+                    scores[kind] += [hit.score for hit in first]
                     if kind == "here":
-                        right = [h[0].adapter_id == n for n, h in enumerate(pages, start=1)]
+                        right += [hit.adapter_id == own for own, hit in enumerate(first, start=1)]
             yield {
                 "setup": setup,
                 "language": language,
-                "questions": {kind: len(texts) for kind, texts in kinds.items()},
-                **abstention_figures(answered, np.array(right, float)),
+                "questions": {kind: len(own) for kind, own in scores.items()},
+                **abstention_figures(
+                    {kind: np.array(own) for kind, own in scores.items()}, np.array(right, float)
+                ),
             }
 
 
-def abstention_figures(answered: dict[str, Floats], right: Floats) -> dict[str, Any]:
-    """Precision and recall of the decision to answer, and of the first answer being right."""
+def first_hits(
+    sessions: sessionmaker[Session], world: World, texts: Sequence[str]
+) -> Iterator[SearchHit]:
+    with sessions() as session:
+        for text in texts:
+            query = SearchQuery(text, FILTERS, 1)
+            yield search(session, query, world.text_encoder, world.encoder)[0]
+
+
+def abstention_figures(scores: dict[str, Floats], right: Floats) -> dict[str, Any]:
+    """Precision and recall of the decision to answer, and of the first answer being right.
+
+    `scores` are those of the first hits by kind of question.
+    """
+    answered = {kind: (own >= LEAST_FIT).astype(float) for kind, own in scores.items()}
     outside = np.concatenate([answered["taken away"], answered["far off"]])
     hits = float(answered["here"].sum())
+    strangers = np.concatenate([scores["taken away"], scores["far off"]])
     return {
         "answered": {kind: interval(own, resamples(len(own))) for kind, own in answered.items()},
         "precision": hits / max(hits + float(outside.sum()), 1.0),
         "recall": float(answered["here"].mean()),
         "right_when_answered": float((answered["here"] * right).sum() / max(hits, 1.0)),
         "right_always": float(right.mean()),
-        "area": area(answered["here"], outside),
+        "balanced_accuracy": float(answered["here"].mean() + 1 - outside.mean()) / 2,
+        "area": area(scores["here"], strangers),
+        "recall_at_precision_90": recall_at_precision(scores["here"], strangers, 0.9),
     }
 
 
 def area(inside: Floats, outside: Floats) -> float:
-    """Balanced accuracy: the mean of answering what is here and refusing what is not."""
-    return float(inside.mean() + 1 - outside.mean()) / 2
+    """Area under the ROC curve: how often one of `inside` is above one of `outside`."""
+    above = inside[:, None] - outside
+    return float(((above > 0) + 0.5 * (above == 0)).mean())
+
+
+def recall_at_precision(inside: Floats, outside: Floats, least: float) -> float:
+    """The largest share of `inside` above a threshold that keeps the precision."""
+    recalls = [0.0]
+    for threshold in np.unique(inside):
+        kept, wrong = (inside >= threshold).sum(), (outside >= threshold).sum()
+        if kept >= least * (kept + wrong):
+            recalls.append(float(kept / len(inside)))
+    return max(recalls)
 
 
 Chooser = Callable[[Session, World, str, int], list[int]]
@@ -306,7 +332,7 @@ def run(world: World, wanted: Sequence[str]) -> dict[str, Any]:
     here, missing = halves(world)
     measures: dict[str, Callable[[sessionmaker[Session]], Iterator[dict[str, Any]]]] = {
         "ranking": lambda sessions: measure_ranking(sessions, world),
-        "abstention": lambda sessions: measure_abstention(sessions, here, missing),
+        "abstention": lambda sessions: measure_abstention(sessions, (here, missing)),
         "selection": lambda sessions: measure_selection(sessions, here, missing),
     }
     results: dict[str, Any] = {

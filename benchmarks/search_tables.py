@@ -51,27 +51,32 @@ def ranking_table(results: dict[str, Any]) -> str:
 def abstention_table(results: dict[str, Any]) -> str:
     asked = results["abstention"][0]["questions"]
     text = (
-        f"Abstention: {results['here']} of the adapters are indexed and asked for "
-        f"({asked['here']} questions a row), the others are taken away and asked for "
-        f"({asked['taken away']}), and {asked['far off']} questions are about what no emoji "
+        f"Abstention: half of the adapters are indexed, the other half is taken away, then the "
+        f"other way round. {asked['here']} questions a row are about what is here, "
+        f"{asked['taken away']} about what was taken away, {asked['far off']} about what no emoji "
         "shows. `answered` is the share that gets results, `precision` the share of answered "
-        "questions that have an adapter here, `right` the share whose first result is it.\n\n"
+        "questions that have an adapter here, `area` that under the ROC curve of all thresholds, "
+        "`right` the share whose first result is it.\n\n"
     )
     rows = [
         [
             SETUP_NAMES[row["setup"]],
             LANGUAGE_NAMES[row["language"]],
             *(value(row["answered"][kind]) for kind in ("here", "taken away", "far off")),
-            f"{row['precision']:.3f}",
-            f"{row['recall']:.3f}",
-            f"{row['right_when_answered']:.3f}",
-            f"{row['right_always']:.3f}",
+            *(
+                f"{row[name]:.3f}"
+                for name in (
+                    "precision", "recall", "balanced_accuracy", "area", "recall_at_precision_90",
+                    "right_when_answered", "right_always",
+                )
+            ),
         ]
         for row in results["abstention"]
-    ]
+    ]  # fmt: skip
     head = [
         "metadata", "questions", "answered: here", "answered: taken away", "answered: far off",
-        "precision", "recall", "right when answered", "right without abstaining",
+        "precision", "recall", "balanced accuracy", "area", "recall at precision .9",
+        "right when answered", "right without abstaining",
     ]  # fmt: skip
     return text + table(head, rows)
 

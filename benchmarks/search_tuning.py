@@ -1,214 +1,254 @@
-"""Learn the constants of registry/search/ranking.py on the zoo's validation adapters.
+"""Learn the constants of registry/search/ranking.py on training and validation adapters.
 
-Prints them; paste them there. Nothing here looks at held-out adapters.
+Prints them, and what they find in galleries that they were not learned on; paste them there.
+Nothing here looks at held-out adapters.
 """
 
 import argparse
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sqlalchemy.orm import Session, sessionmaker
+from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.search_texts import FAR_OFF
-from benchmarks.search_world import (
-    ENCODER,
-    SETUPS,
-    Language,
-    Setup,
-    World,
-    calibrated,
-    fill,
-    load_world,
-    open_index,
-    qualities,
-)
-from demo.listing import BASE_MODEL
+from benchmarks.search_asked import LANGUAGES, TURNS, Asked, ask
+from benchmarks.search_pool import load_galleries
+from benchmarks.search_tables import LANGUAGE_NAMES, SETUP_NAMES, table
+from benchmarks.search_world import SETUPS, Setup, open_index
 from demo.paths import BUILD
-from registry.search.filters import Filters
-from registry.search.ranking import SIGNALS, Calibration
-from registry.search.vector import nearest_by_captions, nearest_by_weights
-from registry.search.words import matching_adapters
+from registry.search.ranking import MODELS, NOTHING, RIVALS, SIGNALS
 
-# (language of captions and words, of questions)
-LANGUAGES: tuple[tuple[Language, Language], ...] = (("en", "en"), ("zh", "zh"), ("en", "zh"))
 # Hubs say more truth than the sparse set-up, in which half of the adapters say none.
-FULL_WEIGHT = 2.0
-# slope, offset, lead, pull of each signal; slopes, leads and pulls as logarithms.
-START = [0.0, -2.0, 0.0, 0.0, 0.0, -2.0, 0.0, 0.0, 1.8, -1.0, 0.0, 0.0]
+WEIGHTS: dict[Setup, float] = {"full": 2.0, "uncaptioned": 1.0, "sparse": 1.0}
+# Of each signal so many adapters are looked at, besides the right one.
+NEAREST = 16
 PENALTY = 1e-3
+FAR = -1e9  # a logarithm of nothing
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One set-up: similarities (signals, questions, adapters), NaN where there is none.
+class Questions:
+    """What signals say of the candidates of many questions.
 
-    The first questions are about the adapters in their order, the others about nothing here.
+    The first candidate is the right one; where there is none, it is not `there`.
     """
 
-    scores: npt.NDArray[np.float32]
-    setup: Setup
-    calibration: Calibration
+    z: Tensor  # (signals, questions, candidates), NaN where unknown
+    there: Tensor  # (questions, candidates)
+    weight: Tensor  # (questions,)
+    gallery: Tensor  # (questions,)
+    row: npt.NDArray[np.str_]  # (questions,), set-up and languages
 
-    def standard(self) -> Tensor:
-        """Similarities in deviations above those of strangers."""
-        pairs = np.array([self.calibration.of(signal) for signal in SIGNALS], np.float32)
-        centre, spread = pairs[:, :1, None], pairs[:, 1:, None]
-        return torch.from_numpy((self.scores - centre) / spread)
+    def of(self, wanted: Tensor) -> "Questions":
+        """Only some of the questions."""
+        return Questions(
+            self.z[:, wanted],
+            self.there[wanted],
+            self.weight[wanted],
+            self.gallery[wanted],
+            self.row[wanted.numpy()],
+        )
 
-
-def ask(sessions: sessionmaker[Session], world: World) -> list[Asked]:
-    """Ask for every adapter by the caption its covers do not show, in all set-ups."""
-    found = []
-    for setup in SETUPS:
-        for indexed, language in LANGUAGES:
-            for turn in range(3):
-                known = qualities(len(world.concepts), setup, seed=turn)
-                # Every length is asked for, among covers that show captions of every length.
-                hidden = [(place + turn) % 3 for place in range(len(world.concepts))]
-                fill(sessions, world, known, indexed, hidden, seed=turn)
-                texts = [
-                    (c.captions_zh if language == "zh" else c.captions)[place]
-                    for c, place in zip(world.concepts, hidden, strict=True)
-                ]
-                # Half of the far-off texts; the others are for reporting.
-                texts += [pair[language == "zh"] for pair in FAR_OFF[::2]]
-                found.append(
-                    Asked(similarities(sessions, world, texts), setup, calibrated(sessions, world))
-                )
-    return found
+    def without_the_right_one(self) -> "Questions":
+        there = self.there.clone()
+        there[:, 0] = False
+        return Questions(self.z, there, self.weight, self.gallery, self.row)
 
 
-def similarities(
-    sessions: sessionmaker[Session], world: World, texts: list[str]
-) -> npt.NDArray[np.float32]:
-    """Return what each signal finds, (signals, texts, adapters)."""
-    count, filters = len(world.concepts), Filters(BASE_MODEL)
-    found = np.full((len(SIGNALS), len(texts), count), np.nan, np.float32)
-    embeddings = world.text_encoder.encode(texts)
-    projected = world.encoder.encode_query(embeddings)
-    name = world.text_encoder.name
-    with sessions() as session:
-        for place, text in enumerate(texts):
-            lists = (
-                nearest_by_weights(
-                    session, projected[place], encoder=ENCODER, filters=filters, limit=count
-                ),
-                nearest_by_captions(
-                    session, embeddings[place], text_encoder=name, filters=filters, limit=count
-                ),
-                matching_adapters(session, text, filters=filters, limit=count),
-            )
-            for signal, matches in enumerate(lists):
-                for match in matches:
-                    found[signal, place, match.adapter_id - 1] = match.score
-    return found
+def gather(found: Iterable[Asked]) -> tuple[Questions, Questions]:
+    """Return questions about what is here, and about what is far off."""
+    kinds: tuple[list[Questions], list[Questions]] = ([], [])
+    for one in found:
+        count = one.scores.shape[2]
+        scores = torch.from_numpy(one.scores)
+        nearest = scores.nan_to_num(FAR).topk(NEAREST, dim=2).indices
+        ids = nearest.permute(1, 0, 2).flatten(1)
+        own = torch.arange(len(ids))
+        ids = torch.cat([own.clamp(max=count)[:, None], ids], 1)
+        # Each adapter once, and the right one in the first place only.
+        order = ids.sort(dim=1, stable=True)
+        again = torch.zeros_like(ids, dtype=torch.bool)
+        again.scatter_(1, order.indices[:, 1:], order.values[:, 1:] == order.values[:, :-1])
+        z = scores.gather(2, ids.clamp(max=count - 1).expand(len(SIGNALS), -1, -1))
+        row = np.repeat(f"{one.setup} {' on '.join(one.languages[::-1])}", len(ids))
+        facts = Questions(
+            z,
+            ~again & (ids < count),
+            torch.full((len(ids),), WEIGHTS[one.setup]),
+            torch.full((len(ids),), one.gallery),
+            row,
+        )
+        kinds[0].append(facts.of(own[:count]))
+        kinds[1].append(facts.of(own[count:]))
+    return join(kinds[0]), join(kinds[1])
 
 
-def evidence(parameters: Tensor, scores: Tensor) -> Tensor:
-    """registry.search.ranking.evidence, differentiable; scores (signals, questions, adapters)."""
-    p = parameters
-    weights, captions, words = p[0:4], p[4:8], p[8:12]
-    strongest = torch.zeros(scores.shape[1:])
-    behind = torch.zeros(scores.shape[1:])
-    for own, z in zip((weights, captions, words), scores, strict=True):
-        known = ~z.isnan()
-        filled = z.nan_to_num(0.0)
-        heard = F.softplus(own[0].exp() * filled + own[1])
-        strongest = torch.maximum(strongest, torch.where(known, heard, torch.zeros(())))
-        best = torch.where(known, filled, torch.full((), -9.0)).amax(1, keepdim=True)
-        far = 1 - torch.exp(-own[3].exp() * (best - filled).clamp(min=0))
-        behind = behind + own[2].exp() * far
-    return strongest - behind
+def join(parts: Sequence[Questions]) -> Questions:
+    return Questions(
+        torch.cat([part.z for part in parts], 1),
+        torch.cat([part.there for part in parts]),
+        torch.cat([part.weight for part in parts]),
+        torch.cat([part.gallery for part in parts]),
+        np.concatenate([part.row for part in parts]),
+    )
 
 
-def learn(asked: list[Asked], standard: list[Tensor]) -> Tensor:
+def evidence(parameters: Tensor, asked: Questions) -> Tensor:
+    """registry.search.ranking.evidence, differentiable; (questions, candidates).
+
+    `parameters` (signals, 4) are slope, doubt, floor and weight, as logarithms but for doubt.
+    """
+    total = torch.zeros(asked.there.shape)
+    for signal, z, (slope, doubt, floor, weight) in zip(SIGNALS, asked.z, parameters, strict=True):
+        known = asked.there if signal == "words" else asked.there & ~z.isnan()
+        odds = torch.where(known, slope.exp() * (z.nan_to_num(0.0) - doubt), 0.0)
+        rivals = torch.where(known, odds, FAR).topk(RIVALS, dim=1).values
+        everything = F.pad(rivals, (0, 1)).logsumexp(1, keepdim=True)
+        above = torch.logaddexp(odds - everything, floor) - torch.logaddexp(-everything, floor)
+        total = total + weight.exp() * above
+    return torch.where(asked.there, total, FAR)
+
+
+def learn(asked: Questions, start: Tensor) -> Tensor:
     """Fit the signals' constants: the right adapter is the most probable of all."""
-    parameters = torch.tensor(START, requires_grad=True)
-    optimiser = torch.optim.LBFGS([parameters], max_iter=400, line_search_fn="strong_wolfe")
+    weight = asked.weight / asked.weight.sum()
 
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        total = torch.zeros(())
-        for one, scores in zip(asked, standard, strict=True):
-            own = evidence(parameters, scores[:, : scores.shape[2]])
-            weight = FULL_WEIGHT if one.setup == "full" else 1.0
-            total = total - weight * torch.log_softmax(own, 1).diagonal().mean()
-        total = total / len(asked) + PENALTY * parameters.square().sum()
-        total.backward()
-        return total
+    def loss(parameters: Tensor) -> Tensor:
+        own = torch.log_softmax(evidence(parameters, asked), 1)[:, 0]
+        return PENALTY * (parameters - start).square().sum() - weight @ own
 
-    optimiser.step(loss)
-    return parameters.detach()
+    return minimise(loss, start)
 
 
-def learn_fit(parameters: Tensor, standard: list[Tensor]) -> tuple[float, float, float]:
-    """Fit the probability that the best hit is right; return slope, offset, and the threshold.
+def features(parameters: Tensor, asked: Questions) -> Tensor:
+    """The best candidate's evidence and lead (questions, 2), as `ranking.fit` takes them."""
+    own = evidence(parameters, asked)
+    best = own.amax(1)
+    everything = F.pad(own, (0, 1), value=NOTHING).logsumexp(1)
+    return torch.stack([best, best - everything], 1)
 
-    Out of the pool are far-off texts and each adapter's caption once the adapter is taken
-    away. The threshold has the best balanced accuracy of answering.
+
+def learn_fit(inside: Tensor, outside: Tensor) -> tuple[Tensor, float]:
+    """Fit the probability that the best hit is right; return slopes, offset; and a threshold.
+
+    The threshold has the best balanced accuracy of answering.
     """
-    right, wrong = [], []
-    for scores in standard:
-        count = scores.shape[2]
-        right.append(evidence(parameters, scores[:, :count]).amax(1))
-        without = scores[:, :count].clone()
-        without[:, range(count), range(count)] = float("nan")
-        alone = evidence(parameters, without)
-        alone[range(count), range(count)] = -1e9
-        wrong += [alone.amax(1), evidence(parameters, scores[:, count:]).amax(1)]
-    value = torch.cat([*right, *wrong])
-    fits = torch.cat([torch.ones(sum(map(len, right))), torch.zeros(sum(map(len, wrong)))])
-    line = torch.tensor([0.3, -2.0], requires_grad=True)
-    optimiser = torch.optim.LBFGS([line], max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        total = F.binary_cross_entropy_with_logits(line[0] * value + line[1], fits)
-        total.backward()
-        return total
-
-    optimiser.step(loss)
-    probability = torch.sigmoid(line[0] * value + line[1]).detach()
+    x = F.pad(torch.cat([inside, outside]), (0, 1), value=1.0)
+    y = torch.cat([torch.ones(len(inside)), torch.zeros(len(outside))])
+    line = minimise(
+        lambda line: F.binary_cross_entropy_with_logits(x @ line, y),
+        torch.tensor([0.3, 0.3, -2.0]),
+    )
+    probability = torch.sigmoid(x @ line)
 
     def balanced(least: float) -> float:
         answered = (probability >= least).float()
-        return float(answered[fits == 1].mean() + 1 - answered[fits == 0].mean()) / 2
+        return float(answered[y == 1].mean() - answered[y == 0].mean())
 
-    threshold = max(np.arange(0.1, 0.9, 0.01), key=balanced)
-    print(f"balanced accuracy at {threshold:.2f}: {balanced(float(threshold)):.3f}")
-    slope, offset = line.tolist()
-    return slope, offset, float(threshold)
+    return line, float(max(np.arange(0.1, 0.9, 0.01), key=balanced))
+
+
+def minimise(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    parameters = start.clone().requires_grad_(True)
+    optimiser = torch.optim.LBFGS([parameters], max_iter=100, line_search_fn="strong_wolfe")
+
+    def step() -> Tensor:
+        optimiser.zero_grad()
+        value = loss(parameters)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimiser.step(step)  # type: ignore[no-untyped-call]
+    return parameters.detach()
+
+
+def reciprocal_places(found: Tensor) -> Tensor:
+    """1 / place of the first candidate (questions,), in the middle of its equals."""
+    own, others = found[:, :1], found[:, 1:]
+    return 1 / (1 + (others > own).sum(1) + (others == own).sum(1) / 2)
+
+
+def ranking_rows(parameters: Sequence[Tensor], asked: Questions) -> list[list[str]]:
+    """MRR of every signal and of all, with constants learned on the other galleries."""
+    found = {
+        signal: reciprocal_places(torch.where(asked.there & ~z.isnan(), z, FAR)) * ~z[:, 0].isnan()
+        for signal, z in zip(SIGNALS, asked.z, strict=True)
+    }
+    found["all"] = torch.zeros(len(asked.weight))
+    for number, own in enumerate(parameters):
+        here = asked.gallery == number
+        found["all"][here] = reciprocal_places(evidence(own, asked.of(here)))
+    rows = []
+    for setup, language in row_names():
+        here = torch.from_numpy(asked.row == f"{setup} {language}")
+        mean = {name: float(own[here].mean()) for name, own in found.items()}
+        best = max(SIGNALS, key=lambda name: mean[name])
+        figures = [f"{value:.3f}" for value in mean.values()]
+        difference = f"{best}, {mean['all'] - mean[best]:+.3f}"
+        rows.append([SETUP_NAMES[setup], LANGUAGE_NAMES[language], *figures, difference])
+    return rows
+
+
+def row_names() -> list[tuple[str, str]]:
+    return [(setup, f"{asked} on {own}") for setup in SETUPS for own, asked in LANGUAGES]
+
+
+def abstention_rows(
+    parameters: Sequence[Tensor], here: Questions, far: Questions
+) -> list[list[str]]:
+    """How often each kind of question is answered, by what the other galleries taught."""
+    asked = {"here": here, "taken away": here.without_the_right_one(), "far off": far}
+    answered = {kind: torch.zeros(len(own.weight)) for kind, own in asked.items()}
+    for number, own in enumerate(parameters):
+        known = {
+            kind: features(own, all_.of(all_.gallery != number)) for kind, all_ in asked.items()
+        }
+        line, least = learn_fit(known["here"], torch.cat([known["taken away"], known["far off"]]))
+        for kind, all_ in asked.items():
+            left = all_.gallery == number
+            x = F.pad(features(own, all_.of(left)), (0, 1), value=1.0)
+            answered[kind][left] = (torch.sigmoid(x @ line) >= least).float()
+    rows = []
+    for setup, language in row_names():
+        shares = [
+            own[torch.from_numpy(asked[kind].row == f"{setup} {language}")].mean()
+            for kind, own in answered.items()
+        ]
+        figures = [f"{float(share):.3f}" for share in shares]
+        rows.append([SETUP_NAMES[setup], LANGUAGE_NAMES[language], *figures])
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, default=BUILD / "encoder.safetensors")
     options = parser.parse_args()
-    world = load_world("validation", options.checkpoint)
+    galleries = load_galleries(options.checkpoint)
+    total = len(galleries) * TURNS * len(SETUPS) * len(LANGUAGES)
     with open_index() as sessions:
-        asked = ask(sessions, world)
-    standard = [one.standard() for one in asked]
-    parameters = learn(asked, standard)
-    values = parameters.tolist()
-    for name in ("weights", "captions"):
-        print(name, np.mean([getattr(one.calibration, name) for one in asked], axis=0).round(3))
-    mrrs: dict[str, list[float]] = {}
-    for one, scores in zip(asked, standard, strict=True):
-        found = evidence(parameters, scores[:, : scores.shape[2]])
-        place = 1 + (found > found.diagonal()[:, None]).sum(1)
-        mrrs.setdefault(one.setup, []).append(float((1 / place).mean()))
-    print({setup: np.reshape(own, (3, 3)).mean(1).round(3).tolist() for setup, own in mrrs.items()})
-    for signal, start in zip(SIGNALS, (0, 4, 8), strict=True):
-        own = values[start : start + 4]
-        shown = [np.exp(own[0]), own[1], *(np.exp(value) for value in own[2:])]
-        print(signal, " ".join(f"{value:.3g}" for value in shown))
-    slope, offset, threshold = learn_fit(parameters, standard)
-    print(f"FIT_SLOPE, FIT_OFFSET = {slope:.3g}, {offset:.3g}; LEAST_FIT = {threshold:.2f}")
+        here, far = gather(track(ask(sessions, galleries), "Asking", total))
+    rows = [[own.slope, own.doubt, own.floor, own.weight] for own in MODELS.values()]
+    start = torch.tensor(rows)
+    start[:, [0, 2, 3]] = start[:, [0, 2, 3]].log()
+    others = [learn(here.of(here.gallery != number), start) for number in range(len(galleries))]
+    head = ["metadata", "questions"]
+    print(table([*head, *SIGNALS, "all", "all - best signal"], ranking_rows(others, here)))
+    print(table([*head, "here", "taken away", "far off"], abstention_rows(others, here, far)))
+    parameters = learn(here, start)
+    for signal, (slope, doubt, floor, weight) in zip(SIGNALS, parameters, strict=True):
+        figures = (slope.exp(), doubt, floor.exp(), weight.exp())
+        print(signal, " ".join(f"{float(value):.3g}" for value in figures))
+    away = features(parameters, here.without_the_right_one())
+    line, least = learn_fit(
+        features(parameters, here), torch.cat([away, features(parameters, far)])
+    )
+    print("FIT_SLOPE, FIT_LEAD, FIT_OFFSET", " ".join(f"{float(value):.3g}" for value in line))
+    print(f"LEAST_FIT {least:.2f}")
 
 
 if __name__ == "__main__":

@@ -109,6 +109,30 @@ def qualities(count: int, setup: Setup, seed: int) -> list[Quality]:
     return found
 
 
+def describe(
+    concepts: Sequence[Concept],
+    known: Sequence[Quality],
+    language: Language,
+    hidden: Sequence[int],
+    seed: int = 0,
+) -> list[AdapterRecord]:
+    """Return what a hub says of each concept's adapter.
+
+    `hidden` is the caption (0 short, 1 medium, 2 long) of each that its covers do not show: it
+    is for asking. A misleading adapter has all its words, captions included, from another
+    one of them.
+    """
+    rng = random.Random(f"search/{seed}")
+    records = []
+    facts = zip(concepts, known, hidden, strict=True)
+    for number, (concept, quality, place) in enumerate(facts):
+        kept = [other for other in range(3) if other != place]
+        other = rng.choice([c for c in concepts if c.key != concept.key])
+        about = other if quality == "misleading" else concept
+        records.append(_record(rng, number, about, quality, language, kept))
+    return records
+
+
 def fill(
     sessions: sessionmaker[Session],
     world: World,
@@ -117,23 +141,10 @@ def fill(
     hidden: Sequence[int],
     seed: int = 0,
 ) -> list[int]:
-    """Index the world's adapters anew; return their ids.
-
-    `hidden` is the caption (0 short, 1 medium, 2 long) of each that its covers do not show: it
-    is for asking. A misleading adapter has all its words, captions included, from another
-    adapter of the world.
-    """
-    rng = random.Random(f"search/{seed}")
-    records = []
-    facts = zip(world.concepts, known, hidden, strict=True)
-    for number, (concept, quality, place) in enumerate(facts):
-        kept = [other for other in range(3) if other != place]
-        other = rng.choice([c for c in world.concepts if c.key != concept.key])
-        about = other if quality == "misleading" else concept
-        records.append(_record(rng, number, about, quality, language, kept))
+    """Index the world's adapters anew, as `describe` has them; return their ids."""
+    records = describe(world.concepts, known, language, hidden, seed)
+    ids = fill_words(sessions, records)
     with sessions.begin() as session:
-        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
-        session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
         session.add(
             Encoder(
                 name=ENCODER,
@@ -146,7 +157,46 @@ def fill(
             )
         )
         session.flush()
-        return _insert(session, world, records)
+        _insert_embeddings(session, world, records)
+        # Without statistics PostgreSQL plans for tables of any size.
+        session.execute(text("ANALYZE"))
+    return ids
+
+
+def fill_words(sessions: sessionmaker[Session], records: Sequence[AdapterRecord]) -> list[int]:
+    """Index what is written of adapters, nothing else; return their ids, 1 and up in order."""
+    hashes = _hashes(records)
+    verdict = {"fusable": True, "loadable": True}
+    with sessions.begin() as session:
+        tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+        session.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+        session.execute(
+            insert(File),
+            [
+                {"sha256": own, "size": 1, "base_model": BASE_MODEL, "verdict": verdict}
+                for own in hashes
+            ],
+        )
+        rows = [
+            {
+                **settle(record, None),
+                "id": number,
+                "hub": record.hub,
+                "repo": record.repo,
+                "version": record.version,
+                "file_name": record.file.name,
+                "file_sha256": own,
+                "state": "ready",
+            }
+            for number, (record, own) in enumerate(zip(records, hashes, strict=True), start=1)
+        ]
+        session.execute(insert(Adapter), rows)
+        session.execute(text("ANALYZE"))
+    return [row["id"] for row in rows]
+
+
+def _hashes(records: Sequence[AdapterRecord]) -> list[str]:
+    return [f"{number:064x}" for number in range(len(records))]
 
 
 def calibrated(sessions: sessionmaker[Session], world: World) -> Calibration:
@@ -155,45 +205,21 @@ def calibrated(sessions: sessionmaker[Session], world: World) -> Calibration:
         return measure(session, session.get_one(Encoder, 1), world.encoder.loaded)
 
 
-def _insert(session: Session, world: World, records: Sequence[AdapterRecord]) -> list[int]:
-    numbers = range(len(records))
-    hashes = [f"{number:064x}" for number in numbers]
-    verdict = {"fusable": True, "loadable": True}
-    session.execute(
-        insert(File),
-        [
-            {"sha256": own, "size": 1, "base_model": BASE_MODEL, "verdict": verdict}
-            for own in hashes
-        ],
-    )
+def _insert_embeddings(session: Session, world: World, records: Sequence[AdapterRecord]) -> None:
     session.execute(
         insert(WeightEmbedding),
         [
             {"file_sha256": own, "encoder_id": 1, "embedding": row.tolist()}
-            for own, row in zip(hashes, world.embeddings, strict=True)
+            for own, row in zip(_hashes(records), world.embeddings, strict=True)
         ],
     )
-    rows = [
-        {
-            **settle(record, None),
-            "id": number + 1,
-            "hub": record.hub,
-            "repo": record.repo,
-            "version": record.version,
-            "file_name": record.file.name,
-            "file_sha256": hashes[number],
-            "state": "ready",
-        }
-        for number, record in enumerate(records)
-    ]
-    session.execute(insert(Adapter), rows)
     prompts = [
         (number + 1, place, cover.prompt)
         for number, record in enumerate(records)
         for place, cover in enumerate(record.covers)
     ]
     if not prompts:
-        return [number + 1 for number in numbers]
+        return
     picture = {"sha256": "", "thumbnail_sha256": "", "width": 1, "height": 1, "phash": 0}
     session.execute(
         insert(Cover),
@@ -220,7 +246,6 @@ def _insert(session: Session, world: World, records: Sequence[AdapterRecord]) ->
             for md5, row in zip(distinct, embeddings, strict=True)
         ],
     )
-    return [number + 1 for number in numbers]
 
 
 def _record(

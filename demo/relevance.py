@@ -6,6 +6,7 @@ encoders of which each was trained on the others (four folds); the rest by the s
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from demo.paths import BUILD
 from demo.train_encoder import add_more, load_dataset
 from encoder.checkpoint import AnyEncoder, load_encoder
+from encoder.sketch import Sketch
 from encoder.text_encoder import TextEncoder
 from encoder.train import encode_captions, fit_ridge_to_sketches, sketch_files
 from registry.fusion.gates_file import hash_file
@@ -74,18 +76,28 @@ def unseen_embeddings(
     captions = encode_captions(dataset.captions, text_encoder)
     embeddings = encoder.encode(sketches)
     train = np.array(dataset.indices("train"))
-    fold = np.random.default_rng(SEED).permutation(len(train)) % FOLDS
-    for k in range(FOLDS):
-        seen, left = train[fold != k].tolist(), train[fold == k].tolist()
-        other = fit_ridge_to_sketches(
-            [sketches[i] for i in seen],
-            [captions[i] for i in seen],
-            ["train"] * len(seen),
-            name="fold",
-            base_model=encoder.base_model,
-            text_encoder=text_encoder.name,
-        )
-        embeddings[left] = other.encode([sketches[i] for i in left])
+    for other, left in unseen_encoders(
+        encoder, [sketches[i] for i in train], [captions[i] for i in train]
+    ):
+        embeddings[train[left]] = other.encode([sketches[i] for i in train[left]])
     listing = json.loads((folder / "zoo/listing.json").read_text())
     keys = np.array([entry["_key"] for entry in listing])
     return keys, embeddings[: len(keys)]
+
+
+def unseen_encoders(
+    encoder: AnyEncoder, sketches: Sequence[Sketch], captions: Sequence[npt.NDArray[np.float32]]
+) -> Iterator[tuple[AnyEncoder, npt.NDArray[np.int64]]]:
+    """Train `encoder` anew without each fold of training adapters; yield it with the fold."""
+    fold = np.random.default_rng(SEED).permutation(len(sketches)) % FOLDS
+    for k in range(FOLDS):
+        seen = np.flatnonzero(fold != k)
+        other = fit_ridge_to_sketches(
+            [sketches[int(i)] for i in seen],
+            [captions[int(i)] for i in seen],
+            ["train"] * len(seen),
+            name="fold",
+            base_model=encoder.base_model,
+            text_encoder=encoder.text_encoder,
+        )
+        yield other, np.flatnonzero(fold == k)

@@ -62,8 +62,8 @@ def measure(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calibra
         return Calibration()
     weights, captions = _rows([row.weights for row in rows]), _rows([row.caption for row in rows])
     return Calibration(
-        weights=_between(loaded.encode_query(captions) @ weights.T),
-        captions=_between(captions @ captions.T),
+        weights=between(_off_diagonal(loaded.encode_query(captions) @ weights.T)),
+        captions=between(_off_diagonal(captions @ captions.T)),
     )
 
 
@@ -72,12 +72,16 @@ def _rows(embeddings: Sequence[object]) -> Floats:
     return np.stack([np.asarray(own, np.float32) for own in embeddings])
 
 
-def _between(similarity: Floats) -> tuple[float, float]:
-    """Mean and deviation off the diagonal, of a caption and another adapter: by quartiles.
+def _off_diagonal(similarity: Floats) -> Floats:
+    others: Floats = similarity[~np.eye(len(similarity), dtype=bool)]
+    return others
+
+
+def between(others: Floats) -> tuple[float, float]:
+    """Mean and deviation of captions' similarities to other adapters, by quartiles.
 
     Some others are about the same thing; they must not pass for strangers.
     """
-    others = similarity[~np.eye(len(similarity), dtype=bool)]
     low, middle, high = np.quantile(others, [0.25, 0.5, 0.75]).tolist()
     # The quartiles of a normal distribution are 1.349 deviations apart.
     return middle, max((high - low) / 1.349, 1e-3)

@@ -1,11 +1,14 @@
 """What several signals say of an adapter -> one order, and whether its head fits at all.
 
 Similarities are first made comparable: in standard deviations above what unrelated adapters
-of the family have (`Calibration`). Then the strongest evidence counts, not the sum: names and
-captions are often missing and sometimes wrong, and what one signal does not know speaks
-against nobody. Being nearest of all by a signal counts on top, for questions differ in how near
-anything comes. Constants are learned by `python -m benchmarks.search_tuning` on validation
-adapters; docs/benchmarks.md has the comparison with reciprocal-rank fusion.
+of the family have (`Calibration`). Each signal then gives every adapter a share of its belief:
+as in a softmax over its nearest adapters, with the possibility that it knows nothing of what
+was asked for. So a lone leader is believed more than one of many, and one far above strangers
+more than the best of a bad lot. Shares count as logarithms, above a floor: what one signal
+overlooks, others may still find, and no signal can say more than its floor allows.
+
+Constants are learned by `python -m benchmarks.search_tuning`; docs/search.md explains them, and
+docs/benchmarks.md has the comparison with reciprocal-rank fusion.
 """
 
 import math
@@ -21,31 +24,53 @@ SIGNALS: tuple[Signal, ...] = get_args(Signal)
 Floats = npt.NDArray[np.float64]
 
 
+# The nearest adapters share a signal's belief; more hardly change it, and an index's size should
+# not either.
+RIVALS = 10
+
+
 @dataclass(frozen=True, slots=True)
 class SignalModel:
-    """How a similarity becomes evidence: ln(1 + exp(slope * z + offset)), and what leading adds.
+    """How a similarity z, in standard deviations above strangers, becomes evidence.
 
-    An adapter at a distance d (in standard deviations) from the nearest one loses
-    lead * (1 - exp(-pull * d)).
+        share(z) = exp(slope * (z - doubt)) / (1 + sum over the nearest of the same)
+        evidence = weight * ln((floor + share(z)) / (floor + share(doubt)))
+
+    At z = `doubt` an adapter is as likely as that the signal does not know the one asked for.
+    What has no score is taken to be there: that speaks neither for nor against it.
     """
 
     slope: float
-    offset: float
-    lead: float = 0.0
-    pull: float = 1.0
+    doubt: float
+    floor: float
+    weight: float
+
+    def evidence(self, z: Floats) -> Floats:
+        """Return the evidence (adapters,) of similarities z (adapters,), NaN where unknown."""
+        odds = self.slope * (z - self.doubt)
+        rivals = np.sort(odds[~np.isnan(odds)])[-RIVALS:]
+        everything = np.logaddexp.reduce([0.0, *rivals])
+        share = np.exp(np.nan_to_num(odds, nan=0.0) - everything)
+        found: Floats = self.weight * np.log(
+            (self.floor + share) / (self.floor + math.exp(-everything))
+        )
+        return found
 
 
 MODELS: Mapping[Signal, SignalModel] = {
-    "weights": SignalModel(0.963, -0.172, lead=16.1, pull=0.15),
-    "captions": SignalModel(0.652, 0.576, lead=0.919, pull=4.55),
-    "words": SignalModel(5.03, 0.56, lead=3.25, pull=15.4),
+    "weights": SignalModel(0.78, 5.81, floor=0.016, weight=3.72),
+    "captions": SignalModel(2.47, 2.89, floor=0.0352, weight=0.668),
+    "words": SignalModel(38.3, 0.0779, floor=0.505, weight=5.04),
 }
-# A hit fits with probability 1 / (1 + exp(-(FIT_SLOPE * evidence + FIT_OFFSET))).
-FIT_SLOPE, FIT_OFFSET = 0.616, -1.8
-# Below this the best hit is taken for a stranger, and the answer is that nothing fits. On
-# validation it has the best balanced accuracy (asked for what is here, and for what was taken
-# away or is far off).
-LEAST_FIT = 0.51
+# A hit fits with probability 1 / (1 + exp(-odds)); odds = FIT_SLOPE * evidence + FIT_LEAD * lead
+# + FIT_OFFSET, where lead is the logarithm of its share among all that was found and something
+# with the evidence NOTHING: a lone adapter leads nobody, and may still be a stranger.
+FIT_SLOPE, FIT_LEAD, FIT_OFFSET = 0.058, 0.477, 0.651
+NOTHING = -10.0
+# Below this the best hit is taken for a stranger, and the answer is that nothing fits. Where
+# the constants were learned it has the best balanced accuracy (asked for what is here, and for
+# what was taken away or is far off).
+LEAST_FIT = 0.56
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +146,17 @@ def rank(
     """
     ids = sorted({id_ for own in scores.values() for id_ in own} | set(exact))
     found = evidence(scores, ids, calibration)
+    fitting = fit(found)
     places, popularity = positions or {}, downloads or {}
     hits = [
         SearchHit(
             adapter_id,
-            score=1.0 if adapter_id in exact else fit(value),
+            score=1.0 if adapter_id in exact else value,
             signals={signal: scores.get(signal, {}).get(adapter_id) for signal in SIGNALS},
             positions={signal: places.get(signal, {}).get(adapter_id) for signal in SIGNALS},
             exact=adapter_id in exact,
         )
-        for adapter_id, value in zip(ids, found.tolist(), strict=True)
+        for adapter_id, value in zip(ids, fitting.tolist(), strict=True)
     ]
     strength = dict(zip(ids, found.round(6).tolist(), strict=True))
     hits.sort(
@@ -144,30 +170,26 @@ def rank(
     return hits
 
 
-def evidence(scores: Scores, ids: Collection[int], calibration: Calibration) -> Floats:
-    """Return how much speaks for each of `ids`, (ids,): 0 nothing, 10 and more a lot."""
-    strongest = np.zeros(len(ids))
-    behind = np.zeros(len(ids))
+def evidence(scores: Scores, ids: Sequence[int], calibration: Calibration) -> Floats:
+    """Return how much speaks for each of `ids`, (ids,): 0 is neither for nor against."""
+    total = np.zeros(len(ids))
     for signal, own in scores.items():
-        if not own:
-            continue
         mean, deviation = calibration.of(signal)
-        model = MODELS[signal]
-        known = np.array([id_ in own for id_ in ids], bool)
-        z = np.array([(own.get(id_, mean) - mean) / deviation for id_ in ids])
-        strongest = np.maximum(
-            strongest, np.where(known, np.logaddexp(0, model.slope * z + model.offset), 0)
-        )
-        # What has no score is as far as a stranger.
-        best = (max(own.values()) - mean) / deviation
-        distance = np.maximum(best - z, 0)
-        behind += model.lead * (1 - np.exp(-model.pull * distance))
-    return strongest - behind
+        # Words are always known: an adapter that was not found has none of them.
+        unknown = 0.0 if signal == "words" else math.nan
+        z = np.array([(own.get(id_, math.nan) - mean) / deviation for id_ in ids])
+        total += MODELS[signal].evidence(np.where(np.isnan(z), unknown, z))
+    return total
 
 
-def fit(value: float) -> float:
-    """Return the probability that an adapter with this evidence does what was asked for."""
-    return 1 / (1 + math.exp(-min(max(FIT_SLOPE * value + FIT_OFFSET, -700.0), 700.0)))
+def fit(found: Floats) -> Floats:
+    """Return the probability (adapters,) that each does what was asked for, by its evidence."""
+    if not len(found):
+        return found
+    lead = found - np.logaddexp.reduce([NOTHING, *found])
+    odds = FIT_SLOPE * found + FIT_LEAD * lead + FIT_OFFSET
+    probability: Floats = 1 / (1 + np.exp(-odds))
+    return probability
 
 
 def fits(hits: Collection[SearchHit]) -> bool:
