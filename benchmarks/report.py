@@ -53,14 +53,14 @@ SECTIONS = {
   find clearly more than the best signal for questions in the language of the texts (.05 to .07),
   and as much as the weights alone for Chinese questions over English texts.
 - Reciprocal ranks, which trust every list alike, lose .06 to .45.
-- With full metadata nearly all that is here is answered (.95 and .97) and the answer is right; where
+- With full metadata nearly all that is here is answered (.95 and .97), and rightly so; where
   metadata is lost or wrong, a third is refused. What is far off is refused nearly always. Of what
   was taken away 32 to 43 % still find something, often a near relative.
 - One adapter for each part of a prompt is nearly twice as good as any choice among the hits for
   the whole.
-- Constants are learned on training adapters, each embedded by an encoder that was not trained on it,
-  and validation adapters, in galleries of about 400 (`python -m benchmarks.search_tuning`). The
-  held-out adapters have been looked at three times for these tables, at each change of the ranking.
+- Constants are learned on training adapters, each embedded by an encoder that was not trained on
+  it, and validation adapters, in galleries of about 400 (`python -m benchmarks.search_tuning`).
+  The held-out adapters have been looked at three times for these tables, once for each ranking.
 """,
     "duplicates": """## Finding adapters that were uploaded again
 
