@@ -16,7 +16,7 @@ from registry.fusion.errors import GatesFileError, MissingGateError
 from registry.fusion.gate import Gates
 from registry.fusion.inject import attach
 from registry.fusion.kinds import load_gates
-from registry.fusion.rivals import PACES, RivalGates, first_questions
+from registry.fusion.rivals import ENOUGH, PACES, RivalGates, first_questions
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 LAYER = "transformer_blocks.1.attn.to_q"
@@ -79,7 +79,7 @@ def slow_gate(
             for lean, turn in zip(values["lean"], values["turn"], strict=True)
         ]
         own = sum(a * b for a, b in zip(leaning, leanings[j], strict=True))
-        return float(values["slope"] * relevance[j] + own)
+        return float(values["slope"] * min(relevance[j], ENOUGH) + own)
 
     def distance(j: int) -> float:
         return sum((a - b) ** 2 for a, b in zip(leanings[i], leanings[j], strict=True))
@@ -188,8 +188,17 @@ def test_what_is_unknown_counts_as_the_mean_of_the_known(gates: RivalGates) -> N
         leanings = torch.stack([relevance, -relevance], 2)
         return gates.openness(LAYER, relevance, leanings, strengths, time)
 
-    assert torch.equal(openness(0.5, math.nan, 0.1), openness(0.5, 0.3, 0.1))
+    torch.testing.assert_close(openness(0.28, math.nan, 0.1), openness(0.28, 0.19, 0.1))
     assert torch.equal(openness(*[math.nan] * 3), openness(0.0, 0.0, 0.0))
+
+
+def test_a_prompt_that_is_about_both_favours_neither(gates: RivalGates) -> None:
+    """Styles come nearer to their names than things do, which says nothing of the image."""
+    strengths, time, leanings = torch.ones(2), torch.tensor([0.5]), torch.zeros(1, 2, 2)
+    both = gates.openness(LAYER, torch.tensor([[0.31, 0.7]]), leanings, strengths, time)
+    one = gates.openness(LAYER, torch.tensor([[0.31, 0.0]]), leanings, strengths, time)
+    assert both[0, 0] == both[0, 1]
+    assert one[0, 0] != one[0, 1]
 
 
 def test_adapters_of_different_kinds_take_less_from_each_other(transformer: nn.Module) -> None:
