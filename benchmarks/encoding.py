@@ -78,7 +78,7 @@ def make_encoder() -> RidgeEncoder:
         family=family.name,
         layer_scales=np.ones(len(layout.shapes), np.float32),
         means=np.zeros(values, np.float32),
-        down=QuarterMatrix(levels, np.ones(DEFAULT_COMPONENTS, np.float32)),
+        down=QuarterMatrix.of_levels(levels, np.ones(DEFAULT_COMPONENTS, np.float32)),
         up=up,
         text=TextSpace(np.zeros(DIM, np.float32)),
         caution=Caution.fit(up, captions, coordinates),

@@ -39,6 +39,9 @@ LARGEST_NORM = torch.finfo(torch.float32).max
 MAX_EXACT_RANK, PROBES = 1024, 64
 # Of such a layer, how much is formed at once: 4 MB.
 PART_ENTRIES = 1_000_000
+# Up to this rank, products of no more multiplications than these are computed by kernels of
+# OpenBLAS that are twice as fast as its others; beyond it they have too few columns.
+SMALL_RANK, SMALL_PRODUCT = 32, 1_000_000
 # The tensors of a layer whose kind has most of them: a LoHa with two Tucker cores.
 MOST_TENSORS = 6
 
@@ -231,6 +234,9 @@ def _measure_product(
     if isinstance(layer, LoraLayer) and layer.mid is None:
         address = layer.down.data_ptr()
         if address not in known:
+            # Those that share a down follow each other. All Gram matrices of a large adapter
+            # together would take as much memory as its weights.
+            known.clear()
             known[address] = _gram(down, quick)
         down_gram, down_trace = known[address]
     else:
@@ -378,7 +384,20 @@ def _times_own_transpose(rows: Tensor) -> npt.NDArray[np.floating]:
     array: npt.NDArray[np.floating] = rows.numpy()
     # What overflows is told by the trace.
     with np.errstate(all="ignore"):
-        return array @ array.T
+        return array @ array.T if len(array) > SMALL_RANK else _times_own_transpose_by_parts(array)
+
+
+def _times_own_transpose_by_parts(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Return rows · rowsᵀ of few rows, as a sum of small products."""
+    count, width = rows.shape
+    gram = np.zeros((count, count), rows.dtype)
+    half = max(1, count // 2)
+    step = SMALL_PRODUCT // (count * half)
+    for start in range(0, width, step):
+        part = rows[:, start : start + step]
+        gram[:half] += part[:half] @ part.T
+        gram[half:] += part[half:] @ part.T
+    return gram
 
 
 @cache

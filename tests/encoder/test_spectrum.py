@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import pytest
 import torch
@@ -70,6 +71,27 @@ KINDS: list[Layer] = [
 def test_norm_and_effective_rank_are_those_of_the_matrix_itself(layer: Layer) -> None:
     assert norm(layer) == pytest.approx(delta(layer).norm().item(), rel=1e-5)
     assert effective_rank(layer) == pytest.approx(exact_rank(layer), rel=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 5, 32, 33])
+def test_wide_layers_are_measured_to_their_last_column(rank: int) -> None:
+    """Those of a low rank are measured part by part."""
+    layer = make_layer(0, rank=rank, d_out=30, d_in=70_000)
+
+    assert norm(layer) == pytest.approx(delta(layer).norm().item(), rel=1e-5)
+
+
+def test_measuring_takes_no_more_memory_for_more_layers() -> None:
+    """Each Gram matrix of this rank has half a megabyte."""
+    layers = {f"a.{k}.x": make_layer(k, rank=256, d_out=256, d_in=256) for k in range(40)}
+    tracemalloc.start()
+    try:
+        measure(layers)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 5_000_000
 
 
 @pytest.mark.parametrize("rank", [1, 16, 64])
