@@ -9,7 +9,7 @@ a colour, a texture or a background in turn.
 import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from encoder.lora_file import read
 from encoder.sketch import sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
-from registry.fusion.generate import LoadedAdapter, generate
+from registry.fusion.generate import FusedImage, LoadedAdapter, generate
 from registry.fusion.inject import Mode
 from registry.fusion.kinds import AnyGates, load_gates
 from registry.fusion.sheets import draw_rows
@@ -50,7 +50,7 @@ class Painter:
 
     def __init__(self, zoo: Path, encoder: Path, gates: Path) -> None:
         text_encoder: TextEncoder = load_text_encoder()
-        self._backend: PipelineBackend = load_backend(DATA / "base", BASE_MODEL, text_encoder)
+        self.backend: PipelineBackend = load_backend(DATA / "base", BASE_MODEL, text_encoder)
         self._gates: AnyGates = load_gates(gates, BASE_MODEL)
         self._encoder: WeightEncoder = load_encoder(encoder)
         self._text_encoder = text_encoder
@@ -60,12 +60,35 @@ class Painter:
     def draw(
         self, prompt: str, concepts: tuple[Concept, ...], mode: Mode, seed: int
     ) -> Image.Image:
-        adapters = [self._load(concept, prompt) for concept in concepts]
-        return generate(
-            prompt, adapters, self._backend, self._gates, seed=seed, mode=mode, check=False
-        ).image
+        return self.fuse(prompt, concepts, mode, seed).image
 
-    def _load(self, concept: Concept, prompt: str) -> LoadedAdapter:
+    def fuse(
+        self,
+        prompt: str,
+        concepts: tuple[Concept, ...],
+        mode: Mode,
+        seed: int,
+        *,
+        check: bool = False,
+    ) -> FusedImage:
+        return self.fuse_loaded(
+            prompt, [self.load(concept, prompt) for concept in concepts], mode, seed, check=check
+        )
+
+    def fuse_loaded(
+        self,
+        prompt: str,
+        adapters: Sequence[LoadedAdapter],
+        mode: Mode,
+        seed: int,
+        *,
+        check: bool = False,
+    ) -> FusedImage:
+        return generate(
+            prompt, adapters, self.backend, self._gates, seed=seed, mode=mode, check=check
+        )
+
+    def load(self, concept: Concept, prompt: str) -> LoadedAdapter:
         weights = read(self._files[concept.key])
         queries = self._encoder.encode_query(self._text_encoder.encode(texts_of(prompt)))
         embedding = self._encoder.encode([sketch(weights)])[0]

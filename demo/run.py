@@ -18,13 +18,13 @@ from crawler.errors import CrawlerError
 from crawler.sources.modelscope import ModelScopeSource
 from demo.listing import BASE_MODEL
 from demo.paths import DATA
-from demo.sheet import Row, draw_sheet
 from encoder.errors import EncoderError
 from registry.cli.errors import PortError
 from registry.cli.output import print_search, show_refresh
 from registry.cli.serving import listen, serve_until_stopped
 from registry.config import Settings
 from registry.errors import RegistryError
+from registry.fusion.sheets import draw_rows, label_of
 from registry.pipeline import Pipeline
 from registry.search.cards import AdapterCard
 from registry.service import Registry
@@ -38,6 +38,7 @@ SEARCHES = (
 )
 FUSIONS = ("a red heart on a pink sunburst background", "hundred points in gold monochrome")
 SEED = 1
+TILE = 144
 
 
 def demo_settings(home: Path, port: int) -> Settings:
@@ -64,24 +65,28 @@ def show_searches(registry: Registry, console: Console) -> None:
         print_search(registry.search(text, BASE_MODEL, 5))
 
 
-def sheet_rows(registry: Registry) -> Iterator[Row]:
+def sheet_rows(registry: Registry) -> Iterator[tuple[str, list[tuple[str, Image.Image]]]]:
     """Retrieve for every prompt, then draw it without, with each, and with all adapters."""
     for prompt in FUSIONS:
         choices = registry.choose(prompt, 2, base_model=BASE_MODEL)
         cards = [choice.card for choice in choices]
         ids = [card.id for card in cards]
-        pictures = [(f"found: {card.name}\n{card.author}", cover(registry, card)) for card in cards]
+        names = [label_of(card.name, card.id) for card in cards]
+        pictures = [
+            (f"found: {name}\n{card.author}", cover(registry, card))
+            for name, card in zip(names, cards, strict=True)
+        ]
         nothing = registry.fuse(prompt, adapters=[], base_model=BASE_MODEL, seed=SEED, mode="base")
         pictures.append(("base alone", nothing.image))
-        for card in cards:
+        for name, card in zip(names, cards, strict=True):
             single = registry.fuse(prompt, adapters=[card.id], seed=SEED, mode="sum")
-            pictures.append((f"only this one\n{card.name}", single.image))
+            pictures.append((f"only this one\n{name}", single.image))
         plain = registry.fuse(prompt, adapters=ids, seed=SEED, mode="sum")
         pictures.append(("plain sum", plain.image))
         fused = registry.fuse(prompt, adapters=ids, seed=SEED)
         fused.save(OUT / f"{prompt.replace(' ', '-')}.png")
         pictures.append(("gated", fused.image))
-        yield Row(prompt, pictures)
+        yield f"“{prompt}”", pictures
 
 
 def cover(registry: Registry, card: AdapterCard) -> Image.Image:
@@ -103,7 +108,7 @@ def run(once: bool, port: int) -> None:
         show_searches(registry, console)
         console.print(f"\nFirst answers after {time.monotonic() - started:.0f} s")
         console.print("\n[bold]3 of 4[/] Fusing: " + " · ".join(f"“{p}”" for p in FUSIONS))
-        draw_sheet(list(sheet_rows(registry)), OUT / "sheet.png")
+        draw_rows(list(sheet_rows(registry)), TILE).save(OUT / "sheet.png")
         console.print(f"Wrote {OUT / 'sheet.png'}, and the images with their recipes beside it")
         console.print(f"Done in {time.monotonic() - started:.0f} s")
         if listener is not None:
