@@ -122,7 +122,7 @@ def alone(model: LoraWeights, name: str, layer: LoraLayer, key: str) -> LoadedAd
         {},
         model.verdict,
     )
-    return LoadedAdapter(key, key, weights, relevance=0.0)
+    return LoadedAdapter(key, key, weights)
 
 
 def to_markdown(rows: list[dict[str, Any]], split: str, count: int) -> str:

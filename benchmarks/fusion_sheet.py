@@ -3,7 +3,8 @@
 Loss says little of what a person recognises, so a person has to look. `--blind` puts the ways
 of fusing of every pair in a random order and writes the order apart, for judging without
 knowing; without it the sheet is labelled. Pairs are drawn, not chosen: an object with a style,
-a colour, a texture or a background in turn.
+a colour, a texture or a background in turn. With `--beside 1` a third adapter is loaded that
+the prompt does not name.
 """
 
 import argparse
@@ -39,10 +40,11 @@ TILE = 96
 
 @dataclass(frozen=True)
 class Pair:
-    """Two adapters that a prompt names, and that prompt."""
+    """Two adapters that a prompt names, that prompt, and others that it does not name."""
 
     adapters: tuple[Concept, Concept]
     prompt: str
+    beside: tuple[Concept, ...] = ()
 
 
 class Painter:
@@ -96,13 +98,16 @@ class Painter:
             concept.key,
             self._files[concept.key].name,
             weights,
-            relevance=float((queries @ embedding).max()),
+            similarities=(queries @ embedding).tolist(),
             embedding=embedding.tolist(),
         )
 
 
-def draw_pairs(split: str, count: int, seed: int) -> list[Pair]:
-    """Draw pairs of a split: an object, and one of another kind, each adapter once."""
+def draw_pairs(split: str, count: int, seed: int, beside: int = 0) -> list[Pair]:
+    """Draw pairs of a split: an object, and one of another kind, each adapter once.
+
+    Those `beside` them are any others.
+    """
     rng = random.Random(seed)
     concepts = [concept for concept in plan().concepts if concept.split == split]
     queues = {
@@ -114,7 +119,9 @@ def draw_pairs(split: str, count: int, seed: int) -> list[Pair]:
     pairs = []
     for number in range(count):
         thing, look = queues["object"].pop(), queues[KINDS[number % len(KINDS)]].pop()
-        pairs.append(Pair((thing, look), f"{thing.subject}, {look.trigger}"))
+        others = [concept for concept in concepts if concept not in (thing, look)]
+        prompt = f"{thing.subject}, {look.trigger}"
+        pairs.append(Pair((thing, look), prompt, tuple(rng.sample(others, beside))))
     return pairs
 
 
@@ -133,10 +140,11 @@ def rows_of(
         ]
         labels = [mode if blind is None else str(k) for k, mode in enumerate(order, start=1)]
         pictures += [
-            (label, painter.draw(pair.prompt, pair.adapters, mode, seed))
+            (label, painter.draw(pair.prompt, (*pair.adapters, *pair.beside), mode, seed))
             for label, mode in zip(labels, order, strict=True)
         ]
-        yield f"{number}. {pair.prompt}", pictures, order
+        beside = "".join(f" (beside: {concept.trigger})" for concept in pair.beside)
+        yield f"{number}. {pair.prompt}{beside}", pictures, order
 
 
 def main() -> None:
@@ -148,12 +156,14 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--first", type=int, default=0, help="leave out so many pairs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--beside", type=int, default=0, help="adapters that nobody asks for")
     parser.add_argument("--blind", action="store_true", help="shuffle, and write the order apart")
     parser.add_argument("--output", type=Path, default=BUILD / "benchmarks/fusion-sheet.png")
     options = parser.parse_args()
     torch.set_num_threads(1)
     painter = Painter(options.zoo, options.encoder, options.gates)
-    pairs = draw_pairs(options.split, options.pairs, options.seed)[options.first :]
+    pairs = draw_pairs(options.split, options.pairs, options.seed, options.beside)
+    pairs = pairs[options.first :]
     blind = random.Random(options.seed) if options.blind else None
     rows = list(rows_of(painter, pairs, options.seed, blind))
     options.output.parent.mkdir(parents=True, exist_ok=True)

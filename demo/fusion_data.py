@@ -123,9 +123,14 @@ class Zoo:
         return self.gate_batch(torch.cat(latents), prompts, torch.from_numpy(chosen))
 
     def gate_batch(
-        self, latents: Tensor, prompts: list[str], sets: Tensor, name: str | None = None
+        self,
+        latents: Tensor,
+        prompts: list[str],
+        sets: Tensor,
+        asked: int = 1,
+        name: str | None = None,
     ) -> GateBatch:
-        """Join images (B, ...), their prompts and the sets (G, n) that they belong to."""
+        """Join images (B, ...), their prompts and the sets (G, n) of which they show `asked`."""
         return GateBatch(
             latents,
             *self.encode(prompts),
@@ -133,11 +138,12 @@ class Zoo:
             sets,
             self.relevance_of(prompts, sets),
             self.embeddings(sets),
+            asked,
             name,
         )
 
     def relevance_of(self, prompts: list[str], sets: Tensor) -> Tensor:
-        """Return how near prompts are to the adapters of their sets (G, n): (prompts, n)."""
+        """Return how far prompts favour the adapters of their sets (G, n): (prompts, n)."""
         each = len(prompts) // len(sets)
         keys = [[self.concepts[k].key for k in own] for own in sets.tolist() for _ in range(each)]
         return self.relevance.of(prompts, keys)
@@ -218,5 +224,6 @@ def cells_batch(
         torch.stack([cell.latents for cell in cells]).repeat_interleave(each, 0),
         [cell.prompt for cell in cells for _ in range(each)],
         torch.tensor([(*c.adapters, *more) for c, more in zip(cells, beside, strict=True)]),
+        2,
         name,
     )

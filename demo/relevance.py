@@ -1,4 +1,4 @@
-"""How near prompts are to adapters, as an encoder sees it that was not trained on them.
+"""How far prompts favour adapters, as an encoder sees it that was not trained on them.
 
 An encoder is surer of the adapters that it was trained on than of any that come later, and
 gates trained on such numbers would trust it too much. So training adapters are embedded by
@@ -22,6 +22,7 @@ from encoder.sketch import Sketch
 from encoder.text_encoder import TextEncoder
 from encoder.train import encode_captions, fit_ridge_to_sketches, sketch_files
 from registry.fusion.gates_file import hash_file
+from registry.fusion.rivals import leads
 from registry.search.parts import texts_of
 
 FOLDS, SEED = 4, 5
@@ -50,9 +51,9 @@ class Relevance:
         return cls(encoder, text_encoder, {str(k): e for k, e in embeddings.items()}, {})
 
     def of(self, prompts: list[str], keys: list[list[str]]) -> Tensor:
-        """Return the cosines (prompts, n) of prompts with their n adapters, by key.
+        """Return how far prompts favour each of their n adapters, by key: (prompts, n).
 
-        Of the nearest part of each prompt, as the registry has it.
+        As the registry has it: by parts of the prompt.
         """
         parts = {prompt: texts_of(prompt) for prompt in set(prompts)}
         unknown = sorted({text for own in parts.values() for text in own} - self._queries.keys())
@@ -62,7 +63,7 @@ class Relevance:
         rows = []
         for prompt, own in zip(prompts, keys, strict=True):
             asked = torch.stack([self._queries[text] for text in parts[prompt]])
-            rows.append((asked @ torch.stack([self.embeddings[key] for key in own]).T).amax(0))
+            rows.append(leads(asked @ torch.stack([self.embeddings[key] for key in own]).T))
         return torch.stack(rows)
 
 

@@ -54,8 +54,9 @@ class RemoteChoice:
     """An adapter chosen for a prompt."""
 
     card: RemoteCard
-    # Of the prompt with the adapter's weights, -1..1; None where it is not known there.
-    similarity: float | None
+    # Of the prompt and its parts with the adapter's weights, -1..1; None where they are not known
+    # there.
+    similarities: tuple[float, ...] | None
     # Of its weights, by the encoder there.
     embedding: tuple[float, ...] | None
 
@@ -137,7 +138,7 @@ class RegistryClient:
                         trigger_words=tuple(one["adapter"]["trigger_words"]),
                         licence=one["adapter"]["licence"],
                     ),
-                    one["similarity"],
+                    one["similarities"] and tuple(map(float, one["similarities"])),
                     one["embedding"] and tuple(map(float, one["embedding"])),
                 )
                 for one in self._get("/v1/choose", asked)

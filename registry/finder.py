@@ -123,13 +123,13 @@ class Finder:
 
     def _nearness(
         self, session: Session, prompt: str, cards: Sequence[AdapterCard]
-    ) -> dict[int, tuple[float | None, tuple[float, ...] | None]]:
-        """Return by id how similar `prompt` is to an adapter's weights, and their embedding.
+    ) -> dict[int, tuple[tuple[float, ...] | None, tuple[float, ...] | None]]:
+        """Return by id how similar an adapter's weights are to each part of `prompt`, the whole
+        first, and their embedding.
 
-        The nearest part of the prompt counts: one that names two things is about both. By the
-        active encoder of each one's base model; None where it does not know them.
+        By the active encoder of each one's base model; None where it does not know them.
         """
-        found: dict[int, tuple[float | None, tuple[float, ...] | None]] = {
+        found: dict[int, tuple[tuple[float, ...] | None, tuple[float, ...] | None]] = {
             card.id: (None, None) for card in cards
         }
         embeddings = self._text_encoder.encode(texts_of(prompt))
@@ -142,8 +142,8 @@ class Finder:
             stored = weight_embeddings(session, encoder=encoder.name, adapter_ids=own)
             for id_, weights in stored.items():
                 # Stored in half precision, so that the length is not quite 1.
-                similarity = float((queries @ weights).max() / np.linalg.norm(weights))
-                found[id_] = (similarity, tuple(weights.tolist()))
+                similarities = queries @ weights / np.linalg.norm(weights)
+                found[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
         return found
 
     def similar(self, adapter_id: int, limit: int) -> tuple[SearchResult, ...]:

@@ -38,12 +38,13 @@ class Card(Protocol):
 
 
 class Chosen(Protocol):
-    """An adapter, how similar the prompt is to its weights, and their embedding, if known."""
+    """An adapter, how similar the prompt's parts are to its weights, and their embedding, if
+    known."""
 
     @property
     def card(self) -> Card: ...
     @property
-    def similarity(self) -> float | None: ...
+    def similarities(self) -> Sequence[float] | None: ...
     @property
     def embedding(self) -> Sequence[float] | None: ...
 
@@ -54,7 +55,7 @@ class Ingredient:
 
     card: Card
     strength: float = 1.0
-    relevance: float | None = None
+    similarities: Sequence[float] | None = None
     embedding: Sequence[float] | None = None
 
 
@@ -237,7 +238,7 @@ class Maker(ABC):
         if base_model is None:
             base_model = chosen[0].card.base_model if chosen else self.default_base_model()
         ingredients = [
-            Ingredient(one.card, strength, one.similarity, one.embedding)
+            Ingredient(one.card, strength, one.similarities, one.embedding)
             for one, strength in zip(chosen, strengths or [1.0] * len(chosen), strict=True)
         ]
         return ingredients, base_model

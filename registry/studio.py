@@ -145,7 +145,7 @@ class Studio:
             sha256=card.file_sha256,
             weights=weights,
             strength=chosen.strength,
-            relevance=chosen.relevance,
+            similarities=chosen.similarities,
             embedding=chosen.embedding,
             trigger_words=tuple(card.trigger_words),
             licence=card.licence,

@@ -252,7 +252,9 @@ class ChooseParams(_Asked):
 
 class ChoiceAnswer(_Answer):
     adapter: AdapterAnswer
-    similarity: float | None = Field(description="Of the prompt to the weights, -1..1.")
+    similarities: list[float] | None = Field(
+        description="Of the prompt, and of each of its parts, to the weights, -1..1."
+    )
     embedding: list[float] | None = Field(
         description="Of the weights, by the active encoder; gates want it."
     )

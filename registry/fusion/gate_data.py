@@ -28,6 +28,7 @@ from encoder.text_encoder import TextEncoder
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import GateDataError
 from registry.fusion.inject import AdapterBank
+from registry.fusion.rivals import leads
 from registry.fusion.train import SET_SIZES, GateBatch, GateTraining
 from registry.search.parts import texts_of
 
@@ -46,7 +47,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Relevances:
-    """The prompts' relevance to adapters, by their embeddings in one weight encoder's space."""
+    """How far prompts favour adapters, by their embeddings in one weight encoder's space."""
 
     encoder: WeightEncoder
     text_encoder: TextEncoder
@@ -60,16 +61,16 @@ class Relevances:
         return cls(encoder, text_encoder, torch.from_numpy(embeddings))
 
     def __call__(self, prompts: list[str], sets: Tensor) -> Tensor:
-        """Return the cosines (prompts, n) of prompts with the adapters of their sets (G, n).
+        """Return how far prompts favour the adapters of their sets (G, n): (prompts, n).
 
-        Of the nearest part of each prompt, as the registry has it.
+        As the registry has it: by parts of the prompt.
         """
         own = self.embeddings[sets].repeat_interleave(len(prompts) // len(sets), 0)
         rows = []
         for prompt, embeddings in zip(prompts, own, strict=True):
             texts = self.text_encoder.encode(texts_of(prompt))
             queries = torch.from_numpy(self.encoder.encode_query(texts))
-            rows.append((queries @ embeddings.T).amax(0))
+            rows.append(leads(queries @ embeddings.T))
         return torch.stack(rows)
 
 
@@ -187,6 +188,7 @@ class GateData:
             places,
             self._relevances(prompts, places) if self._relevances else None,
             self._relevances.embeddings[places] if self._relevances else None,
+            1 if size else len(sets[0]),
             None if size else "together",
         )
 

@@ -28,7 +28,7 @@ from registry.fusion.inject import Attachment, Mode, attach
 from registry.fusion.kinds import AnyGates
 from registry.fusion.licences import BASE_LICENCES, conflicts, strictest
 from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
-from registry.fusion.rivals import RivalGates
+from registry.fusion.rivals import RivalGates, leads
 
 if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights
@@ -44,7 +44,8 @@ class LoadedAdapter:
     sha256: str
     weights: "LoraWeights"
     strength: float = 1.0
-    relevance: float | None = None  # of the prompt to the adapter's weights, -1..1
+    # Of the prompt's parts to the adapter's weights, -1..1, the same parts for all adapters.
+    similarities: Sequence[float] | None = None
     embedding: Sequence[float] | None = None  # of the weights, in the prompts' space
     trigger_words: tuple[str, ...] = ()
     licence: str | None = None
@@ -121,13 +122,17 @@ def generate(
                 name=adapter.name,
                 sha256=adapter.sha256,
                 strength=adapter.strength,
-                relevance=adapter.relevance,
+                relevance=relevance,
                 leanings=leanings,
                 licence=adapter.licence,
                 trigger_words=words,
             )
-            for adapter, words, leanings in zip(
-                adapters, added, leanings_of(adapters, gates, mode), strict=True
+            for adapter, words, relevance, leanings in zip(
+                adapters,
+                added,
+                relevance_of(adapters),
+                leanings_of(adapters, gates, mode),
+                strict=True,
             )
         ),
         gates_sha256=gates.sha256 if gates is not None and mode == "gated" else None,
@@ -263,6 +268,16 @@ def enough_memory(recipe: Recipe, backend: Backend) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         backend.cache.clear()
         raise DeviceMemoryError(recipe.width, recipe.height, len(recipe.adapters)) from error
+
+
+def relevance_of(adapters: Sequence[LoadedAdapter]) -> list[float | None]:
+    """Return how far the prompt favours each adapter over the others; None where unknown."""
+    parts = max((len(adapter.similarities or ()) for adapter in adapters), default=0)
+    if not parts:
+        return [None] * len(adapters)
+    unknown = [math.nan] * parts
+    table = torch.tensor([adapter.similarities or unknown for adapter in adapters])
+    return [None if math.isnan(lead) else lead for lead in leads(table.T).tolist()]
 
 
 def leanings_of(

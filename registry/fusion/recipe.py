@@ -25,7 +25,8 @@ class RecipeAdapter(_Part):
     name: str
     sha256: str
     strength: float
-    # How near the prompt is to the adapter's weights, -1..1; gates may listen to it.
+    # How far it leads all others in the part of the prompt where it does most, -2..2; alone, how
+    # near that part is to it. Gates may listen to it.
     relevance: float | None = None
     # What the gates' own questions say of it; empty where they have none, or do not know it.
     leanings: tuple[float, ...] = ()

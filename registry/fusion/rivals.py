@@ -1,6 +1,6 @@
 """Gates that see each other, and know what the prompt and the adapters are about.
 
-Adapters are rivals for every layer. With r_i the prompt's relevance to adapter i, u_i its
+Adapters are rivals for every layer. With r_i how far the prompt favours adapter i, u_i its
 leanings, s_i its strength (which y_i holds already) and t the time, 0 (image) to 1 (noise):
 
     G_i   = 1 / (1 + sum_{j != i} |s_j| exp(b(t) - c |u_i - u_j|^2 + a_j - a_i))
@@ -9,9 +9,12 @@ leanings, s_i its strength (which y_i holds already) and t the time, 0 (image) t
 
 A lone adapter is used whole, exactly as if there were no gate; equals share a layer, each getting
 its part of the average where b is 0; one that the prompt is not about gives way to one that it
-is about. Beyond m (ENOUGH) a prompt is about an adapter, and by how much says little: styles come
-nearer to their names than things do. Adapters of different kinds, a thing and a style, take less
-from each other. A rival counts by its strength: turning it down to 0 is leaving it out.
+is about. Adapters of different kinds, a thing and a style, take less from each other. A rival
+counts by its strength: turning it down to 0 is leaving it out.
+
+A prompt favours an adapter as far as it leads all others in some part of the prompt (`leads`), at
+most by m (ENOUGH): styles come nearer to their names than things do, but a part that names a
+thing is nearer to the thing than to any style.
 
 Leanings are the cosines of an adapter's embedding with a few learned questions in the same
 space as prompts: what kind of change it is, in the little that gates need of it. All other
@@ -37,9 +40,8 @@ from registry.fusion.gates_file import read_gates, write_gates
 # Slope, bias and drift to start from. Steeper slopes keep more of one adapter, flatter ones
 # compose better, and training finds the middle.
 START = (4.0, 0.0, 2.0)
-# Of .2, .3 and none, this composes two adapters best on validation without keeping less than four
-# fifths of either; three come out alike.
-ENOUGH = 0.3
+# Beyond it a prompt is about an adapter, and by how much says little.
+ENOUGH = 0.15
 # How far a step of training moves each kind of number: about as their sizes are.
 PACES = {"slope": 5.0, "bias": 1.0, "drift": 2.0, "lean": 3.0, "turn": 6.0, "apart": 3.0}
 QUESTION_PACE = 0.1
@@ -98,6 +100,10 @@ class RivalGates(nn.Module):
         by_type = [(getattr(self, name), pace) for name, pace in PACES.items()]
         return [*by_type, (self.questions, QUESTION_PACE)]
 
+    @property
+    def layer_types(self) -> list[str]:
+        return list(self._places)
+
     def __contains__(self, layer: str) -> bool:
         return layer_type(layer) in self._places
 
@@ -124,9 +130,8 @@ class RivalGates(nn.Module):
     ) -> Tensor:
         """Return the same of several types of layers at once: (types, B, n)."""
         places = [self._places[name] for name in layer_types]
-        slope, bias, drift, apart, lean, turn = (
-            values[places][:, None]
-            for values in (self.slope, self.bias, self.drift, self.apart, self.lean, self.turn)
+        slope, bias, drift, lean, turn, apart = (
+            getattr(self, name)[places][:, None] for name in PACES
         )
         later = 0.5 - time  # (B,)
         own = fill(leanings, 1)
@@ -183,6 +188,22 @@ class RivalGates(nn.Module):
         gates.enough = enough.reshape(())
         gates.details, gates.sha256 = file.details, file.sha256
         return gates.eval().requires_grad_(False)
+
+
+def leads(similarities: Tensor) -> Tensor:
+    """Return how far each adapter leads all others in the part where it does most, (n,).
+
+    `similarities` (parts, n) are the cosines of a prompt's parts with adapters' embeddings. One
+    without others leads by its similarity. NaN, an adapter that is not known, stays NaN and is
+    nobody's rival.
+    """
+    rivals = torch.where(similarities.isnan(), -torch.inf, similarities)
+    nearest = rivals.topk(min(2, rivals.shape[1]), 1).values
+    best_other = torch.where(rivals == nearest[:, :1], nearest[:, -1:], nearest[:, :1])
+    if rivals.shape[1] == 1:
+        best_other = torch.full_like(best_other, -torch.inf)
+    best_other[best_other.isinf()] = 0
+    return (similarities - best_other).amax(0)
 
 
 def first_questions(embeddings: Tensor) -> Tensor:

@@ -117,8 +117,9 @@ class Choice:
     """An adapter chosen to draw a prompt with."""
 
     card: AdapterCard
-    # Of the prompt with the adapter's weights, -1..1; None where no active encoder knows them.
-    similarity: float | None
+    # Of the prompt and its parts with the adapter's weights, -1..1; None where no active encoder
+    # knows them.
+    similarities: tuple[float, ...] | None
     # Of its weights, by that encoder, of length 1.
     embedding: tuple[float, ...] | None = None
     # The words of the prompt that it was found for.

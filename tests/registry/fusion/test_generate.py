@@ -103,9 +103,10 @@ def test_relevance_is_kept_for_the_next_time(
     backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
     """It may open or close gates, so the recipe needs it."""
-    known = [dataclasses.replace(adapters[0], relevance=0.25), adapters[1]]
+    known = [dataclasses.replace(adapters[0], similarities=(0.25, 0.5)), adapters[1]]
     recipe = generate("cat", known, backend, gates, steps=1).recipe
-    assert [part.relevance for part in recipe.adapters] == [0.25, None]
+    # Nobody else is known, so it leads by all that it has.
+    assert [part.relevance for part in recipe.adapters] == [0.5, None]
     assert reproduce(recipe, adapters, backend, gates).recipe == recipe
 
 

@@ -16,7 +16,7 @@ from registry.fusion.errors import GatesFileError, MissingGateError
 from registry.fusion.gate import Gates
 from registry.fusion.inject import attach
 from registry.fusion.kinds import load_gates
-from registry.fusion.rivals import ENOUGH, PACES, RivalGates, first_questions
+from registry.fusion.rivals import ENOUGH, PACES, RivalGates, first_questions, leads
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 LAYER = "transformer_blocks.1.attn.to_q"
@@ -188,7 +188,7 @@ def test_what_is_unknown_counts_as_the_mean_of_the_known(gates: RivalGates) -> N
         leanings = torch.stack([relevance, -relevance], 2)
         return gates.openness(LAYER, relevance, leanings, strengths, time)
 
-    torch.testing.assert_close(openness(0.28, math.nan, 0.1), openness(0.28, 0.19, 0.1))
+    torch.testing.assert_close(openness(0.12, math.nan, 0.04), openness(0.12, 0.08, 0.04))
     assert torch.equal(openness(*[math.nan] * 3), openness(0.0, 0.0, 0.0))
 
 
@@ -319,3 +319,28 @@ def test_files_of_no_kind_that_is_known_are_refused(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, path, header | {"kind": "rivals"})
     with pytest.raises(GatesFileError, match="damaged"):
         load_gates(path, "x")
+
+
+def test_a_lead_is_that_over_the_nearest_other_in_the_best_part() -> None:
+    similarities = torch.tensor(
+        [
+            [0.3, 0.1, 0.0],  # the whole prompt
+            [0.2, -0.1, 0.1],
+            [0.0, 0.6, 0.1],
+        ]
+    )
+    torch.testing.assert_close(leads(similarities), torch.tensor([0.2, 0.5, -0.1]))
+
+
+def test_equals_lead_by_nothing_and_who_is_alone_by_all() -> None:
+    assert leads(torch.full((2, 2), 0.4)).tolist() == [0, 0]
+    assert leads(torch.tensor([[-0.2], [0.4]])).tolist() == pytest.approx([0.4])
+
+
+def test_adapters_that_are_not_known_are_nobodys_rivals() -> None:
+    nan = math.nan
+    found = leads(torch.tensor([[0.3, nan, 0.1], [0.2, nan, 0.4]]))
+    assert found[[0, 2]].tolist() == pytest.approx([0.2, 0.2])
+    assert found[1].isnan()
+    assert leads(torch.tensor([[nan, 0.3]]))[1] == pytest.approx(0.3)
+    assert leads(torch.full((2, 3), nan)).isnan().all()
