@@ -27,11 +27,12 @@ SECTIONS = {
   layers by how well they go with the captions, leaves strengths out, and whitens captions in both
   languages by how they differ within an adapter.
 - All rows but 'as shipped' were trained on the same 696 adapters: only these compare methods.
-  What is shipped saw 480 more (`python -m demo.more`), none of which shares an object, a style
-  cell or an effect with the zoo's; most of its lead over the row before is theirs.
-- Trained on the same adapters, ours and the exact ΔW Gram have intervals that overlap.
+  What is shipped saw 704 more (`python -m demo.more`), none of which shares an object, a style
+  cell or an effect with the zoo's; its lead over the row before is theirs.
+- Trained on the same adapters, ours and the exact ΔW Gram have intervals that touch.
 - AutoLoRA's encoder and W2T, trained by contrast on the same adapters and captions, overfit and
   stay far behind. W2T had 20 epochs, AutoLoRA's up to 40, and neither a search for its settings.
+  Their rows come from an earlier making of the zoo on the same base.
 """,
     "growth": """## What more adapters and larger sketches bring
 

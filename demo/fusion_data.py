@@ -128,6 +128,7 @@ class Zoo:
         prompts: list[str],
         sets: Tensor,
         asked: int = 1,
+        boldness: float = 0.0,
         name: str | None = None,
     ) -> GateBatch:
         """Join images (B, ...), their prompts and the sets (G, n) of which they show `asked`."""
@@ -139,6 +140,7 @@ class Zoo:
             self.relevance_of(prompts, sets),
             self.embeddings(sets),
             asked,
+            boldness,
             name,
         )
 
@@ -216,6 +218,7 @@ def cells_batch(
     cells: Sequence[Cell],
     each: int,
     others: Sequence[Sequence[int]] | None = None,
+    boldness: float = 0.0,
     name: str | None = None,
 ) -> GateBatch:
     """Take every cell's picture `each` times, with its two adapters and `others` of its own."""
@@ -225,5 +228,6 @@ def cells_batch(
         [cell.prompt for cell in cells for _ in range(each)],
         torch.tensor([(*c.adapters, *more) for c, more in zip(cells, beside, strict=True)]),
         2,
+        boldness,
         name,
     )

@@ -34,6 +34,8 @@ from registry.search.parts import texts_of
 
 # For the validation curve, as many sets of each size.
 VALIDATION_SETS = 8
+# What is made of gates that hold back one of several adapters which images are about.
+BOLDNESS = 0.03
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,7 @@ class GateData:
             self._relevances(prompts, places) if self._relevances else None,
             self._relevances.embeddings[places] if self._relevances else None,
             1 if size else len(sets[0]),
+            0.0 if size else BOLDNESS,
             None if size else "together",
         )
 

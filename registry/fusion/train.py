@@ -25,9 +25,6 @@ TrainableGates = Gates | RivalGates
 SET_SIZES: Mapping[int, float] = {1: 0.15, 2: 0.40, 3: 0.45}
 WARM_UP_STEPS = 10
 CLIP_NORM = 1.0
-# Loss says little of what people see: of gates with about the same loss those are better that
-# hold back less of what a prompt asks for. Three times as much composes worse on validation.
-SHYNESS_WEIGHT = 0.03
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,9 @@ class GateBatch:
     relevance: Tensor | None = None  # (B, n), of the prompts to the adapters
     embeddings: Tensor | None = None  # (G, n, dim), of the adapters
     asked: int = 1  # how many adapters of a set, the first ones, its images are about
+    # What training makes of gates that hold these back. Loss says little of what people see: of
+    # gates with about the same loss those are better that show more of what a prompt asks for.
+    boldness: float = 0.0
     name: str | None = None  # in the validation curve, instead of "n=2"
 
 
@@ -140,8 +140,8 @@ def training_loss(gates: TrainableGates, training: GateTraining, step: int) -> T
     time = torch.rand(len(batch.latents), generator=generator)
     noise = torch.randn(batch.latents.shape, generator=generator)
     loss = set_losses(gates, training, batch, time, noise).mean()
-    if isinstance(gates, RivalGates) and batch.asked > 1:
-        loss = loss + SHYNESS_WEIGHT * shyness(gates, batch, time)
+    if isinstance(gates, RivalGates) and batch.boldness:
+        loss = loss + batch.boldness * shyness(gates, batch, time)
     return loss
 
 

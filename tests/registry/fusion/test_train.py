@@ -1,5 +1,6 @@
 """Gates learn to keep adapters from disturbing each other, and survive being stopped."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from torch import nn
 
 from registry.fusion.gate import Gates
 from registry.fusion.inject import AdapterBank
-from registry.fusion.train import GateBatch, GateTraining, train_gates
+from registry.fusion.rivals import RivalGates
+from registry.fusion.train import GateBatch, GateTraining, shyness, train_gates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 STEPS = 30
@@ -90,3 +92,28 @@ def test_resumed_training_equals_uninterrupted(training: GateTraining, tmp_path:
     assert [row["step"] for row in again] == [row["step"] for row in curve]
     for mine, theirs in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_bold_training_holds_back_less_of_what_images_are_about(training: GateTraining) -> None:
+    def train(boldness: float) -> float:
+        def batch(step: int) -> GateBatch:
+            drawn = training.batch(2 * step + 1)
+            third = torch.full((2, 1), 3)
+            return replace(
+                drawn, sets=torch.cat([drawn.sets, third], 1), asked=2, boldness=boldness
+            )
+
+        gates = RivalGates.for_transformer(training.transformer, BASE_MODEL)
+        train_gates(gates, replace(training, batch=batch, validation=()))
+        return shyness(gates, batch(99), torch.full((8,), 0.5)).item()
+
+    assert train(1.0) < train(0.0) - 0.02
+
+
+def test_shyness_counts_what_is_asked_for_only(training: GateTraining) -> None:
+    gates = RivalGates.for_transformer(training.transformer, BASE_MODEL)
+    batch = replace(training.batch(1), relevance=torch.tensor([[0.0, -9.0]]).expand(8, 2))
+    # The second gives way to the first, which is used nearly whole.
+    time = torch.full((8,), 0.5)
+    assert shyness(gates, batch, time).item() == pytest.approx(0, abs=1e-6)
+    assert shyness(gates, replace(batch, asked=2), time).item() == pytest.approx(0.5, abs=1e-4)
