@@ -16,6 +16,7 @@ from registry.db.encoders import find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
+from registry.fusion.triggers import missing_triggers
 from registry.search.calibration import measure
 from registry.search.candidates import find_candidates
 from registry.search.cards import (
@@ -127,12 +128,14 @@ class Finder:
         """Return by id how similar an adapter's weights are to each part of `prompt`, the whole
         first, and their embedding.
 
+        The trigger words that fusing adds are parts too: adapters that are named are wanted.
         By the active encoder of each one's base model; None where it does not know them.
         """
         found: dict[int, tuple[tuple[float, ...] | None, tuple[float, ...] | None]] = {
             card.id: (None, None) for card in cards
         }
-        embeddings = self._text_encoder.encode(texts_of(prompt))
+        added = [word for words in missing_triggers(prompt, cards) for word in words]
+        embeddings = self._text_encoder.encode([*texts_of(prompt), *added])
         for base_model in dict.fromkeys(card.base_model for card in cards):
             encoder, _ = self._find_encoder(session, base_model)
             if encoder is None:

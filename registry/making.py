@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 from registry.errors import AdapterNotFoundError, StrengthsError
+from registry.fusion.triggers import missing_triggers
 from registry.search.segment import clean
 
 if TYPE_CHECKING:
@@ -182,7 +183,6 @@ class Maker(ABC):
         All from the same noise and the same words, trigger words included, so that what differs
         is the adapters' doing. `progress` counts images.
         """
-        from registry.fusion.generate import missing_triggers
         from registry.fusion.sheets import draw_row, label_of
 
         prompt = clean(prompt)

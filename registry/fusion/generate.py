@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from PIL.Image import Image
@@ -29,6 +29,7 @@ from registry.fusion.kinds import AnyGates
 from registry.fusion.licences import BASE_LICENCES, conflicts, strictest
 from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
 from registry.fusion.rivals import RivalGates, leads
+from registry.fusion.triggers import missing_triggers
 
 if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights
@@ -341,24 +342,6 @@ def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
         for name, layer in weights.layers.items():
             if not all(torch.isfinite(part).all() for part in layer.tensors()):
                 raise CorruptAdapterError(adapter.name, name)
-
-
-class HasTriggers(Protocol):
-    @property
-    def trigger_words(self) -> Sequence[str]: ...
-
-
-def missing_triggers(prompt: str, adapters: Sequence[HasTriggers]) -> list[tuple[str, ...]]:
-    """Return by adapter the trigger words to add to a prompt: the first, unless it is there.
-
-    Only the first, since hubs list alternatives and the usual one comes first.
-    """
-    known, added = prompt.lower(), []
-    for adapter in adapters:
-        words = tuple(w for w in adapter.trigger_words[:1] if w and w.lower() not in known)
-        known = ", ".join([known, *words]).lower()
-        added.append(words)
-    return added
 
 
 def all_versions(backend: Backend) -> dict[str, str]:

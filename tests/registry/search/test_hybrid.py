@@ -6,6 +6,7 @@ import pytest
 from registry.db.models import Encoder, File
 from registry.search.errors import EmptyQueryError, NothingIndexedError, UnknownBaseModelError
 from registry.search.filters import Filters
+from registry.search.parts import texts_of
 from registry.search.segment import segment
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -204,6 +205,25 @@ def test_a_choice_says_how_similar_its_weights_are_to_the_prompt(registry: Regis
     assert choice.embedding is not None
     assert np.linalg.norm(choice.embedding) == pytest.approx(1, abs=1e-3)
     assert choices[1].embedding is None
+
+
+def test_trigger_words_that_fusing_adds_are_parts_of_the_prompt(registry: Registry) -> None:
+    """Who names an adapter wants it, whatever the prompt says of it."""
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox = add_adapter(
+            session, name="x", trigger_words=["a fox"], embedding=embed(registry, "a fox")
+        )
+
+    [unsaid] = registry.choices("a steam locomotive", [fox.id])
+    [said] = registry.choices("a steam locomotive and a fox", [fox.id])
+
+    assert unsaid.similarities is not None
+    assert said.similarities is not None
+    assert unsaid.similarities[-1] == pytest.approx(1, abs=1e-2)
+    assert max(unsaid.similarities[:-1]) < 0.8
+    # It is there already, and is not said twice.
+    assert len(said.similarities) == len(texts_of("a steam locomotive and a fox"))
 
 
 def test_a_prompt_of_two_things_is_about_both(registry: Registry) -> None:
