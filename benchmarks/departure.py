@@ -107,7 +107,7 @@ def attackers(
             writer = LoraLayer(rows, loudness * deaf[:, None], 1.0)
             listener = LoraLayer(deaf[None], loudness * float(values[0]) * loud[:, None], 1.0)
             yield [
-                alone(model, f"{block}.{name}", layer, f"{block} {number} {name}")
+                alone(model, f"{block}.{name}", layer, f"{loudness} {block} {number} {name}")
                 for name, layer in zip(ATTACKED, (writer, listener), strict=True)
             ]
 
@@ -130,7 +130,8 @@ def to_markdown(rows: list[dict[str, Any]], split: str, count: int) -> str:
         f"Honest: {count} random sets of {split} adapters a row. Attackers: {PAIRS} pairs for each "
         "attention of the base's double blocks. The factor is how many times as much all adapters "
         "change the base's output as the strongest of them alone; warned of above "
-        f"{MOST_DEPARTURE:g} and below {LEAST_DEPARTURE:g}.",
+        f"{MOST_DEPARTURE:g} and below {LEAST_DEPARTURE:g}. Gates see rivals in a layer only, and "
+        "these attackers share none.",
         "",
         "| sets | mode | smallest | 1 % | median | 99 % | largest | warned of |",
         "|---|---|---|---|---|---|---|---|",
