@@ -87,9 +87,9 @@ SECTIONS = {
 
 - What is timed is what indexing does with a file: its full verdict and its sketch from one pass
   over the weights, then its embedding, alone. In a page of many, embedding takes a fraction.
-- Files are streamed: most of the memory is torch and the encoder, and a file four times as large
-  takes 9 MB more. At rank 256 single layers are large, and time grows faster than files do: the
-  verdict's Gram matrices take the square of the rank.
+- Files are streamed: most of the memory is torch and the encoder, and what a file adds is a few of
+  its layers. At rank 256 time grows faster than files do: the verdict's Gram matrices take the
+  square of the rank.
 - DiffSynth's encoder of LoRAs needs a generator's share of arithmetic, a transformer over
   thousands of tokens; ridge regression on a sketch reads the file and little else.
 """,
@@ -130,8 +130,8 @@ SECTIONS = {
 
 - Honest adapters, added up, change the base at most 1.6 times as much as the strongest of them
   alone; gates that hold back the strongest come to a fifth of it.
-- What is warned of lies beyond: few honest sets, and attackers that are loud enough. Quieter ones
-  cannot be told from honest sets by this.
+- What is warned of lies beyond: no honest set, and four to nine in ten pairs of attackers, by how
+  loud they are. Quieter ones cannot be told from honest sets by this.
 """,
     "fusion_cost": """## What fusing costs
 
