@@ -170,10 +170,21 @@ def measure(
 
     As the `share` of what the first adapter gains alone, or as the fall of the loss.
     """
+    return judge(*gains_of(zoo, cases, modes), best, share=share)
+
+
+def gains_of(
+    zoo: Zoo, cases: Sequence[Case], modes: dict[str, Mode]
+) -> tuple[dict[str, Floats], Floats]:
+    """Return what each mode gains over the base in every case, and the first adapter alone."""
     base = losses(zoo, cases, 0.0)
     gains = {name: base - losses(zoo, cases, mode) for name, mode in modes.items()}
-    own = base - losses(zoo, cases, 1.0, only=[0])
-    return {"cases": len(cases), "alone": float(own.mean()), **compare(gains, best, own, share)}
+    return gains, base - losses(zoo, cases, 1.0, only=[0])
+
+
+def judge(gains: dict[str, Floats], alone: Floats, best: str, *, share: bool) -> dict[str, Any]:
+    figures = compare(gains, best, alone, share)
+    return {"cases": len(alone), "alone": float(alone.mean()), **figures}
 
 
 def measure_composition(
@@ -229,6 +240,7 @@ def measure_all(
         "strengths": STRENGTHS,
         "own": {},
         "unseen": {},
+        "both": {},
         "composition": {},
         "effects": {},
         "drift": {},
@@ -241,9 +253,15 @@ def measure_all(
         cases = effect_cases(zoo, split, others, count)
         results["effects"][size] = measure(zoo, cases, modes(size), best, share=False)
     for size in track(SIZES, "Sets", console=Console(stderr=True)):
+        found = {}
         for name, unseen in (("own", False), ("unseen", True)):
             cases = retention_cases(zoo, split, size, count, unseen=unseen)
-            results[name][size] = measure(zoo, cases, modes(size), best, share=not unseen)
+            found[name] = gains_of(zoo, cases, modes(size))
+            results[name][size] = judge(*found[name], best, share=not unseen)
+        # The sets are the same.
+        (own, own_alone), (others, others_alone) = found.values()
+        both = {name: own[name] + others[name] for name in own}
+        results["both"][size] = judge(both, own_alone + others_alone, best, share=True)
         if size in (2, 3):
             cases = drift_cases(zoo, split, size, count)
             results["drift"][size] = measure(zoo, cases, modes(size), best, share=False)

@@ -31,6 +31,9 @@ def to_markdown(results: dict[str, Any]) -> str:
         "n adapters loaded (1: as if alone, 0: as the base).",
         "",
         *tables(results["own"], 2),
+        "The same on its own pictures and on unseen ones of its concept together.",
+        "",
+        *tables(results["both"], 2),
         "Unseen pictures of the adapter: fall of the loss below the base's, in 1/1000 (of the "
         "adapter alone: "
         + ", ".join(
