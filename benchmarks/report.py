@@ -45,6 +45,15 @@ SECTIONS = {
 - Another seed or rank of the same concept is found about as well; the intervals are wide.
 - Held-out figures of sizes are for the picture; sizes were chosen on training and validation.
 """,
+    "recipes": """## Recipes for the encoder, the losers too
+
+`python -m benchmarks.recipes` compares all that there are (hours); these rows are from a run that
+was stopped early, with fewer training adapters than are there now.
+
+- Only weights for layers were worth their cost: more of ΔW finds a little more for many more bytes,
+  an ensemble for several encoders.
+- Networks, other kernels and what adapters do to noise bring nothing to a ridge on so few adapters.
+""",
     "search": """## Searching by everything that is known
 
 `python -m benchmarks.search` ([search.md](search.md) tells how it works)
