@@ -9,7 +9,7 @@ other listens exactly there, so that each alone does about nothing.
 import argparse
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,15 +114,7 @@ def attackers(
 
 def alone(model: LoraWeights, name: str, layer: LoraLayer, key: str) -> LoadedAdapter:
     """Return an adapter of one layer; all else is as in `model`."""
-    weights = LoraWeights(
-        {name: layer},
-        model.base_model,
-        (),
-        model.trainer,
-        {},
-        model.verdict,
-    )
-    return LoadedAdapter(key, key, weights)
+    return LoadedAdapter(key, key, replace(model, layers={name: layer}))
 
 
 def to_markdown(rows: list[dict[str, Any]], split: str, count: int) -> str:
@@ -149,8 +141,8 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
     parser.add_argument("--encoder", type=Path, default=BUILD / "encoder.safetensors")
     parser.add_argument("--gates", type=Path, default=BUILD / "gates.safetensors")
-    parser.add_argument("--split", default="validation", choices=("held-out", "validation"))
-    parser.add_argument("--sets", type=int, default=100)
+    parser.add_argument("--split", default="held-out", choices=("held-out", "validation"))
+    parser.add_argument("--sets", type=int, default=60)
     parser.add_argument("--output", type=Path, default=BUILD / "benchmarks/departure.json")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -48,7 +48,7 @@ SECTIONS = {
     "recipes": """## Recipes for the encoder, the losers too
 
 `python -m benchmarks.recipes` compares all that there are (hours); these rows are from a run that
-was stopped early, with fewer training adapters than are there now.
+was stopped early, with fewer training adapters than are there now and an earlier shipped recipe.
 
 - Only weights for layers were worth their cost: more of ΔW finds a little more for many more bytes,
   an ensemble for several encoders.
@@ -60,8 +60,8 @@ was stopped early, with fewer training adapters than are there now.
 
 - All signals together are nowhere worse than the best of them: one of nine differences is below
   zero, by .001, far inside its interval. With half of the metadata lost or wrong they find clearly
-  more than the best signal for questions in the language of the texts (.05 and .06), and as much
-  as the weights alone for Chinese questions over English texts.
+  more than the best signal for questions in the language of the texts (.05 and .06), and no more
+  than the weights alone for Chinese questions over English texts (.005, inside its interval).
 - Reciprocal ranks, which trust every list alike, lose .07 to .44.
 - With full metadata nearly all that is here is answered (.94 and .96), and rightly so; where
   metadata is lost or wrong, three in ten are refused. What is far off is refused nearly always. Of
@@ -99,8 +99,9 @@ was stopped early, with fewer training adapters than are there now.
 - Files are streamed: most of the memory is torch and the encoder, and what a file adds is a few of
   its layers. At rank 256 time grows faster than files do: the verdict's Gram matrices take the
   square of the rank.
-- DiffSynth's encoder of LoRAs needs a generator's share of arithmetic, a transformer over
-  thousands of tokens; ridge regression on a sketch reads the file and little else.
+- DiffSynth's encoder was timed after the rest, with other work on the second core. It needs a
+  generator's share of arithmetic, a transformer over thousands of tokens; ridge regression on a
+  sketch reads the file and little else.
 """,
     "fingerprints": """## Knowing an adapter again
 
@@ -121,8 +122,8 @@ was stopped early, with fewer training adapters than are there now.
   mixture compose objects and styles as well with two; what they pay for it shows with three (.26
   of an adapter kept) and with five (less than none).
 - Rivals keep .93, .86 and .84 of an adapter with two, three and five loaded, where the others keep
-  .62 at most; as much of own and unseen pictures together. A lone adapter is left alone by
-  definition.
+  .62 at most. A lone adapter is left alone by definition. The table of own and unseen pictures
+  together was added after unseen ones alone had been seen to decide nothing.
 - On unseen pictures alone most of what a lone adapter gains is kept as well (34 of 37, 19 of 23),
   but there half of an adapter is nearly as good as all of it, so the average and, with two,
   AutoLoRA's gates are not clearly worse; with a single adapter AutoLoRA's are better.
@@ -131,7 +132,8 @@ was stopped early, with fewer training adapters than are there now.
 - One training seed each. 'AutoLoRA' was trained as its paper does, on sets of training adapters;
   'our data' and rivals on the same mixture with pictures of pairs, 40 of them validation cells.
   Oracles were trained with three draws a step. Held-out adapters were looked at twice for these
-  tables: for gates that went by similarities, and for these, chosen on validation in between.
+  tables: for gates that went by similarities, and for these, chosen on validation in between;
+  pictures of held-out pairs (fusion.md) were looked at before and after that choice too.
 - The strength for five adapters (0.25) was not tuned.
 """,
     "departure": """## Adapters that depart from the base together

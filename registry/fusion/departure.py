@@ -17,7 +17,7 @@ from torch import Tensor, nn
 # Runs some of the adapters, by place, as they were run together.
 AttachSome = Callable[[list[int]], AbstractContextManager[object]]
 
-# Unrelated changes of one size add up to the square root of their number. Of 360 random sets of
+# Unrelated changes of one size add up to the square root of their number. Of 180 random sets of
 # two to five adapters none came to more than 1.7 (docs/benchmarks.md).
 MOST_DEPARTURE = 2.0
 # Below, adapters undo one another. Gates that hold back the strongest come to .2.

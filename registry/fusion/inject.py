@@ -184,8 +184,8 @@ def attach(
     """Run `adapters`, each with a strength, in `transformer` until the context ends.
 
     A strength of 0 is the same as leaving the adapter out. An adapter that lacks a layer
-    contributes nothing to it. `relevance` (len(adapters),) says how near the prompt is to
-    each adapter: the cosine of their embeddings, NaN where it is not known; and `leanings`
+    contributes nothing to it. `relevance` (len(adapters),) says how far the prompt favours
+    each adapter (`registry.fusion.rivals.leads`), NaN where it is not known; and `leanings`
     (len(adapters), k) what `RivalGates.leanings` says of its embedding. Gates that do not ask
     for them ignore both. With `watch`, the attachment records the gates' activity.
 

@@ -39,7 +39,7 @@ class GateBatch:
     pooled: Tensor  # (B, dim)
     image_ids: Tensor  # (places, 3)
     sets: Tensor  # (G, n), places in the bank
-    relevance: Tensor | None = None  # (B, n), of the prompts to the adapters
+    relevance: Tensor | None = None  # (B, n), how far the prompts favour the adapters
     embeddings: Tensor | None = None  # (G, n, dim), of the adapters
     asked: int = 1  # how many adapters of a set, the first ones, its images are about
     # What training makes of gates that hold these back. Loss says little of what people see: of
