@@ -183,6 +183,13 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, default=BUILD / "encoder.safetensors")
     parser.add_argument("--output", type=Path, default=BUILD / "benchmarks/growth.json")
     options = parser.parse_args()
+    # The rest takes minutes: what is missing is told before it.
+    numbers = chosen(json.loads((options.zoo / "listing.json").read_text()))
+    files = [adapter_path(options.transfer, name, k) for name in VARIANTS for k in numbers]
+    if not all(file.is_file() for file in files):
+        parser.error(
+            f"{options.transfer} lacks adapters: run `python -m benchmarks.transfer` first"
+        )
     zoo = Zoo.load(options.zoo, options.more)
     sketches = sketch_files(zoo.paths)
     listed = Zoo.load(options.zoo)
