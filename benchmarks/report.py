@@ -142,7 +142,8 @@ was stopped early, with fewer training adapters than are there now and an earlie
 
 - Honest adapters, added up, change the base at most 1.6 times as much as the strongest of them
   alone; gates that hold back the strongest come to a fifth of it.
-- What is warned of lies beyond: no honest set, and four to nine in ten pairs of attackers, by how
+- What is warned of lies beyond, by bounds chosen on as many sets of validation adapters, which came
+  to 1.6 and .19: no honest set, and four to nine in ten pairs of attackers, by how
   loud they are. Quieter ones cannot be told from honest sets by this.
 """,
     "fusion_cost": """## What fusing costs
