@@ -86,10 +86,11 @@ def by_embeddings(
     asked = embed(gallery.text_encoder, texts)
     captions = embed(gallery.text_encoder, shown)
     by_captions = np.full((len(texts), len(records)), np.nan, np.float32)
-    by_captions[:, owners] = np.maximum.reduceat(asked @ captions.T, starts, axis=1)
+    aim = gallery.encoder.encode_caption_query
+    by_captions[:, owners] = np.maximum.reduceat(aim(asked) @ captions.T, starts, axis=1)
     first = captions[starts]
     others = ~np.eye(len(records), dtype=bool)[owners]
-    mean, deviation = between((first @ first.T)[others[:, owners]])
+    mean, deviation = between((aim(first) @ first.T)[others[:, owners]])
     by_captions = (by_captions - mean) / deviation
     weights = gallery.embeddings.T
     mean, deviation = between((gallery.encoder.encode_query(first) @ weights)[others])

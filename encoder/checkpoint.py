@@ -53,6 +53,13 @@ class WeightEncoder(Protocol):
         """Map text embeddings (n, dim) into the same space, unit rows."""
         ...
 
+    def encode_caption_query(self, text_embeddings: Floats) -> Floats:
+        """Map text embeddings (n, dim) to unit rows, to compare with plain ones of captions.
+
+        What captions of one adapter differ in then counts little: length, manner, language.
+        """
+        ...
+
 
 AnyEncoder = RidgeEncoder | AutoLoraEncoder
 

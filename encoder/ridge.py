@@ -79,6 +79,18 @@ class TextSpace:
             centred = centred @ self.whiten
         return normalise(centred)
 
+    def aim(self, embeddings: Floats) -> Floats:
+        """Return unit rows (n, dim) that compare with *plain* text embeddings as this space does.
+
+        In the space of `project` texts a and b have the product (a - c) W Wᵀ (b - c): but for b's
+        length and what is the same for every b, that of b with (a - c) W Wᵀ. So texts can be
+        stored as they are, and compared in the space of any encoder.
+        """
+        centred: Floats = embeddings.astype(np.float32) - self.centre
+        if self.whiten is not None:
+            centred = centred @ self.whiten @ self.whiten
+        return normalise(centred)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RidgeEncoder:
@@ -146,6 +158,10 @@ class RidgeEncoder:
         """Map text embeddings (n, dim) into the index's space, unit rows."""
         projected = self.text.project(text_embeddings)
         return projected if self.caution is None else self.caution.of_queries(projected)
+
+    def encode_caption_query(self, text_embeddings: Floats) -> Floats:
+        """Map text embeddings (n, dim) to what plain ones of captions are compared with."""
+        return self.text.aim(text_embeddings)
 
     def details(self) -> dict[str, Any]:
         """Return what a checkpoint's header holds beside the facts of every encoder."""

@@ -190,6 +190,10 @@ class AutoLoraEncoder:
         """Map text embeddings (n, dim) into the index's space, unit rows."""
         return self.text.project(text_embeddings)
 
+    def encode_caption_query(self, text_embeddings: Floats) -> Floats:
+        """Map text embeddings (n, dim) to what plain ones of captions are compared with."""
+        return self.text.aim(text_embeddings)
+
     def details(self) -> dict[str, Any]:
         """Return what a checkpoint's header holds beside the facts of every encoder."""
         return {"config": asdict(self.network.config)}

@@ -63,7 +63,7 @@ def measure(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calibra
     weights, captions = _rows([row.weights for row in rows]), _rows([row.caption for row in rows])
     return Calibration(
         weights=between(_off_diagonal(loaded.encode_query(captions) @ weights.T)),
-        captions=between(_off_diagonal(captions @ captions.T)),
+        captions=between(_off_diagonal(loaded.encode_caption_query(captions) @ captions.T)),
     )
 
 

@@ -15,6 +15,7 @@ from registry.search.duplicates import contents
 from registry.search.filters import Filters
 from registry.search.ranking import (
     DEFAULT_CALIBRATION,
+    PLAIN_CALIBRATION,
     Calibration,
     Match,
     SearchHit,
@@ -43,6 +44,10 @@ class QueryEncoder(Protocol):
         """Bring text embeddings (n, dim) into the space of the weight embeddings."""
         ...
 
+    def encode_caption_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Turn text embeddings (n, dim) so that they compare with captions' as adapters differ."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ServingEncoder:
@@ -54,6 +59,9 @@ class ServingEncoder:
 
     def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return self.loaded.encode_query(embeddings)
+
+    def encode_caption_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return self.loaded.encode_caption_query(embeddings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +81,13 @@ def search(
 ) -> list[SearchHit]:
     """Return up to `query.limit` adapters, best first, with every signal's score.
 
-    `encoder` is the active one of the query's base model; without it the weights take no
-    part. The session needs to be in no particular transaction: settings are local to it.
+    `encoder` is the active one of the query's base model; without it the weights take no part,
+    and captions are compared plainly. The session needs to be in no particular transaction:
+    settings are local to it.
     """
-    embedding = text_encoder.encode([query.text])[0]
-    projected = None if encoder is None else encoder.encode_query(embedding[np.newaxis])[0]
+    embedding = text_encoder.encode([query.text])
+    projected = None if encoder is None else encoder.encode_query(embedding)[0]
+    aimed = (embedding if encoder is None else encoder.encode_caption_query(embedding))[0]
     depth = max(DEPTH, query.limit)
     filters = query.filters
     lists: dict[Signal, list[Match]] = {}
@@ -87,7 +97,7 @@ def search(
         )
     if "captions" in query.signals:
         lists["captions"] = nearest_by_captions(
-            session, embedding, text_encoder=text_encoder.name, filters=filters, limit=depth
+            session, aimed, text_encoder=text_encoder.name, filters=filters, limit=depth
         )
     exact: list[int] = []
     if "words" in query.signals:
@@ -103,13 +113,13 @@ def search(
     if "captions" in scores:
         scores["captions"] |= captions_similarities(
             session,
-            embedding,
+            aimed,
             text_encoder=text_encoder.name,
             adapter_ids=ids - scores["captions"].keys(),
         )
     hits = rank(
         scores,
-        encoder.calibration if encoder is not None else DEFAULT_CALIBRATION,
+        encoder.calibration if encoder is not None else PLAIN_CALIBRATION,
         positions={
             signal: {match.adapter_id: place for place, match in enumerate(own, start=1)}
             for signal, own in lists.items()

@@ -126,6 +126,19 @@ def test_captions_are_whitened_by_how_much_they_differ_within_adapters() -> None
     assert right @ left < TextSpace(space.centre).project(np.array([[1, 4]]))[0] @ left
 
 
+def test_plain_texts_compare_with_aimed_ones_as_in_the_space() -> None:
+    """Up to the length of the plain ones, and what all of them have in common."""
+    space = TextSpace.fit([random(6, 4) for _ in range(10)])
+    asked, stored = random(1, 4), random(50, 4)
+    assert space.whiten is not None
+
+    products = (asked - space.centre) @ space.whiten @ ((stored - space.centre) @ space.whiten).T
+    found = space.aim(asked) @ stored.T
+
+    assert found.argsort().tolist() == products.argsort().tolist()
+    np.testing.assert_allclose(np.linalg.norm(space.aim(asked)), 1, rtol=1e-5)
+
+
 def test_single_captions_leave_the_space_as_it_is() -> None:
     assert TextSpace.fit([random(1, 4), random(1, 4)]).whiten is None
 

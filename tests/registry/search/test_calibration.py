@@ -16,6 +16,9 @@ class Plain:
     def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return embeddings
 
+    def encode_caption_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return embeddings
+
 
 def near(seed: int, share: float) -> list[float]:
     """A unit vector whose similarity to another of another seed is about `share`."""

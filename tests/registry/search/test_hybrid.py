@@ -1,15 +1,18 @@
 """All signals together, as the registry asks them."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from encoder.text_encoder import load_text_encoder
 from registry.db.models import Encoder, File
 from registry.search.errors import EmptyQueryError, NothingIndexedError, UnknownBaseModelError
 from registry.search.filters import Filters
+from registry.search.hybrid import SearchQuery, ServingEncoder, search
 from registry.search.parts import texts_of
 from registry.search.segment import segment
 from registry.service import Registry
-from tests.builders import add_adapter
+from tests.builders import TEXT_ENCODER, add_adapter
 from tests.registry.conftest import add_real_encoder, embed
 
 
@@ -44,6 +47,38 @@ def test_every_signal_is_reported(registry: Registry) -> None:
     assert result.hit.positions == {"weights": 1, "captions": 1, "words": 1}
     assert all(score == pytest.approx(1, abs=1e-2) for score in result.hit.signals.values())
     assert result.hit.score > 0.8
+
+
+class OnlyAnimals:
+    """An encoder to which a text is how far it is about foxes, and nothing else."""
+
+    def __init__(self, fox: list[float]) -> None:
+        self.fox = np.array([fox], np.float32)
+
+    def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return embeddings
+
+    def encode_caption_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        aimed: npt.NDArray[np.float32] = embeddings @ self.fox.T * self.fox
+        return aimed
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_captions_compare_as_the_encoder_has_it(registry: Registry, told: bool) -> None:
+    """What makes captions differ that are about the same thing should not count."""
+    fox, question = embed(registry, "a fox"), "a photo of a fox in the snow at night"
+    with registry.sessions.begin() as session:
+        night = "a photo of a car in the snow at night"
+        add_adapter(session, captions=[(night, embed(registry, night))])
+        animal = add_adapter(session, captions=[("a fox", fox)])
+        hits = search(
+            session,
+            SearchQuery(question, Filters("demo-flux-tiny"), signals=("captions",)),
+            load_text_encoder(TEXT_ENCODER),
+            ServingEncoder("animals", OnlyAnimals(fox)) if told else None,
+        )
+
+    assert (hits[0].adapter_id == animal.id) == told
 
 
 def test_scores_outside_a_signals_candidates_are_filled_in(registry: Registry) -> None:
