@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from encoder.errors import FingerprintError
+from encoder.gram import DamagedLayerError
 from encoder.layers import DenseLayer, DoraLayer, Layer, ReplacedLayer
 from encoder.lora_file import LoraWeights
 from encoder.seeded import random_order, random_signs
@@ -29,7 +30,6 @@ from encoder.spectrum import (
     LARGEST_NORM,
     MAX_EXACT_RANK,
     PART_ENTRIES,
-    DamagedLayerError,
     Kronecker,
     delta_parts,
     find_kronecker,

@@ -8,13 +8,12 @@ hold NaN or infinity: the trace of a Gram matrix is the sum of all squares of it
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from encoder.gram import DamagedLayerError, Gram, check_finite, gram_of, norm_of, widen
 from encoder.layer_cuts import cut_rows
 from encoder.layers import (
     DenseLayer,
@@ -28,9 +27,6 @@ from encoder.layers import (
     RowsLayer,
 )
 
-# Between these, sums of squares of float32 are exact to rounding: below, squares of single
-# entries turn subnormal or vanish.
-SMALLEST_TRACE, LARGEST_TRACE = 1e-25, torch.finfo(torch.float32).max
 # What float16 images and float32 matrices are computed with.
 LARGEST_NORM = torch.finfo(torch.float32).max
 # Gram matrices of a higher rank (full differences, LoHa of rank 64) would take minutes; how
@@ -39,14 +35,9 @@ LARGEST_NORM = torch.finfo(torch.float32).max
 MAX_EXACT_RANK, PROBES = 1024, 64
 # Of such a layer, how much is formed at once: 4 MB.
 PART_ENTRIES = 1_000_000
-# Up to this rank, products of no more multiplications than these are computed by kernels of
-# OpenBLAS that are twice as fast as its others; beyond it they have too few columns.
-SMALL_RANK, SMALL_PRODUCT = 32, 1_000_000
 # The tensors of a layer whose kind has most of them: a LoHa with two Tucker cores.
 MOST_TENSORS = 6
 
-# A Gram matrix in float64 divided by its trace, and the trace.
-Gram = tuple[npt.NDArray[np.float64], float]
 # What else looks at layers while they are in memory. It is shown a layer's name and the layer,
 # and where measuring has told them, ||ΔW|| and the factors in float32 (float64 of such layers).
 Watch = Callable[[str, Layer, float | None, Factors | None], None]
@@ -78,10 +69,6 @@ class LayerMeasure:
 
     norm: float
     effective_rank: float
-
-
-class DamagedLayerError(ValueError):
-    """A layer's numbers cannot be computed with."""
 
 
 # What overflows is told by traces.
@@ -160,17 +147,13 @@ def _is_product(layer: Layer) -> bool:
 
 def _wide_factors(layer: Layer) -> Factors:
     down, up = layer.factors()
-    return _widen(down), _widen(up)
-
-
-def _widen(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+    return widen(down), widen(up)
 
 
 def _check_layer(layer: Layer) -> LayerMeasure | None:
     tensors = layer.tensors()
     for tensor in tensors:
-        _check(tensor)
+        check_finite(tensor)
     zero = layer.scale == 0 or not all(tensor.any() for tensor in tensors)
     return LayerMeasure(0.0, 0.0) if zero else None
 
@@ -202,10 +185,10 @@ def measure_layer(
         raise DamagedLayerError(f"has the scale {layer.scale}")
     match layer:
         case ReplacedLayer():
-            _check(layer.weight)
+            check_finite(layer.weight)
             return None
         case DoraLayer():
-            _check(layer.magnitude)
+            check_finite(layer.magnitude)
             if quick and not _is_quick(layer.change):
                 return _check_layer(layer)
             return measure_layer(layer.change, known, quick=quick)
@@ -237,11 +220,11 @@ def _measure_product(
             # Those that share a down follow each other. All Gram matrices of a large adapter
             # together would take as much memory as its weights.
             known.clear()
-            known[address] = _gram(down, quick)
+            known[address] = gram_of(down, quick)
         down_gram, down_trace = known[address]
     else:
-        down_gram, down_trace = _gram(down, quick)
-    up_gram, up_trace = _gram(up.T, quick)
+        down_gram, down_trace = gram_of(down, quick)
+    up_gram, up_trace = gram_of(up.T, quick)
     # tr(ΔW ΔWᵀ) and tr((ΔW ΔWᵀ)²) of the factors divided by their norms.
     product = up_gram @ down_gram
     energy, square = float(product.trace()), float(np.vdot(product, product.T))
@@ -253,7 +236,7 @@ def _measure_product(
 
 def _measure_dense(matrix: Tensor) -> LayerMeasure:
     rows = matrix.flatten(1)
-    gram, trace = _gram(rows if len(rows) <= rows.shape[1] else rows.T)
+    gram, trace = gram_of(rows if len(rows) <= rows.shape[1] else rows.T)
     return LayerMeasure(math.sqrt(trace), 1 / float(np.vdot(gram, gram)) if trace else 0.0)
 
 
@@ -281,8 +264,8 @@ def find_kronecker(layer: Layer) -> Kronecker | None:
 def _measure_kronecker(layer: Kronecker) -> LayerMeasure:
     """Measure w1 ⊗ w2: entries of its Gram matrix are products of those of the sides' own."""
     for side in (layer.w1, layer.w2):
-        _check(side)
-    norm_1, norm_2 = _norm(layer.w1), _norm(layer.w2)
+        check_finite(side)
+    norm_1, norm_2 = norm_of(layer.w1), norm_of(layer.w2)
     if norm_1 == 0 or norm_2 == 0:
         return LayerMeasure(0.0, 0.0)
     w1, w2 = layer.w1.double() / norm_1, layer.w2.double() / norm_2
@@ -319,7 +302,7 @@ def _side(parts: tuple[Tensor, ...]) -> Layer:
 
 def _measure_by_probes(layer: Layer) -> LayerMeasure:
     """Measure ΔW itself, Σλ² by Hutchinson's estimator: the mean of |ΔWᵀΔW g|² over random g."""
-    norm = math.hypot(*(_norm(part) for _, part in delta_parts(layer)))
+    norm = math.hypot(*(norm_of(part) for _, part in delta_parts(layer)))
     if not 0 < norm <= LARGEST_NORM or layer.scale == 0:
         return LayerMeasure(norm, 0.0)
     width = math.prod(layer.shape[1:])
@@ -338,7 +321,7 @@ def delta_parts(layer: Layer) -> Iterator[tuple[slice, Tensor]]:
         DamagedLayerError: the weights hold NaN or infinity, or their products do.
     """
     for tensor in layer.tensors():
-        _check(tensor)
+        check_finite(tensor)
     outputs, width = layer.shape[0], math.prod(layer.shape[1:])
     step = max(1, PART_ENTRIES // width)
     for start in range(0, outputs, step):
@@ -347,63 +330,6 @@ def delta_parts(layer: Layer) -> Iterator[tuple[slice, Tensor]]:
         if not part.isfinite().all():
             raise DamagedLayerError("is too large to compute with")
         yield rows, part
-
-
-def _norm(tensor: Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
-
-
-def _check(tensor: Tensor) -> None:
-    # float8 has no arithmetic on a CPU.
-    if not (tensor.float() if tensor.itemsize == 1 else tensor).isfinite().all():
-        raise DamagedLayerError("holds NaN or infinity")
-
-
-def _gram(rows: Tensor, quick: bool = False) -> Gram:
-    """Return the Gram matrix of rows (r, width), summed in float32 where that holds squares."""
-    if quick and rows.dtype == torch.bfloat16 and _has_fast_bfloat16():
-        gram = (rows @ rows.T).float().numpy()
-    else:
-        gram = _times_own_transpose(_widen(rows))
-    trace = float(gram.trace(dtype=np.float64))
-    if SMALLEST_TRACE <= trace <= LARGEST_TRACE:
-        return gram / np.float64(trace), trace
-    # NaN, infinity, overflow, underflow or zero: float64 tells them apart.
-    largest = rows.double().abs().max().item()
-    if not math.isfinite(largest):
-        raise DamagedLayerError("holds NaN or infinity")
-    if largest == 0:
-        return np.zeros(gram.shape), 0.0
-    gram = _times_own_transpose(rows.double() / largest)
-    trace = float(gram.trace())
-    return gram / np.float64(trace), trace * largest * largest
-
-
-def _times_own_transpose(rows: Tensor) -> npt.NDArray[np.floating]:
-    """Return rows · rowsᵀ, by numpy: unlike torch it computes half of what is symmetric."""
-    array: npt.NDArray[np.floating] = rows.numpy()
-    # What overflows is told by the trace.
-    with np.errstate(all="ignore"):
-        return array @ array.T if len(array) > SMALL_RANK else _times_own_transpose_by_parts(array)
-
-
-def _times_own_transpose_by_parts(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Return rows · rowsᵀ of few rows, as a sum of small products."""
-    count, width = rows.shape
-    gram = np.zeros((count, count), rows.dtype)
-    half = max(1, count // 2)
-    step = SMALL_PRODUCT // (count * half)
-    for start in range(0, width, step):
-        part = rows[:, start : start + step]
-        gram[:half] += part[:half] @ part.T
-        gram[half:] += part[half:] @ part.T
-    return gram
-
-
-@cache
-def _has_fast_bfloat16() -> bool:
-    """Whether products of bfloat16 are computed at all but one by one."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _spectra(
