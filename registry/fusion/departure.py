@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from registry.fusion.passes import Passes
+
 # Runs some of the adapters, by place, as they were run together.
 AttachSome = Callable[[list[int]], AbstractContextManager[object]]
 
@@ -28,18 +30,20 @@ BEYOND_MEASURE = 1e6
 
 @dataclass
 class Recording:
-    """The base's passes: what went in and what came out, by reference."""
+    """The base's passes in which adapters were at work: what went in and came out, by reference."""
 
     inputs: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
 
 
 @contextmanager
-def record(denoiser: nn.Module) -> Iterator[Recording]:
-    """Record the passes of `denoiser` until the context ends."""
+def record(denoiser: nn.Module, passes: Passes) -> Iterator[Recording]:
+    """Record the passes of `denoiser` until the context ends, but those in which adapters rest."""
     recording = Recording()
 
     def keep(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        if passes.resting:
+            return
         recording.inputs.append((inputs, named))
         recording.outputs.append(output[0])
 

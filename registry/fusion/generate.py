@@ -27,7 +27,8 @@ from registry.fusion.errors import (
 from registry.fusion.inject import Attachment, Mode, attach
 from registry.fusion.kinds import AnyGates
 from registry.fusion.licences import BASE_LICENCES, conflicts, strictest
-from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
+from registry.fusion.passes import Passes
+from registry.fusion.recipe import GuideFrom, Recipe, RecipeAdapter, RecipeBase, save_png
 from registry.fusion.rivals import RivalGates, leads
 from registry.fusion.triggers import missing_triggers
 
@@ -83,13 +84,15 @@ def generate(
     height: int | None = None,
     negative: str = "",
     mode: Mode = "gated",
+    guide_from: GuideFrom | None = None,
     add_triggers: bool = True,
     check: bool = True,
     progress: Progress | None = None,
 ) -> FusedImage:
     """Draw `prompt` with the adapters fused into the backend's base.
 
-    Steps, guidance and size are the base's own when not given. With `add_triggers` the prompt
+    Steps, guidance and size are the base's own when not given; guidance leads away from the base
+    alone where adapters are gated, and else from the base with them, as diffusers has it. With `add_triggers` the prompt
     gets each adapter's first trigger word that it lacks. `check` measures how far several
     adapters depart from the base together, for as many passes more as there are adapters, and
     one. One image at a time per backend: concurrent calls wait for one another. Whatever
@@ -117,6 +120,7 @@ def generate(
         width=width or backend.size[0],
         height=height or backend.size[1],
         mode=mode,
+        guide_from=guide_from or ("base" if mode == "gated" else "fused"),
         adapters=tuple(
             RecipeAdapter(
                 id=adapter.id,
@@ -211,8 +215,10 @@ def draw(
     known = max((len(part.leanings) for part in recipe.adapters), default=0)
     leanings = [part.leanings or (math.nan,) * known for part in recipe.adapters]
 
+    guided = backend.guided(recipe.guidance) if recipe.guide_from == "base" else None
+
     def attach_some(
-        places: Sequence[int], watch: bool = False
+        places: Sequence[int], passes: Passes | None = None, watch: bool = False
     ) -> AbstractContextManager[Attachment]:
         return attach(
             backend.transformer,
@@ -221,6 +227,7 @@ def draw(
             recipe.mode,
             relevance=torch.tensor([relevance[k] for k in places]),
             leanings=torch.tensor([leanings[k] for k in places]) if known else None,
+            passes=passes or Passes(guided),
             watch=watch,
         )
 
@@ -230,9 +237,10 @@ def draw(
             backend.cache.get(adapter.sha256, linear_layers(adapter.weights))
             for adapter in adapters
         ]
+        passes = Passes(guided)
         with (
-            attach_some(range(len(adapters)), watch=True) as attachment,
-            record(backend.transformer) as recording,
+            attach_some(range(len(adapters)), passes, watch=True) as attachment,
+            record(backend.transformer, passes) as recording,
         ):
             (image,) = backend.generate([recipe.full_prompt], sampling, progress)
         if measured:

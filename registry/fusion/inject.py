@@ -18,6 +18,7 @@ from registry.fusion.compiled import check_compiled
 from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, MissingGateError
 from registry.fusion.gate import FusionGate, Gates
 from registry.fusion.kinds import AnyGates
+from registry.fusion.passes import Passes
 from registry.fusion.published import PublishedGates
 from registry.fusion.rivals import RivalGates, Rivalry, layer_type
 from registry.fusion.spans import Part, Span, SpanHook, hook
@@ -134,12 +135,21 @@ class _Branch:
     # What decides: a gate that looks at outputs, or a rivalry for layers of this type; or nothing.
     gate: FusionGate | tuple[Rivalry, str] | None
     watched: list[Tensor] | None
+    passes: Passes
     # The gate as the base runs it, if that is elsewhere or in another precision: a copy, since
     # gates are shared.
     fitted: list[FusionGate] = field(default_factory=list)
 
     def __call__(self, linear: nn.Module, inputs: tuple[Tensor, ...], base: Tensor) -> Tensor:
         (x,) = inputs
+        first = self.passes.first_row(len(x))
+        if first == 0:
+            return self._add(linear, x, base)
+        if first == len(x):
+            return base
+        return torch.cat([base[:first], self._add(linear, x[first:], base[first:])])
+
+    def _add(self, linear: nn.Module, x: Tensor, base: Tensor) -> Tensor:
         if isinstance(linear, nn.Conv2d):
             # Its features are the first axis of a picture and not the last.
             merged = self._merge(x.movedim(1, -1), base.movedim(1, -1))
@@ -179,6 +189,7 @@ def attach(
     *,
     relevance: Tensor | None = None,
     leanings: Tensor | None = None,
+    passes: Passes | None = None,
     watch: bool = False,
 ) -> Iterator[Attachment]:
     """Run `adapters`, each with a strength, in `transformer` until the context ends.
@@ -187,7 +198,8 @@ def attach(
     contributes nothing to it. `relevance` (len(adapters),) says how far the prompt favours
     each adapter (`registry.fusion.rivals.leads`), NaN where it is not known; and `leanings`
     (len(adapters), k) what `RivalGates.leanings` says of its embedding. Gates that do not ask
-    for them ignore both. With `watch`, the attachment records the gates' activity.
+    for them ignore both. `passes` says in which passes adapters rest, if in any. With `watch`, the
+    attachment records the gates' activity.
 
     Raises:
         ValueError: `relevance` is not one number for each adapter.
@@ -220,6 +232,7 @@ def attach(
         relevance=relevance,
         leanings=leanings,
         strengths=torch.tensor([strength for _, strength in adapters]),
+        passes=passes,
         watch=watch,
     ) as attachment:
         yield attachment
@@ -234,6 +247,7 @@ def attach_stacks(
     relevance: Tensor | None = None,
     leanings: Tensor | None = None,
     strengths: Tensor | None = None,
+    passes: Passes | None = None,
     watch: bool = False,
 ) -> Iterator[Attachment]:
     """Like `attach`, for stacks picked from a bank; without gates they add up plainly.
@@ -241,8 +255,9 @@ def attach_stacks(
     `relevance` (N,), or (B, N) by sample, `leanings` (N, k) or (B, N, k), and `strengths` (N,),
     1 if not given, are those of the adapters that `columns` count.
     """
+    passes = passes or Passes()
     if isinstance(gates, PublishedGates):
-        with attach_spans(transformer, stacks, gates, watch=watch) as attachment:
+        with attach_spans(transformer, stacks, gates, passes, watch=watch) as attachment:
             yield attachment
         return
     linears = {layer: find_layer(transformer, layer, stack) for layer, stack in stacks.items()}
@@ -267,13 +282,14 @@ def attach_stacks(
             asked=asked,
         )
     with ExitStack() as hooks:
+        hooks.callback(transformer.register_forward_pre_hook(passes.begin).remove)
         if rivalry is not None:
             timed = transformer.register_forward_pre_hook(rivalry.watch_time, with_kwargs=True)
             hooks.callback(timed.remove)
         for layer, stack in stacks.items():
             gate = _deciding(gates, rivalry, layer, stack)
             watched = attachment._watched.setdefault(layer, []) if watch else None
-            branch = _Branch(stack, gate, watched)
+            branch = _Branch(stack, gate, watched, passes)
             hooks.callback(linears[layer].register_forward_hook(branch).remove)
         yield attachment
 
@@ -299,6 +315,7 @@ def attach_spans(
     transformer: nn.Module,
     stacks: Mapping[str, LayerStack],
     gates: PublishedGates,
+    passes: Passes,
     *,
     watch: bool,
 ) -> Iterator[Attachment]:
@@ -318,7 +335,7 @@ def attach_spans(
                 _part(transformer, name, stacks.get(name), attachment, watch) for name in names
             ]
             spans.append(Span(parts, gate))
-    with hook(spans), attach_stacks(transformer, plain, None):
+    with hook(spans, passes), attach_stacks(transformer, plain, None, passes=passes):
         yield attachment
 
 

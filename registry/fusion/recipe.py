@@ -12,6 +12,8 @@ from registry.fusion.inject import Mode
 
 # The keyword of the PNG's text chunk.
 PNG_KEY = "autolora-recipe"
+# What guidance leads away from: the base with the adapters, or the base alone (passes.py).
+GuideFrom = Literal["fused", "base"]
 
 
 class _Part(BaseModel):
@@ -47,7 +49,7 @@ class Recipe(_Part):
     """Everything that fixes an image's pixels. On the same machine, to the bit."""
 
     # "schema" is a method's name in pydantic.
-    schema_version: Literal[1] = Field(default=1, alias="schema")
+    schema_version: Literal[1, 2] = Field(default=2, alias="schema")
     prompt: str
     full_prompt: str  # with trigger words: what the base was given
     negative_prompt: str
@@ -57,6 +59,7 @@ class Recipe(_Part):
     width: int
     height: int
     mode: Mode
+    guide_from: GuideFrom = "fused"  # as all images of schema 1 were drawn
     adapters: tuple[RecipeAdapter, ...]
     gates_sha256: str | None  # None when the mode uses none
     gates_kind: str | None = None
@@ -86,7 +89,7 @@ class Recipe(_Part):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "JSON"
-            raise RecipeError(f"not a recipe of schema 1: {where}: {first['msg']}") from error
+            raise RecipeError(f"not a recipe of schema 1 or 2: {where}: {first['msg']}") from error
 
 
 def save_png(image: Image.Image, recipe: Recipe, path: Path) -> None:

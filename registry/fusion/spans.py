@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from registry.fusion.errors import LayerMismatchError
 from registry.fusion.gate import FusionGate
+from registry.fusion.passes import Passes
 
 
 @dataclass(frozen=True)
@@ -98,25 +99,29 @@ class SpanHook:
 
     span: Span
     place: int
+    passes: Passes
     # The input as the caller gave it, which `spare` may have replaced by none of its rows.
     given: list[Tensor]
 
     def before(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         (x,) = inputs
         self.given[:] = [x]
+        if self.passes.resting:
+            return inputs
         return (self.span.spare(self.place, x),)
 
     def __call__(self, _: nn.Module, __: tuple[Tensor, ...], base: Tensor) -> Tensor:
-        return self.span.output(self.place, self.given.pop(), base)
+        x = self.given.pop()
+        return base if self.passes.resting else self.span.output(self.place, x, base)
 
 
 @contextmanager
-def hook(spans: Sequence[Span]) -> Iterator[None]:
+def hook(spans: Sequence[Span], passes: Passes) -> Iterator[None]:
     """Fuse by spans until the context ends; no hook is left then."""
     with ExitStack() as hooks:
         for span in spans:
             for place, part in enumerate(span.parts):
-                own = SpanHook(span, place, [])
+                own = SpanHook(span, place, passes, [])
                 hooks.callback(part.linear.register_forward_pre_hook(own.before).remove)
                 hooks.callback(part.linear.register_forward_hook(own).remove)
         yield

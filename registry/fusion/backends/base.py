@@ -11,6 +11,7 @@ from PIL.Image import Image
 from torch import nn
 
 from registry.fusion.device_cache import DeviceCache
+from registry.fusion.passes import Guided
 
 # Called after every denoising step with the steps done and the steps in all. What it
 # raises ends the generation (GenerationCancelledError says just that).
@@ -70,6 +71,10 @@ class Backend(Protocol):
 
     @property
     def defaults(self) -> Defaults: ...
+
+    def guided(self, guidance: float) -> Guided | None:
+        """Return how passes are run that do not know the prompt; None if there are none."""
+        ...
 
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, progress: Progress | None = None

@@ -22,6 +22,7 @@ from registry.fusion.backends.base import Defaults, Progress, Sampling, hash_fil
 from registry.fusion.backends.prompt import PromptEncoder
 from registry.fusion.device_cache import DeviceCache
 from registry.fusion.errors import BaseModelError, SamplingError
+from registry.fusion.passes import Guided
 
 # Where weights wait that are not at work, on a device with little memory: nowhere, whole models
 # in main memory, or all but the layer at work (slowest).
@@ -39,6 +40,8 @@ class Family:
     defaults: Defaults  # as its authors recommend
     # Guidance -> the pipeline's arguments, given the denoiser's config.
     guide: Callable[[float, Any], dict[str, float]]
+    # How passes for the negative prompt are run, where there are any.
+    guided: Guided
     # What stands for a negative prompt that is empty.
     nothing: str | None = ""
 
@@ -63,11 +66,27 @@ def guide_qwen(guidance: float, config: Any) -> dict[str, float]:
 FAMILIES: Mapping[str, Family] = {
     family.pipeline: family
     for family in (
-        Family("flux", "FluxPipeline", "transformer", 2, Defaults(20, 3.5), guide_flux),
-        Family("sdxl", "StableDiffusionXLPipeline", "unet", 1, Defaults(30, 5.0), guide_unet, None),
-        Family("sd", "StableDiffusionPipeline", "unet", 1, Defaults(30, 7.5), guide_unet),
+        Family("flux", "FluxPipeline", "transformer", 2, Defaults(20, 3.5), guide_flux, "calls"),
         Family(
-            "qwen-image", "QwenImagePipeline", "transformer", 2, Defaults(30, 4.0), guide_qwen, " "
+            "sdxl",
+            "StableDiffusionXLPipeline",
+            "unet",
+            1,
+            Defaults(30, 5.0),
+            guide_unet,
+            "halves",
+            nothing=None,
+        ),
+        Family("sd", "StableDiffusionPipeline", "unet", 1, Defaults(30, 7.5), guide_unet, "halves"),
+        Family(
+            "qwen-image",
+            "QwenImagePipeline",
+            "transformer",
+            2,
+            Defaults(30, 4.0),
+            guide_qwen,
+            "calls",
+            nothing=" ",
         ),
     )
 }
@@ -129,6 +148,14 @@ class PipelineBackend:
         if self._family.name == "flux" and not self.transformer.config.guidance_embeds:  # type: ignore[union-attr]
             return SCHNELL
         return self._family.defaults
+
+    def guided(self, guidance: float) -> Guided | None:
+        """Return how passes are run that do not know the prompt; None if there are none."""
+        factors = self._family.guide(guidance, self.transformer.config)
+        # Distilled bases take guidance as an input. A factor of 1 or less asks for none.
+        factor = factors.get("true_cfg_scale", factors.get("guidance_scale", 1.0))
+        distilled = getattr(self.transformer.config, "time_cond_proj_dim", None) is not None
+        return self._family.guided if factor > 1 and not distilled else None
 
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, progress: Progress | None = None

@@ -16,6 +16,7 @@ from registry.fusion.errors import CompiledBaseError
 from registry.fusion.gate import Gates
 from registry.fusion.generate import generate
 from registry.fusion.inject import Mode, attach
+from registry.fusion.passes import Passes
 from registry.fusion.rivals import RivalGates
 from registry.fusion.stacks import load_onto
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_adapter, make_weights
@@ -68,6 +69,30 @@ def run(transformer: nn.Module) -> Callable[[], Tensor]:
             return velocity(transformer, noisy, (tokens, pooled), torch.tensor([0.2, 0.7]))
 
     return forward
+
+
+def test_resting_compiles_no_more_than_twice(
+    transformer: nn.Module, run: Callable[[], Tensor]
+) -> None:
+    """Once with adapters at work, once without, however many steps there are."""
+    gates = RivalGates.for_transformer(transformer, BASE_MODEL).requires_grad_(False)
+    weights = draw_weights(transformer, 3)
+    plain = run()
+    graphs = []
+
+    def count(graph: Any, _: object) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    compile_base(transformer, backend=count)
+    with attach(transformer, [(weights, 0.1)], gates, passes=Passes("calls")):
+        fused = [run(), run()]
+        compiled = len(graphs)
+        fused += [run() for _ in range(4)]
+    assert len(graphs) == compiled
+    for once, resting in zip(fused[::2], fused[1::2], strict=True):
+        torch.testing.assert_close(resting, plain)
+        assert not torch.allclose(once, plain)
 
 
 @pytest.mark.parametrize("kind", [Gates, RivalGates, None])

@@ -1,6 +1,7 @@
 """From adapters to an image with a recipe, and from the recipe to the same image."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -262,7 +263,24 @@ def test_recipes_are_read_from_json_too(
     recipe = generate("cat", adapters, backend, mode="sum", steps=1).recipe
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     assert read_recipe(tmp_path / "recipe.json") == recipe
-    assert '"schema": 1' in recipe.to_json()
+    assert '"schema": 2' in recipe.to_json()
+
+
+def test_recipes_that_say_nothing_of_guidance_are_followed_as_they_were_drawn(
+    backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
+) -> None:
+    """Schema 1: adapters were at work in the passes without the prompt, too."""
+    fused = generate("cat", adapters, backend, gates, steps=2, guidance=4.0)
+    facts = json.loads(fused.recipe.to_json())
+    assert facts.pop("guide_from") == "base"
+    facts["schema"] = 1
+
+    older = reproduce(Recipe.from_json(json.dumps(facts)), adapters, backend, gates)
+    again = reproduce(fused.recipe, adapters, backend, gates)
+
+    assert again.image.tobytes() == fused.image.tobytes() != older.image.tobytes()
+    assert older.recipe.guide_from == "fused"
+    assert generate("cat", adapters, backend, mode="sum", steps=1).recipe.guide_from == "fused"
 
 
 def test_files_without_a_readable_recipe_are_refused(tmp_path: Path) -> None:
@@ -275,9 +293,9 @@ def test_files_without_a_readable_recipe_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="carries no recipe"):
         read_recipe(tmp_path / "plain.png")
     info = PngImagePlugin.PngInfo()
-    info.add_itxt(PNG_KEY, '{"schema": 2}')
+    info.add_itxt(PNG_KEY, '{"schema": 3}')
     Image.new("RGB", (4, 4)).save(tmp_path / "newer.png", pnginfo=info)
-    with pytest.raises(RecipeError, match="not a recipe of schema 1: schema"):
+    with pytest.raises(RecipeError, match="not a recipe of schema 1 or 2: schema"):
         read_recipe(tmp_path / "newer.png")
     with pytest.raises(RecipeError, match="not a recipe"):
         Recipe.from_json("{")

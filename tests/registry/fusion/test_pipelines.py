@@ -8,6 +8,7 @@ import torch
 from accelerate import cpu_offload
 from accelerate.hooks import remove_hook_from_module
 from torch import nn
+from torch.nn import functional as F
 
 from encoder.layers import LoraLayer
 from registry.fusion.backends.base import Sampling
@@ -95,6 +96,49 @@ def test_guidance_and_negative_prompts_reach_the_base(family: PipelineBackend) -
 
     assert len({draw(1.0), draw(4.0), draw(4.0, "apple")}) == 3
     assert draw(4.0) == draw(4.0)
+
+
+@torch.no_grad()
+def test_adapters_rest_where_guidance_leads_away_from(family: PipelineBackend) -> None:
+    """Exactly in what the negative prompt, whatever it is, shapes; guidance of 1 has no such."""
+    base, side = family.transformer, SIZE[family.base_model]
+    weights = make_weights(base, block_layers(base), seed=1, base_model=family.base_model)
+    gates = Gates.for_transformer(base, family.base_model)
+
+    def first_step(guidance: float, negative: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """The texts of its rows, and whether a row is what the base says by itself."""
+        passes = []
+        handle = base.register_forward_hook(
+            lambda _, inputs, named, output: passes.append((inputs, named, output[0])),
+            with_kwargs=True,
+        )
+        generate(
+            "red apple",
+            [make_adapter("a", weights)],
+            family,
+            gates,
+            steps=1,
+            guidance=guidance,
+            negative=negative,
+            width=side,
+            height=side,
+            check=False,
+        )
+        handle.remove()
+        texts = [named["encoder_hidden_states"] for _, named, _ in passes]
+        longest = max(text.shape[1] for text in texts)
+        rows = [F.pad(text, (0, 0, 0, longest - text.shape[1])).flatten(1) for text in texts]
+        alone = [
+            (base(*inputs, **named)[0] == output).flatten(1).all(1)
+            for inputs, named, output in passes
+        ]
+        return torch.cat(rows), torch.cat(alone)
+
+    (texts, resting), (others, _) = first_step(4.0, "pear"), first_step(4.0, "no leaf")
+    assert resting.tolist() == (texts != others).any(1).tolist()
+    assert resting.sum() == 1
+    assert len(resting) == 2
+    assert first_step(1.0, "pear")[1].tolist() == [False]
 
 
 def test_sizes_that_the_base_cannot_draw_are_refused(family: PipelineBackend) -> None:

@@ -14,6 +14,7 @@ from encoder.base_models import find_family
 from encoder.lora_file import LoraWeights
 from registry.fusion.errors import GatesFileError, LayerMismatchError, MissingGateError
 from registry.fusion.inject import attach
+from registry.fusion.passes import Passes
 from registry.fusion.published import PublishedGates, is_published
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
@@ -229,6 +230,22 @@ def test_a_pass_that_breaks_off_leaves_nothing_for_the_next(
     for part in transformer.modules():
         assert not part._forward_hooks
         assert not part._forward_pre_hooks
+
+
+def test_it_rests_in_every_other_pass(
+    transformer: nn.Module, run: Callable[[], Tensor], adapters: list[LoraWeights], path: Path
+) -> None:
+    """Where guidance asks for no prompt; layers outside of the blocks too."""
+    gates, plain = PublishedGates.load(path, BASE_MODEL), run()
+    strong = [(one, 1.0) for one in adapters]
+    with attach(transformer, strong, gates):
+        whole = run()
+    with attach(transformer, strong, gates, passes=Passes("calls"), watch=True) as attachment:
+        fused = [run() for _ in range(4)]
+    for once, resting in (fused[:2], fused[2:]):
+        assert torch.equal(once, whole)
+        assert torch.equal(resting, plain)
+    assert all(len(passes) == 2 for passes in attachment.passes(0).values())
 
 
 def test_activity_tells_the_parts_apart(
