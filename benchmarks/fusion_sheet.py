@@ -1,4 +1,4 @@
-"""Draw held-out pairs as people would see them: both adapters added up, and gated.
+"""Draw held-out pairs as people would see them: both adapters added up, averaged and gated.
 
 Loss says little of what a person recognises, so a person has to look. `--blind` puts the ways
 of fusing of every pair in a random order and writes the order apart, for judging without
@@ -30,11 +30,21 @@ from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.generate import FusedImage, LoadedAdapter, generate
 from registry.fusion.inject import Mode
 from registry.fusion.kinds import AnyGates, load_gates
+from registry.fusion.passes import GuideFrom
 from registry.fusion.sheets import draw_rows
 from registry.search.parts import texts_of
 
 KINDS = ("style", "colour", "texture", "background")
-MODES: tuple[Mode, ...] = ("sum", "average", "gated")
+# A mode, and what guidance leads away from.
+Way = tuple[Mode, GuideFrom]
+SHIPPED: Way = ("gated", "base")
+# On sheets: as diffusers adds up, the same with adapters resting, the average, and what is shipped.
+WAYS: dict[str, Way] = {
+    "sum": ("sum", "fused"),
+    "sum, resting": ("sum", "base"),
+    "average": ("average", "fused"),
+    "gated": SHIPPED,
+}
 TILE = 96
 
 
@@ -59,10 +69,19 @@ class Painter:
         entries = json.loads((zoo / "listing.json").read_text())
         self._files = {entry["_key"]: zoo / entry["file"] for entry in entries}
 
-    def draw(
-        self, prompt: str, concepts: tuple[Concept, ...], mode: Mode, seed: int
-    ) -> Image.Image:
-        return self.fuse(prompt, concepts, mode, seed).image
+    def draw(self, prompt: str, concepts: tuple[Concept, ...], way: Way, seed: int) -> Image.Image:
+        adapters = [self.load(concept, prompt) for concept in concepts]
+        mode, guide_from = way
+        return generate(
+            prompt,
+            adapters,
+            self.backend,
+            self._gates,
+            seed=seed,
+            mode=mode,
+            guide_from=guide_from,
+            check=False,
+        ).image
 
     def fuse(
         self,
@@ -127,21 +146,22 @@ def draw_pairs(split: str, count: int, seed: int, beside: int = 0) -> list[Pair]
 
 def rows_of(
     painter: Painter, pairs: list[Pair], seed: int, blind: random.Random | None
-) -> Iterator[tuple[str, list[tuple[str, Image.Image]], list[Mode]]]:
+) -> Iterator[tuple[str, list[tuple[str, Image.Image]], list[str]]]:
     """Yield each pair's title, labelled pictures, and the order of its fused ones."""
     for number, pair in enumerate(track(pairs, "Pairs", console=Console(stderr=True)), start=1):
-        order = list(MODES)
+        order = list(WAYS)
         if blind is not None:
             blind.shuffle(order)
-        pictures = [("base alone", painter.draw(pair.prompt, (), "base", seed))]
+        pictures = [("base alone", painter.draw(pair.prompt, (), ("base", "base"), seed))]
         pictures += [
-            (concept.kind, painter.draw(pair.prompt, (concept,), "sum", seed))
+            (concept.kind, painter.draw(pair.prompt, (concept,), SHIPPED, seed))
             for concept in pair.adapters
         ]
-        labels = [mode if blind is None else str(k) for k, mode in enumerate(order, start=1)]
+        labels = [name if blind is None else str(k) for k, name in enumerate(order, start=1)]
+        loaded = (*pair.adapters, *pair.beside)
         pictures += [
-            (label, painter.draw(pair.prompt, (*pair.adapters, *pair.beside), mode, seed))
-            for label, mode in zip(labels, order, strict=True)
+            (label, painter.draw(pair.prompt, loaded, WAYS[name], seed))
+            for label, name in zip(labels, order, strict=True)
         ]
         beside = "".join(f" (beside: {concept.trigger})" for concept in pair.beside)
         yield f"{number}. {pair.prompt}{beside}", pictures, order

@@ -79,7 +79,7 @@ def sheet_rows(registry: Registry) -> Iterator[tuple[str, list[tuple[str, Image.
         nothing = registry.fuse(prompt, adapters=[], base_model=BASE_MODEL, seed=SEED, mode="base")
         pictures.append(("base alone", nothing.image))
         for name, card in zip(names, cards, strict=True):
-            single = registry.fuse(prompt, adapters=[card.id], seed=SEED, mode="sum")
+            single = registry.fuse(prompt, adapters=[card.id], seed=SEED)
             pictures.append((f"only this one\n{name}", single.image))
         plain = registry.fuse(prompt, adapters=ids, seed=SEED, mode="sum")
         pictures.append(("plain sum", plain.image))

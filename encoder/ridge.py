@@ -88,7 +88,8 @@ class TextSpace:
         """
         centred: Floats = embeddings.astype(np.float32) - self.centre
         if self.whiten is not None:
-            centred = centred @ self.whiten @ self.whiten
+            both: Floats = self.whiten @ self.whiten
+            centred = centred @ both
         return normalise(centred)
 
 

@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     # By name of the base model: its diffusers folder; the gates trained for it.
     base_models: dict[str, Path] = Field(default_factory=dict)
     gates: dict[str, Path] = Field(default_factory=dict)
+    # What guidance leads away from where adapters are gated, if not what the base's default is.
+    guide_from: dict[str, Literal["fused", "base"]] = Field(default_factory=dict)
     # Where images are made ("cpu", "cuda", "cuda:1", "mps"), and where weights wait meanwhile:
     # "model" or "layers" need less of the device's memory, and more time.
     device: str = "cpu"

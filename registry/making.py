@@ -192,7 +192,7 @@ class Maker(ABC):
         modes: tuple[Mode, ...] = ("sum", "average", "gated")
         plans: list[tuple[str, list[Ingredient], Mode]] = [
             ("base alone", [], "base"),
-            *((f"{label_of(one.card.name, one.card.id)}\nalone", [one], "sum") for one in chosen),
+            *((f"{label_of(one.card.name, one.card.id)}\nalone", [one], "gated") for one in chosen),
             *((mode, chosen, mode) for mode in modes),
         ]
         pictures = []

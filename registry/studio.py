@@ -98,6 +98,7 @@ class Studio:
             width=size[0] if size else None,
             height=size[1] if size else None,
             mode=mode,
+            guide_from=self._settings.guide_from.get(base_model) if mode == "gated" else None,
             check=check,
             progress=progress,
         )

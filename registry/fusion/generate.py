@@ -27,8 +27,8 @@ from registry.fusion.errors import (
 from registry.fusion.inject import Attachment, Mode, attach
 from registry.fusion.kinds import AnyGates
 from registry.fusion.licences import BASE_LICENCES, conflicts, strictest
-from registry.fusion.passes import Passes
-from registry.fusion.recipe import GuideFrom, Recipe, RecipeAdapter, RecipeBase, save_png
+from registry.fusion.passes import GuideFrom, Passes
+from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
 from registry.fusion.rivals import RivalGates, leads
 from registry.fusion.triggers import missing_triggers
 
@@ -91,12 +91,12 @@ def generate(
 ) -> FusedImage:
     """Draw `prompt` with the adapters fused into the backend's base.
 
-    Steps, guidance and size are the base's own when not given; guidance leads away from the base
-    alone where adapters are gated, and else from the base with them, as diffusers has it. With `add_triggers` the prompt
-    gets each adapter's first trigger word that it lacks. `check` measures how far several
-    adapters depart from the base together, for as many passes more as there are adapters, and
-    one. One image at a time per backend: concurrent calls wait for one another. Whatever
-    happens, the base is left without adapters.
+    Steps, guidance, size, and for gated adapters what guidance leads away from, are the base's own
+    when not given; ungated, it leads away from the base with the adapters, as diffusers has it.
+    With `add_triggers` the prompt gets each adapter's first trigger word that it lacks. `check`
+    measures how far several adapters depart from the base together, for as many passes more as
+    there are adapters, and one. One image at a time per backend: concurrent calls wait for one
+    another. Whatever happens, the base is left without adapters.
 
     Raises:
         AdapterRefusedError: an adapter is of another family, not fusable, corrupt, or twice.
@@ -120,7 +120,7 @@ def generate(
         width=width or backend.size[0],
         height=height or backend.size[1],
         mode=mode,
-        guide_from=guide_from or ("base" if mode == "gated" else "fused"),
+        guide_from=guide_from or (backend.defaults.guide_from if mode == "gated" else "fused"),
         adapters=tuple(
             RecipeAdapter(
                 id=adapter.id,
@@ -255,9 +255,9 @@ def draw(
         recipe,
         activity={sha256: attachment.activity(k) for sha256, k in used.items()},
         maps={
-            sha256: map_activity(passes, recipe.steps)
+            sha256: map_activity(opened, recipe.steps)
             for sha256, k in used.items()
-            if (passes := attachment.passes(k))
+            if (opened := attachment.passes(k))
         },
     )
 

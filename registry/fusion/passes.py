@@ -3,7 +3,7 @@
 Classifier-free guidance [1] draws with v_0 + g (v - v_0), v for the prompt and v_0 for the negative
 one. With adapters in both, g makes the most of the prompt's words, and of adapters nothing. Where
 adapters rest in v_0, guidance leads away from the base alone: towards what they bring as well.
-docs/fusion.md tells what that does to images.
+docs/fusion.md tells what that does to images, docs/benchmarks.md how many show what they should.
 
 - [1] Ho and Salimans, 2022, https://arxiv.org/abs/2207.12598
 """
@@ -13,8 +13,10 @@ from typing import Any, Literal
 
 from torch import nn
 
-# How a pipeline runs them. calls: one pass for the prompt, then one for the negative prompt.
-# halves: one pass for both, the negative prompt's rows first.
+# What guidance leads away from: the base with the adapters in it, or the base alone.
+GuideFrom = Literal["fused", "base"]
+# How a pipeline runs passes without the prompt. calls: one pass for the prompt, then one for the
+# negative prompt. halves: one pass for both, the negative prompt's rows first.
 Guided = Literal["calls", "halves"]
 
 

@@ -9,11 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from registry.fusion.errors import RecipeError
 from registry.fusion.inject import Mode
+from registry.fusion.passes import GuideFrom
 
 # The keyword of the PNG's text chunk.
 PNG_KEY = "autolora-recipe"
-# What guidance leads away from: the base with the adapters, or the base alone (passes.py).
-GuideFrom = Literal["fused", "base"]
 
 
 class _Part(BaseModel):

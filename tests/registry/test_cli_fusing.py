@@ -10,6 +10,7 @@ from sqlalchemy import select
 from registry.db.models import Adapter
 from registry.fusion.backends.pipeline import load_backend
 from registry.fusion.gate import Gates
+from registry.fusion.recipe import Recipe, read_recipe
 from registry.service import Registry
 from tests.registry.fusion.builders import save_tiny_base
 from tests.registry.test_cli import run_badly, run_well, write_folder
@@ -55,6 +56,25 @@ def test_a_fused_image_says_all_of_itself_and_can_be_made_again(
     assert "prompt: a fox, fx0, fx1" in printed
     assert "times that of the strongest alone" in printed
     assert "strictest licence: not stated" in printed
+
+
+def test_what_guidance_leads_away_from_is_the_bases_or_what_is_set(
+    ids: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And gates' matter only: what adds up does so as in diffusers."""
+
+    def draw(name: str, *more: str) -> Recipe:
+        words = ["fuse", "a fox", "--adapters", str(ids[0]), "--steps", "2", *more]
+        run_well(*words, "-o", str(tmp_path / name))
+        return read_recipe(tmp_path / name)
+
+    assert draw("own.png").guide_from == "base"
+    assert draw("sum.png", "--mode", "sum").guide_from == "fused"
+    monkeypatch.setenv("REGISTRY_GUIDE_FROM", json.dumps({BASE: "fused"}))
+    assert draw("set.png").guide_from == "fused"
+    assert pixels(tmp_path / "set.png") != pixels(tmp_path / "own.png")
+    monkeypatch.setenv("REGISTRY_GUIDE_FROM", json.dumps({BASE: "base"}))
+    assert draw("again.png", "--mode", "sum").guide_from == "fused"
 
 
 def test_a_grid_of_pairs_and_a_row_to_compare(ids: list[int], tmp_path: Path) -> None:

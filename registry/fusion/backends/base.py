@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import nn
 
 from registry.fusion.device_cache import DeviceCache
-from registry.fusion.passes import Guided
+from registry.fusion.passes import Guided, GuideFrom
 
 # Called after every denoising step with the steps done and the steps in all. What it
 # raises ends the generation (GenerationCancelledError says just that).
@@ -36,6 +36,8 @@ class Defaults:
 
     steps: int
     guidance: float
+    # What guidance leads away from where adapters are gated.
+    guide_from: GuideFrom = "fused"
 
 
 class Backend(Protocol):

@@ -94,7 +94,7 @@ SCHNELL = Defaults(4, 1.0)
 # Of adapters on the device: seven of rank 16 for all layers of FLUX.1, in bfloat16.
 CACHE_BYTES = 2**30
 # Of a FLUX that was trained on a sentence encoder, by plain classifier-free guidance.
-BARE = Defaults(20, 3.0)
+BARE = Defaults(20, 3.0, guide_from="base")
 
 
 class PipelineBackend:

@@ -119,6 +119,7 @@ def test_adapters_rest_where_guidance_leads_away_from(family: PipelineBackend) -
             gates,
             steps=1,
             guidance=guidance,
+            guide_from="base",
             negative=negative,
             width=side,
             height=side,
