@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 from rich.console import Console
@@ -23,14 +25,15 @@ from demo.concepts import Concept, plan
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD, DATA
 from encoder.checkpoint import WeightEncoder, load_encoder
-from encoder.lora_file import read
+from encoder.lora_file import LoraWeights, read
 from encoder.sketch import sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.generate import FusedImage, LoadedAdapter, generate
 from registry.fusion.inject import Mode
-from registry.fusion.kinds import AnyGates, load_gates
+from registry.fusion.kinds import load_gates
 from registry.fusion.passes import GuideFrom
+from registry.fusion.rivals import RivalGates
 from registry.fusion.sheets import draw_rows
 from registry.search.parts import texts_of
 
@@ -63,11 +66,14 @@ class Painter:
     def __init__(self, zoo: Path, encoder: Path, gates: Path) -> None:
         text_encoder: TextEncoder = load_text_encoder()
         self.backend: PipelineBackend = load_backend(DATA / "base", BASE_MODEL, text_encoder)
-        self._gates: AnyGates = load_gates(gates, BASE_MODEL)
+        loaded = load_gates(gates, BASE_MODEL)
+        assert isinstance(loaded, RivalGates)
+        self.gates = loaded
         self._encoder: WeightEncoder = load_encoder(encoder)
         self._text_encoder = text_encoder
         entries = json.loads((zoo / "listing.json").read_text())
         self._files = {entry["_key"]: zoo / entry["file"] for entry in entries}
+        self._loaded: dict[str, tuple[LoraWeights, npt.NDArray[np.float32]]] = {}
 
     def draw(self, prompt: str, concepts: tuple[Concept, ...], way: Way, seed: int) -> Image.Image:
         adapters = [self.load(concept, prompt) for concept in concepts]
@@ -76,7 +82,7 @@ class Painter:
             prompt,
             adapters,
             self.backend,
-            self._gates,
+            self.gates,
             seed=seed,
             mode=mode,
             guide_from=guide_from,
@@ -106,13 +112,15 @@ class Painter:
         check: bool = False,
     ) -> FusedImage:
         return generate(
-            prompt, adapters, self.backend, self._gates, seed=seed, mode=mode, check=check
+            prompt, adapters, self.backend, self.gates, seed=seed, mode=mode, check=check
         )
 
     def load(self, concept: Concept, prompt: str) -> LoadedAdapter:
-        weights = read(self._files[concept.key])
+        if concept.key not in self._loaded:
+            read_once = read(self._files[concept.key])
+            self._loaded[concept.key] = read_once, self._encoder.encode([sketch(read_once)])[0]
+        weights, embedding = self._loaded[concept.key]
         queries = self._encoder.encode_query(self._text_encoder.encode(texts_of(prompt)))
-        embedding = self._encoder.encode([sketch(weights)])[0]
         return LoadedAdapter(
             concept.key,
             self._files[concept.key].name,

@@ -149,7 +149,7 @@ def to_markdown(results: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
-    parser.add_argument("--more", type=Path, default=BUILD / "more/manifest.json")
+    parser.add_argument("--more", type=Path, help="manifest of further adapters to train on")
     parser.add_argument("--base", type=Path, default=BUILD / "base")
     parser.add_argument("--only", default="", help="recipes whose name has this in it")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of what is trained by steps")

@@ -10,6 +10,7 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,20 @@ import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor
 
 from benchmarks.fusion import interval
 from benchmarks.fusion_sheet import KINDS, SHIPPED, WAYS, Painter, Pair, Way
 from benchmarks.recogniser import PATH, Judge, examine, train_recogniser
+from demo.base import pack, velocity
 from demo.concepts import Concept, plan
 from demo.paths import BUILD
+from demo.zoo import World, decode_pictures
+from registry.fusion.inject import AdapterBank, attach_stacks
+from registry.fusion.passes import Passes
+from registry.fusion.rivals import leads
 
-PAIRS = 120
+PAIRS, BATCH = 240, 24
 # Judged beside those on sheets: what resting does to each way of fusing.
 JUDGED: dict[str, Way] = {
     "gated": SHIPPED,
@@ -55,14 +62,58 @@ def draw_many(split: str, count: int, beside: int, seed: int) -> list[Pair]:
     return pairs
 
 
-def seen(painter: Painter, judge: Judge, pairs: Sequence[Pair], way: Way, name: str) -> Bools:
-    """Return whether each pair's picture shows its object and its look, (pairs, 2)."""
-    named = track(pairs, name, console=Console(stderr=True))
-    pictures = [
-        np.asarray(painter.draw(pair.prompt, (*pair.adapters, *pair.beside), way, seed))
-        for seed, pair in enumerate(named)
+@torch.no_grad()
+def draw_batch(
+    world: World, painter: Painter, pairs: Sequence[Pair], way: Way, seeds: Sequence[int]
+) -> Tensor:
+    """Draw as `Painter.draw` does, many pairs in one pass: uint8 (pairs, 32, 32, 3)."""
+    mode, guide_from = way
+    loaded = [
+        [painter.load(concept, pair.prompt) for concept in (*pair.adapters, *pair.beside)]
+        for pair in pairs
     ]
-    return judge.sees(np.stack(pictures), [pair.adapters for pair in pairs])
+    size = len(loaded[0])
+    bank = AdapterBank([one.weights for own in loaded for one in own])
+    sets = torch.arange(len(bank)).view(-1, size)
+    share = 1 / size if mode == "average" else 1.0
+    stacks = bank.pick(sets, torch.full(sets.shape, share))
+    gates = painter.gates if mode == "gated" else None
+    told = {}
+    if gates is not None:
+        nearness = [torch.tensor([one.similarities for one in own]).T for own in loaded]
+        embeddings = torch.tensor([[one.embedding for one in own] for own in loaded])
+        told["relevance"] = torch.stack([leads(own) for own in nearness])
+        told["leanings"] = gates.leanings(embeddings)
+    sampling = painter.backend.defaults
+    tokens, pooled = world.prompts.encode([*(pair.prompt for pair in pairs), ""])
+    asked = tokens[:-1], pooled[:-1]
+    nothing = tokens[-1:].expand_as(asked[0]), pooled[-1:].expand_as(asked[1])
+    noise = [
+        torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds
+    ]
+    x = pack(torch.cat(noise))
+    passes = Passes("calls" if guide_from == "base" else None)
+    with attach_stacks(world.transformer, stacks, gates, **told, passes=passes):
+        for now, after in pairwise(torch.linspace(1, 0, sampling.steps + 1)):
+            when = now.expand(len(x))
+            v = velocity(world.transformer, x, asked, when)
+            v_nothing = velocity(world.transformer, x, nothing, when)
+            x = x + (after - now) * (v_nothing + sampling.guidance * (v - v_nothing))
+    return decode_pictures(world.vae, x)
+
+
+def seen(
+    world: World, painter: Painter, judge: Judge, pairs: Sequence[Pair], way: Way, name: str
+) -> Bools:
+    """Return whether each pair's picture shows its object and its look, (pairs, 2)."""
+    starts = track(range(0, len(pairs), BATCH), name, console=Console(stderr=True))
+    pictures = [
+        draw_batch(
+            world, painter, pairs[start : start + BATCH], way, range(start, len(pairs))[:BATCH]
+        )
+        for start in starts
+    ]
+    return judge.sees(torch.cat(pictures).numpy(), [pair.adapters for pair in pairs])
 
 
 def figures(found: dict[str, Bools]) -> dict[str, Any]:
@@ -121,6 +172,7 @@ def objects_of(split: str) -> list[Concept]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--base", type=Path, default=BUILD / "base")
     parser.add_argument("--encoder", type=Path, default=BUILD / "encoder.safetensors")
     parser.add_argument("--gates", type=Path, default=BUILD / "gates.safetensors")
     parser.add_argument("--recogniser", type=Path, default=PATH)
@@ -134,11 +186,12 @@ def main() -> None:
     objects = objects_of(options.split)
     judge = Judge(network, objects)
     painter = Painter(options.zoo, options.encoder, options.gates)
+    world = World.load(options.base)
     rows = {}
     for beside, loaded in enumerate(("the two named", "a third beside them")):
         pairs = draw_many(options.split, options.pairs, beside, options.seed)
         found = {
-            name: seen(painter, judge, pairs, way, f"{loaded}, {name}")
+            name: seen(world, painter, judge, pairs, way, f"{loaded}, {name}")
             for name, way in JUDGED.items()
         }
         rows[loaded] = figures(found)
