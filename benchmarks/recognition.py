@@ -10,7 +10,6 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from torch import Tensor
 from benchmarks.fusion import interval
 from benchmarks.fusion_sheet import KINDS, SHIPPED, WAYS, Painter, Pair, Way
 from benchmarks.recogniser import PATH, Judge, examine, train_recogniser
-from demo.base import pack, velocity
+from demo.base import follow_flow, pack
 from demo.concepts import Concept, plan
 from demo.paths import BUILD
 from demo.zoo import World, decode_pictures
@@ -94,11 +93,7 @@ def draw_batch(
     x = pack(torch.cat(noise))
     passes = Passes("calls" if guide_from == "base" else None)
     with attach_stacks(world.transformer, stacks, gates, **told, passes=passes):
-        for now, after in pairwise(torch.linspace(1, 0, sampling.steps + 1)):
-            when = now.expand(len(x))
-            v = velocity(world.transformer, x, asked, when)
-            v_nothing = velocity(world.transformer, x, nothing, when)
-            x = x + (after - now) * (v_nothing + sampling.guidance * (v - v_nothing))
+        x = follow_flow(world.transformer, x, asked, nothing, sampling.steps, sampling.guidance)
     return decode_pictures(world.vae, x)
 
 

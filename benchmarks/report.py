@@ -136,6 +136,21 @@ was stopped early, with fewer training adapters than are there now and an earlie
   pictures of held-out pairs (fusion.md) were looked at before and after that choice too.
 - The strength for five adapters (0.25) was not tuned.
 """,
+    "recognition": """## Seeing both concepts in fused pictures
+
+`python -m benchmarks.recognition`
+
+- The judge is a small network trained on the art, held-out concepts too; it has never seen a
+  generated picture. 'Resting': guidance leads away from the base without the adapters
+  ([fusion.md](fusion.md#guidance)). Gated is what is shipped, sum and average are as in diffusers.
+- Gated pictures show both concepts about twice as often as plain sums, with two adapters and with a
+  third beside them, intervals clear of zero.
+- Resting does most of it: a sum that rests shows both of two adapters as often as gates do. Gates
+  matter when something is loaded that nobody asks for.
+- Resting was found on validation adapters with the same judge (27 % of 120 pictures, sums 14 %); its
+  other settings tried there, a guidance of 2 and 4, half resting, strengths of .8 and 1.2, were no
+  better. Held-out pairs were judged once.
+""",
     "departure": """## Adapters that depart from the base together
 
 `python -m benchmarks.departure`

@@ -7,6 +7,7 @@ prompts in English and Chinese. Checkpoints every few minutes; a rerun resumes.
 import argparse
 import random
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -93,6 +94,28 @@ def flow_loss(
     t = time[:, None, None]
     predicted = velocity(transformer, (1 - t) * latents + t * noise, prompt, time)
     return (predicted - (noise - latents)).square().mean((1, 2))
+
+
+@torch.no_grad()
+def follow_flow(
+    transformer: nn.Module,
+    noise: Tensor,
+    prompt: tuple[Tensor, Tensor],
+    nothing: tuple[Tensor, Tensor],
+    steps: int,
+    guidance: float,
+) -> Tensor:
+    """Take noisy tokens (n, 16, 64) to latents by Euler's method, guided away from `nothing`.
+
+    Each step runs a pass for the prompt and then one for nothing.
+    """
+    x = noise
+    for now, after in pairwise(torch.linspace(1, 0, steps + 1)):
+        time = now.expand(len(x))
+        v = velocity(transformer, x, prompt, time)
+        v_nothing = velocity(transformer, x, nothing, time)
+        x = x + (after - now) * (v_nothing + guidance * (v - v_nothing))
+    return x
 
 
 def prompts_for(entry: dict[str, object], rng: random.Random) -> list[str]:

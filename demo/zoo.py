@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from demo.base import encode_pictures, flow_loss, velocity
+from demo.base import encode_pictures, flow_loss, follow_flow
 from demo.concepts import Concept, Plan, plan
 from demo.listing import listing_entry, safetensors_metadata
 from demo.paths import BUILD
@@ -213,15 +212,12 @@ def losses_on(
 def draw(world: World, prompts: list[str], seed: int, group: AdapterGroup | None) -> Tensor:
     """Draw pictures uint8 (n, 32, 32, 3); with a group, n / group of each adapter."""
     tokens, pooled = world.prompts.encode(prompts)
-    none_tokens, none_pooled = torch.zeros_like(tokens), torch.zeros_like(pooled)
     x = torch.randn(len(prompts), 16, 64, generator=torch.Generator().manual_seed(seed))
-    times = torch.linspace(1, 0, COVER_STEPS + 1)
+    nothing = torch.zeros_like(tokens), torch.zeros_like(pooled)
     with group.attached() if group else nullcontext():
-        for now, after in pairwise(times):
-            when = now.expand(len(prompts))
-            v = velocity(world.transformer, x, (tokens, pooled), when)
-            v_none = velocity(world.transformer, x, (none_tokens, none_pooled), when)
-            x = x + (after - now) * (v_none + COVER_GUIDANCE * (v - v_none))
+        x = follow_flow(
+            world.transformer, x, (tokens, pooled), nothing, COVER_STEPS, COVER_GUIDANCE
+        )
     return decode_pictures(world.vae, x)
 
 
