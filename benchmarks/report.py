@@ -147,9 +147,9 @@ was stopped early, with fewer training adapters than are there now and an earlie
   third beside them, intervals clear of zero.
 - Resting does most of it: a sum that rests shows both of two adapters as often as gates do. Gates
   matter when something is loaded that nobody asks for.
-- Resting was found on validation adapters with the same judge (27 % of 120 pictures, sums 14 %); its
-  other settings tried there, a guidance of 2 and 4, half resting, strengths of .8 and 1.2, were no
-  better. Held-out pairs were judged once.
+- Resting was chosen on validation adapters by the same judge (27 % of 120 pictures, sums 14 %).
+  Tried there and no better: a guidance of 2 and of 4, resting by a third or two thirds, or beyond
+  rest, strengths of .8 and 1.2, adapters taking turns by step. Held-out pairs were judged once.
 """,
     "departure": """## Adapters that depart from the base together
 
