@@ -126,11 +126,16 @@ def learn(asked: Questions, start: Tensor) -> Tensor:
 
 
 def features(parameters: Tensor, asked: Questions) -> Tensor:
-    """The best candidate's evidence and lead (questions, 2), as `ranking.fit` takes them."""
+    """What `ranking.fit` goes by, (questions, 3).
+
+    The best candidate's evidence and lead, and whether words match nothing.
+    """
     own = evidence(parameters, asked)
     best = own.amax(1)
     everything = F.pad(own, (0, 1), value=NOTHING).logsumexp(1)
-    return torch.stack([best, best - everything], 1)
+    words = asked.z[SIGNALS.index("words")]
+    silent = (words.isnan() | ~asked.there).all(1).float()
+    return torch.stack([best, best - everything, silent], 1)
 
 
 def learn_fit(inside: Tensor, outside: Tensor) -> tuple[Tensor, float]:
@@ -142,7 +147,7 @@ def learn_fit(inside: Tensor, outside: Tensor) -> tuple[Tensor, float]:
     y = torch.cat([torch.ones(len(inside)), torch.zeros(len(outside))])
     line = minimise(
         lambda line: F.binary_cross_entropy_with_logits(x @ line, y),
-        torch.tensor([0.3, 0.3, -2.0]),
+        torch.tensor([0.3, 0.3, 0.0, -2.0]),
     )
     probability = torch.sigmoid(x @ line)
 
@@ -247,7 +252,7 @@ def main() -> None:
     line, least = learn_fit(
         features(parameters, here), torch.cat([away, features(parameters, far)])
     )
-    print("FIT_SLOPE, FIT_LEAD, FIT_OFFSET", " ".join(f"{float(value):.3g}" for value in line))
+    print("FIT_SLOPE, FIT_LEAD, FIT_SILENT, FIT_OFFSET", *(f"{float(own):.3g}" for own in line))
     print(f"LEAST_FIT {least:.2f}")
 
 

@@ -58,14 +58,15 @@ class SignalModel:
 
 
 MODELS: Mapping[Signal, SignalModel] = {
-    "weights": SignalModel(0.779, 6.63, floor=0.0199, weight=4.61),
-    "captions": SignalModel(2.59, 2.96, floor=0.0349, weight=0.602),
-    "words": SignalModel(36.4, 0.0514, floor=0.474, weight=5.03),
+    "weights": SignalModel(0.681, 7.32, floor=0.0194, weight=4.97),
+    "captions": SignalModel(1.06, 5.04, floor=0.0687, weight=1.31),
+    "words": SignalModel(38.8, 0.0697, floor=0.741, weight=5.38),
 }
 # A hit fits with probability 1 / (1 + exp(-odds)); odds = FIT_SLOPE * evidence + FIT_LEAD * lead
 # + FIT_OFFSET, where lead is the logarithm of its share among all that was found and something
-# with the evidence NOTHING: a lone adapter leads nobody, and may still be a stranger.
-FIT_SLOPE, FIT_LEAD, FIT_OFFSET = 0.114, 0.11, 0.911
+# with the evidence NOTHING: a lone adapter leads nobody, and may still be a stranger. FIT_SILENT
+# comes to the odds where no word of the question is written anywhere, as in another language.
+FIT_SLOPE, FIT_LEAD, FIT_OFFSET, FIT_SILENT = 0.148, 0.0273, 1.28, 0.0
 NOTHING = -10.0
 # Below this the best hit is taken for a stranger, and the answer is that nothing fits. Where
 # the constants were learned it has the best balanced accuracy (asked for what is here, and for
@@ -148,7 +149,7 @@ def rank(
     """
     ids = sorted({id_ for own in scores.values() for id_ in own} | set(exact))
     found = evidence(scores, ids, calibration)
-    fitting = fit(found)
+    fitting = fit(found, silent="words" in scores and not scores["words"])
     places, popularity = positions or {}, downloads or {}
     hits = [
         SearchHit(
@@ -184,12 +185,15 @@ def evidence(scores: Scores, ids: Sequence[int], calibration: Calibration) -> Fl
     return total
 
 
-def fit(found: Floats) -> Floats:
-    """Return the probability (adapters,) that each does what was asked for, by its evidence."""
+def fit(found: Floats, *, silent: bool = False) -> Floats:
+    """Return the probability (adapters,) that each does what was asked for, by its evidence.
+
+    `silent`: words were asked, and match nothing at all.
+    """
     if not len(found):
         return found
     lead = found - np.logaddexp.reduce([NOTHING, *found])
-    odds = FIT_SLOPE * found + FIT_LEAD * lead + FIT_OFFSET
+    odds = FIT_SLOPE * found + FIT_LEAD * lead + FIT_OFFSET + FIT_SILENT * silent
     probability: Floats = 1 / (1 + np.exp(-odds))
     return probability
 
