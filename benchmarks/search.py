@@ -152,14 +152,14 @@ def measure_abstention(
     Each of the two parts is here once, with the other one taken away, and the other way round.
     """
     for setup in ("full", "sparse"):
-        for language in ("en", "zh"):
+        for indexed, language in LANGUAGES:
             scores: dict[str, list[float]] = {"here": [], "taken away": [], "far off": []}
             right: list[bool] = []
             for world, missing in (parts, parts[::-1]):
                 hidden = np.random.default_rng(1).integers(0, 3, len(world.concepts)).tolist()
                 absent = np.random.default_rng(2).integers(0, 3, len(missing.concepts)).tolist()
                 known = qualities(len(world.concepts), setup, seed=1)
-                fill(sessions, world, known, language, hidden)
+                fill(sessions, world, known, indexed, hidden)
                 served = as_served(sessions, world)
                 kinds = {
                     "here": asked(world, language, hidden),
@@ -167,7 +167,7 @@ def measure_abstention(
                     "far off": [pair[language == "zh"] for pair in FAR_OFF[1::2]],
                 }
                 for kind, texts in kinds.items():
-                    about = f"{setup} {language} {kind}"
+                    about = f"{setup} {indexed} {language} {kind}"
                     hits = first_hits(sessions, served, texts)
                     first = list(track(hits, about, total=len(texts)))
                     scores[kind] += [hit.score for hit in first]
@@ -175,7 +175,7 @@ def measure_abstention(
                         right += [hit.adapter_id == own for own, hit in enumerate(first, start=1)]
             yield {
                 "setup": setup,
-                "language": language,
+                "languages": f"{language} on {indexed}",
                 "questions": {kind: len(own) for kind, own in scores.items()},
                 **abstention_figures(
                     {kind: np.array(own) for kind, own in scores.items()}, np.array(right, float)

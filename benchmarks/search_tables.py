@@ -61,7 +61,7 @@ def abstention_table(results: dict[str, Any]) -> str:
     rows = [
         [
             SETUP_NAMES[row["setup"]],
-            LANGUAGE_NAMES[row["language"]],
+            LANGUAGE_NAMES[row["languages"]],
             *(value(row["answered"][kind]) for kind in ("here", "taken away", "far off")),
             *(
                 f"{row[name]:.3f}"
