@@ -47,11 +47,11 @@ SECTIONS = {
 """,
     "recipes": """## Recipes for the encoder, the losers too
 
-`python -m benchmarks.recipes` compares all that there are (hours); these rows are from a run that
-was stopped early, with fewer training adapters than are there now and an earlier shipped recipe.
+`python -m benchmarks.recipes` compares all that there are (hours); the first table is from a run
+that was stopped, the second from an earlier one, with more adapters and an earlier shipped recipe.
 
-- Only weights for layers were worth their cost: more of ΔW finds a little more for many more bytes,
-  an ensemble for several encoders.
+- Weights for layers that are learned find a little more than layers all alike or weighed by their
+  alignment with captions; finer ones find less. More of ΔW finds a little more for many more bytes.
 - Networks, other kernels and what adapters do to noise bring nothing to a ridge on so few adapters.
 """,
     "search": """## Searching by everything that is known
