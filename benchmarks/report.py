@@ -59,22 +59,22 @@ that was stopped, the second from an earlier one, with more adapters and an earl
 `python -m benchmarks.search` ([search.md](search.md) tells how it works)
 
 - All signals together are nowhere worse than the best of them: one of nine differences is below
-  zero, by .001, far inside its interval. With half of the metadata lost or wrong they find clearly
-  more than the best signal (.046 to .055, intervals clear of zero), for Chinese questions over
+  zero, by .002, far inside its interval. With half of the metadata lost or wrong they find clearly
+  more than the best signal (.046 to .057, intervals clear of zero), for Chinese questions over
   English texts too.
-- Captions are compared by what adapters differ in ([search.md](search.md#three-signals)): they find
-  .91 instead of .65 in English and .85 instead of .59 for Chinese questions over English texts, by
-  themselves, with full metadata.
-- Reciprocal ranks, which trust every list alike, lose .04 to .43.
-- With full metadata nearly all that is here is answered (.94 and .96), and rightly so; where
-  metadata is lost or wrong, three in ten are refused. What is far off is refused nearly always. Of
-  what was taken away 32 to 45 % still find something, often a near relative.
+- Captions are compared by what adapters differ in ([search.md](search.md#three-signals)): with full
+  metadata they find .91 by themselves in English, where plain similarity found .65, and .85 instead
+  of .59 for Chinese questions over English texts.
+- Reciprocal ranks, which trust every list alike, lose .04 to .44.
+- With full metadata nearly all that is here is answered (.94 and .95), and rightly so; of Chinese
+  questions over English texts a third is refused, and of those where metadata is lost or wrong three
+  to five in ten. What is far off is refused always. Of what was taken away 22 to 35 % still find
+  something, often a near relative.
 - One adapter for each part of a prompt is far better than any choice among the hits for the whole.
 - Constants are learned on training adapters, each embedded by an encoder that was not trained on
   it, and validation adapters, in galleries of about 400 (`python -m benchmarks.search_tuning`).
-  They are those of the best balanced accuracy of refusing; what gives up sooner would choose
-  better for fusing (on validation, exact .69 to .74 instead of .66 to .68 with full metadata).
-- The held-out adapters have been looked at four times for these tables, once for each ranking.
+- The held-out adapters have been looked at six times for the first of these tables and five times for
+  the others, once for each set of constants.
 """,
     "duplicates": """## Finding adapters that were uploaded again
 
