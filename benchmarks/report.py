@@ -67,14 +67,14 @@ that was stopped, the second from an earlier one, with more adapters and an earl
   of .59 for Chinese questions over English texts.
 - Reciprocal ranks, which trust every list alike, lose .04 to .44.
 - With full metadata nearly all that is here is answered (.94 and .95), and rightly so; of Chinese
-  questions over English texts a third is refused, and of those where metadata is lost or wrong three
-  to five in ten. What is far off is refused always. Of what was taken away 22 to 35 % still find
+  questions over English texts a third is refused, and where metadata is lost or wrong three to five
+  in ten. What is far off is refused always. Of what was taken away 22 to 35 % still find
   something, often a near relative.
 - One adapter for each part of a prompt is far better than any choice among the hits for the whole.
 - Constants are learned on training adapters, each embedded by an encoder that was not trained on
   it, and validation adapters, in galleries of about 400 (`python -m benchmarks.search_tuning`).
-- The held-out adapters have been looked at six times for the first of these tables and five times for
-  the others, once for each set of constants.
+- The held-out adapters have been looked at six times for the first of these tables and five times
+  for the others, once for each set of constants.
 """,
     "duplicates": """## Finding adapters that were uploaded again
 
