@@ -14,8 +14,8 @@ HEAD = """# Benchmarks
 
 Measured on the full zoo of the miniature world ([demo.md](demo.md)) on two cores without a GPU.
 `make zoo` makes the zoo, `make bench` measures it and writes this page; seeds are fixed. The
-split is by adapter, and what is trained sees the training split only. The tables of duplicates and
-fingerprints come from an earlier making of the zoo on the same base, whose adapters differ by
+split is by adapter, and what is trained sees the training split only. The table of
+fingerprints comes from an earlier making of the zoo on the same base, whose adapters differ by
 rounding.
 """
 SECTIONS = {
