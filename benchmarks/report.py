@@ -50,9 +50,9 @@ SECTIONS = {
 `python -m benchmarks.recipes` compares all that there are (hours); the first table is from a run
 that was stopped, the second from an earlier one, with more adapters and an earlier shipped recipe.
 
-- Weights for layers that are learned find .005 to .008 more than layers all alike or weighed by their
-  alignment with captions, with intervals that touch zero on so few adapters; finer ones find less.
-  More of ΔW finds a little more for many more bytes.
+- Weights for layers that are learned find .005 to .008 more than layers all alike or weighed by
+  their alignment with captions, with intervals that touch zero on so few adapters; finer ones
+  find less. More of ΔW finds a little more for many more bytes.
 - Networks, other kernels and what adapters do to noise bring nothing to a ridge on so few adapters.
 """,
     "search": """## Searching by everything that is known
@@ -152,8 +152,9 @@ that was stopped, the second from an earlier one, with more adapters and an earl
 - Resting does most of it: a sum that rests shows both of two adapters as often as gates do. Gates
   matter when something is loaded that nobody asks for.
 - Resting was chosen on validation adapters by the same judge (27 % of 120 pictures, sums 14 %),
-  of which 45 to 55 were trained by then. Tried there and no better: a guidance of 2 and of 4, resting by a third or two thirds, or beyond
-  rest, strengths of .8 and 1.2, adapters taking turns by step. Held-out pairs were judged once.
+  of which 45 to 55 were trained by then. Tried there and no better: a guidance of 2 and of 4,
+  resting by a third or two thirds, or beyond rest, strengths of .8 and 1.2, adapters taking turns
+  by step. Held-out pairs were judged once.
 """,
     "departure": """## Adapters that depart from the base together
 
@@ -161,11 +162,11 @@ that was stopped, the second from an earlier one, with more adapters and an earl
 
 - Honest adapters, added up, change the base at most 1.6 times as much as the strongest of them
   alone; gates that hold back the strongest come to a seventh of it.
-- What is warned of lies beyond bounds that were chosen on as many sets of validation adapters, with
-  gates at work in all passes; with adapters resting where guidance leads away from, those come to
-  1.6 and .26. Of 180 held-out sets, each added up and gated, one is warned of, gated and by .01;
-  and four to nine in ten pairs of attackers. Quieter ones cannot be told from honest sets by this. Held-out sets were looked at
-  twice, for gates at work in all passes and for these.
+- What is warned of lies beyond bounds that were chosen on as many sets of validation adapters,
+  with gates at work in all passes; with adapters resting where guidance leads away from, those
+  come to 1.6 and .26. Of 180 held-out sets, each added up and gated, one is warned of, gated and
+  by .01; and four to nine in ten pairs of attackers. Quieter ones cannot be told from honest sets
+  by this. Held-out sets were looked at twice, for gates at work in all passes and for these.
 """,
     "fusion_cost": """## What fusing costs
 
