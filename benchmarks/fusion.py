@@ -111,13 +111,17 @@ def stack_oracles(oracles: Sequence[Oracle]) -> dict[str, LayerStack]:
 
 
 def retention_cases(zoo: Zoo, split: str, size: int, count: int, *, unseen: bool) -> list[Case]:
-    """Draw sets; judged are pictures of the first adapter, with a prompt that asks for it."""
+    """Draw sets; judged are pictures of the first adapter, with a prompt that asks for it.
+
+    No adapter is judged twice.
+    """
     rng = np.random.default_rng(size)
     members = zoo.members(split)
     cases = []
-    for _ in range(count):
-        adapters = tuple(rng.choice(members, size, replace=False).tolist())
-        concept = zoo.concepts[adapters[0]]
+    for first in rng.permutation(members)[:count].tolist():
+        others = rng.choice(members[members != first], size - 1, replace=False)
+        adapters = (first, *others.tolist())
+        concept = zoo.concepts[first]
         images = concept.unseen if unseen else concept.images
         picked = [k % len(images) for k in range(len(TIMES))]
         prompts = [zoo.prompts(adapters[0], images[k])[0] for k in picked]

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def judge(pool: Pool, recipes: Sequence[Recipe], shipped: Doubles | None) -> dic
         "validation": {
             key: interval(values) for key, values in by_language(np.mean(judged, axis=0)).items()
         },
-        "found": found,
+        "found": found.tolist(),
     }
     if shipped is not None:
         gains = by_language(found - shipped)
@@ -107,13 +108,31 @@ def judge(pool: Pool, recipes: Sequence[Recipe], shipped: Doubles | None) -> dic
     return row
 
 
-def run(pool: Pool, only: str, seeds: int) -> list[dict[str, Any]]:
+def run(pool: Pool, only: str, seeds: int, folder: Path) -> list[dict[str, Any]]:
+    """Judge every recipe; rows are kept in `folder`, so a stopped run goes on."""
+    folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
+    shipped: Doubles | None = None
     for family, name, recipes in all_recipes(only, seeds):
-        shipped = rows[0]["found"] if rows else None
-        rows.append({"family": family, "recipe": name, **judge(pool, recipes, shipped)})
-        Console(stderr=True).print(to_line(rows[-1]))
-    return [{key: row[key] for key in row if key != "found"} for row in rows]
+        kept = folder / f"{row_key(pool, family, name, len(recipes))}.json"
+        if not kept.exists():
+            row = {"family": family, "recipe": name, **judge(pool, recipes, shipped)}
+            partial = kept.with_suffix(".partial")
+            partial.write_text(json.dumps(row))
+            partial.replace(kept)
+        rows.append(json.loads(kept.read_text()))
+        found = np.array(rows[-1].pop("found"))
+        shipped = found if shipped is None else shipped
+        Console(stderr=True, soft_wrap=True).print(to_line(rows[-1]))
+    return rows
+
+
+def row_key(pool: Pool, family: str, name: str, seeds: int) -> str:
+    """Return what a row is kept by: the recipe, its seeds, and all adapters of the pool."""
+    digest = sha256(f"{family}/{name}/{seeds}".encode())
+    for own in pool.sketches:
+        digest.update(own.to_bytes())
+    return digest.hexdigest()[:16]
 
 
 def to_line(row: dict[str, Any]) -> str:
@@ -159,7 +178,7 @@ def main() -> None:
     results = {
         "train": len(pool.train),
         "validation": len(pool.zoo.indices("validation")),
-        "rows": run(pool, options.only, options.seeds),
+        "rows": run(pool, options.only, options.seeds, options.output.with_suffix("")),
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1) + "\n")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from registry.fusion.errors import GatesFileError
 
-FORMAT, FORMAT_VERSION = "autolora-gates", "1"
+FORMAT, FORMAT_VERSION = "autolora-gates", "2"
 # What a file without a kind holds: the first files had but one.
 DEFAULT_KIND = "autolora"
 

@@ -3,14 +3,14 @@
 Adapters are rivals for every layer. With r_i how far the prompt favours adapter i, u_i its
 leanings, s_i its strength (which y_i holds already) and t the time, 0 (image) to 1 (noise):
 
-    G_i   = 1 / (1 + sum_{j != i} |s_j| exp(b(t) - c |u_i - u_j|^2 + a_j - a_i))
+    G_i   = 1 / (1 + sum_{j != i} |s_j| (f + exp(b(t) - c |u_i - u_j|^2 + a_j - a_i)))
     a_i   = slope min(r_i, m) + (lean + turn (1/2 - t)) . u_i    b(t) = bias + drift (1/2 - t)
     y     = y_0 + sum_i G_i y_i
 
 A lone adapter is used whole, exactly as if there were no gate; equals share a layer, each getting
-its part of the average where b is 0; one that the prompt is not about gives way to one that it
-is about. Adapters of different kinds, a thing and a style, take less from each other. A rival
-counts by its strength: turning it down to 0 is leaving it out.
+about its part of the average where b is 0; one that the prompt is not about gives way to one that
+it is about. Adapters of different kinds, a thing and a style, take less from each other. Any rival
+takes a little (f). It counts by its strength: turning it down to 0 is leaving it out.
 
 A prompt favours an adapter as far as it leads all others in some part of the prompt (`leads`), at
 most by m (ENOUGH): styles come nearer to their names than things do, but a part that names a
@@ -40,14 +40,17 @@ from registry.fusion.gates_file import read_gates, write_gates
 # Slope, bias and drift to start from. Steeper slopes keep more of one adapter, flatter ones
 # compose better, and training finds the middle.
 START = (4.0, 0.0, 2.0)
+# What any rival takes. Adapters know their own pictures too well: beside others, a little less of
+# them draws unseen pictures better. Learned, it would fall below zero, for the pictures of cells.
+FLOOR = 0.1
 # Beyond it a prompt is about an adapter, and by how much says little.
 ENOUGH = 0.15
 # How far a step of training moves each kind of number: about as their sizes are.
 PACES = {"slope": 5.0, "bias": 1.0, "drift": 2.0, "lean": 3.0, "turn": 6.0, "apart": 3.0}
 QUESTION_PACE = 0.1
 QUESTIONS_ASKED = 2
-# The names of the questions and of ENOUGH in a file, where all others are types of layers.
-QUESTIONS, RELEVANT = "questions", "enough"
+# The names in a file of what is not of a type of layers.
+QUESTIONS, CONSTANTS = "questions", "constants"
 BLOCK_NUMBER = re.compile(r"\.\d+\.")
 
 
@@ -56,6 +59,7 @@ class RivalGates(nn.Module):
 
     kind: ClassVar[str] = "rivals"  # recipes cite it
     enough: Tensor
+    floor: Tensor
 
     def __init__(
         self, layer_types: Iterable[str], base_model: str, questions: Tensor | None = None
@@ -77,8 +81,9 @@ class RivalGates(nn.Module):
         self.lean, self.turn = (nn.Parameter(torch.zeros(count, len(questions))) for _ in range(2))
         self.apart = nn.Parameter(torch.zeros(count))
         self.questions = nn.Parameter(questions.clone())
-        # Not learned; kept in the file, since it goes with the encoder.
+        # Not learned; kept in the file, since the others were learned with them.
         self.register_buffer("enough", torch.tensor(ENOUGH))
+        self.register_buffer("floor", torch.tensor(FLOOR))
 
     @classmethod
     def for_transformer(
@@ -147,7 +152,7 @@ class RivalGates(nn.Module):
             - wanted[..., None]
         )
         rivals = strengths.abs() * (1 - torch.eye(len(strengths)).to(strengths))  # (n, n)
-        return 1 / (1 + (taken * rivals).sum(-1))
+        return 1 / (1 + ((self.floor + taken) * rivals).sum(-1))
 
     def save(self, path: Path) -> None:
         """Write safetensors, atomically: the questions, and by layer type all other numbers."""
@@ -160,7 +165,11 @@ class RivalGates(nn.Module):
             self.kind,
             self.base_model,
             self.details,
-            {**tensors, QUESTIONS: self.questions, RELEVANT: self.enough},
+            {
+                **tensors,
+                QUESTIONS: self.questions,
+                CONSTANTS: torch.stack([self.enough, self.floor]),
+            },
         )
 
     @classmethod
@@ -174,9 +183,12 @@ class RivalGates(nn.Module):
         if file.kind != cls.kind:
             raise GatesFileError(path, f"holds gates of the kind {file.kind!r}, not {cls.kind!r}")
         questions = file.tensors.pop(QUESTIONS, None)
-        enough = file.tensors.pop(RELEVANT, None)
-        if questions is None or questions.ndim != 2 or enough is None or not file.tensors:
-            raise GatesFileError(path, "is damaged: it lacks its questions or its layers")
+        constants = file.tensors.pop(CONSTANTS, torch.zeros(0))
+        whole = questions is not None and questions.ndim == 2 and constants.shape == (2,)
+        if not whole or not file.tensors:
+            raise GatesFileError(
+                path, "is damaged: it lacks its questions, its constants or its layers"
+            )
         gates = cls(file.tensors, file.base_model, questions)
         widths = [getattr(gates, name)[0].numel() for name in PACES]
         if any(tensor.shape != (sum(widths),) for tensor in file.tensors.values()):
@@ -185,7 +197,7 @@ class RivalGates(nn.Module):
         for name, part in zip(PACES, by_type.split(widths, 1), strict=True):
             parameter = getattr(gates, name)
             parameter.data.copy_(part.reshape(parameter.shape))
-        gates.enough = enough.reshape(())
+        gates.enough, gates.floor = constants
         gates.details, gates.sha256 = file.details, file.sha256
         return gates.eval().requires_grad_(False)
 

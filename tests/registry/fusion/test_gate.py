@@ -98,7 +98,7 @@ def test_gates_refuse_files_that_are_not_gates(tmp_path: Path) -> None:
     gates.save(path)
     with pytest.raises(GatesFileError, match="NaN"):
         Gates.load(path)
-    header = {"format": "autolora-gates", "version": "1", "base_model": "x", "details": "{}"}
+    header = {"format": "autolora-gates", "version": "2", "base_model": "x", "details": "{}"}
     save_file({"a.w_out": torch.ones(6)}, path, header)
     with pytest.raises(GatesFileError, match="damaged"):
         Gates.load(path)

@@ -16,7 +16,7 @@ from registry.fusion.errors import GatesFileError, MissingGateError
 from registry.fusion.gate import Gates
 from registry.fusion.inject import attach
 from registry.fusion.kinds import load_gates
-from registry.fusion.rivals import ENOUGH, PACES, RivalGates, first_questions, leads
+from registry.fusion.rivals import ENOUGH, FLOOR, PACES, RivalGates, first_questions, leads
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 LAYER = "transformer_blocks.1.attn.to_q"
@@ -85,7 +85,8 @@ def slow_gate(
         return sum((a - b) ** 2 for a, b in zip(leanings[i], leanings[j], strict=True))
 
     rivals = sum(
-        abs(strengths[j]) * math.exp(pull - values["apart"] * distance(j) + wanted(j) - wanted(i))
+        abs(strengths[j])
+        * (FLOOR + math.exp(pull - values["apart"] * distance(j) + wanted(j) - wanted(i)))
         for j in range(len(relevance))
         if j != i
     )
@@ -208,7 +209,7 @@ def test_adapters_of_different_kinds_take_less_from_each_other(transformer: nn.M
     told = (torch.zeros(1, 2), torch.ones(2), torch.tensor([0.5]))
     alike = gates.openness(LAYER, told[0], torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), *told[1:])
     unlike = gates.openness(LAYER, told[0], torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), *told[1:])
-    torch.testing.assert_close(alike, torch.full((1, 2), 0.5))
+    torch.testing.assert_close(alike, torch.full((1, 2), 1 / (2 + FLOOR)))
     assert (unlike > 0.8).all()
 
 
@@ -312,7 +313,7 @@ def test_gates_of_every_kind_come_back_from_their_file(
 
 def test_files_of_no_kind_that_is_known_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "gates.safetensors"
-    header = {"format": "autolora-gates", "version": "1", "base_model": "x", "details": "{}"}
+    header = {"format": "autolora-gates", "version": "2", "base_model": "x", "details": "{}"}
     save_file({"a": torch.ones(3)}, path, header | {"kind": "votes"})
     with pytest.raises(GatesFileError, match="unknown kind 'votes'"):
         load_gates(path, "x")
