@@ -130,22 +130,29 @@ class Painter:
         )
 
 
-def draw_pairs(split: str, count: int, seed: int, beside: int = 0) -> list[Pair]:
-    """Draw pairs of a split: an object, and one of another kind, each adapter once.
+def draw_pairs(
+    split: str, count: int, seed: int, beside: int = 0, *, once: bool = True
+) -> list[Pair]:
+    """Draw pairs of a split: an object, and one of another kind, each adapter `once` or often.
 
     Those `beside` them are any others.
     """
     rng = random.Random(seed)
     concepts = [concept for concept in plan().concepts if concept.split == split]
-    queues = {
+    of_kind = {
         kind: [concept for concept in concepts if concept.kind == kind]
         for kind in ("object", *KINDS)
     }
-    for queue in queues.values():
-        rng.shuffle(queue)
+    if once:
+        for queue in of_kind.values():
+            rng.shuffle(queue)
+
+    def take(kind: str) -> Concept:
+        return of_kind[kind].pop() if once else rng.choice(of_kind[kind])
+
     pairs = []
     for number in range(count):
-        thing, look = queues["object"].pop(), queues[KINDS[number % len(KINDS)]].pop()
+        thing, look = take("object"), take(KINDS[number % len(KINDS)])
         others = [concept for concept in concepts if concept not in (thing, look)]
         prompt = f"{thing.subject}, {look.trigger}"
         pairs.append(Pair((thing, look), prompt, tuple(rng.sample(others, beside))))

@@ -8,7 +8,6 @@ the prompt does not name.
 
 import argparse
 import json
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks.fusion import interval
-from benchmarks.fusion_sheet import KINDS, SHIPPED, WAYS, Painter, Pair, Way
+from benchmarks.fusion_sheet import KINDS, SHIPPED, WAYS, Painter, Pair, Way, draw_pairs
 from benchmarks.recogniser import PATH, Judge, examine, train_recogniser
 from demo.base import follow_flow, pack
 from demo.concepts import Concept, plan
@@ -42,23 +41,6 @@ JUDGED: dict[str, Way] = {
     "average, resting": ("average", "base"),
 }
 Bools = npt.NDArray[np.bool_]
-
-
-def draw_many(split: str, count: int, beside: int, seed: int) -> list[Pair]:
-    """Draw pairs as `fusion_sheet.draw_pairs` does, but an adapter may be in several."""
-    rng = random.Random(seed)
-    concepts = [concept for concept in plan().concepts if concept.split == split]
-    of_kind = {
-        kind: [concept for concept in concepts if concept.kind == kind]
-        for kind in ("object", *KINDS)
-    }
-    pairs = []
-    for number in range(count):
-        thing, look = rng.choice(of_kind["object"]), rng.choice(of_kind[KINDS[number % len(KINDS)]])
-        others = [concept for concept in concepts if concept not in (thing, look)]
-        prompt = f"{thing.subject}, {look.trigger}"
-        pairs.append(Pair((thing, look), prompt, tuple(rng.sample(others, beside))))
-    return pairs
 
 
 @torch.no_grad()
@@ -184,7 +166,7 @@ def main() -> None:
     world = World.load(options.base)
     rows = {}
     for beside, loaded in enumerate(("the two named", "a third beside them")):
-        pairs = draw_many(options.split, options.pairs, beside, options.seed)
+        pairs = draw_pairs(options.split, options.pairs, options.seed, beside, once=False)
         found = {
             name: seen(world, painter, judge, pairs, way, f"{loaded}, {name}")
             for name, way in JUDGED.items()

@@ -10,7 +10,7 @@ from torch import nn
 
 from registry.fusion.gate import Gates
 from registry.fusion.inject import AdapterBank
-from registry.fusion.rivals import RivalGates
+from registry.fusion.rivals import FLOOR, RivalGates
 from registry.fusion.train import GateBatch, GateTraining, shyness, train_gates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
@@ -113,7 +113,8 @@ def test_bold_training_holds_back_less_of_what_images_are_about(training: GateTr
 def test_shyness_counts_what_is_asked_for_only(training: GateTraining) -> None:
     gates = RivalGates.for_transformer(training.transformer, BASE_MODEL)
     batch = replace(training.batch(1), relevance=torch.tensor([[0.0, -9.0]]).expand(8, 2))
-    # The second gives way to the first, which is used nearly whole.
-    time = torch.full((8,), 0.5)
-    assert shyness(gates, batch, time).item() == pytest.approx(0, abs=1e-6)
-    assert shyness(gates, replace(batch, asked=2), time).item() == pytest.approx(0.5, abs=1e-4)
+    # The second gives way to the first, of which any rival takes a little.
+    time, little = torch.full((8,), 0.5), (1 - 1 / (1 + FLOOR)) ** 2
+    assert shyness(gates, batch, time).item() == pytest.approx(little, abs=1e-6)
+    both = (little + 1) / 2
+    assert shyness(gates, replace(batch, asked=2), time).item() == pytest.approx(both, abs=1e-4)
