@@ -290,7 +290,7 @@ def main() -> None:
     parser.add_argument("--autolora", type=Path, default=BUILD / "gates-autolora.safetensors")
     parser.add_argument("--mixed", type=Path, default=BUILD / "gates-autolora-mixed.safetensors")
     parser.add_argument("--split", default="held-out", choices=("held-out", "validation"))
-    parser.add_argument("--sets", type=int, default=96, help="sets of adapters for each n")
+    parser.add_argument("--sets", type=int, default=384, help="sets of adapters for each n")
     parser.add_argument("--strengths", action="store_true", help="only try single strengths")
     parser.add_argument("--output", type=Path, default=BUILD / "benchmarks/fusion.json")
     options = parser.parse_args()
