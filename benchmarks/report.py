@@ -30,6 +30,7 @@ SECTIONS = {
 - Trained on the same adapters, ours and the exact ΔW Gram have intervals that touch.
 - AutoLoRA's encoder and W2T, trained by contrast on the same adapters and captions, overfit and
   stay far behind. W2T had 20 epochs, AutoLoRA's up to 40, and neither a search for its settings.
+  Seconds are beside other work on the machine.
 """,
     "growth": """## What more adapters and larger sketches bring
 
@@ -137,7 +138,7 @@ SECTIONS = {
   two those gain as much (-1.8 [-5.9, 2.2]), and with one more: they weaken adapters even where
   nothing competes, which costs a fifth of what these know of their own pictures and draws unseen
   ones better. Own and unseen pictures together are clear at every n from two; that table was added
-  after unseen ones alone had been seen to decide little.
+  after unseen ones alone had been seen to decide little, for earlier gates and fewer sets.
 - That any rival takes a little (`FLOOR`) was chosen on validation, where it keeps less of own
   pictures (.90 before, .89 with .1) and gains more on unseen ones (28 and 34, of 34), with two
   adapters; with five .83 and .76, 26 and 40 of 28. Learned, it fell below zero. Gates made sharper
