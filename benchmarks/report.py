@@ -42,6 +42,8 @@ SECTIONS = {
   no basis yet.
 - Another seed or rank of the same concept is found about as well; the intervals are wide.
 - Held-out figures of sizes are for the picture; sizes were chosen on training and validation.
+- These tables come from an earlier making of the zoo on the same base, whose adapters differ by
+  rounding.
 """,
     "recipes": """## Recipes for the encoder, the losers too
 
