@@ -109,17 +109,22 @@ def judge(pool: Pool, recipes: Sequence[Recipe], shipped: Doubles | None) -> dic
 
 
 def run(pool: Pool, only: str, seeds: int, folder: Path) -> list[dict[str, Any]]:
-    """Judge every recipe; rows are kept in `folder`, so a stopped run goes on."""
+    """Judge every recipe; rows are kept in `folder`, so a stopped run goes on.
+
+    They are kept by adapters and names: remove the folder when a recipe's code has changed.
+    """
+    folder = folder / digest_of(pool)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     shipped: Doubles | None = None
     for family, name, recipes in all_recipes(only, seeds):
-        kept = folder / f"{row_key(pool, family, name, len(recipes))}.json"
+        key = sha256(f"{family}/{name}/{len(recipes)}".encode()).hexdigest()[:16]
+        kept = folder / f"{key}.json"
         if not kept.exists():
             row = {"family": family, "recipe": name, **judge(pool, recipes, shipped)}
-            partial = kept.with_suffix(".partial")
-            partial.write_text(json.dumps(row))
-            partial.replace(kept)
+            unfinished = kept.with_suffix(".partial")
+            unfinished.write_text(json.dumps(row))
+            unfinished.replace(kept)
         rows.append(json.loads(kept.read_text()))
         found = np.array(rows[-1].pop("found"))
         shipped = found if shipped is None else shipped
@@ -127,9 +132,9 @@ def run(pool: Pool, only: str, seeds: int, folder: Path) -> list[dict[str, Any]]
     return rows
 
 
-def row_key(pool: Pool, family: str, name: str, seeds: int) -> str:
-    """Return what a row is kept by: the recipe, its seeds, and all adapters of the pool."""
-    digest = sha256(f"{family}/{name}/{seeds}".encode())
+def digest_of(pool: Pool) -> str:
+    """Return what tells the pool's adapters from others."""
+    digest = sha256()
     for own in pool.sketches:
         digest.update(own.to_bytes())
     return digest.hexdigest()[:16]

@@ -22,7 +22,7 @@ AttachSome = Callable[[list[int]], AbstractContextManager[object]]
 # Unrelated changes of one size add up to the square root of their number. Of 180 random sets of
 # two to five adapters none came to more than 1.7 (docs/benchmarks.md).
 MOST_DEPARTURE = 2.0
-# Below, adapters undo one another. Gates that hold back the strongest come to .14.
+# Below, adapters undo one another. Gates that hold back the strongest come to .13.
 LEAST_DEPARTURE = 0.15
 # A factor that is no number any more, for a recipe is JSON.
 BEYOND_MEASURE = 1e6

@@ -15,8 +15,6 @@ from torch import Tensor
 from registry.fusion.errors import GatesFileError
 
 FORMAT, FORMAT_VERSION = "autolora-gates", "2"
-# What a file without a kind holds: the first files had but one.
-DEFAULT_KIND = "autolora"
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def read_gates(path: Path) -> GatesFile:
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise GatesFileError(path, "holds NaN or infinite values")
     try:
-        kind, details = header.get("kind", DEFAULT_KIND), json.loads(header["details"])
+        kind, details = header["kind"], json.loads(header["details"])
         return GatesFile(kind, header["base_model"], details, tensors, hash_file(path))
     except (KeyError, ValueError) as error:
         raise GatesFileError(path, f"is damaged: {error}") from error

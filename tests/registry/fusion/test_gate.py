@@ -99,7 +99,10 @@ def test_gates_refuse_files_that_are_not_gates(tmp_path: Path) -> None:
     with pytest.raises(GatesFileError, match="NaN"):
         Gates.load(path)
     header = {"format": "autolora-gates", "version": "2", "base_model": "x", "details": "{}"}
-    save_file({"a.w_out": torch.ones(6)}, path, header)
+    save_file({"a.w_out": torch.ones(6)}, path, header | {"kind": "autolora", "version": "1"})
+    with pytest.raises(GatesFileError, match="not autolora-gates version 2"):
+        Gates.load(path)
+    save_file({"a.w_out": torch.ones(6)}, path, header | {"kind": "autolora"})
     with pytest.raises(GatesFileError, match="damaged"):
         Gates.load(path)
     save_file({"a.w_out": torch.ones(6)}, path, {"format": "another"})

@@ -295,9 +295,11 @@ def test_gates_of_every_kind_come_back_from_their_file(
 ) -> None:
     path = tmp_path / "gates.safetensors"
     gates.details = {"steps": 7, "数据": "动物"}
+    gates.enough, gates.floor = torch.tensor(0.25), torch.tensor(0.5)
     gates.save(path)
     loaded = load_gates(path, BASE_MODEL)
     assert isinstance(loaded, RivalGates)
+    assert (loaded.enough, loaded.floor) == (gates.enough, gates.floor)
     for (mine, _), (theirs, _) in zip(gates.paces(), loaded.paces(), strict=True):
         assert torch.equal(mine, theirs)
         assert not theirs.requires_grad
