@@ -35,7 +35,7 @@ from registry.fusion.kinds import load_gates
 from registry.fusion.passes import GuideFrom
 from registry.fusion.rivals import RivalGates
 from registry.fusion.sheets import draw_rows
-from registry.search.parts import texts_of
+from registry.text.phrases import texts_of
 
 KINDS = ("style", "colour", "texture", "background")
 # A mode, and what guidance leads away from.

@@ -21,7 +21,7 @@ from demo.train_encoder import add_more, load_dataset
 from encoder.checkpoint import WeightEncoder, load_encoder
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.train import encode_captions, sketch_files
-from registry.search.caching import CachedTextEncoder
+from registry.text.cached_encoder import CachedTextEncoder
 
 Floats = npt.NDArray[np.float32]
 # Every caption in both languages is asked for many times.

@@ -23,7 +23,7 @@ from encoder.text_encoder import TextEncoder
 from encoder.train import encode_captions, fit_ridge_to_sketches, sketch_files
 from registry.fusion.gates_file import hash_file
 from registry.fusion.rivals import leads
-from registry.search.parts import texts_of
+from registry.text.phrases import texts_of
 
 FOLDS, SEED = 4, 5
 

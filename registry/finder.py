@@ -16,7 +16,6 @@ from registry.db.encoders import find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
-from registry.fusion.triggers import missing_triggers
 from registry.search.calibration import measure
 from registry.search.candidates import find_candidates
 from registry.search.cards import (
@@ -40,11 +39,12 @@ from registry.search.errors import (
 )
 from registry.search.filters import Filters
 from registry.search.hybrid import SearchQuery, ServingEncoder, search
-from registry.search.parts import texts_of
 from registry.search.ranking import Calibration, SearchHit, fits
-from registry.search.segment import clean
 from registry.search.selection import choose
 from registry.search.vector import nearest_by_weights, weight_embeddings
+from registry.text.phrases import texts_of
+from registry.text.segment import clean
+from registry.text.trigger_words import missing_triggers
 
 if TYPE_CHECKING:
     from encoder.checkpoint import WeightEncoder

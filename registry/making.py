@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 from registry.errors import AdapterNotFoundError, StrengthsError
-from registry.fusion.triggers import missing_triggers
-from registry.search.segment import clean
+from registry.text.segment import clean
+from registry.text.trigger_words import missing_triggers
 
 if TYPE_CHECKING:
     from PIL.Image import Image

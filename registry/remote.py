@@ -9,8 +9,8 @@ from registry.client import RegistryClient, RemoteChoice
 from registry.config import Settings
 from registry.errors import NoBaseModelError
 from registry.making import Maker
-from registry.search.caching import load_cached_text_encoder
 from registry.studio import Studio
+from registry.text.cached_encoder import load_cached_text_encoder
 
 
 class RemoteRegistry(Maker):

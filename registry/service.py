@@ -20,7 +20,6 @@ from registry.errors import (
 )
 from registry.finder import Finder
 from registry.making import Maker
-from registry.search.caching import load_cached_text_encoder
 from registry.search.cards import (
     AdapterCard,
     AdapterDetail,
@@ -37,7 +36,8 @@ from registry.search.cards import (
     load_cards,
 )
 from registry.search.filters import Filters
-from registry.search.segment import segment
+from registry.text.cached_encoder import load_cached_text_encoder
+from registry.text.segment import segment
 
 if TYPE_CHECKING:
     from registry.studio import Studio

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from crawler.records import UNKNOWN_BASE_MODEL, AdapterRecord, CoverRecord, FileRecord
 from encoder.base_models import find_family
 from registry.db.models import Adapter, Cover, CrawlCursor, File
-from registry.search.segment import segment
+from registry.text.segment import segment
 
 # PostgreSQL refuses a tsvector of 1 MB; no adapter's words come near this.
 MAX_WORDS = 100_000

@@ -30,7 +30,7 @@ from registry.fusion.errors import GateDataError
 from registry.fusion.inject import AdapterBank
 from registry.fusion.rivals import leads
 from registry.fusion.train import SET_SIZES, GateBatch, GateTraining
-from registry.search.parts import texts_of
+from registry.text.phrases import texts_of
 
 # For the validation curve, as many sets of each size.
 VALIDATION_SETS = 8

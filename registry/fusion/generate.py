@@ -30,7 +30,7 @@ from registry.fusion.licences import BASE_LICENCES, conflicts, strictest
 from registry.fusion.passes import GuideFrom, Passes
 from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
 from registry.fusion.rivals import RivalGates, leads
-from registry.fusion.triggers import missing_triggers
+from registry.text.trigger_words import missing_triggers
 
 if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights

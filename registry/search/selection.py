@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from registry.search.parts import Span
 from registry.search.ranking import LEAST_FIT
+from registry.text.phrases import Span
 
 # Embeddings as close as this are the same adapter, retrained or uploaded again.
 NEAR_COPY = 0.95

@@ -9,9 +9,9 @@ from registry.db.models import Encoder, File
 from registry.search.errors import EmptyQueryError, NothingIndexedError, UnknownBaseModelError
 from registry.search.filters import Filters
 from registry.search.hybrid import SearchQuery, ServingEncoder, search
-from registry.search.parts import texts_of
-from registry.search.segment import segment
 from registry.service import Registry
+from registry.text.phrases import texts_of
+from registry.text.segment import segment
 from tests.builders import TEXT_ENCODER, add_adapter
 from tests.registry.conftest import add_real_encoder, embed
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from registry.search.parts import Span, spans_of
 from registry.search.ranking import LEAST_FIT
 from registry.search.selection import Candidate, choose
+from registry.text.phrases import Span, spans_of
 
 FIRST, SECOND, BOTH = Span(0, 0, "fox"), Span(1, 1, "watercolour"), Span(0, 1, "both")
 

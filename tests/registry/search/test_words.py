@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter
 from registry.search.filters import Filters
-from registry.search.segment import segment
 from registry.search.words import exact_adapters, matching_adapters
+from registry.text.segment import segment
 from tests.builders import add_adapter
 
 ANY = Filters()
