@@ -30,7 +30,7 @@ from encoder.file_hashes import hash_file
 from encoder.fingerprint import fingerprint
 from encoder.lora_file import read
 from registry.db.models import Adapter, File
-from registry.search.duplicates import KINDS, find_duplicates
+from registry.retrieval.duplicates import KINDS, find_duplicates
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 

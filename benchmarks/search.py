@@ -34,12 +34,12 @@ from benchmarks.search_world import (
 )
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
-from registry.search.candidates import find_candidates
-from registry.search.filters import Filters
-from registry.search.hybrid import SearchQuery, search
-from registry.search.ranking import LEAST_FIT, SIGNALS, SearchHit
-from registry.search.selection import choose
-from registry.search.vector import weight_embeddings
+from registry.retrieval.candidates import find_candidates
+from registry.retrieval.filters import Filters
+from registry.retrieval.hybrid import SearchQuery, search
+from registry.retrieval.ranking import LEAST_FIT, SIGNALS, SearchHit
+from registry.retrieval.selection import choose
+from registry.retrieval.vector import weight_embeddings
 
 Floats = npt.NDArray[np.float64]
 

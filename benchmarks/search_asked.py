@@ -20,9 +20,9 @@ from benchmarks.search_world import (
 from crawler.records import AdapterRecord
 from demo.listing import BASE_MODEL
 from encoder.text_encoder import TextEncoder
-from registry.search.calibration import between
-from registry.search.filters import Filters
-from registry.search.words import matching_adapters
+from registry.retrieval.calibration import between
+from registry.retrieval.filters import Filters
+from registry.retrieval.words import matching_adapters
 
 Floats = npt.NDArray[np.float32]
 
@@ -77,7 +77,7 @@ def by_embeddings(
     """Compare questions with weights and with the best cover's caption, (texts, adapters) each.
 
     As PostgreSQL does it where it finds everything, and calibrated as
-    `registry.search.calibration` does it, with each adapter's first caption.
+    `registry.retrieval.calibration` does it, with each adapter's first caption.
     """
     shown = [cover.prompt for record in records for cover in record.covers]
     counts = np.array([len(record.covers) for record in records])

@@ -1,4 +1,4 @@
-"""Learn the constants of registry/search/ranking.py on training and validation adapters.
+"""Learn the constants of registry/retrieval/ranking.py on training and validation adapters.
 
 Prints them, and what they find in galleries that they were not learned on; paste them there.
 Nothing here looks at held-out adapters.
@@ -21,7 +21,7 @@ from benchmarks.search_pool import load_galleries
 from benchmarks.search_tables import LANGUAGE_NAMES, SETUP_NAMES, table
 from benchmarks.search_world import SETUPS, Setup, open_index
 from demo.paths import BUILD
-from registry.search.ranking import MODELS, NOTHING, RIVALS, SIGNALS
+from registry.retrieval.ranking import MODELS, NOTHING, RIVALS, SIGNALS
 
 # Hubs say more truth than the sparse set-up, in which half of the adapters say none.
 WEIGHTS: dict[Setup, float] = {"full": 2.0, "uncaptioned": 1.0, "sparse": 1.0}
@@ -99,7 +99,7 @@ def join(parts: Sequence[Questions]) -> Questions:
 
 
 def evidence(parameters: Tensor, asked: Questions) -> Tensor:
-    """registry.search.ranking.evidence, differentiable; (questions, candidates).
+    """registry.retrieval.ranking.evidence, differentiable; (questions, candidates).
 
     `parameters` (signals, 4) are slope, doubt, floor and weight, as logarithms but for doubt.
     """

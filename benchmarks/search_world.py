@@ -38,9 +38,9 @@ from registry.db.models import (
     WeightEmbedding,
 )
 from registry.db.session import connect
-from registry.search.calibration import measure
-from registry.search.hybrid import ServingEncoder
-from registry.search.ranking import Calibration
+from registry.retrieval.calibration import measure
+from registry.retrieval.hybrid import ServingEncoder
+from registry.retrieval.ranking import Calibration
 from registry.text.cached_encoder import load_cached_text_encoder
 
 Floats = npt.NDArray[np.float32]

@@ -26,7 +26,7 @@ from registry.config import Settings
 from registry.errors import RegistryError
 from registry.fusion.sheets import draw_rows, label_of
 from registry.pipeline import Pipeline
-from registry.search.cards import AdapterCard
+from registry.retrieval.cards import AdapterCard
 from registry.service import Registry
 from tests.hubs.modelscope import serve as serve_hub
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
     from registry.making import Maker, Size
-    from registry.search.cards import SearchPage
+    from registry.retrieval.cards import SearchPage
     from registry.service import Registry
 
 __all__ = ["fuse", "search"]

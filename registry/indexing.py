@@ -38,7 +38,7 @@ from registry.db.models import (
 )
 from registry.errors import BlobNotFoundError, EncoderRejectedError, PromotionError
 from registry.fetching import one_line
-from registry.search.calibration import measure
+from registry.retrieval.calibration import measure
 
 if TYPE_CHECKING:
     from encoder.checkpoint import WeightEncoder

@@ -18,9 +18,8 @@ from registry.errors import (
     BlobNotFoundError,
     CoverNotFoundError,
 )
-from registry.finder import Finder
 from registry.making import Maker
-from registry.search.cards import (
+from registry.retrieval.cards import (
     AdapterCard,
     AdapterDetail,
     Choice,
@@ -35,7 +34,8 @@ from registry.search.cards import (
     list_runs,
     load_cards,
 )
-from registry.search.filters import Filters
+from registry.retrieval.filters import Filters
+from registry.retrieval.finder import Finder
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.segment import segment
 

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from encoder.errors import EncoderError
 from registry import errors as ours
 from registry.fusion.errors import AdapterRefusedError, FusionError, GenerationCancelledError
-from registry.search.errors import (
+from registry.retrieval.errors import (
     EmptyQueryError,
     NothingFoundError,
     NothingIndexedError,

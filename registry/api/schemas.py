@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.api.urls import cover_url, thumbnail_url
-from registry.search.cards import (
+from registry.retrieval.cards import (
     AdapterCard,
     AdapterDetail,
     DuplicateResult,
@@ -14,9 +14,9 @@ from registry.search.cards import (
     SearchPage,
     SearchResult,
 )
-from registry.search.duplicates import DuplicateKind
-from registry.search.filters import Filters
-from registry.search.ranking import Signal
+from registry.retrieval.duplicates import DuplicateKind
+from registry.retrieval.filters import Filters
+from registry.retrieval.ranking import Signal
 
 Text = Annotated[str, Field(max_length=200)]
 AdapterId = Annotated[int, Field(ge=1, lt=2**63)]

@@ -19,13 +19,13 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from registry.search.ranking import SIGNALS, SearchHit
+from registry.retrieval.ranking import SIGNALS, SearchHit
 
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.indexing import Outcome
     from registry.pipeline import Progress
-    from registry.search.cards import AdapterDetail, SearchPage
+    from registry.retrieval.cards import AdapterDetail, SearchPage
 
 STEP_NAMES = {
     "crawl": "Listing",

@@ -32,18 +32,9 @@ def test_importing_the_registry_takes_less_than_300_milliseconds() -> None:
 def test_search_the_api_and_the_cli_load_no_torch() -> None:
     """They start in a second; torch alone takes three."""
     modules = (
-        "registry.search.hybrid, registry.service, registry.studio, registry.api.app, "
+        "registry.retrieval.hybrid, registry.service, registry.studio, registry.api.app, "
         "registry.cli.app"
     )
     code = f"import sys, {modules}; print('torch' in sys.modules, 'diffusers' in sys.modules)"
 
     assert run(code) == "False False"
-
-
-def test_search_stays_a_function_whatever_is_imported_first() -> None:
-    """The package `registry.search` takes the function's name once it is imported."""
-    call = "registry.search('')"
-    caught = f"import registry\ntry: {call}\nexcept Exception as error: print(type(error).__name__)"
-
-    for first in ("", "import registry.search.words\n", "import registry.service\n"):
-        assert run(first + caught) == "EmptyQueryError"

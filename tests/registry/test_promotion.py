@@ -21,9 +21,9 @@ from registry.db.encoders import (
 )
 from registry.db.models import Encoder, EncoderPromotion, Sketch, WeightEmbedding
 from registry.errors import PromotionError
-from registry.finder import Finder
 from registry.promotion import unmet_thresholds
-from registry.search.filters import Filters
+from registry.retrieval.filters import Filters
+from registry.retrieval.finder import Finder
 from registry.service import Registry
 from tests.builders import add_adapter, add_encoder, axis
 from tests.registry.conftest import GOOD, embed, save_checkpoint

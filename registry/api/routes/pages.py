@@ -7,10 +7,10 @@ from fastapi.responses import HTMLResponse
 
 from registry.api.deps import RegistryDep
 from registry.errors import AdapterNotFoundError
-from registry.search.cards import SearchPage
-from registry.search.errors import UnknownBaseModelError
-from registry.search.filters import Filters
-from registry.search.ranking import SIGNALS
+from registry.retrieval.cards import SearchPage
+from registry.retrieval.errors import UnknownBaseModelError
+from registry.retrieval.filters import Filters
+from registry.retrieval.ranking import SIGNALS
 from registry.service import MOST_ADAPTERS, Registry
 from registry.web.render import render
 

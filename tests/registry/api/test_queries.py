@@ -3,7 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from registry.search.errors import QueryTooLongError
+from registry.retrieval.errors import QueryTooLongError
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.conftest import add_real_encoder, embed

@@ -15,8 +15,8 @@ from registry.db.models import (
     Encoder,
     WeightEmbedding,
 )
-from registry.search.hybrid import QueryEncoder
-from registry.search.ranking import Calibration
+from registry.retrieval.hybrid import QueryEncoder
+from registry.retrieval.ranking import Calibration
 
 Floats = npt.NDArray[np.float32]
 

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import pytest
 from sqlalchemy.orm import Session
 
-from registry.search.calibration import FEWEST, measure
-from registry.search.ranking import DEFAULT_CALIBRATION
+from registry.retrieval.calibration import FEWEST, measure
+from registry.retrieval.ranking import DEFAULT_CALIBRATION
 from tests.builders import active_encoder, add_adapter
 
 

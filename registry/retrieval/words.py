@@ -21,8 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
-from registry.search.filters import Filters, conditions
-from registry.search.ranking import Match
+from registry.retrieval.filters import Filters, conditions
+from registry.retrieval.ranking import Match
 from registry.text.segment import IS_HAN, QueryWord, query_words, segment
 
 # How much a word counts that stands in tags, author or description, against 1 for one

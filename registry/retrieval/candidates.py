@@ -5,11 +5,11 @@ from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.db.models import Adapter, File
-from registry.search.filters import Filters
-from registry.search.hybrid import SearchQuery, ServingEncoder, search
-from registry.search.ranking import SearchHit
-from registry.search.selection import Candidate
-from registry.search.vector import weight_embeddings
+from registry.retrieval.filters import Filters
+from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
+from registry.retrieval.ranking import SearchHit
+from registry.retrieval.selection import Candidate
+from registry.retrieval.vector import weight_embeddings
 from registry.text.phrases import spans_of
 
 # Of the adapters found for a part, so many may stand in for the best one, which another part

@@ -6,8 +6,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter
-from registry.search.filters import Filters
-from registry.search.words import exact_adapters, matching_adapters
+from registry.retrieval.filters import Filters
+from registry.retrieval.words import exact_adapters, matching_adapters
 from registry.text.segment import segment
 from tests.builders import add_adapter
 

@@ -6,9 +6,9 @@ import pytest
 
 from encoder.text_encoder import load_text_encoder
 from registry.db.models import Encoder, File
-from registry.search.errors import EmptyQueryError, NothingIndexedError, UnknownBaseModelError
-from registry.search.filters import Filters
-from registry.search.hybrid import SearchQuery, ServingEncoder, search
+from registry.retrieval.errors import EmptyQueryError, NothingIndexedError, UnknownBaseModelError
+from registry.retrieval.filters import Filters
+from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
 from registry.service import Registry
 from registry.text.phrases import texts_of
 from registry.text.segment import segment

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from registry.search.ranking import LEAST_FIT
+from registry.retrieval.ranking import LEAST_FIT
 from registry.text.phrases import Span
 
 # Embeddings as close as this are the same adapter, retrained or uploaded again.

@@ -5,9 +5,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from registry.search.errors import EmbeddingDimensionError
-from registry.search.filters import Filters
-from registry.search.vector import (
+from registry.retrieval.errors import EmbeddingDimensionError
+from registry.retrieval.filters import Filters
+from registry.retrieval.vector import (
     captions_similarities,
     nearest_by_captions,
     nearest_by_weights,

@@ -14,7 +14,7 @@ from benchmarks.search_composed import ENGLISH, compose
 from benchmarks.search_tables import signed, table, value
 from benchmarks.search_world import SETUPS, qualities
 from demo.concepts import Concept
-from registry.search.ranking import SearchHit
+from registry.retrieval.ranking import SearchHit
 from registry.text.phrases import spans_of
 
 

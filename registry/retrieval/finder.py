@@ -16,9 +16,9 @@ from registry.db.encoders import find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
-from registry.search.calibration import measure
-from registry.search.candidates import find_candidates
-from registry.search.cards import (
+from registry.retrieval.calibration import measure
+from registry.retrieval.candidates import find_candidates
+from registry.retrieval.cards import (
     AdapterCard,
     Choice,
     DuplicateResult,
@@ -29,19 +29,19 @@ from registry.search.cards import (
     load_duplicates,
     load_results,
 )
-from registry.search.duplicates import find_duplicates
-from registry.search.errors import (
+from registry.retrieval.duplicates import find_duplicates
+from registry.retrieval.errors import (
     EmptyQueryError,
     NothingFoundError,
     NothingIndexedError,
     QueryTooLongError,
     UnknownBaseModelError,
 )
-from registry.search.filters import Filters
-from registry.search.hybrid import SearchQuery, ServingEncoder, search
-from registry.search.ranking import Calibration, SearchHit, fits
-from registry.search.selection import choose
-from registry.search.vector import nearest_by_weights, weight_embeddings
+from registry.retrieval.filters import Filters
+from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
+from registry.retrieval.ranking import Calibration, SearchHit, fits
+from registry.retrieval.selection import choose
+from registry.retrieval.vector import nearest_by_weights, weight_embeddings
 from registry.text.phrases import texts_of
 from registry.text.segment import clean
 from registry.text.trigger_words import missing_triggers
@@ -98,7 +98,7 @@ class Finder:
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.
 
-        `registry.search.selection` says how. Raises NothingFoundError when there is none.
+        `registry.retrieval.selection` says how. Raises NothingFoundError when there is none.
         """
         prompt = _checked(prompt)
         with self._snapshot() as session:

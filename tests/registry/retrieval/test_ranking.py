@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.search.ranking import (
+from registry.retrieval.ranking import (
     LEAST_FIT,
     MODELS,
     RIVALS,

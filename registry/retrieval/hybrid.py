@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.db.models import Adapter
-from registry.search.duplicates import contents
-from registry.search.filters import Filters
-from registry.search.ranking import (
+from registry.retrieval.duplicates import contents
+from registry.retrieval.filters import Filters
+from registry.retrieval.ranking import (
     DEFAULT_CALIBRATION,
     PLAIN_CALIBRATION,
     Calibration,
@@ -23,13 +23,13 @@ from registry.search.ranking import (
     fold,
     rank,
 )
-from registry.search.vector import (
+from registry.retrieval.vector import (
     captions_similarities,
     nearest_by_captions,
     nearest_by_weights,
     weights_similarities,
 )
-from registry.search.words import exact_adapters, matching_adapters
+from registry.retrieval.words import exact_adapters, matching_adapters
 
 # Every signal offers so many adapters to the merge.
 DEPTH = 100

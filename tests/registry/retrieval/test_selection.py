@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from registry.search.ranking import LEAST_FIT
-from registry.search.selection import Candidate, choose
+from registry.retrieval.ranking import LEAST_FIT
+from registry.retrieval.selection import Candidate, choose
 from registry.text.phrases import Span, spans_of
 
 FIRST, SECOND, BOTH = Span(0, 0, "fox"), Span(1, 1, "watercolour"), Span(0, 1, "both")

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session, selectinload
 
 from registry.db.models import Adapter, Caption, Cover, CrawlRun, File
 from registry.errors import AdapterNotFoundError
-from registry.search.duplicates import Duplicate
-from registry.search.filters import Filters, conditions
-from registry.search.ranking import SearchHit
+from registry.retrieval.duplicates import Duplicate
+from registry.retrieval.filters import Filters, conditions
+from registry.retrieval.ranking import SearchHit
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from registry.db.models import (
     Encoder,
     WeightEmbedding,
 )
-from registry.search.errors import EmbeddingDimensionError
-from registry.search.filters import Filters, conditions
-from registry.search.ranking import Match
+from registry.retrieval.errors import EmbeddingDimensionError
+from registry.retrieval.filters import Filters, conditions
+from registry.retrieval.ranking import Match
 
 Embedding = npt.NDArray[np.float32]
 
