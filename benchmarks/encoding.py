@@ -87,7 +87,7 @@ def make_encoder() -> RidgeEncoder:
 
 def encode(path: Path, encoder: AnyEncoder) -> tuple[Sketch, float, float]:
     """Do with a file what indexing does: read it with its full verdict and sketch it in one pass
-    (registry/indexing.py), then embed it. Returns the sketch and both parts' seconds."""
+    (registry/refresh/indexing.py), then embed it. Returns the sketch and both parts' seconds."""
     started = time.process_time()
     made = sketch_file(path)
     sketched = time.process_time()

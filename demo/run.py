@@ -16,6 +16,7 @@ from rich.console import Console
 
 from crawler.errors import CrawlerError
 from crawler.sources.modelscope import ModelScopeSource
+from demo.hub.modelscope import serve as serve_hub
 from demo.listing import BASE_MODEL
 from demo.paths import DATA
 from encoder.errors import EncoderError
@@ -25,10 +26,9 @@ from registry.cli.serving import listen, serve_until_stopped
 from registry.config import Settings
 from registry.errors import RegistryError
 from registry.fusion.sheets import draw_rows, label_of
-from registry.pipeline import Pipeline
+from registry.refresh.pipeline import Pipeline
 from registry.retrieval.cards import AdapterCard
 from registry.service import Registry
-from tests.hubs.modelscope import serve as serve_hub
 
 OUT = Path(__file__).parent / "out"
 SEARCHES = (

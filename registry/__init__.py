@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
-    from registry.making import Maker, Size
+    from registry.fusion.maker import Maker, Size
     from registry.retrieval.cards import SearchPage
     from registry.service import Registry
 

@@ -8,8 +8,8 @@ import httpx
 from registry.client import RegistryClient, RemoteChoice
 from registry.config import Settings
 from registry.errors import NoBaseModelError
-from registry.making import Maker
-from registry.studio import Studio
+from registry.fusion.maker import Maker
+from registry.fusion.studio import Studio
 from registry.text.cached_encoder import load_cached_text_encoder
 
 

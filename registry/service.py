@@ -18,7 +18,7 @@ from registry.errors import (
     BlobNotFoundError,
     CoverNotFoundError,
 )
-from registry.making import Maker
+from registry.fusion.maker import Maker
 from registry.retrieval.cards import (
     AdapterCard,
     AdapterDetail,
@@ -40,7 +40,7 @@ from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.segment import segment
 
 if TYPE_CHECKING:
-    from registry.studio import Studio
+    from registry.fusion.studio import Studio
 
 MOST_ADAPTERS = 5
 
@@ -205,7 +205,7 @@ class Registry(Maker):
         """What makes images: base models, gates and weights, loaded when first needed."""
         with self._lock:
             if self._studio is None:
-                from registry.studio import Studio
+                from registry.fusion.studio import Studio
 
                 self._studio = Studio(self.settings, self.file, self.text_encoder)
             return self._studio

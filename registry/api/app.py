@@ -10,12 +10,12 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from registry.api.errors import add_error_handlers
+from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
 from registry.api.routes import adapters, fuse, health, pages, search
 from registry.api.schemas import Problem
 from registry.api.security import LOOPBACK_HOSTS, SecurityHeaders
 from registry.service import Registry
-from registry.web.render import STATIC
 
 
 def create_app(registry: Registry) -> FastAPI:

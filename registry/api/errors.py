@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from encoder.errors import EncoderError
 from registry import errors as ours
+from registry.api.pages.render import error_page
 from registry.fusion.errors import AdapterRefusedError, FusionError, GenerationCancelledError
 from registry.retrieval.errors import (
     EmptyQueryError,
@@ -18,7 +19,6 @@ from registry.retrieval.errors import (
     SearchError,
     UnknownBaseModelError,
 )
-from registry.web.render import error_page
 
 logger = logging.getLogger(__name__)
 

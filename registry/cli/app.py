@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli import encoders, fusing, inspect, related, training
+from registry.cli import encoders, fusing, inspect, similar, training
 from registry.cli import refresh as commands
 from registry.cli.errors import OneLineErrors
 from registry.cli.output import (
@@ -31,8 +31,8 @@ app.command()(fusing.fuse)
 app.command()(fusing.grid)
 app.command()(fusing.compare)
 app.command()(fusing.export)
-app.command()(related.similar)
-app.command()(related.duplicates)
+app.command()(similar.similar)
+app.command()(similar.duplicates)
 app.command()(training.train_encoder)
 app.command()(training.train_gates)
 app.command()(inspect.inspect)

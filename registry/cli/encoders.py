@@ -114,7 +114,7 @@ def rollback(
 
 def _backfill(registry: "Registry", name: str) -> tuple[int, int]:
     """Return how many files were embedded, and how many could not be."""
-    from registry.indexing import Indexer
+    from registry.refresh.indexing import Indexer
 
     indexer = Indexer(registry.sessions, registry.blobs, registry.text_encoder)
     total = indexer.remaining_for(name)

@@ -23,8 +23,8 @@ from registry.retrieval.ranking import SIGNALS, SearchHit
 
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
-    from registry.indexing import Outcome
-    from registry.pipeline import Progress
+    from registry.refresh.indexing import Outcome
+    from registry.refresh.pipeline import Progress
     from registry.retrieval.cards import AdapterDetail, SearchPage
 
 STEP_NAMES = {

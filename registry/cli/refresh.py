@@ -12,7 +12,7 @@ from registry.cli.output import STEP_NAMES, print_json, show_refresh, stdout
 
 if TYPE_CHECKING:
     from crawler.records import Source
-    from registry.pipeline import Pipeline
+    from registry.refresh.pipeline import Pipeline
     from registry.service import Registry
 
 LISTING = ("crawl", "fetch")
@@ -67,7 +67,7 @@ def _run(steps: Collection[str], source: str | None, full: bool, as_json: bool) 
 
 
 def _pipeline(registry: "Registry") -> "Pipeline":
-    from registry.pipeline import Pipeline
+    from registry.refresh.pipeline import Pipeline
 
     return Pipeline(registry.sessions, registry.blobs, registry.settings, registry.text_encoder)
 

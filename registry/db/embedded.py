@@ -25,7 +25,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 from sqlalchemy.engine import URL
 
-from registry.db.programs import make_own_folder, run_program, start_caretaker
+from registry.db.postgres_programs import make_own_folder, run_program, start_caretaker
 from registry.errors import DatabaseError, DiskFullError
 
 # Recovery after a crash can take this long on a slow disk.

@@ -12,8 +12,8 @@ from encoder.base_models import find_family
 from registry.blobs import BlobStore, hash_file
 from registry.db import pending
 from registry.db.models import EMBEDDING_DIM, Encoder, EncoderPromotion, WeightEmbedding
+from registry.db.promotion import DEFAULT_THRESHOLDS, Thresholds, unmet_thresholds
 from registry.errors import EncoderNotFoundError, EncoderRejectedError, PromotionError
-from registry.promotion import DEFAULT_THRESHOLDS, Thresholds, unmet_thresholds
 
 
 @dataclass(frozen=True, slots=True)

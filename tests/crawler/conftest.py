@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from crawler.sources.modelscope import ModelScopeSource
+from demo.hub.modelscope import Hub, serve
 from tests.crawler.builders import add_entry
-from tests.hubs.modelscope import Hub, serve
 
 NAMES = ["cat", "dog", "fox", "ice", "owl"]
 

@@ -25,8 +25,8 @@ from registry.api.schemas import (
 )
 from registry.errors import RegistryError
 from registry.fusion.errors import GenerationCancelledError
+from registry.fusion.studio import png_bytes
 from registry.service import Registry
-from registry.studio import png_bytes
 
 if TYPE_CHECKING:
     from registry.fusion.backends.base import Progress

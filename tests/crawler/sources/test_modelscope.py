@@ -19,9 +19,9 @@ from crawler.errors import (
 from crawler.hub_text import MAX_DESCRIPTION, MAX_WORDS
 from crawler.records import AdapterRecord, Refusal
 from crawler.sources.modelscope import ModelScopeSource
+from demo.hub.modelscope import Hub, serve
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
 from tests.crawler.conftest import NAMES
-from tests.hubs.modelscope import Hub, serve
 
 
 def list_records(source: ModelScopeSource, since: datetime | None = None) -> list[AdapterRecord]:

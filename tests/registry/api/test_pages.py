@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import pytest
 from fastapi.testclient import TestClient
 
+from registry.api.pages.texts import TEXTS
 from registry.service import Registry
-from registry.web.texts import TEXTS
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
 

@@ -20,8 +20,8 @@ from registry.db.encoders import (
     roll_back,
 )
 from registry.db.models import Encoder, EncoderPromotion, Sketch, WeightEmbedding
+from registry.db.promotion import unmet_thresholds
 from registry.errors import PromotionError
-from registry.promotion import unmet_thresholds
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
 from registry.service import Registry

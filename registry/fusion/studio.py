@@ -21,7 +21,7 @@ from registry.errors import (
     NoGatesError,
 )
 from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
-from registry.making import Ingredient, Size
+from registry.fusion.maker import Ingredient, Size
 
 if TYPE_CHECKING:
     from encoder.lora_file import LoraWeights

@@ -37,7 +37,7 @@ from registry.db.models import (
     WeightEmbedding,
 )
 from registry.errors import BlobNotFoundError, EncoderRejectedError, PromotionError
-from registry.fetching import one_line
+from registry.refresh.fetching import one_line
 from registry.retrieval.calibration import measure
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """From a hub's listing to adapters that can be found: list, fetch, read, caption, embed, publish.
 
-Here are the steps that ask a hub, and how all follow each other; registry/indexing.py has
+Here are the steps that ask a hub, and how all follow each other; registry/refresh/indexing.py has
 those that do not. Each step does what is missing and commits adapter by adapter (or batch by
 batch), so it can be killed anywhere and run again.
 """
@@ -24,8 +24,8 @@ from registry.config import Settings
 from registry.db import adapters, pending, runs
 from registry.db.adapters import Origin
 from registry.db.session import one_line_errors, translated
-from registry.fetching import Fetched, fetch_all, one_line
-from registry.indexing import Indexer, Outcome
+from registry.refresh.fetching import Fetched, fetch_all, one_line
+from registry.refresh.indexing import Indexer, Outcome
 
 STEPS = ("crawl", "fetch", "read", "caption", "embed", "publish")
 

@@ -10,11 +10,11 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from registry.api.pages.texts import COOKIE, language_of, text_of
 from registry.api.urls import cover_url, thumbnail_url
-from registry.web.texts import COOKIE, language_of, text_of
 
-WEB = Path(__file__).parent
-STATIC = WEB / "static"
+PAGES = Path(__file__).parent
+STATIC = PAGES / "static"
 # A verdict's fields in the order they are shown; texts.py has a name for each.
 VERDICT_NAMES = (
     "reasons",
@@ -91,7 +91,7 @@ def error_page(
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(WEB / "templates"),
+        loader=FileSystemLoader(PAGES / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -10,11 +10,11 @@ import torch
 from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
+from demo.hub.ranges import serve_file
 from encoder.fingerprint import Fingerprint, fingerprint, is_same
 from encoder.lora_file import read
 from registry.cli.app import app
 from tests.encoder.builders import Factors, make_factors, write_adapter
-from tests.hubs.ranges import serve_file
 
 
 @pytest.fixture(autouse=True)

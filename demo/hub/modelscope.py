@@ -2,7 +2,7 @@
 
 Serves a folder: `listing.json` (see `Hub`) and the files that it names.
 
-    python -m tests.hubs.modelscope FOLDER --port 8090
+    python -m demo.hub.modelscope FOLDER --port 8090
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.hubs.modelscope_handler import Handler
+from demo.hub.modelscope_handler import Handler
 
 Entry = dict[str, Any]
 

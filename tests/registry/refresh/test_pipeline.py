@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.sources.folder import FolderSource
 from crawler.sources.modelscope import ModelScopeSource
+from demo.hub.modelscope import Hub, serve
 from encoder.checkpoint import save_encoder
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.train import Dataset, fit_ridge
@@ -39,10 +40,9 @@ from registry.db.models import (
 )
 from registry.db.session import open_database
 from registry.errors import DatabaseLostError, DiskFullError
-from registry.pipeline import STEPS, Pipeline, Progress
+from registry.refresh.pipeline import STEPS, Pipeline, Progress
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
 from tests.encoder.builders import make_factors, write_adapter
-from tests.hubs.modelscope import Hub, serve
 
 torch.set_num_threads(1)
 
@@ -450,7 +450,7 @@ from encoder.text_encoder import load_text_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.session import open_database
-from registry.pipeline import Pipeline
+from registry.refresh.pipeline import Pipeline
 
 endpoint, kill_step = sys.argv[1:]
 settings = Settings()
@@ -474,7 +474,7 @@ def test_a_process_killed_in_any_step_loses_and_doubles_nothing(
     hub: Hub,
 ) -> None:
     environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": str(Path(__file__).parents[3]),
         "OMP_NUM_THREADS": "1",
         "REGISTRY_HOME": str(settings.home),
         "REGISTRY_DATABASE_URL": database_url,

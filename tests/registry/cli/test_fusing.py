@@ -12,8 +12,8 @@ from registry.fusion.backends.pipeline import load_backend
 from registry.fusion.gate import Gates
 from registry.fusion.recipe import Recipe, read_recipe
 from registry.service import Registry
+from tests.registry.cli.test_app import run_badly, run_well, write_folder
 from tests.registry.fusion.builders import save_tiny_base
-from tests.registry.test_cli import run_badly, run_well, write_folder
 
 BASE = "demo-flux-tiny"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 if TYPE_CHECKING:
-    from tests.hubs.modelscope import Hub
+    from demo.hub.modelscope import Hub
 
 NOT_FOUND = 10010205001
 _DETAIL = re.compile(r"/api/v1/models/([^/]+/[^/]+)")

@@ -27,7 +27,7 @@ from tests.encoder.builders import make_factors, write_adapter
 from tests.registry.conftest import embed, save_checkpoint
 from tests.registry.fusion.builders import save_tiny_base
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
     from registry.fusion.recipe import Recipe
-    from registry.studio import Studio
+    from registry.fusion.studio import Studio
 
 Size = tuple[int, int]  # width and height in pixels
 
