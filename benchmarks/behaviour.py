@@ -12,7 +12,7 @@ from rich.progress import track
 from benchmarks.kernels import PROBE_PROMPT, PROBE_TIMES
 from demo.base import velocity
 from demo.zoo import GROUP, AdapterGroup
-from encoder.lora_file import LoraWeights
+from encoder.adapter.lora_file import LoraWeights
 from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
 

@@ -22,8 +22,8 @@ from torch import nn
 from benchmarks.fusion_sheet import Painter
 from demo.concepts import Concept, plan
 from demo.paths import BUILD
-from encoder.layers import LoraLayer
-from encoder.lora_file import LoraWeights
+from encoder.adapter.layers import LoraLayer
+from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.departure import LEAST_DEPARTURE, MOST_DEPARTURE
 from registry.fusion.generate import LoadedAdapter
 from registry.fusion.inject import Mode

@@ -26,9 +26,9 @@ from demo.base import flow_loss
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
 from demo.zoo import BATCH, RATE, AdapterGroup, ConceptData, World, clip_each
-from encoder.file_hashes import hash_file
-from encoder.fingerprint import fingerprint
-from encoder.lora_file import read
+from encoder.adapter.file_hashes import hash_file
+from encoder.adapter.lora_file import read
+from encoder.sketches.fingerprint import fingerprint
 from registry.db.models import Adapter, File
 from registry.retrieval.duplicates import KINDS, find_duplicates
 

@@ -23,13 +23,13 @@ from safetensors.torch import save_file
 from benchmarks.reading import sha256
 from benchmarks.report import RESULTS
 from demo.paths import BUILD
-from encoder.base_models import Family, find_family
-from encoder.caution import Caution
-from encoder.checkpoint import AnyEncoder, load_encoder, save_encoder
-from encoder.quarter_matrix import QuarterMatrix
-from encoder.ridge import RidgeEncoder, TextSpace
-from encoder.sketch import Sketch, default_layout, sketch_file
-from encoder.train import DEFAULT_COMPONENTS
+from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.base_models.families import Family, find_family
+from encoder.sketches.sketch import Sketch, default_layout, sketch_file
+from encoder.training.train import DEFAULT_COMPONENTS
+from encoder.weight_encoders.checkpoint import AnyEncoder, load_encoder, save_encoder
+from encoder.weight_encoders.penalties import Caution
+from encoder.weight_encoders.ridge import RidgeEncoder, TextSpace
 
 FAMILY, BASE_MODEL = "flux.1", "flux.1-dev"
 # Rank -> turns. The largest are there for their memory.

@@ -17,14 +17,14 @@ from PIL import Image, ImageDraw, ImageFont
 from benchmarks.kernels import product_of_grams
 from benchmarks.retrieval_zoo import BASE_MODEL, Floats, Zoo
 from demo.paths import BUILD
-from encoder.checkpoint import load_encoder
-from encoder.layer_batch import kinds_of, stack_weights
-from encoder.lora_file import read
-from encoder.metrics import positions
-from encoder.ridge import RidgeEncoder, scaled_features
+from encoder.adapter.lora_file import read
 from encoder.text_encoder import normalise
-from encoder.train import sketch_files
-from encoder.weight_encoder import family_of
+from encoder.training.train import sketch_files
+from encoder.weight_encoders.autolora import family_of
+from encoder.weight_encoders.checkpoint import load_encoder
+from encoder.weight_encoders.layer_batch import kinds_of, stack_weights
+from encoder.weight_encoders.metrics import positions
+from encoder.weight_encoders.ridge import RidgeEncoder, scaled_features
 
 IMAGES = Path(__file__).parents[1] / "docs/images"
 # Told of in docs/search.md, by number: different reasons, seen in what this prints.

@@ -23,8 +23,8 @@ from torch import Tensor
 from benchmarks.reading import DOUBLE, SINGLE
 from benchmarks.report import DOCS, RESULTS
 from demo.paths import BUILD
-from encoder.fingerprint import TOLERANCE, Fingerprint, distance, fingerprint
-from encoder.lora_file import LoraWeights, read
+from encoder.adapter.lora_file import LoraWeights, read
+from encoder.sketches.fingerprint import TOLERANCE, Fingerprint, distance, fingerprint
 
 Floats = npt.NDArray[np.float64]
 # By layer: (down, up), with every scale folded into up, in float32.

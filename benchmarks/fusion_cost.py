@@ -28,9 +28,9 @@ from torch import Tensor, nn
 
 from benchmarks.report import RESULTS
 from demo.base import make_transformer
-from encoder.base_models import FAMILIES, Family
-from encoder.layers import Layer, LoraLayer
-from encoder.lora_file import LoraWeights, open_adapter, read
+from encoder.adapter.layers import Layer, LoraLayer
+from encoder.adapter.lora_file import LoraWeights, open_adapter, read
+from encoder.base_models.families import FAMILIES, Family
 from registry.fusion.device_cache import DeviceCache
 from registry.fusion.gate import Gates
 from registry.fusion.generate import LoadedAdapter, check_adapters, linear_layers

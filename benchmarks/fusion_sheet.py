@@ -24,10 +24,10 @@ from rich.progress import track
 from demo.concepts import Concept, plan
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD, DATA
-from encoder.checkpoint import WeightEncoder, load_encoder
-from encoder.lora_file import LoraWeights, read
-from encoder.sketch import sketch
+from encoder.adapter.lora_file import LoraWeights, read
+from encoder.sketches.sketch import sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.generate import FusedImage, LoadedAdapter, generate
 from registry.fusion.inject import Mode

@@ -16,13 +16,13 @@ from benchmarks.retrieval import sketch_space
 from benchmarks.retrieval_zoo import BASE_MODEL, Space, Zoo, measure, summary
 from benchmarks.transfer import FOLDER, VARIANTS, adapter_path, chosen
 from demo.paths import BUILD
-from encoder.basis import fit_basis
-from encoder.checkpoint import load_encoder
-from encoder.lora_file import LoraWeights, read
-from encoder.metrics import positions
-from encoder.sketch import Sketch, sketch
-from encoder.train import sketch_files
-from encoder.weight_encoder import family_of
+from encoder.adapter.lora_file import LoraWeights, read
+from encoder.sketches.basis import fit_basis
+from encoder.sketches.sketch import Sketch, sketch
+from encoder.training.train import sketch_files
+from encoder.weight_encoders.autolora import family_of
+from encoder.weight_encoders.checkpoint import load_encoder
+from encoder.weight_encoders.metrics import positions
 
 mpl.use("Agg")
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoder.base_models import Family
-from encoder.layer_batch import LayerBatch, kinds_of
+from encoder.base_models.families import Family
+from encoder.weight_encoders.layer_batch import LayerBatch, kinds_of
 
 Floats = npt.NDArray[np.float32]
 

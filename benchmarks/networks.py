@@ -15,11 +15,11 @@ from rich.console import Console
 from benchmarks.retrieval_zoo import BASE_MODEL, Floats, Space, Zoo
 from benchmarks.w2t import W2T, Canonical, stack_canonical
 from demo.paths import BUILD
-from encoder.contrastive import Examples, Schedule, Trainer
-from encoder.lora_file import LoraWeights, read
-from encoder.ridge import TextSpace
-from encoder.train import train_autolora
-from encoder.weight_encoder import AutoLoraConfig, family_of
+from encoder.adapter.lora_file import LoraWeights, read
+from encoder.training.contrastive import Examples, Schedule, Trainer
+from encoder.training.train import train_autolora
+from encoder.weight_encoders.autolora import AutoLoraConfig, family_of
+from encoder.weight_encoders.ridge import TextSpace
 
 FOLDER = BUILD / "benchmarks/networks"
 BATCH = 64

@@ -23,12 +23,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benchmarks.report import RESULTS
-from encoder.base_models import find_family
-from encoder.file_hashes import hash_file
-from encoder.fingerprint import fingerprint
-from encoder.lora_file import inspect, read
-from encoder.safetensors_header import parse_header, read_header
-from encoder.sketch import sketch_file
+from encoder.adapter.file_hashes import hash_file
+from encoder.adapter.lora_file import inspect, read
+from encoder.adapter.safetensors_header import parse_header, read_header
+from encoder.base_models.families import find_family
+from encoder.sketches.fingerprint import fingerprint
+from encoder.sketches.sketch import sketch_file
 
 RANKS = (16, 64)
 DIALECTS = {"PEFT, 494 layers": "peft", "kohya, 304 layers": "kohya"}

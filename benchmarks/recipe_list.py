@@ -20,12 +20,12 @@ from benchmarks.recipe_pool import (
     whitened,
 )
 from benchmarks.retrieval_zoo import BASE_MODEL, Floats, Space
-from encoder.caution import STRENGTH
-from encoder.layer_batch import kinds_of
-from encoder.ridge import PENALTIES, TextSpace, targets_of
 from encoder.text_encoder import normalise
-from encoder.train import fit_ridge_to_sketches
-from encoder.weight_encoder import family_of
+from encoder.training.train import fit_ridge_to_sketches
+from encoder.weight_encoders.autolora import family_of
+from encoder.weight_encoders.layer_batch import kinds_of
+from encoder.weight_encoders.penalties import STRENGTH
+from encoder.weight_encoders.ridge import PENALTIES, TextSpace, targets_of
 
 Recipe = Callable[[Pool, Ints], Space]
 # Gives the kernel between all adapters; it may look at the training adapters' targets.
@@ -38,7 +38,7 @@ PART = 32
 
 
 def shipped(pool: Pool, train: Ints) -> Space:
-    """The recipe of encoder/train.py as it is stored: low rank, four bits."""
+    """The recipe of encoder/training/train.py as it is stored: low rank, four bits."""
     encoder = fit_ridge_to_sketches(
         [pool.sketches[i] for i in train],
         [pool.captions[i] for i in train],

@@ -26,12 +26,12 @@ from benchmarks.recipe_pool import (
     weighted,
 )
 from benchmarks.retrieval_zoo import BASE_MODEL, Floats, Space
-from encoder.contrastive import START_TEMPERATURE, info_nce
-from encoder.layer_batch import kinds_of
-from encoder.metrics import mrr
-from encoder.ridge import Centring
 from encoder.text_encoder import normalise
-from encoder.weight_encoder import family_of
+from encoder.training.contrastive import START_TEMPERATURE, info_nce
+from encoder.weight_encoders.autolora import family_of
+from encoder.weight_encoders.layer_batch import kinds_of
+from encoder.weight_encoders.metrics import mrr
+from encoder.weight_encoders.ridge import Centring
 
 # Also takes a seed.
 Training = Callable[[Pool, Ints, int], Space]

@@ -12,13 +12,17 @@ import torch
 
 from benchmarks.kernels import base_activations, probe_kernel, product_of_grams
 from benchmarks.retrieval_zoo import BASE_MODEL, Floats, Space, Zoo
-from encoder.basis import fit_basis
-from encoder.caution import NEAREST_SHARE, QUERY_LENGTH, STRENGTH
-from encoder.layer_batch import LayerBatch, kinds_of, stack_weights
-from encoder.layer_scales import descend, without_diagonal
-from encoder.lora_file import LoraWeights, read
-from encoder.metrics import mrr
-from encoder.ridge import (
+from encoder.adapter.lora_file import LoraWeights, read
+from encoder.sketches.basis import fit_basis
+from encoder.sketches.sketch import Sketch, sketch
+from encoder.text_encoder import normalise
+from encoder.training.train import encode_captions
+from encoder.weight_encoders.autolora import family_of
+from encoder.weight_encoders.layer_batch import LayerBatch, kinds_of, stack_weights
+from encoder.weight_encoders.layer_scales import descend, without_diagonal
+from encoder.weight_encoders.metrics import mrr
+from encoder.weight_encoders.penalties import NEAREST_SHARE, QUERY_LENGTH, STRENGTH
+from encoder.weight_encoders.ridge import (
     PENALTIES,
     SHRINKAGE,
     Centring,
@@ -26,10 +30,6 @@ from encoder.ridge import (
     TextSpace,
     targets_of,
 )
-from encoder.sketch import Sketch, sketch
-from encoder.text_encoder import normalise
-from encoder.train import encode_captions
-from encoder.weight_encoder import family_of
 
 Ints = npt.NDArray[np.int64]
 
@@ -125,7 +125,7 @@ class Pool:
         return grams
 
     def layer_weights(self, grams: str, train: Ints) -> Floats:
-        """Return the weights of Gram matrices named, learned as encoder/layer_scales.py does."""
+        """Return the weights of Gram matrices named, as layer_scales learns them."""
         key = (grams, train.tobytes())
         if key not in self._learned:
             captions = [self.captions[i] for i in train]
@@ -210,7 +210,7 @@ def layer_grams(features: Floats, sizes: npt.NDArray[np.int64]) -> Floats:
 
 
 def alignments(grams: Floats, targets: Floats, train: Ints) -> Floats:
-    """Return each Gram's alignment with the targets' (encoder/layer_scales.py), 0 at least."""
+    """Return each Gram's alignment with the targets' (see layer_scales), 0 at least."""
     wanted = without_diagonal(targets @ targets.T)
     found = np.zeros(len(grams), np.float32)
     for place, gram in enumerate(grams):
@@ -292,7 +292,7 @@ def cautious(
     train: Ints,
     strength: float = STRENGTH,
 ) -> Space:
-    """Hold against embeddings what lies near many training captions (encoder/caution.py)."""
+    """Hold against embeddings what lies near many training captions, as penalties does."""
     similarity = embeddings @ said.T
     count = max(1, round(NEAREST_SHARE * similarity.shape[1]))
     hubness = np.partition(similarity, -count, axis=1)[:, -count:].mean(axis=1)

@@ -22,7 +22,7 @@ from benchmarks.recipe_networks import TRAINED
 from benchmarks.recipe_pool import Ints, Pool
 from benchmarks.retrieval_zoo import RESAMPLES, Space
 from demo.paths import BUILD
-from encoder.metrics import positions
+from encoder.weight_encoders.metrics import positions
 
 FOLDS, SEEDS = 5, 3
 SHIPPED = "as shipped"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from demo.paths import BUILD, DATA
-from encoder.basis import FOLDER as BASES
+from encoder.sketches.basis import FOLDER as BASES
 
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = BUILD / "benchmarks"
@@ -37,9 +37,9 @@ SECTIONS = {
 `python -m benchmarks.growth`
 
 - Retrieval still grows with every adapter trained on; the end is not in sight.
-- Two learned inputs a layer (`encoder/basis.py`) find nearly all that more do. Random inputs,
-  which base models without a basis get, need over ten times their bytes for the same; FLUX.1 has
-  no basis yet.
+- Two learned inputs a layer (`encoder/sketches/basis.py`) find nearly all that more do. Random
+  inputs, which base models without a basis get, need over ten times their bytes for the same;
+  FLUX.1 has no basis yet.
 - Another seed or rank of the same concept is found about as well; the intervals are wide.
 - Held-out figures of sizes are for the picture; sizes were chosen on training and validation.
 - These tables come from an earlier making of the zoo on the same base, whose adapters differ by

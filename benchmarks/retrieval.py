@@ -21,15 +21,15 @@ from benchmarks.networks import FOLDER as NETWORK_FOLDER
 from benchmarks.networks import NETWORKS
 from benchmarks.retrieval_zoo import BASE_MODEL, SMALL_GALLERY, Floats, Space, Zoo, measure
 from demo.paths import BUILD
-from encoder.checkpoint import load_encoder
-from encoder.layer_batch import LayerBatch, stack_weights
-from encoder.lora_file import read
-from encoder.metrics import RetrievalMetrics
-from encoder.ridge import KernelRidge, TextSpace, choose_penalty, targets_of
-from encoder.sketch import Sketch, sketch
+from encoder.adapter.lora_file import read
+from encoder.sketches.sketch import Sketch, sketch
 from encoder.text_encoder import normalise
-from encoder.train import DEFAULT_COMPONENTS, fit_ridge_to_sketches
-from encoder.weight_encoder import family_of
+from encoder.training.train import DEFAULT_COMPONENTS, fit_ridge_to_sketches
+from encoder.weight_encoders.autolora import family_of
+from encoder.weight_encoders.checkpoint import load_encoder
+from encoder.weight_encoders.layer_batch import LayerBatch, stack_weights
+from encoder.weight_encoders.metrics import RetrievalMetrics
+from encoder.weight_encoders.ridge import KernelRidge, TextSpace, choose_penalty, targets_of
 
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from encoder.dataset import Dataset, read_dataset
-from encoder.metrics import RetrievalMetrics, positions
 from encoder.text_encoder import TextEncoder, load_text_encoder
-from encoder.train import encode_captions
+from encoder.training.dataset import Dataset, read_dataset
+from encoder.training.train import encode_captions
+from encoder.weight_encoders.metrics import RetrievalMetrics, positions
 
 Floats = npt.NDArray[np.float32]
 

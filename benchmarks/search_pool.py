@@ -18,9 +18,9 @@ from demo.more import more_concepts
 from demo.paths import BUILD
 from demo.relevance import unseen_encoders
 from demo.train_encoder import add_more, load_dataset
-from encoder.checkpoint import WeightEncoder, load_encoder
 from encoder.text_encoder import TextEncoder, load_text_encoder
-from encoder.train import encode_captions, sketch_files
+from encoder.training.train import encode_captions, sketch_files
+from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
 from registry.text.cached_encoder import CachedTextEncoder
 
 Floats = npt.NDArray[np.float32]

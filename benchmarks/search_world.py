@@ -20,10 +20,10 @@ from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from demo.concepts import Concept, plan
 from demo.listing import BASE_MODEL, CHATTER, OPAQUE_NAMES
 from demo.paths import BUILD
-from encoder.checkpoint import WeightEncoder, load_encoder
-from encoder.lora_file import read
-from encoder.sketch import sketch
+from encoder.adapter.lora_file import read
+from encoder.sketches.sketch import sketch
 from encoder.text_encoder import TextEncoder
+from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
 from registry.db.adapters import settle
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.migrate import migrate

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from encoder.base_models import Family
-from encoder.layer_batch import Kind, kinds_of
-from encoder.lora_file import LoraWeights
+from encoder.adapter.lora_file import LoraWeights
+from encoder.base_models.families import Family
+from encoder.weight_encoders.layer_batch import Kind, kinds_of
 
 WIDTH, HEADS, DROPOUT = 128, 8, 0.1
 POOL_QUERIES, STRENGTH_PRIOR = 4, 0.5

@@ -21,7 +21,7 @@ from demo.effects import apply_effect, on_white
 from demo.relevance import Relevance
 from demo.vae import to_tensor
 from demo.zoo import World
-from encoder.lora_file import read
+from encoder.adapter.lora_file import read
 from registry.fusion.inject import AdapterBank
 from registry.fusion.train import GateBatch
 

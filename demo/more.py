@@ -114,7 +114,7 @@ def train_more(folder: Path, limit: int | None = None) -> None:
             )
         path.with_suffix(".partial").write_text(json.dumps(entries, ensure_ascii=False, indent=1))
         path.with_suffix(".partial").replace(path)
-        # A data set of encoder/dataset.py.
+        # A data set of encoder/training/dataset.py.
         join_groups(folder, "manifest.json")
 
 

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from demo.paths import BUILD
 from demo.train_encoder import add_more, load_dataset
-from encoder.checkpoint import AnyEncoder, load_encoder
-from encoder.sketch import Sketch
+from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import TextEncoder
-from encoder.train import encode_captions, fit_ridge_to_sketches, sketch_files
+from encoder.training.train import encode_captions, fit_ridge_to_sketches, sketch_files
+from encoder.weight_encoders.checkpoint import AnyEncoder, load_encoder
 from registry.fusion.gates_file import hash_file
 from registry.fusion.rivals import leads
 from registry.text.phrases import texts_of

@@ -12,14 +12,14 @@ from rich.progress import Progress
 
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
-from encoder.base_models import find_family
-from encoder.basis import basis_path, find_basis, fit_basis
-from encoder.checkpoint import save_encoder
-from encoder.dataset import read_dataset
-from encoder.lora_file import read
-from encoder.sketch import default_layout
+from encoder.adapter.lora_file import read
+from encoder.base_models.families import find_family
+from encoder.sketches.basis import basis_path, find_basis, fit_basis
+from encoder.sketches.sketch import default_layout
 from encoder.text_encoder import load_text_encoder
-from encoder.train import Dataset, fit_ridge
+from encoder.training.dataset import read_dataset
+from encoder.training.train import Dataset, fit_ridge
+from encoder.weight_encoders.checkpoint import save_encoder
 
 
 def load_dataset(zoo: Path) -> Dataset:

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from encoder.safetensors_header import DTYPE_BYTES
+from encoder.adapter.safetensors_header import DTYPE_BYTES
 
 # Parts of names that some dialect or kind knows.
 FRAGMENTS = (

@@ -15,11 +15,11 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["encoder"]):
-    from encoder.base_models import FAMILIES
+    from encoder.adapter.lora_file import inspect, read, read_verdict
+    from encoder.adapter.safetensors_header import parse_header
+    from encoder.base_models.families import FAMILIES
     from encoder.errors import FingerprintError, LoraFileError
-    from encoder.fingerprint import fingerprint
-    from encoder.lora_file import inspect, read, read_verdict
-    from encoder.safetensors_header import parse_header
+    from encoder.sketches.fingerprint import fingerprint
 
 import torch
 

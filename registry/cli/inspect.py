@@ -16,10 +16,10 @@ from rich.table import Table
 from registry.cli.output import print_json, stdout
 
 if TYPE_CHECKING:
-    from encoder.file_hashes import FileHashes
-    from encoder.fingerprint import Fingerprint
-    from encoder.spectrum import BlockSpectrum
-    from encoder.verdict import Verdict
+    from encoder.adapter.file_hashes import FileHashes
+    from encoder.adapter.spectrum import BlockSpectrum
+    from encoder.adapter.verdict import Verdict
+    from encoder.sketches.fingerprint import Fingerprint
 
 LEVELS = "▁▂▃▄▅▆▇█"
 # Names shown of a list; --json has them all.
@@ -85,10 +85,10 @@ def inspect_file(path: Path) -> Report:
     Raises:
         LoraFileError: it is no adapter, or of a kind that is not read.
     """
+    from encoder.adapter.file_hashes import hash_file
+    from encoder.adapter.lora_file import read, read_verdict
     from encoder.errors import FingerprintError, LoraFileError
-    from encoder.file_hashes import hash_file
-    from encoder.fingerprint import fingerprint
-    from encoder.lora_file import read, read_verdict
+    from encoder.sketches.fingerprint import fingerprint
 
     hashes = hash_file(path)
     try:
@@ -112,8 +112,8 @@ def inspect_url(url: str) -> Report:
     """
     from crawler.download import read_remote_header
     from crawler.http import PoliteClient
-    from encoder.lora_file import inspect as inspect_header
-    from encoder.safetensors_header import parse_header
+    from encoder.adapter.lora_file import inspect as inspect_header
+    from encoder.adapter.safetensors_header import parse_header
     from registry.config import Settings
 
     with PoliteClient(allowed_origins=[Settings().modelscope_endpoint]) as client:

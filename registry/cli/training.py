@@ -15,11 +15,11 @@ from registry.cli.errors import UsageError
 from registry.cli.output import print_facts, print_json, stderr
 
 if TYPE_CHECKING:
-    from encoder.checkpoint import AnyEncoder
-    from encoder.contrastive import Schedule
-    from encoder.dataset import Dataset
     from encoder.text_encoder import TextEncoder
-    from encoder.workers import Workers
+    from encoder.training.contrastive import Schedule
+    from encoder.training.dataset import Dataset
+    from encoder.training.workers import Workers
+    from encoder.weight_encoders.checkpoint import AnyEncoder
 
 
 class EncoderKind(StrEnum):
@@ -67,11 +67,11 @@ def train_encoder(
 
     On several GPUs: accelerate launch --no_python autolora train-encoder ...
     """
-    from encoder.checkpoint import save_encoder
-    from encoder.contrastive import Schedule
-    from encoder.dataset import read_dataset
     from encoder.text_encoder import DEFAULT_TEXT_ENCODER, load_text_encoder
-    from encoder.workers import Workers
+    from encoder.training.contrastive import Schedule
+    from encoder.training.dataset import read_dataset
+    from encoder.training.workers import Workers
+    from encoder.weight_encoders.checkpoint import save_encoder
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"there is no folder {output.absolute().parent} to write to.")
@@ -110,8 +110,8 @@ def _train(
     workers: "Workers",
     told: Callable[[int, int, str], None],
 ) -> "AnyEncoder":
-    from encoder.train import fit_ridge, train_autolora
-    from encoder.weight_encoder import AutoLoraConfig, family_of
+    from encoder.training.train import fit_ridge, train_autolora
+    from encoder.weight_encoders.autolora import AutoLoraConfig, family_of
 
     if kind is EncoderKind.RIDGE:
         return fit_ridge(
@@ -204,9 +204,9 @@ def train_gates(
     """
     import torch
 
-    from encoder.checkpoint import load_encoder
     from encoder.text_encoder import load_text_encoder
-    from encoder.workers import Workers
+    from encoder.training.workers import Workers
+    from encoder.weight_encoders.checkpoint import load_encoder
     from registry.fusion.backends.pipeline import load_backend
     from registry.fusion.gate import Gates
     from registry.fusion.gate_curves import draw_gate_curves

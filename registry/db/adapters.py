@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from crawler.records import UNKNOWN_BASE_MODEL, AdapterRecord, CoverRecord, FileRecord
-from encoder.base_models import find_family
+from encoder.base_models.families import find_family
 from registry.db.models import Adapter, Cover, CrawlCursor, File
 from registry.text.segment import segment
 

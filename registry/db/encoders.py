@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from encoder.base_models import find_family
+from encoder.base_models.families import find_family
 from registry.blobs import BlobStore, hash_file
 from registry.db import pending
 from registry.db.models import EMBEDDING_DIM, Encoder, EncoderPromotion, WeightEmbedding
@@ -113,8 +113,8 @@ def register_encoder(session: Session, blobs: BlobStore, path: Path) -> Encoder:
     Raises:
         EncoderRejectedError: it is no checkpoint, or its embeddings do not fit the column.
     """
-    from encoder.checkpoint import load_encoder
     from encoder.errors import CheckpointError
+    from encoder.weight_encoders.checkpoint import load_encoder
 
     try:
         loaded = load_encoder(path)

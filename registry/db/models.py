@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 # The text encoder's width. halfvec: half the memory, and no recall lost that pgvector's
 # authors could measure (https://github.com/pgvector/pgvector#half-precision-vectors).
 EMBEDDING_DIM = 512
-# encoder.fingerprint.SIZE.
+# encoder.sketches.fingerprint.SIZE.
 FINGERPRINT_DIM = 256
 
 # pgvector's defaults, written down because an index is rebuilt when they change.
@@ -130,7 +130,7 @@ class File(Base):
     reader_version: Mapped[str | None]
     # Of what follows the header; its first digits are AutoV3, as those of sha256 are AutoV2.
     body_sha256: Mapped[str | None] = mapped_column(index=True)
-    # encoder.fingerprint's direction and log_norm; NULL where there is none.
+    # encoder.sketches.fingerprint's direction and log_norm; NULL where there is none.
     fingerprint: Mapped[Any | None] = mapped_column(HALFVEC(FINGERPRINT_DIM))
     log_norm: Mapped[float | None]
 

@@ -8,7 +8,7 @@ import torch
 from registry.fusion.stacks import DeviceAdapter, load_onto
 
 if TYPE_CHECKING:
-    from encoder.lora_file import LoraWeights
+    from encoder.adapter.lora_file import LoraWeights
 
 
 class DeviceCache:

@@ -21,10 +21,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from encoder.checkpoint import WeightEncoder
-from encoder.lora_file import read
-from encoder.sketch import sketch_file
+from encoder.adapter.lora_file import read
+from encoder.sketches.sketch import sketch_file
 from encoder.text_encoder import TextEncoder
+from encoder.weight_encoders.checkpoint import WeightEncoder
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import GateDataError
 from registry.fusion.inject import AdapterBank

@@ -33,7 +33,7 @@ from registry.fusion.rivals import RivalGates, leads
 from registry.text.trigger_words import missing_triggers
 
 if TYPE_CHECKING:
-    from encoder.lora_file import LoraWeights
+    from encoder.adapter.lora_file import LoraWeights
 
 log = logging.getLogger(__name__)
 

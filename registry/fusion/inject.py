@@ -25,7 +25,7 @@ from registry.fusion.spans import Part, Span, SpanHook, hook
 from registry.fusion.stacks import DeviceAdapter, LayerStack, load_onto, stack_adapters
 
 if TYPE_CHECKING:
-    from encoder.lora_file import LoraWeights
+    from encoder.adapter.lora_file import LoraWeights
 
 # gated: by gates of any kind. sum: plain addition. average: addition, each adapter's strength
 # divided by the number of adapters in use. base: no adapter.

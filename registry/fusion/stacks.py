@@ -10,7 +10,7 @@ from torch import Tensor
 from registry.fusion.errors import LayerMismatchError
 
 if TYPE_CHECKING:
-    from encoder.lora_file import LoraWeights
+    from encoder.adapter.lora_file import LoraWeights
 
 # Ranks are padded with zeros to multiples of this, so that adapters of nearly the same rank have
 # tensors of the same shape: a compiled base swaps one for the other without being compiled anew.

@@ -24,7 +24,7 @@ from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
 from registry.fusion.maker import Ingredient, Size
 
 if TYPE_CHECKING:
-    from encoder.lora_file import LoraWeights
+    from encoder.adapter.lora_file import LoraWeights
     from registry.fusion.backends.base import Backend, Progress
     from registry.fusion.generate import FusedImage, LoadedAdapter
     from registry.fusion.inject import Mode
@@ -154,7 +154,7 @@ class Studio:
         )
 
     def _read(self, sha256: str) -> "LoraWeights":
-        from encoder.lora_file import open_adapter
+        from encoder.adapter.lora_file import open_adapter
 
         with self._lock:
             if sha256 not in self._weights:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from encoder.workers import Workers
+from encoder.training.workers import Workers
 from registry.fusion.gate import Gates
 from registry.fusion.inject import AdapterBank, attach_stacks
 from registry.fusion.rivals import RivalGates

@@ -41,8 +41,8 @@ from registry.refresh.fetching import one_line
 from registry.retrieval.calibration import measure
 
 if TYPE_CHECKING:
-    from encoder.checkpoint import WeightEncoder
-    from encoder.sketch import Sketch as Sketched
+    from encoder.sketches.sketch import Sketch as Sketched
+    from encoder.weight_encoders.checkpoint import WeightEncoder
 
 # Files read from the list, and texts or sketches encoded, at once.
 BATCH = 64
@@ -271,7 +271,7 @@ class Indexer:
                 yield Outcome(path.name, False, one_line(error))
 
     def _load(self, encoder: Encoder) -> "WeightEncoder | Outcome":
-        from encoder.checkpoint import load_encoder
+        from encoder.weight_encoders.checkpoint import load_encoder
 
         path = self._blobs.path(encoder.checkpoint_sha256)
         if not path.is_file():
@@ -317,11 +317,11 @@ def read_and_sketch(path: Path) -> tuple[dict[str, Any], "Sketched | None"]:
     Raises:
         LoraFileError: the file cannot be used.
     """
+    from encoder.adapter.file_hashes import hash_file
+    from encoder.adapter.lora_file import open_adapter
     from encoder.errors import FingerprintError, SketchError
-    from encoder.file_hashes import hash_file
-    from encoder.fingerprint import fingerprint
-    from encoder.lora_file import open_adapter
-    from encoder.sketch import SKETCH_VERSION, Sketcher
+    from encoder.sketches.fingerprint import fingerprint
+    from encoder.sketches.sketch import SKETCH_VERSION, Sketcher
 
     opened = open_adapter(path)
     sketcher = Sketcher(opened.base_model)
@@ -367,7 +367,7 @@ def _encode(
     encoder: "WeightEncoder", page: Sequence[pending.PendingSketch]
 ) -> Iterator[tuple[pending.PendingSketch, npt.NDArray[np.float32] | str]]:
     """Yield each sketch's embedding, or in words why it has none."""
-    from encoder.sketch import Sketch as Sketched
+    from encoder.sketches.sketch import Sketch as Sketched
 
     try:
         embeddings = encoder.encode([Sketched.from_bytes(sketch.data) for sketch in page])
@@ -386,8 +386,8 @@ def _encode(
 
 def reader_version() -> str:
     """What reads and sketches files here; what another one read or refused is read again."""
-    from encoder.fingerprint import VERSION
-    from encoder.lora_file import READER_VERSION
-    from encoder.sketch import SKETCH_VERSION
+    from encoder.adapter.lora_file import READER_VERSION
+    from encoder.sketches.fingerprint import VERSION
+    from encoder.sketches.sketch import SKETCH_VERSION
 
     return f"{READER_VERSION} {SKETCH_VERSION} fingerprint-{VERSION}"

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from registry.db.models import Adapter, File
 
 if TYPE_CHECKING:
-    from encoder.fingerprint import Fingerprint
+    from encoder.sketches.fingerprint import Fingerprint
 
 # The same bytes; the same tensors under another header; the same change of the base, written
 # otherwise (cast, re-factorised, renamed); nearly that change (truncated, trained on a little,
@@ -85,7 +85,7 @@ def _judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None
         return "tensors", 1.0, 1.0
     if file.fingerprint is None or other.fingerprint is None:
         return None
-    from encoder.fingerprint import is_same, similarity, strength_ratio
+    from encoder.sketches.fingerprint import is_same, similarity, strength_ratio
 
     ours, theirs = _fingerprint(file), _fingerprint(other)
     alike = similarity(ours, theirs)
@@ -95,7 +95,7 @@ def _judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None
 
 
 def _fingerprint(file: File) -> "Fingerprint":
-    from encoder.fingerprint import Fingerprint
+    from encoder.sketches.fingerprint import Fingerprint
 
     assert file.log_norm is not None
     return Fingerprint(np.asarray(file.fingerprint, np.float16), file.log_norm)

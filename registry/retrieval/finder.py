@@ -47,7 +47,7 @@ from registry.text.segment import clean
 from registry.text.trigger_words import missing_triggers
 
 if TYPE_CHECKING:
-    from encoder.checkpoint import WeightEncoder
+    from encoder.weight_encoders.checkpoint import WeightEncoder
 
 
 # The API takes 2,000; a file of prompts on the command line is a mistake.
@@ -254,7 +254,7 @@ class Finder:
         with self._lock:
             sha256 = active.checkpoint_sha256
             if sha256 not in self._encoders:
-                from encoder.checkpoint import load_encoder
+                from encoder.weight_encoders.checkpoint import load_encoder
 
                 if not self._blobs.exists(sha256):
                     raise BlobNotFoundError(sha256)

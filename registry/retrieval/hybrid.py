@@ -38,7 +38,7 @@ FOLDING = 5
 
 
 class QueryEncoder(Protocol):
-    """What search needs of a weight encoder; `encoder.checkpoint.load_encoder` gives one."""
+    """What search needs of a weight encoder; `load_encoder` of its checkpoint gives one."""
 
     def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Bring text embeddings (n, dim) into the space of the weight embeddings."""

@@ -13,8 +13,8 @@ from crawler.download import FIRST_BYTES, read_remote_header
 from crawler.errors import AddressRefusedError, GoneError, SourceError
 from crawler.http import PoliteClient
 from demo.hub.ranges import FileServer, serve_file
+from encoder.adapter.safetensors_header import MAX_HEADER_BYTES, Header, parse_header
 from encoder.errors import HeaderError, LoraFileError, NotSafetensorsError
-from encoder.safetensors_header import MAX_HEADER_BYTES, Header, parse_header
 
 # Of an adapter of FLUX.1-dev, rank 16.
 LARGE = 180_000_000

@@ -8,8 +8,8 @@ import pytest
 
 from demo.listing import BASE_MODEL, HUB_BASE_MODEL
 from demo.paths import DATA
-from encoder.checkpoint import load_encoder
-from encoder.lora_file import read
+from encoder.adapter.lora_file import read
+from encoder.weight_encoders.checkpoint import load_encoder
 
 MOST_BYTES = 40_000_000
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from encoder.base_models import Family, find_family
+from encoder.base_models.families import Family, find_family
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 

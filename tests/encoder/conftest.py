@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from encoder.dataset import Dataset
 from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.training.dataset import Dataset
 from tests.encoder.builders import planted_factors, write_adapter
 
 # The matrices are small; more threads only wait for each other.

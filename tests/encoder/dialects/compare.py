@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from encoder.base_models import FAMILIES
-from encoder.lora_file import LoraWeights, read
+from encoder.adapter.lora_file import LoraWeights, read
+from encoder.base_models.families import FAMILIES
 from tests.encoder.dialects.networks import Changes, families, network_of
 
 

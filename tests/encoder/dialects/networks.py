@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encoder.base_models import Family
-from tests.encoder.test_families import TINY as SAME_WIDTH
-from tests.encoder.test_families import build
+from encoder.base_models.families import Family
+from tests.encoder.base_models.test_tables import TINY as SAME_WIDTH
+from tests.encoder.base_models.test_tables import build
 
 # Parameter names of diffusers' network -> what is added to them.
 Changes = dict[str, Tensor]

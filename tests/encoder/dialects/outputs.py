@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encoder.lora_file import LoraWeights
+from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.inject import attach
 from tests.encoder.dialects.networks import Changes, network_of
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from encoder.base_models import FAMILIES
+from encoder.adapter.lora_file import LoraWeights, inspect, read, read_verdict
+from encoder.adapter.safetensors_header import read_header
+from encoder.adapter.verdict import join_names
+from encoder.base_models.families import FAMILIES
 from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
-from encoder.lora_file import LoraWeights, inspect, read, read_verdict
-from encoder.safetensors_header import read_header
-from encoder.verdict import join_names
 from tests.encoder.builders import write_header, write_tensors
 from tests.encoder.dialects.cases import ai_toolkit, kohya_flux
 from tests.encoder.dialects.kinds import Pen

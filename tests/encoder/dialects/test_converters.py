@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from encoder.base_models import Family, find_family
-from encoder.module_names import Target, module_shapes, targets_of
+from encoder.adapter.module_names import Target, module_shapes, targets_of
+from encoder.base_models.families import Family, find_family
 
 Weights = dict[str, Tensor]
 # Module -> which rows it gets, counted from 1.

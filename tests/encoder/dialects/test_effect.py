@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from encoder.base_models import FAMILIES
-from encoder.lora_file import inspect
-from encoder.safetensors_header import read_header
+from encoder.adapter.lora_file import inspect
+from encoder.adapter.safetensors_header import read_header
+from encoder.base_models.families import FAMILIES
 from tests.encoder.dialects.cases import CASES, Case
 from tests.encoder.dialects.compare import compare
 from tests.encoder.dialects.networks import families

@@ -2,10 +2,10 @@
 
 import pytest
 
-from encoder.base_models import FAMILIES, Family
-from encoder.lora_file import inspect
-from encoder.module_names import module_shapes, targets_of
-from encoder.safetensors_header import Header, TensorInfo
+from encoder.adapter.lora_file import inspect
+from encoder.adapter.module_names import module_shapes, targets_of
+from encoder.adapter.safetensors_header import Header, TensorInfo
+from encoder.base_models.families import FAMILIES, Family
 
 # Naming -> the prefix, and whether dots become underscores.
 NAMINGS = {

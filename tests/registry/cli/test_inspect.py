@@ -11,8 +11,8 @@ from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
 from demo.hub.ranges import serve_file
-from encoder.fingerprint import Fingerprint, fingerprint, is_same
-from encoder.lora_file import read
+from encoder.adapter.lora_file import read
+from encoder.sketches.fingerprint import Fingerprint, fingerprint, is_same
 from registry.cli.app import app
 from tests.encoder.builders import Factors, make_factors, write_adapter
 

@@ -13,7 +13,7 @@ from torch.multiprocessing.spawn import spawn
 from typer.testing import CliRunner
 
 from demo.paths import DATA
-from encoder.workers import Workers
+from encoder.training.workers import Workers
 from registry.cli.app import app
 from registry.fusion.errors import GateDataError
 from registry.fusion.gate import Gates

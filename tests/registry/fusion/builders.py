@@ -18,9 +18,9 @@ from transformers import (
 
 from demo.base import make_transformer
 from demo.vae import make_vae
-from encoder.layers import Layer, LoraLayer
-from encoder.lora_file import LoraWeights
-from encoder.verdict import Verdict
+from encoder.adapter.layers import Layer, LoraLayer
+from encoder.adapter.lora_file import LoraWeights
+from encoder.adapter.verdict import Verdict
 from registry.fusion.generate import LoadedAdapter
 
 BASE_MODEL = "demo-flux-tiny"

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from encoder.layers import LoraLayer
-from encoder.lora_file import LoraWeights
+from encoder.adapter.layers import LoraLayer
+from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.departure import MOST_DEPARTURE, warn_of_departure
 from registry.fusion.generate import generate

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from demo.base import velocity
-from encoder.lora_file import LoraWeights
+from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.compiled import compile_base
 from registry.fusion.device_cache import DeviceCache

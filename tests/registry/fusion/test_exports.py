@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageChops
 from safetensors.torch import save_file
 
-from encoder.lora_file import LoraWeights
+from encoder.adapter.lora_file import LoraWeights
 from registry.blobs import hash_file
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.comfyui import PORTS

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from demo.base import velocity
-from encoder.layers import LoraLayer
-from encoder.lora_file import LoraWeights, read
+from encoder.adapter.layers import LoraLayer
+from encoder.adapter.lora_file import LoraWeights, read
 from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, MissingGateError
 from registry.fusion.gate import Gates
 from registry.fusion.inject import AdapterBank, Mode, attach, attach_stacks

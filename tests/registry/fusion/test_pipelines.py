@@ -10,7 +10,7 @@ from accelerate.hooks import remove_hook_from_module
 from torch import nn
 from torch.nn import functional as F
 
-from encoder.layers import LoraLayer
+from encoder.adapter.layers import LoraLayer
 from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.errors import BaseModelError, SamplingError

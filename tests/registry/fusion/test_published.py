@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from demo.base import velocity
-from encoder.base_models import find_family
-from encoder.lora_file import LoraWeights
+from encoder.adapter.lora_file import LoraWeights
+from encoder.base_models.families import find_family
 from registry.fusion.errors import GatesFileError, LayerMismatchError, MissingGateError
 from registry.fusion.inject import attach
 from registry.fusion.passes import Passes

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from demo.base import velocity
-from encoder.lora_file import LoraWeights
+from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.errors import GatesFileError, MissingGateError
 from registry.fusion.gate import Gates
 from registry.fusion.inject import attach

@@ -19,9 +19,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from crawler.sources.folder import FolderSource
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import Hub, serve
-from encoder.checkpoint import save_encoder
 from encoder.text_encoder import TextEncoder, load_text_encoder
-from encoder.train import Dataset, fit_ridge
+from encoder.training.train import Dataset, fit_ridge
+from encoder.weight_encoders.checkpoint import save_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.embedded import EmbeddedPostgres
@@ -181,9 +181,9 @@ def test_weights_are_embedded_in_the_encoders_space(
     pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
 ) -> None:
     """What search compares with must be what the encoder makes of the file itself."""
-    from encoder.checkpoint import load_encoder
-    from encoder.lora_file import read
-    from encoder.sketch import sketch
+    from encoder.adapter.lora_file import read
+    from encoder.sketches.sketch import sketch
+    from encoder.weight_encoders.checkpoint import load_encoder
 
     list(pipeline.refresh(source))
 
@@ -279,8 +279,8 @@ def test_a_better_reader_reads_what_another_refused(
 ) -> None:
     """A format that is not known today may be tomorrow; nobody has to upload it again."""
     with monkeypatch.context() as patch:
-        patch.setattr("encoder.lora_file.READER_VERSION", "reader-0")
-        patch.setattr("encoder.assemble.MAX_RANK", 1)
+        patch.setattr("encoder.adapter.lora_file.READER_VERSION", "reader-0")
+        patch.setattr("encoder.adapter.assemble.MAX_RANK", 1)
         list(pipeline.refresh(source))
     assert states(sessions) == dict.fromkeys(NAMES, "refused")
 
@@ -529,7 +529,7 @@ def test_an_adapter_of_another_base_model_is_found_without_weights(
     pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
 ) -> None:
     """No encoder, no gates: its captions and words still say what it does."""
-    from encoder.base_models import find_family
+    from encoder.base_models.families import find_family
 
     flux = find_family("flux.1-dev")
     assert flux is not None

@@ -1,0 +1,215 @@
+"""Modules as a trainer names them -> layers of a base model, or a list of what does not fit.
+
+A file fits a family when every one of its modules is there under some name with that very
+shape. Fused projections are split by the family's own sizes, so tiny models work as well.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from encoder.adapter.assemble import Parts
+from encoder.adapter.layer_cuts import cut_rows, fit_shape, swap_halves
+from encoder.adapter.layers import Layer
+from encoder.adapter.lora_keys import KeyPlan
+from encoder.adapter.module_names import Target, module_shapes, targets_of
+from encoder.base_models.families import (
+    Claim,
+    Confidence,
+    Family,
+    FamilyMatch,
+    decide_base_model,
+    find_family,
+    match_family,
+)
+from encoder.errors import BaseWeightNeededError, UnsupportedLoraError
+
+UNKNOWN = "unknown"
+# Names that diffusers puts first in no other program's files: believed of unknown families.
+DIFFUSERS_PREFIXES = ("transformer.", "unet.", "base_model.model.transformer.",
+                      "base_model.model.unet.")  # fmt: skip
+# Without such a prefix, only blocks that no other convention has are believed.
+DIFFUSERS_BLOCKS = ("transformer_blocks.", "single_transformer_blocks.")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """An adapter under diffusers' names, and what found no place."""
+
+    layers: dict[str, Layer] = field(default_factory=dict)
+    vectors: dict[str, Tensor] = field(default_factory=dict)
+    convention: str = "diffusers"
+    unmatched: tuple[str, ...] = ()  # as the file names them
+    problem: str = ""  # why it cannot be converted, though all fits
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every weight that is changed, vectors by parameter name."""
+        vectors = {name: tuple(vector.shape) for name, vector in self.vectors.items()}
+        return {name: layer.shape for name, layer in self.layers.items()} | vectors
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A conversion, and the base model it is for."""
+
+    conversion: Conversion
+    base_model: str
+    family: Family | None
+    evidence: tuple[str, ...]
+    confidence: Confidence
+
+
+def convert(
+    file: str | Path,
+    plan: KeyPlan,
+    parts: Mapping[str, Parts],
+    families: Sequence[Family],
+    claims: Sequence[Claim],
+    text_widths: Iterable[int] = (),
+) -> Outcome:
+    """Find the base model whose modules these are, and name the layers as diffusers does.
+
+    Raises:
+        UnsupportedLoraError: the file fits, and yet cannot be converted exactly.
+    """
+    widths = sorted(set(text_widths))
+    tried = [(family, place(parts, family, plan.flat)) for family in families]
+    whole = [conversion for _, conversion in tried if not conversion.unmatched]
+    # Families that share these layers convert them in the same way.
+    distinct = {frozenset(conversion.shapes().items()): conversion for conversion in whole}
+    outcomes = [
+        _decide(
+            conversion,
+            match_family(conversion.shapes(), families, text_widths=widths),
+            claims,
+            families,
+        )
+        for conversion in distinct.values()
+    ]
+    if not outcomes:
+        return _convert_unknown(plan, parts, families, claims, tried)
+    # Rarely more than one: names that stand for other layers in another family.
+    best = max(outcomes, key=lambda outcome: (outcome.base_model != UNKNOWN, outcome.confidence))
+    if best.conversion.problem:
+        raise UnsupportedLoraError(file, best.conversion.problem)
+    return best
+
+
+def place(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conversion:
+    """Put every module of a file where it belongs in `family`."""
+    names = targets_of(family, flat)
+    unmatched = [module for module in parts if module not in names]
+    if unmatched:
+        # Shapes are of no interest any more.
+        return Conversion(unmatched=tuple(unmatched))
+    shapes = module_shapes(family)
+    layers: dict[str, Layer] = {}
+    vectors: dict[str, Tensor] = {}
+    conventions: dict[str, int] = {}
+    problem = ""
+    for module, part in parts.items():
+        target = names[module]
+        try:
+            own = _split_layer(part.layer, target, shapes) if part.layer else {}
+        except BaseWeightNeededError as error:
+            problem, own = f"layer {module} cannot be split: {error}", {}
+        beside = _split_vectors(part, target, shapes, family)
+        if own is None or beside is None:
+            unmatched.append(module)
+            continue
+        if double := (layers.keys() & own.keys()) | (vectors.keys() & beside.keys()):
+            problem = f"two sets of tensors stand for layer {min(double)}"
+        layers.update(own)
+        vectors.update(beside)
+        if target.convention != "diffusers" or target.modules != (module,):
+            conventions[target.convention] = conventions.get(target.convention, 0) + 1
+    convention = max(conventions, key=lambda name: conventions[name], default="diffusers")
+    return Conversion(layers, vectors, convention, tuple(unmatched), problem)
+
+
+def _split_layer(
+    layer: Layer, target: Target, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Layer] | None:
+    """Return the layer of each module that `target` stands for; None if it does not fit."""
+    if target.swapped:
+        layer = swap_halves(layer)
+    sizes = [shapes[module][0] for module in target.modules]
+    if sum(sizes) != layer.shape[0] or any(len(shapes[m]) == 1 for m in target.modules):
+        return None
+    found: dict[str, Layer] = {}
+    start = 0
+    for module, size in zip(target.modules, sizes, strict=True):
+        part = layer if len(sizes) == 1 else cut_rows(layer, slice(start, start + size))
+        fitting = fit_shape(part, shapes[module])
+        if fitting is None:
+            return None
+        found[module] = fitting
+        start += size
+    return found
+
+
+def _split_vectors(
+    part: Parts, target: Target, shapes: Mapping[str, tuple[int, ...]], family: Family
+) -> dict[str, Tensor] | None:
+    found: dict[str, Tensor] = {}
+    for kind, whole in part.vectors.items():
+        vector = whole.roll(len(whole) // 2) if target.swapped else whole
+        start = 0
+        for module in target.modules:
+            size = shapes[module][0]
+            if family.vectors.get(f"{module}.{kind}") != size:
+                return None
+            found[f"{module}.{kind}"] = vector[start : start + size]
+            start += size
+        if start != len(vector):
+            return None
+    return found
+
+
+def _decide(
+    conversion: Conversion, match: FamilyMatch, claims: Sequence[Claim], families: Sequence[Family]
+) -> Outcome:
+    base_model, evidence = decide_base_model(match, claims)
+    named = find_family(base_model)
+    names = (base_model, named.name if named else base_model)
+    family = next((family for family in families if family.name in names), None)
+    return Outcome(conversion, base_model, family, evidence, match.confidence)
+
+
+def _convert_unknown(
+    plan: KeyPlan,
+    parts: Mapping[str, Parts],
+    families: Sequence[Family],
+    claims: Sequence[Claim],
+    tried: Sequence[tuple[Family, Conversion]],
+) -> Outcome:
+    """Keep names that are diffusers' own; else no layer has a name that could be used."""
+    conversion = Conversion(unmatched=tuple(parts))
+    if not plan.flat and _are_diffusers_names(plan, parts):
+        layers = {module: part.layer for module, part in parts.items() if part.layer}
+        vectors = {
+            f"{module}.{kind}": vector
+            for module, part in parts.items()
+            for kind, vector in part.vectors.items()
+        }
+        conversion = Conversion(layers, vectors)
+    closest, least = min(tried, key=lambda one: len(one[1].unmatched), default=(None, None))
+    evidence = ["layers fit no base model known here"]
+    if closest and least and 2 * len(least.unmatched) <= len(parts):
+        conversion = replace(conversion, unmatched=least.unmatched)
+        evidence = [
+            f"{len(least.unmatched)} of {len(parts)} layers do not fit {closest.name}, the closest"
+        ]
+    evidence += [claim.text for claim in claims]
+    return Outcome(conversion, UNKNOWN, None, tuple(evidence), Confidence.NONE)
+
+
+def _are_diffusers_names(plan: KeyPlan, parts: Mapping[str, Parts]) -> bool:
+    foreign = ("double_blocks.", "single_blocks.", "input_blocks.", "output_blocks.", "blocks.")
+    if any(module.startswith(foreign) or "processor" in module for module in parts):
+        return False
+    if plan.prefix in DIFFUSERS_PREFIXES:
+        return True
+    return all(module.startswith(DIFFUSERS_BLOCKS) for module in parts)

@@ -1,0 +1,95 @@
+"""A layer as part of another, or as a change of a weight of another shape: views, no copies."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch import Tensor
+
+from encoder.adapter.layers import (
+    DenseLayer,
+    DoraLayer,
+    Layer,
+    LohaLayer,
+    LokrLayer,
+    LoraLayer,
+    ReplacedLayer,
+    RowsLayer,
+)
+from encoder.errors import BaseWeightNeededError
+
+
+def cut_rows(layer: Layer, rows: slice) -> Layer:
+    """Return the change of some outputs of a layer; views of its tensors where it can.
+
+    Raises:
+        BaseWeightNeededError: each output's change depends on the others' weights.
+    """
+    match layer:
+        case LoraLayer():
+            return replace(layer, up=layer.up[rows])
+        case LohaLayer(t1=None):
+            return replace(layer, w1_a=layer.w1_a[rows], w2_a=layer.w2_a[rows])
+        case DenseLayer():
+            return replace(layer, diff=layer.diff[rows])
+        case ReplacedLayer():
+            return replace(layer, weight=layer.weight[rows])
+        case DoraLayer():
+            if len(layer.magnitude) == 1:
+                raise BaseWeightNeededError(f"{layer.kind} of fused layers")
+            return DoraLayer(cut_rows(layer.change, rows), layer.magnitude[rows])
+    return RowsLayer(layer, (rows,))
+
+
+def swap_halves(layer: Layer) -> Layer:
+    """Return the layer with the second half of its outputs first."""
+    half = layer.shape[0] // 2
+    if isinstance(layer, DoraLayer):
+        magnitude = layer.magnitude
+        if len(magnitude) > 1:
+            magnitude = magnitude.roll(half, 0)
+        return DoraLayer(swap_halves(layer.change), magnitude)
+    if isinstance(layer, ReplacedLayer):
+        return ReplacedLayer(layer.weight.roll(half, 0))
+    return RowsLayer(layer, (slice(half, None), slice(half)))
+
+
+def fit_shape(layer: Layer, shape: tuple[int, ...]) -> Layer | None:
+    """Return the layer as a change of a weight of `shape`; None if it is none.
+
+    Kernels of 1x1 may be stored as matrices and the other way round; kernels that are stored
+    flat get their height and width.
+    """
+    if isinstance(layer, DoraLayer):
+        change = fit_shape(layer.change, shape)
+        magnitude = layer.magnitude
+        magnitude = magnitude.reshape(*magnitude.shape[:2], *[1] * (len(shape) - 2))
+        wide = zip(magnitude.shape, shape, strict=True)
+        if change is None or not all(own in (1, width) for own, width in wide):
+            return None
+        return DoraLayer(change, magnitude)
+    if layer.shape == shape:
+        return layer
+    if len(layer.shape) == 2 and len(shape) == 4:
+        match layer:
+            case LohaLayer(t1=None) | LokrLayer():
+                layer = replace(layer, kernel=shape[2:])
+            case LoraLayer():
+                layer = _each_tensor(layer, lambda part: part[:, :, None, None])
+            case DenseLayer() | ReplacedLayer():
+                layer = _each_tensor(layer, lambda part: part[:, :, None, None])
+    elif len(shape) == 2 and layer.shape[2:] == (1, 1):
+        match layer:
+            case LoraLayer(mid=None) | DenseLayer() | ReplacedLayer():
+                layer = _each_tensor(layer, lambda part: part.flatten(1))
+    return layer if layer.shape == shape else None
+
+
+def _each_tensor(layer: Layer, change: Callable[[Tensor], Tensor]) -> Layer:
+    match layer:
+        case LoraLayer():
+            return replace(layer, down=change(layer.down), up=change(layer.up))
+        case DenseLayer():
+            return replace(layer, diff=change(layer.diff))
+        case ReplacedLayer():
+            return replace(layer, weight=change(layer.weight))
+    return layer

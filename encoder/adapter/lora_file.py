@@ -1,0 +1,284 @@
+"""safetensors of an unknown author -> LoraWeights with a verdict, or a typed refusal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from encoder.adapter.assemble import MAGNITUDES, Alpha, assemble
+from encoder.adapter.convert import Outcome, convert
+from encoder.adapter.layers import Layer
+from encoder.adapter.lora_keys import KeyPlan, plan_layers
+from encoder.adapter.lora_metadata import (
+    claimed_base_models,
+    claims_dora,
+    find_trainer,
+    metadata_scales,
+    trigger_words,
+)
+from encoder.adapter.safetensors_header import Header, TensorInfo, read_header
+from encoder.adapter.spectrum import Watch, is_evidently_sound, measure
+from encoder.adapter.tensor_file import TensorFile
+from encoder.adapter.verdict import FileFacts, Verdict, judge
+from encoder.base_models.families import FAMILIES, Family
+from encoder.errors import BadWeightsError, UnsupportedLoraError
+
+# To be changed with what is read or refused: files are then read again, refused ones too.
+READER_VERSION = "reader-2"
+
+# What weights are stored as, by safetensors' names.
+DTYPES = {
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+# Longer metadata values (tag counts, thumbnails) are read but not kept.
+MAX_METADATA_CHARACTERS = 10_000
+# The slots whose first axis is the rank that alpha is divided by.
+RANKED = ("down",)
+# Text encoders' layers that take the encoder's own width.
+TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "SelfAttention_q", "SelfAttention.q")
+FORMATS = {"lora_unet_": "kohya", "lora_transformer_": "onetrainer", "lycoris_": "lycoris"}
+# Programs whose way of writing is nobody else's.
+TRAINERS = {
+    "onetrainer": "OneTrainer", "lycoris": "LyCORIS", "xlabs": "XLabs",
+    "diffsynth": "DiffSynth-Studio",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LoraWeights:
+    """An adapter read; layers are named as in diffusers, relative to the transformer or unet."""
+
+    layers: dict[str, Layer]
+    base_model: str
+    trigger_words: tuple[str, ...]
+    trainer: str | None
+    metadata: dict[str, str]
+    verdict: Verdict
+    # Changes of biases and of norms' weights, by parameter name.
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
+    file: TensorFile | None = None
+
+    def done_with(self, layer: Layer) -> None:
+        """Let the memory of what was read of a layer be given back; whoever goes through layers
+        once calls it after each, and needs no more memory for a larger file."""
+        if self.file is not None:
+            self.file.used(layer.tensors())
+
+    def release(self) -> None:
+        """Give the memory of all that was read of the file back."""
+        if self.file is not None:
+            self.file.release()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLora:
+    """An adapter whose layers are named and placed, and whose weights are not read yet."""
+
+    path: Path
+    header: Header
+    file: TensorFile
+    outcome: Outcome
+    facts: FileFacts
+
+    @property
+    def base_model(self) -> str:
+        return self.outcome.base_model
+
+    def read(self, watch: Watch | None = None) -> LoraWeights:
+        """Read every layer once for the verdict; `watch` is shown each that is sound.
+
+        Raises:
+            LoraFileError: as `read`.
+        """
+        verdict = self.judge(watch)
+        if verdict.damaged_layers:
+            layer, count = verdict.damaged_layers[0], len(verdict.damaged_layers)
+            more = f", and {count - 1} layers more" if count > 1 else ""
+            raise BadWeightsError(self.path, f"layer {layer} holds NaN or infinity{more}")
+        if not verdict.loadable:
+            raise UnsupportedLoraError(self.path, "; ".join(verdict.reasons))
+        return self._weights(verdict)
+
+    def read_quickly(self) -> LoraWeights:
+        """Return what `read` does, without a spectrum and zero layers in the verdict.
+
+        For who runs an adapter and wants no time lost. The same files are refused.
+        """
+        verdict = judge(self.outcome, self.facts)
+        layers = self.outcome.conversion.layers
+        if verdict.fusable and is_evidently_sound(layers, self.file.norm()):
+            return self._weights(verdict)
+        return self.read()
+
+    def _weights(self, verdict: Verdict) -> LoraWeights:
+        metadata = self.header.metadata
+        return LoraWeights(
+            layers=self.outcome.conversion.layers,
+            base_model=verdict.base_model,
+            trigger_words=trigger_words(metadata),
+            trainer=verdict.trainer,
+            metadata={k: v for k, v in metadata.items() if len(v) <= MAX_METADATA_CHARACTERS},
+            verdict=verdict,
+            vectors=self.outcome.conversion.vectors,
+            file=self.file,
+        )
+
+    def judge(self, watch: Watch | None = None) -> Verdict:
+        """Read every layer once and judge the whole, damaged or not."""
+        layers = self.outcome.conversion.layers
+        measures = measure(layers, lambda layer: self.file.used(layer.tensors()), watch)
+        verdict = judge(self.outcome, self.facts, measures)
+        self.file.release()
+        return verdict
+
+
+def read(path: str | Path, families: Sequence[Family] = FAMILIES) -> LoraWeights:
+    """Read an adapter. Tensors keep their dtype and stay on disk until used.
+
+    Raises:
+        LoraFileError: the file cannot be used; the subclass and text say why.
+    """
+    return open_adapter(path, families).read()
+
+
+def open_adapter(path: str | Path, families: Sequence[Family] = FAMILIES) -> OpenedLora:
+    """Find out what a file holds, without its weights.
+
+    Raises:
+        LoraFileError: the file is no adapter, or of a kind that is not read.
+    """
+    path = Path(path)
+    header = read_header(path)
+    file = TensorFile(path, header)
+
+    def get(key: str) -> Tensor:
+        tensor = file.tensor(key)
+        # float8 has no arithmetic on a CPU; bfloat16 holds all of its values.
+        return tensor.bfloat16() if tensor.dtype.itemsize == 1 else tensor
+
+    return OpenedLora(path, header, file, *_place(path, header, families, get))
+
+
+def read_verdict(path: str | Path, families: Sequence[Family] = FAMILIES) -> Verdict:
+    """Judge a file, also one whose layers have no place or hold NaN: then not `loadable`.
+
+    Raises:
+        LoraFileError: the file is no adapter, or of a kind that is not read.
+    """
+    return open_adapter(path, families).judge()
+
+
+def inspect(header: Header, name: str | Path, families: Sequence[Family] = FAMILIES) -> Verdict:
+    """Judge a file by its header; what only numbers tell is left empty.
+
+    Raises:
+        LoraFileError: as for `read`.
+    """
+    return judge(*_place(name, header, families, lambda key: _empty(header.tensors[key])))
+
+
+def _place(
+    file: str | Path,
+    header: Header,
+    families: Sequence[Family],
+    get: Callable[[str], Tensor],
+) -> tuple[Outcome, FileFacts]:
+    plan = plan_layers(file, header.tensors)
+    _check_dtypes(file, header, plan)
+    alpha = _find_alpha(file, header, plan)
+    parts = {
+        module: assemble(file, module, slots, get, alpha) for module, slots in plan.modules.items()
+    }
+    _check_magnitudes(file, header, plan)
+    claims = claimed_base_models(header.metadata)
+    outcome = convert(file, plan, parts, families, claims, _text_widths(header, plan))
+    data = max((tensor.end for tensor in header.tensors.values()), default=0)
+    keys = [key for slots in plan.modules.values() for s, key in slots.items() if s != "alpha"]
+    written = _name_format(plan, outcome)
+    facts = FileFacts(
+        format=written,
+        trainer=find_trainer(header.metadata) or TRAINERS.get(written),
+        alpha=alpha.rule,
+        dtype="+".join(sorted({header.tensors[key].dtype for key in keys})),
+        size=header.data_start + data,
+        parts=dict(sorted(plan.parts.items())),
+        notes=_notes(plan, alpha),
+    )
+    return outcome, facts
+
+
+def _empty(tensor: TensorInfo) -> Tensor:
+    return torch.empty(tensor.shape, dtype=DTYPES.get(tensor.dtype, torch.float32), device="meta")
+
+
+def _check_dtypes(file: str | Path, header: Header, plan: KeyPlan) -> None:
+    for module, slots in plan.modules.items():
+        for slot, key in slots.items():
+            dtype = header.tensors[key].dtype
+            # Some trainers write alpha as an integer.
+            if dtype not in DTYPES and not (slot == "alpha" and dtype[0] in "IU"):
+                raise BadWeightsError(file, f"layer {module} is stored as {dtype}")
+
+
+def _find_alpha(file: str | Path, header: Header, plan: KeyPlan) -> Alpha:
+    ranks = {
+        module: next(
+            (header.tensors[slots[s]].shape[0] for s in RANKED
+             if s in slots and header.tensors[slots[s]].shape),
+            None,
+        )
+        for module, slots in plan.modules.items()
+    }  # fmt: skip
+    scales = metadata_scales(file, header.metadata, plan.prefix, ranks)
+    stored = sum("alpha" in slots for slots in plan.modules.values())
+    if stored:
+        every = stored == len(plan.modules)
+        of = "each layer" if every else f"{stored} of {len(plan.modules)} layers"
+        return Alpha(f"alpha / rank, from a tensor of {of}", scales)
+    if scales:
+        return Alpha("alpha / rank, from the metadata", scales)
+    return Alpha("1: the file has no alpha", scales)
+
+
+def _check_magnitudes(file: str | Path, header: Header, plan: KeyPlan) -> None:
+    """DoRA without its magnitudes would be another adapter."""
+    has = any(slot in slots for slots in plan.modules.values() for slot in MAGNITUDES)
+    if claims_dora(header.metadata) and not has:
+        raise BadWeightsError(file, "is DoRA by its metadata, and has no magnitudes")
+
+
+def _notes(plan: KeyPlan, alpha: Alpha) -> tuple[str, ...]:
+    if plan.prefix.startswith("base_model.") and alpha.rule.startswith("1"):
+        return ("PEFT keeps alpha in adapter_config.json; without it, scale 1 is taken",)
+    return ()
+
+
+def _text_widths(header: Header, plan: KeyPlan) -> set[int]:
+    return {
+        header.tensors[key].shape[1]
+        for slot, key in plan.text
+        if slot == "down"
+        and len(header.tensors[key].shape) == 2
+        and any(f"{name}." in key for name in TEXT_ATTENTION)
+    }
+
+
+def _name_format(plan: KeyPlan, outcome: Outcome) -> str:
+    """Name how the file is written, by what its program is known for."""
+    if plan.prefix in FORMATS:
+        return FORMATS[plan.prefix]
+    convention = outcome.conversion.convention
+    if convention in ("xlabs", "diffsynth"):
+        return convention
+    if plan.prefix.startswith(("diffusion_model.", "model.diffusion_model.")):
+        return "comfyui"
+    if convention == "bfl":
+        return "fal" if plan.prefix.startswith("base_model.") else "bfl"
+    return "peft"

@@ -1,0 +1,225 @@
+"""What an adapter's file is and what can be done with it, for a person and for a program."""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor
+
+from encoder.adapter.convert import UNKNOWN, Outcome
+from encoder.adapter.layers import Layer
+from encoder.adapter.spectrum import BlockSpectrum, Measures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a file is. What only its data can tell is empty where just the header was read."""
+
+    format: str  # how tensors are named: "kohya", "peft"…
+    names: str = "diffusers"  # whose names modules have: "diffusers", "bfl"…
+    trainer: str | None
+    family: str | None = None
+    base_model: str
+    evidence: tuple[str, ...]  # how the base model is known
+    confidence: str = "none"  # of the family: "certain", "likely", "claim needed", "none"
+    ranks: tuple[int, int, int]  # smallest, median, largest
+    alpha: str = ""  # the rule that scales follow
+    layers: int
+    layer_names: tuple[str, ...] = ()
+    missing: int  # layers of the base's blocks that the adapter leaves alone
+    missing_names: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()  # what fits no layer of the base, as the file names it
+    # "transformer" or "unet", text encoders, embeddings -> how many modules.
+    parts: Mapping[str, int] = field(default_factory=dict)
+    unused: int  # modules of parts that are left out
+    kinds: Mapping[str, int] = field(default_factory=dict)  # "LoRA", "bias"… -> how many
+    dtype: str
+    size: int = 0  # bytes of the file
+    zero_layers: tuple[str, ...]
+    damaged_layers: tuple[str, ...] = ()  # NaN, infinity, or too large to compute with
+    spectrum: tuple[BlockSpectrum, ...] = ()
+    loadable: bool
+    fusable: bool
+    reasons: tuple[str, ...]  # why not loadable or fusable, or what to know
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON's types; runs of blocks are one name: "blocks.0..18.to_q"."""
+        written = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        for name in ("layer_names", "missing_names", "zero_layers", "damaged_layers"):
+            written[name] = join_names(written[name])
+        return written
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is known of a file beside its layers."""
+
+    format: str
+    trainer: str | None
+    alpha: str
+    dtype: str
+    size: int
+    parts: Mapping[str, int]  # that are left out
+    notes: tuple[str, ...]
+
+
+def judge(outcome: Outcome, facts: FileFacts, measures: Measures | None = None) -> Verdict:
+    """Judge an adapter; without `measures` of its layers, its tensors have no data."""
+    conversion, family = outcome.conversion, outcome.family
+    layers = conversion.layers
+    kinds = Counter(layer.kind for layer in layers.values())
+    for name in conversion.vectors:
+        is_bias = name.endswith(".bias") and (family is None or _has_layer(outcome, name))
+        kinds["bias" if is_bias else "norm"] += 1
+    ranks = sorted(layer.rank for layer in layers.values()) or [0]
+    missing = [name for name in family.block_layers if name not in layers] if family else []
+    network = "unet" if _is_unet(outcome) else "transformer"
+    changed = len(layers) + len(conversion.vectors)
+    verdict = Verdict(
+        format=facts.format,
+        names=conversion.convention,
+        trainer=facts.trainer,
+        family=family.name if family else None,
+        base_model=outcome.base_model,
+        evidence=outcome.evidence,
+        confidence=outcome.confidence.name.lower().replace("_", " "),
+        ranks=(ranks[0], int(statistics.median_low(ranks)), ranks[-1]),
+        alpha=facts.alpha,
+        layers=len(layers),
+        layer_names=tuple(layers),
+        missing=len(missing),
+        missing_names=tuple(missing),
+        unmatched=conversion.unmatched,
+        parts={network: changed, **facts.parts} if changed else dict(facts.parts),
+        unused=sum(facts.parts.values()),
+        kinds=dict(sorted(kinds.items())),
+        dtype=facts.dtype,
+        size=facts.size,
+        zero_layers=(),
+        damaged_layers=(),
+        spectrum=(),
+        loadable=changed > 0,
+        fusable=True,
+        reasons=facts.notes,
+    )
+    if measures is not None:
+        verdict = _with_numbers(verdict, measures, conversion.vectors)
+    return _conclude(verdict, outcome)
+
+
+def join_names(names: Iterable[str]) -> list[str]:
+    """Join names that differ in one number: "blocks.0.q" and "blocks.1.q" to "blocks.0..1.q"."""
+    rows = [tuple(name.split(".")) for name in names]
+    for place in reversed(range(max(map(len, rows), default=0))):
+        rows = _join_at(place, rows)
+    return [".".join(row) for row in rows]
+
+
+def _join_at(place: int, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    numbers: dict[tuple[tuple[str, ...], ...], list[int]] = {}
+    for row in rows:
+        if place < len(row) and row[place].isdecimal():
+            own = (row[:place], row[place + 1 :])
+            numbers.setdefault(own, []).append(int(row[place]))
+        else:
+            numbers[(row,)] = []
+    joined = []
+    for around, found in numbers.items():
+        if not found:
+            joined.append(around[0])
+            continue
+        found.sort()
+        breaks = [i for i, (a, b) in enumerate(pairwise(found), 1) if b != a + 1]
+        for start, end in zip([0, *breaks], [*breaks, len(found)], strict=True):
+            first, last = found[start], found[end - 1]
+            span = str(first) if first == last else f"{first}..{last}"
+            joined.append((*around[0], span, *around[1]))
+    return joined
+
+
+def _with_numbers(verdict: Verdict, measures: Measures, vectors: Mapping[str, Tensor]) -> Verdict:
+    damaged = [name for name, vector in vectors.items() if not vector.isfinite().all()]
+    return replace(
+        verdict,
+        zero_layers=measures.zero_layers,
+        damaged_layers=(*measures.damaged, *damaged),
+        spectrum=measures.blocks,
+    )
+
+
+def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
+    """Say what follows for loading and fusing, in words that a user understands."""
+    stops: list[str] = []
+    notes = list(verdict.reasons)
+    family, conversion = outcome.family, outcome.conversion
+    loadable = verdict.loadable
+    if verdict.unmatched:
+        shown = ", ".join(verdict.unmatched[:3]) + (" …" if len(verdict.unmatched) > 3 else "")
+        stops.append(f"{len(verdict.unmatched)} layers fit no base model known here: {shown}")
+    if verdict.damaged_layers:
+        loadable = False
+        shown = ", ".join(join_names(verdict.damaged_layers)[:3])
+        stops.append(f"{len(verdict.damaged_layers)} layers hold NaN or infinity: {shown}")
+    if outcome.base_model == UNKNOWN:
+        stops.append("the base model is not known for certain")
+    elif family is None:
+        stops.append(f"adapters of {outcome.base_model} are not fused here")
+    if lost := _lost_in_fusion(outcome):
+        stops.append(f"fusion would lose {' and '.join(lost)}")
+    if not conversion.layers:
+        stops.append("it changes no layer that fusion works on")
+    elif verdict.zero_layers:
+        notes.append(f"{len(verdict.zero_layers)} of {verdict.layers} layers are zero")
+        if len(verdict.zero_layers) == verdict.layers:
+            stops.append("it has no effect")
+    if _is_large(conversion.layers.values()):
+        notes.append("it takes as much memory, fused, as the layers that it changes")
+    for part, count in verdict.parts.items():
+        if part.startswith("text_encoder") or part not in ("transformer", "unet", "embeddings"):
+            notes.append(
+                f"its {count} layers of {part} are left out: prompts are read as without it"
+            )
+        elif part == "embeddings":
+            notes.append(f"its trained embeddings ({count}) are left out, and so their words")
+    return replace(
+        verdict, loadable=loadable, fusable=loadable and not stops, reasons=(*stops, *notes)
+    )
+
+
+def _is_large(layers: Iterable[Layer]) -> bool:
+    """Whether the factors of all changes hold as many numbers as the changes themselves."""
+    held = whole = 0
+    for layer in layers:
+        outputs, inputs = layer.shape[0], math.prod(layer.shape[1:])
+        held += layer.rank * (outputs + inputs)
+        whole += outputs * inputs
+    return whole > 0 and held >= whole
+
+
+def _lost_in_fusion(outcome: Outcome) -> list[str]:
+    """What gates cannot work on: they add to the outputs of linear layers."""
+    conversion = outcome.conversion
+    # Convolutions of one pixel are linear layers.
+    kernels = [layer.shape[2:] for layer in conversion.layers.values()]
+    convolutions = sum(kernel not in ((), (1, 1)) for kernel in kernels)
+    based = sum(layer.kind.startswith(("DoRA", "replaced")) for layer in conversion.layers.values())
+    lost = [
+        (convolutions, "convolutions of several pixels"),
+        (based, "layers that depend on the base's weights (DoRA)"),
+        (len(conversion.vectors), "biases and norms"),
+    ]
+    return [f"{count} {what}" for count, what in lost if count]
+
+
+def _is_unet(outcome: Outcome) -> bool:
+    return any(name.startswith(("down_blocks.", "mid_block.", "up_blocks."))
+               for name in outcome.conversion.layers)  # fmt: skip
+
+
+def _has_layer(outcome: Outcome, parameter: str) -> bool:
+    family, module = outcome.family, parameter.rpartition(".")[0]
+    return family is not None and (module in family.layers or module in family.convolutions)

@@ -1,0 +1,39 @@
+"""Sketches in a folder beside the adapters they were made of, or instead of them."""
+
+import hashlib
+from pathlib import Path
+
+from encoder.errors import SketchError
+from encoder.sketches.sketch import SKETCH_VERSION, Sketch, sketch_file
+
+SUFFIX = ".sketch"
+
+
+def sketch_path(adapter: Path, folder: Path) -> Path:
+    """Return where the sketch of an adapter lies: its name, and what tells namesakes apart."""
+    place = hashlib.sha256(f"{SKETCH_VERSION} {adapter.absolute()}".encode()).hexdigest()[:12]
+    return folder / f"{adapter.stem}-{place}{SUFFIX}"
+
+
+def kept_sketch(adapter: Path, folder: Path) -> Sketch:
+    """Return the sketch in the folder, or make it of the adapter's file and put it there.
+
+    The file need not exist where the sketch does.
+
+    Raises:
+        LoraFileError: there is no sketch, and the adapter cannot be read.
+        SketchError: no sketch can be made of it, or the one in the folder is damaged.
+    """
+    path = sketch_path(adapter, folder)
+    if path.exists():
+        try:
+            return Sketch.from_bytes(path.read_bytes())
+        except SketchError as error:
+            raise SketchError(f"{path.name}: {error}; delete it") from error
+    made = sketch_file(adapter)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Killed while writing, it leaves a name that nobody looks for.
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(made.to_bytes())
+    partial.replace(path)
+    return made

@@ -1,0 +1,101 @@
+"""Encoders on disk: safetensors, with what they are and were measured at in the header."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+
+from encoder.adapter.safetensors_header import read_header
+from encoder.errors import CheckpointError, LoraFileError
+from encoder.sketches.sketch import Sketch
+from encoder.weight_encoders.autolora import AutoLoraEncoder
+from encoder.weight_encoders.ridge import RidgeEncoder
+
+Floats = npt.NDArray[np.float32]
+
+FACTS = ("name", "base_model", "text_encoder", "sketch_version", "family")
+
+
+class WeightEncoder(Protocol):
+    """Turns sketches and queries into unit vectors that compare by cosine."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def base_model(self) -> str: ...
+
+    @property
+    def text_encoder(self) -> str:
+        """Names the text encoder whose embeddings `encode_query` takes."""
+        ...
+
+    @property
+    def sketch_version(self) -> str: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What it was measured at, and on which split."""
+        ...
+
+    def encode(self, sketches: Sequence[Sketch]) -> Floats:
+        """Return embeddings (n, dim), float32, each of length 1."""
+        ...
+
+    def encode_query(self, text_embeddings: Floats) -> Floats:
+        """Map text embeddings (n, dim) into the same space, unit rows."""
+        ...
+
+    def encode_caption_query(self, text_embeddings: Floats) -> Floats:
+        """Map text embeddings (n, dim) to unit rows, to compare with plain ones of captions.
+
+        What captions of one adapter differ in then counts little: length, manner, language.
+        """
+        ...
+
+
+AnyEncoder = RidgeEncoder | AutoLoraEncoder
+
+# By the kind in a checkpoint's header.
+KINDS: dict[str, type[RidgeEncoder] | type[AutoLoraEncoder]] = {
+    RidgeEncoder.kind: RidgeEncoder,
+    AutoLoraEncoder.kind: AutoLoraEncoder,
+}
+
+
+def save_encoder(encoder: AnyEncoder, path: Path) -> None:
+    """Write a checkpoint; a reader never sees half of it."""
+    facts = {key: getattr(encoder, key) for key in FACTS}
+    header = {
+        "kind": encoder.kind,
+        **facts,
+        "metrics": dict(encoder.metrics),
+        "details": encoder.details(),
+    }
+    arrays = {name: np.ascontiguousarray(array) for name, array in encoder.arrays().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file(arrays, partial, metadata={"encoder": json.dumps(header)})
+    partial.replace(path)
+
+
+def load_encoder(path: Path) -> AnyEncoder:
+    """Load the encoder that a checkpoint holds.
+
+    Raises:
+        CheckpointError: the file is no checkpoint of ours, or damaged.
+    """
+    try:
+        header = json.loads(read_header(path).metadata["encoder"])
+        facts = {**{key: str(header[key]) for key in FACTS}, "metrics": dict(header["metrics"])}
+        kind = KINDS[header["kind"]]
+        return kind.restore(facts, header["details"], load_file(path))
+    except (LoraFileError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path.name} is no encoder's checkpoint: {error}") from error

@@ -1,0 +1,105 @@
+"""What is held against an embedding: lying near everything, or resting on few layers.
+
+Both are written into the embedding, along two axes that predictions leave free, so that an
+index which compares by cosine takes them into account and need not know of them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.text_encoder import normalise
+
+Floats = npt.NDArray[np.float32]
+
+# Tried on validation (docs/benchmarks.md): .2 to .4 of the mean similarity of the nearest
+# 1/200 of the training captions.
+STRENGTH, NEAREST_SHARE = 0.25, 0.005
+MOST_CAPTIONS = 2048
+# A query's length along the first axis; small, so that similarities stay as they were.
+QUERY_LENGTH = 0.3
+# With less than this share of the layers' weight, similarities fall. Adapters of the
+# attention layers alone have more.
+ENOUGH_LAYERS = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caution:
+    """Lowers embeddings near many captions (hubs [1], by CSLS [2]), or that rest on little.
+
+    - [1] Radovanović et al., 2010, https://jmlr.org/papers/v11/radovanovic10a.html
+    - [2] Lample et al., 2018, https://arxiv.org/abs/1710.04087
+    """
+
+    axes: Floats  # (2, dim), orthonormal, orthogonal to every prediction
+    captions: QuarterMatrix  # (components, captions): training captions, as predictions meet them
+    mean: float  # hubness of the training adapters
+
+    @classmethod
+    def fit(cls, up: Floats, captions: Floats, coordinates: Floats) -> "Caution":
+        """Learn it from training captions (n, dim) in the text space and adapters' coordinates.
+
+        `up` (components, dim) spans all predictions; `coordinates` (adapters, components)
+        times `up` are the training adapters' embeddings, of length 1.
+        """
+        rng = np.random.default_rng(0)
+        kept = rng.permutation(len(captions))[:MOST_CAPTIONS]
+        axes = free_axes(up, 2).astype(np.float16).astype(np.float32)
+        fresh = cls(axes, QuarterMatrix.of(up @ captions[kept].T), 0.0)
+        mean = float(fresh.hubness(coordinates).mean())
+        return cls(axes, fresh.captions, mean)
+
+    def hubness(self, coordinates: Floats) -> Floats:
+        """Return the mean similarity to the nearest training captions, (n,)."""
+        similarity = self.captions.apply(coordinates)
+        count = max(1, round(NEAREST_SHARE * similarity.shape[1]))
+        nearest = np.partition(similarity, -count, axis=1)[:, -count:]
+        means: Floats = nearest.mean(axis=1)
+        return means
+
+    def apply(self, embeddings: Floats, coordinates: Floats, layers_share: Floats) -> Floats:
+        """Return the embeddings (n, dim), of length 1, with what is held against each.
+
+        `layers_share` (n,) is how much of all layers' weight an adapter's layers have.
+        """
+        against = STRENGTH * (self.hubness(coordinates) - self.mean) / QUERY_LENGTH
+        cautious = normalise(embeddings - against[:, None] * self.axes[0])
+        certainty = np.sqrt(np.minimum(1, layers_share / ENOUGH_LAYERS))[:, None]
+        doubt: Floats = np.sqrt(1 - np.square(certainty)) * self.axes[1]
+        # The axes are of length 1 but for their rounding.
+        return normalise((certainty * cautious + doubt).astype(np.float32))
+
+    def of_queries(self, projected: Floats) -> Floats:
+        """Return queries (n, dim) that meet the first axis and not the second."""
+        free = projected - projected @ self.axes.T @ self.axes
+        return normalise(free + QUERY_LENGTH * self.axes[0])
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what a checkpoint holds."""
+        return {
+            "caution_axes": self.axes.astype(np.float16),
+            "caution_mean": np.array([self.mean], np.float32),
+            **self.captions.arrays("caution_captions"),
+        }
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, Any], components: int) -> "Caution | None":
+        """Build it from what `arrays` gave; an encoder need not have any."""
+        if "caution_axes" not in arrays:
+            return None
+        captions = QuarterMatrix.restore(arrays, "caution_captions", components)
+        axes = np.asarray(arrays["caution_axes"], np.float32)
+        return cls(axes, captions, float(arrays["caution_mean"][0]))
+
+
+def free_axes(up: Floats, count: int) -> Floats:
+    """Return orthonormal rows (count, dim) that are orthogonal to those of `up`."""
+    _, _, rows = np.linalg.svd(up.astype(np.float64), full_matrices=True)
+    free: Floats = rows[len(up) :][:count].astype(np.float32)
+    if len(free) < count:
+        raise ValueError(f"{len(up)} of {up.shape[1]} directions leave no {count} axes free")
+    return free

@@ -1,0 +1,307 @@
+"""Ridge regression from sketches to caption embeddings: the encoder that is shipped.
+
+With hundreds of adapters to learn from, transformers memorise and ridge generalises
+(docs/benchmarks.md). Solved in the kernel, then written out as a low-rank linear map.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from encoder.adapter.quarter_matrix import (
+    QuarterMatrix as QuarterMatrix,  # callers find it here too
+)
+from encoder.errors import SketchError, TrainingDataError
+from encoder.sketches.sketch import Sketch
+from encoder.text_encoder import normalise
+from encoder.weight_encoders.metrics import mrr
+from encoder.weight_encoders.penalties import Caution
+
+Floats = npt.NDArray[np.float32]
+
+# Relative to the mean energy of a training adapter; the best is inside on the zoo.
+PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+FOLDS = 5
+# Of the captions' spread within adapters, relative to its mean variance: .1 to .5 tie in
+# cross-validation on the zoo, 1 and more find less.
+SHRINKAGE = 0.5
+ENCODE_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TextSpace:
+    """The space in which weights and texts meet: text embeddings centred and whitened.
+
+    Whitened by how much captions of one adapter differ: in length, manner and language,
+    none of which an adapter's weights know.
+    """
+
+    centre: Floats  # (dim,)
+    whiten: Floats | None = None  # (dim, dim), symmetric; None where there is one way to say it
+
+    @classmethod
+    def fit(cls, captions: Sequence[Floats]) -> "TextSpace":
+        """Learn it from every training adapter's caption embeddings (captions, dim)."""
+        means = np.stack([part.mean(axis=0) for part in captions])
+        spread = np.concatenate([part - m for part, m in zip(captions, means, strict=True)])
+        covariance = spread.T @ spread / len(spread)
+        mean_variance = np.trace(covariance) / len(covariance)
+        centre: Floats = np.asarray(means.mean(axis=0), np.float32)
+        if mean_variance == 0:
+            return cls(centre)
+        values, vectors = np.linalg.eigh(covariance)
+        shrunk = np.maximum(values, 0) / mean_variance + SHRINKAGE
+        # What half precision keeps is what is used from the start.
+        whiten = ((vectors / np.sqrt(shrunk)) @ vectors.T).astype(np.float16)
+        return cls(centre, whiten.astype(np.float32))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what a checkpoint holds."""
+        arrays: dict[str, npt.NDArray[Any]] = {"text_centre": self.centre}
+        if self.whiten is not None:
+            arrays["text_whiten"] = self.whiten.astype(np.float16)
+        return arrays
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, Any]) -> "TextSpace":
+        """Build it from what `arrays` gave."""
+        whiten = arrays.get("text_whiten")
+        return cls(
+            np.asarray(arrays["text_centre"], np.float32),
+            None if whiten is None else np.asarray(whiten, np.float32),
+        )
+
+    def project(self, embeddings: Floats) -> Floats:
+        """Map text embeddings (n, dim) to unit rows (n, dim)."""
+        centred: Floats = embeddings.astype(np.float32) - self.centre
+        if self.whiten is not None:
+            centred = centred @ self.whiten
+        return normalise(centred)
+
+    def aim(self, embeddings: Floats) -> Floats:
+        """Return unit rows (n, dim) that compare with *plain* text embeddings as this space does.
+
+        In the space of `project` texts a and b have the product (a - c) W Wᵀ (b - c): but for b's
+        length and what is the same for every b, that of b with (a - c) W Wᵀ. So texts can be
+        stored as they are, and compared in the space of any encoder.
+        """
+        centred: Floats = embeddings.astype(np.float32) - self.centre
+        if self.whiten is not None:
+            both: Floats = self.whiten @ self.whiten
+            centred = centred @ both
+        return normalise(centred)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RidgeEncoder:
+    """Linear in the sketch: embedding = normalise((x * scale - mean) @ down @ up).
+
+    With caution, what is held against an adapter is written into free axes of it.
+    """
+
+    name: str
+    base_model: str
+    text_encoder: str
+    sketch_version: str
+    family: str
+    layer_scales: Floats  # (layers,): how much each layer says
+    means: Floats  # (values of a sketch,): the mean training adapter, scaled
+    down: QuarterMatrix  # (values of a sketch, components)
+    up: Floats  # (components, dim)
+    text: TextSpace
+    caution: Caution | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    kind: ClassVar[str] = "ridge"
+
+    @property
+    def dim(self) -> int:
+        return int(self.up.shape[1])
+
+    def encode(self, sketches: Sequence[Sketch]) -> Floats:
+        """Return embeddings (n, dim), float32, each of length 1.
+
+        A layer that an adapter lacks counts as the mean one, so it says nothing.
+
+        Raises:
+            SketchError: a sketch is of another version or base model, or only of layers that
+                say nothing.
+        """
+        embeddings = np.empty((len(sketches), self.dim), np.float32)
+        for start in range(0, len(sketches), ENCODE_BATCH):
+            batch = sketches[start : start + ENCODE_BATCH]
+            embeddings[start : start + len(batch)] = self._encode(batch)
+        return embeddings
+
+    def _encode(self, sketches: Sequence[Sketch]) -> Floats:
+        coordinates = self.coordinates(sketches)
+        embeddings = coordinates @ self.up
+        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        if not lengths.all():
+            raise SketchError("an adapter changes only layers that say nothing of its subject")
+        if self.caution is None:
+            return normalise(embeddings)
+        weights = np.square(self.layer_scales)
+        mask = np.stack([sketch.mask for sketch in sketches])
+        share = (mask @ weights / weights.sum()).astype(np.float32)
+        return self.caution.apply(embeddings / lengths, coordinates / lengths, share)
+
+    def coordinates(self, sketches: Sequence[Sketch]) -> Floats:
+        """Return what `up` maps to predictions, (n, components)."""
+        check_sketches(sketches, self.sketch_version, self.family)
+        features = scaled_features(sketches, self.layer_scales) - self.means
+        mask = np.stack([sketch.mask for sketch in sketches])
+        features *= mask.repeat(sketches[0].layout.sizes, axis=1)
+        return self.down.apply(features)
+
+    def encode_query(self, text_embeddings: Floats) -> Floats:
+        """Map text embeddings (n, dim) into the index's space, unit rows."""
+        projected = self.text.project(text_embeddings)
+        return projected if self.caution is None else self.caution.of_queries(projected)
+
+    def encode_caption_query(self, text_embeddings: Floats) -> Floats:
+        """Map text embeddings (n, dim) to what plain ones of captions are compared with."""
+        return self.text.aim(text_embeddings)
+
+    def details(self) -> dict[str, Any]:
+        """Return what a checkpoint's header holds beside the facts of every encoder."""
+        return {}
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what a checkpoint holds."""
+        return {
+            "layer_scales": self.layer_scales,
+            "means": self.means.astype(np.float16),
+            **self.down.arrays("down"),
+            "up": self.up.astype(np.float16),
+            **self.text.arrays(),
+            **({} if self.caution is None else self.caution.arrays()),
+        }
+
+    @classmethod
+    def restore(
+        cls, facts: Mapping[str, Any], details: Mapping[str, Any], arrays: Mapping[str, Any]
+    ) -> "RidgeEncoder":
+        """Build it from what `arrays` gave; `facts` are its other fields."""
+        means = np.asarray(arrays["means"], np.float32)
+        up = np.asarray(arrays["up"], np.float32)
+        return cls(
+            layer_scales=np.asarray(arrays["layer_scales"], np.float32),
+            means=means,
+            down=QuarterMatrix.restore(arrays, "down", len(means)),
+            up=up,
+            text=TextSpace.restore(arrays),
+            caution=Caution.restore(arrays, len(up)),
+            **facts,
+        )
+
+
+def check_sketches(sketches: Sequence[Sketch], version: str, family: str) -> None:
+    """Refuse sketches that an encoder was not made for."""
+    for sketch in sketches:
+        if (sketch.version, sketch.family) != (version, family):
+            raise SketchError(
+                f"a {sketch.version} sketch of {sketch.family} was given to an encoder of "
+                f"{version} sketches of {family}; sketch the file again"
+            )
+
+
+def scaled_features(sketches: Sequence[Sketch], layer_scales: Floats) -> Floats:
+    """Stack the directions of the sketches' layers, scaled: (n, values of a sketch).
+
+    Strengths are left out: how hard an adapter was trained says little of its subject, and
+    without them a layer changed little counts like the others.
+    """
+    values = np.stack([sketch.values for sketch in sketches]).astype(np.float32)
+    values *= layer_scales.repeat(sketches[0].layout.sizes)
+    return values
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Centring:
+    """Moves kernels' origin to the mean of the training adapters."""
+
+    row_means: Floats  # (train,)
+    mean: float
+
+    @classmethod
+    def of(cls, kernel: Floats) -> "Centring":
+        """Learn it from the training adapters' own kernel (train, train)."""
+        return cls(kernel.mean(axis=0), float(kernel.mean()))
+
+    def apply(self, kernel: Floats) -> Floats:
+        """Centre a kernel (n, train) between any adapters and those for training."""
+        centred: Floats = kernel - kernel.mean(axis=1, keepdims=True) - self.row_means + self.mean
+        return centred
+
+
+class KernelRidge:
+    """Ridge regression in the kernel; solves for every penalty from one decomposition."""
+
+    def __init__(self, kernel: Floats, targets: Floats) -> None:
+        """`kernel` (train, train), not centred; `targets` (train, dim), centred."""
+        self.centring = Centring.of(kernel)
+        centred = self.centring.apply(kernel)
+        self.energy = float(np.trace(centred)) / len(centred)
+        values, self._vectors = np.linalg.eigh(centred)
+        self._values = np.maximum(values, 0)
+        self._rotated = self._vectors.T @ targets
+
+    def duals(self, penalty: float) -> Floats:
+        """Return the training adapters' coefficients (train, dim)."""
+        damped = self._values + penalty * self.energy
+        coefficients: Floats = self._vectors @ (self._rotated / damped[:, None])
+        return coefficients
+
+    def predict(self, kernel: Floats, penalty: float) -> Floats:
+        """Predict (n, dim) from a kernel (n, train) with the training adapters."""
+        predicted: Floats = self.centring.apply(kernel) @ self.duals(penalty)
+        return predicted
+
+
+def choose_penalty(
+    kernel: Floats, captions: Sequence[Floats], *, seed: int = 0
+) -> tuple[float, dict[float, float]]:
+    """Cross-validate the penalty on training adapters alone, by MRR of their captions.
+
+    `kernel` (train, train); `captions` each adapter's embeddings (its captions, dim).
+    Returns the best penalty and every penalty's MRR.
+    """
+    count = len(captions)
+    if count < 2 * FOLDS:
+        raise TrainingDataError(f"{count} training adapters are too few; {2 * FOLDS} at least")
+    fold_of = np.random.default_rng(seed).permutation(count) % FOLDS
+    scores: dict[float, list[float]] = {penalty: [] for penalty in PENALTIES}
+    for fold in range(FOLDS):
+        train = np.flatnonzero(fold_of != fold).tolist()
+        left = np.flatnonzero(fold_of == fold).tolist()
+        space = TextSpace.fit([captions[i] for i in train])
+        goals = targets_of([captions[i] for i in train], space)
+        ridge = KernelRidge(kernel[np.ix_(train, train)], goals)
+        queries = space.project(np.concatenate([captions[i] for i in left]))
+        targets = np.repeat(np.arange(len(left)), [len(captions[i]) for i in left])
+        for penalty in PENALTIES:
+            gallery = normalise(ridge.predict(kernel[np.ix_(left, train)], penalty))
+            scores[penalty].append(mrr(queries @ gallery.T, targets))
+    means = {penalty: float(np.mean(values)) for penalty, values in scores.items()}
+    return max(means, key=means.__getitem__), means
+
+
+def targets_of(captions: Sequence[Floats], space: TextSpace) -> Floats:
+    """Return what each adapter should be embedded as: the mean of its projected captions."""
+    return np.stack([space.project(part).mean(axis=0) for part in captions])
+
+
+def low_rank(features: Floats, duals: Floats, components: int) -> tuple[QuarterMatrix, Floats]:
+    """Write features.T @ duals as down @ up, keeping most of what it predicts.
+
+    `features` (train, f) centred; the kept directions are those in which predictions for
+    the training adapters vary most (reduced-rank regression).
+    """
+    predicted = features @ (features.T @ duals)
+    _, _, directions = np.linalg.svd(predicted, full_matrices=False)
+    up = directions[:components].astype(np.float16).astype(np.float32)
+    return QuarterMatrix.of(features.T @ (duals @ up.T)), up

@@ -1,0 +1,268 @@
+import math
+import tracemalloc
+
+import pytest
+import torch
+from torch import Tensor
+
+from encoder.adapter.layers import (
+    DenseLayer,
+    DoraLayer,
+    Factors,
+    Layer,
+    LohaLayer,
+    LokrLayer,
+    LoraLayer,
+    ReplacedLayer,
+    RowsLayer,
+)
+from encoder.adapter.spectrum import block_of, measure, measure_layer
+
+
+def make_layer(
+    seed: int, *, rank: int = 4, d_out: int = 40, d_in: int = 24, scale: float = 0.5
+) -> LoraLayer:
+    generator = torch.Generator().manual_seed(seed)
+    down = torch.randn(rank, d_in, generator=generator)
+    return LoraLayer(down, torch.randn(d_out, rank, generator=generator), scale)
+
+
+def delta(layer: Layer) -> Tensor:
+    down, up = layer.factors()
+    return layer.scale * (up.double() @ down.double())
+
+
+def norm(layer: Layer) -> float:
+    measured = measure_layer(layer)
+    assert measured is not None
+    return measured.norm
+
+
+def effective_rank(layer: Layer) -> float:
+    measured = measure_layer(layer)
+    assert measured is not None
+    return measured.effective_rank
+
+
+def exact_rank(layer: Layer) -> float:
+    energies = torch.linalg.svdvals(delta(layer)) ** 2
+    return float(energies.sum() ** 2 / (energies**2).sum())
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+KINDS: list[Layer] = [
+    make_layer(0),
+    LoraLayer(random(4, 6, 3, 3), random(8, 4, 1, 1), 0.5),
+    LoraLayer(random(4, 6, 1, 1), random(8, 4, 1, 1), 0.5, mid=random(4, 4, 3, 3)),
+    LohaLayer(random(40, 3), random(3, 24), random(40, 4), random(4, 24), 0.5),
+    LokrLayer((random(3, 4),), (random(7, 6),), 0.5),
+    LokrLayer((random(3, 2), random(2, 4)), (random(6, 8, 3, 3),), 0.5),
+    LokrLayer((random(3, 4),), (random(2, 6), random(2, 8), random(2, 2, 3, 3)), 0.5),
+    DenseLayer(random(40, 24), 0.5),
+    DenseLayer(random(24, 5, 3, 3), 0.5),
+    RowsLayer(LokrLayer((random(3, 4),), (random(7, 6),), 0.5), (slice(3, 12),)),
+]
+
+
+@pytest.mark.parametrize("layer", KINDS, ids=lambda layer: f"{type(layer).__name__}{layer.shape}")
+def test_norm_and_effective_rank_are_those_of_the_matrix_itself(layer: Layer) -> None:
+    assert norm(layer) == pytest.approx(delta(layer).norm().item(), rel=1e-5)
+    assert effective_rank(layer) == pytest.approx(exact_rank(layer), rel=1e-5)
+
+
+@pytest.mark.parametrize("rank", [1, 5, 32, 33])
+def test_wide_layers_are_measured_to_their_last_column(rank: int) -> None:
+    """Those of a low rank are measured part by part."""
+    layer = make_layer(0, rank=rank, d_out=30, d_in=70_000)
+
+    assert norm(layer) == pytest.approx(delta(layer).norm().item(), rel=1e-5)
+
+
+def test_measuring_takes_no_more_memory_for_more_layers() -> None:
+    """Each Gram matrix of this rank has half a megabyte."""
+    layers = {f"a.{k}.x": make_layer(k, rank=256, d_out=256, d_in=256) for k in range(40)}
+    tracemalloc.start()
+    try:
+        measure(layers)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 5_000_000
+
+
+@pytest.mark.parametrize("rank", [1, 16, 64])
+def test_quick_measures_of_bfloat16_are_good_to_half_a_percent(rank: int) -> None:
+    """Layers as trained: with some directions that stand out."""
+    base = make_layer(0, rank=rank, d_out=400, d_in=300)
+    strengths = torch.linspace(1, 0.1, rank) ** 2
+    down = (strengths[:, None] * base.down).bfloat16()
+    layer = LoraLayer(down, base.up.bfloat16(), 0.5)
+
+    quick = measure_layer(layer, quick=True)
+
+    assert quick is not None
+    assert quick.norm == pytest.approx(delta(layer).norm().item(), rel=5e-3)
+    assert quick.effective_rank == pytest.approx(exact_rank(layer), rel=5e-3)
+
+
+def test_layers_of_high_rank_are_probed_instead() -> None:
+    layer = DenseLayer(random(1100, 1030) * torch.linspace(0, 1, 1030) ** 4, 0.5)
+
+    assert norm(layer) == pytest.approx(delta(layer).norm().item(), rel=1e-5)
+    assert effective_rank(layer) == pytest.approx(exact_rank(layer), rel=0.1)
+
+
+def test_products_of_high_rank_are_only_checked_unless_asked_for() -> None:
+    """A LoHa of rank 64 has 4,096 columns; forming it takes longer than reading a file."""
+    sides = random(1100, 33), random(33, 1100), random(1100, 34)
+    layer = LohaLayer(*sides, random(34, 1100), 0.5)
+    bad = LohaLayer(*sides, torch.full((34, 1100), math.nan), 0.5)
+    zero = LohaLayer(*sides, torch.zeros(34, 1100), 0.5)
+
+    measured = measure({"a.0.x": layer, "a.1.x": bad, "a.2.x": zero})
+
+    assert measured.blocks == ()
+    assert (list(measured.damaged), measured.zero_layers) == (["a.1.x"], ("a.2.x",))
+    assert norm(layer) == pytest.approx(layer.delta().double().norm().item(), rel=1e-5)
+
+
+def test_of_a_dora_the_change_of_direction_is_measured() -> None:
+    layer = make_layer(0)
+
+    assert measure_layer(DoraLayer(layer, torch.ones(40, 1))) == measure_layer(layer)
+
+
+def test_replaced_weights_are_checked_and_count_nowhere() -> None:
+    measured = measure({"a.0.x": ReplacedLayer(torch.ones(3, 3)), "a.1.x": make_layer(0)})
+    bad = measure({"a.0.x": ReplacedLayer(torch.full((3, 3), math.nan))})
+
+    assert [spectrum.block for spectrum in measured.blocks] == ["a.1"]
+    assert not measured.zero_layers
+    assert "a.0.x" in bad.damaged
+
+
+def test_projections_that_share_a_down_are_told_apart() -> None:
+    one, other = make_layer(0), make_layer(1)
+    split = LoraLayer(one.down, other.up, 0.5)
+
+    both = measure({"a.0.x": one, "a.1.x": split})
+
+    assert both.norm**2 == pytest.approx(norm(one) ** 2 + norm(split) ** 2)
+
+
+@pytest.mark.parametrize("directions", [1, 3])
+def test_equal_directions_count_as_many_as_they_are(directions: int) -> None:
+    down, up = torch.eye(directions, 24), torch.eye(40, directions)
+
+    assert effective_rank(LoraLayer(down, up, 1.0)) == pytest.approx(directions)
+
+
+def test_a_repeated_direction_adds_no_rank() -> None:
+    layer = make_layer(1, rank=1)
+    twice = LoraLayer(layer.down.repeat(2, 1), layer.up.repeat(1, 2), 1.0)
+
+    assert effective_rank(twice) == pytest.approx(1)
+
+
+def test_blocks_share_the_energy_in_the_order_in_which_they_run() -> None:
+    names = [
+        "single_transformer_blocks.0.proj_out",
+        "transformer_blocks.10.attn.to_q",
+        "transformer_blocks.2.attn.to_q",
+        "transformer_blocks.2.attn.to_k",
+    ]
+    layers = {name: make_layer(seed) for seed, name in enumerate(names)}
+
+    spectra = measure(layers).blocks
+
+    assert [spectrum.block for spectrum in spectra] == [
+        "transformer_blocks.2",
+        "transformer_blocks.10",
+        "single_transformer_blocks.0",
+    ]
+    energies = {name: delta(layer).square().sum().item() for name, layer in layers.items()}
+    own = energies[names[2]] + energies[names[3]]
+    assert spectra[0].energy == pytest.approx(own / sum(energies.values()), rel=1e-5)
+    assert sum(spectrum.energy for spectrum in spectra) == pytest.approx(1)
+    assert all(1 <= spectrum.effective_rank <= 4 for spectrum in spectra)
+
+
+def test_blocks_of_a_unet_are_its_stages() -> None:
+    assert block_of("down_blocks.2.attentions.1.proj_in") == "down_blocks.2"
+    assert block_of("mid_block.attentions.0.proj_in") == "mid_block"
+
+
+def test_zero_layers_are_told_from_faint_ones() -> None:
+    """Squares of 1e-30 vanish in float32, the weights do not."""
+    faint = LoraLayer(make_layer(0).down * 1e-30, make_layer(0).up, 1.0)
+    layers = {
+        "a.0.x": LoraLayer(torch.zeros(4, 24), make_layer(0).up, 1.0),
+        "a.1.x": make_layer(0, scale=0),
+        "a.2.x": faint,
+    }
+
+    measured = measure(layers)
+
+    assert measured.zero_layers == ("a.0.x", "a.1.x")
+    assert measured.norm == pytest.approx(delta(faint).norm().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("side", ["down", "up"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_one_bad_entry_anywhere_is_found(bad: float, side: str, dtype: torch.dtype) -> None:
+    layer = make_layer(0)
+    broken = LoraLayer(layer.down.to(dtype, copy=True), layer.up.to(dtype, copy=True), 1.0)
+    getattr(broken, side).view(-1)[-1] = bad
+
+    measured = measure({"a.0.x": layer, "a.1.x": broken})
+
+    assert dict(measured.damaged) == {"a.1.x": "holds NaN or infinity"}
+    assert [spectrum.block for spectrum in measured.blocks] == ["a.0"]
+
+
+def test_a_watcher_is_shown_sound_layers_with_their_norm_and_factors() -> None:
+    """What else is made of the weights is made while they are in memory."""
+    plain = LoraLayer(make_layer(0).down.bfloat16(), make_layer(0).up.bfloat16(), 0.5)
+    bad = LoraLayer(make_layer(0).down * math.nan, make_layer(0).up, 0.5)
+    dense = DenseLayer(random(40, 24), 0.5)
+    layers: dict[str, Layer] = {"a.0.x": plain, "a.1.x": bad, "a.2.x": dense}
+    shown: dict[str, tuple[Layer, float | None, Factors | None]] = {}
+    released: list[Layer] = []
+
+    measure(layers, released.append, lambda name, *rest: shown.update({name: rest}))
+
+    assert released == list(layers.values())
+    assert shown.keys() == {"a.0.x", "a.2.x"}
+    for name, (layer, found, _) in shown.items():
+        assert layer is layers[name]
+        # Exact: sketches are made with it, on whatever processor.
+        assert found == pytest.approx(delta(layer).norm().item(), rel=1e-5)
+    shared = shown["a.0.x"][2]
+    assert shared is not None
+    assert torch.equal(shared[0], plain.down.float())
+    assert torch.equal(shared[1], plain.up.float())
+
+
+def test_large_numbers_are_no_infinity() -> None:
+    """Squares overflow long before the weights do."""
+    layer = make_layer(0)
+    large = LoraLayer(layer.down * 1e25, layer.up * 1e-25, layer.scale)
+
+    assert norm(large) == pytest.approx(norm(layer), rel=1e-5)
+
+
+def test_a_product_beyond_float32_is_damage() -> None:
+    layer = make_layer(0)
+    measured = measure({"a.0.x": LoraLayer(layer.down * 1e25, layer.up * 1e25, 1.0)})
+
+    assert dict(measured.damaged) == {"a.0.x": "is too large to compute with"}
+    assert measured.norm == 0
+
+
+def test_an_adapter_without_layers_has_no_spectrum() -> None:
+    assert measure({}).blocks == ()

@@ -1,0 +1,242 @@
+"""The layers of families: shipped tables and those built from any config."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from encoder.base_models.families import (
+    FAMILIES,
+    LOOKALIKES,
+    TABLES,
+    Family,
+    find_family,
+    match_family,
+)
+from encoder.base_models.modules import pack, unpack
+
+DEMO_BASE = Path(__file__).parents[3] / "demo" / "data" / "base"
+UNET: dict[str, Any] = {
+    "block_out_channels": (32, 64), "norm_num_groups": 8, "layers_per_block": 1,
+    "cross_attention_dim": 24, "attention_head_dim": 8,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}  # fmt: skip
+FLUX: dict[str, Any] = {
+    "num_layers": 1, "num_single_layers": 2, "attention_head_dim": 8, "num_attention_heads": 2,
+    "joint_attention_dim": 24, "in_channels": 4, "axes_dims_rope": (2, 2, 4),
+}  # fmt: skip
+TINY: dict[str, tuple[str, dict[str, Any]]] = {
+    "sd-1.5": ("UNet2DConditionModel", UNET),
+    "sd-2.1": ("UNet2DConditionModel", UNET | {"use_linear_projection": True}),
+    "sdxl-1.0": (
+        "UNet2DConditionModel",
+        UNET
+        | {
+            "use_linear_projection": True, "transformer_layers_per_block": (2, 1),
+            "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 80,
+        },
+    ),
+    "flux.1": ("FluxTransformer2DModel", FLUX | {"pooled_projection_dim": 20}),
+    "flux.2": ("Flux2Transformer2DModel", FLUX | {"axes_dims_rope": (2, 2, 2, 2)}),
+    "qwen-image": (
+        "QwenImageTransformer2DModel",
+        {
+            "num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 2, "in_channels": 16,
+            "out_channels": 4, "joint_attention_dim": 24, "axes_dims_rope": (2, 2, 4),
+        },
+    ),
+    "z-image": (
+        "ZImageTransformer2DModel",
+        {
+            "dim": 32, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2,
+            "cap_feat_dim": 24, "axes_dims": (4, 6, 6), "axes_lens": (16, 16, 16),
+        },
+    ),
+}  # fmt: skip
+
+
+def build(architecture: str, config: Mapping[str, Any]) -> Any:
+    """The network itself, with weights."""
+    import diffusers
+
+    return getattr(diffusers, architecture)(**config)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_layers_of_any_size_are_those_of_the_real_network(name: str) -> None:
+    import torch
+
+    architecture, config = TINY[name]
+    modules = dict(build(architecture, config).named_modules())
+
+    family = Family.from_config("tiny", architecture, config)
+
+    linear = {n: m for n, m in modules.items() if isinstance(m, torch.nn.Linear)}
+    assert list(family.layers) == list(linear), "in module order"
+    assert all(family.layers[n] == tuple(m.weight.shape) for n, m in linear.items())
+    convolutions = {n: m for n, m in modules.items() if isinstance(m, torch.nn.Conv2d)}
+    shapes = {n: tuple(m.weight.shape) for n, m in convolutions.items()}
+    assert family.convolutions == shapes
+    assert bool(shapes) == ("UNet" in architecture)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_bias_and_norm_of_the_real_network_is_a_vector(name: str) -> None:
+    architecture, config = TINY[name]
+    parameters = build(architecture, config).named_parameters()
+
+    family = Family.from_config("tiny", architecture, config)
+
+    assert family.vectors == {n: len(p) for n, p in parameters if p.dim() == 1}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_tiny_network_is_told_from_the_shipped_families(name: str) -> None:
+    tiny = Family.from_config("tiny", *TINY[name])
+
+    match = match_family(tiny.layers, (tiny, *FAMILIES))
+
+    assert match.family is tiny
+
+
+# Chroma's class in diffusers warns of another one's future.
+@pytest.mark.filterwarnings("ignore:`FluxPosEmbed` is deprecated:FutureWarning")
+@pytest.mark.parametrize("family", [*FAMILIES, *LOOKALIKES], ids=lambda family: family.name)
+def test_shipped_tables_are_those_of_diffusers(family: Family) -> None:
+    """Where this fails after an update of diffusers, run `python -m encoder.base_models`."""
+    table = json.loads((TABLES / f"{family.name}.json").read_text())
+
+    built = Family.from_config(family.name, table["architecture"], table["config"])
+
+    assert list(family.layers.items()) == list(built.layers.items())
+    assert family.convolutions == built.convolutions
+    assert family.vectors == built.vectors
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        # As published with the weights; Z-Image's without the two tokens that stand for padding.
+        ("flux.1", 11_901_408_320),
+        ("flux.2-dev", 32_223_281_152),
+        ("flux.2-klein-4b", 3_875_544_576),
+        ("flux.2-klein-9b", 9_078_581_248),
+        ("sdxl-1.0", 2_567_463_684),
+        ("sd-1.5", 859_520_964),
+        ("sd-2.1", 865_910_724),
+        ("qwen-image", 20_430_401_088),
+        ("z-image", 6_154_908_736 - 2 * 3840),
+        ("qwen-image-2.1", 7_115_124_736),
+    ],
+)
+def test_tables_have_as_many_parameters_as_the_published_weights(name: str, count: int) -> None:
+    """One wrong number in a config would show here."""
+    family = next(family for family in (*FAMILIES, *LOOKALIKES) if family.name == name)
+
+    shapes = [*family.layers.values(), *family.convolutions.values()]
+    assert sum(map(math.prod, shapes)) + sum(family.vectors.values()) == count
+
+
+def test_every_shipped_table_is_used() -> None:
+    names = {path.stem for path in TABLES.glob("*.json")}
+
+    assert names == {family.name for family in (*FAMILIES, *LOOKALIKES)}
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks", "first", "last"),
+    [
+        ("flux.1", 494, "transformer_blocks.0.norm1.linear", "37.attn.to_v"),
+        ("demo-flux-tiny", 52, "transformer_blocks.0.norm1.linear", "3.attn.to_v"),
+        ("sdxl-1.0", 739, "down_blocks.0.resnets.0.time_emb_proj", "resnets.1.time_emb_proj"),
+        ("sd-1.5", 182, "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q", None),
+        ("qwen-image", 840, "transformer_blocks.0.img_mod.1", "59.txt_mlp.net.2"),
+        ("z-image", 270, "noise_refiner.0.attention.to_q", "layers.29.adaLN_modulation.0"),
+    ],
+)
+def test_block_layers_and_their_order_never_change(
+    name: str, blocks: int, first: str, last: str | None
+) -> None:
+    """Stored sketches and shipped bases have one entry a layer, in this order."""
+    family = find_family(name)
+    assert family is not None
+
+    layers = list(family.block_layers)
+
+    assert len(layers) == blocks
+    assert layers[0] == first
+    assert last is None or layers[-1].endswith(last)
+
+
+def test_flux_blocks_keep_the_order_that_stored_sketches_have() -> None:
+    family = find_family("flux.1")
+    assert family is not None
+
+    attention = ["to_q", "to_k", "to_v", "to_out.0"]
+    added = ["add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
+    double = [
+        "norm1.linear", "norm1_context.linear", *(f"attn.{n}" for n in attention + added),
+        "ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2",
+    ]  # fmt: skip
+    single = ["norm.linear", "proj_mlp", "proj_out", *(f"attn.{n}" for n in attention[:3])]
+    assert list(family.block_layers) == [
+        *(f"transformer_blocks.{i}.{name}" for i in range(19) for name in double),
+        *(f"single_transformer_blocks.{i}.{name}" for i in range(38) for name in single),
+    ]
+
+
+def test_the_demo_base_has_the_layers_of_its_family() -> None:
+    config = json.loads((DEMO_BASE / "transformer" / "config.json").read_text())
+    architecture = config["_class_name"]
+    values = {name: value for name, value in config.items() if not name.startswith("_")}
+
+    built = Family.from_config("demo", architecture, values)
+
+    family = find_family("demo-flux-tiny")
+    assert family is not None
+    assert list(family.layers.items()) == list(built.layers.items())
+
+
+def test_packing_joins_equal_blocks_and_loses_nothing() -> None:
+    parameters: dict[str, tuple[int, ...]] = {
+        f"blocks.{i}.to_q.weight": (8, 4 if i < 5 else 2) for i in range(9)
+    }
+    parameters["x.2-1.bias"] = (8,)
+
+    tree = pack(parameters)
+
+    assert list(unpack(tree).items()) == list(parameters.items())
+    assert list(tree["blocks"]) == ["0..4", "5..8"]
+
+
+def test_a_class_that_diffusers_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no class 'NoTransformer'"):
+        Family.from_config("x", "NoTransformer", {})
+    with pytest.raises(ValueError, match="not a config of FluxTransformer2DModel"):
+        Family.from_config("x", "FluxTransformer2DModel", {"blocks": 3})
+
+
+def test_families_are_hashable_and_equal_by_content() -> None:
+    one, same = (Family.from_config("tiny", *TINY["flux.1"]) for _ in range(2))
+
+    assert len({one, same, *FAMILIES}) == len(FAMILIES) + 1
+
+
+def test_importing_families_loads_neither_torch_nor_diffusers() -> None:
+    code = (
+        "import sys; from encoder.base_models.families import FAMILIES; "
+        "FAMILIES[0].layers; print(*sys.modules)"
+    )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert not {"torch", "diffusers"} & set(loaded)
