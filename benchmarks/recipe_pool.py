@@ -16,10 +16,10 @@ from encoder.adapter.lora_file import LoraWeights, read
 from encoder.sketches.basis import fit_basis
 from encoder.sketches.sketch import Sketch, sketch
 from encoder.text_encoder import normalise
+from encoder.training.layer_scales import descend, without_diagonal
 from encoder.training.train import encode_captions
 from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.layer_batch import LayerBatch, kinds_of, stack_weights
-from encoder.weight_encoders.layer_scales import descend, without_diagonal
 from encoder.weight_encoders.metrics import mrr
 from encoder.weight_encoders.penalties import NEAREST_SHARE, QUERY_LENGTH, STRENGTH
 from encoder.weight_encoders.ridge import (

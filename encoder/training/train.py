@@ -17,6 +17,7 @@ from encoder.training.contrastive import Examples, Schedule, Trainer
 from encoder.training.curves import draw_curves
 from encoder.training.dataset import SPLITS
 from encoder.training.dataset import Dataset as Dataset  # callers find it beside what takes it
+from encoder.training.layer_scales import fit_layer_scales, learn_layer_scales
 from encoder.training.workers import Workers
 from encoder.weight_encoders.autolora import (
     FACTORS,
@@ -27,7 +28,6 @@ from encoder.weight_encoders.autolora import (
 )
 from encoder.weight_encoders.checkpoint import WeightEncoder
 from encoder.weight_encoders.layer_batch import LayerBatch, stack_sketches, stack_weights
-from encoder.weight_encoders.layer_scales import fit_layer_scales, learn_layer_scales
 from encoder.weight_encoders.metrics import RetrievalMetrics, positions
 from encoder.weight_encoders.penalties import Caution
 from encoder.weight_encoders.ridge import (

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from encoder.sketches.sketch import Sketch
+from encoder.training.layer_scales import fit_layer_scales, learn_layer_scales, left_out
 from encoder.training.train import sketch_files
-from encoder.weight_encoders.layer_scales import fit_layer_scales, learn_layer_scales, left_out
 from encoder.weight_encoders.ridge import Centring, KernelRidge
 from tests.encoder.conftest import SyntheticZoo
 
