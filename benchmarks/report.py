@@ -81,7 +81,7 @@ SECTIONS = {
   something, often a near relative.
 - One adapter for each part of a prompt is far better than any choice among the hits for the whole.
 - Constants are learned on training adapters, each embedded by an encoder that was not trained on
-  it, and validation adapters, in galleries of about 400 (`python -m benchmarks.search_tuning`).
+  it, and validation adapters, in galleries of about 400 (`python -m benchmarks.search.tuning`).
 - The held-out adapters have been looked at six times for the first of these tables and five times
   for the others, once for each set of constants.
 """,
@@ -94,7 +94,7 @@ SECTIONS = {
 """,
     "reading": """## Reading files
 
-`python -m benchmarks.reading`
+`python -m benchmarks.files.reading`
 
 - Reading with the full verdict runs at about the speed of sha256, which any download needs
   anyway; where it is slower, names and headers of small files weigh more than their weights.
@@ -104,7 +104,7 @@ SECTIONS = {
 """,
     "encoding": """## Encoding files
 
-`python -m benchmarks.encoding`
+`python -m benchmarks.files.encoding`
 
 - What is timed is what indexing does with a file: its full verdict and its sketch from one pass
   over the weights, then its embedding, alone. In a page of many, embedding takes a fraction.
@@ -117,7 +117,7 @@ SECTIONS = {
 """,
     "fingerprints": """## Knowing an adapter again
 
-`python -m benchmarks.fingerprints`
+`python -m benchmarks.duplicates.fingerprints`
 
 - Every rewriting of every adapter is within the tolerance and no two adapters are; the
   largest distance of the first kind is 0.01, the smallest of the second 0.95.
@@ -158,7 +158,7 @@ SECTIONS = {
 """,
     "recognition": """## Seeing both concepts in fused pictures
 
-`python -m benchmarks.recognition`
+`python -m benchmarks.fusion.recognition`
 
 - The judge is a small network trained on the art, held-out concepts too; it has never seen a
   generated picture. 'Resting': guidance leads away from the base without the adapters
@@ -176,7 +176,7 @@ SECTIONS = {
 """,
     "departure": """## Adapters that depart from the base together
 
-`python -m benchmarks.departure`
+`python -m benchmarks.fusion.departure`
 
 - Honest adapters, added up, change the base at most 1.6 times as much as the strongest of them
   alone; gates that hold back the strongest come to an eighth of it.
@@ -188,7 +188,7 @@ SECTIONS = {
 """,
     "fusion_cost": """## What fusing costs
 
-`python -m benchmarks.fusion_cost`
+`python -m benchmarks.fusion.cost`
 
 - Random weights; "middle" is FLUX.1's architecture at a third of its width, with 1,024 tokens of
   image; one thread, float32, medians of rounds in turning order, nothing else on the machine.
