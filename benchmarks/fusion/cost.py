@@ -231,57 +231,85 @@ def load_as_fused(
     return [cache.get(one.sha256, linear_layers(one.weights)) for one in adapters]
 
 
+class Clock:
+    """Seconds by what took them, each time."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, list[float]] = {}
+
+    def note(self, what: str, start: float) -> float:
+        """Keep the time since `start`; returns when the next thing starts."""
+        self._seconds.setdefault(what, []).append(time.perf_counter() - start)
+        return time.perf_counter()
+
+    def medians(self) -> dict[str, float]:
+        return {what: statistics.median(took) for what, took in self._seconds.items()}
+
+
 def time_attaching(name: str, rounds: int) -> dict[str, float]:
     """Return median seconds of attaching three adapters and of letting them go, ours and PEFT's."""
-    bench = Bench(name, most=3)
     from diffusers import FluxPipeline
 
+    bench, clock = Bench(name, most=3), Clock()
     diffusers_logging.set_verbosity_error()
+    pipe: Any = FluxPipeline(None, None, None, None, None, None, bench.twin)
+    families = families_of(name, bench.base)
     with TemporaryDirectory() as folder:
-        files = []
-        for k in range(CACHED):
-            files.append(Path(folder) / f"{k}.safetensors")
-            save_file(draw_tensors(bench.base, k), files[-1])
-        seconds: dict[str, list[float]] = {}
-
-        def note(what: str, start: float) -> None:
-            seconds.setdefault(what, []).append(time.perf_counter() - start)
-
-        pipe: Any = FluxPipeline(None, None, None, None, None, None, bench.twin)
-        families = families_of(name, bench.base)
-        full, kept = DeviceCache(2**34), {}
-        for path in files:
-            kept[path] = read(path, families)
-            full.get(path.name, kept[path])
-        for turn in range(rounds):
-            for what, cache in (("0 cached", DeviceCache(2**34)), (f"{CACHED} cached", full)):
-                chosen = files[turn % 7 : turn % 7 + 3]
-                start = time.perf_counter()
-                chosen_weights = {
-                    path: kept[path] if cache is full else read_quickly(path, families)
-                    for path in chosen
-                }
-                some = load_as_fused(chosen_weights, cache)
-                with attach(bench.base, [(one, 1.0) for one in some], bench.gates):
-                    note(f"attach, {what}", start)
-                    start = time.perf_counter()
-                note(f"detach, {what}", start)
-            names = [f"r{turn}-{k}" for k in range(3)]
-            start = time.perf_counter()
-            for path, own in zip(chosen, names, strict=True):
-                pipe.load_lora_weights(folder, weight_name=path.name, adapter_name=own)
-            pipe.set_adapters(names, [1.0] * 3)
-            note("PEFT load + set", start)
-            start = time.perf_counter()
-            pipe.delete_adapters(names)
-            note("PEFT delete", start)
+        files = [Path(folder) / f"{k}.safetensors" for k in range(CACHED)]
         for k, path in enumerate(files):
-            pipe.load_lora_weights(folder, weight_name=path.name, adapter_name=f"kept{k}")
+            save_file(draw_tensors(bench.base, k), path)
+        kept = {path: read(path, families) for path in files}
+        full = DeviceCache(2**34)
+        for path, weights in kept.items():
+            full.get(path.name, weights)
         for turn in range(rounds):
+            chosen = files[turn % 7 : turn % 7 + 3]
             start = time.perf_counter()
-            pipe.set_adapters([f"kept{turn % 7 + k}" for k in range(3)], [1.0] * 3)
-            note(f"PEFT set, {CACHED} loaded", start)
-    return {what: statistics.median(took) for what, took in seconds.items()}
+            quickly = {path: read_quickly(path, families) for path in chosen}
+            attach_three(bench, quickly, DeviceCache(2**34), clock, "0 cached", start)
+            start = time.perf_counter()
+            known = {path: kept[path] for path in chosen}
+            attach_three(bench, known, full, clock, f"{CACHED} cached", start)
+            load_with_peft(pipe, chosen, clock, f"r{turn}")
+        set_with_peft(pipe, files, clock, rounds)
+    return clock.medians()
+
+
+def attach_three(
+    bench: Bench,
+    weights: Mapping[Path, LoraWeights],
+    cache: DeviceCache,
+    clock: Clock,
+    what: str,
+    start: float,
+) -> None:
+    """Attach adapters and let them go; reading them began at `start`."""
+    some = load_as_fused(weights, cache)
+    with attach(bench.base, [(one, 1.0) for one in some], bench.gates):
+        start = clock.note(f"attach, {what}", start)
+    clock.note(f"detach, {what}", start)
+
+
+def load_with_peft(pipe: Any, files: Sequence[Path], clock: Clock, prefix: str) -> None:
+    """Have diffusers load adapters, run them, and let them go."""
+    names = [f"{prefix}-{k}" for k in range(len(files))]
+    start = time.perf_counter()
+    for path, name in zip(files, names, strict=True):
+        pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name=name)
+    pipe.set_adapters(names, [1.0] * len(names))
+    start = clock.note("PEFT load + set", start)
+    pipe.delete_adapters(names)
+    clock.note("PEFT delete", start)
+
+
+def set_with_peft(pipe: Any, files: Sequence[Path], clock: Clock, rounds: int) -> None:
+    """Have diffusers run three adapters of many that it holds."""
+    for k, path in enumerate(files):
+        pipe.load_lora_weights(path.parent, weight_name=path.name, adapter_name=f"kept{k}")
+    for turn in range(rounds):
+        start = time.perf_counter()
+        pipe.set_adapters([f"kept{turn % 7 + k}" for k in range(3)], [1.0] * 3)
+        clock.note(f"PEFT set, {len(files)} loaded", start)
 
 
 def peak_memory(name: str, kind: str, count: int) -> float:

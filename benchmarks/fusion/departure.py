@@ -6,7 +6,6 @@ first. Attackers come in pairs: one writes loudly where a layer of the base hard
 other listens exactly there, so that each alone does about nothing.
 """
 
-import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +17,10 @@ from rich.console import Console
 from rich.progress import track
 from torch import nn
 
-from benchmarks.fusion.sheet import Painter
+from benchmarks.fusion.sheet import Painter, parser_for_painting
 from benchmarks.results import RESULTS, write_results
 from benchmarks.tables import table
 from demo.concepts import Concept, plan
-from demo.paths import BUILD
 from encoder.adapter.layers import LoraLayer
 from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.departure import LEAST_DEPARTURE, MOST_DEPARTURE
@@ -138,11 +136,7 @@ def cells_of(row: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
-    parser.add_argument("--encoder", type=Path, default=BUILD / "encoder.safetensors")
-    parser.add_argument("--gates", type=Path, default=BUILD / "gates.safetensors")
-    parser.add_argument("--split", default="held-out", choices=("held-out", "validation"))
+    parser = parser_for_painting(__doc__)
     parser.add_argument("--sets", type=int, default=60)
     parser.add_argument("--output", type=Path, default=RESULTS / "departure.json")
     options = parser.parse_args()

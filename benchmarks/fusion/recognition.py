@@ -6,7 +6,6 @@ a texture or a background in turn; the prompt names both. Then the same with a t
 beside them that the prompt does not name.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,16 @@ from torch import Tensor
 
 from benchmarks.arrays import Bools
 from benchmarks.fusion.recogniser import PATH, Judge, examine, train_recogniser
-from benchmarks.fusion.sheet import KINDS, SHIPPED, WAYS, Painter, Pair, Way, draw_pairs
+from benchmarks.fusion.sheet import (
+    KINDS,
+    SHIPPED,
+    WAYS,
+    Painter,
+    Pair,
+    Way,
+    draw_pairs,
+    parser_for_painting,
+)
 from benchmarks.intervals import interval
 from benchmarks.results import RESULTS, write_results
 from benchmarks.tables import signed, table, with_interval
@@ -145,13 +153,9 @@ def objects_of(split: str) -> list[Concept]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser = parser_for_painting(__doc__)
     parser.add_argument("--base", type=Path, default=BUILD / "base")
-    parser.add_argument("--encoder", type=Path, default=BUILD / "encoder.safetensors")
-    parser.add_argument("--gates", type=Path, default=BUILD / "gates.safetensors")
     parser.add_argument("--recogniser", type=Path, default=PATH)
-    parser.add_argument("--split", default="held-out", choices=("held-out", "validation"))
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--seed", type=int, default=10)
     parser.add_argument("--output", type=Path, default=RESULTS / "recognition.json")

@@ -182,12 +182,18 @@ def rows_of(
         yield f"{number}. {pair.prompt}{beside}", pictures, order
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parser_for_painting(doc: str) -> argparse.ArgumentParser:
+    """Return a parser that asks for what a painter needs, and for a split."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
     parser.add_argument("--encoder", type=Path, default=BUILD / "encoder.safetensors")
     parser.add_argument("--gates", type=Path, default=BUILD / "gates.safetensors")
     parser.add_argument("--split", default="held-out", choices=("held-out", "validation"))
+    return parser
+
+
+def main() -> None:
+    parser = parser_for_painting(__doc__)
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--first", type=int, default=0, help="leave out so many pairs")
     parser.add_argument("--seed", type=int, default=0)
