@@ -10,7 +10,7 @@ from torch import Tensor
 from demo.listing import BASE_MODEL
 from encoder.adapter.lora_file import LoraWeights
 
-# By layer: (down, up), with every scale folded into up, in float32.
+# Every layer has its (down, up) in float32, with every scale folded into up.
 Factors = dict[str, tuple[Tensor, Tensor]]
 METADATA = {"ss_base_model_version": BASE_MODEL}
 

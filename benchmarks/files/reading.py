@@ -23,7 +23,7 @@ from encoder.sketches.fingerprint import fingerprint
 from encoder.sketches.sketch import sketch_file
 
 RUNS = 9
-# As hashing has. More would help, and on a shared machine wait for each other.
+# Hashing has one too. More would help, and on a shared machine wait for each other.
 THREADS = 1
 # kohya's fused projections by the diffusers layers that they are made of.
 DOUBLE = {

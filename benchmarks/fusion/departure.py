@@ -100,7 +100,7 @@ def attackers(
         for number in range(PAIRS):
             generator = torch.Generator().manual_seed(number)
             rows = torch.randn(1, value.in_features, generator=generator)
-            # As long as the layer's own rows are.
+            # The row is made as long as the layer's own rows are.
             rows *= value.weight.float().norm() / len(value.weight) ** 0.5 / rows.norm()
             deaf, loud = right[-1 - number], left[:, number]
             writer = LoraLayer(rows, loudness * deaf[:, None], 1.0)

@@ -21,7 +21,7 @@ from registry.fusion.inject import attach_stacks
 from registry.fusion.stacks import LayerStack
 from registry.fusion.train import TrainableGates, flow_losses, leanings_of
 
-# Each with two noises.
+# Every time is judged with two noises.
 TIMES = 2 * (0.15, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
 # Sets that share one forward pass.
 GROUP = 8

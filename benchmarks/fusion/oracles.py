@@ -23,7 +23,7 @@ FOLDER = RESULTS / "oracles"
 RANK, BATCH, SEED = 4, 3, 9000
 
 
-# By layer: down (rank, d_in) and up (d_out, rank).
+# Every layer has its down (rank, d_in) and up (d_out, rank).
 Oracle = dict[str, tuple[Tensor, Tensor]]
 
 

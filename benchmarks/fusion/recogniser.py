@@ -83,8 +83,8 @@ def draw_batch(art: Art, rng: np.random.Generator, size: int) -> tuple[Tensor, L
         kind, pattern = EFFECTS[effects[place]]
         own = art.rgba[images[[place]]]
         pictures[place] = apply_effect(kind, pattern, PAINTS[colours[place]], own)[0]
-    told = (art.name[images], art.style[images], effects, colours)
-    return torch.from_numpy(pictures), Labels(*(torch.from_numpy(part) for part in told))
+    labels = (art.name[images], art.style[images], effects, colours)
+    return torch.from_numpy(pictures), Labels(*(torch.from_numpy(part) for part in labels))
 
 
 def prepare(pictures: Tensor) -> Tensor:
@@ -185,7 +185,7 @@ class Judge:
                 looks.append(int(styles[k].argmax()) == self._styles[str(look.style)])
                 continue
             pattern, colour = look.effect
-            # Among effects: a picture under none shows none.
+            # The choice includes no effect: a picture under none shows none.
             is_effect = int(effects[k].argmax()) == EFFECTS.index((look.kind, pattern))
             looks.append(is_effect and int(colours[k].argmax()) == PAINTS.index(colour))
         return np.array([objects, looks]).T

@@ -123,13 +123,13 @@ def figures(found: dict[str, Bools]) -> dict[str, Any]:
 
 
 def to_markdown(results: dict[str, Any]) -> str:
-    told = ", ".join(f"{name} {100 * share:.0f} %" for name, share in results["judge"].items())
+    right = ", ".join(f"{name} {100 * share:.0f} %" for name, share in results["judge"].items())
     text = (
         f"{results['pairs']} pairs of {results['split']} adapters, a picture each; in %, with 95 % "
         "intervals by bootstrap over pairs. An object is told from the "
         f"{results['objects']} of its split, a style from all 8, an effect from all patterns and "
         "colours. Of disturbed pictures of the art themselves the judge tells, among all there "
-        f"are: {told}.\n\n"
+        f"are: {right}.\n\n"
     )
     head = ["loaded", "fused", "both", "object", "look", *(f"object + {kind}" for kind in KINDS)]
     rows = [

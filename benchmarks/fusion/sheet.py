@@ -41,7 +41,7 @@ KINDS = ("style", "colour", "texture", "background")
 # A mode, and what guidance leads away from.
 Way = tuple[Mode, GuideFrom]
 SHIPPED: Way = ("gated", "base")
-# On sheets: as diffusers adds up, the same with adapters resting, the average, and what is shipped.
+# What sheets show: diffusers' sum, the same with adapters resting, the average, what is shipped.
 WAYS: dict[str, Way] = {
     "sum": ("sum", "fused"),
     "sum, resting": ("sum", "base"),

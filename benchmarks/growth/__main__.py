@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from benchmarks.growth.transfer import FOLDER, VARIANTS, adapter_path, chosen
+from benchmarks.growth.transfer import FOLDER, VARIANTS, adapter_path, numbers_to_train
 from benchmarks.results import DOCS, RESULTS, write_results
 from benchmarks.retrieval.methods import sketch_space
 from benchmarks.retrieval.zoo import BASE_MODEL, Space, Zoo, measure, summary
@@ -94,7 +94,7 @@ def sizes(zoo: Zoo, adapters: list[LoraWeights]) -> list[dict[str, Any]]:
 def transfer(zoo: Zoo, sketches: list[Sketch], encoder: Path, folder: Path) -> list[dict[str, Any]]:
     """Return the MRR of adapters trained again, each in place of the original in the gallery."""
     entries = json.loads((BUILD / "zoo/listing.json").read_text())
-    numbers, own = chosen(entries), zoo.indices("held-out")
+    numbers, own = numbers_to_train(entries), zoo.indices("held-out")
     shipped = load_encoder(encoder)
     space = Space(shipped.encode(sketches[: zoo.listed]), shipped.encode_query)
     queries = space.project(np.concatenate([zoo.english[i] for i in numbers]))
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "growth.json")
     options = parser.parse_args()
     # The rest takes minutes: what is missing is told before it.
-    numbers = chosen(json.loads((options.zoo / "listing.json").read_text()))
+    numbers = numbers_to_train(json.loads((options.zoo / "listing.json").read_text()))
     files = [adapter_path(options.transfer, name, k) for name in VARIANTS for k in numbers]
     if not all(file.is_file() for file in files):
         parser.error(

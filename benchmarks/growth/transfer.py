@@ -32,7 +32,7 @@ def adapter_path(folder: Path, variant: str, number: int) -> Path:
     return folder / variant.replace(" ", "-") / f"{number:04d}.safetensors"
 
 
-def chosen(entries: Sequence[dict[str, object]]) -> list[int]:
+def numbers_to_train(entries: Sequence[dict[str, object]]) -> list[int]:
     """Return the numbers of the held-out adapters that are trained again."""
     return [
         number
@@ -44,7 +44,7 @@ def chosen(entries: Sequence[dict[str, object]]) -> list[int]:
 def train_again(zoo: Path, folder: Path) -> None:
     """Train every variant by the zoo's own recipe; what is there is kept."""
     entries = json.loads((zoo / "listing.json").read_text())
-    numbers = chosen(entries)
+    numbers = numbers_to_train(entries)
     jobs = [
         (variant, numbers[start : start + GROUP])
         for variant in VARIANTS

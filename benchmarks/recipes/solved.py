@@ -170,8 +170,8 @@ def shrunk_directions(pool: Pool, train: Ints) -> Space:
     fitted = fitted_sketch(pool, train)
     left_out = fitted.ridge.left_out(fitted.penalty)
     _, _, axes = np.linalg.svd(left_out, full_matrices=False)
-    told, wanted = left_out @ axes.T, fitted.ridge.targets @ axes.T
-    slopes = np.clip((told * wanted).sum(axis=0) / np.square(told).sum(axis=0), 0, 2)
+    predicted, wanted = left_out @ axes.T, fitted.ridge.targets @ axes.T
+    slopes = np.clip((predicted * wanted).sum(axis=0) / np.square(predicted).sum(axis=0), 0, 2)
     return replace(fitted, predicted=fitted.predicted @ axes.T * slopes @ axes).embed(train)
 
 

@@ -28,7 +28,7 @@ from encoder.weight_encoders.layer_batch import kinds_of, stack_weights
 from encoder.weight_encoders.metrics import positions
 from encoder.weight_encoders.ridge import RidgeEncoder, scaled_features
 
-# Told of in docs/search.md, by number: different reasons, seen in what this prints.
+# Numbers of the adapters that docs/search.md tells of: they fail for different reasons.
 CASES = (185, 504, 847)
 COVERS, PIXELS, ZOOM = 3, 32, 3
 NEAREST = 3  # training captions that tell what an adapter is taken for

@@ -28,8 +28,8 @@ BATCH = 64
 # An epoch of W2T takes three times one of AutoLoRA's.
 W2T_EPOCHS = 20
 
-# Told (epoch, epochs, what).
-Told = Callable[[int, int, str], None]
+# Is told (epoch, epochs, what).
+Listener = Callable[[int, int, str], None]
 
 
 def say(done: int, total: int, what: str) -> None:
@@ -37,7 +37,7 @@ def say(done: int, total: int, what: str) -> None:
 
 
 def autolora_space(
-    zoo: Zoo, adapters: Sequence[LoraWeights], folder: Path, seed: int, told: Told = say
+    zoo: Zoo, adapters: Sequence[LoraWeights], folder: Path, seed: int, listener: Listener = say
 ) -> Space:
     """Train AutoLoRA's encoder on whole factors."""
     encoder = train_autolora(
@@ -48,13 +48,13 @@ def autolora_space(
         config=AutoLoraConfig(BASE_MODEL),
         schedule=Schedule(seed=seed),
         folder=folder / f"autolora-{seed}",
-        progress=lambda done, total, what: told(done, total, what) if "Tr" in what else None,
+        progress=lambda done, total, what: listener(done, total, what) if "Tr" in what else None,
     )
     return Space(encoder.encode_weights(adapters), encoder.encode_query)
 
 
 def w2t_space(
-    zoo: Zoo, adapters: Sequence[LoraWeights], folder: Path, seed: int, told: Told = say
+    zoo: Zoo, adapters: Sequence[LoraWeights], folder: Path, seed: int, listener: Listener = say
 ) -> Space:
     """Train W2T with the same schedule, captions and text space."""
     family = family_of(BASE_MODEL)
@@ -70,7 +70,7 @@ def w2t_space(
     network = W2T(family, zoo.text_encoder.dim)
     schedule = Schedule(epochs=W2T_EPOCHS, seed=seed)
     trainer = Trainer(network, schedule, folder / f"w2t-{seed}")
-    trainer.run(examples("train"), examples("validation"), told)
+    trainer.run(examples("train"), examples("validation"), listener)
     batches = (
         stack_canonical(family, adapters[i : i + BATCH]) for i in range(0, len(adapters), BATCH)
     )

@@ -67,7 +67,7 @@ def measure_ranking(sessions: sessionmaker[Session], world: World) -> Iterator[d
                 texts = captions_of(world.concepts, language, hidden)
                 for own, text in enumerate(track(texts, f"{setup} {indexed} {language}"), start=1):
                     started = time.perf_counter()
-                    # So many that every place is known.
+                    # All adapters are asked for, so that every place is known.
                     query = SearchQuery(text, FILTERS, count)
                     hits = search(session, query, served.text_encoder, served.encoder)
                     milliseconds.append(1000 * (time.perf_counter() - started))

@@ -26,7 +26,7 @@ from registry.retrieval.ranking import MODELS, NOTHING, RIVALS, SIGNALS
 
 # Hubs say more truth than the sparse set-up, in which half of the adapters say none.
 WEIGHTS: dict[Setup, float] = {"full": 2.0, "uncaptioned": 1.0, "sparse": 1.0}
-# Of each signal so many adapters are looked at, besides the right one.
+# How many adapters each signal adds to the right one.
 NEAREST = 16
 PENALTY = 1e-3
 FAR = -1e9  # a logarithm of nothing
@@ -71,7 +71,7 @@ def gather(found: Iterable[Asked]) -> tuple[Questions, Questions]:
         ids = nearest.permute(1, 0, 2).flatten(1)
         own = torch.arange(len(ids))
         ids = torch.cat([own.clamp(max=count)[:, None], ids], 1)
-        # Each adapter once, and the right one in the first place only.
+        # An adapter counts once, and the right one in the first place only.
         order = ids.sort(dim=1, stable=True)
         again = torch.zeros_like(ids, dtype=torch.bool)
         again.scatter_(1, order.indices[:, 1:], order.values[:, 1:] == order.values[:, :-1])
