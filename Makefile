@@ -24,7 +24,7 @@ format: $(VENV)/.ready  ## Format and fix what can be fixed
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.ready-zoo  ## Measure on the full zoo (run `make zoo` first) and write docs/benchmarks.md
+bench: $(VENV)/.ready-zoo  ## Measure on the full zoo (run `make zoo` first) and fill the tables of docs/benchmarks
 	@$(BIN)/python -m benchmarks.report
 
 # Each step skips what is done and resumes what was stopped.

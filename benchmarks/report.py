@@ -1,230 +1,140 @@
-"""Run every benchmark on the full zoo and write docs/benchmarks.md."""
+"""Run benchmarks on the full zoo and fill their tables in docs/.
+
+Only what lies between a table's markers is written; the prose around it is the page's own:
+
+    <!-- table: retrieval -->
+    <!-- end -->
+"""
 
 import argparse
+import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from demo.paths import BUILD, DATA
-from encoder.sketches.basis import FOLDER as BASES
+from benchmarks.results import DOCS, RESULTS
 
-DOCS = Path(__file__).parents[1] / "docs"
-RESULTS = BUILD / "benchmarks"
-HEAD = """# Benchmarks
-
-Measured on the full zoo of the miniature world ([demo.md](demo.md)) on two cores without a GPU.
-`make zoo` makes the zoo, `make bench` measures it and writes this page; seeds are fixed. The
-split is by adapter, and what is trained sees the training split only.
-"""
-SECTIONS = {
-    "retrieval": """## Finding adapters by their weights
-
-`python -m benchmarks.retrieval`
-
-- The first two rows are plain recipes: all layers alike, centred English captions. Ours weighs
-  layers by how well they go with the captions, leaves strengths out, and whitens captions in both
-  languages by how they differ within an adapter.
-- All rows but 'as shipped' were trained on the same 696 adapters: only these compare methods.
-  What is shipped saw 704 more (`python -m demo.more`), none of which shares an object, a style
-  cell or an effect with the zoo's; its lead over the row before is theirs.
-- Trained on the same adapters, ours and the exact ΔW Gram have intervals that touch.
-- AutoLoRA's encoder and W2T, trained by contrast on the same adapters and captions, overfit and
-  stay far behind. W2T had 20 epochs, AutoLoRA's up to 40, and neither a search for its settings.
-  Seconds are beside other work on the machine.
-""",
-    "growth": """## What more adapters and larger sketches bring
-
-`python -m benchmarks.growth`
-
-- Retrieval still grows with every adapter trained on; the end is not in sight.
-- Two learned inputs a layer (`encoder/sketches/basis.py`) find nearly all that more do. Random
-  inputs, which base models without a basis get, need over ten times their bytes for the same;
-  FLUX.1 has no basis yet.
-- Another seed or rank of the same concept is found about as well; the intervals are wide.
-- Held-out figures of sizes are for the picture; sizes were chosen on training and validation.
-- These tables come from an earlier making of the zoo on the same base, whose adapters differ by
-  rounding.
-""",
-    "recipes": """## Recipes for the encoder, the losers too
-
-`python -m benchmarks.recipes --seeds 1` (an hour; a stopped run goes on)
-
-- Finding more costs bytes: eight learned inputs a layer, four times the bytes of a sketch, find
-  .016 more; whole ΔW and the subspaces of outputs that adapters change, for which whole factors
-  would have to be kept, .022 and .029. None of them is shipped.
-- Polynomial kernels of sketches find .007 more and would have the encoder carry the sketch of
-  every adapter it was trained on. Mixing several recipes' similarities finds .005 to .011 more.
-- Learned weights for layers find .005 to .008 more than layers all alike or weighed by their
-  alignment with captions, with intervals that touch zero on so few adapters; finer ones find less.
-- Texts have to be whitened (-.036 otherwise), and English captions alone find .014 more in English
-  and .114 less in Chinese. What adapters do to noise brings nothing, alone or beside sketches.
-- Networks bring nothing to a ridge on so few adapters: one that starts from nothing stays .093
-  behind, one that starts as the ridge stays there. One seed each.
-- Rows were compared on the same folds, forty-four of them with the first: a gain of a few
-  thousandths whose interval just leaves out zero is no finding.
-""",
-    "search": """## Searching by everything that is known
-
-`python -m benchmarks.search` ([search.md](search.md) tells how it works)
-
-- All signals together are nowhere worse than the best of them: one of nine differences is below
-  zero, by .002, far inside its interval. With half of the metadata lost or wrong they find clearly
-  more than the best signal (.046 to .057, intervals clear of zero), for Chinese questions over
-  English texts too.
-- Captions are compared by what adapters differ in ([search.md](search.md#three-signals)): with full
-  metadata they find .91 by themselves in English, where plain similarity found .65, and .85 instead
-  of .59 for Chinese questions over English texts.
-- Reciprocal ranks, which trust every list alike, lose .04 to .44.
-- With full metadata nearly all that is here is answered (.94 and .95), and rightly so; of Chinese
-  questions over English texts a third is refused, and where metadata is lost or wrong three to five
-  in ten. What is far off is refused always. Of what was taken away 22 to 35 % still find
-  something, often a near relative.
-- One adapter for each part of a prompt is far better than any choice among the hits for the whole.
-- Constants are learned on training adapters, each embedded by an encoder that was not trained on
-  it, and validation adapters, in galleries of about 400 (`python -m benchmarks.search_tuning`).
-- The held-out adapters have been looked at six times for the first of these tables and five times
-  for the others, once for each set of constants.
-""",
-    "duplicates": """## Finding adapters that were uploaded again
-
-`python -m benchmarks.duplicates`
-
-- Copies are found however they are written, and nothing else for them; what was changed is `near`
-  down to half of the rank and to as many more steps as it was trained for.
-""",
-    "reading": """## Reading files
-
-`python -m benchmarks.reading`
-
-- Reading with the full verdict runs at about the speed of sha256, which any download needs
-  anyway; where it is slower, names and headers of small files weigh more than their weights.
-- Layers are streamed and their pages given back: a file four times as large (rank 64) takes one
-  and a half to two times the memory, since its largest layers are larger.
-- A verdict by header reads under a thousandth of the file.
-""",
-    "encoding": """## Encoding files
-
-`python -m benchmarks.encoding`
-
-- What is timed is what indexing does with a file: its full verdict and its sketch from one pass
-  over the weights, then its embedding, alone. In a page of many, embedding takes a fraction.
-- Files are streamed: most of the memory is torch and the encoder, and what a file adds is a few of
-  its layers. At rank 256 time grows faster than files do: the verdict's Gram matrices take the
-  square of the rank.
-- DiffSynth's encoder was timed after the rest, with other work on the second core. It needs a
-  generator's share of arithmetic, a transformer over thousands of tokens; ridge regression on a
-  sketch reads the file and little else.
-""",
-    "fingerprints": """## Knowing an adapter again
-
-`python -m benchmarks.fingerprints`
-
-- Every rewriting of every adapter is within the tolerance and no two adapters are; the
-  largest distance of the first kind is 0.01, the smallest of the second 0.95.
-- Factors that are far from orthogonal lose digits when they are rounded: R's largest singular
-  value is at most ten times its smallest here. Beyond that, rounding makes another adapter.
-- There are no near duplicates in the zoo but those made here, at the end of the table.
-""",
-    "fusion": """## Fusing adapters
-
-`python -m benchmarks.fusion` (an hour)
-
-- Gates that compete (rivals, shipped) compose better than sum, average and AutoLoRA's gates, with
-  two adapters and with a third beside them, intervals clear of zero. AutoLoRA's trained on our
-  mixture compose objects and styles as well with two; what they pay for it shows with three (.32
-  of an adapter kept) and with five (less than none).
-- Rivals keep .90, .83 and .71 of an adapter with two, three and five loaded, where the others keep
-  .64 at most. A lone adapter is left alone by definition.
-- On unseen pictures rivals keep all that a lone adapter gains (28), with two, three and five
-  loaded, clearly more than sum and average, and than AutoLoRA's gates with three and five. With
-  two those gain as much (-1.8 [-5.9, 2.2]), and with one more: they weaken adapters even where
-  nothing competes, which costs a fifth of what these know of their own pictures and draws unseen
-  ones better. Own and unseen pictures together are clear at every n from two; that table was added
-  after unseen ones alone had been seen to decide little, for earlier gates and fewer sets.
-- That any rival takes a little (`FLOOR`) was chosen on validation, where it keeps less of own
-  pictures (.90 before, .89 with .1) and gains more on unseen ones (28 and 34, of 34), with two
-  adapters; with five .83 and .76, 26 and 40 of 28 (the other numbers as they were; then they were
-  trained anew with it). Learned, it fell below zero. Gates made sharper after training are no
-  better there.
-- Rivals trust adapters that are loaded and asked for, and drift further than the average on
-  pictures of none of them, where nobody is asked for and all stand equal.
-- One training seed each. 'AutoLoRA' was trained as its paper does, on sets of training adapters;
-  'our data' and rivals on the same mixture with pictures of pairs, 40 of them validation cells.
-  Oracles were trained with three draws a step. Each held-out adapter is judged once a table, with
-  others drawn beside it. Held-out adapters were looked at three times for these tables, once for
-  each change of the gates, which were chosen on validation in between; pictures of held-out pairs
-  (fusion.md) were looked at before and after those choices too.
-- The strength for five adapters (0.25) was not tuned.
-""",
-    "recognition": """## Seeing both concepts in fused pictures
-
-`python -m benchmarks.recognition`
-
-- The judge is a small network trained on the art, held-out concepts too; it has never seen a
-  generated picture. 'Resting': guidance leads away from the base without the adapters
-  ([fusion.md](fusion.md#guidance)). Gated is what is shipped, sum and average are as in diffusers.
-- Gated pictures show both concepts about twice as often as plain sums, with two adapters and with a
-  third beside them, intervals clear of zero.
-- Resting does most of it: a sum that rests shows both of two adapters as often as gates do. Gates
-  matter when something is loaded that nobody asks for; a viewer saw that (fusion.md), the judge is
-  not sure of it (+4 [-1, 8]).
-- Resting was chosen on validation adapters by the same judge (27 % of 120 pictures, sums 14 %), of
-  which 45 to 55 were trained by then. Tried there and no better: a guidance of 2 and of 4, resting
-  by a third or two thirds, or beyond rest, strengths of .8 and 1.2, adapters taking turns by step.
-  Held-out pairs were judged twice, the first time with gates that took nothing from what is asked
-  for (16 and 13 %).
-""",
-    "departure": """## Adapters that depart from the base together
-
-`python -m benchmarks.departure`
-
-- Honest adapters, added up, change the base at most 1.6 times as much as the strongest of them
-  alone; gates that hold back the strongest come to an eighth of it.
-- What is warned of lies beyond bounds that were chosen on as many sets of validation adapters,
-  with gates at work in all passes; with the gates that are shipped those come to 1.6 and .16. Of
-  180 held-out sets, each added up and gated, one is warned of, gated and by .02; and four to nine
-  in ten pairs of attackers. Quieter ones cannot be told from honest sets by this. Held-out sets
-  were looked at three times, once for each change of the gates.
-""",
-    "fusion_cost": """## What fusing costs
-
-`python -m benchmarks.fusion_cost`
-
-- Random weights; "middle" is FLUX.1's architecture at a third of its width, with 1,024 tokens of
-  image; one thread, float32, medians of rounds in turning order, nothing else on the machine.
-- Gated steps with three adapters take .67 and .90 of PEFT's plain sum of three; AutoLoRA's own
-  gates, with their LayerNorms over every output, take more.
-- Attaching adapters from files takes .08 and .13 of PEFT's load and set, from the cache .02 and
-  .05: what indexing has found out of a file is not found out again, but NaN is looked for.
-""",
+# Every table, with the module (and options) that measures it and leaves it among the results.
+TABLES = {
+    "retrieval": "benchmarks.retrieval",
+    "growth": "benchmarks.growth",
+    "recipes": "benchmarks.recipes --seeds 1",
+    "search": "benchmarks.search",
+    "duplicates": "benchmarks.duplicates",
+    "fingerprints": "benchmarks.duplicates.fingerprints",
+    "reading": "benchmarks.files",
+    "encoding": "benchmarks.files.encoding",
+    "shipped": "benchmarks.files.shipped",
+    "fusion": "benchmarks.fusion",
+    "recognition": "benchmarks.fusion.recognition",
+    "departure": "benchmarks.fusion.departure",
+    "fusion_cost": "benchmarks.fusion.cost",
 }
+MARKER, END = re.compile(r"<!-- table: (.*) -->"), "<!-- end -->"
 
 
-def write_page() -> None:
-    """Join what is known with the tables that the benchmarks left."""
-    parts = [HEAD]
-    for name, text in SECTIONS.items():
-        parts.append(f"{text}\n{(RESULTS / f'{name}.md').read_text()}")
-    parts.append(sizes())
-    (DOCS / "benchmarks.md").write_text("\n".join(parts))
+class ReportError(Exception):
+    """The pages and the tables do not fit together; nothing was written."""
 
 
-def sizes() -> str:
-    """Write what the repository ships for the demo, by size."""
-    rows = {path.name: path for path in sorted(DATA.iterdir())} | {"encoder/bases": BASES}
-    lines = ["## What the demo ships", "", "| part | MB |", "|---|---|"]
-    total = 0
-    for name, path in rows.items():
-        own = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
-        lines.append(f"| {name} | {own / 1e6:.2f} |")
-        total += own
-    return "\n".join([*lines, f"| all | {total / 1e6:.2f} |"]) + "\n"
+def pages() -> list[Path]:
+    return [DOCS / "benchmarks.md", *sorted((DOCS / "benchmarks").glob("*.md"))]
+
+
+def places_of(text: str, page: Path) -> dict[str, slice]:
+    """Return which lines lie between the markers of every table of a page.
+
+    Raises:
+        ReportError: a table is not closed, or stands twice.
+    """
+    places: dict[str, slice] = {}
+    name, start = "", 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        marker = MARKER.fullmatch(line)
+        if marker is None and line != END:
+            continue
+        if (marker is not None) == bool(name):
+            missing = f"table {name!r} is not closed by {END}" if name else "no table is open"
+            raise ReportError(f"{page}, line {number}: {missing}")
+        if marker is None:
+            places[name] = slice(start, number - 1)
+            name = ""
+        else:
+            name, start = marker[1], number
+            if name in places:
+                raise ReportError(f"{page}, line {number}: table {name!r} stands here twice")
+    if name:
+        raise ReportError(f"{page}: table {name!r} is not closed by {END}")
+    return places
+
+
+def fill(text: str, tables: Mapping[str, str], page: Path) -> str:
+    """Return the page with what lies between the markers of `tables` replaced."""
+    lines = text.splitlines(keepends=True)
+    # From the last to the first, so that the lines before stay where they are.
+    places = sorted(places_of(text, page).items(), key=lambda item: item[1].start, reverse=True)
+    for name, place in places:
+        if name in tables:
+            lines[place] = [f"\n{tables[name].strip()}\n\n"]
+    return "".join(lines)
+
+
+def check_markers(paths: Iterable[Path], known: Iterable[str]) -> None:
+    """Make sure that every table has one place in the pages, and every place a table.
+
+    Raises:
+        ReportError: it tells which not.
+    """
+    known = set(known)
+    found: dict[str, Path] = {}
+    for page in paths:
+        for name in places_of(page.read_text(), page):
+            if name not in known:
+                names = ", ".join(sorted(known))
+                raise ReportError(f"{page}: no benchmark makes table {name!r}; there are {names}")
+            if name in found:
+                raise ReportError(f"{page}: table {name!r} stands in {found[name]} already")
+            found[name] = page
+    if missing := sorted(known - found.keys()):
+        raise ReportError(
+            f"no page has a place for table {missing[0]!r}: write <!-- table: {missing[0]} --> "
+            f"and {END} where it belongs, each on a line of its own"
+        )
+
+
+def read_tables(names: Sequence[str], folder: Path = RESULTS) -> dict[str, str]:
+    """Read what benchmarks left.
+
+    Raises:
+        ReportError: one has not been run.
+    """
+    for name in names:
+        if not (folder / f"{name}.md").exists():
+            raise ReportError(f"{name!r} is not measured: run `python -m {TABLES[name]}` first")
+    return {name: (folder / f"{name}.md").read_text() for name in names}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tables", nargs="*", help=f"all, or some of: {', '.join(TABLES)}")
+    parser.add_argument("--fill", action="store_true", help="fill in existing results, run nothing")
+    options = parser.parse_args()
+    names = options.tables or list(TABLES)
+    if unknown := [name for name in names if name not in TABLES]:
+        parser.error(f"no table {unknown[0]!r}; there are {', '.join(TABLES)}")
+    try:
+        # Measuring takes hours: what does not fit is told before it.
+        check_markers(pages(), TABLES)
+        if not options.fill:
+            for name in names:
+                subprocess.run([sys.executable, "-m", *TABLES[name].split()], check=True)
+        tables = read_tables(names)
+    except ReportError as error:
+        parser.error(str(error))
+    for page in pages():
+        page.write_text(fill(page.read_text(), tables, page))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write-only", action="store_true", help="join existing results")
-    if not parser.parse_args().write_only:
-        for name in SECTIONS:
-            subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
-    write_page()
+    main()

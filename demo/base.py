@@ -7,6 +7,7 @@ prompts in English and Chinese. Checkpoints every few minutes; a rerun resumes.
 import argparse
 import random
 import time
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -175,58 +176,83 @@ def rate_factor(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 200, (steps - step) / (0.4 * steps))
 
 
+@dataclass(frozen=True)
+class Training:
+    """All that a stopped training needs to go on."""
+
+    transformer: FluxTransformer2DModel
+    average: FluxTransformer2DModel  # of the weights so far; what is used afterwards
+    optimizers: list[torch.optim.Optimizer]
+
+    @classmethod
+    def start(cls) -> "Training":
+        transformer, average = make_transformer(), make_transformer().requires_grad_(False)
+        average.load_state_dict(transformer.state_dict())
+        return cls(transformer, average, make_optimizers(transformer))
+
+    def resume(self, path: Path) -> int:
+        """Take up what was saved, if anything was; returns the steps done."""
+        if not path.exists():
+            return 0
+        state = torch.load(path, weights_only=True)
+        self.transformer.load_state_dict(state["transformer"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        step: int = state["step"]
+        torch.manual_seed(step)
+        return step
+
+    def save(self, path: Path, step: int) -> None:
+        state = {
+            "step": step,
+            "transformer": self.transformer.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        torch.save(state, path.with_suffix(".partial"))
+        path.with_suffix(".partial").replace(path)
+
+    def set_rates(self, factor: float) -> None:
+        """Set every rate to `factor` times the one it began with."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group.setdefault("initial_rate", group["lr"]) * factor
+
+    def step(self, loss: Tensor, number: int) -> None:
+        """Follow the gradient of step `number`, then let the average follow the weights."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.transformer.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        decay = min(0.9995, (number + 1) / (number + 10))
+        weights = list(self.transformer.parameters())
+        torch._foreach_lerp_(list(self.average.parameters()), weights, 1 - decay)
+
+
 def train(steps: int, folder: Path) -> None:
     """Train to `folder/transformer`; `folder/training.pt` allows to stop and resume."""
     torch.manual_seed(0)
     batches = Batches(plan(), AutoencoderKL.from_pretrained(folder / "vae").eval())
-    transformer, average = make_transformer(), make_transformer().requires_grad_(False)
-    average.load_state_dict(transformer.state_dict())
-    optimizers = make_optimizers(transformer)
-    start = 0
-    state_path = folder / "training.pt"
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        start = state["step"]
-        transformer.load_state_dict(state["transformer"])
-        average.load_state_dict(state["average"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        torch.manual_seed(start)
-    rates = [
-        [group.setdefault("initial_rate", group["lr"]) for group in o.param_groups]
-        for o in optimizers
-    ]
+    training = Training.start()
+    start = training.resume(folder / "training.pt")
     saved_at = time.monotonic()
     losses: list[float] = []
     for step in track(range(start, steps), "Base"):
-        for optimizer, initial in zip(optimizers, rates, strict=True):
-            for group, rate in zip(optimizer.param_groups, initial, strict=True):
-                group["lr"] = rate * rate_factor(step, steps)
+        training.set_rates(rate_factor(step, steps))
         latents, prompt = batches.sample()
         when, noise = torch.sigmoid(torch.randn(BATCH)), torch.randn_like(latents)
-        loss = flow_loss(transformer, latents, prompt, when, noise).mean()
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        decay = min(0.9995, (step + 1) / (step + 10))
-        torch._foreach_lerp_(list(average.parameters()), list(transformer.parameters()), 1 - decay)
+        loss = flow_loss(training.transformer, latents, prompt, when, noise).mean()
+        training.step(loss, step)
         losses.append(loss.item())
         if step % 250 == 249:
             print(f"step {step + 1}: loss {sum(losses) / len(losses):.4f}", flush=True)
             losses.clear()
         if time.monotonic() - saved_at > CHECKPOINT_SECONDS or step + 1 == steps:
-            state = {
-                "step": step + 1,
-                "transformer": transformer.state_dict(),
-                "average": average.state_dict(),
-                "optimizers": [o.state_dict() for o in optimizers],
-            }
-            torch.save(state, state_path.with_suffix(".partial"))
-            state_path.with_suffix(".partial").replace(state_path)
-            average.save_pretrained(folder / "transformer")
+            training.save(folder / "training.pt", step + 1)
+            training.average.save_pretrained(folder / "transformer")
             saved_at = time.monotonic()
     FlowMatchEulerDiscreteScheduler(shift=1.0).save_pretrained(folder / "scheduler")
 

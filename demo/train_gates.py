@@ -60,10 +60,10 @@ CELLS = {"style": 0.5, "object": 0.3, "both": 0.2}
 # What is made of gates that hold back what is asked for. Effects lose nothing by more of it; with
 # .1, objects in styles compose worse on validation.
 BOLDNESS = {"style": 0.03, "object": 0.2, "both": 0.2}
-# By kind: mixture, steps, and rate.
+# Every kind of gates has its mixture, steps, and rate.
 SCHEDULES = {"autolora": ("paper", 800, 1e-2), "rivals": ("mixed", 200, 6e-2)}
 VALIDATION_SETS, VALIDATION_IMAGES = 16, 8
-# Of the cells for tuning, so many are kept for the validation curve.
+# How many of the cells for tuning are kept for the validation curve.
 CELLS_KEPT = 10
 
 

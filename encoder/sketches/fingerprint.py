@@ -42,7 +42,7 @@ VERSION = 1
 MAGIC = b"LORAPRINT"
 HEAD = struct.Struct("<9sBf")
 # Of the distance between two files of one adapter. In the zoo, 9,600 rewritings are at 0.0097
-# at most, and two of 1,200 adapters at 0.95 at least (benchmarks.fingerprints).
+# at most, and two of 1,200 adapters at 0.95 at least (benchmarks.duplicates.fingerprints).
 TOLERANCE = 0.02
 MAX_LOG_NORM = 700.0
 # A Kronecker product of FLUX.1's largest layer takes 2e10 at worst, and seconds.

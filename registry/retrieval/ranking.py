@@ -7,7 +7,7 @@ was asked for. So a lone leader is believed more than one of many, and one far a
 more than the best of a bad lot. Shares count as logarithms, above a floor: what one signal
 overlooks, others may still find, and no signal can say more than its floor allows.
 
-Constants are learned by `python -m benchmarks.search_tuning`; docs/search.md explains them, and
+Constants are learned by `python -m benchmarks.search.tuning`; docs/search.md explains them, and
 docs/benchmarks.md has the comparison with reciprocal-rank fusion.
 """
 

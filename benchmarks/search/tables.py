@@ -1,0 +1,94 @@
+"""Results of the search benchmark -> Markdown."""
+
+from typing import Any
+
+from benchmarks.tables import signed, table, with_interval
+
+LANGUAGE_NAMES = {
+    "en on en": "English",
+    "zh on zh": "Chinese",
+    "en on zh": "English, texts in Chinese",
+    "zh on en": "Chinese, texts in English",
+    "en": "English",
+    "zh": "Chinese",
+}
+SETUP_NAMES = {
+    "full": "full",
+    "uncaptioned": "half without captions",
+    "sparse": "quarter lost, quarter wrong",
+}
+
+
+def ranking_table(results: dict[str, Any]) -> str:
+    methods = list(results["ranking"][0]["mrr"])
+    text = (
+        f"MRR among all {results['adapters']} {results['split']} adapters, one caption of each as "
+        "question, which none of its covers shows (they show the two others); 95 % intervals by "
+        "bootstrap over adapters. `metadata`: all adapters described in full; half of them "
+        "without captions; a quarter stripped of names, tags, trigger words, description and "
+        "captions, and another quarter with those of another adapter.\n\n"
+    )
+    rows = [
+        [
+            SETUP_NAMES[row["setup"]],
+            LANGUAGE_NAMES[row["languages"]],
+            *(with_interval(row["mrr"][name]) for name in methods),
+            f"{row['best']}, {signed(row['above_best'])}",
+            signed(row["above_reciprocal_ranks"]),
+        ]
+        for row in results["ranking"]
+    ]
+    head = ["metadata", "questions", *methods, "all - best signal", "all - reciprocal ranks"]
+    return text + table(head, rows)
+
+
+def abstention_table(results: dict[str, Any]) -> str:
+    asked = results["abstention"][0]["questions"]
+    text = (
+        f"Abstention: half of the adapters are indexed, the other half is taken away, then the "
+        f"other way round. {asked['here']} questions a row are about what is here, "
+        f"{asked['taken away']} about what was taken away, {asked['far off']} about what no emoji "
+        "shows. `answered` is the share that gets results, `precision` the share of answered "
+        "questions that have an adapter here, `area` that under the ROC curve of all thresholds, "
+        "`right` the share whose first result is it.\n\n"
+    )
+    rows = [
+        [
+            SETUP_NAMES[row["setup"]],
+            LANGUAGE_NAMES[row["languages"]],
+            *(with_interval(row["answered"][kind]) for kind in ("here", "taken away", "far off")),
+            *(
+                f"{row[name]:.3f}"
+                for name in (
+                    "precision", "recall", "balanced_accuracy", "area", "recall_at_precision_90",
+                    "right_when_answered", "right_always",
+                )
+            ),
+        ]
+        for row in results["abstention"]
+    ]  # fmt: skip
+    head = [
+        "metadata", "questions", "answered: here", "answered: taken away", "answered: far off",
+        "precision", "recall", "balanced accuracy", "area", "recall at precision .9",
+        "right when answered", "right without abstaining",
+    ]  # fmt: skip
+    return text + table(head, rows)
+
+
+def selection_table(results: dict[str, Any]) -> str:
+    text = (
+        f"Selection for fusing: {results['composed']} prompts that name two or three things, of "
+        "which about three in four have an adapter here. The first two methods are told how many "
+        "things are named; by parts is not. `exact`: all adapters right and none too many.\n\n"
+    )
+    rows = [
+        [
+            SETUP_NAMES[row["setup"]],
+            LANGUAGE_NAMES[row["language"]],
+            row["method"],
+            *(with_interval(row[name]) for name in ("precision", "recall", "f1", "exact")),
+        ]
+        for row in results["selection"]
+    ]
+    head = ["metadata", "prompts", "method", "precision", "recall", "F1", "exact"]
+    return text + table(head, rows)
