@@ -1,10 +1,12 @@
-"""What can go wrong in the registry. `except RegistryError` means "ours"."""
+"""What can go wrong in the registry; crawler/errors.py shows the tree of all errors."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from crawler.errors import AutoLoraError
 
-class RegistryError(Exception):
+
+class RegistryError(AutoLoraError):
     """Base of the registry's errors; its text is one line: what, which, what to do."""
 
 

@@ -5,8 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from crawler.errors import CrawlerError
-from encoder.errors import EncoderError
+from crawler.errors import AutoLoraError
 from registry.errors import RegistryError
 
 
@@ -16,7 +15,7 @@ class OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (RegistryError, CrawlerError, EncoderError) as error:
+        except AutoLoraError as error:
             report(str(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:

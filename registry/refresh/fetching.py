@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crawler.covers import read_cover
-from crawler.errors import CoverError, CrawlerError, SourceError
+from crawler.errors import AutoLoraError, CoverError, SourceError
 from crawler.records import AdapterRecord, CoverRecord, Source
-from encoder.errors import EncoderError
 from registry.blobs import BlobStore, is_disk_full
 from registry.db.adapters import StoredCover
 from registry.db.pending import PendingFetch
-from registry.errors import DiskFullError, RegistryError
+from registry.errors import DiskFullError
 
 # Downloads wait for the network; more than this is rude to a hub.
 THREADS = 8
@@ -133,6 +132,6 @@ def _may_pass(error: Exception) -> bool:
 def one_line(error: Exception) -> str:
     """What an error says, in one line; one that is not ours also says what it is."""
     said = " ".join(str(error).split())
-    if isinstance(error, CrawlerError | EncoderError | RegistryError | OSError) and said:
+    if isinstance(error, AutoLoraError | OSError) and said:
         return said
     return f"unexpected {type(error).__name__}: {said}. Please report this."
