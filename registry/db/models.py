@@ -59,7 +59,7 @@ class Adapter(Base):
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     hub: Mapped[str]
     # Which of the hub's sites, or which folder: two may list the same repository.
-    endpoint: Mapped[str] = mapped_column(server_default="")
+    endpoint: Mapped[str]
     repo: Mapped[str]
     # "" where the hub has no versions: NULLs would never be equal in the unique constraint.
     version: Mapped[str]
@@ -298,7 +298,7 @@ class CrawlRun(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     hub: Mapped[str]
-    endpoint: Mapped[str] = mapped_column(server_default="")
+    endpoint: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
     finished_at: Mapped[datetime | None]
     state: Mapped[str] = mapped_column(server_default="running")
@@ -315,5 +315,5 @@ class CrawlCursor(Base):
     __tablename__ = "crawl_cursors"
 
     hub: Mapped[str] = mapped_column(primary_key=True)
-    endpoint: Mapped[str] = mapped_column(primary_key=True, server_default="")
+    endpoint: Mapped[str] = mapped_column(primary_key=True)
     updated_since: Mapped[datetime]

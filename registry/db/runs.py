@@ -17,7 +17,7 @@ def start_run(session: Session, origin: Origin) -> int:
         update(CrawlRun)
         .where(
             CrawlRun.hub == origin.hub,
-            CrawlRun.endpoint.in_(["", origin.endpoint]),
+            CrawlRun.endpoint == origin.endpoint,
             CrawlRun.state == "running",
         )
         .values(state="failed", finished_at=func.now(), error="interrupted")

@@ -178,8 +178,7 @@ class Pipeline:
             SourceError: the hub is down. What it listed before is stored, the cursor moved.
         """
         started, origin = datetime.now(UTC), origin_of(source)
-        with self._sessions.begin() as session:
-            adapters.adopt(session, origin)
+        with self._sessions() as session:
             since = None if full else runs.find_cursor(session, origin)
         page: list[AdapterRecord] = []
         complete = since is None
