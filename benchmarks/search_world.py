@@ -38,7 +38,7 @@ from registry.db.models import (
     WeightEmbedding,
 )
 from registry.db.session import connect
-from registry.retrieval.calibration import measure
+from registry.retrieval.calibration import calibrate
 from registry.retrieval.hybrid import ServingEncoder
 from registry.retrieval.ranking import Calibration
 from registry.text.cached_encoder import load_cached_text_encoder
@@ -202,7 +202,7 @@ def _hashes(records: Sequence[AdapterRecord]) -> list[str]:
 def calibrated(sessions: sessionmaker[Session], world: World) -> Calibration:
     """What similarities mean in the index as it is filled, as a promotion measures it."""
     with sessions() as session:
-        return measure(session, session.get_one(Encoder, 1), world.encoder.loaded)
+        return calibrate(session, session.get_one(Encoder, 1), world.encoder.loaded)
 
 
 def _insert_embeddings(session: Session, world: World, records: Sequence[AdapterRecord]) -> None:

@@ -40,6 +40,7 @@ AutoLoraError
     EncoderRejectedError
     EncoderNotFoundError
     PromotionError
+    UnknownSourceError
     AdapterNotFoundError
     CoverNotFoundError
     StrengthsError

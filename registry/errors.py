@@ -66,6 +66,15 @@ class PromotionError(RegistryError):
     """An encoder may not serve, or there is none to go back to."""
 
 
+class UnknownSourceError(RegistryError):
+    """Nothing here takes an address that adapters should come from."""
+
+    def __init__(self, address: str, possible: Sequence[str]) -> None:
+        super().__init__(
+            f"cannot crawl {address!r}: no source takes it. Possible are: {'; '.join(possible)}."
+        )
+
+
 class AdapterNotFoundError(RegistryError):
     """No adapter has this id."""
 

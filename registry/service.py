@@ -188,14 +188,14 @@ class Registry(Maker):
         """
         with one_line_errors(), self.sessions.begin() as session:
             encoder = promote(session, name, reason=reason)
-            encoder.calibration = self.finder.measure(session, encoder)
+            encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.base_model
 
     def roll_back(self, base_model: str) -> str:
         """Let search use the encoder again that the active one replaced; return its name."""
         with one_line_errors(), self.sessions.begin() as session:
             encoder = roll_back(session, base_model)
-            encoder.calibration = self.finder.measure(session, encoder)
+            encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.name
 
     # Making images

@@ -72,8 +72,8 @@ def add(
         )
 
 
-@app.command()
-def backfill(name: Name) -> None:
+@app.command("backfill")
+def backfill_one(name: Name) -> None:
     """Embed everything by an encoder, from stored sketches. Safe to stop and rerun."""
     with _open_registry() as registry:
         done, failed = _backfill(registry, name)
@@ -114,11 +114,15 @@ def rollback(
 
 def _backfill(registry: "Registry", name: str) -> tuple[int, int]:
     """Return how many files were embedded, and how many could not be."""
-    from registry.refresh.indexing import Indexer
+    from registry.db.encoders import count_missing, get_encoder
+    from registry.refresh.backfill import backfill
+    from registry.refresh.steps.embed import EmbedStep
 
-    indexer = Indexer(registry.sessions, registry.blobs, registry.text_encoder)
-    total = indexer.remaining_for(name)
-    counts = show_outcomes(indexer.backfill(name), "Encoding weights", total, report)
+    with registry.sessions() as session:
+        encoder = get_encoder(session, name)
+        total = count_missing(session, encoder)
+    outcomes = backfill(registry.sessions, registry.blobs, encoder)
+    counts = show_outcomes(outcomes, EmbedStep.title, total, report)
     return counts["ok"], counts["failed"]
 
 

@@ -23,18 +23,10 @@ from registry.retrieval.ranking import SIGNALS, SearchHit
 
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
-    from registry.refresh.indexing import Outcome
-    from registry.refresh.pipeline import Progress
+    from registry.refresh.pipeline import StepProgress
+    from registry.refresh.step import StepOutcome
     from registry.retrieval.cards import AdapterDetail, SearchPage
 
-STEP_NAMES = {
-    "crawl": "Listing",
-    "fetch": "Downloading",
-    "read": "Reading files",
-    "caption": "Encoding captions",
-    "embed": "Encoding weights",
-    "publish": "Publishing",
-}
 BAR_COLUMNS = (
     TextColumn("{task.description:<18}", markup=False),
     BarColumn(),
@@ -200,7 +192,7 @@ def print_table(rows: Sequence[Mapping[str, str]], nothing: str) -> None:
 
 
 def show_outcomes(
-    outcomes: "Iterable[Outcome]", name: str, total: int, tell: Callable[[str], None]
+    outcomes: "Iterable[StepOutcome]", name: str, total: int, tell: Callable[[str], None]
 ) -> Counter[str]:
     """Draw one bar on stderr, `tell` problems; return the counts of ok and failed."""
     counts = Counter(ok=0, failed=0)
@@ -214,7 +206,7 @@ def show_outcomes(
     return counts
 
 
-def show_refresh(steps: "Iterable[Progress]") -> dict[str, Counter[str]]:
+def show_refresh(steps: "Iterable[StepProgress]") -> dict[str, Counter[str]]:
     """Draw bars and problems on stderr; return the counts by step."""
     console = stderr()
     counts: dict[str, Counter[str]] = {}
@@ -222,15 +214,15 @@ def show_refresh(steps: "Iterable[Progress]") -> dict[str, Counter[str]]:
     with Bars(*BAR_COLUMNS, console=console) as bars:
         tasks = {}
         for progress in steps:
-            if progress.step not in tasks:
-                name = STEP_NAMES[progress.step]
-                tasks[progress.step] = bars.add_task(name, total=progress.total)
-                counts[progress.step] = Counter(ok=0, failed=0)
-            bars.update(tasks[progress.step], completed=progress.done, total=progress.total)
+            name = progress.step.name
+            if name not in tasks:
+                tasks[name] = bars.add_task(progress.step.title, total=progress.total)
+                counts[name] = Counter(ok=0, failed=0)
+            bars.update(tasks[name], completed=progress.done, total=progress.total)
             outcome = progress.outcome
             if outcome is None:
                 continue
-            counts[progress.step]["ok" if outcome.ok else "failed"] += 1
+            counts[name]["ok" if outcome.ok else "failed"] += 1
             if not outcome.ok:
                 shown += 1
                 _show_problem(console, shown, f"{outcome.adapter}: {outcome.message}")

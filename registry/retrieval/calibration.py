@@ -20,14 +20,14 @@ from registry.retrieval.ranking import Calibration
 
 Floats = npt.NDArray[np.float32]
 
-# So many adapters are drawn; a mean over 500 x 500 pairs is exact to a hundredth of the
-# deviation, whatever the index holds.
+# Adapters drawn: a mean over 500 x 500 pairs is exact to a hundredth of the deviation, whatever
+# the index holds.
 SAMPLE = 500
 # Fewer say nothing: the defaults stay.
 FEWEST = 30
 
 
-def measure(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calibration:
+def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calibration:
     """Return how similar captions are to the weights and captions of other adapters.
 
     Of each adapter drawn, one caption and its weight embedding by `encoder` are compared with

@@ -16,7 +16,7 @@ from registry.db.encoders import find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
-from registry.retrieval.calibration import measure
+from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.cards import (
     AdapterCard,
@@ -190,9 +190,9 @@ class Finder:
         with self._snapshot() as session:
             return self._resolve_base_model(session, None)
 
-    def measure(self, session: Session, encoder: Encoder) -> dict[str, list[float]]:
+    def calibrate(self, session: Session, encoder: Encoder) -> dict[str, list[float]]:
         """Return what an encoder's similarities mean in this index, for its row."""
-        return measure(session, encoder, self._load(encoder)).to_json()
+        return calibrate(session, encoder, self._load(encoder)).to_json()
 
     @contextmanager
     def _snapshot(self) -> Iterator[Session]:

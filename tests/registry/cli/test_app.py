@@ -226,7 +226,7 @@ def test_fuse_writes_an_image_that_can_be_made_again(
         (["fuse", "x", "-o", "/no/such/folder/x.png"], "there is no folder /no/such/folder"),
         (["fuse", "--recipe", "/no/such.png"], "/no/such.png"),
         (["inspect", "/no/such.safetensors"], "such.safetensors"),
-        (["refresh", "--source", "/no/such"], "neither an address nor a folder"),
+        (["refresh", "--source", "/no/such"], "a folder of this machine"),
         (["serve", "--host", "no.such.host.invalid"], "not an address of this machine"),
     ],
 )
