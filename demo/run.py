@@ -20,8 +20,9 @@ from demo.hub.modelscope import serve as serve_hub
 from demo.listing import BASE_MODEL
 from demo.paths import DATA
 from registry.cli.errors import PortError
-from registry.cli.output import print_search, show_refresh
-from registry.cli.serving import listen, serve_until_stopped
+from registry.cli.output import print_search
+from registry.cli.progress import show_refresh
+from registry.cli.server import listen, serve_until_stopped
 from registry.config import Settings
 from registry.fusion.sheets import draw_rows, label_of
 from registry.refresh.pipeline import Pipeline

@@ -30,10 +30,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(PROJECT / name, folder / "source")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     alone = ["--no-deps", "--no-index"]
-    build = [*pip, "wheel", *alone, "--no-build-isolation", "-w", folder, folder / "source"]
-    subprocess.run(build, check=True)
+    to = ["--no-build-isolation", "--wheel-dir", str(folder)]
+    subprocess.run([*pip, "wheel", *alone, *to, str(folder / "source")], check=True)
     [wheel] = folder.glob("*.whl")
-    subprocess.run([*pip, "install", *alone, "--target", folder / "site", wheel], check=True)
+    to = ["--target", str(folder / "site")]
+    subprocess.run([*pip, "install", *alone, *to, str(wheel)], check=True)
     return folder / "site"
 
 

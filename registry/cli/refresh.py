@@ -1,4 +1,4 @@
-"""Commands that bring in adapters: crawl, encode, refresh."""
+"""Commands that bring in adapters: refresh, crawl, encode."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -6,59 +6,71 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli.output import print_json, show_refresh, stdout
+from registry.cli.context import open_registry
+from registry.cli.options import Json
+from registry.cli.output import print_json, stdout
+from registry.cli.progress import show_refresh
 
 if TYPE_CHECKING:
     from registry.refresh.step import Step
 
-SourceOption = Annotated[
+app = typer.Typer()
+
+Source = Annotated[
     str | None,
     typer.Option(help="A hub's address or a folder. Default: REGISTRY_MODELSCOPE_ENDPOINT."),
 ]
-FullOption = Annotated[
+Full = Annotated[
     bool, typer.Option("--full", help="List everything, and mark what has vanished as gone.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")]
 
 
+@app.command()
 def refresh(
-    source: SourceOption = None, full: FullOption = False, as_json: JsonOption = False
+    context: typer.Context, source: Source = None, full: Full = False, as_json: Json = False
 ) -> None:
     """Crawl what changed, download, read, encode and publish it. Safe to stop and rerun."""
     from registry.refresh.pipeline import STEPS
 
-    _run(STEPS, source, full, as_json)
+    _run(context, STEPS, source, full, as_json)
 
 
+@app.command()
 def crawl(
-    source: SourceOption = None, full: FullOption = False, as_json: JsonOption = False
+    context: typer.Context, source: Source = None, full: Full = False, as_json: Json = False
 ) -> None:
     """List and download what changed, without indexing it."""
     from registry.refresh.pipeline import STEPS
 
-    _run([step for step in STEPS if step.asks_hub], source, full, as_json)
+    _run(context, [step for step in STEPS if step.asks_hub], source, full, as_json)
 
 
-def encode(as_json: JsonOption = False) -> None:
+@app.command()
+def encode(context: typer.Context, as_json: Json = False) -> None:
     """Index what was downloaded and is not indexed yet, without asking a hub."""
     from registry.refresh.pipeline import STEPS
 
-    _run([step for step in STEPS if not step.asks_hub], None, False, as_json)
+    _run(context, [step for step in STEPS if not step.asks_hub], None, False, as_json)
 
 
-def _run(steps: "Sequence[type[Step]]", source: str | None, full: bool, as_json: bool) -> None:
+def _run(
+    context: typer.Context,
+    steps: "Sequence[type[Step]]",
+    source: str | None,
+    full: bool,
+    as_json: bool,
+) -> None:
     from registry.refresh.pipeline import Pipeline
     from registry.refresh.sources import open_source
-    from registry.service import Registry
 
-    with Registry() as registry:
+    registry = open_registry(context)
+    with closing(open_source(source, registry.settings)) as opened:
         pipeline = Pipeline(
             registry.sessions, registry.blobs, registry.settings, registry.text_encoder
         )
-        with closing(open_source(source, registry.settings)) as opened:
-            counts = show_refresh(pipeline.refresh(opened, full=full, steps=steps))
-        [run] = registry.runs(limit=1)
-        ready = sum(registry.base_models().values())
+        counts = show_refresh(pipeline.refresh(opened, full=full, steps=steps))
+    [run] = registry.runs(limit=1)
+    ready = sum(registry.base_models().values())
     if as_json:
         print_json({"counts": counts, "ready": ready, "error": run.error})
     else:
