@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
     from registry.fusion.maker import Maker, Size
-    from registry.retrieval.cards import SearchPage
+    from registry.retrieval.results import SearchPage
     from registry.service import Registry
 
 __all__ = ["AutoLoraError", "fuse", "search"]

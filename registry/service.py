@@ -13,29 +13,19 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.encoders import promote, roll_back
 from registry.db.models import Cover, File
+from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
 from registry.errors import (
     BlobNotFoundError,
     CoverNotFoundError,
 )
 from registry.fusion.maker import Maker
-from registry.retrieval.cards import (
-    AdapterCard,
-    AdapterDetail,
-    Choice,
-    DuplicateResult,
-    RunFacts,
-    SearchPage,
-    SearchResult,
-    count_by_base_model,
-    find_cover,
-    get_detail,
-    list_cards,
-    list_runs,
-    load_cards,
-)
+from registry.retrieval.cards import AdapterCard, count_by_base_model, list_cards, load_cards
+from registry.retrieval.covers import find_cover
+from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
+from registry.retrieval.results import Choice, DuplicateResult, SearchPage, SearchResult
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.segment import segment
 

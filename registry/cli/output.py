@@ -11,8 +11,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
-    from registry.retrieval.cards import AdapterDetail, SearchPage
+    from registry.retrieval.details import AdapterDetail
     from registry.retrieval.ranking import SearchHit
+    from registry.retrieval.results import SearchPage
 
 # What ids, scores and three signals ("0.27 #120") take of a line, gaps included.
 NUMBERS_WIDTH = 45

@@ -18,17 +18,7 @@ from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
 from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
-from registry.retrieval.cards import (
-    AdapterCard,
-    Choice,
-    DuplicateResult,
-    SearchPage,
-    SearchResult,
-    count_by_base_model,
-    load_cards,
-    load_duplicates,
-    load_results,
-)
+from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
 from registry.retrieval.duplicates import find_duplicates
 from registry.retrieval.errors import (
     EmptyQueryError,
@@ -40,6 +30,14 @@ from registry.retrieval.errors import (
 from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
 from registry.retrieval.ranking import Calibration, SearchHit, fits
+from registry.retrieval.results import (
+    Choice,
+    DuplicateResult,
+    SearchPage,
+    SearchResult,
+    load_duplicates,
+    load_results,
+)
 from registry.retrieval.selection import choose
 from registry.retrieval.vector import nearest_by_weights, weight_embeddings
 from registry.text.phrases import texts_of

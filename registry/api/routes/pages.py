@@ -8,10 +8,10 @@ from fastapi.responses import HTMLResponse
 from registry.api.deps import RegistryDep
 from registry.api.pages.render import render
 from registry.errors import AdapterNotFoundError
-from registry.retrieval.cards import SearchPage
 from registry.retrieval.errors import UnknownBaseModelError
 from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import SIGNALS
+from registry.retrieval.results import SearchPage
 from registry.service import MOST_ADAPTERS, Registry
 
 router = APIRouter()
