@@ -46,7 +46,7 @@ class Registry(Maker):
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self._stack = ExitStack()
-        # Reentrant: opening the one thing may open another.
+        # Reentrant, because opening one thing may open another.
         self._lock = threading.RLock()
         self._sessions: sessionmaker[Session] | None = None
         self._blobs: BlobStore | None = None

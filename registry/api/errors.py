@@ -60,7 +60,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     NothingIndexedError: HTTPStatus.SERVICE_UNAVAILABLE,
     FusionError: HTTPStatus.CONFLICT,
     AdapterRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    # By the server, which is stopping: who gave up does not read this.
+    # Only a server that is stopping cancels what somebody still waits for.
     GenerationCancelledError: HTTPStatus.SERVICE_UNAVAILABLE,
     BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     CursorError: HTTPStatus.BAD_REQUEST,

@@ -176,12 +176,12 @@ class DuplicateAnswer(_Answer):
 
     @classmethod
     def from_result(cls, result: DuplicateResult) -> Self:
-        found = result.duplicate
+        duplicate = result.duplicate
         return cls(
             adapter=AdapterAnswer.from_card(result.card),
-            kind=found.kind,
-            similarity=round(found.similarity, 4),
-            strength=round(found.strength, 4),
+            kind=duplicate.kind,
+            similarity=round(duplicate.similarity, 4),
+            strength=round(duplicate.strength, 4),
         )
 
 

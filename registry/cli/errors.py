@@ -20,7 +20,7 @@ class OneLineErrors(TyperGroup):
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             report("stopped. What was done is kept: the same command goes on from there.")
-            # As shells report a program that Ctrl-C ended.
+            # Shells report a program that Ctrl-C ended by this code.
             raise typer.Exit(130) from error
 
 

@@ -98,7 +98,7 @@ def inspect_file(path: Path) -> Report:
     try:
         weights = read(path)
     except LoraFileError:
-        # Where there is a verdict all the same, it says more.
+        # There may be a verdict all the same, which says more.
         return Report(path.name, read_verdict(path), hashes)
     try:
         return Report(path.name, weights.verdict, hashes, fingerprint(weights))

@@ -79,7 +79,7 @@ def settle(record: AdapterRecord, file: File | None) -> dict[str, Any]:
     if file is not None and file.verdict is not None:
         trigger_words = trigger_words or list(file.verdict.get("trigger_words", ()))
         base_model = agreed_base_model(record.base_model, file.base_model)
-    said = [record.name, *trigger_words, *record.tags, record.author, record.description]
+    texts = [record.name, *trigger_words, *record.tags, record.author, record.description]
     return {
         "name": record.name,
         "author": record.author,
@@ -94,7 +94,7 @@ def settle(record: AdapterRecord, file: File | None) -> dict[str, Any]:
         "hub_updated_at": record.updated_at,
         "page_url": record.page_url,
         "record": record_to_json(record),
-        "words": segment("\n".join(said))[:MAX_WORDS],
+        "words": segment("\n".join(texts))[:MAX_WORDS],
     }
 
 

@@ -39,10 +39,10 @@ def active_encoders(session: Session) -> list[Encoder]:
 def find_active(session: Session, base_model: str) -> Encoder | None:
     """The encoder that search uses for a base model: its own, or one of the same family."""
     active = active_encoders(session)
-    own = [encoder for encoder in active if encoder.base_model == base_model]
+    same = [encoder for encoder in active if encoder.base_model == base_model]
     family = find_family(base_model)
     kin = [e for e in active if family is not None and find_family(e.base_model) is family]
-    return next(iter([*own, *kin]), None)
+    return next(iter([*same, *kin]), None)
 
 
 def candidates(session: Session, checkpoints: set[str]) -> list[Encoder]:

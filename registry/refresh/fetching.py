@@ -57,7 +57,7 @@ def fetch_all(
         for future in as_completed(futures):
             yield from future.result()
     finally:
-        # Also when interrupted: what has not begun is left for the next run.
+        # When interrupted, too, what has not begun is left for the next run.
         pool.shutdown(wait=True, cancel_futures=True)
 
 

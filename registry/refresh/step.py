@@ -51,9 +51,9 @@ class Step(ABC):
     unless they are iterated.
     """
 
-    # As reports and programs call it.
+    # Its name in reports and for programs.
     name: ClassVar[str]
-    # What people read beside its bar.
+    # Its name for people, beside a bar.
     title: ClassVar[str]
     # Whether it needs the hub; the others work on what is here.
     asks_hub: ClassVar[bool] = False

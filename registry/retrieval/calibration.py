@@ -54,7 +54,7 @@ def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calib
     rows = session.execute(
         select(drawn.c.weights, drawn.c.caption)
         .where(drawn.c.place == 1)
-        # As good as random, and the same each time.
+        # An order by hash is as good as random, and the same each time.
         .order_by(func.md5(drawn.c.id.cast(Caption.text.type)))
         .limit(SAMPLE)
     ).all()
@@ -69,7 +69,7 @@ def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calib
 
 def _rows(embeddings: Sequence[object]) -> Floats:
     # halfvec comes with its own type, or as a list, by the driver's adapters.
-    return np.stack([np.asarray(own, np.float32) for own in embeddings])
+    return np.stack([np.asarray(embedding, np.float32) for embedding in embeddings])
 
 
 def _off_diagonal(similarity: Floats) -> Floats:

@@ -25,7 +25,7 @@ class AdapterDetail:
     refusal: str | None
     file_name: str
     file_size: int | None
-    # As Civitai and web UIs name a file; AutoV3 does not change with the header.
+    # Hashes by which Civitai and web UIs name a file; AutoV3 does not change with the header.
     autov2: str | None
     autov3: str | None
     verdict: dict[str, Any] | None

@@ -67,7 +67,7 @@ class Finder:
         self._blobs = blobs
         self._text_encoder = text_encoder
         self._lock = threading.Lock()
-        # By the hash of the checkpoint.
+        # Those loaded so far, by the hash of their checkpoint.
         self._encoders: dict[str, WeightEncoder] = {}
 
     def search(
@@ -104,14 +104,18 @@ class Finder:
             chosen = choose(
                 find_candidates(session, prompt, filters, self._text_encoder, encoder), k
             )
-            cards = load_cards(session, [one.adapter_id for one in chosen])
+            cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
             nearness = self._nearness(session, prompt, list(cards.values()))
         if not chosen:
             assert filters.base_model is not None
             raise NothingFoundError(prompt, filters.base_model)
         return [
-            Choice(cards[one.adapter_id], *nearness[one.adapter_id], one.span.text)
-            for one in chosen
+            Choice(
+                cards[candidate.adapter_id],
+                *nearness[candidate.adapter_id],
+                candidate.span.text,
+            )
+            for candidate in chosen
         ]
 
     def choices(self, prompt: str, cards: Sequence[AdapterCard]) -> list[Choice]:
@@ -129,7 +133,7 @@ class Finder:
         The trigger words that fusing adds are parts too: adapters that are named are wanted.
         By the active encoder of each one's base model; None where it does not know them.
         """
-        found: dict[int, tuple[tuple[float, ...] | None, tuple[float, ...] | None]] = {
+        nearness: dict[int, tuple[tuple[float, ...] | None, tuple[float, ...] | None]] = {
             card.id: (None, None) for card in cards
         }
         added = [word for words in missing_triggers(prompt, cards) for word in words]
@@ -139,13 +143,13 @@ class Finder:
             if encoder is None:
                 continue
             queries = encoder.encode_query(embeddings)
-            own = [card.id for card in cards if card.base_model == base_model]
-            stored = weight_embeddings(session, encoder=encoder.name, adapter_ids=own)
+            ids = [card.id for card in cards if card.base_model == base_model]
+            stored = weight_embeddings(session, encoder=encoder.name, adapter_ids=ids)
             for id_, weights in stored.items():
                 # Stored in half precision, so that the length is not quite 1.
                 similarities = queries @ weights / np.linalg.norm(weights)
-                found[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
-        return found
+                nearness[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
+        return nearness
 
     def similar(self, adapter_id: int, limit: int) -> tuple[SearchResult, ...]:
         """Return adapters of the same base model with the most similar weights.
@@ -159,12 +163,12 @@ class Finder:
             encoder, _ = self._find_encoder(session, card.base_model)
             if encoder is None:
                 return ()
-            own = weight_embeddings(session, encoder=encoder.name, adapter_ids=[adapter_id])
-            if adapter_id not in own:
+            weights = weight_embeddings(session, encoder=encoder.name, adapter_ids=[adapter_id])
+            if adapter_id not in weights:
                 return ()
             matches = nearest_by_weights(
                 session,
-                own[adapter_id],
+                weights[adapter_id],
                 encoder=encoder.name,
                 filters=Filters(card.base_model),
                 limit=limit + 1,

@@ -48,10 +48,10 @@ class Choice:
     """An adapter chosen to draw a prompt with."""
 
     card: AdapterCard
-    # Of the prompt and its parts with the adapter's weights, -1..1; None where no active encoder
-    # knows them.
+    # How similar the prompt and its parts are to the adapter's weights, -1..1; None where no
+    # active encoder knows them.
     similarities: tuple[float, ...] | None
-    # Of its weights, by that encoder, of length 1.
+    # Where that encoder puts its weights, of length 1.
     embedding: tuple[float, ...] | None = None
     # The words of the prompt that it was found for.
     part: str = ""
@@ -67,8 +67,12 @@ def load_results(session: Session, hits: Sequence[SearchHit]) -> tuple[SearchRes
     )
 
 
-def load_duplicates(session: Session, found: Sequence[Duplicate]) -> tuple[DuplicateResult, ...]:
-    cards = load_cards(session, [one.adapter_id for one in found])
+def load_duplicates(
+    session: Session, duplicates: Sequence[Duplicate]
+) -> tuple[DuplicateResult, ...]:
+    cards = load_cards(session, [duplicate.adapter_id for duplicate in duplicates])
     return tuple(
-        DuplicateResult(cards[one.adapter_id], one) for one in found if one.adapter_id in cards
+        DuplicateResult(cards[duplicate.adapter_id], duplicate)
+        for duplicate in duplicates
+        if duplicate.adapter_id in cards
     )

@@ -117,17 +117,17 @@ def _asked(words: list[QueryWord]) -> TableValuedAlias:
 def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
     """Return adapters of which `asked` is a trigger word, the name, or the file's hash."""
     wanted = asked.strip().lower()
-    found = []
+    ids: list[int] = []
     if HASH.fullmatch(wanted):
         # A range, because LIKE would not use an index under most collations.
         by_body = select(File.sha256).where(
             File.body_sha256 >= wanted, File.body_sha256 < wanted + "g"
         )
         by_hash = (Adapter.file_sha256 >= wanted) & (Adapter.file_sha256 < wanted + "g")
-        found = _ids(session, filters, limit, by_hash | Adapter.file_sha256.in_(by_body))
+        ids = _ids(session, filters, limit, by_hash | Adapter.file_sha256.in_(by_body))
     words = segment(wanted)
-    if found or not words:
-        return found
+    if ids or not words:
+        return ids
     trigger_words = func.string_to_array(
         func.lower(func.array_to_string(Adapter.trigger_words, "\n")), "\n"
     )

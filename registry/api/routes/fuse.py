@@ -75,11 +75,11 @@ def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> l
         chosen = registry.choose(params.prompt, params.k, base_model=params.base_model)
     return [
         ChoiceAnswer(
-            adapter=AdapterAnswer.from_card(one.card),
-            similarities=None if one.similarities is None else list(one.similarities),
-            embedding=None if one.embedding is None else list(one.embedding),
+            adapter=AdapterAnswer.from_card(choice.card),
+            similarities=None if choice.similarities is None else list(choice.similarities),
+            embedding=None if choice.embedding is None else list(choice.embedding),
         )
-        for one in chosen
+        for choice in chosen
     ]
 
 

@@ -43,7 +43,7 @@ class CrawlStep(Step):
                     yield from self._store_page(page, started)
                     page = []
         finally:
-            # Also when the hub fails in the middle, or the run is interrupted: they are good.
+            # They are good also when the hub fails in the middle, or the run is interrupted.
             stored = list(self._store_page(page, started))
         yield from stored
         if complete:

@@ -52,7 +52,7 @@ class ReadStep(Step):
         try:
             facts, sketch = read_and_sketch(blobs.path(file.sha256))
         except LoraFileError as error:
-            # Without the file's name: in the store that is its hash.
+            # The cause without the file's name, which is its hash in the store.
             reason = " ".join(error.cause.split())
             with sessions.begin() as session:
                 adapters.refuse(session, file.sha256, reason, version)
