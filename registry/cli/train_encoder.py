@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+Manifest = Annotated[
+    Path,
+    typer.Argument(
+        help='A JSON list of {"file", "captions", "split"}; splits are train, validation '
+        "and held-out, files lie relative to it."
+    ),
+]
+
 
 class EncoderKind(StrEnum):
     """What can be trained: see docs/training.md."""
@@ -53,17 +61,18 @@ class ScheduleOptions:
     ] = 10
     seed: Seed = 0
 
+    def to_schedule(self) -> "Schedule":
+        from encoder.training.contrastive import Schedule
+
+        return Schedule(
+            epochs=self.epochs, batch=self.batch, patience=self.patience, seed=self.seed
+        )
+
 
 @app.command()
 @grouped
 def train_encoder(
-    manifest: Annotated[
-        Path,
-        typer.Argument(
-            help='A JSON list of {"file", "captions", "split"}; splits are train, validation '
-            "and held-out, files lie relative to it."
-        ),
-    ],
+    manifest: Manifest,
     *,
     options: EncoderOptions,
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")] = Path(
@@ -83,7 +92,6 @@ def train_encoder(
 
     On several GPUs: accelerate launch --no_python autolora train-encoder ...
     """
-    from encoder.training.contrastive import Schedule
     from encoder.training.dataset import read_dataset
     from encoder.training.workers import Workers
     from encoder.weight_encoders.checkpoint import save_encoder
@@ -94,12 +102,7 @@ def train_encoder(
         trained = _train(
             read_dataset(manifest),
             options,
-            Schedule(
-                epochs=schedule.epochs,
-                batch=schedule.batch,
-                patience=schedule.patience,
-                seed=schedule.seed,
-            ),
+            schedule.to_schedule(),
             state or output.with_suffix(".training"),
             workers,
             progress,

@@ -4,6 +4,7 @@ import re
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     Boolean,
     ColumnElement,
     Float,
@@ -58,19 +59,7 @@ def matching_adapters(
         {"least": str(TYPO_SIMILARITY)},
     )
     asked = _asked(words)
-    query = func.plainto_tsquery("simple", asked.c.word)
-    names = func.lower(Adapter.name + " " + func.array_to_string(Adapter.trigger_words, " "))
-    in_name = func.strpos(names, asked.c.word) > 0
-    whole = (
-        select(
-            Adapter.id,
-            asked.c.word,
-            case((in_name, 1.0), else_=ELSEWHERE).label("closeness"),
-        )
-        .join(asked, Adapter.words_vector.bool_op("@@")(query))
-        .where(*conditions(filters))
-        .cte("whole")
-    )
+    whole = _whole_words(asked, filters)
     similarity = func.strict_word_similarity(asked.c.word, Adapter.words)
     resembling = (
         select(Adapter.id, asked.c.word, (TYPO * similarity).label("closeness"))
@@ -111,6 +100,23 @@ def _asked(words: list[QueryWord]) -> TableValuedAlias:
         )
         .table_valued("word", "weight", "fuzzy")
         .render_derived(name="asked")
+    )
+
+
+def _whole_words(asked: TableValuedAlias, filters: Filters) -> CTE:
+    """Adapters that have a word as it was asked for, the closer where it is in their name."""
+    query = func.plainto_tsquery("simple", asked.c.word)
+    names = func.lower(Adapter.name + " " + func.array_to_string(Adapter.trigger_words, " "))
+    in_name = func.strpos(names, asked.c.word) > 0
+    return (
+        select(
+            Adapter.id,
+            asked.c.word,
+            case((in_name, 1.0), else_=ELSEWHERE).label("closeness"),
+        )
+        .join(asked, Adapter.words_vector.bool_op("@@")(query))
+        .where(*conditions(filters))
+        .cte("whole")
     )
 
 
