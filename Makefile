@@ -45,7 +45,7 @@ zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: about 2 
 clean:  ## Remove what `make demo` made (not the full zoo)
 	rm -rf demo/out
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.ready: pyproject.toml setup.py constraints.txt
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "Cannot make $(VENV): on Debian, run 'apt install python3-venv' first." >&2; exit 1; }
 	@echo "Installing packages into $(VENV) (a few minutes the first time)"

@@ -1,9 +1,88 @@
-"""What can go wrong between us and the outside world."""
+"""What can go wrong between us and the outside world, and the root of all our errors.
+
+The root is here because every other package may import the crawler, and it imports none. Its
+children are the packages' base classes; `except AutoLoraError` is all that these packages
+raise on purpose:
+
+AutoLoraError
+  CrawlerError
+    SourceError
+      AddressRefusedError
+      GoneError
+      FolderError
+    DownloadError
+      HashMismatchError
+    CoverError
+  EncoderError
+    LoraFileError
+      NotSafetensorsError
+      HeaderError
+      UnsupportedLoraError
+      BadWeightsError
+    BaseWeightNeededError
+    SketchError
+    FingerprintError
+    CheckpointError
+    TrainingDataError
+  RegistryError
+    BusyError
+    CursorError
+    UsageError
+    PortError
+    RemoteError
+      RemoteUnreachableError
+      RemoteRefusedError
+    DatabaseError
+      DatabaseLostError
+    DiskFullError
+    BlobNotFoundError
+    BlobMismatchError
+    EncoderRejectedError
+    EncoderNotFoundError
+    PromotionError
+    UnknownSourceError
+    AdapterNotFoundError
+    CoverNotFoundError
+    StrengthsError
+    NoBaseModelError
+    NoGatesError
+    AdapterNotReadyError
+    MissingExtraError
+    FusionError
+      AdapterRefusedError
+        FamilyMismatchError
+        NotFusableError
+        CorruptAdapterError
+      LayerMismatchError
+      AlreadyAttachedError
+      CompiledBaseError
+      MissingGateError
+      GatesFileError
+      GatesMismatchError
+      GateDataError
+      BaseModelError
+      DeviceMemoryError
+      SamplingError
+      GenerationCancelledError
+      RecipeError
+      ExportError
+    SearchError
+      EmbeddingDimensionError
+      EmptyQueryError
+      QueryTooLongError
+      UnknownBaseModelError
+      NothingIndexedError
+      NothingFoundError
+"""
 
 from pathlib import Path
 
 
-class CrawlerError(Exception):
+class AutoLoraError(Exception):
+    """Raised on purpose, by whichever package; its text is for people. Other errors are bugs."""
+
+
+class CrawlerError(AutoLoraError):
     """Base of everything the crawler raises on purpose."""
 
 

@@ -1,6 +1,5 @@
 """The one HTTP client: polite to hubs, careful with what strangers point it at."""
 
-import json
 import re
 import threading
 import time
@@ -177,20 +176,6 @@ class PoliteClient:
         """
         asked = {"Range": f"bytes={start}-{stop - 1}"}
         return self._retry(url, None, asked, lambda response: _read_part(response, start, stop))
-
-    def get_json(
-        self,
-        url: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Any:
-        """Return the JSON behind a url; raises as `get` does."""
-        body = self.get(url, params=params, headers=headers)
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"{shown(url)} answered something that is not JSON") from error
 
     def _retry(
         self,

@@ -14,17 +14,16 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
-from crawler.errors import CrawlerError
+from crawler.errors import AutoLoraError
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve as serve_hub
 from demo.listing import BASE_MODEL
 from demo.paths import DATA
-from encoder.errors import EncoderError
 from registry.cli.errors import PortError
-from registry.cli.output import print_search, show_refresh
-from registry.cli.serving import listen, serve_until_stopped
+from registry.cli.output import print_search
+from registry.cli.progress import show_refresh
+from registry.cli.server import listen, serve_until_stopped
 from registry.config import Settings
-from registry.errors import RegistryError
 from registry.fusion.sheets import draw_rows, label_of
 from registry.refresh.pipeline import Pipeline
 from registry.retrieval.cards import AdapterCard
@@ -126,7 +125,7 @@ def main() -> int:
     except PortError as error:
         print(f"demo: {error} For example: make demo ARGS='--port 8123'", file=sys.stderr)
         return 1
-    except (RegistryError, CrawlerError, EncoderError) as error:
+    except AutoLoraError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

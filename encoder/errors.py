@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from crawler.errors import AutoLoraError
 
-class EncoderError(Exception):
+
+class EncoderError(AutoLoraError):
     """Any failure of this package."""
 
 

@@ -5,6 +5,8 @@
     page = registry.search("a fox in watercolour")
     registry.fuse("a fox in watercolour").image.save("fox.png")
 
+Both raise `registry.AutoLoraError` for what is no bug; its text says what to do.
+
 Importing this package loads neither torch nor a database: the first call does.
 """
 
@@ -12,15 +14,17 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
+from crawler.errors import AutoLoraError
+
 if TYPE_CHECKING:
     from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
     from registry.fusion.inject import Mode
     from registry.fusion.maker import Maker, Size
-    from registry.retrieval.cards import SearchPage
+    from registry.retrieval.results import SearchPage
     from registry.service import Registry
 
-__all__ = ["fuse", "search"]
+__all__ = ["AutoLoraError", "fuse", "search"]
 
 
 def search(

@@ -75,10 +75,6 @@ class BlobStore:
         except FileNotFoundError as error:
             raise BlobNotFoundError(sha256) from error
 
-    def is_sound(self, sha256: str) -> bool:
-        """Whether the blob is here and its bytes still have their hash. Reads all of it."""
-        return self.exists(sha256) and hash_file(self.path(sha256)) == sha256
-
     def clean(self) -> int:
         """Remove what killed writers left behind; return how many files. Live ones are kept."""
         removed = 0

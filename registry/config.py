@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     # A registry elsewhere whose adapters images are made with here, and its token.
     url: str | None = None
     token: SecretStr | None = None
-    # By name of the base model: its diffusers folder; the gates trained for it.
+    # The diffusers folder of each base model, and the gates trained for it.
     base_models: dict[str, Path] = Field(default_factory=dict)
     gates: dict[str, Path] = Field(default_factory=dict)
     # What guidance leads away from where adapters are gated, if not what the base's default is.
@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     # "model" or "layers" need less of the device's memory, and more time.
     device: str = "cpu"
     offload: Literal["none", "model", "layers"] = "none"
-    # Of the device's memory, for adapters that may be used again.
+    # How much of the device's memory keeps adapters that may be used again.
     adapter_cache_bytes: int = Field(default=2**30, ge=0)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

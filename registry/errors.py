@@ -1,10 +1,12 @@
-"""What can go wrong in the registry. `except RegistryError` means "ours"."""
+"""What can go wrong in the registry; crawler/errors.py shows the tree of all errors."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from crawler.errors import AutoLoraError
 
-class RegistryError(Exception):
+
+class RegistryError(AutoLoraError):
     """Base of the registry's errors; its text is one line: what, which, what to do."""
 
 
@@ -62,6 +64,15 @@ class EncoderNotFoundError(RegistryError):
 
 class PromotionError(RegistryError):
     """An encoder may not serve, or there is none to go back to."""
+
+
+class UnknownSourceError(RegistryError):
+    """Nothing here takes an address that adapters should come from."""
+
+    def __init__(self, address: str, possible: Sequence[str]) -> None:
+        super().__init__(
+            f"cannot crawl {address!r}: no source takes it. Possible are: {'; '.join(possible)}."
+        )
 
 
 class AdapterNotFoundError(RegistryError):

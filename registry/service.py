@@ -13,29 +13,19 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.encoders import promote, roll_back
 from registry.db.models import Cover, File
+from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
 from registry.errors import (
     BlobNotFoundError,
     CoverNotFoundError,
 )
 from registry.fusion.maker import Maker
-from registry.retrieval.cards import (
-    AdapterCard,
-    AdapterDetail,
-    Choice,
-    DuplicateResult,
-    RunFacts,
-    SearchPage,
-    SearchResult,
-    count_by_base_model,
-    find_cover,
-    get_detail,
-    list_cards,
-    list_runs,
-    load_cards,
-)
+from registry.retrieval.cards import AdapterCard, count_by_base_model, list_cards, load_cards
+from registry.retrieval.covers import find_cover
+from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
+from registry.retrieval.results import Choice, DuplicateResult, SearchPage, SearchResult
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.segment import segment
 
@@ -56,7 +46,7 @@ class Registry(Maker):
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self._stack = ExitStack()
-        # Reentrant: opening the one thing may open another.
+        # Reentrant, because opening one thing may open another.
         self._lock = threading.RLock()
         self._sessions: sessionmaker[Session] | None = None
         self._blobs: BlobStore | None = None
@@ -188,14 +178,14 @@ class Registry(Maker):
         """
         with one_line_errors(), self.sessions.begin() as session:
             encoder = promote(session, name, reason=reason)
-            encoder.calibration = self.finder.measure(session, encoder)
+            encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.base_model
 
     def roll_back(self, base_model: str) -> str:
         """Let search use the encoder again that the active one replaced; return its name."""
         with one_line_errors(), self.sessions.begin() as session:
             encoder = roll_back(session, base_model)
-            encoder.calibration = self.finder.measure(session, encoder)
+            encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.name
 
     # Making images

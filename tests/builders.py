@@ -49,6 +49,7 @@ def add_adapter(
     number = next(_numbers)
     values: dict[str, Any] = {
         "hub": "modelscope",
+        "endpoint": "https://modelscope.cn",
         "repo": f"someone/adapter-{number}",
         "version": "",
         "file_name": "adapter.safetensors",

@@ -37,8 +37,8 @@ from registry.db.models import (
     WeightEmbedding,
 )
 from registry.db.session import connect
-from registry.retrieval.calibration import measure
 from registry.retrieval.filters import Filters
+from registry.retrieval.calibration import calibrate
 from registry.retrieval.hybrid import ServingEncoder
 from registry.retrieval.ranking import Calibration
 from registry.text.cached_encoder import load_cached_text_encoder
@@ -212,7 +212,7 @@ def _hashes(records: Sequence[AdapterRecord]) -> list[str]:
 def calibrated(sessions: sessionmaker[Session], world: World) -> Calibration:
     """What similarities mean in the index as it is filled, as a promotion measures it."""
     with sessions() as session:
-        return measure(session, session.get_one(Encoder, 1), world.encoder.loaded)
+        return calibrate(session, session.get_one(Encoder, 1), world.encoder.loaded)
 
 
 def as_served(sessions: sessionmaker[Session], world: World) -> World:

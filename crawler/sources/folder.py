@@ -35,6 +35,11 @@ class FolderSource:
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
 
+    @staticmethod
+    def takes(address: str) -> bool:
+        """Whether an address is a folder here."""
+        return Path(address).is_dir()
+
     @property
     def endpoint(self) -> str:
         return str(self._folder)

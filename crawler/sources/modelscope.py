@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from crawler.addresses import is_loopback
 from crawler.download import download_folder, place
@@ -23,6 +24,8 @@ from crawler.sources.modelscope_detail import (
     read_listed,
 )
 
+# The site in China and the one for elsewhere: https://modelscope.cn, https://modelscope.ai.
+SITES = ("modelscope.cn", "modelscope.ai")
 # The site refuses pages larger than 100; its own pages ask for 30.
 PAGE_SIZE = 50
 # One repository may be broken at the hub. So many in a row mean that the hub is.
@@ -56,6 +59,13 @@ class ModelScopeSource:
         )
         self._page_size = page_size
         self.endpoint = name or self._client.endpoint
+
+    @staticmethod
+    def takes(address: str) -> bool:
+        """Whether an address is one of ModelScope's own sites."""
+        parts = urlsplit(address)
+        host = (parts.hostname or "").removeprefix("www.")
+        return parts.scheme == "https" and host in SITES
 
     def __enter__(self) -> Self:
         return self

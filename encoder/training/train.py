@@ -15,8 +15,7 @@ from encoder.sketches.sketch_folder import kept_sketch
 from encoder.text_encoder import TextEncoder, normalise
 from encoder.training.contrastive import Examples, Schedule, Trainer
 from encoder.training.curves import draw_curves
-from encoder.training.dataset import SPLITS
-from encoder.training.dataset import Dataset as Dataset  # callers find it beside what takes it
+from encoder.training.dataset import SPLITS, Dataset
 from encoder.training.layer_scales import fit_layer_scales, learn_layer_scales
 from encoder.training.workers import Workers
 from encoder.weight_encoders.autolora import (

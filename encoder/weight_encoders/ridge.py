@@ -11,9 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from encoder.adapter.quarter_matrix import (
-    QuarterMatrix as QuarterMatrix,  # callers find it here too
-)
+from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.errors import SketchError, TrainingDataError
 from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import normalise

@@ -1,4 +1,6 @@
-"""first schema: adapters, files, covers, captions, embeddings with HNSW, crawls"""
+"""first schema: adapters, files, covers, captions, encoders, embeddings with HNSW, crawls"""
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,27 +16,49 @@ depends_on: str | None = None
 def upgrade() -> None:
     op.execute("CREATE EXTENSION IF NOT EXISTS vector")
     op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    _create_crawls()
+    _create_files()
+    _create_adapters()
+    _create_covers()
+    _create_encoders()
+    _create_embeddings()
+
+
+def downgrade() -> None:
+    # The extensions stay: the database may have had them before.
+    for table in (
+        "caption_embeddings",
+        "weight_embeddings",
+        "encoder_promotions",
+        "encoders",
+        "captions",
+        "covers",
+        "adapters",
+        "sketches",
+        "files",
+        "crawl_runs",
+        "crawl_cursors",
+    ):
+        op.drop_table(table)
+
+
+def _create_crawls() -> None:
     op.create_table(
         "crawl_cursors",
         sa.Column("hub", sa.Text(), nullable=False),
+        sa.Column("endpoint", sa.Text(), nullable=False),
         sa.Column("updated_since", sa.DateTime(timezone=True), nullable=False),
-        sa.PrimaryKeyConstraint("hub", name=op.f("pk_crawl_cursors")),
+        sa.PrimaryKeyConstraint("hub", "endpoint", name=op.f("pk_crawl_cursors")),
     )
     op.create_table(
         "crawl_runs",
         sa.Column("id", sa.BigInteger(), nullable=False),
         sa.Column("hub", sa.Text(), nullable=False),
-        sa.Column(
-            "started_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
+        sa.Column("endpoint", sa.Text(), nullable=False),
+        _moment("started_at"),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("state", sa.Text(), server_default="running", nullable=False),
-        sa.Column(
-            "counts", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False
-        ),
+        _empty_object("counts"),
         sa.Column("error", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "state IN ('running', 'done', 'failed')", name=op.f("ck_crawl_runs_state")
@@ -42,32 +66,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_crawl_runs")),
     )
     op.create_index(op.f("ix_crawl_runs_started_at"), "crawl_runs", ["started_at"])
-    op.create_table(
-        "encoders",
-        sa.Column("id", sa.BigInteger(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("base_model", sa.Text(), nullable=False),
-        sa.Column("text_encoder", sa.Text(), nullable=False),
-        sa.Column("sketch_version", sa.Text(), nullable=False),
-        sa.Column("checkpoint_sha256", sa.Text(), nullable=False),
-        sa.Column("metrics", postgresql.JSONB(), nullable=False),
-        sa.Column("active", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_encoders")),
-        sa.UniqueConstraint("name", name=op.f("uq_encoders_name")),
-    )
-    op.create_index(
-        "uq_encoders_base_model_active",
-        "encoders",
-        ["base_model"],
-        unique=True,
-        postgresql_where=sa.text("active"),
-    )
+
+
+def _create_files() -> None:
     op.create_table(
         "files",
         sa.Column("sha256", sa.Text(), nullable=False),
@@ -75,48 +76,41 @@ def upgrade() -> None:
         sa.Column("base_model", sa.Text(), nullable=True),
         sa.Column("verdict", postgresql.JSONB(), nullable=True),
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reader_version", sa.Text(), nullable=True),
+        sa.Column("body_sha256", sa.Text(), nullable=True),
+        sa.Column("fingerprint", HALFVEC(256), nullable=True),
+        sa.Column("log_norm", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_files")),
     )
+    op.create_index(op.f("ix_files_body_sha256"), "files", ["body_sha256"])
+    _create_hnsw_index("files", "fingerprint")
+    op.create_table(
+        "sketches",
+        sa.Column("file_sha256", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["file_sha256"],
+            ["files.sha256"],
+            name=op.f("fk_sketches_file_sha256_files"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("file_sha256", "version", name=op.f("pk_sketches")),
+    )
+
+
+def _create_adapters() -> None:
     op.create_table(
         "adapters",
         sa.Column("id", sa.BigInteger(), nullable=False),
-        sa.Column("hub", sa.Text(), nullable=False),
-        sa.Column("repo", sa.Text(), nullable=False),
-        sa.Column("version", sa.Text(), nullable=False),
-        sa.Column("file_name", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("author", sa.Text(), nullable=False),
-        sa.Column("description", sa.Text(), nullable=False),
-        sa.Column("trigger_words", postgresql.ARRAY(sa.Text()), nullable=False),
-        sa.Column("tags", postgresql.ARRAY(sa.Text()), nullable=False),
-        sa.Column("base_model", sa.Text(), nullable=False),
-        sa.Column("licence", sa.Text(), nullable=True),
-        sa.Column("mature", sa.Boolean(), nullable=True),
-        sa.Column("downloads", sa.BigInteger(), nullable=False),
-        sa.Column("hub_created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("hub_updated_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("page_url", sa.Text(), nullable=False),
+        *_columns_of_a_listing(),
         sa.Column("file_sha256", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), server_default="listed", nullable=False),
         sa.Column("refusal", sa.Text(), nullable=True),
-        sa.Column(
-            "first_seen_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "seen_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
-        sa.Column(
-            "changed_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-        ),
-        sa.Column(
-            "record", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False
-        ),
+        _moment("first_seen_at"),
+        _moment("seen_at"),
+        _moment("changed_at"),
+        _empty_object("record"),
         sa.Column("covers_done", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("words", sa.Text(), server_default="", nullable=False),
         sa.Column(
@@ -134,10 +128,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_adapters")),
         sa.UniqueConstraint(
             "hub",
+            "endpoint",
             "repo",
             "version",
             "file_name",
-            name=op.f("uq_adapters_hub_repo_version_file_name"),
+            name=op.f("uq_adapters_hub_endpoint_repo_version_file_name"),
         ),
     )
     op.create_index("ix_adapters_base_model_state", "adapters", ["base_model", "state"])
@@ -152,46 +147,32 @@ def upgrade() -> None:
     op.create_index(
         "ix_adapters_words_vector", "adapters", ["words_vector"], postgresql_using="gin"
     )
-    op.create_table(
-        "sketches",
-        sa.Column("file_sha256", sa.Text(), nullable=False),
+
+
+def _columns_of_a_listing() -> list[sa.Column[Any]]:
+    """Return the columns for what a hub says of an adapter."""
+    return [
+        sa.Column("hub", sa.Text(), nullable=False),
+        sa.Column("endpoint", sa.Text(), nullable=False),
+        sa.Column("repo", sa.Text(), nullable=False),
         sa.Column("version", sa.Text(), nullable=False),
-        sa.Column("data", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["file_sha256"],
-            ["files.sha256"],
-            name=op.f("fk_sketches_file_sha256_files"),
-            ondelete="CASCADE",
-        ),
-        sa.PrimaryKeyConstraint("file_sha256", "version", name=op.f("pk_sketches")),
-    )
-    op.create_table(
-        "weight_embeddings",
-        sa.Column("file_sha256", sa.Text(), nullable=False),
-        sa.Column("encoder_id", sa.BigInteger(), nullable=False),
-        sa.Column("embedding", HALFVEC(512), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["encoder_id"],
-            ["encoders.id"],
-            name=op.f("fk_weight_embeddings_encoder_id_encoders"),
-            ondelete="CASCADE",
-        ),
-        sa.ForeignKeyConstraint(
-            ["file_sha256"],
-            ["files.sha256"],
-            name=op.f("fk_weight_embeddings_file_sha256_files"),
-            ondelete="CASCADE",
-        ),
-        sa.PrimaryKeyConstraint("file_sha256", "encoder_id", name=op.f("pk_weight_embeddings")),
-    )
-    op.create_index(
-        "ix_weight_embeddings_embedding_hnsw",
-        "weight_embeddings",
-        ["embedding"],
-        postgresql_using="hnsw",
-        postgresql_ops={"embedding": "halfvec_cosine_ops"},
-        postgresql_with={"m": 16, "ef_construction": 64},
-    )
+        sa.Column("file_name", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("trigger_words", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("tags", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("base_model", sa.Text(), nullable=False),
+        sa.Column("licence", sa.Text(), nullable=True),
+        sa.Column("mature", sa.Boolean(), nullable=True),
+        sa.Column("downloads", sa.BigInteger(), nullable=False),
+        sa.Column("hub_created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("hub_updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("page_url", sa.Text(), nullable=False),
+    ]
+
+
+def _create_covers() -> None:
     op.create_table(
         "covers",
         sa.Column("id", sa.BigInteger(), nullable=False),
@@ -219,6 +200,7 @@ def upgrade() -> None:
         sa.Column("cover_id", sa.BigInteger(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("text_md5", sa.Text(), sa.Computed("md5(text)", persisted=True), nullable=False),
         sa.CheckConstraint("source IN ('hub', 'vlm')", name=op.f("ck_captions_source")),
         sa.ForeignKeyConstraint(
             ["cover_id"],
@@ -234,41 +216,111 @@ def upgrade() -> None:
         ["cover_id", sa.literal_column("md5(text)")],
         unique=True,
     )
+    op.create_index(op.f("ix_captions_text_md5"), "captions", ["text_md5"])
+
+
+def _create_encoders() -> None:
     op.create_table(
-        "caption_embeddings",
-        sa.Column("caption_id", sa.BigInteger(), nullable=False),
+        "encoders",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("base_model", sa.Text(), nullable=False),
         sa.Column("text_encoder", sa.Text(), nullable=False),
-        sa.Column("embedding", HALFVEC(512), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["caption_id"],
-            ["captions.id"],
-            name=op.f("fk_caption_embeddings_caption_id_captions"),
-            ondelete="CASCADE",
-        ),
-        sa.PrimaryKeyConstraint("caption_id", "text_encoder", name=op.f("pk_caption_embeddings")),
+        sa.Column("sketch_version", sa.Text(), nullable=False),
+        sa.Column("checkpoint_sha256", sa.Text(), nullable=False),
+        sa.Column("metrics", postgresql.JSONB(), nullable=False),
+        sa.Column("calibration", postgresql.JSONB(), nullable=True),
+        sa.Column("active", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        _moment("created_at"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_encoders")),
+        sa.UniqueConstraint("name", name=op.f("uq_encoders_name")),
     )
     op.create_index(
-        "ix_caption_embeddings_embedding_hnsw",
+        "uq_encoders_base_model_active",
+        "encoders",
+        ["base_model"],
+        unique=True,
+        postgresql_where=sa.text("active"),
+    )
+    op.create_table(
+        "encoder_promotions",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("base_model", sa.Text(), nullable=False),
+        sa.Column("encoder_id", sa.BigInteger(), nullable=False),
+        sa.Column("previous_id", sa.BigInteger(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        _moment("promoted_at"),
+        sa.CheckConstraint(
+            "kind IN ('promoted', 'rolled back')", name=op.f("ck_encoder_promotions_kind")
+        ),
+        sa.ForeignKeyConstraint(
+            ["encoder_id"],
+            ["encoders.id"],
+            name=op.f("fk_encoder_promotions_encoder_id_encoders"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["previous_id"],
+            ["encoders.id"],
+            name=op.f("fk_encoder_promotions_previous_id_encoders"),
+            ondelete="SET NULL",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_encoder_promotions")),
+    )
+
+
+def _create_embeddings() -> None:
+    op.create_table(
+        "weight_embeddings",
+        sa.Column("file_sha256", sa.Text(), nullable=False),
+        sa.Column("encoder_id", sa.BigInteger(), nullable=False),
+        sa.Column("embedding", HALFVEC(512), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["encoder_id"],
+            ["encoders.id"],
+            name=op.f("fk_weight_embeddings_encoder_id_encoders"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["file_sha256"],
+            ["files.sha256"],
+            name=op.f("fk_weight_embeddings_file_sha256_files"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("file_sha256", "encoder_id", name=op.f("pk_weight_embeddings")),
+    )
+    _create_hnsw_index("weight_embeddings", "embedding")
+    op.create_table(
         "caption_embeddings",
-        ["embedding"],
+        sa.Column("text_md5", sa.Text(), nullable=False),
+        sa.Column("text_encoder", sa.Text(), nullable=False),
+        sa.Column("embedding", HALFVEC(512), nullable=False),
+        sa.PrimaryKeyConstraint("text_md5", "text_encoder", name=op.f("pk_caption_embeddings")),
+    )
+    _create_hnsw_index("caption_embeddings", "embedding")
+
+
+def _create_hnsw_index(table: str, column: str) -> None:
+    op.create_index(
+        f"ix_{table}_{column}_hnsw",
+        table,
+        [column],
         postgresql_using="hnsw",
-        postgresql_ops={"embedding": "halfvec_cosine_ops"},
+        postgresql_ops={column: "halfvec_cosine_ops"},
         postgresql_with={"m": 16, "ef_construction": 64},
     )
 
 
-def downgrade() -> None:
-    # The extensions stay: the database may have had them before.
-    for table in (
-        "caption_embeddings",
-        "captions",
-        "covers",
-        "weight_embeddings",
-        "sketches",
-        "adapters",
-        "files",
-        "encoders",
-        "crawl_runs",
-        "crawl_cursors",
-    ):
-        op.drop_table(table)
+def _moment(name: str) -> sa.Column[Any]:
+    """Return a column for a time, by default that of the row's insertion."""
+    return sa.Column(
+        name, sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+    )
+
+
+def _empty_object(name: str) -> sa.Column[Any]:
+    """Return a column for a JSON object, empty by default."""
+    return sa.Column(
+        name, postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False
+    )

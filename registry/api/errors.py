@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from encoder.errors import EncoderError
+from crawler.errors import AutoLoraError
 from registry import errors as ours
 from registry.api.pages.render import error_page
 from registry.fusion.errors import AdapterRefusedError, FusionError, GenerationCancelledError
@@ -42,6 +42,7 @@ class CursorError(ours.RegistryError):
 
 # The nearest class in an error's ancestry counts.
 STATUS: dict[type[Exception], HTTPStatus] = {
+    AutoLoraError: HTTPStatus.INTERNAL_SERVER_ERROR,
     ours.AdapterNotFoundError: HTTPStatus.NOT_FOUND,
     ours.CoverNotFoundError: HTTPStatus.NOT_FOUND,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
@@ -52,7 +53,6 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.MissingExtraError: HTTPStatus.NOT_IMPLEMENTED,
     ours.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
-    ours.RegistryError: HTTPStatus.INTERNAL_SERVER_ERROR,
     SearchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     EmptyQueryError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownBaseModelError: HTTPStatus.NOT_FOUND,
@@ -60,9 +60,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     NothingIndexedError: HTTPStatus.SERVICE_UNAVAILABLE,
     FusionError: HTTPStatus.CONFLICT,
     AdapterRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    # By the server, which is stopping: who gave up does not read this.
+    # Only a server that is stopping cancels what somebody still waits for.
     GenerationCancelledError: HTTPStatus.SERVICE_UNAVAILABLE,
-    EncoderError: HTTPStatus.INTERNAL_SERVER_ERROR,
     BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     CursorError: HTTPStatus.BAD_REQUEST,
 }
@@ -81,8 +80,7 @@ def problem_of(error: Exception) -> dict[str, object]:
 
 def add_error_handlers(app: FastAPI) -> None:
     # Starlette wants handlers typed for any exception.
-    app.add_exception_handler(ours.RegistryError, _on_ours)
-    app.add_exception_handler(EncoderError, _on_ours)
+    app.add_exception_handler(AutoLoraError, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_bug)

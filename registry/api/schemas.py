@@ -6,17 +6,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.api.urls import cover_url, thumbnail_url
-from registry.retrieval.cards import (
-    AdapterCard,
-    AdapterDetail,
-    DuplicateResult,
-    RunFacts,
-    SearchPage,
-    SearchResult,
-)
+from registry.db.runs import RunFacts
+from registry.retrieval.cards import AdapterCard
+from registry.retrieval.details import AdapterDetail
 from registry.retrieval.duplicates import DuplicateKind
 from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import Signal
+from registry.retrieval.results import DuplicateResult, SearchPage, SearchResult
 
 Text = Annotated[str, Field(max_length=200)]
 AdapterId = Annotated[int, Field(ge=1, lt=2**63)]
@@ -180,12 +176,12 @@ class DuplicateAnswer(_Answer):
 
     @classmethod
     def from_result(cls, result: DuplicateResult) -> Self:
-        found = result.duplicate
+        duplicate = result.duplicate
         return cls(
             adapter=AdapterAnswer.from_card(result.card),
-            kind=found.kind,
-            similarity=round(found.similarity, 4),
-            strength=round(found.strength, 4),
+            kind=duplicate.kind,
+            similarity=round(duplicate.similarity, 4),
+            strength=round(duplicate.strength, 4),
         )
 
 

@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from registry.cli.context import open_registry
 from registry.cli.errors import report
-from registry.cli.output import print_json, print_table, show_outcomes, stdout
+from registry.cli.options import Json
+from registry.cli.output import print_json, print_table, stdout
+from registry.cli.progress import show_outcomes
 
 if TYPE_CHECKING:
     from registry.db.encoders import EncoderFacts
@@ -14,16 +17,15 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Weight encoders: add, back-fill, promote, roll back.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Name = Annotated[str, typer.Argument(help="As `autolora encoders list` shows it.")]
 
 
 @app.command("list")
-def list_all(as_json: Json = False) -> None:
+def list_all(context: typer.Context, as_json: Json = False) -> None:
     """List encoders: which serve, what they were measured at, what they have embedded."""
     from registry.db.encoders import list_encoders
 
-    with _open_registry() as registry, registry.sessions() as session:
+    with open_registry(context).sessions() as session:
         encoders = list_encoders(session)
     if as_json:
         print_json([_facts(encoder) for encoder in encoders])
@@ -45,13 +47,15 @@ def list_all(as_json: Json = False) -> None:
 
 @app.command()
 def add(
+    context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A checkpoint (.safetensors).")],
     as_json: Json = False,
 ) -> None:
     """Register a checkpoint beside the encoders that are there; it does not serve yet."""
     from registry.db.encoders import register_encoder
 
-    with _open_registry() as registry, registry.sessions.begin() as session:
+    registry = open_registry(context)
+    with registry.sessions.begin() as session:
         encoder = register_encoder(session, registry.blobs, path)
         facts = {
             "name": encoder.name,
@@ -72,17 +76,17 @@ def add(
         )
 
 
-@app.command()
-def backfill(name: Name) -> None:
+@app.command("backfill")
+def backfill_one(context: typer.Context, name: Name) -> None:
     """Embed everything by an encoder, from stored sketches. Safe to stop and rerun."""
-    with _open_registry() as registry:
-        done, failed = _backfill(registry, name)
+    done, failed = _backfill(open_registry(context), name)
     stdout().print(f"{done} files embedded by {name}, {failed} failed", markup=False)
     raise typer.Exit(1 if failed else 0)
 
 
 @app.command()
 def promote(
+    context: typer.Context,
     name: Name,
     force: Annotated[
         str | None,
@@ -90,35 +94,39 @@ def promote(
     ] = None,
 ) -> None:
     """Let search use an encoder, in one transaction: complete and good enough, or not at all."""
-    with _open_registry() as registry:
-        base_model = registry.promote(name, reason=force)
+    base_model = open_registry(context).promote(name, reason=force)
     stdout().print(f"{name} is active for {base_model}", markup=False)
 
 
 @app.command()
 def rollback(
+    context: typer.Context,
     base_model: Annotated[str | None, typer.Argument(help="Default: the main one.")] = None,
 ) -> None:
     """Let search use the encoder again that the present one replaced."""
     from registry.db.encoders import find_fallback
 
-    with _open_registry() as registry:
-        base_model = base_model or registry.default_base_model()
-        with registry.sessions() as session:
-            name = find_fallback(session, base_model).name
-        # It may lack what came since it was replaced.
-        _backfill(registry, name)
-        registry.roll_back(base_model)
+    registry = open_registry(context)
+    base_model = base_model or registry.default_base_model()
+    with registry.sessions() as session:
+        name = find_fallback(session, base_model).name
+    # It may lack what came since it was replaced.
+    _backfill(registry, name)
+    registry.roll_back(base_model)
     stdout().print(f"{name} is active again for {base_model}", markup=False)
 
 
 def _backfill(registry: "Registry", name: str) -> tuple[int, int]:
     """Return how many files were embedded, and how many could not be."""
-    from registry.refresh.indexing import Indexer
+    from registry.db.encoders import count_missing, get_encoder
+    from registry.refresh.backfill import backfill
+    from registry.refresh.steps.embed import EmbedStep
 
-    indexer = Indexer(registry.sessions, registry.blobs, registry.text_encoder)
-    total = indexer.remaining_for(name)
-    counts = show_outcomes(indexer.backfill(name), "Encoding weights", total, report)
+    with registry.sessions() as session:
+        encoder = get_encoder(session, name)
+        total = count_missing(session, encoder)
+    outcomes = backfill(registry.sessions, registry.blobs, encoder)
+    counts = show_outcomes(outcomes, EmbedStep.title, total, report)
     return counts["ok"], counts["failed"]
 
 
@@ -139,9 +147,3 @@ def _facts(encoder: "EncoderFacts") -> dict[str, Any]:
 def _mrr(encoder: "EncoderFacts") -> str:
     mrr = encoder.metrics.get("validation", {}).get("mrr")
     return "-" if mrr is None else f"{mrr:.3f}"
-
-
-def _open_registry() -> "Registry":
-    from registry.service import Registry
-
-    return Registry()

@@ -5,8 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from crawler.errors import CrawlerError
-from encoder.errors import EncoderError
+from crawler.errors import AutoLoraError
 from registry.errors import RegistryError
 
 
@@ -16,12 +15,12 @@ class OneLineErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (RegistryError, CrawlerError, EncoderError) as error:
+        except AutoLoraError as error:
             report(str(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             report("stopped. What was done is kept: the same command goes on from there.")
-            # As shells report a program that Ctrl-C ended.
+            # Shells report a program that Ctrl-C ended by this code.
             raise typer.Exit(130) from error
 
 

@@ -13,6 +13,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from registry.cli.options import Json
 from registry.cli.output import print_json, stdout
 
 if TYPE_CHECKING:
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from encoder.adapter.verdict import Verdict
     from encoder.sketches.fingerprint import Fingerprint
 
+app = typer.Typer()
+
 LEVELS = "▁▂▃▄▅▆▇█"
 # Names shown of a list; --json has them all.
 MOST_NAMES = 4
-NEEDS_FILE = (
+HEADER_ONLY = (
     "Only the header was read. Zero layers, NaN, energy by block, hashes and the fingerprint "
     "need the file."
 )
@@ -59,11 +62,12 @@ class Report:
         return facts
 
 
+@app.command()
 def inspect(
     file: Annotated[
         str, typer.Argument(metavar="FILE|URL", help="A .safetensors file, or where one is.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Say what an adapter is and whether it can be fused; of a URL, only the header is read.
 
@@ -94,7 +98,7 @@ def inspect_file(path: Path) -> Report:
     try:
         weights = read(path)
     except LoraFileError:
-        # Where there is a verdict all the same, it says more.
+        # There may be a verdict all the same, which says more.
         return Report(path.name, read_verdict(path), hashes)
     try:
         return Report(path.name, weights.verdict, hashes, fingerprint(weights))
@@ -142,9 +146,7 @@ def print_report(report: Report) -> None:
         console.print()
         console.print(_energy_table(verdict.spectrum, console.width))
     if report.hashes is None:
-        console.print(
-            f"\nOnly the header was read. These need the file: {NEEDS_FILE}.", style="dim"
-        )
+        console.print(f"\n{HEADER_ONLY}", style="dim")
 
 
 def _facts(report: Report) -> dict[str, str]:

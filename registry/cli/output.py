@@ -1,52 +1,23 @@
-"""Results for people, on stdout; progress and notes go to stderr."""
+"""Results for people, on stdout; notes go to stderr."""
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import Progress as Bars
 from rich.table import Table
-
-from registry.retrieval.ranking import SIGNALS, SearchHit
 
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
-    from registry.refresh.indexing import Outcome
-    from registry.refresh.pipeline import Progress
-    from registry.retrieval.cards import AdapterDetail, SearchPage
+    from registry.retrieval.details import AdapterDetail
+    from registry.retrieval.ranking import SearchHit
+    from registry.retrieval.results import SearchPage
 
-STEP_NAMES = {
-    "crawl": "Listing",
-    "fetch": "Downloading",
-    "read": "Reading files",
-    "caption": "Encoding captions",
-    "embed": "Encoding weights",
-    "publish": "Publishing",
-}
-BAR_COLUMNS = (
-    TextColumn("{task.description:<18}", markup=False),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeElapsedColumn(),
-)
 # What ids, scores and three signals ("0.27 #120") take of a line, gaps included.
 NUMBERS_WIDTH = 45
-# Problems shown while they happen; the run's report has more.
-MOST_SHOWN = 20
-
-# Of a verdict; long, and said by their counts.
+# The long lists of a verdict, whose counts say enough.
 VERDICT_LISTS = ("layer_names", "missing_names", "spectrum")
 
 
@@ -70,6 +41,9 @@ def add_id_column(table: Table) -> None:
 
 
 def print_search(page: "SearchPage") -> None:
+    # Here, for it brings numpy, which `--help` must not wait for.
+    from registry.retrieval.ranking import SIGNALS
+
     for note in page.notes:
         stderr().print(escape(note), style="yellow")
     if not page.fits:
@@ -108,7 +82,7 @@ def print_search(page: "SearchPage") -> None:
     )
 
 
-def _signal(hit: SearchHit, signal: Any) -> str:
+def _signal(hit: "SearchHit", signal: Any) -> str:
     score, position = hit.signals.get(signal), hit.positions.get(signal)
     if score is None:
         return "-"
@@ -140,8 +114,8 @@ def print_detail(detail: "AdapterDetail") -> None:
     if detail.verdict:
         stdout().print("\nwhat the file says", style="bold")
         # Names of all layers are for programs.
-        told = {k: v for k, v in detail.verdict.items() if k not in VERDICT_LISTS}
-        print_facts(told)
+        shown = {k: v for k, v in detail.verdict.items() if k not in VERDICT_LISTS}
+        print_facts(shown)
     for cover in detail.covers:
         words = cover.prompt or (cover.captions[0] if cover.captions else "")
         line = f"cover {cover.position}: {cover.width}x{cover.height} {words}"
@@ -181,8 +155,8 @@ def print_fused(fused: "FusedImage") -> None:
     if recipe.full_prompt != recipe.prompt:
         stdout().print(f"prompt: {recipe.full_prompt}", markup=False, style="dim")
     if recipe.departure is not None:
-        said = f"change of the base: {recipe.departure:.2f} times that of the strongest alone"
-        stdout().print(said, style="dim")
+        line = f"change of the base: {recipe.departure:.2f} times that of the strongest alone"
+        stdout().print(line, style="dim")
     stdout().print(f"strictest licence: {recipe.licence}", markup=False, style="dim")
 
 
@@ -197,69 +171,3 @@ def print_table(rows: Sequence[Mapping[str, str]], nothing: str) -> None:
     for row in rows:
         table.add_row(*(escape(value) for value in row.values()))
     stdout().print(table)
-
-
-def show_outcomes(
-    outcomes: "Iterable[Outcome]", name: str, total: int, tell: Callable[[str], None]
-) -> Counter[str]:
-    """Draw one bar on stderr, `tell` problems; return the counts of ok and failed."""
-    counts = Counter(ok=0, failed=0)
-    with Bars(*BAR_COLUMNS, console=stderr()) as bars:
-        task = bars.add_task(name, total=total)
-        for outcome in outcomes:
-            counts["ok" if outcome.ok else "failed"] += 1
-            bars.advance(task)
-            if not outcome.ok and counts["failed"] <= MOST_SHOWN:
-                tell(f"{outcome.adapter}: {outcome.message}")
-    return counts
-
-
-def show_refresh(steps: "Iterable[Progress]") -> dict[str, Counter[str]]:
-    """Draw bars and problems on stderr; return the counts by step."""
-    console = stderr()
-    counts: dict[str, Counter[str]] = {}
-    shown = 0
-    with Bars(*BAR_COLUMNS, console=console) as bars:
-        tasks = {}
-        for progress in steps:
-            if progress.step not in tasks:
-                name = STEP_NAMES[progress.step]
-                tasks[progress.step] = bars.add_task(name, total=progress.total)
-                counts[progress.step] = Counter(ok=0, failed=0)
-            bars.update(tasks[progress.step], completed=progress.done, total=progress.total)
-            outcome = progress.outcome
-            if outcome is None:
-                continue
-            counts[progress.step]["ok" if outcome.ok else "failed"] += 1
-            if not outcome.ok:
-                shown += 1
-                _show_problem(console, shown, f"{outcome.adapter}: {outcome.message}")
-    return counts
-
-
-def _show_problem(console: Console, number: int, problem: str) -> None:
-    if number <= MOST_SHOWN:
-        console.print(escape(problem), style="yellow", soft_wrap=True)
-    elif number == MOST_SHOWN + 1:
-        console.print("More problems are in the run's report (GET /v1/runs).", style="yellow")
-
-
-@contextmanager
-def progress_bar(description: str) -> Iterator[Any]:
-    """Give `advance(done, total)`, which draws a bar on stderr."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-    )
-    console = stderr()
-    # A bar that goes away again leaves only an empty line in a file.
-    quiet = not console.is_terminal
-    with Bars(*columns, console=console, transient=True, disable=quiet) as bars:
-        task = bars.add_task(description, total=None)
-
-        def advance(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total)
-
-        yield advance

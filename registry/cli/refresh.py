@@ -1,93 +1,84 @@
-"""Commands that bring in adapters: crawl, encode, refresh."""
+"""Commands that bring in adapters: refresh, crawl, encode."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli.errors import UsageError
-from registry.cli.output import STEP_NAMES, print_json, show_refresh, stdout
+from registry.cli.context import open_registry
+from registry.cli.options import Json
+from registry.cli.output import print_json, stdout
+from registry.cli.progress import show_refresh
 
 if TYPE_CHECKING:
-    from crawler.records import Source
-    from registry.refresh.pipeline import Pipeline
-    from registry.service import Registry
+    from registry.refresh.step import Step
 
-LISTING = ("crawl", "fetch")
-INDEXING = ("read", "caption", "embed", "publish")
-SourceOption = Annotated[
+app = typer.Typer()
+
+Source = Annotated[
     str | None,
-    typer.Option(help="A ModelScope endpoint or a folder. Default: REGISTRY_MODELSCOPE_ENDPOINT."),
+    typer.Option(help="A hub's address or a folder. Default: REGISTRY_MODELSCOPE_ENDPOINT."),
 ]
-FullOption = Annotated[
+Full = Annotated[
     bool, typer.Option("--full", help="List everything, and mark what has vanished as gone.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")]
 
 
+@app.command()
 def refresh(
-    source: SourceOption = None, full: FullOption = False, as_json: JsonOption = False
+    context: typer.Context, source: Source = None, full: Full = False, as_json: Json = False
 ) -> None:
     """Crawl what changed, download, read, encode and publish it. Safe to stop and rerun."""
-    _run((*LISTING, *INDEXING), source, full, as_json)
+    from registry.refresh.pipeline import STEPS
+
+    _run(context, STEPS, source, full, as_json)
 
 
+@app.command()
 def crawl(
-    source: SourceOption = None, full: FullOption = False, as_json: JsonOption = False
+    context: typer.Context, source: Source = None, full: Full = False, as_json: Json = False
 ) -> None:
     """List and download what changed, without indexing it."""
-    _run(LISTING, source, full, as_json)
+    from registry.refresh.pipeline import STEPS
+
+    _run(context, [step for step in STEPS if step.asks_hub], source, full, as_json)
 
 
-def encode(as_json: JsonOption = False) -> None:
+@app.command()
+def encode(context: typer.Context, as_json: Json = False) -> None:
     """Index what was downloaded and is not indexed yet, without asking a hub."""
-    _run(INDEXING, None, False, as_json)
+    from registry.refresh.pipeline import STEPS
+
+    _run(context, [step for step in STEPS if not step.asks_hub], None, False, as_json)
 
 
-def _run(steps: Collection[str], source: str | None, full: bool, as_json: bool) -> None:
-    from registry.service import Registry
+def _run(
+    context: typer.Context,
+    steps: "Sequence[type[Step]]",
+    source: str | None,
+    full: bool,
+    as_json: bool,
+) -> None:
+    from registry.refresh.pipeline import Pipeline
+    from registry.refresh.sources import open_source
 
-    with Registry() as registry:
-        with closing(_source(registry, source)) as opened:
-            counts = show_refresh(_pipeline(registry).refresh(opened, full=full, steps=steps))
-        [run] = registry.runs(limit=1)
-        ready = sum(registry.base_models().values())
+    registry = open_registry(context)
+    with closing(open_source(source, registry.settings)) as opened:
+        pipeline = Pipeline(
+            registry.sessions, registry.blobs, registry.settings, registry.text_encoder
+        )
+        counts = show_refresh(pipeline.refresh(opened, full=full, steps=steps))
+    [run] = registry.runs(limit=1)
+    ready = sum(registry.base_models().values())
     if as_json:
         print_json({"counts": counts, "ready": ready, "error": run.error})
     else:
-        for step, count in counts.items():
+        for step in steps:
+            count = counts[step.name]
             failed = f", {count['failed']} failed" if count["failed"] else ""
-            stdout().print(f"{STEP_NAMES[step]}: {count['ok']}{failed}", markup=False)
+            stdout().print(f"{step.title}: {count['ok']}{failed}", markup=False)
         stdout().print(f"{ready} adapters ready", style="bold")
     # A bad adapter is a hub's daily bread; a hub that is down is not.
     if run.error is not None:
         raise typer.Exit(1)
-
-
-def _pipeline(registry: "Registry") -> "Pipeline":
-    from registry.refresh.pipeline import Pipeline
-
-    return Pipeline(registry.sessions, registry.blobs, registry.settings, registry.text_encoder)
-
-
-def _source(registry: "Registry", given: str | None) -> "Source":
-    settings = registry.settings
-    if given is None or given == settings.modelscope_endpoint:
-        from crawler.sources.modelscope import ModelScopeSource
-
-        token = settings.modelscope_token
-        return ModelScopeSource(
-            settings.modelscope_endpoint, token.get_secret_value() if token else None
-        )
-    if given.startswith(("http://", "https://")):
-        from crawler.sources.modelscope import ModelScopeSource
-
-        # The token belongs to the configured endpoint, and to nobody else.
-        return ModelScopeSource(given)
-    from crawler.sources.folder import FolderSource
-
-    if not Path(given).is_dir():
-        raise UsageError(f"--source is {given!r}, neither an address nor a folder.")
-    return FolderSource(Path(given))

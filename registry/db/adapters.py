@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from crawler.records import UNKNOWN_BASE_MODEL, AdapterRecord, CoverRecord, FileRecord
 from encoder.base_models.families import find_family
-from registry.db.models import Adapter, Cover, CrawlCursor, File
+from registry.db.models import Adapter, Cover, File
 from registry.text.segment import segment
 
 # PostgreSQL refuses a tsvector of 1 MB; no adapter's words come near this.
@@ -79,7 +79,7 @@ def settle(record: AdapterRecord, file: File | None) -> dict[str, Any]:
     if file is not None and file.verdict is not None:
         trigger_words = trigger_words or list(file.verdict.get("trigger_words", ()))
         base_model = agreed_base_model(record.base_model, file.base_model)
-    said = [record.name, *trigger_words, *record.tags, record.author, record.description]
+    texts = [record.name, *trigger_words, *record.tags, record.author, record.description]
     return {
         "name": record.name,
         "author": record.author,
@@ -94,7 +94,7 @@ def settle(record: AdapterRecord, file: File | None) -> dict[str, Any]:
         "hub_updated_at": record.updated_at,
         "page_url": record.page_url,
         "record": record_to_json(record),
-        "words": segment("\n".join(said))[:MAX_WORDS],
+        "words": segment("\n".join(texts))[:MAX_WORDS],
     }
 
 
@@ -104,16 +104,6 @@ def agreed_base_model(listed: str, read: str | None) -> str:
         return listed
     family = find_family(listed)
     return listed if family is not None and family is find_family(read) else read
-
-
-def adopt(session: Session, origin: Origin) -> None:
-    """Give an endpoint what was stored of its hub before endpoints were told apart."""
-    for table in (Adapter, CrawlCursor):
-        session.execute(
-            update(table)
-            .where(table.hub == origin.hub, table.endpoint == "")
-            .values(endpoint=origin.endpoint)
-        )
 
 
 def store_listed(

@@ -39,10 +39,10 @@ def active_encoders(session: Session) -> list[Encoder]:
 def find_active(session: Session, base_model: str) -> Encoder | None:
     """The encoder that search uses for a base model: its own, or one of the same family."""
     active = active_encoders(session)
-    own = [encoder for encoder in active if encoder.base_model == base_model]
+    same = [encoder for encoder in active if encoder.base_model == base_model]
     family = find_family(base_model)
     kin = [e for e in active if family is not None and find_family(e.base_model) is family]
-    return next(iter([*own, *kin]), None)
+    return next(iter([*same, *kin]), None)
 
 
 def candidates(session: Session, checkpoints: set[str]) -> list[Encoder]:
@@ -91,7 +91,7 @@ def list_encoders(session: Session) -> list[EncoderFacts]:
             active=encoder.active,
             created_at=encoder.created_at,
             embedded=embedded.get(encoder.id, 0),
-            missing=pending.count_to_embed(session, encoder, base_models_of(session, encoder)),
+            missing=count_missing(session, encoder),
         )
         for encoder in encoders
     ]
@@ -102,6 +102,11 @@ def base_models_of(session: Session, encoder: Encoder) -> list[str]:
     family = find_family(encoder.base_model)
     names = pending.base_models_of_files(session)
     return [n for n in names if n == encoder.base_model or (family and find_family(n) is family)]
+
+
+def count_missing(session: Session, encoder: Encoder) -> int:
+    """Return how many files an encoder has not embedded of those that it can embed."""
+    return pending.count_to_embed(session, encoder, base_models_of(session, encoder))
 
 
 def register_encoder(session: Session, blobs: BlobStore, path: Path) -> Encoder:
@@ -246,7 +251,7 @@ def _activate(
 
 def _check_complete(session: Session, encoder: Encoder, current: Encoder | None) -> None:
     """No adapter that is found by its weights now may be lost."""
-    missing = pending.count_to_embed(session, encoder, base_models_of(session, encoder))
+    missing = count_missing(session, encoder)
     if missing:
         raise PromotionError(
             f"encoder {encoder.name!r} has not embedded {missing} adapter files yet; "

@@ -12,7 +12,10 @@ from sqlalchemy.exc import DBAPIError
 
 from registry.errors import DatabaseError
 
-MIGRATIONS = Path(__file__).parents[2] / "migrations"
+_PACKAGE = Path(__file__).parents[1]
+_FROM_A_WHEEL = _PACKAGE / "migrations"
+# In the repository they lie at its top; setup.py takes them into the wheel's package.
+MIGRATIONS = _FROM_A_WHEEL if _FROM_A_WHEEL.is_dir() else _PACKAGE.parent / "migrations"
 
 # Any number no other program locks; these are the letters "ALR" and a 1.
 _ADVISORY_LOCK = 0x414C5201

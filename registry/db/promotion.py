@@ -34,24 +34,24 @@ def unmet_thresholds(
     mrr, gallery = _validation(metrics)
     if mrr is None or gallery is None:
         return ["its checkpoint does not say what MRR it has on how many validation adapters"]
-    found = []
+    unmet = []
     floor = thresholds.times_chance * chance_mrr(gallery)
     if mrr < floor:
-        found.append(
+        unmet.append(
             f"its validation MRR is {mrr:.3f}; {thresholds.times_chance:g} times that of a "
             f"random order of {gallery} adapters is {floor:.3f}"
         )
     if active is None:
-        return found
+        return unmet
     old_mrr, _ = _validation(active)
     if old_mrr is None or _split(active) != _split(metrics):
-        found.append("it was validated on other adapters than the active one: not comparable")
+        unmet.append("it was validated on other adapters than the active one: not comparable")
     elif mrr < old_mrr - thresholds.most_loss:
-        found.append(
+        unmet.append(
             f"its validation MRR is {mrr:.3f}, the active one's {old_mrr:.3f}: "
             f"a loss of more than {thresholds.most_loss:g}"
         )
-    return found
+    return unmet
 
 
 def chance_mrr(gallery: int) -> float:

@@ -1,14 +1,28 @@
 """Reports of refreshes, and the cursors they go on from."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.db.adapters import Origin
 from registry.db.models import CrawlCursor, CrawlRun
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A refresh as people see it; `error` says why it failed."""
+
+    id: int
+    hub: str
+    started_at: datetime
+    finished_at: datetime | None
+    state: str
+    counts: dict[str, Any]
+    error: str | None
 
 
 def start_run(session: Session, origin: Origin) -> int:
@@ -17,7 +31,7 @@ def start_run(session: Session, origin: Origin) -> int:
         update(CrawlRun)
         .where(
             CrawlRun.hub == origin.hub,
-            CrawlRun.endpoint.in_(["", origin.endpoint]),
+            CrawlRun.endpoint == origin.endpoint,
             CrawlRun.state == "running",
         )
         .values(state="failed", finished_at=func.now(), error="interrupted")
@@ -39,6 +53,25 @@ def finish_run(session: Session, run_id: int, counts: dict[str, Any], error: str
             error=error,
         )
     )
+
+
+def list_runs(session: Session, *, before_id: int | None, limit: int) -> list[RunFacts]:
+    """Return refreshes, newest first."""
+    query = select(CrawlRun)
+    if before_id is not None:
+        query = query.where(CrawlRun.id < before_id)
+    return [
+        RunFacts(
+            run.id,
+            run.hub,
+            run.started_at,
+            run.finished_at,
+            run.state,
+            run.counts,
+            run.error,
+        )
+        for run in session.scalars(query.order_by(CrawlRun.id.desc()).limit(limit))
+    ]
 
 
 def find_cursor(session: Session, origin: Origin) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Files and covers from a hub into the blob store, several at once. No database here."""
+"""Files and covers from a hub into the blob store, several at once; rows are written elsewhere."""
 
 import shutil
 from collections import defaultdict
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crawler.covers import read_cover
-from crawler.errors import CoverError, CrawlerError, SourceError
+from crawler.errors import CoverError, SourceError
 from crawler.records import AdapterRecord, CoverRecord, Source
-from encoder.errors import EncoderError
 from registry.blobs import BlobStore, is_disk_full
 from registry.db.adapters import StoredCover
 from registry.db.pending import PendingFetch
-from registry.errors import DiskFullError, RegistryError
+from registry.errors import DiskFullError
+from registry.refresh.step import one_line
 
 # Downloads wait for the network; more than this is rude to a hub.
 THREADS = 8
@@ -57,7 +57,7 @@ def fetch_all(
         for future in as_completed(futures):
             yield from future.result()
     finally:
-        # Also when interrupted: what has not begun is left for the next run.
+        # When interrupted, too, what has not begun is left for the next run.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -128,11 +128,3 @@ def _fetch_covers(
 
 def _may_pass(error: Exception) -> bool:
     return isinstance(error, SourceError) and error.retryable
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, in one line; one that is not ours also says what it is."""
-    said = " ".join(str(error).split())
-    if isinstance(error, CrawlerError | EncoderError | RegistryError | OSError) and said:
-        return said
-    return f"unexpected {type(error).__name__}: {said}. Please report this."

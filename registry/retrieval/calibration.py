@@ -20,14 +20,14 @@ from registry.retrieval.ranking import Calibration
 
 Floats = npt.NDArray[np.float32]
 
-# So many adapters are drawn; a mean over 500 x 500 pairs is exact to a hundredth of the
-# deviation, whatever the index holds.
+# Adapters drawn: a mean over 500 x 500 pairs is exact to a hundredth of the deviation, whatever
+# the index holds.
 SAMPLE = 500
 # Fewer say nothing: the defaults stay.
 FEWEST = 30
 
 
-def measure(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calibration:
+def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calibration:
     """Return how similar captions are to the weights and captions of other adapters.
 
     Of each adapter drawn, one caption and its weight embedding by `encoder` are compared with
@@ -54,7 +54,7 @@ def measure(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calibra
     rows = session.execute(
         select(drawn.c.weights, drawn.c.caption)
         .where(drawn.c.place == 1)
-        # As good as random, and the same each time.
+        # An order by hash is as good as random, and the same each time.
         .order_by(func.md5(drawn.c.id.cast(Caption.text.type)))
         .limit(SAMPLE)
     ).all()
@@ -69,7 +69,7 @@ def measure(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calibra
 
 def _rows(embeddings: Sequence[object]) -> Floats:
     # halfvec comes with its own type, or as a list, by the driver's adapters.
-    return np.stack([np.asarray(own, np.float32) for own in embeddings])
+    return np.stack([np.asarray(embedding, np.float32) for embedding in embeddings])
 
 
 def _off_diagonal(similarity: Floats) -> Floats:

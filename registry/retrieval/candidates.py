@@ -12,8 +12,8 @@ from registry.retrieval.selection import Candidate
 from registry.retrieval.vector import weight_embeddings
 from registry.text.phrases import spans_of
 
-# Of the adapters found for a part, so many may stand in for the best one, which another part
-# may need or which cannot be fused.
+# How many adapters are found for a part, to stand in for the best one where another part needs
+# that, or where it cannot be fused.
 CANDIDATES = 5
 
 
@@ -25,14 +25,14 @@ def find_candidates(
     encoder: ServingEncoder | None,
 ) -> list[Candidate]:
     """Return what search finds for every part of `prompt`, of what can be fused."""
-    found = [
+    hits = [
         (span, hit)
         for span in spans_of(prompt)
         for hit in search(
             session, SearchQuery(span.text, filters, CANDIDATES), text_encoder, encoder
         )
     ]
-    hashes = _fusable(session, [hit for _, hit in found])
+    hashes = _fusable(session, [hit for _, hit in hits])
     embeddings = (
         weight_embeddings(session, encoder=encoder.name, adapter_ids=hashes.keys())
         if encoder is not None
@@ -42,7 +42,7 @@ def find_candidates(
         Candidate(
             hit.adapter_id, hashes[hit.adapter_id], span, hit.score, embeddings.get(hit.adapter_id)
         )
-        for span, hit in found
+        for span, hit in hits
         if hit.adapter_id in hashes
     ]
 

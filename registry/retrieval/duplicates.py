@@ -21,7 +21,7 @@ KINDS: tuple[DuplicateKind, ...] = get_args(DuplicateKind)
 # Cosine of two changes from which they are near duplicates. On the miniature world's held-out
 # adapters no two of different making reach .5; docs/benchmarks.md has what is found and missed.
 NEAR = 0.8
-# Of a scan of the index; copies of one adapter beyond this are found by their hashes.
+# Fingerprints that a scan of the index compares; further copies are found by their hashes.
 MOST = 100
 
 
@@ -63,18 +63,18 @@ def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> lis
     judged = {sha256: _judge(file, other) for sha256, other in files.items()}
     adapters = session.execute(
         select(Adapter.id, Adapter.file_sha256).where(
-            Adapter.file_sha256.in_([sha256 for sha256, found in judged.items() if found]),
+            Adapter.file_sha256.in_([sha256 for sha256, verdict in judged.items() if verdict]),
             Adapter.state == "ready",
             Adapter.id != adapter_id,
         )
     )
-    found = []
+    duplicates = []
     for row in adapters:
         verdict = judged[row.file_sha256]
         assert verdict is not None
-        found.append(Duplicate(row.id, *verdict))
-    found.sort(key=lambda one: (KINDS.index(one.kind), -one.similarity, one.adapter_id))
-    return found[:limit]
+        duplicates.append(Duplicate(row.id, *verdict))
+    duplicates.sort(key=lambda copy: (KINDS.index(copy.kind), -copy.similarity, copy.adapter_id))
+    return duplicates[:limit]
 
 
 def _judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None:

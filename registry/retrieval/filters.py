@@ -25,18 +25,18 @@ class Filters:
 
 def conditions(filters: Filters) -> list[ColumnElement[bool]]:
     """Return conditions on `Adapter`. Only ready ones: others have no file to load."""
-    found = [Adapter.state == "ready"]
+    wanted = [Adapter.state == "ready"]
     if filters.base_model is not None:
-        found.append(Adapter.base_model == clean(filters.base_model))
+        wanted.append(Adapter.base_model == clean(filters.base_model))
     if filters.author is not None:
-        found.append(Adapter.author == clean(filters.author))
+        wanted.append(Adapter.author == clean(filters.author))
     if filters.tags:
-        found.append(
+        wanted.append(
             Adapter.tags.bool_op("@>")(literal([clean(tag) for tag in filters.tags], ARRAY(Text)))
         )
     if filters.licence is not None:
         # Hubs write Apache-2.0 and apache-2.0.
-        found.append(func.lower(Adapter.licence) == clean(filters.licence).lower())
+        wanted.append(func.lower(Adapter.licence) == clean(filters.licence).lower())
     if filters.hub is not None:
-        found.append(Adapter.hub == clean(filters.hub))
-    return found
+        wanted.append(Adapter.hub == clean(filters.hub))
+    return wanted

@@ -16,19 +16,9 @@ from registry.db.encoders import find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
-from registry.retrieval.calibration import measure
+from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
-from registry.retrieval.cards import (
-    AdapterCard,
-    Choice,
-    DuplicateResult,
-    SearchPage,
-    SearchResult,
-    count_by_base_model,
-    load_cards,
-    load_duplicates,
-    load_results,
-)
+from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
 from registry.retrieval.duplicates import find_duplicates
 from registry.retrieval.errors import (
     EmptyQueryError,
@@ -40,6 +30,14 @@ from registry.retrieval.errors import (
 from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
 from registry.retrieval.ranking import Calibration, SearchHit, fits
+from registry.retrieval.results import (
+    Choice,
+    DuplicateResult,
+    SearchPage,
+    SearchResult,
+    load_duplicates,
+    load_results,
+)
 from registry.retrieval.selection import choose
 from registry.retrieval.vector import nearest_by_weights, weight_embeddings
 from registry.text.phrases import texts_of
@@ -69,7 +67,7 @@ class Finder:
         self._blobs = blobs
         self._text_encoder = text_encoder
         self._lock = threading.Lock()
-        # By the hash of the checkpoint.
+        # Those loaded so far, by the hash of their checkpoint.
         self._encoders: dict[str, WeightEncoder] = {}
 
     def search(
@@ -106,14 +104,18 @@ class Finder:
             chosen = choose(
                 find_candidates(session, prompt, filters, self._text_encoder, encoder), k
             )
-            cards = load_cards(session, [one.adapter_id for one in chosen])
+            cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
             nearness = self._nearness(session, prompt, list(cards.values()))
         if not chosen:
             assert filters.base_model is not None
             raise NothingFoundError(prompt, filters.base_model)
         return [
-            Choice(cards[one.adapter_id], *nearness[one.adapter_id], one.span.text)
-            for one in chosen
+            Choice(
+                cards[candidate.adapter_id],
+                *nearness[candidate.adapter_id],
+                candidate.span.text,
+            )
+            for candidate in chosen
         ]
 
     def choices(self, prompt: str, cards: Sequence[AdapterCard]) -> list[Choice]:
@@ -131,7 +133,7 @@ class Finder:
         The trigger words that fusing adds are parts too: adapters that are named are wanted.
         By the active encoder of each one's base model; None where it does not know them.
         """
-        found: dict[int, tuple[tuple[float, ...] | None, tuple[float, ...] | None]] = {
+        nearness: dict[int, tuple[tuple[float, ...] | None, tuple[float, ...] | None]] = {
             card.id: (None, None) for card in cards
         }
         added = [word for words in missing_triggers(prompt, cards) for word in words]
@@ -141,13 +143,13 @@ class Finder:
             if encoder is None:
                 continue
             queries = encoder.encode_query(embeddings)
-            own = [card.id for card in cards if card.base_model == base_model]
-            stored = weight_embeddings(session, encoder=encoder.name, adapter_ids=own)
+            ids = [card.id for card in cards if card.base_model == base_model]
+            stored = weight_embeddings(session, encoder=encoder.name, adapter_ids=ids)
             for id_, weights in stored.items():
                 # Stored in half precision, so that the length is not quite 1.
                 similarities = queries @ weights / np.linalg.norm(weights)
-                found[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
-        return found
+                nearness[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
+        return nearness
 
     def similar(self, adapter_id: int, limit: int) -> tuple[SearchResult, ...]:
         """Return adapters of the same base model with the most similar weights.
@@ -161,12 +163,12 @@ class Finder:
             encoder, _ = self._find_encoder(session, card.base_model)
             if encoder is None:
                 return ()
-            own = weight_embeddings(session, encoder=encoder.name, adapter_ids=[adapter_id])
-            if adapter_id not in own:
+            weights = weight_embeddings(session, encoder=encoder.name, adapter_ids=[adapter_id])
+            if adapter_id not in weights:
                 return ()
             matches = nearest_by_weights(
                 session,
-                own[adapter_id],
+                weights[adapter_id],
                 encoder=encoder.name,
                 filters=Filters(card.base_model),
                 limit=limit + 1,
@@ -190,9 +192,9 @@ class Finder:
         with self._snapshot() as session:
             return self._resolve_base_model(session, None)
 
-    def measure(self, session: Session, encoder: Encoder) -> dict[str, list[float]]:
+    def calibrate(self, session: Session, encoder: Encoder) -> dict[str, list[float]]:
         """Return what an encoder's similarities mean in this index, for its row."""
-        return measure(session, encoder, self._load(encoder)).to_json()
+        return calibrate(session, encoder, self._load(encoder)).to_json()
 
     @contextmanager
     def _snapshot(self) -> Iterator[Session]:

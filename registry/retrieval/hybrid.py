@@ -31,9 +31,9 @@ from registry.retrieval.vector import (
 )
 from registry.retrieval.words import exact_adapters, matching_adapters
 
-# Every signal offers so many adapters to the merge.
+# How many adapters every signal offers to the merge.
 DEPTH = 100
-# So many hits are looked at for each one wanted, to fold those that hold the same tensors.
+# How many hits are looked at for each one wanted, to fold those that hold the same tensors.
 FOLDING = 5
 
 

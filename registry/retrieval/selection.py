@@ -39,17 +39,21 @@ def choose(
     """Choose up to `k` candidates, the surest first: one a part, none twice."""
     chosen: list[Candidate] = []
     left = sorted(
-        (one for one in candidates if one.fit >= least_fit),
-        # Of equals the one that answers more of the prompt.
-        key=lambda one: (-one.fit, one.span.first - one.span.last, one.adapter_id),
+        (candidate for candidate in candidates if candidate.fit >= least_fit),
+        # Among equals, the one that answers more of the prompt comes first.
+        key=lambda candidate: (
+            -candidate.fit,
+            candidate.span.first - candidate.span.last,
+            candidate.adapter_id,
+        ),
     )
     while left and len(chosen) < k:
         best = left[0]
         chosen.append(best)
         left = [
-            one
-            for one in left
-            if not one.span.overlaps(best.span) and _similarity(one, best) < NEAR_COPY
+            candidate
+            for candidate in left
+            if not candidate.span.overlaps(best.span) and _similarity(candidate, best) < NEAR_COPY
         ]
     return chosen
 

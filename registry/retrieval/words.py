@@ -4,6 +4,7 @@ import re
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     Boolean,
     ColumnElement,
     Float,
@@ -58,19 +59,7 @@ def matching_adapters(
         {"least": str(TYPO_SIMILARITY)},
     )
     asked = _asked(words)
-    query = func.plainto_tsquery("simple", asked.c.word)
-    names = func.lower(Adapter.name + " " + func.array_to_string(Adapter.trigger_words, " "))
-    in_name = func.strpos(names, asked.c.word) > 0
-    whole = (
-        select(
-            Adapter.id,
-            asked.c.word,
-            case((in_name, 1.0), else_=ELSEWHERE).label("closeness"),
-        )
-        .join(asked, Adapter.words_vector.bool_op("@@")(query))
-        .where(*conditions(filters))
-        .cte("whole")
-    )
+    whole = _whole_words(asked, filters)
     similarity = func.strict_word_similarity(asked.c.word, Adapter.words)
     resembling = (
         select(Adapter.id, asked.c.word, (TYPO * similarity).label("closeness"))
@@ -114,20 +103,37 @@ def _asked(words: list[QueryWord]) -> TableValuedAlias:
     )
 
 
+def _whole_words(asked: TableValuedAlias, filters: Filters) -> CTE:
+    """Adapters that have a word as it was asked for, the closer where it is in their name."""
+    query = func.plainto_tsquery("simple", asked.c.word)
+    names = func.lower(Adapter.name + " " + func.array_to_string(Adapter.trigger_words, " "))
+    in_name = func.strpos(names, asked.c.word) > 0
+    return (
+        select(
+            Adapter.id,
+            asked.c.word,
+            case((in_name, 1.0), else_=ELSEWHERE).label("closeness"),
+        )
+        .join(asked, Adapter.words_vector.bool_op("@@")(query))
+        .where(*conditions(filters))
+        .cte("whole")
+    )
+
+
 def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
     """Return adapters of which `asked` is a trigger word, the name, or the file's hash."""
     wanted = asked.strip().lower()
-    found = []
+    ids: list[int] = []
     if HASH.fullmatch(wanted):
         # A range, because LIKE would not use an index under most collations.
         by_body = select(File.sha256).where(
             File.body_sha256 >= wanted, File.body_sha256 < wanted + "g"
         )
         by_hash = (Adapter.file_sha256 >= wanted) & (Adapter.file_sha256 < wanted + "g")
-        found = _ids(session, filters, limit, by_hash | Adapter.file_sha256.in_(by_body))
+        ids = _ids(session, filters, limit, by_hash | Adapter.file_sha256.in_(by_body))
     words = segment(wanted)
-    if found or not words:
-        return found
+    if ids or not words:
+        return ids
     trigger_words = func.string_to_array(
         func.lower(func.array_to_string(Adapter.trigger_words, "\n")), "\n"
     )

@@ -44,10 +44,10 @@ class CachedTextEncoder:
         with self._lock:
             unknown = [text for text in dict.fromkeys(texts) if text not in self._known]
             fresh = dict(zip(unknown, self._encoder.encode(unknown), strict=True))
-            found = [fresh[text] if text in fresh else self._known[text] for text in texts]
-            for text, row in zip(texts, found, strict=True):
+            rows = [fresh[text] if text in fresh else self._known[text] for text in texts]
+            for text, row in zip(texts, rows, strict=True):
                 self._known[text] = row
                 self._known.move_to_end(text)
             while len(self._known) > self._capacity:
                 self._known.popitem(last=False)
-        return np.stack(found)
+        return np.stack(rows)

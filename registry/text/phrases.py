@@ -75,16 +75,16 @@ def texts_of(prompt: str) -> list[str]:
 
 def _pieces(prompt: str) -> list[tuple[int, int]]:
     """Return where parts begin and end; what has no word of its own is none."""
-    found, start = [], 0
+    between, start = [], 0
     for seam in _SEAMS.finditer(prompt):
-        found.append((start, seam.start()))
+        between.append((start, seam.start()))
         start = seam.end()
-    found.append((start, len(prompt)))
-    said = [place for place in found if _says_something(prompt[slice(*place)])]
-    if len(said) > MOST_PARTS:
-        # The rest as one part, so that nothing of the prompt is left out.
-        said = [*said[: MOST_PARTS - 1], (said[MOST_PARTS - 1][0], said[-1][1])]
-    return said
+    between.append((start, len(prompt)))
+    pieces = [piece for piece in between if _says_something(prompt[slice(*piece)])]
+    if len(pieces) > MOST_PARTS:
+        # The rest is one part, so that nothing of the prompt is left out.
+        pieces = [*pieces[: MOST_PARTS - 1], (pieces[MOST_PARTS - 1][0], pieces[-1][1])]
+    return pieces
 
 
 def _says_something(text: str) -> bool:

@@ -1,4 +1,3 @@
-import json
 import socket
 import threading
 import time
@@ -295,17 +294,6 @@ def test_requests_to_one_host_keep_their_distance() -> None:
         polite.get(f"https://{host}.example/")
 
     assert 0.1 <= time.monotonic() - start < 0.19
-
-
-def test_json_is_read_and_nothing_else() -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, text=request.url.params["body"])
-
-    polite = client(answer)
-
-    assert polite.get_json("https://hub.example/", params={"body": json.dumps([1])}) == [1]
-    with pytest.raises(SourceError, match="not JSON"):
-        polite.get_json("https://hub.example/", params={"body": "<html>"})
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1", tags=["adapters"])
 
 IdPath = Annotated[int, Path(ge=1, lt=2**63)]
 
-# By the first bytes; covers are stored as one of these two.
+# Covers are stored as PNG or WebP, which their first bytes tell apart.
 PNG_MAGIC = b"\x89PNG"
 IMMUTABLE = "public, max-age=31536000, immutable"
 # Kept, but asked about each time: without the hash in it an address may change its image.
@@ -70,7 +70,7 @@ def list_duplicates(adapter_id: IdPath, registry: RegistryDep) -> list[Duplicate
 
     Listed elsewhere, re-saved, cast, written in other factors, truncated or trained on a little.
     """
-    return [DuplicateAnswer.from_result(found) for found in registry.duplicates(adapter_id)]
+    return [DuplicateAnswer.from_result(result) for result in registry.duplicates(adapter_id)]
 
 
 @router.get(

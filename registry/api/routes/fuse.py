@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from encoder.errors import EncoderError
+from crawler.errors import AutoLoraError
 from registry.api.deps import QueueDep, RegistryDep
 from registry.api.errors import problem_of
 from registry.api.schemas import (
@@ -23,7 +23,6 @@ from registry.api.schemas import (
     FuseAnswer,
     FuseRequest,
 )
-from registry.errors import RegistryError
 from registry.fusion.errors import GenerationCancelledError
 from registry.fusion.studio import png_bytes
 from registry.service import Registry
@@ -76,11 +75,11 @@ def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> l
         chosen = registry.choose(params.prompt, params.k, base_model=params.base_model)
     return [
         ChoiceAnswer(
-            adapter=AdapterAnswer.from_card(one.card),
-            similarities=None if one.similarities is None else list(one.similarities),
-            embedding=None if one.embedding is None else list(one.embedding),
+            adapter=AdapterAnswer.from_card(choice.card),
+            similarities=None if choice.similarities is None else list(choice.similarities),
+            embedding=None if choice.embedding is None else list(choice.embedding),
         )
-        for one in chosen
+        for choice in chosen
     ]
 
 
@@ -129,7 +128,7 @@ def _lines(
             yield _line(event)
         try:
             answer = _answer(future.result())
-        except (RegistryError, EncoderError) as error:
+        except AutoLoraError as error:
             yield _line({"event": "error", "problem": problem_of(error)})
         else:
             yield _line({"event": "done", "result": answer.model_dump(mode="json")})

@@ -4,55 +4,65 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse
+from pydantic import BaseModel, Field
 
 from registry.api.deps import RegistryDep
 from registry.api.pages.render import render
 from registry.errors import AdapterNotFoundError
-from registry.retrieval.cards import SearchPage
 from registry.retrieval.errors import UnknownBaseModelError
 from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import SIGNALS
+from registry.retrieval.results import SearchPage
 from registry.service import MOST_ADAPTERS, Registry
 
 router = APIRouter()
 
 PAGE_SIZE = 24
+FILTERS = ("author", "tag", "licence", "hub")
 SIMILAR = 6
 EXAMPLES = ("a cute fox", "水墨画", "fire and lava", "一只由冰雕成的猫", "flat line icon")
 
-Field = Annotated[str, Query(max_length=200)]
+Words = Annotated[str, Field(max_length=200)]
+
+
+class SearchFields(BaseModel):
+    """The fields of the page's form; an empty one asks for nothing."""
+
+    q: Annotated[str, Field(max_length=2000)] = ""
+    base_model: Words = ""
+    author: Words = ""
+    tag: Words = ""
+    licence: Words = ""
+    hub: Words = ""
+    nearest: bool = False
+
+    def filters(self) -> dict[str, str]:
+        """Return what is asked for besides the text and the base model."""
+        given = {name: getattr(self, name).strip() for name in FILTERS}
+        return {name: value for name, value in given.items() if value}
 
 
 @router.get("/")
 def search_page(
-    request: Request,
-    registry: RegistryDep,
-    q: Annotated[str, Query(max_length=2000)] = "",
-    base_model: Field = "",
-    author: Field = "",
-    tag: Field = "",
-    licence: Field = "",
-    hub: Field = "",
-    nearest: bool = False,
+    request: Request, registry: RegistryDep, fields: Annotated[SearchFields, Query()]
 ) -> HTMLResponse:
-    base_models = registry.base_models()
-    given = {"author": author, "tag": tag, "licence": licence, "hub": hub}
-    chosen = {name: value.strip() for name, value in given.items() if value.strip()}
+    base_models, base_model = registry.base_models(), fields.base_model
+    chosen = fields.filters()
     if base_model and base_model not in base_models:
         raise UnknownBaseModelError(base_model, list(base_models))
     if not base_model and base_models:
         base_model = registry.default_base_model()
     page: SearchPage | None = None
-    if q.strip() and base_models:
+    if fields.q.strip() and base_models:
         page = registry.search(
-            q,
+            fields.q,
             base_model,
             PAGE_SIZE,
             author=chosen.get("author"),
             tags=[chosen["tag"]] if "tag" in chosen else [],
             licence=chosen.get("licence"),
             hub=chosen.get("hub"),
-            nearest=nearest,
+            nearest=fields.nearest,
         )
     filters = Filters(
         base_model or None,
@@ -65,14 +75,12 @@ def search_page(
         request,
         "search.html",
         active="search",
-        query=q.strip(),
+        query=fields.q.strip(),
         page=page,
         best=_best_scores(page),
         base_model=base_model,
         chosen=chosen,
-        unfiltered_url=str(
-            request.url.remove_query_params(list(given)).replace(scheme="", netloc="")
-        ),
+        unfiltered_url=str(request.url.remove_query_params(FILTERS).replace(scheme="", netloc="")),
         nearest_url=str(
             request.url.include_query_params(nearest="true").replace(scheme="", netloc="")
         ),

@@ -20,7 +20,8 @@ from crawler.sources.folder import FolderSource
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import Hub, serve
 from encoder.text_encoder import TextEncoder, load_text_encoder
-from encoder.training.train import Dataset, fit_ridge
+from encoder.training.dataset import Dataset
+from encoder.training.train import fit_ridge
 from encoder.weight_encoders.checkpoint import save_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
@@ -40,13 +41,17 @@ from registry.db.models import (
 )
 from registry.db.session import open_database
 from registry.errors import DatabaseLostError, DiskFullError
-from registry.refresh.pipeline import STEPS, Pipeline, Progress
+from registry.refresh.pipeline import STEPS, Pipeline, StepProgress
+from registry.refresh.steps.crawl import CrawlStep
+from registry.refresh.steps.fetch import FetchStep
+from registry.refresh.steps.read import ReadStep
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
 from tests.encoder.builders import make_factors, write_adapter
 
 torch.set_num_threads(1)
 
 NAMES = ["cat", "dog", "fox", "owl"]
+NAMES_OF_STEPS = [step.name for step in STEPS]
 EVERYTHING: dict[type[Base], int] = {
     Adapter: 4,
     File: 4,
@@ -121,7 +126,7 @@ def pipeline(
     return Pipeline(sessions, blobs, settings, text_encoder)
 
 
-def failures(progress: Sequence[Progress]) -> dict[str, str]:
+def failures(progress: Sequence[StepProgress]) -> dict[str, str]:
     """What failed: adapter -> message."""
     outcomes = [step.outcome for step in progress if step.outcome is not None]
     return {outcome.adapter: outcome.message for outcome in outcomes if not outcome.ok}
@@ -164,21 +169,26 @@ def test_a_refresh_makes_every_adapter_ready(
     assert failures(progress) == {}
     assert states(sessions) == dict.fromkeys(NAMES, "ready")
     assert row_counts(sessions) == EVERYTHING
-    counted = Counter(step.step for step in progress if step.outcome)
-    assert counted == dict.fromkeys(STEPS, 4)
-    totals = {step.step: step.total for step in progress}
-    assert totals == dict.fromkeys(STEPS, 4) | {"crawl": None}
+    counted = Counter(step.step.name for step in progress if step.outcome)
+    assert counted == dict.fromkeys(NAMES_OF_STEPS, 4)
+    totals = {step.step.name: step.total for step in progress}
+    assert totals == dict.fromkeys(NAMES_OF_STEPS, 4) | {"crawl": None}
     cat = get_adapter(sessions, "cat")
     assert cat.words.split()[:2] == ["the", "cat"]
     assert cat.base_model == "demo-flux-tiny"
     assert cat.trigger_words == ["cat"]
     run = last_run(sessions)
     assert (run.state, run.error) == ("done", None)
-    assert run.counts == {step: {"ok": 4, "failed": 0} for step in STEPS} | {"problems": []}
+    done = {name: {"ok": 4, "failed": 0} for name in NAMES_OF_STEPS}
+    assert run.counts == done | {"problems": []}
 
 
 def test_weights_are_embedded_in_the_encoders_space(
-    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    hub: Hub,
+    blobs: BlobStore,
 ) -> None:
     """What search compares with must be what the encoder makes of the file itself."""
     from encoder.adapter.lora_file import read
@@ -193,7 +203,7 @@ def test_weights_are_embedded_in_the_encoders_space(
         assert cat.file_sha256 is not None
         stored = session.get_one(WeightEmbedding, (cat.file_sha256, encoder.id))
     path = hub.folder / "adapters/cat-0.safetensors"
-    loaded = load_encoder(pipeline.indexer._blobs.path(encoder.checkpoint_sha256))
+    loaded = load_encoder(blobs.path(encoder.checkpoint_sha256))
     expected = loaded.encode([sketch(read(path))])[0]
     assert np.array(stored.embedding) @ expected == pytest.approx(1, abs=1e-3)
 
@@ -207,7 +217,7 @@ def test_a_second_refresh_has_nothing_to_do(
 
     progress = list(pipeline.refresh(source))
 
-    assert {step.step for step in progress if step.outcome} == {"crawl"}  # the seam
+    assert {step.step.name for step in progress if step.outcome} == {"crawl"}  # the seam
     assert downloads(hub) == []
     assert row_counts(sessions) == EVERYTHING
     assert get_adapter(sessions, "owl").changed_at == before
@@ -224,7 +234,9 @@ def test_only_what_changed_is_listed(
 
     progress = list(pipeline.refresh(source))
 
-    listed = {step.outcome.adapter for step in progress if step.outcome and step.step == "crawl"}
+    listed = {
+        step.outcome.adapter for step in progress if step.outcome and step.step.name == "crawl"
+    }
     assert "alice/dog" not in {name.split("@")[0] for name in listed}
     cat = get_adapter(sessions, "cat")
     assert cat.description == "一只由冰做成的猫"
@@ -267,7 +279,7 @@ def test_a_corrupt_adapter_is_refused_with_the_reason_and_the_rest_goes_on(
     assert [message for name, message in failures(progress).items() if "dog" in name] == [
         f"refused: {reason}"
     ]
-    assert list(pipeline.indexer.read()) == [], "it is not read again"
+    assert list(ReadStep(pipeline.context(source)).run()) == [], "it is not read again"
 
 
 def test_a_better_reader_reads_what_another_refused(
@@ -390,7 +402,7 @@ def test_what_cannot_be_read_today_has_not_vanished(
 def test_a_hub_that_is_down_is_one_line_and_what_is_here_goes_on(
     pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
 ) -> None:
-    list(pipeline.refresh(source, steps=("crawl", "fetch")))
+    list(pipeline.refresh(source, steps=(CrawlStep, FetchStep)))
     hub.faults.down = True
 
     progress = list(pipeline.refresh(source))
@@ -430,7 +442,7 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(
     """Ctrl-C: the consumer's loop ends in the middle."""
     refresh = pipeline.refresh(source)
     for step in refresh:
-        if step.step == "fetch" and step.done == 2:
+        if step.step.name == "fetch" and step.done == 2:
             break
     refresh.close()
     assert last_run(sessions).error == "interrupted"
@@ -458,7 +470,7 @@ with open_database(settings) as sessions:
     source = ModelScopeSource(endpoint, requests_per_second=1000)
     pipeline = Pipeline(sessions, BlobStore(settings.blobs), settings, load_text_encoder())
     for progress in pipeline.refresh(source):
-        if progress.step == kill_step and progress.done == 2:
+        if progress.step.name == kill_step and progress.done == 2:
             os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -480,7 +492,7 @@ def test_a_process_killed_in_any_step_loses_and_doubles_nothing(
         "REGISTRY_DATABASE_URL": database_url,
         "REGISTRY_ENCODER_CHECKPOINT": str(settings.encoder_checkpoint),
     }
-    for step in ("crawl", "fetch", "read", "caption", "embed", "publish"):
+    for step in NAMES_OF_STEPS:
         done = subprocess.run(
             [sys.executable, "-c", KILLED, hub.endpoint, step],
             env=environment,
@@ -513,7 +525,7 @@ def test_a_dead_database_stops_the_run_with_one_line(
         with open_database(settings) as sessions:
             pipeline = Pipeline(sessions, BlobStore(settings.blobs), settings, text_encoder)
             refresh = pipeline.refresh(source)
-            assert any(step.step == "fetch" and step.done == 1 for step in refresh)
+            assert any(step.step.name == "fetch" and step.done == 1 for step in refresh)
             pid = (server.data / "postmaster.pid").read_text().split()[0]
             os.kill(int(pid), signal.SIGQUIT)  # it dies at once
             with pytest.raises(DatabaseLostError) as caught:
@@ -577,7 +589,7 @@ def test_a_blob_that_was_lost_is_fetched_again(
     sessions: sessionmaker[Session],
     blobs: BlobStore,
 ) -> None:
-    list(pipeline.refresh(source, steps=("crawl", "fetch")))
+    list(pipeline.refresh(source, steps=(CrawlStep, FetchStep)))
     cat = get_adapter(sessions, "cat")
     assert cat.file_sha256 is not None
     blobs.path(cat.file_sha256).unlink()

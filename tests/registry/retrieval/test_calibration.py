@@ -1,11 +1,11 @@
-"""What similarities mean, measured on the index itself."""
+"""What similarities mean, calibrated on the index itself."""
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from sqlalchemy.orm import Session
 
-from registry.retrieval.calibration import FEWEST, measure
+from registry.retrieval.calibration import FEWEST, calibrate
 from registry.retrieval.ranking import DEFAULT_CALIBRATION
 from tests.builders import active_encoder, add_adapter
 
@@ -35,7 +35,7 @@ def test_it_is_what_unrelated_adapters_have(session: Session) -> None:
         add_adapter(session, embedding=near(seed, 0.6), captions=[("a portrait", near(0, 0.6))] * 2)
     encoder = active_encoder(session, "demo-flux-tiny")
 
-    found = measure(session, encoder, Plain())
+    found = calibrate(session, encoder, Plain())
 
     # All captions are one text here: similarity 1, but no deviation of 0 to divide by.
     assert found.weights[0] == pytest.approx(0.6, abs=0.05)
@@ -47,6 +47,6 @@ def test_few_adapters_say_nothing(session: Session) -> None:
     for seed in range(FEWEST - 1):
         add_adapter(session, embedding=near(seed, 0.6), captions=[(f"{seed}", near(seed, 0.6))])
 
-    found = measure(session, active_encoder(session, "demo-flux-tiny"), Plain())
+    found = calibrate(session, active_encoder(session, "demo-flux-tiny"), Plain())
 
     assert found == DEFAULT_CALIBRATION

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from registry.api.app import create_app
 from registry.db.models import FINGERPRINT_DIM, File
-from registry.refresh.indexing import read_and_sketch
+from registry.refresh.steps.read import read_and_sketch
 from registry.retrieval.duplicates import find_duplicates
 from registry.service import Registry
 from tests.builders import add_adapter

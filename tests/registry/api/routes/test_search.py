@@ -164,7 +164,11 @@ def test_a_file_that_is_not_here(client: TestClient, registry: Registry) -> None
 def test_runs_are_listed_newest_first(client: TestClient, registry: Registry) -> None:
     with registry.sessions.begin() as session:
         for state in ("done", "failed"):
-            session.add(CrawlRun(hub="modelscope", state=state, counts={"fetch": {"ok": 1}}))
+            session.add(
+                CrawlRun(
+                    hub="modelscope", endpoint="here", state=state, counts={"fetch": {"ok": 1}}
+                )
+            )
             session.flush()
 
     first = client.get("/v1/runs", params={"limit": 1}).json()

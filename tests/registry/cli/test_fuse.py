@@ -12,24 +12,23 @@ from registry.fusion.backends.pipeline import load_backend
 from registry.fusion.gate import Gates
 from registry.fusion.recipe import Recipe, read_recipe
 from registry.service import Registry
-from tests.registry.cli.test_app import run_badly, run_well, write_folder
+from tests.registry.cli.runner import run_badly, run_well, write_folder
 from tests.registry.fusion.builders import save_tiny_base
 
 BASE = "demo-flux-tiny"
 
 
 @pytest.fixture
-def ids(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def ids(
+    registry: Registry, environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[int]:
     """Three adapters from a folder, a base and gates, found by the environment."""
     save_tiny_base(tmp_path / "base")
     gates = Gates.for_transformer(load_backend(tmp_path / "base", BASE).transformer, BASE)
     gates.save(tmp_path / "gates.safetensors")
     for name, value in {
-        "REGISTRY_HOME": str(registry.settings.home),
-        "REGISTRY_DATABASE_URL": str(registry.settings.database_url),
         "REGISTRY_BASE_MODELS": json.dumps({BASE: str(tmp_path / "base")}),
         "REGISTRY_GATES": json.dumps({BASE: str(tmp_path / "gates.safetensors")}),
-        "COLUMNS": "120",
     }.items():
         monkeypatch.setenv(name, value)
     run_well("refresh", "--source", str(write_folder(tmp_path / "zoo", 3)))
@@ -56,6 +55,23 @@ def test_a_fused_image_says_all_of_itself_and_can_be_made_again(
     assert "prompt: a fox, fx0, fx1" in printed
     assert "times that of the strongest alone" in printed
     assert "strictest licence: not stated" in printed
+
+
+def test_a_recipe_is_printed_as_json_and_is_in_the_image(ids: list[int], tmp_path: Path) -> None:
+    out, again = tmp_path / "out.png", tmp_path / "again.png"
+
+    recipe = json.loads(
+        run_well(
+            *("fuse", "a fox", "-o", str(out), "--adapters", f"{ids[0]}:0.5"),
+            *("--mode", "sum", "--steps", "2", "--seed", "3", "--json"),
+        )
+    )
+    printed = run_well("fuse", "--recipe", str(out), "-o", str(again))
+
+    assert [used["strength"] for used in recipe["adapters"]] == [0.5]
+    assert recipe["full_prompt"] == "a fox, fx0"
+    assert "Fox 0" in printed
+    assert Image.open(again).tobytes() == Image.open(out).tobytes()
 
 
 def test_what_guidance_leads_away_from_is_the_bases_or_what_is_set(

@@ -67,7 +67,7 @@ def test_a_killed_training_goes_on_where_it_was(manifest: Path, tmp_path: Path) 
     """Machines are rented by the minute and taken away without a word."""
     settings = ("--kind", "autolora", "--epochs", "3", "--batch", "8")
     killed, straight = tmp_path / "killed.safetensors", tmp_path / "straight.safetensors"
-    command = [sys.executable, "-c", "from registry.cli.app import app; app()"]
+    command = [sys.executable, "-m", "registry"]
     process = subprocess.Popen(
         [*command, *arguments(manifest, killed, *settings)],
         stdout=subprocess.DEVNULL,

@@ -1,0 +1,240 @@
+"""Commands that make images."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from registry.cli.context import open_maker
+from registry.cli.errors import UsageError
+from registry.cli.options import (
+    DrawingOptions,
+    FindingOptions,
+    ModeOptions,
+    Png,
+    check_output,
+    grouped,
+)
+from registry.cli.output import print_fused, print_json, stderr
+from registry.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from registry.fusion.generate import FusedImage
+    from registry.fusion.recipe import Recipe
+
+app = typer.Typer()
+
+TARGETS = ("diffusers", "a1111", "comfyui")
+
+MoreIds = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="More ids after --adapters.", hidden=True)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedDrawingOptions(ModeOptions):
+    """How adapters that were found are fused."""
+
+    check: Annotated[
+        bool, typer.Option(help="Measure how far the adapters depart from the base together.")
+    ] = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResultOptions:
+    """What is written of an image."""
+
+    output: Png = Path("fused.png")
+    export: Annotated[
+        str | None,
+        typer.Option(help="Print it for diffusers, a1111 or comfyui: at plain strengths."),
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")] = False
+
+    def check(self) -> None:
+        """Refuse what makes no sense, before anything slow."""
+        check_output(self.output)
+        if self.export is not None:
+            check_target(self.export)
+
+    def write(self, fused: "FusedImage") -> None:
+        fused.save(self.output)
+        if self.export is not None:
+            print_export(fused.recipe, self.export)
+        elif self.as_json:
+            print_json(fused.recipe.model_dump(mode="json", by_alias=True))
+        else:
+            print_fused(fused)
+        for warning in fused.recipe.warnings:
+            stderr().print(f"Note: {warning}.", style="yellow", markup=False, soft_wrap=True)
+        stderr().print(f"wrote {self.output}", markup=False)
+
+
+@app.command()
+@grouped
+def fuse(
+    context: typer.Context,
+    prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
+    *,
+    adapters: Annotated[
+        str | None, typer.Option(help="Ids, each with a strength if wanted: 12,7:0.8")
+    ] = None,
+    finding: FindingOptions,
+    drawing: CheckedDrawingOptions,
+    recipe: Annotated[
+        Path | None, typer.Option(help="Make the image of a recipe, or of a PNG, again.")
+    ] = None,
+    result: ResultOptions,
+) -> None:
+    """Make an image with adapters that suit the prompt, or with those named."""
+    if (prompt is None) == (recipe is None):
+        raise UsageError("give either a prompt or --recipe.")
+    result.check()
+    ids, strengths = parse_adapters(adapters)
+    size, mode = drawing.pixels, drawing.parsed_mode
+    maker = open_maker(context)
+    with progress_bar("Making the image") as progress:
+        if recipe is not None:
+            from registry.fusion.recipe import read_recipe
+
+            fused = maker.reproduce(read_recipe(recipe), progress)
+        else:
+            fused = maker.fuse(
+                prompt or "",
+                k=finding.k,
+                adapters=ids,
+                strengths=strengths,
+                base_model=finding.base_model,
+                seed=drawing.seed,
+                steps=drawing.steps,
+                size=size,
+                mode=mode,
+                check=drawing.check,
+                progress=progress,
+            )
+    result.write(fused)
+
+
+@app.command()
+@grouped
+def grid(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    more: MoreIds = None,
+    *,
+    adapters: Annotated[str, typer.Option(help="Ids: 12 7 31, or 12,7,31.")] = "",
+    drawing: ModeOptions,
+    output: Png = Path("grid.png"),
+) -> None:
+    """Draw every pair of adapters fused, and each alone on the diagonal, on one sheet."""
+    ids = parse_ids(adapters, more)
+    if ids is None or len(ids) < 2:
+        raise UsageError("give two adapters or more, like --adapters 12 7 31.")
+    check_output(output)
+    size, mode = drawing.pixels, drawing.parsed_mode
+    maker = open_maker(context)
+    with progress_bar("Drawing the sheet") as progress:
+        sheet = maker.grid(
+            prompt,
+            ids,
+            seed=drawing.seed,
+            steps=drawing.steps,
+            size=size,
+            mode=mode,
+            progress=progress,
+        )
+    sheet.save(output)
+    stderr().print(f"wrote {output}", markup=False)
+
+
+@app.command()
+@grouped
+def compare(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="What to draw.")],
+    more: MoreIds = None,
+    *,
+    adapters: Annotated[
+        str | None, typer.Option(help="Ids: 12 7, or 12,7. Without, they are found.")
+    ] = None,
+    finding: FindingOptions,
+    drawing: DrawingOptions,
+    output: Png = Path("compare.png"),
+) -> None:
+    """Draw the base, each adapter alone, their sum, average and gated fusion, side by side."""
+    ids = parse_ids(adapters, more)
+    check_output(output)
+    size = drawing.pixels
+    maker = open_maker(context)
+    with progress_bar("Drawing the sheet") as progress:
+        sheet = maker.compare(
+            prompt,
+            k=finding.k,
+            adapters=ids,
+            base_model=finding.base_model,
+            seed=drawing.seed,
+            steps=drawing.steps,
+            size=size,
+            progress=progress,
+        )
+    sheet.save(output)
+    stderr().print(f"wrote {output}", markup=False)
+
+
+@app.command()
+def export(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, or a PNG that carries one.")],
+    to: Annotated[str, typer.Option(help="diffusers, a1111 or comfyui.")],
+) -> None:
+    """Print a recipe for another program, with the same adapters at plain strengths."""
+    from registry.fusion.recipe import read_recipe
+
+    check_target(to)
+    print_export(read_recipe(recipe), to)
+
+
+def print_export(recipe: "Recipe", target: str) -> None:
+    from registry.fusion.exports import NOTE, export, loaded
+
+    sys.stdout.write(export(recipe, target))
+    stderr().print(NOTE, style="yellow", soft_wrap=True)
+    for used, name, _ in loaded(recipe):
+        line = f"  {name}.safetensors is adapter {used.id} ({used.name}), sha256 {used.sha256}"
+        stderr().print(line, markup=False, soft_wrap=True)
+
+
+def check_target(target: str) -> None:
+    if target not in TARGETS:
+        raise UsageError(f"exports are to {', '.join(TARGETS)}, and not to {target!r}.")
+
+
+def parse_ids(given: str | None, more: list[str] | None) -> list[int] | None:
+    """Read `12,7` or `12` followed by the words `7`…"""
+    if given is None and not more:
+        return None
+    if not given:
+        raise UsageError(f"{(more or [''])[0]!r} is one word too many; put the prompt in quotes.")
+    words = [word for part in [given, *(more or [])] for word in part.split(",") if word]
+    try:
+        return [int(word) for word in words]
+    except ValueError:
+        raise UsageError(f"--adapters has {' '.join(words)!r}; write ids, like 12 7.") from None
+
+
+def parse_adapters(given: str | None) -> tuple[list[int] | None, list[float] | None]:
+    """Read `12,7:0.8` as ids and strengths."""
+    if given is None:
+        return None, None
+    ids, strengths = [], []
+    for part in given.split(","):
+        id_, _, strength = part.partition(":")
+        try:
+            ids.append(int(id_))
+            strengths.append(float(strength or 1))
+        except ValueError:
+            raise UsageError(
+                f"--adapters has {part!r}; write ids with strengths, like 12,7:0.8."
+            ) from None
+    return ids, strengths

@@ -1,0 +1,157 @@
+"""The command that trains a weight encoder: docs/training.md."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from registry.cli.options import Json, Seed, check_output, grouped
+from registry.cli.output import print_facts, print_json, stderr
+from registry.cli.progress import training_bars
+
+if TYPE_CHECKING:
+    from encoder.training.contrastive import Schedule
+    from encoder.training.dataset import Dataset
+    from encoder.training.workers import Workers
+    from encoder.weight_encoders.checkpoint import AnyEncoder
+
+app = typer.Typer()
+
+Manifest = Annotated[
+    Path,
+    typer.Argument(
+        help='A JSON list of {"file", "captions", "split"}; splits are train, validation '
+        "and held-out, files lie relative to it."
+    ),
+]
+
+
+class EncoderKind(StrEnum):
+    """What can be trained: see docs/training.md."""
+
+    RIDGE = "ridge"
+    AUTOLORA = "autolora"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOptions:
+    """What is trained."""
+
+    base_model: Annotated[str, typer.Option(help="What the adapters load into, as flux.1.")]
+    kind: Annotated[
+        EncoderKind, typer.Option(help="ridge: minutes, and finds most. autolora: a transformer.")
+    ] = EncoderKind.RIDGE
+    name: Annotated[str | None, typer.Option(help="Default: BASE_MODEL-KIND.")] = None
+    text_encoder: Annotated[
+        str | None, typer.Option(help="A sentence-transformers model. Default: the bundled one.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleOptions:
+    """How long it is trained."""
+
+    epochs: Annotated[int, typer.Option(min=1, help="At most; autolora only.")] = 40
+    batch: Annotated[int, typer.Option(min=2, help="Of all processes; autolora only.")] = 64
+    patience: Annotated[
+        int, typer.Option(min=1, help="Epochs without a better validation; autolora only.")
+    ] = 10
+    seed: Seed = 0
+
+    def to_schedule(self) -> "Schedule":
+        from encoder.training.contrastive import Schedule
+
+        return Schedule(
+            epochs=self.epochs, batch=self.batch, patience=self.patience, seed=self.seed
+        )
+
+
+@app.command()
+@grouped
+def train_encoder(
+    manifest: Manifest,
+    *,
+    options: EncoderOptions,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")] = Path(
+        "encoder.safetensors"
+    ),
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keeps sketches, training state and curves; a rerun goes on from there, and "
+            "adapters sketched there may be deleted. Default: beside the output."
+        ),
+    ] = None,
+    schedule: ScheduleOptions,
+    as_json: Json = False,
+) -> None:
+    """Train a weight encoder from adapters and their captions. Safe to stop and rerun.
+
+    On several GPUs: accelerate launch --no_python autolora train-encoder ...
+    """
+    from encoder.training.dataset import read_dataset
+    from encoder.training.workers import Workers
+    from encoder.weight_encoders.checkpoint import save_encoder
+
+    check_output(output)
+    workers = Workers.launched()
+    with training_bars(workers.is_first) as progress:
+        trained = _train(
+            read_dataset(manifest),
+            options,
+            schedule.to_schedule(),
+            state or output.with_suffix(".training"),
+            workers,
+            progress,
+        )
+    if not workers.is_first:
+        return
+    save_encoder(trained, output)
+    facts = {"file": str(output), "name": trained.name, **trained.metrics}
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(facts)
+        stderr().print(f"use it by `autolora encoders add {output}`", markup=False)
+
+
+def _train(
+    dataset: "Dataset",
+    options: EncoderOptions,
+    schedule: "Schedule",
+    state: Path,
+    workers: "Workers",
+    progress: Callable[[int, int, str], None],
+) -> "AnyEncoder":
+    from encoder.text_encoder import DEFAULT_TEXT_ENCODER, load_text_encoder
+    from encoder.training.train import fit_ridge, train_autolora
+    from encoder.weight_encoders.autolora import AutoLoraConfig, family_of
+
+    name = options.name or f"{options.base_model}-{options.kind}"
+    text_encoder = load_text_encoder(options.text_encoder or DEFAULT_TEXT_ENCODER)
+    if options.kind is EncoderKind.RIDGE:
+        return fit_ridge(
+            dataset,
+            text_encoder,
+            name=name,
+            base_model=options.base_model,
+            seed=schedule.seed,
+            kept=state / "sketches",
+            progress=progress,
+        )
+    family = family_of(options.base_model).name
+    return train_autolora(
+        dataset,
+        text_encoder,
+        name=name,
+        base_model=options.base_model,
+        config=AutoLoraConfig(family, sketched=True, dim=text_encoder.dim),
+        schedule=schedule,
+        folder=state,
+        kept=state / "sketches",
+        workers=workers,
+        progress=progress,
+    )

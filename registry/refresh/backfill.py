@@ -1,0 +1,95 @@
+"""Stored sketches -> weight embeddings by one encoder, active or not."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, sessionmaker
+
+from encoder.errors import EncoderError
+from registry.blobs import BlobStore
+from registry.db import pending
+from registry.db.encoders import base_models_of
+from registry.db.models import Encoder, WeightEmbedding
+from registry.errors import EncoderRejectedError
+from registry.refresh.step import StepOutcome, one_line
+
+if TYPE_CHECKING:
+    from encoder.weight_encoders.checkpoint import WeightEncoder
+
+# Sketches encoded at once.
+BATCH = 64
+
+
+def backfill(
+    sessions: sessionmaker[Session], blobs: BlobStore, encoder: Encoder
+) -> Iterator[StepOutcome]:
+    """Embed what `encoder` has not embedded yet; one outcome a file."""
+    try:
+        loaded = load_registered(blobs, encoder)
+    except EncoderRejectedError as error:
+        yield StepOutcome(encoder.name, False, str(error))
+        return
+    after = ""
+    while True:
+        with sessions() as session:
+            names = base_models_of(session, encoder)
+            page = pending.list_to_embed(session, encoder, names, after, BATCH)
+        if not page:
+            return
+        outcomes, rows = [], []
+        for sketch, embedding in _encode(loaded, page):
+            if isinstance(embedding, str):
+                outcomes.append(StepOutcome(sketch.adapter, False, embedding))
+                continue
+            outcomes.append(StepOutcome(sketch.adapter))
+            key = {"file_sha256": sketch.sha256, "encoder_id": encoder.id}
+            rows.append({**key, "embedding": embedding.tolist()})
+        if rows:
+            with sessions.begin() as session:
+                session.execute(insert(WeightEmbedding).on_conflict_do_nothing(), rows)
+        yield from outcomes
+        after = page[-1].sha256
+
+
+def load_registered(blobs: BlobStore, encoder: Encoder) -> "WeightEncoder":
+    """Load an encoder from its blob.
+
+    Raises:
+        EncoderRejectedError: it is not there, or is damaged.
+    """
+    from encoder.weight_encoders.checkpoint import load_encoder
+
+    path = blobs.path(encoder.checkpoint_sha256)
+    if not path.is_file():
+        raise EncoderRejectedError(
+            f"the checkpoint of encoder {encoder.name!r} is not in the blob store. "
+            "Register it again."
+        )
+    try:
+        return load_encoder(path)
+    except EncoderError as error:
+        raise EncoderRejectedError(f"{one_line(error)}. Register it again.") from error
+
+
+def _encode(
+    encoder: "WeightEncoder", page: Sequence[pending.PendingSketch]
+) -> Iterator[tuple[pending.PendingSketch, npt.NDArray[np.float32] | str]]:
+    """Yield each sketch's embedding, or in words why it has none."""
+    from encoder.sketches.sketch import Sketch
+
+    try:
+        embeddings = encoder.encode([Sketch.from_bytes(sketch.data) for sketch in page])
+    except EncoderError as error:
+        if len(page) == 1:
+            yield page[0], one_line(error)
+            return
+        # One of them is at fault; the others are encoded without it.
+        for sketch in page:
+            yield from _encode(encoder, [sketch])
+        return
+    for sketch, embedding in zip(page, embeddings, strict=True):
+        finite = bool(np.isfinite(embedding).all())
+        yield sketch, embedding if finite else f"encoder {encoder.name!r} gave no finite embedding"

@@ -1,0 +1,87 @@
+"""What a step of a refresh is, and what it works with. `registry.refresh.pipeline` has the list."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from crawler.errors import AutoLoraError
+from crawler.records import Source
+from encoder.text_encoder import TextEncoder
+from registry.blobs import BlobStore
+from registry.db.adapters import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What a step did for one adapter; when not `ok`, `message` says what and what to do."""
+
+    adapter: str
+    ok: bool = True
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshContext:
+    """What the steps of one refresh work with."""
+
+    sessions: sessionmaker[Session]
+    blobs: BlobStore
+    text_encoder: TextEncoder
+    # Partial files are kept here, to be resumed.
+    downloads: Path
+    # A weight encoder's checkpoint, or a folder of them, that is to serve.
+    checkpoint: Path | None
+    source: Source
+    # Whether everything is listed, and what has vanished is marked as gone.
+    full: bool
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.source.hub, self.source.endpoint)
+
+
+class Step(ABC):
+    """Does what is missing, and commits adapter by adapter or batch by batch.
+
+    So it can be killed anywhere and run again. Its methods are generators: nothing is done
+    unless they are iterated.
+    """
+
+    # Its name in reports and for programs.
+    name: ClassVar[str]
+    # Its name for people, beside a bar.
+    title: ClassVar[str]
+    # Whether it needs the hub; the others work on what is here.
+    asks_hub: ClassVar[bool] = False
+
+    def __init__(self, context: RefreshContext) -> None:
+        self.context = context
+
+    def prepare(self) -> Iterator[StepOutcome]:
+        """Do what has to be done before the first step of the refresh; yield problems only."""
+        return iter(())
+
+    @abstractmethod
+    def remaining(self) -> int | None:
+        """Return how many adapters, files or captions there are to do; None if only a hub knows."""
+
+    @abstractmethod
+    def run(self) -> Iterator[StepOutcome]:
+        """Do them; yield one outcome for each.
+
+        Raises:
+            SourceError: the hub does not answer; the other steps go on.
+            DiskFullError, DatabaseLostError: nothing more can be stored.
+        """
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in one line; one that is not ours also says what it is."""
+    message = " ".join(str(error).split())
+    if isinstance(error, AutoLoraError | OSError) and message:
+        return message
+    return f"unexpected {type(error).__name__}: {message}. Please report this."

@@ -1,0 +1,85 @@
+"""Step 1: what the hub lists -> rows of adapters."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy.exc import DBAPIError
+
+from crawler.records import AdapterRecord, Refusal
+from registry.db import adapters, runs
+from registry.db.session import translated
+from registry.refresh.step import Step, StepOutcome
+
+# Records stored in one transaction.
+PAGE = 50
+
+
+class CrawlStep(Step):
+    """Lists what changed (or everything) and stores it; one outcome an adapter."""
+
+    name = "crawl"
+    title = "Listing"
+    asks_hub = True
+
+    def remaining(self) -> None:
+        return None
+
+    def run(self) -> Iterator[StepOutcome]:
+        """When the hub fails in the middle, what it listed before is stored, the cursor moved."""
+        started, origin = datetime.now(UTC), self.context.origin
+        with self.context.sessions() as session:
+            since = None if self.context.full else runs.find_cursor(session, origin)
+        page: list[AdapterRecord] = []
+        complete = since is None
+        try:
+            for listed in self.context.source.list_adapters(since):
+                if isinstance(listed, Refusal):
+                    # Without a repository it is the listing itself that has a gap.
+                    complete &= bool(listed.repo)
+                    yield self._store_refusal(listed, started)
+                    continue
+                page.append(listed)
+                if len(page) == PAGE:
+                    yield from self._store_page(page, started)
+                    page = []
+        finally:
+            # They are good also when the hub fails in the middle, or the run is interrupted.
+            stored = list(self._store_page(page, started))
+        yield from stored
+        if complete:
+            with self.context.sessions.begin() as session:
+                gone = adapters.mark_gone(session, origin, seen_before=started)
+            yield from (StepOutcome(label, message="gone from its hub") for label in gone)
+
+    def _store_page(
+        self, page: Sequence[AdapterRecord], started: datetime
+    ) -> Iterator[StepOutcome]:
+        """Store records and move the cursor to the last of them, in one transaction."""
+        if not page:
+            return
+        origin = self.context.origin
+        try:
+            with self.context.sessions.begin() as session:
+                adapters.store_listed(session, origin, page, started)
+                # A date in the future would, as the cursor, hide all that is to come.
+                runs.move_cursor(session, origin, min(page[-1].updated_at, started))
+        except DBAPIError as error:
+            name = adapters.label(page[0].repo, page[0].version)
+            if translated(error) is not error:
+                raise
+            if len(page) == 1:
+                cause = str(error.orig).splitlines()[0]
+                yield StepOutcome(name, False, f"the database does not take it: {cause}")
+                return
+            # One of them is what PostgreSQL cannot hold; the others are stored without it.
+            for record in page:
+                yield from self._store_page([record], started)
+            return
+        yield from (StepOutcome(adapters.label(r.repo, r.version)) for r in page)
+
+    def _store_refusal(self, refusal: Refusal, started: datetime) -> StepOutcome:
+        """What cannot be read today has not vanished."""
+        if refusal.repo:
+            with self.context.sessions.begin() as session:
+                adapters.mark_seen(session, self.context.origin, refusal.repo, started)
+        return StepOutcome(refusal.repo or refusal.hub, False, refusal.reason)

@@ -1,0 +1,86 @@
+"""Step 5: sketches -> weight embeddings, by every encoder that serves or is to serve."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from sqlalchemy.orm import Session
+
+from registry.db.encoders import (
+    active_encoders,
+    candidates,
+    count_missing,
+    find_registered,
+    promote,
+    register_encoder,
+)
+from registry.db.models import Encoder
+from registry.errors import EncoderRejectedError, PromotionError
+from registry.refresh.backfill import backfill, load_registered
+from registry.refresh.step import RefreshContext, Step, StepOutcome, one_line
+from registry.retrieval.calibration import calibrate
+
+
+class EmbedStep(Step):
+    """Embeds by active encoders and by those of the settings; one outcome a file.
+
+    An encoder of the settings that never served is promoted when it has embedded all and meets
+    the thresholds; else there is one more outcome, which says why not.
+    """
+
+    name = "embed"
+    title = "Encoding weights"
+
+    def __init__(self, context: RefreshContext) -> None:
+        super().__init__(context)
+        # The hashes of the settings' checkpoints, once they are registered.
+        self._configured: set[str] = set()
+
+    def prepare(self) -> Iterator[StepOutcome]:
+        """Register the settings' checkpoints that are not known yet; yield refusals."""
+        checkpoint = self.context.checkpoint
+        if checkpoint is None:
+            return
+        paths = sorted(checkpoint.glob("*.safetensors")) if checkpoint.is_dir() else [checkpoint]
+        for path in paths:
+            try:
+                with self.context.sessions.begin() as session:
+                    known = find_registered(session, path) if path.is_file() else None
+                    encoder = known or register_encoder(session, self.context.blobs, path)
+                    self._configured.add(encoder.checkpoint_sha256)
+            except EncoderRejectedError as error:
+                yield StepOutcome(path.name, False, one_line(error))
+
+    def remaining(self) -> int:
+        with self.context.sessions() as session:
+            return sum(count_missing(session, encoder) for encoder in self._to_serve(session))
+
+    def run(self) -> Iterator[StepOutcome]:
+        with self.context.sessions() as session:
+            encoders = self._to_serve(session)
+        for encoder in encoders:
+            yield from backfill(self.context.sessions, self.context.blobs, encoder)
+        yield from self._promote_candidates()
+        self._calibrate()
+
+    def _to_serve(self, session: Session) -> list[Encoder]:
+        waiting = candidates(session, self._configured)
+        return active_encoders(session) + [encoder for encoder in waiting if not encoder.active]
+
+    def _promote_candidates(self) -> Iterator[StepOutcome]:
+        with self.context.sessions() as session:
+            waiting = [encoder.name for encoder in candidates(session, self._configured)]
+        for name in waiting:
+            try:
+                with self.context.sessions.begin() as session:
+                    promote(session, name)
+            except PromotionError as error:
+                yield StepOutcome(name, False, one_line(error))
+
+    def _calibrate(self) -> None:
+        """Measure anew what similarities mean: the index has grown."""
+        with self.context.sessions.begin() as session:
+            for encoder in active_encoders(session):
+                # One that cannot be loaded was reported when it was to embed.
+                with suppress(EncoderRejectedError):
+                    loaded = load_registered(self.context.blobs, encoder)
+                    encoder.calibration = calibrate(session, encoder, loaded).to_json()

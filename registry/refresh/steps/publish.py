@@ -1,0 +1,53 @@
+"""Step 6: adapters that have all they need -> ready, so that they are found."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.db import adapters, pending
+from registry.db.encoders import active_encoders, base_models_of
+from registry.db.models import Adapter, File
+from registry.refresh.step import Step, StepOutcome
+from registry.refresh.steps.read import reader_version
+
+# Adapters published in one transaction.
+PAGE = 64
+
+
+class PublishStep(Step):
+    """Makes adapters ready; one outcome for each of them."""
+
+    name = "publish"
+    title = "Publishing"
+
+    def remaining(self) -> int:
+        text_encoder = self.context.text_encoder.name
+        with self.context.sessions() as session:
+            return pending.count_to_publish(session, reader_version(), text_encoder)
+
+    def run(self) -> Iterator[StepOutcome]:
+        version, text_encoder, after = reader_version(), self.context.text_encoder.name, 0
+        while True:
+            with self.context.sessions.begin() as session:
+                page = pending.list_to_publish(session, version, text_encoder, after, PAGE)
+                ids = {adapter.adapter_id for adapter in page}
+                for encoder in active_encoders(session):
+                    names = base_models_of(session, encoder)
+                    ids -= pending.waiting_for_embedding(session, encoder, names, ids)
+                for adapter in session.scalars(select(Adapter).where(Adapter.id.in_(ids))):
+                    _publish(session, adapter)
+            if not page:
+                return
+            yield from (StepOutcome(row.adapter) for row in page if row.adapter_id in ids)
+            after = page[-1].adapter_id
+
+
+def _publish(session: Session, adapter: Adapter) -> None:
+    """Let what the file says correct what the hub said, and show the adapter."""
+    assert adapter.file_sha256 is not None
+    file = session.get_one(File, adapter.file_sha256)
+    record = adapters.record_from_json(adapter.record)
+    for column, value in adapters.settle(record, file).items():
+        setattr(adapter, column, value)
+    adapter.state, adapter.refusal = "ready", None

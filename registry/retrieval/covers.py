@@ -1,0 +1,62 @@
+"""The pictures of adapters: where they are, and what is known of them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.db.models import Caption, Cover
+
+
+@dataclass(frozen=True, slots=True)
+class CoverLink:
+    """Where a cover is, and the hash by which a browser may keep it."""
+
+    position: int
+    sha256: str
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class CoverFacts:
+    position: int
+    sha256: str
+    thumbnail_sha256: str
+    width: int
+    height: int
+    prompt: str | None
+    captions: tuple[str, ...]
+
+
+def find_cover(session: Session, adapter_id: int, position: int) -> Cover | None:
+    return session.scalar(
+        select(Cover).where(Cover.adapter_id == adapter_id, Cover.position == position)
+    )
+
+
+def load_links(session: Session, adapter_ids: Collection[int]) -> dict[int, list[CoverLink]]:
+    """Return the covers of each adapter, the first one first."""
+    links: dict[int, list[CoverLink]] = {id_: [] for id_ in adapter_ids}
+    rows = session.execute(
+        select(Cover.adapter_id, Cover.position, Cover.sha256, Cover.width)
+        .where(Cover.adapter_id.in_(links))
+        .order_by(Cover.adapter_id, Cover.position)
+    )
+    for row in rows:
+        links[row.adapter_id].append(CoverLink(row.position, row.sha256, row.width))
+    return links
+
+
+def cover_facts(cover: Cover) -> CoverFacts:
+    """Return all that is known of a cover; its captions have to be loaded."""
+    captions: Sequence[Caption] = cover.captions
+    return CoverFacts(
+        position=cover.position,
+        sha256=cover.sha256,
+        thumbnail_sha256=cover.thumbnail_sha256,
+        width=cover.width,
+        height=cover.height,
+        prompt=cover.prompt,
+        captions=tuple(caption.text for caption in captions if caption.text != cover.prompt),
+    )

@@ -1,0 +1,65 @@
+"""All that is known of one adapter."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from registry.db.models import Adapter, Cover, File
+from registry.errors import AdapterNotFoundError
+from registry.retrieval.cards import AdapterCard, card_of
+from registry.retrieval.covers import CoverFacts, CoverLink, cover_facts
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterDetail:
+    """All that is known of an adapter; `verdict` and the file's facts once it was read."""
+
+    card: AdapterCard
+    repo: str
+    version: str
+    description: str
+    state: str
+    refusal: str | None
+    file_name: str
+    file_size: int | None
+    # Hashes by which Civitai and web UIs name a file; AutoV3 does not change with the header.
+    autov2: str | None
+    autov3: str | None
+    verdict: dict[str, Any] | None
+    created_at: datetime
+    covers: tuple[CoverFacts, ...]
+
+
+def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
+    """Raises:
+    AdapterNotFoundError: there is none of this id.
+    """
+    adapter = session.scalar(
+        select(Adapter)
+        .where(Adapter.id == adapter_id)
+        .options(selectinload(Adapter.covers).selectinload(Cover.captions))
+    )
+    if adapter is None:
+        raise AdapterNotFoundError(adapter_id)
+    file = None if adapter.file_sha256 is None else session.get(File, adapter.file_sha256)
+    covers = tuple(cover_facts(cover) for cover in adapter.covers)
+    links = [CoverLink(cover.position, cover.sha256, cover.width) for cover in covers]
+    fusable = file is not None and bool((file.verdict or {}).get("fusable"))
+    return AdapterDetail(
+        card=card_of(adapter, links, fusable),
+        repo=adapter.repo,
+        version=adapter.version,
+        description=adapter.description,
+        state=adapter.state,
+        refusal=adapter.refusal,
+        file_name=adapter.file_name,
+        file_size=None if file is None else file.size,
+        autov2=None if file is None else file.sha256[:10].upper(),
+        autov3=None if file is None or not file.body_sha256 else file.body_sha256[:12].upper(),
+        verdict=None if file is None else file.verdict,
+        created_at=adapter.hub_created_at,
+        covers=covers,
+    )

@@ -1,0 +1,78 @@
+"""The answers of a search: adapters as cards, and why they were found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from registry.retrieval.cards import AdapterCard, load_cards
+from registry.retrieval.duplicates import Duplicate
+from registry.retrieval.ranking import SearchHit
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """`also` are listings of the same tensors elsewhere, or under another name."""
+
+    card: AdapterCard
+    hit: SearchHit
+    also: tuple[AdapterCard, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateResult:
+    """An adapter that is another one again, and in what way."""
+
+    card: AdapterCard
+    duplicate: Duplicate
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """The answer to a question. `notes` say what it lacks, for people.
+
+    When not `fits`, nothing here does what was asked for: `results` are none, or the nearest
+    if those were wanted.
+    """
+
+    text: str
+    base_model: str
+    results: tuple[SearchResult, ...]
+    notes: tuple[str, ...]
+    milliseconds: float
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An adapter chosen to draw a prompt with."""
+
+    card: AdapterCard
+    # How similar the prompt and its parts are to the adapter's weights, -1..1; None where no
+    # active encoder knows them.
+    similarities: tuple[float, ...] | None
+    # Where that encoder puts its weights, of length 1.
+    embedding: tuple[float, ...] | None = None
+    # The words of the prompt that it was found for.
+    part: str = ""
+
+
+def load_results(session: Session, hits: Sequence[SearchHit]) -> tuple[SearchResult, ...]:
+    cards = load_cards(session, [id_ for hit in hits for id_ in (hit.adapter_id, *hit.also)])
+    # One may have been retired since the search.
+    return tuple(
+        SearchResult(cards[hit.adapter_id], hit, tuple(cards[i] for i in hit.also if i in cards))
+        for hit in hits
+        if hit.adapter_id in cards
+    )
+
+
+def load_duplicates(
+    session: Session, duplicates: Sequence[Duplicate]
+) -> tuple[DuplicateResult, ...]:
+    cards = load_cards(session, [duplicate.adapter_id for duplicate in duplicates])
+    return tuple(
+        DuplicateResult(cards[duplicate.adapter_id], duplicate)
+        for duplicate in duplicates
+        if duplicate.adapter_id in cards
+    )

@@ -1,0 +1,45 @@
+"""Options in groups: one value to a command, single options to a person."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from registry.cli.options import DrawingOptions, Seed, grouped
+
+
+@dataclass(frozen=True)
+class Colours:
+    ink: Annotated[str, typer.Option(help="What lines are drawn with.")]
+    paper: Annotated[str, typer.Option()] = "white"
+
+
+app = typer.Typer()
+
+
+@app.command()
+@grouped
+def draw(what: str, *, colours: Colours, seed: Seed = 0) -> None:
+    """Draw something."""
+    typer.echo(f"{what} {colours} {seed}")
+
+
+def test_a_group_reaches_a_command_as_one_value() -> None:
+    result = CliRunner().invoke(app, ["fox", "--ink", "red", "--seed", "3"])
+
+    assert result.stdout == f"fox {Colours('red', 'white')} 3\n"
+
+
+def test_a_field_without_default_is_required_and_help_names_each() -> None:
+    assert CliRunner().invoke(app, ["fox"]).exit_code == 2
+    assert (
+        "What lines are drawn with"
+        in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"}).stdout
+    )
+
+
+@pytest.mark.parametrize(("given", "read"), [(None, None), ("512", (512, 512)), ("8x6", (8, 6))])
+def test_a_size_is_read_as_width_and_height(given: str | None, read: object) -> None:
+    assert DrawingOptions(size=given).pixels == read

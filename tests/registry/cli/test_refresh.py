@@ -1,0 +1,45 @@
+"""Commands that bring in adapters."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from registry.service import Registry
+from tests.registry.cli.runner import run, run_well, write_folder
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+def test_refresh_from_a_folder_until_it_can_be_found(registry: Registry, tmp_path: Path) -> None:
+    """The whole way: files, verdicts, covers, captions, index, search. Twice changes nothing."""
+    folder = write_folder(tmp_path / "zoo", 2)
+    (folder / "broken.safetensors").write_bytes(b"not at all")
+
+    first = run("refresh", "--source", str(folder))
+    again = json.loads(run_well("refresh", "--source", str(folder), "--json"))
+
+    assert first.exit_code == 0, first.output
+    assert "2 adapters ready" in first.stdout
+    assert "broken" in first.stderr
+    assert again["ready"] == 2
+    assert "Fox 1" in run_well("search", "a red fox")
+    found = json.loads(run_well("search", "fx1", "--json"))["results"][0]
+    assert (found["exact"], found["adapter"]["name"]) == (True, "Fox 1")
+    assert "Safe" not in run_well("inspect", str(folder / "fox1.safetensors"))
+
+
+def test_a_hub_that_is_down_is_one_line_and_a_failure(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("REGISTRY_MODELSCOPE_ENDPOINT", endpoint)
+
+    result = run("crawl")
+
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    assert registry.runs(limit=1)[0].state == "failed"
