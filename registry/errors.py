@@ -24,6 +24,16 @@ class DatabaseLostError(DatabaseError):
         )
 
 
+class RefreshUnderWayError(RegistryError):
+    """Two refreshes of one origin would each take the other's adapters for vanished."""
+
+    def __init__(self, hub: str, endpoint: str) -> None:
+        super().__init__(
+            f"another process is refreshing {hub} at {endpoint}; this one did nothing. "
+            "Run it again when that one has ended (`autolora serve` shows runs at /v1/runs)."
+        )
+
+
 class DiskFullError(RegistryError):
     """A disk has no room left for what had to be written."""
 

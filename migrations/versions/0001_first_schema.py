@@ -60,6 +60,7 @@ def _create_crawls() -> None:
         sa.Column("state", sa.Text(), server_default="running", nullable=False),
         _empty_object("counts"),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("listed_all", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.CheckConstraint(
             "state IN ('running', 'done', 'failed')", name=op.f("ck_crawl_runs_state")
         ),
@@ -108,7 +109,7 @@ def _create_adapters() -> None:
         sa.Column("state", sa.Text(), server_default="listed", nullable=False),
         sa.Column("refusal", sa.Text(), nullable=True),
         _moment("first_seen_at"),
-        _moment("seen_at"),
+        sa.Column("seen_run", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         _moment("changed_at"),
         _empty_object("record"),
         sa.Column("covers_done", sa.Boolean(), server_default=sa.text("false"), nullable=False),

@@ -24,25 +24,37 @@ Full = Annotated[
     bool, typer.Option("--full", help="List everything, and mark what has vanished as gone.")
 ]
 
+Force = Annotated[
+    bool, typer.Option("--force", help="With --full: however much has vanished at once.")
+]
+
 
 @app.command()
 def refresh(
-    context: typer.Context, source: Source = None, full: Full = False, as_json: Json = False
+    context: typer.Context,
+    source: Source = None,
+    full: Full = False,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Crawl what changed, download, read, encode and publish it. Safe to stop and rerun."""
     from registry.refresh.pipeline import STEPS
 
-    _run(context, STEPS, source, full, as_json)
+    _run(context, STEPS, source, full, force, as_json)
 
 
 @app.command()
 def crawl(
-    context: typer.Context, source: Source = None, full: Full = False, as_json: Json = False
+    context: typer.Context,
+    source: Source = None,
+    full: Full = False,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """List and download what changed, without indexing it."""
     from registry.refresh.pipeline import STEPS
 
-    _run(context, [step for step in STEPS if step.asks_hub], source, full, as_json)
+    _run(context, [step for step in STEPS if step.asks_hub], source, full, force, as_json)
 
 
 @app.command()
@@ -50,7 +62,7 @@ def encode(context: typer.Context, as_json: Json = False) -> None:
     """Index what was downloaded and is not indexed yet, without asking a hub."""
     from registry.refresh.pipeline import STEPS
 
-    _run(context, [step for step in STEPS if not step.asks_hub], None, False, as_json)
+    _run(context, [step for step in STEPS if not step.asks_hub], None, False, False, as_json)
 
 
 def _run(
@@ -58,6 +70,7 @@ def _run(
     steps: "Sequence[type[Step]]",
     source: str | None,
     full: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     from registry.refresh.pipeline import Pipeline
@@ -68,7 +81,7 @@ def _run(
         pipeline = Pipeline(
             registry.sessions, registry.blobs, registry.settings, registry.text_encoder
         )
-        counts = show_refresh(pipeline.refresh(opened, full=full, steps=steps))
+        counts = show_refresh(pipeline.refresh(opened, full=full, force=force, steps=steps))
     [run] = registry.runs(limit=1)
     ready = sum(registry.base_models().values())
     if as_json:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -107,9 +107,9 @@ def agreed_base_model(listed: str, read: str | None) -> str:
 
 
 def store_listed(
-    session: Session, origin: Origin, records: Sequence[AdapterRecord], now: datetime
+    session: Session, origin: Origin, records: Sequence[AdapterRecord], run_id: int
 ) -> int:
-    """Insert or update what an endpoint lists; return how many are new or changed."""
+    """Insert or update what an endpoint lists in a run; return how many are new or changed."""
     by_key = {Key(r.repo, r.version, r.file.name): r for r in records}
     columns = (Adapter.repo, Adapter.version, Adapter.file_name)
     # In one order, so that two crawls at once wait for each other and do not lock up.
@@ -122,18 +122,19 @@ def store_listed(
     changed = 0
     for adapter in stored:
         key = Key(adapter.repo, adapter.version, adapter.file_name)
-        changed += _update(session, adapter, by_key.pop(key), now)
+        changed += _update(session, adapter, by_key.pop(key), run_id)
     for key, record in sorted(by_key.items()):
         values = {**origin._asdict(), **key._asdict(), **settle(record, None)}
-        values |= {"seen_at": now, "changed_at": now}
+        values |= {"seen_run": run_id, "changed_at": func.now()}
         # Nothing is done where another process has just listed the same.
         session.execute(insert(Adapter).values(values).on_conflict_do_nothing())
     session.flush()
     return changed + len(by_key)
 
 
-def _update(session: Session, adapter: Adapter, record: AdapterRecord, now: datetime) -> bool:
-    adapter.seen_at = now
+def _update(session: Session, adapter: Adapter, record: AdapterRecord, run_id: int) -> bool:
+    # A run that was paused may come after one that began later.
+    adapter.seen_run = max(adapter.seen_run, run_id)
     adapter.downloads = record.downloads
     old, new = adapter.record, record_to_json(record)
     if adapter.state != "gone" and _but_downloads(old) == _but_downloads(new):
@@ -149,7 +150,7 @@ def _update(session: Session, adapter: Adapter, record: AdapterRecord, now: date
     file = session.get(File, adapter.file_sha256) if adapter.file_sha256 else None
     for column, value in settle(record, file).items():
         setattr(adapter, column, value)
-    adapter.changed_at = now
+    adapter.changed_at = datetime.now(UTC)
     return True
 
 
@@ -165,20 +166,40 @@ def _but_downloads(record: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key != "downloads"}
 
 
-def mark_seen(session: Session, origin: Origin, repo: str, now: datetime) -> None:
+def mark_seen(session: Session, origin: Origin, repo: str, run_id: int) -> None:
     """Note that an endpoint still lists a repository, although it could not be read today."""
-    session.execute(update(Adapter).where(*_of(origin), Adapter.repo == repo).values(seen_at=now))
+    session.execute(
+        update(Adapter)
+        .where(*_of(origin), Adapter.repo == repo)
+        .values(seen_run=func.greatest(Adapter.seen_run, run_id))
+    )
 
 
-def mark_gone(session: Session, origin: Origin, seen_before: datetime) -> list[str]:
-    """Retire what a full listing no longer showed; return their labels. Facts stay."""
+def count_present(session: Session, origin: Origin) -> int:
+    """Return how many adapters of an origin are not gone."""
+    query = select(func.count()).where(*_of(origin), Adapter.state != "gone")
+    return session.scalars(query).one()
+
+
+def count_missing(session: Session, origin: Origin, run_id: int) -> int:
+    """Return how many of them neither a run nor a later one has listed."""
+    query = select(func.count()).where(*_missing(origin, run_id))
+    return session.scalars(query).one()
+
+
+def mark_gone(session: Session, origin: Origin, run_id: int) -> list[str]:
+    """Retire what neither a run nor a later one has listed; return their labels. Facts stay."""
     rows = session.execute(
         update(Adapter)
-        .where(*_of(origin), Adapter.seen_at < seen_before, Adapter.state != "gone")
-        .values(state="gone", changed_at=seen_before)
+        .where(*_missing(origin, run_id))
+        .values(state="gone", changed_at=func.now())
         .returning(Adapter.repo, Adapter.version)
     )
     return [label(row.repo, row.version) for row in rows]
+
+
+def _missing(origin: Origin, run_id: int) -> tuple[ColumnElement[bool], ...]:
+    return *_of(origin), Adapter.seen_run < run_id, Adapter.state != "gone"
 
 
 def _of(origin: Origin) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -82,8 +82,9 @@ class Adapter(Base):
     # Why the state is 'refused', for people.
     refusal: Mapped[str | None]
     first_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    # When the hub last showed it; a full crawl marks what it did not see as gone.
-    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # The last run that listed it; a full crawl marks what it did not see as gone. Numbers of runs,
+    # unlike clocks, only grow.
+    seen_run: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
     changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
     # The file and the covers as listed, so that an interrupted fetch needs no second listing.
     record: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
@@ -305,6 +306,8 @@ class CrawlRun(Base):
     # Counts by step: {"fetch": {"ok": 118, "failed": 2}, ...}
     counts: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
     error: Mapped[str | None]
+    # Whether the hub listed all it has, without a gap: only then does what is missing say anything.
+    listed_all: Mapped[bool] = mapped_column(server_default=sql("false"))
 
     __table_args__ = (CheckConstraint("state IN ('running', 'done', 'failed')", name="state"),)
 

@@ -1,15 +1,23 @@
 """Reports of refreshes, and the cursors they go on from."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from psycopg.errors import LockNotAvailable
+from sqlalchemy import Engine, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from registry.db.adapters import Origin
 from registry.db.models import CrawlCursor, CrawlRun
+from registry.errors import RefreshUnderWayError
+
+# How long a refresh waits for another one of the same origin to end.
+PATIENCE_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,36 @@ class RunFacts:
     state: str
     counts: dict[str, Any]
     error: str | None
+
+
+@contextmanager
+def only_one(engine: Engine, origin: Origin) -> Iterator[None]:
+    """Keep other refreshes of an origin away, in any process and on any machine.
+
+    PostgreSQL holds the lock for a connection of its own, so a killed process lets go of it.
+
+    Raises:
+        RefreshUnderWayError: another one is at it.
+    """
+    key = func.hashtextextended(f"refresh {origin.hub} {origin.endpoint}", 0)
+    with engine.connect() as connection:
+        try:
+            # PostgreSQL may need a moment to see that a killed process is gone.
+            connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_SECONDS}s'"))
+            connection.execute(select(func.pg_advisory_lock(key)))
+        except DBAPIError as error:
+            if isinstance(error.orig, LockNotAvailable):
+                raise RefreshUnderWayError(origin.hub, origin.endpoint) from error
+            raise
+        # The lock outlives the transaction, which must not stay open for hours.
+        connection.commit()
+        try:
+            yield
+        finally:
+            # A connection that was lost holds no lock.
+            with suppress(DBAPIError):
+                connection.execute(select(func.pg_advisory_unlock(key)))
+                connection.commit()
 
 
 def start_run(session: Session, origin: Origin) -> int:
@@ -53,6 +91,20 @@ def finish_run(session: Session, run_id: int, counts: dict[str, Any], error: str
             error=error,
         )
     )
+
+
+def find_last_complete(session: Session, origin: Origin) -> int | None:
+    """Return the last run in which an origin listed all it has."""
+    return session.scalars(
+        select(func.max(CrawlRun.id)).where(
+            CrawlRun.hub == origin.hub, CrawlRun.endpoint == origin.endpoint, CrawlRun.listed_all
+        )
+    ).one()
+
+
+def mark_complete(session: Session, run_id: int) -> None:
+    """Note that the origin of a run has listed all it has."""
+    session.execute(update(CrawlRun).where(CrawlRun.id == run_id).values(listed_all=True))
 
 
 def list_runs(session: Session, *, before_id: int | None, limit: int) -> list[RunFacts]:
@@ -90,5 +142,14 @@ def move_cursor(session: Session, origin: Origin, updated_since: datetime) -> No
                     CrawlCursor.updated_since, moved.excluded.updated_since
                 )
             },
+        )
+    )
+
+
+def forget_cursor(session: Session, origin: Origin) -> None:
+    """Have the next refresh of an origin list everything."""
+    session.execute(
+        delete(CrawlCursor).where(
+            CrawlCursor.hub == origin.hub, CrawlCursor.endpoint == origin.endpoint
         )
     )

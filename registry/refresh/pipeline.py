@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -16,6 +17,7 @@ from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import runs
+from registry.db.adapters import Origin
 from registry.db.models import EMBEDDING_DIM
 from registry.db.session import one_line_errors, translated
 from registry.errors import EncoderRejectedError
@@ -98,23 +100,31 @@ class Pipeline:
         self._checkpoint = settings.encoder_checkpoint
 
     def refresh(
-        self, source: Source, *, full: bool = False, steps: Collection[type[Step]] = STEPS
+        self,
+        source: Source,
+        *,
+        full: bool = False,
+        force: bool = False,
+        steps: Collection[type[Step]] = STEPS,
     ) -> Generator[StepProgress]:
         """Run `steps` in their order, write a run report, yield after each outcome.
 
         `full` lists everything and marks what has vanished as gone; otherwise only what
-        changed since the last run is listed. A hub that is down fails the run, but what is
+        changed since the last run is listed. Much that vanishes at once waits for a second
+        listing that agrees, unless `force` is given. A hub that is down fails the run, but what is
         here already goes on through the other steps.
 
         Raises:
             DiskFullError, DatabaseLostError: nothing more can be stored; run it again later.
+            RefreshUnderWayError: another process is refreshing the same origin.
         """
-        context = self.context(source, full=full)
-        chosen = [step(context) for step in STEPS if step in steps]
+        origin = Origin(source.hub, source.endpoint)
         report = _Report()
-        with one_line_errors():
+        with one_line_errors(), runs.only_one(self._engine, origin):
             with self._sessions.begin() as session:
-                run_id = runs.start_run(session, context.origin)
+                run_id = runs.start_run(session, origin)
+            context = self.context(source, run_id, full=full, force=force)
+            chosen = [step(context) for step in STEPS if step in steps]
             try:
                 self._clean()
                 for step in chosen:
@@ -131,7 +141,9 @@ class Pipeline:
                 raise
             self._finish(run_id, report)
 
-    def context(self, source: Source, *, full: bool = False) -> RefreshContext:
+    def context(
+        self, source: Source, run_id: int, *, full: bool = False, force: bool = False
+    ) -> RefreshContext:
         """Return what a step needs to be run on its own."""
         return RefreshContext(
             sessions=self._sessions,
@@ -140,8 +152,16 @@ class Pipeline:
             downloads=self._downloads,
             checkpoint=self._checkpoint,
             source=source,
+            run_id=run_id,
             full=full,
+            force=force,
         )
+
+    @property
+    def _engine(self) -> Engine:
+        with self._sessions() as session:
+            bind = session.get_bind()
+        return bind.engine
 
     def _finish(self, run_id: int, report: _Report) -> None:
         with self._sessions.begin() as session:

@@ -36,8 +36,12 @@ class RefreshContext:
     # A weight encoder's checkpoint, or a folder of them, that is to serve.
     checkpoint: Path | None
     source: Source
+    # The report's row; what is listed bears its number.
+    run_id: int
     # Whether everything is listed, and what has vanished is marked as gone.
     full: bool
+    # Whether that is done however much has vanished at once.
+    force: bool
 
     @property
     def origin(self) -> Origin:

@@ -12,6 +12,10 @@ from registry.refresh.step import Step, StepOutcome
 
 # Records stored in one transaction.
 PAGE = 50
+# How many of an origin's adapters may vanish at once and be believed: a hub that answers with an
+# empty or a halved list has not lost them.
+FEW_MISSING = 10
+SHARE_MISSING = 0.2
 
 
 class CrawlStep(Step):
@@ -36,7 +40,7 @@ class CrawlStep(Step):
                 if isinstance(listed, Refusal):
                     # Without a repository it is the listing itself that has a gap.
                     complete &= bool(listed.repo)
-                    yield self._store_refusal(listed, started)
+                    yield self._store_refusal(listed)
                     continue
                 page.append(listed)
                 if len(page) == PAGE:
@@ -47,9 +51,31 @@ class CrawlStep(Step):
             stored = list(self._store_page(page, started))
         yield from stored
         if complete:
-            with self.context.sessions.begin() as session:
-                gone = adapters.mark_gone(session, origin, seen_before=started)
-            yield from (StepOutcome(label, message="gone from its hub") for label in gone)
+            yield from self._retire()
+
+    def _retire(self) -> Iterator[StepOutcome]:
+        """Mark as gone what a complete listing lacks, within bounds."""
+        origin, run_id = self.context.origin, self.context.run_id
+        with self.context.sessions.begin() as session:
+            before = runs.find_last_complete(session, origin)
+            runs.mark_complete(session, run_id)
+            present = adapters.count_present(session, origin)
+            missing = adapters.count_missing(session, origin, run_id)
+            believed = missing <= max(FEW_MISSING, SHARE_MISSING * present) or self.context.force
+            # What the complete listing before lacked as well has been missed twice.
+            gone = adapters.mark_gone(session, origin, run_id if believed else before or 0)
+            if gone:
+                # Whatever was retired wrongly comes back with the next refresh, full or not.
+                runs.forget_cursor(session, origin)
+        yield from (StepOutcome(label, message="gone from its hub") for label in gone)
+        if len(gone) < missing:
+            yield StepOutcome(
+                origin.hub,
+                False,
+                f"{missing - len(gone)} of {present} adapters are not listed any more, too many "
+                "to be believed at once: they stay. A second full refresh that misses them too "
+                "retires them, and `autolora refresh --full --force` does so now.",
+            )
 
     def _store_page(
         self, page: Sequence[AdapterRecord], started: datetime
@@ -60,7 +86,7 @@ class CrawlStep(Step):
         origin = self.context.origin
         try:
             with self.context.sessions.begin() as session:
-                adapters.store_listed(session, origin, page, started)
+                adapters.store_listed(session, origin, page, self.context.run_id)
                 # A date in the future would, as the cursor, hide all that is to come.
                 runs.move_cursor(session, origin, min(page[-1].updated_at, started))
         except DBAPIError as error:
@@ -77,9 +103,9 @@ class CrawlStep(Step):
             return
         yield from (StepOutcome(adapters.label(r.repo, r.version)) for r in page)
 
-    def _store_refusal(self, refusal: Refusal, started: datetime) -> StepOutcome:
+    def _store_refusal(self, refusal: Refusal) -> StepOutcome:
         """What cannot be read today has not vanished."""
         if refusal.repo:
             with self.context.sessions.begin() as session:
-                adapters.mark_seen(session, self.context.origin, refusal.repo, started)
+                adapters.mark_seen(session, self.context.origin, refusal.repo, self.context.run_id)
         return StepOutcome(refusal.repo or refusal.hub, False, refusal.reason)

@@ -1,0 +1,165 @@
+"""What a hub no longer lists: when that is believed; and two refreshes at once."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from crawler.sources.modelscope import ModelScopeSource
+from demo.hub.modelscope import Hub, serve
+from encoder.text_encoder import load_text_encoder
+from registry.blobs import BlobStore
+from registry.config import Settings
+from registry.db import runs
+from registry.db.adapters import Origin
+from registry.db.models import Adapter, CrawlRun
+from registry.errors import RefreshUnderWayError
+from registry.refresh.pipeline import Pipeline
+from registry.refresh.steps.crawl import CrawlStep
+from tests.crawler.builders import add_entry
+
+COUNT = 30
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "modelscope-home"))
+    for number in range(COUNT):
+        add_entry(tmp_path / "zoo", f"adapter-{number:02}")
+    with serve(tmp_path / "zoo") as hub:
+        yield hub
+
+
+@pytest.fixture
+def source(hub: Hub) -> Iterator[ModelScopeSource]:
+    with ModelScopeSource(hub.endpoint, requests_per_second=1000) as source:
+        yield source
+
+
+@pytest.fixture
+def pipeline(sessions: sessionmaker[Session], settings: Settings) -> Pipeline:
+    return Pipeline(sessions, BlobStore(settings.blobs), settings, load_text_encoder())
+
+
+def crawl(
+    pipeline: Pipeline, source: ModelScopeSource, *, full: bool = False, force: bool = False
+) -> list[str]:
+    """List what a hub has and return what was wrong."""
+    steps = pipeline.refresh(source, full=full, force=force, steps=(CrawlStep,))
+    outcomes = [step.outcome for step in steps if step.outcome is not None]
+    return [outcome.message for outcome in outcomes if not outcome.ok]
+
+
+def states(sessions: sessionmaker[Session]) -> Counter[str]:
+    with sessions() as session:
+        return Counter(session.scalars(select(Adapter.state)))
+
+
+def test_an_empty_answer_empties_nothing(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    crawl(pipeline, source)
+    hub.entries.clear()
+
+    [problem] = crawl(pipeline, source, full=True)
+
+    assert states(sessions) == {"listed": COUNT}
+    assert "30 of 30 adapters" in problem
+    assert "--force" in problem
+    with sessions() as session:
+        run = session.scalars(select(CrawlRun).order_by(CrawlRun.id.desc()).limit(1)).one()
+    assert run.counts["problems"][0]["message"] == problem, "the report says how many"
+
+
+def test_half_a_listing_is_believed_when_a_second_one_agrees(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    crawl(pipeline, source)
+    del hub.entries[::2]
+
+    assert crawl(pipeline, source, full=True)
+    assert states(sessions) == {"listed": COUNT}
+    assert crawl(pipeline, source, full=True) == []
+
+    assert states(sessions) == {"listed": 15, "gone": 15}
+
+
+def test_two_listings_that_lack_different_adapters_do_not_agree(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    crawl(pipeline, source)
+    everything = list(hub.entries)
+    hub.entries[:] = everything[:15]
+    crawl(pipeline, source, full=True)
+    hub.entries[:] = everything[15:]
+
+    assert crawl(pipeline, source, full=True)
+
+    assert states(sessions) == {"listed": COUNT}
+
+
+def test_force_retires_at_once_and_the_next_refresh_brings_back_what_is_there(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    crawl(pipeline, source)
+    away = hub.entries[10:]
+    del hub.entries[10:]
+    assert crawl(pipeline, source, full=True, force=True) == []
+    assert states(sessions) == {"listed": 10, "gone": 20}
+
+    hub.entries.extend(away)
+    assert crawl(pipeline, source) == [], "not a full one"
+
+    assert states(sessions) == {"listed": COUNT}
+
+
+def test_a_few_that_vanish_are_believed_at_once(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    crawl(pipeline, source)
+    del hub.entries[:10]
+
+    assert crawl(pipeline, source, full=True) == []
+
+    assert states(sessions) == {"listed": 20, "gone": 10}
+
+
+def test_a_run_that_was_overtaken_retires_nothing(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session]
+) -> None:
+    """Where no lock holds, as between two machines of which one lost its connection."""
+    crawl(pipeline, source)
+    origin = Origin(source.hub, source.endpoint)
+    with sessions.begin() as session:
+        paused, other = runs.start_run(session, origin), runs.start_run(session, origin)
+    slow = CrawlStep(pipeline.context(source, paused, full=True)).run()
+    next(slow)
+    list(CrawlStep(pipeline.context(source, other, full=True)).run())
+    list(slow)
+
+    assert states(sessions) == {"listed": COUNT}
+    with sessions() as session:
+        assert set(session.scalars(select(Adapter.seen_run))) == {other}, "it never goes back"
+
+
+def test_a_second_refresh_of_the_same_hub_does_nothing_and_says_so(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runs, "PATIENCE_SECONDS", 1)
+    first = pipeline.refresh(source, steps=(CrawlStep,))
+    next(first)
+
+    with pytest.raises(RefreshUnderWayError, match="another process is refreshing modelscope"):
+        crawl(pipeline, source)
+
+    list(first)
+    assert states(sessions) == {"listed": COUNT}
+    with sessions() as session:
+        assert list(session.scalars(select(CrawlRun.state))) == ["done"]
+    assert crawl(pipeline, source) == [], "the way is free again"
