@@ -15,18 +15,17 @@ from encoder.adapter.layer_cuts import cut_rows, fit_shape, swap_halves
 from encoder.adapter.layers import Layer
 from encoder.adapter.lora_keys import KeyPlan
 from encoder.adapter.module_names import Target, module_shapes, targets_of
-from encoder.base_models.families import (
+from encoder.base_models.families import Family, find_family
+from encoder.base_models.matching import (
     Claim,
     Confidence,
-    Family,
     FamilyMatch,
     decide_base_model,
-    find_family,
     match_family,
 )
+from encoder.base_models.names import UNKNOWN_BASE_MODEL
 from encoder.errors import BaseWeightNeededError, UnsupportedLoraError
 
-UNKNOWN = "unknown"
 # Names that diffusers puts first in no other program's files: believed of unknown families.
 DIFFUSERS_PREFIXES = ("transformer.", "unet.", "base_model.model.transformer.",
                       "base_model.model.unet.")  # fmt: skip
@@ -91,7 +90,9 @@ def convert(
     if not outcomes:
         return _convert_unknown(plan, parts, families, claims, tried)
     # Rarely more than one: names that stand for other layers in another family.
-    best = max(outcomes, key=lambda outcome: (outcome.base_model != UNKNOWN, outcome.confidence))
+    best = max(
+        outcomes, key=lambda outcome: (outcome.base_model != UNKNOWN_BASE_MODEL, outcome.confidence)
+    )
     if best.conversion.problem:
         raise UnsupportedLoraError(file, best.conversion.problem)
     return best
@@ -203,7 +204,7 @@ def _convert_unknown(
             f"{len(least.unmatched)} of {len(parts)} layers do not fit {closest.name}, the closest"
         ]
     evidence += [claim.text for claim in claims]
-    return Outcome(conversion, UNKNOWN, None, tuple(evidence), Confidence.NONE)
+    return Outcome(conversion, UNKNOWN_BASE_MODEL, None, tuple(evidence), Confidence.NONE)
 
 
 def _are_diffusers_names(plan: KeyPlan, parts: Mapping[str, Parts]) -> bool:

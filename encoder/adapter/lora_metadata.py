@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from encoder.base_models.families import Claim, name_claim
+from encoder.base_models.matching import Claim
+from encoder.base_models.names import name_claim
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 
 MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200

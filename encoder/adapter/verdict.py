@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from encoder.adapter.convert import UNKNOWN, Outcome
+from encoder.adapter.convert import Outcome
 from encoder.adapter.layers import Layer
 from encoder.adapter.spectrum import BlockSpectrum, Measures
+from encoder.base_models.names import UNKNOWN_BASE_MODEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +165,7 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
         loadable = False
         shown = ", ".join(join_names(verdict.damaged_layers)[:3])
         stops.append(f"{len(verdict.damaged_layers)} layers hold NaN or infinity: {shown}")
-    if outcome.base_model == UNKNOWN:
+    if outcome.base_model == UNKNOWN_BASE_MODEL:
         stops.append("the base model is not known for certain")
     elif family is None:
         stops.append(f"adapters of {outcome.base_model} are not fused here")
