@@ -8,7 +8,7 @@ has the default. Its layers, which are far more, are apart in layers/ and writte
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -65,8 +65,8 @@ class Pipeline:
     guidance: float
     denoiser: str = "transformer"  # the part that adapters change
     token_side: int = 2  # latents to a side of a token
-    # The argument that guidance by a second pass goes into; `guidance_input` where the network
-    # of at least one variant takes guidance as an input instead.
+    # The argument that guidance by a second pass goes into; `guidance_input` where networks take
+    # guidance as an input instead, all but those of variants with a guidance of 1.
     guidance_argument: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
     guidance_input: bool = False
     # How passes without the prompt are run, and what stands for a negative prompt that is empty.
@@ -76,6 +76,11 @@ class Pipeline:
     # A folder without model_index.json, trained on a sentence encoder's embeddings.
     bare: bool = False
     comfyui: ComfyFiles | None = None
+
+    @property
+    def takes_guidance(self) -> bool:
+        """Whether the network takes guidance as an input; distilled variants go without."""
+        return self.guidance_input and self.guidance > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +123,25 @@ def variant_of(base_model: str) -> Variant:
 def find_pipeline(base_model: str, fits: Callable[[Pipeline], bool]) -> Pipeline | None:
     """Return the base model's own pipeline if it fits, else the first of another's that does.
 
-    People call a folder what they like, and its files tell the class.
+    People call a folder what they like, and its files tell the class. Steps and guidance are
+    those of the variant.
     """
-    own = find_facts(base_model)
-    known = [own, *read_facts().values()]
-    pipelines = [facts.pipeline for facts in known if facts and facts.pipeline]
-    return next(filter(fits, pipelines), None)
+    facts = find_facts(base_model)
+    own = [facts.pipeline] if facts and facts.pipeline else []
+    pipeline = next(filter(fits, [*own, *known_pipelines()]), None)
+    if pipeline is None:
+        return None
+    variant = variant_of(base_model)
+    return replace(
+        pipeline,
+        steps=pipeline.steps if variant.steps is None else variant.steps,
+        guidance=pipeline.guidance if variant.guidance is None else variant.guidance,
+    )
+
+
+def known_pipelines() -> list[Pipeline]:
+    """Return the pipelines of all base models that images are drawn with."""
+    return [facts.pipeline for facts in read_facts().values() if facts.pipeline]
 
 
 @cache

@@ -78,7 +78,8 @@ def test_a_base_model_has_its_own_pipeline_where_several_share_a_class() -> None
         return pipeline.steps if pipeline else None
 
     own = find_pipeline("sd-2.0", lambda p: p.diffusers_class == "StableDiffusionPipeline")
-    assert own is read_facts()["sd-2.1"].pipeline
+    assert own == read_facts()["sd-2.1"].pipeline
     assert found("my-own", "StableDiffusionXLPipeline") == 30
+    assert found("flux.1-schnell", "FluxPipeline") == 4
     assert found("flux.1-dev", "StableDiffusionXLPipeline") == 30
     assert found("flux.1-dev", "NoPipeline") is None
