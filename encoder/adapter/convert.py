@@ -11,10 +11,10 @@ from pathlib import Path
 from torch import Tensor
 
 from encoder.adapter.assemble import Parts
+from encoder.adapter.key_parts import KeyPlan
+from encoder.adapter.keys_to_layers import Target, module_shapes, targets_of
 from encoder.adapter.layer_cuts import cut_rows, fit_shape, swap_halves
 from encoder.adapter.layers import Layer
-from encoder.adapter.lora_keys import KeyPlan
-from encoder.adapter.module_names import Target, module_shapes, targets_of
 from encoder.base_models.families import Family, find_family
 from encoder.base_models.matching import (
     Claim,

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from encoder.adapter.assemble import MAGNITUDES, Alpha, assemble
 from encoder.adapter.convert import Outcome, convert
+from encoder.adapter.key_parts import KeyPlan, plan_layers
 from encoder.adapter.layers import Layer
-from encoder.adapter.lora_keys import KeyPlan, plan_layers
 from encoder.adapter.lora_metadata import (
     claimed_base_models,
     claims_dora,

@@ -1,6 +1,7 @@
-"""Tensors' names in a file -> which module each belongs to, and what it is of that module.
+"""Tensors' names in a file (keys) -> the module that each belongs to, and what it is of that.
 
-Works on names alone, so that a header is enough. A name is a prefix that the trainer's program
+keys_to_layers.py goes on from there: it tells which layer a module is. Works on names alone, so
+that a header is enough. A key is a prefix that the trainer's program
 puts first, a module, and a suffix that says what the tensor is. What cannot be read exactly is
 refused by name: a LoRA read half is another LoRA.
 """

@@ -1,5 +1,6 @@
-"""What trainers call the modules of a base model -> diffusers' names of them.
+"""What trainers call the modules of a base model -> diffusers' names of its layers.
 
+key_parts.py finds the module in a tensor's name; where it is unknown here, the file does not fit.
 Each convention is a table of templates, applied to every family that has the modules named:
 so it works at all sizes, and nothing is said about layers that a family lacks. The tables say
 what diffusers' own converters do (a test runs those on every name), ahead of time, since
