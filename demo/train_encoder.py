@@ -17,8 +17,8 @@ from encoder.base_models.families import find_family
 from encoder.sketches.basis import basis_path, find_basis, fit_basis
 from encoder.sketches.sketch import default_layout
 from encoder.text_encoder import load_text_encoder
-from encoder.training.dataset import read_dataset
-from encoder.training.train import Dataset, fit_ridge
+from encoder.training.dataset import Dataset, read_dataset
+from encoder.training.train import fit_ridge
 from encoder.weight_encoders.checkpoint import save_encoder
 
 

@@ -35,7 +35,7 @@ class Variant:
     trainer_words: tuple[str, ...] = ()
     licence: str | None = None  # from its model card
     hub_id: str | None = None  # on Hugging Face
-    # Where it draws best with others than its pipeline's, as distilled ones do.
+    # Set where it draws best with others than its pipeline's, as distilled ones do.
     steps: int | None = None
     guidance: float | None = None
 

@@ -6,7 +6,6 @@ compare.
 """
 
 import json
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -117,9 +116,10 @@ def layers_file(family: str) -> Path:
 
 
 def block_of(layer: str) -> str:
-    """ "transformer_blocks.0.attn.to_q" -> "transformer_blocks.0"."""
-    match = re.match(r"\w+\.\d+", layer)
-    return match[0] if match else layer.partition(".")[0]
+    """Return the block of a layer: "transformer_blocks.3.attn.to_q" -> "transformer_blocks.3"."""
+    first, _, rest = layer.partition(".")
+    number = rest.partition(".")[0]
+    return f"{first}.{number}" if number.isdecimal() else first
 
 
 _SHAPED = [facts for facts in read_facts().values() if facts.architecture]

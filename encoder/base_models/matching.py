@@ -64,12 +64,12 @@ def match_family(
     if text_widths:
         widths = set(text_widths)
         agreeing = tuple(f for f in fitting if not f.text_widths or widths <= f.text_widths)
-        found = " and ".join(map(str, sorted(widths)))
-        evidence += f"; text encoders {found} wide are those of {_list(agreeing) or 'none of them'}"
+        seen = " and ".join(map(str, sorted(widths)))
+        evidence += f"; text encoders {seen} wide are those of {_list(agreeing) or 'none of them'}"
         fitting = agreeing
     chosen, confidence, why = _choose(shapes, fitting)
     if chosen not in families:
-        # Of an architecture that is only known to be told apart.
+        # Its architecture is only known to be told apart.
         chosen, confidence = None, min(confidence, Confidence.CLAIM_NEEDED)
     return FamilyMatch(chosen, confidence, evidence + why, fitting)
 
@@ -164,6 +164,6 @@ def _speciality(base_model: str) -> int:
 
 
 def _covers(base_model: str, family: Family) -> bool:
-    own = find_family(base_model)
-    names = (own.name,) if own else family_names(base_model) or ()
+    named = find_family(base_model)
+    names = (named.name,) if named else family_names(base_model) or ()
     return family.name in (*names, base_model)

@@ -110,7 +110,7 @@ def _train(
     workers: "Workers",
     told: Callable[[int, int, str], None],
 ) -> "AnyEncoder":
-    from encoder.training.train import fit_ridge, train_autolora
+    from encoder.training.train import TrainingRun, fit_ridge, train_autolora
     from encoder.weight_encoders.autolora import AutoLoraConfig, family_of
 
     if kind is EncoderKind.RIDGE:
@@ -131,10 +131,7 @@ def _train(
         base_model=base_model,
         config=config,
         schedule=schedule,
-        folder=state,
-        kept=state / "sketches",
-        workers=workers,
-        progress=told,
+        run=TrainingRun(state, state / "sketches", workers, told),
     )
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.weight_encoders.checkpoint import save_encoder
-from encoder.weight_encoders.ridge import QuarterMatrix, RidgeEncoder, TextSpace
+from encoder.weight_encoders.ridge import RidgeEncoder, TextSpace
 from registry.config import Settings
 from registry.service import Registry
 from tests.builders import TEXT_ENCODER, add_encoder

@@ -20,7 +20,8 @@ from crawler.sources.folder import FolderSource
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import Hub, serve
 from encoder.text_encoder import TextEncoder, load_text_encoder
-from encoder.training.train import Dataset, fit_ridge
+from encoder.training.dataset import Dataset
+from encoder.training.train import fit_ridge
 from encoder.weight_encoders.checkpoint import save_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
