@@ -251,12 +251,10 @@ def train_autolora(
     space = TextSpace.fit([embedded[i] for i in train])
     projected = [torch.from_numpy(space.project(texts)) for texts in embedded]
     schedule = schedule or Schedule()
-    torch.manual_seed(schedule.seed)
-    network = AutoLora(config)
-    network.standardise(stacked.select(torch.tensor(train)))
+    seen, unseen = (_examples(stacked, projected, rows) for rows in (train, validation))
+    network = _new_network(config, stacked.select(torch.tensor(train)), schedule.seed)
     trainer = Trainer(network, schedule, run.folder, run.workers)
-    examples = (_examples(stacked, projected, rows) for rows in (train, validation))
-    done = trainer.run(*examples, run.progress)
+    done = trainer.run(seen, unseen, run.progress)
     if run.folder and run.workers.is_first:
         draw_curves(done.curves, run.folder / "curves.png")
     return AutoLoraEncoder(
@@ -278,6 +276,13 @@ def train_autolora(
 
 def _examples(adapters: LayerBatch, captions: Sequence[Tensor], rows: Sequence[int]) -> Examples:
     return Examples(adapters.select(torch.tensor(rows)), [captions[i] for i in rows])
+
+
+def _new_network(config: AutoLoraConfig, adapters: LayerBatch, seed: int) -> AutoLora:
+    torch.manual_seed(seed)
+    network = AutoLora(config)
+    network.standardise(adapters)
+    return network
 
 
 def stack_files(

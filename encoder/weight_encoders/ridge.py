@@ -195,7 +195,7 @@ class RidgeEncoder:
             penalties=Penalties.restore(arrays, len(up)),
             **facts,
         )
-        # Without what it holds beside these it would be another encoder.
+        # It would be another encoder without what it holds beside these.
         if surplus := arrays.keys() - encoder.arrays().keys():
             raise ValueError(f"{sorted(surplus)} are not known here")
         return encoder

@@ -124,7 +124,7 @@ def test_shipped_layers_are_those_of_diffusers(family: Family) -> None:
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        # As published with the weights; Z-Image's without the two tokens that stand for padding.
+        # Published with the weights; Z-Image's two tokens that stand for padding are left out.
         ("flux.1", 11_901_408_320),
         ("flux.2-dev", 32_223_281_152),
         ("flux.2-klein-4b", 3_875_544_576),
