@@ -99,14 +99,19 @@ class Facts:
     read: bool = True  # false: known only to be told apart, its adapters are not read
     # Hubs have so few adapters of it that the other reading is nearly always right.
     rare: bool = False
+    # Where a file fits several equally well or badly, those of low precedence are named first:
+    # what adapters on hubs are made for most often.
+    precedence: int = 100
     sizes: tuple[str, ...] = ()  # of a name that leaves the size open: the families it may be
     pipeline: Pipeline | None = None  # None: images are not drawn with it here
 
 
 @cache
 def read_facts(folder: Path = FOLDER) -> Mapping[str, Facts]:
-    """Return what every file says, by the file's name without its ending."""
-    return {path.stem: _read_file(path) for path in sorted(folder.glob("*.json"))}
+    """Return what every file says by the file's name without its ending, by precedence."""
+    known = map(_read_file, folder.glob("*.json"))
+    ordered = sorted(known, key=lambda facts: (facts.precedence, facts.name))
+    return {facts.name: facts for facts in ordered}
 
 
 def find_facts(base_model: str) -> Facts | None:
