@@ -291,7 +291,7 @@ def _record(
         repo=f"someone/{number:04d}",
         version="",
         author="someone",
-        base_model=BASE_MODEL,
+        base_model_words=(BASE_MODEL,),
         licence=None,
         mature=None,
         downloads=0,

@@ -3,7 +3,7 @@
 A file holds one architecture with its sizes (a family) and the base models of it (variants).
 Its keys are the fields below, a pipeline's `class` for `diffusers_class`; what a file leaves out
 has the default. Its layers, which are far more, are apart in layers/ and written by
-`python -m encoder.base_models`. docs/formats.md says how a base model is added.
+`python -m encoder.base_models`. docs/extending.md says how a base model is added.
 """
 
 import json
