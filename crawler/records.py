@@ -6,8 +6,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-UNKNOWN_BASE_MODEL = "unknown"
-
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
@@ -32,8 +30,8 @@ class AdapterRecord:
     """One LoRA file as its hub describes it.
 
     `repo` is "owner/name"; `version` is the hub's id of a version inside it, "" where there
-    is none. `base_model` is normalised as far as the hub's words allow ("flux.1-dev",
-    "unknown"). Times are UTC; `updated_at` is the cursor to go on from.
+    is none. `base_model_words` are what the hub says that it loads into, as written and the
+    most exact first. Times are UTC; `updated_at` is the cursor to go on from.
     """
 
     hub: str
@@ -44,7 +42,7 @@ class AdapterRecord:
     description: str
     trigger_words: tuple[str, ...]
     tags: tuple[str, ...]
-    base_model: str
+    base_model_words: tuple[str, ...]
     licence: str | None
     mature: bool | None
     downloads: int

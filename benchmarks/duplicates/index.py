@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from benchmarks.search.world import DAY
 from demo.listing import BASE_MODEL
-from encoder.adapter.file_hashes import hash_file
+from encoder.adapter.file_hashes import hash_adapter
 from encoder.adapter.lora_file import read
 from encoder.sketches.fingerprint import fingerprint
 from registry.db.models import Adapter, File
@@ -24,7 +24,7 @@ class Index:
         self.what: list[tuple[str, str]] = []  # (key of the original, how it was written)
 
     def add(self, path: Path, key: str, what: str) -> None:
-        hashes, taken = hash_file(path), fingerprint(read(path))
+        hashes, taken = hash_adapter(path), fingerprint(read(path))
         self.what.append((key, what))
         number = len(self.what)
         file = {

@@ -30,7 +30,7 @@ from encoder.base_models.families import Family, find_family
 from encoder.sketches.sketch import Sketch, default_layout, sketch_file
 from encoder.training.train import DEFAULT_COMPONENTS
 from encoder.weight_encoders.checkpoint import AnyEncoder, load_encoder, save_encoder
-from encoder.weight_encoders.penalties import Caution
+from encoder.weight_encoders.penalties import Penalties
 from encoder.weight_encoders.ridge import RidgeEncoder, TextSpace
 
 FAMILY, BASE_MODEL = "flux.1", "flux.1-dev"
@@ -83,7 +83,7 @@ def make_encoder() -> RidgeEncoder:
         down=QuarterMatrix.of_levels(levels, np.ones(DEFAULT_COMPONENTS, np.float32)),
         up=up,
         text=TextSpace(np.zeros(DIM, np.float32)),
-        caution=Caution.fit(up, captions, coordinates),
+        penalties=Penalties.fit(up, captions, coordinates),
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.memory import memory_bytes
 from benchmarks.tables import table
-from encoder.adapter.file_hashes import hash_file
+from encoder.adapter.file_hashes import hash_adapter
 from encoder.adapter.lora_file import inspect, read
 from encoder.adapter.safetensors_header import parse_header, read_header
 from encoder.base_models.families import find_family
@@ -103,7 +103,7 @@ TASKS: dict[str, Callable[[Path], object]] = {
     "read": read,
     "sketch": sketch_file,
     "fingerprint": lambda path: fingerprint(read(path)),
-    "hashes": hash_file,
+    "hashes": hash_adapter,
 }
 
 

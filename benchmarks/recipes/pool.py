@@ -31,7 +31,7 @@ from encoder.weight_encoders.layer_batch import LayerBatch, stack_weights
 from encoder.weight_encoders.metrics import mrr
 from encoder.weight_encoders.penalties import NEAREST_SHARE, QUERY_LENGTH, STRENGTH
 from encoder.weight_encoders.ridge import (
-    PENALTIES,
+    RIDGE_PENALTIES,
     SHRINKAGE,
     Centring,
     KernelRidge,
@@ -259,7 +259,7 @@ class LeaveOneOutRidge(KernelRidge):
         targets = np.repeat(np.arange(len(captions)), [len(own) for own in captions])
         found = {
             penalty: mrr(queries @ normalise(self.left_out(penalty)).T, targets)
-            for penalty in PENALTIES
+            for penalty in RIDGE_PENALTIES
         }
         return max(found, key=found.__getitem__)
 
@@ -286,7 +286,7 @@ class Linear:
         return cls(space, ridge, penalty, predicted, space.project(np.concatenate(captions)))
 
     def embed(self, train: Ints, strength: float = STRENGTH) -> Space:
-        """Return all adapters' embeddings, with caution."""
+        """Return all adapters' embeddings, with penalties."""
         return cautious(normalise(self.predicted), self.space.project, self.said, train, strength)
 
 

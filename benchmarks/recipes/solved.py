@@ -33,7 +33,7 @@ from encoder.training.train import fit_ridge_to_sketches
 from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.layer_batch import kinds_of
 from encoder.weight_encoders.penalties import STRENGTH
-from encoder.weight_encoders.ridge import PENALTIES, TextSpace, targets_of
+from encoder.weight_encoders.ridge import RIDGE_PENALTIES, TextSpace, targets_of
 
 Recipe = Callable[[Pool, Ints], Space]
 # Learns where texts live from the training adapters.
@@ -154,10 +154,10 @@ def a_penalty_each(pool: Pool, train: Ints) -> Space:
     _, _, axes = np.linalg.svd(targets, full_matrices=False)
     turned = targets @ axes.T
     errors = np.stack(
-        [np.square(ridge.left_out(p) @ axes.T - turned).mean(axis=0) for p in PENALTIES]
+        [np.square(ridge.left_out(p) @ axes.T - turned).mean(axis=0) for p in RIDGE_PENALTIES]
     )
     kernel = SKETCHED(pool, train, targets)[:, train]
-    every = np.stack([ridge.predict(kernel, p) @ axes.T for p in PENALTIES])
+    every = np.stack([ridge.predict(kernel, p) @ axes.T for p in RIDGE_PENALTIES])
     best = np.take_along_axis(every, errors.argmin(axis=0)[None, None], axis=0)[0]
     return replace(fitted, predicted=best @ axes).embed(train)
 
@@ -276,8 +276,8 @@ SOLVED: dict[str, dict[str, Recipe]] = {
         "directions shrunk by their errors": shrunk_directions,
     },
     "gallery": {
-        "no caution": linear(strength=0.0),
-        "twice the caution": linear(strength=2 * STRENGTH),
+        "no penalties": linear(strength=0.0),
+        "twice the penalties": linear(strength=2 * STRENGTH),
         "times length^.5": by_length(0.5),
     },
     "behaviour": {

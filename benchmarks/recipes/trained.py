@@ -174,7 +174,7 @@ def judged(head: Head, pairs: Pairs) -> float:
 
 @torch.no_grad()
 def space_of(head: Head, features: Tensor, pool: Pool, train: Ints, texts: Linear) -> Space:
-    """Embed everybody with a trained head, with caution."""
+    """Embed everybody with a trained head, with penalties."""
 
     def project(queries: Floats) -> Floats:
         with torch.no_grad():

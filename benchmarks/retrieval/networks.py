@@ -19,7 +19,7 @@ from benchmarks.retrieval.zoo import BASE_MODEL, Space, Zoo
 from demo.paths import BUILD
 from encoder.adapter.lora_file import LoraWeights, read
 from encoder.training.contrastive import Examples, Schedule, Trainer
-from encoder.training.train import train_autolora
+from encoder.training.train import TrainingRun, train_autolora
 from encoder.weight_encoders.autolora import AutoLoraConfig, family_of
 from encoder.weight_encoders.ridge import TextSpace
 
@@ -47,8 +47,12 @@ def autolora_space(
         base_model=BASE_MODEL,
         config=AutoLoraConfig(BASE_MODEL),
         schedule=Schedule(seed=seed),
-        folder=folder / f"autolora-{seed}",
-        progress=lambda done, total, what: listener(done, total, what) if "Tr" in what else None,
+        run=TrainingRun(
+            folder / f"autolora-{seed}",
+            progress=lambda done, total, what: (
+                listener(done, total, what) if "Tr" in what else None
+            ),
+        ),
     )
     return Space(encoder.encode_weights(adapters), encoder.encode_query)
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from encoder.adapter.lora_file import LoraWeights
 from encoder.base_models.families import Family
-from encoder.weight_encoders.layer_batch import Kind, kinds_of
+from encoder.weight_encoders.layer_batch import LayerKind, kinds_of
 
 WIDTH, HEADS, DROPOUT = 128, 8, 0.1
 POOL_QUERIES, STRENGTH_PRIOR = 4, 0.5
@@ -102,7 +102,7 @@ class EachLinear(nn.Module):
 class Projector(nn.Module):
     """Singular vectors and value -> a token for each rank-one part."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: LayerKind) -> None:
         super().__init__()
         (d_out, d_in), layers = kind.shape, len(kind.places)
         self.left, self.right = EachLinear(layers, d_out, WIDTH), EachLinear(layers, d_in, WIDTH)

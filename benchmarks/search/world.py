@@ -37,8 +37,8 @@ from registry.db.models import (
     WeightEmbedding,
 )
 from registry.db.session import connect
-from registry.retrieval.filters import Filters
 from registry.retrieval.calibration import calibrate
+from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import ServingEncoder
 from registry.retrieval.ranking import Calibration
 from registry.text.cached_encoder import load_cached_text_encoder
@@ -291,7 +291,7 @@ def _record(
         repo=f"someone/{number:04d}",
         version="",
         author="someone",
-        base_model=BASE_MODEL,
+        base_model_words=(BASE_MODEL,),
         licence=None,
         mature=None,
         downloads=0,

@@ -10,7 +10,6 @@ from urllib.parse import unquote, urlsplit
 
 from safetensors import SafetensorError, safe_open
 
-from crawler.base_models import normalise_base_model
 from crawler.download import copy_file, hash_file, place, verify
 from crawler.errors import DownloadError, FolderError, SourceError
 from crawler.hub_text import MAX_DESCRIPTION, MAX_NAME, MAX_PROMPT, clean_text, clean_words
@@ -149,7 +148,7 @@ class FolderSource:
             trigger_words=clean_words(facts.get("trigger_words"))
             or clean_words(header.get("modelspec.trigger_phrase")),
             tags=clean_words(facts.get("tags")) or _split(header.get("modelspec.tags")),
-            base_model=normalise_base_model(
+            base_model_words=clean_words(
                 [
                     facts.get("base_model"),
                     header.get("modelspec.architecture"),

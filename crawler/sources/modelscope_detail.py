@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from crawler.base_models import normalise_base_model
 from crawler.errors import SourceError
 from crawler.hub_text import (
     MAX_DESCRIPTION,
@@ -162,7 +161,7 @@ def _record(
         or clean_text(detail.get("Description"), MAX_DESCRIPTION),
         trigger_words=trigger_words or clean_words(detail.get("TriggerWords")),
         tags=_tags(detail, muse_model),
-        base_model=normalise_base_model(_base_model_spellings(detail, muse_model)),
+        base_model_words=_base_model_words(detail, muse_model),
         licence=_licence(detail.get("License")),
         mature=None,  # The hub publishes no such field.
         downloads=_count(detail.get("Downloads")),
@@ -190,15 +189,16 @@ def _name(
     return name if alone or not shown or shown == name else f"{name} ({shown})"[: 2 * MAX_NAME]
 
 
-def _base_model_spellings(detail: dict[str, Any], muse_model: dict[str, Any]) -> Iterator[Any]:
-    """Yield what the hub says of the base model, most exact first."""
+def _base_model_words(detail: dict[str, Any], muse_model: dict[str, Any]) -> tuple[str, ...]:
+    """Return what the hub says of the base model, most exact first."""
     attributes = _dict(read_json(detail.get("AigcAttributes")))
-    yield from _list(read_json(detail.get("BaseModel")))
-    yield detail.get("BaseModel")
-    for holder in (detail, attributes):
-        yield holder.get("SubVisionFoundation")
-        yield holder.get("VisionFoundation")
-    yield muse_model.get("stableDiffusionVersion")
+    kinds = [
+        holder.get(key)
+        for holder in (detail, attributes)
+        for key in ("SubVisionFoundation", "VisionFoundation")
+    ]
+    named = clean_words(detail.get("BaseModel"))
+    return clean_words([*named, *kinds, muse_model.get("stableDiffusionVersion")])
 
 
 def _tags(detail: dict[str, Any], muse_model: dict[str, Any]) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ class Alpha:
     """How the strength of layers is known: `rule` in words, and the scales that are."""
 
     rule: str
-    # Of modules whose scale the metadata gives.
+    # The modules whose scale the metadata gives.
     scales: Mapping[str, float]
 
     def scale(self, module: str, alpha: Tensor | None, rank: int) -> float:
@@ -82,7 +82,7 @@ def assemble(
         if not tensor.numel():
             raise BadWeightsError(file, f"layer {module}: {slot} has the empty shape "
                                   f"{_sizes(tensor)}")  # fmt: skip
-    kinds = [kind for kind, own in SLOTS if not own.isdisjoint(tensors)]
+    kinds = [kind for kind, slots_of in SLOTS if not slots_of.isdisjoint(tensors)]
     if len(kinds) > 1:
         raise BadWeightsError(file, f"layer {module} is {' and '.join(kinds)} at once")
     number = tensors.get("alpha")
@@ -198,20 +198,20 @@ def _split_vectors(
 def _with_magnitude(
     file: str | Path, module: str, layer: Layer | None, tensors: Mapping[str, Tensor]
 ) -> Layer | None:
-    found = [slot for slot in MAGNITUDES if slot in tensors]
-    if not found:
+    stored = [slot for slot in MAGNITUDES if slot in tensors]
+    if not stored:
         return layer
-    if layer is None or len(found) > 1 or isinstance(layer, DenseLayer | ReplacedLayer):
+    if layer is None or len(stored) > 1 or isinstance(layer, DenseLayer | ReplacedLayer):
         raise BadWeightsError(file, f"layer {module} has a magnitude, but no direction to it")
     outputs, inputs, *kernel = layer.shape
     ones = [1] * len(kernel)
-    magnitude = tensors[found[0]]
-    by_output = found == ["magnitude"] or magnitude.ndim == 1  # PEFT's
+    magnitude = tensors[stored[0]]
+    by_output = stored == ["magnitude"] or magnitude.ndim == 1  # PEFT's
     if by_output and magnitude.numel() == outputs:
         return DoraLayer(layer, magnitude.reshape(outputs, 1, *ones))
     if not by_output and magnitude.ndim in (2, 4) and set(magnitude.shape[2:]) <= {1}:
         first, second = magnitude.shape[:2]
-        # Of a convolution stored flat, only the base tells how many inputs there are.
+        # Only the base tells how many inputs a convolution has that is stored flat.
         if (first, second) == (outputs, 1) or (first == 1 and second and inputs % second == 0):
             return DoraLayer(layer, magnitude)
     raise BadWeightsError(file, f"layer {module}: its magnitude is {_sizes(magnitude)}, "

@@ -11,26 +11,25 @@ from pathlib import Path
 from torch import Tensor
 
 from encoder.adapter.assemble import Parts
+from encoder.adapter.key_parts import KeyPlan
+from encoder.adapter.keys_to_layers import Target, module_shapes, targets_of
 from encoder.adapter.layer_cuts import cut_rows, fit_shape, swap_halves
 from encoder.adapter.layers import Layer
-from encoder.adapter.lora_keys import KeyPlan
-from encoder.adapter.module_names import Target, module_shapes, targets_of
-from encoder.base_models.families import (
+from encoder.base_models.families import Family, find_family
+from encoder.base_models.matching import (
     Claim,
     Confidence,
-    Family,
     FamilyMatch,
     decide_base_model,
-    find_family,
     match_family,
 )
+from encoder.base_models.names import UNKNOWN_BASE_MODEL
 from encoder.errors import BaseWeightNeededError, UnsupportedLoraError
 
-UNKNOWN = "unknown"
 # Names that diffusers puts first in no other program's files: believed of unknown families.
 DIFFUSERS_PREFIXES = ("transformer.", "unet.", "base_model.model.transformer.",
                       "base_model.model.unet.")  # fmt: skip
-# Without such a prefix, only blocks that no other convention has are believed.
+# Blocks that no other convention has: believed without such a prefix, too.
 DIFFUSERS_BLOCKS = ("transformer_blocks.", "single_transformer_blocks.")
 
 
@@ -75,7 +74,7 @@ def convert(
         UnsupportedLoraError: the file fits, and yet cannot be converted exactly.
     """
     widths = sorted(set(text_widths))
-    tried = [(family, place(parts, family, plan.flat)) for family in families]
+    tried = [(family, place_layers(parts, family, plan.flat)) for family in families]
     whole = [conversion for _, conversion in tried if not conversion.unmatched]
     # Families that share these layers convert them in the same way.
     distinct = {frozenset(conversion.shapes().items()): conversion for conversion in whole}
@@ -91,13 +90,15 @@ def convert(
     if not outcomes:
         return _convert_unknown(plan, parts, families, claims, tried)
     # Rarely more than one: names that stand for other layers in another family.
-    best = max(outcomes, key=lambda outcome: (outcome.base_model != UNKNOWN, outcome.confidence))
+    best = max(
+        outcomes, key=lambda outcome: (outcome.base_model != UNKNOWN_BASE_MODEL, outcome.confidence)
+    )
     if best.conversion.problem:
         raise UnsupportedLoraError(file, best.conversion.problem)
     return best
 
 
-def place(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conversion:
+def place_layers(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conversion:
     """Put every module of a file where it belongs in `family`."""
     names = targets_of(family, flat)
     unmatched = [module for module in parts if module not in names]
@@ -112,16 +113,16 @@ def place(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conversion:
     for module, part in parts.items():
         target = names[module]
         try:
-            own = _split_layer(part.layer, target, shapes) if part.layer else {}
+            split = _split_layer(part.layer, target, shapes) if part.layer else {}
         except BaseWeightNeededError as error:
-            problem, own = f"layer {module} cannot be split: {error}", {}
+            problem, split = f"layer {module} cannot be split: {error}", {}
         beside = _split_vectors(part, target, shapes, family)
-        if own is None or beside is None:
+        if split is None or beside is None:
             unmatched.append(module)
             continue
-        if double := (layers.keys() & own.keys()) | (vectors.keys() & beside.keys()):
+        if double := (layers.keys() & split.keys()) | (vectors.keys() & beside.keys()):
             problem = f"two sets of tensors stand for layer {min(double)}"
-        layers.update(own)
+        layers.update(split)
         vectors.update(beside)
         if target.convention != "diffusers" or target.modules != (module,):
             conventions[target.convention] = conventions.get(target.convention, 0) + 1
@@ -138,22 +139,22 @@ def _split_layer(
     sizes = [shapes[module][0] for module in target.modules]
     if sum(sizes) != layer.shape[0] or any(len(shapes[m]) == 1 for m in target.modules):
         return None
-    found: dict[str, Layer] = {}
+    split: dict[str, Layer] = {}
     start = 0
     for module, size in zip(target.modules, sizes, strict=True):
         part = layer if len(sizes) == 1 else cut_rows(layer, slice(start, start + size))
         fitting = fit_shape(part, shapes[module])
         if fitting is None:
             return None
-        found[module] = fitting
+        split[module] = fitting
         start += size
-    return found
+    return split
 
 
 def _split_vectors(
     part: Parts, target: Target, shapes: Mapping[str, tuple[int, ...]], family: Family
 ) -> dict[str, Tensor] | None:
-    found: dict[str, Tensor] = {}
+    split: dict[str, Tensor] = {}
     for kind, whole in part.vectors.items():
         vector = whole.roll(len(whole) // 2) if target.swapped else whole
         start = 0
@@ -161,11 +162,11 @@ def _split_vectors(
             size = shapes[module][0]
             if family.vectors.get(f"{module}.{kind}") != size:
                 return None
-            found[f"{module}.{kind}"] = vector[start : start + size]
+            split[f"{module}.{kind}"] = vector[start : start + size]
             start += size
         if start != len(vector):
             return None
-    return found
+    return split
 
 
 def _decide(
@@ -195,7 +196,7 @@ def _convert_unknown(
             for kind, vector in part.vectors.items()
         }
         conversion = Conversion(layers, vectors)
-    closest, least = min(tried, key=lambda one: len(one[1].unmatched), default=(None, None))
+    closest, least = min(tried, key=lambda attempt: len(attempt[1].unmatched), default=(None, None))
     evidence = ["layers fit no base model known here"]
     if closest and least and 2 * len(least.unmatched) <= len(parts):
         conversion = replace(conversion, unmatched=least.unmatched)
@@ -203,7 +204,7 @@ def _convert_unknown(
             f"{len(least.unmatched)} of {len(parts)} layers do not fit {closest.name}, the closest"
         ]
     evidence += [claim.text for claim in claims]
-    return Outcome(conversion, UNKNOWN, None, tuple(evidence), Confidence.NONE)
+    return Outcome(conversion, UNKNOWN_BASE_MODEL, None, tuple(evidence), Confidence.NONE)
 
 
 def _are_diffusers_names(plan: KeyPlan, parts: Mapping[str, Parts]) -> bool:

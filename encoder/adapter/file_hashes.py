@@ -37,7 +37,7 @@ class FileHashes:
         return self.body_sha256[:12].upper()
 
 
-def hash_file(path: Path) -> FileHashes:
+def hash_adapter(path: Path) -> FileHashes:
     """Return the hashes of a safetensors file.
 
     Raises:

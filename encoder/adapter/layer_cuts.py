@@ -64,7 +64,7 @@ def fit_shape(layer: Layer, shape: tuple[int, ...]) -> Layer | None:
         magnitude = layer.magnitude
         magnitude = magnitude.reshape(*magnitude.shape[:2], *[1] * (len(shape) - 2))
         wide = zip(magnitude.shape, shape, strict=True)
-        if change is None or not all(own in (1, width) for own, width in wide):
+        if change is None or not all(side in (1, width) for side, width in wide):
             return None
         return DoraLayer(change, magnitude)
     if layer.shape == shape:

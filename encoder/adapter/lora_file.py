@@ -9,8 +9,8 @@ from torch import Tensor
 
 from encoder.adapter.assemble import MAGNITUDES, Alpha, assemble
 from encoder.adapter.convert import Outcome, convert
+from encoder.adapter.key_parts import KeyPlan, plan_layers
 from encoder.adapter.layers import Layer
-from encoder.adapter.lora_keys import KeyPlan, plan_layers
 from encoder.adapter.lora_metadata import (
     claimed_base_models,
     claims_dora,
@@ -19,13 +19,13 @@ from encoder.adapter.lora_metadata import (
     trigger_words,
 )
 from encoder.adapter.safetensors_header import Header, TensorInfo, read_header
-from encoder.adapter.spectrum import Watch, is_evidently_sound, measure
+from encoder.adapter.spectrum import Watch, is_evidently_sound, measure_layers
 from encoder.adapter.tensor_file import TensorFile
 from encoder.adapter.verdict import FileFacts, Verdict, judge
 from encoder.base_models.families import FAMILIES, Family
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 
-# To be changed with what is read or refused: files are then read again, refused ones too.
+# Change this with what is read or refused: files are then read again, refused ones too.
 READER_VERSION = "reader-2"
 
 # What weights are stored as, by safetensors' names.
@@ -133,7 +133,7 @@ class OpenedLora:
     def judge(self, watch: Watch | None = None) -> Verdict:
         """Read every layer once and judge the whole, damaged or not."""
         layers = self.outcome.conversion.layers
-        measures = measure(layers, lambda layer: self.file.used(layer.tensors()), watch)
+        measures = measure_layers(layers, lambda layer: self.file.used(layer.tensors()), watch)
         verdict = judge(self.outcome, self.facts, measures)
         self.file.release()
         return verdict
@@ -163,7 +163,7 @@ def open_adapter(path: str | Path, families: Sequence[Family] = FAMILIES) -> Ope
         # float8 has no arithmetic on a CPU; bfloat16 holds all of its values.
         return tensor.bfloat16() if tensor.dtype.itemsize == 1 else tensor
 
-    return OpenedLora(path, header, file, *_place(path, header, families, get))
+    return OpenedLora(path, header, file, *_name_layers(path, header, families, get))
 
 
 def read_verdict(path: str | Path, families: Sequence[Family] = FAMILIES) -> Verdict:
@@ -181,10 +181,10 @@ def inspect(header: Header, name: str | Path, families: Sequence[Family] = FAMIL
     Raises:
         LoraFileError: as for `read`.
     """
-    return judge(*_place(name, header, families, lambda key: _empty(header.tensors[key])))
+    return judge(*_name_layers(name, header, families, lambda key: _empty(header.tensors[key])))
 
 
-def _place(
+def _name_layers(
     file: str | Path,
     header: Header,
     families: Sequence[Family],

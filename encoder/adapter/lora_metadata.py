@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from encoder.base_models.families import Claim, name_claim
+from encoder.base_models.matching import Claim
+from encoder.base_models.names import name_claim
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 
 MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
@@ -80,12 +81,12 @@ def metadata_scales(
     if not isinstance(config, dict):
         raise BadWeightsError(file, "lora_adapter_metadata is not a JSON object")
     prefix = prefix or "transformer."
-    own = {key.removeprefix(prefix): v for key, v in config.items() if key.startswith(prefix)}
-    if not own:
+    settings = {key.removeprefix(prefix): v for key, v in config.items() if key.startswith(prefix)}
+    if not settings:
         return {}
     # LoraConfig's name for it, and that of LoHaConfig and LoKrConfig.
-    alphas = _read_pattern(file, own, "lora_alpha" if "lora_alpha" in own else "alpha")
-    config_ranks = _read_pattern(file, own, "r") if None in ranks.values() else None
+    alphas = _read_pattern(file, settings, "lora_alpha" if "lora_alpha" in settings else "alpha")
+    config_ranks = _read_pattern(file, settings, "r") if None in ranks.values() else None
     scales = {}
     for module, rank in ranks.items():
         if rank is None:
@@ -93,7 +94,7 @@ def metadata_scales(
             rank = round(config_ranks(module))
         # Tensors of rank 0 are refused where layers are put together.
         rank = max(1, rank)
-        divisor = math.sqrt(rank) if own.get("use_rslora") else rank
+        divisor = math.sqrt(rank) if settings.get("use_rslora") else rank
         scales[module] = alphas(module) / divisor
     return scales
 
@@ -124,7 +125,7 @@ def _read_pattern(file: str | Path, config: Mapping[str, Any], name: str) -> Cal
     def find(module: str) -> float:
         if module in exact:
             return float(exact[module])
-        # As PEFT matches: the module's whole name or its last parts, the first that fits.
+        # PEFT matches the module's whole name or its last parts; the first that fits counts.
         for key, value in patterns.items():
             if module == key or module.endswith(f".{key}"):
                 return float(value)

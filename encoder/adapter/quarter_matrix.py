@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from encoder.arrays import Floats
 
-# So many bytes' rows at a time are turned into float32: with a few hundred columns they stay
+# How many rows of bytes are turned into float32 at a time: with a few hundred columns they stay
 # in the processor's cache.
 PART = 1024
 

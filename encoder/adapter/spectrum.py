@@ -26,14 +26,15 @@ from encoder.adapter.layers import (
     ReplacedLayer,
     RowsLayer,
 )
+from encoder.base_models.families import block_of
 
 # What float16 images and float32 matrices are computed with.
 LARGEST_NORM = torch.finfo(torch.float32).max
-# Gram matrices of a higher rank (full differences, LoHa of rank 64) would take minutes; how
-# many random probes stand in for them. The standard error is sqrt(2 / PROBES) of the
+# Gram matrices of a higher rank (full differences, LoHa of rank 64) would take minutes, so
+# random probes stand in for them. The standard error is sqrt(2 / PROBES) of the
 # effective rank at most, for one of 1.
 MAX_EXACT_RANK, PROBES = 1024, 64
-# Of such a layer, how much is formed at once: 4 MB.
+# How much of such a layer is formed at once: 4 MB.
 PART_ENTRIES = 1_000_000
 # The tensors of a layer whose kind has most of them: a LoHa with two Tucker cores.
 MOST_TENSORS = 6
@@ -73,7 +74,7 @@ class LayerMeasure:
 
 # What overflows is told by traces.
 @np.errstate(all="ignore")
-def measure(
+def measure_layers(
     layers: Mapping[str, Layer],
     release: Callable[[Layer], None] | None = None,
     watch: Watch | None = None,
@@ -118,9 +119,9 @@ def measure(
 
 
 def is_evidently_sound(layers: Mapping[str, Layer], norm: float) -> bool:
-    """Whether `measure` could find no layer damaged, nor all of them zero.
+    """Whether `measure_layers` could find no layer damaged, nor all of them zero.
 
-    `norm` is that of all tensors together. It tells at once of most adapters what `measure`
+    `norm` is that of all tensors together. It tells at once of most adapters what `measure_layers`
     has to look for: no ΔW is larger than the product of its tensors' norms.
     """
     scale = max((abs(layer.scale) for layer in layers.values()), default=0.0)
@@ -342,22 +343,15 @@ def _spectra(
     for block in sorted(blocks, key=_block_order):
         energies = [(part.norm / most) ** 2 for part in blocks[block]]
         ranks = [part.effective_rank for part in blocks[block]]
-        own = sum(energies)
+        energy = sum(energies)
         # Norms far below the largest have squares that vanish; their block is still there.
         mean = (
-            sum(e * r for e, r in zip(energies, ranks, strict=True)) / own
-            if own
+            sum(e * r for e, r in zip(energies, ranks, strict=True)) / energy
+            if energy
             else sum(ranks) / len(ranks)
         )
-        spectra.append(BlockSpectrum(block, own / total, mean))
+        spectra.append(BlockSpectrum(block, energy / total, mean))
     return tuple(spectra)
-
-
-def block_of(layer: str) -> str:
-    """Return the block of a layer: "transformer_blocks.3.attn.to_q" -> "transformer_blocks.3"."""
-    first, _, rest = layer.partition(".")
-    number = rest.partition(".")[0]
-    return f"{first}.{number}" if number.isdecimal() else first
 
 
 def _block_order(block: str) -> tuple[str, bool, int]:

@@ -35,7 +35,7 @@ DTYPES = {
 # What may stay in memory of what was read: giving it back takes time for every page of the
 # file, so not after each small tensor.
 KEPT_BYTES = 16_000_000
-# Of the file, how much is looked at in float32 at a time: 4 MB.
+# How much of the file is looked at in float32 at a time: 4 MB.
 PART_ENTRIES = 1_000_000
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from encoder.adapter.convert import UNKNOWN, Outcome
+from encoder.adapter.convert import Outcome
 from encoder.adapter.layers import Layer
 from encoder.adapter.spectrum import BlockSpectrum, Measures
+from encoder.base_models.names import UNKNOWN_BASE_MODEL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,19 +124,19 @@ def _join_at(place: int, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     numbers: dict[tuple[tuple[str, ...], ...], list[int]] = {}
     for row in rows:
         if place < len(row) and row[place].isdecimal():
-            own = (row[:place], row[place + 1 :])
-            numbers.setdefault(own, []).append(int(row[place]))
+            rest = (row[:place], row[place + 1 :])
+            numbers.setdefault(rest, []).append(int(row[place]))
         else:
             numbers[(row,)] = []
     joined = []
-    for around, found in numbers.items():
-        if not found:
+    for around, members in numbers.items():
+        if not members:
             joined.append(around[0])
             continue
-        found.sort()
-        breaks = [i for i, (a, b) in enumerate(pairwise(found), 1) if b != a + 1]
-        for start, end in zip([0, *breaks], [*breaks, len(found)], strict=True):
-            first, last = found[start], found[end - 1]
+        members.sort()
+        breaks = [i for i, (a, b) in enumerate(pairwise(members), 1) if b != a + 1]
+        for start, end in zip([0, *breaks], [*breaks, len(members)], strict=True):
+            first, last = members[start], members[end - 1]
             span = str(first) if first == last else f"{first}..{last}"
             joined.append((*around[0], span, *around[1]))
     return joined
@@ -164,7 +165,7 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
         loadable = False
         shown = ", ".join(join_names(verdict.damaged_layers)[:3])
         stops.append(f"{len(verdict.damaged_layers)} layers hold NaN or infinity: {shown}")
-    if outcome.base_model == UNKNOWN:
+    if outcome.base_model == UNKNOWN_BASE_MODEL:
         stops.append("the base model is not known for certain")
     elif family is None:
         stops.append(f"adapters of {outcome.base_model} are not fused here")

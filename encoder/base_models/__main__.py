@@ -1,27 +1,24 @@
-"""Write the shipped tables anew from the configs in them: `python -m encoder.base_models`.
+"""Write the layers of all base models from the configs in their files.
 
-A family is added by a JSON file here with the diffusers class (`architecture`), its `config`,
-where that is published (`source`) and the hidden sizes of its text encoders (`text_widths`);
-this command fills in `modules`; then its base models are named in encoder/base_models/names.py.
+`python -m encoder.base_models` builds each network without weights, and writes layers/. To be
+run after a base model's file was added, and after an update of diffusers.
 """
 
 import json
-from pathlib import Path
 
+from encoder.base_models.facts import read_facts
+from encoder.base_models.families import layers_file
 from encoder.base_models.modules import pack, read_parameters
 
-FOLDER = Path(__file__).parent
 
-
-def write_tables(folder: Path = FOLDER) -> None:
-    """Fill in `modules` of every table by building its network without weights."""
-    for path in sorted(folder.glob("*.json")):
-        table = json.loads(path.read_text())
-        parameters = read_parameters(table["architecture"], table["config"])
-        table["modules"] = pack(parameters)
-        path.write_text(json.dumps(table, indent=1) + "\n")
-        print(f"{path.name}: {len(parameters)} parameters")
+def write_layers() -> None:
+    for facts in read_facts().values():
+        if facts.architecture:
+            parameters = read_parameters(facts.architecture, facts.config)
+            path = layers_file(facts.name)
+            path.write_text(json.dumps(pack(parameters), indent=1) + "\n", encoding="utf-8")
+            print(f"{path.name}: {len(parameters)} parameters")
 
 
 if __name__ == "__main__":
-    write_tables()
+    write_layers()

@@ -39,9 +39,9 @@ def read_parameters(architecture: str, config: Mapping[str, Any]) -> Parameters:
     parameters = {}
     for name, module in modules:
         layered = isinstance(module, torch.nn.Linear | torch.nn.Conv2d)
-        for own, parameter in module.named_parameters(recurse=False):
-            if parameter.dim() == 1 or (layered and own == "weight"):
-                parameters[f"{name}.{own}"] = tuple(parameter.shape)
+        for kind, parameter in module.named_parameters(recurse=False):
+            if parameter.dim() == 1 or (layered and kind == "weight"):
+                parameters[f"{name}.{kind}"] = tuple(parameter.shape)
     return parameters
 
 
@@ -49,11 +49,11 @@ def pack(parameters: Mapping[str, tuple[int, ...]]) -> Tree:
     """Return parameters as the tree of their modules, repeated blocks once."""
     tree: Tree = {}
     for name, shape in parameters.items():
-        *modules, own = name.split(".")
+        *modules, kind = name.split(".")
         node = tree
         for module in modules:
             node = node.setdefault(module, {})
-        node[own] = "x".join(map(str, shape))
+        node[kind] = "x".join(map(str, shape))
     return _join(tree)
 
 
@@ -83,8 +83,8 @@ def _walk(tree: Tree, prefix: str) -> Iterator[tuple[str, tuple[int, ...]]]:
     for name, node in tree.items():
         run = REPEATED.fullmatch(name)
         names = map(str, range(int(run[1]), int(run[2]) + 1)) if run else (name,)
-        for one in names:
+        for member in names:
             if isinstance(node, dict):
-                yield from _walk(node, f"{prefix}{one}.")
+                yield from _walk(node, f"{prefix}{member}.")
             else:
-                yield f"{prefix}{one}", tuple(map(int, node.split("x")))
+                yield f"{prefix}{member}", tuple(map(int, node.split("x")))

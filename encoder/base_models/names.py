@@ -1,106 +1,65 @@
-"""What base models are called: by us, and in the files that trainers write."""
+"""What hubs and trainers call a base model -> our name of it.
 
-# Base models by family, the most general name first and the most special last.
-VARIANTS = {
-    "flux.1": (
-        "flux.1", "flux.1-dev", "flux.1-schnell", "flux.1-fill-dev", "flux.1-krea-dev",
-        "flux.1-kontext-dev",
-    ),
-    "flux.2-dev": ("flux.2-dev",),
-    "flux.2-klein-4b": ("flux.2-klein-4b", "flux.2-klein-base-4b"),
-    "flux.2-klein-9b": ("flux.2-klein-9b", "flux.2-klein-base-9b"),
-    "sdxl-1.0": (
-        "sdxl-1.0", "sdxl-turbo", "sdxl-lcm", "sdxl-lightning", "sdxl-hyper", "animagine",
-        "pony", "illustrious", "noobai",
-    ),
-    "sd-1.5": ("sd-1.5", "sd-1.4", "sd-1.5-lcm", "sd-1.5-hyper"),
-    "sd-2.1": ("sd-2.1", "sd-2.0"),
-    "qwen-image": (
-        "qwen-image", "qwen-image-2512", "qwen-image-layered", "qwen-image-edit",
-        "qwen-image-edit-2509", "qwen-image-edit-2511",
-    ),
-    "z-image": ("z-image", "z-image-turbo"),
-    "demo-flux-tiny": ("demo-flux-tiny",),
-}  # fmt: skip
+Only whole names count: "flux" somewhere in a name says nothing of what weights load into. The
+words are in the base models' files; the same word may mean one thing on hubs and another to
+trainers ("FLUX_1" is ModelScope's for FLUX.1-dev and sd-scripts' for any FLUX.1).
+"""
 
-# Other architectures with layers of ours, to tell them apart; their adapters are not read.
-LOOKALIKE_NAMES = (
-    "chroma", "flux.1-lite", "hunyuan-video", "kolors", "krea-2", "qwen-image-2.1",
-    "segmind-vega", "ssd-1b",
-)  # fmt: skip
-# Base models known by name alone.
-OTHERS = (
-    "auraflow", "flux.3", "hidream", "lumina-2", "playground-v2", "pony-v7", "sd-3",
-    "sd-3.5-large", "sd-3.5-medium",
-)  # fmt: skip
-# Names that leave the size open; layers tell it.
-GENERAL = {"flux.2": ("flux.2-dev", "flux.2-klein-4b", "flux.2-klein-9b")}
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Literal
 
-# What trainers write into files, by our name: letters and digits of modelspec.architecture,
-# ss_base_model_version and ss_sd_model_name (a file or a hub's id) of sd-scripts [1],
-# musubi-tuner [2], ai-toolkit [3] and OneTrainer [4]. Hubs' words are in crawler/base_models.py.
-# - [1] https://github.com/kohya-ss/sd-scripts library/sai_model_spec.py, library/*_util*.py
-# - [2] https://github.com/kohya-ss/musubi-tuner utils/sai_model_spec.py, dataset/architectures.py
-# - [3] https://github.com/ostris/ai-toolkit get_base_model_version of its models
-# - [4] https://github.com/Nerogar/OneTrainer resources/sd_model_spec, modelSaver/mixin
-CLAIMS = {
-    "flux.1": ["flux1"],
-    "flux.1-dev": ["flux1dev", "fluxdev", "flux1devfp8"],
-    "flux.1-schnell": ["flux1schnell", "fluxschnell"],
-    "flux.1-fill-dev": ["flux1filldev"],
-    "flux.1-krea-dev": ["flux1kreadev", "flux1krea", "fluxkrea", "fluxkreadev"],
-    "flux.1-kontext-dev": [
-        "flux1kontextdev", "flux1kontext", "fluxkontext", "fluxkontextdev",
-    ],
-    "flux.2": ["flux2", "flux2klein"],
-    "flux.2-dev": ["flux2dev"],
-    "flux.2-klein-4b": ["flux2klein4b"],
-    "flux.2-klein-base-4b": ["flux2kleinbase4b"],
-    "flux.2-klein-9b": ["flux2klein9b"],
-    "flux.2-klein-base-9b": ["flux2kleinbase9b"],
-    "sdxl-1.0": [
-        "sdxl", "sdxl10", "sdxlbasev10", "sdxlbasev09", "sdxlbase10", "sdxlbase1009vae",
-        "stablediffusionxlbase10", "stablediffusionxlv1base", "stablediffusionxlv1baseinpainting",
-    ],
-    "pony": ["ponydiffusionv6xl", "ponydiffusionv6xlv6startwiththisone"],
-    "illustrious": [
-        "illustriousxl", "illustriousxlv01", "illustriousxlv10", "illustriousxlv11",
-        "illustriousxlv20", "illustriousxlearlyreleasev0",
-    ],
-    "noobai": [
-        "noobaixl", "noobaixl11", "noobaixlv11", "noobaixlvpred10", "noobaixlvpredv10",
-        "noobaixlnaixlvpred10version", "noobaixlnaixlepsilonpred11version",
-    ],
-    "animagine": ["animaginexl31", "animaginexl40", "animaginexl40opt"],
-    "sd-1.5": [
-        "sdv1", "sdv1v", "sd15", "stablediffusionv1", "stablediffusionv1inpainting",
-        "stablediffusionv15", "v15pruned", "v15prunedemaonly",
-    ],
-    "sd-1.4": ["stablediffusionv14"],
-    "sd-2.1": [
-        "sdv2", "sdv2v", "sd21", "stablediffusionv2", "stablediffusionv2512",
-        "stablediffusionv2768v", "stablediffusionv2inpainting", "stablediffusionv2depth",
-        "stablediffusion21", "stablediffusion21base", "v21768emapruned", "v21512emapruned",
-    ],
-    "sd-2.0": ["stablediffusion2", "stablediffusion2base", "768vema", "512baseema"],
-    "qwen-image": ["qwenimage", "qwenimagebf16"],
-    "qwen-image-2512": ["qwenimage2512", "qwenimage2512bf16"],
-    "qwen-image-layered": ["qwenimagelayered"],
-    "qwen-image-edit": ["qwenimageedit", "qwenimageeditplus", "qwenimageeditbf16"],
-    "qwen-image-edit-2509": ["qwenimageedit2509", "qwenimageedit2509bf16"],
-    "qwen-image-edit-2511": ["qwenimageedit2511", "qwenimageedit2511bf16"],
-    "z-image": ["zimage"],
-    "z-image-turbo": ["zimageturbo", "zimageturbobf16"],
-    "demo-flux-tiny": ["demofluxtiny"],
-    "chroma": ["chroma", "chroma1", "chroma1hd", "chroma1base"],
-    "hunyuan-video": ["hunyuanvideo", "framepack"],
-    "krea-2": ["krea2"],
-    "kolors": ["kolors"],
-    "sd-3": ["sd3", "stablediffusion3", "stablediffusion3m", "stablediffusionv3medium"],
-    "sd-3.5-large": ["stablediffusion35large", "stablediffusionv35"],
-    "sd-3.5-medium": ["stablediffusion35medium"],
-    "auraflow": ["auraflow"],
-    "lumina-2": ["lumina2"],
-    "ssd-1b": ["ssd", "ssd1b"],
-    "segmind-vega": ["vega", "segmindvega"],
-}  # fmt: skip
+from encoder.base_models.facts import Variant, read_facts
+
+UNKNOWN_BASE_MODEL = "unknown"
+Whose = Literal["hub_words", "trainer_words"]
+
+# The number that ModelScope's MusePublic puts before a checkpoint's name.
+MUSE_ID = re.compile(r"^\d+_ckpt_", re.IGNORECASE)
+MAX_WORD = 200
+
+
+def name_listed(words: Iterable[str]) -> str:
+    """Return our name of the first of a hub's words that we know, else "unknown"."""
+    names = words_of("hub_words")
+    known = (names.get(squeeze(_without_owner(word[:MAX_WORD]))) for word in words)
+    return next(filter(None, known), UNKNOWN_BASE_MODEL)
+
+
+def name_claim(words: str) -> str | None:
+    """Return our name of the base model that a trainer names, None if it is not known here."""
+    name = re.sub(r"/(lora|embedding|textual-inversion)$", "", words.strip().lower())
+    name = re.sub(r"\.(safetensors|ckpt|pth?)$", "", re.split(r"[/\\]", name)[-1])
+    return words_of("trainer_words").get(squeeze(name))
+
+
+@cache
+def words_of(whose: Whose) -> Mapping[str, str]:
+    """Return every word of all hubs or of all trainers, squeezed, with our name for it."""
+    known = (variant for facts in read_facts().values() for variant in facts.variants.values())
+    return collect_words(known, whose)
+
+
+def collect_words(variants: Iterable[Variant], whose: Whose) -> Mapping[str, str]:
+    """Return the variants' words, squeezed, with the variant's name.
+
+    Raises:
+        ValueError: two base models claim the same word.
+    """
+    names: dict[str, str] = {}
+    for variant in variants:
+        for word in map(squeeze, getattr(variant, whose)):
+            if names.setdefault(word, variant.name) != variant.name:
+                raise ValueError(f"{word!r} of {whose} is {names[word]} and {variant.name}")
+    return names
+
+
+def squeeze(word: str) -> str:
+    """Return a word's letters and digits: "FLUX.1-dev" and "Flux 1 dev" are the same."""
+    return re.sub(r"[^a-z0-9]", "", word.lower())
+
+
+def _without_owner(word: str) -> str:
+    """ "MusePublic/489_ckpt_FLUX_1@v1" -> "FLUX_1"; "flux-1-dev/lora" -> "flux-1-dev"."""
+    return MUSE_ID.sub("", word.split("@")[0].removesuffix("/lora").rpartition("/")[2])

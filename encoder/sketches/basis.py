@@ -93,9 +93,9 @@ def sum_inputs(layers: Sequence[Layer]) -> Tensor:
     total = torch.zeros(width, width)
     for layer in layers:
         down, up = (part.float() for part in layer.factors())
-        own = down.T @ (up.T @ up) @ down
+        square = down.T @ (up.T @ up) @ down
         # Its trace is the squared length; a layer of zeros adds nothing.
-        total += own / own.trace().clamp(min=1e-30)
+        total += square / square.trace().clamp(min=1e-30)
     return total
 
 

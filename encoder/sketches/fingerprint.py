@@ -41,8 +41,8 @@ SIZE = 256
 VERSION = 1
 MAGIC = b"LORAPRINT"
 HEAD = struct.Struct("<9sBf")
-# Of the distance between two files of one adapter. In the zoo, 9,600 rewritings are at 0.0097
-# at most, and two of 1,200 adapters at 0.95 at least (benchmarks.duplicates.fingerprints).
+# The largest distance between two files of one adapter. In the zoo, 9,600 rewritings are at
+# 0.0097 at most, and two of 1,200 adapters at 0.95 at least (benchmarks.duplicates.fingerprints).
 TOLERANCE = 0.02
 MAX_LOG_NORM = 700.0
 # A Kronecker product of FLUX.1's largest layer takes 2e10 at worst, and seconds.
@@ -217,14 +217,14 @@ def _fold_kronecker(name: str, layer: Kronecker) -> tuple[Tensor, float]:
     w1, w2 = layer.w1 / units[0], layer.w2 / units[1]
     first, second = layer.rows // len(w2), layer.rows % len(w2)
     folded = torch.zeros(inputs_1, SIZE * inputs_2)
-    # Some rows of w1 at a time, as memory is dear.
+    # Memory is dear: some rows of w1 at a time.
     step = max(1, PART_ENTRIES // (SIZE * inputs_2))
     for start in range(0, blocks, step):
         part = w1[start : start + step]
-        own = ((first >= start) & (first < start + step)).nonzero()[:, 0]
+        chosen = ((first >= start) & (first < start + step)).nonzero()[:, 0]
         by_block = torch.zeros(len(part) * SIZE, inputs_2)
-        places = (first[own] - start) * SIZE + buckets[own]
-        by_block.index_add_(0, places, w2[second[own]].mul_(signs[own, None]))
+        places = (first[chosen] - start) * SIZE + buckets[chosen]
+        by_block.index_add_(0, places, w2[second[chosen]].mul_(signs[chosen, None]))
         folded.addmm_(part.T, by_block.view(len(part), -1))
     by_output = folded.view(inputs_1, SIZE, inputs_2).transpose(0, 1).flatten(1)
     return by_output, units[0] * units[1]

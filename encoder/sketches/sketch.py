@@ -25,15 +25,15 @@ from torch import Tensor
 
 from encoder.adapter.layers import Factors, Layer
 from encoder.adapter.lora_file import LoraWeights, open_adapter
+from encoder.arrays import Floats
 from encoder.base_models.families import Family, Shape, find_family
 from encoder.errors import BaseWeightNeededError, SketchError
 from encoder.sketches.basis import Basis, find_basis
 from encoder.sketches.seeded import random_signs
 
-Floats = npt.NDArray[np.float32]
 Signs = npt.NDArray[np.int8]
 
-# For families without a basis. At equal bytes, few inputs with many outputs find more than
+# The inputs of families without a basis. At equal bytes, few with many outputs find more than
 # the other way round, and several differ less by luck than one (docs/benchmarks.md).
 RANDOM_INPUTS = 4
 # What sketches may take of the disk, for each adapter.
@@ -83,7 +83,7 @@ def most_outputs(outputs: Sequence[int], together: int) -> int:
     low, high = 1, max(outputs)
     while low < high:
         middle = (low + high + 1) // 2
-        if sum(min(middle, own) for own in outputs) <= together:
+        if sum(min(middle, count) for count in outputs) <= together:
             low = middle
         else:
             high = middle - 1

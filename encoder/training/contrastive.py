@@ -85,7 +85,7 @@ def validation_mrr(network: nn.Module, examples: Examples, device: torch.device)
     rows = torch.arange(len(examples.captions)).split(VALIDATION_BATCH)
     parts = [network(examples.adapters.select(part).to(device)).cpu() for part in rows]
     gallery, queries = torch.cat(parts), torch.cat(list(examples.captions))
-    counts = torch.tensor([len(own) for own in examples.captions])
+    counts = torch.tensor([len(texts) for texts in examples.captions])
     targets = torch.arange(len(gallery)).repeat_interleave(counts)
     return mrr((queries @ gallery.T).numpy(), targets.numpy())
 
@@ -123,24 +123,24 @@ class Trainer:
             self._resume()
 
     def run(
-        self, train: Examples, validation: Examples, told: Callable[[int, int, str], None]
+        self, train: Examples, validation: Examples, progress: Callable[[int, int, str], None]
     ) -> Progressed:
         """Train until the last epoch or until validation stops improving; keep the best."""
         epochs = self.schedule.epochs
         while self.done.epoch < epochs and not self._is_over():
             loss = self._epoch(train)
-            found = validation_mrr(self.network, validation, self.workers.device)
+            reached = validation_mrr(self.network, validation, self.workers.device)
             self.done.epoch += 1
             self.done.curves.append(
-                {"epoch": self.done.epoch, "loss": loss, "validation_mrr": found}
+                {"epoch": self.done.epoch, "loss": loss, "validation_mrr": reached}
             )
-            if found > self.done.best_mrr:
-                self.done.best_mrr, self.done.best_epoch = found, self.done.epoch
+            if reached > self.done.best_mrr:
+                self.done.best_mrr, self.done.best_epoch = reached, self.done.epoch
                 self.best = copy.deepcopy(self.network.state_dict())
             if self.workers.is_first:
                 if self.folder:
                     self._save()
-                told(self.done.epoch, epochs, f"Training (validation MRR {found:.3f})")
+                progress(self.done.epoch, epochs, f"Training (validation MRR {reached:.3f})")
         # So that none reads the folder of a training whose last epoch is not there yet.
         self.workers.wait()
         self.network.load_state_dict(self.best)
@@ -163,13 +163,13 @@ class Trainer:
             step = self.done.epoch * len(batches) + index
             self._set_rate(step, self.schedule.epochs * len(batches))
             captions = torch.stack([_pick(train.captions[row], generator) for row in rows.tolist()])
-            losses.append(self._step(train.adapters.select(self.workers.own(rows)), captions))
+            losses.append(self._step(train.adapters.select(self.workers.share(rows)), captions))
         return sum(losses) / len(losses)
 
     def _step(self, adapters: Adapters, captions: Tensor) -> float:
         """Learn from this process' part of a batch, and all captions of the batch."""
-        own = self.network(adapters.to(self.workers.device))
-        embeddings = self.workers.gather(own, len(captions))
+        embedded = self.network(adapters.to(self.workers.device))
+        embeddings = self.workers.gather(embedded, len(captions))
         scale = self.log_scale.exp().clamp(max=LARGEST_SCALE)
         loss = info_nce(embeddings, captions.to(self.workers.device), scale)
         self.optimizer.zero_grad()

@@ -15,8 +15,8 @@ def draw_curves(curves: Sequence[dict[str, float]], path: Path) -> None:
     image = Image.new("RGB", SIZE, "white")
     draw = ImageDraw.Draw(image)
     losses = [point["loss"] for point in curves]
-    found = [point["validation_mrr"] for point in curves]
-    top_loss, top_mrr = 1.1 * max(losses, default=1.0), 1.1 * max([*found, 0.01])
+    reached = [point["validation_mrr"] for point in curves]
+    top_loss, top_mrr = 1.1 * max(losses, default=1.0), 1.1 * max([*reached, 0.01])
     for part in range(5):
         height = BOTTOM - part * (BOTTOM - TOP) / 4
         draw.line([(LEFT, height), (RIGHT, height)], fill=GREY)
@@ -26,7 +26,7 @@ def draw_curves(curves: Sequence[dict[str, float]], path: Path) -> None:
     draw.text((RIGHT, 12), "validation MRR", MRR, anchor="rm")
     draw.text(((LEFT + RIGHT) / 2, BOTTOM + 22), f"{len(curves)} epochs", INK, anchor="mm")
     _draw_line(draw, losses, top_loss, LOSS)
-    _draw_line(draw, found, top_mrr, MRR)
+    _draw_line(draw, reached, top_mrr, MRR)
     image.save(path)
 
 

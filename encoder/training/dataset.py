@@ -31,7 +31,7 @@ class Dataset:
 
     def indices(self, split: str) -> list[int]:
         """Return the places of a split's adapters."""
-        return [index for index, own in enumerate(self.splits) if own == split]
+        return [index for index, other in enumerate(self.splits) if other == split]
 
 
 def read_dataset(manifest: Path) -> Dataset:

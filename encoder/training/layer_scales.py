@@ -14,19 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from encoder.arrays import Floats
 from encoder.errors import TrainingDataError
 from encoder.sketches.sketch import Sketch
 from encoder.training.contrastive import START_TEMPERATURE
 from encoder.weight_encoders.ridge import Centring
 
-Floats = npt.NDArray[np.float32]
-
 STEPS, RATE = 40, 0.1
-# Of a weight's logarithm around its start, as if known beforehand: with few adapters the
-# contrast says little, and weights stay where they are.
+# How far a weight's logarithm lies from its start, as if known beforehand: with few adapters
+# the contrast says little, and weights stay where they are.
 SPREAD = 0.5
 START_PENALTY = 0.05
-# What the Gram matrices of all layers may take; of more adapters than fit, some are drawn.
+# What the Gram matrices of all layers may take; where more adapters are there, some are drawn.
 MOST_BYTES = 1_000_000_000
 
 
@@ -117,7 +116,7 @@ def descend(
         optimizer.zero_grad()
         F.cross_entropy(logits, owners).backward()
         assert kernel.grad is not None
-        # By hand: autograd would keep a copy of every Gram matrix.
+        # The gradient is written by hand: autograd would keep a copy of every Gram matrix.
         by_contrast = grams @ kernel.grad.flatten() * weights
         by_prior = (log_weights.detach() - start) / (SPREAD**2 * count)
         log_weights.grad = by_contrast + by_prior

@@ -1,14 +1,17 @@
 """Adapters with captions -> a trained encoder, measured on adapters it has not seen."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from encoder.adapter.lora_file import read
+from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.arrays import Floats
 from encoder.errors import TrainingDataError
 from encoder.sketches.sketch import Sketch, default_layout, sketch_file
 from encoder.sketches.sketch_folder import kept_sketch
@@ -28,7 +31,7 @@ from encoder.weight_encoders.autolora import (
 from encoder.weight_encoders.checkpoint import WeightEncoder
 from encoder.weight_encoders.layer_batch import LayerBatch, stack_sketches, stack_weights
 from encoder.weight_encoders.metrics import RetrievalMetrics, positions
-from encoder.weight_encoders.penalties import Caution
+from encoder.weight_encoders.penalties import Penalties
 from encoder.weight_encoders.ridge import (
     KernelRidge,
     RidgeEncoder,
@@ -39,12 +42,10 @@ from encoder.weight_encoders.ridge import (
     targets_of,
 )
 
-Floats = npt.NDArray[np.float32]
-
 # Keeps the checkpoint of the tiny base under 6 MB; half as many lose .005 of the MRR.
 DEFAULT_COMPONENTS = 320
 
-# Told (done, total, what) as work goes on; a command draws its bar from it.
+# Called with (done, total, what) as work goes on; a command draws its bar from it.
 Progress = Callable[[int, int, str], None]
 
 
@@ -70,10 +71,10 @@ def sketch_files(
 
 def encode_captions(captions: Sequence[Sequence[str]], text_encoder: TextEncoder) -> list[Floats]:
     """Embed every adapter's captions: (its captions, dim) each, in order."""
-    texts = [text for own in captions for text in own]
+    texts = [text for said in captions for text in said]
     unique = list(dict.fromkeys(texts))
     embeddings = dict(zip(unique, text_encoder.encode(unique), strict=True))
-    return [np.stack([embeddings[text] for text in own]) for own in captions]
+    return [np.stack([embeddings[text] for text in said]) for said in captions]
 
 
 def fit_ridge(
@@ -128,47 +129,74 @@ def fit_ridge_to_sketches(
         TrainingDataError: too few adapters to train on.
     """
     train = [index for index, split in enumerate(splits) if split == "train"]
-    own_sketches, own_captions = [sketches[i] for i in train], [captions[i] for i in train]
-    space = TextSpace.fit(own_captions)
-    targets = targets_of(own_captions, space)
-    targets -= targets.mean(axis=0)
-    said = [space.project(own) for own in own_captions]
-    aligned = fit_layer_scales(own_sketches, targets)
-    scales = learn_layer_scales(own_sketches, targets, said, aligned)
-    features = scaled_features(own_sketches, scales)
-    kernel = features @ features.T
-    penalty, tried = choose_penalty(kernel, own_captions, seed=seed)
-    means = features.mean(axis=0).astype(np.float16).astype(np.float32)
-    duals = KernelRidge(kernel, targets).duals(penalty)
-    features -= means
-    # Two directions stay free for what is held against an adapter.
-    down, up = low_rank(features, duals, min(components, targets.shape[1] - 2))
+    seen, said = [sketches[i] for i in train], [captions[i] for i in train]
+    space = TextSpace.fit(said)
+    fitted = fit_map(seen, said, space, components, seed)
     encoder = RidgeEncoder(
         name=name,
         base_model=base_model,
         text_encoder=text_encoder,
-        sketch_version=own_sketches[0].version,
-        family=own_sketches[0].family,
-        layer_scales=scales,
-        means=means,
-        down=down,
-        up=up,
+        sketch_version=seen[0].version,
+        family=seen[0].family,
+        layer_scales=fitted.layer_scales,
+        means=fitted.means,
+        down=fitted.down,
+        up=fitted.up,
         text=space,
     )
-    coordinates = normalise(encoder.coordinates(own_sketches))
-    encoder = replace(encoder, caution=Caution.fit(up, np.concatenate(said), coordinates))
+    projected = np.concatenate([space.project(texts) for texts in said])
+    penalties = Penalties.fit(fitted.up, projected, normalise(encoder.coordinates(seen)))
+    encoder = replace(encoder, penalties=penalties)
     metrics = {
-        "penalty": penalty,
-        "cross_validation_mrr": {str(key): round(value, 4) for key, value in tried.items()},
+        **fitted.metrics,
         "adapters": {split: list(splits).count(split) for split in SPLITS},
     }
     # Held-out adapters are for reports, not for those who train.
     if "validation" in splits:
-        metrics["validation"] = measure(encoder, sketches, captions, splits, "validation")
+        metrics["validation"] = measure_retrieval(encoder, sketches, captions, splits, "validation")
     return replace(encoder, metrics=metrics)
 
 
-def measure(
+@dataclass(frozen=True, slots=True)
+class RidgeMap:
+    """What ridge regression learns: see `RidgeEncoder`, whose fields these are."""
+
+    layer_scales: Floats
+    means: Floats
+    down: QuarterMatrix
+    up: Floats
+    metrics: dict[str, Any]  # the penalty chosen, and what each was measured at
+
+
+def fit_map(
+    sketches: Sequence[Sketch],
+    captions: Sequence[Floats],
+    space: TextSpace,
+    components: int,
+    seed: int,
+) -> RidgeMap:
+    """Learn the map from training adapters' sketches to their captions (captions, dim) each."""
+    targets = targets_of(captions, space)
+    targets -= targets.mean(axis=0)
+    aligned = fit_layer_scales(sketches, targets)
+    projected = [space.project(texts) for texts in captions]
+    scales = learn_layer_scales(sketches, targets, projected, aligned)
+    features = scaled_features(sketches, scales)
+    kernel = features @ features.T
+    penalty, mrr_by_penalty = choose_penalty(kernel, captions, seed=seed)
+    duals = KernelRidge(kernel, targets).duals(penalty)
+    means = features.mean(axis=0).astype(np.float16).astype(np.float32)
+    features -= means
+    # Two directions stay free for what is held against an adapter.
+    down, up = low_rank(features, duals, min(components, targets.shape[1] - 2))
+    metrics = {
+        "penalty": penalty,
+        "cross_validation_mrr": {str(key): round(mrr, 4) for key, mrr in mrr_by_penalty.items()},
+    }
+    return RidgeMap(scales, means, down, up, metrics)
+
+
+def measure_retrieval(
     encoder: WeightEncoder,
     sketches: Sequence[Sketch],
     captions: Sequence[Floats],
@@ -176,12 +204,22 @@ def measure(
     split: str,
 ) -> dict[str, float]:
     """Return retrieval by weights alone, in a gallery of the split's own adapters."""
-    own = [index for index, other in enumerate(splits) if other == split]
-    gallery = encoder.encode([sketches[i] for i in own])
-    queries = encoder.encode_query(np.concatenate([captions[i] for i in own]))
-    targets = np.repeat(np.arange(len(own)), [len(captions[i]) for i in own])
-    found = RetrievalMetrics.of(positions(queries @ gallery.T, targets))
-    return {key: round(value, 4) for key, value in asdict(found).items()}
+    members = [index for index, other in enumerate(splits) if other == split]
+    gallery = encoder.encode([sketches[i] for i in members])
+    queries = encoder.encode_query(np.concatenate([captions[i] for i in members]))
+    targets = np.repeat(np.arange(len(members)), [len(captions[i]) for i in members])
+    metrics = RetrievalMetrics.of(positions(queries @ gallery.T, targets))
+    return {key: round(value, 4) for key, value in asdict(metrics).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """Where a training keeps what is done, which processes work at it, and who is told."""
+
+    folder: Path | None = None  # its state, from which a rerun resumes, and its curves
+    kept: Path | None = None  # sketches; see `sketch_files`
+    workers: Workers = field(default_factory=Workers)
+    progress: Progress = silent
 
 
 def train_autolora(
@@ -192,44 +230,34 @@ def train_autolora(
     base_model: str,
     config: AutoLoraConfig | None = None,
     schedule: Schedule | None = None,
-    folder: Path | None = None,
-    kept: Path | None = None,
-    workers: Workers | None = None,
-    progress: Progress = silent,
+    run: TrainingRun | None = None,
 ) -> AutoLoraEncoder:
     """Train AutoLoRA's encoder on the training split, stopped early by the validation one.
 
-    With a `folder`, its state is kept there (a rerun resumes) and the curves as
-    `curves.json` and `curves.png`; with `kept`, sketches are (see `sketch_files`).
+    With a folder, the run's curves are there as `curves.json` and `curves.png`.
 
     Raises:
         TrainingDataError: no adapter for training or for validation.
         LoraFileError: an adapter cannot be read.
     """
-    family = family_of(base_model)
+    family, run = family_of(base_model), run or TrainingRun()
     config = config or AutoLoraConfig(family.name, dim=text_encoder.dim)
-    if not (dataset.indices("train") and dataset.indices("validation")):
+    train, validation = dataset.indices("train"), dataset.indices("validation")
+    if not (train and validation):
         raise TrainingDataError("AutoLoRA's encoder needs training and validation adapters")
-    workers = workers or Workers()
-    stacked = stack_files(dataset.paths, config, progress if workers.is_first else silent, kept)
+    progress = run.progress if run.workers.is_first else silent
+    stacked = stack_files(dataset.paths, config, progress, run.kept)
     embedded = encode_captions(dataset.captions, text_encoder)
-    space = TextSpace.fit([embedded[i] for i in dataset.indices("train")])
-    captions = [torch.from_numpy(space.project(own)) for own in embedded]
-
-    def examples(split: str) -> Examples:
-        own = dataset.indices(split)
-        return Examples(stacked.select(torch.tensor(own)), [captions[i] for i in own])
-
+    space = TextSpace.fit([embedded[i] for i in train])
+    projected = [torch.from_numpy(space.project(texts)) for texts in embedded]
     schedule = schedule or Schedule()
-    torch.manual_seed(schedule.seed)
-    network = AutoLora(config)
-    network.standardise(stacked.select(torch.tensor(dataset.indices("train"))))
-    train = examples("train")
-    trainer = Trainer(network, schedule, folder, workers)
-    done = trainer.run(train, examples("validation"), progress)
-    if folder and workers.is_first:
-        draw_curves(done.curves, folder / "curves.png")
-    encoder = AutoLoraEncoder(
+    seen, unseen = (_examples(stacked, projected, rows) for rows in (train, validation))
+    network = _new_network(config, stacked.select(torch.tensor(train)), schedule.seed)
+    trainer = Trainer(network, schedule, run.folder, run.workers)
+    done = trainer.run(seen, unseen, run.progress)
+    if run.folder and run.workers.is_first:
+        draw_curves(done.curves, run.folder / "curves.png")
+    return AutoLoraEncoder(
         name=name,
         base_model=base_model,
         text_encoder=text_encoder.name,
@@ -237,14 +265,24 @@ def train_autolora(
         family=family.name,
         network=network,
         text=space,
+        metrics={
+            "epochs": done.epoch,
+            "best_epoch": done.best_epoch,
+            "adapters": {split: len(dataset.indices(split)) for split in SPLITS},
+            "validation": {"mrr": round(done.best_mrr, 4)},
+        },
     )
-    metrics = {
-        "epochs": done.epoch,
-        "best_epoch": done.best_epoch,
-        "adapters": {split: len(dataset.indices(split)) for split in SPLITS},
-        "validation": {"mrr": round(done.best_mrr, 4)},
-    }
-    return replace(encoder, metrics=metrics)
+
+
+def _examples(adapters: LayerBatch, captions: Sequence[Tensor], rows: Sequence[int]) -> Examples:
+    return Examples(adapters.select(torch.tensor(rows)), [captions[i] for i in rows])
+
+
+def _new_network(config: AutoLoraConfig, adapters: LayerBatch, seed: int) -> AutoLora:
+    torch.manual_seed(seed)
+    network = AutoLora(config)
+    network.standardise(adapters)
+    return network
 
 
 def stack_files(

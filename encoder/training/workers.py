@@ -34,24 +34,24 @@ class Workers:
         """True in the process that writes files and talks."""
         return self.rank == 0
 
-    def own(self, rows: Tensor) -> Tensor:
+    def share(self, rows: Tensor) -> Tensor:
         """Return this process' part of a batch's rows; parts differ by one row at most."""
         return rows.tensor_split(self.count)[self.rank]
 
-    def gather(self, own: Tensor, rows: int) -> Tensor:
+    def gather(self, part: Tensor, rows: int) -> Tensor:
         """Join the processes' parts (n, dim) to the batch (rows, dim).
 
         Gradients flow into this process' own part only.
         """
         if self._accelerator is None:
-            return own
+            return part
         # Parts are padded to one size, since collectives need equal shapes.
         size = -(-rows // self.count)
-        padded = torch.cat([own.detach(), own.new_zeros(size - len(own), *own.shape[1:])])
+        padded = torch.cat([part.detach(), part.new_zeros(size - len(part), *part.shape[1:])])
         everyone = self._accelerator.gather(padded).split(size)
-        counts = [len(part) for part in torch.arange(rows).tensor_split(self.count)]
-        parts = [part[:n] for part, n in zip(everyone, counts, strict=True)]
-        parts[self.rank] = own
+        counts = [len(chunk) for chunk in torch.arange(rows).tensor_split(self.count)]
+        parts = [chunk[:n] for chunk, n in zip(everyone, counts, strict=True)]
+        parts[self.rank] = part
         return torch.cat(parts)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:

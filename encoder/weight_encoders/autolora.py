@@ -11,19 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from encoder.adapter.lora_file import LoraWeights
+from encoder.arrays import Floats
 from encoder.base_models.families import Family, find_family
 from encoder.errors import CheckpointError
 from encoder.sketches.sketch import Sketch, default_layout
 from encoder.weight_encoders.layer_batch import (
-    Kind,
     LayerBatch,
+    LayerKind,
     kinds_of,
     stack_sketches,
     stack_weights,
 )
 from encoder.weight_encoders.ridge import ENCODE_BATCH, TextSpace, check_sketches
-
-Floats = npt.NDArray[np.float32]
 
 # What an encoder of whole factors has in place of a sketch version.
 FACTORS = "factors"
@@ -49,7 +48,7 @@ class LayerTokens(nn.Module):
     X are learned queries (layers, queries, d_in), one set a layer; W is the kind's own.
     """
 
-    def __init__(self, kind: Kind, config: AutoLoraConfig) -> None:
+    def __init__(self, kind: LayerKind, config: AutoLoraConfig) -> None:
         super().__init__()
         d_out, d_in = kind.shape
         if config.sketched:

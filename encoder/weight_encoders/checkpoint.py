@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from encoder.adapter.safetensors_header import read_header
+from encoder.arrays import Floats
 from encoder.errors import CheckpointError, LoraFileError
 from encoder.sketches.sketch import Sketch
 from encoder.weight_encoders.autolora import AutoLoraEncoder
 from encoder.weight_encoders.ridge import RidgeEncoder
-
-Floats = npt.NDArray[np.float32]
 
 FACTS = ("name", "base_model", "text_encoder", "sketch_version", "family")
 
@@ -63,7 +61,7 @@ class WeightEncoder(Protocol):
 
 AnyEncoder = RidgeEncoder | AutoLoraEncoder
 
-# By the kind in a checkpoint's header.
+# The encoders by the kind that a checkpoint's header names.
 KINDS: dict[str, type[RidgeEncoder] | type[AutoLoraEncoder]] = {
     RidgeEncoder.kind: RidgeEncoder,
     AutoLoraEncoder.kind: AutoLoraEncoder,

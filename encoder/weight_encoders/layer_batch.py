@@ -25,7 +25,7 @@ INNER_INDEX = re.compile(r"\b(attentions|resnets|transformer_blocks)\.\d+\.")
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class LayerKind:
     """Layers that differ only in their block: a name, one shape, places in the family."""
 
     name: str
@@ -33,14 +33,16 @@ class Kind:
     places: tuple[int, ...]
 
 
-def kinds_of(family: Family) -> tuple[Kind, ...]:
+def kinds_of(family: Family) -> tuple[LayerKind, ...]:
     """Group a family's block layers by kind; each has a name of its own."""
     places: dict[str, dict[Shape, list[int]]] = {}
     for place, (layer, shape) in enumerate(family.block_layers.items()):
         name = INNER_INDEX.sub(r"\1.", BLOCK_INDEX.sub(".", layer, count=1))
         places.setdefault(name, {}).setdefault(shape, []).append(place)
     return tuple(
-        Kind(name if len(shapes) == 1 else f"{name} {shape[0]}x{shape[1]}", shape, tuple(where))
+        LayerKind(
+            name if len(shapes) == 1 else f"{name} {shape[0]}x{shape[1]}", shape, tuple(where)
+        )
         for name, shapes in places.items()
         for shape, where in shapes.items()
     )
@@ -75,8 +77,8 @@ def stack_sketches(family: Family, sketches: Sequence[Sketch]) -> LayerBatch:
     """Stack sketches; a sketch is a small matrix and needs no second factor."""
     layers = [sketch.layers() for sketch in sketches]
 
-    def stack(kind: Kind) -> Tensor:
-        values = np.stack([[own[place] for place in kind.places] for own in layers])
+    def stack(kind: LayerKind) -> Tensor:
+        values = np.stack([[sketch[place] for place in kind.places] for sketch in layers])
         return torch.from_numpy(values).float()
 
     return LayerBatch(
@@ -109,9 +111,9 @@ def stack_weights(family: Family, adapters: Sequence[LoraWeights]) -> LayerBatch
                 if layer is None or magnitude == 0:
                     continue
                 scale = layer.scale / magnitude
-                own_down, own_up = layer.factors()
-                down[kind.name][row, column, : layer.rank] = own_down.float() * scale
-                up[kind.name][row, column, :, : layer.rank] = own_up.float()
+                a, b = layer.factors()
+                down[kind.name][row, column, : layer.rank] = a.float() * scale
+                up[kind.name][row, column, :, : layer.rank] = b.float()
                 log_magnitudes[row, place] = math.log(magnitude)
                 mask[row, place] = True
     if not mask.any(dim=1).all():

@@ -6,34 +6,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
+AnyFloats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 
 
-def positions(similarity: Floats, targets: Ints) -> npt.NDArray[np.float64]:
+def positions(similarity: AnyFloats, targets: Ints) -> npt.NDArray[np.float64]:
     """Return the 1-based position of each query's target, (queries,).
 
     `similarity` is (queries, gallery); `targets` the gallery index each query is about.
     Ties count half, so that an encoder which gives everything one score gains nothing.
     """
-    own = np.take_along_axis(similarity, targets[:, None], axis=1)
-    above = (similarity > own).sum(axis=1)
-    tied = (similarity == own).sum(axis=1) - 1
+    of_targets = np.take_along_axis(similarity, targets[:, None], axis=1)
+    above = (similarity > of_targets).sum(axis=1)
+    tied = (similarity == of_targets).sum(axis=1) - 1
     place: npt.NDArray[np.float64] = 1 + above + tied / 2
     return place
 
 
-def recall_at_k(similarity: Floats, targets: Ints, k: int) -> float:
+def recall_at_k(similarity: AnyFloats, targets: Ints, k: int) -> float:
     """Return the share of queries whose target is among the first k."""
     return float((positions(similarity, targets) <= k).mean())
 
 
-def mrr(similarity: Floats, targets: Ints) -> float:
+def mrr(similarity: AnyFloats, targets: Ints) -> float:
     """Return the mean reciprocal position of the targets."""
     return float((1 / positions(similarity, targets)).mean())
 
 
-def ndcg_at_10(similarity: Floats, targets: Ints) -> float:
+def ndcg_at_10(similarity: AnyFloats, targets: Ints) -> float:
     """Return the mean discounted gain of targets among the first ten."""
     return float(_gain(positions(similarity, targets)).mean())
 

@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.arrays import Floats
 from encoder.text_encoder import normalise
-
-Floats = npt.NDArray[np.float32]
 
 # Tried on validation (docs/benchmarks.md): .2 to .4 of the mean similarity of the nearest
 # 1/200 of the training captions.
@@ -22,13 +21,13 @@ STRENGTH, NEAREST_SHARE = 0.25, 0.005
 MOST_CAPTIONS = 2048
 # A query's length along the first axis; small, so that similarities stay as they were.
 QUERY_LENGTH = 0.3
-# With less than this share of the layers' weight, similarities fall. Adapters of the
-# attention layers alone have more.
+# Similarities fall where adapters have less than this share of the layers' weight. Those of
+# the attention layers alone have more.
 ENOUGH_LAYERS = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Caution:
+class Penalties:
     """Lowers embeddings near many captions (hubs [1], by CSLS [2]), or that rest on little.
 
     - [1] Radovanović et al., 2010, https://jmlr.org/papers/v11/radovanovic10a.html
@@ -40,7 +39,7 @@ class Caution:
     mean: float  # hubness of the training adapters
 
     @classmethod
-    def fit(cls, up: Floats, captions: Floats, coordinates: Floats) -> "Caution":
+    def fit(cls, up: Floats, captions: Floats, coordinates: Floats) -> "Penalties":
         """Learn it from training captions (n, dim) in the text space and adapters' coordinates.
 
         `up` (components, dim) spans all predictions; `coordinates` (adapters, components)
@@ -67,11 +66,11 @@ class Caution:
         `layers_share` (n,) is how much of all layers' weight an adapter's layers have.
         """
         against = STRENGTH * (self.hubness(coordinates) - self.mean) / QUERY_LENGTH
-        cautious = normalise(embeddings - against[:, None] * self.axes[0])
+        lowered = normalise(embeddings - against[:, None] * self.axes[0])
         certainty = np.sqrt(np.minimum(1, layers_share / ENOUGH_LAYERS))[:, None]
         doubt: Floats = np.sqrt(1 - np.square(certainty)) * self.axes[1]
         # The axes are of length 1 but for their rounding.
-        return normalise((certainty * cautious + doubt).astype(np.float32))
+        return normalise((certainty * lowered + doubt).astype(np.float32))
 
     def of_queries(self, projected: Floats) -> Floats:
         """Return queries (n, dim) that meet the first axis and not the second."""
@@ -81,19 +80,19 @@ class Caution:
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return what a checkpoint holds."""
         return {
-            "caution_axes": self.axes.astype(np.float16),
-            "caution_mean": np.array([self.mean], np.float32),
-            **self.captions.arrays("caution_captions"),
+            "penalty_axes": self.axes.astype(np.float16),
+            "penalty_mean": np.array([self.mean], np.float32),
+            **self.captions.arrays("penalty_captions"),
         }
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, Any], components: int) -> "Caution | None":
+    def restore(cls, arrays: Mapping[str, Any], components: int) -> "Penalties | None":
         """Build it from what `arrays` gave; an encoder need not have any."""
-        if "caution_axes" not in arrays:
+        if "penalty_axes" not in arrays:
             return None
-        captions = QuarterMatrix.restore(arrays, "caution_captions", components)
-        axes = np.asarray(arrays["caution_axes"], np.float32)
-        return cls(axes, captions, float(arrays["caution_mean"][0]))
+        captions = QuarterMatrix.restore(arrays, "penalty_captions", components)
+        axes = np.asarray(arrays["penalty_axes"], np.float32)
+        return cls(axes, captions, float(arrays["penalty_mean"][0]))
 
 
 def free_axes(up: Floats, count: int) -> Floats:

@@ -12,19 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.arrays import Floats
 from encoder.errors import SketchError, TrainingDataError
 from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import normalise
 from encoder.weight_encoders.metrics import mrr
-from encoder.weight_encoders.penalties import Caution
+from encoder.weight_encoders.penalties import Penalties
 
-Floats = npt.NDArray[np.float32]
-
-# Relative to the mean energy of a training adapter; the best is inside on the zoo.
-PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+# Penalties of the regression to choose from, relative to the mean energy of a training adapter;
+# the best is inside on the zoo.
+RIDGE_PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 FOLDS = 5
-# Of the captions' spread within adapters, relative to its mean variance: .1 to .5 tie in
-# cross-validation on the zoo, 1 and more find less.
+# How far the captions' spread within adapters is shrunk, relative to its mean variance: .1 to
+# .5 tie in cross-validation on the zoo, 1 and more find less.
 SHRINKAGE = 0.5
 ENCODE_BATCH = 256
 
@@ -97,7 +97,7 @@ class TextSpace:
 class RidgeEncoder:
     """Linear in the sketch: embedding = normalise((x * scale - mean) @ down @ up).
 
-    With caution, what is held against an adapter is written into free axes of it.
+    With penalties, what is held against an adapter is written into free axes of it.
     """
 
     name: str
@@ -110,7 +110,7 @@ class RidgeEncoder:
     down: QuarterMatrix  # (values of a sketch, components)
     up: Floats  # (components, dim)
     text: TextSpace
-    caution: Caution | None = None
+    penalties: Penalties | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str] = "ridge"
@@ -140,12 +140,12 @@ class RidgeEncoder:
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
         if not lengths.all():
             raise SketchError("an adapter changes only layers that say nothing of its subject")
-        if self.caution is None:
+        if self.penalties is None:
             return normalise(embeddings)
         weights = np.square(self.layer_scales)
         mask = np.stack([sketch.mask for sketch in sketches])
         share = (mask @ weights / weights.sum()).astype(np.float32)
-        return self.caution.apply(embeddings / lengths, coordinates / lengths, share)
+        return self.penalties.apply(embeddings / lengths, coordinates / lengths, share)
 
     def coordinates(self, sketches: Sequence[Sketch]) -> Floats:
         """Return what `up` maps to predictions, (n, components)."""
@@ -158,7 +158,7 @@ class RidgeEncoder:
     def encode_query(self, text_embeddings: Floats) -> Floats:
         """Map text embeddings (n, dim) into the index's space, unit rows."""
         projected = self.text.project(text_embeddings)
-        return projected if self.caution is None else self.caution.of_queries(projected)
+        return projected if self.penalties is None else self.penalties.of_queries(projected)
 
     def encode_caption_query(self, text_embeddings: Floats) -> Floats:
         """Map text embeddings (n, dim) to what plain ones of captions are compared with."""
@@ -176,7 +176,7 @@ class RidgeEncoder:
             **self.down.arrays("down"),
             "up": self.up.astype(np.float16),
             **self.text.arrays(),
-            **({} if self.caution is None else self.caution.arrays()),
+            **({} if self.penalties is None else self.penalties.arrays()),
         }
 
     @classmethod
@@ -186,15 +186,19 @@ class RidgeEncoder:
         """Build it from what `arrays` gave; `facts` are its other fields."""
         means = np.asarray(arrays["means"], np.float32)
         up = np.asarray(arrays["up"], np.float32)
-        return cls(
+        encoder = cls(
             layer_scales=np.asarray(arrays["layer_scales"], np.float32),
             means=means,
             down=QuarterMatrix.restore(arrays, "down", len(means)),
             up=up,
             text=TextSpace.restore(arrays),
-            caution=Caution.restore(arrays, len(up)),
+            penalties=Penalties.restore(arrays, len(up)),
             **facts,
         )
+        # It would be another encoder without what it holds beside these.
+        if surplus := arrays.keys() - encoder.arrays().keys():
+            raise ValueError(f"{sorted(surplus)} are not known here")
+        return encoder
 
 
 def check_sketches(sketches: Sequence[Sketch], version: str, family: str) -> None:
@@ -272,7 +276,7 @@ def choose_penalty(
     if count < 2 * FOLDS:
         raise TrainingDataError(f"{count} training adapters are too few; {2 * FOLDS} at least")
     fold_of = np.random.default_rng(seed).permutation(count) % FOLDS
-    scores: dict[float, list[float]] = {penalty: [] for penalty in PENALTIES}
+    scores: dict[float, list[float]] = {penalty: [] for penalty in RIDGE_PENALTIES}
     for fold in range(FOLDS):
         train = np.flatnonzero(fold_of != fold).tolist()
         left = np.flatnonzero(fold_of == fold).tolist()
@@ -281,7 +285,7 @@ def choose_penalty(
         ridge = KernelRidge(kernel[np.ix_(train, train)], goals)
         queries = space.project(np.concatenate([captions[i] for i in left]))
         targets = np.repeat(np.arange(len(left)), [len(captions[i]) for i in left])
-        for penalty in PENALTIES:
+        for penalty in RIDGE_PENALTIES:
             gallery = normalise(ridge.predict(kernel[np.ix_(left, train)], penalty))
             scores[penalty].append(mrr(queries @ gallery.T, targets))
     means = {penalty: float(np.mean(values)) for penalty, values in scores.items()}

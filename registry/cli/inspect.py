@@ -89,12 +89,12 @@ def inspect_file(path: Path) -> Report:
     Raises:
         LoraFileError: it is no adapter, or of a kind that is not read.
     """
-    from encoder.adapter.file_hashes import hash_file
+    from encoder.adapter.file_hashes import hash_adapter
     from encoder.adapter.lora_file import read, read_verdict
     from encoder.errors import FingerprintError, LoraFileError
     from encoder.sketches.fingerprint import fingerprint
 
-    hashes = hash_file(path)
+    hashes = hash_adapter(path)
     try:
         weights = read(path)
     except LoraFileError:

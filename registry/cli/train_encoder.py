@@ -127,7 +127,7 @@ def _train(
     progress: Callable[[int, int, str], None],
 ) -> "AnyEncoder":
     from encoder.text_encoder import DEFAULT_TEXT_ENCODER, load_text_encoder
-    from encoder.training.train import fit_ridge, train_autolora
+    from encoder.training.train import TrainingRun, fit_ridge, train_autolora
     from encoder.weight_encoders.autolora import AutoLoraConfig, family_of
 
     name = options.name or f"{options.base_model}-{options.kind}"
@@ -150,8 +150,5 @@ def _train(
         base_model=options.base_model,
         config=AutoLoraConfig(family, sketched=True, dim=text_encoder.dim),
         schedule=schedule,
-        folder=state,
-        kept=state / "sketches",
-        workers=workers,
-        progress=progress,
+        run=TrainingRun(state, state / "sketches", workers, progress),
     )

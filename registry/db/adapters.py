@@ -9,8 +9,9 @@ from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from crawler.records import UNKNOWN_BASE_MODEL, AdapterRecord, CoverRecord, FileRecord
+from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from encoder.base_models.families import find_family
+from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
 from registry.db.models import Adapter, Cover, File
 from registry.text.segment import segment
 
@@ -54,8 +55,8 @@ def record_to_json(record: AdapterRecord) -> dict[str, Any]:
     facts = asdict(record)
     facts["created_at"] = record.created_at.isoformat()
     facts["updated_at"] = record.updated_at.isoformat()
-    facts["trigger_words"] = list(record.trigger_words)
-    facts["tags"] = list(record.tags)
+    for words in ("trigger_words", "tags", "base_model_words"):
+        facts[words] = list(facts[words])
     facts["covers"] = list(facts["covers"])
     return facts
 
@@ -66,6 +67,7 @@ def record_from_json(facts: Mapping[str, Any]) -> AdapterRecord:
         "updated_at": datetime.fromisoformat(facts["updated_at"]),
         "trigger_words": tuple(facts["trigger_words"]),
         "tags": tuple(facts["tags"]),
+        "base_model_words": tuple(facts["base_model_words"]),
         "file": FileRecord(**facts["file"]),
         "covers": tuple(CoverRecord(**cover) for cover in facts["covers"]),
     }
@@ -75,10 +77,10 @@ def record_from_json(facts: Mapping[str, Any]) -> AdapterRecord:
 def settle(record: AdapterRecord, file: File | None) -> dict[str, Any]:
     """Columns of `adapters`: the hub's words, corrected by the file's once it was read."""
     trigger_words = list(record.trigger_words)
-    base_model = record.base_model
+    base_model = name_listed(record.base_model_words)
     if file is not None and file.verdict is not None:
         trigger_words = trigger_words or list(file.verdict.get("trigger_words", ()))
-        base_model = agreed_base_model(record.base_model, file.base_model)
+        base_model = agreed_base_model(base_model, file.base_model)
     texts = [record.name, *trigger_words, *record.tags, record.author, record.description]
     return {
         "name": record.name,

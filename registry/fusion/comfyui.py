@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from encoder.base_models.facts import ComfyFiles, Pipeline
 from registry.fusion.errors import ExportError
 from registry.fusion.recipe import Recipe
 
@@ -33,11 +34,6 @@ PORTS: Mapping[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ("IMAGE",)),
     "SaveImage": ({"images": "IMAGE"}, ()),
     "Note": ({}, ()),
-}
-# Of the bases, as ComfyUI's own examples call them.
-CHECKPOINTS = {
-    "sdxl": "sd_xl_base_1.0.safetensors",
-    "sd": "v1-5-pruned-emaonly.safetensors",
 }
 
 
@@ -96,7 +92,7 @@ class Workflow:
 
 
 def draw_workflow(
-    recipe: Recipe, adapters: Sequence[tuple[str, float]], note: str
+    recipe: Recipe, pipeline: Pipeline, adapters: Sequence[tuple[str, float]], note: str
 ) -> dict[str, Any]:
     """Return a workflow that loads adapters, (file, strength), one after the other.
 
@@ -104,18 +100,19 @@ def draw_workflow(
         ExportError: ComfyUI is not known to run the base.
     """
     flow = Workflow()
-    kind = recipe.base.backend.removeprefix("diffusers-")
-    model, clip, vae = _load_base(flow, kind, recipe)
+    if pipeline.comfyui is None:
+        raise ExportError(f"ComfyUI is not known to run {recipe.base.name}")
+    model, clip, vae = _load_base(flow, pipeline.comfyui, recipe.base.name)
     for file, strength in adapters:
         # Our adapters leave the text encoder alone.
         model, clip = flow.add("LoraLoader", [file, strength, 0.0], model=model, clip=clip)
     (positive,) = flow.add("CLIPTextEncode", [recipe.full_prompt], clip=clip)
     (negative,) = flow.add("CLIPTextEncode", [recipe.negative_prompt], clip=clip)
     guidance = recipe.guidance
-    if kind == "flux" and recipe.base.name != "flux.1-schnell":
+    if pipeline.takes_guidance:
         (positive,) = flow.add("FluxGuidance", [guidance], conditioning=positive)
         guidance = 1.0
-    empty = "EmptyLatentImage" if kind in CHECKPOINTS else "EmptySD3LatentImage"
+    empty = "EmptyLatentImage" if pipeline.comfyui.checkpoint else "EmptySD3LatentImage"
     (latent,) = flow.add(empty, [recipe.width, recipe.height, 1])
     (drawn,) = flow.add(
         "KSampler",
@@ -131,22 +128,13 @@ def draw_workflow(
     return flow.to_json()
 
 
-def _load_base(flow: Workflow, kind: str, recipe: Recipe) -> list[Slot]:
+def _load_base(flow: Workflow, files: ComfyFiles, base_model: str) -> list[Slot]:
     """Add the nodes that load model, text encoders and autoencoder."""
-    if kind in CHECKPOINTS:
-        return flow.add("CheckpointLoaderSimple", [CHECKPOINTS[kind]])
-    if kind == "flux":
-        name = recipe.base.name.replace(".", "", 1)  # flux1-dev
-        (model,) = flow.add("UNETLoader", [f"{name}.safetensors", "default"])
-        (clip,) = flow.add(
-            "DualCLIPLoader",
-            ["clip_l.safetensors", "t5xxl_fp16.safetensors", "flux", "default"],
-        )
-        (vae,) = flow.add("VAELoader", ["ae.safetensors"])
-    elif kind == "qwen-image":
-        (model,) = flow.add("UNETLoader", ["qwen_image_bf16.safetensors", "default"])
-        (clip,) = flow.add("CLIPLoader", ["qwen_2.5_vl_7b.safetensors", "qwen_image", "default"])
-        (vae,) = flow.add("VAELoader", ["qwen_image_vae.safetensors"])
-    else:
-        raise ExportError(f"ComfyUI is not known to run {recipe.base.name}")
+    if files.checkpoint:
+        return flow.add("CheckpointLoaderSimple", [files.checkpoint])
+    network = files.network or f"{base_model.replace('.', '', 1)}.safetensors"  # flux1-dev
+    (model,) = flow.add("UNETLoader", [network, "default"])
+    loader = "DualCLIPLoader" if len(files.text_encoders) == 2 else "CLIPLoader"
+    (clip,) = flow.add(loader, [*files.text_encoders, files.text_type, "default"])
+    (vae,) = flow.add("VAELoader", [files.vae])
     return [model, clip, vae]

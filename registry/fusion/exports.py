@@ -9,18 +9,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from encoder.base_models.facts import Pipeline, find_pipeline, variant_of
 from registry.fusion.comfyui import draw_workflow
 from registry.fusion.errors import ExportError
 from registry.fusion.recipe import Recipe, RecipeAdapter
 
-# Where a base model is found by those who have none here. Ids on Hugging Face.
-HUB_IDS: Mapping[str, str] = {
-    "flux.1-dev": "black-forest-labs/FLUX.1-dev",
-    "flux.1-schnell": "black-forest-labs/FLUX.1-schnell",
-    "sdxl-1.0": "stabilityai/stable-diffusion-xl-base-1.0",
-    "sd-1.5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "qwen-image": "Qwen/Qwen-Image",
-}
 NOTE = "The adapters at plain strengths, without gates: not the same image as AutoLoRA's."
 
 
@@ -32,11 +25,19 @@ def export(recipe: Recipe, target: str) -> str:
     """
     if target not in TARGETS:
         raise ExportError(f"{target!r} is none of {', '.join(TARGETS)}")
-    if recipe.base.name not in HUB_IDS and not has_text_encoders(recipe):
+    if variant_of(recipe.base.name).hub_id is None and not has_text_encoders(recipe):
         raise ExportError(
             f"{recipe.base.name} has no text encoders of its own: no other program draws with it"
         )
     return TARGETS[target](recipe)
+
+
+def pipeline_of(recipe: Recipe) -> Pipeline:
+    name = recipe.base.backend.removeprefix("diffusers-")
+    pipeline = find_pipeline(recipe.base.name, lambda known: known.name == name)
+    if pipeline is None:
+        raise ExportError(f"no other program is known to draw with {recipe.base.backend}")
+    return pipeline
 
 
 def has_text_encoders(recipe: Recipe) -> bool:
@@ -79,7 +80,7 @@ def a1111(recipe: Recipe) -> str:
     if recipe.negative_prompt:
         lines.append(f"Negative prompt: {recipe.negative_prompt}")
     guidance = f"CFG scale: {recipe.guidance:g}"
-    if recipe.base.name.startswith("flux.1-dev"):
+    if pipeline_of(recipe).takes_guidance:
         guidance = f"CFG scale: 1, Distilled CFG Scale: {recipe.guidance:g}"
     lines.append(
         f"Steps: {recipe.steps}, Sampler: Euler, {guidance}, Seed: {recipe.seed}, "
@@ -91,7 +92,12 @@ def a1111(recipe: Recipe) -> str:
 def comfyui(recipe: Recipe) -> str:
     """Write a workflow that ComfyUI opens."""
     files = [(f"{name}.safetensors", strength) for _, name, strength in loaded(recipe)]
-    return json.dumps(draw_workflow(recipe, files, NOTE), indent=1, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(
+            draw_workflow(recipe, pipeline_of(recipe), files, NOTE), indent=1, ensure_ascii=False
+        )
+        + "\n"
+    )
 
 
 def diffusers(recipe: Recipe) -> str:
@@ -104,22 +110,17 @@ def diffusers(recipe: Recipe) -> str:
         "width": recipe.width,
         "height": recipe.height,
     }
-    kind = recipe.base.backend.removeprefix("diffusers-")
-    if kind == "flux" and recipe.base.name != "flux.1-schnell" and recipe.guidance > 1:
+    pipeline = pipeline_of(recipe)
+    if not pipeline.guidance_input:
+        call |= {
+            pipeline.guidance_argument: recipe.guidance,
+            "negative_prompt": recipe.negative_prompt or pipeline.empty_negative or None,
+        }
+    elif pipeline.takes_guidance and recipe.guidance > 1:
         call |= {"guidance_scale": recipe.guidance}
-    elif kind == "qwen-image":
-        call |= {
-            "true_cfg_scale": recipe.guidance,
-            "negative_prompt": recipe.negative_prompt or " ",
-        }
-    elif kind != "flux":
-        call |= {
-            "guidance_scale": recipe.guidance,
-            "negative_prompt": recipe.negative_prompt or None,
-        }
     return SCRIPT.format(
         note=NOTE,
-        base=HUB_IDS.get(recipe.base.name, recipe.base.name),
+        base=variant_of(recipe.base.name).hub_id or recipe.base.name,
         adapters="".join(f"    {adapter!r},\n" for adapter in adapters),
         prompt=recipe.full_prompt,
         seed=recipe.seed,

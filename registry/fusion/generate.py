@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from PIL.Image import Image
 
+from encoder.base_models.facts import variant_of
 from registry.fusion.activity import ActivityMap, map_activity
 from registry.fusion.backends.base import Backend, Progress, Sampling
 from registry.fusion.departure import measure_departure, record, warn_of_departure
@@ -26,7 +27,7 @@ from registry.fusion.errors import (
 )
 from registry.fusion.inject import Attachment, Mode, attach
 from registry.fusion.kinds import AnyGates
-from registry.fusion.licences import BASE_LICENCES, conflicts, strictest
+from registry.fusion.licences import conflicts, strictest
 from registry.fusion.passes import GuideFrom, Passes
 from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
 from registry.fusion.rivals import RivalGates, leads
@@ -106,7 +107,7 @@ def generate(
         DeviceMemoryError: the device has no room.
     """
     check_adapters(adapters, backend)
-    base_licence = BASE_LICENCES.get(backend.base_model)
+    base_licence = variant_of(backend.base_model).licence
     licences = {adapter.name: adapter.licence for adapter in adapters}
     licences[f"the base {backend.base_model}"] = base_licence
     added = missing_triggers(prompt, adapters) if add_triggers else [()] * len(adapters)

@@ -36,15 +36,6 @@ FAMILIES: Sequence[tuple[re.Pattern[str], Terms]] = [
         ),
     )
 ]
-# Of the bases themselves, from their model cards on Hugging Face; the miniature world's is in
-# demo/data/ATTRIBUTION.md.
-BASE_LICENCES: Mapping[str, str] = {
-    "flux.1-dev": "flux-1-dev-non-commercial-license",
-    "flux.1-schnell": "Apache-2.0",
-    "sdxl-1.0": "openrail++",
-    "qwen-image": "Apache-2.0",
-    "demo-flux-tiny": "CC-BY-4.0",
-}
 
 
 def terms_of(licence: str | None) -> Terms:

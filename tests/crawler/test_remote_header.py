@@ -16,7 +16,7 @@ from demo.hub.ranges import FileServer, serve_file
 from encoder.adapter.safetensors_header import MAX_HEADER_BYTES, Header, parse_header
 from encoder.errors import HeaderError, LoraFileError, NotSafetensorsError
 
-# Of an adapter of FLUX.1-dev, rank 16.
+# The bytes of an adapter of FLUX.1-dev, rank 16.
 LARGE = 180_000_000
 
 

@@ -1,10 +1,9 @@
-"""Base models through diffusers' pipelines: FLUX.1, SDXL, SD 1.5, Qwen-Image, and the tiny base."""
+"""Base models through diffusers' pipelines, as their files in encoder/base_models tell."""
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
+from encoder.base_models.facts import Pipeline, find_pipeline, known_pipelines
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.fusion.backends.base import Defaults, Progress, Sampling, hash_files
 from registry.fusion.backends.prompt import PromptEncoder
@@ -29,72 +29,8 @@ from registry.fusion.passes import Guided
 Offload = Literal["none", "model", "layers"]
 
 
-@dataclass(frozen=True)
-class Family:
-    """How the pipelines of one family of base models differ from the others."""
-
-    name: str
-    pipeline: str  # diffusers' class
-    denoiser: str  # its part that adapters change
-    tokens: int  # latents to a side of a token
-    defaults: Defaults  # as its authors recommend
-    # Guidance -> the pipeline's arguments, given the denoiser's config.
-    guide: Callable[[float, Any], dict[str, float]]
-    # How passes for the negative prompt are run, where there are any.
-    guided: Guided
-    # What stands for a negative prompt that is empty.
-    nothing: str | None = ""
-
-
-def guide_flux(guidance: float, config: Any) -> dict[str, float]:
-    """FLUX.1-dev takes guidance as an input; other FLUX is guided by a second pass, or not."""
-    if config.guidance_embeds:
-        return {"guidance_scale": guidance, "true_cfg_scale": 1.0}
-    return {"true_cfg_scale": guidance}
-
-
-def guide_unet(guidance: float, config: Any) -> dict[str, float]:
-    return {"guidance_scale": guidance}
-
-
-def guide_qwen(guidance: float, config: Any) -> dict[str, float]:
-    return {"true_cfg_scale": guidance}
-
-
-# By the pipeline's class, as model_index.json has it. Steps and guidance are those of the model
-# cards; schnell is distilled to few steps without guidance.
-FAMILIES: Mapping[str, Family] = {
-    family.pipeline: family
-    for family in (
-        Family("flux", "FluxPipeline", "transformer", 2, Defaults(20, 3.5), guide_flux, "calls"),
-        Family(
-            "sdxl",
-            "StableDiffusionXLPipeline",
-            "unet",
-            1,
-            Defaults(30, 5.0),
-            guide_unet,
-            "halves",
-            nothing=None,
-        ),
-        Family("sd", "StableDiffusionPipeline", "unet", 1, Defaults(30, 7.5), guide_unet, "halves"),
-        Family(
-            "qwen-image",
-            "QwenImagePipeline",
-            "transformer",
-            2,
-            Defaults(30, 4.0),
-            guide_qwen,
-            "calls",
-            nothing=" ",
-        ),
-    )
-}
-SCHNELL = Defaults(4, 1.0)
 # Of adapters on the device: seven of rank 16 for all layers of FLUX.1, in bfloat16.
 CACHE_BYTES = 2**30
-# Of a FLUX that was trained on a sentence encoder, by plain classifier-free guidance.
-BARE = Defaults(20, 3.0, guide_from="base")
 
 
 class PipelineBackend:
@@ -105,7 +41,7 @@ class PipelineBackend:
         pipeline: Any,
         folder: Path,
         base_model: str,
-        family: Family,
+        facts: Pipeline,
         prompt_encoder: PromptEncoder | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
@@ -117,7 +53,7 @@ class PipelineBackend:
         self.lock = threading.Lock()
         self._pipeline = pipeline
         self._folder = folder
-        self._family = family
+        self._facts = facts
         self._prompt_encoder = prompt_encoder
         device = torch.device(pipeline._execution_device)
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
@@ -126,11 +62,11 @@ class PipelineBackend:
 
     @property
     def name(self) -> str:
-        return f"diffusers-{self._family.name}"
+        return f"diffusers-{self._facts.name}"
 
     @property
     def transformer(self) -> nn.Module:
-        denoiser: nn.Module = getattr(self._pipeline, self._family.denoiser)
+        denoiser: nn.Module = getattr(self._pipeline, self._facts.denoiser)
         return denoiser
 
     @property
@@ -143,19 +79,15 @@ class PipelineBackend:
 
     @property
     def defaults(self) -> Defaults:
-        if self._prompt_encoder is not None:
-            return BARE
-        if self._family.name == "flux" and not self.transformer.config.guidance_embeds:  # type: ignore[union-attr]
-            return SCHNELL
-        return self._family.defaults
+        return Defaults(self._facts.steps, self._facts.guidance, self._facts.guide_from)
 
     def guided(self, guidance: float) -> Guided | None:
         """Return how passes are run that do not know the prompt; None if there are none."""
-        factors = self._family.guide(guidance, self.transformer.config)
+        factors = self._guidance(guidance)
         # Distilled bases take guidance as an input. A factor of 1 or less asks for none.
         factor = factors.get("true_cfg_scale", factors.get("guidance_scale", 1.0))
         distilled = getattr(self.transformer.config, "time_cond_proj_dim", None) is not None
-        return self._family.guided if factor > 1 and not distilled else None
+        return self._facts.unprompted if factor > 1 and not distilled else None
 
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, progress: Progress | None = None
@@ -180,7 +112,7 @@ class PipelineBackend:
         try:
             images: list[Image] = self._pipeline(
                 **self._text_inputs(list(prompts), sampling.negative),
-                **self._family.guide(sampling.guidance, self.transformer.config),
+                **self._guidance(sampling.guidance),
                 num_inference_steps=sampling.steps,
                 width=width,
                 height=height,
@@ -216,14 +148,20 @@ class PipelineBackend:
         return tokens.float().cpu(), pooled.float().cpu()
 
     def _only_flux(self, what: str) -> None:
-        if self._family.name != "flux":
-            raise BaseModelError(self._folder, f"is {self._family.name}; only FLUX {what}")
+        if self._facts.diffusers_class != "FluxPipeline":
+            raise BaseModelError(self._folder, f"is {self._facts.name}; only FLUX {what}")
+
+    def _guidance(self, guidance: float) -> dict[str, float]:
+        """Return the pipeline's arguments for a guidance: an input of the network, or a factor."""
+        if getattr(self.transformer.config, "guidance_embeds", False):
+            return {"guidance_scale": guidance, "true_cfg_scale": 1.0}
+        return {self._facts.guidance_argument: guidance}
 
     def free(self) -> None:
         self._pipeline.maybe_free_model_hooks()
 
     def _check(self, width: int, height: int, steps: int) -> None:
-        unit = self._family.tokens * self._pipeline.vae_scale_factor
+        unit = self._facts.token_side * self._pipeline.vae_scale_factor
         if width < unit or height < unit or width % unit or height % unit:
             raise SamplingError(f"{width}x{height} pixels: use multiples of {unit}")
         if steps < 1:
@@ -231,7 +169,7 @@ class PipelineBackend:
 
     def _text_inputs(self, prompts: list[str], negative: str) -> dict[str, Any]:
         if self._prompt_encoder is None:
-            avoided = negative or self._family.nothing
+            avoided = negative or self._facts.empty_negative
             return {
                 "prompt": prompts,
                 "negative_prompt": None if avoided is None else [avoided] * len(prompts),
@@ -276,32 +214,32 @@ def load_backend(
             the device is not here.
     """
     complete = (folder / "model_index.json").exists()
-    family = find_family(folder) if complete else FAMILIES["FluxPipeline"]
-    check_folder(folder, family)
+    facts = read_pipeline(folder, base_model) if complete else bare_pipeline(base_model)
+    check_folder(folder, facts)
     # Whatever the files hold: a CPU is fastest in float32, and reproduces best.
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
         with quiet():
-            pipeline = (load_complete if complete else load_bare)(folder, family, dtype)
+            pipeline = (load_complete if complete else load_bare)(folder, facts, dtype)
             place(pipeline, device, offload)
     except (OSError, ValueError, RuntimeError) as error:
         raise BaseModelError(folder, f"cannot be loaded: {error}") from error
     encoder = None if complete else PromptEncoder(text_encoder or load_text_encoder())
-    return PipelineBackend(pipeline, folder, base_model, family, encoder, cache_bytes)
+    return PipelineBackend(pipeline, folder, base_model, facts, encoder, cache_bytes)
 
 
-def load_complete(folder: Path, family: Family, dtype: torch.dtype) -> Any:
+def load_complete(folder: Path, facts: Pipeline, dtype: torch.dtype) -> Any:
     # Imported here, under `quiet`: pipelines warn when they are imported.
     import diffusers
 
     # Never pickles, and no class but ours.
-    pipeline = getattr(diffusers, family.pipeline)
+    pipeline = getattr(diffusers, facts.diffusers_class)
     return pipeline.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=dtype
     )
 
 
-def load_bare(folder: Path, family: Family, dtype: torch.dtype) -> Any:
+def load_bare(folder: Path, facts: Pipeline, dtype: torch.dtype) -> Any:
     from diffusers import FluxPipeline
 
     how: dict[str, Any] = {"use_safetensors": True, "dtype": dtype}
@@ -351,21 +289,34 @@ def quiet() -> Iterator[None]:
             part.enable_progress_bar()
 
 
-def find_family(folder: Path) -> Family:
-    """Return the family that a folder's model_index.json names."""
+def read_pipeline(folder: Path, base_model: str) -> Pipeline:
+    """Return what is known of the pipeline that a folder's model_index.json names."""
     kind = read_kind(folder, "model_index.json")
-    if kind not in FAMILIES:
-        raise BaseModelError(folder, f"is a {kind}; supported are {', '.join(FAMILIES)}")
-    return FAMILIES[kind]
+    facts = find_pipeline(
+        base_model, lambda known: known.diffusers_class == kind and not known.bare
+    )
+    if facts is None:
+        kinds = (known.diffusers_class for known in known_pipelines() if not known.bare)
+        raise BaseModelError(
+            folder, f"is a {kind}; supported are {', '.join(dict.fromkeys(kinds))}"
+        )
+    return facts
 
 
-def check_folder(folder: Path, family: Family) -> None:
+def bare_pipeline(base_model: str) -> Pipeline:
+    """Return what is known of bases that were trained on a sentence encoder."""
+    facts = find_pipeline(base_model, lambda known: known.bare)
+    assert facts is not None, "the demo's base is one"
+    return facts
+
+
+def check_folder(folder: Path, facts: Pipeline) -> None:
     """Refuse a folder that lacks parts, before anything large is read."""
-    for part in (family.denoiser, "vae", "scheduler"):
+    for part in (facts.denoiser, "vae", "scheduler"):
         if not (folder / part).is_dir():
             raise BaseModelError(folder, f"has no {part}/; point to a diffusers folder")
-    kind = read_kind(folder, f"{family.denoiser}/config.json")
-    if family.name == "flux" and kind != "FluxTransformer2DModel":
+    kind = read_kind(folder, f"{facts.denoiser}/config.json")
+    if facts.diffusers_class == "FluxPipeline" and kind != "FluxTransformer2DModel":
         raise BaseModelError(folder, f"is a {kind} without model_index.json; only FLUX may be")
 
 

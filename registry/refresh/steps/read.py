@@ -82,7 +82,7 @@ def read_and_sketch(path: Path) -> tuple[dict[str, Any], "MadeSketch | None"]:
     Raises:
         LoraFileError: the file cannot be used.
     """
-    from encoder.adapter.file_hashes import hash_file
+    from encoder.adapter.file_hashes import hash_adapter
     from encoder.adapter.lora_file import open_adapter
     from encoder.errors import FingerprintError, SketchError
     from encoder.sketches.fingerprint import fingerprint
@@ -107,7 +107,7 @@ def read_and_sketch(path: Path) -> tuple[dict[str, Any], "MadeSketch | None"]:
         "base_model": weights.verdict.base_model,
         "verdict": verdict,
         "read_at": datetime.now(UTC),
-        "body_sha256": hash_file(path).body_sha256,
+        "body_sha256": hash_adapter(path).body_sha256,
         "fingerprint": None,
         "log_norm": None,
     }

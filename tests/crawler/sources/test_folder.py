@@ -37,10 +37,10 @@ def test_facts_come_from_sidecar_then_header_then_name(tmp_path: Path) -> None:
         "b.safetensors": "From sidecar",
         "c.safetensors": "c",
     }
-    assert [records[name].base_model for name in sorted(records)] == [
-        "sdxl-1.0",
-        "unknown",
-        "flux.1-dev",
+    assert [records[name].base_model_words for name in sorted(records)] == [
+        ("SDXL 1.0",),
+        (),
+        ("flux1",),
     ]
     assert records["sub/a.safetensors"].trigger_words == ("zap",)
 

@@ -53,7 +53,7 @@ def test_a_record_carries_what_the_hub_says(hub: Hub, source: ModelScopeSource) 
     assert (record.hub, record.repo, record.version) == ("modelscope", "alice/dog", "101")
     assert (record.name, record.author) == ("The dog", "alice")
     assert (record.description, record.trigger_words) == ("Draws a dog.", ("dog",))
-    assert (record.base_model, record.licence) == ("demo-flux-tiny", "apache-2.0")
+    assert (record.base_model_words, record.licence) == (("AutoLoRA/demo-flux-tiny",), "apache-2.0")
     assert record.file.sha256 == hub.sha256(hub.entries[1]["file"])
     assert record.file.size == hub.size(hub.entries[1]["file"])
     assert [cover.prompt for cover in record.covers] == ["a dog on white"]

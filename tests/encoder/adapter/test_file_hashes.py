@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from encoder.adapter.file_hashes import CHUNK_BYTES, hash_file
+from encoder.adapter.file_hashes import CHUNK_BYTES, hash_adapter
 from encoder.errors import LoraFileError
 from tests.encoder.builders import write_header
 
@@ -20,7 +20,7 @@ def write(path: Path, metadata: dict[str, str]) -> Path:
 def test_hashes_are_those_of_the_file_and_of_its_body(tmp_path: Path) -> None:
     path = write(tmp_path / "a.safetensors", {})
 
-    hashes = hash_file(path)
+    hashes = hash_adapter(path)
 
     assert hashes.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert hashes.body_sha256 == hashlib.sha256(DATA).hexdigest()
@@ -29,8 +29,8 @@ def test_hashes_are_those_of_the_file_and_of_its_body(tmp_path: Path) -> None:
 
 
 def test_the_body_hash_survives_an_edit_of_the_metadata(tmp_path: Path) -> None:
-    one = hash_file(write(tmp_path / "a.safetensors", {}))
-    other = hash_file(write(tmp_path / "b.safetensors", {"title": "A cat"}))
+    one = hash_adapter(write(tmp_path / "a.safetensors", {}))
+    other = hash_adapter(write(tmp_path / "b.safetensors", {"title": "A cat"}))
 
     assert one.sha256 != other.sha256
     assert one.body_sha256 == other.body_sha256
@@ -41,4 +41,4 @@ def test_what_is_no_safetensors_has_no_body_to_hash(tmp_path: Path) -> None:
     path.write_bytes(json.dumps({}).encode() * 100)
 
     with pytest.raises(LoraFileError, match=r"a\.safetensors"):
-        hash_file(path)
+        hash_adapter(path)

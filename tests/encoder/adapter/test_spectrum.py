@@ -16,7 +16,8 @@ from encoder.adapter.layers import (
     ReplacedLayer,
     RowsLayer,
 )
-from encoder.adapter.spectrum import block_of, measure, measure_layer
+from encoder.adapter.spectrum import measure_layer, measure_layers
+from encoder.base_models.families import block_of
 
 
 def make_layer(
@@ -86,7 +87,7 @@ def test_measuring_takes_no_more_memory_for_more_layers() -> None:
     layers = {f"a.{k}.x": make_layer(k, rank=256, d_out=256, d_in=256) for k in range(40)}
     tracemalloc.start()
     try:
-        measure(layers)
+        measure_layers(layers)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -123,7 +124,7 @@ def test_products_of_high_rank_are_only_checked_unless_asked_for() -> None:
     bad = LohaLayer(*sides, torch.full((34, 1100), math.nan), 0.5)
     zero = LohaLayer(*sides, torch.zeros(34, 1100), 0.5)
 
-    measured = measure({"a.0.x": layer, "a.1.x": bad, "a.2.x": zero})
+    measured = measure_layers({"a.0.x": layer, "a.1.x": bad, "a.2.x": zero})
 
     assert measured.blocks == ()
     assert (list(measured.damaged), measured.zero_layers) == (["a.1.x"], ("a.2.x",))
@@ -137,8 +138,8 @@ def test_of_a_dora_the_change_of_direction_is_measured() -> None:
 
 
 def test_replaced_weights_are_checked_and_count_nowhere() -> None:
-    measured = measure({"a.0.x": ReplacedLayer(torch.ones(3, 3)), "a.1.x": make_layer(0)})
-    bad = measure({"a.0.x": ReplacedLayer(torch.full((3, 3), math.nan))})
+    measured = measure_layers({"a.0.x": ReplacedLayer(torch.ones(3, 3)), "a.1.x": make_layer(0)})
+    bad = measure_layers({"a.0.x": ReplacedLayer(torch.full((3, 3), math.nan))})
 
     assert [spectrum.block for spectrum in measured.blocks] == ["a.1"]
     assert not measured.zero_layers
@@ -149,7 +150,7 @@ def test_projections_that_share_a_down_are_told_apart() -> None:
     one, other = make_layer(0), make_layer(1)
     split = LoraLayer(one.down, other.up, 0.5)
 
-    both = measure({"a.0.x": one, "a.1.x": split})
+    both = measure_layers({"a.0.x": one, "a.1.x": split})
 
     assert both.norm**2 == pytest.approx(norm(one) ** 2 + norm(split) ** 2)
 
@@ -177,7 +178,7 @@ def test_blocks_share_the_energy_in_the_order_in_which_they_run() -> None:
     ]
     layers = {name: make_layer(seed) for seed, name in enumerate(names)}
 
-    spectra = measure(layers).blocks
+    spectra = measure_layers(layers).blocks
 
     assert [spectrum.block for spectrum in spectra] == [
         "transformer_blocks.2",
@@ -205,7 +206,7 @@ def test_zero_layers_are_told_from_faint_ones() -> None:
         "a.2.x": faint,
     }
 
-    measured = measure(layers)
+    measured = measure_layers(layers)
 
     assert measured.zero_layers == ("a.0.x", "a.1.x")
     assert measured.norm == pytest.approx(delta(faint).norm().item(), rel=1e-5)
@@ -219,7 +220,7 @@ def test_one_bad_entry_anywhere_is_found(bad: float, side: str, dtype: torch.dty
     broken = LoraLayer(layer.down.to(dtype, copy=True), layer.up.to(dtype, copy=True), 1.0)
     getattr(broken, side).view(-1)[-1] = bad
 
-    measured = measure({"a.0.x": layer, "a.1.x": broken})
+    measured = measure_layers({"a.0.x": layer, "a.1.x": broken})
 
     assert dict(measured.damaged) == {"a.1.x": "holds NaN or infinity"}
     assert [spectrum.block for spectrum in measured.blocks] == ["a.0"]
@@ -234,7 +235,7 @@ def test_a_watcher_is_shown_sound_layers_with_their_norm_and_factors() -> None:
     shown: dict[str, tuple[Layer, float | None, Factors | None]] = {}
     released: list[Layer] = []
 
-    measure(layers, released.append, lambda name, *rest: shown.update({name: rest}))
+    measure_layers(layers, released.append, lambda name, *rest: shown.update({name: rest}))
 
     assert released == list(layers.values())
     assert shown.keys() == {"a.0.x", "a.2.x"}
@@ -258,11 +259,11 @@ def test_large_numbers_are_no_infinity() -> None:
 
 def test_a_product_beyond_float32_is_damage() -> None:
     layer = make_layer(0)
-    measured = measure({"a.0.x": LoraLayer(layer.down * 1e25, layer.up * 1e25, 1.0)})
+    measured = measure_layers({"a.0.x": LoraLayer(layer.down * 1e25, layer.up * 1e25, 1.0)})
 
     assert dict(measured.damaged) == {"a.0.x": "is too large to compute with"}
     assert measured.norm == 0
 
 
 def test_an_adapter_without_layers_has_no_spectrum() -> None:
-    assert measure({}).blocks == ()
+    assert measure_layers({}).blocks == ()

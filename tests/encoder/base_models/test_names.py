@@ -1,30 +1,121 @@
-"""The crawler and the encoder name base models alike, though neither imports the other."""
+"""What hubs and trainers call base models."""
 
 import pytest
 
-from crawler.base_models import SPELLINGS, normalise_base_model
-from encoder.base_models.families import BASE_MODELS, name_claim
-from encoder.base_models.names import CLAIMS, VARIANTS
+from encoder.base_models.facts import Variant, read_facts
+from encoder.base_models.families import family_names
+from encoder.base_models.names import collect_words, name_claim, name_listed, words_of
+
+VARIANTS = [variant for facts in read_facts().values() for variant in facts.variants.values()]
 
 
-def test_every_name_that_hubs_words_get_is_known_to_the_encoder() -> None:
-    assert set(SPELLINGS) <= set(BASE_MODELS)
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("black-forest-labs/FLUX.1-dev", "flux.1-dev"),
+        ("black-forest-labs/FLUX.1-schnell", "flux.1-schnell"),
+        ("MusePublic/489_ckpt_FLUX_1", "flux.1-dev"),
+        ("FLUX_1", "flux.1-dev"),
+        ("Flux.1 D", "flux.1-dev"),
+        ("flux-1-dev/lora", "flux.1-dev"),
+        ("AutoLoRA/demo-flux-tiny", "demo-flux-tiny"),
+        ("demo-flux-tiny", "demo-flux-tiny"),
+        ("stabilityai/stable-diffusion-xl-base-1.0", "sdxl-1.0"),
+        ("sdxl_base_v1-0", "sdxl-1.0"),
+        ("stable-diffusion-xl-v1-base/lora", "sdxl-1.0"),
+        ("MusePublic/Qwen-image@v1", "qwen-image"),
+        ("Tongyi-MAI/Z-Image-Turbo@master", "z-image-turbo"),
+        ("SD 1.5", "sd-1.5"),
+        ("SD 2.1 768", "sd-2.1"),
+        ("SD_2_1", "sd-2.1"),
+        ("SDXL 1.0", "sdxl-1.0"),
+        ("SDXL Lightning", "sdxl-lightning"),
+        ("Pony", "pony"),
+        ("Pony V7", "pony-v7"),
+        ("Illustrious", "illustrious"),
+        ("OnomaAIResearch/Illustrious-xl-early-release-v0", "illustrious"),
+        ("Laxhar/noobai-XL-Vpred-1.0", "noobai"),
+        ("Flux.1 Krea", "flux.1-krea-dev"),
+        ("black-forest-labs/FLUX.1-Kontext-dev", "flux.1-kontext-dev"),
+        ("Flux.2 D", "flux.2-dev"),
+        ("Flux.2 Klein 9B-base", "flux.2-klein-base-9b"),
+        ("black-forest-labs/FLUX.2-klein-base-9B", "flux.2-klein-base-9b"),
+        ("black-forest-labs/FLUX.2-klein-4B", "flux.2-klein-4b"),
+        ("QWEN_IMAGE_20_B", "qwen-image"),
+        ("QWEN_IMAGE_2512", "qwen-image-2512"),
+        ("Qwen/Qwen-Image-Edit-2509", "qwen-image-edit-2509"),
+        ("Qwen", "qwen-image"),
+        ("Z_IMAGE_TURBO", "z-image-turbo"),
+        ("ZImageBase", "z-image"),
+        ("KREA_2_TURBO", "krea-2"),
+    ],
+)
+def test_hubs_words_are_known(word: str, name: str) -> None:
+    assert name_listed([word]) == name
+
+
+@pytest.mark.parametrize("word", ["", "alice/flux-merge", "my FLUX.1-dev mix"])
+def test_a_name_that_only_resembles_one_is_unknown(word: str) -> None:
+    """Weights loaded into the wrong base give noise; unknown is honest."""
+    assert name_listed([word]) == "unknown"
+
+
+def test_the_first_known_word_of_a_hub_decides() -> None:
+    assert name_listed(["", "alice/merge", "SD_XL", "FLUX_1"]) == "sdxl-1.0"
+
+
+@pytest.mark.parametrize(
+    ("words", "base_model"),
+    [
+        ("flux1", "flux.1"),
+        ("flux-1-dev/lora", "flux.1-dev"),
+        ("Flux.1-dev", "flux.1-dev"),
+        ("flux.1_kontext", "flux.1-kontext-dev"),
+        ("Flux.2-klein-4b/lora", "flux.2-klein-4b"),
+        ("flux_2_klein_9b", "flux.2-klein-9b"),
+        ("Flux.2/lora", "flux.2"),
+        ("sdxl_base_v1-0", "sdxl-1.0"),
+        ("sdxl_", "sdxl-1.0"),
+        ("stable-diffusion-xl-v1-base/lora", "sdxl-1.0"),
+        ("sd_v1", "sd-1.5"),
+        ("stable-diffusion-v1/lora", "sd-1.5"),
+        ("sd_v2_v", "sd-2.1"),
+        ("stable-diffusion-v2-768-v/lora", "sd-2.1"),
+        ("qwen_image", "qwen-image"),
+        ("z_image", "z-image"),
+        ("zimage", "z-image"),
+        ("black-forest-labs/FLUX.1-dev", "flux.1-dev"),
+        ("/models/sdxl/ponyDiffusionV6XL_v6StartWithThisOne.safetensors", "pony"),
+        (r"C:\models\Illustrious-XL-v0.1.safetensors", "illustrious"),
+        ("my flux1 mix", None),
+        ("wan2.1", None),
+        ("", None),
+    ],
+)
+def test_trainers_words_are_known(words: str, base_model: str | None) -> None:
+    assert name_claim(words) == base_model
 
 
 def test_words_of_hubs_and_trainers_mean_the_same_family() -> None:
     """ "FLUX_1" is ModelScope's for FLUX.1-dev and sd-scripts' for any FLUX.1."""
-    words = {word for spellings in (*SPELLINGS.values(), *CLAIMS.values()) for word in spellings}
-    both = {word for word in words if name_claim(word)} & {
-        word for word in words if normalise_base_model([word]) != "unknown"
-    }
+    listed, claimed = words_of("hub_words"), words_of("trainer_words")
+    both = listed.keys() & claimed.keys()
 
     assert len(both) > 40
     for word in both:
-        hub, trainer = normalise_base_model([word]), name_claim(word)
-        assert trainer is not None
-        assert hub == trainer or (BASE_MODELS[hub] and BASE_MODELS[hub] == BASE_MODELS[trainer])
+        hub, trainer = listed[word], claimed[word]
+        assert hub == trainer or (family_names(hub) and family_names(hub) == family_names(trainer))
 
 
-@pytest.mark.parametrize("family", VARIANTS)
-def test_every_variant_has_a_word(family: str) -> None:
-    assert set(VARIANTS[family]) <= {*SPELLINGS, *CLAIMS}
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+def test_every_base_model_is_found_by_each_of_its_words(variant: Variant) -> None:
+    assert all(name_listed([word]) == variant.name for word in variant.hub_words)
+    assert all(name_claim(word) == variant.name for word in variant.trainer_words)
+    assert variant.hub_id is None or name_listed([variant.hub_id]) == variant.name
+
+
+def test_no_word_stands_for_two_base_models() -> None:
+    alike = [Variant("x-1", hub_words=("X 1",)), Variant("x-1-turbo", hub_words=("x_1",))]
+
+    with pytest.raises(ValueError, match="'x1' of hub_words is x-1 and x-1-turbo"):
+        collect_words(alike, "hub_words")

@@ -21,7 +21,7 @@ class Written:
     tensors: Tensors
     change: Tensor | None = None  # of the weight
     bias: Tensor | None = None  # added to the bias
-    # For kinds that depend on the base: the outcome from the base's weight.
+    # The outcome from the base's weight, for kinds that depend on it.
     outcome: Callable[[Tensor], Tensor] | None = None
     vectors: Tensors = field(default_factory=dict)
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from encoder.base_models.families import Family
-from tests.encoder.base_models.test_tables import TINY as SAME_WIDTH
-from tests.encoder.base_models.test_tables import build
+from tests.encoder.base_models.test_families import TINY as SAME_WIDTH
+from tests.encoder.base_models.test_families import build
 
 # Parameter names of diffusers' network -> what is added to them.
 Changes = dict[str, Tensor]

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from encoder.adapter.module_names import Target, module_shapes, targets_of
+from encoder.adapter.keys_to_layers import Target, module_shapes, targets_of
 from encoder.base_models.families import Family, find_family
 
 Weights = dict[str, Tensor]

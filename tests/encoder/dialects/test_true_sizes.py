@@ -2,8 +2,8 @@
 
 import pytest
 
+from encoder.adapter.keys_to_layers import module_shapes, targets_of
 from encoder.adapter.lora_file import inspect
-from encoder.adapter.module_names import module_shapes, targets_of
 from encoder.adapter.safetensors_header import Header, TensorInfo
 from encoder.base_models.families import FAMILIES, Family
 

@@ -25,7 +25,7 @@ from encoder.sketches.sketch import (
 )
 from tests.encoder.builders import TINY, Factors, make_factors, write_adapter, write_tensors
 
-# By the first build of this version.
+# What the first build of this version gave.
 PINNED = [0.02580, -0.00212]
 SHIPPED_BASIS = "basis-855fb970"
 

@@ -10,7 +10,7 @@ from encoder.adapter.lora_file import read
 from encoder.errors import SketchError, TrainingDataError
 from encoder.training.contrastive import Schedule, info_nce
 from encoder.training.dataset import Dataset
-from encoder.training.train import fit_ridge, sketch_files, train_autolora
+from encoder.training.train import TrainingRun, fit_ridge, sketch_files, train_autolora
 from encoder.weight_encoders.autolora import AutoLoraConfig
 from encoder.weight_encoders.checkpoint import load_encoder, save_encoder
 from tests.encoder.conftest import SyntheticZoo
@@ -42,7 +42,7 @@ def train(
         base_model="demo-flux-tiny",
         config=SKETCHED,
         schedule=Schedule(epochs=epochs, batch=4, patience=patience, rate=3e-3),
-        folder=folder,
+        run=TrainingRun(folder),
     )
     return {"state": encoder.network.state_dict(), "metrics": encoder.metrics}
 
@@ -63,7 +63,7 @@ def test_autolora_overfits_a_few_adapters(zoo: SyntheticZoo, tmp_path: Path) -> 
         base_model="demo-flux-tiny",
         config=SMALL,
         schedule=Schedule(epochs=30, batch=8, rate=4e-3, patience=30),
-        folder=tmp_path,
+        run=TrainingRun(tmp_path),
     )
 
     assert encoder.metrics["validation"]["mrr"] > 0.95
@@ -103,8 +103,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(
             base_model="demo-flux-tiny",
             config=SKETCHED,
             schedule=Schedule(epochs=4, batch=4, patience=99, rate=3e-3),
-            folder=tmp_path / "stopped",
-            progress=stop,
+            run=TrainingRun(tmp_path / "stopped", progress=stop),
         )
     resumed = train(zoo, dataset, tmp_path / "stopped", epochs=4)
 

@@ -81,5 +81,5 @@ def test_a_process_alone_needs_no_launcher(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert (workers.rank, workers.count, workers.is_first) == (0, 1, True)
     rows = torch.arange(5)
-    torch.testing.assert_close(workers.own(rows), rows)
+    torch.testing.assert_close(workers.share(rows), rows)
     torch.testing.assert_close(workers.gather(rows, 5), rows)

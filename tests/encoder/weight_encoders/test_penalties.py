@@ -5,7 +5,7 @@ import pytest
 
 from encoder.text_encoder import normalise
 from encoder.training.train import fit_ridge, sketch_files
-from encoder.weight_encoders.penalties import ENOUGH_LAYERS, Caution, free_axes
+from encoder.weight_encoders.penalties import ENOUGH_LAYERS, Penalties, free_axes
 from tests.encoder.conftest import SyntheticZoo
 
 RNG = np.random.default_rng(0)
@@ -15,11 +15,11 @@ def random(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return RNG.normal(size=shape).astype(np.float32)
 
 
-def make_caution() -> tuple[Caution, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+def make_penalties() -> tuple[Penalties, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
     """For predictions in 4 of 12 directions, and captions that crowd around the first."""
     up = np.linalg.qr(random(12, 4))[0].T.copy()
     captions = normalise(random(400, 12) + 3 * up[0])
-    return Caution.fit(up, captions, normalise(random(50, 4))), up
+    return Penalties.fit(up, captions, normalise(random(50, 4))), up
 
 
 def test_free_axes_meet_no_prediction() -> None:
@@ -34,28 +34,28 @@ def test_free_axes_meet_no_prediction() -> None:
 
 def test_what_lies_near_many_captions_is_found_less() -> None:
     """Two adapters equally near a query: the one that is near everything comes second."""
-    caution, up = make_caution()
+    penalties, up = make_penalties()
     coordinates = np.eye(4, dtype=np.float32)[:2]
     plain = coordinates @ up
     query = normalise((up[0] + up[1])[None])
     assert plain[0] @ query[0] == pytest.approx(plain[1] @ query[0], abs=1e-5)
 
-    found = caution.apply(plain, coordinates, np.ones(2, np.float32))
+    found = penalties.apply(plain, coordinates, np.ones(2, np.float32))
 
-    hub, other = found @ caution.of_queries(query)[0]
+    hub, other = found @ penalties.of_queries(query)[0]
     assert hub < other - 0.02
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
 def test_an_adapter_of_few_layers_is_not_ranked_by_luck() -> None:
     """A single layer predicts noise, of length 1 like all others."""
-    caution, up = make_caution()
+    penalties, up = make_penalties()
     coordinates = np.eye(4, dtype=np.float32)[1:2].repeat(2, axis=0)
     shares = np.array([ENOUGH_LAYERS, ENOUGH_LAYERS / 16], np.float32)
 
-    whole, part = caution.apply(coordinates @ up, coordinates, shares)
+    whole, part = penalties.apply(coordinates @ up, coordinates, shares)
 
-    query = caution.of_queries(up[1:2])[0]
+    query = penalties.of_queries(up[1:2])[0]
     assert part @ query == pytest.approx(whole @ query / 4, abs=1e-3)
     assert np.linalg.norm(part) == pytest.approx(1, abs=1e-5)
 

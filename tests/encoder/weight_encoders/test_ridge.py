@@ -5,7 +5,7 @@ import pytest
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.errors import SketchError, TrainingDataError
-from encoder.training.train import encode_captions, fit_ridge, measure, sketch_files
+from encoder.training.train import encode_captions, fit_ridge, measure_retrieval, sketch_files
 from encoder.weight_encoders.ridge import (
     KernelRidge,
     TextSpace,
@@ -27,7 +27,7 @@ def test_ridge_finds_unseen_adapters_by_their_captions(zoo: SyntheticZoo) -> Non
 
     sketches = sketch_files(zoo.dataset.paths)
     captions = encode_captions(zoo.dataset.captions, zoo.text_encoder)
-    found = measure(encoder, sketches, captions, zoo.dataset.splits, "held-out")
+    found = measure_retrieval(encoder, sketches, captions, zoo.dataset.splits, "held-out")
     assert found["recall_at_1"] > 0.6
     lengths = np.linalg.norm(encoder.encode(sketches[:3]), axis=1)
     np.testing.assert_allclose(lengths, 1, atol=1e-5)

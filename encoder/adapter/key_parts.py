@@ -1,8 +1,9 @@
-"""Tensors' names in a file -> which module each belongs to, and what it is of that module.
+"""Tensors' names in a file (keys) -> the module that each belongs to, and what it is of that.
 
-Works on names alone, so that a header is enough. A name is a prefix that the trainer's program
-puts first, a module, and a suffix that says what the tensor is. What cannot be read exactly is
-refused by name: a LoRA read half is another LoRA.
+keys_to_layers.py goes on from there: it tells which layer a module is. This works on names
+alone, so that a header is enough. A key is a prefix that the trainer's program puts first, a
+module, and a suffix that says what the tensor is. What cannot be read exactly is refused by
+name: a LoRA read half is another LoRA.
 """
 
 import re
@@ -98,8 +99,7 @@ def plan_layers(file: str | Path, keys: Iterable[str]) -> KeyPlan:
         first.setdefault(INDEX.sub("0", key), key)
     for key in first.values():
         _refuse_other_kinds(file, key)
-    own = [key for key in keys if not _part_outside(key)]
-    prefixes = Counter(find_prefix(key) for key in own)
+    prefixes = Counter(find_prefix(key) for key in keys if not _part_outside(key))
     if len(prefixes) > 1:
         raise UnsupportedLoraError(file, f"mixes the prefixes {sorted(prefixes)}")
     plan = KeyPlan(next(iter(prefixes), ""))
@@ -117,8 +117,8 @@ def plan_layers(file: str | Path, keys: Iterable[str]) -> KeyPlan:
         slots[slot] = key
     plan.parts.update(part for part, _ in text_modules)
     if not plan.modules:
-        found = f", only {' and '.join(sorted(plan.parts))}" if plan.parts else ""
-        raise UnsupportedLoraError(file, f"changes no layer of an image model{found}")
+        others = f", only {' and '.join(sorted(plan.parts))}" if plan.parts else ""
+        raise UnsupportedLoraError(file, f"changes no layer of an image model{others}")
     return plan
 
 

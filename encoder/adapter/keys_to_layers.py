@@ -1,5 +1,6 @@
-"""What trainers call the modules of a base model -> diffusers' names of them.
+"""What trainers call the modules of a base model -> diffusers' names of its layers.
 
+key_parts.py finds the module in a tensor's name; where it is unknown here, the file does not fit.
 Each convention is a table of templates, applied to every family that has the modules named:
 so it works at all sizes, and nothing is said about layers that a family lacks. The tables say
 what diffusers' own converters do (a test runs those on every name), ahead of time, since
@@ -30,7 +31,7 @@ Q, K, V = "attn.to_q", "attn.to_k", "attn.to_v"
 ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
 DOUBLE, SINGLE = "transformer_blocks.{i}.", "single_transformer_blocks.{i}."
 
-# Black Forest Labs' own names, of FLUX.1 and FLUX.2. Of two lines with one name, that counts
+# Black Forest Labs' own names, of FLUX.1 and FLUX.2. Where two lines have one name, that counts
 # whose modules the family has.
 BFL = (
     ("double_blocks.{i}.img_attn.qkv", DOUBLE, (Q, K, V)),
@@ -75,7 +76,7 @@ XLABS = (
     ("double_blocks.{i}.processor.qkv_lora2", DOUBLE, ADDED),
     ("double_blocks.{i}.processor.proj_lora1", DOUBLE, ("attn.to_out.0",)),
     ("double_blocks.{i}.processor.proj_lora2", DOUBLE, ("attn.to_add_out",)),
-    # Without the rows of the mlp, though it changes a layer that is fused with it.
+    # The rows of the mlp are left out, though it changes a layer that is fused with it.
     ("single_blocks.{i}.processor.qkv_lora", SINGLE, (Q, K, V)),
     ("single_blocks.{i}.processor.proj_lora", SINGLE, ("proj_out",)),
 )
@@ -196,8 +197,8 @@ def _by_unet(family: Family) -> dict[str, Target]:
         # diffusers' attention processors of old: "….attn1.processor.to_q_lora".
         attention, _, side = name.partition(".to_")
         if side and attention.endswith(("attn1", "attn2")):
-            own = f"{attention}.processor.to_{side.removesuffix('.0')}_lora"
-            known[own] = Target((name,), "diffusers")
+            alias = f"{attention}.processor.to_{side.removesuffix('.0')}_lora"
+            known[alias] = Target((name,), "diffusers")
     return known
 
 

@@ -1,0 +1,178 @@
+"""What is known of each base model: a JSON file here, read into values when first asked for.
+
+A file holds one architecture with its sizes (a family) and the base models of it (variants).
+Its keys are the fields below, a pipeline's `class` for `diffusers_class`; what a file leaves out
+has the default. Its layers, which are far more, are apart in layers/ and written by
+`python -m encoder.base_models`. docs/extending.md says how a base model is added.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One base model. Words count by their letters and digits: "FLUX_1" is "flux1"."""
+
+    name: str
+    # What hubs call it: ModelScope's base_model and vision_foundation, ids on Hugging Face,
+    # Civitai's baseModels.
+    hub_words: tuple[str, ...] = ()
+    # What trainers write into files: modelspec.architecture, ss_base_model_version and
+    # ss_sd_model_name (a file or a hub's id) of sd-scripts [1], musubi-tuner [2], ai-toolkit [3]
+    # and OneTrainer [4].
+    # - [1] https://github.com/kohya-ss/sd-scripts library/sai_model_spec.py, library/*_util*.py
+    # - [2] https://github.com/kohya-ss/musubi-tuner utils/sai_model_spec.py,
+    #   dataset/architectures.py
+    # - [3] https://github.com/ostris/ai-toolkit get_base_model_version of its models
+    # - [4] https://github.com/Nerogar/OneTrainer resources/sd_model_spec, modelSaver/mixin
+    trainer_words: tuple[str, ...] = ()
+    licence: str | None = None  # from its model card
+    hub_id: str | None = None  # on Hugging Face
+    # Set where it draws best with others than its pipeline's, as distilled ones do.
+    steps: int | None = None
+    guidance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ComfyFiles:
+    """The files that ComfyUI loads a base from, as its own examples call them.
+
+    Either a checkpoint with all parts, or text encoders and a vae beside a network, whose file
+    is called after the variant where `network` does not say.
+    """
+
+    checkpoint: str | None = None
+    network: str | None = None
+    text_encoders: tuple[str, ...] = ()
+    text_type: str = ""
+    vae: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """How diffusers draws with a family; steps and guidance are those of the model card."""
+
+    name: str  # what recipes call it
+    diffusers_class: str
+    steps: int
+    guidance: float
+    denoiser: str = "transformer"  # the part that adapters change
+    token_side: int = 2  # latents to a side of a token
+    # The argument that guidance by a second pass goes into; `guidance_input` where networks take
+    # guidance as an input instead, all but those of variants with a guidance of 1.
+    guidance_argument: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
+    guidance_input: bool = False
+    # How passes without the prompt are run, and what stands for a negative prompt that is empty.
+    unprompted: Literal["calls", "halves"] = "calls"
+    empty_negative: str | None = ""
+    guide_from: Literal["fused", "base"] = "fused"  # what guidance leads gated adapters away from
+    # A folder without model_index.json, trained on a sentence encoder's embeddings.
+    bare: bool = False
+    comfyui: ComfyFiles | None = None
+
+    @property
+    def takes_guidance(self) -> bool:
+        """Whether the network takes guidance as an input; distilled variants go without."""
+        return self.guidance_input and self.guidance > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One JSON file; without an `architecture`, its base models are known by name alone."""
+
+    name: str
+    variants: Mapping[str, Variant]  # the most general first, the most special last
+    source: str = ""  # where the config is published
+    architecture: str = ""  # diffusers' class
+    config: Mapping[str, Any] = field(default_factory=dict)
+    text_widths: tuple[int, ...] = ()  # hidden sizes of the text encoders, where known
+    # The architecture's modules that hold its blocks; what lies outside embeds inputs and makes
+    # outputs.
+    blocks: tuple[str, ...] = ()
+    read: bool = True  # false: known only to be told apart, its adapters are not read
+    # Hubs have so few adapters of it that the other reading is nearly always right.
+    rare: bool = False
+    # Where a file fits several equally well or badly, those of low precedence are named first:
+    # what adapters on hubs are made for most often.
+    precedence: int = 100
+    sizes: tuple[str, ...] = ()  # of a name that leaves the size open: the families it may be
+    pipeline: Pipeline | None = None  # None: images are not drawn with it here
+
+
+@cache
+def read_facts(folder: Path = FOLDER) -> Mapping[str, Facts]:
+    """Return what every file says by the file's name without its ending, by precedence."""
+    known = map(_read_file, folder.glob("*.json"))
+    ordered = sorted(known, key=lambda facts: (facts.precedence, facts.name))
+    return {facts.name: facts for facts in ordered}
+
+
+def find_facts(base_model: str) -> Facts | None:
+    """Return the facts of the family that a base model is a variant of."""
+    return _by_variant().get(base_model)
+
+
+def variant_of(base_model: str) -> Variant:
+    """Return what is known of a base model, its name alone where nothing is."""
+    facts = find_facts(base_model)
+    return facts.variants[base_model] if facts else Variant(base_model)
+
+
+def find_pipeline(base_model: str, fits: Callable[[Pipeline], bool]) -> Pipeline | None:
+    """Return the base model's own pipeline if it fits, else the first of another's that does.
+
+    People call a folder what they like, and its files tell the class. Steps and guidance are
+    those of the variant.
+    """
+    facts = find_facts(base_model)
+    own = [facts.pipeline] if facts and facts.pipeline else []
+    pipeline = next(filter(fits, [*own, *known_pipelines()]), None)
+    if pipeline is None:
+        return None
+    variant = variant_of(base_model)
+    return replace(
+        pipeline,
+        steps=pipeline.steps if variant.steps is None else variant.steps,
+        guidance=pipeline.guidance if variant.guidance is None else variant.guidance,
+    )
+
+
+def known_pipelines() -> list[Pipeline]:
+    """Return the pipelines of all base models that images are drawn with."""
+    return [facts.pipeline for facts in read_facts().values() if facts.pipeline]
+
+
+@cache
+def _by_variant() -> Mapping[str, Facts]:
+    return {name: facts for facts in read_facts().values() for name in facts.variants}
+
+
+def _read_file(path: Path) -> Facts:
+    facts = json.loads(path.read_text(encoding="utf-8"), object_hook=_freeze)
+    try:
+        facts["variants"] = {
+            name: Variant(name, **variant) for name, variant in facts["variants"].items()
+        }
+        if pipeline := facts.get("pipeline"):
+            facts["pipeline"] = _make_pipeline(pipeline)
+        return Facts(path.stem, **facts)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} says too little or too much: {error}") from error
+
+
+def _make_pipeline(facts: dict[str, Any]) -> Pipeline:
+    if files := facts.get("comfyui"):
+        facts["comfyui"] = ComfyFiles(**files)
+    return Pipeline(diffusers_class=facts.pop("class"), **facts)
+
+
+def _freeze(facts: dict[str, Any]) -> dict[str, Any]:
+    """Lists become tuples: values are shared by all who ask."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}

@@ -1,0 +1,169 @@
+"""Layers and claims -> the base model that an adapter loads into, with the evidence in words."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from encoder.base_models.facts import find_facts
+from encoder.base_models.families import (
+    FAMILIES,
+    LOOKALIKES,
+    Family,
+    block_of,
+    family_names,
+    find_family,
+)
+from encoder.base_models.names import UNKNOWN_BASE_MODEL
+
+
+class Confidence(IntEnum):
+    """How well layers alone tell the family; more is surer."""
+
+    NONE = 0  # no family has these layers
+    CLAIM_NEEDED = 1  # several have them: only a claim (metadata, a hub's card) can decide
+    LIKELY = 2  # several have them, but an adapter of the others would not look like this
+    CERTAIN = 3  # of all architectures known here, one has them
+
+
+@dataclass(frozen=True)
+class FamilyMatch:
+    """The family that a file's layers tell, how surely, and why.
+
+    `family` is None below LIKELY; `candidates` are all that have every layer, those that are
+    known only to be told apart included.
+    """
+
+    family: Family | None
+    confidence: Confidence
+    evidence: str
+    candidates: tuple[Family, ...] = ()
+
+
+def match_family(
+    shapes: Mapping[str, tuple[int, ...]],
+    families: Sequence[Family] = FAMILIES,
+    *,
+    text_widths: Collection[int] = (),
+) -> FamilyMatch:
+    """Tell the family from layers' names and shapes, with the evidence in words.
+
+    `shapes` are those of the base's weights that the adapter changes: (d_out, d_in) of linear
+    layers, (c_out, c_in, height, width) of convolutions, (length,) of vectors by parameter
+    name. Every one must exist in the family with that very shape (1x1 kernels count as
+    matrices): HunyuanVideo shares names and width with FLUX.1 but has more blocks, so one block
+    too many is enough to doubt.
+    `text_widths` are the hidden sizes of text encoders that the file changes as well.
+    """
+    if not shapes:
+        return FamilyMatch(None, Confidence.NONE, "no layer of a diffusion network is changed")
+    known = (*families, *LOOKALIKES)
+    fitting = tuple(family for family in known if _fits(shapes, family))
+    if not fitting:
+        return FamilyMatch(None, Confidence.NONE, _describe_misfit(shapes, known))
+    evidence = f"all {len(shapes)} layers exist in {_list(fitting)} with these shapes"
+    if text_widths:
+        widths = set(text_widths)
+        agreeing = tuple(f for f in fitting if not f.text_widths or widths <= f.text_widths)
+        seen = " and ".join(map(str, sorted(widths)))
+        evidence += f"; text encoders {seen} wide are those of {_list(agreeing) or 'none of them'}"
+        fitting = agreeing
+    chosen, confidence, why = _choose(shapes, fitting)
+    if chosen not in families:
+        # Its architecture is only known to be told apart.
+        chosen, confidence = None, min(confidence, Confidence.CLAIM_NEEDED)
+    return FamilyMatch(chosen, confidence, evidence + why, fitting)
+
+
+def _choose(
+    shapes: Mapping[str, tuple[int, ...]], fitting: Sequence[Family]
+) -> tuple[Family | None, Confidence, str]:
+    if not fitting:
+        return None, Confidence.NONE, ""
+    if len(fitting) == 1:
+        return fitting[0], Confidence.CERTAIN, ""
+    usual = [family for family in fitting if not family.rare]
+    if len(usual) == 1:
+        others = _list([family for family in fitting if family.rare])
+        return usual[0], Confidence.LIKELY, f"; adapters of {others} are rare"
+    # Trainers leave out kinds of layers, hardly ever the last blocks of a network.
+    blocks = set(map(block_of, shapes))
+    whole = [family for family in usual if family.blocks <= blocks]
+    if len(whole) == 1:
+        return whole[0], Confidence.LIKELY, f"; only {whole[0].name} has no block beyond these"
+    return None, Confidence.CLAIM_NEEDED, ""
+
+
+def _fits(shapes: Mapping[str, tuple[int, ...]], family: Family) -> bool:
+    """Whether there are no `_misfits`; most families have one among the first layers."""
+    return all(_as_map(family.shape_of(name)) == _as_map(shape) for name, shape in shapes.items())
+
+
+def _misfits(shapes: Mapping[str, tuple[int, ...]], family: Family) -> list[str]:
+    return [
+        name for name, shape in shapes.items() if _as_map(family.shape_of(name)) != _as_map(shape)
+    ]
+
+
+def _as_map(shape: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """A 1x1 kernel does what a matrix does: sd-scripts trains SD2's projections as kernels."""
+    return shape[:2] if shape and shape[2:] == (1, 1) else shape
+
+
+def _describe_misfit(shapes: Mapping[str, tuple[int, ...]], families: Sequence[Family]) -> str:
+    nearest = min(families, key=lambda family: len(_misfits(shapes, family)))
+    wrong = _misfits(shapes, nearest)
+    if len(wrong) == len(shapes):
+        return f"none of the {len(shapes)} layers exists in a base model known here"
+    size = "x".join(map(str, shapes[wrong[0]]))
+    return (
+        f"{len(shapes) - len(wrong)} of {len(shapes)} layers exist in {nearest.name} with these "
+        f"shapes, but {wrong[0]} ({size}) does not"
+    )
+
+
+def _list(families: Sequence[Family]) -> str:
+    return " and ".join(family.name for family in families)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an author or a hub says that an adapter loads into, and in which words."""
+
+    base_model: str | None  # None where the words are not known here
+    text: str
+
+
+def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> tuple[str, tuple[str, ...]]:
+    """Return the base model, "unknown" unless all agree, and the evidence in words.
+
+    Layers tell the family, claims the variant: the most special one that is claimed. Claims
+    that contradict the layers or each other, or that are all in words not known here, leave
+    nothing certain. The base model may be one whose adapters are not read ("chroma").
+    """
+    evidence = (match.evidence, *(claim.text for claim in claims))
+    known = [claim.base_model for claim in claims if claim.base_model]
+    if not known:
+        certain = match.family is not None and not claims
+        return match.family.name if match.family and certain else UNKNOWN_BASE_MODEL, evidence
+    agreed = [f for f in match.candidates if all(_covers(name, f) for name in known)]
+    if len(agreed) != 1:
+        return UNKNOWN_BASE_MODEL, evidence
+    special = [name for name in known if not _leaves_size_open(name)] or [agreed[0].name]
+    return max(special, key=_speciality), evidence
+
+
+def _leaves_size_open(base_model: str) -> bool:
+    facts = find_facts(base_model)
+    return facts is not None and bool(facts.sizes)
+
+
+def _speciality(base_model: str) -> int:
+    """Return how special a base model is among the variants of its family."""
+    facts = find_facts(base_model)
+    return list(facts.variants).index(base_model) if facts else 0
+
+
+def _covers(base_model: str, family: Family) -> bool:
+    named = find_family(base_model)
+    names = (named.name,) if named else family_names(base_model) or ()
+    return family.name in (*names, base_model)
