@@ -21,8 +21,8 @@ from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import TextEncoder
 from encoder.training.train import encode_captions, fit_ridge_to_sketches, sketch_files
 from encoder.weight_encoders.checkpoint import AnyEncoder, load_encoder
-from registry.fusion.gates_file import hash_file
-from registry.fusion.rivals import leads
+from registry.fusion.gates.file import hash_file
+from registry.fusion.gates.rivals import leads
 from registry.text.phrases import texts_of
 
 FOLDS, SEED = 4, 5

@@ -27,9 +27,9 @@ from demo.fusion_data import Cell, Zoo, cells_batch, effect_cell, kept_cells, wi
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
 from demo.zoo import World
-from registry.fusion.gate import Gates
-from registry.fusion.rivals import RivalGates, first_questions
-from registry.fusion.train import (
+from registry.fusion.gates.autolora import Gates
+from registry.fusion.gates.rivals import RivalGates, first_questions
+from registry.fusion.training.train import (
     SET_SIZES,
     GateBatch,
     GateTraining,

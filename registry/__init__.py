@@ -13,9 +13,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from registry.fusion.attach import Mode
     from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
-    from registry.fusion.inject import Mode
     from registry.fusion.maker import Maker, Size
     from registry.retrieval.cards import SearchPage
     from registry.service import Registry

@@ -23,8 +23,8 @@ from demo.fusion_data import Zoo
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
 from demo.zoo import World
-from registry.fusion.kinds import load_gates
-from registry.fusion.train import TrainableGates
+from registry.fusion.gates.kinds import load_gates
+from registry.fusion.training.train import TrainableGates
 
 TRIED = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 

@@ -32,12 +32,12 @@ from demo.base import make_transformer
 from encoder.adapter.layers import Layer, LoraLayer
 from encoder.adapter.lora_file import LoraWeights, open_adapter, read
 from encoder.base_models.families import FAMILIES, Family
+from registry.fusion.attach import attach
 from registry.fusion.device_cache import DeviceCache
-from registry.fusion.gate import Gates
+from registry.fusion.fused_layers import DeviceAdapter, load_onto
+from registry.fusion.gates.autolora import Gates
+from registry.fusion.gates.rivals import RivalGates
 from registry.fusion.generate import LoadedAdapter, check_adapters, linear_layers
-from registry.fusion.inject import attach
-from registry.fusion.rivals import RivalGates
-from registry.fusion.stacks import DeviceAdapter, load_onto
 
 COUNTS = (1, 2, 3, 8)
 # What is timed, with its heading; the loop runs AutoLoRA's gates one adapter after the other.

@@ -17,9 +17,9 @@ from demo.base import encode_pictures
 from demo.effects import on_white
 from demo.fusion_data import Cell, Zoo, effect_cell, withheld_cells
 from demo.vae import to_tensor
-from registry.fusion.inject import attach_stacks
-from registry.fusion.stacks import LayerStack
-from registry.fusion.train import TrainableGates, flow_losses, leanings_of
+from registry.fusion.attach import attach_stacks
+from registry.fusion.fused_layers import LayerStack
+from registry.fusion.training.train import TrainableGates, flow_losses, leanings_of
 
 # Every time is judged with two noises.
 TIMES = 2 * (0.15, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)

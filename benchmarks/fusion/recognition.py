@@ -35,9 +35,9 @@ from demo.base import follow_flow, pack
 from demo.concepts import Concept, plan
 from demo.paths import BUILD
 from demo.zoo import World, decode_pictures
-from registry.fusion.inject import AdapterBank, attach_stacks
-from registry.fusion.passes import Passes
-from registry.fusion.rivals import leads
+from registry.fusion.attach import AdapterBank, attach_stacks
+from registry.fusion.gates.rivals import leads
+from registry.fusion.guidance import Passes
 
 PAIRS, BATCH = 240, 24
 # Judged beside those on sheets: what resting does to each way of fusing.

@@ -28,12 +28,12 @@ from encoder.adapter.lora_file import LoraWeights, read
 from encoder.sketches.sketch import sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
+from registry.fusion.attach import Mode
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
+from registry.fusion.gates.kinds import load_gates
+from registry.fusion.gates.rivals import RivalGates
 from registry.fusion.generate import FusedImage, LoadedAdapter, generate
-from registry.fusion.inject import Mode
-from registry.fusion.kinds import load_gates
-from registry.fusion.passes import GuideFrom
-from registry.fusion.rivals import RivalGates
+from registry.fusion.guidance import GuideFrom
 from registry.fusion.sheets import draw_rows
 from registry.text.phrases import texts_of
 

@@ -208,11 +208,11 @@ def train_gates(
     from encoder.training.workers import Workers
     from encoder.weight_encoders.checkpoint import load_encoder
     from registry.fusion.backends.pipeline import load_backend
-    from registry.fusion.gate import Gates
-    from registry.fusion.gate_curves import draw_gate_curves
-    from registry.fusion.gate_data import GateData, Relevances, describe, read_manifest
-    from registry.fusion.rivals import RivalGates, first_questions
-    from registry.fusion.train import train_gates as train
+    from registry.fusion.gates.autolora import Gates
+    from registry.fusion.gates.rivals import RivalGates, first_questions
+    from registry.fusion.training.gate_curves import draw_gate_curves
+    from registry.fusion.training.gate_data import GateData, Relevances, describe, read_manifest
+    from registry.fusion.training.train import train_gates as train
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"there is no folder {output.absolute().parent} to write to.")

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from registry.fusion.passes import Passes
+from registry.fusion.guidance import Passes
 
 # Runs some of the adapters, by place, as they were run together.
 AttachSome = Callable[[list[int]], AbstractContextManager[object]]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from registry.fusion.stacks import DeviceAdapter, load_onto
+from registry.fusion.fused_layers import DeviceAdapter, load_onto
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights

@@ -13,6 +13,7 @@ import torch
 from PIL.Image import Image
 
 from registry.fusion.activity import ActivityMap, map_activity
+from registry.fusion.attach import Attachment, Mode, attach
 from registry.fusion.backends.base import Backend, Progress, Sampling
 from registry.fusion.departure import measure_departure, record, warn_of_departure
 from registry.fusion.errors import (
@@ -24,12 +25,11 @@ from registry.fusion.errors import (
     NotFusableError,
     RecipeError,
 )
-from registry.fusion.inject import Attachment, Mode, attach
-from registry.fusion.kinds import AnyGates
+from registry.fusion.gates.kinds import AnyGates
+from registry.fusion.gates.rivals import RivalGates, leads
+from registry.fusion.guidance import GuideFrom, Passes
 from registry.fusion.licences import BASE_LICENCES, conflicts, strictest
-from registry.fusion.passes import GuideFrom, Passes
 from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
-from registry.fusion.rivals import RivalGates, leads
 from registry.text.trigger_words import missing_triggers
 
 if TYPE_CHECKING:

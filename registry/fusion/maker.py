@@ -12,9 +12,9 @@ from registry.text.trigger_words import missing_triggers
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from registry.fusion.attach import Mode
     from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
-    from registry.fusion.inject import Mode
     from registry.fusion.recipe import Recipe
     from registry.fusion.studio import Studio
 

@@ -7,9 +7,9 @@ from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from registry.fusion.attach import Mode
 from registry.fusion.errors import RecipeError
-from registry.fusion.inject import Mode
-from registry.fusion.passes import GuideFrom
+from registry.fusion.guidance import GuideFrom
 
 # The keyword of the PNG's text chunk.
 PNG_KEY = "autolora-recipe"

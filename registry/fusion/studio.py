@@ -25,10 +25,10 @@ from registry.fusion.maker import Ingredient, Size
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
+    from registry.fusion.attach import Mode
     from registry.fusion.backends.base import Backend, Progress
+    from registry.fusion.gates.kinds import AnyGates
     from registry.fusion.generate import FusedImage, LoadedAdapter
-    from registry.fusion.inject import Mode
-    from registry.fusion.kinds import AnyGates
     from registry.fusion.recipe import Recipe
 
 # The extra `fusion` of pyproject.toml, as imported.
@@ -181,7 +181,7 @@ class Studio:
             return self._backends[base_model]
 
     def _gates_of(self, base_model: str) -> "AnyGates":
-        from registry.fusion.kinds import load_gates
+        from registry.fusion.gates.kinds import load_gates
 
         with self._lock:
             if base_model not in self._gates:

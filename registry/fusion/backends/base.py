@@ -11,7 +11,7 @@ from PIL.Image import Image
 from torch import nn
 
 from registry.fusion.device_cache import DeviceCache
-from registry.fusion.passes import Guided, GuideFrom
+from registry.fusion.guidance import Guided, GuideFrom
 
 # Called after every denoising step with the steps done and the steps in all. What it
 # raises ends the generation (GenerationCancelledError says just that).

@@ -22,7 +22,7 @@ from registry.fusion.backends.base import Defaults, Progress, Sampling, hash_fil
 from registry.fusion.backends.prompt import PromptEncoder
 from registry.fusion.device_cache import DeviceCache
 from registry.fusion.errors import BaseModelError, SamplingError
-from registry.fusion.passes import Guided
+from registry.fusion.guidance import Guided
 
 # Where weights wait that are not at work, on a device with little memory: nowhere, whole models
 # in main memory, or all but the layer at work (slowest).

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from registry.db.models import Adapter
 from registry.fusion.backends.pipeline import load_backend
-from registry.fusion.gate import Gates
+from registry.fusion.gates.autolora import Gates
 from registry.fusion.recipe import Recipe, read_recipe
 from registry.service import Registry
 from tests.registry.cli.test_app import run_badly, run_well, write_folder

@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 from demo.paths import DATA
 from encoder.training.workers import Workers
 from registry.cli.app import app
+from registry.fusion.attach import AdapterBank
 from registry.fusion.errors import GateDataError
-from registry.fusion.gate import Gates
-from registry.fusion.gate_data import read_manifest
-from registry.fusion.inject import AdapterBank
-from registry.fusion.kinds import load_gates
-from registry.fusion.rivals import RivalGates
-from registry.fusion.train import GateBatch, GateTraining, train_gates
+from registry.fusion.gates.autolora import Gates
+from registry.fusion.gates.kinds import load_gates
+from registry.fusion.gates.rivals import RivalGates
+from registry.fusion.training.gate_data import read_manifest
+from registry.fusion.training.train import GateBatch, GateTraining, train_gates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 PROCESSES = 2

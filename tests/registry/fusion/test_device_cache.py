@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 from demo.base import velocity
 from encoder.adapter.lora_file import LoraWeights
+from registry.fusion.attach import Mode, attach
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.compiled import compile_base
 from registry.fusion.device_cache import DeviceCache
 from registry.fusion.errors import CompiledBaseError
-from registry.fusion.gate import Gates
+from registry.fusion.fused_layers import load_onto
+from registry.fusion.gates.autolora import Gates
+from registry.fusion.gates.rivals import RivalGates
 from registry.fusion.generate import generate
-from registry.fusion.inject import Mode, attach
-from registry.fusion.passes import Passes
-from registry.fusion.rivals import RivalGates
-from registry.fusion.stacks import load_onto
+from registry.fusion.guidance import Passes
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_adapter, make_weights
 
 

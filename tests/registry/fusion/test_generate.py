@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
+from registry.fusion.attach import Mode
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import (
     AdapterRefusedError,
@@ -20,11 +21,10 @@ from registry.fusion.errors import (
     NotFusableError,
     RecipeError,
 )
-from registry.fusion.gate import Gates
+from registry.fusion.gates.autolora import Gates
+from registry.fusion.gates.rivals import RivalGates
 from registry.fusion.generate import LoadedAdapter, generate, reproduce
-from registry.fusion.inject import Mode
 from registry.fusion.recipe import PNG_KEY, Recipe, read_recipe
-from registry.fusion.rivals import RivalGates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_adapter, make_weights
 
 

@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from encoder.adapter.layers import LoraLayer
+from registry.fusion.attach import attach
 from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.errors import BaseModelError, SamplingError
-from registry.fusion.gate import Gates
+from registry.fusion.gates.autolora import Gates
 from registry.fusion.generate import generate
-from registry.fusion.inject import attach
 from tests.registry.fusion.builders import block_layers, make_adapter, make_weights, save_tiny_flux
 from tests.registry.fusion.pipelines import save_qwen_image, save_sd, save_sdxl
 

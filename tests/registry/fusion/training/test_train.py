@@ -8,10 +8,10 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
-from registry.fusion.gate import Gates
-from registry.fusion.inject import AdapterBank
-from registry.fusion.rivals import FLOOR, RivalGates
-from registry.fusion.train import GateBatch, GateTraining, shyness, train_gates
+from registry.fusion.attach import AdapterBank
+from registry.fusion.gates.autolora import Gates
+from registry.fusion.gates.rivals import FLOOR, RivalGates
+from registry.fusion.training.train import GateBatch, GateTraining, shyness, train_gates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 STEPS = 30

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from registry.fusion.errors import GatesFileError
-from registry.fusion.gate import FusionGate
-from registry.fusion.gates_file import hash_file
+from registry.fusion.gates.autolora import FusionGate
+from registry.fusion.gates.file import hash_file
 
 # The published name of a gate within its block -> the linear layers that it spans, in order.
 SPANS: Mapping[str, Mapping[str, tuple[str, ...]]] = {

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from registry.fusion.errors import LayerMismatchError
-from registry.fusion.gate import FusionGate
-from registry.fusion.passes import Passes
+from registry.fusion.gates.autolora import FusionGate
+from registry.fusion.guidance import Passes
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from demo.base import velocity
 from encoder.adapter.layers import LoraLayer
 from encoder.adapter.lora_file import LoraWeights, read
+from registry.fusion.attach import AdapterBank, Mode, attach, attach_stacks
 from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, MissingGateError
-from registry.fusion.gate import Gates
-from registry.fusion.inject import AdapterBank, Mode, attach, attach_stacks
+from registry.fusion.gates.autolora import Gates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 BATCH = 6

@@ -25,11 +25,11 @@ from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import sketch_file
 from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import WeightEncoder
+from registry.fusion.attach import AdapterBank
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import GateDataError
-from registry.fusion.inject import AdapterBank
-from registry.fusion.rivals import leads
-from registry.fusion.train import SET_SIZES, GateBatch, GateTraining
+from registry.fusion.gates.rivals import leads
+from registry.fusion.training.train import SET_SIZES, GateBatch, GateTraining
 from registry.text.phrases import texts_of
 
 # For the validation curve, as many sets of each size.

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from demo.base import velocity
 from encoder.adapter.lora_file import LoraWeights
 from encoder.base_models.families import find_family
+from registry.fusion.attach import attach
 from registry.fusion.errors import GatesFileError, LayerMismatchError, MissingGateError
-from registry.fusion.inject import attach
-from registry.fusion.passes import Passes
-from registry.fusion.published import PublishedGates, is_published
+from registry.fusion.gates.diffsynth import PublishedGates, is_published
+from registry.fusion.guidance import Passes
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 WIDTH = 128  # of the miniature world's base

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from registry.fusion.errors import GatesFileError
-from registry.fusion.gates_file import read_gates, write_gates
+from registry.fusion.gates.file import read_gates, write_gates
 
 NORM_EPS = 1e-5
 # sigmoid(2) = 0.88: nearly the plain sum, from which training closes what disturbs.

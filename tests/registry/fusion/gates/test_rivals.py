@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from demo.base import velocity
 from encoder.adapter.lora_file import LoraWeights
+from registry.fusion.attach import attach
 from registry.fusion.errors import GatesFileError, MissingGateError
-from registry.fusion.gate import Gates
-from registry.fusion.inject import attach
-from registry.fusion.kinds import load_gates
-from registry.fusion.rivals import ENOUGH, FLOOR, PACES, RivalGates, first_questions, leads
+from registry.fusion.gates.autolora import Gates
+from registry.fusion.gates.kinds import load_gates
+from registry.fusion.gates.rivals import ENOUGH, FLOOR, PACES, RivalGates, first_questions, leads
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 LAYER = "transformer_blocks.1.attn.to_q"

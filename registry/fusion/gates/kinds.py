@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from registry.fusion.errors import GatesFileError
-from registry.fusion.gate import Gates
-from registry.fusion.gates_file import read_gates
-from registry.fusion.published import PublishedGates, is_published
-from registry.fusion.rivals import RivalGates
+from registry.fusion.gates.autolora import Gates
+from registry.fusion.gates.diffsynth import PublishedGates, is_published
+from registry.fusion.gates.file import read_gates
+from registry.fusion.gates.rivals import RivalGates
 
 AnyGates = Gates | RivalGates | PublishedGates
 KINDS: dict[str, type[Gates] | type[RivalGates]] = {kind.kind: kind for kind in (Gates, RivalGates)}

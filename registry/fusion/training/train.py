@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from encoder.training.workers import Workers
-from registry.fusion.gate import Gates
-from registry.fusion.inject import AdapterBank, attach_stacks
-from registry.fusion.rivals import RivalGates
+from registry.fusion.attach import AdapterBank, attach_stacks
+from registry.fusion.gates.autolora import Gates
+from registry.fusion.gates.rivals import RivalGates
 
 TrainableGates = Gates | RivalGates
 

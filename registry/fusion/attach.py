@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from registry.fusion.compiled import check_compiled
 from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, MissingGateError
-from registry.fusion.gate import FusionGate, Gates
-from registry.fusion.kinds import AnyGates
-from registry.fusion.passes import Passes
-from registry.fusion.published import PublishedGates
-from registry.fusion.rivals import RivalGates, Rivalry, layer_type
-from registry.fusion.spans import Part, Span, SpanHook, hook
-from registry.fusion.stacks import DeviceAdapter, LayerStack, load_onto, stack_adapters
+from registry.fusion.fused_layers import DeviceAdapter, LayerStack, load_onto, stack_adapters
+from registry.fusion.gates.autolora import FusionGate, Gates
+from registry.fusion.gates.diffsynth import PublishedGates
+from registry.fusion.gates.kinds import AnyGates
+from registry.fusion.gates.rivals import RivalGates, Rivalry, layer_type
+from registry.fusion.gates.spans import Part, Span, SpanHook, hook
+from registry.fusion.guidance import Passes
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
@@ -196,7 +196,7 @@ def attach(
 
     A strength of 0 is the same as leaving the adapter out. An adapter that lacks a layer
     contributes nothing to it. `relevance` (len(adapters),) says how far the prompt favours
-    each adapter (`registry.fusion.rivals.leads`), NaN where it is not known; and `leanings`
+    each adapter (`registry.fusion.gates.rivals.leads`), NaN where it is not known; and `leanings`
     (len(adapters), k) what `RivalGates.leanings` says of its embedding. Gates that do not ask
     for them ignore both. `passes` says in which passes adapters rest, if in any. With `watch`, the
     attachment records the gates' activity.

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from registry.fusion.errors import GatesFileError
-from registry.fusion.gate import FusionGate, Gates
+from registry.fusion.gates.autolora import FusionGate, Gates
 
 
 def slow_fuse(gate: FusionGate, base: Tensor, outputs: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ numbers are learned for each type of layer, so that the gates serve adapters wit
 and bases with more blocks. A gate is one number an adapter, layer and sample, so gated adapters
 cost what adding them up costs.
 
-AutoLoRA's gates (registry/fusion/gate.py) look at the outputs only, one adapter at a time.
+AutoLoRA's gates (autolora.py) look at the outputs only, one adapter at a time.
 """
 
 import re
@@ -35,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from registry.fusion.errors import GatesFileError
-from registry.fusion.gates_file import read_gates, write_gates
+from registry.fusion.gates.file import read_gates, write_gates
 
 # Slope, bias and drift to start from. Steeper slopes keep more of one adapter, flatter ones
 # compose better, and training finds the middle.
