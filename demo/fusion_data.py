@@ -22,7 +22,7 @@ from demo.relevance import Relevance
 from demo.vae import to_tensor
 from demo.zoo import World
 from encoder.adapter.lora_file import read
-from registry.fusion.attach import AdapterBank
+from registry.fusion.training.adapter_bank import AdapterBank
 from registry.fusion.training.train import GateBatch
 
 EFFECTS = ("colour", "texture", "background")

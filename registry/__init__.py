@@ -13,10 +13,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from registry.fusion.attach import Mode
-    from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
-    from registry.fusion.maker import Maker, Size
+    from registry.fusion.maker import Maker
+    from registry.fusion.options import Mode, Size, StepCallback
     from registry.retrieval.cards import SearchPage
     from registry.service import Registry
 
@@ -62,7 +61,7 @@ def fuse(
     size: "Size | None" = None,
     mode: "Mode" = "gated",
     check: bool = True,
-    progress: "Progress | None" = None,
+    progress: "StepCallback | None" = None,
 ) -> "FusedImage":
     """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
     return _maker().fuse(
@@ -99,11 +98,11 @@ def _maker() -> "Maker":
 
     settings = Settings()
     if settings.url is None:
-        return _shared()
+        return _shared().maker
     import atexit
 
     from registry.remote import RemoteRegistry
 
     remote = RemoteRegistry(settings)
     atexit.register(remote.close)
-    return remote
+    return remote.maker

@@ -63,9 +63,9 @@ def fuse(
         if recipe is not None:
             from registry.fusion.recipe import read_recipe
 
-            fused = registry.reproduce(read_recipe(recipe), progress)
+            fused = registry.maker.reproduce(read_recipe(recipe), progress)
         else:
-            fused = registry.fuse(
+            fused = registry.maker.fuse(
                 prompt or "",
                 k=k,
                 adapters=ids,
@@ -138,7 +138,7 @@ def grid(
         raise UsageError("give two adapters or more, like --adapters 12 7 31.")
     check_output(output)
     with open_registry() as registry, progress_bar("Drawing the sheet") as progress:
-        sheet = registry.grid(
+        sheet = registry.maker.grid(
             prompt,
             ids,
             seed=seed,
@@ -170,7 +170,7 @@ def compare(
     ids = parse_ids(adapters, more)
     check_output(output)
     with open_registry() as registry, progress_bar("Drawing the sheet") as progress:
-        sheet = registry.compare(
+        sheet = registry.maker.compare(
             prompt,
             k=k,
             adapters=ids,

@@ -208,16 +208,16 @@ def train_gates(
     from encoder.training.workers import Workers
     from encoder.weight_encoders.checkpoint import load_encoder
     from registry.fusion.backends.pipeline import load_backend
-    from registry.fusion.gates.autolora import Gates
-    from registry.fusion.gates.rivals import RivalGates, first_questions
+    from registry.fusion.gates.file import KINDS, save_gates
     from registry.fusion.training.gate_curves import draw_gate_curves
     from registry.fusion.training.gate_data import GateData, Relevances, describe, read_manifest
     from registry.fusion.training.train import train_gates as train
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"there is no folder {output.absolute().parent} to write to.")
-    if kind is GatesKind.RIVALS and encoder is None:
-        raise UsageError("rivals go by relevance: name a weight encoder by --encoder.")
+    gates_kind = KINDS[kind]
+    if gates_kind.needs_embeddings and encoder is None:
+        raise UsageError(f"{kind} go by relevance: name a weight encoder by --encoder.")
     files, entries = read_manifest(manifest)
     relevances = None
     if encoder is not None:
@@ -238,13 +238,9 @@ def train_gates(
         seed=seed,
     )
     torch.manual_seed(seed)
-    gates: Gates | RivalGates
-    if relevances is not None and kind is GatesKind.RIVALS:
-        questions = first_questions(relevances.embeddings)
-        gates = RivalGates.for_transformer(backend.transformer, base_model, questions)
-    else:
-        gates = Gates.for_transformer(backend.transformer, base_model)
-    pace = rate or (0.06 if kind is GatesKind.RIVALS else 0.01)
+    embeddings = None if relevances is None else relevances.embeddings
+    gates = gates_kind.untrained(backend.transformer, base_model, embeddings)
+    pace = rate or gates.training_rate
     state = output.with_suffix(".training.pt")
     with training_bars(workers.is_first) as told:
         curve = train(
@@ -265,7 +261,7 @@ def train_gates(
         "encoder": None if encoder is None else checkpoint.name,
         "curve": curve,
     }
-    gates.save(output)
+    save_gates(gates, output)
     draw_gate_curves(curve, output.with_suffix(".png"))
     state.unlink(missing_ok=True)
     facts = {"file": str(output), "kind": gates.kind, "sha256": gates.sha256, **curve[-1]}

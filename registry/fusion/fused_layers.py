@@ -1,20 +1,44 @@
-"""Adapters on the device, and several of them side by side for one linear layer."""
+"""Which layers of a base adapters change, and what they add there.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+An adapter changes linear layers, and convolutions of one pixel, which are linear layers too. All
+adapters of one layer lie side by side in a stack, so that one product runs them all. A forward
+hook adds what they say to the layer's output; the base weights are never written.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from registry.fusion.errors import LayerMismatchError
+from registry.fusion.device_cache import DeviceAdapter, pad_rank
+from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError
+from registry.fusion.guidance import GuidedPasses
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
 
-# Ranks are padded with zeros to multiples of this, so that adapters of nearly the same rank have
-# tensors of the same shape: a compiled base swaps one for the other without being compiled anew.
-RANK_STEP = 8
+# What diffusers' transformers call their blocks; their names begin with it or end in it.
+BLOCKS = "transformer_blocks."
+
+
+def only_linear(weights: "LoraWeights") -> "LoraWeights":
+    """Leave out an adapter's convolutions of several pixels: gates are for linear layers."""
+    linear = {
+        name: layer for name, layer in weights.layers.items() if layer.shape[2:] in ((), (1, 1))
+    }
+    return weights if len(linear) == len(weights.layers) else replace(weights, layers=linear)
+
+
+def block_layers(transformer: nn.Module) -> dict[str, nn.Linear]:
+    """Return every linear layer inside the transformer's blocks, by name."""
+    return {
+        name: module
+        for name, module in transformer.named_modules()
+        if isinstance(module, nn.Linear) and BLOCKS in name
+    }
 
 
 @dataclass(frozen=True)
@@ -60,42 +84,6 @@ class LayerStack:
         return torch.baddbmm(grouped, hidden, up.flatten(1, 2)).reshape(base.shape)
 
 
-@dataclass(frozen=True)
-class DeviceAdapter:
-    """An adapter's linear layers on a device, their ranks padded.
-
-    In the order in which files have their numbers: another takes ten times as long to make.
-    """
-
-    # By layer: down (rank, d_in), up (d_out, rank), and the scale of their product.
-    layers: dict[str, tuple[Tensor, Tensor, float]]
-
-    @property
-    def bytes(self) -> int:
-        return sum(down.nbytes + up.nbytes for down, up, _ in self.layers.values())
-
-
-def load_onto(
-    weights: "LoraWeights",
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> DeviceAdapter:
-    """Bring an adapter to a device.
-
-    Where the device is the CPU and the file is in `dtype`, its tensors stay views of the file.
-    """
-    layers = {}
-    for name, layer in weights.layers.items():
-        down, up = layer.factors()
-        rank = -len(down) % RANK_STEP + len(down)
-        layers[name] = (
-            _pad(down.to(device, dtype), 0, rank),
-            _pad(up.to(device, dtype), 1, rank),
-            layer.scale,
-        )
-    return DeviceAdapter(layers)
-
-
 def stack_adapters(
     adapters: Sequence[DeviceAdapter], strengths: Sequence[float]
 ) -> dict[str, LayerStack]:
@@ -122,8 +110,8 @@ def _stack_layer(
             "load those of one base model only"
         )
     rank = max(len(down) for down in downs)
-    down = torch.cat([_pad(down, 0, rank) for down in downs])  # (n * rank, d_in)
-    up = torch.cat([_pad(up, 1, rank) for up in ups], 1)  # (d_out, n * rank)
+    down = torch.cat([pad_rank(down, 0, rank) for down in downs])  # (n * rank, d_in)
+    up = torch.cat([pad_rank(up, 1, rank) for up in ups], 1)  # (d_out, n * rank)
     factors = [strengths[k] * scale for k, scale in zip(columns, scales, strict=True)]
     by_adapter = up.unflatten(1, (len(ups), rank)).mul_(
         torch.tensor(factors)[:, None].to(up.device)
@@ -131,10 +119,93 @@ def _stack_layer(
     return LayerStack(down.T[None], by_adapter.permute(1, 2, 0)[None], columns)
 
 
-def _pad(part: Tensor, dim: int, rank: int) -> Tensor:
-    missing = rank - part.shape[dim]
-    if not missing:
-        return part
-    shape = list(part.shape)
-    shape[dim] = missing
-    return torch.cat([part, part.new_zeros(shape)], dim)
+def find_layer(transformer: nn.Module, name: str, stack: LayerStack) -> nn.Module:
+    """Return the linear layer, or the convolution of one pixel, that `stack` belongs to.
+
+    Raises:
+        LayerMismatchError: the transformer lacks it, or has it in another size.
+        AlreadyAttachedError: it runs adapters already.
+    """
+    module = _find_free(transformer, name)
+    if not (isinstance(module, nn.Conv2d) and module.kernel_size == module.stride == (1, 1)):
+        module = _check_linear(module, name)
+    got = (stack.up.shape[-1], stack.down.shape[1])
+    expected = tuple(module.weight.shape[:2])
+    if got != expected:
+        raise LayerMismatchError(f"layer {name!r}: adapter has {got}, the base {expected}")
+    return module
+
+
+def find_linear(transformer: nn.Module, name: str) -> nn.Linear:
+    """Return a linear layer that runs no adapters yet; raises as `find_layer` does."""
+    return _check_linear(_find_free(transformer, name), name)
+
+
+def _find_free(transformer: nn.Module, name: str) -> nn.Module:
+    try:
+        module = transformer.get_submodule(name)
+    except AttributeError:
+        raise LayerMismatchError(f"the base has no layer {name!r}") from None
+    if any(isinstance(hook, AdapterHook) for hook in module._forward_hooks.values()):
+        raise AlreadyAttachedError(name)
+    return module
+
+
+def _check_linear(module: nn.Module, name: str) -> nn.Linear:
+    if not isinstance(module, nn.Linear):
+        raise LayerMismatchError(f"layer {name!r} of the base is no linear layer")
+    return module
+
+
+# Takes a layer's input (B, ..., d_in) and what the base puts out for it (B, ..., d_out); returns
+# what the layer puts out with its adapters.
+FuseLayer = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class PlainSum:
+    """One linear layer whose adapters add up."""
+
+    stack: LayerStack
+
+    def __call__(self, x: Tensor, base: Tensor) -> Tensor:
+        return self.stack.add_to(base, x)
+
+
+class AdapterHook:
+    """A forward hook by which adapters are at work in a layer."""
+
+
+@dataclass(frozen=True)
+class LayerHook(AdapterHook):
+    """Fuses adapters into one layer's output, in the rows in which they are at work."""
+
+    fuse: FuseLayer
+    passes: GuidedPasses
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], base: Tensor) -> Tensor:
+        (x,) = inputs
+        first = self.passes.first_row(len(x))
+        if first == 0:
+            return self._fuse(layer, x, base)
+        if first == len(x):
+            return base
+        return torch.cat([base[:first], self._fuse(layer, x[first:], base[first:])])
+
+    def _fuse(self, layer: nn.Module, x: Tensor, base: Tensor) -> Tensor:
+        if isinstance(layer, nn.Conv2d):
+            # Its features are the first axis of a picture and not the last.
+            return self.fuse(x.movedim(1, -1), base.movedim(1, -1)).movedim(-1, 1)
+        return self.fuse(x, base)
+
+
+@contextmanager
+def hook_layers(
+    layers: Mapping[str, nn.Module], fused: Mapping[str, FuseLayer], passes: GuidedPasses
+) -> Iterator[None]:
+    """Have `layers` put out what `fused` makes of it, by name, until the context ends."""
+    with ExitStack() as hooks:
+        for name, fuse in fused.items():
+            handle = layers[name].register_forward_hook(LayerHook(fuse, passes))
+            hooks.callback(handle.remove)
+        yield

@@ -36,8 +36,8 @@ FAMILIES: Sequence[tuple[re.Pattern[str], Terms]] = [
         ),
     )
 ]
-# Of the bases themselves, from their model cards on Hugging Face; the miniature world's is in
-# demo/data/ATTRIBUTION.md.
+# The licences of the bases themselves, from their model cards on Hugging Face; the miniature
+# world's is in demo/data/ATTRIBUTION.md.
 BASE_LICENCES: Mapping[str, str] = {
     "flux.1-dev": "flux-1-dev-non-commercial-license",
     "flux.1-schnell": "Apache-2.0",

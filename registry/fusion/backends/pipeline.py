@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from encoder.text_encoder import TextEncoder, load_text_encoder
-from registry.fusion.backends.base import Defaults, Progress, Sampling, hash_files
+from registry.fusion.backends.base import Defaults, Sampling, hash_files
 from registry.fusion.backends.prompt import PromptEncoder
 from registry.fusion.device_cache import DeviceCache
 from registry.fusion.errors import BaseModelError, SamplingError
-from registry.fusion.guidance import Guided
+from registry.fusion.guidance import UnpromptedPasses
+from registry.fusion.options import StepCallback
 
 # Where weights wait that are not at work, on a device with little memory: nowhere, whole models
 # in main memory, or all but the layer at work (slowest).
@@ -41,7 +42,7 @@ class Family:
     # Guidance -> the pipeline's arguments, given the denoiser's config.
     guide: Callable[[float, Any], dict[str, float]]
     # How passes for the negative prompt are run, where there are any.
-    guided: Guided
+    unprompted: UnpromptedPasses
     # What stands for a negative prompt that is empty.
     nothing: str | None = ""
 
@@ -61,8 +62,8 @@ def guide_qwen(guidance: float, config: Any) -> dict[str, float]:
     return {"true_cfg_scale": guidance}
 
 
-# By the pipeline's class, as model_index.json has it. Steps and guidance are those of the model
-# cards; schnell is distilled to few steps without guidance.
+# The families by their pipeline's class, as model_index.json has it. Steps and guidance are those
+# of the model cards; schnell is distilled to few steps without guidance.
 FAMILIES: Mapping[str, Family] = {
     family.pipeline: family
     for family in (
@@ -91,9 +92,9 @@ FAMILIES: Mapping[str, Family] = {
     )
 }
 SCHNELL = Defaults(4, 1.0)
-# Of adapters on the device: seven of rank 16 for all layers of FLUX.1, in bfloat16.
+# Room for adapters on the device: seven of rank 16 for all layers of FLUX.1, in bfloat16.
 CACHE_BYTES = 2**30
-# Of a FLUX that was trained on a sentence encoder, by plain classifier-free guidance.
+# A FLUX that was trained on a sentence encoder draws by plain classifier-free guidance.
 BARE = Defaults(20, 3.0, guide_from="base")
 
 
@@ -149,16 +150,16 @@ class PipelineBackend:
             return SCHNELL
         return self._family.defaults
 
-    def guided(self, guidance: float) -> Guided | None:
+    def unprompted_passes(self, guidance: float) -> UnpromptedPasses | None:
         """Return how passes are run that do not know the prompt; None if there are none."""
         factors = self._family.guide(guidance, self.transformer.config)
         # Distilled bases take guidance as an input. A factor of 1 or less asks for none.
         factor = factors.get("true_cfg_scale", factors.get("guidance_scale", 1.0))
         distilled = getattr(self.transformer.config, "time_cond_proj_dim", None) is not None
-        return self._family.guided if factor > 1 and not distilled else None
+        return self._family.unprompted if factor > 1 and not distilled else None
 
     def generate(
-        self, prompts: Sequence[str], sampling: Sampling, progress: Progress | None = None
+        self, prompts: Sequence[str], sampling: Sampling, progress: StepCallback | None = None
     ) -> list[Image]:
         """Draw one image a prompt, all from the same noise; the same again for a seed.
 

@@ -9,17 +9,16 @@ cannot be split: the outputs of its linear layers are joined, gated, and split a
 """
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Self
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from registry.fusion.errors import GatesFileError
+from registry.fusion.fused_layers import BLOCKS, PlainSum, find_linear
 from registry.fusion.gates.autolora import FusionGate
-from registry.fusion.gates.file import hash_file
+from registry.fusion.gates.interface import FusedSet, Gates
+from registry.fusion.gates.spans import GateSpan, SpanLayer, hook_spans
 
 # The published name of a gate within its block -> the linear layers that it spans, in order.
 SPANS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -41,7 +40,7 @@ SPANS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "norm.linear": ("norm.linear",),
     },
 }
-BLOCKS = {"blocks": "transformer_blocks", "single_blocks": "single_transformer_blocks"}
+BLOCK_LISTS = {"blocks": "transformer_blocks", "single_blocks": "single_transformer_blocks"}
 # The published name of a gate's tensor -> ours.
 TENSORS = {
     "weight_base": "w_base",
@@ -58,74 +57,74 @@ TENSORS = {
 # "model_dict.single_blocks___7___to_qkv_mlp.norm_base.weight"
 KEY = re.compile(r"model_dict\.(blocks|single_blocks)___(\d+)___(\w+)\.(.+)")
 
-Span = tuple[str, ...]  # names of linear layers
+Layers = tuple[str, ...]  # names of the linear layers that a gate spans
 
 
-class PublishedGates(nn.Module):
+class DiffSynthGates(Gates):
     """Gates that each span one or several linear layers of FLUX."""
 
-    kind = "diffsynth"  # recipes cite it
+    kind = "diffsynth"
 
-    def __init__(self, dims: Mapping[Span, int], base_model: str) -> None:
-        super().__init__()
-        self.base_model = base_model
-        # Of the file they were loaded from; recipes cite it.
-        self.sha256: str | None = None
+    def __init__(self, dims: Mapping[Layers, int], base_model: str) -> None:
+        super().__init__(base_model)
         self._spans = list(dims)
         self._gates = nn.ModuleList([FusionGate(dim, "paper") for dim in dims.values()])
+        self._spanned = {layer for layers in dims for layer in layers}
 
     @property
-    def spans(self) -> dict[Span, FusionGate]:
+    def spans(self) -> dict[Layers, FusionGate]:
         return dict(zip(self._spans, self._gates, strict=True))  # type: ignore[arg-type]
 
-    @classmethod
-    def load(cls, path: Path, base_model: str) -> Self:
-        """Load a published checkpoint; the file does not name its base model.
+    def covers(self, layer: str) -> bool:
+        """Whether a layer has a gate, or is outside of the blocks.
 
-        Raises:
-            GatesFileError: the file is absent, damaged, or something else.
+        Those have none: they add up plainly, as DiffSynth does it.
         """
-        try:
-            with safe_open(path, "pt") as file:
-                tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise GatesFileError(path, str(error)) from error
-        by_span: dict[Span, dict[str, Tensor]] = {}
+        return layer in self._spanned or BLOCKS not in layer
+
+    @contextmanager
+    def fuse(self, adapters: FusedSet) -> Iterator[None]:
+        """Run adapters, several layers gated together, until the context ends."""
+        spans = [
+            GateSpan([self._span_layer(adapters, layer) for layer in layers], gate)
+            for layers, gate in self.spans.items()
+            if not adapters.stacks.keys().isdisjoint(layers)
+        ]
+        plain = {
+            layer: PlainSum(stack)
+            for layer, stack in adapters.stacks.items()
+            if layer not in self._spanned
+        }
+        with hook_spans(spans, adapters.passes), adapters.hook(plain):
+            yield
+
+    def _span_layer(self, adapters: FusedSet, layer: str) -> SpanLayer:
+        linear = find_linear(adapters.transformer, layer)
+        stack = adapters.stacks.get(layer)
+        return SpanLayer(linear, stack, adapters.watch(layer) if stack is not None else None)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], base_model: str) -> Self:
+        by_span: dict[Layers, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
-            span, name = _place(path, key)
-            if not torch.isfinite(tensor).all():
-                raise GatesFileError(path, f"{key} holds NaN or infinite values")
-            by_span.setdefault(span, {})[name] = tensor
-        gates = cls(
-            {span: len(own["bias"]) for span, own in by_span.items() if "bias" in own}, base_model
-        )
-        try:
-            for span, gate in gates.spans.items():
-                gate.load_state_dict(by_span.pop(span))
-        except RuntimeError as error:
-            raise GatesFileError(path, f"is damaged: {error}") from error
-        if by_span or not gates.spans:
-            raise GatesFileError(path, f"is incomplete: {len(by_span)} gates have no bias")
-        gates.sha256 = hash_file(path)
-        return gates.eval().requires_grad_(False)
+            layers, name = _place(key)
+            by_span.setdefault(layers, {})[name] = tensor
+        biases = {layers: gate["bias"] for layers, gate in by_span.items() if "bias" in gate}
+        if not biases or len(biases) < len(by_span):
+            raise ValueError(f"it is incomplete: {len(by_span) - len(biases)} gates have no bias")
+        gates = cls({layers: len(bias) for layers, bias in biases.items()}, base_model)
+        for layers, gate in gates.spans.items():
+            gate.load_state_dict(by_span[layers])
+        return gates
 
 
-def is_published(path: Path) -> bool:
-    """Whether a file of gates is in the published layout, by its first key."""
-    try:
-        with safe_open(path, "pt") as file:
-            return next(iter(file.keys()), "").startswith("model_dict.")
-    except (OSError, SafetensorError) as error:
-        raise GatesFileError(path, str(error)) from error
-
-
-def _place(path: Path, key: str) -> tuple[Span, str]:
-    """Return the span and our name of a published tensor."""
+def _place(key: str) -> tuple[Layers, str]:
+    """Return the layers that a published tensor's gate spans, and our name of the tensor."""
     match = KEY.fullmatch(key)
     if match is not None:
         blocks, index, name, tensor = match.groups()
         parts = SPANS[blocks].get(name.replace("___", "."))
         if parts is not None and tensor in TENSORS:
-            prefix = f"{BLOCKS[blocks]}.{int(index)}"
+            prefix = f"{BLOCK_LISTS[blocks]}.{int(index)}"
             return tuple(f"{prefix}.{part}" for part in parts), TENSORS[tensor]
-    raise GatesFileError(path, f"holds {key!r}, which is no gate of FLUX's blocks")
+    raise ValueError(f"it holds {key!r}, which is no gate of FLUX's blocks")

@@ -1,9 +1,7 @@
 """Gates on disk: safetensors, with their kind, base model and origin in the header."""
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,67 +10,96 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from registry.blobs import hash_file
 from registry.fusion.errors import GatesFileError
+from registry.fusion.gates.autolora import AutoLoraGates
+from registry.fusion.gates.diffsynth import DiffSynthGates
+from registry.fusion.gates.interface import Gates, TrainableGates
+from registry.fusion.gates.rivals import RivalGates
 
 FORMAT, FORMAT_VERSION = "autolora-gates", "2"
+# Kinds that are trained here, as their files name them.
+KINDS: Mapping[str, type[TrainableGates]] = {
+    kind.kind: kind for kind in (RivalGates, AutoLoraGates)
+}
+# Kinds that others publish, without a header of ours, by the beginning of their first key.
+FOREIGN_KINDS: Mapping[str, type[Gates]] = {"model_dict.": DiffSynthGates}
 
 
-@dataclass(frozen=True)
-class GatesFile:
-    """What a file of gates holds."""
-
-    kind: str
-    base_model: str
-    details: dict[str, Any]  # where the gates come from: data, steps, losses
-    tensors: dict[str, Tensor]
-    sha256: str
-
-
-def write_gates(
-    path: Path, kind: str, base_model: str, details: Mapping[str, Any], tensors: dict[str, Tensor]
-) -> str:
-    """Write gates, atomically, and return the file's sha256."""
+def save_gates(gates: TrainableGates, path: Path) -> None:
+    """Write gates, atomically, and note the file's hash in them."""
     header = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
-        "kind": kind,
-        "base_model": base_model,
-        "details": json.dumps(details, ensure_ascii=False),
+        "kind": gates.kind,
+        "base_model": gates.base_model,
+        "details": json.dumps(gates.details, ensure_ascii=False),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     save_file(
-        {key: t.detach().float().clone().contiguous() for key, t in tensors.items()},
+        {
+            key: tensor.detach().float().clone().contiguous()
+            for key, tensor in gates.tensors().items()
+        },
         partial,
         header,
     )
     partial.replace(path)
-    return hash_file(path)
+    gates.sha256 = hash_file(path)
 
 
-def read_gates(path: Path) -> GatesFile:
-    """Read what `write_gates` wrote.
+def load_gates(path: Path, base_model: str) -> Gates:
+    """Load the gates that a file holds, of whatever kind, to be used and not trained.
+
+    `base_model` is for files of others, which name none.
 
     Raises:
         GatesFileError: the file is absent, damaged, or something else.
     """
+    header, tensors = _read(path)
+    details: dict[str, Any] = {}
+    kind = _find_foreign_kind(tensors)
+    if kind is None:
+        kind, base_model, details = _check_header(path, header)
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise GatesFileError(path, f"{key} holds NaN or infinite values")
+    try:
+        gates = kind.from_tensors(tensors, base_model)
+    except (ValueError, RuntimeError) as error:
+        raise GatesFileError(path, f"is damaged: {error}") from error
+    gates.details, gates.sha256 = details, hash_file(path)
+    return gates.eval().requires_grad_(False)
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, tensors
     except (OSError, SafetensorError) as error:
         raise GatesFileError(path, str(error)) from error
+
+
+def _find_foreign_kind(tensors: Mapping[str, Tensor]) -> type[Gates] | None:
+    first_key = next(iter(tensors), "")
+    return next(
+        (kind for start, kind in FOREIGN_KINDS.items() if first_key.startswith(start)), None
+    )
+
+
+def _check_header(
+    path: Path, header: Mapping[str, str]
+) -> tuple[type[TrainableGates], str, dict[str, Any]]:
+    """Return the kind, the base model and the origin that a header of ours names."""
     if header.get("format") != FORMAT or header.get("version") != FORMAT_VERSION:
         raise GatesFileError(path, f"not {FORMAT} version {FORMAT_VERSION}")
-    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise GatesFileError(path, "holds NaN or infinite values")
     try:
-        kind, details = header["kind"], json.loads(header["details"])
-        return GatesFile(kind, header["base_model"], details, tensors, hash_file(path))
+        kind, base_model, details = header["kind"], header["base_model"], header["details"]
+        origin = json.loads(details)
     except (KeyError, ValueError) as error:
         raise GatesFileError(path, f"is damaged: {error}") from error
-
-
-def hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if kind not in KINDS:
+        raise GatesFileError(path, f"holds gates of the unknown kind {kind!r}")
+    return KINDS[kind], base_model, origin

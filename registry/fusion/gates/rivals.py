@@ -12,9 +12,9 @@ about its part of the average where b is 0; one that the prompt is not about giv
 it is about. Adapters of different kinds, a thing and a style, take less from each other. Any rival
 takes a little (f). It counts by its strength: turning it down to 0 is leaving it out.
 
-A prompt favours an adapter as far as it leads all others in some part of the prompt (`leads`), at
-most by m (ENOUGH): styles come nearer to their names than things do, but a part that names a
-thing is nearer to the thing than to any style.
+A prompt favours an adapter as far as it leads all others in some part of the prompt
+(registry/fusion/relevance.py), at most by m (ENOUGH): styles come nearer to their names than
+things do, but a part that names a thing is nearer to the thing than to any style.
 
 Leanings are the cosines of an adapter's embedding with a few learned questions in the same
 space as prompts: what kind of change it is, in the little that gates need of it. All other
@@ -26,16 +26,17 @@ AutoLoRA's gates (autolora.py) look at the outputs only, one adapter at a time.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from registry.fusion.errors import GatesFileError
-from registry.fusion.gates.file import read_gates, write_gates
+from registry.fusion.errors import GatesMismatchError
+from registry.fusion.fused_layers import LayerStack, block_layers
+from registry.fusion.gates.interface import FusedSet, TrainableGates
 
 # Slope, bias and drift to start from. Steeper slopes keep more of one adapter, flatter ones
 # compose better, and training finds the middle.
@@ -43,7 +44,7 @@ START = (4.0, 0.0, 2.0)
 # What any rival takes. Adapters know their own pictures too well: beside others, a little less of
 # them draws unseen pictures better. Learned, it would fall below zero, for the pictures of cells.
 FLOOR = 0.1
-# Beyond it a prompt is about an adapter, and by how much says little.
+# Beyond this lead a prompt is about an adapter, and by how much says little.
 ENOUGH = 0.15
 # How far a step of training moves each kind of number: about as their sizes are.
 PACES = {"slope": 5.0, "bias": 1.0, "drift": 2.0, "lean": 3.0, "turn": 6.0, "apart": 3.0}
@@ -54,10 +55,12 @@ QUESTIONS, CONSTANTS = "questions", "constants"
 BLOCK_NUMBER = re.compile(r"\.\d+\.")
 
 
-class RivalGates(nn.Module):
+class RivalGates(TrainableGates):
     """The gates of all layer types of one base model."""
 
-    kind: ClassVar[str] = "rivals"  # recipes cite it
+    kind = "rivals"
+    training_rate: ClassVar[float] = 0.06
+    needs_embeddings: ClassVar[bool] = True
     enough: Tensor
     floor: Tensor
 
@@ -65,16 +68,11 @@ class RivalGates(nn.Module):
         self, layer_types: Iterable[str], base_model: str, questions: Tensor | None = None
     ) -> None:
         """Start with `questions` (k, dim) in the space of the adapters' embeddings, if any."""
-        super().__init__()
+        super().__init__(base_model)
         questions = torch.zeros(0, 1) if questions is None else questions
-        self.base_model = base_model
-        # Where the gates come from. Saved as JSON.
-        self.details: dict[str, Any] = {}
-        # Of the file they were loaded from; recipes cite it.
-        self.sha256: str | None = None
         self._places = {name: k for k, name in enumerate(sorted(set(layer_types)))}
         count = len(self._places)
-        # By layer type.
+        # Each has a number, or one for every question, for each layer type.
         self.slope, self.bias, self.drift = (
             nn.Parameter(torch.full((count,), start)) for start in START
         )
@@ -90,18 +88,16 @@ class RivalGates(nn.Module):
         cls, transformer: nn.Module, base_model: str, questions: Tensor | None = None
     ) -> Self:
         """Make a gate for every type of linear layer inside the transformer's blocks."""
-        return cls(
-            (
-                layer_type(name)
-                for name, part in transformer.named_modules()
-                if isinstance(part, nn.Linear) and "transformer_blocks." in name
-            ),
-            base_model,
-            questions,
-        )
+        return cls(map(layer_type, block_layers(transformer)), base_model, questions)
+
+    @classmethod
+    def untrained(
+        cls, transformer: nn.Module, base_model: str, embeddings: Tensor | None = None
+    ) -> Self:
+        questions = None if embeddings is None else first_questions(embeddings)
+        return cls.for_transformer(transformer, base_model, questions)
 
     def paces(self) -> list[tuple[nn.Parameter, float]]:
-        """Return each parameter with the factor of its rate of training."""
         by_type = [(getattr(self, name), pace) for name, pace in PACES.items()]
         return [*by_type, (self.questions, QUESTION_PACE)]
 
@@ -109,12 +105,53 @@ class RivalGates(nn.Module):
     def layer_types(self) -> list[str]:
         return list(self._places)
 
-    def __contains__(self, layer: str) -> bool:
+    def covers(self, layer: str) -> bool:
         return layer_type(layer) in self._places
+
+    @contextmanager
+    def fuse(self, adapters: FusedSet) -> Iterator[None]:
+        """Run adapters, weighed anew for every pass, until the context ends."""
+        rivalry = Rivalry.of(self, adapters)
+        weighed = {
+            layer: WeighedLayer(rivalry, layer_type(layer), stack, adapters.watch(layer))
+            for layer, stack in adapters.stacks.items()
+        }
+        follow_time = adapters.transformer.register_forward_pre_hook(
+            rivalry.begin_pass, with_kwargs=True
+        )
+        try:
+            with adapters.hook(weighed):
+                yield
+        finally:
+            follow_time.remove()
 
     def leanings(self, embeddings: Tensor) -> Tensor:
         """Return u (..., k) of adapters' embeddings (..., dim); NaN stays NaN."""
+        count, dim = self.questions.shape
+        if not count:
+            return super().leanings(embeddings)
+        if embeddings.shape[-1] != dim:
+            raise GatesMismatchError(
+                f"embeddings of {dim} numbers", f"an encoder that gives {embeddings.shape[-1]}"
+            )
         return embeddings.to(self.questions) @ self.questions.T
+
+    def shyness(
+        self, relevance: Tensor, leanings: Tensor | None, asked: int, time: Tensor
+    ) -> Tensor:
+        count = relevance.shape[1]
+        openness = self.openness_of_types(
+            self.layer_types,
+            relevance,
+            self.unknown_leanings(count)[None] if leanings is None else leanings,
+            torch.ones(count),
+            time,
+        )
+        return (1 - openness[..., :asked]).square().mean()
+
+    def unknown_leanings(self, count: int) -> Tensor:
+        """Return u (count, k) of adapters of which nothing is known."""
+        return torch.full((count, len(self.questions)), torch.nan)
 
     def openness(
         self, layer: str, relevance: Tensor, leanings: Tensor, strengths: Tensor, time: Tensor
@@ -154,68 +191,34 @@ class RivalGates(nn.Module):
         rivals = strengths.abs() * (1 - torch.eye(len(strengths)).to(strengths))  # (n, n)
         return 1 / (1 + ((self.floor + taken) * rivals).sum(-1))
 
-    def save(self, path: Path) -> None:
-        """Write safetensors, atomically: the questions, and by layer type all other numbers."""
+    def tensors(self) -> dict[str, Tensor]:
         by_type = torch.cat(
             [getattr(self, name).reshape(len(self._places), -1) for name in PACES], 1
         )
-        tensors = {name: by_type[place] for name, place in self._places.items()}
-        self.sha256 = write_gates(
-            path,
-            self.kind,
-            self.base_model,
-            self.details,
-            {
-                **tensors,
-                QUESTIONS: self.questions,
-                CONSTANTS: torch.stack([self.enough, self.floor]),
-            },
-        )
+        return {
+            **{name: by_type[place] for name, place in self._places.items()},
+            QUESTIONS: self.questions,
+            CONSTANTS: torch.stack([self.enough, self.floor]),
+        }
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Load gates written by `save`.
-
-        Raises:
-            GatesFileError: the file is absent, damaged, or something else.
-        """
-        file = read_gates(path)
-        if file.kind != cls.kind:
-            raise GatesFileError(path, f"holds gates of the kind {file.kind!r}, not {cls.kind!r}")
-        questions = file.tensors.pop(QUESTIONS, None)
-        constants = file.tensors.pop(CONSTANTS, torch.zeros(0))
+    def from_tensors(cls, tensors: Mapping[str, Tensor], base_model: str) -> Self:
+        of_types = dict(tensors)
+        questions = of_types.pop(QUESTIONS, None)
+        constants = of_types.pop(CONSTANTS, torch.zeros(0))
         whole = questions is not None and questions.ndim == 2 and constants.shape == (2,)
-        if not whole or not file.tensors:
-            raise GatesFileError(
-                path, "is damaged: it lacks its questions, its constants or its layers"
-            )
-        gates = cls(file.tensors, file.base_model, questions)
+        if not whole or not of_types:
+            raise ValueError("it lacks its questions, its constants or its layers")
+        gates = cls(of_types, base_model, questions)
         widths = [getattr(gates, name)[0].numel() for name in PACES]
-        if any(tensor.shape != (sum(widths),) for tensor in file.tensors.values()):
-            raise GatesFileError(path, f"is damaged: not {sum(widths)} numbers for each layer type")
-        by_type = torch.stack([file.tensors[name] for name in gates._places])
-        for name, part in zip(PACES, by_type.split(widths, 1), strict=True):
+        if any(tensor.shape != (sum(widths),) for tensor in of_types.values()):
+            raise ValueError(f"it has not {sum(widths)} numbers for each layer type")
+        by_type = torch.stack([of_types[name] for name in gates._places])
+        for name, values in zip(PACES, by_type.split(widths, 1), strict=True):
             parameter = getattr(gates, name)
-            parameter.data.copy_(part.reshape(parameter.shape))
+            parameter.data.copy_(values.reshape(parameter.shape))
         gates.enough, gates.floor = constants
-        gates.details, gates.sha256 = file.details, file.sha256
-        return gates.eval().requires_grad_(False)
-
-
-def leads(similarities: Tensor) -> Tensor:
-    """Return how far each adapter leads all others in the part where it does most, (n,).
-
-    `similarities` (parts, n) are the cosines of a prompt's parts with adapters' embeddings. One
-    without others leads by its similarity. NaN, an adapter that is not known, stays NaN and is
-    nobody's rival.
-    """
-    rivals = torch.where(similarities.isnan(), -torch.inf, similarities)
-    nearest = rivals.topk(min(2, rivals.shape[1]), 1).values
-    best_other = torch.where(rivals == nearest[:, :1], nearest[:, -1:], nearest[:, :1])
-    if rivals.shape[1] == 1:
-        best_other = torch.full_like(best_other, -torch.inf)
-    best_other[best_other.isinf()] = 0
-    return (similarities - best_other).amax(0)
+        return gates
 
 
 def first_questions(embeddings: Tensor) -> Tensor:
@@ -228,42 +231,66 @@ def first_questions(embeddings: Tensor) -> Tensor:
     return components[:QUESTIONS_ASKED].contiguous()
 
 
-def fill(told: Tensor, dim: int) -> Tensor:
+def fill(values: Tensor, dim: int) -> Tensor:
     """Replace NaN by the mean of what is known along `dim`, or by 0."""
-    return torch.where(told.isnan(), told.nanmean(dim, keepdim=True), told).nan_to_num()
+    return torch.where(values.isnan(), values.nanmean(dim, keepdim=True), values).nan_to_num()
 
 
 @dataclass
 class Rivalry:
-    """What the gates are told of one attachment; the time follows the base's."""
+    """Adapters that run together, and how far they are open in the pass at work."""
 
     gates: RivalGates
-    relevance: Tensor  # (B or 1, N), of all that are attached
+    relevance: Tensor  # (B or 1, N)
     leanings: Tensor  # (B or 1, N, k)
     strengths: Tensor  # (N,)
+    # The types of layers that have the same rivals, by their columns.
+    types: Mapping[tuple[int, ...], Sequence[str]]
     time: Tensor = field(default_factory=lambda: torch.full((1,), 0.5))  # (B or 1,)
-    # By adapters in use, the types of layers that are; and the openness of the pass at work.
-    asked: Mapping[tuple[int, ...], Sequence[str]] = field(default_factory=dict)
-    _decided: dict[tuple[str, tuple[int, ...]], Tensor] = field(default_factory=dict)
+    _openness: dict[tuple[str, tuple[int, ...]], Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._decide()
+        self._weigh()
 
-    def watch_time(
+    @classmethod
+    def of(cls, gates: RivalGates, adapters: FusedSet) -> Self:
+        """Take up adapters; what is not told of them counts as not known."""
+        columns = {k for stack in adapters.stacks.values() for k in stack.columns}
+        count = 1 + max(columns, default=-1)
+        relevance, leanings = adapters.relevance, adapters.leanings
+        if relevance is None:
+            relevance = torch.full((count,), torch.nan)
+        if leanings is None:
+            leanings = gates.unknown_leanings(count)
+        strengths = adapters.strengths
+        types: dict[tuple[int, ...], list[str]] = {}
+        for rivals, type_ in sorted(
+            {(stack.columns, layer_type(layer)) for layer, stack in adapters.stacks.items()}
+        ):
+            types.setdefault(rivals, []).append(type_)
+        return cls(
+            gates,
+            torch.atleast_2d(relevance),
+            leanings if leanings.ndim == 3 else leanings[None],
+            torch.ones(count) if strengths is None else strengths,
+            types,
+        )
+
+    def begin_pass(
         self, denoiser: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]
     ) -> None:
-        """Note the time the denoiser is called with: a forward pre-hook.
+        """Weigh adapters for the time the denoiser is called with: a forward pre-hook.
 
         Transformers are given 0..1, and UNets 0..1000.
         """
         time = torch.as_tensor(named["timestep"] if "timestep" in named else positional[1])
         unit = 1000 if hasattr(denoiser, "time_proj") else 1
         self.time = time.reshape(-1).float() / unit
-        self._decide()
+        self._weigh()
 
-    def _decide(self) -> None:
-        """Decide once a pass for all layers: at once for all types that have the same rivals."""
-        for columns, types in self.asked.items():
+    def _weigh(self) -> None:
+        """Weigh once a pass for all layers: at once for all types that have the same rivals."""
+        for columns, types in self.types.items():
             chosen = list(columns)
             told = (
                 self.relevance[:, chosen],
@@ -271,15 +298,31 @@ class Rivalry:
                 self.strengths[chosen],
                 self.time,
             )
-            decided = self.gates.openness_of_types(
-                types, *(part.to(self.gates.slope) for part in told)
+            by_type = self.gates.openness_of_types(
+                types, *(tensor.to(self.gates.slope) for tensor in told)
             )
-            for type_, openness in zip(types, decided, strict=True):
-                self._decided[type_, columns] = openness
+            for type_, openness in zip(types, by_type, strict=True):
+                self._openness[type_, columns] = openness
 
-    def decided(self, type_: str, columns: tuple[int, ...], like: Tensor) -> Tensor:
-        """Return the openness G (B or 1, n) that was `asked` for, on the device of `like`."""
-        return self._decided[type_, columns].to(like)
+    def openness(self, type_: str, columns: tuple[int, ...], like: Tensor) -> Tensor:
+        """Return G (B or 1, n) in layers of a type, on the device of `like`."""
+        return self._openness[type_, columns].to(like)
+
+
+@dataclass(frozen=True)
+class WeighedLayer:
+    """One linear layer whose adapters share it as rivals."""
+
+    rivalry: Rivalry
+    type_: str
+    stack: LayerStack
+    watched: list[Tensor] | None
+
+    def __call__(self, x: Tensor, base: Tensor) -> Tensor:
+        openness = self.rivalry.openness(self.type_, self.stack.columns, x)  # (B or 1, n)
+        if self.watched is not None:
+            self.watched.append(openness.detach().float().mean(0))
+        return self.stack.add_to(base, x, openness)
 
 
 def layer_type(layer: str) -> str:

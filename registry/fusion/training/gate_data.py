@@ -25,16 +25,16 @@ from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import sketch_file
 from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import WeightEncoder
-from registry.fusion.attach import AdapterBank
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import GateDataError
-from registry.fusion.gates.rivals import leads
+from registry.fusion.relevance import relevance_of
+from registry.fusion.training.adapter_bank import AdapterBank
 from registry.fusion.training.train import SET_SIZES, GateBatch, GateTraining
 from registry.text.phrases import texts_of
 
-# For the validation curve, as many sets of each size.
+# How many sets of each size the validation curve has.
 VALIDATION_SETS = 8
-# What is made of gates that hold back one of several adapters which images are about.
+# The weight of gates' shyness in the loss, on images that several adapters are about.
 BOLDNESS = 0.03
 
 
@@ -72,7 +72,7 @@ class Relevances:
         for prompt, embeddings in zip(prompts, own, strict=True):
             texts = self.text_encoder.encode(texts_of(prompt))
             queries = torch.from_numpy(self.encoder.encode_query(texts))
-            rows.append(leads(queries @ embeddings.T))
+            rows.append(relevance_of(queries @ embeddings.T))
         return torch.stack(rows)
 
 

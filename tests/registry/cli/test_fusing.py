@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from registry.db.models import Adapter
 from registry.fusion.backends.pipeline import load_backend
-from registry.fusion.gates.autolora import Gates
+from registry.fusion.gates.autolora import AutoLoraGates
+from registry.fusion.gates.file import save_gates
 from registry.fusion.recipe import Recipe, read_recipe
 from registry.service import Registry
 from tests.registry.cli.test_app import run_badly, run_well, write_folder
@@ -22,8 +23,8 @@ BASE = "demo-flux-tiny"
 def ids(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Three adapters from a folder, a base and gates, found by the environment."""
     save_tiny_base(tmp_path / "base")
-    gates = Gates.for_transformer(load_backend(tmp_path / "base", BASE).transformer, BASE)
-    gates.save(tmp_path / "gates.safetensors")
+    gates = AutoLoraGates.for_transformer(load_backend(tmp_path / "base", BASE).transformer, BASE)
+    save_gates(gates, tmp_path / "gates.safetensors")
     for name, value in {
         "REGISTRY_HOME": str(registry.settings.home),
         "REGISTRY_DATABASE_URL": str(registry.settings.database_url),
