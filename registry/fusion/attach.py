@@ -30,8 +30,7 @@ class Attachment:
     """Adapters at work in a transformer, with what their gates did if that is watched."""
 
     _columns: Mapping[str, tuple[int, ...]]
-    # What was noted of each layer: for every forward pass the mean openness of its n adapters,
-    # (n,).
+    # Each layer has, for every forward pass, the mean openness of its n adapters, (n,).
     _openness: Mapping[str, Sequence[Tensor]]
 
     def activity(self, adapter: int) -> dict[str, float]:

@@ -29,7 +29,7 @@ class RecipeAdapter(_Frozen):
     # How far it leads all others in the part of the prompt where it does most, -2..2; alone, how
     # near that part is to it. Gates may listen to it.
     relevance: float | None = None
-    # What the gates' own questions say of it; empty where they have none, or do not know it.
+    # Its answers to the gates' own questions; empty where they have none, or do not know it.
     leanings: tuple[float, ...] = ()
     licence: str | None = None
     trigger_words: tuple[str, ...] = ()  # those added to the prompt

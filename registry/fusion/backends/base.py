@@ -33,8 +33,7 @@ class Defaults:
 
     steps: int
     guidance: float
-    # What guidance leads away from where adapters are gated.
-    guide_from: GuideFrom = "fused"
+    guide_from: GuideFrom = "fused"  # where adapters are gated
 
 
 class Backend(Protocol):

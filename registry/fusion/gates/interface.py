@@ -29,11 +29,11 @@ class FusedSet:
     passes: GuidedPasses
     # How far the prompt favours each adapter, (N,), or (B, N) by sample; NaN where not known.
     relevance: Tensor | None = None
-    # What the gates' own questions say of each, (N, k) or (B, N, k); NaN where not known.
+    # The answers of each to the gates' own questions, (N, k) or (B, N, k); NaN where not known.
     leanings: Tensor | None = None
     strengths: Tensor | None = None  # (N,), which the stacks have in them already; 1 if None
-    # What is told of gates that are watched: by layer, for every pass, how far they stand open
-    # for each of the layer's n adapters in the mean, (n,).
+    # Filled by gates that are watched: each layer gets, for every pass, the mean openness of its
+    # n adapters, (n,). None if nobody watches.
     openness: dict[str, list[Tensor]] | None = None
 
     def watch(self, layer: str) -> list[Tensor] | None:

@@ -41,8 +41,9 @@ from registry.fusion.gates.interface import FusedSet, TrainableGates
 # Slope, bias and drift to start from. Steeper slopes keep more of one adapter, flatter ones
 # compose better, and training finds the middle.
 START = (4.0, 0.0, 2.0)
-# What any rival takes. Adapters know their own pictures too well: beside others, a little less of
-# them draws unseen pictures better. Learned, it would fall below zero, for the pictures of cells.
+# The least that any rival takes. Adapters know their own pictures too well: beside others, a
+# little less of them draws unseen pictures better. If it were learned, it would fall below zero,
+# for the pictures of cells.
 FLOOR = 0.1
 # Beyond this lead a prompt is about an adapter, and by how much says little.
 ENOUGH = 0.15
@@ -176,9 +177,9 @@ class RivalGates(TrainableGates):
             getattr(self, name)[places][:, None] for name in PACES
         )
         later = 0.5 - time  # (B,)
-        own = fill(leanings, 1)
-        distance = (own[:, :, None] - own[:, None]).square().sum(-1)  # (B, n, n)
-        leaning = (own * (lean + turn * later[:, None])[:, :, None]).sum(-1)  # (types, B, n)
+        u = fill(leanings, 1)
+        distance = (u[:, :, None] - u[:, None]).square().sum(-1)  # (B, n, n)
+        leaning = (u * (lean + turn * later[:, None])[:, :, None]).sum(-1)  # (types, B, n)
         wanted = slope[..., None] * fill(relevance.clamp(max=self.enough), 1) + leaning
         pull = bias + drift * later  # (types, B)
         # (types, B, n, n): how much j takes from i, before its strength.
@@ -292,14 +293,14 @@ class Rivalry:
         """Weigh once a pass for all layers: at once for all types that have the same rivals."""
         for columns, types in self.types.items():
             chosen = list(columns)
-            told = (
+            known = (
                 self.relevance[:, chosen],
                 self.leanings[:, chosen],
                 self.strengths[chosen],
                 self.time,
             )
             by_type = self.gates.openness_of_types(
-                types, *(tensor.to(self.gates.slope) for tensor in told)
+                types, *(tensor.to(self.gates.slope) for tensor in known)
             )
             for type_, openness in zip(types, by_type, strict=True):
                 self._openness[type_, columns] = openness

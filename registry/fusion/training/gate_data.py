@@ -67,9 +67,9 @@ class Relevances:
 
         As the registry has it: by parts of the prompt.
         """
-        own = self.embeddings[sets].repeat_interleave(len(prompts) // len(sets), 0)
+        by_prompt = self.embeddings[sets].repeat_interleave(len(prompts) // len(sets), 0)
         rows = []
-        for prompt, embeddings in zip(prompts, own, strict=True):
+        for prompt, embeddings in zip(prompts, by_prompt, strict=True):
             texts = self.text_encoder.encode(texts_of(prompt))
             queries = torch.from_numpy(self.encoder.encode_query(texts))
             rows.append(relevance_of(queries @ embeddings.T))
@@ -89,7 +89,9 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
             Entry(
                 tuple(files.index(name) for name in row["adapters"]),
                 row["split"],
-                tuple((path.parent / one["file"], str(one["prompt"])) for one in row["images"]),
+                tuple(
+                    (path.parent / image["file"], str(image["prompt"])) for image in row["images"]
+                ),
             )
             for row in rows
         ]

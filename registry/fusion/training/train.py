@@ -40,8 +40,8 @@ class GateBatch:
     relevance: Tensor | None = None  # (B, n), how far the prompts favour the adapters
     embeddings: Tensor | None = None  # (G, n, dim), of the adapters
     asked: int = 1  # how many adapters of a set, the first ones, its images are about
-    # What training makes of gates that hold these back. Loss says little of what people see: of
-    # gates with about the same loss those are better that show more of what a prompt asks for.
+    # The weight in the loss of gates' holding these back. Loss alone says little of what people
+    # see: of gates with about the same loss those are better that show more of what is asked for.
     boldness: float = 0.0
     name: str | None = None  # in the validation curve, instead of "n=2"
 
@@ -68,7 +68,7 @@ def flow_losses(transformer: nn.Module, batch: GateBatch, time: Tensor, noise: T
     """Return the flow-matching loss of every image, (B,), at `time` (B,) in 0..1."""
     t = time[:, None, None]
     like = next(transformer.parameters())
-    # What distilled guidance was 1 for is what the base had learned before.
+    # A base whose guidance was distilled has at 1 what it had learned before.
     guided = getattr(getattr(transformer, "config", None), "guidance_embeds", False)
     predicted: Tensor = transformer(
         hidden_states=((1 - t) * batch.latents + t * noise).to(like),

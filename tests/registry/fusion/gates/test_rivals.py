@@ -7,14 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from demo.base import velocity
 from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.attach import attach
-from registry.fusion.errors import GatesFileError, MissingGateError
-from registry.fusion.gates.autolora import AutoLoraGates
+from registry.fusion.errors import MissingGateError
 from registry.fusion.gates.file import load_gates, save_gates
 from registry.fusion.gates.rivals import ENOUGH, FLOOR, PACES, RivalGates, first_questions
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
@@ -290,7 +288,7 @@ def test_layers_without_a_gate_are_refused(
         pass
 
 
-def test_gates_of_every_kind_come_back_from_their_file(
+def test_gates_come_back_from_their_file(
     transformer: nn.Module, gates: RivalGates, tmp_path: Path
 ) -> None:
     path = tmp_path / "gates.safetensors"
@@ -305,16 +303,3 @@ def test_gates_of_every_kind_come_back_from_their_file(
         assert not theirs.requires_grad
     assert (loaded.details, loaded.base_model) == (gates.details, BASE_MODEL)
     assert loaded.sha256 == gates.sha256
-    save_gates(AutoLoraGates({"a": 6}, BASE_MODEL), path)
-    assert isinstance(load_gates(path, BASE_MODEL), AutoLoraGates)
-
-
-def test_files_of_no_kind_that_is_known_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "gates.safetensors"
-    header = {"format": "autolora-gates", "version": "2", "base_model": "x", "details": "{}"}
-    save_file({"a": torch.ones(3)}, path, header | {"kind": "votes"})
-    with pytest.raises(GatesFileError, match="unknown kind 'votes'"):
-        load_gates(path, "x")
-    save_file({"a": torch.ones(2)}, path, header | {"kind": "rivals"})
-    with pytest.raises(GatesFileError, match="damaged"):
-        load_gates(path, "x")
