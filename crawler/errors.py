@@ -29,11 +29,9 @@ AutoLoraError
     CursorError
     UsageError
     PortError
-    RemoteError
-      RemoteUnreachableError
-      RemoteRefusedError
     DatabaseError
       DatabaseLostError
+    RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
     BlobMismatchError
@@ -66,6 +64,9 @@ AutoLoraError
       GenerationCancelledError
       RecipeError
       ExportError
+    RemoteError
+      RemoteUnreachableError
+      RemoteRefusedError
     SearchError
       EmbeddingDimensionError
       EmptyQueryError

@@ -22,8 +22,8 @@ from demo.relevance import Relevance
 from demo.vae import to_tensor
 from demo.zoo import World
 from encoder.adapter.lora_file import read
-from registry.fusion.inject import AdapterBank
-from registry.fusion.train import GateBatch
+from registry.fusion.training.adapter_bank import AdapterBank
+from registry.fusion.training.train import GateBatch
 
 EFFECTS = ("colour", "texture", "background")
 

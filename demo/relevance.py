@@ -21,8 +21,8 @@ from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import TextEncoder
 from encoder.training.train import encode_captions, fit_ridge_to_sketches, sketch_files
 from encoder.weight_encoders.checkpoint import AnyEncoder, load_encoder
-from registry.fusion.gates_file import hash_file
-from registry.fusion.rivals import leads
+from registry.blobs import hash_file
+from registry.fusion.relevance import relevance_of
 from registry.text.phrases import texts_of
 
 FOLDS, SEED = 4, 5
@@ -63,7 +63,7 @@ class Relevance:
         rows = []
         for prompt, own in zip(prompts, keys, strict=True):
             asked = torch.stack([self._queries[text] for text in parts[prompt]])
-            rows.append(leads(asked @ torch.stack([self.embeddings[key] for key in own]).T))
+            rows.append(relevance_of(asked @ torch.stack([self.embeddings[key] for key in own]).T))
         return torch.stack(rows)
 
 

@@ -27,13 +27,11 @@ from demo.fusion_data import Cell, Zoo, cells_batch, effect_cell, kept_cells, wi
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
 from demo.zoo import World
-from registry.fusion.gate import Gates
-from registry.fusion.rivals import RivalGates, first_questions
-from registry.fusion.train import (
+from registry.fusion.gates.file import KINDS, save_gates
+from registry.fusion.training.train import (
     SET_SIZES,
     GateBatch,
     GateTraining,
-    TrainableGates,
     train_gates,
 )
 
@@ -57,8 +55,8 @@ MIXTURES = {
 }
 # How often a cell is an object in a style, an object with an effect, a style with an effect.
 CELLS = {"style": 0.5, "object": 0.3, "both": 0.2}
-# What is made of gates that hold back what is asked for. Effects lose nothing by more of it; with
-# .1, objects in styles compose worse on validation.
+# The weight of gates' shyness in the loss, which is holding back what is asked for. Effects lose
+# nothing by more of it; with .1, objects in styles compose worse on validation.
 BOLDNESS = {"style": 0.03, "object": 0.2, "both": 0.2}
 # Every kind of gates has its mixture, steps, and rate.
 SCHEDULES = {"autolora": ("paper", 800, 1e-2), "rivals": ("mixed", 200, 6e-2)}
@@ -117,12 +115,8 @@ def train(
     zoo = Zoo.load(World.load(base), zoo_folder, ("train", "validation"))
     torch.manual_seed(seed)
     training = training_of(zoo, MIXTURES[mixture], steps, rate, seed)
-    gates: TrainableGates
-    if kind == "rivals":
-        questions = first_questions(zoo.embeddings(zoo.members("train")))
-        gates = RivalGates.for_transformer(training.transformer, BASE_MODEL, questions)
-    else:
-        gates = Gates.for_transformer(training.transformer, BASE_MODEL)
+    embeddings = zoo.embeddings(zoo.members("train"))
+    gates = KINDS[kind].untrained(training.transformer, BASE_MODEL, embeddings)
     state = output.with_suffix(".training.pt")
     bar = Progress(
         TextColumn("Gates"),
@@ -148,7 +142,7 @@ def train(
         "encoder": zoo.relevance.encoder.name,
         "curve": curve,
     }
-    gates.save(output)
+    save_gates(gates, output)
     state.unlink(missing_ok=True)
 
 

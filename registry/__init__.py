@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING
 from crawler.errors import AutoLoraError
 
 if TYPE_CHECKING:
-    from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
-    from registry.fusion.inject import Mode
-    from registry.fusion.maker import Maker, Size
+    from registry.fusion.maker import Maker
+    from registry.fusion.options import Mode, Size, StepCallback
     from registry.retrieval.results import SearchPage
     from registry.service import Registry
 
@@ -66,7 +65,7 @@ def fuse(
     size: "Size | None" = None,
     mode: "Mode" = "gated",
     check: bool = True,
-    progress: "Progress | None" = None,
+    progress: "StepCallback | None" = None,
 ) -> "FusedImage":
     """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
     return _maker().fuse(
@@ -103,11 +102,11 @@ def _maker() -> "Maker":
 
     settings = Settings()
     if settings.url is None:
-        return _shared()
+        return _shared().maker
     import atexit
 
     from registry.remote import RemoteRegistry
 
     remote = RemoteRegistry(settings)
     atexit.register(remote.close)
-    return remote
+    return remote.maker

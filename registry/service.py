@@ -4,7 +4,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, Unpack
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -20,6 +20,8 @@ from registry.errors import (
     CoverNotFoundError,
 )
 from registry.fusion.maker import Maker
+from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
+from registry.fusion.studio import Studio
 from registry.retrieval.cards import AdapterCard, count_by_base_model, list_cards, load_cards
 from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
@@ -30,12 +32,15 @@ from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.segment import segment
 
 if TYPE_CHECKING:
-    from registry.fusion.studio import Studio
+    from PIL.Image import Image
+
+    from registry.fusion.generate import FusedImage
+    from registry.fusion.recipe import Recipe
 
 MOST_ADAPTERS = 5
 
 
-class Registry(Maker):
+class Registry:
     """Search and fusion over one database and one blob store.
 
     Nothing is opened before it is needed, and torch is not imported before an image is
@@ -51,9 +56,16 @@ class Registry(Maker):
         self._sessions: sessionmaker[Session] | None = None
         self._blobs: BlobStore | None = None
         self._finder: Finder | None = None
-        self._studio: Studio | None = None
+        self._maker: Maker | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
+        """Give back what is open."""
         with self._lock:
             self._sessions = self._finder = None
             self._stack.close()
@@ -191,14 +203,28 @@ class Registry(Maker):
     # Making images
 
     @property
-    def studio(self) -> "Studio":
-        """What makes images: base models, gates and weights, loaded when first needed."""
+    def maker(self) -> Maker:
+        """What makes images; base models, gates and weights are loaded when first needed."""
         with self._lock:
-            if self._studio is None:
-                from registry.fusion.studio import Studio
+            if self._maker is None:
+                self._maker = Maker(self, Studio(self.settings, self.file))
+            return self._maker
 
-                self._studio = Studio(self.settings, self.file, self.text_encoder)
-            return self._studio
+    def fuse(self, prompt: str, **options: Unpack[FuseOptions]) -> "FusedImage":
+        """Draw `prompt` with adapters that search finds for it, or those named: `Maker.fuse`."""
+        return self.maker.fuse(prompt, **options)
+
+    def grid(self, prompt: str, adapters: Sequence[int], **options: Unpack[GridOptions]) -> "Image":
+        """Draw every pair of `adapters` fused, and each of them alone: `Maker.grid`."""
+        return self.maker.grid(prompt, adapters, **options)
+
+    def compare(self, prompt: str, **options: Unpack[CompareOptions]) -> "Image":
+        """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
+        return self.maker.compare(prompt, **options)
+
+    def reproduce(self, recipe: "Recipe", progress: StepCallback | None = None) -> "FusedImage":
+        """Draw the image of a recipe again: on the same machine, to the bit."""
+        return self.maker.reproduce(recipe, progress)
 
     def file(self, sha256: str) -> Path:
         """Return where an adapter's file lies, or raise BlobNotFoundError."""
@@ -218,6 +244,6 @@ class Registry(Maker):
         """
         return self.finder.choose(prompt, k, Filters(base_model))
 
-    def choices(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
+    def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
         """Return those adapters of `adapter_ids` that exist, with the prompt's similarity."""
-        return self.finder.choices(prompt, self.cards(adapter_ids))
+        return self.finder.named_adapters(prompt, self.cards(adapter_ids))

@@ -23,8 +23,8 @@ from demo.fusion_data import Zoo
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD
 from demo.zoo import World
-from registry.fusion.kinds import load_gates
-from registry.fusion.train import TrainableGates
+from registry.fusion.gates.file import load_gates
+from registry.fusion.gates.interface import Gates
 
 TRIED = (0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 
@@ -57,16 +57,14 @@ def main() -> None:
     if options.strengths:
         try_strengths(zoo, options.split, options.sets)
         return
-    gates: dict[str, TrainableGates] = {}
+    gates: dict[str, Gates] = {}
     paths = {
         "AutoLoRA": options.autolora,
         "AutoLoRA, our data": options.mixed,
         "rivals": options.gates,
     }
     for name, path in paths.items():
-        loaded = load_gates(path, BASE_MODEL)
-        assert isinstance(loaded, TrainableGates)
-        gates[name] = loaded
+        gates[name] = load_gates(path, BASE_MODEL)
     results = measure_all(zoo, gates, "rivals", options.split, options.sets)
     write_results(options.output, results, to_markdown(results))
 

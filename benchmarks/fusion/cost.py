@@ -32,12 +32,12 @@ from demo.base import make_transformer
 from encoder.adapter.layers import Layer, LoraLayer
 from encoder.adapter.lora_file import LoraWeights, open_adapter, read
 from encoder.base_models.families import FAMILIES, Family
-from registry.fusion.device_cache import DeviceCache
-from registry.fusion.gate import Gates
-from registry.fusion.generate import LoadedAdapter, check_adapters, linear_layers
-from registry.fusion.inject import attach
-from registry.fusion.rivals import RivalGates
-from registry.fusion.stacks import DeviceAdapter, load_onto
+from registry.fusion.attach import attach
+from registry.fusion.device_cache import DeviceAdapter, DeviceCache, load_onto
+from registry.fusion.fused_layers import only_linear
+from registry.fusion.gates.autolora import AutoLoraGates
+from registry.fusion.gates.rivals import RivalGates
+from registry.fusion.loaded_adapter import LoadedAdapter, check_adapters
 
 COUNTS = (1, 2, 3, 8)
 # What is timed, with its heading; the loop runs AutoLoRA's gates one adapter after the other.
@@ -124,7 +124,7 @@ def as_weights(base: nn.Module, tensors: dict[str, Tensor]) -> LoraWeights:
 
 @contextmanager
 def attach_in_a_loop(
-    base: nn.Module, adapters: Sequence[LoraWeights], gates: Gates
+    base: nn.Module, adapters: Sequence[LoraWeights], gates: AutoLoraGates
 ) -> Iterator[None]:
     """Gate one adapter after the other: what our one product for all of them replaces."""
     with ExitStack() as hooks:
@@ -155,7 +155,7 @@ class Bench:
         self.gates = RivalGates.for_transformer(
             self.base, "benchmark", torch.randn(2, 512)
         ).requires_grad_(False)
-        self.autolora = Gates.for_transformer(self.base, "benchmark").requires_grad_(False)
+        self.autolora = AutoLoraGates.for_transformer(self.base, "benchmark").requires_grad_(False)
         self.tensors = [draw_tensors(self.base, seed) for seed in range(most)]
         self.weights = [as_weights(self.base, tensors) for tensors in self.tensors]
         self.loaded: list[DeviceAdapter] = [load_onto(weights) for weights in self.weights]
@@ -228,7 +228,7 @@ def load_as_fused(
     adapters = [LoadedAdapter(path.name, path.name, own) for path, own in read_files.items()]
     backend: Any = SimpleNamespace(base_model=adapters[0].weights.base_model, cache=cache)
     check_adapters(adapters, backend)
-    return [cache.get(one.sha256, linear_layers(one.weights)) for one in adapters]
+    return [cache.get(one.sha256, only_linear(one.weights)) for one in adapters]
 
 
 class Clock:

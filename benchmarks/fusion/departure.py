@@ -24,8 +24,8 @@ from demo.concepts import Concept, plan
 from encoder.adapter.layers import LoraLayer
 from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.departure import LEAST_DEPARTURE, MOST_DEPARTURE
-from registry.fusion.generate import LoadedAdapter
-from registry.fusion.inject import Mode
+from registry.fusion.loaded_adapter import LoadedAdapter
+from registry.fusion.options import Mode
 
 SIZES = (2, 3, 5)
 MODES: tuple[Mode, ...] = ("sum", "gated")

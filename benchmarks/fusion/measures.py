@@ -17,9 +17,10 @@ from demo.base import encode_pictures
 from demo.effects import on_white
 from demo.fusion_data import Cell, Zoo, effect_cell, withheld_cells
 from demo.vae import to_tensor
-from registry.fusion.inject import attach_stacks
-from registry.fusion.stacks import LayerStack
-from registry.fusion.train import TrainableGates, flow_losses, leanings_of
+from registry.fusion.attach import attach_stacks
+from registry.fusion.fused_layers import LayerStack
+from registry.fusion.gates.interface import Gates
+from registry.fusion.training.train import flow_losses, leanings_of
 
 # Every time is judged with two noises.
 TIMES = 2 * (0.15, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
@@ -30,7 +31,7 @@ SIZES = (1, 2, 3, 5)
 # five adapters was not searched for.
 STRENGTHS = {1: 1.0, 2: 0.5, 3: 0.4, 5: 0.25}
 # A strength of all adapters, or gates.
-Mode = float | TrainableGates
+Mode = float | Gates
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def compare(gains: dict[str, Doubles], best: str, whole: Doubles, share: bool) -
 
 
 def measure_all(
-    zoo: Zoo, gates: dict[str, TrainableGates], best: str, split: str, count: int
+    zoo: Zoo, gates: dict[str, Gates], best: str, split: str, count: int
 ) -> dict[str, Any]:
     """Measure everything on a split, with `count` sets of each size."""
 

@@ -35,9 +35,10 @@ from demo.base import follow_flow, pack
 from demo.concepts import Concept, plan
 from demo.paths import BUILD
 from demo.zoo import World, decode_pictures
-from registry.fusion.inject import AdapterBank, attach_stacks
-from registry.fusion.passes import Passes
-from registry.fusion.rivals import leads
+from registry.fusion.attach import attach_stacks
+from registry.fusion.guidance import GuidedPasses
+from registry.fusion.relevance import relevance_of
+from registry.fusion.training.adapter_bank import AdapterBank
 
 PAIRS, BATCH = 240, 24
 # Judged beside those on sheets: what resting does to each way of fusing.
@@ -71,7 +72,7 @@ def draw_batch(
     if gates is not None:
         nearness = [torch.tensor([one.similarities for one in own]).T for own in loaded]
         embeddings = torch.tensor([[one.embedding for one in own] for own in loaded])
-        relevance = torch.stack([leads(own) for own in nearness])
+        relevance = torch.stack([relevance_of(own) for own in nearness])
         leanings = gates.leanings(embeddings)
     sampling = painter.backend.defaults
     tokens, pooled = world.prompts.encode([*(pair.prompt for pair in pairs), ""])
@@ -81,7 +82,7 @@ def draw_batch(
         torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds
     ]
     x = pack(torch.cat(noise))
-    passes = Passes("calls" if guide_from == "base" else None)
+    passes = GuidedPasses("calls" if guide_from == "base" else None)
     with attach_stacks(
         world.transformer, stacks, gates, relevance=relevance, leanings=leanings, passes=passes
     ):

@@ -29,11 +29,10 @@ from encoder.sketches.sketch import sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
-from registry.fusion.generate import FusedImage, LoadedAdapter, generate
-from registry.fusion.inject import Mode
-from registry.fusion.kinds import load_gates
-from registry.fusion.passes import GuideFrom
-from registry.fusion.rivals import RivalGates
+from registry.fusion.gates.file import load_gates
+from registry.fusion.generate import FusedImage, generate
+from registry.fusion.loaded_adapter import LoadedAdapter
+from registry.fusion.options import Drawing, GuideFrom, Mode
 from registry.fusion.sheets import draw_rows
 from registry.text.phrases import texts_of
 
@@ -66,9 +65,7 @@ class Painter:
     def __init__(self, zoo: Path, encoder: Path, gates: Path) -> None:
         text_encoder: TextEncoder = load_text_encoder()
         self.backend: PipelineBackend = load_backend(DATA / "base", BASE_MODEL, text_encoder)
-        loaded = load_gates(gates, BASE_MODEL)
-        assert isinstance(loaded, RivalGates)
-        self.gates = loaded
+        self.gates = load_gates(gates, BASE_MODEL)
         self._encoder: WeightEncoder = load_encoder(encoder)
         self._text_encoder = text_encoder
         entries = json.loads((zoo / "listing.json").read_text())
@@ -78,16 +75,8 @@ class Painter:
     def draw(self, prompt: str, concepts: tuple[Concept, ...], way: Way, seed: int) -> Image.Image:
         adapters = [self.load(concept, prompt) for concept in concepts]
         mode, guide_from = way
-        return generate(
-            prompt,
-            adapters,
-            self.backend,
-            self.gates,
-            seed=seed,
-            mode=mode,
-            guide_from=guide_from,
-            check=False,
-        ).image
+        drawing = Drawing(seed=seed, mode=mode, guide_from=guide_from, check=False)
+        return generate(prompt, adapters, self.backend, self.gates, drawing).image
 
     def fuse(
         self,
@@ -111,9 +100,8 @@ class Painter:
         *,
         check: bool = False,
     ) -> FusedImage:
-        return generate(
-            prompt, adapters, self.backend, self.gates, seed=seed, mode=mode, check=check
-        )
+        drawing = Drawing(seed=seed, mode=mode, check=check)
+        return generate(prompt, adapters, self.backend, self.gates, drawing)
 
     def load(self, concept: Concept, prompt: str) -> LoadedAdapter:
         if concept.key not in self._loaded:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from registry.api.urls import cover_url, thumbnail_url
 from registry.db.runs import RunFacts
+from registry.fusion.options import Mode
 from registry.retrieval.cards import AdapterCard
 from registry.retrieval.details import AdapterDetail
 from registry.retrieval.duplicates import DuplicateKind
@@ -267,7 +268,7 @@ class FuseRequest(_Asked):
     steps: int | None = Field(default=None, ge=1, le=100)
     width: int | None = Field(default=None, ge=16, le=2048)
     height: int | None = Field(default=None, ge=16, le=2048, description="As wide, if not given.")
-    mode: Literal["gated", "sum", "average", "base"] = "gated"
+    mode: Mode = "gated"
 
 
 class ActivityAnswer(_Answer):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from registry.remote import RemoteRegistry
+    from registry.fusion.maker import Maker
     from registry.service import Registry
 
 
@@ -20,15 +20,15 @@ def open_registry(context: typer.Context) -> "Registry":
     return context.obj
 
 
-def open_maker(context: typer.Context) -> "Registry | RemoteRegistry":
+def open_maker(context: typer.Context) -> "Maker":
     """Open what makes images: the registry at REGISTRY_URL if that is set, or our own."""
     from registry.config import Settings
 
     settings = Settings()
     if settings.url is None:
-        return open_registry(context)
+        return open_registry(context).maker
     from registry.remote import RemoteRegistry
 
     remote = RemoteRegistry(settings)
     context.call_on_close(remote.close)
-    return remote
+    return remote.maker

@@ -15,11 +15,7 @@ from registry.cli.progress import training_bars
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import nn
-
-    from registry.fusion.gate import Gates
-    from registry.fusion.gate_data import Relevances
-    from registry.fusion.rivals import RivalGates
+    from registry.fusion.training.gate_data import Relevances
 
 app = typer.Typer()
 
@@ -46,10 +42,6 @@ class GatesOptions:
     ] = None
     device: Annotated[str, typer.Option(help="As torch calls it.")] = "cpu"
 
-    def check(self) -> None:
-        if self.kind is GatesKind.RIVALS and self.encoder is None:
-            raise UsageError("rivals go by relevance: name a weight encoder by --encoder.")
-
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
@@ -70,9 +62,6 @@ class PaceOptions:
         float | None, typer.Option(help="Default: 0.06 for rivals, 0.01 for autolora.")
     ] = None
     validate_every: Annotated[int, typer.Option(min=1, help="In steps.")] = 25
-
-    def rate_for(self, kind: GatesKind) -> float:
-        return self.rate or (0.06 if kind is GatesKind.RIVALS else 0.01)
 
 
 @app.command()
@@ -96,7 +85,6 @@ def train_gates(
     On several GPUs: accelerate launch --no_python autolora train-gates ...
     """
     check_output(output)
-    options.check()
     facts = _train(manifest, options, output, batch, pace)
     if facts is None:
         return
@@ -110,12 +98,18 @@ def _train(
     manifest: Path, options: GatesOptions, output: Path, batch: BatchOptions, pace: PaceOptions
 ) -> dict[str, object] | None:
     """Write the gates and their curve; return what is printed, or None in a second process."""
+    import torch
+
     from encoder.training.workers import Workers
     from registry.fusion.backends.pipeline import load_backend
-    from registry.fusion.gate_curves import draw_gate_curves
-    from registry.fusion.gate_data import GateData, describe, read_manifest
-    from registry.fusion.train import train_gates as train
+    from registry.fusion.gates.file import KINDS, save_gates
+    from registry.fusion.training.gate_curves import draw_gate_curves
+    from registry.fusion.training.gate_data import GateData, describe, read_manifest
+    from registry.fusion.training.train import train_gates as train
 
+    kind = KINDS[options.kind]
+    if kind.needs_embeddings and options.encoder is None:
+        raise UsageError(f"{options.kind} go by relevance: name a weight encoder by --encoder.")
     files, entries = read_manifest(manifest)
     relevances = _load_relevances(options, files)
     workers = Workers.launched()
@@ -123,8 +117,10 @@ def _train(
     backend.transformer.requires_grad_(False)
     sizes = {"sets": batch.sets, "images": batch.images, "size": batch.size, "seed": batch.seed}
     data = GateData(backend, files, entries, relevances=relevances, **sizes)
-    gates = _untrained(options, batch.seed, backend.transformer, relevances)
-    rate = pace.rate_for(options.kind)
+    torch.manual_seed(batch.seed)
+    embeddings = None if relevances is None else relevances.embeddings
+    gates = kind.untrained(backend.transformer, options.base_model, embeddings)
+    rate = pace.rate or gates.training_rate
     state = output.with_suffix(".training.pt")
     with training_bars(workers.is_first) as progress:
         curve = train(
@@ -145,7 +141,7 @@ def _train(
         "encoder": None if relevances is None else relevances.encoder.name,
         "curve": curve,
     }
-    gates.save(output)
+    save_gates(gates, output)
     draw_gate_curves(curve, output.with_suffix(".png"))
     state.unlink(missing_ok=True)
     return {"file": str(output), "kind": gates.kind, "sha256": gates.sha256, **curve[-1]}
@@ -154,24 +150,9 @@ def _train(
 def _load_relevances(options: GatesOptions, files: "Sequence[Path]") -> "Relevances | None":
     from encoder.text_encoder import load_text_encoder
     from encoder.weight_encoders.checkpoint import load_encoder
-    from registry.fusion.gate_data import Relevances
+    from registry.fusion.training.gate_data import Relevances
 
     if options.encoder is None:
         return None
     checkpoint = load_encoder(options.encoder)
     return Relevances.of(files, checkpoint, load_text_encoder(checkpoint.text_encoder))
-
-
-def _untrained(
-    options: GatesOptions, seed: int, transformer: "nn.Module", relevances: "Relevances | None"
-) -> "Gates | RivalGates":
-    import torch
-
-    from registry.fusion.gate import Gates
-    from registry.fusion.rivals import RivalGates, first_questions
-
-    torch.manual_seed(seed)
-    if options.kind is GatesKind.RIVALS and relevances is not None:
-        questions = first_questions(relevances.embeddings)
-        return RivalGates.for_transformer(transformer, options.base_model, questions)
-    return Gates.for_transformer(transformer, options.base_model)

@@ -10,7 +10,7 @@ from registry.fusion.recipe import Recipe
 
 # A node's output: the node's id and the slot.
 Slot = tuple[int, int]
-# By type of node: inputs that are linked, and outputs, each with its type.
+# The inputs that are linked, and the outputs, of each type of node, each with its own type.
 PORTS: Mapping[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "CheckpointLoaderSimple": ({}, ("MODEL", "CLIP", "VAE")),
     "UNETLoader": ({}, ("MODEL",)),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from registry.fusion.passes import Passes
+from registry.fusion.guidance import GuidedPasses
 
 # Runs some of the adapters, by place, as they were run together.
 AttachSome = Callable[[list[int]], AbstractContextManager[object]]
@@ -37,7 +37,7 @@ class Recording:
 
 
 @contextmanager
-def record(denoiser: nn.Module, passes: Passes) -> Iterator[Recording]:
+def record(denoiser: nn.Module, passes: GuidedPasses) -> Iterator[Recording]:
     """Record the passes of `denoiser` until the context ends, but those in which adapters rest."""
     recording = Recording()
 

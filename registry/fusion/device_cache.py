@@ -1,14 +1,64 @@
-"""Adapters that stay on the device between images, within a budget."""
+"""Adapters on the device, which stay there between images, within a budget."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-
-from registry.fusion.stacks import DeviceAdapter, load_onto
+from torch import Tensor
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
+
+# Ranks are padded with zeros to multiples of this, so that adapters of nearly the same rank have
+# tensors of the same shape: a compiled base swaps one for the other without being compiled anew.
+RANK_STEP = 8
+
+
+@dataclass(frozen=True)
+class DeviceAdapter:
+    """An adapter's linear layers on a device, their ranks padded.
+
+    In the order in which files have their numbers: another takes ten times as long to make.
+    """
+
+    # Each layer has down (rank, d_in), up (d_out, rank), and the scale of their product.
+    layers: dict[str, tuple[Tensor, Tensor, float]]
+
+    @property
+    def bytes(self) -> int:
+        return sum(down.nbytes + up.nbytes for down, up, _ in self.layers.values())
+
+
+def load_onto(
+    weights: "LoraWeights",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> DeviceAdapter:
+    """Bring an adapter to a device.
+
+    Where the device is the CPU and the file is in `dtype`, its tensors stay views of the file.
+    """
+    layers = {}
+    for name, layer in weights.layers.items():
+        down, up = layer.factors()
+        rank = -len(down) % RANK_STEP + len(down)
+        layers[name] = (
+            pad_rank(down.to(device, dtype), 0, rank),
+            pad_rank(up.to(device, dtype), 1, rank),
+            layer.scale,
+        )
+    return DeviceAdapter(layers)
+
+
+def pad_rank(factor: Tensor, dim: int, rank: int) -> Tensor:
+    """Fill a factor up with zeros until its `dim` is `rank` long."""
+    missing = rank - factor.shape[dim]
+    if not missing:
+        return factor
+    shape = list(factor.shape)
+    shape[dim] = missing
+    return torch.cat([factor, factor.new_zeros(shape)], dim)
 
 
 class DeviceCache:

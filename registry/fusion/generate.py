@@ -4,55 +4,36 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from PIL.Image import Image
 
 from encoder.base_models.facts import variant_of
 from registry.fusion.activity import ActivityMap, map_activity
-from registry.fusion.backends.base import Backend, Progress, Sampling
+from registry.fusion.attach import Attachment, attach
+from registry.fusion.backends.base import Backend, Sampling
 from registry.fusion.departure import measure_departure, record, warn_of_departure
-from registry.fusion.errors import (
-    AdapterRefusedError,
-    CorruptAdapterError,
-    DeviceMemoryError,
-    FamilyMismatchError,
-    GatesMismatchError,
-    NotFusableError,
-    RecipeError,
-)
-from registry.fusion.inject import Attachment, Mode, attach
-from registry.fusion.kinds import AnyGates
+from registry.fusion.device_cache import DeviceAdapter
+from registry.fusion.errors import DeviceMemoryError, GatesMismatchError, RecipeError
+from registry.fusion.fused_layers import only_linear
+from registry.fusion.gates.interface import Gates
+from registry.fusion.guidance import GuidedPasses
 from registry.fusion.licences import conflicts, strictest
-from registry.fusion.passes import GuideFrom, Passes
-from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, save_png
-from registry.fusion.rivals import RivalGates, leads
+from registry.fusion.loaded_adapter import (
+    LoadedAdapter,
+    check_adapters,
+    leanings_by_adapter,
+    left_out,
+    relevance_by_adapter,
+)
+from registry.fusion.options import Drawing, StepCallback
+from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, png_bytes, save_png
 from registry.text.trigger_words import missing_triggers
 
-if TYPE_CHECKING:
-    from encoder.adapter.lora_file import LoraWeights
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LoadedAdapter:
-    """An adapter ready to be fused, with the facts a recipe keeps."""
-
-    name: str
-    sha256: str
-    weights: "LoraWeights"
-    strength: float = 1.0
-    # Of the prompt's parts to the adapter's weights, -1..1, the same parts for all adapters.
-    similarities: Sequence[float] | None = None
-    embedding: Sequence[float] | None = None  # of the weights, in the prompts' space
-    trigger_words: tuple[str, ...] = ()
-    licence: str | None = None
-    id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +42,8 @@ class FusedImage:
 
     image: Image
     recipe: Recipe
-    # By sha256 of the adapter: layer -> mean gate, 0..1. Empty where the mode has no gates
-    # or the strength is 0.
+    # The mean gate, 0..1, of each layer, by the adapter's sha256. Empty where the mode has no
+    # gates or the strength is 0.
     activity: dict[str, dict[str, float]]
     # The same over layers and steps, for those that have gates.
     maps: dict[str, ActivityMap] = field(default_factory=dict)
@@ -71,33 +52,24 @@ class FusedImage:
         """Write a PNG with the recipe inside."""
         save_png(self.image, self.recipe, path)
 
+    def png_bytes(self) -> bytes:
+        """Return a PNG with the recipe inside."""
+        return png_bytes(self.image, self.recipe)
+
 
 def generate(
     prompt: str,
     adapters: Sequence[LoadedAdapter],
     backend: Backend,
-    gates: AnyGates | None = None,
-    *,
-    seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    negative: str = "",
-    mode: Mode = "gated",
-    guide_from: GuideFrom | None = None,
-    add_triggers: bool = True,
-    check: bool = True,
-    progress: Progress | None = None,
+    gates: Gates | None,
+    drawing: Drawing,
+    progress: StepCallback | None = None,
 ) -> FusedImage:
     """Draw `prompt` with the adapters fused into the backend's base.
 
-    Steps, guidance, size, and for gated adapters what guidance leads away from, are the base's own
-    when not given; ungated, it leads away from the base with the adapters, as diffusers has it.
-    With `add_triggers` the prompt gets each adapter's first trigger word that it lacks. `check`
-    measures how far several adapters depart from the base together, for as many passes more as
-    there are adapters, and one. One image at a time per backend: concurrent calls wait for one
-    another. Whatever happens, the base is left without adapters.
+    The prompt gets each adapter's first trigger word that it lacks. One image at a time per
+    backend: concurrent calls wait for one another. Whatever happens, the base is left without
+    adapters.
 
     Raises:
         AdapterRefusedError: an adapter is of another family, not fusable, corrupt, or twice.
@@ -107,42 +79,39 @@ def generate(
         DeviceMemoryError: the device has no room.
     """
     check_adapters(adapters, backend)
+    gates = gates if drawing.mode == "gated" else None
+    recipe = write_recipe(prompt, adapters, backend, gates, drawing)
+    return follow(recipe, adapters, backend, gates, progress, check=drawing.check)
+
+
+def write_recipe(
+    prompt: str,
+    adapters: Sequence[LoadedAdapter],
+    backend: Backend,
+    gates: Gates | None,
+    drawing: Drawing,
+) -> Recipe:
+    """Return all that fixes an image's pixels, with what the base draws best with filled in."""
+    defaults, gated = backend.defaults, drawing.mode == "gated"
     base_licence = variant_of(backend.base_model).licence
     licences = {adapter.name: adapter.licence for adapter in adapters}
     licences[f"the base {backend.base_model}"] = base_licence
-    added = missing_triggers(prompt, adapters) if add_triggers else [()] * len(adapters)
-    recipe = Recipe(
+    triggers = missing_triggers(prompt, adapters)
+    width, height = drawing.size or backend.size
+    return Recipe(
         prompt=prompt,
-        full_prompt=", ".join([prompt, *(word for words in added for word in words)]),
-        negative_prompt=negative,
-        seed=seed,
-        steps=backend.defaults.steps if steps is None else steps,
-        guidance=backend.defaults.guidance if guidance is None else guidance,
-        width=width or backend.size[0],
-        height=height or backend.size[1],
-        mode=mode,
-        guide_from=guide_from or (backend.defaults.guide_from if mode == "gated" else "fused"),
-        adapters=tuple(
-            RecipeAdapter(
-                id=adapter.id,
-                name=adapter.name,
-                sha256=adapter.sha256,
-                strength=adapter.strength,
-                relevance=relevance,
-                leanings=leanings,
-                licence=adapter.licence,
-                trigger_words=words,
-            )
-            for adapter, words, relevance, leanings in zip(
-                adapters,
-                added,
-                relevance_of(adapters),
-                leanings_of(adapters, gates, mode),
-                strict=True,
-            )
-        ),
-        gates_sha256=gates.sha256 if gates is not None and mode == "gated" else None,
-        gates_kind=gates.kind if gates is not None and mode == "gated" else None,
+        full_prompt=", ".join([prompt, *(word for words in triggers for word in words)]),
+        negative_prompt=drawing.negative,
+        seed=drawing.seed,
+        steps=defaults.steps if drawing.steps is None else drawing.steps,
+        guidance=defaults.guidance if drawing.guidance is None else drawing.guidance,
+        width=width,
+        height=height,
+        mode=drawing.mode,
+        guide_from=drawing.guide_from or (defaults.guide_from if gated else "fused"),
+        adapters=recipe_adapters(adapters, triggers, gates),
+        gates_sha256=None if gates is None else gates.sha256,
+        gates_kind=None if gates is None else gates.kind,
         base=RecipeBase(
             name=backend.base_model,
             backend=backend.name,
@@ -154,15 +123,39 @@ def generate(
         versions=all_versions(backend),
         threads=torch.get_num_threads(),
     )
-    return draw(recipe, adapters, backend, gates, progress, check)
+
+
+def recipe_adapters(
+    adapters: Sequence[LoadedAdapter], triggers: Sequence[tuple[str, ...]], gates: Gates | None
+) -> tuple[RecipeAdapter, ...]:
+    """Return what a recipe keeps of adapters, with the trigger words added for each."""
+    return tuple(
+        RecipeAdapter(
+            id=adapter.id,
+            name=adapter.name,
+            sha256=adapter.sha256,
+            strength=adapter.strength,
+            relevance=relevance,
+            leanings=leanings,
+            licence=adapter.licence,
+            trigger_words=words,
+        )
+        for adapter, words, relevance, leanings in zip(
+            adapters,
+            triggers,
+            relevance_by_adapter(adapters),
+            leanings_by_adapter(adapters, gates),
+            strict=True,
+        )
+    )
 
 
 def reproduce(
     recipe: Recipe,
     adapters: Sequence[LoadedAdapter],
     backend: Backend,
-    gates: AnyGates | None = None,
-    progress: Progress | None = None,
+    gates: Gates | None = None,
+    progress: StepCallback | None = None,
 ) -> FusedImage:
     """Draw the image of a recipe again: the same pixels on the same machine.
 
@@ -190,19 +183,96 @@ def reproduce(
         log.warning("made with %s, now %s: pixels may differ", recipe.versions, versions)
     used = [by_hash[wanted.sha256] for wanted in recipe.adapters]
     check_adapters(used, backend)
-    return draw(recipe, used, backend, gates, progress, recipe.departure is not None)
+    return follow(recipe, used, backend, gates, progress, check=recipe.departure is not None)
 
 
-def draw(
+def follow(
     recipe: Recipe,
     adapters: Sequence[LoadedAdapter],
     backend: Backend,
-    gates: AnyGates | None,
-    progress: Progress | None,
+    gates: Gates | None,
+    progress: StepCallback | None,
+    *,
     check: bool,
 ) -> FusedImage:
     """Follow a recipe with adapters that are in its order."""
-    sampling = Sampling(
+    if recipe.mode == "gated" and gates is not None and gates.base_model != backend.base_model:
+        raise GatesMismatchError(gates.base_model, backend.base_model)
+    with backend.lock, threads(recipe.threads), enough_memory(recipe, backend):
+        ready = ReadyAdapters.load(recipe, adapters, backend, gates)
+        passes = ready.passes()
+        with (
+            ready.attach(range(len(adapters)), passes, watch=True) as attachment,
+            record(backend.transformer, passes) as recording,
+        ):
+            (image,) = backend.generate([recipe.full_prompt], sampling_of(recipe), progress)
+        if check and recipe.mode != "base" and len(adapters) > 1:
+            departure = measure_departure(
+                backend.transformer, recording, ready.attach, len(adapters)
+            )
+            backend.free()
+            recipe = tell_departure(recipe, departure)
+    activity = {used.sha256: attachment.activity(k) for k, used in enumerate(recipe.adapters)}
+    maps = {
+        used.sha256: map_activity(openness, recipe.steps)
+        for k, used in enumerate(recipe.adapters)
+        if (openness := attachment.passes(k))
+    }
+    return FusedImage(image, recipe, activity, maps)
+
+
+@dataclass(frozen=True)
+class ReadyAdapters:
+    """A recipe's adapters on the device, any of which can be attached to the base."""
+
+    recipe: Recipe
+    backend: Backend
+    gates: Gates | None
+    loaded: Sequence[DeviceAdapter]
+
+    @classmethod
+    def load(
+        cls,
+        recipe: Recipe,
+        adapters: Sequence[LoadedAdapter],
+        backend: Backend,
+        gates: Gates | None,
+    ) -> "ReadyAdapters":
+        loaded = [
+            backend.cache.get(adapter.sha256, only_linear(adapter.weights)) for adapter in adapters
+        ]
+        return cls(recipe, backend, gates, loaded)
+
+    def passes(self) -> GuidedPasses:
+        """Return what follows the base's passes, for adapters to rest where the recipe says so."""
+        rests = self.recipe.guide_from == "base"
+        return GuidedPasses(self.backend.unprompted_passes(self.recipe.guidance) if rests else None)
+
+    def attach(
+        self, places: Sequence[int], passes: GuidedPasses | None = None, watch: bool = False
+    ) -> AbstractContextManager[Attachment]:
+        """Attach the adapters at `places` as the recipe has them."""
+        used = [self.recipe.adapters[k] for k in places]
+        # How many leanings the gates know of some adapter of the recipe; of others they know none.
+        count = max((len(adapter.leanings) for adapter in self.recipe.adapters), default=0)
+        leanings = [adapter.leanings or (math.nan,) * count for adapter in used]
+        relevance = [
+            math.nan if adapter.relevance is None else adapter.relevance for adapter in used
+        ]
+        return attach(
+            self.backend.transformer,
+            [(self.loaded[k], self.recipe.adapters[k].strength) for k in places],
+            self.gates,
+            self.recipe.mode,
+            relevance=torch.tensor(relevance),
+            leanings=torch.tensor(leanings) if count else None,
+            passes=passes or self.passes(),
+            watch=watch,
+        )
+
+
+def sampling_of(recipe: Recipe) -> Sampling:
+    return Sampling(
         seed=recipe.seed,
         steps=recipe.steps,
         guidance=recipe.guidance,
@@ -210,64 +280,14 @@ def draw(
         height=recipe.height,
         negative=recipe.negative_prompt,
     )
-    if recipe.mode == "gated" and gates is not None and gates.base_model != backend.base_model:
-        raise GatesMismatchError(gates.base_model, backend.base_model)
-    relevance = [math.nan if part.relevance is None else part.relevance for part in recipe.adapters]
-    known = max((len(part.leanings) for part in recipe.adapters), default=0)
-    leanings = [part.leanings or (math.nan,) * known for part in recipe.adapters]
-
-    guided = backend.guided(recipe.guidance) if recipe.guide_from == "base" else None
-
-    def attach_some(
-        places: Sequence[int], passes: Passes | None = None, watch: bool = False
-    ) -> AbstractContextManager[Attachment]:
-        return attach(
-            backend.transformer,
-            [(loaded[k], recipe.adapters[k].strength) for k in places],
-            gates,
-            recipe.mode,
-            relevance=torch.tensor([relevance[k] for k in places]),
-            leanings=torch.tensor([leanings[k] for k in places]) if known else None,
-            passes=passes or Passes(guided),
-            watch=watch,
-        )
-
-    measured = check and recipe.mode != "base" and len(adapters) > 1
-    with backend.lock, threads(recipe.threads), enough_memory(recipe, backend):
-        loaded = [
-            backend.cache.get(adapter.sha256, linear_layers(adapter.weights))
-            for adapter in adapters
-        ]
-        passes = Passes(guided)
-        with (
-            attach_some(range(len(adapters)), passes, watch=True) as attachment,
-            record(backend.transformer, passes) as recording,
-        ):
-            (image,) = backend.generate([recipe.full_prompt], sampling, progress)
-        if measured:
-            departure = measure_departure(
-                backend.transformer, recording, attach_some, len(adapters)
-            )
-            backend.free()
-            recipe = tell_departure(recipe, departure)
-    used = {part.sha256: k for k, part in enumerate(recipe.adapters)}
-    return FusedImage(
-        image,
-        recipe,
-        activity={sha256: attachment.activity(k) for sha256, k in used.items()},
-        maps={
-            sha256: map_activity(opened, recipe.steps)
-            for sha256, k in used.items()
-            if (opened := attachment.passes(k))
-        },
-    )
 
 
 def tell_departure(recipe: Recipe, departure: float) -> Recipe:
     """Return the recipe with its departure, and with a warning where that is far."""
-    said = warn_of_departure(departure)
-    warnings = [*recipe.warnings, said] if said and said not in recipe.warnings else recipe.warnings
-    return recipe.model_copy(update={"departure": departure, "warnings": tuple(warnings)})
+    warnings, warning = recipe.warnings, warn_of_departure(departure)
+    if warning is not None and warning not in warnings:
+        warnings = (*warnings, warning)
+    return recipe.model_copy(update={"departure": departure, "warnings": warnings})
 
 
 @contextmanager
@@ -280,85 +300,12 @@ def enough_memory(recipe: Recipe, backend: Backend) -> Iterator[None]:
         raise DeviceMemoryError(recipe.width, recipe.height, len(recipe.adapters)) from error
 
 
-def relevance_of(adapters: Sequence[LoadedAdapter]) -> list[float | None]:
-    """Return how far the prompt favours each adapter over the others; None where unknown."""
-    parts = max((len(adapter.similarities or ()) for adapter in adapters), default=0)
-    if not parts:
-        return [None] * len(adapters)
-    unknown = [math.nan] * parts
-    table = torch.tensor([adapter.similarities or unknown for adapter in adapters])
-    return [None if math.isnan(lead) else lead for lead in leads(table.T).tolist()]
-
-
-def leanings_of(
-    adapters: Sequence[LoadedAdapter], gates: AnyGates | None, mode: Mode
-) -> list[tuple[float, ...]]:
-    """Return by adapter what the gates' questions say of its embedding; nothing if unknown.
-
-    Raises:
-        GatesMismatchError: the embeddings are of another space than the gates' questions.
-    """
-    if mode != "gated" or not isinstance(gates, RivalGates):
-        return [()] * len(adapters)
-    found: list[tuple[float, ...]] = []
-    for adapter in adapters:
-        if adapter.embedding is None or not len(gates.questions):
-            found.append(())
-            continue
-        embedding = torch.tensor(adapter.embedding)
-        if len(embedding) != gates.questions.shape[1]:
-            raise GatesMismatchError(
-                f"embeddings of {gates.questions.shape[1]} numbers",
-                f"an encoder that gives {len(embedding)}",
-            )
-        found.append(tuple(gates.leanings(embedding).tolist()))
-    return found
-
-
-def linear_layers(weights: "LoraWeights") -> "LoraWeights":
-    """Leave out an adapter's convolutions of several pixels: gates are for linear layers."""
-    linear = {
-        name: layer for name, layer in weights.layers.items() if layer.shape[2:] in ((), (1, 1))
-    }
-    return weights if len(linear) == len(weights.layers) else replace(weights, layers=linear)
-
-
-def left_out(adapters: Sequence[LoadedAdapter]) -> list[str]:
-    """Say in words what of the adapters is not fused."""
-    return [
-        f"{adapter.name} also changes {count} convolutions, which are left out"
-        for adapter in adapters
-        if (count := len(adapter.weights.layers) - len(linear_layers(adapter.weights).layers))
-    ]
-
-
-def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
-    """Refuse what must not be fused, before anything is drawn."""
-    seen: set[str] = set()
-    for adapter in adapters:
-        weights = adapter.weights
-        if weights.base_model != backend.base_model:
-            raise FamilyMismatchError(adapter.name, weights.base_model, backend.base_model)
-        if not weights.verdict.fusable:
-            raise NotFusableError(adapter.name, "; ".join(weights.verdict.reasons))
-        if not math.isfinite(adapter.strength):
-            raise AdapterRefusedError(adapter.name, f"its strength is {adapter.strength}")
-        if adapter.sha256 in seen:
-            raise AdapterRefusedError(adapter.name, "it is given twice; raise its strength")
-        seen.add(adapter.sha256)
-        if adapter.sha256 in backend.cache or weights.file is not None:
-            continue  # looked at before; of a file, by the reader
-        for name, layer in weights.layers.items():
-            if not all(torch.isfinite(part).all() for part in layer.tensors()):
-                raise CorruptAdapterError(adapter.name, name)
-
-
 def all_versions(backend: Backend) -> dict[str, str]:
     try:
-        own = version("autolora-registry")
+        ours = version("autolora-registry")
     except PackageNotFoundError:
-        own = "source"  # run from a checkout that was never installed
-    return {"autolora-registry": own, **backend.versions()}
+        ours = "source"  # run from a checkout that was never installed
+    return {"autolora-registry": ours, **backend.versions()}
 
 
 @contextmanager

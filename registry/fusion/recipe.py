@@ -1,5 +1,6 @@
 """The recipe of an image: everything that is needed to draw it again, inside its PNG."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Literal, Self
 
@@ -8,18 +9,17 @@ from PIL.PngImagePlugin import PngInfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from registry.fusion.errors import RecipeError
-from registry.fusion.inject import Mode
-from registry.fusion.passes import GuideFrom
+from registry.fusion.options import GuideFrom, Mode
 
 # The keyword of the PNG's text chunk.
 PNG_KEY = "autolora-recipe"
 
 
-class _Part(BaseModel):
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class RecipeAdapter(_Part):
+class RecipeAdapter(_Frozen):
     """An adapter as it was used."""
 
     id: int | None = None  # in the registry that made the image
@@ -29,13 +29,13 @@ class RecipeAdapter(_Part):
     # How far it leads all others in the part of the prompt where it does most, -2..2; alone, how
     # near that part is to it. Gates may listen to it.
     relevance: float | None = None
-    # What the gates' own questions say of it; empty where they have none, or do not know it.
+    # Its answers to the gates' own questions; empty where they have none, or do not know it.
     leanings: tuple[float, ...] = ()
     licence: str | None = None
     trigger_words: tuple[str, ...] = ()  # those added to the prompt
 
 
-class RecipeBase(_Part):
+class RecipeBase(_Frozen):
     """The base model: its family, and the files it was loaded from."""
 
     name: str
@@ -44,7 +44,7 @@ class RecipeBase(_Part):
     licence: str | None = None
 
 
-class Recipe(_Part):
+class Recipe(_Frozen):
     """Everything that fixes an image's pixels. On the same machine, to the bit."""
 
     # "schema" is a method's name in pydantic.
@@ -63,15 +63,13 @@ class Recipe(_Part):
     gates_sha256: str | None  # None when the mode uses none
     gates_kind: str | None = None
     base: RecipeBase
-    # The strictest of the adapters' and the base's.
-    licence: str | None = None
+    licence: str | None = None  # the strictest of the adapters' and the base's
     # How much more all adapters changed the base's output than the strongest alone; None
     # where it was not measured. What was found to be said of it and of the licences.
     departure: float | None = None
     warnings: tuple[str, ...] = ()
-    # Of the libraries; and the threads, since sums depend on how they are split.
-    versions: dict[str, str]
-    threads: int
+    versions: dict[str, str]  # of the libraries that shape the pixels
+    threads: int  # sums depend on how they are split
 
     def to_json(self) -> str:
         return self.model_dump_json(by_alias=True, indent=1)
@@ -91,12 +89,19 @@ class Recipe(_Part):
             raise RecipeError(f"not a recipe of schema 1 or 2: {where}: {first['msg']}") from error
 
 
-def save_png(image: Image.Image, recipe: Recipe, path: Path) -> None:
-    """Write a PNG that carries its recipe."""
+def png_bytes(image: Image.Image, recipe: Recipe) -> bytes:
+    """Return a PNG that carries its recipe."""
     info = PngInfo()
     info.add_itxt(PNG_KEY, recipe.to_json())
+    buffer = BytesIO()
+    image.save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def save_png(image: Image.Image, recipe: Recipe, path: Path) -> None:
+    """Write a PNG that carries its recipe, atomically."""
     partial = path.with_name(path.name + ".partial")
-    image.save(partial, format="PNG", pnginfo=info)
+    partial.write_bytes(png_bytes(image, recipe))
     partial.replace(path)
 
 

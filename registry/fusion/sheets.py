@@ -86,9 +86,9 @@ def write(
     width: int,
 ) -> None:
     """Write one line, shortened to `width` pixels."""
-    font = chinese_font(size) if needs_chinese(text) else None
-    own: Font = font or ImageFont.load_default(size)
-    pen.text(place, fit(text, own, width), fill=colour, font=own)
+    chinese = chinese_font(size) if needs_chinese(text) else None
+    font: Font = chinese or ImageFont.load_default(size)
+    pen.text(place, fit(text, font, width), fill=colour, font=font)
 
 
 def fit(text: str, font: Font, width: int) -> str:

@@ -6,13 +6,12 @@ Importing this imports no torch; making the first image does.
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from encoder.errors import LoraFileError
-from encoder.text_encoder import TextEncoder
 from registry.config import Settings
 from registry.errors import (
     AdapterNotReadyError,
@@ -20,15 +19,17 @@ from registry.errors import (
     NoBaseModelError,
     NoGatesError,
 )
+from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
-from registry.fusion.maker import Ingredient, Size
+from registry.fusion.options import Drawing, StepCallback
+from registry.text.cached_encoder import load_cached_text_encoder
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
-    from registry.fusion.backends.base import Backend, Progress
-    from registry.fusion.generate import FusedImage, LoadedAdapter
-    from registry.fusion.inject import Mode
-    from registry.fusion.kinds import AnyGates
+    from registry.fusion.backends.base import Backend
+    from registry.fusion.gates.interface import Gates
+    from registry.fusion.generate import FusedImage
+    from registry.fusion.loaded_adapter import LoadedAdapter
     from registry.fusion.recipe import Recipe
 
 # The extra `fusion` of pyproject.toml, as imported.
@@ -40,19 +41,16 @@ KEPT_ADAPTERS = 8
 class Studio:
     """Draws images. Safe to share between threads; a base draws one image at a time."""
 
-    def __init__(
-        self, settings: Settings, find_file: Callable[[str], Path], text_encoder: TextEncoder
-    ) -> None:
+    def __init__(self, settings: Settings, find_file: Callable[[str], Path]) -> None:
         """Make images with the base models and gates of `settings`.
 
         `find_file` returns the file of a hash, or raises BlobNotFoundError.
         """
         self._settings = settings
         self._find_file = find_file
-        self._text_encoder = text_encoder
         self._lock = threading.Lock()
         self._backends: dict[str, Backend] = {}
-        self._gates: dict[str, AnyGates] = {}
+        self._gates: dict[str, Gates] = {}
         self._weights: OrderedDict[str, LoraWeights] = OrderedDict()
 
     def draw(
@@ -60,13 +58,8 @@ class Studio:
         prompt: str,
         adapters: Sequence[Ingredient],
         base_model: str,
-        *,
-        seed: int,
-        steps: int | None = None,
-        size: Size | None = None,
-        mode: "Mode" = "gated",
-        check: bool = True,
-        progress: "Progress | None" = None,
+        drawing: Drawing,
+        progress: StepCallback | None = None,
     ) -> "FusedImage":
         """Draw `prompt` with adapters as they shall be used.
 
@@ -74,42 +67,27 @@ class Studio:
             NoBaseModelError, NoGatesError: the settings name none for `base_model`.
             FusionError: an adapter is of another base model, or does not fit.
         """
+        gated = drawing.mode == "gated" and bool(adapters)
         # Before anything slow: what is not configured will not appear.
-        if base_model not in self._settings.base_models:
-            raise NoBaseModelError(base_model)
-        for card in (one.card for one in adapters):
+        self._check_settings(base_model, gated=gated)
+        for card in (ingredient.card for ingredient in adapters):
             if card.base_model != base_model:
                 raise FamilyMismatchError(card.name, card.base_model, base_model)
-        if mode == "gated" and adapters and base_model not in self._settings.gates:
-            raise NoGatesError(base_model)
-        _check_libraries()
+        if drawing.mode == "gated" and drawing.guide_from is None:
+            drawing = replace(drawing, guide_from=self._settings.guide_from.get(base_model))
         from registry.fusion.generate import generate
 
-        loaded = [self._load(one) for one in adapters]
+        loaded = [self._load(ingredient) for ingredient in adapters]
         backend = self._backend(base_model)
-        gates = self._gates_of(base_model) if mode == "gated" and adapters else None
-        return generate(
-            prompt,
-            loaded,
-            backend,
-            gates,
-            seed=seed,
-            steps=steps,
-            width=size[0] if size else None,
-            height=size[1] if size else None,
-            mode=mode,
-            guide_from=self._settings.guide_from.get(base_model) if mode == "gated" else None,
-            check=check,
-            progress=progress,
-        )
+        gates = self._load_gates(base_model) if gated else None
+        return generate(prompt, loaded, backend, gates, drawing, progress)
 
-    def reproduce(self, recipe: "Recipe", progress: "Progress | None") -> "FusedImage":
+    def reproduce(self, recipe: "Recipe", progress: StepCallback | None) -> "FusedImage":
         """Draw a recipe's image again. Its adapters are found by their hashes."""
-        base_model = recipe.base.name
-        if base_model not in self._settings.base_models:
-            raise NoBaseModelError(base_model)
-        _check_libraries()
-        from registry.fusion.generate import LoadedAdapter, reproduce
+        base_model, gated = recipe.base.name, recipe.gates_sha256 is not None
+        self._check_settings(base_model, gated=gated)
+        from registry.fusion.generate import reproduce
+        from registry.fusion.loaded_adapter import LoadedAdapter
 
         loaded = [
             LoadedAdapter(
@@ -123,17 +101,23 @@ class Studio:
             )
             for used in recipe.adapters
         ]
-        gates = None
-        if recipe.gates_sha256 is not None:
-            if base_model not in self._settings.gates:
-                raise NoGatesError(base_model)
-            gates = self._gates_of(base_model)
+        gates = self._load_gates(base_model) if gated else None
         return reproduce(recipe, loaded, self._backend(base_model), gates, progress)
 
-    def _load(self, chosen: Ingredient) -> "LoadedAdapter":
-        from registry.fusion.generate import LoadedAdapter
+    def _check_settings(self, base_model: str, *, gated: bool) -> None:
+        """Refuse what cannot be drawn here, whatever the adapters are."""
+        if base_model not in self._settings.base_models:
+            raise NoBaseModelError(base_model)
+        if gated and base_model not in self._settings.gates:
+            raise NoGatesError(base_model)
+        missing = [name for name in FUSION_LIBRARIES if find_spec(name) is None]
+        if missing:
+            raise MissingExtraError(missing)
 
-        card = chosen.card
+    def _load(self, ingredient: Ingredient) -> "LoadedAdapter":
+        from registry.fusion.loaded_adapter import LoadedAdapter
+
+        card = ingredient.card
         if card.file_sha256 is None:
             raise AdapterNotReadyError(card.name, card.id)
         try:
@@ -145,9 +129,9 @@ class Studio:
             name=card.name,
             sha256=card.file_sha256,
             weights=weights,
-            strength=chosen.strength,
-            similarities=chosen.similarities,
-            embedding=chosen.embedding,
+            strength=ingredient.strength,
+            similarities=ingredient.similarities,
+            embedding=ingredient.embedding,
             trigger_words=tuple(card.trigger_words),
             licence=card.licence,
             id=card.id,
@@ -173,32 +157,18 @@ class Studio:
                 self._backends[base_model] = load_backend(
                     folder,
                     base_model,
-                    self._text_encoder,
+                    load_cached_text_encoder(self._settings.text_encoder),
                     device=self._settings.device,
                     offload=self._settings.offload,
                     cache_bytes=self._settings.adapter_cache_bytes,
                 )
             return self._backends[base_model]
 
-    def _gates_of(self, base_model: str) -> "AnyGates":
-        from registry.fusion.kinds import load_gates
+    def _load_gates(self, base_model: str) -> "Gates":
+        from registry.fusion.gates.file import load_gates
 
         with self._lock:
             if base_model not in self._gates:
                 path = self._settings.gates[base_model]
                 self._gates[base_model] = load_gates(path, base_model)
             return self._gates[base_model]
-
-
-def png_bytes(fused: "FusedImage") -> bytes:
-    """Return the image as a PNG with its recipe inside."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "fused.png"
-        fused.save(path)
-        return path.read_bytes()
-
-
-def _check_libraries() -> None:
-    missing = [name for name in FUSION_LIBRARIES if find_spec(name) is None]
-    if missing:
-        raise MissingExtraError(missing)

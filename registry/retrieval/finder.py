@@ -118,7 +118,7 @@ class Finder:
             for candidate in chosen
         ]
 
-    def choices(self, prompt: str, cards: Sequence[AdapterCard]) -> list[Choice]:
+    def named_adapters(self, prompt: str, cards: Sequence[AdapterCard]) -> list[Choice]:
         """Return adapters as if they had been chosen for `prompt`."""
         with self._snapshot() as session:
             nearness = self._nearness(session, clean(prompt), cards)

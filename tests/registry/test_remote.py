@@ -10,7 +10,6 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from registry.api.app import create_app
-from registry.client import RegistryClient, RemoteError, RemoteRefusedError, RemoteUnreachableError
 from registry.config import Settings
 from registry.errors import (
     AdapterNotFoundError,
@@ -18,7 +17,13 @@ from registry.errors import (
     BlobNotFoundError,
     NoBaseModelError,
 )
-from registry.remote import RemoteRegistry
+from registry.remote import (
+    RegistryClient,
+    RemoteError,
+    RemoteRefusedError,
+    RemoteRegistry,
+    RemoteUnreachableError,
+)
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_file
@@ -64,8 +69,8 @@ def test_adapters_found_there_are_drawn_with_here(
     fox = add_file(registry, 1, "fox", "a fox")
     add_file(registry, 2, "train", "a steam locomotive")
 
-    fused = remote.fuse("a fox", mode="sum", steps=2)
-    again = remote.reproduce(fused.recipe)
+    fused = remote.maker.fuse("a fox", mode="sum", steps=2)
+    again = remote.maker.reproduce(fused.recipe)
 
     assert [used.id for used in fused.recipe.adapters] == [fox]
     assert again.image.tobytes() == fused.image.tobytes()
@@ -77,18 +82,20 @@ def test_named_adapters_keep_their_order_and_strengths(
 ) -> None:
     ids = [add_file(registry, seed, f"a{seed}") for seed in (1, 2)]
 
-    recipe = remote.fuse("x", adapters=ids[::-1], strengths=[0.5, 1.0], mode="sum", steps=1).recipe
+    recipe = remote.maker.fuse(
+        "x", adapters=ids[::-1], strengths=[0.5, 1.0], mode="sum", steps=1
+    ).recipe
 
     assert [(used.id, used.strength) for used in recipe.adapters] == [(ids[1], 0.5), (ids[0], 1.0)]
     with pytest.raises(AdapterNotFoundError, match="999"):
-        remote.fuse("x", adapters=[999], mode="sum")
+        remote.maker.fuse("x", adapters=[999], mode="sum")
 
 
 def test_only_adapters_are_had_by_their_hash(registry: Registry, remote: RemoteRegistry) -> None:
     """The blob store holds covers and checkpoints too."""
     cover = registry.blobs.put_bytes(b"a cover")
     with pytest.raises(BlobNotFoundError):
-        remote.studio._find_file(cover)
+        remote.client.file(cover)
 
 
 def test_a_file_that_vanished_there_is_said(registry: Registry, remote: RemoteRegistry) -> None:
@@ -97,14 +104,14 @@ def test_a_file_that_vanished_there_is_said(registry: Registry, remote: RemoteRe
     assert sha256 is not None
     registry.blobs.path(sha256).unlink()
     with pytest.raises(BlobNotFoundError):
-        remote.fuse("x", adapters=[fox], mode="sum")
+        remote.maker.fuse("x", adapters=[fox], mode="sum")
 
 
 def test_a_base_that_is_not_here_is_said(registry: Registry, remote: RemoteRegistry) -> None:
     with registry.sessions.begin() as session:
         add_adapter(session, base_model="sdxl-1.0")
     with pytest.raises(NoBaseModelError, match="sdxl"):
-        remote.fuse("x", mode="sum")
+        remote.maker.fuse("x", mode="sum")
 
 
 def client_of(
@@ -130,7 +137,7 @@ def test_the_token_goes_along(tmp_path: Path) -> None:
     client_of(answer, tmp_path, "secret").base_models()
     settings = Settings(home=tmp_path, url=HOST, token=SecretStr("other"))
     with RemoteRegistry(settings, httpx.MockTransport(answer)) as remote:
-        remote._client.base_models()
+        remote.client.base_models()
     assert seen == ["Bearer secret", "Bearer other"]
 
 
@@ -163,9 +170,9 @@ def test_what_goes_wrong_there_is_one_clear_error(
         client_of(answer, tmp_path).choose("a fox")
 
 
-def test_the_client_imports_nothing_heavy() -> None:
+def test_the_module_imports_nothing_heavy() -> None:
     code = (
-        "import sys, registry.client; "
+        "import sys, registry.remote; "
         "print([n for n in ('torch', 'sqlalchemy', 'fastapi', 'diffusers') if n in sys.modules])"
     )
     assert run(code) == "[]"

@@ -24,11 +24,10 @@ from registry.api.schemas import (
     FuseRequest,
 )
 from registry.fusion.errors import GenerationCancelledError
-from registry.fusion.studio import png_bytes
+from registry.fusion.options import StepCallback
 from registry.service import Registry
 
 if TYPE_CHECKING:
-    from registry.fusion.backends.base import Progress
     from registry.fusion.generate import FusedImage
 
 router = APIRouter(prefix="/v1", tags=["fuse"])
@@ -62,7 +61,7 @@ def fuse(
 
     fused = queue.submit(partial(_fuse, asked, registry, stop_with_the_server)).result()
     if PNG in accept:
-        return Response(png_bytes(fused), media_type=PNG)
+        return Response(fused.png_bytes(), media_type=PNG)
     return _answer(fused)
 
 
@@ -70,7 +69,7 @@ def fuse(
 def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> list[ChoiceAnswer]:
     """Return adapters to draw a prompt with: those that suit it, or those named that exist."""
     if params.adapters is not None:
-        chosen = registry.choices(params.prompt, params.adapters)
+        chosen = registry.named_adapters(params.prompt, params.adapters)
     else:
         chosen = registry.choose(params.prompt, params.k, base_model=params.base_model)
     return [
@@ -83,7 +82,7 @@ def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> l
     ]
 
 
-def _fuse(asked: FuseRequest, registry: Registry, progress: "Progress | None") -> "FusedImage":
+def _fuse(asked: FuseRequest, registry: Registry, progress: StepCallback | None) -> "FusedImage":
     chosen = asked.adapters
     return registry.fuse(
         asked.prompt,
@@ -142,7 +141,7 @@ def _line(event: dict[str, Any]) -> str:
 
 
 def _answer(fused: "FusedImage") -> FuseAnswer:
-    image = base64.b64encode(png_bytes(fused)).decode()
+    image = base64.b64encode(fused.png_bytes()).decode()
     activity = [
         ActivityAnswer(
             id=used.id,

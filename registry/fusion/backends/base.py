@@ -1,8 +1,7 @@
 """What fusion needs of a base model, whichever library runs it."""
 
-import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,12 +9,10 @@ from typing import Protocol
 from PIL.Image import Image
 from torch import nn
 
+from registry.blobs import hash_file
 from registry.fusion.device_cache import DeviceCache
-from registry.fusion.passes import Guided, GuideFrom
-
-# Called after every denoising step with the steps done and the steps in all. What it
-# raises ends the generation (GenerationCancelledError says just that).
-Progress = Callable[[int, int], None]
+from registry.fusion.guidance import UnpromptedPasses
+from registry.fusion.options import GuideFrom, StepCallback
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,7 @@ class Defaults:
 
     steps: int
     guidance: float
-    # What guidance leads away from where adapters are gated.
-    guide_from: GuideFrom = "fused"
+    guide_from: GuideFrom = "fused"  # where adapters are gated
 
 
 class Backend(Protocol):
@@ -74,12 +70,12 @@ class Backend(Protocol):
     @property
     def defaults(self) -> Defaults: ...
 
-    def guided(self, guidance: float) -> Guided | None:
+    def unprompted_passes(self, guidance: float) -> UnpromptedPasses | None:
         """Return how passes are run that do not know the prompt; None if there are none."""
         ...
 
     def generate(
-        self, prompts: Sequence[str], sampling: Sampling, progress: Progress | None = None
+        self, prompts: Sequence[str], sampling: Sampling, progress: StepCallback | None = None
     ) -> list[Image]:
         """Draw one image a prompt, all from the same noise; the same again for a seed."""
         ...
@@ -99,10 +95,8 @@ class Backend(Protocol):
 
 def hash_files(folder: Path, pattern: str) -> dict[str, str]:
     """Return the sha256 of the files of a folder, by path relative to it."""
-    hashes = {}
-    for path in sorted(folder.glob(pattern)):
-        if path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            hashes[path.relative_to(folder).as_posix()] = digest
-    return hashes
+    return {
+        path.relative_to(folder).as_posix(): hash_file(path)
+        for path in sorted(folder.glob(pattern))
+        if path.is_file()
+    }

@@ -18,18 +18,19 @@ from transformers.utils import logging as transformers_logging
 
 from encoder.base_models.facts import Pipeline, find_pipeline, known_pipelines
 from encoder.text_encoder import TextEncoder, load_text_encoder
-from registry.fusion.backends.base import Defaults, Progress, Sampling, hash_files
+from registry.fusion.backends.base import Defaults, Sampling, hash_files
 from registry.fusion.backends.prompt import PromptEncoder
 from registry.fusion.device_cache import DeviceCache
 from registry.fusion.errors import BaseModelError, SamplingError
-from registry.fusion.passes import Guided
+from registry.fusion.guidance import UnpromptedPasses
+from registry.fusion.options import StepCallback
 
 # Where weights wait that are not at work, on a device with little memory: nowhere, whole models
 # in main memory, or all but the layer at work (slowest).
 Offload = Literal["none", "model", "layers"]
 
 
-# Of adapters on the device: seven of rank 16 for all layers of FLUX.1, in bfloat16.
+# Room for adapters on the device: seven of rank 16 for all layers of FLUX.1, in bfloat16.
 CACHE_BYTES = 2**30
 
 
@@ -81,7 +82,7 @@ class PipelineBackend:
     def defaults(self) -> Defaults:
         return Defaults(self._facts.steps, self._facts.guidance, self._facts.guide_from)
 
-    def guided(self, guidance: float) -> Guided | None:
+    def unprompted_passes(self, guidance: float) -> UnpromptedPasses | None:
         """Return how passes are run that do not know the prompt; None if there are none."""
         factors = self._guidance(guidance)
         # Distilled bases take guidance as an input. A factor of 1 or less asks for none.
@@ -90,7 +91,7 @@ class PipelineBackend:
         return self._facts.unprompted if factor > 1 and not distilled else None
 
     def generate(
-        self, prompts: Sequence[str], sampling: Sampling, progress: Progress | None = None
+        self, prompts: Sequence[str], sampling: Sampling, progress: StepCallback | None = None
     ) -> list[Image]:
         """Draw one image a prompt, all from the same noise; the same again for a seed.
 

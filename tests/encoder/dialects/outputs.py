@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from encoder.adapter.lora_file import LoraWeights
-from registry.fusion.inject import attach
+from registry.fusion.attach import attach
 from tests.encoder.dialects.networks import Changes, network_of
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from registry.db.models import Adapter
 from registry.fusion.backends.pipeline import load_backend
-from registry.fusion.gate import Gates
+from registry.fusion.gates.autolora import AutoLoraGates
+from registry.fusion.gates.file import save_gates
 from registry.fusion.recipe import Recipe, read_recipe
 from registry.service import Registry
 from tests.registry.cli.runner import run_badly, run_well, write_folder
@@ -24,8 +25,8 @@ def ids(
 ) -> list[int]:
     """Three adapters from a folder, a base and gates, found by the environment."""
     save_tiny_base(tmp_path / "base")
-    gates = Gates.for_transformer(load_backend(tmp_path / "base", BASE).transformer, BASE)
-    gates.save(tmp_path / "gates.safetensors")
+    gates = AutoLoraGates.for_transformer(load_backend(tmp_path / "base", BASE).transformer, BASE)
+    save_gates(gates, tmp_path / "gates.safetensors")
     for name, value in {
         "REGISTRY_BASE_MODELS": json.dumps({BASE: str(tmp_path / "base")}),
         "REGISTRY_GATES": json.dumps({BASE: str(tmp_path / "gates.safetensors")}),

@@ -16,12 +16,12 @@ from demo.paths import DATA
 from encoder.training.workers import Workers
 from registry.cli.app import app
 from registry.fusion.errors import GateDataError
-from registry.fusion.gate import Gates
-from registry.fusion.gate_data import read_manifest
-from registry.fusion.inject import AdapterBank
-from registry.fusion.kinds import load_gates
-from registry.fusion.rivals import RivalGates
-from registry.fusion.train import GateBatch, GateTraining, train_gates
+from registry.fusion.gates.autolora import AutoLoraGates
+from registry.fusion.gates.file import load_gates
+from registry.fusion.gates.rivals import RivalGates
+from registry.fusion.training.adapter_bank import AdapterBank
+from registry.fusion.training.gate_data import read_manifest
+from registry.fusion.training.train import GateBatch, GateTraining, train_gates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 PROCESSES = 2
@@ -73,7 +73,7 @@ def test_rivals_are_trained_and_load(manifest: Path, tmp_path: Path) -> None:
 
 def test_the_papers_gates_need_no_encoder(manifest: Path, tmp_path: Path) -> None:
     run(manifest, tmp_path / "gates.safetensors", "--kind", "autolora")
-    assert isinstance(load_gates(tmp_path / "gates.safetensors", BASE_MODEL), Gates)
+    assert isinstance(load_gates(tmp_path / "gates.safetensors", BASE_MODEL), AutoLoraGates)
 
 
 def test_rivals_without_an_encoder_are_refused(manifest: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from demo.vae import make_vae
 from encoder.adapter.layers import Layer, LoraLayer
 from encoder.adapter.lora_file import LoraWeights
 from encoder.adapter.verdict import Verdict
-from registry.fusion.generate import LoadedAdapter
+from registry.fusion.loaded_adapter import LoadedAdapter
 
 BASE_MODEL = "demo-flux-tiny"
 

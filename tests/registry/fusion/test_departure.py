@@ -8,6 +8,7 @@ from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.departure import MOST_DEPARTURE, warn_of_departure
 from registry.fusion.generate import generate
+from registry.fusion.options import Drawing
 from tests.registry.fusion.builders import block_layers, make_adapter, make_weights
 
 VALUE, OUT = "transformer_blocks.0.attn.to_v", "transformer_blocks.0.attn.to_out.0"
@@ -39,7 +40,7 @@ def attackers(backend: PipelineBackend) -> list[LoraWeights]:
 
 def test_a_co_loading_attack_is_told(backend: PipelineBackend) -> None:
     bad = [make_adapter(f"bad{k}", weights) for k, weights in enumerate(attackers(backend))]
-    fused = generate("cat", bad, backend, mode="sum", steps=3)
+    fused = generate("cat", bad, backend, None, Drawing(mode="sum", steps=3))
     assert fused.recipe.departure is not None
     assert fused.recipe.departure > MOST_DEPARTURE
     assert any("times as much as the strongest" in said for said in fused.recipe.warnings)
@@ -51,7 +52,7 @@ def test_honest_adapters_are_not_accused(backend: PipelineBackend) -> None:
         make_adapter(f"a{k}", make_weights(backend.transformer, layers, seed=k, scale=0.02))
         for k in range(3)
     ]
-    recipe = generate("cat", honest, backend, mode="sum", steps=3).recipe
+    recipe = generate("cat", honest, backend, None, Drawing(mode="sum", steps=3)).recipe
     assert recipe.departure is not None
     # Unrelated changes add up like the sides of a right angle.
     assert 1 < recipe.departure < 2
@@ -61,15 +62,17 @@ def test_honest_adapters_are_not_accused(backend: PipelineBackend) -> None:
 def test_adapters_that_undo_each_other_are_told(backend: PipelineBackend) -> None:
     weights = make_weights(backend.transformer, block_layers(backend.transformer), seed=1)
     pair = [make_adapter("one", weights, 1.0), make_adapter("two", weights, -0.99)]
-    recipe = generate("cat", pair, backend, mode="sum", steps=3).recipe
+    recipe = generate("cat", pair, backend, None, Drawing(mode="sum", steps=3)).recipe
     assert any("undo one another" in said for said in recipe.warnings)
 
 
 def test_one_adapter_is_not_measured_nor_is_one_who_asks_not_to(backend: PipelineBackend) -> None:
     weights = make_weights(backend.transformer, [VALUE], seed=1)
     one, two = make_adapter("one", weights), make_adapter("two", weights)
-    assert generate("cat", [one], backend, mode="sum", steps=1).recipe.departure is None
-    quick = generate("cat", [one, two], backend, mode="sum", steps=1, check=False)
+    assert (
+        generate("cat", [one], backend, None, Drawing(mode="sum", steps=1)).recipe.departure is None
+    )
+    quick = generate("cat", [one, two], backend, None, Drawing(mode="sum", steps=1, check=False))
     assert quick.recipe.departure is None
 
 
@@ -78,6 +81,6 @@ def test_an_image_that_explodes_has_a_departure_too(backend: PipelineBackend) ->
     """A recipe is JSON and holds no infinity."""
     weights = make_weights(backend.transformer, block_layers(backend.transformer), seed=1)
     pair = [make_adapter("one", weights, 1e30), make_adapter("two", weights, 1.0)]
-    recipe = generate("cat", pair, backend, mode="sum", steps=1).recipe
+    recipe = generate("cat", pair, backend, None, Drawing(mode="sum", steps=1)).recipe
     assert recipe.departure == 1e6
     assert warn_of_departure(recipe.departure)

@@ -9,16 +9,17 @@ from torch import Tensor, nn
 
 from demo.base import velocity
 from encoder.adapter.lora_file import LoraWeights
+from registry.fusion.attach import attach
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.compiled import compile_base
-from registry.fusion.device_cache import DeviceCache
+from registry.fusion.device_cache import DeviceCache, load_onto
 from registry.fusion.errors import CompiledBaseError
-from registry.fusion.gate import Gates
+from registry.fusion.gates.autolora import AutoLoraGates
+from registry.fusion.gates.interface import Gates, TrainableGates
+from registry.fusion.gates.rivals import RivalGates
 from registry.fusion.generate import generate
-from registry.fusion.inject import Mode, attach
-from registry.fusion.passes import Passes
-from registry.fusion.rivals import RivalGates
-from registry.fusion.stacks import load_onto
+from registry.fusion.guidance import GuidedPasses
+from registry.fusion.options import Drawing, Mode
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_adapter, make_weights
 
 
@@ -45,9 +46,9 @@ def test_images_are_the_same_from_the_cache(backend: PipelineBackend) -> None:
     weights = draw_weights(backend.transformer, 1)
     one = make_adapter("one", weights)
     backend.cache.clear()
-    first = generate("cat", [one], backend, mode="sum", steps=2)
+    first = generate("cat", [one], backend, None, Drawing(mode="sum", steps=2))
     assert one.sha256 in backend.cache
-    again = generate("cat", [one], backend, mode="sum", steps=2)
+    again = generate("cat", [one], backend, None, Drawing(mode="sum", steps=2))
     assert again.image.tobytes() == first.image.tobytes()
 
 
@@ -85,7 +86,7 @@ def test_resting_compiles_no_more_than_twice(
         return graph.forward
 
     compile_base(transformer, backend=count)
-    with attach(transformer, [(weights, 0.1)], gates, passes=Passes("calls")):
+    with attach(transformer, [(weights, 0.1)], gates, passes=GuidedPasses("calls")):
         fused = [run(), run()]
         compiled = len(graphs)
         fused += [run() for _ in range(4)]
@@ -95,15 +96,15 @@ def test_resting_compiles_no_more_than_twice(
         assert not torch.allclose(once, plain)
 
 
-@pytest.mark.parametrize("kind", [Gates, RivalGates, None])
+@pytest.mark.parametrize("kind", [AutoLoraGates, RivalGates, None])
 def test_swapping_adapters_compiles_nothing_anew(
-    transformer: nn.Module, run: Callable[[], Tensor], kind: type[Gates | RivalGates] | None
+    transformer: nn.Module, run: Callable[[], Tensor], kind: type[TrainableGates] | None
 ) -> None:
     """Not even a large one, if its padded rank is the same; and detaching restores the base."""
     mode: Mode = "gated" if kind else "sum"
-    gates: Gates | RivalGates | None = None
+    gates: Gates | None = None
     if kind is not None:
-        gates = kind.for_transformer(transformer, BASE_MODEL).requires_grad_(False)
+        gates = kind.untrained(transformer, BASE_MODEL).requires_grad_(False)
     # 20 MB and more.
     large = [draw_weights(transformer, k, rank=rank) for k, rank in enumerate((257, 262))]
     assert all(load_onto(weights).bytes > 20e6 for weights in large)

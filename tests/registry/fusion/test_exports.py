@@ -18,7 +18,9 @@ from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.comfyui import PORTS
 from registry.fusion.errors import ExportError
 from registry.fusion.exports import NOTE, export, file_names
-from registry.fusion.generate import FusedImage, LoadedAdapter, generate
+from registry.fusion.generate import FusedImage, generate
+from registry.fusion.loaded_adapter import LoadedAdapter
+from registry.fusion.options import Drawing
 from registry.fusion.recipe import Recipe
 from tests.registry.fusion.builders import block_layers, make_weights, save_tiny_flux
 
@@ -56,7 +58,7 @@ def fused(
         adapters.append(LoadedAdapter(name, sha256, weights, strength=0.5 + k / 4, id=k))
         (folder / "new").rename(folder / f"{sha256}.safetensors")
     drawn = generate(
-        "red apple", adapters, backend, mode="sum", steps=2, seed=3, width=16, height=16
+        "red apple", adapters, backend, None, Drawing(mode="sum", steps=2, seed=3, size=(16, 16))
     )
     for sha256, name in file_names(drawn.recipe).items():
         (folder / f"{sha256}.safetensors").rename(folder / f"{name}.safetensors")

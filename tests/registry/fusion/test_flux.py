@@ -11,11 +11,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 from demo.base import velocity
+from registry.fusion.attach import attach
 from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.backends.prompt import PromptEncoder
 from registry.fusion.errors import BaseModelError, GenerationCancelledError, SamplingError
-from registry.fusion.inject import attach
 from tests.registry.fusion.builders import (
     BASE_MODEL,
     block_layers,

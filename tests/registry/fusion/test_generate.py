@@ -20,11 +20,14 @@ from registry.fusion.errors import (
     NotFusableError,
     RecipeError,
 )
-from registry.fusion.gate import Gates
-from registry.fusion.generate import LoadedAdapter, generate, reproduce
-from registry.fusion.inject import Mode
+from registry.fusion.gates.autolora import AutoLoraGates
+from registry.fusion.gates.file import load_gates, save_gates
+from registry.fusion.gates.interface import Gates
+from registry.fusion.gates.rivals import RivalGates
+from registry.fusion.generate import generate, reproduce
+from registry.fusion.loaded_adapter import LoadedAdapter
+from registry.fusion.options import Drawing, Mode
 from registry.fusion.recipe import PNG_KEY, Recipe, read_recipe
-from registry.fusion.rivals import RivalGates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_adapter, make_weights
 
 
@@ -53,8 +56,9 @@ def adapters(backend: PipelineBackend) -> list[LoadedAdapter]:
 @pytest.fixture
 def gates(backend: PipelineBackend, tmp_path: Path) -> Gates:
     torch.manual_seed(0)
-    Gates.for_transformer(backend.transformer, BASE_MODEL, "paper").save(tmp_path / "g")
-    return Gates.load(tmp_path / "g")
+    gates = AutoLoraGates.for_transformer(backend.transformer, BASE_MODEL, "paper")
+    save_gates(gates, tmp_path / "g")
+    return load_gates(tmp_path / "g", BASE_MODEL)
 
 
 def hooks(backend: PipelineBackend) -> int:
@@ -64,7 +68,7 @@ def hooks(backend: PipelineBackend) -> int:
 def test_image_tells_how_it_was_made(
     backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
-    fused = generate("a cactus ICON at night", adapters, backend, gates, seed=4, steps=2)
+    fused = generate("a cactus ICON at night", adapters, backend, gates, Drawing(seed=4, steps=2))
     recipe = fused.recipe
     assert fused.image.size == (recipe.width, recipe.height) == (32, 32)
     assert (recipe.prompt, recipe.seed, recipe.steps) == ("a cactus ICON at night", 4, 2)
@@ -88,7 +92,7 @@ def test_image_tells_how_it_was_made(
 def test_activity_is_mapped_over_layers_and_steps(
     backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
-    fused = generate("cat", adapters, backend, gates, steps=3)
+    fused = generate("cat", adapters, backend, gates, Drawing(steps=3))
     for sha256, layers in fused.activity.items():
         drawn = fused.maps[sha256]
         assert drawn.layers == tuple(layers)
@@ -97,7 +101,7 @@ def test_activity_is_mapped_over_layers_and_steps(
         assert drawn.draw(cell=2).size == (6, 104)
     closed = dataclasses.replace(drawn, values=drawn.values * 0)
     assert closed.draw(1).getpixel((0, 0)) != drawn.draw(1).getpixel((0, 0))
-    assert not generate("cat", adapters, backend, mode="sum", steps=1).maps
+    assert not generate("cat", adapters, backend, None, Drawing(mode="sum", steps=1)).maps
 
 
 def test_relevance_is_kept_for_the_next_time(
@@ -105,7 +109,7 @@ def test_relevance_is_kept_for_the_next_time(
 ) -> None:
     """It may open or close gates, so the recipe needs it."""
     known = [dataclasses.replace(adapters[0], similarities=(0.25, 0.5)), adapters[1]]
-    recipe = generate("cat", known, backend, gates, steps=1).recipe
+    recipe = generate("cat", known, backend, gates, Drawing(steps=1)).recipe
     # Nobody else is known, so it leads by all that it has.
     assert [part.relevance for part in recipe.adapters] == [0.5, None]
     assert reproduce(recipe, adapters, backend, gates).recipe == recipe
@@ -116,9 +120,9 @@ def test_leanings_are_kept_and_embeddings_are_not(
 ) -> None:
     """A recipe needs the few numbers that gates go by; who knows no embedding has none."""
     gates = RivalGates.for_transformer(backend.transformer, BASE_MODEL, torch.eye(2, 3))
-    gates.save(tmp_path / "rivals")
+    save_gates(gates, tmp_path / "rivals")
     known = [dataclasses.replace(adapters[0], embedding=(0.5, -0.25, 1.0)), adapters[1]]
-    fused = generate("cat", known, backend, gates, steps=1)
+    fused = generate("cat", known, backend, gates, Drawing(steps=1))
     assert [part.leanings for part in fused.recipe.adapters] == [(0.5, -0.25), ()]
     again = reproduce(fused.recipe, adapters, backend, gates)
     assert again.recipe == fused.recipe
@@ -131,13 +135,15 @@ def test_embeddings_of_another_space_are_refused(
     gates = RivalGates.for_transformer(backend.transformer, BASE_MODEL, torch.eye(2, 3))
     other = dataclasses.replace(adapters[0], embedding=(1.0, 0.0))
     with pytest.raises(GatesMismatchError, match="embeddings of 3 numbers"):
-        generate("cat", [other], backend, gates, steps=1)
+        generate("cat", [other], backend, gates, Drawing(steps=1))
 
 
 def test_recipe_in_the_png_gives_the_same_pixels(
     backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates, tmp_path: Path
 ) -> None:
-    fused = generate("夜里的仙人掌", adapters, backend, gates, seed=9, steps=3, negative="day")
+    fused = generate(
+        "夜里的仙人掌", adapters, backend, gates, Drawing(seed=9, steps=3, negative="day")
+    )
     fused.save(tmp_path / "fused.png")
 
     recipe = read_recipe(tmp_path / "fused.png")
@@ -156,10 +162,10 @@ def test_recipe_in_the_png_gives_the_same_pixels(
 def test_ungated_modes_need_no_gates(
     backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates, mode: Mode
 ) -> None:
-    plain = generate("cat", adapters, backend, mode=mode, steps=2)
+    plain = generate("cat", adapters, backend, None, Drawing(mode=mode, steps=2))
     assert plain.recipe.gates_sha256 is None
     assert set(map(len, plain.activity.values())) == {0}
-    gated = generate("cat", adapters, backend, gates, steps=2)
+    gated = generate("cat", adapters, backend, gates, Drawing(steps=2))
     assert plain.image.tobytes() != gated.image.tobytes()
 
 
@@ -181,35 +187,35 @@ def test_adapters_that_must_not_be_fused_are_named(
     ]
     for adapter, error, says in cases:
         with pytest.raises(error, match=rf"'bad one'.*{says}"):
-            generate("cat", [good, adapter], backend, gates, steps=1)
+            generate("cat", [good, adapter], backend, gates, Drawing(steps=1))
     with pytest.raises(AdapterRefusedError, match="strength is nan"):
-        generate("cat", [dataclasses.replace(good, strength=math.nan)], backend, gates)
+        generate("cat", [dataclasses.replace(good, strength=math.nan)], backend, gates, Drawing())
     with pytest.raises(AdapterRefusedError, match="given twice"):
-        generate("cat", [good, good], backend, gates, steps=1)
+        generate("cat", [good, good], backend, gates, Drawing(steps=1))
     assert hooks(backend) == 0
 
 
 def test_gates_of_another_base_are_refused(
     backend: PipelineBackend, adapters: list[LoadedAdapter]
 ) -> None:
-    gates = Gates.for_transformer(backend.transformer, "flux.1-dev")
+    gates = AutoLoraGates.for_transformer(backend.transformer, "flux.1-dev")
     with pytest.raises(GatesMismatchError, match=r"flux\.1-dev"):
-        generate("cat", adapters, backend, gates, steps=1)
+        generate("cat", adapters, backend, gates, Drawing(steps=1))
 
 
 def test_cancelling_leaves_the_base_clean(
     backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
-    before = generate("cat", [], backend, gates, steps=2)
+    before = generate("cat", [], backend, gates, Drawing(steps=2))
 
     def cancel(done: int, steps: int) -> None:
         raise GenerationCancelledError
 
     with pytest.raises(GenerationCancelledError):
-        generate("cat", adapters, backend, gates, steps=2, progress=cancel)
+        generate("cat", adapters, backend, gates, Drawing(steps=2), cancel)
     assert hooks(backend) == 0
     assert not backend.lock.locked()
-    after = generate("cat", [], backend, gates, steps=2)
+    after = generate("cat", [], backend, gates, Drawing(steps=2))
     assert after.image.tobytes() == before.image.tobytes()
 
 
@@ -220,7 +226,7 @@ def test_a_full_device_is_said_with_what_to_do(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(DeviceMemoryError, match=r"32x32 pixels with 2 adapters; .*OFFLOAD"):
-        generate("cat", adapters, backend, gates, steps=2, progress=fill)
+        generate("cat", adapters, backend, gates, Drawing(steps=2), fill)
     assert hooks(backend) == 0
     assert not backend.lock.locked()
 
@@ -232,7 +238,7 @@ def test_ctrl_c_leaves_the_base_clean(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        generate("cat", adapters, backend, gates, steps=2, progress=interrupt)
+        generate("cat", adapters, backend, gates, Drawing(steps=2), interrupt)
     assert hooks(backend) == 0
     assert not backend.lock.locked()
 
@@ -240,11 +246,16 @@ def test_ctrl_c_leaves_the_base_clean(
 def test_recipes_with_other_ingredients_are_refused(
     backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
-    recipe = generate("cat", adapters, backend, gates, steps=1).recipe
+    recipe = generate("cat", adapters, backend, gates, Drawing(steps=1)).recipe
     with pytest.raises(RecipeError, match=r"adapter '剪影' .* is missing"):
         reproduce(recipe, adapters[:1], backend, gates)
     with pytest.raises(RecipeError, match="the gates are others"):
-        reproduce(recipe, adapters, backend, Gates.for_transformer(backend.transformer, BASE_MODEL))
+        reproduce(
+            recipe,
+            adapters,
+            backend,
+            AutoLoraGates.for_transformer(backend.transformer, BASE_MODEL),
+        )
     other = recipe.base.model_copy(update={"files": {"vae/config.json": "0" * 64}})
     with pytest.raises(RecipeError, match="other files"):
         reproduce(recipe.model_copy(update={"base": other}), adapters, backend, gates)
@@ -252,7 +263,7 @@ def test_recipes_with_other_ingredients_are_refused(
 
 def test_an_image_of_no_adapter_needs_no_gates(backend: PipelineBackend) -> None:
     """What search finds may be nothing; the base alone answers then."""
-    alone = generate("cat", [], backend, steps=1)
+    alone = generate("cat", [], backend, None, Drawing(steps=1))
     again = reproduce(alone.recipe, [], backend)
     assert again.image.tobytes() == alone.image.tobytes()
 
@@ -260,7 +271,7 @@ def test_an_image_of_no_adapter_needs_no_gates(backend: PipelineBackend) -> None
 def test_recipes_are_read_from_json_too(
     backend: PipelineBackend, adapters: list[LoadedAdapter], tmp_path: Path
 ) -> None:
-    recipe = generate("cat", adapters, backend, mode="sum", steps=1).recipe
+    recipe = generate("cat", adapters, backend, None, Drawing(mode="sum", steps=1)).recipe
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     assert read_recipe(tmp_path / "recipe.json") == recipe
     assert '"schema": 2' in recipe.to_json()
@@ -270,7 +281,7 @@ def test_recipes_that_say_nothing_of_guidance_are_followed_as_they_were_drawn(
     backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:
     """Schema 1: adapters were at work in the passes without the prompt, too."""
-    fused = generate("cat", adapters, backend, gates, steps=2, guidance=4.0)
+    fused = generate("cat", adapters, backend, gates, Drawing(steps=2, guidance=4.0))
     facts = json.loads(fused.recipe.to_json())
     assert facts.pop("guide_from") == "base"
     facts["schema"] = 1
@@ -280,7 +291,10 @@ def test_recipes_that_say_nothing_of_guidance_are_followed_as_they_were_drawn(
 
     assert again.image.tobytes() == fused.image.tobytes() != older.image.tobytes()
     assert older.recipe.guide_from == "fused"
-    assert generate("cat", adapters, backend, mode="sum", steps=1).recipe.guide_from == "fused"
+    assert (
+        generate("cat", adapters, backend, None, Drawing(mode="sum", steps=1)).recipe.guide_from
+        == "fused"
+    )
 
 
 def test_files_without_a_readable_recipe_are_refused(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from encoder.adapter.layers import LoraLayer
+from registry.fusion.attach import attach
 from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.errors import BaseModelError, SamplingError
-from registry.fusion.gate import Gates
+from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.generate import generate
-from registry.fusion.inject import attach
+from registry.fusion.options import Drawing
 from tests.registry.fusion.builders import block_layers, make_adapter, make_weights, save_tiny_flux
 from tests.registry.fusion.pipelines import save_qwen_image, save_sd, save_sdxl
 
@@ -61,7 +62,7 @@ def test_adapters_are_fused_and_leave_nothing(family: PipelineBackend) -> None:
     ]
     weights[1].layers["conv_in"] = LoraLayer(torch.ones(2, 4, 3, 3), torch.ones(32, 2, 1, 1), 1.0)
     adapters = [make_adapter(f"a{k}", own) for k, own in enumerate(weights)]
-    gates = Gates.for_transformer(base, family.base_model)
+    gates = AutoLoraGates.for_transformer(base, family.base_model)
     state = {name: tensor.clone() for name, tensor in base.state_dict().items()}
 
     def draw(count: int) -> bytes:
@@ -70,10 +71,7 @@ def test_adapters_are_fused_and_leave_nothing(family: PipelineBackend) -> None:
             adapters[:count],
             family,
             gates,
-            steps=2,
-            guidance=2.0,
-            width=2 * side,
-            height=side,
+            Drawing(steps=2, guidance=2.0, size=(2 * side, side)),
         )
         assert fused.image.size == (2 * side, side)
         assert (count == 2) == any("convolutions" in said for said in fused.recipe.warnings)
@@ -103,7 +101,7 @@ def test_adapters_rest_where_guidance_leads_away_from(family: PipelineBackend) -
     """Exactly in what the negative prompt, whatever it is, shapes; guidance of 1 has no such."""
     base, side = family.transformer, SIZE[family.base_model]
     weights = make_weights(base, block_layers(base), seed=1, base_model=family.base_model)
-    gates = Gates.for_transformer(base, family.base_model)
+    gates = AutoLoraGates.for_transformer(base, family.base_model)
 
     def first_step(guidance: float, negative: str) -> tuple[torch.Tensor, torch.Tensor]:
         """The texts of its rows, and whether a row is what the base says by itself."""
@@ -117,13 +115,14 @@ def test_adapters_rest_where_guidance_leads_away_from(family: PipelineBackend) -
             [make_adapter("a", weights)],
             family,
             gates,
-            steps=1,
-            guidance=guidance,
-            guide_from="base",
-            negative=negative,
-            width=side,
-            height=side,
-            check=False,
+            Drawing(
+                steps=1,
+                guidance=guidance,
+                guide_from="base",
+                negative=negative,
+                check=False,
+                size=(side, side),
+            ),
         )
         handle.remove()
         texts = [named["encoder_hidden_states"] for _, named, _ in passes]
@@ -181,7 +180,7 @@ def test_adapters_follow_where_the_weights_are(
 ) -> None:
     """Offloaded, stored in 8 bits or run in 16, the base takes adapters all the same."""
     layers = block_layers(transformer)
-    gates = Gates.for_transformer(transformer, "demo-flux-tiny").requires_grad_(False)
+    gates = AutoLoraGates.for_transformer(transformer, "demo-flux-tiny").requires_grad_(False)
     adapters = [(make_weights(transformer, layers, seed=k, scale=0.05), 1.0) for k in range(2)]
     torch.manual_seed(0)
     inputs = {

@@ -229,7 +229,7 @@ def test_a_choice_says_how_similar_its_weights_are_to_the_prompt(registry: Regis
         bare = add_adapter(session, name="bare")
 
     [choice] = registry.choose("a fox", 1)
-    choices = registry.choices("a fox", [fox.id, bare.id])
+    choices = registry.named_adapters("a fox", [fox.id, bare.id])
 
     assert choice.card.id == fox.id
     assert choice.similarities is not None
@@ -250,8 +250,8 @@ def test_trigger_words_that_fusing_adds_are_parts_of_the_prompt(registry: Regist
             session, name="x", trigger_words=["a fox"], embedding=embed(registry, "a fox")
         )
 
-    [unsaid] = registry.choices("a steam locomotive", [fox.id])
-    [said] = registry.choices("a steam locomotive and a fox", [fox.id])
+    [unsaid] = registry.named_adapters("a steam locomotive", [fox.id])
+    [said] = registry.named_adapters("a steam locomotive and a fox", [fox.id])
 
     assert unsaid.similarities is not None
     assert said.similarities is not None
@@ -268,7 +268,7 @@ def test_a_prompt_of_two_things_is_about_both(registry: Registry) -> None:
         fox = add_adapter(session, name="fox", embedding=embed(registry, "a fox"))
         train = add_adapter(session, name="train", embedding=embed(registry, "a steam locomotive"))
 
-    choices = registry.choices("a fox and a steam locomotive", [fox.id, train.id])
+    choices = registry.named_adapters("a fox and a steam locomotive", [fox.id, train.id])
 
     similarities = [np.array(one.similarities) for one in choices]
     assert [one.max() for one in similarities] == pytest.approx([1, 1], abs=0.1)

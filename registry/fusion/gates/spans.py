@@ -5,7 +5,7 @@ base outputs, joins, gates and splits, and the rest of the span is handed its sh
 layers run on no rows, so nothing is computed twice.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -13,36 +13,39 @@ import torch
 from torch import Tensor, nn
 
 from registry.fusion.errors import LayerMismatchError
-from registry.fusion.gate import FusionGate
-from registry.fusion.passes import Passes
+from registry.fusion.fused_layers import AdapterHook, LayerStack
+from registry.fusion.gates.autolora import FusionGate
+from registry.fusion.guidance import GuidedPasses
 
 
 @dataclass(frozen=True)
-class Part:
+class SpanLayer:
     """A linear layer of a span, and what adapters add to it."""
 
     linear: nn.Linear
-    # Input (..., d_in) -> outputs (n, ..., d_out) of the adapters `columns`; None if none has it.
-    outputs: Callable[[Tensor], Tensor] | None = None
-    columns: tuple[int, ...] = ()
-    # By pass, the mean openness of each of its adapters, (n,); None = not watched.
+    stack: LayerStack | None = None  # None if no adapter changes this one
+    # The mean openness of each of its adapters, (n,), pass by pass; None if nobody watches.
     watched: list[Tensor] | None = None
 
+    @property
+    def columns(self) -> tuple[int, ...]:
+        return () if self.stack is None else self.stack.columns
 
-class Span:
+
+class GateSpan:
     """The linear layers that one gate spans, in the gate's order."""
 
-    def __init__(self, parts: Sequence[Part], gate: FusionGate) -> None:
-        self.parts = tuple(parts)
-        self.columns = tuple(sorted({k for part in parts for k in part.columns}))
+    def __init__(self, layers: Sequence[SpanLayer], gate: FusionGate) -> None:
+        self.layers = tuple(layers)
+        self.columns = tuple(sorted({k for layer in layers for k in layer.columns}))
         self.gate = gate
-        self.widths = [part.linear.out_features for part in parts]
+        self.widths = [layer.linear.out_features for layer in layers]
         if sum(self.widths) != gate.dim:
             raise LayerMismatchError(
                 f"a gate has {gate.dim} features, the layers that it spans {sum(self.widths)}; "
                 "the gates are for another base"
             )
-        # Of the pass at work: its input, and the outputs that wait for their layers.
+        # The input of the pass at work, and the outputs that wait for their layers.
         self._input: Tensor | None = None
         self._ready: dict[int, Tensor] = {}
 
@@ -58,48 +61,49 @@ class Span:
         if place in self._ready:
             return self._ready.pop(place)
         bases = [
-            base if k == place else part.linear.forward(x) for k, part in enumerate(self.parts)
+            base if k == place else layer.linear.forward(x) for k, layer in enumerate(self.layers)
         ]
         fused = self._fuse(x, torch.cat(bases, -1))
         self._ready = dict(enumerate(fused.to(base.dtype).split(self.widths, -1)))
         self._input = x
-        own = self._ready.pop(place)
+        output = self._ready.pop(place)
         if not self._ready:
             self._input = None
-        return own
+        return output
 
     def _fuse(self, x: Tensor, base: Tensor) -> Tensor:
+        """Return the outputs of all layers, joined and gated, for the base's, joined."""
         if self.gate.bias.device != x.device:
             self.gate.to(x.device)
-        # In float32 like the gates: LayerNorms of a wide span lose too much in half of it.
+        # The gates are in float32: LayerNorms of a wide span lose too much in half of it.
         base = base.float()
-        outputs = torch.cat([self._outputs(part, x) for part in self.parts], -1)
-        openness = self.gate.openness(base, outputs)
-        for part, own in zip(self.parts, openness.split(self.widths, -1), strict=True):
-            if part.watched is not None:
-                part.watched.append(own.detach().flatten(1).mean(1)[self._rows(part)])
+        outputs = torch.cat([self._outputs(layer, x) for layer in self.layers], -1)
+        openness = self.gate.openness(base, outputs)  # (n, ..., dim)
+        for layer, part in zip(self.layers, openness.split(self.widths, -1), strict=True):
+            if layer.watched is not None:
+                layer.watched.append(part.detach().flatten(1).mean(1)[self._rows(layer)])
         return self.gate.merge(base, outputs, openness)
 
-    def _outputs(self, part: Part, x: Tensor) -> Tensor:
-        """Return (n, ..., d_out) of all adapters of the span; those who lack this part give 0."""
+    def _outputs(self, layer: SpanLayer, x: Tensor) -> Tensor:
+        """Return (n, ..., d_out) of all adapters of the span; those who lack this layer give 0."""
         outputs = x.new_zeros(
-            len(self.columns), *x.shape[:-1], part.linear.out_features, dtype=torch.float32
+            len(self.columns), *x.shape[:-1], layer.linear.out_features, dtype=torch.float32
         )
-        if part.outputs is not None:
-            outputs[self._rows(part)] = part.outputs(x).float()
+        if layer.stack is not None:
+            outputs[self._rows(layer)] = layer.stack.outputs(x).float()
         return outputs
 
-    def _rows(self, part: Part) -> list[int]:
-        return [self.columns.index(column) for column in part.columns]
+    def _rows(self, layer: SpanLayer) -> list[int]:
+        return [self.columns.index(column) for column in layer.columns]
 
 
 @dataclass(frozen=True)
-class SpanHook:
+class SpanHook(AdapterHook):
     """The forward hook of one layer of a span."""
 
-    span: Span
+    span: GateSpan
     place: int
-    passes: Passes
+    passes: GuidedPasses
     # The input as the caller gave it, which `spare` may have replaced by none of its rows.
     given: list[Tensor]
 
@@ -116,12 +120,12 @@ class SpanHook:
 
 
 @contextmanager
-def hook(spans: Sequence[Span], passes: Passes) -> Iterator[None]:
+def hook_spans(spans: Sequence[GateSpan], passes: GuidedPasses) -> Iterator[None]:
     """Fuse by spans until the context ends; no hook is left then."""
     with ExitStack() as hooks:
         for span in spans:
-            for place, part in enumerate(span.parts):
-                own = SpanHook(span, place, passes, [])
-                hooks.callback(part.linear.register_forward_pre_hook(own.before).remove)
-                hooks.callback(part.linear.register_forward_hook(own).remove)
+            for place, layer in enumerate(span.layers):
+                hook = SpanHook(span, place, passes, [])
+                hooks.callback(layer.linear.register_forward_pre_hook(hook.before).remove)
+                hooks.callback(layer.linear.register_forward_hook(hook).remove)
         yield

@@ -17,7 +17,7 @@ def draw_gate_curves(curve: Sequence[dict[str, float]], path: Path) -> None:
     draw = ImageDraw.Draw(image)
     names = [name for name in curve[0] if name != "step"]
     changes = {name: [row[name] - curve[0][name] for row in curve] for name in names}
-    values = [0.0, *(value for own in changes.values() for value in own)]
+    values = [0.0, *(value for losses in changes.values() for value in losses)]
     low, high = min(values), max(values)
     span, last = (high - low) or 1.0, max(curve[-1]["step"], 1.0)
 

@@ -15,13 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from encoder.training.workers import Workers
-from registry.fusion.gate import Gates
-from registry.fusion.inject import AdapterBank, attach_stacks
-from registry.fusion.rivals import RivalGates
+from registry.fusion.attach import attach_stacks
+from registry.fusion.gates.interface import Gates, TrainableGates
+from registry.fusion.training.adapter_bank import AdapterBank
 
-TrainableGates = Gates | RivalGates
-
-# How often a step loads so many adapters. Pairs alone cost quality at one and at three.
+# The sizes of sets, and how often a step has them. Pairs alone cost quality at one and at three.
 SET_SIZES: Mapping[int, float] = {1: 0.15, 2: 0.40, 3: 0.45}
 WARM_UP_STEPS = 10
 CLIP_NORM = 1.0
@@ -42,8 +40,8 @@ class GateBatch:
     relevance: Tensor | None = None  # (B, n), how far the prompts favour the adapters
     embeddings: Tensor | None = None  # (G, n, dim), of the adapters
     asked: int = 1  # how many adapters of a set, the first ones, its images are about
-    # What training makes of gates that hold these back. Loss says little of what people see: of
-    # gates with about the same loss those are better that show more of what a prompt asks for.
+    # The weight in the loss of gates' holding these back. Loss alone says little of what people
+    # see: of gates with about the same loss those are better that show more of what is asked for.
     boldness: float = 0.0
     name: str | None = None  # in the validation curve, instead of "n=2"
 
@@ -70,7 +68,7 @@ def flow_losses(transformer: nn.Module, batch: GateBatch, time: Tensor, noise: T
     """Return the flow-matching loss of every image, (B,), at `time` (B,) in 0..1."""
     t = time[:, None, None]
     like = next(transformer.parameters())
-    # What distilled guidance was 1 for is what the base had learned before.
+    # A base whose guidance was distilled has at 1 what it had learned before.
     guided = getattr(getattr(transformer, "config", None), "guidance_embeds", False)
     predicted: Tensor = transformer(
         hidden_states=((1 - t) * batch.latents + t * noise).to(like),
@@ -140,23 +138,17 @@ def training_loss(gates: TrainableGates, training: GateTraining, step: int) -> T
     time = torch.rand(len(batch.latents), generator=generator)
     noise = torch.randn(batch.latents.shape, generator=generator)
     loss = set_losses(gates, training, batch, time, noise).mean()
-    if isinstance(gates, RivalGates) and batch.boldness:
+    if batch.boldness:
         loss = loss + batch.boldness * shyness(gates, batch, time)
     return loss
 
 
-def shyness(gates: RivalGates, batch: GateBatch, time: Tensor) -> Tensor:
-    """Return how far gates hold back what images are about: the mean of (1 - G)²."""
-    count = batch.sets.shape[1]
-    relevance, leanings = batch.relevance, leanings_of(gates, batch)
-    openness = gates.openness_of_types(
-        gates.layer_types,
-        torch.full((1, count), math.nan) if relevance is None else relevance,
-        torch.full((1, count, len(gates.questions)), math.nan) if leanings is None else leanings,
-        torch.ones(count),
-        time,
-    )
-    return (1 - openness[..., : batch.asked]).square().mean()
+def shyness(gates: TrainableGates, batch: GateBatch, time: Tensor) -> Tensor:
+    """Return how far gates hold back what a batch's images are about."""
+    relevance = batch.relevance
+    if relevance is None:
+        relevance = torch.full((1, batch.sets.shape[1]), torch.nan)
+    return gates.shyness(relevance, leanings_of(gates, batch), batch.asked, time)
 
 
 def set_losses(
@@ -171,9 +163,9 @@ def set_losses(
         return flow_losses(training.transformer, batch, time, noise)
 
 
-def leanings_of(gates: TrainableGates, batch: GateBatch) -> Tensor | None:
-    """Return what the gates' questions say of a batch's adapters, (B, n, k), if they ask any."""
-    if not isinstance(gates, RivalGates) or batch.embeddings is None:
+def leanings_of(gates: Gates, batch: GateBatch) -> Tensor | None:
+    """Return what the gates' questions say of a batch's adapters, (B, n, k), if it is known."""
+    if batch.embeddings is None:
         return None
     each = len(batch.latents) // len(batch.sets)
     return gates.leanings(batch.embeddings).repeat_interleave(each, 0)

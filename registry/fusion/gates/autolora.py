@@ -1,19 +1,22 @@
 """AutoLoRA's gates: per layer and feature, how much each adapter may contribute."""
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal, Self
+from contextlib import AbstractContextManager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
-from registry.fusion.errors import GatesFileError
-from registry.fusion.gates_file import read_gates, write_gates
+from registry.fusion.errors import LayerMismatchError
+from registry.fusion.fused_layers import LayerStack, block_layers
+from registry.fusion.gates.interface import FusedSet, TrainableGates
 
 NORM_EPS = 1e-5
 # sigmoid(2) = 0.88: nearly the plain sum, from which training closes what disturbs.
-# On a zoo of 336 adapters it ended better than the paper's random start: loss .690 against
-# .702 with two adapters loaded, .721 against .743 with three.
+# Trained on a zoo of 336 adapters, it ended better than the paper's random start: loss .690
+# against .702 with two adapters loaded, .721 against .743 with three.
 OPEN_BIAS = 2.0
 
 Init = Literal["open", "paper"]
@@ -58,18 +61,15 @@ class FusionGate(nn.Module):
         return self.merge(base, outputs, self.openness(base, outputs))
 
 
-class Gates(nn.Module):
+class AutoLoraGates(TrainableGates):
     """The gates of all layers of one base model, by layer name."""
 
-    kind = "autolora"  # recipes cite it
+    kind = "autolora"
+    training_rate: ClassVar[float] = 0.01
+    needs_embeddings: ClassVar[bool] = False
 
     def __init__(self, dims: Mapping[str, int], base_model: str, init: Init = "open") -> None:
-        super().__init__()
-        self.base_model = base_model
-        # Where the gates come from: training steps, data, losses. Saved as JSON.
-        self.details: dict[str, Any] = {}
-        # Of the file they were loaded from; recipes cite it.
-        self.sha256: str | None = None
+        super().__init__(base_model)
         self._by_layer = nn.ModuleDict(
             {escape(name): FusionGate(dim, init) for name, dim in dims.items()}
         )
@@ -77,22 +77,20 @@ class Gates(nn.Module):
     @classmethod
     def for_transformer(cls, transformer: nn.Module, base_model: str, init: Init = "open") -> Self:
         """Make a gate for every linear layer inside the transformer's blocks."""
-        dims = {
-            name: part.out_features
-            for name, part in transformer.named_modules()
-            if isinstance(part, nn.Linear) and "transformer_blocks." in name
-        }
+        dims = {name: linear.out_features for name, linear in block_layers(transformer).items()}
         return cls(dims, base_model, init)
 
-    def paces(self) -> list[tuple[nn.Parameter, float]]:
-        """Return each parameter with the factor of its rate of training."""
-        return [(parameter, 1.0) for parameter in self.parameters()]
+    @classmethod
+    def untrained(
+        cls, transformer: nn.Module, base_model: str, embeddings: Tensor | None = None
+    ) -> Self:
+        return cls.for_transformer(transformer, base_model)
 
     @property
     def layers(self) -> list[str]:
         return [unescape(name) for name in self._by_layer]
 
-    def __contains__(self, layer: str) -> bool:
+    def covers(self, layer: str) -> bool:
         return escape(layer) in self._by_layer
 
     def __getitem__(self, layer: str) -> FusionGate:
@@ -100,34 +98,66 @@ class Gates(nn.Module):
         assert isinstance(gate, FusionGate)
         return gate
 
-    def save(self, path: Path) -> None:
-        """Write safetensors, atomically: parameters by layer, the rest as JSON in the header."""
-        tensors = dict(self._by_layer.state_dict())
-        self.sha256 = write_gates(path, self.kind, self.base_model, self.details, tensors)
+    def fuse(self, adapters: FusedSet) -> AbstractContextManager[None]:
+        """Run adapters, every layer gated by itself, until the context ends."""
+        return adapters.hook(
+            {
+                layer: self._gate_layer(layer, stack, adapters.watch(layer))
+                for layer, stack in adapters.stacks.items()
+            }
+        )
+
+    def _gate_layer(
+        self, layer: str, stack: LayerStack, watched: list[Tensor] | None
+    ) -> "GatedLayer":
+        gate, features = self[layer], stack.up.shape[-1]
+        if gate.dim != features:
+            raise LayerMismatchError(
+                f"layer {layer!r}: its gate has {gate.dim} features, the base {features}"
+            )
+        return GatedLayer(gate, stack, watched)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self._by_layer.state_dict())
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Load gates written by `save`.
-
-        Raises:
-            GatesFileError: the file is absent, damaged, or something else.
-        """
-        file = read_gates(path)
-        if file.kind != cls.kind:
-            raise GatesFileError(path, f"holds gates of the kind {file.kind!r}, not {cls.kind!r}")
+    def from_tensors(cls, tensors: Mapping[str, Tensor], base_model: str) -> Self:
         suffix = ".w_out"
         dims = {
             unescape(key.removesuffix(suffix)): len(tensor)
-            for key, tensor in file.tensors.items()
+            for key, tensor in tensors.items()
             if key.endswith(suffix)
         }
-        gates = cls(dims, file.base_model)
-        try:
-            gates._by_layer.load_state_dict(file.tensors)
-        except RuntimeError as error:
-            raise GatesFileError(path, f"is damaged: {error}") from error
-        gates.details, gates.sha256 = file.details, file.sha256
-        return gates.eval().requires_grad_(False)
+        gates = cls(dims, base_model)
+        gates._by_layer.load_state_dict(tensors)
+        return gates
+
+
+@dataclass(frozen=True)
+class GatedLayer:
+    """One linear layer whose adapters are gated by what they and the base put out there."""
+
+    gate: FusionGate
+    stack: LayerStack
+    watched: list[Tensor] | None
+    # The gate as the base runs it, if that is elsewhere or in another precision: a copy, since
+    # gates are shared.
+    fitted: list[FusionGate] = field(default_factory=list)
+
+    def __call__(self, x: Tensor, base: Tensor) -> Tensor:
+        outputs = self.stack.outputs(x)  # (n, ..., dim)
+        gate = self._fit(base)
+        openness = gate.openness(base, outputs)
+        if self.watched is not None:
+            self.watched.append(openness.detach().flatten(1).float().mean(1))
+        return gate.merge(base, outputs, openness)
+
+    def _fit(self, base: Tensor) -> FusionGate:
+        if (self.gate.bias.device, self.gate.bias.dtype) == (base.device, base.dtype):
+            return self.gate
+        if not self.fitted:
+            self.fitted.append(deepcopy(self.gate).to(base))
+        return self.fitted[0]
 
 
 def escape(layer: str) -> str:

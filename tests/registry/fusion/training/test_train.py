@@ -1,4 +1,4 @@
-"""Gates learn to keep adapters from disturbing each other, and survive being stopped."""
+"""AutoLoraGates learn to keep adapters from disturbing each other, and survive being stopped."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +8,10 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
-from registry.fusion.gate import Gates
-from registry.fusion.inject import AdapterBank
-from registry.fusion.rivals import FLOOR, RivalGates
-from registry.fusion.train import GateBatch, GateTraining, shyness, train_gates
+from registry.fusion.gates.autolora import AutoLoraGates
+from registry.fusion.gates.rivals import FLOOR, RivalGates
+from registry.fusion.training.adapter_bank import AdapterBank
+from registry.fusion.training.train import GateBatch, GateTraining, shyness, train_gates
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 STEPS = 30
@@ -49,8 +49,8 @@ def training() -> GateTraining:
     return GateTraining(transformer, bank, batch, STEPS, 0.2, validation, validate_every=10)
 
 
-def new_gates(training: GateTraining) -> Gates:
-    return Gates.for_transformer(training.transformer, BASE_MODEL)
+def new_gates(training: GateTraining) -> AutoLoraGates:
+    return AutoLoraGates.for_transformer(training.transformer, BASE_MODEL)
 
 
 def test_training_lowers_the_loss_of_sets_it_has_not_seen(training: GateTraining) -> None:

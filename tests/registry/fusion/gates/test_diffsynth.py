@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from demo.base import velocity
 from encoder.adapter.lora_file import LoraWeights
 from encoder.base_models.families import find_family
+from registry.fusion.attach import attach
 from registry.fusion.errors import GatesFileError, LayerMismatchError, MissingGateError
-from registry.fusion.inject import attach
-from registry.fusion.passes import Passes
-from registry.fusion.published import PublishedGates, is_published
+from registry.fusion.gates.diffsynth import DiffSynthGates
+from registry.fusion.gates.file import load_gates
+from registry.fusion.guidance import GuidedPasses
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 WIDTH = 128  # of the miniature world's base
@@ -183,7 +184,7 @@ def test_published_gates_follow_the_formula(
     """The LayerNorms run over the whole span, also for an adapter that lacks a part of it."""
     strong = list(zip(adapters, [1.0, 0.6, -0.5], strict=True))
     with torch.no_grad():
-        with attach(transformer, strong, PublishedGates.load(path, BASE_MODEL)):
+        with attach(transformer, strong, load_gates(path, BASE_MODEL)):
             fused, again = run(), run()
         slow_attach(transformer, strong, tensors)
         expected = run()
@@ -202,7 +203,7 @@ def test_each_layer_is_computed_once(
     value = transformer.get_submodule("transformer_blocks.0.attn.to_v")
     before = value.forward
     value.forward = lambda x: rows.append(len(x)) or before(x)  # type: ignore[func-returns-value]
-    with attach(transformer, [(adapters[0], 1.0)], PublishedGates.load(path, BASE_MODEL)):
+    with attach(transformer, [(adapters[0], 1.0)], load_gates(path, BASE_MODEL)):
         run()
     assert rows == [4, 0]
 
@@ -217,7 +218,7 @@ def test_a_pass_that_breaks_off_leaves_nothing_for_the_next(
         raise KeyboardInterrupt
 
     plain = run()
-    with attach(transformer, [(adapters[0], 1.0)], PublishedGates.load(path, BASE_MODEL)):
+    with attach(transformer, [(adapters[0], 1.0)], load_gates(path, BASE_MODEL)):
         whole = run()
         # After q has computed the span, and before k and v have taken their shares.
         key = transformer.get_submodule("transformer_blocks.1.attn.to_k")
@@ -236,11 +237,11 @@ def test_it_rests_in_every_other_pass(
     transformer: nn.Module, run: Callable[[], Tensor], adapters: list[LoraWeights], path: Path
 ) -> None:
     """Where guidance asks for no prompt; layers outside of the blocks too."""
-    gates, plain = PublishedGates.load(path, BASE_MODEL), run()
+    gates, plain = load_gates(path, BASE_MODEL), run()
     strong = [(one, 1.0) for one in adapters]
     with attach(transformer, strong, gates):
         whole = run()
-    with attach(transformer, strong, gates, passes=Passes("calls"), watch=True) as attachment:
+    with attach(transformer, strong, gates, passes=GuidedPasses("calls"), watch=True) as attachment:
         fused = [run() for _ in range(4)]
     for once, resting in (fused[:2], fused[2:]):
         assert torch.equal(once, whole)
@@ -251,7 +252,7 @@ def test_it_rests_in_every_other_pass(
 def test_activity_tells_the_parts_apart(
     transformer: nn.Module, run: Callable[[], Tensor], adapters: list[LoraWeights], path: Path
 ) -> None:
-    gates = PublishedGates.load(path, BASE_MODEL)
+    gates = load_gates(path, BASE_MODEL)
     with attach(transformer, [(a, 1.0) for a in adapters], gates, watch=True) as attachment:
         run()
         run()
@@ -271,7 +272,7 @@ def test_gates_of_another_width_or_base_are_refused(
         attach(
             transformer,
             [(adapters[0], 1.0)],
-            PublishedGates.load(tmp_path / "narrow.safetensors", BASE_MODEL),
+            load_gates(tmp_path / "narrow.safetensors", BASE_MODEL),
         ),
     ):
         pass
@@ -280,7 +281,7 @@ def test_gates_of_another_width_or_base_are_refused(
         attach(
             transformer,
             [(adapters[0], 1.0)],
-            PublishedGates.load(tmp_path / "short.safetensors", BASE_MODEL),
+            load_gates(tmp_path / "short.safetensors", BASE_MODEL),
         ),
     ):
         pass
@@ -293,10 +294,10 @@ def test_the_published_checkpoint_covers_all_blocks_of_flux(tmp_path: Path) -> N
     assert family is not None
     tensors = published_tensors(1, doubles=19, singles=38)
     save_file(tensors, tmp_path / "model.safetensors")
-    gates = PublishedGates.load(tmp_path / "model.safetensors", "flux.1-dev")
+    gates = load_gates(tmp_path / "model.safetensors", "flux.1-dev")
+    assert isinstance(gates, DiffSynthGates)
     assert (len(tensors), len(gates.spans)) == (2736, 304)
     assert {layer for span in gates.spans for layer in span} == set(family.block_layers)
-    assert is_published(tmp_path / "model.safetensors")
 
 
 def test_files_that_are_no_published_gates_are_refused(
@@ -304,7 +305,7 @@ def test_files_that_are_no_published_gates_are_refused(
 ) -> None:
     path = tmp_path / "model.safetensors"
     with pytest.raises(GatesFileError):
-        PublishedGates.load(path, BASE_MODEL)
+        load_gates(path, BASE_MODEL)
     name = "model_dict.blocks___0___ff_a___0"
     for change, says in (
         ({f"{name}.weight_more": torch.zeros(1)}, "no gate of FLUX"),
@@ -314,7 +315,7 @@ def test_files_that_are_no_published_gates_are_refused(
     ):
         save_file(tensors | change, path)
         with pytest.raises(GatesFileError, match=says):
-            PublishedGates.load(path, BASE_MODEL)
+            load_gates(path, BASE_MODEL)
     save_file({k: t for k, t in tensors.items() if k != f"{name}.bias"}, path)
     with pytest.raises(GatesFileError, match="incomplete"):
-        PublishedGates.load(path, BASE_MODEL)
+        load_gates(path, BASE_MODEL)

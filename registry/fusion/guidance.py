@@ -13,27 +13,25 @@ from typing import Any, Literal
 
 from torch import nn
 
-# What guidance leads away from: the base with the adapters in it, or the base alone.
-GuideFrom = Literal["fused", "base"]
 # How a pipeline runs passes without the prompt. calls: one pass for the prompt, then one for the
 # negative prompt. halves: one pass for both, the negative prompt's rows first.
-Guided = Literal["calls", "halves"]
+UnpromptedPasses = Literal["calls", "halves"]
 
 
 @dataclass
-class Passes:
+class GuidedPasses:
     """Follows a denoiser's passes; adapters rest in those, or those rows, without the prompt."""
 
-    guided: Guided | None = None  # None: adapters are at work in all
+    unprompted: UnpromptedPasses | None = None  # None: adapters are at work in all
     # A flag and no count: compiled bases are compiled for each value.
     resting: bool = True
 
     def begin(self, _: nn.Module, __: tuple[Any, ...]) -> None:
         """Note that a pass begins: a forward pre-hook of the denoiser."""
-        self.resting = self.guided == "calls" and not self.resting
+        self.resting = self.unprompted == "calls" and not self.resting
 
     def first_row(self, rows: int) -> int:
         """Return the first of a batch's rows in which adapters are at work; `rows` if in none."""
         if self.resting:
             return rows
-        return rows // 2 if self.guided == "halves" else 0
+        return rows // 2 if self.unprompted == "halves" else 0

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from demo.base import velocity
 from encoder.adapter.layers import LoraLayer
 from encoder.adapter.lora_file import LoraWeights, read
+from registry.fusion.attach import attach, attach_stacks
 from registry.fusion.errors import AlreadyAttachedError, LayerMismatchError, MissingGateError
-from registry.fusion.gate import Gates
-from registry.fusion.inject import AdapterBank, Mode, attach, attach_stacks
+from registry.fusion.gates.autolora import AutoLoraGates
+from registry.fusion.options import Mode
+from registry.fusion.training.adapter_bank import AdapterBank
 from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
 
 BATCH = 6
@@ -46,9 +48,9 @@ def adapters(transformer: nn.Module) -> list[LoraWeights]:
 
 
 @pytest.fixture
-def gates(transformer: nn.Module) -> Gates:
+def gates(transformer: nn.Module) -> AutoLoraGates:
     torch.manual_seed(2)
-    return Gates.for_transformer(transformer, BASE_MODEL, "paper").requires_grad_(False)
+    return AutoLoraGates.for_transformer(transformer, BASE_MODEL, "paper").requires_grad_(False)
 
 
 def hooks(transformer: nn.Module) -> int:
@@ -58,7 +60,7 @@ def hooks(transformer: nn.Module) -> int:
 def slow_attach(
     transformer: nn.Module,
     adapters: Sequence[tuple[LoraWeights, float]],
-    gates: Gates,
+    gates: AutoLoraGates,
 ) -> None:
     """Gate every layer by one adapter after the other, forming each ΔW."""
     for layer in block_layers(transformer):
@@ -86,7 +88,7 @@ def test_gated_adapters_follow_a_slow_version(
     transformer: nn.Module,
     run: Callable[[], Tensor],
     adapters: list[LoraWeights],
-    gates: Gates,
+    gates: AutoLoraGates,
 ) -> None:
     strong = list(zip(adapters, [1.0, 0.5, -0.7], strict=True))
     with attach(transformer, strong, gates):
@@ -150,7 +152,7 @@ def test_groups_equal_running_each_set_alone(
     transformer: nn.Module,
     run: Callable[[], Tensor],
     adapters: list[LoraWeights],
-    gates: Gates,
+    gates: AutoLoraGates,
     mode: Mode,
 ) -> None:
     """Sample b belongs to set b // 2; the sets lack different layers."""
@@ -171,7 +173,7 @@ def test_strength_zero_equals_not_loaded(
     transformer: nn.Module,
     run: Callable[[], Tensor],
     adapters: list[LoraWeights],
-    gates: Gates,
+    gates: AutoLoraGates,
 ) -> None:
     modes: list[Mode] = ["gated", "sum", "average"]
     for mode in modes:
@@ -195,7 +197,7 @@ def test_detaching_restores_the_base_exactly(
     transformer: nn.Module,
     run: Callable[[], Tensor],
     adapters: list[LoraWeights],
-    gates: Gates,
+    gates: AutoLoraGates,
 ) -> None:
     """Also after an error: the next image must not see the last one's adapters."""
     plain, parts = run(), dict(transformer.named_modules())
@@ -223,7 +225,7 @@ def test_activity_is_the_mean_gate_of_each_adapter(
     adapters: list[LoraWeights],
 ) -> None:
     """Open gates stand at sigmoid(2) everywhere; silent adapters have none."""
-    gates = Gates.for_transformer(transformer, BASE_MODEL)
+    gates = AutoLoraGates.for_transformer(transformer, BASE_MODEL)
     chosen = [(adapters[0], 0.0), (adapters[1], 1.0), (adapters[2], 1.0)]
     with attach(transformer, chosen, gates, watch=True) as attachment:
         run()
@@ -236,7 +238,7 @@ def test_activity_is_the_mean_gate_of_each_adapter(
 
 
 def test_layers_that_do_not_fit_are_named(
-    transformer: nn.Module, adapters: list[LoraWeights], gates: Gates
+    transformer: nn.Module, adapters: list[LoraWeights], gates: AutoLoraGates
 ) -> None:
     layer = "transformer_blocks.0.attn.to_q"
     good = adapters[0].layers[layer]
@@ -271,7 +273,7 @@ def make_like(weights: LoraWeights, layers: dict[str, object]) -> LoraWeights:
 def test_layers_without_a_gate_are_refused(
     transformer: nn.Module, adapters: list[LoraWeights]
 ) -> None:
-    few = Gates({"transformer_blocks.0.attn.to_q": 128}, BASE_MODEL)
+    few = AutoLoraGates({"transformer_blocks.0.attn.to_q": 128}, BASE_MODEL)
     for gates in (few, None):
         with (
             pytest.raises(MissingGateError, match="transformer_blocks"),
@@ -284,7 +286,7 @@ def test_layers_without_a_gate_are_refused(
 def test_gates_of_another_width_are_refused(
     transformer: nn.Module, adapters: list[LoraWeights]
 ) -> None:
-    narrow = Gates(dict.fromkeys(adapters[1].layers, 64), BASE_MODEL)
+    narrow = AutoLoraGates(dict.fromkeys(adapters[1].layers, 64), BASE_MODEL)
     with (
         pytest.raises(LayerMismatchError, match="gate has 64 features, the base 128"),
         attach(transformer, [(adapters[1], 1.0)], narrow),

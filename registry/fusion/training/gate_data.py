@@ -27,14 +27,14 @@ from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import WeightEncoder
 from registry.fusion.backends.pipeline import PipelineBackend
 from registry.fusion.errors import GateDataError
-from registry.fusion.inject import AdapterBank
-from registry.fusion.rivals import leads
-from registry.fusion.train import SET_SIZES, GateBatch, GateTraining
+from registry.fusion.relevance import relevance_of
+from registry.fusion.training.adapter_bank import AdapterBank
+from registry.fusion.training.train import SET_SIZES, GateBatch, GateTraining
 from registry.text.phrases import texts_of
 
-# For the validation curve, as many sets of each size.
+# How many sets of each size the validation curve has.
 VALIDATION_SETS = 8
-# What is made of gates that hold back one of several adapters which images are about.
+# The weight of gates' shyness in the loss, on images that several adapters are about.
 BOLDNESS = 0.03
 
 
@@ -67,12 +67,12 @@ class Relevances:
 
         As the registry has it: by parts of the prompt.
         """
-        own = self.embeddings[sets].repeat_interleave(len(prompts) // len(sets), 0)
+        by_prompt = self.embeddings[sets].repeat_interleave(len(prompts) // len(sets), 0)
         rows = []
-        for prompt, embeddings in zip(prompts, own, strict=True):
+        for prompt, embeddings in zip(prompts, by_prompt, strict=True):
             texts = self.text_encoder.encode(texts_of(prompt))
             queries = torch.from_numpy(self.encoder.encode_query(texts))
-            rows.append(leads(queries @ embeddings.T))
+            rows.append(relevance_of(queries @ embeddings.T))
         return torch.stack(rows)
 
 
@@ -89,7 +89,9 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
             Entry(
                 tuple(files.index(name) for name in row["adapters"]),
                 row["split"],
-                tuple((path.parent / one["file"], str(one["prompt"])) for one in row["images"]),
+                tuple(
+                    (path.parent / image["file"], str(image["prompt"])) for image in row["images"]
+                ),
             )
             for row in rows
         ]

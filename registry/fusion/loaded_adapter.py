@@ -1,0 +1,98 @@
+"""Adapters ready to be fused, with what a recipe keeps of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from registry.fusion.backends.base import Backend
+from registry.fusion.errors import (
+    AdapterRefusedError,
+    CorruptAdapterError,
+    FamilyMismatchError,
+    NotFusableError,
+)
+from registry.fusion.fused_layers import only_linear
+from registry.fusion.gates.interface import Gates
+from registry.fusion.relevance import relevance_of
+
+if TYPE_CHECKING:
+    from encoder.adapter.lora_file import LoraWeights
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """An adapter ready to be fused, with the facts a recipe keeps."""
+
+    name: str
+    sha256: str
+    weights: "LoraWeights"
+    strength: float = 1.0
+    # Cosines of the prompt's parts with the adapter's weights, the same parts for all adapters.
+    similarities: Sequence[float] | None = None
+    embedding: Sequence[float] | None = None  # of the weights, in the prompts' space
+    trigger_words: tuple[str, ...] = ()
+    licence: str | None = None
+    id: int | None = None
+
+
+def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
+    """Refuse what must not be fused, before anything is drawn.
+
+    Raises:
+        AdapterRefusedError: an adapter is of another family, not fusable, corrupt, or twice.
+    """
+    seen: set[str] = set()
+    for adapter in adapters:
+        weights = adapter.weights
+        if weights.base_model != backend.base_model:
+            raise FamilyMismatchError(adapter.name, weights.base_model, backend.base_model)
+        if not weights.verdict.fusable:
+            raise NotFusableError(adapter.name, "; ".join(weights.verdict.reasons))
+        if not math.isfinite(adapter.strength):
+            raise AdapterRefusedError(adapter.name, f"its strength is {adapter.strength}")
+        if adapter.sha256 in seen:
+            raise AdapterRefusedError(adapter.name, "it is given twice; raise its strength")
+        seen.add(adapter.sha256)
+        if adapter.sha256 in backend.cache or weights.file is not None:
+            continue  # looked at before; of a file, by the reader
+        for name, layer in weights.layers.items():
+            if not all(torch.isfinite(tensor).all() for tensor in layer.tensors()):
+                raise CorruptAdapterError(adapter.name, name)
+
+
+def relevance_by_adapter(adapters: Sequence[LoadedAdapter]) -> list[float | None]:
+    """Return how far the prompt favours each adapter over the others; None where unknown."""
+    parts = max((len(adapter.similarities or ()) for adapter in adapters), default=0)
+    if not parts:
+        return [None] * len(adapters)
+    unknown = [math.nan] * parts
+    table = torch.tensor([adapter.similarities or unknown for adapter in adapters])
+    return [None if math.isnan(lead) else lead for lead in relevance_of(table.T).tolist()]
+
+
+def leanings_by_adapter(
+    adapters: Sequence[LoadedAdapter], gates: Gates | None
+) -> list[tuple[float, ...]]:
+    """Return what the gates' questions say of each adapter's embedding; nothing if unknown.
+
+    Raises:
+        GatesMismatchError: the embeddings are of another space than the gates' questions.
+    """
+    return [
+        ()
+        if gates is None or adapter.embedding is None
+        else tuple(gates.leanings(torch.tensor(adapter.embedding)).tolist())
+        for adapter in adapters
+    ]
+
+
+def left_out(adapters: Sequence[LoadedAdapter]) -> list[str]:
+    """Say in words what of the adapters is not fused."""
+    return [
+        f"{adapter.name} also changes {count} convolutions, which are left out"
+        for adapter in adapters
+        if (count := len(adapter.weights.layers) - len(only_linear(adapter.weights).layers))
+    ]

@@ -1,0 +1,64 @@
+"""How an image is drawn, apart from what is on it. Imports no torch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypedDict
+
+# gated: by gates of any kind. sum: plain addition. average: addition, each adapter's strength
+# divided by the number of adapters in use. base: no adapter.
+Mode = Literal["gated", "sum", "average", "base"]
+# What guidance leads away from: the base with the adapters in it, or the base alone.
+GuideFrom = Literal["fused", "base"]
+Size = tuple[int, int]  # width and height in pixels
+# Called after every denoising step, or image of a sheet, with how many are done and how many
+# there are. What it raises ends the work (GenerationCancelledError says just that).
+StepCallback = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How an image is drawn. What is None is left to the base model."""
+
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    size: Size | None = None
+    mode: Mode = "gated"
+    # None is the base model's own for gated adapters, and "fused", as diffusers has it, for others.
+    guide_from: GuideFrom | None = None
+    negative: str = ""
+    # Whether to measure how far several adapters depart from the base together. That costs as
+    # many passes through the base as there are adapters, and one.
+    check: bool = True
+
+
+class DrawingOptions(TypedDict, total=False):
+    """The fields of `Drawing` that are keywords of every way to make images."""
+
+    seed: int
+    steps: int | None
+    size: Size | None
+
+
+class GridOptions(DrawingOptions, total=False):
+    """The keywords of `Maker.grid`."""
+
+    mode: Mode
+    progress: StepCallback | None
+
+
+class CompareOptions(DrawingOptions, total=False):
+    """The keywords of `Maker.compare`."""
+
+    k: int
+    adapters: Sequence[int] | None
+    base_model: str | None
+    progress: StepCallback | None
+
+
+class FuseOptions(CompareOptions, total=False):
+    """The keywords of `Maker.fuse`."""
+
+    strengths: Sequence[float] | None
+    mode: Mode
+    check: bool
