@@ -3,11 +3,10 @@
 import json
 import re
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-if TYPE_CHECKING:
-    from demo.hub.modelscope import Hub
+from demo.hub.modelscope_facts import Hub
 
 NOT_FOUND = 10010205001
 _DETAIL = re.compile(r"/api/v1/models/([^/]+/[^/]+)")
@@ -27,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     @property
-    def hub(self) -> "Hub":
+    def hub(self) -> Hub:
         hub: Hub = self.server.hub  # type: ignore[attr-defined]
         return hub
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from crawler.sources.modelscope import ModelScopeSource
-from demo.hub.modelscope import Hub, serve
+from demo.hub.modelscope import serve
+from demo.hub.modelscope_facts import Hub
 from tests.crawler.builders import add_entry
 
 NAMES = ["cat", "dog", "fox", "ice", "owl"]

@@ -19,7 +19,8 @@ from crawler.errors import (
 from crawler.hub_text import MAX_DESCRIPTION, MAX_WORDS
 from crawler.records import AdapterRecord, Refusal
 from crawler.sources.modelscope import ModelScopeSource
-from demo.hub.modelscope import Hub, serve
+from demo.hub.modelscope import serve
+from demo.hub.modelscope_facts import Hub
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
 from tests.crawler.conftest import NAMES
 

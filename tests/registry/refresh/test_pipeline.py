@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.sources.folder import FolderSource
 from crawler.sources.modelscope import ModelScopeSource
-from demo.hub.modelscope import Hub, serve
+from demo.hub.modelscope import serve
+from demo.hub.modelscope_facts import Hub
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.training.dataset import Dataset
 from encoder.training.train import fit_ridge

@@ -9,7 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.sources.modelscope import ModelScopeSource
-from demo.hub.modelscope import Hub, serve
+from demo.hub.modelscope import serve
+from demo.hub.modelscope_facts import Hub
 from encoder.text_encoder import load_text_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings

@@ -1,0 +1,160 @@
+"""Which room may import which: data flows one way, crawler → encoder → registry.
+
+Where this fails, move what is imported to where it belongs, or draw the arrow here on purpose.
+
+A room is a folder of a package, or a file at its top. An import counts wherever it stands, in a
+function and for types too: what a room knows of, it depends on.
+"""
+
+import ast
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+# Each package, and each room of a package, with those that it may import, from the ground up.
+PACKAGES: dict[str, set[str]] = {
+    "crawler": set(),
+    "encoder": {"crawler"},
+    "registry": {"crawler", "encoder"},
+    "migrations": {"registry"},
+    "demo": {"crawler", "encoder", "registry"},
+    "benchmarks": {"crawler", "encoder", "registry", "demo"},
+}
+CRAWLER: dict[str, set[str]] = {
+    "errors": set(),
+    "records": set(),
+    "hub_text": set(),
+    "addresses": {"errors"},
+    "covers": {"errors"},
+    "http": {"addresses", "errors"},
+    "download": {"addresses", "errors", "http", "records"},
+    "sources": {"addresses", "download", "errors", "http", "hub_text", "records"},
+}
+ENCODER: dict[str, set[str]] = {
+    "errors": set(),
+    "arrays": set(),
+    "base_models": set(),
+    "text_encoder": set(),
+    "adapter": {"arrays", "base_models", "errors"},
+    "sketches": {"adapter", "arrays", "base_models", "errors"},
+    "weight_encoders": {
+        "adapter", "arrays", "base_models", "errors", "sketches", "text_encoder",
+    },
+    "training": {"adapter", "arrays", "errors", "sketches", "text_encoder", "weight_encoders"},
+}  # fmt: skip
+REGISTRY: dict[str, set[str]] = {
+    "errors": set(),
+    "config": set(),
+    "text": set(),
+    "blobs": {"errors"},
+    "db": {"blobs", "config", "errors", "text"},
+    "retrieval": {"blobs", "config", "db", "errors", "text"},
+    "refresh": {"blobs", "config", "db", "errors", "retrieval"},
+    "fusion": {"blobs", "config", "errors", "text"},
+    "remote": {"blobs", "config", "errors", "fusion"},
+    "service": {"blobs", "config", "db", "errors", "fusion", "retrieval", "text"},
+    "__init__": {"config", "fusion", "remote", "retrieval", "service"},
+    "api": {"db", "errors", "fusion", "retrieval", "service"},
+    "cli": {
+        "api", "config", "db", "errors", "fusion", "refresh", "remote", "retrieval", "service",
+    },
+    "__main__": {"cli"},
+}  # fmt: skip
+PLANS = {"crawler": CRAWLER, "encoder": ENCODER, "registry": REGISTRY}
+
+
+def modules(package: str) -> Iterator[tuple[str, Path]]:
+    """Yield each module of a package: its dotted name and its file."""
+    for path in sorted((PROJECT / package).rglob("*.py")):
+        parts = path.relative_to(PROJECT).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(code: str) -> Iterator[str]:
+    """Yield what a file imports, and what it takes from there, by dotted names."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the whole path"
+            assert node.module is not None
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def room_of(name: str) -> str:
+    """Return the folder or file at the top of its package that a dotted name is in."""
+    return name.split(".")[1] if "." in name else "__init__"
+
+
+def rooms_imported(package: str) -> dict[str, set[str]]:
+    """Return for each room of a package the other rooms of it that it imports."""
+    arrows: dict[str, set[str]] = {}
+    for name, path in modules(package):
+        targets = arrows.setdefault(room_of(name), set())
+        for imported in imports(path.read_text()):
+            if imported.split(".")[0] == package:
+                targets.add(room_of(imported))
+        targets.discard(room_of(name))
+    return arrows
+
+
+def files_imported(packages: Iterable[str]) -> dict[str, set[str]]:
+    """Return for each module the modules of `packages` that it imports when it is imported."""
+    known = {name for package in packages for name, _ in modules(package)}
+    arrows = {}
+    for package in packages:
+        for name, path in modules(package):
+            code = path.read_text()
+            taken = {
+                target if target in known else target.rpartition(".")[0] for target in imports(code)
+            }
+            arrows[name] = (taken & known) - {name}
+    return arrows
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_those_that_data_comes_from(package: str) -> None:
+    for name, path in modules(package):
+        others = {imported.split(".")[0] for imported in imports(path.read_text())}
+        assert others & PACKAGES.keys() <= PACKAGES[package] | {package}, name
+
+
+@pytest.mark.parametrize("package", PLANS)
+def test_rooms_import_as_the_plan_says(package: str) -> None:
+    """The plan is exact: an arrow that is gone from the code goes from it as well."""
+    arrows = rooms_imported(package)
+    if not arrows["__init__"]:
+        del arrows["__init__"]
+
+    assert arrows == PLANS[package]
+
+
+@pytest.mark.parametrize("plan", [PACKAGES, *PLANS.values()])
+def test_the_plan_has_nothing_that_imports_upward(plan: dict[str, set[str]]) -> None:
+    """So it has no circle either."""
+    floor = {room: number for number, room in enumerate(plan)}
+
+    upward = [(room, at) for room, below in plan.items() for at in below if floor[at] > floor[room]]
+
+    assert upward == []
+
+
+def test_encoder_takes_nothing_from_crawler_but_records_and_errors() -> None:
+    taken = {
+        room_of(imported)
+        for _, path in modules("encoder")
+        for imported in imports(path.read_text())
+        if imported.split(".")[0] == "crawler"
+    }
+
+    assert taken <= {"records", "errors"}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter(files_imported(PACKAGES)).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
