@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+from crawler.foreign_text import one_line
+
 
 class CrawlerError(Exception):
-    """Base of everything the crawler raises on purpose."""
+    """Base of everything the crawler raises on purpose; its text is one bounded, harmless line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class SourceError(CrawlerError):

@@ -2,16 +2,21 @@
 
 from pathlib import Path
 
+from crawler.foreign_text import one_line
+
 
 class EncoderError(Exception):
-    """Any failure of this package."""
+    """Any failure of this package; its text is one bounded, harmless line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class LoraFileError(EncoderError):
     """An adapter's file cannot be used; names the file and the cause."""
 
     def __init__(self, file: str | Path, cause: str) -> None:
-        self.file, self.cause = str(file), cause
+        self.file, self.cause = str(file), one_line(cause)
         super().__init__(f"{Path(file).name}: {cause}")
 
 

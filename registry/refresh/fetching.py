@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crawler import foreign_text
 from crawler.covers import read_cover
 from crawler.errors import CoverError, CrawlerError, SourceError
 from crawler.records import AdapterRecord, CoverRecord, Source
@@ -132,7 +133,7 @@ def _may_pass(error: Exception) -> bool:
 
 def one_line(error: Exception) -> str:
     """What an error says, in one line; one that is not ours also says what it is."""
-    said = " ".join(str(error).split())
+    said = foreign_text.one_line(str(error))
     if isinstance(error, CrawlerError | EncoderError | RegistryError | OSError) and said:
         return said
     return f"unexpected {type(error).__name__}: {said}. Please report this."
