@@ -1,10 +1,10 @@
 """Text that strangers wrote, cut to sizes and characters that a database can hold."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from crawler.foreign_text import plain_line
+from crawler.hub_json import read_json
 
 MAX_NAME = 200
 MAX_DESCRIPTION = 10_000
@@ -47,16 +47,6 @@ def clean_words(values: Any) -> tuple[str, ...]:
         if len(words) == MAX_WORDS:
             break
     return tuple(words)
-
-
-def read_json(value: Any) -> Any:
-    """Return what a JSON string holds; anything else as it is, a broken string as None."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _as_list(values: Any) -> Iterable[Any]:

@@ -159,9 +159,12 @@ def hash_file(path: Path) -> str:
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or one it was raised from, says that a disk or quota is full."""
-    while error is not None:
+    seen: list[BaseException] = []
+    # An error may be its own cause, and the search would never end.
+    while error is not None and error not in seen:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
+        seen.append(error)
         error = error.__cause__ or error.__context__
     return False
 

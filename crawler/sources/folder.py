@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 from safetensors import SafetensorError, safe_open
 
 from crawler.base_models import normalise_base_model
-from crawler.download import copy_file, hash_file, place, verify
+from crawler.disk import DiskLimits
+from crawler.download import copy_file, hash_file, place
 from crawler.errors import DownloadError, FolderError, SourceError
 from crawler.foreign_text import one_line
 from crawler.hub_text import (
@@ -40,8 +41,9 @@ class FolderSource:
 
     hub = HUB
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: DiskLimits | None = None) -> None:
         self._folder = folder.resolve()
+        self._limits = limits or DiskLimits()
 
     @property
     def endpoint(self) -> str:
@@ -71,8 +73,7 @@ class FolderSource:
             raise DownloadError(f"{record.file.name} leads out of {self._folder}; not copied")
         if not source.is_file():
             raise DownloadError(f"{source} is no longer there")
-        copy_file(source, path)
-        verify(path, record.file)
+        copy_file(source, path, record.file, self._limits)
         return path
 
     def fetch_cover(self, cover: CoverRecord) -> bytes:

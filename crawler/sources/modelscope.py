@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from crawler.addresses import is_loopback
-from crawler.download import download_folder, place
+from crawler.disk import DiskLimits
+from crawler.download import place
 from crawler.errors import DownloadError, SourceError
-from crawler.http import PoliteClient
 from crawler.records import AdapterRecord, CoverRecord, Refusal
 from crawler.sources.modelscope_client import ModelScopeClient
 from crawler.sources.modelscope_detail import (
@@ -31,7 +31,7 @@ _LORAS = {"category": "aigc_type", "predicate": "contains", "values": ["LoRA"], 
 
 
 class ModelScopeSource:
-    """Lists and fetches the LoRAs of one ModelScope endpoint, through its own client."""
+    """Lists and fetches the LoRAs of one ModelScope endpoint."""
 
     hub = HUB
 
@@ -44,6 +44,7 @@ class ModelScopeSource:
         page_size: int = PAGE_SIZE,
         attempts: int = 3,
         name: str | None = None,
+        limits: DiskLimits | None = None,
     ) -> None:
         """`name` stands for the endpoint where its address changes, as on loopback."""
         # Nobody needs to be spared on our own machine.
@@ -51,9 +52,7 @@ class ModelScopeSource:
         self._client = ModelScopeClient(
             endpoint, token, requests_per_second=pace, attempts=attempts
         )
-        self._covers = PoliteClient(
-            allowed_origins=[self._client.endpoint], requests_per_second=pace, attempts=attempts
-        )
+        self._limits = limits or DiskLimits()
         self._page_size = page_size
         self.endpoint = name or self._client.endpoint
 
@@ -70,7 +69,6 @@ class ModelScopeSource:
 
     def close(self) -> None:
         self._client.close()
-        self._covers.close()
 
     def list_adapters(
         self, updated_since: datetime | None = None
@@ -107,22 +105,20 @@ class ModelScopeSource:
         """
         if record.file.sha256 is None:
             raise DownloadError(f"{record.repo}/{record.file.name} has no sha256; not downloaded")
-        # The client joins the listed name to its folder unchecked; `place` checks it.
         path = place(record, target)
-        folder = download_folder(record, target)
-        self._client.download(record.repo, record.file, folder, lock_folder=target)
+        self._client.download(record, path, self._limits)
         return path
 
     def fetch_cover(self, cover: CoverRecord) -> bytes:
         """Return the bytes behind a cover's url; raises `SourceError`."""
-        return self._covers.get(cover.url)
+        return self._client.fetch(cover.url)
 
     def _read_repo(self, listed: ListedRepo) -> list[AdapterRecord]:
         detail = self._client.ask("GET", f"models/{listed.repo}")
         files = listed_files(detail)
         if not files:
             found = self._client.list_files(listed.repo)
-            files = read_files(found, "path", "size", "sha256")
+            files = read_files(found, "Path", "Size", "Sha256")
         return list(read_detail(detail, listed, files, self._client.endpoint))
 
     def _list_changed(self, since: datetime | None) -> Iterator[ListedRepo | Refusal]:

@@ -11,6 +11,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from crawler.base_models import normalise_base_model
 from crawler.errors import SourceError
 from crawler.foreign_text import quoted
+from crawler.hub_json import read_json
 from crawler.hub_text import (
     MAX_DESCRIPTION,
     MAX_NAME,
@@ -19,7 +20,6 @@ from crawler.hub_text import (
     clean_line,
     clean_text,
     clean_words,
-    read_json,
 )
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 

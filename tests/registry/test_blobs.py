@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.blobs import BlobStore
+from registry.blobs import BlobStore, is_disk_full
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
 
 SOME = b"some bytes"
@@ -136,7 +136,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
 WRITE_HALF = """
 import sys, time
 from pathlib import Path
-from registry.blobs import BlobStore
+from registry.blobs import BlobStore, is_disk_full
 
 def halves():
     yield b"half of it"
@@ -187,3 +187,13 @@ def test_large_files_are_not_read_whole(blobs: BlobStore, tmp_path: Path) -> Non
 
 def files(blobs: BlobStore) -> list[Path]:
     return [path for path in blobs.root.rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_is_found_among_causes_even_where_they_go_round() -> None:
+    full, last = OSError(errno.ENOSPC, "no space"), ValueError("last")
+    last.__cause__ = full
+    assert is_disk_full(last)
+
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert not is_disk_full(first)
