@@ -7,6 +7,8 @@ from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from crawler.disk import DiskLimits
+
 
 class Settings(BaseSettings):
     """Built once, at an entry point, then passed on.
@@ -23,6 +25,10 @@ class Settings(BaseSettings):
     database_url: str | None = None
     modelscope_endpoint: str = "https://modelscope.cn"
     modelscope_token: SecretStr | None = None
+    # Adapter files above this are refused; so much stays free on the disk whatever is fetched
+    # (None: 1 GiB, or a tenth of a smaller disk), since the database lives there too.
+    max_file_bytes: int = Field(default=DiskLimits().max_file_bytes, ge=1)
+    reserved_bytes: int | None = Field(default=None, ge=0)
     # One text encoder per index; another one needs captions and encoders made with it.
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
@@ -49,6 +55,10 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         """So that a later change of the working folder does not move the registry."""
         return home.expanduser().absolute()
+
+    @property
+    def disk_limits(self) -> DiskLimits:
+        return DiskLimits(self.max_file_bytes, self.reserved_bytes)
 
     @property
     def blobs(self) -> Path:

@@ -79,15 +79,17 @@ def _source(registry: "Registry", given: str | None) -> "Source":
 
         token = settings.modelscope_token
         return ModelScopeSource(
-            settings.modelscope_endpoint, token.get_secret_value() if token else None
+            settings.modelscope_endpoint,
+            token.get_secret_value() if token else None,
+            limits=settings.disk_limits,
         )
     if given.startswith(("http://", "https://")):
         from crawler.sources.modelscope import ModelScopeSource
 
         # The token belongs to the configured endpoint, and to nobody else.
-        return ModelScopeSource(given)
+        return ModelScopeSource(given, limits=settings.disk_limits)
     from crawler.sources.folder import FolderSource
 
     if not Path(given).is_dir():
         raise UsageError(f"--source is {given!r}, neither an address nor a folder.")
-    return FolderSource(Path(given))
+    return FolderSource(Path(given), settings.disk_limits)

@@ -164,14 +164,14 @@ def test_the_reserve_of_the_disk_is_never_entered(
     """PostgreSQL lives on the same disk, and cannot start on a full one."""
     least = disk = 200_000
 
-    def free(_: Path) -> int:
+    def usage(_: Path) -> tuple[int, int, int]:
         nonlocal least
-        left = disk - sum(path.stat().st_size for path in folder.iterdir())
-        least = min(least, left)
-        return left
+        used = sum(path.stat().st_size for path in folder.iterdir())
+        least = min(least, disk - used)
+        return disk, used, disk - used
 
     with pytest.raises(NoRoomError, match="REGISTRY_RESERVED_BYTES"):
-        fetch(server, folder, file, DiskLimits(reserved_bytes=50_000, free=free))
+        fetch(server, folder, file, DiskLimits(reserved_bytes=50_000, usage=usage))
 
     assert list(folder.iterdir()) == []
     assert least >= 50_000
@@ -292,7 +292,7 @@ def test_a_copy_has_the_same_limits(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(FileTooLargeError):
         copy_file(source, target, KNOWN, DiskLimits(max_file_bytes=1000, reserved_bytes=0))
     with pytest.raises(NoRoomError):
-        copy_file(source, target, KNOWN, DiskLimits(free=lambda folder: SIZE, reserved_bytes=1))
+        copy_file(source, target, KNOWN, DiskLimits(usage=lambda _: (SIZE, 0, SIZE)))
     assert list(folder.iterdir()) == []
 
     copy_file(source, target, KNOWN, DiskLimits(reserved_bytes=0))

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from crawler.disk import DiskLimits
+from crawler.errors import NoRoomError
 from registry.blobs import BlobStore, is_disk_full
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
 
@@ -123,10 +125,12 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("only root mounts")
     try:
-        blobs = BlobStore(disk / "blobs")
+        blobs = BlobStore(disk / "blobs", DiskLimits(reserved_bytes=0))
         blobs.put_bytes(SOME)
         with pytest.raises(DiskFullError):
             blobs.put_bytes(os.urandom(2_000_000))
+        with pytest.raises(NoRoomError):
+            BlobStore(disk / "blobs").put_bytes(os.urandom(1_000_000))
         assert files(blobs) == [blobs.path(SOME_SHA256)]
         blobs.put_bytes(b"there is room again for a small one")
     finally:
@@ -136,7 +140,7 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
 WRITE_HALF = """
 import sys, time
 from pathlib import Path
-from registry.blobs import BlobStore, is_disk_full
+from registry.blobs import BlobStore
 
 def halves():
     yield b"half of it"
