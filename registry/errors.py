@@ -22,6 +22,17 @@ class DatabaseLostError(DatabaseError):
         )
 
 
+class DatabaseRoomError(DatabaseError):
+    """The database cannot be made or started for lack of room on its disk."""
+
+    def __init__(self, path: Path, free: int, needed: int) -> None:
+        super().__init__(
+            f"PostgreSQL cannot start: the disk of {path} has {free // 2**20} MB free, and it "
+            f"needs some {needed // 2**20} MB. Free that much, then run the same command again: "
+            "what was stored is safe."
+        )
+
+
 class DiskFullError(RegistryError):
     """A disk has no room left for what had to be written."""
 
