@@ -1,13 +1,18 @@
 """What differs between machines."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from crawler.disk import DiskLimits
+from registry.errors import TokenPlaceError
+
+# Each token, and the address that it is for.
+TOKENS = {"modelscope_token": "modelscope_endpoint", "token": "url"}
 
 
 class Settings(BaseSettings):
@@ -50,6 +55,29 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Refuse a token from one place with an address from another.
+
+        Raises:
+            TokenPlaceError: with what to do.
+        """
+        places = {
+            "the program": init_settings(),
+            "the environment": env_settings(),
+            f"{cls.model_config['env_file']}": dotenv_settings(),
+        }
+        for token, address in TOKENS.items():
+            _check_places(token, address, places)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -71,3 +99,18 @@ class Settings(BaseSettings):
     @property
     def postgres(self) -> Path:
         return self.home / "postgres"
+
+
+def _check_places(token: str, address: str, places: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let a token go only to the address that it was set with, or to the default one.
+
+    Else a `.env` in the folder where somebody happens to work could send the environment's
+    token to an address of its own.
+    """
+
+    def place_of(name: str) -> str | None:
+        return next((place for place, values in places.items() if values.get(name)), None)
+
+    of_token, of_address = place_of(token), place_of(address)
+    if of_token and of_address and of_token != of_address:
+        raise TokenPlaceError(token, of_token, address, of_address)

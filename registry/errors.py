@@ -8,6 +8,17 @@ class RegistryError(Exception):
     """Base of the registry's errors; its text is one line: what, which, what to do."""
 
 
+class TokenPlaceError(RegistryError):
+    """A token was set in one place, and the address that it would go to in another."""
+
+    def __init__(self, token: str, of_token: str, address: str, of_address: str) -> None:
+        token, address = f"REGISTRY_{token.upper()}", f"REGISTRY_{address.upper()}"
+        super().__init__(
+            f"{token} is set in {of_token} and {address} in {of_address}; a token goes only to "
+            f"the address that it was set with. Set both in {of_token}, or unset one."
+        )
+
+
 class DatabaseError(RegistryError):
     """The database cannot be started, reached or migrated."""
 
