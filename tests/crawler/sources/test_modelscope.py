@@ -438,3 +438,49 @@ def test_no_adapter_is_missed_however_the_hub_changes(hub: Hub, seed: int) -> No
                 break
 
     assert expected <= set(seen)
+
+
+@pytest.mark.parametrize("count", [10**6, 5 * 10**7, 10**400], ids=["1e6", "5e7", "1e400"])
+def test_a_hub_that_repeats_one_page_for_ever_is_left(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """What it lists is kept; what it counts is not believed."""
+    page = hub.page
+    monkeypatch.setattr(hub, "page", lambda _, size: page(1, size) | {"TotalCount": count})
+    found: list[AdapterRecord | Refusal] = []
+
+    with pytest.raises(SourceError, match=r"repeats itself|more than any hub has"):
+        found.extend(source.list_adapters())
+
+    assert len(hub.requests) < 100
+
+
+def test_a_hub_whose_pages_go_round_is_left_too(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = hub.page
+    monkeypatch.setattr(hub, "page", lambda n, size: page(1 + n % 3, size) | {"TotalCount": 10**6})
+
+    with pytest.raises(SourceError, match="repeats itself"):
+        list(source.list_adapters())
+
+    assert len([path for _, path, _ in hub.requests if "/models/alice/" in path]) <= 2 * len(NAMES)
+
+
+def test_a_hub_that_always_pushes_more_back_is_left(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page has repositories that no page had before, changed in the last second."""
+
+    def page(number: int, size: int) -> dict[str, Any]:
+        served = len(hub.requests)
+        items = [
+            {"Path": "alice", "Name": f"n{served}-{n}", "LastUpdatedTime": FIRST_DAY}
+            for n in range(size)
+        ]
+        return {"Models": items, "TotalCount": 6}
+
+    monkeypatch.setattr(hub, "page", page)
+
+    with pytest.raises(SourceError, match="changes faster than it can be read"):
+        list(source.list_adapters(day(0)))
