@@ -264,7 +264,6 @@ def copy_file(source: Path, target: Path, expected: FileRecord, limits: DiskLimi
     size = source.stat().st_size
     limits.check_size(expected.name, size)
     partial = target.with_name(target.name + _INCOMPLETE)
-    partial.unlink(missing_ok=True)
     with PartialFile(partial, expected.name, expected, limits) as file, source.open("rb") as stream:
         file.receive(Body(0, iter(lambda: stream.read(_CHUNK_BYTES), b"")))
         file.finish(target)

@@ -213,7 +213,7 @@ class _Listed:
     """
 
     def __init__(self) -> None:
-        # Hashes: a hub has many, and who is told of a collision loses one change until the next.
+        # Hashes, since a hub has many. A collision would cost one change, until the one after it.
         self._hashes: set[int] = set()
         self._pages_without_new = 0
 
