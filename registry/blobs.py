@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from crawler.disk import DiskLimits
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
 
 CHUNK_BYTES = 1 << 20
@@ -22,11 +23,13 @@ class BlobStore:
     """A folder of files that never change, safe to share between threads and processes.
 
     A blob appears under its name whole and on disk, or not at all: it is written beside,
-    synced, and renamed. Storing the same bytes again does nothing.
+    synced, and renamed. Storing the same bytes again does nothing. The reserve that `limits`
+    name is never entered.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, limits: DiskLimits | None = None) -> None:
         self.root = root
+        self._limits = limits or DiskLimits()
         self._temporary = root / "tmp"
 
     def put_file(self, source: Path, *, expected: str | None = None, move: bool = False) -> str:
@@ -34,7 +37,8 @@ class BlobStore:
 
         Raises:
             BlobMismatchError: they are not the `expected` ones. Nothing was stored.
-            DiskFullError: there is no room. Nothing was stored.
+            NoRoomError: it would enter the reserve. Nothing was stored.
+            DiskFullError: there is no room at all. Nothing was stored.
         """
         sha256 = hash_file(source)
         _check(source.name, sha256, expected)
@@ -110,6 +114,7 @@ class BlobStore:
         digest = hashlib.sha256()
         with _disk_full(self.root), self._new_temporary() as (descriptor, path):
             for chunk in chunks:
+                self._limits.check_room(name, self._temporary, len(chunk))
                 digest.update(chunk)
                 rest = memoryview(chunk)
                 while rest:
@@ -155,9 +160,12 @@ def hash_file(path: Path) -> str:
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or one it was raised from, says that a disk or quota is full."""
-    while error is not None:
+    seen: list[BaseException] = []
+    # An error may be its own cause, and the search would never end.
+    while error is not None and error not in seen:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
+        seen.append(error)
         error = error.__cause__ or error.__context__
     return False
 

@@ -10,6 +10,17 @@ class RegistryError(AutoLoraError):
     """Base of the registry's errors; its text is one line: what, which, what to do."""
 
 
+class TokenPlaceError(RegistryError):
+    """A token was set in one place, and the address that it would go to in another."""
+
+    def __init__(self, token: str, of_token: str, address: str, of_address: str) -> None:
+        token, address = f"REGISTRY_{token.upper()}", f"REGISTRY_{address.upper()}"
+        super().__init__(
+            f"{token} is set in {of_token} and {address} in {of_address}; a token goes only to "
+            f"the address that it was set with. Set both in {of_token}, or unset one."
+        )
+
+
 class DatabaseError(RegistryError):
     """The database cannot be started, reached or migrated."""
 
@@ -31,6 +42,17 @@ class RefreshUnderWayError(RegistryError):
         super().__init__(
             f"another process is refreshing {hub} at {endpoint}; this one did nothing. "
             "Run it again when that one has ended (`autolora serve` shows runs at /v1/runs)."
+        )
+
+
+class DatabaseRoomError(DatabaseError):
+    """The database cannot be made or started for lack of room on its disk."""
+
+    def __init__(self, path: Path, free: int, needed: int) -> None:
+        super().__init__(
+            f"PostgreSQL cannot start: the disk of {path} has {free // 2**20} MB free, and it "
+            f"needs some {needed // 2**20} MB. Free that much, then run the same command again: "
+            "what was stored is safe."
         )
 
 

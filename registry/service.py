@@ -82,7 +82,7 @@ class Registry:
     def blobs(self) -> BlobStore:
         with self._lock:
             if self._blobs is None:
-                self._blobs = BlobStore(self.settings.blobs)
+                self._blobs = BlobStore(self.settings.blobs, self.settings.disk_limits)
             return self._blobs
 
     @property

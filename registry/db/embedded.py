@@ -26,7 +26,7 @@ from psycopg.pq import PGconn, Ping
 from sqlalchemy.engine import URL
 
 from registry.db.postgres_programs import make_own_folder, run_program, start_caretaker
-from registry.errors import DatabaseError, DiskFullError
+from registry.errors import DatabaseError, DatabaseRoomError
 
 # Recovery after a crash can take this long on a slow disk.
 START_TIMEOUT_SECONDS = 120
@@ -36,6 +36,10 @@ _SOCKET_PATH_BYTES = 103
 
 # A locale that knows the letters of every script, and that every such system has.
 _LETTERS = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+
+# To recover it writes a new segment of 16 MB of its log, and what the old ones say; to be made it
+# takes 40 MB.
+_START_BYTES = 64 * 2**20
 
 # The log starts anew at the next start after this size.
 _LOG_BYTES = 10_000_000
@@ -166,8 +170,7 @@ class EmbeddedPostgres:
             folder=making,
         )
         if not made:
-            if "No space left" in said:
-                raise DiskFullError(self.data)
+            self._explain_room(said)
             raise DatabaseError(f"initdb failed for {self.data}: {_last_line(said)}")
         if self.data.exists():
             self.data.rmdir()
@@ -243,14 +246,19 @@ class EmbeddedPostgres:
 
     def _explain_failure(self, line: str) -> None:
         """Raise the reason why it did not start, unless that passes by itself."""
-        if "No space left" in line:
-            raise DiskFullError(self.data)
         # Children of a killed server need a moment to notice and end.
         if "shared memory block" in line or "still in use" in line:
             return
+        self._explain_room(line)
         raise DatabaseError(
             f"PostgreSQL in {self.data} does not start: {line} Its log is {self.log}."
         )
+
+    def _explain_room(self, said: str) -> None:
+        """Raise what room is missing, if that is the reason. A full disk takes no log either."""
+        free = shutil.disk_usage(self.data.parent).free
+        if "No space left" in said or free < _START_BYTES:
+            raise DatabaseRoomError(self.data, free, _START_BYTES)
 
     def _ping(self) -> int:
         return PGconn.ping(make_conninfo(**self.address()).encode())

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.blobs import BlobStore
+from crawler.disk import DiskLimits
+from crawler.errors import NoRoomError
+from registry.blobs import BlobStore, is_disk_full
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
 
 SOME = b"some bytes"
@@ -122,10 +124,12 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("only root mounts")
     try:
-        blobs = BlobStore(disk / "blobs")
+        blobs = BlobStore(disk / "blobs", DiskLimits(reserved_bytes=0))
         blobs.put_bytes(SOME)
         with pytest.raises(DiskFullError):
             blobs.put_bytes(os.urandom(2_000_000))
+        with pytest.raises(NoRoomError):
+            BlobStore(disk / "blobs").put_bytes(os.urandom(1_000_000))
         assert files(blobs) == [blobs.path(SOME_SHA256)]
         blobs.put_bytes(b"there is room again for a small one")
     finally:
@@ -186,3 +190,13 @@ def test_large_files_are_not_read_whole(blobs: BlobStore, tmp_path: Path) -> Non
 
 def files(blobs: BlobStore) -> list[Path]:
     return [path for path in blobs.root.rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_is_found_among_causes_even_where_they_go_round() -> None:
+    full, last = OSError(errno.ENOSPC, "no space"), ValueError("last")
+    last.__cause__ = full
+    assert is_disk_full(last)
+
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert not is_disk_full(first)

@@ -303,13 +303,13 @@ def test_trigger_words_come_from_the_metadata_without_control_characters(tmp_pat
     """A NUL cannot be stored in PostgreSQL, and an escape sequence spoils a terminal."""
     metadata = {
         **TINY_METADATA,
-        "modelspec.trigger_phrase": "sks dog,, a\x00b\x1b[2J , sks dog",
+        "modelspec.trigger_phrase": "sks dog,, a\x00b\x1b[2J , sks dog, c\nSteps: 1\x9b\u202ed",
         "ss_tag_frequency": json.dumps({"10_dog": {"ohwx": 10}}),
         "ss_thumbnail": "x" * 20_000,
     }
     weights = read_tensors(tmp_path, one_layer(), metadata)
 
-    assert weights.trigger_words == ("sks dog", "a b [2J", "ohwx")
+    assert weights.trigger_words == ("sks dog", "a b [2J", "c Steps: 1 d", "ohwx")
     assert "ss_thumbnail" not in weights.metadata
 
 

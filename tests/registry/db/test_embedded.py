@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: shared, stopped by the last, back after any death."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,13 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
 
 from registry.config import Settings
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.session import open_database, open_engine
-from registry.errors import DatabaseError
+from registry.errors import DatabaseError, DatabaseRoomError
 
 PROJECT = Path(__file__).parents[3]
 
@@ -241,3 +244,49 @@ def test_only_postgresql_is_taken(settings: Settings, url: str) -> None:
 
     with pytest.raises(DatabaseError, match="REGISTRY_DATABASE_URL"), open_database(settings):
         pass
+
+
+@pytest.fixture
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 150 MB, where this user may mount one."""
+    disk = folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=150m,mode=0755", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root mounts")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_is_said_with_what_is_needed_and_costs_no_data(small_disk: Path) -> None:
+    """Its log is written before its tables: without room for that it does not even start."""
+    filling = small_disk / "other files"
+    with EmbeddedPostgres(small_disk / "postgres") as server:
+        address = make_conninfo(**server.address())
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute("CREATE TABLE facts (word text)")
+            connection.execute("INSERT INTO facts VALUES ('kept')")
+            filling.write_bytes(bytes(shutil.disk_usage(small_disk).free - 16_000_000))
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute(
+                    "INSERT INTO facts SELECT repeat('x', 1000) FROM generate_series(1, 100000)"
+                )
+
+        with pytest.raises(DatabaseRoomError, match=r"has \d+ MB free, and it needs some 64 MB"):
+            server.ensure_running()
+
+        filling.unlink()
+        server.ensure_running()
+        with psycopg.connect(address) as connection:
+            rows = connection.execute("SELECT word FROM facts WHERE word = 'kept'").fetchall()
+        assert rows == [("kept",)]
+
+
+def test_a_disk_too_small_to_make_a_database_is_said_too(small_disk: Path) -> None:
+    (small_disk / "other files").write_bytes(bytes(shutil.disk_usage(small_disk).free - 20_000_000))
+
+    with (
+        pytest.raises(DatabaseRoomError, match="Free that much"),
+        EmbeddedPostgres(small_disk / "postgres"),
+    ):
+        pytest.fail("there is no room for it")

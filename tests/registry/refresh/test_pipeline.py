@@ -83,12 +83,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, text_encoder: TextEncod
     return folder / "encoder.safetensors"
 
 
-@pytest.fixture(autouse=True)
-def modelscope_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client keeps an install id in its home; ours is not for tests to write to."""
-    monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "modelscope-home"))
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     """Four adapters with a cover each, changed a day apart."""
