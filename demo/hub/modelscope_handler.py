@@ -1,4 +1,4 @@
-"""HTTP of the loopback hub: routes that the real client was seen to use."""
+"""HTTP of the loopback hub: routes that ModelScope's own client was seen to use."""
 
 import json
 import re
