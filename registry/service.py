@@ -29,7 +29,7 @@ from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
 from registry.retrieval.results import Choice, DuplicateResult, SearchPage, SearchResult
 from registry.text.cached_encoder import load_cached_text_encoder
-from registry.text.segment import segment
+from registry.text.word_segmentation import segment
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import ARRAY, ColumnElement, Text, func, literal
 
 from registry.db.models import Adapter
-from registry.text.segment import clean
+from registry.text.word_segmentation import clean
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from registry.retrieval.errors import EmptyQueryError, NothingIndexedError, Unkn
 from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
 from registry.service import Registry
-from registry.text.phrases import texts_of
-from registry.text.segment import segment
+from registry.text.prompt_phrases import texts_of
+from registry.text.word_segmentation import segment
 from tests.builders import TEXT_ENCODER, add_adapter
 from tests.registry.conftest import add_real_encoder, embed
 
