@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     # Holds the blobs and, unless `database_url` names another, the database.
     home: Path = Field(default_factory=lambda: user_data_path("autolora"))
     # Any PostgreSQL with the extensions vector (0.8 or later) and pg_trgm; None = embedded.
-    database_url: str | None = None
+    database_url: str | None = Field(default=None, repr=False)
     modelscope_endpoint: str = "https://modelscope.cn"
     modelscope_token: SecretStr | None = None
     # Adapter files above this are refused; so much stays free on the disk whatever is fetched
@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     adapter_cache_bytes: int = Field(default=2**30, ge=0)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    # Lets everybody who can reach the server read: without it only this machine may. Nothing is
+    # written and no image is made for them.
+    public_read: bool = False
+    # Names the server is reached by, beside addresses and this machine's own name.
+    allowed_hosts: list[str] = Field(default_factory=list)
 
     @classmethod
     def settings_customise_sources(

@@ -56,6 +56,13 @@ class DatabaseRoomError(DatabaseError):
         )
 
 
+class DatabaseBusyError(DatabaseError):
+    """Too many wait for the database."""
+
+    def __init__(self) -> None:
+        super().__init__("the database does not keep up; try again in a moment.")
+
+
 class DiskFullError(RegistryError):
     """A disk has no room left for what had to be written."""
 
@@ -73,6 +80,13 @@ class BlobNotFoundError(RegistryError):
         super().__init__(
             f"the blob store has no {sha256}. Run `autolora refresh --full` to fetch it again."
         )
+
+
+class FileWithheldError(RegistryError):
+    """A file is here that must not be handed out."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the file of {name} was refused and is not handed out: {reason}")
 
 
 class BlobMismatchError(RegistryError):

@@ -12,7 +12,7 @@ from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.encoders import promote, roll_back
-from registry.db.models import Cover, File
+from registry.db.models import Cover
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
 from registry.errors import (
@@ -22,7 +22,13 @@ from registry.errors import (
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
-from registry.retrieval.cards import AdapterCard, count_by_base_model, list_cards, load_cards
+from registry.retrieval.cards import (
+    AdapterCard,
+    count_by_base_model,
+    is_sound_file,
+    list_cards,
+    load_cards,
+)
 from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.filters import Filters
@@ -232,10 +238,10 @@ class Registry:
             raise BlobNotFoundError(sha256)
         return self.blobs.path(sha256)
 
-    def is_adapter_file(self, sha256: str) -> bool:
-        """Whether a hash is that of an adapter's file that was read here."""
+    def may_hand_out(self, sha256: str) -> bool:
+        """Whether a hash is that of an adapter's file that was read here, and not refused."""
         with one_line_errors(), self.sessions() as session:
-            return session.get(File, sha256) is not None
+            return is_sound_file(session, sha256)
 
     def choose(self, prompt: str, k: int = 3, *, base_model: str | None = None) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.

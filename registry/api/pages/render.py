@@ -57,6 +57,7 @@ def render(
         .render(
             t=partial(text_of, language),
             language=language,
+            can_draw=not request.app.state.registry.settings.public_read,
             other_language_url=_with_language(request, "en" if language == "zh" else "zh"),
             **values,
         )
@@ -151,5 +152,6 @@ def format_day(moment: datetime) -> str:
 
 
 def _with_language(request: Request, language: str) -> str:
-    url = request.url.include_query_params(**{COOKIE: language})
-    return f"{url.path}?{url.query}"
+    # Without the path, which may be one that nothing answers, such as `//evil.example`: as a
+    # link that would lead to another site.
+    return f"?{request.url.include_query_params(**{COOKIE: language}).query}"

@@ -20,7 +20,7 @@ from registry.api.schemas import (
     RunAnswer,
     RunListAnswer,
 )
-from registry.errors import AdapterNotReadyError, BlobNotFoundError
+from registry.errors import AdapterNotReadyError, BlobNotFoundError, FileWithheldError
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
@@ -108,7 +108,9 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
     """Download an adapter's safetensors file. Ranges work; the ETag is its sha256."""
     detail = registry.adapter(adapter_id)
     sha256 = detail.card.file_sha256
-    if sha256 is None:
+    if detail.refusal is not None:
+        raise FileWithheldError(detail.card.name, detail.refusal)
+    if sha256 is None or detail.verdict is None:
         raise AdapterNotReadyError(detail.card.name, adapter_id)
     if not registry.blobs.exists(sha256):
         raise BlobNotFoundError(sha256)
@@ -129,8 +131,8 @@ def get_file_by_hash(
     sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")], registry: RegistryDep
 ) -> FileResponse:
     """Download the file of an adapter by its sha256, as recipes name it."""
-    # The store holds other things too, and only adapters are meant to be had by their hash.
-    if not registry.is_adapter_file(sha256):
+    # The store holds other things too, and files that were refused.
+    if not registry.may_hand_out(sha256):
         raise BlobNotFoundError(sha256)
     return FileResponse(
         registry.file(sha256),

@@ -143,6 +143,16 @@ def test_errors_are_pages_for_browsers_and_problems_for_programs(client: TestCli
     assert client.get("/nowhere", headers={"Accept": "text/html"}).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["//evil.example", "/%5Cevil.example", "/%2Fevil.example/x"])
+def test_the_language_link_of_an_error_page_stays_here(client: TestClient, path: str) -> None:
+    """A browser reads `//name` and `/\\name` as another site."""
+    page = client.get(f"http://127.0.0.1{path}", headers={"Accept": "text/html"}).text
+
+    links = [value for name, value in Tags(page).attributes if name == "href"]
+    assert "?lang=zh" in links
+    assert not [link for link in links if link.startswith(("//", "/\\"))]
+
+
 def test_a_refused_adapter_says_why(client: TestClient, registry: Registry) -> None:
     with registry.sessions.begin() as session:
         adapter = add_adapter(session, state="refused", refusal="it is a pickle")
