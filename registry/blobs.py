@@ -13,10 +13,12 @@ from uuid import uuid4
 
 from crawler.disk import DiskLimits
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
+from registry.folders import make_private
 
 CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_READ_ONLY = 0o444
+# Adapters and pictures may be somebody's own: others on this machine have no business here.
+_READ_ONLY = 0o400
 
 
 class BlobStore:
@@ -128,7 +130,7 @@ class BlobStore:
     @contextmanager
     def _new_temporary(self) -> Iterator[tuple[int, Path]]:
         """Give a new file of our own, locked against `clean` and removed if it stays."""
-        self._temporary.mkdir(parents=True, exist_ok=True)
+        make_private(self._temporary)
         while True:
             path = self._temporary / uuid4().hex
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -145,7 +147,7 @@ class BlobStore:
     def _publish(self, path: Path, sha256: str) -> None:
         target = self.path(sha256)
         is_new = not target.parent.exists()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_private(target.parent)
         path.replace(target)
         _sync_folder(target.parent)
         if is_new:

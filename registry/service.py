@@ -19,6 +19,7 @@ from registry.errors import (
     BlobNotFoundError,
     CoverNotFoundError,
 )
+from registry.folders import make_private
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
@@ -88,6 +89,8 @@ class Registry:
     def blobs(self) -> BlobStore:
         with self._lock:
             if self._blobs is None:
+                # Before anybody puts a file there: all that lies below is private with it.
+                make_private(self.settings.home)
                 self._blobs = BlobStore(self.settings.blobs, self.settings.disk_limits)
             return self._blobs
 

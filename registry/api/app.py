@@ -80,7 +80,7 @@ def _answer_head(app: FastAPI, router: APIRouter) -> None:
     - [1] https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
     """
     for route in router.routes:
-        if isinstance(route, APIRoute) and "GET" in route.methods:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
             app.add_api_route(
                 route.path,
                 route.endpoint,

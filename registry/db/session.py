@@ -82,10 +82,11 @@ def connect(url: str | URL) -> Engine:
 def _with_driver(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):
+        # Without its cause, which quotes the address, and the password in it.
         raise DatabaseError(
             "REGISTRY_DATABASE_URL is no address; write postgresql://user:password@host/database."
-        ) from error
+        ) from None
     if parsed.drivername in ("postgres", "postgresql"):
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername != "postgresql+psycopg":

@@ -14,7 +14,9 @@ import pytest
 from crawler.disk import DiskLimits
 from crawler.errors import NoRoomError
 from registry.blobs import BlobStore, is_disk_full
+from registry.config import Settings
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
+from registry.service import Registry
 
 SOME = b"some bytes"
 SOME_SHA256 = hashlib.sha256(SOME).hexdigest()
@@ -88,6 +90,27 @@ def test_a_blob_that_a_disk_cut_is_written_anew(blobs: BlobStore) -> None:
     blobs.put_bytes(SOME)
 
     assert blobs.path(SOME_SHA256).read_bytes() == SOME
+
+
+def test_a_home_is_its_owners_alone(settings: Settings) -> None:
+    """Whatever is put there later: downloads, files of a registry elsewhere."""
+    _ = Registry(settings).blobs
+
+    assert settings.home.stat().st_mode & 0o777 == 0o700
+
+
+def test_nobody_else_reads_them(blobs: BlobStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"other bytes")
+    hashes = [blobs.put_bytes(SOME), blobs.put_file(source, move=True)]
+
+    for sha256 in hashes:
+        path = blobs.path(sha256)
+        assert [p.stat().st_mode & 0o777 for p in (path, path.parent, blobs.root)] == [
+            0o400,
+            0o700,
+            0o700,
+        ]
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "ABC", SOME_SHA256.upper()])
