@@ -41,6 +41,7 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    FileWithheldError
     BlobMismatchError
     EncoderRejectedError
     EncoderNotFoundError

@@ -5,6 +5,8 @@ import unicodedata
 # Our longest messages, remedy included, have some 400 characters.
 MAX_MESSAGE = 1000
 _CUT = " … "
+# Line breaks and tabs, and what joins letters of Persian and parts of an emoji.
+_SHAPES_A_TEXT = "\n\t\u200c\u200d"
 
 
 def one_line(text: str, limit: int = MAX_MESSAGE) -> str:
@@ -22,6 +24,14 @@ def one_line(text: str, limit: int = MAX_MESSAGE) -> str:
 def quoted(text: str, limit: int = 100) -> str:
     """Return the beginning of a text in quotes, as Python would write it, for a message."""
     return repr(text) if len(text) <= limit else f"{text[:limit]!r}…"
+
+
+def visible(text: str) -> str:
+    """Return a text with all its signs written out that act on a terminal or a page; breaks stay.
+
+    For what is shown whole: a description, a prompt, a name in a table.
+    """
+    return text if text.isprintable() else "".join(map(_harmless_in_a_text, text))
 
 
 def plain_line(text: str) -> str:
@@ -42,6 +52,10 @@ def _harmless(character: str) -> str:
     if character.isprintable():
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def _harmless_in_a_text(character: str) -> str:
+    return character if character in _SHAPES_A_TEXT else _harmless(character)
 
 
 def _without_middle(text: str, limit: int) -> str:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from crawler.errors import AutoLoraError
+from crawler.foreign_text import one_line
 from registry import errors as ours
 from registry.api.pages.render import error_page
 from registry.fusion.errors import (
@@ -107,7 +108,7 @@ def problem_of(error: Exception) -> dict[str, object]:
 def log_hidden(where: str, error: Exception) -> None:
     """Write to the log what `problem_of` does not say, and what the server could not help."""
     if _kind_of(error) in SAID or status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.warning("%s: %s", where, error)
+        logger.warning("%s: %s", one_line(where), one_line(str(error)))
 
 
 def _kind_of(error: Exception) -> type[Exception]:
@@ -165,7 +166,7 @@ def _problem(status: HTTPStatus, title: str, detail: str) -> dict[str, object]:
         "type": f"urn:autolora:problem:{title.replace(' ', '-')}",
         "title": title[:1].upper() + title[1:],
         "status": int(status),
-        "detail": detail,
+        "detail": one_line(detail),
     }
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from crawler.errors import SourceError
-from crawler.foreign_text import MAX_MESSAGE, one_line, quoted
+from crawler.foreign_text import MAX_MESSAGE, one_line, quoted, visible
 from encoder.errors import LoraFileError
 
 
@@ -14,11 +14,17 @@ def test_no_sign_that_acts_on_a_terminal_comes_through(sign: str) -> None:
     """Also not the C1 controls, nor marks that turn the direction of writing."""
     assert sign not in one_line(f"a{sign}b")
     assert sign not in quoted(f"a{sign}b")
+    assert sign not in visible(f"a{sign}b")
     assert one_line(f"a{sign}b").isprintable()
 
 
 def test_what_was_there_stays_visible() -> None:
     assert one_line("a\x1b[2Jb") == "a\\x1b[2Jb"
+
+
+def test_a_text_that_is_shown_whole_keeps_its_shape() -> None:
+    for text in ("one\n\ttwo", "👩‍👩‍👧", "می‌خواهم", "水彩"):
+        assert visible(text) == text
 
 
 def test_breaks_become_spaces_and_other_scripts_stay() -> None:

@@ -9,7 +9,9 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from crawler.foreign_text import visible
 from registry.api.pages.texts import COOKIE, language_of, text_of
 from registry.api.urls import cover_url, thumbnail_url
 
@@ -94,6 +96,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(PAGES / "templates"),
         autoescape=True,
+        finalize=_harmless,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -107,6 +110,12 @@ def _environment() -> Environment:
     }
     environment.filters |= {"bytes": format_bytes, "day": format_day}
     return environment
+
+
+def _harmless(value: Any) -> Any:
+    """Write out signs that turn the direction of a page's text, or hide in it."""
+    # What is markup already was text that came through here.
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache

@@ -277,3 +277,10 @@ def test_folders_of_the_machine_are_for_the_log(
     assert problem["status"] == status
     assert "/home/ann" not in str(problem)
     assert "/home/ann/x" in caplog.text
+
+
+def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    log_hidden("/x\n2026-11-27 all is well\x1b[2J", DatabaseError("down"))
+
+    assert caplog.text.count("\n") == 1
+    assert "\x1b" not in caplog.text
