@@ -38,6 +38,7 @@ AutoLoraError
     DatabaseError
       DatabaseLostError
       DatabaseRoomError
+      DatabaseBusyError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError

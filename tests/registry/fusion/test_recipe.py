@@ -83,8 +83,9 @@ def test_every_number_and_every_text_is_bounded(values: dict[str, Any], where: s
 
 
 def test_what_a_recipe_is_refused_for_does_not_act_on_a_terminal() -> None:
+    hostile: dict[str, Any] = {"\x1b[2J\u202e" + "x" * 10**5: 1}
     with pytest.raises(RecipeError) as caught:
-        Recipe.from_json(recipe_json(**{"\x1b[2J\u202e" + "x" * 10**5: 1}))
+        Recipe.from_json(recipe_json(**hostile))
 
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) <= 1000
