@@ -75,6 +75,7 @@ AutoLoraError
       ExportError
     RemoteError
       RemoteUnreachableError
+      RemoteSenseError
       RemoteRefusedError
     SearchError
       EmbeddingDimensionError

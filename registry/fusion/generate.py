@@ -9,13 +9,14 @@ from pathlib import Path
 
 import torch
 from PIL.Image import Image
+from pydantic import ValidationError
 
 from registry.fusion.activity import ActivityMap, map_activity
 from registry.fusion.attach import Attachment, attach
 from registry.fusion.backends.base import Backend, Sampling
 from registry.fusion.departure import measure_departure, record, warn_of_departure
 from registry.fusion.device_cache import DeviceAdapter
-from registry.fusion.errors import DeviceMemoryError, GatesMismatchError, RecipeError
+from registry.fusion.errors import DeviceMemoryError, GatesMismatchError, RecipeError, SamplingError
 from registry.fusion.fused_layers import only_linear
 from registry.fusion.gates.interface import Gates
 from registry.fusion.guidance import GuidedPasses
@@ -24,7 +25,7 @@ from registry.fusion.loaded_adapter import (
     check_adapters,
 )
 from registry.fusion.options import Drawing, StepCallback
-from registry.fusion.recipe import Recipe, png_bytes, save_png
+from registry.fusion.recipe import Recipe, first_fault, png_bytes, save_png
 from registry.fusion.recipe_writer import all_versions, write_recipe
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,11 @@ def generate(
     """
     check_adapters(adapters, backend)
     gates = gates if drawing.mode == "gated" else None
-    recipe = write_recipe(prompt, adapters, backend, gates, drawing)
+    try:
+        recipe = write_recipe(prompt, adapters, backend, gates, drawing)
+    except ValidationError as error:
+        # Before anything slow: no recipe could hold it.
+        raise SamplingError(first_fault(error)) from error
     return follow(recipe, adapters, backend, gates, progress, check=drawing.check)
 
 
