@@ -13,7 +13,6 @@ from uuid import uuid4
 
 from crawler.disk import DiskLimits
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
-from registry.folders import make_private
 
 CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -152,6 +151,16 @@ class BlobStore:
         _sync_folder(target.parent)
         if is_new:
             _sync_folder(self.root)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone.
+
+    One that is there already stays as it is: it may be meant for others too.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def hash_file(path: Path) -> str:

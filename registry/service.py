@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.text_encoder import TextEncoder
-from registry.blobs import BlobStore
+from registry.blobs import BlobStore, make_private
 from registry.config import Settings
 from registry.db.encoders import promote, roll_back
 from registry.db.models import Cover
@@ -19,7 +19,6 @@ from registry.errors import (
     BlobNotFoundError,
     CoverNotFoundError,
 )
-from registry.folders import make_private
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio

@@ -64,7 +64,7 @@ REGISTRY: dict[str, set[str]] = {
     "remote": {"blobs", "config", "errors", "fusion"},
     "service": {"blobs", "config", "db", "errors", "fusion", "retrieval", "text"},
     "__init__": {"config", "fusion", "remote", "retrieval", "service"},
-    "api": {"db", "errors", "fusion", "retrieval", "service"},
+    "api": {"config", "db", "errors", "fusion", "retrieval", "service"},
     "cli": {
         "api", "config", "db", "errors", "fusion", "refresh", "remote", "retrieval", "service",
     },

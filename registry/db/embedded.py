@@ -25,6 +25,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 from sqlalchemy.engine import URL
 
+from registry.blobs import make_private
 from registry.db.postgres_programs import (
     check_own_folder,
     make_own_folder,
@@ -34,7 +35,6 @@ from registry.db.postgres_programs import (
     start_caretaker,
 )
 from registry.errors import DatabaseError, DatabaseRoomError
-from registry.folders import make_private
 
 # Recovery after a crash can take this long on a slow disk.
 START_TIMEOUT_SECONDS = 120
