@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -147,6 +148,9 @@ def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> 
     """List refreshes, newest first."""
     runs = registry.runs(before_id=read_cursor(params.cursor), limit=params.limit + 1)
     more, runs = len(runs) > params.limit, runs[: params.limit]
+    if registry.settings.public_read:
+        # What failed names folders of this machine.
+        runs = [replace(run, error=run.error and "failed") for run in runs]
     return RunListAnswer(
         items=[RunAnswer.from_run(run) for run in runs],
         next=write_cursor(runs[-1].id) if more else None,

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from registry.api.admission import MOST_BODY_BYTES
 from registry.api.app import create_app
+from registry.db.models import CrawlRun
 from registry.service import Registry
 from tests.builders import add_adapter
 
@@ -204,6 +205,17 @@ def test_a_public_server_makes_no_images(public: TestClient, registry: Registry)
     assert "/v1/fuse" not in public.get("/v1/openapi.json").json()["paths"]
     for url in ("/", "/?q=fox", f"/adapters/{adapter.id}"):
         assert "/fuse" not in public.get(url).text
+
+
+def test_a_public_server_does_not_say_why_a_refresh_failed(
+    public: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        session.add(CrawlRun(hub="hub", endpoint="", state="failed", error="no /home/ann"))
+
+    [run] = public.get("/v1/runs").json()["items"]
+
+    assert (run["state"], run["error"]) == ("failed", "failed")
 
 
 def test_a_public_server_has_no_route_that_writes(public: TestClient) -> None:
