@@ -96,7 +96,13 @@ class Facts:
     # The architecture's modules that hold its blocks; what lies outside embeds inputs and makes
     # outputs.
     blocks: tuple[str, ...] = ()
+    # Layers that the published network has and the class lacks.
+    more_layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    # Networks that adapters change as well, with their classes and configs, by the name that
+    # their layers begin with.
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     read: bool = True  # false: known only to be told apart, its adapters are not read
+    video: bool = False  # it makes moving pictures, which are not drawn here
     # Hubs have so few adapters of it that the other reading is nearly always right.
     rare: bool = False
     # Where a file fits several equally well or badly, those of low precedence are named first:
@@ -155,13 +161,15 @@ def _by_variant() -> Mapping[str, Facts]:
 
 
 def _read_file(path: Path) -> Facts:
-    facts = json.loads(path.read_text(encoding="utf-8"), object_hook=_freeze)
+    facts = _freeze(json.loads(path.read_bytes()))
     try:
         facts["variants"] = {
-            name: Variant(name, **variant) for name, variant in facts["variants"].items()
+            name: Variant(name, **_freeze(variant)) for name, variant in facts["variants"].items()
         }
+        if config := facts.get("config"):
+            facts["config"] = _freeze(config)
         if pipeline := facts.get("pipeline"):
-            facts["pipeline"] = _make_pipeline(pipeline)
+            facts["pipeline"] = _make_pipeline(_freeze(pipeline))
         return Facts(path.stem, **facts)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path.name} says too little or too much: {error}") from error
@@ -169,10 +177,10 @@ def _read_file(path: Path) -> Facts:
 
 def _make_pipeline(facts: dict[str, Any]) -> Pipeline:
     if files := facts.get("comfyui"):
-        facts["comfyui"] = ComfyFiles(**files)
+        facts["comfyui"] = ComfyFiles(**_freeze(files))
     return Pipeline(diffusers_class=facts.pop("class"), **facts)
 
 
 def _freeze(facts: dict[str, Any]) -> dict[str, Any]:
     """Lists become tuples: values are shared by all who ask."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    return {key: tuple(value) if type(value) is list else value for key, value in facts.items()}
