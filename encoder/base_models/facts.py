@@ -65,12 +65,16 @@ class Pipeline:
     guidance: float
     denoiser: str = "transformer"  # the part that adapters change
     token_side: int = 2  # latents to a side of a token
+    side: int | None = None  # pixels to a side of what it draws, where its class does not say
     # The argument that guidance by a second pass goes into; `guidance_input` where networks take
     # guidance as an input instead, all but those of variants with a guidance of 1.
     guidance_argument: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
     guidance_input: bool = False
+    # What is given where there is none: 0 for classes that draw with v + g (v - v_0).
+    no_guidance: float = 1.0
     # How passes without the prompt are run, and what stands for a negative prompt that is empty.
-    unprompted: Literal["calls", "halves"] = "calls"
+    unprompted: Literal["calls", "halves", "second halves"] = "calls"
+    negative_argument: Literal["negative_prompt", "negative_prompt_embeds"] = "negative_prompt"
     empty_negative: str | None = ""
     guide_from: Literal["fused", "base"] = "fused"  # what guidance leads gated adapters away from
     # A folder without model_index.json, trained on a sentence encoder's embeddings.
@@ -81,6 +85,10 @@ class Pipeline:
     def takes_guidance(self) -> bool:
         """Whether the network takes guidance as an input; distilled variants go without."""
         return self.guidance_input and self.guidance > 1
+
+    def guidance_value(self, guidance: float) -> float:
+        """Return what the class is given for v_0 + g (v - v_0)."""
+        return guidance - 1 + self.no_guidance
 
 
 @dataclass(frozen=True, slots=True)
