@@ -93,8 +93,9 @@ def _by_templates(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Target]:
         if number := INDEX.search(name):
             blocks.setdefault(name[: number.start() - 1], set()).add(int(number[0]))
     known = {}
+    listed = "\n".join(("", *shapes))
     for convention, (needed, templates) in CONVENTIONS.items():
-        if not all(any(name.startswith(start) for name in shapes) for start in needed):
+        if not all(f"\n{start}" in listed for start in needed):
             continue
         for alias, parent, modules in templates:
             swapped = modules[0].startswith(SWAPPED)
