@@ -4,6 +4,7 @@ A file fits a family when every one of its modules is there under some name with
 shape. Fused projections are split by the family's own sizes, so tiny models work as well.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +13,10 @@ from torch import Tensor
 
 from encoder.adapter.assemble import Parts
 from encoder.adapter.key_parts import KeyPlan
-from encoder.adapter.keys_to_layers import Target, module_shapes, targets_of
+from encoder.adapter.keys_to_layers import Target, knows_most, module_shapes, targets_of
 from encoder.adapter.layer_cuts import cut_rows, fit_shape, swap_halves
 from encoder.adapter.layers import Layer
-from encoder.base_models.families import Family, find_family
+from encoder.base_models.families import Family, find_family, kind_of_name
 from encoder.base_models.matching import (
     Claim,
     Confidence,
@@ -74,10 +75,17 @@ def convert(
         UnsupportedLoraError: the file fits, and yet cannot be converted exactly.
     """
     widths = sorted(set(text_widths))
-    tried = [(family, place_layers(parts, family, plan.flat)) for family in families]
+    kinds = Counter(map(kind_of_name, parts))
+    tried = [
+        (family, place_layers(parts, family, plan.flat))
+        for family in families
+        if knows_most(family, kinds, plan.flat)
+    ]
     whole = [conversion for _, conversion in tried if not conversion.unmatched]
-    # Families that share these layers convert them in the same way.
-    distinct = {frozenset(conversion.shapes().items()): conversion for conversion in whole}
+    # Families that share these layers convert them in the same way; the first names it best.
+    distinct: dict[frozenset[tuple[str, tuple[int, ...]]], Conversion] = {}
+    for conversion in whole:
+        distinct.setdefault(frozenset(conversion.shapes().items()), conversion)
     outcomes = [
         _decide(
             conversion,

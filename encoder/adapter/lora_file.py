@@ -26,7 +26,7 @@ from encoder.base_models.families import FAMILIES, Family
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 
 # Change this with what is read or refused: files are then read again, refused ones too.
-READER_VERSION = "reader-2"
+READER_VERSION = "reader-3"
 
 # What weights are stored as, by safetensors' names.
 DTYPES = {

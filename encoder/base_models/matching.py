@@ -147,7 +147,9 @@ def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> tuple[str,
         return match.family.name if match.family and certain else UNKNOWN_BASE_MODEL, evidence
     agreed = [f for f in match.candidates if all(_covers(name, f) for name in known)]
     if len(agreed) != 1:
-        return UNKNOWN_BASE_MODEL, evidence
+        # A name that leaves the size open is true of all that fit, and so is it said.
+        named = agreed and all(map(_leaves_size_open, known))
+        return known[0] if named else UNKNOWN_BASE_MODEL, evidence
     special = [name for name in known if not _leaves_size_open(name)] or [agreed[0].name]
     return max(special, key=_speciality), evidence
 
