@@ -82,7 +82,7 @@ def test_an_image_that_explodes_has_a_departure_too(backend: PipelineBackend) ->
     layers = block_layers(backend.transformer)
     weights = make_weights(backend.transformer, layers, seed=1)
     endless = make_weights(backend.transformer, layers, seed=1, scale=1e30)
-    pair = [make_adapter("one", endless, 1.0), make_adapter("two", weights, 1.0)]
+    pair = [make_adapter("endless", endless), make_adapter("two", weights)]
     recipe = generate("cat", pair, backend, None, Drawing(mode="sum", steps=1)).recipe
     assert recipe.departure == 1e6
     assert warn_of_departure(recipe.departure)
