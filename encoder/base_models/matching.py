@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from encoder.base_models.facts import find_facts
 from encoder.base_models.families import (
@@ -125,31 +126,69 @@ def _list(families: Sequence[Family]) -> str:
     return " and ".join(family.name for family in families)
 
 
+class Authority(IntEnum):
+    """Whose word on a base model counts more, where layers allow several."""
+
+    FILE = 1  # its header, which trainers fill with defaults that nobody looks at
+    HUB = 2  # the card of the page that lists it, or a sidecar
+    PERSON = 3  # somebody who says so here
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What an author or a hub says that an adapter loads into, and in which words."""
+    """What somebody says that an adapter loads into, and in which words."""
 
     base_model: str | None  # None where the words are not known here
     text: str
+    authority: Authority = Authority.FILE
 
 
-def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> tuple[str, tuple[str, ...]]:
-    """Return the base model, "unknown" unless all agree, and the evidence in words.
+class Decision(NamedTuple):
+    """A base model, "unknown" where nothing decides; `said_by` is empty where layers did."""
 
-    Layers tell the family, claims the variant: the most special one that is claimed. Claims
-    that contradict the layers or each other, or that are all in words not known here, leave
-    nothing certain. The base model may be one whose adapters are not read ("chroma").
+    base_model: str
+    evidence: tuple[str, ...]
+    said_by: str = ""
+
+
+def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
+    """Return the base model that layers and claims give, and the evidence in words.
+
+    Layers tell the family, claims the variant: the most special one that is claimed. What
+    layers exclude is never believed, and keeps nobody from believing the rest. Of what they
+    allow, a person's word counts before a hub's, and that before the file's. Claims of equal
+    weight that contradict each other leave nothing certain. The base model may be one whose
+    adapters are not read.
     """
-    evidence = (match.evidence, *(claim.text for claim in claims))
-    known = [claim.base_model for claim in claims if claim.base_model]
-    if not known:
-        certain = match.family is not None and not claims
-        return match.family.name if match.family and certain else UNKNOWN_BASE_MODEL, evidence
-    agreed = [f for f in match.candidates if all(_covers(name, f) for name in known)]
-    if len(agreed) != 1:
-        return UNKNOWN_BASE_MODEL, evidence
-    special = [name for name in known if not _leaves_size_open(name)] or [agreed[0].name]
-    return max(special, key=_speciality), evidence
+    possible = [claim for claim in claims if _is_possible(claim, match)]
+    evidence = (match.evidence, *(_quote(claim, match) for claim in claims))
+    candidates = match.candidates
+    for authority in sorted({claim.authority for claim in possible}, reverse=True):
+        said = [claim for claim in possible if claim.authority is authority]
+        names = [claim.base_model for claim in said if claim.base_model]
+        agreed = [f for f in candidates if all(_covers(name, f) for name in names)]
+        if len(agreed) == 1:
+            special = [name for name in names if not _leaves_size_open(name)]
+            best = max(special or [agreed[0].name], key=_speciality)
+            words = next((c.text for c in said if c.base_model == best), said[0].text)
+            return Decision(best, evidence, words)
+        candidates = tuple(agreed) or candidates
+    # Words not known here may be of another architecture that looks like this one.
+    doubted = possible or any(claim.base_model is None for claim in claims)
+    if match.family and (match.confidence is Confidence.CERTAIN or not doubted):
+        return Decision(match.family.name, evidence)
+    return Decision(UNKNOWN_BASE_MODEL, evidence)
+
+
+def _is_possible(claim: Claim, match: FamilyMatch) -> bool:
+    name = claim.base_model
+    return name is not None and any(_covers(name, family) for family in match.candidates)
+
+
+def _quote(claim: Claim, match: FamilyMatch) -> str:
+    """Say what is claimed, and whether layers rule it out."""
+    ruled_out = claim.base_model and match.candidates and not _is_possible(claim, match)
+    return f"{claim.text}, which its layers rule out" if ruled_out else claim.text
 
 
 def _leaves_size_open(base_model: str) -> bool:

@@ -228,9 +228,9 @@ BAD = {
     "infinity": one_layer()
     | {f"transformer.{QUERY}.lora_A.weight": torch.full((2, 128), -math.inf)},
     "does not multiply": one_layer() | {f"transformer.{QUERY}.lora_B.weight": torch.ones(128, 3)},
-    "absurd rank 129": {
-        f"transformer.{QUERY}.lora_A.weight": torch.ones(129, 128),
-        f"transformer.{QUERY}.lora_B.weight": torch.ones(128, 129),
+    "absurd rank 4097": {
+        f"transformer.{QUERY}.lora_A.weight": torch.ones(4097, 128),
+        f"transformer.{QUERY}.lora_B.weight": torch.ones(128, 4097),
     },
     "stored as I64": one_layer()
     | {f"transformer.{QUERY}.lora_B.weight": torch.ones(128, 2, dtype=torch.int64)},
