@@ -20,6 +20,7 @@ AutoLoraError
       UnsupportedLoraError
       BadWeightsError
     BaseWeightNeededError
+    UnknownClaimError
     SketchError
     FingerprintError
     CheckpointError

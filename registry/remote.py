@@ -153,6 +153,10 @@ class RegistryClient:
                 self._blobs.put_file(Path(partial.name), expected=sha256)
         return self._blobs.path(sha256)
 
+    def peft_config(self, sha256: str) -> str:
+        """Return PEFT's config that an adapter's file is read with there; "" if there is none."""
+        return str(self._get(f"/v1/files/{sha256}/peft-config", {}))
+
     def _ask_for_adapters(self, asked: dict[str, Any]) -> list[RemoteChoice]:
         try:
             return [RemoteChoice.from_json(entry) for entry in self._get("/v1/choose", asked)]
@@ -229,7 +233,7 @@ class RemoteRegistry:
     @cached_property
     def maker(self) -> Maker:
         """What makes images; base models, gates and weights are loaded when first needed."""
-        return Maker(self, Studio(self.settings, self.client.file))
+        return Maker(self, Studio(self.settings, self.client.file, self.client.peft_config))
 
 
 def _given(name: str, value: str | None) -> dict[str, str]:

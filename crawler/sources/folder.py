@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from crawler.download import copy_file, hash_file, place, verify
 from crawler.errors import DownloadError, FolderError, SourceError
 from crawler.hub_text import MAX_DESCRIPTION, MAX_NAME, MAX_PROMPT, clean_text, clean_words
+from crawler.peft_config import read_config_beside
 from crawler.records import AdapterRecord, CoverRecord, FileRecord, Refusal
 
 HUB = "folder"
@@ -111,8 +112,10 @@ class FolderSource:
         try:
             facts = _sidecar(path)
             header = _header(path)
-            file = FileRecord(name, path.stat().st_size, hash_file(path))
-        except (SourceError, OSError) as error:
+            file = FileRecord(
+                name, path.stat().st_size, hash_file(path), peft_config=read_config_beside(path)
+            )
+        except (SourceError, OSError, ValueError) as error:
             return Refusal(HUB, repo, str(error))
         return self._record(repo, path, file, facts, header, updated_at)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from crawler.peft_config import CONFIG_NAME
 from encoder.adapter.key_parts import KeyPlan
 from encoder.adapter.peft_config import (
     ALPHAS,
-    CONFIG_NAME,
     Strength,
     claims_dora,
     config_strengths,

@@ -60,6 +60,7 @@ class Outcome:
     evidence: tuple[str, ...]
     confidence: Confidence
     said_by: str = ""  # who says which base model of the family it is
+    ruled_out: tuple[str, ...] = ()  # base models that are claimed, and that layers exclude
 
 
 def convert(
@@ -239,11 +240,19 @@ def _split_vectors(
 def _decide(
     conversion: Conversion, match: FamilyMatch, claims: Sequence[Claim], families: Sequence[Family]
 ) -> Outcome:
-    base_model, evidence, said_by = decide_base_model(match, claims)
-    named = find_family(base_model)
-    names = (base_model, named.name if named else base_model)
+    decision = decide_base_model(match, claims)
+    named = find_family(decision.base_model)
+    names = (decision.base_model, named.name if named else decision.base_model)
     family = next((family for family in families if family.name in names), None)
-    return Outcome(conversion, base_model, family, evidence, match.confidence, said_by)
+    return Outcome(
+        conversion,
+        decision.base_model,
+        family,
+        decision.evidence,
+        match.confidence,
+        decision.said_by,
+        decision.ruled_out,
+    )
 
 
 def _keep_names(

@@ -1,13 +1,14 @@
 """safetensors of an unknown author -> LoraWeights with a verdict, or a typed refusal."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from crawler.peft_config import read_config_beside
 from encoder.adapter.alpha import alpha_notes, check_magnitudes, find_alpha, find_config
 from encoder.adapter.assemble import assemble
 from encoder.adapter.convert import Outcome, convert
@@ -16,7 +17,7 @@ from encoder.adapter.key_parts import KeyPlan, plan_layers
 from encoder.adapter.layers import Layer
 from encoder.adapter.lora_metadata import claimed_base_models, find_trainer, trigger_words
 from encoder.adapter.other_kinds import refuse_other_kinds
-from encoder.adapter.peft_config import read_config_beside
+from encoder.adapter.peft_config import parse_config
 from encoder.adapter.safetensors_header import Header, TensorInfo, read_header
 from encoder.adapter.spectrum import Watch, is_evidently_sound, measure_layers
 from encoder.adapter.tensor_file import TensorFile
@@ -86,17 +87,17 @@ class Context:
     adapter_config.json, which is looked for beside the file where it is not given."""
 
     claims: tuple[Claim, ...] = ()
-    peft_config: Mapping[str, Any] | None = None
-    trouble: str = ""  # why a config that is there was not read
+    peft_config: str | None = None  # as it is written; "" for none
 
-    def beside(self, path: Path) -> "Context":
-        """Return the same with the config beside a file, unless there is one already."""
-        if self.peft_config is not None:
-            return self
+    def config_of(self, path: Path | None) -> tuple[dict[str, Any] | None, str]:
+        """Return the config's settings, and why one that is there cannot be used."""
         try:
-            return replace(self, peft_config=read_config_beside(path))
+            text = self.peft_config
+            if text is None:
+                text = read_config_beside(path) if path else ""
+            return (parse_config(text) if text else None), ""
         except ValueError as error:
-            return replace(self, trouble=str(error))
+            return None, str(error)
 
 
 NOTHING_BESIDE = Context()
@@ -193,7 +194,7 @@ def open_adapter(
         # float8 has no arithmetic on a CPU; bfloat16 holds all of its values.
         return tensor.bfloat16() if tensor.dtype.itemsize == 1 else tensor
 
-    named = _name_layers(path, header, families, get, context.beside(path))
+    named = _name_layers(path, header, families, get, context)
     return OpenedLora(path, header, file, *named)
 
 
@@ -238,7 +239,8 @@ def _name_layers(
     refuse_other_kinds(file, header.tensors, [claim.base_model for claim in claims])
     plan = plan_layers(file, header.tensors)
     _check_dtypes(file, header, plan)
-    config, place = find_config(file, header, plan, context.peft_config)
+    beside, trouble = context.config_of(file if isinstance(file, Path) else None)
+    config, place = find_config(file, header, plan, beside)
     alpha = find_alpha(file, header, plan, config, place)
     parts = {
         module: assemble(file, module, slots, get, alpha) for module, slots in plan.modules.items()
@@ -256,7 +258,7 @@ def _name_layers(
         dtype="+".join(sorted({header.tensors[key].dtype for key in keys})),
         size=header.data_start + data,
         parts=dict(sorted(plan.parts.items())),
-        notes=alpha_notes(plan, alpha, context.trouble),
+        notes=alpha_notes(plan, alpha, trouble),
     )
     return outcome, facts
 

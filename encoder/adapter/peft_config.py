@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from crawler.peft_config import CONFIG_NAME
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 
-CONFIG_NAME, MAX_CONFIG_BYTES = "adapter_config.json", 2**20
 # LoraConfig's name for it, and that of LoHaConfig and LoKrConfig.
 ALPHAS = ("lora_alpha", "alpha")
 MODULE_NAME = re.compile(r"\^?[\w.]+", re.ASCII)
@@ -47,34 +47,16 @@ def find_peft_config(
     return None
 
 
-def read_config_beside(path: Path) -> dict[str, Any] | None:
-    """Return PEFT's adapter_config.json beside an adapter's file; None if there is none.
-
-    It belongs to the file that PEFT calls adapter_model.safetensors, and to a file that is the
-    only one of its folder.
+def parse_config(text: str) -> dict[str, Any]:
+    """Return the settings of an adapter_config.json.
 
     Raises:
-        ValueError: it is there and cannot be read, in words.
+        ValueError: it is no JSON object, in words.
     """
-    config = path.with_name(CONFIG_NAME)
-    try:
-        if not config.is_file() or not (path.stem == "adapter_model" or _is_alone(path)):
-            return None
-        if config.stat().st_size > MAX_CONFIG_BYTES:
-            raise ValueError(f"{CONFIG_NAME} beside it is larger than 1 MB")
-        settings = parse_json(config.read_bytes())
-    except OSError as error:
-        raise ValueError(f"{CONFIG_NAME} beside it: {error.strerror or error}") from error
+    settings = parse_json(text)
     if not isinstance(settings, dict):
         raise ValueError(f"{CONFIG_NAME} beside it is no JSON object")
     return settings
-
-
-def _is_alone(path: Path) -> bool:
-    return not any(
-        other.suffix.lower() == ".safetensors" and other.name != path.name
-        for other in path.parent.iterdir()
-    )
 
 
 def config_strengths(

@@ -29,6 +29,7 @@ class Verdict:
     confidence: str = "none"  # of the family: "certain", "likely", "claim needed", "none"
     # Who says which base model of the family it is; empty where nobody does.
     said_by: str = ""
+    ruled_out: tuple[str, ...] = ()  # base models that are claimed, and that layers exclude
     ranks: tuple[int, int, int]  # smallest, median, largest
     alpha: str = ""  # the rule that scales follow
     # Smallest and largest; empty where there is none, or where it was not read.
@@ -95,6 +96,7 @@ def judge(outcome: Outcome, facts: FileFacts, measures: Measures | None = None) 
         evidence=outcome.evidence,
         confidence=outcome.confidence.name.lower().replace("_", " "),
         said_by=outcome.said_by,
+        ruled_out=outcome.ruled_out,
         ranks=(ranks[0], int(statistics.median_low(ranks)), ranks[-1]),
         alpha=facts.alpha,
         alphas=_ends(facts.alphas),

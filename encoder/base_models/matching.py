@@ -1,11 +1,12 @@
 """Layers and claims -> the base model that an adapter loads into, with the evidence in words."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import IntEnum
 from typing import NamedTuple
 
-from encoder.base_models.facts import find_facts
+from encoder.base_models.facts import find_facts, variant_names
 from encoder.base_models.families import (
     FAMILIES,
     LOOKALIKES,
@@ -14,7 +15,8 @@ from encoder.base_models.families import (
     family_names,
     find_family,
 )
-from encoder.base_models.names import UNKNOWN_BASE_MODEL
+from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_claim, name_listed
+from encoder.errors import UnknownClaimError
 
 
 class Confidence(IntEnum):
@@ -143,12 +145,42 @@ class Claim:
     authority: Authority = Authority.FILE
 
 
+def claim_of_person(words: str, who: str) -> Claim:
+    """Return a person's claim; hubs' and trainers' words for a base model are understood too.
+
+    Raises:
+        UnknownClaimError: nothing known here is called so.
+    """
+    name = words if find_facts(words) else name_claim(words)
+    if name is None:
+        listed = name_listed([words])
+        if listed == UNKNOWN_BASE_MODEL:
+            raise UnknownClaimError(words, get_close_matches(words.lower(), variant_names()))
+        name = listed
+    return person_says(name, who)
+
+
+def person_says(base_model: str, who: str) -> Claim:
+    """Return the claim of a person who named a base model as it is named here."""
+    says = "say" if who == "you" else "says"
+    return Claim(base_model, f"{who} {says} {base_model!r}", Authority.PERSON)
+
+
+def claim_of_hub(words: Iterable[str], hub: str) -> Claim | None:
+    """Return what a hub's card or a sidecar claims, None where its words are not known."""
+    name = name_listed(words)
+    if name == UNKNOWN_BASE_MODEL:
+        return None
+    return Claim(name, f"its page on {hub} says {name!r}", Authority.HUB)
+
+
 class Decision(NamedTuple):
     """A base model, "unknown" where nothing decides; `said_by` is empty where layers did."""
 
     base_model: str
     evidence: tuple[str, ...]
     said_by: str = ""
+    ruled_out: tuple[str, ...] = ()  # base models that are claimed, and that layers exclude
 
 
 def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
@@ -161,7 +193,9 @@ def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
     adapters are not read.
     """
     possible = [claim for claim in claims if _is_possible(claim, match)]
-    evidence = (match.evidence, *(_quote(claim, match) for claim in claims))
+    excluded = [claim for claim in claims if _is_ruled_out(claim, match)]
+    ruled_out = tuple(dict.fromkeys(claim.base_model for claim in excluded if claim.base_model))
+    evidence = (match.evidence, *(_quote(claim, claim in excluded) for claim in claims))
     candidates = match.candidates
     for authority in sorted({claim.authority for claim in possible}, reverse=True):
         said = [claim for claim in possible if claim.authority is authority]
@@ -171,13 +205,13 @@ def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
             special = [name for name in names if not _leaves_size_open(name)]
             best = max(special or [agreed[0].name], key=_speciality)
             words = next((c.text for c in said if c.base_model == best), said[0].text)
-            return Decision(best, evidence, words)
+            return Decision(best, evidence, words, ruled_out)
         candidates = tuple(agreed) or candidates
     # Words not known here may be of another architecture that looks like this one.
     doubted = possible or any(claim.base_model is None for claim in claims)
     if match.family and (match.confidence is Confidence.CERTAIN or not doubted):
-        return Decision(match.family.name, evidence)
-    return Decision(UNKNOWN_BASE_MODEL, evidence)
+        return Decision(match.family.name, evidence, ruled_out=ruled_out)
+    return Decision(UNKNOWN_BASE_MODEL, evidence, ruled_out=ruled_out)
 
 
 def _is_possible(claim: Claim, match: FamilyMatch) -> bool:
@@ -185,10 +219,13 @@ def _is_possible(claim: Claim, match: FamilyMatch) -> bool:
     return name is not None and any(_covers(name, family) for family in match.candidates)
 
 
-def _quote(claim: Claim, match: FamilyMatch) -> str:
-    """Say what is claimed, and whether layers rule it out."""
-    ruled_out = claim.base_model and match.candidates and not _is_possible(claim, match)
-    return f"{claim.text}, which its layers rule out" if ruled_out else claim.text
+def _is_ruled_out(claim: Claim, match: FamilyMatch) -> bool:
+    """Whether layers are those of other families; where they are of none, nothing is known."""
+    return bool(claim.base_model and match.candidates) and not _is_possible(claim, match)
+
+
+def _quote(claim: Claim, is_ruled_out: bool) -> str:
+    return f"{claim.text}, which its layers rule out" if is_ruled_out else claim.text
 
 
 def _leaves_size_open(base_model: str) -> bool:

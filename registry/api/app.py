@@ -12,7 +12,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from registry.api.errors import add_error_handlers
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
-from registry.api.routes import adapters, fuse, health, pages, search
+from registry.api.routes import adapters, claims, fuse, health, pages, search
 from registry.api.schemas import Problem
 from registry.api.security import LOOPBACK_HOSTS, SecurityHeaders
 from registry.service import Registry
@@ -40,9 +40,10 @@ def create_app(registry: Registry) -> FastAPI:
     )
     app.state.registry = registry
     app.state.queue = queue
-    for module in (search, adapters, fuse, health):
+    for module in (search, adapters, claims, fuse, health):
         app.include_router(module.router)
     app.include_router(pages.router, include_in_schema=False)
+    app.include_router(claims.page_router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     add_error_handlers(app)
     if is_loopback(registry.settings.host):

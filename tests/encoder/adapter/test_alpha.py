@@ -48,7 +48,8 @@ def test_a_text_encoders_alpha_is_not_the_networks(tmp_path: Path) -> None:
 
 
 def write_config(folder: Path, config: Any) -> None:
-    (folder / "adapter_config.json").write_text(json.dumps(config))
+    written = config if isinstance(config, bytes) else json.dumps(config).encode()
+    (folder / "adapter_config.json").write_bytes(written)
 
 
 def test_pefts_config_beside_the_file_counts(tmp_path: Path) -> None:
@@ -71,14 +72,16 @@ def test_a_config_that_is_given_counts_before_one_beside(tmp_path: Path) -> None
     write_config(tmp_path, {"lora_alpha": 6, "r": 2})
     path = save(tmp_path, "base_model.model.", {})
 
-    context = Context(peft_config={"lora_alpha": 2, "r": 2})
+    context = Context(peft_config='{"lora_alpha": 2, "r": 2}')
 
     assert read(path).layers[QUERY].scale == 3
     assert read(path, context=context).layers[QUERY].scale == 1
+    assert read(path, context=Context(peft_config="")).layers[QUERY].scale == 1
 
 
 @pytest.mark.parametrize(
-    "config", [[1], "x" * 2**20, {"lora_alpha": "much", "r": 2}, {"lora_alpha": None}]
+    "config",
+    [[1], "x" * 2**20, {"lora_alpha": "much", "r": 2}, {"lora_alpha": None}, b"{", b"\xe4\xff"],
 )
 def test_a_config_that_makes_no_sense_is_named_and_not_used(tmp_path: Path, config: Any) -> None:
     write_config(tmp_path, config)
