@@ -150,7 +150,7 @@ def _convert_most(
     match = match_family(most.shapes(), families, text_widths=widths)
     match = replace(match, confidence=min(match.confidence, Confidence.LIKELY))
     outcome = _decide(most, match, claims, families)
-    strays = f"{len(most.unmatched)} of {len(parts)} modules fit none: {most.unmatched[0]}"
+    strays = f"{len(most.unmatched)} of {len(parts)} modules fit none: {most.unmatched[0][:100]}"
     return replace(outcome, evidence=(*outcome.evidence, strays))
 
 

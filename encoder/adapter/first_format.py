@@ -17,7 +17,7 @@ from encoder.adapter.safetensors_header import Header, TensorInfo
 from encoder.base_models.families import Family, find_family
 from encoder.errors import UnsupportedLoraError
 
-KEY = re.compile(r"(unet|text_encoder):(\d+):(up|down)")
+KEY = re.compile(r"(unet|text_encoder):(0|[1-9]\d{0,5}):(up|down)", re.ASCII)
 SUFFIXES = {"down": "lora_down.weight", "up": "lora_up.weight"}
 # Marks what was renamed; key_parts.py knows it as a prefix of its own.
 PREFIX = "cloneofsimo.unet."

@@ -223,7 +223,8 @@ def _why_unloadable(verdict: Verdict) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+    """Name the first of some names; those of a stranger's file may be of any length."""
+    return ", ".join(name[:100] for name in names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _is_large(layers: Iterable[Layer]) -> bool:

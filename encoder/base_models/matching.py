@@ -171,7 +171,7 @@ def claim_of_hub(words: Iterable[str], hub: str) -> Claim | None:
     name = name_listed(words)
     if name == UNKNOWN_BASE_MODEL:
         return None
-    return Claim(name, f"its page on {hub} says {name!r}", Authority.HUB)
+    return Claim(name, f"{hub} lists it for {name!r}", Authority.HUB)
 
 
 class Decision(NamedTuple):

@@ -203,6 +203,8 @@ def _base_model(verdict: "Verdict") -> str:
     variants = [name for name in facts.variants if name != verdict.base_model] if facts else []
     if not variants or verdict.family is None:
         return f"{verdict.base_model} ({verdict.confidence})"
+    if verdict.said_by and verdict.confidence == "claim needed":
+        return f"{verdict.base_model} (said; several families have its layers)"
     if verdict.said_by:
         return f"{verdict.base_model} (its family is {verdict.confidence})"
     return (

@@ -86,3 +86,10 @@ def test_layers_that_cannot_be_told_are_refused(tmp_path: Path) -> None:
     tensors["unet:007:up"] = tensors.pop("unet:7:up")
     with pytest.raises(UnsupportedLoraError, match="numbered layers"):
         read(save(tmp_path, tensors))
+
+    tensors = numbered(SD15, feed_first=True)
+    tensors[f"text_encoder:{'9' * 5000}:up"] = tensors.pop("text_encoder:7:up")
+    verdict = read(save(tmp_path, tensors)).verdict
+    assert not verdict.fusable
+    assert verdict.unmatched[0].startswith("text_encoder:999")
+    assert len(verdict.reasons[0]) < 200

@@ -91,7 +91,7 @@ def test_a_persons_claim_makes_an_adapter_fusable_and_stays(
     after = registry.adapter(adapter_id)
     assert (after.card.base_model, after.card.fusable) == ("flux.1-dev", True)
     assert after.verdict is not None
-    assert "its page on folder says 'qwen-image'" in after.verdict["evidence"]
+    assert "folder lists it for 'qwen-image'" in after.verdict["evidence"]
 
     taken_back = registry.claim(adapter_id, None)
 
@@ -109,7 +109,7 @@ def test_a_sidecar_or_a_card_decides_where_no_person_has_spoken(
 
     assert (detail.card.base_model, detail.card.fusable) == ("flux.1-dev", True)
     assert detail.verdict is not None
-    assert detail.verdict["said_by"] == "its page on folder says 'flux.1-dev'"
+    assert detail.verdict["said_by"] == "folder lists it for 'flux.1-dev'"
 
 
 def test_what_layers_rule_out_is_noted_and_not_believed(registry: Registry, folder: Path) -> None:
@@ -128,7 +128,7 @@ def test_what_layers_rule_out_is_noted_and_not_believed(registry: Registry, fold
     assert said.verdict is not None
     assert said.verdict["evidence"][1:] == [
         "ann says 'flux.1-dev', which its layers rule out",
-        "its page on folder says 'sd-1.5', which its layers rule out",
+        "folder lists it for 'sd-1.5', which its layers rule out",
     ]
     assert registry.claim(named["keys"], "pony", "ann").card.base_model == "pony"
 
