@@ -6,12 +6,53 @@ from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from crawler.errors import AddressRefusedError, SourceError
+from crawler.foreign_text import one_line
 
 Resolve = Callable[[str, int], list[str]]
 
-# Public by its number, yet a cloud's host agent: Azure's wire server.
-_HOST_AGENTS = {ipaddress.ip_address("168.63.129.16")}
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# What is not the public internet, by IANA's registries of special-purpose addresses [1, 2].
+# A table of our own: Python's differs from release to release, and allows what it lacks.
+#
+# - [1] https://www.iana.org/assignments/iana-ipv4-special-registry
+# - [2] https://www.iana.org/assignments/iana-ipv6-special-registry
+_NOT_PUBLIC_4 = [
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # shared by carriers; 100.100.100.200 is Alibaba's host agent
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # public by its number, yet Azure's host agent
+        "169.254.0.0/16",  # link-local; 169.254.169.254 is most clouds' host agent
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # protocols; 192.0.0.192 is Oracle's host agent
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+    )
+]
+# All that is given out so far lies in here; loopback, fc00::/7, fe80::/10, fec0::/10, multicast,
+# 5f00::/16 and IPv4 in other clothes do not.
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_NOT_PUBLIC_6 = [
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocols: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: an IPv4 address inside
+        "3fff::/20",  # documentation
+    )
+]
+# Networks without IPv4 of their own reach the IPv4 internet by these.
+_IPV4_INSIDE = [
+    ipaddress.IPv6Network("64:ff9b::/96"),  # NAT64
+    ipaddress.IPv6Network("::ffff:0:0/96"),  # IPv4-mapped
+]
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -48,7 +89,7 @@ def shown(url: str) -> str:
     bare = url.split("?")[0].split("#")[0]
     scheme, separator, rest = bare.partition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"[:200]
+    return one_line(f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}", 200)
 
 
 def is_loopback(url: str) -> bool:
@@ -63,17 +104,13 @@ def is_loopback(url: str) -> bool:
 
 
 def is_public(address: str) -> bool:
-    """True for a numeric address out on the internet."""
+    """True for a numeric address out on the internet; what is not known to be is refused."""
     number = ipaddress.ip_address(address.split("%")[0])
-    if isinstance(number, ipaddress.IPv6Address):
-        # A private IPv4 address can hide in several kinds of IPv6 address.
-        if number in _NAT64:
-            return is_public(str(ipaddress.IPv4Address(int(number) & 0xFFFFFFFF)))
-        if number.sixtofour or number.teredo:
-            return False
-        if number.ipv4_mapped:
-            return is_public(str(number.ipv4_mapped))
-    return number.is_global and not number.is_multicast and number not in _HOST_AGENTS
+    if isinstance(number, ipaddress.IPv4Address):
+        return not any(number in network for network in _NOT_PUBLIC_4)
+    if any(number in network for network in _IPV4_INSIDE):
+        return is_public(str(ipaddress.IPv4Address(int(number) & 0xFFFFFFFF)))
+    return number in _GLOBAL_UNICAST and not any(number in network for network in _NOT_PUBLIC_6)
 
 
 class AddressGuard:

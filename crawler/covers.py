@@ -2,6 +2,9 @@
 
 import io
 import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from crawler.errors import CoverError
 
 MAX_BYTES = 32 * 2**20
-# 40 megapixels are 160 MB once decoded: more than any cover, less than a worker's memory.
+# 40 megapixels are more than any cover has.
 MAX_PIXELS = 40_000_000
 MIN_SIDE = 8
 # Longer sides are scaled down to this; WebP itself ends at 16383.
@@ -46,18 +49,49 @@ def read_cover(data: bytes) -> Cover:
         CoverError: no image, or one too large or too small; the message says what it is.
     """
     _refuse_other_kinds(data)
-    image = _decode(data)
-    if max(image.size) > MAX_SIDE:
-        image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
-    thumbnail = image.copy()
-    thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-    return Cover(
-        image=_encode(image),
-        width=image.width,
-        height=image.height,
-        thumbnail=_encode(thumbnail),
-        phash=difference_hash(image),
-    )
+    with _DECODING.take(_count_pixels(data)):
+        image = _decode(data)
+        if max(image.size) > MAX_SIDE:
+            image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
+        thumbnail = image.copy()
+        thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+        return Cover(
+            image=_encode(image),
+            width=image.width,
+            height=image.height,
+            thumbnail=_encode(thumbnail),
+            phash=difference_hash(image),
+        )
+
+
+class _PixelBudget:
+    """Pixels that may be decoded at once, by all threads together; who finds too few waits.
+
+    A picture of 2 KB can be one of 40 megapixels, and takes up to 25 bytes for each of them
+    while it is decoded, turned and encoded.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self._all = self._left = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, pixels: int) -> Iterator[None]:
+        # What is larger than all waits until nothing else is decoded.
+        pixels = min(pixels, self._all)
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= pixels)
+            self._left -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += pixels
+                self._changed.notify_all()
+
+
+# Covers have one or two megapixels: eight threads seldom wait.
+_DECODING = _PixelBudget(16_000_000)
 
 
 def difference_hash(image: Image.Image) -> int:
@@ -90,17 +124,33 @@ def _refuse_other_kinds(data: bytes) -> None:
             raise CoverError(f"the cover is {kind}")
 
 
+def _count_pixels(data: bytes) -> int:
+    """Return how many pixels a picture has, by its header alone.
+
+    Raises:
+        CoverError: too many or too few, or it is no picture.
+    """
+    with _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+        width, height = opened.size
+    if width * height > MAX_PIXELS:
+        raise CoverError(f"the cover has {width}x{height} pixels, more than we decode")
+    if min(width, height) < MIN_SIDE:
+        raise CoverError(f"the cover has {width}x{height} pixels, too few to show")
+    return width * height
+
+
 def _decode(data: bytes) -> Image.Image:
-    """Return the picture upright, as RGB or RGBA, its size checked before it is decoded."""
+    """Return the picture upright, as RGB or RGBA."""
+    with _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+        upright = ImageOps.exif_transpose(opened)
+        return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+
+
+@contextmanager
+def _broken_images() -> Iterator[None]:
+    """Our error for all that Pillow raises."""
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
-            width, height = opened.size
-            if width * height > MAX_PIXELS:
-                raise CoverError(f"the cover has {width}x{height} pixels, more than we decode")
-            if min(width, height) < MIN_SIDE:
-                raise CoverError(f"the cover has {width}x{height} pixels, too few to show")
-            upright = ImageOps.exif_transpose(opened)
-            return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+        yield
     # Pillow only warns of a bomb of medium size; where warnings are errors, it is one.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise CoverError("the cover has far more pixels than we decode") from error

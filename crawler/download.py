@@ -1,14 +1,21 @@
 """What every source needs to put a stranger's file on our disk, or to look into it from afar."""
 
+import fcntl
 import hashlib
-import shutil
+import os
 import struct
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
 
 from crawler.addresses import shown
-from crawler.errors import DownloadError, HashMismatchError, SourceError
-from crawler.http import PoliteClient
+from crawler.disk import DiskLimits
+from crawler.errors import DownloadError, HashMismatchError, RangeError, SourceError
+from crawler.foreign_text import quoted
+from crawler.http import Body, PoliteClient
 from crawler.records import AdapterRecord, FileRecord
 
 _CHUNK_BYTES = 2**20
@@ -73,7 +80,7 @@ def safe_relative_path(name: str) -> Path:
     )
     if bad:
         raise DownloadError(
-            f"the file name {name[:100]!r} is not safe to write; the file was not downloaded"
+            f"the file name {quoted(name)} is not safe to write; the file was not downloaded"
         )
     return Path(*path.parts)
 
@@ -111,41 +118,155 @@ def place(record: AdapterRecord, target: Path) -> Path:
     return path
 
 
-def verify(path: Path, file: FileRecord) -> None:
-    """Check a file against what was announced; remove it where it differs.
+def fetch_file(
+    client: PoliteClient,
+    url: str,
+    record: AdapterRecord,
+    path: Path,
+    limits: DiskLimits,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Fetch a record's file to `path`, verified; a transfer that was cut is gone on with.
+
+    The hub's word on the size is checked byte by byte, not believed.
 
     Raises:
-        HashMismatchError: size or sha256 differ.
+        FileTooLargeError, NoRoomError: it may not be had here. Nothing is left of it.
+        HashMismatchError: it is not what was announced. Nothing is left of it.
+        DownloadError: it cannot be written, or another process fetches it just now.
+        SourceError: the server does not give it. What came is kept for the next time.
     """
-    size = path.stat().st_size
-    cause = None
-    if file.size is not None and size != file.size:
-        cause = f"{size} bytes came, {file.size} were announced"
-    elif file.sha256 is not None and (found := hash_file(path)) != file.sha256:
-        cause = f"sha256 is {found[:12]}…, {file.sha256[:12]}… was announced"
-    if cause:
-        path.unlink()
-        raise HashMismatchError(file.name, cause)
+    name = f"{record.repo}/{record.file.name}"
+    limits.check_size(name, record.file.size or 0)
+    if path.exists():
+        if record.file.sha256 in (None, hash_file(path)):
+            return
+        path.unlink()  # a power cut left it without all of its bytes
+    partial = path.with_name(path.name + _INCOMPLETE)
+
+    def attempt() -> None:
+        with PartialFile(partial, name, record.file, limits) as file:
+            if not file.is_complete:
+                client.read_file(url, file.size, file.receive, headers=headers)
+            file.finish(path)
+
+    client.retry(attempt)
+
+
+class PartialFile:
+    """A file on its way to our disk: what came of it, its hash, and what more it may take.
+
+    Used as a context manager, by one process at a time. What can never become the file, or has
+    no room, is removed; what was merely cut is kept.
+    """
+
+    def __init__(self, path: Path, name: str, expected: FileRecord, limits: DiskLimits) -> None:
+        self._path, self._name, self._expected, self._limits = path, name, expected, limits
+
+    def __enter__(self) -> Self:
+        try:
+            self._file = self._path.open("a+b")
+        except OSError as error:
+            raise disk_error(self._path, error) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Before we had the lock it may have become the whole file, and gone.
+            if not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat()):
+                raise FileNotFoundError(self._path)
+        except (BlockingIOError, FileNotFoundError) as error:
+            self._file.close()
+            raise DownloadError(
+                f"{self._name} is being fetched by another process; run again when that is done"
+            ) from error
+        self._hash_what_is_there()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):
+            self._file.close()
+        if isinstance(error, DownloadError | RangeError | OSError):
+            self._path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise disk_error(self._path, error) from error
+
+    @property
+    def is_complete(self) -> bool:
+        return self.size == self._expected.size
+
+    def receive(self, body: Body) -> None:
+        """Take what a server sends, from where we stopped or from the beginning."""
+        if body.start != self.size:
+            self._restart()
+        folder = self._path.parent
+        self._limits.check_room(self._name, folder, max(0, (self._expected.size or 0) - self.size))
+        for chunk in body.chunks:
+            self._check_length(self.size + len(chunk))
+            self._limits.check_room(self._name, folder, len(chunk))
+            self._file.write(chunk)
+            self._digest.update(chunk)
+            self.size += len(chunk)
+
+    def finish(self, path: Path) -> None:
+        """Move the file to `path`, if it is what was announced.
+
+        Raises:
+            HashMismatchError: size or sha256 differ.
+        """
+        expected = self._expected
+        if expected.size is not None and self.size != expected.size:
+            cause = f"{self.size} bytes came, {expected.size} were announced"
+            raise HashMismatchError(self._name, cause)
+        found = self._digest.hexdigest()
+        if expected.sha256 is not None and found != expected.sha256:
+            raise HashMismatchError(self._name, _differs(found, expected.sha256))
+        self._file.flush()
+        self._path.replace(path)
+
+    def _check_length(self, size: int) -> None:
+        self._limits.check_size(self._name, size)
+        if self._expected.size is not None and size > self._expected.size:
+            cause = f"more than the {self._expected.size} bytes came that were announced"
+            raise HashMismatchError(self._name, cause)
+
+    def _hash_what_is_there(self) -> None:
+        self._digest, self.size = hashlib.sha256(), 0
+        self._file.seek(0)
+        while chunk := self._file.read(_CHUNK_BYTES):
+            self._digest.update(chunk)
+            self.size += len(chunk)
+        if self._expected.size is not None and self.size > self._expected.size:
+            self._restart()
+
+    def _restart(self) -> None:
+        self._file.truncate(0)
+        self._digest, self.size = hashlib.sha256(), 0
 
 
 def hash_file(path: Path) -> str:
     """Return the sha256 of a file, in hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def copy_file(source: Path, target: Path) -> None:
-    """Copy a file so that `target` is there whole or not at all."""
+def copy_file(source: Path, target: Path, expected: FileRecord, limits: DiskLimits) -> None:
+    """Copy a file of our own, so that `target` is there whole and as expected, or not at all.
+
+    Raises:
+        FileTooLargeError, NoRoomError: it may not be had here.
+        HashMismatchError: it has changed since it was listed.
+        DownloadError: it cannot be read or written.
+    """
+    size = source.stat().st_size
+    limits.check_size(expected.name, size)
     partial = target.with_name(target.name + _INCOMPLETE)
-    try:
-        shutil.copyfile(source, partial)
-        partial.replace(target)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise disk_error(target, error) from error
+    with PartialFile(partial, expected.name, expected, limits) as file, source.open("rb") as stream:
+        file.receive(Body(0, iter(lambda: stream.read(_CHUNK_BYTES), b"")))
+        file.finish(target)
 
 
 def disk_error(path: Path, error: OSError) -> DownloadError:
@@ -154,3 +275,7 @@ def disk_error(path: Path, error: OSError) -> DownloadError:
         f"{path} cannot be written: {error.strerror or error}. Free space or fix the folder's "
         "permissions, then run again: what is complete is kept."
     )
+
+
+def _differs(found: str, announced: str) -> str:
+    return f"sha256 is {found[:12]}…, {announced[:12]}… was announced"

@@ -8,9 +8,14 @@ AutoLoraError
   CrawlerError
     SourceError
       AddressRefusedError
+      NoAnswerError
+      RangeError
       GoneError
+      AccessDeniedError
       FolderError
     DownloadError
+      FileTooLargeError
+      NoRoomError
       HashMismatchError
     CoverError
   EncoderError
@@ -30,11 +35,15 @@ AutoLoraError
     CursorError
     UsageError
     PortError
+    TokenPlaceError
     DatabaseError
       DatabaseLostError
+      DatabaseRoomError
+      DatabaseBusyError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    FileWithheldError
     BlobMismatchError
     EncoderRejectedError
     EncoderNotFoundError
@@ -67,6 +76,7 @@ AutoLoraError
       ExportError
     RemoteError
       RemoteUnreachableError
+      RemoteSenseError
       RemoteRefusedError
     SearchError
       EmbeddingDimensionError
@@ -79,9 +89,17 @@ AutoLoraError
 
 from pathlib import Path
 
+from crawler.foreign_text import one_line
+
 
 class AutoLoraError(Exception):
-    """Raised on purpose, by whichever package; its text is for people. Other errors are bugs."""
+    """Raised on purpose, by whichever package; its text is one bounded, harmless line for people.
+
+    Other errors are bugs.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class CrawlerError(AutoLoraError):
@@ -107,12 +125,63 @@ class AddressRefusedError(SourceError):
     """An address that we do not visit: not https, or inside our own network."""
 
 
+class NoAnswerError(SourceError):
+    """Nothing came, or a status that says no more than that; `cause` in a few words."""
+
+    def __init__(
+        self,
+        where: str,
+        cause: str,
+        *,
+        retryable: bool,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        self.cause = one_line(cause, 200)
+        super().__init__(
+            f"{where} cannot be fetched ({self.cause}). Check the network; running again "
+            "continues from here.",
+            retryable=retryable,
+            retry_after_seconds=retry_after_seconds,
+        )
+
+
+class RangeError(SourceError):
+    """A server does not go on where we stopped; begin anew."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=True)
+
+
 class GoneError(SourceError):
-    """The hub says that there is no such thing (any more), or not for us."""
+    """The hub says that there is no such thing (any more)."""
+
+
+class AccessDeniedError(SourceError):
+    """The hub gives this only to others: another account, or one that pays."""
 
 
 class DownloadError(CrawlerError):
     """A file cannot be had: unsafe name, broken transfer, full disk."""
+
+
+class FileTooLargeError(DownloadError):
+    """A file is larger than files may be."""
+
+    def __init__(self, name: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"{name} has {size:,} bytes or more; files above {limit:,} are not fetched. Raise "
+            "REGISTRY_MAX_FILE_BYTES if it is worth that."
+        )
+
+
+class NoRoomError(DownloadError):
+    """A file would enter the space that stays free on its disk."""
+
+    def __init__(self, name: str, size: int, free: int, reserved: int) -> None:
+        super().__init__(
+            f"{name} needs {size:,} bytes and the disk has {free:,}, of which {reserved:,} stay "
+            "free (REGISTRY_RESERVED_BYTES). Free space, then run again."
+        )
 
 
 class HashMismatchError(DownloadError):

@@ -1,36 +1,39 @@
 """The one HTTP client: polite to hubs, careful with what strangers point it at."""
 
+import json
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-import httpcore
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from crawler.addresses import AddressGuard, Resolve, origin, resolve, shown
-from crawler.errors import GoneError, SourceError
+from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, RangeError, SourceError
+from crawler.foreign_text import quoted
+from crawler.hub_json import MAX_JSON_BYTES, read_answer
+from crawler.transport import GuardedTransport, check_deadline, deadline, extend_deadline
 
 USER_AGENT = "autolora-registry/0.1 (LoRA search; crawls politely)"
 MAX_REDIRECTS = 5
 # A hub that asks for more patience than this gets it by being left for the next crawl.
 MAX_RETRY_AFTER_SECONDS = 30.0
-
+# A file may take as long as it likes, if so much of it comes within each timeout.
+PROGRESS_BYTES = 2**18
+# What a compressed answer becomes at once, at most.
+_PIECE_BYTES = 2**16
+# What follows a redirect to another origin.
+_HARMLESS_HEADERS = ("Range", "Accept", "Accept-Encoding", "Content-Type")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 T = TypeVar("T")
-
-# When the answer being waited for must be complete, on time.monotonic()'s clock. The sockets
-# look at it themselves: a peer that sends a byte now and then never runs into a read timeout.
-_deadline: ContextVar[float] = ContextVar("deadline")
 
 
 class Pace:
@@ -65,16 +68,6 @@ def retry_after_seconds(value: str | None) -> float | None:
     return max(0.0, (due.replace(tzinfo=due.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-def polite_retries(attempts: int) -> Retrying:
-    """Repeat a call while it raises a retryable `SourceError`, waiting as the hub asked."""
-    return Retrying(
-        retry=retry_if_exception(_worth_retrying),
-        stop=stop_after_attempt(attempts),
-        wait=_wait_seconds,
-        reraise=True,
-    )
-
-
 def _worth_retrying(error: BaseException) -> bool:
     if not isinstance(error, SourceError) or not error.retryable:
         return False
@@ -98,12 +91,23 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class _Redirect:
+class Body:
+    """A file on its way: its bytes from `start` on. Nothing of it is to be believed."""
+
+    start: int
+    chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    method: str
     url: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
 
 
 class PoliteClient:
-    """Gets urls from the public internet, slowly, within limits of size and time.
+    """Asks the public internet, slowly, within limits of size and time.
 
     - https only, to public addresses only, at every redirect; the connection goes to the
       very address that was checked. `allowed_origins` (an operator's endpoint on loopback)
@@ -129,9 +133,8 @@ class PoliteClient:
         self._max_bytes = max_bytes
         self._attempts = attempts
         self._http = httpx.Client(
-            transport=transport or _GuardedTransport(self._guard),
+            transport=transport or GuardedTransport(self._guard),
             timeout=httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds)),
-            # Compressed answers are a way around the limit of bytes.
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
             trust_env=False,
         )
@@ -150,21 +153,26 @@ class PoliteClient:
     def close(self) -> None:
         self._http.close()
 
-    def get(
-        self,
-        url: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> bytes:
+    def retry(self, attempt: Callable[[], T]) -> T:
+        """Repeat what raises a retryable `SourceError`, waiting as the hub asked."""
+        retrying = Retrying(
+            retry=retry_if_exception(_worth_retrying),
+            stop=stop_after_attempt(self._attempts),
+            wait=_wait_seconds,
+            reraise=True,
+        )
+        return retrying(attempt)
+
+    def get(self, url: str) -> bytes:
         """Return the body behind a url.
 
         Raises:
             AddressRefusedError: the url, or one it leads to, is not for us to visit.
             GoneError: there is nothing (404, 410).
+            AccessDeniedError: it is not for us (401, 403).
             SourceError: anything else that went wrong.
         """
-        return self._retry(url, params, headers, self._read)
+        return self.retry(lambda: self._ask(_Question("GET", url, {}), self._read))
 
     def get_part(self, url: str, start: int, stop: int) -> Part:
         """Return bytes `start` to `stop` of the file behind a url, fewer where it ends before.
@@ -174,60 +182,78 @@ class PoliteClient:
         Raises:
             SourceError: as `get` does; also where the answer is not the range asked for.
         """
-        asked = {"Range": f"bytes={start}-{stop - 1}"}
-        return self._retry(url, None, asked, lambda response: _read_part(response, start, stop))
+        question = _Question("GET", url, {"Range": f"bytes={start}-{stop - 1}"})
+        return self.retry(lambda: self._ask(question, lambda a: _read_part(a, start, stop)))
 
-    def _retry(
+    def ask_json(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Return the JSON that answers a question; raises as `get` does.
+
+        It may come compressed, and is bounded in what it becomes: bytes, values, depth.
+        """
+        sent = {**(headers or {}), "Accept": "application/json", "Accept-Encoding": "gzip"}
+        data = None
+        if body is not None:
+            data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
+        question = _Question(method, url, sent, data)
+        return self.retry(lambda: self._ask(question, _read_json))
+
+    def read_file(
         self,
         url: str,
-        params: Mapping[str, str] | None,
-        headers: Mapping[str, str] | None,
-        read: Callable[[httpx.Response], T],
+        start: int,
+        read: Callable[[Body], T],
+        *,
+        headers: Mapping[str, str] | None = None,
     ) -> T:
-        try:
-            asked = str(httpx.URL(url, params=params) if params else httpx.URL(url))
-        except (httpx.InvalidURL, TypeError) as error:
-            raise SourceError(f"{shown(str(url))} is not an address: {error}") from error
-        answer: T = polite_retries(self._attempts)(self._get_once, asked, dict(headers or {}), read)
-        return answer
+        """Give `read` the file behind a url from byte `start` on, or all of it; once, no retry.
 
-    def _get_once(
-        self, url: str, headers: dict[str, str], read: Callable[[httpx.Response], T]
-    ) -> T:
-        start = url
+        Raises:
+            RangeError: the server does not go on at `start`, nor begins anew.
+            SourceError: as `get` does.
+        """
+        sent = dict(headers or {}) | ({"Range": f"bytes={start}-"} if start else {})
+        question = _Question("GET", url, sent)
+        return self._ask(question, lambda answer: read(self._body(answer, start)))
+
+    def _ask(self, question: _Question, read: Callable[[httpx.Response], T]) -> T:
+        """Return what `read` makes of the answer, following redirects."""
+        start = question.url
         for _ in range(MAX_REDIRECTS + 1):
-            self._guard.check_url(url)
-            self._pace.wait(urlsplit(url).hostname or "")
-            answer = self._ask(url, headers, read)
-            if not isinstance(answer, _Redirect):
+            self._guard.check_url(question.url)
+            self._pace.wait(urlsplit(question.url).hostname or "")
+            answer = self._ask_once(question, read)
+            if not isinstance(answer, _Question):
                 return answer
-            if origin(answer.url) != origin(url):
-                headers = {name: value for name, value in headers.items() if name == "Range"}
-            url = answer.url
+            question = answer
         raise SourceError(f"{shown(start)} redirects more than {MAX_REDIRECTS} times")
 
-    def _ask(
-        self, url: str, headers: dict[str, str], read: Callable[[httpx.Response], T]
-    ) -> T | _Redirect:
-        """Return what `read` makes of the answer, or where it redirects to."""
-        token = _deadline.set(time.monotonic() + self._timeout_seconds)
-        try:
-            with self._http.stream("GET", url, headers=headers) as response:
-                if response.next_request is not None:
-                    return _Redirect(str(response.next_request.url))
-                _check_status(response, (200, 206) if "Range" in headers else (200,))
-                _check_encoding(response)
-                return read(response)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            cause = str(error) or type(error).__name__
-            raise SourceError(
-                f"{shown(url)} cannot be fetched ({cause}). Check the network; running again "
-                "continues from here.",
-                retryable=isinstance(error, httpx.TransportError),
-            ) from error
-        finally:
-            _deadline.reset(token)
-            self._http.cookies.clear()
+    def _ask_once(self, question: _Question, read: Callable[[httpx.Response], T]) -> T | _Question:
+        """Return what `read` makes of the answer, or the question to ask instead."""
+        with deadline(self._timeout_seconds):
+            try:
+                with self._http.stream(
+                    question.method,
+                    question.url,
+                    headers=dict(question.headers),
+                    content=question.body,
+                ) as response:
+                    if response.next_request is not None:
+                        return _redirected(question, response.next_request)
+                    _check_status(response, (200, 206) if "Range" in question.headers else (200,))
+                    return read(response)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                cause = str(error) or type(error).__name__
+                retryable = isinstance(error, httpx.TransportError)
+                raise NoAnswerError(shown(question.url), cause, retryable=retryable) from error
+            finally:
+                self._http.cookies.clear()
 
     def _read(self, response: httpx.Response) -> bytes:
         where = shown(str(response.url))
@@ -235,29 +261,86 @@ class PoliteClient:
         announced = response.headers.get("Content-Length", "")
         if announced.isdigit() and int(announced) > self._max_bytes:
             raise too_large
-        body = _read_until(response, self._max_bytes + 1)
+        _check_encoding(response)
+        body = _read_until(response.iter_bytes(), self._max_bytes + 1)
         if len(body) > self._max_bytes:
             raise too_large
         return body
 
+    def _body(self, response: httpx.Response, start: int) -> Body:
+        _check_encoding(response)
+        if response.status_code == 200:
+            return Body(0, self._in_time(response))
+        told = response.headers.get("Content-Range", "")
+        match = _CONTENT_RANGE.fullmatch(told)
+        if not match or int(match[1]) != start:
+            where = shown(str(response.url))
+            raise RangeError(f"{where} was asked to go on at byte {start} and sent {quoted(told)}")
+        return Body(start, self._in_time(response))
 
-def _read_until(response: httpx.Response, stop: int) -> bytes:
-    """Return the body, or its first `stop` bytes and what came along with them."""
+    def _in_time(self, response: httpx.Response) -> Iterator[bytes]:
+        left = PROGRESS_BYTES
+        for chunk in response.iter_bytes():
+            check_deadline()
+            left -= len(chunk)
+            if left <= 0:
+                extend_deadline(self._timeout_seconds)
+                left = PROGRESS_BYTES
+            yield chunk
+
+
+def _redirected(question: _Question, request: httpx.Request) -> _Question:
+    """Return the question that httpx would ask next, without what another origin may not know."""
+    headers = question.headers
+    if origin(str(request.url)) != origin(question.url):
+        headers = {name: value for name, value in headers.items() if name in _HARMLESS_HEADERS}
+    body = question.body if request.method == question.method else None
+    return replace(
+        question, method=request.method, url=str(request.url), headers=headers, body=body
+    )
+
+
+def _read_until(chunks: Iterator[bytes], stop: int) -> bytes:
+    """Return all of `chunks`, or the first `stop` bytes and what came along with them."""
     body = bytearray()
-    for chunk in response.iter_bytes():
+    for chunk in chunks:
         body += chunk
-        if time.monotonic() > _deadline.get():
-            raise httpx.ReadTimeout("not complete in time")
+        check_deadline()
         if len(body) >= stop:
             break
     return bytes(body)
 
 
+def _read_json(response: httpx.Response) -> Any:
+    where = shown(str(response.url))
+    compressed = response.headers.get("Content-Encoding", "identity").lower() == "gzip"
+    if not compressed:
+        _check_encoding(response)
+    chunks = _unpacked(response) if compressed else response.iter_bytes()
+    return read_answer(_read_until(chunks, MAX_JSON_BYTES + 1), where)
+
+
+def _unpacked(response: httpx.Response) -> Iterator[bytes]:
+    """Yield what a gzip body holds, in small pieces: a KB of it can be a MB."""
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        for chunk in response.iter_raw():
+            while chunk and not unpacker.eof:
+                yield unpacker.decompress(chunk, _PIECE_BYTES)
+                chunk = unpacker.unconsumed_tail
+            if unpacker.eof:
+                return
+    except zlib.error as error:
+        raise SourceError(f"{shown(str(response.url))} answered broken gzip") from error
+    raise httpx.ReadError("the compressed answer was cut")
+
+
 def _read_part(response: httpx.Response, start: int, stop: int) -> Part:
+    _check_encoding(response)
     where, url = shown(str(response.url)), str(response.url)
     if response.status_code == 200:
         announced = response.headers.get("Content-Length", "")
-        body = _read_until(response, stop)
+        body = _read_until(response.iter_bytes(), stop)
         if announced.isdigit():
             return Part(body[start:stop], int(announced), url)
         if len(body) >= stop:
@@ -268,107 +351,36 @@ def _read_part(response: httpx.Response, start: int, stop: int) -> Part:
     first, last, size = map(int, match.groups()) if match else (-1, -1, -1)
     expected = min(stop, size) - start
     # One more than expected is enough to know of a lie.
-    body = _read_until(response, expected + 1) if expected > 0 else b""
+    body = _read_until(response.iter_bytes(), expected + 1) if expected > 0 else b""
     if (first, last) != (start, start + expected - 1) or len(body) != expected:
         raise SourceError(
             f"{where} was asked for bytes {start} to {stop - 1} and sent {len(body)} bytes "
-            f"called {told[:60]!r}"
+            f"called {quoted(told, 60)}"
         )
     return Part(body, size, url)
 
 
 def _check_encoding(response: httpx.Response) -> None:
+    # Compressed answers are a way around the limit of bytes.
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         where = shown(str(response.url))
         raise SourceError(f"{where} answered compressed although asked not to")
 
 
 def _check_status(response: httpx.Response, good: Collection[int]) -> None:
-    if response.status_code in good:
+    status = response.status_code
+    if status in good:
         return
-    where, status = shown(str(response.url)), response.status_code
+    where, cause = shown(str(response.url)), f"HTTP {status}"
     if status in (404, 410):
-        raise GoneError(f"{where} is not there (HTTP {status})")
-    raise SourceError(
-        f"{where} answered HTTP {status}",
+        raise GoneError(f"{where} is not there ({cause})")
+    if status in (401, 403):
+        raise AccessDeniedError(f"{where} does not let us in ({cause})")
+    if status == 416:
+        raise RangeError(f"{where} has no such part ({cause})")
+    raise NoAnswerError(
+        where,
+        cause,
         retryable=status == 429 or status >= 500,
         retry_after_seconds=retry_after_seconds(response.headers.get("Retry-After")),
     )
-
-
-class _GuardedTransport(httpx.HTTPTransport):
-    """httpx's own transport over sockets that connect only to checked addresses."""
-
-    def __init__(self, guard: AddressGuard) -> None:
-        context = httpx.create_ssl_context()
-        super().__init__(verify=context, trust_env=False)
-        # httpx has no argument for httpcore's network backend. Checking there, and not a
-        # step earlier, means that the address checked is the address connected to, while
-        # names in TLS, the Host header and the connection pool stay what they are.
-        self._pool.close()
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=context,
-            max_connections=20,
-            keepalive_expiry=5.0,
-            network_backend=_GuardedBackend(guard),
-        )
-
-
-class _GuardedBackend(httpcore.SyncBackend):
-    def __init__(self, guard: AddressGuard) -> None:
-        self._guard = guard
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        failure: Exception = httpcore.ConnectError(f"{host} has no address")
-        for address in self._guard.addresses(host, port):
-            try:
-                stream = super().connect_tcp(
-                    address, port, _within_deadline(timeout), local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-            else:
-                return _TimedStream(stream)
-        raise failure
-
-
-class _TimedStream(httpcore.NetworkStream):
-    """A stream on which no wait outlasts the deadline of the request."""
-
-    def __init__(self, stream: httpcore.NetworkStream) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _within_deadline(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _within_deadline(timeout))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self,
-        ssl_context: SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        limit = _within_deadline(timeout)
-        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, limit))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
-def _within_deadline(timeout: float | None) -> float:
-    left = _deadline.get() - time.monotonic()
-    if left <= 0:
-        raise httpcore.ReadTimeout("the answer took too long")
-    return left if timeout is None else min(timeout, left)

@@ -1,8 +1,10 @@
 """Text that strangers wrote, cut to sizes and characters that a database can hold."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
+
+from crawler.foreign_text import plain_line
+from crawler.hub_json import read_json
 
 MAX_NAME = 200
 MAX_DESCRIPTION = 10_000
@@ -26,26 +28,25 @@ def clean_text(value: Any, limit: int) -> str:
     return "".join(kept).strip()[:limit]
 
 
+def clean_line(value: Any, limit: int) -> str:
+    """Return `value` as one line of at most `limit` characters; "" where it is no text.
+
+    A line break in a trigger word would begin another line wherever a prompt is pasted, and
+    there another setting.
+    """
+    return plain_line(value[: 4 * limit])[:limit].strip() if isinstance(value, str) else ""
+
+
 def clean_words(values: Any) -> tuple[str, ...]:
     """Return distinct words in their order, given a list or JSON in a string."""
     words: dict[str, None] = {}
     for value in _as_list(values):
-        word = clean_text(value, MAX_WORD)
+        word = clean_line(value, MAX_WORD)
         if word.lower() not in _NOTHING:
             words.setdefault(word)
         if len(words) == MAX_WORDS:
             break
     return tuple(words)
-
-
-def read_json(value: Any) -> Any:
-    """Return what a JSON string holds; anything else as it is, a broken string as None."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _as_list(values: Any) -> Iterable[Any]:

@@ -23,7 +23,7 @@ from encoder.training.train import encode_captions, fit_ridge_to_sketches, sketc
 from encoder.weight_encoders.checkpoint import AnyEncoder, load_encoder
 from registry.blobs import hash_file
 from registry.fusion.relevance import relevance_of
-from registry.text.phrases import texts_of
+from registry.text.prompt_phrases import texts_of
 
 FOLDS, SEED = 4, 5
 

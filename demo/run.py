@@ -1,7 +1,7 @@
 """`make demo`: crawl a hub, index its adapters, search, fuse, serve.
 
-All of it is the system itself on a world small enough to ship: the real ModelScope client
-against a hub on loopback, PostgreSQL, the trained encoder, the real pipeline.
+All of it is the system itself on a world small enough to ship: the crawler against a hub on
+loopback, PostgreSQL, the trained encoder, the real pipeline.
 """
 
 import argparse

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crawler.errors import AutoLoraError
+from crawler.foreign_text import one_line
 
 
 class EncoderError(AutoLoraError):
@@ -14,7 +15,7 @@ class LoraFileError(EncoderError):
     """An adapter's file cannot be used; names the file and the cause."""
 
     def __init__(self, file: str | Path, cause: str) -> None:
-        self.file, self.cause = str(file), cause
+        self.file, self.cause = str(file), one_line(cause)
         super().__init__(f"{Path(file).name}: {cause}")
 
 

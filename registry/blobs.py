@@ -11,22 +11,26 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from crawler.disk import DiskLimits
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
 
 CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_READ_ONLY = 0o444
+# Adapters and pictures may be somebody's own: others on this machine have no business here.
+_READ_ONLY = 0o400
 
 
 class BlobStore:
     """A folder of files that never change, safe to share between threads and processes.
 
     A blob appears under its name whole and on disk, or not at all: it is written beside,
-    synced, and renamed. Storing the same bytes again does nothing.
+    synced, and renamed. Storing the same bytes again does nothing. The reserve that `limits`
+    name is never entered.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, limits: DiskLimits | None = None) -> None:
         self.root = root
+        self._limits = limits or DiskLimits()
         self._temporary = root / "tmp"
 
     def put_file(self, source: Path, *, expected: str | None = None, move: bool = False) -> str:
@@ -34,7 +38,8 @@ class BlobStore:
 
         Raises:
             BlobMismatchError: they are not the `expected` ones. Nothing was stored.
-            DiskFullError: there is no room. Nothing was stored.
+            NoRoomError: it would enter the reserve. Nothing was stored.
+            DiskFullError: there is no room at all. Nothing was stored.
         """
         sha256 = hash_file(source)
         _check(source.name, sha256, expected)
@@ -110,6 +115,7 @@ class BlobStore:
         digest = hashlib.sha256()
         with _disk_full(self.root), self._new_temporary() as (descriptor, path):
             for chunk in chunks:
+                self._limits.check_room(name, self._temporary, len(chunk))
                 digest.update(chunk)
                 rest = memoryview(chunk)
                 while rest:
@@ -123,7 +129,7 @@ class BlobStore:
     @contextmanager
     def _new_temporary(self) -> Iterator[tuple[int, Path]]:
         """Give a new file of our own, locked against `clean` and removed if it stays."""
-        self._temporary.mkdir(parents=True, exist_ok=True)
+        make_private(self._temporary)
         while True:
             path = self._temporary / uuid4().hex
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -140,11 +146,21 @@ class BlobStore:
     def _publish(self, path: Path, sha256: str) -> None:
         target = self.path(sha256)
         is_new = not target.parent.exists()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_private(target.parent)
         path.replace(target)
         _sync_folder(target.parent)
         if is_new:
             _sync_folder(self.root)
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone.
+
+    One that is there already stays as it is: it may be meant for others too.
+    """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def hash_file(path: Path) -> str:
@@ -155,9 +171,12 @@ def hash_file(path: Path) -> str:
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or one it was raised from, says that a disk or quota is full."""
-    while error is not None:
+    seen: list[BaseException] = []
+    # An error may be its own cause, and the search would never end.
+    while error is not None and error not in seen:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
+        seen.append(error)
         error = error.__cause__ or error.__context__
     return False
 

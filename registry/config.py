@@ -1,11 +1,18 @@
 """What differs between machines."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from crawler.disk import DiskLimits
+from registry.errors import TokenPlaceError
+
+# Each token, and the address that it is for.
+TOKENS = {"modelscope_token": "modelscope_endpoint", "token": "url"}
 
 
 class Settings(BaseSettings):
@@ -20,9 +27,13 @@ class Settings(BaseSettings):
     # Holds the blobs and, unless `database_url` names another, the database.
     home: Path = Field(default_factory=lambda: user_data_path("autolora"))
     # Any PostgreSQL with the extensions vector (0.8 or later) and pg_trgm; None = embedded.
-    database_url: str | None = None
+    database_url: str | None = Field(default=None, repr=False)
     modelscope_endpoint: str = "https://modelscope.cn"
     modelscope_token: SecretStr | None = None
+    # Adapter files above this are refused; so much stays free on the disk whatever is fetched
+    # (None: 1 GiB, or a tenth of a smaller disk), since the database lives there too.
+    max_file_bytes: int = Field(default=DiskLimits().max_file_bytes, ge=1)
+    reserved_bytes: int | None = Field(default=None, ge=0)
     # One text encoder per index; another one needs captions and encoders made with it.
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
@@ -43,12 +54,44 @@ class Settings(BaseSettings):
     adapter_cache_bytes: int = Field(default=2**30, ge=0)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    # Lets everybody who can reach the server read: without it only this machine may. Nothing is
+    # written and no image is made for them.
+    public_read: bool = False
+    # Names the server is reached by, beside addresses and this machine's own name.
+    allowed_hosts: list[str] = Field(default_factory=list)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Refuse a token from one place with an address from another.
+
+        Raises:
+            TokenPlaceError: with what to do.
+        """
+        places = {
+            "the program": init_settings(),
+            "the environment": env_settings(),
+            f"{cls.model_config['env_file']}": dotenv_settings(),
+        }
+        for token, address in TOKENS.items():
+            _check_places(token, address, places)
+        return init_settings, env_settings, dotenv_settings, file_secret_settings
 
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         """So that a later change of the working folder does not move the registry."""
         return home.expanduser().absolute()
+
+    @property
+    def disk_limits(self) -> DiskLimits:
+        return DiskLimits(self.max_file_bytes, self.reserved_bytes)
 
     @property
     def blobs(self) -> Path:
@@ -61,3 +104,18 @@ class Settings(BaseSettings):
     @property
     def postgres(self) -> Path:
         return self.home / "postgres"
+
+
+def _check_places(token: str, address: str, places: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let a token go only to the address that it was set with, or to the default one.
+
+    Else a `.env` in the folder where somebody happens to work could send the environment's
+    token to an address of its own.
+    """
+
+    def place_of(name: str) -> str | None:
+        return next((place for place, values in places.items() if values.get(name)), None)
+
+    of_token, of_address = place_of(token), place_of(address)
+    if of_token and of_address and of_token != of_address:
+        raise TokenPlaceError(token, of_token, address, of_address)

@@ -10,6 +10,17 @@ class RegistryError(AutoLoraError):
     """Base of the registry's errors; its text is one line: what, which, what to do."""
 
 
+class TokenPlaceError(RegistryError):
+    """A token was set in one place, and the address that it would go to in another."""
+
+    def __init__(self, token: str, of_token: str, address: str, of_address: str) -> None:
+        token, address = f"REGISTRY_{token.upper()}", f"REGISTRY_{address.upper()}"
+        super().__init__(
+            f"{token} is set in {of_token} and {address} in {of_address}; a token goes only to "
+            f"the address that it was set with. Set both in {of_token}, or unset one."
+        )
+
+
 class DatabaseError(RegistryError):
     """The database cannot be started, reached or migrated."""
 
@@ -34,6 +45,24 @@ class RefreshUnderWayError(RegistryError):
         )
 
 
+class DatabaseRoomError(DatabaseError):
+    """The database cannot be made or started for lack of room on its disk."""
+
+    def __init__(self, path: Path, free: int, needed: int) -> None:
+        super().__init__(
+            f"PostgreSQL cannot start: the disk of {path} has {free // 2**20} MB free, and it "
+            f"needs some {needed // 2**20} MB. Free that much, then run the same command again: "
+            "what was stored is safe."
+        )
+
+
+class DatabaseBusyError(DatabaseError):
+    """Too many wait for the database."""
+
+    def __init__(self) -> None:
+        super().__init__("the database does not keep up; try again in a moment.")
+
+
 class DiskFullError(RegistryError):
     """A disk has no room left for what had to be written."""
 
@@ -51,6 +80,13 @@ class BlobNotFoundError(RegistryError):
         super().__init__(
             f"the blob store has no {sha256}. Run `autolora refresh --full` to fetch it again."
         )
+
+
+class FileWithheldError(RegistryError):
+    """A file is here that must not be handed out."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the file of {name} was refused and is not handed out: {reason}")
 
 
 class BlobMismatchError(RegistryError):

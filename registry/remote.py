@@ -3,22 +3,28 @@
 Importing this imports nothing heavy.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, Self
+from typing import IO, Annotated, Any, Self, TypeVar
 
 import httpx
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from registry.blobs import BlobStore
+from crawler.disk import DiskLimits
+from crawler.errors import SourceError
+from crawler.hub_json import MAX_JSON_BYTES, read_answer
+from registry.blobs import BlobStore, is_disk_full, make_private
 from registry.config import Settings
-from registry.errors import BlobNotFoundError, NoBaseModelError, RegistryError
+from registry.errors import BlobNotFoundError, DiskFullError, NoBaseModelError, RegistryError
 from registry.fusion.maker import Maker
+from registry.fusion.recipe import Name, Sha256, first_fault
 from registry.fusion.studio import Studio
 
+Shape = TypeVar("Shape")
 TIMEOUT_SECONDS = 60.0
 CHUNK_BYTES = 1 << 20
 
@@ -37,6 +43,16 @@ class RemoteUnreachableError(RemoteError):
         )
 
 
+class RemoteSenseError(RemoteError):
+    """A registry elsewhere answers something that no registry of ours would."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(
+            f"the registry at {url} makes no sense: it answered {cause}. See that REGISTRY_URL is "
+            "the address of a registry, and that it is no newer than this one."
+        )
+
+
 class RemoteRefusedError(RemoteError):
     """A registry elsewhere wants a token, or another one."""
 
@@ -44,48 +60,43 @@ class RemoteRefusedError(RemoteError):
         super().__init__(f"the registry at {url} refuses access; set REGISTRY_TOKEN to its token.")
 
 
-@dataclass(frozen=True)
-class RemoteCard:
+class _Answer(BaseModel):
+    """What another registry says; a later version of it may say more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class RemoteCard(_Answer):
     """An adapter of a registry elsewhere."""
 
     id: int
-    name: str
-    base_model: str
-    file_sha256: str | None
-    trigger_words: tuple[str, ...]
-    licence: str | None
-
-    @classmethod
-    def from_json(cls, facts: dict[str, Any]) -> Self:
-        return cls(
-            id=facts["id"],
-            name=facts["name"],
-            base_model=facts["base_model"],
-            file_sha256=facts["file_sha256"],
-            trigger_words=tuple(facts["trigger_words"]),
-            licence=facts["licence"],
-        )
+    name: Name
+    base_model: Name
+    file_sha256: Sha256 | None
+    trigger_words: Annotated[tuple[Name, ...], Field(max_length=100)]
+    licence: Name | None
 
 
-@dataclass(frozen=True)
-class RemoteChoice:
+class RemoteChoice(_Answer):
     """An adapter chosen for a prompt."""
 
-    card: RemoteCard
+    card: RemoteCard = Field(alias="adapter")
     # Cosines of the prompt and its parts with the adapter's weights; None where they are not known
     # there.
-    similarities: tuple[float, ...] | None
-    embedding: tuple[float, ...] | None  # of its weights, by the encoder there
+    similarities: Annotated[tuple[float, ...], Field(min_length=1, max_length=100)] | None
+    # Of its weights, by the encoder there.
+    embedding: Annotated[tuple[float, ...], Field(min_length=1, max_length=10_000)] | None
 
-    @classmethod
-    def from_json(cls, facts: dict[str, Any]) -> Self:
-        card = RemoteCard.from_json(facts["adapter"])
-        similarities, embedding = facts["similarities"], facts["embedding"]
-        return cls(
-            card,
-            similarities and tuple(map(float, similarities)),
-            embedding and tuple(map(float, embedding)),
-        )
+
+class RemoteReadiness(_Answer):
+    """How many adapters of each base model a registry elsewhere has."""
+
+    base_models: Annotated[dict[Name, int], Field(max_length=1000)]
+
+
+_CHOICES = TypeAdapter(list[RemoteChoice])
+_READINESS = TypeAdapter(RemoteReadiness)
+_CONFIG = TypeAdapter(str)
 
 
 class RegistryClient:
@@ -97,16 +108,21 @@ class RegistryClient:
         cache: Path,
         token: str | None = None,
         transport: httpx.BaseTransport | None = None,
+        limits: DiskLimits | None = None,
     ) -> None:
         """Open a client of the registry at `url`; `transport` is httpx's default if not given."""
         self.url = url.rstrip("/")
-        self._blobs = BlobStore(cache)
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=TIMEOUT_SECONDS,
-            transport=transport,
-        )
+        self._limits = limits or DiskLimits()
+        self._blobs = BlobStore(cache, self._limits)
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                timeout=TIMEOUT_SECONDS,
+                transport=transport,
+            )
+        except httpx.InvalidURL as error:
+            raise RemoteUnreachableError(self.url, str(error)) from error
 
     def __enter__(self) -> Self:
         return self
@@ -120,18 +136,31 @@ class RegistryClient:
     def choose(
         self, prompt: str, k: int = 3, *, base_model: str | None = None
     ) -> list[RemoteChoice]:
-        """Return up to `k` adapters to draw `prompt` with; RemoteError when there is none."""
-        return self._ask_for_adapters({"prompt": prompt, "k": k} | _given("base_model", base_model))
+        """Return up to `k` adapters to draw `prompt` with.
+
+        Raises:
+            RemoteError: there is none, or the answer makes no sense.
+        """
+        asked = {"prompt": prompt, "k": k} | _given("base_model", base_model)
+        chosen = self._get("/v1/choose", asked, _CHOICES)
+        if not 0 < len(chosen) <= k:
+            raise RemoteSenseError(self.url, f"{len(chosen)} adapters, of {k} at most")
+        return chosen
 
     def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[RemoteChoice]:
         """Return those adapters that exist, in their order."""
         if not adapter_ids:
             return []
-        return self._ask_for_adapters({"prompt": prompt, "adapters": list(adapter_ids)})
+        asked = {"prompt": prompt, "adapters": list(adapter_ids)}
+        named = self._get("/v1/choose", asked, _CHOICES)
+        ids = [choice.card.id for choice in named]
+        if not set(ids) <= set(adapter_ids) or len(set(ids)) < len(ids):
+            raise RemoteSenseError(self.url, "other adapters than those it was asked for")
+        return named
 
     def base_models(self) -> dict[str, int]:
         """Return how many adapters are ready of every base model, most first."""
-        return dict(self._get("/readyz", {})["base_models"])
+        return self._get("/readyz", {}, _READINESS).base_models
 
     def file(self, sha256: str) -> Path:
         """Return an adapter's file, fetched and verified unless it is here already.
@@ -141,53 +170,73 @@ class RegistryClient:
             BlobMismatchError: what came is not what was asked for. It is not kept.
         """
         if not self._blobs.exists(sha256):
-            self._blobs.root.mkdir(parents=True, exist_ok=True)
+            make_private(self._blobs.root)
             with NamedTemporaryFile(dir=self._blobs.root) as partial:
-                with self._stream(f"/v1/files/{sha256}") as answer:
+                with self._stream(f"/v1/files/{sha256}", {}) as answer:
                     if answer.status_code == httpx.codes.NOT_FOUND:
                         raise BlobNotFoundError(sha256)
                     self._check(answer)
-                    for chunk in answer.iter_bytes(CHUNK_BYTES):
-                        partial.write(chunk)
-                partial.flush()
+                    self._receive(answer, sha256, partial)
                 self._blobs.put_file(Path(partial.name), expected=sha256)
         return self._blobs.path(sha256)
 
     def peft_config(self, sha256: str) -> str:
         """Return PEFT's config that an adapter's file is read with there; "" if there is none."""
-        return str(self._get(f"/v1/files/{sha256}/peft-config", {}))
+        return self._get(f"/v1/files/{sha256}/peft-config", {}, _CONFIG)
 
-    def _ask_for_adapters(self, asked: dict[str, Any]) -> list[RemoteChoice]:
-        try:
-            return [RemoteChoice.from_json(entry) for entry in self._get("/v1/choose", asked)]
-        except (KeyError, TypeError, ValueError) as error:
-            raise RemoteUnreachableError(self.url, f"its answer lacks {error}") from error
+    def _receive(self, answer: httpx.Response, name: str, partial: IO[bytes]) -> None:
+        """Write a file that comes, as long as it may be kept."""
+        size = 0
+        for chunk in answer.iter_bytes(CHUNK_BYTES):
+            size += len(chunk)
+            self._limits.check_size(name, size)
+            self._limits.check_room(name, self._blobs.root, len(chunk))
+            try:
+                partial.write(chunk)
+                partial.flush()
+            except OSError as error:
+                if is_disk_full(error):
+                    raise DiskFullError(self._blobs.root) from error
+                raise
 
-    def _get(self, path: str, params: dict[str, Any]) -> Any:
-        try:
-            answer = self._http.get(path, params=params)
+    def _get(self, path: str, params: dict[str, Any], shape: TypeAdapter[Shape]) -> Shape:
+        """Return what is answered, if it has the shape that our own registry gives it."""
+        with self._stream(path, params) as answer:
             self._check(answer)
-            return answer.json()
-        except (httpx.HTTPError, ValueError) as error:
-            raise RemoteUnreachableError(self.url, str(error) or type(error).__name__) from error
+            said = self._read(answer)
+        try:
+            return shape.validate_python(said)
+        except ValidationError as error:
+            raise RemoteSenseError(self.url, first_fault(error)) from error
 
     @contextmanager
-    def _stream(self, path: str) -> Iterator[httpx.Response]:
+    def _stream(self, path: str, params: dict[str, Any]) -> Iterator[httpx.Response]:
         try:
-            with self._http.stream("GET", path) as answer:
+            with self._http.stream("GET", path, params=params) as answer:
                 yield answer
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RemoteUnreachableError(self.url, str(error) or type(error).__name__) from error
+
+    def _read(self, answer: httpx.Response) -> Any:
+        """Return the JSON of an answer, which is bounded while it comes."""
+        data, deadline = bytearray(), time.monotonic() + TIMEOUT_SECONDS
+        for chunk in answer.iter_bytes(CHUNK_BYTES):
+            data += chunk
+            if len(data) > MAX_JSON_BYTES or time.monotonic() > deadline:
+                raise RemoteSenseError(self.url, "an answer that does not end")
+        try:
+            return read_answer(bytes(data), "it")
+        except SourceError as error:
+            raise RemoteSenseError(self.url, str(error)) from error
 
     def _check(self, answer: httpx.Response) -> None:
         if answer.is_success:
             return
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise RemoteRefusedError(self.url)
-        answer.read()
         try:
-            detail = str(answer.json()["detail"])
-        except (ValueError, KeyError, TypeError):
+            detail = self._read(answer)["detail"]
+        except (RemoteSenseError, KeyError, TypeError):
             cause = f"status {answer.status_code}"
             raise RemoteUnreachableError(self.url, cause) from None
         raise RemoteError(f"the registry at {self.url} says: {detail}")
@@ -203,7 +252,9 @@ class RemoteRegistry:
         assert settings.url is not None
         self.settings = settings
         token = settings.token.get_secret_value() if settings.token else None
-        self.client = RegistryClient(settings.url, settings.remote_files, token, transport)
+        self.client = RegistryClient(
+            settings.url, settings.remote_files, token, transport, settings.disk_limits
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Self, Unpack
 from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.text_encoder import TextEncoder
-from registry.blobs import BlobStore
+from registry.blobs import BlobStore, make_private
 from registry.config import Settings
 from registry.db.claims import find_peft_config, store_claim
 from registry.db.encoders import promote, roll_back
-from registry.db.models import Cover, File
+from registry.db.models import Cover
 from registry.db.pending import PendingFile
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
@@ -25,14 +25,20 @@ from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
 from registry.refresh.steps.read import read_stored, reader_version
-from registry.retrieval.cards import AdapterCard, count_by_base_model, list_cards, load_cards
+from registry.retrieval.cards import (
+    AdapterCard,
+    count_by_base_model,
+    is_sound_file,
+    list_cards,
+    load_cards,
+)
 from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
 from registry.retrieval.results import Choice, DuplicateResult, SearchPage, Similar
 from registry.text.cached_encoder import load_cached_text_encoder
-from registry.text.segment import segment
+from registry.text.word_segmentation import segment
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -85,7 +91,9 @@ class Registry:
     def blobs(self) -> BlobStore:
         with self._lock:
             if self._blobs is None:
-                self._blobs = BlobStore(self.settings.blobs)
+                # Before anybody puts a file there: all that lies below is private with it.
+                make_private(self.settings.home)
+                self._blobs = BlobStore(self.settings.blobs, self.settings.disk_limits)
             return self._blobs
 
     @property
@@ -259,10 +267,10 @@ class Registry:
         with one_line_errors(), self.sessions() as session:
             return find_peft_config(session, sha256)
 
-    def is_adapter_file(self, sha256: str) -> bool:
-        """Whether a hash is that of an adapter's file that was read here."""
+    def may_hand_out(self, sha256: str) -> bool:
+        """Whether a hash is that of an adapter's file that was read here, and not refused."""
         with one_line_errors(), self.sessions() as session:
-            return session.get(File, sha256) is not None
+            return is_sound_file(session, sha256)
 
     def choose(self, prompt: str, k: int = 3, *, base_model: str | None = None) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.

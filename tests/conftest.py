@@ -1,6 +1,5 @@
 """A real PostgreSQL for every test that asks for it, by the fixture it takes."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,20 +15,9 @@ from registry.db.session import connect
 
 
 @pytest.fixture(scope="session")
-def open_folder() -> Iterator[Path]:
-    """A temporary folder that other users may pass through.
-
-    Run as root, PostgreSQL is another user, and each start of pytest closes pytest's own
-    temporary folders to others, also those of a run that goes on beside it.
-    """
-    with tempfile.TemporaryDirectory(prefix="autolora-tests-") as folder:
-        yield Path(folder)
-
-
-@pytest.fixture(scope="session")
-def database_url(open_folder: Path) -> Iterator[str]:
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an embedded PostgreSQL, started and migrated once a run."""
-    data = open_folder / "database" / "postgres"
+    data = tmp_path_factory.mktemp("database") / "postgres"
     # Nothing here has to outlive a power cut.
     options = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
     with EmbeddedPostgres(data, options) as server:

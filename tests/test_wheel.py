@@ -58,16 +58,18 @@ def run(installed: Path, home: Path, *words: str | Path) -> str:
 
 
 def test_an_installed_wheel_migrates_refreshes_and_searches(
-    installed: Path, open_folder: Path, tmp_path: Path
+    installed: Path, tmp_path: Path
 ) -> None:
-    home = open_folder / "wheel-home"
+    home = tmp_path / "home"
     home.mkdir()
-    write_adapter(tmp_path / "fox.safetensors", make_factors(1))
-    (tmp_path / "fox.json").write_text(json.dumps({"name": "Fox", "trigger_words": ["fx1"]}))
+    loras = tmp_path / "loras"
+    loras.mkdir()
+    write_adapter(loras / "fox.safetensors", make_factors(1))
+    (loras / "fox.json").write_text(json.dumps({"name": "Fox", "trigger_words": ["fx1"]}))
     autolora = installed / "bin" / "autolora"
 
     where = run(installed, home, "-c", "import registry; print(registry.__file__)")
-    refreshed = run(installed, home, autolora, "refresh", "--source", tmp_path, "--json")
+    refreshed = run(installed, home, autolora, "refresh", "--source", loras, "--json")
     found = run(installed, home, autolora, "search", "fx1", "--json")
 
     assert Path(where.strip()).is_relative_to(installed), "this repository was tested"

@@ -34,7 +34,7 @@ from registry.fusion.generate import FusedImage, generate
 from registry.fusion.loaded_adapter import LoadedAdapter
 from registry.fusion.options import Drawing, GuideFrom, Mode
 from registry.fusion.sheets import draw_rows
-from registry.text.phrases import texts_of
+from registry.text.prompt_phrases import texts_of
 
 KINDS = ("style", "colour", "texture", "background")
 # A mode, and what guidance leads away from.

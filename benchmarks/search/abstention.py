@@ -20,7 +20,8 @@ from benchmarks.search.world import (
     qualities,
 )
 from registry.retrieval.hybrid import SearchQuery, search
-from registry.retrieval.ranking import LEAST_FIT, SearchHit
+from registry.retrieval.probability import LEAST_FIT
+from registry.retrieval.ranking import SearchHit
 
 
 def measure_abstention(

@@ -1,6 +1,7 @@
-"""Learn the constants of registry/retrieval/ranking.py on training and validation adapters.
+"""Learn the constants of ranking and probability on training and validation adapters.
 
-Prints them, and what they find in galleries that they were not learned on; paste them there.
+Prints them, and what they find in galleries that they were not learned on; paste them into
+registry/retrieval/ranking.py and probability.py.
 Nothing here looks at held-out adapters.
 """
 
@@ -22,7 +23,8 @@ from benchmarks.search.tables import LANGUAGE_NAMES, SETUP_NAMES
 from benchmarks.search.world import LANGUAGES, SETUPS, Setup, open_index
 from benchmarks.tables import table
 from demo.paths import BUILD
-from registry.retrieval.ranking import MODELS, NOTHING, RIVALS, SIGNALS
+from registry.retrieval.probability import NOTHING
+from registry.retrieval.ranking import MODELS, RIVALS, SIGNALS
 
 # Hubs say more truth than the sparse set-up, in which half of the adapters say none.
 WEIGHTS: dict[Setup, float] = {"full": 2.0, "uncaptioned": 1.0, "sparse": 1.0}

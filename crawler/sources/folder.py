@@ -10,9 +10,18 @@ from urllib.parse import unquote, urlsplit
 
 from safetensors import SafetensorError, safe_open
 
-from crawler.download import copy_file, hash_file, place, verify
+from crawler.disk import DiskLimits
+from crawler.download import copy_file, hash_file, place
 from crawler.errors import DownloadError, FolderError, SourceError
-from crawler.hub_text import MAX_DESCRIPTION, MAX_NAME, MAX_PROMPT, clean_text, clean_words
+from crawler.foreign_text import one_line
+from crawler.hub_text import (
+    MAX_DESCRIPTION,
+    MAX_NAME,
+    MAX_PROMPT,
+    clean_line,
+    clean_text,
+    clean_words,
+)
 from crawler.peft_config import read_config_beside
 from crawler.records import AdapterRecord, CoverRecord, FileRecord, Refusal
 
@@ -32,8 +41,9 @@ class FolderSource:
 
     hub = HUB
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: DiskLimits | None = None) -> None:
         self._folder = folder.resolve()
+        self._limits = limits or DiskLimits()
 
     @staticmethod
     def takes(address: str) -> bool:
@@ -68,8 +78,7 @@ class FolderSource:
             raise DownloadError(f"{record.file.name} leads out of {self._folder}; not copied")
         if not source.is_file():
             raise DownloadError(f"{source} is no longer there")
-        copy_file(source, path)
-        verify(path, record.file)
+        copy_file(source, path, record.file, self._limits)
         return path
 
     def fetch_cover(self, cover: CoverRecord) -> bytes:
@@ -107,6 +116,10 @@ class FolderSource:
     def _read(self, path: Path, updated_at: datetime) -> AdapterRecord | Refusal:
         name = path.relative_to(self._folder).as_posix()
         repo = f"{self._folder.name}/{name.removesuffix(path.suffix)}"
+        if not name.isprintable():
+            # Shown as it is it would act on a terminal; cleaned it would name another file.
+            reason = "the file's name holds invisible or control characters; rename it"
+            return Refusal(HUB, one_line(repo), reason)
         if not path.resolve().is_relative_to(self._folder):
             return Refusal(HUB, repo, f"{name} is a link that leads out of the folder")
         try:
@@ -128,8 +141,8 @@ class FolderSource:
         header: dict[str, str],
         updated_at: datetime,
     ) -> AdapterRecord:
-        def first(*values: Any, limit: int = MAX_NAME) -> str:
-            return next(filter(None, (clean_text(value, limit) for value in values)), "")
+        def first(*values: Any) -> str:
+            return next(filter(None, (clean_line(value, MAX_NAME) for value in values)), "")
 
         mature = facts.get("mature")
         return AdapterRecord(
@@ -143,11 +156,8 @@ class FolderSource:
                 path.stem,
             ),
             author=first(facts.get("author"), header.get("modelspec.author")),
-            description=first(
-                facts.get("description"),
-                header.get("modelspec.description"),
-                limit=MAX_DESCRIPTION,
-            ),
+            description=clean_text(facts.get("description"), MAX_DESCRIPTION)
+            or clean_text(header.get("modelspec.description"), MAX_DESCRIPTION),
             trigger_words=clean_words(facts.get("trigger_words"))
             or clean_words(header.get("modelspec.trigger_phrase")),
             tags=clean_words(facts.get("tags")) or _split(header.get("modelspec.tags")),

@@ -1,7 +1,7 @@
 """ModelScope: LoRAs of modelscope.cn, modelscope.ai or whatever speaks their protocol."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from crawler.addresses import is_loopback
-from crawler.download import download_folder, place
+from crawler.disk import DiskLimits
+from crawler.download import place
 from crawler.errors import DownloadError, SourceError
-from crawler.http import PoliteClient
 from crawler.records import AdapterRecord, CoverRecord, Refusal
 from crawler.sources.modelscope_client import ModelScopeClient
 from crawler.sources.modelscope_detail import (
@@ -30,11 +30,16 @@ SITES = ("modelscope.cn", "modelscope.ai")
 PAGE_SIZE = 50
 # One repository may be broken at the hub. So many in a row mean that the hub is.
 _FAILURES_IN_A_ROW = 3
+# So many pages in a row without anything new: the hub repeats itself, and would for ever.
+_REPEATED_PAGES = 20
+# Pages that are pushed back while one page is read, and pages at all. It had 91,000 LoRAs in 2026.
+_MAX_PUSHED_PAGES = 100
+_MAX_PAGES = 1_000_000
 _LORAS = {"category": "aigc_type", "predicate": "contains", "values": ["LoRA"], "sub_values": []}
 
 
 class ModelScopeSource:
-    """Lists and fetches the LoRAs of one ModelScope endpoint, through its own client."""
+    """Lists and fetches the LoRAs of one ModelScope endpoint."""
 
     hub = HUB
 
@@ -47,6 +52,7 @@ class ModelScopeSource:
         page_size: int = PAGE_SIZE,
         attempts: int = 3,
         name: str | None = None,
+        limits: DiskLimits | None = None,
     ) -> None:
         """`name` stands for the endpoint where its address changes, as on loopback."""
         # Nobody needs to be spared on our own machine.
@@ -54,9 +60,7 @@ class ModelScopeSource:
         self._client = ModelScopeClient(
             endpoint, token, requests_per_second=pace, attempts=attempts
         )
-        self._covers = PoliteClient(
-            allowed_origins=[self._client.endpoint], requests_per_second=pace, attempts=attempts
-        )
+        self._limits = limits or DiskLimits()
         self._page_size = page_size
         self.endpoint = name or self._client.endpoint
 
@@ -80,7 +84,6 @@ class ModelScopeSource:
 
     def close(self) -> None:
         self._client.close()
-        self._covers.close()
 
     def list_adapters(
         self, updated_since: datetime | None = None
@@ -117,22 +120,20 @@ class ModelScopeSource:
         """
         if record.file.sha256 is None:
             raise DownloadError(f"{record.repo}/{record.file.name} has no sha256; not downloaded")
-        # The client joins the listed name to its folder unchecked; `place` checks it.
         path = place(record, target)
-        folder = download_folder(record, target)
-        self._client.download(record.repo, record.file, folder, lock_folder=target)
+        self._client.download(record, path, self._limits)
         return path
 
     def fetch_cover(self, cover: CoverRecord) -> bytes:
         """Return the bytes behind a cover's url; raises `SourceError`."""
-        return self._covers.get(cover.url)
+        return self._client.fetch(cover.url)
 
     def _read_repo(self, listed: ListedRepo) -> list[AdapterRecord]:
         detail = self._client.ask("GET", f"models/{listed.repo}")
         files = listed_files(detail)
         if not files:
             found = self._client.list_files(listed.repo)
-            files = read_files(found, "path", "size", "sha256")
+            files = read_files(found, "Path", "Size", "Sha256")
         return list(read_detail(detail, listed, files, self._client.endpoint))
 
     def _list_changed(self, since: datetime | None) -> Iterator[ListedRepo | Refusal]:
@@ -145,8 +146,7 @@ class ModelScopeSource:
         last, total = self._last_page(since)
         if last < total and not self._page(last + 1).items:
             yield Refusal(HUB, "", f"the hub counts {total} pages and shows none after page {last}")
-        # Many repositories may have changed in the same second, across pages.
-        cursor, done_at_cursor = since, set[str]()
+        cursor, listed = since, _Listed()
         for number in range(last, 0, -1):
             page = self._page(number)
             yield from page.refused
@@ -158,21 +158,21 @@ class ModelScopeSource:
             found |= self._pushed_back(page, number, cursor)
             fresh = [
                 repo
-                for repo in sorted(found.values(), key=lambda repo: repo.updated_at)
-                if (since is None or repo.updated_at >= since)
-                and (repo.updated_at != cursor or repo.repo not in done_at_cursor)
+                for repo in listed.new_of(found.values())
+                if since is None or repo.updated_at >= since
             ]
             yield from fresh
-            if fresh and fresh[-1].updated_at != cursor:
-                cursor, done_at_cursor = fresh[-1].updated_at, set()
-            done_at_cursor.update(repo.repo for repo in fresh if repo.updated_at == cursor)
+            cursor = max([repo.updated_at for repo in fresh], default=cursor)
 
     def _pushed_back(
         self, page: "_Page", number: int, cursor: datetime | None
     ) -> dict[str, ListedRepo]:
         """Return what changed at or after `cursor` and is by now on pages after `number`."""
         found: dict[str, ListedRepo] = {}
+        first = number
         while page.items and (cursor is None or page.items[-1].updated_at >= cursor):
+            if number - first == _MAX_PUSHED_PAGES:
+                raise SourceError("ModelScope's listing changes faster than it can be read")
             number += 1
             page = self._page(number)
             known = len(found)
@@ -189,6 +189,8 @@ class ModelScopeSource:
     def _last_page(self, since: datetime | None) -> tuple[int, int]:
         """Find the last page with something changed since, by bisection, and count pages."""
         total = -(-self._page(1).total // self._page_size)
+        if total > _MAX_PAGES:
+            raise SourceError(f"ModelScope counts {total} pages, more than any hub has")
         low, high = 0, total
         while low < high:
             middle = (low + high + 1) // 2
@@ -211,6 +213,36 @@ class ModelScopeSource:
         }
         data = self._client.ask("PUT", "dolphin/models", question)
         return _read_page(data.get("Model"))
+
+
+class _Listed:
+    """What was listed so far: each state of a repository is read once.
+
+    Many repositories may have changed in the same second, across pages, and what is published
+    meanwhile pushes others onto the next page; so some come again, but never for long.
+    """
+
+    def __init__(self) -> None:
+        # Hashes, since a hub has many. A collision would cost one change, until the one after it.
+        self._hashes: set[int] = set()
+        self._pages_without_new = 0
+
+    def new_of(self, repos: Iterable[ListedRepo]) -> list[ListedRepo]:
+        """Return those that were not listed yet, oldest change first.
+
+        Raises:
+            SourceError: for many pages there was none.
+        """
+        new = {hash((repo.repo, repo.updated_at)): repo for repo in repos}
+        new = {key: repo for key, repo in new.items() if key not in self._hashes}
+        self._hashes |= new.keys()
+        self._pages_without_new = 0 if new else self._pages_without_new + 1
+        if self._pages_without_new == _REPEATED_PAGES:
+            raise SourceError(
+                f"ModelScope lists nothing new on {_REPEATED_PAGES} pages in a row: it repeats "
+                "itself. Run again later."
+            )
+        return sorted(new.values(), key=lambda repo: repo.updated_at)
 
 
 @dataclass(frozen=True, slots=True)

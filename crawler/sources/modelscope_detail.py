@@ -9,14 +9,16 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
 from crawler.errors import SourceError
+from crawler.foreign_text import quoted
+from crawler.hub_json import read_json
 from crawler.hub_text import (
     MAX_DESCRIPTION,
     MAX_NAME,
     MAX_PROMPT,
     MAX_WORD,
+    clean_line,
     clean_text,
     clean_words,
-    read_json,
 )
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 
@@ -24,6 +26,9 @@ HUB = "modelscope"
 MAX_COVERS = 32
 MAX_FILES = 200
 _MAX_URL = 2048
+# What Linux takes for a path, and a PostgreSQL bigint for a size.
+_MAX_PATH = 4096
+_MAX_SIZE = 2**63 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # The name goes into urls of the API, so nothing that could mean another path.
 _REPO = re.compile(r"[\w.\-]{1,100}/[\w.\-]{1,200}")
@@ -48,19 +53,20 @@ def read_listed(item: Any) -> ListedRepo:
     parts = [item.get("Path"), item.get("Name")]
     repo = "/".join(part if isinstance(part, str) else "" for part in parts)
     if not _REPO.fullmatch(repo) or any(set(part) <= {"."} for part in repo.split("/")):
-        raise SourceError(f"the listing names a repository {repo[:100]!r}, which is no name")
+        raise SourceError(f"the listing names a repository {quoted(repo)}, which is no name")
     return ListedRepo(repo, read_time(item.get("LastUpdatedTime"), repo))
 
 
 def read_time(value: Any, repo: str) -> datetime:
     """Read the hub's seconds (or milliseconds) since 1970."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = value / 1000 if value > 1e11 else value
         try:
+            # JSON knows numbers that no float holds, such as 10 ** 400.
+            seconds = value / 1000 if value > 1e11 else value
             return datetime.fromtimestamp(seconds, UTC)
         except (ValueError, OverflowError, OSError):
             pass
-    raise SourceError(f"{repo}: {str(value)[:40]!r} is not a time")
+    raise SourceError(f"{repo}: {quoted(str(value), 40)} is not a time")
 
 
 def listed_files(detail: dict[str, Any]) -> list[FileRecord]:
@@ -73,7 +79,11 @@ def listed_files(detail: dict[str, Any]) -> list[FileRecord]:
 def read_files(
     items: Iterable[dict[str, Any]], name_key: str, size_key: str, sha256_key: str
 ) -> list[FileRecord]:
-    """Return the safetensors files among `items`, each name once, with valid hashes only."""
+    """Return the safetensors files among `items`, each name once, with valid hashes only.
+
+    Raises:
+        SourceError: a name is endless, or holds what is not to be shown.
+    """
     files: dict[str, FileRecord] = {}
     for item in items:
         name, size, sha256 = item.get(name_key), item.get(size_key), item.get(sha256_key)
@@ -81,7 +91,9 @@ def read_files(
             continue
         sha256 = sha256.lower() if isinstance(sha256, str) else ""
         if _SHA256.fullmatch(sha256) and len(files) < MAX_FILES:
-            known_size = isinstance(size, int) and size > 0
+            if len(name) > _MAX_PATH or not name.isprintable():
+                raise SourceError(f"it lists a file {quoted(name)}, which is no name")
+            known_size = isinstance(size, int) and 0 < size <= _MAX_SIZE
             files.setdefault(name, FileRecord(name, size if known_size else None, sha256))
     return list(files.values())
 
@@ -183,9 +195,9 @@ def _name(
     alone: bool,
 ) -> str:
     spellings = (detail.get("ChineseName"), muse_model.get("modelName"), detail.get("Name"))
-    names = (clean_text(spelling, MAX_NAME) for spelling in spellings)
+    names = (clean_line(spelling, MAX_NAME) for spelling in spellings)
     name = next(filter(None, names), listed.repo.split("/")[1])
-    shown = clean_text(facts.get("showName") or facts.get("versionName"), MAX_NAME)
+    shown = clean_line(facts.get("showName") or facts.get("versionName"), MAX_NAME)
     return name if alone or not shown or shown == name else f"{name} ({shown})"[: 2 * MAX_NAME]
 
 
@@ -227,12 +239,12 @@ def _join(endpoint: str, url: str) -> str | None:
 
 
 def _licence(value: Any) -> str | None:
-    licence = clean_text(value, MAX_WORD)
+    licence = clean_line(value, MAX_WORD)
     return licence if licence and licence.lower() not in ("none", "null", "unknown") else None
 
 
 def _identifier(value: Any) -> str:
-    return str(value) if isinstance(value, int) else clean_text(value, MAX_WORD)
+    return clean_line(str(value) if isinstance(value, int) else value, MAX_WORD)
 
 
 def _count(value: Any) -> int:

@@ -1,4 +1,4 @@
-"""A hub on loopback that speaks ModelScope's protocol to the real client.
+"""A hub on loopback that speaks ModelScope's protocol.
 
 Serves a folder: `listing.json` (see `Hub`) and the files that it names.
 

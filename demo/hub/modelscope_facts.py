@@ -28,6 +28,10 @@ class Faults:
     listed_as: dict[str, str] = field(default_factory=dict)
     # File name -> where a download is redirected to.
     redirect: dict[str, str] = field(default_factory=dict)
+    # Where every cover is said to be.
+    cover_address: str = ""
+    # Where ModelScope's own library would ask in which region it runs, and what for.
+    region_address: str = ""
 
 
 class Hub:
@@ -49,6 +53,8 @@ class Hub:
         self.faults = Faults()
         # (method, path, Range header) of every request so far.
         self.requests: list[tuple[str, str, str | None]] = []
+        # The headers of each of them.
+        self.headers: list[dict[str, str]] = []
         self._sha256: dict[str, str] = {}
 
     def repos(self) -> dict[str, list[Entry]]:
@@ -177,7 +183,8 @@ class Hub:
             },
             "coverImages": [
                 {
-                    "url": f"{self.endpoint}/covers/{quote(repo)}/{number}/{position}",
+                    "url": self.faults.cover_address
+                    or f"{self.endpoint}/covers/{quote(repo)}/{number}/{position}",
                     "prompt": cover["prompt"],
                 }
                 for position, cover in enumerate(entry["covers"])

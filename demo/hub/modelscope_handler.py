@@ -1,4 +1,4 @@
-"""HTTP of the loopback hub: routes that the real client was seen to use."""
+"""HTTP of the loopback hub: routes that ModelScope's own client was seen to use."""
 
 import json
 import re
@@ -50,6 +50,8 @@ class Handler(BaseHTTPRequestHandler):
             self._data({"RevisionMap": {"Branches": branches, "Tags": []}} if known else None)
         elif match := _FILE.fullmatch(path):
             self._file(self.hub.file_at(match[1], query.get("FilePath", [""])[0]))
+        elif path == "/api/v1/repos/internalAccelerationInfo":
+            self._data({"InternalRegionQueryAddress": self.hub.faults.region_address})
         elif match := _COVER.fullmatch(path):
             self._cover(self.hub.cover_at(match[1], int(match[2]), int(match[3])))
         else:
@@ -67,6 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _start(self) -> None:
         self.hub.requests.append((self.command, self.path, self.headers.get("Range")))
+        self.hub.headers.append(dict(self.headers))
 
     def _list(self, question: dict[str, Any]) -> None:
         number, size = question["PageNumber"], question["PageSize"]

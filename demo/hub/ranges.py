@@ -49,9 +49,9 @@ class _Handler(BaseHTTPRequestHandler):
         size = facts.path.stat().st_size - facts.shrinks_by * (len(facts.requests) - 1)
         start, stop, status = 0, size, 200
         headers: dict[str, str | None] = {}
-        match = re.fullmatch(r"bytes=(\d+)-(\d+)", asked or "")
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
         if match and facts.ranges:
-            start, stop, status = int(match[1]), min(int(match[2]) + 1, size), 206
+            start, stop, status = int(match[1]), min(int(match[2] or size) + 1, size), 206
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         length = stop - start if facts.body is None else len(facts.body)
         headers |= {"Content-Length": str(length), **facts.headers}

@@ -4,7 +4,8 @@ A file fits a family when every one of its modules is there under some name with
 shape. Fused projections are split by the family's own sizes, so tiny models work as well.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from torch import Tensor
 
 from encoder.adapter.assemble import Parts
 from encoder.adapter.key_parts import KeyPlan, are_few
-from encoder.adapter.keys_to_layers import Target, module_shapes, targets_of
+from encoder.adapter.keys_to_layers import Target, knows_most, module_shapes, targets_of
 from encoder.adapter.layer_cuts import cut_rows, fit_shape, is_same_change, swap_halves
 from encoder.adapter.layers import Layer
-from encoder.base_models.families import LOOKALIKES, Family, find_family
+from encoder.base_models.families import LOOKALIKES, Family, find_family, kind_of_name
 from encoder.base_models.matching import (
     Claim,
     Confidence,
@@ -102,17 +103,13 @@ def _convert_whole(
 
     `among` are the families that are tried where they are others than all that are read.
     """
-    tried = [
-        place_layers(parts, family, plan.flat)
-        for family in (families if among is None else among)
-        if all(module in targets_of(family, plan.flat) for module in parts)
-    ]
-    # Families that share these layers convert them in the same way.
-    distinct = {
-        frozenset(conversion.shapes().items()): conversion
-        for conversion in tried
-        if not conversion.unmatched
-    }
+    # Families that share these layers convert them in the same way; the first names it best.
+    distinct: dict[frozenset[tuple[str, tuple[int, ...]]], Conversion] = {}
+    for family in _that_know(families if among is None else among, parts, plan.flat):
+        if all(module in targets_of(family, plan.flat) for module in parts):
+            conversion = place_layers(parts, family, plan.flat)
+            if not conversion.unmatched:
+                distinct.setdefault(frozenset(conversion.shapes().items()), conversion)
     outcomes = [
         _decide(
             conversion,
@@ -130,6 +127,12 @@ def _convert_whole(
     )
 
 
+def _that_know(families: Iterable[Family], parts: Collection[str], flat: bool) -> list[Family]:
+    """Return the families in which most of a file's modules have names."""
+    kinds = Counter(map(kind_of_name, parts))
+    return [family for family in families if knows_most(family, kinds, flat)]
+
+
 def _convert_most(
     plan: KeyPlan,
     parts: Mapping[str, Parts],
@@ -142,7 +145,7 @@ def _convert_most(
     A few strays do not hide what a file is for. More of them, and it is for something else,
     which happens to share layers.
     """
-    known = (*families, *LOOKALIKES)
+    known = _that_know((*families, *LOOKALIKES), parts, plan.flat)
     tried = [(family, place_layers(parts, family, plan.flat)) for family in known]
     closest, most = max(tried, key=lambda attempt: attempt[1].placed, default=(None, Conversion()))
     if not most.placed or not are_few(len(most.unmatched), most.placed):

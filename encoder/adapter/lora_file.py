@@ -27,7 +27,7 @@ from encoder.base_models.matching import Claim
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 
 # Change this with what is read or refused: files are then read again, refused ones too.
-READER_VERSION = "reader-3"
+READER_VERSION = "reader-4"
 
 # What weights are stored as, by safetensors' names.
 DTYPES = {

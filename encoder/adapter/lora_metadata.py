@@ -6,12 +6,12 @@ All of it is an author's claim: used where names and shapes say nothing, checked
 import re
 from collections.abc import Mapping
 
+from crawler.foreign_text import plain_line
 from encoder.adapter.peft_config import parse_json
 from encoder.base_models.matching import Claim
 from encoder.base_models.names import name_claim
 
 MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
-CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 MAX_CLAIM_CHARACTERS = 200
 # musubi-tuner's own among the modules of networks that it shares with sd-scripts.
@@ -25,7 +25,7 @@ def claimed_base_models(metadata: Mapping[str, str]) -> list[Claim]:
     """Return what the metadata says that the adapter loads into."""
     claims = []
     for key in ("modelspec.architecture", "ss_base_model_version", "ss_sd_model_name"):
-        words = clean(metadata.get(key, ""))[:MAX_CLAIM_CHARACTERS]
+        words = plain_line(metadata.get(key, ""))[:MAX_CLAIM_CHARACTERS]
         base_model = name_claim(words)
         # A file's name that is not known here is no other base model, just someone's file.
         if words and (base_model or key != "ss_sd_model_name"):
@@ -49,21 +49,16 @@ def find_trainer(metadata: Mapping[str, str]) -> str | None:
         return "sd-scripts"
     if "lora_adapter_metadata" in metadata:
         return "diffusers"
-    return clean(software)[:60] or None
+    return plain_line(software)[:60] or None
 
 
 def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Return the words that the author says activate the adapter, without repeats."""
     written = [metadata.get(key, "") for key in ("modelspec.trigger_phrase", "ss_trigger_words")]
     written.append(_only_tag(metadata.get("ss_tag_frequency", "")))
-    words = (clean(word) for text in written for word in text.split(","))
+    words = (plain_line(word) for text in written for word in text.split(","))
     kept = [word for word in words if word and len(word) <= MAX_TRIGGER_CHARACTERS]
     return tuple(dict.fromkeys(kept))[:MAX_TRIGGER_WORDS]
-
-
-def clean(text: str) -> str:
-    """Take control characters out: NUL cannot be stored, others spoil a terminal."""
-    return CONTROL.sub(" ", text).strip()
 
 
 def _only_tag(frequency: str) -> str:

@@ -22,6 +22,9 @@ from encoder.errors import HeaderError, NotSafetensorsError
 MAX_HEADER_BYTES = 10_000_000
 # FLUX.1's 494 linear layers give 1,482 tensors with alphas.
 MAX_TENSORS = 20_000
+# The longest names of networks have some 150. Longer ones, and signs that act on a terminal,
+# would go on into verdicts, logs and pages.
+MAX_NAME_CHARACTERS = 500
 # Tensors need eight; the rest is for tag counts, JSON in a string with every quote escaped.
 MAX_QUOTES = 1_000_000
 # Four structural characters a tensor is what the format needs; this bounds the memory
@@ -187,6 +190,8 @@ def _is_size(value: Any) -> bool:
 
 def _check_tensor(name: str | Path, key: str, entry: Any) -> TensorInfo:
     shown = key[:100]
+    if len(key) > MAX_NAME_CHARACTERS or not key.isprintable():
+        raise HeaderError(name, f"tensor {shown!r} has no name that a layer could have")
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise HeaderError(name, f"tensor {shown!r} is not described by dtype, shape, offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]

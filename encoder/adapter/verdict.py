@@ -13,6 +13,7 @@ from torch import Tensor
 from encoder.adapter.convert import Outcome
 from encoder.adapter.layers import Layer
 from encoder.adapter.spectrum import BlockSpectrum, Measures
+from encoder.base_models.facts import find_facts
 from encoder.base_models.names import UNKNOWN_BASE_MODEL
 
 
@@ -188,6 +189,8 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
         stops.append(f"{len(verdict.damaged_layers)} layers hold NaN or infinity: {shown}")
     if outcome.base_model == UNKNOWN_BASE_MODEL:
         stops.append("the base model is not known for certain")
+    elif _makes_videos(outcome.base_model):
+        stops.append(f"{outcome.base_model} makes videos, and only images are fused here")
     elif family is None:
         stops.append(f"adapters of {outcome.base_model} are not fused here")
     if lost := _lost_in_fusion(outcome):
@@ -244,12 +247,25 @@ def _lost_in_fusion(outcome: Outcome) -> list[str]:
     kernels = [layer.shape[2:] for layer in conversion.layers.values()]
     convolutions = sum(kernel not in ((), (1, 1)) for kernel in kernels)
     based = sum(layer.kind.startswith(("DoRA", "replaced")) for layer in conversion.layers.values())
+    beside = sum(_is_beside(outcome.base_model, name) for name in conversion.layers)
     lost = [
+        (beside, "layers of a network beside the one that draws"),
         (convolutions, "convolutions of several pixels"),
         (based, "layers that depend on the base's weights (DoRA)"),
         (len(conversion.vectors), "biases and norms"),
     ]
     return [f"{count} {what}" for count, what in lost if count]
+
+
+def _is_beside(base_model: str, layer: str) -> bool:
+    """Whether a layer is of a network that reads the text for the one that draws."""
+    facts = find_facts(base_model)
+    return facts is not None and layer.partition(".")[0] in facts.beside
+
+
+def _makes_videos(base_model: str) -> bool:
+    facts = find_facts(base_model)
+    return facts is not None and facts.video
 
 
 def _is_unet(outcome: Outcome) -> bool:

@@ -8,13 +8,13 @@ import json
 
 from encoder.base_models.facts import read_facts
 from encoder.base_models.families import layers_file
-from encoder.base_models.modules import pack, read_parameters
+from encoder.base_models.modules import pack, read_all_parameters
 
 
 def write_layers() -> None:
     for facts in read_facts().values():
         if facts.architecture:
-            parameters = read_parameters(facts.architecture, facts.config)
+            parameters = read_all_parameters(facts)
             path = layers_file(facts.name)
             path.write_text(json.dumps(pack(parameters), indent=1) + "\n", encoding="utf-8")
             print(f"{path.name}: {len(parameters)} parameters")

@@ -65,12 +65,16 @@ class Pipeline:
     guidance: float
     denoiser: str = "transformer"  # the part that adapters change
     token_side: int = 2  # latents to a side of a token
+    side: int | None = None  # pixels to a side of what it draws, where its class does not say
     # The argument that guidance by a second pass goes into; `guidance_input` where networks take
     # guidance as an input instead, all but those of variants with a guidance of 1.
     guidance_argument: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
     guidance_input: bool = False
+    # What is given where there is none: 0 for classes that draw with v + g (v - v_0).
+    no_guidance: float = 1.0
     # How passes without the prompt are run, and what stands for a negative prompt that is empty.
-    unprompted: Literal["calls", "halves"] = "calls"
+    unprompted: Literal["calls", "halves", "second halves"] = "calls"
+    negative_argument: Literal["negative_prompt", "negative_prompt_embeds"] = "negative_prompt"
     empty_negative: str | None = ""
     guide_from: Literal["fused", "base"] = "fused"  # what guidance leads gated adapters away from
     # A folder without model_index.json, trained on a sentence encoder's embeddings.
@@ -81,6 +85,10 @@ class Pipeline:
     def takes_guidance(self) -> bool:
         """Whether the network takes guidance as an input; distilled variants go without."""
         return self.guidance_input and self.guidance > 1
+
+    def guidance_value(self, guidance: float) -> float:
+        """Return what the class is given for v_0 + g (v - v_0)."""
+        return guidance - 1 + self.no_guidance
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,13 @@ class Facts:
     # The architecture's modules that hold its blocks; what lies outside embeds inputs and makes
     # outputs.
     blocks: tuple[str, ...] = ()
+    # Layers that the published network has and the class lacks.
+    more_layers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    # Networks that adapters change as well, with their classes and configs, by the name that
+    # their layers begin with.
+    beside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     read: bool = True  # false: known only to be told apart, its adapters are not read
+    video: bool = False  # it makes moving pictures, which are not drawn here
     # Hubs have so few adapters of it that the other reading is nearly always right.
     rare: bool = False
     # Where a file fits several equally well or badly, those of low precedence are named first:
@@ -128,13 +142,18 @@ def variant_of(base_model: str) -> Variant:
 def related_base_models(base_model: str, *, siblings: bool = True) -> tuple[str, ...]:
     """Return the base models whose adapters are meant where `base_model` is asked for.
 
-    Its family's name asks for all of the family, which share their layers, unless no `siblings`
-    are wanted. A name that says nothing but the family ("flux.1") may stand for any of it, so it
-    comes with each.
+    Its family's name asks for all of the family, which share their layers, and a name that leaves
+    the size open ("wan") for all sizes, unless no `siblings` are wanted. A name that says nothing
+    but the family ("flux.1") may stand for any of it, so it comes with each.
     """
     facts = find_facts(base_model)
-    if facts is None or facts.sizes:
+    if facts is None:
         return (base_model,)
+    if facts.sizes and base_model == facts.name and siblings:
+        sized = (read_facts()[size] for size in facts.sizes)
+        return tuple(
+            dict.fromkeys([*facts.variants, *(v for size in sized for v in size.variants)])
+        )
     if base_model == facts.name:
         return tuple(facts.variants) if siblings else (base_model,)
     return (base_model, *_open_name(facts))
@@ -182,13 +201,15 @@ def _by_variant() -> Mapping[str, Facts]:
 
 
 def _read_file(path: Path) -> Facts:
-    facts = json.loads(path.read_text(encoding="utf-8"), object_hook=_freeze)
+    facts = _freeze(json.loads(path.read_bytes()))
     try:
         facts["variants"] = {
-            name: Variant(name, **variant) for name, variant in facts["variants"].items()
+            name: Variant(name, **_freeze(variant)) for name, variant in facts["variants"].items()
         }
+        if config := facts.get("config"):
+            facts["config"] = _freeze(config)
         if pipeline := facts.get("pipeline"):
-            facts["pipeline"] = _make_pipeline(pipeline)
+            facts["pipeline"] = _make_pipeline(_freeze(pipeline))
         return Facts(path.stem, **facts)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path.name} says too little or too much: {error}") from error
@@ -196,10 +217,10 @@ def _read_file(path: Path) -> Facts:
 
 def _make_pipeline(facts: dict[str, Any]) -> Pipeline:
     if files := facts.get("comfyui"):
-        facts["comfyui"] = ComfyFiles(**files)
+        facts["comfyui"] = ComfyFiles(**_freeze(files))
     return Pipeline(diffusers_class=facts.pop("class"), **facts)
 
 
 def _freeze(facts: dict[str, Any]) -> dict[str, Any]:
     """Lists become tuples: values are shared by all who ask."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()}
+    return {key: tuple(value) if type(value) is list else value for key, value in facts.items()}

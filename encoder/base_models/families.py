@@ -6,14 +6,22 @@ compare.
 """
 
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from encoder.base_models.facts import FOLDER, Facts, find_facts, read_facts
-from encoder.base_models.modules import Parameters, pack, read_parameters, unpack
+from encoder.base_models.modules import (
+    Parameters,
+    Tree,
+    pack,
+    read_parameters,
+    unpack,
+    unpack_first,
+)
 
 # (d_out, d_in) of a linear layer.
 Shape = tuple[int, int]
@@ -21,6 +29,8 @@ Shape = tuple[int, int]
 Kernel = tuple[int, int, int, int]
 
 LAYERS = FOLDER / "layers"
+# A number that is a whole part of a name, with dots or with underscores.
+NUMBER = re.compile(r"(?<![^._])\d+(?![^._])")
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,9 @@ class Family:
     packed: str | None = field(default=None, repr=False)  # the layers, where it is not shipped
 
     @classmethod
-    def from_facts(cls, facts: Facts) -> "Family":
-        return cls(facts.name, frozenset(facts.text_widths), frozenset(facts.blocks), facts.rare)
+    def from_facts(cls, facts: Facts, packed: str | None = None) -> "Family":
+        widths, blocks = frozenset(facts.text_widths), frozenset(facts.blocks)
+        return cls(facts.name, widths, blocks, facts.rare, packed)
 
     @classmethod
     def from_config(
@@ -50,7 +61,7 @@ class Family:
         config: Mapping[str, Any],
         text_widths: Collection[int] = (),
     ) -> "Family":
-        """Return the family of a known diffusers class at any size, built without its weights.
+        """Return the family of a known class at any size, built without its weights.
 
         `text_widths` are the hidden sizes of its text encoders, where they are known.
 
@@ -96,13 +107,31 @@ class Family:
 
     def shape_of(self, name: str) -> tuple[int, ...] | None:
         """Return the shape of a layer's weight, or of a vector by its parameter's name."""
+        if kind_of_name(name) not in self._kinds:
+            # Most families have none of a file's layers, and need not be unpacked to tell.
+            return None
         shape = self.layers.get(name) or self.convolutions.get(name)
         return shape or self._parameters.get(name)
 
     @cached_property
+    def first_parameters(self) -> Parameters:
+        """Parameters of the first of equal blocks: what names there are, but for numbers."""
+        return unpack_first(self._tree)
+
+    @cached_property
+    def _kinds(self) -> frozenset[str]:
+        names = (kind_of_name(name) for name in self.first_parameters)
+        return frozenset(kind for name in names for kind in (name, name.removesuffix(".weight")))
+
+    @cached_property
     def _parameters(self) -> Parameters:
+        return unpack(self._tree)
+
+    @cached_property
+    def _tree(self) -> Tree:
         packed = self.packed or layers_file(self.name).read_text(encoding="utf-8")
-        return unpack(json.loads(packed))
+        tree: Tree = json.loads(packed)
+        return tree
 
     def _weights(self, sides: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         for name, shape in self._parameters.items():
@@ -113,6 +142,12 @@ class Family:
 def layers_file(family: str) -> Path:
     """Return where the layers of a shipped family are."""
     return LAYERS / f"{family}.json"
+
+
+@lru_cache(maxsize=10_000)
+def kind_of_name(name: str) -> str:
+    """Return a name without its numbers, the same for all blocks: "blocks.#.attn.to_out.#"."""
+    return NUMBER.sub("#", name)
 
 
 def block_of(layer: str) -> str:
@@ -135,12 +170,10 @@ def find_family(base_model: str) -> Family | None:
     A name not known here belongs to the family that it begins with ("z-image-edit").
     """
     names = family_names(base_model)
-    for family in FAMILIES:
-        if names == (family.name,):
-            return family
-        if names is None and base_model.startswith(f"{family.name}-"):
-            return family
-    return None
+    if names is None:
+        begun = [family for family in FAMILIES if base_model.startswith(f"{family.name}-")]
+        return max(begun, key=lambda family: len(family.name), default=None)
+    return next((family for family in FAMILIES if names == (family.name,)), None)
 
 
 def family_names(base_model: str) -> tuple[str, ...] | None:

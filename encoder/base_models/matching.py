@@ -197,6 +197,8 @@ def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
     ruled_out = tuple(dict.fromkeys(claim.base_model for claim in excluded if claim.base_model))
     evidence = (match.evidence, *(_quote(claim, claim in excluded) for claim in claims))
     candidates = match.candidates
+    # A name that leaves the size open is true of all that fit, and is said where nobody says more.
+    open_name: Decision | None = None
     for authority in sorted({claim.authority for claim in possible}, reverse=True):
         said = [claim for claim in possible if claim.authority is authority]
         names = [claim.base_model for claim in said if claim.base_model]
@@ -206,7 +208,11 @@ def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
             best = max(special or [agreed[0].name], key=_speciality)
             words = next((c.text for c in said if c.base_model == best), said[0].text)
             return Decision(best, evidence, words, ruled_out)
+        if agreed and open_name is None and all(map(_leaves_size_open, names)):
+            open_name = Decision(names[0], evidence, said[0].text, ruled_out)
         candidates = tuple(agreed) or candidates
+    if open_name is not None:
+        return open_name
     # Words not known here may be of another architecture that looks like this one.
     doubted = possible or any(claim.base_model is None for claim in claims)
     if match.family and (match.confidence is Confidence.CERTAIN or not doubted):

@@ -1,20 +1,22 @@
 """The HTTP API and the page."""
 
-import ipaddress
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from registry.api.errors import add_error_handlers
+from registry.api.admission import Admission
+from registry.api.deps import Places
+from registry.api.errors import PROBLEM_JSON, add_error_handlers
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
 from registry.api.routes import adapters, claims, fuse, health, pages, search
 from registry.api.schemas import Problem
-from registry.api.security import LOOPBACK_HOSTS, SecurityHeaders
+from registry.api.security import SecurityHeaders
 from registry.service import Registry
 
 
@@ -27,7 +29,7 @@ def create_app(registry: Registry) -> FastAPI:
         yield
         queue.close()
 
-    app = FastAPI(
+    app = App(
         title="AutoLoRA Registry",
         description="Find LoRA adapters by what they do, and make images with them.",
         version=_version(),
@@ -40,23 +42,52 @@ def create_app(registry: Registry) -> FastAPI:
     )
     app.state.registry = registry
     app.state.queue = queue
-    for module in (search, adapters, claims, fuse, health):
-        app.include_router(module.router)
-    app.include_router(pages.router, include_in_schema=False)
-    app.include_router(claims.page_router, include_in_schema=False)
+    app.state.places = Places()
+    described = [search.router, adapters.router, health.router]
+    undescribed = [pages.router]
+    if not registry.settings.public_read:
+        described += [claims.router, fuse.router]
+        undescribed += [claims.page_router, pages.fuse_router]
+    for router in described:
+        app.include_router(router)
+    for router in undescribed:
+        app.include_router(router, include_in_schema=False)
+    for router in [*described, *undescribed]:
+        _answer_head(app, router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     add_error_handlers(app)
-    if is_loopback(registry.settings.host):
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_HOSTS)
+    app.add_middleware(Admission, settings=registry.settings)
     app.add_middleware(SecurityHeaders)
     return app
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+class App(FastAPI):
+    """Describes its errors as what they are: FastAPI knows only JSON for a model."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        for path in document["paths"].values():
+            for operation in path.values():
+                content = operation["responses"]["default"]["content"]
+                if "application/json" in content:
+                    content[PROBLEM_JSON] = content.pop("application/json")
+        return document
+
+
+def _answer_head(app: FastAPI, router: APIRouter) -> None:
+    """Answer HEAD wherever GET is [1]: download programs ask that first.
+
+    - [1] https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
+    """
+    for route in router.routes:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
+            app.add_api_route(
+                route.path,
+                route.endpoint,
+                methods=["HEAD"],
+                response_class=route.response_class,
+                include_in_schema=False,
+            )
 
 
 def _version() -> str:

@@ -1,11 +1,38 @@
 """What routes are given: the one registry, and the queue in front of its studio."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from registry.api.queue import GenerationQueue
+from registry.errors import DatabaseBusyError
 from registry.service import Registry
+
+# Requests that may ask the database at once: as many as it has connections for. Each takes one
+# of the 40 threads [1] that static files need too, so a database that hangs must not get all.
+# - [1] https://anyio.readthedocs.io/en/stable/threads.html
+MOST_ASKING = 20
+WAIT_SECONDS = 10
+
+
+class Places:
+    """How many requests may ask the database at once; the others wait a little, and give up."""
+
+    def __init__(self, most: int = MOST_ASKING, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._free = asyncio.Semaphore(most)
+        self._wait_seconds = wait_seconds
+
+    async def take(self) -> None:
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise DatabaseBusyError from error
+
+    def give_back(self) -> None:
+        self._free.release()
 
 
 def _registry(request: Request) -> Registry:
@@ -13,10 +40,23 @@ def _registry(request: Request) -> Registry:
     return registry
 
 
+async def _registry_in_turn(request: Request) -> AsyncIterator[Registry]:
+    places: Places = request.app.state.places
+    await places.take()
+    try:
+        yield _registry(request)
+    finally:
+        places.give_back()
+
+
 def _queue(request: Request) -> GenerationQueue:
     queue: GenerationQueue = request.app.state.queue
     return queue
 
 
-RegistryDep = Annotated[Registry, Depends(_registry)]
+# For a route that asks the database while it runs. What it answers is sent without the place:
+# a slow reader of a large file keeps nobody waiting.
+RegistryDep = Annotated[Registry, Depends(_registry_in_turn, scope="function")]
+# For one that only hands the registry on.
+OpenRegistryDep = Annotated[Registry, Depends(_registry)]
 QueueDep = Annotated[GenerationQueue, Depends(_queue)]

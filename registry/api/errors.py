@@ -1,7 +1,9 @@
 """Our errors -> HTTP. The only place that knows status codes, and only as a table."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -9,10 +11,17 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from crawler.errors import AutoLoraError
+from crawler.foreign_text import one_line
 from encoder.errors import UnknownClaimError
 from registry import errors as ours
 from registry.api.pages.render import error_page
-from registry.fusion.errors import AdapterRefusedError, FusionError, GenerationCancelledError
+from registry.fusion.errors import (
+    AdapterRefusedError,
+    BaseModelError,
+    FusionError,
+    GatesFileError,
+    GenerationCancelledError,
+)
 from registry.retrieval.errors import (
     EmptyQueryError,
     NothingFoundError,
@@ -25,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 # Seconds; an image takes a few on a small base and a minute on a large one.
 RETRY_AFTER = 10
+PROBLEM_JSON = "application/problem+json"
+# Of a request's faults; what is sent back must not grow with what was sent.
+MOST_FAULTS = 5
+MOST_FAULT_LETTERS = 200
 
 
 class BusyError(ours.RegistryError):
@@ -47,6 +60,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.AdapterNotFoundError: HTTPStatus.NOT_FOUND,
     ours.CoverNotFoundError: HTTPStatus.NOT_FOUND,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
+    ours.FileWithheldError: HTTPStatus.FORBIDDEN,
     ours.StrengthsError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.AdapterNotReadyError: HTTPStatus.CONFLICT,
     ours.NoBaseModelError: HTTPStatus.CONFLICT,
@@ -62,36 +76,58 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     NothingIndexedError: HTTPStatus.SERVICE_UNAVAILABLE,
     FusionError: HTTPStatus.CONFLICT,
     AdapterRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    BaseModelError: HTTPStatus.CONFLICT,
+    GatesFileError: HTTPStatus.CONFLICT,
     # Only a server that is stopping cancels what somebody still waits for.
     GenerationCancelledError: HTTPStatus.SERVICE_UNAVAILABLE,
     BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ours.DatabaseBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     CursorError: HTTPStatus.BAD_REQUEST,
+}
+
+# Said instead of an error's own text, which names folders of this machine or quotes its logs:
+# that is for who runs the registry, and goes to the log.
+SAID: dict[type[Exception], str] = {
+    ours.DatabaseError: "The database does not answer; the registry's log has the reason.",
+    ours.DiskFullError: "The registry's disk is full.",
+    AutoLoraError: "The registry could not do this; its log has the reason.",
+    BaseModelError: "The base model cannot be loaded; the registry's log has the reason.",
+    GatesFileError: "The base model's gates cannot be loaded; the registry's log has the reason.",
 }
 
 
 def status_of(error: Exception) -> HTTPStatus:
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    return STATUS[_kind_of(error)]
 
 
 def problem_of(error: Exception) -> dict[str, object]:
     """Return the problem document (RFC 9457) of one of our errors."""
     name = type(error).__name__.removesuffix("Error")
     words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
-    return _problem(status_of(error), words.strip(), str(error))
+    return _problem(status_of(error), words.strip(), SAID.get(_kind_of(error), str(error)))
+
+
+def log_hidden(where: str, error: Exception) -> None:
+    """Write to the log what `problem_of` does not say, and what the server could not help."""
+    if _kind_of(error) in SAID or status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.warning("%s: %s", one_line(where), one_line(str(error)))
+
+
+def _kind_of(error: Exception) -> type[Exception]:
+    return next(kind for kind in type(error).__mro__ if kind in STATUS)
 
 
 def add_error_handlers(app: FastAPI) -> None:
     # Starlette wants handlers typed for any exception.
     app.add_exception_handler(AutoLoraError, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, _on_bug)
 
 
 def _on_ours(request: Request, error: Exception) -> Response:
     status = status_of(error)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.warning("%s: %s", request.url.path, error)
+    log_hidden(request.url.path, error)
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER)
@@ -100,15 +136,20 @@ def _on_ours(request: Request, error: Exception) -> Response:
 
 def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [
-        f"{'.'.join(str(part) for part in fault['loc'][1:]) or fault['loc'][0]}: {fault['msg']}"
-        for fault in error.errors()
-    ]
+    faults = error.errors()
+    said = [_fault_words(fault) for fault in faults[:MOST_FAULTS]]
+    if len(faults) > MOST_FAULTS:
+        said.append(f"and {len(faults) - MOST_FAULTS} more")
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    return _answer(request, _problem(status, "invalid request", "; ".join(faults)))
+    return _answer(request, _problem(status, "invalid request", "; ".join(said)))
 
 
-def _on_http(request: Request, error: Exception) -> Response:
+def _fault_words(fault: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in fault["loc"][1:]) or fault["loc"][0]
+    return f"{where[:MOST_FAULT_LETTERS]}: {fault['msg'][:MOST_FAULT_LETTERS]}"
+
+
+def on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     problem = _problem(status, status.phrase.lower(), error.detail or status.description)
@@ -127,7 +168,7 @@ def _problem(status: HTTPStatus, title: str, detail: str) -> dict[str, object]:
         "type": f"urn:autolora:problem:{title.replace(' ', '-')}",
         "title": title[:1].upper() + title[1:],
         "status": int(status),
-        "detail": detail,
+        "detail": one_line(detail),
     }
 
 
@@ -137,4 +178,4 @@ def _answer(
     status = int(str(problem["status"]))
     if not request.url.path.startswith("/v1/") and "text/html" in request.headers.get("accept", ""):
         return error_page(request, status, str(problem["title"]), str(problem["detail"]), headers)
-    return JSONResponse(problem, status, headers=headers, media_type="application/problem+json")
+    return JSONResponse(problem, status, headers=headers, media_type=PROBLEM_JSON)

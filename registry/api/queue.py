@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from registry.api.errors import BusyError
 from registry.fusion.errors import GenerationCancelledError
@@ -11,6 +11,25 @@ from registry.fusion.errors import GenerationCancelledError
 Result = TypeVar("Result")
 # Requests that may wait behind the one at work; more would outlast people's patience.
 MOST_WAITING = 4
+
+
+class Job(Generic[Result]):
+    """Work that waits, is done, or was given up."""
+
+    def __init__(self, closing: threading.Event) -> None:
+        self.future: Future[Result]
+        self._closing = closing
+        self._abandoned = threading.Event()
+
+    def check(self) -> None:
+        """Raise GenerationCancelledError when nobody waits any more; the work asks at each step."""
+        if self._abandoned.is_set() or self._closing.is_set():
+            raise GenerationCancelledError
+
+    def abandon(self) -> None:
+        """Give it up: what waits leaves the queue at once, what is at work stops at its check."""
+        self._abandoned.set()
+        self.future.cancel()
 
 
 class GenerationQueue:
@@ -22,22 +41,23 @@ class GenerationQueue:
         self._places = threading.BoundedSemaphore(1 + most_waiting)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fuse")
 
-    def submit(self, work: Callable[[], Result]) -> Future[Result]:
-        """Queue `work`, or raise BusyError at once."""
+    def submit(self, work: Callable[[Job[Result]], Result]) -> Job[Result]:
+        """Queue `work`, which is given its job, or raise BusyError at once."""
         if not self._places.acquire(blocking=False):
             raise BusyError
+        job = Job[Result](self.closing)
         try:
-            future = self._executor.submit(self._run, work)
+            job.future = self._executor.submit(self._run, work, job)
         except RuntimeError:
             self._places.release()
             raise
-        future.add_done_callback(lambda _: self._places.release())
-        return future
+        job.future.add_done_callback(lambda _: self._places.release())
+        return job
 
-    def _run(self, work: Callable[[], Result]) -> Result:
-        if self.closing.is_set():
-            raise GenerationCancelledError
-        return work()
+    @staticmethod
+    def _run(work: Callable[[Job[Result]], Result], job: Job[Result]) -> Result:
+        job.check()
+        return work(job)
 
     def close(self) -> None:
         self.closing.set()

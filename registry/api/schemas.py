@@ -149,11 +149,16 @@ class AdapterDetailAnswer(AdapterAnswer):
             file_size=detail.file_size,
             autov2=detail.autov2,
             autov3=detail.autov3,
-            file_url=f"/v1/adapters/{card.id}/file" if card.file_sha256 else None,
+            file_url=_file_url(detail),
             verdict=detail.verdict,
             claim=ClaimAnswer.model_validate(detail.claim) if detail.claim else None,
             created_at=detail.created_at,
         )
+
+
+def _file_url(detail: AdapterDetail) -> str | None:
+    handed_out = detail.verdict is not None and detail.refusal is None
+    return f"/v1/adapters/{detail.card.id}/file" if handed_out else None
 
 
 class ResultAnswer(_Answer):

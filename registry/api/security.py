@@ -14,9 +14,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-# Only this machine's names may reach a server that listens on loopback: otherwise any page
-# could, by a name of its own that it points at 127.0.0.1.
-LOOPBACK_HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 
 
 class SecurityHeaders:

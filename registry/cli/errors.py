@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from crawler.errors import AutoLoraError
+from crawler.foreign_text import one_line
 from registry.errors import RegistryError
 
 
@@ -26,7 +27,7 @@ class OneLineErrors(TyperGroup):
 
 def report(message: str) -> None:
     """Write one line to stderr, whatever a hub or a driver put into the message."""
-    typer.echo(f"autolora: {' '.join(message.split())}", err=True)
+    typer.echo(f"autolora: {one_line(message)}", err=True)
 
 
 class UsageError(RegistryError):

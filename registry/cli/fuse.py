@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crawler.foreign_text import visible
 from registry.cli.context import open_maker
 from registry.cli.errors import UsageError
 from registry.cli.options import (
@@ -198,7 +199,7 @@ def export(
 def print_export(recipe: "Recipe", target: str) -> None:
     from registry.fusion.exports import NOTE, export, loaded
 
-    sys.stdout.write(export(recipe, target))
+    sys.stdout.write(visible(export(recipe, target)))
     stderr().print(NOTE, style="yellow", soft_wrap=True)
     for used, name, _ in loaded(recipe):
         line = f"  {name}.safetensors is adapter {used.id} ({used.name}), sha256 {used.sha256}"

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from crawler.foreign_text import visible
 
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
@@ -21,18 +24,32 @@ NUMBERS_WIDTH = 45
 VERDICT_LISTS = ("layer_names", "missing_names", "spectrum")
 
 
+class HarmlessConsole(Console):
+    """Shows what strangers wrote as what it is: no sign of it acts on the terminal.
+
+    Whatever is printed or put into a table comes through here, so no place can forget it.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        # `:fire:` in a name is a name.
+        return super().render_str(visible(text), **(options | {"emoji": False}))
+
+
 def stdout() -> Console:
     # Made anew each time: tests and pipes replace the stream.
-    return Console(file=sys.stdout, highlight=False)
+    return HarmlessConsole(file=sys.stdout, highlight=False)
 
 
 def stderr() -> Console:
-    return Console(file=sys.stderr, highlight=False)
+    return HarmlessConsole(file=sys.stderr, highlight=False)
 
 
 def print_json(value: Any) -> None:
     """Write JSON for programs: no colours, no wrapping, Chinese as it is."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    # As escapes where a terminal would act on them; programs read the same.
+    signs = (s if s.isprintable() or s == "\n" else json.dumps(s)[1:-1] for s in text)
+    sys.stdout.write("".join(signs) + "\n")
 
 
 def add_id_column(table: Table) -> None:

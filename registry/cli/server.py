@@ -1,35 +1,110 @@
 """Listening and serving, so that a taken port is known before anything slow."""
 
+import asyncio
 import errno
+import logging
 import signal
 import socket
 from contextlib import suppress
 from types import FrameType
 
+import h11
 import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from registry.api.admission import MOST_QUERY_BYTES, is_loopback
 from registry.api.app import create_app
 from registry.api.queue import GenerationQueue
-from registry.cli.errors import PortError
+from registry.cli.errors import PortError, UsageError
 from registry.cli.output import stderr
 from registry.service import Registry
 
+# From a request's first byte to its last. Ours have some kilobytes: even a slow line is faster.
+REQUEST_SECONDS = 20
+# How long answers that are under way may take after Ctrl-C.
+GRACE_SECONDS = 5
+
 
 def serve_until_stopped(listener: socket.socket, registry: Registry) -> None:
-    """Serve the API and the page until Ctrl-C or SIGTERM; whoever opened the two closes them."""
-    registry.warm_up()
+    """Serve the API and the page until Ctrl-C or SIGTERM; whoever opened the two closes them.
+
+    Raises:
+        UsageError: other machines could reach it, and that was not asked for.
+    """
     name, port = listener.getsockname()[:2]
+    if not (is_loopback(name) or registry.settings.public_read):
+        raise UsageError(
+            f"{name} can be reached from other machines, and everybody there could make images "
+            "here. `--public-read` lets them read only; without it, serve on 127.0.0.1."
+        )
+    registry.warm_up()
     shown = f"[{name}]" if ":" in name else name
     stderr().print(f"Serving on http://{shown}:{port} (Ctrl-C stops)", markup=False)
     app = create_app(registry)
-    server = Server(uvicorn.Config(app, log_level="warning"), app.state.queue)
+    server = Server(server_config(app), app.state.queue)
     # uvicorn ends gracefully and then raises the signal again, for us to close the rest.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
+        app.state.queue.close()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").addFilter(_is_not_cut_short)
+    return uvicorn.Config(
+        app,
+        http=PunctualProtocol,
+        ws="none",
+        # Its end would be a traceback after a second Ctrl-C; whoever runs the server does it.
+        lifespan="off",
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        # Of a request's head that has not come whole yet; the rest of it is headers.
+        h11_max_incomplete_event_size=MOST_QUERY_BYTES + 16 * 1024,
+    )
+
+
+def _is_not_cut_short(record: logging.LogRecord) -> bool:
+    """Leave out of the log the requests that Ctrl-C ended: nothing went wrong in them."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+class PunctualProtocol(H11Protocol):
+    """Hangs up on who begins a request and does not end it.
+
+    uvicorn waits for the rest for ever, and each such connection takes one of the process's
+    open files; its own time limit is for the pause between two requests.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._forgive()
+
+    def _watch(self) -> None:
+        """Let the time run while the request has not come whole."""
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._forgive()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+
+    def _forgive(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class Server(uvicorn.Server):

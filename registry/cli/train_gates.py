@@ -15,6 +15,9 @@ from registry.cli.progress import training_bars
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import nn
+
+    from registry.fusion.gates.interface import TrainableGates
     from registry.fusion.training.gate_data import Relevances
 
 app = typer.Typer()
@@ -98,18 +101,13 @@ def _train(
     manifest: Path, options: GatesOptions, output: Path, batch: BatchOptions, pace: PaceOptions
 ) -> dict[str, object] | None:
     """Write the gates and their curve; return what is printed, or None in a second process."""
-    import torch
-
     from encoder.training.workers import Workers
     from registry.fusion.backends.pipeline import load_backend
-    from registry.fusion.gates.file import KINDS, save_gates
+    from registry.fusion.gates.file import save_gates
     from registry.fusion.training.gate_curves import draw_gate_curves
     from registry.fusion.training.gate_data import GateData, describe, read_manifest
     from registry.fusion.training.train import train_gates as train
 
-    kind = KINDS[options.kind]
-    if kind.needs_embeddings and options.encoder is None:
-        raise UsageError(f"{options.kind} go by relevance: name a weight encoder by --encoder.")
     files, entries = read_manifest(manifest)
     relevances = _load_relevances(options, files)
     workers = Workers.launched()
@@ -117,9 +115,7 @@ def _train(
     backend.transformer.requires_grad_(False)
     sizes = {"sets": batch.sets, "images": batch.images, "size": batch.size, "seed": batch.seed}
     data = GateData(backend, files, entries, relevances=relevances, **sizes)
-    torch.manual_seed(batch.seed)
-    embeddings = None if relevances is None else relevances.embeddings
-    gates = kind.untrained(backend.transformer, options.base_model, embeddings)
+    gates = _untrained(options, batch.seed, backend.transformer, relevances)
     rate = pace.rate or gates.training_rate
     state = output.with_suffix(".training.pt")
     with training_bars(workers.is_first) as progress:
@@ -150,9 +146,24 @@ def _train(
 def _load_relevances(options: GatesOptions, files: "Sequence[Path]") -> "Relevances | None":
     from encoder.text_encoder import load_text_encoder
     from encoder.weight_encoders.checkpoint import load_encoder
+    from registry.fusion.gates.file import KINDS
     from registry.fusion.training.gate_data import Relevances
 
     if options.encoder is None:
+        if KINDS[options.kind].needs_embeddings:
+            raise UsageError(f"{options.kind} go by relevance: name a weight encoder by --encoder.")
         return None
     checkpoint = load_encoder(options.encoder)
     return Relevances.of(files, checkpoint, load_text_encoder(checkpoint.text_encoder))
+
+
+def _untrained(
+    options: GatesOptions, seed: int, transformer: "nn.Module", relevances: "Relevances | None"
+) -> "TrainableGates":
+    import torch
+
+    from registry.fusion.gates.file import KINDS
+
+    torch.manual_seed(seed)
+    embeddings = None if relevances is None else relevances.embeddings
+    return KINDS[options.kind].untrained(transformer, options.base_model, embeddings)

@@ -13,7 +13,7 @@ from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from encoder.base_models.families import find_family
 from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
 from registry.db.models import Adapter, Cover, File
-from registry.text.segment import segment
+from registry.text.word_segmentation import segment
 
 # PostgreSQL refuses a tsvector of 1 MB; no adapter's words come near this.
 MAX_WORDS = 100_000

@@ -25,8 +25,16 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 from sqlalchemy.engine import URL
 
-from registry.db.postgres_programs import make_own_folder, run_program, start_caretaker
-from registry.errors import DatabaseError, DiskFullError
+from registry.blobs import make_private
+from registry.db.postgres_programs import (
+    check_own_folder,
+    make_own_folder,
+    name_of,
+    run_program,
+    seen_by_server,
+    start_caretaker,
+)
+from registry.errors import DatabaseError, DatabaseRoomError
 
 # Recovery after a crash can take this long on a slow disk.
 START_TIMEOUT_SECONDS = 120
@@ -36,6 +44,10 @@ _SOCKET_PATH_BYTES = 103
 
 # A locale that knows the letters of every script, and that every such system has.
 _LETTERS = "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+
+# To recover it writes a new segment of 16 MB of its log, and what the old ones say; to be made it
+# takes 40 MB.
+_START_BYTES = 64 * 2**20
 
 # The log starts anew at the next start after this size.
 _LOG_BYTES = 10_000_000
@@ -54,10 +66,11 @@ class EmbeddedPostgres:
         self.log = self.data / "log"
         self._options = dict(options or {})
         self._users: int | None = None
+        self._log_start = 0
 
     def __enter__(self) -> Self:
         try:
-            self.data.parent.mkdir(parents=True, exist_ok=True)
+            make_private(self.data.parent)
             with self._alone():
                 self._users = _open_lock(self._beside("users"))
                 fcntl.flock(self._users, fcntl.LOCK_SH)
@@ -87,9 +100,25 @@ class EmbeddedPostgres:
             self._leave()
 
     def address(self) -> dict[str, str]:
-        """Where it listens, as libpq's words."""
+        """Where it listens, as libpq's words.
+
+        Raises:
+            DatabaseError: somebody else could listen there.
+        """
+        owner = self.data.stat().st_uid
+        ours = (owner,) if os.geteuid() in (0, owner) else ()
         folder = self._running_socket_folder() or self._best_socket_folder()
-        return {"host": str(folder), "port": "5432", "user": "postgres", "dbname": "postgres"}
+        for path in (self.data, folder):
+            if path.exists():
+                check_own_folder(path, *ours)
+        return {
+            "host": str(folder),
+            "port": "5432",
+            "user": "postgres",
+            "dbname": "postgres",
+            # The server asks for no password; so it is asked who it is.
+            "requirepeer": name_of(owner),
+        }
 
     def url(self) -> URL:
         address = self.address()
@@ -97,7 +126,7 @@ class EmbeddedPostgres:
             "postgresql+psycopg",
             address["user"],
             database=address["dbname"],
-            query={"host": address["host"], "port": address["port"]},
+            query={name: address[name] for name in ("host", "port", "requirepeer")},
         )
 
     def ensure_running(self) -> None:
@@ -154,9 +183,10 @@ class EmbeddedPostgres:
         make_own_folder(making)
         made, said = run_program(
             "initdb",
-            f"--pgdata={making}",
+            f"--pgdata={seen_by_server(making)}",
             "--username=postgres",
-            "--auth=trust",
+            "--auth-local=trust",
+            "--auth-host=reject",
             "--encoding=UTF8",
             "--locale=C",
             "--locale-provider=builtin",
@@ -166,8 +196,7 @@ class EmbeddedPostgres:
             folder=making,
         )
         if not made:
-            if "No space left" in said:
-                raise DiskFullError(self.data)
+            self._explain_room(said)
             raise DatabaseError(f"initdb failed for {self.data}: {_last_line(said)}")
         if self.data.exists():
             self.data.rmdir()
@@ -178,6 +207,8 @@ class EmbeddedPostgres:
     def _start(self) -> bool:
         """Return when it answers; whether it was down."""
         was_down = False
+        # What an earlier start said is none of this one's reasons.
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while (answer := self._ping()) != Ping.OK:
             if time.monotonic() > deadline:
@@ -199,12 +230,14 @@ class EmbeddedPostgres:
     def _launch(self) -> tuple[bool, str]:
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES:
             self.log.unlink()
+            self._log_start = 0
         folder = self._best_socket_folder()
+        data = seen_by_server(self.data)
         if folder != self.data:
             make_own_folder(folder, like=self.data)
         options = {
             "listen_addresses": "",
-            "unix_socket_directories": str(folder),
+            "unix_socket_directories": data if folder == self.data else str(folder),
             "unix_socket_permissions": "0700",
             "port": "5432",
             **self._options,
@@ -213,9 +246,9 @@ class EmbeddedPostgres:
         return run_program(
             "pg_ctl",
             "start",
-            f"--pgdata={self.data}",
+            f"--pgdata={data}",
             "--wait",
-            f"--log={self.log}",
+            f"--log={data}/{self.log.name}",
             f"--timeout={START_TIMEOUT_SECONDS}",
             f"--options={words}",
             folder=self.data,
@@ -236,21 +269,27 @@ class EmbeddedPostgres:
     def _stop_words(self) -> list[str]:
         return [
             "stop",
-            f"--pgdata={self.data}",
+            f"--pgdata={seen_by_server(self.data)}",
             "--mode=fast",
             f"--timeout={START_TIMEOUT_SECONDS}",
         ]
 
     def _explain_failure(self, line: str) -> None:
         """Raise the reason why it did not start, unless that passes by itself."""
-        if "No space left" in line:
-            raise DiskFullError(self.data)
         # Children of a killed server need a moment to notice and end.
         if "shared memory block" in line or "still in use" in line:
             return
+        self._explain_room(line)
         raise DatabaseError(
-            f"PostgreSQL in {self.data} does not start: {line} Its log is {self.log}."
+            f"PostgreSQL in {self.data} does not start: {line or 'it does not say why.'} "
+            f"Its log is {self.log}."
         )
+
+    def _explain_room(self, said: str) -> None:
+        """Raise what room is missing, if that is the reason. A full disk takes no log either."""
+        free = shutil.disk_usage(self.data.parent).free
+        if "No space left" in said or free < _START_BYTES:
+            raise DatabaseRoomError(self.data, free, _START_BYTES)
 
     def _ping(self) -> int:
         return PGconn.ping(make_conninfo(**self.address()).encode())
@@ -297,7 +336,9 @@ class EmbeddedPostgres:
 
     def _running_socket_folder(self) -> Path | None:
         lines = self._postmaster()
-        return Path(lines[4]) if len(lines) > 4 and lines[4] else None
+        if len(lines) < 5 or not lines[4]:
+            return None
+        return self.data if lines[4] == seen_by_server(self.data) else Path(lines[4])
 
     def _best_socket_folder(self) -> Path:
         """The data folder, which only its owner enters; a short one where its path is too long."""
@@ -309,7 +350,8 @@ class EmbeddedPostgres:
 
     def _last_log_line(self) -> str:
         try:
-            return _last_line(self.log.read_text(errors="replace"))
+            said = self.log.read_bytes()[self._log_start :]
+            return _last_line(said.decode(errors="replace"))
         except FileNotFoundError:
             return ""
 
@@ -322,4 +364,4 @@ def _last_line(said: str) -> str:
     """The last line that says why: a FATAL one, where there is any."""
     lines = [line for line in said.splitlines() if line.strip()]
     reasons = [line for line in lines[-10:] if "FATAL" in line or "PANIC" in line]
-    return (reasons or lines or ["it said nothing."])[-1].strip()
+    return (reasons or lines or [""])[-1].strip()

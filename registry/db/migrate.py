@@ -8,6 +8,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from registry.errors import DatabaseError
@@ -55,7 +56,7 @@ def migrate(engine: Engine) -> None:
         cause = str(error.orig).splitlines()[0]
         if isinstance(error.orig, psycopg.OperationalError):
             raise DatabaseError(
-                f"the database {engine.url.render_as_string()} cannot be reached: {cause}. "
+                f"the database {_shown(engine.url)} cannot be reached: {cause}. "
                 "Start it, or correct REGISTRY_DATABASE_URL."
             ) from error
         raise DatabaseError(
@@ -63,6 +64,12 @@ def migrate(engine: Engine) -> None:
             "It needs PostgreSQL 14 or later with the extensions vector (0.8) and pg_trgm, "
             "and a role that may create them."
         ) from error
+
+
+def _shown(url: URL) -> str:
+    """Return a database's address for messages: without the ways to give a password."""
+    harmless = {name: url.query[name] for name in ("host", "port") if name in url.query}
+    return url.set(password=None, query=harmless).render_as_string()
 
 
 def newest_revision() -> str | None:

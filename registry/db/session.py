@@ -8,12 +8,19 @@ import psycopg
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry.config import Settings
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.migrate import migrate
-from registry.errors import DatabaseError, DatabaseLostError, DiskFullError, RegistryError
+from registry.errors import (
+    DatabaseBusyError,
+    DatabaseError,
+    DatabaseLostError,
+    DiskFullError,
+    RegistryError,
+)
 
 
 @contextmanager
@@ -66,6 +73,7 @@ def connect(url: str | URL) -> Engine:
         pool_pre_ping=True,
         pool_size=10,
         max_overflow=10,
+        pool_timeout=10,
         # libpq would wait for minutes for a host that does not answer.
         connect_args={"connect_timeout": 10},
     )
@@ -74,10 +82,11 @@ def connect(url: str | URL) -> Engine:
 def _with_driver(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):
+        # Without its cause, which quotes the address, and the password in it.
         raise DatabaseError(
             "REGISTRY_DATABASE_URL is no address; write postgresql://user:password@host/database."
-        ) from error
+        ) from None
     if parsed.drivername in ("postgres", "postgresql"):
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername != "postgresql+psycopg":
@@ -90,9 +99,14 @@ def _with_driver(url: str) -> URL:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Translate a lost connection and a full database disk into our errors; let others pass."""
+    """Translate what is not this statement's fault into our errors; let others pass.
+
+    That is a lost connection, a full disk of the database, and no connection free in time.
+    """
     try:
         yield
+    except PoolTimeoutError as error:
+        raise DatabaseBusyError from error
     except DBAPIError as error:
         raise translated(error) from error
 

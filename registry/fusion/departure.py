@@ -45,7 +45,7 @@ def record(denoiser: nn.Module, passes: GuidedPasses) -> Iterator[Recording]:
         if passes.resting:
             return
         recording.inputs.append((inputs, named))
-        recording.outputs.append(output[0])
+        recording.outputs.append(join_samples(output[0]))
 
     handle = denoiser.register_forward_hook(keep, with_kwargs=True)
     try:
@@ -69,14 +69,18 @@ def measure_departure(
 
     def run(adapters: list[int]) -> Tensor:
         with attach_some(adapters):
-            output: Tensor = denoiser(*inputs, **named)[0]
-        return output.float()
+            return join_samples(denoiser(*inputs, **named)[0]).float()
 
     base = run([])
     largest = max(float((run([k]) - base).norm()) for k in range(count))
     fused = float((recording.outputs[place].float() - base).norm())
     factor = fused / largest if largest else 1.0
     return factor if math.isfinite(factor) else BEYOND_MEASURE
+
+
+def join_samples(output: Tensor | list[Tensor]) -> Tensor:
+    """Return a denoiser's output as one tensor; Z-Image puts out one for each sample."""
+    return torch.stack(output) if isinstance(output, list) else output
 
 
 def warn_of_departure(factor: float) -> str | None:

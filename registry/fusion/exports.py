@@ -100,6 +100,15 @@ def comfyui(recipe: Recipe) -> str:
     )
 
 
+class Code(str):
+    """A value in a script that is worked out there."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def diffusers(recipe: Recipe) -> str:
     """Write a Python script that draws with diffusers."""
     adapters = [
@@ -112,10 +121,12 @@ def diffusers(recipe: Recipe) -> str:
     }
     pipeline = pipeline_of(recipe)
     if not pipeline.guidance_input:
-        call |= {
-            pipeline.guidance_argument: recipe.guidance,
-            "negative_prompt": recipe.negative_prompt or pipeline.empty_negative or None,
-        }
+        call[pipeline.guidance_argument] = pipeline.guidance_value(recipe.guidance)
+        negative = recipe.negative_prompt or pipeline.empty_negative or None
+        if pipeline.negative_argument == "negative_prompt":
+            call["negative_prompt"] = negative
+        elif negative is not None:
+            call["negative_prompt_embeds"] = Code(f"pipe.encode_prompt({negative!r})[0]")
     elif pipeline.takes_guidance and recipe.guidance > 1:
         call |= {"guidance_scale": recipe.guidance}
     return SCRIPT.format(

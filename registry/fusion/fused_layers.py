@@ -5,6 +5,7 @@ adapters of one layer lie side by side in a stack, so that one product runs them
 hook adds what they say to the layer's output; the base weights are never written.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -20,8 +21,8 @@ from registry.fusion.guidance import GuidedPasses
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
 
-# What diffusers' transformers call their blocks; their names begin with it or end in it.
-BLOCKS = "transformer_blocks."
+# What diffusers' transformers call their blocks, Z-Image's apart.
+BLOCKS = re.compile(r"transformer_blocks\.|^(layers|noise_refiner|context_refiner)\.")
 
 
 def only_linear(weights: "LoraWeights") -> "LoraWeights":
@@ -37,7 +38,7 @@ def block_layers(transformer: nn.Module) -> dict[str, nn.Linear]:
     return {
         name: module
         for name, module in transformer.named_modules()
-        if isinstance(module, nn.Linear) and BLOCKS in name
+        if isinstance(module, nn.Linear) and BLOCKS.search(name)
     }
 
 
@@ -180,17 +181,21 @@ class AdapterHook:
 class LayerHook(AdapterHook):
     """Fuses adapters into one layer's output, in the rows in which they are at work."""
 
+    name: str
     fuse: FuseLayer
     passes: GuidedPasses
 
     def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], base: Tensor) -> Tensor:
         (x,) = inputs
-        first = self.passes.first_row(len(x))
-        if first == 0:
+        if x.ndim == 2:
+            self.passes.check_rows(self.name, len(x))
+        rows = self.passes.at_work(len(x))
+        if rows == slice(0, len(x)):
             return self._fuse(layer, x, base)
-        if first == len(x):
+        if rows.start == rows.stop:
             return base
-        return torch.cat([base[:first], self._fuse(layer, x[first:], base[first:])])
+        fused = self._fuse(layer, x[rows], base[rows])
+        return torch.cat([base[: rows.start], fused, base[rows.stop :]])
 
     def _fuse(self, layer: nn.Module, x: Tensor, base: Tensor) -> Tensor:
         if isinstance(layer, nn.Conv2d):
@@ -206,6 +211,6 @@ def hook_layers(
     """Have `layers` put out what `fused` makes of it, by name, until the context ends."""
     with ExitStack() as hooks:
         for name, fuse in fused.items():
-            handle = layers[name].register_forward_hook(LayerHook(fuse, passes))
+            handle = layers[name].register_forward_hook(LayerHook(name, fuse, passes))
             hooks.callback(handle.remove)
         yield

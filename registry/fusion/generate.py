@@ -5,33 +5,28 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from PIL.Image import Image
+from pydantic import ValidationError
 
-from encoder.base_models.facts import variant_of
 from registry.fusion.activity import ActivityMap, map_activity
 from registry.fusion.attach import Attachment, attach
 from registry.fusion.backends.base import Backend, Sampling
 from registry.fusion.departure import measure_departure, record, warn_of_departure
 from registry.fusion.device_cache import DeviceAdapter
-from registry.fusion.errors import DeviceMemoryError, GatesMismatchError, RecipeError
+from registry.fusion.errors import DeviceMemoryError, GatesMismatchError, RecipeError, SamplingError
 from registry.fusion.fused_layers import only_linear
 from registry.fusion.gates.interface import Gates
 from registry.fusion.guidance import GuidedPasses
-from registry.fusion.licences import conflicts, strictest
 from registry.fusion.loaded_adapter import (
     LoadedAdapter,
     check_adapters,
-    leanings_by_adapter,
-    left_out,
-    relevance_by_adapter,
 )
 from registry.fusion.options import Drawing, StepCallback
-from registry.fusion.recipe import Recipe, RecipeAdapter, RecipeBase, png_bytes, save_png
-from registry.text.trigger_words import missing_triggers
+from registry.fusion.recipe import Recipe, first_fault, png_bytes, save_png
+from registry.fusion.recipe_writer import all_versions, write_recipe
 
 log = logging.getLogger(__name__)
 
@@ -80,74 +75,12 @@ def generate(
     """
     check_adapters(adapters, backend)
     gates = gates if drawing.mode == "gated" else None
-    recipe = write_recipe(prompt, adapters, backend, gates, drawing)
+    try:
+        recipe = write_recipe(prompt, adapters, backend, gates, drawing)
+    except ValidationError as error:
+        # Before anything slow: no recipe could hold it.
+        raise SamplingError(first_fault(error)) from error
     return follow(recipe, adapters, backend, gates, progress, check=drawing.check)
-
-
-def write_recipe(
-    prompt: str,
-    adapters: Sequence[LoadedAdapter],
-    backend: Backend,
-    gates: Gates | None,
-    drawing: Drawing,
-) -> Recipe:
-    """Return all that fixes an image's pixels, with what the base draws best with filled in."""
-    defaults, gated = backend.defaults, drawing.mode == "gated"
-    base_licence = variant_of(backend.base_model).licence
-    licences = {adapter.name: adapter.licence for adapter in adapters}
-    licences[f"the base {backend.base_model}"] = base_licence
-    triggers = missing_triggers(prompt, adapters)
-    width, height = drawing.size or backend.size
-    return Recipe(
-        prompt=prompt,
-        full_prompt=", ".join([prompt, *(word for words in triggers for word in words)]),
-        negative_prompt=drawing.negative,
-        seed=drawing.seed,
-        steps=defaults.steps if drawing.steps is None else drawing.steps,
-        guidance=defaults.guidance if drawing.guidance is None else drawing.guidance,
-        width=width,
-        height=height,
-        mode=drawing.mode,
-        guide_from=drawing.guide_from or (defaults.guide_from if gated else "fused"),
-        adapters=recipe_adapters(adapters, triggers, gates),
-        gates_sha256=None if gates is None else gates.sha256,
-        gates_kind=None if gates is None else gates.kind,
-        base=RecipeBase(
-            name=backend.base_model,
-            backend=backend.name,
-            files=backend.file_hashes(),
-            licence=base_licence,
-        ),
-        licence=strictest(list(licences.values())),
-        warnings=(*conflicts(licences), *left_out(adapters)) if adapters else (),
-        versions=all_versions(backend),
-        threads=torch.get_num_threads(),
-    )
-
-
-def recipe_adapters(
-    adapters: Sequence[LoadedAdapter], triggers: Sequence[tuple[str, ...]], gates: Gates | None
-) -> tuple[RecipeAdapter, ...]:
-    """Return what a recipe keeps of adapters, with the trigger words added for each."""
-    return tuple(
-        RecipeAdapter(
-            id=adapter.id,
-            name=adapter.name,
-            sha256=adapter.sha256,
-            strength=adapter.strength,
-            relevance=relevance,
-            leanings=leanings,
-            licence=adapter.licence,
-            trigger_words=words,
-        )
-        for adapter, words, relevance, leanings in zip(
-            adapters,
-            triggers,
-            relevance_by_adapter(adapters),
-            leanings_by_adapter(adapters, gates),
-            strict=True,
-        )
-    )
 
 
 def reproduce(
@@ -298,14 +231,6 @@ def enough_memory(recipe: Recipe, backend: Backend) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         backend.cache.clear()
         raise DeviceMemoryError(recipe.width, recipe.height, len(recipe.adapters)) from error
-
-
-def all_versions(backend: Backend) -> dict[str, str]:
-    try:
-        ours = version("autolora-registry")
-    except PackageNotFoundError:
-        ours = "source"  # run from a checkout that was never installed
-    return {"autolora-registry": ours, **backend.versions()}
 
 
 @contextmanager

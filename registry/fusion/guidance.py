@@ -13,9 +13,12 @@ from typing import Any, Literal
 
 from torch import nn
 
+from registry.fusion.errors import LayerMismatchError
+
 # How a pipeline runs passes without the prompt. calls: one pass for the prompt, then one for the
-# negative prompt. halves: one pass for both, the negative prompt's rows first.
-UnpromptedPasses = Literal["calls", "halves"]
+# negative prompt. halves: one pass for both, the negative prompt's rows first. second halves: the
+# same, its rows last.
+UnpromptedPasses = Literal["calls", "halves", "second halves"]
 
 
 @dataclass
@@ -25,13 +28,32 @@ class GuidedPasses:
     unprompted: UnpromptedPasses | None = None  # None: adapters are at work in all
     # A flag and no count: compiled bases are compiled for each value.
     resting: bool = True
+    samples: int = 0  # of the pass, where the denoiser is told by place
 
-    def begin(self, _: nn.Module, __: tuple[Any, ...]) -> None:
+    def begin(self, _: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Note that a pass begins: a forward pre-hook of the denoiser."""
         self.resting = self.unprompted == "calls" and not self.resting
+        self.samples = len(inputs[0]) if inputs else 0
 
-    def first_row(self, rows: int) -> int:
-        """Return the first of a batch's rows in which adapters are at work; `rows` if in none."""
+    def at_work(self, rows: int) -> slice:
+        """Return those of a batch's rows in which adapters are at work: all, half or none."""
         if self.resting:
-            return rows
-        return rows // 2 if self.unprompted == "halves" else 0
+            return slice(0, 0)
+        match self.unprompted:
+            case "halves":
+                return slice(rows // 2, rows)
+            case "second halves":
+                return slice(0, rows - rows // 2)
+        return slice(0, rows)
+
+    def check_rows(self, name: str, rows: int) -> None:
+        """Refuse a layer that takes the words of all samples in a row, not sample by sample.
+
+        Raises:
+            LayerMismatchError: which words are the negative prompt's is not to be seen there.
+        """
+        if self.unprompted == "second halves" and self.samples and rows != self.samples:
+            raise LayerMismatchError(
+                f"layer {name!r} takes all samples in a row: adapters that change it cannot rest "
+                "in the negative prompt's; guide from the fused base"
+            )

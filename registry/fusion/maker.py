@@ -8,8 +8,8 @@ from registry.errors import AdapterNotFoundError, StrengthsError
 from registry.fusion.catalogue import Catalogue, Chosen, Ingredient
 from registry.fusion.options import Drawing, DrawingOptions, Mode, StepCallback
 from registry.fusion.studio import Studio
-from registry.text.segment import clean
 from registry.text.trigger_words import missing_triggers
+from registry.text.word_segmentation import clean
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -2,9 +2,9 @@
 
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,6 +13,16 @@ from registry.fusion.options import GuideFrom, Mode
 
 # The keyword of the PNG's text chunk.
 PNG_KEY = "autolora-recipe"
+
+# Recipes come from strangers, as PNGs on the web. Each bound is far above what is of use, and
+# far below what would keep a machine busy or fill it.
+MOST_FILE_BYTES = 100_000_000
+MOST_PIXELS = 4096**2
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(max_length=1000)]
+Prompt = Annotated[str, Field(max_length=20_000)]
+Pixels = Annotated[int, Field(ge=0, le=4096)]
+Ratio = Annotated[float, Field(ge=-1000, le=1000)]
 
 
 class _Frozen(BaseModel):
@@ -23,25 +33,27 @@ class RecipeAdapter(_Frozen):
     """An adapter as it was used."""
 
     id: int | None = None  # in the registry that made the image
-    name: str
-    sha256: str
-    strength: float
+    name: Name
+    sha256: Sha256
+    strength: Ratio
     # How far it leads all others in the part of the prompt where it does most, -2..2; alone, how
     # near that part is to it. Gates may listen to it.
-    relevance: float | None = None
+    relevance: Ratio | None = None
     # Its answers to the gates' own questions; empty where they have none, or do not know it.
-    leanings: tuple[float, ...] = ()
-    licence: str | None = None
-    trigger_words: tuple[str, ...] = ()  # those added to the prompt
+    leanings: Annotated[tuple[Ratio, ...], Field(max_length=1000)] = ()
+    licence: Name | None = None
+    # The words that were added to the prompt.
+    trigger_words: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
 
 
 class RecipeBase(_Frozen):
     """The base model: its family, and the files it was loaded from."""
 
-    name: str
-    backend: str
-    files: dict[str, str]  # relative path -> sha256
-    licence: str | None = None
+    name: Name
+    backend: Name
+    # relative path -> sha256
+    files: Annotated[dict[Name, Sha256], Field(max_length=1000)]
+    licence: Name | None = None
 
 
 class Recipe(_Frozen):
@@ -49,27 +61,28 @@ class Recipe(_Frozen):
 
     # "schema" is a method's name in pydantic.
     schema_version: Literal[1, 2] = Field(default=2, alias="schema")
-    prompt: str
-    full_prompt: str  # with trigger words: what the base was given
-    negative_prompt: str
-    seed: int
-    steps: int
-    guidance: float
-    width: int
-    height: int
+    prompt: Prompt
+    full_prompt: Prompt  # with trigger words: what the base was given
+    negative_prompt: Prompt
+    seed: int = Field(ge=0, lt=2**63)
+    steps: int = Field(ge=0, le=1000)
+    guidance: Ratio
+    width: Pixels
+    height: Pixels
     mode: Mode
     guide_from: GuideFrom = "fused"  # as all images of schema 1 were drawn
-    adapters: tuple[RecipeAdapter, ...]
-    gates_sha256: str | None  # None when the mode uses none
-    gates_kind: str | None = None
+    adapters: Annotated[tuple[RecipeAdapter, ...], Field(max_length=100)]
+    gates_sha256: Sha256 | None  # None when the mode uses none
+    gates_kind: Name | None = None
     base: RecipeBase
-    licence: str | None = None  # the strictest of the adapters' and the base's
+    licence: Name | None = None  # the strictest of the adapters' and the base's
     # How much more all adapters changed the base's output than the strongest alone; None
     # where it was not measured. What was found to be said of it and of the licences.
     departure: float | None = None
-    warnings: tuple[str, ...] = ()
-    versions: dict[str, str]  # of the libraries that shape the pixels
-    threads: int  # sums depend on how they are split
+    warnings: Annotated[tuple[Prompt, ...], Field(max_length=1000)] = ()
+    # The versions of the libraries that shape the pixels.
+    versions: Annotated[dict[Name, Name], Field(max_length=100)]
+    threads: int = Field(ge=1, le=1024)  # sums depend on how they are split
 
     def to_json(self) -> str:
         return self.model_dump_json(by_alias=True, indent=1)
@@ -84,9 +97,13 @@ class Recipe(_Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "JSON"
-            raise RecipeError(f"not a recipe of schema 1 or 2: {where}: {first['msg']}") from error
+            raise RecipeError(f"not a recipe of schema 1 or 2: {first_fault(error)}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say where a recipe is at fault, and how."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}"
 
 
 def png_bytes(image: Image.Image, recipe: Recipe) -> bytes:
@@ -112,12 +129,17 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: the file is absent, or carries no recipe.
     """
     try:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise RecipeError(f"{path} is too large for a recipe, or for an image of ours")
         if path.suffix.lower() == ".json":
             return Recipe.from_json(path.read_bytes())
-        with Image.open(path) as image:
+        # Of Pillow's many formats, some start other programs: Ghostscript for PostScript.
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise RecipeError(f"{path} has more pixels than any image of ours")
             image.load()  # text chunks may follow the pixels
             text = image.info.get(PNG_KEY)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise RecipeError(f"{path} cannot be read: {error}") from error
     if not isinstance(text, str):
         raise RecipeError(f"{path} carries no recipe; was it saved by another program?")

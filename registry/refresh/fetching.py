@@ -105,13 +105,13 @@ def _fetch_covers(
     source: Source, covers: Sequence[CoverRecord], blobs: BlobStore, fetched: Fetched
 ) -> None:
     """Store those covers that are images; the others are problems, but no hindrance."""
-    fetched.covers_done = True
+    done = True
     for position, cover in enumerate(covers):
         try:
             read = read_cover(source.fetch_cover(cover))
         except (CoverError, SourceError) as error:
             fetched.problems.append(f"cover {position}: {one_line(error)}")
-            fetched.covers_done &= not _may_pass(error)
+            done &= not _may_pass(error)
             continue
         fetched.covers.append(
             StoredCover(
@@ -124,6 +124,7 @@ def _fetch_covers(
                 prompt=cover.prompt,
             )
         )
+    fetched.covers_done = done
 
 
 def _may_pass(error: Exception) -> bool:

@@ -41,7 +41,9 @@ def _is_modelscope(address: str, settings: Settings) -> bool:
 def _open_modelscope(address: str, settings: Settings) -> Source:
     # The token belongs to the configured endpoint, and to nobody else.
     token = settings.modelscope_token if _is_configured(address, settings) else None
-    return ModelScopeSource(address, token.get_secret_value() if token else None)
+    return ModelScopeSource(
+        address, token.get_secret_value() if token else None, limits=settings.disk_limits
+    )
 
 
 def _is_configured(address: str, settings: Settings) -> bool:
@@ -58,6 +60,6 @@ SOURCES = (
     KnownSource(
         addresses="a folder of this machine",
         takes=lambda address, _: FolderSource.takes(address),
-        open=lambda address, _: FolderSource(Path(address)),
+        open=lambda address, settings: FolderSource(Path(address), settings.disk_limits),
     ),
 )

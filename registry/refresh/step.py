@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler import foreign_text
 from crawler.errors import AutoLoraError
 from crawler.records import Source
 from encoder.text_encoder import TextEncoder
@@ -85,7 +86,7 @@ class Step(ABC):
 
 def one_line(error: Exception) -> str:
     """What an error says, in one line; one that is not ours also says what it is."""
-    message = " ".join(str(error).split())
+    message = foreign_text.one_line(str(error))
     if isinstance(error, AutoLoraError | OSError) and message:
         return message
     return f"unexpected {type(error).__name__}: {message}. Please report this."

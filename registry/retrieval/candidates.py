@@ -10,7 +10,7 @@ from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.selection import Candidate
 from registry.retrieval.vector import weight_embeddings
-from registry.text.phrases import spans_of
+from registry.text.prompt_phrases import spans_of
 
 # How many adapters are found for a part, to stand in for the best one where another part needs
 # that, or where it cannot be fused.

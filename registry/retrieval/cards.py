@@ -63,6 +63,22 @@ def list_cards(
     return list(_cards(session, adapters).values())
 
 
+def is_sound_file(session: Session, sha256: str) -> bool:
+    """Whether this is an adapter's file that was read, and that no reader refused since."""
+    sound = (
+        select(Adapter.id)
+        .join(Adapter.file)
+        .where(
+            File.sha256 == sha256,
+            File.read_at.is_not(None),
+            Adapter.state.in_(["ready", "gone"]),
+            Adapter.refusal.is_(None),
+        )
+        .limit(1)
+    )
+    return session.scalar(sound) is not None
+
+
 def safe_page_url(url: str) -> str | None:
     """Return `url` if a browser may be sent there: https, with a host, nothing else."""
     try:

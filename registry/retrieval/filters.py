@@ -6,7 +6,7 @@ from sqlalchemy import ARRAY, ColumnElement, Text, func, literal
 
 from encoder.base_models.facts import related_base_models
 from registry.db.models import Adapter
-from registry.text.segment import clean
+from registry.text.word_segmentation import clean
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,9 @@ from registry.retrieval.vector import (
     nearest_by_weights,
     weight_embeddings,
 )
-from registry.text.phrases import texts_of
-from registry.text.segment import clean
+from registry.text.prompt_phrases import texts_of
 from registry.text.trigger_words import missing_triggers
+from registry.text.word_segmentation import clean
 
 if TYPE_CHECKING:
     from encoder.weight_encoders.checkpoint import WeightEncoder

@@ -1,4 +1,4 @@
-"""What several signals say of an adapter -> one order, and whether its head fits at all.
+"""What several signals say of an adapter -> one order.
 
 Similarities are first made comparable: in standard deviations above what unrelated adapters
 of the family have (`Calibration`). Each signal then gives every adapter a share of its belief:
@@ -18,6 +18,8 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
+
+from registry.retrieval.probability import LEAST_FIT, fit
 
 Signal = Literal["weights", "captions", "words"]
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
@@ -62,16 +64,6 @@ MODELS: Mapping[Signal, SignalModel] = {
     "captions": SignalModel(0.969, 5.33, floor=0.101, weight=1.57),
     "words": SignalModel(39.3, 0.0685, floor=0.916, weight=6.22),
 }
-# A hit fits with probability 1 / (1 + exp(-odds)); odds = FIT_SLOPE * evidence + FIT_LEAD * lead
-# + FIT_OFFSET, where lead is the logarithm of its share among all that was found and something
-# with the evidence NOTHING: a lone adapter leads nobody, and may still be a stranger. FIT_SILENT
-# comes to the odds where no word of the question is written anywhere, as in another language.
-FIT_SLOPE, FIT_LEAD, FIT_SILENT, FIT_OFFSET = 0.198, 0.0483, 1.14, 1.78
-NOTHING = -10.0
-# Below this the best hit is taken for a stranger, and the answer is that nothing fits. Where
-# the constants were learned it has the best balanced accuracy (asked for what is here, and for
-# what was taken away or is far off).
-LEAST_FIT = 0.47
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,19 +175,6 @@ def evidence(scores: Scores, ids: Sequence[int], calibration: Calibration) -> Fl
         z = np.array([(own.get(id_, math.nan) - mean) / deviation for id_ in ids])
         total += MODELS[signal].evidence(np.where(np.isnan(z), unknown, z))
     return total
-
-
-def fit(found: Floats, *, silent: bool = False) -> Floats:
-    """Return the probability (adapters,) that each does what was asked for, by its evidence.
-
-    `silent`: words were asked, and match nothing at all.
-    """
-    if not len(found):
-        return found
-    lead = found - np.logaddexp.reduce([NOTHING, *found])
-    odds = FIT_SLOPE * found + FIT_LEAD * lead + FIT_OFFSET + FIT_SILENT * silent
-    probability: Floats = 1 / (1 + np.exp(-odds))
-    return probability
 
 
 def fits(hits: Collection[SearchHit]) -> bool:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from registry.retrieval.ranking import LEAST_FIT
-from registry.text.phrases import Span
+from registry.retrieval.probability import LEAST_FIT
+from registry.text.prompt_phrases import Span
 
 # Embeddings as close as this are the same adapter, retrained or uploaded again.
 NEAR_COPY = 0.95

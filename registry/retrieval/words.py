@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from registry.db.models import Adapter, File
 from registry.retrieval.filters import Filters, conditions
 from registry.retrieval.ranking import Match
-from registry.text.segment import IS_HAN, QueryWord, query_words, segment
+from registry.text.word_segmentation import IS_HAN, QueryWord, query_words, segment
 
 # How much a word counts that stands in tags, author or description, against 1 for one
 # in the name or the trigger words.

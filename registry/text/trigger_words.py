@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from crawler.foreign_text import plain_line
+
 
 class HasTriggers(Protocol):
     @property
@@ -12,11 +14,13 @@ class HasTriggers(Protocol):
 def missing_triggers(prompt: str, adapters: Sequence[HasTriggers]) -> list[tuple[str, ...]]:
     """Return by adapter the trigger words to add to a prompt: the first, unless it is there.
 
-    Only the first, since hubs list alternatives and the usual one comes first.
+    Only the first, since hubs list alternatives and the usual one comes first. On one line,
+    whoever it comes from: a line break would begin a setting where prompts are pasted.
     """
     known, added = prompt.lower(), []
     for adapter in adapters:
-        words = tuple(w for w in adapter.trigger_words[:1] if w and w.lower() not in known)
+        first = map(plain_line, adapter.trigger_words[:1])
+        words = tuple(word for word in first if word and word.lower() not in known)
         known = ", ".join([known, *words]).lower()
         added.append(words)
     return added

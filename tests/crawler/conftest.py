@@ -13,12 +13,6 @@ from tests.crawler.builders import add_entry
 NAMES = ["cat", "dog", "fox", "ice", "owl"]
 
 
-@pytest.fixture(autouse=True)
-def modelscope_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client keeps an install id in its home; ours is not for tests to write to."""
-    monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "modelscope-home"))
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     """Five adapters, changed a day apart, on a hub that does as told."""

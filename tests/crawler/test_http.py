@@ -1,16 +1,22 @@
+import gzip
+import json
 import socket
 import threading
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
+from typing import Any
 
 import httpx
 import pytest
 
-from crawler.addresses import AddressGuard, is_public, shown
+from crawler.addresses import AddressGuard
 from crawler.errors import AddressRefusedError, GoneError, SourceError
 from crawler.http import PoliteClient, retry_after_seconds
+from crawler.hub_json import MAX_DEPTH, MAX_JSON_BYTES, MAX_VALUES
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -130,34 +136,6 @@ def test_only_https_is_visited(url: str) -> None:
         client(answer).get(url)
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "127.0.0.1",
-        "10.0.0.1",
-        "192.168.1.1",
-        "169.254.169.254",
-        "100.100.100.200",
-        "168.63.129.16",
-        "0.0.0.0",
-        "224.0.0.1",
-        "::1",
-        "fe80::1%eth0",
-        "fd00:ec2::254",
-        "::ffff:127.0.0.1",
-        "64:ff9b::7f00:1",
-        "2002:7f00:1::",
-    ],
-)
-def test_our_own_network_is_not_public(address: str) -> None:
-    assert not is_public(address)
-
-
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
-def test_the_internet_is_public(address: str) -> None:
-    assert is_public(address)
-
-
 def test_a_name_that_leads_into_our_network_is_not_visited() -> None:
     with (
         raw_server(OK) as port,
@@ -231,9 +209,9 @@ def test_credentials_and_cookies_stay_with_their_origin() -> None:
             return httpx.Response(302, headers={"Location": "/same", **cookie})
         if request.url.path == "/same":
             return httpx.Response(302, headers={"Location": "https://other.example/"})
-        return httpx.Response(200)
+        return httpx.Response(200, text="{}")
 
-    client(answer).get("https://hub.example/start", headers={"X-Key": "secret"})
+    client(answer).ask_json("GET", "https://hub.example/start", headers={"X-Key": "secret"})
 
     assert seen == [
         ("hub.example", "secret", None),
@@ -296,12 +274,82 @@ def test_requests_to_one_host_keep_their_distance() -> None:
     assert 0.1 <= time.monotonic() - start < 0.19
 
 
+def answers(body: bytes, **headers: str) -> PoliteClient:
+    """Return a client that gets `body` for an answer, piece by piece as from a network."""
+    pieces = [body[start : start + 4096] for start in range(0, len(body), 4096)]
+    return client(lambda request: httpx.Response(200, headers=headers, content=iter(pieces)))
+
+
+def ask(polite: PoliteClient) -> Any:
+    return polite.ask_json("GET", "https://hub.example/")
+
+
+def test_json_is_read_compressed_or_not() -> None:
+    assert ask(answers(b'{"a": [1]}')) == {"a": [1]}
+    packed = gzip.compress(json.dumps(["x" * 10**6]).encode())
+    assert ask(answers(packed, **{"Content-Encoding": "gzip"})) == ["x" * 10**6]
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        (b"<html>", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"9" * 5000, "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "nested more than"),
+        (b"[" + b"[]," * MAX_VALUES + b"[]]", "values"),
+        (b'"' + b"x" * MAX_JSON_BYTES + b'"', "more than 16777216 bytes"),
+    ],
+    ids=["page", "binary", "number", "endless", "deep", "many", "large"],
+)
+def test_json_is_bounded_in_size_values_and_depth(body: bytes, cause: str) -> None:
+    with pytest.raises(SourceError, match=cause):
+        ask(answers(body))
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: data[:20] + b"x" + data])
+def test_damaged_compression_is_an_error_of_ours(damage: Callable[[bytes], bytes]) -> None:
+    body = damage(gzip.compress(b"[1, 2, 3]" * 1000))
+
+    with pytest.raises(SourceError, match=r"broken gzip|cut"):
+        ask(answers(body, **{"Content-Encoding": "gzip"}))
+
+
+def test_a_compressed_bomb_takes_no_more_memory_than_an_answer_may() -> None:
+    """1 MB of it would be 1 GB."""
+    packer = zlib.compressobj(9, wbits=31)
+    zeros = bytes(2**20)
+    bomb = b"".join(packer.compress(zeros) for _ in range(1000)) + packer.flush()
+    assert len(bomb) < 1_100_000
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(SourceError, match="more than 16777216 bytes"):
+            ask(answers(bomb, **{"Content-Encoding": "gzip"}))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 5 * MAX_JSON_BYTES
+
+
+def test_a_question_with_a_body_is_asked_again_where_it_is_redirected() -> None:
+    seen: list[tuple[str, str, bytes]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append((request.method, request.url.path, request.content))
+        if request.url.path == "/old":
+            return httpx.Response(308, headers={"Location": "/new"})
+        return httpx.Response(200, text="{}")
+
+    client(answer).ask_json("PUT", "https://hub.example/old", body={"a": 1})
+
+    assert seen == [("PUT", "/old", b'{"a": 1}'), ("PUT", "/new", b'{"a": 1}')]
+
+
 def test_retry_after_is_seconds_or_a_date() -> None:
     assert retry_after_seconds("7") == 7
     assert 50 < (retry_after_seconds(formatdate(time.time() + 60, usegmt=True)) or 0) <= 60
     assert retry_after_seconds("soon") is None
     assert retry_after_seconds(None) is None
-
-
-def test_messages_show_no_secrets() -> None:
-    assert shown("https://user:pw@host/path?token=1#x") == "https://host/path"

@@ -16,6 +16,7 @@ from crawler.hub_text import clean_text, clean_words
         ("[broken", ("[broken",)),
         (None, ()),
         ([None, 7, {"a": 1}, "x"], ("x",)),
+        (["fox\nSteps: 1, Seed: 2", "a\r\n\u2028b"], ("fox Steps: 1, Seed: 2", "a b")),
     ],
 )
 def test_words_are_read_from_every_shape(value: Any, words: tuple[str, ...]) -> None:

@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.blobs import BlobStore
+from crawler.disk import DiskLimits
+from crawler.errors import NoRoomError
+from registry.blobs import BlobStore, is_disk_full
+from registry.config import Settings
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
+from registry.service import Registry
 
 SOME = b"some bytes"
 SOME_SHA256 = hashlib.sha256(SOME).hexdigest()
@@ -88,6 +92,27 @@ def test_a_blob_that_a_disk_cut_is_written_anew(blobs: BlobStore) -> None:
     assert blobs.path(SOME_SHA256).read_bytes() == SOME
 
 
+def test_a_home_is_its_owners_alone(settings: Settings) -> None:
+    """Whatever is put there later: downloads, files of a registry elsewhere."""
+    _ = Registry(settings).blobs
+
+    assert settings.home.stat().st_mode & 0o777 == 0o700
+
+
+def test_nobody_else_reads_them(blobs: BlobStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"other bytes")
+    hashes = [blobs.put_bytes(SOME), blobs.put_file(source, move=True)]
+
+    for sha256 in hashes:
+        path = blobs.path(sha256)
+        assert [p.stat().st_mode & 0o777 for p in (path, path.parent, blobs.root)] == [
+            0o400,
+            0o700,
+            0o700,
+        ]
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "ABC", SOME_SHA256.upper()])
 def test_a_name_that_is_no_hash_leads_nowhere(blobs: BlobStore, name: str) -> None:
     """Names come from addresses of the HTTP interface."""
@@ -122,10 +147,12 @@ def test_a_really_full_disk(tmp_path: Path) -> None:
     if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("only root mounts")
     try:
-        blobs = BlobStore(disk / "blobs")
+        blobs = BlobStore(disk / "blobs", DiskLimits(reserved_bytes=0))
         blobs.put_bytes(SOME)
         with pytest.raises(DiskFullError):
             blobs.put_bytes(os.urandom(2_000_000))
+        with pytest.raises(NoRoomError):
+            BlobStore(disk / "blobs").put_bytes(os.urandom(1_000_000))
         assert files(blobs) == [blobs.path(SOME_SHA256)]
         blobs.put_bytes(b"there is room again for a small one")
     finally:
@@ -186,3 +213,13 @@ def test_large_files_are_not_read_whole(blobs: BlobStore, tmp_path: Path) -> Non
 
 def files(blobs: BlobStore) -> list[Path]:
     return [path for path in blobs.root.rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_is_found_among_causes_even_where_they_go_round() -> None:
+    full, last = OSError(errno.ENOSPC, "no space"), ValueError("last")
+    last.__cause__ = full
+    assert is_disk_full(last)
+
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert not is_disk_full(first)

@@ -1,5 +1,6 @@
 """Images made here with adapters of a registry elsewhere: another app, reached as by HTTP."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from crawler.disk import DiskLimits
+from crawler.errors import FileTooLargeError
 from registry.api.app import create_app
 from registry.config import Settings
 from registry.errors import (
@@ -22,6 +25,7 @@ from registry.remote import (
     RemoteError,
     RemoteRefusedError,
     RemoteRegistry,
+    RemoteSenseError,
     RemoteUnreachableError,
 )
 from registry.service import Registry
@@ -150,9 +154,9 @@ def fail(_: httpx.Request) -> httpx.Response:
     ("answer", "error", "says"),
     [
         (fail, RemoteUnreachableError, "connection refused.*REGISTRY_URL"),
-        (lambda _: httpx.Response(200, text="<html>"), RemoteUnreachableError, "REGISTRY_URL"),
+        (lambda _: httpx.Response(200, text="<html>"), RemoteSenseError, "not JSON"),
         (lambda _: httpx.Response(502, text="bad"), RemoteUnreachableError, "status 502"),
-        (lambda _: httpx.Response(200, json=[{}]), RemoteUnreachableError, "lacks 'adapter'"),
+        (lambda _: httpx.Response(200, json=[{}]), RemoteSenseError, "0.adapter: Field required"),
         (lambda _: httpx.Response(401), RemoteRefusedError, "REGISTRY_TOKEN"),
         (
             lambda _: httpx.Response(404, json={"detail": "nothing fits"}),
@@ -169,6 +173,111 @@ def test_what_goes_wrong_there_is_one_clear_error(
 ) -> None:
     with pytest.raises(error, match=says):
         client_of(answer, tmp_path).choose("a fox")
+
+
+def choice(adapter_id: int = 1, **facts: Any) -> dict[str, Any]:
+    """What a registry says of an adapter that it chose."""
+    adapter = {
+        "id": adapter_id,
+        "name": "fox",
+        "base_model": BASE_MODEL,
+        "file_sha256": "a" * 64,
+        "trigger_words": [],
+        "licence": None,
+        "more": "of a later version",
+    }
+    return {"adapter": adapter | facts, "similarities": [0.5], "embedding": None}
+
+
+def test_an_ordinary_answer_is_understood(tmp_path: Path) -> None:
+    client = client_of(lambda _: httpx.Response(200, json=[choice()]), tmp_path)
+
+    [chosen] = client.choose("a fox")
+
+    assert (chosen.card.name, chosen.similarities) == ("fox", (0.5,))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {},
+        "text",
+        7,
+        [],  # would draw the base alone, as if that had been asked for
+        [None],
+        [[]],
+        [choice(i) for i in range(4)],  # of 3 at most
+        [choice(id="x")],
+        [choice(name=None)],
+        [choice(name="x" * 100_000)],
+        [choice(file_sha256="../../../etc/passwd")],
+        [choice(trigger_words="fox")],
+        [choice(trigger_words=["x"] * 1000)],
+        [choice() | {"similarities": ["x"]}],
+        [choice() | {"similarities": [1e999]}],
+        [choice() | {"embedding": {}}],
+        [choice() | {"embedding": []}],
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_one_line(answer: Any, tmp_path: Path) -> None:
+    """Whatever answers there: another program, a later version, or a stranger."""
+    body = json.dumps(answer)
+    client = client_of(lambda _: httpx.Response(200, text=body), tmp_path)
+
+    with pytest.raises(RemoteSenseError, match=f"{HOST} makes no sense") as caught:
+        client.choose("a fox", 3)
+
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("answer", [[choice(9)], [choice(7), choice(7)]])
+def test_other_adapters_than_those_named_are_refused(answer: Any, tmp_path: Path) -> None:
+    client = client_of(lambda _: httpx.Response(200, json=answer), tmp_path)
+
+    with pytest.raises(RemoteSenseError, match="other adapters"):
+        client.named_adapters("a fox", [7, 8])
+
+
+@pytest.mark.parametrize("answer", [None, [], {"base_models": []}, {"base_models": {"a": "x"}}])
+def test_base_models_that_make_no_sense_are_one_line(answer: Any, tmp_path: Path) -> None:
+    client = client_of(lambda _: httpx.Response(200, json=answer), tmp_path)
+
+    with pytest.raises(RemoteSenseError):
+        client.base_models()
+
+
+def endless() -> Iterator[bytes]:
+    while True:
+        yield b" " * 100_000
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_answer_that_does_not_end_is_left(status: int, tmp_path: Path) -> None:
+    client = client_of(lambda _: httpx.Response(status, content=endless()), tmp_path)
+
+    with pytest.raises(RemoteError):
+        client.choose("a fox")
+
+
+def test_a_file_that_does_not_end_is_left(tmp_path: Path) -> None:
+    """And nothing of it stays."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=endless()))
+    limits = DiskLimits(max_file_bytes=1_000_000)
+    client = RegistryClient(HOST, tmp_path, None, transport, limits)
+
+    with pytest.raises(FileTooLargeError):
+        client.file("a" * 64)
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://*é.x", "ftp://x", "", "http://x\x1b[2J"])
+def test_what_is_no_address_is_one_line(tmp_path: Path, url: str) -> None:
+    with pytest.raises(RemoteUnreachableError) as caught:
+        RegistryClient(url, tmp_path).base_models()
+
+    assert str(caught.value).isprintable()
 
 
 def test_the_module_imports_nothing_heavy() -> None:

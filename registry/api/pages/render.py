@@ -9,7 +9,9 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from crawler.foreign_text import visible
 from registry.api.pages.texts import COOKIE, language_of, text_of
 from registry.api.urls import cover_url, thumbnail_url
 
@@ -60,6 +62,7 @@ def render(
         .render(
             t=partial(text_of, language),
             language=language,
+            can_draw=not request.app.state.registry.settings.public_read,
             other_language_url=_with_language(request, "en" if language == "zh" else "zh"),
             **values,
         )
@@ -96,6 +99,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(PAGES / "templates"),
         autoescape=True,
+        finalize=_harmless,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -109,6 +113,12 @@ def _environment() -> Environment:
     }
     environment.filters |= {"bytes": format_bytes, "day": format_day}
     return environment
+
+
+def _harmless(value: Any) -> Any:
+    """Write out signs that turn the direction of a page's text, or hide in it."""
+    # What is markup already was text that came through here.
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache
@@ -154,5 +164,6 @@ def format_day(moment: datetime) -> str:
 
 
 def _with_language(request: Request, language: str) -> str:
-    url = request.url.include_query_params(**{COOKIE: language})
-    return f"{url.path}?{url.query}"
+    # Without the path, which may be one that nothing answers, such as `//evil.example`: as a
+    # link that would lead to another site.
+    return f"?{request.url.include_query_params(**{COOKIE: language}).query}"

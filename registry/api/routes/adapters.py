@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -20,7 +21,7 @@ from registry.api.schemas import (
     RunListAnswer,
     SimilarAnswer,
 )
-from registry.errors import AdapterNotReadyError, BlobNotFoundError
+from registry.errors import AdapterNotReadyError, BlobNotFoundError, FileWithheldError
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
@@ -112,7 +113,9 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
     """Download an adapter's safetensors file. Ranges work; the ETag is its sha256."""
     detail = registry.adapter(adapter_id)
     sha256 = detail.card.file_sha256
-    if sha256 is None:
+    if detail.refusal is not None:
+        raise FileWithheldError(detail.card.name, detail.refusal)
+    if sha256 is None or detail.verdict is None:
         raise AdapterNotReadyError(detail.card.name, adapter_id)
     if not registry.blobs.exists(sha256):
         raise BlobNotFoundError(sha256)
@@ -131,8 +134,8 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
 )
 def get_file_by_hash(sha256: Sha256Path, registry: RegistryDep) -> FileResponse:
     """Download the file of an adapter by its sha256, as recipes name it."""
-    # The store holds other things too, and only adapters are meant to be had by their hash.
-    if not registry.is_adapter_file(sha256):
+    # The store holds other things too, and files that were refused.
+    if not registry.may_hand_out(sha256):
         raise BlobNotFoundError(sha256)
     return FileResponse(
         registry.file(sha256),
@@ -156,6 +159,9 @@ def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> 
     """List refreshes, newest first."""
     runs = registry.runs(before_id=read_cursor(params.cursor), limit=params.limit + 1)
     more, runs = len(runs) > params.limit, runs[: params.limit]
+    if registry.settings.public_read:
+        # What failed names folders of this machine.
+        runs = [replace(run, error=run.error and "failed") for run in runs]
     return RunListAnswer(
         items=[RunAnswer.from_run(run) for run in runs],
         next=write_cursor(runs[-1].id) if more else None,

@@ -1,28 +1,21 @@
 """Making images."""
 
+import asyncio
 import base64
 import json
-from collections.abc import Iterator
-from concurrent.futures import Future
-from functools import partial
-from queue import SimpleQueue
-from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from crawler.errors import AutoLoraError
-from registry.api.deps import QueueDep, RegistryDep
-from registry.api.errors import problem_of
-from registry.api.schemas import (
-    ActivityAnswer,
-    AdapterAnswer,
-    ChoiceAnswer,
-    ChooseParams,
-    FuseAnswer,
-    FuseRequest,
-)
+from registry.api.deps import OpenRegistryDep, QueueDep
+from registry.api.errors import log_hidden, problem_of
+from registry.api.queue import GenerationQueue, Job
+from registry.api.schemas import ActivityAnswer, FuseAnswer, FuseRequest
 from registry.fusion.errors import GenerationCancelledError
 from registry.fusion.options import StepCallback
 from registry.service import Registry
@@ -34,6 +27,8 @@ router = APIRouter(prefix="/v1", tags=["fuse"])
 
 PNG = "image/png"
 LINES = "application/x-ndjson"
+
+Event = dict[str, Any]
 
 
 @router.post(
@@ -47,39 +42,95 @@ LINES = "application/x-ndjson"
         }
     },
 )
-def fuse(
-    asked: FuseRequest, request: Request, registry: RegistryDep, queue: QueueDep
+async def fuse(
+    asked: FuseRequest, request: Request, registry: OpenRegistryDep, queue: QueueDep
 ) -> Response | FuseAnswer:
-    """Draw an image with adapters: those named, or those that suit the prompt."""
+    """Draw an image with adapters: those named, or those that suit the prompt.
+
+    Who leaves before it is done gives it up.
+    """
+    # Not in a thread of the server's: it waits for minutes, and has to notice who leaves.
     accept = request.headers.get("accept", "")
+    events = _Events()
+    job = _start(asked, registry, queue, events)
     if LINES in accept:
-        return StreamingResponse(_stream(asked, registry, queue), media_type=LINES)
-
-    def stop_with_the_server(done: int, total: int) -> None:
-        if queue.closing.is_set():
-            raise GenerationCancelledError
-
-    fused = queue.submit(partial(_fuse, asked, registry, stop_with_the_server)).result()
+        return StreamingResponse(_lines(events, job), media_type=LINES)
+    fused = await _wait(job, request)
     if PNG in accept:
-        return Response(fused.png_bytes(), media_type=PNG)
-    return _answer(fused)
+        return Response(await run_in_threadpool(fused.png_bytes), media_type=PNG)
+    return await run_in_threadpool(_answer, fused)
 
 
-@router.get("/choose")
-def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> list[ChoiceAnswer]:
-    """Return adapters to draw a prompt with: those that suit it, or those named that exist."""
-    if params.adapters is not None:
-        chosen = registry.named_adapters(params.prompt, params.adapters)
-    else:
-        chosen = registry.choose(params.prompt, params.k, base_model=params.base_model)
-    return [
-        ChoiceAnswer(
-            adapter=AdapterAnswer.from_card(choice.card),
-            similarities=None if choice.similarities is None else list(choice.similarities),
-            embedding=None if choice.embedding is None else list(choice.embedding),
-        )
-        for choice in chosen
-    ]
+class _Events:
+    """What the thread that draws says, for the event loop to read; None is the end."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def put(self, event: Event | None) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and nobody reads any more
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
+
+    async def get(self) -> Event | None:
+        return await self._queue.get()
+
+
+def _start(
+    asked: FuseRequest, registry: Registry, queue: GenerationQueue, events: _Events
+) -> "Job[FusedImage]":
+    """Queue the work; a full queue is a BusyError, before anything was answered."""
+
+    def work(job: "Job[FusedImage]") -> "FusedImage":
+        def progress(done: int, total: int) -> None:
+            job.check()
+            events.put({"event": "step", "done": done, "total": total})
+
+        events.put({"event": "started"})
+        return _fuse(asked, registry, progress)
+
+    job = queue.submit(work)
+    job.future.add_done_callback(lambda _: events.put(None))
+    return job
+
+
+async def _wait(job: "Job[FusedImage]", request: Request) -> "FusedImage":
+    """Return the image, or give it up when the client leaves or the server ends."""
+    drawn = asyncio.wrap_future(job.future)
+    gone = asyncio.ensure_future(_until_gone(request))
+    try:
+        await asyncio.wait((drawn, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not drawn.done():
+            raise GenerationCancelledError
+        return drawn.result()
+    finally:
+        gone.cancel()
+        drawn.cancel()
+        job.abandon()
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _lines(events: _Events, job: "Job[FusedImage]") -> AsyncIterator[str]:
+    try:
+        while (event := await events.get()) is not None:
+            yield _line(event)
+        yield _line(await run_in_threadpool(_last_event, job))
+    finally:
+        # The reader may have left: what nobody waits for need not be finished.
+        job.abandon()
+
+
+def _last_event(job: "Job[FusedImage]") -> Event:
+    try:
+        answer = _answer(job.future.result())
+    except AutoLoraError as error:
+        log_hidden("/v1/fuse", error)
+        return {"event": "error", "problem": problem_of(error)}
+    return {"event": "done", "result": answer.model_dump(mode="json")}
 
 
 def _fuse(asked: FuseRequest, registry: Registry, progress: StepCallback | None) -> "FusedImage":
@@ -98,45 +149,7 @@ def _fuse(asked: FuseRequest, registry: Registry, progress: StepCallback | None)
     )
 
 
-def _stream(asked: FuseRequest, registry: Registry, queue: QueueDep) -> Iterator[str]:
-    """Queue the work now, so that a full queue is a 503, and return its lines."""
-    events: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
-    gone = Event()
-
-    def progress(done: int, total: int) -> None:
-        if gone.is_set() or queue.closing.is_set():
-            raise GenerationCancelledError
-        events.put({"event": "step", "done": done, "total": total})
-
-    def work() -> "FusedImage":
-        if gone.is_set():
-            raise GenerationCancelledError
-        events.put({"event": "started"})
-        return _fuse(asked, registry, progress)
-
-    future = queue.submit(work)
-    future.add_done_callback(lambda _: events.put(None))
-    return _lines(events, future, gone)
-
-
-def _lines(
-    events: "SimpleQueue[dict[str, Any] | None]", future: "Future[FusedImage]", gone: Event
-) -> Iterator[str]:
-    try:
-        while (event := events.get()) is not None:
-            yield _line(event)
-        try:
-            answer = _answer(future.result())
-        except AutoLoraError as error:
-            yield _line({"event": "error", "problem": problem_of(error)})
-        else:
-            yield _line({"event": "done", "result": answer.model_dump(mode="json")})
-    finally:
-        # The reader may have left: what nobody waits for need not be finished.
-        gone.set()
-
-
-def _line(event: dict[str, Any]) -> str:
+def _line(event: Event) -> str:
     return json.dumps(event) + "\n"
 
 

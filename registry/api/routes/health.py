@@ -9,8 +9,9 @@ router = APIRouter(tags=["service"])
 
 
 @router.get("/healthz")
-def healthz() -> Health:
+async def healthz() -> Health:
     """Say that the process runs."""
+    # Not in a thread: they may all wait for a database that hangs.
     return Health()
 
 

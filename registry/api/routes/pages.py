@@ -17,6 +17,8 @@ from registry.retrieval.results import SearchPage
 from registry.service import MOST_ADAPTERS, Registry
 
 router = APIRouter()
+# For who may make images.
+fuse_router = APIRouter()
 
 PAGE_SIZE = 24
 FILTERS = ("author", "tag", "licence", "hub")
@@ -107,7 +109,7 @@ def adapter_page(
     )
 
 
-@router.get("/fuse")
+@fuse_router.get("/fuse")
 def fuse_page(
     request: Request,
     registry: RegistryDep,

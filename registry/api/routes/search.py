@@ -5,7 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from registry.api.deps import RegistryDep
-from registry.api.schemas import SearchAnswer, SearchParams
+from registry.api.schemas import (
+    AdapterAnswer,
+    ChoiceAnswer,
+    ChooseParams,
+    SearchAnswer,
+    SearchParams,
+)
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
@@ -27,3 +33,20 @@ def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> S
         nearest=params.nearest,
     )
     return SearchAnswer.from_page(page)
+
+
+@router.get("/choose")
+def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> list[ChoiceAnswer]:
+    """Return adapters to draw a prompt with: those that suit it, or those named that exist."""
+    if params.adapters is not None:
+        chosen = registry.named_adapters(params.prompt, params.adapters)
+    else:
+        chosen = registry.choose(params.prompt, params.k, base_model=params.base_model)
+    return [
+        ChoiceAnswer(
+            adapter=AdapterAnswer.from_card(one.card),
+            similarities=None if one.similarities is None else list(one.similarities),
+            embedding=None if one.embedding is None else list(one.embedding),
+        )
+        for one in chosen
+    ]

@@ -74,6 +74,8 @@ class PipelineBackend:
     def size(self) -> tuple[int, int]:
         if self._prompt_encoder is not None:
             side = int(self._pipeline.vae.config.sample_size)
+        elif self._facts.side is not None:
+            side = self._facts.side
         else:
             side = int(self._pipeline.default_sample_size * self._pipeline.vae_scale_factor)
         return side, side
@@ -87,8 +89,15 @@ class PipelineBackend:
         factors = self._guidance(guidance)
         # Distilled bases take guidance as an input. A factor of 1 or less asks for none.
         factor = factors.get("true_cfg_scale", factors.get("guidance_scale", 1.0))
-        distilled = getattr(self.transformer.config, "time_cond_proj_dim", None) is not None
-        return self._facts.unprompted if factor > 1 and not distilled else None
+        none = factor <= self._facts.no_guidance
+        return None if none or self._ignores_guidance else self._facts.unprompted
+
+    @property
+    def _ignores_guidance(self) -> bool:
+        """Whether it was distilled to draw without guidance, and has no use for a factor."""
+        own, network = self._pipeline.config, self.transformer.config
+        distilled: bool = getattr(own, "is_distilled", False)
+        return distilled or getattr(network, "time_cond_proj_dim", None) is not None
 
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, progress: StepCallback | None = None
@@ -156,7 +165,7 @@ class PipelineBackend:
         """Return the pipeline's arguments for a guidance: an input of the network, or a factor."""
         if getattr(self.transformer.config, "guidance_embeds", False):
             return {"guidance_scale": guidance, "true_cfg_scale": 1.0}
-        return {self._facts.guidance_argument: guidance}
+        return {self._facts.guidance_argument: self._facts.guidance_value(guidance)}
 
     def free(self) -> None:
         self._pipeline.maybe_free_model_hooks()
@@ -171,10 +180,8 @@ class PipelineBackend:
     def _text_inputs(self, prompts: list[str], negative: str) -> dict[str, Any]:
         if self._prompt_encoder is None:
             avoided = negative or self._facts.empty_negative
-            return {
-                "prompt": prompts,
-                "negative_prompt": None if avoided is None else [avoided] * len(prompts),
-            }
+            negatives = None if avoided is None else [avoided] * len(prompts)
+            return {"prompt": prompts, **self._negative_inputs(negatives)}
         tokens, pooled = self._prompt_encoder.encode([*prompts, negative])
         return {
             "prompt_embeds": tokens[:-1],
@@ -182,6 +189,15 @@ class PipelineBackend:
             "negative_prompt_embeds": tokens[-1:].expand_as(tokens[:-1]),
             "negative_pooled_prompt_embeds": pooled[-1:].expand_as(pooled[:-1]),
         }
+
+    def _negative_inputs(self, negatives: list[str] | None) -> dict[str, Any]:
+        if self._facts.negative_argument == "negative_prompt":
+            return {"negative_prompt": negatives}
+        if negatives is None:
+            return {}
+        with torch.no_grad():
+            embeddings, *_ = self._pipeline.encode_prompt(negatives)
+        return {"negative_prompt_embeds": embeddings}
 
     def file_hashes(self) -> dict[str, str]:
         return self._file_hashes

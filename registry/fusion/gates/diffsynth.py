@@ -80,7 +80,7 @@ class DiffSynthGates(Gates):
 
         Those have none: they add up plainly, as DiffSynth does it.
         """
-        return layer in self._spanned or BLOCKS not in layer
+        return layer in self._spanned or not BLOCKS.search(layer)
 
     @contextmanager
     def fuse(self, adapters: FusedSet) -> Iterator[None]:

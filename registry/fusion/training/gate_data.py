@@ -30,7 +30,7 @@ from registry.fusion.errors import GateDataError
 from registry.fusion.relevance import relevance_of
 from registry.fusion.training.adapter_bank import AdapterBank
 from registry.fusion.training.train import SET_SIZES, GateBatch, GateTraining
-from registry.text.phrases import texts_of
+from registry.text.prompt_phrases import texts_of
 
 # How many sets of each size the validation curve has.
 VALIDATION_SETS = 8

@@ -2,7 +2,7 @@
 
 from benchmarks.search.prompts import ENGLISH, compose
 from demo.concepts import Concept
-from registry.text.phrases import spans_of
+from registry.text.prompt_phrases import spans_of
 
 
 def concept(kind: str, subject: str) -> Concept:

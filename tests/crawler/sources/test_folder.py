@@ -124,3 +124,18 @@ def test_a_cover_outside_the_folder_is_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="nowhere"):
         list(FolderSource(tmp_path / "nowhere").list_adapters())
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\u202eb", "a\nb"])
+def test_a_file_name_that_acts_on_a_terminal_is_refused_by_itself(
+    tmp_path: Path, name: str
+) -> None:
+    write_adapter(tmp_path / "good.safetensors")
+    write_adapter(tmp_path / f"{name}.safetensors")
+
+    found = list(FolderSource(tmp_path).list_adapters())
+
+    [refused] = [item for item in found if isinstance(item, Refusal)]
+    assert "rename it" in refused.reason
+    assert refused.repo.isprintable()
+    assert len(found) == 2

@@ -1,7 +1,6 @@
-"""The real client against the loopback hub."""
+"""The source against the loopback hub."""
 
 import json
-import logging
 import random
 import time
 from datetime import UTC, datetime
@@ -310,7 +309,6 @@ def test_bytes_that_differ_from_the_announced_hash_are_not_kept(
 def test_a_listed_path_never_leaves_the_target(
     hub: Hub, source: ModelScopeSource, tmp_path: Path, path: str
 ) -> None:
-    """The client itself would write there."""
     hub.faults.listed_as[hub.entries[0]["file"]] = path
     record = list_records(source)[0]
     assert record.file.name == path
@@ -360,16 +358,15 @@ def test_covers_are_fetched_from_the_hub(hub: Hub, source: ModelScopeSource) -> 
     )
 
 
-def test_the_client_is_silent(
+def test_a_download_says_nothing_to_the_terminal(
     hub: Hub, source: ModelScopeSource, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Its progress bars would run through ours."""
+    """Progress is for who called to show."""
     record = list_records(source)[0]
     hub.faults.cut_once.add(hub.entries[0]["file"])
     source.download(record, tmp_path)
 
     assert capfd.readouterr() == ("", "")
-    assert logging.getLogger("modelscope_hub").level == logging.CRITICAL
 
 
 def test_a_token_is_never_sent_in_the_open() -> None:
@@ -442,3 +439,49 @@ def test_no_adapter_is_missed_however_the_hub_changes(hub: Hub, seed: int) -> No
                 break
 
     assert expected <= set(seen)
+
+
+@pytest.mark.parametrize("count", [10**6, 5 * 10**7, 10**400], ids=["1e6", "5e7", "1e400"])
+def test_a_hub_that_repeats_one_page_for_ever_is_left(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """What it lists is kept; what it counts is not believed."""
+    page = hub.page
+    monkeypatch.setattr(hub, "page", lambda _, size: page(1, size) | {"TotalCount": count})
+    found: list[AdapterRecord | Refusal] = []
+
+    with pytest.raises(SourceError, match=r"repeats itself|more than any hub has"):
+        found.extend(source.list_adapters())
+
+    assert len(hub.requests) < 100
+
+
+def test_a_hub_whose_pages_go_round_is_left_too(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = hub.page
+    monkeypatch.setattr(hub, "page", lambda n, size: page(1 + n % 3, size) | {"TotalCount": 10**6})
+
+    with pytest.raises(SourceError, match="repeats itself"):
+        list(source.list_adapters())
+
+    assert len([path for _, path, _ in hub.requests if "/models/alice/" in path]) <= 2 * len(NAMES)
+
+
+def test_a_hub_that_always_pushes_more_back_is_left(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each page has repositories that no page had before, changed in the last second."""
+
+    def page(number: int, size: int) -> dict[str, Any]:
+        served = len(hub.requests)
+        items = [
+            {"Path": "alice", "Name": f"n{served}-{n}", "LastUpdatedTime": FIRST_DAY}
+            for n in range(size)
+        ]
+        return {"Models": items, "TotalCount": 6}
+
+    monkeypatch.setattr(hub, "page", page)
+
+    with pytest.raises(SourceError, match="changes faster than it can be read"):
+        list(source.list_adapters(day(0)))

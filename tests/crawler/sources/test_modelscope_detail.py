@@ -120,3 +120,46 @@ def test_only_safetensors_files_with_a_hash_count() -> None:
     ]
 
     assert listed_files({"ModelInfos": {"safetensor": {"files": files}}}) == [FILE]
+
+
+@pytest.mark.parametrize(
+    "time",
+    [10**400, -(10**400), float("inf"), float("nan"), True, "1", None],
+    ids=["huge", "hugely negative", "inf", "nan", "bool", "text", "none"],
+)
+def test_what_is_no_time_is_an_error_of_ours(time: Any) -> None:
+    """JSON knows numbers that no float holds."""
+    with pytest.raises(SourceError, match="is not a time"):
+        read_listed({"Path": "alice", "Name": "cat", "LastUpdatedTime": time})
+
+
+def test_numbers_beyond_all_measure_stay_within_a_database() -> None:
+    record = read(Downloads=10**400, MuseInfo={"versions": [version(10**400)]})
+
+    assert record.downloads == 2**31 - 1
+    assert len(record.version) == 200
+    detail = {"ModelInfos": {"a": {"files": [{"name": "a.safetensors", "sha256": "a" * 64}]}}}
+    detail["ModelInfos"]["a"]["files"][0]["size"] = 10**400  # type: ignore[assignment]
+    assert listed_files(detail)[0].size is None
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J.safetensors", "a\u202e.safetensors", "x" * 5000])
+def test_a_file_name_that_acts_on_a_terminal_is_refused(name: str) -> None:
+    item = {"name": f"{name}.safetensors", "sha256": "a" * 64}
+
+    with pytest.raises(SourceError, match="which is no name"):
+        listed_files({"ModelInfos": {"a": {"files": [item]}}})
+
+
+def test_names_and_words_are_one_line() -> None:
+    """What stands on a line of its own in an export is a setting."""
+    record = read(
+        ChineseName="The\ncat\x9b2J",
+        License="mit\nSteps: 1",
+        TriggerWords=["fox\nNegative prompt: x"],
+        Tags=["a\nb"],
+    )
+
+    assert (record.name, record.licence) == ("The cat 2J", "mit Steps: 1")
+    assert record.trigger_words == ("fox Negative prompt: x",)
+    assert record.tags == ("a b",)

@@ -116,12 +116,13 @@ def test_the_base_model_is_told_by_shapes_then_by_metadata(
     assert weights.verdict.evidence
 
 
-def test_a_block_that_flux_lacks_makes_the_base_model_unknown(tmp_path: Path) -> None:
+def test_a_block_that_flux_lacks_makes_it_another_base_model(tmp_path: Path) -> None:
     """HunyuanVideo has FLUX.1's names and widths, and more blocks."""
     factors = flux_factors([SINGLE])
     factors["single_transformer_blocks.39.proj_out"] = factors[SINGLE]
 
-    assert read(write_adapter(tmp_path / "a.safetensors", factors)).base_model == "unknown"
+    weights = read(write_adapter(tmp_path / "a.safetensors", factors, metadata={}))
+    assert weights.base_model == "hunyuan-video"
 
 
 def test_alpha_tensors_scale_their_own_layer(tmp_path: Path) -> None:
@@ -303,13 +304,13 @@ def test_trigger_words_come_from_the_metadata_without_control_characters(tmp_pat
     """A NUL cannot be stored in PostgreSQL, and an escape sequence spoils a terminal."""
     metadata = {
         **TINY_METADATA,
-        "modelspec.trigger_phrase": "sks dog,, a\x00b\x1b[2J , sks dog",
+        "modelspec.trigger_phrase": "sks dog,, a\x00b\x1b[2J , sks dog, c\nSteps: 1\x9b\u202ed",
         "ss_tag_frequency": json.dumps({"10_dog": {"ohwx": 10}}),
         "ss_thumbnail": "x" * 20_000,
     }
     weights = read_tensors(tmp_path, one_layer(), metadata)
 
-    assert weights.trigger_words == ("sks dog", "a b [2J", "ohwx")
+    assert weights.trigger_words == ("sks dog", "a b [2J", "c Steps: 1 d", "ohwx")
     assert "ss_thumbnail" not in weights.metadata
 
 

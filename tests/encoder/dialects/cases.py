@@ -20,7 +20,9 @@ from pathlib import Path
 import torch
 
 from tests.encoder.dialects.kinds import Pen, Written
+from tests.encoder.dialects.later_cases import WAYS, write_sample
 from tests.encoder.dialects.libraries import (
+    PIPELINES,
     save_network_with_diffusers,
     save_with_diffusers,
     save_with_peft,
@@ -388,5 +390,16 @@ CASES = [
     *(
         Case("LyCORIS in sd-scripts", kind, "flux.1", built(lycoris_flux, kind))
         for kind in ("LoHa", "LoKr", "full differences")
+    ),
+    *(
+        Case(writer, form, a, built(write_sample, a, way))
+        for a, ways in WAYS.items() for (writer, form), way in ways.items()
+    ),
+    Case("SimpleTuner", "LyCORIS: LoKr", "hidream-i1",
+         built(lycoris_wrapper, "hidream-i1", "LoKr")),
+    *(
+        Case("diffusers", "LoRA with alpha in the metadata", a,
+             partial(save_with_diffusers, architecture=a))
+        for a in WAYS if a in PIPELINES
     ),
 ]  # fmt: skip

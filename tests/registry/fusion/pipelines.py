@@ -14,6 +14,9 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3Model,
 )
 
 LETTERS = [c + end for c in "abcdefghijklmnopqrstuvwxyz" for end in ("", "</w>")]
@@ -59,7 +62,7 @@ def make_unet(**config: Any) -> Any:
     )
 
 
-def make_vae() -> Any:
+def make_vae(**config: Any) -> Any:
     return diffusers.AutoencoderKL(
         down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
         up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
@@ -68,6 +71,7 @@ def make_vae() -> Any:
         norm_num_groups=8,
         sample_size=32,
         force_upcast=False,
+        **config,
     )
 
 
@@ -127,6 +131,83 @@ def save_qwen_image(folder: Path) -> None:
     pipeline.save_pretrained(folder)
 
 
+def save_z_image(folder: Path) -> None:
+    """Qwen3 reads prompts; samples are lists, and the negative prompt's come last."""
+    torch.manual_seed(0)
+    pipeline = diffusers.ZImagePipeline(
+        transformer=diffusers.ZImageTransformer2DModel(
+            in_channels=4,
+            dim=32,
+            n_layers=2,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=32,
+            axes_dims=(4, 6, 6),
+            axes_lens=(256, 64, 64),
+        ),
+        vae=make_vae(shift_factor=0.1),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        text_encoder=Qwen3Model(qwen3_config(2)),
+        tokenizer=qwen_tokenizer(),
+    )
+    for token in ("x_pad_token", "cap_pad_token"):
+        torch.nn.init.normal_(getattr(pipeline.transformer, token), std=0.02)
+    pipeline.save_pretrained(folder)
+
+
+def save_klein(folder: Path) -> None:
+    """Layers 9, 18 and 27 of Qwen3 are what it knows of a prompt."""
+    torch.manual_seed(0)
+    pipeline = diffusers.Flux2KleinPipeline(
+        transformer=diffusers.Flux2Transformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=2,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=3 * 32,
+            axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=False,
+        ),
+        vae=diffusers.AutoencoderKLFlux2(
+            down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"),
+            up_block_types=("UpDecoderBlock2D", "UpDecoderBlock2D"),
+            block_out_channels=(16, 32),
+            latent_channels=4,
+            norm_num_groups=8,
+            sample_size=32,
+        ),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        text_encoder=Qwen3ForCausalLM(qwen3_config(28)),
+        tokenizer=qwen_tokenizer(),
+        is_distilled=False,
+    )
+    pipeline.save_pretrained(folder)
+
+
+def qwen3_config(layers: int) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=256 + len(QWEN_SPECIALS),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        bos_token_id=256,
+        eos_token_id=256,
+        pad_token_id=256,
+    )
+
+
+# What Qwen's tokenizers make of a conversation.
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
 def qwen_tokenizer() -> Any:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: k for k, token in enumerate(alphabet)}
@@ -137,6 +218,7 @@ def qwen_tokenizer() -> Any:
         additional_special_tokens=QWEN_SPECIALS,
         pad_token="<|endoftext|>",
         padding_side="right",
+        chat_template=CHAT,
     )
 
 

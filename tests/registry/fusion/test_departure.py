@@ -79,8 +79,10 @@ def test_one_adapter_is_not_measured_nor_is_one_who_asks_not_to(backend: Pipelin
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
 def test_an_image_that_explodes_has_a_departure_too(backend: PipelineBackend) -> None:
     """A recipe is JSON and holds no infinity."""
-    weights = make_weights(backend.transformer, block_layers(backend.transformer), seed=1)
-    pair = [make_adapter("one", weights, 1e30), make_adapter("two", weights, 1.0)]
+    layers = block_layers(backend.transformer)
+    weights = make_weights(backend.transformer, layers, seed=1)
+    endless = make_weights(backend.transformer, layers, seed=1, scale=1e30)
+    pair = [make_adapter("endless", endless), make_adapter("two", weights)]
     recipe = generate("cat", pair, backend, None, Drawing(mode="sum", steps=1)).recipe
     assert recipe.departure == 1e6
     assert warn_of_departure(recipe.departure)

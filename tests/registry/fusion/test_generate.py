@@ -19,6 +19,7 @@ from registry.fusion.errors import (
     GenerationCancelledError,
     NotFusableError,
     RecipeError,
+    SamplingError,
 )
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.gates.file import load_gates, save_gates
@@ -313,3 +314,13 @@ def test_files_without_a_readable_recipe_are_refused(tmp_path: Path) -> None:
         read_recipe(tmp_path / "newer.png")
     with pytest.raises(RecipeError, match="not a recipe"):
         Recipe.from_json("{")
+
+
+@pytest.mark.parametrize(
+    "drawing", [Drawing(steps=10**6), Drawing(size=(10**6, 32)), Drawing(seed=-1)], ids=repr
+)
+def test_what_no_recipe_could_hold_is_refused_before_it_is_drawn(
+    backend: PipelineBackend, drawing: Drawing
+) -> None:
+    with pytest.raises(SamplingError, match="Input should be"):
+        generate("cat", [], backend, None, dataclasses.replace(drawing, mode="base"))

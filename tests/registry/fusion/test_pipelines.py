@@ -1,7 +1,8 @@
 """Adapters in every supported family, through the family's own pipeline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,16 +15,30 @@ from encoder.adapter.layers import LoraLayer
 from registry.fusion.attach import attach
 from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
-from registry.fusion.errors import BaseModelError, SamplingError
+from registry.fusion.errors import BaseModelError, LayerMismatchError, SamplingError
+from registry.fusion.exports import export
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.generate import generate
-from registry.fusion.options import Drawing
+from registry.fusion.options import Drawing, GuideFrom
 from tests.registry.fusion.builders import block_layers, make_adapter, make_weights, save_tiny_flux
-from tests.registry.fusion.pipelines import save_qwen_image, save_sd, save_sdxl
+from tests.registry.fusion.pipelines import (
+    save_klein,
+    save_qwen_image,
+    save_sd,
+    save_sdxl,
+    save_z_image,
+)
 
 # diffusers' Euler sampler asks torch for an array in a way that NumPy gives up.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-SIZE = {"sdxl-1.0": 8, "sd-1.5": 8, "qwen-image": 16, "flux.1-schnell": 16}
+SIZE = {
+    "sdxl-1.0": 8,
+    "sd-1.5": 8,
+    "qwen-image": 16,
+    "flux.1-schnell": 16,
+    "z-image": 16,
+    "flux.2-klein-base-4b": 16,
+}
 
 
 def save_schnell(folder: Path) -> None:
@@ -37,6 +52,8 @@ def save_schnell(folder: Path) -> None:
         ("sd-1.5", save_sd),
         ("qwen-image", save_qwen_image),
         ("flux.1-schnell", save_schnell),
+        ("z-image", save_z_image),
+        ("flux.2-klein-base-4b", save_klein),
     ],
     ids=lambda param: param[0],
 )
@@ -96,6 +113,93 @@ def test_guidance_and_negative_prompts_reach_the_base(family: PipelineBackend) -
     assert draw(4.0) == draw(4.0)
 
 
+def test_guidance_means_what_it_means_to_the_pipeline(family: PipelineBackend) -> None:
+    """v_0 + g (v - v_0) for every base, whatever its pipeline is told for that."""
+    side, pipeline = SIZE[family.base_model], family._pipeline
+    avoided: dict[str, Any] = {"negative_prompt": ["pear"]}
+    match family.base_model:
+        case "z-image":
+            asked = {**avoided, "guidance_scale": 3.0}  # counts from 0
+        case "flux.2-klein-base-4b":
+            embeddings, _ = pipeline.encode_prompt(["pear"])
+            asked = {"negative_prompt_embeds": embeddings, "guidance_scale": 4.0}
+        case "qwen-image" | "flux.1-schnell":
+            asked = {**avoided, "true_cfg_scale": 4.0}
+        case _:
+            asked = {**avoided, "guidance_scale": 4.0}
+    sampling = Sampling(seed=1, steps=2, guidance=4.0, width=side, height=side, negative="pear")
+
+    (image,) = family.generate(["red"], sampling)
+
+    (expected,) = pipeline(
+        prompt=["red"],
+        num_inference_steps=2,
+        width=side,
+        height=side,
+        generator=[torch.Generator().manual_seed(1)],
+        **asked,
+    ).images
+    assert image.tobytes() == expected.tobytes()
+
+
+def test_scripts_ask_diffusers_for_the_same(family: PipelineBackend) -> None:
+    side = SIZE[family.base_model]
+    drawing = Drawing(steps=1, guidance=4.0, negative="pear", mode="base", size=(side, side))
+    asked = {
+        "flux.1-schnell": [],
+        "qwen-image": ["true_cfg_scale=4.0", "negative_prompt='pear'"],
+        "z-image": ["guidance_scale=3.0", "negative_prompt='pear'"],
+        "flux.2-klein-base-4b": [
+            "guidance_scale=4.0",
+            "negative_prompt_embeds=pipe.encode_prompt('pear')[0]",
+        ],
+    }
+
+    script = export(generate("red", [], family, None, drawing).recipe, "diffusers")
+
+    compile(script, "this.py", "exec")
+    usual = ["guidance_scale=4.0", "negative_prompt='pear'"]
+    assert all(f"    {words},\n" in script for words in asked.get(family.base_model, usual))
+
+
+def test_distilled_bases_have_no_passes_without_the_prompt(tmp_path: Path) -> None:
+    """FLUX.2 klein takes no notice of a factor; its base does."""
+    save_klein(tmp_path)
+    index = tmp_path / "model_index.json"
+    index.write_text(index.read_text().replace('"is_distilled": false', '"is_distilled": true'))
+
+    distilled = load_backend(tmp_path, "flux.2-klein-4b")
+
+    assert (distilled.defaults.steps, distilled.defaults.guidance) == (4, 1.0)
+    assert distilled.unprompted_passes(4.0) is None
+
+
+def test_layers_that_take_all_samples_in_a_row_cannot_rest(tmp_path: Path) -> None:
+    """Z-Image embeds the words of all prompts at once; the rest of it goes sample by sample."""
+    save_z_image(tmp_path)
+    family = load_backend(tmp_path, "z-image")
+    weights = make_weights(family.transformer, ["cap_embedder.1"], seed=1, base_model="z-image")
+
+    def draw(guide_from: GuideFrom, guidance: float = 4.0) -> bytes:
+        drawing = Drawing(
+            steps=1, guidance=guidance, mode="sum", guide_from=guide_from, size=(16, 16)
+        )
+        adapters = [make_adapter("a", weights)]
+        return generate("red", adapters, family, None, drawing).image.tobytes()
+
+    with pytest.raises(LayerMismatchError, match="takes all samples in a row"):
+        draw("base")
+    assert draw("fused") != draw("base", guidance=1.0)
+
+
+def texts_of(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Sequence[torch.Tensor]:
+    """The text of every row of a pass, (words, dim); Z-Image is told by place."""
+    texts: Sequence[torch.Tensor] = (
+        named["encoder_hidden_states"] if "encoder_hidden_states" in named else inputs[2]
+    )
+    return texts
+
+
 @torch.no_grad()
 def test_adapters_rest_where_guidance_leads_away_from(family: PipelineBackend) -> None:
     """Exactly in what the negative prompt, whatever it is, shapes; guidance of 1 has no such."""
@@ -125,14 +229,15 @@ def test_adapters_rest_where_guidance_leads_away_from(family: PipelineBackend) -
             ),
         )
         handle.remove()
-        texts = [named["encoder_hidden_states"] for _, named, _ in passes]
-        longest = max(text.shape[1] for text in texts)
-        rows = [F.pad(text, (0, 0, 0, longest - text.shape[1])).flatten(1) for text in texts]
+        texts = [text for inputs, named, _ in passes for text in texts_of(inputs, named)]
+        longest = max(map(len, texts))
+        rows = [F.pad(text, (0, 0, 0, longest - len(text))).flatten() for text in texts]
         alone = [
-            (base(*inputs, **named)[0] == output).flatten(1).all(1)
+            torch.equal(again, said)
             for inputs, named, output in passes
+            for again, said in zip(base(*inputs, **named)[0], output, strict=True)
         ]
-        return torch.cat(rows), torch.cat(alone)
+        return torch.stack(rows), torch.tensor(alone)
 
     (texts, resting), (others, _) = first_step(4.0, "pear"), first_step(4.0, "no leaf")
     assert resting.tolist() == (texts != others).any(1).tolist()
@@ -148,10 +253,17 @@ def test_sizes_that_the_base_cannot_draw_are_refused(family: PipelineBackend) ->
 
 
 def test_defaults_are_the_familys(family: PipelineBackend) -> None:
-    defaults = {"sdxl-1.0": (30, 5.0), "sd-1.5": (30, 7.5), "qwen-image": (30, 4.0)}
-    expected = defaults.get(family.base_model, (4, 1.0))
-    assert (family.defaults.steps, family.defaults.guidance) == expected
-    assert family.name == f"diffusers-{family.base_model.split('.')[0].removesuffix('-1')}"
+    defaults = {
+        "sdxl-1.0": ("sdxl", 30, 5.0),
+        "sd-1.5": ("sd", 30, 7.5),
+        "qwen-image": ("qwen-image", 30, 4.0),
+        "flux.1-schnell": ("flux", 4, 1.0),
+        "z-image": ("z-image", 50, 5.0),
+        "flux.2-klein-base-4b": ("flux.2-klein", 50, 4.0),
+    }
+    name, steps, guidance = defaults[family.base_model]
+    assert (family.defaults.steps, family.defaults.guidance) == (steps, guidance)
+    assert family.name == f"diffusers-{name}"
 
 
 def offload_layers(base: nn.Module) -> Callable[[], object]:

@@ -83,12 +83,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, text_encoder: TextEncod
     return folder / "encoder.safetensors"
 
 
-@pytest.fixture(autouse=True)
-def modelscope_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client keeps an install id in its home; ours is not for tests to write to."""
-    monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "modelscope-home"))
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     """Four adapters with a cover each, changed a day apart."""
@@ -516,11 +510,11 @@ def test_a_process_killed_in_any_step_loses_and_doubles_nothing(
 def test_a_dead_database_stops_the_run_with_one_line(
     source: ModelScopeSource,
     settings: Settings,
-    open_folder: Path,
+    tmp_path: Path,
     text_encoder: TextEncoder,
 ) -> None:
     """Somebody else's database, which is not ours to start."""
-    with EmbeddedPostgres(open_folder / "dying" / "postgres") as server:
+    with EmbeddedPostgres(tmp_path / "dying" / "postgres") as server:
         url = server.url().render_as_string()
         settings = settings.model_copy(update={"database_url": url})
         with open_database(settings) as sessions:

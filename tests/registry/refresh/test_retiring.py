@@ -26,8 +26,7 @@ COUNT = 30
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    monkeypatch.setenv("MODELSCOPE_HOME", str(tmp_path / "modelscope-home"))
+def hub(tmp_path: Path) -> Iterator[Hub]:
     for number in range(COUNT):
         add_entry(tmp_path / "zoo", f"adapter-{number:02}")
     with serve(tmp_path / "zoo") as hub:

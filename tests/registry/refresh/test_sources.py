@@ -38,10 +38,10 @@ def test_a_token_is_for_the_endpoint_of_the_settings_alone(settings: Settings) -
     for address in (OWN, "https://modelscope.cn"):
         source = open_source(address, settings)
         assert isinstance(source, ModelScopeSource)
-        tokens.append(source._client.config.token)
+        tokens.append(source._client._headers.get("Authorization"))
         source.close()
 
-    assert tokens == ["secret", ""]
+    assert tokens == ["Bearer secret", None]
 
 
 def test_a_folder_is_a_source(settings: Settings, tmp_path: Path) -> None:

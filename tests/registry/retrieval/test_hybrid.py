@@ -11,8 +11,8 @@ from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
 from registry.retrieval.results import Similar
 from registry.service import Registry
-from registry.text.phrases import texts_of
-from registry.text.segment import segment
+from registry.text.prompt_phrases import texts_of
+from registry.text.word_segmentation import segment
 from tests.builders import TEXT_ENCODER, active_encoder, add_adapter
 from tests.registry.conftest import add_real_encoder, embed
 

@@ -1,22 +1,20 @@
 """The ranking is pure, so every claim about it is instant."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.retrieval.probability import LEAST_FIT
 from registry.retrieval.ranking import (
-    LEAST_FIT,
     MODELS,
     RIVALS,
     SIGNALS,
     Calibration,
     Signal,
     SignalModel,
-    fit,
     fits,
     rank,
 )
@@ -230,16 +228,6 @@ def test_no_signal_says_more_than_its_floor_allows(signal: Signal) -> None:
     assert best - worst <= model.weight * math.log(1 + 1 / model.floor) + 1e-9
 
 
-def test_silent_words_are_judged_otherwise_but_in_the_same_order() -> None:
-    """Where no word matches, as in another language, evidence is less for all alike."""
-    strength = np.array([3.0, 12.0, -2.0])
-
-    heard, silent = fit(strength), fit(strength, silent=True)
-
-    assert (silent > heard).all()
-    assert silent.argsort().tolist() == heard.argsort().tolist()
-
-
 def test_words_that_match_nothing_are_silent_and_words_not_asked_are_not() -> None:
     weights = {1: 0.9, 2: 0.2}
 
@@ -249,9 +237,3 @@ def test_words_that_match_nothing_are_silent_and_words_not_asked_are_not() -> No
 
     assert asked[0].score > elsewhere[0].score
     assert alone[0].score == pytest.approx(elsewhere[0].score, abs=0.1)
-
-
-def test_the_fit_grows_with_the_evidence() -> None:
-    fitting = fit(np.array([-5.0, 0.0, 3.0, 4.0, 12.0])).tolist()
-
-    assert all(less < more for less, more in pairwise(fitting))

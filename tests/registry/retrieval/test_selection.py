@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from registry.retrieval.ranking import LEAST_FIT
+from registry.retrieval.probability import LEAST_FIT
 from registry.retrieval.selection import Candidate, choose
-from registry.text.phrases import Span, spans_of
+from registry.text.prompt_phrases import Span, spans_of
 
 FIRST, SECOND, BOTH = Span(0, 0, "fox"), Span(1, 1, "watercolour"), Span(0, 1, "both")
 

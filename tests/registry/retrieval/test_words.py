@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from registry.db.models import Adapter
 from registry.retrieval.filters import Filters
 from registry.retrieval.words import exact_adapters, matching_adapters
-from registry.text.segment import segment
+from registry.text.word_segmentation import segment
 from tests.builders import add_adapter
 
 ANY = Filters()

@@ -104,7 +104,7 @@ function startStudio(form) {
   function draw(result) {
     const image = find("image");
     image.src = find("save").href = result.image;
-    image.alt = result.recipe.full_prompt || result.recipe.prompt;
+    image.alt = visible(result.recipe.full_prompt || result.recipe.prompt);
     image.classList.toggle("pixels", result.recipe.width <= 96);
     const recipe = JSON.stringify(result.recipe, null, 1);
     find("recipe").textContent = find("copy-recipe").dataset.copy = recipe;
@@ -136,7 +136,7 @@ function activityRow(used) {
   const name = document.createElement("dt");
   const link = document.createElement("a");
   link.href = `/adapters/${used.id}`;
-  link.textContent = name.title = used.name;
+  link.textContent = name.title = visible(used.name);
   name.append(link);
   const value = document.createElement("dd");
   const number = document.createElement("span");
@@ -157,6 +157,11 @@ function activityRow(used) {
   value.append(picture, number);
   row.append(name, value);
   return row;
+}
+
+// As the server does in its pages: signs that turn the direction of text, or hide, are written out.
+function visible(text) {
+  return text.replace(/(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (sign) => `\\u${sign.codePointAt(0).toString(16).padStart(4, "0")}`);
 }
 
 async function* lines(stream) {

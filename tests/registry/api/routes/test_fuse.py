@@ -3,26 +3,34 @@
 import base64
 import io
 import json
+import socket
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from registry.api.app import create_app
 from registry.api.errors import BusyError
-from registry.api.queue import GenerationQueue
+from registry.api.queue import GenerationQueue, Job
 from registry.errors import (
     AdapterNotFoundError,
     NoBaseModelError,
     NoGatesError,
     StrengthsError,
 )
-from registry.fusion.errors import FusionError
+from registry.fusion.errors import FusionError, GenerationCancelledError
 from registry.fusion.recipe import read_recipe
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_file
+from tests.registry.api.servers import served
 
 
 def test_fuse_chooses_adapters_for_the_prompt(client: TestClient, drawing: Registry) -> None:
@@ -133,13 +141,13 @@ def test_a_full_queue_refuses_at_once() -> None:
     """One at work and one waiting; the third is told to come back."""
     queue = GenerationQueue(most_waiting=1)
     release = threading.Event()
-    futures = [queue.submit(release.wait) for _ in range(2)]
+    jobs = [queue.submit(lambda _: release.wait()) for _ in range(2)]
     with pytest.raises(BusyError):
-        queue.submit(release.wait)
+        queue.submit(lambda _: release.wait())
     release.set()
-    assert [future.result(timeout=5) for future in futures] == [True, True]
+    assert [job.future.result(timeout=5) for job in jobs] == [True, True]
     # Places come back.
-    assert queue.submit(lambda: 1).result(timeout=5) == 1
+    assert queue.submit(lambda _: 1).future.result(timeout=5) == 1
     queue.close()
 
 
@@ -161,9 +169,78 @@ def test_a_full_queue_is_a_503(client: TestClient, drawing: Registry) -> None:
     release = threading.Event()
     app = client.app
     app.state.queue = queue = GenerationQueue(most_waiting=0)  # type: ignore[attr-defined]
-    queue.submit(release.wait)
+    queue.submit(lambda _: release.wait())
     for accept in ("application/json", "application/x-ndjson"):
         answer = client.post("/v1/fuse", json={"prompt": "x"}, headers={"Accept": accept})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
     release.set()
+    queue.close()
+
+
+def test_an_image_nobody_waits_for_any_more_is_given_up(registry: Registry) -> None:
+    """By who asked for JSON, for the PNG or for lines; what waits leaves its place at once."""
+    app = create_app(registry)
+    queue = app.state.queue
+    started, release = threading.Event(), threading.Event()
+
+    def block(_: object) -> None:
+        started.set()
+        release.wait()
+
+    with served(app) as (host, port):
+        queue.submit(block)
+        started.wait()
+        for accept in ("application/json", "image/png", "application/x-ndjson", "*/*"):
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(
+                    f"http://{host}:{port}/v1/fuse",
+                    json={"prompt": "x"},
+                    headers={"Accept": accept},
+                    timeout=httpx.Timeout(60, read=0.5),
+                )
+        # All four have left, so that four others may wait.
+        jobs = [wait_for_a_place(queue) for _ in range(4)]
+        release.set()
+        assert [job.future.result(timeout=60) for job in jobs] == ["drawn"] * 4
+
+
+def wait_for_a_place(queue: GenerationQueue) -> "Job[str]":
+    while True:
+        try:
+            return queue.submit(lambda _: "drawn")
+        except BusyError:
+            time.sleep(0.01)
+
+
+class WatchedQueue(GenerationQueue):
+    """Remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: SimpleQueue[Job[Any]] = SimpleQueue()
+
+    def submit(self, work: Callable[[Job[Any]], Any]) -> Job[Any]:
+        job = super().submit(work)
+        self.jobs.put(job)
+        return job
+
+
+@pytest.mark.parametrize("accept", ["application/json", "image/png", "application/x-ndjson"])
+def test_an_image_at_work_stops_when_its_client_leaves(drawing: Registry, accept: str) -> None:
+    adapter = add_file(drawing, 1, "fox")
+    asked = {"prompt": "x", "adapters": [{"id": adapter}], "mode": "average", "steps": 100}
+    body = json.dumps(asked | {"width": 256}).encode()
+    app = create_app(drawing)
+    app.state.queue = queue = WatchedQueue()
+
+    with served(app) as address:
+        with socket.create_connection(address, 60) as line:
+            line.sendall(
+                b"POST /v1/fuse HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                + f"Accept: {accept}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                + body
+            )
+            job = queue.jobs.get(timeout=60)
+
+        assert isinstance(job.future.exception(timeout=60), GenerationCancelledError)
     queue.close()

@@ -143,6 +143,39 @@ def test_errors_are_pages_for_browsers_and_problems_for_programs(client: TestCli
     assert client.get("/nowhere", headers={"Accept": "text/html"}).status_code == 404
 
 
+def test_no_sign_turns_a_page_round(client: TestClient, registry: Registry) -> None:
+    """Neither in what is shown, nor in what an error says."""
+    hostile = "fox \u202e\u2066\x9b\u200b\x1b"
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(
+            session, name=hostile, author=hostile, description=hostile, tags=[hostile], words="fox"
+        )
+
+    pages = [
+        client.get(url, headers={"Accept": "text/html"}).text
+        for url in (
+            "/?q=fox",
+            f"/adapters/{adapter.id}",
+            "/?base_model=%E2%80%AE",
+            "/?lang=%E2%80%AE",
+        )
+    ]
+
+    for page in pages:
+        assert not [sign for sign in page if not sign.isprintable() and sign != "\n"]
+    assert "\\u202e" in pages[0]
+
+
+@pytest.mark.parametrize("path", ["//evil.example", "/%5Cevil.example", "/%2Fevil.example/x"])
+def test_the_language_link_of_an_error_page_stays_here(client: TestClient, path: str) -> None:
+    """A browser reads `//name` and `/\\name` as another site."""
+    page = client.get(f"http://127.0.0.1{path}", headers={"Accept": "text/html"}).text
+
+    links = [value for name, value in Tags(page).attributes if name == "href"]
+    assert "?lang=zh" in links
+    assert not [link for link in links if link.startswith(("//", "/\\"))]
+
+
 def test_a_refused_adapter_says_why(client: TestClient, registry: Registry) -> None:
     with registry.sessions.begin() as session:
         adapter = add_adapter(session, state="refused", refusal="it is a pickle")

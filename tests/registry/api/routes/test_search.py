@@ -1,11 +1,16 @@
 """Search, lists, files and errors over HTTP."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from registry.db.models import CrawlRun
+from encoder.errors import LoraFileError
+from registry.api.errors import log_hidden, problem_of
+from registry.db.models import Adapter, CrawlRun, File
+from registry.errors import DatabaseError, DatabaseLostError, DiskFullError, EncoderRejectedError
+from registry.fusion.errors import BaseModelError, GatesFileError
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover, add_file
@@ -195,7 +200,89 @@ def test_the_openapi_document_describes_every_route(client: TestClient) -> None:
     assert "/" not in paths
 
 
-def test_a_name_that_is_not_this_machines_is_refused(client: TestClient) -> None:
-    """A page elsewhere can point its own name at 127.0.0.1 and read the answers."""
-    assert client.get("/healthz", headers={"Host": "evil.example"}).status_code == 400
-    assert client.get("/healthz", headers={"Host": "localhost:8000"}).status_code == 200
+def test_the_openapi_document_says_what_errors_are(client: TestClient) -> None:
+    document = client.get("/v1/openapi.json").json()
+
+    for path in document["paths"].values():
+        for operation in path.values():
+            said = operation["responses"]["default"]["content"]
+            assert said == {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+            }
+    assert "Problem" in document["components"]["schemas"]
+
+
+@pytest.mark.parametrize("state", ["refused", "gone"])
+def test_a_refused_file_is_not_handed_out(
+    client: TestClient, registry: Registry, state: str
+) -> None:
+    """Neither by its adapter nor by its hash; what was refused and then vanished is no better."""
+    adapter_id = add_file(registry, 1, "fox")
+    with registry.sessions.begin() as session:
+        adapter = session.get_one(Adapter, adapter_id)
+        adapter.state, adapter.refusal = state, "it is a pickle"
+        sha256 = adapter.file_sha256
+
+    by_id = client.get(f"/v1/adapters/{adapter_id}/file")
+    by_hash = client.get(f"/v1/files/{sha256}")
+
+    assert (by_id.status_code, by_hash.status_code) == (403, 404)
+    assert "it is a pickle" in by_id.json()["detail"]
+    assert client.get(f"/v1/adapters/{adapter_id}").json()["file_url"] is None
+
+
+def test_a_file_that_vanished_from_its_hub_is_still_had(
+    client: TestClient, registry: Registry
+) -> None:
+    """Recipes name it by its hash."""
+    adapter_id = add_file(registry, 1, "fox")
+    with registry.sessions.begin() as session:
+        adapter = session.get_one(Adapter, adapter_id)
+        adapter.state, sha256 = "gone", adapter.file_sha256
+
+    assert client.get(f"/v1/files/{sha256}").status_code == 200
+
+
+def test_a_file_that_nobody_has_read_is_not_handed_out(
+    client: TestClient, registry: Registry
+) -> None:
+    adapter_id = add_file(registry, 1, "fox")
+    with registry.sessions.begin() as session:
+        adapter = session.get_one(Adapter, adapter_id)
+        file = session.get_one(File, adapter.file_sha256)
+        adapter.state, file.verdict, file.read_at = "listed", None, None
+
+    assert client.get(f"/v1/adapters/{adapter_id}/file").status_code == 409
+    assert client.get(f"/v1/files/{file.sha256}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (DatabaseError("PostgreSQL in /home/ann/x does not start: FATAL: /home/ann/x/log"), 503),
+        (DatabaseLostError("FATAL: /home/ann/x"), 503),
+        (DiskFullError(Path("/home/ann/x")), 507),
+        (EncoderRejectedError("/home/ann/x is no encoder"), 500),
+        (LoraFileError("/home/ann/x", "/home/ann/x is cut"), 500),
+        (BaseModelError(Path("/home/ann/x"), "no scheduler"), 409),
+        (GatesFileError(Path("/home/ann/x"), "no gates"), 409),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_folders_of_the_machine_are_for_the_log(
+    error: Exception, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who asks learns that it failed; who runs the registry learns why."""
+    problem = problem_of(error)
+    log_hidden("/v1/search", error)
+
+    assert problem["status"] == status
+    assert "/home/ann" not in str(problem)
+    assert "/home/ann/x" in caplog.text
+
+
+def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    log_hidden("/x\n2026-11-27 all is well\x1b[2J", DatabaseError("down"))
+
+    assert caplog.text.count("\n") == 1
+    assert "\x1b" not in caplog.text

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from registry.text.segment import MOST_WORDS, PART_WEIGHT, QueryWord, query_words, segment
+from registry.text.word_segmentation import MOST_WORDS, PART_WEIGHT, QueryWord, query_words, segment
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_payloads_are_not_words() -> None:
 
 def test_loading_the_dictionary_is_silent() -> None:
     """jieba logs to stderr and its 2020 code warns; neither belongs on our terminal."""
-    code = "from registry.text.segment import segment; print(segment('小猫'))"
+    code = "from registry.text.word_segmentation import segment; print(segment('小猫'))"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
     )

@@ -7,7 +7,7 @@ offered together, and what is found for each decides.
 import re
 from dataclasses import dataclass
 
-from registry.text.segment import HAN, STOP_WORDS, query_words
+from registry.text.word_segmentation import HAN, STOP_WORDS, query_words
 
 # What stands between two things of a prompt.
 ENGLISH = (

@@ -1,0 +1,49 @@
+"""How much of a disk strangers may fill."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from crawler.errors import FileTooLargeError, NoRoomError
+
+# PostgreSQL keeps at most so much of its log (max_wal_size), beside its tables.
+_RESERVED_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class DiskLimits:
+    """The largest file that is fetched, and what stays free whatever is fetched.
+
+    PostgreSQL shares the disk, and cannot even start on a full one.
+    """
+
+    # An adapter of rank 256 for a base of 20 billion parameters takes some 7 GB in 32 bits.
+    max_file_bytes: int = 8 * 2**30
+    # None: 1 GiB, or a tenth of a disk smaller than ten.
+    reserved_bytes: int | None = None
+    # Gives the total, used and free bytes of the disk of a folder.
+    usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage
+
+    def check_size(self, name: str, size: int) -> None:
+        """Refuse a file for its size, announced or come.
+
+        Raises:
+            FileTooLargeError: it is larger than files may be.
+        """
+        if size > self.max_file_bytes:
+            raise FileTooLargeError(name, size, self.max_file_bytes)
+
+    def check_room(self, name: str, folder: Path, size: int) -> None:
+        """Refuse what would enter the reserve on the disk of `folder`.
+
+        Raises:
+            NoRoomError: there is less than `size` and the reserve.
+        """
+        total, _, free = self.usage(folder)
+        reserved = self.reserved_bytes
+        if reserved is None:
+            reserved = min(_RESERVED_BYTES, total // 10)
+        # Without a reserve the disk itself says when it is full.
+        if reserved and free < size + reserved:
+            raise NoRoomError(name, size, free, reserved)

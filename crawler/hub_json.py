@@ -1,0 +1,61 @@
+"""JSON from a hub: bounded before, while and after it is decoded."""
+
+import json
+from typing import Any
+
+from crawler.errors import SourceError
+
+# A page of the listing is some 2 MB, with every README in it.
+MAX_JSON_BYTES = 16 * 2**20
+# A page has some 50 x 100 fields. The smallest values take 3 bytes here and 64 in memory.
+MAX_VALUES = 500_000
+# A MuseInfo has 6 levels; what is deeper breaks functions that walk it.
+MAX_DEPTH = 32
+
+
+def read_answer(data: bytes, where: str) -> Any:
+    """Return what an answer of a hub says; `where` names the hub in errors.
+
+    Raises:
+        SourceError: it is too large, too deep, or no JSON.
+    """
+    if len(data) > MAX_JSON_BYTES:
+        raise SourceError(f"{where} answered more than {MAX_JSON_BYTES} bytes of JSON")
+    # Also counts what stands in texts, which is few beside the limit.
+    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MAX_VALUES:
+        raise SourceError(f"{where} answered more than {MAX_VALUES} values")
+    try:
+        decoded = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{where} answered something that is not JSON") from error
+    if _is_deep(decoded):
+        raise SourceError(f"{where} answered JSON nested more than {MAX_DEPTH} levels deep")
+    return decoded
+
+
+def read_json(value: Any) -> Any:
+    """Return what a JSON string inside an answer holds; anything else as it is.
+
+    A string that is broken, or as deep as no answer may be, is None.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        decoded = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return None if _is_deep(decoded) else decoded
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not level:
+            return False
+    return True

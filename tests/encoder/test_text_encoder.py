@@ -1,0 +1,41 @@
+"""Texts as vectors: what the index and the weight encoders rely on."""
+
+import numpy as np
+import pytest
+
+from encoder.text_encoder import TextEncoder, load_text_encoder, normalise
+
+ENGLISH = ["a fox in watercolour", "a steam train at night", "line art of a rose"]
+CHINESE = ["水彩风格的狐狸", "夜晚的蒸汽火车", "玫瑰的线稿"]
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextEncoder:
+    return load_text_encoder()
+
+
+def test_embeddings_are_of_length_one_and_single_precision(encoder: TextEncoder) -> None:
+    embeddings = encoder.encode([*ENGLISH, "", "🦊", "\x00", "x" * 5000])
+
+    assert embeddings.shape == (7, encoder.dim)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    assert encoder.encode([]).shape == (0, encoder.dim)
+
+
+def test_a_text_and_its_translation_are_nearest(encoder: TextEncoder) -> None:
+    similarity = encoder.encode(ENGLISH) @ encoder.encode(CHINESE).T
+
+    assert similarity.argmax(0).tolist() == [0, 1, 2]
+    assert similarity.argmax(1).tolist() == [0, 1, 2]
+
+
+def test_a_text_has_one_embedding_whatever_it_is_encoded_with(encoder: TextEncoder) -> None:
+    """Embeddings are stored one by one and in batches, and compared."""
+    alone = np.concatenate([encoder.encode([text]) for text in ENGLISH])
+
+    np.testing.assert_allclose(encoder.encode(ENGLISH), alone, atol=1e-5)
+
+
+def test_a_row_of_zeros_stays_so() -> None:
+    assert normalise(np.zeros((1, 3), np.float32)).tolist() == [[0, 0, 0]]

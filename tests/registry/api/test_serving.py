@@ -1,0 +1,134 @@
+"""The server at its limits: a database that hangs, and requests that never end."""
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine, text
+
+from registry.api.app import create_app
+from registry.api.deps import MOST_ASKING, Places
+from registry.api.pages.render import static_url
+from registry.cli import server
+from registry.service import Registry
+from tests.builders import add_adapter
+from tests.registry.api.conftest import add_cover, add_file
+from tests.registry.api.servers import served
+
+# More than the server has threads.
+MANY = 60
+
+
+def test_health_and_static_files_answer_while_the_database_hangs(
+    registry: Registry, engine: Engine
+) -> None:
+    """Whatever else waits for it; and what waits is answered in the end, or told to come back."""
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+    with (
+        served(create_app(registry)) as (host, port),
+        ThreadPoolExecutor(MANY) as many,
+        httpx.Client(base_url=f"http://{host}:{port}", timeout=60) as client,
+        httpx.Client(
+            base_url=f"http://{host}:{port}", timeout=60, limits=httpx.Limits(max_connections=MANY)
+        ) as waiting,
+    ):
+        with registry.sessions() as session:
+            session.execute(text("LOCK TABLE adapters IN ACCESS EXCLUSIVE MODE"))
+            answers = [many.submit(waiting.get, "/v1/adapters") for _ in range(MANY)]
+            with engine.connect() as watcher:
+                hanging = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+                while (watcher.scalar(hanging) or 0) < MOST_ASKING - 1:
+                    watcher.rollback()
+            for url in ("/healthz", static_url("page.css"), static_url("page.js")):
+                assert client.get(url).status_code == 200
+            session.rollback()
+        statuses = [answer.result().status_code for answer in answers]
+
+    assert set(statuses) <= {200, 503}
+    assert statuses.count(200) >= MOST_ASKING - 1
+
+
+def test_no_place_at_the_database_is_a_503(client: TestClient, registry: Registry) -> None:
+    client.app.state.places = Places(most=0, wait_seconds=0)  # type: ignore[attr-defined]
+
+    for url in ("/v1/search?q=fox", "/readyz", "/"):
+        answer = client.get(url)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+
+
+def test_no_connection_in_time_is_a_503(registry: Registry) -> None:
+    """The refresh of the same process may have them all."""
+    engine = registry.sessions.kw["bind"]
+    engine.pool._timeout = 0.01
+    taken = [engine.connect() for _ in range(20)]
+
+    with TestClient(create_app(registry), base_url="http://127.0.0.1") as client:
+        answers = [client.get("/readyz"), client.get("/v1/search?q=fox")]
+
+    for connection in taken:
+        connection.close()
+    for answer in answers:
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+        assert answer.json()["title"] == "Database busy"
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        b"",
+        b"GET /healthz HTTP/1.1\r\nHost: 127",
+        b"POST /v1/fuse HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        b'Content-Length: 100\r\n\r\n{"prompt"',
+        # The first whole, the second half.
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /healthz HTTP/1.1\r\nHost",
+    ],
+    ids=["nothing", "head", "body", "second"],
+)
+def test_who_sends_half_a_request_is_hung_up_on(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, half: bytes
+) -> None:
+    """Each such connection takes an open file, and a process has not many."""
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.2)
+    with served(create_app(registry)) as address, socket.create_connection(address, 30) as line:
+        line.sendall(half)
+        while True:
+            try:
+                if not line.recv(4096):
+                    break
+            except ConnectionResetError:
+                break
+
+
+def test_who_sends_slowly_but_whole_is_answered(registry: Registry) -> None:
+    with served(create_app(registry)) as address, socket.create_connection(address, 30) as line:
+        for byte in b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n":
+            line.sendall(bytes([byte]))
+
+        assert line.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_head_is_answered_as_get_is_without_the_body(registry: Registry) -> None:
+    """Download programs ask it for the length."""
+    adapter = add_file(registry, 1, "fox")
+    cover = add_cover(registry)
+    with (
+        served(create_app(registry)) as (host, port),
+        httpx.Client(base_url=f"http://{host}:{port}", timeout=60) as client,
+    ):
+        for url in (
+            "/healthz",
+            "/v1/adapters",
+            f"/v1/adapters/{adapter}/file",
+            f"/v1/adapters/{cover.id}/covers/0",
+            "/",
+            f"/adapters/{adapter}",
+            "/v1/adapters/999",
+        ):
+            got, headed = client.get(url), client.head(url)
+            assert headed.status_code == got.status_code
+            assert headed.headers["content-length"] == got.headers["content-length"]
+            assert headed.content == b""
+        assert client.head("/v1/fuse").status_code == 405

@@ -1,0 +1,62 @@
+"""What strangers wrote reaches a terminal as text, and as nothing else."""
+
+import json
+
+import pytest
+from rich.table import Table
+
+from registry.cli.errors import report
+from registry.cli.output import print_facts, print_json, print_table, stderr, stdout
+from registry.errors import AdapterNotReadyError, BlobMismatchError, RegistryError
+
+# Clears the screen, sets the title, turns the text round, and is invisible; C1 controls too.
+ACTS = ("\x1b[2J", "\x1b]0;title\x07", "\x9b2J", "\u202e", "\u2066", "\u200b", "\r", "\b")
+HOSTILE = "fox " + " ".join(ACTS) + " [red]:fire:[/red]"
+
+
+def assert_harmless(printed: str) -> None:
+    assert all(sign.isprintable() or sign == "\n" for sign in printed), printed
+    assert "[red]:fire:[/red]" in printed
+
+
+def test_what_is_printed_does_not_act(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table()
+    table.add_column("name", no_wrap=True)
+    table.add_row(HOSTILE.replace("[", "\\["))
+    for console in (stdout(), stderr()):
+        console.width = 200
+        console.print(HOSTILE, markup=False)
+        console.print(table)
+    print_facts({"description": HOSTILE})
+    print_table([{"name": HOSTILE}], "")
+    report(HOSTILE)
+
+    out, err = capsys.readouterr()
+
+    assert_harmless(out)
+    assert_harmless(err)
+    assert "\\x1b[2J" in out
+
+
+def test_json_says_the_same_in_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"name": HOSTILE + "狐狸 \U000e0041"})
+
+    out = capsys.readouterr().out
+
+    assert_harmless(out)
+    assert "狐狸" in out
+    assert json.loads(out) == {"name": HOSTILE + "狐狸 \U000e0041"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RegistryError(HOSTILE + "x" * 100_000 + " Do this."),
+        AdapterNotReadyError(HOSTILE + "x" * 100_000, 7),
+        BlobMismatchError(HOSTILE + "x" * 100_000, "a", "b"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_every_error_is_one_bounded_harmless_line(error: RegistryError) -> None:
+    assert len(str(error)) <= 1000
+    assert str(error).isprintable()

@@ -1,0 +1,77 @@
+"""What a refresh fetches, and what it refuses without harm to the rest."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from crawler.disk import DiskLimits
+from crawler.records import AdapterRecord
+from crawler.sources.modelscope import ModelScopeSource
+from demo.hub.modelscope import serve
+from demo.hub.modelscope_facts import Hub
+from registry.blobs import BlobStore
+from registry.db.pending import PendingFetch
+from registry.refresh.fetching import Fetched, fetch_all
+from tests.crawler.builders import add_entry, write_adapter
+
+LARGE = 50_000
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """Three adapters of some 3 KB; the file of the second is large."""
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    for name in ("cat", "dog", "fox"):
+        entry = add_entry(zoo, name)
+        if name == "dog":
+            write_adapter(zoo / entry["file"], seed=1, metadata={"comment": "x" * LARGE})
+    with serve(zoo) as hub:
+        yield hub
+
+
+def fetch(hub: Hub, tmp_path: Path, limits: DiskLimits, blobs: BlobStore) -> dict[str, Fetched]:
+    """Fetch all that the hub lists; by name of the adapter."""
+    with ModelScopeSource(hub.endpoint, limits=limits) as source:
+        records = [item for item in source.list_adapters() if isinstance(item, AdapterRecord)]
+        wanted = [PendingFetch(n, record, True, True) for n, record in enumerate(records)]
+        found = list(fetch_all(source, wanted, blobs, tmp_path / "downloads"))
+    return {fetched.record.repo.removeprefix("alice/"): fetched for fetched in found}
+
+
+def test_a_file_too_large_costs_its_own_adapter_and_no_other(hub: Hub, tmp_path: Path) -> None:
+    limits = DiskLimits(max_file_bytes=LARGE)
+    found = fetch(hub, tmp_path, limits, BlobStore(tmp_path / "blobs"))
+
+    [problem] = found["dog"].problems
+    assert "alice/dog/dog-1.safetensors has 5" in problem
+    assert "REGISTRY_MAX_FILE_BYTES" in problem
+    assert found["dog"].sha256 is None
+    assert found["cat"].sha256
+    assert found["fox"].sha256
+    assert not found["cat"].problems
+
+
+def test_what_would_enter_the_reserve_is_refused_and_the_rest_goes_on(
+    hub: Hub, tmp_path: Path
+) -> None:
+    """A disk with room for the small ones."""
+    limits = DiskLimits(reserved_bytes=10**9, usage=lambda _: (10**12, 0, 10**9 + LARGE))
+    found = fetch(hub, tmp_path, limits, BlobStore(tmp_path / "blobs"))
+
+    [problem] = found["dog"].problems
+    assert "REGISTRY_RESERVED_BYTES" in problem
+    assert found["cat"].sha256
+    assert found["fox"].sha256
+    assert not list((tmp_path / "downloads").rglob("dog*"))
+
+
+def test_covers_without_room_stay_to_be_fetched(hub: Hub, tmp_path: Path) -> None:
+    """Else an adapter would be without them for ever."""
+    full = DiskLimits(reserved_bytes=10**9, usage=lambda _: (10**12, 0, 10**9))
+    found = fetch(hub, tmp_path, DiskLimits(), BlobStore(tmp_path / "blobs", full))
+
+    assert not any(fetched.covers_done for fetched in found.values())
+    assert not any(fetched.covers for fetched in found.values())
+    assert all("REGISTRY_RESERVED_BYTES" in fetched.problems[0] for fetched in found.values())

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from registry.config import Settings
+from registry.errors import TokenPlaceError
+
+# Each token and the address that it goes to.
+PAIRS = [("MODELSCOPE_TOKEN", "MODELSCOPE_ENDPOINT"), ("TOKEN", "URL")]
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(settings: Settings) -> None:
+    """Neither the environment nor a `.env` of this machine says anything."""
+
+
+@pytest.mark.parametrize(("token", "address"), PAIRS)
+def test_a_token_of_the_environment_does_not_go_where_a_file_says(
+    token: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder to work in may be a stranger's, with a `.env` of his."""
+    monkeypatch.setenv(f"REGISTRY_{token}", "secret")
+    Path(".env").write_text(f"REGISTRY_{address}=https://evil.example\n")
+
+    with pytest.raises(TokenPlaceError, match=f"REGISTRY_{address} in .env") as caught:
+        Settings()
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("token", "address"), PAIRS)
+def test_nor_does_a_token_of_a_file_go_where_the_environment_says(
+    token: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"REGISTRY_{address}", "https://other.example")
+    Path(".env").write_text(f"REGISTRY_{token}=secret\n")
+
+    with pytest.raises(TokenPlaceError):
+        Settings()
+
+
+@pytest.mark.parametrize(("token", "address"), PAIRS)
+def test_a_token_goes_to_the_address_that_it_was_set_with(
+    token: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else a file says: the environment wins."""
+    Path(".env").write_text(f"REGISTRY_{address}=https://evil.example\n")
+    monkeypatch.setenv(f"REGISTRY_{token}", "secret")
+    monkeypatch.setenv(f"REGISTRY_{address}", "https://mine.example")
+
+    settings = Settings()
+
+    assert getattr(settings, address.lower()) == "https://mine.example"
+    assert getattr(settings, token.lower()).get_secret_value() == "secret"
+
+
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_token_alone_goes_to_the_default_address(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == "environment":
+        monkeypatch.setenv("REGISTRY_MODELSCOPE_TOKEN", "secret")
+    else:
+        Path(".env").write_text("REGISTRY_MODELSCOPE_TOKEN=secret\n")
+
+    assert Settings().modelscope_endpoint == "https://modelscope.cn"
+
+
+def test_an_address_without_a_token_may_stand_in_a_file() -> None:
+    Path(".env").write_text("REGISTRY_MODELSCOPE_ENDPOINT=http://127.0.0.1:8090\n")
+
+    assert Settings().modelscope_endpoint == "http://127.0.0.1:8090"
