@@ -25,6 +25,7 @@ AutoLoraError
       UnsupportedLoraError
       BadWeightsError
     BaseWeightNeededError
+    UnknownClaimError
     SketchError
     FingerprintError
     CheckpointError

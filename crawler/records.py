@@ -9,12 +9,16 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One file of a repository. `name` is its path there and is not safe to use as ours."""
+    """One file of a repository. `name` is its path there and is not safe to use as ours.
+
+    `peft_config` is the adapter_config.json beside it, as written: its alpha is nowhere else.
+    """
 
     name: str
     size: int | None
     sha256: str | None
     revision: str = "master"
+    peft_config: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Everything that can be wrong with an adapter's file, a sketch or a checkpoint."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from crawler.errors import AutoLoraError
@@ -39,6 +40,14 @@ class BaseWeightNeededError(EncoderError):
 
     def __init__(self, kind: str) -> None:
         super().__init__(f"the change that {kind} makes depends on the base's weight")
+
+
+class UnknownClaimError(EncoderError):
+    """What somebody says that an adapter is for has no name here."""
+
+    def __init__(self, words: str, near: Sequence[str]) -> None:
+        hint = f"did you mean {' or '.join(near)}?" if near else "`flux.1-dev` is one, `pony` too."
+        super().__init__(f"no base model known here is called {words[:100]!r}; {hint}")
 
 
 class SketchError(EncoderError):

@@ -96,6 +96,7 @@ class RemoteReadiness(_Answer):
 
 _CHOICES = TypeAdapter(list[RemoteChoice])
 _READINESS = TypeAdapter(RemoteReadiness)
+_CONFIG = TypeAdapter(str)
 
 
 class RegistryClient:
@@ -178,6 +179,10 @@ class RegistryClient:
                     self._receive(answer, sha256, partial)
                 self._blobs.put_file(Path(partial.name), expected=sha256)
         return self._blobs.path(sha256)
+
+    def peft_config(self, sha256: str) -> str:
+        """Return PEFT's config that an adapter's file is read with there; "" if there is none."""
+        return self._get(f"/v1/files/{sha256}/peft-config", {}, _CONFIG)
 
     def _receive(self, answer: httpx.Response, name: str, partial: IO[bytes]) -> None:
         """Write a file that comes, as long as it may be kept."""
@@ -279,7 +284,7 @@ class RemoteRegistry:
     @cached_property
     def maker(self) -> Maker:
         """What makes images; base models, gates and weights are loaded when first needed."""
-        return Maker(self, Studio(self.settings, self.client.file))
+        return Maker(self, Studio(self.settings, self.client.file, self.client.peft_config))
 
 
 def _given(name: str, value: str | None) -> dict[str, str]:

@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
+from registry.db.claims import find_peft_config, store_claim
 from registry.db.encoders import promote, roll_back
 from registry.db.models import Cover
+from registry.db.pending import PendingFile
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
 from registry.errors import (
@@ -22,6 +24,7 @@ from registry.errors import (
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.cards import (
     AdapterCard,
     count_by_base_model,
@@ -33,7 +36,7 @@ from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
-from registry.retrieval.results import Choice, DuplicateResult, SearchPage, SearchResult
+from registry.retrieval.results import Choice, DuplicateResult, SearchPage, Similar
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.word_segmentation import segment
 
@@ -142,10 +145,10 @@ class Registry:
         with one_line_errors(), self.sessions() as session:
             return get_detail(session, adapter_id)
 
-    def similar(self, adapter_id: int, limit: int = 10) -> tuple[SearchResult, ...]:
-        """Return adapters of the same base model with the most similar weights.
+    def similar(self, adapter_id: int, limit: int = 10) -> Similar:
+        """Return adapters of the same family with the most similar weights, and what told them.
 
-        Empty when the adapter has no embedding (no active encoder for its base model).
+        Fingerprints do where no encoder is active.
         """
         return self.finder.similar(adapter_id, limit)
 
@@ -188,6 +191,25 @@ class Registry:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
         return self.finder.default_base_model()
 
+    def claim(
+        self, adapter_id: int, base_model: str | None, who: str = "somebody"
+    ) -> AdapterDetail:
+        """Say what an adapter is for, None to take that back; its file is read again with it.
+
+        What its layers rule out is noted and not believed; the answer's verdict tells.
+
+        Raises:
+            AdapterNotFoundError: there is none of this id.
+            UnknownClaimError: nothing known here is called so.
+        """
+        with one_line_errors(), self.sessions.begin() as session:
+            sha256 = store_claim(session, adapter_id, base_model, who)
+        if sha256 is not None and self.blobs.exists(sha256):
+            file = PendingFile(sha256, f"adapter {adapter_id}")
+            with one_line_errors():
+                read_stored(self.sessions, self.blobs, file, reader_version())
+        return self.adapter(adapter_id)
+
     # Encoders
 
     def promote(self, name: str, *, reason: str | None = None) -> str:
@@ -215,7 +237,7 @@ class Registry:
         """What makes images; base models, gates and weights are loaded when first needed."""
         with self._lock:
             if self._maker is None:
-                self._maker = Maker(self, Studio(self.settings, self.file))
+                self._maker = Maker(self, Studio(self.settings, self.file, self.peft_config))
             return self._maker
 
     def fuse(self, prompt: str, **options: Unpack[FuseOptions]) -> "FusedImage":
@@ -239,6 +261,11 @@ class Registry:
         if not self.blobs.exists(sha256):
             raise BlobNotFoundError(sha256)
         return self.blobs.path(sha256)
+
+    def peft_config(self, sha256: str) -> str:
+        """Return PEFT's config that an adapter's file was read with; "" if there was none."""
+        with one_line_errors(), self.sessions() as session:
+            return find_peft_config(session, sha256)
 
     def may_hand_out(self, sha256: str) -> bool:
         """Whether a hash is that of an adapter's file that was read here, and not refused."""

@@ -22,6 +22,7 @@ from crawler.hub_text import (
     clean_text,
     clean_words,
 )
+from crawler.peft_config import read_config_beside
 from crawler.records import AdapterRecord, CoverRecord, FileRecord, Refusal
 
 HUB = "folder"
@@ -124,8 +125,10 @@ class FolderSource:
         try:
             facts = _sidecar(path)
             header = _header(path)
-            file = FileRecord(name, path.stat().st_size, hash_file(path))
-        except (SourceError, OSError) as error:
+            file = FileRecord(
+                name, path.stat().st_size, hash_file(path), peft_config=read_config_beside(path)
+            )
+        except (SourceError, OSError, ValueError) as error:
             return Refusal(HUB, repo, str(error))
         return self._record(repo, path, file, facts, header, updated_at)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from encoder.adapter.alpha import MAGNITUDES, Alpha
 from encoder.adapter.layers import (
     DenseLayer,
     DoraLayer,
@@ -36,7 +37,6 @@ KINDS = (
     ("replaced weight", ("set_weight",), ()),
 )  # fmt: skip
 SLOTS = tuple((kind, frozenset(needed + more)) for kind, needed, more in KINDS)
-MAGNITUDES = ("dora_scale", "magnitude")
 VECTORS = {"diff_b": "bias", "b_norm": "bias", "w_norm": "weight", "up_bias": "bias"}
 SIDES = {"down": "down (A)", "up": "up (B)"}
 
@@ -48,21 +48,7 @@ class Parts:
     layer: Layer | None
     # "bias" or "weight" (of a norm) -> what is added to it.
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Alpha:
-    """How the strength of layers is known: `rule` in words, and the scales that are."""
-
-    rule: str
-    # The modules whose scale the metadata gives.
-    scales: Mapping[str, float]
-
-    def scale(self, module: str, alpha: Tensor | None, rank: int) -> float:
-        """alpha / rank; 1 where no alpha is known, as every trainer means it; NaN unread."""
-        if alpha is None:
-            return self.scales.get(module, 1.0)
-        return math.nan if alpha.is_meta else float(alpha.item()) / rank
+    alpha: float | None = None  # None: there is none, or it was not read
 
 
 def assemble(
@@ -95,7 +81,8 @@ def assemble(
     elif not any(slot in tensors for slot in VECTORS):
         raise BadWeightsError(file, f"layer {module} has only {' and '.join(sorted(tensors))}")
     layer, vectors = _split_vectors(file, module, layer, tensors)
-    return Parts(_with_magnitude(file, module, layer, tensors), vectors)
+    layer = _with_magnitude(file, module, layer, tensors)
+    return Parts(layer, vectors, alpha.alpha(module, number) if kinds else None)
 
 
 def _lora(file: str | Path, module: str, parts: Mapping[str, Tensor], alpha: Alpha) -> Layer:
@@ -230,7 +217,8 @@ def _check(file: str | Path, module: str, layer: Layer, numeric: bool) -> None:
     if isinstance(layer, LohaLayer):
         stored = max(len(layer.w1_b), len(layer.w2_b))
     outputs, *inputs = shape
-    if stored > min(MAX_RANK, max(outputs, math.prod(inputs))):
+    # A rank above the layer's width is a waste, and legal.
+    if stored > MAX_RANK:
         raise BadWeightsError(
             file, f"layer {module} ({math.prod(inputs)}->{outputs}) has the absurd rank {stored}"
         )

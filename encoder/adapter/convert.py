@@ -5,18 +5,18 @@ shape. Fused projections are split by the family's own sizes, so tiny models wor
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from encoder.adapter.assemble import Parts
-from encoder.adapter.key_parts import KeyPlan
+from encoder.adapter.key_parts import KeyPlan, are_few
 from encoder.adapter.keys_to_layers import Target, knows_most, module_shapes, targets_of
-from encoder.adapter.layer_cuts import cut_rows, fit_shape, swap_halves
+from encoder.adapter.layer_cuts import cut_rows, fit_shape, is_same_change, swap_halves
 from encoder.adapter.layers import Layer
-from encoder.base_models.families import Family, find_family, kind_of_name
+from encoder.base_models.families import LOOKALIKES, Family, find_family, kind_of_name
 from encoder.base_models.matching import (
     Claim,
     Confidence,
@@ -28,8 +28,7 @@ from encoder.base_models.names import UNKNOWN_BASE_MODEL
 from encoder.errors import BaseWeightNeededError, UnsupportedLoraError
 
 # Names that diffusers puts first in no other program's files: believed of unknown families.
-DIFFUSERS_PREFIXES = ("transformer.", "unet.", "base_model.model.transformer.",
-                      "base_model.model.unet.")  # fmt: skip
+DIFFUSERS_PREFIXES = ("transformer.", "unet.")
 # Blocks that no other convention has: believed without such a prefix, too.
 DIFFUSERS_BLOCKS = ("transformer_blocks.", "single_transformer_blocks.")
 
@@ -43,6 +42,8 @@ class Conversion:
     convention: str = "diffusers"
     unmatched: tuple[str, ...] = ()  # as the file names them
     problem: str = ""  # why it cannot be converted, though all fits
+    placed: int = 0  # modules that have a place
+    notes: tuple[str, ...] = ()
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight that is changed, vectors by parameter name."""
@@ -59,6 +60,8 @@ class Outcome:
     family: Family | None
     evidence: tuple[str, ...]
     confidence: Confidence
+    said_by: str = ""  # who says which base model of the family it is
+    ruled_out: tuple[str, ...] = ()  # base models that are claimed, and that layers exclude
 
 
 def convert(
@@ -75,17 +78,38 @@ def convert(
         UnsupportedLoraError: the file fits, and yet cannot be converted exactly.
     """
     widths = sorted(set(text_widths))
-    kinds = Counter(map(kind_of_name, parts))
-    tried = [
-        (family, place_layers(parts, family, plan.flat))
-        for family in families
-        if knows_most(family, kinds, plan.flat)
-    ]
-    whole = [conversion for _, conversion in tried if not conversion.unmatched]
+    outcome = (
+        _convert_whole(plan, parts, families, claims, widths)
+        or _convert_whole(plan, parts, families, claims, widths, among=LOOKALIKES)
+        or _convert_most(plan, parts, families, claims, widths)
+    )
+    if outcome.conversion.problem:
+        raise UnsupportedLoraError(file, outcome.conversion.problem)
+    if not plan.strays:
+        return outcome
+    unmatched = (*outcome.conversion.unmatched, *plan.strays)
+    return replace(outcome, conversion=replace(outcome.conversion, unmatched=unmatched))
+
+
+def _convert_whole(
+    plan: KeyPlan,
+    parts: Mapping[str, Parts],
+    families: Sequence[Family],
+    claims: Sequence[Claim],
+    widths: Sequence[int],
+    among: Sequence[Family] | None = None,
+) -> Outcome | None:
+    """Convert for a family that has a place for every module; None if there is none.
+
+    `among` are the families that are tried where they are others than all that are read.
+    """
     # Families that share these layers convert them in the same way; the first names it best.
     distinct: dict[frozenset[tuple[str, tuple[int, ...]]], Conversion] = {}
-    for conversion in whole:
-        distinct.setdefault(frozenset(conversion.shapes().items()), conversion)
+    for family in _that_know(families if among is None else among, parts, plan.flat):
+        if all(module in targets_of(family, plan.flat) for module in parts):
+            conversion = place_layers(parts, family, plan.flat)
+            if not conversion.unmatched:
+                distinct.setdefault(frozenset(conversion.shapes().items()), conversion)
     outcomes = [
         _decide(
             conversion,
@@ -95,31 +119,57 @@ def convert(
         )
         for conversion in distinct.values()
     ]
-    if not outcomes:
-        return _convert_unknown(plan, parts, families, claims, tried)
     # Rarely more than one: names that stand for other layers in another family.
-    best = max(
-        outcomes, key=lambda outcome: (outcome.base_model != UNKNOWN_BASE_MODEL, outcome.confidence)
+    return max(
+        outcomes,
+        key=lambda outcome: (outcome.base_model != UNKNOWN_BASE_MODEL, outcome.confidence),
+        default=None,
     )
-    if best.conversion.problem:
-        raise UnsupportedLoraError(file, best.conversion.problem)
-    return best
+
+
+def _that_know(families: Iterable[Family], parts: Collection[str], flat: bool) -> list[Family]:
+    """Return the families in which most of a file's modules have names."""
+    kinds = Counter(map(kind_of_name, parts))
+    return [family for family in families if knows_most(family, kinds, flat)]
+
+
+def _convert_most(
+    plan: KeyPlan,
+    parts: Mapping[str, Parts],
+    families: Sequence[Family],
+    claims: Sequence[Claim],
+    widths: Sequence[int],
+) -> Outcome:
+    """Convert for the family that most modules fit by name and shape; the rest are named.
+
+    A few strays do not hide what a file is for. More of them, and it is for something else,
+    which happens to share layers.
+    """
+    known = _that_know((*families, *LOOKALIKES), parts, plan.flat)
+    tried = [(family, place_layers(parts, family, plan.flat)) for family in known]
+    closest, most = max(tried, key=lambda attempt: attempt[1].placed, default=(None, Conversion()))
+    if not most.placed or not are_few(len(most.unmatched), most.placed):
+        return _keep_names(plan, parts, claims, closest, most)
+    match = match_family(most.shapes(), families, text_widths=widths)
+    match = replace(match, confidence=min(match.confidence, Confidence.LIKELY))
+    outcome = _decide(most, match, claims, families)
+    strays = f"{len(most.unmatched)} of {len(parts)} modules fit none: {most.unmatched[0][:100]}"
+    return replace(outcome, evidence=(*outcome.evidence, strays))
 
 
 def place_layers(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conversion:
     """Put every module of a file where it belongs in `family`."""
     names = targets_of(family, flat)
     unmatched = [module for module in parts if module not in names]
-    if unmatched:
-        # Shapes are of no interest any more.
-        return Conversion(unmatched=tuple(unmatched))
     shapes = module_shapes(family)
     layers: dict[str, Layer] = {}
     vectors: dict[str, Tensor] = {}
     conventions: dict[str, int] = {}
-    problem = ""
+    problem, twice = "", 0
     for module, part in parts.items():
-        target = names[module]
+        target = names.get(module)
+        if target is None:
+            continue
         try:
             split = _split_layer(part.layer, target, shapes) if part.layer else {}
         except BaseWeightNeededError as error:
@@ -128,14 +178,27 @@ def place_layers(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conv
         if split is None or beside is None:
             unmatched.append(module)
             continue
-        if double := (layers.keys() & split.keys()) | (vectors.keys() & beside.keys()):
-            problem = f"two sets of tensors stand for layer {min(double)}"
+        double = layers.keys() & split.keys()
+        twice += len(double)
+        if differing := (
+            {name for name in double if not is_same_change(layers[name], split[name])}
+            | (vectors.keys() & beside.keys())
+        ):
+            problem = f"two sets of tensors stand for layer {min(differing)}, and they differ"
         layers.update(split)
         vectors.update(beside)
         if target.convention != "diffusers" or target.modules != (module,):
             conventions[target.convention] = conventions.get(target.convention, 0) + 1
     convention = max(conventions, key=lambda name: conventions[name], default="diffusers")
-    return Conversion(layers, vectors, convention, tuple(unmatched), problem)
+    return Conversion(
+        layers,
+        vectors,
+        convention,
+        tuple(unmatched),
+        problem,
+        placed=len(parts) - len(unmatched),
+        notes=(f"{twice} layers are there twice, alike, and taken once",) if twice else (),
+    )
 
 
 def _split_layer(
@@ -180,19 +243,27 @@ def _split_vectors(
 def _decide(
     conversion: Conversion, match: FamilyMatch, claims: Sequence[Claim], families: Sequence[Family]
 ) -> Outcome:
-    base_model, evidence = decide_base_model(match, claims)
-    named = find_family(base_model)
-    names = (base_model, named.name if named else base_model)
+    decision = decide_base_model(match, claims)
+    named = find_family(decision.base_model)
+    names = (decision.base_model, named.name if named else decision.base_model)
     family = next((family for family in families if family.name in names), None)
-    return Outcome(conversion, base_model, family, evidence, match.confidence)
+    return Outcome(
+        conversion,
+        decision.base_model,
+        family,
+        decision.evidence,
+        match.confidence,
+        decision.said_by,
+        decision.ruled_out,
+    )
 
 
-def _convert_unknown(
+def _keep_names(
     plan: KeyPlan,
     parts: Mapping[str, Parts],
-    families: Sequence[Family],
     claims: Sequence[Claim],
-    tried: Sequence[tuple[Family, Conversion]],
+    closest: Family | None,
+    most: Conversion,
 ) -> Outcome:
     """Keep names that are diffusers' own; else no layer has a name that could be used."""
     conversion = Conversion(unmatched=tuple(parts))
@@ -204,12 +275,11 @@ def _convert_unknown(
             for kind, vector in part.vectors.items()
         }
         conversion = Conversion(layers, vectors)
-    closest, least = min(tried, key=lambda attempt: len(attempt[1].unmatched), default=(None, None))
     evidence = ["layers fit no base model known here"]
-    if closest and least and 2 * len(least.unmatched) <= len(parts):
-        conversion = replace(conversion, unmatched=least.unmatched)
+    if closest and most.placed >= len(most.unmatched):
+        conversion = replace(conversion, unmatched=most.unmatched)
         evidence = [
-            f"{len(least.unmatched)} of {len(parts)} layers do not fit {closest.name}, the closest"
+            f"{len(most.unmatched)} of {len(parts)} layers do not fit {closest.name}, the closest"
         ]
     evidence += [claim.text for claim in claims]
     return Outcome(conversion, UNKNOWN_BASE_MODEL, None, tuple(evidence), Confidence.NONE)
@@ -219,6 +289,6 @@ def _are_diffusers_names(plan: KeyPlan, parts: Mapping[str, Parts]) -> bool:
     foreign = ("double_blocks.", "single_blocks.", "input_blocks.", "output_blocks.", "blocks.")
     if any(module.startswith(foreign) or "processor" in module for module in parts):
         return False
-    if plan.prefix in DIFFUSERS_PREFIXES:
+    if plan.prefix.endswith(DIFFUSERS_PREFIXES):
         return True
     return all(module.startswith(DIFFUSERS_BLOCKS) for module in parts)

@@ -2,16 +2,17 @@
 
 keys_to_layers.py goes on from there: it tells which layer a module is. This works on names
 alone, so that a header is enough. A key is a prefix that the trainer's program puts first, a
-module, and a suffix that says what the tensor is. What cannot be read exactly is refused by
-name: a LoRA read half is another LoRA.
+module, and a suffix that says what the tensor is. other_kinds.py has refused by name what is
+no adapter of an image model.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from encoder.adapter.first_format import PREFIX as FIRST_FORMAT
 from encoder.errors import UnsupportedLoraError
 
 # Suffix -> what the tensor is ("slot"). An adapter's name may stand before PEFT's ".weight".
@@ -31,41 +32,21 @@ SUFFIXES = (
     (re.compile(r"(?<=_lora)\.up\.weight$|(?<=_lora[12])\.up\.weight$"), "up"),
 )  # fmt: skip
 
-# Kinds of adapters that are no sum of a change and the base's weights, or no LoRA at all.
-OTHER_KINDS = (
-    (re.compile(r"\.oft_(blocks|diag|R)|\.oft_R\."), "OFT or BOFT, which rotates weights"),
-    (re.compile(r"\.(lora_)?[ab][12]\.weight$"), "GLoRA"),
-    (re.compile(r"\.ia3_l|\.on_input$"), "IA3, which scales activations"),
-    (re.compile(r"\.(lambda_layer|[pq]_layer\.weight)$"), "T-LoRA"),
-    (
-        re.compile(
-            r"\.(vera_lambda|lora_(E|ranknum|embedding_[AB])|(adamss|boft|bone|c3a|delora|fourierft"
-            r"|glora|gralora|hira|hra|lily|miss|poly|randlora|road|shira|vblora|waveft|xlora)_)"
-        ),
-        "a kind of PEFT's that is no LoRA",
-    ),
-    (re.compile(r"^emb_params$|string_to_param|^clip_[gl]$"), "a textual inversion, not a LoRA"),
-    (re.compile(r"ip_adapter|^image_proj\.|to_[kv]_ip"), "an IP-Adapter, not a LoRA"),
-    (re.compile(r"^lora_controlnet|^lllite|^controlnet_|^input_hint_block"), "a ControlNet's part"),
-    (re.compile(r"(query|key)_norm\.scale$"), "a control LoRA with norms of its own"),
-    (re.compile(r"\.(scale_weight|weight_scale|scale_input)$|^scaled_fp8$"), "scaled float8"),
-    (re.compile(r"\.magnitude$"), "ai-toolkit's own DoRA"),
-    (re.compile(r"\.lora_A(\.[\w-]+)?\.bias$"), "a LoRA with a bias between its factors"),
-)
-
-# A number between dots or underscores.
-INDEX = re.compile(r"(?<=[._])\d+(?=[._])")
-
 # Text encoders are listed and left out: only the diffusion network is adapted here.
 TEXT_ENCODER = re.compile(r"text_encoder(?:_(\d))?\.|lora_te(\d)?_|text_encoders\.(\w+)\.")
 EMBEDDING = re.compile(r"bundle_emb\.")
 
-# Names with dots, and names in which the module's dots became underscores.
+# Names with dots, and names in which the module's dots became underscores. Wrapped twice, a
+# network's names begin with the same prefix twice.
 DOTTED_PREFIXES = (
-    "base_model.model.transformer.", "base_model.model.unet.", "base_model.model.",
-    "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.", "pipe.dit.",
+    "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.",
+    "pipe.dit.", FIRST_FORMAT,
 )  # fmt: skip
-FLAT_PREFIXES = ("lora_unet_", "lora_transformer_", "lycoris_")
+DOTTED = re.compile(f"(?:{'|'.join(map(re.escape, DOTTED_PREFIXES))})*")
+FLAT = re.compile(r"(?:lora_unet_(?:unet_|_)?|lora_transformer_|lycoris_)?")
+# Modules or tensors that fit nothing else in a file: so many, or this share of its modules, are
+# named and left out. More of them, and the file is something else.
+FEW_STRAYS, STRAY_SHARE = 1, 0.1
 
 
 @dataclass
@@ -79,55 +60,110 @@ class KeyPlan:
     parts: Counter[str] = field(default_factory=Counter)
     # (slot, tensor) of text encoders, which tell their widths.
     text: list[tuple[str, str]] = field(default_factory=list)
+    # What belongs to no module: few, and named.
+    strays: tuple[str, ...] = ()
 
     @property
     def flat(self) -> bool:
         """Whether the modules' names have underscores for dots."""
-        return self.prefix in FLAT_PREFIXES
+        return bool(self.prefix) and FLAT.fullmatch(self.prefix) is not None
 
 
 def plan_layers(file: str | Path, keys: Iterable[str]) -> KeyPlan:
     """Group the tensors' names by module.
 
     Raises:
-        UnsupportedLoraError: some tensor is of a kind not read exactly, or of none known here.
+        UnsupportedLoraError: some tensors are of no kind known here, or of several programs.
     """
-    keys = sorted(keys)
-    # Blocks differ in their numbers only, and no kind is told by those.
-    first: dict[str, str] = {}
-    for key in keys:
-        first.setdefault(INDEX.sub("0", key), key)
-    for key in first.values():
-        _refuse_other_kinds(file, key)
-    prefixes = Counter(find_prefix(key) for key in keys if not _part_outside(key))
-    if len(prefixes) > 1:
-        raise UnsupportedLoraError(file, f"mixes the prefixes {sorted(prefixes)}")
-    plan = KeyPlan(next(iter(prefixes), ""))
+    split = [(key, *_split_suffix(key)) for key in sorted(keys)]
+    known = [(key, slot, stem) for key, slot, stem in split if slot]
+    inside = [(key, slot, stem) for key, slot, stem in known if not _part_outside(key)]
+    prefix, other = _main_prefix(file, {stem for _, _, stem in inside})
+    plan = KeyPlan(prefix)
     text_modules = set()
-    for key in keys:
-        slot, stem = _split_suffix(file, key)
+    for key, slot, stem in known:
         if part := _part_outside(key):
             plan.text.append((slot, key))
             text_modules.add((part, stem))
-            continue
-        module = stem.removeprefix(plan.prefix)
-        slots = plan.modules.setdefault(module, {})
-        if slot in slots:
-            raise UnsupportedLoraError(file, f"{key[:100]} and {slots[slot][:100]} are the same")
-        slots[slot] = key
+        elif stem not in other:
+            _add(file, plan, stem.removeprefix(prefix), slot, key)
     plan.parts.update(part for part, _ in text_modules)
+    strays = [key for key, slot, _ in split if not slot]
+    _check_strays(file, strays, {stem for _, _, stem in known})
+    plan.strays = (*sorted(other), *strays)
     if not plan.modules:
-        others = f", only {' and '.join(sorted(plan.parts))}" if plan.parts else ""
-        raise UnsupportedLoraError(file, f"changes no layer of an image model{others}")
+        raise UnsupportedLoraError(file, _why_empty(plan))
     return plan
 
 
+def are_few(strays: int, fitting: int) -> bool:
+    """Whether what does not fit is little enough beside what does to be left out by name."""
+    return strays <= fitting and strays <= max(FEW_STRAYS, STRAY_SHARE * fitting)
+
+
 def find_prefix(key: str) -> str:
-    """Return the prefix that the writer's program put before the module's name."""
-    for prefix in (*DOTTED_PREFIXES, *FLAT_PREFIXES):
-        if key.startswith(prefix):
-            return prefix
+    """Return the prefixes that the writer's program put before the module's name."""
+    for pattern in (DOTTED, FLAT):
+        match = pattern.match(key)
+        assert match is not None
+        if match[0]:
+            return match[0]
     return ""
+
+
+def is_outside(key: str) -> bool:
+    """Whether a tensor belongs to a text encoder, or is an embedding."""
+    return bool(_part_outside(key))
+
+
+def _main_prefix(file: str | Path, stems: Collection[str]) -> tuple[str, set[str]]:
+    """Return the prefix of a file's modules, and the few that have another one."""
+    by_prefix: dict[str, set[str]] = {}
+    for stem in stems:
+        by_prefix.setdefault(find_prefix(stem), set()).add(stem)
+    if not by_prefix:
+        return "", set()
+    main = max(by_prefix, key=lambda prefix: len(by_prefix[prefix]))
+    others = set().union(*(own for prefix, own in by_prefix.items() if prefix != main))
+    if len(others) >= len(by_prefix[main]) or not are_few(len(others), len(by_prefix[main])):
+        raise UnsupportedLoraError(file, f"mixes the prefixes {sorted(by_prefix)}")
+    return main, others
+
+
+def _add(file: str | Path, plan: KeyPlan, module: str, slot: str, key: str) -> None:
+    slots = plan.modules.setdefault(module, {})
+    if slot in slots:
+        raise UnsupportedLoraError(file, f"{key[:100]} and {slots[slot][:100]} are the same")
+    slots[slot] = key
+
+
+def _check_strays(file: str | Path, strays: Sequence[str], stems: Collection[str]) -> None:
+    """Refuse tensors of an unknown kind where they are many, or a part of what is read."""
+    if not strays:
+        return
+    pieces = [key for key in strays if any(parent in stems for parent in _parents(key))]
+    if pieces or not are_few(len(strays), len(stems)):
+        key = (pieces or strays)[0]
+        whole = not stems and all(key.endswith((".weight", ".bias")) for key in strays)
+        raise UnsupportedLoraError(
+            file,
+            f"tensor {key[:100]!r} is of no kind known here"
+            + (": a weight itself, as checkpoints have them, and no change of one" * whole),
+        )
+
+
+def _parents(key: str) -> Iterator[str]:
+    """Yield the names that a key begins with: "a.b.c" -> "a.b", "a"."""
+    while "." in key:
+        key = key.rpartition(".")[0]
+        yield key
+
+
+def _why_empty(plan: KeyPlan) -> str:
+    if not plan.parts:
+        return "changes no layer of an image model"
+    parts = " and ".join(f"{part} ({count} modules)" for part, count in sorted(plan.parts.items()))
+    return f"changes no layer of an image model, only {parts}: a text encoder's half of an adapter"
 
 
 def _part_outside(key: str) -> str:
@@ -141,19 +177,9 @@ def _part_outside(key: str) -> str:
     return match[3] or ("text_encoder" if number == "1" else f"text_encoder_{number}")
 
 
-def _split_suffix(file: str | Path, key: str) -> tuple[str, str]:
-    """Return (slot, the name before the suffix)."""
+def _split_suffix(key: str) -> tuple[str, str]:
+    """Return (slot, the name before the suffix); no slot where the suffix is not known."""
     for pattern, slot in SUFFIXES:
         if match := pattern.search(key):
             return slot or match[1], key[: match.start()]
-    if EMBEDDING.match(key):
-        return "embedding", key
-    raise UnsupportedLoraError(
-        file, f"tensor {key[:100]!r} is of no kind known here: no LoRA, or a whole checkpoint"
-    )
-
-
-def _refuse_other_kinds(file: str | Path, key: str) -> None:
-    for pattern, kind in OTHER_KINDS:
-        if pattern.search(key):
-            raise UnsupportedLoraError(file, f"is or has {kind} ({key[:100]}); that is not read")
+    return ("embedding" if EMBEDDING.match(key) else ""), key

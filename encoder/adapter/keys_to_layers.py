@@ -144,6 +144,9 @@ def _compvis_name(
         kind, number, *inner = rest
         middle = 1 if kind == "attentions" else 2 * int(number)
         return f"middle_block.{middle}.{_compvis_inner(kind, inner)}"
+    if part not in ("down_blocks", "up_blocks"):
+        # Only diffusers has it, as Kolors' `encoder_hid_proj`.
+        return name
     block, kind, number, *inner = rest
     layers = resnets[f"{part}.{block}.resnets"]
     if part == "down_blocks":

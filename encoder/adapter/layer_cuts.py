@@ -1,8 +1,10 @@
 """A layer as part of another, or as a change of a weight of another shape: views, no copies."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from encoder.adapter.layers import (
@@ -16,6 +18,9 @@ from encoder.adapter.layers import (
     RowsLayer,
 )
 from encoder.errors import BaseWeightNeededError
+
+# Inputs that two layers are compared by, and how far bfloat16's rounding may part the outcome.
+PROBES, ROUNDING = 4, 0.01
 
 
 def cut_rows(layer: Layer, rows: slice) -> Layer:
@@ -93,3 +98,32 @@ def _each_tensor(layer: Layer, change: Callable[[Tensor], Tensor]) -> Layer:
         case ReplacedLayer():
             return replace(layer, weight=change(layer.weight))
     return layer
+
+
+def is_same_change(first: Layer, second: Layer) -> bool:
+    """Whether two layers change a weight in the same way, as far as both can be compared.
+
+    Layers of a header have no numbers: then they are taken to be alike, and the file tells.
+    """
+    if any(tensor.is_meta for tensor in (*first.tensors(), *second.tensors())):
+        return first.shape == second.shape
+    if isinstance(first, LoraLayer) and isinstance(second, LoraLayer):
+        # However they are factored: by what both make of the same few inputs.
+        probes = torch.randn(PROBES, math.prod(first.shape[1:]), generator=_seeded())
+        ours, theirs = _apply(first, probes), _apply(second, probes)
+        return bool((ours - theirs).abs().max() <= ROUNDING * ours.abs().max())
+    return (
+        type(first) is type(second)
+        and first.scale == second.scale
+        and len(first.tensors()) == len(second.tensors())
+        and all(map(torch.equal, first.tensors(), second.tensors()))
+    )
+
+
+def _apply(layer: Layer, inputs: Tensor) -> Tensor:
+    down, up = layer.factors()
+    return layer.scale * (inputs @ down.float().T @ up.float().T)
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

@@ -3,30 +3,31 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from encoder.adapter.assemble import MAGNITUDES, Alpha, assemble
+from crawler.peft_config import read_config_beside
+from encoder.adapter.alpha import alpha_notes, check_magnitudes, find_alpha, find_config
+from encoder.adapter.assemble import assemble
 from encoder.adapter.convert import Outcome, convert
+from encoder.adapter.first_format import name_first_format
 from encoder.adapter.key_parts import KeyPlan, plan_layers
 from encoder.adapter.layers import Layer
-from encoder.adapter.lora_metadata import (
-    claimed_base_models,
-    claims_dora,
-    find_trainer,
-    metadata_scales,
-    trigger_words,
-)
+from encoder.adapter.lora_metadata import claimed_base_models, find_trainer, trigger_words
+from encoder.adapter.other_kinds import refuse_other_kinds
+from encoder.adapter.peft_config import parse_config
 from encoder.adapter.safetensors_header import Header, TensorInfo, read_header
 from encoder.adapter.spectrum import Watch, is_evidently_sound, measure_layers
 from encoder.adapter.tensor_file import TensorFile
 from encoder.adapter.verdict import FileFacts, Verdict, judge
 from encoder.base_models.families import FAMILIES, Family
+from encoder.base_models.matching import Claim
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 
 # Change this with what is read or refused: files are then read again, refused ones too.
-READER_VERSION = "reader-3"
+READER_VERSION = "reader-4"
 
 # What weights are stored as, by safetensors' names.
 DTYPES = {
@@ -39,15 +40,18 @@ DTYPES = {
 }
 # Longer metadata values (tag counts, thumbnails) are read but not kept.
 MAX_METADATA_CHARACTERS = 10_000
-# The slots whose first axis is the rank that alpha is divided by.
-RANKED = ("down",)
 # Text encoders' layers that take the encoder's own width.
 TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "SelfAttention_q", "SelfAttention.q")
-FORMATS = {"lora_unet_": "kohya", "lora_transformer_": "onetrainer", "lycoris_": "lycoris"}
+# What a prefix says of the file's format; the first that it begins with counts.
+FORMATS = {
+    "lora_unet_": "kohya", "lora_transformer_": "onetrainer", "lycoris_": "lycoris",
+    "cloneofsimo.": "cloneofsimo", "diffusion_model.": "comfyui",
+    "model.diffusion_model.": "comfyui",
+}  # fmt: skip
 # Programs whose way of writing is nobody else's.
 TRAINERS = {
     "onetrainer": "OneTrainer", "lycoris": "LyCORIS", "xlabs": "XLabs",
-    "diffsynth": "DiffSynth-Studio",
+    "diffsynth": "DiffSynth-Studio", "cloneofsimo": "cloneofsimo/lora",
 }  # fmt: skip
 
 
@@ -78,6 +82,28 @@ class LoraWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class Context:
+    """What is known of a file beside the file itself: what people and hubs say of it, and PEFT's
+    adapter_config.json, which is looked for beside the file where it is not given."""
+
+    claims: tuple[Claim, ...] = ()
+    peft_config: str | None = None  # as it is written; "" for none
+
+    def config_of(self, path: Path | None) -> tuple[dict[str, Any] | None, str]:
+        """Return the config's settings, and why one that is there cannot be used."""
+        try:
+            text = self.peft_config
+            if text is None:
+                text = read_config_beside(path) if path else ""
+            return (parse_config(text) if text else None), ""
+        except ValueError as error:
+            return None, str(error)
+
+
+NOTHING_BESIDE = Context()
+
+
+@dataclass(frozen=True, slots=True)
 class OpenedLora:
     """An adapter whose layers are named and placed, and whose weights are not read yet."""
 
@@ -103,7 +129,8 @@ class OpenedLora:
             more = f", and {count - 1} layers more" if count > 1 else ""
             raise BadWeightsError(self.path, f"layer {layer} holds NaN or infinity{more}")
         if not verdict.loadable:
-            raise UnsupportedLoraError(self.path, "; ".join(verdict.reasons))
+            # One cause: the others follow from it.
+            raise UnsupportedLoraError(self.path, verdict.reasons[0])
         return self._weights(verdict)
 
     def read_quickly(self) -> LoraWeights:
@@ -139,23 +166,27 @@ class OpenedLora:
         return verdict
 
 
-def read(path: str | Path, families: Sequence[Family] = FAMILIES) -> LoraWeights:
+def read(
+    path: str | Path, families: Sequence[Family] = FAMILIES, context: Context = NOTHING_BESIDE
+) -> LoraWeights:
     """Read an adapter. Tensors keep their dtype and stay on disk until used.
 
     Raises:
         LoraFileError: the file cannot be used; the subclass and text say why.
     """
-    return open_adapter(path, families).read()
+    return open_adapter(path, families, context).read()
 
 
-def open_adapter(path: str | Path, families: Sequence[Family] = FAMILIES) -> OpenedLora:
+def open_adapter(
+    path: str | Path, families: Sequence[Family] = FAMILIES, context: Context = NOTHING_BESIDE
+) -> OpenedLora:
     """Find out what a file holds, without its weights.
 
     Raises:
         LoraFileError: the file is no adapter, or of a kind that is not read.
     """
     path = Path(path)
-    header = read_header(path)
+    header = name_first_format(path, read_header(path))
     file = TensorFile(path, header)
 
     def get(key: str) -> Tensor:
@@ -163,25 +194,38 @@ def open_adapter(path: str | Path, families: Sequence[Family] = FAMILIES) -> Ope
         # float8 has no arithmetic on a CPU; bfloat16 holds all of its values.
         return tensor.bfloat16() if tensor.dtype.itemsize == 1 else tensor
 
-    return OpenedLora(path, header, file, *_name_layers(path, header, families, get))
+    named = _name_layers(path, header, families, get, context)
+    return OpenedLora(path, header, file, *named)
 
 
-def read_verdict(path: str | Path, families: Sequence[Family] = FAMILIES) -> Verdict:
+def read_verdict(
+    path: str | Path, families: Sequence[Family] = FAMILIES, context: Context = NOTHING_BESIDE
+) -> Verdict:
     """Judge a file, also one whose layers have no place or hold NaN: then not `loadable`.
 
     Raises:
         LoraFileError: the file is no adapter, or of a kind that is not read.
     """
-    return open_adapter(path, families).judge()
+    return open_adapter(path, families, context).judge()
 
 
-def inspect(header: Header, name: str | Path, families: Sequence[Family] = FAMILIES) -> Verdict:
+def inspect(
+    header: Header,
+    name: str | Path,
+    families: Sequence[Family] = FAMILIES,
+    context: Context = NOTHING_BESIDE,
+) -> Verdict:
     """Judge a file by its header; what only numbers tell is left empty.
 
     Raises:
         LoraFileError: as for `read`.
     """
-    return judge(*_name_layers(name, header, families, lambda key: _empty(header.tensors[key])))
+    header = name_first_format(name, header)
+
+    def get(key: str) -> Tensor:
+        return _empty(header.tensors[key])
+
+    return judge(*_name_layers(name, header, families, get, context))
 
 
 def _name_layers(
@@ -189,15 +233,19 @@ def _name_layers(
     header: Header,
     families: Sequence[Family],
     get: Callable[[str], Tensor],
+    context: Context,
 ) -> tuple[Outcome, FileFacts]:
+    claims = [*context.claims, *claimed_base_models(header.metadata)]
+    refuse_other_kinds(file, header.tensors, [claim.base_model for claim in claims])
     plan = plan_layers(file, header.tensors)
     _check_dtypes(file, header, plan)
-    alpha = _find_alpha(file, header, plan)
+    beside, trouble = context.config_of(file if isinstance(file, Path) else None)
+    config, place = find_config(file, header, plan, beside)
+    alpha = find_alpha(file, header, plan, config, place)
     parts = {
         module: assemble(file, module, slots, get, alpha) for module, slots in plan.modules.items()
     }
-    _check_magnitudes(file, header, plan)
-    claims = claimed_base_models(header.metadata)
+    check_magnitudes(file, plan, config)
     outcome = convert(file, plan, parts, families, claims, _text_widths(header, plan))
     data = max((tensor.end for tensor in header.tensors.values()), default=0)
     keys = [key for slots in plan.modules.values() for s, key in slots.items() if s != "alpha"]
@@ -206,10 +254,11 @@ def _name_layers(
         format=written,
         trainer=find_trainer(header.metadata) or TRAINERS.get(written),
         alpha=alpha.rule,
+        alphas=tuple(part.alpha for part in parts.values() if part.alpha is not None),
         dtype="+".join(sorted({header.tensors[key].dtype for key in keys})),
         size=header.data_start + data,
         parts=dict(sorted(plan.parts.items())),
-        notes=_notes(plan, alpha),
+        notes=alpha_notes(plan, alpha, trouble),
     )
     return outcome, facts
 
@@ -227,39 +276,6 @@ def _check_dtypes(file: str | Path, header: Header, plan: KeyPlan) -> None:
                 raise BadWeightsError(file, f"layer {module} is stored as {dtype}")
 
 
-def _find_alpha(file: str | Path, header: Header, plan: KeyPlan) -> Alpha:
-    ranks = {
-        module: next(
-            (header.tensors[slots[s]].shape[0] for s in RANKED
-             if s in slots and header.tensors[slots[s]].shape),
-            None,
-        )
-        for module, slots in plan.modules.items()
-    }  # fmt: skip
-    scales = metadata_scales(file, header.metadata, plan.prefix, ranks)
-    stored = sum("alpha" in slots for slots in plan.modules.values())
-    if stored:
-        every = stored == len(plan.modules)
-        of = "each layer" if every else f"{stored} of {len(plan.modules)} layers"
-        return Alpha(f"alpha / rank, from a tensor of {of}", scales)
-    if scales:
-        return Alpha("alpha / rank, from the metadata", scales)
-    return Alpha("1: the file has no alpha", scales)
-
-
-def _check_magnitudes(file: str | Path, header: Header, plan: KeyPlan) -> None:
-    """DoRA without its magnitudes would be another adapter."""
-    has = any(slot in slots for slots in plan.modules.values() for slot in MAGNITUDES)
-    if claims_dora(header.metadata) and not has:
-        raise BadWeightsError(file, "is DoRA by its metadata, and has no magnitudes")
-
-
-def _notes(plan: KeyPlan, alpha: Alpha) -> tuple[str, ...]:
-    if plan.prefix.startswith("base_model.") and alpha.rule.startswith("1"):
-        return ("PEFT keeps alpha in adapter_config.json; without it, scale 1 is taken",)
-    return ()
-
-
 def _text_widths(header: Header, plan: KeyPlan) -> set[int]:
     return {
         header.tensors[key].shape[1]
@@ -272,13 +288,12 @@ def _text_widths(header: Header, plan: KeyPlan) -> set[int]:
 
 def _name_format(plan: KeyPlan, outcome: Outcome) -> str:
     """Name how the file is written, by what its program is known for."""
-    if plan.prefix in FORMATS:
-        return FORMATS[plan.prefix]
+    for prefix, known in FORMATS.items():
+        if plan.prefix.startswith(prefix):
+            return known
     convention = outcome.conversion.convention
     if convention in ("xlabs", "diffsynth"):
         return convention
-    if plan.prefix.startswith(("diffusion_model.", "model.diffusion_model.")):
-        return "comfyui"
     if convention == "bfl":
         return "fal" if plan.prefix.startswith("base_model.") else "bfl"
     return "peft"

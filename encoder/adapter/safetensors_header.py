@@ -121,7 +121,7 @@ def parse_header(name: str | Path, file: BinaryIO, size: int) -> Header:
     if len(text) != length:
         raise HeaderError(name, f"header is cut: {len(text)} of {length} bytes are there")
     entries = _parse_json(name, text)
-    metadata = _check_metadata(name, entries.pop("__metadata__", {}))
+    metadata = _check_metadata(name, entries.pop("__metadata__", None))
     if len(entries) > MAX_TENSORS:
         raise HeaderError(name, f"{len(entries)} tensors; at most {MAX_TENSORS} are read")
     tensors = {key: _check_tensor(name, key, entry) for key, entry in entries.items()}
@@ -176,6 +176,9 @@ def _parse_json(name: str | Path, text: bytes) -> dict[str, Any]:
 
 
 def _check_metadata(name: str | Path, metadata: Any) -> dict[str, str]:
+    if metadata is None:
+        # `null` is none, as for the library.
+        return {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise HeaderError(name, "header's __metadata__ is not a map of strings to strings")
     return metadata

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -28,8 +28,14 @@ class Verdict:
     base_model: str
     evidence: tuple[str, ...]  # how the base model is known
     confidence: str = "none"  # of the family: "certain", "likely", "claim needed", "none"
+    # Who says which base model of the family it is; empty where nobody does.
+    said_by: str = ""
+    ruled_out: tuple[str, ...] = ()  # base models that are claimed, and that layers exclude
     ranks: tuple[int, int, int]  # smallest, median, largest
     alpha: str = ""  # the rule that scales follow
+    # Smallest and largest; empty where there is none, or where it was not read.
+    alphas: tuple[float, ...] = ()
+    scales: tuple[float, ...] = ()  # what products of factors are multiplied by
     layers: int
     layer_names: tuple[str, ...] = ()
     missing: int  # layers of the base's blocks that the adapter leaves alone
@@ -63,6 +69,7 @@ class FileFacts:
     format: str
     trainer: str | None
     alpha: str
+    alphas: tuple[float, ...]  # of every layer whose alpha is known
     dtype: str
     size: int
     parts: Mapping[str, int]  # that are left out
@@ -89,8 +96,12 @@ def judge(outcome: Outcome, facts: FileFacts, measures: Measures | None = None) 
         base_model=outcome.base_model,
         evidence=outcome.evidence,
         confidence=outcome.confidence.name.lower().replace("_", " "),
+        said_by=outcome.said_by,
+        ruled_out=outcome.ruled_out,
         ranks=(ranks[0], int(statistics.median_low(ranks)), ranks[-1]),
         alpha=facts.alpha,
+        alphas=_ends(facts.alphas),
+        scales=_ends([layer.scale for layer in layers.values()]),
         layers=len(layers),
         layer_names=tuple(layers),
         missing=len(missing),
@@ -106,11 +117,18 @@ def judge(outcome: Outcome, facts: FileFacts, measures: Measures | None = None) 
         spectrum=(),
         loadable=changed > 0,
         fusable=True,
-        reasons=facts.notes,
+        reasons=(*conversion.notes, *facts.notes),
     )
     if measures is not None:
         verdict = _with_numbers(verdict, measures, conversion.vectors)
     return _conclude(verdict, outcome)
+
+
+def _ends(numbers: Sequence[float]) -> tuple[float, ...]:
+    """Return the smallest and the largest; nothing where some were not read (NaN)."""
+    if not numbers or any(map(math.isnan, numbers)):
+        return ()
+    return min(numbers), max(numbers)
 
 
 def join_names(names: Iterable[str]) -> list[str]:
@@ -155,16 +173,19 @@ def _with_numbers(verdict: Verdict, measures: Measures, vectors: Mapping[str, Te
 
 def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
     """Say what follows for loading and fusing, in words that a user understands."""
+    family, conversion = outcome.family, outcome.conversion
+    if not verdict.loadable:
+        return replace(verdict, fusable=False, reasons=(_why_unloadable(verdict),))
     stops: list[str] = []
     notes = list(verdict.reasons)
-    family, conversion = outcome.family, outcome.conversion
-    loadable = verdict.loadable
-    if verdict.unmatched:
-        shown = ", ".join(verdict.unmatched[:3]) + (" …" if len(verdict.unmatched) > 3 else "")
-        stops.append(f"{len(verdict.unmatched)} layers fit no base model known here: {shown}")
+    if verdict.unmatched and outcome.base_model != UNKNOWN_BASE_MODEL:
+        stops.append(
+            f"without a place in {outcome.base_model}, and left out: {_some(verdict.unmatched)}"
+        )
+    elif verdict.unmatched:
+        stops.append(_why_unloadable(verdict))
     if verdict.damaged_layers:
-        loadable = False
-        shown = ", ".join(join_names(verdict.damaged_layers)[:3])
+        shown = _some(join_names(verdict.damaged_layers))
         stops.append(f"{len(verdict.damaged_layers)} layers hold NaN or infinity: {shown}")
     if outcome.base_model == UNKNOWN_BASE_MODEL:
         stops.append("the base model is not known for certain")
@@ -190,8 +211,23 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
         elif part == "embeddings":
             notes.append(f"its trained embeddings ({count}) are left out, and so their words")
     return replace(
-        verdict, loadable=loadable, fusable=loadable and not stops, reasons=(*stops, *notes)
+        verdict,
+        loadable=not verdict.damaged_layers,
+        fusable=not stops,
+        reasons=(*stops, *notes),
     )
+
+
+def _why_unloadable(verdict: Verdict) -> str:
+    """Return the one cause why nothing of a file, or not all of it, has a name."""
+    count = len(verdict.unmatched)
+    layers = "1 layer fits" if count == 1 else f"{count} layers fit"
+    return f"{layers} no base model known here: {_some(verdict.unmatched)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name the first of some names; those of a stranger's file may be of any length."""
+    return ", ".join(name[:100] for name in names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _is_large(layers: Iterable[Layer]) -> bool:

@@ -139,6 +139,38 @@ def variant_of(base_model: str) -> Variant:
     return facts.variants[base_model] if facts else Variant(base_model)
 
 
+def related_base_models(base_model: str, *, siblings: bool = True) -> tuple[str, ...]:
+    """Return the base models whose adapters are meant where `base_model` is asked for.
+
+    Its family's name asks for all of the family, which share their layers, and a name that leaves
+    the size open ("wan") for all sizes, unless no `siblings` are wanted. A name that says nothing
+    but the family ("flux.1") may stand for any of it, so it comes with each.
+    """
+    facts = find_facts(base_model)
+    if facts is None:
+        return (base_model,)
+    if facts.sizes and base_model == facts.name and siblings:
+        sized = (read_facts()[size] for size in facts.sizes)
+        return tuple(
+            dict.fromkeys([*facts.variants, *(v for size in sized for v in size.variants)])
+        )
+    if base_model == facts.name:
+        return tuple(facts.variants) if siblings else (base_model,)
+    return (base_model, *_open_name(facts))
+
+
+def _open_name(facts: Facts) -> tuple[str, ...]:
+    """Return the name that leaves open which of a family's base models is meant, if it has one."""
+    general = facts.variants.get(facts.name)
+    is_open = general is not None and not general.hub_words and len(facts.variants) > 1
+    return (facts.name,) if is_open else ()
+
+
+def variant_names() -> list[str]:
+    """Return the names of all base models known here."""
+    return list(_by_variant())
+
+
 def find_pipeline(base_model: str, fits: Callable[[Pipeline], bool]) -> Pipeline | None:
     """Return the base model's own pipeline if it fits, else the first of another's that does.
 

@@ -1,10 +1,12 @@
 """Layers and claims -> the base model that an adapter loads into, with the evidence in words."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import IntEnum
+from typing import NamedTuple
 
-from encoder.base_models.facts import find_facts
+from encoder.base_models.facts import find_facts, variant_names
 from encoder.base_models.families import (
     FAMILIES,
     LOOKALIKES,
@@ -13,7 +15,8 @@ from encoder.base_models.families import (
     family_names,
     find_family,
 )
-from encoder.base_models.names import UNKNOWN_BASE_MODEL
+from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_claim, name_listed
+from encoder.errors import UnknownClaimError
 
 
 class Confidence(IntEnum):
@@ -125,33 +128,110 @@ def _list(families: Sequence[Family]) -> str:
     return " and ".join(family.name for family in families)
 
 
+class Authority(IntEnum):
+    """Whose word on a base model counts more, where layers allow several."""
+
+    FILE = 1  # its header, which trainers fill with defaults that nobody looks at
+    HUB = 2  # the card of the page that lists it, or a sidecar
+    PERSON = 3  # somebody who says so here
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What an author or a hub says that an adapter loads into, and in which words."""
+    """What somebody says that an adapter loads into, and in which words."""
 
     base_model: str | None  # None where the words are not known here
     text: str
+    authority: Authority = Authority.FILE
 
 
-def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> tuple[str, tuple[str, ...]]:
-    """Return the base model, "unknown" unless all agree, and the evidence in words.
+def claim_of_person(words: str, who: str) -> Claim:
+    """Return a person's claim; hubs' and trainers' words for a base model are understood too.
 
-    Layers tell the family, claims the variant: the most special one that is claimed. Claims
-    that contradict the layers or each other, or that are all in words not known here, leave
-    nothing certain. The base model may be one whose adapters are not read ("chroma").
+    Raises:
+        UnknownClaimError: nothing known here is called so.
     """
-    evidence = (match.evidence, *(claim.text for claim in claims))
-    known = [claim.base_model for claim in claims if claim.base_model]
-    if not known:
-        certain = match.family is not None and not claims
-        return match.family.name if match.family and certain else UNKNOWN_BASE_MODEL, evidence
-    agreed = [f for f in match.candidates if all(_covers(name, f) for name in known)]
-    if len(agreed) != 1:
-        # A name that leaves the size open is true of all that fit, and so is it said.
-        named = agreed and all(map(_leaves_size_open, known))
-        return known[0] if named else UNKNOWN_BASE_MODEL, evidence
-    special = [name for name in known if not _leaves_size_open(name)] or [agreed[0].name]
-    return max(special, key=_speciality), evidence
+    name = words if find_facts(words) else name_claim(words)
+    if name is None:
+        listed = name_listed([words])
+        if listed == UNKNOWN_BASE_MODEL:
+            raise UnknownClaimError(words, get_close_matches(words.lower(), variant_names()))
+        name = listed
+    return person_says(name, who)
+
+
+def person_says(base_model: str, who: str) -> Claim:
+    """Return the claim of a person who named a base model as it is named here."""
+    says = "say" if who == "you" else "says"
+    return Claim(base_model, f"{who} {says} {base_model!r}", Authority.PERSON)
+
+
+def claim_of_hub(words: Iterable[str], hub: str) -> Claim | None:
+    """Return what a hub's card or a sidecar claims, None where its words are not known."""
+    name = name_listed(words)
+    if name == UNKNOWN_BASE_MODEL:
+        return None
+    return Claim(name, f"{hub} lists it for {name!r}", Authority.HUB)
+
+
+class Decision(NamedTuple):
+    """A base model, "unknown" where nothing decides; `said_by` is empty where layers did."""
+
+    base_model: str
+    evidence: tuple[str, ...]
+    said_by: str = ""
+    ruled_out: tuple[str, ...] = ()  # base models that are claimed, and that layers exclude
+
+
+def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
+    """Return the base model that layers and claims give, and the evidence in words.
+
+    Layers tell the family, claims the variant: the most special one that is claimed. What
+    layers exclude is never believed, and keeps nobody from believing the rest. Of what they
+    allow, a person's word counts before a hub's, and that before the file's. Claims of equal
+    weight that contradict each other leave nothing certain. The base model may be one whose
+    adapters are not read.
+    """
+    possible = [claim for claim in claims if _is_possible(claim, match)]
+    excluded = [claim for claim in claims if _is_ruled_out(claim, match)]
+    ruled_out = tuple(dict.fromkeys(claim.base_model for claim in excluded if claim.base_model))
+    evidence = (match.evidence, *(_quote(claim, claim in excluded) for claim in claims))
+    candidates = match.candidates
+    # A name that leaves the size open is true of all that fit, and is said where nobody says more.
+    open_name: Decision | None = None
+    for authority in sorted({claim.authority for claim in possible}, reverse=True):
+        said = [claim for claim in possible if claim.authority is authority]
+        names = [claim.base_model for claim in said if claim.base_model]
+        agreed = [f for f in candidates if all(_covers(name, f) for name in names)]
+        if len(agreed) == 1:
+            special = [name for name in names if not _leaves_size_open(name)]
+            best = max(special or [agreed[0].name], key=_speciality)
+            words = next((c.text for c in said if c.base_model == best), said[0].text)
+            return Decision(best, evidence, words, ruled_out)
+        if agreed and open_name is None and all(map(_leaves_size_open, names)):
+            open_name = Decision(names[0], evidence, said[0].text, ruled_out)
+        candidates = tuple(agreed) or candidates
+    if open_name is not None:
+        return open_name
+    # Words not known here may be of another architecture that looks like this one.
+    doubted = possible or any(claim.base_model is None for claim in claims)
+    if match.family and (match.confidence is Confidence.CERTAIN or not doubted):
+        return Decision(match.family.name, evidence, ruled_out=ruled_out)
+    return Decision(UNKNOWN_BASE_MODEL, evidence, ruled_out=ruled_out)
+
+
+def _is_possible(claim: Claim, match: FamilyMatch) -> bool:
+    name = claim.base_model
+    return name is not None and any(_covers(name, family) for family in match.candidates)
+
+
+def _is_ruled_out(claim: Claim, match: FamilyMatch) -> bool:
+    """Whether layers are those of other families; where they are of none, nothing is known."""
+    return bool(claim.base_model and match.candidates) and not _is_possible(claim, match)
+
+
+def _quote(claim: Claim, is_ruled_out: bool) -> str:
+    return f"{claim.text}, which its layers rule out" if is_ruled_out else claim.text
 
 
 def _leaves_size_open(base_model: str) -> bool:

@@ -12,7 +12,7 @@ Layers are read one by one.
 import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -155,6 +155,11 @@ def distance(a: Fingerprint, b: Fingerprint) -> float:
 def is_same(a: Fingerprint, b: Fingerprint) -> bool:
     """Whether two files hold the same adapter, at the same strength."""
     return distance(a, b) <= TOLERANCE
+
+
+def is_same_direction(a: Fingerprint, b: Fingerprint) -> bool:
+    """Whether two files hold the same change, at any strength."""
+    return distance(a, replace(b, log_norm=a.log_norm)) <= TOLERANCE
 
 
 def _matrices(

@@ -81,6 +81,7 @@ def _create_files() -> None:
         sa.Column("body_sha256", sa.Text(), nullable=True),
         sa.Column("fingerprint", HALFVEC(256), nullable=True),
         sa.Column("log_norm", sa.Float(), nullable=True),
+        sa.Column("peft_config", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_files")),
     )
     op.create_index(op.f("ix_files_body_sha256"), "files", ["body_sha256"])
@@ -113,6 +114,9 @@ def _create_adapters() -> None:
         _moment("changed_at"),
         _empty_object("record"),
         sa.Column("covers_done", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("claimed_base_model", sa.Text(), nullable=True),
+        sa.Column("claimed_by", sa.Text(), nullable=True),
+        sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("words", sa.Text(), server_default="", nullable=False),
         sa.Column(
             "words_vector",

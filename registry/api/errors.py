@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from crawler.errors import AutoLoraError
 from crawler.foreign_text import one_line
+from encoder.errors import UnknownClaimError
 from registry import errors as ours
 from registry.api.pages.render import error_page
 from registry.fusion.errors import (
@@ -67,6 +68,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.MissingExtraError: HTTPStatus.NOT_IMPLEMENTED,
     ours.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    UnknownClaimError: HTTPStatus.UNPROCESSABLE_ENTITY,
     SearchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     EmptyQueryError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownBaseModelError: HTTPStatus.NOT_FOUND,

@@ -13,7 +13,13 @@ from registry.retrieval.details import AdapterDetail
 from registry.retrieval.duplicates import DuplicateKind
 from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import Signal
-from registry.retrieval.results import DuplicateResult, SearchPage, SearchResult
+from registry.retrieval.results import (
+    ComparedBy,
+    DuplicateResult,
+    SearchPage,
+    SearchResult,
+    Similar,
+)
 
 Text = Annotated[str, Field(max_length=200)]
 AdapterId = Annotated[int, Field(ge=1, lt=2**63)]
@@ -92,6 +98,14 @@ class AdapterAnswer(_Answer):
         return cls(**_card_fields(card))
 
 
+class ClaimAnswer(_Answer):
+    """What a person says that an adapter is for."""
+
+    base_model: str
+    who: str
+    when: datetime
+
+
 class AdapterDetailAnswer(AdapterAnswer):
     """All that is known of an adapter."""
 
@@ -106,6 +120,7 @@ class AdapterDetailAnswer(AdapterAnswer):
     autov2: str | None
     autov3: str | None
     verdict: dict[str, Any] | None
+    claim: ClaimAnswer | None = Field(description="What a person says that it is for.")
     created_at: datetime
 
     @classmethod
@@ -136,6 +151,7 @@ class AdapterDetailAnswer(AdapterAnswer):
             autov3=detail.autov3,
             file_url=_file_url(detail),
             verdict=detail.verdict,
+            claim=ClaimAnswer.model_validate(detail.claim) if detail.claim else None,
             created_at=detail.created_at,
         )
 
@@ -169,13 +185,32 @@ class ResultAnswer(_Answer):
         )
 
 
+class SimilarAnswer(_Answer):
+    """Adapters with similar weights, and how they were compared."""
+
+    compared_by: ComparedBy = Field(
+        description="`encoder`: the active weight encoder, which knows what images look like; "
+        "`fingerprints`: the directions of both changes, which tell copies and retrained "
+        "kin, and are near 0 otherwise; `nothing`: the file has neither."
+    )
+    results: list[ResultAnswer]
+
+    @classmethod
+    def from_similar(cls, similar: Similar) -> Self:
+        return cls(
+            compared_by=similar.compared_by,
+            results=[ResultAnswer.from_result(result) for result in similar.results],
+        )
+
+
 class DuplicateAnswer(_Answer):
     """An adapter that is another one again."""
 
     adapter: AdapterAnswer
     kind: DuplicateKind = Field(
         description="`file`: the same bytes; `tensors`: the same tensors under another header; "
-        "`change`: the same change of the base, written otherwise; `near`: nearly that."
+        "`change`: the same change of the base, written otherwise; `strength`: that change at "
+        "another strength, as the same tensors with another alpha are; `near`: nearly that."
     )
     similarity: float = Field(description="The cosine of both changes, estimated.")
     strength: float = Field(description="How many times stronger it changes the base.")
@@ -212,6 +247,15 @@ class SearchAnswer(_Answer):
             notes=list(page.notes),
             milliseconds=round(page.milliseconds, 1),
         )
+
+
+class ClaimRequest(_Asked):
+    """What a person says that an adapter is for; hubs' words for it are understood too."""
+
+    base_model: Text = Field(min_length=1)
+    who: Annotated[str, Field(max_length=100)] = Field(
+        default="", description="Whose word it is; shown with the verdict."
+    )
 
 
 class AdapterListAnswer(_Answer):

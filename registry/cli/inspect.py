@@ -18,6 +18,7 @@ from registry.cli.output import print_json, stdout
 
 if TYPE_CHECKING:
     from encoder.adapter.file_hashes import FileHashes
+    from encoder.adapter.lora_file import Context
     from encoder.adapter.spectrum import BlockSpectrum
     from encoder.adapter.verdict import Verdict
     from encoder.sketches.fingerprint import Fingerprint
@@ -67,6 +68,9 @@ def inspect(
     file: Annotated[
         str, typer.Argument(metavar="FILE|URL", help="A .safetensors file, or where one is.")
     ],
+    base_model: Annotated[
+        str | None, typer.Option(help="What you know it to be for, where layers allow several.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what an adapter is and whether it can be fused; of a URL, only the header is read.
@@ -74,7 +78,7 @@ def inspect(
     The exit code is 1 where the file cannot be loaded.
     """
     is_url = urlsplit(file).scheme in ("http", "https")
-    report = inspect_url(file) if is_url else inspect_file(Path(file))
+    report = inspect_url(file, base_model) if is_url else inspect_file(Path(file), base_model)
     if as_json:
         print_json(report.to_json())
     else:
@@ -83,23 +87,25 @@ def inspect(
         raise typer.Exit(1)
 
 
-def inspect_file(path: Path) -> Report:
-    """Read a whole file.
+def inspect_file(path: Path, base_model: str | None = None) -> Report:
+    """Read a whole file; `base_model` is what the person who asks says that it is for.
 
     Raises:
         LoraFileError: it is no adapter, or of a kind that is not read.
+        UnknownClaimError: nothing here is called `base_model`.
     """
     from encoder.adapter.file_hashes import hash_adapter
     from encoder.adapter.lora_file import read, read_verdict
     from encoder.errors import FingerprintError, LoraFileError
     from encoder.sketches.fingerprint import fingerprint
 
+    context = _context(base_model)
     hashes = hash_adapter(path)
     try:
-        weights = read(path)
+        weights = read(path, context=context)
     except LoraFileError:
         # There may be a verdict all the same, which says more.
-        return Report(path.name, read_verdict(path), hashes)
+        return Report(path.name, read_verdict(path, context=context), hashes)
     try:
         return Report(path.name, weights.verdict, hashes, fingerprint(weights))
     except FingerprintError:
@@ -107,10 +113,11 @@ def inspect_file(path: Path) -> Report:
         return Report(path.name, weights.verdict, hashes)
 
 
-def inspect_url(url: str) -> Report:
+def inspect_url(url: str, base_model: str | None = None) -> Report:
     """Judge a file on the net by its header.
 
     Raises:
+        UnknownClaimError: nothing here is called `base_model`.
         SourceError: the address is refused, or the server's answers make no sense.
         LoraFileError: what is there is no adapter, or of a kind that is not read.
     """
@@ -120,11 +127,21 @@ def inspect_url(url: str) -> Report:
     from encoder.adapter.safetensors_header import parse_header
     from registry.config import Settings
 
+    context = _context(base_model)
     with PoliteClient(allowed_origins=[Settings().modelscope_endpoint]) as client:
         remote = read_remote_header(client, url)
     name = unquote(urlsplit(url).path.rpartition("/")[2]) or url
     header = parse_header(name, io.BytesIO(remote.data), remote.size)
-    return Report(name, inspect_header(header, name))
+    return Report(name, inspect_header(header, name, context=context))
+
+
+def _context(base_model: str | None) -> "Context":
+    from encoder.adapter.lora_file import Context
+    from encoder.base_models.matching import claim_of_person
+
+    if base_model is None:
+        return Context()
+    return Context(claims=(claim_of_person(base_model, "you"),))
 
 
 def print_report(report: Report) -> None:
@@ -158,11 +175,11 @@ def _facts(report: Report) -> dict[str, str]:
         "file": report.name,
         "format": f"{verdict.format}, {verdict.names} names",
         "trainer": verdict.trainer or "",
-        "base model": f"{verdict.base_model} ({verdict.confidence})",
+        "base model": _base_model(verdict),
         "evidence": "\n".join(verdict.evidence),
         "kinds": _counts(verdict.kinds),
         "ranks": ranks if largest else "",
-        "scale": verdict.alpha,
+        "scale": _scale(verdict),
         "weights": f"{verdict.dtype}, {decimal(verdict.size)}",
         "parts": _counts(verdict.parts),
         "layers": _coverage(verdict),
@@ -176,6 +193,36 @@ def _facts(report: Report) -> dict[str, str]:
     if print_:
         facts["fingerprint"] = f"{print_.short()}, norm {print_.norm:.4g}"
     return facts
+
+
+def _base_model(verdict: "Verdict") -> str:
+    """Name it, and say of what its layers are the evidence: of the family, never the variant."""
+    from encoder.base_models.facts import find_facts
+
+    facts = find_facts(verdict.base_model)
+    variants = [name for name in facts.variants if name != verdict.base_model] if facts else []
+    if not variants or verdict.family is None:
+        return f"{verdict.base_model} ({verdict.confidence})"
+    if verdict.said_by and verdict.confidence == "claim needed":
+        return f"{verdict.base_model} (said; several families have its layers)"
+    if verdict.said_by:
+        return f"{verdict.base_model} (its family is {verdict.confidence})"
+    return (
+        f"{verdict.base_model}, or another of its family: {_names(variants)} "
+        f"(the family is {verdict.confidence}; nobody says which)"
+    )
+
+
+def _scale(verdict: "Verdict") -> str:
+    """Say what changes are multiplied by, and where that is from."""
+    if not verdict.scales or verdict.alpha.startswith("1:"):
+        return verdict.alpha
+    alphas = f"alpha {_range(verdict.alphas)}; " if verdict.alphas else ""
+    return f"{_range(verdict.scales)} ({alphas}{verdict.alpha})"
+
+
+def _range(ends: Sequence[float]) -> str:
+    return " to ".join(dict.fromkeys(f"{end:.4g}" for end in ends))
 
 
 def _coverage(verdict: "Verdict") -> str:

@@ -112,6 +112,7 @@ def print_detail(detail: "AdapterDetail") -> None:
         "name": card.name,
         "author": card.author,
         "base model": card.base_model,
+        "claimed": f"{detail.claim.base_model}, by {detail.claim.who}" if detail.claim else "",
         "trigger words": ", ".join(card.trigger_words),
         "tags": ", ".join(card.tags),
         "licence": card.licence or "not stated",
@@ -137,6 +138,20 @@ def print_detail(detail: "AdapterDetail") -> None:
         words = cover.prompt or (cover.captions[0] if cover.captions else "")
         line = f"cover {cover.position}: {cover.width}x{cover.height} {words}"
         stdout().print(line, markup=False, style="dim")
+
+
+def print_claim(detail: "AdapterDetail") -> None:
+    """Say what an adapter is for now, by whose word, and what its file says to that."""
+    card, claim = detail.card, detail.claim
+    facts: dict[str, Any] = {
+        "adapter": card.name,
+        "base model": card.base_model,
+        "claimed": f"{claim.base_model}, by {claim.who}" if claim else "",
+        "evidence": (detail.verdict or {}).get("evidence", []),
+        "fusable": "yes" if card.fusable else "no",
+        "state": detail.state + (f": {detail.refusal}" if detail.refusal else ""),
+    }
+    print_facts(facts)
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

@@ -1,14 +1,28 @@
 """Commands that find adapters and say what is known of them."""
 
+from getpass import getuser
 from typing import Annotated
 
 import typer
 
 from registry.cli.context import open_registry
+from registry.cli.errors import UsageError
 from registry.cli.options import AdapterId, FilterOptions, Json, Limit, grouped
-from registry.cli.output import print_detail, print_json, print_search, print_table
+from registry.cli.output import (
+    print_claim,
+    print_detail,
+    print_json,
+    print_search,
+    print_table,
+    stderr,
+)
 
 app = typer.Typer()
+
+BY_FINGERPRINTS = (
+    "Compared by fingerprints, for no weight encoder knows this adapter: they tell copies and "
+    "retrained kin, not what images look like; near 0 means nothing."
+)
 
 
 @app.command()
@@ -58,14 +72,15 @@ def show(context: typer.Context, adapter_id: AdapterId, as_json: Json = False) -
 def similar(
     context: typer.Context, adapter_id: AdapterId, limit: Limit = 10, as_json: Json = False
 ) -> None:
-    """List adapters of the same base model by the similarity of their weights."""
-    from registry.api.schemas import ResultAnswer
+    """List adapters of the same family by the similarity of their weights."""
+    from registry.api.schemas import SimilarAnswer
 
-    results = open_registry(context).similar(adapter_id, limit)
+    found = open_registry(context).similar(adapter_id, limit)
     if as_json:
-        answers = [ResultAnswer.from_result(result) for result in results]
-        print_json([answer.model_dump(mode="json") for answer in answers])
+        print_json(SimilarAnswer.from_similar(found).model_dump(mode="json"))
         return
+    if found.compared_by == "fingerprints":
+        stderr().print(BY_FINGERPRINTS, style="yellow")
     rows = [
         {
             "id": str(result.card.id),
@@ -73,9 +88,35 @@ def similar(
             "author": result.card.author,
             "similarity": f"{result.hit.score:.2f}",
         }
-        for result in results
+        for result in found.results
     ]
-    print_table(rows, f"Adapter {adapter_id} has no weight embedding to compare.")
+    print_table(rows, f"Nothing is there to compare adapter {adapter_id} with.")
+
+
+@app.command()
+def claim(
+    context: typer.Context,
+    adapter_id: AdapterId,
+    base_model: Annotated[
+        str | None, typer.Argument(help="As it is called here, on hubs or by trainers.")
+    ] = None,
+    who: Annotated[str | None, typer.Option(help="Whose word it is. Default: your user's.")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take it back.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say which base model an adapter is for, where its layers allow several.
+
+    It counts before what hubs and files say, and stays through refreshes.
+    """
+    from registry.api.schemas import AdapterDetailAnswer
+
+    if (base_model is None) is not withdraw:
+        raise UsageError("name a base model, or take back what was said with --withdraw.")
+    detail = open_registry(context).claim(adapter_id, base_model, who or getuser())
+    if as_json:
+        print_json(AdapterDetailAnswer.from_detail(detail).model_dump(mode="json"))
+    else:
+        print_claim(detail)
 
 
 @app.command()

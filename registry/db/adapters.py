@@ -1,6 +1,6 @@
 """What hubs list -> rows, and what a row says once its file was read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -74,13 +74,19 @@ def record_from_json(facts: Mapping[str, Any]) -> AdapterRecord:
     return AdapterRecord(**{**facts, **changed})
 
 
-def settle(record: AdapterRecord, file: File | None) -> dict[str, Any]:
-    """Columns of `adapters`: the hub's words, corrected by the file's once it was read."""
+def settle(record: AdapterRecord, file: File | None, claimed: str | None = None) -> dict[str, Any]:
+    """Columns of `adapters`: the hub's words, corrected by the file's once it was read.
+
+    `claimed` is the base model that a person says it is for.
+    """
     trigger_words = list(record.trigger_words)
     base_model = name_listed(record.base_model_words)
     if file is not None and file.verdict is not None:
         trigger_words = trigger_words or list(file.verdict.get("trigger_words", ()))
-        base_model = agreed_base_model(base_model, file.base_model)
+        ruled_out = file.verdict.get("ruled_out", ())
+        base_model = agreed_base_model(base_model, file.base_model, claimed, ruled_out)
+    elif claimed is not None:
+        base_model = claimed
     texts = [record.name, *trigger_words, *record.tags, record.author, record.description]
     return {
         "name": record.name,
@@ -100,12 +106,22 @@ def settle(record: AdapterRecord, file: File | None) -> dict[str, Any]:
     }
 
 
-def agreed_base_model(listed: str, read: str | None) -> str:
-    """The base model by hub and file: the file knows the architecture, the hub the variant."""
+def agreed_base_model(
+    listed: str,
+    read: str | None,
+    claimed: str | None = None,
+    ruled_out: Collection[str] = (),
+) -> str:
+    """The base model by person, hub and file: the file knows the architecture, they the variant.
+
+    Nobody is believed whose word the file's layers rule out.
+    """
+    said = [name for name in (claimed, listed) if name and name not in ruled_out]
     if read is None or read == UNKNOWN_BASE_MODEL:
-        return listed
-    family = find_family(listed)
-    return listed if family is not None and family is find_family(read) else read
+        return next(iter(said), UNKNOWN_BASE_MODEL)
+    family = find_family(read)
+    kin = (name for name in said if family is not None and find_family(name) is family)
+    return next(kin, read)
 
 
 def store_listed(
@@ -150,10 +166,20 @@ def _update(session: Session, adapter: Adapter, record: AdapterRecord, run_id: i
     if old.get("covers") != new["covers"]:
         adapter.covers_done = False
     file = session.get(File, adapter.file_sha256) if adapter.file_sha256 else None
-    for column, value in settle(record, file).items():
+    if file is not None and _says_otherwise(record_from_json(old), record):
+        read_again(session, file.sha256)
+    for column, value in settle(record, file, adapter.claimed_base_model).items():
         setattr(adapter, column, value)
     adapter.changed_at = datetime.now(UTC)
     return True
+
+
+def _says_otherwise(old: AdapterRecord, new: AdapterRecord) -> bool:
+    """Whether a listing changes what its file is read as."""
+    before, now = (
+        (name_listed(record.base_model_words), record.file.peft_config) for record in (old, new)
+    )
+    return before != now
 
 
 def _has_new_file(adapter: Adapter, record: AdapterRecord) -> bool:
@@ -211,7 +237,33 @@ def _of(origin: Origin) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
 def store_file(session: Session, adapter_id: int, sha256: str, size: int) -> None:
     """Note that an adapter's bytes are in the blob store."""
     session.execute(insert(File).values(sha256=sha256, size=size).on_conflict_do_nothing())
-    session.execute(update(Adapter).where(Adapter.id == adapter_id).values(file_sha256=sha256))
+    adapter, file = session.get_one(Adapter, adapter_id), session.get_one(File, sha256)
+    adapter.file_sha256 = sha256
+    if file.read_at is not None and _knows_more(record_from_json(adapter.record), file):
+        read_again(session, sha256)
+
+
+def _knows_more(record: AdapterRecord, file: File) -> bool:
+    """Whether another listing of a file says what those before did not."""
+    named = name_listed(record.base_model_words) != UNKNOWN_BASE_MODEL
+    return (named and not (file.verdict or {}).get("said_by")) or (
+        bool(record.file.peft_config) and not file.peft_config
+    )
+
+
+def read_again(session: Session, file_sha256: str) -> None:
+    """Let the next refresh read a file again: more is known of it than its bytes."""
+    session.execute(update(File).where(File.sha256 == file_sha256).values(reader_version=None))
+
+
+def settle_all(session: Session, file: File) -> None:
+    """Let what a file was read as correct what is said of every adapter that it is of."""
+    for adapter in session.scalars(
+        select(Adapter).where(Adapter.file_sha256 == file.sha256, Adapter.state != "gone")
+    ):
+        columns = settle(record_from_json(adapter.record), file, adapter.claimed_base_model)
+        for column, value in columns.items():
+            setattr(adapter, column, value)
 
 
 def store_covers(
@@ -233,13 +285,22 @@ def store_covers(
     session.execute(update(Adapter).where(Adapter.id == adapter_id).values(covers_done=done))
 
 
-def refuse(session: Session, file_sha256: str, reason: str, reader_version: str) -> None:
+def refuse(
+    session: Session,
+    file_sha256: str,
+    reason: str,
+    reader_version: str,
+    body_sha256: str | None = None,
+) -> None:
     """Refuse every adapter with this file; `reason` is for people.
 
-    Another version of the reader may know better, and tries again.
+    Another version of the reader may know better, and tries again. `body_sha256` is the hash of
+    its tensors, by which its copies are known.
     """
     session.execute(
-        update(File).where(File.sha256 == file_sha256).values(reader_version=reader_version)
+        update(File)
+        .where(File.sha256 == file_sha256)
+        .values(reader_version=reader_version, body_sha256=body_sha256)
     )
     session.execute(
         update(Adapter)

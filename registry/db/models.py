@@ -90,6 +90,10 @@ class Adapter(Base):
     record: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
     # Every listed cover was tried and is stored, or was found to be no image.
     covers_done: Mapped[bool] = mapped_column(server_default=sql("false"))
+    # The base model that a person says it is for, and who says so; refreshes leave it alone.
+    claimed_base_model: Mapped[str | None]
+    claimed_by: Mapped[str | None]
+    claimed_at: Mapped[datetime | None]
     # All that is said about it, segmented into words: PostgreSQL cannot split Chinese.
     words: Mapped[str] = mapped_column(server_default="")
     words_vector: Mapped[Any] = mapped_column(
@@ -134,6 +138,8 @@ class File(Base):
     # encoder.sketches.fingerprint's direction and log_norm; NULL where there is none.
     fingerprint: Mapped[Any | None] = mapped_column(HALFVEC(FINGERPRINT_DIM))
     log_norm: Mapped[float | None]
+    # PEFT's adapter_config.json that was beside it when it was read: its alpha is nowhere else.
+    peft_config: Mapped[str] = mapped_column(server_default="")
 
     __table_args__ = (
         Index(

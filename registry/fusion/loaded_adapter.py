@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from encoder.base_models.facts import related_base_models
 from registry.fusion.backends.base import Backend
 from registry.fusion.errors import (
     AdapterRefusedError,
@@ -47,7 +48,7 @@ def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
     seen: set[str] = set()
     for adapter in adapters:
         weights = adapter.weights
-        if weights.base_model != backend.base_model:
+        if weights.base_model not in related_base_models(backend.base_model):
             raise FamilyMismatchError(adapter.name, weights.base_model, backend.base_model)
         if not weights.verdict.fusable:
             raise NotFusableError(adapter.name, "; ".join(weights.verdict.reasons))

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from encoder.base_models.facts import related_base_models
+from encoder.base_models.matching import person_says
 from encoder.errors import LoraFileError
 from registry.config import Settings
 from registry.errors import (
@@ -41,17 +43,24 @@ KEPT_ADAPTERS = 8
 class Studio:
     """Draws images. Safe to share between threads; a base draws one image at a time."""
 
-    def __init__(self, settings: Settings, find_file: Callable[[str], Path]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        find_file: Callable[[str], Path],
+        find_peft_config: Callable[[str], str],
+    ) -> None:
         """Make images with the base models and gates of `settings`.
 
-        `find_file` returns the file of a hash, or raises BlobNotFoundError.
+        `find_file` returns the file of a hash, or raises BlobNotFoundError; `find_peft_config`
+        the adapter_config.json that was beside it, "" if there was none.
         """
         self._settings = settings
         self._find_file = find_file
+        self._find_peft_config = find_peft_config
         self._lock = threading.Lock()
         self._backends: dict[str, Backend] = {}
         self._gates: dict[str, Gates] = {}
-        self._weights: OrderedDict[str, LoraWeights] = OrderedDict()
+        self._weights: OrderedDict[tuple[str, str, str], LoraWeights] = OrderedDict()
 
     def draw(
         self,
@@ -71,7 +80,7 @@ class Studio:
         # Before anything slow: what is not configured will not appear.
         self._check_settings(base_model, gated=gated)
         for card in (ingredient.card for ingredient in adapters):
-            if card.base_model != base_model:
+            if card.base_model not in related_base_models(base_model):
                 raise FamilyMismatchError(card.name, card.base_model, base_model)
         if drawing.mode == "gated" and drawing.guide_from is None:
             drawing = replace(drawing, guide_from=self._settings.guide_from.get(base_model))
@@ -93,7 +102,7 @@ class Studio:
             LoadedAdapter(
                 name=used.name,
                 sha256=used.sha256,
-                weights=self._read(used.sha256),
+                weights=self._read(used.sha256, base_model),
                 strength=used.strength,
                 trigger_words=used.trigger_words,
                 licence=used.licence,
@@ -121,7 +130,7 @@ class Studio:
         if card.file_sha256 is None:
             raise AdapterNotReadyError(card.name, card.id)
         try:
-            weights = self._read(card.file_sha256)
+            weights = self._read(card.file_sha256, card.base_model)
         except LoraFileError as error:
             # The file is called by its hash here; people know the adapter's name.
             raise AdapterRefusedError(card.name, error.cause) from error
@@ -137,16 +146,21 @@ class Studio:
             id=card.id,
         )
 
-    def _read(self, sha256: str) -> "LoraWeights":
-        from encoder.adapter.lora_file import open_adapter
+    def _read(self, sha256: str, base_model: str) -> "LoraWeights":
+        """Read an adapter's file as the registry did: for a base model, and with its alpha."""
+        from encoder.adapter.lora_file import Context, open_adapter
 
         with self._lock:
-            if sha256 not in self._weights:
-                self._weights[sha256] = open_adapter(self._find_file(sha256)).read_quickly()
-            self._weights.move_to_end(sha256)
+            config = self._find_peft_config(sha256)
+            key = (sha256, base_model, config)
+            if key not in self._weights:
+                context = Context((person_says(base_model, "the registry"),), config)
+                opened = open_adapter(self._find_file(sha256), context=context)
+                self._weights[key] = opened.read_quickly()
+            self._weights.move_to_end(key)
             while len(self._weights) > KEPT_ADAPTERS:
                 self._weights.popitem(last=False)
-            return self._weights[sha256]
+            return self._weights[key]
 
     def _backend(self, base_model: str) -> "Backend":
         from registry.fusion.backends.pipeline import load_backend

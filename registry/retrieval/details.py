@@ -14,6 +14,15 @@ from registry.retrieval.covers import CoverFacts, CoverLink, cover_facts
 
 
 @dataclass(frozen=True, slots=True)
+class PersonsClaim:
+    """What a person says that an adapter is for, whatever its layers say to that."""
+
+    base_model: str
+    who: str
+    when: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterDetail:
     """All that is known of an adapter; `verdict` and the file's facts once it was read."""
 
@@ -29,6 +38,7 @@ class AdapterDetail:
     autov2: str | None
     autov3: str | None
     verdict: dict[str, Any] | None
+    claim: PersonsClaim | None
     created_at: datetime
     covers: tuple[CoverFacts, ...]
 
@@ -60,6 +70,15 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
         autov2=None if file is None else file.sha256[:10].upper(),
         autov3=None if file is None or not file.body_sha256 else file.body_sha256[:12].upper(),
         verdict=None if file is None else file.verdict,
+        claim=_claim_of(adapter),
         created_at=adapter.hub_created_at,
         covers=covers,
+    )
+
+
+def _claim_of(adapter: Adapter) -> PersonsClaim | None:
+    if adapter.claimed_base_model is None or adapter.claimed_at is None:
+        return None
+    return PersonsClaim(
+        adapter.claimed_base_model, adapter.claimed_by or "somebody", adapter.claimed_at
     )

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from encoder.sketches.fingerprint import Fingerprint
 
 # The same bytes; the same tensors under another header; the same change of the base, written
-# otherwise (cast, re-factorised, renamed); nearly that change (truncated, trained on a little,
-# at another strength).
-DuplicateKind = Literal["file", "tensors", "change", "near"]
+# otherwise (cast, re-factorised, renamed); that change at another strength (the same tensors with
+# another alpha, wherever that is written); nearly that change (truncated, trained on a little).
+DuplicateKind = Literal["file", "tensors", "change", "strength", "near"]
 KINDS: tuple[DuplicateKind, ...] = get_args(DuplicateKind)
 # Cosine of two changes from which they are near duplicates. On the miniature world's held-out
 # adapters no two of different making reach .5; docs/benchmarks.md has what is found and missed.
@@ -38,15 +38,18 @@ class Duplicate:
 def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> list[Duplicate]:
     """Return ready adapters that are the same as this one, the most certain first.
 
-    Approximate for `change` and `near`: fingerprints estimate, and HNSW may miss one.
+    Of one that is refused, those that are refused as well. Approximate but for `file` and
+    `tensors`: fingerprints estimate, and HNSW may miss one.
     """
-    file = session.scalar(
-        select(File)
+    found = session.execute(
+        select(File, Adapter.state)
         .join(Adapter, Adapter.file_sha256 == File.sha256)
         .where(Adapter.id == adapter_id)
-    )
-    if file is None:
+    ).one_or_none()
+    if found is None:
         return []
+    file, state = found
+    states = ["ready", "refused"] if state == "refused" else ["ready"]
     same: ColumnElement[bool] = File.sha256 == file.sha256
     if file.body_sha256 is not None:
         same = or_(same, File.body_sha256 == file.body_sha256)
@@ -64,7 +67,7 @@ def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> lis
     adapters = session.execute(
         select(Adapter.id, Adapter.file_sha256).where(
             Adapter.file_sha256.in_([sha256 for sha256, verdict in judged.items() if verdict]),
-            Adapter.state == "ready",
+            Adapter.state.in_(states),
             Adapter.id != adapter_id,
         )
     )
@@ -81,17 +84,24 @@ def _judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None
     """Return what `other` is to `file`, how similar and how much stronger; None if unrelated."""
     if file.sha256 == other.sha256:
         return "file", 1.0, 1.0
-    if file.body_sha256 is not None and file.body_sha256 == other.body_sha256:
-        return "tensors", 1.0, 1.0
+    same_tensors = file.body_sha256 is not None and file.body_sha256 == other.body_sha256
     if file.fingerprint is None or other.fingerprint is None:
-        return None
-    from encoder.sketches.fingerprint import is_same, similarity, strength_ratio
+        return ("tensors", 1.0, 1.0) if same_tensors else None
+    from encoder.sketches.fingerprint import (
+        is_same,
+        is_same_direction,
+        similarity,
+        strength_ratio,
+    )
 
     ours, theirs = _fingerprint(file), _fingerprint(other)
-    alike = similarity(ours, theirs)
+    alike, ratio = similarity(ours, theirs), strength_ratio(ours, theirs)
     if is_same(ours, theirs):
-        return "change", alike, strength_ratio(ours, theirs)
-    return ("near", alike, strength_ratio(ours, theirs)) if alike >= NEAR else None
+        return ("tensors", 1.0, 1.0) if same_tensors else ("change", alike, ratio)
+    # The same tensors under a header with another alpha come here, too.
+    if is_same_direction(ours, theirs):
+        return "strength", alike, ratio
+    return ("near", alike, ratio) if alike >= NEAR else None
 
 
 def _fingerprint(file: File) -> "Fingerprint":
@@ -102,10 +112,21 @@ def _fingerprint(file: File) -> "Fingerprint":
 
 
 def contents(session: Session, adapter_ids: Sequence[int]) -> dict[int, str]:
-    """Return for each adapter what equals another's if both hold the same tensors."""
+    """Return for each adapter what equals another's if both hold the same tensors.
+
+    And change the base as much: another alpha in the header is another adapter.
+    """
     rows = session.execute(
-        select(Adapter.id, File.sha256, File.body_sha256)
+        select(Adapter.id, File.sha256, File.body_sha256, File.log_norm)
         .join(File, File.sha256 == Adapter.file_sha256)
         .where(Adapter.id.in_(adapter_ids))
     )
-    return {row.id: row.body_sha256 or row.sha256 for row in rows}
+    return {
+        row.id: f"{row.body_sha256} {_rounded(row.log_norm)}" if row.body_sha256 else row.sha256
+        for row in rows
+    }
+
+
+def _rounded(log_norm: float | None) -> str:
+    """Return how strong a change is, without what another order of its layers makes of it."""
+    return "" if log_norm is None else f"{log_norm:.4f}"

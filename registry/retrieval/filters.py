@@ -4,19 +4,24 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import ARRAY, ColumnElement, Text, func, literal
 
+from encoder.base_models.facts import related_base_models
 from registry.db.models import Adapter
 from registry.text.word_segmentation import clean
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """None and empty mean any; an adapter must have all of `tags`."""
+    """None and empty mean any; an adapter must have all of `tags`.
+
+    A family's name as `base_model` means its variants too, unless `variants` is False.
+    """
 
     base_model: str | None = None
     author: str | None = None
     tags: tuple[str, ...] = ()
     licence: str | None = None
     hub: str | None = None
+    variants: bool = True
 
     def of(self, base_model: str) -> "Filters":
         """The same for one base model."""
@@ -27,7 +32,8 @@ def conditions(filters: Filters) -> list[ColumnElement[bool]]:
     """Return conditions on `Adapter`. Only ready ones: others have no file to load."""
     wanted = [Adapter.state == "ready"]
     if filters.base_model is not None:
-        wanted.append(Adapter.base_model == clean(filters.base_model))
+        meant = related_base_models(clean(filters.base_model), siblings=filters.variants)
+        wanted.append(Adapter.base_model.in_(meant))
     if filters.author is not None:
         wanted.append(Adapter.author == clean(filters.author))
     if filters.tags:

@@ -4,11 +4,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
+from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
@@ -29,17 +31,22 @@ from registry.retrieval.errors import (
 )
 from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
-from registry.retrieval.ranking import Calibration, SearchHit, fits
+from registry.retrieval.ranking import Calibration, Match, SearchHit, fits
 from registry.retrieval.results import (
     Choice,
+    ComparedBy,
     DuplicateResult,
     SearchPage,
-    SearchResult,
+    Similar,
     load_duplicates,
     load_results,
 )
 from registry.retrieval.selection import choose
-from registry.retrieval.vector import nearest_by_weights, weight_embeddings
+from registry.retrieval.vector import (
+    nearest_by_fingerprint,
+    nearest_by_weights,
+    weight_embeddings,
+)
 from registry.text.prompt_phrases import texts_of
 from registry.text.trigger_words import missing_triggers
 from registry.text.word_segmentation import clean
@@ -100,7 +107,7 @@ class Finder:
         """
         prompt = _checked(prompt)
         with self._snapshot() as session:
-            filters, encoder, _ = self._prepare(session, filters)
+            filters, encoder, _ = self._prepare(session, replace(filters, variants=False))
             chosen = choose(
                 find_candidates(session, prompt, filters, self._text_encoder, encoder), k
             )
@@ -151,34 +158,41 @@ class Finder:
                 nearness[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
         return nearness
 
-    def similar(self, adapter_id: int, limit: int) -> tuple[SearchResult, ...]:
-        """Return adapters of the same base model with the most similar weights.
+    def similar(self, adapter_id: int, limit: int) -> Similar:
+        """Return adapters of the same family with the most similar weights.
 
-        Empty when the adapter has no embedding (no active encoder for its base model).
+        By fingerprints where no encoder is active, or where it has not embedded the adapter.
         """
         with self._snapshot() as session:
             card = load_cards(session, [adapter_id]).get(adapter_id)
             if card is None:
                 raise AdapterNotFoundError(adapter_id)
-            encoder, _ = self._find_encoder(session, card.base_model)
-            if encoder is None:
-                return ()
-            weights = weight_embeddings(session, encoder=encoder.name, adapter_ids=[adapter_id])
-            if adapter_id not in weights:
-                return ()
-            matches = nearest_by_weights(
-                session,
-                weights[adapter_id],
-                encoder=encoder.name,
-                filters=Filters(card.base_model),
-                limit=limit + 1,
-            )
+            filters = Filters(_family_of(card.base_model))
+            found = self._nearest_by_encoder(session, card, filters, limit + 1)
+            by: ComparedBy = "encoder"
+            if found is None:
+                found = nearest_by_fingerprint(session, adapter_id, filters, limit + 1)
+                by = "fingerprints" if found is not None else "nothing"
             hits = [
                 SearchHit(match.adapter_id, match.score, {"weights": match.score})
-                for match in matches
+                for match in found or ()
                 if match.adapter_id != adapter_id
             ]
-            return load_results(session, hits[:limit])
+            return Similar(by, load_results(session, hits[:limit]))
+
+    def _nearest_by_encoder(
+        self, session: Session, card: AdapterCard, filters: Filters, limit: int
+    ) -> list[Match] | None:
+        """Return the nearest adapters in the encoder's space; None where it lacks this one."""
+        encoder, _ = self._find_encoder(session, card.base_model)
+        if encoder is None:
+            return None
+        weights = weight_embeddings(session, encoder=encoder.name, adapter_ids=[card.id])
+        if card.id not in weights:
+            return None
+        return nearest_by_weights(
+            session, weights[card.id], encoder=encoder.name, filters=filters, limit=limit
+        )
 
     def duplicates(self, adapter_id: int) -> tuple[DuplicateResult, ...]:
         """Return adapters that are this one again, the most certain first."""
@@ -226,7 +240,7 @@ class Finder:
         if asked is None:
             runnable = [name for name in known if name in self._settings.base_models]
             return (runnable or known)[0]
-        if asked not in known:
+        if not set(related_base_models(asked)) & set(known):
             raise UnknownBaseModelError(asked, known)
         return asked
 
@@ -262,6 +276,12 @@ class Finder:
                     raise BlobNotFoundError(sha256)
                 self._encoders[sha256] = load_encoder(self._blobs.path(sha256))
             return self._encoders[sha256]
+
+
+def _family_of(base_model: str) -> str:
+    """Return the name that means a base model's whole family, where it has one."""
+    facts = find_facts(base_model)
+    return facts.name if facts and facts.name in facts.variants else base_model
 
 
 def _checked(text: str) -> str:

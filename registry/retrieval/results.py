@@ -2,12 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
 from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.duplicates import Duplicate
 from registry.retrieval.ranking import SearchHit
+
+# The active weight encoder; fingerprints, where there is none or it has not seen the file; or
+# nothing, where the file has neither.
+ComparedBy = Literal["encoder", "fingerprints", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,14 @@ class SearchResult:
     card: AdapterCard
     hit: SearchHit
     also: tuple[AdapterCard, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Similar:
+    """Adapters by the similarity of their weights, and what told it."""
+
+    compared_by: ComparedBy
+    results: tuple[SearchResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

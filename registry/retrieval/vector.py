@@ -19,6 +19,7 @@ from registry.db.models import (
     CaptionEmbedding,
     Cover,
     Encoder,
+    File,
     WeightEmbedding,
 )
 from registry.retrieval.errors import EmbeddingDimensionError
@@ -58,6 +59,33 @@ def nearest_by_weights(
         # No index has this expression. Hundreds of equal vectors, each other's only
         # neighbours, can hide the rest from a scan of the index; mostly there are no more.
         rows = session.execute(wanted.order_by(distance + 0)).all()
+    return _ordered([Match(row.id, 1.0 - row.distance) for row in rows])
+
+
+def nearest_by_fingerprint(
+    session: Session, adapter_id: int, filters: Filters, limit: int
+) -> list[Match] | None:
+    """Return up to `limit` adapters whose change has the most similar direction, estimated.
+
+    The adapter itself is among them; None where it has no fingerprint.
+    """
+    own = session.scalar(
+        select(File.fingerprint)
+        .join(Adapter, Adapter.file_sha256 == File.sha256)
+        .where(Adapter.id == adapter_id)
+    )
+    if own is None:
+        return None
+    _scan_until_filled(session)
+    distance = File.fingerprint.cosine_distance(own)
+    rows = session.execute(
+        select(Adapter.id, distance.label("distance"))
+        .select_from(File)
+        .join(Adapter, Adapter.file_sha256 == File.sha256)
+        .where(*conditions(filters), File.fingerprint.is_not(None))
+        .order_by(distance)
+        .limit(limit)
+    ).all()
     return _ordered([Match(row.id, 1.0 - row.distance) for row in rows])
 
 

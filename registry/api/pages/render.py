@@ -23,10 +23,13 @@ VERDICT_NAMES = (
     "trainer",
     "format",
     "base_model",
+    "said_by",
     "evidence",
     "kinds",
     "ranks",
     "alpha",
+    "alphas",
+    "scales",
     "layers",
     "missing",
     "unmatched",
@@ -38,7 +41,7 @@ VERDICT_NAMES = (
 # Said elsewhere on the page, or for programs.
 HIDDEN = {
     "loadable", "fusable", "family", "confidence", "names", "layer_names", "missing_names",
-    "unused", "size", "spectrum",
+    "ruled_out", "unused", "size", "spectrum",
 }  # fmt: skip
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -136,7 +139,7 @@ def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
         value = verdict[name]
         if value in (None, "", [], {}):
             continue
-        if name == "ranks":
+        if name in ("ranks", "alphas", "scales"):
             # Smallest, median, largest; mostly all the same.
             value = list(dict.fromkeys(value))
         if isinstance(value, dict):

@@ -103,12 +103,31 @@ TEXTS: dict[str, tuple[str, str]] = {
     "duplicate.file": ("the same file", "同一文件"),
     "duplicate.tensors": ("the same tensors, another header", "张量相同，文件头不同"),
     "duplicate.change": ("the same effect, written otherwise", "效果相同，写法不同"),
+    "duplicate.strength": ("the same effect at another strength", "效果相同，强度不同"),
     "duplicate.near": ("nearly the same effect", "效果几乎相同"),
     "similar": ("Similar weights", "权重相似"),
-    "similar.none": (
-        "No weight encoder is active for this base model, or the file was not encoded yet.",
-        "该基础模型没有启用的权重编码器，或文件尚未编码。",
+    "similar.fingerprints": (
+        "No weight encoder knows this adapter: compared by fingerprints, which tell copies and "
+        "retrained kin, not what images look like.",
+        "没有权重编码器认识此适配器：按指纹比较，只能识别副本和再训练版本，不反映画面效果。",
     ),
+    "similar.none": (
+        "There is nothing to compare this adapter with.",
+        "没有可与此适配器比较的内容。",
+    ),
+    "claim": ("What it is for", "适用的基础模型"),
+    "claim.is": ("{who} says: {base_model}.", "{who} 指定：{base_model}。"),
+    "claim.withdraw": ("Take it back", "撤回"),
+    "claim.who": ("Your name", "你的名字"),
+    "claim.button": ("Say so", "指定"),
+    "claim.more": (
+        "Where its layers allow several base models, your word counts before the hub's and the "
+        "file's. What they rule out is noted, and not believed.",
+        "当层结构允许多种基础模型时，你的指定优先于来源站和文件的说法；与层结构矛盾的指定会被记录但不采纳。",
+    ),
+    "verdict.said_by": ("Named by", "指定者"),
+    "verdict.scales": ("Applied scale", "实际缩放"),
+    "verdict.alphas": ("Alpha", "Alpha"),
     "state.refused": ("Refused", "已拒绝"),
     "state.gone": (
         "Gone from its hub; what was known of it stays here.",

@@ -17,14 +17,15 @@ from registry.api.schemas import (
     DuplicateAnswer,
     ListParams,
     PageParams,
-    ResultAnswer,
     RunAnswer,
     RunListAnswer,
+    SimilarAnswer,
 )
 from registry.errors import AdapterNotReadyError, BlobNotFoundError, FileWithheldError
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
+Sha256Path = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
 IdPath = Annotated[int, Path(ge=1, lt=2**63)]
 
 # Covers are stored as PNG or WebP, which their first bytes tell apart.
@@ -60,9 +61,12 @@ def list_similar(
     adapter_id: IdPath,
     registry: RegistryDep,
     limit: Annotated[int, Query(ge=1, le=100)] = 10,
-) -> list[ResultAnswer]:
-    """List adapters of the same base model by the similarity of their weights."""
-    return [ResultAnswer.from_result(result) for result in registry.similar(adapter_id, limit)]
+) -> SimilarAnswer:
+    """List adapters of the same family by the similarity of their weights.
+
+    `compared_by` says how: by the active encoder, or by fingerprints where there is none.
+    """
+    return SimilarAnswer.from_similar(registry.similar(adapter_id, limit))
 
 
 @router.get("/adapters/{adapter_id}/duplicates")
@@ -128,9 +132,7 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
     response_class=FileResponse,
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
-def get_file_by_hash(
-    sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")], registry: RegistryDep
-) -> FileResponse:
+def get_file_by_hash(sha256: Sha256Path, registry: RegistryDep) -> FileResponse:
     """Download the file of an adapter by its sha256, as recipes name it."""
     # The store holds other things too, and files that were refused.
     if not registry.may_hand_out(sha256):
@@ -141,6 +143,15 @@ def get_file_by_hash(
         filename=f"{sha256}.safetensors",
         headers={"ETag": f'"{sha256}"', "Cache-Control": IMMUTABLE},
     )
+
+
+@router.get("/files/{sha256}/peft-config")
+def get_peft_config(sha256: Sha256Path, registry: RegistryDep) -> str:
+    """Return the adapter_config.json that lay beside a file, as written; "" if there was none.
+
+    Only it says how strong a file of PEFT's is.
+    """
+    return registry.peft_config(sha256)
 
 
 @router.get("/runs", tags=["service"])

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
+from encoder.base_models.facts import related_base_models, variant_names
 from registry.api.deps import RegistryDep
 from registry.api.pages.render import render
 from registry.errors import AdapterNotFoundError
@@ -50,7 +51,7 @@ def search_page(
 ) -> HTMLResponse:
     base_models, base_model = registry.base_models(), fields.base_model
     chosen = fields.filters()
-    if base_model and base_model not in base_models:
+    if base_model and not set(related_base_models(base_model)) & base_models.keys():
         raise UnknownBaseModelError(base_model, list(base_models))
     if not base_model and base_models:
         base_model = registry.default_base_model()
@@ -102,6 +103,7 @@ def adapter_page(
         active="",
         detail=registry.adapter(adapter_id),
         similar=registry.similar(adapter_id, SIMILAR),
+        known_base_models=variant_names(),
         duplicates=registry.duplicates(adapter_id),
         **_frame(registry, registry.base_models()),
     )

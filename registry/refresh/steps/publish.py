@@ -48,6 +48,6 @@ def _publish(session: Session, adapter: Adapter) -> None:
     assert adapter.file_sha256 is not None
     file = session.get_one(File, adapter.file_sha256)
     record = adapters.record_from_json(adapter.record)
-    for column, value in adapters.settle(record, file).items():
+    for column, value in adapters.settle(record, file, adapter.claimed_base_model).items():
         setattr(adapter, column, value)
     adapter.state, adapter.refusal = "ready", None

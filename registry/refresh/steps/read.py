@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import delete
+from sqlalchemy.orm import Session, sessionmaker
 
+from encoder.base_models.families import find_family
 from encoder.errors import LoraFileError
+from registry.blobs import BlobStore
 from registry.db import adapters, pending
-from registry.db.models import File, Sketch
+from registry.db.claims import Beside, load_beside
+from registry.db.models import File, Sketch, WeightEmbedding
 from registry.errors import BlobNotFoundError
 from registry.refresh.step import Step, StepOutcome, one_line
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 # Files taken from the list at once.
 PAGE = 64
+NOTHING = Beside((), "")
 
 
 class ReadStep(Step):
@@ -44,36 +48,80 @@ class ReadStep(Step):
             after = page[-1].sha256
 
     def _read(self, file: pending.PendingFile, version: str) -> StepOutcome:
-        blobs, sessions = self.context.blobs, self.context.sessions
-        if not blobs.exists(file.sha256):
-            with sessions.begin() as session:
-                adapters.forget_file(session, file.sha256)
-            return StepOutcome(file.adapter, False, str(BlobNotFoundError(file.sha256)))
-        try:
-            facts, sketch = read_and_sketch(blobs.path(file.sha256))
-        except LoraFileError as error:
-            # The cause without the file's name, which is its hash in the store.
-            reason = " ".join(error.cause.split())
-            with sessions.begin() as session:
-                adapters.refuse(session, file.sha256, reason, version)
-            return StepOutcome(file.adapter, False, f"refused: {reason}")
-        except Exception as error:
-            # Any: a stranger's file must not stop the others. It is reported, and stays to do.
-            return StepOutcome(file.adapter, False, one_line(error))
+        return read_stored(self.context.sessions, self.context.blobs, file, version)
+
+
+def read_stored(
+    sessions: sessionmaker[Session], blobs: BlobStore, file: pending.PendingFile, version: str
+) -> StepOutcome:
+    """Read a file of the blob store, and store what it is, or why it is refused."""
+    if not blobs.exists(file.sha256):
         with sessions.begin() as session:
-            facts |= {"reader_version": version}
-            session.execute(update(File).where(File.sha256 == file.sha256).values(facts))
-            adapters.accept(session, file.sha256)
-            if sketch is not None:
-                row = {"file_sha256": file.sha256, "version": sketch.version}
-                session.execute(
-                    insert(Sketch).values(**row, data=sketch.to_bytes()).on_conflict_do_nothing()
-                )
-        return StepOutcome(file.adapter, message=facts["verdict"]["sketch_refusal"] or "")
+            adapters.forget_file(session, file.sha256)
+        return StepOutcome(file.adapter, False, str(BlobNotFoundError(file.sha256)))
+    path = blobs.path(file.sha256)
+    with sessions() as session:
+        beside = load_beside(session, file.sha256)
+    try:
+        facts, sketch = read_and_sketch(path, beside)
+    except LoraFileError as error:
+        # The cause without the file's name, which is its hash in the store.
+        reason = " ".join(error.cause.split())
+        with sessions.begin() as session:
+            adapters.refuse(session, file.sha256, reason, version, _hash_body(path))
+        return StepOutcome(file.adapter, False, f"refused: {reason}")
+    except Exception as error:
+        # Any: a stranger's file must not stop the others. It is reported, and stays to do.
+        return StepOutcome(file.adapter, False, one_line(error))
+    with sessions.begin() as session:
+        _store(session, file.sha256, facts | {"reader_version": version}, sketch)
+    return StepOutcome(file.adapter, message=facts["verdict"]["sketch_refusal"] or "")
 
 
-def read_and_sketch(path: Path) -> tuple[dict[str, Any], "MadeSketch | None"]:
+def _hash_body(path: Path) -> str | None:
+    """Return the hash of a file's tensors; None where it is not safetensors."""
+    from encoder.adapter.file_hashes import hash_adapter
+
+    try:
+        return hash_adapter(path).body_sha256
+    except LoraFileError:
+        return None
+
+
+def _store(
+    session: Session, sha256: str, facts: dict[str, Any], sketch: "MadeSketch | None"
+) -> None:
+    file = session.get_one(File, sha256, with_for_update=True)
+    if file.base_model and find_family(file.base_model) is not find_family(facts["base_model"]):
+        # What was made of it as another architecture's says nothing any more.
+        session.execute(delete(Sketch).where(Sketch.file_sha256 == sha256))
+        session.execute(delete(WeightEmbedding).where(WeightEmbedding.file_sha256 == sha256))
+    for column, value in facts.items():
+        setattr(file, column, value)
+    adapters.accept(session, sha256)
+    session.flush()
+    adapters.settle_all(session, file)
+    if sketch is not None:
+        _store_sketch(session, sha256, sketch)
+
+
+def _store_sketch(session: Session, sha256: str, sketch: "MadeSketch") -> None:
+    data = sketch.to_bytes()
+    stored = session.get(Sketch, (sha256, sketch.version))
+    if stored is None:
+        session.add(Sketch(file_sha256=sha256, version=sketch.version, data=data))
+    elif stored.data != data:
+        # Read otherwise than before: embeddings of it are those of another adapter.
+        stored.data = data
+        session.execute(delete(WeightEmbedding).where(WeightEmbedding.file_sha256 == sha256))
+
+
+def read_and_sketch(
+    path: Path, beside: Beside = NOTHING
+) -> tuple[dict[str, Any], "MadeSketch | None"]:
     """Return the columns of `files` for an adapter's file, and its sketch.
+
+    `beside` is what is known of it besides its bytes.
 
     There is no sketch where none can be made: of a base model whose layers are not known,
     for example. Such an adapter is found by its captions and words only, and
@@ -83,12 +131,12 @@ def read_and_sketch(path: Path) -> tuple[dict[str, Any], "MadeSketch | None"]:
         LoraFileError: the file cannot be used.
     """
     from encoder.adapter.file_hashes import hash_adapter
-    from encoder.adapter.lora_file import open_adapter
+    from encoder.adapter.lora_file import Context, open_adapter
     from encoder.errors import FingerprintError, SketchError
     from encoder.sketches.fingerprint import fingerprint
     from encoder.sketches.sketch import SKETCH_VERSION, Sketcher
 
-    opened = open_adapter(path)
+    opened = open_adapter(path, context=Context(beside.claims, beside.peft_config))
     sketcher = Sketcher(opened.base_model)
     # Both in one pass over the weights.
     weights = opened.read(sketcher.add)
@@ -108,6 +156,7 @@ def read_and_sketch(path: Path) -> tuple[dict[str, Any], "MadeSketch | None"]:
         "verdict": verdict,
         "read_at": datetime.now(UTC),
         "body_sha256": hash_adapter(path).body_sha256,
+        "peft_config": beside.peft_config,
         "fingerprint": None,
         "log_norm": None,
     }

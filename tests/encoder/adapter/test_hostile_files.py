@@ -26,12 +26,14 @@ MAX_BYTES = 100_000_000
 Entry = dict[str, Any]
 
 PREFIXES = ("", "transformer.", "unet.", "diffusion_model.", "base_model.model.", "lora_unet_",
-            "lora_transformer_", "lora_te1_", "text_encoder.", "lycoris_")  # fmt: skip
+            "lora_transformer_", "lora_te1_", "text_encoder.", "lycoris_", "lora_unet__",
+            "base_model.model.base_model.model.", "cloneofsimo.unet.")  # fmt: skip
 MODULES = (
     "transformer_blocks.0.attn.to_q", "single_transformer_blocks.1.proj_out", "norm_out.linear",
     "double_blocks.0.img_attn.qkv", "double_blocks_0_img_attn_qkv", "single_blocks_0_linear1",
     "blocks.0.attn.a_to_qkv", "down_blocks_0_attentions_0_proj_in", "layers.0.attention.to_q",
-    "text_model_encoder_layers_0_mlp_fc1", "x",
+    "text_model_encoder_layers_0_mlp_fc1", "x", "transformer.h.0.attn.c_attn",
+    "layers.0.attention.qkv", "distilled_guidance_layer.in_proj",
 )  # fmt: skip
 SUFFIXES = (
     ".lora_A.weight", ".lora_B.weight", ".lora_A.default.weight", ".lora_down.weight",
@@ -51,6 +53,17 @@ NAMES = st.builds(
     str.__add__,
     st.builds(str.__add__, st.sampled_from(PREFIXES), st.sampled_from(MODULES)),
     st.sampled_from(SUFFIXES),
+) | st.sampled_from(
+    (
+        "unet:0:up",
+        "unet:0:down",
+        "text_encoder:1:up",
+        "<s1>",
+        "clip_l",
+        "320.0.linear.0.weight",
+        "lora_strength",
+        "w_a_000",
+    )
 )
 SHAPES = st.lists(st.sampled_from((0, 1, 2, 3, 4, 16, 128, 384)), max_size=5).filter(
     lambda shape: math.prod(shape) < 50_000

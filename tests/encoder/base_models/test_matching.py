@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encoder.base_models.families import FAMILIES, LOOKALIKES, Family, find_family
-from encoder.base_models.matching import Claim, Confidence, decide_base_model, match_family
+from encoder.base_models.matching import (
+    Authority,
+    Claim,
+    Confidence,
+    decide_base_model,
+    match_family,
+)
 
 Shapes = dict[str, tuple[int, ...]]
 ALL = {family.name: family for family in (*FAMILIES, *LOOKALIKES)}
@@ -255,14 +261,18 @@ def claims(*base_models: str | None) -> list[Claim]:
         ("hidream-o1", r"language_model", ["hidream-o1"], "hidream-o1"),
         ("hidream-o1", r"language_model", [], "unknown"),
         ("hidream-o1", r"language_model|x_embedder", [], "hidream-o1"),
-        # Contradictions.
-        ("wan-2.1-14b", r"attn1", ["wan", "flux.1"], "unknown"),
-        ("flux.1", r"", ["sdxl-1.0"], "unknown"),
-        ("flux.1", r"", ["flux.2"], "unknown"),
-        ("sdxl-1.0", r"", ["sd-1.5"], "unknown"),
-        ("sdxl-1.0", r"", ["pony", "sd-1.5"], "unknown"),
+        # What layers exclude stops nothing: ai-toolkit writes "sd_1.5" unless told otherwise.
+        ("wan-2.1-14b", r"attn1", ["wan", "flux.1"], "wan"),
+        ("flux.1", r"", ["sdxl-1.0"], "flux.1"),
+        ("flux.1", FLUX_BLOCKS, ["sd-1.5"], "flux.1"),
+        ("flux.1", r"", ["flux.2"], "flux.1"),
+        ("sdxl-1.0", r"", ["pony", "sd-1.5"], "pony"),
+        ("flux.1", r"^transformer_blocks.*attn", ["sd-1.5"], "unknown"),
+        # Claims that layers allow, and that contradict each other.
         ("sdxl-1.0", r"attn", ["kolors", "sdxl-1.0"], "unknown"),
-        ("flux.1", r"", [None], "unknown"),
+        # Words not known here: of an architecture that looks the same, where that may be.
+        ("flux.1", r"", [None], "flux.1"),
+        ("flux.1", FLUX_BLOCKS, [None], "unknown"),
     ],
 )
 def test_layers_tell_the_family_and_claims_the_variant(
@@ -270,7 +280,42 @@ def test_layers_tell_the_family_and_claims_the_variant(
 ) -> None:
     match = match_family(layers_of(name, pattern))
 
-    decided, evidence = decide_base_model(match, claims(*said))
+    decided = decide_base_model(match, claims(*said))
 
-    assert decided == base_model
-    assert evidence == (match.evidence, *(claim.text for claim in claims(*said)))
+    assert decided.base_model == base_model
+    assert decided.evidence[0] == match.evidence
+    for claim, evidence in zip(claims(*said), decided.evidence[1:], strict=True):
+        assert evidence in (claim.text, f"{claim.text}, which its layers rule out")
+
+
+PERSON, HUB, FILE = Authority.PERSON, Authority.HUB, Authority.FILE
+FEW = r"^transformer_blocks.*attn"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "said", "base_model"),
+    [
+        ("sdxl-1.0", r"attn", {FILE: "sdxl-1.0", HUB: "pony"}, "pony"),
+        ("sdxl-1.0", r"attn", {FILE: "pony", HUB: "sdxl-1.0"}, "sdxl-1.0"),
+        ("sdxl-1.0", r"attn", {HUB: "pony", PERSON: "illustrious"}, "illustrious"),
+        ("flux.1", FEW, {HUB: "flux.1-dev", FILE: "chroma"}, "flux.1-dev"),
+        ("flux.1", FEW, {HUB: "chroma", PERSON: "flux.1-dev"}, "flux.1-dev"),
+        # Whoever says what layers exclude is not heard.
+        ("flux.1", r"attn", {PERSON: "sdxl-1.0", HUB: "flux.1-dev", FILE: "sd-1.5"}, "flux.1-dev"),
+        ("sd-1.5", r"attn", {HUB: "instruct-pix2pix"}, "instruct-pix2pix"),
+    ],
+)  # fmt: skip
+def test_a_person_is_believed_before_a_hub_and_a_hub_before_the_file(
+    name: str, pattern: str, said: dict[Authority, str], base_model: str
+) -> None:
+    match = match_family(layers_of(name, pattern))
+    heard = [Claim(who, f"{authority.name} says so", authority) for authority, who in said.items()]
+
+    decided = decide_base_model(match, heard)
+
+    assert decided.base_model == base_model
+    [speaker] = [authority for authority, who in said.items() if who == base_model]
+    assert decided.said_by == f"{speaker.name} says so"
+    excluded = sum("rule out" in line for line in decided.evidence)
+    assert excluded == sum(who in ("sd-1.5", "sdxl-1.0") and name == "flux.1"
+                           for who in said.values())  # fmt: skip

@@ -21,7 +21,12 @@ import torch
 
 from tests.encoder.dialects.kinds import Pen, Written
 from tests.encoder.dialects.later_cases import WAYS, write_sample
-from tests.encoder.dialects.libraries import PIPELINES, save_with_diffusers, save_with_peft
+from tests.encoder.dialects.libraries import (
+    PIPELINES,
+    save_network_with_diffusers,
+    save_with_diffusers,
+    save_with_peft,
+)
 from tests.encoder.dialects.lycoris import lycoris_flux, lycoris_kohya, lycoris_wrapper
 from tests.encoder.dialects.networks import (
     Changes,
@@ -330,6 +335,11 @@ CASES = [
     ),
     Case("diffusers", "patterns of ranks and alphas, rslora", "flux.1",
          partial(save_with_diffusers, architecture="flux.1", patterns=True)),
+    *(
+        Case("diffusers", "LoRA of a network alone", a,
+             partial(save_network_with_diffusers, architecture=a))
+        for a in ("sd-1.5", "flux.1")
+    ),
     Case("diffusers", "attention processors", "sd-1.5", built(old_diffusers)),
     Case("diffusers", "LoRA before PEFT", "sdxl-1.0", built(diffusers_before_peft)),
     *(

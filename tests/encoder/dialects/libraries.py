@@ -80,19 +80,31 @@ def save_with_diffusers(
     return folder / "pytorch_lora_weights.safetensors", difference(architecture, network)
 
 
+def save_network_with_diffusers(folder: Path, architecture: str) -> tuple[Path, Changes]:
+    """`save_lora_adapter` of a network by itself; its metadata name no component."""
+    from peft import LoraConfig
+
+    network = copy.deepcopy(network_of(architecture)).requires_grad_(False)
+    network.add_adapter(LoraConfig(r=2, lora_alpha=8, target_modules=TARGETS))
+    randomise(network)
+    network.save_lora_adapter(folder)
+    network.fuse_lora()
+    return folder / "pytorch_lora_weights.safetensors", difference(architecture, network)
+
+
 def save_with_peft(folder: Path, kind: str) -> tuple[Path, Changes]:
     import peft
 
     network = copy.deepcopy(network_of("flux.1"))
-    # Alpha is in adapter_config.json only; equal to the rank, it is 1 either way.
+    # Alpha is in adapter_config.json only.
     match kind:
         case "LoHa":
-            config: Any = peft.LoHaConfig(r=2, alpha=2, target_modules=TARGETS)
+            config: Any = peft.LoHaConfig(r=2, alpha=3, target_modules=TARGETS)
         case "LoKr":
-            config = peft.LoKrConfig(r=2, alpha=2, target_modules=TARGETS)
+            config = peft.LoKrConfig(r=2, alpha=3, target_modules=TARGETS)
         case _:
             config = peft.LoraConfig(
-                r=2, lora_alpha=2, target_modules=TARGETS,
+                r=2, lora_alpha=3, target_modules=TARGETS,
                 use_dora=kind == "DoRA", lora_bias=kind == "LoRA with bias",
             )  # fmt: skip
     model = peft.get_peft_model(network, config)

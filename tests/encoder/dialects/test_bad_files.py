@@ -72,9 +72,9 @@ BAD: dict[str, Tensors] = {
     # A vector of a norm, and of a layer that no base has.
     "diff has the empty shape 0": {f"{QKV}.diff": torch.ones(0)},
     "magnitude has the empty shape 0": {"transformer.x.lora_magnitude_vector": torch.ones(0)},
-    "absurd rank 60": full(**{
-        f"{QKV}__lora_up_dot_weight": torch.ones(48, 60),
-        f"{QKV}__lora_down_dot_weight": torch.ones(60, 16),
+    "absurd rank 5000": full(**{
+        f"{QKV}__lora_up_dot_weight": torch.ones(48, 5000),
+        f"{QKV}__lora_down_dot_weight": torch.ones(5000, 16),
     }),
     "not one number": full(**{f"{QKV}__alpha": torch.ones(2)}),
     "the scale nan": full(**{f"{QKV}__alpha": torch.tensor(torch.nan)}),
@@ -100,9 +100,9 @@ BAD: dict[str, Tensors] = {
         "lora_unet_transformer_blocks_0_attn_to_q.lora_up.weight": torch.ones(16, 2),
     }},
     "cannot be split": {**full(), f"{LINEAR1}.dora_scale": torch.ones(1, 16)},
-    "layers fit no base model": full(**{
+    "layer fits no base model": only(QKV, full(**{
         f"{QKV}__lora_up_dot_weight": torch.ones(47, 2)
-    }),
+    })),
 }  # fmt: skip
 
 
@@ -120,15 +120,35 @@ def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
-def test_layers_without_a_place_are_listed(tmp_path: Path) -> None:
+def test_a_stray_layer_is_named_beside_what_the_rest_is_for(tmp_path: Path) -> None:
     path = save(tmp_path, full(**{f"{QKV}__lora_up_dot_weight": torch.ones(47, 2)}))
 
     for verdict in (read_verdict(path, ALL), inspect(read_header(path), path, ALL)):
         assert verdict.unmatched == ("double_blocks_0_img_attn_qkv",)
-        assert not verdict.loadable
+        assert verdict.loadable
         assert not verdict.fusable
-        assert verdict.base_model == "unknown"
-        assert "tiny-flux.1, the closest" in verdict.evidence[0]
+        assert (verdict.base_model, verdict.confidence) == ("tiny-flux.1", "likely")
+        assert verdict.reasons[0] == (
+            "without a place in tiny-flux.1, and left out: double_blocks_0_img_attn_qkv"
+        )
+
+
+def test_more_strays_than_fit_make_the_base_model_unknown(tmp_path: Path) -> None:
+    """Another architecture shares some layers; the closest is the one that most fit by shape."""
+    sound = full()
+    stems = sorted({key.partition(".")[0] for key in sound if key.startswith("lora_unet")})
+    tensors = {key: value for key, value in sound.items() if key.startswith(tuple(stems[:4]))}
+    for stem in stems[:2]:
+        up = tensors[f"{stem}.lora_up.weight"]
+        tensors[f"{stem}.lora_up.weight"] = torch.ones(len(up) + 1, 2)
+
+    verdict = read_verdict(save(tmp_path, tensors), ALL)
+
+    assert verdict.base_model == "unknown"
+    assert not verdict.loadable
+    assert len(verdict.unmatched) == 2
+    assert "2 of 4 layers do not fit tiny-flux.1, the closest" in verdict.evidence[0]
+    assert len(verdict.reasons) == 1
 
 
 def test_damaged_layers_are_all_named_in_the_verdict(tmp_path: Path) -> None:
@@ -185,7 +205,7 @@ def test_names_of_an_unknown_base_are_believed_only_if_they_are_diffusers_own(
     assert weights.base_model == "unknown"
     assert not weights.verdict.fusable
     for stem in ("lora_unet_tomorrow", "diffusion_model.tomorrow.0", "double_blocks.0.img_attn.k"):
-        with pytest.raises(UnsupportedLoraError, match="fit no base model"):
+        with pytest.raises(UnsupportedLoraError, match="fits no base model"):
             read_tensors(tmp_path, layer(stem))
 
 
@@ -244,11 +264,17 @@ def test_a_changed_file_is_read_whole_or_refused_by_a_typed_error(tensors: Tenso
             assert str(weights).startswith("adapter.safetensors: ")
             same = isinstance(told, LoraFileError) and str(told) == str(weights)
             # Alphas are no more than names and shapes to a header.
-            assert same or told is False or "the scale" in str(weights)
+            # And so are layers that are there twice.
+            assert (
+                same
+                or told is False
+                or str(weights).endswith("they differ")
+                or ("the scale" in str(weights))
+            )
             return
         assert told is True
         verdict = weights.verdict
-        assert not verdict.unmatched or verdict.base_model == "unknown"
+        assert not verdict.unmatched or not verdict.fusable
         family = next((f for f in ALL if f.name == verdict.family), None)
         for name, layer in weights.layers.items():
             assert family is None or family.shape_of(name) == layer.shape

@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from demo.hub.ranges import serve_file
 from encoder.adapter.lora_file import read
+from encoder.base_models.families import find_family
 from encoder.sketches.fingerprint import Fingerprint, fingerprint, is_same
 from registry.cli.app import app
 from registry.cli.inspect import HEADER_ONLY
@@ -123,3 +124,42 @@ def test_failures_are_one_line(target: str, cause: str) -> None:
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     assert cause in result.stderr
+
+
+FLUX = find_family("flux.1")
+QUERIES = [f"transformer_blocks.{index}.attn.to_q" for index in range(3)]
+
+
+def test_what_you_know_decides_where_layers_allow_several(tmp_path: Path) -> None:
+    assert FLUX is not None
+    factors = make_factors(names=QUERIES, family=FLUX)
+    path = write_adapter(tmp_path / "cat.safetensors", factors, metadata={})
+
+    alone = json.loads(run(str(path), "--json").stdout)
+    said = json.loads(run(str(path), "--base-model", "FLUX.1 dev", "--json").stdout)
+    wrong = json.loads(run(str(path), "--base-model", "pony", "--json").stdout)
+
+    assert (alone["base_model"], alone["fusable"]) == ("unknown", False)
+    assert (said["base_model"], said["fusable"]) == ("flux.1-dev", True)
+    assert said["said_by"] == "you say 'flux.1-dev'"
+    assert wrong["base_model"] == "unknown"
+    assert wrong["evidence"][-1] == "you say 'pony', which its layers rule out"
+    nonsense = run(str(path), "--base-model", "flux.1-dve")
+    assert nonsense.exit_code == 1
+    assert "did you mean flux.1-dev" in nonsense.stderr
+
+
+def test_certainty_is_of_the_family_and_the_scale_is_printed(tmp_path: Path) -> None:
+    family = find_family("sd-1.5")
+    assert family is not None
+    factors = make_factors(names=[name for name in family.layers if "attn2" in name], family=family)
+    metadata = {"lora_adapter_metadata": json.dumps({"lora_alpha": 16, "r": 2})}
+    path = write_adapter(tmp_path / "cat.safetensors", factors, metadata=metadata, prefix="")
+
+    said = " ".join(run(str(path)).stdout.split())
+
+    assert "sd-1.5, or another of its family: sd-1.4, sd-1.5-inpainting" in said
+    assert "the family is certain; nobody says which" in said
+    assert "scale 8 (alpha 16; alpha / rank, from the metadata)" in said
+    claimed = " ".join(run(str(path), "--base-model", "sd-1.5-inpainting").stdout.split())
+    assert "base model sd-1.5-inpainting (its family is certain)" in claimed

@@ -1,5 +1,6 @@
 """The same adapter again, under another name, in another file."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from registry.api.app import create_app
 from registry.db.models import FINGERPRINT_DIM, File
-from registry.refresh.steps.read import read_and_sketch
+from registry.db.pending import PendingFile
+from registry.refresh.steps.read import read_and_sketch, read_stored
 from registry.retrieval.duplicates import find_duplicates
 from registry.service import Registry
 from tests.builders import add_adapter
-from tests.encoder.builders import make_factors, write_adapter
+from tests.encoder.builders import TINY, TINY_METADATA, make_factors, write_adapter
 
 
 def add_read(registry: Registry, path: Path, name: str) -> int:
@@ -86,6 +88,84 @@ def test_copies_share_one_card(registry: Registry, original: Path) -> None:
     assert [(one["adapter"]["id"], one["kind"]) for one in duplicates] == [(header, "tensors")]
     assert "the same tensors, another header" in page
     assert [(one["adapter"]["id"], one["exact"]) for one in found] == [(first, True)]
+
+
+def with_alpha(path: Path, alpha: float, name: str) -> Path:
+    """The same tensors, and an alpha of rank 2 in the header."""
+    config = json.dumps({"transformer.lora_alpha": alpha, "transformer.r": 2})
+    made = path.with_name(f"{name}.safetensors")
+    save_file(load_file(path), made, metadata=TINY_METADATA | {"lora_adapter_metadata": config})
+    return made
+
+
+def test_the_same_tensors_with_another_alpha_are_another_strength(
+    registry: Registry, original: Path
+) -> None:
+    """Whoever folds them shows one person's adapter for another's that does four times as much."""
+    registry.settings.home.mkdir()
+    first = add_read(registry, original, "red fox")
+    strong = add_read(registry, with_alpha(original, 8, "strong"), "red fox")
+    same = add_read(registry, with_alpha(original, 2, "same"), "red fox")
+    # In tensors rather than in the header, so that their bytes differ too.
+    tensors = load_file(original) | {
+        f"transformer.{name}.alpha": torch.tensor(1.0) for name in TINY.block_layers
+    }
+    save_file(tensors, original.with_name("weak.safetensors"), metadata=TINY_METADATA)
+    weak = add_read(registry, original.with_name("weak.safetensors"), "red fox")
+    with TestClient(create_app(registry), base_url="http://127.0.0.1") as client:
+        duplicates = client.get(f"/v1/adapters/{first}/duplicates").json()
+        results = client.get("/v1/search", params={"q": "red fox"}).json()["results"]
+        page = client.get(f"/adapters/{first}").text
+
+    found = {one["adapter"]["id"]: (one["kind"], round(one["strength"], 3)) for one in duplicates}
+    assert found == {same: ("tensors", 1), strong: ("strength", 4), weak: ("strength", 0.5)}
+    shown = {result["adapter"]["id"]: [also["id"] for also in result["also"]] for result in results}
+    assert shown == {first: [same], strong: [], weak: []}
+    assert "the same effect at another strength" in page
+    assert "(× 4)" in page
+
+
+def test_a_refused_file_knows_its_copies(registry: Registry, tmp_path: Path) -> None:
+    """Nobody can load them, and whoever cleans up wants to know them all the same."""
+    registry.settings.home.mkdir()
+    gpt = {"base_model.model.transformer.h.0.attn.c_attn.lora_A.weight": torch.ones(2, 8)}
+    files = {}
+    for name, comment in (("one", "a"), ("again", "a"), ("header", "b")):
+        save_file(gpt, tmp_path / f"{name}.safetensors", metadata={"comment": comment})
+        files[name] = registry.blobs.put_file(tmp_path / f"{name}.safetensors")
+    with registry.sessions.begin() as session:
+        added = {
+            name: add_adapter(session, file_sha256=sha256, state="listed").id
+            for name, sha256 in files.items()
+        }
+        ready = add_adapter(session).id
+    for sha256 in set(files.values()):
+        outcome = read_stored(registry.sessions, registry.blobs, PendingFile(sha256, "x"), "1")
+        assert "a language model (GPT-2's names)" in outcome.message
+
+    with registry.sessions() as session:
+        found = {copy.adapter_id: copy.kind for copy in find_duplicates(session, added["one"])}
+        assert find_duplicates(session, ready) == []
+    assert found == {added["again"]: "file", added["header"]: "tensors"}
+
+
+def test_fingerprints_tell_what_is_similar_where_no_encoder_does(
+    registry: Registry, original: Path
+) -> None:
+    registry.settings.home.mkdir()
+    first = add_read(registry, original, "fox")
+    noisy = add_read(registry, variants(original)["noisy"], "noisy")
+    other = add_read(registry, variants(original)["other"], "other")
+
+    similar = registry.similar(first)
+    with TestClient(create_app(registry), base_url="http://127.0.0.1") as client:
+        answer = client.get(f"/v1/adapters/{first}/similar").json()
+        page = client.get(f"/adapters/{first}").text
+
+    assert similar.compared_by == answer["compared_by"] == "fingerprints"
+    assert [result.card.id for result in similar.results] == [noisy, other]
+    assert similar.results[0].hit.score > 0.8 > 0.3 > similar.results[1].hit.score
+    assert "compared by fingerprints" in page
 
 
 def test_an_adapter_that_was_not_read_is_alone(registry: Registry) -> None:

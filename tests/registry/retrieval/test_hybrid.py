@@ -9,10 +9,11 @@ from registry.db.models import Encoder, File
 from registry.retrieval.errors import EmptyQueryError, NothingIndexedError, UnknownBaseModelError
 from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
+from registry.retrieval.results import Similar
 from registry.service import Registry
 from registry.text.prompt_phrases import texts_of
 from registry.text.word_segmentation import segment
-from tests.builders import TEXT_ENCODER, add_adapter
+from tests.builders import TEXT_ENCODER, active_encoder, add_adapter
 from tests.registry.conftest import add_real_encoder, embed
 
 
@@ -217,8 +218,62 @@ def test_similar_ranks_by_weights_and_leaves_itself_out(registry: Registry) -> N
 
     similar = registry.similar(fox.id)
 
-    assert [result.card.id for result in similar] == [wolf.id, train.id]
-    assert registry.similar(bare.id) == ()
+    assert similar.compared_by == "encoder"
+    assert [result.card.id for result in similar.results] == [wolf.id, train.id]
+    assert registry.similar(bare.id) == Similar("nothing")
+
+
+def test_similar_finds_the_whole_family(registry: Registry) -> None:
+    """Variants share their layers, and an encoder; only the picture's style tells them apart."""
+    add_real_encoder(registry, "sdxl-1.0")
+    with registry.sessions.begin() as session:
+        encoder = active_encoder(session, "sdxl-1.0")
+        pony, sdxl = (
+            add_adapter(
+                session, base_model=name, encoder=encoder, embedding=embed(registry, "a fox")
+            ).id
+            for name in ("pony", "sdxl-1.0")
+        )
+
+    assert [result.card.id for result in registry.similar(pony).results] == [sdxl]
+    assert [result.card.id for result in registry.similar(sdxl).results] == [pony]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("sd-1.5", {"sd-1.5", "sd-1.4", "sd-1.5-inpainting"}),
+        ("sd-1.5-inpainting", {"sd-1.5-inpainting"}),
+        # Whose variant nobody names may be any.
+        ("flux.1-dev", {"flux.1-dev", "flux.1"}),
+        ("flux.1", {"flux.1-dev", "flux.1", "flux.1-schnell"}),
+    ],
+)
+def test_a_search_in_a_family_finds_its_variants(
+    registry: Registry, asked: str, found: set[str]
+) -> None:
+    names = ["sd-1.5", "sd-1.4", "sd-1.5-inpainting", "flux.1", "flux.1-dev", "flux.1-schnell"]
+    with registry.sessions.begin() as session:
+        for name in names:
+            add_adapter(session, base_model=name, name="a red fox", words="a red fox")
+
+    page = registry.search("red fox", asked)
+
+    assert {result.card.base_model for result in page.results} == found
+    cards = registry.adapters(Filters(asked))
+    assert {card.base_model for card in cards} == found
+
+
+def test_an_adapter_of_a_sibling_is_not_chosen_for_an_image(registry: Registry) -> None:
+    """Pony's adapters do little good on SDXL, though they load; a person may still take one."""
+    with registry.sessions.begin() as session:
+        for name in ("pony", "sdxl-1.0"):
+            add_adapter(session, base_model=name, name="red fox", words="red fox",
+                        captions=[("a red fox", embed(registry, "a red fox"))])  # fmt: skip
+
+    chosen = registry.choose("a red fox", base_model="sdxl-1.0")
+
+    assert {choice.card.base_model for choice in chosen} == {"sdxl-1.0"}
 
 
 def test_a_choice_says_how_similar_its_weights_are_to_the_prompt(registry: Registry) -> None:

@@ -123,8 +123,10 @@ def test_similar_adapters(client: TestClient, registry: Registry) -> None:
         fox = add_adapter(session, embedding=embed(registry, "a fox"))
         wolf = add_adapter(session, embedding=embed(registry, "a wolf"))
 
-    [other] = client.get(f"/v1/adapters/{fox.id}/similar").json()
+    answer = client.get(f"/v1/adapters/{fox.id}/similar").json()
 
+    assert answer["compared_by"] == "encoder"
+    [other] = answer["results"]
     assert other["adapter"]["id"] == wolf.id
     assert 0.3 < other["signals"]["weights"] < 1
 

@@ -1,0 +1,127 @@
+"""How strong an adapter's layers are: alpha, wherever a writer puts it, and the scale it makes."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from crawler.peft_config import CONFIG_NAME
+from encoder.adapter.key_parts import KeyPlan
+from encoder.adapter.peft_config import (
+    ALPHAS,
+    Strength,
+    claims_dora,
+    config_strengths,
+    find_peft_config,
+)
+from encoder.adapter.safetensors_header import Header
+from encoder.errors import BadWeightsError, LoraFileError
+
+NO_ALPHA = "1: the file has no alpha"
+# The slots whose first axis is the rank that alpha is divided by.
+RANKED = ("down",)
+# Slots of what is no product of factors.
+UNFACTORED = ("diff", "set_weight", "diff_b", "w_norm", "b_norm")
+MAGNITUDES = ("dora_scale", "magnitude")
+
+
+@dataclass(frozen=True, slots=True)
+class Alpha:
+    """How the strength of layers is known: `rule` in words, and the strengths that are."""
+
+    rule: str
+    # The modules whose strength a config gives.
+    strengths: Mapping[str, Strength]
+    trouble: str = ""  # why the config beside the file is not used
+
+    def scale(self, module: str, alpha: Tensor | None, rank: int) -> float:
+        """alpha / rank; 1 where no alpha is known, as every trainer means it; NaN unread."""
+        if alpha is None:
+            strength = self.strengths.get(module)
+            return 1.0 if strength is None else strength.scale
+        return math.nan if alpha.is_meta else float(alpha.item()) / rank
+
+    def alpha(self, module: str, alpha: Tensor | None) -> float | None:
+        """Return the alpha itself; None where it is not known, or not read."""
+        if alpha is None:
+            strength = self.strengths.get(module)
+            return None if strength is None else strength.alpha
+        return None if alpha.is_meta else float(alpha.item())
+
+
+def find_config(
+    file: str | Path, header: Header, plan: KeyPlan, beside: Mapping[str, Any] | None
+) -> tuple[Mapping[str, Any] | None, str]:
+    """Return PEFT's config of a file and where it stands; None where there is none."""
+    written = find_peft_config(file, header.metadata, plan.prefix)
+    if written is not None:
+        return written, "the metadata"
+    # Files of other programs may lie beside a config that is not theirs.
+    if beside and not plan.flat and any(name in beside for name in ALPHAS):
+        return beside, CONFIG_NAME
+    return None, ""
+
+
+def find_alpha(
+    file: str | Path, header: Header, plan: KeyPlan, config: Mapping[str, Any] | None, where: str
+) -> Alpha:
+    ranks = {
+        module: next(
+            (header.tensors[slots[s]].shape[0] for s in RANKED
+             if s in slots and header.tensors[slots[s]].shape),
+            None,
+        )
+        for module, slots in plan.modules.items()
+    }  # fmt: skip
+    strengths, trouble = _strengths(file, config, where, ranks)
+    stored = sum("alpha" in slots for slots in plan.modules.values())
+    if stored and all(map(_is_unfactored, plan.modules.values())):
+        return Alpha("1: no layer is factored, and alpha means nothing there", strengths)
+    if stored:
+        every = stored == len(plan.modules)
+        of = "each layer" if every else f"{stored} of {len(plan.modules)} layers"
+        return Alpha(f"alpha / rank, from a tensor of {of}", strengths)
+    if strengths and config is not None:
+        divisor = "√rank" if config.get("use_rslora") else "rank"
+        return Alpha(f"alpha / {divisor}, from {where}", strengths)
+    return Alpha(NO_ALPHA, strengths, trouble)
+
+
+def _strengths(
+    file: str | Path,
+    config: Mapping[str, Any] | None,
+    where: str,
+    ranks: Mapping[str, int | None],
+) -> tuple[dict[str, Strength], str]:
+    """Return what a config says of every module; of one beside the file, or why it says nothing."""
+    try:
+        return (config_strengths(file, config, ranks) if config is not None else {}), ""
+    except LoraFileError as error:
+        # What is wrong in the file itself refuses it, what lies beside it does not.
+        if where != CONFIG_NAME:
+            raise
+        return {}, f"{CONFIG_NAME} beside it: {error.cause}"
+
+
+def _is_unfactored(slots: Mapping[str, str]) -> bool:
+    """Whether a module is a Kronecker product of two full matrices, or no product at all."""
+    return {"lokr_w1", "lokr_w2"} <= slots.keys() or not slots.keys().isdisjoint(UNFACTORED)
+
+
+def check_magnitudes(file: str | Path, plan: KeyPlan, config: Mapping[str, Any] | None) -> None:
+    """DoRA without its magnitudes would be another adapter."""
+    has = any(slot in slots for slots in plan.modules.values() for slot in MAGNITUDES)
+    if claims_dora(config) and not has:
+        raise BadWeightsError(file, "is DoRA by its metadata, and has no magnitudes")
+
+
+def alpha_notes(plan: KeyPlan, alpha: Alpha, trouble: str = "") -> tuple[str, ...]:
+    trouble = trouble or alpha.trouble
+    if trouble:
+        return (f"{trouble}; it is not used",)
+    if plan.prefix.startswith("base_model.") and alpha.rule == NO_ALPHA:
+        return (f"PEFT keeps alpha in {CONFIG_NAME}; without it, scale 1 is taken",)
+    return ()

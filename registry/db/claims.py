@@ -1,0 +1,72 @@
+"""What people and hubs say that a file is for, and what lies beside it where it is listed."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from encoder.base_models.matching import Claim, claim_of_hub, claim_of_person, person_says
+from registry.db.adapters import read_again, record_from_json, settle
+from registry.db.models import Adapter, File
+from registry.errors import AdapterNotFoundError
+
+
+class Beside(NamedTuple):
+    """What is known of a file beside its bytes: of all adapters that it is of."""
+
+    claims: tuple[Claim, ...]
+    peft_config: str
+
+
+def load_beside(session: Session, file_sha256: str) -> Beside:
+    """Return what is said of a file. Of several people, the last one who spoke is believed."""
+    rows = session.execute(
+        select(
+            Adapter.hub,
+            Adapter.record,
+            Adapter.claimed_base_model,
+            Adapter.claimed_by,
+        )
+        .where(Adapter.file_sha256 == file_sha256, Adapter.state != "gone")
+        .order_by(Adapter.claimed_at.desc().nulls_last(), Adapter.id)
+    ).all()
+    claims = [
+        person_says(row.claimed_base_model, row.claimed_by or "somebody")
+        for row in rows[:1]
+        if row.claimed_base_model is not None
+    ]
+    for row in rows:
+        claim = claim_of_hub(row.record.get("base_model_words", ()), row.hub)
+        if claim is not None:
+            claims.append(claim)
+    configs = (row.record.get("file", {}).get("peft_config", "") for row in rows)
+    return Beside(tuple(dict.fromkeys(claims)), next(filter(None, configs), ""))
+
+
+def store_claim(session: Session, adapter_id: int, base_model: str | None, who: str) -> str | None:
+    """Store what a person says that an adapter is for, None to take it back; return its file.
+
+    The file is to be read again.
+
+    Raises:
+        AdapterNotFoundError: there is none of this id.
+        UnknownClaimError: nothing known here is called so.
+    """
+    name = None if base_model is None else claim_of_person(base_model, who).base_model
+    adapter = session.get(Adapter, adapter_id)
+    if adapter is None:
+        raise AdapterNotFoundError(adapter_id)
+    adapter.claimed_base_model = name
+    adapter.claimed_by, adapter.claimed_at = (who, datetime.now(UTC)) if name else (None, None)
+    file = session.get(File, adapter.file_sha256) if adapter.file_sha256 else None
+    adapter.base_model = settle(record_from_json(adapter.record), file, name)["base_model"]
+    if file is not None:
+        read_again(session, file.sha256)
+    return adapter.file_sha256
+
+
+def find_peft_config(session: Session, file_sha256: str) -> str:
+    """Return the config that a file was read with; "" if there was none."""
+    file = session.get(File, file_sha256)
+    return "" if file is None else file.peft_config

@@ -1,0 +1,143 @@
+"""Files with something odd in them that others read: so are they here, and the odd is named."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from encoder.adapter.lora_file import inspect, read
+from encoder.adapter.safetensors_header import read_header
+from encoder.errors import UnsupportedLoraError
+from tests.encoder.builders import make_factors, write_adapter, write_header, write_tensors
+
+Tensors = dict[str, Tensor]
+QUERY = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+KEY = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
+
+
+def pair(stem: str, outputs: int, inputs: int, rank: int = 2, seed: int = 0) -> Tensors:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        f"{stem}.lora_down.weight": torch.randn(rank, inputs, generator=generator),
+        f"{stem}.lora_up.weight": torch.randn(outputs, rank, generator=generator),
+    }
+
+
+def flat(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def save(folder: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> Path:
+    return write_tensors(folder / "x.safetensors", tensors, metadata or {})
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["base_model.model.base_model.model.", "base_model.model.unet.", "lora_unet_unet_",
+     "lora_unet__", "lora_unet_"],
+)  # fmt: skip
+def test_prefixes_may_be_doubled(tmp_path: Path, prefix: str) -> None:
+    name = flat(KEY) if prefix.startswith("lora_unet") else KEY
+    weights = read(save(tmp_path, pair(f"{prefix}{name}", 320, 768)))
+
+    assert list(weights.layers) == [KEY]
+    assert weights.base_model == "sd-1.5"
+
+
+def test_a_module_of_nothing_known_is_named_beside_what_the_rest_tells(tmp_path: Path) -> None:
+    """Its other layers, and no name that it shares with another base, tell what it is for."""
+    stem = "diffusion_model."
+    tensors = {
+        **pair(f"{stem}double_blocks.7.img_attn.proj", 4096, 4096),
+        **pair(f"{stem}single_blocks.23.linear2", 4096, 16384),
+        **pair(f"{stem}llm_adapter.proj", 4096, 4096),
+    }
+    path = save(tmp_path, tensors)
+
+    for verdict in (read(path).verdict, inspect(read_header(path), path)):
+        assert verdict.base_model == "flux.2-klein-9b"
+        assert verdict.unmatched == ("llm_adapter.proj",)
+        assert verdict.loadable
+        assert not verdict.fusable
+        assert "llm_adapter.proj" in verdict.reasons[0]
+
+
+def test_a_name_that_fits_with_another_shape_is_a_stray(tmp_path: Path) -> None:
+    """A kernel of one pixel where the base has one of nine; SDXL has the name as well."""
+    stem = "lora_unet_down_blocks_0_resnets_0_conv1"
+    tensors = pair(f"lora_unet_{flat(KEY)}", 320, 768)
+    tensors[f"{stem}.lora_down.weight"] = torch.ones(4, 320, 1, 1)
+    tensors[f"{stem}.lora_up.weight"] = torch.ones(320, 4, 1, 1)
+
+    verdict = read(save(tmp_path, tensors)).verdict
+
+    assert (verdict.base_model, verdict.confidence) == ("sd-1.5", "likely")
+    assert verdict.unmatched == ("down_blocks_0_resnets_0_conv1",)
+
+
+def test_a_tensor_of_no_module_is_named(tmp_path: Path) -> None:
+    tensors = pair(f"lora_unet_{flat(KEY)}", 320, 768)
+    tensors["lora_strength_placeholder"] = torch.ones(1)
+
+    verdict = read(save(tmp_path, tensors)).verdict
+
+    assert verdict.base_model == "sd-1.5"
+    assert verdict.unmatched == ("lora_strength_placeholder",)
+    assert not verdict.fusable
+
+
+def test_an_unknown_part_of_a_module_is_no_stray(tmp_path: Path) -> None:
+    """Without it, the module would be another."""
+    tensors = pair(f"lora_unet_{flat(KEY)}", 320, 768)
+    tensors[f"lora_unet_{flat(KEY)}.lora_wave"] = torch.ones(1)
+
+    with pytest.raises(UnsupportedLoraError, match=r"attn2_to_k\.lora_wave' is of no kind known"):
+        read(save(tmp_path, tensors))
+
+
+def both(same: bool) -> Tensors:
+    """A fused projection, and its three parts beside it."""
+    stem = "lora_unet_layers_0_attention_"
+    fused = pair(f"{stem}qkv", 3 * 3840, 3840)
+    tensors = dict(fused)
+    ups = fused[f"{stem}qkv.lora_up.weight"].chunk(3)
+    for side, up in zip("qkv", ups, strict=True):
+        tensors[f"{stem}to_{side}.lora_down.weight"] = fused[f"{stem}qkv.lora_down.weight"].clone()
+        tensors[f"{stem}to_{side}.lora_up.weight"] = up.clone() if same else 1.1 * up
+    return tensors
+
+
+def test_equal_tensors_twice_are_taken_once(tmp_path: Path) -> None:
+    path = save(tmp_path, both(same=True))
+    weights = read(path)
+
+    assert (weights.base_model, len(weights.layers)) == ("z-image", 3)
+    assert "3 layers are there twice, alike, and taken once" in weights.verdict.reasons
+    assert inspect(read_header(path), path).layers == 3
+
+
+def test_different_tensors_for_one_layer_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedLoraError, match=r"two sets of tensors .* differ"):
+        read(save(tmp_path, both(same=False)))
+
+
+def test_a_rank_above_the_layers_width_is_legal(tmp_path: Path) -> None:
+    tensors = pair(f"lora_unet_{flat(QUERY)}", 320, 320, rank=384)
+    tensors |= pair(f"lora_unet_{flat(KEY)}", 320, 768)
+    weights = read(save(tmp_path, tensors))
+
+    assert weights.verdict.ranks == (2, 2, 384)
+    assert weights.verdict.fusable
+
+
+def test_metadata_of_null_is_none(tmp_path: Path) -> None:
+    path = write_adapter(tmp_path / "x.safetensors", make_factors(), metadata={})
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + length]) | {"__metadata__": None}
+    path = write_header(tmp_path / "null.safetensors", header, raw[8 + length :])
+
+    assert read(path).verdict.layers == 52

@@ -1,0 +1,31 @@
+"""`autolora claim`: what a person says that an adapter is for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from encoder.base_models.families import find_family
+from tests.encoder.builders import make_factors, write_adapter
+from tests.registry.cli.runner import run, run_badly, run_well
+
+FLUX = find_family("flux.1")
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_command_takes_a_claim_and_takes_it_back(tmp_path: Path) -> None:
+    assert FLUX is not None
+    factors = make_factors(names=["transformer_blocks.0.attn.to_q"], family=FLUX)
+    (tmp_path / "mine").mkdir()
+    write_adapter(tmp_path / "mine" / "query.safetensors", factors, metadata={})
+    run_well("refresh", "--source", str(tmp_path / "mine"))
+
+    said = run_well("claim", "1", "flux.1-dev", "--who", "ann")
+    shown = run_well("show", "1")
+    answer = json.loads(run_well("claim", "1", "--withdraw", "--json"))
+
+    for printed in (said, shown):
+        assert "flux.1-dev, by ann" in printed
+    assert (answer["claim"], answer["base_model"]) == (None, "unknown")
+    assert "did you mean" in run_badly("claim", "1", "flux.1-dve")
+    assert run("claim", "1").exit_code != 0
