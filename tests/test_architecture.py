@@ -25,6 +25,7 @@ PACKAGES: dict[str, set[str]] = {
 }
 CRAWLER: dict[str, set[str]] = {
     "foreign_text": set(),
+    "file_names": set(),
     "records": set(),
     "errors": {"foreign_text"},
     "hub_json": {"errors"},
@@ -36,8 +37,8 @@ CRAWLER: dict[str, set[str]] = {
     "http": {"addresses", "errors", "foreign_text", "hub_json", "transport"},
     "download": {"addresses", "disk", "errors", "foreign_text", "http", "records"},
     "sources": {
-        "addresses", "disk", "download", "errors", "foreign_text", "http", "hub_json", "hub_text",
-        "records",
+        "addresses", "disk", "download", "errors", "file_names", "foreign_text", "http",
+        "hub_json", "hub_text", "records",
     },
 }  # fmt: skip
 ENCODER: dict[str, set[str]] = {

@@ -85,6 +85,10 @@ class AdapterAnswer(_Answer):
     file_sha256: str | None
     page_url: str | None
     fusable: bool
+    strength: float | None = Field(description="What its author or owner prefers to use it at.")
+    state: str
+    refusal: str | None = Field(description="Why its state is `refused`.")
+    file_name: str
     covers: list[CoverAnswer]
 
     @classmethod
@@ -98,9 +102,7 @@ class AdapterDetailAnswer(AdapterAnswer):
     repo: str
     version: str
     description: str
-    state: str
-    refusal: str | None
-    file_name: str
+    negative_prompt: str
     file_size: int | None
     file_url: str | None
     autov2: str | None
@@ -128,9 +130,7 @@ class AdapterDetailAnswer(AdapterAnswer):
             repo=detail.repo,
             version=detail.version,
             description=detail.description,
-            state=detail.state,
-            refusal=detail.refusal,
-            file_name=detail.file_name,
+            negative_prompt=detail.negative_prompt,
             file_size=detail.file_size,
             autov2=detail.autov2,
             autov3=detail.autov3,
@@ -240,7 +240,9 @@ class RunListAnswer(_Answer):
 
 class ChosenAdapter(_Asked):
     id: AdapterId
-    strength: float = Field(default=1.0, ge=-4.0, le=4.0)
+    strength: float | None = Field(
+        default=None, ge=-4.0, le=4.0, description="Default: the adapter's own, or else 1."
+    )
 
 
 class ChooseParams(_Asked):
@@ -327,6 +329,10 @@ def _card_fields(card: AdapterCard) -> dict[str, Any]:
         "file_sha256": card.file_sha256,
         "page_url": card.page_url,
         "fusable": card.fusable,
+        "strength": card.strength,
+        "state": card.state,
+        "refusal": card.refusal,
+        "file_name": card.file_name,
         "covers": [
             CoverAnswer(
                 position=cover.position,

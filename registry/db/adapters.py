@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from crawler.file_names import path_words
 from crawler.records import AdapterRecord, CoverRecord, FileRecord, Remembered, Stamp
 from encoder.base_models.families import find_family
 from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
@@ -98,7 +99,8 @@ def settle(record: AdapterRecord, file: File | None) -> dict[str, Any]:
     if file is not None and file.verdict is not None:
         trigger_words = trigger_words or list(file.verdict.get("trigger_words", ()))
         base_model = agreed_base_model(base_model, file.base_model)
-    texts = [record.name, *trigger_words, *record.tags, record.author, record.description]
+    texts = [record.name, *path_words(record.file.name), *trigger_words, *record.tags]
+    texts += [record.author, record.description]
     return {
         "name": record.name,
         "author": record.author,

@@ -9,10 +9,17 @@ from urllib.parse import unquote
 from safetensors import SafetensorError, safe_open
 
 from crawler.errors import SourceError
-from crawler.hub_text import MAX_DESCRIPTION, MAX_NAME, clean_text, clean_words, split_phrases
+from crawler.hub_text import (
+    MAX_DESCRIPTION,
+    MAX_NAME,
+    clean_line,
+    clean_text,
+    clean_words,
+    split_phrases,
+)
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from crawler.sources.folder.found import SUFFIX, FoundFile, Tree
-from crawler.sources.folder.names import display_name, is_utf8
+from crawler.sources.folder.names import display_name, why_not_stored
 from crawler.sources.folder.previews import read_prompt
 from crawler.sources.folder.sidecars import Facts, merge, read_sidecar
 
@@ -90,8 +97,8 @@ def may_read(path: Path, root: Path, weights: Path | None = None) -> bool:
 def _record(
     file: FoundFile, sha256: str | None, facts: Facts, header: Mapping[str, str], root: Path
 ) -> AdapterRecord:
-    def first(*values: str, limit: int = MAX_NAME) -> str:
-        return next(filter(None, (clean_text(value, limit) for value in values)), "")
+    def first(*values: str) -> str:
+        return next(filter(None, (clean_line(value, MAX_NAME) for value in values)), "")
 
     def said(key: str) -> str:
         return header.get(f"modelspec.{key}", "")
@@ -103,7 +110,7 @@ def _record(
         version="",
         name=first(facts.name, _name(file, header, root)),
         author=first(facts.author, said("author")),
-        description=first(facts.description, said("description"), limit=MAX_DESCRIPTION),
+        description=facts.description or clean_text(said("description"), MAX_DESCRIPTION),
         trigger_words=facts.trigger_words or split_phrases(said("trigger_phrase")),
         tags=facts.tags or clean_words(said("tags").split(",")),
         base_model_words=clean_words([*facts.base_models, *map(header.get, HEADER_BASES)]),
@@ -127,8 +134,8 @@ def repo_of(name: str, root: Path) -> str:
 
 
 def _name(file: FoundFile, header: Mapping[str, str], root: Path) -> str:
-    title = clean_text(header.get("modelspec.title"), MAX_NAME)
-    output_name = clean_text(header.get("ss_output_name"), MAX_NAME)
+    title = clean_line(header.get("modelspec.title"), MAX_NAME)
+    output_name = clean_line(header.get("ss_output_name"), MAX_NAME)
     # sd-scripts makes the run's name the title where nobody gave one.
     if title and title != output_name:
         return title
@@ -139,7 +146,7 @@ def _card_pictures(facts: Facts, folder: Path, tree: Tree) -> Iterator[Picture]:
     """Yield those pictures that a card names and that are there."""
     for url, prompt in facts.pictures:
         path = folder / unquote(url)
-        if tree.find(path) is not None and is_utf8(str(path)):
+        if tree.find(path) is not None and why_not_stored(path) is None:
             yield path, _version(path, tree), prompt
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crawler.records import Remembered, Stamp
-from crawler.sources.folder.names import is_stage, is_utf8
+from crawler.sources.folder.names import is_stage, why_not_stored
 from crawler.sources.folder.previews import KINDS, PREVIEWS
 from crawler.sources.folder.sidecars import BY_NAME, BY_SUFFIX, Reader
 from crawler.sources.folder.walking import Directory, Entry, walk
@@ -53,7 +53,7 @@ class Tree:
             self._find_beside(entry, directory)
             for directory in self.directories.values()
             for entry in directory.entries.values()
-            if entry.path.suffix.lower() == SUFFIX and is_utf8(str(entry.path))
+            if entry.path.suffix.lower() == SUFFIX and why_not_stored(entry.path) is None
         )
         return {file.name: file for file in found}
 
@@ -118,10 +118,10 @@ def find_moved(found: Mapping[str, FoundFile], before: Mapping[str, Remembered])
             away.setdefault(kept.stamp.content, old)
     moved: dict[str, str] = {}
     for name, file in found.items():
-        content, kept = file.stamp.content, before.get(name)
-        if content not in away or (kept and kept.stamp and kept.stamp.content == content):
+        content, known = file.stamp.content, before.get(name)
+        if content not in away or (known and known.stamp and known.stamp.content == content):
             continue
-        if kept is None or kept.is_gone or away[content] not in found:
+        if known is None or known.is_gone or away[content] not in found:
             moved[name] = away.pop(content)
     return moved
 
@@ -154,5 +154,5 @@ def unreadable(tree: Tree) -> Iterator[tuple[Path, str]]:
     for directory in tree.directories.values():
         yield from directory.problems
         for entry in directory.entries.values():
-            if entry.path.suffix.lower() == SUFFIX and not is_utf8(str(entry.path)):
-                yield entry.path, "its path is not UTF-8 and cannot be stored; rename it"
+            if entry.path.suffix.lower() == SUFFIX and (why := why_not_stored(entry.path)):
+                yield entry.path, why

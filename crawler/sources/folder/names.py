@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-# What libraries call every adapter that they save (diffusers, PEFT, DiffSynth-Studio).
-GENERIC = {
-    "pytorch_lora_weights", "adapter_model", "diffusion_pytorch_model", "model",
-    "adapter", "lora", "lora_weights",
-}  # fmt: skip
+from crawler.file_names import is_generic
+from crawler.foreign_text import one_line
+
 # The folders that trainers write one stage of a run to: `checkpoint-500`, `step_00500`.
 STAGE = re.compile(r"(checkpoint|step|epoch)[-_ ]?0*(\d+)", re.IGNORECASE)
 # What sd-scripts and musubi-tuner put behind a run's name: `run-000004`, `run-step00000500`.
@@ -22,7 +21,7 @@ def display_name(parts: Sequence[str], output_name: str = "") -> str:
     *folders, stem = parts
     if output_name:
         return output_name + _kohya_stage(stem, output_name)
-    if stem.lower() not in GENERIC or not folders:
+    if not is_generic(stem) or not folders:
         return stem
     if is_stage(folders[-1]) and len(folders) > 1:
         return f"{folders[-2]} {_stage(folders[-1])}"
@@ -34,18 +33,22 @@ def is_stage(folder: str) -> bool:
     return STAGE.fullmatch(folder) is not None
 
 
-def is_utf8(name: str) -> bool:
-    """Whether a name can be written down at all: file systems take any bytes."""
+def why_not_stored(path: Path) -> str | None:
+    """Say why a file of this path is not taken, None if it is: file systems take any bytes."""
     try:
-        name.encode()
+        str(path).encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        return "its path is not UTF-8 and cannot be stored; rename it"
+    if not str(path).isprintable():
+        # Shown as it is it would act on a terminal; cleaned it would name another file.
+        return "its path holds invisible or control characters; rename it"
+    return None
 
 
 def shown(name: str) -> str:
-    """Return a name as text, whatever bytes it is made of."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Return a name as one line of text, whatever bytes it is made of."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return one_line(text)
 
 
 def _stage(folder: str) -> str:

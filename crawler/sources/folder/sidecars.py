@@ -14,14 +14,15 @@ from typing import Any
 
 import yaml
 
+from crawler.hub_json import read_json
 from crawler.hub_text import (
     MAX_DESCRIPTION,
     MAX_NAME,
     MAX_PROMPT,
+    clean_line,
     clean_text,
     clean_words,
     plain_text,
-    read_json,
     split_phrases,
     without_calls,
 )
@@ -257,13 +258,13 @@ def merge(facts: Sequence[Facts]) -> Facts:
 
 def _clean(facts: Facts) -> Facts:
     return Facts(
-        name=clean_text(facts.name, MAX_NAME),
-        author=clean_text(facts.author, MAX_NAME),
+        name=clean_line(facts.name, MAX_NAME),
+        author=clean_line(facts.author, MAX_NAME),
         description=clean_text(facts.description, MAX_DESCRIPTION),
         trigger_words=facts.trigger_words,
         tags=facts.tags,
         base_models=clean_words(list(facts.base_models)),
-        licence=clean_text(facts.licence, MAX_NAME),
+        licence=clean_line(facts.licence, MAX_NAME),
         mature=facts.mature,
         strength=facts.strength,
         negative_prompt=clean_text(facts.negative_prompt, MAX_PROMPT),

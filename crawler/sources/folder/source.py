@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
-from crawler.download import disk_error, download_folder, hash_file
+from crawler.disk import DiskLimits
+from crawler.download import hash_file
 from crawler.errors import DownloadError, FolderError, SourceError
 from crawler.records import (
     AdapterRecord,
@@ -27,7 +29,7 @@ from crawler.sources.folder.found import (
     stamp_of,
     unreadable,
 )
-from crawler.sources.folder.names import is_utf8, shown
+from crawler.sources.folder.names import shown, why_not_stored
 from crawler.sources.folder.pickles import find_pickles
 
 MAX_COVER_BYTES = 32 * 2**20
@@ -45,14 +47,20 @@ class FolderSource:
     hub = HUB
     has_cursor = False
 
-    def __init__(self, folder: Path, explain: Explain = lambda _: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: DiskLimits | None = None,
+        explain: Explain = lambda _: None,
+    ) -> None:
         """Raises:
         FolderError: the path cannot be written down.
         """
         self._folder = folder.resolve()
+        self._limits = limits or DiskLimits()
         self._explain = explain
-        if not is_utf8(str(self._folder)):
-            raise FolderError(self._folder, "its path is not UTF-8; rename it")
+        if why := why_not_stored(self._folder):
+            raise FolderError(self._folder, why)
 
     @staticmethod
     def takes(address: str) -> bool:
@@ -92,26 +100,31 @@ class FolderSource:
     def download(self, record: AdapterRecord, target: Path) -> Path:
         """Copy the record's file into a folder of its own below `target`.
 
+        Not hashed here: whoever stores it does that.
+
         Raises:
-            DownloadError: it has gone, has changed since it was listed, or cannot be written.
+            FileTooLargeError, NoRoomError: it may not be had here.
+            DownloadError: it has gone, has changed since it was listed, or cannot be copied.
         """
         source = self._folder / record.file.name
         if ".." in source.parts or not source.is_relative_to(self._folder):
             raise DownloadError(f"{record.file.name} leads out of {self._folder}; not copied")
         if not source.is_file():
             raise DownloadError(f"{source} is no longer there")
-        folder = download_folder(record, target)
-        # A name of our own: here a file system may not take what another one does.
-        path = folder / f"adapter{SUFFIX}"
+        size = record.file.size or 0
+        self._limits.check_size(record.file.name, size)
+        # A folder that no other process has, and a name that any file system takes.
+        path = target / f"copy-{uuid4().hex}" / f"adapter{SUFFIX}"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True)
+            self._limits.check_room(record.file.name, path.parent, size)
             shutil.copyfile(source, path)
             facts = source.stat()
         except OSError as error:
-            path.unlink(missing_ok=True)
-            raise disk_error(path, error) from error
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise DownloadError(f"{source} cannot be copied: {error.strerror or error}") from error
         if record.stamp and stamp_of(facts, "").content != record.stamp.content:
-            path.unlink()
+            shutil.rmtree(path.parent)
             raise DownloadError(
                 f"{source} has changed since it was listed; the next refresh takes it as it is"
             )

@@ -118,7 +118,7 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
     return FileResponse(
         registry.blobs.path(sha256),
         media_type="application/octet-stream",
-        filename=detail.file_name.rpartition("/")[2] or f"{sha256}.safetensors",
+        filename=detail.card.file_name.rpartition("/")[2] or f"{sha256}.safetensors",
         headers={"ETag": f'"{sha256}"', "Cache-Control": REVALIDATE},
     )
 

@@ -326,7 +326,7 @@ def test_a_name_that_is_not_utf8_costs_itself_only(tmp_path: Path) -> None:
     assert told(listed)[-1] == "good.safetensors"
 
 
-@pytest.mark.parametrize("name", ["a:b\\c", "x" * 240, "\u732b " * 20, "tab\there", "a#b?c%20"])
+@pytest.mark.parametrize("name", ["a:b\\c", "x" * 240, "\u732b " * 20, "a#b?c%20"])
 def test_any_name_that_the_file_system_takes_can_be_copied(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "in"
     write_adapter(folder / f"{name}.safetensors")
@@ -432,3 +432,18 @@ def test_a_cover_outside_the_folder_is_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="nowhere"):
         list(FolderSource(tmp_path / "nowhere").list_adapters())
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\u202eb", "a\nb"])
+def test_a_file_name_that_acts_on_a_terminal_is_refused_by_itself(
+    tmp_path: Path, name: str
+) -> None:
+    write_adapter(tmp_path / "good.safetensors")
+    write_adapter(tmp_path / f"{name}.safetensors")
+
+    found = list(FolderSource(tmp_path).list_adapters())
+
+    [refused] = [item for item in found if isinstance(item, Refusal)]
+    assert "rename it" in refused.reason
+    assert refused.repo.isprintable()
+    assert len(found) == 2
