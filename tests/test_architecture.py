@@ -44,6 +44,7 @@ CRAWLER: dict[str, set[str]] = {
 ENCODER: dict[str, set[str]] = {
     "errors": set(),
     "arrays": set(),
+    "threads": set(),
     "base_models": set(),
     "text_encoder": set(),
     "adapter": {"arrays", "base_models", "errors"},

@@ -19,7 +19,7 @@ from encoder.adapter.lora_metadata import (
     trigger_words,
 )
 from encoder.adapter.safetensors_header import Header, TensorInfo, read_header
-from encoder.adapter.spectrum import Watch, is_evidently_sound, measure_layers
+from encoder.adapter.spectrum import Watcher, is_evidently_sound, measure_layers
 from encoder.adapter.tensor_file import TensorFile
 from encoder.adapter.verdict import FileFacts, Verdict, judge
 from encoder.base_models.families import FAMILIES, Family
@@ -91,13 +91,13 @@ class OpenedLora:
     def base_model(self) -> str:
         return self.outcome.base_model
 
-    def read(self, watch: Watch | None = None) -> LoraWeights:
-        """Read every layer once for the verdict; `watch` is shown each that is sound.
+    def read(self, *watchers: Watcher) -> LoraWeights:
+        """Read every layer once for the verdict; `watchers` are shown those that are sound.
 
         Raises:
             LoraFileError: as `read`.
         """
-        verdict = self.judge(watch)
+        verdict = self.judge(*watchers)
         if verdict.damaged_layers:
             layer, count = verdict.damaged_layers[0], len(verdict.damaged_layers)
             more = f", and {count - 1} layers more" if count > 1 else ""
@@ -130,10 +130,10 @@ class OpenedLora:
             file=self.file,
         )
 
-    def judge(self, watch: Watch | None = None) -> Verdict:
+    def judge(self, *watchers: Watcher) -> Verdict:
         """Read every layer once and judge the whole, damaged or not."""
         layers = self.outcome.conversion.layers
-        measures = measure_layers(layers, lambda layer: self.file.used(layer.tensors()), watch)
+        measures = measure_layers(layers, lambda layer: self.file.used(layer.tensors()), watchers)
         verdict = judge(self.outcome, self.facts, measures)
         self.file.release()
         return verdict
