@@ -44,10 +44,11 @@ CRAWLER: dict[str, set[str]] = {
 ENCODER: dict[str, set[str]] = {
     "errors": set(),
     "arrays": set(),
+    "late_torch": set(),
     "threads": set(),
     "base_models": set(),
     "text_encoder": set(),
-    "adapter": {"arrays", "base_models", "errors"},
+    "adapter": {"arrays", "base_models", "errors", "late_torch"},
     "sketches": {"adapter", "arrays", "base_models", "errors"},
     "weight_encoders": {
         "adapter", "arrays", "base_models", "errors", "sketches", "text_encoder",

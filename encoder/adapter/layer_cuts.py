@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from torch import Tensor
-
 from encoder.adapter.layers import (
     DenseLayer,
     DoraLayer,
@@ -16,6 +14,7 @@ from encoder.adapter.layers import (
     RowsLayer,
 )
 from encoder.errors import BaseWeightNeededError
+from encoder.late_torch import Tensor
 
 
 def cut_rows(layer: Layer, rows: slice) -> Layer:

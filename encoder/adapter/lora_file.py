@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, cast
 
 from encoder.adapter.assemble import MAGNITUDES, Alpha, assemble
 from encoder.adapter.convert import Outcome, convert
+from encoder.adapter.header_tensor import HeaderTensor
 from encoder.adapter.key_parts import KeyPlan, plan_layers
 from encoder.adapter.layers import Layer
 from encoder.adapter.lora_metadata import (
@@ -20,23 +19,19 @@ from encoder.adapter.lora_metadata import (
 )
 from encoder.adapter.safetensors_header import Header, TensorInfo, read_header
 from encoder.adapter.spectrum import Watcher, is_evidently_sound, measure_layers
-from encoder.adapter.tensor_file import TensorFile
 from encoder.adapter.verdict import FileFacts, Verdict, judge
 from encoder.base_models.families import FAMILIES, Family
 from encoder.errors import BadWeightsError, UnsupportedLoraError
+from encoder.late_torch import Tensor
+
+if TYPE_CHECKING:
+    from encoder.adapter.tensor_file import TensorFile
 
 # Change this with what is read or refused: files are then read again, refused ones too.
 READER_VERSION = "reader-3"
 
 # What weights are stored as, by safetensors' names.
-DTYPES = {
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
+DTYPES = {"F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"}
 # Longer metadata values (tag counts, thumbnails) are read but not kept.
 MAX_METADATA_CHARACTERS = 10_000
 # The slots whose first axis is the rank that alpha is divided by.
@@ -63,7 +58,7 @@ class LoraWeights:
     verdict: Verdict
     # Changes of biases and of norms' weights, by parameter name.
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
-    file: TensorFile | None = None
+    file: "TensorFile | None" = None
 
     def done_with(self, layer: Layer) -> None:
         """Let the memory of what was read of a layer be given back; whoever goes through layers
@@ -83,7 +78,7 @@ class OpenedLora:
 
     path: Path
     header: Header
-    file: TensorFile
+    file: "TensorFile"
     outcome: Outcome
     facts: FileFacts
 
@@ -154,6 +149,9 @@ def open_adapter(path: str | Path, families: Sequence[Family] = FAMILIES) -> Ope
     Raises:
         LoraFileError: the file is no adapter, or of a kind that is not read.
     """
+    # It brings torch, which a header does without.
+    from encoder.adapter.tensor_file import TensorFile
+
     path = Path(path)
     header = read_header(path)
     file = TensorFile(path, header)
@@ -215,7 +213,7 @@ def _name_layers(
 
 
 def _empty(tensor: TensorInfo) -> Tensor:
-    return torch.empty(tensor.shape, dtype=DTYPES.get(tensor.dtype, torch.float32), device="meta")
+    return cast("Tensor", HeaderTensor(tensor.shape))
 
 
 def _check_dtypes(file: str | Path, header: Header, plan: KeyPlan) -> None:

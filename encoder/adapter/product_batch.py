@@ -12,11 +12,10 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from encoder.adapter.gram import LARGEST_TRACE, SMALLEST_TRACE
 from encoder.adapter.layers import LoraLayer
+from encoder.late_torch import Tensor, torch
 
 # Larger layers gain nothing: 400 KB in float32.
 MOST_ENTRIES = 100_000

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from encoder.adapter.gram import DamagedLayerError, Gram, check_finite, gram_of, norm_of, widen
 from encoder.adapter.layer_cuts import cut_rows
@@ -35,9 +33,10 @@ from encoder.adapter.product_batch import (
     measure_batch,
 )
 from encoder.base_models.families import block_of
+from encoder.late_torch import Tensor, torch
 
 # What float16 images and float32 matrices are computed with.
-LARGEST_NORM = torch.finfo(torch.float32).max
+LARGEST_NORM = float(np.finfo(np.float32).max)
 # Gram matrices of a higher rank (full differences, LoHa of rank 64) would take minutes, so
 # random probes stand in for them. The standard error is sqrt(2 / PROBES) of the
 # effective rank at most, for one of 1.
