@@ -100,7 +100,9 @@ def _row(card: "AdapterCard") -> dict[str, str]:
     }
     if card.state == "ready":
         return row | {"trigger words": ", ".join(card.trigger_words[:2])}
-    return row | {"why": card.refusal or ""} if card.state == "refused" else row
+    # The first cause; `show` has all.
+    why = (card.refusal or "").split("; ")[0]
+    return row | {"why": why} if card.state == "refused" else row
 
 
 @app.command()

@@ -129,8 +129,9 @@ def _record(
 
 
 def repo_of(name: str, root: Path) -> str:
-    """What a file is called where adapters have repositories."""
-    return f"{root.name}/{name.removesuffix(Path(name).suffix)}"
+    """What a file, or a folder, is called where adapters have repositories."""
+    stem = name[: -len(SUFFIX)] if name.lower().endswith(SUFFIX) else name
+    return f"{root.name}/{stem}"
 
 
 def _name(file: FoundFile, header: Mapping[str, str], root: Path) -> str:

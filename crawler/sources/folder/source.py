@@ -119,15 +119,16 @@ class FolderSource:
             path.parent.mkdir(parents=True)
             self._limits.check_room(record.file.name, path.parent, size)
             shutil.copyfile(source, path)
-            facts = source.stat()
+            if record.stamp and stamp_of(source.stat(), "").content != record.stamp.content:
+                raise DownloadError(
+                    f"{source} has changed since it was listed; the next refresh takes it as it is"
+                )
         except OSError as error:
             shutil.rmtree(path.parent, ignore_errors=True)
             raise DownloadError(f"{source} cannot be copied: {error.strerror or error}") from error
-        if record.stamp and stamp_of(facts, "").content != record.stamp.content:
+        except DownloadError:
             shutil.rmtree(path.parent)
-            raise DownloadError(
-                f"{source} has changed since it was listed; the next refresh takes it as it is"
-            )
+            raise
         return path
 
     def fetch_cover(self, cover: CoverRecord) -> bytes:

@@ -332,7 +332,7 @@ def test_a_file_that_cannot_be_read_today_has_not_vanished(folder: Folder) -> No
 def test_what_lies_in_a_folder_that_cannot_be_opened_has_not_vanished(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder.add("closed/a", 1)
+    folder.add("closed.v1/a", 1)
     folder.add("b", 2)
     folder.add("c", 3)
     folder.refresh()
@@ -340,15 +340,15 @@ def test_what_lies_in_a_folder_that_cannot_be_opened_has_not_vanished(
     scandir = os.scandir
 
     def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
-        if path.name == "closed":
+        if path.name == "closed.v1":
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", refuse)
-        assert folder.refresh() == ["loras/closed: cannot be read: Permission denied"]
+        assert folder.refresh() == ["loras/closed.v1: cannot be read: Permission denied"]
 
-    assert folder.adapters().keys() == {"closed/a", "b"}
+    assert folder.adapters().keys() == {"closed.v1/a", "b"}
 
 
 def test_a_full_refresh_looks_at_everything(

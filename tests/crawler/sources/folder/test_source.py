@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from crawler.disk import DiskLimits
 from crawler.download import hash_file
-from crawler.errors import DownloadError, SourceError
+from crawler.errors import DownloadError, FileTooLargeError, NoRoomError, SourceError
 from crawler.records import (
     AdapterRecord,
     CoverRecord,
@@ -344,12 +345,12 @@ def test_an_unreadable_folder_inside_is_told_and_what_is_in_it_not_taken_for_gon
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_adapter(tmp_path / "a.safetensors", 1)
-    write_adapter(tmp_path / "closed" / "b.safetensors", 2)
+    write_adapter(tmp_path / "closed.v1" / "b.safetensors", 2)
     scandir = os.scandir
 
     def refuse(path: Path) -> Iterator[os.DirEntry[str]]:
         # Root, who runs tests in containers, may open everything.
-        if path.name == "closed":
+        if path.name == "closed.v1":
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
@@ -358,7 +359,7 @@ def test_an_unreadable_folder_inside_is_told_and_what_is_in_it_not_taken_for_gon
     problem, record = FolderSource(tmp_path).list_adapters()
 
     assert isinstance(problem, Refusal)
-    assert problem.repo == f"{tmp_path.name}/closed"
+    assert problem.repo == f"{tmp_path.name}/closed.v1"
     assert problem.reason == "cannot be read: Permission denied"
     assert isinstance(record, AdapterRecord)
 
@@ -447,3 +448,22 @@ def test_a_file_name_that_acts_on_a_terminal_is_refused_by_itself(
     assert "rename it" in refused.reason
     assert refused.repo.isprintable()
     assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        (DiskLimits(max_file_bytes=100), FileTooLargeError),
+        (DiskLimits(usage=lambda _: (10**12, 0, 100)), NoRoomError),
+    ],
+)
+def test_what_may_not_be_had_leaves_nothing_behind(
+    tmp_path: Path, limits: DiskLimits, error: type[Exception]
+) -> None:
+    write_adapter(tmp_path / "in" / "a.safetensors")
+    (record,) = list_records(tmp_path / "in")
+
+    with pytest.raises(error):
+        FolderSource(tmp_path / "in", limits).download(record, tmp_path / "out")
+
+    assert not list((tmp_path / "out").rglob("*"))
