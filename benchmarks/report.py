@@ -25,6 +25,7 @@ TABLES = {
     "fingerprints": "benchmarks.duplicates.fingerprints",
     "reading": "benchmarks.files",
     "encoding": "benchmarks.files.encoding",
+    "folder": "benchmarks.files.folder",
     "shipped": "benchmarks.files.shipped",
     "fusion": "benchmarks.fusion",
     "recognition": "benchmarks.fusion.recognition",

@@ -1,5 +1,7 @@
 """Text that strangers wrote, cut to sizes and characters that a database can hold."""
 
+import html
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +16,10 @@ MAX_WORDS = 64
 
 # What hubs write where there is no trigger word.
 _NOTHING = {"", "none", "null", "n/a", "无"}
+_PHRASE_ENDS = re.compile(r"[,\n，、;；]")
+_CALL = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>[ ,]*", re.IGNORECASE)
+_BREAK = re.compile(r"<(?:br|/p|/li|/h\d)\s*/?>", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
 
 def clean_text(value: Any, limit: int) -> str:
@@ -47,6 +53,34 @@ def clean_words(values: Any) -> tuple[str, ...]:
         if len(words) == MAX_WORDS:
             break
     return tuple(words)
+
+
+def split_phrases(values: Any) -> tuple[str, ...]:
+    """Return trigger phrases one by one: "zqx, blu" are two, in a text and in a list.
+
+    Prompts for web UIs say `saber \\(fate\\)` for "saber (fate)" and call for adapters by
+    `<lora:name:1>`, which is no phrase.
+    """
+    parts = [
+        part.replace("\\(", "(").replace("\\)", ")")
+        for value in _as_list(values)
+        if isinstance(value, str)
+        for part in _PHRASE_ENDS.split(without_calls(value[: 4 * MAX_DESCRIPTION]))
+    ]
+    return clean_words(parts)
+
+
+def without_calls(prompt: str) -> str:
+    """Return a prompt without `<lora:name:1>`, by which web UIs are told to load an adapter."""
+    return _CALL.sub("", prompt).strip(" ,\n")
+
+
+def plain_text(markup: Any) -> str:
+    """Return what HTML says; text without markup as it is."""
+    if not isinstance(markup, str):
+        return ""
+    breaks = _BREAK.sub("\n", markup[: 4 * MAX_DESCRIPTION])
+    return html.unescape(_TAG.sub("", breaks)).strip()
 
 
 def _as_list(values: Any) -> Iterable[Any]:

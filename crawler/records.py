@@ -1,6 +1,6 @@
 """What a hub says about an adapter: the types that the crawler hands on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,12 +30,37 @@ class CoverRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a folder's entries say of a file, by which it is known again without being read.
+
+    The time of the entry's last change tells of edits that set the time of the file back.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    # The same of the sidecars and pictures that belong to it, as a hash; "" reads them again.
+    beside: str
+
+    @property
+    def content(self) -> tuple[int, int, int]:
+        """What stays the same when a file is renamed."""
+        return self.size, self.mtime_ns, self.inode
+
+    def is_file_of(self, other: "Stamp") -> bool:
+        """Whether nothing happened to the file, whatever happened beside it."""
+        return (self.content, self.ctime_ns) == (other.content, other.ctime_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterRecord:
     """One LoRA file as its hub describes it.
 
     `repo` is "owner/name"; `version` is the hub's id of a version inside it, "" where there
     is none. `base_model_words` are what the hub says that it loads into, as written and the
-    most exact first. Times are UTC; `updated_at` is the cursor to go on from.
+    most exact first. Times are UTC; `updated_at` is the cursor to go on from. `strength` is
+    what its author or owner prefers, `negative_prompt` what they pair it with.
     """
 
     hub: str
@@ -55,15 +80,52 @@ class AdapterRecord:
     file: FileRecord
     covers: tuple[CoverRecord, ...]
     page_url: str
+    strength: float | None = None
+    negative_prompt: str = ""
+    # Of sources that remember what they listed.
+    stamp: Stamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Something listed that gives no record, and why. `repo` is "" for the listing itself."""
+    """Something listed that gives no record or a lesser one, and why.
+
+    `repo` is that of an adapter or of a folder with adapters, "" for the listing itself.
+    """
 
     hub: str
     repo: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A file that is as it was when it was listed before."""
+
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A file that was listed before under another name, and how it is described now."""
+
+    from_name: str
+    record: AdapterRecord
+
+
+Listed = AdapterRecord | Refusal | Unchanged | Moved
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What was kept of a file when it was listed; `is_gone` if it has vanished since.
+
+    Without a stamp nothing of the file is believed to be as it was.
+    """
+
+    sha256: str | None
+    stamp: Stamp | None
+    is_gone: bool = False
 
 
 class Source(Protocol):
@@ -79,13 +141,26 @@ class Source(Protocol):
         """Which of the hub's addresses, or which folder: what is listed there is told apart."""
         ...
 
+    @property
+    def has_cursor(self) -> bool:
+        """Whether it can list what changed since a date.
+
+        If not, each listing is of all that there is, and goes by what it listed before.
+        """
+        ...
+
     def list_adapters(
-        self, updated_since: datetime | None = None
-    ) -> Iterator[AdapterRecord | Refusal]:
+        self,
+        updated_since: datetime | None = None,
+        remembered: Mapping[str, Remembered] | None = None,
+    ) -> Iterator[Listed]:
         """Yield what changed at or after `updated_since`, oldest change first.
 
         So the last record's `updated_at` is a safe cursor: stop anywhere, resume there.
         Records at the seam come twice; storing them by their hub's ids makes that harmless.
+
+        A source without a cursor yields all of its files, those that are as `remembered` (by
+        file name) as `Unchanged`, and first of all what `Moved` as a whole.
 
         Raises:
             SourceError: the hub is down or no longer speaks as we know it.

@@ -21,7 +21,7 @@ from registry.blobs import BlobStore, is_disk_full, make_private
 from registry.config import Settings
 from registry.errors import BlobNotFoundError, DiskFullError, NoBaseModelError, RegistryError
 from registry.fusion.maker import Maker
-from registry.fusion.recipe import Name, Sha256, first_fault
+from registry.fusion.recipe import Name, Ratio, Sha256, first_fault
 from registry.fusion.studio import Studio
 
 Shape = TypeVar("Shape")
@@ -75,6 +75,8 @@ class RemoteCard(_Answer):
     file_sha256: Sha256 | None
     trigger_words: Annotated[tuple[Name, ...], Field(max_length=100)]
     licence: Name | None
+    # A registry that does not tell has no preference.
+    strength: Ratio | None = None
 
 
 class RemoteChoice(_Answer):

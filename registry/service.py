@@ -34,7 +34,7 @@ from registry.retrieval.cards import (
 )
 from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
-from registry.retrieval.filters import Filters
+from registry.retrieval.filters import Filters, State
 from registry.retrieval.finder import Finder
 from registry.retrieval.results import Choice, DuplicateResult, SearchPage, Similar
 from registry.text.cached_encoder import load_cached_text_encoder
@@ -157,12 +157,17 @@ class Registry:
         return self.finder.duplicates(adapter_id)
 
     def adapters(
-        self, filters: Filters | None = None, *, before_id: int | None = None, limit: int = 50
+        self,
+        filters: Filters | None = None,
+        *,
+        before_id: int | None = None,
+        limit: int = 50,
+        state: State = "ready",
     ) -> list[AdapterCard]:
-        """Return ready adapters, the last added first, below `before_id`."""
+        """Return adapters of a state, the last added first, below `before_id`."""
         with one_line_errors(), self.sessions() as session:
             return list_cards(
-                session, filters=filters or Filters(), before_id=before_id, limit=limit
+                session, filters=filters or Filters(), before_id=before_id, limit=limit, state=state
             )
 
     def cards(self, adapter_ids: Sequence[int]) -> list[AdapterCard]:

@@ -25,6 +25,7 @@ PACKAGES: dict[str, set[str]] = {
 }
 CRAWLER: dict[str, set[str]] = {
     "foreign_text": set(),
+    "file_names": set(),
     "records": set(),
     "errors": {"foreign_text"},
     "hub_json": {"errors"},
@@ -37,16 +38,18 @@ CRAWLER: dict[str, set[str]] = {
     "http": {"addresses", "errors", "foreign_text", "hub_json", "transport"},
     "download": {"addresses", "disk", "errors", "foreign_text", "http", "records"},
     "sources": {
-        "addresses", "disk", "download", "errors", "foreign_text", "http", "hub_json", "hub_text",
-        "peft_config", "records",
+        "addresses", "disk", "download", "errors", "file_names", "foreign_text", "http",
+        "hub_json", "hub_text", "peft_config", "records",
     },
 }  # fmt: skip
 ENCODER: dict[str, set[str]] = {
     "errors": set(),
     "arrays": set(),
+    "late_torch": set(),
+    "threads": set(),
     "base_models": {"errors"},
     "text_encoder": set(),
-    "adapter": {"arrays", "base_models", "errors"},
+    "adapter": {"arrays", "base_models", "errors", "late_torch"},
     "sketches": {"adapter", "arrays", "base_models", "errors"},
     "weight_encoders": {
         "adapter", "arrays", "base_models", "errors", "sketches", "text_encoder",

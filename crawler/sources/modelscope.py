@@ -1,7 +1,7 @@
 """ModelScope: LoRAs of modelscope.cn, modelscope.ai or whatever speaks their protocol."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from crawler.addresses import is_loopback
 from crawler.disk import DiskLimits
 from crawler.download import place
 from crawler.errors import DownloadError, SourceError
-from crawler.records import AdapterRecord, CoverRecord, Refusal
+from crawler.records import AdapterRecord, CoverRecord, Refusal, Remembered
 from crawler.sources.modelscope_client import ModelScopeClient
 from crawler.sources.modelscope_detail import (
     HUB,
@@ -42,6 +42,7 @@ class ModelScopeSource:
     """Lists and fetches the LoRAs of one ModelScope endpoint."""
 
     hub = HUB
+    has_cursor = True
 
     def __init__(
         self,
@@ -86,9 +87,13 @@ class ModelScopeSource:
         self._client.close()
 
     def list_adapters(
-        self, updated_since: datetime | None = None
+        self,
+        updated_since: datetime | None = None,
+        remembered: Mapping[str, Remembered] | None = None,
     ) -> Iterator[AdapterRecord | Refusal]:
         """Yield what changed at or after `updated_since`, oldest change first.
+
+        The hub tells what changed, so what is `remembered` is not looked at.
 
         A repository that cannot be read is yielded as a `Refusal` and ends nothing.
 

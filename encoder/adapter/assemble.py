@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor
-
 from encoder.adapter.alpha import MAGNITUDES, Alpha
 from encoder.adapter.layers import (
     DenseLayer,
@@ -21,6 +19,7 @@ from encoder.adapter.layers import (
     ReplacedLayer,
 )
 from encoder.errors import BadWeightsError
+from encoder.late_torch import Tensor
 
 # Trainers offer ranks up to a few hundred; beyond this a "LoRA" is a full matrix or an attack.
 MAX_RANK = 4096

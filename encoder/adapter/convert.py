@@ -9,8 +9,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import Tensor
-
 from encoder.adapter.assemble import Parts
 from encoder.adapter.key_parts import KeyPlan, are_few
 from encoder.adapter.keys_to_layers import Target, knows_most, module_shapes, targets_of
@@ -26,6 +24,7 @@ from encoder.base_models.matching import (
 )
 from encoder.base_models.names import UNKNOWN_BASE_MODEL
 from encoder.errors import BaseWeightNeededError, UnsupportedLoraError
+from encoder.late_torch import Tensor
 
 # Names that diffusers puts first in no other program's files: believed of unknown families.
 DIFFUSERS_PREFIXES = ("transformer.", "unet.")

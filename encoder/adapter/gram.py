@@ -5,12 +5,12 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+from encoder.late_torch import Tensor, torch
 
 # Between these, sums of squares of float32 are exact to rounding: below, squares of single
 # entries turn subnormal or vanish.
-SMALLEST_TRACE, LARGEST_TRACE = 1e-25, torch.finfo(torch.float32).max
+SMALLEST_TRACE, LARGEST_TRACE = 1e-25, float(np.finfo(np.float32).max)
 # Up to this rank, products of no more multiplications than these are computed by kernels of
 # OpenBLAS that are twice as fast as its others; beyond it they have too few columns.
 SMALL_RANK, SMALL_PRODUCT = 32, 1_000_000

@@ -4,9 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
 from encoder.adapter.layers import (
     DenseLayer,
     DoraLayer,
@@ -18,6 +15,7 @@ from encoder.adapter.layers import (
     RowsLayer,
 )
 from encoder.errors import BaseWeightNeededError
+from encoder.late_torch import Tensor, torch
 
 # Inputs that two layers are compared by, and how far bfloat16's rounding may part the outcome.
 PROBES, ROUNDING = 4, 0.01

@@ -13,10 +13,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
-
 from encoder.errors import BaseWeightNeededError
+from encoder.late_torch import Tensor, torch
 
 # (rank, d_in) and (d_out, rank); a convolution's inputs are channels · height · width.
 Factors = tuple[Tensor, Tensor]

@@ -3,41 +3,35 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, cast
 
 from crawler.peft_config import read_config_beside
 from encoder.adapter.alpha import alpha_notes, check_magnitudes, find_alpha, find_config
 from encoder.adapter.assemble import assemble
 from encoder.adapter.convert import Outcome, convert
 from encoder.adapter.first_format import name_first_format
+from encoder.adapter.header_tensor import HeaderTensor
 from encoder.adapter.key_parts import KeyPlan, plan_layers
 from encoder.adapter.layers import Layer
 from encoder.adapter.lora_metadata import claimed_base_models, find_trainer, trigger_words
 from encoder.adapter.other_kinds import refuse_other_kinds
 from encoder.adapter.peft_config import parse_config
 from encoder.adapter.safetensors_header import Header, TensorInfo, read_header
-from encoder.adapter.spectrum import Watch, is_evidently_sound, measure_layers
-from encoder.adapter.tensor_file import TensorFile
+from encoder.adapter.spectrum import Watcher, is_evidently_sound, measure_layers
 from encoder.adapter.verdict import FileFacts, Verdict, judge
 from encoder.base_models.families import FAMILIES, Family
 from encoder.base_models.matching import Claim
 from encoder.errors import BadWeightsError, UnsupportedLoraError
+from encoder.late_torch import Tensor
+
+if TYPE_CHECKING:
+    from encoder.adapter.tensor_file import TensorFile
 
 # Change this with what is read or refused: files are then read again, refused ones too.
 READER_VERSION = "reader-4"
 
 # What weights are stored as, by safetensors' names.
-DTYPES = {
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
+DTYPES = {"F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"}
 # Longer metadata values (tag counts, thumbnails) are read but not kept.
 MAX_METADATA_CHARACTERS = 10_000
 # Text encoders' layers that take the encoder's own width.
@@ -67,7 +61,7 @@ class LoraWeights:
     verdict: Verdict
     # Changes of biases and of norms' weights, by parameter name.
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
-    file: TensorFile | None = None
+    file: "TensorFile | None" = None
 
     def done_with(self, layer: Layer) -> None:
         """Let the memory of what was read of a layer be given back; whoever goes through layers
@@ -109,7 +103,7 @@ class OpenedLora:
 
     path: Path
     header: Header
-    file: TensorFile
+    file: "TensorFile"
     outcome: Outcome
     facts: FileFacts
 
@@ -117,13 +111,13 @@ class OpenedLora:
     def base_model(self) -> str:
         return self.outcome.base_model
 
-    def read(self, watch: Watch | None = None) -> LoraWeights:
-        """Read every layer once for the verdict; `watch` is shown each that is sound.
+    def read(self, *watchers: Watcher) -> LoraWeights:
+        """Read every layer once for the verdict; `watchers` are shown those that are sound.
 
         Raises:
             LoraFileError: as `read`.
         """
-        verdict = self.judge(watch)
+        verdict = self.judge(*watchers)
         if verdict.damaged_layers:
             layer, count = verdict.damaged_layers[0], len(verdict.damaged_layers)
             more = f", and {count - 1} layers more" if count > 1 else ""
@@ -157,10 +151,10 @@ class OpenedLora:
             file=self.file,
         )
 
-    def judge(self, watch: Watch | None = None) -> Verdict:
+    def judge(self, *watchers: Watcher) -> Verdict:
         """Read every layer once and judge the whole, damaged or not."""
         layers = self.outcome.conversion.layers
-        measures = measure_layers(layers, lambda layer: self.file.used(layer.tensors()), watch)
+        measures = measure_layers(layers, lambda layer: self.file.used(layer.tensors()), watchers)
         verdict = judge(self.outcome, self.facts, measures)
         self.file.release()
         return verdict
@@ -185,6 +179,9 @@ def open_adapter(
     Raises:
         LoraFileError: the file is no adapter, or of a kind that is not read.
     """
+    # It brings torch, which a header does without.
+    from encoder.adapter.tensor_file import TensorFile
+
     path = Path(path)
     header = name_first_format(path, read_header(path))
     file = TensorFile(path, header)
@@ -264,7 +261,7 @@ def _name_layers(
 
 
 def _empty(tensor: TensorInfo) -> Tensor:
-    return torch.empty(tensor.shape, dtype=DTYPES.get(tensor.dtype, torch.float32), device="meta")
+    return cast("Tensor", HeaderTensor(tensor.shape))
 
 
 def _check_dtypes(file: str | Path, header: Header, plan: KeyPlan) -> None:

@@ -51,7 +51,6 @@ DTYPE_BYTES = {
 
 # What files that are not safetensors begin with.
 DISGUISES = (
-    (b"PK\x03\x04", "a zip archive (the container of PyTorch's pickles)"),
     (b"PK\x05\x06", "an empty zip archive"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"7z\xbc\xaf", "a 7z archive"),
@@ -64,7 +63,13 @@ DISGUISES = (
     (b"\x89HDF", "an HDF5 file"),
     (b"%PDF", "a PDF document"),
 )
-PICKLE = re.compile(rb"\x80[\x02-\x05]")
+# PyTorch keeps them in zip archives.
+PICKLE = re.compile(rb"\x80[\x02-\x05]|PK\x03\x04")
+CONVERT = (
+    'python -c "import sys, torch; from safetensors.torch import save_file; '
+    "save_file({k: v.clone().contiguous() for k, v in torch.load(sys.argv[1], "
+    'weights_only=True).items()}, sys.argv[2])" OLD.pt NEW.safetensors'
+)
 MARKUP = re.compile(rb"\s*<(!doctype|html|head|body|\?xml|error)", re.IGNORECASE)
 # Possessive, with the closing quote optional: an unterminated string takes linear time too.
 JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -134,7 +139,11 @@ def _explain(name: str | Path, start: bytes, length: int, size: int) -> Exceptio
         if start.startswith(magic):
             return NotSafetensorsError(name, f"is {what}; only safetensors are read")
     if PICKLE.match(start):
-        return NotSafetensorsError(name, "is a pickle, which can run code; it was not read")
+        return NotSafetensorsError(
+            name,
+            "is a pickle or a zip archive (PyTorch writes both): such files can run code, so it "
+            f"was not read. Convert it to safetensors: {CONVERT}",
+        )
     if MARKUP.match(start):
         return NotSafetensorsError(name, "is a web page, not a file of weights")
     if size < 10:

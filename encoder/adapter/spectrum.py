@@ -6,12 +6,11 @@ hold NaN or infinity: the trace of a Gram matrix is the sum of all squares of it
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from encoder.adapter.gram import DamagedLayerError, Gram, check_finite, gram_of, norm_of, widen
 from encoder.adapter.layer_cuts import cut_rows
@@ -26,10 +25,18 @@ from encoder.adapter.layers import (
     ReplacedLayer,
     RowsLayer,
 )
+from encoder.adapter.product_batch import (
+    Doubles,
+    ProductBatch,
+    batches,
+    is_small,
+    measure_batch,
+)
 from encoder.base_models.families import block_of
+from encoder.late_torch import Tensor, torch
 
 # What float16 images and float32 matrices are computed with.
-LARGEST_NORM = torch.finfo(torch.float32).max
+LARGEST_NORM = float(np.finfo(np.float32).max)
 # Gram matrices of a higher rank (full differences, LoHa of rank 64) would take minutes, so
 # random probes stand in for them. The standard error is sqrt(2 / PROBES) of the
 # effective rank at most, for one of 1.
@@ -39,9 +46,23 @@ PART_ENTRIES = 1_000_000
 # The tensors of a layer whose kind has most of them: a LoHa with two Tucker cores.
 MOST_TENSORS = 6
 
-# What else looks at layers while they are in memory. It is shown a layer's name and the layer,
-# and where measuring has told them, ||ΔW|| and the factors in float32 (float64 of such layers).
-Watch = Callable[[str, Layer, float | None, Factors | None], None]
+
+class Watcher(Protocol):
+    """What else looks at layers while they are in memory."""
+
+    def add(
+        self, name: str, layer: Layer, norm: float | None = None, factors: Factors | None = None
+    ) -> None:
+        """Look at a sound layer.
+
+        Where measuring has told them, `norm` is ||ΔW|| and `factors` are its own in float32
+        (float64 of such layers).
+        """
+        ...
+
+    def add_batch(self, batch: ProductBatch, norms: Doubles) -> None:
+        """Look at sound layers of equal shapes; `norms` (layers,) are those of their ΔW, not 0."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,46 +97,85 @@ class LayerMeasure:
 @np.errstate(all="ignore")
 def measure_layers(
     layers: Mapping[str, Layer],
-    release: Callable[[Layer], None] | None = None,
-    watch: Watch | None = None,
+    release: Callable[[Layer], None] = lambda _: None,
+    watchers: Sequence[Watcher] = (),
 ) -> Measures:
     """Read every layer once: its strength, its effective rank and whether it is sound.
 
     Of a DoRA, the change of direction is measured. Only checked are weights put in the place
     of the base's, as what they change depends on it, and products of a rank so high that
-    measuring would take longer than reading. `watch` is shown every sound layer, its norm
+    measuring would take longer than reading. `watchers` are shown every sound layer, its norm
     exact; `release` is called after each layer.
     """
-    measures: dict[str, LayerMeasure] = {}
-    damaged: dict[str, str] = {}
-    # Projections split from a fused one share their down.
-    known: dict[int, Gram] = {}
+    measuring = _Measuring(watchers, release)
+    small = {
+        name: layer
+        for name, layer in layers.items()
+        if isinstance(layer, LoraLayer) and is_small(layer)
+    }
+    for batch in batches(small):
+        measuring.look_at_batch(batch)
     for name, layer in layers.items():
-        # Formed here, so that they are formed once for both.
-        factors = _wide_factors(layer) if watch is not None and _is_product(layer) else None
+        if name not in small:
+            measuring.look_at(name, layer)
+    return measuring.finish(layers)
+
+
+class _Measuring:
+    """What is known of layers so far."""
+
+    def __init__(self, watchers: Sequence[Watcher], release: Callable[[Layer], None]) -> None:
+        self._watchers, self._release = watchers, release
+        self._measures: dict[str, LayerMeasure] = {}
+        self._damaged: dict[str, str] = {}
+        # Projections split from a fused one share their down.
+        self._known: dict[int, Gram] = {}
+
+    def look_at(self, name: str, layer: Layer) -> None:
+        # Formed here, so that they are formed once for all.
+        factors = _wide_factors(layer) if self._watchers and is_product(layer) else None
         try:
             if _is_quick(layer):
-                measured = measure_layer(layer, known, quick=watch is None, factors=factors)
+                quick = not self._watchers
+                measured = measure_layer(layer, self._known, quick=quick, factors=factors)
             else:
                 measured = _check_layer(layer)
         except DamagedLayerError as error:
-            damaged[name] = str(error)
+            self._damaged[name] = str(error)
         else:
             if measured is not None:
-                measures[name] = measured
-            if watch is not None:
-                watch(name, layer, None if measured is None else measured.norm, factors)
-        if release is not None:
-            release(layer)
-    # Relative to the largest, so that no square overflows.
-    most = max((part.norm for part in measures.values()), default=0.0)
-    total = sum((part.norm / most) ** 2 for part in measures.values()) if most else 0.0
-    return Measures(
-        norm=most * math.sqrt(total),
-        blocks=_spectra({k: m for k, m in measures.items() if m.norm}, most, total),
-        zero_layers=tuple(name for name, part in measures.items() if not part.norm),
-        damaged=damaged,
-    )
+                self._measures[name] = measured
+            for watcher in self._watchers:
+                watcher.add(name, layer, None if measured is None else measured.norm, factors)
+        self._release(layer)
+
+    def look_at_batch(self, batch: ProductBatch) -> None:
+        norms, ranks, known = measure_batch(batch)
+        places = known.nonzero()[0].tolist()
+        for place in places:
+            measured = LayerMeasure(float(norms[place]), float(ranks[place]))
+            self._measures[batch.names[place]] = measured
+        if places:
+            sound = batch.take(places)
+            for watcher in self._watchers:
+                watcher.add_batch(sound, norms[known])
+        for place in (~known).nonzero()[0].tolist():
+            self.look_at(batch.names[place], batch.layers[place])
+        for place in places:
+            self._release(batch.layers[place])
+
+    def finish(self, order: Iterable[str]) -> Measures:
+        """Return what was measured, in the order of all layers' names."""
+        measures = {name: self._measures[name] for name in order if name in self._measures}
+        # Relative to the largest, so that no square overflows.
+        most = max((part.norm for part in measures.values()), default=0.0)
+        total = sum((part.norm / most) ** 2 for part in measures.values()) if most else 0.0
+        return Measures(
+            norm=most * math.sqrt(total),
+            blocks=_spectra({k: m for k, m in measures.items() if m.norm}, most, total),
+            zero_layers=tuple(name for name, part in measures.items() if not part.norm),
+            damaged={name: self._damaged[name] for name in order if name in self._damaged},
+        )
 
 
 def is_evidently_sound(layers: Mapping[str, Layer], norm: float) -> bool:
@@ -140,7 +200,7 @@ def _is_quick(layer: Layer) -> bool:
     return layer.rank <= MAX_EXACT_RANK
 
 
-def _is_product(layer: Layer) -> bool:
+def is_product(layer: Layer) -> bool:
     """Whether a layer is measured by its factors."""
     whole = layer.whole if isinstance(layer, RowsLayer) else layer
     return isinstance(whole, LoraLayer | LohaLayer) and layer.rank <= MAX_EXACT_RANK

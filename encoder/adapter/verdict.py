@@ -8,13 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from torch import Tensor
-
 from encoder.adapter.convert import Outcome
 from encoder.adapter.layers import Layer
 from encoder.adapter.spectrum import BlockSpectrum, Measures
 from encoder.base_models.facts import find_facts
 from encoder.base_models.names import UNKNOWN_BASE_MODEL
+from encoder.late_torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

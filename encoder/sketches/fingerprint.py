@@ -13,17 +13,16 @@ import math
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from encoder.adapter.gram import DamagedLayerError
-from encoder.adapter.layers import DenseLayer, DoraLayer, Layer, ReplacedLayer
+from encoder.adapter.layers import DenseLayer, DoraLayer, Factors, Layer, ReplacedLayer
 from encoder.adapter.lora_file import LoraWeights
+from encoder.adapter.product_batch import Doubles, ProductBatch
 from encoder.adapter.spectrum import (
     LARGEST_NORM,
     MAX_EXACT_RANK,
@@ -31,13 +30,13 @@ from encoder.adapter.spectrum import (
     Kronecker,
     delta_parts,
     find_kronecker,
+    is_product,
     measure_layer,
+    measure_layers,
 )
 from encoder.errors import FingerprintError
-from encoder.sketches.seeded import random_order, random_signs
+from encoder.sketches.folding import SIZE, fold, fold_product, fold_products, order_of, signs_of
 
-# A power of two, for the Fourier transform; estimates of angles are good to 1 / sqrt(SIZE).
-SIZE = 256
 VERSION = 1
 MAGIC = b"LORAPRINT"
 HEAD = struct.Struct("<9sBf")
@@ -112,22 +111,83 @@ def fingerprint_layers(
 
     `release` is called after each layer.
     """
-    spectrum = torch.zeros(SIZE // 2 + 1, dtype=torch.complex128)
-    energies = []
-    for name, matrix in _matrices(layers, vectors or {}):
+    fingerprinter = Fingerprinter()
+    measures = measure_layers(layers, release, [fingerprinter])
+    for name, cause in measures.damaged.items():
+        raise FingerprintError(f"{name} {cause}; it has no fingerprint")
+    return fingerprinter.finish(vectors or {})
+
+
+class Fingerprinter:
+    """A fingerprint in the making: layers are added one by one, in any order.
+
+    What keeps an adapter from having one is told by `finish`, so that a file which is read for
+    other ends as well is read to its end.
+    """
+
+    def __init__(self) -> None:
+        self._spectrum = torch.zeros(SIZE // 2 + 1, dtype=torch.complex128)
+        self._log_energies: list[float] = []
+        self._refusal: FingerprintError | None = None
+
+    def add(
+        self,
+        name: str,
+        layer: Layer,
+        norm: float | None = None,
+        factors: Factors | None = None,
+    ) -> None:
+        """Take in a layer; `norm` is that of its ΔW and `factors` its own, where they are known."""
+        if self._refusal is not None:
+            return
         try:
-            norm, transform = _look_at(name, matrix)
+            for part, matrix in _matrices(name, layer):
+                if is_product(matrix):
+                    self._add_product(part, matrix, norm, factors)
+                else:
+                    self._look_at(part, matrix)
         except DamagedLayerError as error:
-            raise FingerprintError(f"{name} {error}; it has no fingerprint") from error
+            self._refusal = FingerprintError(f"{name} {error}; it has no fingerprint")
+
+    def add_batch(self, batch: ProductBatch, norms: Doubles) -> None:
+        """Take in layers of equal shapes."""
+        self._log_energies += (2 * np.log(norms)).tolist()
+        scales = torch.from_numpy(batch.scales)
+        self._spectrum += fold_products(batch.names, batch.downs, batch.ups, scales)
+
+    def finish(self, vectors: Mapping[str, Tensor]) -> Fingerprint:
+        """Return the fingerprint, with changes of biases and of norms' weights.
+
+        Raises:
+            FingerprintError: as `fingerprint`.
+        """
+        for name, vector in vectors.items():
+            self.add(name, DenseLayer(vector.reshape(-1, 1)))
+        if self._refusal is not None:
+            raise self._refusal
+        if not self._log_energies:
+            raise FingerprintError("the adapter changes nothing; it has no fingerprint")
+        log_norm = float(np.logaddexp.reduce(self._log_energies)) / 2
+        vector = torch.fft.irfft(self._spectrum, SIZE).numpy()
+        return Fingerprint((vector / np.linalg.norm(vector)).astype(np.float16), log_norm)
+
+    def _add_product(
+        self, name: str, layer: Layer, norm: float | None, factors: Factors | None
+    ) -> None:
+        down, up = layer.factors() if factors is None else factors
+        if norm is None:
+            measured = measure_layer(layer, factors=(down, up))
+            assert measured is not None
+            norm = measured.norm
         if norm:
-            energies.append(2 * math.log(norm))
-            spectrum += transform
-        release(matrix)
-    if not energies:
-        raise FingerprintError("the adapter changes nothing; it has no fingerprint")
-    log_norm = float(np.logaddexp.reduce(energies)) / 2
-    vector = torch.fft.irfft(spectrum, SIZE).numpy()
-    return Fingerprint((vector / np.linalg.norm(vector)).astype(np.float16), log_norm)
+            self._log_energies.append(2 * math.log(norm))
+            self._spectrum += fold_product(name, down, up, layer.scale)
+
+    def _look_at(self, name: str, matrix: Layer) -> None:
+        norm, transform = _look_at(name, matrix)
+        if norm:
+            self._log_energies.append(2 * math.log(norm))
+            self._spectrum += transform
 
 
 def similarity(a: Fingerprint, b: Fingerprint) -> float:
@@ -162,21 +222,16 @@ def is_same_direction(a: Fingerprint, b: Fingerprint) -> bool:
     return distance(a, replace(b, log_norm=a.log_norm)) <= TOLERANCE
 
 
-def _matrices(
-    layers: Mapping[str, Layer], vectors: Mapping[str, Tensor]
-) -> Iterator[tuple[str, Layer]]:
-    """Yield what an adapter holds as matrices by name, whatever their kind."""
-    for name, layer in layers.items():
-        match layer:
-            case DoraLayer():
-                yield name, layer.change
-                yield f"{name}.magnitude", DenseLayer(layer.magnitude.reshape(-1, 1))
-            case ReplacedLayer():
-                yield f"{name}.replaced", DenseLayer(layer.weight)
-            case _:
-                yield name, layer
-    for name, vector in vectors.items():
-        yield name, DenseLayer(vector.reshape(-1, 1))
+def _matrices(name: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
+    """Yield what a layer holds as matrices by name, whatever its kind."""
+    match layer:
+        case DoraLayer():
+            yield name, layer.change
+            yield f"{name}.magnitude", DenseLayer(layer.magnitude.reshape(-1, 1))
+        case ReplacedLayer():
+            yield f"{name}.replaced", DenseLayer(layer.weight)
+        case _:
+            yield name, layer
 
 
 def _look_at(name: str, layer: Layer) -> tuple[float, Tensor]:
@@ -195,9 +250,7 @@ def _look_at(name: str, layer: Layer) -> tuple[float, Tensor]:
     if kronecker is not None:
         folded, unit = _fold_kronecker(name, kronecker)
         return measured.norm, _close(name, folded) * (layer.scale * unit)
-    down, up = layer.factors()
-    outputs, unit = _fold(name, up.T)
-    return measured.norm, _transform(name, down, outputs) * (layer.scale * unit)
+    return measured.norm, fold_product(name, *layer.factors(), layer.scale)
 
 
 def _look_at_parts(name: str, layer: Layer) -> tuple[float, Tensor]:
@@ -237,38 +290,13 @@ def _fold_kronecker(name: str, layer: Kronecker) -> tuple[Tensor, float]:
 
 def _close(name: str, folded: Tensor) -> Tensor:
     """Return the transform of a matrix whose rows are folded, (SIZE, inputs)."""
-    return _transform(name, folded, torch.eye(SIZE))
-
-
-def _transform(name: str, down: Tensor, outputs: Tensor) -> Tensor:
-    """Return the transform of outputsᵀ · down, from (rank, SIZE) and (rank, inputs)."""
-    inputs, unit = _fold(f"{name} in", down)
-    spectrum: Tensor = (torch.fft.rfft(inputs) * torch.fft.rfft(outputs)).sum(0)
-    return spectrum.to(torch.complex128) * unit
+    inputs, units = fold([f"{name} in"], folded[None])
+    spectrum: Tensor = (torch.fft.rfft(inputs[0]) * torch.fft.rfft(torch.eye(SIZE))).sum(0)
+    return spectrum.to(torch.complex128) * units[0]
 
 
 def _buckets(seed: str, width: int) -> tuple[Tensor, Tensor]:
-    """Return where `_fold` adds each of `width` numbers, and its sign; (width,) each."""
+    """Return where `fold` adds each of `width` numbers, and its sign; (width,) each."""
     buckets = torch.empty(width, dtype=torch.long)
-    buckets[_order(width)] = torch.arange(width) % SIZE
-    return buckets, torch.from_numpy(random_signs(seed, width))
-
-
-def _fold(seed: str, rows: Tensor) -> tuple[Tensor, float]:
-    """Return count sketches of rows (rank, width), (rank, SIZE), and the unit they are in.
-
-    The units keep numbers that float32 holds, but not their products, within its range.
-    """
-    width = rows.shape[1]
-    unit = rows.abs().max().double().item() or 1.0
-    signs = torch.from_numpy(random_signs(seed, width))
-    # One order serves all layers of a width; signs of their own make their errors independent.
-    scaled = rows / unit if rows.dtype == torch.float64 else rows.float() / unit
-    mixed = scaled.float().mul_(signs)[:, _order(width)]
-    padded = F.pad(mixed, (0, -width % SIZE))
-    return padded.view(len(rows), -1, SIZE).sum(1), unit
-
-
-@cache
-def _order(width: int) -> Tensor:
-    return torch.from_numpy(random_order(f"fingerprint {width}", width))
+    buckets[order_of(width)] = torch.arange(width) % SIZE
+    return buckets, signs_of(seed, width).float()

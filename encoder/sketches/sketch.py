@@ -25,6 +25,7 @@ from torch import Tensor
 
 from encoder.adapter.layers import Factors, Layer
 from encoder.adapter.lora_file import LoraWeights, open_adapter
+from encoder.adapter.product_batch import Doubles, ProductBatch
 from encoder.arrays import Floats
 from encoder.base_models.families import Family, Shape, find_family
 from encoder.errors import BaseWeightNeededError, SketchError
@@ -203,7 +204,7 @@ def sketch_file(path: str | Path) -> Sketch:
     """
     opened = open_adapter(path)
     sketcher = Sketcher(opened.base_model)
-    opened.read(sketcher.add)
+    opened.read(sketcher)
     return sketcher.finish()
 
 
@@ -255,6 +256,43 @@ class Sketcher:
             except SketchError as error:
                 self._refusal = error
 
+    def add_batch(self, batch: ProductBatch, norms: Doubles) -> None:
+        """Sketch layers of equal shapes; `norms` (layers,) are those of their ΔW."""
+        if self._refusal is not None:
+            return
+        places = [place for place, name in enumerate(batch.names) if name in self._places]
+        fits = (norms >= math.exp(-MAX_LOG_MAGNITUDE)) & (norms <= math.exp(MAX_LOG_MAGNITUDE))
+        if not places or not fits[places].all():
+            for place in places:
+                self.add(batch.names[place], batch.layers[place], float(norms[place]))
+            return
+        assert self._family is not None
+        batch, norms = batch.take(places), norms[places]
+        indices = [self._places[name] for name in batch.names]
+        # Layers of equal shapes are kept in equal shapes.
+        kept, count = self._layout.shapes[indices[0]]
+        inputs = self._inputs_of(indices, count, batch.downs.shape[2])
+        inner = torch.from_numpy(inputs) @ batch.downs.transpose(1, 2)
+        answers: Floats = (inner @ batch.ups).numpy()
+        projected = _fold_outputs(answers, self._family, indices, kept)
+        projected *= (batch.scales / norms).astype(np.float32)[:, None, None]
+        values = projected.transpose(0, 2, 1).reshape(len(indices), -1)
+        for index, row in zip(indices, values, strict=True):
+            stop = self._stops[index]
+            self._values[stop - len(row) : stop] = row
+        self._log_magnitudes[indices] = np.log(norms)
+        self._mask[indices] = True
+
+    def _inputs_of(self, indices: Sequence[int], count: int, width: int) -> Floats:
+        """Return the inputs that layers are projected on, (layers, count, width)."""
+        assert self._family is not None
+        if self._basis is not None:
+            return np.stack([self._basis.inputs[index].float().numpy() for index in indices])
+        signs = [_random_inputs(self._family.name, index, count, width) for index in indices]
+        # Divided so that lengths are kept on average.
+        scaled: Floats = np.stack(signs).astype(np.float32) / np.float32(math.sqrt(count))
+        return scaled
+
     def finish(self) -> Sketch:
         """Return the sketch.
 
@@ -268,7 +306,8 @@ class Sketcher:
             raise SketchError(f"the adapter changes no block layer of {self._family.name}")
         if not np.isfinite(self._values).all():
             raise SketchError("some layer's factors are too large to compute with")
-        values = self._values.astype(np.float16)
+        # By torch: numpy takes ten times as long.
+        values = torch.from_numpy(self._values).half().numpy()
         return Sketch(self._layout, self._family.name, values, self._log_magnitudes, self._mask)
 
     def _add(self, name: str, layer: Layer, norm: float | None, factors: Factors | None) -> None:
@@ -324,13 +363,20 @@ def _project(
     # Inputs are rows: wide products are computed several times as fast as tall ones, and by
     # torch twice as fast as by numpy.
     answers: Floats = (torch.from_numpy(inner) @ up.T).numpy()
-    outputs = len(up)
+    folded: Floats = _fold_outputs(answers[None], family, [index], kept)[0]
+    return folded
+
+
+def _fold_outputs(answers: Floats, family: Family, indices: Sequence[int], kept: int) -> Floats:
+    """Add outputs up in groups where not all are kept: (layers, inputs, outputs), kept of these."""
+    layers, count, outputs = answers.shape
     if kept == outputs:
         return answers
-    np.multiply(answers, _output_signs(family.name, index, outputs).astype(np.float32), out=answers)
+    signs = np.stack([_output_signs(family.name, index, outputs) for index in indices])
+    np.multiply(answers, signs[:, None].astype(np.float32), out=answers)
     whole = outputs // kept * kept
-    folded: Floats = answers[:, :whole].reshape(count, -1, kept).sum(axis=1)
-    folded[:, : outputs - whole] += answers[:, whole:]
+    folded: Floats = answers[..., :whole].reshape(layers, count, -1, kept).sum(axis=2)
+    folded[..., : outputs - whole] += answers[..., whole:]
     return folded
 
 

@@ -99,6 +99,8 @@ def _create_files() -> None:
         ),
         sa.PrimaryKeyConstraint("file_sha256", "version", name=op.f("pk_sketches")),
     )
+    # Random projections do not get shorter: trying takes three quarters of what storing costs.
+    op.execute("ALTER TABLE sketches ALTER COLUMN data SET STORAGE EXTERNAL")
 
 
 def _create_adapters() -> None:

@@ -91,6 +91,10 @@ class AdapterAnswer(_Answer):
     file_sha256: str | None
     page_url: str | None
     fusable: bool
+    strength: float | None = Field(description="What its author or owner prefers to use it at.")
+    state: str
+    refusal: str | None = Field(description="Why its state is `refused`.")
+    file_name: str
     covers: list[CoverAnswer]
 
     @classmethod
@@ -112,9 +116,7 @@ class AdapterDetailAnswer(AdapterAnswer):
     repo: str
     version: str
     description: str
-    state: str
-    refusal: str | None
-    file_name: str
+    negative_prompt: str
     file_size: int | None
     file_url: str | None
     autov2: str | None
@@ -143,9 +145,7 @@ class AdapterDetailAnswer(AdapterAnswer):
             repo=detail.repo,
             version=detail.version,
             description=detail.description,
-            state=detail.state,
-            refusal=detail.refusal,
-            file_name=detail.file_name,
+            negative_prompt=detail.negative_prompt,
             file_size=detail.file_size,
             autov2=detail.autov2,
             autov3=detail.autov3,
@@ -157,7 +157,7 @@ class AdapterDetailAnswer(AdapterAnswer):
 
 
 def _file_url(detail: AdapterDetail) -> str | None:
-    handed_out = detail.verdict is not None and detail.refusal is None
+    handed_out = detail.verdict is not None and detail.card.refusal is None
     return f"/v1/adapters/{detail.card.id}/file" if handed_out else None
 
 
@@ -284,7 +284,9 @@ class RunListAnswer(_Answer):
 
 class ChosenAdapter(_Asked):
     id: AdapterId
-    strength: float = Field(default=1.0, ge=-4.0, le=4.0)
+    strength: float | None = Field(
+        default=None, ge=-4.0, le=4.0, description="Default: the adapter's own, or else 1."
+    )
 
 
 class ChooseParams(_Asked):
@@ -371,6 +373,10 @@ def _card_fields(card: AdapterCard) -> dict[str, Any]:
         "file_sha256": card.file_sha256,
         "page_url": card.page_url,
         "fusable": card.fusable,
+        "strength": card.strength,
+        "state": card.state,
+        "refusal": card.refusal,
+        "file_name": card.file_name,
         "covers": [
             CoverAnswer(
                 position=cover.position,

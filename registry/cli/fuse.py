@@ -224,16 +224,17 @@ def parse_ids(given: str | None, more: list[str] | None) -> list[int] | None:
         raise UsageError(f"--adapters has {' '.join(words)!r}; write ids, like 12 7.") from None
 
 
-def parse_adapters(given: str | None) -> tuple[list[int] | None, list[float] | None]:
-    """Read `12,7:0.8` as ids and strengths."""
+def parse_adapters(given: str | None) -> tuple[list[int] | None, list[float | None] | None]:
+    """Read `12,7:0.8` as ids and strengths; without one, the adapter's own counts."""
     if given is None:
         return None, None
-    ids, strengths = [], []
+    ids: list[int] = []
+    strengths: list[float | None] = []
     for part in given.split(","):
         id_, _, strength = part.partition(":")
         try:
             ids.append(int(id_))
-            strengths.append(float(strength or 1))
+            strengths.append(float(strength) if strength else None)
         except ValueError:
             raise UsageError(
                 f"--adapters has {part!r}; write ids with strengths, like 12,7:0.8."

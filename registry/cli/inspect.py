@@ -1,9 +1,7 @@
 """`autolora inspect`: what an adapter's file is, for a person and for a program."""
 
-import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -13,15 +11,14 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from registry.cli.inspect_report import Report
 from registry.cli.options import Json
 from registry.cli.output import print_json, stdout
 
 if TYPE_CHECKING:
-    from encoder.adapter.file_hashes import FileHashes
     from encoder.adapter.lora_file import Context
     from encoder.adapter.spectrum import BlockSpectrum
     from encoder.adapter.verdict import Verdict
-    from encoder.sketches.fingerprint import Fingerprint
 
 app = typer.Typer()
 
@@ -34,51 +31,33 @@ HEADER_ONLY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """All that is known of a file; of a remote one, only what its header tells."""
-
-    name: str
-    verdict: "Verdict"
-    hashes: "FileHashes | None" = None
-    fingerprint: "Fingerprint | None" = None
-
-    def to_json(self) -> dict[str, Any]:
-        facts: dict[str, Any] = {"name": self.name, "header_only": self.hashes is None}
-        facts |= self.verdict.to_json()
-        if self.hashes:
-            facts["hashes"] = {
-                "sha256": self.hashes.sha256,
-                "body_sha256": self.hashes.body_sha256,
-                "autov2": self.hashes.autov2,
-                "autov3": self.hashes.autov3,
-            }
-        if self.fingerprint:
-            facts["fingerprint"] = {
-                "version": self.fingerprint.version,
-                "short": self.fingerprint.short(),
-                "log_norm": self.fingerprint.log_norm,
-                "base64": base64.b64encode(self.fingerprint.to_bytes()).decode(),
-            }
-        return facts
-
-
 @app.command()
 def inspect(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE|URL", help="A .safetensors file, or where one is.")
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|FOLDER|URL...",
+            help=".safetensors files, folders of them, or where they are.",
+        ),
     ],
     base_model: Annotated[
         str | None, typer.Option(help="What you know it to be for, where layers allow several.")
     ] = None,
+    header: Annotated[
+        bool, typer.Option("--header", help="Read headers only: quick, and less is known.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what an adapter is and whether it can be fused; of a URL, only the header is read.
+    """Say what adapters are and whether they can be fused; of a URL, only the header is read.
 
-    The exit code is 1 where the file cannot be loaded.
+    Several, or a folder, are a line each. The exit code is 1 where one cannot be loaded.
     """
-    is_url = urlsplit(file).scheme in ("http", "https")
-    report = inspect_url(file, base_model) if is_url else inspect_file(Path(file), base_model)
+    if len(files) > 1 or Path(files[0]).is_dir():
+        from registry.cli.inspect_many import inspect_many
+
+        inspect_many(files, lambda file: inspect_any(file, header, base_model), as_json)
+        return
+    report = inspect_any(files[0], header, base_model)
     if as_json:
         print_json(report.to_json())
     else:
@@ -87,8 +66,33 @@ def inspect(
         raise typer.Exit(1)
 
 
+def inspect_any(file: str, header_only: bool, base_model: str | None = None) -> Report:
+    """Judge a file on disk or on the net; raises as the functions below do.
+
+    `base_model` is what the person who asks says that it is for.
+    """
+    if urlsplit(file).scheme in ("http", "https"):
+        return inspect_url(file, base_model)
+    if header_only:
+        return inspect_header(Path(file), base_model)
+    return inspect_file(Path(file), base_model)
+
+
+def inspect_header(path: Path, base_model: str | None = None) -> Report:
+    """Judge a file by its header.
+
+    Raises:
+        LoraFileError: it is no adapter, or of a kind that is not read.
+    """
+    from encoder.adapter.lora_file import inspect as judge_header
+    from encoder.adapter.safetensors_header import read_header
+
+    header = read_header(path)
+    return Report(path.name, judge_header(header, path, context=_context(base_model)))
+
+
 def inspect_file(path: Path, base_model: str | None = None) -> Report:
-    """Read a whole file; `base_model` is what the person who asks says that it is for.
+    """Read a whole file.
 
     Raises:
         LoraFileError: it is no adapter, or of a kind that is not read.
@@ -123,7 +127,7 @@ def inspect_url(url: str, base_model: str | None = None) -> Report:
     """
     from crawler.download import read_remote_header
     from crawler.http import PoliteClient
-    from encoder.adapter.lora_file import inspect as inspect_header
+    from encoder.adapter.lora_file import inspect as judge_header
     from encoder.adapter.safetensors_header import parse_header
     from registry.config import Settings
 
@@ -132,7 +136,7 @@ def inspect_url(url: str, base_model: str | None = None) -> Report:
         remote = read_remote_header(client, url)
     name = unquote(urlsplit(url).path.rpartition("/")[2]) or url
     header = parse_header(name, io.BytesIO(remote.data), remote.size)
-    return Report(name, inspect_header(header, name, context=context))
+    return Report(name, judge_header(header, name, context=context))
 
 
 def _context(base_model: str | None) -> "Context":

@@ -114,18 +114,20 @@ def print_detail(detail: "AdapterDetail") -> None:
         "base model": card.base_model,
         "claimed": f"{detail.claim.base_model}, by {detail.claim.who}" if detail.claim else "",
         "trigger words": ", ".join(card.trigger_words),
+        "strength": "" if card.strength is None else f"{card.strength:g}",
+        "negative prompt": detail.negative_prompt,
         "tags": ", ".join(card.tags),
         "licence": card.licence or "not stated",
         "hub": f"{card.hub} {detail.repo} {detail.version}".strip(),
         "page": card.page_url or "",
         "downloads": card.downloads,
         "updated": card.updated_at.date(),
-        "file": detail.file_name,
+        "file": card.file_name,
         "size": "" if detail.file_size is None else f"{detail.file_size:,} bytes",
         "sha256": card.file_sha256 or "",
         "AutoV2": detail.autov2 or "",
         "AutoV3": detail.autov3 or "",
-        "state": detail.state + (f": {detail.refusal}" if detail.refusal else ""),
+        "state": card.state + (f": {card.refusal}" if card.refusal else ""),
         "description": detail.description,
     }
     print_facts(facts)
@@ -149,7 +151,7 @@ def print_claim(detail: "AdapterDetail") -> None:
         "claimed": f"{claim.base_model}, by {claim.who}" if claim else "",
         "evidence": (detail.verdict or {}).get("evidence", []),
         "fusable": "yes" if card.fusable else "no",
-        "state": detail.state + (f": {detail.refusal}" if detail.refusal else ""),
+        "state": card.state + (f": {card.refusal}" if card.refusal else ""),
     }
     print_facts(facts)
 

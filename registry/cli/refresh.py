@@ -25,7 +25,8 @@ Full = Annotated[
 ]
 
 Force = Annotated[
-    bool, typer.Option("--force", help="With --full: however much has vanished at once.")
+    bool,
+    typer.Option("--force", help="Of a full or a folder's listing: however much has vanished."),
 ]
 
 

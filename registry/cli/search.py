@@ -1,7 +1,7 @@
 """Commands that find adapters and say what is known of them."""
 
 from getpass import getuser
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -16,6 +16,10 @@ from registry.cli.output import (
     print_table,
     stderr,
 )
+
+if TYPE_CHECKING:
+    from registry.retrieval.cards import AdapterCard
+    from registry.retrieval.filters import State
 
 app = typer.Typer()
 
@@ -54,6 +58,64 @@ def search(
         print_json(SearchAnswer.from_page(page).model_dump(mode="json"))
     else:
         print_search(page)
+
+
+@app.command("list")
+@grouped
+def list_(
+    context: typer.Context,
+    filters: FilterOptions,
+    state: Annotated[
+        str, typer.Option(help="ready, listed (not all of it is here yet), refused or gone.")
+    ] = "ready",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="List at most this many.")] = 50,
+    before: Annotated[
+        int | None, typer.Option(min=1, help="Go on below this id: as the page before says.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what is here, the last added first."""
+    from registry.api.schemas import AdapterAnswer
+    from registry.retrieval.filters import Filters
+
+    wanted = Filters(
+        filters.base_model, filters.author, tuple(filters.tag or ()), filters.licence, filters.hub
+    )
+    cards = open_registry(context).adapters(
+        wanted, before_id=before, limit=limit + 1, state=_state(state)
+    )
+    cards, following = cards[:limit], cards[limit - 1].id if len(cards) > limit else None
+    if as_json:
+        items = [AdapterAnswer.from_card(card).model_dump(mode="json") for card in cards]
+        print_json({"items": items, "before": following})
+        return
+    print_table([_row(card) for card in cards], f"No adapter here is {state}.")
+    if following is not None:
+        stderr().print(f"More: the same with --before {following}", style="dim")
+
+
+def _state(given: str) -> "State":
+    from registry.retrieval.filters import State
+
+    states: tuple[State, ...] = get_args(State)
+    known = {state: state for state in states}
+    if given not in known:
+        raise UsageError(f"--state is {given!r}; it is one of {', '.join(states)}.")
+    return known[given]
+
+
+def _row(card: "AdapterCard") -> dict[str, str]:
+    row = {
+        "id": str(card.id),
+        "name": card.name,
+        "base model": card.base_model,
+        "file": card.file_name,
+    }
+    if card.state == "ready":
+        return row | {"trigger words": ", ".join(card.trigger_words[:2])}
+    # The first cause; `show` has all.
+    why = (card.refusal or "").split("; ")[0]
+    return row | {"why": why} if card.state == "refused" else row
 
 
 @app.command()

@@ -5,11 +5,24 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Text,
+    any_,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from crawler.records import AdapterRecord, CoverRecord, FileRecord
+from crawler.file_names import path_words
+from crawler.records import AdapterRecord, CoverRecord, FileRecord, Remembered, Stamp
 from encoder.base_models.families import find_family
 from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
 from registry.db.models import Adapter, Cover, File
@@ -70,8 +83,13 @@ def record_from_json(facts: Mapping[str, Any]) -> AdapterRecord:
         "base_model_words": tuple(facts["base_model_words"]),
         "file": FileRecord(**facts["file"]),
         "covers": tuple(CoverRecord(**cover) for cover in facts["covers"]),
+        "stamp": _stamp_from_json(facts.get("stamp")),
     }
     return AdapterRecord(**{**facts, **changed})
+
+
+def _stamp_from_json(facts: Mapping[str, Any] | None) -> Stamp | None:
+    return None if facts is None else Stamp(**facts)
 
 
 def settle(record: AdapterRecord, file: File | None, claimed: str | None = None) -> dict[str, Any]:
@@ -87,7 +105,8 @@ def settle(record: AdapterRecord, file: File | None, claimed: str | None = None)
         base_model = agreed_base_model(base_model, file.base_model, claimed, ruled_out)
     elif claimed is not None:
         base_model = claimed
-    texts = [record.name, *trigger_words, *record.tags, record.author, record.description]
+    texts = [record.name, *path_words(record.file.name), *trigger_words, *record.tags]
+    texts += [record.author, record.description]
     return {
         "name": record.name,
         "author": record.author,
@@ -155,7 +174,8 @@ def _update(session: Session, adapter: Adapter, record: AdapterRecord, run_id: i
     adapter.seen_run = max(adapter.seen_run, run_id)
     adapter.downloads = record.downloads
     old, new = adapter.record, record_to_json(record)
-    if adapter.state != "gone" and _but_downloads(old) == _but_downloads(new):
+    if adapter.state != "gone" and _facts(old) == _facts(new):
+        adapter.record = new
         return False
     if _has_new_file(adapter, record):
         adapter.file_sha256 = None
@@ -189,17 +209,81 @@ def _has_new_file(adapter: Adapter, record: AdapterRecord) -> bool:
     return record.updated_at != adapter.hub_updated_at
 
 
-def _but_downloads(record: dict[str, Any]) -> dict[str, Any]:
-    """A record without what changes daily and means no change."""
-    return {key: value for key, value in record.items() if key != "downloads"}
+def _facts(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without what changes daily, or by a touch, and means no change."""
+    return {key: value for key, value in record.items() if key not in ("downloads", "stamp")}
 
 
 def mark_seen(session: Session, origin: Origin, repo: str, run_id: int) -> None:
-    """Note that an endpoint still lists a repository, although it could not be read today."""
+    """Note that an endpoint still lists a repository, although it could not be read today.
+
+    Or a folder with repositories in it.
+    """
+    of_repo = or_(Adapter.repo == repo, Adapter.repo.startswith(f"{repo}/", autoescape=True))
     session.execute(
         update(Adapter)
-        .where(*_of(origin), Adapter.repo == repo)
+        .where(*_of(origin), of_repo)
         .values(seen_run=func.greatest(Adapter.seen_run, run_id))
+    )
+
+
+def mark_unchanged(
+    session: Session, origin: Origin, file_names: Collection[str], run_id: int
+) -> None:
+    """Note that files are there as they were."""
+    session.execute(
+        update(Adapter)
+        .where(*_of(origin), Adapter.file_name == any_(literal(list(file_names), ARRAY(Text))))
+        .values(seen_run=func.greatest(Adapter.seen_run, run_id))
+    )
+
+
+def load_remembered(session: Session, origin: Origin) -> dict[str, Remembered]:
+    """Return what is known of the files that an origin listed, by their names."""
+    stamp, listed_sha256 = Adapter.record["stamp"], Adapter.record["file", "sha256"].as_string()
+    rows = session.execute(
+        select(
+            Adapter.file_name,
+            Adapter.state,
+            # What was listed without a hash was hashed when it was copied.
+            func.coalesce(Adapter.file_sha256, listed_sha256).label("sha256"),
+            stamp.label("stamp"),
+        ).where(*_of(origin), Adapter.version == "")
+    )
+    return {
+        row.file_name: Remembered(row.sha256, _stamp_from_json(row.stamp), row.state == "gone")
+        for row in rows
+    }
+
+
+def move(session: Session, origin: Origin, from_name: str, record: AdapterRecord) -> None:
+    """Give an adapter the name under which its file lies now; what else is new is stored later.
+
+    What was listed under that name before is there no more: it is retired, and its row makes
+    room by a version of its own.
+    """
+    adapter_id = session.scalars(
+        select(Adapter.id).where(
+            *_of(origin), Adapter.file_name == from_name, Adapter.version == ""
+        )
+    ).one_or_none()
+    if adapter_id is None:
+        return
+    session.execute(
+        update(Adapter)
+        .where(
+            *_of(origin),
+            Adapter.repo == record.repo,
+            Adapter.version == record.version,
+            Adapter.file_name == record.file.name,
+            Adapter.id != adapter_id,
+        )
+        .values(state="gone", version=func.concat("until ", Adapter.id), changed_at=func.now())
+    )
+    session.execute(
+        update(Adapter)
+        .where(Adapter.id == adapter_id)
+        .values(repo=record.repo, file_name=record.file.name)
     )
 
 

@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 # The text encoder's width. halfvec: half the memory, and no recall lost that pgvector's
 # authors could measure (https://github.com/pgvector/pgvector#half-precision-vectors).
 EMBEDDING_DIM = 512
-# encoder.sketches.fingerprint.SIZE.
+# encoder.sketches.folding.SIZE.
 FINGERPRINT_DIM = 256
 
 # pgvector's defaults, written down because an index is rebuilt when they change.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from registry.errors import AdapterNotFoundError, StrengthsError
-from registry.fusion.catalogue import Catalogue, Chosen, Ingredient
+from registry.fusion.catalogue import Card, Catalogue, Chosen, Ingredient
 from registry.fusion.options import Drawing, DrawingOptions, Mode, StepCallback
 from registry.fusion.studio import Studio
 from registry.text.trigger_words import missing_triggers
@@ -35,7 +35,7 @@ class Maker:
         *,
         k: int = 3,
         adapters: Sequence[int] | None = None,
-        strengths: Sequence[float] | None = None,
+        strengths: Sequence[float | None] | None = None,
         base_model: str | None = None,
         mode: Mode = "gated",
         check: bool = True,
@@ -44,9 +44,10 @@ class Maker:
     ) -> "FusedImage":
         """Draw `prompt` with up to `k` adapters that search finds for it.
 
-        `adapters` (ids) replaces the search; `strengths` (default 1) go with them, in order. The
-        adapters' trigger words are added to the prompt where it lacks them. `check` measures how
-        far they depart from the base together.
+        `adapters` (ids) replaces the search; `strengths` go with them, in order, and where there
+        is none the adapter's own preferred one is taken, or else 1. The adapters' trigger words
+        are added to the prompt where it lacks them. `check` measures how far they depart from
+        the base together.
 
         Raises:
             SearchError: nothing suits the prompt.
@@ -137,7 +138,7 @@ class Maker:
         prompt: str,
         k: int,
         adapters: Sequence[int] | None,
-        strengths: Sequence[float] | None,
+        strengths: Sequence[float | None] | None,
         base_model: str | None,
     ) -> tuple[list[Ingredient], str]:
         """Return the adapters to draw `prompt` with, and their base model.
@@ -159,8 +160,8 @@ class Maker:
                 chosen[0].card.base_model if chosen else self.catalogue.default_base_model()
             )
         ingredients = [
-            Ingredient(each.card, strength, each.similarities, each.embedding)
-            for each, strength in zip(chosen, strengths or [1.0] * len(chosen), strict=True)
+            Ingredient(each.card, _strength_of(each.card, given), each.similarities, each.embedding)
+            for each, given in zip(chosen, strengths or [None] * len(chosen), strict=True)
         ]
         return ingredients, base_model
 
@@ -171,3 +172,9 @@ class Maker:
             if adapter_id not in known:
                 raise AdapterNotFoundError(adapter_id)
         return [known[adapter_id] for adapter_id in adapter_ids]
+
+
+def _strength_of(card: Card, given: float | None) -> float:
+    if given is None:
+        given = card.strength
+    return 1.0 if given is None else given

@@ -59,6 +59,6 @@ class CompareOptions(DrawingOptions, total=False):
 class FuseOptions(CompareOptions, total=False):
     """The keywords of `Maker.fuse`."""
 
-    strengths: Sequence[float] | None
+    strengths: Sequence[float | None] | None
     mode: Mode
     check: bool

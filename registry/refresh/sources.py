@@ -50,6 +50,18 @@ def _is_configured(address: str, settings: Settings) -> bool:
     return address.rstrip("/") == settings.modelscope_endpoint.rstrip("/")
 
 
+def _what_is_wrong(path: Path) -> str | None:
+    """Say what `autolora inspect` would of a file that is no safetensors; None if it is one."""
+    from encoder.adapter.safetensors_header import read_header
+    from encoder.errors import LoraFileError
+
+    try:
+        read_header(path)
+    except LoraFileError as error:
+        return error.cause
+    return None
+
+
 SOURCES = (
     KnownSource(
         addresses="https://modelscope.cn, https://modelscope.ai, or the endpoint that "
@@ -60,6 +72,8 @@ SOURCES = (
     KnownSource(
         addresses="a folder of this machine",
         takes=lambda address, _: FolderSource.takes(address),
-        open=lambda address, settings: FolderSource(Path(address), settings.disk_limits),
+        open=lambda address, settings: FolderSource(
+            Path(address), settings.disk_limits, _what_is_wrong
+        ),
     ),
 )

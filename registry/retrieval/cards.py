@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
 from registry.retrieval.covers import CoverLink, load_links
-from registry.retrieval.filters import Filters, conditions
+from registry.retrieval.filters import Filters, State, conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,13 @@ class AdapterCard:
     covers: tuple[CoverLink, ...]
     # Its file was read, and nothing in it speaks against fusing it.
     fusable: bool
+    # The multiplier that its author or owner prefers, where they say.
+    strength: float | None
+    state: str
+    # Why the state is "refused", for people.
+    refusal: str | None
+    # Its path where it is listed.
+    file_name: str
 
 
 def count_by_base_model(session: Session) -> dict[str, int]:
@@ -53,10 +60,15 @@ def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, Adap
 
 
 def list_cards(
-    session: Session, *, filters: Filters, before_id: int | None, limit: int
+    session: Session,
+    *,
+    filters: Filters,
+    before_id: int | None,
+    limit: int,
+    state: State = "ready",
 ) -> list[AdapterCard]:
-    """Return ready adapters, newest here first, below `before_id`: the page's key."""
-    query = select(Adapter).where(*conditions(filters))
+    """Return adapters, newest here first, below `before_id`: the page's key."""
+    query = select(Adapter).where(*conditions(filters, state))
     if before_id is not None:
         query = query.where(Adapter.id < before_id)
     adapters = session.scalars(query.order_by(Adapter.id.desc()).limit(limit)).all()
@@ -121,4 +133,8 @@ def card_of(adapter: Adapter, covers: Sequence[CoverLink], fusable: bool) -> Ada
         page_url=safe_page_url(adapter.page_url),
         covers=tuple(covers),
         fusable=fusable,
+        strength=adapter.record.get("strength"),
+        state=adapter.state,
+        refusal=adapter.refusal,
+        file_name=adapter.file_name,
     )

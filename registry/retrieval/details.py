@@ -30,9 +30,6 @@ class AdapterDetail:
     repo: str
     version: str
     description: str
-    state: str
-    refusal: str | None
-    file_name: str
     file_size: int | None
     # Hashes by which Civitai and web UIs name a file; AutoV3 does not change with the header.
     autov2: str | None
@@ -41,6 +38,8 @@ class AdapterDetail:
     claim: PersonsClaim | None
     created_at: datetime
     covers: tuple[CoverFacts, ...]
+    # What its author or owner pairs it with.
+    negative_prompt: str
 
 
 def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
@@ -63,9 +62,6 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
         repo=adapter.repo,
         version=adapter.version,
         description=adapter.description,
-        state=adapter.state,
-        refusal=adapter.refusal,
-        file_name=adapter.file_name,
         file_size=None if file is None else file.size,
         autov2=None if file is None else file.sha256[:10].upper(),
         autov3=None if file is None or not file.body_sha256 else file.body_sha256[:12].upper(),
@@ -73,6 +69,7 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
         claim=_claim_of(adapter),
         created_at=adapter.hub_created_at,
         covers=covers,
+        negative_prompt=adapter.record.get("negative_prompt", ""),
     )
 
 

@@ -1,12 +1,15 @@
 """Which adapters may be found at all: applied inside every query, never to its results."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from sqlalchemy import ARRAY, ColumnElement, Text, func, literal
 
 from encoder.base_models.facts import related_base_models
 from registry.db.models import Adapter
 from registry.text.word_segmentation import clean
+
+State = Literal["listed", "ready", "refused", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +31,9 @@ class Filters:
         return replace(self, base_model=base_model)
 
 
-def conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    """Return conditions on `Adapter`. Only ready ones: others have no file to load."""
-    wanted = [Adapter.state == "ready"]
+def conditions(filters: Filters, state: State = "ready") -> list[ColumnElement[bool]]:
+    """Return conditions on `Adapter`. Only ready ones are searched: others have no file to load."""
+    wanted = [Adapter.state == state]
     if filters.base_model is not None:
         meant = related_base_models(clean(filters.base_model), siblings=filters.variants)
         wanted.append(Adapter.base_model.in_(meant))

@@ -40,6 +40,8 @@ COMMON = 10.0
 SHORTEST_TYPO = 4
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
 HASH = re.compile(r"[0-9a-f]{10,64}")
+# What is not the stem of a path, for PostgreSQL: its folders and its suffix.
+STEM_ENDS = r"^.*/|\.[^./]*$"
 
 
 def matching_adapters(
@@ -121,8 +123,8 @@ def _whole_words(asked: TableValuedAlias, filters: Filters) -> CTE:
 
 
 def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
-    """Return adapters of which `asked` is a trigger word, the name, or the file's hash."""
-    wanted = asked.strip().lower()
+    """Return adapters of which `asked` is a trigger word, the name, the file's or its hash."""
+    wanted = asked.strip().lower().removesuffix(".safetensors")
     ids: list[int] = []
     if HASH.fullmatch(wanted):
         # A range, because LIKE would not use an index under most collations.
@@ -137,8 +139,10 @@ def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int
     trigger_words = func.string_to_array(
         func.lower(func.array_to_string(Adapter.trigger_words, "\n")), "\n"
     )
+    stem = func.regexp_replace(Adapter.file_name, STEM_ENDS, "", "g")
     is_named = or_(
         func.lower(Adapter.name) == wanted,
+        func.lower(stem) == wanted,
         trigger_words.bool_op("@>")(literal([wanted], ARRAY(Text))),
     )
     # Whoever bears the name has its words; this finds them by the index.

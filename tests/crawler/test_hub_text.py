@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from crawler.hub_text import clean_text, clean_words
+from crawler.hub_text import clean_text, clean_words, plain_text, split_phrases
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,36 @@ def test_text_holds_nothing_that_a_database_refuses() -> None:
 
     assert text == "猫[31m line\nnext"
     text.encode()
+
+
+@pytest.mark.parametrize(
+    ("written", "phrases"),
+    [
+        ("zqx, blu", ("zqx", "blu")),
+        (["zqx, blu", "red hat"], ("zqx", "blu", "red hat")),
+        ('["zqx, blu"]', ("zqx", "blu")),
+        ("红帽，蓝帽、绿帽", ("红帽", "蓝帽", "绿帽")),
+        ("saber \\(fate\\), <lora:saber:0.8>", ("saber (fate)",)),
+        ("A mushroom in [V] style", ("A mushroom in [V] style",)),
+        ("[V], photo", ("[V]", "photo")),
+        (["", None, 3, "none"], ()),
+        (None, ()),
+    ],
+)
+def test_trigger_phrases_are_split_as_they_are_written(
+    written: object, phrases: tuple[str, ...]
+) -> None:
+    assert split_phrases(written) == phrases
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<p>Draws <b>ink</b>.</p><p>And wash &amp; more.</p>", "Draws ink.\nAnd wash & more."),
+        ("a < b and b > c", "a < b and b > c"),
+        (None, ""),
+        (3, ""),
+    ],
+)
+def test_html_is_read_as_text(html: object, text: str) -> None:
+    assert plain_text(html) == text

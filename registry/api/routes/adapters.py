@@ -113,8 +113,8 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
     """Download an adapter's safetensors file. Ranges work; the ETag is its sha256."""
     detail = registry.adapter(adapter_id)
     sha256 = detail.card.file_sha256
-    if detail.refusal is not None:
-        raise FileWithheldError(detail.card.name, detail.refusal)
+    if detail.card.refusal is not None:
+        raise FileWithheldError(detail.card.name, detail.card.refusal)
     if sha256 is None or detail.verdict is None:
         raise AdapterNotReadyError(detail.card.name, adapter_id)
     if not registry.blobs.exists(sha256):
@@ -122,7 +122,7 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
     return FileResponse(
         registry.blobs.path(sha256),
         media_type="application/octet-stream",
-        filename=detail.file_name.rpartition("/")[2] or f"{sha256}.safetensors",
+        filename=detail.card.file_name.rpartition("/")[2] or f"{sha256}.safetensors",
         headers={"ETag": f'"{sha256}"', "Cache-Control": REVALIDATE},
     )
 

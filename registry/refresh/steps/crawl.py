@@ -1,17 +1,18 @@
 """Step 1: what the hub lists -> rows of adapters."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from sqlalchemy.exc import DBAPIError
 
-from crawler.records import AdapterRecord, Refusal
+from crawler.records import AdapterRecord, Listed, Moved, Refusal, Remembered, Unchanged
 from registry.db import adapters, runs
 from registry.db.session import translated
 from registry.refresh.step import Step, StepOutcome
 
-# Records stored in one transaction.
-PAGE = 50
+# Records stored in one transaction, and files that are only noted to be there.
+PAGE, PAGE_UNCHANGED = 50, 1000
 # How many of an origin's adapters may vanish at once and be believed: a hub that answers with an
 # empty or a halved list has not lost them.
 FEW_MISSING = 10
@@ -30,28 +31,45 @@ class CrawlStep(Step):
 
     def run(self) -> Iterator[StepOutcome]:
         """When the hub fails in the middle, what it listed before is stored, the cursor moved."""
-        started, origin = datetime.now(UTC), self.context.origin
-        with self.context.sessions() as session:
-            since = None if self.context.full else runs.find_cursor(session, origin)
-        page: list[AdapterRecord] = []
-        complete = since is None
+        started = datetime.now(UTC)
+        listing, complete = self._list()
+        page: list[AdapterRecord | Moved] = []
+        unchanged: list[str] = []
         try:
-            for listed in self.context.source.list_adapters(since):
+            for listed in listing:
                 if isinstance(listed, Refusal):
                     # Without a repository it is the listing itself that has a gap.
                     complete &= bool(listed.repo)
                     yield self._store_refusal(listed)
-                    continue
-                page.append(listed)
+                elif isinstance(listed, Unchanged):
+                    unchanged.append(listed.file_name)
+                else:
+                    page.append(listed)
                 if len(page) == PAGE:
                     yield from self._store_page(page, started)
                     page = []
+                if len(unchanged) == PAGE_UNCHANGED:
+                    self._store_unchanged(unchanged)
+                    unchanged = []
         finally:
             # They are good also when the hub fails in the middle, or the run is interrupted.
             stored = list(self._store_page(page, started))
+            self._store_unchanged(unchanged)
         yield from stored
         if complete:
             yield from self._retire()
+
+    def _list(self) -> tuple[Iterator[Listed], bool]:
+        """Return what the source lists, and whether that is all it has."""
+        source, origin = self.context.source, self.context.origin
+        with self.context.sessions() as session:
+            if not source.has_cursor:
+                remembered = adapters.load_remembered(session, origin)
+                if self.context.full:
+                    remembered = _without_stamps(remembered)
+                return source.list_adapters(remembered=remembered), True
+            since = None if self.context.full else runs.find_cursor(session, origin)
+        return source.list_adapters(since), since is None
 
     def _retire(self) -> Iterator[StepOutcome]:
         """Mark as gone what a complete listing lacks, within bounds."""
@@ -73,24 +91,37 @@ class CrawlStep(Step):
                 origin.hub,
                 False,
                 f"{missing - len(gone)} of {present} adapters are not listed any more, too many "
-                "to be believed at once: they stay. A second full refresh that misses them too "
-                "retires them, and `autolora refresh --full --force` does so now.",
+                f"to be believed at once: they stay. {self._what_retires()}",
             )
 
+    def _what_retires(self) -> str:
+        if self.context.source.has_cursor:
+            return (
+                "A second full refresh that misses them too retires them, and `autolora refresh "
+                "--full --force` does so now."
+            )
+        return (
+            "See that all of the folder is there and mounted. A second refresh that misses them "
+            "too retires them, and `autolora refresh --force` does so now."
+        )
+
     def _store_page(
-        self, page: Sequence[AdapterRecord], started: datetime
+        self, page: Sequence[AdapterRecord | Moved], started: datetime
     ) -> Iterator[StepOutcome]:
         """Store records and move the cursor to the last of them, in one transaction."""
         if not page:
             return
-        origin = self.context.origin
+        origin, records = self.context.origin, [_record(listed) for listed in page]
         try:
             with self.context.sessions.begin() as session:
-                adapters.store_listed(session, origin, page, self.context.run_id)
+                for listed in page:
+                    if isinstance(listed, Moved):
+                        adapters.move(session, origin, listed.from_name, listed.record)
+                adapters.store_listed(session, origin, records, self.context.run_id)
                 # A date in the future would, as the cursor, hide all that is to come.
-                runs.move_cursor(session, origin, min(page[-1].updated_at, started))
+                runs.move_cursor(session, origin, min(records[-1].updated_at, started))
         except DBAPIError as error:
-            name = adapters.label(page[0].repo, page[0].version)
+            name = adapters.label(records[0].repo, records[0].version)
             if translated(error) is not error:
                 raise
             if len(page) == 1:
@@ -98,10 +129,17 @@ class CrawlStep(Step):
                 yield StepOutcome(name, False, f"the database does not take it: {cause}")
                 return
             # One of them is what PostgreSQL cannot hold; the others are stored without it.
-            for record in page:
-                yield from self._store_page([record], started)
+            for listed in page:
+                yield from self._store_page([listed], started)
             return
-        yield from (StepOutcome(adapters.label(r.repo, r.version)) for r in page)
+        yield from (StepOutcome(adapters.label(r.repo, r.version)) for r in records)
+
+    def _store_unchanged(self, file_names: Sequence[str]) -> None:
+        if file_names:
+            with self.context.sessions.begin() as session:
+                adapters.mark_unchanged(
+                    session, self.context.origin, file_names, self.context.run_id
+                )
 
     def _store_refusal(self, refusal: Refusal) -> StepOutcome:
         """What cannot be read today has not vanished."""
@@ -109,3 +147,12 @@ class CrawlStep(Step):
             with self.context.sessions.begin() as session:
                 adapters.mark_seen(session, self.context.origin, refusal.repo, self.context.run_id)
         return StepOutcome(refusal.repo or refusal.hub, False, refusal.reason)
+
+
+def _record(listed: AdapterRecord | Moved) -> AdapterRecord:
+    return listed.record if isinstance(listed, Moved) else listed
+
+
+def _without_stamps(remembered: Mapping[str, Remembered]) -> dict[str, Remembered]:
+    """Forget by what files are known to be as they were: a full listing looks at all of them."""
+    return {name: replace(kept, stamp=None) for name, kept in remembered.items()}

@@ -130,16 +130,18 @@ def read_and_sketch(
     Raises:
         LoraFileError: the file cannot be used.
     """
-    from encoder.adapter.file_hashes import hash_adapter
+    from encoder.adapter.file_hashes import hash_body
     from encoder.adapter.lora_file import Context, open_adapter
     from encoder.errors import FingerprintError, SketchError
-    from encoder.sketches.fingerprint import fingerprint
+    from encoder.sketches.fingerprint import Fingerprinter
     from encoder.sketches.sketch import SKETCH_VERSION, Sketcher
+    from encoder.threads import one_thread
 
     opened = open_adapter(path, context=Context(beside.claims, beside.peft_config))
-    sketcher = Sketcher(opened.base_model)
-    # Both in one pass over the weights.
-    weights = opened.read(sketcher.add)
+    sketcher, fingerprinter = Sketcher(opened.base_model), Fingerprinter()
+    with one_thread():
+        # All in one pass over the weights.
+        weights = opened.read(sketcher, fingerprinter)
     made, refusal = None, None
     try:
         made = sketcher.finish()
@@ -155,14 +157,14 @@ def read_and_sketch(
         "base_model": weights.verdict.base_model,
         "verdict": verdict,
         "read_at": datetime.now(UTC),
-        "body_sha256": hash_adapter(path).body_sha256,
+        "body_sha256": hash_body(path, opened.header),
         "peft_config": beside.peft_config,
         "fingerprint": None,
         "log_norm": None,
     }
     # An adapter that changes nothing has none.
     with suppress(FingerprintError):
-        taken = fingerprint(weights)
+        taken = fingerprinter.finish(weights.vectors)
         facts |= {"fingerprint": taken.direction.tolist(), "log_norm": taken.log_norm}
     return facts, made
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from encoder.adapter import product_batch
 from encoder.adapter.layers import (
     DenseLayer,
     DoraLayer,
@@ -16,6 +17,7 @@ from encoder.adapter.layers import (
     ReplacedLayer,
     RowsLayer,
 )
+from encoder.adapter.product_batch import Doubles, ProductBatch
 from encoder.adapter.spectrum import measure_layer, measure_layers
 from encoder.base_models.families import block_of
 
@@ -226,27 +228,92 @@ def test_one_bad_entry_anywhere_is_found(bad: float, side: str, dtype: torch.dty
     assert [spectrum.block for spectrum in measured.blocks] == ["a.0"]
 
 
+class Notes:
+    """A watcher that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, tuple[Layer, float | None, Factors | None]] = {}
+        self.batches: list[tuple[ProductBatch, list[float]]] = []
+
+    def add(
+        self, name: str, layer: Layer, norm: float | None = None, factors: Factors | None = None
+    ) -> None:
+        self.layers[name] = layer, norm, factors
+
+    def add_batch(self, batch: ProductBatch, norms: Doubles) -> None:
+        self.batches.append((batch, norms.tolist()))
+
+
 def test_a_watcher_is_shown_sound_layers_with_their_norm_and_factors() -> None:
     """What else is made of the weights is made while they are in memory."""
-    plain = LoraLayer(make_layer(0).down.bfloat16(), make_layer(0).up.bfloat16(), 0.5)
+    large = make_layer(0, d_out=30_000)
+    plain = LoraLayer(large.down.bfloat16(), large.up.bfloat16(), 0.5)
     bad = LoraLayer(make_layer(0).down * math.nan, make_layer(0).up, 0.5)
     dense = DenseLayer(random(40, 24), 0.5)
     layers: dict[str, Layer] = {"a.0.x": plain, "a.1.x": bad, "a.2.x": dense}
-    shown: dict[str, tuple[Layer, float | None, Factors | None]] = {}
-    released: list[Layer] = []
+    notes, released = Notes(), list[Layer]()
 
-    measure_layers(layers, released.append, lambda name, *rest: shown.update({name: rest}))
+    measure_layers(layers, released.append, [notes])
 
-    assert released == list(layers.values())
-    assert shown.keys() == {"a.0.x", "a.2.x"}
-    for name, (layer, found, _) in shown.items():
+    assert sorted(map(id, released)) == sorted(map(id, layers.values()))
+    assert notes.layers.keys() == {"a.0.x", "a.2.x"}
+    for name, (layer, found, _) in notes.layers.items():
         assert layer is layers[name]
         # Exact: sketches are made with it, on whatever processor.
         assert found == pytest.approx(delta(layer).norm().item(), rel=1e-5)
-    shared = shown["a.0.x"][2]
+    shared = notes.layers["a.0.x"][2]
     assert shared is not None
     assert torch.equal(shared[0], plain.down.float())
     assert torch.equal(shared[1], plain.up.float())
+    assert notes.batches == []
+
+
+def test_small_layers_of_equal_shapes_are_shown_together() -> None:
+    """But for those whose numbers need a closer look."""
+    down = make_layer(0).down
+    layers: dict[str, Layer] = {f"a.{n}.x": make_layer(n) for n in range(3)}
+    layers["a.3.x"] = LoraLayer(down * math.nan, make_layer(0).up, 0.5)
+    layers["a.4.x"] = LoraLayer(torch.zeros_like(down), make_layer(0).up, 0.5)
+    layers["a.5.x"] = LoraLayer(down * 1e-30, make_layer(0).up * 1e30, 0.5)
+    layers["a.6.x"] = make_layer(6, rank=2)
+    notes = Notes()
+
+    measured = measure_layers(layers, watchers=[notes])
+
+    shown = {tuple(batch.names): norms for batch, norms in notes.batches}
+    assert shown.keys() == {("a.0.x", "a.1.x", "a.2.x"), ("a.6.x",)}
+    for names, norms in shown.items():
+        exact = [delta(layers[name]).norm().item() for name in names]
+        assert norms == pytest.approx(exact, rel=1e-5)
+    batch = notes.batches[0][0]
+    assert torch.equal(batch.downs[1], make_layer(1).down)
+    assert torch.equal(batch.ups[1], make_layer(1).up.T)
+    assert notes.layers.keys() == {"a.4.x", "a.5.x"}
+    assert measured.zero_layers == ("a.4.x",)
+    assert dict(measured.damaged) == {"a.3.x": "holds NaN or infinity"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_together_layers_measure_as_they_do_alone(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = {
+        f"a.{n}.x": LoraLayer(
+            make_layer(n, rank=1 + n % 3).down.to(dtype),
+            make_layer(n, rank=1 + n % 3).up.to(dtype),
+            (-1) ** n * 10.0 ** (n - 3),
+        )
+        for n in range(8)
+    }
+    together = measure_layers(layers)
+    monkeypatch.setattr(product_batch, "MOST_ENTRIES", 0)
+    alone = measure_layers(layers, watchers=[Notes()])
+
+    assert together.norm == pytest.approx(alone.norm, rel=1e-5)
+    for ours, theirs in zip(together.blocks, alone.blocks, strict=True):
+        assert ours.block == theirs.block
+        assert ours.energy == pytest.approx(theirs.energy, rel=1e-4)
+        assert ours.effective_rank == pytest.approx(theirs.effective_rank, rel=1e-4)
 
 
 def test_large_numbers_are_no_infinity() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from encoder.adapter import product_batch
 from encoder.adapter.layers import (
     DenseLayer,
     DoraLayer,
@@ -22,7 +23,6 @@ from encoder.adapter.layers import (
 from encoder.adapter.lora_file import read
 from encoder.errors import FingerprintError
 from encoder.sketches.fingerprint import (
-    SIZE,
     Fingerprint,
     distance,
     fingerprint,
@@ -31,6 +31,7 @@ from encoder.sketches.fingerprint import (
     similarity,
     strength_ratio,
 )
+from encoder.sketches.folding import SIZE
 from tests.encoder.builders import make_factors, write_adapter, write_tensors
 
 Layers = dict[str, Layer]
@@ -263,3 +264,20 @@ def test_fingerprints_are_the_same_on_every_machine() -> None:
 
 
 EXPECTED = [-0.0723, 0.0399, -0.0317, 0.0842, -0.0434, 0.0565, 0.0224, 0.0665]
+
+
+def test_layers_folded_together_or_alone_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of widths below, at and above the number of buckets, and strengths far apart."""
+    generator = torch.Generator().manual_seed(0)
+    layers = {
+        f"block.{n}": LoraLayer(
+            torch.randn(3, width, generator=generator),
+            torch.randn(200 + 100 * (n % 2), 3, generator=generator),
+            10.0 ** (n % 3),
+        )
+        for n, width in enumerate([100, 256, 300, 512, 700] * 3)
+    }
+    together = fingerprint_layers(layers)
+    monkeypatch.setattr(product_batch, "MOST_ENTRIES", 0)
+
+    assert distance(together, fingerprint_layers(layers)) < 1e-3

@@ -318,3 +318,20 @@ def test_a_layer_too_faint_for_a_sketch_counts_as_none(tmp_path: Path) -> None:
     for made in (sketch_file(path), sketch(read(path))):
         assert made.mask[:2].tolist() == [False, True]
         assert Sketch.from_bytes(made.to_bytes()).mask.tolist() == made.mask.tolist()
+
+
+@pytest.mark.parametrize("name", ["sd-1.5", "sdxl-1.0"])
+def test_layers_sketched_together_or_alone_give_the_same(tmp_path: Path, name: str) -> None:
+    """In random inputs too, and where outputs are added up in groups."""
+    family = find_family(name)
+    assert family is not None
+    some = [layer for layer in family.block_layers if ".attentions.0." in layer]
+    factors = make_factors(3, rank=2, names=some, family=family)
+    path = write_adapter(tmp_path / "a.safetensors", factors, prefix="unet.", metadata={})
+
+    together, alone = sketch_file(path), sketch(read(path))
+
+    assert together.mask.sum() == len(some)
+    assert (together.mask == alone.mask).all()
+    np.testing.assert_allclose(together.log_magnitudes, alone.log_magnitudes, rtol=1e-5)
+    np.testing.assert_allclose(together.features(), alone.features(), rtol=2e-3, atol=1e-5)

@@ -163,3 +163,67 @@ def test_certainty_is_of_the_family_and_the_scale_is_printed(tmp_path: Path) -> 
     assert "scale 8 (alpha 16; alpha / rank, from the metadata)" in said
     claimed = " ".join(run(str(path), "--base-model", "sd-1.5-inpainting").stdout.split())
     assert "base model sd-1.5-inpainting (its family is certain)" in claimed
+
+
+def write_several(folder: Path) -> Path:
+    """A good file, one below, a pointer and a pickle."""
+    (folder / "sub").mkdir(parents=True)
+    write_adapter(folder / "cat.safetensors")
+    write_adapter(folder / "sub" / "[red]dog.safetensors", make_factors(1))
+    (folder / "pointer.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    (folder / "old.pt").write_bytes(b"PK\x03\x04" + bytes(60))
+    return folder
+
+
+@pytest.mark.parametrize("only", [(), ("--header",)])
+def test_a_folder_is_a_line_a_file(tmp_path: Path, only: tuple[str, ...]) -> None:
+    result = run(str(write_several(tmp_path / "loras")), *only)
+
+    assert result.exit_code == 1, "one cannot be loaded"
+    lines = result.stdout.splitlines()
+    assert max(map(cell_len, lines)) <= 80
+    words = " ".join(" ".join(lines).split())
+    assert "cat.safetensors" in words
+    assert "Git LFS" in words
+    assert "Convert" in words
+    assert sum("yes" in line.split() for line in lines) == 2
+
+
+def test_several_files_are_a_list_for_a_program(tmp_path: Path) -> None:
+    folder = write_several(tmp_path / "loras")
+
+    result = run(str(folder / "cat.safetensors"), str(folder / "sub"), "--json")
+
+    assert result.exit_code == 0
+    answers = json.loads(result.stdout)
+    assert [answer["name"] for answer in answers] == [
+        str(folder / "cat.safetensors"),
+        "[red]dog.safetensors",
+    ]
+    assert all(answer["fusable"] and answer["fingerprint"] for answer in answers)
+
+
+def test_what_is_broken_among_several_says_why(tmp_path: Path) -> None:
+    answers = json.loads(run(str(write_several(tmp_path / "loras")), "--json").stdout)
+
+    broken = {answer["name"]: answer["reasons"] for answer in answers if not answer["loadable"]}
+    assert broken.keys() == {"pointer.safetensors", "old.pt"}
+    assert "Git LFS" in broken["pointer.safetensors"][0]
+
+
+def test_an_empty_folder_says_so(tmp_path: Path) -> None:
+    result = run(str(tmp_path))
+
+    assert result.exit_code == 1
+    assert "no adapter is there" in result.stderr
+
+
+def test_of_a_header_less_is_known(tmp_path: Path) -> None:
+    path = write_adapter(tmp_path / "cat.safetensors")
+
+    answer = json.loads(run(str(path), "--header", "--json").stdout)
+
+    assert answer["header_only"]
+    assert answer["base_model"] == "demo-flux-tiny"
+    assert "fingerprint" not in answer
+    assert answer["spectrum"] == []

@@ -70,3 +70,52 @@ def test_show(registry: Registry) -> None:
     assert "[red]Fox[/red]" in run_well("show", str(fox))
     assert json.loads(run_well("show", str(fox), "--json"))["tags"] == ["animal"]
     assert "there is no adapter 999" in run_badly("show", "999")
+
+
+def test_what_is_here_is_listed_by_pages(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        ids = [
+            add_adapter(session, name=f"[red]{n}", file_name=f"sub/{n}.safetensors").id
+            for n in range(5)
+        ]
+        add_adapter(session, name="bad", state="refused", refusal="is a web page")
+
+    first = run("list", "--limit", "3")
+    rest = run_well("list", "--before", str(ids[2]))
+
+    assert [line.split()[0] for line in first.stdout.splitlines()[1:]] == [
+        str(n) for n in ids[:1:-1]
+    ]
+    assert "[red]4" in first.stdout
+    assert "sub/4.safetensors" in first.stdout
+    assert f"--before {ids[2]}" in first.stderr
+    assert [line.split()[0] for line in rest.splitlines()[1:]] == [str(n) for n in ids[1::-1]]
+    assert "is a web page" in run_well("list", "--state", "refused")
+    assert run_well("list", "--state", "gone") == "No adapter here is gone.\n"
+    assert "one of listed, ready, refused, gone" in run_badly("list", "--state", "odd")
+
+
+def test_a_program_gets_the_list_and_where_to_go_on(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        ids = [
+            add_adapter(session, author=author, record={"strength": 0.7}).id
+            for author in ("ann", "bob", "ann")
+        ]
+
+    page = json.loads(run_well("list", "--author", "ann", "--limit", "1", "--json"))
+    last = json.loads(run_well("list", "--author", "ann", "--before", str(ids[2]), "--json"))
+
+    assert ([item["id"] for item in page["items"]], page["before"]) == ([ids[2]], ids[2])
+    assert ([item["id"] for item in last["items"]], last["before"]) == ([ids[0]], None)
+    assert (last["items"][0]["state"], last["items"][0]["strength"]) == ("ready", 0.7)
+
+
+def test_the_preferred_strength_is_shown(registry: Registry) -> None:
+    record = {"strength": 0.7, "negative_prompt": "blurry"}
+    with registry.sessions.begin() as session:
+        adapter_id = add_adapter(session, record=record).id
+
+    printed = run_well("show", str(adapter_id)).splitlines()
+
+    assert "strength 0.7" in [" ".join(line.split()) for line in printed]
+    assert "negative prompt blurry" in [" ".join(line.split()) for line in printed]

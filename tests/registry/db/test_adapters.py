@@ -1,11 +1,12 @@
 """What is stored of a record, and what it says of the base model once its file was read."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from crawler.records import AdapterRecord, CoverRecord, FileRecord
+from crawler.records import AdapterRecord, CoverRecord, FileRecord, Stamp
 from registry.db.adapters import record_from_json, record_to_json, settle
 from registry.db.models import File
 
@@ -35,7 +36,13 @@ def make_record(*base_model_words: str) -> AdapterRecord:
 
 
 def test_a_stored_record_comes_back_as_it_was() -> None:
-    record = make_record("black-forest-labs/FLUX.1-dev@master", "FLUX_1")
+    record = replace(
+        make_record("black-forest-labs/FLUX.1-dev@master", "FLUX_1"),
+        strength=0.7,
+        negative_prompt="blurry",
+        # Times in nanoseconds are more than floating point holds.
+        stamp=Stamp(5, 1_764_000_000_123_456_789, 1_764_000_000_123_456_790, 2**63 + 1, "ab"),
+    )
 
     stored = json.loads(json.dumps(record_to_json(record)))
 
@@ -60,3 +67,16 @@ def test_the_base_model_is_what_hub_and_file_agree_on(
     file = File(sha256="a" * 64, size=5, base_model=read, verdict={}) if read else None
 
     assert settle(make_record(*words), file)["base_model"] == base_model
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("chars/Char_Game_Name.safetensors", "cat char chargamename char game name cat animal"),
+        ("ink/pytorch_lora_weights.safetensors", "cat ink cat animal"),
+    ],
+)
+def test_the_parts_of_a_path_are_words_unless_libraries_put_them(path: str, words: str) -> None:
+    record = replace(make_record(), file=FileRecord(path, 5, None))
+
+    assert settle(record, None)["words"].startswith(words)

@@ -85,3 +85,13 @@ def test_equal_texts_have_one_embedding(session: Session) -> None:
         add_adapter(session, captions=[("masterpiece", axis(1))])
 
     assert len(session.scalars(select(CaptionEmbedding)).all()) == 1
+
+
+def test_sketches_are_stored_as_they_are(session: Session) -> None:
+    """`alembic check` does not see it: they do not compress, and trying is what costs."""
+    query = text(
+        "SELECT attstorage::text FROM pg_attribute "
+        "WHERE attrelid = 'sketches'::regclass AND attname = 'data'"
+    )
+
+    assert session.scalar(query) == "e"

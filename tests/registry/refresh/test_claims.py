@@ -76,7 +76,11 @@ def test_a_persons_claim_makes_an_adapter_fusable_and_stays(
 
     said = registry.claim(adapter_id, "FLUX.1 dev", "ann")
 
-    assert (said.card.base_model, said.card.fusable, said.state) == ("flux.1-dev", True, "ready")
+    assert (said.card.base_model, said.card.fusable, said.card.state) == (
+        "flux.1-dev",
+        True,
+        "ready",
+    )
     assert said.claim is not None
     assert (said.claim.base_model, said.claim.who) == ("flux.1-dev", "ann")
     assert said.verdict is not None

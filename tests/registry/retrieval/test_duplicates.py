@@ -175,6 +175,6 @@ def test_an_adapter_that_was_not_read_is_alone(registry: Registry) -> None:
 
 
 def test_the_column_holds_a_fingerprint() -> None:
-    from encoder.sketches.fingerprint import SIZE
+    from encoder.sketches.folding import SIZE
 
     assert FINGERPRINT_DIM == SIZE

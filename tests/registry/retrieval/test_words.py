@@ -140,3 +140,19 @@ def test_exact_trigger_word_name_and_hash(session: Session) -> None:
     for asked in ("ZX_fox", " by Ann ", "fire fox", sha256, sha256[:10], sha256[:10].upper()):
         assert exact_adapters(session, str(asked), filters=ANY, limit=5) == [fox.id]
     assert exact_adapters(session, "zx", filters=ANY, limit=5) == []
+
+
+def test_a_file_is_found_by_its_name_whatever_its_trainer_called_it(session: Session) -> None:
+    """Its path is among its words; the suffix may be left out."""
+    name = "chars/Char_Game_Name.safetensors"
+    char = add_adapter(
+        session, name="run7", file_name=name, words=segment("run7 chars Char_Game_Name")
+    )
+    other = "Char_Other.safetensors"
+    add_adapter(session, name="run8", file_name=other, words=segment("run8 Char_Other"))
+
+    for asked in ("Char_Game_Name", "char_game_name.safetensors"):
+        assert exact_adapters(session, asked, filters=ANY, limit=5) == [char.id]
+    assert exact_adapters(session, "chars", filters=ANY, limit=5) == []
+    [match] = matching_adapters(session, "game name", filters=ANY, limit=5)
+    assert match.adapter_id == char.id

@@ -1,0 +1,150 @@
+"""What a refresh of a folder of small files costs, and where the time goes.
+
+54 files like those of Stable Diffusion 1.5 that diffusers writes: rank 4 on the 128 linear layers
+of the attention blocks, float32, 3.2 MB each. They go through an ordinary refresh into a fresh
+embedded database, on one thread, after one such file has warmed everything up. Seconds are those
+of the processor, of this process and of the database's. The peer is reading the same files and
+hashing them once (sha256).
+"""
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import torch
+from safetensors.torch import save_file
+
+from benchmarks.results import RESULTS, write_results
+from benchmarks.tables import table
+from encoder.base_models.families import find_family
+from registry.config import Settings
+from registry.refresh.pipeline import Pipeline
+from registry.refresh.sources import open_source
+from registry.service import Registry
+
+FILES, RANK, THREADS = 54, 4, 1
+Times = dict[str, float]
+
+
+def write_folder(folder: Path, count: int) -> None:
+    family = find_family("sd-1.5")
+    assert family is not None
+    layers = {name: shape for name, shape in family.block_layers.items() if ".attn" in name}
+    folder.mkdir()
+    for seed in range(count):
+        generator = torch.Generator().manual_seed(seed)
+        tensors = {}
+        for name, (d_out, d_in) in layers.items():
+            down = torch.randn(RANK, d_in, generator=generator) / d_in**0.5
+            tensors[f"unet.{name}.lora.down.weight"] = down
+            tensors[f"unet.{name}.lora.up.weight"] = torch.randn(d_out, RANK, generator=generator)
+        save_file(tensors, folder / f"adapter{seed:02}.safetensors")
+
+
+def hash_files(folder: Path) -> float:
+    """Return the seconds that reading and hashing all files takes, the least of three times."""
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        for path in folder.iterdir():
+            with path.open("rb") as file:
+                hashlib.file_digest(file, "sha256")
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def refresh(pipeline: Pipeline, folder: Path, settings: Settings) -> Times:
+    """Refresh from a folder; return this process's seconds by step."""
+    times: Counter[str] = Counter()
+    last = time.process_time()
+    for progress in pipeline.refresh(open_source(str(folder), settings)):
+        now = time.process_time()
+        times[progress.step.title] += now - last  # type: ignore[assignment]
+        last = now
+        outcome = progress.outcome
+        assert outcome is None or outcome.ok, outcome
+    return {step: seconds for step, seconds in times.items() if seconds > 0}
+
+
+def database_seconds(home: Path) -> float:
+    """Return the seconds that the embedded PostgreSQL of a registry has worked so far."""
+
+    def spent(process: psutil.Process) -> float:
+        times = process.cpu_times()
+        return float(times.user + times.system + times.children_user + times.children_system)
+
+    for server in psutil.process_iter(["cmdline"]):
+        words = server.info["cmdline"] or []
+        if words and "postgres" in words[0] and any(str(home) in word for word in words):
+            return sum(map(spent, [server, *server.children(recursive=True)]))
+    return 0.0
+
+
+def measure(folder: Path) -> dict[str, Times]:
+    """Return seconds by part: of a first refresh, and of one in which nothing has changed."""
+    write_folder(folder / "warm", 1)
+    write_folder(folder / "loras", FILES)
+    settings = Settings(home=folder / "home")
+    with Registry(settings) as registry:
+        pipeline = Pipeline(registry.sessions, registry.blobs, settings, registry.text_encoder)
+        refresh(pipeline, folder / "warm", settings)
+
+        def run() -> Times:
+            before = database_seconds(settings.home)
+            times = refresh(pipeline, folder / "loras", settings)
+            return times | {"PostgreSQL": database_seconds(settings.home) - before}
+
+        return {
+            "hashing": {"reading and hashing": hash_files(folder / "loras")},
+            "first": run(),
+            "unchanged": run(),
+        }
+
+
+def to_markdown(results: dict[str, Times]) -> str:
+    """Write the table of a results file."""
+    peer = sum(results["hashing"].values())
+    names = {"first": "a first refresh", "unchanged": "one in which nothing has changed"}
+    rows = list(_rows(results, names, peer))
+    size = f"{FILES} files of 3.2 MB, rank {RANK}, 128 layers; one thread"
+    text = f"{size}. Reading and hashing a file takes {1e3 * peer / FILES:.1f} ms.\n\n"
+    return text + table(["", "ms a file", "times reading and hashing"], rows)
+
+
+def _rows(results: dict[str, Times], names: dict[str, str], peer: float) -> Iterator[list[str]]:
+    for kind, name in names.items():
+        for part, seconds in [(f"**{name}**", sum(results[kind].values())), *results[kind].items()]:
+            if seconds >= 1e-4 * FILES:
+                yield [part, f"{1e3 * seconds / FILES:.1f}", f"{seconds / peer:.1f}"]
+
+
+def on_one_thread(main: Callable[[], None]) -> None:
+    """Run in a process whose libraries were told so before they were loaded."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    if all(os.environ.get(name) == str(THREADS) for name in names):
+        main()
+        return
+    environment = os.environ | dict.fromkeys(names, str(THREADS))
+    command = [sys.executable, "-m", "benchmarks.files.folder", *sys.argv[1:]]
+    raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=RESULTS / "folder.json")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(Path(folder))
+    write_results(options.output, results, to_markdown(results))
+
+
+if __name__ == "__main__":
+    on_one_thread(main)

@@ -1,0 +1,65 @@
+"""What a file is called, for people: often its folder's name says more than its own."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from crawler.file_names import is_generic
+from crawler.foreign_text import one_line
+
+# The folders that trainers write one stage of a run to: `checkpoint-500`, `step_00500`.
+STAGE = re.compile(r"(checkpoint|step|epoch)[-_ ]?0*(\d+)", re.IGNORECASE)
+# What sd-scripts and musubi-tuner put behind a run's name: `run-000004`, `run-step00000500`.
+KOHYA_STAGE = re.compile(r"-(step)?0*(\d+)")
+
+
+def display_name(parts: Sequence[str], output_name: str = "") -> str:
+    """Name a file from the parts of its path, the folder that was given first.
+
+    `output_name` is what its trainer called the run, "" where that is not known.
+    """
+    *folders, stem = parts
+    if output_name:
+        return output_name + _kohya_stage(stem, output_name)
+    if not is_generic(stem) or not folders:
+        return stem
+    if is_stage(folders[-1]) and len(folders) > 1:
+        return f"{folders[-2]} {_stage(folders[-1])}"
+    return folders[-1]
+
+
+def is_stage(folder: str) -> bool:
+    """Whether a folder holds one stage of a run, whose name is that of the folder above."""
+    return STAGE.fullmatch(folder) is not None
+
+
+def why_not_stored(path: Path) -> str | None:
+    """Say why a file of this path is not taken, None if it is: file systems take any bytes."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return "its path is not UTF-8 and cannot be stored; rename it"
+    if not str(path).isprintable():
+        # Shown as it is it would act on a terminal; cleaned it would name another file.
+        return "its path holds invisible or control characters; rename it"
+    return None
+
+
+def shown(name: str) -> str:
+    """Return a name as one line of text, whatever bytes it is made of."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return one_line(text)
+
+
+def _stage(folder: str) -> str:
+    match = STAGE.fullmatch(folder)
+    assert match is not None
+    kind, number = match[1].lower(), match[2]
+    return f"{'epoch' if kind == 'epoch' else 'step'} {number}"
+
+
+def _kohya_stage(stem: str, output_name: str) -> str:
+    match = KOHYA_STAGE.fullmatch(stem.removeprefix(output_name))
+    if match is None or not stem.startswith(output_name):
+        return ""
+    return f" {'step' if match[1] else 'epoch'} {match[2]}"

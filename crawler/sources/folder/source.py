@@ -1,0 +1,201 @@
+"""A local folder of safetensors files as a hub: one's own LoRAs, or a mirror."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+from crawler.disk import DiskLimits
+from crawler.download import hash_file
+from crawler.errors import DownloadError, FolderError, SourceError
+from crawler.records import (
+    AdapterRecord,
+    CoverRecord,
+    Listed,
+    Moved,
+    Refusal,
+    Remembered,
+    Unchanged,
+)
+from crawler.sources.folder.describing import HUB, describe, may_read, repo_of
+from crawler.sources.folder.found import (
+    SUFFIX,
+    FoundFile,
+    Tree,
+    Vanished,
+    find_moved,
+    stamp_of,
+    unreadable,
+)
+from crawler.sources.folder.names import shown, why_not_stored
+from crawler.sources.folder.pickles import find_pickles
+
+MAX_COVER_BYTES = 32 * 2**20
+
+# Says what is wrong with a file that is no safetensors, for people; None if nothing is.
+Explain = Callable[[Path], str | None]
+
+
+class FolderSource:
+    """Lists the safetensors files below a folder, with what is kept beside them.
+
+    docs/folders.md tells people what is read.
+    """
+
+    hub = HUB
+    has_cursor = False
+
+    def __init__(
+        self,
+        folder: Path,
+        limits: DiskLimits | None = None,
+        explain: Explain = lambda _: None,
+    ) -> None:
+        """Raises:
+        FolderError: the path cannot be written down.
+        """
+        self._folder = folder.resolve()
+        self._limits = limits or DiskLimits()
+        self._explain = explain
+        if why := why_not_stored(self._folder):
+            raise FolderError(self._folder, why)
+
+    @staticmethod
+    def takes(address: str) -> bool:
+        """Whether an address is a folder here."""
+        return Path(address).is_dir()
+
+    @property
+    def endpoint(self) -> str:
+        return str(self._folder)
+
+    def list_adapters(
+        self,
+        updated_since: datetime | None = None,
+        remembered: Mapping[str, Remembered] | None = None,
+    ) -> Iterator[Listed]:
+        """Yield every file: moved ones first, then by their time, the oldest first.
+
+        Only what is not as `remembered` is read, and hashed only where its bytes may have
+        changed, or have been here under another name. Times say little of a folder: files are
+        moved in with old ones. So `updated_since` is not looked at.
+
+        Raises:
+            SourceError: there is no such folder.
+        """
+        if not self._folder.is_dir():
+            raise FolderError(self._folder, "it is not there, or no folder")
+        tree = Tree.of(self._folder)
+        for path, problem in unreadable(tree):
+            if path == self._folder:
+                raise FolderError(self._folder, problem)
+            yield Refusal(HUB, shown(repo_of(tree.name(path), self._folder)), problem)
+        for path in find_pickles(tree):
+            reason = self._explain(path) or "is a pickle; only safetensors are read"
+            yield Refusal(HUB, shown(f"{self._folder.name}/{tree.name(path)}"), reason)
+        yield from self._compare(tree, remembered or {})
+
+    def download(self, record: AdapterRecord, target: Path) -> Path:
+        """Copy the record's file into a folder of its own below `target`.
+
+        Not hashed here: whoever stores it does that.
+
+        Raises:
+            FileTooLargeError, NoRoomError: it may not be had here.
+            DownloadError: it has gone, has changed since it was listed, or cannot be copied.
+        """
+        source = self._folder / record.file.name
+        if ".." in source.parts or not source.is_relative_to(self._folder):
+            raise DownloadError(f"{record.file.name} leads out of {self._folder}; not copied")
+        if not source.is_file():
+            raise DownloadError(f"{source} is no longer there")
+        size = record.file.size or 0
+        self._limits.check_size(record.file.name, size)
+        # A folder that no other process has, and a name that any file system takes.
+        path = target / f"copy-{uuid4().hex}" / f"adapter{SUFFIX}"
+        try:
+            path.parent.mkdir(parents=True)
+            self._limits.check_room(record.file.name, path.parent, size)
+            shutil.copyfile(source, path)
+            if record.stamp and stamp_of(source.stat(), "").content != record.stamp.content:
+                raise DownloadError(
+                    f"{source} has changed since it was listed; the next refresh takes it as it is"
+                )
+        except OSError as error:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            raise DownloadError(f"{source} cannot be copied: {error.strerror or error}") from error
+        except DownloadError:
+            shutil.rmtree(path.parent)
+            raise
+        return path
+
+    def fetch_cover(self, cover: CoverRecord) -> bytes:
+        """Return the bytes of a picture beside a file.
+
+        Raises:
+            SourceError: it is not inside the folder, too large, or unreadable.
+        """
+        path = Path(unquote(urlsplit(cover.url).path))
+        try:
+            if not may_read(path, self._folder):
+                raise FolderError(self._folder, f"the cover {path} lies outside")
+            if path.stat().st_size > MAX_COVER_BYTES:
+                raise FolderError(self._folder, f"the cover {path} is larger than 32 MB")
+            return path.read_bytes()
+        except OSError as error:
+            raise FolderError(self._folder, f"cover {path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _compare(self, tree: Tree, before: Mapping[str, Remembered]) -> Iterator[Listed]:
+        found = tree.files()
+        moved = find_moved(found, before)
+        for name, old in moved.items():
+            yield from self._read(found[name], before[old].sha256, tree, moved_from=old)
+        vanished = Vanished(before.keys() - found.keys() - set(moved.values()), before)
+        for file in sorted(found.values(), key=lambda file: (file.stamp.mtime_ns, file.name)):
+            kept = before.get(file.name)
+            if file.name in moved:
+                continue
+            if kept and kept.stamp == file.stamp and not kept.is_gone:
+                yield Unchanged(file.name)
+                continue
+            try:
+                sha256 = _hash_if_needed(file, kept, vanished)
+            except OSError as error:
+                reason = f"cannot be read: {error.strerror or error}"
+                yield Refusal(HUB, repo_of(file.name, self._folder), reason)
+                continue
+            is_known = kept is not None and kept.sha256 == sha256
+            # Bytes that were here before stay the adapter that they are.
+            old_name = vanished.take(sha256) if sha256 and not is_known else None
+            yield from self._read(file, sha256, tree, moved_from=old_name)
+
+    def _read(
+        self, file: FoundFile, sha256: str | None, tree: Tree, moved_from: str | None
+    ) -> Iterator[Listed]:
+        """Yield a file's record and what is wrong beside it, or why it has none."""
+        repo = repo_of(file.name, self._folder)
+        try:
+            description = describe(file, sha256, tree)
+        except (SourceError, OSError) as error:
+            yield Refusal(HUB, repo, self._explain(file.entry.path) or str(error))
+            return
+        record = description.record
+        yield record if moved_from is None else Moved(moved_from, record)
+        yield from (Refusal(HUB, repo, problem) for problem in description.problems)
+
+
+def _hash_if_needed(file: FoundFile, kept: Remembered | None, vanished: Vanished) -> str | None:
+    """Return the hash that a file is known to have, or has if it may be one that is known.
+
+    None of a file that is new: it is hashed when it is copied.
+    """
+    if kept and kept.stamp and kept.stamp.is_file_of(file.stamp):
+        return kept.sha256
+    if kept or vanished.may_hold(file.stamp.size):
+        return hash_file(file.entry.path)
+    return None

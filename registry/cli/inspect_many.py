@@ -1,0 +1,93 @@
+"""`autolora inspect` of several files or of folders: a line each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from crawler.errors import AutoLoraError
+from crawler.sources.folder.found import SUFFIX, Tree
+from crawler.sources.folder.names import shown
+from crawler.sources.folder.pickles import find_pickles
+from encoder.errors import LoraFileError
+from registry.cli.inspect_report import Report
+from registry.cli.output import print_json, stderr, stdout
+from registry.cli.progress import progress_bar
+
+# A file's name for people, and what is known of it or why nothing is.
+Seen = tuple[str, Report | AutoLoraError]
+
+
+def inspect_many(given: Sequence[str], inspect: Callable[[str], Report], as_json: bool) -> None:
+    """Print what files are; those in folders are found as `refresh` finds them."""
+    files = list(_expand(given))
+    if not files:
+        stderr().print("no adapter is there.", style="yellow")
+        raise typer.Exit(1)
+    seen: list[Seen] = []
+    with progress_bar("Reading") as advance:
+        for number, (name, file) in enumerate(files, start=1):
+            seen.append((name, _look_at(file, inspect)))
+            advance(number, len(files))
+    if as_json:
+        print_json([_to_json(name, found) for name, found in seen])
+    else:
+        _print(seen)
+    if not all(isinstance(found, Report) and found.verdict.loadable for _, found in seen):
+        raise typer.Exit(1)
+
+
+def _expand(given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield names for people and where the files are; in a folder, names are paths from there."""
+    for name in given:
+        if not Path(name).is_dir():
+            yield shown(name), name
+            continue
+        tree = Tree.of(Path(name))
+        found = [
+            entry.path
+            for directory in tree.directories.values()
+            for entry in directory.entries.values()
+            if entry.path.suffix.lower() == SUFFIX
+        ]
+        for path in sorted([*found, *find_pickles(tree)]):
+            yield shown(tree.name(path)), str(path)
+
+
+def _look_at(file: str, inspect: Callable[[str], Report]) -> Report | AutoLoraError:
+    try:
+        return inspect(file)
+    except AutoLoraError as error:
+        return error
+
+
+def _to_json(name: str, found: Report | AutoLoraError) -> dict[str, Any]:
+    if isinstance(found, Report):
+        return found.to_json() | {"name": name}
+    return {"name": name, "loadable": False, "fusable": False, "reasons": [_cause(found)]}
+
+
+def _print(seen: Sequence[Seen]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("file", overflow="fold")
+    table.add_column("base model", overflow="fold")
+    table.add_column("rank", justify="right")
+    table.add_column("fusable")
+    table.add_column("", overflow="fold", ratio=1)
+    for name, found in seen:
+        if not isinstance(found, Report):
+            table.add_row(escape(name), "", "", "[bold red]no[/]", escape(_cause(found)))
+            continue
+        verdict = found.verdict
+        fusable = "[green]yes[/]" if verdict.fusable else "[yellow]no[/]"
+        rank = str(verdict.ranks[1] or "")
+        why = verdict.reasons[0] if verdict.reasons else ""
+        table.add_row(escape(name), escape(verdict.base_model), rank, fusable, escape(why))
+    stdout().print(table)
+
+
+def _cause(error: AutoLoraError) -> str:
+    return error.cause if isinstance(error, LoraFileError) else str(error)

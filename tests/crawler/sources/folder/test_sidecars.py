@@ -1,0 +1,281 @@
+"""What people and their programs keep beside a file, whole and broken."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawler.records import AdapterRecord, Refusal
+from crawler.sources.folder import FolderSource
+from tests.crawler.builders import image_bytes, write_adapter
+from tests.crawler.sources.folder.builders import list_records
+
+WEBUI = {
+    "description": "Draws ink.",
+    "sd version": "SDXL",
+    "activation text": "zqx, blu, saber \\(fate\\) <lora:ink:1>",
+    "preferred weight": 0.7,
+    "negative text": "blurry",
+    "notes": "Use with care.",
+}
+CIVITAI = {
+    "id": 2,
+    "modelId": 1,
+    "name": "v1.0",
+    "baseModel": "Pony",
+    "trainedWords": ["zqx, blu", "red hat"],
+    "description": "<p>Second version.</p>",
+    "model": {"name": "Ink &amp; Wash", "type": "LORA", "nsfw": True, "tags": ["style"]},
+    "creator": {"username": "alice"},
+    "images": [{"url": "https://x.invalid/1.png", "meta": {"prompt": "zqx, a fox <lora:a:1>"}}],
+}
+MANAGER = {
+    "file_name": "a",
+    "model_name": "Ink",
+    "base_model": "SDXL 1.0",
+    "notes": "mine",
+    "tags": ["style", "ink"],
+    "modelDescription": "<p>Draws<br>ink.</p>",
+    "usage_tips": '{"strength": 0.85}',
+    "civitai": CIVITAI,
+}
+CARD = """---
+base_model: stabilityai/stable-diffusion-xl-base-1.0
+instance_prompt: zqx style
+license: openrail++
+tags: [text-to-image, lora, "template:sd-lora"]
+widget:
+- text: a fox in zqx style
+  output:
+    url: images/fox.png
+- text: '-'
+  output:
+    url: ../outside.png
+---
+# Ink
+
+<Gallery /> Draws <!-- hidden --> ink.
+"""
+
+
+def read(folder: Path, **sidecars: Any) -> tuple[AdapterRecord, list[str]]:
+    """Describe `a.safetensors` with sidecars by name, `_` for a dot; return it and problems."""
+    write_adapter(folder / "a.safetensors")
+    for name, content in sidecars.items():
+        path = folder / name.replace("__", "/").replace("_", ".")
+        path.parent.mkdir(exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return described(folder)
+
+
+def described(folder: Path) -> tuple[AdapterRecord, list[str]]:
+    record, *problems = FolderSource(folder).list_adapters()
+    assert isinstance(record, AdapterRecord)
+    return record, [problem.reason for problem in problems if isinstance(problem, Refusal)]
+
+
+def test_a_web_uis_json_is_read(tmp_path: Path) -> None:
+    record, problems = read(tmp_path, a_json=WEBUI)
+
+    assert problems == []
+    assert record.trigger_words == ("zqx", "blu", "saber (fate)")
+    assert record.strength == 0.7
+    assert record.negative_prompt == "blurry"
+    assert record.description == "Draws ink.\nUse with care."
+    assert record.base_model_words == ("SDXL 1.0",)
+
+
+def test_a_weight_of_0_says_nothing(tmp_path: Path) -> None:
+    record, problems = read(tmp_path, a_json=WEBUI | {"preferred weight": 0})
+
+    assert (record.strength, problems) == (None, [])
+
+
+def test_civitais_answer_is_read(tmp_path: Path) -> None:
+    record, problems = read(tmp_path, a_civitai_info=CIVITAI, a_png=image_bytes(kind="PNG"))
+
+    assert problems == []
+    assert (record.name, record.author, record.mature) == ("Ink &amp; Wash", "alice", True)
+    assert record.trigger_words == ("zqx", "blu", "red hat")
+    assert record.tags == ("style",)
+    assert record.description == "Second version."
+    assert record.base_model_words == ("Pony",)
+    assert [cover.prompt for cover in record.covers] == ["zqx, a fox"]
+
+
+def test_lora_managers_json_is_read_with_civitais_inside(tmp_path: Path) -> None:
+    record, problems = read(tmp_path, a_metadata_json=MANAGER)
+
+    assert problems == []
+    assert (record.name, record.author, record.strength) == ("Ink", "alice", 0.85)
+    assert record.description == "Draws\nink.\nmine"
+    assert record.tags == ("style", "ink")
+    assert record.trigger_words == ("zqx", "blu", "red hat")
+    assert record.base_model_words == ("SDXL 1.0", "Pony")
+
+
+def test_notes_are_the_description(tmp_path: Path) -> None:
+    record, _ = read(tmp_path, a_txt="Trained on 20 drawings.\n")
+
+    assert record.description == "Trained on 20 drawings."
+
+
+def test_a_model_card_is_read_with_the_pictures_that_it_names(tmp_path: Path) -> None:
+    record, problems = read(
+        tmp_path, README_md=CARD, images__fox_png=image_bytes(kind="PNG"), a_txt="Mine."
+    )
+
+    assert problems == []
+    assert record.trigger_words == ("zqx style",)
+    assert record.licence == "openrail++"
+    assert record.tags == ("text-to-image", "lora")
+    assert record.base_model_words == ("stabilityai/stable-diffusion-xl-base-1.0",)
+    assert record.description == "Mine.", "a file's own notes come before its folder's"
+    [cover] = record.covers
+    assert cover.prompt == "a fox in zqx style"
+    assert FolderSource(tmp_path).fetch_cover(cover) == image_bytes(kind="PNG")
+
+
+def test_a_stage_of_a_run_has_its_runs_card(tmp_path: Path) -> None:
+    stage = tmp_path / "run" / "checkpoint-500"
+    write_adapter(stage / "pytorch_lora_weights.safetensors")
+    (stage.parent / "README.md").write_text(CARD)
+    write_adapter(tmp_path / "run" / "sub" / "b.safetensors")
+
+    records = {record.file.name: record for record in list_records(tmp_path)}
+
+    assert records["run/checkpoint-500/pytorch_lora_weights.safetensors"].trigger_words
+    assert not records["run/sub/b.safetensors"].trigger_words
+
+
+def test_pefts_config_says_the_base(tmp_path: Path) -> None:
+    config = {"base_model_name_or_path": "black-forest-labs/FLUX.1-dev", "r": 4}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+
+    record, problems = read(tmp_path)
+
+    assert (record.base_model_words, problems) == (("black-forest-labs/FLUX.1-dev",), [])
+
+
+def test_a_readme_without_front_matter_is_somebodys_notes_on_the_folder(tmp_path: Path) -> None:
+    record, problems = read(tmp_path, README_md="# All my files\n---\nhello\n---\n")
+
+    assert (record.description, problems) == ("", [])
+
+
+def test_the_files_own_sidecar_comes_before_what_programs_fetched(tmp_path: Path) -> None:
+    record, _ = read(
+        tmp_path, a_json={"name": "Mine"}, a_metadata_json=MANAGER, a_civitai_info=CIVITAI
+    )
+
+    assert record.name == "Mine"
+    assert record.tags == ("style", "ink")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_mark_of_the_encoding_is_believed(tmp_path: Path, encoding: str) -> None:
+    """Editors on Windows write them."""
+    text = json.dumps({"name": "墨"}, ensure_ascii=False)
+
+    record, problems = read(tmp_path, a_json=text.encode(encoding))
+
+    assert (record.name, problems) == ("墨", [])
+
+
+DEEP = "[" * 100_000
+BROKEN_JSON = {
+    "truncated": (b'{"name": "In', "is not JSON: Unterminated string"),
+    "empty": (b"", "is not JSON: Expecting value"),
+    "a list": (b'[{"name": "Ink"}]', "holds a list, not a JSON object"),
+    "null": (b"null", "holds null, not a JSON object"),
+    "nested": (DEEP.encode(), "is not JSON: it is nested too deeply"),
+    "large": (b'{"name": "' + b"x" * 2**20 + b'"}', "is larger than 1 MB"),
+    "Latin-1": ('{"name": "caf\xe9"}'.encode("latin-1"), "is not written in UTF-8: save it so"),
+    "half UTF-16": (b"\xff\xfe{\x00x", "is not written in UTF-8: save it so"),
+}
+
+
+@pytest.mark.parametrize("name", ["a_json", "a_metadata_json", "a_civitai_info"])
+@pytest.mark.parametrize("case", BROKEN_JSON)
+def test_a_broken_sidecar_costs_itself_only(tmp_path: Path, name: str, case: str) -> None:
+    content, said = BROKEN_JSON[case]
+
+    record, problems = read(tmp_path, **{name: content}, a_txt="Still read.")
+
+    assert record.description == "Still read."
+    [problem] = problems
+    assert problem.startswith(f"{name.replace('_', '.')} {said}")
+    assert problem.endswith("nothing of it was taken")
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"---\nbase_model: [a\n---\n", "front matter that is not YAML"),
+        (b"---\n- a\n---\n", "front matter that holds a list"),
+        (b"---\nx: &a [*a, *b]\n---\n", "front matter that is not YAML"),
+        (b"---\nx: 2020-99-99\n---\n", "front matter that is not YAML"),
+        (b"---\n" + b"x: " + b"[" * 20_000 + b"\n---\n", "front matter that is not YAML"),
+        (b"---\n" + b"# x\n" * 30_000 + b"---\n", "front matter of over 64 KB"),
+        (b"---\nname: caf\xe9\n---\n", "not written in UTF-8"),
+    ],
+)
+def test_a_broken_card_costs_itself_only(tmp_path: Path, content: bytes, said: str) -> None:
+    record, [problem] = read(tmp_path, README_md=content, a_json={"name": "Ink"})
+
+    assert record.name == "Ink"
+    assert problem.startswith("README.md ")
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"activation text": 5}, "'activation text' is no text"),
+        ({"preferred weight": "much"}, "'preferred weight' is no strength from -4 to 4"),
+        ({"preferred weight": True}, "'preferred weight' is no strength from -4 to 4"),
+        ({"preferred weight": [1]}, "'preferred weight' is no number"),
+        ({"preferred weight": 1e999}, "'preferred weight' is no strength from -4 to 4"),
+        ({"mature": "yes", "tags": 3}, "'tags' is neither text nor a list, 'mature' is neither"),
+    ],
+)
+def test_a_field_of_the_wrong_type_costs_itself_only(
+    tmp_path: Path, fields: dict[str, Any], said: str
+) -> None:
+    record, [problem] = read(tmp_path, a_json={"name": "Ink", **fields})
+
+    assert record.name == "Ink"
+    assert record.strength is None
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"model": [1], "images": {"a": 1}, "creator": "alice"},
+        {"trainedWords": {"a": 1}, "images": [1, {"meta": 3}, {"meta": {"prompt": 4}}]},
+    ],
+)
+def test_civitais_answer_in_other_forms_is_told_in_one_line(tmp_path: Path, wrong: Any) -> None:
+    record, problems = read(tmp_path, a_civitai_info=CIVITAI | wrong)
+
+    assert record.base_model_words == ("Pony",)
+    assert len(problems) == 1
+
+
+def test_what_is_wrong_is_told_until_it_is_mended(tmp_path: Path) -> None:
+    record, [problem] = read(tmp_path, a_json=b"[]")
+
+    assert record.stamp is not None
+    assert record.stamp.beside == ""
+    assert described(tmp_path)[1] == [problem]
+    (tmp_path / "a.json").write_text("{}")
+    mended, problems = described(tmp_path)
+    assert mended.stamp is not None
+    assert mended.stamp.beside
+    assert problems == []
