@@ -12,9 +12,9 @@ from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
 from registry.db.claims import find_peft_config, store_claim
-from registry.db.encoders import promote, roll_back
 from registry.db.models import Cover
 from registry.db.pending import PendingFile
+from registry.db.promotion import promote, roll_back
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
 from registry.errors import (

@@ -104,7 +104,7 @@ def rollback(
     base_model: Annotated[str | None, typer.Argument(help="Default: the main one.")] = None,
 ) -> None:
     """Let search use the encoder again that the present one replaced."""
-    from registry.db.encoders import find_fallback
+    from registry.db.promotion import find_fallback
 
     registry = open_registry(context)
     base_model = base_model or registry.default_base_model()

@@ -1,8 +1,15 @@
-"""Whether a weight encoder may serve: what it was measured at, against thresholds."""
+"""Which weight encoder serves: promoted when it may, and rolled back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from registry.db.encoders import count_missing, get_encoder
+from registry.db.models import Encoder, EncoderPromotion, WeightEmbedding
+from registry.errors import PromotionError
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +84,129 @@ def _at(metrics: Mapping[str, Any], *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+def promote(
+    session: Session,
+    name: str,
+    *,
+    reason: str | None = None,
+    thresholds: Thresholds = DEFAULT_THRESHOLDS,
+) -> Encoder:
+    """Make an encoder the one that search uses for its base model.
+
+    Whoever opened the session commits: until then every search sees the one before, and
+    from then on every search sees this one. `reason` overrides the thresholds, but never
+    the back-fill, and is kept.
+
+    Raises:
+        PromotionError: it has not embedded everything, or does not meet the thresholds.
+    """
+    encoder = get_encoder(session, name)
+    current = _lock_active(session, encoder.base_model)
+    if current is not None and current.id == encoder.id:
+        return encoder
+    _check_complete(session, encoder, current)
+    unmet = unmet_thresholds(encoder.metrics, current.metrics if current else None, thresholds)
+    if unmet and not reason:
+        raise PromotionError(
+            f"encoder {name!r} is not promoted: {'; '.join(unmet)}. "
+            f"`autolora encoders promote {name} --force REASON` does it all the same."
+        )
+    _activate(session, encoder, current, "promoted", reason if unmet else None)
+    return encoder
+
+
+def find_fallback(session: Session, base_model: str) -> Encoder:
+    """The encoder that the active one of a base model replaced.
+
+    Raises:
+        PromotionError: none is active, or it replaced none.
+    """
+    replaced = session.scalar(
+        select(EncoderPromotion.previous_id)
+        .join(Encoder, Encoder.id == EncoderPromotion.encoder_id)
+        .where(
+            Encoder.active, Encoder.base_model == base_model, EncoderPromotion.kind == "promoted"
+        )
+        .order_by(EncoderPromotion.id.desc())
+    )
+    fallback = None if replaced is None else session.get(Encoder, replaced)
+    if fallback is None:
+        raise PromotionError(f"no encoder was active for {base_model} before the present one.")
+    return fallback
+
+
+def roll_back(session: Session, base_model: str) -> Encoder:
+    """Make the encoder active again that the present one replaced, in one transaction.
+
+    Raises:
+        PromotionError: there is none, or it has not embedded what came since.
+    """
+    current = _lock_active(session, base_model)
+    fallback = find_fallback(session, base_model)
+    _check_complete(session, fallback, current)
+    _activate(session, fallback, current, "rolled back", None)
+    return fallback
+
+
+def _lock_active(session: Session, base_model: str) -> Encoder | None:
+    """Of two promotions at once, one waits here for the other."""
+    rows = session.scalars(
+        select(Encoder)
+        .where(Encoder.base_model == base_model)
+        .order_by(Encoder.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    return next((encoder for encoder in rows if encoder.active), None)
+
+
+def _activate(
+    session: Session, encoder: Encoder, current: Encoder | None, kind: str, reason: str | None
+) -> None:
+    # Deactivated first: at no moment may two be active.
+    session.execute(
+        update(Encoder).where(Encoder.base_model == encoder.base_model).values(active=False)
+    )
+    session.execute(update(Encoder).where(Encoder.id == encoder.id).values(active=True))
+    session.add(
+        EncoderPromotion(
+            base_model=encoder.base_model,
+            encoder_id=encoder.id,
+            previous_id=current.id if current else None,
+            kind=kind,
+            reason=reason,
+        )
+    )
+    session.flush()
+    session.refresh(encoder)
+
+
+def _check_complete(session: Session, encoder: Encoder, current: Encoder | None) -> None:
+    """No adapter that is found by its weights now may be lost."""
+    missing = count_missing(session, encoder)
+    if missing:
+        raise PromotionError(
+            f"encoder {encoder.name!r} has not embedded {missing} adapter files yet; "
+            f"run `autolora encoders backfill {encoder.name}` first."
+        )
+    if current is None:
+        return
+    other = aliased(WeightEmbedding)
+    lost = session.scalar(
+        select(func.count())
+        .select_from(WeightEmbedding)
+        .where(
+            WeightEmbedding.encoder_id == current.id,
+            ~select(other)
+            .where(other.file_sha256 == WeightEmbedding.file_sha256, other.encoder_id == encoder.id)
+            .exists(),
+        )
+    )
+    if lost:
+        raise PromotionError(
+            f"{lost} adapter files have no sketch of version {encoder.sketch_version}, which "
+            f"encoder {encoder.name!r} reads; run `autolora encode` to sketch them, then "
+            f"`autolora encoders backfill {encoder.name}`."
+        )

@@ -10,10 +10,10 @@ from registry.db.encoders import (
     candidates,
     count_missing,
     find_registered,
-    promote,
     register_encoder,
 )
 from registry.db.models import Encoder
+from registry.db.promotion import promote
 from registry.errors import EncoderRejectedError, PromotionError
 from registry.refresh.backfill import backfill, load_registered
 from registry.refresh.step import RefreshContext, Step, StepOutcome, one_line

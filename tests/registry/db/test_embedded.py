@@ -114,9 +114,12 @@ def wait_for_caretakers(data: Path) -> None:
 def kill(data: Path) -> None:
     pid = postmaster(data)
     assert pid is not None
+    children = psutil.Process(pid).children(recursive=True)
     os.kill(pid, signal.SIGKILL)
     while postmaster(data) is not None:
         time.sleep(0.01)
+    # They see a moment later that it is gone; until then they answer.
+    psutil.wait_procs(children, timeout=60)
 
 
 def test_it_stops_when_its_last_user_ends(folder: Path) -> None:
