@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from demo.hub.modelscope_whims import Whim, Whims, damaged
+
 Entry = dict[str, Any]
 
 
@@ -51,6 +53,7 @@ class Hub:
             for entry in json.loads((folder / "listing.json").read_text(encoding="utf-8"))
         ]
         self.faults = Faults()
+        self.whims = Whims()
         # (method, path, Range header) of every request so far.
         self.requests: list[tuple[str, str, str | None]] = []
         # The headers of each of them.
@@ -68,8 +71,7 @@ class Hub:
         """Return the bytes of a file as served, faults included."""
         data = (self.folder / name).read_bytes()
         if name in self.faults.corrupt:
-            middle = len(data) // 2
-            data = data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
+            data = damaged(data)
         if name in self.faults.lfs_pointer:
             data = _lfs_pointer(data)
         return data
@@ -101,9 +103,10 @@ class Hub:
         except (KeyError, IndexError):
             return None
 
-    def page(self, number: int, size: int) -> dict[str, Any]:
+    def page(self, number: int, size: int, whim: Whim | None = None) -> dict[str, Any]:
         """Return one page of the listing, newest change first."""
-        repos = sorted(self.repos().items(), key=lambda repo: (-_updated_at(repo[1]), repo[0]))
+        listed = self.whims.listed(whim, self.repos())
+        repos = sorted(listed.items(), key=lambda repo: (-_updated_at(repo[1]), repo[0]))
         chosen = repos[(number - 1) * size : number * size]
         return {
             "Models": [_item(repo, versions) for repo, versions in chosen],

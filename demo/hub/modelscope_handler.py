@@ -2,11 +2,13 @@
 
 import json
 import re
+import time
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from demo.hub.modelscope_facts import Hub
+from demo.hub.modelscope_whims import DROPS, Whim, damaged
 
 NOT_FOUND = 10010205001
 _DETAIL = re.compile(r"/api/v1/models/([^/]+/[^/]+)")
@@ -14,6 +16,8 @@ _FILES = re.compile(r"/api/v1/models/([^/]+/[^/]+)/repo/files")
 _FILE = re.compile(r"/api/v1/models/([^/]+/[^/]+)/repo")
 _REVISIONS = re.compile(r"/api/v1/models/([^/]+/[^/]+)/revisions")
 _COVER = re.compile(r"/covers/([^/]+/[^/]+)/(\d+)/(\d+)")
+# The answers that may be wrong by a whim, beside the listing.
+_ANSWERS = {"detail": _DETAIL, "files": _FILES, "file": _FILE, "cover": _COVER}
 _MAX_PAGE_SIZE = 100
 
 
@@ -24,6 +28,8 @@ class Handler(BaseHTTPRequestHandler):
     # Headers and body go out in two writes; with Nagle's algorithm that costs 40 ms.
     wbufsize = 64 * 1024
     timeout = 30
+    # What is to be wrong with the answer at hand.
+    _whim: Whim | None = None
 
     @property
     def hub(self) -> Hub:
@@ -34,15 +40,19 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: `Hub.requests` remembers."""
 
     def do_GET(self) -> None:
-        self._start()
         parts = urlsplit(self.path)
         path, query = unquote(parts.path), parse_qs(parts.query)
+        kinds = (kind for kind, pattern in _ANSWERS.items() if pattern.fullmatch(path))
+        self._start(next(kinds, "other"))
         if self.hub.faults.down:
             self._fail(503, 503, "the hub is down")
+        elif self._whim == "error":
+            self._fail_by_whim()
         elif match := _DETAIL.fullmatch(path):
             self._detail(match[1])
         elif match := _FILES.fullmatch(path):
             files = self.hub.files(match[1])
+            self.hub.whims.spoil(self._whim, files or [])
             self._data(None if files is None else {"Files": files})
         elif match := _REVISIONS.fullmatch(path):
             branches = [{"Revision": "master", "CreatedAt": 1735689600}]
@@ -58,18 +68,25 @@ class Handler(BaseHTTPRequestHandler):
             self._fail(404, NOT_FOUND, "no such route")
 
     def do_PUT(self) -> None:
-        self._start()
+        self._start("listing")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.hub.faults.down:
             self._fail(503, 503, "the hub is down")
+        elif self._whim == "error":
+            self._fail_by_whim()
         elif urlsplit(self.path).path == "/api/v1/dolphin/models":
             self._list(json.loads(body))
         else:
             self._fail(404, NOT_FOUND, "no such route")
 
-    def _start(self) -> None:
+    def _start(self, answer: str) -> None:
+        self._whim = self.hub.whims.draw(answer)
         self.hub.requests.append((self.command, self.path, self.headers.get("Range")))
         self.hub.headers.append(dict(self.headers))
+
+    def _fail_by_whim(self) -> None:
+        self.hub.whims.count("error")
+        self._fail(self.hub.whims.status(), 500, "something went wrong here")
 
     def _list(self, question: dict[str, Any]) -> None:
         number, size = question["PageNumber"], question["PageSize"]
@@ -77,7 +94,10 @@ class Handler(BaseHTTPRequestHandler):
         if question["SortBy"] != "GmtModified" or types != [["LoRA"]] or size > _MAX_PAGE_SIZE:
             self._fail(400, 10010205002, "this hub lists LoRAs by GmtModified, at most 100 a page")
         else:
-            self._data({"Model": self.hub.page(number, size), "FiledAgg": {}})
+            if self._whim in ("empty", "halved"):
+                self.hub.whims.count(self._whim)
+            page = self.hub.page(number, size, self._whim)
+            self._data({"Model": page, "FiledAgg": {}})
 
     def _detail(self, repo: str) -> None:
         if repo in self.hub.faults.error_code:
@@ -85,7 +105,10 @@ class Handler(BaseHTTPRequestHandler):
         elif repo in self.hub.faults.broken:
             self._fail(500, 500, "internal error")
         else:
-            self._data(self.hub.detail(repo))
+            detail = self.hub.detail(repo)
+            listed = detail["ModelInfos"].get("safetensor", {}) if detail else {}
+            self.hub.whims.spoil(self._whim, listed.get("files", []))
+            self._data(detail)
 
     def _file(self, name: str | None) -> None:
         if name is None:
@@ -97,6 +120,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send_range(self, name: str) -> None:
         data = self.hub.read(name)
+        if self._whim == "damaged":
+            self.hub.whims.count("damaged")
+            data = damaged(data)
         headers = {
             "Content-Type": "application/octet-stream",
             "X-Linked-ETag": self.hub.sha256(name),
@@ -144,6 +170,19 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if cut else body)
-        if cut:
+        if self._whim in ("cut", "drip"):
+            self.hub.whims.count(self._whim)
+        if self._whim == "drip":
+            self._drip(body)
+        elif cut or self._whim == "cut":
+            self.wfile.write(body[: len(body) // 2])
             self.close_connection = True
+        else:
+            self.wfile.write(body)
+
+    def _drip(self, body: bytes) -> None:
+        step = len(body) // DROPS + 1
+        for start in range(0, len(body), step):
+            self.wfile.write(body[start : start + step])
+            self.wfile.flush()
+            time.sleep(self.hub.whims.drip_seconds / DROPS)

@@ -71,10 +71,10 @@ class EmbeddedPostgres:
     def __enter__(self) -> Self:
         try:
             make_private(self.data.parent)
-            with self._alone():
+            with self._alone() as lock:
                 self._users = _open_lock(self._beside("users"))
                 fcntl.flock(self._users, fcntl.LOCK_SH)
-                self._initialise()
+                self._initialise(lock)
                 if self._start():
                     self._hire_caretaker()
         except OSError as error:
@@ -141,12 +141,15 @@ class EmbeddedPostgres:
     # Locks
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Only one process at a time looks at the server's state and changes it."""
+    def _alone(self) -> Iterator[int]:
+        """Only one process at a time looks at the server's state and changes it.
+
+        Gives the lock, which is also held by programs that inherit it.
+        """
         lock = _open_lock(self._beside("lock"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            yield lock
         finally:
             os.close(lock)
 
@@ -168,7 +171,7 @@ class EmbeddedPostgres:
 
     # Making the data folder
 
-    def _initialise(self) -> None:
+    def _initialise(self, lock: int) -> None:
         if (self.data / "PG_VERSION").exists():
             return
         if self.data.exists() and any(self.data.iterdir()):
@@ -194,6 +197,8 @@ class EmbeddedPostgres:
             # pg_trgm asks the C library what a letter is; under "C" no Chinese sign is one.
             f"--lc-ctype={_LETTERS}",
             folder=making,
+            # It outlives us when we are killed, and writes on: others wait until it has ended.
+            inherits=lock,
         )
         if not made:
             self._explain_room(said)

@@ -26,10 +26,12 @@ PROGRAMS = Path("pginstall") / "bin"
 CARETAKER = Path(__file__).with_name("caretaker.py")
 
 
-def run_program(program: str, *words: str, folder: Path) -> tuple[bool, str]:
+def run_program(
+    program: str, *words: str, folder: Path, inherits: int | None = None
+) -> tuple[bool, str]:
     """Run a program of PostgreSQL as the owner of `folder`; give its success and its words.
 
-    It runs in `folder`, which `seen_by_server` names to it.
+    It runs in `folder`, which `seen_by_server` names to it, and keeps the file `inherits` open.
     """
     owner = _other_owner(folder)
     user, group = owner or (None, None)
@@ -42,6 +44,7 @@ def run_program(program: str, *words: str, folder: Path) -> tuple[bool, str]:
             extra_groups=[] if owner else None,
             umask=0o077,
             cwd=folder,
+            pass_fds=() if inherits is None else (inherits,),
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=output,

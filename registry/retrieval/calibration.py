@@ -31,14 +31,16 @@ def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calib
     """Return how similar captions are to the weights and captions of other adapters.
 
     Of each adapter drawn, one caption and its weight embedding by `encoder` are compared with
-    all others'.
+    all others'. The same adapters give the same result, in whichever order they and their covers
+    came.
     """
+    first = (Cover.position, Caption.text_md5)
     drawn = (
         select(
-            Adapter.id,
+            Adapter.file_sha256,
             WeightEmbedding.embedding.label("weights"),
             CaptionEmbedding.embedding.label("caption"),
-            func.row_number().over(partition_by=Adapter.id, order_by=Caption.id).label("place"),
+            func.row_number().over(partition_by=Adapter.id, order_by=first).label("place"),
         )
         .join(WeightEmbedding, WeightEmbedding.file_sha256 == Adapter.file_sha256)
         .join(Cover, Cover.adapter_id == Adapter.id)
@@ -55,7 +57,7 @@ def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calib
         select(drawn.c.weights, drawn.c.caption)
         .where(drawn.c.place == 1)
         # An order by hash is as good as random, and the same each time.
-        .order_by(func.md5(drawn.c.id.cast(Caption.text.type)))
+        .order_by(drawn.c.file_sha256)
         .limit(SAMPLE)
     ).all()
     if len(rows) < FEWEST:

@@ -1,5 +1,6 @@
 """The embedded PostgreSQL: shared, stopped by the last, back after any death."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -111,6 +112,25 @@ def wait_for_caretakers(data: Path) -> None:
         time.sleep(0.05)
 
 
+def wait_for_initdb(parent: int) -> psutil.Process:
+    deadline = time.monotonic() + 120
+    while True:
+        for child in psutil.Process(parent).children():
+            if child.name() == "initdb":
+                return child
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_locked(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
 def kill(data: Path) -> None:
     pid = postmaster(data)
     assert pid is not None
@@ -208,6 +228,22 @@ def test_an_interrupted_initdb_is_done_anew(settings: Settings) -> None:
 
     with open_engine(settings) as engine, engine.connect() as connection:
         assert connection.scalar(text("SELECT 1")) == 1
+
+
+def test_an_initdb_that_outlives_its_process_is_waited_for(folder: Path) -> None:
+    """It would write into what the next process makes, or lose its folder while it works."""
+    data = folder / "postgres"
+    with another_process(data) as killed:
+        initdb = wait_for_initdb(killed.pid)
+        initdb.suspend()
+        killed.kill()
+        killed.wait()
+    assert is_locked(data.with_name("postgres.lock")), "whoever comes next has to wait"
+
+    initdb.resume()
+    with EmbeddedPostgres(data):
+        assert postmaster(data) is not None
+        assert not initdb.is_running()
 
 
 @pytest.mark.parametrize("name", ["a" * 120, "with spaces, commas & ünïcode 冰"])

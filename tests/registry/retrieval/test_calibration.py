@@ -3,8 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from registry.db.models import Caption, Cover
 from registry.retrieval.calibration import FEWEST, calibrate
 from registry.retrieval.ranking import DEFAULT_CALIBRATION
 from tests.builders import active_encoder, add_adapter
@@ -50,3 +52,22 @@ def test_few_adapters_say_nothing(session: Session) -> None:
     found = calibrate(session, active_encoder(session, "demo-flux-tiny"), Plain())
 
     assert found == DEFAULT_CALIBRATION
+
+
+def test_a_cover_that_came_late_changes_nothing(session: Session) -> None:
+    """Else an index would rank otherwise only because a hub did not answer once."""
+    for seed in range(FEWEST):
+        captions = [(f"{seed}", near(seed, 0.6)), (f"{seed} again", near(seed, 0.2))]
+        add_adapter(session, embedding=near(seed, 0.6), captions=captions)
+    encoder = active_encoder(session, "demo-flux-tiny")
+    before = calibrate(session, encoder, Plain())
+
+    first = session.scalars(select(Caption).join(Cover).where(Cover.position == 0)).all()
+    late = [Caption(cover_id=c.cover_id, text=c.text, source=c.source) for c in first]
+    for caption in first:
+        session.delete(caption)
+    session.flush()
+    session.add_all(late)
+    session.flush()
+
+    assert calibrate(session, encoder, Plain()) == before

@@ -1,0 +1,97 @@
+"""A hub in a bad mood: a share of its answers, drawn at random, is wrong in one of many ways."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+Whim = Literal["error", "cut", "drip", "wrong size", "wrong hash", "damaged", "empty", "halved"]
+
+# What may be wrong with which answer. Covers come without a hash, so that a damaged one could not
+# be told from another picture.
+WHIMS: Mapping[str, tuple[Whim, ...]] = {
+    "listing": ("error", "cut", "drip", "empty", "halved"),
+    "detail": ("error", "cut", "drip", "wrong size", "wrong hash"),
+    "files": ("error", "cut", "drip", "wrong size", "wrong hash"),
+    "file": ("error", "cut", "drip", "damaged"),
+    "cover": ("error", "cut", "drip"),
+}
+STATUSES = (429, 500, 502, 503, 504)
+# In so many pieces comes what drips.
+DROPS = 8
+T = TypeVar("T")
+
+
+class Whims:
+    """Draws what is wrong with each answer, and counts it. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        # Of all answers.
+        self.share = 0.0
+        # How long an answer takes that comes in drops.
+        self.drip_seconds = 0.5
+        # Those given while something was to be wrong with some.
+        self.answers = 0
+        self.served: Counter[Whim] = Counter()
+        # What is wrong with every listing meanwhile, as when the hub's index is broken.
+        self._listing: Whim | None = None
+        self._salt = 0
+        self._numbers = random.Random(0)
+        self._lock = threading.Lock()
+
+    def seed(self, number: int) -> None:
+        self._numbers = random.Random(number)
+
+    def break_listing(self, whim: Whim | None) -> None:
+        """Answer every listing so, with the same half of it each time, until told otherwise."""
+        with self._lock:
+            self._listing, self._salt = whim, self._numbers.getrandbits(32)
+
+    def draw(self, answer: str) -> Whim | None:
+        """Return what shall be wrong with an answer of this kind; mostly nothing."""
+        with self._lock:
+            self.answers += self.share > 0
+            if answer == "listing" and self._listing is not None:
+                return self._listing
+            if answer not in WHIMS or self._numbers.random() >= self.share:
+                return None
+            if self._listing is None:
+                self._salt = self._numbers.getrandbits(32)
+            return self._numbers.choice(WHIMS[answer])
+
+    def status(self) -> int:
+        with self._lock:
+            return self._numbers.choice(STATUSES)
+
+    def count(self, whim: Whim) -> None:
+        """Note that it was done: not every answer can be wrong in every way."""
+        with self._lock:
+            self.served[whim] += 1
+
+    def listed(self, whim: Whim | None, repos: Mapping[str, T]) -> Mapping[str, T]:
+        """Return the repositories that a listing shows."""
+        if whim == "empty":
+            return {}
+        if whim != "halved":
+            return repos
+        coin = random.Random(self._salt)
+        return {repo: facts for repo, facts in sorted(repos.items()) if coin.random() < 0.5}
+
+    def spoil(self, whim: Whim | None, files: Iterable[dict[str, Any]]) -> None:
+        """Tell another size or hash of files than they have."""
+        for file in files:
+            for key in file:
+                if whim == "wrong size" and key.lower() == "size":
+                    file[key] += 1
+                elif whim == "wrong hash" and key.lower() == "sha256":
+                    file[key] = file[key][::-1]
+                else:
+                    continue
+                self.count(whim)
+
+
+def damaged(data: bytes) -> bytes:
+    """Return bytes of which one in the middle has changed on the way."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
