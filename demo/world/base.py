@@ -1,0 +1,176 @@
+"""Train the wide world's base: FLUX's transformer at 5.3 M parameters, on 40,000 pictures.
+
+Flow matching (Lipman et al., 2023, https://arxiv.org/abs/2210.02747) as in `demo.base`.
+A rerun resumes, also after a kill; with more `--steps` it goes on from before its last
+stretch, in which the learning rate falls to nothing.
+"""
+
+import argparse
+import random
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from torch import Tensor, nn
+
+from demo.base import encode_pictures, flow_loss, make_optimizers
+from demo.effects import on_white
+from demo.paths import BUILD
+from demo.vae import to_tensor
+from demo.world.art import Art, load_art
+from demo.world.checkpoint import Checkpoint
+from demo.world.prompts import write_prompt
+from demo.world.sources import load_looks
+from demo.world.splits import base_pictures
+from encoder.text_encoder import load_text_encoder
+from registry.fusion.backends.prompt import PromptEncoder
+
+BATCH = 128
+PROMPT_DROPOUT = 0.1
+# Sets with their own colours are fewer and are what people look at; flags are many.
+COLOUR_WEIGHT, FLAG_WEIGHT = 2.0, 0.6
+WARM_UP, FALL = 200, 0.25
+MOST_DECAY = 0.999
+
+
+def make_transformer() -> FluxTransformer2DModel:
+    return FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=64,
+        num_layers=2,
+        num_single_layers=4,
+        attention_head_dim=32,
+        num_attention_heads=6,
+        joint_attention_dim=512,
+        pooled_projection_dim=512,
+        guidance_embeds=False,
+        axes_dims_rope=(8, 12, 12),
+    )
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Warm up, hold, then fall linearly to zero over the last quarter."""
+    return min(1.0, (step + 1) / WARM_UP, (steps - step) / (FALL * steps))
+
+
+class Batches:
+    """Random training batches of latents, each with a newly written prompt."""
+
+    def __init__(self, art: Art, folder: Path) -> None:
+        self.looks = load_looks()
+        self.pictures = base_pictures(art)
+        self.latents = read_latents(art, self.pictures, folder)
+        self.art = art
+        self.weights = torch.tensor([self._weight(int(k)) for k in art.look[self.pictures]])
+        self.encoder = PromptEncoder(load_text_encoder())
+        self.rng = random.Random()
+
+    def _weight(self, look: int) -> float:
+        if "flag" in self.looks[look].words[0]:
+            return FLAG_WEIGHT
+        return 1.0 if self.looks[look].inks else COLOUR_WEIGHT
+
+    def prompt(self, place: int) -> str:
+        """Write a prompt for one of the pictures, or nothing now and then."""
+        if self.rng.random() < PROMPT_DROPOUT:
+            return ""
+        picture = self.pictures[place]
+        entry = self.art.names[self.art.name[picture]]
+        look = self.looks[self.art.look[picture]]
+        return write_prompt(entry, look, int(self.art.colour[picture]), self.rng)
+
+    def sample(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        picked = torch.multinomial(self.weights, BATCH, replacement=True)
+        prompts = [self.prompt(place) for place in picked.tolist()]
+        return self.latents[picked], self.encoder.encode(prompts)
+
+
+def read_latents(art: Art, pictures: np.ndarray, folder: Path) -> Tensor:
+    """Encode the pictures, once."""
+    path = folder / "latents.pt"
+    if not path.exists():
+        vae = AutoencoderKL.from_pretrained(BUILD / "vae").eval()
+        vae.to(memory_format=torch.channels_last)
+        parts = [
+            encode_pictures(vae, to_tensor(on_white(art.rgba[part])))
+            for part in np.array_split(pictures, len(pictures) // 128 + 1)
+        ]
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(torch.cat(parts), path)
+    latents: Tensor = torch.load(path, weights_only=True)
+    assert len(latents) == len(pictures), f"{path} is of other art: remove it"
+    return latents
+
+
+def set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_rate", group["lr"]) * factor
+
+
+def update_average(average: nn.Module, transformer: nn.Module, step: int) -> None:
+    decay = min(MOST_DECAY, (step + 1) / (step + 10))
+    torch._foreach_lerp_(list(average.parameters()), list(transformer.parameters()), 1 - decay)
+
+
+def train(steps: int, folder: Path) -> None:
+    """Train to `folder/transformer`; `training.pt` and `held.pt` allow to stop and go on."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    transformer, average = make_transformer(), make_transformer().requires_grad_(False)
+    average.load_state_dict(transformer.state_dict())
+    optimizers = make_optimizers(transformer)
+    parts = {"transformer": transformer, "average": average}
+    parts |= {f"optimizer{k}": optimizer for k, optimizer in enumerate(optimizers)}
+    checkpoint = Checkpoint(folder / "training.pt", parts)
+    start = checkpoint.restore()
+    held = Checkpoint(folder / "held.pt", parts)
+    if start and rate_factor(start, steps) == 1.0 and held.path.exists():
+        start = held.restore()
+    batches = Batches(load_art(), folder)
+    torch.manual_seed(start)
+    batches.rng.seed(start)
+    losses: list[float] = []
+    began = time.monotonic()
+    for step in range(start, steps):
+        set_rates(optimizers, rate_factor(step, steps))
+        latents, prompt = batches.sample()
+        when, noise = torch.sigmoid(torch.randn(BATCH)), torch.randn_like(latents)
+        loss = flow_loss(transformer, latents, prompt, when, noise).mean()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        update_average(average, transformer, step)
+        losses.append(loss.item())
+        if step % 100 == 99:
+            pace = (time.monotonic() - began) / (step + 1 - start)
+            print(f"step {step + 1}: loss {np.mean(losses):.4f}, {pace:.2f} s a step", flush=True)
+            losses.clear()
+        if step + 1 == int((1 - FALL) * steps):
+            held.save(step + 1)
+        if checkpoint.due() or step + 1 == steps:
+            checkpoint.save(step + 1)
+            average.save_pretrained(folder / "transformer")
+    finish(folder)
+
+
+def finish(folder: Path) -> None:
+    """Lay the folder out as a diffusers model."""
+    FlowMatchEulerDiscreteScheduler(shift=1.0).save_pretrained(folder / "scheduler")
+    shutil.copytree(BUILD / "vae", folder / "vae", dirs_exist_ok=True, ignore=only_models)
+
+
+def only_models(_: str, names: list[str]) -> list[str]:
+    return [name for name in names if name.endswith((".pt", ".partial", ".log", ".png"))]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=4000)
+    train(parser.parse_args().steps, BUILD / "base")
