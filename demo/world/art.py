@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,10 +196,29 @@ def load_art(splits: tuple[str, ...] = ("train",), folder: Path = BUILD / "art")
         if source.split in splits
     ]
     parts = [np.load(path) for path in paths]
-    rgba, look, name, colour = (
-        np.concatenate([part[key] for part in parts]) for key in ("rgba", "look", "name", "colour")
+    look, name, colour = (
+        np.concatenate([part[key] for part in parts]) for key in ("look", "name", "colour")
     )
+    unpacked = folder / f"{'-'.join(splits)}.npy"
+    if not unpacked.exists():
+        unpack(parts, len(name), unpacked)
+    rgba = np.load(unpacked, mmap_mode="r")
+    assert len(rgba) == len(name), f"{unpacked} is of other art: remove it"
     return Art(rgba, look, name, colour, json.loads((folder / "names.json").read_text()))
+
+
+def unpack(parts: Iterable[Mapping[str, npt.NDArray[np.uint8]]], count: int, path: Path) -> None:
+    """Write all pictures to one plain file, which is read by the page and shared by processes."""
+    partial = path.with_suffix(".partial")
+    shape = (count, SIZE, SIZE, 4)
+    rgba = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    start = 0
+    for part in parts:
+        pictures = part["rgba"]
+        rgba[start : start + len(pictures)] = pictures
+        start += len(pictures)
+    rgba.flush()
+    partial.replace(path)
 
 
 if __name__ == "__main__":
