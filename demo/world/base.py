@@ -14,6 +14,7 @@ import re
 import shutil
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
 
 BATCH = 128
+TOKENS = (16, 64)
 PROMPT_DROPOUT = 0.1
 # Sets with their own colours are fewer and are what people look at; flags are many.
 COLOUR_WEIGHT, FLAG_WEIGHT = 2.0, 0.6
@@ -82,7 +84,7 @@ class Batches:
     def __init__(self, art: Art, folder: Path) -> None:
         self.looks = load_looks()
         self.pictures = base_pictures(art)
-        self.latents = read_latents(art, self.pictures, folder)
+        self.latents = Latents(art, self.pictures, folder)
         self.art = art
         self.weights = torch.tensor([self._weight(int(k)) for k in art.look[self.pictures]])
         self.encoder = PromptEncoder(load_text_encoder())
@@ -105,24 +107,30 @@ class Batches:
     def sample(self) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         picked = torch.multinomial(self.weights, BATCH, replacement=True)
         prompts = [self.prompt(place) for place in picked.tolist()]
-        return self.latents[picked], self.encoder.encode(prompts)
+        return self.latents.of(picked.numpy()), self.encoder.encode(prompts)
 
 
-def read_latents(art: Art, pictures: np.ndarray, folder: Path) -> Tensor:
-    """Encode the pictures, once."""
-    path = folder / "latents.pt"
-    if not path.exists():
-        vae = AutoencoderKL.from_pretrained(BUILD / "vae").eval()
-        vae.to(memory_format=torch.channels_last)
-        parts = [
-            encode_pictures(vae, to_tensor(on_white(art.rgba[part])))
-            for part in np.array_split(pictures, len(pictures) // 128 + 1)
-        ]
+class Latents:
+    """Packed latents of pictures, encoded when first asked for and kept on disk."""
+
+    def __init__(self, art: Art, pictures: np.ndarray, folder: Path) -> None:
+        self.art, self.pictures = art, pictures
+        self.vae = AutoencoderKL.from_pretrained(BUILD / "vae").eval()
+        self.vae.to(memory_format=torch.channels_last)
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(torch.cat(parts), path)
-    latents: Tensor = torch.load(path, weights_only=True)
-    assert len(latents) == len(pictures), f"{path} is of other art: remove it"
-    return latents
+        path, shape = folder / "latents.npy", (len(pictures), *TOKENS)
+        mode: Literal["r+", "w+"] = "r+" if path.exists() else "w+"
+        self.kept = np.lib.format.open_memmap(path, mode=mode, dtype=np.float16, shape=shape)
+        assert self.kept.shape == shape, f"{path} is of other art: remove it"
+
+    def of(self, places: np.ndarray) -> Tensor:
+        """Give the latents (n, 16, 64) of the pictures at these places."""
+        missing = np.unique(places[~self.kept[places, 0].any(1)])
+        if len(missing):
+            rgba = self.art.rgba[self.pictures[missing]]
+            encoded = encode_pictures(self.vae, to_tensor(on_white(rgba)))
+            self.kept[missing] = encoded.numpy().astype(np.float16)
+        return torch.from_numpy(self.kept[places].astype(np.float32))
 
 
 def set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
