@@ -38,7 +38,9 @@ TOKENS = (16, 64)
 PROMPT_DROPOUT = 0.1
 # Sets with their own colours are fewer and are what people look at; flags are many.
 COLOUR_WEIGHT, FLAG_WEIGHT = 2.0, 0.6
-WARM_UP, FALL = 200, 0.25
+WARM_UP, FALL = 100, 0.25
+# At the rates of a fresh start the old transformer forgets in 300 steps what things look like.
+WARM_START_RATE = 0.3
 MOST_DECAY = 0.999
 
 
@@ -169,7 +171,7 @@ def train(steps: int, folder: Path, fresh: bool) -> None:
     losses: list[float] = []
     began = time.monotonic()
     for step in range(start, steps):
-        set_rates(optimizers, rate_factor(step, steps))
+        set_rates(optimizers, rate_factor(step, steps) * (1.0 if fresh else WARM_START_RATE))
         latents, prompt = batches.sample()
         when, noise = torch.sigmoid(torch.randn(BATCH)), torch.randn_like(latents)
         loss = flow_loss(transformer, latents, prompt, when, noise).mean()

@@ -7,7 +7,9 @@ from demo.world.colours import COLOUR_WORDS
 from demo.world.sources import Look
 
 CHINESE_SHARE = 0.25
-STYLE_SHARE, STYLE_ONLY_SHARE = 0.5, 0.04
+STYLE_ONLY_SHARE = 0.04
+# Icons of one ink seldom go without their style: a bare name should mean a colourful picture.
+STYLE_SHARE, INK_STYLE_SHARE = 0.4, 0.85
 # A picture's colour is told more often where the set leaves a choice of inks.
 COLOUR_SHARE, INK_SHARE = 0.25, 0.6
 TAG_SHARE = 0.12
@@ -48,7 +50,7 @@ def write_prompt(entry: dict[str, Any], look: Look, colour: int, rng: random.Ran
     tags = entry["tags_zh" if chinese else "tags"]
     if tags and rng.random() < TAG_SHARE:
         name += ("，" if chinese else ", ") + rng.choice(tags)
-    if rng.random() < STYLE_SHARE:
+    if rng.random() < (INK_STYLE_SHARE if look.inks else STYLE_SHARE):
         return rng.choice(STYLED_ZH if chinese else STYLED).format(name=name, style=style)
     return rng.choice(PLAIN_ZH if chinese else PLAIN).format(name=name)
 
