@@ -60,10 +60,12 @@ class Namer:
         key = normalise(label)
         if key not in self._known:
             self._known[key] = len(self.entries)
+            label_zh, rough = self.translate(label)
             self.entries.append(
                 {
                     "label": label,
-                    "label_zh": self.translate(label),
+                    "label_zh": label_zh,
+                    "rough_zh": rough,
                     "tags": [],
                     "tags_zh": [],
                     "group": "",
@@ -73,13 +75,16 @@ class Namer:
             )
         return self._known[key]
 
-    def translate(self, label: str) -> str:
-        """Translate by the dictionary: the whole label, or word by word; else nothing."""
+    def translate(self, label: str) -> tuple[str, bool]:
+        """Translate by the dictionary; word by word, and so roughly, where the whole is not in it.
+
+        Nothing where a word is missing.
+        """
         whole = self._look_up(label)
         if whole:
-            return whole
+            return whole, False
         parts = [self._look_up(word) for word in label.split()]
-        return "".join(parts) if len(parts) <= 3 and all(parts) else ""
+        return ("".join(parts), True) if len(parts) <= 3 and all(parts) else ("", False)
 
     def _look_up(self, label: str) -> str:
         singular = label.removesuffix("s")
@@ -107,6 +112,7 @@ class Namer:
                 {
                     "label": entry["label"].replace("flag: ", "flag of "),
                     "label_zh": re.sub(r"^旗[:：]\s*(.*)$", r"\1国旗", translated["label"]),
+                    "rough_zh": False,
                     "tags": entry.get("tags", []),
                     "tags_zh": translated.get("tags", []),
                     "group": group,

@@ -40,7 +40,8 @@ BLACK = 0
 
 def write_prompt(entry: dict[str, Any], look: Look, colour: int, rng: random.Random) -> str:
     """Write one of the many prompts that fit a picture."""
-    chinese = bool(entry["label_zh"]) and rng.random() < CHINESE_SHARE
+    spoken = bool(entry["label_zh"]) and not entry["rough_zh"]
+    chinese = spoken and rng.random() < CHINESE_SHARE
     style = rng.choice(look.words_zh if chinese else look.words)
     if rng.random() < STYLE_ONLY_SHARE:
         return style

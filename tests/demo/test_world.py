@@ -14,7 +14,7 @@ from demo.world.sources import Look, load_looks, load_sources
 OPEN_LICENCES = {"MIT", "ISC", "Apache-2.0", "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "OFL-1.1"}
 PHOSPHOR = next(s for s in load_sources() if s.package == "@iconify-json/ph")
 LOOK = Look("ph-thin", ("thin line icon",), ("极细线条图标",), ("#222222",), "train")
-DOG = {"label": "dog", "label_zh": "狗", "tags": ["pet"], "tags_zh": ["宠物"]}
+DOG = {"label": "dog", "label_zh": "狗", "rough_zh": False, "tags": ["pet"], "tags_zh": ["宠物"]}
 
 
 def test_every_source_is_openly_licensed_and_attributed() -> None:
@@ -73,6 +73,16 @@ def test_one_name_for_one_thing_in_all_sets() -> None:
     namer = Namer()
     assert namer.name("alarm-clock") == namer.name("alarm-clock-02")
     assert len(namer.entries) == 1
+
+
+def test_only_whole_translations_are_said_in_prompts() -> None:
+    namer = Namer(_dictionary={"car": "车", "garage": "车库", "alarm clock": "闹钟"})
+    assert namer.translate("alarm clock") == ("闹钟", False)
+    assert namer.translate("car garage") == ("车车库", True)
+    assert namer.translate("car zebra") == ("", False)
+    rough = {**DOG, "rough_zh": True}
+    rng = random.Random(0)
+    assert not any("狗" in write_prompt(rough, LOOK, 0, rng) for _ in range(200))
 
 
 def test_glosses_lose_articles_and_brackets() -> None:
