@@ -1,0 +1,69 @@
+"""The wide world's models start from the shipped ones without losing what those know."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+
+from demo.base import pack, velocity
+from demo.paths import DATA
+from demo.world import base, vae
+from demo.world.checkpoint import Checkpoint
+from demo.world.sample import pick_things, unpack
+
+
+def test_a_deeper_transformer_starts_as_the_shallow_one() -> None:
+    old = FluxTransformer2DModel.from_pretrained(DATA / "base/transformer").float()
+    deep = base.make_transformer()
+    base.start_from(old, deep)
+    noisy, time = torch.randn(2, 16, 64), torch.rand(2)
+    prompt = torch.randn(2, 8, 512), torch.randn(2, 512)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            velocity(deep, noisy, prompt, time), velocity(old, noisy, prompt, time)
+        )
+
+
+def test_the_inner_levels_of_the_autoencoder_are_the_old_ones() -> None:
+    old = AutoencoderKL.from_pretrained(DATA / "base/vae")
+    wide = vae.make_vae()
+    vae.start_from(old, wide)
+    mine, theirs = wide.state_dict(), old.state_dict()
+    for name in ("encoder.mid_block.resnets.0.conv1.weight", "decoder.conv_in.weight"):
+        assert torch.equal(mine[name], theirs[name])
+    inner = "encoder.down_blocks.{}.resnets.0.conv2.weight"
+    assert torch.equal(mine[inner.format(2)], theirs[inner.format(1)])
+
+
+def test_64_pixels_are_16_tokens() -> None:
+    with torch.no_grad():
+        latents = vae.make_vae().encode(torch.zeros(1, 3, 64, 64)).latent_dist.mean
+    assert pack(latents).shape == (1, *base.TOKENS)
+
+
+def test_unpacking_undoes_packing() -> None:
+    latents = torch.randn(2, 16, 8, 8)
+    assert torch.equal(unpack(pack(latents)), latents)
+
+
+def test_the_rate_warms_up_holds_and_falls() -> None:
+    factors = [base.rate_factor(step, 1000) for step in (0, 500, 999)]
+    assert factors[0] < 0.1
+    assert factors[1] == 1.0
+    assert factors[2] < 0.01
+
+
+def test_training_resumes_where_it_was_saved(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(2, 2)
+    checkpoint = Checkpoint(tmp_path / "training.pt", {"layer": layer})
+    assert checkpoint.restore() == 0
+    checkpoint.save(7)
+    saved = layer.weight.detach().clone()
+    torch.nn.init.zeros_(layer.weight)
+    assert checkpoint.restore() == 7
+    assert torch.equal(layer.weight, saved)
+
+
+def test_the_things_to_draw_depend_on_the_seed_only() -> None:
+    assert pick_things(36, 7) == pick_things(36, 7)
+    assert len(set(pick_things(100, 1))) == 100
