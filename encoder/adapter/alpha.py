@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from crawler.peft_config import CONFIG_NAME
 from encoder.adapter.key_parts import KeyPlan
 from encoder.adapter.peft_config import (
@@ -19,6 +17,7 @@ from encoder.adapter.peft_config import (
 )
 from encoder.adapter.safetensors_header import Header
 from encoder.errors import BadWeightsError, LoraFileError
+from encoder.late_torch import Tensor
 
 NO_ALPHA = "1: the file has no alpha"
 # The slots whose first axis is the rank that alpha is divided by.

@@ -123,5 +123,5 @@ def _apply(layer: Layer, inputs: Tensor) -> Tensor:
     return layer.scale * (inputs @ down.float().T @ up.float().T)
 
 
-def _seeded() -> torch.Generator:
+def _seeded() -> "torch.Generator":
     return torch.Generator().manual_seed(0)
