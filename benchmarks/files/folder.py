@@ -74,18 +74,16 @@ def refresh(pipeline: Pipeline, folder: Path, settings: Settings) -> Times:
     return {step: seconds for step, seconds in times.items() if seconds > 0}
 
 
-def database_seconds(home: Path) -> float:
+def database_seconds(settings: Settings) -> float:
     """Return the seconds that the embedded PostgreSQL of a registry has worked so far."""
 
     def spent(process: psutil.Process) -> float:
         times = process.cpu_times()
         return float(times.user + times.system + times.children_user + times.children_system)
 
-    for server in psutil.process_iter(["cmdline"]):
-        words = server.info["cmdline"] or []
-        if words and "postgres" in words[0] and any(str(home) in word for word in words):
-            return sum(map(spent, [server, *server.children(recursive=True)]))
-    return 0.0
+    number = (settings.postgres / "postmaster.pid").read_text().splitlines()[0]
+    server = psutil.Process(int(number))
+    return sum(map(spent, [server, *server.children(recursive=True)]))
 
 
 def measure(folder: Path) -> dict[str, Times]:
@@ -98,9 +96,9 @@ def measure(folder: Path) -> dict[str, Times]:
         refresh(pipeline, folder / "warm", settings)
 
         def run() -> Times:
-            before = database_seconds(settings.home)
+            before = database_seconds(settings)
             times = refresh(pipeline, folder / "loras", settings)
-            return times | {"PostgreSQL": database_seconds(settings.home) - before}
+            return times | {"PostgreSQL": database_seconds(settings) - before}
 
         return {
             "hashing": {"reading and hashing": hash_files(folder / "loras")},

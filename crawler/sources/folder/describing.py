@@ -17,7 +17,7 @@ from crawler.hub_text import (
     clean_words,
     split_phrases,
 )
-from crawler.peft_config import read_config_beside
+from crawler.peft_config import CONFIG_NAME, read_config_beside
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from crawler.sources.folder.found import SUFFIX, FoundFile, Tree
 from crawler.sources.folder.names import display_name, why_not_stored
@@ -46,6 +46,7 @@ def describe(file: FoundFile, sha256: str | None, tree: Tree) -> Description:
     Raises:
         SourceError: it is no safetensors file.
         OSError: it cannot be read.
+        ValueError: the config that says how strong it is cannot be read.
     """
     header = read_metadata(file.entry.path)
     told, problems = [], list[str]()
@@ -121,7 +122,7 @@ def _record(
         created_at=updated_at,
         updated_at=updated_at,
         file=FileRecord(
-            file.name, file.stamp.size, sha256, peft_config=read_config_beside(file.entry.path)
+            file.name, file.stamp.size, sha256, peft_config=_peft_config(file.entry.path, root)
         ),
         covers=(),
         page_url=file.entry.path.as_uri(),
@@ -129,6 +130,11 @@ def _record(
         negative_prompt=facts.negative_prompt,
         stamp=file.stamp,
     )
+
+
+def _peft_config(path: Path, root: Path) -> str:
+    # A link that leads elsewhere is told of with the other sidecars.
+    return read_config_beside(path) if may_read(path.with_name(CONFIG_NAME), root, path) else ""
 
 
 def repo_of(name: str, root: Path) -> str:

@@ -181,7 +181,7 @@ class FolderSource:
         repo = repo_of(file.name, self._folder)
         try:
             description = describe(file, sha256, tree)
-        except (SourceError, OSError) as error:
+        except (SourceError, OSError, ValueError) as error:
             yield Refusal(HUB, repo, self._explain(file.entry.path) or str(error))
             return
         record = description.record

@@ -279,3 +279,39 @@ def test_what_is_wrong_is_told_until_it_is_mended(tmp_path: Path) -> None:
     assert mended.stamp is not None
     assert mended.stamp.beside
     assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"r": "caf\xe9"}'.encode("latin-1"), "is not text in UTF-8"),
+        (b" " * (2**20 + 1), "is larger than 1 MB"),
+    ],
+)
+def test_without_the_config_that_says_how_strong_it_is_a_file_is_refused_by_itself(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    """Taken without it, it would draw something else."""
+    write_adapter(tmp_path / "a" / "adapter_model.safetensors", 1)
+    (tmp_path / "a" / "adapter_config.json").write_bytes(content)
+    write_adapter(tmp_path / "b.safetensors", 2)
+
+    refused, taken = sorted(FolderSource(tmp_path).list_adapters(), key=lambda one: str(type(one)))[
+        ::-1
+    ]
+
+    assert isinstance(refused, Refusal)
+    assert said in refused.reason
+    assert isinstance(taken, AdapterRecord)
+
+
+def test_a_config_that_leads_elsewhere_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text('{"lora_alpha": 3}')
+    folder = tmp_path / "in"
+    write_adapter(folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").symlink_to(tmp_path / "secret")
+
+    record, [problem] = described(folder)
+
+    assert record.file.peft_config == ""
+    assert problem.startswith("adapter_config.json is a link that leads elsewhere")
