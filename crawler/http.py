@@ -4,7 +4,6 @@ import json
 import re
 import threading
 import time
-import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from crawler.addresses import AddressGuard, Resolve, origin, resolve, shown
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, RangeError, SourceError
 from crawler.foreign_text import quoted
-from crawler.hub_json import MAX_JSON_BYTES, read_answer
+from crawler.hub_json import MAX_JSON_BYTES, read_answer, unpacked
 from crawler.transport import GuardedTransport, check_deadline, deadline, extend_deadline
 
 USER_AGENT = "autolora-registry/0.1 (LoRA search; crawls politely)"
@@ -28,8 +27,6 @@ MAX_REDIRECTS = 5
 MAX_RETRY_AFTER_SECONDS = 30.0
 # A file may take as long as it likes, if so much of it comes within each timeout.
 PROGRESS_BYTES = 2**18
-# What a compressed answer becomes at once, at most.
-_PIECE_BYTES = 2**16
 # What follows a redirect to another origin.
 _HARMLESS_HEADERS = ("Range", "Accept", "Accept-Encoding", "Content-Type")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
@@ -316,23 +313,8 @@ def _read_json(response: httpx.Response) -> Any:
     compressed = response.headers.get("Content-Encoding", "identity").lower() == "gzip"
     if not compressed:
         _check_encoding(response)
-    chunks = _unpacked(response) if compressed else response.iter_bytes()
+    chunks = unpacked(response.iter_raw(), where) if compressed else response.iter_bytes()
     return read_answer(_read_until(chunks, MAX_JSON_BYTES + 1), where)
-
-
-def _unpacked(response: httpx.Response) -> Iterator[bytes]:
-    """Yield what a gzip body holds, in small pieces: a KB of it can be a MB."""
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        for chunk in response.iter_raw():
-            while chunk and not unpacker.eof:
-                yield unpacker.decompress(chunk, _PIECE_BYTES)
-                chunk = unpacker.unconsumed_tail
-            if unpacker.eof:
-                return
-    except zlib.error as error:
-        raise SourceError(f"{shown(str(response.url))} answered broken gzip") from error
-    raise httpx.ReadError("the compressed answer was cut")
 
 
 def _read_part(response: httpx.Response, start: int, stop: int) -> Part:

@@ -1,6 +1,8 @@
 """JSON from a hub: bounded before, while and after it is decoded."""
 
 import json
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from crawler.errors import SourceError
@@ -11,6 +13,27 @@ MAX_JSON_BYTES = 16 * 2**20
 MAX_VALUES = 500_000
 # A MuseInfo has 6 levels; what is deeper breaks functions that walk it.
 MAX_DEPTH = 32
+# What a compressed answer becomes at once, at most.
+PIECE_BYTES = 2**16
+
+
+def unpacked(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """Yield what a gzip body holds, in small pieces: a KB of it can be a MB.
+
+    Raises:
+        SourceError: it is broken, or was cut.
+    """
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        for chunk in chunks:
+            while chunk and not unpacker.eof:
+                yield unpacker.decompress(chunk, PIECE_BYTES)
+                chunk = unpacker.unconsumed_tail
+            if unpacker.eof:
+                return
+    except zlib.error as error:
+        raise SourceError(f"{where} answered broken gzip") from error
+    raise SourceError(f"{where} cut its compressed answer off", retryable=True)
 
 
 def read_answer(data: bytes, where: str) -> Any:

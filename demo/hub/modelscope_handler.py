@@ -94,9 +94,10 @@ class Handler(BaseHTTPRequestHandler):
         if question["SortBy"] != "GmtModified" or types != [["LoRA"]] or size > _MAX_PAGE_SIZE:
             self._fail(400, 10010205002, "this hub lists LoRAs by GmtModified, at most 100 a page")
         else:
+            page = self.hub.page(number, size)
             if self._whim in ("empty", "halved"):
                 self.hub.whims.count(self._whim)
-            page = self.hub.page(number, size, self._whim)
+                page = self.hub.page(number, size, self._whim)
             self._data({"Model": page, "FiledAgg": {}})
 
     def _detail(self, repo: str) -> None:
