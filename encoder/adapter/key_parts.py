@@ -2,7 +2,7 @@
 
 keys_to_layers.py goes on from there: it tells which layer a module is. This works on names
 alone, so that a header is enough. A key is a prefix that the trainer's program puts first, a
-module, and a suffix that says what the tensor is. other_kinds.py has refused by name what is
+module, and a suffix that says what the tensor is. refused_kinds.py has refused by name what is
 no adapter of an image model.
 """
 

@@ -14,8 +14,8 @@ from encoder.adapter.header_tensor import HeaderTensor
 from encoder.adapter.key_parts import KeyPlan, plan_layers
 from encoder.adapter.layers import Layer
 from encoder.adapter.lora_metadata import claimed_base_models, find_trainer, trigger_words
-from encoder.adapter.other_kinds import refuse_other_kinds
 from encoder.adapter.peft_config import parse_config
+from encoder.adapter.refused_kinds import refuse_kinds
 from encoder.adapter.safetensors_header import Header, TensorInfo, read_header
 from encoder.adapter.spectrum import Watcher, is_evidently_sound, measure_layers
 from encoder.adapter.verdict import FileFacts, Verdict, judge
@@ -233,7 +233,7 @@ def _name_layers(
     context: Context,
 ) -> tuple[Outcome, FileFacts]:
     claims = [*context.claims, *claimed_base_models(header.metadata)]
-    refuse_other_kinds(file, header.tensors, [claim.base_model for claim in claims])
+    refuse_kinds(file, header.tensors, [claim.base_model for claim in claims])
     plan = plan_layers(file, header.tensors)
     _check_dtypes(file, header, plan)
     beside, trouble = context.config_of(file if isinstance(file, Path) else None)

@@ -100,7 +100,7 @@ TEXT_WIDTHS = (768, 1024, 1280, 2048, 2560, 3584, 4096)
 HYPERNETWORK = re.compile(r"\d+\.[01]\.linear\.\d+\.(weight|bias)")
 
 
-def refuse_other_kinds(
+def refuse_kinds(
     file: str | Path, tensors: Mapping[str, TensorInfo], claimed: Iterable[str | None] = ()
 ) -> None:
     """Refuse what is no adapter of an image model, or of a kind that is not read.
