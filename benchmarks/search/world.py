@@ -23,7 +23,6 @@ from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import sketch
 from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
-from registry.db.adapters import settle
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.migrate import migrate
 from registry.db.models import (
@@ -36,6 +35,7 @@ from registry.db.models import (
     File,
     WeightEmbedding,
 )
+from registry.db.records import settle
 from registry.db.session import connect
 from registry.retrieval.calibration import calibrate
 from registry.retrieval.filters import Filters

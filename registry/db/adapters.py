@@ -1,7 +1,6 @@
-"""What hubs list -> rows, and what a row says once its file was read."""
+"""What hubs list, stored: rows that come, change, move, vanish, and the files they share."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -21,15 +20,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from crawler.file_names import path_words
-from crawler.records import AdapterRecord, CoverRecord, FileRecord, Remembered, Stamp
-from encoder.base_models.families import find_family
+from crawler.records import AdapterRecord, Remembered
 from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
 from registry.db.models import Adapter, Cover, File
-from registry.text.word_segmentation import segment
-
-# PostgreSQL refuses a tsvector of 1 MB; no adapter's words come near this.
-MAX_WORDS = 100_000
+from registry.db.records import record_from_json, record_to_json, settle, stamp_from_json
 
 
 class Origin(NamedTuple):
@@ -62,85 +56,6 @@ class StoredCover(NamedTuple):
 def label(repo: str, version: str) -> str:
     """What people are told an adapter is, in progress and errors."""
     return f"{repo}@{version}" if version else repo
-
-
-def record_to_json(record: AdapterRecord) -> dict[str, Any]:
-    facts = asdict(record)
-    facts["created_at"] = record.created_at.isoformat()
-    facts["updated_at"] = record.updated_at.isoformat()
-    for words in ("trigger_words", "tags", "base_model_words"):
-        facts[words] = list(facts[words])
-    facts["covers"] = list(facts["covers"])
-    return facts
-
-
-def record_from_json(facts: Mapping[str, Any]) -> AdapterRecord:
-    changed: dict[str, Any] = {
-        "created_at": datetime.fromisoformat(facts["created_at"]),
-        "updated_at": datetime.fromisoformat(facts["updated_at"]),
-        "trigger_words": tuple(facts["trigger_words"]),
-        "tags": tuple(facts["tags"]),
-        "base_model_words": tuple(facts["base_model_words"]),
-        "file": FileRecord(**facts["file"]),
-        "covers": tuple(CoverRecord(**cover) for cover in facts["covers"]),
-        "stamp": _stamp_from_json(facts.get("stamp")),
-    }
-    return AdapterRecord(**{**facts, **changed})
-
-
-def _stamp_from_json(facts: Mapping[str, Any] | None) -> Stamp | None:
-    return None if facts is None else Stamp(**facts)
-
-
-def settle(record: AdapterRecord, file: File | None, claimed: str | None = None) -> dict[str, Any]:
-    """Columns of `adapters`: the hub's words, corrected by the file's once it was read.
-
-    `claimed` is the base model that a person says it is for.
-    """
-    trigger_words = list(record.trigger_words)
-    base_model = name_listed(record.base_model_words)
-    if file is not None and file.verdict is not None:
-        trigger_words = trigger_words or list(file.verdict.get("trigger_words", ()))
-        ruled_out = file.verdict.get("ruled_out", ())
-        base_model = agreed_base_model(base_model, file.base_model, claimed, ruled_out)
-    elif claimed is not None:
-        base_model = claimed
-    texts = [record.name, *path_words(record.file.name), *trigger_words, *record.tags]
-    texts += [record.author, record.description]
-    return {
-        "name": record.name,
-        "author": record.author,
-        "description": record.description,
-        "trigger_words": trigger_words,
-        "tags": list(record.tags),
-        "base_model": base_model,
-        "licence": record.licence,
-        "mature": record.mature,
-        "downloads": record.downloads,
-        "hub_created_at": record.created_at,
-        "hub_updated_at": record.updated_at,
-        "page_url": record.page_url,
-        "record": record_to_json(record),
-        "words": segment("\n".join(texts))[:MAX_WORDS],
-    }
-
-
-def agreed_base_model(
-    listed: str,
-    read: str | None,
-    claimed: str | None = None,
-    ruled_out: Collection[str] = (),
-) -> str:
-    """The base model by person, hub and file: the file knows the architecture, they the variant.
-
-    Nobody is believed whose word the file's layers rule out.
-    """
-    said = [name for name in (claimed, listed) if name and name not in ruled_out]
-    if read is None or read == UNKNOWN_BASE_MODEL:
-        return next(iter(said), UNKNOWN_BASE_MODEL)
-    family = find_family(read)
-    kin = (name for name in said if family is not None and find_family(name) is family)
-    return next(kin, read)
 
 
 def store_listed(
@@ -251,7 +166,7 @@ def load_remembered(session: Session, origin: Origin) -> dict[str, Remembered]:
         ).where(*_of(origin), Adapter.version == "")
     )
     return {
-        row.file_name: Remembered(row.sha256, _stamp_from_json(row.stamp), row.state == "gone")
+        row.file_name: Remembered(row.sha256, stamp_from_json(row.stamp), row.state == "gone")
         for row in rows
     }
 

@@ -7,8 +7,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from encoder.base_models.matching import Claim, claim_of_hub, claim_of_person, person_says
-from registry.db.adapters import read_again, record_from_json, settle
+from registry.db.adapters import read_again
 from registry.db.models import Adapter, File
+from registry.db.records import record_from_json, settle
 from registry.errors import AdapterNotFoundError
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
-from registry.db.adapters import Origin, label, record_from_json
+from registry.db.adapters import Origin, label
 from registry.db.models import (
     Adapter,
     Caption,
@@ -21,6 +21,7 @@ from registry.db.models import (
     Sketch,
     WeightEmbedding,
 )
+from registry.db.records import record_from_json
 
 ALIVE = Adapter.state.in_(["listed", "ready"])
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.db import adapters, pending
+from registry.db import pending
 from registry.db.encoders import active_encoders, base_models_of
 from registry.db.models import Adapter, File
+from registry.db.records import record_from_json, settle
 from registry.refresh.step import Step, StepOutcome
 from registry.refresh.steps.read import reader_version
 
@@ -47,7 +48,7 @@ def _publish(session: Session, adapter: Adapter) -> None:
     """Let what the file says correct what the hub said, and show the adapter."""
     assert adapter.file_sha256 is not None
     file = session.get_one(File, adapter.file_sha256)
-    record = adapters.record_from_json(adapter.record)
-    for column, value in adapters.settle(record, file, adapter.claimed_base_model).items():
+    record = record_from_json(adapter.record)
+    for column, value in settle(record, file, adapter.claimed_base_model).items():
         setattr(adapter, column, value)
     adapter.state, adapter.refusal = "ready", None

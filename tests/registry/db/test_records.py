@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from crawler.records import AdapterRecord, CoverRecord, FileRecord, Stamp
-from registry.db.adapters import record_from_json, record_to_json, settle
 from registry.db.models import File
+from registry.db.records import record_from_json, record_to_json, settle
 
 DAY = datetime(2025, 1, 1, tzinfo=UTC)
 
