@@ -249,7 +249,7 @@ def test_an_initdb_that_outlives_its_process_is_waited_for(folder: Path) -> None
 def has_ended(process: psutil.Process) -> bool:
     """A zombie has ended, too: nobody has asked for its exit code yet."""
     try:
-        return process.status() == psutil.STATUS_ZOMBIE
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 
