@@ -27,6 +27,7 @@ from registry.fusion.studio import Studio
 from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.cards import (
     AdapterCard,
+    State,
     count_by_base_model,
     is_sound_file,
     list_cards,
@@ -34,7 +35,7 @@ from registry.retrieval.cards import (
 )
 from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
-from registry.retrieval.filters import Filters, State
+from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
 from registry.retrieval.results import Choice, DuplicateResult, SearchPage, Similar
 from registry.text.cached_encoder import load_cached_text_encoder
@@ -137,7 +138,13 @@ class Registry:
         Raises:
             SearchError: the text is empty, nothing is indexed, or not for this base model.
         """
-        filters = Filters(base_model, author, tuple(tags), licence, hub)
+        filters = Filters(
+            base_models=_given(base_model),
+            authors=_given(author),
+            tags=tuple(tags),
+            licences=_given(licence),
+            hubs=_given(hub),
+        )
         return self.finder.search(text, filters, limit, nearest=nearest)
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
@@ -282,8 +289,12 @@ class Registry:
 
         Raises NothingFoundError when there is none.
         """
-        return self.finder.choose(prompt, k, Filters(base_model))
+        return self.finder.choose(prompt, k, Filters(_given(base_model)))
 
     def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
         """Return those adapters of `adapter_ids` that exist, with the prompt's similarity."""
         return self.finder.named_adapters(prompt, self.cards(adapter_ids))
+
+
+def _given(value: str | None) -> tuple[str, ...]:
+    return () if value is None else (value,)
