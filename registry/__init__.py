@@ -35,11 +35,12 @@ def search(
     tags: Sequence[str] = (),
     licence: str | None = None,
     hub: str | None = None,
-    nearest: bool = False,
+    cursor: str | None = None,
 ) -> "SearchPage":
-    """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
+    """Return up to `limit` adapters for `text`, in English or Chinese, the most probable first.
 
-    None when nothing fits, unless the `nearest` are wanted all the same.
+    Each result's `hit` has its probability (`score`) and what that means (`band`). A page's `next`
+    is the `cursor` of the one after it.
     """
     return _shared().search(
         text,
@@ -49,7 +50,7 @@ def search(
         tags=tags,
         licence=licence,
         hub=hub,
-        nearest=nearest,
+        cursor=cursor,
     )
 
 

@@ -127,16 +127,16 @@ class Registry:
         tags: Sequence[str] = (),
         licence: str | None = None,
         hub: str | None = None,
-        nearest: bool = False,
+        cursor: str | None = None,
     ) -> SearchPage:
-        """Return up to `limit` adapters that suit `text`, best first; none when nothing fits.
+        """Return up to `limit` adapters, those first that most probably do what `text` says.
 
-        `nearest` returns the nearest all the same. Without `base_model` the default one is
-        searched: adapters of different base models never share a page, for they cannot share
-        an image.
+        Adapters of all base models, or of `base_model`. A page's `next` is the `cursor` of the
+        one after it.
 
         Raises:
-            SearchError: the text is empty, nothing is indexed, or not for this base model.
+            SearchError: the text is empty, nothing is indexed, or not for this base model, or
+                the cursor is of another question.
         """
         filters = Filters(
             base_models=_given(base_model),
@@ -145,7 +145,7 @@ class Registry:
             licences=_given(licence),
             hubs=_given(hub),
         )
-        return self.finder.search(text, filters, limit, nearest=nearest)
+        return self.finder.search(text, filters, limit, cursor)
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
         """Return all that is known of an adapter, or raise AdapterNotFoundError."""

@@ -9,9 +9,11 @@ from registry.api.urls import cover_url, thumbnail_url
 from registry.db.runs import RunFacts
 from registry.fusion.options import Mode
 from registry.retrieval.cards import AdapterCard
+from registry.retrieval.cursors import LONGEST_CURSOR
 from registry.retrieval.details import AdapterDetail
 from registry.retrieval.duplicates import DuplicateKind
 from registry.retrieval.filters import Filters
+from registry.retrieval.likeness import Band
 from registry.retrieval.ranking import Signal
 from registry.retrieval.results import (
     ComparedBy,
@@ -54,8 +56,8 @@ class FilterParams(_Asked):
 class SearchParams(FilterParams):
     q: str = Field(min_length=1, max_length=2000, description="What the images look like.")
     limit: int = Field(default=10, ge=1, le=100)
-    nearest: bool = Field(
-        default=False, description="List the nearest adapters also when nothing fits."
+    cursor: str | None = Field(
+        default=None, max_length=LONGEST_CURSOR, description="`next` of a page."
     )
 
 
@@ -171,8 +173,17 @@ class ResultAnswer(_Answer):
     """`signals` are similarities, `positions` places (from 1) in each signal's own list."""
 
     adapter: AdapterAnswer
-    score: float = Field(description="How probable it is that it does what was asked for.")
-    exact: bool
+    score: float = Field(
+        description="How probable it is that it does what was asked for; of similar adapters, "
+        "how similar they are."
+    )
+    band: Band | None = Field(
+        default=None, description="What that means, in words; null where nothing was asked."
+    )
+    exact: bool = Field(description="Its name, trigger word or hash was asked for.")
+    elsewhere: bool = Field(
+        default=False, description="It is exact, and for another base model than was asked for."
+    )
     signals: dict[Signal, float | None]
     positions: dict[Signal, int | None]
     also: list[AdapterAnswer] = Field(
@@ -183,8 +194,10 @@ class ResultAnswer(_Answer):
     def from_result(cls, result: SearchResult) -> Self:
         return cls(
             adapter=AdapterAnswer.from_card(result.card),
-            score=result.hit.score,
+            score=round(result.hit.score, 4),
+            band=result.hit.band,
             exact=result.hit.exact,
+            elsewhere=result.hit.elsewhere,
             signals=dict(result.hit.signals),
             positions=dict(result.hit.positions),
             also=[AdapterAnswer.from_card(card) for card in result.also],
@@ -205,7 +218,11 @@ class SimilarAnswer(_Answer):
     def from_similar(cls, similar: Similar) -> Self:
         return cls(
             compared_by=similar.compared_by,
-            results=[ResultAnswer.from_result(result) for result in similar.results],
+            results=[
+                # A similarity is no probability.
+                ResultAnswer.from_result(result).model_copy(update={"band": None})
+                for result in similar.results
+            ],
         )
 
 
@@ -234,12 +251,14 @@ class DuplicateAnswer(_Answer):
 
 class SearchAnswer(_Answer):
     text: str
-    base_model: str
-    fits: bool = Field(
-        description="Whether any adapter does what was asked for, as far as can be told. If "
-        "not, there are no results, unless the nearest were asked for."
-    )
+    base_models: list[str] = Field(description="Those that were asked for; none if all were.")
+    fits: bool = Field(description="Whether any of these results fits, as far as can be told.")
     results: list[ResultAnswer]
+    found: dict[str, int] = Field(
+        description="What fits or perhaps fits, counted by base model, as far as the list is "
+        "ranked."
+    )
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
     notes: list[str]
     milliseconds: float
 
@@ -247,9 +266,11 @@ class SearchAnswer(_Answer):
     def from_page(cls, page: SearchPage) -> Self:
         return cls(
             text=page.text,
-            base_model=page.base_model,
+            base_models=list(page.base_models),
             fits=page.fits,
             results=[ResultAnswer.from_result(result) for result in page.results],
+            found=dict(page.found),
+            next=page.next,
             notes=list(page.notes),
             milliseconds=round(page.milliseconds, 1),
         )

@@ -35,9 +35,9 @@ def search(
     text: Annotated[str, typer.Argument(help="What the images look like; English or Chinese.")],
     filters: FilterOptions,
     limit: Limit = 10,
-    nearest: Annotated[
-        bool, typer.Option("--nearest", help="Show the nearest also when nothing fits.")
-    ] = False,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on with a list: as the page before says.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find adapters by their weights, by their covers and by words."""
@@ -51,7 +51,7 @@ def search(
         tags=filters.tag or [],
         licence=filters.licence,
         hub=filters.hub,
-        nearest=nearest,
+        cursor=cursor,
     )
     if as_json:
         print_json(SearchAnswer.from_page(page).model_dump(mode="json"))

@@ -39,6 +39,24 @@ class UnknownBaseModelError(SearchError):
         super().__init__(f"there is no adapter for base model {base_model!r}. {choice}")
 
 
+class CursorError(SearchError):
+    """A cursor was not made here."""
+
+    def __init__(self) -> None:
+        super().__init__("this cursor is none of ours; use the `next` of a page, or none.")
+
+
+class OtherQuestionError(CursorError):
+    """A cursor is of another question, or of other filters or another order."""
+
+    def __init__(self) -> None:
+        SearchError.__init__(
+            self,
+            "this cursor is of another question; ask with the text, filters and order that the "
+            "page before was asked with, or without a cursor.",
+        )
+
+
 class NothingIndexedError(SearchError):
     """The index is empty."""
 

@@ -30,8 +30,9 @@ from registry.retrieval.errors import (
     UnknownBaseModelError,
 )
 from registry.retrieval.filters import Filters
-from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
-from registry.retrieval.ranking import Calibration, Match, SearchHit, fits
+from registry.retrieval.hybrid import SearchQuery
+from registry.retrieval.paging import page_of
+from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
 from registry.retrieval.results import (
     Choice,
     ComparedBy,
@@ -42,6 +43,7 @@ from registry.retrieval.results import (
     load_results,
 )
 from registry.retrieval.selection import choose
+from registry.retrieval.spaces import ServingEncoder, Space, list_base_models, spaces_of
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,
@@ -78,26 +80,28 @@ class Finder:
         self._encoders: dict[str, WeightEncoder] = {}
 
     def search(
-        self, text: str, filters: Filters, limit: int = 10, *, nearest: bool = False
+        self, text: str, filters: Filters, limit: int = 10, cursor: str | None = None
     ) -> SearchPage:
-        """Return up to `limit` adapters that suit `text`, best first; none when nothing fits.
+        """Return up to `limit` adapters, those first that most probably do what `text` says.
 
-        `nearest` returns the nearest all the same. Without a base model in `filters` the
-        default one is searched.
+        All base models are searched unless `filters` name some. `cursor` is the `next` of a
+        page: its list goes on, whatever has come into the index since.
 
         Raises:
-            SearchError: the text is empty, nothing is indexed, or not for this base model.
+            SearchError: the text is empty, nothing is indexed, or not for these base models, or
+                the cursor is of another question.
         """
         text = _checked(text)
         started = time.perf_counter()
         with self._snapshot() as session:
-            filters, encoder, notes = self._prepare(session, filters)
-            query = SearchQuery(text, filters, limit)
-            hits = search(session, query, self._text_encoder, encoder)
-            fitting = fits(hits)
-            results = load_results(session, hits if fitting or nearest else [])
+            names = self._base_models(session, filters)
+            spaces, notes = self._spaces(session, filters, names)
+            paged = page_of(session, SearchQuery(text, filters, limit), self._text_encoder, spaces,
+                            cursor)  # fmt: skip
+            results = load_results(session, paged.hits)
         elapsed = (time.perf_counter() - started) * 1000
-        return SearchPage(text, filters.base_models[0], results, notes, elapsed, fitting)
+        asked = tuple(names) if filters.base_models else ()
+        return SearchPage(text, asked, results, notes, elapsed, paged.found, paged.next)
 
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.
@@ -106,10 +110,12 @@ class Finder:
         """
         prompt = _checked(prompt)
         with self._snapshot() as session:
-            filters, encoder, _ = self._prepare(session, replace(filters, variants=False))
-            chosen = choose(
-                find_candidates(session, prompt, filters, self._text_encoder, encoder), k
-            )
+            base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
+            filters = replace(filters.of(base_model), variants=False)
+            # A sibling's adapters can be loaded, and seldom do good.
+            drawn = related_base_models(base_model, siblings=False)
+            space = Space(self._find_encoder(session, base_model)[0], tuple(drawn))
+            chosen = choose(find_candidates(session, prompt, filters, self._text_encoder, space), k)
             cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
             nearness = self._nearness(session, prompt, list(cards.values()))
         if not chosen:
@@ -219,12 +225,38 @@ class Finder:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
-    def _prepare(
-        self, session: Session, filters: Filters
-    ) -> tuple[Filters, ServingEncoder | None, tuple[str, ...]]:
-        base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
-        encoder, note = self._find_encoder(session, base_model)
-        return filters.of(base_model), encoder, (note,) if note else ()
+    def _base_models(self, session: Session, filters: Filters) -> list[str]:
+        """Return the base models to search: all that are indexed, or those that are meant.
+
+        Raises NothingIndexedError, or UnknownBaseModelError for one that has no adapter.
+        """
+        known = list_base_models(session)
+        if not known:
+            raise NothingIndexedError
+        if not filters.base_models:
+            return known
+        meant: set[str] = set()
+        for name in filters.base_models:
+            related = set(related_base_models(name, siblings=filters.variants)) & set(known)
+            if not related:
+                raise UnknownBaseModelError(name, known)
+            meant |= related
+        return [name for name in known if name in meant]
+
+    def _spaces(
+        self, session: Session, filters: Filters, names: Sequence[str]
+    ) -> tuple[list[Space], tuple[str, ...]]:
+        """Return what to search, parted by encoders, and why weights take no part where it is so.
+
+        Of many base models most have no encoder; that is said of those that were asked for, and
+        where none has.
+        """
+        found = {name: self._find_encoder(session, name) for name in names}
+        spaces = spaces_of(names, lambda name: found[name][0])
+        notes = dict.fromkeys(note for _, note in found.values() if note)
+        if not filters.base_models and any(space.encoder for space in spaces):
+            notes = {}
+        return spaces, tuple(notes)
 
     def _resolve_base_model(self, session: Session, asked: str | None) -> str:
         """Return `asked` if it has adapters; else the default.
@@ -262,6 +294,11 @@ class Finder:
                 "Set REGISTRY_TEXT_ENCODER."
             )
         calibration = Calibration.from_json(active.calibration)
+        if calibration.telling < LEAST_TELLING:
+            return None, (
+                f"Weights were not compared: encoder {active.name} does not tell adapters of "
+                f"{base_model} apart."
+            )
         return ServingEncoder(active.name, self._load(active), calibration), None
 
     def _load(self, active: Encoder) -> "WeightEncoder":

@@ -1,5 +1,6 @@
 """The page, rendered on the server; it works without JavaScript but for making images."""
 
+from itertools import groupby
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -10,10 +11,12 @@ from encoder.base_models.facts import related_base_models, variant_names
 from registry.api.deps import RegistryDep
 from registry.api.pages.render import render
 from registry.errors import AdapterNotFoundError
+from registry.retrieval.cursors import LONGEST_CURSOR
 from registry.retrieval.errors import UnknownBaseModelError
 from registry.retrieval.filters import Filters
+from registry.retrieval.likeness import Band
 from registry.retrieval.ranking import SIGNALS
-from registry.retrieval.results import SearchPage
+from registry.retrieval.results import SearchPage, SearchResult
 from registry.service import MOST_ADAPTERS, Registry
 
 router = APIRouter()
@@ -23,7 +26,7 @@ fuse_router = APIRouter()
 PAGE_SIZE = 24
 FILTERS = ("author", "tag", "licence", "hub")
 SIMILAR = 6
-EXAMPLES = ("a cute fox", "水墨画", "fire and lava", "一只由冰雕成的猫", "flat line icon")
+EXAMPLES = ("neon", "line art", "heart", "剪影", "cartoon food")
 
 Words = Annotated[str, Field(max_length=200)]
 
@@ -37,7 +40,7 @@ class SearchFields(BaseModel):
     tag: Words = ""
     licence: Words = ""
     hub: Words = ""
-    nearest: bool = False
+    cursor: Annotated[str, Field(max_length=LONGEST_CURSOR)] = ""
 
     def filters(self) -> dict[str, str]:
         """Return what is asked for besides the text and the base model."""
@@ -53,19 +56,17 @@ def search_page(
     chosen = fields.filters()
     if base_model and not set(related_base_models(base_model)) & base_models.keys():
         raise UnknownBaseModelError(base_model, list(base_models))
-    if not base_model and base_models:
-        base_model = registry.default_base_model()
     page: SearchPage | None = None
     if fields.q.strip() and base_models:
         page = registry.search(
             fields.q,
-            base_model,
+            base_model or None,
             PAGE_SIZE,
             author=chosen.get("author"),
             tags=[chosen["tag"]] if "tag" in chosen else [],
             licence=chosen.get("licence"),
             hub=chosen.get("hub"),
-            nearest=fields.nearest,
+            cursor=fields.cursor or None,
         )
     filters = Filters(
         base_models=tuple(filter(None, [base_model])),
@@ -84,9 +85,9 @@ def search_page(
         base_model=base_model,
         chosen=chosen,
         unfiltered_url=str(request.url.remove_query_params(FILTERS).replace(scheme="", netloc="")),
-        nearest_url=str(
-            request.url.include_query_params(nearest="true").replace(scheme="", netloc="")
-        ),
+        bands=_by_band(page),
+        first=not fields.cursor,
+        next_url=_next_url(request, page),
         examples=EXAMPLES,
         recent=registry.adapters(filters, limit=PAGE_SIZE // 2) if page is None else [],
         **_frame(registry, base_models),
@@ -141,6 +142,18 @@ def _frame(registry: Registry, base_models: dict[str, int]) -> dict[str, Any]:
         "total": sum(base_models.values()),
         "run": runs[0] if runs else None,
     }
+
+
+def _by_band(page: SearchPage | None) -> list[tuple[Band, list[SearchResult]]]:
+    """Return a page's results parted where a band begins, in their order."""
+    results = page.results if page is not None else ()
+    return [(band, list(own)) for band, own in groupby(results, lambda result: result.hit.band)]
+
+
+def _next_url(request: Request, page: SearchPage | None) -> str | None:
+    if page is None or page.next is None:
+        return None
+    return str(request.url.include_query_params(cursor=page.next).replace(scheme="", netloc=""))
 
 
 def _best_scores(page: SearchPage | None) -> dict[str, float]:

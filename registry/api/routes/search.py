@@ -18,9 +18,9 @@ router = APIRouter(prefix="/v1", tags=["search"])
 
 @router.get("/search")
 def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> SearchAnswer:
-    """Find adapters that do what `q` describes, in English or Chinese, best first.
+    """Find adapters that do what `q` describes, in English or Chinese, the most probable first.
 
-    None when nothing fits: an adapter that does something else is worse than none.
+    There is always a list; each result says whether it fits, perhaps fits or probably does not.
     """
     page = registry.search(
         params.q,
@@ -30,7 +30,7 @@ def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> S
         tags=params.tags,
         licence=params.licence,
         hub=params.hub,
-        nearest=params.nearest,
+        cursor=params.cursor,
     )
     return SearchAnswer.from_page(page)
 

@@ -1,0 +1,123 @@
+"""How probable it is that an adapter does what was asked for, whatever else does it too.
+
+Who asks for "neon" asks for a kind of thing, and everything neon fits: so nothing here is shared
+out among rivals, as it is where one adapter is meant (`registry.retrieval.ranking.evidence`).
+Every signal speaks for an adapter by how near it is in itself, and by how far it is behind the
+nearest one; equals lose nothing by each other. No adapter falls by a better score of its own.
+
+Constants are learned by `python -m benchmarks.search.learning`; docs/search.md explains them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from registry.retrieval.ranking import Signal
+
+Floats = npt.NDArray[np.float64]
+Band = Literal["fits", "perhaps", "probably not"]
+
+# From these probabilities on a result is said to fit, and perhaps to fit. Where the constants were
+# learned, none of 200 pieces of nonsense fits and hardly anything far off.
+FITS, PERHAPS = 0.6, 0.2
+# If no adapter answers more of a question by its words, they say nothing: it is in another
+# language, or about what nobody wrote down.
+SILENCE = 0.15
+# Silent words leave the judgement to one signal, which no similarity makes surer than this.
+FARTHEST = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How a signal's score z becomes log-odds.
+
+        above    = z - gibberish * (how near gibberish the question is)
+        log-odds = weight * ln((floor + sigmoid(slope * (above - doubt))) / (floor + 1))
+                   - lag * (1 - exp(-pace * (the best z - z)))
+                   + alone * (above - doubt), where words are silent
+
+    `unknown` are those of an adapter that has no score.
+    """
+
+    weight: float
+    slope: float
+    doubt: float
+    floor: float
+    lag: float
+    pace: float
+    unknown: float = 0.0
+    gibberish: float = 0.0
+    alone: float = 0.0
+
+    def log_odds(self, z: Floats, gibberish: Floats, *, silent: bool) -> Floats:
+        """Return log-odds (adapters,) of scores z (adapters,), NaN where there is none."""
+        known = ~np.isnan(z)
+        if not known.any():
+            return np.full(len(z), self.unknown)
+        z = np.where(known, z, 0.0)
+        above = z - self.gibberish * np.maximum(gibberish, 0.0) - self.doubt
+        # Clipped where the exponential would overflow, and nothing changes any more.
+        near = 1 / (1 + np.exp(-np.clip(self.slope * above, -500, 500)))
+        behind = np.maximum(z[known].max() - z, 0.0)
+        odds = self.weight * np.log((self.floor + near) / (self.floor + 1))
+        odds -= self.lag * (1 - np.exp(-self.pace * behind))
+        if silent:
+            odds += self.alone * np.clip(above, None, FARTHEST)
+        return np.where(known, odds, self.unknown)
+
+
+LIKENESS: "Mapping[Signal, Likeness]" = {
+    "weights": Likeness(
+        weight=0.534, slope=1.61, doubt=4.09, floor=0.0699, lag=2.29, pace=0.177,
+        unknown=-2.58, gibberish=0.13, alone=0.505,
+    ),
+    "captions": Likeness(
+        weight=0.159, slope=1.51, doubt=4.68, floor=0.12, lag=0.22, pace=3.16,
+        unknown=-0.689, gibberish=0.256, alone=0.166,
+    ),
+    "words": Likeness(
+        weight=2.92, slope=12.3, doubt=0.4, floor=0.951, lag=1.71, pace=12,
+    ),
+}  # fmt: skip
+# The odds of an adapter for which everything speaks, and what silent words add to all.
+OFFSET, SILENT = 4, -0.858
+# How far evidence for one adapter among rivals counts, by how much less there is than for the
+# first.
+EVIDENCE_LAG, EVIDENCE_PACE = 5.31, 0.0532
+
+
+def probabilities(
+    z: "Mapping[Signal, Floats]", gibberish: Floats, evidence: Floats, *, silent: bool
+) -> Floats:
+    """Return for each adapter (adapters,) how probable it is that it does what was asked for.
+
+    `z` has the scores of the signals that were asked, `gibberish` (adapters,) how near
+    gibberish the question is in each one's space, and `evidence` (adapters,) what speaks for it
+    among its rivals.
+    """
+    if not len(evidence):
+        return evidence
+    odds = (
+        OFFSET
+        + SILENT * silent
+        - EVIDENCE_LAG * (1 - np.exp(-EVIDENCE_PACE * (evidence.max() - evidence)))
+    )
+    for signal, model in LIKENESS.items():
+        own = z.get(signal)
+        if own is None:
+            odds = odds + model.unknown
+        else:
+            odds = odds + model.log_odds(own, gibberish, silent=silent)
+    probability: Floats = 1 / (1 + np.exp(-odds))
+    return probability
+
+
+def band_of(probability: float) -> Band:
+    """Return what is said of a result with this probability."""
+    if probability >= FITS:
+        return "fits"
+    return "perhaps" if probability >= PERHAPS else "probably not"
