@@ -21,7 +21,8 @@ from benchmarks.search.world import (
     qualities,
 )
 from registry.retrieval.hybrid import SearchQuery, search
-from registry.retrieval.ranking import SIGNALS, SearchHit
+from registry.retrieval.likeness import SIGNALS
+from registry.retrieval.ranking import SearchHit
 from registry.retrieval.spaces import Space
 
 # Cormack et al., SIGIR 2009; the weights that ranking used before it was measured.

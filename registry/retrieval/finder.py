@@ -178,7 +178,7 @@ class Finder:
                 found = nearest_by_fingerprint(session, adapter_id, filters, limit + 1)
                 by = "fingerprints" if found is not None else "nothing"
             hits = [
-                SearchHit(match.adapter_id, match.score, {"weights": match.score})
+                SearchHit(match.adapter_id, match.score, signals={"weights": match.score})
                 for match in found or ()
                 if match.adapter_id != adapter_id
             ]

@@ -12,7 +12,8 @@ from encoder.text_encoder import TextEncoder
 from registry.db.models import Listing
 from registry.retrieval.duplicates import contents
 from registry.retrieval.filters import Filters
-from registry.retrieval.ranking import Match, Scale, SearchHit, Signal, fold, rank
+from registry.retrieval.likeness import Signal
+from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
 from registry.retrieval.spaces import Space
 from registry.retrieval.strangers import strangers_of
 from registry.retrieval.vector import (
@@ -172,9 +173,7 @@ def _fill(
             )
 
 
-def _owners(
-    asked: Sequence[_Asked], facts: Mapping[int, Row[tuple[int, int, str]]]
-) -> dict[int, int]:
+def _owners(asked: Sequence[_Asked], facts: Mapping[int, Row[int, int, str]]) -> dict[int, int]:
     """Return the place of the space that each adapter belongs to.
 
     One that was asked for exactly may belong to none: it is compared as in the first.
@@ -193,7 +192,7 @@ def _places(matches: Sequence[Match]) -> dict[int, int]:
     return {match.adapter_id: place for place, match in enumerate(order, start=1)}
 
 
-def _facts(session: Session, adapter_ids: Collection[int]) -> dict[int, Row[tuple[int, int, str]]]:
+def _facts(session: Session, adapter_ids: Collection[int]) -> dict[int, Row[int, int, str]]:
     rows = session.execute(
         select(Listing.adapter_id, Listing.downloads, Listing.base_model).where(
             Listing.adapter_id.in_(adapter_ids)

@@ -10,14 +10,13 @@ Constants are learned by `python -m benchmarks.search.learning`; docs/search.md 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from registry.retrieval.ranking import Signal
-
+Signal = Literal["weights", "captions", "words"]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
 Floats = npt.NDArray[np.float64]
 Band = Literal["fits", "perhaps", "probably not"]
 
@@ -70,7 +69,7 @@ class Likeness:
         return np.where(known, odds, self.unknown)
 
 
-LIKENESS: "Mapping[Signal, Likeness]" = {
+LIKENESS: Mapping[Signal, Likeness] = {
     "weights": Likeness(
         weight=0.534, slope=1.61, doubt=4.09, floor=0.0699, lag=2.29, pace=0.177,
         unknown=-2.58, gibberish=0.13, alone=0.505,
@@ -91,7 +90,7 @@ EVIDENCE_LAG, EVIDENCE_PACE = 5.31, 0.0532
 
 
 def probabilities(
-    z: "Mapping[Signal, Floats]", gibberish: Floats, evidence: Floats, *, silent: bool
+    z: Mapping[Signal, Floats], gibberish: Floats, evidence: Floats, *, silent: bool
 ) -> Floats:
     """Return for each adapter (adapters,) how probable it is that it does what was asked for.
 

@@ -18,16 +18,22 @@ docs/benchmarks.md has the comparison with reciprocal-rank fusion.
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from registry.retrieval.likeness import PERHAPS, SILENCE, Band, band_of, probabilities
+from registry.retrieval.likeness import (
+    PERHAPS,
+    SIGNALS,
+    SILENCE,
+    Band,
+    Signal,
+    band_of,
+    probabilities,
+)
 from registry.retrieval.probability import fit
 
-Signal = Literal["weights", "captions", "words"]
-SIGNALS: tuple[Signal, ...] = get_args(Signal)
 Floats = npt.NDArray[np.float64]
 
 

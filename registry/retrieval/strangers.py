@@ -8,7 +8,8 @@ words, whatever the index holds.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -80,10 +81,17 @@ class Strangers:
         return float(np.sort(self.gibberish @ question)[-NEAREST:].mean())
 
 
-@lru_cache(maxsize=8)
+# Of the encoders in use; those of tests go with their encoder.
+_known: WeakKeyDictionary[TextEncoder, Strangers] = WeakKeyDictionary()
+
+
 def strangers_of(text_encoder: TextEncoder) -> Strangers:
     """Embed the fixed texts, once for each encoder: a third of a second for the bundled one."""
-    return Strangers(text_encoder.encode(PHRASES), text_encoder.encode(GIBBERISH))
+    if text_encoder not in _known:
+        _known[text_encoder] = Strangers(
+            text_encoder.encode(PHRASES), text_encoder.encode(GIBBERISH)
+        )
+    return _known[text_encoder]
 
 
 def between(others: Embeddings | Floats) -> tuple[float, float]:

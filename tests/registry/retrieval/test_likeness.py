@@ -7,13 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.retrieval.likeness import FARTHEST, LIKENESS, Likeness, band_of, probabilities
-from registry.retrieval.ranking import SIGNALS, Signal
+from registry.retrieval.likeness import (
+    FARTHEST,
+    LIKENESS,
+    SIGNALS,
+    Floats,
+    Likeness,
+    Signal,
+    band_of,
+    probabilities,
+)
 
 scores = st.lists(st.none() | st.floats(-5, 15), min_size=1, max_size=20)
 
 
-def array(z: list[float | None]) -> np.ndarray:  # type: ignore[type-arg]
+def array(z: list[float | None]) -> Floats:
     return np.array([math.nan if value is None else value for value in z])
 
 
@@ -50,7 +58,7 @@ def test_no_adapter_falls_by_a_better_score(
 ) -> None:
     """Nor does any other rise by it."""
     count = min(len(one), len(other))
-    z = {signal: array(one[:count]), "words": np.linspace(0, 1, count)}
+    z: dict[Signal, Floats] = {signal: array(one[:count]), "words": np.linspace(0, 1, count)}
     better = {name: own.copy() for name, own in z.items()}
     better[signal][0] += more
     nothing = np.zeros(count)
@@ -65,7 +73,7 @@ def test_no_adapter_falls_by_a_better_score(
 @given(st.floats(0, 8), st.floats(0, 8), st.floats(-3, 12))
 def test_the_nearer_to_gibberish_the_less_probable(one: float, other: float, z: float) -> None:
     near, far = max(one, other), min(one, other)
-    own = {"captions": np.array([z])}
+    own: dict[Signal, Floats] = {"captions": np.array([z])}
 
     found = [probabilities(own, np.array([g]), np.zeros(1), silent=True) for g in (near, far)]
 

@@ -9,17 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.retrieval import words
-from registry.retrieval.likeness import PERHAPS
+from registry.retrieval.likeness import PERHAPS, SIGNALS, Signal
 from registry.retrieval.probability import LEAST_FIT
 from registry.retrieval.ranking import (
     LITERAL,
     MODELS,
     RIVALS,
-    SIGNALS,
     Calibration,
     Scale,
     SearchHit,
-    Signal,
     SignalModel,
     evidence,
     rank,
@@ -40,7 +38,7 @@ def ranked(
 
 
 def ids(scores: dict[Signal, dict[int, float]], **more: object) -> list[int]:
-    return [hit.adapter_id for hit in ranked(scores, **more)]
+    return [hit.adapter_id for hit in ranked(scores, **more)]  # type: ignore[arg-type]
 
 
 def surest(scores: dict[Signal, dict[int, float]], scale: Scale = PLAIN) -> float:
