@@ -12,7 +12,7 @@ SIGHS = "啊哦嗯呵哈嘿呃嘛呀咦"
 
 TYPED = (
     "asdfqwer", "qwrtz 123", "啊啊啊", "asdf", "xxxxx", "aaaaaaaa", "123123", "qqq www eee",
-    "lorem ipsum dolor", "foo bar baz", "zzz", "哈哈哈哈哈", "嗯嗯", "????!!!!", "0000", "abcabc",
+    "lorem ipsum dolor", "foo bar baz", "zzz", "哈哈哈哈哈", "嗯嗯", "????!!!!", "nnnn", "abcabc",
     "jkljkl", "blah blah", "test123test", "hjklö",
 )  # fmt: skip
 

@@ -71,22 +71,23 @@ class Likeness:
 
 LIKENESS: Mapping[Signal, Likeness] = {
     "weights": Likeness(
-        weight=0.534, slope=1.61, doubt=4.09, floor=0.0699, lag=2.29, pace=0.177,
-        unknown=-2.58, gibberish=0.13, alone=0.505,
+        weight=0.679, slope=1.59, doubt=4.21, floor=0.0754, lag=3.1, pace=0.15,
+        unknown=-3.39, gibberish=0.124, alone=0.667,
     ),
     "captions": Likeness(
-        weight=0.159, slope=1.51, doubt=4.68, floor=0.12, lag=0.22, pace=3.16,
-        unknown=-0.689, gibberish=0.256, alone=0.166,
+        weight=0.211, slope=1.53, doubt=4.84, floor=0.121, lag=0.279, pace=2.95,
+        unknown=-0.87, gibberish=0.253, alone=0.219,
     ),
     "words": Likeness(
-        weight=2.92, slope=12.3, doubt=0.4, floor=0.951, lag=1.71, pace=12,
+        weight=4.13, slope=13.1, doubt=0.399, floor=0.924, lag=2.23, pace=10.9,
     ),
 }  # fmt: skip
-# The odds of an adapter for which everything speaks, and what silent words add to all.
-OFFSET, SILENT = 4, -0.858
+# The odds of an adapter for which everything speaks; what silent words add to all, and to those
+# of which nothing else is known either.
+OFFSET, SILENT, UNTOLD = 5.31, -0.459, -2.22
 # How far evidence for one adapter among rivals counts, by how much less there is than for the
 # first.
-EVIDENCE_LAG, EVIDENCE_PACE = 5.31, 0.0532
+EVIDENCE_LAG, EVIDENCE_PACE = 7.8, 0.05
 
 
 def probabilities(
@@ -100,17 +101,14 @@ def probabilities(
     """
     if not len(evidence):
         return evidence
-    odds = (
-        OFFSET
-        + SILENT * silent
-        - EVIDENCE_LAG * (1 - np.exp(-EVIDENCE_PACE * (evidence.max() - evidence)))
-    )
+    behind = evidence.max() - evidence
+    odds = OFFSET + SILENT * silent - EVIDENCE_LAG * (1 - np.exp(-EVIDENCE_PACE * behind))
+    untold = np.full(len(evidence), silent)
     for signal, model in LIKENESS.items():
-        own = z.get(signal)
-        if own is None:
-            odds = odds + model.unknown
-        else:
-            odds = odds + model.log_odds(own, gibberish, silent=silent)
+        own = z.get(signal, np.full(len(evidence), np.nan))
+        odds = odds + model.log_odds(own, gibberish, silent=silent)
+        untold &= np.isnan(own) | (own <= 0 if signal == "words" else False)
+    odds += UNTOLD * untold
     probability: Floats = 1 / (1 + np.exp(-odds))
     return probability
 

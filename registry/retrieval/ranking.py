@@ -211,7 +211,7 @@ def rank(
         key=lambda hit: (
             not hit.exact,
             hit.elsewhere,
-            -round(hit.score, 6),
+            -round(hit.score, 9),
             -popularity.get(hit.adapter_id, 0),
             hit.adapter_id,
         )
@@ -235,8 +235,10 @@ def _probabilities(
     gibberish = np.array([scale.gibberish for scale in scales])
     silent = not (words >= SILENCE).any()
     probable = probabilities(z, gibberish, found, silent=silent)
-    # What literally answers a question is never said to be probably something else.
-    return np.where(words >= LITERAL, np.maximum(probable, PERHAPS), probable)
+    # What literally answers a question is never said to be probably something else; in the
+    # order that they had, which a hundred-thousandth keeps.
+    lifted = np.maximum(probable, PERHAPS + 1e-5 * (1 + probable))
+    return np.where(words >= LITERAL, lifted, probable)
 
 
 def evidence(scores: Scores, ids: Sequence[int], calibrations: Sequence[Calibration]) -> Floats:
