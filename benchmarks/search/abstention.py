@@ -19,10 +19,10 @@ from benchmarks.search.world import (
     fill,
     qualities,
 )
+from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.hybrid import SearchQuery, rank_all
 from registry.retrieval.probability import LEAST_FIT
 from registry.retrieval.ranking import SearchHit
-from registry.retrieval.spaces import Space
 
 
 def measure_abstention(

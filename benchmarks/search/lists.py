@@ -38,10 +38,10 @@ from benchmarks.search.world import (
     qualities,
 )
 from demo.concepts import Art, Concept
+from registry.retrieval.encoder_spaces import Space
+from registry.retrieval.fitness import FITS
 from registry.retrieval.hybrid import SearchQuery, rank_all
-from registry.retrieval.likeness import FITS
 from registry.retrieval.ranking import LEAST_TELLING, SearchHit
-from registry.retrieval.spaces import Space
 
 PAGE = 10
 # So many questions of each literal kind, drawn, and of what was taken away.

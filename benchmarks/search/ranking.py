@@ -20,10 +20,10 @@ from benchmarks.search.world import (
     fill,
     qualities,
 )
+from registry.retrieval.encoder_spaces import Space
+from registry.retrieval.fitness import SIGNALS
 from registry.retrieval.hybrid import SearchQuery, search
-from registry.retrieval.likeness import SIGNALS
 from registry.retrieval.ranking import SearchHit
-from registry.retrieval.spaces import Space
 
 # Cormack et al., SIGIR 2009; the weights that ranking used before it was measured.
 RRF_K, RRF_WEIGHTS = 60, {"weights": 1.0, "captions": 1.0, "words": 0.7}

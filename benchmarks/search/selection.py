@@ -12,10 +12,10 @@ from benchmarks.intervals import mean_interval, resamples, with_spread
 from benchmarks.search.prompts import compose
 from benchmarks.search.world import ENCODER, FILTERS, World, as_served, fill, qualities
 from registry.retrieval.candidates import find_candidates
+from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.hybrid import SearchQuery, search
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.selection import choose
-from registry.retrieval.spaces import Space
 from registry.retrieval.vector import weight_embeddings
 
 COMPOSED = 216

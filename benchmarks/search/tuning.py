@@ -23,7 +23,7 @@ from benchmarks.search.tables import LANGUAGE_NAMES, SETUP_NAMES
 from benchmarks.search.world import LANGUAGES, SETUPS, Setup, open_index
 from benchmarks.tables import table
 from demo.paths import BUILD
-from registry.retrieval.likeness import SIGNALS
+from registry.retrieval.fitness import SIGNALS
 from registry.retrieval.probability import NOTHING
 from registry.retrieval.ranking import MODELS, RIVALS
 

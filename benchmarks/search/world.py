@@ -38,9 +38,9 @@ from registry.db.models import (
 from registry.db.records import settle
 from registry.db.session import connect
 from registry.retrieval.calibration import calibrate
+from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import Calibration
-from registry.retrieval.spaces import ServingEncoder
 from registry.text.cached_encoder import load_cached_text_encoder
 
 Language = Literal["en", "zh"]

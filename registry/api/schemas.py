@@ -13,7 +13,7 @@ from registry.retrieval.cursors import LONGEST_CURSOR
 from registry.retrieval.details import AdapterDetail
 from registry.retrieval.duplicates import DuplicateKind
 from registry.retrieval.filters import Filters
-from registry.retrieval.likeness import Band, Signal
+from registry.retrieval.fitness import Band, Signal
 from registry.retrieval.results import (
     ComparedBy,
     DuplicateResult,

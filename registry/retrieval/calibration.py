@@ -15,8 +15,8 @@ from registry.db.models import (
     Encoder,
     WeightEmbedding,
 )
+from registry.retrieval.encoder_spaces import QueryEncoder
 from registry.retrieval.ranking import Calibration
-from registry.retrieval.spaces import QueryEncoder
 from registry.retrieval.strangers import between
 
 Floats = npt.NDArray[np.float32]

@@ -5,11 +5,11 @@ from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.db.models import Adapter, File
+from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, rank_all
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.selection import Candidate
-from registry.retrieval.spaces import Space
 from registry.retrieval.vector import weight_embeddings
 from registry.text.prompt_phrases import spans_of
 

@@ -22,6 +22,7 @@ from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
 from registry.retrieval.duplicates import find_duplicates
+from registry.retrieval.encoder_spaces import ServingEncoder, Space, list_base_models, spaces_of
 from registry.retrieval.errors import (
     EmptyQueryError,
     NothingFoundError,
@@ -43,7 +44,6 @@ from registry.retrieval.results import (
     load_results,
 )
 from registry.retrieval.selection import choose
-from registry.retrieval.spaces import ServingEncoder, Space, list_base_models, spaces_of
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,

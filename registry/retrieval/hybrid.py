@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from encoder.text_encoder import TextEncoder
 from registry.db.models import Listing
 from registry.retrieval.duplicates import contents
+from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.likeness import Signal
+from registry.retrieval.fitness import Signal
 from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
-from registry.retrieval.spaces import Space
 from registry.retrieval.strangers import strangers_of
 from registry.retrieval.vector import (
     captions_similarities,

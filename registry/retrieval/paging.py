@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.retrieval.cursors import read_cursor, write_cursor
+from registry.retrieval.encoder_spaces import Space, base_models_of
 from registry.retrieval.errors import CursorError
 from registry.retrieval.hybrid import SearchQuery, rank_all
 from registry.retrieval.ranking import SearchHit
-from registry.retrieval.spaces import Space, base_models_of
 from registry.retrieval.words import literal_adapters
 
 # So many ids fit into an address, with those that were shown.

@@ -2,7 +2,7 @@
 
 Similarities are first made comparable: in standard deviations above what unrelated adapters
 of the family have (`Calibration`). Two things are then asked of them. How probable is it that an
-adapter does what was asked for, whoever else does (`registry.retrieval.likeness`)? That orders
+adapter does what was asked for, whoever else does (`registry.retrieval.fitness`)? That orders
 the list. And is it the one that is meant?
 
 For that, each signal gives every adapter a share of its belief: as in a softmax over its nearest
@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from registry.retrieval.likeness import (
+from registry.retrieval.fitness import (
     PERHAPS,
     SIGNALS,
     SILENCE,

@@ -14,7 +14,7 @@ from registry.errors import AdapterNotFoundError
 from registry.retrieval.cursors import LONGEST_CURSOR
 from registry.retrieval.errors import UnknownBaseModelError
 from registry.retrieval.filters import Filters
-from registry.retrieval.likeness import SIGNALS, Band
+from registry.retrieval.fitness import SIGNALS, Band
 from registry.retrieval.results import SearchPage, SearchResult
 from registry.service import MOST_ADAPTERS, Registry
 

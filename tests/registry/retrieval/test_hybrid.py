@@ -6,11 +6,11 @@ import pytest
 
 from encoder.text_encoder import load_text_encoder
 from registry.db.models import Encoder, File
+from registry.retrieval.encoder_spaces import ServingEncoder, Space
 from registry.retrieval.errors import EmptyQueryError, NothingIndexedError, UnknownBaseModelError
 from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, search
 from registry.retrieval.results import Similar
-from registry.retrieval.spaces import ServingEncoder, Space
 from registry.service import Registry
 from registry.text.prompt_phrases import texts_of
 from registry.text.word_segmentation import segment

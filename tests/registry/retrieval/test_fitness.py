@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.retrieval.likeness import (
+from registry.retrieval.fitness import (
     FARTHEST,
-    LIKENESS,
+    FITNESS,
     SIGNALS,
+    Fitness,
     Floats,
-    Likeness,
     Signal,
     band_of,
     probabilities,
@@ -25,8 +25,8 @@ def array(z: list[float | None]) -> Floats:
     return np.array([math.nan if value is None else value for value in z])
 
 
-def slow(model: Likeness, z: list[float | None], gibberish: float, silent: bool) -> list[float]:
-    """Likeness.log_odds, one adapter after another."""
+def slow(model: Fitness, z: list[float | None], gibberish: float, silent: bool) -> list[float]:
+    """Fitness.log_odds, one adapter after another."""
     known = [value for value in z if value is not None]
     found = []
     for value in z:
@@ -45,7 +45,7 @@ def slow(model: Likeness, z: list[float | None], gibberish: float, silent: bool)
 def test_log_odds_equal_their_slow_version(
     signal: Signal, z: list[float | None], gibberish: float, silent: bool
 ) -> None:
-    model = LIKENESS[signal]
+    model = FITNESS[signal]
 
     found = model.log_odds(array(z), np.full(len(z), gibberish), silent=silent)
 

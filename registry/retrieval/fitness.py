@@ -31,7 +31,7 @@ FARTHEST = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class Fitness:
     """How a signal's score z becomes log-odds.
 
         above    = z - gibberish * (how near gibberish the question is)
@@ -69,16 +69,16 @@ class Likeness:
         return np.where(known, odds, self.unknown)
 
 
-LIKENESS: Mapping[Signal, Likeness] = {
-    "weights": Likeness(
+FITNESS: Mapping[Signal, Fitness] = {
+    "weights": Fitness(
         weight=0.679, slope=1.59, doubt=4.21, floor=0.0754, lag=3.1, pace=0.15,
         unknown=-3.39, gibberish=0.124, alone=0.667,
     ),
-    "captions": Likeness(
+    "captions": Fitness(
         weight=0.211, slope=1.53, doubt=4.84, floor=0.121, lag=0.279, pace=2.95,
         unknown=-0.87, gibberish=0.253, alone=0.219,
     ),
-    "words": Likeness(
+    "words": Fitness(
         weight=4.13, slope=13.1, doubt=0.399, floor=0.924, lag=2.23, pace=10.9,
     ),
 }  # fmt: skip
@@ -104,7 +104,7 @@ def probabilities(
     behind = evidence.max() - evidence
     odds = OFFSET + SILENT * silent - EVIDENCE_LAG * (1 - np.exp(-EVIDENCE_PACE * behind))
     untold = np.full(len(evidence), silent)
-    for signal, model in LIKENESS.items():
+    for signal, model in FITNESS.items():
         own = z.get(signal, np.full(len(evidence), np.nan))
         odds = odds + model.log_odds(own, gibberish, silent=silent)
         untold &= np.isnan(own) | (own <= 0 if signal == "words" else False)
