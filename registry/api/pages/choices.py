@@ -39,8 +39,12 @@ class Choices:
 
 def choices_of(facets: Sequence[Facet], address: Address, language: Language) -> list[Choices]:
     """Return the facets that leave a choice, or in which one was made."""
-    views = []
+    views: list[Choices] = []
+    base_models = {value.value for facet in facets[:1] for value in facet.values}
     for facet in facets:
+        if facet.name == "family" and {value.value for value in facet.values} == base_models:
+            # No family has two: they would be the same links twice.
+            continue
         all_ = tuple(
             Choice(
                 _label(facet.name, value.value, language),

@@ -10,9 +10,10 @@ from registry.api.deps import RegistryDep
 from registry.api.schemas import (
     AdapterDetailAnswer,
     AdapterListAnswer,
-    DuplicateAnswer,
+    DuplicateListAnswer,
     FacetsAnswer,
     FilterParams,
+    FoundParams,
     ListParams,
     PageParams,
     RunAnswer,
@@ -68,24 +69,24 @@ def get_adapter(adapter_id: IdPath, registry: RegistryDep) -> AdapterDetailAnswe
 
 @router.get("/adapters/{adapter_id}/similar")
 def list_similar(
-    adapter_id: IdPath,
-    registry: RegistryDep,
-    limit: Annotated[int, Query(ge=1, le=100)] = 10,
+    adapter_id: IdPath, params: Annotated[FoundParams, Query()], registry: RegistryDep
 ) -> SimilarAnswer:
     """List adapters of the same family by the similarity of their weights.
 
     `compared_by` says how: by the active encoder, or by fingerprints where there is none.
     """
-    return SimilarAnswer.from_similar(registry.similar(adapter_id, limit))
+    return SimilarAnswer.from_similar(registry.similar(adapter_id, params.paging()))
 
 
 @router.get("/adapters/{adapter_id}/duplicates")
-def list_duplicates(adapter_id: IdPath, registry: RegistryDep) -> list[DuplicateAnswer]:
+def list_duplicates(
+    adapter_id: IdPath, params: Annotated[FoundParams, Query()], registry: RegistryDep
+) -> DuplicateListAnswer:
     """List adapters that are this one again, the most certain first.
 
     Listed elsewhere, re-saved, cast, written in other factors, truncated or trained on a little.
     """
-    return [DuplicateAnswer.from_result(result) for result in registry.duplicates(adapter_id)]
+    return DuplicateListAnswer.from_page(registry.duplicates(adapter_id, params.paging()))
 
 
 @router.get(
