@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from registry.api.pages.addresses import Address
+from registry.api.pages.render import format_bytes
 from registry.api.pages.texts import Language, text_of
 from registry.retrieval.facets import SIZE_BOUNDS, Facet, FacetName
 
@@ -103,6 +104,8 @@ def _label(name: str, value: str, language: Language) -> str:
         return text_of(language, "yes" if value == "true" else "no")
     if name == "mature":
         return text_of(language, f"mature.{value}")
+    if name in ("min_size", "max_size") and value.isdecimal():
+        return format_bytes(int(value))
     if name == "size":
         least = int(value)
         above = next((bound for bound in SIZE_BOUNDS if bound > least), None)
