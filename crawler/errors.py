@@ -49,6 +49,7 @@ AutoLoraError
     EncoderNotFoundError
     PromotionError
     UnknownSourceError
+    CrawlFilterError
     AdapterNotFoundError
     CoverNotFoundError
     StrengthsError

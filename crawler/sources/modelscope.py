@@ -264,9 +264,9 @@ def _read_page(found: Any) -> _Page:
     # A hub without any LoRA answers null for the list.
     if not isinstance(total, int) or not isinstance(listed or [], list):
         raise SourceError("ModelScope's listing has no Models or no TotalCount: has it changed?")
-    page = _Page([], [], total)
-    loras = [item for item in listed or [] if is_lora(item)]
-    if 2 * len(loras) < len(listed or []):
+    page, listed = _Page([], [], total), listed or []
+    loras = [item for item in listed if is_lora(item)]
+    if 2 * len(loras) < len(listed):
         raise SourceError(
             f"ModelScope was asked for LoRAs, and {len(listed) - len(loras)} of {len(listed)} on a "
             "page are none: it ignores the filter, and would list all it has."
