@@ -58,8 +58,8 @@ class CivitaiHub(HubFacts):
         else:
             items = [item for item in items if _is_asked_for(item, query)]
         size = min(int(query.get("limit", ["100"])[0]), _MAX_PAGE_SIZE)
-        start = int(query.get("cursor", ["0"])[0].rpartition("|")[2])
-        chosen = self.whims.page(whim, items, start, size)
+        start = self.whims.start(whim, int(query.get("cursor", ["0"])[0].rpartition("|")[2]))
+        chosen = self.whims.page(whim, items[start : start + size])
         metadata: dict[str, Any] = {"pageSize": size}
         if start + size < len(items):
             asked = [(key, value) for key in query for value in query[key] if key != "cursor"]
@@ -256,7 +256,7 @@ class Handler(HubHandler[CivitaiHub]):
         else:
             self.send(302, b"", {"Location": f"{self.hub.endpoint}/signed/{number}?sig=abc"})
 
-    def fail(self, status: int, message: str, **more: Any) -> None:
+    def fail(self, status: int, message: str, /, **more: Any) -> None:
         self.send_json(status, {"error": message, **more})
 
 

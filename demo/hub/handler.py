@@ -58,7 +58,7 @@ class HubHandler(BaseHTTPRequestHandler, Generic[H]):
         """Answer a question that is put in the body of a request, as ModelScope's listing is."""
         self.fail(405, "this hub is asked by GET")
 
-    def fail(self, status: int, message: str, **more: Any) -> None:
+    def fail(self, status: int, message: str, /, **more: Any) -> None:
         """Answer with an error as this kind of hub puts it."""
         raise NotImplementedError
 

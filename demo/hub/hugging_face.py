@@ -48,9 +48,9 @@ class HuggingFaceHub(HubFacts):
             for repo in repos
             if whim == "unfiltered" or set(query.get("filter", ())) <= set(tags_of(repo[1]))
         ]
-        start = int(query.get("cursor", ["0"])[0])
+        start = self.whims.start(whim, int(query.get("cursor", ["0"])[0]))
         size = min(int(query.get("limit", ["100"])[0]), _MAX_PAGE_SIZE)
-        chosen = self.whims.page(whim, wanted, start, size)
+        chosen = self.whims.page(whim, wanted[start : start + size])
         fields = {"_id", "id", *query.get("expand", ())}
         details = [self.detail(repo, whim) or {} for repo, _ in chosen]
         items = [{key: facts[key] for key in facts if key in fields} for facts in details]
@@ -231,7 +231,7 @@ class Handler(HubHandler[HuggingFaceHub]):
         error = {"error": "Repository not found"}
         self.send_json(404, error, {"X-Error-Code": "RepoNotFound"})
 
-    def fail(self, status: int, message: str, **more: Any) -> None:
+    def fail(self, status: int, message: str, /, **more: Any) -> None:
         self.send_json(status, {"error": message, **more})
 
 

@@ -17,7 +17,8 @@ class Hub(HubFacts):
     def page(self, number: int, size: int, whim: Whim | None = None) -> dict[str, Any]:
         """Return one page of the listing, newest change first."""
         repos = self.newest_first(self.whims.listed(whim, self.repos()))
-        chosen = self.whims.page(whim, repos, (number - 1) * size, size)
+        start = self.whims.start(whim, (number - 1) * size)
+        chosen = self.whims.page(whim, repos[start : start + size])
         items = [_item(repo, versions) for repo, versions in chosen]
         if whim == "unfiltered":
             # All models of the hub, most of which are no LoRA.

@@ -76,7 +76,7 @@ class Handler(HubHandler[Hub]):
         else:
             self.send_json(200, {"Code": 200, "Success": True, "Message": "success", "Data": data})
 
-    def fail(self, status: int, message: str, **more: Any) -> None:
+    def fail(self, status: int, message: str, /, **more: Any) -> None:
         code = status if status >= 500 else NOT_FOUND
         error = {"Code": code, "Message": message, "RequestId": "loopback", **more}
         self.send_json(status, error)

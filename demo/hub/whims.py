@@ -89,13 +89,19 @@ class Whims:
         coin = random.Random(self._salt)
         return {repo: facts for repo, facts in sorted(repos.items()) if coin.random() < 0.5}
 
-    def page(self, whim: Whim | None, items: Sequence[T], start: int, size: int) -> list[T]:
-        """Return the items of a page, which may begin one too early, or show each twice."""
-        if whim in ("shifted", "duplicates"):
-            self.count(whim)
-        start = max(start - (whim == "shifted"), 0)
-        page = list(items[start : start + size])
-        return [item for item in page for _ in range(2)] if whim == "duplicates" else page
+    def start(self, whim: Whim | None, start: int) -> int:
+        """Return where a page begins: one too early where what was before has grown meanwhile."""
+        if whim != "shifted":
+            return start
+        self.count(whim)
+        return max(start - 1, 0)
+
+    def page(self, whim: Whim | None, items: Sequence[T]) -> list[T]:
+        """Return the items of a page, each twice by a whim."""
+        if whim != "duplicates":
+            return list(items)
+        self.count(whim)
+        return [item for item in items for _ in range(2)]
 
     def spoil(self, whim: Whim | None, files: Iterable[dict[str, Any]]) -> None:
         """Tell another size or hash of files than they have."""
