@@ -150,7 +150,7 @@ class CivitaiHub(HubFacts):
 
     def _file(self, entry: Entry, whim: Whim | None) -> dict[str, Any]:
         name = entry["file"]
-        told = {"size": self.size(name), "sha256": self.sha256(name)}
+        told: dict[str, Any] = {"size": self.size(name), "sha256": self.sha256(name)}
         self.whims.spoil(whim, [told])
         sha256 = told["sha256"].upper()
         return {
@@ -223,7 +223,7 @@ class Handler(HubHandler[CivitaiHub]):
             self._download(self.hub.find_version(int(match[1])), match[1])
         elif match := _FILE.fullmatch(path):
             entry = self.hub.find_version(int(match[1]))
-            self.send_file(entry and entry["file"], {})
+            self.send_file(entry["file"] if entry else None, {})
         elif match := _COVER.fullmatch(path):
             entry = self.hub.find_version(int(match[1]))
             covers = entry["covers"] if entry else []

@@ -123,7 +123,7 @@ class HuggingFaceHub(HubFacts):
 
     def _blob(self, name: str, whim: Whim | None) -> tuple[int, str]:
         """Return the size and hash of a file as announced."""
-        told = {"size": self.size(name), "sha256": self.sha256(name)}
+        told: dict[str, Any] = {"size": self.size(name), "sha256": self.sha256(name)}
         self.whims.spoil(whim, [told])
         return told["size"], told["sha256"]
 
