@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 
 from encoder.base_models.families import find_family
 from encoder.sketches.sketch import Sketch, default_layout
-from registry.db.encoders import find_active
+from registry.db.encoders import find_active, get_encoder
 from registry.db.examples import list_examples
 from registry.db.models import Encoder, EncoderPromotion, File, WeightEmbedding
 from registry.db.models import Sketch as StoredSketch
 from registry.errors import NotEnoughToLearnError, PromotionError
 from registry.refresh import learn
+from registry.refresh.backfill import backfill
 from registry.service import Registry
 from tests.builders import TEXT_ENCODER, add_adapter
 
@@ -38,14 +39,15 @@ def unit(values: Any) -> Any:
 
 def add_taught(session: Session, count: int, *, tells: bool = True, seed: int = 0) -> None:
     """Add adapters whose sketches tell what their captions say, or nothing at all."""
-    rng = np.random.default_rng(seed)
-    topics = rng.normal(size=(8, 512))
-    directions = rng.normal(size=(8, int(LAYOUT.sizes.sum()))).astype(np.float32) / 50
+    world, rng = np.random.default_rng(0), np.random.default_rng(seed + 1)
+    topics = world.normal(size=(8, 512))
+    directions = world.normal(size=(8, int(LAYOUT.sizes.sum()))).astype(np.float32) / 50
     for number in range(count):
         mixture = rng.normal(size=8)
         said = [unit(mixture @ topics + rng.normal(size=512) * 3) for _ in range(2)]
         own = mixture if tells else rng.normal(size=8)
-        values = (own @ directions + rng.normal(size=directions.shape[1]) / 50).astype(np.float16)
+        noise = rng.normal(size=directions.shape[1]) * 0.6
+        values = (own @ directions + noise).astype(np.float16)
         layers = len(LAYOUT.shapes)
         sketch = Sketch(
             LAYOUT,
@@ -117,10 +119,11 @@ def test_an_encoder_that_learned_more_replaces_the_active_one_and_can_be_taken_b
     registry: Registry,
 ) -> None:
     with registry.sessions.begin() as session:
-        add_taught(session, 90)
+        add_taught(session, 100)
     first = registry.learn("demo-flux-tiny")
+    assert first.encoder is not None
     with registry.sessions.begin() as session:
-        add_taught(session, 400)
+        add_taught(session, 400, seed=1)
 
     second = registry.learn("demo-flux-tiny")
 
@@ -128,6 +131,10 @@ def test_an_encoder_that_learned_more_replaces_the_active_one_and_can_be_taken_b
     assert second.gain.low > 0
     assert second.encoder is not None
     assert second.encoder != first.encoder
+    with registry.sessions() as session:
+        before = get_encoder(session, first.encoder)
+    # It lacks what came since it was replaced.
+    list(backfill(registry.sessions, registry.blobs, before))
     assert registry.roll_back("demo-flux-tiny") == first.encoder
     assert registry.roll_back("demo-flux-tiny") is None
     with registry.sessions() as session:
