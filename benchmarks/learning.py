@@ -261,7 +261,7 @@ def main() -> None:
     # How few are enough is what is measured.
     learn.FEWEST_ADAPTERS, learn.FEWEST_HELD_BACK = 10, 2
     if options.synthetic:
-        results = {"large": large(options.synthetic, options.base_model, encoder)}
+        results: dict[str, Any] = {"large": large(options.synthetic, options.base_model, encoder)}
     else:
         entries = json.loads((options.zoo / "listing.json").read_text())
         zoo = sketch_files([options.zoo / entry["file"] for entry in entries])

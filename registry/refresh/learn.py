@@ -123,7 +123,7 @@ class Learner:
         mrr = interval(places, groups)
         known = None if active is None else self._judge_active(active, unseen, held)
         gain = None if known is None else interval(places - known, groups)
-        fitted = replace(fitted, metrics=fitted.metrics | _metrics(train, held, mrr, gain))
+        fitted = replace(fitted, metrics={**fitted.metrics, **_metrics(train, held, mrr, gain)})
         progress(1, 1, "Fitting")
         name, outcome = None, _unpromoted(mrr, gain, len(held), active)
         if outcome is None:

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from encoder.base_models.families import find_family
 from encoder.sketches.sketch import Sketch, default_layout
+from encoder.weight_encoders.autolora import family_of
 from registry.db.encoders import find_active, get_encoder
 from registry.db.examples import list_examples
 from registry.db.models import Encoder, EncoderPromotion, File, WeightEmbedding
@@ -20,8 +20,7 @@ from registry.refresh.backfill import backfill
 from registry.service import Registry
 from tests.builders import TEXT_ENCODER, add_adapter
 
-FAMILY = find_family("demo-flux-tiny")
-assert FAMILY is not None
+FAMILY = family_of("demo-flux-tiny")
 LAYOUT = default_layout(FAMILY)
 AUTHORS = 40
 
