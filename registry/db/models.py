@@ -120,6 +120,48 @@ class Adapter(Base):
     )
 
 
+class Listing(Base):
+    """What a ready adapter is filtered, sorted and counted by: one narrow row for each.
+
+    Kept by triggers on `adapters` and `files` (registry/db/listings.sql), so that whatever changes
+    an adapter changes its row in the same transaction. Names to filter by are in lower case.
+    """
+
+    __tablename__ = "listings"
+
+    adapter_id: Mapped[int] = mapped_column(
+        ForeignKey("adapters.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    file_sha256: Mapped[str] = mapped_column(index=True)
+    base_model: Mapped[str]
+    name: Mapped[str]
+    author: Mapped[str]
+    hub: Mapped[str]
+    tags: Mapped[list[str]]
+    licence: Mapped[str | None]
+    trainer: Mapped[str | None]
+    rank: Mapped[int | None]  # the median of its layers'
+    size: Mapped[int] = mapped_column(BigInteger)  # bytes
+    downloads: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    has_trigger_words: Mapped[bool]
+    fusable: Mapped[bool]
+    mature: Mapped[bool | None]
+
+    __table_args__ = (
+        Index("ix_listings_base_model", "base_model", "adapter_id"),
+        Index("ix_listings_author", "author"),
+        Index("ix_listings_tags", "tags", postgresql_using="gin"),
+        Index("ix_listings_name", "name", "adapter_id"),
+        Index("ix_listings_downloads", "downloads", "adapter_id"),
+        Index("ix_listings_created_at", "created_at", "adapter_id"),
+        Index("ix_listings_updated_at", "updated_at", "adapter_id"),
+        Index("ix_listings_size", "size", "adapter_id"),
+        Index("ix_listings_rank", "rank", "adapter_id"),
+    )
+
+
 class File(Base):
     """Bytes in the blob store under this hash, and what reading them said."""
 
