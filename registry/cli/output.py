@@ -92,6 +92,13 @@ def print_search(page: "SearchPage") -> None:
             *(_signal(hit, signal) for signal in SIGNALS),
         )
     console.print(table)
+    also = [
+        f"{result.card.id} as {other.id} at {other.hub}"
+        for result in page.results
+        for other in result.also
+    ]
+    if also:
+        console.print(f"Also listed: {', '.join(also)}", style="dim", markup=False)
     console.print(
         f"{len(page.results)} adapters for {page.base_model} in {page.milliseconds:.0f} ms",
         style="dim",
