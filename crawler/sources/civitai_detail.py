@@ -170,6 +170,19 @@ def _withheld(
     facts: Mapping[str, Any], version: Mapping[str, Any], *, now: datetime, has_token: bool
 ) -> tuple[str, datetime | None]:
     """Say why a version's file cannot be had, and until when."""
+    reason, until = _reserved(facts, version, now)
+    if has_token:
+        return reason, until
+    # Without one nothing changes when early access ends.
+    return reason or (
+        "Civitai gives files to accounts only: set REGISTRY_CIVITAI_TOKEN, and refresh with --full"
+    ), None
+
+
+def _reserved(
+    facts: Mapping[str, Any], version: Mapping[str, Any], now: datetime
+) -> tuple[str, datetime | None]:
+    """Say why a version's file is not for everybody with an account, and until when."""
     mode = facts.get("mode")
     if mode:
         return _MODES.get(str(mode), f"Civitai says it is {clean_line(mode, MAX_WORD)}"), None
@@ -184,12 +197,6 @@ def _withheld(
         return f"early access, for who pays, until {until:%Y-%m-%d}", until
     if version.get("availability") == "EarlyAccess" and until is None:
         return "early access, for who pays", None
-    if not has_token:
-        return (
-            "Civitai gives files to accounts only: set REGISTRY_CIVITAI_TOKEN, and refresh with "
-            "--full",
-            None,
-        )
     return "", None
 
 

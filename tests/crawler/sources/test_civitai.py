@@ -230,6 +230,18 @@ def test_without_a_token_files_are_not_given_and_all_else_is(hub: CivitaiHub) ->
     assert all(record.covers[0].prompt for record in found)
 
 
+def test_without_a_token_the_end_of_early_access_is_told_and_nothing_is_tried_then(
+    hub: CivitaiHub,
+) -> None:
+    end = datetime.now(UTC) + timedelta(days=3)
+    hub.entries[0]["earlyAccessEndsAt"] = end.isoformat()
+    with CivitaiSource(hub.endpoint) as source:
+        record = records(source)[0]
+
+    assert f"until {end:%Y-%m-%d}" in record.withheld
+    assert record.withheld_until is None
+
+
 def test_a_download_is_the_file(hub: CivitaiHub, source: CivitaiSource, tmp_path: Path) -> None:
     path = source.download(records(source)[0], tmp_path / "files")
 
