@@ -43,6 +43,7 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    BlobStoreError
     FileWithheldError
     BlobMismatchError
     EncoderRejectedError

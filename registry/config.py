@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: user_data_path("autolora"))
     # Any PostgreSQL with the extensions vector (0.8 or later) and pg_trgm; None = embedded.
     database_url: str | None = Field(default=None, repr=False)
+    # Where blobs are that several machines share, as s3://bucket/folder; None = a folder of `home`.
+    # Keys and endpoint are those of the environment. Needs the extra `s3`.
+    blobs_url: str | None = None
     modelscope_endpoint: str = "https://modelscope.cn"
     modelscope_token: SecretStr | None = None
     # Adapter files above this are refused; so much stays free on the disk whatever is fetched

@@ -17,10 +17,7 @@ from registry.db.pending import PendingFile
 from registry.db.promotion import promote, roll_back
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
-from registry.errors import (
-    BlobNotFoundError,
-    CoverNotFoundError,
-)
+from registry.errors import BlobNotFoundError, BlobStoreError, CoverNotFoundError
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
@@ -95,7 +92,7 @@ class Registry:
             if self._blobs is None:
                 # Before anybody puts a file there: all that lies below is private with it.
                 make_private(self.settings.home)
-                self._blobs = BlobStore(self.settings.blobs, self.settings.disk_limits)
+                self._blobs = _open_blobs(self.settings)
             return self._blobs
 
     @property
@@ -312,6 +309,17 @@ class Registry:
     def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
         """Return those adapters of `adapter_ids` that exist, with the prompt's similarity."""
         return self.finder.named_adapters(prompt, self.cards(adapter_ids))
+
+
+def _open_blobs(settings: Settings) -> BlobStore:
+    if settings.blobs_url is None:
+        return BlobStore(settings.blobs, settings.disk_limits)
+    try:
+        from registry.shared_blobs import SharedBlobStore
+    except ModuleNotFoundError as error:
+        missing = "obstore is not installed here; `pip install 'autolora-registry[s3]'`"
+        raise BlobStoreError(settings.blobs_url, missing) from error
+    return SharedBlobStore(settings.blobs, settings.blobs_url, settings.disk_limits)
 
 
 def _given(value: str | None) -> tuple[str, ...]:
