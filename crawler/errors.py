@@ -32,7 +32,6 @@ AutoLoraError
     TrainingDataError
   RegistryError
     BusyError
-    CursorError
     UsageError
     PortError
     TokenPlaceError
@@ -85,6 +84,10 @@ AutoLoraError
       EmptyQueryError
       QueryTooLongError
       UnknownBaseModelError
+      FilterError
+      UnknownFilterValueError
+      CursorError
+        OtherQuestionError
       NothingIndexedError
       NothingFoundError
 """

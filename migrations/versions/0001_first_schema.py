@@ -43,7 +43,12 @@ def downgrade() -> None:
         "crawl_cursors",
     ):
         op.drop_table(table)
-    for function in ("list_adapters_of_file()", "list_adapter()", "list_adapters(bigint[])"):
+    for function in (
+        "list_adapters_of_file()",
+        "list_adapter()",
+        "list_adapters(bigint[])",
+        "permits_selling(text)",
+    ):
         op.execute(f"DROP FUNCTION {function}")
 
 
@@ -148,6 +153,12 @@ def _create_adapters() -> None:
         ),
     )
     op.create_index("ix_adapters_base_model_state", "adapters", ["base_model", "state"])
+    op.create_index(
+        "ix_adapters_state_id",
+        "adapters",
+        ["state", "id"],
+        postgresql_where=sa.text("state <> 'ready'"),
+    )
     op.create_index(op.f("ix_adapters_file_sha256"), "adapters", ["file_sha256"])
     op.create_index(
         "ix_adapters_words_trgm",
@@ -195,8 +206,9 @@ def _create_listings() -> None:
         sa.Column("hub", sa.Text(), nullable=False),
         sa.Column("tags", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("licence", sa.Text(), nullable=True),
+        sa.Column("commercial", sa.Boolean(), nullable=False),
         sa.Column("trainer", sa.Text(), nullable=True),
-        sa.Column("rank", sa.Integer(), nullable=True),
+        sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("downloads", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -204,6 +216,12 @@ def _create_listings() -> None:
         sa.Column("has_trigger_words", sa.Boolean(), nullable=False),
         sa.Column("fusable", sa.Boolean(), nullable=False),
         sa.Column("mature", sa.Boolean(), nullable=True),
+        sa.Column(
+            "shuffle",
+            sa.Integer(),
+            sa.Computed("hashint8(adapter_id)", persisted=True),
+            nullable=False,
+        ),
         sa.ForeignKeyConstraint(
             ["adapter_id"],
             ["adapters.id"],
@@ -213,7 +231,8 @@ def _create_listings() -> None:
         sa.PrimaryKeyConstraint("adapter_id", name=op.f("pk_listings")),
     )
     op.create_index(op.f("ix_listings_file_sha256"), "listings", ["file_sha256"])
-    op.create_index("ix_listings_author", "listings", ["author"])
+    for column in ("author", "licence", "trainer", "hub"):
+        op.create_index(f"ix_listings_{column}", "listings", [column])
     op.create_index("ix_listings_tags", "listings", ["tags"], postgresql_using="gin")
     for column in (
         "base_model",
@@ -223,6 +242,7 @@ def _create_listings() -> None:
         "updated_at",
         "size",
         "rank",
+        "shuffle",
     ):
         op.create_index(f"ix_listings_{column}", "listings", [column, "adapter_id"])
     # Triggers that keep the table; psycopg takes statements without parameters together.

@@ -15,6 +15,7 @@ from crawler.foreign_text import visible
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.retrieval.details import AdapterDetail
+    from registry.retrieval.facets import Facets
     from registry.retrieval.ranking import SearchHit
     from registry.retrieval.results import SearchPage
 
@@ -104,6 +105,22 @@ def _signal(hit: "SearchHit", signal: Any) -> str:
     if score is None:
         return "-"
     return f"{score:.2f} #{position}" if position else f"{score:.2f}   "
+
+
+def print_facet_counts(facets: "Facets") -> None:
+    """Write each facet's values in a line, as options write them."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for facet in facets.facets:
+        about = "" if facet.exact else "about "
+        values = [f"{value.value} ({about}{value.count:,})" for value in facet.values]
+        more = [f"and {facet.more:,} more"] if facet.more > 0 else []
+        if values:
+            table.add_row(facet.name.replace("_", "-"), escape(" · ".join([*values, *more])))
+    stdout().print(table)
+    about = "" if facets.total.exact else "about "
+    stdout().print(f"{about}{facets.about:,} adapters", style="dim")
 
 
 def print_detail(detail: "AdapterDetail") -> None:

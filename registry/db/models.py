@@ -110,6 +110,8 @@ class Adapter(Base):
         UniqueConstraint("hub", "endpoint", "repo", "version", "file_name"),
         CheckConstraint("state IN ('listed', 'ready', 'refused', 'gone')", name="state"),
         Index("ix_adapters_base_model_state", "base_model", "state"),
+        # Those that are not ready have no listing.
+        Index("ix_adapters_state_id", "state", "id", postgresql_where=sql("state <> 'ready'")),
         Index("ix_adapters_words_vector", "words_vector", postgresql_using="gin"),
         Index(
             "ix_adapters_words_trgm",
@@ -139,8 +141,9 @@ class Listing(Base):
     hub: Mapped[str]
     tags: Mapped[list[str]]
     licence: Mapped[str | None]
+    commercial: Mapped[bool]  # its licence lets pictures be sold
     trainer: Mapped[str | None]
-    rank: Mapped[int | None]  # the median of its layers'
+    rank: Mapped[int]  # the median of its layers'; 0 where they have none
     size: Mapped[int] = mapped_column(BigInteger)  # bytes
     downloads: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
@@ -148,10 +151,16 @@ class Listing(Base):
     has_trigger_words: Mapped[bool]
     fusable: Mapped[bool]
     mature: Mapped[bool | None]
+    # The same for good and in no order: whatever begins anywhere in it is a random sample.
+    shuffle: Mapped[int] = mapped_column(Computed("hashint8(adapter_id)", persisted=True))
 
     __table_args__ = (
         Index("ix_listings_base_model", "base_model", "adapter_id"),
         Index("ix_listings_author", "author"),
+        Index("ix_listings_licence", "licence"),
+        Index("ix_listings_trainer", "trainer"),
+        Index("ix_listings_hub", "hub"),
+        Index("ix_listings_shuffle", "shuffle", "adapter_id"),
         Index("ix_listings_tags", "tags", postgresql_using="gin"),
         Index("ix_listings_name", "name", "adapter_id"),
         Index("ix_listings_downloads", "downloads", "adapter_id"),

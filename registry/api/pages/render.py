@@ -111,7 +111,7 @@ def _environment() -> Environment:
         "verdict_names": VERDICT_NAMES,
         "verdict_rows": verdict_rows,
     }
-    environment.filters |= {"bytes": format_bytes, "day": format_day}
+    environment.filters |= {"bytes": format_bytes, "day": format_day, "number": "{:,}".format}
     return environment
 
 
