@@ -11,6 +11,7 @@ from registry.cli import (
     serve,
     train_encoder,
     train_gates,
+    worker,
 )
 from registry.cli.errors import OneLineErrors
 
@@ -29,3 +30,4 @@ app.add_typer(encoders.app, name="encoders")
 app.add_typer(train_encoder.app)
 app.add_typer(train_gates.app)
 app.add_typer(serve.app)
+app.add_typer(worker.app)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +30,8 @@ class RunFacts:
     finished_at: datetime | None
     state: str
     counts: dict[str, Any]
+    seconds: dict[str, float]
+    fetched_bytes: int
     error: str | None
 
 
@@ -80,15 +82,16 @@ def start_run(session: Session, origin: Origin) -> int:
     return run.id
 
 
-def finish_run(session: Session, run_id: int, counts: dict[str, Any], error: str | None) -> None:
+def finish_run(session: Session, run_id: int, *, error: str | None, **report: Any) -> None:
+    """Close a report; `report` are its other columns: counts, seconds, fetched_bytes."""
     session.execute(
         update(CrawlRun)
         .where(CrawlRun.id == run_id)
         .values(
             state="failed" if error else "done",
             finished_at=datetime.now(UTC),
-            counts=counts,
             error=error,
+            **report,
         )
     )
 
@@ -112,18 +115,9 @@ def list_runs(session: Session, *, before_id: int | None, limit: int) -> list[Ru
     query = select(CrawlRun)
     if before_id is not None:
         query = query.where(CrawlRun.id < before_id)
-    return [
-        RunFacts(
-            run.id,
-            run.hub,
-            run.started_at,
-            run.finished_at,
-            run.state,
-            run.counts,
-            run.error,
-        )
-        for run in session.scalars(query.order_by(CrawlRun.id.desc()).limit(limit))
-    ]
+    runs = session.scalars(query.order_by(CrawlRun.id.desc()).limit(limit))
+    names = [field.name for field in fields(RunFacts)]
+    return [RunFacts(**{name: getattr(run, name) for name in names}) for run in runs]
 
 
 def find_cursor(session: Session, origin: Origin) -> datetime | None:
