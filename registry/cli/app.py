@@ -6,9 +6,11 @@ from registry.cli import (
     encoders,
     fuse,
     inspect,
+    night,
     refresh,
     search,
     serve,
+    status,
     train_encoder,
     train_gates,
     worker,
@@ -31,3 +33,5 @@ app.add_typer(train_encoder.app)
 app.add_typer(train_gates.app)
 app.add_typer(serve.app)
 app.add_typer(worker.app)
+app.add_typer(night.app)
+app.add_typer(status.app)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import any_, delete, func, insert, literal, select, text, update
 from sqlalchemy.orm import Session
 
 from registry.db.models import CrawlRun, JobOutcome, Worker
@@ -195,7 +195,7 @@ def sign_out(session: Session, worker_id: int) -> None:
 
 def has_workers(session: Session, queue: str) -> bool:
     """Whether somebody works on a queue now."""
-    query = select(Worker.id).where(_is_alive(), Worker.queues.contains([queue])).limit(1)
+    query = select(Worker.id).where(_is_alive(), literal(queue) == any_(Worker.queues)).limit(1)
     return session.scalar(query) is not None
 
 
