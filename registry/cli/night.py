@@ -88,11 +88,11 @@ def runs(context: typer.Context, limit: Limit = 10, as_json: Json = False) -> No
     print_table([_night_row(one) for one in nights], "No night was done: `autolora night --now`.")
     rows = [
         {
-            "refresh": run.id,
+            "refresh": str(run.id),
             "began": f"{run.started_at:%Y-%m-%d %H:%M}",
             "source": run.endpoint,
             "state": run.state,
-            "failed": sum(n["failed"] for name, n in run.counts.items() if name != "problems"),
+            "failed": str(_failures(run.counts)),
             "MB": f"{run.fetched_bytes / 1e6:.1f}",
             "seconds": f"{sum(run.seconds.values()):.0f}",
             "error": run.error or "",
@@ -147,13 +147,17 @@ def _night_row(night: "NightFacts") -> dict[str, Any]:
     return {
         "night": f"{night.due_at:%Y-%m-%d %H:%M}",
         "state": night.state,
-        "ready": report.get("states", {}).get("ready", ""),
-        "refused": sum(report.get("refusals", {}).values()) if report else "",
+        "ready": str(report.get("states", {}).get("ready", "")),
+        "refused": str(sum(report.get("refusals", {}).values())) if report else "",
         "MB": f"{report.get('fetched_bytes', 0) / 1e6:.1f}",
         "seconds": f"{sum(report.get('seconds', {}).values()):.0f}",
         "canaries": "" if recall is None else f"{recall:.0%}",
         "error": night.error or _problem(report),
     }
+
+
+def _failures(counts: dict[str, Any]) -> int:
+    return sum(count["failed"] for name, count in counts.items() if name != "problems")
 
 
 def _problem(report: dict[str, Any]) -> str:

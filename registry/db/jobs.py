@@ -144,7 +144,7 @@ def list_begun(
         WHERE status = 'doing' AND worker_id = ANY(:ids)
         """
     )
-    return list(session.execute(query, {"ids": list(worker_ids)}).tuples())
+    return list(session.execute(query, {"ids": list(worker_ids)}))
 
 
 def store_outcomes(session: Session, job: Job, outcomes: Sequence[dict[str, Any]]) -> None:
@@ -173,7 +173,7 @@ def count_by_queue(session: Session) -> dict[str, int]:
         WHERE status IN ('todo', 'doing') GROUP BY queue_name ORDER BY queue_name
         """
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def sign_in(session: Session, queues: Sequence[str]) -> int:

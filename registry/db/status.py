@@ -49,7 +49,7 @@ def load_status(session: Session, text_encoder: str) -> Status:
 
 def count_states(session: Session) -> dict[str, int]:
     query = select(Adapter.state, func.count()).group_by(Adapter.state).order_by(Adapter.state)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def count_refusals(session: Session) -> dict[str, int]:
@@ -57,4 +57,4 @@ def count_refusals(session: Session) -> dict[str, int]:
     reason, count = func.coalesce(Adapter.refusal, "no reason was noted"), func.count()
     query = select(reason, count).where(Adapter.state == "refused").group_by(reason)
     rows = session.execute(query.order_by(count.desc(), reason).limit(MOST_REASONS))
-    return dict(rows.tuples().all())
+    return dict(rows.all())

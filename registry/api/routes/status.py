@@ -41,7 +41,7 @@ def status_page(request: Request, registry: RegistryDep) -> HTMLResponse:
         request,
         "status.html",
         active="status",
-        status=registry.status(),
+        here=registry.status(),
         next_night=registry.next_night(),
         nights=registry.nights(limit=SHOWN),
         runs=registry.runs(limit=SHOWN),

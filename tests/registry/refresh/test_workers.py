@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,11 @@ from registry.db.models import (
     File,
     JobOutcome,
     Sketch,
+    Worker,
 )
 from registry.refresh.pipeline import Pipeline
 from registry.refresh.steps.read import ReadStep
+from registry.refresh.worker import QUEUES
 from tests.crawler.builders import add_entry
 from tests.encoder.builders import make_factors, write_adapter
 
@@ -183,6 +186,20 @@ def test_what_a_killed_worker_had_begun_is_done_by_another(
         with worker(settings, tmp_path / "two"):
             refreshing.join(PATIENCE_SECONDS)
             assert not refreshing.is_alive()
+    done_once(sessions, hub)
+
+
+def test_a_refresh_whose_workers_are_gone_does_all_itself(
+    pipeline: Pipeline, sessions: sessionmaker[Session], settings: Settings, hub: Hub
+) -> None:
+    with sessions.begin() as session:
+        worker_id = jobs.sign_in(session, QUEUES)
+        # It was killed a while ago, and will be taken for dead soon.
+        silence = timedelta(seconds=jobs.SILENT_SECONDS - 3)
+        session.get_one(Worker, worker_id).seen_at -= silence
+
+    refresh(pipeline, hub)
+
     done_once(sessions, hub)
 
 
