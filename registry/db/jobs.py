@@ -81,6 +81,7 @@ def take_away(session: Session, run_id: int, step: str) -> None:
 
 def forget_the_killed(session: Session) -> None:
     """Remove jobs and outcomes of refreshes that are over: nobody counts them any more."""
+    take_back_stalled(session)
     session.execute(
         text(
             """

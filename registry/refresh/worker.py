@@ -1,6 +1,7 @@
 """A process that does tasks of the steps for refreshes elsewhere, until it is told to stop."""
 
 import asyncio
+import logging
 import signal
 import threading
 from collections import Counter
@@ -14,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import PoolTimeout
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.errors import SourceError
@@ -21,7 +23,7 @@ from crawler.records import Source
 from registry.config import Settings
 from registry.db import jobs
 from registry.db.session import one_line_errors
-from registry.errors import DatabaseLostError, DiskFullError
+from registry.errors import DatabaseError, DatabaseLostError, DiskFullError
 from registry.refresh.pipeline import STEPS, Pipeline
 from registry.refresh.sources import open_source
 from registry.refresh.step import SharedStep, StepOutcome, one_line
@@ -60,10 +62,20 @@ class Worker:
         self._done: Counter[str] = Counter()
         self._counting = threading.Lock()
         self._steps = _Steps(pipeline, settings)
+        # Why it stopped by itself.
+        self._full: DiskFullError | None = None
 
     def run(self) -> None:
-        """Work until `stop` is called; what is under way then is finished first."""
-        with self._sessions.begin() as session:
+        """Work until `stop` is called; what is under way then is finished first.
+
+        Raises:
+            DiskFullError: there is no room here; others take what is left.
+            DatabaseError: the database is away, and cannot be started.
+        """
+        # What goes wrong is told by this class, in one line each.
+        for name in ("procrastinate", "psycopg.pool", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with one_line_errors(), self._sessions.begin() as session:
             worker_id = jobs.sign_in(session, self._queues)
         beating = threading.Thread(target=self._beat, args=[worker_id], daemon=True)
         beating.start()
@@ -79,6 +91,8 @@ class Worker:
             jobs.sign_out(session, worker_id)
         done = ", ".join(f"{step} {self._done[step]}" for step in SHARED_STEPS)
         self._tell(f"stopped; tasks done: {done}")
+        if self._full is not None:
+            raise self._full
 
     def stop(self) -> None:
         """Take no more jobs. May be called from a signal handler, and from another thread."""
@@ -111,23 +125,23 @@ class Worker:
 
     async def _take_jobs(self) -> None:
         """Take jobs until told to stop, or the database goes away."""
-        engine = self._sessions.kw["bind"]
-        connector = PsycopgConnector(conninfo=_conninfo(engine), min_size=1, max_size=8)
-        app = App(connector=connector)
-        retry = RetryStrategy(max_attempts=jobs.MOST_ATTEMPTS, wait=RETRY_SECONDS)
-        app.task(name=jobs.TASK, pass_context=True, retry=retry)(self._do)
         try:
+            conninfo = _conninfo(self._sessions.kw["bind"])
+            app = App(connector=PsycopgConnector(conninfo=conninfo, min_size=1, max_size=8))
+            retry = RetryStrategy(max_attempts=jobs.MOST_ATTEMPTS, wait=RETRY_SECONDS)
+            app.task(name=jobs.TASK, pass_context=True, retry=retry)(self._do)
             async with app.open_async():
                 self._takers = [self._taker(app, queue) for queue in self._queues]
-                running = [asyncio.create_task(taker.run()) for taker in self._takers]
+                running = [asyncio.create_task(_run(taker)) for taker in self._takers]
                 # A taker that ends before it is told to has lost the database.
                 while not (self._stopped.is_set() or any(task.done() for task in running)):
                     await asyncio.wait(running, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
                 for taker in self._takers:
-                    taker.stop()
+                    taker.stop()  # type: ignore[no-untyped-call]
                 await asyncio.gather(*running, return_exceptions=True)
-        except (ConnectorException, PoolTimeout) as error:
-            self._tell(f"the database connection was lost ({one_line(error)})")
+        except (ConnectorException, PoolTimeout, DBAPIError) as error:
+            cause = str(error.__cause__ or error).splitlines() or [type(error).__name__]
+            self._tell(f"the database connection was lost ({cause[0]})")
 
     def _taker(self, app: App, queue: str) -> QueueWorker:
         return QueueWorker(
@@ -150,7 +164,7 @@ class Worker:
                     jobs.beat(session, worker_id)
                     jobs.take_back_stalled(session)
                     lost = self._put_back_lost(session, lost)
-            except DBAPIError:
+            except (DBAPIError, PoolTimeoutError, DatabaseError):
                 # The next beat tries again, and whoever takes jobs tells of it.
                 continue
 
@@ -166,7 +180,7 @@ class Worker:
             jobs.put_back(session, *begun[job_id])
         return lost - lost_before
 
-    def _do(self, context: JobContext, **told: Any) -> None:
+    def _do(self, context: JobContext, /, **told: Any) -> None:
         """Do a job's tasks. An error is for another try, here or elsewhere."""
         job, job_id = jobs.Job(**told), context.job.id
         assert job_id is not None
@@ -180,7 +194,7 @@ class Worker:
             failed = one_line(error)
         except DiskFullError as error:
             # Others may have room.
-            self._tell(str(error))
+            self._full = error
             self.stop()
             raise
         except Exception as error:
@@ -249,3 +263,7 @@ def _conninfo(engine: Engine) -> str:
         driver = connection.connection.driver_connection
         assert driver is not None
         return make_conninfo(**driver.info.get_parameters(), password=driver.info.password or None)
+
+
+async def _run(taker: QueueWorker) -> None:
+    await taker.run()  # type: ignore[no-untyped-call]

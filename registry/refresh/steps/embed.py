@@ -73,8 +73,8 @@ class EmbedStep(SharedStep):
     def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
         by_encoder: dict[int, list[str]] = defaultdict(list)
         for key in keys:
-            encoder_id, sha256 = key.split()
-            by_encoder[int(encoder_id)].append(sha256)
+            number, sha256 = key.split()
+            by_encoder[int(number)].append(sha256)
         for encoder_id, hashes in by_encoder.items():
             with self.context.sessions() as session:
                 encoder = session.get(Encoder, encoder_id)
