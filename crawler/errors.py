@@ -47,6 +47,7 @@ AutoLoraError
     BlobMismatchError
     EncoderRejectedError
     EncoderNotFoundError
+    NotEnoughToLearnError
     PromotionError
     UnknownSourceError
     AdapterNotFoundError

@@ -167,5 +167,7 @@ def _problem(report: dict[str, Any]) -> str:
 
 def _print_night(night: "NightFacts") -> None:
     print_table([_night_row(night)], "")
+    for base_model, lesson in night.report.get("learn", {}).items():
+        stdout().print(f"learned of {base_model}: {lesson['outcome']}", markup=False)
     for question in (night.report.get("canaries") or {}).get("lost", []):
         stdout().print(f"not found any more: {question}", markup=False)

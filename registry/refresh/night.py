@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.errors import AutoLoraError
 from crawler.records import Source
+from encoder.base_models.families import find_family
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
@@ -22,12 +23,17 @@ from registry.db.adapters import Origin
 from registry.db.holds import hold
 from registry.db.session import one_line_errors
 from registry.db.status import count_refusals, count_states
-from registry.errors import DatabaseLostError, DiskFullError
+from registry.errors import DatabaseLostError, DiskFullError, RegistryError
 from registry.refresh.canaries import ask_canaries
+from registry.refresh.learn import Learner, learnable_base_models, silent
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.refresh.sources import open_source
 from registry.refresh.step import one_line
+from registry.retrieval.cards import count_by_base_model
 from registry.retrieval.finder import Finder
+
+# An index is learned from again when it has grown by so much since it was last.
+GROWTH = 1.05
 
 
 class NightWatch:
@@ -43,6 +49,7 @@ class NightWatch:
         self._sessions = sessions
         self._settings = settings
         self._pipeline = Pipeline(sessions, blobs, settings, text_encoder)
+        self._learner = Learner(sessions, blobs, text_encoder, settings.home / "learning")
         self._finder = Finder(settings, sessions, blobs, text_encoder)
 
     def run(self, due_at: datetime) -> Generator[StepProgress, None, bool]:
@@ -81,7 +88,7 @@ class NightWatch:
         report["fetched_bytes"] = sum(one.get("fetched_bytes", 0) for one in report["sources"])
         seconds = report["seconds"] = {"refresh": time.monotonic() - started}
         parts: dict[str, Callable[[], Any]] = {
-            "learn": _learn,
+            "learn": self._learn,
             "analyze": self._analyze,
             "canaries": self._ask_canaries,
         }
@@ -129,6 +136,37 @@ class NightWatch:
             "error": run.error,
         }
 
+    def _learn(self) -> dict[str, Any]:
+        """Let an index that has grown train its encoders; return what came of it, by family."""
+        with self._sessions() as session:
+            families = learnable_base_models(session)
+            ready = count_by_base_model(session)
+            report = nights.find_last_report(session) or {}
+        lessons = dict(report.get("learn", {}))
+        for name in families:
+            adapters = sum(
+                n for other, n in ready.items() if find_family(other) is find_family(name)
+            )
+            if adapters > GROWTH * lessons.get(name, {}).get("adapters", 0):
+                lessons[name] = {"adapters": adapters, **self._lesson(name)}
+        return lessons
+
+    def _lesson(self, base_model: str) -> dict[str, Any]:
+        try:
+            lesson = self._learner.learn(base_model, silent)
+        except (DiskFullError, DatabaseLostError):
+            raise
+        except RegistryError as error:
+            return {"outcome": one_line(error)}
+        return {
+            "outcome": lesson.outcome,
+            "encoder": lesson.encoder,
+            "trained_on": lesson.trained_on,
+            "mrr": str(lesson.mrr),
+            "gain": None if lesson.gain is None else str(lesson.gain),
+            "seconds": lesson.seconds,
+        }
+
     def _analyze(self) -> None:
         """Let the planner know what the night has changed."""
         with self._sessions.begin() as session:
@@ -147,7 +185,3 @@ class NightWatch:
     def _engine(self) -> Engine:
         engine: Engine = self._sessions.kw["bind"]
         return engine
-
-
-def _learn() -> str:
-    return "skipped: nothing here trains encoders from the index"
