@@ -70,11 +70,13 @@ class NightWatch:
                 return False
             report: dict[str, Any] = {}
             try:
-                yield from self._do(report)
+                with one_line_errors():
+                    yield from self._do(report)
+            except DatabaseLostError:
+                # It stays as it is, interrupted, and is begun again.
+                raise
             except Exception as error:
-                # A lost database keeps it as it is: interrupted.
-                if not isinstance(error, DatabaseLostError):
-                    self._finish(night_id, report, one_line(error))
+                self._finish(night_id, report, one_line(error))
                 raise
             self._finish(night_id, report, None)
             return True
@@ -86,7 +88,7 @@ class NightWatch:
         for address in self._settings.nightly_sources:
             yield from self._refresh(address, report["sources"])
         report["fetched_bytes"] = sum(one.get("fetched_bytes", 0) for one in report["sources"])
-        seconds = report["seconds"] = {"refresh": time.monotonic() - started}
+        seconds = report["seconds"] = {"refresh": _seconds_since(started)}
         parts: dict[str, Callable[[], Any]] = {
             "learn": self._learn,
             "analyze": self._analyze,
@@ -95,7 +97,7 @@ class NightWatch:
         for name, part in parts.items():
             started = time.monotonic()
             report[name] = part()
-            seconds[name] = time.monotonic() - started
+            seconds[name] = _seconds_since(started)
         with self._sessions() as session:
             report["states"] = count_states(session)
             report["refusals"] = count_refusals(session)
@@ -185,3 +187,7 @@ class NightWatch:
     def _engine(self) -> Engine:
         engine: Engine = self._sessions.kw["bind"]
         return engine
+
+
+def _seconds_since(started: float) -> float:
+    return round(time.monotonic() - started, 3)
