@@ -1,6 +1,7 @@
 """What differs between machines."""
 
 from collections.abc import Mapping
+from datetime import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,12 @@ class Settings(BaseSettings):
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
     encoder_checkpoint: Path | None = None
+    # What nights refresh, as `--source` takes it; none means the hub of `modelscope_endpoint`.
+    sources: list[str] = Field(default_factory=list)
+    # The hour of UTC, as in 03:00, at which `autolora serve` has a night done; None: never.
+    nightly_at: time | None = None
+    # After so many days a night lists all that a hub has, and retires what has vanished.
+    full_listing_days: int = Field(default=7, ge=0)
     # A registry elsewhere whose adapters images are made with here, and its token.
     url: str | None = None
     token: SecretStr | None = None
@@ -91,6 +98,10 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         """So that a later change of the working folder does not move the registry."""
         return home.expanduser().absolute()
+
+    @property
+    def nightly_sources(self) -> list[str]:
+        return self.sources or [self.modelscope_endpoint]
 
     @property
     def disk_limits(self) -> DiskLimits:

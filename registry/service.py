@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -13,14 +14,17 @@ from registry.blobs import BlobStore, make_private
 from registry.config import Settings
 from registry.db.claims import find_peft_config, store_claim
 from registry.db.models import Cover
+from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
 from registry.db.promotion import promote, roll_back
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
+from registry.db.status import Status, load_status
 from registry.errors import BlobNotFoundError, BlobStoreError, CoverNotFoundError
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.refresh.due import next_due
 from registry.refresh.learn import Learner, Lesson, Progress, silent
 from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.browsing import Sort, Total, browse, count
@@ -236,6 +240,25 @@ class Registry:
     def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
         with one_line_errors(), self.sessions() as session:
             return list_runs(session, before_id=before_id, limit=limit)
+
+    def nights(self, *, before_id: int | None = None, limit: int = 20) -> list[NightFacts]:
+        with one_line_errors(), self.sessions() as session:
+            return list_nights(session, before_id=before_id, limit=limit)
+
+    def is_night_over(self, due_at: datetime) -> bool:
+        """Whether the night that was due at a moment needs nobody any more."""
+        with one_line_errors(), self.sessions() as session:
+            return is_over(session, due_at)
+
+    def next_night(self) -> datetime | None:
+        """Return when the next night is due; None where none is, as far as the settings say."""
+        at = self.settings.nightly_at
+        return None if at is None else next_due(at, datetime.now(UTC))
+
+    def status(self) -> Status:
+        """Return what is here, what was refused, what waits, and who works."""
+        with one_line_errors(), self.sessions() as session:
+            return load_status(session, self.text_encoder.name)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
