@@ -1,7 +1,7 @@
 """What differs between machines."""
 
 from collections.abc import Mapping
-from datetime import time
+from datetime import date, time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,12 @@ from crawler.disk import DiskLimits
 from registry.errors import TokenPlaceError
 
 # Each token, and the address that it is for.
-TOKENS = {"modelscope_token": "modelscope_endpoint", "token": "url"}
+TOKENS = {
+    "modelscope_token": "modelscope_endpoint",
+    "hugging_face_token": "hugging_face_endpoint",
+    "civitai_token": "civitai_endpoint",
+    "token": "url",
+}
 
 
 class Settings(BaseSettings):
@@ -34,6 +39,19 @@ class Settings(BaseSettings):
     blobs_url: str | None = None
     modelscope_endpoint: str = "https://modelscope.cn"
     modelscope_token: SecretStr | None = None
+    hugging_face_endpoint: str = "https://huggingface.co"
+    hugging_face_token: SecretStr | None = None
+    # civitai.com shows only what is safe for work.
+    civitai_endpoint: str = "https://civitai.red"
+    civitai_token: SecretStr | None = None
+    # What hubs are crawled for; all of it where nothing is said. Of base models, tags and
+    # licences one has to be an adapter's.
+    crawl_base_models: list[str] = Field(default_factory=list)
+    crawl_tags: list[str] = Field(default_factory=list)
+    crawl_licences: list[str] = Field(default_factory=list)
+    crawl_min_downloads: int = Field(default=0, ge=0)
+    crawl_mature: bool | None = None
+    crawl_updated_since: date | None = None
     # Adapter files above this are refused; so much stays free on the disk whatever is fetched
     # (None: 1 GiB, or a tenth of a smaller disk), since the database lives there too.
     max_file_bytes: int = Field(default=DiskLimits().max_file_bytes, ge=1)

@@ -135,6 +135,16 @@ class UnknownSourceError(RegistryError):
         )
 
 
+class CrawlFilterError(RegistryError):
+    """A crawl is asked for a base model that hubs have no word for."""
+
+    def __init__(self, base_model: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"cannot crawl for base model {base_model!r}: it is not known here. Known are: "
+            f"{', '.join(sorted(known))}."
+        )
+
+
 class AdapterNotFoundError(RegistryError):
     """No adapter has this id."""
 

@@ -138,7 +138,9 @@ class AdapterAnswer(_Answer):
     fusable: bool
     strength: float | None = Field(description="What its author or owner prefers to use it at.")
     state: str
-    refusal: str | None = Field(description="Why its state is `refused`.")
+    refusal: str | None = Field(
+        description="Why its state is `refused`, or why its hub gives no file."
+    )
     file_name: str
     covers: list[CoverAnswer]
 

@@ -7,7 +7,7 @@ taken some of them for his own lists those that are still to do with all that it
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, DateTime, Select, and_, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
@@ -59,13 +59,27 @@ class PendingPublish(NamedTuple):
     adapter: str
 
 
-LACKS_FILES = and_(ALIVE, or_(Adapter.file_sha256.is_(None), Adapter.covers_done.is_(False)))
+def _needs_file() -> ColumnElement[bool]:
+    """What has no file, and can have it.
+
+    Its hub does not withhold it, or not any more, or another hub's listing of it was fetched.
+    """
+    withheld = func.coalesce(Adapter.record["withheld"].as_string(), "") != ""
+    until = Adapter.record["withheld_until"].as_string().cast(DateTime(timezone=True))
+    is_over = func.coalesce(until <= func.now(), false())
+    is_here = exists().where(File.sha256 == Adapter.record["file", "sha256"].as_string())
+    return and_(Adapter.file_sha256.is_(None), or_(~withheld, is_over, is_here))
+
+
+def lacks_files() -> ColumnElement[bool]:
+    """What is listed and has not all that can be fetched of it."""
+    return and_(ALIVE, or_(_needs_file(), Adapter.covers_done.is_(False)))
 
 
 def _to_fetch(origin: Origin | None) -> ColumnElement[bool]:
     if origin is None:
-        return LACKS_FILES
-    return and_(Adapter.hub == origin.hub, Adapter.endpoint == origin.endpoint, LACKS_FILES)
+        return lacks_files()
+    return and_(Adapter.hub == origin.hub, Adapter.endpoint == origin.endpoint, lacks_files())
 
 
 def count_to_fetch(session: Session, origin: Origin | None) -> int:
@@ -82,14 +96,12 @@ def list_to_fetch(
     session: Session, origin: Origin, adapter_ids: Collection[int]
 ) -> list[PendingFetch]:
     rows = session.execute(
-        select(Adapter.id, Adapter.record, Adapter.file_sha256, Adapter.covers_done)
+        select(Adapter.id, Adapter.record, _needs_file().label("needs_file"), Adapter.covers_done)
         .where(_to_fetch(origin), Adapter.id.in_(adapter_ids))
         .order_by(Adapter.id)
     )
     return [
-        PendingFetch(
-            row.id, record_from_json(row.record), row.file_sha256 is None, not row.covers_done
-        )
+        PendingFetch(row.id, record_from_json(row.record), row.needs_file, not row.covers_done)
         for row in rows
     ]
 
