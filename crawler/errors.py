@@ -32,7 +32,6 @@ AutoLoraError
     TrainingDataError
   RegistryError
     BusyError
-    CursorError
     UsageError
     PortError
     TokenPlaceError
@@ -43,6 +42,7 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    BlobStoreError
     FileWithheldError
     BlobMismatchError
     EncoderRejectedError
@@ -85,6 +85,10 @@ AutoLoraError
       EmptyQueryError
       QueryTooLongError
       UnknownBaseModelError
+      FilterError
+      UnknownFilterValueError
+      CursorError
+        OtherQuestionError
       NothingIndexedError
       NothingFoundError
 """

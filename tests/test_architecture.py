@@ -62,12 +62,15 @@ REGISTRY: dict[str, set[str]] = {
     "config": {"errors"},
     "text": set(),
     "blobs": {"errors"},
+    "shared_blobs": {"blobs", "errors"},
     "db": {"blobs", "config", "errors", "text"},
     "retrieval": {"blobs", "config", "db", "errors", "text"},
     "refresh": {"blobs", "config", "db", "errors", "retrieval"},
     "fusion": {"blobs", "config", "errors", "text"},
     "remote": {"blobs", "config", "errors", "fusion"},
-    "service": {"blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "text"},
+    "service": {
+        "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
+    },
     "__init__": {"config", "fusion", "remote", "retrieval", "service"},
     "api": {"config", "db", "errors", "fusion", "retrieval", "service"},
     "cli": {

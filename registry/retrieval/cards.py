@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File, Listing
 from registry.retrieval.covers import CoverLink, load_links
-from registry.retrieval.filters import Filters, conditions
 
 State = Literal["listed", "ready", "refused", "gone"]
 
@@ -59,24 +58,6 @@ def count_by_base_model(session: Session) -> dict[str, int]:
 def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, AdapterCard]:
     adapters = session.scalars(select(Adapter).where(Adapter.id.in_(adapter_ids))).all()
     return _cards(session, adapters)
-
-
-def list_cards(
-    session: Session,
-    *,
-    filters: Filters,
-    before_id: int | None,
-    limit: int,
-    state: State = "ready",
-) -> list[AdapterCard]:
-    """Return adapters, newest here first, below `before_id`: the page's key."""
-    query = select(Adapter).where(Adapter.state == state)
-    if state == "ready":
-        query = query.join(Listing, Listing.adapter_id == Adapter.id).where(*conditions(filters))
-    if before_id is not None:
-        query = query.where(Adapter.id < before_id)
-    adapters = session.scalars(query.order_by(Adapter.id.desc()).limit(limit)).all()
-    return list(_cards(session, adapters).values())
 
 
 def is_sound_file(session: Session, sha256: str) -> bool:
