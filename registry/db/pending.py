@@ -87,9 +87,13 @@ def count_to_fetch(session: Session, origin: Origin | None) -> int:
     return session.scalar(select(func.count()).where(_to_fetch(origin))) or 0
 
 
-def keys_to_fetch(session: Session, origin: Origin, after: int, limit: int) -> list[int]:
-    query = select(Adapter.id).where(_to_fetch(origin), Adapter.id > after)
-    return list(session.scalars(query.order_by(Adapter.id).limit(limit)))
+def keys_to_fetch(
+    session: Session, origin: Origin, after: int, limit: int
+) -> list[tuple[int, str | None]]:
+    """Return ids, and the hashes that their files are announced with."""
+    announced = Adapter.record["file", "sha256"].as_string()
+    query = select(Adapter.id, announced).where(_to_fetch(origin), Adapter.id > after)
+    return list(session.execute(query.order_by(Adapter.id).limit(limit)))
 
 
 def list_to_fetch(

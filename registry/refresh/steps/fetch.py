@@ -1,6 +1,7 @@
 """Step 2: what listed adapters lack -> files and covers in the blob store."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 from crawler.errors import SourceError
 from registry.db import adapters, pending
@@ -33,11 +34,11 @@ class FetchStep(SharedStep):
         after = 0
         while True:
             with self.context.sessions() as session:
-                ids = pending.keys_to_fetch(session, self.context.origin, after, size)
-            if not ids:
+                rows = pending.keys_to_fetch(session, self.context.origin, after, self.page)
+            if not rows:
                 return
-            yield [str(adapter_id) for adapter_id in ids]
-            after = ids[-1]
+            yield from part_by_file(rows, size)
+            after, _ = rows[-1]
 
     def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
         context = self.context
@@ -65,6 +66,21 @@ class FetchStep(SharedStep):
                 adapters.store_covers(
                     session, fetched.adapter_id, fetched.covers, done=fetched.covers_done
                 )
+
+
+def part_by_file(rows: Iterable[tuple[int, str | None]], size: int) -> Iterator[list[str]]:
+    """Part adapters into lists of `size`, or more where they have one file: it is fetched once."""
+    by_file: dict[str, list[str]] = defaultdict(list)
+    for adapter_id, sha256 in rows:
+        by_file[sha256 or f"adapter {adapter_id}"].append(str(adapter_id))
+    part: list[str] = []
+    for ids in by_file.values():
+        part += ids
+        if len(part) >= size:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def _outcome(fetched: Fetched) -> StepOutcome:

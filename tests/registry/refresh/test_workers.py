@@ -35,6 +35,7 @@ from registry.db.models import (
     Worker,
 )
 from registry.refresh.pipeline import Pipeline
+from registry.refresh.steps.fetch import part_by_file
 from registry.refresh.steps.read import ReadStep
 from registry.refresh.worker import QUEUES
 from tests.crawler.builders import add_entry
@@ -201,6 +202,17 @@ def test_a_refresh_whose_workers_are_gone_does_all_itself(
     refresh(pipeline, hub)
 
     done_once(sessions, hub)
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [(1, [["1", "3"], ["2"], ["4"], ["5"]]), (2, [["1", "3"], ["2", "4"], ["5"]])],
+)
+def test_adapters_of_one_file_are_one_task(size: int, parts: list[list[str]]) -> None:
+    """Two workers would fetch it twice, or wait for each other."""
+    rows = [(1, "ab"), (2, "cd"), (3, "ab"), (4, None), (5, None)]
+
+    assert list(part_by_file(rows, size)) == parts
 
 
 def test_what_somebody_holds_is_left_to_him(
