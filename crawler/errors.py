@@ -42,12 +42,15 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    BlobStoreError
     FileWithheldError
     BlobMismatchError
     EncoderRejectedError
     EncoderNotFoundError
+    NotEnoughToLearnError
     PromotionError
     UnknownSourceError
+    CrawlFilterError
     AdapterNotFoundError
     CoverNotFoundError
     StrengthsError

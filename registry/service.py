@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -13,17 +14,18 @@ from registry.blobs import BlobStore, make_private
 from registry.config import Settings
 from registry.db.claims import find_peft_config, store_claim
 from registry.db.models import Cover
+from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
 from registry.db.promotion import promote, roll_back
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
-from registry.errors import (
-    BlobNotFoundError,
-    CoverNotFoundError,
-)
+from registry.db.status import Status, load_status
+from registry.errors import BlobNotFoundError, BlobStoreError, CoverNotFoundError
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.refresh.due import next_due
+from registry.refresh.learn import Learner, Lesson, Progress, silent
 from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.browsing import Sort, Total, browse, count
 from registry.retrieval.cards import (
@@ -105,7 +107,7 @@ class Registry:
             if self._blobs is None:
                 # Before anybody puts a file there: all that lies below is private with it.
                 make_private(self.settings.home)
-                self._blobs = BlobStore(self.settings.blobs, self.settings.disk_limits)
+                self._blobs = _open_blobs(self.settings)
             return self._blobs
 
     @property
@@ -242,6 +244,25 @@ class Registry:
         with one_line_errors(), self.sessions() as session:
             return list_runs(session, before_id=before_id, limit=limit)
 
+    def nights(self, *, before_id: int | None = None, limit: int = 20) -> list[NightFacts]:
+        with one_line_errors(), self.sessions() as session:
+            return list_nights(session, before_id=before_id, limit=limit)
+
+    def is_night_over(self, due_at: datetime) -> bool:
+        """Whether the night that was due at a moment needs nobody any more."""
+        with one_line_errors(), self.sessions() as session:
+            return is_over(session, due_at)
+
+    def next_night(self) -> datetime | None:
+        """Return when the next night is due; None where none is, as far as the settings say."""
+        at = self.settings.nightly_at
+        return None if at is None else next_due(at, datetime.now(UTC))
+
+    def status(self) -> Status:
+        """Return what is here, what was refused, what waits, and who works."""
+        with one_line_errors(), self.sessions() as session:
+            return load_status(session, self.text_encoder.name)
+
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
         return self.finder.default_base_model()
@@ -278,12 +299,29 @@ class Registry:
             encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.base_model
 
-    def roll_back(self, base_model: str) -> str:
-        """Let search use the encoder again that the active one replaced; return its name."""
+    def roll_back(self, base_model: str) -> str | None:
+        """Let search use the encoder again that the active one replaced; return its name.
+
+        None where it replaced none: then weights are compared no more.
+        """
         with one_line_errors(), self.sessions.begin() as session:
             encoder = roll_back(session, base_model)
+            if encoder is None:
+                return None
             encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.name
+
+    def learn(self, base_model: str, progress: Progress = silent) -> Lesson:
+        """Train an encoder on what is here, and let it serve where it finds more for certain.
+
+        Raises:
+            NotEnoughToLearnError: too few captioned adapters, or authors.
+        """
+        learner = Learner(
+            self.sessions, self.blobs, self.text_encoder, self.settings.home / "learning"
+        )
+        with one_line_errors():
+            return learner.learn(base_model, progress)
 
     # Making images
 
@@ -338,3 +376,14 @@ class Registry:
     def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
         """Return those adapters of `adapter_ids` that exist, with the prompt's similarity."""
         return self.finder.named_adapters(prompt, self.cards(adapter_ids))
+
+
+def _open_blobs(settings: Settings) -> BlobStore:
+    if settings.blobs_url is None:
+        return BlobStore(settings.blobs, settings.disk_limits)
+    try:
+        from registry.shared_blobs import SharedBlobStore
+    except ModuleNotFoundError as error:
+        missing = "obstore is not installed here; `pip install 'autolora-registry[s3]'`"
+        raise BlobStoreError(settings.blobs_url, missing) from error
+    return SharedBlobStore(settings.blobs, settings.blobs_url, settings.disk_limits)

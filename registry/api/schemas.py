@@ -1,5 +1,6 @@
 """What the API says and accepts. The names here are its contract; change them with care."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self, cast
 
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from registry.api.urls import cover_url, thumbnail_url
 from registry.db.runs import RunFacts
+from registry.db.status import Status
 from registry.fusion.options import Mode
 from registry.retrieval.browsing import Sort
 from registry.retrieval.cards import AdapterCard, State
@@ -148,7 +150,9 @@ class AdapterAnswer(_Answer):
     fusable: bool
     strength: float | None = Field(description="What its author or owner prefers to use it at.")
     state: str
-    refusal: str | None = Field(description="Why its state is `refused`.")
+    refusal: str | None = Field(
+        description="Why its state is `refused`, or why its hub gives no file."
+    )
     file_name: str
     covers: list[CoverAnswer]
 
@@ -383,6 +387,8 @@ class RunAnswer(_Answer):
     finished_at: datetime | None
     state: str
     counts: dict[str, Any]
+    seconds: dict[str, float] = Field(description="How long each step took.")
+    fetched_bytes: int = Field(description="What the hub sent of files.")
     error: str | None
 
     @classmethod
@@ -393,6 +399,45 @@ class RunAnswer(_Answer):
 class RunListAnswer(_Answer):
     items: list[RunAnswer]
     next: str | None
+
+
+class NightAnswer(_Answer):
+    id: int
+    due_at: datetime
+    started_at: datetime
+    finished_at: datetime | None
+    state: str
+    attempts: int = Field(description="More than 1 where it was interrupted, and begun again.")
+    report: dict[str, Any]
+    error: str | None
+
+
+class NightListAnswer(_Answer):
+    items: list[NightAnswer]
+    next: str | None
+
+
+class WorkerAnswer(_Answer):
+    host: str
+    pid: int
+    queues: list[str]
+    started_at: datetime
+    seen_at: datetime
+    alive: bool
+
+
+class StatusAnswer(_Answer):
+    states: dict[str, int] = Field(description="Adapters by state.")
+    refusals: dict[str, int] = Field(description="Refused adapters by reason.")
+    waiting: dict[str, int] = Field(description="What each step has left to do.")
+    queued: dict[str, int] = Field(description="Jobs that are handed out to workers, by queue.")
+    workers: list[WorkerAnswer]
+    last_night: NightAnswer | None
+    next_night: datetime | None = Field(description="Null where this server has none done.")
+
+    @classmethod
+    def from_status(cls, status: Status, next_night: datetime | None) -> Self:
+        return cls.model_validate(asdict(status) | {"next_night": next_night})
 
 
 class ChosenAdapter(_Asked):

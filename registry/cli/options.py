@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hi
 import typer
 
 from registry.cli.errors import UsageError
+from registry.config import Settings
 
 if TYPE_CHECKING:
     from registry.retrieval.filters import Filters
@@ -175,6 +177,45 @@ class ModeOptions(DrawingOptions):
         if self.mode not in MODES:
             raise UsageError(f"--mode is {self.mode!r}; it is one of {', '.join(MODES)}.")
         return self.mode
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlOptions:
+    """Which of a hub's adapters are crawled; None leaves it to REGISTRY_CRAWL_...."""
+
+    base_model: Annotated[
+        list[str] | None, typer.Option(help="Of hubs, only this base model. Repeat for several.")
+    ] = None
+    tag: Annotated[list[str] | None, typer.Option(help="Of hubs, only with one of these tags.")] = (
+        None
+    )
+    licence: Annotated[
+        list[str] | None, typer.Option(help="Of hubs, only under one of these licences.")
+    ] = None
+    min_downloads: Annotated[
+        int | None, typer.Option(min=0, help="Of hubs, only what has so many downloads.")
+    ] = None
+    mature: Annotated[
+        bool | None, typer.Option("--mature/--not-mature", help="Of hubs, only what is, or is not.")
+    ] = None
+    updated_since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Of hubs, only what changed since this day."),
+    ] = None
+
+    def over(self, settings: Settings) -> Settings:
+        """Return settings with what was said in their place."""
+        said = {
+            "crawl_base_models": self.base_model,
+            "crawl_tags": self.tag,
+            "crawl_licences": self.licence,
+            "crawl_min_downloads": self.min_downloads,
+            "crawl_mature": self.mature,
+            "crawl_updated_since": self.updated_since and self.updated_since.date(),
+        }
+        return settings.model_copy(
+            update={name: value for name, value in said.items() if value is not None}
+        )
 
 
 def check_output(output: Path) -> None:

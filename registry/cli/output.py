@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -47,10 +48,16 @@ def stderr() -> Console:
 
 def print_json(value: Any) -> None:
     """Write JSON for programs: no colours, no wrapping, Chinese as it is."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=_moment)
     # As escapes where a terminal would act on them; programs read the same.
     signs = (s if s.isprintable() or s == "\n" else json.dumps(s)[1:-1] for s in text)
     sys.stdout.write("".join(signs) + "\n")
+
+
+def _moment(value: Any) -> str:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{type(value).__name__} is nothing that JSON knows")
+    return value.isoformat()
 
 
 def add_id_column(table: Table) -> None:
@@ -93,6 +100,13 @@ def print_search(page: "SearchPage") -> None:
             *(_signal(hit, signal) for signal in SIGNALS),
         )
     console.print(table)
+    also = [
+        f"{result.card.id} as {other.id} at {other.hub}"
+        for result in page.results
+        for other in result.also
+    ]
+    if also:
+        console.print(f"Also listed: {', '.join(also)}", style="dim", markup=False)
     console.print(
         f"{len(page.results)} adapters for {page.base_model} in {page.milliseconds:.0f} ms",
         style="dim",

@@ -125,7 +125,7 @@ def _row(card: "AdapterCard") -> dict[str, str]:
         return row | {"trigger words": ", ".join(card.trigger_words[:2])}
     # The first cause; `show` has all.
     why = (card.refusal or "").split("; ")[0]
-    return row | {"why": why} if card.state == "refused" else row
+    return row if card.state == "gone" else row | {"why": why}
 
 
 @app.command()

@@ -101,6 +101,11 @@ def _cards(session: Session, adapters: Sequence[Adapter]) -> dict[int, AdapterCa
     }
 
 
+def _withheld(adapter: Adapter) -> str | None:
+    """Why the hub gives nobody the file, or not us; what was fetched before stays."""
+    return (adapter.record.get("withheld") or None) if adapter.file_sha256 is None else None
+
+
 def card_of(adapter: Adapter, covers: Sequence[CoverLink], fusable: bool) -> AdapterCard:
     return AdapterCard(
         id=adapter.id,
@@ -120,6 +125,6 @@ def card_of(adapter: Adapter, covers: Sequence[CoverLink], fusable: bool) -> Ada
         fusable=fusable,
         strength=adapter.record.get("strength"),
         state=adapter.state,
-        refusal=adapter.refusal,
+        refusal=adapter.refusal or _withheld(adapter),
         file_name=adapter.file_name,
     )

@@ -124,7 +124,7 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
     """Download an adapter's safetensors file. Ranges work; the ETag is its sha256."""
     detail = registry.adapter(adapter_id)
     sha256 = detail.card.file_sha256
-    if detail.card.refusal is not None:
+    if sha256 is not None and detail.card.refusal is not None:
         raise FileWithheldError(detail.card.name, detail.card.refusal)
     if sha256 is None or detail.verdict is None:
         raise AdapterNotReadyError(detail.card.name, adapter_id)
