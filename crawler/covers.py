@@ -48,9 +48,7 @@ def read_cover(data: bytes) -> Cover:
     Raises:
         CoverError: no image, or one too large or too small; the message says what it is.
     """
-    _refuse_other_kinds(data)
-    with _DECODING.take(_count_pixels(data)):
-        image = _decode(data)
+    with upright(data) as image:
         if max(image.size) > MAX_SIDE:
             image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
         thumbnail = image.copy()
@@ -62,6 +60,20 @@ def read_cover(data: bytes) -> Cover:
             thumbnail=_encode(thumbnail),
             phash=difference_hash(image),
         )
+
+
+@contextmanager
+def upright(data: bytes) -> Iterator[Image.Image]:
+    """Give a picture decoded: upright, as RGB or RGBA; in `info` is what its file says besides.
+
+    All threads together decode only so many pixels at once.
+
+    Raises:
+        CoverError: no image, or one too large or too small; the message says what it is.
+    """
+    _refuse_other_kinds(data)
+    with _DECODING.take(_count_pixels(data)):
+        yield _decode(data)
 
 
 class _PixelBudget:
