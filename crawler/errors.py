@@ -32,6 +32,7 @@ AutoLoraError
     TrainingDataError
   RegistryError
     BusyError
+    UploadsBusyError
     CursorError
     UsageError
     PortError
@@ -81,6 +82,7 @@ AutoLoraError
     SearchError
       EmbeddingDimensionError
       EmptyQueryError
+      PictureError
       QueryTooLongError
       UnknownBaseModelError
       NothingIndexedError

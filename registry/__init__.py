@@ -12,6 +12,7 @@ Importing this package loads neither torch nor a database: the first call does.
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crawler.errors import AutoLoraError
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.fusion.maker import Maker
     from registry.fusion.options import Mode, Size, StepCallback
+    from registry.retrieval.by_picture import PicturePage
     from registry.retrieval.results import SearchPage
     from registry.service import Registry
 
-__all__ = ["AutoLoraError", "fuse", "search"]
+__all__ = ["AutoLoraError", "fuse", "search", "search_picture"]
 
 
 def search(
@@ -51,6 +53,19 @@ def search(
         hub=hub,
         nearest=nearest,
     )
+
+
+def search_picture(
+    picture: Path | bytes, base_model: str | None = None, limit: int = 10
+) -> "PicturePage":
+    """Return up to `limit` adapters that a picture was made with, or that made one like it.
+
+    A picture is a file's path, or its bytes; every result says how it was found.
+    """
+    from registry.retrieval.filters import Filters
+
+    filters = Filters(() if base_model is None else (base_model,))
+    return _shared().search_picture(picture, filters, limit)
 
 
 def fuse(

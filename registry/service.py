@@ -25,6 +25,7 @@ from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
 from registry.refresh.steps.read import read_stored, reader_version
+from registry.retrieval.by_picture import PicturePage, read_for_search, search_by_picture
 from registry.retrieval.cards import (
     AdapterCard,
     State,
@@ -146,6 +147,18 @@ class Registry:
             hubs=_given(hub),
         )
         return self.finder.search(text, filters, limit, nearest=nearest)
+
+    def search_picture(
+        self, picture: Path | bytes, filters: Filters | None = None, limit: int = 10
+    ) -> PicturePage:
+        """Return up to `limit` adapters that a picture was made with, or that made one like it.
+
+        Raises:
+            PictureError: it is no picture, or none that can be read.
+        """
+        read = read_for_search(picture)
+        with one_line_errors(), self.sessions() as session:
+            return search_by_picture(session, self.blobs, read, filters or Filters(), limit)
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
         """Return all that is known of an adapter, or raise AdapterNotFoundError."""

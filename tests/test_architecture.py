@@ -37,7 +37,7 @@ CRAWLER: dict[str, set[str]] = {
     "transport": {"addresses"},
     "http": {"addresses", "errors", "foreign_text", "hub_json", "transport"},
     "download": {"addresses", "disk", "errors", "foreign_text", "http", "records"},
-    "pictures": {"hub_json", "hub_text"},
+    "pictures": {"covers", "hub_json", "hub_text"},
     "sources": {
         "addresses", "disk", "download", "errors", "file_names", "foreign_text", "http",
         "hub_json", "hub_text", "peft_config", "pictures", "records",

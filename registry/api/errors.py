@@ -47,6 +47,13 @@ class BusyError(ours.RegistryError):
         super().__init__("too many images are waiting to be made; try again in a moment.")
 
 
+class UploadsBusyError(ours.RegistryError):
+    """Too many send pictures."""
+
+    def __init__(self) -> None:
+        super().__init__("too many pictures are sent at once; try again in a moment.")
+
+
 class CursorError(ours.RegistryError):
     """A cursor was not made by this API."""
 
@@ -69,6 +76,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     UnknownClaimError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UploadsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     SearchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     EmptyQueryError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownBaseModelError: HTTPStatus.NOT_FOUND,

@@ -1,6 +1,7 @@
 """Commands that find adapters and say what is known of them."""
 
 from getpass import getuser
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
@@ -16,9 +17,11 @@ from registry.cli.output import (
     print_table,
     stderr,
 )
+from registry.cli.picture import search_by_picture
 
 if TYPE_CHECKING:
     from registry.retrieval.cards import AdapterCard, State
+    from registry.retrieval.filters import Filters
 
 app = typer.Typer()
 
@@ -32,8 +35,13 @@ BY_FINGERPRINTS = (
 @grouped
 def search(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(help="What the images look like; English or Chinese.")],
     filters: FilterOptions,
+    text: Annotated[
+        str, typer.Argument(help="What the images look like; English or Chinese.")
+    ] = "",
+    picture: Annotated[
+        Path | None, typer.Option(help="Find the adapters of this picture instead.")
+    ] = None,
     limit: Limit = 10,
     nearest: Annotated[
         bool, typer.Option("--nearest", help="Show the nearest also when nothing fits.")
@@ -43,6 +51,12 @@ def search(
     """Find adapters by their weights, by their covers and by words."""
     from registry.api.schemas import SearchAnswer
 
+    if picture is not None:
+        if text:
+            raise UsageError("--picture is searched by alone; leave the text out.")
+        registry = open_registry(context)
+        search_by_picture(registry, picture, _wanted(filters), limit, as_json=as_json)
+        return
     page = open_registry(context).search(
         text,
         filters.base_model,
@@ -75,17 +89,9 @@ def list_(
 ) -> None:
     """List what is here, the last added first."""
     from registry.api.schemas import AdapterAnswer
-    from registry.retrieval.filters import Filters
 
-    wanted = Filters(
-        base_models=tuple(filter(None, [filters.base_model])),
-        authors=tuple(filter(None, [filters.author])),
-        tags=tuple(filters.tag or ()),
-        licences=tuple(filter(None, [filters.licence])),
-        hubs=tuple(filter(None, [filters.hub])),
-    )
     cards = open_registry(context).adapters(
-        wanted, before_id=before, limit=limit + 1, state=_state(state)
+        _wanted(filters), before_id=before, limit=limit + 1, state=_state(state)
     )
     cards, following = cards[:limit], cards[limit - 1].id if len(cards) > limit else None
     if as_json:
@@ -95,6 +101,18 @@ def list_(
     print_table([_row(card) for card in cards], f"No adapter here is {state}.")
     if following is not None:
         stderr().print(f"More: the same with --before {following}", style="dim")
+
+
+def _wanted(options: FilterOptions) -> "Filters":
+    from registry.retrieval.filters import Filters
+
+    return Filters(
+        base_models=tuple(filter(None, [options.base_model])),
+        authors=tuple(filter(None, [options.author])),
+        tags=tuple(options.tag or ()),
+        licences=tuple(filter(None, [options.licence])),
+        hubs=tuple(filter(None, [options.hub])),
+    )
 
 
 def _state(given: str) -> "State":

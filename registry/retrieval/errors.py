@@ -24,6 +24,13 @@ class EmptyQueryError(SearchError):
         super().__init__("the query is empty; describe what the images should look like.")
 
 
+class PictureError(SearchError):
+    """What was given to search by is no picture, or none that can be read."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"cannot search by this: {cause}. Give a PNG, JPEG, WebP or GIF.")
+
+
 class QueryTooLongError(SearchError):
     """A text is no question any more."""
 

@@ -89,7 +89,7 @@ def search_page(
         ),
         examples=EXAMPLES,
         recent=registry.adapters(filters, limit=PAGE_SIZE // 2) if page is None else [],
-        **_frame(registry, base_models),
+        **frame(registry, base_models),
     )
 
 
@@ -105,7 +105,7 @@ def adapter_page(
         similar=registry.similar(adapter_id, SIMILAR),
         known_base_models=variant_names(),
         duplicates=registry.duplicates(adapter_id),
-        **_frame(registry, registry.base_models()),
+        **frame(registry, registry.base_models()),
     )
 
 
@@ -129,11 +129,11 @@ def fuse_page(
         prompt=prompt,
         runnable=bool(runnable) and all(card.base_model in runnable for card in cards),
         base_model=cards[0].base_model if cards else None,
-        **_frame(registry, base_models) | {"base_models": runnable},
+        **frame(registry, base_models) | {"base_models": runnable},
     )
 
 
-def _frame(registry: Registry, base_models: dict[str, int]) -> dict[str, Any]:
+def frame(registry: Registry, base_models: dict[str, int]) -> dict[str, Any]:
     """Return what the frame of every page shows."""
     runs = registry.runs(limit=1)
     return {

@@ -196,8 +196,7 @@ def test_our_own_recipe_is_believed_first() -> None:
     ],
 )
 def test_broken_texts_name_nothing(text: str) -> None:
-    for name in ("parameters", "prompt", "workflow", RECIPE_KEY):
-        assert named_in(png(**{name: text})) == []
+    assert named_in(png(parameters=text, prompt=text, workflow=text, autolora_recipe=text)) == []
 
 
 def test_what_is_named_is_bounded_and_clean() -> None:
