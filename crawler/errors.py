@@ -82,6 +82,7 @@ AutoLoraError
     SearchError
       EmbeddingDimensionError
       EmptyQueryError
+      LikenessError
       PictureError
       QueryTooLongError
       UnknownBaseModelError

@@ -29,7 +29,7 @@ __all__ = ["AutoLoraError", "fuse", "search", "search_picture"]
 
 
 def search(
-    text: str,
+    text: str = "",
     base_model: str | None = None,
     limit: int = 10,
     *,
@@ -38,11 +38,17 @@ def search(
     licence: str | None = None,
     hub: str | None = None,
     nearest: bool = False,
+    like: Sequence[int] = (),
+    unlike: Sequence[int] = (),
+    unlike_text: str = "",
 ) -> "SearchPage":
     """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
 
-    None when nothing fits, unless the `nearest` are wanted all the same.
+    None when nothing fits, unless the `nearest` are wanted all the same. With `like` and `unlike`,
+    ids of adapters, those that are like some and unlike others; then `text` may be left out.
     """
+    from registry.retrieval.likeness import Likes
+
     return _shared().search(
         text,
         base_model,
@@ -52,6 +58,7 @@ def search(
         licence=licence,
         hub=hub,
         nearest=nearest,
+        likes=Likes(tuple(like), tuple(unlike), unlike_text),
     )
 
 

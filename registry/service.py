@@ -38,6 +38,7 @@ from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
+from registry.retrieval.likeness import Likes
 from registry.retrieval.results import Choice, DuplicateResult, SearchPage, Similar
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.word_segmentation import segment
@@ -129,8 +130,11 @@ class Registry:
         licence: str | None = None,
         hub: str | None = None,
         nearest: bool = False,
+        likes: Likes | None = None,
     ) -> SearchPage:
         """Return up to `limit` adapters that suit `text`, best first; none when nothing fits.
+
+        With `likes`, adapters that are like some and unlike others; then the text may be empty.
 
         `nearest` returns the nearest all the same. Without `base_model` the default one is
         searched: adapters of different base models never share a page, for they cannot share
@@ -146,6 +150,8 @@ class Registry:
             licences=_given(licence),
             hubs=_given(hub),
         )
+        if likes:
+            return self.finder.alike(text, likes, filters, limit)
         return self.finder.search(text, filters, limit, nearest=nearest)
 
     def search_picture(

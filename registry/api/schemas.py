@@ -13,6 +13,7 @@ from registry.retrieval.cards import AdapterCard
 from registry.retrieval.details import AdapterDetail
 from registry.retrieval.duplicates import DuplicateKind
 from registry.retrieval.filters import Filters
+from registry.retrieval.likeness import Compared, Likes
 from registry.retrieval.ranking import Signal
 from registry.retrieval.results import (
     ComparedBy,
@@ -53,11 +54,27 @@ class FilterParams(_Asked):
 
 
 class SearchParams(FilterParams):
-    q: str = Field(min_length=1, max_length=2000, description="What the images look like.")
+    q: str = Field(
+        default="",
+        max_length=2000,
+        description="What the images look like. May be left out where `like` is given.",
+    )
+    like: list[AdapterId] = Field(
+        default=[], description="Adapters that results should be like, up to 10."
+    )
+    unlike: list[AdapterId] = Field(
+        default=[], description="Adapters that results should be unlike, up to 10."
+    )
+    unlike_text: str = Field(
+        default="", max_length=2000, description="What the images should not look like."
+    )
     limit: int = Field(default=10, ge=1, le=100)
     nearest: bool = Field(
         default=False, description="List the nearest adapters also when nothing fits."
     )
+
+    def likes(self) -> Likes:
+        return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text)
 
 
 class ListParams(FilterParams):
@@ -242,6 +259,9 @@ class SearchAnswer(_Answer):
     )
     results: list[ResultAnswer]
     notes: list[str]
+    compared_by: list[Compared] = Field(
+        description="What told likeness, where `like` or `unlike` were given."
+    )
     milliseconds: float
 
     @classmethod
@@ -252,6 +272,7 @@ class SearchAnswer(_Answer):
             fits=page.fits,
             results=[ResultAnswer.from_result(result) for result in page.results],
             notes=list(page.notes),
+            compared_by=list(page.compared_by),
             milliseconds=round(page.milliseconds, 1),
         )
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from registry.cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from registry.retrieval.likeness import Likes
 
 MODES = ("gated", "sum", "average", "base")
 
@@ -39,6 +42,24 @@ class FilterOptions:
     tag: Annotated[list[str] | None, typer.Option(help="Repeat for several.")] = None
     licence: Annotated[str | None, typer.Option(help="Only under this licence.")] = None
     hub: Annotated[str | None, typer.Option(help="Only from this hub.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class LikeOptions:
+    """What results should be like besides a text, and unlike."""
+
+    like: Annotated[
+        list[int] | None, typer.Option(metavar="ID", help="Like this adapter; up to 10.")
+    ] = None
+    unlike: Annotated[
+        list[int] | None, typer.Option(metavar="ID", help="Unlike this adapter; up to 10.")
+    ] = None
+    unlike_text: Annotated[str, typer.Option(help="What they should not look like.")] = ""
+
+    def likes(self) -> "Likes":
+        from registry.retrieval.likeness import Likes
+
+        return Likes(tuple(self.like or ()), tuple(self.unlike or ()), self.unlike_text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import typer
 
 from registry.cli.context import open_registry
 from registry.cli.errors import UsageError
-from registry.cli.options import AdapterId, FilterOptions, Json, Limit, grouped
+from registry.cli.options import AdapterId, FilterOptions, Json, LikeOptions, Limit, grouped
 from registry.cli.output import (
     print_claim,
     print_detail,
@@ -36,6 +36,7 @@ BY_FINGERPRINTS = (
 def search(
     context: typer.Context,
     filters: FilterOptions,
+    wishes: LikeOptions,
     text: Annotated[
         str, typer.Argument(help="What the images look like; English or Chinese.")
     ] = "",
@@ -51,8 +52,9 @@ def search(
     """Find adapters by their weights, by their covers and by words."""
     from registry.api.schemas import SearchAnswer
 
+    likes = wishes.likes()
     if picture is not None:
-        if text:
+        if text or likes:
             raise UsageError("--picture is searched by alone; leave the text out.")
         registry = open_registry(context)
         search_by_picture(registry, picture, _wanted(filters), limit, as_json=as_json)
@@ -66,6 +68,7 @@ def search(
         licence=filters.licence,
         hub=filters.hub,
         nearest=nearest,
+        likes=likes,
     )
     if as_json:
         print_json(SearchAnswer.from_page(page).model_dump(mode="json"))

@@ -31,6 +31,7 @@ from registry.retrieval.errors import (
 )
 from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
+from registry.retrieval.likeness import Likes, Spaces, search_alike
 from registry.retrieval.ranking import Calibration, Match, SearchHit, fits
 from registry.retrieval.results import (
     Choice,
@@ -42,6 +43,7 @@ from registry.retrieval.results import (
     load_results,
 )
 from registry.retrieval.selection import choose
+from registry.retrieval.spaces import CaptionSpace, WeightSpace
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 # The API takes 2,000; a file of prompts on the command line is a mistake.
 MOST_CHARACTERS = 10_000
+UNKNOWN = "Adapter {} has neither an embedding nor captions nor a fingerprint: it was not compared."
 
 
 class Finder:
@@ -98,6 +101,43 @@ class Finder:
             results = load_results(session, hits if fitting or nearest else [])
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(text, filters.base_models[0], results, notes, elapsed, fitting)
+
+    def alike(self, text: str, likes: Likes, filters: Filters, limit: int = 10) -> SearchPage:
+        """Return up to `limit` adapters like some, and `text`, and unlike others.
+
+        Without a base model in `filters` all are searched: captions lead from one to another.
+
+        Raises:
+            SearchError: this cannot be asked, or nothing is indexed.
+            AdapterNotFoundError: one of the adapters is not there.
+        """
+        text = _checked(text) if text.strip() else ""
+        likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
+        started = time.perf_counter()
+        with self._snapshot() as session:
+            asked = next(iter(filters.base_models), None)
+            if asked is not None:
+                self._resolve_base_model(session, asked)
+            spaces, notes = self._spaces(session, asked)
+            found = search_alike(session, text, likes, filters, limit, spaces)
+            results = load_results(session, found.hits)
+        elapsed = (time.perf_counter() - started) * 1000
+        notes = (*notes, *(UNKNOWN.format(id_) for id_ in found.unknown))
+        return SearchPage(
+            text, asked or "", results, notes, elapsed, fits(found.hits), found.compared_by
+        )
+
+    def _spaces(self, session: Session, base_model: str | None) -> tuple[Spaces, tuple[str, ...]]:
+        """Return where adapters of a base model, or of all, are compared, and what is lacking."""
+        names = [base_model] if base_model else list(count_by_base_model(session))
+        if not names:
+            raise NothingIndexedError
+        found = [self._find_encoder(session, name) for name in names]
+        encoders = {encoder.name: encoder for encoder, _ in found if encoder is not None}
+        weights = [WeightSpace(encoder) for encoder in encoders.values()]
+        # Of many base models most have none: that is said where one is asked for.
+        notes = tuple(note for _, note in found if note) if base_model else ()
+        return Spaces(weights, CaptionSpace(self._text_encoder)), notes
 
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.

@@ -8,10 +8,13 @@ from pydantic import BaseModel, Field
 
 from encoder.base_models.facts import related_base_models, variant_names
 from registry.api.deps import RegistryDep
+from registry.api.pages import likeness
 from registry.api.pages.render import render
+from registry.api.schemas import AdapterId
 from registry.errors import AdapterNotFoundError
 from registry.retrieval.errors import UnknownBaseModelError
 from registry.retrieval.filters import Filters
+from registry.retrieval.likeness import Likes
 from registry.retrieval.ranking import SIGNALS
 from registry.retrieval.results import SearchPage
 from registry.service import MOST_ADAPTERS, Registry
@@ -38,6 +41,12 @@ class SearchFields(BaseModel):
     licence: Words = ""
     hub: Words = ""
     nearest: bool = False
+    like: list[AdapterId] = []
+    unlike: list[AdapterId] = []
+    unlike_text: Annotated[str, Field(max_length=2000)] = ""
+
+    def likes(self) -> Likes:
+        return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text.strip())
 
     def filters(self) -> dict[str, str]:
         """Return what is asked for besides the text and the base model."""
@@ -56,7 +65,8 @@ def search_page(
     if not base_model and base_models:
         base_model = registry.default_base_model()
     page: SearchPage | None = None
-    if fields.q.strip() and base_models:
+    likes = fields.likes()
+    if (fields.q.strip() or likes) and base_models:
         page = registry.search(
             fields.q,
             base_model,
@@ -66,6 +76,7 @@ def search_page(
             licence=chosen.get("licence"),
             hub=chosen.get("hub"),
             nearest=fields.nearest,
+            likes=likes,
         )
     filters = Filters(
         base_models=tuple(filter(None, [base_model])),
@@ -83,6 +94,9 @@ def search_page(
         best=_best_scores(page),
         base_model=base_model,
         chosen=chosen,
+        unlike_text=likes.unlike_text,
+        likes=likeness.chosen(request.url, likes, registry.cards(likes.ids)),
+        like_url=likeness.add_to(request.url),
         unfiltered_url=str(request.url.remove_query_params(FILTERS).replace(scheme="", netloc="")),
         nearest_url=str(
             request.url.include_query_params(nearest="true").replace(scheme="", netloc="")
