@@ -48,6 +48,7 @@ AutoLoraError
     BlobMismatchError
     EncoderRejectedError
     EncoderNotFoundError
+    NotEnoughToLearnError
     PromotionError
     UnknownSourceError
     AdapterNotFoundError

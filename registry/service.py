@@ -24,6 +24,7 @@ from registry.errors import (
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.refresh.learn import Learner, Lesson, Progress, silent
 from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.by_picture import PicturePage, read_for_search, search_by_picture
 from registry.retrieval.cards import (
@@ -254,12 +255,29 @@ class Registry:
             encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.base_model
 
-    def roll_back(self, base_model: str) -> str:
-        """Let search use the encoder again that the active one replaced; return its name."""
+    def roll_back(self, base_model: str) -> str | None:
+        """Let search use the encoder again that the active one replaced; return its name.
+
+        None where it replaced none: then weights are compared no more.
+        """
         with one_line_errors(), self.sessions.begin() as session:
             encoder = roll_back(session, base_model)
+            if encoder is None:
+                return None
             encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.name
+
+    def learn(self, base_model: str, progress: Progress = silent) -> Lesson:
+        """Train an encoder on what is here, and let it serve where it finds more for certain.
+
+        Raises:
+            NotEnoughToLearnError: too few captioned adapters, or authors.
+        """
+        learner = Learner(
+            self.sessions, self.blobs, self.text_encoder, self.settings.home / "learning"
+        )
+        with one_line_errors():
+            return learner.learn(base_model, progress)
 
     # Making images
 
