@@ -27,6 +27,7 @@ AutoLoraError
     BaseWeightNeededError
     UnknownClaimError
     SketchError
+    ImageEncoderError
     FingerprintError
     CheckpointError
     TrainingDataError

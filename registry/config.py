@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
     encoder_checkpoint: Path | None = None
+    # The folder of a CLIP or SigLIP model, by which covers are compared with pictures.
+    image_encoder: Path | None = None
     # A registry elsewhere whose adapters images are made with here, and its token.
     url: str | None = None
     token: SecretStr | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from encoder.image_encoder import ImageEncoder
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
@@ -26,7 +27,12 @@ from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, St
 from registry.fusion.studio import Studio
 from registry.refresh.learn import Learner, Lesson, Progress, silent
 from registry.refresh.steps.read import read_stored, reader_version
-from registry.retrieval.by_picture import PicturePage, read_for_search, search_by_picture
+from registry.retrieval.by_picture import (
+    PicturePage,
+    by_image,
+    read_for_search,
+    search_by_picture,
+)
 from registry.retrieval.cards import (
     AdapterCard,
     State,
@@ -70,6 +76,7 @@ class Registry:
         self._blobs: BlobStore | None = None
         self._finder: Finder | None = None
         self._maker: Maker | None = None
+        self._image_encoder: ImageEncoder | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -163,9 +170,20 @@ class Registry:
         Raises:
             PictureError: it is no picture, or none that can be read.
         """
-        read = read_for_search(picture)
+        read, filters = read_for_search(picture), filters or Filters()
         with one_line_errors(), self.sessions() as session:
-            return search_by_picture(session, self.blobs, read, filters or Filters(), limit)
+            more = []
+            if self.settings.image_encoder is not None:
+                more = [by_image(session, self._open_image_encoder, read, filters, limit)]
+            return search_by_picture(session, self.blobs, read, filters, limit, more)
+
+    def _open_image_encoder(self) -> ImageEncoder:
+        """Return what pictures are compared by; its model is loaded when it is first asked."""
+        assert self.settings.image_encoder is not None
+        with self._lock:
+            if self._image_encoder is None:
+                self._image_encoder = ImageEncoder(self.settings.image_encoder)
+            return self._image_encoder
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
         """Return all that is known of an adapter, or raise AdapterNotFoundError."""

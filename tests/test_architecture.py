@@ -50,6 +50,7 @@ ENCODER: dict[str, set[str]] = {
     "threads": set(),
     "base_models": {"errors"},
     "text_encoder": set(),
+    "image_encoder": {"errors", "text_encoder"},
     "adapter": {"arrays", "base_models", "errors", "late_torch"},
     "sketches": {"adapter", "arrays", "base_models", "errors"},
     "weight_encoders": {

@@ -29,6 +29,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     # The extensions stay: the database may have had them before.
     for table in (
+        "cover_embeddings",
         "caption_embeddings",
         "weight_embeddings",
         "encoder_promotions",
@@ -259,10 +260,18 @@ def _create_covers() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_covers")),
         sa.UniqueConstraint("adapter_id", "position", name=op.f("uq_covers_adapter_id_position")),
     )
+    op.create_index(op.f("ix_covers_sha256"), "covers", ["sha256"])
     op.create_index(op.f("ix_covers_phash"), "covers", ["phash"])
     for place, shift in enumerate((0, 16, 32, 48)):
         part = sa.literal_column(f"((phash >> {shift}) & 65535)")
         op.create_index(f"ix_covers_phash_{place}", "covers", [part], postgresql_include=["phash"])
+    op.create_table(
+        "cover_embeddings",
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("image_encoder", sa.Text(), nullable=False),
+        sa.Column("embedding", HALFVEC(), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", "image_encoder", name=op.f("pk_cover_embeddings")),
+    )
     op.create_table(
         "captions",
         sa.Column("id", sa.BigInteger(), nullable=False),

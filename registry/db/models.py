@@ -217,7 +217,7 @@ class Cover(Base):
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     adapter_id: Mapped[int] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"))
     position: Mapped[int]
-    sha256: Mapped[str]
+    sha256: Mapped[str] = mapped_column(index=True)
     thumbnail_sha256: Mapped[str]
     width: Mapped[int]
     height: Mapped[int]
@@ -279,6 +279,20 @@ class CaptionEmbedding(Base):
             postgresql_with=HNSW,
         ),
     )
+
+
+class CoverEmbedding(Base):
+    """A cover's picture in the space of an image encoder, which brings its own dimensions.
+
+    An index has one number of dimensions: each encoder's is made when it has embedded many covers
+    (registry/db/cover_embeddings.py).
+    """
+
+    __tablename__ = "cover_embeddings"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    image_encoder: Mapped[str] = mapped_column(primary_key=True)
+    embedding: Mapped[Any] = mapped_column(HALFVEC())
 
 
 class Encoder(Base):

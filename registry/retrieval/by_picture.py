@@ -3,6 +3,7 @@
 Each adapter that is found says by which ways: the surest first, as in WAYS.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,19 @@ from crawler.covers import MAX_BYTES
 from crawler.errors import CoverError
 from crawler.pictures.adapters import NamedAdapter
 from crawler.pictures.reading import ReadPicture, read_picture
+from encoder.errors import ImageEncoderError
+from encoder.image_encoder import ImageEncoder
 from registry.blobs import BlobStore
 from registry.retrieval.cards import AdapterCard, load_cards
+from registry.retrieval.cover_vectors import find_alike_covers
 from registry.retrieval.errors import PictureError
 from registry.retrieval.filters import Filters
 from registry.retrieval.named import NamedMatch, find_named
 from registry.retrieval.near_covers import NearCover, find_near_covers
+
+logger = logging.getLogger(__name__)
+
+NOT_COMPARED = "The image encoder cannot be used, so covers were not compared by it; see the log."
 
 # By hash, Civitai's number of a version, or the name of a file, as the picture says itself; by
 # a cover that is this picture, or nearly; by covers that the image encoder finds alike; by
@@ -97,7 +105,7 @@ def search_by_picture(
     picture: ReadPicture,
     filters: Filters,
     limit: int,
-    more: Sequence[Callable[[], Finds]] = (),
+    more: Sequence[Finds] = (),
 ) -> PicturePage:
     """Return up to `limit` adapters that a picture leads to, by the surest way first.
 
@@ -109,11 +117,17 @@ def search_by_picture(
     ways = [
         _by_name(matches),
         _by_cover(find_near_covers(session, blobs, picture, filters)),
-        *(way() for way in more),
+        *more,
     ]
+    notes = []
     for way in ways:
-        for adapter_id, by in way:
-            found.setdefault(adapter_id, []).append(by)
+        try:
+            for adapter_id, by in way:
+                found.setdefault(adapter_id, []).append(by)
+        except ImageEncoderError as error:
+            # The others still tell; why names folders of this machine, which is for its log.
+            logger.warning("%s", error)
+            notes.append(NOT_COMPARED)
     ranked = sorted(found, key=lambda id_: _place(found[id_]))[:limit]
     cards = load_cards(session, ranked)
     others = [named for named in picture.named if named not in {one.named for one in matches}]
@@ -127,7 +141,7 @@ def search_by_picture(
         ),
         missing=tuple(named for named in others if named not in here),
         prompt=picture.prompt,
-        notes=(),
+        notes=tuple(notes),
         milliseconds=(time.perf_counter() - started) * 1000,
     )
 
@@ -141,6 +155,24 @@ def _by_cover(covers: Sequence[NearCover]) -> Finds:
     for cover in covers:
         way: Way = "cover" if cover.is_same else "near cover"
         yield cover.adapter_id, FoundBy(way, cover.similarity, cover=cover.position)
+
+
+def by_image(
+    session: Session,
+    open_encoder: Callable[[], ImageEncoder],
+    picture: ReadPicture,
+    filters: Filters,
+    limit: int,
+) -> Finds:
+    """Find covers that the image encoder takes for alike.
+
+    Raises:
+        ImageEncoderError: it cannot be loaded.
+    """
+    encoder = open_encoder()
+    (embedding,) = encoder.encode([picture.image])
+    for cover in find_alike_covers(session, embedding, encoder.name, filters, limit):
+        yield cover.adapter_id, FoundBy("image", cover.similarity, cover=cover.position)
 
 
 def _sureness(by: FoundBy) -> tuple[int, float]:

@@ -166,7 +166,8 @@ def _directions(
     described = captions.vectors(session, likes.ids)
     known = set(described)
     asked = []
-    for space in (*spaces.weights, captions):
+    every: list[Space] = [*spaces.weights, captions]
+    for space in every:
         own = dict(space.vectors(session, likes.ids))
         known |= own.keys()
         # What an encoder has not seen, as of another base model, is asked for as its captions say.

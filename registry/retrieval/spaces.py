@@ -43,7 +43,8 @@ LEAST_DEVIATION = 0.02
 class Space(Protocol):
     """Where adapters and texts have vectors of length 1 that can be compared."""
 
-    signal: Signal
+    @property
+    def signal(self) -> Signal: ...
 
     def vectors(self, session: Session, ids: Collection[int]) -> Vectors:
         """Return the vectors of those adapters that have one."""
@@ -104,7 +105,7 @@ class WeightSpace:
             .order_by(WeightEmbedding.file_sha256)
             .limit(SAMPLE)
         )
-        return _usual(session, drawn, direction)
+        return usual_similarity(session, drawn, direction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class CaptionSpace:
             .order_by(CaptionEmbedding.text_md5)
             .limit(SAMPLE)
         )
-        return _usual(session, drawn, direction)
+        return usual_similarity(session, drawn, direction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +202,16 @@ class FingerprintSpace:
             .order_by(File.sha256)
             .limit(SAMPLE)
         )
-        return _usual(session, drawn, direction)
+        return usual_similarity(session, drawn, direction)
 
 
-def _usual(session: Session, drawn: Select[Any], direction: Vector) -> tuple[float, float]:
+def usual_similarity(
+    session: Session, drawn: Select[Any], direction: Vector
+) -> tuple[float, float]:
+    """Return mean and deviation of the similarities to a direction (dim,) of what was drawn.
+
+    `drawn` selects a column `embedding`.
+    """
     sample = drawn.subquery()
     distances = session.scalars(
         select(sample.c.embedding.cosine_distance(direction.tolist()))

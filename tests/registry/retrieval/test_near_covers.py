@@ -1,6 +1,5 @@
 """Covers found by a picture that was scaled, encoded again, or brightened."""
 
-import io
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +17,7 @@ from registry.retrieval.filters import Filters
 from registry.retrieval.near_covers import FLIPS, MOST_BITS, NearCover, find_near_covers
 from tests.builders import add_adapter
 from tests.crawler.builders import image_bytes
-from tests.crawler.pictures.builders import encoded
+from tests.crawler.pictures.builders import encoded, opened
 
 
 @pytest.fixture
@@ -50,10 +49,6 @@ def add_cover(
 
 def near(session: Session, blobs: BlobStore, picture: bytes) -> list[NearCover]:
     return find_near_covers(session, blobs, read_picture(picture), Filters())
-
-
-def opened(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data)).convert("RGB")
 
 
 CHANGES: dict[str, Callable[[Image.Image], bytes]] = {

@@ -12,9 +12,9 @@ from registry.api.uploads import MOST_UPLOAD_BYTES
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.crawler.builders import image_bytes
-from tests.crawler.pictures.builders import encoded, png, with_comment
+from tests.crawler.pictures.builders import encoded, opened, png, with_comment
 from tests.crawler.test_covers import bomb
-from tests.registry.retrieval.test_near_covers import add_cover, opened
+from tests.registry.retrieval.test_near_covers import add_cover
 
 SHA = "ab" * 32
 PARAMETERS = (
