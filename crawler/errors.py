@@ -34,7 +34,6 @@ AutoLoraError
   RegistryError
     BusyError
     UploadsBusyError
-    CursorError
     UsageError
     PortError
     TokenPlaceError
@@ -45,6 +44,7 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    BlobStoreError
     FileWithheldError
     BlobMismatchError
     EncoderRejectedError
@@ -52,6 +52,7 @@ AutoLoraError
     NotEnoughToLearnError
     PromotionError
     UnknownSourceError
+    CrawlFilterError
     AdapterNotFoundError
     CoverNotFoundError
     StrengthsError
@@ -88,6 +89,10 @@ AutoLoraError
       PictureError
       QueryTooLongError
       UnknownBaseModelError
+      FilterError
+      UnknownFilterValueError
+      CursorError
+        OtherQuestionError
       NothingIndexedError
       NothingFoundError
 """

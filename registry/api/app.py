@@ -14,7 +14,7 @@ from registry.api.deps import Places
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
-from registry.api.routes import adapters, claims, fuse, health, pages, pictures, search
+from registry.api.routes import adapters, claims, fuse, health, pages, pictures, search, status
 from registry.api.schemas import Problem
 from registry.api.security import SecurityHeaders
 from registry.api.uploads import MOST_UPLOADS
@@ -48,8 +48,8 @@ def create_app(registry: Registry) -> FastAPI:
     described = [search.router, pictures.router, adapters.router, health.router]
     undescribed = [pages.router, pictures.page_router]
     if not registry.settings.public_read:
-        described += [claims.router, fuse.router]
-        undescribed += [claims.page_router, pages.fuse_router]
+        described += [claims.router, fuse.router, status.router]
+        undescribed += [claims.page_router, pages.fuse_router, status.page_router]
     for router in described:
         app.include_router(router)
     for router in undescribed:

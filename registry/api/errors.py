@@ -23,6 +23,7 @@ from registry.fusion.errors import (
     GenerationCancelledError,
 )
 from registry.retrieval.errors import (
+    CursorError,
     EmptyQueryError,
     NothingFoundError,
     NothingIndexedError,
@@ -52,13 +53,6 @@ class UploadsBusyError(ours.RegistryError):
 
     def __init__(self) -> None:
         super().__init__("too many pictures are sent at once; try again in a moment.")
-
-
-class CursorError(ours.RegistryError):
-    """A cursor was not made by this API."""
-
-    def __init__(self) -> None:
-        super().__init__("this cursor is none of ours; use the `next` of a page, or none.")
 
 
 # The nearest class in an error's ancestry counts.

@@ -14,7 +14,7 @@ from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db.encoders import find_active
+from registry.db.encoders import active_encoders, find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
@@ -29,8 +29,9 @@ from registry.retrieval.errors import (
     QueryTooLongError,
     UnknownBaseModelError,
 )
-from registry.retrieval.filters import Filters
+from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
+from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
 from registry.retrieval.ranking import Calibration, Match, SearchHit, fits
 from registry.retrieval.results import (
@@ -115,28 +116,33 @@ class Finder:
         likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
         started = time.perf_counter()
         with self._snapshot() as session:
-            asked = next(iter(filters.base_models), None)
-            if asked is not None:
-                self._resolve_base_model(session, asked)
-            spaces, notes = self._spaces(session, asked)
+            if not base_models_listed(session):
+                raise NothingIndexedError
+            check_filters(session, filters)
+            spaces, notes = self._spaces(session, filters)
             found = search_alike(session, text, likes, filters, limit, spaces)
             results = load_results(session, found.hits)
         elapsed = (time.perf_counter() - started) * 1000
         notes = (*notes, *(UNKNOWN.format(id_) for id_ in found.unknown))
         return SearchPage(
-            text, asked or "", results, notes, elapsed, fits(found.hits), found.compared_by
+            text,
+            ", ".join(filters.base_models),
+            results,
+            notes,
+            elapsed,
+            fits(found.hits),
+            found.compared_by,
         )
 
-    def _spaces(self, session: Session, base_model: str | None) -> tuple[Spaces, tuple[str, ...]]:
-        """Return where adapters of a base model, or of all, are compared, and what is lacking."""
-        names = [base_model] if base_model else list(count_by_base_model(session))
-        if not names:
-            raise NothingIndexedError
-        found = [self._find_encoder(session, name) for name in names]
+    def _spaces(self, session: Session, filters: Filters) -> tuple[Spaces, tuple[str, ...]]:
+        """Return where the adapters in question are compared, and what is lacking for that."""
+        named = (*filters.base_models, *filters.families)
+        # Most base models have no encoder: that is said of those that are asked for.
+        names = named or tuple(encoder.base_model for encoder in active_encoders(session))
+        found = [self._find_encoder(session, known_name(name)) for name in names]
         encoders = {encoder.name: encoder for encoder, _ in found if encoder is not None}
         weights = [WeightSpace(encoder) for encoder in encoders.values()]
-        # Of many base models most have none: that is said where one is asked for.
-        notes = tuple(note for _, note in found if note) if base_model else ()
+        notes = tuple(note for _, note in found if note)
         return Spaces(weights, CaptionSpace(self._text_encoder)), notes
 
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
@@ -263,6 +269,7 @@ class Finder:
         self, session: Session, filters: Filters
     ) -> tuple[Filters, ServingEncoder | None, tuple[str, ...]]:
         base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
+        check_filters(session, filters)
         encoder, note = self._find_encoder(session, base_model)
         return filters.of(base_model), encoder, (note,) if note else ()
 

@@ -3,18 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from starlette.datastructures import URL, QueryParams
-
+from registry.api.pages.addresses import Address
 from registry.retrieval.cards import AdapterCard
 from registry.retrieval.likeness import MOST_EACH, Likes
 
 SIDES = ("like", "unlike")
-# What a new question does not keep: where in the old one somebody was.
-PLACE = ("cursor", "nearest")
+NAMES = (*SIDES, "unlike_text")
+FRONT = Address("/", ())
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Liked:
     """An adapter of an address, with the address of the same question without it."""
 
     side: str
@@ -22,39 +21,32 @@ class Chosen:
     removed_url: str
 
 
-def add_to(url: URL) -> Callable[[str, int], str | None]:
+def add_to(address: Address) -> Callable[[str, int], str | None]:
     """Return what gives the address of the same question with one more adapter on a side.
 
     None where that side is full. An adapter of the other side changes over.
     """
-    given = QueryParams(url.query)
 
     def added(side: str, adapter_id: int) -> str | None:
-        others = [value for value in given.getlist(side) if value != str(adapter_id)]
-        if len(others) >= MOST_EACH:
+        rest = _without(address, adapter_id)
+        if sum(name == side for name, _ in rest.asked) >= MOST_EACH:
             return None
-        return _address(given, adapter_id, (side, str(adapter_id)))
+        return rest.adding(side, str(adapter_id))
 
     return added
 
 
-def chosen(url: URL, likes: Likes, cards: Sequence[AdapterCard]) -> list[Chosen]:
+def liked(address: Address, likes: Likes, cards: Sequence[AdapterCard]) -> list[Liked]:
     """Return the adapters of an address, in its order."""
-    given = QueryParams(url.query)
     by_id = {card.id: card for card in cards}
     return [
-        Chosen(side, by_id[id_], _address(given, id_))
+        Liked(side, by_id[id_], address.removing(side, str(id_)))
         for side, ids in zip(SIDES, (likes.like, likes.unlike), strict=True)
         for id_ in ids
         if id_ in by_id
     ]
 
 
-def _address(given: QueryParams, adapter_id: int, *more: tuple[str, str]) -> str:
-    kept = [
-        (name, value)
-        for name, value in given.multi_items()
-        if name not in PLACE and not (name in SIDES and value == str(adapter_id))
-    ]
-    query = str(QueryParams([*kept, *more]))
-    return f"/?{query}" if query else "/"
+def _without(address: Address, adapter_id: int) -> Address:
+    kept = (pair for pair in address.asked if not (pair[0] in SIDES and pair[1] == str(adapter_id)))
+    return Address(address.path, tuple(kept))

@@ -45,5 +45,5 @@ def picture_page(request: Request, picture: PictureDep, registry: RegistryDep) -
         "picture.html",
         active="search",
         page=page,
-        **frame(registry, registry.base_models()),
+        **frame(registry),
     )

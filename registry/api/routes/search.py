@@ -25,12 +25,8 @@ def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> S
     """
     page = registry.search(
         params.q,
-        params.base_model,
-        params.limit,
-        author=params.author,
-        tags=params.tags,
-        licence=params.licence,
-        hub=params.hub,
+        limit=params.limit,
+        filters=params.filters(),
         nearest=params.nearest,
         likes=params.likes(),
     )
