@@ -20,6 +20,7 @@ from registry.errors import AdapterNotFoundError
 from registry.retrieval.browsing import SORTS, Sort
 from registry.retrieval.facets import Facets
 from registry.retrieval.filter_options import FilterOptions
+from registry.retrieval.found import Paging
 from registry.retrieval.ranking import SIGNALS
 from registry.retrieval.results import BrowsePage, SearchPage
 from registry.service import MOST_ADAPTERS, Registry
@@ -130,9 +131,9 @@ def adapter_page(
         "adapter.html",
         active="",
         detail=registry.adapter(adapter_id),
-        similar=registry.similar(adapter_id, SIMILAR),
+        similar=registry.similar(adapter_id, Paging(limit=SIMILAR)),
         known_base_models=variant_names(),
-        duplicates=registry.duplicates(adapter_id),
+        duplicates=registry.duplicates(adapter_id).results,
         **frame(registry),
     )
 
