@@ -50,5 +50,19 @@ def read_cursor(question: object, cursor: str) -> list[Any]:
     return position
 
 
+def read_last_id(question: object, cursor: str | None) -> int | None:
+    """Return the id that a page ended with, where it has no other place; None of the first page.
+
+    Raises CursorError as `read_cursor` does.
+    """
+    if cursor is None:
+        return None
+    match read_cursor(question, cursor):
+        case [int(last)] if 0 < last < 2**63:
+            return last
+        case _:
+            raise CursorError
+
+
 def _mark(question: object) -> str:
     return blake2b(repr(question).encode("utf-8", "replace"), digest_size=6).hexdigest()

@@ -21,8 +21,7 @@ from registry.api.schemas import (
     SimilarAnswer,
 )
 from registry.errors import AdapterNotReadyError, BlobNotFoundError, FileWithheldError
-from registry.retrieval.cursors import read_cursor, write_cursor
-from registry.retrieval.errors import CursorError
+from registry.retrieval.cursors import read_last_id, write_cursor
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
@@ -168,7 +167,7 @@ def get_peft_config(sha256: Sha256Path, registry: RegistryDep) -> str:
 @router.get("/runs", tags=["service"])
 def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
     """List refreshes, newest first."""
-    runs = registry.runs(before_id=_read_run(params.cursor), limit=params.limit + 1)
+    runs = registry.runs(before_id=read_last_id("runs", params.cursor), limit=params.limit + 1)
     more, runs = len(runs) > params.limit, runs[: params.limit]
     if registry.settings.public_read:
         # What failed names folders of this machine.
@@ -177,13 +176,3 @@ def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> 
         items=[RunAnswer.from_run(run) for run in runs],
         next=write_cursor("runs", [runs[-1].id]) if more else None,
     )
-
-
-def _read_run(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    match read_cursor("runs", cursor):
-        case [int(before)] if 0 < before < 2**63:
-            return before
-        case _:
-            raise CursorError
