@@ -41,6 +41,8 @@ class RefreshContext:
     # A weight encoder's checkpoint, or a folder of them, that is to serve.
     checkpoint: Path | None
     source: Source
+    # An image encoder's folder, if covers are to be embedded.
+    image_encoder: Path | None
     # The report's row; what is listed bears its number.
     run_id: int
     # Whether everything is listed, and what has vanished is marked as gone.

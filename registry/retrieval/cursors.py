@@ -50,16 +50,17 @@ def read_cursor(question: object, cursor: str) -> list[Any]:
     return position
 
 
-def read_last_id(question: object, cursor: str | None) -> int | None:
-    """Return the id that a page ended with, where it has no other place; None of the first page.
+def read_number(question: object, cursor: str | None) -> int | None:
+    """Return the number below which a list goes on, None for its start.
 
-    Raises CursorError as `read_cursor` does.
+    Raises:
+        CursorError: it is no cursor of this list.
     """
     if cursor is None:
         return None
     match read_cursor(question, cursor):
-        case [int(last)] if 0 < last < 2**63:
-            return last
+        case [int(before)] if 0 < before < 2**63:
+            return before
         case _:
             raise CursorError
 

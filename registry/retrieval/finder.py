@@ -14,7 +14,7 @@ from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db.encoders import find_active
+from registry.db.encoders import active_encoders, find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
@@ -29,10 +29,11 @@ from registry.retrieval.errors import (
     QueryTooLongError,
     UnknownBaseModelError,
 )
-from registry.retrieval.filters import Filters
+from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
-from registry.retrieval.known_values import check_filters
+from registry.retrieval.known_values import base_models_listed, check_filters
+from registry.retrieval.likeness import Likes, Spaces, search_alike
 from registry.retrieval.ranking import Calibration, Match, SearchHit, fits
 from registry.retrieval.results import (
     Choice,
@@ -44,6 +45,7 @@ from registry.retrieval.results import (
     load_results,
 )
 from registry.retrieval.selection import choose
+from registry.retrieval.spaces import CaptionSpace, WeightSpace
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 
 # The API takes 2,000; a file of prompts on the command line is a mistake.
 MOST_CHARACTERS = 10_000
+UNKNOWN = "Adapter {} has neither an embedding nor captions nor a fingerprint: it was not compared."
 
 
 class Finder:
@@ -100,6 +103,48 @@ class Finder:
             results = load_results(session, hits if fitting or nearest else [])
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(text, filters.base_models[0], results, notes, elapsed, fitting)
+
+    def alike(self, text: str, likes: Likes, filters: Filters, limit: int = 10) -> SearchPage:
+        """Return up to `limit` adapters like some, and `text`, and unlike others.
+
+        Without a base model in `filters` all are searched: captions lead from one to another.
+
+        Raises:
+            SearchError: this cannot be asked, or nothing is indexed.
+            AdapterNotFoundError: one of the adapters is not there.
+        """
+        text = _checked(text) if text.strip() else ""
+        likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
+        started = time.perf_counter()
+        with self._snapshot() as session:
+            if not base_models_listed(session):
+                raise NothingIndexedError
+            check_filters(session, filters)
+            spaces, notes = self._spaces(session, filters)
+            found = search_alike(session, text, likes, filters, limit, spaces)
+            results = load_results(session, found.hits)
+        elapsed = (time.perf_counter() - started) * 1000
+        notes = (*notes, *(UNKNOWN.format(id_) for id_ in found.unknown))
+        return SearchPage(
+            text,
+            ", ".join(filters.base_models),
+            results,
+            notes,
+            elapsed,
+            fits(found.hits),
+            found.compared_by,
+        )
+
+    def _spaces(self, session: Session, filters: Filters) -> tuple[Spaces, tuple[str, ...]]:
+        """Return where the adapters in question are compared, and what is lacking for that."""
+        named = (*filters.base_models, *filters.families)
+        # Most base models have no encoder: that is said of those that are asked for.
+        names = named or tuple(encoder.base_model for encoder in active_encoders(session))
+        found = [self._find_encoder(session, known_name(name)) for name in names]
+        encoders = {encoder.name: encoder for encoder, _ in found if encoder is not None}
+        weights = [WeightSpace(encoder) for encoder in encoders.values()]
+        notes = tuple(note for _, note in found if note)
+        return Spaces(weights, CaptionSpace(self._text_encoder)), notes
 
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.

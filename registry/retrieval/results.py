@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from registry.retrieval.browsing import ListedIds, Total
 from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.duplicates import Duplicate
+from registry.retrieval.likeness import Compared
 from registry.retrieval.ranking import SearchHit
 
 # The active weight encoder; fingerprints, where there is none or it has not seen the file; or
@@ -69,6 +70,8 @@ class SearchPage:
     notes: tuple[str, ...]
     milliseconds: float
     fits: bool
+    # What told likeness, where adapters were given: weights, captions or fingerprints.
+    compared_by: tuple[Compared, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

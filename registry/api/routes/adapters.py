@@ -21,7 +21,7 @@ from registry.api.schemas import (
     SimilarAnswer,
 )
 from registry.errors import AdapterNotReadyError, BlobNotFoundError, FileWithheldError
-from registry.retrieval.cursors import read_last_id, write_cursor
+from registry.retrieval.cursors import read_number, write_cursor
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
@@ -167,7 +167,7 @@ def get_peft_config(sha256: Sha256Path, registry: RegistryDep) -> str:
 @router.get("/runs", tags=["service"])
 def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
     """List refreshes, newest first."""
-    runs = registry.runs(before_id=read_last_id("runs", params.cursor), limit=params.limit + 1)
+    runs = registry.runs(before_id=read_number("runs", params.cursor), limit=params.limit + 1)
     more, runs = len(runs) > params.limit, runs[: params.limit]
     if registry.settings.public_read:
         # What failed names folders of this machine.
