@@ -47,13 +47,14 @@ from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.facets import Facets, count_facets, count_facets_among
 from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.finder import Finder
+from registry.retrieval.found import MOST_FOUND, Paging
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes
 from registry.retrieval.other_states import browse_state
 from registry.retrieval.results import (
     BrowsePage,
     Choice,
-    DuplicateResult,
+    DuplicatesPage,
     SearchPage,
     Similar,
     load_browse_page,
@@ -195,16 +196,18 @@ class Registry:
         with one_line_errors(), self.sessions() as session:
             return get_detail(session, adapter_id)
 
-    def similar(self, adapter_id: int, limit: int = 10) -> Similar:
-        """Return adapters of the same family with the most similar weights, and what told them.
+    def similar(self, adapter_id: int, paging: Paging | None = None) -> Similar:
+        """Return a page of adapters of the same family with similar weights, and what told them.
 
         Fingerprints do where no encoder is active.
         """
-        return self.finder.similar(adapter_id, limit)
+        return self.finder.similar(adapter_id, paging or Paging())
 
-    def duplicates(self, adapter_id: int) -> tuple[DuplicateResult, ...]:
-        """Return adapters that are this one again: listed elsewhere, re-saved, little changed."""
-        return self.finder.duplicates(adapter_id)
+    def duplicates(self, adapter_id: int, paging: Paging | None = None) -> DuplicatesPage:
+        """Return a page of adapters that are this one again: listed elsewhere, re-saved, little
+        changed.
+        """
+        return self.finder.duplicates(adapter_id, paging or Paging(limit=MOST_FOUND))
 
     def browse(
         self,

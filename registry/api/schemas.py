@@ -19,12 +19,14 @@ from registry.retrieval.duplicates import DuplicateKind
 from registry.retrieval.facets import FacetName, Facets
 from registry.retrieval.filter_options import FilterOptions, make_filters
 from registry.retrieval.filters import Filters, Maturity
+from registry.retrieval.found import FoundSort, Paging
 from registry.retrieval.likeness import Compared, Likes
 from registry.retrieval.ranking import Signal
 from registry.retrieval.results import (
     BrowsePage,
     ComparedBy,
     DuplicateResult,
+    DuplicatesPage,
     SearchPage,
     SearchResult,
     Similar,
@@ -119,6 +121,16 @@ class ListParams(FilterParams):
     )
     cursor: Cursor | None = Field(default=None, description="`next` of a page.")
     limit: int = Field(default=50, ge=1, le=200)
+
+
+class FoundParams(_Asked):
+    sort: FoundSort = Field(default="relevance", description="`random` is kept for a `seed`.")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    cursor: Cursor | None = Field(default=None, description="`next` of a page.")
+    limit: int = Field(default=10, ge=1, le=100)
+
+    def paging(self) -> Paging:
+        return Paging(self.sort, self.cursor, self.limit, self.seed)
 
 
 class PageParams(_Asked):
@@ -259,12 +271,16 @@ class SimilarAnswer(_Answer):
         "kin, and are near 0 otherwise; `nothing`: the file has neither."
     )
     results: list[ResultAnswer]
+    total: int = Field(description="Of all pages; at most the 100 most similar are listed.")
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
 
     @classmethod
     def from_similar(cls, similar: Similar) -> Self:
         return cls(
             compared_by=similar.compared_by,
             results=[ResultAnswer.from_result(result) for result in similar.results],
+            total=similar.total,
+            next=similar.next,
         )
 
 
@@ -289,6 +305,17 @@ class DuplicateAnswer(_Answer):
             similarity=round(duplicate.similarity, 4),
             strength=round(duplicate.strength, 4),
         )
+
+
+class DuplicateListAnswer(_Answer):
+    items: list[DuplicateAnswer]
+    total: int = Field(description="Of all pages.")
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+
+    @classmethod
+    def from_page(cls, page: DuplicatesPage) -> Self:
+        items = [DuplicateAnswer.from_result(result) for result in page.results]
+        return cls(items=items, total=page.total, next=page.next)
 
 
 class SearchAnswer(_Answer):

@@ -28,10 +28,15 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """Adapters by the similarity of their weights, and what told it."""
+    """A page of adapters by the similarity of their weights, and what told it.
+
+    `next` is the cursor of the page after, None on the last; `total` is of all pages.
+    """
 
     compared_by: ComparedBy
     results: tuple[SearchResult, ...] = ()
+    total: int = 0
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,15 @@ class DuplicateResult:
 
     card: AdapterCard
     duplicate: Duplicate
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatesPage:
+    """A page of adapters that are another one again; `next` and `total` as in `Similar`."""
+
+    results: tuple[DuplicateResult, ...]
+    total: int
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)

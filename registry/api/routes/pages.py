@@ -21,6 +21,7 @@ from registry.errors import AdapterNotFoundError
 from registry.retrieval.browsing import SORTS, Sort
 from registry.retrieval.facets import Facets
 from registry.retrieval.filter_options import FilterOptions
+from registry.retrieval.found import Paging
 from registry.retrieval.likeness import Likes
 from registry.retrieval.ranking import SIGNALS
 from registry.retrieval.results import BrowsePage, SearchPage
@@ -144,9 +145,9 @@ def adapter_page(
         "adapter.html",
         active="",
         detail=registry.adapter(adapter_id),
-        similar=registry.similar(adapter_id, SIMILAR),
+        similar=registry.similar(adapter_id, Paging(limit=SIMILAR)),
         known_base_models=variant_names(),
-        duplicates=registry.duplicates(adapter_id),
+        duplicates=registry.duplicates(adapter_id).results,
         **frame(registry),
     )
 
