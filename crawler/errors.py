@@ -27,12 +27,13 @@ AutoLoraError
     BaseWeightNeededError
     UnknownClaimError
     SketchError
+    ImageEncoderError
     FingerprintError
     CheckpointError
     TrainingDataError
   RegistryError
     BusyError
-    CursorError
+    UploadsBusyError
     UsageError
     PortError
     TokenPlaceError
@@ -43,12 +44,15 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    BlobStoreError
     FileWithheldError
     BlobMismatchError
     EncoderRejectedError
     EncoderNotFoundError
+    NotEnoughToLearnError
     PromotionError
     UnknownSourceError
+    CrawlFilterError
     AdapterNotFoundError
     CoverNotFoundError
     StrengthsError
@@ -81,8 +85,14 @@ AutoLoraError
     SearchError
       EmbeddingDimensionError
       EmptyQueryError
+      LikenessError
+      PictureError
       QueryTooLongError
       UnknownBaseModelError
+      FilterError
+      UnknownFilterValueError
+      CursorError
+        OtherQuestionError
       NothingIndexedError
       NothingFoundError
 """

@@ -12,7 +12,8 @@ Importing this package loads neither torch nor a database: the first call does.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
 
 from crawler.errors import AutoLoraError
 
@@ -20,38 +21,72 @@ if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.fusion.maker import Maker
     from registry.fusion.options import Mode, Size, StepCallback
-    from registry.retrieval.results import SearchPage
+    from registry.retrieval.browsing import Sort
+    from registry.retrieval.by_picture import PicturePage
+    from registry.retrieval.filter_options import FilterOptions
+    from registry.retrieval.results import BrowsePage, SearchPage
     from registry.service import Registry
 
-__all__ = ["AutoLoraError", "fuse", "search"]
+__all__ = ["AutoLoraError", "browse", "fuse", "search", "search_picture"]
 
 
 def search(
-    text: str,
-    base_model: str | None = None,
+    text: str = "",
     limit: int = 10,
     *,
-    author: str | None = None,
-    tags: Sequence[str] = (),
-    licence: str | None = None,
-    hub: str | None = None,
     cursor: str | None = None,
+    like: Sequence[int] = (),
+    unlike: Sequence[int] = (),
+    unlike_text: str = "",
+    **filters: Unpack["FilterOptions"],
 ) -> "SearchPage":
-    """Return up to `limit` adapters for `text`, in English or Chinese, the most probable first.
+    """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
 
-    Each result's `hit` has its probability (`score`) and what that means (`band`). A page's `next`
-    is the `cursor` of the one after it.
+    None when nothing fits, unless the `nearest` are wanted all the same. Filters are those of the
+    page and of `autolora search`: `base_model="sdxl"`, `tag=["fox", "red"]`, `max_size="200MB"`.
+
+    With `like` and `unlike`, ids of adapters, those that are like some and unlike others; then
+    `text` may be left out.
     """
+    from registry.retrieval.filter_options import make_filters
+    from registry.retrieval.likeness import Likes
+
     return _shared().search(
         text,
-        base_model,
-        limit,
-        author=author,
-        tags=tags,
-        licence=licence,
-        hub=hub,
+        limit=limit,
+        filters=make_filters(**filters),
         cursor=cursor,
+        likes=Likes(tuple(like), tuple(unlike), unlike_text),
     )
+
+
+def browse(
+    sort: "Sort" = "newest",
+    cursor: str | None = None,
+    limit: int = 50,
+    *,
+    seed: int = 0,
+    **filters: Unpack["FilterOptions"],
+) -> "BrowsePage":
+    """Return up to `limit` of all adapters that filters let through, in an order of choice.
+
+    A page's `next` is the `cursor` of the one after it.
+    """
+    from registry.retrieval.filter_options import make_filters
+
+    return _shared().browse(make_filters(**filters), sort, cursor, limit, seed=seed)
+
+
+def search_picture(
+    picture: Path | bytes, limit: int = 10, **filters: Unpack["FilterOptions"]
+) -> "PicturePage":
+    """Return up to `limit` adapters that a picture was made with, or that made one like it.
+
+    A picture is a file's path, or its bytes; every result says how it was found.
+    """
+    from registry.retrieval.filter_options import make_filters
+
+    return _shared().search_picture(picture, make_filters(**filters), limit)
 
 
 def fuse(

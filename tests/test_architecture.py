@@ -31,15 +31,17 @@ CRAWLER: dict[str, set[str]] = {
     "hub_json": {"errors"},
     "hub_text": {"foreign_text", "hub_json"},
     "peft_config": set(),
+    "filters": {"records"},
     "disk": {"errors"},
     "covers": {"errors"},
     "addresses": {"errors", "foreign_text"},
     "transport": {"addresses"},
     "http": {"addresses", "errors", "foreign_text", "hub_json", "transport"},
     "download": {"addresses", "disk", "errors", "foreign_text", "http", "records"},
+    "pictures": {"covers", "hub_json", "hub_text"},
     "sources": {
-        "addresses", "disk", "download", "errors", "file_names", "foreign_text", "http",
-        "hub_json", "hub_text", "peft_config", "records",
+        "addresses", "disk", "download", "errors", "file_names", "filters", "foreign_text", "http",
+        "hub_json", "hub_text", "peft_config", "pictures", "records",
     },
 }  # fmt: skip
 ENCODER: dict[str, set[str]] = {
@@ -49,6 +51,7 @@ ENCODER: dict[str, set[str]] = {
     "threads": set(),
     "base_models": {"errors"},
     "text_encoder": set(),
+    "image_encoder": {"errors", "text_encoder"},
     "adapter": {"arrays", "base_models", "errors", "late_torch"},
     "sketches": {"adapter", "arrays", "base_models", "errors"},
     "weight_encoders": {
@@ -61,12 +64,15 @@ REGISTRY: dict[str, set[str]] = {
     "config": {"errors"},
     "text": set(),
     "blobs": {"errors"},
+    "shared_blobs": {"blobs", "errors"},
     "db": {"blobs", "config", "errors", "text"},
     "retrieval": {"blobs", "config", "db", "errors", "text"},
     "refresh": {"blobs", "config", "db", "errors", "retrieval"},
     "fusion": {"blobs", "config", "errors", "text"},
     "remote": {"blobs", "config", "errors", "fusion"},
-    "service": {"blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "text"},
+    "service": {
+        "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
+    },
     "__init__": {"config", "fusion", "remote", "retrieval", "service"},
     "api": {"config", "db", "errors", "fusion", "retrieval", "service"},
     "cli": {

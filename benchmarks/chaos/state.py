@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, text
 from sqlalchemy.orm import Session
 
 from registry.blobs import hash_file
@@ -26,6 +26,7 @@ from registry.db.models import (
     WeightEmbedding,
 )
 from registry.db.session import open_database
+from registry.db.work_models import JobOutcome
 
 # Numbers given in the order of coming, and moments of this machine's clock.
 OF_THE_WAY = {"id", "adapter_id", "cover_id", "encoder_id", "first_seen_at", "changed_at"}
@@ -107,6 +108,12 @@ def _rows(session: Session) -> State:
         "cursors": {f"{c.hub} {c.endpoint}": _facts(c) for c in session.scalars(_all(CrawlCursor))},
         "refreshes that never ended": {
             str(run.id): "" for run in session.scalars(_all(CrawlRun)) if run.state == "running"
+        },
+        "jobs that are left": {
+            str(id_): "" for id_ in session.scalars(text("SELECT id FROM procrastinate_jobs"))
+        },
+        "outcomes that nobody counted": {
+            str(outcome.id): "" for outcome in session.scalars(_all(JobOutcome))
         },
     }
 

@@ -23,6 +23,7 @@ from registry.fusion.errors import (
     GenerationCancelledError,
 )
 from registry.retrieval.errors import (
+    CursorError,
     EmptyQueryError,
     NothingFoundError,
     NothingIndexedError,
@@ -47,11 +48,11 @@ class BusyError(ours.RegistryError):
         super().__init__("too many images are waiting to be made; try again in a moment.")
 
 
-class CursorError(ours.RegistryError):
-    """A cursor was not made by this API."""
+class UploadsBusyError(ours.RegistryError):
+    """Too many send pictures."""
 
     def __init__(self) -> None:
-        super().__init__("this cursor is none of ours; use the `next` of a page, or none.")
+        super().__init__("too many pictures are sent at once; try again in a moment.")
 
 
 # The nearest class in an error's ancestry counts.
@@ -69,6 +70,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     UnknownClaimError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UploadsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     SearchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     EmptyQueryError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownBaseModelError: HTTPStatus.NOT_FOUND,

@@ -92,24 +92,6 @@ def spaces_of(
     return [Space(encoder, tuple(own)) for encoder, own in parts.values()]
 
 
-def list_base_models(session: Session) -> list[str]:
-    """Return the base models that have a ready adapter, by name.
-
-    Steps from one to the next on the index, however many adapters each has.
-    """
-    least = select(Listing.base_model.label("name")).order_by(Listing.base_model).limit(1)
-    step = least.cte("step", recursive=True)
-    following = (
-        select(Listing.base_model)
-        .where(Listing.base_model > step.c.name)
-        .order_by(Listing.base_model)
-        .limit(1)
-        .scalar_subquery()
-    )
-    step = step.union_all(select(following).where(step.c.name.is_not(None)))
-    return list(session.scalars(select(step.c.name).where(step.c.name.is_not(None))))
-
-
 def base_models_of(session: Session, adapter_ids: Collection[int]) -> dict[int, str]:
     """Return what each of those adapters is for that are ready."""
     rows = session.execute(

@@ -1,5 +1,7 @@
 """What can go wrong in a search."""
 
+from collections.abc import Sequence
+
 from registry.errors import RegistryError
 
 
@@ -24,6 +26,23 @@ class EmptyQueryError(SearchError):
         super().__init__("the query is empty; describe what the images should look like.")
 
 
+class LikenessError(SearchError):
+    """A question adds and subtracts adapters in a way that cannot be answered."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            f"cannot search like this: {cause}. Give a text or up to 10 adapters that results "
+            "should be like, and up to 10 others that they should be unlike."
+        )
+
+
+class PictureError(SearchError):
+    """What was given to search by is no picture, or none that can be read."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"cannot search by this: {cause}. Give a PNG, JPEG, WebP or GIF.")
+
+
 class QueryTooLongError(SearchError):
     """A text is no question any more."""
 
@@ -37,6 +56,20 @@ class UnknownBaseModelError(SearchError):
     def __init__(self, base_model: str, known: list[str]) -> None:
         choice = f"Ready are: {', '.join(known)}." if known else "Nothing is indexed yet."
         super().__init__(f"there is no adapter for base model {base_model!r}. {choice}")
+
+
+class FilterError(SearchError):
+    """A filter cannot be read, or does not go with what is listed."""
+
+
+class UnknownFilterValueError(SearchError):
+    """A filter asks for a value that no adapter has."""
+
+    def __init__(self, filter_name: str, value: str, known: Sequence[str], *, more: bool) -> None:
+        there = f"There are{', among others' if more else ''}: {', '.join(known)}."
+        super().__init__(
+            f"no adapter has the {filter_name} {value!r}. {there if known else 'None has any.'}"
+        )
 
 
 class CursorError(SearchError):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db.encoders import find_active
+from registry.db.encoders import active_encoders, find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
@@ -22,7 +23,7 @@ from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
 from registry.retrieval.duplicates import find_duplicates
-from registry.retrieval.encoder_spaces import ServingEncoder, Space, list_base_models, spaces_of
+from registry.retrieval.encoder_spaces import ServingEncoder, Space, spaces_of
 from registry.retrieval.errors import (
     EmptyQueryError,
     NothingFoundError,
@@ -30,20 +31,29 @@ from registry.retrieval.errors import (
     QueryTooLongError,
     UnknownBaseModelError,
 )
-from registry.retrieval.filters import Filters
+from registry.retrieval.filters import (
+    Filters,
+    base_models_named,
+    base_models_of_families,
+    known_name,
+)
+from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.hybrid import SearchQuery
-from registry.retrieval.paging import page_of
+from registry.retrieval.known_values import base_models_listed, check_filters
+from registry.retrieval.likeness import Likes, Spaces, search_alike
+from registry.retrieval.paging import ranked_page
 from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
 from registry.retrieval.results import (
     Choice,
     ComparedBy,
-    DuplicateResult,
+    DuplicatesPage,
     SearchPage,
     Similar,
     load_duplicates,
     load_results,
 )
 from registry.retrieval.selection import choose
+from registry.retrieval.spaces import CaptionSpace, WeightSpace
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,
@@ -59,6 +69,7 @@ if TYPE_CHECKING:
 
 # The API takes 2,000; a file of prompts on the command line is a mistake.
 MOST_CHARACTERS = 10_000
+UNKNOWN = "Adapter {} has neither an embedding nor captions nor a fingerprint: it was not compared."
 
 
 class Finder:
@@ -88,20 +99,69 @@ class Finder:
         page: its list goes on, whatever has come into the index since.
 
         Raises:
-            SearchError: the text is empty, nothing is indexed, or not for these base models, or
-                the cursor is of another question.
+            SearchError: the text is empty, nothing is indexed, a filter asks for what is not
+                there, or the cursor is of another question.
         """
         text = _checked(text)
         started = time.perf_counter()
         with self._snapshot() as session:
             names = self._base_models(session, filters)
-            spaces, notes = self._spaces(session, filters, names)
-            paged = page_of(session, SearchQuery(text, filters, limit), self._text_encoder, spaces,
-                            cursor)  # fmt: skip
+            spaces, notes = self._encoder_spaces(session, filters, names)
+            query = SearchQuery(text, filters, limit)
+            paged = ranked_page(session, query, self._text_encoder, spaces, cursor)
             results = load_results(session, paged.hits)
         elapsed = (time.perf_counter() - started) * 1000
-        asked = tuple(names) if filters.base_models else ()
-        return SearchPage(text, asked, results, notes, elapsed, paged.found, paged.next)
+        return SearchPage(
+            text,
+            tuple(names) if _names_some(filters) else (),
+            results,
+            notes,
+            elapsed,
+            found=dict(Counter(paged.found.values()).most_common()),
+            ranked=tuple(paged.found),
+            next=paged.next,
+        )
+
+    def alike(self, text: str, likes: Likes, filters: Filters, limit: int = 10) -> SearchPage:
+        """Return up to `limit` adapters like some, and `text`, and unlike others.
+
+        Without a base model in `filters` all are searched: captions lead from one to another.
+
+        Raises:
+            SearchError: this cannot be asked, or nothing is indexed.
+            AdapterNotFoundError: one of the adapters is not there.
+        """
+        text = _checked(text) if text.strip() else ""
+        likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
+        started = time.perf_counter()
+        with self._snapshot() as session:
+            if not base_models_listed(session):
+                raise NothingIndexedError
+            check_filters(session, filters)
+            spaces, notes = self._spaces(session, filters)
+            found = search_alike(session, text, likes, filters, limit, spaces)
+            results = load_results(session, found.hits)
+        elapsed = (time.perf_counter() - started) * 1000
+        notes = (*notes, *(UNKNOWN.format(id_) for id_ in found.unknown))
+        return SearchPage(
+            text,
+            filters.base_models,
+            results,
+            notes,
+            elapsed,
+            compared_by=found.compared_by,
+        )
+
+    def _spaces(self, session: Session, filters: Filters) -> tuple[Spaces, tuple[str, ...]]:
+        """Return where the adapters in question are compared, and what is lacking for that."""
+        named = (*filters.base_models, *filters.families)
+        # Most base models have no encoder: that is said of those that are asked for.
+        names = named or tuple(encoder.base_model for encoder in active_encoders(session))
+        found = [self._find_encoder(session, known_name(name)) for name in names]
+        encoders = {encoder.name: encoder for encoder, _ in found if encoder is not None}
+        weights = [WeightSpace(encoder) for encoder in encoders.values()]
+        notes = tuple(note for _, note in found if note)
+        return Spaces(weights, CaptionSpace(self._text_encoder)), notes
 
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.
@@ -111,9 +171,10 @@ class Finder:
         prompt = _checked(prompt)
         with self._snapshot() as session:
             base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
+            check_filters(session, filters)
             filters = replace(filters.of(base_model), variants=False)
             # A sibling's adapters can be loaded, and seldom do good.
-            drawn = related_base_models(base_model, siblings=False)
+            drawn = related_base_models(known_name(base_model), siblings=False)
             space = Space(self._find_encoder(session, base_model)[0], tuple(drawn))
             chosen = choose(find_candidates(session, prompt, filters, self._text_encoder, space), k)
             cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
@@ -162,8 +223,8 @@ class Finder:
                 nearness[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
         return nearness
 
-    def similar(self, adapter_id: int, limit: int) -> Similar:
-        """Return adapters of the same family with the most similar weights.
+    def similar(self, adapter_id: int, paging: Paging) -> Similar:
+        """Return a page of the MOST_FOUND adapters of the same family with most similar weights.
 
         By fingerprints where no encoder is active, or where it has not embedded the adapter.
         """
@@ -172,17 +233,22 @@ class Finder:
             if card is None:
                 raise AdapterNotFoundError(adapter_id)
             filters = Filters((_family_of(card.base_model),))
-            found = self._nearest_by_encoder(session, card, filters, limit + 1)
+            found = self._nearest_by_encoder(session, card, filters, MOST_FOUND + 1)
             by: ComparedBy = "encoder"
             if found is None:
-                found = nearest_by_fingerprint(session, adapter_id, filters, limit + 1)
+                found = nearest_by_fingerprint(session, adapter_id, filters, MOST_FOUND + 1)
                 by = "fingerprints" if found is not None else "nothing"
-            hits = [
-                SearchHit(match.adapter_id, match.score, signals={"weights": match.score})
+            hits = {
+                match.adapter_id: SearchHit(
+                    match.adapter_id, match.score, signals={"weights": match.score}
+                )
                 for match in found or ()
                 if match.adapter_id != adapter_id
-            ]
-            return Similar(by, load_results(session, hits[:limit]))
+            }
+            ids = list(hits)[:MOST_FOUND]
+            page = page_of(session, ("similar", adapter_id), ids, paging)
+            results = load_results(session, [hits[id_] for id_ in page.ids])
+            return Similar(by, results, page.total, page.next)
 
     def _nearest_by_encoder(
         self, session: Session, card: AdapterCard, filters: Filters, limit: int
@@ -198,12 +264,15 @@ class Finder:
             session, weights[card.id], encoder=encoder.name, filters=filters, limit=limit
         )
 
-    def duplicates(self, adapter_id: int) -> tuple[DuplicateResult, ...]:
-        """Return adapters that are this one again, the most certain first."""
+    def duplicates(self, adapter_id: int, paging: Paging) -> DuplicatesPage:
+        """Return a page of adapters that are this one again, the most certain most relevant."""
         with self._snapshot() as session:
             if not load_cards(session, [adapter_id]):
                 raise AdapterNotFoundError(adapter_id)
-            return load_duplicates(session, find_duplicates(session, adapter_id))
+            found = {copy.adapter_id: copy for copy in find_duplicates(session, adapter_id)}
+            page = page_of(session, ("duplicates", adapter_id), list(found), paging)
+            results = load_duplicates(session, [found[id_] for id_ in page.ids])
+            return DuplicatesPage(results, page.total, page.next)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
@@ -228,22 +297,20 @@ class Finder:
     def _base_models(self, session: Session, filters: Filters) -> list[str]:
         """Return the base models to search: all that are indexed, or those that are meant.
 
-        Raises NothingIndexedError, or UnknownBaseModelError for one that has no adapter.
+        Raises NothingIndexedError, or SearchError for a filter's value that no adapter has.
         """
-        known = list_base_models(session)
+        known = base_models_listed(session)
         if not known:
             raise NothingIndexedError
-        if not filters.base_models:
-            return known
-        meant: set[str] = set()
-        for name in filters.base_models:
-            related = set(related_base_models(name, siblings=filters.variants)) & set(known)
-            if not related:
-                raise UnknownBaseModelError(name, known)
-            meant |= related
+        check_filters(session, filters)
+        meant = set(known)
+        if filters.base_models:
+            meant &= set(base_models_named(filters))
+        if filters.families:
+            meant &= set(base_models_of_families(filters))
         return [name for name in known if name in meant]
 
-    def _spaces(
+    def _encoder_spaces(
         self, session: Session, filters: Filters, names: Sequence[str]
     ) -> tuple[list[Space], tuple[str, ...]]:
         """Return what to search, parted by encoders, and why weights take no part where it is so.
@@ -254,7 +321,7 @@ class Finder:
         found = {name: self._find_encoder(session, name) for name in names}
         spaces = spaces_of(names, lambda name: found[name][0])
         notes = dict.fromkeys(note for _, note in found.values() if note)
-        if not filters.base_models and any(space.encoder for space in spaces):
+        if not _names_some(filters) and any(space.encoder for space in spaces):
             notes = {}
         return spaces, tuple(notes)
 
@@ -311,6 +378,10 @@ class Finder:
                     raise BlobNotFoundError(sha256)
                 self._encoders[sha256] = load_encoder(self._blobs.path(sha256))
             return self._encoders[sha256]
+
+
+def _names_some(filters: Filters) -> bool:
+    return bool(filters.base_models or filters.families)
 
 
 def _family_of(base_model: str) -> str:

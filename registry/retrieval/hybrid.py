@@ -88,7 +88,7 @@ def rank_all(
     if "words" in query.signals:
         text = query.text.removesuffix(SUFFIX)
         lists["words"] = matching_adapters(session, text, filters=query.filters, limit=depth)
-        anywhere = replace(query.filters, base_models=())
+        anywhere = replace(query.filters, base_models=(), families=())
         exact = exact_adapters(session, text, filters=anywhere, limit=query.limit)
     scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in lists.items()}
     if all(space.encoder is None for space in spaces):

@@ -6,7 +6,6 @@ other adapters that have every word of the question, so that nothing that litera
 withheld, however many there are.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,10 +25,10 @@ MOST_RANKED = 400
 
 @dataclass(frozen=True, slots=True)
 class Paged:
-    """A page's hits, what was found of each base model, and the cursor to go on with."""
+    """A page's hits; what fits or perhaps fits, with its base model; and the cursor to go on."""
 
     hits: list[SearchHit]
-    found: Mapping[str, int]
+    found: Mapping[int, str]
     next: str | None
 
 
@@ -42,7 +41,7 @@ class _Place:
     last_literal: int = 0
 
 
-def page_of(
+def ranked_page(
     session: Session,
     query: SearchQuery,
     text_encoder: TextEncoder,
@@ -99,10 +98,10 @@ def _literal(session: Session, query: SearchQuery, place: _Place, limit: int) ->
     )
 
 
-def _found(session: Session, ranked: Sequence[SearchHit]) -> dict[str, int]:
-    """Count what is not probably something else by its base model, most first."""
+def _found(session: Session, ranked: Sequence[SearchHit]) -> dict[int, str]:
+    """Return what is not probably something else, with its base model."""
     ids = [hit.adapter_id for hit in ranked if hit.band != "probably not"]
-    return dict(Counter(base_models_of(session, ids).values()).most_common())
+    return base_models_of(session, ids)
 
 
 def _read(position: list[object]) -> _Place:

@@ -6,8 +6,10 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
+from registry.retrieval.browsing import ListedIds, Total
 from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.duplicates import Duplicate
+from registry.retrieval.likeness import Compared
 from registry.retrieval.ranking import SearchHit
 
 # The active weight encoder; fingerprints, where there is none or it has not seen the file; or
@@ -26,10 +28,15 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """Adapters by the similarity of their weights, and what told it."""
+    """A page of adapters by the similarity of their weights, and what told it.
+
+    `next` is the cursor of the page after, None on the last; `total` is of all pages.
+    """
 
     compared_by: ComparedBy
     results: tuple[SearchResult, ...] = ()
+    total: int = 0
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +48,21 @@ class DuplicateResult:
 
 
 @dataclass(frozen=True, slots=True)
+class DuplicatesPage:
+    """A page of adapters that are another one again; `next` and `total` as in `Similar`."""
+
+    results: tuple[DuplicateResult, ...]
+    total: int
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchPage:
     """A part of the answer to a question. `notes` say what it lacks, for people.
 
     `base_models` are those that were asked for, none where all were. `found` counts what fits or
-    perhaps fits by its base model, as far as the list is ranked. `next` is the cursor of the part
-    that follows, None on the last.
+    perhaps fits by its base model, as far as the list is ranked, and `ranked` are its ids.
+    `next` is the cursor of the part that follows, None on the last.
     """
 
     text: str
@@ -55,12 +71,27 @@ class SearchPage:
     notes: tuple[str, ...]
     milliseconds: float
     found: Mapping[str, int] = field(default_factory=dict)
+    ranked: tuple[int, ...] = ()
     next: str | None = None
+    # What told likeness, where adapters were given: weights, captions or fingerprints.
+    compared_by: tuple[Compared, ...] = ()
 
     @property
     def fits(self) -> bool:
         """Whether any of these results does what was asked for, as far as can be told."""
         return any(result.hit.band == "fits" for result in self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class BrowsePage:
+    """Adapters in the order asked for, how many there are of them, and the cursor to go on with.
+
+    `next` is None on the last page.
+    """
+
+    cards: tuple[AdapterCard, ...]
+    total: Total
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +127,10 @@ def load_duplicates(
         for duplicate in duplicates
         if duplicate.adapter_id in cards
     )
+
+
+def load_browse_page(session: Session, listed: ListedIds) -> BrowsePage:
+    cards = load_cards(session, listed.ids)
+    # One may have been deleted since it was found.
+    found = tuple(cards[id_] for id_ in listed.ids if id_ in cards)
+    return BrowsePage(found, listed.total, listed.next)

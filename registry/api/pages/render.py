@@ -1,7 +1,7 @@
 """Templates -> pages. Everything from a hub is escaped: it is text, never markup."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from crawler.foreign_text import visible
+from registry.api.pages import likeness
 from registry.api.pages.texts import COOKIE, language_of, text_of
 from registry.api.urls import cover_url, thumbnail_url
 
@@ -64,7 +65,7 @@ def render(
             language=language,
             can_draw=not request.app.state.registry.settings.public_read,
             other_language_url=_with_language(request, "en" if language == "zh" else "zh"),
-            **values,
+            **{"like_url": likeness.add_to(likeness.FRONT)} | values,
         )
     )
     response = HTMLResponse(html, status, headers=dict(headers or {}))
@@ -111,7 +112,12 @@ def _environment() -> Environment:
         "verdict_names": VERDICT_NAMES,
         "verdict_rows": verdict_rows,
     }
-    environment.filters |= {"bytes": format_bytes, "day": format_day}
+    environment.filters |= {
+        "bytes": format_bytes,
+        "day": format_day,
+        "minute": format_minute,
+        "number": "{:,}".format,
+    }
     return environment
 
 
@@ -161,6 +167,10 @@ def format_bytes(size: int) -> str:
 
 def format_day(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d")
+
+
+def format_minute(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _with_language(request: Request, language: str) -> str:

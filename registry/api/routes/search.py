@@ -21,16 +21,14 @@ def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> S
     """Find adapters that do what `q` describes, in English or Chinese, the most probable first.
 
     There is always a list; each result says whether it fits, perhaps fits or probably does not.
+    With `like` and `unlike`, adapters that are like some and unlike others.
     """
     page = registry.search(
         params.q,
-        params.base_model,
-        params.limit,
-        author=params.author,
-        tags=params.tags,
-        licence=params.licence,
-        hub=params.hub,
+        limit=params.limit,
+        filters=params.filters(),
         cursor=params.cursor,
+        likes=params.likes(),
     )
     return SearchAnswer.from_page(page)
 

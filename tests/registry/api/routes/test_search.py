@@ -2,17 +2,19 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from encoder.errors import LoraFileError
 from registry.api.errors import log_hidden, problem_of
-from registry.db.models import Adapter, CrawlRun, File
+from registry.db.models import Adapter, CrawlRun, Encoder, File
 from registry.errors import DatabaseError, DatabaseLostError, DiskFullError, EncoderRejectedError
 from registry.fusion.errors import BaseModelError, GatesFileError
 from registry.service import Registry
-from tests.builders import add_adapter
+from tests.builders import add_adapter, axis
 from tests.registry.api.conftest import add_cover, add_file
 from tests.registry.conftest import add_real_encoder, embed
 
@@ -38,24 +40,32 @@ def test_search_answers_with_signals_and_covers(client: TestClient, registry: Re
 def test_search_filters(client: TestClient, registry: Registry) -> None:
     with registry.sessions.begin() as session:
         add_adapter(session, words="fox")
-        add_adapter(session, words="fox", author="ann", tags=["a", "b"], licence="MIT")
+        add_adapter(session, words="fox", author="Ann", tags=["a", "B"], licence="MIT")
+        add_adapter(session, words="train", tags=["c"])
 
     def found(**params: str | list[str]) -> int:
         return len(client.get("/v1/search", params={"q": "fox", **params}).json()["results"])
 
     assert found() == 2
-    assert found(author="ann", tags=["b", "a"], licence="mit", hub="modelscope") == 1
-    assert found(tags=["a", "c"]) == found(hub="civitai") == 0
+    assert found(author="ann", tag=["b", "A"], licence="mit", hub="ModelScope") == 1
+    assert found(author=["ann", "someone"]) == found(max_size="1kB", mature="hide") == 2
+    assert found(commercial="true") == 1
+    assert found(tag=["a", "c"]) == found(trigger_words="true") == 0
 
 
 @pytest.mark.parametrize(
     ("params", "status", "words"),
     [
-        ({}, 422, "q: Field required"),
+        ({}, 422, "the query is empty"),
         ({"q": "fox", "limit": "0"}, 422, "limit"),
         ({"q": "fox", "limt": "5"}, 422, "limt"),
         ({"q": "   "}, 422, "the query is empty"),
         ({"q": "fox", "base_model": "sd-9"}, 404, "sd-9"),
+        ({"q": "fox", "author": "nobody"}, 422, "There are: someone."),
+        ({"q": "fox", "tags": "a"}, 422, "tags"),
+        ({"q": "fox", "min_size": "big"}, 422, "write a size, like 200MB"),
+        ({"q": "fox", "updated_since": "May"}, 422, "write a day, like 2026-01-31"),
+        ({"q": "fox", "min_rank": "9", "max_rank": "8"}, 422, "nothing is both"),
     ],
 )
 def test_errors_are_problem_documents(
@@ -103,6 +113,51 @@ def test_pages_of_a_list_neither_overlap_nor_skip(client: TestClient, registry: 
 @pytest.mark.parametrize("cursor", ["x", "aWQ6LTE", "aWQ6OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "é"])
 def test_a_made_up_cursor_is_refused(client: TestClient, cursor: str) -> None:
     assert client.get("/v1/adapters", params={"cursor": cursor}).status_code == 400
+
+
+def test_a_cursor_goes_on_with_its_own_question_only(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        for _ in range(4):
+            add_adapter(session)
+    asked = {"limit": "2", "sort": "name"}
+    cursor = client.get("/v1/adapters", params=asked).json()["next"]
+
+    good = client.get("/v1/adapters", params=asked | {"cursor": cursor})
+    other = client.get("/v1/adapters", params=asked | {"cursor": cursor, "sort": "downloads"})
+
+    assert (good.status_code, other.status_code) == (200, 400)
+    assert "of another question" in other.json()["detail"]
+    assert client.get("/v1/runs", params={"cursor": cursor}).status_code == 400
+
+
+def test_a_list_says_how_many_there_are(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for _ in range(3):
+            add_adapter(session)
+        add_adapter(session, state="refused", author="bob")
+
+    page = client.get("/v1/adapters", params={"limit": 2}).json()
+    refused = client.get("/v1/adapters", params={"state": "refused", "author": "BOB"}).json()
+    wrong = client.get("/v1/adapters", params={"state": "refused", "min_rank": "4"})
+
+    assert (len(page["items"]), page["total"], page["total_exact"]) == (2, 3, True)
+    assert [item["state"] for item in refused["items"]] == ["refused"]
+    assert wrong.status_code == 422
+
+
+def test_facets_count_what_filters_let_through(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, author="ann", tags=["fox"])
+        add_adapter(session, author="bob")
+
+    answer = client.get("/v1/facets", params={"author": "ann"}).json()
+
+    facets = {facet["name"]: facet["values"] for facet in answer["facets"]}
+    assert (answer["total"], answer["total_exact"], answer["about"]) == (1, True, 1)
+    assert facets["tag"] == [{"value": "fox", "count": 1}]
+    assert len(facets["author"]) == 2
 
 
 def test_an_adapter_in_full(client: TestClient, registry: Registry) -> None:
@@ -286,3 +341,70 @@ def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture)
 
     assert caplog.text.count("\n") == 1
     assert "\x1b" not in caplog.text
+
+
+def test_more_like_this_and_less_like_that(client: TestClient, registry: Registry) -> None:
+    name = add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        encoder = session.scalars(select(Encoder).where(Encoder.name == name)).one()
+        ids = {
+            text: add_adapter(
+                session, name=text, embedding=embed(registry, text), encoder=encoder
+            ).id
+            for text in ("a red fox", "a fox in snow", "a fast car", "an old car", "a bowl of soup")
+        }
+
+    def found(**params: Any) -> list[int]:
+        answer = client.get("/v1/search", params=params).json()
+        assert answer["compared_by"][0] == "weights"
+        assert answer["base_model"] == params.get("base_model", "")
+        return [result["adapter"]["id"] for result in answer["results"]]
+
+    fox, snow = ids["a red fox"], ids["a fox in snow"]
+    car, old = ids["a fast car"], ids["an old car"]
+    assert found(like=fox)[0] == snow
+    assert set(found(like=[fox, car])[:2]) == {snow, old}
+    assert found(like=[fox, car], unlike=old, base_model="demo-flux-tiny")[0] == snow
+    assert found(like=fox, q="car", unlike_text="snow")[0] in (car, old)
+
+
+@pytest.mark.parametrize(
+    ("params", "status", "words"),
+    [
+        ({"like": 999}, 404, "there is no adapter 999"),
+        ({"like": 0}, 422, "like"),
+        ({"like": "x"}, 422, "like"),
+        ({"like": list(range(1, 12))}, 422, "11 adapters are given as 'like'"),
+        ({"q": "fox", "unlike": list(range(1, 12))}, 422, "11 adapters are given as 'unlike'"),
+        ({"like": [1, 2], "unlike": 2}, 422, "adapter 2 is given both"),
+        ({"unlike": 1}, 422, "nothing what like"),
+    ],
+)
+def test_what_is_alike_to_nothing(
+    client: TestClient, registry: Registry, params: dict[str, Any], status: int, words: str
+) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+
+    answer = client.get("/v1/search", params=params)
+
+    assert answer.status_code == status
+    assert words in answer.json()["detail"]
+
+
+def test_the_page_keeps_what_was_chosen_in_its_address(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        captions = [("a fox", axis(1))]
+        one, two = (add_adapter(session, name=name, captions=captions).id for name in "ab")
+
+    front = client.get("/", params={"author": "someone"}).text
+    assert f'href="/?author=someone&amp;like={one}"' in front
+
+    page = client.get("/", params={"like": one, "author": "someone"}).text
+    assert f'<input type="hidden" name="like" value="{one}">' in page
+    # Removed, added to, and changed over.
+    assert 'href="/?author=someone"' in page
+    assert f'href="/?like={one}&amp;author=someone&amp;unlike={two}"' in page
+    assert f'href="/?like={one}"' in client.get(f"/adapters/{one}").text
