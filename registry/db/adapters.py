@@ -255,16 +255,6 @@ def read_again(session: Session, file_sha256: str) -> None:
     session.execute(update(File).where(File.sha256 == file_sha256).values(reader_version=None))
 
 
-def settle_all(session: Session, file: File) -> None:
-    """Let what a file was read as correct what is said of every adapter that it is of."""
-    for adapter in session.scalars(
-        select(Adapter).where(Adapter.file_sha256 == file.sha256, Adapter.state != "gone")
-    ):
-        columns = settle(record_from_json(adapter.record), file, adapter.claimed_base_model)
-        for column, value in columns.items():
-            setattr(adapter, column, value)
-
-
 def store_covers(
     session: Session, adapter_id: int, covers: Sequence[StoredCover], *, done: bool
 ) -> None:
@@ -282,39 +272,6 @@ def store_covers(
             insert(Cover).values(adapter_id=adapter_id, **new._asdict()).on_conflict_do_nothing()
         )
     session.execute(update(Adapter).where(Adapter.id == adapter_id).values(covers_done=done))
-
-
-def refuse(
-    session: Session,
-    file_sha256: str,
-    reason: str,
-    reader_version: str,
-    body_sha256: str | None = None,
-) -> None:
-    """Refuse every adapter with this file; `reason` is for people.
-
-    Another version of the reader may know better, and tries again. `body_sha256` is the hash of
-    its tensors, by which its copies are known.
-    """
-    session.execute(
-        update(File)
-        .where(File.sha256 == file_sha256)
-        .values(reader_version=reader_version, body_sha256=body_sha256)
-    )
-    session.execute(
-        update(Adapter)
-        .where(Adapter.file_sha256 == file_sha256, Adapter.state != "gone")
-        .values(state="refused", refusal=reason)
-    )
-
-
-def accept(session: Session, file_sha256: str) -> None:
-    """Let adapters in whose file was refused by an earlier reader."""
-    session.execute(
-        update(Adapter)
-        .where(Adapter.file_sha256 == file_sha256, Adapter.state == "refused")
-        .values(state="listed", refusal=None)
-    )
 
 
 def forget_file(session: Session, file_sha256: str) -> None:

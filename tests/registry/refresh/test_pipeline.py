@@ -277,6 +277,40 @@ def test_a_corrupt_adapter_is_refused_with_the_reason_and_the_rest_goes_on(
     assert list(ReadStep(pipeline.context(source, run_id=0)).run()) == [], "it is not read again"
 
 
+@pytest.mark.parametrize(("together", "bytes_together"), [(3, 10**9), (64, 1), (1, 1)])
+def test_files_are_stored_in_groups_and_a_bad_one_costs_itself_only(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    hub: Hub,
+    blobs: BlobStore,
+    monkeypatch: pytest.MonkeyPatch,
+    together: int,
+    bytes_together: int,
+) -> None:
+    """However many go together: one is refused, one has vanished from the store."""
+    monkeypatch.setattr("registry.refresh.steps.read.TOGETHER", together)
+    monkeypatch.setattr("registry.refresh.steps.read.BYTES_TOGETHER", bytes_together)
+    (hub.folder / hub.entries[1]["file"]).write_bytes(b"\x80\x04 a pickle, with a bad name")
+    list(pipeline.refresh(source, steps=[CrawlStep, FetchStep]))
+    lost = get_adapter(sessions, "owl").file_sha256
+    assert lost is not None
+    blobs.path(lost).unlink()
+
+    outcomes = list(ReadStep(pipeline.context(source, run_id=0)).run())
+
+    problems = {outcome.adapter.split("@")[0]: outcome.ok for outcome in outcomes}
+    assert problems == {
+        "alice/cat": True,
+        "alice/dog": False,
+        "alice/fox": True,
+        "alice/owl": False,
+    }
+    assert states(sessions) == {"cat": "listed", "dog": "refused", "fox": "listed", "owl": "listed"}
+    assert get_adapter(sessions, "owl").file_sha256 is None, "it is fetched again"
+    assert row_counts(sessions)[Sketch] == 2
+
+
 def test_a_better_reader_reads_what_another_refused(
     pipeline: Pipeline,
     source: ModelScopeSource,
