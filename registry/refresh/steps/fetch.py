@@ -1,9 +1,10 @@
 """Step 2: what listed adapters lack -> files and covers in the blob store."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from crawler.errors import SourceError
 from registry.db import adapters, pending
+from registry.db.arrivals import Arrival, store_arrivals
 from registry.refresh.fetching import Fetched, fetch_all
 from registry.refresh.step import Step, StepOutcome
 
@@ -32,25 +33,27 @@ class FetchStep(Step):
                 page = pending.list_to_fetch(session, context.origin, after, PAGE)
             if not page:
                 return
-            for fetched in fetch_all(context.source, page, context.blobs, context.downloads):
-                self._store(fetched)
-                yield _outcome(fetched)
-                failures = failures + 1 if fetched.hub_is_down else 0
-                if failures == FAILURES_IN_A_ROW:
-                    raise SourceError(
-                        f"{context.source.hub} failed for {failures} adapters in a row; fetching "
-                        "stopped. Run again later: it goes on where it stopped."
-                    )
+            for came in fetch_all(context.source, page, context.blobs, context.downloads):
+                self._store(came)
+                for fetched in came:
+                    yield _outcome(fetched)
+                    failures = failures + 1 if fetched.hub_is_down else 0
+                    if failures == FAILURES_IN_A_ROW:
+                        raise SourceError(
+                            f"{context.source.hub} failed for {failures} adapters in a row; "
+                            "fetching stopped. Run again later: it goes on where it stopped."
+                        )
             after = page[-1].adapter_id
 
-    def _store(self, fetched: Fetched) -> None:
+    def _store(self, came: Sequence[Fetched]) -> None:
         with self.context.sessions.begin() as session:
-            if fetched.sha256 is not None:
-                adapters.store_file(session, fetched.adapter_id, fetched.sha256, fetched.size)
-            if fetched.covers or fetched.covers_done:
-                adapters.store_covers(
-                    session, fetched.adapter_id, fetched.covers, done=fetched.covers_done
-                )
+            store_arrivals(session, [_arrival(fetched) for fetched in came])
+
+
+def _arrival(fetched: Fetched) -> Arrival:
+    return Arrival(
+        fetched.adapter_id, fetched.sha256, fetched.size, fetched.covers, fetched.covers_done
+    )
 
 
 def _outcome(fetched: Fetched) -> StepOutcome:
