@@ -20,6 +20,7 @@ from crawler.sources.folder import FolderSource
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
+from encoder.adapter import placing
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.training.dataset import Dataset
 from encoder.training.train import fit_ridge
@@ -322,6 +323,7 @@ def test_a_better_reader_reads_what_another_refused(
     with monkeypatch.context() as patch:
         patch.setattr("encoder.adapter.lora_file.READER_VERSION", "reader-0")
         patch.setattr("encoder.adapter.assemble.MAX_RANK", 1)
+        placing.find_alike.cache_clear()
         list(pipeline.refresh(source))
     assert states(sessions) == dict.fromkeys(NAMES, "refused")
 
@@ -487,6 +489,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from crawler.sources.modelscope import ModelScopeSource
+from encoder.adapter import placing
 from encoder.text_encoder import load_text_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
