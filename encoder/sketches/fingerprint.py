@@ -152,8 +152,7 @@ class Fingerprinter:
     def add_batch(self, batch: ProductBatch, norms: Doubles) -> None:
         """Take in layers of equal shapes."""
         self._log_energies += (2 * np.log(norms)).tolist()
-        scales = torch.from_numpy(batch.scales)
-        self._spectrum += fold_products(batch.names, batch.downs, batch.ups, scales)
+        self._spectrum += fold_products(batch)
 
     def finish(self, vectors: Mapping[str, Tensor]) -> Fingerprint:
         """Return the fingerprint, with changes of biases and of norms' weights.
