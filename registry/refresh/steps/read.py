@@ -139,7 +139,6 @@ def read_and_sketch(
     Raises:
         LoraFileError: the file cannot be used.
     """
-    from encoder.adapter.file_hashes import hash_body
     from encoder.adapter.lora_file import Context, open_adapter
     from encoder.errors import FingerprintError, SketchError
     from encoder.sketches.fingerprint import Fingerprinter
@@ -166,7 +165,7 @@ def read_and_sketch(
         "base_model": weights.verdict.base_model,
         "verdict": verdict,
         "read_at": datetime.now(UTC),
-        "body_sha256": hash_body(path, opened.header),
+        "body_sha256": opened.file.hash_body(),
         "peft_config": beside.peft_config,
         "fingerprint": None,
         "log_norm": None,
