@@ -1,10 +1,10 @@
 """ModelScope: LoRAs of modelscope.cn, modelscope.ai or whatever speaks their protocol."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from crawler.addresses import is_loopback
 from crawler.disk import DiskLimits
 from crawler.download import place
 from crawler.errors import DownloadError, SourceError
+from crawler.peft_config import PEFT_STEM, find_configs
 from crawler.records import AdapterRecord, CoverRecord, Refusal, Remembered
 from crawler.sources.modelscope_client import ModelScopeClient
 from crawler.sources.modelscope_detail import (
@@ -35,6 +36,8 @@ _REPEATED_PAGES = 20
 # Pages that are pushed back while one page is read, and pages at all. It had 91,000 LoRAs in 2026.
 _MAX_PUSHED_PAGES = 100
 _MAX_PAGES = 1_000_000
+# What PEFT's configs of one repository may have together: checkpoints have some KB each.
+MAX_CONFIGS_CHARACTERS = 4_000_000
 _LORAS = {"category": "aigc_type", "predicate": "contains", "values": ["LoRA"], "sub_values": []}
 
 
@@ -135,11 +138,34 @@ class ModelScopeSource:
 
     def _read_repo(self, listed: ListedRepo) -> list[AdapterRecord]:
         detail = self._client.ask("GET", f"models/{listed.repo}")
-        files = listed_files(detail)
-        if not files:
+        named = listed_files(detail)
+        files = read_files(named, "name", "size", "sha256")
+        names = [item["name"] for item in named if isinstance(item.get("name"), str)]
+        # A detail names weights; their config is told by the list of all files alone.
+        if not files or any(PurePosixPath(file.name).stem == PEFT_STEM for file in files):
             found = self._client.list_files(listed.repo)
-            files = read_files(found, "Path", "Size", "Sha256")
-        return list(read_detail(detail, listed, files, self._client.endpoint))
+            files = files or read_files(found, "Path", "Size", "Sha256")
+            names += [item["Path"] for item in found if isinstance(item.get("Path"), str)]
+        records = list(read_detail(detail, listed, files, self._client.endpoint))
+        return self._with_configs(records, find_configs(set(names)))
+
+    def _with_configs(
+        self, records: Sequence[AdapterRecord], configs: Mapping[str, str]
+    ) -> list[AdapterRecord]:
+        """Return records with what PEFT's configs, by files' names, say of their strength."""
+        texts: dict[str, str] = {}
+        described = []
+        for record in records:
+            name = configs.get(record.file.name)
+            if name is None:
+                described.append(record)
+                continue
+            if name not in texts:
+                texts[name] = self._client.read_config(record.repo, name)
+            if sum(map(len, texts.values())) > MAX_CONFIGS_CHARACTERS:
+                raise SourceError("its configs of PEFT are larger than 4 MB together")
+            described.append(replace(record, file=replace(record.file, peft_config=texts[name])))
+        return described
 
     def _list_changed(self, since: datetime | None) -> Iterator[ListedRepo | Refusal]:
         """Yield listed repositories, oldest change first.

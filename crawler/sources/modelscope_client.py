@@ -15,7 +15,8 @@ from crawler.disk import DiskLimits
 from crawler.download import fetch_file
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, SourceError
 from crawler.foreign_text import quoted
-from crawler.http import PoliteClient
+from crawler.http import Body, PoliteClient
+from crawler.peft_config import CONFIG_NAME, MAX_CONFIG_BYTES, decode_config
 from crawler.records import AdapterRecord
 
 
@@ -68,15 +69,34 @@ class ModelScopeClient:
 
     def download(self, record: AdapterRecord, path: Path, limits: DiskLimits) -> None:
         """Fetch a record's file to `path`; raises as `fetch_file` does."""
-        file = record.file
-        address = (
-            f"{self.endpoint}/api/v1/models/{record.repo}/repo"
-            f"?Revision={quote_plus(file.revision)}&FilePath={quote_plus(file.name)}"
-        )
+        address = self._address(record.repo, record.file.name, record.file.revision)
         try:
             fetch_file(self._http, address, record, path, limits, self._headers)
         except (GoneError, AccessDeniedError, NoAnswerError) as error:
             raise self._translated(error) from error
+
+    def read_config(self, repo: str, name: str) -> str:
+        """Return PEFT's config, a file of a repository, as text.
+
+        Raises:
+            SourceError: no answer, or one that is too long or no text.
+        """
+        address = self._address(repo, name)
+        try:
+            data = self._http.retry(
+                lambda: self._http.read_file(address, 0, _read_config, headers=self._headers)
+            )
+            return decode_config(data)
+        except (GoneError, AccessDeniedError, NoAnswerError) as error:
+            raise self._translated(error) from error
+        except ValueError as error:
+            raise SourceError(f"{repo}/{name}: {error}") from error
+
+    def _address(self, repo: str, name: str, revision: str = "master") -> str:
+        return (
+            f"{self.endpoint}/api/v1/models/{repo}/repo"
+            f"?Revision={quote_plus(revision)}&FilePath={quote_plus(name)}"
+        )
 
     def fetch(self, url: str) -> bytes:
         """Return the bytes behind an address that the hub names. It is told no token."""
@@ -98,6 +118,15 @@ class ModelScopeClient:
             retryable=error.retryable,
             retry_after_seconds=error.retry_after_seconds,
         )
+
+
+def _read_config(body: Body) -> bytes:
+    data = bytearray()
+    for chunk in body.chunks:
+        data += chunk
+        if len(data) > MAX_CONFIG_BYTES:
+            raise ValueError(f"{CONFIG_NAME} beside it is larger than 1 MB")
+    return bytes(data)
 
 
 def _data(answer: Any, path: str) -> dict[str, Any]:

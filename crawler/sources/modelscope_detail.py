@@ -69,11 +69,10 @@ def read_time(value: Any, repo: str) -> datetime:
     raise SourceError(f"{repo}: {quoted(str(value), 40)} is not a time")
 
 
-def listed_files(detail: dict[str, Any]) -> list[FileRecord]:
-    """Return the safetensors files with a hash that the detail itself names."""
+def listed_files(detail: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return name, size and sha256 of the files that the detail itself names."""
     groups = _dict(detail.get("ModelInfos")).values()
-    files = [item for group in groups for item in _list(_dict(group).get("files"))]
-    return read_files((_dict(item) for item in files), "name", "size", "sha256")
+    return [_dict(item) for group in groups for item in _list(_dict(group).get("files"))]
 
 
 def read_files(

@@ -41,7 +41,8 @@ class Hub:
 
     An entry is one version of an adapter: owner, name, version_id, model_id, display_name,
     description, tags, trigger_words, base_model, licence, downloads, created_at, updated_at
-    (seconds), file, covers [{file, prompt}]. Keys that start with "_" are never served.
+    (seconds), file, covers [{file, prompt}], and where there are other files, beside
+    {path in the repository: file}. Keys that start with "_" are never served.
     Entries with the same owner and name are versions of one repository.
     """
 
@@ -93,8 +94,11 @@ class Hub:
 
     def file_at(self, repo: str, path: str) -> str | None:
         """Return the listing's name of the file at a path of a repository."""
-        names = (entry["file"] for entry in self.repos().get(repo, []))
-        return next((name for name in names if self.listed_path(name) == path), None)
+        entries = self.repos().get(repo, [])
+        for entry in entries:
+            if self.listed_path(entry["file"]) == path:
+                return str(entry["file"])
+        return next((name for entry in entries if (name := _beside(entry).get(path))), None)
 
     def cover_at(self, repo: str, version: int, position: int) -> str | None:
         """Return the file of a cover, by its position."""
@@ -135,15 +139,19 @@ class Hub:
         return [
             {
                 "Type": "blob",
-                "Name": Path(self.listed_path(entry["file"])).name,
-                "Path": self.listed_path(entry["file"]),
-                "Size": self.size(entry["file"]),
-                "Sha256": self.sha256(entry["file"]),
+                "Name": Path(path).name,
+                "Path": path,
+                "Size": self.size(name),
+                "Sha256": self.sha256(name),
                 "Revision": "master",
-                "IsLFS": True,
+                "IsLFS": name == entry["file"],
                 "CommittedDate": entry["updated_at"],
             }
             for entry in versions
+            for path, name in (
+                (self.listed_path(entry["file"]), entry["file"]),
+                *_beside(entry).items(),
+            )
         ]
 
     def _file(self, name: str) -> dict[str, Any]:
@@ -218,6 +226,12 @@ def _item(repo: str, versions: list[Entry]) -> dict[str, Any]:
         "LastUpdatedTime": _updated_at(versions),
         "Description": first["description"],
     }
+
+
+def _beside(entry: Entry) -> dict[str, str]:
+    """Return the other files of an adapter's repository, by their paths there."""
+    beside: dict[str, str] = entry.get("beside", {})
+    return beside
 
 
 def _updated_at(versions: list[Entry]) -> int:

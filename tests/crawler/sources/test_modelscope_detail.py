@@ -10,6 +10,7 @@ from crawler.sources.modelscope_detail import (
     listed_files,
     match_files,
     read_detail,
+    read_files,
     read_listed,
 )
 
@@ -22,6 +23,10 @@ def read(**detail: Any) -> AdapterRecord:
     facts = {"CreatedTime": 1_735_689_600, **detail}
     (record,) = read_detail(facts, ListedRepo("alice/cat", DAY), [FILE], "https://hub.example")
     return record
+
+
+def files_of(detail: dict[str, Any]) -> list[FileRecord]:
+    return read_files(listed_files(detail), "name", "size", "sha256")
 
 
 def version(number: int, *files: Any) -> dict[str, Any]:
@@ -119,7 +124,7 @@ def test_only_safetensors_files_with_a_hash_count() -> None:
         {"name": "b.safetensors", "size": 10, "sha256": "short"},
     ]
 
-    assert listed_files({"ModelInfos": {"safetensor": {"files": files}}}) == [FILE]
+    assert files_of({"ModelInfos": {"safetensor": {"files": files}}}) == [FILE]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def test_numbers_beyond_all_measure_stay_within_a_database() -> None:
     assert len(record.version) == 200
     detail = {"ModelInfos": {"a": {"files": [{"name": "a.safetensors", "sha256": "a" * 64}]}}}
     detail["ModelInfos"]["a"]["files"][0]["size"] = 10**400  # type: ignore[assignment]
-    assert listed_files(detail)[0].size is None
+    assert files_of(detail)[0].size is None
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2J.safetensors", "a\u202e.safetensors", "x" * 5000])
@@ -148,7 +153,7 @@ def test_a_file_name_that_acts_on_a_terminal_is_refused(name: str) -> None:
     item = {"name": f"{name}.safetensors", "sha256": "a" * 64}
 
     with pytest.raises(SourceError, match="which is no name"):
-        listed_files({"ModelInfos": {"a": {"files": [item]}}})
+        files_of({"ModelInfos": {"a": {"files": [item]}}})
 
 
 def test_names_and_words_are_one_line() -> None:
