@@ -120,7 +120,7 @@ def measure_batch(batch: ProductBatch) -> tuple[Doubles, Doubles, npt.NDArray[np
     """Return ||ΔW|| and the effective rank of each layer, and which of them these are true of.
 
     Where squares leave the range of float32, and where numbers are NaN, infinite or all zero,
-    `spectrum.measure_layer` knows more.
+    `layer_measure.measure_layer` knows more.
     """
     # What overflows is told by the traces.
     with np.errstate(all="ignore"):
