@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from encoder.adapter.alpha import alpha_notes, check_magnitudes, find_alpha, find_config
 from encoder.adapter.assemble import assemble
@@ -87,30 +87,37 @@ def place_header(file: str | Path, header: Header, said: Said) -> Placed:
     return _place(file, header, _without_numbers(header), said)[0]
 
 
+class PlainLayer(NamedTuple):
+    """Where the numbers of a plain LoRA's layer are: keys of its file."""
+
+    name: str
+    down: str
+    up: str
+    rank: int
+    scale: float  # NaN where a tensor tells it
+    alpha: str  # that tensor's key
+
+
 @dataclass(frozen=True, slots=True)
 class Alike:
     """What files alike have in common: their layers without numbers."""
 
     placed: Placed
-    # The name of a down matrix -> that of its alpha.
-    alphas: Mapping[str, str]
+    layers: tuple[PlainLayer, ...]
 
     def fill(self, get: Callable[[str], Tensor]) -> Placed | None:
         """Return the layers of one of the files; None where its numbers need a closer look."""
         layers: dict[str, Layer] = {}
         alphas = list(self.placed.alphas)
-        conversion = self.placed.outcome.conversion
-        for name, layer in conversion.layers.items():
-            down, up = (cast("HeaderTensor", part) for part in layer.tensors())
-            scale = layer.scale
+        for name, down, up, rank, scale, key in self.layers:
             if math.isnan(scale):
-                alpha = float(get(self.alphas[down.key]).item())
-                alphas.append(alpha)
-                scale = alpha / len(down)
+                alphas.append(float(get(key).item()))
+                scale = alphas[-1] / rank
                 if not math.isfinite(scale):
                     return None
-            layers[name] = LoraLayer(get(down.key), get(up.key), scale)
-        outcome = replace(self.placed.outcome, conversion=replace(conversion, layers=layers))
+            layers[name] = LoraLayer(get(down), get(up), scale)
+        outcome = self.placed.outcome
+        outcome = replace(outcome, conversion=replace(outcome.conversion, layers=layers))
         return replace(self.placed, outcome=outcome, alphas=tuple(alphas))
 
 
@@ -132,25 +139,23 @@ def find_alike(
         return None
     conversion = placed.outcome.conversion
     # Layers that are there twice are compared by their numbers.
-    if (
-        conversion.vectors
-        or conversion.notes
-        or not all(map(_is_plain, conversion.layers.values()))
-    ):
+    if conversion.vectors or conversion.notes:
         return None
-    alphas = {
-        slots["down"]: slots["alpha"]
-        for slots in plan.modules.values()
-        if {"down", "alpha"} <= slots.keys()
-    }
-    return Alike(placed, alphas)
+    alphas = {slots.get("down", ""): slots.get("alpha", "") for slots in plan.modules.values()}
+    layers = []
+    for name, layer in conversion.layers.items():
+        if not isinstance(layer, LoraLayer) or not _is_whole(layer):
+            return None
+        down, up = cast("HeaderTensor", layer.down), cast("HeaderTensor", layer.up)
+        alpha = alphas[down.key]
+        layers.append(PlainLayer(name, down.key, up.key, len(down), layer.scale, alpha))
+    return Alike(placed, tuple(layers))
 
 
-def _is_plain(layer: Layer) -> bool:
+def _is_whole(layer: LoraLayer) -> bool:
     """Whether a layer is two tensors of its file as they are."""
-    if not isinstance(layer, LoraLayer) or layer.mid is not None:
-        return False
-    return all(cast("HeaderTensor", part).key for part in (layer.down, layer.up))
+    parts = (cast("HeaderTensor", part) for part in (layer.down, layer.up))
+    return layer.mid is None and all(part.key for part in parts)
 
 
 def _without_numbers(header: Header) -> Callable[[str], Tensor]:
