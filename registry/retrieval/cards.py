@@ -3,14 +3,16 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry.db.models import Adapter, File
+from registry.db.models import Adapter, File, Listing
 from registry.retrieval.covers import CoverLink, load_links
-from registry.retrieval.filters import Filters, State, conditions
+
+State = Literal["listed", "ready", "refused", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,9 @@ class AdapterCard:
 def count_by_base_model(session: Session) -> dict[str, int]:
     """Return how many adapters are ready of every base model, most first."""
     rows = session.execute(
-        select(Adapter.base_model, func.count().label("ready"))
-        .where(Adapter.state == "ready")
-        .group_by(Adapter.base_model)
-        .order_by(func.count().desc(), Adapter.base_model)
+        select(Listing.base_model, func.count().label("ready"))
+        .group_by(Listing.base_model)
+        .order_by(func.count().desc(), Listing.base_model)
     )
     return {row.base_model: row.ready for row in rows}
 
@@ -57,22 +58,6 @@ def count_by_base_model(session: Session) -> dict[str, int]:
 def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, AdapterCard]:
     adapters = session.scalars(select(Adapter).where(Adapter.id.in_(adapter_ids))).all()
     return _cards(session, adapters)
-
-
-def list_cards(
-    session: Session,
-    *,
-    filters: Filters,
-    before_id: int | None,
-    limit: int,
-    state: State = "ready",
-) -> list[AdapterCard]:
-    """Return adapters, newest here first, below `before_id`: the page's key."""
-    query = select(Adapter).where(*conditions(filters, state))
-    if before_id is not None:
-        query = query.where(Adapter.id < before_id)
-    adapters = session.scalars(query.order_by(Adapter.id.desc()).limit(limit)).all()
-    return list(_cards(session, adapters).values())
 
 
 def is_sound_file(session: Session, sha256: str) -> bool:
@@ -116,6 +101,11 @@ def _cards(session: Session, adapters: Sequence[Adapter]) -> dict[int, AdapterCa
     }
 
 
+def _withheld(adapter: Adapter) -> str | None:
+    """Why the hub gives nobody the file, or not us; what was fetched before stays."""
+    return (adapter.record.get("withheld") or None) if adapter.file_sha256 is None else None
+
+
 def card_of(adapter: Adapter, covers: Sequence[CoverLink], fusable: bool) -> AdapterCard:
     return AdapterCard(
         id=adapter.id,
@@ -135,6 +125,6 @@ def card_of(adapter: Adapter, covers: Sequence[CoverLink], fusable: bool) -> Ada
         fusable=fusable,
         strength=adapter.record.get("strength"),
         state=adapter.state,
-        refusal=adapter.refusal,
+        refusal=adapter.refusal or _withheld(adapter),
         file_name=adapter.file_name,
     )

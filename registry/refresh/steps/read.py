@@ -14,38 +14,47 @@ from registry.db import adapters, pending
 from registry.db.claims import NOTHING, Beside, load_beside
 from registry.db.readings import Reading, SketchData, store_readings
 from registry.errors import BlobNotFoundError
-from registry.refresh.step import Step, StepOutcome, one_line
+from registry.refresh.step import SharedStep, StepOutcome, one_line
 
 if TYPE_CHECKING:
     from encoder.sketches.sketch import Sketch as MadeSketch
 
 # Files taken from the list at once.
 PAGE = 64
-# Files that are stored together, and how large they may be together: what a kill costs is
+# Files that are read and stored together, and how large they may be together: what a kill costs is
 # reading these once more. A sketch of 1 MB is kept of each meanwhile.
 TOGETHER, BYTES_TOGETHER = 16, 64_000_000
 
 
-class ReadStep(Step):
+class ReadStep(SharedStep):
     """Reads and sketches files; one outcome a file. A bad file refuses its adapters."""
 
     name = "read"
     title = "Reading files"
+    queue = "read"
+    page = TOGETHER
+    job = 1
 
     def remaining(self) -> int:
         with self.context.sessions() as session:
             return pending.count_to_read(session, reader_version())
 
-    def run(self) -> Iterator[StepOutcome]:
-        version, after = reader_version(), ""
+    def list_keys(self, size: int) -> Iterator[list[str]]:
+        after = ""
         while True:
             with self.context.sessions() as session:
-                page = pending.list_to_read(session, version, after, PAGE)
-            if not page:
+                hashes = pending.keys_to_read(session, reader_version(), after, PAGE)
+            if not hashes:
                 return
-            for group in _groups(page):
-                yield from self._read(group, version)
-            after = page[-1].sha256
+            yield from (hashes[start : start + size] for start in range(0, len(hashes), size))
+            after = hashes[-1]
+
+    def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
+        version = reader_version()
+        with self.context.sessions() as session:
+            files = pending.list_to_read(session, version, keys)
+        for group in _groups(files):
+            yield from self._read(group, version)
 
     def _read(self, files: Sequence[pending.PendingFile], version: str) -> list[StepOutcome]:
         return read_stored(self.context.sessions, self.context.blobs, files, version)
@@ -56,7 +65,7 @@ def _groups(files: Iterable[pending.PendingFile]) -> Iterator[list[pending.Pendi
     group: list[pending.PendingFile] = []
     size = 0
     for file in files:
-        if group and (len(group) == TOGETHER or size + file.size > BYTES_TOGETHER):
+        if group and size + file.size > BYTES_TOGETHER:
             yield group
             group, size = [], 0
         group.append(file)

@@ -10,7 +10,6 @@ from crawler.sources.modelscope_detail import (
     listed_files,
     match_files,
     read_detail,
-    read_files,
     read_listed,
 )
 
@@ -25,10 +24,6 @@ def read(**detail: Any) -> AdapterRecord:
     return record
 
 
-def files_of(detail: dict[str, Any]) -> list[FileRecord]:
-    return read_files(listed_files(detail), "name", "size", "sha256")
-
-
 def version(number: int, *files: Any) -> dict[str, Any]:
     return {"modelVersion": {"id": number}, "stats": {"fileList": list(files)}}
 
@@ -41,6 +36,35 @@ def test_a_version_owns_the_files_that_it_names(entry: Any) -> None:
     versions = [version(1, entry)]
 
     assert match_files(versions, [FILE, OTHER]) == [(versions[0], OTHER)]
+
+
+TWINS = [FileRecord(f"{folder}/x.safetensors", n, f"{n}" * 64) for n, folder in enumerate("ab")]
+
+
+@pytest.mark.parametrize(
+    ("entries", "sizes"),
+    [
+        (["x.safetensors", "x.safetensors"], []),
+        (["a/x.safetensors", "b/x.safetensors"], []),
+        (["b/x.safetensors", "x.safetensors"], []),
+        (["x.safetensors", "x.safetensors"], [1, 0]),
+        ([{"name": "x.safetensors", "sha256": "1" * 64}, "x.safetensors"], []),
+    ],
+    ids=["base names", "paths", "a path", "sizes", "a hash"],
+)
+def test_files_of_one_base_name_are_one_of_each_version(
+    entries: list[Any], sizes: list[int]
+) -> None:
+    """Two versions, each in its folder, are two adapters and not four."""
+    versions = [version(1, entries[0]), version(2, entries[1])]
+    for place, size in enumerate(sizes):
+        versions[place]["stats"]["fileSizes"] = [size]
+    swapped = bool(sizes) or entries[0] == "b/x.safetensors" or isinstance(entries[0], dict)
+
+    matched = match_files(versions, TWINS)
+
+    files = TWINS[::-1] if swapped else TWINS
+    assert matched == list(zip(versions, files, strict=True))
 
 
 def test_a_single_version_that_names_nothing_owns_all() -> None:
@@ -124,7 +148,7 @@ def test_only_safetensors_files_with_a_hash_count() -> None:
         {"name": "b.safetensors", "size": 10, "sha256": "short"},
     ]
 
-    assert files_of({"ModelInfos": {"safetensor": {"files": files}}}) == [FILE]
+    assert listed_files({"ModelInfos": {"safetensor": {"files": files}}}) == [FILE]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +169,7 @@ def test_numbers_beyond_all_measure_stay_within_a_database() -> None:
     assert len(record.version) == 200
     detail = {"ModelInfos": {"a": {"files": [{"name": "a.safetensors", "sha256": "a" * 64}]}}}
     detail["ModelInfos"]["a"]["files"][0]["size"] = 10**400  # type: ignore[assignment]
-    assert files_of(detail)[0].size is None
+    assert listed_files(detail)[0].size is None
 
 
 @pytest.mark.parametrize("name", ["a\x1b[2J.safetensors", "a\u202e.safetensors", "x" * 5000])
@@ -153,7 +177,7 @@ def test_a_file_name_that_acts_on_a_terminal_is_refused(name: str) -> None:
     item = {"name": f"{name}.safetensors", "sha256": "a" * 64}
 
     with pytest.raises(SourceError, match="which is no name"):
-        files_of({"ModelInfos": {"a": {"files": [item]}}})
+        listed_files({"ModelInfos": {"a": {"files": [item]}}})
 
 
 def test_names_and_words_are_one_line() -> None:

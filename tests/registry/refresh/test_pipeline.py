@@ -290,7 +290,7 @@ def test_files_are_stored_in_groups_and_a_bad_one_costs_itself_only(
     bytes_together: int,
 ) -> None:
     """However many go together: one is refused, one has vanished from the store."""
-    monkeypatch.setattr("registry.refresh.steps.read.TOGETHER", together)
+    monkeypatch.setattr(ReadStep, "page", together)
     monkeypatch.setattr("registry.refresh.steps.read.BYTES_TOGETHER", bytes_together)
     (hub.folder / hub.entries[1]["file"]).write_bytes(b"\x80\x04 a pickle, with a bad name")
     list(pipeline.refresh(source, steps=[CrawlStep, FetchStep]))
