@@ -323,7 +323,7 @@ class Registry:
         if sha256 is not None and self.blobs.exists(sha256):
             file = PendingFile(sha256, f"adapter {adapter_id}")
             with one_line_errors():
-                read_stored(self.sessions, self.blobs, file, reader_version())
+                read_stored(self.sessions, self.blobs, [file], reader_version())
         return self.adapter(adapter_id)
 
     # Encoders
