@@ -82,7 +82,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "found.cover": ("this is its cover", "就是它的封面"),
     "found.near_cover": ("a cover looks the same", "封面几乎相同"),
     "found.image": ("a cover looks alike", "封面相似"),
-    "found.captions": ("fits what is seen", "符合画面内容"),
     "filter.remove": ("Remove {name}", "移除{name}"),
     "chosen": ("{name}: {value}", "{name}：{value}"),
     "yes": ("yes", "是"),
