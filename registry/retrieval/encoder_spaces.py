@@ -76,7 +76,8 @@ class Space:
             calibration, captions = PLAIN_CALIBRATION, strangers.plain_scale
         else:
             calibration = self.encoder.calibration
-            captions = _turned_scale(strangers, self.encoder.loaded)
+            # Encoders are told apart by what they are, not by what they hold.
+            captions = _turned_scale(strangers, self.encoder.loaded)  # type: ignore[arg-type]
         mean, deviation = captions
         near = (strangers.likeness_to_gibberish(aimed) - mean) / deviation
         return Scale(calibration, captions, near)

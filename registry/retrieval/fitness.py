@@ -5,7 +5,7 @@ out among rivals, as it is where one adapter is meant (`registry.retrieval.ranki
 Every signal speaks for an adapter by how near it is in itself, and by how far it is behind the
 nearest one; equals lose nothing by each other. No adapter falls by a better score of its own.
 
-Constants are learned by `python -m benchmarks.search.learning`; docs/search.md explains them.
+Constants are fitted as docs/search.md tells; docs/benchmarks/search.md has what they bring.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float64]
 Band = Literal["fits", "perhaps", "probably not"]
 
 # From these probabilities on a result is said to fit, and perhaps to fit. Where the constants were
-# learned, none of 200 pieces of nonsense fits and hardly anything far off.
-FITS, PERHAPS = 0.6, 0.2
+# learned, no nonsense even perhaps fits, and hardly anything far off fits.
+FITS, PERHAPS = 0.6, 0.15
 # If no adapter answers more of a question by its words, they say nothing: it is in another
 # language, or about what nobody wrote down.
 SILENCE = 0.15
