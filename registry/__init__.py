@@ -34,7 +34,7 @@ def search(
     text: str = "",
     limit: int = 10,
     *,
-    nearest: bool = False,
+    cursor: str | None = None,
     like: Sequence[int] = (),
     unlike: Sequence[int] = (),
     unlike_text: str = "",
@@ -42,8 +42,8 @@ def search(
 ) -> "SearchPage":
     """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
 
-    None when nothing fits, unless the `nearest` are wanted all the same. Filters are those of the
-    page and of `autolora search`: `base_model="sdxl"`, `tag=["fox", "red"]`, `max_size="200MB"`.
+    Filters are those of the page and of `autolora search`: `base_model="sdxl"`,
+    `tag=["fox", "red"]`, `max_size="200MB"`.
 
     With `like` and `unlike`, ids of adapters, those that are like some and unlike others; then
     `text` may be left out.
@@ -55,7 +55,7 @@ def search(
         text,
         limit=limit,
         filters=make_filters(**filters),
-        nearest=nearest,
+        cursor=cursor,
         likes=Likes(tuple(like), tuple(unlike), unlike_text),
     )
 

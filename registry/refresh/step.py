@@ -77,6 +77,11 @@ class Step(ABC):
     def __init__(self, context: RefreshContext) -> None:
         self.context = context
 
+    @classmethod
+    def is_wanted(cls, context: RefreshContext) -> bool:
+        """Whether a refresh has this step at all."""
+        return True
+
     def prepare(self) -> Iterator[StepOutcome]:
         """Do what has to be done before the first step of the refresh; yield problems only."""
         return iter(())

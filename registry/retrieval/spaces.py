@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
@@ -19,10 +19,11 @@ from registry.db.models import (
     Listing,
     WeightEmbedding,
 )
-from registry.retrieval.calibration import between
+from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.filters import Filters, conditions
-from registry.retrieval.hybrid import ServingEncoder
-from registry.retrieval.ranking import Match, Signal
+from registry.retrieval.fitness import Signal
+from registry.retrieval.ranking import Match
+from registry.retrieval.strangers import between
 from registry.retrieval.vector import (
     captions_similarities,
     nearest_by_captions,
@@ -178,6 +179,8 @@ class FingerprintSpace:
     def nearest(
         self, session: Session, direction: Vector, filters: Filters, limit: int
     ) -> list[Match]:
+        # Filters run after the index scan.
+        session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
         distance = File.fingerprint.cosine_distance(direction.tolist())
         rows = session.execute(
             select(Listing.adapter_id, distance.label("distance"))

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry.db.adapters import accept, forget_file, refuse
+from registry.db.adapters import forget_file
 from registry.db.models import Adapter, File, Listing
 from registry.fusion.licences import Terms, terms_of
 from tests.builders import add_adapter
@@ -136,6 +136,7 @@ def _change(session: Session, rng: random.Random) -> None:
     adapter = rng.choice(adapters)
     sha256 = adapter.file_sha256
     row = update(Adapter).where(Adapter.id == adapter.id)
+    of_file = update(Adapter).where(Adapter.file_sha256 == sha256, Adapter.state != "gone")
     match rng.randrange(9):
         case 0:
             state = rng.choice(["ready", "listed", "refused", "gone"])
@@ -146,9 +147,9 @@ def _change(session: Session, rng: random.Random) -> None:
         case 2:
             session.execute(row.values(base_model="pony", claimed_base_model="pony"))
         case 3 if sha256:
-            refuse(session, sha256, "bad", "1")
+            session.execute(of_file.values(state="refused", refusal="bad"))
         case 4 if sha256:
-            accept(session, sha256)
+            session.execute(of_file.values(state="listed", refusal=None))
         case 5 if sha256:
             forget_file(session, sha256)
         case 6 if sha256:
