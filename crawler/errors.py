@@ -30,6 +30,8 @@ AutoLoraError
     FingerprintError
     CheckpointError
     TrainingDataError
+    CaptionError
+    CaptionerError
   RegistryError
     BusyError
     CursorError
@@ -45,6 +47,7 @@ AutoLoraError
     BlobNotFoundError
     FileWithheldError
     BlobMismatchError
+    CaptionSettingsError
     EncoderRejectedError
     EncoderNotFoundError
     PromotionError

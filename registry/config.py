@@ -9,10 +9,15 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from crawler.disk import DiskLimits
+from encoder.captions.captioner import Language
 from registry.errors import TokenPlaceError
 
 # Each token, and the address that it is for.
-TOKENS = {"modelscope_token": "modelscope_endpoint", "token": "url"}
+TOKENS = {
+    "modelscope_token": "modelscope_endpoint",
+    "caption_token": "caption_endpoint",
+    "token": "url",
+}
 
 
 class Settings(BaseSettings):
@@ -38,6 +43,17 @@ class Settings(BaseSettings):
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
     encoder_checkpoint: Path | None = None
+    # What writes captions of covers: a model behind an OpenAI-compatible endpoint, with its key, or
+    # one in a folder of this machine. None = captions are prompts only.
+    caption_endpoint: str | None = None
+    caption_model: str | None = None
+    caption_token: SecretStr | None = None
+    caption_folder: Path | None = None
+    # Images that the endpoint is asked about at a time.
+    caption_concurrency: int = Field(default=4, ge=1, le=16)
+    caption_languages: list[Language] = Field(default=["en"], min_length=1)
+    # Images of each language that one refresh has captioned at most; the next one goes on.
+    caption_limit: int = Field(default=1000, ge=0)
     # A registry elsewhere whose adapters images are made with here, and its token.
     url: str | None = None
     token: SecretStr | None = None

@@ -88,8 +88,12 @@ def _run(
     if as_json:
         print_json({"counts": counts, "ready": ready, "error": run.error})
     else:
+        skipped = {entry["step"]: entry["message"] for entry in run.counts["skipped"]}
         for step in steps:
             count = counts[step.name]
+            if step.name in skipped:
+                stdout().print(f"{step.title}: skipped; {skipped[step.name]}", markup=False)
+                continue
             failed = f", {count['failed']} failed" if count["failed"] else ""
             stdout().print(f"{step.title}: {count['ok']}{failed}", markup=False)
         stdout().print(f"{ready} adapters ready", style="bold")

@@ -6,7 +6,7 @@ Every list is read in pages: `after` is the last key of the page before.
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
@@ -38,6 +38,11 @@ class PendingFile(NamedTuple):
 
     sha256: str
     adapter: str
+
+
+class PendingPrompt(NamedTuple):
+    cover_id: int
+    prompt: str
 
 
 class PendingCaption(NamedTuple):
@@ -116,34 +121,45 @@ def list_to_read(
     return [PendingFile(sha256, labels[sha256]) for sha256 in hashes]
 
 
-def _to_caption(text_encoder: str) -> ColumnElement[bool]:
+def _to_encode(text_encoder: str) -> ColumnElement[bool]:
     return ~exists().where(
         CaptionEmbedding.text_md5 == Caption.text_md5,
         CaptionEmbedding.text_encoder == text_encoder,
     )
 
 
-def prompts_to_take() -> Select[int, str | None]:
-    """Ids and prompts of covers whose prompt is no caption yet."""
-    taken = exists().where(Caption.cover_id == Cover.id, Caption.source == "hub")
-    return select(Cover.id, Cover.prompt).where(Cover.prompt != "", ~taken)
+def list_prompts(
+    session: Session, cleaning_version: str, after: int, limit: int
+) -> list[PendingPrompt]:
+    """Return covers' prompts that are no caption yet, cleaned by this version."""
+    taken = exists().where(
+        Caption.cover_id == Cover.id,
+        Caption.source == "hub",
+        Caption.prompt_version == cleaning_version,
+    )
+    rows = session.execute(
+        select(Cover.id, Cover.prompt)
+        .where(Cover.prompt != "", ~taken, Cover.id > after)
+        .order_by(Cover.id)
+        .limit(limit)
+    )
+    return [PendingPrompt(row.id, row.prompt) for row in rows]
 
 
-def count_to_caption(session: Session, text_encoder: str) -> int:
-    """Captions without embedding, and those that are still only prompts."""
-    captions = select(func.count(Caption.id)).where(_to_caption(text_encoder)).scalar_subquery()
-    prompts = select(func.count()).select_from(prompts_to_take().subquery()).scalar_subquery()
-    return session.scalar(select(captions + prompts)) or 0
+def count_to_encode(session: Session, text_encoder: str) -> int:
+    """Return how many captions have no embedding."""
+    query = select(func.count(Caption.id)).where(_to_encode(text_encoder))
+    return session.scalar(query) or 0
 
 
-def list_to_caption(
+def list_to_encode(
     session: Session, text_encoder: str, after: int, limit: int
 ) -> list[PendingCaption]:
     rows = session.execute(
         select(Caption.id, Caption.text, Caption.text_md5, Adapter.repo, Adapter.version)
         .join(Cover, Cover.id == Caption.cover_id)
         .join(Adapter, Adapter.id == Cover.adapter_id)
-        .where(_to_caption(text_encoder), Caption.id > after)
+        .where(_to_encode(text_encoder), Caption.id > after)
         .order_by(Caption.id)
         .limit(limit)
     )
@@ -193,7 +209,7 @@ def base_models_of_files(session: Session) -> list[str]:
 def _to_publish(reader_version: str, text_encoder: str) -> ColumnElement[bool]:
     """Listed, its file read, and its covers' captions embedded."""
     waits_for_caption = exists().where(
-        Cover.adapter_id == Adapter.id, Caption.cover_id == Cover.id, _to_caption(text_encoder)
+        Cover.adapter_id == Adapter.id, Caption.cover_id == Cover.id, _to_encode(text_encoder)
     )
     return and_(
         Adapter.state == "listed",

@@ -25,6 +25,7 @@ from registry.refresh.step import RefreshContext, Step, StepOutcome, one_line
 from registry.refresh.steps.caption import CaptionStep
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.embed import EmbedStep
+from registry.refresh.steps.encode_captions import EncodeCaptionsStep
 from registry.refresh.steps.fetch import FetchStep
 from registry.refresh.steps.publish import PublishStep
 from registry.refresh.steps.read import ReadStep
@@ -35,6 +36,7 @@ STEPS: tuple[type[Step], ...] = (
     FetchStep,
     ReadStep,
     CaptionStep,
+    EncodeCaptionsStep,
     EmbedStep,
     PublishStep,
 )
@@ -61,9 +63,10 @@ class StepProgress:
 
 @dataclass
 class _Report:
-    """What a run's row says: counts by step, the first problems, why it failed."""
+    """What a run's row says: counts by step, what was skipped, first problems, why it failed."""
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    skipped: list[dict[str, str]] = field(default_factory=list)
     problems: list[dict[str, str]] = field(default_factory=list)
     error: str | None = None
 
@@ -75,7 +78,7 @@ class _Report:
             self.problems.append(problem)
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.counts, "problems": self.problems}
+        return {**self.counts, "skipped": self.skipped, "problems": self.problems}
 
 
 class Pipeline:
@@ -97,7 +100,7 @@ class Pipeline:
         self._blobs = blobs
         self._text_encoder = text_encoder
         self._downloads = settings.home / "downloads"
-        self._checkpoint = settings.encoder_checkpoint
+        self._settings = settings
 
     def refresh(
         self,
@@ -150,7 +153,8 @@ class Pipeline:
             blobs=self._blobs,
             text_encoder=self._text_encoder,
             downloads=self._downloads,
-            checkpoint=self._checkpoint,
+            checkpoint=self._settings.encoder_checkpoint,
+            settings=self._settings,
             source=source,
             run_id=run_id,
             full=full,
@@ -176,6 +180,8 @@ class Pipeline:
 
 
 def _run(step: Step, report: _Report) -> Iterator[StepProgress]:
+    if step.skipped:
+        report.skipped.append({"step": step.name, "message": step.skipped})
     total, done = step.remaining(), 0
     yield StepProgress(step, done, total)
     for outcome in _outcomes(step, report):

@@ -13,6 +13,7 @@ from crawler.errors import AutoLoraError
 from crawler.records import Source
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
+from registry.config import Settings
 from registry.db.adapters import Origin
 
 
@@ -36,6 +37,8 @@ class RefreshContext:
     downloads: Path
     # A weight encoder's checkpoint, or a folder of them, that is to serve.
     checkpoint: Path | None
+    # What differs between machines beside these.
+    settings: Settings
     source: Source
     # The report's row; what is listed bears its number.
     run_id: int
@@ -65,6 +68,11 @@ class Step(ABC):
 
     def __init__(self, context: RefreshContext) -> None:
         self.context = context
+
+    @property
+    def skipped(self) -> str:
+        """Say in one line why most of it is skipped, and how to have it done; "" if it is not."""
+        return ""
 
     def prepare(self) -> Iterator[StepOutcome]:
         """Do what has to be done before the first step of the refresh; yield problems only."""

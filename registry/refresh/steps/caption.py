@@ -1,52 +1,55 @@
-"""Step 4: cover prompts -> captions and their embeddings."""
+"""Step 4: covers -> captions, from their prompts and by a vision model."""
 
 from collections.abc import Iterator
 
-from sqlalchemy import literal
-from sqlalchemy.dialects.postgresql import insert
-
-from registry.db import pending
-from registry.db.models import Caption, CaptionEmbedding
-from registry.refresh.step import Step, StepOutcome
-
-# Texts encoded at once.
-BATCH = 64
+from encoder.errors import CaptionerError
+from registry.db import captions
+from registry.refresh.captioners import name_of_captioner, open_captioner, what_is_missing
+from registry.refresh.captioning import caption_images, take_known, version_of
+from registry.refresh.step import Step, StepOutcome, one_line
 
 
 class CaptionStep(Step):
-    """Takes prompts as captions, and embeds what has no embedding; one outcome a caption."""
+    """Takes prompts as captions, and has a model look at images; one outcome an image looked at.
+
+    The model is asked about `caption_limit` images in each language: nobody waits for a first
+    refresh to look at a whole hub, and no night costs more than that.
+    """
 
     name = "caption"
-    title = "Encoding captions"
+    title = "Captioning covers"
+
+    @property
+    def skipped(self) -> str:
+        return what_is_missing(self.context.settings)
 
     def remaining(self) -> int:
+        settings = self.context.settings
+        if self.skipped:
+            return 0
+        model = name_of_captioner(settings)
         with self.context.sessions() as session:
-            return pending.count_to_caption(session, self.context.text_encoder.name)
+            now = captions.now(session)
+            waiting = [
+                captions.count_waiting(session, version_of(model, language), now)
+                for language in settings.caption_languages
+            ]
+        return sum(min(count, settings.caption_limit) for count in waiting)
 
     def run(self) -> Iterator[StepOutcome]:
-        self._take_prompts()
-        text_encoder, after = self.context.text_encoder, 0
-        while True:
-            with self.context.sessions() as session:
-                page = pending.list_to_caption(session, text_encoder.name, after, BATCH)
-            if not page:
-                return
-            texts = {caption.text_md5: caption.text for caption in page}
-            embeddings = text_encoder.encode(list(texts.values()))
-            rows = [
-                {"text_md5": md5, "text_encoder": text_encoder.name, "embedding": embedding}
-                for md5, embedding in zip(texts, embeddings.tolist(), strict=True)
-            ]
-            with self.context.sessions.begin() as session:
-                session.execute(insert(CaptionEmbedding).on_conflict_do_nothing(), rows)
-            yield from (StepOutcome(caption.adapter) for caption in page)
-            after = page[-1].caption_id
-
-    def _take_prompts(self) -> None:
-        prompts = pending.prompts_to_take().add_columns(literal("hub"))
-        with self.context.sessions.begin() as session:
-            session.execute(
-                insert(Caption)
-                .from_select(["cover_id", "text", "source"], prompts)
-                .on_conflict_do_nothing()
-            )
+        context = self.context
+        take_known(context.sessions)
+        if self.skipped:
+            return
+        try:
+            with open_captioner(context.settings) as captioner:
+                for language in context.settings.caption_languages:
+                    yield from caption_images(
+                        context.sessions,
+                        context.blobs,
+                        captioner,
+                        language,
+                        limit=context.settings.caption_limit,
+                    )
+        except CaptionerError as error:
+            yield StepOutcome("captions", False, one_line(error))
