@@ -154,7 +154,7 @@ class LocalCaptioner:
         except ImportError as error:
             raise CaptionerError(
                 "captions by a model on this machine need transformers; install it with "
-                "`pip install 'autolora-registry[fusion]'`."
+                "`pip install 'autolora-registry[captions]'`."
             ) from error
         try:
             with _without_bars():

@@ -25,7 +25,9 @@ def caption(
     language: Annotated[
         str | None, typer.Option(help="en or zh. Default: REGISTRY_CAPTION_LANGUAGES.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also images given up.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also try images that were given up.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Have a vision model describe covers, adapters without words first. Safe to stop and rerun."""

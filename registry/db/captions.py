@@ -99,6 +99,7 @@ def list_waiting(
     before: datetime,
     limit: int,
     *,
+    offset: int = 0,
     again: bool = False,
 ) -> list[PendingImage]:
     """Return images that wait: those first whose adapters have no good words.
@@ -122,6 +123,7 @@ def list_waiting(
             Cover.sha256,
         )
         .limit(limit)
+        .offset(offset)
     )
     return [PendingImage(row.sha256, label(row.repo, row.version)) for row in rows]
 

@@ -83,10 +83,15 @@ def caption_images(
     version = version_of(captioner.name, language)
     with sessions() as session:
         started = captions.now(session)
-    left = PAGE if limit is None else limit
-    while left > 0:
+    left, passed = limit, 0
+    while left is None or left > 0:
+        count = PAGE if left is None else min(PAGE, left)
         with sessions() as session:
-            page = captions.list_waiting(session, version, started, min(PAGE, left), again=again)
+            page = captions.list_waiting(
+                session, version, started, count, offset=passed, again=again
+            )
+        if not page:
+            return
         done = 0
         for start in range(0, len(page), captioner.batch_size):
             batch = page[start : start + captioner.batch_size]
@@ -95,10 +100,9 @@ def caption_images(
             ):
                 done += 1
                 yield outcome
-        # Of what still waits, others have all in their hands.
-        if done == 0:
-            return
-        left = PAGE if limit is None else left - done
+        # The others are in somebody else's hands, and still listed first.
+        passed += len(page) - done
+        left = None if left is None else left - done
 
 
 def caption_batch(
