@@ -50,6 +50,7 @@ AutoLoraError
     CaptionSettingsError
     EncoderRejectedError
     EncoderNotFoundError
+    NotEnoughToLearnError
     PromotionError
     UnknownSourceError
     AdapterNotFoundError

@@ -112,6 +112,10 @@ class EncoderNotFoundError(RegistryError):
         super().__init__(f"there is no encoder {name!r}. {there}")
 
 
+class NotEnoughToLearnError(RegistryError):
+    """The index has too little to train an encoder on."""
+
+
 class PromotionError(RegistryError):
     """An encoder may not serve, or there is none to go back to."""
 

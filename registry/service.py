@@ -24,9 +24,11 @@ from registry.errors import (
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.refresh.learn import Learner, Lesson, Progress, silent
 from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.cards import (
     AdapterCard,
+    State,
     count_by_base_model,
     is_sound_file,
     list_cards,
@@ -34,7 +36,7 @@ from registry.retrieval.cards import (
 )
 from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
-from registry.retrieval.filters import Filters, State
+from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
 from registry.retrieval.results import Choice, DuplicateResult, SearchPage, Similar
 from registry.text.cached_encoder import load_cached_text_encoder
@@ -137,7 +139,13 @@ class Registry:
         Raises:
             SearchError: the text is empty, nothing is indexed, or not for this base model.
         """
-        filters = Filters(base_model, author, tuple(tags), licence, hub)
+        filters = Filters(
+            base_models=_given(base_model),
+            authors=_given(author),
+            tags=tuple(tags),
+            licences=_given(licence),
+            hubs=_given(hub),
+        )
         return self.finder.search(text, filters, limit, nearest=nearest)
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
@@ -228,12 +236,29 @@ class Registry:
             encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.base_model
 
-    def roll_back(self, base_model: str) -> str:
-        """Let search use the encoder again that the active one replaced; return its name."""
+    def roll_back(self, base_model: str) -> str | None:
+        """Let search use the encoder again that the active one replaced; return its name.
+
+        None where it replaced none: then weights are compared no more.
+        """
         with one_line_errors(), self.sessions.begin() as session:
             encoder = roll_back(session, base_model)
+            if encoder is None:
+                return None
             encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.name
+
+    def learn(self, base_model: str, progress: Progress = silent) -> Lesson:
+        """Train an encoder on what is here, and let it serve where it finds more for certain.
+
+        Raises:
+            NotEnoughToLearnError: too few captioned adapters, or authors.
+        """
+        learner = Learner(
+            self.sessions, self.blobs, self.text_encoder, self.settings.home / "learning"
+        )
+        with one_line_errors():
+            return learner.learn(base_model, progress)
 
     # Making images
 
@@ -282,8 +307,12 @@ class Registry:
 
         Raises NothingFoundError when there is none.
         """
-        return self.finder.choose(prompt, k, Filters(base_model))
+        return self.finder.choose(prompt, k, Filters(_given(base_model)))
 
     def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
         """Return those adapters of `adapter_ids` that exist, with the prompt's similarity."""
         return self.finder.named_adapters(prompt, self.cards(adapter_ids))
+
+
+def _given(value: str | None) -> tuple[str, ...]:
+    return () if value is None else (value,)

@@ -55,7 +55,7 @@ SETUPS: dict[Setup, tuple[Quality, Quality, Quality, Quality]] = {
 
 # (language of captions and words, of questions)
 LANGUAGES: tuple[tuple[Language, Language], ...] = (("en", "en"), ("zh", "zh"), ("en", "zh"))
-FILTERS = Filters(BASE_MODEL)
+FILTERS = Filters((BASE_MODEL,))
 DAY = datetime(2025, 1, 1, tzinfo=UTC)
 ENCODER = "benchmarked"
 

@@ -18,7 +18,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop
 from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_exponential_jitter
 
-from crawler.addresses import AddressGuard, origin, shown
+from crawler.addresses import AddressGuard, is_loopback, origin, shown
 from crawler.errors import AddressRefusedError, SourceError
 from crawler.http import USER_AGENT, retry_after_seconds
 from crawler.transport import GuardedTransport, check_deadline, deadline
@@ -88,7 +88,7 @@ class EndpointCaptioner:
         """Open it; nothing is sent yet.
 
         Raises:
-            CaptionerError: `endpoint` is no http address.
+            CaptionerError: `endpoint` is no http address, or the token would travel readable.
         """
         self.name = model
         self._url = f"{endpoint.rstrip('/')}/chat/completions"
@@ -96,6 +96,11 @@ class EndpointCaptioner:
         self._timeout_seconds, self._first_wait_seconds = timeout_seconds, first_wait_seconds
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         if token:
+            if self._url.startswith("http://") and not is_loopback(self._url):
+                raise CaptionerError(
+                    f"{shown(self._url)} is plain http: REGISTRY_CAPTION_TOKEN would travel "
+                    "readable. Use https, a tunnel to this machine, or no token."
+                )
             headers["Authorization"] = f"Bearer {token}"
         try:
             guard = AddressGuard([origin(self._url)])
@@ -108,7 +113,7 @@ class EndpointCaptioner:
             headers=headers,
             trust_env=False,
         )
-        # The first form of a question that was not refused.
+        # The form of a question that the first answer came to.
         self._form = 0
         self._pause_until = 0.0
         self._has_answered = False
@@ -176,22 +181,23 @@ class EndpointCaptioner:
 
     def _ask(self, image: Image, language: Language, stopping: threading.Event) -> str:
         """Ask in the first form of the question that the endpoint takes."""
-        for form in range(self._form, len(FORMS)):
+        form = self._form
+        while True:
             try:
-                answer = self._ask_once(make_body(image, language, self.name, form), stopping)
+                return self._ask_once(image, language, form, stopping)
             except _RefusedError as error:
-                about_the_picture = _ABOUT_THE_PICTURE.search(str(error))
-                # Once a form was taken the form is not what is wrong.
-                if self._has_answered or about_the_picture or form == len(FORMS) - 1:
-                    if about_the_picture:
-                        raise CaptionError(str(error)) from error
+                if _ABOUT_THE_PICTURE.search(str(error)):
+                    raise CaptionError(str(error)) from error
+                # A form that was taken before is not what is wrong.
+                is_taken = self._has_answered and form == self._form
+                if is_taken or form == len(FORMS) - 1:
                     raise
-                continue
-            self._form = max(self._form, form)
-            return answer
-        raise AssertionError("the last form is answered or raises")
+                form = self._form if self._has_answered else form + 1
 
-    def _ask_once(self, body: bytes, stopping: threading.Event) -> str:
+    def _ask_once(
+        self, image: Image, language: Language, form: int, stopping: threading.Event
+    ) -> str:
+        body = make_body(image, language, self.name, form)
         self._wait(stopping)
         try:
             with (
@@ -212,7 +218,9 @@ class EndpointCaptioner:
             answer = error
         except ValueError as error:
             raise _PassingError(f"it answered {error}") from error
-        self._has_answered, self._failures = True, 0
+        if not self._has_answered:
+            self._form, self._has_answered = form, True
+        self._failures = 0
         if isinstance(answer, CaptionError):
             raise answer
         return answer

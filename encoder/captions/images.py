@@ -3,6 +3,7 @@
 import base64
 import io
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,8 @@ MAX_ASPECT = 16
 # So that a picture with margins has no more pixels than any other.
 _LONGEST_SIDE = (SENT_PIXELS * MAX_ASPECT) ** 0.5
 _JPEG_QUALITY = 85
+# One at a time: a large picture takes hundreds of MB while it is decoded.
+_DECODING = threading.Lock()
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 
@@ -36,7 +39,7 @@ def prepare(data: bytes) -> Image.Image:
     """
     if len(data) > MAX_BYTES:
         raise CaptionError(f"the image has {len(data):,} bytes, more than are decoded")
-    with _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+    with _DECODING, _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
         if opened.width * opened.height > MAX_PIXELS:
             raise CaptionError(f"the image has {opened.width}x{opened.height} pixels, too many")
         # A JPEG is decoded at an eighth, a quarter or half of its size where that is enough.

@@ -1,5 +1,6 @@
 """first schema: adapters, files, covers, captions, encoders, embeddings with HNSW, crawls"""
 
+from importlib import resources
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ def upgrade() -> None:
     _create_crawls()
     _create_files()
     _create_adapters()
+    _create_listings()
     _create_covers()
     _create_encoders()
     _create_embeddings()
@@ -34,6 +36,7 @@ def downgrade() -> None:
         "image_captions",
         "captions",
         "covers",
+        "listings",
         "adapters",
         "sketches",
         "files",
@@ -41,6 +44,8 @@ def downgrade() -> None:
         "crawl_cursors",
     ):
         op.drop_table(table)
+    for function in ("list_adapters_of_file()", "list_adapter()", "list_adapters(bigint[])"):
+        op.execute(f"DROP FUNCTION {function}")
 
 
 def _create_crawls() -> None:
@@ -180,6 +185,52 @@ def _columns_of_a_listing() -> list[sa.Column[Any]]:
     ]
 
 
+def _create_listings() -> None:
+    op.create_table(
+        "listings",
+        sa.Column("adapter_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("file_sha256", sa.Text(), nullable=False),
+        sa.Column("base_model", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("author", sa.Text(), nullable=False),
+        sa.Column("hub", sa.Text(), nullable=False),
+        sa.Column("tags", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("licence", sa.Text(), nullable=True),
+        sa.Column("trainer", sa.Text(), nullable=True),
+        sa.Column("rank", sa.Integer(), nullable=True),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("downloads", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("has_trigger_words", sa.Boolean(), nullable=False),
+        sa.Column("fusable", sa.Boolean(), nullable=False),
+        sa.Column("mature", sa.Boolean(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["adapter_id"],
+            ["adapters.id"],
+            name=op.f("fk_listings_adapter_id_adapters"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("adapter_id", name=op.f("pk_listings")),
+    )
+    op.create_index(op.f("ix_listings_file_sha256"), "listings", ["file_sha256"])
+    op.create_index("ix_listings_author", "listings", ["author"])
+    op.create_index("ix_listings_tags", "listings", ["tags"], postgresql_using="gin")
+    for column in (
+        "base_model",
+        "name",
+        "downloads",
+        "created_at",
+        "updated_at",
+        "size",
+        "rank",
+    ):
+        op.create_index(f"ix_listings_{column}", "listings", [column, "adapter_id"])
+    # Triggers that keep the table; psycopg takes statements without parameters together.
+    statements = resources.files("registry.db").joinpath("listings.sql").read_text()
+    op.get_bind().exec_driver_sql(statements.replace("%", "%%"))
+
+
 def _create_covers() -> None:
     op.create_table(
         "covers",
@@ -226,15 +277,20 @@ def _create_covers() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_captions")),
-        sa.UniqueConstraint(
-            "cover_id",
-            "source",
-            "kind",
-            "language",
-            "model",
-            "prompt_version",
-            name=op.f("uq_captions_cover_id_version"),
-        ),
+    )
+    op.create_index(
+        "uq_captions_cover_id_text",
+        "captions",
+        ["cover_id", sa.literal_column("md5(text)")],
+        unique=True,
+        postgresql_where=sa.text("source = 'hub'"),
+    )
+    op.create_index(
+        "uq_captions_cover_id_version",
+        "captions",
+        ["cover_id", "kind", "language", "model", "prompt_version"],
+        unique=True,
+        postgresql_where=sa.text("source = 'vlm'"),
     )
     op.create_index(op.f("ix_captions_text_md5"), "captions", ["text_md5"])
     _create_image_captions()

@@ -42,7 +42,13 @@ class FilterParams(_Asked):
     hub: Text | None = None
 
     def filters(self) -> Filters:
-        return Filters(self.base_model, self.author, tuple(self.tags), self.licence, self.hub)
+        return Filters(
+            base_models=tuple(filter(None, [self.base_model])),
+            authors=tuple(filter(None, [self.author])),
+            tags=tuple(self.tags),
+            licences=tuple(filter(None, [self.licence])),
+            hubs=tuple(filter(None, [self.hub])),
+        )
 
 
 class SearchParams(FilterParams):

@@ -18,8 +18,7 @@ from registry.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from registry.retrieval.cards import AdapterCard
-    from registry.retrieval.filters import State
+    from registry.retrieval.cards import AdapterCard, State
 
 app = typer.Typer()
 
@@ -79,7 +78,11 @@ def list_(
     from registry.retrieval.filters import Filters
 
     wanted = Filters(
-        filters.base_model, filters.author, tuple(filters.tag or ()), filters.licence, filters.hub
+        base_models=tuple(filter(None, [filters.base_model])),
+        authors=tuple(filter(None, [filters.author])),
+        tags=tuple(filters.tag or ()),
+        licences=tuple(filter(None, [filters.licence])),
+        hubs=tuple(filter(None, [filters.hub])),
     )
     cards = open_registry(context).adapters(
         wanted, before_id=before, limit=limit + 1, state=_state(state)
@@ -95,7 +98,7 @@ def list_(
 
 
 def _state(given: str) -> "State":
-    from registry.retrieval.filters import State
+    from registry.retrieval.cards import State
 
     states: tuple[State, ...] = get_args(State)
     known = {state: state for state in states}

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    literal_column,
 )
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
@@ -119,6 +120,48 @@ class Adapter(Base):
     )
 
 
+class Listing(Base):
+    """What a ready adapter is filtered, sorted and counted by: one narrow row for each.
+
+    Kept by triggers on `adapters` and `files` (registry/db/listings.sql), so that whatever changes
+    an adapter changes its row in the same transaction. Names to filter by are in lower case.
+    """
+
+    __tablename__ = "listings"
+
+    adapter_id: Mapped[int] = mapped_column(
+        ForeignKey("adapters.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    file_sha256: Mapped[str] = mapped_column(index=True)
+    base_model: Mapped[str]
+    name: Mapped[str]
+    author: Mapped[str]
+    hub: Mapped[str]
+    tags: Mapped[list[str]]
+    licence: Mapped[str | None]
+    trainer: Mapped[str | None]
+    rank: Mapped[int | None]  # the median of its layers'
+    size: Mapped[int] = mapped_column(BigInteger)  # bytes
+    downloads: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    has_trigger_words: Mapped[bool]
+    fusable: Mapped[bool]
+    mature: Mapped[bool | None]
+
+    __table_args__ = (
+        Index("ix_listings_base_model", "base_model", "adapter_id"),
+        Index("ix_listings_author", "author"),
+        Index("ix_listings_tags", "tags", postgresql_using="gin"),
+        Index("ix_listings_name", "name", "adapter_id"),
+        Index("ix_listings_downloads", "downloads", "adapter_id"),
+        Index("ix_listings_created_at", "created_at", "adapter_id"),
+        Index("ix_listings_updated_at", "updated_at", "adapter_id"),
+        Index("ix_listings_size", "size", "adapter_id"),
+        Index("ix_listings_rank", "rank", "adapter_id"),
+    )
+
+
 class File(Base):
     """Bytes in the blob store under this hash, and what reading them said."""
 
@@ -193,15 +236,23 @@ class Caption(Base):
     text_md5: Mapped[str] = mapped_column(Computed("md5(text)", persisted=True), index=True)
 
     __table_args__ = (
-        UniqueConstraint(
+        # Over the hash, because a prompt may be longer than an index entry can be (2.7 kB).
+        Index(
+            "uq_captions_cover_id_text",
             "cover_id",
-            "source",
+            literal_column("md5(text)"),
+            unique=True,
+            postgresql_where=sql("source = 'hub'"),
+        ),
+        Index(
+            "uq_captions_cover_id_version",
+            "cover_id",
             "kind",
             "language",
             "model",
             "prompt_version",
-            # PostgreSQL cuts longer names.
-            name="uq_captions_cover_id_version",
+            unique=True,
+            postgresql_where=sql("source = 'vlm'"),
         ),
         CheckConstraint("source IN ('hub', 'vlm')", name="source"),
         CheckConstraint("kind IN ('prompt', 'short', 'medium', 'long')", name="kind"),

@@ -3,14 +3,17 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry.db.models import Adapter, File
+from registry.db.models import Adapter, File, Listing
 from registry.retrieval.covers import CoverLink, load_links
-from registry.retrieval.filters import Filters, State, conditions
+from registry.retrieval.filters import Filters, conditions
+
+State = Literal["listed", "ready", "refused", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,9 @@ class AdapterCard:
 def count_by_base_model(session: Session) -> dict[str, int]:
     """Return how many adapters are ready of every base model, most first."""
     rows = session.execute(
-        select(Adapter.base_model, func.count().label("ready"))
-        .where(Adapter.state == "ready")
-        .group_by(Adapter.base_model)
-        .order_by(func.count().desc(), Adapter.base_model)
+        select(Listing.base_model, func.count().label("ready"))
+        .group_by(Listing.base_model)
+        .order_by(func.count().desc(), Listing.base_model)
     )
     return {row.base_model: row.ready for row in rows}
 
@@ -68,7 +70,9 @@ def list_cards(
     state: State = "ready",
 ) -> list[AdapterCard]:
     """Return adapters, newest here first, below `before_id`: the page's key."""
-    query = select(Adapter).where(*conditions(filters, state))
+    query = select(Adapter).where(Adapter.state == state)
+    if state == "ready":
+        query = query.join(Listing, Listing.adapter_id == Adapter.id).where(*conditions(filters))
     if before_id is not None:
         query = query.where(Adapter.id < before_id)
     adapters = session.scalars(query.order_by(Adapter.id.desc()).limit(limit)).all()

@@ -97,8 +97,7 @@ class Finder:
             fitting = fits(hits)
             results = load_results(session, hits if fitting or nearest else [])
         elapsed = (time.perf_counter() - started) * 1000
-        assert filters.base_model is not None
-        return SearchPage(text, filters.base_model, results, notes, elapsed, fitting)
+        return SearchPage(text, filters.base_models[0], results, notes, elapsed, fitting)
 
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.
@@ -114,8 +113,7 @@ class Finder:
             cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
             nearness = self._nearness(session, prompt, list(cards.values()))
         if not chosen:
-            assert filters.base_model is not None
-            raise NothingFoundError(prompt, filters.base_model)
+            raise NothingFoundError(prompt, filters.base_models[0])
         return [
             Choice(
                 cards[candidate.adapter_id],
@@ -167,7 +165,7 @@ class Finder:
             card = load_cards(session, [adapter_id]).get(adapter_id)
             if card is None:
                 raise AdapterNotFoundError(adapter_id)
-            filters = Filters(_family_of(card.base_model))
+            filters = Filters((_family_of(card.base_model),))
             found = self._nearest_by_encoder(session, card, filters, limit + 1)
             by: ComparedBy = "encoder"
             if found is None:
@@ -224,7 +222,7 @@ class Finder:
     def _prepare(
         self, session: Session, filters: Filters
     ) -> tuple[Filters, ServingEncoder | None, tuple[str, ...]]:
-        base_model = self._resolve_base_model(session, filters.base_model)
+        base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
         encoder, note = self._find_encoder(session, base_model)
         return filters.of(base_model), encoder, (note,) if note else ()
 

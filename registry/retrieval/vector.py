@@ -20,6 +20,7 @@ from registry.db.models import (
     Cover,
     Encoder,
     File,
+    Listing,
     WeightEmbedding,
 )
 from registry.retrieval.errors import EmbeddingDimensionError
@@ -79,9 +80,9 @@ def nearest_by_fingerprint(
     _scan_until_filled(session)
     distance = File.fingerprint.cosine_distance(own)
     rows = session.execute(
-        select(Adapter.id, distance.label("distance"))
+        select(Listing.adapter_id.label("id"), distance.label("distance"))
         .select_from(File)
-        .join(Adapter, Adapter.file_sha256 == File.sha256)
+        .join(Listing, Listing.file_sha256 == File.sha256)
         .where(*conditions(filters), File.fingerprint.is_not(None))
         .order_by(distance)
         .limit(limit)
@@ -113,7 +114,7 @@ def nearest_by_captions(
             _with_captions(text_encoder)
             .add_columns(best.label("distance"))
             .where(*conditions(filters))
-            .group_by(Adapter.id)
+            .group_by(Listing.adapter_id)
             .order_by(best)
             .limit(limit)
         ).all()
@@ -128,7 +129,7 @@ def weights_similarities(
     rows = session.execute(
         _with_weights(encoder)
         .add_columns(distance.label("distance"))
-        .where(Adapter.id.in_(adapter_ids))
+        .where(Listing.adapter_id.in_(adapter_ids))
     )
     return {row.id: 1.0 - row.distance for row in rows}
 
@@ -141,8 +142,8 @@ def captions_similarities(
     rows = session.execute(
         _with_captions(text_encoder)
         .add_columns(func.min(distance).label("distance"))
-        .where(Adapter.id.in_(adapter_ids))
-        .group_by(Adapter.id)
+        .where(Listing.adapter_id.in_(adapter_ids))
+        .group_by(Listing.adapter_id)
     )
     return {row.id: 1.0 - row.distance for row in rows}
 
@@ -154,16 +155,16 @@ def weight_embeddings(
     rows = session.execute(
         _with_weights(encoder)
         .add_columns(WeightEmbedding.embedding.label("embedding"))
-        .where(Adapter.id.in_(adapter_ids))
+        .where(Listing.adapter_id.in_(adapter_ids))
     )
     return {row.id: np.asarray(row.embedding, np.float32) for row in rows}
 
 
 def _with_weights(encoder: str) -> Select[int]:
     return (
-        select(Adapter.id)
+        select(Listing.adapter_id.label("id"))
         .select_from(WeightEmbedding)
-        .join(Adapter, Adapter.file_sha256 == WeightEmbedding.file_sha256)
+        .join(Listing, Listing.file_sha256 == WeightEmbedding.file_sha256)
         # A subquery rather than a join: with its value known, the plan stays one index scan.
         .where(
             WeightEmbedding.encoder_id
@@ -174,11 +175,11 @@ def _with_weights(encoder: str) -> Select[int]:
 
 def _with_captions(text_encoder: str) -> Select[int]:
     return (
-        select(Adapter.id)
+        select(Listing.adapter_id.label("id"))
         .select_from(CaptionEmbedding)
         .join(Caption, Caption.text_md5 == CaptionEmbedding.text_md5)
         .join(Cover, Cover.id == Caption.cover_id)
-        .join(Adapter, Adapter.id == Cover.adapter_id)
+        .join(Listing, Listing.adapter_id == Cover.adapter_id)
         .where(CaptionEmbedding.text_encoder == text_encoder, Caption.superseded.is_(False))
     )
 

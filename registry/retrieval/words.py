@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from registry.db.models import Adapter, File
+from registry.db.models import Adapter, File, Listing
 from registry.retrieval.filters import Filters, conditions
 from registry.retrieval.ranking import Match
 from registry.text.word_segmentation import IS_HAN, QueryWord, query_words, segment
@@ -66,6 +66,7 @@ def matching_adapters(
     resembling = (
         select(Adapter.id, asked.c.word, (TYPO * similarity).label("closeness"))
         .join(asked, asked.c.word.bool_op("<<%")(Adapter.words))
+        .join(Listing, Listing.adapter_id == Adapter.id)
         # A word that somebody uses is no typo; besides, this is the slow part.
         .where(asked.c.fuzzy, asked.c.word.not_in(select(whole.c.word)), *conditions(filters))
     )
@@ -117,6 +118,7 @@ def _whole_words(asked: TableValuedAlias, filters: Filters) -> CTE:
             case((in_name, 1.0), else_=ELSEWHERE).label("closeness"),
         )
         .join(asked, Adapter.words_vector.bool_op("@@")(query))
+        .join(Listing, Listing.adapter_id == Adapter.id)
         .where(*conditions(filters))
         .cte("whole")
     )
@@ -156,6 +158,7 @@ def _ids(
     return list(
         session.scalars(
             select(Adapter.id)
+            .join(Listing, Listing.adapter_id == Adapter.id)
             .where(condition, *conditions(filters))
             .order_by(Adapter.id)
             .limit(limit)

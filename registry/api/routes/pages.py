@@ -68,11 +68,11 @@ def search_page(
             nearest=fields.nearest,
         )
     filters = Filters(
-        base_model or None,
-        chosen.get("author"),
-        (chosen["tag"],) if "tag" in chosen else (),
-        chosen.get("licence"),
-        chosen.get("hub"),
+        base_models=tuple(filter(None, [base_model])),
+        authors=tuple(filter(None, [chosen.get("author")])),
+        tags=tuple(filter(None, [chosen.get("tag")])),
+        licences=tuple(filter(None, [chosen.get("licence")])),
+        hubs=tuple(filter(None, [chosen.get("hub")])),
     )
     return render(
         request,

@@ -74,7 +74,7 @@ def test_captions_compare_as_the_encoder_has_it(registry: Registry, told: bool) 
         animal = add_adapter(session, captions=[("a fox", fox)])
         hits = search(
             session,
-            SearchQuery(question, Filters("demo-flux-tiny"), signals=("captions",)),
+            SearchQuery(question, Filters(("demo-flux-tiny",)), signals=("captions",)),
             load_text_encoder(TEXT_ENCODER),
             ServingEncoder("animals", OnlyAnimals(fox)) if told else None,
         )
@@ -205,7 +205,7 @@ def test_text_that_postgresql_cannot_hold_is_searched_without_it(registry: Regis
 
     assert registry.search("fox\0 \ud800").results[0].card.id == fox.id
     assert registry.search("fox", author="\0").results == ()
-    assert registry.adapters(Filters(hub="\0", tags=("\udfff",))) == []
+    assert registry.adapters(Filters(hubs=("\0",), tags=("\udfff",))) == []
 
 
 def test_similar_ranks_by_weights_and_leaves_itself_out(registry: Registry) -> None:
@@ -260,7 +260,7 @@ def test_a_search_in_a_family_finds_its_variants(
     page = registry.search("red fox", asked)
 
     assert {result.card.base_model for result in page.results} == found
-    cards = registry.adapters(Filters(asked))
+    cards = registry.adapters(Filters((asked,)))
     assert {card.base_model for card in cards} == found
 
 

@@ -16,7 +16,7 @@ from registry.retrieval.vector import (
 )
 from tests.builders import TEXT_ENCODER, active_encoder, add_adapter, add_encoder, axis
 
-TINY = Filters("demo-flux-tiny")
+TINY = Filters(("demo-flux-tiny",))
 EAST = np.array(axis(0), np.float32)
 
 

@@ -115,11 +115,11 @@ def test_filters_hold_for_words(session: Session) -> None:
     free = add_written(session, "fox free", licence="Apache-2.0")
     civitai = add_written(session, "fox civitai", hub="civitai")
 
-    assert found(session, "fox", Filters(base_model="sdxl-1.0")) == [sdxl.id]
-    assert found(session, "fox", Filters(author="ann")) == [ann.id]
+    assert found(session, "fox", Filters(base_models=("sdxl-1.0",))) == [sdxl.id]
+    assert found(session, "fox", Filters(authors=("ann",))) == [ann.id]
     assert found(session, "fox", Filters(tags=("red", "animal"))) == [tagged.id]
-    assert found(session, "fox", Filters(licence="apache-2.0")) == [free.id]
-    assert found(session, "fox", Filters(hub="civitai")) == [civitai.id]
+    assert found(session, "fox", Filters(licences=("apache-2.0",))) == [free.id]
+    assert found(session, "fox", Filters(hubs=("civitai",))) == [civitai.id]
 
 
 @pytest.mark.parametrize("state", ["listed", "refused", "gone"])

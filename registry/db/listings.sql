@@ -1,0 +1,78 @@
+-- Keeps `listings` equal to what `adapters` and `files` say: one row for each ready adapter.
+
+CREATE FUNCTION list_adapters(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
+    DELETE FROM listings USING adapters
+    WHERE listings.adapter_id = adapters.id AND adapters.id = ANY (wanted)
+        AND adapters.state <> 'ready';
+
+    INSERT INTO listings (
+        adapter_id, file_sha256, base_model, name, author, hub, tags, licence, trainer, rank,
+        size, downloads, created_at, updated_at, has_trigger_words, fusable, mature
+    )
+    SELECT
+        adapters.id,
+        files.sha256,
+        adapters.base_model,
+        lower(adapters.name),
+        lower(adapters.author),
+        lower(adapters.hub),
+        string_to_array(lower(array_to_string(adapters.tags, E'\n')), E'\n'),
+        lower(adapters.licence),
+        lower(files.verdict ->> 'trainer'),
+        (files.verdict -> 'ranks' ->> 1)::integer,
+        files.size,
+        adapters.downloads,
+        adapters.hub_created_at,
+        adapters.hub_updated_at,
+        cardinality(adapters.trigger_words) > 0,
+        coalesce((files.verdict ->> 'fusable')::boolean, false),
+        adapters.mature
+    FROM adapters JOIN files ON files.sha256 = adapters.file_sha256
+    WHERE adapters.id = ANY (wanted) AND adapters.state = 'ready'
+    ON CONFLICT (adapter_id) DO UPDATE SET
+        file_sha256 = excluded.file_sha256,
+        base_model = excluded.base_model,
+        name = excluded.name,
+        author = excluded.author,
+        hub = excluded.hub,
+        tags = excluded.tags,
+        licence = excluded.licence,
+        trainer = excluded.trainer,
+        rank = excluded.rank,
+        size = excluded.size,
+        downloads = excluded.downloads,
+        created_at = excluded.created_at,
+        updated_at = excluded.updated_at,
+        has_trigger_words = excluded.has_trigger_words,
+        fusable = excluded.fusable,
+        mature = excluded.mature
+    -- Untouched rows cost no entries in the indexes.
+    WHERE listings.* IS DISTINCT FROM excluded.*;
+$$;
+
+CREATE FUNCTION list_adapter() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM list_adapters(ARRAY[NEW.id]);
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION list_adapters_of_file() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM list_adapters(ARRAY(SELECT id FROM adapters WHERE file_sha256 = NEW.sha256));
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER list_inserted_adapter AFTER INSERT ON adapters
+    FOR EACH ROW WHEN (NEW.state = 'ready') EXECUTE FUNCTION list_adapter();
+
+-- A crawl notes of every adapter that it saw it: that changes nothing here.
+CREATE TRIGGER list_updated_adapter
+    AFTER UPDATE OF
+        state, file_sha256, base_model, name, author, hub, tags, trigger_words, licence, mature,
+        downloads, hub_created_at, hub_updated_at
+    ON adapters
+    FOR EACH ROW WHEN (NEW.state = 'ready' OR OLD.state = 'ready')
+    EXECUTE FUNCTION list_adapter();
+
+CREATE TRIGGER list_updated_file AFTER UPDATE OF verdict, size ON files
+    FOR EACH ROW EXECUTE FUNCTION list_adapters_of_file();
