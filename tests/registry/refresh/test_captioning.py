@@ -1,5 +1,6 @@
 """Covers' captions by a vision model, through accidents; the model is an endpoint on loopback."""
 
+import hashlib
 import io
 import os
 import signal
@@ -9,9 +10,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
+from PIL.ImageColor import getrgb
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -39,7 +42,7 @@ from tests.encoder.captions.vlm_server import (
     well,
 )
 
-COLOURS = ("red", "green", "blue", "white", "black", "yellow")
+COLOURS = ("red", "lime", "blue", "white", "black", "yellow")
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def picture(colour: str) -> bytes:
 
 
 def add_covered(
-    registry: Registry, *colours: str, prompt: str | None = None, **what_matters: object
+    registry: Registry, *colours: str, prompt: str | None = None, **what_matters: Any
 ) -> int:
     """Add an adapter whose covers show one colour each."""
     with registry.sessions.begin() as session:
@@ -82,9 +85,9 @@ def covers_of(
 
 
 def run(
-    registry: Registry, captioner: Captioner, language: Language = "en", **options: object
+    registry: Registry, captioner: Captioner, language: Language = "en", **options: Any
 ) -> list[StepOutcome]:
-    outcomes = caption_images(registry.sessions, registry.blobs, captioner, language, **options)  # type: ignore[arg-type]
+    outcomes = caption_images(registry.sessions, registry.blobs, captioner, language, **options)
     return list(outcomes)
 
 
@@ -106,18 +109,10 @@ def texts(registry: Registry, *, superseded: bool = False) -> dict[tuple[int, st
 
 
 def colours_asked(vlm: VlmServer) -> list[str]:
-    """The pictures that were sent, in order, by what is in their middle."""
-    names = {Image.new("RGB", (1, 1), name).getpixel((0, 0)): name for name in COLOURS}
-    found = []
-    for request in vlm.requests:
-        pixel = request.picture.convert("RGB").getpixel((20, 20))
-        assert isinstance(pixel, tuple)
-        # JPEG is not exact.
-        near = min(
-            names, key=lambda known: sum(abs(a - b) for a, b in zip(known, pixel, strict=True))
-        )  # type: ignore[arg-type]
-        found.append(names[near])
-    return found
+    """The pictures that were sent, in order, by what is in their middle; JPEG is not exact."""
+    corners = {tuple(part > 128 for part in getrgb(name)): name for name in COLOURS}
+    middles = [request.picture.convert("RGB").crop((20, 20, 21, 21)) for request in vlm.requests]
+    return [corners[tuple(part > 128 for part in middle.tobytes())] for middle in middles]
 
 
 def test_each_cover_gets_three_captions_of_which_all_is_known(
@@ -170,14 +165,14 @@ def test_captions_outlive_the_covers_that_a_hub_shuffles(
     fox = add_covered(registry, "red", "blue")
     run(registry, captioner)
     with registry.sessions.begin() as session:
-        store_covers(session, fox, covers_of(registry, ["blue", "green", "red"]), done=True)
+        store_covers(session, fox, covers_of(registry, ["blue", "lime", "red"]), done=True)
     assert texts(registry) == {}
 
     take_known(registry.sessions)
     assert texts(registry) == {(fox, "en"): list(GOOD.values()) * 2}
     run(registry, captioner)
 
-    assert colours_asked(vlm)[2:] == ["green"]
+    assert colours_asked(vlm)[2:] == ["lime"]
     assert texts(registry) == {(fox, "en"): list(GOOD.values()) * 3}
 
 
@@ -237,18 +232,16 @@ def test_superseded_captions_are_superseded_for_covers_that_come_later(
 def test_adapters_without_good_words_come_first(registry: Registry, vlm: VlmServer) -> None:
     """Then first covers, then what is downloaded most: money goes where it helps."""
     add_covered(registry, "red", description="All about it. " * 10, downloads=10**6)
-    add_covered(registry, "green", prompt="a fox in ink", downloads=10**6)
+    add_covered(registry, "lime", prompt="a fox in ink", downloads=10**6)
     add_covered(registry, "blue", "white", downloads=5)
     add_covered(registry, "black", description="my first LoRA", downloads=50)
     with closing(EndpointCaptioner(vlm.url, "qwen3-vl", concurrency=1)) as captioner:
         run(registry, captioner)
 
-    assert colours_asked(vlm) == ["black", "blue", "white", *sorted(["green", "red"], key=sha_of)]
+    assert colours_asked(vlm) == ["black", "blue", "white", *sorted(["lime", "red"], key=sha_of)]
 
 
 def sha_of(colour: str) -> str:
-    import hashlib
-
     return hashlib.sha256(picture(colour)).hexdigest()
 
 
