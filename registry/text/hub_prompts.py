@@ -25,8 +25,10 @@ _WEIGHTS = re.compile(
 # `[cat:dog:0.5]`, one after the other, and `{red|blue}`, either.
 _EDITS = re.compile(r"\[([^\[\]:]{1,200}):([^\[\]:]{0,200})\]")
 _ESCAPED = {"\\(": "\ue000", "\\)": "\ue001", "\\[": "\ue002", "\\]": "\ue003"}
+# "a cat (black)" is a remark; brackets behind a comma, or in others, stress a word.
+_REMARKS = re.compile(r"(?<=[^\s,，(\[{|]) \(([^()\[\]{}:|]{1,200})\)(?!\))")
 _BRACKETS = re.compile(r"[()\[\]{}]")
-_PARTS = re.compile(r"[,，\n|]")
+_PARTS = re.compile(r"([,，\n|])")
 _UNDERSCORES = re.compile(r"(?<=[^\W_])_+(?=[^\W_])")
 # Praise, resolutions, scores and ratings, as boards and models of anime and Pony call them.
 _QUALITY = re.compile(
@@ -54,9 +56,9 @@ MAX_PROMPT = 20_000
 def clean_prompt(prompt: str) -> str:
     """Return what a prompt says of its picture; "" where it says nothing.
 
-    Parts keep their order and come once each.
+    Parts keep their order and come once each; what is plain language stays as it is.
     """
-    text = prompt[:MAX_PROMPT]
+    text = _REMARKS.sub(r" \\(\1\\)", prompt[:MAX_PROMPT])
     for written, kept in _ESCAPED.items():
         text = text.replace(written, kept)
     for noise in (_CALLS, _EMBEDDINGS, _SEAMS):
@@ -65,10 +67,21 @@ def clean_prompt(prompt: str) -> str:
     text = _BRACKETS.sub("", _EDITS.sub(r"\1, \2", text))
     for written, kept in _ESCAPED.items():
         text = text.replace(kept, written[1])
-    parts = dict[str, str]()
-    for part in _PARTS.split(text):
-        words = " ".join(_UNDERSCORES.sub(" ", part).split()).strip(" .;:-")
-        ended = part.rstrip().endswith(".")
-        if words and not _QUALITY.fullmatch(words):
-            parts.setdefault(words.lower(), words + "." * ended)
-    return ", ".join(parts.values()).replace("., ", ". ").rstrip(".")
+    return _join_parts(text)
+
+
+def _join_parts(text: str) -> str:
+    """Put together the parts that say something, with the seams they had."""
+    # Parts at even places, the seam before each of them in front of it.
+    pieces = ["", *_PARTS.split(text)]
+    joined, seen = "", set[str]()
+    for seam, part in zip(pieces[::2], pieces[1::2], strict=True):
+        words = " ".join(_UNDERSCORES.sub(" ", part).split()).strip(" ;:-")
+        bare = words.rstrip(".。").lower()
+        if not bare or bare in seen or _QUALITY.fullmatch(bare):
+            continue
+        seen.add(bare)
+        ended = seam == "\n" and joined.endswith((".", "。", "!", "?"))
+        seam = "，" if seam == "，" else " " if ended else ", "
+        joined += f"{seam}{words}" if joined else words
+    return joined

@@ -21,6 +21,9 @@ TABLE = {
     "[cat:dog:0.5] in snow": "cat, dog in snow",
     "[cat|dog], {red|blue} hat": "cat, dog, red, blue hat",
     "unbalanced ((fox, snow]": "unbalanced fox, snow",
+    # Remarks in brackets are none of these.
+    "a cross (religious symbols), about faith": "a cross (religious symbols), about faith",
+    "a cat (black:1.1), a dog ((brown))": "a cat black, a dog brown",
     # Commands.
     "a fox BREAK a snowy wood": "a fox, a snowy wood",
     "a fox ADDCOMM snow": "a fox, snow",
@@ -35,7 +38,7 @@ TABLE = {
     "fox, 8k, 4K UHD, ultra-detailed, extremely detailed, very aesthetic, year 2024": "fox",
     "fox, highly detailed, trending on artstation, award-winning": "fox",
     "extremely detailed CG unity 8k wallpaper, fox": "fox",
-    "杰作，最高质量，超高清，一只狐狸，雪地": "一只狐狸, 雪地",
+    "杰作，最高质量，超高清，一只狐狸，雪地": "一只狐狸，雪地",
     "masterpiece, best quality": "",
     "": "",
     " , ,, ": "",
@@ -48,8 +51,8 @@ TABLE = {
     "1girl, long_hair, Long hair, ^_^, red_eyes": "1girl, long hair, ^_^, red eyes",
     "a   fox ,\n\n snow": "a fox, snow",
     # Sentences stay sentences.
-    "A fox sleeps. It snows, softly.": "A fox sleeps. It snows, softly",
-    "A fox sleeps.\nIt snows.": "A fox sleeps. It snows",
+    "A fox sleeps. It snows, softly.": "A fox sleeps. It snows, softly.",
+    "A fox sleeps.\nIt snows.": "A fox sleeps. It snows.",
     "一只狐狸在雪地里睡觉。水墨画风格。": "一只狐狸在雪地里睡觉。水墨画风格。",
 }
 
@@ -61,14 +64,17 @@ def test_a_prompt_is_cleaned(prompt: str) -> None:
 
 @pytest.mark.parametrize("prompt", TABLE)
 def test_cleaning_twice_changes_nothing(prompt: str) -> None:
-    """A hub may list what was cleaned elsewhere. Escaped brackets are ones only the first time."""
+    """A hub may list what was cleaned elsewhere."""
     once = clean_prompt(prompt)
-    if "(" not in once:
+
+    # `(re:zero)` was escaped, and is an adjustment without that.
+    if "re:zero" not in once:
         assert clean_prompt(once) == once
 
 
 @pytest.mark.parametrize(
-    "unit", ["(", "[a:", "<lora:", ":1", "1", "_", "(((a:1.", "very ", " --a", "::", "\\(", "|"]
+    "unit",
+    ["(", "a (", "[a:", "<lora:", ":1", "1", "_", "(((a:1.", "very ", " --a", "::", "\\(", "|"],
 )
 def test_hostile_prompts_take_no_longer_than_others(unit: str) -> None:
     """Expressions that go back and forth would take hours over this; the timeout is the check."""
