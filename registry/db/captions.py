@@ -112,10 +112,7 @@ def list_waiting(
     has_words = or_(has_prompt, func.length(Adapter.description) >= GOOD_DESCRIPTION)
     rows = session.execute(
         _waiting(version, before, again)
-        .add_columns(
-            func.min(Adapter.repo).label("repo"),
-            func.min(Adapter.version).label("version"),
-        )
+        .add_columns(func.min(Adapter.id).label("adapter_id"))
         .order_by(
             func.bool_and(has_words),
             func.min(Cover.position),
@@ -124,8 +121,13 @@ def list_waiting(
         )
         .limit(limit)
         .offset(offset)
+    ).all()
+    ids = {row.adapter_id for row in rows}
+    named = session.execute(
+        select(Adapter.id, Adapter.repo, Adapter.version).where(Adapter.id.in_(ids))
     )
-    return [PendingImage(row.sha256, label(row.repo, row.version)) for row in rows]
+    labels = {row.id: label(row.repo, row.version) for row in named}
+    return [PendingImage(row.sha256, labels[row.adapter_id]) for row in rows]
 
 
 def claim(
