@@ -34,7 +34,6 @@ AutoLoraError
     CaptionerError
   RegistryError
     BusyError
-    CursorError
     UsageError
     PortError
     TokenPlaceError
@@ -45,6 +44,7 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    BlobStoreError
     FileWithheldError
     BlobMismatchError
     CaptionSettingsError
@@ -53,6 +53,7 @@ AutoLoraError
     NotEnoughToLearnError
     PromotionError
     UnknownSourceError
+    CrawlFilterError
     AdapterNotFoundError
     CoverNotFoundError
     StrengthsError
@@ -87,6 +88,10 @@ AutoLoraError
       EmptyQueryError
       QueryTooLongError
       UnknownBaseModelError
+      FilterError
+      UnknownFilterValueError
+      CursorError
+        OtherQuestionError
       NothingIndexedError
       NothingFoundError
 """

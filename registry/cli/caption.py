@@ -12,7 +12,8 @@ from registry.cli.output import print_json, stdout
 from registry.cli.progress import show_outcomes
 
 if TYPE_CHECKING:
-    from encoder.captions.captioner import Captioner, Language
+    from encoder.captions.captioner import Language
+    from registry.refresh.captioning import Captioning
     from registry.service import Registry
 
 app = typer.Typer()
@@ -31,9 +32,11 @@ def caption(
     as_json: Json = False,
 ) -> None:
     """Have a vision model describe covers, adapters without words first. Safe to stop and rerun."""
+    from registry.db.captions import count_given_up
     from registry.db.session import one_line_errors
     from registry.refresh.captioners import open_captioner
-    from registry.refresh.captioning import take_known
+    from registry.refresh.captioning import caption_images, take_known
+    from registry.refresh.steps.caption import CaptionStep
     from registry.refresh.steps.encode_captions import EncodeCaptionsStep, encode_captions
 
     registry = open_registry(context)
@@ -42,11 +45,18 @@ def caption(
         take_known(registry.sessions)
         counts = Counter(ok=0, failed=0)
         for wanted in languages:
+            work = _work(registry, captioner.name, wanted, again)
             left = None if limit is None else limit - counts.total()
-            counts += _caption(registry, captioner, wanted, left, again)
-        waiting, given_up = _count_left(registry, captioner, languages)
+            waiting = work.count_waiting()
+            total = waiting if left is None else min(left, waiting)
+            title = f"{CaptionStep.title} ({wanted})"
+            counts += show_outcomes(caption_images(work, captioner, left), title, total, report)
         outcomes = encode_captions(registry.sessions, registry.text_encoder)
         show_outcomes(outcomes, EncodeCaptionsStep.title, None, report)
+        works = [_work(registry, captioner.name, wanted, again=False) for wanted in languages]
+        waiting = sum(work.count_waiting() for work in works)
+        with registry.sessions() as session:
+            given_up = count_given_up(session, [work.wanted.version for work in works])
     facts = {
         "model": captioner.name,
         "captioned": counts["ok"],
@@ -74,37 +84,10 @@ def _languages(registry: "Registry", language: str | None) -> "list[Language]":
     return known
 
 
-def _caption(
-    registry: "Registry",
-    captioner: "Captioner",
-    language: "Language",
-    limit: int | None,
-    again: bool,
-) -> Counter[str]:
-    """Caption up to `limit` images under a bar; return the counts of ok and failed."""
-    from registry.db.captions import count_waiting, now
-    from registry.refresh.captioning import caption_images, version_of
-    from registry.refresh.steps.caption import CaptionStep
+def _work(registry: "Registry", model: str, language: "Language", again: bool) -> "Captioning":
+    from registry.db.captions import Wanted, now
+    from registry.refresh.captioning import Captioning, version_of
 
     with registry.sessions() as session:
-        version = version_of(captioner.name, language)
-        waiting = count_waiting(session, version, now(session), again=again)
-    total = waiting if limit is None else min(limit, waiting)
-    outcomes = caption_images(
-        registry.sessions, registry.blobs, captioner, language, limit=limit, again=again
-    )
-    return show_outcomes(outcomes, f"{CaptionStep.title} ({language})", total, report)
-
-
-def _count_left(
-    registry: "Registry", captioner: "Captioner", languages: "list[Language]"
-) -> tuple[int, int]:
-    """Return how many images wait for another run, and how many are given up."""
-    from registry.db.captions import count_given_up, count_waiting, now
-    from registry.refresh.captioning import version_of
-
-    versions = [version_of(captioner.name, language) for language in languages]
-    with registry.sessions() as session:
-        moment = now(session)
-        waiting = sum(count_waiting(session, version, moment) for version in versions)
-        return waiting, count_given_up(session, versions)
+        wanted = Wanted(version_of(model, language), now(session), again)
+    return Captioning(registry.sessions, registry.blobs, wanted)

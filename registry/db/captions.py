@@ -38,6 +38,18 @@ class CaptionVersion(NamedTuple):
     language: Language
 
 
+class Wanted(NamedTuple):
+    """Which images are to be captioned: those without captions of a version.
+
+    What was tried at `before` or later is left out, for a bad answer waits for another run;
+    `again` takes in what was given up.
+    """
+
+    version: CaptionVersion
+    before: datetime
+    again: bool = False
+
+
 class PendingImage(NamedTuple):
     """An image to caption, named after one of the adapters that it is a cover of."""
 
@@ -61,15 +73,15 @@ def _of(version: CaptionVersion) -> ColumnElement[bool]:
     )
 
 
-def _waiting(version: CaptionVersion, before: datetime, again: bool) -> Select[str]:
-    """Covers without captions of a version that were not tried since `before`."""
+def _waiting(wanted: Wanted) -> Select[str]:
+    """Hashes of covers that wait for captions."""
     settled: ColumnElement[bool] = ImageCaptions.short.is_not(None)
-    if not again:
+    if not wanted.again:
         settled = or_(settled, ImageCaptions.failures >= MOST_FAILURES)
     is_done = exists().where(
         ImageCaptions.image_sha256 == Cover.sha256,
-        _of(version),
-        or_(settled, ImageCaptions.tried_at >= before),
+        _of(wanted.version),
+        or_(settled, ImageCaptions.tried_at >= wanted.before),
     )
     return (
         select(Cover.sha256)
@@ -85,75 +97,46 @@ def now(session: Session) -> datetime:
     return moment
 
 
-def count_waiting(
-    session: Session, version: CaptionVersion, before: datetime, *, again: bool = False
-) -> int:
+def count_waiting(session: Session, wanted: Wanted) -> int:
     """Return how many images wait for captions."""
-    waiting = _waiting(version, before, again).subquery()
+    waiting = _waiting(wanted).subquery()
     return session.scalars(select(func.count()).select_from(waiting)).one()
 
 
 def list_waiting(
-    session: Session,
-    version: CaptionVersion,
-    before: datetime,
-    limit: int,
-    *,
-    offset: int = 0,
-    again: bool = False,
+    session: Session, wanted: Wanted, limit: int, *, offset: int = 0
 ) -> list[PendingImage]:
     """Return images that wait: those first whose adapters have no good words.
 
-    Then first covers before others, and what is downloaded most. `again` takes in those that
-    were given up; what was tried at `before` or later is left out.
+    Then first covers before others, and what is downloaded most.
     """
     other = aliased(Cover)
     has_prompt = exists().where(other.adapter_id == Adapter.id, other.prompt != "")
     has_words = or_(has_prompt, func.length(Adapter.description) >= GOOD_DESCRIPTION)
-    rows = session.execute(
-        _waiting(version, before, again)
-        .add_columns(func.min(Adapter.id).label("adapter_id"))
-        .order_by(
-            func.bool_and(has_words),
-            func.min(Cover.position),
-            func.max(Adapter.downloads).desc(),
-            Cover.sha256,
-        )
-        .limit(limit)
-        .offset(offset)
-    ).all()
-    ids = {row.adapter_id for row in rows}
+    query = _waiting(wanted).order_by(
+        func.bool_and(has_words),
+        func.min(Cover.position),
+        func.max(Adapter.downloads).desc(),
+        Cover.sha256,
+    )
+    return _named(session, query.limit(limit).offset(offset))
+
+
+def still_waiting(session: Session, wanted: Wanted, hashes: Sequence[str]) -> list[PendingImage]:
+    """Return those of some images that wait, in their order."""
+    found = _named(session, _waiting(wanted).where(Cover.sha256.in_(hashes)))
+    return sorted(found, key=lambda image: hashes.index(image.sha256))
+
+
+def _named(session: Session, query: Select[str]) -> list[PendingImage]:
+    rows = session.execute(query.add_columns(func.min(Adapter.id).label("adapter_id"))).all()
     named = session.execute(
-        select(Adapter.id, Adapter.repo, Adapter.version).where(Adapter.id.in_(ids))
+        select(Adapter.id, Adapter.repo, Adapter.version).where(
+            Adapter.id.in_({row.adapter_id for row in rows})
+        )
     )
     labels = {row.id: label(row.repo, row.version) for row in named}
     return [PendingImage(row.sha256, labels[row.adapter_id]) for row in rows]
-
-
-def claim(
-    session: Session,
-    version: CaptionVersion,
-    images: Sequence[PendingImage],
-    before: datetime,
-    *,
-    again: bool = False,
-) -> list[PendingImage]:
-    """Return those of `images` that nobody else is at, and that still wait.
-
-    They are ours until the transaction ends, however it does: PostgreSQL holds the locks, and
-    lets go of them when a worker dies.
-    """
-    free = [image for image in images if _lock(session, version, image.sha256)]
-    # Another worker may have been done with one after it was listed and before it was locked.
-    hashes = [image.sha256 for image in free]
-    still = set(session.scalars(_waiting(version, before, again).where(Cover.sha256.in_(hashes))))
-    return [image for image in free if image.sha256 in still]
-
-
-def _lock(session: Session, version: CaptionVersion, sha256: str) -> bool:
-    key = func.hashtextextended(f"caption {sha256} {' '.join(version)}", 0)
-    taken: bool = session.scalars(select(func.pg_try_advisory_xact_lock(key))).one()
-    return taken
 
 
 def store_failure(session: Session, version: CaptionVersion, sha256: str, reason: str) -> None:

@@ -29,8 +29,13 @@ def what_is_missing(settings: Settings) -> str:
 
 
 def name_of_captioner(settings: Settings) -> str:
-    """Return what the captioner of the settings is called in the database, without opening it."""
-    assert settings.caption_model or settings.caption_folder
+    """Return what the captioner of the settings is called in the database, without opening it.
+
+    Raises:
+        CaptionSettingsError: there is none, with what to set.
+    """
+    if missing := what_is_missing(settings):
+        raise CaptionSettingsError(missing)
     return settings.caption_model or Path(str(settings.caption_folder)).name
 
 
@@ -42,22 +47,18 @@ def open_captioner(settings: Settings) -> Iterator[Captioner]:
         CaptionSettingsError: there is none, with what to set.
         CaptionerError: its address is none.
     """
-    missing = what_is_missing(settings)
-    if missing:
-        raise CaptionSettingsError(missing)
+    name = name_of_captioner(settings)
     captioner: Captioner
     if settings.caption_endpoint:
         token = settings.caption_token
         captioner = EndpointCaptioner(
             settings.caption_endpoint,
-            name_of_captioner(settings),
+            name,
             token.get_secret_value() if token else None,
             concurrency=settings.caption_concurrency,
         )
     else:
         assert settings.caption_folder is not None
-        captioner = LocalCaptioner(
-            settings.caption_folder, name_of_captioner(settings), device=settings.device
-        )
+        captioner = LocalCaptioner(settings.caption_folder, name, device=settings.device)
     with closing(captioner):
         yield captioner

@@ -1,9 +1,9 @@
 """Covers -> captions: of their prompts, and by a vision model, a batch in one transaction."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from dataclasses import dataclass
 
-from sqlalchemy import delete
+from sqlalchemy import Engine, delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -12,12 +12,15 @@ from encoder.captions.prompts import PROMPT_VERSION
 from encoder.errors import CaptionError
 from registry.blobs import BlobStore
 from registry.db import captions, pending
-from registry.db.captions import CaptionVersion, PendingImage, Texts
+from registry.db.captions import CaptionVersion, PendingImage, Texts, Wanted
+from registry.db.holds import hold
 from registry.db.models import Caption
 from registry.errors import BlobNotFoundError
 from registry.refresh.step import StepOutcome, one_line
 from registry.text.hub_prompts import CLEANING_VERSION, clean_prompt
 
+# What images are held as while they are captioned, by a refresh, a worker or a command.
+HELD_AS = "caption"
 # Images listed at once: to order all that wait takes longer than to caption a few.
 PAGE = 256
 # Prompts cleaned in one transaction.
@@ -63,107 +66,115 @@ def _take_prompts(sessions: sessionmaker[Session]) -> None:
         after = page[-1].cover_id
 
 
+@dataclass(frozen=True, slots=True)
+class Captioning:
+    """Has images captioned, over one database and one blob store.
+
+    Nothing is locked: who calls `caption` holds the images' keys, so that nobody else does the
+    same.
+    """
+
+    sessions: sessionmaker[Session]
+    blobs: BlobStore
+    wanted: Wanted
+
+    @property
+    def language(self) -> Language:
+        return self.wanted.version.language
+
+    def key(self, sha256: str) -> str:
+        """Name a task: to caption an image in a language."""
+        return f"{self.language} {sha256}"
+
+    def count_waiting(self) -> int:
+        with self.sessions() as session:
+            return captions.count_waiting(session, self.wanted)
+
+    def list_waiting(self, limit: int, *, offset: int = 0) -> list[str]:
+        """Return hashes of images that wait, those first of which captions help most."""
+        with self.sessions() as session:
+            images = captions.list_waiting(session, self.wanted, limit, offset=offset)
+        return [image.sha256 for image in images]
+
+    def caption(self, captioner: Captioner, hashes: Sequence[str]) -> Iterator[StepOutcome]:
+        """Caption those of some images that still wait; an outcome for each, once it is stored.
+
+        Raises:
+            CaptionerError: the captioner cannot be used; what came before is stored.
+        """
+        with self.sessions() as session:
+            images = captions.still_waiting(session, self.wanted, hashes)
+        for start in range(0, len(images), captioner.batch_size):
+            yield from self._caption_batch(captioner, images[start : start + captioner.batch_size])
+
+    def _caption_batch(
+        self, captioner: Captioner, images: Sequence[PendingImage]
+    ) -> list[StepOutcome]:
+        """Caption images, and store it in one transaction.
+
+        What has come is stored also when the rest cannot: each answer was paid for.
+        """
+        results: list[tuple[PendingImage, Texts | str]] = []
+        try:
+            results.extend(self._look_at(captioner, images))
+        finally:
+            with self.sessions.begin() as session:
+                outcomes = [self._store(session, image, result) for image, result in results]
+        return outcomes
+
+    def _look_at(
+        self, captioner: Captioner, images: Sequence[PendingImage]
+    ) -> Iterator[tuple[PendingImage, Texts | str]]:
+        """Yield each image with what is seen in it, or in words why there is nothing."""
+        found: list[PendingImage] = []
+        data: list[bytes] = []
+        for image in images:
+            try:
+                with self.blobs.open(image.sha256) as stream:
+                    data.append(stream.read())
+            except BlobNotFoundError as error:
+                yield image, one_line(error)
+            else:
+                found.append(image)
+        for place, result in captioner.caption(data, self.language):
+            if isinstance(result, CaptionError):
+                yield found[place], one_line(result)
+            else:
+                yield found[place], Texts(result.short, result.medium, result.long)
+
+    def _store(self, session: Session, image: PendingImage, result: Texts | str) -> StepOutcome:
+        version = self.wanted.version
+        if isinstance(result, str):
+            captions.store_failure(session, version, image.sha256, result)
+            return StepOutcome(image.adapter, False, result)
+        captions.store_captions(session, version, image.sha256, result)
+        return StepOutcome(image.adapter)
+
+
 def caption_images(
-    sessions: sessionmaker[Session],
-    blobs: BlobStore,
-    captioner: Captioner,
-    language: Language,
-    *,
-    limit: int | None = None,
-    again: bool = False,
+    work: Captioning, captioner: Captioner, limit: int | None = None
 ) -> Iterator[StepOutcome]:
     """Caption up to `limit` images that wait for it; one outcome an image, once it is stored.
 
-    Any number of processes may do so at once: each takes images that no other is at. `again`
-    takes in those that were given up. Stopped or killed anywhere, it goes on from there.
+    Any number of processes may do so at once, refreshes and workers too: each takes images that
+    no other is at. Stopped or killed anywhere, it goes on from there.
 
     Raises:
         CaptionerError: the captioner cannot be used; what came before is stored.
     """
-    version = version_of(captioner.name, language)
-    with sessions() as session:
-        started = captions.now(session)
+    engine: Engine = work.sessions.kw["bind"]
     left, passed = limit, 0
     while left is None or left > 0:
-        count = PAGE if left is None else min(PAGE, left)
-        with sessions() as session:
-            page = captions.list_waiting(
-                session, version, started, count, offset=passed, again=again
-            )
+        page = work.list_waiting(PAGE if left is None else min(PAGE, left), offset=passed)
         if not page:
             return
         done = 0
         for start in range(0, len(page), captioner.batch_size):
-            batch = page[start : start + captioner.batch_size]
-            for outcome in caption_batch(
-                sessions, blobs, captioner, version, batch, before=started, again=again
-            ):
-                done += 1
-                yield outcome
+            keys = [work.key(sha256) for sha256 in page[start : start + captioner.batch_size]]
+            with hold(engine, HELD_AS, keys) as mine:
+                for outcome in work.caption(captioner, [key.split()[1] for key in mine]):
+                    done += 1
+                    yield outcome
         # The others are in somebody else's hands, and still listed first.
         passed += len(page) - done
         left = None if left is None else left - done
-
-
-def caption_batch(
-    sessions: sessionmaker[Session],
-    blobs: BlobStore,
-    captioner: Captioner,
-    version: CaptionVersion,
-    images: Sequence[PendingImage],
-    *,
-    before: datetime,
-    again: bool = False,
-) -> list[StepOutcome]:
-    """Claim images, caption them and store it, in one transaction; return what came of each.
-
-    Those that another process is at, or was tried since `before`, are left out. What has come is
-    stored also when the rest cannot: each image was paid for.
-
-    Raises:
-        CaptionerError: the captioner cannot be used; what came before is stored.
-    """
-    results: list[tuple[PendingImage, Texts | str]] = []
-    with sessions() as session:
-        claimed = captions.claim(session, version, images, before, again=again)
-        try:
-            results.extend(_look_at(blobs, captioner, version, claimed))
-        finally:
-            # Only now, for rows are locked from their writing on.
-            outcomes = [_store(session, version, image, result) for image, result in results]
-            session.commit()
-    return outcomes
-
-
-def _look_at(
-    blobs: BlobStore,
-    captioner: Captioner,
-    version: CaptionVersion,
-    images: Sequence[PendingImage],
-) -> Iterator[tuple[PendingImage, Texts | str]]:
-    """Yield each image with what is seen in it, or in words why there is nothing."""
-    found: list[PendingImage] = []
-    data: list[bytes] = []
-    for image in images:
-        try:
-            with blobs.open(image.sha256) as stream:
-                data.append(stream.read())
-        except BlobNotFoundError as error:
-            yield image, one_line(error)
-        else:
-            found.append(image)
-    for place, result in captioner.caption(data, version.language):
-        if isinstance(result, CaptionError):
-            yield found[place], one_line(result)
-        else:
-            yield found[place], Texts(result.short, result.medium, result.long)
-
-
-def _store(
-    session: Session, version: CaptionVersion, image: PendingImage, result: Texts | str
-) -> StepOutcome:
-    if isinstance(result, str):
-        captions.store_failure(session, version, image.sha256, result)
-        return StepOutcome(image.adapter, False, result)
-    captions.store_captions(session, version, image.sha256, result)
-    return StepOutcome(image.adapter)

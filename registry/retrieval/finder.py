@@ -31,6 +31,7 @@ from registry.retrieval.errors import (
 )
 from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
+from registry.retrieval.known_values import check_filters
 from registry.retrieval.ranking import Calibration, Match, SearchHit, fits
 from registry.retrieval.results import (
     Choice,
@@ -223,6 +224,7 @@ class Finder:
         self, session: Session, filters: Filters
     ) -> tuple[Filters, ServingEncoder | None, tuple[str, ...]]:
         base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
+        check_filters(session, filters)
         encoder, note = self._find_encoder(session, base_model)
         return filters.of(base_model), encoder, (note,) if note else ()
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
+from registry.retrieval.browsing import ListedIds, Total
 from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.duplicates import Duplicate
 from registry.retrieval.ranking import SearchHit
@@ -57,6 +58,18 @@ class SearchPage:
 
 
 @dataclass(frozen=True, slots=True)
+class BrowsePage:
+    """Adapters in the order asked for, how many there are of them, and the cursor to go on with.
+
+    `next` is None on the last page.
+    """
+
+    cards: tuple[AdapterCard, ...]
+    total: Total
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """An adapter chosen to draw a prompt with."""
 
@@ -89,3 +102,10 @@ def load_duplicates(
         for duplicate in duplicates
         if duplicate.adapter_id in cards
     )
+
+
+def load_browse_page(session: Session, listed: ListedIds) -> BrowsePage:
+    cards = load_cards(session, listed.ids)
+    # One may have been deleted since it was found.
+    found = tuple(cards[id_] for id_ in listed.ids if id_ in cards)
+    return BrowsePage(found, listed.total, listed.next)

@@ -1,6 +1,11 @@
 """The step of a refresh that captions covers: skipped, within its bounds, beside outages."""
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,10 +13,11 @@ from sqlalchemy import select
 
 from crawler.sources.folder import FolderSource
 from registry.config import Settings
+from registry.db import jobs
 from registry.db.models import Caption, Cover
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.service import Registry
-from tests.encoder.captions.vlm_server import GOOD, VlmServer, fails
+from tests.encoder.captions.vlm_server import GOOD, Answer, VlmServer, fails, well
 from tests.registry.cli.runner import write_folder
 
 OFF = {"caption_endpoint": None, "caption_model": None, "caption_folder": None}
@@ -165,3 +171,55 @@ def test_settings_of_the_environment_are_understood(
 
     assert read.caption_languages == ["en", "zh"]
     assert "secret" not in repr(read)
+
+
+@pytest.mark.timeout(900)
+def test_workers_caption_and_each_image_is_asked_about_once(
+    registry: Registry, vlm: VlmServer, tmp_path: Path
+) -> None:
+    """On machines with a GPU: they need the settings, and the refresh knows of them."""
+    folder = write_folder(tmp_path / "zoo", 6)
+    vlm.answer = lambda request: Answer(body=well(request).body, delay_seconds=0.05)
+    with worker(registry, vlm, tmp_path / "one"), worker(registry, vlm, tmp_path / "two"):
+        while count_workers(registry) < 2:
+            time.sleep(0.05)
+        # It is there that the key is, not here.
+        progress = refresh(
+            registry, folder, caption_endpoint="http://127.0.0.1:9/v1", caption_model="qwen3-vl"
+        )
+
+    assert problems(progress) == []
+    assert registry.runs()[0].counts["caption"] == {"ok": 6, "failed": 0}
+    assert len(vlm.requests) == 6
+    assert len(caption_texts(registry, "vlm")) == 18
+
+
+@contextmanager
+def worker(registry: Registry, vlm: VlmServer, home: Path) -> Iterator[None]:
+    """Run `autolora worker --queue caption` with the registry's blobs."""
+    home.mkdir()
+    (home / "blobs").symlink_to(registry.settings.blobs)
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "OMP_NUM_THREADS": "1",
+        "REGISTRY_HOME": str(home),
+        "REGISTRY_DATABASE_URL": str(registry.settings.database_url),
+        "REGISTRY_CAPTION_ENDPOINT": vlm.url,
+        "REGISTRY_CAPTION_MODEL": "qwen3-vl",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "registry", "worker", "--queue", "caption"],
+        env=environment,
+        cwd=home,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def count_workers(registry: Registry) -> int:
+    with registry.sessions() as session:
+        return sum(worker.alive for worker in jobs.list_workers(session))

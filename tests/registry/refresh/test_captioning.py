@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 from PIL.ImageColor import getrgb
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.captions.captioner import Captioner, Language
 from encoder.captions.endpoint import EndpointCaptioner
@@ -24,9 +23,16 @@ from encoder.captions.local import LocalCaptioner
 from encoder.errors import CaptionerError
 from registry.db import captions
 from registry.db.adapters import StoredCover, store_covers
-from registry.db.captions import MOST_FAILURES, CaptionVersion
+from registry.db.captions import MOST_FAILURES, Wanted
+from registry.db.holds import hold
 from registry.db.models import Caption, CaptionEmbedding, Cover, ImageCaptions
-from registry.refresh.captioning import caption_batch, caption_images, take_known, version_of
+from registry.refresh.captioning import (
+    HELD_AS,
+    Captioning,
+    caption_images,
+    take_known,
+    version_of,
+)
 from registry.refresh.step import StepOutcome
 from registry.refresh.steps.encode_captions import encode_captions
 from registry.service import Registry
@@ -85,10 +91,22 @@ def covers_of(
 
 
 def run(
-    registry: Registry, captioner: Captioner, language: Language = "en", **options: Any
+    registry: Registry,
+    captioner: Captioner,
+    language: Language = "en",
+    *,
+    limit: int | None = None,
+    again: bool = False,
 ) -> list[StepOutcome]:
-    outcomes = caption_images(registry.sessions, registry.blobs, captioner, language, **options)
-    return list(outcomes)
+    return list(caption_images(work_of(registry, captioner, language, again), captioner, limit))
+
+
+def work_of(
+    registry: Registry, captioner: Captioner, language: Language = "en", again: bool = False
+) -> Captioning:
+    with registry.sessions() as session:
+        wanted = Wanted(version_of(captioner.name, language), captions.now(session), again)
+    return Captioning(registry.sessions, registry.blobs, wanted)
 
 
 def texts(registry: Registry, *, superseded: bool = False) -> dict[tuple[int, str], list[str]]:
@@ -362,23 +380,17 @@ def test_two_workers_share_the_work(registry: Registry, vlm: VlmServer) -> None:
     assert len(outcomes) == len(COLOURS)
 
 
-def test_what_another_has_in_hand_is_not_claimed(
-    registry: Registry, sessions: sessionmaker[Session]
+def test_what_another_has_in_hand_is_left_to_it(
+    registry: Registry, captioner: EndpointCaptioner, vlm: VlmServer
 ) -> None:
-    add_covered(registry, "red", "blue")
-    version = CaptionVersion("qwen3-vl", "1", "en")
-    with sessions() as session, sessions() as other:
-        before = captions.now(session)
-        images = captions.list_waiting(session, version, before, 10)
+    add_covered(registry, "red", "blue", "lime")
+    work = work_of(registry, captioner)
+    [mine, *_] = work.list_waiting(1)
+    with hold(registry.sessions.kw["bind"], HELD_AS, [work.key(mine)]):
+        assert len(run(registry, captioner)) == 2
 
-        mine = captions.claim(session, version, images[:1], before)
-        assert mine == images[:1]
-        assert captions.claim(other, version, images, before) == images[1:]
-        other.rollback()
-        captions.store_captions(session, version, images[0].sha256, captions.Texts("a", "b", "c"))
-        session.commit()
-
-        assert captions.claim(other, version, images, before) == images[1:], "it is done"
+    assert len(vlm.requests) == 2
+    assert len(run(registry, captioner)) == 1
 
 
 def test_a_batch_that_others_did_costs_nothing(
@@ -386,16 +398,11 @@ def test_a_batch_that_others_did_costs_nothing(
 ) -> None:
     """A queue may hand out the same images twice."""
     add_covered(registry, "red")
-    version = version_of(captioner.name, "en")
-    with registry.sessions() as session:
-        before = captions.now(session)
-        images = captions.list_waiting(session, version, before, 10)
+    work = work_of(registry, captioner)
+    images = work.list_waiting(10)
 
     for expected in (1, 0):
-        outcomes = caption_batch(
-            registry.sessions, registry.blobs, captioner, version, images, before=before
-        )
-        assert len(outcomes) == expected
+        assert len(list(work.caption(captioner, images))) == expected
     assert len(vlm.requests) == 1
 
 
@@ -414,7 +421,8 @@ def test_a_model_on_this_machine_takes_the_same_way(registry: Registry, tmp_path
 KILLED = """
 import os, signal, sys
 from encoder.captions.endpoint import EndpointCaptioner
-from registry.refresh.captioning import caption_images
+from registry.db.captions import Wanted, now
+from registry.refresh.captioning import Captioning, caption_images, version_of
 from registry.service import Registry
 
 url, after = sys.argv[1], int(sys.argv[2])
@@ -427,7 +435,10 @@ with Registry() as registry:
             if number == after:
                 os.kill(os.getpid(), signal.SIGKILL)
     captioner.caption = caption
-    list(caption_images(registry.sessions, registry.blobs, captioner, "en"))
+    with registry.sessions() as session:
+        wanted = Wanted(version_of(captioner.name, "en"), now(session))
+    work = Captioning(registry.sessions, registry.blobs, wanted)
+    list(caption_images(work, captioner))
 """
 
 
@@ -464,14 +475,7 @@ def test_more_workers_than_images_in_a_page_find_what_is_left(
     """All list the same images first; what others have in hand must not hide the rest."""
     monkeypatch.setattr("registry.refresh.captioning.PAGE", 2)
     add_covered(registry, *COLOURS)
-    version = version_of(captioner.name, "en")
-    with registry.sessions() as session:
-        before = captions.now(session)
-        held = captions.claim(
-            session, version, captions.list_waiting(session, version, before, 3), before
-        )
-
-        outcomes = run(registry, captioner)
-
-        assert len(held) == 3
-        assert len(outcomes) == len(COLOURS) - len(held)
+    work = work_of(registry, captioner)
+    held = [work.key(sha256) for sha256 in work.list_waiting(3)]
+    with hold(registry.sessions.kw["bind"], HELD_AS, held):
+        assert len(run(registry, captioner)) == len(COLOURS) - len(held)
