@@ -23,12 +23,6 @@ from tests.registry.cli.runner import write_folder
 OFF = {"caption_endpoint": None, "caption_model": None, "caption_folder": None}
 
 
-@pytest.fixture
-def vlm() -> Iterator[VlmServer]:
-    with VlmServer().running() as server:
-        yield server
-
-
 def refresh(registry: Registry, folder: Path, **settings: object) -> list[StepProgress]:
     changed = registry.settings.model_copy(update=settings)
     pipeline = Pipeline(registry.sessions, registry.blobs, changed, registry.text_encoder)
