@@ -27,6 +27,7 @@ AutoLoraError
     BaseWeightNeededError
     UnknownClaimError
     SketchError
+    ImageEncoderError
     FingerprintError
     CheckpointError
     TrainingDataError
@@ -34,6 +35,7 @@ AutoLoraError
     CaptionerError
   RegistryError
     BusyError
+    UploadsBusyError
     UsageError
     PortError
     TokenPlaceError
@@ -86,6 +88,8 @@ AutoLoraError
     SearchError
       EmbeddingDimensionError
       EmptyQueryError
+      LikenessError
+      PictureError
       QueryTooLongError
       UnknownBaseModelError
       FilterError

@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
     encoder_checkpoint: Path | None = None
+    # The folder of a CLIP or SigLIP model, by which covers are compared with pictures.
+    image_encoder: Path | None = None
     # What writes captions of covers: a model behind an OpenAI-compatible endpoint, with its key, or
     # one in a folder of this machine. None = captions are prompts only.
     caption_endpoint: str | None = None

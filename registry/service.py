@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from encoder.image_encoder import ImageEncoder
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
@@ -28,6 +29,12 @@ from registry.refresh.due import next_due
 from registry.refresh.learn import Learner, Lesson, Progress, silent
 from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.browsing import Sort, Total, browse, count
+from registry.retrieval.by_picture import (
+    PicturePage,
+    by_image,
+    read_for_search,
+    search_by_picture,
+)
 from registry.retrieval.cards import (
     AdapterCard,
     State,
@@ -40,12 +47,14 @@ from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.facets import Facets, count_facets, count_facets_among
 from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.finder import Finder
+from registry.retrieval.found import MOST_FOUND, Paging
 from registry.retrieval.known_values import base_models_listed, check_filters
+from registry.retrieval.likeness import Likes
 from registry.retrieval.other_states import browse_state
 from registry.retrieval.results import (
     BrowsePage,
     Choice,
-    DuplicateResult,
+    DuplicatesPage,
     SearchPage,
     Similar,
     load_browse_page,
@@ -79,6 +88,7 @@ class Registry:
         self._blobs: BlobStore | None = None
         self._finder: Finder | None = None
         self._maker: Maker | None = None
+        self._image_encoder: ImageEncoder | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -137,8 +147,11 @@ class Registry:
         *,
         filters: Filters | None = None,
         nearest: bool = False,
+        likes: Likes | None = None,
     ) -> SearchPage:
         """Return up to `limit` adapters that suit `text`, best first; none when nothing fits.
+
+        With `likes`, adapters that are like some and unlike others; then the text may be empty.
 
         `nearest` returns the nearest all the same. Where neither `base_model` nor `filters` name
         one the default is searched: adapters of different base models never share a page, for
@@ -151,23 +164,50 @@ class Registry:
         filters = filters or Filters()
         if base_model is not None:
             filters = filters.of(known_name(base_model))
+        if likes:
+            return self.finder.alike(text, likes, filters, limit)
         return self.finder.search(text, filters, limit, nearest=nearest)
+
+    def search_picture(
+        self, picture: Path | bytes, filters: Filters | None = None, limit: int = 10
+    ) -> PicturePage:
+        """Return up to `limit` adapters that a picture was made with, or that made one like it.
+
+        Raises:
+            PictureError: it is no picture, or none that can be read.
+        """
+        read, filters = read_for_search(picture), filters or Filters()
+        with one_line_errors(), self.sessions() as session:
+            more = []
+            if self.settings.image_encoder is not None:
+                more = [by_image(session, self._open_image_encoder, read, filters, limit)]
+            return search_by_picture(session, self.blobs, read, filters, limit, more)
+
+    def _open_image_encoder(self) -> ImageEncoder:
+        """Return what pictures are compared by; its model is loaded when it is first asked."""
+        assert self.settings.image_encoder is not None
+        with self._lock:
+            if self._image_encoder is None:
+                self._image_encoder = ImageEncoder(self.settings.image_encoder)
+            return self._image_encoder
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
         """Return all that is known of an adapter, or raise AdapterNotFoundError."""
         with one_line_errors(), self.sessions() as session:
             return get_detail(session, adapter_id)
 
-    def similar(self, adapter_id: int, limit: int = 10) -> Similar:
-        """Return adapters of the same family with the most similar weights, and what told them.
+    def similar(self, adapter_id: int, paging: Paging | None = None) -> Similar:
+        """Return a page of adapters of the same family with similar weights, and what told them.
 
         Fingerprints do where no encoder is active.
         """
-        return self.finder.similar(adapter_id, limit)
+        return self.finder.similar(adapter_id, paging or Paging())
 
-    def duplicates(self, adapter_id: int) -> tuple[DuplicateResult, ...]:
-        """Return adapters that are this one again: listed elsewhere, re-saved, little changed."""
-        return self.finder.duplicates(adapter_id)
+    def duplicates(self, adapter_id: int, paging: Paging | None = None) -> DuplicatesPage:
+        """Return a page of adapters that are this one again: listed elsewhere, re-saved, little
+        changed.
+        """
+        return self.finder.duplicates(adapter_id, paging or Paging(limit=MOST_FOUND))
 
     def browse(
         self,

@@ -11,6 +11,7 @@ from registry.db.runs import RunFacts
 from registry.db.status import Status
 from registry.fusion.options import Mode
 from registry.retrieval.browsing import Sort
+from registry.retrieval.by_picture import PicturePage, PictureResult, Way
 from registry.retrieval.cards import AdapterCard, State
 from registry.retrieval.cursors import LONGEST_CURSOR
 from registry.retrieval.details import AdapterDetail
@@ -18,11 +19,14 @@ from registry.retrieval.duplicates import DuplicateKind
 from registry.retrieval.facets import FacetName, Facets
 from registry.retrieval.filter_options import FilterOptions, make_filters
 from registry.retrieval.filters import Filters, Maturity
+from registry.retrieval.found import FoundSort, Paging
+from registry.retrieval.likeness import Compared, Likes
 from registry.retrieval.ranking import Signal
 from registry.retrieval.results import (
     BrowsePage,
     ComparedBy,
     DuplicateResult,
+    DuplicatesPage,
     SearchPage,
     SearchResult,
     Similar,
@@ -86,11 +90,27 @@ class FilterParams(_Asked):
 
 
 class SearchParams(FilterParams):
-    q: str = Field(min_length=1, max_length=2000, description="What the images look like.")
+    q: str = Field(
+        default="",
+        max_length=2000,
+        description="What the images look like. May be left out where `like` is given.",
+    )
+    like: list[AdapterId] = Field(
+        default=[], description="Adapters that results should be like, up to 10."
+    )
+    unlike: list[AdapterId] = Field(
+        default=[], description="Adapters that results should be unlike, up to 10."
+    )
+    unlike_text: str = Field(
+        default="", max_length=2000, description="What the images should not look like."
+    )
     limit: int = Field(default=10, ge=1, le=100)
     nearest: bool = Field(
         default=False, description="List the nearest adapters also when nothing fits."
     )
+
+    def likes(self) -> Likes:
+        return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text)
 
 
 class ListParams(FilterParams):
@@ -101,6 +121,16 @@ class ListParams(FilterParams):
     )
     cursor: Cursor | None = Field(default=None, description="`next` of a page.")
     limit: int = Field(default=50, ge=1, le=200)
+
+
+class FoundParams(_Asked):
+    sort: FoundSort = Field(default="relevance", description="`random` is kept for a `seed`.")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    cursor: Cursor | None = Field(default=None, description="`next` of a page.")
+    limit: int = Field(default=10, ge=1, le=100)
+
+    def paging(self) -> Paging:
+        return Paging(self.sort, self.cursor, self.limit, self.seed)
 
 
 class PageParams(_Asked):
@@ -241,12 +271,16 @@ class SimilarAnswer(_Answer):
         "kin, and are near 0 otherwise; `nothing`: the file has neither."
     )
     results: list[ResultAnswer]
+    total: int = Field(description="Of all pages; at most the 100 most similar are listed.")
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
 
     @classmethod
     def from_similar(cls, similar: Similar) -> Self:
         return cls(
             compared_by=similar.compared_by,
             results=[ResultAnswer.from_result(result) for result in similar.results],
+            total=similar.total,
+            next=similar.next,
         )
 
 
@@ -273,6 +307,17 @@ class DuplicateAnswer(_Answer):
         )
 
 
+class DuplicateListAnswer(_Answer):
+    items: list[DuplicateAnswer]
+    total: int = Field(description="Of all pages.")
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+
+    @classmethod
+    def from_page(cls, page: DuplicatesPage) -> Self:
+        items = [DuplicateAnswer.from_result(result) for result in page.results]
+        return cls(items=items, total=page.total, next=page.next)
+
+
 class SearchAnswer(_Answer):
     text: str
     base_model: str
@@ -282,6 +327,9 @@ class SearchAnswer(_Answer):
     )
     results: list[ResultAnswer]
     notes: list[str]
+    compared_by: list[Compared] = Field(
+        description="What told likeness, where `like` or `unlike` were given."
+    )
     milliseconds: float
 
     @classmethod
@@ -291,6 +339,76 @@ class SearchAnswer(_Answer):
             base_model=page.base_model,
             fits=page.fits,
             results=[ResultAnswer.from_result(result) for result in page.results],
+            notes=list(page.notes),
+            compared_by=list(page.compared_by),
+            milliseconds=round(page.milliseconds, 1),
+        )
+
+
+class PictureParams(FilterParams):
+    limit: int = Field(default=10, ge=1, le=100)
+
+
+class FoundByAnswer(_Answer):
+    """One way by which a picture led to an adapter."""
+
+    way: Way = Field(
+        description="`hash`, `version` (Civitai's number), `name`: as the picture's metadata says; "
+        "`cover`: it is a cover of the adapter; `near cover`: a cover looks nearly the same; "
+        "`image`: the image encoder finds a cover alike; `captions`: what a vision model says of "
+        "it fits the adapter."
+    )
+    similarity: float = Field(
+        description="1 for what is named, the share of equal bits of two covers' hashes, the "
+        "cosine of two pictures, or how probable it is that a caption fits."
+    )
+    strength: float | None = Field(description="At which the picture was made with it.")
+    cover: int | None = Field(description="The position of the cover that looks like it.")
+    text: str = Field(description="The caption that led there.")
+
+
+class PictureResultAnswer(_Answer):
+    adapter: AdapterAnswer
+    found_by: list[FoundByAnswer] = Field(description="The surest way first.")
+
+    @classmethod
+    def from_result(cls, result: PictureResult) -> Self:
+        return cls(
+            adapter=AdapterAnswer.from_card(result.card),
+            found_by=[FoundByAnswer.model_validate(by) for by in result.found_by],
+        )
+
+
+class MissingAnswer(_Answer):
+    """An adapter that a picture names, and that is not here."""
+
+    name: str
+    hashes: list[str]
+    version: str = Field(description="Civitai's number of the version, where that is told.")
+    strength: float | None
+
+
+class PictureAnswer(_Answer):
+    results: list[PictureResultAnswer]
+    missing: list[MissingAnswer]
+    prompt: str = Field(description="What the picture was asked for, where it says.")
+    notes: list[str]
+    milliseconds: float
+
+    @classmethod
+    def from_page(cls, page: PicturePage) -> Self:
+        return cls(
+            results=[PictureResultAnswer.from_result(result) for result in page.results],
+            missing=[
+                MissingAnswer(
+                    name=named.name,
+                    hashes=list(named.hashes),
+                    version=named.version,
+                    strength=named.strength,
+                )
+                for named in page.missing
+            ],
+            prompt=page.prompt,
             notes=list(page.notes),
             milliseconds=round(page.milliseconds, 1),
         )

@@ -16,6 +16,8 @@ from registry.config import Settings
 
 if TYPE_CHECKING:
     from registry.retrieval.filters import Filters
+    from registry.retrieval.found import Paging
+    from registry.retrieval.likeness import Likes
 
 Chosen = TypeVar("Chosen", bound=str)
 MODES = ("gated", "sum", "average", "base")
@@ -102,19 +104,57 @@ def choice(option: str, given: str, known: Sequence[Chosen]) -> Chosen:
     raise UsageError(f"{option} is {given!r}; it is one of {', '.join(map(str, known))}.")
 
 
+OrderSeed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random order.")]
+Cursor = Annotated[str | None, typer.Option(help="Go on where the page before says that it ended.")]
+
+
 @dataclass(frozen=True, slots=True)
 class PagingOptions:
-    """In what order, and where in it."""
+    """In what order all adapters are listed, and where in it."""
+
+    sort: Annotated[
+        str, typer.Option(help="name, newest, updated, downloads, size, rank or random.")
+    ] = "newest"
+    seed: OrderSeed = 0
+    cursor: Cursor = None
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="List at most this many.")] = 50
+
+
+@dataclass(frozen=True, slots=True)
+class FoundOptions:
+    """In what order those that were found are listed, and where in it."""
 
     sort: Annotated[
         str,
-        typer.Option(help="name, newest, updated, downloads, size, rank or random."),
-    ] = "newest"
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random order.")] = 0
-    cursor: Annotated[
-        str | None, typer.Option(help="Go on where the page before says that it ended.")
+        typer.Option(help="relevance, name, newest, updated, downloads, size, rank or random."),
+    ] = "relevance"
+    seed: OrderSeed = 0
+    cursor: Cursor = None
+    limit: Limit = 10
+
+    def paging(self) -> "Paging":
+        from registry.retrieval.found import FOUND_SORTS, Paging
+
+        sort = choice("--sort", self.sort, FOUND_SORTS)
+        return Paging(sort, self.cursor, self.limit, self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class LikeOptions:
+    """What results should be like besides a text, and unlike."""
+
+    like: Annotated[
+        list[int] | None, typer.Option(metavar="ID", help="Like this adapter; up to 10.")
     ] = None
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="List at most this many.")] = 50
+    unlike: Annotated[
+        list[int] | None, typer.Option(metavar="ID", help="Unlike this adapter; up to 10.")
+    ] = None
+    unlike_text: Annotated[str, typer.Option(help="What they should not look like.")] = ""
+
+    def likes(self) -> "Likes":
+        from registry.retrieval.likeness import Likes
+
+        return Likes(tuple(self.like or ()), tuple(self.unlike or ()), self.unlike_text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,11 @@ def print_search(page: "SearchPage") -> None:
 
     for note in page.notes:
         stderr().print(escape(note), style="yellow")
+    if page.compared_by:
+        stderr().print(f"compared by {', '.join(page.compared_by)}", style="dim")
     if not page.fits:
-        stdout().print(f"Nothing for {page.base_model} fits {page.text!r}.", markup=False)
+        asked = repr(page.text) if page.text else "the adapters given"
+        stdout().print(f"Nothing for {_base_of(page)} fits {asked}.", markup=False)
         if not page.results:
             stderr().print("--nearest shows what comes nearest.", style="dim")
             return
@@ -108,10 +111,14 @@ def print_search(page: "SearchPage") -> None:
     if also:
         console.print(f"Also listed: {', '.join(also)}", style="dim", markup=False)
     console.print(
-        f"{len(page.results)} adapters for {page.base_model} in {page.milliseconds:.0f} ms",
+        f"{len(page.results)} adapters for {_base_of(page)} in {page.milliseconds:.0f} ms",
         style="dim",
         markup=False,
     )
+
+
+def _base_of(page: "SearchPage") -> str:
+    return page.base_model or "all base models"
 
 
 def _signal(hit: "SearchHit", signal: Any) -> str:

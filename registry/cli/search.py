@@ -1,6 +1,7 @@
 """Commands that find adapters and say what is known of them."""
 
 from getpass import getuser
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
@@ -10,7 +11,9 @@ from registry.cli.errors import UsageError
 from registry.cli.options import (
     AdapterId,
     FilterOptions,
+    FoundOptions,
     Json,
+    LikeOptions,
     Limit,
     PagingOptions,
     choice,
@@ -25,6 +28,7 @@ from registry.cli.output import (
     print_table,
     stderr,
 )
+from registry.cli.picture import search_by_picture
 
 if TYPE_CHECKING:
     from registry.retrieval.cards import AdapterCard
@@ -41,8 +45,14 @@ BY_FINGERPRINTS = (
 @grouped
 def search(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(help="What the images look like; English or Chinese.")],
     filters: FilterOptions,
+    wishes: LikeOptions,
+    text: Annotated[
+        str, typer.Argument(help="What the images look like; English or Chinese.")
+    ] = "",
+    picture: Annotated[
+        Path | None, typer.Option(help="Find the adapters of this picture instead.")
+    ] = None,
     limit: Limit = 10,
     nearest: Annotated[
         bool, typer.Option("--nearest", help="Show the nearest also when nothing fits.")
@@ -52,8 +62,15 @@ def search(
     """Find adapters by their weights, by their covers and by words."""
     from registry.api.schemas import SearchAnswer
 
+    likes = wishes.likes()
+    if picture is not None:
+        if text or likes:
+            raise UsageError("--picture is searched by alone; leave the text out.")
+        registry = open_registry(context)
+        search_by_picture(registry, picture, filters.filters(), limit, as_json=as_json)
+        return
     page = open_registry(context).search(
-        text, limit=limit, filters=filters.filters(), nearest=nearest
+        text, limit=limit, filters=filters.filters(), nearest=nearest, likes=likes
     )
     if as_json:
         print_json(SearchAnswer.from_page(page).model_dump(mode="json"))
@@ -92,8 +109,12 @@ def list_(
     number = f"{page.total.count:,}"
     found = f"{number} adapters" if page.total.exact else f"more than {number} adapters"
     stderr().print(found, style="dim")
-    if page.next is not None:
-        stderr().print(f"More: the same with --cursor {page.next}", style="dim", soft_wrap=True)
+    _print_next(page.next)
+
+
+def _print_next(cursor: str | None) -> None:
+    if cursor is not None:
+        stderr().print(f"More: the same with --cursor {cursor}", style="dim", soft_wrap=True)
 
 
 @app.command()
@@ -136,13 +157,14 @@ def show(context: typer.Context, adapter_id: AdapterId, as_json: Json = False) -
 
 
 @app.command()
+@grouped
 def similar(
-    context: typer.Context, adapter_id: AdapterId, limit: Limit = 10, as_json: Json = False
+    context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
 ) -> None:
     """List adapters of the same family by the similarity of their weights."""
     from registry.api.schemas import SimilarAnswer
 
-    found = open_registry(context).similar(adapter_id, limit)
+    found = open_registry(context).similar(adapter_id, going.paging())
     if as_json:
         print_json(SimilarAnswer.from_similar(found).model_dump(mode="json"))
         return
@@ -158,6 +180,7 @@ def similar(
         for result in found.results
     ]
     print_table(rows, f"Nothing is there to compare adapter {adapter_id} with.")
+    _print_next(found.next)
 
 
 @app.command()
@@ -187,15 +210,16 @@ def claim(
 
 
 @app.command()
-def duplicates(context: typer.Context, adapter_id: AdapterId, as_json: Json = False) -> None:
+@grouped
+def duplicates(
+    context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
+) -> None:
     """List adapters that are this one again: re-uploaded, re-saved, cast or little changed."""
-    from registry.api.schemas import DuplicateAnswer
+    from registry.api.schemas import DuplicateListAnswer
 
-    results = open_registry(context).duplicates(adapter_id)
+    page = open_registry(context).duplicates(adapter_id, going.paging())
     if as_json:
-        print_json(
-            [DuplicateAnswer.from_result(result).model_dump(mode="json") for result in results]
-        )
+        print_json(DuplicateListAnswer.from_page(page).model_dump(mode="json"))
         return
     rows = [
         {
@@ -207,6 +231,7 @@ def duplicates(context: typer.Context, adapter_id: AdapterId, as_json: Json = Fa
             "similarity": f"{result.duplicate.similarity:.3f}",
             "strength": f"{result.duplicate.strength:.2f}",
         }
-        for result in results
+        for result in page.results
     ]
     print_table(rows, f"Adapter {adapter_id} is here only once.")
+    _print_next(page.next)

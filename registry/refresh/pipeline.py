@@ -26,6 +26,7 @@ from registry.refresh.step import RefreshContext, SharedStep, Step, StepOutcome,
 from registry.refresh.steps.caption import CaptionStep
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.embed import EmbedStep
+from registry.refresh.steps.embed_covers import EmbedCoversStep
 from registry.refresh.steps.encode_captions import EncodeCaptionsStep
 from registry.refresh.steps.fetch import FetchStep
 from registry.refresh.steps.publish import PublishStep
@@ -39,6 +40,7 @@ STEPS: tuple[type[Step], ...] = (
     CaptionStep,
     EncodeCaptionsStep,
     EmbedStep,
+    EmbedCoversStep,
     PublishStep,
 )
 
@@ -166,6 +168,7 @@ class Pipeline:
             checkpoint=self._settings.encoder_checkpoint,
             settings=self._settings,
             source=source,
+            image_encoder=self._settings.image_encoder,
             run_id=run_id,
             full=full,
             force=force,

@@ -44,6 +44,8 @@ class RefreshContext:
     # What differs between machines beside these.
     settings: Settings
     source: Source
+    # An image encoder's folder, if covers are to be embedded.
+    image_encoder: Path | None
     # The report's row; what is listed bears its number.
     run_id: int
     # Whether everything is listed, and what has vanished is marked as gone.

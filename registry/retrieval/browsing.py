@@ -98,6 +98,13 @@ def count(session: Session, filters: Filters) -> Total:
     return Total(min(counted, MOST_COUNTED), counted <= MOST_COUNTED)
 
 
+def in_order(listed: Select[int], sort: Sort, seed: int) -> Select[int]:
+    """Sort a selection of few listings."""
+    order = _order(sort, seed, Total(0))
+    key, id_ = order.key(Listing), Listing.adapter_id
+    return listed.order_by(*((key.desc(), id_.desc()) if order.descending else (key, id_)))
+
+
 def _rows(
     session: Session,
     order: "_Order",

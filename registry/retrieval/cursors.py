@@ -50,5 +50,20 @@ def read_cursor(question: object, cursor: str) -> list[Any]:
     return position
 
 
+def read_number(question: object, cursor: str | None) -> int | None:
+    """Return the number below which a list goes on, None for its start.
+
+    Raises:
+        CursorError: it is no cursor of this list.
+    """
+    if cursor is None:
+        return None
+    match read_cursor(question, cursor):
+        case [int(before)] if 0 < before < 2**63:
+            return before
+        case _:
+            raise CursorError
+
+
 def _mark(question: object) -> str:
     return blake2b(repr(question).encode("utf-8", "replace"), digest_size=6).hexdigest()

@@ -121,7 +121,7 @@ def members_of(family: str) -> tuple[str, ...]:
     return family_members(known_name(family))
 
 
-def lowered(values: Sequence[str]) -> list[ColumnElement[str]]:
+def lowered(values: Sequence[str]) -> list[Any]:
     """Return values as listings have them: in PostgreSQL's lower case, which is not Python's."""
     return [func.lower(clean(value).strip()) for value in values]
 

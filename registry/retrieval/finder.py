@@ -14,7 +14,7 @@ from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db.encoders import find_active
+from registry.db.encoders import active_encoders, find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
@@ -29,20 +29,23 @@ from registry.retrieval.errors import (
     QueryTooLongError,
     UnknownBaseModelError,
 )
-from registry.retrieval.filters import Filters
+from registry.retrieval.filters import Filters, known_name
+from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
-from registry.retrieval.known_values import check_filters
+from registry.retrieval.known_values import base_models_listed, check_filters
+from registry.retrieval.likeness import Likes, Spaces, search_alike
 from registry.retrieval.ranking import Calibration, Match, SearchHit, fits
 from registry.retrieval.results import (
     Choice,
     ComparedBy,
-    DuplicateResult,
+    DuplicatesPage,
     SearchPage,
     Similar,
     load_duplicates,
     load_results,
 )
 from registry.retrieval.selection import choose
+from registry.retrieval.spaces import CaptionSpace, WeightSpace
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
 
 # The API takes 2,000; a file of prompts on the command line is a mistake.
 MOST_CHARACTERS = 10_000
+UNKNOWN = "Adapter {} has neither an embedding nor captions nor a fingerprint: it was not compared."
 
 
 class Finder:
@@ -99,6 +103,48 @@ class Finder:
             results = load_results(session, hits if fitting or nearest else [])
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(text, filters.base_models[0], results, notes, elapsed, fitting)
+
+    def alike(self, text: str, likes: Likes, filters: Filters, limit: int = 10) -> SearchPage:
+        """Return up to `limit` adapters like some, and `text`, and unlike others.
+
+        Without a base model in `filters` all are searched: captions lead from one to another.
+
+        Raises:
+            SearchError: this cannot be asked, or nothing is indexed.
+            AdapterNotFoundError: one of the adapters is not there.
+        """
+        text = _checked(text) if text.strip() else ""
+        likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
+        started = time.perf_counter()
+        with self._snapshot() as session:
+            if not base_models_listed(session):
+                raise NothingIndexedError
+            check_filters(session, filters)
+            spaces, notes = self._spaces(session, filters)
+            found = search_alike(session, text, likes, filters, limit, spaces)
+            results = load_results(session, found.hits)
+        elapsed = (time.perf_counter() - started) * 1000
+        notes = (*notes, *(UNKNOWN.format(id_) for id_ in found.unknown))
+        return SearchPage(
+            text,
+            ", ".join(filters.base_models),
+            results,
+            notes,
+            elapsed,
+            fits(found.hits),
+            found.compared_by,
+        )
+
+    def _spaces(self, session: Session, filters: Filters) -> tuple[Spaces, tuple[str, ...]]:
+        """Return where the adapters in question are compared, and what is lacking for that."""
+        named = (*filters.base_models, *filters.families)
+        # Most base models have no encoder: that is said of those that are asked for.
+        names = named or tuple(encoder.base_model for encoder in active_encoders(session))
+        found = [self._find_encoder(session, known_name(name)) for name in names]
+        encoders = {encoder.name: encoder for encoder, _ in found if encoder is not None}
+        weights = [WeightSpace(encoder) for encoder in encoders.values()]
+        notes = tuple(note for _, note in found if note)
+        return Spaces(weights, CaptionSpace(self._text_encoder)), notes
 
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.
@@ -157,8 +203,8 @@ class Finder:
                 nearness[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
         return nearness
 
-    def similar(self, adapter_id: int, limit: int) -> Similar:
-        """Return adapters of the same family with the most similar weights.
+    def similar(self, adapter_id: int, paging: Paging) -> Similar:
+        """Return a page of the MOST_FOUND adapters of the same family with most similar weights.
 
         By fingerprints where no encoder is active, or where it has not embedded the adapter.
         """
@@ -167,17 +213,20 @@ class Finder:
             if card is None:
                 raise AdapterNotFoundError(adapter_id)
             filters = Filters((_family_of(card.base_model),))
-            found = self._nearest_by_encoder(session, card, filters, limit + 1)
+            found = self._nearest_by_encoder(session, card, filters, MOST_FOUND + 1)
             by: ComparedBy = "encoder"
             if found is None:
-                found = nearest_by_fingerprint(session, adapter_id, filters, limit + 1)
+                found = nearest_by_fingerprint(session, adapter_id, filters, MOST_FOUND + 1)
                 by = "fingerprints" if found is not None else "nothing"
-            hits = [
-                SearchHit(match.adapter_id, match.score, {"weights": match.score})
+            hits = {
+                match.adapter_id: SearchHit(match.adapter_id, match.score, {"weights": match.score})
                 for match in found or ()
                 if match.adapter_id != adapter_id
-            ]
-            return Similar(by, load_results(session, hits[:limit]))
+            }
+            ids = list(hits)[:MOST_FOUND]
+            page = page_of(session, ("similar", adapter_id), ids, paging)
+            results = load_results(session, [hits[id_] for id_ in page.ids])
+            return Similar(by, results, page.total, page.next)
 
     def _nearest_by_encoder(
         self, session: Session, card: AdapterCard, filters: Filters, limit: int
@@ -193,12 +242,15 @@ class Finder:
             session, weights[card.id], encoder=encoder.name, filters=filters, limit=limit
         )
 
-    def duplicates(self, adapter_id: int) -> tuple[DuplicateResult, ...]:
-        """Return adapters that are this one again, the most certain first."""
+    def duplicates(self, adapter_id: int, paging: Paging) -> DuplicatesPage:
+        """Return a page of adapters that are this one again, the most certain most relevant."""
         with self._snapshot() as session:
             if not load_cards(session, [adapter_id]):
                 raise AdapterNotFoundError(adapter_id)
-            return load_duplicates(session, find_duplicates(session, adapter_id))
+            found = {copy.adapter_id: copy for copy in find_duplicates(session, adapter_id)}
+            page = page_of(session, ("duplicates", adapter_id), list(found), paging)
+            results = load_duplicates(session, [found[id_] for id_ in page.ids])
+            return DuplicatesPage(results, page.total, page.next)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from registry.retrieval.browsing import ListedIds, Total
 from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.duplicates import Duplicate
+from registry.retrieval.likeness import Compared
 from registry.retrieval.ranking import SearchHit
 
 # The active weight encoder; fingerprints, where there is none or it has not seen the file; or
@@ -27,10 +28,15 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """Adapters by the similarity of their weights, and what told it."""
+    """A page of adapters by the similarity of their weights, and what told it.
+
+    `next` is the cursor of the page after, None on the last; `total` is of all pages.
+    """
 
     compared_by: ComparedBy
     results: tuple[SearchResult, ...] = ()
+    total: int = 0
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,15 @@ class DuplicateResult:
 
     card: AdapterCard
     duplicate: Duplicate
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatesPage:
+    """A page of adapters that are another one again; `next` and `total` as in `Similar`."""
+
+    results: tuple[DuplicateResult, ...]
+    total: int
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +70,8 @@ class SearchPage:
     notes: tuple[str, ...]
     milliseconds: float
     fits: bool
+    # What told likeness, where adapters were given: weights, captions or fingerprints.
+    compared_by: tuple[Compared, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from registry.api.pages.addresses import Address
+from registry.api.pages.render import format_bytes
 from registry.api.pages.texts import Language, text_of
 from registry.retrieval.facets import SIZE_BOUNDS, Facet, FacetName
 
@@ -39,8 +40,12 @@ class Choices:
 
 def choices_of(facets: Sequence[Facet], address: Address, language: Language) -> list[Choices]:
     """Return the facets that leave a choice, or in which one was made."""
-    views = []
+    views: list[Choices] = []
+    base_models = {value.value for facet in facets[:1] for value in facet.values}
     for facet in facets:
+        if facet.name == "family" and {value.value for value in facet.values} == base_models:
+            # No family has two: they would be the same links twice.
+            continue
         all_ = tuple(
             Choice(
                 _label(facet.name, value.value, language),
@@ -99,6 +104,8 @@ def _label(name: str, value: str, language: Language) -> str:
         return text_of(language, "yes" if value == "true" else "no")
     if name == "mature":
         return text_of(language, f"mature.{value}")
+    if name in ("min_size", "max_size") and value.isdecimal():
+        return format_bytes(int(value))
     if name == "size":
         least = int(value)
         above = next((bound for bound in SIZE_BOUNDS if bound > least), None)

@@ -10,9 +10,10 @@ from registry.api.deps import RegistryDep
 from registry.api.schemas import (
     AdapterDetailAnswer,
     AdapterListAnswer,
-    DuplicateAnswer,
+    DuplicateListAnswer,
     FacetsAnswer,
     FilterParams,
+    FoundParams,
     ListParams,
     PageParams,
     RunAnswer,
@@ -20,8 +21,7 @@ from registry.api.schemas import (
     SimilarAnswer,
 )
 from registry.errors import AdapterNotReadyError, BlobNotFoundError, FileWithheldError
-from registry.retrieval.cursors import read_cursor, write_cursor
-from registry.retrieval.errors import CursorError
+from registry.retrieval.cursors import read_number, write_cursor
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
@@ -68,24 +68,24 @@ def get_adapter(adapter_id: IdPath, registry: RegistryDep) -> AdapterDetailAnswe
 
 @router.get("/adapters/{adapter_id}/similar")
 def list_similar(
-    adapter_id: IdPath,
-    registry: RegistryDep,
-    limit: Annotated[int, Query(ge=1, le=100)] = 10,
+    adapter_id: IdPath, params: Annotated[FoundParams, Query()], registry: RegistryDep
 ) -> SimilarAnswer:
     """List adapters of the same family by the similarity of their weights.
 
     `compared_by` says how: by the active encoder, or by fingerprints where there is none.
     """
-    return SimilarAnswer.from_similar(registry.similar(adapter_id, limit))
+    return SimilarAnswer.from_similar(registry.similar(adapter_id, params.paging()))
 
 
 @router.get("/adapters/{adapter_id}/duplicates")
-def list_duplicates(adapter_id: IdPath, registry: RegistryDep) -> list[DuplicateAnswer]:
+def list_duplicates(
+    adapter_id: IdPath, params: Annotated[FoundParams, Query()], registry: RegistryDep
+) -> DuplicateListAnswer:
     """List adapters that are this one again, the most certain first.
 
     Listed elsewhere, re-saved, cast, written in other factors, truncated or trained on a little.
     """
-    return [DuplicateAnswer.from_result(result) for result in registry.duplicates(adapter_id)]
+    return DuplicateListAnswer.from_page(registry.duplicates(adapter_id, params.paging()))
 
 
 @router.get(
@@ -167,7 +167,7 @@ def get_peft_config(sha256: Sha256Path, registry: RegistryDep) -> str:
 @router.get("/runs", tags=["service"])
 def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
     """List refreshes, newest first."""
-    runs = registry.runs(before_id=_read_run(params.cursor), limit=params.limit + 1)
+    runs = registry.runs(before_id=read_number("runs", params.cursor), limit=params.limit + 1)
     more, runs = len(runs) > params.limit, runs[: params.limit]
     if registry.settings.public_read:
         # What failed names folders of this machine.
@@ -176,13 +176,3 @@ def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> 
         items=[RunAnswer.from_run(run) for run in runs],
         next=write_cursor("runs", [runs[-1].id]) if more else None,
     )
-
-
-def _read_run(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    match read_cursor("runs", cursor):
-        case [int(before)] if 0 < before < 2**63:
-            return before
-        case _:
-            raise CursorError

@@ -11,15 +11,18 @@ from pydantic import ConfigDict, Field, model_validator
 
 from encoder.base_models.facts import variant_names
 from registry.api.deps import RegistryDep
+from registry.api.pages import likeness
 from registry.api.pages.addresses import Address
 from registry.api.pages.choices import choices_of, chosen_of
 from registry.api.pages.render import render
 from registry.api.pages.texts import Language, language_of
-from registry.api.schemas import Cursor, FilterParams
+from registry.api.schemas import AdapterId, Cursor, FilterParams
 from registry.errors import AdapterNotFoundError
 from registry.retrieval.browsing import SORTS, Sort
 from registry.retrieval.facets import Facets
 from registry.retrieval.filter_options import FilterOptions
+from registry.retrieval.found import Paging
+from registry.retrieval.likeness import Likes
 from registry.retrieval.ranking import SIGNALS
 from registry.retrieval.results import BrowsePage, SearchPage
 from registry.service import MOST_ADAPTERS, Registry
@@ -48,6 +51,12 @@ class SearchFields(FilterParams):
     seed: int = Field(default=0, ge=0, lt=2**32)
     cursor: Cursor | None = None
     nearest: bool = False
+    like: list[AdapterId] = Field(default=[])
+    unlike: list[AdapterId] = Field(default=[])
+    unlike_text: Annotated[str, Field(max_length=2000)] = ""
+
+    def likes(self) -> Likes:
+        return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text.strip())
 
     @model_validator(mode="before")
     @classmethod
@@ -69,8 +78,11 @@ def search_page(
     found: SearchPage | None = None
     browsed: BrowsePage | None = None
     facets: Facets | None = None
-    if query and names:
-        found = registry.search(query, limit=MOST_FOUND, filters=filters, nearest=fields.nearest)
+    likes = fields.likes()
+    if (query or likes) and names:
+        found = registry.search(
+            query, limit=MOST_FOUND, filters=filters, nearest=fields.nearest, likes=likes
+        )
         facets = registry.facets(among=[result.card.id for result in found.results])
         found = replace(found, results=found.results[:PAGE_SIZE])
     elif names:
@@ -90,6 +102,9 @@ def search_page(
         address=address,
         chosen=chosen_of(address, FILTERS, language),
         filter_names=FILTERS,
+        unlike_text=likes.unlike_text,
+        likes=likeness.liked(address, likes, registry.cards(likes.ids)),
+        like_url=likeness.add_to(address),
         first=fields.cursor is None,
         sort=fields.sort,
         sorts=SORTS,
@@ -102,7 +117,7 @@ def search_page(
 
 def _address(request: Request) -> Address:
     """Return what is asked for, without what is empty or not ours."""
-    ours = {"q", "sort", "seed", "cursor", *FILTERS}
+    ours = {"q", "sort", "seed", "cursor", *FILTERS, *likeness.NAMES}
     return Address(
         "/",
         tuple(
@@ -130,9 +145,9 @@ def adapter_page(
         "adapter.html",
         active="",
         detail=registry.adapter(adapter_id),
-        similar=registry.similar(adapter_id, SIMILAR),
+        similar=registry.similar(adapter_id, Paging(limit=SIMILAR)),
         known_base_models=variant_names(),
-        duplicates=registry.duplicates(adapter_id),
+        duplicates=registry.duplicates(adapter_id).results,
         **frame(registry),
     )
 

@@ -20,10 +20,15 @@ router = APIRouter(prefix="/v1", tags=["search"])
 def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> SearchAnswer:
     """Find adapters that do what `q` describes, in English or Chinese, best first.
 
-    None when nothing fits: an adapter that does something else is worse than none.
+    None when nothing fits: an adapter that does something else is worse than none. With `like` and
+    `unlike`, adapters that are like some and unlike others.
     """
     page = registry.search(
-        params.q, limit=params.limit, filters=params.filters(), nearest=params.nearest
+        params.q,
+        limit=params.limit,
+        filters=params.filters(),
+        nearest=params.nearest,
+        likes=params.likes(),
     )
     return SearchAnswer.from_page(page)
 

@@ -7,9 +7,9 @@ from fastapi.responses import HTMLResponse
 
 from registry.api.deps import RegistryDep
 from registry.api.pages.render import render
-from registry.api.routes.adapters import read_cursor, write_cursor
 from registry.api.routes.pages import frame
 from registry.api.schemas import NightAnswer, NightListAnswer, PageParams, StatusAnswer
+from registry.retrieval.cursors import read_number, write_cursor
 
 router = APIRouter(prefix="/v1", tags=["service"])
 page_router = APIRouter()
@@ -27,11 +27,11 @@ def get_status(registry: RegistryDep) -> StatusAnswer:
 @router.get("/nights")
 def list_nights(params: Annotated[PageParams, Query()], registry: RegistryDep) -> NightListAnswer:
     """List nightly refreshes with their reports, newest first."""
-    nights = registry.nights(before_id=read_cursor(params.cursor), limit=params.limit + 1)
+    nights = registry.nights(before_id=read_number("nights", params.cursor), limit=params.limit + 1)
     more, nights = len(nights) > params.limit, nights[: params.limit]
     return NightListAnswer(
         items=[NightAnswer.model_validate(night) for night in nights],
-        next=write_cursor(nights[-1].id) if more else None,
+        next=write_cursor("nights", [nights[-1].id]) if more else None,
     )
 
 

@@ -347,7 +347,7 @@ def test_a_cover_that_is_no_image_is_reported_and_hinders_nothing(
     progress = list(pipeline.refresh(source))
 
     [message] = failures(progress).values()
-    assert message == "cover 0: the cover is a git LFS pointer, not the image itself"
+    assert message == "cover 0: the picture is a git LFS pointer, not the image itself"
     assert states(sessions) == dict.fromkeys(NAMES, "ready")
     assert get_adapter(sessions, "cat").covers_done, "it is not fetched each night"
     assert row_counts(sessions)[Cover] == 3

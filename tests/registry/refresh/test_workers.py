@@ -20,7 +20,6 @@ from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
 from encoder.text_encoder import load_text_encoder
-from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import jobs
 from registry.db.holds import hold
@@ -30,16 +29,19 @@ from registry.db.models import (
     CaptionEmbedding,
     CrawlRun,
     File,
-    JobOutcome,
     Sketch,
-    Worker,
 )
+from registry.db.work_models import JobOutcome, Worker
 from registry.refresh.pipeline import Pipeline
 from registry.refresh.steps.fetch import part_by_file
 from registry.refresh.steps.read import ReadStep
 from registry.refresh.worker import QUEUES
+from registry.service import Registry
 from tests.crawler.builders import add_entry
 from tests.encoder.builders import make_factors, write_adapter
+from tests.registry.test_shared_blobs import URL, bucket, server
+
+__all__ = ["bucket", "server"]
 
 ADAPTERS = 24
 # Processes that import torch take a while on a busy machine.
@@ -58,14 +60,24 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def settings(settings: Settings, hub: Hub, database_url: str) -> Settings:
+def blobs_url(request: pytest.FixtureRequest) -> str | None:
+    """Where blobs are shared: in a folder, or with `S3` as parameter in moto's."""
+    if getattr(request, "param", None) != "S3":
+        return None
+    request.getfixturevalue("bucket")
+    return URL
+
+
+@pytest.fixture
+def settings(settings: Settings, hub: Hub, database_url: str, blobs_url: str | None) -> Settings:
     changed = {"modelscope_endpoint": hub.endpoint, "database_url": database_url}
-    return settings.model_copy(update=changed)
+    return settings.model_copy(update={**changed, "blobs_url": blobs_url})
 
 
 @pytest.fixture
 def pipeline(sessions: sessionmaker[Session], settings: Settings) -> Pipeline:
-    return Pipeline(sessions, BlobStore(settings.blobs), settings, load_text_encoder())
+    with Registry(settings) as registry:
+        return Pipeline(sessions, registry.blobs, settings, load_text_encoder())
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -79,8 +91,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def worker(settings: Settings, home: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `autolora worker` with a home of its own, whose blobs are those of the registry."""
     home.mkdir()
-    settings.blobs.mkdir(parents=True, exist_ok=True)
-    (home / "blobs").symlink_to(settings.blobs)
+    if settings.blobs_url is None:
+        settings.blobs.mkdir(parents=True, exist_ok=True)
+        (home / "blobs").symlink_to(settings.blobs)
     environment = os.environ | {
         "PYTHONPATH": str(Path(__file__).parents[3]),
         "OMP_NUM_THREADS": "1",
@@ -88,6 +101,8 @@ def worker(settings: Settings, home: Path) -> Iterator[subprocess.Popen[str]]:
         "REGISTRY_DATABASE_URL": str(settings.database_url),
         "REGISTRY_MODELSCOPE_ENDPOINT": settings.modelscope_endpoint,
     }
+    if settings.blobs_url is not None:
+        environment["REGISTRY_BLOBS_URL"] = settings.blobs_url
     process = subprocess.Popen(
         [sys.executable, "-m", "registry", "worker"],
         env=environment,
@@ -124,6 +139,7 @@ def done_once(sessions: sessionmaker[Session], hub: Hub) -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("blobs_url", ["folder", "S3"], indirect=True)
 def test_two_workers_split_the_work_and_do_nothing_twice(
     pipeline: Pipeline,
     sessions: sessionmaker[Session],

@@ -26,7 +26,7 @@ def add_many(session: Session, number: int) -> list[dict[str, Any]]:
     rng = random.Random(number)
     added = []
     for _ in range(number):
-        facts = {
+        facts: dict[str, Any] = {
             "author": rng.choice(["ann", "bob", "eve"]),
             "tags": rng.sample(["fox", "red", "水墨"], rng.randrange(4)),
             "base_model": rng.choice(["pony", "sdxl-1.0", "sd-1.5"]),
