@@ -166,7 +166,10 @@ def _to_encode(text_encoder: str) -> ColumnElement[bool]:
 def list_prompts(
     session: Session, cleaning_version: str, after: int, limit: int
 ) -> list[PendingPrompt]:
-    """Return covers' prompts that are no caption yet, cleaned by this version."""
+    """Return covers' prompts that are no caption yet, cleaned by this version.
+
+    The covers stay until the transaction ends, whatever a fetch replaces.
+    """
     taken = exists().where(
         Caption.cover_id == Cover.id,
         Caption.source == "hub",
@@ -177,6 +180,7 @@ def list_prompts(
         .where(Cover.prompt != "", ~taken, Cover.id > after)
         .order_by(Cover.id)
         .limit(limit)
+        .with_for_update(read=True, key_share=True)
     )
     return [PendingPrompt(row.id, row.prompt) for row in rows]
 

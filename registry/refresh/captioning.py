@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.captions.captioner import Captioner, Language
 from encoder.captions.prompts import PROMPT_VERSION
-from encoder.errors import CaptionError
+from encoder.errors import CaptionerError, CaptionError
 from registry.blobs import BlobStore
 from registry.db import captions, pending
 from registry.db.captions import CaptionVersion, PendingImage, Texts, Wanted
@@ -109,18 +109,24 @@ class Captioning:
 
     def _caption_batch(
         self, captioner: Captioner, images: Sequence[PendingImage]
-    ) -> list[StepOutcome]:
+    ) -> Iterator[StepOutcome]:
         """Caption images, and store it in one transaction.
 
         What has come is stored also when the rest cannot: each answer was paid for.
         """
         results: list[tuple[PendingImage, Texts | str]] = []
+        failure: CaptionerError | None = None
         try:
-            results.extend(self._look_at(captioner, images))
+            for result in self._look_at(captioner, images):
+                results.append(result)  # noqa: PERF402 (what came stays when the rest does not)
+        except CaptionerError as error:
+            failure = error
         finally:
             with self.sessions.begin() as session:
-                outcomes = [self._store(session, image, result) for image, result in results]
-        return outcomes
+                outcomes = [self._store(session, *result) for result in results]
+        yield from outcomes
+        if failure is not None:
+            raise failure
 
     def _look_at(
         self, captioner: Captioner, images: Sequence[PendingImage]

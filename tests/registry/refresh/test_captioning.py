@@ -14,6 +14,7 @@ from registry.db.adapters import store_covers
 from registry.db.captions import MOST_FAILURES
 from registry.db.models import Caption, CaptionEmbedding
 from registry.refresh.captioning import (
+    caption_images,
     take_known,
     version_of,
 )
@@ -39,6 +40,7 @@ from tests.registry.refresh.captions import (
     picture,
     run,
     texts,
+    work_of,
 )
 
 
@@ -239,12 +241,13 @@ def test_what_was_paid_for_is_kept_when_the_endpoint_dies(
         well(request) if len(vlm.requests) <= 3 else fails(402, "no money left")
     )
 
-    with (
-        closing(EndpointCaptioner(vlm.url, "qwen3-vl", concurrency=1)) as captioner,
-        pytest.raises(CaptionerError, match="no money left"),
-    ):
-        run(registry, captioner)
+    with closing(EndpointCaptioner(vlm.url, "qwen3-vl", concurrency=1)) as captioner:
+        running = caption_images(work_of(registry, captioner), captioner)
+        outcomes = [next(running) for _ in range(3)]
+        with pytest.raises(CaptionerError, match="no money left"):
+            next(running)
 
+    assert [outcome.ok for outcome in outcomes] == [True] * 3
     assert len(all_images(registry)) == 3
     assert sum(map(len, texts(registry).values())) == 9
 
