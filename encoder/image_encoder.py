@@ -49,7 +49,8 @@ class ImageEncoder:
         try:
             options = {"local_files_only": True, "trust_remote_code": False}
             # Without torchvision, which only transformers' other kind of processor needs.
-            processor = AutoImageProcessor.from_pretrained(self._folder, backend="pil", **options)
+            read_processor: Any = AutoImageProcessor.from_pretrained
+            processor = read_processor(self._folder, backend="pil", **options)
             network = AutoModel.from_pretrained(self._folder, use_safetensors=True, **options)
         # Whatever transformers raises for a stranger's folder; the text says what.
         except Exception as error:

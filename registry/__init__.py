@@ -34,7 +34,7 @@ def search(
     text: str = "",
     limit: int = 10,
     *,
-    nearest: bool = False,
+    cursor: str | None = None,
     like: Sequence[int] = (),
     unlike: Sequence[int] = (),
     unlike_text: str = "",
@@ -55,7 +55,7 @@ def search(
         text,
         limit=limit,
         filters=make_filters(**filters),
-        nearest=nearest,
+        cursor=cursor,
         likes=Likes(tuple(like), tuple(unlike), unlike_text),
     )
 

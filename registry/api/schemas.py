@@ -19,9 +19,9 @@ from registry.retrieval.duplicates import DuplicateKind
 from registry.retrieval.facets import FacetName, Facets
 from registry.retrieval.filter_options import FilterOptions, make_filters
 from registry.retrieval.filters import Filters, Maturity
+from registry.retrieval.fitness import Band, Signal
 from registry.retrieval.found import FoundSort, Paging
 from registry.retrieval.likeness import Compared, Likes
-from registry.retrieval.ranking import Signal
 from registry.retrieval.results import (
     BrowsePage,
     ComparedBy,
@@ -105,9 +105,7 @@ class SearchParams(FilterParams):
         default="", max_length=2000, description="What the images should not look like."
     )
     limit: int = Field(default=10, ge=1, le=100)
-    nearest: bool = Field(
-        default=False, description="List the nearest adapters also when nothing fits."
-    )
+    cursor: Cursor | None = Field(default=None, description="`next` of a page.")
 
     def likes(self) -> Likes:
         return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text)
@@ -242,8 +240,17 @@ class ResultAnswer(_Answer):
     """`signals` are similarities, `positions` places (from 1) in each signal's own list."""
 
     adapter: AdapterAnswer
-    score: float = Field(description="How probable it is that it does what was asked for.")
-    exact: bool
+    score: float = Field(
+        description="How probable it is that it does what was asked for; of similar adapters, "
+        "how similar they are."
+    )
+    band: Band | None = Field(
+        default=None, description="What that means, in words; null where nothing was asked."
+    )
+    exact: bool = Field(description="Its name, trigger word or hash was asked for.")
+    elsewhere: bool = Field(
+        default=False, description="It is exact, and for another base model than was asked for."
+    )
     signals: dict[Signal, float | None]
     positions: dict[Signal, int | None]
     also: list[AdapterAnswer] = Field(
@@ -254,8 +261,10 @@ class ResultAnswer(_Answer):
     def from_result(cls, result: SearchResult) -> Self:
         return cls(
             adapter=AdapterAnswer.from_card(result.card),
-            score=result.hit.score,
+            score=round(result.hit.score, 4),
+            band=result.hit.band,
             exact=result.hit.exact,
+            elsewhere=result.hit.elsewhere,
             signals=dict(result.hit.signals),
             positions=dict(result.hit.positions),
             also=[AdapterAnswer.from_card(card) for card in result.also],
@@ -278,7 +287,11 @@ class SimilarAnswer(_Answer):
     def from_similar(cls, similar: Similar) -> Self:
         return cls(
             compared_by=similar.compared_by,
-            results=[ResultAnswer.from_result(result) for result in similar.results],
+            results=[
+                # A similarity is no probability.
+                ResultAnswer.from_result(result).model_copy(update={"band": None})
+                for result in similar.results
+            ],
             total=similar.total,
             next=similar.next,
         )
@@ -320,12 +333,14 @@ class DuplicateListAnswer(_Answer):
 
 class SearchAnswer(_Answer):
     text: str
-    base_model: str
-    fits: bool = Field(
-        description="Whether any adapter does what was asked for, as far as can be told. If "
-        "not, there are no results, unless the nearest were asked for."
-    )
+    base_models: list[str] = Field(description="Those that were asked for; none if all were.")
+    fits: bool = Field(description="Whether any of these results fits, as far as can be told.")
     results: list[ResultAnswer]
+    found: dict[str, int] = Field(
+        description="What fits or perhaps fits, counted by base model, as far as the list is "
+        "ranked."
+    )
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
     notes: list[str]
     compared_by: list[Compared] = Field(
         description="What told likeness, where `like` or `unlike` were given."
@@ -336,9 +351,11 @@ class SearchAnswer(_Answer):
     def from_page(cls, page: SearchPage) -> Self:
         return cls(
             text=page.text,
-            base_model=page.base_model,
+            base_models=list(page.base_models),
             fits=page.fits,
             results=[ResultAnswer.from_result(result) for result in page.results],
+            found=dict(page.found),
+            next=page.next,
             notes=list(page.notes),
             compared_by=list(page.compared_by),
             milliseconds=round(page.milliseconds, 1),

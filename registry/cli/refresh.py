@@ -102,7 +102,10 @@ def _run(
     else:
         skipped = {entry["step"]: entry["message"] for entry in run.counts["skipped"]}
         for step in steps:
-            count = counts[step.name]
+            count = counts.get(step.name)
+            # One that is not wanted here was not begun.
+            if count is None:
+                continue
             if step.name in skipped:
                 stdout().print(f"{step.title}: skipped; {skipped[step.name]}", markup=False)
                 continue

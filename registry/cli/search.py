@@ -54,9 +54,9 @@ def search(
         Path | None, typer.Option(help="Find the adapters of this picture instead.")
     ] = None,
     limit: Limit = 10,
-    nearest: Annotated[
-        bool, typer.Option("--nearest", help="Show the nearest also when nothing fits.")
-    ] = False,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on with a list: as the page before says.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find adapters by their weights, by their covers and by words."""
@@ -70,7 +70,7 @@ def search(
         search_by_picture(registry, picture, filters.filters(), limit, as_json=as_json)
         return
     page = open_registry(context).search(
-        text, limit=limit, filters=filters.filters(), nearest=nearest, likes=likes
+        text, limit=limit, filters=filters.filters(), cursor=cursor, likes=likes
     )
     if as_json:
         print_json(SearchAnswer.from_page(page).model_dump(mode="json"))

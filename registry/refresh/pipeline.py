@@ -138,7 +138,7 @@ class Pipeline:
             with self._sessions.begin() as session:
                 run_id = runs.start_run(session, origin)
             context = self.context(source, run_id, full=full, force=force)
-            chosen = [step(context) for step in STEPS if step in steps]
+            chosen = [step(context) for step in STEPS if step in steps and step.is_wanted(context)]
             try:
                 self._clean()
                 for step in chosen:

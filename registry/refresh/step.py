@@ -80,6 +80,11 @@ class Step(ABC):
     def __init__(self, context: RefreshContext) -> None:
         self.context = context
 
+    @classmethod
+    def is_wanted(cls, context: RefreshContext) -> bool:
+        """Whether a refresh has this step at all."""
+        return True
+
     @property
     def skipped(self) -> str:
         """Say in one line why most of it is skipped, and how to have it done; "" if it is not."""

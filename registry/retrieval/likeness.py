@@ -22,8 +22,8 @@ from registry.errors import AdapterNotFoundError
 from registry.retrieval.duplicates import contents, find_duplicates
 from registry.retrieval.errors import LikenessError
 from registry.retrieval.filters import Filters
-from registry.retrieval.hybrid import FOLDING
-from registry.retrieval.ranking import Match, SearchHit, Signal, fold
+from registry.retrieval.fitness import Signal
+from registry.retrieval.ranking import Match, SearchHit, fold
 from registry.retrieval.selection import NEAR_COPY
 from registry.retrieval.spaces import (
     CaptionSpace,
@@ -45,6 +45,8 @@ MOST_EACH = 10
 LESS = 0.5
 # Adapters that each space offers.
 DEPTH = 100
+# How many hits are looked at for each one wanted, to fold those that hold the same tensors.
+FOLDING = 5
 # Near copies of one adapter that are looked for.
 MOST_COPIES = 20
 # How much captions count beside weights, and a literal match of the whole text, in deviations.

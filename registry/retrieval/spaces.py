@@ -19,10 +19,11 @@ from registry.db.models import (
     Listing,
     WeightEmbedding,
 )
-from registry.retrieval.calibration import between
+from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.filters import Filters, conditions
-from registry.retrieval.hybrid import ServingEncoder
-from registry.retrieval.ranking import Match, Signal
+from registry.retrieval.fitness import Signal
+from registry.retrieval.ranking import Match
+from registry.retrieval.strangers import between
 from registry.retrieval.vector import (
     captions_similarities,
     nearest_by_captions,

@@ -1,6 +1,7 @@
 """Adapters by what people wrote about them: whole words, words with typos, exact names."""
 
 import re
+from collections.abc import Collection
 
 from sqlalchemy import (
     ARRAY,
@@ -150,6 +151,38 @@ def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int
     # Whoever bears the name has its words; this finds them by the index.
     has_words = Adapter.words_vector.bool_op("@@")(func.plainto_tsquery("simple", words))
     return _ids(session, filters, limit, and_(has_words, is_named))
+
+
+def literal_adapters(
+    session: Session,
+    asked: str,
+    *,
+    filters: Filters,
+    after: int,
+    without: Collection[int],
+    limit: int,
+) -> list[int]:
+    """Return up to `limit` adapters, by id, that have every word of the question.
+
+    Those `after` an id, and not `without` those that are known already.
+    """
+    words = [word.text for word in query_words(asked)]
+    if not words:
+        return []
+    return list(
+        session.scalars(
+            select(Adapter.id)
+            .join(Listing, Listing.adapter_id == Adapter.id)
+            .where(
+                Adapter.words_vector.bool_op("@@")(func.plainto_tsquery("simple", " ".join(words))),
+                Adapter.id > after,
+                Adapter.id.not_in(without),
+                *conditions(filters),
+            )
+            .order_by(Adapter.id)
+            .limit(limit)
+        )
+    )
 
 
 def _ids(

@@ -26,10 +26,13 @@ class EmbedCoversStep(Step):
         super().__init__(context)
         self._encoder: ImageEncoder | None = None
 
+    @classmethod
+    def is_wanted(cls, context: RefreshContext) -> bool:
+        return context.image_encoder is not None
+
     def prepare(self) -> Iterator[StepOutcome]:
         folder = self.context.image_encoder
-        if folder is None:
-            return
+        assert folder is not None
         try:
             self._encoder = ImageEncoder(folder)
         except ImageEncoderError as error:

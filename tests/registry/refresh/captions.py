@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from encoder.captions.captioner import Captioner, Language
 from encoder.captions.endpoint import EndpointCaptioner
 from registry.db import captions
-from registry.db.adapters import StoredCover, store_covers
+from registry.db.arrivals import Arrival, StoredCover, store_arrivals
 from registry.db.captions import Wanted
 from registry.db.models import Caption, Cover, ImageCaptions
 from registry.refresh.captioning import Captioning, caption_images, version_of
@@ -39,7 +39,8 @@ def add_covered(
     """Add an adapter whose covers show one colour each."""
     with registry.sessions.begin() as session:
         adapter_id = add_adapter(session, **what_matters).id
-        store_covers(session, adapter_id, covers_of(registry, colours, prompt), done=True)
+        covers = covers_of(registry, colours, prompt)
+        store_arrivals(session, [Arrival(adapter_id, covers=covers, covers_done=True)])
         return adapter_id
 
 

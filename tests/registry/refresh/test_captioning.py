@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from encoder.captions.endpoint import EndpointCaptioner
 from encoder.captions.local import LocalCaptioner
 from encoder.errors import CaptionerError
-from registry.db.adapters import store_covers
+from registry.db.arrivals import Arrival, store_arrivals
 from registry.db.captions import MOST_FAILURES
 from registry.db.models import Caption, CaptionEmbedding
 from registry.refresh.captioning import (
@@ -67,7 +67,7 @@ def test_captions_are_found_by_search(registry: Registry, captioner: EndpointCap
 
     assert all(outcome.ok for outcome in encode_captions(registry.sessions, registry.text_encoder))
 
-    page = registry.search("a drawing of a fox in the snow", nearest=True)
+    page = registry.search("a drawing of a fox in the snow")
     assert [(hit.card.id, hit.hit.positions["captions"]) for hit in page.results] == [(fox, 1)]
     assert registry.adapter(fox).covers[0].captions == tuple(GOOD.values())
 
@@ -94,7 +94,8 @@ def test_captions_outlive_the_covers_that_a_hub_shuffles(
     fox = add_covered(registry, "red", "blue")
     run(registry, captioner)
     with registry.sessions.begin() as session:
-        store_covers(session, fox, covers_of(registry, ["blue", "lime", "red"]), done=True)
+        covers = covers_of(registry, ["blue", "lime", "red"])
+        store_arrivals(session, [Arrival(fox, covers=covers, covers_done=True)])
     assert texts(registry) == {}
 
     take_known(registry.sessions)

@@ -87,7 +87,7 @@ def nights(sessions: sessionmaker[Session]) -> list[NightFacts]:
 
 
 def found(finder: Finder, text: str) -> list[str]:
-    page = finder.search(text, Filters(), 10, nearest=True)
+    page = finder.search(text, Filters(), 10)
     return [result.card.name for result in page.results]
 
 

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from encoder.text_encoder import TextEncoder
 from registry.db.models import FINGERPRINT_DIM, Adapter, File
 from registry.errors import AdapterNotFoundError
+from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.errors import LikenessError
 from registry.retrieval.filters import Filters
-from registry.retrieval.hybrid import ServingEncoder
 from registry.retrieval.likeness import (
     LESS,
     MOST_EACH,
