@@ -101,14 +101,12 @@ def _run(
         print_json({"counts": counts, "ready": ready, "error": run.error})
     else:
         skipped = {entry["step"]: entry["message"] for entry in run.counts["skipped"]}
-        for step in steps:
-            count = counts.get(step.name)
-            # One that is not wanted here was not begun.
-            if count is None:
-                continue
+        # Some steps have nothing to do with how this registry is set.
+        for step in (step for step in steps if step.name in counts):
             if step.name in skipped:
                 stdout().print(f"{step.title}: skipped; {skipped[step.name]}", markup=False)
                 continue
+            count = counts[step.name]
             failed = f", {count['failed']} failed" if count["failed"] else ""
             stdout().print(f"{step.title}: {count['ok']}{failed}", markup=False)
         stdout().print(f"{ready} adapters ready", style="bold")

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
@@ -181,6 +181,8 @@ class FingerprintSpace:
     def nearest(
         self, session: Session, direction: Vector, filters: Filters, limit: int
     ) -> list[Match]:
+        # Filters run after the index scan.
+        session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
         distance = File.fingerprint.cosine_distance(direction.tolist())
         rows = session.execute(
             select(Listing.adapter_id, distance.label("distance"))

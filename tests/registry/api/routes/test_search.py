@@ -357,7 +357,7 @@ def test_more_like_this_and_less_like_that(client: TestClient, registry: Registr
     def found(**params: Any) -> list[int]:
         answer = client.get("/v1/search", params=params).json()
         assert answer["compared_by"][0] == "weights"
-        assert answer["base_model"] == params.get("base_model", "")
+        assert answer["base_models"] == [n for n in [params.get("base_model")] if n]
         return [result["adapter"]["id"] for result in answer["results"]]
 
     fox, snow = ids["a red fox"], ids["a fox in snow"]
