@@ -180,7 +180,7 @@ def _with_captions(text_encoder: str) -> Select[int]:
         .join(Caption, Caption.text_md5 == CaptionEmbedding.text_md5)
         .join(Cover, Cover.id == Caption.cover_id)
         .join(Listing, Listing.adapter_id == Cover.adapter_id)
-        .where(CaptionEmbedding.text_encoder == text_encoder)
+        .where(CaptionEmbedding.text_encoder == text_encoder, Caption.superseded.is_(False))
     )
 
 
