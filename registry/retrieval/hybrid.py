@@ -1,38 +1,26 @@
 """A question -> adapters: every signal asked, their answers merged."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
-from registry.db.models import Adapter
-from registry.retrieval.duplicates import contents
 from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import (
     DEFAULT_CALIBRATION,
     PLAIN_CALIBRATION,
     Calibration,
-    Match,
     SearchHit,
     Signal,
     fold,
     rank,
 )
-from registry.retrieval.vector import (
-    captions_similarities,
-    nearest_by_captions,
-    nearest_by_weights,
-    weights_similarities,
-)
-from registry.retrieval.words import exact_adapters, matching_adapters
+from registry.retrieval.signals import DEPTH, Aim, Question, gather
 
-# How many adapters every signal offers to the merge.
-DEPTH = 100
 # How many hits are looked at for each one wanted, to fold those that hold the same tensors.
 FOLDING = 5
 
@@ -86,52 +74,34 @@ def search(
     settings are local to it.
     """
     embedding = text_encoder.encode([query.text])
-    projected = None if encoder is None else encoder.encode_query(embedding)[0]
-    aimed = (embedding if encoder is None else encoder.encode_caption_query(embedding))[0]
-    depth = max(DEPTH, query.limit)
-    filters = query.filters
-    lists: dict[Signal, list[Match]] = {}
-    if "weights" in query.signals and encoder is not None and projected is not None:
-        lists["weights"] = nearest_by_weights(
-            session, projected, encoder=encoder.name, filters=filters, limit=depth
-        )
-    if "captions" in query.signals:
-        lists["captions"] = nearest_by_captions(
-            session, aimed, text_encoder=text_encoder.name, filters=filters, limit=depth
-        )
-    exact: list[int] = []
-    if "words" in query.signals:
-        lists["words"] = matching_adapters(session, query.text, filters=filters, limit=depth)
-        exact = exact_adapters(session, query.text, filters=filters, limit=query.limit)
-    scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in lists.items()}
-    ids = {id_ for own in scores.values() for id_ in own} | set(exact)
-    # An adapter that one signal found far down in another's list still has a score there.
-    if encoder is not None and projected is not None and "weights" in scores:
-        scores["weights"] |= weights_similarities(
-            session, projected, encoder=encoder.name, adapter_ids=ids - scores["weights"].keys()
-        )
-    if "captions" in scores:
-        scores["captions"] |= captions_similarities(
-            session,
-            aimed,
-            text_encoder=text_encoder.name,
-            adapter_ids=ids - scores["captions"].keys(),
-        )
+    if encoder is None:
+        aim = Aim(query.filters, embedding[0])
+    else:
+        aimed, projected = encoder.encode_caption_query(embedding), encoder.encode_query(embedding)
+        aim = Aim(query.filters, aimed[0], encoder.name, projected[0])
+    gathered = gather(
+        session,
+        Question(
+            query.text,
+            query.filters,
+            [aim],
+            text_encoder.name,
+            signals=query.signals if encoder is not None else _without_weights(query.signals),
+            depth=max(DEPTH, query.limit),
+        ),
+    )
     hits = rank(
-        scores,
+        gathered.scores,
         encoder.calibration if encoder is not None else PLAIN_CALIBRATION,
-        positions={
-            signal: {match.adapter_id: place for place, match in enumerate(own, start=1)}
-            for signal, own in lists.items()
-        },
-        exact=exact,
-        downloads=_downloads(session, ids),
+        positions=gathered.positions,
+        exact=gathered.exact[: query.limit],
+        downloads={id_: facts.downloads for id_, facts in gathered.facts.items()},
     )
     # Only the head can reach the page: copies of an adapter stand near each other.
     head = hits[: query.limit * FOLDING]
-    return fold(head, contents(session, [hit.adapter_id for hit in head]))[: query.limit]
+    contents = {id_: facts.contents for id_, facts in gathered.facts.items()}
+    return fold(head, contents)[: query.limit]
 
 
-def _downloads(session: Session, adapter_ids: Collection[int]) -> dict[int, int]:
-    rows = session.execute(select(Adapter.id, Adapter.downloads).where(Adapter.id.in_(adapter_ids)))
-    return {row.id: row.downloads for row in rows}
+def _without_weights(signals: Sequence[Signal]) -> list[Signal]:
+    return [signal for signal in signals if signal != "weights"]
