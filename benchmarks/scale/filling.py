@@ -86,6 +86,10 @@ def fill(engine: Engine, gallery: Gallery, adapters: int) -> dict[str, float]:
             connection.execute(text(definition))
         seconds[name] = time.perf_counter() - started
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for name in ("adapters", "covers", "captions", "encoders"):
+            # What comes after the copied rows is numbered from there.
+            sequence = f"pg_get_serial_sequence('{name}', 'id')"
+            connection.execute(text(f"SELECT setval({sequence}, max(id)) FROM {name}"))
         # As autovacuum does in the hour after.
         started = time.perf_counter()
         connection.execute(text("VACUUM ANALYZE"))
