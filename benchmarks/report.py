@@ -20,6 +20,7 @@ TABLES = {
     "retrieval": "benchmarks.retrieval",
     "growth": "benchmarks.growth",
     "recipes": "benchmarks.recipes --seeds 1",
+    "learning": "benchmarks.learning",
     "search": "benchmarks.search",
     "duplicates": "benchmarks.duplicates",
     "fingerprints": "benchmarks.duplicates.fingerprints",

@@ -32,7 +32,6 @@ AutoLoraError
     TrainingDataError
   RegistryError
     BusyError
-    CursorError
     UsageError
     PortError
     TokenPlaceError
@@ -43,12 +42,15 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    BlobStoreError
     FileWithheldError
     BlobMismatchError
     EncoderRejectedError
     EncoderNotFoundError
+    NotEnoughToLearnError
     PromotionError
     UnknownSourceError
+    CrawlFilterError
     AdapterNotFoundError
     CoverNotFoundError
     StrengthsError
@@ -83,6 +85,10 @@ AutoLoraError
       EmptyQueryError
       QueryTooLongError
       UnknownBaseModelError
+      FilterError
+      UnknownFilterValueError
+      CursorError
+        OtherQuestionError
       NothingIndexedError
       NothingFoundError
 """

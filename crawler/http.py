@@ -17,7 +17,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 
 from crawler.addresses import AddressGuard, Resolve, origin, resolve, shown
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, RangeError, SourceError
-from crawler.foreign_text import quoted
+from crawler.foreign_text import one_line, quoted
 from crawler.hub_json import MAX_JSON_BYTES, read_answer, unpacked
 from crawler.transport import GuardedTransport, check_deadline, deadline, extend_deadline
 
@@ -25,11 +25,16 @@ USER_AGENT = "autolora-registry/0.1 (LoRA search; crawls politely)"
 MAX_REDIRECTS = 5
 # A hub that asks for more patience than this gets it by being left for the next crawl.
 MAX_RETRY_AFTER_SECONDS = 30.0
+# Hugging Face counts requests in windows of 5 minutes; longer ones are waited for in parts.
+MAX_WINDOW_SECONDS = 300.0
 # A file may take as long as it likes, if so much of it comes within each timeout.
 PROGRESS_BYTES = 2**18
 # What follows a redirect to another origin.
 _HARMLESS_HEADERS = ("Range", "Accept", "Accept-Encoding", "Content-Type")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+# Requests that are left, and seconds until there are more [1]: `"api";r=412;t=55`.
+# - [1] https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
+_RATE_LIMIT = re.compile(r"\br\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,9})")
 T = TypeVar("T")
 
 
@@ -48,6 +53,16 @@ class Pace:
             due = max(now, self._next.get(host, 0.0))
             self._next[host] = due + self._interval_seconds
         time.sleep(due - now)
+
+    def heed(self, host: str, rate_limit: str | None) -> None:
+        """Spread the requests that a RateLimit header leaves us over the time that it names."""
+        match = _RATE_LIMIT.search(rate_limit or "")
+        if not match:
+            return
+        left, seconds = int(match[1]), min(float(match[2]), MAX_WINDOW_SECONDS)
+        with self._lock:
+            due = time.monotonic() + seconds / max(left, 1)
+            self._next[host] = max(due, self._next.get(host, 0.0))
 
 
 def retry_after_seconds(value: str | None) -> float | None:
@@ -109,7 +124,8 @@ class PoliteClient:
     - https only, to public addresses only, at every redirect; the connection goes to the
       very address that was checked. `allowed_origins` (an operator's endpoint on loopback)
       are exempt.
-    - 429, 5xx and broken connections are retried as Retry-After says.
+    - 429, 5xx and broken connections are retried as Retry-After says; RateLimit headers of an
+      operator's endpoint slow the pace.
     - No cookies; the headers of a call do not follow a redirect to another origin.
     """
 
@@ -125,6 +141,7 @@ class PoliteClient:
         resolve: Resolve = resolve,
     ) -> None:
         self._guard = AddressGuard(allowed_origins, resolve)
+        self._named = {origin(url) for url in allowed_origins}
         self._pace = Pace(requests_per_second)
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
@@ -194,12 +211,15 @@ class PoliteClient:
 
         It may come compressed, and is bounded in what it becomes: bytes, values, depth.
         """
-        sent = {**(headers or {}), "Accept": "application/json", "Accept-Encoding": "gzip"}
-        data = None
-        if body is not None:
-            data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
-        question = _Question(method, url, sent, data)
+        question = _json_question(method, url, body, headers)
         return self.retry(lambda: self._ask(question, _read_json))
+
+    def ask_page(
+        self, url: str, headers: Mapping[str, str] | None = None
+    ) -> tuple[Any, str | None]:
+        """Return JSON as `ask_json` does, and the address that its Link header calls next."""
+        question = _json_question("GET", url, None, headers)
+        return self.retry(lambda: self._ask(question, _read_page))
 
     def read_file(
         self,
@@ -241,6 +261,7 @@ class PoliteClient:
                     headers=dict(question.headers),
                     content=question.body,
                 ) as response:
+                    self._heed(question.url, response.headers.get("RateLimit"))
                     if response.next_request is not None:
                         return _redirected(question, response.next_request)
                     _check_status(response, (200, 206) if "Range" in question.headers else (200,))
@@ -251,6 +272,11 @@ class PoliteClient:
                 raise NoAnswerError(shown(question.url), cause, retryable=retryable) from error
             finally:
                 self._http.cookies.clear()
+
+    def _heed(self, url: str, rate_limit: str | None) -> None:
+        # Of the operator's hub only: any author of a cover could make us wait otherwise.
+        if rate_limit and origin(url) in self._named:
+            self._pace.heed(urlsplit(url).hostname or "", rate_limit)
 
     def _read(self, response: httpx.Response) -> bytes:
         where = shown(str(response.url))
@@ -286,6 +312,16 @@ class PoliteClient:
             yield chunk
 
 
+def _json_question(
+    method: str, url: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None
+) -> _Question:
+    sent = {**(headers or {}), "Accept": "application/json", "Accept-Encoding": "gzip"}
+    data = None
+    if body is not None:
+        data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
+    return _Question(method, url, sent, data)
+
+
 def _redirected(question: _Question, request: httpx.Request) -> _Question:
     """Return the question that httpx would ask next, without what another origin may not know."""
     headers = question.headers
@@ -315,6 +351,10 @@ def _read_json(response: httpx.Response) -> Any:
         _check_encoding(response)
     chunks = unpacked(response.iter_raw(), where) if compressed else response.iter_bytes()
     return read_answer(_read_until(chunks, MAX_JSON_BYTES + 1), where)
+
+
+def _read_page(response: httpx.Response) -> tuple[Any, str | None]:
+    return _read_json(response), response.links.get("next", {}).get("url")
 
 
 def _read_part(response: httpx.Response, start: int, stop: int) -> Part:
@@ -354,6 +394,8 @@ def _check_status(response: httpx.Response, good: Collection[int]) -> None:
     if status in good:
         return
     where, cause = shown(str(response.url)), f"HTTP {status}"
+    if code := response.headers.get("X-Error-Code"):
+        cause += f", {one_line(code, 40)}"
     if status in (404, 410):
         raise GoneError(f"{where} is not there ({cause})")
     if status in (401, 403):

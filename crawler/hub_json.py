@@ -70,6 +70,20 @@ def read_json(value: Any) -> Any:
     return None if _is_deep(decoded) else decoded
 
 
+def as_dict(value: Any) -> dict[str, Any]:
+    """Return an object's fields, none where it is no object."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def as_count(value: Any) -> int:
+    """Return a number within a PostgreSQL integer, whatever a hub says."""
+    return min(max(value, 0), 2**31 - 1) if isinstance(value, int) else 0
+
+
 def _is_deep(value: Any) -> bool:
     level = [value]
     for _ in range(MAX_DEPTH):

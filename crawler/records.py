@@ -1,10 +1,10 @@
 """What a hub says about an adapter: the types that the crawler hands on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,9 @@ class AdapterRecord:
     negative_prompt: str = ""
     # Of sources that remember what they listed.
     stamp: Stamp | None = None
+    # Why its file cannot be had, in words; "" where it can. Until when, where that is known.
+    withheld: str = ""
+    withheld_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,19 @@ class Remembered:
     is_gone: bool = False
 
 
+@runtime_checkable
+class SweptSource(Protocol):
+    """A hub whose listing by date hides some changes: what is known is looked at again, slowly."""
+
+    def list_again(self, repos: Sequence[str]) -> Iterator[Listed]:
+        """Yield what the hub says by now of repositories that it listed before.
+
+        Raises:
+            SourceError: the hub is down.
+        """
+        ...
+
+
 class Source(Protocol):
     """A hub: cursor in, records out. Sources never see the database."""
 
@@ -147,6 +163,10 @@ class Source(Protocol):
 
         If not, each listing is of all that there is, and goes by what it listed before.
         """
+        ...
+
+    def wants(self, record: AdapterRecord) -> bool:
+        """Whether such an adapter is among those that it was asked to list."""
         ...
 
     def list_adapters(

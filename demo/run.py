@@ -1,6 +1,6 @@
-"""`make demo`: crawl a hub, index its adapters, search, fuse, serve.
+"""`make demo`: crawl two hubs, index their adapters, search, fuse, serve.
 
-All of it is the system itself on a world small enough to ship: the crawler against a hub on
+All of it is the system itself on a world small enough to ship: the crawler against hubs on
 loopback, PostgreSQL, the trained encoder, the real pipeline.
 """
 
@@ -15,8 +15,9 @@ from PIL import Image
 from rich.console import Console
 
 from crawler.errors import AutoLoraError
+from crawler.sources.civitai import CivitaiSource
 from crawler.sources.modelscope import ModelScopeSource
-from demo.hub.modelscope import serve as serve_hub
+from demo.hub import civitai, modelscope
 from demo.listing import BASE_MODEL
 from demo.paths import DATA
 from registry.cli.errors import PortError
@@ -36,6 +37,8 @@ SEARCHES = (
     "包装好的礼物",
 )
 FUSIONS = ("a red heart on a pink sunburst background", "hundred points in gold monochrome")
+# Adapters of the zoo that the second hub lists, too.
+ON_BOTH = 24
 SEED = 1
 TILE = 144
 
@@ -52,10 +55,19 @@ def demo_settings(home: Path, port: int) -> Settings:
 
 
 def index(registry: Registry) -> None:
-    """Crawl the loopback hub and index what is missing; a rerun finds nothing to do."""
+    """Crawl the loopback hubs and index what is missing; a rerun finds nothing to do.
+
+    What both list is one file, which is fetched once, and one result with two listings.
+    """
     pipeline = Pipeline(registry.sessions, registry.blobs, registry.settings, registry.text_encoder)
-    with serve_hub(DATA / "zoo") as hub, ModelScopeSource(hub.endpoint, name="demo") as source:
-        show_refresh(pipeline.refresh(source))
+    with modelscope.serve(DATA / "zoo") as hub, civitai.serve(DATA / "zoo") as other:
+        other.entries = other.entries[:ON_BOTH]
+        for source in (
+            ModelScopeSource(hub.endpoint, name="demo"),
+            CivitaiSource(other.endpoint, name="demo"),
+        ):
+            with source:
+                show_refresh(pipeline.refresh(source))
 
 
 def show_searches(registry: Registry, console: Console) -> None:
@@ -101,7 +113,7 @@ def run(once: bool, port: int) -> None:
         # Before anything slow: a taken port is known at once.
         listener = None if once else stack.enter_context(listen(settings.host, settings.port))
         registry = stack.enter_context(Registry(settings))
-        console.print("[bold]1 of 4[/] Starting PostgreSQL, crawling and indexing the hub")
+        console.print("[bold]1 of 4[/] Starting PostgreSQL, crawling and indexing two hubs")
         index(registry)
         console.print("\n[bold]2 of 4[/] Searching")
         show_searches(registry, console)

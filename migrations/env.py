@@ -1,13 +1,20 @@
 """Run by Alembic, on the connection that registry.db.migrate hands over or on a new one."""
 
+from typing import Any
+
 from alembic import context
 from sqlalchemy import Connection
 
 from registry.db.models import Base
 
 
+def is_ours(name: str | None, kind: str, parents: Any) -> bool:
+    """Leave out the tables of the queue of jobs, whose schema is procrastinate's."""
+    return kind != "table" or not str(name).startswith("procrastinate_")
+
+
 def run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata)
+    context.configure(connection=connection, target_metadata=Base.metadata, include_name=is_ours)
     with context.begin_transaction():
         context.run_migrations()
 

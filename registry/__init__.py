@@ -12,7 +12,7 @@ Importing this package loads neither torch nor a database: the first call does.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from crawler.errors import AutoLoraError
 
@@ -20,37 +20,42 @@ if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.fusion.maker import Maker
     from registry.fusion.options import Mode, Size, StepCallback
-    from registry.retrieval.results import SearchPage
+    from registry.retrieval.browsing import Sort
+    from registry.retrieval.filter_options import FilterOptions
+    from registry.retrieval.results import BrowsePage, SearchPage
     from registry.service import Registry
 
-__all__ = ["AutoLoraError", "fuse", "search"]
+__all__ = ["AutoLoraError", "browse", "fuse", "search"]
 
 
 def search(
-    text: str,
-    base_model: str | None = None,
-    limit: int = 10,
-    *,
-    author: str | None = None,
-    tags: Sequence[str] = (),
-    licence: str | None = None,
-    hub: str | None = None,
-    nearest: bool = False,
+    text: str, limit: int = 10, *, nearest: bool = False, **filters: Unpack["FilterOptions"]
 ) -> "SearchPage":
     """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
 
-    None when nothing fits, unless the `nearest` are wanted all the same.
+    None when nothing fits, unless the `nearest` are wanted all the same. Filters are those of the
+    page and of `autolora search`: `base_model="sdxl"`, `tag=["fox", "red"]`, `max_size="200MB"`.
     """
-    return _shared().search(
-        text,
-        base_model,
-        limit,
-        author=author,
-        tags=tags,
-        licence=licence,
-        hub=hub,
-        nearest=nearest,
-    )
+    from registry.retrieval.filter_options import make_filters
+
+    return _shared().search(text, limit=limit, filters=make_filters(**filters), nearest=nearest)
+
+
+def browse(
+    sort: "Sort" = "newest",
+    cursor: str | None = None,
+    limit: int = 50,
+    *,
+    seed: int = 0,
+    **filters: Unpack["FilterOptions"],
+) -> "BrowsePage":
+    """Return up to `limit` of all adapters that filters let through, in an order of choice.
+
+    A page's `next` is the `cursor` of the one after it.
+    """
+    from registry.retrieval.filter_options import make_filters
+
+    return _shared().browse(make_filters(**filters), sort, cursor, limit, seed=seed)
 
 
 def fuse(

@@ -61,13 +61,10 @@ class BlobStore:
 
     def path(self, sha256: str) -> Path:
         """Where a blob of this hash lies, or would lie."""
-        if not _SHA256.fullmatch(sha256):
-            raise BlobNotFoundError(sha256)
-        # 256 folders: a folder of a million files is slow to list and to back up.
-        return self.root / sha256[:2] / sha256
+        return self._place(sha256)
 
     def exists(self, sha256: str) -> bool:
-        return self.path(sha256).is_file()
+        return self._place(sha256).is_file()
 
     def open(self, sha256: str) -> BinaryIO:
         """Open a blob for reading.
@@ -91,10 +88,16 @@ class BlobStore:
                 removed += 1
         return removed
 
+    def _place(self, sha256: str) -> Path:
+        if not _SHA256.fullmatch(sha256):
+            raise BlobNotFoundError(sha256)
+        # 256 folders: a folder of a million files is slow to list and to back up.
+        return self.root / sha256[:2] / sha256
+
     def _holds(self, sha256: str, size: int) -> bool:
         """Whether it is here in full length; a blob that a broken disk cut is written anew."""
         try:
-            return self.path(sha256).stat().st_size == size
+            return self._place(sha256).stat().st_size == size
         except FileNotFoundError:
             return False
 
@@ -144,7 +147,7 @@ class BlobStore:
             os.close(descriptor)
 
     def _publish(self, path: Path, sha256: str) -> None:
-        target = self.path(sha256)
+        target = self._place(sha256)
         is_new = not target.parent.exists()
         make_private(target.parent)
         path.replace(target)

@@ -1,6 +1,7 @@
 """What differs between machines."""
 
 from collections.abc import Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,12 @@ from crawler.disk import DiskLimits
 from registry.errors import TokenPlaceError
 
 # Each token, and the address that it is for.
-TOKENS = {"modelscope_token": "modelscope_endpoint", "token": "url"}
+TOKENS = {
+    "modelscope_token": "modelscope_endpoint",
+    "hugging_face_token": "hugging_face_endpoint",
+    "civitai_token": "civitai_endpoint",
+    "token": "url",
+}
 
 
 class Settings(BaseSettings):
@@ -28,8 +34,24 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: user_data_path("autolora"))
     # Any PostgreSQL with the extensions vector (0.8 or later) and pg_trgm; None = embedded.
     database_url: str | None = Field(default=None, repr=False)
+    # Where blobs are that several machines share, as s3://bucket/folder; None = a folder of `home`.
+    # Keys and endpoint are those of the environment. Needs the extra `s3`.
+    blobs_url: str | None = None
     modelscope_endpoint: str = "https://modelscope.cn"
     modelscope_token: SecretStr | None = None
+    hugging_face_endpoint: str = "https://huggingface.co"
+    hugging_face_token: SecretStr | None = None
+    # civitai.com shows only what is safe for work.
+    civitai_endpoint: str = "https://civitai.red"
+    civitai_token: SecretStr | None = None
+    # What hubs are crawled for; all of it where nothing is said. Of base models, tags and
+    # licences one has to be an adapter's.
+    crawl_base_models: list[str] = Field(default_factory=list)
+    crawl_tags: list[str] = Field(default_factory=list)
+    crawl_licences: list[str] = Field(default_factory=list)
+    crawl_min_downloads: int = Field(default=0, ge=0)
+    crawl_mature: bool | None = None
+    crawl_updated_since: date | None = None
     # Adapter files above this are refused; so much stays free on the disk whatever is fetched
     # (None: 1 GiB, or a tenth of a smaller disk), since the database lives there too.
     max_file_bytes: int = Field(default=DiskLimits().max_file_bytes, ge=1)
@@ -38,6 +60,12 @@ class Settings(BaseSettings):
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
     encoder_checkpoint: Path | None = None
+    # What nights refresh, as `--source` takes it; none means the hub of `modelscope_endpoint`.
+    sources: list[str] = Field(default_factory=list)
+    # The hour of UTC, as in 03:00, at which `autolora serve` has a night done; None: never.
+    nightly_at: time | None = None
+    # After so many days a night lists all that a hub has, and retires what has vanished.
+    full_listing_days: int = Field(default=7, ge=0)
     # A registry elsewhere whose adapters images are made with here, and its token.
     url: str | None = None
     token: SecretStr | None = None
@@ -88,6 +116,10 @@ class Settings(BaseSettings):
     def _absolute(cls, home: Path) -> Path:
         """So that a later change of the working folder does not move the registry."""
         return home.expanduser().absolute()
+
+    @property
+    def nightly_sources(self) -> list[str]:
+        return self.sources or [self.modelscope_endpoint]
 
     @property
     def disk_limits(self) -> DiskLimits:

@@ -82,6 +82,16 @@ class BlobNotFoundError(RegistryError):
         )
 
 
+class BlobStoreError(RegistryError):
+    """The blob store that machines share does not do what it is asked."""
+
+    def __init__(self, url: str, said: str) -> None:
+        super().__init__(
+            f"the blob store {url} answers: {said.rstrip('.')}. Check REGISTRY_BLOBS_URL, and the "
+            "keys and the endpoint in the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL)."
+        )
+
+
 class FileWithheldError(RegistryError):
     """A file is here that must not be handed out."""
 
@@ -108,6 +118,10 @@ class EncoderNotFoundError(RegistryError):
         super().__init__(f"there is no encoder {name!r}. {there}")
 
 
+class NotEnoughToLearnError(RegistryError):
+    """The index has too little to train an encoder on."""
+
+
 class PromotionError(RegistryError):
     """An encoder may not serve, or there is none to go back to."""
 
@@ -118,6 +132,16 @@ class UnknownSourceError(RegistryError):
     def __init__(self, address: str, possible: Sequence[str]) -> None:
         super().__init__(
             f"cannot crawl {address!r}: no source takes it. Possible are: {'; '.join(possible)}."
+        )
+
+
+class CrawlFilterError(RegistryError):
+    """A crawl is asked for a base model that hubs have no word for."""
+
+    def __init__(self, base_model: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"cannot crawl for base model {base_model!r}: it is not known here. Known are: "
+            f"{', '.join(sorted(known))}."
         )
 
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -13,31 +14,43 @@ from registry.blobs import BlobStore, make_private
 from registry.config import Settings
 from registry.db.claims import find_peft_config, store_claim
 from registry.db.models import Cover
+from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
 from registry.db.promotion import promote, roll_back
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
-from registry.errors import (
-    BlobNotFoundError,
-    CoverNotFoundError,
-)
+from registry.db.status import Status, load_status
+from registry.errors import BlobNotFoundError, BlobStoreError, CoverNotFoundError
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.refresh.due import next_due
+from registry.refresh.learn import Learner, Lesson, Progress, silent
 from registry.refresh.steps.read import read_stored, reader_version
+from registry.retrieval.browsing import Sort, Total, browse, count
 from registry.retrieval.cards import (
     AdapterCard,
     State,
     count_by_base_model,
     is_sound_file,
-    list_cards,
     load_cards,
 )
 from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
-from registry.retrieval.filters import Filters
+from registry.retrieval.facets import Facets, count_facets, count_facets_among
+from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.finder import Finder
-from registry.retrieval.results import Choice, DuplicateResult, SearchPage, Similar
+from registry.retrieval.found import MOST_FOUND, Paging
+from registry.retrieval.known_values import base_models_listed, check_filters
+from registry.retrieval.other_states import browse_state
+from registry.retrieval.results import (
+    BrowsePage,
+    Choice,
+    DuplicatesPage,
+    SearchPage,
+    Similar,
+    load_browse_page,
+)
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.word_segmentation import segment
 
@@ -94,7 +107,7 @@ class Registry:
             if self._blobs is None:
                 # Before anybody puts a file there: all that lies below is private with it.
                 make_private(self.settings.home)
-                self._blobs = BlobStore(self.settings.blobs, self.settings.disk_limits)
+                self._blobs = _open_blobs(self.settings)
             return self._blobs
 
     @property
@@ -123,28 +136,22 @@ class Registry:
         base_model: str | None = None,
         limit: int = 10,
         *,
-        author: str | None = None,
-        tags: Sequence[str] = (),
-        licence: str | None = None,
-        hub: str | None = None,
+        filters: Filters | None = None,
         nearest: bool = False,
     ) -> SearchPage:
         """Return up to `limit` adapters that suit `text`, best first; none when nothing fits.
 
-        `nearest` returns the nearest all the same. Without `base_model` the default one is
-        searched: adapters of different base models never share a page, for they cannot share
-        an image.
+        `nearest` returns the nearest all the same. Where neither `base_model` nor `filters` name
+        one the default is searched: adapters of different base models never share a page, for
+        they cannot share an image.
 
         Raises:
-            SearchError: the text is empty, nothing is indexed, or not for this base model.
+            SearchError: the text is empty, nothing is indexed, or a filter asks for what is not
+                there.
         """
-        filters = Filters(
-            base_models=_given(base_model),
-            authors=_given(author),
-            tags=tuple(tags),
-            licences=_given(licence),
-            hubs=_given(hub),
-        )
+        filters = filters or Filters()
+        if base_model is not None:
+            filters = filters.of(known_name(base_model))
         return self.finder.search(text, filters, limit, nearest=nearest)
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
@@ -152,30 +159,58 @@ class Registry:
         with one_line_errors(), self.sessions() as session:
             return get_detail(session, adapter_id)
 
-    def similar(self, adapter_id: int, limit: int = 10) -> Similar:
-        """Return adapters of the same family with the most similar weights, and what told them.
+    def similar(self, adapter_id: int, paging: Paging | None = None) -> Similar:
+        """Return a page of adapters of the same family with similar weights, and what told them.
 
         Fingerprints do where no encoder is active.
         """
-        return self.finder.similar(adapter_id, limit)
+        return self.finder.similar(adapter_id, paging or Paging())
 
-    def duplicates(self, adapter_id: int) -> tuple[DuplicateResult, ...]:
-        """Return adapters that are this one again: listed elsewhere, re-saved, little changed."""
-        return self.finder.duplicates(adapter_id)
+    def duplicates(self, adapter_id: int, paging: Paging | None = None) -> DuplicatesPage:
+        """Return a page of adapters that are this one again: listed elsewhere, re-saved, little
+        changed.
+        """
+        return self.finder.duplicates(adapter_id, paging or Paging(limit=MOST_FOUND))
 
-    def adapters(
+    def browse(
         self,
         filters: Filters | None = None,
-        *,
-        before_id: int | None = None,
+        sort: Sort = "newest",
+        cursor: str | None = None,
         limit: int = 50,
+        *,
+        seed: int = 0,
         state: State = "ready",
-    ) -> list[AdapterCard]:
-        """Return adapters of a state, the last added first, below `before_id`."""
+    ) -> BrowsePage:
+        """Return up to `limit` adapters that filters let through, after `cursor`: a page's `next`.
+
+        Of other states than "ready" the last added come first, whatever the `sort`. `seed` is of
+        the random order.
+
+        Raises:
+            SearchError: a filter asks for what is not there, or the cursor is of another question.
+        """
+        filters = filters or Filters()
         with one_line_errors(), self.sessions() as session:
-            return list_cards(
-                session, filters=filters or Filters(), before_id=before_id, limit=limit, state=state
-            )
+            if state != "ready":
+                listed = browse_state(session, state, filters, cursor, limit)
+            else:
+                check_filters(session, filters)
+                listed = browse(session, filters, sort, cursor, limit, seed=seed)
+            return load_browse_page(session, listed)
+
+    def facets(
+        self, filters: Filters | None = None, *, among: Sequence[int] | None = None
+    ) -> Facets:
+        """Return how many adapters there are of every value to filter by.
+
+        Of those that filters let through, or `among` these ids.
+        """
+        with one_line_errors(), self.sessions() as session:
+            if among is not None:
+                return count_facets_among(session, among)
+            check_filters(session, filters or Filters())
+            return count_facets(session, filters or Filters())
 
     def cards(self, adapter_ids: Sequence[int]) -> list[AdapterCard]:
         """Return the cards of those ids that exist, in the order given."""
@@ -195,9 +230,38 @@ class Registry:
         with one_line_errors(), self.sessions() as session:
             return count_by_base_model(session)
 
+    def base_model_names(self) -> list[str]:
+        """Return the base models that adapters are ready of; quick, however many there are."""
+        with one_line_errors(), self.sessions() as session:
+            return base_models_listed(session)
+
+    def count(self, filters: Filters | None = None) -> Total:
+        """Return how many adapters filters let through, counted to 10,000."""
+        with one_line_errors(), self.sessions() as session:
+            return count(session, filters or Filters())
+
     def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
         with one_line_errors(), self.sessions() as session:
             return list_runs(session, before_id=before_id, limit=limit)
+
+    def nights(self, *, before_id: int | None = None, limit: int = 20) -> list[NightFacts]:
+        with one_line_errors(), self.sessions() as session:
+            return list_nights(session, before_id=before_id, limit=limit)
+
+    def is_night_over(self, due_at: datetime) -> bool:
+        """Whether the night that was due at a moment needs nobody any more."""
+        with one_line_errors(), self.sessions() as session:
+            return is_over(session, due_at)
+
+    def next_night(self) -> datetime | None:
+        """Return when the next night is due; None where none is, as far as the settings say."""
+        at = self.settings.nightly_at
+        return None if at is None else next_due(at, datetime.now(UTC))
+
+    def status(self) -> Status:
+        """Return what is here, what was refused, what waits, and who works."""
+        with one_line_errors(), self.sessions() as session:
+            return load_status(session, self.text_encoder.name)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
@@ -235,12 +299,29 @@ class Registry:
             encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.base_model
 
-    def roll_back(self, base_model: str) -> str:
-        """Let search use the encoder again that the active one replaced; return its name."""
+    def roll_back(self, base_model: str) -> str | None:
+        """Let search use the encoder again that the active one replaced; return its name.
+
+        None where it replaced none: then weights are compared no more.
+        """
         with one_line_errors(), self.sessions.begin() as session:
             encoder = roll_back(session, base_model)
+            if encoder is None:
+                return None
             encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.name
+
+    def learn(self, base_model: str, progress: Progress = silent) -> Lesson:
+        """Train an encoder on what is here, and let it serve where it finds more for certain.
+
+        Raises:
+            NotEnoughToLearnError: too few captioned adapters, or authors.
+        """
+        learner = Learner(
+            self.sessions, self.blobs, self.text_encoder, self.settings.home / "learning"
+        )
+        with one_line_errors():
+            return learner.learn(base_model, progress)
 
     # Making images
 
@@ -289,12 +370,20 @@ class Registry:
 
         Raises NothingFoundError when there is none.
         """
-        return self.finder.choose(prompt, k, Filters(_given(base_model)))
+        wanted = () if base_model is None else (known_name(base_model),)
+        return self.finder.choose(prompt, k, Filters(wanted))
 
     def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
         """Return those adapters of `adapter_ids` that exist, with the prompt's similarity."""
         return self.finder.named_adapters(prompt, self.cards(adapter_ids))
 
 
-def _given(value: str | None) -> tuple[str, ...]:
-    return () if value is None else (value,)
+def _open_blobs(settings: Settings) -> BlobStore:
+    if settings.blobs_url is None:
+        return BlobStore(settings.blobs, settings.disk_limits)
+    try:
+        from registry.shared_blobs import SharedBlobStore
+    except ModuleNotFoundError as error:
+        missing = "obstore is not installed here; `pip install 'autolora-registry[s3]'`"
+        raise BlobStoreError(settings.blobs_url, missing) from error
+    return SharedBlobStore(settings.blobs, settings.blobs_url, settings.disk_limits)

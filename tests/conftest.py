@@ -48,7 +48,8 @@ def session(engine: Engine) -> Iterator[Session]:
 def sessions(engine: Engine) -> Iterator[sessionmaker[Session]]:
     """Sessions for code that opens and commits its own; every table is emptied after."""
     yield sessionmaker(engine, expire_on_commit=False)
-    tables = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    queue = ["procrastinate_jobs", "procrastinate_workers"]
+    tables = ", ".join([*(table.name for table in Base.metadata.sorted_tables), *queue])
     with engine.begin() as connection:
         connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
 

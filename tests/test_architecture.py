@@ -31,6 +31,7 @@ CRAWLER: dict[str, set[str]] = {
     "hub_json": {"errors"},
     "hub_text": {"foreign_text", "hub_json"},
     "peft_config": set(),
+    "filters": {"records"},
     "disk": {"errors"},
     "covers": {"errors"},
     "addresses": {"errors", "foreign_text"},
@@ -38,7 +39,7 @@ CRAWLER: dict[str, set[str]] = {
     "http": {"addresses", "errors", "foreign_text", "hub_json", "transport"},
     "download": {"addresses", "disk", "errors", "foreign_text", "http", "records"},
     "sources": {
-        "addresses", "disk", "download", "errors", "file_names", "foreign_text", "http",
+        "addresses", "disk", "download", "errors", "file_names", "filters", "foreign_text", "http",
         "hub_json", "hub_text", "peft_config", "records",
     },
 }  # fmt: skip
@@ -61,12 +62,15 @@ REGISTRY: dict[str, set[str]] = {
     "config": {"errors"},
     "text": set(),
     "blobs": {"errors"},
+    "shared_blobs": {"blobs", "errors"},
     "db": {"blobs", "config", "errors", "text"},
     "retrieval": {"blobs", "config", "db", "errors", "text"},
     "refresh": {"blobs", "config", "db", "errors", "retrieval"},
     "fusion": {"blobs", "config", "errors", "text"},
     "remote": {"blobs", "config", "errors", "fusion"},
-    "service": {"blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "text"},
+    "service": {
+        "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
+    },
     "__init__": {"config", "fusion", "remote", "retrieval", "service"},
     "api": {"config", "db", "errors", "fusion", "retrieval", "service"},
     "cli": {

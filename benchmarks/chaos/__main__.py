@@ -1,6 +1,7 @@
-"""Bad nights: kill refreshes, the server and PostgreSQL at random, and look what is left.
+"""Bad nights: kill refreshes, servers, workers and PostgreSQL at random, and look what is left.
 
     python -m benchmarks.chaos --kills 200 --seconds 1800 --seed 1
+    python -m benchmarks.chaos --kills 100 --seconds 7200 --seed 1 --victims worker
 
 Meanwhile the hub misbehaves in a quarter of its answers, two refreshes overlap, people search,
 and (as root, who may mount one) the small disk fills up now and then. After every night the
@@ -16,7 +17,7 @@ import time
 from itertools import count
 from pathlib import Path
 
-from benchmarks.chaos.counts import Counts
+from benchmarks.chaos.counts import VICTIMS, Counts
 from benchmarks.chaos.hub import GrowingHub, open_hub, questions
 from benchmarks.chaos.night import Night, Place
 from benchmarks.chaos.searches import Answer, wrong_with
@@ -35,6 +36,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=1800, help="no kill after so many")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=VICTIMS)
+    parser.add_argument("--workers", type=int, default=2, help="beside each refresh")
     parser.add_argument("--output", type=Path, default=RESULTS / "chaos.json")
     options = parser.parse_args()
     counts = Counts()
@@ -70,6 +73,7 @@ def run(root: Path, hub: GrowingHub, counts: Counts, options: argparse.Namespace
         with mounted(root / name / "disk") as disk:
             place.disk, place.home = disk, root / name / "disk" / "home"
             with Night(place, hub, counts, numbers, span) as bad:
+                bad.victims, bad.workers_wanted = tuple(options.victims), options.workers
                 hub.restart()
                 bad.storm(min(left, KILLS_A_NIGHT), until, answers)
                 bad.heal()

@@ -11,7 +11,7 @@ from registry.refresh.pipeline import STEPS
 
 # Where a refresh can be when something is killed.
 MOMENTS = ("starting", *(step.name for step in STEPS), "ending", "none runs")
-VICTIMS = ("refresh", "server", "PostgreSQL")
+VICTIMS = ("refresh", "server", "PostgreSQL", "worker")
 # Differences that are shown in full.
 MOST_SHOWN = 40
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
-from demo.hub.modelscope_whims import Whim, Whims
+from demo.hub.whims import Whim, Whims
 from demo.paths import DATA
 
 Entry = dict[str, Any]

@@ -24,7 +24,7 @@ from registry.refresh.pipeline import STEPS
 
 CHECKPOINT = DATA / "encoder.safetensors"
 # How often each victim is drawn.
-CHANCES = {"refresh": 10, "server": 4, "PostgreSQL": 6}
+CHANCES = {"refresh": 10, "server": 4, "PostgreSQL": 6, "worker": 8}
 # Adapters and drafts that appear before a refresh, at most.
 MOST_NEW = 12
 FULL_SHARE, OVERLAP_SHARE, DISK_SHARE = 0.3, 0.25, 0.12
@@ -64,6 +64,10 @@ class Night:
         self._client = open_client(self.port)
         self._server: Command | None = None
         self._refreshes: list[Command] = []
+        self._workers: list[Command] = []
+        # Who may be killed, and how many workers are to run.
+        self.victims: tuple[str, ...] = VICTIMS
+        self.workers_wanted = 0
         self._started = 0
         self._disk_clears = 0.0
 
@@ -72,7 +76,7 @@ class Night:
 
     def __exit__(self, *_: object) -> None:
         """Leave nothing running, however it ends."""
-        for command in (self._server, *self._refreshes):
+        for command in (self._server, *self._refreshes, *self._workers):
             if command is not None:
                 command.kill()
         self._client.close()
@@ -141,6 +145,7 @@ class Night:
             self._counts.differ(f"{command.words} did not end: {command.said()[-300:]}")
             command.kill()
         self._refreshes.clear()
+        self._stop_workers()
         self._wait_until_up()
 
     def _live_for_a_while(self) -> None:
@@ -161,6 +166,7 @@ class Night:
             if until in [command.moment() for command in self._refreshes]:
                 return
             self._keep_server()
+            self._keep_workers()
             self._keep_refreshes()
             self._watch()
             time.sleep(0.1)
@@ -171,11 +177,13 @@ class Night:
         moment = self._refreshes[0].moment() if self._refreshes else "none runs"
         if moment == "publish" and self._refreshes[0].code is not None:
             moment = "ending"
-        [victim] = self._numbers.choices(VICTIMS, [CHANCES[name] for name in VICTIMS])
+        [victim] = self._numbers.choices(self.victims, [CHANCES[name] for name in self.victims])
         if victim == "PostgreSQL":
             killed = self._kill_postgres()
         elif victim == "server":
             killed = self._kill_server()
+        elif victim == "worker":
+            killed = self._kill_worker()
         else:
             running = [command for command in self._refreshes if command.code is None]
             killed = bool(running)
@@ -200,6 +208,42 @@ class Night:
         self._server.kill()
         self._server = None
         return True
+
+    def _kill_worker(self) -> bool:
+        """Kill one that has begun to work: before, it has nothing that could be lost."""
+        working = [worker for worker in self._workers if worker.is_working()]
+        if not working:
+            return False
+        chosen = self._numbers.choice(working)
+        chosen.kill()
+        self._workers.remove(chosen)
+        return True
+
+    # Workers
+
+    def _keep_workers(self) -> None:
+        for worker in list(self._workers):
+            if worker.code is not None:
+                self._workers.remove(worker)
+                self._note_worker_end(worker)
+        while len(self._workers) < self.workers_wanted:
+            self._workers.append(self._start("worker"))
+
+    def _note_worker_end(self, worker: Command) -> None:
+        down = self._outages.overlap(worker.started, time.monotonic()) - {"server"}
+        if "Traceback" in worker.said() or not down:
+            what = worker.last_line() or worker.said()[-300:]
+            self._counts.differ(f"a worker ended with {worker.code}: {what}")
+        self._counts.endings["a worker without its database or disk"] += 1
+
+    def _stop_workers(self) -> None:
+        for worker in self._workers:
+            code = worker.stop(PATIENCE_SECONDS) if worker.is_working() else 0
+            worker.kill()
+            if code != 0 or "Traceback" in worker.said():
+                what = worker.last_line() or worker.said()[-300:]
+                self._counts.differ(f"a worker was asked to stop and ended with {code}: {what}")
+        self._workers.clear()
 
     # The server
 

@@ -1,4 +1,4 @@
-"""The processes that are killed: a refresh, the server, PostgreSQL."""
+"""The processes that are killed: a refresh, a worker, the server, PostgreSQL."""
 
 import os
 import random
@@ -103,6 +103,10 @@ class Command:
         """What it says last, bars left out."""
         lines = [line for line in self.said().splitlines() if line.startswith("autolora: ")]
         return lines[-1] if lines else ""
+
+    def is_working(self) -> bool:
+        """Whether a worker runs and takes tasks."""
+        return self.code is None and "Working on" in self.said()
 
     def moment(self) -> str:
         """The step that a refresh is at."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, text
 from sqlalchemy.orm import Session
 
 from registry.blobs import hash_file
@@ -22,6 +22,7 @@ from registry.db.models import (
     CrawlRun,
     Encoder,
     File,
+    JobOutcome,
     Sketch,
     WeightEmbedding,
 )
@@ -107,6 +108,12 @@ def _rows(session: Session) -> State:
         "cursors": {f"{c.hub} {c.endpoint}": _facts(c) for c in session.scalars(_all(CrawlCursor))},
         "refreshes that never ended": {
             str(run.id): "" for run in session.scalars(_all(CrawlRun)) if run.state == "running"
+        },
+        "jobs that are left": {
+            str(id_): "" for id_ in session.scalars(text("SELECT id FROM procrastinate_jobs"))
+        },
+        "outcomes that nobody counted": {
+            str(outcome.id): "" for outcome in session.scalars(_all(JobOutcome))
         },
     }
 

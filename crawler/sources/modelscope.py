@@ -1,6 +1,5 @@
 """ModelScope: LoRAs of modelscope.cn, modelscope.ai or whatever speaks their protocol."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,29 +8,28 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from crawler.addresses import is_loopback
 from crawler.disk import DiskLimits
 from crawler.download import place
 from crawler.errors import DownloadError, SourceError
+from crawler.filters import EVERYTHING, Filters
 from crawler.records import AdapterRecord, CoverRecord, Refusal, Remembered
 from crawler.sources.modelscope_client import ModelScopeClient
 from crawler.sources.modelscope_detail import (
     HUB,
     ListedRepo,
+    base_model_words,
+    is_lora,
     listed_files,
     read_detail,
     read_files,
     read_listed,
 )
+from crawler.sources.walking import REPEATED_PAGES, read_each
 
 # The site in China and the one for elsewhere: https://modelscope.cn, https://modelscope.ai.
 SITES = ("modelscope.cn", "modelscope.ai")
 # The site refuses pages larger than 100; its own pages ask for 30.
 PAGE_SIZE = 50
-# One repository may be broken at the hub. So many in a row mean that the hub is.
-_FAILURES_IN_A_ROW = 3
-# So many pages in a row without anything new: the hub repeats itself, and would for ever.
-_REPEATED_PAGES = 20
 # Pages that are pushed back while one page is read, and pages at all. It had 91,000 LoRAs in 2026.
 _MAX_PUSHED_PAGES = 100
 _MAX_PAGES = 1_000_000
@@ -54,13 +52,13 @@ class ModelScopeSource:
         attempts: int = 3,
         name: str | None = None,
         limits: DiskLimits | None = None,
+        filters: Filters = EVERYTHING,
     ) -> None:
         """`name` stands for the endpoint where its address changes, as on loopback."""
-        # Nobody needs to be spared on our own machine.
-        pace = requests_per_second or (math.inf if is_loopback(endpoint) else 5.0)
         self._client = ModelScopeClient(
-            endpoint, token, requests_per_second=pace, attempts=attempts
+            endpoint, token, requests_per_second=requests_per_second, attempts=attempts
         )
+        self._filters = filters
         self._limits = limits or DiskLimits()
         self._page_size = page_size
         self.endpoint = name or self._client.endpoint
@@ -100,21 +98,11 @@ class ModelScopeSource:
         Raises:
             SourceError: the hub is down, or answers in a way that we do not know.
         """
-        failures = 0
-        for listed in self._list_changed(updated_since):
-            if isinstance(listed, Refusal):
-                yield listed
-                continue
-            try:
-                records = self._read_repo(listed)
-            except SourceError as error:
-                failures = failures + 1 if error.retryable else 0
-                if failures == _FAILURES_IN_A_ROW:
-                    raise
-                yield Refusal(HUB, listed.repo, str(error))
-            else:
-                failures = 0
-                yield from records
+        listed = self._list_changed(self._filters.since(updated_since))
+        yield from read_each(HUB, listed, self._read_repo, self.wants)
+
+    def wants(self, record: AdapterRecord) -> bool:
+        return self._filters.wants(record)
 
     def download(self, record: AdapterRecord, target: Path) -> Path:
         """Fetch the record's file into a folder of its own below `target`; return its path.
@@ -126,7 +114,7 @@ class ModelScopeSource:
         if record.file.sha256 is None:
             raise DownloadError(f"{record.repo}/{record.file.name} has no sha256; not downloaded")
         path = place(record, target)
-        self._client.download(record, path, self._limits)
+        self._client.fetch_file(record, path, self._limits)
         return path
 
     def fetch_cover(self, cover: CoverRecord) -> bytes:
@@ -134,12 +122,25 @@ class ModelScopeSource:
         return self._client.fetch(cover.url)
 
     def _read_repo(self, listed: ListedRepo) -> list[AdapterRecord]:
-        detail = self._client.ask("GET", f"models/{listed.repo}")
+        if not self._may_want(listed.facts or {}):
+            return []
+        # The hub has been seen to say all in the listing. Then it need not be asked again.
+        detail = listed.detail or self._client.ask("GET", f"models/{listed.repo}")
         files = listed_files(detail)
         if not files:
             found = self._client.list_files(listed.repo)
             files = read_files(found, "Path", "Size", "Sha256")
         return list(read_detail(detail, listed, files, self._client.endpoint))
+
+    def _may_want(self, item: Mapping[str, Any]) -> bool:
+        """Tell by the listing, where it says enough, what need not be asked for.
+
+        The hub is not asked to filter by base model: it knows each by many names, and what it
+        calls otherwise would be missed.
+        """
+        words, downloads = base_model_words(item, {}), item.get("Downloads")
+        enough = not isinstance(downloads, int) or downloads >= self._filters.min_downloads
+        return enough and (not words or self._filters.wants_base(words))
 
     def _list_changed(self, since: datetime | None) -> Iterator[ListedRepo | Refusal]:
         """Yield listed repositories, oldest change first.
@@ -242,9 +243,9 @@ class _Listed:
         new = {key: repo for key, repo in new.items() if key not in self._hashes}
         self._hashes |= new.keys()
         self._pages_without_new = 0 if new else self._pages_without_new + 1
-        if self._pages_without_new == _REPEATED_PAGES:
+        if self._pages_without_new == REPEATED_PAGES:
             raise SourceError(
-                f"ModelScope lists nothing new on {_REPEATED_PAGES} pages in a row: it repeats "
+                f"ModelScope lists nothing new on {REPEATED_PAGES} pages in a row: it repeats "
                 "itself. Run again later."
             )
         return sorted(new.values(), key=lambda repo: repo.updated_at)
@@ -263,8 +264,14 @@ def _read_page(found: Any) -> _Page:
     # A hub without any LoRA answers null for the list.
     if not isinstance(total, int) or not isinstance(listed or [], list):
         raise SourceError("ModelScope's listing has no Models or no TotalCount: has it changed?")
-    page = _Page([], [], total)
-    for item in listed or []:
+    page, listed = _Page([], [], total), listed or []
+    loras = [item for item in listed if is_lora(item)]
+    if 2 * len(loras) < len(listed):
+        raise SourceError(
+            f"ModelScope was asked for LoRAs, and {len(listed) - len(loras)} of {len(listed)} on a "
+            "page are none: it ignores the filter, and would list all it has."
+        )
+    for item in loras:
         try:
             page.items.append(read_listed(item))
         except SourceError as error:

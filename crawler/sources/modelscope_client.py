@@ -10,39 +10,28 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
-from crawler.addresses import is_loopback, shown
 from crawler.disk import DiskLimits
-from crawler.download import fetch_file
-from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, SourceError
+from crawler.errors import SourceError
 from crawler.foreign_text import quoted
-from crawler.http import PoliteClient
 from crawler.records import AdapterRecord
+from crawler.sources.hub_client import HubClient, HubNames
 
 
-class ModelScopeClient:
+class ModelScopeClient(HubClient):
     """Asks one endpoint."""
 
     def __init__(
-        self, endpoint: str, token: str | None, *, requests_per_second: float, attempts: int
+        self, endpoint: str, token: str | None, *, requests_per_second: float | None, attempts: int
     ) -> None:
-        self.endpoint = endpoint.rstrip("/")
-        if token and self.endpoint.startswith("http://") and not is_loopback(self.endpoint):
-            raise SourceError(
-                f"{shown(self.endpoint)} is plain http: the token would travel readable. Use "
-                "https, or no token."
-            )
         # Older routes know the cookie, others the header.
-        self._headers = (
-            {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"} if token else {}
-        )
-        self._http = PoliteClient(
-            allowed_origins=[self.endpoint],
+        headers = {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"}
+        super().__init__(
+            HubNames("ModelScope", "MODELSCOPE"),
+            endpoint,
+            headers if token else {},
             requests_per_second=requests_per_second,
             attempts=attempts,
         )
-
-    def close(self) -> None:
-        self._http.close()
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return `Data` of an answer of the API.
@@ -50,13 +39,7 @@ class ModelScopeClient:
         Raises:
             SourceError: no answer, or not one that we understand.
         """
-        try:
-            answer = self._http.ask_json(
-                method, f"{self.endpoint}/api/v1/{path}", body=body, headers=self._headers
-            )
-        except (GoneError, AccessDeniedError, NoAnswerError) as error:
-            raise self._translated(error) from error
-        return _data(answer, path)
+        return _data(self.ask_json(method, f"api/v1/{path}", body), path)
 
     def list_files(self, repo: str) -> list[dict[str, Any]]:
         """Return Path, Size and Sha256 of a repository's files, of which the hub lists 3000."""
@@ -66,37 +49,15 @@ class ModelScopeClient:
             raise SourceError(f"ModelScope answered the files of {repo} without Files")
         return [file for file in files if isinstance(file, dict)]
 
-    def download(self, record: AdapterRecord, path: Path, limits: DiskLimits) -> None:
-        """Fetch a record's file to `path`; raises as `fetch_file` does."""
+    def fetch_file(self, record: AdapterRecord, path: Path, limits: DiskLimits) -> None:
+        """Fetch a record's file to `path`; raises as `download` does."""
         file = record.file
-        address = (
-            f"{self.endpoint}/api/v1/models/{record.repo}/repo"
-            f"?Revision={quote_plus(file.revision)}&FilePath={quote_plus(file.name)}"
-        )
-        try:
-            fetch_file(self._http, address, record, path, limits, self._headers)
-        except (GoneError, AccessDeniedError, NoAnswerError) as error:
-            raise self._translated(error) from error
-
-    def fetch(self, url: str) -> bytes:
-        """Return the bytes behind an address that the hub names. It is told no token."""
-        return self._http.get(url)
-
-    def _translated(self, error: GoneError | AccessDeniedError | NoAnswerError) -> SourceError:
-        """Our error for the client's: who it was, and what to do."""
-        where = f"ModelScope at {self.endpoint}"
-        if isinstance(error, GoneError):
-            return GoneError(f"{where} has no such thing: {error}")
-        if isinstance(error, AccessDeniedError):
-            return AccessDeniedError(
-                f"{where} wants other credentials: {error}. Set REGISTRY_MODELSCOPE_TOKEN to a "
-                "token of an account that may read this."
-            )
-        return SourceError(
-            f"{where} does not answer ({error.cause}). Check the network and "
-            "REGISTRY_MODELSCOPE_ENDPOINT, then run again: it goes on where it stopped.",
-            retryable=error.retryable,
-            retry_after_seconds=error.retry_after_seconds,
+        self.download(
+            f"api/v1/models/{record.repo}/repo"
+            f"?Revision={quote_plus(file.revision)}&FilePath={quote_plus(file.name)}",
+            record,
+            path,
+            limits,
         )
 
 

@@ -1,45 +1,51 @@
 """ModelScope's detail of a repository -> records. Pure: no network, no client."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 from crawler.errors import SourceError
 from crawler.foreign_text import quoted
-from crawler.hub_json import read_json
+from crawler.hub_json import as_count, as_dict, as_list, read_json
 from crawler.hub_text import (
     MAX_DESCRIPTION,
     MAX_NAME,
     MAX_PROMPT,
-    MAX_WORD,
     clean_line,
     clean_text,
     clean_words,
 )
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
+from crawler.sources.hub_fields import (
+    MAX_COVERS,
+    MAX_FILES,
+    check_repo,
+    read_file,
+    read_id,
+    read_licence,
+    read_sha256,
+    read_url,
+)
+from crawler.sources.walking import ListedItem
 
 HUB = "modelscope"
-MAX_COVERS = 32
-MAX_FILES = 200
-_MAX_URL = 2048
-# What Linux takes for a path, and a PostgreSQL bigint for a size.
-_MAX_PATH = 4096
-_MAX_SIZE = 2**63 - 1
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-# The name goes into urls of the API, so nothing that could mean another path.
-_REPO = re.compile(r"[\w.\-]{1,100}/[\w.\-]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
-class ListedRepo:
-    """What the listing is needed for: whom to ask, and the cursor."""
+class ListedRepo(ListedItem):
+    """An item of the listing; `facts` are all its fields, which are the detail's, or most."""
 
-    repo: str
-    updated_at: datetime
+    facts: Mapping[str, Any] | None = None
+
+    @property
+    def detail(self) -> dict[str, Any] | None:
+        """Return the detail where the listing says all that is needed of it."""
+        facts = dict(self.facts or {})
+        told = facts.get("MuseInfo") and facts.get("CreatedTime") and listed_files(facts)
+        return facts if told else None
 
 
 def read_listed(item: Any) -> ListedRepo:
@@ -51,10 +57,14 @@ def read_listed(item: Any) -> ListedRepo:
     if not isinstance(item, dict):
         raise SourceError("an item of the listing is not an object")
     parts = [item.get("Path"), item.get("Name")]
-    repo = "/".join(part if isinstance(part, str) else "" for part in parts)
-    if not _REPO.fullmatch(repo) or any(set(part) <= {"."} for part in repo.split("/")):
-        raise SourceError(f"the listing names a repository {quoted(repo)}, which is no name")
-    return ListedRepo(repo, read_time(item.get("LastUpdatedTime"), repo))
+    repo = check_repo("/".join(part if isinstance(part, str) else "" for part in parts))
+    return ListedRepo(repo, read_time(item.get("LastUpdatedTime"), repo), facts=item)
+
+
+def is_lora(item: Any) -> bool:
+    """Whether the listing calls an item a LoRA, or does not say what it is."""
+    kind = item.get("AigcType", "LoRA") if isinstance(item, dict) else "LoRA"
+    return isinstance(kind, str) and kind.lower() == "lora"
 
 
 def read_time(value: Any, repo: str) -> datetime:
@@ -71,9 +81,9 @@ def read_time(value: Any, repo: str) -> datetime:
 
 def listed_files(detail: dict[str, Any]) -> list[FileRecord]:
     """Return the safetensors files with a hash that the detail itself names."""
-    groups = _dict(detail.get("ModelInfos")).values()
-    files = [item for group in groups for item in _list(_dict(group).get("files"))]
-    return read_files((_dict(item) for item in files), "name", "size", "sha256")
+    groups = as_dict(detail.get("ModelInfos")).values()
+    files = [item for group in groups for item in as_list(as_dict(group).get("files"))]
+    return read_files((as_dict(item) for item in files), "name", "size", "sha256")
 
 
 def read_files(
@@ -89,12 +99,9 @@ def read_files(
         name, size, sha256 = item.get(name_key), item.get(size_key), item.get(sha256_key)
         if not isinstance(name, str) or not name.lower().endswith(".safetensors"):
             continue
-        sha256 = sha256.lower() if isinstance(sha256, str) else ""
-        if _SHA256.fullmatch(sha256) and len(files) < MAX_FILES:
-            if len(name) > _MAX_PATH or not name.isprintable():
-                raise SourceError(f"it lists a file {quoted(name)}, which is no name")
-            known_size = isinstance(size, int) and 0 < size <= _MAX_SIZE
-            files.setdefault(name, FileRecord(name, size if known_size else None, sha256))
+        announced = read_sha256(sha256)
+        if announced and len(files) < MAX_FILES:
+            files.setdefault(name, read_file(name, size, announced))
     return list(files.values())
 
 
@@ -111,8 +118,8 @@ def read_detail(
     """
     if not files:
         raise SourceError("the repository lists no safetensors file with a sha256")
-    muse = _dict(read_json(detail.get("MuseInfo")))
-    matched = match_files(_list(muse.get("versions")), files)
+    muse = as_dict(read_json(detail.get("MuseInfo")))
+    matched = match_files(as_list(muse.get("versions")), files)
     for version, file in matched:
         yield _record(detail, muse, version, file, listed, endpoint, alone=len(matched) == 1)
 
@@ -123,7 +130,8 @@ def match_files(
     """Say which version each file belongs to: a repository may hold unrelated LoRAs.
 
     A single version owns all files when its own list is empty. Files that no version names
-    are left out where versions do name files: they are leftovers of training.
+    are left out where versions do name files: they are leftovers of training. Where several
+    versions name files of one base name, in folders that are not told, each has one of them.
 
     Raises:
         SourceError: several versions, none of which names a file that exists.
@@ -131,7 +139,10 @@ def match_files(
     known = [version for version in versions if isinstance(version, dict)]
     if not known:
         return [({}, file) for file in files]
-    pairs = [(version, file) for version in known for file in files if _names(version, file)]
+    if len(known) > 1:
+        pairs = _share_out(known, files)
+    else:
+        pairs = [(known[0], file) for file in files if _is_named(known[0], file)]
     if pairs:
         return pairs
     if len(known) == 1:
@@ -139,15 +150,53 @@ def match_files(
     raise SourceError(f"none of its {len(known)} versions names a file that the repository has")
 
 
-def _names(version: dict[str, Any], file: FileRecord) -> bool:
-    for entry in _list(_dict(version.get("stats")).get("fileList")):
+def _share_out(
+    versions: Sequence[dict[str, Any]], files: Sequence[FileRecord]
+) -> list[tuple[dict[str, Any], FileRecord]]:
+    """Return for each file that a version names the one that it means."""
+    pairs: list[tuple[dict[str, Any], FileRecord]] = []
+    given: set[str] = set()
+    for version in versions:
+        for entry in _entries(version):
+            meant = [file for file in files if _means(entry, file)]
+            # A hash or a path is exact, and so is a size where names are alike.
+            exact = [file for file in meant if entry.get("sha256") == file.sha256]
+            exact = exact or [file for file in meant if entry.get("name") == file.name]
+            sized = [file for file in meant if entry.get("size") == file.size]
+            free = [file for file in meant if file.name not in given]
+            for file in (exact or (sized if len(sized) == 1 else free))[:1]:
+                given.add(file.name)
+                pairs.append((version, file))
+    return pairs
+
+
+def _is_named(version: dict[str, Any], file: FileRecord) -> bool:
+    return any(_means(entry, file) for entry in _entries(version))
+
+
+def _means(entry: Mapping[str, Any], file: FileRecord) -> bool:
+    """Whether a version's entry can be of a file: by its hash, or else by its base name."""
+    if entry["sha256"] and entry["sha256"] == file.sha256:
+        return True
+    return bool(entry["name"]) and _base(entry["name"]) == _base(file.name)
+
+
+def _entries(version: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield name, sha256 and size of the files that a version names, each where it is told."""
+    stats = as_dict(version.get("stats"))
+    sizes = as_list(stats.get("fileSizes"))
+    for place, entry in enumerate(as_list(stats.get("fileList"))[:MAX_FILES]):
         item = entry if isinstance(entry, dict) else {"name": entry}
-        if file.sha256 and str(item.get("sha256", "")).lower() == file.sha256:
-            return True
         name = next((item[key] for key in ("name", "path", "fileName") if key in item), None)
-        if isinstance(name, str) and PurePosixPath(name).name == PurePosixPath(file.name).name:
-            return True
-    return False
+        yield {
+            "name": name if isinstance(name, str) else "",
+            "sha256": read_sha256(item.get("sha256")),
+            "size": sizes[place] if place < len(sizes) else item.get("size"),
+        }
+
+
+def _base(name: str) -> str:
+    return PurePosixPath(name).name
 
 
 def _record(
@@ -160,23 +209,23 @@ def _record(
     *,
     alone: bool,
 ) -> AdapterRecord:
-    facts = _dict(version.get("modelVersion"))
-    muse_model = _dict(muse.get("model"))
+    facts = as_dict(version.get("modelVersion"))
+    muse_model = as_dict(muse.get("model"))
     trigger_words = clean_words(facts.get("triggerWords"))
     return AdapterRecord(
         hub=HUB,
         repo=listed.repo,
-        version=_identifier(facts.get("id")),
+        version=read_id(facts.get("id")),
         name=_name(detail, muse_model, facts, listed, alone),
         author=listed.repo.split("/")[0],
         description=clean_text(facts.get("description"), MAX_DESCRIPTION)
         or clean_text(detail.get("Description"), MAX_DESCRIPTION),
         trigger_words=trigger_words or clean_words(detail.get("TriggerWords")),
         tags=_tags(detail, muse_model),
-        base_model_words=_base_model_words(detail, muse_model),
-        licence=_licence(detail.get("License")),
+        base_model_words=base_model_words(detail, muse_model),
+        licence=read_licence(detail.get("License")),
         mature=None,  # The hub publishes no such field.
-        downloads=_count(detail.get("Downloads")),
+        downloads=as_count(detail.get("Downloads")),
         created_at=read_time(detail.get("CreatedTime"), listed.repo),
         # The listing's time, even where the detail's is newer by now: the cursor must not
         # run ahead of what is still to come.
@@ -201,9 +250,9 @@ def _name(
     return name if alone or not shown or shown == name else f"{name} ({shown})"[: 2 * MAX_NAME]
 
 
-def _base_model_words(detail: dict[str, Any], muse_model: dict[str, Any]) -> tuple[str, ...]:
+def base_model_words(detail: Mapping[str, Any], muse_model: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what the hub says of the base model, most exact first."""
-    attributes = _dict(read_json(detail.get("AigcAttributes")))
+    attributes = as_dict(read_json(detail.get("AigcAttributes")))
     kinds = [
         holder.get(key)
         for holder in (detail, attributes)
@@ -214,47 +263,15 @@ def _base_model_words(detail: dict[str, Any], muse_model: dict[str, Any]) -> tup
 
 
 def _tags(detail: dict[str, Any], muse_model: dict[str, Any]) -> tuple[str, ...]:
-    official = [_dict(tag).get("Tag") for tag in _list(detail.get("OfficialTags"))]
+    official = [as_dict(tag).get("Tag") for tag in as_list(detail.get("OfficialTags"))]
     muse_tags = [
-        tag.get("name") if isinstance(tag, dict) else tag for tag in _list(muse_model.get("tags"))
+        tag.get("name") if isinstance(tag, dict) else tag for tag in as_list(muse_model.get("tags"))
     ]
-    return clean_words([*_list(read_json(detail.get("Tags"))), *official, *muse_tags])
+    return clean_words([*as_list(read_json(detail.get("Tags"))), *official, *muse_tags])
 
 
 def _covers(version: dict[str, Any], endpoint: str) -> Iterator[CoverRecord]:
-    for image in _list(version.get("coverImages"))[:MAX_COVERS]:
-        url = _dict(image).get("url")
-        if isinstance(url, str) and 0 < len(url) <= _MAX_URL and url.isprintable():
-            absolute = _join(endpoint, url)
-            if absolute:
-                yield CoverRecord(absolute, clean_text(image.get("prompt"), MAX_PROMPT) or None)
-
-
-def _join(endpoint: str, url: str) -> str | None:
-    try:
-        absolute = urljoin(f"{endpoint}/", url)
-        return absolute if urlsplit(absolute).scheme in ("http", "https") else None
-    except ValueError:
-        return None
-
-
-def _licence(value: Any) -> str | None:
-    licence = clean_line(value, MAX_WORD)
-    return licence if licence and licence.lower() not in ("none", "null", "unknown") else None
-
-
-def _identifier(value: Any) -> str:
-    return clean_line(str(value) if isinstance(value, int) else value, MAX_WORD)
-
-
-def _count(value: Any) -> int:
-    # Within a PostgreSQL integer, whatever the hub says.
-    return min(max(value, 0), 2**31 - 1) if isinstance(value, int) else 0
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    for image in as_list(version.get("coverImages"))[:MAX_COVERS]:
+        url = read_url(f"{endpoint}/", as_dict(image).get("url"))
+        if url:
+            yield CoverRecord(url, clean_text(image.get("prompt"), MAX_PROMPT) or None)

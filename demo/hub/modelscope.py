@@ -1,100 +1,23 @@
 """A hub on loopback that speaks ModelScope's protocol.
 
-Serves a folder: `listing.json` (see `Hub`) and the files that it names.
+Serves a folder: `listing.json` (see `HubFacts`) and the files that it names.
 
     python -m demo.hub.modelscope FOLDER --port 8090
 """
 
-import argparse
-import socket
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from demo.hub.modelscope_facts import Hub
 from demo.hub.modelscope_handler import Handler
+from demo.hub.server import run, serve_hub
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-    hub: Hub
-
-    def __init__(self, port: int) -> None:
-        self._connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # Clients hang up; anything else is our mistake and is shown.
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
-
-    def close(self) -> None:
-        """Stop for good: connections that clients keep open would be served on otherwise."""
-        self.shutdown()
-        self.server_close()
-        for connection in list(self._connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                # The client was faster.
-                continue
-
-
-@contextmanager
-def serve(folder: Path, port: int = 0) -> Iterator[Hub]:
-    """Serve `folder` on loopback for as long as the context lasts.
-
-    Raises:
-        OSError: the port is in use.
-        FileNotFoundError: the folder holds no listing.json.
-    """
-    server = _Server(port)
-    server.hub = Hub(Path(folder), f"http://127.0.0.1:{server.server_port}")
-    threading.Thread(
-        target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="hub", daemon=True
-    ).start()
-    try:
-        yield server.hub
-    finally:
-        server.close()
-
-
-def main() -> int:
-    """Serve a folder until interrupted."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path, help="folder with listing.json")
-    parser.add_argument("--port", type=int, default=0, help="0 takes any free one")
-    arguments = parser.parse_args()
-    try:
-        with serve(arguments.folder, arguments.port) as hub:
-            print(f"serving {len(hub.entries)} adapters on {hub.endpoint}", flush=True)
-            while True:
-                time.sleep(3600)
-    except KeyboardInterrupt:
-        return 0
-    except FileNotFoundError as error:
-        print(f"{error.filename} is missing: is {arguments.folder} a zoo?", file=sys.stderr)
-    except OSError as error:
-        print(
-            f"port {arguments.port} cannot be used ({error.strerror}); choose another with --port",
-            file=sys.stderr,
-        )
-    return 1
+def serve(folder: Path, port: int = 0) -> AbstractContextManager[Hub]:
+    """Serve `folder` for as long as the context lasts; raises as `serve_hub` does."""
+    return serve_hub(folder, port, Hub, Handler)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(serve, __doc__))

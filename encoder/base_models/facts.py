@@ -159,6 +159,18 @@ def related_base_models(base_model: str, *, siblings: bool = True) -> tuple[str,
     return (base_model, *_open_name(facts))
 
 
+def family_of(base_model: str) -> str:
+    """Return the name of a base model's family, its own where nothing is known of it."""
+    facts = find_facts(base_model)
+    return facts.name if facts else base_model
+
+
+def family_members(base_model: str) -> tuple[str, ...]:
+    """Return the base models of the family that a base model is of, or that it names."""
+    facts = find_facts(base_model) or read_facts().get(base_model)
+    return tuple(dict.fromkeys([facts.name, *facts.variants])) if facts else (base_model,)
+
+
 def _open_name(facts: Facts) -> tuple[str, ...]:
     """Return the name that leaves open which of a family's base models is meant, if it has one."""
     general = facts.variants.get(facts.name)

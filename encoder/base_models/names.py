@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Literal
 
-from encoder.base_models.facts import Variant, read_facts
+from encoder.base_models.facts import Variant, read_facts, variant_names
 
 UNKNOWN_BASE_MODEL = "unknown"
 Whose = Literal["hub_words", "trainer_words"]
@@ -32,6 +32,22 @@ def name_claim(words: str) -> str | None:
     name = re.sub(r"/(lora|embedding|textual-inversion)$", "", words.strip().lower())
     name = re.sub(r"\.(safetensors|ckpt|pth?)$", "", re.split(r"[/\\]", name)[-1])
     return words_of("trainer_words").get(squeeze(name))
+
+
+def find_base_model(words: str) -> str | None:
+    """Return our name of the base model that a person names, None if it is not known here.
+
+    As it is called here, on hubs or by trainers, without regard to case, spaces and signs.
+    """
+    if (name := _own_names().get(squeeze(words))) is not None:
+        return name
+    listed = name_listed([words])
+    return name_claim(words) if listed == UNKNOWN_BASE_MODEL else listed
+
+
+@cache
+def _own_names() -> Mapping[str, str]:
+    return {squeeze(name): name for name in variant_names()}
 
 
 @cache

@@ -37,8 +37,8 @@ from encoder.weight_encoders.ridge import (
     RidgeEncoder,
     TextSpace,
     choose_penalty,
+    layer_features,
     low_rank,
-    scaled_features,
     targets_of,
 )
 
@@ -120,10 +120,12 @@ def fit_ridge_to_sketches(
     text_encoder: str,
     components: int = DEFAULT_COMPONENTS,
     seed: int = 0,
+    groups: Sequence[int] | None = None,
 ) -> RidgeEncoder:
     """Fit on the training split, choose the penalty within it, measure on validation.
 
-    `captions` are embeddings by the encoder named, (an adapter's captions, dim) each.
+    `captions` are embeddings by the encoder named, (an adapter's captions, dim) each. Adapters of
+    one of `groups` (an author's, say) are never on both sides where the penalty is chosen.
 
     Raises:
         TrainingDataError: too few adapters to train on.
@@ -131,7 +133,8 @@ def fit_ridge_to_sketches(
     train = [index for index, split in enumerate(splits) if split == "train"]
     seen, said = [sketches[i] for i in train], [captions[i] for i in train]
     space = TextSpace.fit(said)
-    fitted = fit_map(seen, said, space, components, seed)
+    own = None if groups is None else [groups[i] for i in train]
+    fitted = fit_map(seen, said, space, components, seed, own)
     encoder = RidgeEncoder(
         name=name,
         base_model=base_model,
@@ -174,26 +177,37 @@ def fit_map(
     space: TextSpace,
     components: int,
     seed: int,
+    groups: Sequence[int] | None = None,
 ) -> RidgeMap:
-    """Learn the map from training adapters' sketches to their captions (captions, dim) each."""
+    """Learn the map from training adapters' sketches to their captions (captions, dim) each.
+
+    Features are made layer by layer, thrice, and never all at once.
+    """
     targets = targets_of(captions, space)
     targets -= targets.mean(axis=0)
     aligned = fit_layer_scales(sketches, targets)
     projected = [space.project(texts) for texts in captions]
     scales = learn_layer_scales(sketches, targets, projected, aligned)
-    features = scaled_features(sketches, scales)
-    kernel = features @ features.T
-    penalty, mrr_by_penalty = choose_penalty(kernel, captions, seed=seed)
-    duals = KernelRidge(kernel, targets).duals(penalty)
-    means = features.mean(axis=0).astype(np.float16).astype(np.float32)
-    features -= means
-    # Two directions stay free for what is held against an adapter.
-    down, up = low_rank(features, duals, min(components, targets.shape[1] - 2))
+    kernel = np.zeros((len(sketches), len(sketches)), np.float32)
+    means = []
+    for features in layer_features(sketches, scales):
+        kernel += features @ features.T
+        means.append(features.mean(axis=0))
+    penalty, mrr_by_penalty = choose_penalty(kernel, captions, groups=groups, seed=seed)
+    ridge = KernelRidge(kernel, targets)
+    down, up = low_rank(
+        layer_features(sketches, scales),
+        ridge.predict(kernel, penalty),
+        ridge.duals(penalty),
+        # Two directions stay free for what is held against an adapter.
+        min(components, targets.shape[1] - 2),
+    )
     metrics = {
         "penalty": penalty,
         "cross_validation_mrr": {str(key): round(mrr, 4) for key, mrr in mrr_by_penalty.items()},
     }
-    return RidgeMap(scales, means, down, up, metrics)
+    mean = np.concatenate(means).astype(np.float16).astype(np.float32)
+    return RidgeMap(scales, mean, down, up, metrics)
 
 
 def measure_retrieval(

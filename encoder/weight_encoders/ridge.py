@@ -4,7 +4,7 @@ With hundreds of adapters to learn from, transformers memorise and ridge general
 (docs/benchmarks.md). Solved in the kernel, then written out as a low-rank linear map.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -222,6 +222,20 @@ def scaled_features(sketches: Sequence[Sketch], layer_scales: Floats) -> Floats:
     return values
 
 
+def layer_features(sketches: Sequence[Sketch], layer_scales: Floats) -> Iterator[Floats]:
+    """Yield `scaled_features` layer by layer, (n, values of the layer).
+
+    Those of thousands of adapters of a large base do not fit into memory together.
+    """
+    layout = sketches[0].layout
+    stops = np.cumsum(layout.sizes)
+    for scale, stop, size in zip(layer_scales, stops, layout.sizes, strict=True):
+        part = slice(stop - size, stop)
+        values = np.stack([sketch.values[part] for sketch in sketches]).astype(np.float32)
+        values *= scale
+        yield values
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Centring:
     """Moves kernels' origin to the mean of the training adapters."""
@@ -265,17 +279,30 @@ class KernelRidge:
 
 
 def choose_penalty(
-    kernel: Floats, captions: Sequence[Floats], *, seed: int = 0
+    kernel: Floats,
+    captions: Sequence[Floats],
+    *,
+    groups: Sequence[int] | None = None,
+    seed: int = 0,
 ) -> tuple[float, dict[float, float]]:
     """Cross-validate the penalty on training adapters alone, by MRR of their captions.
 
-    `kernel` (train, train); `captions` each adapter's embeddings (its captions, dim).
-    Returns the best penalty and every penalty's MRR.
+    `kernel` (train, train); `captions` each adapter's embeddings (its captions, dim). Adapters of
+    one of `groups` are never on both sides. Returns the best penalty and every penalty's MRR.
+
+    Raises:
+        TrainingDataError: there are too few adapters, or groups.
     """
     count = len(captions)
+    members = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+    most = int(members.max(initial=-1)) + 1
     if count < 2 * FOLDS:
         raise TrainingDataError(f"{count} training adapters are too few; {2 * FOLDS} at least")
-    fold_of = np.random.default_rng(seed).permutation(count) % FOLDS
+    if most < FOLDS:
+        raise TrainingDataError(
+            f"{count} training adapters of {most} authors are too few; of {FOLDS} at least"
+        )
+    fold_of = (np.random.default_rng(seed).permutation(most) % FOLDS)[members]
     scores: dict[float, list[float]] = {penalty: [] for penalty in RIDGE_PENALTIES}
     for fold in range(FOLDS):
         train = np.flatnonzero(fold_of != fold).tolist()
@@ -297,13 +324,16 @@ def targets_of(captions: Sequence[Floats], space: TextSpace) -> Floats:
     return np.stack([space.project(part).mean(axis=0) for part in captions])
 
 
-def low_rank(features: Floats, duals: Floats, components: int) -> tuple[QuarterMatrix, Floats]:
+def low_rank(
+    features: Iterable[Floats], predicted: Floats, duals: Floats, components: int
+) -> tuple[QuarterMatrix, Floats]:
     """Write features.T @ duals as down @ up, keeping most of what it predicts.
 
-    `features` (train, f) centred; the kept directions are those in which predictions for
-    the training adapters vary most (reduced-rank regression).
+    `features` are parts (train, some) of all, centred or not: `duals` (train, dim) add up to
+    nothing. `predicted` (train, dim) is what they predict for the training adapters; the kept
+    directions are those in which it varies most (reduced-rank regression).
     """
-    predicted = features @ (features.T @ duals)
     _, _, directions = np.linalg.svd(predicted, full_matrices=False)
     up = directions[:components].astype(np.float16).astype(np.float32)
-    return QuarterMatrix.of(features.T @ (duals @ up.T)), up
+    kept = duals @ up.T
+    return QuarterMatrix.of(np.concatenate([part.T @ kept for part in features])), up

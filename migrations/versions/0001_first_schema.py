@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 from pgvector.sqlalchemy import HALFVEC
+from procrastinate.schema import SchemaManager
 from sqlalchemy.dialects import postgresql
 
 revision = "0001"
@@ -25,11 +26,16 @@ def upgrade() -> None:
     _create_covers()
     _create_encoders()
     _create_embeddings()
+    _create_nights()
+    _create_queue()
 
 
 def downgrade() -> None:
     # The extensions stay: the database may have had them before.
     for table in (
+        "nights",
+        "job_outcomes",
+        "workers",
         "caption_embeddings",
         "weight_embeddings",
         "encoder_promotions",
@@ -52,8 +58,10 @@ def downgrade() -> None:
         "list_adapters_of_file()",
         "list_adapter()",
         "list_adapters(bigint[])",
+        "permits_selling(text)",
     ):
         op.execute(f"DROP FUNCTION {function}")
+    _drop_queue()
 
 
 def _create_crawls() -> None:
@@ -74,6 +82,8 @@ def _create_crawls() -> None:
         sa.Column("state", sa.Text(), server_default="running", nullable=False),
         _empty_object("counts"),
         sa.Column("error", sa.Text(), nullable=True),
+        _empty_object("seconds"),
+        sa.Column("fetched_bytes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("listed_all", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.CheckConstraint(
             "state IN ('running', 'done', 'failed')", name=op.f("ck_crawl_runs_state")
@@ -151,6 +161,12 @@ def _create_adapters() -> None:
         ),
     )
     op.create_index("ix_adapters_base_model_state", "adapters", ["base_model", "state"])
+    op.create_index(
+        "ix_adapters_state_id",
+        "adapters",
+        ["state", "id"],
+        postgresql_where=sa.text("state <> 'ready'"),
+    )
     op.create_index(op.f("ix_adapters_file_sha256"), "adapters", ["file_sha256"])
 
 
@@ -188,8 +204,9 @@ def _create_listings() -> None:
         sa.Column("hub", sa.Text(), nullable=False),
         sa.Column("tags", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("licence", sa.Text(), nullable=True),
+        sa.Column("commercial", sa.Boolean(), nullable=False),
         sa.Column("trainer", sa.Text(), nullable=True),
-        sa.Column("rank", sa.Integer(), nullable=True),
+        sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("downloads", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -197,6 +214,12 @@ def _create_listings() -> None:
         sa.Column("has_trigger_words", sa.Boolean(), nullable=False),
         sa.Column("fusable", sa.Boolean(), nullable=False),
         sa.Column("mature", sa.Boolean(), nullable=True),
+        sa.Column(
+            "shuffle",
+            sa.Integer(),
+            sa.Computed("hashint8(adapter_id)", persisted=True),
+            nullable=False,
+        ),
         sa.ForeignKeyConstraint(
             ["adapter_id"],
             ["adapters.id"],
@@ -206,7 +229,8 @@ def _create_listings() -> None:
         sa.PrimaryKeyConstraint("adapter_id", name=op.f("pk_listings")),
     )
     op.create_index(op.f("ix_listings_file_sha256"), "listings", ["file_sha256"])
-    op.create_index("ix_listings_author", "listings", ["author"])
+    for column in ("author", "licence", "trainer", "hub"):
+        op.create_index(f"ix_listings_{column}", "listings", [column])
     op.create_index("ix_listings_tags", "listings", ["tags"], postgresql_using="gin")
     for column in (
         "base_model",
@@ -216,6 +240,7 @@ def _create_listings() -> None:
         "updated_at",
         "size",
         "rank",
+        "shuffle",
     ):
         op.create_index(f"ix_listings_{column}", "listings", [column, "adapter_id"])
     _execute_file("listings.sql")
@@ -397,6 +422,77 @@ def _create_embeddings() -> None:
         sa.PrimaryKeyConstraint("text_md5", "text_encoder", name=op.f("pk_caption_embeddings")),
     )
     _create_hnsw_index("caption_embeddings", "embedding")
+
+
+def _create_nights() -> None:
+    op.create_table(
+        "workers",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("queues", postgresql.ARRAY(sa.Text()), nullable=False),
+        _moment("started_at"),
+        _moment("seen_at"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
+    )
+    op.create_table(
+        "job_outcomes",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("run_id", sa.BigInteger(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("adapter", sa.Text(), nullable=False),
+        sa.Column("ok", sa.Boolean(), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("fetched_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("hub_failed", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["run_id"],
+            ["crawl_runs.id"],
+            name=op.f("fk_job_outcomes_run_id_crawl_runs"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_job_outcomes")),
+    )
+    op.create_index("ix_job_outcomes_run_id_step", "job_outcomes", ["run_id", "step"])
+    op.create_table(
+        "nights",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        _moment("started_at"),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("state", sa.Text(), server_default="running", nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        _empty_object("report"),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.CheckConstraint("state IN ('running', 'done', 'failed')", name=op.f("ck_nights_state")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_nights")),
+        sa.UniqueConstraint("due_at", name=op.f("uq_nights_due_at")),
+    )
+
+
+def _create_queue() -> None:
+    """Create the queue of jobs as procrastinate 3.10 wants it; later releases bring migrations."""
+    op.get_bind().exec_driver_sql(SchemaManager.get_schema().replace("%", "%%"))
+
+
+def _drop_queue() -> None:
+    for table in ("periodic_defers", "events", "jobs", "workers"):
+        op.execute(f"DROP TABLE procrastinate_{table} CASCADE")
+    op.execute(
+        """
+        DO $$
+        DECLARE functions text;
+        BEGIN
+            SELECT string_agg(oid::regprocedure::text, ', ') INTO functions
+            FROM pg_proc
+            WHERE starts_with(proname, 'procrastinate_')
+                AND pronamespace = current_schema()::regnamespace;
+            EXECUTE 'DROP FUNCTION ' || functions;
+        END $$
+        """
+    )
+    for name in ("job_to_defer_v1", "job_event_type", "job_status"):
+        op.execute(f"DROP TYPE procrastinate_{name}")
 
 
 def _create_hnsw_index(table: str, column: str) -> None:

@@ -14,7 +14,7 @@ from registry.api.deps import Places
 from registry.api.errors import PROBLEM_JSON, add_error_handlers
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
-from registry.api.routes import adapters, claims, fuse, health, pages, search
+from registry.api.routes import adapters, claims, fuse, health, pages, search, status
 from registry.api.schemas import Problem
 from registry.api.security import SecurityHeaders
 from registry.service import Registry
@@ -46,8 +46,8 @@ def create_app(registry: Registry) -> FastAPI:
     described = [search.router, adapters.router, health.router]
     undescribed = [pages.router]
     if not registry.settings.public_read:
-        described += [claims.router, fuse.router]
-        undescribed += [claims.page_router, pages.fuse_router]
+        described += [claims.router, fuse.router, status.router]
+        undescribed += [claims.page_router, pages.fuse_router, status.page_router]
     for router in described:
         app.include_router(router)
     for router in undescribed:

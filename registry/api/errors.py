@@ -23,6 +23,7 @@ from registry.fusion.errors import (
     GenerationCancelledError,
 )
 from registry.retrieval.errors import (
+    CursorError,
     EmptyQueryError,
     NothingFoundError,
     NothingIndexedError,
@@ -45,13 +46,6 @@ class BusyError(ours.RegistryError):
 
     def __init__(self) -> None:
         super().__init__("too many images are waiting to be made; try again in a moment.")
-
-
-class CursorError(ours.RegistryError):
-    """A cursor was not made by this API."""
-
-    def __init__(self) -> None:
-        super().__init__("this cursor is none of ours; use the `next` of a page, or none.")
 
 
 # The nearest class in an error's ancestry counts.

@@ -1,21 +1,30 @@
 """What the API says and accepts. The names here are its contract; change them with care."""
 
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from registry.api.urls import cover_url, thumbnail_url
 from registry.db.runs import RunFacts
+from registry.db.status import Status
 from registry.fusion.options import Mode
-from registry.retrieval.cards import AdapterCard
+from registry.retrieval.browsing import Sort
+from registry.retrieval.cards import AdapterCard, State
+from registry.retrieval.cursors import LONGEST_CURSOR
 from registry.retrieval.details import AdapterDetail
 from registry.retrieval.duplicates import DuplicateKind
-from registry.retrieval.filters import Filters
+from registry.retrieval.facets import FacetName, Facets
+from registry.retrieval.filter_options import FilterOptions, make_filters
+from registry.retrieval.filters import Filters, Maturity
+from registry.retrieval.found import FoundSort, Paging
 from registry.retrieval.ranking import Signal
 from registry.retrieval.results import (
+    BrowsePage,
     ComparedBy,
     DuplicateResult,
+    DuplicatesPage,
     SearchPage,
     SearchResult,
     Similar,
@@ -34,21 +43,48 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+Words = Annotated[list[Text], Field(max_length=20)]
+Rank = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Size = Annotated[str, Field(max_length=30)]
+Moment = Annotated[str, Field(max_length=40)]
+Cursor = Annotated[str, Field(max_length=LONGEST_CURSOR)]
+
+
 class FilterParams(_Asked):
-    base_model: Text | None = None
-    author: Text | None = None
-    tags: list[Text] = Field(default=[], max_length=20, description="An adapter has all of them.")
-    licence: Text | None = None
-    hub: Text | None = None
+    """Filters may be repeated where several values make sense; one of them must hold, but an
+    adapter has all of `tag`. Values are compared without regard to case.
+    """
+
+    base_model: Words = Field(default=[], description="As hubs and trainers call it, too.")
+    family: Words = Field(default=[], description="All base models of an architecture.")
+    author: Words = []
+    tag: Words = Field(default=[], description="An adapter has all of them.")
+    licence: Words = []
+    commercial: bool | None = Field(
+        default=None, description="Whether its licence lets pictures be sold."
+    )
+    hub: Words = []
+    trainer: Words = []
+    min_rank: Rank | None = Field(default=None, description="The median of its layers' ranks.")
+    max_rank: Rank | None = None
+    min_size: Size | None = Field(default=None, description="Bytes, or like 200MB.")
+    max_size: Size | None = None
+    updated_since: Moment | None = Field(default=None, description="A day, like 2026-01-31.")
+    updated_before: Moment | None = None
+    trigger_words: bool | None = Field(default=None, description="Whether it has any.")
+    fusable: bool | None = None
+    mature: Maturity = Field(
+        default="any", description="`hide` keeps what nobody has rated; `only` what is mature."
+    )
 
     def filters(self) -> Filters:
-        return Filters(
-            base_models=tuple(filter(None, [self.base_model])),
-            authors=tuple(filter(None, [self.author])),
-            tags=tuple(self.tags),
-            licences=tuple(filter(None, [self.licence])),
-            hubs=tuple(filter(None, [self.hub])),
-        )
+        """Return what is asked for; raises FilterError where a value cannot be read."""
+        return make_filters(**self.options())
+
+    def options(self) -> FilterOptions:
+        """Return what is asked for by its names."""
+        asked = self.model_dump(include=set(FilterOptions.__annotations__), exclude_defaults=True)
+        return cast(FilterOptions, asked)
 
 
 class SearchParams(FilterParams):
@@ -60,12 +96,27 @@ class SearchParams(FilterParams):
 
 
 class ListParams(FilterParams):
-    cursor: str | None = Field(default=None, max_length=100, description="`next` of a page.")
+    sort: Sort = Field(default="newest", description="`random` is kept for a `seed`.")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    state: State = Field(
+        default="ready", description="Others are sorted by when they were added, newest first."
+    )
+    cursor: Cursor | None = Field(default=None, description="`next` of a page.")
     limit: int = Field(default=50, ge=1, le=200)
 
 
+class FoundParams(_Asked):
+    sort: FoundSort = Field(default="relevance", description="`random` is kept for a `seed`.")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    cursor: Cursor | None = Field(default=None, description="`next` of a page.")
+    limit: int = Field(default=10, ge=1, le=100)
+
+    def paging(self) -> Paging:
+        return Paging(self.sort, self.cursor, self.limit, self.seed)
+
+
 class PageParams(_Asked):
-    cursor: str | None = Field(default=None, max_length=100)
+    cursor: Cursor | None = None
     limit: int = Field(default=20, ge=1, le=200)
 
 
@@ -99,7 +150,9 @@ class AdapterAnswer(_Answer):
     fusable: bool
     strength: float | None = Field(description="What its author or owner prefers to use it at.")
     state: str
-    refusal: str | None = Field(description="Why its state is `refused`.")
+    refusal: str | None = Field(
+        description="Why its state is `refused`, or why its hub gives no file."
+    )
     file_name: str
     covers: list[CoverAnswer]
 
@@ -200,12 +253,16 @@ class SimilarAnswer(_Answer):
         "kin, and are near 0 otherwise; `nothing`: the file has neither."
     )
     results: list[ResultAnswer]
+    total: int = Field(description="Of all pages; at most the 100 most similar are listed.")
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
 
     @classmethod
     def from_similar(cls, similar: Similar) -> Self:
         return cls(
             compared_by=similar.compared_by,
             results=[ResultAnswer.from_result(result) for result in similar.results],
+            total=similar.total,
+            next=similar.next,
         )
 
 
@@ -230,6 +287,17 @@ class DuplicateAnswer(_Answer):
             similarity=round(duplicate.similarity, 4),
             strength=round(duplicate.strength, 4),
         )
+
+
+class DuplicateListAnswer(_Answer):
+    items: list[DuplicateAnswer]
+    total: int = Field(description="Of all pages.")
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+
+    @classmethod
+    def from_page(cls, page: DuplicatesPage) -> Self:
+        items = [DuplicateAnswer.from_result(result) for result in page.results]
+        return cls(items=items, total=page.total, next=page.next)
 
 
 class SearchAnswer(_Answer):
@@ -266,7 +334,50 @@ class ClaimRequest(_Asked):
 
 class AdapterListAnswer(_Answer):
     items: list[AdapterAnswer]
+    total: int = Field(description="Of all pages, as the first was asked for.")
+    total_exact: bool = Field(description="If not, there are more than `total`.")
     next: str | None = Field(description="The cursor of the next page; null on the last.")
+
+    @classmethod
+    def from_page(cls, page: BrowsePage) -> Self:
+        return cls(
+            items=[AdapterAnswer.from_card(card) for card in page.cards],
+            total=page.total.count,
+            total_exact=page.total.exact,
+            next=page.next,
+        )
+
+
+class FacetValueAnswer(_Answer):
+    value: str
+    count: int
+
+
+class FacetAnswer(_Answer):
+    """`value` is what the filter of the same `name` takes; of `size`, the least of a range."""
+
+    name: FacetName
+    values: list[FacetValueAnswer]
+    more: int = Field(description="How many values there are besides these.")
+    exact: bool = Field(description="If not, counts come from a sample and are about right.")
+
+
+class FacetsAnswer(_Answer):
+    """Each facet is counted under all filters but its own; tags under all."""
+
+    total: int
+    total_exact: bool = Field(description="If not, there are more than `total`.")
+    about: int = Field(description="How many there are, estimated where they are not counted.")
+    facets: list[FacetAnswer]
+
+    @classmethod
+    def from_facets(cls, facets: Facets) -> Self:
+        return cls(
+            total=facets.total.count,
+            total_exact=facets.total.exact,
+            about=facets.about,
+            facets=[FacetAnswer.model_validate(facet) for facet in facets.facets],
+        )
 
 
 class RunAnswer(_Answer):
@@ -276,6 +387,8 @@ class RunAnswer(_Answer):
     finished_at: datetime | None
     state: str
     counts: dict[str, Any]
+    seconds: dict[str, float] = Field(description="How long each step took.")
+    fetched_bytes: int = Field(description="What the hub sent of files.")
     error: str | None
 
     @classmethod
@@ -286,6 +399,45 @@ class RunAnswer(_Answer):
 class RunListAnswer(_Answer):
     items: list[RunAnswer]
     next: str | None
+
+
+class NightAnswer(_Answer):
+    id: int
+    due_at: datetime
+    started_at: datetime
+    finished_at: datetime | None
+    state: str
+    attempts: int = Field(description="More than 1 where it was interrupted, and begun again.")
+    report: dict[str, Any]
+    error: str | None
+
+
+class NightListAnswer(_Answer):
+    items: list[NightAnswer]
+    next: str | None
+
+
+class WorkerAnswer(_Answer):
+    host: str
+    pid: int
+    queues: list[str]
+    started_at: datetime
+    seen_at: datetime
+    alive: bool
+
+
+class StatusAnswer(_Answer):
+    states: dict[str, int] = Field(description="Adapters by state.")
+    refusals: dict[str, int] = Field(description="Refused adapters by reason.")
+    waiting: dict[str, int] = Field(description="What each step has left to do.")
+    queued: dict[str, int] = Field(description="Jobs that are handed out to workers, by queue.")
+    workers: list[WorkerAnswer]
+    last_night: NightAnswer | None
+    next_night: datetime | None = Field(description="Null where this server has none done.")
+
+    @classmethod
+    def from_status(cls, status: Status, next_night: datetime | None) -> Self:
+        return cls.model_validate(asdict(status) | {"next_night": next_night})
 
 
 class ChosenAdapter(_Asked):

@@ -6,11 +6,14 @@ from registry.cli import (
     encoders,
     fuse,
     inspect,
+    night,
     refresh,
     search,
     serve,
+    status,
     train_encoder,
     train_gates,
+    worker,
 )
 from registry.cli.errors import OneLineErrors
 
@@ -29,3 +32,6 @@ app.add_typer(encoders.app, name="encoders")
 app.add_typer(train_encoder.app)
 app.add_typer(train_gates.app)
 app.add_typer(serve.app)
+app.add_typer(worker.app)
+app.add_typer(night.app)
+app.add_typer(status.app)

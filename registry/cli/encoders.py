@@ -103,17 +103,19 @@ def rollback(
     context: typer.Context,
     base_model: Annotated[str | None, typer.Argument(help="Default: the main one.")] = None,
 ) -> None:
-    """Let search use the encoder again that the present one replaced."""
+    """Let search use the encoder again that the present one replaced, or none if it was first."""
     from registry.db.promotion import find_fallback
 
     registry = open_registry(context)
     base_model = base_model or registry.default_base_model()
     with registry.sessions() as session:
-        name = find_fallback(session, base_model).name
-    # It may lack what came since it was replaced.
-    _backfill(registry, name)
-    registry.roll_back(base_model)
-    stdout().print(f"{name} is active again for {base_model}", markup=False)
+        fallback = find_fallback(session, base_model)
+    if fallback is not None:
+        # It may lack what came since it was replaced.
+        _backfill(registry, fallback.name)
+    name = registry.roll_back(base_model)
+    said = f"{name} is active again" if name else "no encoder is active"
+    stdout().print(f"{said} for {base_model}", markup=False)
 
 
 def _backfill(registry: "Registry", name: str) -> tuple[int, int]:

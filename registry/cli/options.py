@@ -2,16 +2,23 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
 from registry.cli.errors import UsageError
+from registry.config import Settings
 
+if TYPE_CHECKING:
+    from registry.retrieval.filters import Filters
+    from registry.retrieval.found import Paging
+
+Chosen = TypeVar("Chosen", bound=str)
 MODES = ("gated", "sum", "average", "base")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -30,15 +37,105 @@ Mode = Annotated[str, typer.Option(help="gated, sum, average or base.")]
 Png = Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")]
 
 
+Rank = Annotated[int | None, typer.Option(min=1, help="Of its layers, the median.")]
+FileSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Like 200MB or 1.5GB.")]
+Day = Annotated[str | None, typer.Option(metavar="DAY", help="Like 2026-01-31.")]
+# One of several values must hold.
+Several = "Repeat for several."
+
+
 @dataclass(frozen=True, slots=True)
 class FilterOptions:
     """Which adapters come into question."""
 
-    base_model: BaseModel = None
-    author: Annotated[str | None, typer.Option(help="Only this author's.")] = None
-    tag: Annotated[list[str] | None, typer.Option(help="Repeat for several.")] = None
-    licence: Annotated[str | None, typer.Option(help="Only under this licence.")] = None
-    hub: Annotated[str | None, typer.Option(help="Only from this hub.")] = None
+    base_model: Annotated[
+        list[str] | None, typer.Option(help=f"As hubs and trainers call it, too. {Several}")
+    ] = None
+    family: Annotated[
+        list[str] | None, typer.Option(help=f"All base models of an architecture. {Several}")
+    ] = None
+    author: Annotated[list[str] | None, typer.Option(help=f"Only this author's. {Several}")] = None
+    tag: Annotated[
+        list[str] | None, typer.Option(help="Repeat for several: it has all of them.")
+    ] = None
+    licence: Annotated[
+        list[str] | None, typer.Option(help=f"Only under this licence. {Several}")
+    ] = None
+    commercial: Annotated[
+        bool | None, typer.Option(help="Whether its licence lets pictures be sold.")
+    ] = None
+    hub: Annotated[list[str] | None, typer.Option(help=f"Only from this hub. {Several}")] = None
+    trainer: Annotated[
+        list[str] | None, typer.Option(help=f"Only what this program trained. {Several}")
+    ] = None
+    min_rank: Rank = None
+    max_rank: Rank = None
+    min_size: FileSize = None
+    max_size: FileSize = None
+    updated_since: Day = None
+    updated_before: Day = None
+    trigger_words: Annotated[bool | None, typer.Option(help="Whether it has any.")] = None
+    fusable: Annotated[bool | None, typer.Option(help="Whether it can be fused.")] = None
+    mature: Annotated[str, typer.Option(help="any, hide (keeps what nobody rated) or only.")] = (
+        "any"
+    )
+
+    def filters(self) -> "Filters":
+        """Return what is asked for.
+
+        Raises:
+            FilterError: a value cannot be read.
+        """
+        from registry.retrieval.filter_options import make_filters
+        from registry.retrieval.filters import Maturity
+
+        mature = choice("--mature", self.mature, get_args(Maturity))
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        asked = {name: value for name, value in given.items() if value is not None}
+        return make_filters(**(asked | {"mature": mature}))
+
+
+def choice(option: str, given: str, known: Sequence[Chosen]) -> Chosen:
+    """Return what was given, if it is one of those known."""
+    for one in known:
+        if one == given:
+            return one
+    raise UsageError(f"{option} is {given!r}; it is one of {', '.join(map(str, known))}.")
+
+
+OrderSeed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random order.")]
+Cursor = Annotated[str | None, typer.Option(help="Go on where the page before says that it ended.")]
+
+
+@dataclass(frozen=True, slots=True)
+class PagingOptions:
+    """In what order all adapters are listed, and where in it."""
+
+    sort: Annotated[
+        str, typer.Option(help="name, newest, updated, downloads, size, rank or random.")
+    ] = "newest"
+    seed: OrderSeed = 0
+    cursor: Cursor = None
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="List at most this many.")] = 50
+
+
+@dataclass(frozen=True, slots=True)
+class FoundOptions:
+    """In what order those that were found are listed, and where in it."""
+
+    sort: Annotated[
+        str,
+        typer.Option(help="relevance, name, newest, updated, downloads, size, rank or random."),
+    ] = "relevance"
+    seed: OrderSeed = 0
+    cursor: Cursor = None
+    limit: Limit = 10
+
+    def paging(self) -> "Paging":
+        from registry.retrieval.found import FOUND_SORTS, Paging
+
+        sort = choice("--sort", self.sort, FOUND_SORTS)
+        return Paging(sort, self.cursor, self.limit, self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +177,45 @@ class ModeOptions(DrawingOptions):
         if self.mode not in MODES:
             raise UsageError(f"--mode is {self.mode!r}; it is one of {', '.join(MODES)}.")
         return self.mode
+
+
+@dataclass(frozen=True, slots=True)
+class CrawlOptions:
+    """Which of a hub's adapters are crawled; None leaves it to REGISTRY_CRAWL_...."""
+
+    base_model: Annotated[
+        list[str] | None, typer.Option(help="Of hubs, only this base model. Repeat for several.")
+    ] = None
+    tag: Annotated[list[str] | None, typer.Option(help="Of hubs, only with one of these tags.")] = (
+        None
+    )
+    licence: Annotated[
+        list[str] | None, typer.Option(help="Of hubs, only under one of these licences.")
+    ] = None
+    min_downloads: Annotated[
+        int | None, typer.Option(min=0, help="Of hubs, only what has so many downloads.")
+    ] = None
+    mature: Annotated[
+        bool | None, typer.Option("--mature/--not-mature", help="Of hubs, only what is, or is not.")
+    ] = None
+    updated_since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Of hubs, only what changed since this day."),
+    ] = None
+
+    def over(self, settings: Settings) -> Settings:
+        """Return settings with what was said in their place."""
+        said = {
+            "crawl_base_models": self.base_model,
+            "crawl_tags": self.tag,
+            "crawl_licences": self.licence,
+            "crawl_min_downloads": self.min_downloads,
+            "crawl_mature": self.mature,
+            "crawl_updated_since": self.updated_since and self.updated_since.date(),
+        }
+        return settings.model_copy(
+            update={name: value for name, value in said.items() if value is not None}
+        )
 
 
 def check_output(output: Path) -> None:

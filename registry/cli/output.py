@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from crawler.foreign_text import visible
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.retrieval.details import AdapterDetail
+    from registry.retrieval.facets import Facets
     from registry.retrieval.ranking import SearchHit
     from registry.retrieval.results import SearchPage
 
@@ -46,10 +48,16 @@ def stderr() -> Console:
 
 def print_json(value: Any) -> None:
     """Write JSON for programs: no colours, no wrapping, Chinese as it is."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=_moment)
     # As escapes where a terminal would act on them; programs read the same.
     signs = (s if s.isprintable() or s == "\n" else json.dumps(s)[1:-1] for s in text)
     sys.stdout.write("".join(signs) + "\n")
+
+
+def _moment(value: Any) -> str:
+    if not isinstance(value, datetime):
+        raise TypeError(f"{type(value).__name__} is nothing that JSON knows")
+    return value.isoformat()
 
 
 def add_id_column(table: Table) -> None:
@@ -92,6 +100,13 @@ def print_search(page: "SearchPage") -> None:
             *(_signal(hit, signal) for signal in SIGNALS),
         )
     console.print(table)
+    also = [
+        f"{result.card.id} as {other.id} at {other.hub}"
+        for result in page.results
+        for other in result.also
+    ]
+    if also:
+        console.print(f"Also listed: {', '.join(also)}", style="dim", markup=False)
     console.print(
         f"{len(page.results)} adapters for {page.base_model} in {page.milliseconds:.0f} ms",
         style="dim",
@@ -104,6 +119,22 @@ def _signal(hit: "SearchHit", signal: Any) -> str:
     if score is None:
         return "-"
     return f"{score:.2f} #{position}" if position else f"{score:.2f}   "
+
+
+def print_facet_counts(facets: "Facets") -> None:
+    """Write each facet's values in a line, as options write them."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for facet in facets.facets:
+        about = "" if facet.exact else "about "
+        values = [f"{value.value} ({about}{value.count:,})" for value in facet.values]
+        more = [f"and {facet.more:,} more"] if facet.more > 0 else []
+        if values:
+            table.add_row(facet.name.replace("_", "-"), escape(" · ".join([*values, *more])))
+    stdout().print(table)
+    about = "" if facets.total.exact else "about "
+    stdout().print(f"{about}{facets.about:,} adapters", style="dim")
 
 
 def print_detail(detail: "AdapterDetail") -> None:

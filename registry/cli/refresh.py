@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from registry.cli.context import open_registry
-from registry.cli.options import Json
+from registry.cli.options import CrawlOptions, Json, grouped
 from registry.cli.output import print_json, stdout
 from registry.cli.progress import show_refresh
 
@@ -31,8 +32,10 @@ Force = Annotated[
 
 
 @app.command()
+@grouped
 def refresh(
     context: typer.Context,
+    filters: CrawlOptions,
     source: Source = None,
     full: Full = False,
     force: Force = False,
@@ -41,12 +44,14 @@ def refresh(
     """Crawl what changed, download, read, encode and publish it. Safe to stop and rerun."""
     from registry.refresh.pipeline import STEPS
 
-    _run(context, STEPS, source, full, force, as_json)
+    _run(context, STEPS, _Crawl(source, filters, full, force), as_json)
 
 
 @app.command()
+@grouped
 def crawl(
     context: typer.Context,
+    filters: CrawlOptions,
     source: Source = None,
     full: Full = False,
     force: Force = False,
@@ -55,7 +60,8 @@ def crawl(
     """List and download what changed, without indexing it."""
     from registry.refresh.pipeline import STEPS
 
-    _run(context, [step for step in STEPS if step.asks_hub], source, full, force, as_json)
+    steps = [step for step in STEPS if step.asks_hub]
+    _run(context, steps, _Crawl(source, filters, full, force), as_json)
 
 
 @app.command()
@@ -63,26 +69,32 @@ def encode(context: typer.Context, as_json: Json = False) -> None:
     """Index what was downloaded and is not indexed yet, without asking a hub."""
     from registry.refresh.pipeline import STEPS
 
-    _run(context, [step for step in STEPS if not step.asks_hub], None, False, False, as_json)
+    _run(context, [step for step in STEPS if not step.asks_hub], _Crawl(), as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Crawl:
+    """What is to be crawled, as options say it."""
+
+    source: str | None = None
+    filters: CrawlOptions = field(default_factory=CrawlOptions)
+    full: bool = False
+    force: bool = False
 
 
 def _run(
-    context: typer.Context,
-    steps: "Sequence[type[Step]]",
-    source: str | None,
-    full: bool,
-    force: bool,
-    as_json: bool,
+    context: typer.Context, steps: "Sequence[type[Step]]", crawl: _Crawl, as_json: bool
 ) -> None:
     from registry.refresh.pipeline import Pipeline
     from registry.refresh.sources import open_source
 
     registry = open_registry(context)
-    with closing(open_source(source, registry.settings)) as opened:
+    with closing(open_source(crawl.source, crawl.filters.over(registry.settings))) as opened:
         pipeline = Pipeline(
             registry.sessions, registry.blobs, registry.settings, registry.text_encoder
         )
-        counts = show_refresh(pipeline.refresh(opened, full=full, force=force, steps=steps))
+        refreshed = pipeline.refresh(opened, full=crawl.full, force=crawl.force, steps=steps)
+        counts = show_refresh(refreshed)
     [run] = registry.runs(limit=1)
     ready = sum(registry.base_models().values())
     if as_json:

@@ -7,10 +7,20 @@ import typer
 
 from registry.cli.context import open_registry
 from registry.cli.errors import UsageError
-from registry.cli.options import AdapterId, FilterOptions, Json, Limit, grouped
+from registry.cli.options import (
+    AdapterId,
+    FilterOptions,
+    FoundOptions,
+    Json,
+    Limit,
+    PagingOptions,
+    choice,
+    grouped,
+)
 from registry.cli.output import (
     print_claim,
     print_detail,
+    print_facet_counts,
     print_json,
     print_search,
     print_table,
@@ -18,7 +28,7 @@ from registry.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from registry.retrieval.cards import AdapterCard, State
+    from registry.retrieval.cards import AdapterCard
 
 app = typer.Typer()
 
@@ -44,14 +54,7 @@ def search(
     from registry.api.schemas import SearchAnswer
 
     page = open_registry(context).search(
-        text,
-        filters.base_model,
-        limit,
-        author=filters.author,
-        tags=filters.tag or [],
-        licence=filters.licence,
-        hub=filters.hub,
-        nearest=nearest,
+        text, limit=limit, filters=filters.filters(), nearest=nearest
     )
     if as_json:
         print_json(SearchAnswer.from_page(page).model_dump(mode="json"))
@@ -64,47 +67,51 @@ def search(
 def list_(
     context: typer.Context,
     filters: FilterOptions,
+    going: PagingOptions,
     state: Annotated[
         str, typer.Option(help="ready, listed (not all of it is here yet), refused or gone.")
     ] = "ready",
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="List at most this many.")] = 50,
-    before: Annotated[
-        int | None, typer.Option(min=1, help="Go on below this id: as the page before says.")
-    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what is here, the last added first."""
-    from registry.api.schemas import AdapterAnswer
-    from registry.retrieval.filters import Filters
-
-    wanted = Filters(
-        base_models=tuple(filter(None, [filters.base_model])),
-        authors=tuple(filter(None, [filters.author])),
-        tags=tuple(filters.tag or ()),
-        licences=tuple(filter(None, [filters.licence])),
-        hubs=tuple(filter(None, [filters.hub])),
-    )
-    cards = open_registry(context).adapters(
-        wanted, before_id=before, limit=limit + 1, state=_state(state)
-    )
-    cards, following = cards[:limit], cards[limit - 1].id if len(cards) > limit else None
-    if as_json:
-        items = [AdapterAnswer.from_card(card).model_dump(mode="json") for card in cards]
-        print_json({"items": items, "before": following})
-        return
-    print_table([_row(card) for card in cards], f"No adapter here is {state}.")
-    if following is not None:
-        stderr().print(f"More: the same with --before {following}", style="dim")
-
-
-def _state(given: str) -> "State":
+    """List what is here, in an order of choice."""
+    from registry.api.schemas import AdapterListAnswer
+    from registry.retrieval.browsing import SORTS
     from registry.retrieval.cards import State
 
-    states: tuple[State, ...] = get_args(State)
-    known = {state: state for state in states}
-    if given not in known:
-        raise UsageError(f"--state is {given!r}; it is one of {', '.join(states)}.")
-    return known[given]
+    page = open_registry(context).browse(
+        filters.filters(),
+        choice("--sort", going.sort, SORTS),
+        going.cursor,
+        going.limit,
+        seed=going.seed,
+        state=choice("--state", state, get_args(State)),
+    )
+    if as_json:
+        print_json(AdapterListAnswer.from_page(page).model_dump(mode="json"))
+        return
+    print_table([_row(card) for card in page.cards], f"No adapter here is {state}.")
+    number = f"{page.total.count:,}"
+    found = f"{number} adapters" if page.total.exact else f"more than {number} adapters"
+    stderr().print(found, style="dim")
+    _print_next(page.next)
+
+
+def _print_next(cursor: str | None) -> None:
+    if cursor is not None:
+        stderr().print(f"More: the same with --cursor {cursor}", style="dim", soft_wrap=True)
+
+
+@app.command()
+@grouped
+def facets(context: typer.Context, filters: FilterOptions, as_json: Json = False) -> None:
+    """Count what is here by every value that it can be filtered by."""
+    from registry.api.schemas import FacetsAnswer
+
+    counted = open_registry(context).facets(filters.filters())
+    if as_json:
+        print_json(FacetsAnswer.from_facets(counted).model_dump(mode="json"))
+    else:
+        print_facet_counts(counted)
 
 
 def _row(card: "AdapterCard") -> dict[str, str]:
@@ -118,7 +125,7 @@ def _row(card: "AdapterCard") -> dict[str, str]:
         return row | {"trigger words": ", ".join(card.trigger_words[:2])}
     # The first cause; `show` has all.
     why = (card.refusal or "").split("; ")[0]
-    return row | {"why": why} if card.state == "refused" else row
+    return row if card.state == "gone" else row | {"why": why}
 
 
 @app.command()
@@ -134,13 +141,14 @@ def show(context: typer.Context, adapter_id: AdapterId, as_json: Json = False) -
 
 
 @app.command()
+@grouped
 def similar(
-    context: typer.Context, adapter_id: AdapterId, limit: Limit = 10, as_json: Json = False
+    context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
 ) -> None:
     """List adapters of the same family by the similarity of their weights."""
     from registry.api.schemas import SimilarAnswer
 
-    found = open_registry(context).similar(adapter_id, limit)
+    found = open_registry(context).similar(adapter_id, going.paging())
     if as_json:
         print_json(SimilarAnswer.from_similar(found).model_dump(mode="json"))
         return
@@ -156,6 +164,7 @@ def similar(
         for result in found.results
     ]
     print_table(rows, f"Nothing is there to compare adapter {adapter_id} with.")
+    _print_next(found.next)
 
 
 @app.command()
@@ -185,15 +194,16 @@ def claim(
 
 
 @app.command()
-def duplicates(context: typer.Context, adapter_id: AdapterId, as_json: Json = False) -> None:
+@grouped
+def duplicates(
+    context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
+) -> None:
     """List adapters that are this one again: re-uploaded, re-saved, cast or little changed."""
-    from registry.api.schemas import DuplicateAnswer
+    from registry.api.schemas import DuplicateListAnswer
 
-    results = open_registry(context).duplicates(adapter_id)
+    page = open_registry(context).duplicates(adapter_id, going.paging())
     if as_json:
-        print_json(
-            [DuplicateAnswer.from_result(result).model_dump(mode="json") for result in results]
-        )
+        print_json(DuplicateListAnswer.from_page(page).model_dump(mode="json"))
         return
     rows = [
         {
@@ -205,6 +215,7 @@ def duplicates(context: typer.Context, adapter_id: AdapterId, as_json: Json = Fa
             "similarity": f"{result.duplicate.similarity:.3f}",
             "strength": f"{result.duplicate.strength:.2f}",
         }
-        for result in results
+        for result in page.results
     ]
     print_table(rows, f"Adapter {adapter_id} is here only once.")
+    _print_next(page.next)

@@ -1,8 +1,12 @@
 """The command that serves the API and the page."""
 
+from contextlib import ExitStack
+from datetime import datetime
 from typing import Annotated
 
 import typer
+
+from registry.cli.night import nights_done
 
 app = typer.Typer()
 
@@ -17,6 +21,12 @@ def serve(
         bool | None,
         typer.Option("--public-read", help="Let other machines read; no images are made."),
     ] = None,
+    nightly: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%H:%M"], help="Have nights done at this hour of UTC: REGISTRY_NIGHTLY_AT."
+        ),
+    ] = None,
 ) -> None:
     """Serve the API and the page."""
     from registry.cli.server import listen, serve_until_stopped
@@ -24,8 +34,17 @@ def serve(
     from registry.service import Registry
 
     settings = Settings()
-    given = {"host": host, "port": port, "public_read": public_read}
+    given = {
+        "host": host,
+        "port": port,
+        "public_read": public_read,
+        "nightly_at": nightly and nightly.time(),
+    }
     settings = settings.model_copy(update={key: v for key, v in given.items() if v is not None})
     # Before the database starts: a taken port is known at once.
-    with listen(settings.host, settings.port) as listener, Registry(settings) as registry:
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen(settings.host, settings.port))
+        registry = stack.enter_context(Registry(settings))
+        if settings.nightly_at is not None:
+            stack.enter_context(nights_done(registry, settings.nightly_at))
         serve_until_stopped(listener, registry)

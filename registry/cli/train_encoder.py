@@ -1,13 +1,15 @@
-"""The command that trains a weight encoder: docs/training.md."""
+"""The command that trains a weight encoder, from files or from the index: docs/training.md."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.cli.context import open_registry
+from registry.cli.errors import UsageError
 from registry.cli.options import Json, Seed, check_output, grouped
 from registry.cli.output import print_facts, print_json, stderr
 from registry.cli.progress import training_bars
@@ -21,10 +23,11 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Manifest = Annotated[
-    Path,
+    Path | None,
     typer.Argument(
         help='A JSON list of {"file", "captions", "split"}; splits are train, validation '
-        "and held-out, files lie relative to it."
+        "and held-out, files lie relative to it. Without it the index is learned from, and the "
+        "encoder serves at once if it finds more."
     ),
 ]
 
@@ -72,7 +75,8 @@ class ScheduleOptions:
 @app.command()
 @grouped
 def train_encoder(
-    manifest: Manifest,
+    context: typer.Context,
+    manifest: Manifest = None,
     *,
     options: EncoderOptions,
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")] = Path(
@@ -92,6 +96,9 @@ def train_encoder(
 
     On several GPUs: accelerate launch --no_python autolora train-encoder ...
     """
+    if manifest is None:
+        _learn(context, options, as_json)
+        return
     from encoder.training.dataset import read_dataset
     from encoder.training.workers import Workers
     from encoder.weight_encoders.checkpoint import save_encoder
@@ -116,6 +123,19 @@ def train_encoder(
     else:
         print_facts(facts)
         stderr().print(f"use it by `autolora encoders add {output}`", markup=False)
+
+
+def _learn(context: typer.Context, options: EncoderOptions, as_json: bool) -> None:
+    """Train on what the registry has crawled."""
+    if options.kind is not EncoderKind.RIDGE:
+        raise UsageError("--kind autolora is trained from files: give a manifest of them.")
+    with training_bars(True) as progress:
+        lesson = open_registry(context).learn(options.base_model, progress)
+    facts = asdict(lesson)
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts({**facts, "mrr": str(lesson.mrr), "gain": str(lesson.gain or "-")})
 
 
 def _train(

@@ -1,6 +1,6 @@
 """What hubs list, stored: rows that come, change, move, vanish, and the files they share."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -24,6 +24,9 @@ from crawler.records import AdapterRecord, Remembered
 from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
 from registry.db.models import Adapter, Cover, File
 from registry.db.records import record_from_json, record_to_json, settle, stamp_from_json
+
+# Rows looked at together.
+PAGE = 500
 
 
 class Origin(NamedTuple):
@@ -140,6 +143,39 @@ def mark_seen(session: Session, origin: Origin, repo: str, run_id: int) -> None:
         .where(*_of(origin), of_repo)
         .values(seen_run=func.greatest(Adapter.seen_run, run_id))
     )
+
+
+def list_longest_unseen(session: Session, origin: Origin, run_id: int, limit: int) -> list[str]:
+    """Return repositories of an origin that no run has listed for longest, and not this one."""
+    last_seen = func.max(Adapter.seen_run)
+    rows = session.scalars(
+        select(Adapter.repo)
+        .where(*_of(origin), Adapter.state != "gone")
+        .group_by(Adapter.repo)
+        .having(last_seen < run_id)
+        .order_by(last_seen, Adapter.repo)
+        .limit(limit)
+    )
+    return list(rows)
+
+
+def spare_unwanted(
+    session: Session, origin: Origin, run_id: int, wants: Callable[[AdapterRecord], bool]
+) -> None:
+    """Note of what a run did not list, and would not have because of its filters, that it may stay.
+
+    Nothing is known of it.
+    """
+    after = 0
+    while page := session.execute(
+        select(Adapter.id, Adapter.record)
+        .where(*_missing(origin, run_id), Adapter.id > after)
+        .order_by(Adapter.id)
+        .limit(PAGE)
+    ).all():
+        unwanted = [row.id for row in page if not wants(record_from_json(row.record))]
+        session.execute(update(Adapter).where(Adapter.id.in_(unwanted)).values(seen_run=run_id))
+        after = page[-1].id
 
 
 def mark_unchanged(

@@ -1,13 +1,28 @@
 -- Keeps `listings` equal to what `adapters` and `files` say: one row for each ready adapter.
 
+-- Whether a licence lets pictures be sold: registry/fusion/licences.py sorts names the same way.
+CREATE FUNCTION permits_selling(licence text) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
+    SELECT coalesce(
+        name !~ '(^|[-_ ])nd([-_ ]|$)|no-?derivat'
+        AND name !~ '(^|[-_ ])nc([-_ ]|$)|non-?commercial|research|flux-?1-dev|fluxdev'
+        AND (
+            name ~ '(^|[-_ ])sa([-_ ]|$)|gpl|rail|copyleft|mpl|community|gemma|llama'
+            OR name ~ 'apache|mit\M|bsd|isc\M|cc0|(^|[-_ ])cc-by(-\d|$)'
+            OR name ~ 'unlicense|public-?domain|wtfpl'
+        ),
+        false
+    )
+    FROM lower(trim(licence)) AS name
+$$;
+
 CREATE FUNCTION list_adapters(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
     DELETE FROM listings USING adapters
     WHERE listings.adapter_id = adapters.id AND adapters.id = ANY (wanted)
         AND adapters.state <> 'ready';
 
     INSERT INTO listings (
-        adapter_id, file_sha256, base_model, name, author, hub, tags, licence, trainer, rank,
-        size, downloads, created_at, updated_at, has_trigger_words, fusable, mature
+        adapter_id, file_sha256, base_model, name, author, hub, tags, licence, commercial, trainer,
+        rank, size, downloads, created_at, updated_at, has_trigger_words, fusable, mature
     )
     SELECT
         adapters.id,
@@ -18,8 +33,9 @@ CREATE FUNCTION list_adapters(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
         lower(adapters.hub),
         string_to_array(lower(array_to_string(adapters.tags, E'\n')), E'\n'),
         lower(adapters.licence),
+        permits_selling(adapters.licence),
         lower(files.verdict ->> 'trainer'),
-        (files.verdict -> 'ranks' ->> 1)::integer,
+        coalesce((files.verdict -> 'ranks' ->> 1)::integer, 0),
         files.size,
         adapters.downloads,
         adapters.hub_created_at,
@@ -37,6 +53,7 @@ CREATE FUNCTION list_adapters(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
         hub = excluded.hub,
         tags = excluded.tags,
         licence = excluded.licence,
+        commercial = excluded.commercial,
         trainer = excluded.trainer,
         rank = excluded.rank,
         size = excluded.size,

@@ -109,6 +109,8 @@ class Adapter(Base):
         UniqueConstraint("hub", "endpoint", "repo", "version", "file_name"),
         CheckConstraint("state IN ('listed', 'ready', 'refused', 'gone')", name="state"),
         Index("ix_adapters_base_model_state", "base_model", "state"),
+        # Those that are not ready have no listing.
+        Index("ix_adapters_state_id", "state", "id", postgresql_where=sql("state <> 'ready'")),
     )
 
 
@@ -131,8 +133,9 @@ class Listing(Base):
     hub: Mapped[str]
     tags: Mapped[list[str]]
     licence: Mapped[str | None]
+    commercial: Mapped[bool]  # its licence lets pictures be sold
     trainer: Mapped[str | None]
-    rank: Mapped[int | None]  # the median of its layers'
+    rank: Mapped[int]  # the median of its layers'; 0 where they have none
     size: Mapped[int] = mapped_column(BigInteger)  # bytes
     downloads: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
@@ -140,10 +143,16 @@ class Listing(Base):
     has_trigger_words: Mapped[bool]
     fusable: Mapped[bool]
     mature: Mapped[bool | None]
+    # The same for good and in no order: whatever begins anywhere in it is a random sample.
+    shuffle: Mapped[int] = mapped_column(Computed("hashint8(adapter_id)", persisted=True))
 
     __table_args__ = (
         Index("ix_listings_base_model", "base_model", "adapter_id"),
         Index("ix_listings_author", "author"),
+        Index("ix_listings_licence", "licence"),
+        Index("ix_listings_trainer", "trainer"),
+        Index("ix_listings_hub", "hub"),
+        Index("ix_listings_shuffle", "shuffle", "adapter_id"),
         Index("ix_listings_tags", "tags", postgresql_using="gin"),
         Index("ix_listings_name", "name", "adapter_id"),
         Index("ix_listings_downloads", "downloads", "adapter_id"),
@@ -394,6 +403,9 @@ class CrawlRun(Base):
     # Counts by step: {"fetch": {"ok": 118, "failed": 2}, ...}
     counts: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
     error: Mapped[str | None]
+    # How long each step took, and how many bytes of files the hub sent.
+    seconds: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
+    fetched_bytes: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
     # Whether the hub listed all it has, without a gap: only then does what is missing say anything.
     listed_all: Mapped[bool] = mapped_column(server_default=sql("false"))
 
@@ -408,3 +420,52 @@ class CrawlCursor(Base):
     hub: Mapped[str] = mapped_column(primary_key=True)
     endpoint: Mapped[str] = mapped_column(primary_key=True)
     updated_since: Mapped[datetime]
+
+
+class Worker(Base):
+    """A process that takes jobs of the steps; procrastinate's own table knows only a number."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int]
+    queues: Mapped[list[str]]
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class JobOutcome(Base):
+    """What a worker did for one adapter, until the refresh that handed it out has counted it."""
+
+    __tablename__ = "job_outcomes"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("crawl_runs.id", ondelete="CASCADE"))
+    step: Mapped[str]
+    adapter: Mapped[str]
+    ok: Mapped[bool]
+    message: Mapped[str]
+    fetched_bytes: Mapped[int] = mapped_column(BigInteger)
+    # It is the hub that failed, not one of its adapters: the step ends.
+    hub_failed: Mapped[bool]
+
+    __table_args__ = (Index("ix_job_outcomes_run_id_step", "run_id", "step"),)
+
+
+class Night(Base):
+    """One nightly refresh of all sources, by the moment at which it was due."""
+
+    __tablename__ = "nights"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(unique=True)
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(server_default="running")
+    # How often it was begun: one that was killed is begun again.
+    attempts: Mapped[int] = mapped_column(server_default=sql("1"))
+    report: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
+    error: Mapped[str | None]
+
+    __table_args__ = (CheckConstraint("state IN ('running', 'done', 'failed')", name="state"),)

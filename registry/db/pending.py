@@ -1,12 +1,13 @@
 """What each step of the pipeline has left to do, and so where an interrupted one goes on.
 
-Every list is read in pages: `after` is the last key of the page before.
+What there is to do is told by keys, in pages: `after` is the last key of the page before. Who has
+taken some of them for his own lists those that are still to do with all that it needs.
 """
 
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, DateTime, Select, and_, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
@@ -58,30 +59,53 @@ class PendingPublish(NamedTuple):
     adapter: str
 
 
-def _to_fetch(origin: Origin) -> ColumnElement[bool]:
-    return and_(
-        Adapter.hub == origin.hub,
-        Adapter.endpoint == origin.endpoint,
-        ALIVE,
-        or_(Adapter.file_sha256.is_(None), Adapter.covers_done.is_(False)),
-    )
+def _needs_file() -> ColumnElement[bool]:
+    """What has no file, and can have it.
+
+    Its hub does not withhold it, or not any more, or another hub's listing of it was fetched.
+    """
+    withheld = func.coalesce(Adapter.record["withheld"].as_string(), "") != ""
+    until = Adapter.record["withheld_until"].as_string().cast(DateTime(timezone=True))
+    is_over = func.coalesce(until <= func.now(), false())
+    is_here = exists().where(File.sha256 == Adapter.record["file", "sha256"].as_string())
+    return and_(Adapter.file_sha256.is_(None), or_(~withheld, is_over, is_here))
 
 
-def count_to_fetch(session: Session, origin: Origin) -> int:
+def lacks_files() -> ColumnElement[bool]:
+    """What is listed and has not all that can be fetched of it."""
+    return and_(ALIVE, or_(_needs_file(), Adapter.covers_done.is_(False)))
+
+
+def _to_fetch(origin: Origin | None) -> ColumnElement[bool]:
+    if origin is None:
+        return lacks_files()
+    return and_(Adapter.hub == origin.hub, Adapter.endpoint == origin.endpoint, lacks_files())
+
+
+def count_to_fetch(session: Session, origin: Origin | None) -> int:
+    """Return how many adapters of an origin, or of all, lack their file or covers."""
     return session.scalar(select(func.count()).where(_to_fetch(origin))) or 0
 
 
-def list_to_fetch(session: Session, origin: Origin, after: int, limit: int) -> list[PendingFetch]:
+def keys_to_fetch(
+    session: Session, origin: Origin, after: int, limit: int
+) -> list[tuple[int, str | None]]:
+    """Return ids, and the hashes that their files are announced with."""
+    announced = Adapter.record["file", "sha256"].as_string()
+    query = select(Adapter.id, announced).where(_to_fetch(origin), Adapter.id > after)
+    return list(session.execute(query.order_by(Adapter.id).limit(limit)))
+
+
+def list_to_fetch(
+    session: Session, origin: Origin, adapter_ids: Collection[int]
+) -> list[PendingFetch]:
     rows = session.execute(
-        select(Adapter.id, Adapter.record, Adapter.file_sha256, Adapter.covers_done)
-        .where(_to_fetch(origin), Adapter.id > after)
+        select(Adapter.id, Adapter.record, _needs_file().label("needs_file"), Adapter.covers_done)
+        .where(_to_fetch(origin), Adapter.id.in_(adapter_ids))
         .order_by(Adapter.id)
-        .limit(limit)
     )
     return [
-        PendingFetch(
-            row.id, record_from_json(row.record), row.file_sha256 is None, not row.covers_done
-        )
+        PendingFetch(row.id, record_from_json(row.record), row.needs_file, not row.covers_done)
         for row in rows
     ]
 
@@ -103,14 +127,25 @@ def count_to_read(session: Session, reader_version: str) -> int:
     return session.scalar(select(func.count(File.sha256)).where(_to_read(reader_version))) or 0
 
 
+def count_unread(session: Session) -> int:
+    """Return how many files no reader has read yet, or are to be read again."""
+    listed = exists().where(Adapter.file_sha256 == File.sha256, Adapter.state != "gone")
+    query = select(func.count(File.sha256)).where(listed, File.reader_version.is_(None))
+    return session.scalar(query) or 0
+
+
+def keys_to_read(session: Session, reader_version: str, after: str, limit: int) -> list[str]:
+    query = select(File.sha256).where(_to_read(reader_version), File.sha256 > after)
+    return list(session.scalars(query.order_by(File.sha256).limit(limit)))
+
+
 def list_to_read(
-    session: Session, reader_version: str, after: str, limit: int
+    session: Session, reader_version: str, sha256s: Collection[str]
 ) -> list[PendingFile]:
     hashes = session.scalars(
         select(File.sha256)
-        .where(_to_read(reader_version), File.sha256 > after)
+        .where(_to_read(reader_version), File.sha256.in_(sha256s))
         .order_by(File.sha256)
-        .limit(limit)
     ).all()
     labels = _labels(session, hashes)
     return [PendingFile(sha256, labels[sha256]) for sha256 in hashes]
@@ -136,16 +171,20 @@ def count_to_caption(session: Session, text_encoder: str) -> int:
     return session.scalar(select(captions + prompts)) or 0
 
 
+def keys_to_caption(session: Session, text_encoder: str, after: int, limit: int) -> list[int]:
+    query = select(Caption.id).where(_to_caption(text_encoder), Caption.id > after)
+    return list(session.scalars(query.order_by(Caption.id).limit(limit)))
+
+
 def list_to_caption(
-    session: Session, text_encoder: str, after: int, limit: int
+    session: Session, text_encoder: str, caption_ids: Collection[int]
 ) -> list[PendingCaption]:
     rows = session.execute(
         select(Caption.id, Caption.text, Caption.text_md5, Adapter.repo, Adapter.version)
         .join(Cover, Cover.id == Caption.cover_id)
         .join(Adapter, Adapter.id == Cover.adapter_id)
-        .where(_to_caption(text_encoder), Caption.id > after)
+        .where(_to_caption(text_encoder), Caption.id.in_(caption_ids))
         .order_by(Caption.id)
-        .limit(limit)
     )
     return [
         PendingCaption(row.id, row.text, row.text_md5, label(row.repo, row.version)) for row in rows
@@ -169,14 +208,22 @@ def count_to_embed(session: Session, encoder: Encoder, base_models: Collection[s
     return session.scalar(query) or 0
 
 
-def list_to_embed(
+def keys_to_embed(
     session: Session, encoder: Encoder, base_models: Collection[str], after: str, limit: int
+) -> list[str]:
+    query = select(Sketch.file_sha256).where(
+        _to_embed(encoder, base_models), Sketch.file_sha256 > after
+    )
+    return list(session.scalars(query.order_by(Sketch.file_sha256).limit(limit)))
+
+
+def list_to_embed(
+    session: Session, encoder: Encoder, base_models: Collection[str], sha256s: Collection[str]
 ) -> list[PendingSketch]:
     rows = session.execute(
         select(Sketch.file_sha256, Sketch.data)
-        .where(_to_embed(encoder, base_models), Sketch.file_sha256 > after)
+        .where(_to_embed(encoder, base_models), Sketch.file_sha256.in_(sha256s))
         .order_by(Sketch.file_sha256)
-        .limit(limit)
     ).all()
     labels = _labels(session, [row.file_sha256 for row in rows])
     return [

@@ -117,36 +117,43 @@ def promote(
     return encoder
 
 
-def find_fallback(session: Session, base_model: str) -> Encoder:
-    """The encoder that the active one of a base model replaced.
+def find_fallback(session: Session, base_model: str) -> Encoder | None:
+    """The encoder that the active one of a base model replaced; None if it was the first.
 
     Raises:
-        PromotionError: none is active, or it replaced none.
+        PromotionError: none is active.
     """
-    replaced = session.scalar(
+    promotions = session.execute(
         select(EncoderPromotion.previous_id)
         .join(Encoder, Encoder.id == EncoderPromotion.encoder_id)
         .where(
             Encoder.active, Encoder.base_model == base_model, EncoderPromotion.kind == "promoted"
         )
         .order_by(EncoderPromotion.id.desc())
-    )
-    fallback = None if replaced is None else session.get(Encoder, replaced)
-    if fallback is None:
-        raise PromotionError(f"no encoder was active for {base_model} before the present one.")
-    return fallback
+        .limit(1)
+    ).all()
+    if not promotions:
+        raise PromotionError(f"no encoder is active for {base_model}.")
+    replaced = promotions[0].previous_id
+    return None if replaced is None else session.get(Encoder, replaced)
 
 
-def roll_back(session: Session, base_model: str) -> Encoder:
+def roll_back(session: Session, base_model: str) -> Encoder | None:
     """Make the encoder active again that the present one replaced, in one transaction.
 
+    The first one is replaced by none: weights are compared no more.
+
     Raises:
-        PromotionError: there is none, or it has not embedded what came since.
+        PromotionError: none is active, or the one before has not embedded what came since.
     """
     current = _lock_active(session, base_model)
     fallback = find_fallback(session, base_model)
-    _check_complete(session, fallback, current)
-    _activate(session, fallback, current, "rolled back", None)
+    if fallback is not None:
+        _check_complete(session, fallback, current)
+        _activate(session, fallback, current, "rolled back", None)
+    elif current is not None:
+        current.active = False
+        _note(session, current, current, "rolled back", None)
     return fallback
 
 
@@ -170,6 +177,13 @@ def _activate(
         update(Encoder).where(Encoder.base_model == encoder.base_model).values(active=False)
     )
     session.execute(update(Encoder).where(Encoder.id == encoder.id).values(active=True))
+    _note(session, encoder, current, kind, reason)
+    session.refresh(encoder)
+
+
+def _note(
+    session: Session, encoder: Encoder, current: Encoder | None, kind: str, reason: str | None
+) -> None:
     session.add(
         EncoderPromotion(
             base_model=encoder.base_model,
@@ -180,7 +194,6 @@ def _activate(
         )
     )
     session.flush()
-    session.refresh(encoder)
 
 
 def _check_complete(session: Session, encoder: Encoder, current: Encoder | None) -> None:

@@ -20,6 +20,8 @@ def record_to_json(record: AdapterRecord) -> dict[str, Any]:
     facts = asdict(record)
     facts["created_at"] = record.created_at.isoformat()
     facts["updated_at"] = record.updated_at.isoformat()
+    if record.withheld_until is not None:
+        facts["withheld_until"] = record.withheld_until.isoformat()
     for words in ("trigger_words", "tags", "base_model_words"):
         facts[words] = list(facts[words])
     facts["covers"] = list(facts["covers"])
@@ -27,7 +29,9 @@ def record_to_json(record: AdapterRecord) -> dict[str, Any]:
 
 
 def record_from_json(facts: Mapping[str, Any]) -> AdapterRecord:
+    until = facts.get("withheld_until")
     changed: dict[str, Any] = {
+        "withheld_until": until and datetime.fromisoformat(until),
         "created_at": datetime.fromisoformat(facts["created_at"]),
         "updated_at": datetime.fromisoformat(facts["updated_at"]),
         "trigger_words": tuple(facts["trigger_words"]),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,10 +26,13 @@ class RunFacts:
 
     id: int
     hub: str
+    endpoint: str
     started_at: datetime
     finished_at: datetime | None
     state: str
     counts: dict[str, Any]
+    seconds: dict[str, float]
+    fetched_bytes: int
     error: str | None
 
 
@@ -80,15 +83,16 @@ def start_run(session: Session, origin: Origin) -> int:
     return run.id
 
 
-def finish_run(session: Session, run_id: int, counts: dict[str, Any], error: str | None) -> None:
+def finish_run(session: Session, run_id: int, *, error: str | None, **report: Any) -> None:
+    """Close a report; `report` are its other columns: counts, seconds, fetched_bytes."""
     session.execute(
         update(CrawlRun)
         .where(CrawlRun.id == run_id)
         .values(
             state="failed" if error else "done",
             finished_at=datetime.now(UTC),
-            counts=counts,
             error=error,
+            **report,
         )
     )
 
@@ -102,6 +106,12 @@ def find_last_complete(session: Session, origin: Origin) -> int | None:
     ).one()
 
 
+def find_last_complete_time(session: Session, origin: Origin) -> datetime | None:
+    """Return when the last listing of all that an origin has began."""
+    last = find_last_complete(session, origin)
+    return None if last is None else session.get_one(CrawlRun, last).started_at
+
+
 def mark_complete(session: Session, run_id: int) -> None:
     """Note that the origin of a run has listed all it has."""
     session.execute(update(CrawlRun).where(CrawlRun.id == run_id).values(listed_all=True))
@@ -112,18 +122,17 @@ def list_runs(session: Session, *, before_id: int | None, limit: int) -> list[Ru
     query = select(CrawlRun)
     if before_id is not None:
         query = query.where(CrawlRun.id < before_id)
-    return [
-        RunFacts(
-            run.id,
-            run.hub,
-            run.started_at,
-            run.finished_at,
-            run.state,
-            run.counts,
-            run.error,
-        )
-        for run in session.scalars(query.order_by(CrawlRun.id.desc()).limit(limit))
-    ]
+    return [_facts(run) for run in session.scalars(query.order_by(CrawlRun.id.desc()).limit(limit))]
+
+
+def find_last(session: Session, origin: Origin) -> RunFacts:
+    """Return the last refresh of an origin that was refreshed."""
+    query = select(CrawlRun).where(CrawlRun.hub == origin.hub, CrawlRun.endpoint == origin.endpoint)
+    return _facts(session.scalars(query.order_by(CrawlRun.id.desc()).limit(1)).one())
+
+
+def _facts(run: CrawlRun) -> RunFacts:
+    return RunFacts(**{field.name: getattr(run, field.name) for field in fields(RunFacts)})
 
 
 def find_cursor(session: Session, origin: Origin) -> datetime | None:

@@ -74,8 +74,9 @@ def connect(url: str | URL) -> Engine:
         pool_size=10,
         max_overflow=10,
         pool_timeout=10,
-        # libpq would wait for minutes for a host that does not answer.
-        connect_args={"connect_timeout": 10},
+        # libpq would wait for minutes for a host that does not answer; and a connection that is
+        # silent for hours, because it holds a lock, may be forgotten by what lies between.
+        connect_args={"connect_timeout": 10, "keepalives_idle": 60, "keepalives_interval": 20},
     )
 
 

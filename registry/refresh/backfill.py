@@ -32,26 +32,47 @@ def backfill(
     except EncoderRejectedError as error:
         yield StepOutcome(encoder.name, False, str(error))
         return
+    for hashes in list_hashes(sessions, encoder, BATCH):
+        yield from embed_files(sessions, encoder, loaded, hashes)
+
+
+def list_hashes(
+    sessions: sessionmaker[Session], encoder: Encoder, size: int
+) -> Iterator[list[str]]:
+    """Yield the files that `encoder` has not embedded yet, up to `size` at a time."""
     after = ""
     while True:
         with sessions() as session:
             names = base_models_of(session, encoder)
-            page = pending.list_to_embed(session, encoder, names, after, BATCH)
-        if not page:
+            hashes = pending.keys_to_embed(session, encoder, names, after, size)
+        if not hashes:
             return
-        outcomes, rows = [], []
-        for sketch, embedding in _encode(loaded, page):
-            if isinstance(embedding, str):
-                outcomes.append(StepOutcome(sketch.adapter, False, embedding))
-                continue
-            outcomes.append(StepOutcome(sketch.adapter))
-            key = {"file_sha256": sketch.sha256, "encoder_id": encoder.id}
-            rows.append({**key, "embedding": embedding.tolist()})
-        if rows:
-            with sessions.begin() as session:
-                session.execute(insert(WeightEmbedding).on_conflict_do_nothing(), rows)
-        yield from outcomes
-        after = page[-1].sha256
+        yield hashes
+        after = hashes[-1]
+
+
+def embed_files(
+    sessions: sessionmaker[Session],
+    encoder: Encoder,
+    loaded: "WeightEncoder",
+    hashes: Sequence[str],
+) -> Iterator[StepOutcome]:
+    """Embed those of the files `hashes` that `encoder`, loaded, has not embedded yet."""
+    with sessions() as session:
+        names = base_models_of(session, encoder)
+        page = pending.list_to_embed(session, encoder, names, hashes)
+    outcomes, rows = [], []
+    for sketch, embedding in _encode(loaded, page):
+        if isinstance(embedding, str):
+            outcomes.append(StepOutcome(sketch.adapter, False, embedding))
+            continue
+        outcomes.append(StepOutcome(sketch.adapter))
+        key = {"file_sha256": sketch.sha256, "encoder_id": encoder.id}
+        rows.append({**key, "embedding": embedding.tolist()})
+    if rows:
+        with sessions.begin() as session:
+            session.execute(insert(WeightEmbedding).on_conflict_do_nothing(), rows)
+    yield from outcomes
 
 
 def load_registered(blobs: BlobStore, encoder: Encoder) -> "WeightEncoder":
@@ -80,6 +101,8 @@ def _encode(
     """Yield each sketch's embedding, or in words why it has none."""
     from encoder.sketches.sketch import Sketch
 
+    if not page:
+        return
     try:
         embeddings = encoder.encode([Sketch.from_bytes(sketch.data) for sketch in page])
     except EncoderError as error:

@@ -29,6 +29,8 @@ class Fetched:
     # Set when the file is in the blob store and was wanted.
     sha256: str | None = None
     size: int = 0
+    # What of it came from the hub just now; nothing where the blob store had it.
+    fetched_bytes: int = 0
     covers: list[StoredCover] = field(default_factory=list)
     # Every cover was tried, and none may come with another try.
     covers_done: bool = False
@@ -71,7 +73,7 @@ def _fetch(source: Source, want: PendingFetch, blobs: BlobStore, folder: Path) -
     fetched = Fetched(want.adapter_id, want.record)
     try:
         if want.needs_file:
-            fetched.sha256, fetched.size = _fetch_file(source, want.record, blobs, folder)
+            _fetch_file(source, blobs, folder, fetched)
         if want.needs_covers:
             _fetch_covers(source, want.record.covers, blobs, fetched)
     except DiskFullError:
@@ -86,19 +88,17 @@ def _fetch(source: Source, want: PendingFetch, blobs: BlobStore, folder: Path) -
     return fetched
 
 
-def _fetch_file(
-    source: Source, record: AdapterRecord, blobs: BlobStore, folder: Path
-) -> tuple[str, int]:
-    """Return the hash and size of a record's file, now in the blob store."""
-    announced = record.file.sha256
+def _fetch_file(source: Source, blobs: BlobStore, folder: Path, fetched: Fetched) -> None:
+    """See that the file is in the blob store; note its hash and size."""
+    announced = fetched.record.file.sha256
     if announced is not None and blobs.exists(announced):
-        return announced, blobs.path(announced).stat().st_size
-    path = source.download(record, folder)
-    size = path.stat().st_size
-    sha256 = blobs.put_file(path, expected=announced, move=True)
+        fetched.sha256, fetched.size = announced, blobs.path(announced).stat().st_size
+        return
+    path = source.download(fetched.record, folder)
+    fetched.size = fetched.fetched_bytes = path.stat().st_size
+    fetched.sha256 = blobs.put_file(path, expected=announced, move=True)
     # Below `folder` each file has a folder of its own, with the hub client's notes in it.
     shutil.rmtree(folder / path.relative_to(folder).parts[0])
-    return sha256, size
 
 
 def _fetch_covers(

@@ -16,12 +16,13 @@ from crawler.records import Source
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db import runs
+from registry.db import jobs, runs
 from registry.db.adapters import Origin
 from registry.db.models import EMBEDDING_DIM
 from registry.db.session import one_line_errors, translated
 from registry.errors import EncoderRejectedError
-from registry.refresh.step import RefreshContext, Step, StepOutcome, one_line
+from registry.refresh.sharing import has_workers, share
+from registry.refresh.step import RefreshContext, SharedStep, Step, StepOutcome, one_line
 from registry.refresh.steps.caption import CaptionStep
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.embed import EmbedStep
@@ -61,21 +62,29 @@ class StepProgress:
 
 @dataclass
 class _Report:
-    """What a run's row says: counts by step, the first problems, why it failed."""
+    """What a run's row says: counts and seconds by step, the first problems, why it failed."""
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    fetched_bytes: int = 0
     problems: list[dict[str, str]] = field(default_factory=list)
     error: str | None = None
 
     def add(self, step: Step, outcome: StepOutcome) -> None:
         counts = self.counts.setdefault(step.name, {"ok": 0, "failed": 0})
         counts["ok" if outcome.ok else "failed"] += 1
+        self.fetched_bytes += outcome.fetched_bytes
         if not outcome.ok and len(self.problems) < MOST_PROBLEMS:
             problem = {"step": step.name, "adapter": outcome.adapter, "message": outcome.message}
             self.problems.append(problem)
 
-    def to_json(self) -> dict[str, Any]:
-        return {**self.counts, "problems": self.problems}
+    def to_columns(self) -> dict[str, Any]:
+        return {
+            "counts": {**self.counts, "problems": self.problems},
+            "seconds": self.seconds,
+            "fetched_bytes": self.fetched_bytes,
+            "error": self.error,
+        }
 
 
 class Pipeline:
@@ -165,10 +174,12 @@ class Pipeline:
 
     def _finish(self, run_id: int, report: _Report) -> None:
         with self._sessions.begin() as session:
-            runs.finish_run(session, run_id, report.to_json(), report.error)
+            runs.finish_run(session, run_id, **report.to_columns())
 
     def _clean(self) -> None:
         """Remove what killed runs left behind."""
+        with self._sessions.begin() as session:
+            jobs.forget_the_killed(session)
         self._blobs.clean()
         for path in self._downloads.glob("*/"):
             if path.stat().st_mtime < time.time() - STALE_SECONDS:
@@ -176,18 +187,22 @@ class Pipeline:
 
 
 def _run(step: Step, report: _Report) -> Iterator[StepProgress]:
-    total, done = step.remaining(), 0
+    total, done, started = step.remaining(), 0, time.monotonic()
     yield StepProgress(step, done, total)
     for outcome in _outcomes(step, report):
         done += 1
         report.add(step, outcome)
         yield StepProgress(step, done, total, outcome)
+    report.seconds[step.name] = round(time.monotonic() - started, 3)
 
 
 def _outcomes(step: Step, report: _Report) -> Iterator[StepOutcome]:
     """Yield a step's outcomes; a hub that is down is one more, and the run's error."""
     try:
-        yield from step.run()
+        if isinstance(step, SharedStep) and has_workers(step):
+            yield from share(step)
+        else:
+            yield from step.run()
     except SourceError as error:
         report.error = one_line(error)
         yield StepOutcome(step.context.source.hub, False, report.error)

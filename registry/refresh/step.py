@@ -1,11 +1,12 @@
 """What a step of a refresh is, and what it works with. `registry.refresh.pipeline` has the list."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler import foreign_text
@@ -14,6 +15,7 @@ from crawler.records import Source
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.db.adapters import Origin
+from registry.db.holds import hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class StepOutcome:
     adapter: str
     ok: bool = True
     message: str = ""
+    # What came from the hub for it, of its file.
+    fetched_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,11 @@ class RefreshContext:
     @property
     def origin(self) -> Origin:
         return Origin(self.source.hub, self.source.endpoint)
+
+    @property
+    def engine(self) -> Engine:
+        engine: Engine = self.sessions.kw["bind"]
+        return engine
 
 
 class Step(ABC):
@@ -82,6 +91,43 @@ class Step(ABC):
             SourceError: the hub does not answer; the other steps go on.
             DiskFullError, DatabaseLostError: nothing more can be stored.
         """
+
+
+class SharedStep(Step):
+    """A step of many small tasks, each told by its key, which workers can take off its hands.
+
+    Whoever does a task holds its key meanwhile, and does only what is still to do: the same task
+    may be given to several, and is done once.
+    """
+
+    # Workers name the queues that they take tasks from.
+    queue: ClassVar[str]
+    # How many tasks are done together here, and how many a worker is given at once.
+    page: ClassVar[int]
+    job: ClassVar[int]
+
+    @abstractmethod
+    def list_keys(self, size: int) -> Iterator[list[str]]:
+        """Yield the keys of what is to do, up to `size` at a time."""
+
+    @abstractmethod
+    def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
+        """Do what is still to do of `keys`; yield an outcome for each that was."""
+
+    def finish(self) -> Iterator[StepOutcome]:
+        """Do what comes after the last task; yield problems only."""
+        return iter(())
+
+    def do_alone(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
+        """Do those of `keys` that nobody else is at."""
+        with hold(self.context.engine, self.name, keys) as mine:
+            if mine:
+                yield from self.do(mine)
+
+    def run(self) -> Iterator[StepOutcome]:
+        for keys in self.list_keys(self.page):
+            yield from self.do_alone(keys)
+        yield from self.finish()
 
 
 def one_line(error: Exception) -> str:

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File, Listing
 from registry.retrieval.covers import CoverLink, load_links
-from registry.retrieval.filters import Filters, conditions
 
 State = Literal["listed", "ready", "refused", "gone"]
 
@@ -61,24 +60,6 @@ def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, Adap
     return _cards(session, adapters)
 
 
-def list_cards(
-    session: Session,
-    *,
-    filters: Filters,
-    before_id: int | None,
-    limit: int,
-    state: State = "ready",
-) -> list[AdapterCard]:
-    """Return adapters, newest here first, below `before_id`: the page's key."""
-    query = select(Adapter).where(Adapter.state == state)
-    if state == "ready":
-        query = query.join(Listing, Listing.adapter_id == Adapter.id).where(*conditions(filters))
-    if before_id is not None:
-        query = query.where(Adapter.id < before_id)
-    adapters = session.scalars(query.order_by(Adapter.id.desc()).limit(limit)).all()
-    return list(_cards(session, adapters).values())
-
-
 def is_sound_file(session: Session, sha256: str) -> bool:
     """Whether this is an adapter's file that was read, and that no reader refused since."""
     sound = (
@@ -120,6 +101,11 @@ def _cards(session: Session, adapters: Sequence[Adapter]) -> dict[int, AdapterCa
     }
 
 
+def _withheld(adapter: Adapter) -> str | None:
+    """Why the hub gives nobody the file, or not us; what was fetched before stays."""
+    return (adapter.record.get("withheld") or None) if adapter.file_sha256 is None else None
+
+
 def card_of(adapter: Adapter, covers: Sequence[CoverLink], fusable: bool) -> AdapterCard:
     return AdapterCard(
         id=adapter.id,
@@ -139,6 +125,6 @@ def card_of(adapter: Adapter, covers: Sequence[CoverLink], fusable: bool) -> Ada
         fusable=fusable,
         strength=adapter.record.get("strength"),
         state=adapter.state,
-        refusal=adapter.refusal,
+        refusal=adapter.refusal or _withheld(adapter),
         file_name=adapter.file_name,
     )

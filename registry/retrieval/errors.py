@@ -1,5 +1,7 @@
 """What can go wrong in a search."""
 
+from collections.abc import Sequence
+
 from registry.errors import RegistryError
 
 
@@ -37,6 +39,38 @@ class UnknownBaseModelError(SearchError):
     def __init__(self, base_model: str, known: list[str]) -> None:
         choice = f"Ready are: {', '.join(known)}." if known else "Nothing is indexed yet."
         super().__init__(f"there is no adapter for base model {base_model!r}. {choice}")
+
+
+class FilterError(SearchError):
+    """A filter cannot be read, or does not go with what is listed."""
+
+
+class UnknownFilterValueError(SearchError):
+    """A filter asks for a value that no adapter has."""
+
+    def __init__(self, filter_name: str, value: str, known: Sequence[str], *, more: bool) -> None:
+        there = f"There are{', among others' if more else ''}: {', '.join(known)}."
+        super().__init__(
+            f"no adapter has the {filter_name} {value!r}. {there if known else 'None has any.'}"
+        )
+
+
+class CursorError(SearchError):
+    """A cursor was not made here."""
+
+    def __init__(self) -> None:
+        super().__init__("this cursor is none of ours; use the `next` of a page, or none.")
+
+
+class OtherQuestionError(CursorError):
+    """A cursor is of another question, or of other filters or another order."""
+
+    def __init__(self) -> None:
+        SearchError.__init__(
+            self,
+            "this cursor is of another question; ask with the text, filters and order that the "
+            "page before was asked with, or without a cursor.",
+        )
 
 
 class NothingIndexedError(SearchError):

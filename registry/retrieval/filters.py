@@ -1,12 +1,16 @@
 """Which adapters may be found at all: applied inside every query, never to its results."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from sqlalchemy import ARRAY, ColumnElement, Text, literal, or_
+from sqlalchemy import ColumnElement, Text, func, or_
+from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.orm.util import AliasedClass
 
-from encoder.base_models.facts import related_base_models
+from encoder.base_models.facts import family_members, related_base_models
+from encoder.base_models.names import find_base_model
 from registry.db.models import Listing
 from registry.text.word_segmentation import clean
 
@@ -18,80 +22,133 @@ Maturity = Literal["any", "hide", "only"]
 class Filters:
     """None and empty mean any; of several values one must hold, but an adapter has all `tags`.
 
-    Values are compared without regard to case. A family's name among `base_models` means its
-    variants too, unless `variants` is False. Ranges include both ends; `rank` is the median of an
-    adapter's layers', sizes are bytes, and `updated_since` and `updated_before` are of the hub.
-    `commercial` asks for licences that let pictures be sold; who states no licence permits nothing.
-    `mature="hide"` keeps what nobody has rated.
+    Values are compared without regard to case, base models also as hubs and trainers call them. A
+    family's name among `base_models` means its variants too, unless `variants` is False;
+    `families` are named by themselves or by any of their base models. Ranges include both ends;
+    `rank` is the median of an adapter's layers', sizes are bytes, and `updated_since` and
+    `updated_before` are of the hub. `commercial` asks for licences that let pictures be sold, or
+    do not; who states no licence permits nothing. `mature="hide"` keeps what nobody has rated.
+    `registry.retrieval.filter_options` makes them of what people write.
     """
 
     base_models: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
     authors: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     licences: tuple[str, ...] = ()
-    commercial: bool = False
+    commercial: bool | None = None
     hubs: tuple[str, ...] = ()
     trainers: tuple[str, ...] = ()
-    least_rank: int | None = None
-    most_rank: int | None = None
-    least_size: int | None = None
-    most_size: int | None = None
+    min_rank: int | None = None
+    max_rank: int | None = None
+    min_size: int | None = None
+    max_size: int | None = None
     updated_since: datetime | None = None
     updated_before: datetime | None = None
-    has_trigger_words: bool | None = None
+    trigger_words: bool | None = None
     fusable: bool | None = None
     mature: Maturity = "any"
     variants: bool = True
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything is asked for."""
+        return self != Filters(variants=self.variants)
 
     def of(self, base_model: str) -> "Filters":
         """The same for one base model."""
         return replace(self, base_models=(base_model,))
 
 
-def conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    """Return conditions on `Listing`, which holds ready adapters: others have no file to load."""
-    wanted: list[ColumnElement[bool]] = []
+def conditions(
+    filters: Filters, of: type[Listing] | AliasedClass[Listing] = Listing
+) -> list[ColumnElement[bool]]:
+    """Return conditions on `of`, which holds ready adapters: others have no file to load."""
+    return [condition for own in conditions_by_field(filters, of).values() for condition in own]
+
+
+def conditions_by_field(
+    filters: Filters, of: type[Listing] | AliasedClass[Listing] = Listing
+) -> dict[str, list[ColumnElement[bool]]]:
+    """Return the conditions that each field of `filters` makes, of those that ask for something.
+
+    A range is under the name of what it bounds: "rank", "size", "updated".
+    """
+    wanted: dict[str, list[ColumnElement[bool]]] = {}
     if filters.base_models:
-        wanted.append(Listing.base_model.in_(_meant_base_models(filters)))
-    for column, values in (
-        (Listing.author, filters.authors),
-        (Listing.licence, filters.licences),
-        (Listing.hub, filters.hubs),
-        (Listing.trainer, filters.trainers),
+        wanted["base_models"] = [of.base_model.in_(base_models_named(filters))]
+    if filters.families:
+        wanted["families"] = [of.base_model.in_(base_models_of_families(filters))]
+    for field, column, values in (
+        ("authors", of.author, filters.authors),
+        ("licences", of.licence, filters.licences),
+        ("hubs", of.hub, filters.hubs),
+        ("trainers", of.trainer, filters.trainers),
     ):
         if values:
-            wanted.append(column.in_(_lowered(values)))
+            wanted[field] = [column.in_(lowered(values))]
     if filters.tags:
-        wanted.append(Listing.tags.bool_op("@>")(literal(_lowered(filters.tags), ARRAY(Text))))
-    for least, column, most in (
-        (filters.least_rank, Listing.rank, filters.most_rank),
-        (filters.least_size, Listing.size, filters.most_size),
-        (filters.updated_since, Listing.updated_at, filters.updated_before),
+        wanted["tags"] = [has_tags(of.tags, filters.tags)]
+    if bounds := _within(filters.min_rank, of.rank, filters.max_rank):
+        # 0 is no rank: what has none is neither large nor small.
+        wanted["rank"] = [of.rank > 0, *bounds]
+    if bounds := _within(filters.min_size, of.size, filters.max_size):
+        wanted["size"] = bounds
+    if bounds := _within(filters.updated_since, of.updated_at, filters.updated_before):
+        wanted["updated"] = bounds
+    for field, column, value in (
+        ("commercial", of.commercial, filters.commercial),
+        ("trigger_words", of.has_trigger_words, filters.trigger_words),
+        ("fusable", of.fusable, filters.fusable),
     ):
-        if least is not None:
-            wanted.append(column >= least)
-        if most is not None:
-            wanted.append(column <= most)
-    if filters.has_trigger_words is not None:
-        wanted.append(Listing.has_trigger_words.is_(filters.has_trigger_words))
-    if filters.fusable is not None:
-        wanted.append(Listing.fusable.is_(filters.fusable))
+        if value is not None:
+            wanted[field] = [column.is_(value)]
     if filters.mature == "hide":
-        wanted.append(or_(Listing.mature.is_(None), Listing.mature.is_(False)))
+        wanted["mature"] = [or_(of.mature.is_(None), of.mature.is_(False))]
     elif filters.mature == "only":
-        wanted.append(Listing.mature.is_(True))
+        wanted["mature"] = [of.mature.is_(True)]
     return wanted
 
 
-def _meant_base_models(filters: Filters) -> list[str]:
+def known_name(base_model: str) -> str:
+    """Return our name of a base model that may be written as hubs or trainers write it."""
+    name = clean(base_model).strip()
+    return find_base_model(name) or name
+
+
+def members_of(family: str) -> tuple[str, ...]:
+    """Return the base models of a family, which any of them names."""
+    return family_members(known_name(family))
+
+
+def lowered(values: Sequence[str]) -> list[Any]:
+    """Return values as listings have them: in PostgreSQL's lower case, which is not Python's."""
+    return [func.lower(clean(value).strip()) for value in values]
+
+
+def has_tags(column: Any, tags: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a column of tags in lower case has all of `tags`."""
+    wanted: array[str] = array(lowered(tags), type_=Text)
+    has: ColumnElement[bool] = column.bool_op("@>")(wanted)
+    return has
+
+
+def _within(least: Any, column: Any, most: Any) -> list[ColumnElement[bool]]:
+    bounds = [column >= least] if least is not None else []
+    return [*bounds, column <= most] if most is not None else bounds
+
+
+def base_models_named(filters: Filters) -> list[str]:
+    """Return the base models that `base_models` ask for."""
     return sorted(
         {
             meant
             for name in filters.base_models
-            for meant in related_base_models(clean(name), siblings=filters.variants)
+            for meant in related_base_models(known_name(name), siblings=filters.variants)
         }
     )
 
 
-def _lowered(values: tuple[str, ...]) -> list[str]:
-    return [clean(value).lower() for value in values]
+def base_models_of_families(filters: Filters) -> list[str]:
+    """Return the base models that `families` ask for."""
+    return sorted({name for family in filters.families for name in members_of(family)})

@@ -30,12 +30,14 @@ from registry.retrieval.errors import (
     UnknownBaseModelError,
 )
 from registry.retrieval.filters import Filters
+from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
+from registry.retrieval.known_values import check_filters
 from registry.retrieval.ranking import Calibration, Match, SearchHit, fits
 from registry.retrieval.results import (
     Choice,
     ComparedBy,
-    DuplicateResult,
+    DuplicatesPage,
     SearchPage,
     Similar,
     load_duplicates,
@@ -156,8 +158,8 @@ class Finder:
                 nearness[id_] = (tuple(similarities.tolist()), tuple(weights.tolist()))
         return nearness
 
-    def similar(self, adapter_id: int, limit: int) -> Similar:
-        """Return adapters of the same family with the most similar weights.
+    def similar(self, adapter_id: int, paging: Paging) -> Similar:
+        """Return a page of the MOST_FOUND adapters of the same family with most similar weights.
 
         By fingerprints where no encoder is active, or where it has not embedded the adapter.
         """
@@ -166,17 +168,20 @@ class Finder:
             if card is None:
                 raise AdapterNotFoundError(adapter_id)
             filters = Filters((_family_of(card.base_model),))
-            found = self._nearest_by_encoder(session, card, filters, limit + 1)
+            found = self._nearest_by_encoder(session, card, filters, MOST_FOUND + 1)
             by: ComparedBy = "encoder"
             if found is None:
-                found = nearest_by_fingerprint(session, adapter_id, filters, limit + 1)
+                found = nearest_by_fingerprint(session, adapter_id, filters, MOST_FOUND + 1)
                 by = "fingerprints" if found is not None else "nothing"
-            hits = [
-                SearchHit(match.adapter_id, match.score, {"weights": match.score})
+            hits = {
+                match.adapter_id: SearchHit(match.adapter_id, match.score, {"weights": match.score})
                 for match in found or ()
                 if match.adapter_id != adapter_id
-            ]
-            return Similar(by, load_results(session, hits[:limit]))
+            }
+            ids = list(hits)[:MOST_FOUND]
+            page = page_of(session, ("similar", adapter_id), ids, paging)
+            results = load_results(session, [hits[id_] for id_ in page.ids])
+            return Similar(by, results, page.total, page.next)
 
     def _nearest_by_encoder(
         self, session: Session, card: AdapterCard, filters: Filters, limit: int
@@ -192,12 +197,15 @@ class Finder:
             session, weights[card.id], encoder=encoder.name, filters=filters, limit=limit
         )
 
-    def duplicates(self, adapter_id: int) -> tuple[DuplicateResult, ...]:
-        """Return adapters that are this one again, the most certain first."""
+    def duplicates(self, adapter_id: int, paging: Paging) -> DuplicatesPage:
+        """Return a page of adapters that are this one again, the most certain most relevant."""
         with self._snapshot() as session:
             if not load_cards(session, [adapter_id]):
                 raise AdapterNotFoundError(adapter_id)
-            return load_duplicates(session, find_duplicates(session, adapter_id))
+            found = {copy.adapter_id: copy for copy in find_duplicates(session, adapter_id)}
+            page = page_of(session, ("duplicates", adapter_id), list(found), paging)
+            results = load_duplicates(session, [found[id_] for id_ in page.ids])
+            return DuplicatesPage(results, page.total, page.next)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
@@ -223,6 +231,7 @@ class Finder:
         self, session: Session, filters: Filters
     ) -> tuple[Filters, ServingEncoder | None, tuple[str, ...]]:
         base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
+        check_filters(session, filters)
         encoder, note = self._find_encoder(session, base_model)
         return filters.of(base_model), encoder, (note,) if note else ()
 

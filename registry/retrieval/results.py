@@ -6,6 +6,7 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
+from registry.retrieval.browsing import ListedIds, Total
 from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.duplicates import Duplicate
 from registry.retrieval.ranking import SearchHit
@@ -26,10 +27,15 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class Similar:
-    """Adapters by the similarity of their weights, and what told it."""
+    """A page of adapters by the similarity of their weights, and what told it.
+
+    `next` is the cursor of the page after, None on the last; `total` is of all pages.
+    """
 
     compared_by: ComparedBy
     results: tuple[SearchResult, ...] = ()
+    total: int = 0
+    next: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,15 @@ class DuplicateResult:
 
     card: AdapterCard
     duplicate: Duplicate
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatesPage:
+    """A page of adapters that are another one again; `next` and `total` as in `Similar`."""
+
+    results: tuple[DuplicateResult, ...]
+    total: int
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +69,18 @@ class SearchPage:
     notes: tuple[str, ...]
     milliseconds: float
     fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BrowsePage:
+    """Adapters in the order asked for, how many there are of them, and the cursor to go on with.
+
+    `next` is None on the last page.
+    """
+
+    cards: tuple[AdapterCard, ...]
+    total: Total
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +116,10 @@ def load_duplicates(
         for duplicate in duplicates
         if duplicate.adapter_id in cards
     )
+
+
+def load_browse_page(session: Session, listed: ListedIds) -> BrowsePage:
+    cards = load_cards(session, listed.ids)
+    # One may have been deleted since it was found.
+    found = tuple(cards[id_] for id_ in listed.ids if id_ in cards)
+    return BrowsePage(found, listed.total, listed.next)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from crawler.addresses import AddressGuard
-from crawler.errors import AddressRefusedError, GoneError, SourceError
+from crawler.errors import AccessDeniedError, AddressRefusedError, GoneError, SourceError
 from crawler.http import PoliteClient, retry_after_seconds
 from crawler.hub_json import MAX_DEPTH, MAX_JSON_BYTES, MAX_VALUES
 
@@ -82,6 +82,68 @@ def test_a_hub_that_wants_much_patience_is_left_for_the_next_crawl() -> None:
         client(answer).get("https://hub.example/")
 
     assert len(requests) == 1
+
+
+NAMED = "http://127.0.0.1:8000"
+
+
+def pauses(
+    monkeypatch: pytest.MonkeyPatch, url: str, rate_limit: str, times: int = 2
+) -> list[float]:
+    """Ask `times` times, told so each time; return how long was waited before each request."""
+    slept: list[float] = []
+    monkeypatch.setattr("crawler.http.time.sleep", slept.append)
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(200, headers={"RateLimit": rate_limit})
+    )
+    with PoliteClient(
+        transport=transport, requests_per_second=1000, allowed_origins=[NAMED]
+    ) as polite:
+        for _ in range(times):
+            polite.get(url)
+    return slept
+
+
+@pytest.mark.parametrize(
+    ("rate_limit", "seconds"),
+    [
+        ('"api";r=0;t=55', 55),
+        ('"api";r=10;t=50', 5),
+        ('"api"; r = 10 ; t = 50', 5),
+        ('"api";r=0;t=999999999', 300),
+        ('"api";r=-1;t=9', 0),
+        ("gibberish", 0),
+    ],
+)
+def test_the_pace_follows_what_a_rate_limit_leaves(
+    monkeypatch: pytest.MonkeyPatch, rate_limit: str, seconds: float
+) -> None:
+    [_, second] = pauses(monkeypatch, f"{NAMED}/x", rate_limit)
+
+    assert second == pytest.approx(seconds, abs=1)
+
+
+def test_only_the_hub_of_the_settings_can_slow_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Covers come from wherever their authors say."""
+    slept = pauses(monkeypatch, "https://author.example/cover.png", '"api";r=0;t=300', times=3)
+
+    assert sum(slept) < 1
+
+
+def test_a_page_tells_the_next_one() -> None:
+    links = '<https://hub.example/api/models?cursor=abc>; rel="next"'
+    answer = httpx.Response(200, json=[1], headers={"Link": links})
+
+    found = client(lambda request: answer).ask_page("https://hub.example/api/models")
+
+    assert found == ([1], "https://hub.example/api/models?cursor=abc")
+
+
+def test_why_a_hub_refuses_is_told() -> None:
+    refusal = httpx.Response(403, headers={"X-Error-Code": "GatedRepo\x1b[2J"})
+
+    with pytest.raises(AccessDeniedError, match=r"HTTP 403, GatedRepo\\x1b"):
+        client(lambda request: refusal).get("https://hub.example/")
 
 
 def test_broken_connections_are_tried_again_and_then_reported() -> None:

@@ -10,7 +10,7 @@ from crawler.records import AdapterRecord, Refusal
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
-from demo.hub.modelscope_whims import Whim, Whims
+from demo.hub.whims import Whim, Whims
 from tests.crawler.builders import add_entry
 
 COUNT = 20
@@ -32,7 +32,7 @@ def source(hub: Hub) -> Iterator[ModelScopeSource]:
 
 def always(hub: Hub, answer: str, whim: Whim, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every answer of a kind be wrong in this way."""
-    monkeypatch.setattr("demo.hub.modelscope_whims.WHIMS", {answer: (whim,)})
+    monkeypatch.setattr("demo.hub.whims.WHIMS", {answer: (whim,)})
     hub.whims.share = 1.0
 
 

@@ -97,6 +97,10 @@ class FolderSource:
             yield Refusal(HUB, shown(f"{self._folder.name}/{tree.name(path)}"), reason)
         yield from self._compare(tree, remembered or {})
 
+    def wants(self, record: AdapterRecord) -> bool:
+        """All of it: what somebody keeps is no crawl's to choose from."""
+        return True
+
     def download(self, record: AdapterRecord, target: Path) -> Path:
         """Copy the record's file into a folder of its own below `target`.
 

@@ -1,7 +1,7 @@
 """Templates -> pages. Everything from a hub is escaped: it is text, never markup."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,12 @@ def _environment() -> Environment:
         "verdict_names": VERDICT_NAMES,
         "verdict_rows": verdict_rows,
     }
-    environment.filters |= {"bytes": format_bytes, "day": format_day}
+    environment.filters |= {
+        "bytes": format_bytes,
+        "day": format_day,
+        "minute": format_minute,
+        "number": "{:,}".format,
+    }
     return environment
 
 
@@ -161,6 +166,10 @@ def format_bytes(size: int) -> str:
 
 def format_day(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d")
+
+
+def format_minute(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _with_language(request: Request, language: str) -> str:

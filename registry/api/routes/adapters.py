@@ -1,7 +1,5 @@
 """Adapters: lists, facts, covers and files."""
 
-import base64
-import binascii
 from dataclasses import replace
 from typing import Annotated
 
@@ -9,12 +7,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from registry.api.deps import RegistryDep
-from registry.api.errors import CursorError
 from registry.api.schemas import (
-    AdapterAnswer,
     AdapterDetailAnswer,
     AdapterListAnswer,
-    DuplicateAnswer,
+    DuplicateListAnswer,
+    FacetsAnswer,
+    FilterParams,
+    FoundParams,
     ListParams,
     PageParams,
     RunAnswer,
@@ -22,6 +21,7 @@ from registry.api.schemas import (
     SimilarAnswer,
 )
 from registry.errors import AdapterNotReadyError, BlobNotFoundError, FileWithheldError
+from registry.retrieval.cursors import read_number, write_cursor
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
@@ -39,15 +39,25 @@ REVALIDATE = "no-cache"
 def list_adapters(
     params: Annotated[ListParams, Query()], registry: RegistryDep
 ) -> AdapterListAnswer:
-    """List ready adapters, the last added first. Pages never overlap or skip."""
-    cards = registry.adapters(
-        params.filters(), before_id=read_cursor(params.cursor), limit=params.limit + 1
+    """List adapters. Pages neither overlap nor skip while adapters come and go.
+
+    Only one whose own value of the sort changes meanwhile may be met again, or not at all.
+    """
+    page = registry.browse(
+        params.filters(),
+        params.sort,
+        params.cursor,
+        params.limit,
+        seed=params.seed,
+        state=params.state,
     )
-    more, cards = len(cards) > params.limit, cards[: params.limit]
-    return AdapterListAnswer(
-        items=[AdapterAnswer.from_card(card) for card in cards],
-        next=write_cursor(cards[-1].id) if more else None,
-    )
+    return AdapterListAnswer.from_page(page)
+
+
+@router.get("/facets")
+def list_facets(params: Annotated[FilterParams, Query()], registry: RegistryDep) -> FacetsAnswer:
+    """Count ready adapters by every value that they can be filtered by."""
+    return FacetsAnswer.from_facets(registry.facets(params.filters()))
 
 
 @router.get("/adapters/{adapter_id}")
@@ -58,24 +68,24 @@ def get_adapter(adapter_id: IdPath, registry: RegistryDep) -> AdapterDetailAnswe
 
 @router.get("/adapters/{adapter_id}/similar")
 def list_similar(
-    adapter_id: IdPath,
-    registry: RegistryDep,
-    limit: Annotated[int, Query(ge=1, le=100)] = 10,
+    adapter_id: IdPath, params: Annotated[FoundParams, Query()], registry: RegistryDep
 ) -> SimilarAnswer:
     """List adapters of the same family by the similarity of their weights.
 
     `compared_by` says how: by the active encoder, or by fingerprints where there is none.
     """
-    return SimilarAnswer.from_similar(registry.similar(adapter_id, limit))
+    return SimilarAnswer.from_similar(registry.similar(adapter_id, params.paging()))
 
 
 @router.get("/adapters/{adapter_id}/duplicates")
-def list_duplicates(adapter_id: IdPath, registry: RegistryDep) -> list[DuplicateAnswer]:
+def list_duplicates(
+    adapter_id: IdPath, params: Annotated[FoundParams, Query()], registry: RegistryDep
+) -> DuplicateListAnswer:
     """List adapters that are this one again, the most certain first.
 
     Listed elsewhere, re-saved, cast, written in other factors, truncated or trained on a little.
     """
-    return [DuplicateAnswer.from_result(result) for result in registry.duplicates(adapter_id)]
+    return DuplicateListAnswer.from_page(registry.duplicates(adapter_id, params.paging()))
 
 
 @router.get(
@@ -113,7 +123,7 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
     """Download an adapter's safetensors file. Ranges work; the ETag is its sha256."""
     detail = registry.adapter(adapter_id)
     sha256 = detail.card.file_sha256
-    if detail.card.refusal is not None:
+    if sha256 is not None and detail.card.refusal is not None:
         raise FileWithheldError(detail.card.name, detail.card.refusal)
     if sha256 is None or detail.verdict is None:
         raise AdapterNotReadyError(detail.card.name, adapter_id)
@@ -157,31 +167,12 @@ def get_peft_config(sha256: Sha256Path, registry: RegistryDep) -> str:
 @router.get("/runs", tags=["service"])
 def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
     """List refreshes, newest first."""
-    runs = registry.runs(before_id=read_cursor(params.cursor), limit=params.limit + 1)
+    runs = registry.runs(before_id=read_number("runs", params.cursor), limit=params.limit + 1)
     more, runs = len(runs) > params.limit, runs[: params.limit]
     if registry.settings.public_read:
         # What failed names folders of this machine.
         runs = [replace(run, error=run.error and "failed") for run in runs]
     return RunListAnswer(
         items=[RunAnswer.from_run(run) for run in runs],
-        next=write_cursor(runs[-1].id) if more else None,
+        next=write_cursor("runs", [runs[-1].id]) if more else None,
     )
-
-
-def write_cursor(last_id: int) -> str:
-    # Opaque, so that nobody counts with it and the key may change.
-    return base64.urlsafe_b64encode(f"id:{last_id}".encode()).decode().rstrip("=")
-
-
-def read_cursor(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        kind, _, value = base64.b64decode(padded, altchars=b"-_", validate=True).partition(b":")
-        last_id = int(value)
-    except (binascii.Error, ValueError) as error:
-        raise CursorError from error
-    if kind != b"id" or not 0 < last_id < 2**63:
-        raise CursorError
-    return last_id

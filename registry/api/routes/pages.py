@@ -1,19 +1,28 @@
 """The page, rendered on the server; it works without JavaScript but for making images."""
 
+import re
+import secrets
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel, Field
+from pydantic import ConfigDict, Field, model_validator
 
-from encoder.base_models.facts import related_base_models, variant_names
+from encoder.base_models.facts import variant_names
 from registry.api.deps import RegistryDep
+from registry.api.pages.addresses import Address
+from registry.api.pages.choices import choices_of, chosen_of
 from registry.api.pages.render import render
+from registry.api.pages.texts import Language, language_of
+from registry.api.schemas import Cursor, FilterParams
 from registry.errors import AdapterNotFoundError
-from registry.retrieval.errors import UnknownBaseModelError
-from registry.retrieval.filters import Filters
+from registry.retrieval.browsing import SORTS, Sort
+from registry.retrieval.facets import Facets
+from registry.retrieval.filter_options import FilterOptions
+from registry.retrieval.found import Paging
 from registry.retrieval.ranking import SIGNALS
-from registry.retrieval.results import SearchPage
+from registry.retrieval.results import BrowsePage, SearchPage
 from registry.service import MOST_ADAPTERS, Registry
 
 router = APIRouter()
@@ -21,76 +30,96 @@ router = APIRouter()
 fuse_router = APIRouter()
 
 PAGE_SIZE = 24
-FILTERS = ("author", "tag", "licence", "hub")
 SIMILAR = 6
-EXAMPLES = ("a cute fox", "水墨画", "fire and lava", "一只由冰雕成的猫", "flat line icon")
+EXAMPLES = 6
+# What a question found is counted by its facets so far down.
+MOST_FOUND = 100
+FILTERS = tuple(FilterOptions.__annotations__)
+HAN = re.compile("[\u3400-\u9fff]")
 
-Words = Annotated[str, Field(max_length=200)]
 
-
-class SearchFields(BaseModel):
+class SearchFields(FilterParams):
     """The fields of the page's form; an empty one asks for nothing."""
 
+    # An address may have been passed on with more in it than is ours.
+    model_config = ConfigDict(extra="ignore")
+
     q: Annotated[str, Field(max_length=2000)] = ""
-    base_model: Words = ""
-    author: Words = ""
-    tag: Words = ""
-    licence: Words = ""
-    hub: Words = ""
+    sort: Sort = "newest"
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    cursor: Cursor | None = None
     nearest: bool = False
 
-    def filters(self) -> dict[str, str]:
-        """Return what is asked for besides the text and the base model."""
-        given = {name: getattr(self, name).strip() for name in FILTERS}
-        return {name: value for name, value in given.items() if value}
+    @model_validator(mode="before")
+    @classmethod
+    def drop_empty(cls, given: Any) -> Any:
+        """A form sends all of its fields."""
+        kept = {
+            name: [one for one in value if one.strip()] if isinstance(value, list) else value
+            for name, value in dict(given).items()
+        }
+        return {name: value for name, value in kept.items() if value not in ("", [])}
 
 
 @router.get("/")
 def search_page(
     request: Request, registry: RegistryDep, fields: Annotated[SearchFields, Query()]
 ) -> HTMLResponse:
-    base_models, base_model = registry.base_models(), fields.base_model
-    chosen = fields.filters()
-    if base_model and not set(related_base_models(base_model)) & base_models.keys():
-        raise UnknownBaseModelError(base_model, list(base_models))
-    if not base_model and base_models:
-        base_model = registry.default_base_model()
-    page: SearchPage | None = None
-    if fields.q.strip() and base_models:
-        page = registry.search(
-            fields.q,
-            base_model,
-            PAGE_SIZE,
-            author=chosen.get("author"),
-            tags=[chosen["tag"]] if "tag" in chosen else [],
-            licence=chosen.get("licence"),
-            hub=chosen.get("hub"),
-            nearest=fields.nearest,
-        )
-    filters = Filters(
-        base_models=tuple(filter(None, [base_model])),
-        authors=tuple(filter(None, [chosen.get("author")])),
-        tags=tuple(filter(None, [chosen.get("tag")])),
-        licences=tuple(filter(None, [chosen.get("licence")])),
-        hubs=tuple(filter(None, [chosen.get("hub")])),
-    )
+    filters, query = fields.filters(), fields.q.strip()
+    names = registry.base_model_names()
+    found: SearchPage | None = None
+    browsed: BrowsePage | None = None
+    facets: Facets | None = None
+    if query and names:
+        found = registry.search(query, limit=MOST_FOUND, filters=filters, nearest=fields.nearest)
+        facets = registry.facets(among=[result.card.id for result in found.results])
+        found = replace(found, results=found.results[:PAGE_SIZE])
+    elif names:
+        browsed = registry.browse(filters, fields.sort, fields.cursor, PAGE_SIZE, seed=fields.seed)
+        facets = registry.facets(filters)
+    address, language = _address(request), language_of(request)
     return render(
         request,
         "search.html",
         active="search",
-        query=fields.q.strip(),
-        page=page,
-        best=_best_scores(page),
-        base_model=base_model,
-        chosen=chosen,
-        unfiltered_url=str(request.url.remove_query_params(FILTERS).replace(scheme="", netloc="")),
-        nearest_url=str(
-            request.url.include_query_params(nearest="true").replace(scheme="", netloc="")
-        ),
-        examples=EXAMPLES,
-        recent=registry.adapters(filters, limit=PAGE_SIZE // 2) if page is None else [],
-        **_frame(registry, base_models),
+        query=query,
+        page=found,
+        browsed=browsed,
+        facets=facets,
+        choices=choices_of(facets.facets if facets is not None else (), address, language),
+        best=_best_scores(found),
+        address=address,
+        chosen=chosen_of(address, FILTERS, language),
+        filter_names=FILTERS,
+        first=fields.cursor is None,
+        sort=fields.sort,
+        sorts=SORTS,
+        # All of a length: HEAD tells that of GET.
+        new_seed=100_000 + secrets.randbelow(900_000),
+        examples=_examples(facets, language) if facets is not None and not address.asked else [],
+        **frame(registry),
     )
+
+
+def _address(request: Request) -> Address:
+    """Return what is asked for, without what is empty or not ours."""
+    ours = {"q", "sort", "seed", "cursor", *FILTERS}
+    return Address(
+        "/",
+        tuple(
+            (name, value)
+            for name, value in request.query_params.multi_items()
+            if name in ours and value.strip()
+        ),
+    )
+
+
+def _examples(facets: Facets, language: Language) -> list[str]:
+    """Return the most frequent tags, those in the page's language first."""
+    (tags,) = (facet.values for facet in facets.facets if facet.name == "tag")
+    in_chinese = language == "zh"
+    ordered = sorted(tags, key=lambda tag: bool(HAN.search(tag.value)) is not in_chinese)
+    return [tag.value for tag in ordered[:EXAMPLES]]
 
 
 @router.get("/adapters/{adapter_id}")
@@ -102,10 +131,10 @@ def adapter_page(
         "adapter.html",
         active="",
         detail=registry.adapter(adapter_id),
-        similar=registry.similar(adapter_id, SIMILAR),
+        similar=registry.similar(adapter_id, Paging(limit=SIMILAR)),
         known_base_models=variant_names(),
-        duplicates=registry.duplicates(adapter_id),
-        **_frame(registry, registry.base_models()),
+        duplicates=registry.duplicates(adapter_id).results,
+        **frame(registry),
     )
 
 
@@ -119,8 +148,8 @@ def fuse_page(
     cards = registry.cards(adapter)
     for adapter_id in set(adapter) - {card.id for card in cards}:
         raise AdapterNotFoundError(adapter_id)
-    base_models = registry.base_models()
-    runnable = [name for name in base_models if name in registry.settings.base_models]
+    names = registry.base_model_names()
+    runnable = [name for name in names if name in registry.settings.base_models]
     return render(
         request,
         "fuse.html",
@@ -129,18 +158,15 @@ def fuse_page(
         prompt=prompt,
         runnable=bool(runnable) and all(card.base_model in runnable for card in cards),
         base_model=cards[0].base_model if cards else None,
-        **_frame(registry, base_models) | {"base_models": runnable},
+        base_models=runnable,
+        **frame(registry),
     )
 
 
-def _frame(registry: Registry, base_models: dict[str, int]) -> dict[str, Any]:
+def frame(registry: Registry) -> dict[str, Any]:
     """Return what the frame of every page shows."""
     runs = registry.runs(limit=1)
-    return {
-        "base_models": base_models,
-        "total": sum(base_models.values()),
-        "run": runs[0] if runs else None,
-    }
+    return {"all_adapters": registry.count(), "run": runs[0] if runs else None}
 
 
 def _best_scores(page: SearchPage | None) -> dict[str, float]:

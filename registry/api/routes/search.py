@@ -23,14 +23,7 @@ def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> S
     None when nothing fits: an adapter that does something else is worse than none.
     """
     page = registry.search(
-        params.q,
-        params.base_model,
-        params.limit,
-        author=params.author,
-        tags=params.tags,
-        licence=params.licence,
-        hub=params.hub,
-        nearest=params.nearest,
+        params.q, limit=params.limit, filters=params.filters(), nearest=params.nearest
     )
     return SearchAnswer.from_page(page)
 

@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import DBAPIError
 
-from crawler.records import AdapterRecord, Listed, Moved, Refusal, Remembered, Unchanged
+from crawler.records import (
+    AdapterRecord,
+    Listed,
+    Moved,
+    Refusal,
+    Remembered,
+    SweptSource,
+    Unchanged,
+)
 from registry.db import adapters, runs
 from registry.db.session import translated
 from registry.refresh.step import Step, StepOutcome
@@ -17,6 +25,9 @@ PAGE, PAGE_UNCHANGED = 50, 1000
 # empty or a halved list has not lost them.
 FEW_MISSING = 10
 SHARE_MISSING = 0.2
+# Of the repositories of a hub that hides changes, those looked at again in a refresh: each comes
+# up about once in 30, and no refresh takes hours for it.
+SHARE_AGAIN, FEWEST_AGAIN, MOST_AGAIN = 1 / 30, 20, 1000
 
 
 class CrawlStep(Step):
@@ -58,6 +69,8 @@ class CrawlStep(Step):
         yield from stored
         if complete:
             yield from self._retire()
+        elif isinstance(self.context.source, SweptSource):
+            yield from self._look_again(self.context.source)
 
     def _list(self) -> tuple[Iterator[Listed], bool]:
         """Return what the source lists, and whether that is all it has."""
@@ -71,12 +84,27 @@ class CrawlStep(Step):
             since = None if self.context.full else runs.find_cursor(session, origin)
         return source.list_adapters(since), since is None
 
+    def _look_again(self, source: SweptSource) -> Iterator[StepOutcome]:
+        """Store what became of repositories that were not listed for longest."""
+        origin, run_id = self.context.origin, self.context.run_id
+        with self.context.sessions() as session:
+            present = adapters.count_present(session, origin)
+            limit = min(max(round(present * SHARE_AGAIN), FEWEST_AGAIN), MOST_AGAIN)
+            repos = adapters.list_longest_unseen(session, origin, run_id, limit)
+        for listed in source.list_again(repos):
+            if isinstance(listed, Refusal):
+                yield self._store_refusal(listed)
+            elif isinstance(listed, AdapterRecord):
+                # Says nothing of what changed since when: the cursor stays.
+                yield from self._store_page([listed], None)
+
     def _retire(self) -> Iterator[StepOutcome]:
         """Mark as gone what a complete listing lacks, within bounds."""
         origin, run_id = self.context.origin, self.context.run_id
         with self.context.sessions.begin() as session:
             before = runs.find_last_complete(session, origin)
             runs.mark_complete(session, run_id)
+            adapters.spare_unwanted(session, origin, run_id, self.context.source.wants)
             present = adapters.count_present(session, origin)
             missing = adapters.count_missing(session, origin, run_id)
             believed = missing <= max(FEW_MISSING, SHARE_MISSING * present) or self.context.force
@@ -106,9 +134,12 @@ class CrawlStep(Step):
         )
 
     def _store_page(
-        self, page: Sequence[AdapterRecord | Moved], started: datetime
+        self, page: Sequence[AdapterRecord | Moved], started: datetime | None
     ) -> Iterator[StepOutcome]:
-        """Store records and move the cursor to the last of them, in one transaction."""
+        """Store records and move the cursor to the last of them, in one transaction.
+
+        Without the time at which the run `started` the cursor stays.
+        """
         if not page:
             return
         origin, records = self.context.origin, [_record(listed) for listed in page]
@@ -119,7 +150,8 @@ class CrawlStep(Step):
                         adapters.move(session, origin, listed.from_name, listed.record)
                 adapters.store_listed(session, origin, records, self.context.run_id)
                 # A date in the future would, as the cursor, hide all that is to come.
-                runs.move_cursor(session, origin, min(records[-1].updated_at, started))
+                if started is not None:
+                    runs.move_cursor(session, origin, min(records[-1].updated_at, started))
         except DBAPIError as error:
             name = adapters.label(records[0].repo, records[0].version)
             if translated(error) is not error:

@@ -1,7 +1,9 @@
 """Step 5: sketches -> weight embeddings, by every encoder that serves or is to serve."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
@@ -15,12 +17,15 @@ from registry.db.encoders import (
 from registry.db.models import Encoder
 from registry.db.promotion import promote
 from registry.errors import EncoderRejectedError, PromotionError
-from registry.refresh.backfill import backfill, load_registered
-from registry.refresh.step import RefreshContext, Step, StepOutcome, one_line
+from registry.refresh.backfill import BATCH, embed_files, list_hashes, load_registered
+from registry.refresh.step import RefreshContext, SharedStep, StepOutcome, one_line
 from registry.retrieval.calibration import calibrate
 
+if TYPE_CHECKING:
+    from encoder.weight_encoders.checkpoint import WeightEncoder
 
-class EmbedStep(Step):
+
+class EmbedStep(SharedStep):
     """Embeds by active encoders and by those of the settings; one outcome a file.
 
     An encoder of the settings that never served is promoted when it has embedded all and meets
@@ -29,11 +34,15 @@ class EmbedStep(Step):
 
     name = "embed"
     title = "Encoding weights"
+    queue = "embed"
+    page = job = BATCH
 
     def __init__(self, context: RefreshContext) -> None:
         super().__init__(context)
         # The hashes of the settings' checkpoints, once they are registered.
         self._configured: set[str] = set()
+        # By id; None is one that could not be loaded, which is said once.
+        self._loaded: dict[int, WeightEncoder | None] = {}
 
     def prepare(self) -> Iterator[StepOutcome]:
         """Register the settings' checkpoints that are not known yet; yield refusals."""
@@ -54,11 +63,38 @@ class EmbedStep(Step):
         with self.context.sessions() as session:
             return sum(count_missing(session, encoder) for encoder in self._to_serve(session))
 
-    def run(self) -> Iterator[StepOutcome]:
+    def list_keys(self, size: int) -> Iterator[list[str]]:
         with self.context.sessions() as session:
             encoders = self._to_serve(session)
         for encoder in encoders:
-            yield from backfill(self.context.sessions, self.context.blobs, encoder)
+            for hashes in list_hashes(self.context.sessions, encoder, size):
+                yield [f"{encoder.id} {sha256}" for sha256 in hashes]
+
+    def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
+        by_encoder: dict[int, list[str]] = defaultdict(list)
+        for key in keys:
+            number, sha256 = key.split()
+            by_encoder[int(number)].append(sha256)
+        for encoder_id, hashes in by_encoder.items():
+            with self.context.sessions() as session:
+                encoder = session.get(Encoder, encoder_id)
+            if encoder is None:
+                continue
+            if encoder_id not in self._loaded:
+                yield from self._load(encoder)
+            loaded = self._loaded[encoder_id]
+            if loaded is not None:
+                yield from embed_files(self.context.sessions, encoder, loaded, hashes)
+
+    def _load(self, encoder: Encoder) -> Iterator[StepOutcome]:
+        """Load an encoder for all tasks to come; yield why it cannot be."""
+        self._loaded[encoder.id] = None
+        try:
+            self._loaded[encoder.id] = load_registered(self.context.blobs, encoder)
+        except EncoderRejectedError as error:
+            yield StepOutcome(encoder.name, False, str(error))
+
+    def finish(self) -> Iterator[StepOutcome]:
         yield from self._promote_candidates()
         self._calibrate()
 

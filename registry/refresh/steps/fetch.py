@@ -1,47 +1,62 @@
 """Step 2: what listed adapters lack -> files and covers in the blob store."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 from crawler.errors import SourceError
 from registry.db import adapters, pending
 from registry.refresh.fetching import Fetched, fetch_all
-from registry.refresh.step import Step, StepOutcome
+from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
-# Downloads handed out at once.
-PAGE = 50
 # A hub that does not answer for this many adapters in a row is down.
 FAILURES_IN_A_ROW = 5
 
 
-class FetchStep(Step):
+class FetchStep(SharedStep):
     """Downloads what listed adapters lack; one outcome an adapter, in order of arrival."""
 
     name = "fetch"
     title = "Downloading"
     asks_hub = True
+    queue = "fetch"
+    page = 50
+    job = 1
+
+    def __init__(self, context: RefreshContext) -> None:
+        super().__init__(context)
+        self._failures = 0
 
     def remaining(self) -> int:
         with self.context.sessions() as session:
             return pending.count_to_fetch(session, self.context.origin)
 
-    def run(self) -> Iterator[StepOutcome]:
-        context = self.context
-        failures = after = 0
+    def list_keys(self, size: int) -> Iterator[list[str]]:
+        after = 0
         while True:
-            with context.sessions() as session:
-                page = pending.list_to_fetch(session, context.origin, after, PAGE)
-            if not page:
+            with self.context.sessions() as session:
+                rows = pending.keys_to_fetch(session, self.context.origin, after, self.page)
+            if not rows:
                 return
-            for fetched in fetch_all(context.source, page, context.blobs, context.downloads):
-                self._store(fetched)
-                yield _outcome(fetched)
-                failures = failures + 1 if fetched.hub_is_down else 0
-                if failures == FAILURES_IN_A_ROW:
-                    raise SourceError(
-                        f"{context.source.hub} failed for {failures} adapters in a row; fetching "
-                        "stopped. Run again later: it goes on where it stopped."
-                    )
-            after = page[-1].adapter_id
+            yield from part_by_file(rows, size)
+            after, _ = rows[-1]
+
+    def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
+        context = self.context
+        self._check_hub()
+        with context.sessions() as session:
+            wanted = pending.list_to_fetch(session, context.origin, [int(key) for key in keys])
+        for fetched in fetch_all(context.source, wanted, context.blobs, context.downloads):
+            self._store(fetched)
+            yield _outcome(fetched)
+            self._failures = self._failures + 1 if fetched.hub_is_down else 0
+            self._check_hub()
+
+    def _check_hub(self) -> None:
+        if self._failures >= FAILURES_IN_A_ROW:
+            raise SourceError(
+                f"{self.context.source.hub} failed for {self._failures} adapters in a row; "
+                "fetching stopped. Run again later: it goes on where it stopped."
+            )
 
     def _store(self, fetched: Fetched) -> None:
         with self.context.sessions.begin() as session:
@@ -53,6 +68,23 @@ class FetchStep(Step):
                 )
 
 
+def part_by_file(rows: Iterable[tuple[int, str | None]], size: int) -> Iterator[list[str]]:
+    """Part adapters into lists of `size`, or more where they have one file: it is fetched once."""
+    by_file: dict[str, list[str]] = defaultdict(list)
+    for adapter_id, sha256 in rows:
+        by_file[sha256 or f"adapter {adapter_id}"].append(str(adapter_id))
+    part: list[str] = []
+    for ids in by_file.values():
+        part += ids
+        if len(part) >= size:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
 def _outcome(fetched: Fetched) -> StepOutcome:
     name = adapters.label(fetched.record.repo, fetched.record.version)
-    return StepOutcome(name, not fetched.problems, "; ".join(fetched.problems))
+    return StepOutcome(
+        name, not fetched.problems, "; ".join(fetched.problems), fetched.fetched_bytes
+    )

@@ -1,6 +1,6 @@
 """Step 3: files -> verdicts, fingerprints and sketches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from registry.db import adapters, pending
 from registry.db.claims import Beside, load_beside
 from registry.db.models import File, Sketch, WeightEmbedding
 from registry.errors import BlobNotFoundError
-from registry.refresh.step import Step, StepOutcome, one_line
+from registry.refresh.step import SharedStep, StepOutcome, one_line
 
 if TYPE_CHECKING:
     from encoder.sketches.sketch import Sketch as MadeSketch
@@ -26,26 +26,35 @@ PAGE = 64
 NOTHING = Beside((), "")
 
 
-class ReadStep(Step):
+class ReadStep(SharedStep):
     """Reads and sketches files; one outcome a file. A bad file refuses its adapters."""
 
     name = "read"
     title = "Reading files"
+    queue = "read"
+    page = 16
+    job = 1
 
     def remaining(self) -> int:
         with self.context.sessions() as session:
             return pending.count_to_read(session, reader_version())
 
-    def run(self) -> Iterator[StepOutcome]:
-        version, after = reader_version(), ""
+    def list_keys(self, size: int) -> Iterator[list[str]]:
+        after = ""
         while True:
             with self.context.sessions() as session:
-                page = pending.list_to_read(session, version, after, PAGE)
-            if not page:
+                hashes = pending.keys_to_read(session, reader_version(), after, PAGE)
+            if not hashes:
                 return
-            for file in page:
-                yield self._read(file, version)
-            after = page[-1].sha256
+            yield from (hashes[start : start + size] for start in range(0, len(hashes), size))
+            after = hashes[-1]
+
+    def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
+        version = reader_version()
+        with self.context.sessions() as session:
+            files = pending.list_to_read(session, version, keys)
+        for file in files:
+            yield self._read(file, version)
 
     def _read(self, file: pending.PendingFile, version: str) -> StepOutcome:
         return read_stored(self.context.sessions, self.context.blobs, file, version)

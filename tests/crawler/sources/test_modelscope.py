@@ -15,6 +15,7 @@ from crawler.errors import (
     HashMismatchError,
     SourceError,
 )
+from crawler.filters import Filters
 from crawler.hub_text import MAX_DESCRIPTION, MAX_WORDS
 from crawler.records import AdapterRecord, Refusal
 from crawler.sources.modelscope import ModelScopeSource
@@ -485,3 +486,76 @@ def test_a_hub_that_always_pushes_more_back_is_left(
 
     with pytest.raises(SourceError, match="changes faster than it can be read"):
         list(source.list_adapters(day(0)))
+
+
+def test_a_hub_that_ignores_the_filter_is_left(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would list every model it has, some hundred thousand of which are no LoRA."""
+    page = hub.page
+
+    def unfiltered(number: int, size: int) -> dict[str, Any]:
+        found = page(number, size)
+        for item in found["Models"]:
+            item["AigcType"] = None
+        return found
+
+    monkeypatch.setattr(hub, "page", unfiltered)
+
+    with pytest.raises(SourceError, match="ignores the filter"):
+        list(source.list_adapters())
+
+
+def test_a_few_items_that_are_no_lora_are_left_out(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = hub.page
+
+    def mixed(number: int, size: int) -> dict[str, Any]:
+        found = page(number, size)
+        for item in found["Models"]:
+            item["AigcType"] = "Checkpoint" if item["Name"] == "dog" else "LoRA"
+        return found
+
+    monkeypatch.setattr(hub, "page", mixed)
+    with ModelScopeSource(hub.endpoint) as source:
+        assert repos(list_records(source)) == ["cat", "fox", "ice", "owl"]
+
+
+def test_what_the_listing_tells_in_full_is_not_asked_for_again(
+    hub: Hub, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = hub.page
+
+    def full(number: int, size: int) -> dict[str, Any]:
+        found = page(number, size)
+        found["Models"] = [hub.detail(f"alice/{item['Name']}") for item in found["Models"]]
+        return found
+
+    expected = list_records(source)
+    hub.requests.clear()
+    monkeypatch.setattr(hub, "page", full)
+
+    assert list_records(source) == expected
+    asked = {path.rsplit("/")[-1] for _, path, _ in hub.requests if "/models/alice/" in path}
+    told = {name for name in NAMES if (hub.detail(f"alice/{name}") or {})["ModelInfos"]}
+    assert told
+    assert not asked & told
+
+
+def test_filters_leave_out_what_is_not_asked_for_unasked(hub: Hub) -> None:
+    """Neither details nor files of it are fetched."""
+    hub.entries[3]["base_model"] = "SDXL"
+    filters = Filters(
+        base_models=frozenset({"tiny"}),
+        name_base=lambda words: "tiny" if any("tiny" in word for word in words) else "other",
+        min_downloads=2,
+        tags=frozenset({"lora"}),
+    )
+    with ModelScopeSource(hub.endpoint, filters=filters) as source:
+        assert repos(list_records(source)) == ["fox", "owl"]
+
+    asked = " ".join(path for _, path, _ in hub.requests)
+    assert "alice/fox" in asked
+    assert "alice/cat" not in asked
+    assert "alice/ice" not in asked

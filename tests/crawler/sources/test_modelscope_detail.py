@@ -38,6 +38,35 @@ def test_a_version_owns_the_files_that_it_names(entry: Any) -> None:
     assert match_files(versions, [FILE, OTHER]) == [(versions[0], OTHER)]
 
 
+TWINS = [FileRecord(f"{folder}/x.safetensors", n, f"{n}" * 64) for n, folder in enumerate("ab")]
+
+
+@pytest.mark.parametrize(
+    ("entries", "sizes"),
+    [
+        (["x.safetensors", "x.safetensors"], []),
+        (["a/x.safetensors", "b/x.safetensors"], []),
+        (["b/x.safetensors", "x.safetensors"], []),
+        (["x.safetensors", "x.safetensors"], [1, 0]),
+        ([{"name": "x.safetensors", "sha256": "1" * 64}, "x.safetensors"], []),
+    ],
+    ids=["base names", "paths", "a path", "sizes", "a hash"],
+)
+def test_files_of_one_base_name_are_one_of_each_version(
+    entries: list[Any], sizes: list[int]
+) -> None:
+    """Two versions, each in its folder, are two adapters and not four."""
+    versions = [version(1, entries[0]), version(2, entries[1])]
+    for place, size in enumerate(sizes):
+        versions[place]["stats"]["fileSizes"] = [size]
+    swapped = bool(sizes) or entries[0] == "b/x.safetensors" or isinstance(entries[0], dict)
+
+    matched = match_files(versions, TWINS)
+
+    files = TWINS[::-1] if swapped else TWINS
+    assert matched == list(zip(versions, files, strict=True))
+
+
 def test_a_single_version_that_names_nothing_owns_all() -> None:
     assert [file for _, file in match_files([version(1)], [FILE, OTHER])] == [FILE, OTHER]
 

@@ -93,8 +93,9 @@ def test_the_kernel_gives_what_ridge_gives_in_the_features() -> None:
 
 def test_all_components_lose_nothing_but_the_rounding() -> None:
     features, duals = random(40, 200), random(40, 6)
+    parts = (features[:, :150], features[:, 150:])
 
-    down, up = low_rank(features, duals, 6)
+    down, up = low_rank(parts, features @ (features.T @ duals), duals, 6)
 
     others = random(10, 200)
     exact = others @ features.T @ duals
@@ -146,3 +147,22 @@ def test_single_captions_leave_the_space_as_it_is() -> None:
 def test_too_few_adapters_have_no_penalty() -> None:
     with pytest.raises(TrainingDataError, match="9 training adapters are too few"):
         choose_penalty(np.eye(9, dtype=np.float32), [random(2, 4) for _ in range(9)])
+
+
+def test_too_few_authors_have_no_penalty() -> None:
+    captions = [random(2, 4) for _ in range(20)]
+
+    with pytest.raises(TrainingDataError, match="20 training adapters of 2 authors are too few"):
+        choose_penalty(np.eye(20, dtype=np.float32), captions, groups=[0] * 10 + [7] * 10)
+
+
+def test_what_one_author_repeats_does_not_choose_the_penalty() -> None:
+    """Each adapter is there twice, by one author: known by heart, it says nothing of strangers."""
+    features, captions = random(30, 40), [random(1, 8) for _ in range(30)]
+    twice = np.concatenate([features, features])
+    groups = [*range(30), *range(30)]
+
+    _, apart = choose_penalty(twice @ twice.T, captions + captions, groups=groups)
+    _, mixed = choose_penalty(twice @ twice.T, captions + captions)
+
+    assert max(apart.values()) < 0.5 < max(mixed.values())

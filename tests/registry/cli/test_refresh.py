@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from demo.hub import civitai, modelscope
 from registry.service import Registry
-from tests.registry.cli.runner import run, run_well, write_folder
+from tests.crawler.builders import add_entry
+from tests.encoder.builders import make_factors, write_adapter
+from tests.registry.cli.runner import run, run_badly, run_well, write_folder
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -28,6 +31,33 @@ def test_refresh_from_a_folder_until_it_can_be_found(registry: Registry, tmp_pat
     found = json.loads(run_well("search", "fx1", "--json"))["results"][0]
     assert (found["exact"], found["adapter"]["name"]) == (True, "Fox 1")
     assert "Safe" not in run_well("inspect", str(folder / "fox1.safetensors"))
+
+
+def test_several_hubs_feed_one_registry(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What both list is one result; what one withholds says why; filters leave out the rest."""
+    zoo = tmp_path / "zoo"
+    for number, name in enumerate(("cat", "dog", "fox")):
+        entry = add_entry(zoo, name)
+        write_adapter(zoo / entry["file"], make_factors(number))
+    with modelscope.serve(zoo) as hub, civitai.serve(zoo) as other:
+        del hub.entries[2]
+        monkeypatch.setenv("REGISTRY_MODELSCOPE_ENDPOINT", hub.endpoint)
+        monkeypatch.setenv("REGISTRY_CIVITAI_ENDPOINT", other.endpoint)
+        run_well("refresh")
+        run_well("refresh", "--source", other.endpoint, "--min-downloads", "1")
+
+    assert "Also listed: 2 as 3 at civitai" in run_well("search", "the dog")
+    assert json.loads(run_well("search", "the cat", "--json"))["results"][0]["also"] == []
+    [fox] = json.loads(run_well("list", "--state", "listed", "--json"))["items"]
+    assert (fox["name"], fox["hub"]) == ("The fox", "civitai")
+    assert "REGISTRY_CIVITAI_TOKEN" in fox["refusal"]
+    assert "Civitai gives files" in run_well("list", "--state", "listed")
+
+
+def test_a_base_model_that_is_not_known_is_one_line(registry: Registry) -> None:
+    assert "'fluks'" in run_badly("crawl", "--base-model", "fluks")
 
 
 def test_a_hub_that_is_down_is_one_line_and_a_failure(

@@ -1,6 +1,7 @@
 """Commands that find adapters: results on stdout, notes on stderr."""
 
 import json
+import re
 
 import pytest
 
@@ -81,15 +82,20 @@ def test_what_is_here_is_listed_by_pages(registry: Registry) -> None:
         add_adapter(session, name="bad", state="refused", refusal="is a web page")
 
     first = run("list", "--limit", "3")
-    rest = run_well("list", "--before", str(ids[2]))
+    [cursor] = re.findall(r"--cursor (\S+)", first.stderr)
+    rest = run_well("list", "--limit", "3", "--cursor", cursor)
 
     assert [line.split()[0] for line in first.stdout.splitlines()[1:]] == [
         str(n) for n in ids[:1:-1]
     ]
     assert "[red]4" in first.stdout
     assert "sub/4.safetensors" in first.stdout
-    assert f"--before {ids[2]}" in first.stderr
+    assert "5 adapters" in first.stderr
     assert [line.split()[0] for line in rest.splitlines()[1:]] == [str(n) for n in ids[1::-1]]
+    by_name = run_well("list", "--sort", "name").splitlines()[1:]
+    assert [line.split()[0] for line in by_name] == [str(n) for n in ids]
+    assert "one of name, newest" in run_badly("list", "--sort", "odd")
+    assert "of another question" in run_badly("list", "--sort", "name", "--cursor", cursor)
     assert "is a web page" in run_well("list", "--state", "refused")
     assert run_well("list", "--state", "gone") == "No adapter here is gone.\n"
     assert "one of listed, ready, refused, gone" in run_badly("list", "--state", "odd")
@@ -103,10 +109,10 @@ def test_a_program_gets_the_list_and_where_to_go_on(registry: Registry) -> None:
         ]
 
     page = json.loads(run_well("list", "--author", "ann", "--limit", "1", "--json"))
-    last = json.loads(run_well("list", "--author", "ann", "--before", str(ids[2]), "--json"))
+    last = json.loads(run_well("list", "--author", "ann", "--cursor", page["next"], "--json"))
 
-    assert ([item["id"] for item in page["items"]], page["before"]) == ([ids[2]], ids[2])
-    assert ([item["id"] for item in last["items"]], last["before"]) == ([ids[0]], None)
+    assert ([item["id"] for item in page["items"]], page["total"]) == ([ids[2]], 2)
+    assert ([item["id"] for item in last["items"]], last["next"]) == ([ids[0]], None)
     assert (last["items"][0]["state"], last["items"][0]["strength"]) == ("ready", 0.7)
 
 
@@ -119,3 +125,35 @@ def test_the_preferred_strength_is_shown(registry: Registry) -> None:
 
     assert "strength 0.7" in [" ".join(line.split()) for line in printed]
     assert "negative prompt blurry" in [" ".join(line.split()) for line in printed]
+
+
+def test_filters_have_the_same_names_everywhere(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, author="Ann", base_model="pony", licence="MIT", trigger_words=["ohwx"])
+        add_adapter(session, author="bob", base_model="sd-1.5")
+
+    def listed(*options: str) -> list[str]:
+        items = json.loads(run_well("list", "--json", *options))["items"]
+        return sorted(item["author"] for item in items)
+
+    assert listed("--author", "ann", "--author", "BOB") == ["Ann", "bob"]
+    assert listed("--base-model", "Pony") == listed("--family", "sdxl") == ["Ann"]
+    assert listed("--commercial") == listed("--trigger-words") == ["Ann"]
+    assert listed("--no-commercial") == listed("--base-model", "SD1.5") == ["bob"]
+    assert listed("--max-size", "0.5kB") == []
+    assert "write a size" in run_badly("list", "--max-size", "big")
+    assert "one of any, hide, only" in run_badly("list", "--mature", "odd")
+    assert "There are: ann, bob." in run_badly("list", "--author", "amn")
+
+
+def test_facets_are_counted_in_a_terminal(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for author in ("ann", "ann", "[red]bob"):
+            add_adapter(session, author=author)
+
+    printed = run_well("facets")
+    counted = json.loads(run_well("facets", "--json", "--author", "ann"))
+
+    assert "ann (2) · [red]bob (1)" in printed
+    assert "3 adapters" in printed
+    assert counted["total"] == 2

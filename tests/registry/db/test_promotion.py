@@ -97,7 +97,9 @@ def test_rolling_back_goes_to_the_one_before(session: Session) -> None:
     assert active() == "b"
     roll_back(session, "demo-flux-tiny")
     assert active() == "a"
-    with pytest.raises(PromotionError, match="no encoder was active"):
+    assert roll_back(session, "demo-flux-tiny") is None
+    assert find_active(session, "demo-flux-tiny") is None
+    with pytest.raises(PromotionError, match="no encoder is active"):
         roll_back(session, "demo-flux-tiny")
 
 

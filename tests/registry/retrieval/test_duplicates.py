@@ -78,7 +78,7 @@ def test_copies_share_one_card(registry: Registry, original: Path) -> None:
     other = add_read(registry, variants(original)["other"], "red fox")
     with TestClient(create_app(registry), base_url="http://127.0.0.1") as client:
         results = client.get("/v1/search", params={"q": "red fox"}).json()["results"]
-        duplicates = client.get(f"/v1/adapters/{first}/duplicates").json()
+        duplicates = client.get(f"/v1/adapters/{first}/duplicates").json()["items"]
         page = client.get(f"/adapters/{first}").text
         autov3 = client.get(f"/v1/adapters/{first}").json()["autov3"]
         found = client.get("/v1/search", params={"q": autov3}).json()["results"]
@@ -113,7 +113,7 @@ def test_the_same_tensors_with_another_alpha_are_another_strength(
     save_file(tensors, original.with_name("weak.safetensors"), metadata=TINY_METADATA)
     weak = add_read(registry, original.with_name("weak.safetensors"), "red fox")
     with TestClient(create_app(registry), base_url="http://127.0.0.1") as client:
-        duplicates = client.get(f"/v1/adapters/{first}/duplicates").json()
+        duplicates = client.get(f"/v1/adapters/{first}/duplicates").json()["items"]
         results = client.get("/v1/search", params={"q": "red fox"}).json()["results"]
         page = client.get(f"/adapters/{first}").text
 

@@ -127,10 +127,88 @@ def test_both_languages_fill_the_same_places() -> None:
 def test_empty_states_say_what_to_do(client: TestClient, registry: Registry) -> None:
     assert "autolora refresh" in get_page(client, "/?q=fox")
     with registry.sessions.begin() as session:
-        add_adapter(session, author="ann")
-    page = get_page(client, "/?q=fox&author=bob")
+        add_adapter(session, author="ann", words="ann")
+        add_adapter(session, author="bob", words="fox")
+    page = get_page(client, "/?q=fox&author=ann")
     assert "Nothing fits" in page
     assert 'href="/?q=fox"' in page
+
+
+def test_a_filter_that_no_adapter_passes_says_which_there_are(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, author="quietfox")
+
+    answer = client.get("/?author=quietfix", headers={"Accept": "text/html"})
+
+    assert answer.status_code == 422
+    assert "There are: quietfox." in answer.text
+
+
+def test_filters_are_links_with_counts(client: TestClient, registry: Registry) -> None:
+    """They work without JavaScript, and each leads on from what is asked for."""
+    with registry.sessions.begin() as session:
+        for _ in range(3):
+            add_adapter(session, author="ann", tags=["fox"], licence="MIT")
+        add_adapter(session, author="bob", tags=["fox", "red"])
+
+    page = get_page(client, "/?author=ann&sort=name&tag=&min_rank=")
+
+    links = {value for name, value in Tags(page).attributes if name == "href"}
+    assert "/?sort=name" in links  # without the author
+    assert "/?author=ann&sort=name&author=bob" in links
+    assert {"/?author=ann&sort=downloads", "/?author=ann&sort=name"} <= links
+    assert "<b>3 adapters</b>" in page
+    assert "Author: ann" in page
+    assert re.search(
+        r'chosen-value"[^>]*><span class="value">ann</span> <span class="count">3<', page
+    )
+
+
+def test_a_page_leads_to_the_next(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for number in range(30):
+            add_adapter(session, name=f"adapter {number:02}")
+
+    first = get_page(client, "/?sort=name")
+    [following] = re.findall(r'href="([^"]+)" rel="next', first)
+    second = get_page(client, following.replace("&amp;", "&"))
+
+    shown = [re.findall(r">(adapter \d\d)<", page) for page in (first, second)]
+    assert shown[0] + shown[1] == [f"adapter {number:02}" for number in range(30)]
+    assert "<b>30 adapters</b>" in second
+    assert 'rel="next' not in second
+    assert "First page" in second
+
+
+def test_examples_come_from_the_index_in_the_language_of_the_page(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, tags=["silhouette", "水墨"], words="silhouette 水墨")
+
+    english, chinese = (
+        re.findall(
+            r'class="chip" href="/\?q=[^"]+">([^<]+)<', get_page(client, f"/?lang={language}")
+        )
+        for language in ("en", "zh")
+    )
+
+    assert english == ["silhouette", "水墨"]
+    assert chinese == ["水墨", "silhouette"]
+
+
+def test_a_question_is_filtered_by_what_it_found(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="red fox", words="red fox", author="ann")
+        add_adapter(session, name="fox", words="fox", author="bob")
+        add_adapter(session, name="train", words="train", author="eve")
+
+    page = get_page(client, "/?q=fox&nearest=true")
+
+    assert 'href="/?q=fox&amp;author=ann"' in page
+    assert "author=eve" not in page
 
 
 def test_errors_are_pages_for_browsers_and_problems_for_programs(client: TestClient) -> None:

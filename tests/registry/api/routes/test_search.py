@@ -38,14 +38,17 @@ def test_search_answers_with_signals_and_covers(client: TestClient, registry: Re
 def test_search_filters(client: TestClient, registry: Registry) -> None:
     with registry.sessions.begin() as session:
         add_adapter(session, words="fox")
-        add_adapter(session, words="fox", author="ann", tags=["a", "b"], licence="MIT")
+        add_adapter(session, words="fox", author="Ann", tags=["a", "B"], licence="MIT")
+        add_adapter(session, words="train", tags=["c"])
 
     def found(**params: str | list[str]) -> int:
         return len(client.get("/v1/search", params={"q": "fox", **params}).json()["results"])
 
     assert found() == 2
-    assert found(author="ann", tags=["b", "a"], licence="mit", hub="modelscope") == 1
-    assert found(tags=["a", "c"]) == found(hub="civitai") == 0
+    assert found(author="ann", tag=["b", "A"], licence="mit", hub="ModelScope") == 1
+    assert found(author=["ann", "someone"]) == found(max_size="1kB", mature="hide") == 2
+    assert found(commercial="true") == 1
+    assert found(tag=["a", "c"]) == found(trigger_words="true") == 0
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,11 @@ def test_search_filters(client: TestClient, registry: Registry) -> None:
         ({"q": "fox", "limt": "5"}, 422, "limt"),
         ({"q": "   "}, 422, "the query is empty"),
         ({"q": "fox", "base_model": "sd-9"}, 404, "sd-9"),
+        ({"q": "fox", "author": "nobody"}, 422, "There are: someone."),
+        ({"q": "fox", "tags": "a"}, 422, "tags"),
+        ({"q": "fox", "min_size": "big"}, 422, "write a size, like 200MB"),
+        ({"q": "fox", "updated_since": "May"}, 422, "write a day, like 2026-01-31"),
+        ({"q": "fox", "min_rank": "9", "max_rank": "8"}, 422, "nothing is both"),
     ],
 )
 def test_errors_are_problem_documents(
@@ -103,6 +111,51 @@ def test_pages_of_a_list_neither_overlap_nor_skip(client: TestClient, registry: 
 @pytest.mark.parametrize("cursor", ["x", "aWQ6LTE", "aWQ6OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "é"])
 def test_a_made_up_cursor_is_refused(client: TestClient, cursor: str) -> None:
     assert client.get("/v1/adapters", params={"cursor": cursor}).status_code == 400
+
+
+def test_a_cursor_goes_on_with_its_own_question_only(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        for _ in range(4):
+            add_adapter(session)
+    asked = {"limit": "2", "sort": "name"}
+    cursor = client.get("/v1/adapters", params=asked).json()["next"]
+
+    good = client.get("/v1/adapters", params=asked | {"cursor": cursor})
+    other = client.get("/v1/adapters", params=asked | {"cursor": cursor, "sort": "downloads"})
+
+    assert (good.status_code, other.status_code) == (200, 400)
+    assert "of another question" in other.json()["detail"]
+    assert client.get("/v1/runs", params={"cursor": cursor}).status_code == 400
+
+
+def test_a_list_says_how_many_there_are(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for _ in range(3):
+            add_adapter(session)
+        add_adapter(session, state="refused", author="bob")
+
+    page = client.get("/v1/adapters", params={"limit": 2}).json()
+    refused = client.get("/v1/adapters", params={"state": "refused", "author": "BOB"}).json()
+    wrong = client.get("/v1/adapters", params={"state": "refused", "min_rank": "4"})
+
+    assert (len(page["items"]), page["total"], page["total_exact"]) == (2, 3, True)
+    assert [item["state"] for item in refused["items"]] == ["refused"]
+    assert wrong.status_code == 422
+
+
+def test_facets_count_what_filters_let_through(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, author="ann", tags=["fox"])
+        add_adapter(session, author="bob")
+
+    answer = client.get("/v1/facets", params={"author": "ann"}).json()
+
+    facets = {facet["name"]: facet["values"] for facet in answer["facets"]}
+    assert (answer["total"], answer["total_exact"], answer["about"]) == (1, True, 1)
+    assert facets["tag"] == [{"value": "fox", "count": 1}]
+    assert len(facets["author"]) == 2
 
 
 def test_an_adapter_in_full(client: TestClient, registry: Registry) -> None:

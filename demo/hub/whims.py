@@ -3,10 +3,15 @@
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-Whim = Literal["error", "cut", "drip", "wrong size", "wrong hash", "damaged", "empty", "halved"]
+Whim = Literal[
+    "error", "cut", "drip", "wrong size", "wrong hash", "damaged", "empty", "halved",
+    # Only where they are insisted on: what they do may be all that a hub says from then on.
+    "error body", "redirect", "duplicates", "shifted", "unknown fields", "nulls", "other host",
+    "unfiltered",
+]  # fmt: skip
 
 # What may be wrong with which answer. Covers come without a hash, so that a damaged one could not
 # be told from another picture.
@@ -34,6 +39,8 @@ class Whims:
         # Those given while something was to be wrong with some.
         self.answers = 0
         self.served: Counter[Whim] = Counter()
+        # What is wrong with every answer of a kind, whatever the share.
+        self.always: dict[str, Whim] = {}
         # What is wrong with every listing meanwhile, as when the hub's index is broken.
         self._listing: Whim | None = None
         self._salt = 0
@@ -52,6 +59,8 @@ class Whims:
         """Return what shall be wrong with an answer of this kind; mostly nothing."""
         with self._lock:
             self.answers += self.share > 0
+            if answer in self.always:
+                return self.always[answer]
             if answer == "listing" and self._listing is not None:
                 return self._listing
             if answer not in WHIMS or self._numbers.random() >= self.share:
@@ -69,14 +78,30 @@ class Whims:
         with self._lock:
             self.served[whim] += 1
 
-    def listed(self, whim: Whim | None, repos: Mapping[str, T]) -> Mapping[str, T]:
+    def listed(self, whim: Whim | None, repos: dict[str, T]) -> dict[str, T]:
         """Return the repositories that a listing shows."""
+        if whim in ("empty", "halved"):
+            self.count(whim)
         if whim == "empty":
             return {}
         if whim != "halved":
             return repos
         coin = random.Random(self._salt)
         return {repo: facts for repo, facts in sorted(repos.items()) if coin.random() < 0.5}
+
+    def start(self, whim: Whim | None, start: int) -> int:
+        """Return where a page begins: one too early where what was before has grown meanwhile."""
+        if whim != "shifted":
+            return start
+        self.count(whim)
+        return max(start - 1, 0)
+
+    def page(self, whim: Whim | None, items: Sequence[T]) -> list[T]:
+        """Return the items of a page, each twice by a whim."""
+        if whim != "duplicates":
+            return list(items)
+        self.count(whim)
+        return [item for item in items for _ in range(2)]
 
     def spoil(self, whim: Whim | None, files: Iterable[dict[str, Any]]) -> None:
         """Tell another size or hash of files than they have."""
@@ -95,3 +120,24 @@ def damaged(data: bytes) -> bytes:
     """Return bytes of which one in the middle has changed on the way."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 0xFF]) + data[middle + 1 :]
+
+
+def with_nulls(answer: Any, keys: Collection[str]) -> Any:
+    """Return an answer whose values are null, but for those of `keys` and what holds others."""
+    if isinstance(answer, dict):
+        return {
+            key: value if key in keys else with_nulls(value, keys) for key, value in answer.items()
+        }
+    if isinstance(answer, list):
+        return [with_nulls(value, keys) for value in answer]
+    return None
+
+
+def with_unknown_fields(answer: Any, keys: Collection[str]) -> Any:
+    """Return an answer that says more than anybody knows to read."""
+    if isinstance(answer, dict):
+        more = {"aFieldOfTomorrow": {"with": ["more", 1, None]}}
+        return {key: with_unknown_fields(value, keys) for key, value in answer.items()} | more
+    if isinstance(answer, list):
+        return [with_unknown_fields(value, keys) for value in answer]
+    return answer

@@ -1,0 +1,282 @@
+"""Civitai: LoRAs of civitai.red (all of them), civitai.com (safe for work only) or a mirror.
+
+The hub sorts by when a model's last version was published. What changes otherwise (texts, covers,
+licences) does not surface there: `list_again` looks at what is known, bit by bit.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlencode, urlsplit
+
+from crawler.disk import DiskLimits
+from crawler.download import place
+from crawler.errors import SourceError
+from crawler.filters import EVERYTHING, Filters
+from crawler.foreign_text import quoted
+from crawler.hub_json import as_count, as_dict, as_list
+from crawler.hub_text import clean_words
+from crawler.records import AdapterRecord, CoverRecord, Refusal, Remembered
+from crawler.sources.civitai_detail import (
+    HUB,
+    TYPES,
+    ListedModel,
+    base_model_words,
+    changed_at,
+    is_lora,
+    read_listed,
+    read_model_id,
+    read_version,
+    tells_prompts,
+    versions_of,
+)
+from crawler.sources.hub_client import HubClient, HubNames
+from crawler.sources.hub_fields import read_id
+from crawler.sources.walking import ListedItem, changed_since, oldest_first, read_each
+
+# One is safe for work only, the other has everything; keys are shared.
+SITES = ("civitai.com", "civitai.red")
+NAMES = HubNames("Civitai", "CIVITAI")
+PAGE_SIZE = 100
+# Models asked for in one question, whose answer has bounds.
+BATCH = 25
+# Versions of a model, newest first, whose prompts are asked for: a request each.
+MAX_DETAILS = 4
+_MAX_PAGES = 100_000
+_MOST_REFUSED = 100
+# The hub's names of base models that it was seen to filter by; it refuses others.
+BASES = (
+    "Flux.1 D", "Flux.1 S", "Illustrious", "Pony", "Qwen", "SD 1.5", "SDXL 1.0", "ZImageBase",
+    "ZImageTurbo",
+)  # fmt: skip
+
+
+class CivitaiSource:
+    """Lists the LoRAs of one endpoint, and with a token fetches them."""
+
+    hub = HUB
+    has_cursor = True
+
+    def __init__(
+        self,
+        endpoint: str = "https://civitai.red",
+        token: str | None = None,
+        *,
+        requests_per_second: float | None = None,
+        page_size: int = PAGE_SIZE,
+        attempts: int = 3,
+        name: str | None = None,
+        limits: DiskLimits | None = None,
+        filters: Filters = EVERYTHING,
+    ) -> None:
+        """`name` stands for the endpoint where its address changes, as on loopback."""
+        self._client = HubClient(
+            NAMES,
+            endpoint,
+            {"Authorization": f"Bearer {token}"} if token else {},
+            requests_per_second=requests_per_second,
+            attempts=attempts,
+        )
+        self._limits = limits or DiskLimits()
+        self._page_size, self._filters = page_size, filters
+        self.endpoint = name or self._client.endpoint
+
+    @staticmethod
+    def takes(address: str) -> bool:
+        """Whether an address is one of Civitai's own sites."""
+        parts = urlsplit(address)
+        return parts.scheme == "https" and (parts.hostname or "").removeprefix("www.") in SITES
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def wants(self, record: AdapterRecord) -> bool:
+        return self._filters.wants(record)
+
+    def list_adapters(
+        self,
+        updated_since: datetime | None = None,
+        remembered: Mapping[str, Remembered] | None = None,
+    ) -> Iterator[AdapterRecord | Refusal]:
+        """Yield what changed at or after `updated_since`, oldest change first.
+
+        The hub tells what changed, so what is `remembered` is not looked at. A model that cannot
+        be read is yielded as a `Refusal` and ends nothing.
+
+        Raises:
+            SourceError: the hub is down, or answers in a way that we do not know.
+        """
+        since, refused = self._filters.since(updated_since), list[Refusal]()
+        found = changed_since(NAMES.title, self._pages(refused), since)
+        yield from refused
+        items = self._with_facts(oldest_first(found))
+        yield from read_each(HUB, items, self._read_model, self.wants)
+
+    def list_again(self, repos: Sequence[str]) -> Iterator[AdapterRecord | Refusal]:
+        """Yield what the hub says by now of models that it listed before.
+
+        Raises:
+            SourceError: the hub is down.
+        """
+        now = datetime.now(UTC)
+        items = self._with_facts([ListedItem(repo, now) for repo in repos], again=True)
+        yield from read_each(HUB, items, self._read_model, self.wants)
+
+    def download(self, record: AdapterRecord, target: Path) -> Path:
+        """Fetch the record's file into a folder of its own below `target`; return its path.
+
+        Raises:
+            DownloadError: the file cannot be had, or is not what was announced.
+            SourceError: the hub is down, or does not give the file.
+        """
+        path = place(record, target)
+        address = f"api/download/models/{quote(record.version, safe='')}"
+        file = f"?fileId={quote(record.file.revision, safe='')}" if record.file.revision else ""
+        self._client.download(address + file, record, path, self._limits)
+        return path
+
+    def fetch_cover(self, cover: CoverRecord) -> bytes:
+        """Return the bytes behind a cover's url; raises `SourceError`."""
+        return self._client.fetch(cover.url)
+
+    def _ask(self, path: str) -> dict[str, Any]:
+        answer = self._client.ask_json("GET", f"api/v1/{path}")
+        # Some errors come with HTTP 200.
+        if not isinstance(answer, dict) or "error" in answer:
+            raise SourceError(
+                f"Civitai answered {path.split('?')[0]} with {quoted(str(answer), 200)}"
+            )
+        return answer
+
+    def _pages(self, refused: list[Refusal]) -> Iterator[list[ListedItem]]:
+        """Yield pages as the hub's cursor leads; the address that it gives may be another host."""
+        question = [
+            ("limit", str(self._page_size)),
+            *(("types", kind) for kind in TYPES),
+            ("sort", "Newest"),
+            ("period", "AllTime"),
+            ("nsfw", "false" if self._filters.mature is False else "true"),
+            *(("baseModels", base) for base in self._filters.bases_among(BASES)),
+        ]
+        if len(self._filters.tags) == 1:
+            question += [("tag", tag.lower()) for tag in self._filters.tags]
+        cursor: list[tuple[str, str]] = []
+        before = datetime.now(UTC)
+        for _ in range(_MAX_PAGES):
+            answer = self._ask(f"models?{urlencode(question + cursor)}")
+            page = [*self._read_page(answer, before, refused)]
+            yield page
+            before = page[-1].updated_at if page else before
+            following = as_dict(answer.get("metadata")).get("nextCursor")
+            if not isinstance(following, str | int) or not following:
+                return
+            cursor = [("cursor", str(following))]
+        raise SourceError(f"Civitai lists more than {_MAX_PAGES} pages, more than it has")
+
+    def _read_page(
+        self, answer: Mapping[str, Any], before: datetime, refused: list[Refusal]
+    ) -> Iterator[ListedItem]:
+        items = answer.get("items")
+        if not isinstance(items, list):
+            raise SourceError("Civitai answered a listing without items: has it changed?")
+        loras = [item for item in items if is_lora(item)]
+        if 2 * len(loras) < len(items):
+            raise SourceError(
+                f"Civitai was asked for LoRAs, and {len(items) - len(loras)} of {len(items)} on a "
+                "page are none: it ignores the filter, and would list all it has."
+            )
+        for item in loras:
+            try:
+                listed = read_listed(item, before)
+            except SourceError as error:
+                if len(refused) < _MOST_REFUSED:
+                    refused.append(Refusal(HUB, "", str(error)))
+                continue
+            before = listed.updated_at
+            yield ListedItem(listed.repo, listed.updated_at, self._may_want(item))
+
+    def _may_want(self, item: Mapping[str, Any]) -> bool:
+        """Tell by the listing what need not be asked for. Some are listed before they are whole."""
+        words, downloads = base_model_words(item), as_dict(item.get("stats")).get("downloadCount")
+        return (
+            (downloads is None or as_count(downloads) >= self._filters.min_downloads)
+            and (not words or any(map(self._filters.wants_base, words)))
+            and self._filters.wants_tags(clean_words(as_list(item.get("tags"))))
+        )
+
+    def _with_facts(
+        self, items: Sequence[ListedItem], *, again: bool = False
+    ) -> Iterator[ListedModel]:
+        """Yield items with what the hub says of them, many to a question where it answers that."""
+        for start in range(0, len(items), BATCH):
+            batch = items[start : start + BATCH]
+            facts = self._ask_many([item.repo for item in batch])
+            for item in batch:
+                yield ListedModel(
+                    item.repo, item.updated_at, facts=facts.get(item.repo), again=again
+                )
+
+    def _ask_many(self, repos: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return what the hub answers about several models: not always all, or any, of them."""
+        try:
+            answer = self._ask(f"models?{urlencode({'ids': ','.join(repos), 'nsfw': 'true'})}")
+        except SourceError:
+            # They are asked for one by one, and that tells what is wrong.
+            return {}
+        items = [item for item in as_list(answer.get("items")) if isinstance(item, dict)]
+        return {str(item.get("id")): item for item in items}
+
+    def _read_model(self, listed: ListedModel) -> Iterator[AdapterRecord]:
+        facts = listed.facts
+        if facts is None or not versions_of(facts):
+            facts = self._ask(f"models/{quote(listed.repo, safe='')}")
+        if read_model_id(facts) != listed.repo:
+            raise SourceError(f"Civitai answered about another model than {listed.repo}")
+        if listed.again:
+            listed = ListedModel(listed.repo, changed_at(facts) or listed.updated_at)
+        records = [
+            record
+            for place, version in enumerate(versions_of(facts))
+            if (record := self._read_version(facts, version, listed, place)) is not None
+        ]
+        if not records:
+            raise SourceError("none of its versions lists a safetensors file")
+        yield from records
+
+    def _read_version(
+        self, facts: Mapping[str, Any], version: Mapping[str, Any], listed: ListedItem, place: int
+    ) -> AdapterRecord | None:
+        def read(told: Mapping[str, Any]) -> AdapterRecord | None:
+            return read_version(
+                facts,
+                told,
+                listed,
+                self._client.endpoint,
+                now=datetime.now(UTC),
+                has_token=self._client.has_token,
+            )
+
+        record = read(version)
+        if record is None or not record.version.isdigit():
+            return None
+        if place < MAX_DETAILS and tells_prompts(version) and self.wants(record):
+            # Only the answer about a version alone has prompts of its images.
+            told = self._ask(f"model-versions/{record.version}")
+            if read_id(told.get("id")) != record.version:
+                raise SourceError(f"Civitai answered about another version than {record.version}")
+            images = as_list(told.get("images")) or version.get("images")
+            return read({**told, **version, "images": images})
+        return record

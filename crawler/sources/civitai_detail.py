@@ -1,0 +1,256 @@
+"""What Civitai says of a model -> records, one a version. Pure: no network, no client."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from crawler.errors import SourceError
+from crawler.hub_json import as_count, as_dict, as_list
+from crawler.hub_text import (
+    MAX_DESCRIPTION,
+    MAX_NAME,
+    MAX_PROMPT,
+    MAX_WORD,
+    clean_line,
+    clean_text,
+    clean_words,
+    plain_text,
+    split_phrases,
+)
+from crawler.records import AdapterRecord, CoverRecord, FileRecord
+from crawler.sources.hub_fields import (
+    find_iso_time,
+    read_file,
+    read_id,
+    read_sha256,
+    read_url,
+)
+from crawler.sources.walking import ListedItem
+
+HUB = "civitai"
+TYPES = ("LORA", "LoCon", "DoRA")
+MAX_VERSIONS = 50
+MAX_COVERS = 10
+# Bits of nsfwLevel: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX, 32 blocked. Images also say it in words.
+_MATURE_BITS, _BLOCKED_BIT = 4 | 8 | 16 | 32, 32
+# Originals reach 19 MB. Thumbnails here are smaller than this.
+_COVER_SIZE = "width=450"
+_MODES = {"Archived": "its author has archived it", "TakenDown": "Civitai has taken it down"}
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel(ListedItem):
+    """A model to be read; `facts` are what the hub says of it, where that is here already.
+
+    One that is read `again` has the time that its facts say.
+    """
+
+    facts: Mapping[str, Any] | None = None
+    again: bool = False
+
+
+def read_listed(item: Any, before: datetime) -> ListedModel:
+    """Read one item of the listing; one that has no time yet stands where the item before does.
+
+    Raises:
+        SourceError: it has no id.
+    """
+    facts = as_dict(item)
+    repo = read_model_id(facts)
+    return ListedModel(repo, changed_at(facts) or before)
+
+
+def read_model_id(facts: Mapping[str, Any]) -> str:
+    """Return the number of a model as text, which goes into urls.
+
+    Raises:
+        SourceError: there is none.
+    """
+    number = facts.get("id")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**63:
+        raise SourceError("an item of the listing has no id")
+    return str(number)
+
+
+def is_lora(item: Any) -> bool:
+    """Whether an item is a LoRA, or does not say what it is."""
+    return as_dict(item).get("type", TYPES[0]) in TYPES
+
+
+def changed_at(facts: Mapping[str, Any]) -> datetime | None:
+    """Return when a model's last version was published, by which the hub sorts."""
+    times = [find_iso_time(version.get("publishedAt")) for version in versions_of(facts)]
+    return max(filter(None, times), default=None)
+
+
+def versions_of(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a model's versions, newest first as the hub lists them."""
+    return [v for v in as_list(facts.get("modelVersions"))[:MAX_VERSIONS] if isinstance(v, dict)]
+
+
+def tells_prompts(version: Mapping[str, Any]) -> bool:
+    """Whether asking for a version alone would tell prompts of its images."""
+    images = map(as_dict, as_list(version.get("images"))[:MAX_COVERS])
+    return any(
+        image.get("hasPositivePrompt", image.get("hasMeta", True)) is not False for image in images
+    )
+
+
+def find_file(version: Mapping[str, Any]) -> FileRecord | None:
+    """Return the file of a version that is its adapter; None where it has none.
+
+    `revision` is the hub's number of the file, by which it is fetched.
+    """
+    files = [file for file in as_list(version.get("files")) if _is_adapter(file)]
+    files.sort(key=lambda file: file.get("primary") is not True)
+    if not files:
+        return None
+    kilobytes, sha256 = files[0].get("sizeKB"), as_dict(files[0].get("hashes")).get("SHA256")
+    known = type(kilobytes) in (int, float) and 0 < kilobytes < 2**40
+    size = round(kilobytes * 1024) if known else None
+    return read_file(files[0]["name"], size, read_sha256(sha256), read_id(files[0].get("id")))
+
+
+def _is_adapter(file: Any) -> bool:
+    facts = as_dict(file)
+    name = facts.get("name")
+    return (
+        isinstance(name, str)
+        and name.lower().endswith(".safetensors")
+        and facts.get("type", "Model") in ("Model", "Pruned Model")
+    )
+
+
+def read_version(
+    facts: Mapping[str, Any],
+    version: Mapping[str, Any],
+    listed: ListedItem,
+    endpoint: str,
+    *,
+    now: datetime,
+    has_token: bool,
+) -> AdapterRecord | None:
+    """Return the record of one version, None where it has no file of an adapter."""
+    file = find_file(version)
+    if file is None:
+        return None
+    name, number = clean_line(facts.get("name"), MAX_NAME), read_id(version.get("id"))
+    own_name = clean_line(version.get("name"), MAX_NAME)
+    several = len(versions_of(facts)) > 1 and own_name
+    texts = [plain_text(facts.get("description")), plain_text(version.get("description"))]
+    withheld, until = _withheld(facts, version, now=now, has_token=has_token)
+    stats = as_dict(version.get("stats")) or as_dict(facts.get("stats"))
+    published = find_iso_time(version.get("publishedAt"))
+    return AdapterRecord(
+        hub=HUB,
+        repo=listed.repo,
+        version=number,
+        name=f"{name} ({own_name})" if several else name or listed.repo,
+        author=clean_line(as_dict(facts.get("creator")).get("username"), MAX_NAME),
+        description=clean_text("\n".join(filter(None, texts)), MAX_DESCRIPTION),
+        trigger_words=split_phrases(version.get("trainedWords")),
+        tags=clean_words(as_list(facts.get("tags"))),
+        base_model_words=clean_words([version.get("baseModel")]),
+        licence=_licence(facts),
+        mature=_is_mature(facts, version),
+        downloads=as_count(stats.get("downloadCount")),
+        created_at=find_iso_time(version.get("createdAt")) or published or listed.updated_at,
+        updated_at=listed.updated_at,
+        file=file,
+        covers=tuple(_covers(version, endpoint)),
+        page_url=f"{endpoint}/models/{listed.repo}?modelVersionId={number}",
+        withheld=withheld,
+        withheld_until=until,
+    )
+
+
+def _withheld(
+    facts: Mapping[str, Any], version: Mapping[str, Any], *, now: datetime, has_token: bool
+) -> tuple[str, datetime | None]:
+    """Say why a version's file cannot be had, and until when."""
+    reason, until = _reserved(facts, version, now)
+    if has_token:
+        return reason, until
+    # Without one nothing changes when early access ends.
+    return reason or (
+        "Civitai gives files to accounts only: set REGISTRY_CIVITAI_TOKEN, and refresh with --full"
+    ), None
+
+
+def _reserved(
+    facts: Mapping[str, Any], version: Mapping[str, Any], now: datetime
+) -> tuple[str, datetime | None]:
+    """Say why a version's file is not for everybody with an account, and until when."""
+    mode = facts.get("mode")
+    if mode:
+        return _MODES.get(str(mode), f"Civitai says it is {clean_line(mode, MAX_WORD)}"), None
+    usage = version.get("usageControl") or "Download"
+    if usage != "Download":
+        return "its author lets it be used on Civitai only", None
+    paid = as_dict(version.get("paidAccess"))
+    if paid.get("permanent") is True:
+        return "its author sells it", None
+    until = find_iso_time(paid.get("endsAt")) or find_iso_time(version.get("earlyAccessEndsAt"))
+    if until is not None and until > now:
+        return f"early access, for who pays, until {until:%Y-%m-%d}", until
+    if version.get("availability") == "EarlyAccess" and until is None:
+        return "early access, for who pays", None
+    return "", None
+
+
+def _is_mature(facts: Mapping[str, Any], version: Mapping[str, Any]) -> bool | None:
+    flag = facts.get("nsfw")
+    level = version.get("nsfwLevel", facts.get("nsfwLevel"))
+    if flag is True:
+        return True
+    if isinstance(level, int) and not isinstance(level, bool):
+        return bool(level & _MATURE_BITS)
+    return flag if isinstance(flag, bool) else None
+
+
+def _licence(facts: Mapping[str, Any]) -> str | None:
+    """Return the permissions that an author gives on Civitai, in words as licences have them."""
+    uses = facts.get("allowCommercialUse")
+    if uses is None and facts.get("allowDerivatives") is None:
+        return None
+    if isinstance(uses, str):
+        uses = uses.strip("{}").split(",")
+    permitted = {
+        "-by": facts.get("allowNoCredit"),
+        "-non-commercial": "Image" in as_list(uses) or "Sell" in as_list(uses),
+        "-no-derivatives": facts.get("allowDerivatives"),
+        "-sa": facts.get("allowDifferentLicense"),
+    }
+    return "civitai-community" + "".join(word for word, free in permitted.items() if free is False)
+
+
+def _covers(version: Mapping[str, Any], endpoint: str) -> Iterator[CoverRecord]:
+    for image in map(as_dict, as_list(version.get("images"))[:MAX_COVERS]):
+        url, level = read_url(f"{endpoint}/", image.get("url")), image.get("nsfwLevel")
+        blocked = level == "Blocked" or (isinstance(level, int) and level & _BLOCKED_BIT)
+        if url and image.get("type", "image") == "image" and not blocked:
+            yield CoverRecord(_small(url), _prompt(image))
+
+
+def _prompt(image: Mapping[str, Any]) -> str | None:
+    # The hub has been seen to nest it twice.
+    meta = as_dict(image.get("meta"))
+    told = meta.get("prompt") or as_dict(meta.get("meta")).get("prompt")
+    return clean_text(told, MAX_PROMPT) or None
+
+
+def _small(url: str) -> str:
+    """Ask for a smaller size: .../{account}/{uuid}/{parameters}/{name}."""
+    parts = urlsplit(url)
+    folder, _, name = parts.path.rpartition("/")
+    before, _, parameters = folder.rpartition("/")
+    if "=" not in parameters:
+        return url
+    return urlunsplit(parts._replace(path=f"{before}/{_COVER_SIZE}/{name}"))
+
+
+def base_model_words(facts: Mapping[str, Any]) -> Sequence[tuple[str, ...]]:
+    """Return what each version of a model is for."""
+    return [clean_words([version.get("baseModel")]) for version in versions_of(facts)]

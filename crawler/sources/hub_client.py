@@ -1,0 +1,108 @@
+"""What all hubs' clients have in common: one endpoint, its token, errors that say what to do."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from crawler.addresses import is_loopback, shown
+from crawler.disk import DiskLimits
+from crawler.download import fetch_file
+from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, SourceError
+from crawler.http import PoliteClient
+from crawler.records import AdapterRecord
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class HubNames:
+    """What people call a hub, and what its settings begin with."""
+
+    title: str
+    setting: str
+
+
+class HubClient:
+    """Asks one endpoint. The token goes to its origin only, also where it redirects elsewhere."""
+
+    def __init__(
+        self,
+        names: HubNames,
+        endpoint: str,
+        headers: Mapping[str, str],
+        *,
+        requests_per_second: float | None,
+        attempts: int,
+    ) -> None:
+        """`headers` carry the token, if there is one; a pace of None is the usual one."""
+        self.endpoint = endpoint.rstrip("/")
+        self._names, self._headers = names, dict(headers)
+        if headers and self.endpoint.startswith("http://") and not is_loopback(self.endpoint):
+            raise SourceError(
+                f"{shown(self.endpoint)} is plain http: the token would travel readable. Use "
+                "https, or no token."
+            )
+        # Nobody needs to be spared on our own machine.
+        usual = math.inf if is_loopback(endpoint) else 5.0
+        self._http = PoliteClient(
+            allowed_origins=[self.endpoint],
+            requests_per_second=requests_per_second or usual,
+            attempts=attempts,
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    @property
+    def has_token(self) -> bool:
+        return bool(self._headers)
+
+    def ask_json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return the JSON that answers a question; `path` is below the endpoint.
+
+        Raises:
+            SourceError: no answer, or none that is JSON within bounds.
+        """
+        url = f"{self.endpoint}/{path}"
+        return self._translating(
+            lambda: self._http.ask_json(method, url, body=body, headers=self._headers)
+        )
+
+    def ask_page(self, path: str) -> tuple[Any, str | None]:
+        """Return JSON as `ask_json` does, and what its Link header calls the next page."""
+        url = f"{self.endpoint}/{path}"
+        return self._translating(lambda: self._http.ask_page(url, self._headers))
+
+    def download(self, path: str, record: AdapterRecord, target: Path, limits: DiskLimits) -> None:
+        """Fetch a record's file to `target`; raises as `fetch_file` does."""
+        url = f"{self.endpoint}/{path}"
+        self._translating(
+            lambda: fetch_file(self._http, url, record, target, limits, self._headers)
+        )
+
+    def fetch(self, url: str) -> bytes:
+        """Return the bytes behind an address that the hub names. It is told no token."""
+        return self._http.get(url)
+
+    def _translating(self, ask: Callable[[], T]) -> T:
+        """Say who did not answer, and what to do."""
+        where = f"{self._names.title} at {self.endpoint}"
+        try:
+            return ask()
+        except GoneError as error:
+            raise GoneError(f"{where} has no such thing: {error}") from error
+        except AccessDeniedError as error:
+            raise AccessDeniedError(
+                f"{where} wants other credentials: {error}. Set "
+                f"REGISTRY_{self._names.setting}_TOKEN to a token of an account that may read this."
+            ) from error
+        except NoAnswerError as error:
+            raise SourceError(
+                f"{where} does not answer ({error.cause}). Check the network and "
+                f"REGISTRY_{self._names.setting}_ENDPOINT, then run again: it goes on where it "
+                "stopped.",
+                retryable=error.retryable,
+                retry_after_seconds=error.retry_after_seconds,
+            ) from error

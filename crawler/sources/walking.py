@@ -1,0 +1,110 @@
+"""How hubs are walked: newest changes are listed first, and records wanted oldest change first."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median_low
+from typing import TypeVar
+
+from crawler.errors import SourceError
+from crawler.records import AdapterRecord, Refusal
+
+# One repository may be broken at the hub. So many in a row mean that the hub is.
+FAILURES_IN_A_ROW = 3
+# So many pages in a row without anything new: the hub repeats itself, and would for ever.
+REPEATED_PAGES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ListedItem:
+    """What a listing is needed for: whom to ask, and the cursor.
+
+    Of what is not `wanted` only the time counts, by which the walk knows where it is.
+    """
+
+    repo: str
+    updated_at: datetime
+    wanted: bool = True
+
+
+L = TypeVar("L", bound=ListedItem)
+
+
+def changed_since(
+    title: str, pages: Iterable[Sequence[ListedItem]], since: datetime | None
+) -> dict[str, datetime]:
+    """Return what is wanted and changed at or after `since`, from pages newest change first.
+
+    Walks until a whole page is older. What changes meanwhile moves to the front, where the walk
+    has been; its newer state is read all the same, and the next crawl lists it again.
+
+    Raises:
+        SourceError: the pages are in another order, or go round.
+    """
+    found: dict[str, datetime] = {}
+    seen: set[int] = set()
+    without_new = 0
+    for page in pages:
+        if since is not None and not _is_newest_first(page):
+            raise SourceError(
+                f"{title} no longer lists the newest change first, so a crawl cannot go on from "
+                "its cursor. Crawl everything instead, with --full."
+            )
+        new = {hash((item.repo, item.updated_at)) for item in page} - seen
+        seen |= new
+        without_new = 0 if new else without_new + 1
+        if without_new == REPEATED_PAGES:
+            raise SourceError(
+                f"{title} lists nothing new on {REPEATED_PAGES} pages in a row: it repeats "
+                "itself. Run again later."
+            )
+        for item in page:
+            if item.wanted and (since is None or item.updated_at >= since):
+                found[item.repo] = max(item.updated_at, found.get(item.repo, item.updated_at))
+        if since is not None and page and all(item.updated_at < since for item in page):
+            break
+    return found
+
+
+def _is_newest_first(page: Sequence[ListedItem]) -> bool:
+    """Whether the first half of a page is newer than the last, by the middle item of each.
+
+    Single items are out of place where a hub sorts by a time that it does not tell.
+    """
+    times = [item.updated_at for item in page]
+    half = len(times) // 2
+    return half == 0 or median_low(times[:half]) >= median_low(times[-half:])
+
+
+def oldest_first(found: dict[str, datetime]) -> list[ListedItem]:
+    """Return what was found in the order in which it changed."""
+    items = (ListedItem(repo, updated_at) for repo, updated_at in found.items())
+    return sorted(items, key=lambda item: (item.updated_at, item.repo))
+
+
+def read_each(
+    hub: str,
+    items: Iterable[L | Refusal],
+    read: Callable[[L], Iterable[AdapterRecord]],
+    wants: Callable[[AdapterRecord], bool],
+) -> Iterator[AdapterRecord | Refusal]:
+    """Yield the records of each item; one that cannot be read is a `Refusal` and ends nothing.
+
+    Raises:
+        SourceError: the hub fails several times in a row.
+    """
+    failures = 0
+    for item in items:
+        if isinstance(item, Refusal):
+            yield item
+            continue
+        try:
+            records = list(read(item))
+        except SourceError as error:
+            failures = failures + 1 if error.retryable else 0
+            if failures == FAILURES_IN_A_ROW:
+                raise
+            yield Refusal(hub, item.repo, str(error))
+        else:
+            failures = 0
+            yield from filter(wants, records)

@@ -1,0 +1,173 @@
+"""Commands for nights: one now, all of them, and what came of them."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from registry.cli.context import open_registry
+from registry.cli.errors import report
+from registry.cli.options import Json, Limit
+from registry.cli.output import print_json, print_table, stderr, stdout
+from registry.cli.progress import show_refresh
+from registry.errors import RegistryError
+
+if TYPE_CHECKING:
+    from registry.db.nights import NightFacts
+    from registry.service import Registry
+
+app = typer.Typer()
+
+# When nights are due where nothing else is said.
+THREE = time(3)
+
+At = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%H:%M"], help="The hour of UTC. Default: REGISTRY_NIGHTLY_AT, or 03:00."
+    ),
+]
+
+
+@app.command()
+def night(
+    context: typer.Context,
+    now: Annotated[bool, typer.Option("--now", help="One more, whether it is due or not.")] = False,
+    at: At = None,
+    as_json: Json = False,
+) -> None:
+    """Do the night that was due last, unless it is done: refresh all sources, and test search."""
+    from registry.refresh.due import last_due
+    from registry.refresh.night import NightWatch
+
+    registry = open_registry(context)
+    moment = datetime.now(UTC)
+    due_at = moment if now else last_due(_hour(registry, at), moment)
+    watch = NightWatch(registry.sessions, registry.blobs, registry.settings, registry.text_encoder)
+    show_refresh(watch.run(due_at))
+    last = next((one for one in registry.nights(limit=5) if one.due_at == due_at), None)
+    if as_json:
+        print_json(None if last is None else asdict(last))
+    elif last is None or last.state == "running":
+        stdout().print("another process is at a night; this one did nothing", markup=False)
+    else:
+        _print_night(last)
+    if last is not None and last.state == "failed":
+        raise typer.Exit(1)
+
+
+@app.command()
+def schedule(context: typer.Context, at: At = None) -> None:
+    """Have every night done when it is due, and one that was missed at once, until stopped."""
+    registry = open_registry(context)
+    hour = _hour(registry, at)
+    stderr().print(f"Nights are due at {hour:%H:%M} UTC (Ctrl-C stops)", markup=False)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with nights_done(registry, hour):
+        stopped.wait()
+
+
+@app.command()
+def runs(context: typer.Context, limit: Limit = 10, as_json: Json = False) -> None:
+    """List the last nights and refreshes, and what came of them."""
+    registry = open_registry(context)
+    nights, refreshes = registry.nights(limit=limit), registry.runs(limit=limit)
+    if as_json:
+        told = {"nights": map(asdict, nights), "runs": map(asdict, refreshes)}
+        print_json({name: list(facts) for name, facts in told.items()})
+        return
+    print_table([_night_row(one) for one in nights], "No night was done: `autolora night --now`.")
+    rows = [
+        {
+            "refresh": str(run.id),
+            "began": f"{run.started_at:%Y-%m-%d %H:%M}",
+            "source": run.endpoint,
+            "state": run.state,
+            "failed": str(_failures(run.counts)),
+            "MB": f"{run.fetched_bytes / 1e6:.1f}",
+            "seconds": f"{sum(run.seconds.values()):.0f}",
+            "error": run.error or "",
+        }
+        for run in refreshes
+    ]
+    print_table(rows, "Nothing was refreshed yet: `autolora refresh`.")
+
+
+@contextmanager
+def nights_done(registry: "Registry", at: time) -> Iterator[None]:
+    """Have nights done by processes of their own: a server has no memory nor time to spare."""
+    from registry.refresh.due import last_due
+    from registry.refresh.schedule import clock
+
+    stopping = threading.Event()
+
+    def look() -> None:
+        try:
+            over = registry.is_night_over(last_due(at, datetime.now(UTC)))
+        except RegistryError as error:
+            # The next look tries again.
+            report(str(error))
+            return
+        if not over:
+            _do_night(f"{at:%H:%M}", stopping)
+
+    with clock(at, look):
+        try:
+            yield
+        finally:
+            stopping.set()
+
+
+def _do_night(at: str, stopping: threading.Event) -> None:
+    words = [sys.executable, "-m", "registry", "night", "--at", at]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            if stopping.wait(0.5):
+                # As Ctrl-C does: what was done is kept, and the next look goes on from there.
+                process.send_signal(signal.SIGINT)
+                return
+
+
+def _hour(registry: "Registry", at: datetime | None) -> time:
+    return at.time() if at is not None else registry.settings.nightly_at or THREE
+
+
+def _night_row(night: "NightFacts") -> dict[str, Any]:
+    report = night.report
+    recall = (report.get("canaries") or {}).get("recall")
+    return {
+        "night": f"{night.due_at:%Y-%m-%d %H:%M}",
+        "state": night.state,
+        "ready": str(report.get("states", {}).get("ready", "")),
+        "refused": str(sum(report.get("refusals", {}).values())) if report else "",
+        "MB": f"{report.get('fetched_bytes', 0) / 1e6:.1f}",
+        "seconds": f"{sum(report.get('seconds', {}).values()):.0f}",
+        "canaries": "" if recall is None else f"{recall:.0%}",
+        "error": night.error or _problem(report),
+    }
+
+
+def _failures(counts: dict[str, Any]) -> int:
+    return sum(count["failed"] for name, count in counts.items() if name != "problems")
+
+
+def _problem(report: dict[str, Any]) -> str:
+    """The first source's failure, if there is one."""
+    return next((one["error"] for one in report.get("sources", []) if one["error"]), "")
+
+
+def _print_night(night: "NightFacts") -> None:
+    print_table([_night_row(night)], "")
+    for base_model, lesson in night.report.get("learn", {}).items():
+        stdout().print(f"learned of {base_model}: {lesson['outcome']}", markup=False)
+    for question in (night.report.get("canaries") or {}).get("lost", []):
+        stdout().print(f"not found any more: {question}", markup=False)

@@ -1,0 +1,35 @@
+"""The command that does tasks of refreshes that run elsewhere."""
+
+from typing import Annotated
+
+import typer
+
+from registry.cli.context import open_registry
+from registry.cli.errors import UsageError, report
+from registry.cli.output import stderr
+
+app = typer.Typer()
+
+
+@app.command()
+def worker(
+    context: typer.Context,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(help="fetch, read, caption or embed. Repeat for several; default: all."),
+    ] = None,
+) -> None:
+    """Do the work of refreshes and nights, beside any number of others, until it is stopped."""
+    from registry.refresh.pipeline import Pipeline
+    from registry.refresh.worker import QUEUES, Worker
+
+    chosen = tuple(dict.fromkeys(queue or QUEUES))
+    unknown = set(chosen) - set(QUEUES)
+    if unknown:
+        raise UsageError(f"there is no queue {sorted(unknown)[0]!r}: {', '.join(QUEUES)}.")
+    registry = open_registry(context)
+    pipeline = Pipeline(registry.sessions, registry.blobs, registry.settings, registry.text_encoder)
+    worker = Worker(pipeline, registry.sessions, registry.settings, chosen, report)
+    worker.stop_at_signals()
+    stderr().print(f"Working on {', '.join(chosen)} (Ctrl-C stops)", markup=False)
+    worker.run()

@@ -1,0 +1,135 @@
+"""What an index has to learn from: files with a sketch, and what their covers are said to show."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, File, Sketch
+
+# Captions of a file that are learned from; some have hundreds.
+MOST_CAPTIONS = 12
+# Fingerprints as close as this are one adapter, retrained or uploaded again.
+NEAR_COPY = 0.95
+# Files whose captions or sketches are loaded at once.
+PAGE = 256
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """A file that was read, and the embeddings (captions, dim) of what is said of it.
+
+    `group` is what it has in common with others that must not be on both sides of a split: its
+    author, its tensors, or nearly the same change.
+    """
+
+    sha256: str
+    group: str
+    captions: Floats
+
+
+def list_examples(
+    session: Session, base_models: Collection[str], sketch_version: str, text_encoder: str
+) -> list[Example]:
+    """Return the files of base models that have a sketch and a caption, by hash."""
+    rows = session.execute(
+        select(
+            File.sha256, File.body_sha256, File.fingerprint, Adapter.id, Adapter.hub, Adapter.author
+        )
+        .join(Sketch, Sketch.file_sha256 == File.sha256)
+        .join(Adapter, Adapter.file_sha256 == File.sha256)
+        .where(
+            File.base_model.in_(base_models),
+            Sketch.version == sketch_version,
+            Adapter.state.in_(["listed", "ready"]),
+        )
+        .order_by(File.sha256, Adapter.id)
+    ).all()
+    captions = _load_captions(session, {row.id: row.sha256 for row in rows}, text_encoder)
+    rows = [row for row in rows if row.sha256 in captions]
+    group = _Groups()
+    for row in rows:
+        group.join(f"file {row.sha256}", f"body {row.body_sha256 or row.sha256}")
+        if row.author.strip():
+            group.join(f"file {row.sha256}", f"author {row.author.strip().casefold()}")
+    hashes = list(dict.fromkeys(row.sha256 for row in rows))
+    fingerprints = {row.sha256: row.fingerprint for row in rows if row.fingerprint is not None}
+    for one, other in _near_copies(fingerprints):
+        group.join(f"file {one}", f"file {other}")
+    return [Example(own, group.name(f"file {own}"), captions[own]) for own in hashes]
+
+
+def load_sketches(
+    session: Session, hashes: Sequence[str], version: str
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the stored sketches of files, a page at a time, in the order of `hashes`."""
+    for start in range(0, len(hashes), PAGE):
+        page = hashes[start : start + PAGE]
+        rows = session.execute(
+            select(Sketch.file_sha256, Sketch.data).where(
+                Sketch.file_sha256.in_(page), Sketch.version == version
+            )
+        )
+        data = {row.file_sha256: row.data for row in rows}
+        yield from ((own, data[own]) for own in page if own in data)
+
+
+def _load_captions(session: Session, files: dict[int, str], text_encoder: str) -> dict[str, Floats]:
+    """Return the caption embeddings (captions, dim) of files, by adapters that are of them."""
+    found: dict[str, dict[str, Floats]] = {}
+    ids = sorted(files)
+    for start in range(0, len(ids), PAGE):
+        rows = session.execute(
+            select(Cover.adapter_id, Caption.text_md5, CaptionEmbedding.embedding)
+            .join(Caption, Caption.cover_id == Cover.id)
+            .join(CaptionEmbedding, CaptionEmbedding.text_md5 == Caption.text_md5)
+            .where(
+                Cover.adapter_id.in_(ids[start : start + PAGE]),
+                CaptionEmbedding.text_encoder == text_encoder,
+            )
+            .order_by(Cover.adapter_id, Cover.position, Caption.id)
+        )
+        for row in rows:
+            own = found.setdefault(files[row.adapter_id], {})
+            if len(own) < MOST_CAPTIONS:
+                own[row.text_md5] = np.asarray(row.embedding, np.float32)
+    return {sha256: np.stack(list(own.values())) for sha256, own in found.items()}
+
+
+def _near_copies(fingerprints: dict[str, object]) -> Iterator[tuple[str, str]]:
+    if not fingerprints:
+        return
+    hashes = list(fingerprints)
+    matrix = np.stack([np.asarray(fingerprints[own], np.float32) for own in hashes])
+    matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
+    for start in range(0, len(matrix), PAGE):
+        near = matrix[start : start + PAGE] @ matrix.T >= NEAR_COPY
+        for one, other in zip(*np.nonzero(near), strict=True):
+            if start + one < other:
+                yield hashes[start + one], hashes[other]
+
+
+class _Groups:
+    """Sets that are joined until nothing more has something in common (union-find)."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def name(self, member: str) -> str:
+        """Return the name of a member's set: the first of its members by alphabet."""
+        root = member
+        while self._parent.get(root, root) != root:
+            root = self._parent[root]
+        while self._parent.get(member, member) != root:
+            self._parent[member], member = root, self._parent[member]
+        return root
+
+    def join(self, one: str, other: str) -> None:
+        low, high = sorted((self.name(one), self.name(other)))
+        self._parent[low] = low
+        self._parent[high] = low

@@ -1,0 +1,87 @@
+"""Reports of nights, and which of them is still to be done."""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.db.models import Night
+
+# A night that is interrupted so often is given up.
+MOST_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NightFacts:
+    """A night as people see it; `report` is as registry.refresh.night writes it."""
+
+    id: int
+    due_at: datetime
+    started_at: datetime
+    finished_at: datetime | None
+    state: str
+    attempts: int
+    report: dict[str, Any]
+    error: str | None
+
+
+def is_over(session: Session, due_at: datetime) -> bool:
+    """Whether the night that was due at a moment needs nobody any more."""
+    state = session.scalar(select(Night.state).where(Night.due_at == due_at))
+    return state in ("done", "failed")
+
+
+def begin(session: Session, due_at: datetime) -> int | None:
+    """Begin a night, again if it was interrupted; None when that was so too often.
+
+    Nobody else may be at it. An earlier one that was interrupted is over with that.
+    """
+    session.execute(
+        update(Night)
+        .where(Night.state == "running", Night.due_at < due_at)
+        .values(state="failed", finished_at=func.now(), error="interrupted")
+    )
+    new = insert(Night).values(due_at=due_at)
+    again = new.on_conflict_do_update(
+        index_elements=[Night.due_at], set_={"attempts": Night.attempts + 1}
+    )
+    night_id, attempts = session.execute(again.returning(Night.id, Night.attempts)).one()
+    if attempts <= MOST_ATTEMPTS:
+        return int(night_id)
+    finish(session, night_id, {}, f"interrupted {MOST_ATTEMPTS} times")
+    return None
+
+
+def finish(session: Session, night_id: int, report: dict[str, Any], error: str | None) -> None:
+    session.execute(
+        update(Night)
+        .where(Night.id == night_id)
+        .values(
+            state="failed" if error else "done",
+            finished_at=func.clock_timestamp(),
+            report=report,
+            error=error,
+        )
+    )
+
+
+def list_nights(
+    session: Session, *, before_id: int | None = None, limit: int = 20
+) -> list[NightFacts]:
+    """Return nights, newest first."""
+    query = select(Night)
+    if before_id is not None:
+        query = query.where(Night.id < before_id)
+    nights = session.scalars(query.order_by(Night.id.desc()).limit(limit))
+    names = [field.name for field in fields(NightFacts)]
+    return [NightFacts(**{name: getattr(night, name) for name in names}) for night in nights]
+
+
+def find_last_report(session: Session) -> dict[str, Any] | None:
+    """Return the report of the last night that came to its end."""
+    return session.scalar(
+        select(Night.report).where(Night.state == "done").order_by(Night.due_at.desc()).limit(1)
+    )

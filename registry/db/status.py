@@ -1,0 +1,60 @@
+"""How the registry is: what is here, what was refused and why, and what waits for whom."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from registry.db import jobs, nights, pending
+from registry.db.encoders import active_encoders, count_missing
+from registry.db.jobs import WorkerFacts
+from registry.db.models import Adapter
+from registry.db.nights import NightFacts
+
+# Reasons that are shown, most frequent first.
+MOST_REASONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Counts of adapters by state, and of those refused by reason.
+
+    `waiting` are the tasks that each step has left to do, and `queued` those of them that are
+    handed out to workers.
+    """
+
+    states: dict[str, int]
+    refusals: dict[str, int]
+    waiting: dict[str, int]
+    queued: dict[str, int]
+    workers: list[WorkerFacts]
+    last_night: NightFacts | None
+
+
+def load_status(session: Session, text_encoder: str) -> Status:
+    return Status(
+        states=count_states(session),
+        refusals=count_refusals(session),
+        waiting={
+            "fetch": pending.count_to_fetch(session, None),
+            "read": pending.count_unread(session),
+            "caption": pending.count_to_caption(session, text_encoder),
+            "embed": sum(count_missing(session, encoder) for encoder in active_encoders(session)),
+        },
+        queued=jobs.count_by_queue(session),
+        workers=jobs.list_workers(session),
+        last_night=next(iter(nights.list_nights(session, limit=1)), None),
+    )
+
+
+def count_states(session: Session) -> dict[str, int]:
+    query = select(Adapter.state, func.count()).group_by(Adapter.state).order_by(Adapter.state)
+    return dict(session.execute(query).all())
+
+
+def count_refusals(session: Session) -> dict[str, int]:
+    """Return how many adapters are refused for each reason, the most frequent first."""
+    reason, count = func.coalesce(Adapter.refusal, "no reason was noted"), func.count()
+    query = select(reason, count).where(Adapter.state == "refused").group_by(reason)
+    rows = session.execute(query.order_by(count.desc(), reason).limit(MOST_REASONS))
+    return dict(rows.all())

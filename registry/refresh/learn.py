@@ -1,0 +1,257 @@
+"""The index -> a weight encoder for a base model: trained on what was crawled, judged, promoted.
+
+From sketches and captions in the database alone: no file is read and no base model run. One author
+in five is never trained on; on their adapters a fresh encoder is compared with the active one, and
+it serves only where it finds more for certain.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy.orm import Session, sessionmaker
+
+from encoder.base_models.families import Family, find_family
+from encoder.text_encoder import TextEncoder
+from registry.blobs import BlobStore
+from registry.db.encoders import find_active, register_encoder
+from registry.db.examples import Example, list_examples, load_sketches
+from registry.db.models import Encoder
+from registry.db.pending import base_models_of_files
+from registry.db.promotion import chance_mrr, promote
+from registry.errors import NotEnoughToLearnError
+from registry.refresh.backfill import backfill, load_registered
+from registry.retrieval.calibration import calibrate
+
+if TYPE_CHECKING:
+    from encoder.sketches.sketch import Sketch
+    from encoder.training.judging import Doubles, Interval
+    from encoder.weight_encoders.checkpoint import WeightEncoder
+    from encoder.weight_encoders.ridge import RidgeEncoder
+
+# Fewer captioned adapters find hardly more than a random order does (docs/training.md).
+FEWEST_ADAPTERS = 100
+# Fewer cannot tell whether one encoder is better than another.
+FEWEST_HELD_BACK = 15
+
+# Called with (done, total, what) as work goes on.
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What was learned of a base model's adapters, and whether search uses it now.
+
+    `mrr` is of held-back adapters for their own captions, in galleries of up to 60; `gain` is over
+    the active encoder on the same ones, None where there was none. `outcome` tells in words.
+    """
+
+    base_model: str
+    trained_on: int
+    held_back: int
+    mrr: "Interval"
+    gain: "Interval | None"
+    encoder: str | None
+    outcome: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """Learns from one database and one blob store; `folder` holds sketches meanwhile."""
+
+    sessions: sessionmaker[Session]
+    blobs: BlobStore
+    text_encoder: TextEncoder
+    folder: Path
+
+    def learn(self, base_model: str, progress: Progress, *, seed: int = 0) -> Lesson:
+        """Train an encoder for a base model's family, and let it serve where it finds more.
+
+        Raises:
+            NotEnoughToLearnError: too few captioned adapters, or authors.
+        """
+        started = time.monotonic()
+        family = find_family(base_model)
+        if family is None:
+            raise NotEnoughToLearnError(f"no layers are known of base model {base_model!r}")
+        examples = self._examples(family)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self.folder, prefix="learning-") as folder:
+            lesson = self._learn(family, examples, Path(folder), progress, seed)
+        return replace(lesson, seconds=time.monotonic() - started)
+
+    def _examples(self, family: Family) -> list[Example]:
+        from encoder.sketches.sketch import default_layout
+
+        with self.sessions() as session:
+            names = [n for n in base_models_of_files(session) if find_family(n) is family]
+            version = default_layout(family).version
+            return list_examples(session, names, version, self.text_encoder.name)
+
+    def _learn(
+        self,
+        family: Family,
+        examples: Sequence[Example],
+        folder: Path,
+        progress: Progress,
+        seed: int,
+    ) -> Lesson:
+        from encoder.training.judging import interval, is_held_back
+        from encoder.weight_encoders.checkpoint import save_encoder
+
+        held = [example for example in examples if is_held_back(example.group)]
+        train = [example for example in examples if not is_held_back(example.group)]
+        _check_enough(family.name, train, held)
+        sketches = self._load(family, [*train, *held], folder / "sketches", progress)
+        unseen = [sketches[example.sha256] for example in held]
+        with self.sessions() as session:
+            active = find_active(session, family.name)
+        progress(0, 1, "Fitting")
+        serves = family.name if active is None else active.base_model
+        fitted = self._fit(serves, train, [sketches[e.sha256] for e in train], seed)
+        groups = [example.group for example in held]
+        places = _judge(fitted, unseen, held)
+        mrr = interval(places, groups)
+        known = None if active is None else self._judge_active(active, unseen, held)
+        gain = None if known is None else interval(places - known, groups)
+        fitted = replace(fitted, metrics={**fitted.metrics, **_metrics(train, held, mrr, gain)})
+        progress(1, 1, "Fitting")
+        name, outcome = None, _unpromoted(mrr, gain, len(held), active)
+        if outcome is None:
+            path = folder / "encoder.safetensors"
+            save_encoder(fitted, path)
+            reason = f"learned from the index: MRR {mrr}"
+            reason += f", {gain} more than {active.name}" if active and gain else ""
+            name = self._serve(path, reason, progress)
+            outcome = f"{name} is active for {family.name}"
+        return Lesson(family.name, len(train), len(held), mrr, gain, name, outcome, 0.0)
+
+    def _load(
+        self, family: Family, examples: Sequence[Example], path: Path, progress: Progress
+    ) -> "dict[str, Sketch]":
+        """Lay sketches out on disk, where training reads one layer of all of them at a time."""
+        from encoder.sketches.sketch import Sketch, default_layout
+
+        layout = default_layout(family)
+        shape = (len(examples), int(layout.sizes.sum()))
+        table = np.memmap(path, np.float16, "w+", shape=shape)
+        hashes, sketches = [example.sha256 for example in examples], {}
+        with self.sessions() as session:
+            for row, (own, data) in enumerate(load_sketches(session, hashes, layout.version)):
+                stored = Sketch.from_bytes(data)
+                table[row] = stored.values
+                sketches[own] = replace(stored, values=table[row], layout=layout)
+                progress(row + 1, len(hashes), "Loading sketches")
+        return sketches
+
+    def _fit(
+        self, base_model: str, train: Sequence[Example], sketches: "list[Sketch]", seed: int
+    ) -> "RidgeEncoder":
+        from encoder.training.train import fit_ridge_to_sketches
+
+        numbers = {name: k for k, name in enumerate(sorted({e.group for e in train}))}
+        return fit_ridge_to_sketches(
+            sketches,
+            [example.captions for example in train],
+            ["train"] * len(train),
+            name=f"{base_model}-learned",
+            base_model=base_model,
+            text_encoder=self.text_encoder.name,
+            groups=[numbers[example.group] for example in train],
+            seed=seed,
+        )
+
+    def _judge_active(
+        self, active: Encoder, sketches: "Sequence[Sketch]", held: Sequence[Example]
+    ) -> "Doubles | None":
+        """Return how the active encoder places the adapters held back, if it reads them."""
+        if active.text_encoder != self.text_encoder.name:
+            return None
+        loaded = load_registered(self.blobs, active)
+        if loaded.sketch_version != sketches[0].version:
+            return None
+        return _judge(loaded, sketches, held)
+
+    def _serve(self, checkpoint: Path, reason: str, progress: Progress) -> str:
+        """Register an encoder, embed everything by it, and let search use it."""
+        with self.sessions.begin() as session:
+            encoder = register_encoder(session, self.blobs, checkpoint)
+        for done, _ in enumerate(backfill(self.sessions, self.blobs, encoder), start=1):
+            progress(done, done, "Encoding weights")
+        with self.sessions.begin() as session:
+            promoted = promote(session, encoder.name, reason=reason)
+            loaded = load_registered(self.blobs, promoted)
+            promoted.calibration = calibrate(session, promoted, loaded).to_json()
+        return encoder.name
+
+
+def learnable_base_models(session: Session) -> list[str]:
+    """Return the families that have files here, by name."""
+    families = {find_family(name) for name in base_models_of_files(session)}
+    return sorted(family.name for family in families if family is not None)
+
+
+def _check_enough(name: str, train: Sequence[Example], held: Sequence[Example]) -> None:
+    if len(train) < FEWEST_ADAPTERS or len(held) < FEWEST_HELD_BACK:
+        authors = len({example.group for example in (*train, *held)})
+        raise NotEnoughToLearnError(
+            f"{len(train) + len(held)} adapters of {name} by {authors} authors have sketch and "
+            f"caption; {FEWEST_ADAPTERS} to learn from and {FEWEST_HELD_BACK} by other authors, "
+            "one in five, are needed. Crawl more, or write captions with `autolora caption`"
+        )
+
+
+def _judge(
+    encoder: "WeightEncoder", sketches: "Sequence[Sketch]", held: Sequence[Example]
+) -> "Doubles":
+    from encoder.training.judging import reciprocal_places
+
+    queries = [encoder.encode_query(example.captions) for example in held]
+    return reciprocal_places(queries, encoder.encode(sketches))
+
+
+def _metrics(
+    train: Sequence[Example], held: Sequence[Example], mrr: "Interval", gain: "Interval | None"
+) -> dict[str, Any]:
+    """Return what a checkpoint and promotion say of it."""
+    from encoder.training.judging import GALLERY
+
+    return {
+        "split": "authors held back",
+        "adapters": {"train": len(train), "validation": min(len(held), GALLERY)},
+        "authors": {
+            "train": len({e.group for e in train}),
+            "validation": len({e.group for e in held}),
+        },
+        "validation": {"mrr": round(mrr.mean, 4)},
+        "interval": [round(mrr.low, 4), round(mrr.high, 4)],
+        "gain": None if gain is None else [round(v, 4) for v in (gain.mean, gain.low, gain.high)],
+    }
+
+
+def _unpromoted(
+    mrr: "Interval", gain: "Interval | None", held: int, active: Encoder | None
+) -> str | None:
+    """Return why an encoder may not serve, in words; None if it may."""
+    from encoder.training.judging import GALLERY
+
+    chance = chance_mrr(min(held, GALLERY))
+    if mrr.low <= 2 * chance:
+        return (
+            f"not promoted: MRR {mrr} on {held} adapters held back; a random order has {chance:.3f}"
+        )
+    if active is not None and gain is None:
+        return f"not promoted: {active.name} reads other sketches or texts and cannot be compared"
+    if gain is not None and gain.low <= 0:
+        assert active is not None
+        return f"not promoted: {gain} more than {active.name} on {held} adapters held back"
+    return None

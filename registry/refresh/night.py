@@ -1,0 +1,193 @@
+"""A night: every source refreshed, the index looked after, and a report of it.
+
+It can be killed anywhere and begun again: each of its parts does what is still to do.
+"""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from crawler.errors import AutoLoraError
+from crawler.records import Source
+from encoder.base_models.families import find_family
+from encoder.text_encoder import TextEncoder
+from registry.blobs import BlobStore
+from registry.config import Settings
+from registry.db import nights, runs
+from registry.db.adapters import Origin
+from registry.db.holds import hold
+from registry.db.session import one_line_errors
+from registry.db.status import count_refusals, count_states
+from registry.errors import DatabaseLostError, DiskFullError, RegistryError
+from registry.refresh.canaries import ask_canaries
+from registry.refresh.learn import Learner, learnable_base_models, silent
+from registry.refresh.pipeline import Pipeline, StepProgress
+from registry.refresh.sources import open_source
+from registry.refresh.step import one_line
+from registry.retrieval.cards import count_by_base_model
+from registry.retrieval.finder import Finder
+
+# An index is learned from again when it has grown by so much since it was last.
+GROWTH = 1.05
+
+
+class NightWatch:
+    """Does nights over one database, one at a time however many processes try."""
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        blobs: BlobStore,
+        settings: Settings,
+        text_encoder: TextEncoder,
+    ) -> None:
+        self._sessions = sessions
+        self._settings = settings
+        self._pipeline = Pipeline(sessions, blobs, settings, text_encoder)
+        self._learner = Learner(sessions, blobs, text_encoder, settings.home / "learning")
+        self._finder = Finder(settings, sessions, blobs, text_encoder)
+
+    def run(self, due_at: datetime) -> Generator[StepProgress, None, bool]:
+        """Do the night that was due at a moment; return whether it was done here.
+
+        It is not where it is over, or somebody is at one.
+
+        Raises:
+            DiskFullError, DatabaseLostError: nothing more can be stored.
+        """
+        with one_line_errors(), hold(self._engine, "night", ["any"]) as mine:
+            if not mine:
+                return False
+            with self._sessions.begin() as session:
+                over = nights.is_over(session, due_at)
+                night_id = None if over else nights.begin(session, due_at)
+            if night_id is None:
+                return False
+            report: dict[str, Any] = {}
+            try:
+                with one_line_errors():
+                    yield from self._do(report)
+            except DatabaseLostError:
+                # It stays as it is, interrupted, and is begun again.
+                raise
+            except Exception as error:
+                self._finish(night_id, report, one_line(error))
+                raise
+            self._finish(night_id, report, None)
+            return True
+
+    def _do(self, report: dict[str, Any]) -> Generator[StepProgress]:
+        """Do all parts, in their order; fill the report."""
+        started = time.monotonic()
+        report["sources"] = []
+        for address in self._settings.nightly_sources:
+            yield from self._refresh(address, report["sources"])
+        report["fetched_bytes"] = sum(one.get("fetched_bytes", 0) for one in report["sources"])
+        seconds = report["seconds"] = {"refresh": _seconds_since(started)}
+        parts: dict[str, Callable[[], Any]] = {
+            "learn": self._learn,
+            "analyze": self._analyze,
+            "canaries": self._ask_canaries,
+        }
+        for name, part in parts.items():
+            started = time.monotonic()
+            report[name] = part()
+            seconds[name] = _seconds_since(started)
+        with self._sessions() as session:
+            report["states"] = count_states(session)
+            report["refusals"] = count_refusals(session)
+
+    def _refresh(self, address: str, told: list[dict[str, Any]]) -> Generator[StepProgress]:
+        """Refresh one source; what is wrong with it does not keep the others from theirs."""
+        facts: dict[str, Any] = {"source": address, "error": None}
+        told.append(facts)
+        try:
+            with closing(open_source(address, self._settings)) as source:
+                origin = Origin(source.hub, source.endpoint)
+                full = facts["full"] = self._is_full(source, origin)
+                yield from self._pipeline.refresh(source, full=full)
+                facts.update(self._facts_of_run(origin))
+        except (DiskFullError, DatabaseLostError):
+            raise
+        except AutoLoraError as error:
+            facts["error"] = one_line(error)
+
+    def _is_full(self, source: Source, origin: Origin) -> bool:
+        """Whether it is time to list all that a hub has: only then is it seen what vanished."""
+        if not source.has_cursor:
+            return False
+        with self._sessions() as session:
+            listed_at = runs.find_last_complete_time(session, origin)
+        days = timedelta(days=self._settings.full_listing_days)
+        return listed_at is None or datetime.now(UTC) - listed_at >= days
+
+    def _facts_of_run(self, origin: Origin) -> dict[str, Any]:
+        with self._sessions() as session:
+            run = runs.find_last(session, origin)
+        counts = {name: n for name, n in run.counts.items() if name != "problems"}
+        return {
+            "run": run.id,
+            "counts": counts,
+            "seconds": run.seconds,
+            "fetched_bytes": run.fetched_bytes,
+            "error": run.error,
+        }
+
+    def _learn(self) -> dict[str, Any]:
+        """Let an index that has grown train its encoders; return what came of it, by family."""
+        with self._sessions() as session:
+            families = learnable_base_models(session)
+            ready = count_by_base_model(session)
+            report = nights.find_last_report(session) or {}
+        lessons = dict(report.get("learn", {}))
+        for name in families:
+            adapters = sum(
+                n for other, n in ready.items() if find_family(other) is find_family(name)
+            )
+            if adapters > GROWTH * lessons.get(name, {}).get("adapters", 0):
+                lessons[name] = {"adapters": adapters, **self._lesson(name)}
+        return lessons
+
+    def _lesson(self, base_model: str) -> dict[str, Any]:
+        try:
+            lesson = self._learner.learn(base_model, silent)
+        except (DiskFullError, DatabaseLostError):
+            raise
+        except RegistryError as error:
+            return {"outcome": one_line(error)}
+        return {
+            "outcome": lesson.outcome,
+            "encoder": lesson.encoder,
+            "trained_on": lesson.trained_on,
+            "mrr": str(lesson.mrr),
+            "gain": None if lesson.gain is None else str(lesson.gain),
+            "seconds": lesson.seconds,
+        }
+
+    def _analyze(self) -> None:
+        """Let the planner know what the night has changed."""
+        with self._sessions.begin() as session:
+            session.execute(text("ANALYZE"))
+
+    def _ask_canaries(self) -> dict[str, Any]:
+        with self._sessions() as session:
+            before = nights.find_last_report(session) or {}
+        return ask_canaries(self._sessions, self._finder, before.get("canaries"))
+
+    def _finish(self, night_id: int, report: dict[str, Any], error: str | None) -> None:
+        with self._sessions.begin() as session:
+            nights.finish(session, night_id, report, error)
+
+    @property
+    def _engine(self) -> Engine:
+        engine: Engine = self._sessions.kw["bind"]
+        return engine
+
+
+def _seconds_since(started: float) -> float:
+    return round(time.monotonic() - started, 3)

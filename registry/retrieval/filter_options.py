@@ -1,0 +1,112 @@
+"""Filters as people write them: the same names on the page, the command line, over HTTP, in Python.
+
+`size` as "200MB", dates as "2026-01-31", base models as hubs and trainers call them.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import TypedDict, TypeVar, Unpack
+
+from registry.retrieval.errors import FilterError
+from registry.retrieval.filters import Filters, Maturity, known_name
+
+# Sizes as hubs and the page show them: thousands, not powers of two.
+UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
+LARGEST = 2**63 - 1
+
+Bound = TypeVar("Bound", int, datetime)
+
+
+class FilterOptions(TypedDict, total=False):
+    """What may be asked for; what is left out asks for nothing. `Filters` says what each means."""
+
+    base_model: str | Sequence[str]
+    family: str | Sequence[str]
+    author: str | Sequence[str]
+    tag: str | Sequence[str]
+    licence: str | Sequence[str]
+    commercial: bool | None
+    hub: str | Sequence[str]
+    trainer: str | Sequence[str]
+    min_rank: int | None
+    max_rank: int | None
+    min_size: int | str | None
+    max_size: int | str | None
+    updated_since: datetime | date | str | None
+    updated_before: datetime | date | str | None
+    trigger_words: bool | None
+    fusable: bool | None
+    mature: Maturity
+
+
+def make_filters(**options: Unpack[FilterOptions]) -> Filters:
+    """Return the filters that options ask for.
+
+    Raises:
+        FilterError: a value cannot be read, or a range has nothing in it.
+    """
+    filters = Filters(
+        base_models=tuple(map(known_name, _several(options.get("base_model", ())))),
+        families=_several(options.get("family", ())),
+        authors=_several(options.get("author", ())),
+        tags=_several(options.get("tag", ())),
+        licences=_several(options.get("licence", ())),
+        commercial=options.get("commercial"),
+        hubs=_several(options.get("hub", ())),
+        trainers=_several(options.get("trainer", ())),
+        min_rank=options.get("min_rank"),
+        max_rank=options.get("max_rank"),
+        min_size=read_size("min_size", options.get("min_size")),
+        max_size=read_size("max_size", options.get("max_size")),
+        updated_since=read_moment("updated_since", options.get("updated_since")),
+        updated_before=read_moment("updated_before", options.get("updated_before")),
+        trigger_words=options.get("trigger_words"),
+        fusable=options.get("fusable"),
+        mature=options.get("mature", "any"),
+    )
+    _check_range("min_rank", filters.min_rank, "max_rank", filters.max_rank)
+    _check_range("min_size", filters.min_size, "max_size", filters.max_size)
+    since, before = filters.updated_since, filters.updated_before
+    _check_range("updated_since", since, "updated_before", before)
+    return filters
+
+
+def read_size(name: str, value: int | str | None) -> int | None:
+    """Return a size in bytes: 200000000, "200MB", "1.5 GB"; units are of a thousand.
+
+    Raises:
+        FilterError: it is no size.
+    """
+    if value is None or isinstance(value, int):
+        return value
+    read = SIZE.fullmatch(value)
+    size = round(float(read[1]) * UNITS[read[2].lower()]) if read else LARGEST + 1
+    if size > LARGEST:
+        raise FilterError(f"{name} is {value!r}; write a size, like 200MB or 1.5GB.")
+    return size
+
+
+def read_moment(name: str, value: datetime | date | str | None) -> datetime | None:
+    """Return a moment; a day begins at midnight, and what has no time zone is UTC.
+
+    Raises:
+        FilterError: it is no date.
+    """
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value.strip() if isinstance(value, str) else str(value))
+    except ValueError as error:
+        raise FilterError(f"{name} is {value!r}; write a day, like 2026-01-31.") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _several(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _check_range(low: str, least: Bound | None, high: str, most: Bound | None) -> None:
+    if least is not None and most is not None and least > most:
+        raise FilterError(f"{low} is {least} and {high} is {most}: nothing is both.")

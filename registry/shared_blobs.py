@@ -1,0 +1,98 @@
+"""Blobs that several machines share, in an S3 or what else obstore reaches."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from crawler import foreign_text
+from crawler.disk import DiskLimits
+from registry.blobs import CHUNK_BYTES, BlobStore
+from registry.errors import BlobNotFoundError, BlobStoreError
+
+# Of what an object store says, one line is enough: obstore adds a dump of its source.
+MOST_SAID = 300
+
+
+class SharedBlobStore(BlobStore):
+    """Blobs at a URL such as `s3://bucket/folder`, with a folder here for those in use.
+
+    What is stored is there when a method returns; what is asked for and not here is fetched, and
+    compared with its hash. Keys and the endpoint are those of the environment (AWS_ACCESS_KEY_ID,
+    AWS_ENDPOINT_URL…). The folder here may be emptied at any time.
+    """
+
+    def __init__(self, root: Path, url: str, limits: DiskLimits | None = None) -> None:
+        """Raises:
+        BlobStoreError: nothing here reaches such a URL.
+        """
+        super().__init__(root, limits)
+        self._url = url
+        with self._told():
+            self._remote = from_url(url)
+
+    def put_file(self, source: Path, *, expected: str | None = None, move: bool = False) -> str:
+        """As in a folder; raises BlobStoreError too."""
+        sha256 = super().put_file(source, expected=expected, move=move)
+        self._share(sha256)
+        return sha256
+
+    def put_bytes(self, data: bytes, *, expected: str | None = None) -> str:
+        """As in a folder; raises BlobStoreError too."""
+        sha256 = super().put_bytes(data, expected=expected)
+        self._share(sha256)
+        return sha256
+
+    def path(self, sha256: str) -> Path:
+        """Where a blob of this hash lies here, once it is fetched; or would lie."""
+        place = self._place(sha256)
+        if not place.is_file() and self.exists(sha256):
+            self._fetch(sha256)
+        return place
+
+    def exists(self, sha256: str) -> bool:
+        """Whether others can have it; what is only here counts for nothing."""
+        return self._size(sha256) is not None
+
+    def open(self, sha256: str) -> BinaryIO:
+        self.path(sha256)
+        return super().open(sha256)
+
+    def _size(self, sha256: str) -> int | None:
+        with self._told():
+            try:
+                return int(obstore.head(self._remote, self._key(sha256))["size"])
+            except FileNotFoundError:
+                return None
+
+    def _share(self, sha256: str) -> None:
+        place = self._place(sha256)
+        if self._size(sha256) != place.stat().st_size:
+            with self._told():
+                # Whole or not at all: a larger one is sent in parts and put together at the end.
+                obstore.put(self._remote, self._key(sha256), place)
+
+    def _fetch(self, sha256: str) -> None:
+        with self._told():
+            try:
+                found = obstore.get(self._remote, self._key(sha256))
+            except FileNotFoundError as error:
+                raise BlobNotFoundError(sha256) from error
+            chunks = (bytes(chunk) for chunk in found.stream(min_chunk_size=CHUNK_BYTES))
+            self._write(chunks, sha256, sha256)
+
+    def _key(self, sha256: str) -> str:
+        return self._place(sha256).relative_to(self.root).as_posix()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say of which store an error is, in one line."""
+        try:
+            yield
+        except (BaseError, ValueError, OSError) as error:
+            said = foreign_text.one_line(str(error).partition("Debug source")[0])[:MOST_SAID]
+            raise BlobStoreError(self._url, said) from error

@@ -1,0 +1,70 @@
+"""How listings are walked, whichever hub's they are."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from crawler.errors import SourceError
+from crawler.sources.walking import REPEATED_PAGES, ListedItem, changed_since, oldest_first
+
+DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def item(number: int, *, wanted: bool = True) -> ListedItem:
+    """An item that changed on this day."""
+    return ListedItem(f"r{number}", DAY + timedelta(days=number), wanted)
+
+
+def pages(*numbers: list[int]) -> list[list[ListedItem]]:
+    return [[item(number) for number in page] for page in numbers]
+
+
+def names(found: dict[str, datetime]) -> list[str]:
+    return [listed.repo for listed in oldest_first(found)]
+
+
+def test_what_changed_since_comes_oldest_first() -> None:
+    found = changed_since("Hub", pages([9, 8], [7, 6], [5, 4]), item(6).updated_at)
+
+    assert names(found) == ["r6", "r7", "r8", "r9"]
+
+
+def test_the_walk_ends_with_a_page_that_is_older_as_a_whole() -> None:
+    """One item out of place ends nothing."""
+    asked = []
+
+    def listing() -> Iterator[list[ListedItem]]:
+        for page in pages([9, 2], [8, 7], [3, 1], [0]):
+            asked.append(page)
+            yield page
+
+    assert names(changed_since("Hub", listing(), item(5).updated_at)) == ["r7", "r8", "r9"]
+    assert len(asked) == 3
+
+
+def test_what_is_not_wanted_still_tells_where_the_walk_is() -> None:
+    listing = [[item(9, wanted=False), item(8)], [item(1, wanted=False)], [item(7)]]
+
+    assert names(changed_since("Hub", listing, item(5).updated_at)) == ["r8"]
+
+
+def test_a_listing_in_another_order_is_noticed() -> None:
+    """Going on from a cursor would leave out what changed."""
+    with pytest.raises(SourceError, match="newest change first"):
+        changed_since("Hub", pages([1, 2, 3, 4, 5]), DAY)
+
+
+def test_an_item_out_of_place_is_not_another_order() -> None:
+    found = changed_since("Hub", pages([2, 9, 8, 7, 6, 5, 4]), item(1).updated_at)
+
+    assert len(found) == 7
+
+
+def test_without_a_cursor_any_order_will_do() -> None:
+    assert names(changed_since("Hub", pages([1, 2], [3]), None)) == ["r1", "r2", "r3"]
+
+
+def test_pages_that_go_round_are_left() -> None:
+    with pytest.raises(SourceError, match="repeats itself"):
+        changed_since("Hub", pages([3, 2]) * (REPEATED_PAGES + 1), None)

@@ -1,0 +1,100 @@
+"""What a registry says of itself, to its owner."""
+
+from datetime import UTC, datetime
+
+from fastapi.testclient import TestClient
+
+from registry.api.app import create_app
+from registry.db import jobs, nights
+from registry.db.models import CrawlRun
+from registry.service import Registry
+from tests.builders import add_adapter
+
+DUE = datetime(2026, 1, 1, 3, tzinfo=UTC)
+REPORT = {
+    "sources": [{"source": "https://a.example", "error": "it does not <answer>"}],
+    "fetched_bytes": 2_500_000,
+    "canaries": {"recall": 0.95},
+}
+
+
+def fill(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+        add_adapter(session, state="refused", refusal="a pickle")
+        add_adapter(session, state="refused", refusal="a pickle")
+        jobs.sign_in(session, ["fetch", "read"])
+        night_id = nights.begin(session, DUE)
+        assert night_id is not None
+        nights.finish(session, night_id, REPORT, None)
+        run = CrawlRun(hub="h", endpoint="https://a.example", state="failed", error="<gone>")
+        run.counts = {"fetch": {"ok": 3, "failed": 1}, "problems": []}
+        run.seconds, run.fetched_bytes = {"crawl": 0.5, "fetch": 2.5}, 1000
+        session.add(run)
+
+
+def test_the_status_says_what_is_here_and_who_works(client: TestClient, registry: Registry) -> None:
+    fill(registry)
+
+    status = client.get("/v1/status").json()
+
+    assert status["states"] == {"ready": 1, "refused": 2}
+    assert status["refusals"] == {"a pickle": 2}
+    assert status["waiting"].keys() == {"fetch", "read", "caption", "embed"}
+    assert status["queued"] == {}
+    [worker] = status["workers"]
+    assert (worker["queues"], worker["alive"]) == (["fetch", "read"], True)
+    assert status["last_night"]["report"] == REPORT
+    assert status["next_night"] is None
+
+
+def test_nights_are_listed_page_by_page(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for day in (1, 2, 3):
+            nights.begin(session, DUE.replace(day=day))
+
+    first = client.get("/v1/nights", params={"limit": 2}).json()
+    second = client.get("/v1/nights", params={"limit": 2, "cursor": first["next"]}).json()
+
+    days = [night["due_at"][8:10] for night in [*first["items"], *second["items"]]]
+    assert days == ["03", "02", "01"]
+    # The earlier ones were never ended by anybody.
+    assert [night["state"] for night in second["items"]] == ["failed"]
+    assert second["next"] is None
+
+
+def test_runs_tell_their_seconds_and_bytes(client: TestClient, registry: Registry) -> None:
+    fill(registry)
+
+    [run] = client.get("/v1/runs").json()["items"]
+
+    assert (run["seconds"], run["fetched_bytes"]) == ({"crawl": 0.5, "fetch": 2.5}, 1000)
+
+
+def test_the_page_shows_the_status_in_both_languages(
+    client: TestClient, registry: Registry
+) -> None:
+    fill(registry)
+
+    english, chinese = (client.get(f"/status?lang={language}") for language in ("en", "zh"))
+
+    assert english.status_code == chinese.status_code == 200
+    for words in ("a pickle", "2026-01-01 03:00 UTC", "95 % of the test questions", "2.5 MB"):
+        assert words in english.text
+    assert "状态" in chinese.text
+    # What strangers' hubs say is text.
+    assert "&lt;gone&gt;" in english.text
+    assert "it does not &lt;answer&gt;" in english.text
+    assert "<gone>" not in english.text
+
+
+def test_the_page_of_an_empty_registry(client: TestClient) -> None:
+    assert "None: a refresh does all by itself." in client.get("/status?lang=en").text
+
+
+def test_the_public_does_not_see_who_works_where(registry: Registry) -> None:
+    registry.settings.public_read = True
+
+    with TestClient(create_app(registry), base_url="http://127.0.0.1") as public:
+        for path in ("/v1/status", "/v1/nights", "/status"):
+            assert public.get(path).status_code == 404

@@ -1,0 +1,85 @@
+"""Commands for nights, and for how the registry is."""
+
+import json
+import threading
+from datetime import time
+from pathlib import Path
+
+import pytest
+
+from registry.cli.night import nights_done
+from registry.service import Registry
+from tests.registry.cli.runner import run, run_badly, run_well, write_folder
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+@pytest.fixture(autouse=True)
+def folder(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What nights refresh, and nothing else."""
+    folder = write_folder(tmp_path / "zoo", 2)
+    (folder / "broken.safetensors").write_bytes(b"not at all")
+    monkeypatch.setenv("REGISTRY_SOURCES", json.dumps([str(folder)]))
+    return folder
+
+
+def test_a_night_is_done_once_and_told(registry: Registry, folder: Path) -> None:
+    first = json.loads(run_well("night", "--at", "03:00", "--json"))
+    again = json.loads(run_well("night", "--at", "03:00", "--json"))
+
+    assert first["state"] == "done"
+    assert first["report"]["states"]["ready"] == 2
+    assert again == first
+    more = run_well("night", "--now")
+    assert "100%" in more
+    told = json.loads(run_well("runs", "--json"))
+    assert [night["state"] for night in told["nights"]] == ["done", "done"]
+    assert [run["endpoint"] for run in told["runs"]] == [str(folder)] * 2
+    assert str(folder)[:20] in run_well("runs")
+
+
+def test_the_status_tells_what_is_here_and_what_was_refused(registry: Registry) -> None:
+    run_well("night", "--now")
+
+    status, people = json.loads(run_well("status", "--json")), run_well("status")
+
+    assert status["states"]["ready"] == 2
+    assert status["waiting"] == {"fetch": 0, "read": 0, "caption": 0, "embed": 0}
+    assert status["last_night"]["state"] == "done"
+    assert "2 ready" in people
+    assert "workers: 0" in people
+
+
+def test_the_status_of_an_empty_registry(registry: Registry) -> None:
+    said = run_well("status")
+
+    assert "adapters: none" in said
+    assert "last night: none" in said
+
+
+def test_a_night_whose_source_fails_says_so(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_SOURCES", json.dumps(["/no/such/folder"]))
+
+    result = run("night", "--now")
+
+    assert result.exit_code == 0
+    assert "/no/such" in result.stdout.replace("\n", "")
+
+
+def test_an_unknown_queue_is_refused(registry: Registry) -> None:
+    assert "fetch, read, caption, embed" in run_badly("worker", "--queue", "nonsense")
+
+
+# It is a process of its own, which imports torch.
+@pytest.mark.timeout(900)
+def test_a_server_has_its_nights_done(registry: Registry) -> None:
+    with nights_done(registry, time(3)):
+        waiting = threading.Event()
+        for _ in range(600):
+            if [night.state for night in registry.nights()] == ["done"]:
+                break
+            waiting.wait(0.5)
+
+    assert [night.state for night in registry.nights()] == ["done"]

@@ -1,0 +1,186 @@
+"""The index trains an encoder of its own, which serves only where it finds more."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from encoder.sketches.sketch import Sketch, default_layout
+from encoder.weight_encoders.autolora import family_of
+from registry.db.encoders import find_active, get_encoder
+from registry.db.examples import list_examples
+from registry.db.models import Encoder, EncoderPromotion, File, WeightEmbedding
+from registry.db.models import Sketch as StoredSketch
+from registry.errors import NotEnoughToLearnError, PromotionError
+from registry.refresh import learn
+from registry.refresh.backfill import backfill
+from registry.service import Registry
+from tests.builders import TEXT_ENCODER, add_adapter
+
+FAMILY = family_of("demo-flux-tiny")
+LAYOUT = default_layout(FAMILY)
+AUTHORS = 40
+
+
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bounds are about what is worth it, not about what can be computed."""
+    monkeypatch.setattr(learn, "FEWEST_ADAPTERS", 60)
+    monkeypatch.setattr(learn, "FEWEST_HELD_BACK", 10)
+
+
+def unit(values: Any) -> Any:
+    return values / np.linalg.norm(values)
+
+
+def add_taught(session: Session, count: int, *, tells: bool = True, seed: int = 0) -> None:
+    """Add adapters whose sketches tell what their captions say, or nothing at all."""
+    world, rng = np.random.default_rng(0), np.random.default_rng(seed + 1)
+    topics = world.normal(size=(8, 512))
+    directions = world.normal(size=(8, int(LAYOUT.sizes.sum()))).astype(np.float32) / 50
+    for number in range(count):
+        mixture = rng.normal(size=8)
+        said = [unit(mixture @ topics + rng.normal(size=512) * 3) for _ in range(2)]
+        own = mixture if tells else rng.normal(size=8)
+        noise = rng.normal(size=directions.shape[1]) * 0.6
+        values = (own @ directions + noise).astype(np.float16)
+        layers = len(LAYOUT.shapes)
+        sketch = Sketch(
+            LAYOUT,
+            FAMILY.name,
+            values,
+            np.zeros(layers, np.float32),
+            np.ones(layers, np.bool_),
+        )
+        adapter = add_adapter(
+            session,
+            author=f"author {number % AUTHORS}",
+            captions=[
+                (f"caption {seed} {number} {k}", text.tolist()) for k, text in enumerate(said)
+            ],
+        )
+        assert adapter.file_sha256 is not None
+        session.add(
+            StoredSketch(
+                file_sha256=adapter.file_sha256, version=LAYOUT.version, data=sketch.to_bytes()
+            )
+        )
+
+
+def test_the_first_encoder_serves_where_weights_tell_what_captions_say(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_taught(session, 160)
+
+    lesson = registry.learn("demo-flux-tiny")
+
+    assert lesson.encoder == "demo-flux-tiny-learned"
+    assert lesson.gain is None
+    assert lesson.mrr.low > 0.2
+    with registry.sessions() as session:
+        active = find_active(session, "demo-flux-tiny")
+        assert active is not None
+        assert active.name == lesson.encoder
+        assert active.metrics["adapters"]["train"] == lesson.trained_on
+        embedded = session.scalars(select(WeightEmbedding.file_sha256)).all()
+        assert len(embedded) == 160
+        assert session.scalars(select(EncoderPromotion.kind)).all() == ["promoted"]
+
+
+def test_nothing_serves_where_weights_tell_nothing(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_taught(session, 160, tells=False)
+
+    lesson = registry.learn("demo-flux-tiny")
+
+    assert lesson.encoder is None
+    assert "a random order has" in lesson.outcome
+    with registry.sessions() as session:
+        assert session.scalars(select(Encoder)).all() == []
+
+
+def test_an_encoder_that_is_no_better_is_not_promoted(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_taught(session, 160)
+    first = registry.learn("demo-flux-tiny")
+
+    again = registry.learn("demo-flux-tiny")
+
+    assert again.encoder is None
+    assert again.gain is not None
+    assert again.gain.mean == 0.0
+    assert f"more than {first.encoder}" in again.outcome
+
+
+def test_an_encoder_that_learned_more_replaces_the_active_one_and_can_be_taken_back(
+    registry: Registry,
+) -> None:
+    with registry.sessions.begin() as session:
+        add_taught(session, 100)
+    first = registry.learn("demo-flux-tiny")
+    assert first.encoder is not None
+    with registry.sessions.begin() as session:
+        add_taught(session, 400, seed=1)
+
+    second = registry.learn("demo-flux-tiny")
+
+    assert second.gain is not None
+    assert second.gain.low > 0
+    assert second.encoder is not None
+    assert second.encoder != first.encoder
+    with registry.sessions() as session:
+        before = get_encoder(session, first.encoder)
+    # It lacks what came since it was replaced.
+    list(backfill(registry.sessions, registry.blobs, before))
+    assert registry.roll_back("demo-flux-tiny") == first.encoder
+    assert registry.roll_back("demo-flux-tiny") is None
+    with registry.sessions() as session:
+        assert find_active(session, "demo-flux-tiny") is None
+    with pytest.raises(PromotionError, match="no encoder is active"):
+        registry.roll_back("demo-flux-tiny")
+
+
+def test_too_little_is_said_to_be_too_little(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_taught(session, 20)
+
+    with pytest.raises(NotEnoughToLearnError, match="20 adapters of demo-flux-tiny by 20 authors"):
+        registry.learn("demo-flux-tiny")
+    with pytest.raises(NotEnoughToLearnError, match="no layers are known"):
+        registry.learn("nothing known")
+
+
+def test_what_has_something_in_common_is_one_group(registry: Registry) -> None:
+    """An author's series, the same tensors by another one, and an adapter trained on a little."""
+    rng = np.random.default_rng(0)
+    change = rng.normal(size=256)
+    facts = {
+        "series 1": ("ann", "b1", None),
+        "series 2": (" ANN ", "b2", None),
+        "the same tensors": ("bob", "b2", change),
+        "trained on": ("", "b3", change + rng.normal(size=256) / 20),
+        "another": ("cid", "b4", rng.normal(size=256)),
+        "nobody's": ("", "b5", None),
+    }
+    with registry.sessions.begin() as session:
+        for name, (author, body, fingerprint) in facts.items():
+            sha256 = hashlib.sha256(name.encode()).hexdigest()
+            add_adapter(
+                session,
+                file_sha256=sha256,
+                author=author,
+                captions=[(name, unit(rng.normal(size=512)).tolist())],
+            )
+            file = session.get_one(File, sha256)
+            file.body_sha256 = body
+            file.fingerprint = None if fingerprint is None else fingerprint.tolist()
+            session.add(StoredSketch(file_sha256=sha256, version=LAYOUT.version, data=b""))
+    with registry.sessions() as session:
+        examples = list_examples(session, ["demo-flux-tiny"], LAYOUT.version, TEXT_ENCODER)
+
+    group = {example.sha256: example.group for example in examples}
+    named = {name: group[hashlib.sha256(name.encode()).hexdigest()] for name in facts}
+    assert {named[name] for name in list(facts)[:4]} == {"author ann"}
+    assert len(set(named.values())) == 3

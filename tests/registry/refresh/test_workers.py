@@ -1,0 +1,306 @@
+"""Steps shared by real worker processes, which are killed as well."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from crawler.sources.modelscope import ModelScopeSource
+from demo.hub.modelscope import serve
+from demo.hub.modelscope_facts import Hub
+from encoder.text_encoder import load_text_encoder
+from registry.config import Settings
+from registry.db import jobs
+from registry.db.holds import hold
+from registry.db.models import (
+    Adapter,
+    Caption,
+    CaptionEmbedding,
+    CrawlRun,
+    File,
+    JobOutcome,
+    Sketch,
+    Worker,
+)
+from registry.refresh.pipeline import Pipeline
+from registry.refresh.steps.fetch import part_by_file
+from registry.refresh.steps.read import ReadStep
+from registry.refresh.worker import QUEUES
+from registry.service import Registry
+from tests.crawler.builders import add_entry
+from tests.encoder.builders import make_factors, write_adapter
+from tests.registry.test_shared_blobs import URL, bucket, server
+
+__all__ = ["bucket", "server"]
+
+ADAPTERS = 24
+# Processes that import torch take a while on a busy machine.
+PATIENCE_SECONDS = 240
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    for number in range(ADAPTERS):
+        entry = add_entry(folder, f"thing-{number}")
+        write_adapter(folder / entry["file"], make_factors(100 + number))
+    with serve(folder) as hub:
+        yield hub
+
+
+@pytest.fixture
+def blobs_url(request: pytest.FixtureRequest) -> str | None:
+    """Where blobs are shared: in a folder, or with `S3` as parameter in moto's."""
+    if getattr(request, "param", None) != "S3":
+        return None
+    request.getfixturevalue("bucket")
+    return URL
+
+
+@pytest.fixture
+def settings(settings: Settings, hub: Hub, database_url: str, blobs_url: str | None) -> Settings:
+    changed = {"modelscope_endpoint": hub.endpoint, "database_url": database_url}
+    return settings.model_copy(update={**changed, "blobs_url": blobs_url})
+
+
+@pytest.fixture
+def pipeline(sessions: sessionmaker[Session], settings: Settings) -> Pipeline:
+    with Registry(settings) as registry:
+        return Pipeline(sessions, registry.blobs, settings, load_text_encoder())
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.005)
+
+
+@contextmanager
+def worker(settings: Settings, home: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `autolora worker` with a home of its own, whose blobs are those of the registry."""
+    home.mkdir()
+    if settings.blobs_url is None:
+        settings.blobs.mkdir(parents=True, exist_ok=True)
+        (home / "blobs").symlink_to(settings.blobs)
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "OMP_NUM_THREADS": "1",
+        "REGISTRY_HOME": str(home),
+        "REGISTRY_DATABASE_URL": str(settings.database_url),
+        "REGISTRY_MODELSCOPE_ENDPOINT": settings.modelscope_endpoint,
+    }
+    if settings.blobs_url is not None:
+        environment["REGISTRY_BLOBS_URL"] = settings.blobs_url
+    process = subprocess.Popen(
+        [sys.executable, "-m", "registry", "worker"],
+        env=environment,
+        cwd=home,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def count_alive(sessions: sessionmaker[Session]) -> int:
+    with sessions() as session:
+        return sum(worker.alive for worker in jobs.list_workers(session))
+
+
+def refresh(pipeline: Pipeline, hub: Hub) -> None:
+    with ModelScopeSource(hub.endpoint, requests_per_second=1000) as source:
+        for _ in pipeline.refresh(source):
+            pass
+
+
+def done_once(sessions: sessionmaker[Session], hub: Hub) -> None:
+    """Hold that everything was done, and nothing twice."""
+    with sessions() as session:
+        assert Counter(session.scalars(select(Adapter.state))) == {"ready": ADAPTERS}
+        for table in (File, Sketch, Caption, CaptionEmbedding):
+            assert session.scalar(select(func.count()).select_from(table)) == ADAPTERS
+        assert session.scalar(select(func.count()).select_from(JobOutcome)) == 0
+        assert session.scalar(text("SELECT count(*) FROM procrastinate_jobs")) == 0
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("blobs_url", ["folder", "S3"], indirect=True)
+def test_two_workers_split_the_work_and_do_nothing_twice(
+    pipeline: Pipeline,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    hub: Hub,
+    tmp_path: Path,
+) -> None:
+    with worker(settings, tmp_path / "one") as one, worker(settings, tmp_path / "two") as two:
+        wait_for(lambda: count_alive(sessions) == 2)
+
+        refresh(pipeline, hub)
+
+        said = []
+        for process in (one, two):
+            process.terminate()
+            said.append(process.communicate(timeout=PATIENCE_SECONDS)[1])
+            assert process.returncode == 0, said
+    done_once(sessions, hub)
+    files = [path for _, path, _ in hub.requests if "FilePath=" in path]
+    assert len(files) == len(set(files)) == ADAPTERS
+    with sessions() as session:
+        run = session.scalars(select(CrawlRun)).one()
+    ok = {"ok": ADAPTERS, "failed": 0}
+    assert run.counts["fetch"] == run.counts["read"] == run.counts["caption"] == ok
+    assert run.fetched_bytes == sum(hub.size(entry["file"]) for entry in hub.entries)
+    # Each says at its end how many tasks of a step it did.
+    shares = [int(line.rpartition("read ")[2].split()[0].strip(",")) for line in map(last, said)]
+    assert sum(shares) == ADAPTERS
+    assert min(shares) > 0
+    assert count_alive(sessions) == 0
+
+
+def last(said: str) -> str:
+    return said.strip().splitlines()[-1]
+
+
+@pytest.mark.timeout(900)
+def test_what_a_killed_worker_had_begun_is_done_by_another(
+    pipeline: Pipeline,
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    hub: Hub,
+    tmp_path: Path,
+) -> None:
+    def begun() -> bool:
+        with sessions() as session:
+            query = text("SELECT count(*) FROM procrastinate_jobs WHERE status = 'doing'")
+            return bool(session.scalar(query))
+
+    with worker(settings, tmp_path / "one") as one:
+        wait_for(lambda: count_alive(sessions) == 1)
+        refreshing = threading.Thread(target=refresh, args=[pipeline, hub])
+        refreshing.start()
+        while True:
+            wait_for(begun)
+            one.send_signal(signal.SIGSTOP)
+            if begun():
+                break
+            one.send_signal(signal.SIGCONT)
+        one.kill()
+        with worker(settings, tmp_path / "two"):
+            refreshing.join(PATIENCE_SECONDS)
+            assert not refreshing.is_alive()
+    done_once(sessions, hub)
+
+
+def test_a_refresh_whose_workers_are_gone_does_all_itself(
+    pipeline: Pipeline, sessions: sessionmaker[Session], settings: Settings, hub: Hub
+) -> None:
+    with sessions.begin() as session:
+        worker_id = jobs.sign_in(session, QUEUES)
+        # It was killed a while ago, and will be taken for dead soon.
+        silence = timedelta(seconds=jobs.SILENT_SECONDS - 3)
+        session.get_one(Worker, worker_id).seen_at -= silence
+
+    refresh(pipeline, hub)
+
+    done_once(sessions, hub)
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [(1, [["1", "3"], ["2"], ["4"], ["5"]]), (2, [["1", "3"], ["2", "4"], ["5"]])],
+)
+def test_adapters_of_one_file_are_one_task(size: int, parts: list[list[str]]) -> None:
+    """Two workers would fetch it twice, or wait for each other."""
+    rows = [(1, "ab"), (2, "cd"), (3, "ab"), (4, None), (5, None)]
+
+    assert list(part_by_file(rows, size)) == parts
+
+
+def test_what_somebody_holds_is_left_to_him(
+    pipeline: Pipeline, sessions: sessionmaker[Session], settings: Settings, hub: Hub
+) -> None:
+    with ModelScopeSource(hub.endpoint, requests_per_second=1000) as source:
+        with sessions.begin() as session:
+            run_id = add_run(session)
+        step = ReadStep(pipeline.context(source, run_id))
+        key = "ab" * 32
+        with sessions.begin() as session:
+            session.add(File(sha256=key, size=1))
+            session.flush()
+            session.add(listed(key))
+        with hold(sessions.kw["bind"], "read", [key]) as mine:
+            assert mine == [key]
+            assert list(step.do_alone([key])) == []
+        # Nobody holds it any more; its blob is not here, which is told once.
+        assert [outcome.ok for outcome in step.do_alone([key])] == [False]
+        assert list(step.do_alone([key])) == []
+
+
+def test_a_job_that_kills_its_workers_is_given_up(sessions: sessionmaker[Session]) -> None:
+    with sessions.begin() as session:
+        run_id = add_run(session)
+        jobs.hand_out(session, "read", [jobs.Job(run_id, "read", "folder", "/x", ["some file"])])
+    for attempt in range(jobs.MOST_ATTEMPTS):
+        with sessions.begin() as session:
+            assert jobs.count_waiting(session, run_id, "read") == 1
+            session.execute(text("UPDATE procrastinate_jobs SET status = 'doing'"))
+            jobs.take_back_stalled(session)
+            assert (attempt + 1 < jobs.MOST_ATTEMPTS) == bool(
+                jobs.count_waiting(session, run_id, "read")
+            )
+    with sessions.begin() as session:
+        [outcome] = jobs.take_outcomes(session, run_id, "read")
+    assert (outcome.adapter, outcome.ok) == ("some file", False)
+
+
+def test_the_jobs_of_a_refresh_that_was_killed_are_forgotten(
+    sessions: sessionmaker[Session],
+) -> None:
+    with sessions.begin() as session:
+        run_id = add_run(session)
+        jobs.hand_out(session, "read", [jobs.Job(run_id, "read", "folder", "/x", ["a"])])
+        jobs.forget_the_killed(session)
+        assert jobs.count_waiting(session, run_id, "read") == 1
+        session.get_one(CrawlRun, run_id).state = "failed"
+        session.flush()
+        jobs.forget_the_killed(session)
+        assert jobs.count_waiting(session, run_id, "read") == 0
+
+
+def add_run(session: Session) -> int:
+    run = CrawlRun(hub="folder", endpoint="/x")
+    session.add(run)
+    session.flush()
+    return run.id
+
+
+def listed(sha256: str) -> Adapter:
+    facts = {"hub": "folder", "endpoint": "/x", "repo": "a", "version": "", "file_name": "a"}
+    words = {"name": "a", "author": "", "description": "", "page_url": "", "base_model": "unknown"}
+    now = func.now()
+    return Adapter(
+        **facts,
+        **words,
+        trigger_words=[],
+        tags=[],
+        downloads=0,
+        hub_created_at=now,
+        hub_updated_at=now,
+        file_sha256=sha256,
+    )

@@ -1,0 +1,153 @@
+"""Filters as people write them, and as the database applies them."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from registry.db.models import File, Listing
+from registry.retrieval.errors import (
+    FilterError,
+    SearchError,
+    UnknownBaseModelError,
+    UnknownFilterValueError,
+)
+from registry.retrieval.filter_options import make_filters, read_moment, read_size
+from registry.retrieval.filters import conditions
+from registry.retrieval.known_values import base_models_listed, check_filters
+from tests.builders import add_adapter
+
+
+def passing(session: Session, **options: Any) -> list[str]:
+    filters = make_filters(**options)
+    return sorted(session.scalars(select(Listing.name).where(*conditions(filters))))
+
+
+def test_each_filter_lets_through_what_it_says(session: Session) -> None:
+    a = add_adapter(
+        session,
+        name="a",
+        author="Ann İ",
+        base_model="pony",
+        tags=["Red", "水墨"],
+        licence="Apache-2.0",
+        hub="Civitai",
+        trigger_words=["x"],
+        mature=True,
+        hub_updated_at=datetime(2026, 1, 31, tzinfo=UTC),
+    )
+    verdict = {"fusable": False, "trainer": "Kohya", "ranks": [1, 16, 32]}
+    session.execute(
+        update(File).where(File.sha256 == a.file_sha256).values(size=2 * 10**8, verdict=verdict)
+    )
+    add_adapter(session, name="b", base_model="sd-1.5")
+
+    only_a: list[dict[str, Any]] = [
+        {"base_model": "Pony"},
+        {"base_model": "SDXL"},
+        {"family": "illustrious"},
+        {"author": "ANN İ"},
+        {"author": ["nobody", "ann İ"]},
+        {"tag": ["RED", "水墨"]},
+        {"licence": "apache-2.0"},
+        {"commercial": True},
+        {"hub": "CIVITAI"},
+        {"trainer": "KOHYA"},
+        {"min_rank": 16},
+        {"max_rank": 16},
+        {"min_size": "200MB"},
+        {"updated_since": "2026-01-31"},
+        {"trigger_words": True},
+        {"fusable": False},
+        {"mature": "only"},
+    ]
+    only_b: list[dict[str, Any]] = [
+        {"base_model": "SD1.5"},
+        {"commercial": False},
+        {"max_size": "199 MB"},
+        {"updated_before": date(2026, 1, 30)},
+        {"trigger_words": False},
+        {"fusable": True},
+        {"mature": "hide"},
+    ]
+    for options in only_a:
+        assert passing(session, **options) == ["a"], options
+    for options in only_b:
+        assert passing(session, **options) == ["b"], options
+    for none in ({"tag": ["red", "blue"]}, {"min_rank": 17}, {"base_model": "pony", "hub": "x"}):
+        assert passing(session, **none) == [], none
+    assert passing(session) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("200MB", 2 * 10**8), ("1.5 gb", 15 * 10**8), ("7", 7), ("3k", 3000), ("2MiB", 2 * 10**6),
+        (5, 5), (None, None), ("0B", 0),
+    ],
+)  # fmt: skip
+def test_sizes_are_read(written: int | str | None, size: int | None) -> None:
+    assert read_size("min_size", written) == size
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"min_size": "big"},
+        {"max_size": "-1"},
+        {"min_size": "999999999999999TB"},
+        {"updated_since": "yesterday"},
+        {"updated_since": ""},
+        {"min_size": "2MB", "max_size": "1MB"},
+        {"updated_since": "2026-02-01", "updated_before": "2026-01-01"},
+    ],
+)
+def test_what_cannot_be_read_is_a_clear_error(options: dict[str, Any]) -> None:
+    with pytest.raises(FilterError, match=next(iter(options))):
+        make_filters(**options)
+
+
+def test_moments_are_utc_unless_they_say() -> None:
+    assert read_moment("x", "2026-01-31") == datetime(2026, 1, 31, tzinfo=UTC)
+    told = read_moment("x", "2026-01-31T12:00:00+02:00")
+    assert told == datetime(2026, 1, 31, 10, tzinfo=UTC)
+
+
+def test_what_nobody_has_says_what_there_is(session: Session) -> None:
+    """The nearest spellings first, and a long list is cut."""
+    for number in range(12):
+        add_adapter(session, author=f"author{number}", tags=[f"tag {number}"], base_model="pony")
+    add_adapter(session, author="quietfox", licence="MIT", tags=["silhouette"])
+
+    def said(**options: Any) -> str:
+        with pytest.raises(SearchError) as caught:
+            check_filters(session, make_filters(**options))
+        return str(caught.value)
+
+    assert "'quietfix'. There are, among others: quietfox, " in said(author="quietfix")
+    assert said(author="quietfix").count(",") == 8
+    assert "There are: mit." in said(licence="GPL")
+    assert "among others: silhouette, " in said(tag=["tag 1", "siluette"])
+    assert "None has any." in said(trainer="kohya")
+    assert "There are: modelscope." in said(hub="civitai")
+    assert "Ready are: pony, demo-flux-tiny" in said(base_model="ponny")
+    assert "There are: sdxl-1.0, demo-flux-tiny." in said(family="sdxll")
+    check_filters(session, make_filters(author="AUTHOR3", family="illustrious"))
+
+
+def test_errors_tell_base_models_from_other_values(session: Session) -> None:
+    add_adapter(session)
+    with pytest.raises(UnknownBaseModelError):
+        check_filters(session, make_filters(base_model="pony"))
+    with pytest.raises(UnknownFilterValueError):
+        check_filters(session, make_filters(family="sdxl"))
+
+
+def test_base_models_are_named_once(session: Session) -> None:
+    assert base_models_listed(session) == []
+    for name in ("pony", "sd-1.5", "pony"):
+        add_adapter(session, base_model=name)
+
+    assert base_models_listed(session) == ["pony", "sd-1.5"]

@@ -1,0 +1,138 @@
+"""Blobs in an S3 that several machines share: moto's, on loopback."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from registry.blobs import BlobStore
+from registry.config import Settings
+from registry.errors import BlobMismatchError, BlobNotFoundError, BlobStoreError
+from registry.service import Registry
+from registry.shared_blobs import SharedBlobStore
+
+URL = "s3://adapters/blobs"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}
+    for name, value in (keys | {"AWS_ENDPOINT_URL": server, "AWS_ALLOW_HTTP": "true"}).items():
+        monkeypatch.setenv(name, value)
+    s3 = boto3.resource("s3", endpoint_url=server, region_name="us-east-1")
+    made = s3.create_bucket(Bucket="adapters")
+    yield
+    made.objects.all().delete()
+    made.delete()
+
+
+@pytest.fixture
+def here(bucket: None, tmp_path: Path) -> SharedBlobStore:
+    return SharedBlobStore(tmp_path / "here", URL)
+
+
+@pytest.fixture
+def elsewhere(bucket: None, tmp_path: Path) -> SharedBlobStore:
+    return SharedBlobStore(tmp_path / "elsewhere", URL)
+
+
+def test_what_one_machine_stores_another_has(
+    here: SharedBlobStore, elsewhere: SharedBlobStore, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(12_000_001))  # sent in parts
+    content = source.read_bytes()
+
+    sha256 = here.put_file(source, move=True)
+
+    assert elsewhere.exists(sha256)
+    assert elsewhere.path(sha256).read_bytes() == content
+    with elsewhere.open(here.put_bytes(b"some bytes")) as stream:
+        assert stream.read() == b"some bytes"
+
+
+def test_what_was_stored_here_and_never_sent_is_sent_by_storing_it_again(
+    here: SharedBlobStore, elsewhere: SharedBlobStore
+) -> None:
+    """A process may be killed between the two."""
+    sha256 = BlobStore(here.root).put_bytes(b"some bytes")
+    assert not here.exists(sha256)
+
+    here.put_bytes(b"some bytes")
+
+    assert elsewhere.exists(sha256)
+
+
+def test_bytes_that_are_not_the_named_ones_never_appear(
+    here: SharedBlobStore, elsewhere: SharedBlobStore, server: str
+) -> None:
+    sha256 = here.put_bytes(b"some bytes")
+    key = f"blobs/{sha256[:2]}/{sha256}"
+    s3 = boto3.resource("s3", endpoint_url=server, region_name="us-east-1")
+    s3.Object("adapters", key).put(Body=b"evil bytes")
+
+    with pytest.raises(BlobMismatchError, match=sha256):
+        elsewhere.path(sha256)
+
+    assert not BlobStore(elsewhere.root).exists(sha256)
+
+
+def test_what_nobody_has_is_not_found(here: SharedBlobStore) -> None:
+    sha256 = hashlib.sha256(b"nothing").hexdigest()
+
+    assert not here.exists(sha256)
+    assert not here.path(sha256).exists()
+    with pytest.raises(BlobNotFoundError):
+        here.open(sha256)
+    with pytest.raises(BlobNotFoundError):
+        here.path("../../etc/passwd")
+
+
+def test_a_store_that_does_not_answer_is_named_in_one_line(
+    bucket: None, tmp_path: Path, settings: Settings
+) -> None:
+    with pytest.raises(BlobStoreError, match=r"s3://nobodys answers: .*Check REGISTRY_BLOBS_URL"):
+        SharedBlobStore(tmp_path, "s3://nobodys").put_bytes(b"some bytes")
+    for url in ("nonsense", "gopher://x/y"):
+        with pytest.raises(BlobStoreError) as caught:
+            SharedBlobStore(tmp_path, url)
+        assert "\n" not in str(caught.value)
+    shared = settings.model_copy(update={"blobs_url": URL})
+    with Registry(shared) as registry:
+        assert isinstance(registry.blobs, SharedBlobStore)
+
+
+def test_two_processes_that_store_the_same_at_once_both_have_it(
+    bucket: None, tmp_path: Path
+) -> None:
+    program = (
+        "import sys; from pathlib import Path; from registry.shared_blobs import SharedBlobStore\n"
+        "store = SharedBlobStore(Path(sys.argv[1]), sys.argv[2])\n"
+        "for number in range(20): store.put_bytes(b'blob %d' % number)"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, str(tmp_path / name), URL])
+        for name in ("one", "two")
+    ]
+
+    assert [process.wait() for process in running] == [0, 0]
+
+    third = SharedBlobStore(tmp_path / "three", URL)
+    for number in range(20):
+        blob = b"blob %d" % number
+        assert third.path(hashlib.sha256(blob).hexdigest()).read_bytes() == blob
