@@ -43,7 +43,8 @@ def _publish_page(engine: Engine, batch: Batch, first: int) -> None:
                     embedding=batch.weights[place].tolist(),
                 )
             )
-            caption = Caption(cover_id=adapter.id, text=f"changed {said}", source="hub")
+            # Another text each time that the same index is asked.
+            caption = Caption(cover_id=adapter.id, text=f"{said} {adapter.downloads}", source="hub")
             session.add(caption)
             session.flush()
             session.execute(
