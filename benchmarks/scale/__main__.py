@@ -156,7 +156,8 @@ def index_sizes(engine: Engine) -> dict[str, int]:
         return {row.relname: row.bytes for row in rows}
 
 
-def run(adapters: int, count: int, seed: int, folder: Path) -> dict[str, Any]:
+def run(adapters: int, count: int, seed: int, folder: Path, *, publishes: bool) -> dict[str, Any]:
+    """Fill a database, or take the one in `folder`, and ask it everything."""
     gallery = Gallery(seed)
     questions = draw_questions(gallery, count)
     kept = folder / "filled.json"
@@ -191,7 +192,10 @@ def run(adapters: int, count: int, seed: int, folder: Path) -> dict[str, Any]:
             "bare": summary(timed(engine, questions, partial(scan_plainly, questions))),
             "filters": rows,
             "memory_grew": memory_bytes("VmRSS") - memory,
-            "publishing": search_meanwhile(engine, gallery, adapters, questions),
+            # A gallery that is kept stays what it was.
+            "publishing": search_meanwhile(engine, gallery, adapters, questions)
+            if publishes
+            else None,
         }
 
 
@@ -201,7 +205,9 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--keep", type=Path, help="keep the databases in this folder, and use those that are there"
+        "--keep",
+        type=Path,
+        help="keep the databases in this folder, use those that are there, and change none",
     )
     parser.add_argument("--output", type=Path, default=RESULTS / "scale.json")
     options = parser.parse_args()
@@ -211,7 +217,10 @@ def main() -> None:
         for adapters in options.adapters:
             folder = home / f"{options.seed}-{adapters}"
             folder.mkdir(parents=True, exist_ok=True)
-            results.append(run(adapters, options.questions, options.seed, folder))
+            publishes = options.keep is None
+            results.append(
+                run(adapters, options.questions, options.seed, folder, publishes=publishes)
+            )
             draw(results, PICTURE)
             write_results(options.output, results, to_markdown(results))
 

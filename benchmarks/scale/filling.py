@@ -162,7 +162,7 @@ def _adapters(batch: Batch, hashes: list[str]) -> Iterator[Row]:
 
 
 def _copy(connection: psycopg.Connection, table: str, rows: Iterable[Row]) -> None:
-    with connection.cursor().copy(f"COPY {table} ({COLUMNS[table]}) FROM STDIN") as copy:  # type: ignore[arg-type]
+    with connection.cursor().copy(f"COPY {table} ({COLUMNS[table]}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
 
@@ -186,5 +186,5 @@ def _copy_vectors(
     rows["size"], rows["dim"] = 4 + 2 * EMBEDDING_DIM, EMBEDDING_DIM
     header, end = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
     statement = f"COPY {table} ({COLUMNS[table]}) FROM STDIN (FORMAT BINARY)"
-    with connection.cursor().copy(statement) as copy:  # type: ignore[arg-type]
+    with connection.cursor().copy(statement) as copy:
         copy.write(header + rows.tobytes() + end)

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.arrays import Floats
+from benchmarks.arrays import Doubles, Floats
 from registry.db.models import EMBEDDING_DIM
 
 BATCH = 10_000
@@ -85,18 +85,19 @@ class Gallery:
         return np.array(list(words))
 
     @cached_property
-    def _frequencies(self) -> Floats:
+    def _frequencies(self) -> Doubles:
         # Zipf's law as Mandelbrot has it: the first words are in a third of all descriptions.
         shares = (np.arange(WORDS) + 20.0) ** -1.07
         return np.cumsum(shares / shares.sum())
 
     @cached_property
-    def _projection(self) -> Floats:
+    def _projection(self) -> Doubles:
         rng = np.random.default_rng([self.seed, 2])
-        return rng.normal(size=(INTRINSIC_DIM, EMBEDDING_DIM)) / np.sqrt(EMBEDDING_DIM)
+        shape = (INTRINSIC_DIM, EMBEDDING_DIM)
+        return np.asarray(rng.normal(size=shape) / np.sqrt(EMBEDDING_DIM))
 
     @cached_property
-    def _topics(self) -> Floats:
+    def _topics(self) -> Doubles:
         return np.random.default_rng([self.seed, 3]).normal(size=(TOPICS, INTRINSIC_DIM))
 
     def batch(self, number: int, size: int = BATCH) -> Batch:
@@ -108,19 +109,21 @@ class Gallery:
         meant = self._topics[topic] + WITHIN_TOPIC * rng.normal(size=(BATCH, INTRINSIC_DIM))
         weights, captions, questions = (self._embed(rng, meant)[:size] for _ in range(3))
         return Batch(
-            number * BATCH + 1,
-            names,
-            descriptions,
-            self._tags(rng)[:size],
-            rng.integers(AUTHORS, size=BATCH)[:size],
-            *(self._values(rng, choices)[:size] for choices in (LICENCES, BASE_MODELS, TRAINERS)),
-            (2 ** rng.integers(2, 8, BATCH))[:size],
-            (rng.lognormal(18, 1, BATCH).astype(np.int64))[:size],
-            (rng.lognormal(5, 2, BATCH).astype(np.int64))[:size],
-            rng.integers(1000, size=BATCH)[:size],
-            weights,
-            captions,
-            questions,
+            first_id=number * BATCH + 1,
+            names=names,
+            descriptions=descriptions,
+            tags=self._tags(rng)[:size],
+            authors=rng.integers(AUTHORS, size=BATCH)[:size],
+            licences=self._values(rng, LICENCES)[:size],
+            base_models=self._values(rng, BASE_MODELS)[:size],
+            trainers=self._values(rng, TRAINERS)[:size],
+            ranks=(2 ** rng.integers(2, 8, BATCH))[:size],
+            sizes=rng.lognormal(18, 1, BATCH).astype(np.int64)[:size],
+            downloads=rng.lognormal(5, 2, BATCH).astype(np.int64)[:size],
+            ages=rng.integers(1000, size=BATCH)[:size],
+            weights=weights,
+            captions=captions,
+            questions=questions,
         )
 
     def _texts(self, rng: np.random.Generator, lengths: npt.NDArray[np.int64]) -> list[str]:
@@ -143,7 +146,7 @@ class Gallery:
         values: list[str] = rng.choice(names, BATCH, p=shares).tolist()
         return values
 
-    def _embed(self, rng: np.random.Generator, meant: Floats) -> Floats:
+    def _embed(self, rng: np.random.Generator, meant: Doubles) -> Floats:
         told = meant + BETWEEN_SIGNALS * rng.normal(size=meant.shape)
         vectors = told @ self._projection
         length = np.linalg.norm(vectors, axis=1, keepdims=True)

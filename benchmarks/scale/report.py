@@ -59,8 +59,10 @@ def _index_table(results: Results) -> str:
                     for names in (vectors, words)
                 ),
                 f"{sum(sizes.values()) / MEGABYTE:.0f}",
-                f"{published['changed']:,} in {published['seconds']:.0f} s",
-                f"{published['meanwhile_p99']:.0f} ({published['before_p99']:.0f} before)",
+                f"{published['changed']:,} in {published['seconds']:.0f} s" if published else "",
+                f"{published['meanwhile_p99']:.0f} ({published['before_p99']:.0f} before)"
+                if published
+                else "",
                 f"{result['memory_grew'] / MEGABYTE:.0f}",
             ]
         )

@@ -108,38 +108,48 @@ def _take(gathered: Gathered, signal: Signal, found: Sequence[Match], depth: int
 def _nearest(session: Session, question: Question, signal: Signal) -> list[Match]:
     found: list[Match] = []
     for aim in question.aims:
-        wanted = {"filters": aim.filters, "limit": question.depth}
         if signal == "captions":
             found += nearest_by_captions(
-                session, aim.captions, text_encoder=question.text_encoder, **wanted
+                session,
+                aim.captions,
+                text_encoder=question.text_encoder,
+                filters=aim.filters,
+                limit=question.depth,
             )
         elif aim.encoder is not None and aim.weights is not None:
-            found += nearest_by_weights(session, aim.weights, encoder=aim.encoder, **wanted)
+            found += nearest_by_weights(
+                session,
+                aim.weights,
+                encoder=aim.encoder,
+                filters=aim.filters,
+                limit=question.depth,
+            )
     return sorted(found, key=lambda match: (-match.score, match.adapter_id))
 
 
 def _fill_in(session: Session, question: Question, gathered: Gathered) -> None:
     """Give what one signal found far down in another's list, or not at all, its score there."""
     ids = gathered.ids()
+    captions, weights = gathered.scores.get("captions"), gathered.scores.get("weights")
     for aim in question.aims:
-        only = {"filters": aim.filters}
-        if (own := gathered.scores.get("captions")) is not None and ids - own.keys():
-            own |= captions_similarities(
+        if captions is not None and (unknown := ids - captions.keys()):
+            captions |= captions_similarities(
                 session,
                 aim.captions,
                 text_encoder=question.text_encoder,
-                adapter_ids=ids - own.keys(),
-                **only,
+                adapter_ids=unknown,
+                filters=aim.filters,
             )
-        if aim.encoder is None or aim.weights is None:
-            continue
-        if (own := gathered.scores.get("weights")) is not None and ids - own.keys():
-            own |= weights_similarities(
+        known = aim.encoder is not None and aim.weights is not None
+        if known and weights is not None and (unknown := ids - weights.keys()):
+            assert aim.encoder is not None
+            assert aim.weights is not None
+            weights |= weights_similarities(
                 session,
                 aim.weights,
                 encoder=aim.encoder,
-                adapter_ids=ids - own.keys(),
-                **only,
+                adapter_ids=unknown,
+                filters=aim.filters,
             )
 
 

@@ -50,15 +50,20 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> Sequenc
 
 
 def prepare(session: Session) -> None:
-    """Let the session's transaction run as SETTINGS say."""
-    session.connection().exec_driver_sql(_SET)
+    """Let the session's transaction run as SETTINGS say, until its end."""
+    connection = session.connection()
+    transaction = session.get_transaction()
+    if session.info.get("prepared") is not transaction:
+        connection.exec_driver_sql(_SET)
+        session.info["prepared"] = transaction
 
 
 @lru_cache(maxsize=1024)
 def filter_sql(filters: Filters) -> tuple[str, Mapping[str, Any]]:
     """Return what `filters` ask of `listings`, as SQL to follow AND, and its values."""
     compiled = and_(true(), *conditions(filters)).compile(
-        dialect=PGDialect_psycopg(), compile_kwargs={"render_postcompile": True}
+        dialect=PGDialect_psycopg(),  # type: ignore[no-untyped-call]
+        compile_kwargs={"render_postcompile": True},
     )
     return str(compiled), compiled.params
 

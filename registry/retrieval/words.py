@@ -5,11 +5,15 @@ downloads, first where it stands in the name: as many as are asked for, so that 
 literally matches is out of reach, and no question costs more for being common.
 """
 
+import math
 import re
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from registry.retrieval.filters import Filters
@@ -27,24 +31,14 @@ COMMON = 10.0
 SHORTEST_TYPO = 4
 # Of so many words that resemble one that nobody uses, adapters are looked up.
 MOST_RESEMBLING = 20
-# Words of more adapters than this are common: PostgreSQL counts them whenever it analyses.
+# Words of more adapters than this are common.
 MANY = 1000
+# PostgreSQL counts words whenever it analyses; so long, its counts are believed.
+COUNTS_SECONDS = 60.0
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
 HASH = re.compile(r"[0-9a-f]{10,64}")
-
-# Common words and how many adapters have them, about.
-_KNOWN = """
-    known AS MATERIALIZED (
-        SELECT lexeme AS word, frequency * reltuples AS adapters
-        FROM pg_stats, pg_class, unnest(most_common_elems::text::text[], most_common_elem_freqs)
-            AS common (lexeme, frequency)
-        WHERE schemaname = current_schema AND tablename = 'listing_words'
-            AND attname = 'words_vector' AND pg_class.oid = 'listing_words'::regclass
-            AND frequency * reltuples > %(many)s
-    )
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,47 +92,70 @@ def matching_adapters(
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
+_counts: WeakKeyDictionary[Engine, tuple[float, Mapping[str, float]]] = WeakKeyDictionary()
+
+
+def _common_words(session: Session) -> Mapping[str, float]:
+    """Return how many adapters have a word, about, of those that many have."""
+    engine = session.connection().engine
+    counted, words = _counts.get(engine, (-math.inf, {}))
+    if time.monotonic() - counted > COUNTS_SECONDS:
+        statement = """
+            SELECT lexeme, frequency * reltuples AS adapters
+            FROM pg_stats, pg_class,
+                unnest(most_common_elems::text::text[], most_common_elem_freqs)
+                    AS common (lexeme, frequency)
+            WHERE schemaname = current_schema AND tablename = 'listing_words'
+                AND attname = 'words_vector' AND pg_class.oid = 'listing_words'::regclass
+                AND frequency * reltuples > %(many)s
+        """
+        found = rows(session, statement, {"many": MANY})
+        words = {row.lexeme: row.adapters for row in found}
+        _counts[engine] = (time.monotonic(), words)
+    return words
+
+
 def _whole_words(
     session: Session, words: Sequence[QueryWord], filters: Filters
 ) -> tuple[list[_Term], list[str]]:
     """Return what to look for, and the words that nobody uses and that may be typos."""
     condition, values = filter_sql(filters)
+    common = _common_words(session)
     statement = f"""
-        WITH {_KNOWN}
-        SELECT asked.word, query::text, known.adapters,
-            fuzzy AND known.adapters IS NULL AND NOT EXISTS (
-                SELECT FROM listing_words JOIN listings USING (adapter_id)
-                WHERE words_vector @@ query AND {condition}
-            ) AS unused
+        SELECT word, query::text, fuzzy AND NOT EXISTS (
+            SELECT FROM listing_words JOIN listings USING (adapter_id)
+            WHERE words_vector @@ query AND {condition}
+        ) AS unused
         FROM unnest(%(words)s::text[], %(fuzzy)s::boolean[]) AS asked (word, fuzzy)
-            CROSS JOIN plainto_tsquery('simple', asked.word) AS query
-            LEFT JOIN known ON known.word = asked.word
+            CROSS JOIN plainto_tsquery('simple', word) AS query
     """
-    fuzzy = [len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text) for word in words]
-    asked = {"words": [word.text for word in words], "fuzzy": fuzzy, "many": MANY}
+    fuzzy = [
+        len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text) and word.text not in common
+        for word in words
+    ]
+    asked = {"words": [word.text for word in words], "fuzzy": fuzzy}
     found = rows(session, statement, {**values, **asked})
     # PostgreSQL may know no letter in what Python takes for a word.
-    terms = [_Term(row.word, row.query, None, row.adapters) for row in found if row.query]
+    terms = [_Term(row.word, row.query, None, common.get(row.word)) for row in found if row.query]
     return terms, [row.word for row in found if row.unused]
 
 
 def _resembling(session: Session, unused: list[str]) -> list[_Term]:
     """Return the words that those which nobody uses may be typos of."""
-    statement = f"""
-        WITH {_KNOWN}
-        SELECT asked.word, plainto_tsquery('simple', alike.word)::text AS query,
-            alike.similarity, known.adapters
+    statement = """
+        SELECT asked.word, alike.word AS meant,
+            plainto_tsquery('simple', alike.word)::text AS query, alike.similarity
         FROM unnest(%(words)s::text[]) AS asked (word)
             CROSS JOIN LATERAL (
                 SELECT DISTINCT vocabulary.word, similarity(vocabulary.word, asked.word)
                 FROM vocabulary WHERE vocabulary.word %% asked.word
                 ORDER BY 2 DESC, 1 LIMIT %(most)s
             ) AS alike
-            LEFT JOIN known ON known.word = alike.word
     """
-    found = rows(session, statement, {"words": unused, "many": MANY, "most": MOST_RESEMBLING})
+    common = _common_words(session)
+    found = rows(session, statement, {"words": unused, "most": MOST_RESEMBLING})
     return [
-        _Term(row.word, row.query, TYPO * row.similarity, row.adapters)
+        _Term(row.word, row.query, TYPO * row.similarity, common.get(row.meant))
         for row in found
         if row.query
     ]

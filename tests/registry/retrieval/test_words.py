@@ -1,6 +1,7 @@
 """What people wrote about an adapter, against real PostgreSQL."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 from sqlalchemy import text
@@ -160,6 +161,13 @@ def test_a_file_is_found_by_its_name_whatever_its_trainer_called_it(session: Ses
     assert match.adapter_id == char.id
 
 
+def count_anew(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let words that more than three adapters have pass for common."""
+    monkeypatch.setattr(words, "MANY", 3)
+    monkeypatch.setattr(words, "_counts", WeakKeyDictionary())
+    session.execute(text("ANALYZE listing_words"))
+
+
 def add_common(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Add adapters with a word that passes for common; return those named by it, and the rest."""
     named = [add_written(session, f"Neon {n}", downloads=n).id for n in range(10)]
@@ -167,8 +175,7 @@ def add_common(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         add_written(session, f"Night {n}", description="neon", downloads=n + 5).id
         for n in range(10)
     ]
-    monkeypatch.setattr(words, "MANY", 3)
-    session.execute(text("ANALYZE listing_words"))
+    count_anew(session, monkeypatch)
     return named[::-1] + said[::-1]
 
 
@@ -225,7 +232,6 @@ def test_a_typo_of_a_common_word_finds_it(
 ) -> None:
     for number in range(10):
         add_written(session, f"Watercolor {number}", downloads=number)
-    monkeypatch.setattr(words, "MANY", 3)
-    session.execute(text("ANALYZE listing_words"))
+    count_anew(session, monkeypatch)
 
     assert len(found(session, "watercolr")) == 10
