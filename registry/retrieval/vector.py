@@ -1,14 +1,15 @@
 """Adapters near an embedding: by what their weights do, by what their covers show.
 
 Answers are approximate, for HNSW may miss a true neighbour; where it finds fewer than asked
-for, though, what there is is compared one by one. PostgreSQL compares one by one at once where a
-filter leaves so few that this is quicker.
+for, though, what there is is compared one by one; and so it is at once where filters leave so few
+that this is quicker.
 """
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, Encoder, File, Listing, WeightEmbedding
@@ -20,6 +21,9 @@ from registry.retrieval.statements import Embedding, filter_sql, prepare, rows, 
 # captions are fetched for every adapter wanted, and this many times more where they are of few.
 CAPTIONS_PER_ADAPTER = 2
 DEEPER = 8
+# Going on along the index to another row takes this many times as long as comparing a row that is
+# known, as measured (docs/benchmarks/scale.md).
+STEP = 2.5
 
 ANY = Filters()
 WEIGHTS = """
@@ -49,7 +53,9 @@ def nearest_by_weights(
     condition, values = filter_sql(filters)
     values = {**values, "vector": vector(embedding), "encoder": encoder, "limit": limit}
     scored = f"SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {WEIGHTS} AND {condition}"
-    found = rows(session, f"{scored} ORDER BY {DISTANCE} LIMIT %(limit)s", values)
+    found: Sequence[Row[Any]] = ()
+    if not _is_narrow(session, filters, limit):
+        found = rows(session, f"{scored} ORDER BY {DISTANCE} LIMIT %(limit)s", values)
     if len(found) < limit:
         # No index has this expression. Hundreds of equal vectors, each other's only
         # neighbours, can hide the rest from a scan of the index; mostly there are no more.
@@ -70,7 +76,9 @@ def nearest_by_captions(
         f"ORDER BY {DISTANCE} LIMIT %(captions)s) AS nearest GROUP BY adapter_id"
     )
     wanted = limit * CAPTIONS_PER_ADAPTER
-    found = rows(session, nearest, values | {"captions": wanted})
+    found: Sequence[Row[Any]] = ()
+    if not _is_narrow(session, filters, wanted):
+        found = rows(session, nearest, values | {"captions": wanted})
     while found and 2 * len(found) <= limit and found[0].captions == wanted:
         # A few adapters have all that is near.
         wanted *= DEEPER
@@ -163,6 +171,28 @@ def weight_embeddings(
         .where(Encoder.name == encoder, Listing.adapter_id.in_(adapter_ids))
     )
     return {row.id: np.asarray(row.embedding, np.float32) for row in found}
+
+
+def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
+    """Whether filters leave so few adapters that comparing all is quicker than the index.
+
+    Of every so many rows of the index one passes; PostgreSQL estimates how many, which takes no
+    time that counts.
+    """
+    condition, values = filter_sql(filters)
+    if not values:
+        return False
+    explain = (
+        f"EXPLAIN (FORMAT JSON) SELECT 1 FROM listings WHERE {condition} "
+        "UNION ALL SELECT 1 FROM listings"
+    )
+    [[[plan]]] = rows(session, explain, values)
+    parts = plan["Plan"].get("Plans", [])
+    if len(parts) != 2:
+        return True  # It is plain that nothing passes.
+    left, everything = (part["Plan Rows"] for part in parts)
+    steps: float = limit * everything / max(left, 1)
+    return steps * STEP > left
 
 
 def _ordered(matches: Sequence[Match]) -> list[Match]:
