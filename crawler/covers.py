@@ -48,9 +48,7 @@ def read_cover(data: bytes) -> Cover:
     Raises:
         CoverError: no image, or one too large or too small; the message says what it is.
     """
-    _refuse_other_kinds(data)
-    with _DECODING.take(_count_pixels(data)):
-        image = _decode(data)
+    with upright(data) as image:
         if max(image.size) > MAX_SIDE:
             image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
         thumbnail = image.copy()
@@ -62,6 +60,20 @@ def read_cover(data: bytes) -> Cover:
             thumbnail=_encode(thumbnail),
             phash=difference_hash(image),
         )
+
+
+@contextmanager
+def upright(data: bytes) -> Iterator[Image.Image]:
+    """Give a picture decoded: upright, as RGB or RGBA; in `info` is what its file says besides.
+
+    All threads together decode only so many pixels at once.
+
+    Raises:
+        CoverError: no image, or one too large or too small; the message says what it is.
+    """
+    _refuse_other_kinds(data)
+    with _DECODING.take(_count_pixels(data)):
+        yield _decode(data)
 
 
 class _PixelBudget:
@@ -101,7 +113,7 @@ def difference_hash(image: Image.Image) -> int:
 
     - [1] Krawetz, 2013, https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html
     """
-    grey = _on_white(image).convert("L").resize((9, 8), Image.Resampling.LANCZOS)
+    grey = on_white(image).convert("L").resize((9, 8), Image.Resampling.LANCZOS)
     cells = np.asarray(grey, np.int16)
     bits = np.packbits(cells[:, 1:] < cells[:, :-1])
     return int.from_bytes(bits.tobytes(), "big", signed=True)
@@ -121,7 +133,7 @@ def _refuse_other_kinds(data: bytes) -> None:
     }
     for kind, found in kinds.items():
         if found:
-            raise CoverError(f"the cover is {kind}")
+            raise CoverError(f"the picture is {kind}")
 
 
 def _count_pixels(data: bytes) -> int:
@@ -133,9 +145,9 @@ def _count_pixels(data: bytes) -> int:
     with _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
         width, height = opened.size
     if width * height > MAX_PIXELS:
-        raise CoverError(f"the cover has {width}x{height} pixels, more than we decode")
+        raise CoverError(f"the picture has {width}x{height} pixels, more than we decode")
     if min(width, height) < MIN_SIDE:
-        raise CoverError(f"the cover has {width}x{height} pixels, too few to show")
+        raise CoverError(f"the picture has {width}x{height} pixels, too few to show")
     return width * height
 
 
@@ -153,12 +165,12 @@ def _broken_images() -> Iterator[None]:
         yield
     # Pillow only warns of a bomb of medium size; where warnings are errors, it is one.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise CoverError("the cover has far more pixels than we decode") from error
+        raise CoverError("the picture has far more pixels than we decode") from error
     except UnidentifiedImageError as error:
-        raise CoverError("the cover is no image of a kind that we know") from error
+        raise CoverError("the picture is no image of a kind that we know") from error
     # What Pillow's decoders raise for broken files, over the formats above.
     except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, struct.error) as error:
-        raise CoverError(f"the cover is a broken image: {error}") from error
+        raise CoverError(f"the picture is a broken image: {error}") from error
 
 
 def _encode(image: Image.Image) -> bytes:
@@ -171,7 +183,8 @@ def _encode(image: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def on_white(image: Image.Image) -> Image.Image:
+    """Return a picture without transparency; what shows through is white."""
     if image.mode != "RGBA":
         return image
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

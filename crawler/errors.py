@@ -27,11 +27,13 @@ AutoLoraError
     BaseWeightNeededError
     UnknownClaimError
     SketchError
+    ImageEncoderError
     FingerprintError
     CheckpointError
     TrainingDataError
   RegistryError
     BusyError
+    UploadsBusyError
     UsageError
     PortError
     TokenPlaceError
@@ -83,6 +85,8 @@ AutoLoraError
     SearchError
       EmbeddingDimensionError
       EmptyQueryError
+      LikenessError
+      PictureError
       QueryTooLongError
       UnknownBaseModelError
       FilterError

@@ -73,7 +73,7 @@ def index(registry: Registry) -> None:
 def show_searches(registry: Registry, console: Console) -> None:
     for text in SEARCHES:
         console.print(f"\n[bold]autolora search[/] “{text}”")
-        print_search(registry.search(text, BASE_MODEL, 5))
+        print_search(registry.search(text, limit=5))
 
 
 def sheet_rows(registry: Registry) -> Iterator[tuple[str, list[tuple[str, Image.Image]]]]:

@@ -54,6 +54,16 @@ class SketchError(EncoderError):
     """A sketch cannot be made, or its bytes are not a sketch of this version."""
 
 
+class ImageEncoderError(EncoderError):
+    """What REGISTRY_IMAGE_ENCODER names cannot be used."""
+
+    def __init__(self, folder: Path, cause: str) -> None:
+        super().__init__(
+            f"{folder} is no image encoder that can be used: {cause}. REGISTRY_IMAGE_ENCODER is "
+            "the folder of a CLIP or SigLIP model with safetensors, or unset."
+        )
+
+
 class FingerprintError(EncoderError):
     """A fingerprint cannot be taken, or its bytes are not one of this version."""
 

@@ -5,7 +5,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection
 
-from registry.db.models import Base
+from registry.db.work_models import ALL_TABLES
 
 
 def is_ours(name: str | None, kind: str, parents: Any) -> bool:
@@ -14,7 +14,7 @@ def is_ours(name: str | None, kind: str, parents: Any) -> bool:
 
 
 def run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=Base.metadata, include_name=is_ours)
+    context.configure(connection=connection, target_metadata=ALL_TABLES, include_name=is_ours)
     with context.begin_transaction():
         context.run_migrations()
 

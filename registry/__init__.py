@@ -12,6 +12,7 @@ Importing this package loads neither torch nor a database: the first call does.
 
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from crawler.errors import AutoLoraError
@@ -21,24 +22,42 @@ if TYPE_CHECKING:
     from registry.fusion.maker import Maker
     from registry.fusion.options import Mode, Size, StepCallback
     from registry.retrieval.browsing import Sort
+    from registry.retrieval.by_picture import PicturePage
     from registry.retrieval.filter_options import FilterOptions
     from registry.retrieval.results import BrowsePage, SearchPage
     from registry.service import Registry
 
-__all__ = ["AutoLoraError", "browse", "fuse", "search"]
+__all__ = ["AutoLoraError", "browse", "fuse", "search", "search_picture"]
 
 
 def search(
-    text: str, limit: int = 10, *, nearest: bool = False, **filters: Unpack["FilterOptions"]
+    text: str = "",
+    limit: int = 10,
+    *,
+    cursor: str | None = None,
+    like: Sequence[int] = (),
+    unlike: Sequence[int] = (),
+    unlike_text: str = "",
+    **filters: Unpack["FilterOptions"],
 ) -> "SearchPage":
     """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
 
     None when nothing fits, unless the `nearest` are wanted all the same. Filters are those of the
     page and of `autolora search`: `base_model="sdxl"`, `tag=["fox", "red"]`, `max_size="200MB"`.
+
+    With `like` and `unlike`, ids of adapters, those that are like some and unlike others; then
+    `text` may be left out.
     """
     from registry.retrieval.filter_options import make_filters
+    from registry.retrieval.likeness import Likes
 
-    return _shared().search(text, limit=limit, filters=make_filters(**filters), nearest=nearest)
+    return _shared().search(
+        text,
+        limit=limit,
+        filters=make_filters(**filters),
+        cursor=cursor,
+        likes=Likes(tuple(like), tuple(unlike), unlike_text),
+    )
 
 
 def browse(
@@ -56,6 +75,18 @@ def browse(
     from registry.retrieval.filter_options import make_filters
 
     return _shared().browse(make_filters(**filters), sort, cursor, limit, seed=seed)
+
+
+def search_picture(
+    picture: Path | bytes, limit: int = 10, **filters: Unpack["FilterOptions"]
+) -> "PicturePage":
+    """Return up to `limit` adapters that a picture was made with, or that made one like it.
+
+    A picture is a file's path, or its bytes; every result says how it was found.
+    """
+    from registry.retrieval.filter_options import make_filters
+
+    return _shared().search_picture(picture, make_filters(**filters), limit)
 
 
 def fuse(

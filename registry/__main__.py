@@ -1,5 +1,20 @@
-"""`python -m registry` is `autolora`, also where no script is installed."""
+"""`autolora`, and `python -m registry` where no script is installed."""
 
-from registry.cli.app import app
+import signal
 
-app(prog_name="autolora")
+
+def main() -> None:
+    """Run the command line; Ctrl-C ends it without a traceback from its first moment on."""
+    heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if heard:
+        # Nothing is under way while modules are loaded: it just ends, as any program does.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from registry.cli.app import app
+
+    if heard:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    app(prog_name="autolora")
+
+
+if __name__ == "__main__":
+    main()

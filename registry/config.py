@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
     encoder_checkpoint: Path | None = None
+    # The folder of a CLIP or SigLIP model, by which covers are compared with pictures.
+    image_encoder: Path | None = None
     # What nights refresh, as `--source` takes it; none means the hub of `modelscope_endpoint`.
     sources: list[str] = Field(default_factory=list)
     # The hour of UTC, as in 03:00, at which `autolora serve` has a night done; None: never.

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack, get_args
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from encoder.image_encoder import ImageEncoder
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
@@ -27,7 +28,13 @@ from registry.fusion.studio import Studio
 from registry.refresh.due import next_due
 from registry.refresh.learn import Learner, Lesson, Progress, silent
 from registry.refresh.steps.read import read_stored, reader_version
-from registry.retrieval.browsing import Sort, Total, browse, count
+from registry.retrieval.browsing import SORTS, Sort, Total, browse, count
+from registry.retrieval.by_picture import (
+    PicturePage,
+    by_image,
+    read_for_search,
+    search_by_picture,
+)
 from registry.retrieval.cards import (
     AdapterCard,
     State,
@@ -38,10 +45,12 @@ from registry.retrieval.cards import (
 from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.facets import Facets, count_facets, count_facets_among
+from registry.retrieval.filter_options import check_choice, check_limit
 from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.finder import Finder
 from registry.retrieval.found import MOST_FOUND, Paging
 from registry.retrieval.known_values import base_models_listed, check_filters
+from registry.retrieval.likeness import Likes
 from registry.retrieval.other_states import browse_state
 from registry.retrieval.results import (
     BrowsePage,
@@ -80,6 +89,7 @@ class Registry:
         self._blobs: BlobStore | None = None
         self._finder: Finder | None = None
         self._maker: Maker | None = None
+        self._image_encoder: ImageEncoder | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -137,22 +147,49 @@ class Registry:
         limit: int = 10,
         *,
         filters: Filters | None = None,
-        nearest: bool = False,
+        cursor: str | None = None,
+        likes: Likes | None = None,
     ) -> SearchPage:
-        """Return up to `limit` adapters that suit `text`, best first; none when nothing fits.
+        """Return up to `limit` adapters, those first that most probably do what `text` says.
 
-        `nearest` returns the nearest all the same. Where neither `base_model` nor `filters` name
-        one the default is searched: adapters of different base models never share a page, for
-        they cannot share an image.
+        With `likes`, adapters that are like some and unlike others; then the text may be empty.
+
+        Adapters of all base models, unless `base_model` or `filters` name some. A page's `next`
+        is the `cursor` of the one after it.
 
         Raises:
-            SearchError: the text is empty, nothing is indexed, or a filter asks for what is not
-                there.
+            SearchError: the text is empty, nothing is indexed, a filter asks for what is not
+                there, or the cursor is of another question.
         """
         filters = filters or Filters()
         if base_model is not None:
             filters = filters.of(known_name(base_model))
-        return self.finder.search(text, filters, limit, nearest=nearest)
+        if likes:
+            return self.finder.alike(text, likes, filters, limit)
+        return self.finder.search(text, filters, limit, cursor)
+
+    def search_picture(
+        self, picture: Path | bytes, filters: Filters | None = None, limit: int = 10
+    ) -> PicturePage:
+        """Return up to `limit` adapters that a picture was made with, or that made one like it.
+
+        Raises:
+            PictureError: it is no picture, or none that can be read.
+        """
+        read, filters = read_for_search(picture), filters or Filters()
+        with one_line_errors(), self.sessions() as session:
+            more = []
+            if self.settings.image_encoder is not None:
+                more = [by_image(session, self._open_image_encoder, read, filters, limit)]
+            return search_by_picture(session, self.blobs, read, filters, limit, more)
+
+    def _open_image_encoder(self) -> ImageEncoder:
+        """Return what pictures are compared by; its model is loaded when it is first asked."""
+        assert self.settings.image_encoder is not None
+        with self._lock:
+            if self._image_encoder is None:
+                self._image_encoder = ImageEncoder(self.settings.image_encoder)
+            return self._image_encoder
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
         """Return all that is known of an adapter, or raise AdapterNotFoundError."""
@@ -190,6 +227,9 @@ class Registry:
         Raises:
             SearchError: a filter asks for what is not there, or the cursor is of another question.
         """
+        check_choice("sort", sort, SORTS)
+        check_choice("state", state, get_args(State))
+        check_limit(limit)
         filters = filters or Filters()
         with one_line_errors(), self.sessions() as session:
             if state != "ready":
@@ -283,7 +323,7 @@ class Registry:
         if sha256 is not None and self.blobs.exists(sha256):
             file = PendingFile(sha256, f"adapter {adapter_id}")
             with one_line_errors():
-                read_stored(self.sessions, self.blobs, file, reader_version())
+                read_stored(self.sessions, self.blobs, [file], reader_version())
         return self.adapter(adapter_id)
 
     # Encoders

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from registry.config import Settings
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.migrate import migrate
-from registry.db.models import Base
 from registry.db.session import connect
+from registry.db.work_models import ALL_TABLES
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,7 @@ def sessions(engine: Engine) -> Iterator[sessionmaker[Session]]:
     """Sessions for code that opens and commits its own; every table is emptied after."""
     yield sessionmaker(engine, expire_on_commit=False)
     queue = ["procrastinate_jobs", "procrastinate_workers"]
-    tables = ", ".join([*(table.name for table in Base.metadata.sorted_tables), *queue])
+    tables = ", ".join([*(table.name for table in ALL_TABLES.sorted_tables), *queue])
     with engine.begin() as connection:
         connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
 

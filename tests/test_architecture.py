@@ -38,9 +38,10 @@ CRAWLER: dict[str, set[str]] = {
     "transport": {"addresses"},
     "http": {"addresses", "errors", "foreign_text", "hub_json", "transport"},
     "download": {"addresses", "disk", "errors", "foreign_text", "http", "records"},
+    "pictures": {"covers", "hub_json", "hub_text"},
     "sources": {
         "addresses", "disk", "download", "errors", "file_names", "filters", "foreign_text", "http",
-        "hub_json", "hub_text", "peft_config", "records",
+        "hub_json", "hub_text", "peft_config", "pictures", "records",
     },
 }  # fmt: skip
 ENCODER: dict[str, set[str]] = {
@@ -50,6 +51,7 @@ ENCODER: dict[str, set[str]] = {
     "threads": set(),
     "base_models": {"errors"},
     "text_encoder": set(),
+    "image_encoder": {"errors", "text_encoder"},
     "adapter": {"arrays", "base_models", "errors", "late_torch"},
     "sketches": {"adapter", "arrays", "base_models", "errors"},
     "weight_encoders": {

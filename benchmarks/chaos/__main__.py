@@ -1,7 +1,7 @@
 """Bad nights: kill refreshes, servers, workers and PostgreSQL at random, and look what is left.
 
     python -m benchmarks.chaos --kills 200 --seconds 1800 --seed 1
-    python -m benchmarks.chaos --kills 100 --seconds 7200 --seed 1 --victims worker
+    python -m benchmarks.chaos --kills 100 --seconds 7200 --victims worker --adapters 1000
 
 Meanwhile the hub misbehaves in a quarter of its answers, two refreshes overlap, people search,
 and (as root, who may mount one) the small disk fills up now and then. After every night the
@@ -18,7 +18,7 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.chaos.counts import VICTIMS, Counts
-from benchmarks.chaos.hub import GrowingHub, open_hub, questions
+from benchmarks.chaos.hub import ADAPTERS, GrowingHub, open_hub, questions
 from benchmarks.chaos.night import Night, Place
 from benchmarks.chaos.searches import Answer, wrong_with
 from benchmarks.chaos.small_disk import mounted
@@ -37,11 +37,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=1800, help="no kill after so many")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--victims", nargs="+", choices=VICTIMS, default=VICTIMS)
+    parser.add_argument("--adapters", type=int, default=ADAPTERS, help="that come to the hub")
     parser.add_argument("--workers", type=int, default=2, help="beside each refresh")
     parser.add_argument("--output", type=Path, default=RESULTS / "chaos.json")
     options = parser.parse_args()
     counts = Counts()
-    with open_hub(options.seed) as hub:
+    with open_hub(options.seed, options.adapters) as hub:
         if os.geteuid() != 0:
             print("not root: no small disk can be mounted, so none fills up", file=sys.stderr)
         # Others may pass: run as root, PostgreSQL is another user.
@@ -74,6 +75,7 @@ def run(root: Path, hub: GrowingHub, counts: Counts, options: argparse.Namespace
             place.disk, place.home = disk, root / name / "disk" / "home"
             with Night(place, hub, counts, numbers, span) as bad:
                 bad.victims, bad.workers_wanted = tuple(options.victims), options.workers
+                bad.most_new = max(bad.most_new, options.adapters // 20)
                 hub.restart()
                 bad.storm(min(left, KILLS_A_NIGHT), until, answers)
                 bad.heal()

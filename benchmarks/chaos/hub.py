@@ -30,9 +30,9 @@ class GrowingHub:
     Whoever refreshes in between, in the end its adapters are the same.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, adapters: int = ADAPTERS) -> None:
         self._hub = hub
-        self._events = course_of_events(hub.entries[:ADAPTERS])
+        self._events = course_of_events(many(hub.entries, adapters))
         self._happened = 0
         self.restart()
 
@@ -52,7 +52,7 @@ class GrowingHub:
         """Let the next `count` events happen, or all of them."""
         events = self._events[self._happened :][:count]
         self._happened += len(events)
-        entries = {entry["file"]: entry for entry in [*self._hub.entries, *events]}
+        entries = {entry["version_id"]: entry for entry in [*self._hub.entries, *events]}
         # One step, for requests are answered meanwhile.
         self._hub.entries = list(entries.values())
 
@@ -65,6 +65,18 @@ class GrowingHub:
         self.whims.share = UNWELL
         broken = numbers.choice(LISTINGS)
         self.whims.break_listing(broken if full else None)
+
+
+def many(entries: list[Entry], count: int) -> list[Entry]:
+    """Return `count` adapters: those that there are, then copies of them under other names."""
+    copies = []
+    for number in range(count):
+        turn, place = divmod(number, len(entries))
+        entry = entries[place]
+        copy = {name: entry[name] + turn * 1_000_000 for name in ("version_id", "model_id")}
+        name = f"{entry['name']}-{turn}" if turn else entry["name"]
+        copies.append({**entry, **copy, "name": name})
+    return copies
 
 
 def course_of_events(entries: list[Entry]) -> list[Entry]:
@@ -85,11 +97,11 @@ def course_of_events(entries: list[Entry]) -> list[Entry]:
 
 
 @contextmanager
-def open_hub(seed: int) -> Iterator[GrowingHub]:
+def open_hub(seed: int, adapters: int = ADAPTERS) -> Iterator[GrowingHub]:
     """Serve the shipped zoo on loopback."""
     with serve(DATA / "zoo") as hub:
         hub.whims.seed(seed)
-        yield GrowingHub(hub)
+        yield GrowingHub(hub, adapters)
 
 
 def questions(count: int) -> list[str]:

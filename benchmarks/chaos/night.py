@@ -25,7 +25,6 @@ from registry.refresh.pipeline import STEPS
 CHECKPOINT = DATA / "encoder.safetensors"
 # How often each victim is drawn.
 CHANCES = {"refresh": 10, "server": 4, "PostgreSQL": 6, "worker": 8}
-# Adapters and drafts that appear before a refresh, at most.
 MOST_NEW = 12
 FULL_SHARE, OVERLAP_SHARE, DISK_SHARE = 0.3, 0.25, 0.12
 # How long the shorter steps take.
@@ -68,6 +67,8 @@ class Night:
         # Who may be killed, and how many workers are to run.
         self.victims: tuple[str, ...] = VICTIMS
         self.workers_wanted = 0
+        # How many adapters and drafts appear before a refresh, at most.
+        self.most_new = MOST_NEW
         self._started = 0
         self._disk_clears = 0.0
 
@@ -310,7 +311,7 @@ class Night:
         self._tend_refreshes()
         if not self._refreshes:
             self._fill_disk_now_and_then()
-            self._hub.grow(self._numbers.randint(0, MOST_NEW))
+            self._hub.grow(self._numbers.randint(0, self.most_new))
             full = self._numbers.random() < FULL_SHARE
             self._hub.be_unwell(self._numbers, full=full)
             self._start_refresh(full)

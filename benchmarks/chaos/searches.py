@@ -28,7 +28,7 @@ Answer = list[dict[str, Any]]
 
 
 def ask(client: httpx.Client, question: str) -> httpx.Response:
-    return client.get("/v1/search", params={"q": question, "limit": LIMIT, "nearest": True})
+    return client.get("/v1/search", params={"q": question, "limit": LIMIT})
 
 
 def results_of(response: httpx.Response) -> Answer:

@@ -22,11 +22,11 @@ from registry.db.models import (
     CrawlRun,
     Encoder,
     File,
-    JobOutcome,
     Sketch,
     WeightEmbedding,
 )
 from registry.db.session import open_database
+from registry.db.work_models import JobOutcome
 
 # Numbers given in the order of coming, and moments of this machine's clock.
 OF_THE_WAY = {"id", "adapter_id", "cover_id", "encoder_id", "first_seen_at", "changed_at"}

@@ -27,17 +27,17 @@ from benchmarks.scale.publishing import CHANGED, publish
 from benchmarks.scale.questions import (
     FIRST,
     NARROWINGS,
-    SERVING,
+    SPACES,
     Narrowing,
     Questions,
     draw_questions,
     exact_answers,
 )
 from benchmarks.scale.report import draw, to_markdown
-from registry.retrieval.hybrid import SearchQuery, search
-from registry.retrieval.ranking import Match, Signal
+from registry.retrieval.fitness import Signal
+from registry.retrieval.hybrid import DEPTH, SearchQuery, search
+from registry.retrieval.ranking import Match
 from registry.retrieval.results import load_results
-from registry.retrieval.signals import DEPTH
 from registry.retrieval.statements import prepare, vector
 from registry.retrieval.vector import nearest_by_captions, nearest_by_weights
 
@@ -64,7 +64,7 @@ def _once(connection: Connection, ask: Callable[[Session, int], object], number:
 
 def search_page(questions: Questions, narrowing: Narrowing, session: Session, number: int) -> None:
     query = SearchQuery(questions.texts[number], narrowing.filters)
-    load_results(session, search(session, query, questions, SERVING))
+    load_results(session, search(session, query, questions, SPACES))
 
 
 def scan_plainly(questions: Questions, session: Session, number: int) -> None:

@@ -10,9 +10,9 @@ from benchmarks.arrays import Bools, Floats, Ints
 from benchmarks.scale.filling import ENCODER, TEXT_ENCODER
 from benchmarks.scale.gallery import BATCH, Batch, Gallery, author_name
 from registry.db.models import EMBEDDING_DIM
+from registry.retrieval.encoder_spaces import ServingEncoder, Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.hybrid import ServingEncoder
-from registry.retrieval.ranking import Signal
+from registry.retrieval.fitness import Signal
 
 FIRST = 10
 AUTHOR = 7
@@ -52,7 +52,7 @@ def _have(batch: Batch, tag: str) -> Bools:
     return np.array([tag in tags for tags in batch.tags])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Questions:
     """Texts and their embeddings (n, dim), which stand in for a text encoder."""
 
@@ -62,7 +62,14 @@ class Questions:
     dim: int = EMBEDDING_DIM
 
     def encode(self, texts: Sequence[str]) -> Floats:
-        return self.embeddings[[self.texts.index(text) for text in texts]]
+        return np.stack([self._embed(text) for text in texts])
+
+    def _embed(self, text: str) -> Floats:
+        """Return a question's embedding; any for the texts that a search compares it with."""
+        if text in self.texts:
+            return np.asarray(self.embeddings[self.texts.index(text)])
+        drawn = np.random.default_rng(list(text.encode())).normal(size=self.dim)
+        return np.asarray(drawn / np.linalg.norm(drawn), np.float32)
 
 
 class AsIs:
@@ -75,7 +82,8 @@ class AsIs:
         return embeddings
 
 
-SERVING = ServingEncoder(ENCODER, AsIs())
+# One encoder for all base models: the largest index that a question can meet.
+SPACES = [Space(ServingEncoder(ENCODER, AsIs()))]
 
 
 def draw_questions(gallery: Gallery, count: int) -> Questions:

@@ -19,7 +19,8 @@ from benchmarks.search.world import (
     fill,
     qualities,
 )
-from registry.retrieval.hybrid import SearchQuery, search
+from registry.retrieval.encoder_spaces import Space
+from registry.retrieval.hybrid import SearchQuery, rank_all
 from registry.retrieval.probability import LEAST_FIT
 from registry.retrieval.ranking import SearchHit
 
@@ -50,7 +51,7 @@ def measure_abstention(
                     about = f"{setup} {indexed} {language} {kind}"
                     hits = first_hits(sessions, served, texts)
                     first = list(track(hits, about, total=len(texts)))
-                    scores[kind] += [hit.score for hit in first]
+                    scores[kind] += [hit.surety for hit in first]
                     if kind == "here":
                         right += [hit.adapter_id == own for own, hit in enumerate(first, start=1)]
             yield {
@@ -66,10 +67,12 @@ def measure_abstention(
 def first_hits(
     sessions: sessionmaker[Session], world: World, texts: Sequence[str]
 ) -> Iterator[SearchHit]:
+    """Yield the surest find for each text: what would be chosen for an image."""
     with sessions() as session:
         for text in texts:
-            query = SearchQuery(text, FILTERS, 1)
-            yield search(session, query, world.text_encoder, world.encoder)[0]
+            query = SearchQuery(text, FILTERS)
+            hits = rank_all(session, query, world.text_encoder, [Space(world.encoder)])
+            yield max(hits, key=lambda hit: hit.surety)
 
 
 def abstention_figures(scores: dict[str, Doubles], right: Doubles) -> dict[str, Any]:

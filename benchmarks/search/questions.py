@@ -22,7 +22,7 @@ from benchmarks.search.world import (
 )
 from crawler.records import AdapterRecord, CoverRecord
 from encoder.text_encoder import TextEncoder
-from registry.retrieval.calibration import between
+from registry.retrieval.strangers import between
 from registry.retrieval.words import matching_adapters
 
 # Every adapter is asked for by each of its captions.

@@ -20,8 +20,10 @@ from benchmarks.search.world import (
     fill,
     qualities,
 )
+from registry.retrieval.encoder_spaces import Space
+from registry.retrieval.fitness import SIGNALS
 from registry.retrieval.hybrid import SearchQuery, search
-from registry.retrieval.ranking import SIGNALS, SearchHit
+from registry.retrieval.ranking import SearchHit
 
 # Cormack et al., SIGIR 2009; the weights that ranking used before it was measured.
 RRF_K, RRF_WEIGHTS = 60, {"weights": 1.0, "captions": 1.0, "words": 0.7}
@@ -69,7 +71,7 @@ def measure_ranking(sessions: sessionmaker[Session], world: World) -> Iterator[d
                     started = time.perf_counter()
                     # All adapters are asked for, so that every place is known.
                     query = SearchQuery(text, FILTERS, count)
-                    hits = search(session, query, served.text_encoder, served.encoder)
+                    hits = search(session, query, served.text_encoder, [Space(served.encoder)])
                     milliseconds.append(1000 * (time.perf_counter() - started))
                     for name, place in places(hits, own).items():
                         found[name].append(1 / place if place else 0.0)

@@ -12,6 +12,7 @@ from benchmarks.intervals import mean_interval, resamples, with_spread
 from benchmarks.search.prompts import compose
 from benchmarks.search.world import ENCODER, FILTERS, World, as_served, fill, qualities
 from registry.retrieval.candidates import find_candidates
+from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.hybrid import SearchQuery, search
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.selection import choose
@@ -24,21 +25,21 @@ Chooser = Callable[[Session, World, str, int], list[int]]
 
 def by_parts(session: Session, world: World, prompt: str, named: int) -> list[int]:
     """What the registry does; it is not told how many things are named."""
-    found = find_candidates(session, prompt, FILTERS, world.text_encoder, world.encoder)
+    found = find_candidates(session, prompt, FILTERS, world.text_encoder, Space(world.encoder))
     return [one.adapter_id for one in choose(found, 3)]
 
 
 def by_top_k(session: Session, world: World, prompt: str, named: int) -> list[int]:
     """The first hits for the whole prompt, as many as it names things."""
     query = SearchQuery(prompt, FILTERS, named)
-    hits = search(session, query, world.text_encoder, world.encoder)
+    hits = search(session, query, world.text_encoder, [Space(world.encoder)])
     return [hit.adapter_id for hit in hits]
 
 
 def by_marginal_relevance(session: Session, world: World, prompt: str, named: int) -> list[int]:
     """Maximal marginal relevance (Carbonell and Goldstein, 1998) over the first 20 hits."""
     query = SearchQuery(prompt, FILTERS, 20)
-    left = search(session, query, world.text_encoder, world.encoder)
+    left = search(session, query, world.text_encoder, [Space(world.encoder)])
     ids = [hit.adapter_id for hit in left]
     embeddings = weight_embeddings(session, encoder=ENCODER, adapter_ids=ids)
     chosen: list[int] = []
@@ -47,7 +48,7 @@ def by_marginal_relevance(session: Session, world: World, prompt: str, named: in
         def worth(hit: SearchHit) -> float:
             own = embeddings[hit.adapter_id]
             near = max((float(own @ embeddings[other]) for other in chosen), default=0.0)
-            return hit.score - 0.5 * near
+            return hit.surety - 0.5 * near
 
         best = max(left, key=worth)
         chosen.append(best.adapter_id)

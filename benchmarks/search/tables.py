@@ -92,3 +92,37 @@ def selection_table(results: dict[str, Any]) -> str:
     ]
     head = ["metadata", "prompts", "method", "precision", "recall", "F1", "exact"]
     return text + table(head, rows)
+
+
+def lists_table(results: dict[str, Any]) -> str:
+    rows = results["lists"]
+    counts = rows[0]["questions"]
+    text = (
+        f"Lists: what people ask, in indexes of every kind ({results['listed']} "
+        f"{results['split']} adapters, or 50 of them). In the first row "
+        f"{counts['caption']} questions have one right answer (MRR; beside it the order that "
+        f"choosing for an image goes by), {counts['kind']} several (nDCG and recall of the first "
+        "ten), and others are a word of a name, a tag, an author, a trigger word or a part of a "
+        "path: `literal` is the share of who has it on the first page, of as many as it holds. "
+        "`error` is the expected calibration error of all results on first pages. Then the share "
+        f"of questions whose first result is said to fit: of {counts['taken away']} about what "
+        f"was taken away, {counts['far off']} about what no emoji shows, and "
+        f"{counts['nonsense']} that mean nothing.\n\n"
+    )
+    head = [
+        "metadata", "encoder", "questions", "nDCG@10", "recall@10", "MRR", "MRR by surety",
+        "literal", "error", "fits: taken away", "far off", "nonsense",
+    ]  # fmt: skip
+    figures = ("ndcg", "recall", "mrr", "mrr_by_surety", "literal", "error")
+    lines = [
+        [
+            row["metadata"],
+            {"real": "yes", "none": "none", "foreign": "another world's"}[row["encoder"]],
+            LANGUAGE_NAMES[row["languages"]],
+            *("" if row[name] is None else f"{row[name]:.3f}" for name in figures),
+            *(f"{row['fits'][kind]:.3f}" for kind in ("taken away", "far off", "nonsense")),
+        ]
+        for row in rows
+    ]
+    picture = "![Right results by the probability shown](../images/search-reliability.png)"
+    return f"{text}{table(head, lines)}\n{picture}\n\n"

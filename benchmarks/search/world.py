@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from benchmarks.arrays import Floats
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from demo.concepts import Concept, plan
-from demo.listing import BASE_MODEL, CHATTER, OPAQUE_NAMES
+from demo.listing import AUTHORS, BASE_MODEL, CHATTER, OPAQUE_NAMES
 from demo.paths import BUILD
 from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import sketch
@@ -38,8 +38,8 @@ from registry.db.models import (
 from registry.db.records import settle
 from registry.db.session import connect
 from registry.retrieval.calibration import calibrate
+from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.filters import Filters
-from registry.retrieval.hybrid import ServingEncoder
 from registry.retrieval.ranking import Calibration
 from registry.text.cached_encoder import load_cached_text_encoder
 
@@ -192,6 +192,7 @@ def fill_words(sessions: sessionmaker[Session], records: Sequence[AdapterRecord]
                 **settle(record, None),
                 "id": number,
                 "hub": record.hub,
+                "endpoint": "https://example.org",
                 "repo": record.repo,
                 "version": record.version,
                 "file_name": record.file.name,
@@ -290,7 +291,7 @@ def _record(
         hub="zoo",
         repo=f"someone/{number:04d}",
         version="",
-        author="someone",
+        author=AUTHORS[number % len(AUTHORS)],
         base_model_words=(BASE_MODEL,),
         licence=None,
         mature=None,
@@ -298,7 +299,7 @@ def _record(
         created_at=DAY,
         updated_at=DAY,
         page_url="https://example.org",
-        file=FileRecord("adapter.safetensors", None, None),
+        file=FileRecord(f"loras/{number:04d}.safetensors", None, None),
         covers=tuple(CoverRecord(f"https://example.org/{n}", captions[n]) for n in shown),
         **words,
     )

@@ -10,7 +10,8 @@ from crawler.addresses import is_loopback, shown
 from crawler.disk import DiskLimits
 from crawler.download import fetch_file
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, SourceError
-from crawler.http import PoliteClient
+from crawler.http import Body, PoliteClient
+from crawler.peft_config import CONFIG_NAME, MAX_CONFIG_BYTES, decode_config
 from crawler.records import AdapterRecord
 
 T = TypeVar("T")
@@ -82,6 +83,22 @@ class HubClient:
             lambda: fetch_file(self._http, url, record, target, limits, self._headers)
         )
 
+    def read_config(self, path: str) -> str:
+        """Return PEFT's config, as it is written.
+
+        Raises:
+            SourceError: no answer, or one that is too long or no text.
+        """
+        url = f"{self.endpoint}/{path}"
+
+        def ask() -> bytes:
+            return self._http.read_file(url, 0, _read_config, headers=self._headers)
+
+        try:
+            return decode_config(self._translating(lambda: self._http.retry(ask)))
+        except ValueError as error:
+            raise SourceError(f"{shown(url)}: {error}") from error
+
     def fetch(self, url: str) -> bytes:
         """Return the bytes behind an address that the hub names. It is told no token."""
         return self._http.get(url)
@@ -106,3 +123,12 @@ class HubClient:
                 retryable=error.retryable,
                 retry_after_seconds=error.retry_after_seconds,
             ) from error
+
+
+def _read_config(body: Body) -> bytes:
+    data = bytearray()
+    for chunk in body.chunks:
+        data += chunk
+        if len(data) > MAX_CONFIG_BYTES:
+            raise ValueError(f"{CONFIG_NAME} beside it is larger than 1 MB")
+    return bytes(data)

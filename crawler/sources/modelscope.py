@@ -1,9 +1,9 @@
 """ModelScope: LoRAs of modelscope.cn, modelscope.ai or whatever speaks their protocol."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from crawler.disk import DiskLimits
 from crawler.download import place
 from crawler.errors import DownloadError, SourceError
 from crawler.filters import EVERYTHING, Filters
+from crawler.peft_config import PEFT_STEM, find_configs
 from crawler.records import AdapterRecord, CoverRecord, Refusal, Remembered
 from crawler.sources.modelscope_client import ModelScopeClient
 from crawler.sources.modelscope_detail import (
@@ -20,6 +21,7 @@ from crawler.sources.modelscope_detail import (
     base_model_words,
     is_lora,
     listed_files,
+    named_files,
     read_detail,
     read_files,
     read_listed,
@@ -33,6 +35,8 @@ PAGE_SIZE = 50
 # Pages that are pushed back while one page is read, and pages at all. It had 91,000 LoRAs in 2026.
 _MAX_PUSHED_PAGES = 100
 _MAX_PAGES = 1_000_000
+# What PEFT's configs of one repository may have together: checkpoints have some KB each.
+MAX_CONFIGS_CHARACTERS = 4_000_000
 _LORAS = {"category": "aigc_type", "predicate": "contains", "values": ["LoRA"], "sub_values": []}
 
 
@@ -127,10 +131,32 @@ class ModelScopeSource:
         # The hub has been seen to say all in the listing. Then it need not be asked again.
         detail = listed.detail or self._client.ask("GET", f"models/{listed.repo}")
         files = listed_files(detail)
-        if not files:
+        names = [item.get("name") for item in named_files(detail)]
+        # A detail names weights; their config is told by the list of all files alone.
+        if not files or any(PurePosixPath(file.name).stem == PEFT_STEM for file in files):
             found = self._client.list_files(listed.repo)
-            files = read_files(found, "Path", "Size", "Sha256")
-        return list(read_detail(detail, listed, files, self._client.endpoint))
+            files = files or read_files(found, "Path", "Size", "Sha256")
+            names += [item.get("Path") for item in found]
+        records = list(read_detail(detail, listed, files, self._client.endpoint))
+        return self._with_configs(records, find_configs({n for n in names if isinstance(n, str)}))
+
+    def _with_configs(
+        self, records: Sequence[AdapterRecord], configs: Mapping[str, str]
+    ) -> list[AdapterRecord]:
+        """Return records with what PEFT's configs, by files' names, say of their strength."""
+        texts: dict[str, str] = {}
+        described = []
+        for record in records:
+            name = configs.get(record.file.name)
+            if name is None or not self.wants(record):
+                described.append(record)
+                continue
+            if name not in texts:
+                texts[name] = self._client.fetch_config(record.repo, name)
+            if sum(map(len, texts.values())) > MAX_CONFIGS_CHARACTERS:
+                raise SourceError("its configs of PEFT are larger than 4 MB together")
+            described.append(replace(record, file=replace(record.file, peft_config=texts[name])))
+        return described
 
     def _may_want(self, item: Mapping[str, Any]) -> bool:
         """Tell by the listing, where it says enough, what need not be asked for.

@@ -51,14 +51,17 @@ class ModelScopeClient(HubClient):
 
     def fetch_file(self, record: AdapterRecord, path: Path, limits: DiskLimits) -> None:
         """Fetch a record's file to `path`; raises as `download` does."""
-        file = record.file
-        self.download(
-            f"api/v1/models/{record.repo}/repo"
-            f"?Revision={quote_plus(file.revision)}&FilePath={quote_plus(file.name)}",
-            record,
-            path,
-            limits,
-        )
+        address = _address(record.repo, record.file.name, record.file.revision)
+        self.download(address, record, path, limits)
+
+    def fetch_config(self, repo: str, name: str) -> str:
+        """Return PEFT's config, a file of a repository; raises as `read_config` does."""
+        return self.read_config(_address(repo, name))
+
+
+def _address(repo: str, name: str, revision: str = "master") -> str:
+    query = f"Revision={quote_plus(revision)}&FilePath={quote_plus(name)}"
+    return f"api/v1/models/{repo}/repo?{query}"
 
 
 def _data(answer: Any, path: str) -> dict[str, Any]:

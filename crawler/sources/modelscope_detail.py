@@ -79,11 +79,15 @@ def read_time(value: Any, repo: str) -> datetime:
     raise SourceError(f"{repo}: {quoted(str(value), 40)} is not a time")
 
 
-def listed_files(detail: dict[str, Any]) -> list[FileRecord]:
-    """Return the safetensors files with a hash that the detail itself names."""
+def named_files(detail: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return name, size and sha256 of the files that the detail itself names."""
     groups = as_dict(detail.get("ModelInfos")).values()
-    files = [item for group in groups for item in as_list(as_dict(group).get("files"))]
-    return read_files((as_dict(item) for item in files), "name", "size", "sha256")
+    return [as_dict(item) for group in groups for item in as_list(as_dict(group).get("files"))]
+
+
+def listed_files(detail: Mapping[str, Any]) -> list[FileRecord]:
+    """Return those of them that are safetensors files with a hash."""
+    return read_files(named_files(detail), "name", "size", "sha256")
 
 
 def read_files(

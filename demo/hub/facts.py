@@ -45,7 +45,8 @@ class HubFacts:
 
     An entry is one version of an adapter: owner, name, version_id, model_id, display_name,
     description, tags, trigger_words, base_model, licence, downloads, created_at, updated_at
-    (seconds), file, covers [{file, prompt}]. Keys that start with "_" are never served.
+    (seconds), file, covers [{file, prompt}], and where there are other files, beside
+    {path in the repository: file}. Keys that start with "_" are never served.
     Entries with the same owner and name are versions of one repository.
     """
 
@@ -104,8 +105,12 @@ class HubFacts:
 
     def file_at(self, repo: str, path: str) -> str | None:
         """Return the listing's name of the file at a path of a repository."""
-        names = (entry["file"] for entry in self.repos().get(repo, []))
-        return next((name for name in names if self.listed_path(name) == path), None)
+        entries = self.repos().get(repo, [])
+        return next((f[path] for entry in entries if path in (f := self.files_of(entry))), None)
+
+    def files_of(self, entry: Entry) -> dict[str, str]:
+        """Return an adapter's file and those beside it, by their paths in its repository."""
+        return {self.listed_path(entry["file"]): entry["file"], **entry.get("beside", {})}
 
     def cover_at(self, repo: str, version: int, position: int) -> str | None:
         """Return the file of a cover, by its position."""

@@ -48,15 +48,16 @@ class Hub(HubFacts):
         return [
             {
                 "Type": "blob",
-                "Name": Path(self.listed_path(entry["file"])).name,
-                "Path": self.listed_path(entry["file"]),
-                "Size": self.size(entry["file"]),
-                "Sha256": self.sha256(entry["file"]),
+                "Name": Path(path).name,
+                "Path": path,
+                "Size": self.size(name),
+                "Sha256": self.sha256(name),
                 "Revision": "master",
-                "IsLFS": True,
+                "IsLFS": name == entry["file"],
                 "CommittedDate": entry["updated_at"],
             }
             for entry in versions
+            for path, name in self.files_of(entry).items()
         ]
 
     def _file(self, name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from encoder.adapter.safetensors_header import Header, read_header
+from encoder.adapter.safetensors_header import read_header
 from encoder.errors import HeaderError
 
 CHUNK_BYTES = 2**20
@@ -56,17 +56,3 @@ def hash_adapter(path: Path) -> FileHashes:
     except OSError as error:
         raise HeaderError(path, f"cannot be read: {error.strerror or error}") from error
     return FileHashes(whole.hexdigest(), body.hexdigest())
-
-
-def hash_body(path: Path, header: Header) -> str:
-    """Return the hash of what follows a file's header, of one whose own hash is known.
-
-    Raises:
-        LoraFileError: the file cannot be read.
-    """
-    try:
-        with path.open("rb", buffering=0) as file:
-            file.seek(header.data_start)
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise HeaderError(path, f"cannot be read: {error.strerror or error}") from error

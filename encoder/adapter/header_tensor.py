@@ -14,6 +14,7 @@ class HeaderTensor:
     """A shape that is used as a tensor."""
 
     shape: tuple[int, ...]
+    key: str = ""  # the tensor's name in its file; "" of what is not all of it as it is
     is_meta = True
 
     @property

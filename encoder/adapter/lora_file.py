@@ -1,22 +1,17 @@
 """safetensors of an unknown author -> LoraWeights with a verdict, or a typed refusal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from crawler.peft_config import read_config_beside
-from encoder.adapter.alpha import alpha_notes, check_magnitudes, find_alpha, find_config
-from encoder.adapter.assemble import assemble
-from encoder.adapter.convert import Outcome, convert
+from encoder.adapter.convert import Outcome
 from encoder.adapter.first_format import name_first_format
-from encoder.adapter.header_tensor import HeaderTensor
-from encoder.adapter.key_parts import KeyPlan, plan_layers
 from encoder.adapter.layers import Layer
 from encoder.adapter.lora_metadata import claimed_base_models, find_trainer, trigger_words
-from encoder.adapter.peft_config import parse_config
-from encoder.adapter.refused_kinds import refuse_kinds
-from encoder.adapter.safetensors_header import Header, TensorInfo, read_header
+from encoder.adapter.placing import Placed, Said, place_header, place_tensors
+from encoder.adapter.safetensors_header import Header, read_header
 from encoder.adapter.spectrum import Watcher, is_evidently_sound, measure_layers
 from encoder.adapter.verdict import FileFacts, Verdict, judge
 from encoder.base_models.families import FAMILIES, Family
@@ -30,18 +25,8 @@ if TYPE_CHECKING:
 # Change this with what is read or refused: files are then read again, refused ones too.
 READER_VERSION = "reader-4"
 
-# What weights are stored as, by safetensors' names.
-DTYPES = {"F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"}
 # Longer metadata values (tag counts, thumbnails) are read but not kept.
 MAX_METADATA_CHARACTERS = 10_000
-# Text encoders' layers that take the encoder's own width.
-TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "SelfAttention_q", "SelfAttention.q")
-# What a prefix says of the file's format; the first that it begins with counts.
-FORMATS = {
-    "lora_unet_": "kohya", "lora_transformer_": "onetrainer", "lycoris_": "lycoris",
-    "cloneofsimo.": "cloneofsimo", "diffusion_model.": "comfyui",
-    "model.diffusion_model.": "comfyui",
-}  # fmt: skip
 # Programs whose way of writing is nobody else's.
 TRAINERS = {
     "onetrainer": "OneTrainer", "lycoris": "LyCORIS", "xlabs": "XLabs",
@@ -83,15 +68,16 @@ class Context:
     claims: tuple[Claim, ...] = ()
     peft_config: str | None = None  # as it is written; "" for none
 
-    def config_of(self, path: Path | None) -> tuple[dict[str, Any] | None, str]:
-        """Return the config's settings, and why one that is there cannot be used."""
+    def said(self, path: Path | None, header: Header, families: Sequence[Family]) -> Said:
+        """Return all that is said of a file: here, in its header and beside it."""
+        claims = (*self.claims, *claimed_base_models(header.metadata))
+        config, trouble = self.peft_config, ""
         try:
-            text = self.peft_config
-            if text is None:
-                text = read_config_beside(path) if path else ""
-            return (parse_config(text) if text else None), ""
+            if config is None:
+                config = read_config_beside(path) if path else ""
         except ValueError as error:
-            return None, str(error)
+            trouble = str(error)
+        return Said(tuple(families), claims, config or "", trouble)
 
 
 NOTHING_BESIDE = Context()
@@ -191,8 +177,8 @@ def open_adapter(
         # float8 has no arithmetic on a CPU; bfloat16 holds all of its values.
         return tensor.bfloat16() if tensor.dtype.itemsize == 1 else tensor
 
-    named = _name_layers(path, header, families, get, context)
-    return OpenedLora(path, header, file, *named)
+    placed = place_tensors(path, header, get, context.said(path, header, families))
+    return OpenedLora(path, header, file, placed.outcome, _facts(header, placed))
 
 
 def read_verdict(
@@ -218,79 +204,20 @@ def inspect(
         LoraFileError: as for `read`.
     """
     header = name_first_format(name, header)
-
-    def get(key: str) -> Tensor:
-        return _empty(header.tensors[key])
-
-    return judge(*_name_layers(name, header, families, get, context))
+    path = name if isinstance(name, Path) else None
+    placed = place_header(name, header, context.said(path, header, families))
+    return judge(placed.outcome, _facts(header, placed))
 
 
-def _name_layers(
-    file: str | Path,
-    header: Header,
-    families: Sequence[Family],
-    get: Callable[[str], Tensor],
-    context: Context,
-) -> tuple[Outcome, FileFacts]:
-    claims = [*context.claims, *claimed_base_models(header.metadata)]
-    refuse_kinds(file, header.tensors, [claim.base_model for claim in claims])
-    plan = plan_layers(file, header.tensors)
-    _check_dtypes(file, header, plan)
-    beside, trouble = context.config_of(file if isinstance(file, Path) else None)
-    config, place = find_config(file, header, plan, beside)
-    alpha = find_alpha(file, header, plan, config, place)
-    parts = {
-        module: assemble(file, module, slots, get, alpha) for module, slots in plan.modules.items()
-    }
-    check_magnitudes(file, plan, config)
-    outcome = convert(file, plan, parts, families, claims, _text_widths(header, plan))
+def _facts(header: Header, placed: Placed) -> FileFacts:
     data = max((tensor.end for tensor in header.tensors.values()), default=0)
-    keys = [key for slots in plan.modules.values() for s, key in slots.items() if s != "alpha"]
-    written = _name_format(plan, outcome)
-    facts = FileFacts(
-        format=written,
-        trainer=find_trainer(header.metadata) or TRAINERS.get(written),
-        alpha=alpha.rule,
-        alphas=tuple(part.alpha for part in parts.values() if part.alpha is not None),
-        dtype="+".join(sorted({header.tensors[key].dtype for key in keys})),
+    return FileFacts(
+        format=placed.format,
+        trainer=find_trainer(header.metadata) or TRAINERS.get(placed.format),
+        alpha=placed.alpha,
+        alphas=placed.alphas,
+        dtype=placed.dtype,
         size=header.data_start + data,
-        parts=dict(sorted(plan.parts.items())),
-        notes=alpha_notes(plan, alpha, trouble),
+        parts=placed.parts,
+        notes=placed.notes,
     )
-    return outcome, facts
-
-
-def _empty(tensor: TensorInfo) -> Tensor:
-    return cast("Tensor", HeaderTensor(tensor.shape))
-
-
-def _check_dtypes(file: str | Path, header: Header, plan: KeyPlan) -> None:
-    for module, slots in plan.modules.items():
-        for slot, key in slots.items():
-            dtype = header.tensors[key].dtype
-            # Some trainers write alpha as an integer.
-            if dtype not in DTYPES and not (slot == "alpha" and dtype[0] in "IU"):
-                raise BadWeightsError(file, f"layer {module} is stored as {dtype}")
-
-
-def _text_widths(header: Header, plan: KeyPlan) -> set[int]:
-    return {
-        header.tensors[key].shape[1]
-        for slot, key in plan.text
-        if slot == "down"
-        and len(header.tensors[key].shape) == 2
-        and any(f"{name}." in key for name in TEXT_ATTENTION)
-    }
-
-
-def _name_format(plan: KeyPlan, outcome: Outcome) -> str:
-    """Name how the file is written, by what its program is known for."""
-    for prefix, known in FORMATS.items():
-        if plan.prefix.startswith(prefix):
-            return known
-    convention = outcome.conversion.convention
-    if convention in ("xlabs", "diffsynth"):
-        return convention
-    if convention == "bfl":
-        return "fal" if plan.prefix.startswith("base_model.") else "bfl"
-    return "peft"

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,16 @@ MOST_ENTRIES = 100_000
 MOST_TOGETHER = 1_000_000
 
 Doubles = npt.NDArray[np.float64]
+
+
+class Grams(NamedTuple):
+    """Gram matrices (layers, rank, rank) divided by their traces, and these (layers,)."""
+
+    matrices: Doubles
+    traces: Doubles
+
+    def take(self, places: Sequence[int]) -> "Grams":
+        return Grams(self.matrices[places], self.traces[places])
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +55,25 @@ class ProductBatch:
         return ups.transpose(1, 2).contiguous()
 
     @cached_property
+    def down_grams(self) -> Grams:
+        return _grams(self.downs)
+
+    @cached_property
+    def up_grams(self) -> Grams:
+        return _grams(self.ups)
+
+    @cached_property
     def scales(self) -> Doubles:
         """(layers,)"""
         return np.array([layer.scale for layer in self.layers])
+
+    def down_rows(self) -> tuple[Tensor, Tensor]:
+        """Return the downs, and the norm of each (layers,)."""
+        return self.downs, torch.from_numpy(np.sqrt(self.down_grams.traces))
+
+    def up_rows(self) -> tuple[Tensor, Tensor]:
+        """Return the ups, and the norm of each (layers,)."""
+        return self.ups, torch.from_numpy(np.sqrt(self.up_grams.traces))
 
     def take(self, places: Sequence[int]) -> "ProductBatch":
         """Return some of the layers."""
@@ -56,8 +83,13 @@ class ProductBatch:
             [self.names[place] for place in places], [self.layers[place] for place in places]
         )
         index = torch.tensor(places, dtype=torch.long)
-        # Already laid together here.
-        taken.__dict__.update(downs=self.downs[index], ups=self.ups[index])
+        # Already laid together and measured here.
+        taken.__dict__.update(
+            downs=self.downs[index],
+            ups=self.ups[index],
+            down_grams=self.down_grams.take(places),
+            up_grams=self.up_grams.take(places),
+        )
         return taken
 
 
@@ -88,12 +120,11 @@ def measure_batch(batch: ProductBatch) -> tuple[Doubles, Doubles, npt.NDArray[np
     """Return ||ΔW|| and the effective rank of each layer, and which of them these are true of.
 
     Where squares leave the range of float32, and where numbers are NaN, infinite or all zero,
-    `spectrum.measure_layer` knows more.
+    `layer_measure.measure_layer` knows more.
     """
     # What overflows is told by the traces.
     with np.errstate(all="ignore"):
-        down_grams, down_traces = _grams(batch.downs)
-        up_grams, up_traces = _grams(batch.ups)
+        (down_grams, down_traces), (up_grams, up_traces) = batch.down_grams, batch.up_grams
         products = up_grams @ down_grams
         energies = products.trace(axis1=1, axis2=2)
         squares = (products * products.transpose(0, 2, 1)).sum((1, 2))
@@ -105,9 +136,7 @@ def measure_batch(batch: ProductBatch) -> tuple[Doubles, Doubles, npt.NDArray[np
     return norms, ranks, sound & (norms <= LARGEST_TRACE) & (norms > 0)
 
 
-def _grams(rows: Tensor) -> tuple[Doubles, Doubles]:
-    """Return Gram matrices (layers, rank, rank) divided by their traces, and these."""
-    array = rows.numpy()
-    grams = (array @ array.transpose(0, 2, 1)).astype(np.float64)
+def _grams(rows: Tensor) -> Grams:
+    grams: Doubles = torch.bmm(rows, rows.transpose(1, 2)).double().numpy()
     traces: Doubles = grams.trace(axis1=1, axis2=2)
-    return grams / traces[:, None, None], traces
+    return Grams(grams / traces[:, None, None], traces)

@@ -11,8 +11,11 @@ import math
 import re
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, NoReturn
 
 from encoder.errors import HeaderError, NotSafetensorsError
@@ -20,6 +23,9 @@ from encoder.errors import HeaderError, NotSafetensorsError
 # Trainers write some KB, with thumbnail and tag counts rarely over 1 MB. Parsing takes
 # several times this; the limits together keep a hostile header below 100 MB (a test).
 MAX_HEADER_BYTES = 10_000_000
+# So many headers, no longer than this, are known again: checking one of 256 tensors takes as long
+# as hashing 2 MB.
+REMEMBERED, REMEMBERED_BYTES = 16, 200_000
 # FLUX.1's 494 linear layers give 1,482 tensors with alphas.
 MAX_TENSORS = 20_000
 # The longest names of networks have some 150. Longer ones, and signs that act on a terminal,
@@ -91,8 +97,8 @@ class TensorInfo:
 class Header:
     """What a file says it holds; consistent with itself and with the file's size."""
 
-    tensors: dict[str, TensorInfo]
-    metadata: dict[str, str]
+    tensors: Mapping[str, TensorInfo]
+    metadata: Mapping[str, str]
     data_start: int
 
 
@@ -125,13 +131,26 @@ def parse_header(name: str | Path, file: BinaryIO, size: int) -> Header:
     text = start[8 : 8 + length] + file.read(max(0, length - len(start) + 8))
     if len(text) != length:
         raise HeaderError(name, f"header is cut: {len(text)} of {length} bytes are there")
+    check = _check_remembered if length <= REMEMBERED_BYTES else _check_text
+    try:
+        return check(text, size)
+    except HeaderError as error:
+        raise HeaderError(name, error.cause) from error.__cause__
+
+
+def _check_text(text: bytes, size: int) -> Header:
+    """Check the header of a file of `size` bytes; it is the same for files of the same layers."""
+    name = ""
     entries = _parse_json(name, text)
     metadata = _check_metadata(name, entries.pop("__metadata__", None))
     if len(entries) > MAX_TENSORS:
         raise HeaderError(name, f"{len(entries)} tensors; at most {MAX_TENSORS} are read")
     tensors = {key: _check_tensor(name, key, entry) for key, entry in entries.items()}
-    _check_layout(name, tensors, size - 8 - length)
-    return Header(tensors, metadata, data_start=8 + length)
+    _check_layout(name, tensors, size - 8 - len(text))
+    return Header(MappingProxyType(tensors), MappingProxyType(metadata), data_start=8 + len(text))
+
+
+_check_remembered = lru_cache(maxsize=REMEMBERED)(_check_text)
 
 
 def _explain(name: str | Path, start: bytes, length: int, size: int) -> Exception:

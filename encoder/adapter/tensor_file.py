@@ -1,12 +1,14 @@
 """The tensors of a safetensors file as views of a memory map: read when used, and let go."""
 
 import ctypes
+import hashlib
 import math
 import mmap
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import groupby
+from itertools import accumulate, groupby
+from operator import mul
 from pathlib import Path
 
 import torch
@@ -53,6 +55,8 @@ class TensorFile:
         """
         self._header = header
         self._used_bytes = 0
+        # All of the file as numbers of one type.
+        self._whole: dict[torch.dtype, Tensor] = {}
         size = header.data_start + max((info.end for info in header.tensors.values()), default=0)
         try:
             # Private and not shared: pages are the file's as long as nobody writes to them.
@@ -63,7 +67,16 @@ class TensorFile:
     def tensor(self, name: str) -> Tensor:
         """Return a tensor; nothing is read until it is computed with."""
         info = self._header.tensors[name]
-        return self._values(DTYPES[info.dtype], info.start, info.end).view(info.shape)
+        whole, dtype = self._whole, DTYPES[info.dtype]
+        if (self._header.data_start + info.start) % dtype.itemsize:
+            # Headers are padded for this as a rule, not by law.
+            return self._values(dtype, info.start, info.end).view(info.shape)
+        if dtype not in whole:
+            whole[dtype] = self._bytes[: len(self._bytes) // dtype.itemsize * dtype.itemsize].view(
+                dtype
+            )
+        place = (self._header.data_start + info.start) // dtype.itemsize
+        return whole[dtype].as_strided(info.shape, _strides(info.shape), place)
 
     def norm(self) -> float:
         """Return the root of the sum of all squares of all tensors, in float32.
@@ -80,8 +93,18 @@ class TensorFile:
                 norm = math.hypot(norm, float(torch.linalg.vector_norm(part.float())))
         return norm
 
+    def hash_body(self) -> str:
+        """Return the sha256 of what follows the header, in hex."""
+        digest = hashlib.sha256()
+        for part in self._bytes[self._header.data_start :].split(KEPT_BYTES):
+            digest.update(part.numpy())
+            self.release()
+        return digest.hexdigest()
+
     def used(self, tensors: Iterable[Tensor]) -> None:
         """Take note that tensors were read and are not needed again for a while."""
+        if len(self._bytes) < KEPT_BYTES:
+            return
         self._used_bytes += sum(tensor.nbytes for tensor in tensors)
         if self._used_bytes >= KEPT_BYTES:
             self.release()
@@ -101,9 +124,13 @@ class TensorFile:
         """Return bytes `start` to `end` of the data as numbers."""
         data = self._bytes[self._header.data_start + start : self._header.data_start + end]
         if data.storage_offset() % dtype.itemsize:
-            # Headers are padded for this as a rule, not by law.
             data = data.clone()
         return data.view(dtype)
+
+
+def _strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return how far apart neighbours of each axis lie, row by row."""
+    return (*accumulate(reversed(shape[1:]), mul, initial=1),)[::-1] if shape else ()
 
 
 @cache

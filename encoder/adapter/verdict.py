@@ -4,7 +4,8 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -55,10 +56,16 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON's types; runs of blocks are one name: "blocks.0..18.to_q"."""
-        written = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        written = {field.name: _as_json(getattr(self, field.name)) for field in fields(self)}
         for name in ("layer_names", "missing_names", "zero_layers", "damaged_layers"):
-            written[name] = join_names(written[name])
+            written[name] = join_names(getattr(self, name))
         return written
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [asdict(part) if isinstance(part, BlockSpectrum) else part for part in value]
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +139,16 @@ def _ends(numbers: Sequence[float]) -> tuple[float, ...]:
 
 def join_names(names: Iterable[str]) -> list[str]:
     """Join names that differ in one number: "blocks.0.q" and "blocks.1.q" to "blocks.0..1.q"."""
+    return list(_joined(tuple(names)))
+
+
+# Most files change the same layers.
+@lru_cache(maxsize=64)
+def _joined(names: tuple[str, ...]) -> tuple[str, ...]:
     rows = [tuple(name.split(".")) for name in names]
     for place in reversed(range(max(map(len, rows), default=0))):
         rows = _join_at(place, rows)
-    return [".".join(row) for row in rows]
+    return tuple(".".join(row) for row in rows)
 
 
 def _join_at(place: int, rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

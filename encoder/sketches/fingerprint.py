@@ -20,10 +20,7 @@ import torch
 from torch import Tensor
 
 from encoder.adapter.gram import DamagedLayerError
-from encoder.adapter.layers import DenseLayer, DoraLayer, Factors, Layer, ReplacedLayer
-from encoder.adapter.lora_file import LoraWeights
-from encoder.adapter.product_batch import Doubles, ProductBatch
-from encoder.adapter.spectrum import (
+from encoder.adapter.layer_measure import (
     LARGEST_NORM,
     MAX_EXACT_RANK,
     PART_ENTRIES,
@@ -32,8 +29,11 @@ from encoder.adapter.spectrum import (
     find_kronecker,
     is_product,
     measure_layer,
-    measure_layers,
 )
+from encoder.adapter.layers import DenseLayer, DoraLayer, Factors, Layer, ReplacedLayer
+from encoder.adapter.lora_file import LoraWeights
+from encoder.adapter.product_batch import Doubles, ProductBatch
+from encoder.adapter.spectrum import measure_layers
 from encoder.errors import FingerprintError
 from encoder.sketches.folding import SIZE, fold, fold_product, fold_products, order_of, signs_of
 
@@ -152,8 +152,7 @@ class Fingerprinter:
     def add_batch(self, batch: ProductBatch, norms: Doubles) -> None:
         """Take in layers of equal shapes."""
         self._log_energies += (2 * np.log(norms)).tolist()
-        scales = torch.from_numpy(batch.scales)
-        self._spectrum += fold_products(batch.names, batch.downs, batch.ups, scales)
+        self._spectrum += fold_products(batch)
 
     def finish(self, vectors: Mapping[str, Tensor]) -> Fingerprint:
         """Return the fingerprint, with changes of biases and of norms' weights.

@@ -13,12 +13,13 @@ from functools import cache, lru_cache
 import torch
 from torch import Tensor
 
+from encoder.adapter.product_batch import ProductBatch
 from encoder.sketches.seeded import random_order, random_signs
 
 # A power of two, for the Fourier transform; estimates of angles are good to 1 / sqrt(SIZE).
 SIZE = 256
 # Layers of one family have the same signs in every file. Those of FLUX.1 take 6 MB.
-MOST_SIGNS = 4096
+MOST_SIGNS, MOST_STACKS = 4096, 256
 
 
 def fold_product(name: str, down: Tensor, up: Tensor, scale: float) -> Tensor:
@@ -27,22 +28,31 @@ def fold_product(name: str, down: Tensor, up: Tensor, scale: float) -> Tensor:
     `down` is (rank, inputs), `up` (outputs, rank), the answer (SIZE / 2 + 1,) complex128.
     """
     scales = torch.tensor([scale], dtype=torch.float64)
-    return fold_products([name], down[None], up.T[None], scales)
+    inputs, in_units = fold([f"{name} in"], down[None])
+    outputs, out_units = fold([name], up.T[None])
+    return _convolve(inputs, outputs, scales * in_units * out_units)
 
 
-def fold_products(names: Sequence[str], downs: Tensor, ups: Tensor, scales: Tensor) -> Tensor:
+def fold_products(batch: ProductBatch) -> Tensor:
     """Return the sum of the transforms of several layers' tensor sketches.
 
-    `downs` are (layers, rank, inputs), `ups` (layers, rank, outputs), `scales` (layers,).
-
-    The sketch of an outer product is the convolution of those of its two vectors, which is a
-    product of their Fourier transforms.
+    Their numbers have squares that float32 holds.
     """
-    inputs, in_units = fold([f"{name} in" for name in names], downs)
-    outputs, out_units = fold(names, ups)
+    names = tuple(batch.names)
+    inputs, in_units = _fold_measured(tuple(f"{name} in" for name in names), *batch.down_rows())
+    outputs, out_units = _fold_measured(names, *batch.up_rows())
+    return _convolve(inputs, outputs, torch.from_numpy(batch.scales) * in_units * out_units)
+
+
+def _convolve(inputs: Tensor, outputs: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted sum of the transforms of layers' outer products.
+
+    `inputs` and `outputs` are (layers, rank, SIZE), `weights` (layers,). The sketch of an outer
+    product is the convolution of those of its two vectors, which is a product of their Fourier
+    transforms.
+    """
     spectra = (torch.fft.rfft(inputs) * torch.fft.rfft(outputs)).sum(1)
-    weights = (scales * in_units * out_units).to(torch.complex128)
-    total: Tensor = weights @ spectra.to(torch.complex128)
+    total: Tensor = weights.to(torch.complex128) @ spectra.to(torch.complex128)
     return total
 
 
@@ -52,18 +62,35 @@ def fold(seeds: Sequence[str], rows: Tensor) -> tuple[Tensor, Tensor]:
     Units (layers,), in float64, keep numbers that float32 holds, but not their products, in its
     range.
     """
-    layers, count, width = rows.shape
     wide = rows if rows.dtype == torch.float64 else rows.float()
     units = wide.abs().amax((1, 2)).double()
     units[units == 0] = 1.0
-    signs = torch.stack([signs_of(seed, width) for seed in seeds])[:, None]
-    scaled = (wide / units[:, None, None].to(wide.dtype)).float().mul_(signs)
+    scaled = (wide / units[:, None, None].to(wide.dtype)).float()
+    return _fold_rows(scaled, tuple(seeds)), units
+
+
+def _fold_measured(seeds: tuple[str, ...], rows: Tensor, norms: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `fold` does of rows whose norms (layers,) are known, and their squares held."""
+    return _fold_rows(rows, seeds).div_(norms.float()[:, None, None]), norms
+
+
+def _fold_rows(rows: Tensor, seeds: tuple[str, ...]) -> Tensor:
+    """Return count sketches of rows (layers, count, width) as they are."""
+    layers, count, width = rows.shape
+    signed = rows * _stacked_signs(seeds, width).float()[:, None]
     # In two axes this takes an eighth of the time that it takes in three.
-    mixed = scaled.view(-1, width).index_select(1, order_of(width))
+    mixed = signed.view(-1, width).index_select(1, order_of(width))
     whole = width // SIZE * SIZE
-    folded = mixed[:, :whole].unflatten(1, (-1, SIZE)).sum(1)
+    folded: Tensor = mixed[:, :whole].unflatten(1, (-1, SIZE)).sum(1)
     folded[:, : width - whole] += mixed[:, whole:]
-    return folded.view(layers, count, SIZE), units
+    return folded.view(layers, count, SIZE)
+
+
+# Layers that are folded together in one file are in the next.
+@lru_cache(maxsize=MOST_STACKS)
+def _stacked_signs(seeds: tuple[str, ...], width: int) -> Tensor:
+    """Return the signs of several layers' rows, (layers, width)."""
+    return torch.stack([signs_of(seed, width) for seed in seeds])
 
 
 @lru_cache(maxsize=MOST_SIGNS)

@@ -15,7 +15,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,8 @@ MAGIC = b"LORASKETCH"
 MAX_BYTES = 8_000_000
 # exp(76) times any float16 fits into float32.
 MAX_LOG_MAGNITUDE = 76
+# How many groups of layers' signs are kept, as bytes.
+MOST_STACKS = 256
 
 # What a file was read by; files read by another one are read again. To be changed with
 # anything that changes sketches, a family's basis included.
@@ -135,8 +137,8 @@ class Sketch:
                 struct.pack("<I", len(head)),
                 head,
                 np.packbits(self.mask).tobytes(),
-                self.log_magnitudes.astype("<f4").tobytes(),
-                self.values.astype("<f2").tobytes(),
+                self.log_magnitudes.astype("<f4", copy=False).tobytes(),
+                self.values.astype("<f2", copy=False).data,
             )
         )
 
@@ -238,7 +240,7 @@ class Sketcher:
         self._basis, self._layout = basis, layout
         self._places = {name: index for index, name in enumerate(family.block_layers)}
         self._stops = np.cumsum(layout.sizes)
-        self._values = np.zeros(layout.sizes.sum(), np.float32)
+        self._values = np.zeros(layout.sizes.sum(), np.float16)
         self._log_magnitudes = np.zeros(len(layout.shapes), np.float32)
         self._mask = np.zeros(len(layout.shapes), np.bool_)
 
@@ -271,27 +273,28 @@ class Sketcher:
         indices = [self._places[name] for name in batch.names]
         # Layers of equal shapes are kept in equal shapes.
         kept, count = self._layout.shapes[indices[0]]
-        inputs = self._inputs_of(indices, count, batch.downs.shape[2])
-        inner = torch.from_numpy(inputs) @ batch.downs.transpose(1, 2)
-        answers: Floats = (inner @ batch.ups).numpy()
-        projected = _fold_outputs(answers, self._family, indices, kept)
-        projected *= (batch.scales / norms).astype(np.float32)[:, None, None]
-        values = projected.transpose(0, 2, 1).reshape(len(indices), -1)
+        inputs, unit = self._inputs_of(tuple(indices), count, batch.downs.shape[2])
+        scales = torch.from_numpy(batch.scales * unit / norms).float()[:, None, None]
+        answers = (inputs @ batch.downs.transpose(1, 2)).mul_(scales) @ batch.ups
+        projected = _fold_outputs(answers, self._family, tuple(indices), kept)
+        # By torch: numpy takes ten times as long to round.
+        values = projected.transpose(1, 2).half().flatten(1).numpy()
         for index, row in zip(indices, values, strict=True):
             stop = self._stops[index]
             self._values[stop - len(row) : stop] = row
         self._log_magnitudes[indices] = np.log(norms)
         self._mask[indices] = True
 
-    def _inputs_of(self, indices: Sequence[int], count: int, width: int) -> Floats:
-        """Return the inputs that layers are projected on, (layers, count, width)."""
+    def _inputs_of(self, indices: tuple[int, ...], count: int, width: int) -> tuple[Tensor, float]:
+        """Return the inputs that layers are projected on, (layers, count, width), and their unit.
+
+        The unit of random ones keeps lengths on average.
+        """
         assert self._family is not None
         if self._basis is not None:
-            return np.stack([self._basis.inputs[index].float().numpy() for index in indices])
-        signs = [_random_inputs(self._family.name, index, count, width) for index in indices]
-        # Divided so that lengths are kept on average.
-        scaled: Floats = np.stack(signs).astype(np.float32) / np.float32(math.sqrt(count))
-        return scaled
+            return torch.stack([self._basis.inputs[index] for index in indices]).float(), 1.0
+        signs = _stacked_inputs(self._family.name, indices, count, width)
+        return signs.float(), 1 / math.sqrt(count)
 
     def finish(self) -> Sketch:
         """Return the sketch.
@@ -304,11 +307,11 @@ class Sketcher:
         assert self._family is not None
         if not self._mask.any():
             raise SketchError(f"the adapter changes no block layer of {self._family.name}")
-        if not np.isfinite(self._values).all():
+        if not _are_finite(self._values):
             raise SketchError("some layer's factors are too large to compute with")
-        # By torch: numpy takes ten times as long.
-        values = torch.from_numpy(self._values).half().numpy()
-        return Sketch(self._layout, self._family.name, values, self._log_magnitudes, self._mask)
+        return Sketch(
+            self._layout, self._family.name, self._values, self._log_magnitudes, self._mask
+        )
 
     def _add(self, name: str, layer: Layer, norm: float | None, factors: Factors | None) -> None:
         assert self._family is not None
@@ -319,13 +322,14 @@ class Sketcher:
         if not magnitude <= math.exp(MAX_LOG_MAGNITUDE):
             raise SketchError(f"layer {name} is too large to compute with")
         index = self._places[name]
-        shape, stop = self._layout.shapes[index], self._stops[index]
-        rows = None if self._basis is None else self._basis.inputs[index].float().numpy()
+        (kept, count), stop = self._layout.shapes[index], self._stops[index]
+        # Inputs are rows: wide products are computed several times as fast as tall ones.
+        inputs, unit = self._inputs_of((index,), count, down.shape[1])
+        answers = inputs @ down.T @ up.T
         # What overflows is found at the end.
-        with np.errstate(all="ignore"):
-            projected = _project(down, up, self._family, index, shape, rows)
-            projected *= layer.scale / magnitude
-        self._values[stop - projected.size : stop] = projected.T.ravel()
+        projected = _fold_outputs(answers, self._family, (index,), kept)[0]
+        projected *= layer.scale * unit / magnitude
+        self._values[stop - projected.numel() : stop] = projected.T.half().flatten().numpy()
         self._log_magnitudes[index] = math.log(magnitude)
         self._mask[index] = True
 
@@ -343,41 +347,41 @@ def _float_factors(layer: Layer, known: Factors | None = None) -> Factors:
     return down.float(), up.float()
 
 
+def _are_finite(values: npt.NDArray[np.float16]) -> bool:
+    """Whether no number is NaN or infinity, told by its bits: half the time of asking for it."""
+    return bool((values.view(np.uint16) & 0x7FFF).max(initial=0) < 0x7C00)
+
+
 def _norm(down: Tensor, up: Tensor) -> float:
     squared = ((up.T @ up) * (down @ down.T)).sum(dtype=torch.float64).item()
     return math.sqrt(max(squared, 0.0))
 
 
-def _project(
-    down: Tensor, up: Tensor, family: Family, index: int, shape: Shape, inputs: Floats | None
-) -> Floats:
-    """Return (L (up @ down) Rᵀ)ᵀ, (inputs, outputs); random inputs stand in for none."""
-    kept, count = shape
-    inner: Floats
-    if inputs is None:
-        signs = _random_inputs(family.name, index, count, down.shape[1])
-        # Divided so that lengths are kept on average.
-        inner = signs.astype(np.float32) @ down.numpy().T / np.float32(math.sqrt(count))
-    else:
-        inner = inputs @ down.numpy().T
-    # Inputs are rows: wide products are computed several times as fast as tall ones, and by
-    # torch twice as fast as by numpy.
-    answers: Floats = (torch.from_numpy(inner) @ up.T).numpy()
-    folded: Floats = _fold_outputs(answers[None], family, [index], kept)[0]
-    return folded
-
-
-def _fold_outputs(answers: Floats, family: Family, indices: Sequence[int], kept: int) -> Floats:
+def _fold_outputs(answers: Tensor, family: Family, indices: tuple[int, ...], kept: int) -> Tensor:
     """Add outputs up in groups where not all are kept: (layers, inputs, outputs), kept of these."""
-    layers, count, outputs = answers.shape
+    outputs = answers.shape[2]
     if kept == outputs:
         return answers
-    signs = np.stack([_output_signs(family.name, index, outputs) for index in indices])
-    np.multiply(answers, signs[:, None].astype(np.float32), out=answers)
+    signed = answers.mul_(_stacked_outputs(family.name, indices, outputs).float()[:, None])
     whole = outputs // kept * kept
-    folded: Floats = answers[..., :whole].reshape(layers, count, -1, kept).sum(axis=2)
-    folded[..., : outputs - whole] += answers[..., whole:]
+    folded: Tensor = signed[..., :whole].unflatten(2, (-1, kept)).sum(2)
+    folded[..., : outputs - whole] += signed[..., whole:]
     return folded
+
+
+# Layers that are sketched together in one file are in the next.
+@lru_cache(maxsize=MOST_STACKS)
+def _stacked_inputs(family: str, indices: tuple[int, ...], count: int, width: int) -> Tensor:
+    """Return the random inputs of several layers, (layers, count, width)."""
+    signs = [_random_inputs(family, index, count, width) for index in indices]
+    return torch.from_numpy(np.stack(signs))
+
+
+@lru_cache(maxsize=MOST_STACKS)
+def _stacked_outputs(family: str, indices: tuple[int, ...], width: int) -> Tensor:
+    """Return the signs of several layers' outputs, (layers, width)."""
+    signs = [_output_signs(family, index, width) for index in indices]
+    return torch.from_numpy(np.stack(signs))
 
 
 # All signs of a base model are kept, as bytes: those of FLUX.1 take 13 MB.

@@ -33,6 +33,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     # The extensions stay: the database may have had them before.
     for table in (
+        "cover_embeddings",
         "nights",
         "job_outcomes",
         "workers",
@@ -168,6 +169,14 @@ def _create_adapters() -> None:
         postgresql_where=sa.text("state <> 'ready'"),
     )
     op.create_index(op.f("ix_adapters_file_sha256"), "adapters", ["file_sha256"])
+    op.create_index(
+        "ix_adapters_file_stem",
+        "adapters",
+        [sa.literal_column(r"lower(regexp_replace(file_name, '^.*/|\.[^./]*$', '', 'g'))")],
+    )
+    op.create_index(
+        "ix_adapters_version", "adapters", ["version"], postgresql_where=sa.text("version <> ''")
+    )
 
 
 def _columns_of_a_listing() -> list[sa.Column[Any]]:
@@ -316,7 +325,18 @@ def _create_covers() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_covers")),
         sa.UniqueConstraint("adapter_id", "position", name=op.f("uq_covers_adapter_id_position")),
     )
+    op.create_index(op.f("ix_covers_sha256"), "covers", ["sha256"])
     op.create_index(op.f("ix_covers_phash"), "covers", ["phash"])
+    for place, shift in enumerate((0, 16, 32, 48)):
+        part = sa.literal_column(f"((phash >> {shift}) & 65535)")
+        op.create_index(f"ix_covers_phash_{place}", "covers", [part], postgresql_include=["phash"])
+    op.create_table(
+        "cover_embeddings",
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("image_encoder", sa.Text(), nullable=False),
+        sa.Column("embedding", HALFVEC(), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", "image_encoder", name=op.f("pk_cover_embeddings")),
+    )
     op.create_table(
         "captions",
         sa.Column("id", sa.BigInteger(), nullable=False),

@@ -12,10 +12,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from registry.api.errors import on_http
+from registry.api.uploads import MOST_UPLOAD_BYTES
 from registry.config import Settings
 
 # The largest request that makes sense is a prompt of 2000 signs, each written as `\ud83e\udd8a`.
 MOST_BODY_BYTES = 32 * 1024
+# Where pictures are sent to.
+PICTURE_PATHS = ("/v1/search/picture", "/picture")
 # Ours have 2000 signs and some filters at most, each sign up to twelve bytes (`%F0%9F%A6%8A`).
 MOST_QUERY_BYTES = 32 * 1024
 # Ours are a dozen, one of them given up to twenty times; thousands take long to refuse by name.
@@ -48,7 +51,7 @@ class Admission:
         except HTTPException as error:
             await on_http(Request(scope), error)(scope, receive, send)
         else:
-            await self.app(scope, _bounded(receive), send)
+            await self.app(scope, _bounded(receive, _most_bytes(scope)), send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -67,11 +70,16 @@ class Admission:
         if len(query) > MOST_QUERY_BYTES or query.count(b"&") >= MOST_PARAMETERS:
             raise HTTPException(HTTPStatus.REQUEST_URI_TOO_LONG)
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
+        if not length.isdecimal() or int(length) > _most_bytes(scope):
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
-def _bounded(receive: Receive) -> Receive:
+def _most_bytes(scope: Scope) -> int:
+    sends_picture = scope["method"] == "POST" and scope["path"] in PICTURE_PATHS
+    return MOST_UPLOAD_BYTES if sends_picture else MOST_BODY_BYTES
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
     """Count a body that comes in chunks, whose length nobody declared."""
     taken = 0
 
@@ -79,7 +87,7 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > MOST_BODY_BYTES:
+        if taken > most:
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         return message
 

@@ -11,12 +11,13 @@ from fastapi.staticfiles import StaticFiles
 
 from registry.api.admission import Admission
 from registry.api.deps import Places
-from registry.api.errors import PROBLEM_JSON, add_error_handlers
+from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
-from registry.api.routes import adapters, claims, fuse, health, pages, search, status
+from registry.api.routes import adapters, claims, fuse, health, pages, pictures, search, status
 from registry.api.schemas import Problem
 from registry.api.security import SecurityHeaders
+from registry.api.uploads import MOST_UPLOADS
 from registry.service import Registry
 
 
@@ -43,8 +44,9 @@ def create_app(registry: Registry) -> FastAPI:
     app.state.registry = registry
     app.state.queue = queue
     app.state.places = Places()
-    described = [search.router, adapters.router, health.router]
-    undescribed = [pages.router]
+    app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
+    described = [search.router, pictures.router, adapters.router, health.router]
+    undescribed = [pages.router, pictures.page_router]
     if not registry.settings.public_read:
         described += [claims.router, fuse.router, status.router]
         undescribed += [claims.page_router, pages.fuse_router, status.page_router]

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from registry.api.queue import GenerationQueue
-from registry.errors import DatabaseBusyError
+from registry.errors import DatabaseBusyError, RegistryError
 from registry.service import Registry
 
 # Requests that may ask the database at once: as many as it has connections for. Each takes one
@@ -18,18 +18,24 @@ WAIT_SECONDS = 10
 
 
 class Places:
-    """How many requests may ask the database at once; the others wait a little, and give up."""
+    """How many requests may do a thing at once; the others wait a little, and give up."""
 
-    def __init__(self, most: int = MOST_ASKING, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self,
+        most: int = MOST_ASKING,
+        wait_seconds: float = WAIT_SECONDS,
+        error: type[RegistryError] = DatabaseBusyError,
+    ) -> None:
         self._free = asyncio.Semaphore(most)
         self._wait_seconds = wait_seconds
+        self._error = error
 
     async def take(self) -> None:
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await self._free.acquire()
         except TimeoutError as error:
-            raise DatabaseBusyError from error
+            raise self._error from error
 
     def give_back(self) -> None:
         self._free.release()

@@ -48,6 +48,13 @@ class BusyError(ours.RegistryError):
         super().__init__("too many images are waiting to be made; try again in a moment.")
 
 
+class UploadsBusyError(ours.RegistryError):
+    """Too many send pictures."""
+
+    def __init__(self) -> None:
+        super().__init__("too many pictures are sent at once; try again in a moment.")
+
+
 # The nearest class in an error's ancestry counts.
 STATUS: dict[type[Exception], HTTPStatus] = {
     AutoLoraError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -63,6 +70,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     UnknownClaimError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UploadsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     SearchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     EmptyQueryError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownBaseModelError: HTTPStatus.NOT_FOUND,

@@ -11,6 +11,7 @@ from registry.db.runs import RunFacts
 from registry.db.status import Status
 from registry.fusion.options import Mode
 from registry.retrieval.browsing import Sort
+from registry.retrieval.by_picture import PicturePage, PictureResult, Way
 from registry.retrieval.cards import AdapterCard, State
 from registry.retrieval.cursors import LONGEST_CURSOR
 from registry.retrieval.details import AdapterDetail
@@ -18,8 +19,9 @@ from registry.retrieval.duplicates import DuplicateKind
 from registry.retrieval.facets import FacetName, Facets
 from registry.retrieval.filter_options import FilterOptions, make_filters
 from registry.retrieval.filters import Filters, Maturity
+from registry.retrieval.fitness import Band, Signal
 from registry.retrieval.found import FoundSort, Paging
-from registry.retrieval.ranking import Signal
+from registry.retrieval.likeness import Compared, Likes
 from registry.retrieval.results import (
     BrowsePage,
     ComparedBy,
@@ -88,11 +90,25 @@ class FilterParams(_Asked):
 
 
 class SearchParams(FilterParams):
-    q: str = Field(min_length=1, max_length=2000, description="What the images look like.")
-    limit: int = Field(default=10, ge=1, le=100)
-    nearest: bool = Field(
-        default=False, description="List the nearest adapters also when nothing fits."
+    q: str = Field(
+        default="",
+        max_length=2000,
+        description="What the images look like. May be left out where `like` is given.",
     )
+    like: list[AdapterId] = Field(
+        default=[], description="Adapters that results should be like, up to 10."
+    )
+    unlike: list[AdapterId] = Field(
+        default=[], description="Adapters that results should be unlike, up to 10."
+    )
+    unlike_text: str = Field(
+        default="", max_length=2000, description="What the images should not look like."
+    )
+    limit: int = Field(default=10, ge=1, le=100)
+    cursor: Cursor | None = Field(default=None, description="`next` of a page.")
+
+    def likes(self) -> Likes:
+        return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text)
 
 
 class ListParams(FilterParams):
@@ -224,8 +240,17 @@ class ResultAnswer(_Answer):
     """`signals` are similarities, `positions` places (from 1) in each signal's own list."""
 
     adapter: AdapterAnswer
-    score: float = Field(description="How probable it is that it does what was asked for.")
-    exact: bool
+    score: float = Field(
+        description="How probable it is that it does what was asked for; of similar adapters, "
+        "how similar they are."
+    )
+    band: Band | None = Field(
+        default=None, description="What that means, in words; null where nothing was asked."
+    )
+    exact: bool = Field(description="Its name, trigger word or hash was asked for.")
+    elsewhere: bool = Field(
+        default=False, description="It is exact, and for another base model than was asked for."
+    )
     signals: dict[Signal, float | None]
     positions: dict[Signal, int | None]
     also: list[AdapterAnswer] = Field(
@@ -236,8 +261,10 @@ class ResultAnswer(_Answer):
     def from_result(cls, result: SearchResult) -> Self:
         return cls(
             adapter=AdapterAnswer.from_card(result.card),
-            score=result.hit.score,
+            score=round(result.hit.score, 4),
+            band=result.hit.band,
             exact=result.hit.exact,
+            elsewhere=result.hit.elsewhere,
             signals=dict(result.hit.signals),
             positions=dict(result.hit.positions),
             also=[AdapterAnswer.from_card(card) for card in result.also],
@@ -260,7 +287,11 @@ class SimilarAnswer(_Answer):
     def from_similar(cls, similar: Similar) -> Self:
         return cls(
             compared_by=similar.compared_by,
-            results=[ResultAnswer.from_result(result) for result in similar.results],
+            results=[
+                # A similarity is no probability.
+                ResultAnswer.from_result(result).model_copy(update={"band": None})
+                for result in similar.results
+            ],
             total=similar.total,
             next=similar.next,
         )
@@ -302,22 +333,99 @@ class DuplicateListAnswer(_Answer):
 
 class SearchAnswer(_Answer):
     text: str
-    base_model: str
-    fits: bool = Field(
-        description="Whether any adapter does what was asked for, as far as can be told. If "
-        "not, there are no results, unless the nearest were asked for."
-    )
+    base_models: list[str] = Field(description="Those that were asked for; none if all were.")
+    fits: bool = Field(description="Whether any of these results fits, as far as can be told.")
     results: list[ResultAnswer]
+    found: dict[str, int] = Field(
+        description="What fits or perhaps fits, counted by base model, as far as the list is "
+        "ranked."
+    )
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
     notes: list[str]
+    compared_by: list[Compared] = Field(
+        description="What told likeness, where `like` or `unlike` were given."
+    )
     milliseconds: float
 
     @classmethod
     def from_page(cls, page: SearchPage) -> Self:
         return cls(
             text=page.text,
-            base_model=page.base_model,
+            base_models=list(page.base_models),
             fits=page.fits,
             results=[ResultAnswer.from_result(result) for result in page.results],
+            found=dict(page.found),
+            next=page.next,
+            notes=list(page.notes),
+            compared_by=list(page.compared_by),
+            milliseconds=round(page.milliseconds, 1),
+        )
+
+
+class PictureParams(FilterParams):
+    limit: int = Field(default=10, ge=1, le=100)
+
+
+class FoundByAnswer(_Answer):
+    """One way by which a picture led to an adapter."""
+
+    way: Way = Field(
+        description="`hash`, `version` (Civitai's number), `name`: as the picture's metadata says; "
+        "`cover`: it is a cover of the adapter; `near cover`: a cover looks nearly the same; "
+        "`image`: the image encoder finds a cover alike; `captions`: what a vision model says of "
+        "it fits the adapter."
+    )
+    similarity: float = Field(
+        description="1 for what is named, the share of equal bits of two covers' hashes, the "
+        "cosine of two pictures, or how probable it is that a caption fits."
+    )
+    strength: float | None = Field(description="At which the picture was made with it.")
+    cover: int | None = Field(description="The position of the cover that looks like it.")
+    text: str = Field(description="The caption that led there.")
+
+
+class PictureResultAnswer(_Answer):
+    adapter: AdapterAnswer
+    found_by: list[FoundByAnswer] = Field(description="The surest way first.")
+
+    @classmethod
+    def from_result(cls, result: PictureResult) -> Self:
+        return cls(
+            adapter=AdapterAnswer.from_card(result.card),
+            found_by=[FoundByAnswer.model_validate(by) for by in result.found_by],
+        )
+
+
+class MissingAnswer(_Answer):
+    """An adapter that a picture names, and that is not here."""
+
+    name: str
+    hashes: list[str]
+    version: str = Field(description="Civitai's number of the version, where that is told.")
+    strength: float | None
+
+
+class PictureAnswer(_Answer):
+    results: list[PictureResultAnswer]
+    missing: list[MissingAnswer]
+    prompt: str = Field(description="What the picture was asked for, where it says.")
+    notes: list[str]
+    milliseconds: float
+
+    @classmethod
+    def from_page(cls, page: PicturePage) -> Self:
+        return cls(
+            results=[PictureResultAnswer.from_result(result) for result in page.results],
+            missing=[
+                MissingAnswer(
+                    name=named.name,
+                    hashes=list(named.hashes),
+                    version=named.version,
+                    strength=named.strength,
+                )
+                for named in page.missing
+            ],
+            prompt=page.prompt,
             notes=list(page.notes),
             milliseconds=round(page.milliseconds, 1),
         )

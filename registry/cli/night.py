@@ -157,7 +157,7 @@ def _night_row(night: "NightFacts") -> dict[str, Any]:
 
 
 def _failures(counts: dict[str, Any]) -> int:
-    return sum(count["failed"] for name, count in counts.items() if name != "problems")
+    return sum(count["failed"] for count in counts.values() if isinstance(count, dict))
 
 
 def _problem(report: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from registry.config import Settings
 if TYPE_CHECKING:
     from registry.retrieval.filters import Filters
     from registry.retrieval.found import Paging
+    from registry.retrieval.likeness import Likes
 
 Chosen = TypeVar("Chosen", bound=str)
 MODES = ("gated", "sum", "average", "base")
@@ -136,6 +137,24 @@ class FoundOptions:
 
         sort = choice("--sort", self.sort, FOUND_SORTS)
         return Paging(sort, self.cursor, self.limit, self.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class LikeOptions:
+    """What results should be like besides a text, and unlike."""
+
+    like: Annotated[
+        list[int] | None, typer.Option(metavar="ID", help="Like this adapter; up to 10.")
+    ] = None
+    unlike: Annotated[
+        list[int] | None, typer.Option(metavar="ID", help="Unlike this adapter; up to 10.")
+    ] = None
+    unlike_text: Annotated[str, typer.Option(help="What they should not look like.")] = ""
+
+    def likes(self) -> "Likes":
+        from registry.retrieval.likeness import Likes
+
+        return Likes(tuple(self.like or ()), tuple(self.unlike or ()), self.unlike_text)
 
 
 @dataclass(frozen=True, slots=True)

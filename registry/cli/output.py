@@ -67,18 +67,22 @@ def add_id_column(table: Table) -> None:
 
 def print_search(page: "SearchPage") -> None:
     # Here, for it brings numpy, which `--help` must not wait for.
-    from registry.retrieval.ranking import SIGNALS
+    from registry.retrieval.fitness import SIGNALS
 
     for note in page.notes:
         stderr().print(escape(note), style="yellow")
+    if page.compared_by:
+        stderr().print(f"compared by {', '.join(page.compared_by)}", style="dim")
+    asked = repr(page.text) if page.text else "the adapters given"
+    if not page.results:
+        stdout().print(f"There is nothing for {asked}.", markup=False)
+        return
     if not page.fits:
-        stdout().print(f"Nothing for {page.base_model} fits {page.text!r}.", markup=False)
-        if not page.results:
-            stderr().print("--nearest shows what comes nearest.", style="dim")
-            return
+        stdout().print(f"Nothing fits {asked}; these come nearest.", markup=False)
     console = stdout()
     # In 80 columns the numbers leave room for two texts.
-    texts = ("name", "trigger words", "author")[: 3 if console.width >= 110 else 2]
+    wide = ("trigger words", "author", "base model") if console.width >= 110 else ("base model",)
+    texts = ("name", *wide)
     table = Table(box=None, padding=(0, 2, 0, 0))
     add_id_column(table)
     room = max(6, (console.width - NUMBERS_WIDTH) // len(texts) - 2)
@@ -86,12 +90,17 @@ def print_search(page: "SearchPage") -> None:
         table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=room)
     for column in ("score", *SIGNALS):
         table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
+    band = None
     for result in page.results:
         card, hit = result.card, result.hit
+        if hit.band != band:
+            band = hit.band
+            table.add_row("", Text(f"{band}:", style="bold"))
         words = {
             "name": card.name,
             "trigger words": ", ".join(card.trigger_words[:2]),
             "author": card.author,
+            "base model": card.base_model,
         }
         table.add_row(
             str(card.id),
@@ -107,11 +116,15 @@ def print_search(page: "SearchPage") -> None:
     ]
     if also:
         console.print(f"Also listed: {', '.join(also)}", style="dim", markup=False)
-    console.print(
-        f"{len(page.results)} adapters for {page.base_model} in {page.milliseconds:.0f} ms",
-        style="dim",
-        markup=False,
-    )
+    for result in page.results:
+        if result.hit.elsewhere:
+            line = f"{result.card.id} is for {result.card.base_model}: it was asked for exactly."
+            stderr().print(line, style="yellow", markup=False)
+    found = " · ".join(f"{name} ({count})" for name, count in page.found.items())
+    said = f"found: {found}, " if found else ""
+    console.print(f"{said}{page.milliseconds:.0f} ms", style="dim", markup=False)
+    if page.next is not None:
+        stderr().print(f"More: the same with --cursor {page.next}", style="dim", soft_wrap=True)
 
 
 def _signal(hit: "SearchHit", signal: Any) -> str:

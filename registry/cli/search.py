@@ -1,6 +1,7 @@
 """Commands that find adapters and say what is known of them."""
 
 from getpass import getuser
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
@@ -12,6 +13,7 @@ from registry.cli.options import (
     FilterOptions,
     FoundOptions,
     Json,
+    LikeOptions,
     Limit,
     PagingOptions,
     choice,
@@ -26,6 +28,7 @@ from registry.cli.output import (
     print_table,
     stderr,
 )
+from registry.cli.picture import search_by_picture
 
 if TYPE_CHECKING:
     from registry.retrieval.cards import AdapterCard
@@ -42,19 +45,32 @@ BY_FINGERPRINTS = (
 @grouped
 def search(
     context: typer.Context,
-    text: Annotated[str, typer.Argument(help="What the images look like; English or Chinese.")],
     filters: FilterOptions,
+    wishes: LikeOptions,
+    text: Annotated[
+        str, typer.Argument(help="What the images look like; English or Chinese.")
+    ] = "",
+    picture: Annotated[
+        Path | None, typer.Option(help="Find the adapters of this picture instead.")
+    ] = None,
     limit: Limit = 10,
-    nearest: Annotated[
-        bool, typer.Option("--nearest", help="Show the nearest also when nothing fits.")
-    ] = False,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on with a list: as the page before says.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Find adapters by their weights, by their covers and by words."""
     from registry.api.schemas import SearchAnswer
 
+    likes = wishes.likes()
+    if picture is not None:
+        if text or likes:
+            raise UsageError("--picture is searched by alone; leave the text out.")
+        registry = open_registry(context)
+        search_by_picture(registry, picture, filters.filters(), limit, as_json=as_json)
+        return
     page = open_registry(context).search(
-        text, limit=limit, filters=filters.filters(), nearest=nearest
+        text, limit=limit, filters=filters.filters(), cursor=cursor, likes=likes
     )
     if as_json:
         print_json(SearchAnswer.from_page(page).model_dump(mode="json"))

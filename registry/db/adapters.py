@@ -9,7 +9,6 @@ from sqlalchemy import (
     ColumnElement,
     Text,
     any_,
-    delete,
     func,
     literal,
     or_,
@@ -21,8 +20,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord, Remembered
-from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
-from registry.db.models import Adapter, Cover, File
+from encoder.base_models.names import name_listed
+from registry.db.models import Adapter, File
 from registry.db.records import record_from_json, record_to_json, settle, stamp_from_json
 
 # Rows looked at together.
@@ -42,18 +41,6 @@ class Key(NamedTuple):
     repo: str
     version: str
     file_name: str
-
-
-class StoredCover(NamedTuple):
-    """A cover whose image and thumbnail are in the blob store."""
-
-    position: int
-    sha256: str
-    thumbnail_sha256: str
-    width: int
-    height: int
-    phash: int
-    prompt: str | None
 
 
 def label(repo: str, version: str) -> str:
@@ -78,11 +65,13 @@ def store_listed(
     for adapter in stored:
         key = Key(adapter.repo, adapter.version, adapter.file_name)
         changed += _update(session, adapter, by_key.pop(key), run_id)
-    for key, record in sorted(by_key.items()):
-        values = {**origin._asdict(), **key._asdict(), **settle(record, None)}
-        values |= {"seen_run": run_id, "changed_at": func.now()}
+    new = [
+        {**origin._asdict(), **key._asdict(), **settle(record, None), "seen_run": run_id}
+        for key, record in sorted(by_key.items())
+    ]
+    if new:
         # Nothing is done where another process has just listed the same.
-        session.execute(insert(Adapter).values(values).on_conflict_do_nothing())
+        session.execute(insert(Adapter).on_conflict_do_nothing(), new)
     session.flush()
     return changed + len(by_key)
 
@@ -269,88 +258,9 @@ def _of(origin: Origin) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return Adapter.hub == origin.hub, Adapter.endpoint == origin.endpoint
 
 
-def store_file(session: Session, adapter_id: int, sha256: str, size: int) -> None:
-    """Note that an adapter's bytes are in the blob store."""
-    session.execute(insert(File).values(sha256=sha256, size=size).on_conflict_do_nothing())
-    adapter, file = session.get_one(Adapter, adapter_id), session.get_one(File, sha256)
-    adapter.file_sha256 = sha256
-    if file.read_at is not None and _knows_more(record_from_json(adapter.record), file):
-        read_again(session, sha256)
-
-
-def _knows_more(record: AdapterRecord, file: File) -> bool:
-    """Whether another listing of a file says what those before did not."""
-    named = name_listed(record.base_model_words) != UNKNOWN_BASE_MODEL
-    return (named and not (file.verdict or {}).get("said_by")) or (
-        bool(record.file.peft_config) and not file.peft_config
-    )
-
-
 def read_again(session: Session, file_sha256: str) -> None:
     """Let the next refresh read a file again: more is known of it than its bytes."""
     session.execute(update(File).where(File.sha256 == file_sha256).values(reader_version=None))
-
-
-def settle_all(session: Session, file: File) -> None:
-    """Let what a file was read as correct what is said of every adapter that it is of."""
-    for adapter in session.scalars(
-        select(Adapter).where(Adapter.file_sha256 == file.sha256, Adapter.state != "gone")
-    ):
-        columns = settle(record_from_json(adapter.record), file, adapter.claimed_base_model)
-        for column, value in columns.items():
-            setattr(adapter, column, value)
-
-
-def store_covers(
-    session: Session, adapter_id: int, covers: Sequence[StoredCover], *, done: bool
-) -> None:
-    """Replace an adapter's covers; those that stay the same keep their captions."""
-    wanted = {cover.position: cover for cover in covers}
-    stored = session.scalars(select(Cover).where(Cover.adapter_id == adapter_id)).all()
-    for cover in stored:
-        same = wanted.get(cover.position)
-        if same is not None and (same.sha256, same.prompt) == (cover.sha256, cover.prompt):
-            del wanted[cover.position]
-        elif same is not None or done:
-            session.execute(delete(Cover).where(Cover.id == cover.id))
-    for new in wanted.values():
-        session.execute(
-            insert(Cover).values(adapter_id=adapter_id, **new._asdict()).on_conflict_do_nothing()
-        )
-    session.execute(update(Adapter).where(Adapter.id == adapter_id).values(covers_done=done))
-
-
-def refuse(
-    session: Session,
-    file_sha256: str,
-    reason: str,
-    reader_version: str,
-    body_sha256: str | None = None,
-) -> None:
-    """Refuse every adapter with this file; `reason` is for people.
-
-    Another version of the reader may know better, and tries again. `body_sha256` is the hash of
-    its tensors, by which its copies are known.
-    """
-    session.execute(
-        update(File)
-        .where(File.sha256 == file_sha256)
-        .values(reader_version=reader_version, body_sha256=body_sha256)
-    )
-    session.execute(
-        update(Adapter)
-        .where(Adapter.file_sha256 == file_sha256, Adapter.state != "gone")
-        .values(state="refused", refusal=reason)
-    )
-
-
-def accept(session: Session, file_sha256: str) -> None:
-    """Let adapters in whose file was refused by an earlier reader."""
-    session.execute(
-        update(Adapter)
-        .where(Adapter.file_sha256 == file_sha256, Adapter.state == "refused")
-        .values(state="listed", refusal=None)
-    )
 
 
 def forget_file(session: Session, file_sha256: str) -> None:

@@ -1,9 +1,11 @@
 """What people and hubs say that a file is for, and what lies beside it where it is listed."""
 
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from encoder.base_models.matching import Claim, claim_of_hub, claim_of_person, person_says
@@ -20,28 +22,40 @@ class Beside(NamedTuple):
     peft_config: str
 
 
-def load_beside(session: Session, file_sha256: str) -> Beside:
-    """Return what is said of a file. Of several people, the last one who spoke is believed."""
+NOTHING = Beside((), "")
+
+
+def load_beside(session: Session, hashes: Collection[str]) -> dict[str, Beside]:
+    """Return what is said of files. Of several people, the last one who spoke is believed."""
     rows = session.execute(
         select(
+            Adapter.file_sha256,
             Adapter.hub,
-            Adapter.record,
+            Adapter.record["base_model_words"].label("words"),
+            Adapter.record["file", "peft_config"].as_string().label("peft_config"),
             Adapter.claimed_base_model,
             Adapter.claimed_by,
         )
-        .where(Adapter.file_sha256 == file_sha256, Adapter.state != "gone")
+        .where(Adapter.file_sha256.in_(hashes), Adapter.state != "gone")
         .order_by(Adapter.claimed_at.desc().nulls_last(), Adapter.id)
-    ).all()
+    )
+    by_file: dict[str, list[Row[Any]]] = defaultdict(list)
+    for row in rows:
+        by_file[row.file_sha256].append(row)
+    return {sha256: _beside(of_file) for sha256, of_file in by_file.items()}
+
+
+def _beside(rows: Sequence[Row[Any]]) -> Beside:
     claims = [
         person_says(row.claimed_base_model, row.claimed_by or "somebody")
         for row in rows[:1]
         if row.claimed_base_model is not None
     ]
     for row in rows:
-        claim = claim_of_hub(row.record.get("base_model_words", ()), row.hub)
+        claim = claim_of_hub(row.words or (), row.hub)
         if claim is not None:
             claims.append(claim)
-    configs = (row.record.get("file", {}).get("peft_config", "") for row in rows)
+    configs = (row.peft_config or "" for row in rows)
     return Beside(tuple(dict.fromkeys(claims)), next(filter(None, configs), ""))
 
 

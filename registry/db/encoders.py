@@ -1,5 +1,6 @@
 """Weight encoders in the database: registered and listed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +38,11 @@ def active_encoders(session: Session) -> list[Encoder]:
 
 def find_active(session: Session, base_model: str) -> Encoder | None:
     """The encoder that search uses for a base model: its own, or one of the same family."""
-    active = active_encoders(session)
+    return encoder_among(active_encoders(session), base_model)
+
+
+def encoder_among(active: Sequence[Encoder], base_model: str) -> Encoder | None:
+    """The one of `active` encoders that search uses for a base model."""
     same = [encoder for encoder in active if encoder.base_model == base_model]
     family = find_family(base_model)
     kin = [e for e in active if family is not None and find_family(e.base_model) is family]

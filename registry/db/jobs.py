@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import any_, delete, func, insert, literal, select, text, update
 from sqlalchemy.orm import Session
 
-from registry.db.models import CrawlRun, JobOutcome, Worker
+from registry.db.models import CrawlRun
+from registry.db.work_models import JobOutcome, Worker
 
 # The one task that procrastinate knows: to do some tasks of a step.
 TASK = "do_tasks"

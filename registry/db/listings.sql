@@ -74,8 +74,15 @@ BEGIN
 END $$;
 
 CREATE FUNCTION list_adapters_of_file() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    wanted bigint[];
 BEGIN
-    PERFORM list_adapters(ARRAY(SELECT id FROM adapters WHERE file_sha256 = NEW.sha256));
+    -- Locked before they are read: whoever is changing one has listed it with what the file said
+    -- before, and what he did would be overwritten by what the adapter said before.
+    wanted := ARRAY(
+        SELECT id FROM adapters WHERE file_sha256 = NEW.sha256 ORDER BY id FOR NO KEY UPDATE
+    );
+    PERFORM list_adapters(wanted);
     RETURN NULL;
 END $$;
 

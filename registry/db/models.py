@@ -8,6 +8,7 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     Computed,
     DateTime,
     ForeignKey,
@@ -28,6 +29,18 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 EMBEDDING_DIM = 512
 # encoder.sketches.folding.SIZE.
 FINGERPRINT_DIM = 256
+
+# The name of an adapter's file without its folders and its suffix, in lower case: what pictures
+# call it. Written out, for an index serves only the very words that it was made with.
+FILE_STEM: ColumnElement[str] = literal_column(
+    r"lower(regexp_replace(file_name, '^.*/|\.[^./]*$', '', 'g'))", Text
+)
+
+# A cover's hash in four parts, by which near ones are found: the lowest bits first.
+PART_BITS = 16
+PHASH_PARTS: tuple[ColumnElement[int], ...] = tuple(
+    literal_column(f"((phash >> {PART_BITS * place}) & 65535)", BigInteger) for place in range(4)
+)
 
 # pgvector's defaults, written down because an index is rebuilt when they change.
 HNSW = {"m": 16, "ef_construction": 64}
@@ -111,6 +124,8 @@ class Adapter(Base):
         Index("ix_adapters_base_model_state", "base_model", "state"),
         # Those that are not ready have no listing.
         Index("ix_adapters_state_id", "state", "id", postgresql_where=sql("state <> 'ready'")),
+        Index("ix_adapters_file_stem", FILE_STEM),
+        Index("ix_adapters_version", "version", postgresql_where=sql("version <> ''")),
     )
 
 
@@ -251,7 +266,7 @@ class Cover(Base):
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     adapter_id: Mapped[int] = mapped_column(ForeignKey("adapters.id", ondelete="CASCADE"))
     position: Mapped[int]
-    sha256: Mapped[str]
+    sha256: Mapped[str] = mapped_column(index=True)
     thumbnail_sha256: Mapped[str]
     width: Mapped[int]
     height: Mapped[int]
@@ -261,7 +276,14 @@ class Cover(Base):
 
     captions: Mapped[list["Caption"]] = relationship(lazy="raise", passive_deletes=True)
 
-    __table_args__ = (UniqueConstraint("adapter_id", "position"),)
+    __table_args__ = (
+        UniqueConstraint("adapter_id", "position"),
+        # With the whole hash, so the table is not looked at: of 1,000,000 covers, 10 ms and not 67.
+        *(
+            Index(f"ix_covers_phash_{place}", part, postgresql_include=["phash"])
+            for place, part in enumerate(PHASH_PARTS)
+        ),
+    )
 
 
 class Caption(Base):
@@ -306,6 +328,20 @@ class CaptionEmbedding(Base):
             postgresql_with=HNSW,
         ),
     )
+
+
+class CoverEmbedding(Base):
+    """A cover's picture in the space of an image encoder, which brings its own dimensions.
+
+    An index has one number of dimensions: each encoder's is made when it has embedded many covers
+    (registry/db/cover_embeddings.py).
+    """
+
+    __tablename__ = "cover_embeddings"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    image_encoder: Mapped[str] = mapped_column(primary_key=True)
+    embedding: Mapped[Any] = mapped_column(HALFVEC())
 
 
 class Encoder(Base):
@@ -420,52 +456,3 @@ class CrawlCursor(Base):
     hub: Mapped[str] = mapped_column(primary_key=True)
     endpoint: Mapped[str] = mapped_column(primary_key=True)
     updated_since: Mapped[datetime]
-
-
-class Worker(Base):
-    """A process that takes jobs of the steps; procrastinate's own table knows only a number."""
-
-    __tablename__ = "workers"
-
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    host: Mapped[str]
-    pid: Mapped[int]
-    queues: Mapped[list[str]]
-    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
-
-
-class JobOutcome(Base):
-    """What a worker did for one adapter, until the refresh that handed it out has counted it."""
-
-    __tablename__ = "job_outcomes"
-
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    run_id: Mapped[int] = mapped_column(ForeignKey("crawl_runs.id", ondelete="CASCADE"))
-    step: Mapped[str]
-    adapter: Mapped[str]
-    ok: Mapped[bool]
-    message: Mapped[str]
-    fetched_bytes: Mapped[int] = mapped_column(BigInteger)
-    # It is the hub that failed, not one of its adapters: the step ends.
-    hub_failed: Mapped[bool]
-
-    __table_args__ = (Index("ix_job_outcomes_run_id_step", "run_id", "step"),)
-
-
-class Night(Base):
-    """One nightly refresh of all sources, by the moment at which it was due."""
-
-    __tablename__ = "nights"
-
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    due_at: Mapped[datetime] = mapped_column(unique=True)
-    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    finished_at: Mapped[datetime | None]
-    state: Mapped[str] = mapped_column(server_default="running")
-    # How often it was begun: one that was killed is begun again.
-    attempts: Mapped[int] = mapped_column(server_default=sql("1"))
-    report: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
-    error: Mapped[str | None]
-
-    __table_args__ = (CheckConstraint("state IN ('running', 'done', 'failed')", name="state"),)

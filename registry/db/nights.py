@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry.db.models import Night
+from registry.db.work_models import Night
 
 # A night that is interrupted so often is given up.
 MOST_ATTEMPTS = 3

@@ -39,6 +39,7 @@ class PendingFile(NamedTuple):
 
     sha256: str
     adapter: str
+    size: int = 0  # in bytes
 
 
 class PendingCaption(NamedTuple):
@@ -142,13 +143,13 @@ def keys_to_read(session: Session, reader_version: str, after: str, limit: int) 
 def list_to_read(
     session: Session, reader_version: str, sha256s: Collection[str]
 ) -> list[PendingFile]:
-    hashes = session.scalars(
-        select(File.sha256)
+    rows = session.execute(
+        select(File.sha256, File.size)
         .where(_to_read(reader_version), File.sha256.in_(sha256s))
         .order_by(File.sha256)
     ).all()
-    labels = _labels(session, hashes)
-    return [PendingFile(sha256, labels[sha256]) for sha256 in hashes]
+    labels = _labels(session, [row.sha256 for row in rows])
+    return [PendingFile(row.sha256, labels[row.sha256], row.size) for row in rows]
 
 
 def _to_caption(text_encoder: str) -> ColumnElement[bool]:

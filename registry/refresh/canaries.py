@@ -81,7 +81,7 @@ def _question(session: Session, adapter: Adapter) -> Canary:
 
 def _is_found(finder: Finder, canary: Canary) -> bool:
     try:
-        page = finder.search(canary.text, Filters((canary.base_model,)), FIRST, nearest=True)
+        page = finder.search(canary.text, Filters((canary.base_model,)), FIRST)
     except SearchError:
         return False
     found = {card.id for result in page.results for card in (result.card, *result.also)}

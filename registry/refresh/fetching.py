@@ -2,8 +2,8 @@
 
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,13 +11,15 @@ from crawler.covers import read_cover
 from crawler.errors import CoverError, SourceError
 from crawler.records import AdapterRecord, CoverRecord, Source
 from registry.blobs import BlobStore, is_disk_full
-from registry.db.adapters import StoredCover
+from registry.db.arrivals import StoredCover
 from registry.db.pending import PendingFetch
 from registry.errors import DiskFullError
 from registry.refresh.step import one_line
 
 # Downloads wait for the network; more than this is rude to a hub.
 THREADS = 8
+# What comes within this time is stored together: small files of a folder come by hundreds.
+SECONDS_TOGETHER = 0.25
 
 
 @dataclass
@@ -41,8 +43,10 @@ class Fetched:
 
 def fetch_all(
     source: Source, wanted: Sequence[PendingFetch], blobs: BlobStore, folder: Path
-) -> Iterator[Fetched]:
-    """Yield what came of each of `wanted`, as it comes. Partial files in `folder` are resumed.
+) -> Iterator[list[Fetched]]:
+    """Yield what came of each of `wanted`, as it comes: together what comes at about one time.
+
+    Partial files in `folder` are resumed.
 
     Raises:
         DiskFullError: there is no room; what was yielded is complete.
@@ -53,14 +57,24 @@ def fetch_all(
         tasks[want.record.file.sha256 or f"adapter {want.adapter_id}"].append(want)
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
     try:
-        futures: list[Future[list[Fetched]]] = [
-            pool.submit(_fetch_task, source, task, blobs, folder) for task in tasks.values()
-        ]
-        for future in as_completed(futures):
-            yield from future.result()
+        waiting = {pool.submit(_fetch_task, source, task, blobs, folder) for task in tasks.values()}
+        while waiting:
+            wait(waiting, return_when=FIRST_COMPLETED)
+            done, waiting = wait(waiting, timeout=SECONDS_TOGETHER)
+            yield from _results(done)
     finally:
         # When interrupted, too, what has not begun is left for the next run.
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _results(done: Collection[Future[list[Fetched]]]) -> Iterator[list[Fetched]]:
+    """Yield what came, once; then raise what kept the rest from coming."""
+    errors = [error for future in done if (error := future.exception()) is not None]
+    came = [fetched for future in done if future.exception() is None for fetched in future.result()]
+    if came:
+        yield sorted(came, key=lambda fetched: fetched.adapter_id)
+    for error in errors:
+        raise error
 
 
 def _fetch_task(

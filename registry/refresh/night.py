@@ -129,7 +129,8 @@ class NightWatch:
     def _facts_of_run(self, origin: Origin) -> dict[str, Any]:
         with self._sessions() as session:
             run = runs.find_last(session, origin)
-        counts = {name: n for name, n in run.counts.items() if name != "problems"}
+        # Beside the steps a report lists problems.
+        counts = {name: n for name, n in run.counts.items() if isinstance(n, dict)}
         return {
             "run": run.id,
             "counts": counts,

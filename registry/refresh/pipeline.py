@@ -26,6 +26,7 @@ from registry.refresh.step import RefreshContext, SharedStep, Step, StepOutcome,
 from registry.refresh.steps.caption import CaptionStep
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.embed import EmbedStep
+from registry.refresh.steps.embed_covers import EmbedCoversStep
 from registry.refresh.steps.fetch import FetchStep
 from registry.refresh.steps.publish import PublishStep
 from registry.refresh.steps.read import ReadStep
@@ -37,6 +38,7 @@ STEPS: tuple[type[Step], ...] = (
     ReadStep,
     CaptionStep,
     EmbedStep,
+    EmbedCoversStep,
     PublishStep,
 )
 
@@ -107,6 +109,7 @@ class Pipeline:
         self._text_encoder = text_encoder
         self._downloads = settings.home / "downloads"
         self._checkpoint = settings.encoder_checkpoint
+        self._image_encoder = settings.image_encoder
 
     def refresh(
         self,
@@ -133,7 +136,7 @@ class Pipeline:
             with self._sessions.begin() as session:
                 run_id = runs.start_run(session, origin)
             context = self.context(source, run_id, full=full, force=force)
-            chosen = [step(context) for step in STEPS if step in steps]
+            chosen = [step(context) for step in STEPS if step in steps and step.is_wanted(context)]
             try:
                 self._clean()
                 for step in chosen:
@@ -161,6 +164,7 @@ class Pipeline:
             downloads=self._downloads,
             checkpoint=self._checkpoint,
             source=source,
+            image_encoder=self._image_encoder,
             run_id=run_id,
             full=full,
             force=force,

@@ -41,6 +41,8 @@ class RefreshContext:
     # A weight encoder's checkpoint, or a folder of them, that is to serve.
     checkpoint: Path | None
     source: Source
+    # An image encoder's folder, if covers are to be embedded.
+    image_encoder: Path | None
     # The report's row; what is listed bears its number.
     run_id: int
     # Whether everything is listed, and what has vanished is marked as gone.
@@ -74,6 +76,11 @@ class Step(ABC):
 
     def __init__(self, context: RefreshContext) -> None:
         self.context = context
+
+    @classmethod
+    def is_wanted(cls, context: RefreshContext) -> bool:
+        """Whether a refresh has this step at all."""
+        return True
 
     def prepare(self) -> Iterator[StepOutcome]:
         """Do what has to be done before the first step of the refresh; yield problems only."""

@@ -15,16 +15,19 @@ from registry.db.models import (
     Encoder,
     WeightEmbedding,
 )
-from registry.retrieval.hybrid import QueryEncoder
+from registry.retrieval.encoder_spaces import QueryEncoder
 from registry.retrieval.ranking import Calibration
+from registry.retrieval.strangers import between
 
 Floats = npt.NDArray[np.float32]
 
 # Adapters drawn: a mean over 500 x 500 pairs is exact to a hundredth of the deviation, whatever
 # the index holds.
 SAMPLE = 500
-# Fewer say nothing: the defaults stay.
+# Fewer say nothing of means and deviations: the defaults stay.
 FEWEST = 30
+# Fewer do not even show that an encoder tells nothing apart: one of chance has .5, give or take .1.
+FEWEST_TELLING = 8
 
 
 def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calibration:
@@ -60,13 +63,23 @@ def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calib
         .order_by(drawn.c.file_sha256)
         .limit(SAMPLE)
     ).all()
-    if len(rows) < FEWEST:
+    if len(rows) < FEWEST_TELLING:
         return Calibration()
     weights, captions = _rows([row.weights for row in rows]), _rows([row.caption for row in rows])
+    by_weights = loaded.encode_query(captions) @ weights.T
+    if len(rows) < FEWEST:
+        return Calibration(telling=_telling(by_weights))
     return Calibration(
-        weights=between(_off_diagonal(loaded.encode_query(captions) @ weights.T)),
+        weights=between(_off_diagonal(by_weights)),
         captions=between(_off_diagonal(loaded.encode_caption_query(captions) @ captions.T)),
+        telling=_telling(by_weights),
     )
+
+
+def _telling(similarity: Floats) -> float:
+    """Return how often a caption (captions, adapters) is nearer to its own adapter's weights."""
+    others = similarity[~np.eye(len(similarity), dtype=bool)].reshape(len(similarity), -1)
+    return round(float((np.diagonal(similarity)[:, None] > others).mean()), 4)
 
 
 def _rows(embeddings: Sequence[object]) -> Floats:
@@ -77,13 +90,3 @@ def _rows(embeddings: Sequence[object]) -> Floats:
 def _off_diagonal(similarity: Floats) -> Floats:
     others: Floats = similarity[~np.eye(len(similarity), dtype=bool)]
     return others
-
-
-def between(others: Floats) -> tuple[float, float]:
-    """Mean and deviation of captions' similarities to other adapters, by quartiles.
-
-    Some others are about the same thing; they must not pass for strangers.
-    """
-    low, middle, high = np.quantile(others, [0.25, 0.5, 0.75]).tolist()
-    # The quartiles of a normal distribution are 1.349 deviations apart.
-    return middle, max((high - low) / 1.349, 1e-3)

@@ -5,8 +5,9 @@ from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.db.models import Adapter, File
+from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
+from registry.retrieval.hybrid import SearchQuery, rank_all
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.selection import Candidate
 from registry.retrieval.vector import weight_embeddings
@@ -22,16 +23,18 @@ def find_candidates(
     prompt: str,
     filters: Filters,
     text_encoder: TextEncoder,
-    encoder: ServingEncoder | None,
+    space: Space,
 ) -> list[Candidate]:
-    """Return what search finds for every part of `prompt`, of what can be fused."""
+    """Return what search finds for every part of `prompt`, of what can be fused.
+
+    The surest, not the most probable: many may suit a part, and one of them is meant.
+    """
     hits = [
         (span, hit)
         for span in spans_of(prompt)
-        for hit in search(
-            session, SearchQuery(span.text, filters, CANDIDATES), text_encoder, encoder
-        )
+        for hit in _surest(session, SearchQuery(span.text, filters), text_encoder, space)
     ]
+    encoder = space.encoder
     hashes = _fusable(session, [hit for _, hit in hits])
     embeddings = (
         weight_embeddings(session, encoder=encoder.name, adapter_ids=hashes.keys())
@@ -40,11 +43,20 @@ def find_candidates(
     )
     return [
         Candidate(
-            hit.adapter_id, hashes[hit.adapter_id], span, hit.score, embeddings.get(hit.adapter_id)
+            hit.adapter_id, hashes[hit.adapter_id], span, hit.surety, embeddings.get(hit.adapter_id)
         )
         for span, hit in hits
         if hit.adapter_id in hashes
     ]
+
+
+def _surest(
+    session: Session, query: SearchQuery, text_encoder: TextEncoder, space: Space
+) -> list[SearchHit]:
+    hits = rank_all(session, query, text_encoder, [space])
+    # What is for another base model was named exactly, and cannot be drawn with here.
+    here = [hit for hit in hits if not hit.elsewhere]
+    return sorted(here, key=lambda hit: -hit.surety)[:CANDIDATES]
 
 
 def _fusable(session: Session, hits: list[SearchHit]) -> dict[int, str]:

@@ -1,5 +1,6 @@
 """Adapters that are the same thing again: listed elsewhere, re-saved, cast, or little changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -110,12 +111,22 @@ def _fingerprint(file: File) -> "Fingerprint":
     return Fingerprint(np.asarray(file.fingerprint, np.float16), file.log_norm)
 
 
-def contents_of(sha256: str, body_sha256: str | None, log_norm: float | None) -> str:
-    """Return what equals another file's if both hold the same tensors.
+def contents(session: Session, adapter_ids: Sequence[int]) -> dict[int, str]:
+    """Return for each adapter what equals another's if both hold the same tensors.
 
-    And change the base as much: another alpha in the header is another adapter. How strong a
-    change is is rounded, for another order of its layers makes it a little different.
+    And change the base as much: another alpha in the header is another adapter.
     """
-    if body_sha256 is None:
-        return sha256
-    return body_sha256 if log_norm is None else f"{body_sha256} {log_norm:.4f}"
+    rows = session.execute(
+        select(Adapter.id, File.sha256, File.body_sha256, File.log_norm)
+        .join(File, File.sha256 == Adapter.file_sha256)
+        .where(Adapter.id.in_(adapter_ids))
+    )
+    return {
+        row.id: f"{row.body_sha256} {_rounded(row.log_norm)}" if row.body_sha256 else row.sha256
+        for row in rows
+    }
+
+
+def _rounded(log_norm: float | None) -> str:
+    """Return how strong a change is, without what another order of its layers makes of it."""
+    return "" if log_norm is None else f"{log_norm:.4f}"

@@ -26,6 +26,23 @@ class EmptyQueryError(SearchError):
         super().__init__("the query is empty; describe what the images should look like.")
 
 
+class LikenessError(SearchError):
+    """A question adds and subtracts adapters in a way that cannot be answered."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            f"cannot search like this: {cause}. Give a text or up to 10 adapters that results "
+            "should be like, and up to 10 others that they should be unlike."
+        )
+
+
+class PictureError(SearchError):
+    """What was given to search by is no picture, or none that can be read."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"cannot search by this: {cause}. Give a PNG, JPEG, WebP or GIF.")
+
+
 class QueryTooLongError(SearchError):
     """A text is no question any more."""
 

@@ -6,7 +6,7 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import TypedDict, TypeVar, Unpack
+from typing import TypedDict, TypeVar, Unpack, get_args
 
 from registry.retrieval.errors import FilterError
 from registry.retrieval.filters import Filters, Maturity, known_name
@@ -17,6 +17,7 @@ SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNO
 LARGEST = 2**63 - 1
 
 Bound = TypeVar("Bound", int, datetime)
+Chosen = TypeVar("Chosen", bound=str)
 
 
 class FilterOptions(TypedDict, total=False):
@@ -45,8 +46,12 @@ def make_filters(**options: Unpack[FilterOptions]) -> Filters:
     """Return the filters that options ask for.
 
     Raises:
-        FilterError: a value cannot be read, or a range has nothing in it.
+        FilterError: there is no such filter, a value cannot be read, or a range has nothing in it.
     """
+    for name in options.keys() - FilterOptions.__annotations__.keys():
+        known = ", ".join(FilterOptions.__annotations__)
+        raise FilterError(f"there is no filter {name}; there are {known}.")
+    mature = check_choice("mature", options.get("mature", "any"), get_args(Maturity))
     filters = Filters(
         base_models=tuple(map(known_name, _several(options.get("base_model", ())))),
         families=_several(options.get("family", ())),
@@ -64,7 +69,7 @@ def make_filters(**options: Unpack[FilterOptions]) -> Filters:
         updated_before=read_moment("updated_before", options.get("updated_before")),
         trigger_words=options.get("trigger_words"),
         fusable=options.get("fusable"),
-        mature=options.get("mature", "any"),
+        mature=mature,
     )
     _check_range("min_rank", filters.min_rank, "max_rank", filters.max_rank)
     _check_range("min_size", filters.min_size, "max_size", filters.max_size)
@@ -101,6 +106,25 @@ def read_moment(name: str, value: datetime | date | str | None) -> datetime | No
     except ValueError as error:
         raise FilterError(f"{name} is {value!r}; write a day, like 2026-01-31.") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def check_choice(name: str, value: Chosen, known: Sequence[Chosen]) -> Chosen:
+    """Return a value that is one of those known.
+
+    Raises:
+        FilterError: it is none of them.
+    """
+    if value not in known:
+        raise FilterError(f"{name} is {value!r}; it is one of {', '.join(map(str, known))}.")
+    return value
+
+
+def check_limit(limit: int) -> None:
+    """Raises:
+    FilterError: no page has so many.
+    """
+    if limit < 1:
+        raise FilterError(f"limit is {limit}; a page has one adapter at least.")
 
 
 def _several(value: str | Sequence[str]) -> tuple[str, ...]:

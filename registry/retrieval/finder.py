@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db.encoders import find_active
+from registry.db.encoders import active_encoders, find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
@@ -22,6 +23,7 @@ from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
 from registry.retrieval.duplicates import find_duplicates
+from registry.retrieval.encoder_spaces import ServingEncoder, Space, spaces_of
 from registry.retrieval.errors import (
     EmptyQueryError,
     NothingFoundError,
@@ -29,11 +31,18 @@ from registry.retrieval.errors import (
     QueryTooLongError,
     UnknownBaseModelError,
 )
-from registry.retrieval.filters import Filters
+from registry.retrieval.filters import (
+    Filters,
+    base_models_named,
+    base_models_of_families,
+    known_name,
+)
 from registry.retrieval.found import MOST_FOUND, Paging, page_of
-from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
-from registry.retrieval.known_values import check_filters
-from registry.retrieval.ranking import Calibration, Match, SearchHit, fits
+from registry.retrieval.hybrid import SearchQuery
+from registry.retrieval.known_values import base_models_listed, check_filters
+from registry.retrieval.likeness import Likes, Spaces, search_alike
+from registry.retrieval.paging import ranked_page
+from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
 from registry.retrieval.results import (
     Choice,
     ComparedBy,
@@ -44,6 +53,7 @@ from registry.retrieval.results import (
     load_results,
 )
 from registry.retrieval.selection import choose
+from registry.retrieval.spaces import CaptionSpace, WeightSpace
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,
@@ -59,6 +69,7 @@ if TYPE_CHECKING:
 
 # The API takes 2,000; a file of prompts on the command line is a mistake.
 MOST_CHARACTERS = 10_000
+UNKNOWN = "Adapter {} has neither an embedding nor captions nor a fingerprint: it was not compared."
 
 
 class Finder:
@@ -80,26 +91,77 @@ class Finder:
         self._encoders: dict[str, WeightEncoder] = {}
 
     def search(
-        self, text: str, filters: Filters, limit: int = 10, *, nearest: bool = False
+        self, text: str, filters: Filters, limit: int = 10, cursor: str | None = None
     ) -> SearchPage:
-        """Return up to `limit` adapters that suit `text`, best first; none when nothing fits.
+        """Return up to `limit` adapters, those first that most probably do what `text` says.
 
-        `nearest` returns the nearest all the same. Without a base model in `filters` the
-        default one is searched.
+        All base models are searched unless `filters` name some. `cursor` is the `next` of a
+        page: its list goes on, whatever has come into the index since.
 
         Raises:
-            SearchError: the text is empty, nothing is indexed, or not for this base model.
+            SearchError: the text is empty, nothing is indexed, a filter asks for what is not
+                there, or the cursor is of another question.
         """
         text = _checked(text)
         started = time.perf_counter()
         with self._snapshot() as session:
-            filters, encoder, notes = self._prepare(session, filters)
+            names = self._base_models(session, filters)
+            spaces, notes = self._encoder_spaces(session, filters, names)
             query = SearchQuery(text, filters, limit)
-            hits = search(session, query, self._text_encoder, encoder)
-            fitting = fits(hits)
-            results = load_results(session, hits if fitting or nearest else [])
+            paged = ranked_page(session, query, self._text_encoder, spaces, cursor)
+            results = load_results(session, paged.hits)
         elapsed = (time.perf_counter() - started) * 1000
-        return SearchPage(text, filters.base_models[0], results, notes, elapsed, fitting)
+        return SearchPage(
+            text,
+            tuple(names) if _names_some(filters) else (),
+            results,
+            notes,
+            elapsed,
+            found=dict(Counter(paged.found.values()).most_common()),
+            ranked=tuple(paged.found),
+            next=paged.next,
+        )
+
+    def alike(self, text: str, likes: Likes, filters: Filters, limit: int = 10) -> SearchPage:
+        """Return up to `limit` adapters like some, and `text`, and unlike others.
+
+        Without a base model in `filters` all are searched: captions lead from one to another.
+
+        Raises:
+            SearchError: this cannot be asked, or nothing is indexed.
+            AdapterNotFoundError: one of the adapters is not there.
+        """
+        text = _checked(text) if text.strip() else ""
+        likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
+        started = time.perf_counter()
+        with self._snapshot() as session:
+            if not base_models_listed(session):
+                raise NothingIndexedError
+            check_filters(session, filters)
+            spaces, notes = self._spaces(session, filters)
+            found = search_alike(session, text, likes, filters, limit, spaces)
+            results = load_results(session, found.hits)
+        elapsed = (time.perf_counter() - started) * 1000
+        notes = (*notes, *(UNKNOWN.format(id_) for id_ in found.unknown))
+        return SearchPage(
+            text,
+            filters.base_models,
+            results,
+            notes,
+            elapsed,
+            compared_by=found.compared_by,
+        )
+
+    def _spaces(self, session: Session, filters: Filters) -> tuple[Spaces, tuple[str, ...]]:
+        """Return where the adapters in question are compared, and what is lacking for that."""
+        named = (*filters.base_models, *filters.families)
+        # Most base models have no encoder: that is said of those that are asked for.
+        names = named or tuple(encoder.base_model for encoder in active_encoders(session))
+        found = [self._find_encoder(session, known_name(name)) for name in names]
+        encoders = {encoder.name: encoder for encoder, _ in found if encoder is not None}
+        weights = [WeightSpace(encoder) for encoder in encoders.values()]
+        notes = tuple(note for _, note in found if note)
+        return Spaces(weights, CaptionSpace(self._text_encoder)), notes
 
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.
@@ -108,10 +170,13 @@ class Finder:
         """
         prompt = _checked(prompt)
         with self._snapshot() as session:
-            filters, encoder, _ = self._prepare(session, replace(filters, variants=False))
-            chosen = choose(
-                find_candidates(session, prompt, filters, self._text_encoder, encoder), k
-            )
+            base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
+            check_filters(session, filters)
+            filters = replace(filters.of(base_model), variants=False)
+            # A sibling's adapters can be loaded, and seldom do good.
+            drawn = related_base_models(known_name(base_model), siblings=False)
+            space = Space(self._find_encoder(session, base_model)[0], tuple(drawn))
+            chosen = choose(find_candidates(session, prompt, filters, self._text_encoder, space), k)
             cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
             nearness = self._nearness(session, prompt, list(cards.values()))
         if not chosen:
@@ -174,7 +239,9 @@ class Finder:
                 found = nearest_by_fingerprint(session, adapter_id, filters, MOST_FOUND + 1)
                 by = "fingerprints" if found is not None else "nothing"
             hits = {
-                match.adapter_id: SearchHit(match.adapter_id, match.score, {"weights": match.score})
+                match.adapter_id: SearchHit(
+                    match.adapter_id, match.score, signals={"weights": match.score}
+                )
                 for match in found or ()
                 if match.adapter_id != adapter_id
             }
@@ -227,13 +294,36 @@ class Finder:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
-    def _prepare(
-        self, session: Session, filters: Filters
-    ) -> tuple[Filters, ServingEncoder | None, tuple[str, ...]]:
-        base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
+    def _base_models(self, session: Session, filters: Filters) -> list[str]:
+        """Return the base models to search: all that are indexed, or those that are meant.
+
+        Raises NothingIndexedError, or SearchError for a filter's value that no adapter has.
+        """
+        known = base_models_listed(session)
+        if not known:
+            raise NothingIndexedError
         check_filters(session, filters)
-        encoder, note = self._find_encoder(session, base_model)
-        return filters.of(base_model), encoder, (note,) if note else ()
+        meant = set(known)
+        if filters.base_models:
+            meant &= set(base_models_named(filters))
+        if filters.families:
+            meant &= set(base_models_of_families(filters))
+        return [name for name in known if name in meant]
+
+    def _encoder_spaces(
+        self, session: Session, filters: Filters, names: Sequence[str]
+    ) -> tuple[list[Space], tuple[str, ...]]:
+        """Return what to search, parted by encoders, and why weights take no part where it is so.
+
+        Of many base models most have no encoder; that is said of those that were asked for, and
+        where none has.
+        """
+        found = {name: self._find_encoder(session, name) for name in names}
+        spaces = spaces_of(names, lambda name: found[name][0])
+        notes = dict.fromkeys(note for _, note in found.values() if note)
+        if not _names_some(filters) and any(space.encoder for space in spaces):
+            notes = {}
+        return spaces, tuple(notes)
 
     def _resolve_base_model(self, session: Session, asked: str | None) -> str:
         """Return `asked` if it has adapters; else the default.
@@ -271,6 +361,11 @@ class Finder:
                 "Set REGISTRY_TEXT_ENCODER."
             )
         calibration = Calibration.from_json(active.calibration)
+        if calibration.telling < LEAST_TELLING:
+            return None, (
+                f"Weights were not compared: encoder {active.name} does not tell adapters of "
+                f"{base_model} apart."
+            )
         return ServingEncoder(active.name, self._load(active), calibration), None
 
     def _load(self, active: Encoder) -> "WeightEncoder":
@@ -283,6 +378,10 @@ class Finder:
                     raise BlobNotFoundError(sha256)
                 self._encoders[sha256] = load_encoder(self._blobs.path(sha256))
             return self._encoders[sha256]
+
+
+def _names_some(filters: Filters) -> bool:
+    return bool(filters.base_models or filters.families)
 
 
 def _family_of(base_model: str) -> str:

@@ -15,6 +15,7 @@ from registry.db.models import Listing
 from registry.retrieval.browsing import Sort, in_order
 from registry.retrieval.cursors import read_cursor, write_cursor
 from registry.retrieval.errors import CursorError
+from registry.retrieval.filter_options import check_choice, check_limit
 
 FoundSort = Literal["relevance"] | Sort
 FOUND_SORTS: tuple[FoundSort, ...] = ("relevance", *get_args(Sort))
@@ -48,7 +49,10 @@ def page_of(
 
     Raises:
         CursorError: the cursor is of another question, or none.
+        FilterError: there is no such sort or page.
     """
+    check_choice("sort", paging.sort, FOUND_SORTS)
+    check_limit(paging.limit)
     asked = (*question, paging.sort, paging.seed)
     if paging.cursor is not None:
         total, ids = _read(asked, paging.cursor)

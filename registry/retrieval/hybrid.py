@@ -1,55 +1,33 @@
 """A question -> adapters: every signal asked, their answers merged."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
+from registry.db.models import Listing
+from registry.retrieval.duplicates import contents
+from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.ranking import (
-    DEFAULT_CALIBRATION,
-    PLAIN_CALIBRATION,
-    Calibration,
-    SearchHit,
-    Signal,
-    fold,
-    rank,
+from registry.retrieval.fitness import Signal
+from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
+from registry.retrieval.strangers import strangers_of
+from registry.retrieval.vector import (
+    captions_similarities,
+    nearest_by_captions,
+    nearest_by_weights,
+    weights_similarities,
 )
-from registry.retrieval.signals import DEPTH, Aim, Question, gather
+from registry.retrieval.words import ELSEWHERE, exact_adapters, matching_adapters
 
-# How many hits are looked at for each one wanted, to fold those that hold the same tensors.
-FOLDING = 5
-
-
-class QueryEncoder(Protocol):
-    """What search needs of a weight encoder; `load_encoder` of its checkpoint gives one."""
-
-    def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Bring text embeddings (n, dim) into the space of the weight embeddings."""
-        ...
-
-    def encode_caption_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Turn text embeddings (n, dim) so that they compare with captions' as adapters differ."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ServingEncoder:
-    """A weight encoder under the name that its embeddings have in the database."""
-
-    name: str
-    loaded: QueryEncoder
-    calibration: Calibration = DEFAULT_CALIBRATION
-
-    def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self.loaded.encode_query(embeddings)
-
-    def encode_caption_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return self.loaded.encode_caption_query(embeddings)
+# How many adapters every signal offers to the merge.
+DEPTH = 100
+# What people type who copy the name of a file; it says nothing of an adapter.
+SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,47 +39,171 @@ class SearchQuery:
     signals: Sequence[Signal] = ("weights", "captions", "words")
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question as it is put to one space."""
+
+    space: Space
+    filters: Filters
+    aimed: npt.NDArray[np.float32]  # (dim,)
+    projected: npt.NDArray[np.float32] | None  # (dim,), None where no encoder knows the space
+    scale: Scale
+
+
 def search(
     session: Session,
     query: SearchQuery,
     text_encoder: TextEncoder,
-    encoder: ServingEncoder | None,
+    spaces: Sequence[Space],
 ) -> list[SearchHit]:
-    """Return up to `query.limit` adapters, best first, with every signal's score.
+    """Return up to `query.limit` adapters, best first, with every signal's score."""
+    return rank_all(session, query, text_encoder, spaces)[: query.limit]
 
-    `encoder` is the active one of the query's base model; without it the weights take no part,
-    and captions are compared plainly. The session needs to be in no particular transaction:
-    settings are local to it.
+
+def rank_all(
+    session: Session,
+    query: SearchQuery,
+    text_encoder: TextEncoder,
+    spaces: Sequence[Space],
+    *,
+    known: Collection[int] = (),
+    literal: Collection[int] = (),
+) -> list[SearchHit]:
+    """Return all that any signal offers, best first, copies of the same tensors folded.
+
+    `spaces` part the adapters that `query.filters` let through. Where one has no encoder the
+    weights take no part, and captions are compared plainly. `known` adapters are ranked too,
+    whichever signal finds them, and `literal` ones, which have every word. An adapter of another
+    base model comes first all the same if it is asked for exactly. The session needs to be in no
+    particular transaction: settings are local to it.
     """
-    embedding = text_encoder.encode([query.text])
-    if encoder is None:
-        aim = Aim(query.filters, embedding[0])
-    else:
-        aimed, projected = encoder.encode_caption_query(embedding), encoder.encode_query(embedding)
-        aim = Aim(query.filters, aimed[0], encoder.name, projected[0])
-    gathered = gather(
-        session,
-        Question(
-            query.text,
-            query.filters,
-            [aim],
-            text_encoder.name,
-            signals=query.signals if encoder is not None else _without_weights(query.signals),
-            depth=max(DEPTH, query.limit),
-        ),
-    )
+    embedding = text_encoder.encode([query.text])[0]
+    asked = [_put(space, query.filters, embedding, text_encoder) for space in spaces]
+    depth = max(DEPTH, query.limit)
+    lists: dict[Signal, list[Match]] = {signal: [] for signal in query.signals}
+    for one in asked:
+        for signal, nearest in _nearest(session, one, query.signals, text_encoder, depth).items():
+            lists[signal] += nearest
+    exact: list[int] = []
+    matches: list[Match] = []
+    if "words" in query.signals:
+        text = query.text.removesuffix(SUFFIX)
+        offered = {match.adapter_id for own in lists.values() for match in own}
+        matches = matching_adapters(
+            session, text, filters=query.filters, limit=depth, also=offered.union(known)
+        )
+        lists["words"] = matches[:depth]
+        anywhere = replace(query.filters, base_models=(), families=())
+        exact = exact_adapters(session, text, filters=anywhere, limit=query.limit)
+    scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in lists.items()}
+    if all(space.encoder is None for space in spaces):
+        scores.pop("weights", None)
+    if "words" in scores:
+        # Of common words only some adapters are offered; but what others offer is scored too.
+        scores["words"] |= {match.adapter_id: match.score for match in matches[depth:]}
+    if literal:
+        scores["words"] = dict.fromkeys(literal, ELSEWHERE) | scores["words"]
+    ids = {id_ for own in scores.values() for id_ in own} | set(exact) | set(known)
+    facts = _facts(session, ids)
+    owners = _owners(asked, facts)
+    _fill(session, scores, asked, owners, text_encoder)
+    within = _names(spaces)
     hits = rank(
-        gathered.scores,
-        encoder.calibration if encoder is not None else PLAIN_CALIBRATION,
-        positions=gathered.positions,
-        exact=gathered.exact[: query.limit],
-        downloads={id_: facts.downloads for id_, facts in gathered.facts.items()},
+        scores,
+        {id_: asked[place].scale for id_, place in owners.items()},
+        positions={signal: _places(own) for signal, own in lists.items()},
+        exact=[id_ for id_ in exact if id_ in facts],
+        elsewhere=[id_ for id_, row in facts.items() if within and row.base_model not in within],
+        known=[id_ for id_ in known if id_ in facts],
+        downloads={id_: row.downloads for id_, row in facts.items()},
     )
-    # Only the head can reach the page: copies of an adapter stand near each other.
-    head = hits[: query.limit * FOLDING]
-    contents = {id_: facts.contents for id_, facts in gathered.facts.items()}
-    return fold(head, contents)[: query.limit]
+    return fold(hits, contents(session, [hit.adapter_id for hit in hits]))
 
 
-def _without_weights(signals: Sequence[Signal]) -> list[Signal]:
-    return [signal for signal in signals if signal != "weights"]
+def _put(
+    space: Space, filters: Filters, embedding: npt.NDArray[np.float32], text_encoder: TextEncoder
+) -> _Asked:
+    aimed = space.aim(embedding)
+    projected = None if space.encoder is None else space.encoder.encode_query(embedding[None])[0]
+    scale = space.scale(aimed, strangers_of(text_encoder))
+    return _Asked(space, space.narrow(filters), aimed, projected, scale)
+
+
+def _nearest(
+    session: Session,
+    asked: _Asked,
+    signals: Sequence[Signal],
+    text_encoder: TextEncoder,
+    depth: int,
+) -> dict[Signal, list[Match]]:
+    """Return what the similarities of one space offer."""
+    found: dict[Signal, list[Match]] = {}
+    encoder = asked.space.encoder
+    if "weights" in signals and encoder is not None and asked.projected is not None:
+        found["weights"] = nearest_by_weights(
+            session, asked.projected, encoder=encoder.name, filters=asked.filters, limit=depth
+        )
+    if "captions" in signals:
+        found["captions"] = nearest_by_captions(
+            session,
+            asked.aimed,
+            text_encoder=text_encoder.name,
+            filters=asked.filters,
+            limit=depth,
+        )
+    return found
+
+
+def _fill(
+    session: Session,
+    scores: dict[Signal, dict[int, float]],
+    asked: Sequence[_Asked],
+    owners: Mapping[int, int],
+    text_encoder: TextEncoder,
+) -> None:
+    """Score what one signal found also by the others, however far down it stands there."""
+    for place, one in enumerate(asked):
+        own = {id_ for id_, owner in owners.items() if owner == place}
+        encoder = one.space.encoder
+        if "weights" in scores and encoder is not None and one.projected is not None:
+            scores["weights"] |= weights_similarities(
+                session,
+                one.projected,
+                encoder=encoder.name,
+                adapter_ids=own - scores["weights"].keys(),
+            )
+        if "captions" in scores:
+            scores["captions"] |= captions_similarities(
+                session,
+                one.aimed,
+                text_encoder=text_encoder.name,
+                adapter_ids=own - scores["captions"].keys(),
+            )
+
+
+def _owners(asked: Sequence[_Asked], facts: Mapping[int, Row[int, int, str]]) -> dict[int, int]:
+    """Return the place of the space that each adapter belongs to.
+
+    One that was asked for exactly may belong to none: it is compared as in the first.
+    """
+    places = {name: n for n, one in enumerate(asked) for name in one.space.base_models}
+    return {id_: places.get(row.base_model, 0) for id_, row in facts.items()}
+
+
+def _names(spaces: Sequence[Space]) -> set[str]:
+    return {name for space in spaces for name in space.base_models}
+
+
+def _places(matches: Sequence[Match]) -> dict[int, int]:
+    """Return at which place each adapter stands in one signal's list."""
+    order = sorted(matches, key=lambda match: (-match.score, match.adapter_id))
+    return {match.adapter_id: place for place, match in enumerate(order, start=1)}
+
+
+def _facts(session: Session, adapter_ids: Collection[int]) -> dict[int, Row[int, int, str]]:
+    rows = session.execute(
+        select(Listing.adapter_id, Listing.downloads, Listing.base_model).where(
+            Listing.adapter_id.in_(adapter_ids)
+        )
+    )
+    return {row.adapter_id: row for row in rows}

@@ -1,11 +1,15 @@
 """What several signals say of an adapter -> one order.
 
 Similarities are first made comparable: in standard deviations above what unrelated adapters
-of the family have (`Calibration`). Each signal then gives every adapter a share of its belief:
-as in a softmax over its nearest adapters, with the possibility that it knows nothing of what
-was asked for. So a lone leader is believed more than one of many, and one far above strangers
-more than the best of a bad lot. Shares count as logarithms, above a floor: what one signal
-overlooks, others may still find, and no signal can say more than its floor allows.
+of the family have (`Calibration`). Two things are then asked of them. How probable is it that an
+adapter does what was asked for, whoever else does (`registry.retrieval.fitness`)? That orders
+the list. And is it the one that is meant?
+
+For that, each signal gives every adapter a share of its belief: as in a softmax over its nearest
+adapters, with the possibility that it knows nothing of what was asked for. So a lone leader is
+believed more than one of many, and one far above strangers more than the best of a bad lot.
+Shares count as logarithms, above a floor: what one signal overlooks, others may still find, and
+no signal can say more than its floor allows. Who chooses for an image goes by this.
 
 Constants are learned by `python -m benchmarks.search.tuning`; docs/search.md explains them, and
 docs/benchmarks.md has the comparison with reciprocal-rank fusion.
@@ -14,18 +18,30 @@ docs/benchmarks.md has the comparison with reciprocal-rank fusion.
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from registry.retrieval.probability import LEAST_FIT, fit
+from registry.retrieval.fitness import (
+    PERHAPS,
+    SIGNALS,
+    SILENCE,
+    Band,
+    Signal,
+    band_of,
+    probabilities,
+)
+from registry.retrieval.probability import fit
 
-Signal = Literal["weights", "captions", "words"]
-SIGNALS: tuple[Signal, ...] = get_args(Signal)
 Floats = npt.NDArray[np.float64]
 
 
+# The words' score of an adapter that has all of a question, wherever it stands
+# (`registry.retrieval.words.ELSEWHERE`, less what rounding takes).
+LITERAL = 0.6 - 1e-6
+# An encoder that is right less often takes no part: it may be of another world, or of none.
+LEAST_TELLING = 0.65
 # The nearest adapters share a signal's belief; more hardly change it, and an index's size should
 # not either.
 RIVALS = 10
@@ -71,19 +87,28 @@ class Calibration:
     """Mean and standard deviation of each signal between questions and unrelated adapters.
 
     Differs by family, encoder and text encoder, and is measured when an encoder is promoted;
-    the defaults are those of the miniature world.
+    the defaults are those of the miniature world. `telling` is how often a caption is more
+    similar to its own adapter's weights than to another's: .5 by chance.
     """
 
     weights: tuple[float, float] = (0.016, 0.101)
     captions: tuple[float, float] = (-0.01, 0.048)
+    telling: float = 1.0
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any] | None) -> Self:
         """Read what `to_json` wrote; the defaults where nothing was measured."""
-        return cls(**{key: tuple(value) for key, value in (facts or {}).items()})
+        if facts is None:
+            return cls()
+        pairs = {name: tuple(facts[name]) for name in ("weights", "captions") if name in facts}
+        return cls(**pairs, telling=facts.get("telling", 1.0))
 
-    def to_json(self) -> dict[str, list[float]]:
-        return {"weights": list(self.weights), "captions": list(self.captions)}
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "weights": list(self.weights),
+            "captions": list(self.captions),
+            "telling": self.telling,
+        }
 
     def of(self, signal: Signal) -> tuple[float, float]:
         if signal == "words":
@@ -105,22 +130,42 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """What similarities mean for a question put to the adapters of one space.
+
+    `captions` are the mean and the deviation of unrelated texts as they are compared there, and
+    `gibberish` is how near the question is to what means nothing, in those deviations.
+    """
+
+    calibration: Calibration
+    captions: tuple[float, float]
+    gibberish: float
+
+
+@dataclass(frozen=True, slots=True)
 class SearchHit:
     """An adapter, why it was found, and how well it fits.
 
-    `score` is the probability, 0..1, that it does what was asked for. A signal's score is
-    None when the adapter has none (no cover, no embedding), its position (from 1) when it was
-    not among the signal's candidates. `exact` marks a trigger word, name or file hash typed
-    in full, which comes before everything that is merely similar. `also` are adapters further
-    down that hold the same tensors.
+    `score` is the probability, 0..1, that it does what was asked for, whoever else does, and
+    `surety` that it is the one that is meant. A signal's score is None when the adapter has
+    none (no cover, no embedding), its position (from 1) when it was not among the signal's
+    candidates. `exact` marks a trigger word, name or file hash typed in full, which comes before
+    everything that is merely similar; it is `elsewhere` if it is for another base model than was
+    asked for. `also` are adapters further down that hold the same tensors.
     """
 
     adapter_id: int
     score: float
+    surety: float = 0.0
     signals: dict[Signal, float | None] = field(default_factory=dict)
     positions: dict[Signal, int | None] = field(default_factory=dict)
     exact: bool = False
+    elsewhere: bool = False
     also: tuple[int, ...] = ()
+
+    @property
+    def band(self) -> Band:
+        return band_of(self.score)
 
 
 Scores = Mapping[Signal, Mapping[int, float]]
@@ -128,36 +173,45 @@ Scores = Mapping[Signal, Mapping[int, float]]
 
 def rank(
     scores: Scores,
-    calibration: Calibration = DEFAULT_CALIBRATION,
+    scales: Mapping[int, Scale],
     *,
     positions: Mapping[Signal, Mapping[int, int]] | None = None,
     exact: Collection[int] = (),
+    elsewhere: Collection[int] = (),
+    known: Collection[int] = (),
     downloads: Mapping[int, int] | None = None,
 ) -> list[SearchHit]:
-    """Order all adapters that any signal scores, or that are `exact`, best first.
+    """Order all adapters that any signal scores, or that are `exact` or `known`, best first.
 
-    `positions` are only reported. Of equals the one with more `downloads` comes first, then
-    the one with the smaller id, so the same index always answers the same.
+    `scales` are those of each adapter's space. `positions` are only reported. Those `elsewhere`
+    follow what is as exact and for a base model that was asked for. Of equals the one
+    with more `downloads` comes first, then the one with the smaller id, so the same index always
+    answers the same.
     """
-    ids = sorted({id_ for own in scores.values() for id_ in own} | set(exact))
-    found = evidence(scores, ids, calibration)
-    fitting = fit(found, silent="words" in scores and not scores["words"])
+    ids = sorted({id_ for own in scores.values() for id_ in own} | set(exact) | set(known))
+    own_scales = [scales[id_] for id_ in ids]
+    found = evidence(scores, ids, [scale.calibration for scale in own_scales])
+    words = scores.get("words")
+    sure = fit(found, silent=words is not None and not words)
+    probable = _probabilities(scores, ids, own_scales, found)
     places, popularity = positions or {}, downloads or {}
     hits = [
         SearchHit(
             adapter_id,
-            score=1.0 if adapter_id in exact else value,
+            score=1.0 if adapter_id in exact else own,
+            surety=1.0 if adapter_id in exact else one,
             signals={signal: scores.get(signal, {}).get(adapter_id) for signal in SIGNALS},
             positions={signal: places.get(signal, {}).get(adapter_id) for signal in SIGNALS},
             exact=adapter_id in exact,
+            elsewhere=adapter_id in elsewhere,
         )
-        for adapter_id, value in zip(ids, fitting.tolist(), strict=True)
+        for adapter_id, own, one in zip(ids, probable.tolist(), sure.tolist(), strict=True)
     ]
-    strength = dict(zip(ids, found.round(6).tolist(), strict=True))
     hits.sort(
         key=lambda hit: (
             not hit.exact,
-            -strength[hit.adapter_id],
+            hit.elsewhere,
+            -round(hit.score, 9),
             -popularity.get(hit.adapter_id, 0),
             hit.adapter_id,
         )
@@ -165,21 +219,41 @@ def rank(
     return hits
 
 
-def evidence(scores: Scores, ids: Sequence[int], calibration: Calibration) -> Floats:
-    """Return how much speaks for each of `ids`, (ids,): 0 is neither for nor against."""
+def _probabilities(
+    scores: Scores, ids: Sequence[int], scales: Sequence[Scale], found: Floats
+) -> Floats:
+    """Return how probable it is that each of `ids` does what was asked for, (ids,)."""
+    words = np.array([scores.get("words", {}).get(id_, 0.0) for id_ in ids])
+    z: dict[Signal, Floats] = {"words": words}
+    for signal, own in scores.items():
+        if signal == "words":
+            continue
+        raw = np.array([own.get(id_, math.nan) for id_ in ids])
+        known = [s.captions if signal == "captions" else s.calibration.weights for s in scales]
+        mean, deviation = np.array(known).reshape(-1, 2).T
+        z[signal] = (raw - mean) / deviation
+    gibberish = np.array([scale.gibberish for scale in scales])
+    silent = not (words >= SILENCE).any()
+    probable = probabilities(z, gibberish, found, silent=silent)
+    # What literally answers a question is never said to be probably something else; in the
+    # order that they had, which a hundred-thousandth keeps.
+    lifted = np.maximum(probable, PERHAPS + 1e-5 * (1 + probable))
+    return np.where(words >= LITERAL, lifted, probable)
+
+
+def evidence(scores: Scores, ids: Sequence[int], calibrations: Sequence[Calibration]) -> Floats:
+    """Return how much speaks for each of `ids` before its rivals, (ids,): 0 is neither.
+
+    `calibrations` are those of each one's space.
+    """
     total = np.zeros(len(ids))
     for signal, own in scores.items():
-        mean, deviation = calibration.of(signal)
+        mean, deviation = np.array([c.of(signal) for c in calibrations]).reshape(-1, 2).T
         # Words are always known: an adapter that was not found has none of them.
         unknown = 0.0 if signal == "words" else math.nan
-        z = np.array([(own.get(id_, math.nan) - mean) / deviation for id_ in ids])
+        z = (np.array([own.get(id_, math.nan) for id_ in ids]) - mean) / deviation
         total += MODELS[signal].evidence(np.where(np.isnan(z), unknown, z))
     return total
-
-
-def fits(hits: Collection[SearchHit]) -> bool:
-    """Whether any of them does what was asked for, as far as can be told."""
-    return any(hit.score >= LEAST_FIT for hit in hits)
 
 
 def fold(hits: Sequence[SearchHit], contents: Mapping[int, str]) -> list[SearchHit]:

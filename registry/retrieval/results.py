@@ -1,7 +1,7 @@
 """The answers of a search: adapters as cards, and why they were found."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sqlalchemy.orm import Session
@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from registry.retrieval.browsing import ListedIds, Total
 from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.duplicates import Duplicate
+from registry.retrieval.likeness import Compared
 from registry.retrieval.ranking import SearchHit
 
 # The active weight encoder; fingerprints, where there is none or it has not seen the file; or
@@ -57,18 +58,28 @@ class DuplicatesPage:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """The answer to a question. `notes` say what it lacks, for people.
+    """A part of the answer to a question. `notes` say what it lacks, for people.
 
-    When not `fits`, nothing here does what was asked for: `results` are none, or the nearest
-    if those were wanted.
+    `base_models` are those that were asked for, none where all were. `found` counts what fits or
+    perhaps fits by its base model, as far as the list is ranked, and `ranked` are its ids.
+    `next` is the cursor of the part that follows, None on the last.
     """
 
     text: str
-    base_model: str
+    base_models: tuple[str, ...]
     results: tuple[SearchResult, ...]
     notes: tuple[str, ...]
     milliseconds: float
-    fits: bool
+    found: Mapping[str, int] = field(default_factory=dict)
+    ranked: tuple[int, ...] = ()
+    next: str | None = None
+    # What told likeness, where adapters were given: weights, captions or fingerprints.
+    compared_by: tuple[Compared, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether any of these results does what was asked for, as far as can be told."""
+        return any(result.hit.band == "fits" for result in self.results)
 
 
 @dataclass(frozen=True, slots=True)

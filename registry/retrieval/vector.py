@@ -25,7 +25,6 @@ DEEPER = 8
 # known, as measured (docs/benchmarks/scale.md).
 STEP = 2.5
 
-ANY = Filters()
 WEIGHTS = """
     FROM weight_embeddings
     JOIN listings ON listings.file_sha256 = weight_embeddings.file_sha256
@@ -127,15 +126,13 @@ def weights_similarities(
     *,
     encoder: str,
     adapter_ids: Collection[int],
-    filters: Filters = ANY,
 ) -> dict[int, float]:
     """Return the exact similarity of those of `adapter_ids` that have an embedding."""
-    condition, values = filter_sql(filters)
     found = rows(
         session,
         f"SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {WEIGHTS} "
-        f"AND listings.adapter_id = ANY (%(ids)s) AND {condition}",
-        {**values, "vector": vector(embedding), "encoder": encoder, "ids": list(adapter_ids)},
+        "AND listings.adapter_id = ANY (%(ids)s)",
+        {"vector": vector(embedding), "encoder": encoder, "ids": list(adapter_ids)},
     )
     return {row.adapter_id: row.score for row in found}
 
@@ -146,16 +143,14 @@ def captions_similarities(
     *,
     text_encoder: str,
     adapter_ids: Collection[int],
-    filters: Filters = ANY,
 ) -> dict[int, float]:
     """Return the exact similarity of the best cover, for those that have a caption."""
-    condition, values = filter_sql(filters)
     asked = {"vector": vector(embedding), "text_encoder": text_encoder, "ids": list(adapter_ids)}
     found = rows(
         session,
         f"SELECT listings.adapter_id, max(1 - ({DISTANCE})) AS score {CAPTIONS} "
-        f"AND listings.adapter_id = ANY (%(ids)s) AND {condition} GROUP BY 1",
-        {**values, **asked},
+        "AND listings.adapter_id = ANY (%(ids)s) GROUP BY 1",
+        asked,
     )
     return {row.adapter_id: row.score for row in found}
 

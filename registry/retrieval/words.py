@@ -231,6 +231,7 @@ def _scored(branches: Sequence[str]) -> str:
 
 def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
     """Return adapters of which `asked` is a trigger word, the name, the file's or its hash."""
+    prepare(session)
     wanted = asked.strip().lower().removesuffix(".safetensors")
     if HASH.fullmatch(wanted):
         # Ranges, because LIKE would not use an index under most collations.
@@ -246,6 +247,35 @@ def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int
             return ids
     named = "listing_words JOIN listings USING (adapter_id)"
     return _ids(session, named, "called @> ARRAY[%(wanted)s]", wanted, filters, limit)
+
+
+def literal_adapters(
+    session: Session,
+    asked: str,
+    *,
+    filters: Filters,
+    after: int,
+    without: Collection[int],
+    limit: int,
+) -> list[int]:
+    """Return up to `limit` adapters, by id, that have every word of the question.
+
+    Those `after` an id, and not `without` those that are known already.
+    """
+    words = [word.text for word in query_words(asked)]
+    if not words:
+        return []
+    prepare(session)
+    condition, values = filter_sql(filters)
+    wanted = {"words": " ".join(words), "after": after, "without": list(without), "limit": limit}
+    found = rows(
+        session,
+        f"SELECT adapter_id FROM listing_words JOIN listings USING (adapter_id) WHERE {condition} "
+        "AND words_vector @@ plainto_tsquery('simple', %(words)s) AND adapter_id > %(after)s "
+        "AND adapter_id <> ALL (%(without)s::bigint[]) ORDER BY adapter_id LIMIT %(limit)s",
+        {**values, **wanted},
+    )
+    return [row.adapter_id for row in found]
 
 
 def _ids(

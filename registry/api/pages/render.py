@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from crawler.foreign_text import visible
+from registry.api.pages import likeness
 from registry.api.pages.texts import COOKIE, language_of, text_of
 from registry.api.urls import cover_url, thumbnail_url
 
@@ -64,7 +65,7 @@ def render(
             language=language,
             can_draw=not request.app.state.registry.settings.public_read,
             other_language_url=_with_language(request, "en" if language == "zh" else "zh"),
-            **values,
+            **{"like_url": likeness.add_to(likeness.FRONT)} | values,
         )
     )
     response = HTMLResponse(html, status, headers=dict(headers or {}))

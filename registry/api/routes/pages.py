@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from dataclasses import replace
+from itertools import groupby
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -11,18 +11,20 @@ from pydantic import ConfigDict, Field, model_validator
 
 from encoder.base_models.facts import variant_names
 from registry.api.deps import RegistryDep
+from registry.api.pages import likeness
 from registry.api.pages.addresses import Address
 from registry.api.pages.choices import choices_of, chosen_of
 from registry.api.pages.render import render
 from registry.api.pages.texts import Language, language_of
-from registry.api.schemas import Cursor, FilterParams
+from registry.api.schemas import AdapterId, Cursor, FilterParams
 from registry.errors import AdapterNotFoundError
 from registry.retrieval.browsing import SORTS, Sort
 from registry.retrieval.facets import Facets
 from registry.retrieval.filter_options import FilterOptions
+from registry.retrieval.fitness import SIGNALS, Band
 from registry.retrieval.found import Paging
-from registry.retrieval.ranking import SIGNALS
-from registry.retrieval.results import BrowsePage, SearchPage
+from registry.retrieval.likeness import Likes
+from registry.retrieval.results import BrowsePage, SearchPage, SearchResult
 from registry.service import MOST_ADAPTERS, Registry
 
 router = APIRouter()
@@ -32,8 +34,6 @@ fuse_router = APIRouter()
 PAGE_SIZE = 24
 SIMILAR = 6
 EXAMPLES = 6
-# What a question found is counted by its facets so far down.
-MOST_FOUND = 100
 FILTERS = tuple(FilterOptions.__annotations__)
 HAN = re.compile("[\u3400-\u9fff]")
 
@@ -48,7 +48,12 @@ class SearchFields(FilterParams):
     sort: Sort = "newest"
     seed: int = Field(default=0, ge=0, lt=2**32)
     cursor: Cursor | None = None
-    nearest: bool = False
+    like: list[AdapterId] = Field(default=[])
+    unlike: list[AdapterId] = Field(default=[])
+    unlike_text: Annotated[str, Field(max_length=2000)] = ""
+
+    def likes(self) -> Likes:
+        return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text.strip())
 
     @model_validator(mode="before")
     @classmethod
@@ -70,10 +75,12 @@ def search_page(
     found: SearchPage | None = None
     browsed: BrowsePage | None = None
     facets: Facets | None = None
-    if query and names:
-        found = registry.search(query, limit=MOST_FOUND, filters=filters, nearest=fields.nearest)
-        facets = registry.facets(among=[result.card.id for result in found.results])
-        found = replace(found, results=found.results[:PAGE_SIZE])
+    likes = fields.likes()
+    if (query or likes) and names:
+        found = registry.search(
+            query, limit=PAGE_SIZE, filters=filters, cursor=fields.cursor, likes=likes
+        )
+        facets = registry.facets(among=found.ranked or [result.card.id for result in found.results])
     elif names:
         browsed = registry.browse(filters, fields.sort, fields.cursor, PAGE_SIZE, seed=fields.seed)
         facets = registry.facets(filters)
@@ -88,9 +95,13 @@ def search_page(
         facets=facets,
         choices=choices_of(facets.facets if facets is not None else (), address, language),
         best=_best_scores(found),
+        bands=_by_band(found),
         address=address,
         chosen=chosen_of(address, FILTERS, language),
         filter_names=FILTERS,
+        unlike_text=likes.unlike_text,
+        likes=likeness.liked(address, likes, registry.cards(likes.ids)),
+        like_url=likeness.add_to(address),
         first=fields.cursor is None,
         sort=fields.sort,
         sorts=SORTS,
@@ -103,7 +114,7 @@ def search_page(
 
 def _address(request: Request) -> Address:
     """Return what is asked for, without what is empty or not ours."""
-    ours = {"q", "sort", "seed", "cursor", *FILTERS}
+    ours = {"q", "sort", "seed", "cursor", *FILTERS, *likeness.NAMES}
     return Address(
         "/",
         tuple(
@@ -167,6 +178,12 @@ def frame(registry: Registry) -> dict[str, Any]:
     """Return what the frame of every page shows."""
     runs = registry.runs(limit=1)
     return {"all_adapters": registry.count(), "run": runs[0] if runs else None}
+
+
+def _by_band(page: SearchPage | None) -> list[tuple[Band, list[SearchResult]]]:
+    """Return a page's results parted where a band begins, in their order."""
+    results = page.results if page is not None else ()
+    return [(band, list(own)) for band, own in groupby(results, lambda result: result.hit.band)]
 
 
 def _best_scores(page: SearchPage | None) -> dict[str, float]:

@@ -18,12 +18,17 @@ router = APIRouter(prefix="/v1", tags=["search"])
 
 @router.get("/search")
 def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> SearchAnswer:
-    """Find adapters that do what `q` describes, in English or Chinese, best first.
+    """Find adapters that do what `q` describes, in English or Chinese, the most probable first.
 
-    None when nothing fits: an adapter that does something else is worse than none.
+    There is always a list; each result says whether it fits, perhaps fits or probably does not.
+    With `like` and `unlike`, adapters that are like some and unlike others.
     """
     page = registry.search(
-        params.q, limit=params.limit, filters=params.filters(), nearest=params.nearest
+        params.q,
+        limit=params.limit,
+        filters=params.filters(),
+        cursor=params.cursor,
+        likes=params.likes(),
     )
     return SearchAnswer.from_page(page)
 

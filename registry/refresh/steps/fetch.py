@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from crawler.errors import SourceError
 from registry.db import adapters, pending
+from registry.db.arrivals import Arrival, store_arrivals
 from registry.refresh.fetching import Fetched, fetch_all
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
@@ -45,11 +46,13 @@ class FetchStep(SharedStep):
         self._check_hub()
         with context.sessions() as session:
             wanted = pending.list_to_fetch(session, context.origin, [int(key) for key in keys])
-        for fetched in fetch_all(context.source, wanted, context.blobs, context.downloads):
-            self._store(fetched)
-            yield _outcome(fetched)
-            self._failures = self._failures + 1 if fetched.hub_is_down else 0
-            self._check_hub()
+        for came in fetch_all(context.source, wanted, context.blobs, context.downloads):
+            with context.sessions.begin() as session:
+                store_arrivals(session, [_arrival(fetched) for fetched in came])
+            for fetched in came:
+                yield _outcome(fetched)
+                self._failures = self._failures + 1 if fetched.hub_is_down else 0
+                self._check_hub()
 
     def _check_hub(self) -> None:
         if self._failures >= FAILURES_IN_A_ROW:
@@ -57,15 +60,6 @@ class FetchStep(SharedStep):
                 f"{self.context.source.hub} failed for {self._failures} adapters in a row; "
                 "fetching stopped. Run again later: it goes on where it stopped."
             )
-
-    def _store(self, fetched: Fetched) -> None:
-        with self.context.sessions.begin() as session:
-            if fetched.sha256 is not None:
-                adapters.store_file(session, fetched.adapter_id, fetched.sha256, fetched.size)
-            if fetched.covers or fetched.covers_done:
-                adapters.store_covers(
-                    session, fetched.adapter_id, fetched.covers, done=fetched.covers_done
-                )
 
 
 def part_by_file(rows: Iterable[tuple[int, str | None]], size: int) -> Iterator[list[str]]:
@@ -81,6 +75,12 @@ def part_by_file(rows: Iterable[tuple[int, str | None]], size: int) -> Iterator[
             part = []
     if part:
         yield part
+
+
+def _arrival(fetched: Fetched) -> Arrival:
+    return Arrival(
+        fetched.adapter_id, fetched.sha256, fetched.size, fetched.covers, fetched.covers_done
+    )
 
 
 def _outcome(fetched: Fetched) -> StepOutcome:

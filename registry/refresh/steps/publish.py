@@ -1,9 +1,8 @@
 """Step 6: adapters that have all they need -> ready, so that they are found."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, select
 
 from registry.db import pending
 from registry.db.encoders import active_encoders, base_models_of
@@ -36,18 +35,25 @@ class PublishStep(Step):
                 for encoder in active_encoders(session):
                     names = base_models_of(session, encoder)
                     ids -= pending.waiting_for_embedding(session, encoder, names, ids)
-                for adapter in session.scalars(select(Adapter).where(Adapter.id.in_(ids))):
-                    _publish(session, adapter)
+                for adapter, file in session.execute(_with_files(ids)):
+                    _publish(adapter, file)
             if not page:
                 return
             yield from (StepOutcome(row.adapter) for row in page if row.adapter_id in ids)
             after = page[-1].adapter_id
 
 
-def _publish(session: Session, adapter: Adapter) -> None:
+def _with_files(ids: Collection[int]) -> Select[Adapter, File]:
+    return (
+        select(Adapter, File)
+        .where(Adapter.id.in_(ids), Adapter.file_sha256 == File.sha256)
+        .order_by(Adapter.id)
+        .with_for_update(of=Adapter, key_share=True)
+    )
+
+
+def _publish(adapter: Adapter, file: File) -> None:
     """Let what the file says correct what the hub said, and show the adapter."""
-    assert adapter.file_sha256 is not None
-    file = session.get_one(File, adapter.file_sha256)
     record = record_from_json(adapter.record)
     for column, value in settle(record, file, adapter.claimed_base_model).items():
         setattr(adapter, column, value)

@@ -1,20 +1,18 @@
 """Step 3: files -> verdicts, fingerprints and sketches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete
 from sqlalchemy.orm import Session, sessionmaker
 
-from encoder.base_models.families import find_family
 from encoder.errors import LoraFileError
 from registry.blobs import BlobStore
 from registry.db import adapters, pending
-from registry.db.claims import Beside, load_beside
-from registry.db.models import File, Sketch, WeightEmbedding
+from registry.db.claims import NOTHING, Beside, load_beside
+from registry.db.readings import Reading, SketchData, store_readings
 from registry.errors import BlobNotFoundError
 from registry.refresh.step import SharedStep, StepOutcome, one_line
 
@@ -23,7 +21,9 @@ if TYPE_CHECKING:
 
 # Files taken from the list at once.
 PAGE = 64
-NOTHING = Beside((), "")
+# Files that are read and stored together, and how large they may be together: what a kill costs is
+# reading these once more. A sketch of 1 MB is kept of each meanwhile.
+TOGETHER, BYTES_TOGETHER = 16, 64_000_000
 
 
 class ReadStep(SharedStep):
@@ -32,7 +32,7 @@ class ReadStep(SharedStep):
     name = "read"
     title = "Reading files"
     queue = "read"
-    page = 16
+    page = TOGETHER
     job = 1
 
     def remaining(self) -> int:
@@ -53,38 +53,75 @@ class ReadStep(SharedStep):
         version = reader_version()
         with self.context.sessions() as session:
             files = pending.list_to_read(session, version, keys)
-        for file in files:
-            yield self._read(file, version)
+        for group in _groups(files):
+            yield from self._read(group, version)
 
-    def _read(self, file: pending.PendingFile, version: str) -> StepOutcome:
-        return read_stored(self.context.sessions, self.context.blobs, file, version)
+    def _read(self, files: Sequence[pending.PendingFile], version: str) -> list[StepOutcome]:
+        return read_stored(self.context.sessions, self.context.blobs, files, version)
+
+
+def _groups(files: Iterable[pending.PendingFile]) -> Iterator[list[pending.PendingFile]]:
+    """Part files into those that are stored together."""
+    group: list[pending.PendingFile] = []
+    size = 0
+    for file in files:
+        if group and size + file.size > BYTES_TOGETHER:
+            yield group
+            group, size = [], 0
+        group.append(file)
+        size += file.size
+    if group:
+        yield group
 
 
 def read_stored(
-    sessions: sessionmaker[Session], blobs: BlobStore, file: pending.PendingFile, version: str
-) -> StepOutcome:
-    """Read a file of the blob store, and store what it is, or why it is refused."""
-    if not blobs.exists(file.sha256):
-        with sessions.begin() as session:
-            adapters.forget_file(session, file.sha256)
-        return StepOutcome(file.adapter, False, str(BlobNotFoundError(file.sha256)))
-    path = blobs.path(file.sha256)
+    sessions: sessionmaker[Session],
+    blobs: BlobStore,
+    files: Sequence[pending.PendingFile],
+    version: str,
+) -> list[StepOutcome]:
+    """Read files of the blob store, and store what they are, or why they are refused."""
     with sessions() as session:
-        beside = load_beside(session, file.sha256)
+        beside = load_beside(session, [file.sha256 for file in files])
+    outcomes: list[StepOutcome] = []
+    readings: list[Reading] = []
+    lost: list[str] = []
+    for file in files:
+        if not blobs.exists(file.sha256):
+            lost.append(file.sha256)
+            outcomes.append(StepOutcome(file.adapter, False, str(BlobNotFoundError(file.sha256))))
+            continue
+        try:
+            reading = _read_blob(blobs, file.sha256, beside.get(file.sha256, NOTHING), version)
+        except Exception as error:
+            # Any: a stranger's file must not stop the others. It is reported, and stays to do.
+            outcomes.append(StepOutcome(file.adapter, False, one_line(error)))
+            continue
+        readings.append(reading)
+        outcomes.append(_outcome(file, reading))
+    with sessions.begin() as session:
+        store_readings(session, readings)
+        for sha256 in lost:
+            adapters.forget_file(session, sha256)
+    return outcomes
+
+
+def _outcome(file: pending.PendingFile, reading: Reading) -> StepOutcome:
+    if reading.refusal:
+        return StepOutcome(file.adapter, False, f"refused: {reading.refusal}")
+    return StepOutcome(file.adapter, message=reading.columns["verdict"]["sketch_refusal"] or "")
+
+
+def _read_blob(blobs: BlobStore, sha256: str, beside: Beside, version: str) -> Reading:
+    path, by = blobs.path(sha256), {"reader_version": version}
     try:
-        facts, sketch = read_and_sketch(path, beside)
+        columns, sketch = read_and_sketch(path, beside)
     except LoraFileError as error:
         # The cause without the file's name, which is its hash in the store.
         reason = " ".join(error.cause.split())
-        with sessions.begin() as session:
-            adapters.refuse(session, file.sha256, reason, version, _hash_body(path))
-        return StepOutcome(file.adapter, False, f"refused: {reason}")
-    except Exception as error:
-        # Any: a stranger's file must not stop the others. It is reported, and stays to do.
-        return StepOutcome(file.adapter, False, one_line(error))
-    with sessions.begin() as session:
-        _store(session, file.sha256, facts | {"reader_version": version}, sketch)
-    return StepOutcome(file.adapter, message=facts["verdict"]["sketch_refusal"] or "")
+        return Reading(sha256, beside, by | {"body_sha256": _hash_body(path)}, refusal=reason)
+    data = SketchData(sketch.version, sketch.to_bytes()) if sketch is not None else None
+    return Reading(sha256, beside, columns | by, data)
 
 
 def _hash_body(path: Path) -> str | None:
@@ -95,34 +132,6 @@ def _hash_body(path: Path) -> str | None:
         return hash_adapter(path).body_sha256
     except LoraFileError:
         return None
-
-
-def _store(
-    session: Session, sha256: str, facts: dict[str, Any], sketch: "MadeSketch | None"
-) -> None:
-    file = session.get_one(File, sha256, with_for_update=True)
-    if file.base_model and find_family(file.base_model) is not find_family(facts["base_model"]):
-        # What was made of it as another architecture's says nothing any more.
-        session.execute(delete(Sketch).where(Sketch.file_sha256 == sha256))
-        session.execute(delete(WeightEmbedding).where(WeightEmbedding.file_sha256 == sha256))
-    for column, value in facts.items():
-        setattr(file, column, value)
-    adapters.accept(session, sha256)
-    session.flush()
-    adapters.settle_all(session, file)
-    if sketch is not None:
-        _store_sketch(session, sha256, sketch)
-
-
-def _store_sketch(session: Session, sha256: str, sketch: "MadeSketch") -> None:
-    data = sketch.to_bytes()
-    stored = session.get(Sketch, (sha256, sketch.version))
-    if stored is None:
-        session.add(Sketch(file_sha256=sha256, version=sketch.version, data=data))
-    elif stored.data != data:
-        # Read otherwise than before: embeddings of it are those of another adapter.
-        stored.data = data
-        session.execute(delete(WeightEmbedding).where(WeightEmbedding.file_sha256 == sha256))
 
 
 def read_and_sketch(
@@ -139,7 +148,6 @@ def read_and_sketch(
     Raises:
         LoraFileError: the file cannot be used.
     """
-    from encoder.adapter.file_hashes import hash_body
     from encoder.adapter.lora_file import Context, open_adapter
     from encoder.errors import FingerprintError, SketchError
     from encoder.sketches.fingerprint import Fingerprinter
@@ -166,7 +174,7 @@ def read_and_sketch(
         "base_model": weights.verdict.base_model,
         "verdict": verdict,
         "read_at": datetime.now(UTC),
-        "body_sha256": hash_body(path, opened.header),
+        "body_sha256": opened.file.hash_body(),
         "peft_config": beside.peft_config,
         "fingerprint": None,
         "log_norm": None,

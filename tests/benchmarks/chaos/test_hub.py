@@ -22,6 +22,15 @@ def test_the_end_does_not_depend_on_the_way() -> None:
     assert ends[0] == ends[1]
 
 
+def test_copies_are_adapters_of_their_own() -> None:
+    hub = Hub(DATA / "zoo", "http://hub")
+
+    GrowingHub(hub, 300).grow()
+
+    keys = {(entry["owner"], entry["name"], entry["version_id"]) for entry in hub.entries}
+    assert len(keys) == len(hub.entries) == 300
+
+
 def test_later_events_have_later_dates_and_no_draft_stays() -> None:
     entries = json.loads((DATA / "zoo/listing.json").read_text(encoding="utf-8"))[:20]
 

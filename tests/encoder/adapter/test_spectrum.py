@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from encoder.adapter import product_batch
+from encoder.adapter.layer_measure import measure_layer
 from encoder.adapter.layers import (
     DenseLayer,
     DoraLayer,
@@ -18,7 +19,7 @@ from encoder.adapter.layers import (
     RowsLayer,
 )
 from encoder.adapter.product_batch import Doubles, ProductBatch
-from encoder.adapter.spectrum import measure_layer, measure_layers
+from encoder.adapter.spectrum import measure_layers
 from encoder.base_models.families import block_of
 
 

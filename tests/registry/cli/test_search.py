@@ -127,6 +127,25 @@ def test_the_preferred_strength_is_shown(registry: Registry) -> None:
     assert "negative prompt blurry" in [" ".join(line.split()) for line in printed]
 
 
+def test_like_and_unlike(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        one, two, three = (
+            add_adapter(session, name=f"style {text}", captions=[(text, embed(registry, text))]).id
+            for text in ("a red fox", "a fox in snow", "a fast car")
+        )
+
+    answer = json.loads(run_well("search", "--like", str(one), "--json"))
+    assert [result["adapter"]["id"] for result in answer["results"]] == [two, three]
+
+    printed = run_well("search", "car", "--like", str(one), "--unlike", str(two))
+    assert "style a fast car" in printed
+    assert "style a fox in snow" not in printed
+    assert "all base models" in printed
+
+    assert "given both" in run_badly("search", "--like", str(one), "--unlike", str(one))
+    assert "no adapter 999" in run_badly("search", "--like", "999")
+
+
 def test_filters_have_the_same_names_everywhere(registry: Registry) -> None:
     with registry.sessions.begin() as session:
         add_adapter(session, author="Ann", base_model="pony", licence="MIT", trigger_words=["ohwx"])

@@ -1,14 +1,16 @@
 """`listings` equals what a query over adapters and their files says, whatever was done to them."""
 
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, text, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
-from registry.db.adapters import accept, forget_file, refuse
+from registry.db.adapters import forget_file
 from registry.db.models import Adapter, File, Listing
 from registry.fusion.licences import Terms, terms_of
 from tests.builders import add_adapter
@@ -134,6 +136,7 @@ def _change(session: Session, rng: random.Random) -> None:
     adapter = rng.choice(adapters)
     sha256 = adapter.file_sha256
     row = update(Adapter).where(Adapter.id == adapter.id)
+    of_file = update(Adapter).where(Adapter.file_sha256 == sha256, Adapter.state != "gone")
     match rng.randrange(9):
         case 0:
             state = rng.choice(["ready", "listed", "refused", "gone"])
@@ -144,9 +147,9 @@ def _change(session: Session, rng: random.Random) -> None:
         case 2:
             session.execute(row.values(base_model="pony", claimed_base_model="pony"))
         case 3 if sha256:
-            refuse(session, sha256, "bad", "1")
+            session.execute(of_file.values(state="refused", refusal="bad"))
         case 4 if sha256:
-            accept(session, sha256)
+            session.execute(of_file.values(state="listed", refusal=None))
         case 5 if sha256:
             forget_file(session, sha256)
         case 6 if sha256:
@@ -170,3 +173,40 @@ def test_listings_follow_whatever_happens(session: Session, seed: int) -> None:
         if step % 5 == 0:
             assert listed(session) == expected(session)
     assert listed(session) == expected(session)
+
+
+@pytest.mark.parametrize("file_first", [True, False])
+def test_a_file_and_an_adapter_that_change_at_once_both_show(
+    sessions: sessionmaker[Session], file_first: bool
+) -> None:
+    """One worker reads a file while another notes what the hub says today."""
+    with sessions.begin() as session:
+        id_ = add_adapter(session, downloads=1).id
+    statements = [update(File).values(verdict=VERDICT), update(Adapter).values(downloads=2)]
+    first, second = statements if file_first else reversed(statements)
+
+    def change() -> None:
+        with sessions.begin() as session:
+            session.execute(second)
+
+    with ThreadPoolExecutor() as pool:
+        with sessions.begin() as session:
+            session.execute(first)
+            changing = pool.submit(change)
+            wait_for_a_lock(sessions)
+        changing.result()
+
+    with sessions() as session:
+        assert listed(session) == expected(session)
+        assert (listed(session)[id_]["downloads"], listed(session)[id_]["rank"]) == (2, 16)
+
+
+def wait_for_a_lock(sessions: sessionmaker[Session]) -> None:
+    """Wait until somebody waits for another's lock."""
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    for _ in range(1000):
+        with sessions() as session:
+            if session.scalar(waiting):
+                return
+        time.sleep(0.01)
+    pytest.fail("nobody waits")

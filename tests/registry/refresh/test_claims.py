@@ -12,7 +12,9 @@ from crawler.sources.folder import FolderSource
 from encoder.base_models.families import find_family
 from encoder.errors import UnknownClaimError
 from registry.api.app import create_app
+from registry.db.claims import NOTHING
 from registry.db.models import Adapter, File, Sketch
+from registry.db.readings import Reading, store_readings
 from registry.errors import AdapterNotFoundError
 from registry.refresh.pipeline import Pipeline
 from registry.service import Registry
@@ -101,6 +103,26 @@ def test_a_persons_claim_makes_an_adapter_fusable_and_stays(
 
     assert taken_back.claim is None
     assert taken_back.card.base_model == "qwen-image"
+
+
+def test_what_is_said_while_a_file_is_read_is_heard_by_the_next_refresh(
+    registry: Registry, folder: Path
+) -> None:
+    """A refresh stores files in groups: minutes may lie between reading one and storing it."""
+    write(folder, "queries", queries())
+    refresh(registry, folder)
+    adapter_id = ids(registry)["queries"]
+    with registry.sessions() as session:
+        file = session.scalars(select(File)).one()
+    columns = {"base_model": "unknown", "verdict": file.verdict, "reader_version": "1"}
+    registry.claim(adapter_id, "FLUX.1 dev", "ann")
+
+    with registry.sessions.begin() as session:
+        store_readings(session, [Reading(file.sha256, NOTHING, columns)])
+    refresh(registry, folder)
+
+    card = registry.adapter(adapter_id).card
+    assert (card.base_model, card.fusable) == ("flux.1-dev", True)
 
 
 def test_a_sidecar_or_a_card_decides_where_no_person_has_spoken(

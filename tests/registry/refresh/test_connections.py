@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
+from demo.hub import civitai, hugging_face
+from demo.hub.facts import HubFacts
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
 from demo.hub.ranges import FileServer, serve_file
@@ -60,7 +63,11 @@ def inside(tmp_path: Path) -> Iterator[FileServer]:
 
 
 def connections(
-    hub: Hub, database_url: str, sessions: sessionmaker[Session], tmp_path: Path
+    hub: HubFacts,
+    database_url: str,
+    sessions: sessionmaker[Session],
+    tmp_path: Path,
+    setting: str = "MODELSCOPE",
 ) -> set[tuple[str, str]]:
     """Refresh all from `hub` in a process of its own; return what it connected to."""
     report = tmp_path / "connections.json"
@@ -71,7 +78,8 @@ def connections(
         | {
             "REGISTRY_HOME": str(tmp_path / "home"),
             "REGISTRY_DATABASE_URL": database_url,
-            "REGISTRY_MODELSCOPE_ENDPOINT": hub.endpoint,
+            f"REGISTRY_{setting}_ENDPOINT": hub.endpoint,
+            f"REGISTRY_{setting}_TOKEN": "tok",
             "MODELSCOPE_HOME": str(tmp_path / "modelscope-home"),
         },
         cwd=tmp_path,
@@ -84,7 +92,7 @@ def connections(
     return {(event, what) for event, what in json.loads(report.read_text())}
 
 
-def expected(hub: Hub) -> set[tuple[str, str]]:
+def expected(hub: HubFacts) -> set[tuple[str, str]]:
     """The one host that the operator named, looked up and connected to."""
     port = urlsplit(hub.endpoint).port
     where = str(("127.0.0.1", port))
@@ -96,6 +104,31 @@ def test_a_full_refresh_connects_to_the_hub_and_to_nobody_else(
 ) -> None:
     """A connection that is not on this list is a way around the guard."""
     assert connections(hub, database_url, sessions, tmp_path) == expected(hub)
+
+
+@pytest.mark.parametrize(
+    ("serve", "setting"),
+    [(hugging_face.serve, "HUGGING_FACE"), (civitai.serve, "CIVITAI")],
+    ids=["huggingface", "civitai"],
+)
+def test_other_hubs_too_are_all_that_is_connected_to(
+    serve: Callable[[Path], AbstractContextManager[HubFacts]],
+    setting: str,
+    inside: FileServer,
+    database_url: str,
+    sessions: sessionmaker[Session],
+    tmp_path: Path,
+) -> None:
+    """Also where they name another host as the next page, and covers in our network."""
+    for name in ("cat", "dog", "fox"):
+        add_entry(tmp_path / "other", name)
+    with serve(tmp_path / "other") as hub:
+        hub.whims.always["listing"] = "other host"
+        hub.faults.cover_address = inside.url
+
+        assert connections(hub, database_url, sessions, tmp_path, setting) == expected(hub)
+
+    assert inside.requests == []
 
 
 @pytest.mark.parametrize("by", ["a library's question", "redirects and covers"])

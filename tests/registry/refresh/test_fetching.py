@@ -36,8 +36,10 @@ def fetch(hub: Hub, tmp_path: Path, limits: DiskLimits, blobs: BlobStore) -> dic
     with ModelScopeSource(hub.endpoint, limits=limits) as source:
         records = [item for item in source.list_adapters() if isinstance(item, AdapterRecord)]
         wanted = [PendingFetch(n, record, True, True) for n, record in enumerate(records)]
-        found = list(fetch_all(source, wanted, blobs, tmp_path / "downloads"))
-    return {fetched.record.repo.removeprefix("alice/"): fetched for fetched in found}
+        came = list(fetch_all(source, wanted, blobs, tmp_path / "downloads"))
+    return {
+        fetched.record.repo.removeprefix("alice/"): fetched for found in came for fetched in found
+    }
 
 
 def test_a_file_too_large_costs_its_own_adapter_and_no_other(hub: Hub, tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from demo.hub.modelscope_facts import Hub
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db.models import Adapter, CrawlRun, Night
+from registry.db.models import Adapter, CrawlRun
 from registry.db.nights import MOST_ATTEMPTS, NightFacts, list_nights
+from registry.db.work_models import Night
 from registry.refresh.canaries import ask_canaries
 from registry.refresh.due import last_due, next_due
 from registry.refresh.night import NightWatch
@@ -86,7 +87,7 @@ def nights(sessions: sessionmaker[Session]) -> list[NightFacts]:
 
 
 def found(finder: Finder, text: str) -> list[str]:
-    page = finder.search(text, Filters(), 10, nearest=True)
+    page = finder.search(text, Filters(), 10)
     return [result.card.name for result in page.results]
 
 

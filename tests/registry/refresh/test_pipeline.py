@@ -20,6 +20,7 @@ from crawler.sources.folder import FolderSource
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
+from encoder.adapter import placing
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.training.dataset import Dataset
 from encoder.training.train import fit_ridge
@@ -44,6 +45,7 @@ from registry.db.session import open_database
 from registry.errors import DatabaseLostError, DiskFullError
 from registry.refresh.pipeline import STEPS, Pipeline, StepProgress
 from registry.refresh.steps.crawl import CrawlStep
+from registry.refresh.steps.embed_covers import EmbedCoversStep
 from registry.refresh.steps.fetch import FetchStep
 from registry.refresh.steps.read import ReadStep
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
@@ -52,7 +54,8 @@ from tests.encoder.builders import make_factors, write_adapter
 torch.set_num_threads(1)
 
 NAMES = ["cat", "dog", "fox", "owl"]
-NAMES_OF_STEPS = [step.name for step in STEPS]
+# Without an image encoder; test_embed_covers.py has one.
+NAMES_OF_STEPS = [step.name for step in STEPS if step is not EmbedCoversStep]
 EVERYTHING: dict[type[Base], int] = {
     Adapter: 4,
     File: 4,
@@ -277,6 +280,40 @@ def test_a_corrupt_adapter_is_refused_with_the_reason_and_the_rest_goes_on(
     assert list(ReadStep(pipeline.context(source, run_id=0)).run()) == [], "it is not read again"
 
 
+@pytest.mark.parametrize(("together", "bytes_together"), [(3, 10**9), (64, 1), (1, 1)])
+def test_files_are_stored_in_groups_and_a_bad_one_costs_itself_only(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    hub: Hub,
+    blobs: BlobStore,
+    monkeypatch: pytest.MonkeyPatch,
+    together: int,
+    bytes_together: int,
+) -> None:
+    """However many go together: one is refused, one has vanished from the store."""
+    monkeypatch.setattr(ReadStep, "page", together)
+    monkeypatch.setattr("registry.refresh.steps.read.BYTES_TOGETHER", bytes_together)
+    (hub.folder / hub.entries[1]["file"]).write_bytes(b"\x80\x04 a pickle, with a bad name")
+    list(pipeline.refresh(source, steps=[CrawlStep, FetchStep]))
+    lost = get_adapter(sessions, "owl").file_sha256
+    assert lost is not None
+    blobs.path(lost).unlink()
+
+    outcomes = list(ReadStep(pipeline.context(source, run_id=0)).run())
+
+    problems = {outcome.adapter.split("@")[0]: outcome.ok for outcome in outcomes}
+    assert problems == {
+        "alice/cat": True,
+        "alice/dog": False,
+        "alice/fox": True,
+        "alice/owl": False,
+    }
+    assert states(sessions) == {"cat": "listed", "dog": "refused", "fox": "listed", "owl": "listed"}
+    assert get_adapter(sessions, "owl").file_sha256 is None, "it is fetched again"
+    assert row_counts(sessions)[Sketch] == 2
+
+
 def test_a_better_reader_reads_what_another_refused(
     pipeline: Pipeline,
     source: ModelScopeSource,
@@ -288,6 +325,7 @@ def test_a_better_reader_reads_what_another_refused(
     with monkeypatch.context() as patch:
         patch.setattr("encoder.adapter.lora_file.READER_VERSION", "reader-0")
         patch.setattr("encoder.adapter.assemble.MAX_RANK", 1)
+        placing.find_alike.cache_clear()
         list(pipeline.refresh(source))
     assert states(sessions) == dict.fromkeys(NAMES, "refused")
 
@@ -342,7 +380,7 @@ def test_a_cover_that_is_no_image_is_reported_and_hinders_nothing(
     progress = list(pipeline.refresh(source))
 
     [message] = failures(progress).values()
-    assert message == "cover 0: the cover is a git LFS pointer, not the image itself"
+    assert message == "cover 0: the picture is a git LFS pointer, not the image itself"
     assert states(sessions) == dict.fromkeys(NAMES, "ready")
     assert get_adapter(sessions, "cat").covers_done, "it is not fetched each night"
     assert row_counts(sessions)[Cover] == 3
@@ -453,6 +491,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from crawler.sources.modelscope import ModelScopeSource
+from encoder.adapter import placing
 from encoder.text_encoder import load_text_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings

@@ -29,10 +29,9 @@ from registry.db.models import (
     CaptionEmbedding,
     CrawlRun,
     File,
-    JobOutcome,
     Sketch,
-    Worker,
 )
+from registry.db.work_models import JobOutcome, Worker
 from registry.refresh.pipeline import Pipeline
 from registry.refresh.steps.fetch import part_by_file
 from registry.refresh.steps.read import ReadStep

@@ -1,12 +1,13 @@
 """Browsing: every order, page by page, while the index changes."""
 
 import random
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
@@ -216,3 +217,23 @@ def test_other_states_are_listed_by_what_is_known_of_them(session: Session) -> N
         browse_state(session, "refused", Filters(min_rank=4), None, 3)
     with pytest.raises(OtherQuestionError):
         browse_state(session, "gone", filters, first.next, 3)
+
+
+@pytest.mark.parametrize("sort", SORTS)
+def test_every_order_has_an_index_to_walk(session: Session, sort: Sort) -> None:
+    """From its beginning, and from where a page ended."""
+    session.execute(text("SET LOCAL enable_sort = off"))
+    session.execute(text("SET LOCAL enable_seqscan = off"))
+    order = browsing._order(sort, 0, Total(0, exact=False))
+    end = {"name": "fox", "newest": NOW, "updated": NOW}.get(sort, 7)
+
+    for after in (None, (end, 1)):
+        walk = order.stretch(after).limit(5)
+        query = walk.compile(session.get_bind(), compile_kwargs={"literal_binds": True})
+        rows = session.connection().exec_driver_sql(f"EXPLAIN {query}".replace("%", "%%"))
+        plan = "\n".join(rows.scalars())
+
+        assert "Sort" not in plan
+        assert re.search(r"Index Scan (Backward )?using ix_listings_", plan), plan
+        if after is not None:
+            assert "Index Cond" in plan

@@ -140,7 +140,8 @@ def test_a_refused_file_knows_its_copies(registry: Registry, tmp_path: Path) -> 
         }
         ready = add_adapter(session).id
     for sha256 in set(files.values()):
-        outcome = read_stored(registry.sessions, registry.blobs, PendingFile(sha256, "x"), "1")
+        file = PendingFile(sha256, "x")
+        [outcome] = read_stored(registry.sessions, registry.blobs, [file], "1")
         assert "a language model (GPT-2's names)" in outcome.message
 
     with registry.sessions() as session:

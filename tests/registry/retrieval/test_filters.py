@@ -95,6 +95,8 @@ def test_sizes_are_read(written: int | str | None, size: int | None) -> None:
 @pytest.mark.parametrize(
     "options",
     [
+        {"licenses": "mit"},
+        {"mature": "odd"},
         {"min_size": "big"},
         {"max_size": "-1"},
         {"min_size": "999999999999999TB"},

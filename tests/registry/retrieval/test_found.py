@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from registry.retrieval.cursors import write_cursor
-from registry.retrieval.errors import CursorError, OtherQuestionError
+from registry.retrieval.errors import CursorError, FilterError, OtherQuestionError
 from registry.retrieval.found import FOUND_SORTS, FoundSort, Paging, page_of
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -72,6 +72,9 @@ def test_cursors_are_checked(session: Session, found: list[int]) -> None:
         page_of(session, ("similar", 2), found, Paging(cursor=cursor))
     with pytest.raises(OtherQuestionError):
         page_of(session, ASKED, found, Paging("name", cursor))
+    for odd in (Paging("odd"), Paging(limit=0)):  # type: ignore[arg-type]
+        with pytest.raises(FilterError):
+            page_of(session, ASKED, found, odd)
     made_up = write_cursor((*ASKED, "relevance", 0), [3, ["x"]])  # type: ignore[list-item]
     with pytest.raises(CursorError):
         page_of(session, ASKED, found, Paging(cursor=made_up))
@@ -103,3 +106,9 @@ def test_duplicates_go_on_where_a_page_ended(registry: Registry) -> None:
 
     assert [result.card.id for result in (*page.results, *rest.results)] == copies
     assert (page.total, rest.next) == (3, None)
+
+
+def test_a_list_is_asked_for_as_there_are(registry: Registry) -> None:
+    for odd in ({"sort": "odd"}, {"limit": 0}, {"state": "odd"}):
+        with pytest.raises(FilterError, match=next(iter(odd))):
+            registry.browse(**odd)  # type: ignore[arg-type]

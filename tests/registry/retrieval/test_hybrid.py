@@ -6,6 +6,7 @@ import pytest
 
 from encoder.text_encoder import load_text_encoder
 from registry.db.models import Encoder, File
+from registry.retrieval.encoder_spaces import ServingEncoder, Space
 from registry.retrieval.errors import (
     EmptyQueryError,
     NothingIndexedError,
@@ -13,7 +14,7 @@ from registry.retrieval.errors import (
     UnknownFilterValueError,
 )
 from registry.retrieval.filters import Filters
-from registry.retrieval.hybrid import SearchQuery, ServingEncoder, search
+from registry.retrieval.hybrid import SearchQuery, search
 from registry.retrieval.results import Similar
 from registry.service import Registry
 from registry.text.prompt_phrases import texts_of
@@ -50,6 +51,7 @@ def test_every_signal_is_reported(registry: Registry) -> None:
 
     [result] = registry.search("a fox").results
 
+    assert result.hit.band == "fits"
     assert result.hit.positions == {"weights": 1, "captions": 1, "words": 1}
     assert all(score == pytest.approx(1, abs=1e-2) for score in result.hit.signals.values())
     assert result.hit.score > 0.8
@@ -81,7 +83,7 @@ def test_captions_compare_as_the_encoder_has_it(registry: Registry, told: bool) 
             session,
             SearchQuery(question, Filters(("demo-flux-tiny",)), signals=("captions",)),
             load_text_encoder(TEXT_ENCODER),
-            ServingEncoder("animals", OnlyAnimals(fox)) if told else None,
+            [Space(ServingEncoder("animals", OnlyAnimals(fox)) if told else None)],
         )
 
     assert (hits[0].adapter_id == animal.id) == told
@@ -125,10 +127,53 @@ def test_no_signal_leaks_another_base_model(registry: Registry) -> None:
             )
 
     for base_model in ("demo-flux-tiny", "sdxl-1.0", "flux.1-dev"):
-        page = registry.search("fox", base_model)
+        page = registry.search("a red fox", base_model)
         assert [result.card.base_model for result in page.results] == [base_model]
-    # The default is one base model too, never all.
-    assert len(registry.search("fox").results) == 1
+
+
+def test_all_base_models_are_searched_at_once(registry: Registry) -> None:
+    """One has an encoder, the others none: each result says what it is for."""
+    add_real_encoder(registry)
+    fox = embed(registry, "a fox")
+    names = ["demo-flux-tiny", "flux.1-dev", "sdxl-1.0"]
+    with registry.sessions.begin() as session:
+        for name in names:
+            add_adapter(session, base_model=name, name="x", captions=[("a fox", fox)])
+            add_adapter(session, base_model=name, name="red fox", words="red fox",
+                        captions=[("a fox", fox)])  # fmt: skip
+
+    page = registry.search("a fox")
+
+    assert {result.card.name for result in page.results[:3]} == {"red fox"}
+    assert {result.card.base_model for result in page.results[:3]} == set(names)
+    assert all(result.hit.band == "fits" for result in page.results[:3])
+    assert page.base_models == ()
+    assert set(page.found) == set(names)
+
+
+def test_an_exact_name_in_another_base_model_comes_first(registry: Registry) -> None:
+    """Who knows its name wants to be told where it is."""
+    with registry.sessions.begin() as session:
+        fox = embed(registry, "ohwx fox")
+        add_adapter(session, name="a", words="fox", captions=[("ohwx fox", fox)])
+        other = add_adapter(session, name="ohwx fox", words="ohwx fox", base_model="sdxl-1.0")
+
+    first, second = registry.search("ohwx fox", "demo-flux-tiny").results
+
+    assert (first.card.id, first.hit.exact, first.hit.elsewhere) == (other.id, True, True)
+    assert not second.hit.elsewhere
+    # Where no base model is asked for, none is another.
+    assert not registry.search("ohwx fox").results[0].hit.elsewhere
+
+
+def test_the_same_name_here_comes_before_that_elsewhere(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for base_model in ("sdxl-1.0", "demo-flux-tiny"):
+            add_adapter(session, name="ohwx fox", words="ohwx fox", base_model=base_model)
+
+    results = registry.search("ohwx fox", "demo-flux-tiny").results
+
+    assert [result.hit.elsewhere for result in results] == [False, True]
 
 
 def test_an_exact_trigger_word_wins(registry: Registry) -> None:

@@ -1,52 +1,67 @@
 """The ranking is pure, so every claim about it is instant."""
 
 import math
+from collections import defaultdict
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.retrieval import words
+from registry.retrieval.fitness import PERHAPS, SIGNALS, Signal
 from registry.retrieval.probability import LEAST_FIT
 from registry.retrieval.ranking import (
+    LITERAL,
     MODELS,
     RIVALS,
-    SIGNALS,
     Calibration,
-    Signal,
+    Scale,
+    SearchHit,
     SignalModel,
-    fits,
+    evidence,
     rank,
 )
 
 MEAN, SPREAD = 0.1, 0.1
-PLAIN = Calibration(weights=(MEAN, SPREAD), captions=(MEAN, SPREAD))
+CALIBRATION = Calibration(weights=(MEAN, SPREAD), captions=(MEAN, SPREAD))
+PLAIN = Scale(CALIBRATION, (MEAN, SPREAD), gibberish=1.0)
 # Of an adapter that has nothing to do with the question, and of the right one.
 STRANGE, RIGHT = 0.1, 0.9
 
 
+def ranked(
+    scores: dict[Signal, dict[int, float]], scale: Scale = PLAIN, **more: object
+) -> list[SearchHit]:
+    """All adapters in one space."""
+    return rank(scores, defaultdict(lambda: scale), **more)  # type: ignore[arg-type]
+
+
 def ids(scores: dict[Signal, dict[int, float]], **more: object) -> list[int]:
-    return [hit.adapter_id for hit in rank(scores, PLAIN, **more)]  # type: ignore[arg-type]
+    return [hit.adapter_id for hit in ranked(scores, **more)]  # type: ignore[arg-type]
+
+
+def surest(scores: dict[Signal, dict[int, float]], scale: Scale = PLAIN) -> float:
+    """The probability by which an image takes the best, or none."""
+    return max(hit.surety for hit in ranked(scores, scale))
 
 
 def test_what_all_signals_find_leads_and_fits() -> None:
-    hits = rank(
-        {"weights": {7: 0.6, 8: 0.2}, "captions": {7: RIGHT, 8: 0.3}, "words": {7: 1.0}}, PLAIN
-    )
+    hits = ranked({"weights": {7: 0.6, 8: 0.2}, "captions": {7: RIGHT, 8: 0.3}, "words": {7: 1.0}})
 
     assert [hit.adapter_id for hit in hits] == [7, 8]
-    assert hits[0].score > 0.7
-    assert fits(hits)
+    assert [hit.band for hit in hits] == ["fits", "probably not"]
+    assert hits[0].surety > 0.7
 
 
 def test_a_wrong_name_does_not_outweigh_weights_and_pictures() -> None:
-    """Names are whims: 1 is called what 2 does."""
+    """Names are whims: 1 is called what 2 does. Both are shown, and 2 is taken for an image."""
     words = {1: 1.0, 2: 0.0}
 
-    assert ids({"weights": {1: STRANGE, 2: 0.6}, "captions": {1: 0.2, 2: 0.8}, "words": words}) == [
-        2,
-        1,
-    ]
+    hits = ranked({"weights": {1: STRANGE, 2: 0.6}, "captions": {1: 0.2, 2: 0.8}, "words": words})
+
+    assert max(hits, key=lambda hit: hit.surety).adapter_id == 2
+    assert all(hit.score >= PERHAPS for hit in hits)
 
 
 def test_missing_captions_speak_against_nobody() -> None:
@@ -59,14 +74,13 @@ def test_missing_captions_speak_against_nobody() -> None:
     assert ids(scores)[0] == 1
 
 
-def test_an_adapter_without_captions_is_not_punished() -> None:
-    """It is neither better nor worse than one whose captions say nothing either way."""
-    weights = {1: 0.6, 2: 0.6, 3: 0.6}
+def test_an_adapter_without_captions_is_not_punished_where_one_is_meant() -> None:
+    """It is neither surer nor less sure than one whose captions say nothing either way."""
     middling = MEAN + SPREAD * MODELS["captions"].doubt
 
-    assert ids({"weights": weights, "captions": {2: STRANGE, 3: RIGHT}}) == [3, 1, 2]
-    [none, some] = rank({"weights": {1: 0.6, 2: 0.6}, "captions": {2: middling}}, PLAIN)
-    assert none.score == pytest.approx(some.score)
+    none, some = ranked({"weights": {1: 0.6, 2: 0.6}, "captions": {2: middling}})
+
+    assert none.surety == pytest.approx(some.surety)
 
 
 def test_a_whole_name_is_not_overruled_by_similar_weights() -> None:
@@ -81,50 +95,91 @@ def test_adapters_of_one_name_are_told_apart_by_their_weights() -> None:
     assert ids({"weights": weights, "words": dict.fromkeys(weights, 1.0)}) == [3, 2, 1, 4]
 
 
-def test_one_of_many_that_fit_is_believed_less_than_the_only_one() -> None:
+def test_one_of_many_is_less_surely_the_one_that_is_meant() -> None:
     """A question for an adapter that was taken away finds its relatives, all alike."""
-    one = rank({"words": {1: 0.6, 2: 0.1}, "captions": {1: 0.5, 2: 0.2}}, PLAIN)
-    many = rank(
-        {"words": dict.fromkeys(range(8), 0.6), "captions": dict.fromkeys(range(8), 0.5)}, PLAIN
+    one = surest({"words": {1: 0.6, 2: 0.1}, "captions": {1: 0.5, 2: 0.2}})
+    many = surest({"words": dict.fromkeys(range(8), 0.6), "captions": dict.fromkeys(range(8), 0.5)})
+
+    assert one > many
+
+
+@pytest.mark.parametrize("count", [2, 8, 40])
+def test_good_ones_do_not_eat_one_anothers_probability(count: int) -> None:
+    """Who asks for neon asks for a kind of thing: whatever is neon fits."""
+    [one] = ranked({"words": {0: 1.0}, "captions": {0: RIGHT}})
+    many = ranked(
+        {"words": dict.fromkeys(range(count), 1.0), "captions": dict.fromkeys(range(count), RIGHT)}
     )
 
-    assert one[0].score > many[0].score
+    assert all(hit.score == pytest.approx(one.score) for hit in many)
+    assert one.band == "fits"
 
 
-def test_a_signal_that_is_not_there_does_not_lower_the_fit() -> None:
+def test_a_signal_that_is_not_there_does_not_lower_the_surety() -> None:
     """A base model without an encoder is searched by the other signals as well as can be."""
-    [alone] = rank({"captions": {1: RIGHT}}, PLAIN)
-    [both] = rank({"captions": {1: RIGHT}, "weights": {1: STRANGE}}, PLAIN)
+    alone = surest({"captions": {1: RIGHT}})
+    both = surest({"captions": {1: RIGHT}, "weights": {1: STRANGE}})
 
-    assert alone.score > both.score
-    assert fits([alone])
+    assert alone > both >= 0
+    assert alone >= LEAST_FIT
 
 
 def test_strangers_do_not_fit() -> None:
-    hits = rank({"weights": {1: 0.15, 2: 0.2}, "captions": {1: 0.2, 2: 0.1}}, PLAIN)
+    hits = ranked({"weights": {1: 0.15, 2: 0.2}, "captions": {1: 0.2, 2: 0.1}})
 
-    assert not fits(hits)
-    assert all(hit.score < LEAST_FIT for hit in hits)
+    assert {hit.band for hit in hits} == {"probably not"}
+    assert all(hit.surety < LEAST_FIT for hit in hits)
 
 
 def test_a_lone_stranger_does_not_fit_either() -> None:
     """It leads all that was found, for there is nothing else."""
-    hits = rank({"weights": {1: STRANGE}, "captions": {1: STRANGE}, "words": {}}, PLAIN)
+    [hit] = ranked({"weights": {1: STRANGE}, "captions": {1: STRANGE}, "words": {}})
 
-    assert not fits(hits)
+    assert hit.band == "probably not"
+    assert hit.surety < LEAST_FIT
+
+
+def test_what_literally_answers_a_question_is_never_probably_something_else() -> None:
+    """However far others are ahead by their weights, and however many."""
+    strong = dict.fromkeys(range(2, 60), 0.95)
+
+    hits = ranked({"weights": {1: -0.5} | strong, "captions": strong, "words": {1: LITERAL}})
+
+    assert next(hit for hit in hits if hit.adapter_id == 1).score >= PERHAPS
+    assert pytest.approx(LITERAL, abs=1e-3) == words.ELSEWHERE
+
+
+def test_what_means_nothing_finds_less() -> None:
+    """Gibberish lies near very short words in a text encoder's space, whatever is indexed."""
+    scores: dict[Signal, dict[int, float]] = {"captions": {1: 0.7, 2: 0.2}, "words": {}}
+
+    [sense, *_] = ranked(scores)
+    [nonsense, *_] = ranked(scores, Scale(CALIBRATION, (MEAN, SPREAD), gibberish=6.0))
+
+    assert nonsense.score < sense.score
 
 
 def test_another_family_may_lie_nearer_as_a_whole() -> None:
     """Similarities mean what unrelated adapters of the family do not have."""
     scores: dict[Signal, dict[int, float]] = {"weights": {1: 0.8}, "captions": {1: 0.8}}
-    close = Calibration(weights=(0.7, 0.1), captions=(0.7, 0.1))
+    close = Scale(Calibration((0.7, 0.1), (0.7, 0.1)), (0.7, 0.1), gibberish=1.0)
 
-    assert fits(rank(scores, PLAIN))
-    assert not fits(rank(scores, close))
+    assert surest(scores) >= LEAST_FIT > surest(scores, close)
+    assert ranked(scores)[0].score > ranked(scores, close)[0].score
+
+
+def test_spaces_are_compared_by_what_is_much_in_each() -> None:
+    """Every base model has its own encoder: .5 is little in one, and much in another."""
+    wide = Scale(Calibration((0.0, 0.2), (0.0, 0.2)), (0.0, 0.2), gibberish=1.0)
+    narrow = Scale(Calibration((0.0, 0.05), (0.0, 0.05)), (0.0, 0.05), gibberish=1.0)
+
+    hits = rank({"weights": {1: 0.5, 2: 0.5}, "captions": {1: 0.5, 2: 0.5}}, {1: wide, 2: narrow})
+
+    assert [hit.adapter_id for hit in hits] == [2, 1]
 
 
 def test_exact_matches_come_first_even_from_outside_every_list() -> None:
-    hits = rank({"captions": {1: RIGHT, 2: STRANGE}}, PLAIN, exact={5, 2})
+    hits = ranked({"captions": {1: RIGHT, 2: STRANGE}}, exact={5, 2})
 
     assert [hit.exact for hit in hits] == [True, True, False]
     assert {hit.adapter_id for hit in hits[:2]} == {2, 5}
@@ -142,19 +197,18 @@ def test_popularity_only_breaks_ties() -> None:
 def test_hits_report_scores_and_positions_of_every_signal() -> None:
     positions: dict[Signal, dict[int, int]] = {"weights": {4: 1}}
 
-    [first, _] = rank({"weights": {4: 0.9, 3: 0.5}, "words": {4: 1.0}}, PLAIN, positions=positions)
+    [first, _] = ranked({"weights": {4: 0.9, 3: 0.5}, "words": {4: 1.0}}, positions=positions)
 
     assert first.signals == {"weights": 0.9, "captions": None, "words": 1.0}
     assert first.positions == {"weights": 1, "captions": None, "words": None}
 
 
 def test_nothing_found_is_an_empty_page() -> None:
-    assert rank({}) == rank({"words": {}}) == []
-    assert not fits([])
+    assert ranked({}) == ranked({"words": {}}) == []
 
 
 def test_calibrations_survive_the_database() -> None:
-    assert Calibration.from_json(PLAIN.to_json()) == PLAIN
+    assert Calibration.from_json(CALIBRATION.to_json()) == CALIBRATION
     assert Calibration.from_json(None) == Calibration()
 
 
@@ -169,12 +223,12 @@ def test_ranking_loses_nothing_and_orders_strictly(
     scores: dict[Signal, dict[int, float]], exact: set[int]
 ) -> None:
     """The same index must always answer the same, and a better signal never does harm."""
-    hits = rank(scores, PLAIN, exact=exact)
+    hits = ranked(scores, exact=exact)
 
     assert {hit.adapter_id for hit in hits} == {i for own in scores.values() for i in own} | exact
     assert [hit.exact for hit in hits] == sorted((hit.exact for hit in hits), reverse=True)
     assert all(0 <= hit.score <= 1 for hit in hits)
-    assert rank(scores, PLAIN, exact=exact) == hits
+    assert ranked(scores, exact=exact) == hits
 
 
 def slow_evidence(model: SignalModel, z: list[float | None]) -> list[float]:
@@ -231,9 +285,17 @@ def test_no_signal_says_more_than_its_floor_allows(signal: Signal) -> None:
 def test_words_that_match_nothing_are_silent_and_words_not_asked_are_not() -> None:
     weights = {1: 0.9, 2: 0.2}
 
-    asked = rank({"weights": weights, "words": {}})
-    elsewhere = rank({"weights": weights, "words": {3: 0.0}})
-    alone = rank({"weights": weights})
+    asked = surest({"weights": weights, "words": {}})
+    elsewhere = surest({"weights": weights, "words": {3: 0.0}})
+    alone = surest({"weights": weights})
 
-    assert asked[0].score > elsewhere[0].score
-    assert alone[0].score == pytest.approx(elsewhere[0].score, abs=0.1)
+    assert asked > elsewhere
+    assert alone == pytest.approx(elsewhere, abs=0.15)
+
+
+def test_evidence_is_judged_by_each_ones_calibration() -> None:
+    other = Calibration(weights=(0.5, 0.1), captions=(0.5, 0.1))
+
+    mine, its = evidence({"weights": {1: 0.9, 2: 0.9}}, [1, 2], [CALIBRATION, other])
+
+    assert mine > its

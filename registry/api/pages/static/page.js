@@ -38,6 +38,23 @@ function startTray(tray) {
   update();
 }
 
+// A picture that is dropped or pasted anywhere on the page is searched for.
+function startPictures(form) {
+  const input = form.querySelector('input[type="file"]');
+  const take = (event, files) => {
+    const pictures = [...files].filter((file) => file.type.startsWith("image/"));
+    if (!pictures.length) return;
+    event.preventDefault();
+    const chosen = new DataTransfer();
+    chosen.items.add(pictures[0]);
+    input.files = chosen.files;
+    form.submit();
+  };
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => take(event, event.dataTransfer.files));
+  document.addEventListener("paste", (event) => take(event, event.clipboardData.files));
+}
+
 function startStudio(form) {
   const find = (id) => document.getElementById(id);
   const chosen = find("chosen");
@@ -179,5 +196,7 @@ async function* lines(stream) {
 startCopying();
 const tray = document.getElementById("tray");
 if (tray) startTray(tray);
+const byPicture = document.getElementById("by-picture");
+if (byPicture) startPictures(byPicture);
 const studio = document.getElementById("fuse");
 if (studio) startStudio(studio);

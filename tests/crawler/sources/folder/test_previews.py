@@ -8,16 +8,12 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from crawler.pictures.graphs import graph_of_workflow, prompt_of_graph
+from crawler.pictures.parameters import prompt_of_parameters
+from crawler.pictures.texts import EXIF_IFD, USER_COMMENT
 from crawler.records import AdapterRecord
 from crawler.sources.folder import FolderSource
-from crawler.sources.folder.previews import (
-    EXIF_IFD,
-    USER_COMMENT,
-    graph_of_workflow,
-    prompt_of_graph,
-    prompt_of_parameters,
-    read_prompt,
-)
+from crawler.sources.folder.previews import read_prompt
 from tests.crawler.builders import image_bytes, write_adapter
 
 PARAMETERS = (

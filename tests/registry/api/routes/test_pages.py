@@ -205,7 +205,7 @@ def test_a_question_is_filtered_by_what_it_found(client: TestClient, registry: R
         add_adapter(session, name="fox", words="fox", author="bob")
         add_adapter(session, name="train", words="train", author="eve")
 
-    page = get_page(client, "/?q=fox&nearest=true")
+    page = get_page(client, "/?q=fox")
 
     assert 'href="/?q=fox&amp;author=ann"' in page
     assert "author=eve" not in page

@@ -2,17 +2,19 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from encoder.errors import LoraFileError
 from registry.api.errors import log_hidden, problem_of
-from registry.db.models import Adapter, CrawlRun, File
+from registry.db.models import Adapter, CrawlRun, Encoder, File
 from registry.errors import DatabaseError, DatabaseLostError, DiskFullError, EncoderRejectedError
 from registry.fusion.errors import BaseModelError, GatesFileError
 from registry.service import Registry
-from tests.builders import add_adapter
+from tests.builders import add_adapter, axis
 from tests.registry.api.conftest import add_cover, add_file
 from tests.registry.conftest import add_real_encoder, embed
 
@@ -54,7 +56,7 @@ def test_search_filters(client: TestClient, registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("params", "status", "words"),
     [
-        ({}, 422, "q: Field required"),
+        ({}, 422, "the query is empty"),
         ({"q": "fox", "limit": "0"}, 422, "limit"),
         ({"q": "fox", "limt": "5"}, 422, "limt"),
         ({"q": "   "}, 422, "the query is empty"),
@@ -339,3 +341,70 @@ def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture)
 
     assert caplog.text.count("\n") == 1
     assert "\x1b" not in caplog.text
+
+
+def test_more_like_this_and_less_like_that(client: TestClient, registry: Registry) -> None:
+    name = add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        encoder = session.scalars(select(Encoder).where(Encoder.name == name)).one()
+        ids = {
+            text: add_adapter(
+                session, name=text, embedding=embed(registry, text), encoder=encoder
+            ).id
+            for text in ("a red fox", "a fox in snow", "a fast car", "an old car", "a bowl of soup")
+        }
+
+    def found(**params: Any) -> list[int]:
+        answer = client.get("/v1/search", params=params).json()
+        assert answer["compared_by"][0] == "weights"
+        assert answer["base_model"] == params.get("base_model", "")
+        return [result["adapter"]["id"] for result in answer["results"]]
+
+    fox, snow = ids["a red fox"], ids["a fox in snow"]
+    car, old = ids["a fast car"], ids["an old car"]
+    assert found(like=fox)[0] == snow
+    assert set(found(like=[fox, car])[:2]) == {snow, old}
+    assert found(like=[fox, car], unlike=old, base_model="demo-flux-tiny")[0] == snow
+    assert found(like=fox, q="car", unlike_text="snow")[0] in (car, old)
+
+
+@pytest.mark.parametrize(
+    ("params", "status", "words"),
+    [
+        ({"like": 999}, 404, "there is no adapter 999"),
+        ({"like": 0}, 422, "like"),
+        ({"like": "x"}, 422, "like"),
+        ({"like": list(range(1, 12))}, 422, "11 adapters are given as 'like'"),
+        ({"q": "fox", "unlike": list(range(1, 12))}, 422, "11 adapters are given as 'unlike'"),
+        ({"like": [1, 2], "unlike": 2}, 422, "adapter 2 is given both"),
+        ({"unlike": 1}, 422, "nothing what like"),
+    ],
+)
+def test_what_is_alike_to_nothing(
+    client: TestClient, registry: Registry, params: dict[str, Any], status: int, words: str
+) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+
+    answer = client.get("/v1/search", params=params)
+
+    assert answer.status_code == status
+    assert words in answer.json()["detail"]
+
+
+def test_the_page_keeps_what_was_chosen_in_its_address(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        captions = [("a fox", axis(1))]
+        one, two = (add_adapter(session, name=name, captions=captions).id for name in "ab")
+
+    front = client.get("/", params={"author": "someone"}).text
+    assert f'href="/?author=someone&amp;like={one}"' in front
+
+    page = client.get("/", params={"like": one, "author": "someone"}).text
+    assert f'<input type="hidden" name="like" value="{one}">' in page
+    # Removed, added to, and changed over.
+    assert 'href="/?author=someone"' in page
+    assert f'href="/?like={one}&amp;author=someone&amp;unlike={two}"' in page
+    assert f'href="/?like={one}"' in client.get(f"/adapters/{one}").text

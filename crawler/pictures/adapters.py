@@ -1,0 +1,270 @@
+"""The adapters that a picture's texts name, as programs write them down.
+
+Which programs, and where each of them writes, is listed in docs/pictures.md.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from crawler.hub_text import MAX_NAME, clean_line
+from crawler.pictures.graphs import MOST_NODES
+from crawler.pictures.parameters import prompt_of_parameters
+from crawler.pictures.texts import PictureTexts, bounded_json
+
+# More than any program loads at once.
+MOST_ADAPTERS = 100
+MOST_STRENGTH = 100.0
+# A label stands once; in a prompt, perhaps once more.
+MOST_LABELS = 4
+SUFFIX = re.compile(r"\.(?:safetensors|ckpt|pt|pth|bin)$", re.IGNORECASE)
+# A sha256, or as much of one as programs write: 8 digits are fewest, AutoV2 has 10, AutoV3 12.
+HASH = re.compile(r"[0-9a-f]{8,64}")
+# How web UIs are told to load an adapter: `<lora:name:0.8>`, further numbers behind the first.
+CALL = re.compile(r"<(?:lora|lyco):([^<>:]{1,300})(?::([^<>]{0,100}))?>", re.IGNORECASE)
+LORA_HASHES = re.compile(r'\bLora hashes:\s*("(?:[^"\\\n]|\\.)*"|[^,\n]*)')
+HASHES = re.compile(r"\bHashes:\s*(?=\{)")
+RESOURCES = re.compile(r"\bCivitai resources:\s*(?=\[)")
+# `urn:air:sdxl:lora:civitai:{model}@{version}`.
+AIR = re.compile(r"urn:air:[^:]*:(lora|lycoris|locon|dora):civitai:\d{1,18}@(\d{1,18})")
+KINDS = {"lora", "lycoris", "locon", "dora"}
+
+# ComfyUI's inputs that hold a file's name, and those beside them that hold its strength; stacks
+# number both. https://github.com/rgthree/rgthree-comfy and
+# https://github.com/Suzie1/ComfyUI_Comfyroll_CustomNodes have stacks.
+FILE_INPUT = re.compile(r"lora(?:_name)?(?:_?(\d{1,3}))?")
+STRENGTH_INPUTS = (
+    "strength_model", "model_strength", "strength", "lora_strength", "lora_weight", "model_weight",
+    "lora_wt", "model_str", "weight",
+)  # fmt: skip
+# What an editor's node does: 2 and 4 are muted and bypassed.
+SILENT_MODES = (2, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAdapter:
+    """An adapter as a picture names it: by a file's name, hashes of it, or Civitai's number.
+
+    `strength` is None where it is not told.
+    """
+
+    name: str
+    hashes: tuple[str, ...] = ()
+    version: str = ""
+    strength: float | None = None
+
+    @property
+    def stem(self) -> str:
+        """The name of the file without its folders and its suffix."""
+        return SUFFIX.sub("", self.name.replace("\\", "/").rpartition("/")[2])
+
+
+def adapters_named(texts: PictureTexts) -> tuple[NamedAdapter, ...]:
+    """Return the adapters that a picture was made with, as far as it says, each once.
+
+    Our own recipe knows best. A web UI's settings have hashes; ComfyUI's graphs have only names:
+    the one that was run, or else the one that its editor shows.
+    """
+    ways: Sequence[Iterator[NamedAdapter]] = (
+        _in_recipe(texts.recipe),
+        _in_parameters(texts.parameters),
+        _in_graph(texts.graph),
+        _in_workflow(texts.workflow),
+    )
+    found = (_merged(way) for way in ways)
+    return next((named for named in found if named), ())
+
+
+def _merged(named: Iterable[NamedAdapter]) -> tuple[NamedAdapter, ...]:
+    """Put together what is said of one adapter in several places."""
+    known: dict[str, NamedAdapter] = {}
+    for one in named:
+        key = one.stem.casefold() or one.version or "".join(one.hashes)
+        before = known.get(key)
+        if before is None and len(known) == MOST_ADAPTERS:
+            break
+        known[key] = one if before is None else replace(
+            before,
+            hashes=tuple(dict.fromkeys((*before.hashes, *one.hashes))),
+            version=before.version or one.version,
+            strength=one.strength if before.strength is None else before.strength,
+        )  # fmt: skip
+    return tuple(known.values())
+
+
+def _named(
+    name: Any = "", hash_: Any = "", version: Any = "", strength: Any = None
+) -> Iterator[NamedAdapter]:
+    """Yield what is left of an adapter's words when they are cleaned, if anything is."""
+    hashes = [hash_.strip().lower()] if isinstance(hash_, str) else []
+    kept = tuple(one for one in hashes if HASH.fullmatch(one))
+    number = str(version) if isinstance(version, int | str) else ""
+    number = number if number.isascii() and number.isdigit() and len(number) <= 18 else ""
+    line = clean_line(name, MAX_NAME)
+    if line.lower() in ("none", "null"):
+        line = ""
+    if line or kept or number:
+        yield NamedAdapter(line, kept, number, _strength(strength))
+
+
+def _strength(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and abs(number) <= MOST_STRENGTH else None
+
+
+def _in_recipe(recipe: Any) -> Iterator[NamedAdapter]:
+    for used in _dicts(_dict(recipe).get("adapters")):
+        yield from _named(used.get("name"), used.get("sha256"), strength=used.get("strength"))
+
+
+def _in_parameters(text: str) -> Iterator[NamedAdapter]:
+    """Read what A1111, Forge, their extensions and Civitai's generator write."""
+    if text.lstrip().startswith("{"):
+        yield from _in_civitai_json(bounded_json(text))
+        return
+    yield from _calls(prompt_of_parameters(text))
+    for found in LORA_HASHES.finditer(text):
+        said = found[1]
+        listed = bounded_json(said) if said.startswith('"') else said
+        for part in str(listed).split(","):
+            name, _, hash_ = part.rpartition(":")
+            yield from _named(name, hash_)
+    for value in _json_after(HASHES, text):
+        yield from _in_hashes(value)
+    for value in _json_after(RESOURCES, text):
+        yield from _in_resources(value)
+
+
+def _in_civitai_json(value: Any) -> Iterator[NamedAdapter]:
+    """Read the JSON that Civitai writes into comments: its metadata, or a graph of ComfyUI's."""
+    facts = _dict(value)
+    yield from _in_hashes(facts.get("hashes"))
+    yield from _in_resources(facts.get("resources"))
+    yield from _in_resources(facts.get("civitaiResources"))
+    strengths = {
+        str(one.get("modelVersionId")): one.get("strength", one.get("weight"))
+        for one in _dicts(_dict(bounded_json(_text(facts.get("extraMetadata")))).get("resources"))
+    }
+    airs = _dict(facts.get("extra")).get("airs")
+    for air in airs if isinstance(airs, list) else ():
+        if found := AIR.fullmatch(_text(air)):
+            yield from _named(version=found[2], strength=strengths.get(found[2]))
+    yield from _in_graph({key: node for key, node in facts.items() if key != "extra"})
+
+
+def _in_hashes(value: Any) -> Iterator[NamedAdapter]:
+    for key, hash_ in _dict(value).items():
+        kind, _, name = str(key).partition(":")
+        if kind.lower() in KINDS:
+            yield from _named(name, hash_)
+
+
+def _in_resources(value: Any) -> Iterator[NamedAdapter]:
+    for one in _dicts(value):
+        air = AIR.fullmatch(_text(one.get("air")))
+        if _text(one.get("type")).lower() in KINDS or air:
+            name = one.get("modelName") or one.get("name")
+            version = air[2] if air else one.get("modelVersionId")
+            yield from _named(name, one.get("hash"), version, one.get("weight"))
+
+
+def _in_graph(graph: Any) -> Iterator[NamedAdapter]:
+    """Read the graph that ComfyUI ran: nodes by number, as `crawler.pictures.graphs` says."""
+    nodes = _dict(graph)
+    if len(nodes) <= MOST_NODES:
+        for node in nodes.values():
+            yield from _in_inputs(_dict(_dict(node).get("inputs")))
+
+
+def _in_inputs(inputs: Mapping[str, Any]) -> Iterator[NamedAdapter]:
+    for name, value in inputs.items():
+        file = FILE_INPUT.fullmatch(str(name).lower())
+        if file and isinstance(value, str):
+            if _text(inputs.get(f"switch_{file[1]}")).lower() != "off":
+                yield from _named(value, strength=_strength_beside(inputs, file[1]))
+        else:
+            yield from _in_value(value)
+
+
+def _in_value(value: Any) -> Iterator[NamedAdapter]:
+    """Read a slot of a loader with many, a list of them, or a text with calls."""
+    if isinstance(value, str):
+        yield from _calls(value)
+    elif isinstance(value, dict):
+        if isinstance(value.get("__value__"), list):
+            yield from _in_value(value["__value__"])
+        elif value.get("on", value.get("active", True)) is True:
+            name = value.get("lora") or value.get("name")
+            if isinstance(name, str) and "strength" in value:
+                yield from _named(name, strength=value["strength"])
+    elif isinstance(value, list):
+        for slot in _dicts(value):
+            yield from _in_value(slot)
+
+
+def _strength_beside(inputs: Mapping[str, Any], number: str | None) -> Any:
+    ending = "" if number is None else f"_{number}"
+    values = (inputs.get(name + ending) for name in STRENGTH_INPUTS)
+    return next((value for value in values if isinstance(value, int | float)), None)
+
+
+def _in_workflow(workflow: Any) -> Iterator[NamedAdapter]:
+    """Read the graph that ComfyUI's editor saves, and the graphs inside it."""
+    whole = _dict(workflow)
+    parts = [whole, *_dicts(_dict(whole.get("definitions")).get("subgraphs"))]
+    nodes = [node for part in parts for node in _dicts(part.get("nodes"))]
+    for node in nodes[:MOST_NODES]:
+        if node.get("mode") in SILENT_MODES or "lora" not in _text(node.get("type")).lower():
+            continue
+        widgets = node.get("widgets_values")
+        if isinstance(widgets, dict):
+            yield from _in_inputs(widgets)
+        elif isinstance(widgets, list):
+            yield from _in_widgets(widgets)
+
+
+def _in_widgets(widgets: Sequence[Any]) -> Iterator[NamedAdapter]:
+    """Read a node's values, which have no names: a file, and the number behind it."""
+    for place, value in enumerate(widgets):
+        if isinstance(value, str) and SUFFIX.search(value):
+            yield from _named(value, strength=next(iter(widgets[place + 1 : place + 2]), None))
+        else:
+            yield from _in_value(value)
+
+
+def _calls(prompt: str) -> Iterator[NamedAdapter]:
+    for call in CALL.finditer(prompt):
+        yield from _named(call[1], strength=(call[2] or "").partition(":")[0])
+
+
+def _json_after(label: re.Pattern[str], text: str) -> Iterator[Any]:
+    """Yield the JSON that stands behind a label inside a text."""
+    for found in islice(label.finditer(text), MOST_LABELS):
+        try:
+            _, end = json.JSONDecoder().raw_decode(text, found.end())
+        except (ValueError, RecursionError):
+            return
+        yield bounded_json(text[found.end() : end])
+
+
+def _dict(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dicts(value: Any) -> Iterator[Mapping[str, Any]]:
+    for one in value if isinstance(value, list) else ():
+        if isinstance(one, dict):
+            yield one
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

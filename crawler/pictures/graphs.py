@@ -1,0 +1,104 @@
+"""ComfyUI's graphs: what they were asked to draw."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# ComfyUI's inputs that lead away from the words that were asked for.
+ASIDE = {"negative", "model", "clip", "vae", "latent_image", "samples", "pixels", "image", "noise"}
+# The inputs of ComfyUI's nodes that hold words.
+WORDS = ("text", "text_g", "clip_l", "t5xxl", "prompt", "value", "string", "wildcard_text")
+MOST_NODES = 10_000
+
+Node = Mapping[str, Any]
+
+
+def prompt_of_graph(graph: Any) -> str:
+    """Return the words that lead to the positive side of a sampler in ComfyUI's graph.
+
+    The graph maps the numbers of nodes to {"class_type": …, "inputs": {…}}; an input that is a
+    pair [node, output] is a link.
+    """
+    if not isinstance(graph, dict) or len(graph) > MOST_NODES:
+        return ""
+    nodes = {str(k): n for k, n in graph.items() if isinstance(n, dict)}
+    positive = [link for node in nodes.values() for link in _links(node, only={"positive"})]
+    if not positive:
+        # Guiders of newer bases have one side only.
+        positive = [
+            link
+            for node in nodes.values()
+            if "guider" in str(node.get("class_type")).lower()
+            for link in _links(node, only={"conditioning"})
+        ]
+    encoders = [k for k, node in nodes.items() if _is_encoder(node)]
+    if not positive and len(encoders) == 1:
+        positive = encoders
+    found = dict.fromkeys(_words_above(nodes, positive))
+    return ", ".join(found)
+
+
+def graph_of_workflow(workflow: Any) -> Any:
+    """Write the graph that ComfyUI's editor saves as the one that it runs."""
+    if not isinstance(workflow, dict):
+        return None
+    links: dict[Any, str] = {}
+    for link in _list(workflow.get("links")):
+        if isinstance(link, list) and len(link) >= 4 and isinstance(link[0], int):
+            links[link[0]] = str(link[1])
+    graph = {}
+    for node in _list(workflow.get("nodes")):
+        if not isinstance(node, dict):
+            continue
+        inputs: dict[str, Any] = {}
+        for slot in _list(node.get("inputs")):
+            number = slot.get("link") if isinstance(slot, dict) else None
+            if isinstance(number, int) and number in links:
+                inputs[str(slot.get("name"))] = [links[number], 0]
+        texts = [value for value in _list(node.get("widgets_values")) if isinstance(value, str)]
+        if texts:
+            inputs.setdefault("text", texts[0])
+        graph[str(node.get("id"))] = {"class_type": node.get("type"), "inputs": inputs}
+    return graph
+
+
+def _words_above(nodes: Mapping[str, Node], starts: list[str]) -> Iterator[str]:
+    """Yield the words of the text encoders that links lead to, each node looked at once."""
+    seen: set[str] = set()
+    waiting = [(start, False) for start in reversed(starts)]
+    while waiting:
+        number, in_words = waiting.pop()
+        node = nodes.get(number)
+        if node is None or number in seen:
+            continue
+        seen.add(number)
+        is_encoder = _is_encoder(node)
+        if is_encoder or in_words:
+            inputs = _inputs(node)
+            texts = (inputs.get(name) for name in WORDS)
+            yield from (t.strip() for t in texts if isinstance(t, str) and t.strip())
+            waiting += [(link, True) for link in reversed(_links(node, only=set(WORDS)))]
+        else:
+            waiting += [(link, False) for link in reversed(_links(node))]
+
+
+def _links(node: Node, only: set[str] | None = None) -> list[str]:
+    """Return the numbers of the nodes that feed a node, through the inputs that matter."""
+    return [
+        str(value[0])
+        for name, value in _inputs(node).items()
+        if isinstance(value, list) and len(value) == 2
+        and (name in only if only is not None else name not in ASIDE)
+    ]  # fmt: skip
+
+
+def _is_encoder(node: Node) -> bool:
+    return "textencode" in str(node.get("class_type")).lower().replace("_", "").replace(" ", "")
+
+
+def _inputs(node: Node) -> Mapping[str, Any]:
+    inputs = node.get("inputs")
+    return inputs if isinstance(inputs, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

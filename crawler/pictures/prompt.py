@@ -1,0 +1,22 @@
+"""The words that a picture was asked for."""
+
+from crawler.hub_text import MAX_PROMPT, clean_text, without_calls
+from crawler.pictures.graphs import graph_of_workflow, prompt_of_graph
+from crawler.pictures.parameters import prompt_of_parameters
+from crawler.pictures.texts import PictureTexts
+
+
+def prompt_of(texts: PictureTexts) -> str:
+    """Return the words that a picture was asked for, "" where it does not say."""
+    words = (
+        _prompt_of_recipe(texts)
+        or prompt_of_parameters(texts.parameters)
+        or prompt_of_graph(texts.graph)
+        or prompt_of_graph(graph_of_workflow(texts.workflow))
+    )
+    return clean_text(without_calls(words), MAX_PROMPT)
+
+
+def _prompt_of_recipe(texts: PictureTexts) -> str:
+    prompt = texts.recipe.get("prompt") if isinstance(texts.recipe, dict) else None
+    return prompt if isinstance(prompt, str) else ""

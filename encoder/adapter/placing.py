@@ -1,0 +1,226 @@
+"""Tensors of a file -> layers of a base model: what names, shapes and claims tell.
+
+Files that one program wrote alike differ in their numbers only. So what their headers tell is
+found out once for all of them, on tensors without numbers, and kept for a while.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from encoder.adapter.alpha import alpha_notes, check_magnitudes, find_alpha, find_config
+from encoder.adapter.assemble import assemble
+from encoder.adapter.convert import Outcome, convert
+from encoder.adapter.header_tensor import HeaderTensor
+from encoder.adapter.key_parts import KeyPlan, plan_layers
+from encoder.adapter.layers import Layer, LoraLayer
+from encoder.adapter.peft_config import parse_config
+from encoder.adapter.refused_kinds import refuse_kinds
+from encoder.adapter.safetensors_header import Header, TensorInfo
+from encoder.base_models.families import Family
+from encoder.base_models.matching import Claim
+from encoder.errors import BadWeightsError, LoraFileError
+from encoder.late_torch import Tensor
+
+# What weights are stored as, by safetensors' names.
+DTYPES = {"F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"}
+# Text encoders' layers that take the encoder's own width.
+TEXT_ATTENTION = ("q_proj", "k_proj", "v_proj", "SelfAttention_q", "SelfAttention.q")
+# What a prefix says of the file's format; the first that it begins with counts.
+FORMATS = {
+    "lora_unet_": "kohya", "lora_transformer_": "onetrainer", "lycoris_": "lycoris",
+    "cloneofsimo.": "cloneofsimo", "diffusion_model.": "comfyui",
+    "model.diffusion_model.": "comfyui",
+}  # fmt: skip
+# The part of a header's metadata that says something of its tensors.
+PEFT_METADATA = "lora_adapter_metadata"
+# How many kinds of files are remembered; one of FLUX.1 takes half a megabyte.
+REMEMBERED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is said of a file: by whom it is claimed to be what, and PEFT's config beside it."""
+
+    families: tuple[Family, ...]  # that are read
+    claims: tuple[Claim, ...] = ()
+    peft_config: str = ""  # as it is written
+    trouble: str = ""  # why a config that is there cannot be read
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The layers of a file, and how it is written."""
+
+    outcome: Outcome
+    format: str
+    alpha: str  # the rule that scales follow
+    alphas: tuple[float, ...]  # of every layer whose alpha is known
+    dtype: str
+    parts: Mapping[str, int]  # that are left out
+    notes: tuple[str, ...]
+
+
+def place_tensors(
+    file: str | Path, header: Header, get: Callable[[str], Tensor], said: Said
+) -> Placed:
+    """Find out what a file holds; `get` reads a tensor by its name in the file.
+
+    Raises:
+        LoraFileError: the file is no adapter, or of a kind that is not read.
+    """
+    signature = tuple((key, info.dtype, info.shape) for key, info in header.tensors.items())
+    alike = find_alike(signature, header.metadata.get(PEFT_METADATA), said)
+    placed = alike.fill(get) if alike is not None else None
+    return placed or _place(file, header, get, said)[0]
+
+
+def place_header(file: str | Path, header: Header, said: Said) -> Placed:
+    """Find out what a file holds by its header: its layers have no numbers.
+
+    Raises:
+        LoraFileError: as `place_tensors`.
+    """
+    return _place(file, header, _without_numbers(header), said)[0]
+
+
+class PlainLayer(NamedTuple):
+    """Where the numbers of a plain LoRA's layer are: keys of its file."""
+
+    name: str
+    down: str
+    up: str
+    rank: int
+    scale: float  # NaN where a tensor tells it
+    alpha: str  # that tensor's key
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """What files alike have in common: their layers without numbers."""
+
+    placed: Placed
+    layers: tuple[PlainLayer, ...]
+
+    def fill(self, get: Callable[[str], Tensor]) -> Placed | None:
+        """Return the layers of one of the files; None where its numbers need a closer look."""
+        layers: dict[str, Layer] = {}
+        alphas = list(self.placed.alphas)
+        for name, down, up, rank, scale, key in self.layers:
+            if math.isnan(scale):
+                alphas.append(float(get(key).item()))
+                scale = alphas[-1] / rank
+                if not math.isfinite(scale):
+                    return None
+            layers[name] = LoraLayer(get(down), get(up), scale)
+        outcome = self.placed.outcome
+        outcome = replace(outcome, conversion=replace(outcome.conversion, layers=layers))
+        return replace(self.placed, outcome=outcome, alphas=tuple(alphas))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def find_alike(
+    signature: tuple[tuple[str, str, tuple[int, ...]], ...], peft_metadata: str | None, said: Said
+) -> Alike | None:
+    """Return what files of these tensors share, if they are plain LoRAs; None for all others.
+
+    `signature` are names, types and shapes.
+    """
+    tensors = {key: TensorInfo(dtype, shape, 0, 0) for key, dtype, shape in signature}
+    metadata = {} if peft_metadata is None else {PEFT_METADATA: peft_metadata}
+    header = Header(tensors, metadata, 0)
+    try:
+        placed, plan = _place("", header, _without_numbers(header), said)
+    except LoraFileError:
+        # Said with the file's name by whoever looks at it alone.
+        return None
+    conversion = placed.outcome.conversion
+    # Layers that are there twice are compared by their numbers.
+    if conversion.vectors or conversion.notes:
+        return None
+    alphas = {slots.get("down", ""): slots.get("alpha", "") for slots in plan.modules.values()}
+    layers = []
+    for name, layer in conversion.layers.items():
+        if not isinstance(layer, LoraLayer) or not _is_whole(layer):
+            return None
+        down, up = cast("HeaderTensor", layer.down), cast("HeaderTensor", layer.up)
+        alpha = alphas[down.key]
+        layers.append(PlainLayer(name, down.key, up.key, len(down), layer.scale, alpha))
+    return Alike(placed, tuple(layers))
+
+
+def _is_whole(layer: LoraLayer) -> bool:
+    """Whether a layer is two tensors of its file as they are."""
+    parts = (cast("HeaderTensor", part) for part in (layer.down, layer.up))
+    return layer.mid is None and all(part.key for part in parts)
+
+
+def _without_numbers(header: Header) -> Callable[[str], Tensor]:
+    return lambda key: cast("Tensor", HeaderTensor(header.tensors[key].shape, key))
+
+
+def _place(
+    file: str | Path, header: Header, get: Callable[[str], Tensor], said: Said
+) -> tuple[Placed, KeyPlan]:
+    refuse_kinds(file, header.tensors, [claim.base_model for claim in said.claims])
+    plan = plan_layers(file, header.tensors)
+    _check_dtypes(file, header, plan)
+    beside, trouble = None, said.trouble
+    try:
+        beside = parse_config(said.peft_config) if said.peft_config else None
+    except ValueError as error:
+        trouble = str(error)
+    config, place = find_config(file, header, plan, beside)
+    alpha = find_alpha(file, header, plan, config, place)
+    parts = {
+        module: assemble(file, module, slots, get, alpha) for module, slots in plan.modules.items()
+    }
+    check_magnitudes(file, plan, config)
+    widths = _text_widths(header, plan)
+    outcome = convert(file, plan, parts, said.families, said.claims, widths)
+    keys = [key for slots in plan.modules.values() for s, key in slots.items() if s != "alpha"]
+    placed = Placed(
+        outcome,
+        format=_name_format(plan, outcome),
+        alpha=alpha.rule,
+        alphas=tuple(part.alpha for part in parts.values() if part.alpha is not None),
+        dtype="+".join(sorted({header.tensors[key].dtype for key in keys})),
+        parts=dict(sorted(plan.parts.items())),
+        notes=alpha_notes(plan, alpha, trouble),
+    )
+    return placed, plan
+
+
+def _check_dtypes(file: str | Path, header: Header, plan: KeyPlan) -> None:
+    for module, slots in plan.modules.items():
+        for slot, key in slots.items():
+            dtype = header.tensors[key].dtype
+            # Some trainers write alpha as an integer.
+            if dtype not in DTYPES and not (slot == "alpha" and dtype[0] in "IU"):
+                raise BadWeightsError(file, f"layer {module} is stored as {dtype}")
+
+
+def _text_widths(header: Header, plan: KeyPlan) -> set[int]:
+    return {
+        header.tensors[key].shape[1]
+        for slot, key in plan.text
+        if slot == "down"
+        and len(header.tensors[key].shape) == 2
+        and any(f"{name}." in key for name in TEXT_ATTENTION)
+    }
+
+
+def _name_format(plan: KeyPlan, outcome: Outcome) -> str:
+    """Name how the file is written, by what its program is known for."""
+    for prefix, known in FORMATS.items():
+        if plan.prefix.startswith(prefix):
+            return known
+    convention = outcome.conversion.convention
+    if convention in ("xlabs", "diffsynth"):
+        return convention
+    if convention == "bfl":
+        return "fal" if plan.prefix.startswith("base_model.") else "bfl"
+    return "peft"

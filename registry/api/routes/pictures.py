@@ -1,0 +1,49 @@
+"""Search by a picture that is sent."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import HTMLResponse
+
+from registry.api.deps import RegistryDep
+from registry.api.pages.render import render
+from registry.api.routes.pages import PAGE_SIZE, frame
+from registry.api.schemas import PictureAnswer, PictureParams
+from registry.api.uploads import PictureDep
+
+router = APIRouter(prefix="/v1", tags=["search"])
+# The form of the page, which works without JavaScript.
+page_router = APIRouter()
+
+BODY = {
+    "required": True,
+    "description": "The picture itself, or a form with one file.",
+    "content": {
+        kind: {"schema": {"type": "string", "format": "binary"}}
+        for kind in ("image/png", "image/jpeg", "image/webp", "image/gif", "multipart/form-data")
+    },
+}
+
+
+@router.post("/search/picture", openapi_extra={"requestBody": BODY})
+def search_by_picture(
+    picture: PictureDep, params: Annotated[PictureParams, Query()], registry: RegistryDep
+) -> PictureAnswer:
+    """Find the adapters that a picture was made with, or that have made one like it.
+
+    By what its metadata says, and by covers that look like it. The picture is not kept.
+    """
+    page = registry.search_picture(picture, params.filters(), params.limit)
+    return PictureAnswer.from_page(page)
+
+
+@page_router.post("/picture")
+def picture_page(request: Request, picture: PictureDep, registry: RegistryDep) -> HTMLResponse:
+    page = registry.search_picture(picture, limit=PAGE_SIZE)
+    return render(
+        request,
+        "picture.html",
+        active="search",
+        page=page,
+        **frame(registry),
+    )

@@ -1,0 +1,56 @@
+"""Pictures that are sent here: bounded in bytes and in number, and kept nowhere."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+
+from crawler.covers import MAX_BYTES
+from registry.api.deps import Places
+
+# What a form puts around a picture.
+FRAME_BYTES = 4096
+MOST_UPLOAD_BYTES = MAX_BYTES + FRAME_BYTES
+# Pictures that are held in memory at once.
+MOST_UPLOADS = 4
+
+
+async def _picture(request: Request) -> AsyncIterator[bytes]:
+    """Give the picture that is a request's body, or the first file of its form."""
+    places: Places = request.app.state.uploads
+    await places.take()
+    try:
+        data = bytearray()
+        # Bounded while it comes, by `Admission`.
+        async for chunk in request.stream():
+            data += chunk
+        kind = request.headers.get("content-type", "")
+        yield _file_in_form(data, kind) if kind.startswith("multipart/") else bytes(data)
+    finally:
+        places.give_back()
+
+
+def _file_in_form(body: bytearray, content_type: str) -> bytes:
+    """Return the first file of a form [1]; empty where none was chosen.
+
+    - [1] https://www.rfc-editor.org/rfc/rfc7578
+    """
+    boundary = content_type.partition("boundary=")[2].split(";")[0].strip('" ')
+    if not boundary or not boundary.isascii():
+        raise HTTPException(400, "The form does not say where its parts end.")
+    mark = b"--" + boundary.encode()
+    begin = 0
+    while (at := body.find(mark, begin)) >= 0:
+        head_end = body.find(b"\r\n\r\n", at, at + FRAME_BYTES)
+        end = body.find(b"\r\n" + mark, max(head_end, at + len(mark)))
+        if head_end < 0 or end < 0:
+            break
+        if b"filename=" in body[at:head_end]:
+            return bytes(body[head_end + 4 : end])
+        begin = end + 2
+    raise HTTPException(400, "The form has no file.")
+
+
+# To be asked for before the registry: who sends slowly must not keep it.
+PictureDep = Annotated[bytes, Depends(_picture, scope="function")]

@@ -1,0 +1,185 @@
+"""A picture -> the adapters that it was made with, or that have made one like it.
+
+Each adapter that is found says by which ways: the surest first, as in WAYS.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from PIL import Image
+from sqlalchemy.orm import Session
+
+from crawler.covers import MAX_BYTES
+from crawler.errors import CoverError
+from crawler.pictures.adapters import NamedAdapter
+from crawler.pictures.reading import ReadPicture, read_picture
+from encoder.errors import ImageEncoderError
+from encoder.image_encoder import ImageEncoder
+from registry.blobs import BlobStore
+from registry.retrieval.cards import AdapterCard, load_cards
+from registry.retrieval.cover_vectors import find_alike_covers
+from registry.retrieval.errors import PictureError
+from registry.retrieval.filters import Filters
+from registry.retrieval.named import NamedMatch, find_named
+from registry.retrieval.near_covers import NearCover, find_near_covers
+
+logger = logging.getLogger(__name__)
+
+NOT_COMPARED = "The image encoder cannot be used, so covers were not compared by it; see the log."
+
+# By hash, Civitai's number of a version, or the name of a file, as the picture says itself; by
+# a cover that is this picture, or nearly; by covers that the image encoder finds alike; by
+# captions of the picture, which search is asked for.
+Way = Literal["hash", "version", "cover", "name", "near cover", "image", "captions"]
+WAYS: tuple[Way, ...] = get_args(Way)
+
+# What turns a picture into texts that say what it shows, each a question for search.
+Describe = Callable[[Image.Image], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBy:
+    """One way by which a picture led to an adapter.
+
+    `similarity` is 1 for what is named, the share of equal bits of a cover's hash, the cosine of
+    two pictures, or the probability that search gives. `strength` is the one that the picture was
+    made with, `cover` the position of the cover that resembles it, `text` what was asked for.
+    """
+
+    way: Way
+    similarity: float = 1.0
+    strength: float | None = None
+    cover: int | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureResult:
+    card: AdapterCard
+    found_by: tuple[FoundBy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PicturePage:
+    """The answer to a picture. `missing` are adapters that it names and that are not here."""
+
+    results: tuple[PictureResult, ...]
+    missing: tuple[NamedAdapter, ...]
+    prompt: str
+    notes: tuple[str, ...]
+    milliseconds: float
+
+
+Found = dict[int, list[FoundBy]]
+# One way of finding: adapters' ids, each with why.
+Finds = Iterator[tuple[int, FoundBy]]
+
+
+def read_for_search(picture: Path | bytes) -> ReadPicture:
+    """Read a picture, or one in a file.
+
+    Raises:
+        PictureError: it is no picture, or none that can be read.
+    """
+    try:
+        return read_picture(picture if isinstance(picture, bytes) else _bytes_of(picture))
+    except CoverError as error:
+        raise PictureError(str(error)) from error
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise PictureError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def search_by_picture(
+    session: Session,
+    blobs: BlobStore,
+    picture: ReadPicture,
+    filters: Filters,
+    limit: int,
+    more: Sequence[Finds] = (),
+) -> PicturePage:
+    """Return up to `limit` adapters that a picture leads to, by the surest way first.
+
+    `more` are further ways, asked after those that need nothing but the database.
+    """
+    started = time.perf_counter()
+    matches = find_named(session, picture.named, filters)
+    found: Found = {}
+    ways = [
+        _by_name(matches),
+        _by_cover(find_near_covers(session, blobs, picture, filters)),
+        *more,
+    ]
+    notes = []
+    for way in ways:
+        try:
+            for adapter_id, by in way:
+                found.setdefault(adapter_id, []).append(by)
+        except ImageEncoderError as error:
+            # The others still tell; why names folders of this machine, which is for its log.
+            logger.warning("%s", error)
+            notes.append(NOT_COMPARED)
+    ranked = sorted(found, key=lambda id_: _place(found[id_]))[:limit]
+    cards = load_cards(session, ranked)
+    others = [named for named in picture.named if named not in {one.named for one in matches}]
+    # What the filters leave out is not missing.
+    here = {match.named for match in find_named(session, others, Filters())}
+    return PicturePage(
+        results=tuple(
+            PictureResult(cards[id_], tuple(sorted(found[id_], key=_sureness)))
+            for id_ in ranked
+            if id_ in cards
+        ),
+        missing=tuple(named for named in others if named not in here),
+        prompt=picture.prompt,
+        notes=tuple(notes),
+        milliseconds=(time.perf_counter() - started) * 1000,
+    )
+
+
+def _by_name(matches: Sequence[NamedMatch]) -> Finds:
+    for match in matches:
+        yield match.adapter_id, FoundBy(match.by, strength=match.named.strength)
+
+
+def _by_cover(covers: Sequence[NearCover]) -> Finds:
+    for cover in covers:
+        way: Way = "cover" if cover.is_same else "near cover"
+        yield cover.adapter_id, FoundBy(way, cover.similarity, cover=cover.position)
+
+
+def by_image(
+    session: Session,
+    open_encoder: Callable[[], ImageEncoder],
+    picture: ReadPicture,
+    filters: Filters,
+    limit: int,
+) -> Finds:
+    """Find covers that the image encoder takes for alike.
+
+    Raises:
+        ImageEncoderError: it cannot be loaded.
+    """
+    encoder = open_encoder()
+    (embedding,) = encoder.encode([picture.image])
+    for cover in find_alike_covers(session, embedding, encoder.name, filters, limit):
+        yield cover.adapter_id, FoundBy("image", cover.similarity, cover=cover.position)
+
+
+def _sureness(by: FoundBy) -> tuple[int, float]:
+    return WAYS.index(by.way), -by.similarity
+
+
+def _place(ways: Sequence[FoundBy]) -> tuple[int, float, int]:
+    """Order by the surest way; of equals, by how near, and by how many ways lead there."""
+    way, similarity = min(map(_sureness, ways))
+    return way, similarity, -len(ways)

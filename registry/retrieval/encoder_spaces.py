@@ -1,0 +1,100 @@
+"""Which base models are searched together: those whose adapters one encoder knows, or none does.
+
+Similarities of two encoders do not compare, and neither do their queries. So each space is asked
+by itself, and its answers are expressed in deviations above strangers before they are merged.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from registry.db.models import Listing
+from registry.retrieval.filters import Filters
+from registry.retrieval.ranking import DEFAULT_CALIBRATION, PLAIN_CALIBRATION, Calibration, Scale
+from registry.retrieval.strangers import Strangers
+
+Embeddings = npt.NDArray[np.float32]
+
+
+class QueryEncoder(Protocol):
+    """What search needs of a weight encoder; `load_encoder` of its checkpoint gives one."""
+
+    def encode_query(self, embeddings: Embeddings) -> Embeddings:
+        """Bring text embeddings (n, dim) into the space of the weight embeddings."""
+        ...
+
+    def encode_caption_query(self, embeddings: Embeddings) -> Embeddings:
+        """Turn text embeddings (n, dim) so that they compare with captions' as adapters differ."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServingEncoder:
+    """A weight encoder under the name that its embeddings have in the database."""
+
+    name: str
+    loaded: QueryEncoder
+    calibration: Calibration = DEFAULT_CALIBRATION
+
+    def encode_query(self, embeddings: Embeddings) -> Embeddings:
+        return self.loaded.encode_query(embeddings)
+
+    def encode_caption_query(self, embeddings: Embeddings) -> Embeddings:
+        return self.loaded.encode_caption_query(embeddings)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Adapters that one encoder knows, or that none does; without names, all there are."""
+
+    encoder: ServingEncoder | None = None
+    base_models: tuple[str, ...] = ()
+
+    def narrow(self, filters: Filters) -> Filters:
+        """Return `filters` for the adapters of this space."""
+        if not self.base_models:
+            return filters
+        # The names are those of the index: whoever meant a family got its variants.
+        return replace(filters, base_models=self.base_models, variants=False)
+
+    def aim(self, embedding: Embeddings) -> Embeddings:
+        """Return what a question (dim,) is compared with captions by, (dim,)."""
+        if self.encoder is None:
+            return embedding
+        aimed: Embeddings = self.encoder.encode_caption_query(embedding[None])[0]
+        return aimed
+
+    def scale(self, aimed: Embeddings, strangers: Strangers) -> Scale:
+        """Return what similarities with a question (dim,) mean here, once it is aimed."""
+        if self.encoder is None:
+            calibration, captions = PLAIN_CALIBRATION, strangers.plain_scale
+        else:
+            calibration = self.encoder.calibration
+            captions = strangers.scale(self.encoder.encode_caption_query)
+        mean, deviation = captions
+        near = (strangers.likeness_to_gibberish(aimed) - mean) / deviation
+        return Scale(calibration, captions, near)
+
+
+def spaces_of(
+    names: Sequence[str], encoder_of: Callable[[str], ServingEncoder | None]
+) -> list[Space]:
+    """Part base models by the encoder that knows them."""
+    parts: dict[str | None, tuple[ServingEncoder | None, list[str]]] = {}
+    for name in names:
+        encoder = encoder_of(name)
+        parts.setdefault(encoder.name if encoder else None, (encoder, []))[1].append(name)
+    return [Space(encoder, tuple(own)) for encoder, own in parts.values()]
+
+
+def base_models_of(session: Session, adapter_ids: Collection[int]) -> dict[int, str]:
+    """Return what each of those adapters is for that are ready."""
+    rows = session.execute(
+        select(Listing.adapter_id, Listing.base_model).where(Listing.adapter_id.in_(adapter_ids))
+    )
+    return {row.adapter_id: row.base_model for row in rows}

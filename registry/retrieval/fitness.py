@@ -1,0 +1,120 @@
+"""How probable it is that an adapter does what was asked for, whatever else does it too.
+
+Who asks for "neon" asks for a kind of thing, and everything neon fits: so nothing here is shared
+out among rivals, as it is where one adapter is meant (`registry.retrieval.ranking.evidence`).
+Every signal speaks for an adapter by how near it is in itself, and by how far it is behind the
+nearest one; equals lose nothing by each other. No adapter falls by a better score of its own.
+
+Constants are learned by `python -m benchmarks.search.learning`; docs/search.md explains them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+Signal = Literal["weights", "captions", "words"]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
+Floats = npt.NDArray[np.float64]
+Band = Literal["fits", "perhaps", "probably not"]
+
+# From these probabilities on a result is said to fit, and perhaps to fit. Where the constants were
+# learned, none of 200 pieces of nonsense fits and hardly anything far off.
+FITS, PERHAPS = 0.6, 0.2
+# If no adapter answers more of a question by its words, they say nothing: it is in another
+# language, or about what nobody wrote down.
+SILENCE = 0.15
+# Silent words leave the judgement to one signal, which no similarity makes surer than this.
+FARTHEST = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fitness:
+    """How a signal's score z becomes log-odds.
+
+        above    = z - gibberish * (how near gibberish the question is)
+        log-odds = weight * ln((floor + sigmoid(slope * (above - doubt))) / (floor + 1))
+                   - lag * (1 - exp(-pace * (the best z - z)))
+                   + alone * (above - doubt), where words are silent
+
+    `unknown` are those of an adapter that has no score.
+    """
+
+    weight: float
+    slope: float
+    doubt: float
+    floor: float
+    lag: float
+    pace: float
+    unknown: float = 0.0
+    gibberish: float = 0.0
+    alone: float = 0.0
+
+    def log_odds(self, z: Floats, gibberish: Floats, *, silent: bool) -> Floats:
+        """Return log-odds (adapters,) of scores z (adapters,), NaN where there is none."""
+        known = ~np.isnan(z)
+        if not known.any():
+            return np.full(len(z), self.unknown)
+        z = np.where(known, z, 0.0)
+        above = z - self.gibberish * np.maximum(gibberish, 0.0) - self.doubt
+        # Clipped where the exponential would overflow, and nothing changes any more.
+        near = 1 / (1 + np.exp(-np.clip(self.slope * above, -500, 500)))
+        behind = np.maximum(z[known].max() - z, 0.0)
+        odds = self.weight * np.log((self.floor + near) / (self.floor + 1))
+        odds -= self.lag * (1 - np.exp(-self.pace * behind))
+        if silent:
+            odds += self.alone * np.clip(above, None, FARTHEST)
+        return np.where(known, odds, self.unknown)
+
+
+FITNESS: Mapping[Signal, Fitness] = {
+    "weights": Fitness(
+        weight=0.679, slope=1.59, doubt=4.21, floor=0.0754, lag=3.1, pace=0.15,
+        unknown=-3.39, gibberish=0.124, alone=0.667,
+    ),
+    "captions": Fitness(
+        weight=0.211, slope=1.53, doubt=4.84, floor=0.121, lag=0.279, pace=2.95,
+        unknown=-0.87, gibberish=0.253, alone=0.219,
+    ),
+    "words": Fitness(
+        weight=4.13, slope=13.1, doubt=0.399, floor=0.924, lag=2.23, pace=10.9,
+    ),
+}  # fmt: skip
+# The odds of an adapter for which everything speaks; what silent words add to all, and to those
+# of which nothing else is known either.
+OFFSET, SILENT, UNTOLD = 5.31, -0.459, -2.22
+# How far evidence for one adapter among rivals counts, by how much less there is than for the
+# first.
+EVIDENCE_LAG, EVIDENCE_PACE = 7.8, 0.05
+
+
+def probabilities(
+    z: Mapping[Signal, Floats], gibberish: Floats, evidence: Floats, *, silent: bool
+) -> Floats:
+    """Return for each adapter (adapters,) how probable it is that it does what was asked for.
+
+    `z` has the scores of the signals that were asked, `gibberish` (adapters,) how near
+    gibberish the question is in each one's space, and `evidence` (adapters,) what speaks for it
+    among its rivals.
+    """
+    if not len(evidence):
+        return evidence
+    behind = evidence.max() - evidence
+    odds = OFFSET + SILENT * silent - EVIDENCE_LAG * (1 - np.exp(-EVIDENCE_PACE * behind))
+    untold = np.full(len(evidence), silent)
+    for signal, model in FITNESS.items():
+        own = z.get(signal, np.full(len(evidence), np.nan))
+        odds = odds + model.log_odds(own, gibberish, silent=silent)
+        untold &= np.isnan(own) | (own <= 0 if signal == "words" else False)
+    odds += UNTOLD * untold
+    probability: Floats = 1 / (1 + np.exp(-odds))
+    return probability
+
+
+def band_of(probability: float) -> Band:
+    """Return what is said of a result with this probability."""
+    if probability >= FITS:
+        return "fits"
+    return "perhaps" if probability >= PERHAPS else "probably not"

@@ -1,0 +1,113 @@
+"""A ranked answer in pages that neither skip nor repeat while the index changes.
+
+The first page ranks what the signals offer, some hundreds of adapters. The others go on in that
+order: their cursor carries the ids that are still to come. Behind the ranked follow, by id, all
+other adapters that have every word of the question, so that nothing that literally matches is
+withheld, however many there are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from encoder.text_encoder import TextEncoder
+from registry.retrieval.cursors import read_cursor, write_cursor
+from registry.retrieval.encoder_spaces import Space, base_models_of
+from registry.retrieval.errors import CursorError
+from registry.retrieval.hybrid import SearchQuery, rank_all
+from registry.retrieval.ranking import SearchHit
+from registry.retrieval.words import literal_adapters
+
+# So many ids fit into an address, with those that were shown.
+MOST_RANKED = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Paged:
+    """A page's hits; what fits or perhaps fits, with its base model; and the cursor to go on."""
+
+    hits: list[SearchHit]
+    found: Mapping[int, str]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the next page begins: ranked ids to come, those shown, the last one by its words."""
+
+    to_come: list[int]
+    shown: list[int]
+    last_literal: int = 0
+
+
+def ranked_page(
+    session: Session,
+    query: SearchQuery,
+    text_encoder: TextEncoder,
+    spaces: Sequence[Space],
+    cursor: str | None,
+) -> Paged:
+    """Return the page that `cursor` asks for, the first without one.
+
+    Raises CursorError where it is none of ours, or of another question.
+    """
+    question = (query.text, query.filters)
+    place = None if cursor is None else _read(read_cursor(question, cursor))
+    literal: list[int] = []
+    if place is not None and not place.to_come:
+        literal = _literal(session, query, place, query.limit)
+    wanted = literal if place is None else [*place.to_come[: query.limit], *literal]
+    ranked = rank_all(session, query, text_encoder, spaces, known=wanted, literal=literal)
+    if place is None:
+        ranked = ranked[:MOST_RANKED]
+        # Copies stand beside their first: they are not to follow as matches of their own.
+        copies = [id_ for hit in ranked for id_ in hit.also]
+        place = _Place([hit.adapter_id for hit in ranked], copies)
+        wanted = place.to_come[: query.limit]
+    # Copies are folded under whichever of them comes first, which may have changed.
+    by_id = {id_: hit for hit in ranked for id_ in (hit.adapter_id, *hit.also)}
+    hits = [by_id[id_] for id_ in wanted if id_ in by_id]
+    hits = list({hit.adapter_id: hit for hit in hits}.values())
+    following = _Place(
+        place.to_come[query.limit :],
+        [*place.shown, *place.to_come[: query.limit]],
+        max([place.last_literal, *literal]),
+    )
+    return Paged(hits, _found(session, ranked), _next(session, query, question, following))
+
+
+def _next(
+    session: Session, query: SearchQuery, question: tuple[object, ...], place: _Place
+) -> str | None:
+    if not place.to_come and not _literal(session, query, place, 1):
+        return None
+    return write_cursor(question, (place.to_come, place.shown, place.last_literal))
+
+
+def _literal(session: Session, query: SearchQuery, place: _Place, limit: int) -> list[int]:
+    if "words" not in query.signals:
+        return []
+    return literal_adapters(
+        session,
+        query.text,
+        filters=query.filters,
+        after=place.last_literal,
+        without=place.shown,
+        limit=limit,
+    )
+
+
+def _found(session: Session, ranked: Sequence[SearchHit]) -> dict[int, str]:
+    """Return what is not probably something else, with its base model."""
+    ids = [hit.adapter_id for hit in ranked if hit.band != "probably not"]
+    return base_models_of(session, ids)
+
+
+def _read(position: list[object]) -> _Place:
+    match position:
+        case [list(to_come), list(shown), int(last)] if all(
+            isinstance(id_, int) for id_ in (*to_come, *shown)
+        ):
+            return _Place(to_come, shown, last)
+    raise CursorError

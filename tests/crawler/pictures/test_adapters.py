@@ -1,0 +1,233 @@
+"""The adapters that pictures name, in the words of every program that we know."""
+
+import io
+import json
+import struct
+import zlib
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from crawler.covers import upright
+from crawler.errors import CoverError
+from crawler.pictures.adapters import MOST_ADAPTERS, NamedAdapter, adapters_named
+from crawler.pictures.prompt import prompt_of
+from crawler.pictures.texts import RECIPE_KEY, texts_of
+from registry.fusion.recipe import PNG_KEY
+from tests.crawler.pictures.builders import png, with_comment, with_tags
+
+SHA = "ab" * 32
+PARAMETERS = (
+    "a fox, <lora:ink:0.8> zqx <lora:folder/Neon Glow:0.5:1:lbw=OUTALL>\nNegative prompt: blurry\n"
+    "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 64x64, Model hash: 0123456789, "
+    'Lora hashes: "ink: 0123456789ab, Neon Glow: fedcba987654", Version: 1.10.1'
+)
+GRAPH: dict[str, Any] = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "base.safetensors"}},
+    "2": {
+        "class_type": "LoraLoader",
+        "inputs": {
+            "lora_name": "styles\\ink.safetensors", "strength_model": 0.7, "strength_clip": 1.0,
+            "model": ["1", 0], "clip": ["1", 1],
+        },
+    },
+}  # fmt: skip
+
+
+def named_in(picture: bytes) -> list[NamedAdapter]:
+    with upright(picture) as image:
+        return list(adapters_named(texts_of(image)))
+
+
+def graph(inputs: dict[str, Any], kind: str = "Anything") -> list[NamedAdapter]:
+    nodes = {"1": {"class_type": kind, "inputs": inputs}}
+    return named_in(png(prompt=json.dumps(nodes)))
+
+
+@pytest.mark.parametrize("chunk", ["tEXt", "zTXt", "iTXt"])
+def test_a_web_uis_settings_in_a_png(chunk: str) -> None:
+    assert named_in(png(chunk=chunk, parameters=PARAMETERS)) == [
+        NamedAdapter("ink", ("0123456789ab",), strength=0.8),
+        NamedAdapter("folder/Neon Glow", ("fedcba987654",), strength=0.5),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-8"])
+def test_a_web_uis_settings_in_exif(kind: str, encoding: str) -> None:
+    names = [one.name for one in named_in(with_comment(PARAMETERS, kind, encoding=encoding))]
+
+    assert names == ["ink", "folder/Neon Glow"]
+
+
+def test_the_extension_for_civitai_writes_hashes_as_json() -> None:
+    hashes = json.dumps({"model": "0123456789", "lora:ink": "ABCDEF0123", "embed:bad": "99" * 5})
+    text = f"a fox <lora:ink:1>\nSteps: 20, Hashes: {hashes}, Version: 1"
+
+    assert named_in(png(parameters=text)) == [NamedAdapter("ink", ("abcdef0123",), strength=1.0)]
+
+
+def test_civitais_generator_names_versions() -> None:
+    resources = [
+        {"type": "checkpoint", "modelVersionId": 1, "modelName": "Base"},
+        {"type": "lora", "weight": 0.8, "modelVersionId": 22, "modelName": "Ink"},
+        {"modelName": "Neon", "weight": 1.5, "air": "urn:air:sdxl:lora:civitai:7@33"},
+        {"modelName": "lazy", "weight": 1.0, "air": "urn:air:sdxl:embedding:civitai:1@44"},
+    ]
+    text = f"a fox\nSteps: 30, Civitai resources: {json.dumps(resources)}, Civitai metadata: {{}}"
+
+    assert named_in(with_comment(text)) == [
+        NamedAdapter("Ink", version="22", strength=0.8),
+        NamedAdapter("Neon", version="33", strength=1.5),
+    ]
+
+
+def test_civitais_json_in_a_comment() -> None:
+    meta = {
+        "prompt": "a fox",
+        "resources": [
+            {"type": "lora", "name": "ink", "hash": "0123456789AB", "weight": 0.6},
+            {"type": "model", "name": "base", "hash": "99" * 5},
+        ],
+        "hashes": {"lora:ink": "abcdef0123"},
+    }
+
+    assert named_in(with_comment(json.dumps(meta))) == [
+        NamedAdapter("ink", ("abcdef0123", "0123456789ab"), strength=0.6)
+    ]
+
+
+def test_civitais_graph_in_a_comment_has_airs() -> None:
+    value = GRAPH | {
+        "extra": {
+            "airs": ["urn:air:flux1:checkpoint:civitai:1@2", "urn:air:flux1:lora:civitai:3@4"]
+        },
+        "extraMetadata": json.dumps({"resources": [{"modelVersionId": 4, "strength": 0.9}]}),
+    }
+
+    assert named_in(with_comment(json.dumps(value))) == [
+        NamedAdapter("", version="4", strength=0.9),
+        NamedAdapter("styles\\ink.safetensors", strength=0.7),
+    ]
+
+
+def test_comfyuis_own_loader() -> None:
+    (named,) = named_in(png(prompt=json.dumps(GRAPH)))
+
+    assert (named.stem, named.strength) == ("ink", 0.7)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"lora_name": "a.safetensors", "strength_model": 0.5},
+        {"lora": "a.safetensors", "strength": 0.5, "merge_loras": True},
+        {"lora_1": {"on": True, "lora": "a.safetensors", "strength": 0.5, "strengthTwo": None}},
+        {"lora_01": "a.safetensors", "strength_01": 0.5, "lora_02": "None", "strength_02": 1},
+        {"switch_1": "On", "lora_name_1": "a.safetensors", "model_weight_1": 0.5,
+         "switch_2": "Off", "lora_name_2": "b.safetensors", "model_weight_2": 1.0},
+        {"lora_name_1": "a.safetensors", "lora_wt_1": 0.5, "lora_count": 1},
+        {"loras": {"__value__": [{"name": "a", "strength": 0.5, "active": True},
+                                 {"name": "b", "strength": 1, "active": False}]}},
+        {"text": "a fox <lora:a:0.5>"},
+    ],
+)  # fmt: skip
+def test_loaders_of_others(inputs: dict[str, Any]) -> None:
+    """The core's for the model only, WanVideo's, rgthree's two, Comfyroll's, Efficiency's,
+    Lora Manager's, and texts with calls."""
+    (named,) = graph(inputs)
+
+    assert (named.stem, named.strength) == ("a", 0.5)
+
+
+def test_slots_that_are_off_are_not_named() -> None:
+    assert graph({"lora_1": {"on": False, "lora": "a.safetensors", "strength": 1}}) == []
+
+
+def test_the_editors_graph_counts_where_nothing_was_run() -> None:
+    def node(kind: str, values: Any, mode: int = 0) -> dict[str, Any]:
+        return {"id": 1, "type": kind, "mode": mode, "widgets_values": values}
+
+    workflow = {
+        "nodes": [
+            node("LoraLoader", ["ink.safetensors", 0.7, 1]),
+            node("LoraLoader", ["bypassed.safetensors", 1, 1], mode=4),
+            node("Power Lora Loader (rgthree)", [{}, {"on": True, "lora": "b.pt", "strength": 2}]),
+            node("CheckpointLoaderSimple", ["base.safetensors"]),
+        ],
+        "definitions": {"subgraphs": [{"nodes": [node("LoraLoaderModelOnly", ["c.ckpt", 1])]}]},
+    }
+
+    named = named_in(png(workflow=json.dumps(workflow)))
+
+    assert [(one.stem, one.strength) for one in named] == [("ink", 0.7), ("b", 2.0), ("c", 1.0)]
+
+
+def test_comfyuis_webp_keeps_its_graph_in_tags() -> None:
+    picture = with_tags({0x0110: f"prompt:{json.dumps(GRAPH)}", 0x010F: "workflow:{}"})
+
+    assert [one.stem for one in named_in(picture)] == ["ink"]
+
+
+def test_our_own_recipe_is_believed_first() -> None:
+    recipe = {"prompt": "a fox", "adapters": [{"name": "Ink", "sha256": SHA, "strength": 0.4}]}
+    picture = png(autolora_recipe=json.dumps(recipe), parameters=PARAMETERS)
+
+    assert named_in(picture) == [NamedAdapter("Ink", (SHA,), strength=0.4)]
+    assert RECIPE_KEY == PNG_KEY
+    with upright(picture) as image:
+        assert prompt_of(texts_of(image)) == "a fox"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Steps: 20",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "a\nSteps: 1, Hashes: {, Civitai resources: [",
+        "a\nSteps: 1, Lora hashes: , Hashes: {}",
+        "a\nSteps: 1, Hashes: " + '{"a":' * 100_000,
+        "null",
+        '{"1": null, "2": {"inputs": 3}, "extra": 1, "extraMetadata": 2, "resources": [1, {}]}',
+        '{"1": {"inputs": {"lora_name": 7, "lora_1": {"on": 1}, "loras": {"__value__": 3}}}}',
+    ],
+)
+def test_broken_texts_name_nothing(text: str) -> None:
+    assert named_in(png(parameters=text, prompt=text, workflow=text, autolora_recipe=text)) == []
+
+
+def test_what_is_named_is_bounded_and_clean() -> None:
+    calls = "".join(f"<lora:l{number}:1>" for number in range(10_000))
+    assert len(named_in(png(parameters=f"{calls}\nSteps: 1"))) == MOST_ADAPTERS
+
+    hostile = {"lora_name": "\x1b[2Ja\u202eb\n" + "x" * 10_000 + ".safetensors", "strength": 1e999}
+    (named,) = graph(hostile)
+    assert named.name.isprintable()
+    assert len(named.name) <= 200
+    assert named.strength is None
+
+
+def test_a_compressed_text_that_is_a_bomb_is_refused_with_the_picture() -> None:
+    bomb = b"parameters\0\0" + zlib.compress(bytes(64 * 2**20), 9)
+    chunk = struct.pack(">I", len(bomb)) + b"zTXt" + bomb
+    chunk += struct.pack(">I", zlib.crc32(b"zTXt" + bomb))
+    whole = png()
+    at = whole.index(b"IDAT") - 4
+    with pytest.raises(CoverError, match="too large"), upright(whole[:at] + chunk + whole[at:]):
+        pass
+
+
+def test_texts_behind_the_pixels_are_read() -> None:
+    """Tools that add to a PNG often add at its end."""
+    whole = png(parameters=PARAMETERS)
+    begin = whole.index(b"iTXt") - 4
+    length = struct.unpack(">I", whole[begin : begin + 4])[0] + 12
+    chunk, without = whole[begin : begin + length], whole[:begin] + whole[begin + length :]
+    end = without.index(b"IEND") - 4
+    moved = without[:end] + chunk + without[end:]
+
+    assert Image.open(io.BytesIO(moved)).size == (64, 64)
+    assert len(named_in(moved)) == 2

@@ -1,0 +1,172 @@
+"""Search by a picture over HTTP, and from the page."""
+
+import json
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+
+from registry.api.admission import MOST_BODY_BYTES
+from registry.api.uploads import MOST_UPLOAD_BYTES
+from registry.service import Registry
+from tests.builders import add_adapter
+from tests.crawler.builders import image_bytes
+from tests.crawler.pictures.builders import encoded, opened, png, with_comment
+from tests.crawler.test_covers import bomb
+from tests.registry.retrieval.test_near_covers import add_cover
+
+SHA = "ab" * 32
+PARAMETERS = (
+    "a fox <lora:ink:0.8> <lora:gone:1>\nSteps: 20, "
+    f'Lora hashes: "ink: {SHA[:12]}, gone: 0123456789ab", Version: 1.10.1'
+)
+
+
+@pytest.fixture
+def ink(registry: Registry) -> int:
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="another")
+        return add_adapter(session, file_sha256=SHA, name="Ink").id
+
+
+def send(client: TestClient, picture: bytes, **params: str) -> Any:
+    return client.post(
+        "/v1/search/picture", content=picture, params=params, headers={"Content-Type": "image/png"}
+    )
+
+
+def test_the_adapters_that_a_picture_names(client: TestClient, ink: int) -> None:
+    answer: dict[str, Any] = send(client, png(parameters=PARAMETERS)).json()
+
+    (result,) = answer["results"]
+    assert result["adapter"]["id"] == ink
+    assert result["found_by"] == [
+        {"way": "hash", "similarity": 1.0, "strength": 0.8, "cover": None, "text": ""}
+    ]
+    assert answer["missing"] == [
+        {"name": "gone", "hashes": ["0123456789ab"], "version": "", "strength": 1.0}
+    ]
+    assert answer["prompt"] == "a fox"
+
+
+def test_one_answer_says_by_which_way_each_came(
+    client: TestClient, registry: Registry, ink: int
+) -> None:
+    look = opened(image_bytes(1, (128, 128), "PNG"))
+    with registry.sessions.begin() as session:
+        covered = add_cover(session, registry.blobs, encoded(look, "PNG")).id
+
+    answer = send(client, with_comment(PARAMETERS, image=look)).json()
+
+    ways = {
+        result["adapter"]["id"]: [by["way"] for by in result["found_by"]]
+        for result in answer["results"]
+    }
+    assert ways == {ink: ["hash"], covered: ["near cover"]}
+    assert list(ways) == [ink, covered]
+
+
+def test_filters_and_limits(client: TestClient, registry: Registry, ink: int) -> None:
+    def ids(**params: str) -> list[int]:
+        answer = send(client, png(parameters=PARAMETERS), **params).json()
+        # What a filter leaves out is not missing.
+        assert [named["name"] for named in answer["missing"]] == ["gone"]
+        return [result["adapter"]["id"] for result in answer["results"]]
+
+    assert ids(base_model="demo-flux-tiny") == [ink]
+    assert ids(base_model="sdxl-1.0") == []
+    assert send(client, png(), limit="0").status_code == 422
+    assert send(client, png(), nearest="1").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "the picture is empty"),
+        (b"hello", "no image"),
+        (b"<!doctype html>", "an HTML page"),
+        (b"%PDF-1.7", "no image"),
+        (bomb(30_000, 30_000), "pixels"),
+        (png()[:-60], "broken"),
+        (encoded(Image.new("RGB", (4, 4)), "PNG"), "too few"),
+    ],
+)
+def test_what_is_no_picture_is_refused_in_one_line(
+    client: TestClient, data: bytes, words: str
+) -> None:
+    answer = send(client, data)
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("cannot search by this: the picture ")
+    assert words in answer.json()["detail"]
+
+
+def test_a_picture_may_be_larger_than_other_requests_but_not_endless(client: TestClient) -> None:
+    large = png(parameters="x" * 2 * MOST_BODY_BYTES)
+    assert send(client, large).status_code == 200
+    assert client.post("/v1/fuse", content=large).status_code == 413
+
+    def endless() -> Any:
+        for _ in range(MOST_UPLOAD_BYTES // 2**20 + 2):
+            yield bytes(2**20)
+
+    assert client.post("/v1/search/picture", content=endless()).status_code == 413
+
+
+def test_the_page_takes_a_file_from_a_form(client: TestClient, ink: int) -> None:
+    hostile = png(parameters=PARAMETERS.replace("a fox", "<script>alert(1)</script>\u202e fox"))
+
+    page = client.post("/picture", files={"picture": ("a.png", hostile, "image/png")})
+
+    assert page.status_code == 200
+    assert f'href="/adapters/{ink}"' in page.text
+    assert "made with it (hash) × 0.8" in page.text
+    assert "0123456789ab" in page.text
+    assert "<script>alert" not in page.text
+    assert "\u202e" not in page.text
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_form_is_on_the_search_page(client: TestClient, ink: int, language: str) -> None:
+    page = client.get("/", params={"lang": language}).text
+
+    assert 'action="/picture"' in page
+    assert 'enctype="multipart/form-data"' in page
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"", "multipart/form-data", 400),
+        (b"--x\r\n\r\n--x--", "multipart/form-data; boundary=x", 400),
+        (b"--x\r\nContent-Disposition: form-data; name=a\r\n\r\nb\r\n--x--",
+         "multipart/form-data; boundary=x", 400),
+        (b"--x\r\nContent-Disposition: form-data; filename=a\r\n\r\nb",
+         "multipart/form-data; boundary=x", 400),
+        (b"--x\r\nContent-Disposition: form-data; filename=a\r\n\r\n\r\n--x--",
+         "multipart/form-data; boundary=x", 422),
+    ],
+)  # fmt: skip
+def test_broken_forms_are_refused(client: TestClient, body: bytes, kind: str, status: int) -> None:
+    answer = client.post("/v1/search/picture", content=body, headers={"Content-Type": kind})
+
+    assert answer.status_code == status
+
+
+def test_a_picture_inside_a_form_is_taken_whole(client: TestClient, ink: int) -> None:
+    """Its bytes may hold line breaks and dashes of all kinds."""
+    picture = png(chunk="tEXt", parameters=PARAMETERS + "\r\n--boundary\r\n\r\n--")
+    answer = client.post(
+        "/v1/search/picture",
+        files={"comment": (None, "hello"), "picture": ("a.png", picture, "image/png")},
+    )
+
+    assert [result["adapter"]["id"] for result in answer.json()["results"]] == [ink]
+
+
+def test_json_says_how_the_answer_is_made(client: TestClient) -> None:
+    operation = client.get("/v1/openapi.json").json()["paths"]["/v1/search/picture"]["post"]
+
+    assert set(operation["requestBody"]["content"]) >= {"image/png", "multipart/form-data"}
+    assert json.dumps(operation).count("PictureAnswer") == 1

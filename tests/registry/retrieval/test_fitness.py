@@ -1,0 +1,94 @@
+"""What a score says by itself: pure, so every claim is instant."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.retrieval.fitness import (
+    FARTHEST,
+    FITNESS,
+    SIGNALS,
+    Fitness,
+    Floats,
+    Signal,
+    band_of,
+    probabilities,
+)
+
+scores = st.lists(st.none() | st.floats(-5, 15), min_size=1, max_size=20)
+
+
+def array(z: list[float | None]) -> Floats:
+    return np.array([math.nan if value is None else value for value in z])
+
+
+def slow(model: Fitness, z: list[float | None], gibberish: float, silent: bool) -> list[float]:
+    """Fitness.log_odds, one adapter after another."""
+    known = [value for value in z if value is not None]
+    found = []
+    for value in z:
+        if value is None:
+            found.append(model.unknown)
+            continue
+        above = value - model.gibberish * max(gibberish, 0) - model.doubt
+        near = 1 / (1 + math.exp(-model.slope * above))
+        odds = model.weight * math.log((model.floor + near) / (model.floor + 1))
+        odds -= model.lag * (1 - math.exp(-model.pace * (max(known) - value)))
+        found.append(odds + (model.alone * min(above, FARTHEST) if silent else 0))
+    return found
+
+
+@given(st.sampled_from(SIGNALS), scores, st.floats(-2, 8), st.booleans())
+def test_log_odds_equal_their_slow_version(
+    signal: Signal, z: list[float | None], gibberish: float, silent: bool
+) -> None:
+    model = FITNESS[signal]
+
+    found = model.log_odds(array(z), np.full(len(z), gibberish), silent=silent)
+
+    assert found == pytest.approx(slow(model, z, gibberish, silent))
+
+
+@given(scores, scores, st.sampled_from(["weights", "captions"]), st.floats(0, 5), st.booleans())
+def test_no_adapter_falls_by_a_better_score(
+    one: list[float | None], other: list[float | None], signal: Signal, more: float, silent: bool
+) -> None:
+    """Nor does any other rise by it."""
+    count = min(len(one), len(other))
+    z: dict[Signal, Floats] = {signal: array(one[:count]), "words": np.linspace(0, 1, count)}
+    better = {name: own.copy() for name, own in z.items()}
+    better[signal][0] += more
+    nothing = np.zeros(count)
+
+    before = probabilities(z, nothing, nothing, silent=silent)
+    after = probabilities(better, nothing, nothing, silent=silent)
+
+    assert after[0] >= before[0] - 1e-12
+    assert (after[1:] <= before[1:] + 1e-12).all()
+
+
+@given(st.floats(0, 8), st.floats(0, 8), st.floats(-3, 12))
+def test_the_nearer_to_gibberish_the_less_probable(one: float, other: float, z: float) -> None:
+    near, far = max(one, other), min(one, other)
+    own: dict[Signal, Floats] = {"captions": np.array([z])}
+
+    found = [probabilities(own, np.array([g]), np.zeros(1), silent=True) for g in (near, far)]
+
+    assert found[0] <= found[1] + 1e-12
+
+
+@given(st.integers(1, 50), st.floats(-3, 12))
+def test_equals_lose_nothing_by_each_other(count: int, z: float) -> None:
+    one, many = (
+        probabilities({"weights": np.full(n, z)}, np.zeros(n), np.zeros(n), silent=False)
+        for n in (1, count)
+    )
+
+    assert many == pytest.approx(np.full(count, one[0]))
+
+
+def test_probabilities_have_words() -> None:
+    assert [band_of(p) for p in (0.0, 0.3, 1.0)] == ["probably not", "perhaps", "fits"]

@@ -1,0 +1,87 @@
+"""A ranked answer, page by page."""
+
+import pytest
+
+from registry.db.models import Adapter
+from registry.retrieval.errors import CursorError, OtherQuestionError
+from registry.retrieval.results import SearchPage
+from registry.service import Registry
+from tests.builders import add_adapter
+from tests.registry.conftest import embed
+
+
+def pages(registry: Registry, text: str, limit: int) -> list[SearchPage]:
+    found = [registry.search(text, limit=limit)]
+    while found[-1].next is not None:
+        found.append(registry.search(text, limit=limit, cursor=found[-1].next))
+        assert len(found) < 200
+    return found
+
+
+def ids(page: SearchPage) -> list[int]:
+    return [result.card.id for result in page.results]
+
+
+def add_foxes(registry: Registry, count: int, name: str = "fox") -> list[int]:
+    with registry.sessions.begin() as session:
+        return [add_adapter(session, name=name, words=name).id for _ in range(count)]
+
+
+def test_pages_are_one_list_in_parts(registry: Registry) -> None:
+    add_foxes(registry, 7)
+
+    whole, parts = pages(registry, "a fox", 100), pages(registry, "a fox", 3)
+
+    assert [len(page.results) for page in parts] == [3, 3, 1]
+    assert [id_ for page in parts for id_ in ids(page)] == ids(whole[0])
+    assert whole[0].next is None
+    assert all(result.hit.signals["words"] for page in parts for result in page.results)
+
+
+def test_nothing_that_literally_matches_is_withheld_however_many_do(registry: Registry) -> None:
+    """The signals offer a hundred each; behind them the list goes on."""
+    foxes = add_foxes(registry, 230)
+
+    found = [id_ for page in pages(registry, "fox", 50) for id_ in ids(page)]
+
+    assert sorted(found) == foxes
+
+
+def test_pages_neither_skip_nor_repeat_while_the_index_changes(registry: Registry) -> None:
+    foxes = add_foxes(registry, 9)
+    first = registry.search("fox", limit=4)
+    assert first.next is not None
+    like = embed(registry, "fox")
+    with registry.sessions.begin() as session:
+        # It would be first, and one that is to come goes.
+        add_adapter(session, name="fox", words="fox", trigger_words=["fox"], downloads=10**6,
+                    captions=[("fox", like)])  # fmt: skip
+        gone = session.get_one(Adapter, min(set(foxes) - set(ids(first))))
+        gone.state = "gone"
+        gone_id = gone.id
+
+    second = registry.search("fox", limit=100, cursor=first.next)
+
+    assert set(ids(second)) & set(ids(first)) == set()
+    assert set(ids(first)) | set(ids(second)) >= set(foxes) - {gone_id}
+
+
+def test_a_cursor_of_another_question_is_refused(registry: Registry) -> None:
+    add_foxes(registry, 3)
+    cursor = registry.search("fox", limit=1).next
+
+    with pytest.raises(OtherQuestionError):
+        registry.search("a fox", limit=1, cursor=cursor)
+    with pytest.raises(OtherQuestionError):
+        registry.search("fox", limit=1, author="someone", cursor=cursor)
+    with pytest.raises(CursorError):
+        registry.search("fox", cursor="none of ours")
+
+
+def test_an_answer_counts_what_it_found_of_each_base_model(registry: Registry) -> None:
+    add_foxes(registry, 2)
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="fox", words="fox", base_model="sdxl-1.0")
+        add_adapter(session, name="wolf", words="wolf", base_model="sdxl-1.0")
+
+    assert registry.search("fox").found == {"demo-flux-tiny": 2, "sdxl-1.0": 1}
