@@ -4,7 +4,7 @@ CREATE FUNCTION list_words(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
     WITH said AS (
         SELECT
             adapters.id,
-            to_tsvector('simple', adapters.words) AS words,
+            strip(to_tsvector('simple', adapters.words)) AS words,
             lower(adapters.name) AS name,
             lower(regexp_replace(adapters.file_name, '^.*/|\.[^./]*$', '', 'g')) AS file_stem,
             string_to_array(lower(array_to_string(adapters.trigger_words, E'\n')), E'\n')
@@ -15,8 +15,8 @@ CREATE FUNCTION list_words(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
     INSERT INTO listing_words (adapter_id, words_vector, called)
     SELECT
         said.id,
-        setweight(said.words, 'A', ARRAY(
-            SELECT word FROM unnest(tsvector_to_array(said.words)) AS word
+        said.words || array_to_tsvector(ARRAY(
+            SELECT '=' || word FROM unnest(tsvector_to_array(said.words)) AS word
             WHERE strpos(said.name || ' ' || array_to_string(said.trigger_words, ' '), word) > 0
         )),
         said.name || (said.file_stem || said.trigger_words)
@@ -30,7 +30,7 @@ CREATE FUNCTION list_words(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
     INSERT INTO vocabulary (word)
     SELECT DISTINCT word
     FROM listing_words, unnest(tsvector_to_array(words_vector)) AS word
-    WHERE adapter_id = ANY (wanted)
+    WHERE adapter_id = ANY (wanted) AND NOT starts_with(word, '=')
         AND NOT EXISTS (SELECT FROM vocabulary WHERE vocabulary.word = word.word);
 $$;
 

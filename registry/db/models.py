@@ -191,7 +191,8 @@ class ListingWords(Base):
         primary_key=True,
         autoincrement=False,
     )
-    # All its words; those of its name and trigger words have the weight A.
+    # All its words; those of its name and trigger words once more, with an = before: so PostgreSQL
+    # knows how many have them there, which it would not by their weights.
     words_vector: Mapped[Any] = mapped_column(TSVECTOR)
     # What it may be called in full, in lower case: its name, its file's, its trigger words.
     called: Mapped[list[str]]

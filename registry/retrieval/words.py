@@ -83,6 +83,7 @@ def matching_adapters(
         "weights": [word.weight for word in words],
         "terms": [term.word for term in terms],
         "queries": [term.query for term in terms],
+        "named": [_named(term.query) for term in terms],
         "closeness": [term.closeness for term in terms],
         "adapters": [term.adapters for term in terms],
         "limit": limit,
@@ -181,19 +182,25 @@ def _branches(terms: Sequence[_Term], condition: str) -> tuple[list[str], dict[s
         queries["all"] = " & ".join(f"({term.query})" for term in common)
     for place, term in enumerate(common[:MOST_COMMON]):
         branches.append(f"{having} %(named{place})s::tsquery {popular}")
-        queries[f"named{place}"] = f"{term.query}:A"
+        queries[f"named{place}"] = _named(term.query)
     if len(common) == 1:
         branches.append(f"{having} %(said)s::tsquery {popular}")
         queries["said"] = common[0].query
     return branches, queries
 
 
+def _named(query: str) -> str:
+    """Return a tsquery for the same words in names: `listing_words` marks them by an =."""
+    return re.sub(r"'([^']+)'", r"'=\1'", query)
+
+
 def _scored(branches: Sequence[str]) -> str:
     return f"""
         WITH terms AS MATERIALIZED (
-            SELECT word, query::tsquery, (query || ':A')::tsquery AS named, closeness, adapters
-            FROM unnest(%(terms)s::text[], %(queries)s::text[], %(closeness)s::float[],
-                %(adapters)s::float[]) AS terms (word, query, closeness, adapters)
+            SELECT word, query::tsquery, named::tsquery, closeness, adapters
+            FROM unnest(%(terms)s::text[], %(queries)s::text[], %(named)s::text[],
+                %(closeness)s::float[], %(adapters)s::float[])
+                AS terms (word, query, named, closeness, adapters)
         ), candidates AS MATERIALIZED (
             {" UNION ".join(branches)} UNION SELECT unnest(%(also)s::bigint[])
         ), found AS MATERIALIZED (
