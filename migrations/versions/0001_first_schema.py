@@ -22,6 +22,7 @@ def upgrade() -> None:
     _create_files()
     _create_adapters()
     _create_listings()
+    _create_words()
     _create_covers()
     _create_encoders()
     _create_embeddings()
@@ -43,6 +44,8 @@ def downgrade() -> None:
         "image_captions",
         "captions",
         "covers",
+        "vocabulary",
+        "listing_words",
         "listings",
         "adapters",
         "sketches",
@@ -52,6 +55,8 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     for function in (
+        "list_words_of_adapter()",
+        "list_words(bigint[])",
         "list_adapters_of_file()",
         "list_adapter()",
         "list_adapters(bigint[])",
@@ -141,12 +146,6 @@ def _create_adapters() -> None:
         sa.Column("claimed_by", sa.Text(), nullable=True),
         sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("words", sa.Text(), server_default="", nullable=False),
-        sa.Column(
-            "words_vector",
-            postgresql.TSVECTOR(),
-            sa.Computed("to_tsvector('simple'::regconfig, words)", persisted=True),
-            nullable=False,
-        ),
         sa.CheckConstraint(
             "state IN ('listed', 'ready', 'refused', 'gone')", name=op.f("ck_adapters_state")
         ),
@@ -171,16 +170,6 @@ def _create_adapters() -> None:
         postgresql_where=sa.text("state <> 'ready'"),
     )
     op.create_index(op.f("ix_adapters_file_sha256"), "adapters", ["file_sha256"])
-    op.create_index(
-        "ix_adapters_words_trgm",
-        "adapters",
-        ["words"],
-        postgresql_using="gin",
-        postgresql_ops={"words": "gin_trgm_ops"},
-    )
-    op.create_index(
-        "ix_adapters_words_vector", "adapters", ["words_vector"], postgresql_using="gin"
-    )
     op.create_index(
         "ix_adapters_file_stem",
         "adapters",
@@ -264,8 +253,55 @@ def _create_listings() -> None:
         "shuffle",
     ):
         op.create_index(f"ix_listings_{column}", "listings", [column, "adapter_id"])
-    # Triggers that keep the table; psycopg takes statements without parameters together.
-    statements = resources.files("registry.db").joinpath("listings.sql").read_text()
+    _execute_file("listings.sql")
+
+
+def _create_words() -> None:
+    op.create_table(
+        "listing_words",
+        sa.Column("adapter_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("words_vector", postgresql.TSVECTOR(), nullable=False),
+        sa.Column("called", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["adapter_id"],
+            ["listings.adapter_id"],
+            name=op.f("fk_listing_words_adapter_id_listings"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("adapter_id", name=op.f("pk_listing_words")),
+    )
+    for column in ("words_vector", "called"):
+        op.create_index(
+            f"ix_listing_words_{column}",
+            "listing_words",
+            [column],
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": False},
+        )
+    op.create_table(
+        "vocabulary",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("word", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_vocabulary")),
+    )
+    op.create_index(op.f("ix_vocabulary_word"), "vocabulary", ["word"])
+    op.create_index(
+        "ix_vocabulary_word_trgm",
+        "vocabulary",
+        ["word"],
+        postgresql_using="gin",
+        postgresql_ops={"word": "gin_trgm_ops"},
+        postgresql_with={"fastupdate": False},
+    )
+    _execute_file("listing_words.sql")
+
+
+def _execute_file(name: str) -> None:
+    """Make the functions and triggers that keep a table.
+
+    psycopg takes statements without parameters together.
+    """
+    statements = resources.files("registry.db").joinpath(name).read_text()
     op.get_bind().exec_driver_sql(statements.replace("%", "%%"))
 
 

@@ -44,6 +44,8 @@ PHASH_PARTS: tuple[ColumnElement[int], ...] = tuple(
 
 # pgvector's defaults, written down because an index is rebuilt when they change.
 HNSW = {"m": 16, "ef_construction": 64}
+# Every search would read through what an index has put off; who publishes can wait instead.
+GIN = {"fastupdate": False}
 
 
 class Base(DeclarativeBase):
@@ -109,9 +111,6 @@ class Adapter(Base):
     claimed_at: Mapped[datetime | None]
     # All that is said about it, segmented into words: PostgreSQL cannot split Chinese.
     words: Mapped[str] = mapped_column(server_default="")
-    words_vector: Mapped[Any] = mapped_column(
-        TSVECTOR, Computed("to_tsvector('simple'::regconfig, words)", persisted=True)
-    )
 
     # "raise" turns an accidental query per row into an error in the first test.
     file: Mapped["File | None"] = relationship(lazy="raise")
@@ -125,15 +124,8 @@ class Adapter(Base):
         Index("ix_adapters_base_model_state", "base_model", "state"),
         # Those that are not ready have no listing.
         Index("ix_adapters_state_id", "state", "id", postgresql_where=sql("state <> 'ready'")),
-        Index("ix_adapters_words_vector", "words_vector", postgresql_using="gin"),
         Index("ix_adapters_file_stem", FILE_STEM),
         Index("ix_adapters_version", "version", postgresql_where=sql("version <> ''")),
-        Index(
-            "ix_adapters_words_trgm",
-            "words",
-            postgresql_using="gin",
-            postgresql_ops={"words": "gin_trgm_ops"},
-        ),
     )
 
 
@@ -183,6 +175,55 @@ class Listing(Base):
         Index("ix_listings_updated_at", "updated_at", "adapter_id"),
         Index("ix_listings_size", "size", "adapter_id"),
         Index("ix_listings_rank", "rank", "adapter_id"),
+    )
+
+
+class ListingWords(Base):
+    """The words of a ready adapter, to be found by; apart from its listing, which stays narrow.
+
+    Kept by triggers on `adapters` (registry/db/listing_words.sql).
+    """
+
+    __tablename__ = "listing_words"
+
+    adapter_id: Mapped[int] = mapped_column(
+        ForeignKey("listings.adapter_id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    )
+    # All its words; those of its name and trigger words once more, with an = before: so PostgreSQL
+    # knows how many have them there, which it would not by their weights.
+    words_vector: Mapped[Any] = mapped_column(TSVECTOR)
+    # What it may be called in full, in lower case: its name, its file's, its trigger words.
+    called: Mapped[list[str]]
+
+    __table_args__ = (
+        Index(
+            "ix_listing_words_words_vector",
+            "words_vector",
+            postgresql_using="gin",
+            postgresql_with=GIN,
+        ),
+        Index("ix_listing_words_called", "called", postgresql_using="gin", postgresql_with=GIN),
+    )
+
+
+class VocabularyWord(Base):
+    """A word that an adapter has or had: what a word that nobody uses may be a typo of."""
+
+    __tablename__ = "vocabulary"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    word: Mapped[str] = mapped_column(index=True)
+
+    __table_args__ = (
+        Index(
+            "ix_vocabulary_word_trgm",
+            "word",
+            postgresql_using="gin",
+            postgresql_ops={"word": "gin_trgm_ops"},
+            postgresql_with=GIN,
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
 from registry.db.models import Caption
+from registry.retrieval import vector
 from registry.retrieval.errors import EmbeddingDimensionError
 from registry.retrieval.filters import Filters
 from registry.retrieval.vector import (
@@ -19,6 +20,12 @@ from tests.builders import TEXT_ENCODER, active_encoder, add_adapter, add_encode
 
 TINY = Filters(("demo-flux-tiny",))
 EAST = np.array(axis(0), np.float32)
+
+
+@pytest.fixture(params=[0.0, vector.STEP], ids=["by the index", "one by one"], autouse=True)
+def step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows are compared one by one, and here are few: the index must answer alike."""
+    monkeypatch.setattr(vector, "STEP", request.param)
 
 
 def between(share: float, seed: int = 0) -> list[float]:
@@ -89,6 +96,18 @@ def test_another_encoder_is_another_space(session: Session) -> None:
 
     assert [match.adapter_id for match in matches] == [new.id]
     assert matches[0].score == pytest.approx(0.2, abs=1e-3)
+
+
+def test_filters_that_nothing_can_pass_find_nothing(session: Session) -> None:
+    """PostgreSQL sees it without looking, and says so in another form of plan."""
+    add_adapter(session, embedding=axis(0), captions=[("a fox", axis(0))])
+    encoder = active_encoder(session, "demo-flux-tiny").name
+    nobody = Filters(families=("nobody",))
+
+    assert nearest_by_weights(session, EAST, encoder=encoder, filters=nobody, limit=3) == []
+    assert (
+        nearest_by_captions(session, EAST, text_encoder=TEXT_ENCODER, filters=nobody, limit=3) == []
+    )
 
 
 def test_the_best_cover_counts(session: Session) -> None:
