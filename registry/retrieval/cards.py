@@ -7,12 +7,15 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from registry.db.models import Adapter, File, Listing
 from registry.retrieval.covers import CoverLink, load_links
+from registry.retrieval.statements import among
 
 State = Literal["listed", "ready", "refused", "gone"]
+# Long, and not for a list.
+NOT_SHOWN = (defer(Adapter.words, raiseload=True), defer(Adapter.description, raiseload=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,9 @@ def count_by_base_model(session: Session, among: Collection[int] | None = None) 
 
 
 def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, AdapterCard]:
-    adapters = session.scalars(select(Adapter).where(Adapter.id.in_(adapter_ids))).all()
+    adapters = session.scalars(
+        select(Adapter).options(*NOT_SHOWN).where(among(Adapter.id, adapter_ids))
+    ).all()
     return _cards(session, adapters)
 
 
@@ -91,7 +96,7 @@ def _cards(session: Session, adapters: Sequence[Adapter]) -> dict[int, AdapterCa
     fusable = set(
         session.scalars(
             select(File.sha256).where(
-                File.sha256.in_({adapter.file_sha256 for adapter in adapters}),
+                among(File.sha256, {adapter.file_sha256 for adapter in adapters}),
                 File.verdict["fusable"].as_boolean(),
             )
         )

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.db.models import Caption, Cover
+from registry.retrieval.statements import among
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def load_links(session: Session, adapter_ids: Collection[int]) -> dict[int, list
     links: dict[int, list[CoverLink]] = {id_: [] for id_ in adapter_ids}
     rows = session.execute(
         select(Cover.adapter_id, Cover.position, Cover.sha256, Cover.width)
-        .where(Cover.adapter_id.in_(links))
+        .where(among(Cover.adapter_id, links))
         .order_by(Cover.adapter_id, Cover.position)
     )
     for row in rows:

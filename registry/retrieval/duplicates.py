@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from sqlalchemy import ColumnElement, or_, select, text
+from sqlalchemy import ColumnElement, Row, or_, select, text
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
+from registry.retrieval.statements import among
 
 if TYPE_CHECKING:
     from encoder.sketches.fingerprint import Fingerprint
@@ -23,6 +24,8 @@ KINDS: tuple[DuplicateKind, ...] = get_args(DuplicateKind)
 NEAR = 0.8
 # Fingerprints that a scan of the index compares; further copies are found by their hashes.
 MOST = 100
+# Columns that tell what a file holds: see `contents`.
+CONTENTS = (File.sha256, File.body_sha256, File.log_norm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +120,17 @@ def contents(session: Session, adapter_ids: Sequence[int]) -> dict[int, str]:
     And change the base as much: another alpha in the header is another adapter.
     """
     rows = session.execute(
-        select(Adapter.id, File.sha256, File.body_sha256, File.log_norm)
+        select(Adapter.id, *CONTENTS)
         .join(File, File.sha256 == Adapter.file_sha256)
-        .where(Adapter.id.in_(adapter_ids))
+        .where(among(Adapter.id, adapter_ids))
     )
-    return {
-        row.id: f"{row.body_sha256} {_rounded(row.log_norm)}" if row.body_sha256 else row.sha256
-        for row in rows
-    }
+    return {row.id: content_of(row) for row in rows}
 
 
-def _rounded(log_norm: float | None) -> str:
-    """Return how strong a change is, without what another order of its layers makes of it."""
-    return "" if log_norm is None else f"{log_norm:.4f}"
+def content_of(row: Row[Any]) -> str:
+    """Return the same from a row with CONTENTS."""
+    if not row.body_sha256:
+        return str(row.sha256)
+    # How strong the change is, without what another order of its layers makes of it.
+    strength = "" if row.log_norm is None else f"{row.log_norm:.4f}"
+    return f"{row.body_sha256} {strength}"

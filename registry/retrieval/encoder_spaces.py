@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from registry.db.models import Listing
 from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import DEFAULT_CALIBRATION, PLAIN_CALIBRATION, Calibration, Scale
+from registry.retrieval.statements import among
 from registry.retrieval.strangers import Strangers
 
 Embeddings = npt.NDArray[np.float32]
@@ -103,6 +104,6 @@ def spaces_of(
 def base_models_of(session: Session, adapter_ids: Collection[int]) -> dict[int, str]:
     """Return what each of those adapters is for that are ready."""
     rows = session.execute(
-        select(Listing.adapter_id, Listing.base_model).where(Listing.adapter_id.in_(adapter_ids))
+        select(Listing.adapter_id, Listing.base_model).where(among(Listing.adapter_id, adapter_ids))
     )
     return {row.adapter_id: row.base_model for row in rows}

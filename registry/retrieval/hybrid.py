@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,12 +10,13 @@ from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
-from registry.db.models import Listing
-from registry.retrieval.duplicates import contents
+from registry.db.models import File, Listing
+from registry.retrieval.duplicates import CONTENTS, content_of
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import Signal
 from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
+from registry.retrieval.statements import among
 from registry.retrieval.strangers import strangers_of
 from registry.retrieval.vector import (
     captions_similarities,
@@ -117,7 +119,7 @@ def rank_all(
         known=[id_ for id_ in known if id_ in facts],
         downloads={id_: row.downloads for id_, row in facts.items()},
     )
-    return fold(hits, contents(session, [hit.adapter_id for hit in hits]))
+    return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
 
 
 def _put(
@@ -181,7 +183,7 @@ def _fill(
             )
 
 
-def _owners(asked: Sequence[_Asked], facts: Mapping[int, Row[int, int, str]]) -> dict[int, int]:
+def _owners(asked: Sequence[_Asked], facts: Mapping[int, Row[Any]]) -> dict[int, int]:
     """Return the place of the space that each adapter belongs to.
 
     One that was asked for exactly may belong to none: it is compared as in the first.
@@ -200,10 +202,11 @@ def _places(matches: Sequence[Match]) -> dict[int, int]:
     return {match.adapter_id: place for place, match in enumerate(order, start=1)}
 
 
-def _facts(session: Session, adapter_ids: Collection[int]) -> dict[int, Row[int, int, str]]:
+def _facts(session: Session, adapter_ids: Collection[int]) -> dict[int, Row[Any]]:
+    """Return what ranking has to know of each adapter, and what it holds."""
     rows = session.execute(
-        select(Listing.adapter_id, Listing.downloads, Listing.base_model).where(
-            Listing.adapter_id.in_(adapter_ids)
-        )
+        select(Listing.adapter_id, Listing.downloads, Listing.base_model, *CONTENTS)
+        .join(File, File.sha256 == Listing.file_sha256)
+        .where(among(Listing.adapter_id, adapter_ids))
     )
     return {row.adapter_id: row for row in rows}

@@ -1,14 +1,14 @@
 """Statements of a search as text: written once, so that asking costs no time outside PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Row, and_, true
+from sqlalchemy import ARRAY, ColumnElement, Row, and_, any_, literal, true
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from registry.db.models import EMBEDDING_DIM
 from registry.retrieval.errors import EmbeddingDimensionError
@@ -42,6 +42,15 @@ SETTINGS = {
 _SET = "SELECT " + ", ".join(
     f"set_config('{name}', '{value}', true)" for name, value in SETTINGS.items()
 )
+
+
+def among(column: InstrumentedAttribute[Any], values: Collection[Any]) -> ColumnElement[bool]:
+    """Return whether a column's value is one of some, in a statement that is the same for any.
+
+    As a list in parentheses every number of them is another statement, to be written, sent and
+    planned anew.
+    """
+    return column == any_(literal(list(values), ARRAY(column.type)))
 
 
 def rows(session: Session, statement: str, values: Mapping[str, Any]) -> Sequence[Row[Any]]:

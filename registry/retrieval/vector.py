@@ -5,7 +5,7 @@ for, though, what there is is compared one by one; and so it is at once where fi
 that this is quicker.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,16 @@ def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
     condition, values = filter_sql(filters)
     if not values:
         return False
+    estimates = session.info.setdefault("estimates", {})
+    if filters not in estimates:
+        estimates[filters] = _estimate(session, condition, values)
+    left, everything = estimates[filters]
+    steps: float = limit * everything / max(left, 1)
+    return steps * STEP > left
+
+
+def _estimate(session: Session, condition: str, values: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many listings pass and how many there are, as PostgreSQL takes it."""
     explain = (
         f"EXPLAIN (FORMAT JSON) SELECT 1 FROM listings WHERE {condition} "
         "UNION ALL SELECT 1 FROM listings"
@@ -184,10 +194,9 @@ def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
     [[[plan]]] = rows(session, explain, values)
     parts = plan["Plan"].get("Plans", [])
     if len(parts) != 2:
-        return True  # It is plain that nothing passes.
+        return 0, 1  # It is plain that nothing passes.
     left, everything = (part["Plan Rows"] for part in parts)
-    steps: float = limit * everything / max(left, 1)
-    return steps * STEP > left
+    return left, everything
 
 
 def _ordered(matches: Sequence[Match]) -> list[Match]:
