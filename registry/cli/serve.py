@@ -1,5 +1,6 @@
 """The command that serves the API and the page."""
 
+import socket
 from contextlib import ExitStack
 from datetime import datetime
 from typing import Annotated
@@ -27,8 +28,14 @@ def serve(
             formats=["%H:%M"], help="Have nights done at this hour of UTC: REGISTRY_NIGHTLY_AT."
         ),
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Answer in so many processes, up to one for each core."),
+    ] = 1,
+    inherited: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the API and the page."""
+    from registry.cli.processes import served_by_others
     from registry.cli.server import listen, serve_until_stopped
     from registry.config import Settings
     from registry.service import Registry
@@ -41,10 +48,19 @@ def serve(
         "nightly_at": nightly and nightly.time(),
     }
     settings = settings.model_copy(update={key: v for key, v in given.items() if v is not None})
+    if inherited is not None:
+        # One of several: the first looks after nights, and said where it serves.
+        with socket.socket(fileno=inherited) as listener, Registry(settings) as registry:
+            serve_until_stopped(listener, registry, announced=False)
+        return
     # Before the database starts: a taken port is known at once.
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings.host, settings.port))
         registry = stack.enter_context(Registry(settings))
         if settings.nightly_at is not None:
             stack.enter_context(nights_done(registry, settings.nightly_at))
+        if processes > 1:
+            registry.warm_up()
+            options = ["--public-read"] if settings.public_read else []
+            stack.enter_context(served_by_others(listener, processes - 1, options))
         serve_until_stopped(listener, registry)

@@ -26,7 +26,9 @@ REQUEST_SECONDS = 20
 GRACE_SECONDS = 5
 
 
-def serve_until_stopped(listener: socket.socket, registry: Registry) -> None:
+def serve_until_stopped(
+    listener: socket.socket, registry: Registry, *, announced: bool = True
+) -> None:
     """Serve the API and the page until Ctrl-C or SIGTERM; whoever opened the two closes them.
 
     Raises:
@@ -40,7 +42,8 @@ def serve_until_stopped(listener: socket.socket, registry: Registry) -> None:
         )
     registry.warm_up()
     shown = f"[{name}]" if ":" in name else name
-    stderr().print(f"Serving on http://{shown}:{port} (Ctrl-C stops)", markup=False)
+    if announced:
+        stderr().print(f"Serving on http://{shown}:{port} (Ctrl-C stops)", markup=False)
     app = create_app(registry)
     server = Server(server_config(app), app.state.queue)
     # uvicorn ends gracefully and then raises the signal again, for us to close the rest.

@@ -1,14 +1,18 @@
 """`autolora serve`: where it listens, whom it answers, and how it ends."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 import uvicorn
 
@@ -70,6 +74,37 @@ def test_serve_answers_until_it_is_stopped(registry: Registry, stop: signal.Sign
         assert httpx.get(f"{url}/readyz", timeout=60).json()["adapters"] == 1
         assert "[red]Fox[/red]" in httpx.get(f"{url}/?q=fox", timeout=60).text
         server.send_signal(stop)
+
+
+def test_several_processes_serve_at_one_address(registry: Registry) -> None:
+    """One that is killed is begun anew, and all end with the first."""
+    add_fox(registry)
+
+    def others(server: psutil.Process) -> set[int]:
+        """Those that run; PostgreSQL is another child."""
+        found = set()
+        for child in server.children():
+            with suppress(psutil.NoSuchProcess):
+                if "--inherited" in child.cmdline():
+                    found.add(child.pid)
+        return found
+
+    with serving("--processes", "3", said="ended with -9") as (url, server):
+        first = psutil.Process(server.pid)
+        before = others(first)
+        assert len(before) == 2
+        os.kill(min(before), signal.SIGKILL)
+        while len(others(first) - {min(before)}) < 2:
+            time.sleep(0.1)
+        with ThreadPoolExecutor(8) as threads:
+            answers = threads.map(
+                lambda _: httpx.get(f"{url}/v1/search?q=fox", timeout=60), range(24)
+            )
+            assert [answer.status_code for answer in answers] == [200] * 24
+        after = others(first)
+        server.send_signal(signal.SIGTERM)
+
+    assert not any(psutil.pid_exists(pid) for pid in after)
 
 
 def test_a_signal_gives_up_the_image_at_work(registry: Registry) -> None:

@@ -1,0 +1,58 @@
+"""Several processes that answer at one address: the kernel hands each connection to one of them."""
+
+import logging
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
+
+# How often the others are looked after; one that has ended is begun anew.
+LOOK_SECONDS = 1.0
+# How long they may take to end; each gives answers under way a few seconds.
+END_SECONDS = 20.0
+
+
+@contextmanager
+def served_by_others(listener: socket.socket, count: int, options: Sequence[str]) -> Iterator[None]:
+    """Let `count` more processes serve on `listener`, until the block ends.
+
+    `options` are those of `autolora serve` that they are to have as well.
+    """
+    others = [_start(listener, options) for _ in range(count)]
+    ended = threading.Event()
+
+    def look_after() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            for place, process in enumerate(others):
+                if process.poll() is not None:
+                    logger.warning("a serving process ended with %s", process.returncode)
+                    others[place] = _start(listener, options)
+
+    watch = threading.Thread(target=look_after, daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watch.join()
+        for process in others:
+            process.terminate()
+        for process in others:
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _start(listener: socket.socket, options: Sequence[str]) -> "subprocess.Popen[bytes]":
+    number = listener.fileno()
+    return subprocess.Popen(
+        [sys.executable, "-m", "registry", "serve", "--inherited", str(number), *options],
+        pass_fds=[number],
+        # Ctrl-C is for the first process, which ends the others.
+        start_new_session=True,
+    )
