@@ -22,6 +22,7 @@ TABLES = {
     "recipes": "benchmarks.recipes --seeds 1",
     "learning": "benchmarks.learning",
     "search": "benchmarks.search",
+    "scale": "benchmarks.scale",
     "duplicates": "benchmarks.duplicates",
     "fingerprints": "benchmarks.duplicates.fingerprints",
     "reading": "benchmarks.files",

@@ -22,6 +22,7 @@ def upgrade() -> None:
     _create_files()
     _create_adapters()
     _create_listings()
+    _create_words()
     _create_covers()
     _create_encoders()
     _create_embeddings()
@@ -40,8 +41,11 @@ def downgrade() -> None:
         "weight_embeddings",
         "encoder_promotions",
         "encoders",
+        "image_captions",
         "captions",
         "covers",
+        "vocabulary",
+        "listing_words",
         "listings",
         "adapters",
         "sketches",
@@ -51,6 +55,8 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     for function in (
+        "list_words_of_adapter()",
+        "list_words(bigint[])",
         "list_adapters_of_file()",
         "list_adapter()",
         "list_adapters(bigint[])",
@@ -140,12 +146,6 @@ def _create_adapters() -> None:
         sa.Column("claimed_by", sa.Text(), nullable=True),
         sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("words", sa.Text(), server_default="", nullable=False),
-        sa.Column(
-            "words_vector",
-            postgresql.TSVECTOR(),
-            sa.Computed("to_tsvector('simple'::regconfig, words)", persisted=True),
-            nullable=False,
-        ),
         sa.CheckConstraint(
             "state IN ('listed', 'ready', 'refused', 'gone')", name=op.f("ck_adapters_state")
         ),
@@ -170,16 +170,6 @@ def _create_adapters() -> None:
         postgresql_where=sa.text("state <> 'ready'"),
     )
     op.create_index(op.f("ix_adapters_file_sha256"), "adapters", ["file_sha256"])
-    op.create_index(
-        "ix_adapters_words_trgm",
-        "adapters",
-        ["words"],
-        postgresql_using="gin",
-        postgresql_ops={"words": "gin_trgm_ops"},
-    )
-    op.create_index(
-        "ix_adapters_words_vector", "adapters", ["words_vector"], postgresql_using="gin"
-    )
     op.create_index(
         "ix_adapters_file_stem",
         "adapters",
@@ -263,8 +253,55 @@ def _create_listings() -> None:
         "shuffle",
     ):
         op.create_index(f"ix_listings_{column}", "listings", [column, "adapter_id"])
-    # Triggers that keep the table; psycopg takes statements without parameters together.
-    statements = resources.files("registry.db").joinpath("listings.sql").read_text()
+    _execute_file("listings.sql")
+
+
+def _create_words() -> None:
+    op.create_table(
+        "listing_words",
+        sa.Column("adapter_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("words_vector", postgresql.TSVECTOR(), nullable=False),
+        sa.Column("called", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["adapter_id"],
+            ["listings.adapter_id"],
+            name=op.f("fk_listing_words_adapter_id_listings"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("adapter_id", name=op.f("pk_listing_words")),
+    )
+    for column in ("words_vector", "called"):
+        op.create_index(
+            f"ix_listing_words_{column}",
+            "listing_words",
+            [column],
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": False},
+        )
+    op.create_table(
+        "vocabulary",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("word", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_vocabulary")),
+    )
+    op.create_index(op.f("ix_vocabulary_word"), "vocabulary", ["word"])
+    op.create_index(
+        "ix_vocabulary_word_trgm",
+        "vocabulary",
+        ["word"],
+        postgresql_using="gin",
+        postgresql_ops={"word": "gin_trgm_ops"},
+        postgresql_with={"fastupdate": False},
+    )
+    _execute_file("listing_words.sql")
+
+
+def _execute_file(name: str) -> None:
+    """Make the functions and triggers that keep a table.
+
+    psycopg takes statements without parameters together.
+    """
+    statements = resources.files("registry.db").joinpath(name).read_text()
     op.get_bind().exec_driver_sql(statements.replace("%", "%%"))
 
 
@@ -307,8 +344,16 @@ def _create_covers() -> None:
         sa.Column("cover_id", sa.BigInteger(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), server_default="prompt", nullable=False),
+        sa.Column("language", sa.Text(), server_default="", nullable=False),
+        sa.Column("model", sa.Text(), server_default="", nullable=False),
+        sa.Column("prompt_version", sa.Text(), server_default="", nullable=False),
+        sa.Column("superseded", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("text_md5", sa.Text(), sa.Computed("md5(text)", persisted=True), nullable=False),
         sa.CheckConstraint("source IN ('hub', 'vlm')", name=op.f("ck_captions_source")),
+        sa.CheckConstraint(
+            "kind IN ('prompt', 'short', 'medium', 'long')", name=op.f("ck_captions_kind")
+        ),
         sa.ForeignKeyConstraint(
             ["cover_id"],
             ["covers.id"],
@@ -322,8 +367,44 @@ def _create_covers() -> None:
         "captions",
         ["cover_id", sa.literal_column("md5(text)")],
         unique=True,
+        postgresql_where=sa.text("source = 'hub'"),
+    )
+    op.create_index(
+        "uq_captions_cover_id_version",
+        "captions",
+        ["cover_id", "kind", "language", "model", "prompt_version"],
+        unique=True,
+        postgresql_where=sa.text("source = 'vlm'"),
     )
     op.create_index(op.f("ix_captions_text_md5"), "captions", ["text_md5"])
+    _create_image_captions()
+
+
+def _create_image_captions() -> None:
+    op.create_table(
+        "image_captions",
+        sa.Column("image_sha256", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("prompt_version", sa.Text(), nullable=False),
+        sa.Column("language", sa.Text(), nullable=False),
+        sa.Column("short", sa.Text(), nullable=True),
+        sa.Column("medium", sa.Text(), nullable=True),
+        sa.Column("long", sa.Text(), nullable=True),
+        sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        _moment("tried_at"),
+        sa.CheckConstraint(
+            "num_nulls(short, medium, long) IN (0, 3) AND (short IS NULL) = (reason IS NOT NULL)",
+            name=op.f("ck_image_captions_captioned_or_failed"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "image_sha256",
+            "model",
+            "prompt_version",
+            "language",
+            name=op.f("pk_image_captions"),
+        ),
+    )
 
 
 def _create_encoders() -> None:

@@ -18,6 +18,10 @@ _FROM_A_WHEEL = _PACKAGE / "migrations"
 # In the repository they lie at its top; setup.py takes them into the wheel's package.
 MIGRATIONS = _FROM_A_WHEEL if _FROM_A_WHEEL.is_dir() else _PACKAGE.parent / "migrations"
 
+# Vacuuming an HNSW index that is written to could spoil it, or fail, before this one:
+# https://github.com/pgvector/pgvector/issues/993
+LEAST_PGVECTOR = (0, 8, 4)
+
 # Any number no other program locks; these are the letters "ALR" and a 1.
 _ADVISORY_LOCK = 0x414C5201
 
@@ -43,6 +47,7 @@ def migrate(engine: Engine) -> None:
             try:
                 command.upgrade(alembic_config(connection), "head")
                 connection.commit()
+                _check_pgvector(connection)
             finally:
                 connection.rollback()
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})
@@ -61,9 +66,26 @@ def migrate(engine: Engine) -> None:
             ) from error
         raise DatabaseError(
             f"the database could not be migrated: {cause}. "
-            "It needs PostgreSQL 14 or later with the extensions vector (0.8) and pg_trgm, "
+            "It needs PostgreSQL 14 or later with the extensions vector (0.8.4) and pg_trgm, "
             "and a role that may create them."
         ) from error
+
+
+def _check_pgvector(connection: Connection) -> None:
+    version = connection.scalar(
+        text("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+    )
+    if is_old_pgvector(str(version)):
+        least = ".".join(map(str, LEAST_PGVECTOR))
+        raise DatabaseError(
+            f"the database has pgvector {version}; search needs {least} or later. "
+            "Install it, and run ALTER EXTENSION vector UPDATE."
+        )
+
+
+def is_old_pgvector(version: str) -> bool:
+    """Whether a version of pgvector, such as "0.8.6", is below what search needs."""
+    return tuple(int(part) for part in version.split(".")) < LEAST_PGVECTOR
 
 
 def _shown(url: URL) -> str:

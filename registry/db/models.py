@@ -44,6 +44,8 @@ PHASH_PARTS: tuple[ColumnElement[int], ...] = tuple(
 
 # pgvector's defaults, written down because an index is rebuilt when they change.
 HNSW = {"m": 16, "ef_construction": 64}
+# Every search would read through what an index has put off; who publishes can wait instead.
+GIN = {"fastupdate": False}
 
 
 class Base(DeclarativeBase):
@@ -109,9 +111,6 @@ class Adapter(Base):
     claimed_at: Mapped[datetime | None]
     # All that is said about it, segmented into words: PostgreSQL cannot split Chinese.
     words: Mapped[str] = mapped_column(server_default="")
-    words_vector: Mapped[Any] = mapped_column(
-        TSVECTOR, Computed("to_tsvector('simple'::regconfig, words)", persisted=True)
-    )
 
     # "raise" turns an accidental query per row into an error in the first test.
     file: Mapped["File | None"] = relationship(lazy="raise")
@@ -125,15 +124,8 @@ class Adapter(Base):
         Index("ix_adapters_base_model_state", "base_model", "state"),
         # Those that are not ready have no listing.
         Index("ix_adapters_state_id", "state", "id", postgresql_where=sql("state <> 'ready'")),
-        Index("ix_adapters_words_vector", "words_vector", postgresql_using="gin"),
         Index("ix_adapters_file_stem", FILE_STEM),
         Index("ix_adapters_version", "version", postgresql_where=sql("version <> ''")),
-        Index(
-            "ix_adapters_words_trgm",
-            "words",
-            postgresql_using="gin",
-            postgresql_ops={"words": "gin_trgm_ops"},
-        ),
     )
 
 
@@ -183,6 +175,55 @@ class Listing(Base):
         Index("ix_listings_updated_at", "updated_at", "adapter_id"),
         Index("ix_listings_size", "size", "adapter_id"),
         Index("ix_listings_rank", "rank", "adapter_id"),
+    )
+
+
+class ListingWords(Base):
+    """The words of a ready adapter, to be found by; apart from its listing, which stays narrow.
+
+    Kept by triggers on `adapters` (registry/db/listing_words.sql).
+    """
+
+    __tablename__ = "listing_words"
+
+    adapter_id: Mapped[int] = mapped_column(
+        ForeignKey("listings.adapter_id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    )
+    # All its words; those of its name and trigger words once more, with an = before: so PostgreSQL
+    # knows how many have them there, which it would not by their weights.
+    words_vector: Mapped[Any] = mapped_column(TSVECTOR)
+    # What it may be called in full, in lower case: its name, its file's, its trigger words.
+    called: Mapped[list[str]]
+
+    __table_args__ = (
+        Index(
+            "ix_listing_words_words_vector",
+            "words_vector",
+            postgresql_using="gin",
+            postgresql_with=GIN,
+        ),
+        Index("ix_listing_words_called", "called", postgresql_using="gin", postgresql_with=GIN),
+    )
+
+
+class VocabularyWord(Base):
+    """A word that an adapter has or had: what a word that nobody uses may be a typo of."""
+
+    __tablename__ = "vocabulary"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    word: Mapped[str] = mapped_column(index=True)
+
+    __table_args__ = (
+        Index(
+            "ix_vocabulary_word_trgm",
+            "word",
+            postgresql_using="gin",
+            postgresql_ops={"word": "gin_trgm_ops"},
+            postgresql_with=GIN,
+        ),
     )
 
 
@@ -247,7 +288,7 @@ class Cover(Base):
 
 
 class Caption(Base):
-    """A sentence about a cover: the prompt it was made with, or what a vision model saw."""
+    """A text about a cover: the prompt it was made with, or what a vision model saw."""
 
     __tablename__ = "captions"
 
@@ -255,13 +296,68 @@ class Caption(Base):
     cover_id: Mapped[int] = mapped_column(ForeignKey("covers.id", ondelete="CASCADE"))
     text: Mapped[str]
     source: Mapped[str]
+    # "prompt" of a hub; a vision model writes the others.
+    kind: Mapped[str] = mapped_column(server_default="prompt")
+    # Of a vision model's. A prompt is in any language, and its version is that of the cleaning.
+    language: Mapped[str] = mapped_column(server_default="")
+    model: Mapped[str] = mapped_column(server_default="")
+    prompt_version: Mapped[str] = mapped_column(server_default="")
+    # Another model or prompt has said it anew: kept, but searched no more.
+    superseded: Mapped[bool] = mapped_column(server_default=sql("false"))
     # sha256 of a text is no generated column: PostgreSQL takes its encoding for changeable.
     text_md5: Mapped[str] = mapped_column(Computed("md5(text)", persisted=True), index=True)
 
     __table_args__ = (
         # Over the hash, because a prompt may be longer than an index entry can be (2.7 kB).
-        Index("uq_captions_cover_id_text", "cover_id", literal_column("md5(text)"), unique=True),
+        Index(
+            "uq_captions_cover_id_text",
+            "cover_id",
+            literal_column("md5(text)"),
+            unique=True,
+            postgresql_where=sql("source = 'hub'"),
+        ),
+        Index(
+            "uq_captions_cover_id_version",
+            "cover_id",
+            "kind",
+            "language",
+            "model",
+            "prompt_version",
+            unique=True,
+            postgresql_where=sql("source = 'vlm'"),
+        ),
         CheckConstraint("source IN ('hub', 'vlm')", name="source"),
+        CheckConstraint("kind IN ('prompt', 'short', 'medium', 'long')", name="kind"),
+    )
+
+
+class ImageCaptions(Base):
+    """What a vision model saw in an image, or why it said nothing.
+
+    By the image's hash: a cover is captioned once wherever it appears, and what that cost is
+    not lost when a hub shuffles its covers. `captions` has a copy for each cover.
+    """
+
+    __tablename__ = "image_captions"
+
+    image_sha256: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    prompt_version: Mapped[str] = mapped_column(primary_key=True)
+    language: Mapped[str] = mapped_column(primary_key=True)
+    # All three, or none where it failed.
+    short: Mapped[str | None]
+    medium: Mapped[str | None]
+    long: Mapped[str | None]
+    failures: Mapped[int] = mapped_column(server_default=sql("0"))
+    # Why it failed the last time, for people.
+    reason: Mapped[str | None]
+    tried_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint(
+            "num_nulls(short, medium, long) IN (0, 3) AND (short IS NULL) = (reason IS NOT NULL)",
+            name="captioned_or_failed",
+        ),
     )
 
 

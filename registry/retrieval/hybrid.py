@@ -82,17 +82,25 @@ def rank_all(
     depth = max(DEPTH, query.limit)
     lists: dict[Signal, list[Match]] = {signal: [] for signal in query.signals}
     for one in asked:
-        for signal, matches in _nearest(session, one, query.signals, text_encoder, depth).items():
-            lists[signal] += matches
+        for signal, nearest in _nearest(session, one, query.signals, text_encoder, depth).items():
+            lists[signal] += nearest
     exact: list[int] = []
+    matches: list[Match] = []
     if "words" in query.signals:
         text = query.text.removesuffix(SUFFIX)
-        lists["words"] = matching_adapters(session, text, filters=query.filters, limit=depth)
+        offered = {match.adapter_id for own in lists.values() for match in own}
+        matches = matching_adapters(
+            session, text, filters=query.filters, limit=depth, also=offered.union(known)
+        )
+        lists["words"] = matches[:depth]
         anywhere = replace(query.filters, base_models=(), families=())
         exact = exact_adapters(session, text, filters=anywhere, limit=query.limit)
     scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in lists.items()}
     if all(space.encoder is None for space in spaces):
         scores.pop("weights", None)
+    if "words" in scores:
+        # Of common words only some adapters are offered; but what others offer is scored too.
+        scores["words"] |= {match.adapter_id: match.score for match in matches[depth:]}
     if literal:
         scores["words"] = dict.fromkeys(literal, ELSEWHERE) | scores["words"]
     ids = {id_ for own in scores.values() for id_ in own} | set(exact) | set(known)

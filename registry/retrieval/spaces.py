@@ -123,7 +123,9 @@ class CaptionSpace:
             .join(Caption, Caption.cover_id == Cover.id)
             .join(CaptionEmbedding, CaptionEmbedding.text_md5 == Caption.text_md5)
             .where(
-                Cover.adapter_id.in_(ids), CaptionEmbedding.text_encoder == self.text_encoder.name
+                Cover.adapter_id.in_(ids),
+                CaptionEmbedding.text_encoder == self.text_encoder.name,
+                Caption.superseded.is_(False),
             )
         )
         captions: dict[int, list[Vector]] = {}

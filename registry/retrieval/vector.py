@@ -1,43 +1,44 @@
 """Adapters near an embedding: by what their weights do, by what their covers show.
 
 Answers are approximate, for HNSW may miss a true neighbour; where it finds fewer than asked
-for, though, what there is is compared one by one.
+for, though, what there is is compared one by one; and so it is at once where filters leave so few
+that this is quicker.
 """
 
 from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from registry.db.models import (
-    EMBEDDING_DIM,
-    Adapter,
-    Caption,
-    CaptionEmbedding,
-    Cover,
-    Encoder,
-    File,
-    Listing,
-    WeightEmbedding,
-)
-from registry.retrieval.errors import EmbeddingDimensionError
+from registry.db.models import Adapter, Encoder, File, Listing, WeightEmbedding
 from registry.retrieval.filters import Filters, conditions
 from registry.retrieval.ranking import Match
+from registry.retrieval.statements import Embedding, filter_sql, prepare, rows, vector
 
-Embedding = npt.NDArray[np.float32]
-
-# pgvector's default of 40 neighbours a scan costs recall as soon as more are asked for;
-# https://github.com/pgvector/pgvector#query-options
-EF_SEARCH = 100
-# How far an iterative scan looks for what passes the filters, before it gives up: pgvector's
-# default of 20,000 is less than a rare base model in an index of millions needs.
-MAX_SCAN_TUPLES = 100_000
 # An adapter has several covers with several captions, and only the best counts: so many
-# captions are fetched for every adapter wanted.
-CAPTIONS_PER_ADAPTER = 6
+# captions are fetched for every adapter wanted, and this many times more where they are of few.
+CAPTIONS_PER_ADAPTER = 2
+DEEPER = 8
+# Going on along the index to another row takes this many times as long as comparing a row that is
+# known, as measured (docs/benchmarks/scale.md).
+STEP = 2.5
+
+WEIGHTS = """
+    FROM weight_embeddings
+    JOIN listings ON listings.file_sha256 = weight_embeddings.file_sha256
+    -- With its value known before, the plan stays one index scan.
+    WHERE weight_embeddings.encoder_id = (SELECT id FROM encoders WHERE name = %(encoder)s)
+"""
+CAPTIONS = """
+    FROM caption_embeddings
+    JOIN captions ON captions.text_md5 = caption_embeddings.text_md5
+    JOIN covers ON covers.id = captions.cover_id
+    JOIN listings ON listings.adapter_id = covers.adapter_id
+    WHERE NOT captions.superseded AND caption_embeddings.text_encoder = %(text_encoder)s
+"""
+DISTANCE = "embedding <=> %(vector)s::halfvec"
 
 
 def nearest_by_weights(
@@ -47,20 +48,49 @@ def nearest_by_weights(
 
     `embedding` (dim,) lies in that space: a query goes through `encode_query` first.
     """
-    _scan_until_filled(session)
-    distance = WeightEmbedding.embedding.cosine_distance(_vector(embedding))
-    wanted = (
-        _with_weights(encoder)
-        .add_columns(distance.label("distance"))
-        .where(*conditions(filters))
-        .limit(limit)
-    )
-    rows = session.execute(wanted.order_by(distance)).all()
-    if len(rows) < limit:
+    prepare(session)
+    condition, values = filter_sql(filters)
+    values = {**values, "vector": vector(embedding), "encoder": encoder, "limit": limit}
+    scored = f"SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {WEIGHTS} AND {condition}"
+    found: Sequence[Row[Any]] = ()
+    if not _is_narrow(session, filters, limit):
+        found = rows(session, f"{scored} ORDER BY {DISTANCE} LIMIT %(limit)s", values)
+    if len(found) < limit:
         # No index has this expression. Hundreds of equal vectors, each other's only
         # neighbours, can hide the rest from a scan of the index; mostly there are no more.
-        rows = session.execute(wanted.order_by(distance + 0)).all()
-    return _ordered([Match(row.id, 1.0 - row.distance) for row in rows])
+        found = rows(session, f"{scored} ORDER BY ({DISTANCE}) + 0 LIMIT %(limit)s", values)
+    return _ordered([Match(row.adapter_id, row.score) for row in found])
+
+
+def nearest_by_captions(
+    session: Session, embedding: Embedding, *, text_encoder: str, filters: Filters, limit: int
+) -> list[Match]:
+    """Return up to `limit` adapters by their cover that suits `embedding` (dim,) best."""
+    prepare(session)
+    condition, values = filter_sql(filters)
+    values = {**values, "vector": vector(embedding), "text_encoder": text_encoder}
+    nearest = (
+        "SELECT adapter_id, max(score) AS score, sum(count(*)) OVER () AS captions FROM "
+        f"(SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {CAPTIONS} AND {condition} "
+        f"ORDER BY {DISTANCE} LIMIT %(captions)s) AS nearest GROUP BY adapter_id"
+    )
+    wanted = limit * CAPTIONS_PER_ADAPTER
+    found: Sequence[Row[Any]] = ()
+    if not _is_narrow(session, filters, wanted):
+        found = rows(session, nearest, values | {"captions": wanted})
+    while found and 2 * len(found) <= limit and found[0].captions == wanted:
+        # A few adapters have all that is near.
+        wanted *= DEEPER
+        found = rows(session, nearest, values | {"captions": wanted})
+    if not found or found[0].captions < wanted:
+        # The index has no more to say: see nearest_by_weights.
+        found = rows(
+            session,
+            f"SELECT listings.adapter_id, max(1 - ({DISTANCE})) AS score {CAPTIONS} "
+            f"AND {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT %(limit)s",
+            values | {"limit": limit},
+        )
+    return _ordered([Match(row.adapter_id, row.score) for row in found])[:limit]
 
 
 def nearest_by_fingerprint(
@@ -77,9 +107,9 @@ def nearest_by_fingerprint(
     )
     if own is None:
         return None
-    _scan_until_filled(session)
+    prepare(session)
     distance = File.fingerprint.cosine_distance(own)
-    rows = session.execute(
+    found = session.execute(
         select(Listing.adapter_id.label("id"), distance.label("distance"))
         .select_from(File)
         .join(Listing, Listing.file_sha256 == File.sha256)
@@ -87,114 +117,77 @@ def nearest_by_fingerprint(
         .order_by(distance)
         .limit(limit)
     ).all()
-    return _ordered([Match(row.id, 1.0 - row.distance) for row in rows])
-
-
-def nearest_by_captions(
-    session: Session, embedding: Embedding, *, text_encoder: str, filters: Filters, limit: int
-) -> list[Match]:
-    """Return up to `limit` adapters by their cover that suits `embedding` (dim,) best."""
-    _scan_until_filled(session)
-    distance = CaptionEmbedding.embedding.cosine_distance(_vector(embedding))
-    nearest = (
-        _with_captions(text_encoder)
-        .add_columns(distance.label("distance"))
-        .where(*conditions(filters))
-        .order_by(distance)
-        .limit(limit * CAPTIONS_PER_ADAPTER)
-        .subquery()
-    )
-    best = func.min(nearest.c.distance)
-    rows = session.execute(
-        select(nearest.c.id, best.label("distance")).group_by(nearest.c.id).order_by(best)
-    ).all()
-    if len(rows) < limit:
-        best = func.min(distance)
-        rows = session.execute(
-            _with_captions(text_encoder)
-            .add_columns(best.label("distance"))
-            .where(*conditions(filters))
-            .group_by(Listing.adapter_id)
-            .order_by(best)
-            .limit(limit)
-        ).all()
-    return _ordered([Match(row.id, 1.0 - row.distance) for row in rows])[:limit]
+    return _ordered([Match(row.id, 1.0 - row.distance) for row in found])
 
 
 def weights_similarities(
-    session: Session, embedding: Embedding, *, encoder: str, adapter_ids: Collection[int]
+    session: Session,
+    embedding: Embedding,
+    *,
+    encoder: str,
+    adapter_ids: Collection[int],
 ) -> dict[int, float]:
     """Return the exact similarity of those of `adapter_ids` that have an embedding."""
-    distance = WeightEmbedding.embedding.cosine_distance(_vector(embedding))
-    rows = session.execute(
-        _with_weights(encoder)
-        .add_columns(distance.label("distance"))
-        .where(Listing.adapter_id.in_(adapter_ids))
+    found = rows(
+        session,
+        f"SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {WEIGHTS} "
+        "AND listings.adapter_id = ANY (%(ids)s)",
+        {"vector": vector(embedding), "encoder": encoder, "ids": list(adapter_ids)},
     )
-    return {row.id: 1.0 - row.distance for row in rows}
+    return {row.adapter_id: row.score for row in found}
 
 
 def captions_similarities(
-    session: Session, embedding: Embedding, *, text_encoder: str, adapter_ids: Collection[int]
+    session: Session,
+    embedding: Embedding,
+    *,
+    text_encoder: str,
+    adapter_ids: Collection[int],
 ) -> dict[int, float]:
     """Return the exact similarity of the best cover, for those that have a caption."""
-    distance = CaptionEmbedding.embedding.cosine_distance(_vector(embedding))
-    rows = session.execute(
-        _with_captions(text_encoder)
-        .add_columns(func.min(distance).label("distance"))
-        .where(Listing.adapter_id.in_(adapter_ids))
-        .group_by(Listing.adapter_id)
+    asked = {"vector": vector(embedding), "text_encoder": text_encoder, "ids": list(adapter_ids)}
+    found = rows(
+        session,
+        f"SELECT listings.adapter_id, max(1 - ({DISTANCE})) AS score {CAPTIONS} "
+        "AND listings.adapter_id = ANY (%(ids)s) GROUP BY 1",
+        asked,
     )
-    return {row.id: 1.0 - row.distance for row in rows}
+    return {row.adapter_id: row.score for row in found}
 
 
 def weight_embeddings(
     session: Session, *, encoder: str, adapter_ids: Collection[int]
 ) -> dict[int, Embedding]:
     """Return the stored embeddings (dim,) of those of `adapter_ids` that have one."""
-    rows = session.execute(
-        _with_weights(encoder)
-        .add_columns(WeightEmbedding.embedding.label("embedding"))
-        .where(Listing.adapter_id.in_(adapter_ids))
+    found = session.execute(
+        select(Listing.adapter_id.label("id"), WeightEmbedding.embedding)
+        .join(WeightEmbedding, WeightEmbedding.file_sha256 == Listing.file_sha256)
+        .join(Encoder, Encoder.id == WeightEmbedding.encoder_id)
+        .where(Encoder.name == encoder, Listing.adapter_id.in_(adapter_ids))
     )
-    return {row.id: np.asarray(row.embedding, np.float32) for row in rows}
+    return {row.id: np.asarray(row.embedding, np.float32) for row in found}
 
 
-def _with_weights(encoder: str) -> Select[int]:
-    return (
-        select(Listing.adapter_id.label("id"))
-        .select_from(WeightEmbedding)
-        .join(Listing, Listing.file_sha256 == WeightEmbedding.file_sha256)
-        # A subquery rather than a join: with its value known, the plan stays one index scan.
-        .where(
-            WeightEmbedding.encoder_id
-            == select(Encoder.id).where(Encoder.name == encoder).scalar_subquery()
-        )
+def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
+    """Whether filters leave so few adapters that comparing all is quicker than the index.
+
+    Of every so many rows of the index one passes; PostgreSQL estimates how many, which takes no
+    time that counts.
+    """
+    condition, values = filter_sql(filters)
+    if not values:
+        return False
+    explain = (
+        f"EXPLAIN (FORMAT JSON) SELECT 1 FROM listings WHERE {condition} "
+        "UNION ALL SELECT 1 FROM listings"
     )
-
-
-def _with_captions(text_encoder: str) -> Select[int]:
-    return (
-        select(Listing.adapter_id.label("id"))
-        .select_from(CaptionEmbedding)
-        .join(Caption, Caption.text_md5 == CaptionEmbedding.text_md5)
-        .join(Cover, Cover.id == Caption.cover_id)
-        .join(Listing, Listing.adapter_id == Cover.adapter_id)
-        .where(CaptionEmbedding.text_encoder == text_encoder)
-    )
-
-
-def _scan_until_filled(session: Session) -> None:
-    """Filters run after the index scan; without this a rare base model loses its hits."""
-    session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
-    session.execute(text(f"SET LOCAL hnsw.ef_search = {EF_SEARCH}"))
-    session.execute(text(f"SET LOCAL hnsw.max_scan_tuples = {MAX_SCAN_TUPLES}"))
-
-
-def _vector(embedding: Embedding) -> list[Any]:
-    if embedding.shape != (EMBEDDING_DIM,):
-        raise EmbeddingDimensionError(embedding.size, EMBEDDING_DIM)
-    return [float(value) for value in embedding]
+    [[[plan]]] = rows(session, explain, values)
+    parts = plan["Plan"].get("Plans", [])
+    if len(parts) != 2:
+        return True  # It is plain that nothing passes.
+    left, everything = (part["Plan Rows"] for part in parts)
+    steps: float = limit * everything / max(left, 1)
+    return steps * STEP > left
 
 
 def _ordered(matches: Sequence[Match]) -> list[Match]:

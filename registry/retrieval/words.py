@@ -1,156 +1,259 @@
-"""Adapters by what people wrote about them: whole words, words with typos, exact names."""
+"""Adapters by what people wrote about them: whole words, words with typos, exact names.
 
+A word that few adapters have brings all of them; of one that many have, those with the most
+downloads, first where it stands in the name: as many as are asked for, so that nothing which
+literally matches is out of reach, and no question costs more for being common.
+"""
+
+import math
 import re
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import (
-    ARRAY,
-    CTE,
-    Boolean,
-    ColumnElement,
-    Float,
-    TableValuedAlias,
-    Text,
-    and_,
-    case,
-    func,
-    literal,
-    or_,
-    select,
-    text,
-    union_all,
-)
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from registry.db.models import Adapter, File, Listing
-from registry.retrieval.filters import Filters, conditions
+from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import Match
-from registry.text.word_segmentation import IS_HAN, QueryWord, query_words, segment
+from registry.retrieval.statements import filter_sql, prepare, rows
+from registry.text.word_segmentation import IS_HAN, QueryWord, query_words
 
 # How much a word counts that stands in tags, author or description, against 1 for one
 # in the name or the trigger words.
 ELSEWHERE = 0.6
 # What a word counts that only resembles one: less than any whole word.
 TYPO = 0.5
-# pg_trgm's similarity from which a word is a typo of another: one wrong letter in a word
-# of six leaves 0.5 (`watercolr` is 0.64 like `watercolor`). Shorter words have too few
-# trigrams for it.
-TYPO_SIMILARITY = 0.5
 # A word that e^COMMON adapters have counts half as much as one that a single adapter has.
 COMMON = 10.0
 SHORTEST_TYPO = 4
+# Of so many words that resemble one that nobody uses, adapters are looked up.
+MOST_RESEMBLING = 20
+# Words of more adapters than this are common.
+MANY = 1000
+# PostgreSQL counts words whenever it analyses; so long, its counts are believed.
+COUNTS_SECONDS = 60.0
+# Adapters that have all common words come first; after them those that have one of the rarest.
+MOST_COMMON = 3
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
 HASH = re.compile(r"[0-9a-f]{10,64}")
-# What is not the stem of a path, for PostgreSQL: its folders and its suffix.
-STEM_ENDS = r"^.*/|\.[^./]*$"
+
+
+@dataclass(frozen=True, slots=True)
+class _Term:
+    """What is looked for because of a word asked: the word itself, or one that it resembles."""
+
+    word: str
+    query: str  # a tsquery
+    # What it counts; None for the word itself, which counts by its place.
+    closeness: float | None
+    # How many adapters have it, about, where it is common.
+    adapters: float | None
 
 
 def matching_adapters(
-    session: Session, words_asked: str, *, filters: Filters, limit: int
+    session: Session,
+    words_asked: str,
+    *,
+    filters: Filters,
+    limit: int,
+    also: Collection[int] = (),
 ) -> list[Match]:
     """Return up to `limit` adapters that have any of the words, best first.
 
     The score is the share of the question that an adapter answers, 0..1: words count
-    the more, the fewer adapters have them, and less outside of names and for typos.
+    the more, the fewer adapters have them, and less outside of names and for typos. After them
+    come those of `also` that have any.
     """
     words = query_words(words_asked)
     if not words:
         return []
-    # The operator <<% can use the trigram index; the function of the same meaning cannot.
-    session.execute(
-        text("SELECT set_config('pg_trgm.strict_word_similarity_threshold', :least, true)"),
-        {"least": str(TYPO_SIMILARITY)},
-    )
-    asked = _asked(words)
-    whole = _whole_words(asked, filters)
-    similarity = func.strict_word_similarity(asked.c.word, Adapter.words)
-    resembling = (
-        select(Adapter.id, asked.c.word, (TYPO * similarity).label("closeness"))
-        .join(asked, asked.c.word.bool_op("<<%")(Adapter.words))
-        .join(Listing, Listing.adapter_id == Adapter.id)
-        # A word that somebody uses is no typo; besides, this is the slow part.
-        .where(asked.c.fuzzy, asked.c.word.not_in(select(whole.c.word)), *conditions(filters))
-    )
-    found = union_all(select(whole), resembling).cte("found")
-    rarity = (
-        select(found.c.word, (1.0 / (1.0 + func.ln(func.count()) / COMMON)).label("rarity"))
-        .group_by(found.c.word)
-        .cte("rarity")
-    )
-    everything = (
-        select(func.sum(asked.c.weight * func.coalesce(rarity.c.rarity, 1.0)))
-        .select_from(asked.outerjoin(rarity, rarity.c.word == asked.c.word))
-        .scalar_subquery()
-    )
-    score = func.sum(found.c.closeness * asked.c.weight * rarity.c.rarity) / everything
-    rows = session.execute(
-        select(found.c.id, score.label("score"))
-        .join(asked, asked.c.word == found.c.word)
-        .join(rarity, rarity.c.word == found.c.word)
-        .group_by(found.c.id)
-        .order_by(score.desc(), found.c.id)
-        .limit(limit)
-    )
-    return [Match(row.id, min(1.0, float(row.score))) for row in rows]
+    prepare(session)
+    terms, unused = _whole_words(session, words, filters)
+    if unused:
+        terms += _resembling(session, unused)
+    if not terms:
+        return []
+    condition, values = filter_sql(filters)
+    branches, queries = _branches(terms, condition)
+    asked = {
+        "words": [word.text for word in words],
+        "weights": [word.weight for word in words],
+        "terms": [term.word for term in terms],
+        "queries": [term.query for term in terms],
+        "named": [_named(term.query) for term in terms],
+        "closeness": [term.closeness for term in terms],
+        "adapters": [term.adapters for term in terms],
+        "limit": limit,
+        "also": list(also),
+    }
+    found = rows(session, _scored(branches), {**values, **asked, **queries})
+    return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
-def _asked(words: list[QueryWord]) -> TableValuedAlias:
-    fuzzy = [len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text) for word in words]
-    return (
-        func.unnest(
-            literal([word.text for word in words], ARRAY(Text)),
-            literal([word.weight for word in words], ARRAY(Float)),
-            literal(fuzzy, ARRAY(Boolean)),
+_counts: WeakKeyDictionary[Engine, tuple[float, Mapping[str, float]]] = WeakKeyDictionary()
+
+
+def _common_words(session: Session) -> Mapping[str, float]:
+    """Return how many adapters have a word, about, of those that many have."""
+    engine = session.connection().engine
+    counted, words = _counts.get(engine, (-math.inf, {}))
+    if time.monotonic() - counted > COUNTS_SECONDS:
+        statement = """
+            SELECT lexeme, frequency * reltuples AS adapters
+            FROM pg_stats, pg_class,
+                unnest(most_common_elems::text::text[], most_common_elem_freqs)
+                    AS common (lexeme, frequency)
+            WHERE schemaname = current_schema AND tablename = 'listing_words'
+                AND attname = 'words_vector' AND pg_class.oid = 'listing_words'::regclass
+                AND frequency * reltuples > %(many)s
+        """
+        found = rows(session, statement, {"many": MANY})
+        words = {row.lexeme: row.adapters for row in found}
+        _counts[engine] = (time.monotonic(), words)
+    return words
+
+
+def _whole_words(
+    session: Session, words: Sequence[QueryWord], filters: Filters
+) -> tuple[list[_Term], list[str]]:
+    """Return what to look for, and the words that nobody uses and that may be typos."""
+    condition, values = filter_sql(filters)
+    common = _common_words(session)
+    statement = f"""
+        SELECT word, query::text, fuzzy AND NOT EXISTS (
+            SELECT FROM listing_words JOIN listings USING (adapter_id)
+            WHERE words_vector @@ query AND {condition}
+        ) AS unused
+        FROM unnest(%(words)s::text[], %(fuzzy)s::boolean[]) AS asked (word, fuzzy)
+            CROSS JOIN plainto_tsquery('simple', word) AS query
+    """
+    fuzzy = [
+        len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text) and word.text not in common
+        for word in words
+    ]
+    asked = {"words": [word.text for word in words], "fuzzy": fuzzy}
+    found = rows(session, statement, {**values, **asked})
+    # PostgreSQL may know no letter in what Python takes for a word.
+    terms = [_Term(row.word, row.query, None, common.get(row.word)) for row in found if row.query]
+    return terms, [row.word for row in found if row.unused]
+
+
+def _resembling(session: Session, unused: list[str]) -> list[_Term]:
+    """Return the words that those which nobody uses may be typos of."""
+    statement = """
+        SELECT asked.word, alike.word AS meant,
+            plainto_tsquery('simple', alike.word)::text AS query, alike.similarity
+        FROM unnest(%(words)s::text[]) AS asked (word)
+            CROSS JOIN LATERAL (
+                SELECT DISTINCT vocabulary.word, similarity(vocabulary.word, asked.word)
+                FROM vocabulary WHERE vocabulary.word %% asked.word
+                ORDER BY 2 DESC, 1 LIMIT %(most)s
+            ) AS alike
+    """
+    common = _common_words(session)
+    found = rows(session, statement, {"words": unused, "most": MOST_RESEMBLING})
+    return [
+        _Term(row.word, row.query, TYPO * row.similarity, common.get(row.meant))
+        for row in found
+        if row.query
+    ]
+
+
+def _branches(terms: Sequence[_Term], condition: str) -> tuple[list[str], dict[str, Any]]:
+    """Return statements that find candidates, and their values."""
+    rare = [term.query for term in terms if term.adapters is None]
+    common = sorted(
+        (term for term in terms if term.adapters is not None), key=lambda term: term.adapters or 0
+    )
+    having = (
+        "(SELECT listings.adapter_id FROM listing_words JOIN listings USING (adapter_id) "
+        f"WHERE {condition} AND words_vector @@ "
+    )
+    popular = "ORDER BY listings.downloads DESC, listings.adapter_id DESC LIMIT %(limit)s)"
+    branches, queries = [], {}
+    if rare:
+        branches.append(f"{having} %(rare)s::tsquery)")
+        queries["rare"] = " | ".join(f"({query})" for query in rare)
+    if len(common) > 1:
+        branches.append(f"{having} %(all)s::tsquery {popular}")
+        queries["all"] = " & ".join(f"({term.query})" for term in common)
+    for place, term in enumerate(common[:MOST_COMMON]):
+        branches.append(f"{having} %(named{place})s::tsquery {popular}")
+        queries[f"named{place}"] = _named(term.query)
+    if len(common) == 1:
+        branches.append(f"{having} %(said)s::tsquery {popular}")
+        queries["said"] = common[0].query
+    return branches, queries
+
+
+def _named(query: str) -> str:
+    """Return a tsquery for the same words in names: `listing_words` marks them by an =."""
+    return re.sub(r"'([^']+)'", r"'=\1'", query)
+
+
+def _scored(branches: Sequence[str]) -> str:
+    return f"""
+        WITH terms AS MATERIALIZED (
+            SELECT word, query::tsquery, named::tsquery, closeness, adapters
+            FROM unnest(%(terms)s::text[], %(queries)s::text[], %(named)s::text[],
+                %(closeness)s::float[], %(adapters)s::float[])
+                AS terms (word, query, named, closeness, adapters)
+        ), candidates AS MATERIALIZED (
+            {" UNION ".join(branches)} UNION SELECT unnest(%(also)s::bigint[])
+        ), found AS MATERIALIZED (
+            SELECT adapter_id, word, max(adapters) AS adapters, max(coalesce(
+                closeness, CASE WHEN words_vector @@ named THEN 1.0 ELSE {ELSEWHERE} END
+            )) AS closeness
+            FROM candidates
+                JOIN listing_words USING (adapter_id)
+                JOIN terms ON words_vector @@ query
+            GROUP BY adapter_id, word
+        ), rarity AS MATERIALIZED (
+            SELECT asked.word, weight * coalesce(
+                1.0 / (1.0 + ln(greatest(max(adapters), nullif(count(found.word), 0))) / {COMMON}),
+                1.0
+            ) AS value
+            FROM unnest(%(words)s::text[], %(weights)s::float[]) AS asked (word, weight)
+                LEFT JOIN found ON found.word = asked.word
+            GROUP BY asked.word, weight
+        ), scores AS (
+            SELECT adapter_id, round(
+                (sum(closeness * value) / (SELECT sum(value) FROM rarity))::numeric, 9
+            ) AS score
+            FROM found JOIN rarity USING (word)
+            GROUP BY adapter_id
+        ), placed AS (
+            SELECT adapter_id, score,
+                row_number() OVER (ORDER BY score DESC, downloads DESC, adapter_id) AS place
+            FROM scores JOIN listings USING (adapter_id)
         )
-        .table_valued("word", "weight", "fuzzy")
-        .render_derived(name="asked")
-    )
-
-
-def _whole_words(asked: TableValuedAlias, filters: Filters) -> CTE:
-    """Adapters that have a word as it was asked for, the closer where it is in their name."""
-    query = func.plainto_tsquery("simple", asked.c.word)
-    names = func.lower(Adapter.name + " " + func.array_to_string(Adapter.trigger_words, " "))
-    in_name = func.strpos(names, asked.c.word) > 0
-    return (
-        select(
-            Adapter.id,
-            asked.c.word,
-            case((in_name, 1.0), else_=ELSEWHERE).label("closeness"),
-        )
-        .join(asked, Adapter.words_vector.bool_op("@@")(query))
-        .join(Listing, Listing.adapter_id == Adapter.id)
-        .where(*conditions(filters))
-        .cte("whole")
-    )
+        SELECT adapter_id, score FROM placed
+        WHERE place <= %(limit)s OR adapter_id = ANY (%(also)s::bigint[])
+        ORDER BY place
+    """
 
 
 def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
     """Return adapters of which `asked` is a trigger word, the name, the file's or its hash."""
+    prepare(session)
     wanted = asked.strip().lower().removesuffix(".safetensors")
-    ids: list[int] = []
     if HASH.fullmatch(wanted):
-        # A range, because LIKE would not use an index under most collations.
-        by_body = select(File.sha256).where(
-            File.body_sha256 >= wanted, File.body_sha256 < wanted + "g"
-        )
-        by_hash = (Adapter.file_sha256 >= wanted) & (Adapter.file_sha256 < wanted + "g")
-        ids = _ids(session, filters, limit, by_hash | Adapter.file_sha256.in_(by_body))
-    words = segment(wanted)
-    if ids or not words:
-        return ids
-    trigger_words = func.string_to_array(
-        func.lower(func.array_to_string(Adapter.trigger_words, "\n")), "\n"
-    )
-    stem = func.regexp_replace(Adapter.file_name, STEM_ENDS, "", "g")
-    is_named = or_(
-        func.lower(Adapter.name) == wanted,
-        func.lower(stem) == wanted,
-        trigger_words.bool_op("@>")(literal([wanted], ARRAY(Text))),
-    )
-    # Whoever bears the name has its words; this finds them by the index.
-    has_words = Adapter.words_vector.bool_op("@@")(func.plainto_tsquery("simple", words))
-    return _ids(session, filters, limit, and_(has_words, is_named))
+        # Ranges, because LIKE would not use an index under most collations.
+        by_hash = """(
+            listings.file_sha256 >= %(wanted)s AND listings.file_sha256 < %(wanted)s || 'g'
+            OR listings.file_sha256 IN (
+                SELECT sha256 FROM files
+                WHERE body_sha256 >= %(wanted)s AND body_sha256 < %(wanted)s || 'g'
+            )
+        )"""
+        ids = _ids(session, "listings", by_hash, wanted, filters, limit)
+        if ids:
+            return ids
+    named = "listing_words JOIN listings USING (adapter_id)"
+    return _ids(session, named, "called @> ARRAY[%(wanted)s]", wanted, filters, limit)
 
 
 def literal_adapters(
@@ -169,31 +272,27 @@ def literal_adapters(
     words = [word.text for word in query_words(asked)]
     if not words:
         return []
-    return list(
-        session.scalars(
-            select(Adapter.id)
-            .join(Listing, Listing.adapter_id == Adapter.id)
-            .where(
-                Adapter.words_vector.bool_op("@@")(func.plainto_tsquery("simple", " ".join(words))),
-                Adapter.id > after,
-                Adapter.id.not_in(without),
-                *conditions(filters),
-            )
-            .order_by(Adapter.id)
-            .limit(limit)
-        )
+    prepare(session)
+    condition, values = filter_sql(filters)
+    wanted = {"words": " ".join(words), "after": after, "without": list(without), "limit": limit}
+    found = rows(
+        session,
+        f"SELECT adapter_id FROM listing_words JOIN listings USING (adapter_id) WHERE {condition} "
+        "AND words_vector @@ plainto_tsquery('simple', %(words)s) AND adapter_id > %(after)s "
+        "AND adapter_id <> ALL (%(without)s::bigint[]) ORDER BY adapter_id LIMIT %(limit)s",
+        {**values, **wanted},
     )
+    return [row.adapter_id for row in found]
 
 
 def _ids(
-    session: Session, filters: Filters, limit: int, condition: ColumnElement[bool]
+    session: Session, source: str, named: str, wanted: str, filters: Filters, limit: int
 ) -> list[int]:
-    return list(
-        session.scalars(
-            select(Adapter.id)
-            .join(Listing, Listing.adapter_id == Adapter.id)
-            .where(condition, *conditions(filters))
-            .order_by(Adapter.id)
-            .limit(limit)
-        )
+    condition, values = filter_sql(filters)
+    found = rows(
+        session,
+        f"SELECT listings.adapter_id FROM {source} WHERE {named} AND {condition} "
+        "ORDER BY listings.downloads DESC, listings.adapter_id LIMIT %(limit)s",
+        {**values, "wanted": wanted, "limit": limit},
     )
+    return [row.adapter_id for row in found]

@@ -50,7 +50,9 @@ def test_cosine_search_uses_the_hnsw_index(
 def test_words_are_searched_by_their_index(session: Session) -> None:
     found = add_adapter(session, words="ice cat 冰 猫")
     add_adapter(session, words="fire dog")
-    query = text("SELECT id FROM adapters WHERE words_vector @@ plainto_tsquery('simple', '猫')")
+    query = text(
+        "SELECT adapter_id FROM listing_words WHERE words_vector @@ plainto_tsquery('simple', '猫')"
+    )
 
     assert session.scalars(query).all() == [found.id]
 

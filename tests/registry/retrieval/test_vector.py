@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
+from registry.db.models import Caption
+from registry.retrieval import vector
 from registry.retrieval.errors import EmbeddingDimensionError
 from registry.retrieval.filters import Filters
 from registry.retrieval.vector import (
@@ -18,6 +20,12 @@ from tests.builders import TEXT_ENCODER, active_encoder, add_adapter, add_encode
 
 TINY = Filters(("demo-flux-tiny",))
 EAST = np.array(axis(0), np.float32)
+
+
+@pytest.fixture(params=[0.0, vector.STEP], ids=["by the index", "one by one"], autouse=True)
+def step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows are compared one by one, and here are few: the index must answer alike."""
+    monkeypatch.setattr(vector, "STEP", request.param)
 
 
 def between(share: float, seed: int = 0) -> list[float]:
@@ -90,6 +98,18 @@ def test_another_encoder_is_another_space(session: Session) -> None:
     assert matches[0].score == pytest.approx(0.2, abs=1e-3)
 
 
+def test_filters_that_nothing_can_pass_find_nothing(session: Session) -> None:
+    """PostgreSQL sees it without looking, and says so in another form of plan."""
+    add_adapter(session, embedding=axis(0), captions=[("a fox", axis(0))])
+    encoder = active_encoder(session, "demo-flux-tiny").name
+    nobody = Filters(families=("nobody",))
+
+    assert nearest_by_weights(session, EAST, encoder=encoder, filters=nobody, limit=3) == []
+    assert (
+        nearest_by_captions(session, EAST, text_encoder=TEXT_ENCODER, filters=nobody, limit=3) == []
+    )
+
+
 def test_the_best_cover_counts(session: Session) -> None:
     """A gallery shows several things; one that fits is what was looked for."""
     mixed = add_adapter(session, captions=[("a car", axis(5)), ("a fox", between(0.9))])
@@ -99,6 +119,20 @@ def test_the_best_cover_counts(session: Session) -> None:
 
     assert [match.adapter_id for match in matches] == [mixed.id, even.id]
     assert [match.score for match in matches] == pytest.approx([0.9, 0.6], abs=1e-3)
+
+
+def test_superseded_captions_are_not_compared(session: Session) -> None:
+    """A newer model said it anew; both texts stay, and one is searched."""
+    adapter = add_adapter(session, captions=[("a fix", between(0.9)), ("a fox", between(0.6))])
+    session.execute(update(Caption).where(Caption.text == "a fix").values(superseded=True))
+
+    found = nearest_by_captions(session, EAST, text_encoder=TEXT_ENCODER, filters=TINY, limit=10)
+    given = captions_similarities(
+        session, EAST, text_encoder=TEXT_ENCODER, adapter_ids=[adapter.id]
+    )
+
+    assert [match.score for match in found] == pytest.approx([0.6], abs=1e-3)
+    assert given == {adapter.id: pytest.approx(0.6, abs=1e-3)}
 
 
 def test_similarities_of_given_adapters_are_those_of_the_search(session: Session) -> None:

@@ -1,11 +1,14 @@
 """What people wrote about an adapter, against real PostgreSQL."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter
+from registry.retrieval import words
 from registry.retrieval.filters import Filters
 from registry.retrieval.words import exact_adapters, matching_adapters
 from registry.text.word_segmentation import segment
@@ -156,3 +159,79 @@ def test_a_file_is_found_by_its_name_whatever_its_trainer_called_it(session: Ses
     assert exact_adapters(session, "chars", filters=ANY, limit=5) == []
     [match] = matching_adapters(session, "game name", filters=ANY, limit=5)
     assert match.adapter_id == char.id
+
+
+def count_anew(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let words that more than three adapters have pass for common."""
+    monkeypatch.setattr(words, "MANY", 3)
+    monkeypatch.setattr(words, "_counts", WeakKeyDictionary())
+    session.execute(text("ANALYZE listing_words"))
+
+
+def add_common(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Add adapters with a word that passes for common; return those named by it, and the rest."""
+    named = [add_written(session, f"Neon {n}", downloads=n).id for n in range(10)]
+    said = [
+        add_written(session, f"Night {n}", description="neon", downloads=n + 5).id
+        for n in range(10)
+    ]
+    count_anew(session, monkeypatch)
+    return named[::-1] + said[::-1]
+
+
+def test_all_that_have_a_common_word_can_be_reached(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written there is never withheld; the more popular come first, in names before."""
+    everyone = add_common(session, monkeypatch)
+
+    matches = matching_adapters(session, "neon", filters=ANY, limit=20)
+
+    assert [match.adapter_id for match in matches] == everyone
+    assert [match.score for match in matches] == [1.0] * 10 + [pytest.approx(0.6)] * 10
+    assert found(session, "neon") == everyone[:10]
+
+
+def test_a_rare_word_beside_a_common_one_decides(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_common(session, monkeypatch)
+    fox = add_written(session, "Neon fox")
+
+    assert found(session, "neon fox")[0] == fox.id
+
+
+def test_of_common_words_all_count_more_than_one(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The least popular one has both, and would not be among the first by either."""
+    both = add_written(session, "Neon wood")
+    for number in range(10):
+        add_written(session, f"Wood {number}", downloads=number + 1)
+    add_common(session, monkeypatch)
+
+    matches = matching_adapters(session, "neon wood", filters=ANY, limit=3)
+
+    assert matches[0].adapter_id == both.id
+
+
+def test_candidates_of_other_signals_are_scored_too(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few of those that have a common word are looked at; but whoever has it, has it."""
+    last = add_common(session, monkeypatch)[-1]
+    stranger = add_written(session, "fox")
+
+    matches = matching_adapters(session, "neon", filters=ANY, limit=2, also=[last, stranger.id])
+
+    assert [match.adapter_id for match in matches[2:]] == [last]
+
+
+def test_a_typo_of_a_common_word_finds_it(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        add_written(session, f"Watercolor {number}", downloads=number)
+    count_anew(session, monkeypatch)
+
+    assert len(found(session, "watercolr")) == 10

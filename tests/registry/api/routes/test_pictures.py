@@ -45,7 +45,7 @@ def test_the_adapters_that_a_picture_names(client: TestClient, ink: int) -> None
     (result,) = answer["results"]
     assert result["adapter"]["id"] == ink
     assert result["found_by"] == [
-        {"way": "hash", "similarity": 1.0, "strength": 0.8, "cover": None, "text": ""}
+        {"way": "hash", "similarity": 1.0, "strength": 0.8, "cover": None}
     ]
     assert answer["missing"] == [
         {"name": "gone", "hashes": ["0123456789ab"], "version": "", "strength": 1.0}

@@ -1,0 +1,79 @@
+"""Statements of a search as text: written once, so that asking costs no time outside PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Row, and_, true
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.orm import Session
+
+from registry.db.models import EMBEDDING_DIM
+from registry.retrieval.errors import EmbeddingDimensionError
+from registry.retrieval.filters import Filters, conditions
+
+Embedding = npt.NDArray[np.float32]
+
+# What a transaction that searches is told, and forgets at its end.
+SETTINGS = {
+    # Filters run after the index scan; without this a rare base model loses its hits.
+    # https://github.com/pgvector/pgvector#iterative-index-scans
+    "hnsw.iterative_scan": "relaxed_order",
+    # Most candidates that a signal offers come from the first round: recall@10 at a million is in
+    # docs/benchmarks/scale.md.
+    "hnsw.ef_search": "80",
+    # A scan that found too few by now is given up, and what there is is compared one by one;
+    # filters that leave less are not answered by the index in the first place.
+    "hnsw.max_scan_tuples": "20000",
+    "hnsw.scan_mem_multiplier": "4",
+    # The indexes of a search lie in memory, where jumping costs little more than reading on.
+    "random_page_cost": "1.1",
+    # Starting workers and compiling take longer than a search should.
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
+    # psycopg prepares what is asked again and again; a plan for any filter is a bad one for most.
+    "plan_cache_mode": "force_custom_plan",
+    # pg_trgm's similarity from which a word is a typo of another: one wrong letter in a word of
+    # six leaves 0.5 (`watercolr` is 0.64 like `watercolor`).
+    "pg_trgm.similarity_threshold": "0.5",
+}
+_SET = "SELECT " + ", ".join(
+    f"set_config('{name}', '{value}', true)" for name, value in SETTINGS.items()
+)
+
+
+def rows(session: Session, statement: str, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    """Run a statement with psycopg's placeholders, `%(name)s`."""
+    return session.connection().exec_driver_sql(statement, dict(values)).all()
+
+
+def prepare(session: Session) -> None:
+    """Let the session's transaction run as SETTINGS say, until its end."""
+    connection = session.connection()
+    transaction = session.get_transaction()
+    if session.info.get("prepared") is not transaction:
+        connection.exec_driver_sql(_SET)
+        session.info["prepared"] = transaction
+
+
+@lru_cache(maxsize=1024)
+def filter_sql(filters: Filters) -> tuple[str, Mapping[str, Any]]:
+    """Return what `filters` ask of `listings`, as SQL to follow AND, and its values."""
+    compiled = and_(true(), *conditions(filters)).compile(
+        dialect=PGDialect_psycopg(),  # type: ignore[no-untyped-call]
+        compile_kwargs={"render_postcompile": True},
+    )
+    return str(compiled), compiled.params
+
+
+def vector(embedding: Embedding) -> str:
+    """Write an embedding (dim,) as pgvector reads it, in the precision that it stores.
+
+    Raises:
+        EmbeddingDimensionError: it does not fit the column.
+    """
+    if embedding.shape != (EMBEDDING_DIM,):
+        raise EmbeddingDimensionError(embedding.size, EMBEDDING_DIM)
+    return f"[{','.join(map(str, embedding.astype(np.float16).tolist()))}]"

@@ -1,0 +1,62 @@
+"""The words to be found by follow what adapters say, in the same transaction."""
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from registry.db.models import ListingWords, VocabularyWord
+from tests.builders import add_adapter
+
+
+def test_words_of_names_are_marked(session: Session) -> None:
+    """One in the name counts more than one in the description."""
+    add_adapter(session, name="Neon Fox", words="neon fox night", trigger_words=["zx"])
+
+    vector = session.scalars(select(ListingWords.words_vector)).one()
+
+    assert vector == "'=fox' '=neon' 'fox' 'neon' 'night'"
+
+
+def test_what_it_may_be_called_in_full_is_kept(session: Session) -> None:
+    add_adapter(
+        session, name="Neon Fox", file_name="a/Neon_v2.safetensors", trigger_words=["ZX fox", "By"]
+    )
+
+    called = session.scalars(select(ListingWords.called)).one()
+
+    assert called == ["neon fox", "neon_v2", "zx fox", "by"]
+
+
+def test_words_change_and_go_with_their_adapter(session: Session) -> None:
+    adapter = add_adapter(session, name="fox", words="fox")
+
+    adapter.words = "wolf"
+    session.flush()
+    assert session.scalars(select(ListingWords.words_vector)).one() == "'wolf'"
+    adapter.state = "gone"
+    session.flush()
+    assert session.scalars(select(ListingWords)).all() == []
+    adapter.state = "ready"
+    session.flush()
+    session.expire_all()
+    assert session.scalars(select(ListingWords.words_vector)).one() == "'wolf'"
+
+
+def test_the_vocabulary_has_every_word_once(session: Session) -> None:
+    add_adapter(session, words="fox night 狐狸")
+    add_adapter(session, words="fox day")
+
+    words = session.scalars(select(VocabularyWord.word)).all()
+
+    assert sorted(words) == ["day", "fox", "night", "狐狸"]
+
+
+def test_a_touch_of_the_downloads_leaves_words_alone(session: Session) -> None:
+    """Every night brings the downloads of all adapters; indexing their words takes hours."""
+    adapter = add_adapter(session, words="fox")
+    place = text("SELECT ctid::text FROM listing_words")
+    before = session.scalar(place)
+
+    adapter.downloads += 1
+    session.flush()
+
+    assert session.scalar(place) == before
