@@ -187,7 +187,7 @@ def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
         return True  # It is plain that nothing passes.
     left, everything = (part["Plan Rows"] for part in parts)
     steps: float = limit * everything / max(left, 1)
-    return steps * STEP > left
+    return steps * STEP > float(left)
 
 
 def _ordered(matches: Sequence[Match]) -> list[Match]:
