@@ -31,6 +31,8 @@ AutoLoraError
     FingerprintError
     CheckpointError
     TrainingDataError
+    CaptionError
+    CaptionerError
   RegistryError
     BusyError
     UploadsBusyError
@@ -47,6 +49,7 @@ AutoLoraError
     BlobStoreError
     FileWithheldError
     BlobMismatchError
+    CaptionSettingsError
     EncoderRejectedError
     EncoderNotFoundError
     NotEnoughToLearnError

@@ -74,3 +74,11 @@ class CheckpointError(EncoderError):
 
 class TrainingDataError(EncoderError):
     """An encoder cannot be trained on this data."""
+
+
+class CaptionError(EncoderError):
+    """An image has no captions, by its own fault or that of the answer about it; says why."""
+
+
+class CaptionerError(EncoderError):
+    """What writes captions cannot be used, and no image is at fault; says what to do."""

@@ -42,8 +42,8 @@ def search(
 ) -> "SearchPage":
     """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
 
-    None when nothing fits, unless the `nearest` are wanted all the same. Filters are those of the
-    page and of `autolora search`: `base_model="sdxl"`, `tag=["fox", "red"]`, `max_size="200MB"`.
+    Filters are those of the page and of `autolora search`: `base_model="sdxl"`,
+    `tag=["fox", "red"]`, `max_size="200MB"`.
 
     With `like` and `unlike`, ids of adapters, those that are like some and unlike others; then
     `text` may be left out.

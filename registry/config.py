@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from crawler.disk import DiskLimits
+from encoder.captions.captioner import Language
 from registry.errors import TokenPlaceError
 
 # Each token, and the address that it is for.
@@ -17,6 +18,7 @@ TOKENS = {
     "modelscope_token": "modelscope_endpoint",
     "hugging_face_token": "hugging_face_endpoint",
     "civitai_token": "civitai_endpoint",
+    "caption_token": "caption_endpoint",
     "token": "url",
 }
 
@@ -62,6 +64,17 @@ class Settings(BaseSettings):
     encoder_checkpoint: Path | None = None
     # The folder of a CLIP or SigLIP model, by which covers are compared with pictures.
     image_encoder: Path | None = None
+    # What writes captions of covers: a model behind an OpenAI-compatible endpoint, with its key, or
+    # one in a folder of this machine. None = captions are prompts only.
+    caption_endpoint: str | None = None
+    caption_model: str | None = None
+    caption_token: SecretStr | None = None
+    caption_folder: Path | None = None
+    # Images that the endpoint is asked about at a time.
+    caption_concurrency: int = Field(default=4, ge=1, le=16)
+    caption_languages: list[Language] = Field(default=["en"], min_length=1)
+    # Images of each language that one refresh has captioned at most; the next one goes on.
+    caption_limit: int = Field(default=1000, ge=0)
     # What nights refresh, as `--source` takes it; none means the hub of `modelscope_endpoint`.
     sources: list[str] = Field(default_factory=list)
     # The hour of UTC, as in 03:00, at which `autolora serve` has a night done; None: never.

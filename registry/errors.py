@@ -106,6 +106,10 @@ class BlobMismatchError(RegistryError):
         super().__init__(f"{name} has sha256 {got}, not {expected} as announced; not stored.")
 
 
+class CaptionSettingsError(RegistryError):
+    """The settings name nothing that writes captions, or too much."""
+
+
 class EncoderRejectedError(RegistryError):
     """A weight encoder cannot serve this registry."""
 

@@ -165,7 +165,7 @@ class Registry:
         if base_model is not None:
             filters = filters.of(known_name(base_model))
         if likes:
-            return self.finder.alike(text, likes, filters, limit)
+            return self.finder.alike(text, likes, filters, limit, cursor)
         return self.finder.search(text, filters, limit, cursor)
 
     def search_picture(

@@ -5,11 +5,16 @@ of the attention blocks, float32, 3.2 MB each. They go through an ordinary refre
 embedded database, on one thread, after one such file has warmed everything up. Seconds are those
 of the processor, of this process and of the database's. The peer is reading the same files and
 hashing them once (sha256).
+
+Beside it stand the parts of reading, each timed by itself, and what no order of work avoids: a copy
+of each file, a second hash, and a sketch's bytes in the database.
 """
 
 import argparse
 import hashlib
 import os
+import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,13 +26,19 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import torch
 from safetensors.torch import save_file
+from sqlalchemy import text
 
 from benchmarks.results import RESULTS, write_results
 from benchmarks.tables import table
+from encoder.adapter.lora_file import open_adapter
+from encoder.adapter.spectrum import Watcher
 from encoder.base_models.families import find_family
+from encoder.sketches.fingerprint import Fingerprinter
+from encoder.sketches.sketch import MOST_BYTES, Sketcher
 from registry.config import Settings
 from registry.refresh.pipeline import Pipeline
 from registry.refresh.sources import open_source
+from registry.refresh.steps.read import TOGETHER
 from registry.service import Registry
 
 FILES, RANK, THREADS = 54, 4, 1
@@ -51,14 +62,72 @@ def write_folder(folder: Path, count: int) -> None:
 
 def hash_files(folder: Path) -> float:
     """Return the seconds that reading and hashing all files takes, the least of three times."""
+
+    def hash_file(path: Path) -> None:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, "sha256")
+
+    return _least(folder, hash_file)
+
+
+def reading_parts(folder: Path) -> Times:
+    """Return the seconds that parts of reading all files take, the least of three times."""
+
+    def judge(path: Path, *watchers: Watcher) -> None:
+        open_adapter(path).judge(*watchers)
+
+    parts: dict[str, Callable[[Path], object]] = {
+        "opening": open_adapter,
+        "measuring": judge,
+        "sketching": lambda path: judge(path, Sketcher("sd-1.5")),
+        "fingerprinting": lambda path: judge(path, Fingerprinter()),
+        "hashing the tensors": lambda path: open_adapter(path).file.hash_body(),
+    }
+    seconds = {name: _least(folder, part) for name, part in parts.items()}
+    # Each but the first includes opening, and the watchers' measuring as well.
+    opening, measuring = seconds["opening"], seconds["measuring"]
+    taken_off = dict.fromkeys(parts, opening) | {"opening": 0.0}
+    taken_off |= dict.fromkeys(("sketching", "fingerprinting"), measuring)
+    return {name: seconds[name] - taken_off[name] for name in parts}
+
+
+def _least(folder: Path, part: Callable[[Path], object]) -> float:
     times = []
     for _ in range(3):
         start = time.process_time()
         for path in folder.iterdir():
-            with path.open("rb") as file:
-                hashlib.file_digest(file, "sha256")
+            part(path)
         times.append(time.process_time() - start)
     return min(times)
+
+
+def unavoidable(folder: Path, registry: Registry) -> Times:
+    """Return the seconds of what is left of a refresh where nothing but bytes is moved."""
+    copies = folder.with_name("copies")
+    copies.mkdir()
+    copying = _least(folder, lambda path: shutil.copyfile(path, copies / path.name))
+    return {
+        "hashing the whole and the tensors": 2 * hash_files(folder),
+        "copying": copying,
+        "sketches into PostgreSQL": _store_bytes(registry),
+    }
+
+
+def _store_bytes(registry: Registry) -> float:
+    """Store so many sketches' bytes in a bare table, sixteen a transaction, on both sides."""
+    data = [{"id": k, "data": random.Random(k).randbytes(MOST_BYTES)} for k in range(FILES)]
+    with registry.sessions.begin() as session:
+        session.execute(text("CREATE TABLE bare (id int PRIMARY KEY, data bytea)"))
+        session.execute(text("ALTER TABLE bare ALTER data SET STORAGE EXTERNAL"))
+    before, start = database_seconds(registry.settings), time.process_time()
+    for group in range(0, FILES, TOGETHER):
+        with registry.sessions.begin() as session:
+            rows = data[group : group + TOGETHER]
+            session.execute(text("INSERT INTO bare VALUES (:id, :data)"), rows)
+    seconds = time.process_time() - start + database_seconds(registry.settings) - before
+    with registry.sessions.begin() as session:
+        session.execute(text("DROP TABLE bare"))
+    return seconds
 
 
 def refresh(pipeline: Pipeline, folder: Path, settings: Settings) -> Times:
@@ -104,17 +173,24 @@ def measure(folder: Path) -> dict[str, Times]:
             "hashing": {"reading and hashing": hash_files(folder / "loras")},
             "first": run(),
             "unchanged": run(),
+            "reading": reading_parts(folder / "loras"),
+            "unavoidable": unavoidable(folder / "loras", registry),
         }
 
 
 def to_markdown(results: dict[str, Times]) -> str:
     """Write the table of a results file."""
     peer = sum(results["hashing"].values())
-    names = {"first": "a first refresh", "unchanged": "one in which nothing has changed"}
+    names = {
+        "first": "a first refresh",
+        "unchanged": "one in which nothing has changed",
+        "reading": "reading by its parts, each alone",
+        "unavoidable": "what moving the bytes alone takes",
+    }
     rows = list(_rows(results, names, peer))
     size = f"{FILES} files of 3.2 MB, rank {RANK}, 128 layers; one thread"
-    text = f"{size}. Reading and hashing a file takes {1e3 * peer / FILES:.1f} ms.\n\n"
-    return text + table(["", "ms a file", "times reading and hashing"], rows)
+    told = f"{size}. Reading and hashing a file takes {1e3 * peer / FILES:.1f} ms.\n\n"
+    return told + table(["", "ms a file", "times reading and hashing"], rows)
 
 
 def _rows(results: dict[str, Times], names: dict[str, str], peer: float) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ a quarter wrong, not described at all; with the encoder, without one, with one t
 world; and with few adapters, of which twelve, one or none has captions.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -150,8 +151,9 @@ def known_of(situation: Situation, count: int) -> list[Quality]:
     if situation.captioned is None:
         assert situation.setup in SETUPS
         return qualities(count, situation.setup, seed=SEED)
-    bare = count - situation.captioned
-    known: list[Quality] = ["full"] * situation.captioned + ["uncaptioned"] * bare
+    known: list[Quality] = [
+        "full" if place < situation.captioned else "uncaptioned" for place in range(count)
+    ]
     random.Random(SEED).shuffle(known)
     return known
 
@@ -209,7 +211,7 @@ def ndcg(one: Answered) -> float:
 
 
 def _gain(grades: Sequence[int]) -> float:
-    return sum((2**grade - 1) / np.log2(2 + place) for place, grade in enumerate(grades[:PAGE]))
+    return sum((2.0**grade - 1) / math.log2(2 + place) for place, grade in enumerate(grades[:PAGE]))
 
 
 def recall(one: Answered) -> float:

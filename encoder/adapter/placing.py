@@ -37,8 +37,9 @@ FORMATS = {
 }  # fmt: skip
 # The part of a header's metadata that says something of its tensors.
 PEFT_METADATA = "lora_adapter_metadata"
-# How many kinds of files are remembered; one of FLUX.1 takes half a megabyte.
-REMEMBERED = 16
+# How many kinds of files are remembered, of so many tensors at most. One of FLUX.1 has up to 1,500
+# and takes half a megabyte.
+REMEMBERED, MOST_TENSORS = 16, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,11 @@ def place_tensors(
     Raises:
         LoraFileError: the file is no adapter, or of a kind that is not read.
     """
-    signature = tuple((key, info.dtype, info.shape) for key, info in header.tensors.items())
-    alike = find_alike(signature, header.metadata.get(PEFT_METADATA), said)
-    placed = alike.fill(get) if alike is not None else None
+    placed = None
+    if len(header.tensors) <= MOST_TENSORS:
+        signature = tuple((key, info.dtype, info.shape) for key, info in header.tensors.items())
+        alike = find_alike(signature, header.metadata.get(PEFT_METADATA), said)
+        placed = alike.fill(get) if alike is not None else None
     return placed or _place(file, header, get, said)[0]
 
 

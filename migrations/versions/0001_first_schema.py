@@ -41,6 +41,7 @@ def downgrade() -> None:
         "weight_embeddings",
         "encoder_promotions",
         "encoders",
+        "image_captions",
         "captions",
         "covers",
         "vocabulary",
@@ -343,8 +344,16 @@ def _create_covers() -> None:
         sa.Column("cover_id", sa.BigInteger(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), server_default="prompt", nullable=False),
+        sa.Column("language", sa.Text(), server_default="", nullable=False),
+        sa.Column("model", sa.Text(), server_default="", nullable=False),
+        sa.Column("prompt_version", sa.Text(), server_default="", nullable=False),
+        sa.Column("superseded", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("text_md5", sa.Text(), sa.Computed("md5(text)", persisted=True), nullable=False),
         sa.CheckConstraint("source IN ('hub', 'vlm')", name=op.f("ck_captions_source")),
+        sa.CheckConstraint(
+            "kind IN ('prompt', 'short', 'medium', 'long')", name=op.f("ck_captions_kind")
+        ),
         sa.ForeignKeyConstraint(
             ["cover_id"],
             ["covers.id"],
@@ -358,8 +367,44 @@ def _create_covers() -> None:
         "captions",
         ["cover_id", sa.literal_column("md5(text)")],
         unique=True,
+        postgresql_where=sa.text("source = 'hub'"),
+    )
+    op.create_index(
+        "uq_captions_cover_id_version",
+        "captions",
+        ["cover_id", "kind", "language", "model", "prompt_version"],
+        unique=True,
+        postgresql_where=sa.text("source = 'vlm'"),
     )
     op.create_index(op.f("ix_captions_text_md5"), "captions", ["text_md5"])
+    _create_image_captions()
+
+
+def _create_image_captions() -> None:
+    op.create_table(
+        "image_captions",
+        sa.Column("image_sha256", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("prompt_version", sa.Text(), nullable=False),
+        sa.Column("language", sa.Text(), nullable=False),
+        sa.Column("short", sa.Text(), nullable=True),
+        sa.Column("medium", sa.Text(), nullable=True),
+        sa.Column("long", sa.Text(), nullable=True),
+        sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        _moment("tried_at"),
+        sa.CheckConstraint(
+            "num_nulls(short, medium, long) IN (0, 3) AND (short IS NULL) = (reason IS NOT NULL)",
+            name=op.f("ck_image_captions_captioned_or_failed"),
+        ),
+        sa.PrimaryKeyConstraint(
+            "image_sha256",
+            "model",
+            "prompt_version",
+            "language",
+            name=op.f("pk_image_captions"),
+        ),
+    )
 
 
 def _create_encoders() -> None:

@@ -372,16 +372,14 @@ class FoundByAnswer(_Answer):
     way: Way = Field(
         description="`hash`, `version` (Civitai's number), `name`: as the picture's metadata says; "
         "`cover`: it is a cover of the adapter; `near cover`: a cover looks nearly the same; "
-        "`image`: the image encoder finds a cover alike; `captions`: what a vision model says of "
-        "it fits the adapter."
+        "`image`: the image encoder finds a cover alike."
     )
     similarity: float = Field(
-        description="1 for what is named, the share of equal bits of two covers' hashes, the "
-        "cosine of two pictures, or how probable it is that a caption fits."
+        description="1 for what is named, the share of equal bits of two covers' hashes, or the "
+        "cosine of two pictures."
     )
     strength: float | None = Field(description="At which the picture was made with it.")
     cover: int | None = Field(description="The position of the cover that looks like it.")
-    text: str = Field(description="The caption that led there.")
 
 
 class PictureResultAnswer(_Answer):

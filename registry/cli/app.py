@@ -3,6 +3,7 @@
 import typer
 
 from registry.cli import (
+    caption,
     encoders,
     fuse,
     inspect,
@@ -28,6 +29,7 @@ app.add_typer(search.app)
 app.add_typer(inspect.app)
 app.add_typer(fuse.app)
 app.add_typer(refresh.app)
+app.add_typer(caption.app)
 app.add_typer(encoders.app, name="encoders")
 app.add_typer(train_encoder.app)
 app.add_typer(train_gates.app)

@@ -58,4 +58,4 @@ def _words(named: "NamedAdapter") -> str:
 def _way(by: "FoundBy") -> str:
     if by.way in ("hash", "version", "name"):
         return by.way if by.strength is None else f"{by.way} (at {by.strength:g})"
-    return f"{by.way} {by.similarity:.2f}" + (f" “{by.text}”" if by.text else "")
+    return f"{by.way} {by.similarity:.2f}"

@@ -34,7 +34,7 @@ MOST_SHOWN = 20
 
 
 def show_outcomes(
-    outcomes: "Iterable[StepOutcome]", name: str, total: int, tell: Callable[[str], None]
+    outcomes: "Iterable[StepOutcome]", name: str, total: int | None, tell: Callable[[str], None]
 ) -> Counter[str]:
     """Draw one bar on stderr, `tell` problems; return the counts of ok and failed."""
     counts = Counter(ok=0, failed=0)

@@ -100,7 +100,12 @@ def _run(
     if as_json:
         print_json({"counts": counts, "ready": ready, "error": run.error})
     else:
-        for step in steps:
+        skipped = {entry["step"]: entry["message"] for entry in run.counts["skipped"]}
+        # Some steps have nothing to do with how this registry is set.
+        for step in (step for step in steps if step.name in counts):
+            if step.name in skipped:
+                stdout().print(f"{step.title}: skipped; {skipped[step.name]}", markup=False)
+                continue
             count = counts[step.name]
             failed = f", {count['failed']} failed" if count["failed"] else ""
             stdout().print(f"{step.title}: {count['ok']}{failed}", markup=False)

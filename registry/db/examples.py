@@ -91,6 +91,7 @@ def _load_captions(session: Session, files: dict[int, str], text_encoder: str) -
             .where(
                 Cover.adapter_id.in_(ids[start : start + PAGE]),
                 CaptionEmbedding.text_encoder == text_encoder,
+                Caption.superseded.is_(False),
             )
             .order_by(Cover.adapter_id, Cover.position, Caption.id)
         )

@@ -288,7 +288,7 @@ class Cover(Base):
 
 
 class Caption(Base):
-    """A sentence about a cover: the prompt it was made with, or what a vision model saw."""
+    """A text about a cover: the prompt it was made with, or what a vision model saw."""
 
     __tablename__ = "captions"
 
@@ -296,13 +296,68 @@ class Caption(Base):
     cover_id: Mapped[int] = mapped_column(ForeignKey("covers.id", ondelete="CASCADE"))
     text: Mapped[str]
     source: Mapped[str]
+    # "prompt" of a hub; a vision model writes the others.
+    kind: Mapped[str] = mapped_column(server_default="prompt")
+    # Of a vision model's. A prompt is in any language, and its version is that of the cleaning.
+    language: Mapped[str] = mapped_column(server_default="")
+    model: Mapped[str] = mapped_column(server_default="")
+    prompt_version: Mapped[str] = mapped_column(server_default="")
+    # Another model or prompt has said it anew: kept, but searched no more.
+    superseded: Mapped[bool] = mapped_column(server_default=sql("false"))
     # sha256 of a text is no generated column: PostgreSQL takes its encoding for changeable.
     text_md5: Mapped[str] = mapped_column(Computed("md5(text)", persisted=True), index=True)
 
     __table_args__ = (
         # Over the hash, because a prompt may be longer than an index entry can be (2.7 kB).
-        Index("uq_captions_cover_id_text", "cover_id", literal_column("md5(text)"), unique=True),
+        Index(
+            "uq_captions_cover_id_text",
+            "cover_id",
+            literal_column("md5(text)"),
+            unique=True,
+            postgresql_where=sql("source = 'hub'"),
+        ),
+        Index(
+            "uq_captions_cover_id_version",
+            "cover_id",
+            "kind",
+            "language",
+            "model",
+            "prompt_version",
+            unique=True,
+            postgresql_where=sql("source = 'vlm'"),
+        ),
         CheckConstraint("source IN ('hub', 'vlm')", name="source"),
+        CheckConstraint("kind IN ('prompt', 'short', 'medium', 'long')", name="kind"),
+    )
+
+
+class ImageCaptions(Base):
+    """What a vision model saw in an image, or why it said nothing.
+
+    By the image's hash: a cover is captioned once wherever it appears, and what that cost is
+    not lost when a hub shuffles its covers. `captions` has a copy for each cover.
+    """
+
+    __tablename__ = "image_captions"
+
+    image_sha256: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    prompt_version: Mapped[str] = mapped_column(primary_key=True)
+    language: Mapped[str] = mapped_column(primary_key=True)
+    # All three, or none where it failed.
+    short: Mapped[str | None]
+    medium: Mapped[str | None]
+    long: Mapped[str | None]
+    failures: Mapped[int] = mapped_column(server_default=sql("0"))
+    # Why it failed the last time, for people.
+    reason: Mapped[str | None]
+    tried_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (
+        CheckConstraint(
+            "num_nulls(short, medium, long) IN (0, 3) AND (short IS NULL) = (reason IS NOT NULL)",
+            name="captioned_or_failed",
+        ),
     )
 
 

@@ -7,7 +7,7 @@ taken some of them for his own lists those that are still to do with all that it
 from collections.abc import Collection
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, DateTime, Select, and_, exists, false, func, or_, select
+from sqlalchemy import ColumnElement, DateTime, and_, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
@@ -40,6 +40,11 @@ class PendingFile(NamedTuple):
     sha256: str
     adapter: str
     size: int = 0  # in bytes
+
+
+class PendingPrompt(NamedTuple):
+    cover_id: int
+    prompt: str
 
 
 class PendingCaption(NamedTuple):
@@ -152,39 +157,54 @@ def list_to_read(
     return [PendingFile(row.sha256, labels[row.sha256], row.size) for row in rows]
 
 
-def _to_caption(text_encoder: str) -> ColumnElement[bool]:
+def _to_encode(text_encoder: str) -> ColumnElement[bool]:
     return ~exists().where(
         CaptionEmbedding.text_md5 == Caption.text_md5,
         CaptionEmbedding.text_encoder == text_encoder,
     )
 
 
-def prompts_to_take() -> Select[int, str | None]:
-    """Ids and prompts of covers whose prompt is no caption yet."""
-    taken = exists().where(Caption.cover_id == Cover.id, Caption.source == "hub")
-    return select(Cover.id, Cover.prompt).where(Cover.prompt != "", ~taken)
+def list_prompts(
+    session: Session, cleaning_version: str, after: int, limit: int
+) -> list[PendingPrompt]:
+    """Return covers' prompts that are no caption yet, cleaned by this version.
+
+    The covers stay until the transaction ends, whatever a fetch replaces.
+    """
+    taken = exists().where(
+        Caption.cover_id == Cover.id,
+        Caption.source == "hub",
+        Caption.prompt_version == cleaning_version,
+    )
+    rows = session.execute(
+        select(Cover.id, Cover.prompt)
+        .where(Cover.prompt != "", ~taken, Cover.id > after)
+        .order_by(Cover.id)
+        .limit(limit)
+        .with_for_update(read=True, key_share=True)
+    )
+    return [PendingPrompt(row.id, row.prompt) for row in rows]
 
 
-def count_to_caption(session: Session, text_encoder: str) -> int:
-    """Captions without embedding, and those that are still only prompts."""
-    captions = select(func.count(Caption.id)).where(_to_caption(text_encoder)).scalar_subquery()
-    prompts = select(func.count()).select_from(prompts_to_take().subquery()).scalar_subquery()
-    return session.scalar(select(captions + prompts)) or 0
+def count_to_encode(session: Session, text_encoder: str) -> int:
+    """Return how many captions have no embedding."""
+    query = select(func.count(Caption.id)).where(_to_encode(text_encoder))
+    return session.scalar(query) or 0
 
 
-def keys_to_caption(session: Session, text_encoder: str, after: int, limit: int) -> list[int]:
-    query = select(Caption.id).where(_to_caption(text_encoder), Caption.id > after)
+def keys_to_encode(session: Session, text_encoder: str, after: int, limit: int) -> list[int]:
+    query = select(Caption.id).where(_to_encode(text_encoder), Caption.id > after)
     return list(session.scalars(query.order_by(Caption.id).limit(limit)))
 
 
-def list_to_caption(
+def list_to_encode(
     session: Session, text_encoder: str, caption_ids: Collection[int]
 ) -> list[PendingCaption]:
     rows = session.execute(
         select(Caption.id, Caption.text, Caption.text_md5, Adapter.repo, Adapter.version)
         .join(Cover, Cover.id == Caption.cover_id)
         .join(Adapter, Adapter.id == Cover.adapter_id)
-        .where(_to_caption(text_encoder), Caption.id.in_(caption_ids))
+        .where(_to_encode(text_encoder), Caption.id.in_(caption_ids))
         .order_by(Caption.id)
     )
     return [
@@ -241,7 +261,7 @@ def base_models_of_files(session: Session) -> list[str]:
 def _to_publish(reader_version: str, text_encoder: str) -> ColumnElement[bool]:
     """Listed, its file read, and its covers' captions embedded."""
     waits_for_caption = exists().where(
-        Cover.adapter_id == Adapter.id, Caption.cover_id == Cover.id, _to_caption(text_encoder)
+        Cover.adapter_id == Adapter.id, Caption.cover_id == Cover.id, _to_encode(text_encoder)
     )
     return and_(
         Adapter.state == "listed",

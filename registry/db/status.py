@@ -38,7 +38,7 @@ def load_status(session: Session, text_encoder: str) -> Status:
         waiting={
             "fetch": pending.count_to_fetch(session, None),
             "read": pending.count_unread(session),
-            "caption": pending.count_to_caption(session, text_encoder),
+            "encode": pending.count_to_encode(session, text_encoder),
             "embed": sum(count_missing(session, encoder) for encoder in active_encoders(session)),
         },
         queued=jobs.count_by_queue(session),

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Collection, Generator, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from registry.refresh.steps.caption import CaptionStep
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.embed import EmbedStep
 from registry.refresh.steps.embed_covers import EmbedCoversStep
+from registry.refresh.steps.encode_captions import EncodeCaptionsStep
 from registry.refresh.steps.fetch import FetchStep
 from registry.refresh.steps.publish import PublishStep
 from registry.refresh.steps.read import ReadStep
@@ -37,6 +38,7 @@ STEPS: tuple[type[Step], ...] = (
     FetchStep,
     ReadStep,
     CaptionStep,
+    EncodeCaptionsStep,
     EmbedStep,
     EmbedCoversStep,
     PublishStep,
@@ -64,11 +66,12 @@ class StepProgress:
 
 @dataclass
 class _Report:
-    """What a run's row says: counts and seconds by step, the first problems, why it failed."""
+    """What a run's row says: counts and seconds by step, what was skipped, why it failed."""
 
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     fetched_bytes: int = 0
+    skipped: list[dict[str, str]] = field(default_factory=list)
     problems: list[dict[str, str]] = field(default_factory=list)
     error: str | None = None
 
@@ -82,7 +85,7 @@ class _Report:
 
     def to_columns(self) -> dict[str, Any]:
         return {
-            "counts": {**self.counts, "problems": self.problems},
+            "counts": {**self.counts, "skipped": self.skipped, "problems": self.problems},
             "seconds": self.seconds,
             "fetched_bytes": self.fetched_bytes,
             "error": self.error,
@@ -108,8 +111,7 @@ class Pipeline:
         self._blobs = blobs
         self._text_encoder = text_encoder
         self._downloads = settings.home / "downloads"
-        self._checkpoint = settings.encoder_checkpoint
-        self._image_encoder = settings.image_encoder
+        self._settings = settings
 
     def refresh(
         self,
@@ -144,7 +146,8 @@ class Pipeline:
                         report.add(step, outcome)
                         yield StepProgress(step, 0, None, outcome)
                 for step in chosen:
-                    yield from _run(step, report)
+                    with closing(step):
+                        yield from _run(step, report)
             except BaseException as error:
                 report.error = _cause(error)
                 # The database may be what failed; then the next run closes this one.
@@ -162,9 +165,10 @@ class Pipeline:
             blobs=self._blobs,
             text_encoder=self._text_encoder,
             downloads=self._downloads,
-            checkpoint=self._checkpoint,
+            checkpoint=self._settings.encoder_checkpoint,
+            settings=self._settings,
             source=source,
-            image_encoder=self._image_encoder,
+            image_encoder=self._settings.image_encoder,
             run_id=run_id,
             full=full,
             force=force,
@@ -191,6 +195,8 @@ class Pipeline:
 
 
 def _run(step: Step, report: _Report) -> Iterator[StepProgress]:
+    if step.skipped:
+        report.skipped.append({"step": step.name, "message": step.skipped})
     total, done, started = step.remaining(), 0, time.monotonic()
     yield StepProgress(step, done, total)
     for outcome in _outcomes(step, report):

@@ -14,6 +14,7 @@ from crawler.errors import AutoLoraError
 from crawler.records import Source
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
+from registry.config import Settings
 from registry.db.adapters import Origin
 from registry.db.holds import hold
 
@@ -40,6 +41,8 @@ class RefreshContext:
     downloads: Path
     # A weight encoder's checkpoint, or a folder of them, that is to serve.
     checkpoint: Path | None
+    # What differs between machines beside these.
+    settings: Settings
     source: Source
     # An image encoder's folder, if covers are to be embedded.
     image_encoder: Path | None
@@ -82,9 +85,18 @@ class Step(ABC):
         """Whether a refresh has this step at all."""
         return True
 
+    @property
+    def skipped(self) -> str:
+        """Say in one line why most of it is skipped, and how to have it done; "" if it is not."""
+        return ""
+
     def prepare(self) -> Iterator[StepOutcome]:
         """Do what has to be done before the first step of the refresh; yield problems only."""
         return iter(())
+
+    def close(self) -> None:
+        """Give back what it opened; it is not used any more."""
+        return
 
     @abstractmethod
     def remaining(self) -> int | None:

@@ -242,6 +242,8 @@ class _Steps:
             run_id, step = self._steps.get(key, (None, None))
             if step is None or run_id != job.run_id:
                 context = self._pipeline.context(self._source(job), job.run_id)
+                if step is not None:
+                    step.close()
                 step = SHARED_STEPS[job.step](context)
                 self._steps[key] = (job.run_id, step)
             return step
@@ -253,6 +255,8 @@ class _Steps:
         return self._sources[key]
 
     def close(self) -> None:
+        for _, step in self._steps.values():
+            step.close()
         for source in self._sources.values():
             source.close()
 

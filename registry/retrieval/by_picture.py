@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from PIL import Image
 from sqlalchemy.orm import Session
 
 from crawler.covers import MAX_BYTES
@@ -32,29 +31,24 @@ logger = logging.getLogger(__name__)
 NOT_COMPARED = "The image encoder cannot be used, so covers were not compared by it; see the log."
 
 # By hash, Civitai's number of a version, or the name of a file, as the picture says itself; by
-# a cover that is this picture, or nearly; by covers that the image encoder finds alike; by
-# captions of the picture, which search is asked for.
-Way = Literal["hash", "version", "cover", "name", "near cover", "image", "captions"]
+# a cover that is this picture, or nearly; by covers that the image encoder finds alike.
+Way = Literal["hash", "version", "cover", "name", "near cover", "image"]
 WAYS: tuple[Way, ...] = get_args(Way)
-
-# What turns a picture into texts that say what it shows, each a question for search.
-Describe = Callable[[Image.Image], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class FoundBy:
     """One way by which a picture led to an adapter.
 
-    `similarity` is 1 for what is named, the share of equal bits of a cover's hash, the cosine of
-    two pictures, or the probability that search gives. `strength` is the one that the picture was
-    made with, `cover` the position of the cover that resembles it, `text` what was asked for.
+    `similarity` is 1 for what is named, the share of equal bits of a cover's hash, or the cosine of
+    two pictures. `strength` is the one that the picture was made with, `cover` the position of the
+    cover that resembles it.
     """
 
     way: Way
     similarity: float = 1.0
     strength: float | None = None
     cover: int | None = None
-    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

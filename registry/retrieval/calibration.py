@@ -53,6 +53,7 @@ def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calib
             Adapter.state.in_(["listed", "ready"]),
             WeightEmbedding.encoder_id == encoder.id,
             CaptionEmbedding.text_encoder == encoder.text_encoder,
+            Caption.superseded.is_(False),
         )
         .subquery()
     )

@@ -45,12 +45,13 @@ class AdapterCard:
     file_name: str
 
 
-def count_by_base_model(session: Session) -> dict[str, int]:
-    """Return how many adapters are ready of every base model, most first."""
+def count_by_base_model(session: Session, among: Collection[int] | None = None) -> dict[str, int]:
+    """Return how many adapters are ready of every base model, most first; or `among` these."""
+    counted = select(Listing.base_model, func.count().label("ready"))
+    if among is not None:
+        counted = counted.where(Listing.adapter_id.in_(among))
     rows = session.execute(
-        select(Listing.base_model, func.count().label("ready"))
-        .group_by(Listing.base_model)
-        .order_by(func.count().desc(), Listing.base_model)
+        counted.group_by(Listing.base_model).order_by(func.count().desc(), Listing.base_model)
     )
     return {row.base_model: row.ready for row in rows}
 

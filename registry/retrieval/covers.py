@@ -26,6 +26,7 @@ class CoverFacts:
     width: int
     height: int
     prompt: str | None
+    # What a vision model saw, the shortest first; search uses these.
     captions: tuple[str, ...]
 
 
@@ -50,7 +51,9 @@ def load_links(session: Session, adapter_ids: Collection[int]) -> dict[int, list
 
 def cover_facts(cover: Cover) -> CoverFacts:
     """Return all that is known of a cover; its captions have to be loaded."""
-    captions: Sequence[Caption] = cover.captions
+    seen: Sequence[Caption] = [
+        caption for caption in cover.captions if caption.source == "vlm" and not caption.superseded
+    ]
     return CoverFacts(
         position=cover.position,
         sha256=cover.sha256,
@@ -58,5 +61,5 @@ def cover_facts(cover: Cover) -> CoverFacts:
         width=cover.width,
         height=cover.height,
         prompt=cover.prompt,
-        captions=tuple(caption.text for caption in captions if caption.text != cover.prompt),
+        captions=tuple(c.text for c in sorted(seen, key=lambda c: (c.language, len(c.text)))),
     )

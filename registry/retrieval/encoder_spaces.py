@@ -6,6 +6,7 @@ by itself, and its answers are expressed in deviations above strangers before th
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -75,10 +76,17 @@ class Space:
             calibration, captions = PLAIN_CALIBRATION, strangers.plain_scale
         else:
             calibration = self.encoder.calibration
-            captions = strangers.scale(self.encoder.encode_caption_query)
+            # Encoders are told apart by what they are, not by what they hold.
+            captions = _turned_scale(strangers, self.encoder.loaded)  # type: ignore[arg-type]
         mean, deviation = captions
         near = (strangers.likeness_to_gibberish(aimed) - mean) / deviation
         return Scale(calibration, captions, near)
+
+
+# As many encoders as an index may have active; each costs milliseconds a question otherwise.
+@lru_cache(maxsize=32)
+def _turned_scale(strangers: Strangers, encoder: QueryEncoder) -> tuple[float, float]:
+    return strangers.scale(encoder.encode_caption_query)
 
 
 def spaces_of(

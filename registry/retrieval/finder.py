@@ -122,13 +122,21 @@ class Finder:
             next=paged.next,
         )
 
-    def alike(self, text: str, likes: Likes, filters: Filters, limit: int = 10) -> SearchPage:
-        """Return up to `limit` adapters like some, and `text`, and unlike others.
+    def alike(
+        self,
+        text: str,
+        likes: Likes,
+        filters: Filters,
+        limit: int = 10,
+        cursor: str | None = None,
+    ) -> SearchPage:
+        """Return a page of the MOST_FOUND adapters most like some, and `text`, and unlike others.
 
         Without a base model in `filters` all are searched: captions lead from one to another.
 
         Raises:
-            SearchError: this cannot be asked, or nothing is indexed.
+            SearchError: this cannot be asked, nothing is indexed, a filter asks for what is not
+                there, or the cursor is of another question.
             AdapterNotFoundError: one of the adapters is not there.
         """
         text = _checked(text) if text.strip() else ""
@@ -139,17 +147,24 @@ class Finder:
                 raise NothingIndexedError
             check_filters(session, filters)
             spaces, notes = self._spaces(session, filters)
-            found = search_alike(session, text, likes, filters, limit, spaces)
-            results = load_results(session, found.hits)
+            alike = search_alike(session, text, likes, filters, MOST_FOUND, spaces)
+            hits = {hit.adapter_id: hit for hit in alike.hits}
+            question, paging = ("alike", text, likes, filters), Paging("relevance", cursor, limit)
+            page = page_of(session, question, list(hits), paging)
+            results = load_results(session, [hits[id_] for id_ in page.ids])
+            fitting = [id_ for id_, hit in hits.items() if hit.band != "probably not"]
+            found = count_by_base_model(session, fitting)
         elapsed = (time.perf_counter() - started) * 1000
-        notes = (*notes, *(UNKNOWN.format(id_) for id_ in found.unknown))
         return SearchPage(
             text,
             filters.base_models,
             results,
-            notes,
+            (*notes, *(UNKNOWN.format(id_) for id_ in alike.unknown)),
             elapsed,
-            compared_by=found.compared_by,
+            found=found,
+            ranked=tuple(hits),
+            next=page.next,
+            compared_by=alike.compared_by,
         )
 
     def _spaces(self, session: Session, filters: Filters) -> tuple[Spaces, tuple[str, ...]]:

@@ -5,7 +5,7 @@ out among rivals, as it is where one adapter is meant (`registry.retrieval.ranki
 Every signal speaks for an adapter by how near it is in itself, and by how far it is behind the
 nearest one; equals lose nothing by each other. No adapter falls by a better score of its own.
 
-Constants are learned by `python -m benchmarks.search.learning`; docs/search.md explains them.
+Constants are fitted as docs/search.md tells; docs/benchmarks/search.md has what they bring.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,14 @@ Floats = npt.NDArray[np.float64]
 Band = Literal["fits", "perhaps", "probably not"]
 
 # From these probabilities on a result is said to fit, and perhaps to fit. Where the constants were
-# learned, none of 200 pieces of nonsense fits and hardly anything far off.
-FITS, PERHAPS = 0.6, 0.2
+# learned, no nonsense even perhaps fits, and hardly anything far off fits.
+FITS, PERHAPS = 0.6, 0.15
 # If no adapter answers more of a question by its words, they say nothing: it is in another
 # language, or about what nobody wrote down.
 SILENCE = 0.15
+# The words' score of an adapter that has all of a question, wherever it stands
+# (`registry.retrieval.words.ELSEWHERE`, less what rounding takes).
+LITERAL = 0.6 - 1e-6
 # Silent words leave the judgement to one signal, which no similarity makes surer than this.
 FARTHEST = 8.0
 
@@ -85,6 +88,8 @@ FITNESS: Mapping[Signal, Fitness] = {
 # The odds of an adapter for which everything speaks; what silent words add to all, and to those
 # of which nothing else is known either.
 OFFSET, SILENT, UNTOLD = 5.31, -0.459, -2.22
+# What comes to an adapter that has all words, and of which nothing else is known.
+WRITTEN = 0.8
 # How far evidence for one adapter among rivals counts, by how much less there is than for the
 # first.
 EVIDENCE_LAG, EVIDENCE_PACE = 7.8, 0.05
@@ -103,12 +108,15 @@ def probabilities(
         return evidence
     behind = evidence.max() - evidence
     odds = OFFSET + SILENT * silent - EVIDENCE_LAG * (1 - np.exp(-EVIDENCE_PACE * behind))
-    untold = np.full(len(evidence), silent)
+    untold = np.full(len(evidence), True)
     for signal, model in FITNESS.items():
         own = z.get(signal, np.full(len(evidence), np.nan))
         odds = odds + model.log_odds(own, gibberish, silent=silent)
-        untold &= np.isnan(own) | (own <= 0 if signal == "words" else False)
-    odds += UNTOLD * untold
+        if signal != "words":
+            untold &= np.isnan(own)
+    words = z.get("words", np.zeros(len(evidence)))
+    odds += np.where(untold & (words <= 0) & silent, UNTOLD, 0.0)
+    odds += np.where(untold & (words >= LITERAL), WRITTEN, 0.0)
     probability: Floats = 1 / (1 + np.exp(-odds))
     return probability
 

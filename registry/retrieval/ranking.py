@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from registry.retrieval.fitness import (
+    LITERAL,
     PERHAPS,
     SIGNALS,
     SILENCE,
@@ -37,9 +38,6 @@ from registry.retrieval.probability import fit
 Floats = npt.NDArray[np.float64]
 
 
-# The words' score of an adapter that has all of a question, wherever it stands
-# (`registry.retrieval.words.ELSEWHERE`, less what rounding takes).
-LITERAL = 0.6 - 1e-6
 # An encoder that is right less often takes no part: it may be of another world, or of none.
 LEAST_TELLING = 0.65
 # The nearest adapters share a signal's belief; more hardly change it, and an index's size should

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
@@ -123,7 +123,9 @@ class CaptionSpace:
             .join(Caption, Caption.cover_id == Cover.id)
             .join(CaptionEmbedding, CaptionEmbedding.text_md5 == Caption.text_md5)
             .where(
-                Cover.adapter_id.in_(ids), CaptionEmbedding.text_encoder == self.text_encoder.name
+                Cover.adapter_id.in_(ids),
+                CaptionEmbedding.text_encoder == self.text_encoder.name,
+                Caption.superseded.is_(False),
             )
         )
         captions: dict[int, list[Vector]] = {}
@@ -179,6 +181,8 @@ class FingerprintSpace:
     def nearest(
         self, session: Session, direction: Vector, filters: Filters, limit: int
     ) -> list[Match]:
+        # Filters run after the index scan.
+        session.execute(text("SET LOCAL hnsw.iterative_scan = strict_order"))
         distance = File.fingerprint.cosine_distance(direction.tolist())
         rows = session.execute(
             select(Listing.adapter_id, distance.label("distance"))

@@ -59,7 +59,7 @@ NEAREST = 3
 Turn = Callable[[Embeddings], Embeddings]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Strangers:
     """Fixed texts in one text encoder's space."""
 

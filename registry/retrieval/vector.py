@@ -36,7 +36,7 @@ CAPTIONS = """
     JOIN captions ON captions.text_md5 = caption_embeddings.text_md5
     JOIN covers ON covers.id = captions.cover_id
     JOIN listings ON listings.adapter_id = covers.adapter_id
-    WHERE caption_embeddings.text_encoder = %(text_encoder)s
+    WHERE NOT captions.superseded AND caption_embeddings.text_encoder = %(text_encoder)s
 """
 DISTANCE = "embedding <=> %(vector)s::halfvec"
 

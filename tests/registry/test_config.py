@@ -6,7 +6,11 @@ from registry.config import Settings
 from registry.errors import TokenPlaceError
 
 # Each token and the address that it goes to.
-PAIRS = [("MODELSCOPE_TOKEN", "MODELSCOPE_ENDPOINT"), ("TOKEN", "URL")]
+PAIRS = [
+    ("MODELSCOPE_TOKEN", "MODELSCOPE_ENDPOINT"),
+    ("CAPTION_TOKEN", "CAPTION_ENDPOINT"),
+    ("TOKEN", "URL"),
+]
 
 
 @pytest.fixture(autouse=True)

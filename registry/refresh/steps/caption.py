@@ -1,62 +1,83 @@
-"""Step 4: cover prompts -> captions and their embeddings."""
+"""Step 4: covers -> captions, from their prompts and by a vision model."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from functools import cached_property
 
-from sqlalchemy import literal
-from sqlalchemy.dialects.postgresql import insert
-
-from registry.db import pending
-from registry.db.models import Caption, CaptionEmbedding
-from registry.refresh.step import SharedStep, StepOutcome
-
-# Texts encoded at once.
-BATCH = 64
+from encoder.captions.captioner import LANGUAGES, Captioner, Language
+from encoder.errors import CaptionerError
+from registry.db import captions
+from registry.db.captions import Wanted
+from registry.errors import CaptionSettingsError
+from registry.refresh.captioners import name_of_captioner, open_captioner, what_is_missing
+from registry.refresh.captioning import HELD_AS, Captioning, take_known, version_of
+from registry.refresh.step import RefreshContext, SharedStep, StepOutcome, one_line
 
 
 class CaptionStep(SharedStep):
-    """Takes prompts as captions, and embeds what has no embedding; one outcome a caption."""
+    """Takes prompts as captions, and has a model look at images; one outcome an image looked at.
 
-    name = "caption"
-    title = "Encoding captions"
+    The model is asked about `caption_limit` images in each language: nobody waits for a first
+    refresh to look at a whole hub, and no night costs more than that. A key is a language and the
+    hash of an image.
+    """
+
+    name = HELD_AS
+    title = "Captioning covers"
     queue = "caption"
-    page = job = BATCH
+    page = 64
+    job = 16
+
+    def __init__(self, context: RefreshContext) -> None:
+        super().__init__(context)
+        self._opened = ExitStack()
+        # Nothing is asked of it any more once it has failed.
+        self._is_down = False
+
+    @property
+    def skipped(self) -> str:
+        return what_is_missing(self.context.settings)
 
     def remaining(self) -> int:
-        with self.context.sessions() as session:
-            return pending.count_to_caption(session, self.context.text_encoder.name)
+        settings = self.context.settings
+        languages = [] if self.skipped else settings.caption_languages
+        waiting = [self._work(language).count_waiting() for language in languages]
+        return sum(min(count, settings.caption_limit) for count in waiting)
 
     def list_keys(self, size: int) -> Iterator[list[str]]:
-        self._take_prompts()
-        after = 0
-        while True:
-            with self.context.sessions() as session:
-                ids = pending.keys_to_caption(session, self.context.text_encoder.name, after, size)
-            if not ids:
-                return
-            yield [str(caption_id) for caption_id in ids]
-            after = ids[-1]
+        settings = self.context.settings
+        take_known(self.context.sessions)
+        for language in [] if self.skipped else settings.caption_languages:
+            work = self._work(language)
+            keys = [work.key(sha256) for sha256 in work.list_waiting(settings.caption_limit)]
+            for start in range(0, len(keys), size):
+                yield keys[start : start + size]
 
     def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
-        text_encoder, ids = self.context.text_encoder, [int(key) for key in keys]
-        with self.context.sessions() as session:
-            page = pending.list_to_caption(session, text_encoder.name, ids)
-        if not page:
-            return
-        texts = {caption.text_md5: caption.text for caption in page}
-        embeddings = text_encoder.encode(list(texts.values()))
-        rows = [
-            {"text_md5": md5, "text_encoder": text_encoder.name, "embedding": embedding}
-            for md5, embedding in zip(texts, embeddings.tolist(), strict=True)
-        ]
-        with self.context.sessions.begin() as session:
-            session.execute(insert(CaptionEmbedding).on_conflict_do_nothing(), rows)
-        yield from (StepOutcome(caption.adapter) for caption in page)
+        for language in LANGUAGES:
+            hashes = [key.split()[1] for key in keys if key.split()[0] == language]
+            if not hashes or self._is_down:
+                continue
+            try:
+                yield from self._work(language).caption(self._captioner, hashes)
+            except (CaptionerError, CaptionSettingsError) as error:
+                self._is_down = True
+                yield StepOutcome("captions", False, one_line(error))
 
-    def _take_prompts(self) -> None:
-        prompts = pending.prompts_to_take().add_columns(literal("hub"))
-        with self.context.sessions.begin() as session:
-            session.execute(
-                insert(Caption)
-                .from_select(["cover_id", "text", "source"], prompts)
-                .on_conflict_do_nothing()
-            )
+    def close(self) -> None:
+        self._opened.close()
+
+    def _work(self, language: Language) -> Captioning:
+        context = self.context
+        version = version_of(name_of_captioner(context.settings), language)
+        return Captioning(context.sessions, context.blobs, Wanted(version, self._started))
+
+    @cached_property
+    def _started(self) -> datetime:
+        with self.context.sessions() as session:
+            return captions.now(session)
+
+    @cached_property
+    def _captioner(self) -> Captioner:
+        return self._opened.enter_context(open_captioner(self.context.settings))

@@ -1,4 +1,4 @@
-"""Step 6: adapters that have all they need -> ready, so that they are found."""
+"""Step 8: adapters that have all they need -> ready, so that they are found."""
 
 from collections.abc import Collection, Iterator
 

@@ -44,7 +44,7 @@ def test_the_status_tells_what_is_here_and_what_was_refused(registry: Registry) 
     status, people = json.loads(run_well("status", "--json")), run_well("status")
 
     assert status["states"]["ready"] == 2
-    assert status["waiting"] == {"fetch": 0, "read": 0, "caption": 0, "embed": 0}
+    assert status["waiting"] == {"fetch": 0, "read": 0, "encode": 0, "embed": 0}
     assert status["last_night"]["state"] == "done"
     assert "2 ready" in people
     assert "workers: 0" in people

@@ -44,6 +44,7 @@ from registry.db.models import (
 from registry.db.session import open_database
 from registry.errors import DatabaseLostError, DiskFullError
 from registry.refresh.pipeline import STEPS, Pipeline, StepProgress
+from registry.refresh.steps.caption import CaptionStep
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.embed_covers import EmbedCoversStep
 from registry.refresh.steps.fetch import FetchStep
@@ -54,8 +55,9 @@ from tests.encoder.builders import make_factors, write_adapter
 torch.set_num_threads(1)
 
 NAMES = ["cat", "dog", "fox", "owl"]
-# Without an image encoder; test_embed_covers.py has one.
-NAMES_OF_STEPS = [step.name for step in STEPS if step is not EmbedCoversStep]
+# Without an image encoder and a model that looks at covers; test_embed_covers.py and
+# test_caption_step.py have them.
+NAMES_OF_STEPS = [step.name for step in STEPS if step not in (CaptionStep, EmbedCoversStep)]
 EVERYTHING: dict[type[Base], int] = {
     Adapter: 4,
     File: 4,
@@ -170,7 +172,7 @@ def test_a_refresh_makes_every_adapter_ready(
     counted = Counter(step.step.name for step in progress if step.outcome)
     assert counted == dict.fromkeys(NAMES_OF_STEPS, 4)
     totals = {step.step.name: step.total for step in progress}
-    assert totals == dict.fromkeys(NAMES_OF_STEPS, 4) | {"crawl": None}
+    assert totals == dict.fromkeys(NAMES_OF_STEPS, 4) | {"crawl": None, "caption": 0}
     cat = get_adapter(sessions, "cat")
     assert cat.words.split()[:2] == ["the", "cat"]
     assert cat.base_model == "demo-flux-tiny"
@@ -178,7 +180,10 @@ def test_a_refresh_makes_every_adapter_ready(
     run = last_run(sessions)
     assert (run.state, run.error) == ("done", None)
     done = {name: {"ok": 4, "failed": 0} for name in NAMES_OF_STEPS}
-    assert run.counts == done | {"problems": []}
+    [skipped] = run.counts["skipped"]
+    assert skipped["step"] == "caption"
+    assert "set REGISTRY_CAPTION_ENDPOINT and REGISTRY_CAPTION_MODEL" in skipped["message"]
+    assert run.counts == done | {"skipped": [skipped], "problems": []}
 
 
 def test_weights_are_embedded_in_the_encoders_space(

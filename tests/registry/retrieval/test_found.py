@@ -111,4 +111,4 @@ def test_duplicates_go_on_where_a_page_ended(registry: Registry) -> None:
 def test_a_list_is_asked_for_as_there_are(registry: Registry) -> None:
     for odd in ({"sort": "odd"}, {"limit": 0}, {"state": "odd"}):
         with pytest.raises(FilterError, match=next(iter(odd))):
-            registry.browse(**odd)  # type: ignore[arg-type]
+            registry.browse(**odd)

@@ -4,6 +4,7 @@ import pytest
 
 from registry.db.models import Adapter
 from registry.retrieval.errors import CursorError, OtherQuestionError
+from registry.retrieval.filters import Filters
 from registry.retrieval.results import SearchPage
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -73,7 +74,7 @@ def test_a_cursor_of_another_question_is_refused(registry: Registry) -> None:
     with pytest.raises(OtherQuestionError):
         registry.search("a fox", limit=1, cursor=cursor)
     with pytest.raises(OtherQuestionError):
-        registry.search("fox", limit=1, author="someone", cursor=cursor)
+        registry.search("fox", limit=1, filters=Filters(authors=("someone",)), cursor=cursor)
     with pytest.raises(CursorError):
         registry.search("fox", cursor="none of ours")
 

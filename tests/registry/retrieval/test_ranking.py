@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.retrieval import words
-from registry.retrieval.fitness import PERHAPS, SIGNALS, Signal
+from registry.retrieval.fitness import LITERAL, PERHAPS, SIGNALS, Signal
 from registry.retrieval.probability import LEAST_FIT
 from registry.retrieval.ranking import (
-    LITERAL,
     MODELS,
     RIVALS,
     Calibration,

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
+from registry.db.models import Caption
 from registry.retrieval import vector
 from registry.retrieval.errors import EmbeddingDimensionError
 from registry.retrieval.filters import Filters
@@ -118,6 +119,20 @@ def test_the_best_cover_counts(session: Session) -> None:
 
     assert [match.adapter_id for match in matches] == [mixed.id, even.id]
     assert [match.score for match in matches] == pytest.approx([0.9, 0.6], abs=1e-3)
+
+
+def test_superseded_captions_are_not_compared(session: Session) -> None:
+    """A newer model said it anew; both texts stay, and one is searched."""
+    adapter = add_adapter(session, captions=[("a fix", between(0.9)), ("a fox", between(0.6))])
+    session.execute(update(Caption).where(Caption.text == "a fix").values(superseded=True))
+
+    found = nearest_by_captions(session, EAST, text_encoder=TEXT_ENCODER, filters=TINY, limit=10)
+    given = captions_similarities(
+        session, EAST, text_encoder=TEXT_ENCODER, adapter_ids=[adapter.id]
+    )
+
+    assert [match.score for match in found] == pytest.approx([0.6], abs=1e-3)
+    assert given == {adapter.id: pytest.approx(0.6, abs=1e-3)}
 
 
 def test_similarities_of_given_adapters_are_those_of_the_search(session: Session) -> None:

@@ -8,6 +8,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from registry.api.admission import MOST_BODY_BYTES
+from registry.api.app import create_app
+from registry.api.deps import Places
+from registry.api.errors import UploadsBusyError
 from registry.api.uploads import MOST_UPLOAD_BYTES
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -42,7 +45,7 @@ def test_the_adapters_that_a_picture_names(client: TestClient, ink: int) -> None
     (result,) = answer["results"]
     assert result["adapter"]["id"] == ink
     assert result["found_by"] == [
-        {"way": "hash", "similarity": 1.0, "strength": 0.8, "cover": None, "text": ""}
+        {"way": "hash", "similarity": 1.0, "strength": 0.8, "cover": None}
     ]
     assert answer["missing"] == [
         {"name": "gone", "hashes": ["0123456789ab"], "version": "", "strength": 1.0}
@@ -170,3 +173,21 @@ def test_json_says_how_the_answer_is_made(client: TestClient) -> None:
 
     assert set(operation["requestBody"]["content"]) >= {"image/png", "multipart/form-data"}
     assert json.dumps(operation).count("PictureAnswer") == 1
+
+
+def test_too_many_pictures_at_once_are_asked_to_come_back(registry: Registry) -> None:
+    app = create_app(registry)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        app.state.uploads = Places(0, wait_seconds=0.01, error=UploadsBusyError)
+        answer = send(client, png())
+
+    assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+    assert "too many pictures" in answer.json()["detail"]
+
+
+def test_who_may_only_read_may_search_by_a_picture(registry: Registry, ink: int) -> None:
+    registry.settings.public_read = True
+    with TestClient(create_app(registry), base_url="http://127.0.0.1") as client:
+        answer = send(client, png(parameters=PARAMETERS)).json()
+
+    assert [result["adapter"]["id"] for result in answer["results"]] == [ink]

@@ -357,7 +357,7 @@ def test_more_like_this_and_less_like_that(client: TestClient, registry: Registr
     def found(**params: Any) -> list[int]:
         answer = client.get("/v1/search", params=params).json()
         assert answer["compared_by"][0] == "weights"
-        assert answer["base_model"] == params.get("base_model", "")
+        assert answer["base_models"] == [n for n in [params.get("base_model")] if n]
         return [result["adapter"]["id"] for result in answer["results"]]
 
     fox, snow = ids["a red fox"], ids["a fox in snow"]
@@ -366,6 +366,32 @@ def test_more_like_this_and_less_like_that(client: TestClient, registry: Registr
     assert set(found(like=[fox, car])[:2]) == {snow, old}
     assert found(like=[fox, car], unlike=old, base_model="demo-flux-tiny")[0] == snow
     assert found(like=fox, q="car", unlike_text="snow")[0] in (car, old)
+
+
+def test_what_is_alike_is_paged(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        ids = [
+            add_adapter(session, captions=[(text, embed(registry, text))]).id
+            for text in ("a fox", "a red fox", "two foxes", "a car", "a boat", "soup")
+        ]
+
+    def page(**params: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = client.get("/v1/search", params={"limit": 2, **params}).json()
+        return answer
+
+    seen: list[int] = []
+    answer = page(like=ids[0])
+    while True:
+        seen += [result["adapter"]["id"] for result in answer["results"]]
+        if answer["next"] is None:
+            break
+        answer = page(like=ids[0], cursor=answer["next"])
+
+    assert set(seen[:2]) == {ids[1], ids[2]}
+    assert sorted(seen) == sorted(ids[1:])
+    other = page(like=ids[1], cursor=page(like=ids[0])["next"])
+    assert other["status"] == 400
+    assert page(q="fox", cursor=page(like=ids[0])["next"])["status"] == 400
 
 
 @pytest.mark.parametrize(

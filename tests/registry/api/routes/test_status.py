@@ -40,7 +40,7 @@ def test_the_status_says_what_is_here_and_who_works(client: TestClient, registry
 
     assert status["states"] == {"ready": 1, "refused": 2}
     assert status["refusals"] == {"a pickle": 2}
-    assert status["waiting"].keys() == {"fetch", "read", "caption", "embed"}
+    assert status["waiting"].keys() == {"fetch", "read", "encode", "embed"}
     assert status["queued"] == {}
     [worker] = status["workers"]
     assert (worker["queues"], worker["alive"]) == (["fetch", "read"], True)

@@ -1,0 +1,67 @@
+"""Whatever we tell people to type finds something in the demo."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from demo.paths import DATA
+from demo.run import SEARCHES
+from registry.api.pages.texts import TEXTS
+from registry.service import Registry
+from registry.text.word_segmentation import segment
+from tests.builders import add_adapter
+
+README = Path(__file__).parents[2] / "README.md"
+# In a command, and in Python.
+EXAMPLE = re.compile(r'(?:autolora search|registry\.search\() ?"([^"]+)"')
+
+
+def examples() -> list[str]:
+    """The demo's own, those of the README, and what stands in the empty field of the page."""
+    written = EXAMPLE.findall(README.read_text())
+    assert len(written) >= 2
+    return list(dict.fromkeys([*SEARCHES, *written, *TEXTS["search.placeholder"]]))
+
+
+@pytest.fixture
+def demo(registry: Registry) -> Registry:
+    """What the demo's hub says of its adapters, without their files: no encoder helps."""
+    listing = json.loads((DATA / "zoo/listing.json").read_text())
+    prompts = [[cover["prompt"] for cover in entry["covers"]] for entry in listing]
+    every = [prompt for own in prompts for prompt in own]
+    embeddings = dict(zip(every, registry.text_encoder.encode(every).tolist(), strict=True))
+    with registry.sessions.begin() as session:
+        for entry, own in zip(listing, prompts, strict=True):
+            texts = [entry["display_name"], entry["file"], *entry["trigger_words"], *entry["tags"]]
+            texts += [entry["owner"], entry["description"]]
+            add_adapter(
+                session,
+                name=entry["display_name"],
+                author=entry["owner"],
+                tags=entry["tags"],
+                trigger_words=entry["trigger_words"],
+                words=segment("\n".join(texts)),
+                captions=[(prompt, embeddings[prompt]) for prompt in own],
+            )
+    return registry
+
+
+def test_every_example_finds_something(demo: Registry) -> None:
+    for text in examples():
+        first = demo.search(text).results[0]
+        assert first.hit.band != "probably not", (text, first.hit.score)
+
+
+def test_ordinary_words_fit(demo: Registry) -> None:
+    """What stands in names and tags, an author, a file: all that was once refused."""
+    for text in ("silhouette", "neon", "texture", "cartoon", "quietfox", "剪影", "my_lora_34"):
+        page = demo.search(text)
+        assert page.fits, text
+    assert demo.search("silhouette").found["demo-flux-tiny"] >= 5
+
+
+@pytest.mark.parametrize("text", ["asdfqwer", "qwrtz 123", "啊啊啊", "lkjhgf", "zzzzzz"])
+def test_nonsense_is_probably_not_there(demo: Registry, text: str) -> None:
+    assert {result.hit.band for result in demo.search(text).results} == {"probably not"}
