@@ -182,7 +182,7 @@ def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
         estimates[filters] = _estimate(session, condition, values)
     left, everything = estimates[filters]
     steps: float = limit * everything / max(left, 1)
-    return steps * STEP > left
+    return bool(steps * STEP > left)
 
 
 def _estimate(session: Session, condition: str, values: Mapping[str, Any]) -> tuple[int, int]:

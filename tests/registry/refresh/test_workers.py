@@ -163,7 +163,7 @@ def test_two_workers_split_the_work_and_do_nothing_twice(
     with sessions() as session:
         run = session.scalars(select(CrawlRun)).one()
     ok = {"ok": ADAPTERS, "failed": 0}
-    assert run.counts["fetch"] == run.counts["read"] == run.counts["caption"] == ok
+    assert run.counts["fetch"] == run.counts["read"] == run.counts["encode"] == ok
     assert run.fetched_bytes == sum(hub.size(entry["file"]) for entry in hub.entries)
     # Each says at its end how many tasks of a step it did.
     shares = [int(line.rpartition("read ")[2].split()[0].strip(",")) for line in map(last, said)]
