@@ -329,7 +329,7 @@ def _create_covers() -> None:
     op.create_index(op.f("ix_covers_sha256"), "covers", ["sha256"])
     op.create_index(op.f("ix_covers_phash"), "covers", ["phash"])
     for place, shift in enumerate((0, 16, 32, 48)):
-        part = sa.literal_column(f"((phash >> {shift}) & 65535)")
+        part: sa.ColumnClause[int] = sa.literal_column(f"((phash >> {shift}) & 65535)")
         op.create_index(f"ix_covers_phash_{place}", "covers", [part], postgresql_include=["phash"])
     op.create_table(
         "cover_embeddings",

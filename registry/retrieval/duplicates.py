@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from sqlalchemy import ColumnElement, Row, or_, select, text
+from sqlalchemy import ColumnElement, or_, select, text
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
@@ -127,8 +127,8 @@ def contents(session: Session, adapter_ids: Sequence[int]) -> dict[int, str]:
     return {row.id: content_of(row) for row in rows}
 
 
-def content_of(row: Row[Any]) -> str:
-    """Return the same from a row with CONTENTS."""
+def content_of(row: Any) -> str:
+    """Return the same from a row that has CONTENTS."""
     if not row.body_sha256:
         return str(row.sha256)
     # How strong the change is, without what another order of its layers makes of it.

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +49,10 @@ class _Asked:
     aimed: npt.NDArray[np.float32]  # (dim,)
     projected: npt.NDArray[np.float32] | None  # (dim,), None where no encoder knows the space
     scale: Scale
+
+
+# What ranking knows of an adapter: id, downloads, base model, and what tells its content.
+_Facts = Row[int, int, str, str, str | None, float | None]
 
 
 def search(
@@ -183,7 +186,7 @@ def _fill(
             )
 
 
-def _owners(asked: Sequence[_Asked], facts: Mapping[int, Row[Any]]) -> dict[int, int]:
+def _owners(asked: Sequence[_Asked], facts: Mapping[int, _Facts]) -> dict[int, int]:
     """Return the place of the space that each adapter belongs to.
 
     One that was asked for exactly may belong to none: it is compared as in the first.
@@ -202,7 +205,7 @@ def _places(matches: Sequence[Match]) -> dict[int, int]:
     return {match.adapter_id: place for place, match in enumerate(order, start=1)}
 
 
-def _facts(session: Session, adapter_ids: Collection[int]) -> dict[int, Row[Any]]:
+def _facts(session: Session, adapter_ids: Collection[int]) -> dict[int, _Facts]:
     """Return what ranking has to know of each adapter, and what it holds."""
     rows = session.execute(
         select(Listing.adapter_id, Listing.downloads, Listing.base_model, *CONTENTS)

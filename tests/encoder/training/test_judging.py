@@ -14,8 +14,9 @@ def test_one_group_in_five_is_held_back_and_always_the_same() -> None:
 
 def test_places_are_means_over_captions_and_galleries() -> None:
     gallery = np.eye(4, dtype=np.float32)
-    first, second = gallery[:1], np.float32([[0.9, 0, 0, 0.1]])
-    queries = [first, np.float32([[0, 1, 0, 0], [0, 0.5, 0.9, 0]]), gallery[2:3], second]
+    second = np.array([[0, 1, 0, 0], [0, 0.5, 0.9, 0]], np.float32)
+    last = np.array([[0.9, 0, 0, 0.1]], np.float32)
+    queries = [gallery[:1], second, gallery[2:3], last]
 
     found = reciprocal_places(queries, gallery)
 
