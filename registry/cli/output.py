@@ -80,9 +80,10 @@ def print_search(page: "SearchPage") -> None:
     if not page.fits:
         stdout().print(f"Nothing fits {asked}; these come nearest.", markup=False)
     console = stdout()
-    # In 80 columns the numbers leave room for two texts.
-    wide = ("trigger words", "author", "base model") if console.width >= 110 else ("base model",)
-    texts = ("name", *wide)
+    # In 80 columns the numbers leave room for two texts; the last line names a lone base model.
+    several = len({result.card.base_model for result in page.results}) > 1
+    wide = ("trigger words", "author") if console.width >= 110 else ()
+    texts = ("name", *wide, *(("base model",) if several else ()))
     table = Table(box=None, padding=(0, 2, 0, 0))
     add_id_column(table)
     room = max(6, (console.width - NUMBERS_WIDTH) // len(texts) - 2)

@@ -126,10 +126,14 @@ def _address(request: Request) -> Address:
 
 
 def _examples(facets: Facets, language: Language) -> list[str]:
-    """Return the most frequent tags, those in the page's language first."""
+    """Return the most frequent tags, those in the page's language first.
+
+    What most adapters have tells nothing.
+    """
     (tags,) = (facet.values for facet in facets.facets if facet.name == "tag")
+    telling = [tag for tag in tags if 2 * tag.count <= facets.about] or list(tags)
     in_chinese = language == "zh"
-    ordered = sorted(tags, key=lambda tag: bool(HAN.search(tag.value)) is not in_chinese)
+    ordered = sorted(telling, key=lambda tag: bool(HAN.search(tag.value)) is not in_chinese)
     return [tag.value for tag in ordered[:EXAMPLES]]
 
 
