@@ -1,6 +1,8 @@
 """Several processes that answer at one address: the kernel hands each connection to one of them."""
 
 import logging
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -40,7 +42,8 @@ def served_by_others(listener: socket.socket, count: int, options: Sequence[str]
         ended.set()
         watch.join()
         for process in others:
-            process.terminate()
+            assert process.stdin is not None
+            process.stdin.close()
         for process in others:
             try:
                 process.wait(END_SECONDS)
@@ -48,11 +51,23 @@ def served_by_others(listener: socket.socket, count: int, options: Sequence[str]
                 process.kill()
 
 
+def end_with_the_first() -> None:
+    """End this process, one of the others, when the first one is gone."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def _start(listener: socket.socket, options: Sequence[str]) -> "subprocess.Popen[bytes]":
     number = listener.fileno()
     return subprocess.Popen(
         [sys.executable, "-m", "registry", "serve", "--inherited", str(number), *options],
         pass_fds=[number],
+        # Its end tells them that the first has ended, however that came.
+        stdin=subprocess.PIPE,
         # Ctrl-C is for the first process, which ends the others.
         start_new_session=True,
     )

@@ -35,7 +35,7 @@ def serve(
     inherited: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the API and the page."""
-    from registry.cli.processes import served_by_others
+    from registry.cli.processes import end_with_the_first, served_by_others
     from registry.cli.server import listen, serve_until_stopped
     from registry.config import Settings
     from registry.service import Registry
@@ -50,6 +50,7 @@ def serve(
     settings = settings.model_copy(update={key: v for key, v in given.items() if v is not None})
     if inherited is not None:
         # One of several: the first looks after nights, and said where it serves.
+        end_with_the_first()
         with socket.socket(fileno=inherited) as listener, Registry(settings) as registry:
             serve_until_stopped(listener, registry, announced=False)
         return

@@ -107,6 +107,27 @@ def test_several_processes_serve_at_one_address(registry: Registry) -> None:
     assert not any(psutil.pid_exists(pid) for pid in after)
 
 
+def test_all_processes_end_with_the_first_however_that_ends(registry: Registry) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "registry", "serve", "--port", "0", "--processes", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=PROJECT,
+    ) as server:
+        assert server.stderr is not None
+        server.stderr.readline()
+        others = [
+            child
+            for child in psutil.Process(server.pid).children()
+            if "--inherited" in child.cmdline()
+        ]
+        server.kill()
+
+    assert len(others) == 1
+    _, alive = psutil.wait_procs(others, timeout=60)
+    assert alive == []
+
+
 def test_a_signal_gives_up_the_image_at_work(registry: Registry) -> None:
     """Ctrl-C must not wait until nobody's image is done."""
     served = create_app(registry)
