@@ -121,10 +121,11 @@ def listed(number: int, base_model: str, sha256: str) -> dict[str, Any]:
     }
 
 
-def teach(sessions: sessionmaker[Session], encoder: TextEncoder, base_model: str) -> Lesson:
-    with TemporaryDirectory() as folder:
-        learner = Learner(sessions, BlobStore(Path(folder) / "blobs"), encoder, Path(folder))
-        return learner.learn(base_model, silent)
+def teach(
+    sessions: sessionmaker[Session], encoder: TextEncoder, base_model: str, folder: Path
+) -> Lesson:
+    learner = Learner(sessions, BlobStore(folder / "blobs"), encoder, folder)
+    return learner.learn(base_model, silent)
 
 
 def curve(
@@ -135,9 +136,10 @@ def curve(
     for count in (*(c for c in COUNTS if c < len(zoo)), len(zoo)):
         for seed in range(seeds if count < len(zoo) else 1):
             drawn = np.random.default_rng(seed).permutation(len(zoo))[:count]
-            with open_index() as sessions:
+            with open_index() as sessions, TemporaryDirectory() as folder:
                 add(sessions, [zoo[i] for i in drawn], [captions[i] for i in drawn], encoder)
-                rows.append(row_of(count, teach(sessions, encoder, zoo[0].family)))
+                lesson = teach(sessions, encoder, zoo[0].family, Path(folder))
+                rows.append(row_of(count, lesson))
             print(rows[-1], flush=True)
     return rows
 
@@ -147,11 +149,11 @@ def promotions(
 ) -> list[dict[str, Any]]:
     """Learn from a half of the zoo, then from all of it, then from a third: what serves?"""
     rows = []
-    with open_index() as sessions:
+    with open_index() as sessions, TemporaryDirectory() as folder:
         for count in (len(zoo) // 2, len(zoo), len(zoo) // 3):
             clear(sessions)
             add(sessions, zoo[:count], captions[:count], encoder)
-            rows.append(row_of(count, teach(sessions, encoder, zoo[0].family)))
+            rows.append(row_of(count, teach(sessions, encoder, zoo[0].family, Path(folder))))
             print(rows[-1], flush=True)
     return rows
 
@@ -178,7 +180,7 @@ def large(count: int, base_model: str, encoder: TextEncoder) -> dict[str, Any]:
     shape = (len(TOPICS), int(layout.sizes.sum()))
     topics = rng.standard_normal(shape, dtype=np.float32) / 50
     layers = len(layout.shapes)
-    with open_index() as sessions:
+    with open_index() as sessions, TemporaryDirectory() as folder:
         for start in range(0, count, PAGE):
             sketches, captions = [], []
             for _ in range(min(PAGE, count - start)):
@@ -191,7 +193,7 @@ def large(count: int, base_model: str, encoder: TextEncoder) -> dict[str, Any]:
                 captions.append([" and ".join(TOPICS[i] for i in chosen)])
             add(sessions, sketches, captions, encoder)
         started, cpu = time.monotonic(), time.process_time()
-        lesson = teach(sessions, encoder, family.name)
+        lesson = teach(sessions, encoder, family.name, Path(folder))
         return {
             **row_of(count, lesson),
             "base_model": family.name,
