@@ -376,6 +376,7 @@ def _create_covers() -> None:
         unique=True,
         postgresql_where=sa.text("source = 'vlm'"),
     )
+    op.create_index(op.f("ix_captions_cover_id"), "captions", ["cover_id"])
     op.create_index(op.f("ix_captions_text_md5"), "captions", ["text_md5"])
     _create_image_captions()
 

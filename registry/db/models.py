@@ -293,7 +293,8 @@ class Caption(Base):
     __tablename__ = "captions"
 
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    cover_id: Mapped[int] = mapped_column(ForeignKey("covers.id", ondelete="CASCADE"))
+    # The unique indexes below are of parts of the table, and no join by cover can use them.
+    cover_id: Mapped[int] = mapped_column(ForeignKey("covers.id", ondelete="CASCADE"), index=True)
     text: Mapped[str]
     source: Mapped[str]
     # "prompt" of a hub; a vision model writes the others.

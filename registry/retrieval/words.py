@@ -123,9 +123,12 @@ def _whole_words(
     condition, values = filter_sql(filters)
     common = _common_words(session)
     statement = f"""
+        -- OFFSET 0: else PostgreSQL takes every word for frequent, and looks through all rows.
         SELECT word, query::text, fuzzy AND NOT EXISTS (
-            SELECT FROM listing_words JOIN listings USING (adapter_id)
-            WHERE words_vector @@ query AND {condition}
+            SELECT FROM (
+                SELECT adapter_id FROM listing_words WHERE words_vector @@ query OFFSET 0
+            ) AS bearers JOIN listings USING (adapter_id)
+            WHERE {condition}
         ) AS unused
         FROM unnest(%(words)s::text[], %(fuzzy)s::boolean[]) AS asked (word, fuzzy)
             CROSS JOIN plainto_tsquery('simple', word) AS query
