@@ -22,7 +22,7 @@ from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hub_json import as_dict
 from crawler.peft_config import MAX_CONFIG_BYTES
-from crawler.records import AdapterRecord, CoverRecord, FileRecord, Refusal, Remembered
+from crawler.records import AdapterRecord, CoverRecord, Refusal, Remembered
 from crawler.sources.hub_client import HubClient, HubNames
 from crawler.sources.hugging_face_detail import (
     HUB,
@@ -188,13 +188,11 @@ class HuggingFaceSource:
         records = read_detail(
             detail, listed, files, self._client.endpoint, has_token=self._client.has_token
         )
-        return [self._with_config(detail, record, files) for record in records]
+        return [self._with_config(detail, record) for record in records]
 
-    def _with_config(
-        self, detail: Mapping[str, Any], record: AdapterRecord, files: Sequence[FileRecord]
-    ) -> AdapterRecord:
+    def _with_config(self, detail: Mapping[str, Any], record: AdapterRecord) -> AdapterRecord:
         """Add PEFT's config: only it says how strong an adapter is."""
-        path = "" if record.withheld else config_beside(detail, record.file, files)
+        path = "" if record.withheld else config_beside(detail, record.file)
         if not path or not self.wants(record):
             return record
         try:

@@ -17,7 +17,7 @@ from crawler.hub_text import (
     clean_words,
     split_phrases,
 )
-from crawler.peft_config import CONFIG_NAME
+from crawler.peft_config import find_configs
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
 from crawler.sources.hub_fields import (
     MAX_COVERS,
@@ -91,13 +91,10 @@ def _may_be_adapter(name: str) -> bool:
     return base.lower().endswith(".safetensors") and not _WHOLE_MODEL.fullmatch(base)
 
 
-def config_beside(detail: Mapping[str, Any], file: FileRecord, files: Sequence[FileRecord]) -> str:
+def config_beside(detail: Mapping[str, Any], file: FileRecord) -> str:
     """Return the path of PEFT's config that belongs to a file, "" where there is none."""
-    path = PurePosixPath(file.name)
-    config = str(path.with_name(CONFIG_NAME))
-    alone = sum(PurePosixPath(other.name).parent == path.parent for other in files) == 1
     names = [as_dict(item).get("rfilename") for item in as_list(detail.get("siblings"))]
-    return config if config in names and (path.stem == "adapter_model" or alone) else ""
+    return find_configs({name for name in names if isinstance(name, str)}).get(file.name, "")
 
 
 def read_detail(

@@ -101,7 +101,7 @@ def spaces_of(
     return [Space(encoder, tuple(own)) for encoder, own in parts.values()]
 
 
-def base_models_of(session: Session, adapter_ids: Collection[int]) -> dict[int, str]:
+def base_models_by_adapter(session: Session, adapter_ids: Collection[int]) -> dict[int, str]:
     """Return what each of those adapters is for that are ready."""
     rows = session.execute(
         select(Listing.adapter_id, Listing.base_model).where(among(Listing.adapter_id, adapter_ids))

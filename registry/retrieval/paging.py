@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.retrieval.cursors import read_cursor, write_cursor
-from registry.retrieval.encoder_spaces import Space, base_models_of
+from registry.retrieval.encoder_spaces import Space, base_models_by_adapter
 from registry.retrieval.errors import CursorError
 from registry.retrieval.hybrid import SearchQuery, rank_all
 from registry.retrieval.ranking import SearchHit
@@ -101,7 +101,7 @@ def _literal(session: Session, query: SearchQuery, place: _Place, limit: int) ->
 def _found(session: Session, ranked: Sequence[SearchHit]) -> dict[int, str]:
     """Return what is not probably something else, with its base model."""
     ids = [hit.adapter_id for hit in ranked if hit.band != "probably not"]
-    return base_models_of(session, ids)
+    return base_models_by_adapter(session, ids)
 
 
 def _read(position: list[object]) -> _Place:

@@ -391,6 +391,6 @@ def test_a_config_belongs_to_pefts_file_or_to_the_only_one() -> None:
     detail = {"siblings": [*siblings, {"rfilename": "adapter_config.json"}]}
     files = listed_files(detail)
 
-    assert [config_beside(detail, file, files) for file in files] == [
+    assert [config_beside(detail, file) for file in files] == [
         "", "", "x/adapter_config.json",
     ]  # fmt: skip
