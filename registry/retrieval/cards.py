@@ -60,10 +60,16 @@ def count_by_base_model(session: Session, among: Collection[int] | None = None) 
 
 
 def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, AdapterCard]:
-    adapters = session.scalars(
-        select(Adapter).options(*NOT_SHOWN).where(among(Adapter.id, adapter_ids))
+    found = session.execute(
+        select(Adapter, File.verdict["fusable"].as_boolean())
+        .outerjoin(File, File.sha256 == Adapter.file_sha256)
+        .options(*NOT_SHOWN)
+        .where(among(Adapter.id, adapter_ids))
     ).all()
-    return _cards(session, adapters)
+    links = load_links(session, [adapter.id for adapter, _ in found])
+    return {
+        adapter.id: card_of(adapter, links[adapter.id], bool(fusable)) for adapter, fusable in found
+    }
 
 
 def is_sound_file(session: Session, sha256: str) -> bool:
@@ -89,22 +95,6 @@ def safe_page_url(url: str) -> str | None:
     except ValueError:
         return None
     return url if parts.scheme == "https" and parts.hostname else None
-
-
-def _cards(session: Session, adapters: Sequence[Adapter]) -> dict[int, AdapterCard]:
-    links = load_links(session, [adapter.id for adapter in adapters])
-    fusable = set(
-        session.scalars(
-            select(File.sha256).where(
-                among(File.sha256, {adapter.file_sha256 for adapter in adapters}),
-                File.verdict["fusable"].as_boolean(),
-            )
-        )
-    )
-    return {
-        adapter.id: card_of(adapter, links[adapter.id], adapter.file_sha256 in fusable)
-        for adapter in adapters
-    }
 
 
 def _withheld(adapter: Adapter) -> str | None:

@@ -260,6 +260,6 @@ def fold(hits: Sequence[SearchHit], contents: Mapping[int, str]) -> list[SearchH
     for hit in hits:
         groups.setdefault(contents.get(hit.adapter_id, f"adapter {hit.adapter_id}"), []).append(hit)
     return [
-        replace(first, also=tuple(other.adapter_id for other in others))
+        replace(first, also=tuple(other.adapter_id for other in others)) if others else first
         for first, *others in groups.values()
     ]
