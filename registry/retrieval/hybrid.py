@@ -24,6 +24,7 @@ from registry.retrieval.words import ELSEWHERE, exact_adapters, matching_adapter
 
 # How many adapters every signal offers to the merge.
 DEPTH = 50
+SIMILARITIES: tuple[Signal, ...] = ("weights", "captions")
 # What people type who copy the name of a file; it says nothing of an adapter.
 SUFFIX = ".safetensors"
 
@@ -107,9 +108,10 @@ def rank_all(
     for place, found in enumerate(_known(session, ids, asked, scores, text_encoder)):
         facts |= {row.adapter_id: row for row in found}
         owners |= {row.adapter_id: place for row in found}
-        for signal in {"weights", "captions"} & scores.keys():
-            exactly = {row.adapter_id: getattr(row, signal) for row in found}
-            scores[signal] |= {id_: own for id_, own in exactly.items() if own is not None}
+        for signal in SIMILARITIES:
+            if signal in scores:
+                exactly = ((row.adapter_id, getattr(row, signal)) for row in found)
+                scores[signal] |= {id_: own for id_, own in exactly if own is not None}
     within = _names(spaces)
     hits = rank(
         scores,

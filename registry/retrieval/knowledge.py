@@ -3,7 +3,7 @@
 One statement for each space tells all of it, so that what was found costs one round trip.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from registry.retrieval.statements import Embedding, prepare, rows, vector
 
-# id, downloads, base model, what tells its content, and two similarities.
-Knowledge = Row[int, int, str, str, str | None, float | None, float | None, float | None]
+# adapter_id, downloads, base_model, what tells its content (`duplicates.content_of`), and the
+# similarities `weights` and `captions`.
+Knowledge = Row[Any]
 
 WEIGHTS = """CASE WHEN listings.adapter_id <> ALL (%(weighed)s::bigint[]) THEN (
     SELECT 1 - (embedding <=> %(projected)s::halfvec) FROM weight_embeddings
@@ -64,19 +65,19 @@ def know(
     where an adapter has no such vector, where nothing was asked for it, and where it is known.
     """
     prepare(session)
-    asked: Mapping[str, Any] = {"ids": list(adapter_ids), "but": list(but)}
+    asked: dict[str, Any] = {"ids": list(adapter_ids), "but": list(but)}
     condition = "listings.base_model <> ALL (%(but)s::text[])"
     if base_models is not None:
         condition = "listings.base_model = ANY (%(base_models)s::text[])"
-        asked = asked | {"base_models": list(base_models)}
+        asked["base_models"] = list(base_models)
     if by_weights is not None:
-        asked = asked | {
+        asked |= {
             "encoder": by_weights.encoder,
             "projected": vector(by_weights.projected),
             "weighed": list(by_weights.weighed),
         }
     if by_captions is not None:
-        asked = asked | {
+        asked |= {
             "text_encoder": by_captions.text_encoder,
             "aimed": vector(by_captions.aimed),
             "described": list(by_captions.described),
