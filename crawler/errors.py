@@ -46,6 +46,7 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    FileNotKeptError
     BlobStoreError
     FileWithheldError
     BlobMismatchError

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     # (None: 1 GiB, or a tenth of a smaller disk), since the database lives there too.
     max_file_bytes: int = Field(default=DiskLimits().max_file_bytes, ge=1)
     reserved_bytes: int | None = Field(default=None, ge=0)
+    # Which adapters' files stay here once they are read: with "fusable" those for base models that
+    # `base_models` can fuse. The others are searched as ever, by what was read of them.
+    keep_files: Literal["all", "fusable", "none"] = "all"
     # One text encoder per index; another one needs captions and encoders made with it.
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.

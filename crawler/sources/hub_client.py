@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 from crawler.addresses import is_loopback, shown
 from crawler.disk import DiskLimits
-from crawler.download import fetch_file
+from crawler.download import fetch_file, read_remote_header
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, SourceError
 from crawler.http import Body, PoliteClient
 from crawler.peft_config import CONFIG_NAME, MAX_CONFIG_BYTES, decode_config
-from crawler.records import AdapterRecord
+from crawler.records import AdapterRecord, RemoteHeader
 
 T = TypeVar("T")
 
@@ -82,6 +82,11 @@ class HubClient:
         self._translating(
             lambda: fetch_file(self._http, url, record, target, limits, self._headers)
         )
+
+    def read_header(self, path: str) -> RemoteHeader:
+        """Return the start of a file; raises as `read_remote_header` does."""
+        url = f"{self.endpoint}/{path}"
+        return self._translating(lambda: read_remote_header(self._http, url, self._headers))
 
     def read_config(self, path: str) -> str:
         """Return PEFT's config, as it is written.

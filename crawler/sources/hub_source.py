@@ -8,9 +8,9 @@ from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 from crawler.disk import DiskLimits
-from crawler.download import place
+from crawler.download import check_announced, place
 from crawler.filters import Filters
-from crawler.records import AdapterRecord, CoverRecord
+from crawler.records import AdapterRecord, CoverRecord, RemoteHeader
 from crawler.sources.hub_client import HubClient
 
 
@@ -53,6 +53,17 @@ class HubSource(ABC):
 
     def wants(self, record: AdapterRecord) -> bool:
         return self._filters.wants(record)
+
+    def read_header(self, record: AdapterRecord) -> RemoteHeader:
+        """Return the start of the record's file: enough to tell what it is.
+
+        Raises:
+            DownloadError: it may not be had, or is not the size that was announced.
+            SourceError: the hub is down, or does not give it.
+        """
+        header = self._client.read_header(self.file_address(record))
+        check_announced(record, header)
+        return header
 
     def download(self, record: AdapterRecord, target: Path) -> Path:
         """Fetch the record's file into a folder of its own below `target`; return its path.

@@ -11,8 +11,10 @@ from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
 from registry.blobs import BlobStore
+from registry.config import Settings
 from registry.db.pending import PendingFetch
-from registry.refresh.fetching import Fetched, fetch_all
+from registry.refresh.fetching import Fetched, Fetcher
+from registry.refresh.judging import HeaderJudge
 from tests.crawler.builders import add_entry, write_adapter
 
 LARGE = 50_000
@@ -36,7 +38,8 @@ def fetch(hub: Hub, tmp_path: Path, limits: DiskLimits, blobs: BlobStore) -> dic
     with ModelScopeSource(hub.endpoint, limits=limits) as source:
         records = [item for item in source.list_adapters() if isinstance(item, AdapterRecord)]
         wanted = [PendingFetch(n, record, True, True) for n, record in enumerate(records)]
-        came = list(fetch_all(source, wanted, blobs, tmp_path / "downloads"))
+        fetcher = Fetcher(source, blobs, tmp_path / "downloads", HeaderJudge(Settings()))
+        came = list(fetcher.fetch_all(wanted))
     return {
         fetched.record.repo.removeprefix("alice/"): fetched for found in came for fetched in found
     }
