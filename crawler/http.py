@@ -19,6 +19,7 @@ from crawler.addresses import AddressGuard, Resolve, origin, resolve, shown
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, RangeError, SourceError
 from crawler.foreign_text import one_line, quoted
 from crawler.hub_json import MAX_JSON_BYTES, read_answer, unpacked
+from crawler.manners import Bandwidth
 from crawler.transport import GuardedTransport, check_deadline, deadline, extend_deadline
 
 USER_AGENT = "autolora-registry/0.1 (LoRA search; crawls politely)"
@@ -144,6 +145,7 @@ class PoliteClient:
         timeout_seconds: float = 30.0,
         max_bytes: int = 32 * 2**20,
         attempts: int = 3,
+        bandwidth: Bandwidth | None = None,
         transport: httpx.BaseTransport | None = None,
         resolve: Resolve = resolve,
     ) -> None:
@@ -153,6 +155,7 @@ class PoliteClient:
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         self._attempts = attempts
+        self._bandwidth = bandwidth or Bandwidth(None)
         self._http = httpx.Client(
             transport=transport or GuardedTransport(self._guard),
             timeout=httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds)),
@@ -207,7 +210,9 @@ class PoliteClient:
         """
         sent = {**(headers or {}), "Range": f"bytes={start}-{stop - 1}"}
         question = _Question("GET", url, sent)
-        return self.retry(lambda: self._ask(question, lambda a: _read_part(a, start, stop)))
+        part = self.retry(lambda: self._ask(question, lambda a: _read_part(a, start, stop)))
+        self._bandwidth.take(len(part.data))
+        return part
 
     def ask_json(
         self,
@@ -321,6 +326,9 @@ class PoliteClient:
             if left <= 0:
                 extend_deadline(self._timeout_seconds)
                 left = PROGRESS_BYTES
+            if self._bandwidth.take(len(chunk)):
+                # That was our own doing.
+                extend_deadline(self._timeout_seconds)
             yield chunk
 
 

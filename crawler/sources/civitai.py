@@ -15,6 +15,7 @@ from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hub_json import as_count, as_dict, as_list
 from crawler.hub_text import clean_words
+from crawler.manners import DEFAULT_MANNERS, Manners
 from crawler.records import AdapterRecord, Refusal, Remembered
 from crawler.sources.civitai_detail import (
     HUB,
@@ -61,19 +62,17 @@ class CivitaiSource(HubSource):
         endpoint: str = "https://civitai.red",
         token: str | None = None,
         *,
-        requests_per_second: float | None = None,
         page_size: int = PAGE_SIZE,
-        attempts: int = 3,
         name: str | None = None,
         limits: DiskLimits | None = None,
         filters: Filters = EVERYTHING,
+        manners: Manners = DEFAULT_MANNERS,
     ) -> None:
         client = HubClient(
             NAMES,
             endpoint,
             {"Authorization": f"Bearer {token}"} if token else {},
-            requests_per_second=requests_per_second,
-            attempts=attempts,
+            manners,
         )
         super().__init__(client, name, limits, filters)
         self._page_size = page_size

@@ -18,6 +18,7 @@ from crawler.errors import AccessDeniedError, GoneError, SourceError
 from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hub_json import as_dict
+from crawler.manners import DEFAULT_MANNERS, Manners
 from crawler.peft_config import MAX_CONFIG_BYTES
 from crawler.records import AdapterRecord, Refusal, Remembered
 from crawler.sources.hub_client import HubClient, HubNames
@@ -57,19 +58,17 @@ class HuggingFaceSource(HubSource):
         endpoint: str = "https://huggingface.co",
         token: str | None = None,
         *,
-        requests_per_second: float | None = None,
         page_size: int = PAGE_SIZE,
-        attempts: int = 3,
         name: str | None = None,
         limits: DiskLimits | None = None,
         filters: Filters = EVERYTHING,
+        manners: Manners = DEFAULT_MANNERS,
     ) -> None:
         client = HubClient(
             NAMES,
             endpoint,
             {"Authorization": f"Bearer {token}"} if token else {},
-            requests_per_second=requests_per_second,
-            attempts=attempts,
+            manners,
         )
         super().__init__(client, name, limits, filters)
         self._page_size = page_size

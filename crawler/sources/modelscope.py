@@ -9,6 +9,7 @@ from typing import Any
 from crawler.disk import DiskLimits
 from crawler.errors import DownloadError, SourceError
 from crawler.filters import EVERYTHING, Filters
+from crawler.manners import DEFAULT_MANNERS, Manners
 from crawler.peft_config import PEFT_STEM, find_configs
 from crawler.records import AdapterRecord, Refusal, Remembered
 from crawler.sources.hub_source import HubSource
@@ -49,17 +50,13 @@ class ModelScopeSource(HubSource):
         endpoint: str = "https://modelscope.cn",
         token: str | None = None,
         *,
-        requests_per_second: float | None = None,
         page_size: int = PAGE_SIZE,
-        attempts: int = 3,
         name: str | None = None,
         limits: DiskLimits | None = None,
         filters: Filters = EVERYTHING,
+        manners: Manners = DEFAULT_MANNERS,
     ) -> None:
-        client = ModelScopeClient(
-            endpoint, token, requests_per_second=requests_per_second, attempts=attempts
-        )
-        super().__init__(client, name, limits, filters)
+        super().__init__(ModelScopeClient(endpoint, token, manners), name, limits, filters)
         self._page_size = page_size
 
     def list_adapters(

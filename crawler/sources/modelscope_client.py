@@ -11,23 +11,21 @@ from urllib.parse import quote_plus
 
 from crawler.errors import SourceError
 from crawler.foreign_text import quoted
+from crawler.manners import Manners
 from crawler.sources.hub_client import HubClient, HubNames
 
 
 class ModelScopeClient(HubClient):
     """Asks one endpoint."""
 
-    def __init__(
-        self, endpoint: str, token: str | None, *, requests_per_second: float | None, attempts: int
-    ) -> None:
+    def __init__(self, endpoint: str, token: str | None, manners: Manners) -> None:
         # Older routes know the cookie, others the header.
         headers = {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"}
         super().__init__(
             HubNames("ModelScope", "MODELSCOPE"),
             endpoint,
             headers if token else {},
-            requests_per_second=requests_per_second,
-            attempts=attempts,
+            manners,
         )
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -9,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crawler.covers import read_cover
-from crawler.errors import CoverError, SourceError
+from crawler.errors import CoverError, HubRestingError, SourceError
+from crawler.manners import DEFAULT_MANNERS
 from crawler.records import AdapterRecord, CoverRecord, FileRecord, HeaderSource, Source
 from registry.blobs import BlobStore, hash_file, is_disk_full
 from registry.db.arrivals import StoredCover
@@ -18,8 +20,10 @@ from registry.errors import DiskFullError
 from registry.refresh.judging import HeaderJudge, Judgement
 from registry.refresh.step import one_line
 
-# Downloads wait for the network; more than this is rude to a hub.
-THREADS = 8
+# A hub that does not answer after so many rests in a row, each twice as long, is left for the next
+# refresh.
+MOST_RESTS = 3
+SHORTEST_REST_SECONDS = 0.1
 # What comes within this time is stored together: small files of a folder come by hundreds.
 SECONDS_TOGETHER = 0.25
 # Of a file no longer than this the header is not asked for first: it would be an eighth of it.
@@ -46,8 +50,8 @@ class Fetched:
     # Every cover was tried, and none may come with another try.
     covers_done: bool = False
     problems: list[str] = field(default_factory=list)
-    # The hub did not answer: asking it for the next adapter may be in vain, too.
-    hub_is_down: bool = False
+    # The hub rests, and the adapter waits for its turn.
+    resting: HubRestingError | None = None
 
 
 class Fetcher:
@@ -60,22 +64,53 @@ class Fetcher:
         folder: Path,
         judge: HeaderJudge,
         is_known: Callable[[str], bool] = lambda _: False,
+        threads: int = DEFAULT_MANNERS.downloads,
     ) -> None:
         """`is_known` tells of a hash whether its file was read and is not kept."""
         self._source, self._blobs, self._folder = source, blobs, folder
         self._judge, self._is_known = judge, is_known
+        self._threads = threads
 
-    def fetch_all(self, wanted: Sequence[PendingFetch]) -> Iterator[list[Fetched]]:
+    def fetch_all(
+        self, wanted: Sequence[PendingFetch], rests: list[str] | None = None
+    ) -> Iterator[list[Fetched]]:
         """Yield what came of each of `wanted`, as it comes: together what comes at one time.
 
+        A hub that fails is let rest, which is told in `rests`, and asked again.
+
         Raises:
+            SourceError: the hub does not answer, however long it was let rest.
             DiskFullError: there is no room; what was yielded is complete.
         """
+        left = {want.adapter_id: want for want in wanted}
+        while left:
+            resting = None
+            for came in self._fetch_once(list(left.values())):
+                resting = next((one.resting for one in came if one.resting), resting)
+                if done := [one for one in came if not one.resting]:
+                    yield done
+                for one in done:
+                    del left[one.adapter_id]
+            if resting is not None:
+                self._rest(resting)
+                if rests is not None:
+                    rests.append(str(resting))
+
+    def _rest(self, resting: HubRestingError) -> None:
+        if resting.rests > MOST_RESTS:
+            raise SourceError(
+                f"{self._source.hub} does not come back after {MOST_RESTS} rests; fetching "
+                "stopped. Run again later: it goes on where it stopped."
+            ) from resting
+        # Somebody else may be asking whether it is back: a moment at least.
+        time.sleep(max(resting.retry_after_seconds or 0.0, SHORTEST_REST_SECONDS))
+
+    def _fetch_once(self, wanted: Sequence[PendingFetch]) -> Iterator[list[Fetched]]:
         # The same file under several names is fetched once: its adapters share a task.
         tasks: dict[str, list[PendingFetch]] = defaultdict(list)
         for want in wanted:
             tasks[want.record.file.sha256 or f"adapter {want.adapter_id}"].append(want)
-        pool = ThreadPoolExecutor(THREADS, thread_name_prefix="fetch")
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="fetch")
         try:
             waiting = {pool.submit(self._fetch_task, task) for task in tasks.values()}
             while waiting:
@@ -102,13 +137,14 @@ class Fetcher:
                 _fetch_covers(self._source, want.record.covers, self._blobs, fetched)
         except DiskFullError:
             raise
+        except HubRestingError as error:
+            fetched.resting = error
         except Exception as error:
             # Any: what a stranger's file or answer breaks must not stop the others. It is
             # reported, and stays to be done.
             if is_disk_full(error):
                 raise DiskFullError(self._folder) from error
             fetched.problems.append(one_line(error))
-            fetched.hub_is_down = _may_pass(error)
         return fetched
 
     def _fetch_file(self, want: PendingFetch, fetched: Fetched) -> None:

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from crawler.errors import SourceError
 from registry.db import adapters, pending
 from registry.db.arrivals import Arrival, store_arrivals
 from registry.db.pending import PendingFile
@@ -12,9 +11,6 @@ from registry.refresh.fetching import Fetched, Fetcher
 from registry.refresh.judging import HeaderJudge
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 from registry.refresh.steps.read import read_files, reader_version
-
-# A hub that does not answer for this many adapters in a row is down.
-FAILURES_IN_A_ROW = 5
 
 
 class FetchStep(SharedStep):
@@ -29,10 +25,14 @@ class FetchStep(SharedStep):
 
     def __init__(self, context: RefreshContext) -> None:
         super().__init__(context)
-        self._failures = 0
         self._judge = HeaderJudge(context.settings)
         self._fetcher = Fetcher(
-            context.source, context.blobs, context.downloads, self._judge, self._is_known
+            context.source,
+            context.blobs,
+            context.downloads,
+            self._judge,
+            self._is_known,
+            threads=context.settings.manners(context.source.hub).downloads,
         )
 
     def prepare(self) -> Iterator[StepOutcome]:
@@ -61,18 +61,18 @@ class FetchStep(SharedStep):
 
     def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
         context = self.context
-        self._check_hub()
         with context.sessions() as session:
             wanted = pending.list_to_fetch(session, context.origin, [int(key) for key in keys])
-        for came in self._fetcher.fetch_all(wanted):
+        rests: list[str] = []
+        for came in self._fetcher.fetch_all(wanted, rests):
             with context.sessions.begin() as session:
                 store_arrivals(session, [_arrival(fetched) for fetched in came])
             for fetched in came:
                 if fetched.path is not None:
                     self._read(fetched, fetched.path)
                 yield _outcome(fetched)
-                self._failures = self._failures + 1 if fetched.hub_is_down else 0
-                self._check_hub()
+        # It came back each time.
+        yield from (StepOutcome(context.source.hub, False, rest) for rest in rests)
 
     def _read(self, fetched: Fetched, path: Path) -> None:
         """Read a file that is not kept, and remove it."""
@@ -86,13 +86,6 @@ class FetchStep(SharedStep):
     def _is_known(self, sha256: str) -> bool:
         with self.context.sessions() as session:
             return adapters.is_read_and_dropped(session, sha256)
-
-    def _check_hub(self) -> None:
-        if self._failures >= FAILURES_IN_A_ROW:
-            raise SourceError(
-                f"{self.context.source.hub} failed for {self._failures} adapters in a row; "
-                "fetching stopped. Run again later: it goes on where it stopped."
-            )
 
 
 def part_by_file(rows: Iterable[tuple[int, str | None]], size: int) -> Iterator[list[str]]:
