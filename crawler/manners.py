@@ -39,6 +39,8 @@ class Bandwidth:
 
     def take(self, count: int) -> float:
         """Wait until so many bytes more are due; return for how many seconds that was."""
+        if not self._seconds_per_byte:
+            return 0.0
         with self._lock:
             now = time.monotonic()
             due = max(now, self._free_at)

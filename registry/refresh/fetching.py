@@ -44,14 +44,19 @@ class Fetched:
     path: Path | None = None
     # What of it came from the hub just now; nothing where it was here already.
     fetched_bytes: int = 0
-    # Says by its header why the file is not wanted.
-    judgement: Judgement = field(default_factory=Judgement)
+    # By the file's header, where it was asked.
+    judgement: Judgement | None = None
     covers: list[StoredCover] = field(default_factory=list)
     # Every cover was tried, and none may come with another try.
     covers_done: bool = False
     problems: list[str] = field(default_factory=list)
     # The hub rests, and the adapter waits for its turn.
     resting: HubRestingError | None = None
+
+    @property
+    def refusal(self) -> str:
+        """Why its file is not wanted, by its header; "" where it is."""
+        return self.judgement.refusal if self.judgement else ""
 
 
 class Fetcher:
@@ -133,7 +138,7 @@ class Fetcher:
         try:
             if want.needs_file:
                 self._fetch_file(want, fetched)
-            if want.needs_covers and not fetched.judgement.refusal:
+            if want.needs_covers and not fetched.refusal:
                 _fetch_covers(self._source, want.record.covers, self._blobs, fetched)
         except DiskFullError:
             raise
@@ -159,12 +164,11 @@ class Fetcher:
             if file.sha256 is None and self._is_here(header.sha256, fetched):
                 return
             fetched.judgement = self._judge.judge(want, io.BytesIO(header.data), header.size)
-            if fetched.judgement.refusal:
-                return
-        path = self._source.download(want.record, self._folder)
-        fetched.size = path.stat().st_size
-        fetched.fetched_bytes += fetched.size
-        self._put(want, path, fetched)
+        if not fetched.refusal:
+            path = self._source.download(want.record, self._folder)
+            fetched.size = path.stat().st_size
+            fetched.fetched_bytes += fetched.size
+            self._put(want, path, fetched)
 
     def _is_here(self, sha256: str | None, fetched: Fetched) -> bool:
         """Whether a file need not be fetched; if so, note which it is."""
@@ -178,17 +182,18 @@ class Fetcher:
 
     def _put(self, want: PendingFetch, path: Path, fetched: Fetched) -> None:
         """Store a file that came, leave it where it is to be read, or remove it unwanted."""
-        with path.open("rb") as stream:
-            judgement = self._judge.judge(want, stream, fetched.size)
-        if isinstance(self._source, HeaderSource) and judgement.refusal:
-            fetched.judgement = judgement
-        elif self._judge.keeps(judgement.base_model):
+        if fetched.judgement is None and self._judge.asks_for_some:
+            with path.open("rb") as stream:
+                fetched.judgement = self._judge.judge(want, stream, fetched.size)
+        if isinstance(self._source, HeaderSource) and fetched.refusal:
+            self.remove(path)
+            return
+        if self._judge.keeps(fetched.judgement.base_model if fetched.judgement else ""):
             announced = want.record.file.sha256
             fetched.sha256 = self._blobs.put_file(path, expected=announced, move=True)
+            self.remove(path)
         else:
             fetched.sha256, fetched.is_kept, fetched.path = hash_file(path), False, path
-            return
-        self.remove(path)
 
 
 def _results(done: Collection[Future[list[Fetched]]]) -> Iterator[list[Fetched]]:

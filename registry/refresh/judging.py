@@ -53,6 +53,11 @@ class HeaderJudge:
     def keeps_some(self) -> bool:
         return self._keep == "fusable"
 
+    @property
+    def asks_for_some(self) -> bool:
+        """Whether it is of consequence what a file is for."""
+        return bool(self._wanted) or self.keeps_some
+
     def keeps(self, base_model: str) -> bool:
         """Whether files for a base model stay here once they are read."""
         return self.keeps_all or (self.keeps_some and base_model in self.fusing)

@@ -104,7 +104,6 @@ def part_by_file(rows: Iterable[tuple[int, str | None]], size: int) -> Iterator[
 
 
 def _arrival(fetched: Fetched) -> Arrival:
-    judgement = fetched.judgement
     return Arrival(
         fetched.adapter_id,
         fetched.sha256,
@@ -112,15 +111,15 @@ def _arrival(fetched: Fetched) -> Arrival:
         fetched.is_kept,
         fetched.covers,
         fetched.covers_done,
-        refusal=judgement.refusal,
-        refused_by=judgement.by,
+        refusal=fetched.refusal,
+        refused_by=fetched.judgement.by if fetched.judgement else "",
     )
 
 
 def _outcome(fetched: Fetched) -> StepOutcome:
     name = adapters.label(fetched.record.repo, fetched.record.version)
-    if refusal := fetched.judgement.refusal:
-        return StepOutcome(name, False, f"refused: {refusal}", fetched.fetched_bytes)
+    if fetched.refusal:
+        return StepOutcome(name, False, f"refused: {fetched.refusal}", fetched.fetched_bytes)
     return StepOutcome(
         name, not fetched.problems, "; ".join(fetched.problems), fetched.fetched_bytes
     )

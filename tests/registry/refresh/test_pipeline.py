@@ -299,9 +299,7 @@ def test_files_are_stored_in_groups_and_a_bad_one_costs_itself_only(
     """However many go together: one is refused, one has vanished from the store."""
     monkeypatch.setattr(ReadStep, "page", together)
     monkeypatch.setattr("registry.refresh.steps.read.BYTES_TOGETHER", bytes_together)
-    down, up = (factors := make_factors(101))["transformer_blocks.0.attn.to_q"]
-    factors["transformer_blocks.0.attn.to_q"] = (down * torch.nan, up)
-    write_adapter(hub.folder / hub.entries[1]["file"], factors)
+    (hub.folder / hub.entries[1]["file"]).write_bytes(b"\x80\x04 a pickle, with a bad name")
     list(pipeline.refresh(source, steps=[CrawlStep, FetchStep]))
     lost = get_adapter(sessions, "owl").file_sha256
     assert lost is not None
