@@ -14,6 +14,7 @@ from registry.cli import (
     refresh,
     search,
     serve,
+    settings,
     status,
     train_encoder,
     train_gates,
@@ -63,3 +64,4 @@ app.add_typer(serve.app)
 app.add_typer(worker.app)
 app.add_typer(night.app)
 app.add_typer(status.app)
+app.add_typer(settings.app)
