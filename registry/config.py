@@ -1,10 +1,13 @@
 """What differs between machines."""
 
+import os
 from collections.abc import Mapping
 from datetime import date, time
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+from dotenv import dotenv_values
 from platformdirs import user_data_path
 from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -23,6 +26,10 @@ TOKENS = {
     "caption_token": "caption_endpoint",
     "token": "url",
 }
+
+
+# How alike a name and a setting's are if it is meant: one wrong letter in a short one is .94.
+NEAR = 0.9
 
 
 class Settings(BaseSettings):
@@ -168,6 +175,20 @@ class Settings(BaseSettings):
     @property
     def postgres(self) -> Path:
         return self.home / "postgres"
+
+
+def misspelt_settings() -> dict[str, str]:
+    """Return what is set here that nearly is one of our settings, each with the one meant.
+
+    Other programs have variables that begin with REGISTRY_ too: only what is near counts.
+    """
+    known = [f"REGISTRY_{name.upper()}" for name in Settings.model_fields]
+    said = [*os.environ, *dotenv_values(str(Settings.model_config["env_file"]))]
+    meant = {}
+    for name in sorted({name.upper() for name in said} - set(known)):
+        if near := get_close_matches(name, known, 1, cutoff=NEAR):
+            meant[name] = near[0]
+    return meant
 
 
 def _check_places(token: str, address: str, places: Mapping[str, Mapping[str, Any]]) -> None:
