@@ -1,14 +1,17 @@
 """The registry as one object: what the CLI, the API, the page and `registry.fuse` share."""
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack, get_args
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.pictures.reading import ReadPicture
 from encoder.image_encoder import ImageEncoder
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore, make_private
@@ -25,10 +28,12 @@ from registry.errors import BlobNotFoundError, BlobStoreError, CoverNotFoundErro
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.refresh.captioners import open_captioner
 from registry.refresh.due import next_due
 from registry.refresh.learn import Learner, Lesson, Progress, silent
 from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.browsing import SORTS, Sort, Total, browse, count
+from registry.retrieval.by_description import Described, describe
 from registry.retrieval.by_picture import (
     PicturePage,
     by_image,
@@ -176,12 +181,33 @@ class Registry:
         Raises:
             PictureError: it is no picture, or none that can be read.
         """
+        started = time.perf_counter()
         read, filters = read_for_search(picture), filters or Filters()
+        # Before a session is open: a vision model may think for half a minute.
+        described = self._describe(read, filters, limit)
         with one_line_errors(), self.sessions() as session:
-            more = []
+            more = [iter(described.found)]
             if self.settings.image_encoder is not None:
-                more = [by_image(session, self._open_image_encoder, read, filters, limit)]
-            return search_by_picture(session, self.blobs, read, filters, limit, more)
+                more += [by_image(session, self._open_image_encoder, read, filters, limit)]
+            page = search_by_picture(session, self.blobs, read, filters, limit, more)
+        return replace(
+            page,
+            notes=(*page.notes, described.note) if described.note else page.notes,
+            description=described.text,
+            milliseconds=(time.perf_counter() - started) * 1000,
+        )
+
+    def _describe(self, picture: ReadPicture, filters: Filters, limit: int) -> Described:
+        """Say what a picture shows, where an endpoint for that is set up."""
+        settings = self.settings
+        if settings.caption_endpoint is None:
+            return Described()
+        return describe(
+            picture.image,
+            settings.caption_languages[0],
+            lambda: open_captioner(settings, patient=False),
+            lambda text: self.finder.search(text, filters, limit),
+        )
 
     def _open_image_encoder(self) -> ImageEncoder:
         """Return what pictures are compared by; its model is loaded when it is first asked."""

@@ -372,11 +372,12 @@ class FoundByAnswer(_Answer):
     way: Way = Field(
         description="`hash`, `version` (Civitai's number), `name`: as the picture's metadata says; "
         "`cover`: it is a cover of the adapter; `near cover`: a cover looks nearly the same; "
-        "`image`: the image encoder finds a cover alike."
+        "`image`: the image encoder finds a cover alike; `description`: what a vision model says "
+        "of the picture."
     )
     similarity: float = Field(
-        description="1 for what is named, the share of equal bits of two covers' hashes, or the "
-        "cosine of two pictures."
+        description="1 for what is named, the share of equal bits of two covers' hashes, the "
+        "cosine of two pictures, or the probability that an adapter does what the description says."
     )
     strength: float | None = Field(description="At which the picture was made with it.")
     cover: int | None = Field(description="The position of the cover that looks like it.")
@@ -407,6 +408,7 @@ class PictureAnswer(_Answer):
     results: list[PictureResultAnswer]
     missing: list[MissingAnswer]
     prompt: str = Field(description="What the picture was asked for, where it says.")
+    description: str = Field(description="What a vision model says of it, where there is one.")
     notes: list[str]
     milliseconds: float
 
@@ -424,6 +426,7 @@ class PictureAnswer(_Answer):
                 for named in page.missing
             ],
             prompt=page.prompt,
+            description=page.description,
             notes=list(page.notes),
             milliseconds=round(page.milliseconds, 1),
         )
