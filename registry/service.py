@@ -53,7 +53,7 @@ from registry.retrieval.facets import Facets, count_facets, count_facets_among
 from registry.retrieval.filter_options import check_choice, check_limit
 from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.finder import Finder
-from registry.retrieval.found import MOST_FOUND, Paging
+from registry.retrieval.found import FOUND_SORTS, MOST_FOUND, FoundSort, Paging
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes
 from registry.retrieval.other_states import browse_state
@@ -154,13 +154,16 @@ class Registry:
         filters: Filters | None = None,
         cursor: str | None = None,
         likes: Likes | None = None,
+        sort: FoundSort = "relevance",
+        seed: int = 0,
     ) -> SearchPage:
         """Return up to `limit` adapters, those first that most probably do what `text` says.
 
         With `likes`, adapters that are like some and unlike others; then the text may be empty.
 
         Adapters of all base models, unless `base_model` or `filters` name some. A page's `next`
-        is the `cursor` of the one after it.
+        is the `cursor` of the one after it. In another `sort` only what fits or perhaps fits is
+        listed, where anything does; `seed` is of the random one.
 
         Raises:
             SearchError: the text is empty, nothing is indexed, a filter asks for what is not
@@ -169,9 +172,10 @@ class Registry:
         filters = filters or Filters()
         if base_model is not None:
             filters = filters.of(known_name(base_model))
+        check_choice("sort", sort, FOUND_SORTS)
         if likes:
-            return self.finder.alike(text, likes, filters, limit, cursor)
-        return self.finder.search(text, filters, limit, cursor)
+            return self.finder.alike(text, likes, filters, limit, cursor, sort=sort, seed=seed)
+        return self.finder.search(text, filters, limit, cursor, sort=sort, seed=seed)
 
     def search_picture(
         self, picture: Path | bytes, filters: Filters | None = None, limit: int = 10

@@ -104,6 +104,12 @@ class SearchParams(FilterParams):
     unlike_text: str = Field(
         default="", max_length=2000, description="What the images should not look like."
     )
+    sort: FoundSort = Field(
+        default="relevance",
+        description="In another order than by relevance, what fits or perhaps fits, where "
+        "anything does; `random` is kept for a `seed`.",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32)
     limit: int = Field(default=10, ge=1, le=100)
     cursor: Cursor | None = Field(default=None, description="`next` of a page.")
 

@@ -94,6 +94,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "facet.more": ("{n} more", "另有 {n} 个"),
     "facet.others": ("and {n} others", "及其他 {n} 个"),
     "sort": ("Sort by", "排序"),
+    "sort.relevance": ("relevance", "相关度"),
     "sort.newest": ("newest", "最新发布"),
     "sort.updated": ("updated", "最近更新"),
     "sort.name": ("name", "名称"),
