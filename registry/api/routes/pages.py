@@ -78,7 +78,7 @@ def search_page(
     facets: Facets | None = None
     likes = fields.likes()
     # Nothing is relevant where nothing is asked.
-    order: Sort = "newest" if fields.sort in (None, "relevance") else fields.sort
+    order: Sort = next((one for one in SORTS if one == fields.sort), "newest")
     if (query or likes) and names:
         found = registry.search(
             query,

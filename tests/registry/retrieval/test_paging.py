@@ -112,7 +112,8 @@ def test_a_question_is_sorted_as_asked(registry: Registry) -> None:
 def test_sorting_withholds_nothing_that_literally_matches(registry: Registry) -> None:
     foxes = add_foxes(registry, 230)
 
-    found, cursor = [], None
+    found: list[int] = []
+    cursor = None
     for _ in range(3):
         page = registry.search("fox", sort="random", seed=3, limit=100, cursor=cursor)
         found, cursor = [*found, *ids(page)], page.next
