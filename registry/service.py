@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from crawler.pictures.reading import ReadPicture
 from encoder.image_encoder import ImageEncoder
 from encoder.text_encoder import TextEncoder
+from encoder.training.progress import Progress, silent
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
+from registry.db.captions import now
 from registry.db.claims import find_peft_config, store_claim
 from registry.db.models import Cover
 from registry.db.nights import NightFacts, is_over, list_nights
@@ -29,8 +31,9 @@ from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
 from registry.refresh.captioners import open_captioner
+from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
-from registry.refresh.learn import Learner, Lesson, Progress, silent
+from registry.refresh.learn import Learner, Lesson
 from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.browsing import SORTS, Sort, Total, browse, count
 from registry.retrieval.by_description import Described, describe
@@ -331,7 +334,8 @@ class Registry:
     def status(self) -> Status:
         """Return what is here, what was refused, what waits, and who works."""
         with one_line_errors(), self.sessions() as session:
-            return load_status(session, self.text_encoder.name)
+            wanted = wanted_captions(self.settings, now(session))
+            return load_status(session, self.text_encoder.name, wanted)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""

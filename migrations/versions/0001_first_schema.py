@@ -55,8 +55,10 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     for function in (
+        "list_popularity_of_words()",
         "list_words_of_adapter()",
         "list_words(bigint[])",
+        "popularity(bigint)",
         "list_adapters_of_file()",
         "list_adapter()",
         "list_adapters(bigint[])",
@@ -262,6 +264,7 @@ def _create_words() -> None:
         sa.Column("adapter_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("words_vector", postgresql.TSVECTOR(), nullable=False),
         sa.Column("called", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("popularity", sa.SmallInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["adapter_id"],
             ["listings.adapter_id"],

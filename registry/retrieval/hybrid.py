@@ -1,32 +1,30 @@
 """A question -> adapters: every signal asked, their answers merged."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
-from registry.db.models import File, Listing
-from registry.retrieval.duplicates import CONTENTS, content_of
+from registry.retrieval.duplicates import content_of
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import Signal
+from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
 from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
-from registry.retrieval.statements import among
 from registry.retrieval.strangers import strangers_of
 from registry.retrieval.vector import (
-    captions_similarities,
     nearest_by_captions,
     nearest_by_weights,
-    weights_similarities,
+    worth_offering,
 )
 from registry.retrieval.words import ELSEWHERE, exact_adapters, matching_adapters
 
 # How many adapters every signal offers to the merge.
-DEPTH = 100
+DEPTH = 50
+SIMILARITIES: tuple[Signal, ...] = ("weights", "captions")
 # What people type who copy the name of a file; it says nothing of an adapter.
 SUFFIX = ".safetensors"
 
@@ -49,10 +47,6 @@ class _Asked:
     aimed: npt.NDArray[np.float32]  # (dim,)
     projected: npt.NDArray[np.float32] | None  # (dim,), None where no encoder knows the space
     scale: Scale
-
-
-# What ranking knows of an adapter: id, downloads, base model, and what tells its content.
-_Facts = Row[int, int, str, str, str | None, float | None]
 
 
 def search(
@@ -87,7 +81,7 @@ def rank_all(
     depth = max(DEPTH, query.limit)
     lists: dict[Signal, list[Match]] = {signal: [] for signal in query.signals}
     for one in asked:
-        for signal, nearest in _nearest(session, one, query.signals, text_encoder, depth).items():
+        for signal, nearest in _nearest(session, one, query, text_encoder, depth).items():
             lists[signal] += nearest
     exact: list[int] = []
     matches: list[Match] = []
@@ -109,9 +103,15 @@ def rank_all(
     if literal:
         scores["words"] = dict.fromkeys(literal, ELSEWHERE) | scores["words"]
     ids = {id_ for own in scores.values() for id_ in own} | set(exact) | set(known)
-    facts = _facts(session, ids)
-    owners = _owners(asked, facts)
-    _fill(session, scores, asked, owners, text_encoder)
+    facts: dict[int, Knowledge] = {}
+    owners: dict[int, int] = {}
+    for place, found in enumerate(_known(session, ids, asked, scores, text_encoder)):
+        facts |= {row.adapter_id: row for row in found}
+        owners |= {row.adapter_id: place for row in found}
+        for signal in SIMILARITIES:
+            if signal in scores:
+                exactly = ((row.adapter_id, getattr(row, signal)) for row in found)
+                scores[signal] |= {id_: own for id_, own in exactly if own is not None}
     within = _names(spaces)
     hits = rank(
         scores,
@@ -121,6 +121,7 @@ def rank_all(
         elsewhere=[id_ for id_, row in facts.items() if within and row.base_model not in within],
         known=[id_ for id_ in known if id_ in facts],
         downloads={id_: row.downloads for id_, row in facts.items()},
+        base_models={id_: row.base_model for id_, row in facts.items()},
     )
     return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
 
@@ -137,18 +138,19 @@ def _put(
 def _nearest(
     session: Session,
     asked: _Asked,
-    signals: Sequence[Signal],
+    query: SearchQuery,
     text_encoder: TextEncoder,
     depth: int,
 ) -> dict[Signal, list[Match]]:
     """Return what the similarities of one space offer."""
     found: dict[Signal, list[Match]] = {}
     encoder = asked.space.encoder
-    if "weights" in signals and encoder is not None and asked.projected is not None:
+    depth = max(query.limit, worth_offering(session, asked.filters, depth))
+    if "weights" in query.signals and encoder is not None and asked.projected is not None:
         found["weights"] = nearest_by_weights(
             session, asked.projected, encoder=encoder.name, filters=asked.filters, limit=depth
         )
-    if "captions" in signals:
+    if "captions" in query.signals:
         found["captions"] = nearest_by_captions(
             session,
             asked.aimed,
@@ -159,40 +161,33 @@ def _nearest(
     return found
 
 
-def _fill(
+def _known(
     session: Session,
-    scores: dict[Signal, dict[int, float]],
+    ids: Collection[int],
     asked: Sequence[_Asked],
-    owners: Mapping[int, int],
+    scores: Mapping[Signal, Mapping[int, float]],
     text_encoder: TextEncoder,
-) -> None:
-    """Score what one signal found also by the others, however far down it stands there."""
-    for place, one in enumerate(asked):
-        own = {id_ for id_, owner in owners.items() if owner == place}
-        encoder = one.space.encoder
-        if "weights" in scores and encoder is not None and one.projected is not None:
-            scores["weights"] |= weights_similarities(
-                session,
-                one.projected,
-                encoder=encoder.name,
-                adapter_ids=own - scores["weights"].keys(),
-            )
-        if "captions" in scores:
-            scores["captions"] |= captions_similarities(
-                session,
-                one.aimed,
-                text_encoder=text_encoder.name,
-                adapter_ids=own - scores["captions"].keys(),
-            )
-
-
-def _owners(asked: Sequence[_Asked], facts: Mapping[int, _Facts]) -> dict[int, int]:
-    """Return the place of the space that each adapter belongs to.
+) -> Iterator[Sequence[Knowledge]]:
+    """Yield for every space what is known of its adapters: what one signal found, others score too.
 
     One that was asked for exactly may belong to none: it is compared as in the first.
     """
-    places = {name: n for n, one in enumerate(asked) for name in one.space.base_models}
-    return {id_: places.get(row.base_model, 0) for id_, row in facts.items()}
+    elsewhere = [name for one in asked[1:] for name in one.space.base_models]
+    for one in asked:
+        encoder = one.space.encoder
+        by_weights = by_captions = None
+        if "weights" in scores and encoder is not None and one.projected is not None:
+            by_weights = ByWeights(encoder.name, one.projected, scores["weights"].keys())
+        if "captions" in scores:
+            by_captions = ByCaptions(text_encoder.name, one.aimed, scores["captions"].keys())
+        yield know(
+            session,
+            ids,
+            by_weights,
+            by_captions,
+            base_models=None if one is asked[0] else one.space.base_models,
+            but=elsewhere,
+        )
 
 
 def _names(spaces: Sequence[Space]) -> set[str]:
@@ -203,13 +198,3 @@ def _places(matches: Sequence[Match]) -> dict[int, int]:
     """Return at which place each adapter stands in one signal's list."""
     order = sorted(matches, key=lambda match: (-match.score, match.adapter_id))
     return {match.adapter_id: place for place, match in enumerate(order, start=1)}
-
-
-def _facts(session: Session, adapter_ids: Collection[int]) -> dict[int, _Facts]:
-    """Return what ranking has to know of each adapter, and what it holds."""
-    rows = session.execute(
-        select(Listing.adapter_id, Listing.downloads, Listing.base_model, *CONTENTS)
-        .join(File, File.sha256 == Listing.file_sha256)
-        .where(among(Listing.adapter_id, adapter_ids))
-    )
-    return {row.adapter_id: row for row in rows}

@@ -19,11 +19,15 @@ from registry.retrieval.statements import Embedding, filter_sql, prepare, rows, 
 
 # An adapter has several covers with several captions, and only the best counts: so many
 # captions are fetched for every adapter wanted, and this many times more where they are of few.
-CAPTIONS_PER_ADAPTER = 2
+CAPTIONS_PER_ADAPTER = 1.5
 DEEPER = 8
 # Going on along the index to another row takes this many times as long as comparing a row that is
 # known, as measured (docs/benchmarks/scale.md).
 STEP = 2.5
+# A search goes so far along the index, if that finds a page or two; deep lists under narrow
+# filters would cost more than all else.
+STEPS = 400
+LEAST_OFFERED = 20
 
 WEIGHTS = """
     FROM weight_embeddings
@@ -74,7 +78,7 @@ def nearest_by_captions(
         f"(SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {CAPTIONS} AND {condition} "
         f"ORDER BY {DISTANCE} LIMIT %(captions)s) AS nearest GROUP BY adapter_id"
     )
-    wanted = limit * CAPTIONS_PER_ADAPTER
+    wanted = round(limit * CAPTIONS_PER_ADAPTER)
     found: Sequence[Row[Any]] = ()
     if not _is_narrow(session, filters, wanted):
         found = rows(session, nearest, values | {"captions": wanted})
@@ -168,6 +172,15 @@ def weight_embeddings(
     return {row.id: np.asarray(row.embedding, np.float32) for row in found}
 
 
+def worth_offering(session: Session, filters: Filters, limit: int) -> int:
+    """Return how many of up to `limit` adapters the index can find at a bearable cost."""
+    condition, values = filter_sql(filters)
+    if not values:
+        return limit
+    left, everything = _left(session, filters, condition, values)
+    return min(limit, max(LEAST_OFFERED, STEPS * left // everything))
+
+
 def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
     """Whether filters leave so few adapters that comparing all is quicker than the index.
 
@@ -177,12 +190,19 @@ def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
     condition, values = filter_sql(filters)
     if not values:
         return False
-    estimates = session.info.setdefault("estimates", {})
-    if filters not in estimates:
-        estimates[filters] = _estimate(session, condition, values)
-    left, everything = estimates[filters]
+    left, everything = _left(session, filters, condition, values)
     steps: float = limit * everything / max(left, 1)
     return bool(steps * STEP > left)
+
+
+def _left(
+    session: Session, filters: Filters, condition: str, values: Mapping[str, Any]
+) -> tuple[int, int]:
+    """Return how many listings pass and how many there are, about."""
+    estimates: dict[Filters, tuple[int, int]] = session.info.setdefault("estimates", {})
+    if filters not in estimates:
+        estimates[filters] = _estimate(session, condition, values)
+    return estimates[filters]
 
 
 def _estimate(session: Session, condition: str, values: Mapping[str, Any]) -> tuple[int, int]:

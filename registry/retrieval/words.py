@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import Match
-from registry.retrieval.statements import filter_sql, prepare, rows
+from registry.retrieval.statements import filter_sql, prepare, rows, with_listings
 from registry.text.word_segmentation import IS_HAN, QueryWord, query_words
 
 # How much a word counts that stands in tags, author or description, against 1 for one
@@ -30,9 +30,12 @@ TYPO = 0.5
 COMMON = 10.0
 SHORTEST_TYPO = 4
 # Of so many words that resemble one that nobody uses, adapters are looked up.
-MOST_RESEMBLING = 20
+MOST_RESEMBLING = 8
 # Words of more adapters than this are common.
 MANY = 1000
+# Of words of more than this, those with the most downloads are met soonest on the way through all
+# adapters by downloads; PostgreSQL decides whether to go it.
+SOON_MET = 10_000
 # PostgreSQL counts words whenever it analyses; so long, its counts are believed.
 COUNTS_SECONDS = 60.0
 # Adapters that have all common words come first; after them those that have one of the rarest.
@@ -51,6 +54,8 @@ class _Term:
     closeness: float | None
     # How many adapters have it, about, where it is common.
     adapters: float | None
+    # And how many have it in their names, if many do.
+    adapters_named: float | None = None
 
 
 def matching_adapters(
@@ -123,7 +128,8 @@ def _whole_words(
     condition, values = filter_sql(filters)
     common = _common_words(session)
     statement = f"""
-        -- OFFSET 0: else PostgreSQL takes every word for frequent, and looks through all rows.
+        -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
+        -- all rows for the first that has it.
         SELECT word, query::text, fuzzy AND NOT EXISTS (
             SELECT FROM (
                 SELECT adapter_id FROM listing_words WHERE words_vector @@ query OFFSET 0
@@ -140,8 +146,14 @@ def _whole_words(
     asked = {"words": [word.text for word in words], "fuzzy": fuzzy}
     found = rows(session, statement, {**values, **asked})
     # PostgreSQL may know no letter in what Python takes for a word.
-    terms = [_Term(row.word, row.query, None, common.get(row.word)) for row in found if row.query]
+    terms = [_term(row.word, row.word, row.query, None, common) for row in found if row.query]
     return terms, [row.word for row in found if row.unused]
+
+
+def _term(
+    asked: str, word: str, query: str, closeness: float | None, common: Mapping[str, float]
+) -> _Term:
+    return _Term(asked, query, closeness, common.get(word), common.get(f"={word}"))
 
 
 def _resembling(session: Session, unused: list[str]) -> list[_Term]:
@@ -159,7 +171,7 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
     common = _common_words(session)
     found = rows(session, statement, {"words": unused, "most": MOST_RESEMBLING})
     return [
-        _Term(row.word, row.query, TYPO * row.similarity, common.get(row.meant))
+        _term(row.word, row.meant, row.query, TYPO * row.similarity, common)
         for row in found
         if row.query
     ]
@@ -171,25 +183,38 @@ def _branches(terms: Sequence[_Term], condition: str) -> tuple[list[str], dict[s
     common = sorted(
         (term for term in terms if term.adapters is not None), key=lambda term: term.adapters or 0
     )
-    having = (
-        "(SELECT listings.adapter_id FROM listing_words JOIN listings USING (adapter_id) "
-        f"WHERE {condition} AND words_vector @@ "
-    )
-    popular = "ORDER BY listings.downloads DESC, listings.adapter_id DESC LIMIT %(limit)s)"
     branches, queries = [], {}
     if rare:
-        branches.append(f"{having} %(rare)s::tsquery)")
+        branches.append(f"(SELECT adapter_id {_having('rare', condition)})")
         queries["rare"] = " | ".join(f"({query})" for query in rare)
     if len(common) > 1:
-        branches.append(f"{having} %(all)s::tsquery {popular}")
+        branches.append(_popular("all", condition, common[0].adapters))
         queries["all"] = " & ".join(f"({term.query})" for term in common)
     for place, term in enumerate(common[:MOST_COMMON]):
-        branches.append(f"{having} %(named{place})s::tsquery {popular}")
+        branches.append(_popular(f"named{place}", condition, term.adapters_named))
         queries[f"named{place}"] = _named(term.query)
     if len(common) == 1:
-        branches.append(f"{having} %(said)s::tsquery {popular}")
+        branches.append(_popular("said", condition, common[0].adapters))
         queries["said"] = common[0].query
     return branches, queries
+
+
+def _having(query: str, condition: str) -> str:
+    source = with_listings("listing_words", condition)
+    return f"FROM {source} WHERE {condition} AND words_vector @@ %({query})s::tsquery"
+
+
+def _popular(query: str, condition: str, adapters: float | None) -> str:
+    """Return a statement for those with the most downloads of `adapters` that match a query."""
+    source = with_listings("listing_words", condition)
+    most = "popularity DESC, listing_words.adapter_id DESC"
+    if (adapters or 0) > SOON_MET:
+        source = "listing_words JOIN listings USING (adapter_id)"
+        most = "listings.downloads DESC, listings.adapter_id DESC"
+    return (
+        f"(SELECT adapter_id FROM {source} WHERE {condition} "
+        f"AND words_vector @@ %({query})s::tsquery ORDER BY {most} LIMIT %(limit)s)"
+    )
 
 
 def _named(query: str) -> str:
@@ -207,13 +232,13 @@ def _scored(branches: Sequence[str]) -> str:
         ), candidates AS MATERIALIZED (
             {" UNION ".join(branches)} UNION SELECT unnest(%(also)s::bigint[])
         ), found AS MATERIALIZED (
-            SELECT adapter_id, word, max(adapters) AS adapters, max(coalesce(
+            SELECT adapter_id, popularity, word, max(adapters) AS adapters, max(coalesce(
                 closeness, CASE WHEN words_vector @@ named THEN 1.0 ELSE {ELSEWHERE} END
             )) AS closeness
             FROM candidates
                 JOIN listing_words USING (adapter_id)
                 JOIN terms ON words_vector @@ query
-            GROUP BY adapter_id, word
+            GROUP BY adapter_id, popularity, word
         ), rarity AS MATERIALIZED (
             SELECT asked.word, weight * coalesce(
                 1.0 / (1.0 + ln(greatest(max(adapters), nullif(count(found.word), 0))) / {COMMON}),
@@ -223,15 +248,15 @@ def _scored(branches: Sequence[str]) -> str:
                 LEFT JOIN found ON found.word = asked.word
             GROUP BY asked.word, weight
         ), scores AS (
-            SELECT adapter_id, round(
+            SELECT adapter_id, popularity, round(
                 (sum(closeness * value) / (SELECT sum(value) FROM rarity))::numeric, 9
             ) AS score
             FROM found JOIN rarity USING (word)
-            GROUP BY adapter_id
+            GROUP BY adapter_id, popularity
         ), placed AS (
             SELECT adapter_id, score,
-                row_number() OVER (ORDER BY score DESC, downloads DESC, adapter_id) AS place
-            FROM scores JOIN listings USING (adapter_id)
+                row_number() OVER (ORDER BY score DESC, popularity DESC, adapter_id) AS place
+            FROM scores
         )
         SELECT adapter_id, score FROM placed
         WHERE place <= %(limit)s OR adapter_id = ANY (%(also)s::bigint[])

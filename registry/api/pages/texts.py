@@ -274,6 +274,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.state.gone": ("gone from their hub", "已从来源消失"),
     "status.waiting.fetch": ("to download", "待下载"),
     "status.waiting.read": ("files to read", "待读取的文件"),
+    "status.waiting.caption": ("images to caption", "待描述的图片"),
     "status.waiting.encode": ("captions to encode", "待编码的描述"),
     "status.waiting.embed": ("weights to encode", "待编码的权重"),
     "status.queued": ("{n} jobs handed out", "已分派 {n} 个任务"),

@@ -52,7 +52,7 @@ def test_the_vocabulary_has_every_word_once(session: Session) -> None:
 
 def test_a_touch_of_the_downloads_leaves_words_alone(session: Session) -> None:
     """Every night brings the downloads of all adapters; indexing their words takes hours."""
-    adapter = add_adapter(session, words="fox")
+    adapter = add_adapter(session, words="fox", downloads=1000)
     place = text("SELECT ctid::text FROM listing_words")
     before = session.scalar(place)
 
@@ -60,3 +60,13 @@ def test_a_touch_of_the_downloads_leaves_words_alone(session: Session) -> None:
     session.flush()
 
     assert session.scalar(place) == before
+
+
+def test_many_more_downloads_make_words_more_popular(session: Session) -> None:
+    adapter = add_adapter(session, words="fox", downloads=0)
+    assert session.scalars(select(ListingWords.popularity)).one() == 0
+
+    adapter.downloads = 1023
+    session.flush()
+
+    assert session.scalars(select(ListingWords.popularity)).one() == 40

@@ -170,9 +170,9 @@ def count_anew(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def add_common(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Add adapters with a word that passes for common; return those named by it, and the rest."""
-    named = [add_written(session, f"Neon {n}", downloads=n).id for n in range(10)]
+    named = [add_written(session, f"Neon {n}", downloads=2**n).id for n in range(10)]
     said = [
-        add_written(session, f"Night {n}", description="neon", downloads=n + 5).id
+        add_written(session, f"Night {n}", description="neon", downloads=2 ** (n + 5)).id
         for n in range(10)
     ]
     count_anew(session, monkeypatch)
