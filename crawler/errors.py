@@ -57,6 +57,7 @@ AutoLoraError
     UnknownSourceError
     CrawlFilterError
     AdapterNotFoundError
+    TokenNotFoundError
     CoverNotFoundError
     StrengthsError
     NoBaseModelError

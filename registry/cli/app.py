@@ -12,6 +12,7 @@ from registry.cli import (
     search,
     serve,
     status,
+    token,
     train_encoder,
     train_gates,
     worker,
@@ -37,3 +38,4 @@ app.add_typer(serve.app)
 app.add_typer(worker.app)
 app.add_typer(night.app)
 app.add_typer(status.app)
+app.add_typer(token.app, name="token")
