@@ -1,5 +1,6 @@
 """The command that serves the API and the page."""
 
+import os
 import socket
 from contextlib import ExitStack
 from datetime import datetime
@@ -35,6 +36,9 @@ def serve(
     inherited: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the API and the page."""
+    # A search multiplies small matrices. Threads that share one wait longer than they compute, and
+    # keep a processor busy meanwhile, which another search needs. Read when numpy is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from registry.cli.processes import end_with_the_first, served_by_others
     from registry.cli.server import listen, serve_until_stopped
     from registry.config import Settings

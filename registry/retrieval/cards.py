@@ -3,19 +3,37 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File, Listing
 from registry.retrieval.covers import CoverLink, load_links
 from registry.retrieval.statements import among
 
 State = Literal["listed", "ready", "refused", "gone"]
-# Long, and not for a list.
-NOT_SHOWN = (defer(Adapter.words, raiseload=True), defer(Adapter.description, raiseload=True))
+# What a card tells of an adapter: not its words and its description, which are long.
+SHOWN = (
+    Adapter.id,
+    Adapter.name,
+    Adapter.author,
+    Adapter.hub,
+    Adapter.base_model,
+    Adapter.trigger_words,
+    Adapter.tags,
+    Adapter.licence,
+    Adapter.mature,
+    Adapter.downloads,
+    Adapter.hub_updated_at,
+    Adapter.file_sha256,
+    Adapter.page_url,
+    Adapter.record,
+    Adapter.state,
+    Adapter.refusal,
+    Adapter.file_name,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +79,12 @@ def count_by_base_model(session: Session, among: Collection[int] | None = None) 
 
 def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, AdapterCard]:
     found = session.execute(
-        select(Adapter, File.verdict["fusable"].as_boolean())
+        select(*SHOWN, File.verdict["fusable"].as_boolean().label("fusable"))
         .outerjoin(File, File.sha256 == Adapter.file_sha256)
-        .options(*NOT_SHOWN)
         .where(among(Adapter.id, adapter_ids))
     ).all()
-    links = load_links(session, [adapter.id for adapter, _ in found])
-    return {
-        adapter.id: card_of(adapter, links[adapter.id], bool(fusable)) for adapter, fusable in found
-    }
+    links = load_links(session, [row.id for row in found])
+    return {row.id: card_of(row, links[row.id], bool(row.fusable)) for row in found}
 
 
 def is_sound_file(session: Session, sha256: str) -> bool:
@@ -97,12 +112,12 @@ def safe_page_url(url: str) -> str | None:
     return url if parts.scheme == "https" and parts.hostname else None
 
 
-def _withheld(adapter: Adapter) -> str | None:
+def _withheld(adapter: Adapter | Row[Any]) -> str | None:
     """Why the hub gives nobody the file, or not us; what was fetched before stays."""
     return (adapter.record.get("withheld") or None) if adapter.file_sha256 is None else None
 
 
-def card_of(adapter: Adapter, covers: Sequence[CoverLink], fusable: bool) -> AdapterCard:
+def card_of(adapter: Adapter | Row[Any], covers: Sequence[CoverLink], fusable: bool) -> AdapterCard:
     return AdapterCard(
         id=adapter.id,
         name=adapter.name,

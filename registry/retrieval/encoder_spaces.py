@@ -4,20 +4,16 @@ Similarities of two encoders do not compare, and neither do their queries. So ea
 by itself, and its answers are expressed in deviations above strangers before they are merged.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from registry.db.models import Listing
 from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import DEFAULT_CALIBRATION, PLAIN_CALIBRATION, Calibration, Scale
-from registry.retrieval.statements import among
 from registry.retrieval.strangers import Strangers
 
 Embeddings = npt.NDArray[np.float32]
@@ -99,11 +95,3 @@ def spaces_of(
         encoder = encoder_of(name)
         parts.setdefault(encoder.name if encoder else None, (encoder, []))[1].append(name)
     return [Space(encoder, tuple(own)) for encoder, own in parts.values()]
-
-
-def base_models_by_adapter(session: Session, adapter_ids: Collection[int]) -> dict[int, str]:
-    """Return what each of those adapters is for that are ready."""
-    rows = session.execute(
-        select(Listing.adapter_id, Listing.base_model).where(among(Listing.adapter_id, adapter_ids))
-    )
-    return {row.adapter_id: row.base_model for row in rows}

@@ -15,7 +15,7 @@ from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db.encoders import active_encoders, find_active
+from registry.db.encoders import active_encoders, encoder_among, find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
@@ -333,7 +333,8 @@ class Finder:
         Of many base models most have no encoder; that is said of those that were asked for, and
         where none has.
         """
-        found = {name: self._find_encoder(session, name) for name in names}
+        active = active_encoders(session)
+        found = {name: self._serving(encoder_among(active, name), name) for name in names}
         spaces = spaces_of(names, lambda name: found[name][0])
         notes = dict.fromkeys(note for _, note in found.values() if note)
         if not _names_some(filters) and any(space.encoder for space in spaces):
@@ -363,7 +364,11 @@ class Finder:
 
         Looked up in the database each time, so that a promotion shows at once.
         """
-        active = find_active(session, base_model)
+        return self._serving(find_active(session, base_model), base_model)
+
+    def _serving(
+        self, active: Encoder | None, base_model: str
+    ) -> tuple[ServingEncoder | None, str | None]:
         if active is None:
             return None, (
                 f"No weight encoder is active for {base_model}: weights were not compared. "

@@ -121,6 +121,7 @@ def rank_all(
         elsewhere=[id_ for id_, row in facts.items() if within and row.base_model not in within],
         known=[id_ for id_ in known if id_ in facts],
         downloads={id_: row.downloads for id_, row in facts.items()},
+        base_models={id_: row.base_model for id_, row in facts.items()},
     )
     return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
 

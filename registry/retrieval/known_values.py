@@ -5,6 +5,7 @@ https://wiki.postgresql.org/wiki/Loose_indexscan): a million rows have fifty bas
 """
 
 from collections.abc import Collection
+from functools import cache
 from typing import Any
 
 from sqlalchemy import ARRAY, Select, Text, func, literal, select
@@ -24,7 +25,13 @@ SAMPLE = 10_000
 
 def base_models_listed(session: Session) -> list[str]:
     """Return the base models of ready adapters, in the order of their names."""
-    return list(session.scalars(_values(Listing.base_model)))
+    return list(session.scalars(_base_models()))
+
+
+# Asked at every search, and slow to put together.
+@cache
+def _base_models() -> Select[str]:
+    return _values(Listing.base_model)
 
 
 def check_filters(session: Session, filters: Filters) -> None:

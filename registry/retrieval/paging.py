@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.retrieval.cursors import read_cursor, write_cursor
-from registry.retrieval.encoder_spaces import Space, base_models_by_adapter
+from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.errors import CursorError
 from registry.retrieval.hybrid import SearchQuery, rank_all
 from registry.retrieval.ranking import SearchHit
@@ -74,7 +74,7 @@ def ranked_page(
         [*place.shown, *place.to_come[: query.limit]],
         max([place.last_literal, *literal]),
     )
-    return Paged(hits, _found(session, ranked), _next(session, query, question, following))
+    return Paged(hits, _found(ranked), _next(session, query, question, following))
 
 
 def _next(
@@ -98,10 +98,9 @@ def _literal(session: Session, query: SearchQuery, place: _Place, limit: int) ->
     )
 
 
-def _found(session: Session, ranked: Sequence[SearchHit]) -> dict[int, str]:
+def _found(ranked: Sequence[SearchHit]) -> dict[int, str]:
     """Return what is not probably something else, with its base model."""
-    ids = [hit.adapter_id for hit in ranked if hit.band != "probably not"]
-    return base_models_by_adapter(session, ids)
+    return {hit.adapter_id: hit.base_model for hit in ranked if hit.band != "probably not"}
 
 
 def _read(position: list[object]) -> _Place:

@@ -160,6 +160,7 @@ class SearchHit:
     exact: bool = False
     elsewhere: bool = False
     also: tuple[int, ...] = ()
+    base_model: str = ""
 
     @property
     def band(self) -> Band:
@@ -178,13 +179,14 @@ def rank(
     elsewhere: Collection[int] = (),
     known: Collection[int] = (),
     downloads: Mapping[int, int] | None = None,
+    base_models: Mapping[int, str] | None = None,
 ) -> list[SearchHit]:
     """Order all adapters that any signal scores, or that are `exact` or `known`, best first.
 
-    `scales` are those of each adapter's space. `positions` are only reported. Those `elsewhere`
-    follow what is as exact and for a base model that was asked for. Of equals the one
-    with more `downloads` comes first, then the one with the smaller id, so the same index always
-    answers the same.
+    `scales` are those of each adapter's space. `positions` and `base_models` are only reported.
+    Those `elsewhere` follow what is as exact and for a base model that was asked for. Of equals
+    the one with more `downloads` comes first, then the one with the smaller id, so the same index
+    always answers the same.
     """
     ids = sorted({id_ for own in scores.values() for id_ in own} | set(exact) | set(known))
     own_scales = [scales[id_] for id_ in ids]
@@ -192,7 +194,7 @@ def rank(
     words = scores.get("words")
     sure = fit(found, silent=words is not None and not words)
     probable = _probabilities(scores, ids, own_scales, found)
-    places, popularity = positions or {}, downloads or {}
+    places, popularity, names = positions or {}, downloads or {}, base_models or {}
     hits = [
         SearchHit(
             adapter_id,
@@ -202,6 +204,7 @@ def rank(
             positions={signal: places.get(signal, {}).get(adapter_id) for signal in SIGNALS},
             exact=adapter_id in exact,
             elsewhere=adapter_id in elsewhere,
+            base_model=names.get(adapter_id, ""),
         )
         for adapter_id, own, one in zip(ids, probable.tolist(), sure.tolist(), strict=True)
     ]
