@@ -59,6 +59,7 @@ AutoLoraError
     UnknownSourceError
     CrawlFilterError
     AdapterNotFoundError
+    TokenNotFoundError
     CoverNotFoundError
     StrengthsError
     NoBaseModelError

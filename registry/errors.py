@@ -169,6 +169,13 @@ class AdapterNotFoundError(RegistryError):
         )
 
 
+class TokenNotFoundError(RegistryError):
+    """No token of this id opens anything."""
+
+    def __init__(self, token_id: int) -> None:
+        super().__init__(f"no token {token_id} is valid. `autolora token list` lists them.")
+
+
 class CoverNotFoundError(RegistryError):
     """An adapter has no cover at this position."""
 

@@ -27,6 +27,14 @@ from registry.db.promotion import promote, roll_back
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
 from registry.db.status import Status, load_status
+from registry.db.tokens import (
+    TokenFacts,
+    TokenScope,
+    create_token,
+    find_scopes,
+    list_tokens,
+    revoke_token,
+)
 from registry.errors import (
     BlobNotFoundError,
     BlobStoreError,
@@ -365,6 +373,27 @@ class Registry:
             with one_line_errors():
                 read_stored(self.sessions, self.blobs, [file], reader_version())
         return self.adapter(adapter_id)
+
+    # Tokens
+
+    def create_token(self, name: str, scopes: Sequence[TokenScope]) -> str:
+        """Return a token that opens what `scopes` say; it cannot be had again."""
+        with one_line_errors(), self.sessions.begin() as session:
+            return create_token(session, name, scopes)
+
+    def tokens(self) -> list[TokenFacts]:
+        with one_line_errors(), self.sessions() as session:
+            return list_tokens(session)
+
+    def revoke_token(self, token_id: int) -> None:
+        """Let a token open nothing from now on, or raise TokenNotFoundError."""
+        with one_line_errors(), self.sessions.begin() as session:
+            revoke_token(session, token_id)
+
+    def token_scopes(self, token: str) -> Sequence[str] | None:
+        """Return what who has a token may do; None where it opens nothing."""
+        with one_line_errors(), self.sessions() as session:
+            return find_scopes(session, token)
 
     # Encoders
 

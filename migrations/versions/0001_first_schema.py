@@ -27,6 +27,7 @@ def upgrade() -> None:
     _create_encoders()
     _create_embeddings()
     _create_nights()
+    _create_tokens()
     _create_queue()
 
 
@@ -34,6 +35,7 @@ def downgrade() -> None:
     # The extensions stay: the database may have had them before.
     for table in (
         "cover_embeddings",
+        "tokens",
         "nights",
         "job_outcomes",
         "workers",
@@ -542,6 +544,20 @@ def _create_nights() -> None:
         sa.CheckConstraint("state IN ('running', 'done', 'failed')", name=op.f("ck_nights_state")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_nights")),
         sa.UniqueConstraint("due_at", name=op.f("uq_nights_due_at")),
+    )
+
+
+def _create_tokens() -> None:
+    op.create_table(
+        "tokens",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("scopes", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        _moment("created_at"),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+        sa.UniqueConstraint("sha256", name=op.f("uq_tokens_sha256")),
     )
 
 

@@ -18,7 +18,7 @@ from registry.config import Settings
 # The largest request that makes sense is a prompt of 2000 signs, each written as `\ud83e\udd8a`.
 MOST_BODY_BYTES = 32 * 1024
 # Where pictures are sent to.
-PICTURE_PATHS = ("/v1/search/picture", "/picture")
+PICTURE_PATHS = ("/v1/search/picture", "/picture", "/v1/recipes/draw")
 # Ours have 2000 signs and some filters at most, each sign up to twelve bytes (`%F0%9F%A6%8A`).
 MOST_QUERY_BYTES = 32 * 1024
 # Ours are a dozen, one of them given up to twenty times; thousands take long to refuse by name.
@@ -98,7 +98,7 @@ class OwnHosts:
     """The values of Host that mean this server."""
 
     def __init__(self, settings: Settings) -> None:
-        self._public = settings.public_read
+        self._public = settings.public_read or not is_loopback(settings.host)
         machine = socket.gethostname().lower()
         own = {machine, f"{machine}.local", settings.host.lower()} if self._public else set()
         self._names = own | {"localhost"} | {name.lower() for name in settings.allowed_hosts}

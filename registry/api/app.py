@@ -5,20 +5,59 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.params import Depends as DependsMarker
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
+from registry.api.access import allowed_to
 from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
-from registry.api.routes import adapters, claims, fuse, health, pages, pictures, search, status
+from registry.api.routes import (
+    adapters,
+    claims,
+    docs,
+    fuse,
+    health,
+    pages,
+    pictures,
+    search,
+    status,
+)
+from registry.api.routes.fuse import LINES
 from registry.api.schemas import Problem
 from registry.api.security import SecurityHeaders
 from registry.api.uploads import MOST_UPLOADS
+from registry.db.tokens import TokenScope
 from registry.service import Registry
+
+# What each router's routes are of, for who comes with a token; None is open to all.
+API: list[tuple[APIRouter, TokenScope | None]] = [
+    (health.router, None),
+    (search.router, TokenScope.READ),
+    (pictures.router, TokenScope.READ),
+    (adapters.router, TokenScope.READ),
+    (fuse.router, TokenScope.FUSE),
+    (claims.router, TokenScope.ADMIN),
+    (status.router, TokenScope.ADMIN),
+]
+# They are for people, and no part of the API.
+PAGES: list[tuple[APIRouter, TokenScope | None]] = [
+    (docs.router, None),
+    (pages.router, TokenScope.READ),
+    (pictures.page_router, TokenScope.READ),
+    (pages.fuse_router, TokenScope.FUSE),
+    (claims.page_router, TokenScope.ADMIN),
+    (status.page_router, TokenScope.ADMIN),
+]
+# What is open to all where reading is.
+READING = (None, TokenScope.READ)
+# Weights do not get smaller, and lines of progress are for now: a compressor would keep them.
+UNCOMPRESSED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", LINES)
 
 
 def create_app(registry: Registry) -> FastAPI:
@@ -45,19 +84,16 @@ def create_app(registry: Registry) -> FastAPI:
     app.state.queue = queue
     app.state.places = Places()
     app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
-    described = [search.router, pictures.router, adapters.router, health.router]
-    undescribed = [pages.router, pictures.page_router]
-    if not registry.settings.public_read:
-        described += [claims.router, fuse.router, status.router]
-        undescribed += [claims.page_router, pages.fuse_router, status.page_router]
-    for router in described:
-        app.include_router(router)
-    for router in undescribed:
-        app.include_router(router, include_in_schema=False)
-    for router in [*described, *undescribed]:
-        _answer_head(app, router)
+    for routers, described in ((API, True), (PAGES, False)):
+        for router, scope in routers:
+            if scope in READING or not registry.settings.public_read:
+                guards = [] if scope is None else [Depends(allowed_to(scope))]
+                app.include_router(router, dependencies=guards, include_in_schema=described)
+                _answer_head(app, router, guards)
+    app.mount("/docs/swagger", docs.SWAGGER, name="swagger")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     add_error_handlers(app)
+    app.add_middleware(GZipMiddleware, compresslevel=5, exclude_content_types=UNCOMPRESSED)
     app.add_middleware(Admission, settings=registry.settings)
     app.add_middleware(SecurityHeaders)
     return app
@@ -76,7 +112,7 @@ class App(FastAPI):
         return document
 
 
-def _answer_head(app: FastAPI, router: APIRouter) -> None:
+def _answer_head(app: FastAPI, router: APIRouter, guards: list[DependsMarker]) -> None:
     """Answer HEAD wherever GET is [1]: download programs ask that first.
 
     - [1] https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
@@ -88,6 +124,7 @@ def _answer_head(app: FastAPI, router: APIRouter) -> None:
                 route.endpoint,
                 methods=["HEAD"],
                 response_class=route.response_class,
+                dependencies=guards,
                 include_in_schema=False,
             )
 

@@ -21,6 +21,7 @@ from registry.fusion.errors import (
     FusionError,
     GatesFileError,
     GenerationCancelledError,
+    RecipeError,
 )
 from registry.retrieval.errors import (
     CursorError,
@@ -60,6 +61,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     AutoLoraError: HTTPStatus.INTERNAL_SERVER_ERROR,
     ours.AdapterNotFoundError: HTTPStatus.NOT_FOUND,
     ours.CoverNotFoundError: HTTPStatus.NOT_FOUND,
+    ours.TokenNotFoundError: HTTPStatus.NOT_FOUND,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
     ours.FileNotKeptError: HTTPStatus.NOT_FOUND,
     ours.FileWithheldError: HTTPStatus.FORBIDDEN,
@@ -79,11 +81,12 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     NothingIndexedError: HTTPStatus.SERVICE_UNAVAILABLE,
     FusionError: HTTPStatus.CONFLICT,
     AdapterRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RecipeError: HTTPStatus.UNPROCESSABLE_ENTITY,
     BaseModelError: HTTPStatus.CONFLICT,
     GatesFileError: HTTPStatus.CONFLICT,
     # Only a server that is stopping cancels what somebody still waits for.
     GenerationCancelledError: HTTPStatus.SERVICE_UNAVAILABLE,
-    BusyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    BusyError: HTTPStatus.TOO_MANY_REQUESTS,
     ours.DatabaseBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     CursorError: HTTPStatus.BAD_REQUEST,
 }
@@ -132,7 +135,7 @@ def _on_ours(request: Request, error: Exception) -> Response:
     status = status_of(error)
     log_hidden(request.url.path, error)
     headers = {}
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers["Retry-After"] = str(RETRY_AFTER)
     return _answer(request, problem_of(error), headers)
 

@@ -34,6 +34,9 @@ from registry.retrieval.results import (
 
 Text = Annotated[str, Field(max_length=200)]
 AdapterId = Annotated[int, Field(ge=1, lt=2**63)]
+# Of an image that is drawn for whoever asks.
+MOST_STEPS = 100
+MOST_SIDE = 2048
 
 
 class _Answer(BaseModel):
@@ -592,9 +595,11 @@ class FuseRequest(_Asked):
     adapters: list[ChosenAdapter] | None = Field(default=None, min_length=1, max_length=5)
     base_model: Text | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
-    steps: int | None = Field(default=None, ge=1, le=100)
-    width: int | None = Field(default=None, ge=16, le=2048)
-    height: int | None = Field(default=None, ge=16, le=2048, description="As wide, if not given.")
+    steps: int | None = Field(default=None, ge=1, le=MOST_STEPS)
+    width: int | None = Field(default=None, ge=16, le=MOST_SIDE)
+    height: int | None = Field(
+        default=None, ge=16, le=MOST_SIDE, description="As wide, if not given."
+    )
     mode: Mode = "gated"
 
 

@@ -16,6 +16,7 @@ from registry.cli import (
     serve,
     settings,
     status,
+    token,
     train_encoder,
     train_gates,
     worker,
@@ -65,3 +66,4 @@ app.add_typer(worker.app)
 app.add_typer(night.app)
 app.add_typer(status.app)
 app.add_typer(settings.app)
+app.add_typer(token.app, name="token")

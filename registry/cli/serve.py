@@ -66,6 +66,7 @@ def serve(
             stack.enter_context(nights_done(registry, settings.nightly_at))
         if processes > 1:
             registry.warm_up()
-            options = ["--public-read"] if settings.public_read else []
+            options = ["--host", settings.host]
+            options += ["--public-read"] if settings.public_read else []
             stack.enter_context(served_by_others(listener, processes - 1, options))
         serve_until_stopped(listener, registry)

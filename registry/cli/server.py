@@ -13,7 +13,8 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from registry.api.admission import MOST_QUERY_BYTES, is_loopback
+from registry.api.access import wants_tokens
+from registry.api.admission import MOST_QUERY_BYTES
 from registry.api.app import create_app
 from registry.api.queue import GenerationQueue
 from registry.cli.errors import PortError, UsageError
@@ -32,13 +33,18 @@ def serve_until_stopped(
     """Serve the API and the page until Ctrl-C or SIGTERM; whoever opened the two closes them.
 
     Raises:
-        UsageError: other machines could reach it, and that was not asked for.
+        UsageError: other machines could reach it, and none of them would be let in.
     """
     name, port = listener.getsockname()[:2]
-    if not (is_loopback(name) or registry.settings.public_read):
+    # What the socket says is true, however the host was named.
+    registry.settings = registry.settings.model_copy(update={"host": name})
+    if wants_tokens(registry.settings) and not any(
+        token.revoked_at is None for token in registry.tokens()
+    ):
         raise UsageError(
-            f"{name} can be reached from other machines, and everybody there could make images "
-            "here. `--public-read` lets them read only; without it, serve on 127.0.0.1."
+            f"{name} can be reached from other machines, and there is no token to let any in. "
+            "`autolora token create` makes one; `--public-read` lets everybody read; without "
+            "either, serve on 127.0.0.1."
         )
     registry.warm_up()
     shown = f"[{name}]" if ":" in name else name

@@ -1,4 +1,7 @@
-"""The tables of work: who does it, what came of it, and the nights. The others are in models.py."""
+"""The tables of work (who does it, what came of it, the nights) and of who is let in.
+
+The others are in models.py.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -60,3 +63,16 @@ class Night(Base):
     error: Mapped[str | None]
 
     __table_args__ = (CheckConstraint("state IN ('running', 'done', 'failed')", name="state"),)
+
+
+class Token(Base):
+    """Something that opens this registry to other machines; only its hash is kept."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    name: Mapped[str]
+    scopes: Mapped[list[str]]
+    sha256: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    revoked_at: Mapped[datetime | None]

@@ -4,7 +4,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -131,16 +131,32 @@ def read_recipe(path: Path) -> Recipe:
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             raise RecipeError(f"{path} is too large for a recipe, or for an image of ours")
-        if path.suffix.lower() == ".json":
-            return Recipe.from_json(path.read_bytes())
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read: {error}") from error
+    if path.suffix.lower() == ".json":
+        return Recipe.from_json(data)
+    return recipe_in_png(data, str(path))
+
+
+def recipe_in_png(data: bytes, name: str) -> Recipe:
+    """Read the recipe that a PNG carries; `name` is what errors call it.
+
+    Raises:
+        RecipeError: it is no PNG, or carries no recipe.
+    """
+    try:
         # Of Pillow's many formats, some start other programs: Ghostscript for PostScript.
-        with Image.open(path, formats=["PNG"]) as image:
+        with Image.open(BytesIO(data), formats=["PNG"]) as image:
             if image.width * image.height > MOST_PIXELS:
-                raise RecipeError(f"{path} has more pixels than any image of ours")
+                raise RecipeError(f"{name} has more pixels than any image of ours")
             image.load()  # text chunks may follow the pixels
             text = image.info.get(PNG_KEY)
+    except UnidentifiedImageError as error:
+        # Pillow's own words name an object in memory.
+        raise RecipeError(f"{name} cannot be read: cannot identify image file") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RecipeError(f"{path} cannot be read: {error}") from error
+        raise RecipeError(f"{name} cannot be read: {error}") from error
     if not isinstance(text, str):
-        raise RecipeError(f"{path} carries no recipe; was it saved by another program?")
+        raise RecipeError(f"{name} carries no recipe; was it saved by another program?")
     return Recipe.from_json(text)

@@ -1,11 +1,12 @@
 """Adapters: lists, facts, covers and files."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
+from registry.api.conditional import REVALIDATE, not_modified, revalidated
 from registry.api.deps import RegistryDep
 from registry.api.schemas import (
     AdapterDetailAnswer,
@@ -22,6 +23,7 @@ from registry.api.schemas import (
 )
 from registry.errors import AdapterNotReadyError, BlobNotFoundError, FileWithheldError
 from registry.retrieval.cursors import read_number, write_cursor
+from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
@@ -31,8 +33,13 @@ IdPath = Annotated[int, Path(ge=1, lt=2**63)]
 # Covers are stored as PNG or WebP, which their first bytes tell apart.
 PNG_MAGIC = b"\x89PNG"
 IMMUTABLE = "public, max-age=31536000, immutable"
-# Kept, but asked about each time: without the hash in it an address may change its image.
-REVALIDATE = "no-cache"
+NOT_MODIFIED = {"description": "Who asks has it already, as If-None-Match says."}
+FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {}}},
+    206: {"description": "The part that Range asks for."},
+    304: NOT_MODIFIED,
+    416: {"description": "Range asks for what the file does not have."},
+}
 
 
 @router.get("/adapters")
@@ -60,10 +67,12 @@ def list_facets(params: Annotated[FilterParams, Query()], registry: RegistryDep)
     return FacetsAnswer.from_facets(registry.facets(params.filters()))
 
 
-@router.get("/adapters/{adapter_id}")
-def get_adapter(adapter_id: IdPath, registry: RegistryDep) -> AdapterDetailAnswer:
-    """Return all that is known of an adapter, whatever its state."""
-    return AdapterDetailAnswer.from_detail(registry.adapter(adapter_id))
+@router.get(
+    "/adapters/{adapter_id}", response_model=AdapterDetailAnswer, responses={304: NOT_MODIFIED}
+)
+def get_adapter(adapter_id: IdPath, request: Request, registry: RegistryDep) -> Response:
+    """Return all that is known of an adapter, whatever its state; 304 for its ETag."""
+    return revalidated(request, AdapterDetailAnswer.from_detail(registry.adapter(adapter_id)))
 
 
 @router.get("/adapters/{adapter_id}/similar")
@@ -91,7 +100,7 @@ def list_duplicates(
 @router.get(
     "/adapters/{adapter_id}/covers/{position}",
     response_class=Response,
-    responses={200: {"content": {"image/webp": {}, "image/png": {}}}, 304: {}},
+    responses={200: {"content": {"image/webp": {}, "image/png": {}}}, 304: NOT_MODIFIED},
 )
 def get_cover(
     adapter_id: IdPath,
@@ -105,9 +114,10 @@ def get_cover(
     cover = registry.cover(adapter_id, position)
     sha256 = cover.thumbnail_sha256 if thumbnail else cover.sha256
     pinned = v is not None and len(v) >= 12 and cover.sha256.startswith(v)
+    # Without the hash in it an address may change its image.
     headers = {"ETag": f'"{sha256}"', "Cache-Control": IMMUTABLE if pinned else REVALIDATE}
-    if headers["ETag"] in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
+    if answered := not_modified(request, headers):
+        return answered
     with registry.blobs.open(sha256) as stream:
         image = stream.read()
     kind = "image/png" if image.startswith(PNG_MAGIC) else "image/webp"
@@ -117,9 +127,9 @@ def get_cover(
 @router.get(
     "/adapters/{adapter_id}/file",
     response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}},
+    responses=FILE_ANSWERS,
 )
-def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
+def get_file(adapter_id: IdPath, request: Request, registry: RegistryDep) -> Response:
     """Download an adapter's safetensors file. Ranges work; the ETag is its sha256."""
     detail = registry.adapter(adapter_id)
     sha256 = detail.card.file_sha256
@@ -127,29 +137,31 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
         raise FileWithheldError(detail.card.name, detail.card.refusal)
     if sha256 is None or detail.verdict is None:
         raise AdapterNotReadyError(detail.card.name, adapter_id)
-    return FileResponse(
-        registry.file(sha256),
-        media_type="application/octet-stream",
-        filename=detail.card.file_name.rpartition("/")[2] or f"{sha256}.safetensors",
-        headers={"ETag": f'"{sha256}"', "Cache-Control": REVALIDATE},
-    )
+    name = detail.card.file_name.rpartition("/")[2] or f"{sha256}.safetensors"
+    return _send_file(request, registry, sha256, name, REVALIDATE)
 
 
 @router.get(
     "/files/{sha256}",
     response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}},
+    responses=FILE_ANSWERS,
 )
-def get_file_by_hash(sha256: Sha256Path, registry: RegistryDep) -> FileResponse:
+def get_file_by_hash(sha256: Sha256Path, request: Request, registry: RegistryDep) -> Response:
     """Download the file of an adapter by its sha256, as recipes name it."""
     # The store holds other things too, and files that were refused.
     if not registry.may_hand_out(sha256):
         raise BlobNotFoundError(sha256)
-    return FileResponse(
-        registry.file(sha256),
-        media_type="application/octet-stream",
-        filename=f"{sha256}.safetensors",
-        headers={"ETag": f'"{sha256}"', "Cache-Control": IMMUTABLE},
+    return _send_file(request, registry, sha256, f"{sha256}.safetensors", IMMUTABLE)
+
+
+def _send_file(
+    request: Request, registry: Registry, sha256: str, name: str, cache: str
+) -> Response:
+    """Send a blob under a name, or what is asked for of it; its hash is its ETag."""
+    headers = {"ETag": f'"{sha256}"', "Cache-Control": cache}
+    path = registry.file(sha256)
+    return not_modified(request, headers) or FileResponse(
+        path, media_type="application/octet-stream", filename=name, headers=headers
     )
 
 

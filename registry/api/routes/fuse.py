@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ from crawler.errors import AutoLoraError
 from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.errors import log_hidden, problem_of
 from registry.api.queue import GenerationQueue, Job
-from registry.api.schemas import ActivityAnswer, FuseAnswer, FuseRequest
-from registry.fusion.errors import GenerationCancelledError
+from registry.api.schemas import MOST_SIDE, MOST_STEPS, ActivityAnswer, FuseAnswer, FuseRequest
+from registry.api.uploads import PictureDep
+from registry.fusion.errors import GenerationCancelledError, RecipeError
 from registry.fusion.options import StepCallback
+from registry.fusion.recipe import Recipe, recipe_in_png
 from registry.service import Registry
 
 if TYPE_CHECKING:
@@ -29,19 +31,28 @@ PNG = "image/png"
 LINES = "application/x-ndjson"
 
 Event = dict[str, Any]
+# Draws an image, and tells of every step.
+Draw = Callable[[StepCallback], "FusedImage"]
 
 
-@router.post(
-    "/fuse",
-    response_model=FuseAnswer,
-    responses={
-        200: {
-            "description": "By `Accept`: JSON; the PNG alone, its recipe inside; or lines of "
-            "JSON, one for every step of the progress and one for the result.",
-            "content": {PNG: {}, LINES: {}},
-        }
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "By `Accept`: JSON; the PNG alone, its recipe inside; or lines of "
+        "JSON, one for every step of the progress and one for the result.",
+        "content": {PNG: {}, LINES: {}},
+    }
+}
+RECIPE_BODY = {
+    "required": True,
+    "description": "A recipe, or a PNG that carries one.",
+    "content": {
+        "application/json": {"schema": {"type": "object"}},
+        PNG: {"schema": {"type": "string", "format": "binary"}},
     },
-)
+}
+
+
+@router.post("/fuse", response_model=FuseAnswer, responses=ANSWERS)
 async def fuse(
     asked: FuseRequest, request: Request, registry: OpenRegistryDep, queue: QueueDep
 ) -> Response | FuseAnswer:
@@ -49,10 +60,45 @@ async def fuse(
 
     Who leaves before it is done gives it up.
     """
+    return await _drawn(lambda progress: _fuse(asked, registry, progress), request, queue)
+
+
+@router.post(
+    "/recipes/draw",
+    response_model=FuseAnswer,
+    responses=ANSWERS,
+    openapi_extra={"requestBody": RECIPE_BODY},
+)
+async def draw_recipe(
+    sent: PictureDep, request: Request, registry: OpenRegistryDep, queue: QueueDep
+) -> Response | FuseAnswer:
+    """Draw the image of a recipe again: on the same machine with the same files, to the bit.
+
+    Adapters are found by their hashes. Answers as `/v1/fuse` does.
+    """
+    recipe = await run_in_threadpool(_read_recipe, sent)
+    return await _drawn(lambda progress: registry.reproduce(recipe, progress), request, queue)
+
+
+def _read_recipe(sent: bytes) -> Recipe:
+    """Read a recipe as JSON or in a PNG; one that asks for more than a prompt may is refused."""
+    is_json = sent.lstrip()[:1] == b"{"
+    recipe = Recipe.from_json(sent) if is_json else recipe_in_png(sent, "what was sent")
+    if recipe.steps > MOST_STEPS or max(recipe.width, recipe.height) > MOST_SIDE:
+        raise RecipeError(
+            f"this server draws up to {MOST_STEPS} steps and {MOST_SIDE} pixels a side; the "
+            f"recipe has {recipe.steps} steps and {recipe.width} x {recipe.height} pixels. "
+            "`autolora fuse --recipe` draws it."
+        )
+    return recipe
+
+
+async def _drawn(draw: Draw, request: Request, queue: GenerationQueue) -> Response | FuseAnswer:
+    """Queue the work, and answer as it is asked for."""
     # Not in a thread of the server's: it waits for minutes, and has to notice who leaves.
     accept = request.headers.get("accept", "")
     events = _Events()
-    job = _start(asked, registry, queue, events)
+    job = _start(draw, queue, events)
     if LINES in accept:
         return StreamingResponse(_lines(events, job), media_type=LINES)
     fused = await _wait(job, request)
@@ -76,9 +122,7 @@ class _Events:
         return await self._queue.get()
 
 
-def _start(
-    asked: FuseRequest, registry: Registry, queue: GenerationQueue, events: _Events
-) -> "Job[FusedImage]":
+def _start(draw: Draw, queue: GenerationQueue, events: _Events) -> "Job[FusedImage]":
     """Queue the work; a full queue is a BusyError, before anything was answered."""
 
     def work(job: "Job[FusedImage]") -> "FusedImage":
@@ -87,7 +131,7 @@ def _start(
             events.put({"event": "step", "done": done, "total": total})
 
         events.put({"event": "started"})
-        return _fuse(asked, registry, progress)
+        return draw(progress)
 
     job = queue.submit(work)
     job.future.add_done_callback(lambda _: events.put(None))
@@ -128,12 +172,12 @@ def _last_event(job: "Job[FusedImage]") -> Event:
     try:
         answer = _answer(job.future.result())
     except AutoLoraError as error:
-        log_hidden("/v1/fuse", error)
+        log_hidden("drawing", error)
         return {"event": "error", "problem": problem_of(error)}
     return {"event": "done", "result": answer.model_dump(mode="json")}
 
 
-def _fuse(asked: FuseRequest, registry: Registry, progress: StepCallback | None) -> "FusedImage":
+def _fuse(asked: FuseRequest, registry: Registry, progress: StepCallback) -> "FusedImage":
     chosen = asked.adapters
     return registry.fuse(
         asked.prompt,

@@ -19,7 +19,7 @@ import uvicorn
 from registry.api.app import create_app
 from registry.cli.server import Server
 from registry.service import Registry
-from tests.registry.cli.runner import add_fox, run_badly
+from tests.registry.cli.runner import add_fox, run_badly, run_well
 
 PROJECT = Path(__file__).parents[3]
 
@@ -140,10 +140,27 @@ def test_a_signal_gives_up_the_image_at_work(registry: Registry) -> None:
 
 
 def test_other_machines_are_not_answered_unless_asked_for() -> None:
-    """There are no tokens: everybody who reaches it could make images here."""
+    """Nobody has a token yet, so nobody could be let in."""
     line = run_badly("serve", "--host", "0.0.0.0", "--port", "0")
 
     assert "--public-read" in line
+    assert "autolora token create" in line
+
+
+def test_other_machines_are_let_in_by_a_token_by_every_process() -> None:
+    token = run_well("token", "create", "ann").strip()
+
+    with serving("--host", "0.0.0.0", "--processes", "2") as (url, server):
+        url = url.replace("0.0.0.0", "127.0.0.1")
+        # Each connection may meet the other process.
+        bare = {httpx.get(f"{url}/v1/adapters", timeout=60).status_code for _ in range(20)}
+        let_in = httpx.get(
+            f"{url}/v1/adapters", headers={"Authorization": f"Bearer {token}"}, timeout=60
+        )
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
+
+    assert (bare, let_in.status_code) == ({401}, 200)
 
 
 @pytest.mark.parametrize(

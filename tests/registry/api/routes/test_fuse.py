@@ -26,11 +26,12 @@ from registry.errors import (
     StrengthsError,
 )
 from registry.fusion.errors import FusionError, GenerationCancelledError
-from registry.fusion.recipe import read_recipe
+from registry.fusion.recipe import read_recipe, recipe_in_png
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_file
 from tests.registry.api.servers import served
+from tests.registry.fusion.test_recipe import recipe_json
 
 
 def test_fuse_chooses_adapters_for_the_prompt(client: TestClient, drawing: Registry) -> None:
@@ -63,6 +64,45 @@ def test_the_png_carries_its_recipe(client: TestClient, drawing: Registry, tmp_p
     assert [used.strength for used in recipe.adapters] == [0.5, 1.0]
     again = drawing.reproduce(recipe)
     assert again.image.tobytes() == Image.open(path).tobytes()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JSON"])
+def test_a_recipe_is_drawn_again_to_the_pixel(
+    client: TestClient, drawing: Registry, kind: str
+) -> None:
+    adapters = [{"id": add_file(drawing, 1, "fox"), "strength": 0.5}]
+    asked = {"prompt": "x", "adapters": adapters, "mode": "sum", "steps": 2, "seed": 7}
+    as_png = {"Accept": "image/png"}
+    first = client.post("/v1/fuse", json=asked, headers=as_png).content
+    recipe = recipe_in_png(first, "first").to_json()
+
+    sent = first if kind == "PNG" else recipe
+    again = client.post("/v1/recipes/draw", content=sent, headers=as_png)
+
+    assert again.status_code == 200, again.text
+    assert (
+        Image.open(io.BytesIO(again.content)).tobytes() == Image.open(io.BytesIO(first)).tobytes()
+    )
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"{}", b"nothing", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0", b"{" * 10**5]
+)
+def test_what_is_no_recipe_is_not_drawn(client: TestClient, sent: bytes) -> None:
+    answer = client.post("/v1/recipes/draw", content=sent)
+
+    assert (answer.status_code, answer.json()["title"]) == (422, "Recipe"), answer.text
+    assert "0x" not in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("values", [{"steps": 101}, {"width": 2064}])
+def test_a_recipe_that_would_keep_the_server_busy_is_refused(
+    client: TestClient, values: dict[str, Any]
+) -> None:
+    answer = client.post("/v1/recipes/draw", content=recipe_json(**values))
+
+    assert answer.status_code == 422
+    assert "up to 100 steps and 2048 pixels" in answer.json()["detail"]
 
 
 def test_progress_comes_as_lines(client: TestClient, drawing: Registry) -> None:
@@ -165,14 +205,14 @@ def test_closing_the_queue_stops_what_is_at_work(client: TestClient, drawing: Re
     assert (answer.status_code, answer.json()["title"]) == (503, "Generation cancelled")
 
 
-def test_a_full_queue_is_a_503(client: TestClient, drawing: Registry) -> None:
+def test_a_full_queue_is_a_429(client: TestClient, drawing: Registry) -> None:
     release = threading.Event()
     app = client.app
     app.state.queue = queue = GenerationQueue(most_waiting=0)  # type: ignore[attr-defined]
     queue.submit(lambda _: release.wait())
     for accept in ("application/json", "application/x-ndjson"):
         answer = client.post("/v1/fuse", json={"prompt": "x"}, headers={"Accept": accept})
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "10")
     release.set()
     queue.close()
 

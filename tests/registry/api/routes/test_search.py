@@ -1,8 +1,10 @@
 """Search, lists, files and errors over HTTP."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -265,6 +267,74 @@ def test_the_openapi_document_says_what_errors_are(client: TestClient) -> None:
                 "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
             }
     assert "Problem" in document["components"]["schemas"]
+
+
+def test_docs_are_served_from_here(client: TestClient) -> None:
+    """Whatever the page names comes from this server: no CDN learns who reads."""
+    page = client.get("/docs").text
+
+    named = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(named) == 4
+    for address in named:
+        assert address.startswith("/")
+        assert client.get(address).status_code == 200
+    assert "<script>" not in page
+
+
+def test_an_adapter_is_not_sent_again_to_who_has_it(client: TestClient, registry: Registry) -> None:
+    adapter_id = add_file(registry, 1, "fox")
+    url = f"/v1/adapters/{adapter_id}"
+    tag = client.get(url).headers["etag"]
+
+    same = [
+        client.get(url, headers={"If-None-Match": known}) for known in (tag, f'"x", {tag}', "*")
+    ]
+    other = client.get(url, headers={"If-None-Match": '"x"'})
+    with registry.sessions.begin() as session:
+        session.get_one(Adapter, adapter_id).name = "wolf"
+    changed = client.get(url, headers={"If-None-Match": tag})
+
+    assert [(answer.status_code, answer.content) for answer in same] == [(304, b"")] * 3
+    assert [answer.status_code for answer in (other, changed)] == [200, 200]
+    assert changed.json()["name"] == "wolf"
+
+
+def test_a_file_is_not_sent_again_to_who_has_it(client: TestClient, registry: Registry) -> None:
+    url = f"/v1/adapters/{add_file(registry, 1, 'fox')}/file"
+    head = client.head(url)
+
+    again = client.get(url, headers={"If-None-Match": head.headers["etag"]})
+
+    assert (head.status_code, head.content, again.status_code) == (200, b"", 304)
+    assert int(head.headers["content-length"]) > 0
+
+
+def test_answers_are_compressed_and_weights_are_not(client: TestClient, registry: Registry) -> None:
+    adapter_id = add_file(registry, 1, "fox")
+    asked = {"Accept-Encoding": "gzip"}
+
+    json, file = (
+        client.get(f"/v1/adapters/{adapter_id}{end}", headers=asked) for end in ("", "/file")
+    )
+
+    assert json.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in file.headers
+
+
+@pytest.mark.parametrize(
+    "name", ['a"; filename="b', "a\r\nSet-Cookie: x", "狐狸.safetensors", "a\\b"]
+)
+def test_a_files_name_stays_in_its_header(
+    client: TestClient, registry: Registry, name: str
+) -> None:
+    adapter_id = add_file(registry, 1, "fox")
+    with registry.sessions.begin() as session:
+        session.get_one(Adapter, adapter_id).file_name = f"sub/{name}"
+
+    answer = client.get(f"/v1/adapters/{adapter_id}/file")
+
+    assert answer.headers["content-disposition"] == f"attachment; filename*=utf-8''{quote(name)}"
+    assert "set-cookie" not in answer.headers
 
 
 @pytest.mark.parametrize("state", ["refused", "gone"])
