@@ -17,6 +17,7 @@ from encoder.text_encoder import TextEncoder
 from encoder.training.progress import Progress, silent
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
+from registry.db.adapters import find_page_of_dropped
 from registry.db.captions import now
 from registry.db.claims import find_peft_config, store_claim
 from registry.db.models import Cover
@@ -26,7 +27,12 @@ from registry.db.promotion import promote, roll_back
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
 from registry.db.status import Status, load_status
-from registry.errors import BlobNotFoundError, BlobStoreError, CoverNotFoundError
+from registry.errors import (
+    BlobNotFoundError,
+    BlobStoreError,
+    CoverNotFoundError,
+    FileNotKeptError,
+)
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
@@ -424,10 +430,17 @@ class Registry:
         return self.maker.reproduce(recipe, progress)
 
     def file(self, sha256: str) -> Path:
-        """Return where an adapter's file lies, or raise BlobNotFoundError."""
-        if not self.blobs.exists(sha256):
-            raise BlobNotFoundError(sha256)
-        return self.blobs.path(sha256)
+        """Return where an adapter's file lies.
+
+        Raises:
+            FileNotKeptError: it was read, and is not kept here.
+            BlobNotFoundError: it is not here.
+        """
+        if self.blobs.exists(sha256):
+            return self.blobs.path(sha256)
+        with one_line_errors(), self.sessions() as session:
+            page_url = find_page_of_dropped(session, sha256)
+        raise FileNotKeptError(sha256, page_url) if page_url else BlobNotFoundError(sha256)
 
     def peft_config(self, sha256: str) -> str:
         """Return PEFT's config that an adapter's file was read with; "" if there was none."""

@@ -61,6 +61,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.AdapterNotFoundError: HTTPStatus.NOT_FOUND,
     ours.CoverNotFoundError: HTTPStatus.NOT_FOUND,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
+    ours.FileNotKeptError: HTTPStatus.NOT_FOUND,
     ours.FileWithheldError: HTTPStatus.FORBIDDEN,
     ours.StrengthsError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.AdapterNotReadyError: HTTPStatus.CONFLICT,

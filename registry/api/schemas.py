@@ -504,6 +504,9 @@ class RunAnswer(_Answer):
     counts: dict[str, Any]
     seconds: dict[str, float] = Field(description="How long each step took.")
     fetched_bytes: int = Field(description="What the hub sent of files.")
+    bytes_per_adapter: int | None = Field(
+        description="The same for each adapter that became findable; null where none did."
+    )
     error: str | None
 
     @classmethod

@@ -137,6 +137,7 @@ class NightWatch:
             "counts": counts,
             "seconds": run.seconds,
             "fetched_bytes": run.fetched_bytes,
+            "bytes_per_adapter": run.bytes_per_adapter,
             "error": run.error,
         }
 

@@ -301,6 +301,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.run.done": ("done", "完成"),
     "status.run.failed": ("failed", "失败"),
     "status.failed": ("{n} failed", "{n} 个失败"),
+    "status.each": ("{size} for each of {n} indexed", "{n} 个已索引，每个 {size}"),
     "error.home": ("Back to search", "返回搜索"),
 }
 

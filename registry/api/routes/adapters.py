@@ -127,10 +127,8 @@ def get_file(adapter_id: IdPath, registry: RegistryDep) -> FileResponse:
         raise FileWithheldError(detail.card.name, detail.card.refusal)
     if sha256 is None or detail.verdict is None:
         raise AdapterNotReadyError(detail.card.name, adapter_id)
-    if not registry.blobs.exists(sha256):
-        raise BlobNotFoundError(sha256)
     return FileResponse(
-        registry.blobs.path(sha256),
+        registry.file(sha256),
         media_type="application/octet-stream",
         filename=detail.card.file_name.rpartition("/")[2] or f"{sha256}.safetensors",
         headers={"ETag": f'"{sha256}"', "Cache-Control": REVALIDATE},

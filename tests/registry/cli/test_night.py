@@ -37,6 +37,9 @@ def test_a_night_is_done_once_and_told(registry: Registry, folder: Path) -> None
     told = json.loads(run_well("runs", "--json"))
     assert [night["state"] for night in told["nights"]] == ["done", "done"]
     assert [run["endpoint"] for run in told["runs"]] == [str(folder)] * 2
+    [second, first_run] = told["runs"]
+    assert first_run["bytes_per_adapter"] == round(first_run["fetched_bytes"] / 2)
+    assert second["bytes_per_adapter"] is None
     assert str(folder)[:20] in run_well("runs")
 
 
