@@ -107,7 +107,8 @@ def print_search(page: "SearchPage") -> None:
     band = None
     for result in page.results:
         card, hit = result.card, result.hit
-        if hit.band != band:
+        # In another order bands would change from row to row; scores tell as much.
+        if hit.band != band and page.sort == "relevance":
             band = hit.band
             table.add_row("", Text(f"{band}:", style="bold"))
         words = {

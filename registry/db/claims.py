@@ -81,7 +81,7 @@ def store_claim(session: Session, adapter_id: int, base_model: str | None, who: 
     if adapter is None:
         raise AdapterNotFoundError(adapter_id)
     adapter.claimed_base_model = name
-    if adapter.refused_by is not None:
+    if adapter.state == "refused" and adapter.refused_by is not None:
         # By its header alone: the next fetch looks at it again.
         adapter.state, adapter.refusal, adapter.refused_by = "listed", None, None
     adapter.claimed_by, adapter.claimed_at = (who, datetime.now(UTC)) if name else (None, None)

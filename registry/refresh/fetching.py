@@ -182,13 +182,15 @@ class Fetcher:
 
     def _put(self, want: PendingFetch, path: Path, fetched: Fetched) -> None:
         """Store a file that came, leave it where it is to be read, or remove it unwanted."""
+        judgement = fetched.judgement or Judgement()
         if fetched.judgement is None and self._judge.asks_for_some:
             with path.open("rb") as stream:
-                fetched.judgement = self._judge.judge(want, stream, fetched.size)
-        if isinstance(self._source, HeaderSource) and fetched.refusal:
+                judgement = self._judge.judge(want, stream, fetched.size)
+        # Somebody's own folder is not filtered.
+        if judgement.refusal and isinstance(self._source, HeaderSource):
+            fetched.judgement = judgement
             self.remove(path)
-            return
-        if self._judge.keeps(fetched.judgement.base_model if fetched.judgement else ""):
+        elif self._judge.keeps(judgement.base_model):
             announced = want.record.file.sha256
             fetched.sha256 = self._blobs.put_file(path, expected=announced, move=True)
             self.remove(path)

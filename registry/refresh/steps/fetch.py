@@ -68,7 +68,8 @@ class FetchStep(SharedStep):
             with context.sessions.begin() as session:
                 store_arrivals(session, [_arrival(fetched) for fetched in came])
             for fetched in came:
-                if fetched.path is not None:
+                # Of several listings of a file the first has it read and removed.
+                if fetched.path is not None and fetched.path.exists():
                     self._read(fetched, fetched.path)
                 yield _outcome(fetched)
         # It came back each time.

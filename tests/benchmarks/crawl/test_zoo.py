@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.crawl.__main__ import to_markdown
 from benchmarks.crawl.hub import FixedHub
+from benchmarks.crawl.measures import Figures
 from benchmarks.crawl.zoo import write_large, write_many, write_small
 from demo.hub.modelscope_facts import Hub
 from encoder.adapter.lora_file import inspect
@@ -42,7 +43,7 @@ def test_a_hub_that_does_not_change_says_what_the_others_say(tmp_path: Path) -> 
 
 
 def test_the_table_has_a_figure_for_each_aim() -> None:
-    told = {
+    told: dict[str, Figures] = {
         "memory": {"listed": 20_000, "first": 200e6, "most": 210e6},
         "curl": {
             "files": 2,

@@ -1,12 +1,14 @@
 """What a hub's file is by its header, before all of it is fetched; and what stays of it after."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.sources.folder import FolderSource
 from crawler.sources.hugging_face import HuggingFaceSource
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub import hugging_face, modelscope
@@ -269,6 +271,34 @@ def test_a_file_that_is_not_kept_is_not_fetched_for_another_listing(
 
     assert adapter(sessions, "cat-again").state == "ready"
     assert asked_whole(hub) == []
+
+
+def test_a_file_listed_twice_is_read_once_and_not_kept(
+    refresh: Refresh, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    hub.entries.append({**hub.entries[0], "name": "cat-too", "version_id": 500, "model_id": 50})
+
+    refresh(STEPS, keep_files="none")
+
+    assert {adapter(sessions, name).state for name in ("cat", "cat-too")} == {"ready"}
+
+
+@pytest.mark.parametrize("keep", ["all", "none"])
+def test_a_folder_is_not_filtered_by_base_models(
+    zoo: Path, sessions: sessionmaker[Session], settings: Settings, text_encoder: TextEncoder,
+    keep: str,
+) -> None:  # fmt: skip
+    """Who refreshes from a folder has chosen what is in it."""
+    chosen = {"crawl_base_models": ["flux.1-dev"], "keep_files": keep}
+    own = settings.model_copy(update=chosen)
+    pipeline = Pipeline(sessions, BlobStore(own.blobs), own, text_encoder)
+    with closing(FolderSource(zoo / "adapters")) as source:
+        list(pipeline.refresh(source, steps=STEPS))
+
+    with sessions() as session:
+        rows = session.execute(select(Adapter.name, Adapter.state, Adapter.refused_by))
+        states = {row.name: (row.state, row.refused_by) for row in rows}
+    assert states["cat-0"] == ("ready", None)
 
 
 def test_a_refresh_killed_before_it_read_a_file_fetches_it_again(
