@@ -28,12 +28,13 @@ from demo.paths import DATA
 from encoder.base_models.families import find_family
 from encoder.sketches.sketch import Sketch, default_layout
 from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.training.progress import silent
 from encoder.training.train import sketch_files
 from registry.blobs import BlobStore
 from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, File
 from registry.db.models import Sketch as StoredSketch
 from registry.refresh import learn
-from registry.refresh.learn import Learner, Lesson, silent
+from registry.refresh.learn import Learner, Lesson
 
 mpl.use("Agg")
 

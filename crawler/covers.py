@@ -53,11 +53,13 @@ def read_cover(data: bytes) -> Cover:
             image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
         thumbnail = image.copy()
         thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+        encoded = _encode(image)
         return Cover(
-            image=_encode(image),
+            image=encoded,
             width=image.width,
             height=image.height,
-            thumbnail=_encode(thumbnail),
+            # A small picture is its own thumbnail; encoding takes more time than all else here.
+            thumbnail=_encode(thumbnail) if thumbnail.size != image.size else encoded,
             phash=difference_hash(image),
         )
 

@@ -6,17 +6,16 @@ import os
 import struct
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
-from crawler.addresses import shown
+from crawler.addresses import origin, shown
 from crawler.disk import DiskLimits
 from crawler.errors import DownloadError, HashMismatchError, RangeError, SourceError
 from crawler.foreign_text import quoted
 from crawler.http import Body, PoliteClient
-from crawler.records import AdapterRecord, FileRecord
+from crawler.records import AdapterRecord, FileRecord, RemoteHeader
 
 _CHUNK_BYTES = 2**20
 # What ext4, APFS and NTFS allow for one part of a path.
@@ -28,15 +27,9 @@ FIRST_BYTES = 2**17
 MAX_HEADER_BYTES = 10_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteHeader:
-    """The start of a file that may be safetensors, nothing of it believed yet."""
-
-    data: bytes  # to the end of the header, if there is one
-    size: int  # of the whole file, as the server says
-
-
-def read_remote_header(client: PoliteClient, url: str) -> RemoteHeader:
+def read_remote_header(
+    client: PoliteClient, url: str, headers: Mapping[str, str] | None = None
+) -> RemoteHeader:
     """Fetch a file's safetensors header: one request, or two where it is long.
 
     What turns out to be no safetensors ends where the first request did; whoever parses it
@@ -45,18 +38,19 @@ def read_remote_header(client: PoliteClient, url: str) -> RemoteHeader:
     Raises:
         SourceError: the address is refused, nothing is there, or the answers contradict.
     """
-    start = client.get_part(url, 0, FIRST_BYTES)
+    start = client.get_part(url, 0, FIRST_BYTES, headers=headers)
     stop = 8 + struct.unpack("<Q", start.data[:8])[0] if len(start.data) > 8 else 0
     plausible = start.data[8:9] == b"{" and stop <= min(8 + MAX_HEADER_BYTES, start.size)
     if not plausible or stop <= len(start.data):
-        return RemoteHeader(start.data, start.size)
+        return RemoteHeader(start.data, start.size, start.sha256)
     # Signed addresses expire within minutes, not between two requests.
-    rest = client.get_part(start.url, len(start.data), stop)
+    own = headers if origin(start.url) == origin(url) else None
+    rest = client.get_part(start.url, len(start.data), stop, headers=own)
     if rest.size != start.size or len(rest.data) != stop - len(start.data):
         raise SourceError(
             f"{shown(url)} changed while its header was read: {start.size} bytes, then {rest.size}"
         )
-    return RemoteHeader(start.data + rest.data, start.size)
+    return RemoteHeader(start.data + rest.data, start.size, start.sha256)
 
 
 def safe_relative_path(name: str) -> Path:
@@ -151,6 +145,18 @@ def fetch_file(
             file.finish(path)
 
     client.retry(attempt)
+
+
+def check_announced(record: AdapterRecord, header: RemoteHeader) -> None:
+    """Refuse to judge what is not the file that was listed: a page of an error, say.
+
+    Raises:
+        HashMismatchError: its size is another one.
+    """
+    announced = record.file.size
+    if announced is not None and header.size != announced:
+        cause = f"the server has {header.size} bytes, {announced} were announced"
+        raise HashMismatchError(f"{record.repo}/{record.file.name}", cause)
 
 
 class PartialFile:

@@ -9,6 +9,7 @@ AutoLoraError
     SourceError
       AddressRefusedError
       NoAnswerError
+      HubRestingError
       RangeError
       GoneError
       AccessDeniedError
@@ -46,6 +47,7 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    FileNotKeptError
     BlobStoreError
     FileWithheldError
     BlobMismatchError
@@ -156,6 +158,18 @@ class NoAnswerError(SourceError):
             "continues from here.",
             retryable=retryable,
             retry_after_seconds=retry_after_seconds,
+        )
+
+
+class HubRestingError(SourceError):
+    """A hub failed several times in a row, and is not asked for a while; `rests` counts those."""
+
+    def __init__(self, title: str, seconds: float, rests: int) -> None:
+        self.rests = rests
+        super().__init__(
+            f"{title} failed several times in a row and rests for {seconds:.0f} seconds",
+            retryable=True,
+            retry_after_seconds=seconds,
         )
 
 

@@ -5,7 +5,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -19,6 +19,7 @@ from crawler.addresses import AddressGuard, Resolve, origin, resolve, shown
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, RangeError, SourceError
 from crawler.foreign_text import one_line, quoted
 from crawler.hub_json import MAX_JSON_BYTES, read_answer, unpacked
+from crawler.manners import Bandwidth
 from crawler.transport import GuardedTransport, check_deadline, deadline, extend_deadline
 
 USER_AGENT = "autolora-registry/0.1 (LoRA search; crawls politely)"
@@ -32,6 +33,7 @@ PROGRESS_BYTES = 2**18
 # What follows a redirect to another origin.
 _HARMLESS_HEADERS = ("Range", "Accept", "Accept-Encoding", "Content-Type")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 # Requests that are left, and seconds until there are more [1]: `"api";r=412;t=55`.
 # - [1] https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
 _RATE_LIMIT = re.compile(r"\br\s*=\s*(\d{1,9})\s*;\s*t\s*=\s*(\d{1,9})")
@@ -95,11 +97,15 @@ def _wait_seconds(state: RetryCallState) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some bytes of a file, the size of the whole, and where it was in the end."""
+    """Some bytes of a file, and where it was in the end; size and sha256 are of the whole.
+
+    The sha256 is what an ETag says, where it is one.
+    """
 
     data: bytes
     size: int
     url: str
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,8 @@ class _Question:
     url: str
     headers: Mapping[str, str]
     body: bytes | None = None
+    # The answers that led here.
+    history: tuple[httpx.Response, ...] = ()
 
 
 class PoliteClient:
@@ -137,6 +145,7 @@ class PoliteClient:
         timeout_seconds: float = 30.0,
         max_bytes: int = 32 * 2**20,
         attempts: int = 3,
+        bandwidth: Bandwidth | None = None,
         transport: httpx.BaseTransport | None = None,
         resolve: Resolve = resolve,
     ) -> None:
@@ -146,6 +155,7 @@ class PoliteClient:
         self._timeout_seconds = timeout_seconds
         self._max_bytes = max_bytes
         self._attempts = attempts
+        self._bandwidth = bandwidth or Bandwidth(None)
         self._http = httpx.Client(
             transport=transport or GuardedTransport(self._guard),
             timeout=httpx.Timeout(timeout_seconds, connect=min(10.0, timeout_seconds)),
@@ -188,7 +198,9 @@ class PoliteClient:
         """
         return self.retry(lambda: self._ask(_Question("GET", url, {}), self._read))
 
-    def get_part(self, url: str, start: int, stop: int) -> Part:
+    def get_part(
+        self, url: str, start: int, stop: int, *, headers: Mapping[str, str] | None = None
+    ) -> Part:
         """Return bytes `start` to `stop` of the file behind a url, fewer where it ends before.
 
         A server that ignores ranges is read from the beginning and hung up on at `stop`.
@@ -196,8 +208,11 @@ class PoliteClient:
         Raises:
             SourceError: as `get` does; also where the answer is not the range asked for.
         """
-        question = _Question("GET", url, {"Range": f"bytes={start}-{stop - 1}"})
-        return self.retry(lambda: self._ask(question, lambda a: _read_part(a, start, stop)))
+        sent = {**(headers or {}), "Range": f"bytes={start}-{stop - 1}"}
+        question = _Question("GET", url, sent)
+        part = self.retry(lambda: self._ask(question, lambda a: _read_part(a, start, stop)))
+        self._bandwidth.take(len(part.data))
+        return part
 
     def ask_json(
         self,
@@ -263,7 +278,9 @@ class PoliteClient:
                 ) as response:
                     self._heed(question.url, response.headers.get("RateLimit"))
                     if response.next_request is not None:
-                        return _redirected(question, response.next_request)
+                        return _redirected(question, response)
+                    # As httpx notes it where it follows redirects itself.
+                    response.history = list(question.history)
                     _check_status(response, (200, 206) if "Range" in question.headers else (200,))
                     return read(response)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -309,6 +326,9 @@ class PoliteClient:
             if left <= 0:
                 extend_deadline(self._timeout_seconds)
                 left = PROGRESS_BYTES
+            if self._bandwidth.take(len(chunk)):
+                # That was our own doing.
+                extend_deadline(self._timeout_seconds)
             yield chunk
 
 
@@ -322,15 +342,14 @@ def _json_question(
     return _Question(method, url, sent, data)
 
 
-def _redirected(question: _Question, request: httpx.Request) -> _Question:
+def _redirected(question: _Question, answer: httpx.Response) -> _Question:
     """Return the question that httpx would ask next, without what another origin may not know."""
-    headers = question.headers
+    headers, request = question.headers, answer.next_request
+    assert request is not None
     if origin(str(request.url)) != origin(question.url):
         headers = {name: value for name, value in headers.items() if name in _HARMLESS_HEADERS}
     body = question.body if request.method == question.method else None
-    return replace(
-        question, method=request.method, url=str(request.url), headers=headers, body=body
-    )
+    return _Question(request.method, str(request.url), headers, body, (*question.history, answer))
 
 
 def _read_until(chunks: Iterator[bytes], stop: int) -> bytes:
@@ -360,14 +379,15 @@ def _read_page(response: httpx.Response) -> tuple[Any, str | None]:
 def _read_part(response: httpx.Response, start: int, stop: int) -> Part:
     _check_encoding(response)
     where, url = shown(str(response.url)), str(response.url)
+    sha256 = _told_sha256(response)
     if response.status_code == 200:
         announced = response.headers.get("Content-Length", "")
         body = _read_until(response.iter_bytes(), stop)
         if announced.isdigit():
-            return Part(body[start:stop], int(announced), url)
+            return Part(body[start:stop], int(announced), url, sha256)
         if len(body) >= stop:
             raise SourceError(f"{where} neither answers ranges nor tells the size of its file")
-        return Part(body[start:stop], len(body), url)
+        return Part(body[start:stop], len(body), url, sha256)
     told = response.headers.get("Content-Range", "")
     match = _CONTENT_RANGE.fullmatch(told)
     first, last, size = map(int, match.groups()) if match else (-1, -1, -1)
@@ -379,7 +399,18 @@ def _read_part(response: httpx.Response, start: int, stop: int) -> Part:
             f"{where} was asked for bytes {start} to {stop - 1} and sent {len(body)} bytes "
             f"called {quoted(told, 60)}"
         )
-    return Part(body, size, url)
+    return Part(body, size, url, sha256)
+
+
+def _told_sha256(response: httpx.Response) -> str | None:
+    """Return the sha256 that a hub, or whom it redirects to, gives as an ETag; None without."""
+    for answer in (*response.history, response):
+        # Hugging Face and ModelScope call that of the file itself so where they redirect.
+        for name in ("X-Linked-ETag", "ETag"):
+            told = answer.headers.get(name, "").removeprefix("W/").strip('"').lower()
+            if _SHA256.fullmatch(told):
+                return str(told)
+    return None
 
 
 def _check_encoding(response: httpx.Response) -> None:

@@ -131,6 +131,29 @@ class Remembered:
     is_gone: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteHeader:
+    """The start of a file that may be safetensors, nothing of it believed yet."""
+
+    data: bytes  # to the end of the header, if there is one
+    size: int  # of the whole file, as the server says
+    sha256: str | None = None  # of the whole file, where the server says so by an ETag
+
+
+@runtime_checkable
+class HeaderSource(Protocol):
+    """A hub that shows the header of a file before all of it is fetched."""
+
+    def read_header(self, record: AdapterRecord) -> RemoteHeader:
+        """Return the start of the record's file.
+
+        Raises:
+            DownloadError: it may not be had, or is not the size that was announced.
+            SourceError: the hub is down, or does not give it.
+        """
+        ...
+
+
 @runtime_checkable
 class SweptSource(Protocol):
     """A hub whose listing by date hides some changes: what is known is looked at again, slowly."""

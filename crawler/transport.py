@@ -17,6 +17,9 @@ import httpx
 
 from crawler.addresses import AddressGuard
 
+# What is taken off a socket at a time, if so much has come: httpcore asks for 64 KB, and handling
+# each piece takes more time than the bytes.
+_READ_BYTES = 2**19
 # When the answer being waited for must have gone on, on time.monotonic()'s clock. The sockets
 # look at it themselves: a peer that sends a byte now and then never runs into a read timeout.
 _deadline: ContextVar[float] = ContextVar("deadline")
@@ -93,7 +96,7 @@ class _TimedStream(httpcore.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _within_deadline(timeout))
+        return self._stream.read(max(max_bytes, _READ_BYTES), _within_deadline(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _within_deadline(timeout))

@@ -5,6 +5,8 @@ loopback, PostgreSQL, the trained encoder, the real pipeline.
 """
 
 import argparse
+import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -104,6 +106,18 @@ def cover(registry: Registry, card: AdapterCard) -> Image.Image:
     return Image.open(registry.blobs.path(registry.cover(card.id, 0).sha256))
 
 
+def write_environment(settings: Settings, path: Path) -> None:
+    """Write what lets a shell's `autolora` find the demo's registry."""
+    said = {
+        "HOME": str(settings.home),
+        "BASE_MODELS": json.dumps({name: str(at) for name, at in settings.base_models.items()}),
+        "GATES": json.dumps({name: str(at) for name, at in settings.gates.items()}),
+        "ENCODER_CHECKPOINT": str(settings.encoder_checkpoint),
+    }
+    lines = [f"export REGISTRY_{name}={shlex.quote(value)}\n" for name, value in said.items()]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
 def run(once: bool, port: int) -> None:
     console = Console(stderr=True, highlight=False)
     started = time.monotonic()
@@ -121,6 +135,12 @@ def run(once: bool, port: int) -> None:
         console.print("\n[bold]3 of 4[/] Fusing: " + " · ".join(f"“{p}”" for p in FUSIONS))
         draw_rows(list(sheet_rows(registry)), TILE).save(OUT / "sheet.png")
         console.print(f"Wrote {OUT / 'sheet.png'}, and the images with their recipes beside it")
+        write_environment(settings, OUT / "env")
+        console.print(
+            f"For `autolora` in a shell to use this registry: . {shlex.quote(str(OUT / 'env'))}",
+            markup=False,
+            soft_wrap=True,
+        )
         console.print(f"Done in {time.monotonic() - started:.0f} s")
         if listener is not None:
             console.print("\n[bold]4 of 4[/] Serving the page")

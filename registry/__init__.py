@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from registry.retrieval.browsing import Sort
     from registry.retrieval.by_picture import PicturePage
     from registry.retrieval.filter_options import FilterOptions
+    from registry.retrieval.found import FoundSort
     from registry.retrieval.results import BrowsePage, SearchPage
     from registry.service import Registry
 
@@ -38,6 +39,8 @@ def search(
     like: Sequence[int] = (),
     unlike: Sequence[int] = (),
     unlike_text: str = "",
+    sort: "FoundSort" = "relevance",
+    seed: int = 0,
     **filters: Unpack["FilterOptions"],
 ) -> "SearchPage":
     """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
@@ -46,7 +49,7 @@ def search(
     `tag=["fox", "red"]`, `max_size="200MB"`.
 
     With `like` and `unlike`, ids of adapters, those that are like some and unlike others; then
-    `text` may be left out.
+    `text` may be left out. In another `sort`, as `browse` takes it, what fits or perhaps fits.
     """
     from registry.retrieval.filter_options import make_filters
     from registry.retrieval.likeness import Likes
@@ -57,6 +60,8 @@ def search(
         filters=make_filters(**filters),
         cursor=cursor,
         likes=Likes(tuple(like), tuple(unlike), unlike_text),
+        sort=sort,
+        seed=seed,
     )
 
 

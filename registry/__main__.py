@@ -10,9 +10,11 @@ def main() -> None:
         # Nothing is under way while modules are loaded: it just ends, as any program does.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from registry.cli.app import app
+    from registry.cli.output import write_any_text
 
     if heard:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    write_any_text()
     app(prog_name="autolora")
 
 

@@ -1,18 +1,23 @@
 """What differs between machines."""
 
+import os
 from collections.abc import Mapping
 from datetime import date, time
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 
+from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from crawler.disk import DiskLimits
+from crawler.manners import Manners
 from encoder.captions.captioner import Language
 from registry.errors import TokenPlaceError
 
+HubName = Literal["modelscope", "huggingface", "civitai"]
 # Each token, and the address that it is for.
 TOKENS = {
     "modelscope_token": "modelscope_endpoint",
@@ -21,6 +26,10 @@ TOKENS = {
     "caption_token": "caption_endpoint",
     "token": "url",
 }
+
+
+# How alike a name and a setting's are if it is meant: one wrong letter in a short one is .94.
+NEAR = 0.9
 
 
 class Settings(BaseSettings):
@@ -54,10 +63,17 @@ class Settings(BaseSettings):
     crawl_min_downloads: int = Field(default=0, ge=0)
     crawl_mature: bool | None = None
     crawl_updated_since: date | None = None
+    # Of each hub: bytes of files a second (all that come where none are named), and downloads at a
+    # time. Each process keeps to them by itself.
+    hub_bytes_per_second: dict[HubName, PositiveInt] = Field(default_factory=dict)
+    hub_downloads: dict[HubName, Annotated[int, Field(ge=1, le=32)]] = Field(default_factory=dict)
     # Adapter files above this are refused; so much stays free on the disk whatever is fetched
     # (None: 1 GiB, or a tenth of a smaller disk), since the database lives there too.
     max_file_bytes: int = Field(default=DiskLimits().max_file_bytes, ge=1)
     reserved_bytes: int | None = Field(default=None, ge=0)
+    # Which adapters' files stay here once they are read: with "fusable" those for base models that
+    # `base_models` can fuse. The others are searched as ever, by what was read of them.
+    keep_files: Literal["all", "fusable", "none"] = "all"
     # One text encoder per index; another one needs captions and encoders made with it.
     text_encoder: str = "use-multilingual-v3"
     # A weight encoder's checkpoint, or a folder of them, registered at the next refresh.
@@ -139,6 +155,14 @@ class Settings(BaseSettings):
     def nightly_sources(self) -> list[str]:
         return self.sources or [self.modelscope_endpoint]
 
+    def manners(self, hub: str) -> Manners:
+        """How a hub is treated, by its name."""
+        name, usual = cast("HubName", hub), Manners()
+        return Manners(
+            bytes_per_second=self.hub_bytes_per_second.get(name),
+            downloads=self.hub_downloads.get(name, usual.downloads),
+        )
+
     @property
     def disk_limits(self) -> DiskLimits:
         return DiskLimits(self.max_file_bytes, self.reserved_bytes)
@@ -154,6 +178,20 @@ class Settings(BaseSettings):
     @property
     def postgres(self) -> Path:
         return self.home / "postgres"
+
+
+def misspelt_settings() -> dict[str, str]:
+    """Return what is set here that nearly is one of our settings, each with the one meant.
+
+    Other programs have variables that begin with REGISTRY_ too: only what is near counts.
+    """
+    known = [f"REGISTRY_{name.upper()}" for name in Settings.model_fields]
+    said = [*os.environ, *dotenv_values(str(Settings.model_config["env_file"]))]
+    meant = {}
+    for name in sorted({name.upper() for name in said} - set(known)):
+        if near := get_close_matches(name, known, 1, cutoff=NEAR):
+            meant[name] = near[0]
+    return meant
 
 
 def _check_places(token: str, address: str, places: Mapping[str, Mapping[str, Any]]) -> None:

@@ -82,6 +82,17 @@ class BlobNotFoundError(RegistryError):
         )
 
 
+class FileNotKeptError(RegistryError):
+    """A file was read here and not kept, and something needs it."""
+
+    def __init__(self, sha256: str, page_url: str) -> None:
+        super().__init__(
+            f"the file {sha256[:12]}… was read and is not kept here (REGISTRY_KEEP_FILES). It is "
+            f"at {page_url}. To have it here set REGISTRY_KEEP_FILES=all, or =fusable with its "
+            "base model in REGISTRY_BASE_MODELS, and run `autolora refresh`."
+        )
+
+
 class BlobStoreError(RegistryError):
     """The blob store that machines share does not do what it is asked."""
 

@@ -1,18 +1,24 @@
 """The registry as one object: what the CLI, the API, the page and `registry.fuse` share."""
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack, get_args
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.pictures.reading import ReadPicture
 from encoder.image_encoder import ImageEncoder
 from encoder.text_encoder import TextEncoder
+from encoder.training.progress import Progress, silent
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
+from registry.db.adapters import find_page_of_dropped
+from registry.db.captions import now
 from registry.db.claims import find_peft_config, store_claim
 from registry.db.models import Cover
 from registry.db.nights import NightFacts, is_over, list_nights
@@ -29,14 +35,22 @@ from registry.db.tokens import (
     list_tokens,
     revoke_token,
 )
-from registry.errors import BlobNotFoundError, BlobStoreError, CoverNotFoundError
+from registry.errors import (
+    BlobNotFoundError,
+    BlobStoreError,
+    CoverNotFoundError,
+    FileNotKeptError,
+)
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.refresh.captioners import open_captioner
+from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
-from registry.refresh.learn import Learner, Lesson, Progress, silent
+from registry.refresh.learn import Learner, Lesson
 from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.browsing import SORTS, Sort, Total, browse, count
+from registry.retrieval.by_description import Described, describe
 from registry.retrieval.by_picture import (
     PicturePage,
     by_image,
@@ -56,7 +70,7 @@ from registry.retrieval.facets import Facets, count_facets, count_facets_among
 from registry.retrieval.filter_options import check_choice, check_limit
 from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.finder import Finder
-from registry.retrieval.found import MOST_FOUND, Paging
+from registry.retrieval.found import FOUND_SORTS, MOST_FOUND, FoundSort, Paging
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes
 from registry.retrieval.other_states import browse_state
@@ -157,13 +171,16 @@ class Registry:
         filters: Filters | None = None,
         cursor: str | None = None,
         likes: Likes | None = None,
+        sort: FoundSort = "relevance",
+        seed: int = 0,
     ) -> SearchPage:
         """Return up to `limit` adapters, those first that most probably do what `text` says.
 
         With `likes`, adapters that are like some and unlike others; then the text may be empty.
 
         Adapters of all base models, unless `base_model` or `filters` name some. A page's `next`
-        is the `cursor` of the one after it.
+        is the `cursor` of the one after it. In another `sort` only what fits or perhaps fits is
+        listed, where anything does; `seed` is of the random one.
 
         Raises:
             SearchError: the text is empty, nothing is indexed, a filter asks for what is not
@@ -172,9 +189,10 @@ class Registry:
         filters = filters or Filters()
         if base_model is not None:
             filters = filters.of(known_name(base_model))
+        check_choice("sort", sort, FOUND_SORTS)
         if likes:
-            return self.finder.alike(text, likes, filters, limit, cursor)
-        return self.finder.search(text, filters, limit, cursor)
+            return self.finder.alike(text, likes, filters, limit, cursor, sort=sort, seed=seed)
+        return self.finder.search(text, filters, limit, cursor, sort=sort, seed=seed)
 
     def search_picture(
         self, picture: Path | bytes, filters: Filters | None = None, limit: int = 10
@@ -184,12 +202,33 @@ class Registry:
         Raises:
             PictureError: it is no picture, or none that can be read.
         """
+        started = time.perf_counter()
         read, filters = read_for_search(picture), filters or Filters()
+        # Before a session is open: a vision model may think for half a minute.
+        described = self._describe(read, filters, limit)
         with one_line_errors(), self.sessions() as session:
-            more = []
+            more = [iter(described.found)]
             if self.settings.image_encoder is not None:
-                more = [by_image(session, self._open_image_encoder, read, filters, limit)]
-            return search_by_picture(session, self.blobs, read, filters, limit, more)
+                more += [by_image(session, self._open_image_encoder, read, filters, limit)]
+            page = search_by_picture(session, self.blobs, read, filters, limit, more)
+        return replace(
+            page,
+            notes=(*page.notes, described.note) if described.note else page.notes,
+            description=described.text,
+            milliseconds=(time.perf_counter() - started) * 1000,
+        )
+
+    def _describe(self, picture: ReadPicture, filters: Filters, limit: int) -> Described:
+        """Say what a picture shows, where an endpoint for that is set up."""
+        settings = self.settings
+        if settings.caption_endpoint is None:
+            return Described()
+        return describe(
+            picture.image,
+            settings.caption_languages[0],
+            lambda: open_captioner(settings, patient=False),
+            lambda text: self.finder.search(text, filters, limit),
+        )
 
     def _open_image_encoder(self) -> ImageEncoder:
         """Return what pictures are compared by; its model is loaded when it is first asked."""
@@ -309,7 +348,8 @@ class Registry:
     def status(self) -> Status:
         """Return what is here, what was refused, what waits, and who works."""
         with one_line_errors(), self.sessions() as session:
-            return load_status(session, self.text_encoder.name)
+            wanted = wanted_captions(self.settings, now(session))
+            return load_status(session, self.text_encoder.name, wanted)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
@@ -419,10 +459,17 @@ class Registry:
         return self.maker.reproduce(recipe, progress)
 
     def file(self, sha256: str) -> Path:
-        """Return where an adapter's file lies, or raise BlobNotFoundError."""
-        if not self.blobs.exists(sha256):
-            raise BlobNotFoundError(sha256)
-        return self.blobs.path(sha256)
+        """Return where an adapter's file lies.
+
+        Raises:
+            FileNotKeptError: it was read, and is not kept here.
+            BlobNotFoundError: it is not here.
+        """
+        if self.blobs.exists(sha256):
+            return self.blobs.path(sha256)
+        with one_line_errors(), self.sessions() as session:
+            page_url = find_page_of_dropped(session, sha256)
+        raise FileNotKeptError(sha256, page_url) if page_url else BlobNotFoundError(sha256)
 
     def peft_config(self, sha256: str) -> str:
         """Return PEFT's config that an adapter's file was read with; "" if there was none."""

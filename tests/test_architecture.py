@@ -34,14 +34,15 @@ CRAWLER: dict[str, set[str]] = {
     "filters": {"records"},
     "disk": {"errors"},
     "covers": {"errors"},
+    "manners": {"errors"},
     "addresses": {"errors", "foreign_text"},
     "transport": {"addresses"},
-    "http": {"addresses", "errors", "foreign_text", "hub_json", "transport"},
+    "http": {"addresses", "errors", "foreign_text", "hub_json", "manners", "transport"},
     "download": {"addresses", "disk", "errors", "foreign_text", "http", "records"},
     "pictures": {"covers", "hub_json", "hub_text"},
     "sources": {
         "addresses", "disk", "download", "errors", "file_names", "filters", "foreign_text", "http",
-        "hub_json", "hub_text", "peft_config", "pictures", "records",
+        "hub_json", "hub_text", "manners", "peft_config", "pictures", "records",
     },
 }  # fmt: skip
 ENCODER: dict[str, set[str]] = {

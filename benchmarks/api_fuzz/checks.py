@@ -5,6 +5,8 @@ that this server wrote from another text, or which base models there are: to ref
 right. What must not be is that the request itself is said to be invalid.
 """
 
+from typing import Any
+
 import schemathesis
 
 INVALID = "urn:autolora:problem:invalid-request"
@@ -12,7 +14,7 @@ INVALID = "urn:autolora:problem:invalid-request"
 
 @schemathesis.check
 def what_is_described_is_understood(
-    _: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+    _: schemathesis.CheckContext, response: schemathesis.Response, case: "schemathesis.Case[Any]"
 ) -> None:
     is_described = case.meta is not None and case.meta.generation.mode.is_positive
     if is_described and response.status_code == 422:

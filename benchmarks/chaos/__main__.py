@@ -77,7 +77,7 @@ def run(root: Path, hub: GrowingHub, counts: Counts, options: argparse.Namespace
                 bad.victims, bad.workers_wanted = tuple(options.victims), options.workers
                 bad.most_new = max(bad.most_new, options.adapters // 20)
                 hub.restart()
-                bad.storm(min(left, KILLS_A_NIGHT), until, answers)
+                bad.storm(min(left, KILLS_A_NIGHT), until, answers, state["files"].keys())
                 bad.heal()
                 compare(bad, answers, state, counts, name)
         tell(name, began, counts)

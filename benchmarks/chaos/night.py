@@ -5,7 +5,7 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -111,11 +111,12 @@ class Night:
 
     # The bad night
 
-    def storm(self, kills: int, until: float, expected: Mapping[str, Answer]) -> None:
+    def storm(
+        self, kills: int, until: float, expected: Mapping[str, Answer], files: Collection[str]
+    ) -> None:
         """Let `kills` happen, or as many as there are until a moment of the monotonic clock."""
-        searcher = Searcher(
-            self.port, expected, self._outages, self._counts, random.Random(self._numbers.random())
-        )
+        numbers = random.Random(self._numbers.random())
+        searcher = Searcher(self.port, expected, files, self._outages, self._counts, numbers)
         with searcher:
             done = 0
             while done < kills and time.monotonic() < until:

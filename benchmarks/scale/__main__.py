@@ -34,10 +34,12 @@ from benchmarks.scale.questions import (
     exact_answers,
 )
 from benchmarks.scale.report import draw, to_markdown
+from registry.retrieval.browsing import browse
+from registry.retrieval.facets import count_facets
 from registry.retrieval.fitness import Signal
 from registry.retrieval.hybrid import DEPTH, SearchQuery, search
 from registry.retrieval.ranking import Match
-from registry.retrieval.results import load_results
+from registry.retrieval.results import load_browse_page, load_results
 from registry.retrieval.statements import prepare, vector
 from registry.retrieval.vector import nearest_by_captions, nearest_by_weights
 
@@ -65,6 +67,14 @@ def _once(connection: Connection, ask: Callable[[Session, int], object], number:
 def search_page(questions: Questions, narrowing: Narrowing, session: Session, number: int) -> None:
     query = SearchQuery(questions.texts[number], narrowing.filters)
     load_results(session, search(session, query, questions, SPACES))
+
+
+def browse_page(narrowing: Narrowing, session: Session, _: int) -> None:
+    load_browse_page(session, browse(session, narrowing.filters, "downloads", None, FIRST))
+
+
+def facets(narrowing: Narrowing, session: Session, _: int) -> None:
+    count_facets(session, narrowing.filters)
 
 
 def scan_plainly(questions: Questions, session: Session, number: int) -> None:
@@ -176,6 +186,8 @@ def run(adapters: int, count: int, seed: int, folder: Path, *, publishes: bool) 
                 {
                     "share": narrowing.share,
                     **summary(taken),
+                    "browse": summary(timed(engine, questions, partial(browse_page, narrowing))),
+                    "facets": summary(timed(engine, questions, partial(facets, narrowing))),
                     "recall": {
                         signal: recall(
                             engine, questions, narrowing, signal, exact[narrowing.share, signal]
@@ -192,7 +204,6 @@ def run(adapters: int, count: int, seed: int, folder: Path, *, publishes: bool) 
             "bare": summary(timed(engine, questions, partial(scan_plainly, questions))),
             "filters": rows,
             "memory_grew": memory_bytes("VmRSS") - memory,
-            # A gallery that is kept stays what it was.
             "publishing": search_meanwhile(engine, gallery, adapters, questions)
             if publishes
             else None,
@@ -209,6 +220,7 @@ def main() -> None:
         type=Path,
         help="keep the databases in this folder, use those that are there, and change none",
     )
+    parser.add_argument("--publish", action="store_true", help="change those that are kept, too")
     parser.add_argument("--output", type=Path, default=RESULTS / "scale.json")
     options = parser.parse_args()
     results = []
@@ -217,7 +229,7 @@ def main() -> None:
         for adapters in options.adapters:
             folder = home / f"{options.seed}-{adapters}"
             folder.mkdir(parents=True, exist_ok=True)
-            publishes = options.keep is None
+            publishes = options.keep is None or options.publish
             results.append(
                 run(adapters, options.questions, options.seed, folder, publishes=publishes)
             )

@@ -16,7 +16,8 @@ def to_markdown(results: Results) -> str:
         f"{asked} questions at a time, in milliseconds. `worked` is what processors did for a "
         "search, of which `outside` outside of PostgreSQL; the rest of `p50` and `p99` was "
         "waiting, for a processor that others used. `scans` is both vector indexes asked for ten "
-        "rows and nothing else, in the same run. Recall@10 is of weights and of captions.\n\n"
+        "rows and nothing else, in the same run. `browse` is a page of ten by downloads, `facets` "
+        "all facets, both `worked`. Recall@10 is of weights and of captions.\n\n"
     )
     rows = [
         [
@@ -28,13 +29,15 @@ def to_markdown(results: Results) -> str:
             f"{row['worked_p99']:.1f}",
             f"{row['here_p50']:.1f}",
             f"{result['bare']['worked_p50']:.1f}",
+            f"{row['browse']['worked_p50']:.1f}",
+            f"{row['facets']['worked_p50']:.1f}",
             "{weights:.3f}, {captions:.3f}".format(**row["recall"]),
         ]
         for result in results
         for row in result["filters"]
     ]
     head = ["adapters", "filter leaves", "p50", "p99", "worked p50", "worked p99", "outside"]
-    text += table([*head, "scans worked", "recall@10"], rows)
+    text += table([*head, "scans worked", "browse", "facets", "recall@10"], rows)
     return text + "\n" + _index_table(results)
 
 

@@ -6,19 +6,17 @@ licences) does not surface there: `list_again` looks at what is known, bit by bi
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any
+from urllib.parse import quote, urlencode
 
 from crawler.disk import DiskLimits
-from crawler.download import place
 from crawler.errors import SourceError
 from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hub_json import as_count, as_dict, as_list
 from crawler.hub_text import clean_words
-from crawler.records import AdapterRecord, CoverRecord, Refusal, Remembered
+from crawler.manners import DEFAULT_MANNERS, Manners
+from crawler.records import AdapterRecord, Refusal, Remembered
 from crawler.sources.civitai_detail import (
     HUB,
     TYPES,
@@ -34,6 +32,7 @@ from crawler.sources.civitai_detail import (
 )
 from crawler.sources.hub_client import HubClient, HubNames
 from crawler.sources.hub_fields import read_id
+from crawler.sources.hub_source import HubSource
 from crawler.sources.walking import ListedItem, changed_since, oldest_first, read_each
 
 # One is safe for work only, the other has everything; keys are shared.
@@ -53,58 +52,30 @@ BASES = (
 )  # fmt: skip
 
 
-class CivitaiSource:
+class CivitaiSource(HubSource):
     """Lists the LoRAs of one endpoint, and with a token fetches them."""
 
-    hub = HUB
-    has_cursor = True
+    hub, sites = HUB, SITES
 
     def __init__(
         self,
         endpoint: str = "https://civitai.red",
         token: str | None = None,
         *,
-        requests_per_second: float | None = None,
         page_size: int = PAGE_SIZE,
-        attempts: int = 3,
         name: str | None = None,
         limits: DiskLimits | None = None,
         filters: Filters = EVERYTHING,
+        manners: Manners = DEFAULT_MANNERS,
     ) -> None:
-        """`name` stands for the endpoint where its address changes, as on loopback."""
-        self._client = HubClient(
+        client = HubClient(
             NAMES,
             endpoint,
             {"Authorization": f"Bearer {token}"} if token else {},
-            requests_per_second=requests_per_second,
-            attempts=attempts,
+            manners,
         )
-        self._limits = limits or DiskLimits()
-        self._page_size, self._filters = page_size, filters
-        self.endpoint = name or self._client.endpoint
-
-    @staticmethod
-    def takes(address: str) -> bool:
-        """Whether an address is one of Civitai's own sites."""
-        parts = urlsplit(address)
-        return parts.scheme == "https" and (parts.hostname or "").removeprefix("www.") in SITES
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._client.close()
-
-    def wants(self, record: AdapterRecord) -> bool:
-        return self._filters.wants(record)
+        super().__init__(client, name, limits, filters)
+        self._page_size = page_size
 
     def list_adapters(
         self,
@@ -135,22 +106,9 @@ class CivitaiSource:
         items = self._with_facts([ListedItem(repo, now) for repo in repos], again=True)
         yield from read_each(HUB, items, self._read_model, self.wants)
 
-    def download(self, record: AdapterRecord, target: Path) -> Path:
-        """Fetch the record's file into a folder of its own below `target`; return its path.
-
-        Raises:
-            DownloadError: the file cannot be had, or is not what was announced.
-            SourceError: the hub is down, or does not give the file.
-        """
-        path = place(record, target)
-        address = f"api/download/models/{quote(record.version, safe='')}"
+    def file_address(self, record: AdapterRecord) -> str:
         file = f"?fileId={quote(record.file.revision, safe='')}" if record.file.revision else ""
-        self._client.download(address + file, record, path, self._limits)
-        return path
-
-    def fetch_cover(self, cover: CoverRecord) -> bytes:
-        """Return the bytes behind a cover's url; raises `SourceError`."""
-        return self._client.fetch(cover.url)
+        return f"api/download/models/{quote(record.version, safe='')}{file}"
 
     def _ask(self, path: str) -> dict[str, Any]:
         answer = self._client.ask_json("GET", f"api/v1/{path}")

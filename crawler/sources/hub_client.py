@@ -1,6 +1,7 @@
 """What all hubs' clients have in common: one endpoint, its token, errors that say what to do."""
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any, TypeVar
 
 from crawler.addresses import is_loopback, shown
 from crawler.disk import DiskLimits
-from crawler.download import fetch_file
+from crawler.download import fetch_file, read_remote_header
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, SourceError
 from crawler.http import Body, PoliteClient
+from crawler.manners import FIRST_REST_SECONDS, Bandwidth, Breaker, Manners
 from crawler.peft_config import CONFIG_NAME, MAX_CONFIG_BYTES, decode_config
-from crawler.records import AdapterRecord
+from crawler.records import AdapterRecord, RemoteHeader
 
 T = TypeVar("T")
 
@@ -33,11 +35,9 @@ class HubClient:
         names: HubNames,
         endpoint: str,
         headers: Mapping[str, str],
-        *,
-        requests_per_second: float | None,
-        attempts: int,
+        manners: Manners,
     ) -> None:
-        """`headers` carry the token, if there is one; a pace of None is the usual one."""
+        """`headers` carry the token, if there is one."""
         self.endpoint = endpoint.rstrip("/")
         self._names, self._headers = names, dict(headers)
         if headers and self.endpoint.startswith("http://") and not is_loopback(self.endpoint):
@@ -46,12 +46,17 @@ class HubClient:
                 "https, or no token."
             )
         # Nobody needs to be spared on our own machine.
-        usual = math.inf if is_loopback(endpoint) else 5.0
+        is_ours = is_loopback(endpoint)
+        usual = math.inf if is_ours else 5.0
         self._http = PoliteClient(
             allowed_origins=[self.endpoint],
-            requests_per_second=requests_per_second or usual,
-            attempts=attempts,
+            requests_per_second=manners.requests_per_second or usual,
+            attempts=manners.attempts,
+            bandwidth=Bandwidth(manners.bytes_per_second),
         )
+        self._downloads = threading.BoundedSemaphore(manners.downloads)
+        rest = 0.1 if is_ours else FIRST_REST_SECONDS
+        self._breaker = Breaker(names.title, first_rest_seconds=rest)
 
     def close(self) -> None:
         self._http.close()
@@ -79,9 +84,15 @@ class HubClient:
     def download(self, path: str, record: AdapterRecord, target: Path, limits: DiskLimits) -> None:
         """Fetch a record's file to `target`; raises as `fetch_file` does."""
         url = f"{self.endpoint}/{path}"
-        self._translating(
-            lambda: fetch_file(self._http, url, record, target, limits, self._headers)
-        )
+        with self._downloads:
+            self._translating(
+                lambda: fetch_file(self._http, url, record, target, limits, self._headers)
+            )
+
+    def read_header(self, path: str) -> RemoteHeader:
+        """Return the start of a file; raises as `read_remote_header` does."""
+        url = f"{self.endpoint}/{path}"
+        return self._translating(lambda: read_remote_header(self._http, url, self._headers))
 
     def read_config(self, path: str) -> str:
         """Return PEFT's config, as it is written.
@@ -104,8 +115,14 @@ class HubClient:
         return self._http.get(url)
 
     def _translating(self, ask: Callable[[], T]) -> T:
-        """Say who did not answer, and what to do."""
+        """Say who did not answer, and what to do.
+
+        Raises:
+            HubRestingError: it failed so often that it is not asked just now.
+        """
         where = f"{self._names.title} at {self.endpoint}"
+        self._breaker.admit()
+        answered = True
         try:
             return ask()
         except GoneError as error:
@@ -116,6 +133,7 @@ class HubClient:
                 f"REGISTRY_{self._names.setting}_TOKEN to a token of an account that may read this."
             ) from error
         except NoAnswerError as error:
+            answered = not error.retryable
             raise SourceError(
                 f"{where} does not answer ({error.cause}). Check the network and "
                 f"REGISTRY_{self._names.setting}_ENDPOINT, then run again: it goes on where it "
@@ -123,6 +141,8 @@ class HubClient:
                 retryable=error.retryable,
                 retry_after_seconds=error.retry_after_seconds,
             ) from error
+        finally:
+            self._breaker.note(answered=answered)
 
 
 def _read_config(body: Body) -> bytes:

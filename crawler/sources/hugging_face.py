@@ -10,20 +10,19 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from crawler.disk import DiskLimits
-from crawler.download import place
 from crawler.errors import AccessDeniedError, GoneError, SourceError
 from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hub_json import as_dict
+from crawler.manners import DEFAULT_MANNERS, Manners
 from crawler.peft_config import MAX_CONFIG_BYTES
-from crawler.records import AdapterRecord, CoverRecord, Refusal, Remembered
+from crawler.records import AdapterRecord, Refusal, Remembered
 from crawler.sources.hub_client import HubClient, HubNames
+from crawler.sources.hub_source import HubSource
 from crawler.sources.hugging_face_detail import (
     HUB,
     REVISION,
@@ -46,61 +45,33 @@ _MAX_PAGES = 100_000
 _MOST_REFUSED = 100
 
 
-class HuggingFaceSource:
+class HuggingFaceSource(HubSource):
     """Lists and fetches the LoRAs of one endpoint.
 
     A repository is asked for once: card, files and hashes come in one answer.
     """
 
-    hub = HUB
-    has_cursor = True
+    hub, sites = HUB, SITES
 
     def __init__(
         self,
         endpoint: str = "https://huggingface.co",
         token: str | None = None,
         *,
-        requests_per_second: float | None = None,
         page_size: int = PAGE_SIZE,
-        attempts: int = 3,
         name: str | None = None,
         limits: DiskLimits | None = None,
         filters: Filters = EVERYTHING,
+        manners: Manners = DEFAULT_MANNERS,
     ) -> None:
-        """`name` stands for the endpoint where its address changes, as on loopback."""
-        self._client = HubClient(
+        client = HubClient(
             NAMES,
             endpoint,
             {"Authorization": f"Bearer {token}"} if token else {},
-            requests_per_second=requests_per_second,
-            attempts=attempts,
+            manners,
         )
-        self._limits = limits or DiskLimits()
-        self._page_size, self._filters = page_size, filters
-        self.endpoint = name or self._client.endpoint
-
-    @staticmethod
-    def takes(address: str) -> bool:
-        """Whether an address is Hugging Face's own site."""
-        parts = urlsplit(address)
-        return parts.scheme == "https" and (parts.hostname or "").removeprefix("www.") in SITES
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._client.close()
-
-    def wants(self, record: AdapterRecord) -> bool:
-        return self._filters.wants(record)
+        super().__init__(client, name, limits, filters)
+        self._page_size = page_size
 
     def list_adapters(
         self,
@@ -122,20 +93,8 @@ class HuggingFaceSource:
         yield from refused
         yield from read_each(HUB, oldest_first(found), self._read_repo, self.wants)
 
-    def download(self, record: AdapterRecord, target: Path) -> Path:
-        """Fetch the record's file into a folder of its own below `target`; return its path.
-
-        Raises:
-            DownloadError: the file cannot be had, or is not what was announced.
-            SourceError: the hub is down, or does not give the file.
-        """
-        path = place(record, target)
-        self._client.download(_address(record.repo, record.file.name), record, path, self._limits)
-        return path
-
-    def fetch_cover(self, cover: CoverRecord) -> bytes:
-        """Return the bytes behind a cover's url; raises `SourceError`."""
-        return self._client.fetch(cover.url)
+    def file_address(self, record: AdapterRecord) -> str:
+        return _address(record.repo, record.file.name)
 
     def _questions(self) -> Iterator[Sequence[str]]:
         """Yield the tags of each listing that is asked for; all of one have to be there."""

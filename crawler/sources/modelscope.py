@@ -3,18 +3,17 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlsplit
+from pathlib import PurePosixPath
+from typing import Any
 
 from crawler.disk import DiskLimits
-from crawler.download import place
 from crawler.errors import DownloadError, SourceError
 from crawler.filters import EVERYTHING, Filters
+from crawler.manners import DEFAULT_MANNERS, Manners
 from crawler.peft_config import PEFT_STEM, find_configs
-from crawler.records import AdapterRecord, CoverRecord, Refusal, Remembered
-from crawler.sources.modelscope_client import ModelScopeClient
+from crawler.records import AdapterRecord, Refusal, Remembered
+from crawler.sources.hub_source import HubSource
+from crawler.sources.modelscope_client import ModelScopeClient, file_address
 from crawler.sources.modelscope_detail import (
     HUB,
     ListedRepo,
@@ -40,53 +39,25 @@ MAX_CONFIGS_CHARACTERS = 4_000_000
 _LORAS = {"category": "aigc_type", "predicate": "contains", "values": ["LoRA"], "sub_values": []}
 
 
-class ModelScopeSource:
+class ModelScopeSource(HubSource):
     """Lists and fetches the LoRAs of one ModelScope endpoint."""
 
-    hub = HUB
-    has_cursor = True
+    hub, sites = HUB, SITES
+    _client: ModelScopeClient
 
     def __init__(
         self,
         endpoint: str = "https://modelscope.cn",
         token: str | None = None,
         *,
-        requests_per_second: float | None = None,
         page_size: int = PAGE_SIZE,
-        attempts: int = 3,
         name: str | None = None,
         limits: DiskLimits | None = None,
         filters: Filters = EVERYTHING,
+        manners: Manners = DEFAULT_MANNERS,
     ) -> None:
-        """`name` stands for the endpoint where its address changes, as on loopback."""
-        self._client = ModelScopeClient(
-            endpoint, token, requests_per_second=requests_per_second, attempts=attempts
-        )
-        self._filters = filters
-        self._limits = limits or DiskLimits()
+        super().__init__(ModelScopeClient(endpoint, token, manners), name, limits, filters)
         self._page_size = page_size
-        self.endpoint = name or self._client.endpoint
-
-    @staticmethod
-    def takes(address: str) -> bool:
-        """Whether an address is one of ModelScope's own sites."""
-        parts = urlsplit(address)
-        host = (parts.hostname or "").removeprefix("www.")
-        return parts.scheme == "https" and host in SITES
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._client.close()
 
     def list_adapters(
         self,
@@ -105,25 +76,10 @@ class ModelScopeSource:
         listed = self._list_changed(self._filters.since(updated_since))
         yield from read_each(HUB, listed, self._read_repo, self.wants)
 
-    def wants(self, record: AdapterRecord) -> bool:
-        return self._filters.wants(record)
-
-    def download(self, record: AdapterRecord, target: Path) -> Path:
-        """Fetch the record's file into a folder of its own below `target`; return its path.
-
-        Raises:
-            DownloadError: the file cannot be had, or is not what was announced.
-            SourceError: the hub is down, or does not give the file.
-        """
+    def file_address(self, record: AdapterRecord) -> str:
         if record.file.sha256 is None:
             raise DownloadError(f"{record.repo}/{record.file.name} has no sha256; not downloaded")
-        path = place(record, target)
-        self._client.fetch_file(record, path, self._limits)
-        return path
-
-    def fetch_cover(self, cover: CoverRecord) -> bytes:
-        """Return the bytes behind a cover's url; raises `SourceError`."""
-        return self._client.fetch(cover.url)
+        return file_address(record.repo, record.file.name, record.file.revision)
 
     def _read_repo(self, listed: ListedRepo) -> list[AdapterRecord]:
         if not self._may_want(listed.facts or {}):

@@ -6,31 +6,26 @@ addresses and sizes. tests/crawler/sources/test_modelscope_protocol.py holds our
 against the library's.
 """
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
 
-from crawler.disk import DiskLimits
 from crawler.errors import SourceError
 from crawler.foreign_text import quoted
-from crawler.records import AdapterRecord
+from crawler.manners import Manners
 from crawler.sources.hub_client import HubClient, HubNames
 
 
 class ModelScopeClient(HubClient):
     """Asks one endpoint."""
 
-    def __init__(
-        self, endpoint: str, token: str | None, *, requests_per_second: float | None, attempts: int
-    ) -> None:
+    def __init__(self, endpoint: str, token: str | None, manners: Manners) -> None:
         # Older routes know the cookie, others the header.
         headers = {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"}
         super().__init__(
             HubNames("ModelScope", "MODELSCOPE"),
             endpoint,
             headers if token else {},
-            requests_per_second=requests_per_second,
-            attempts=attempts,
+            manners,
         )
 
     def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -49,17 +44,13 @@ class ModelScopeClient(HubClient):
             raise SourceError(f"ModelScope answered the files of {repo} without Files")
         return [file for file in files if isinstance(file, dict)]
 
-    def fetch_file(self, record: AdapterRecord, path: Path, limits: DiskLimits) -> None:
-        """Fetch a record's file to `path`; raises as `download` does."""
-        address = _address(record.repo, record.file.name, record.file.revision)
-        self.download(address, record, path, limits)
-
     def fetch_config(self, repo: str, name: str) -> str:
         """Return PEFT's config, a file of a repository; raises as `read_config` does."""
-        return self.read_config(_address(repo, name))
+        return self.read_config(file_address(repo, name))
 
 
-def _address(repo: str, name: str, revision: str = "master") -> str:
+def file_address(repo: str, name: str, revision: str = "master") -> str:
+    """Return where a file of a repository is, below the endpoint."""
     query = f"Revision={quote_plus(revision)}&FilePath={quote_plus(name)}"
     return f"api/v1/models/{repo}/repo?{query}"
 

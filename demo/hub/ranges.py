@@ -28,6 +28,8 @@ class FileServer:
     # Taken from the size that is told, request after request.
     shrinks_by: int = 0
     requests: list[tuple[str, str | None]] = field(default_factory=list)
+    # The headers that came with each of them.
+    sent_headers: list[dict[str, str]] = field(default_factory=list)
     sent_bytes: int = 0
 
 
@@ -42,6 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         facts: FileServer = self.server.facts  # type: ignore[attr-defined]
         asked = self.headers.get("Range")
+        facts.sent_headers.append(dict(self.headers))
         facts.requests.append((self.path, asked))
         if self.path == "/moved":
             self._answer(302, {"Location": facts.redirect or facts.url, "Content-Length": "0"})

@@ -84,6 +84,7 @@ class EndpointCaptioner:
         concurrency: int = 4,
         timeout_seconds: float = TIMEOUT_SECONDS,
         first_wait_seconds: float = FIRST_WAIT_SECONDS,
+        attempts: int = ATTEMPTS,
     ) -> None:
         """Open it; nothing is sent yet.
 
@@ -94,6 +95,7 @@ class EndpointCaptioner:
         self._url = f"{endpoint.rstrip('/')}/chat/completions"
         self._concurrency = concurrency
         self._timeout_seconds, self._first_wait_seconds = timeout_seconds, first_wait_seconds
+        self._attempts = attempts
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
         if token:
             if self._url.startswith("http://") and not is_loopback(self._url):
@@ -168,7 +170,7 @@ class EndpointCaptioner:
         image = prepare(data)
         retrying = Retrying(
             retry=retry_if_exception_type(_PassingError),
-            stop=stop_after_attempt(ATTEMPTS) | stop_when_event_set(stopping),
+            stop=stop_after_attempt(self._attempts) | stop_when_event_set(stopping),
             wait=wait_exponential_jitter(
                 multiplier=self._first_wait_seconds,
                 max=LONGEST_WAIT_SECONDS,

@@ -15,14 +15,11 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
 from encoder.adapter.layers import Layer
 from encoder.adapter.lora_file import LoraWeights
 from encoder.base_models.families import Family
 from encoder.errors import SketchError
+from encoder.late_torch import Tensor, torch
 
 # Part of the package: sketches are compared for years, so a basis never changes once shipped.
 FOLDER = Path(__file__).parent / "bases"
@@ -46,11 +43,15 @@ class Basis:
         """Write safetensors."""
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {f"inputs.{k}": part.contiguous() for k, part in enumerate(self.inputs)}
+        from safetensors.torch import save_file
+
         save_file(tensors, path)
 
     @classmethod
     def load(cls, path: Path) -> "Basis":
         """Read what `save` wrote."""
+        from safetensors.torch import load_file
+
         tensors = load_file(path)
         return cls([tensors[f"inputs.{k}"] for k in range(len(tensors))])
 

@@ -20,8 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from encoder.adapter.layers import Factors, Layer
 from encoder.adapter.lora_file import LoraWeights, open_adapter
@@ -29,6 +27,7 @@ from encoder.adapter.product_batch import Doubles, ProductBatch
 from encoder.arrays import Floats
 from encoder.base_models.families import Family, Shape, find_family
 from encoder.errors import BaseWeightNeededError, SketchError
+from encoder.late_torch import Tensor, torch
 from encoder.sketches.basis import Basis, find_basis
 from encoder.sketches.seeded import random_signs
 

@@ -1,6 +1,6 @@
 """Adapters with captions -> a trained encoder, measured on adapters it has not seen."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from encoder.training.contrastive import Examples, Schedule, Trainer
 from encoder.training.curves import draw_curves
 from encoder.training.dataset import SPLITS, Dataset
 from encoder.training.layer_scales import fit_layer_scales, learn_layer_scales
+from encoder.training.progress import Progress, silent
 from encoder.training.workers import Workers
 from encoder.weight_encoders.autolora import (
     FACTORS,
@@ -44,13 +45,6 @@ from encoder.weight_encoders.ridge import (
 
 # Keeps the checkpoint of the tiny base under 6 MB; half as many lose .005 of the MRR.
 DEFAULT_COMPONENTS = 320
-
-# Called with (done, total, what) as work goes on; a command draws its bar from it.
-Progress = Callable[[int, int, str], None]
-
-
-def silent(done: int, total: int, what: str) -> None:
-    """Report progress to nobody."""
 
 
 def sketch_files(

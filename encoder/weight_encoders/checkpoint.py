@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -12,8 +12,13 @@ from encoder.adapter.safetensors_header import read_header
 from encoder.arrays import Floats
 from encoder.errors import CheckpointError, LoraFileError
 from encoder.sketches.sketch import Sketch
-from encoder.weight_encoders.autolora import AutoLoraEncoder
 from encoder.weight_encoders.ridge import RidgeEncoder
+
+if TYPE_CHECKING:
+    from encoder.weight_encoders.autolora import AutoLoraEncoder
+
+# Annotations are all that it is used for: a network is loaded with torch.
+AnyEncoder: TypeAlias = "RidgeEncoder | AutoLoraEncoder"
 
 FACTS = ("name", "base_model", "text_encoder", "sketch_version", "family")
 
@@ -59,15 +64,6 @@ class WeightEncoder(Protocol):
         ...
 
 
-AnyEncoder = RidgeEncoder | AutoLoraEncoder
-
-# The encoders by the kind that a checkpoint's header names.
-KINDS: dict[str, type[RidgeEncoder] | type[AutoLoraEncoder]] = {
-    RidgeEncoder.kind: RidgeEncoder,
-    AutoLoraEncoder.kind: AutoLoraEncoder,
-}
-
-
 def save_encoder(encoder: AnyEncoder, path: Path) -> None:
     """Write a checkpoint; a reader never sees half of it."""
     facts = {key: getattr(encoder, key) for key in FACTS}
@@ -93,7 +89,18 @@ def load_encoder(path: Path) -> AnyEncoder:
     try:
         header = json.loads(read_header(path).metadata["encoder"])
         facts = {**{key: str(header[key]) for key in FACTS}, "metrics": dict(header["metrics"])}
-        kind = KINDS[header["kind"]]
-        return kind.restore(facts, header["details"], load_file(path))
+        return _kind(header["kind"]).restore(facts, header["details"], load_file(path))
     except (LoraFileError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path.name} is no encoder's checkpoint: {error}") from error
+
+
+def _kind(name: str) -> "type[RidgeEncoder] | type[AutoLoraEncoder]":
+    """Return the encoders that a checkpoint's header names; KeyError for others.
+
+    A network is loaded with torch, which takes seconds that a search by a ridge need not wait.
+    """
+    if name == RidgeEncoder.kind:
+        return RidgeEncoder
+    from encoder.weight_encoders.autolora import AutoLoraEncoder
+
+    return {AutoLoraEncoder.kind: AutoLoraEncoder}[name]

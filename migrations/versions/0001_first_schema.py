@@ -104,6 +104,7 @@ def _create_files() -> None:
         "files",
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), server_default="stored", nullable=False),
         sa.Column("base_model", sa.Text(), nullable=True),
         sa.Column("verdict", postgresql.JSONB(), nullable=True),
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=True),
@@ -112,7 +113,11 @@ def _create_files() -> None:
         sa.Column("fingerprint", HALFVEC(256), nullable=True),
         sa.Column("log_norm", sa.Float(), nullable=True),
         sa.Column("peft_config", sa.Text(), server_default="", nullable=False),
+        sa.CheckConstraint("state IN ('stored', 'dropped', 'wanted')", name=op.f("ck_files_state")),
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_files")),
+    )
+    op.create_index(
+        "ix_files_state", "files", ["state"], postgresql_where=sa.text("state <> 'stored'")
     )
     op.create_index(op.f("ix_files_body_sha256"), "files", ["body_sha256"])
     _create_hnsw_index("files", "fingerprint")
@@ -141,6 +146,7 @@ def _create_adapters() -> None:
         sa.Column("file_sha256", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), server_default="listed", nullable=False),
         sa.Column("refusal", sa.Text(), nullable=True),
+        sa.Column("refused_by", sa.Text(), nullable=True),
         _moment("first_seen_at"),
         sa.Column("seen_run", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         _moment("changed_at"),

@@ -65,6 +65,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.CoverNotFoundError: HTTPStatus.NOT_FOUND,
     ours.TokenNotFoundError: HTTPStatus.NOT_FOUND,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
+    ours.FileNotKeptError: HTTPStatus.NOT_FOUND,
     ours.FileWithheldError: HTTPStatus.FORBIDDEN,
     ours.StrengthsError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.AdapterNotReadyError: HTTPStatus.CONFLICT,

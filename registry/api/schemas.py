@@ -109,6 +109,12 @@ class SearchParams(FilterParams):
     unlike_text: str = Field(
         default="", max_length=2000, description="What the images should not look like."
     )
+    sort: FoundSort = Field(
+        default="relevance",
+        description="In another order than by relevance, what fits or perhaps fits, where "
+        "anything does; `random` is kept for a `seed`.",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32)
     limit: int = Field(default=10, ge=1, le=100)
     cursor: Cursor | None = Field(default=None, description="`next` of a page.")
 
@@ -377,11 +383,12 @@ class FoundByAnswer(_Answer):
     way: Way = Field(
         description="`hash`, `version` (Civitai's number), `name`: as the picture's metadata says; "
         "`cover`: it is a cover of the adapter; `near cover`: a cover looks nearly the same; "
-        "`image`: the image encoder finds a cover alike."
+        "`image`: the image encoder finds a cover alike; `description`: what a vision model says "
+        "of the picture."
     )
     similarity: float = Field(
-        description="1 for what is named, the share of equal bits of two covers' hashes, or the "
-        "cosine of two pictures."
+        description="1 for what is named, the share of equal bits of two covers' hashes, the "
+        "cosine of two pictures, or the probability that an adapter does what the description says."
     )
     strength: float | None = Field(description="At which the picture was made with it.")
     cover: int | None = Field(description="The position of the cover that looks like it.")
@@ -412,6 +419,7 @@ class PictureAnswer(_Answer):
     results: list[PictureResultAnswer]
     missing: list[MissingAnswer]
     prompt: str = Field(description="What the picture was asked for, where it says.")
+    description: str = Field(description="What a vision model says of it, where there is one.")
     notes: list[str]
     milliseconds: float
 
@@ -429,6 +437,7 @@ class PictureAnswer(_Answer):
                 for named in page.missing
             ],
             prompt=page.prompt,
+            description=page.description,
             notes=list(page.notes),
             milliseconds=round(page.milliseconds, 1),
         )
@@ -500,6 +509,9 @@ class RunAnswer(_Answer):
     counts: dict[str, Any]
     seconds: dict[str, float] = Field(description="How long each step took.")
     fetched_bytes: int = Field(description="What the hub sent of files.")
+    bytes_per_adapter: int | None = Field(
+        description="The same for each adapter that became findable; null where none did."
+    )
     error: str | None
 
     @classmethod

@@ -9,6 +9,9 @@ from crawler.errors import AutoLoraError
 from crawler.foreign_text import one_line
 from registry.errors import RegistryError
 
+# What goes on where it was stopped, when it is run again.
+RESUMED = ("refresh", "crawl", "encode", "caption", "night", "worker", "schedule", "train-encoder")
+
 
 class OneLineErrors(TyperGroup):
     """A group of commands that reports our errors; other exceptions are bugs and stay loud."""
@@ -20,7 +23,9 @@ class OneLineErrors(TyperGroup):
             report(str(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            report("stopped. What was done is kept: the same command goes on from there.")
+            kept = ctx.invoked_subcommand in RESUMED
+            said = " What was done is kept: the same command goes on from there." if kept else ""
+            report(f"stopped.{said}")
             # Shells report a program that Ctrl-C ended by this code.
             raise typer.Exit(130) from error
 

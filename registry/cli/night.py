@@ -82,8 +82,8 @@ def runs(context: typer.Context, limit: Limit = 10, as_json: Json = False) -> No
     registry = open_registry(context)
     nights, refreshes = registry.nights(limit=limit), registry.runs(limit=limit)
     if as_json:
-        told = {"nights": map(asdict, nights), "runs": map(asdict, refreshes)}
-        print_json({name: list(facts) for name, facts in told.items()})
+        of_runs = [{**asdict(run), "bytes_per_adapter": run.bytes_per_adapter} for run in refreshes]
+        print_json({"nights": list(map(asdict, nights)), "runs": of_runs})
         return
     print_table([_night_row(one) for one in nights], "No night was done: `autolora night --now`.")
     rows = [
@@ -94,6 +94,8 @@ def runs(context: typer.Context, limit: Limit = 10, as_json: Json = False) -> No
             "state": run.state,
             "failed": str(_failures(run.counts)),
             "MB": f"{run.fetched_bytes / 1e6:.1f}",
+            "indexed": str(run.indexed),
+            "MB each": "" if (each := run.bytes_per_adapter) is None else f"{each / 1e6:.1f}",
             "seconds": f"{sum(run.seconds.values()):.0f}",
             "error": run.error or "",
         }

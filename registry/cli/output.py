@@ -1,10 +1,11 @@
 """Results for people, on stdout; notes go to stderr."""
 
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -46,9 +47,21 @@ def stderr() -> Console:
     return HarmlessConsole(file=sys.stderr, highlight=False)
 
 
+def write_any_text() -> None:
+    """Let no output fail on a terminal that cannot show it: signs are written out instead."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not is_unicode(stream):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def is_unicode(stream: TextIO) -> bool:
+    return (stream.encoding or "").lower().replace("-", "").startswith("utf")
+
+
 def print_json(value: Any) -> None:
-    """Write JSON for programs: no colours, no wrapping, Chinese as it is."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, default=_moment)
+    """Write JSON for programs: no colours, no wrapping, Chinese as it is where that can be."""
+    ascii_only = not is_unicode(sys.stdout)
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=2, default=_moment)
     # As escapes where a terminal would act on them; programs read the same.
     signs = (s if s.isprintable() or s == "\n" else json.dumps(s)[1:-1] for s in text)
     sys.stdout.write("".join(signs) + "\n")
@@ -94,7 +107,8 @@ def print_search(page: "SearchPage") -> None:
     band = None
     for result in page.results:
         card, hit = result.card, result.hit
-        if hit.band != band:
+        # In another order bands would change from row to row; scores tell as much.
+        if hit.band != band and page.sort == "relevance":
             band = hit.band
             table.add_row("", Text(f"{band}:", style="bold"))
         words = {

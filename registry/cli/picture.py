@@ -33,6 +33,8 @@ def print_page(page: "PicturePage") -> None:
         stderr().print(escape(note), style="yellow")
     if page.prompt:
         stdout().print(f"prompt: {page.prompt}", markup=False, style="dim")
+    if page.description:
+        stdout().print(f"description: {page.description}", markup=False, style="dim")
     for named in page.missing:
         stdout().print(f"not here: {_words(named)}", markup=False, style="yellow")
     if not page.results:
@@ -58,4 +60,5 @@ def _words(named: "NamedAdapter") -> str:
 def _way(by: "FoundBy") -> str:
     if by.way in ("hash", "version", "name"):
         return by.way if by.strength is None else f"{by.way} (at {by.strength:g})"
-    return f"{by.way} {by.similarity:.2f}"
+    way = "by its description" if by.way == "description" else by.way
+    return f"{way} {by.similarity:.2f}"

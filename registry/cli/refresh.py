@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import filesize
 
 from registry.cli.context import open_registry
 from registry.cli.options import CrawlOptions, Json, grouped
@@ -13,6 +14,7 @@ from registry.cli.output import print_json, stdout
 from registry.cli.progress import show_refresh
 
 if TYPE_CHECKING:
+    from registry.db.runs import RunFacts
     from registry.refresh.step import Step
 
 app = typer.Typer()
@@ -98,7 +100,8 @@ def _run(
     [run] = registry.runs(limit=1)
     ready = sum(registry.base_models().values())
     if as_json:
-        print_json({"counts": counts, "ready": ready, "error": run.error})
+        fetched = {"fetched_bytes": run.fetched_bytes, "bytes_per_adapter": run.bytes_per_adapter}
+        print_json({"counts": counts, "ready": ready, **fetched, "error": run.error})
     else:
         skipped = {entry["step"]: entry["message"] for entry in run.counts["skipped"]}
         # Some steps have nothing to do with how this registry is set.
@@ -109,7 +112,16 @@ def _run(
             count = counts[step.name]
             failed = f", {count['failed']} failed" if count["failed"] else ""
             stdout().print(f"{step.title}: {count['ok']}{failed}", markup=False)
-        stdout().print(f"{ready} adapters ready", style="bold")
+        stdout().print(f"{ready} adapters ready{_fetched(run)}", style="bold")
     # A bad adapter is a hub's daily bread; a hub that is down is not.
     if run.error is not None:
         raise typer.Exit(1)
+
+
+def _fetched(run: "RunFacts") -> str:
+    """Say what the hub sent of files, and how much that was for each adapter indexed."""
+    if not run.fetched_bytes:
+        return ""
+    each = run.bytes_per_adapter
+    share = "" if each is None else f", {filesize.decimal(each)} for each of {run.indexed} indexed"
+    return f"; {filesize.decimal(run.fetched_bytes)} fetched{share}"

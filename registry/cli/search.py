@@ -14,7 +14,6 @@ from registry.cli.options import (
     FoundOptions,
     Json,
     LikeOptions,
-    Limit,
     PagingOptions,
     choice,
     grouped,
@@ -47,15 +46,12 @@ def search(
     context: typer.Context,
     filters: FilterOptions,
     wishes: LikeOptions,
+    going: FoundOptions,
     text: Annotated[
         str, typer.Argument(help="What the images look like; English or Chinese.")
     ] = "",
     picture: Annotated[
         Path | None, typer.Option(help="Find the adapters of this picture instead.")
-    ] = None,
-    limit: Limit = 10,
-    cursor: Annotated[
-        str | None, typer.Option(help="Go on with a list: as the page before says.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -67,10 +63,17 @@ def search(
         if text or likes:
             raise UsageError("--picture is searched by alone; leave the text out.")
         registry = open_registry(context)
-        search_by_picture(registry, picture, filters.filters(), limit, as_json=as_json)
+        search_by_picture(registry, picture, filters.filters(), going.limit, as_json=as_json)
         return
+    paging = going.paging()
     page = open_registry(context).search(
-        text, limit=limit, filters=filters.filters(), cursor=cursor, likes=likes
+        text,
+        limit=paging.limit,
+        filters=filters.filters(),
+        cursor=paging.cursor,
+        likes=likes,
+        sort=paging.sort,
+        seed=paging.seed,
     )
     if as_json:
         print_json(SearchAnswer.from_page(page).model_dump(mode="json"))

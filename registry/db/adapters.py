@@ -86,10 +86,10 @@ def _update(session: Session, adapter: Adapter, record: AdapterRecord, run_id: i
         return False
     if _has_new_file(adapter, record):
         adapter.file_sha256 = None
-        adapter.state, adapter.refusal = "listed", None
-    elif adapter.state == "gone":
-        # It was away; publishing makes it ready again.
-        adapter.state = "listed"
+        adapter.state, adapter.refusal, adapter.refused_by = "listed", None, None
+    elif adapter.state == "gone" or adapter.refused_by is not None:
+        # It was away, and publishing makes it ready again; or its header is looked at again.
+        adapter.state, adapter.refusal, adapter.refused_by = "listed", None, None
     if old.get("covers") != new["covers"]:
         adapter.covers_done = False
     file = session.get(File, adapter.file_sha256) if adapter.file_sha256 else None
@@ -261,6 +261,41 @@ def _of(origin: Origin) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
 def read_again(session: Session, file_sha256: str) -> None:
     """Let the next refresh read a file again: more is known of it than its bytes."""
     session.execute(update(File).where(File.sha256 == file_sha256).values(reader_version=None))
+
+
+def forget_judgements(session: Session, origin: Origin, judges: Collection[str]) -> None:
+    """Have the headers looked at again that others than `judges` refused adapters for."""
+    session.execute(
+        update(Adapter)
+        .where(
+            *_of(origin),
+            Adapter.state == "refused",
+            Adapter.refused_by.is_not(None),
+            Adapter.refused_by.not_in(judges),
+        )
+        .values(state="listed", refusal=None, refused_by=None)
+    )
+
+
+def is_read_and_dropped(session: Session, file_sha256: str) -> bool:
+    """Whether a file was read here and is not kept: there is no need to fetch it."""
+    query = select(File.read_at).where(File.sha256 == file_sha256, File.state == "dropped")
+    return session.scalar(query) is not None
+
+
+def find_page_of_dropped(session: Session, file_sha256: str) -> str | None:
+    """Return where people find a file that is not kept; None if it is not such a one."""
+    query = select(Adapter.page_url).join(File).order_by(Adapter.state, Adapter.id).limit(1)
+    return session.scalar(query.where(File.sha256 == file_sha256, File.state != "stored"))
+
+
+def want_back(session: Session, base_models: Collection[str] | None) -> None:
+    """Have files fetched again that were not kept, of some base models or of all (None)."""
+    wanted = update(File).where(File.state == "dropped")
+    if base_models is not None:
+        of_them = select(Adapter.file_sha256).where(Adapter.base_model.in_(base_models))
+        wanted = wanted.where(File.sha256.in_(of_them))
+    session.execute(wanted.values(state="wanted"))
 
 
 def forget_file(session: Session, file_sha256: str) -> None:

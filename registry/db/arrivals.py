@@ -29,14 +29,17 @@ class StoredCover(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """What came for an adapter."""
+    """What came for an adapter, or why its file is not wanted."""
 
     adapter_id: int
     sha256: str | None = None  # of its file, if that came
     size: int = 0
+    is_kept: bool = True
     covers: Sequence[StoredCover] = ()
     # Every cover was tried, and none may come with another try.
     covers_done: bool = False
+    refusal: str = ""  # for people
+    refused_by: str = ""
 
 
 def store_arrivals(session: Session, arrivals: Sequence[Arrival]) -> None:
@@ -48,9 +51,13 @@ def store_arrivals(session: Session, arrivals: Sequence[Arrival]) -> None:
         adapter = adapters[arrival.adapter_id]
         if arrival.covers or arrival.covers_done:
             adapter.covers_done = arrival.covers_done
+        if arrival.refusal:
+            adapter.state = "refused"
+            adapter.refusal, adapter.refused_by = arrival.refusal, arrival.refused_by
         if arrival.sha256 is None:
             continue
         adapter.file_sha256, file = arrival.sha256, files[arrival.sha256]
+        file.state = "stored" if arrival.is_kept else "dropped"
         if file.read_at is not None and _knows_more(record_from_json(adapter.record), file):
             # It is read again: more is known of it than its bytes.
             file.reader_version = None

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
+from crawler.records import AdapterRecord
 from encoder.base_models.matching import Claim, claim_of_hub, claim_of_person, person_says
 from registry.db.adapters import read_again
 from registry.db.models import Adapter, File
@@ -59,6 +60,13 @@ def _beside(rows: Sequence[Row[Any]]) -> Beside:
     return Beside(tuple(dict.fromkeys(claims)), next(filter(None, configs), ""))
 
 
+def said_of(record: AdapterRecord, claimed: str | None, claimed_by: str | None) -> Beside:
+    """Return what is said of an adapter whose file is not here yet."""
+    claims = [person_says(claimed, claimed_by or "somebody")] if claimed else []
+    of_hub = claim_of_hub(record.base_model_words, record.hub)
+    return Beside((*claims, of_hub) if of_hub else (*claims,), record.file.peft_config)
+
+
 def store_claim(session: Session, adapter_id: int, base_model: str | None, who: str) -> str | None:
     """Store what a person says that an adapter is for, None to take it back; return its file.
 
@@ -73,6 +81,9 @@ def store_claim(session: Session, adapter_id: int, base_model: str | None, who: 
     if adapter is None:
         raise AdapterNotFoundError(adapter_id)
     adapter.claimed_base_model = name
+    if adapter.state == "refused" and adapter.refused_by is not None:
+        # By its header alone: the next fetch looks at it again.
+        adapter.state, adapter.refusal, adapter.refused_by = "listed", None, None
     adapter.claimed_by, adapter.claimed_at = (who, datetime.now(UTC)) if name else (None, None)
     file = session.get(File, adapter.file_sha256) if adapter.file_sha256 else None
     adapter.base_model = settle(record_from_json(adapter.record), file, name)["base_model"]

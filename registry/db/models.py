@@ -97,6 +97,8 @@ class Adapter(Base):
     state: Mapped[str] = mapped_column(server_default="listed")
     # Why the state is 'refused', for people.
     refusal: Mapped[str | None]
+    # What refused it by its header alone, unfetched: another reader, or other wishes, look again.
+    refused_by: Mapped[str | None]
     first_seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
     # The last run that listed it; a full crawl marks what it did not see as gone. Numbers of runs,
     # unlike clocks, only grow.
@@ -231,12 +233,14 @@ class VocabularyWord(Base):
 
 
 class File(Base):
-    """Bytes in the blob store under this hash, and what reading them said."""
+    """Bytes that are or were in the blob store under this hash, and what reading them said."""
 
     __tablename__ = "files"
 
     sha256: Mapped[str] = mapped_column(primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
+    # "dropped" once it was read and is not kept; "wanted" if it is to come back.
+    state: Mapped[str] = mapped_column(server_default="stored")
     # These three are NULL until the file was read.
     base_model: Mapped[str | None]
     verdict: Mapped[dict[str, Any] | None]
@@ -252,6 +256,8 @@ class File(Base):
     peft_config: Mapped[str] = mapped_column(server_default="")
 
     __table_args__ = (
+        CheckConstraint("state IN ('stored', 'dropped', 'wanted')", name="state"),
+        Index("ix_files_state", "state", postgresql_where=sql("state <> 'stored'")),
         Index(
             "ix_files_fingerprint_hnsw",
             "fingerprint",

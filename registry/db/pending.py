@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
 from registry.db.adapters import Origin, label
+from registry.db.claims import NOTHING, Beside, said_of
 from registry.db.models import (
     Adapter,
     Caption,
@@ -32,6 +33,9 @@ class PendingFetch(NamedTuple):
     record: AdapterRecord
     needs_file: bool
     needs_covers: bool
+    beside: Beside = NOTHING
+    # The base model that a person says it is for.
+    claimed: str | None = None
 
 
 class PendingFile(NamedTuple):
@@ -66,15 +70,19 @@ class PendingPublish(NamedTuple):
 
 
 def _needs_file() -> ColumnElement[bool]:
-    """What has no file, and can have it.
+    """What has no file, or none that is kept and is to be, and can have it.
 
     Its hub does not withhold it, or not any more, or another hub's listing of it was fetched.
     """
     withheld = func.coalesce(Adapter.record["withheld"].as_string(), "") != ""
     until = Adapter.record["withheld_until"].as_string().cast(DateTime(timezone=True))
     is_over = func.coalesce(until <= func.now(), false())
-    is_here = exists().where(File.sha256 == Adapter.record["file", "sha256"].as_string())
-    return and_(Adapter.file_sha256.is_(None), or_(~withheld, is_over, is_here))
+    is_here = exists().where(
+        File.sha256 == Adapter.record["file", "sha256"].as_string(), File.state != "wanted"
+    )
+    is_wanted = Adapter.file_sha256.in_(select(File.sha256).where(File.state == "wanted"))
+    is_missing = or_(Adapter.file_sha256.is_(None), is_wanted)
+    return and_(is_missing, or_(~withheld, is_over, is_here))
 
 
 def lacks_files() -> ColumnElement[bool]:
@@ -106,19 +114,26 @@ def list_to_fetch(
     session: Session, origin: Origin, adapter_ids: Collection[int]
 ) -> list[PendingFetch]:
     rows = session.execute(
-        select(Adapter.id, Adapter.record, _needs_file().label("needs_file"), Adapter.covers_done)
+        select(Adapter, _needs_file().label("needs_file"))
         .where(_to_fetch(origin), Adapter.id.in_(adapter_ids))
         .order_by(Adapter.id)
     )
-    return [
-        PendingFetch(row.id, record_from_json(row.record), row.needs_file, not row.covers_done)
-        for row in rows
-    ]
+    return [_pending_fetch(row.Adapter, row.needs_file) for row in rows]
+
+
+def _pending_fetch(adapter: Adapter, needs_file: bool) -> PendingFetch:
+    record, claimed = record_from_json(adapter.record), adapter.claimed_base_model
+    beside = said_of(record, claimed, adapter.claimed_by)
+    return PendingFetch(adapter.id, record, needs_file, not adapter.covers_done, beside, claimed)
 
 
 def _was_read(reader_version: str) -> ColumnElement[bool]:
-    """Read by this version, and a sketch made or found impossible."""
-    return and_(File.read_at.is_not(None), File.reader_version == reader_version)
+    """Read by this version, and a sketch made or found impossible.
+
+    Or by any, if it is not here to be read again.
+    """
+    is_current = or_(File.reader_version == reader_version, File.state != "stored")
+    return and_(File.read_at.is_not(None), is_current)
 
 
 def _to_read(reader_version: str) -> ColumnElement[bool]:
@@ -126,6 +141,8 @@ def _to_read(reader_version: str) -> ColumnElement[bool]:
     return and_(
         exists().where(Adapter.file_sha256 == File.sha256, Adapter.state != "gone"),
         File.reader_version.is_distinct_from(reader_version),
+        # What was read and not kept stays as it was read.
+        or_(File.state == "stored", File.read_at.is_(None)),
     )
 
 

@@ -35,6 +35,16 @@ class RunFacts:
     fetched_bytes: int
     error: str | None
 
+    @property
+    def indexed(self) -> int:
+        """How many adapters became findable."""
+        return int(self.counts.get("publish", {}).get("ok", 0))
+
+    @property
+    def bytes_per_adapter(self) -> int | None:
+        """What the hub sent of files for each of them, refused ones' headers included."""
+        return round(self.fetched_bytes / self.indexed) if self.indexed else None
+
 
 @contextmanager
 def only_one(engine: Engine, origin: Origin) -> Iterator[None]:

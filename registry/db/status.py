@@ -1,11 +1,13 @@
 """How the registry is: what is here, what was refused and why, and what waits for whom."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from registry.db import jobs, nights, pending
+from registry.db.captions import Wanted, count_waiting
 from registry.db.encoders import active_encoders, count_missing
 from registry.db.jobs import WorkerFacts
 from registry.db.models import Adapter
@@ -20,7 +22,7 @@ class Status:
     """Counts of adapters by state, and of those refused by reason.
 
     `waiting` are the tasks that each step has left to do, and `queued` those of them that are
-    handed out to workers.
+    handed out to workers. Images wait for captions only where something is set up to write them.
     """
 
     states: dict[str, int]
@@ -31,13 +33,16 @@ class Status:
     last_night: NightFacts | None
 
 
-def load_status(session: Session, text_encoder: str) -> Status:
+def load_status(session: Session, text_encoder: str, wanted: Sequence[Wanted] = ()) -> Status:
+    """Return how the registry is; `wanted` are the captions that are to be written, if any are."""
+    uncaptioned = {"caption": sum(count_waiting(session, one) for one in wanted)} if wanted else {}
     return Status(
         states=count_states(session),
         refusals=count_refusals(session),
         waiting={
             "fetch": pending.count_to_fetch(session, None),
             "read": pending.count_unread(session),
+            **uncaptioned,
             "encode": pending.count_to_encode(session, text_encoder),
             "embed": sum(count_missing(session, encoder) for encoder in active_encoders(session)),
         },

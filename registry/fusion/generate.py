@@ -43,9 +43,9 @@ class FusedImage:
     # The same over layers and steps, for those that have gates.
     maps: dict[str, ActivityMap] = field(default_factory=dict)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write a PNG with the recipe inside."""
-        save_png(self.image, self.recipe, path)
+        save_png(self.image, self.recipe, Path(path))
 
     def png_bytes(self) -> bytes:
         """Return a PNG with the recipe inside."""

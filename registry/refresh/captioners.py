@@ -5,10 +5,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from encoder.captions.captioner import Captioner
-from encoder.captions.endpoint import EndpointCaptioner
+from encoder.captions.endpoint import ATTEMPTS, TIMEOUT_SECONDS, EndpointCaptioner
 from encoder.captions.local import LocalCaptioner
 from registry.config import Settings
 from registry.errors import CaptionSettingsError
+
+# A description of one picture takes a large model some seconds.
+WAITED_SECONDS = 30.0
 
 HOW_TO = (
     "set REGISTRY_CAPTION_ENDPOINT and REGISTRY_CAPTION_MODEL, or REGISTRY_CAPTION_FOLDER "
@@ -40,8 +43,10 @@ def name_of_captioner(settings: Settings) -> str:
 
 
 @contextmanager
-def open_captioner(settings: Settings) -> Iterator[Captioner]:
+def open_captioner(settings: Settings, *, patient: bool = True) -> Iterator[Captioner]:
     """Give the captioner of the settings; a model is loaded when the first image comes.
+
+    An endpoint is asked again and waited for, unless not `patient`, as where a person waits too.
 
     Raises:
         CaptionSettingsError: there is none, with what to set.
@@ -56,6 +61,8 @@ def open_captioner(settings: Settings) -> Iterator[Captioner]:
             name,
             token.get_secret_value() if token else None,
             concurrency=settings.caption_concurrency,
+            timeout_seconds=TIMEOUT_SECONDS if patient else WAITED_SECONDS,
+            attempts=ATTEMPTS if patient else 1,
         )
     else:
         assert settings.caption_folder is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Engine, delete
 from sqlalchemy.dialects.postgresql import insert
@@ -11,11 +12,13 @@ from encoder.captions.captioner import Captioner, Language
 from encoder.captions.prompts import PROMPT_VERSION
 from encoder.errors import CaptionerError, CaptionError
 from registry.blobs import BlobStore
+from registry.config import Settings
 from registry.db import captions, pending
 from registry.db.captions import CaptionVersion, PendingImage, Texts, Wanted
 from registry.db.holds import hold
 from registry.db.models import Caption
 from registry.errors import BlobNotFoundError
+from registry.refresh.captioners import name_of_captioner, what_is_missing
 from registry.refresh.step import StepOutcome, one_line
 from registry.text.hub_prompts import CLEANING_VERSION, clean_prompt
 
@@ -30,6 +33,14 @@ PROMPTS = 1000
 def version_of(model: str, language: Language) -> CaptionVersion:
     """Return what a model's captions are stored as."""
     return CaptionVersion(model, PROMPT_VERSION, language)
+
+
+def wanted_captions(settings: Settings, since: datetime) -> list[Wanted]:
+    """Return the captions that the settings ask for, one kind a language; none without a model."""
+    if what_is_missing(settings):
+        return []
+    model = name_of_captioner(settings)
+    return [Wanted(version_of(model, name), since) for name in settings.caption_languages]
 
 
 def take_known(sessions: sessionmaker[Session]) -> None:

@@ -6,7 +6,7 @@ it serves only where it finds more for certain.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.base_models.families import Family, find_family
 from encoder.text_encoder import TextEncoder
+from encoder.training.progress import Progress
 from registry.blobs import BlobStore
 from registry.db.encoders import find_active, register_encoder
 from registry.db.examples import Example, list_examples, load_sketches
@@ -37,13 +38,6 @@ if TYPE_CHECKING:
 FEWEST_ADAPTERS = 100
 # Fewer cannot tell whether one encoder is better than another.
 FEWEST_HELD_BACK = 15
-
-# Called with (done, total, what) as work goes on.
-Progress = Callable[[int, int, str], None]
-
-
-def silent(done: int, total: int, what: str) -> None:
-    """Report progress to nobody."""
 
 
 @dataclass(frozen=True, slots=True)

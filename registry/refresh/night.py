@@ -16,6 +16,7 @@ from crawler.errors import AutoLoraError
 from crawler.records import Source
 from encoder.base_models.families import find_family
 from encoder.text_encoder import TextEncoder
+from encoder.training.progress import silent
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import nights, runs
@@ -25,7 +26,7 @@ from registry.db.session import one_line_errors
 from registry.db.status import count_refusals, count_states
 from registry.errors import DatabaseLostError, DiskFullError, RegistryError
 from registry.refresh.canaries import ask_canaries
-from registry.refresh.learn import Learner, learnable_base_models, silent
+from registry.refresh.learn import Learner, learnable_base_models
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.refresh.sources import open_source
 from registry.refresh.step import one_line
@@ -136,6 +137,7 @@ class NightWatch:
             "counts": counts,
             "seconds": run.seconds,
             "fetched_bytes": run.fetched_bytes,
+            "bytes_per_adapter": run.bytes_per_adapter,
             "error": run.error,
         }
 

@@ -104,6 +104,7 @@ def _open(hub: Hub, setting: str, address: str, settings: Settings) -> Source:
         own.get_secret_value() if own else None,
         limits=settings.disk_limits,
         filters=filters_of(settings),
+        manners=settings.manners(hub.hub),
     )
 
 

@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 NOT_COMPARED = "The image encoder cannot be used, so covers were not compared by it; see the log."
 
 # By hash, Civitai's number of a version, or the name of a file, as the picture says itself; by
-# a cover that is this picture, or nearly; by covers that the image encoder finds alike.
-Way = Literal["hash", "version", "cover", "name", "near cover", "image"]
+# a cover that is this picture, or nearly; by covers that the image encoder finds alike; by what a
+# vision model says of the picture.
+Way = Literal["hash", "version", "cover", "name", "near cover", "image", "description"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
 
@@ -40,9 +41,9 @@ WAYS: tuple[Way, ...] = get_args(Way)
 class FoundBy:
     """One way by which a picture led to an adapter.
 
-    `similarity` is 1 for what is named, the share of equal bits of a cover's hash, or the cosine of
-    two pictures. `strength` is the one that the picture was made with, `cover` the position of the
-    cover that resembles it.
+    `similarity` is 1 for what is named, the share of equal bits of a cover's hash, the cosine of
+    two pictures, or the probability that an adapter does what the description says. `strength` is
+    the one that the picture was made with, `cover` the position of the cover that resembles it.
     """
 
     way: Way
@@ -59,13 +60,17 @@ class PictureResult:
 
 @dataclass(frozen=True, slots=True)
 class PicturePage:
-    """The answer to a picture. `missing` are adapters that it names and that are not here."""
+    """The answer to a picture. `missing` are adapters that it names and that are not here.
+
+    `prompt` is what it was made with, `description` what a vision model says of it.
+    """
 
     results: tuple[PictureResult, ...]
     missing: tuple[NamedAdapter, ...]
     prompt: str
     notes: tuple[str, ...]
     milliseconds: float
+    description: str = ""
 
 
 Found = dict[int, list[FoundBy]]

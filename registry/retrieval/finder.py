@@ -37,11 +37,11 @@ from registry.retrieval.filters import (
     base_models_of_families,
     known_name,
 )
-from registry.retrieval.found import MOST_FOUND, Paging, page_of
+from registry.retrieval.found import MOST_FOUND, FoundSort, Paging, page_of
 from registry.retrieval.hybrid import SearchQuery
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
-from registry.retrieval.paging import ranked_page
+from registry.retrieval.paging import MOST_RANKED, ranked_page, sorted_page
 from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
 from registry.retrieval.results import (
     Choice,
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
 # The API takes 2,000; a file of prompts on the command line is a mistake.
 MOST_CHARACTERS = 10_000
 UNKNOWN = "Adapter {} has neither an embedding nor captions nor a fingerprint: it was not compared."
+SORTED = f"Only the {MOST_RANKED} most relevant are sorted; by relevance all can be gone through."
 
 
 class Finder:
@@ -91,12 +92,20 @@ class Finder:
         self._encoders: dict[str, WeightEncoder] = {}
 
     def search(
-        self, text: str, filters: Filters, limit: int = 10, cursor: str | None = None
+        self,
+        text: str,
+        filters: Filters,
+        limit: int = 10,
+        cursor: str | None = None,
+        *,
+        sort: FoundSort = "relevance",
+        seed: int = 0,
     ) -> SearchPage:
         """Return up to `limit` adapters, those first that most probably do what `text` says.
 
         All base models are searched unless `filters` name some. `cursor` is the `next` of a
-        page: its list goes on, whatever has come into the index since.
+        page: its list goes on, whatever has come into the index since. In another `sort` what
+        fits or perhaps fits is listed; `seed` is of the random one.
 
         Raises:
             SearchError: the text is empty, nothing is indexed, a filter asks for what is not
@@ -108,7 +117,13 @@ class Finder:
             names = self._base_models(session, filters)
             spaces, notes = self._encoder_spaces(session, filters, names)
             query = SearchQuery(text, filters, limit)
-            paged = ranked_page(session, query, self._text_encoder, spaces, cursor)
+            if sort == "relevance":
+                paged = ranked_page(session, query, self._text_encoder, spaces, cursor)
+            else:
+                paging = Paging(sort, cursor, limit, seed)
+                paged = sorted_page(session, query, self._text_encoder, spaces, paging)
+                if len(paged.found) == MOST_RANKED:
+                    notes = (*notes, SORTED)
             results = load_results(session, paged.hits)
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
@@ -120,6 +135,7 @@ class Finder:
             found=dict(Counter(paged.found.values()).most_common()),
             ranked=tuple(paged.found),
             next=paged.next,
+            sort=sort,
         )
 
     def alike(
@@ -129,6 +145,9 @@ class Finder:
         filters: Filters,
         limit: int = 10,
         cursor: str | None = None,
+        *,
+        sort: FoundSort = "relevance",
+        seed: int = 0,
     ) -> SearchPage:
         """Return a page of the MOST_FOUND adapters most like some, and `text`, and unlike others.
 
@@ -149,7 +168,7 @@ class Finder:
             spaces, notes = self._spaces(session, filters)
             alike = search_alike(session, text, likes, filters, MOST_FOUND, spaces)
             hits = {hit.adapter_id: hit for hit in alike.hits}
-            question, paging = ("alike", text, likes, filters), Paging("relevance", cursor, limit)
+            question, paging = ("alike", text, likes, filters), Paging(sort, cursor, limit, seed)
             page = page_of(session, question, list(hits), paging)
             results = load_results(session, [hits[id_] for id_ in page.ids])
             fitting = [id_ for id_, hit in hits.items() if hit.band != "probably not"]
@@ -165,6 +184,7 @@ class Finder:
             ranked=tuple(hits),
             next=page.next,
             compared_by=alike.compared_by,
+            sort=sort,
         )
 
     def _spaces(self, session: Session, filters: Filters) -> tuple[Spaces, tuple[str, ...]]:

@@ -3,7 +3,8 @@
 The first page ranks what the signals offer, some hundreds of adapters. The others go on in that
 order: their cursor carries the ids that are still to come. Behind the ranked follow, by id, all
 other adapters that have every word of the question, so that nothing that literally matches is
-withheld, however many there are.
+withheld, however many there are. In another order than by relevance, what fits or perhaps fits of
+the ranked is sorted: by name or downloads, what probably is something else would come anywhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from encoder.text_encoder import TextEncoder
 from registry.retrieval.cursors import read_cursor, write_cursor
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.errors import CursorError
+from registry.retrieval.found import Paging, page_of
 from registry.retrieval.hybrid import SearchQuery, rank_all
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.words import literal_adapters
@@ -75,6 +77,34 @@ def ranked_page(
         max([place.last_literal, *literal]),
     )
     return Paged(hits, _found(ranked), _next(session, query, question, following))
+
+
+def sorted_page(
+    session: Session,
+    query: SearchQuery,
+    text_encoder: TextEncoder,
+    spaces: Sequence[Space],
+    paging: Paging,
+) -> Paged:
+    """Return a page of what fits or perhaps fits, in another order than by relevance.
+
+    Of all that is ranked, where nothing does: there is always a list. What has every word is in
+    it, but for what is more than MOST_RANKED.
+
+    Raises:
+        CursorError: the cursor is of another question, or none.
+    """
+    literal: list[int] = []
+    if "words" in query.signals:
+        literal = literal_adapters(
+            session, query.text, filters=query.filters, after=0, without=(), limit=MOST_RANKED
+        )
+    ranked = rank_all(session, query, text_encoder, spaces, known=literal, literal=literal)
+    ranked = ranked[:MOST_RANKED]
+    fitting = [hit for hit in ranked if hit.band != "probably not"] or ranked
+    hits = {hit.adapter_id: hit for hit in fitting}
+    page = page_of(session, ("search", query.text, query.filters), list(hits), paging)
+    return Paged([hits[id_] for id_ in page.ids], _found(session, ranked), page.next)
 
 
 def _next(

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from registry.retrieval.browsing import ListedIds, Total
 from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.duplicates import Duplicate
+from registry.retrieval.found import FoundSort
 from registry.retrieval.likeness import Compared
 from registry.retrieval.ranking import SearchHit
 
@@ -75,6 +76,7 @@ class SearchPage:
     next: str | None = None
     # What told likeness, where adapters were given: weights, captions or fingerprints.
     compared_by: tuple[Compared, ...] = ()
+    sort: FoundSort = "relevance"
 
     @property
     def fits(self) -> bool:

@@ -235,3 +235,38 @@ def test_what_is_not_there_is_gone(server: FileServer) -> None:
 
     with pytest.raises(GoneError):
         parse_remote(server)
+
+
+def test_a_token_goes_along_and_never_to_where_the_file_is_sent_from(
+    server: FileServer, tmp_path: Path
+) -> None:
+    """The second request is for the address that the hub redirected to, and not for its token."""
+    write_sparse(tmp_path / "b.safetensors", comment=300_000)
+    with serve_file(tmp_path / "b.safetensors") as elsewhere:
+        server.redirect = elsewhere.url
+        origins = [server.url, elsewhere.url]
+        with PoliteClient(allowed_origins=origins, requests_per_second=1000) as client:
+            read_remote_header(client, f"{server.url}/moved", {"Authorization": "Bearer secret"})
+
+    assert [sent.get("Authorization") for sent in server.sent_headers] == ["Bearer secret"]
+    assert [sent.get("Authorization") for sent in elsewhere.sent_headers] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"ETag": f'"{"a" * 64}"'}, "a" * 64),
+        ({"ETag": f'W/"{"A" * 64}"'}, "a" * 64),
+        ({"ETag": f'"{"b" * 64}"', "X-Linked-ETag": f'"{"a" * 64}"'}, "a" * 64),
+        # A store's hash of parts, an md5, and what is none.
+        ({"ETag": f'"{"a" * 32}-5"'}, None),
+        ({"ETag": f'"{"a" * 64}\u00e9"'}, None),
+        ({}, None),
+    ],
+)
+def test_an_etag_is_a_hash_only_where_it_looks_like_one(
+    server: FileServer, headers: dict[str, str], told: str | None
+) -> None:
+    server.headers |= headers
+    with client_for(server) as client:
+        assert read_remote_header(client, server.url).sha256 == told

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from crawler.errors import DownloadError, SourceError
+from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal, Source
 from crawler.sources.civitai import CivitaiSource
 from crawler.sources.hugging_face import HuggingFaceSource
@@ -53,7 +54,7 @@ def hub(kind: Kind, tmp_path: Path) -> Iterator[HubFacts]:
 
 @pytest.fixture
 def source(kind: Kind, hub: HubFacts) -> Iterator[Source]:
-    with kind.source(hub.endpoint, "tok", page_size=2, attempts=1) as source:
+    with kind.source(hub.endpoint, "tok", page_size=2, manners=Manners(attempts=1)) as source:
         yield source
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from crawler.errors import DownloadError, SourceError
+from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
@@ -26,7 +27,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def source(hub: Hub) -> Iterator[ModelScopeSource]:
-    with ModelScopeSource(hub.endpoint, requests_per_second=1000, attempts=1) as source:
+    with ModelScopeSource(hub.endpoint, manners=Manners(attempts=1)) as source:
         yield source
 
 

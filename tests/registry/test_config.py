@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from crawler.manners import Manners
 from registry.config import Settings
 from registry.errors import TokenPlaceError
 
@@ -74,3 +75,17 @@ def test_an_address_without_a_token_may_stand_in_a_file() -> None:
     Path(".env").write_text("REGISTRY_MODELSCOPE_ENDPOINT=http://127.0.0.1:8090\n")
 
     assert Settings().modelscope_endpoint == "http://127.0.0.1:8090"
+
+
+def test_a_hub_is_treated_as_its_settings_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_HUB_BYTES_PER_SECOND", '{"civitai": 5000}')
+    monkeypatch.setenv("REGISTRY_HUB_DOWNLOADS", '{"huggingface": 2}')
+
+    settings = Settings()
+
+    assert settings.manners("civitai") == Manners(bytes_per_second=5000)
+    assert settings.manners("huggingface") == Manners(downloads=2)
+    assert settings.manners("modelscope") == Manners()
+    monkeypatch.setenv("REGISTRY_HUB_DOWNLOADS", '{"hugging-face": 2}')
+    with pytest.raises(ValueError, match="hugging-face"):
+        Settings()

@@ -2,12 +2,15 @@
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from demo.paths import DATA
 from demo.run import SEARCHES
+from registry.api.app import create_app
 from registry.api.pages.texts import TEXTS
 from registry.service import Registry
 from registry.text.word_segmentation import segment
@@ -16,6 +19,7 @@ from tests.builders import add_adapter
 README = Path(__file__).parents[2] / "README.md"
 # In a command, and in Python.
 EXAMPLE = re.compile(r'(?:autolora search|registry\.search\() ?"([^"]+)"')
+CHIP = re.compile(r'class="chip" href="/\?q=[^"]+">([^<]+)<')
 
 
 def examples() -> list[str]:
@@ -48,8 +52,17 @@ def demo(registry: Registry) -> Registry:
     return registry
 
 
+def chips(demo: Registry) -> list[str]:
+    """What the page offers to search for, in both languages."""
+    with TestClient(create_app(demo), base_url="http://127.0.0.1") as client:
+        pages = [client.get("/", params={"lang": language}).text for language in ("en", "zh")]
+    found = [CHIP.findall(page) for page in pages]
+    assert all(found)
+    return [unescape(text) for own in found for text in own]
+
+
 def test_every_example_finds_something(demo: Registry) -> None:
-    for text in examples():
+    for text in [*examples(), *chips(demo)]:
         first = demo.search(text).results[0]
         assert first.hit.band != "probably not", (text, first.hit.score)
 
@@ -62,6 +75,6 @@ def test_ordinary_words_fit(demo: Registry) -> None:
     assert demo.search("silhouette").found["demo-flux-tiny"] >= 5
 
 
-@pytest.mark.parametrize("text", ["asdfqwer", "qwrtz 123", "啊啊啊", "lkjhgf", "zzzzzz"])
-def test_nonsense_is_probably_not_there(demo: Registry, text: str) -> None:
-    assert {result.hit.band for result in demo.search(text).results} == {"probably not"}
+def test_nonsense_is_probably_not_there(demo: Registry) -> None:
+    for text in ("asdfqwer", "qwrtz 123", "啊啊啊", "lkjhgf", "zzzzzz"):
+        assert {result.hit.band for result in demo.search(text).results} == {"probably not"}, text

@@ -22,7 +22,7 @@ from registry.retrieval.browsing import SORTS, Sort
 from registry.retrieval.facets import Facets
 from registry.retrieval.filter_options import FilterOptions
 from registry.retrieval.fitness import SIGNALS, Band
-from registry.retrieval.found import Paging
+from registry.retrieval.found import FOUND_SORTS, FoundSort, Paging
 from registry.retrieval.likeness import Likes
 from registry.retrieval.results import BrowsePage, SearchPage, SearchResult
 from registry.service import MOST_ADAPTERS, Registry
@@ -45,7 +45,8 @@ class SearchFields(FilterParams):
     model_config = ConfigDict(extra="ignore")
 
     q: Annotated[str, Field(max_length=2000)] = ""
-    sort: Sort = "newest"
+    # By default questions go by relevance, and all there is by what is newest.
+    sort: FoundSort | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     cursor: Cursor | None = None
     like: list[AdapterId] = Field(default=[])
@@ -76,13 +77,21 @@ def search_page(
     browsed: BrowsePage | None = None
     facets: Facets | None = None
     likes = fields.likes()
+    # Nothing is relevant where nothing is asked.
+    order: Sort = next((one for one in SORTS if one == fields.sort), "newest")
     if (query or likes) and names:
         found = registry.search(
-            query, limit=PAGE_SIZE, filters=filters, cursor=fields.cursor, likes=likes
+            query,
+            limit=PAGE_SIZE,
+            filters=filters,
+            cursor=fields.cursor,
+            likes=likes,
+            sort=fields.sort or "relevance",
+            seed=fields.seed,
         )
         facets = registry.facets(among=found.ranked or [result.card.id for result in found.results])
     elif names:
-        browsed = registry.browse(filters, fields.sort, fields.cursor, PAGE_SIZE, seed=fields.seed)
+        browsed = registry.browse(filters, order, fields.cursor, PAGE_SIZE, seed=fields.seed)
         facets = registry.facets(filters)
     address, language = _address(request), language_of(request)
     return render(
@@ -103,8 +112,8 @@ def search_page(
         likes=likeness.liked(address, likes, registry.cards(likes.ids)),
         like_url=likeness.add_to(address),
         first=fields.cursor is None,
-        sort=fields.sort,
-        sorts=SORTS,
+        sort=order if found is None else found.sort,
+        sorts=SORTS if found is None else FOUND_SORTS,
         # All of a length: HEAD tells that of GET.
         new_seed=100_000 + secrets.randbelow(900_000),
         examples=_examples(facets, language) if facets is not None and not address.asked else [],
@@ -185,8 +194,11 @@ def frame(registry: Registry) -> dict[str, Any]:
 
 
 def _by_band(page: SearchPage | None) -> list[tuple[Band, list[SearchResult]]]:
-    """Return a page's results parted where a band begins, in their order."""
-    results = page.results if page is not None else ()
+    """Return a page's results parted where a band begins, in their order.
+
+    None where another order than by relevance mixes them.
+    """
+    results = page.results if page is not None and page.sort == "relevance" else ()
     return [(band, list(own)) for band, own in groupby(results, lambda result: result.hit.band)]
 
 

@@ -29,6 +29,8 @@ def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> S
         filters=params.filters(),
         cursor=params.cursor,
         likes=params.likes(),
+        sort=params.sort,
+        seed=params.seed,
     )
     return SearchAnswer.from_page(page)
 

@@ -2,15 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
-from crawler.errors import SourceError
 from registry.db import adapters, pending
 from registry.db.arrivals import Arrival, store_arrivals
-from registry.refresh.fetching import Fetched, fetch_all
+from registry.db.pending import PendingFile
+from registry.refresh.fetching import Fetched, Fetcher
+from registry.refresh.judging import HeaderJudge
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
-
-# A hub that does not answer for this many adapters in a row is down.
-FAILURES_IN_A_ROW = 5
+from registry.refresh.steps.read import read_files, reader_version
 
 
 class FetchStep(SharedStep):
@@ -25,7 +25,25 @@ class FetchStep(SharedStep):
 
     def __init__(self, context: RefreshContext) -> None:
         super().__init__(context)
-        self._failures = 0
+        self._judge = HeaderJudge(context.settings)
+        self._fetcher = Fetcher(
+            context.source,
+            context.blobs,
+            context.downloads,
+            self._judge,
+            self._is_known,
+            threads=context.settings.manners(context.source.hub).downloads,
+        )
+
+    def prepare(self) -> Iterator[StepOutcome]:
+        judge = self._judge
+        with self.context.sessions.begin() as session:
+            adapters.forget_judgements(session, self.context.origin, judge.names)
+            if judge.keeps_all:
+                adapters.want_back(session, None)
+            elif judge.keeps_some:
+                adapters.want_back(session, judge.fusing)
+        yield from ()
 
     def remaining(self) -> int:
         with self.context.sessions() as session:
@@ -43,23 +61,32 @@ class FetchStep(SharedStep):
 
     def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
         context = self.context
-        self._check_hub()
         with context.sessions() as session:
             wanted = pending.list_to_fetch(session, context.origin, [int(key) for key in keys])
-        for came in fetch_all(context.source, wanted, context.blobs, context.downloads):
+        rests: list[str] = []
+        for came in self._fetcher.fetch_all(wanted, rests):
             with context.sessions.begin() as session:
                 store_arrivals(session, [_arrival(fetched) for fetched in came])
             for fetched in came:
+                # Of several listings of a file the first has it read and removed.
+                if fetched.path is not None and fetched.path.exists():
+                    self._read(fetched, fetched.path)
                 yield _outcome(fetched)
-                self._failures = self._failures + 1 if fetched.hub_is_down else 0
-                self._check_hub()
+        # It came back each time.
+        yield from (StepOutcome(context.source.hub, False, rest) for rest in rests)
 
-    def _check_hub(self) -> None:
-        if self._failures >= FAILURES_IN_A_ROW:
-            raise SourceError(
-                f"{self.context.source.hub} failed for {self._failures} adapters in a row; "
-                "fetching stopped. Run again later: it goes on where it stopped."
-            )
+    def _read(self, fetched: Fetched, path: Path) -> None:
+        """Read a file that is not kept, and remove it."""
+        assert fetched.sha256 is not None
+        file = PendingFile(fetched.sha256, fetched.record.repo, fetched.size)
+        [outcome] = read_files(self.context.sessions, lambda _: path, [file], reader_version())
+        if not outcome.ok:
+            fetched.problems.append(outcome.message)
+        self._fetcher.remove(path)
+
+    def _is_known(self, sha256: str) -> bool:
+        with self.context.sessions() as session:
+            return adapters.is_read_and_dropped(session, sha256)
 
 
 def part_by_file(rows: Iterable[tuple[int, str | None]], size: int) -> Iterator[list[str]]:
@@ -79,12 +106,21 @@ def part_by_file(rows: Iterable[tuple[int, str | None]], size: int) -> Iterator[
 
 def _arrival(fetched: Fetched) -> Arrival:
     return Arrival(
-        fetched.adapter_id, fetched.sha256, fetched.size, fetched.covers, fetched.covers_done
+        fetched.adapter_id,
+        fetched.sha256,
+        fetched.size,
+        fetched.is_kept,
+        fetched.covers,
+        fetched.covers_done,
+        refusal=fetched.refusal,
+        refused_by=fetched.judgement.by if fetched.judgement else "",
     )
 
 
 def _outcome(fetched: Fetched) -> StepOutcome:
     name = adapters.label(fetched.record.repo, fetched.record.version)
+    if fetched.refusal:
+        return StepOutcome(name, False, f"refused: {fetched.refusal}", fetched.fetched_bytes)
     return StepOutcome(
         name, not fetched.problems, "; ".join(fetched.problems), fetched.fetched_bytes
     )

@@ -1,6 +1,6 @@
 """Step 3: files -> verdicts, fingerprints and sketches."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,18 +81,33 @@ def read_stored(
     version: str,
 ) -> list[StepOutcome]:
     """Read files of the blob store, and store what they are, or why they are refused."""
+
+    def find(sha256: str) -> Path | None:
+        return blobs.path(sha256) if blobs.exists(sha256) else None
+
+    return read_files(sessions, find, files, version)
+
+
+def read_files(
+    sessions: sessionmaker[Session],
+    find: Callable[[str], Path | None],
+    files: Sequence[pending.PendingFile],
+    version: str,
+) -> list[StepOutcome]:
+    """Read files and store what they are; what `find` does not find is to be fetched again."""
     with sessions() as session:
         beside = load_beside(session, [file.sha256 for file in files])
     outcomes: list[StepOutcome] = []
     readings: list[Reading] = []
     lost: list[str] = []
     for file in files:
-        if not blobs.exists(file.sha256):
+        path = find(file.sha256)
+        if path is None:
             lost.append(file.sha256)
             outcomes.append(StepOutcome(file.adapter, False, str(BlobNotFoundError(file.sha256))))
             continue
         try:
-            reading = _read_blob(blobs, file.sha256, beside.get(file.sha256, NOTHING), version)
+            reading = _read(path, file.sha256, beside.get(file.sha256, NOTHING), version)
         except Exception as error:
             # Any: a stranger's file must not stop the others. It is reported, and stays to do.
             outcomes.append(StepOutcome(file.adapter, False, one_line(error)))
@@ -112,12 +127,12 @@ def _outcome(file: pending.PendingFile, reading: Reading) -> StepOutcome:
     return StepOutcome(file.adapter, message=reading.columns["verdict"]["sketch_refusal"] or "")
 
 
-def _read_blob(blobs: BlobStore, sha256: str, beside: Beside, version: str) -> Reading:
-    path, by = blobs.path(sha256), {"reader_version": version}
+def _read(path: Path, sha256: str, beside: Beside, version: str) -> Reading:
+    by = {"reader_version": version}
     try:
         columns, sketch = read_and_sketch(path, beside)
     except LoraFileError as error:
-        # The cause without the file's name, which is its hash in the store.
+        # The cause without the file's name, which may be its hash in the store.
         reason = " ".join(error.cause.split())
         return Reading(sha256, beside, by | {"body_sha256": _hash_body(path)}, refusal=reason)
     data = SketchData(sketch.version, sketch.to_bytes()) if sketch is not None else None

@@ -10,6 +10,7 @@ import pytest
 
 from crawler.errors import AccessDeniedError, AddressRefusedError, HashMismatchError, SourceError
 from crawler.filters import Filters
+from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal, SweptSource
 from crawler.sources.civitai import MAX_DETAILS, CivitaiSource
 from crawler.sources.civitai_detail import find_file, read_listed, read_version
@@ -32,7 +33,7 @@ def hub(tmp_path: Path) -> Iterator[CivitaiHub]:
 
 @pytest.fixture
 def source(hub: CivitaiHub) -> Iterator[CivitaiSource]:
-    with CivitaiSource(hub.endpoint, "tok", page_size=2, attempts=1) as source:
+    with CivitaiSource(hub.endpoint, "tok", page_size=2, manners=Manners(attempts=1)) as source:
         yield source
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from crawler.errors import AccessDeniedError, AddressRefusedError, SourceError
 from crawler.filters import Filters
+from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal
 from crawler.sources.hugging_face import HuggingFaceSource
 from crawler.sources.hugging_face_detail import config_beside, listed_files, read_detail, tree_files
@@ -32,7 +33,7 @@ def hub(tmp_path: Path) -> Iterator[HuggingFaceHub]:
 
 @pytest.fixture
 def source(hub: HuggingFaceHub) -> Iterator[HuggingFaceSource]:
-    with HuggingFaceSource(hub.endpoint, page_size=2, attempts=1) as source:
+    with HuggingFaceSource(hub.endpoint, page_size=2, manners=Manners(attempts=1)) as source:
         yield source
 
 

@@ -17,6 +17,7 @@ from crawler.errors import (
 )
 from crawler.filters import Filters
 from crawler.hub_text import MAX_DESCRIPTION, MAX_WORDS
+from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
@@ -137,7 +138,7 @@ def test_one_broken_detail_ends_nothing(hub: Hub) -> None:
     hub.faults.error_code.add("alice/dog")
     hub.faults.broken.add("alice/ice")
 
-    with ModelScopeSource(hub.endpoint, attempts=1) as source:
+    with ModelScopeSource(hub.endpoint, manners=Manners(attempts=1)) as source:
         found = list(source.list_adapters())
 
     refused = {item.repo: item.reason for item in found if isinstance(item, Refusal)}
@@ -158,7 +159,7 @@ def test_a_repository_without_weights_is_refused(hub: Hub, source: ModelScopeSou
 
 def test_a_hub_that_dies_on_the_way_ends_the_crawl(hub: Hub) -> None:
     """Or else every adapter would be refused one by one."""
-    with ModelScopeSource(hub.endpoint, attempts=1) as source:
+    with ModelScopeSource(hub.endpoint, manners=Manners(attempts=1)) as source:
         listing = source.list_adapters()
         next(listing)
         hub.faults.broken.update(hub.repos())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from crawler.manners import Manners
 from crawler.peft_config import MAX_CONFIG_BYTES, find_configs
 from crawler.records import AdapterRecord, Refusal
 from crawler.sources.modelscope import ModelScopeSource
@@ -34,7 +35,7 @@ def hub_with(folder: Path, config: bytes | None, name: str = IN_LIST) -> Iterato
 
 def crawl(hub: Hub) -> tuple[dict[str, AdapterRecord], dict[str, str]]:
     """Return records, and reasons for refusals, by the repository's name."""
-    with ModelScopeSource(hub.endpoint, attempts=2) as source:
+    with ModelScopeSource(hub.endpoint, manners=Manners(attempts=2)) as source:
         found = list(source.list_adapters())
     records = {item.repo[6:]: item for item in found if isinstance(item, AdapterRecord)}
     return records, {item.repo[6:]: item.reason for item in found if isinstance(item, Refusal)}

@@ -12,7 +12,7 @@ from torch.multiprocessing.spawn import spawn
 from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import sketch
 from encoder.training.contrastive import Examples, Schedule, Trainer
-from encoder.training.train import silent
+from encoder.training.progress import silent
 from encoder.training.workers import Workers
 from encoder.weight_encoders.autolora import AutoLora, AutoLoraConfig
 from encoder.weight_encoders.layer_batch import stack_sketches

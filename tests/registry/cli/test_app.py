@@ -1,8 +1,13 @@
 """The command line: one line on stderr and exit code 1 for our failures."""
 
+import os
+import signal
+from importlib.metadata import version
+
 import pytest
 
-from tests.registry.cli.runner import run_badly, run_well
+from registry.service import Registry
+from tests.registry.cli.runner import run, run_badly, run_well
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -37,3 +42,39 @@ def test_help_names_every_command() -> None:
 
     for command in ("search", "show", "fuse", "serve", "inspect", "refresh", "crawl", "encode"):
         assert command in printed
+
+
+def test_the_version_is_printed_and_h_is_help() -> None:
+    assert run_well("--version") == f"autolora {version('autolora-registry')}\n"
+    assert run_well("search", "-h") == run_well("search", "--help")
+
+
+def test_a_misspelt_setting_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ignored in silence, it would be searched for in everything else first."""
+    monkeypatch.setenv("REGISTRY_BASE_MODEL", "{}")
+    monkeypatch.setenv("REGISTRY_STORAGE_DELETE_ENABLED", "of another program")
+
+    result = run("list")
+
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stderr.splitlines() if "no setting" in line]
+    assert line.startswith("autolora: REGISTRY_BASE_MODEL is no setting")
+    assert "REGISTRY_BASE_MODELS" in line
+
+
+@pytest.mark.parametrize(("words", "kept"), [(["list"], False), (["crawl"], True)])
+def test_ctrl_c_promises_only_what_is_true(
+    words: list[str], kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever stops an image begins it anew; a crawl goes on."""
+
+    def stop(_: Registry) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Registry, "sessions", property(stop))
+
+    result = run(*words)
+
+    assert result.exit_code == 130
+    assert result.stderr.startswith("autolora: stopped.")
+    assert ("goes on from there" in result.stderr) is kept

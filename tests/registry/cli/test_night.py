@@ -6,8 +6,10 @@ from datetime import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from registry.cli.night import nights_done
+from registry.db.models import Cover
 from registry.service import Registry
 from tests.registry.cli.runner import run, run_badly, run_well, write_folder
 
@@ -35,6 +37,9 @@ def test_a_night_is_done_once_and_told(registry: Registry, folder: Path) -> None
     told = json.loads(run_well("runs", "--json"))
     assert [night["state"] for night in told["nights"]] == ["done", "done"]
     assert [run["endpoint"] for run in told["runs"]] == [str(folder)] * 2
+    [second, first_run] = told["runs"]
+    assert first_run["bytes_per_adapter"] == round(first_run["fetched_bytes"] / 2)
+    assert second["bytes_per_adapter"] is None
     assert str(folder)[:20] in run_well("runs")
 
 
@@ -48,6 +53,20 @@ def test_the_status_tells_what_is_here_and_what_was_refused(registry: Registry) 
     assert status["last_night"]["state"] == "done"
     assert "2 ready" in people
     assert "workers: 0" in people
+
+
+def test_the_status_tells_how_many_images_wait_for_captions(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_well("night", "--now")
+    monkeypatch.setenv("REGISTRY_CAPTION_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("REGISTRY_CAPTION_MODEL", "a-model")
+
+    with registry.sessions() as session:
+        images = session.scalar(select(func.count(Cover.sha256.distinct())))
+
+    assert images
+    assert json.loads(run_well("status", "--json"))["waiting"]["caption"] == images
 
 
 def test_the_status_of_an_empty_registry(registry: Registry) -> None:

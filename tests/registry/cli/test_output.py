@@ -1,12 +1,21 @@
 """What strangers wrote reaches a terminal as text, and as nothing else."""
 
+import io
 import json
+import sys
 
 import pytest
 from rich.table import Table
 
 from registry.cli.errors import report
-from registry.cli.output import print_facts, print_json, print_table, stderr, stdout
+from registry.cli.output import (
+    print_facts,
+    print_json,
+    print_table,
+    stderr,
+    stdout,
+    write_any_text,
+)
 from registry.errors import AdapterNotReadyError, BlobMismatchError, RegistryError
 
 # Clears the screen, sets the title, turns the text round, and is invisible; C1 controls too.
@@ -60,3 +69,19 @@ def test_json_says_the_same_in_escapes(capsys: pytest.CaptureFixture[str]) -> No
 def test_every_error_is_one_bounded_harmless_line(error: RegistryError) -> None:
     assert len(str(error)) <= 1000
     assert str(error).isprintable()
+
+
+def test_a_terminal_without_unicode_gets_every_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with LC_ALL=C; and JSON stays JSON, in which a fox is two escapes."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    name = {"name": "狐狸 🦊 é"}
+
+    write_any_text()
+    print_facts(name)
+    print_json(name)
+    sys.stdout.flush()
+
+    table, _, said = written.getvalue().decode("ascii").partition("\n")
+    assert "\\u72d0" in table
+    assert json.loads(said) == name

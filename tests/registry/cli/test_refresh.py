@@ -25,8 +25,10 @@ def test_refresh_from_a_folder_until_it_can_be_found(registry: Registry, tmp_pat
 
     assert first.exit_code == 0, first.output
     assert "2 adapters ready" in first.stdout
+    assert " fetched, " in first.stdout
+    assert "for each of 2 indexed" in first.stdout
     assert "broken" in first.stderr
-    assert again["ready"] == 2
+    assert (again["ready"], again["bytes_per_adapter"]) == (2, None)
     assert "Fox 1" in run_well("search", "a red fox")
     found = json.loads(run_well("search", "fx1", "--json"))["results"][0]
     assert (found["exact"], found["adapter"]["name"]) == (True, "Fox 1")

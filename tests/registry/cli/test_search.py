@@ -175,3 +175,18 @@ def test_facets_are_counted_in_a_terminal(registry: Registry) -> None:
     assert "ann (2) · [red]bob (1)" in printed
     assert "3 adapters" in printed
     assert counted["total"] == 2
+
+
+def test_a_question_is_sorted(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        agile, brown = (
+            add_adapter(session, name=name, words=f"fox {name}").id for name in ("Agile", "Brown")
+        )
+
+    printed = run_well("search", "fox", "--sort", "newest")
+
+    # Below the table a line says what was found.
+    rows = [line.split()[0] for line in printed.splitlines()[1:3]]
+    assert rows == [str(brown), str(agile)]
+    assert "fits:" not in printed
+    assert "one of relevance, name" in run_badly("search", "fox", "--sort", "odd")

@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 
 from crawler.disk import DiskLimits
+from crawler.errors import HubRestingError, SourceError
 from crawler.records import AdapterRecord
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
 from registry.blobs import BlobStore
+from registry.config import Settings
 from registry.db.pending import PendingFetch
-from registry.refresh.fetching import Fetched, fetch_all
+from registry.refresh.fetching import Fetched, Fetcher
+from registry.refresh.judging import HeaderJudge
 from tests.crawler.builders import add_entry, write_adapter
 
 LARGE = 50_000
@@ -36,7 +39,8 @@ def fetch(hub: Hub, tmp_path: Path, limits: DiskLimits, blobs: BlobStore) -> dic
     with ModelScopeSource(hub.endpoint, limits=limits) as source:
         records = [item for item in source.list_adapters() if isinstance(item, AdapterRecord)]
         wanted = [PendingFetch(n, record, True, True) for n, record in enumerate(records)]
-        came = list(fetch_all(source, wanted, blobs, tmp_path / "downloads"))
+        fetcher = Fetcher(source, blobs, tmp_path / "downloads", HeaderJudge(Settings()))
+        came = list(fetcher.fetch_all(wanted))
     return {
         fetched.record.repo.removeprefix("alice/"): fetched for found in came for fetched in found
     }
@@ -77,3 +81,40 @@ def test_covers_without_room_stay_to_be_fetched(hub: Hub, tmp_path: Path) -> Non
     assert not any(fetched.covers_done for fetched in found.values())
     assert not any(fetched.covers for fetched in found.values())
     assert all("REGISTRY_RESERVED_BYTES" in fetched.problems[0] for fetched in found.values())
+
+
+class RestingSource(ModelScopeSource):
+    """A hub that says so often that it rests, before it gives a file."""
+
+    def __init__(self, endpoint: str, rests: list[int]) -> None:
+        super().__init__(endpoint)
+        self.left = rests
+
+    def download(self, record: AdapterRecord, target: Path) -> Path:
+        if self.left:
+            raise HubRestingError("Hub", 0, self.left.pop(0))
+        return super().download(record, target)
+
+
+def fetch_resting(hub: Hub, tmp_path: Path, rests: list[int]) -> tuple[list[Fetched], list[str]]:
+    told: list[str] = []
+    with RestingSource(hub.endpoint, rests) as source:
+        records = [item for item in source.list_adapters() if isinstance(item, AdapterRecord)]
+        wanted = [PendingFetch(n, record, True, True) for n, record in enumerate(records)]
+        blobs = BlobStore(tmp_path / "blobs")
+        fetcher = Fetcher(source, blobs, tmp_path / "downloads", HeaderJudge(Settings()))
+        came = [one for found in fetcher.fetch_all(wanted, told) for one in found]
+    return came, told
+
+
+def test_downloads_wait_for_a_hub_that_rests_and_go_on(hub: Hub, tmp_path: Path) -> None:
+    came, told = fetch_resting(hub, tmp_path, [1, 1, 2])
+
+    assert sorted(fetched.adapter_id for fetched in came) == [0, 1, 2]
+    assert all(fetched.sha256 and not fetched.problems for fetched in came)
+    assert "Hub failed several times in a row and rests" in told[0]
+
+
+def test_a_hub_that_does_not_come_back_is_left(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="does not come back after 3 rests"):
+        fetch_resting(hub, tmp_path, [4, 4, 4])

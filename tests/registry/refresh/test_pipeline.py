@@ -102,7 +102,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def source(hub: Hub) -> Iterator[ModelScopeSource]:
-    with ModelScopeSource(hub.endpoint, requests_per_second=1000) as source:
+    with ModelScopeSource(hub.endpoint) as source:
         yield source
 
 
@@ -506,7 +506,7 @@ from registry.refresh.pipeline import Pipeline
 endpoint, kill_step = sys.argv[1:]
 settings = Settings()
 with open_database(settings) as sessions:
-    source = ModelScopeSource(endpoint, requests_per_second=1000)
+    source = ModelScopeSource(endpoint)
     pipeline = Pipeline(sessions, BlobStore(settings.blobs), settings, load_text_encoder())
     for progress in pipeline.refresh(source):
         if progress.step.name == kill_step and progress.done == 2:

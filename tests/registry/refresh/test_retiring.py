@@ -35,7 +35,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 @pytest.fixture
 def source(hub: Hub) -> Iterator[ModelScopeSource]:
-    with ModelScopeSource(hub.endpoint, requests_per_second=1000) as source:
+    with ModelScopeSource(hub.endpoint) as source:
         yield source
 
 

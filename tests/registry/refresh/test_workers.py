@@ -123,7 +123,7 @@ def count_alive(sessions: sessionmaker[Session]) -> int:
 
 
 def refresh(pipeline: Pipeline, hub: Hub) -> None:
-    with ModelScopeSource(hub.endpoint, requests_per_second=1000) as source:
+    with ModelScopeSource(hub.endpoint) as source:
         for _ in pipeline.refresh(source):
             pass
 
@@ -234,7 +234,7 @@ def test_adapters_of_one_file_are_one_task(size: int, parts: list[list[str]]) ->
 def test_what_somebody_holds_is_left_to_him(
     pipeline: Pipeline, sessions: sessionmaker[Session], settings: Settings, hub: Hub
 ) -> None:
-    with ModelScopeSource(hub.endpoint, requests_per_second=1000) as source:
+    with ModelScopeSource(hub.endpoint) as source:
         with sessions.begin() as session:
             run_id = add_run(session)
         step = ReadStep(pipeline.context(source, run_id))

@@ -3,7 +3,7 @@
 import pytest
 
 from registry.db.models import Adapter
-from registry.retrieval.errors import CursorError, OtherQuestionError
+from registry.retrieval.errors import CursorError, FilterError, OtherQuestionError
 from registry.retrieval.filters import Filters
 from registry.retrieval.results import SearchPage
 from registry.service import Registry
@@ -86,3 +86,49 @@ def test_an_answer_counts_what_it_found_of_each_base_model(registry: Registry) -
         add_adapter(session, name="wolf", words="wolf", base_model="sdxl-1.0")
 
     assert registry.search("fox").found == {"demo-flux-tiny": 2, "sdxl-1.0": 1}
+
+
+def test_a_question_is_sorted_as_asked(registry: Registry) -> None:
+    """What is probably something else stays out: it would come anywhere among the others."""
+    with registry.sessions.begin() as session:
+        foxes = [
+            add_adapter(session, name=name, words=f"fox {name}", downloads=downloads).id
+            for name, downloads in (("cunning", 5), ("agile", 7), ("brown", 1))
+        ]
+        add_adapter(session, name="a train", words="train", downloads=100)
+    cunning, agile, brown = foxes
+
+    assert ids(registry.search("fox", sort="name")) == [agile, brown, cunning]
+    assert ids(registry.search("fox", sort="downloads")) == [agile, cunning, brown]
+    first = registry.search("fox", sort="name", limit=2)
+    rest = registry.search("fox", sort="name", limit=2, cursor=first.next)
+    assert (ids(first), ids(rest), rest.next) == ([agile, brown], [cunning], None)
+    with pytest.raises(OtherQuestionError):
+        registry.search("fox", sort="downloads", limit=2, cursor=first.next)
+    with pytest.raises(FilterError, match="relevance, name"):
+        registry.search("fox", sort="beauty")  # type: ignore[arg-type]
+
+
+def test_sorting_withholds_nothing_that_literally_matches(registry: Registry) -> None:
+    foxes = add_foxes(registry, 230)
+
+    found: list[int] = []
+    cursor = None
+    for _ in range(3):
+        page = registry.search("fox", sort="random", seed=3, limit=100, cursor=cursor)
+        found, cursor = [*found, *ids(page)], page.next
+
+    assert sorted(found) == foxes
+    assert found != foxes
+    assert cursor is None
+
+
+def test_where_nothing_fits_the_nearest_are_sorted(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for name in ("b", "a"):
+            add_adapter(session, name=name, words=name, captions=[(name, embed(registry, name))])
+
+    page = registry.search("qwrtz 123", sort="name")
+
+    assert not page.fits
+    assert [result.card.name for result in page.results] == ["a", "b"]

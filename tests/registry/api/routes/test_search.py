@@ -504,3 +504,22 @@ def test_the_page_keeps_what_was_chosen_in_its_address(
     assert 'href="/?author=someone"' in page
     assert f'href="/?like={one}&amp;author=someone&amp;unlike={two}"' in page
     assert f'href="/?like={one}"' in client.get(f"/adapters/{one}").text
+
+
+def test_a_question_is_sorted_alike_over_http_and_on_the_page(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        for name in ("Brown", "Agile", "Cunning"):
+            add_adapter(session, name=name, words=f"fox {name}")
+
+    answer = client.get("/v1/search", params={"q": "fox", "sort": "name", "limit": 2}).json()
+    page = client.get("/", params={"q": "fox", "sort": "name"}).text
+
+    assert [result["adapter"]["name"] for result in answer["results"]] == ["Agile", "Brown"]
+    following = {"q": "fox", "sort": "name", "limit": 2, "cursor": answer["next"]}
+    rest = client.get("/v1/search", params=following).json()
+    assert [result["adapter"]["name"] for result in rest["results"]] == ["Cunning"]
+    assert page.index("Agile") < page.index("Brown") < page.index("Cunning")
+    assert 'class="band"' not in page
+    assert 'class="band"' in client.get("/", params={"q": "fox"}).text

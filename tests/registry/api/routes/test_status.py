@@ -28,7 +28,7 @@ def fill(registry: Registry) -> None:
         assert night_id is not None
         nights.finish(session, night_id, REPORT, None)
         run = CrawlRun(hub="h", endpoint="https://a.example", state="failed", error="<gone>")
-        run.counts = {"fetch": {"ok": 3, "failed": 1}, "problems": []}
+        run.counts = {"fetch": {"ok": 3, "failed": 1}, "publish": {"ok": 4}, "problems": []}
         run.seconds, run.fetched_bytes = {"crawl": 0.5, "fetch": 2.5}, 1000
         session.add(run)
 
@@ -69,6 +69,7 @@ def test_runs_tell_their_seconds_and_bytes(client: TestClient, registry: Registr
     [run] = client.get("/v1/runs").json()["items"]
 
     assert (run["seconds"], run["fetched_bytes"]) == ({"crawl": 0.5, "fetch": 2.5}, 1000)
+    assert run["bytes_per_adapter"] == 250
 
 
 def test_the_page_shows_the_status_in_both_languages(
