@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 from registry.api.conditional import REVALIDATE, not_modified, revalidated
 from registry.api.deps import RegistryDep
 from registry.api.schemas import (
+    MOST_ID,
     AdapterDetailAnswer,
     AdapterListAnswer,
     DuplicateListAnswer,
@@ -28,7 +29,7 @@ from registry.service import Registry
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
 Sha256Path = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
-IdPath = Annotated[int, Path(ge=1, lt=2**63)]
+IdPath = Annotated[int, Path(ge=1, le=MOST_ID)]
 
 # Covers are stored as PNG or WebP, which their first bytes tell apart.
 PNG_MAGIC = b"\x89PNG"
