@@ -22,7 +22,7 @@ from registry.api.schemas import (
     RunListAnswer,
     SimilarAnswer,
 )
-from registry.errors import AdapterNotReadyError, BlobNotFoundError, FileWithheldError
+from registry.errors import BlobNotFoundError
 from registry.retrieval.cursors import read_number, write_cursor
 from registry.service import Registry
 
@@ -133,11 +133,7 @@ def get_cover(
 def get_file(adapter_id: IdPath, request: Request, registry: RegistryDep) -> Response:
     """Download an adapter's safetensors file. Ranges work; the ETag is its sha256."""
     detail = registry.adapter(adapter_id)
-    sha256 = detail.card.file_sha256
-    if sha256 is not None and detail.card.refusal is not None:
-        raise FileWithheldError(detail.card.name, detail.card.refusal)
-    if sha256 is None or detail.verdict is None:
-        raise AdapterNotReadyError(detail.card.name, adapter_id)
+    sha256 = detail.handed_out_sha256()
     name = detail.card.file_name.rpartition("/")[2] or f"{sha256}.safetensors"
     return _send_file(request, registry, sha256, name, REVALIDATE)
 
