@@ -55,7 +55,7 @@ ENCODER: dict[str, set[str]] = {
     "captions": {"errors"},
     "image_encoder": {"errors", "text_encoder"},
     "adapter": {"arrays", "base_models", "errors", "late_torch"},
-    "sketches": {"adapter", "arrays", "base_models", "errors"},
+    "sketches": {"adapter", "arrays", "base_models", "errors", "late_torch"},
     "weight_encoders": {
         "adapter", "arrays", "base_models", "errors", "sketches", "text_encoder",
     },

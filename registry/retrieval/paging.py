@@ -104,7 +104,7 @@ def sorted_page(
     fitting = [hit for hit in ranked if hit.band != "probably not"] or ranked
     hits = {hit.adapter_id: hit for hit in fitting}
     page = page_of(session, ("search", query.text, query.filters), list(hits), paging)
-    return Paged([hits[id_] for id_ in page.ids], _found(session, ranked), page.next)
+    return Paged([hits[id_] for id_ in page.ids], _found(ranked), page.next)
 
 
 def _next(
