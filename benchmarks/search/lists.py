@@ -42,7 +42,8 @@ from demo.concepts import Art, Concept
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.fitness import FITS
 from registry.retrieval.hybrid import SearchQuery, rank_all
-from registry.retrieval.ranking import LEAST_TELLING, SearchHit
+from registry.retrieval.ranking import LEAST_TELLING, Scale, SearchHit
+from registry.retrieval.strangers import strangers_of
 
 PAGE = 10
 # So many questions of each literal kind, drawn, and of what was taken away.
@@ -88,11 +89,12 @@ SITUATIONS = (
 
 @dataclass(frozen=True)
 class Answered:
-    """A question with its answer: hits in order, and the grade of each."""
+    """A question with its answer: hits in order, the grade of each, and what similarities mean."""
 
     question: Question
     hits: Sequence[SearchHit]
     grades: Sequence[int]
+    scale: Scale
 
 
 def measure_lists(
@@ -141,7 +143,9 @@ def answers(
             query = SearchQuery(question.text, FILTERS)
             hits = rank_all(session, query, world.text_encoder, [space])
             grades = [question.grades.get(hit.adapter_id - 1, 0) for hit in hits]
-            yield Answered(question, hits, grades)
+            aimed = space.aim(world.text_encoder.encode([question.text])[0])
+            scale = space.scale(aimed, strangers_of(world.text_encoder))
+            yield Answered(question, hits, grades, scale)
 
 
 def known_of(situation: Situation, count: int) -> list[Quality]:

@@ -5,7 +5,8 @@ out among rivals, as it is where one adapter is meant (`registry.retrieval.ranki
 Every signal speaks for an adapter by how near it is in itself, and by how far it is behind the
 nearest one; equals lose nothing by each other. No adapter falls by a better score of its own.
 
-Constants are fitted as docs/search.md tells; docs/benchmarks/search.md has what they bring.
+`python -m benchmarks.search.fitting` learns constants; docs/search.md tells how these came about,
+and docs/benchmarks/search.md has what they bring.
 """
 
 from collections.abc import Mapping

@@ -224,15 +224,8 @@ def _probabilities(
     scores: Scores, ids: Sequence[int], scales: Sequence[Scale], found: Floats
 ) -> Floats:
     """Return how probable it is that each of `ids` does what was asked for, (ids,)."""
-    words = np.array([scores.get("words", {}).get(id_, 0.0) for id_ in ids])
-    z: dict[Signal, Floats] = {"words": words}
-    for signal, own in scores.items():
-        if signal == "words":
-            continue
-        raw = np.array([own.get(id_, math.nan) for id_ in ids])
-        known = [s.captions if signal == "captions" else s.calibration.weights for s in scales]
-        mean, deviation = np.array(known).reshape(-1, 2).T
-        z[signal] = (raw - mean) / deviation
+    z = scores_in_deviations(scores, ids, scales)
+    words = z["words"]
     gibberish = np.array([scale.gibberish for scale in scales])
     silent = not (words >= SILENCE).any()
     probable = probabilities(z, gibberish, found, silent=silent)
@@ -240,6 +233,22 @@ def _probabilities(
     # order that they had, which a hundred-thousandth keeps.
     lifted = np.maximum(probable, PERHAPS + 1e-5 * (1 + probable))
     return np.where(words >= LITERAL, lifted, probable)
+
+
+def scores_in_deviations(
+    scores: Scores, ids: Sequence[int], scales: Sequence[Scale]
+) -> dict[Signal, Floats]:
+    """Return each signal's scores of `ids` as `probabilities` takes them, NaN where unknown."""
+    words = np.array([scores.get("words", {}).get(id_, 0.0) for id_ in ids])
+    found: dict[Signal, Floats] = {"words": words}
+    for signal, own in scores.items():
+        if signal == "words":
+            continue
+        raw = np.array([own.get(id_, math.nan) for id_ in ids])
+        known = [s.captions if signal == "captions" else s.calibration.weights for s in scales]
+        mean, deviation = np.array(known).reshape(-1, 2).T
+        found[signal] = (raw - mean) / deviation
+    return found
 
 
 def evidence(scores: Scores, ids: Sequence[int], calibrations: Sequence[Calibration]) -> Floats:

@@ -14,14 +14,16 @@ from benchmarks.search.lists import (
     reliability,
 )
 from benchmarks.search.nonsense import nonsense
-from registry.retrieval.ranking import SearchHit
+from registry.retrieval.ranking import PLAIN_CALIBRATION, Scale, SearchHit
+
+PLAIN = Scale(PLAIN_CALIBRATION, PLAIN_CALIBRATION.captions, 0.0)
 
 
 def answered(wanted: dict[int, int], *hits: tuple[int, float, float]) -> Answered:
     """Hits of (place, score, surety)."""
     found = [SearchHit(place + 1, score, surety) for place, score, surety in hits]
     grades = [wanted.get(place, 0) for place, _, _ in hits]
-    return Answered(Question("neon", "kind", wanted), found, grades)
+    return Answered(Question("neon", "kind", wanted), found, grades, PLAIN)
 
 
 def test_a_list_is_as_good_as_its_first_page() -> None:
