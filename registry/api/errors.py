@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from crawler.errors import AutoLoraError
 from crawler.foreign_text import one_line
@@ -40,6 +41,7 @@ PROBLEM_JSON = "application/problem+json"
 # Of a request's faults; what is sent back must not grow with what was sent.
 MOST_FAULTS = 5
 MOST_FAULT_LETTERS = 200
+METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 
 
 class BusyError(ours.RegistryError):
@@ -159,7 +161,20 @@ def on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     problem = _problem(status, status.phrase.lower(), error.detail or status.description)
-    return _answer(request, problem, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_methods_here(request))
+    return _answer(request, problem, headers)
+
+
+def _methods_here(request: Request) -> list[str]:
+    """Return what may be done at an address; Starlette names what its first route there does."""
+    return [
+        method
+        for method in METHODS
+        for scope in [{**request.scope, "method": method}]
+        if any(route.matches(scope)[0] == Match.FULL for route in request.app.routes)
+    ]
 
 
 def _on_bug(request: Request, error: Exception) -> Response:

@@ -33,7 +33,9 @@ from registry.retrieval.results import (
 )
 
 Text = Annotated[str, Field(max_length=200)]
-AdapterId = Annotated[int, Field(ge=1, lt=2**63)]
+# Greater numbers are no longer exact in JSON, as most programs read it, our own description too.
+MOST_ID = 2**53 - 1
+AdapterId = Annotated[int, Field(ge=1, le=MOST_ID)]
 # Of an image that is drawn for whoever asks.
 MOST_STEPS = 100
 MOST_SIDE = 2048

@@ -7,6 +7,7 @@ import typer
 
 from registry.cli import (
     caption,
+    download,
     encoders,
     fuse,
     inspect,
@@ -54,6 +55,7 @@ def prepare(
 
 
 app.add_typer(search.app)
+app.add_typer(download.app)
 app.add_typer(inspect.app)
 app.add_typer(fuse.app)
 app.add_typer(refresh.app)

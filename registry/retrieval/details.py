@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from registry.db.models import Adapter, Cover, File
-from registry.errors import AdapterNotFoundError
+from registry.errors import AdapterNotFoundError, AdapterNotReadyError, FileWithheldError
 from registry.retrieval.cards import AdapterCard, card_of
 from registry.retrieval.covers import CoverFacts, CoverLink, cover_facts
 
@@ -40,6 +40,20 @@ class AdapterDetail:
     covers: tuple[CoverFacts, ...]
     # What its author or owner pairs it with.
     negative_prompt: str
+
+    def handed_out_sha256(self) -> str:
+        """Return the hash of its file, if people may have it.
+
+        Raises:
+            FileWithheldError: it was refused.
+            AdapterNotReadyError: it was not fetched or read yet.
+        """
+        sha256 = self.card.file_sha256
+        if sha256 is not None and self.card.refusal is not None:
+            raise FileWithheldError(self.card.name, self.card.refusal)
+        if sha256 is None or self.verdict is None:
+            raise AdapterNotReadyError(self.card.name, self.card.id)
+        return sha256
 
 
 def get_detail(session: Session, adapter_id: int) -> AdapterDetail:

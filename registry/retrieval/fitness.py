@@ -26,9 +26,11 @@ FITS, PERHAPS = 0.6, 0.15
 # If no adapter answers more of a question by its words, they say nothing: it is in another
 # language, or about what nobody wrote down.
 SILENCE = 0.15
-# The words' score of an adapter that has all of a question, wherever it stands
-# (`registry.retrieval.words.ELSEWHERE`, less what rounding takes).
-LITERAL = 0.6 - 1e-6
+# How much a word counts that stands in tags, author or description, against 1 for one in the name
+# or the trigger words; so an adapter that has all of a question somewhere has LITERAL at least,
+# which is that less what rounding takes.
+ELSEWHERE = 0.6
+LITERAL = ELSEWHERE - 1e-6
 # Silent words leave the judgement to one signal, which no similarity makes surer than this.
 FARTHEST = 8.0
 
@@ -88,8 +90,9 @@ FITNESS: Mapping[Signal, Fitness] = {
 # The odds of an adapter for which everything speaks; what silent words add to all, and to those
 # of which nothing else is known either.
 OFFSET, SILENT, UNTOLD = 5.31, -0.459, -2.22
-# What comes to an adapter that has all words, and of which nothing else is known.
-WRITTEN = 0.8
+# What comes to an adapter that has every word of a question: where weights or captions are known
+# of it too, and where nothing else is.
+WRITTEN, ONLY_WRITTEN = 2.02, 2.72
 # How far evidence for one adapter among rivals counts, by how much less there is than for the
 # first.
 EVIDENCE_LAG, EVIDENCE_PACE = 7.8, 0.05
@@ -116,9 +119,18 @@ def probabilities(
             untold &= np.isnan(own)
     words = z.get("words", np.zeros(len(evidence)))
     odds += np.where(untold & (words <= 0) & silent, UNTOLD, 0.0)
-    odds += np.where(untold & (words >= LITERAL), WRITTEN, 0.0)
+    odds += np.where(has_every_word(words), np.where(untold, ONLY_WRITTEN, WRITTEN), 0.0)
     probability: Floats = 1 / (1 + np.exp(-odds))
     return probability
+
+
+def has_every_word(words: Floats) -> npt.NDArray[np.bool_]:
+    """Return by their words' scores which adapters have all of a question.
+
+    All in the name, or all elsewhere: no part of a question scores just that. What has some words
+    here and some there is not told from what lacks one.
+    """
+    return (words >= 1 - 1e-6) | (np.abs(words - ELSEWHERE) < 1e-6)
 
 
 def band_of(probability: float) -> Band:

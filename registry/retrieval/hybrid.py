@@ -11,7 +11,7 @@ from encoder.text_encoder import TextEncoder
 from registry.retrieval.duplicates import content_of
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.fitness import Signal
+from registry.retrieval.fitness import ELSEWHERE, Signal
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
 from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
 from registry.retrieval.strangers import strangers_of
@@ -20,7 +20,7 @@ from registry.retrieval.vector import (
     nearest_by_weights,
     worth_offering,
 )
-from registry.retrieval.words import ELSEWHERE, exact_adapters, matching_adapters
+from registry.retrieval.words import exact_adapters, matching_adapters
 
 # How many adapters every signal offers to the merge.
 DEPTH = 50

@@ -17,13 +17,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from registry.retrieval.filters import Filters
+from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import filter_sql, prepare, rows, with_listings
 from registry.text.word_segmentation import IS_HAN, QueryWord, query_words
 
-# How much a word counts that stands in tags, author or description, against 1 for one
-# in the name or the trigger words.
-ELSEWHERE = 0.6
 # What a word counts that only resembles one: less than any whole word.
 TYPO = 0.5
 # A word that e^COMMON adapters have counts half as much as one that a single adapter has.

@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 from registry.api.conditional import REVALIDATE, not_modified, revalidated
 from registry.api.deps import RegistryDep
 from registry.api.schemas import (
+    MOST_ID,
     AdapterDetailAnswer,
     AdapterListAnswer,
     DuplicateListAnswer,
@@ -21,14 +22,14 @@ from registry.api.schemas import (
     RunListAnswer,
     SimilarAnswer,
 )
-from registry.errors import AdapterNotReadyError, BlobNotFoundError, FileWithheldError
+from registry.errors import BlobNotFoundError
 from registry.retrieval.cursors import read_number, write_cursor
 from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
 Sha256Path = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
-IdPath = Annotated[int, Path(ge=1, lt=2**63)]
+IdPath = Annotated[int, Path(ge=1, le=MOST_ID)]
 
 # Covers are stored as PNG or WebP, which their first bytes tell apart.
 PNG_MAGIC = b"\x89PNG"
@@ -132,11 +133,7 @@ def get_cover(
 def get_file(adapter_id: IdPath, request: Request, registry: RegistryDep) -> Response:
     """Download an adapter's safetensors file. Ranges work; the ETag is its sha256."""
     detail = registry.adapter(adapter_id)
-    sha256 = detail.card.file_sha256
-    if sha256 is not None and detail.card.refusal is not None:
-        raise FileWithheldError(detail.card.name, detail.card.refusal)
-    if sha256 is None or detail.verdict is None:
-        raise AdapterNotReadyError(detail.card.name, adapter_id)
+    sha256 = detail.handed_out_sha256()
     name = detail.card.file_name.rpartition("/")[2] or f"{sha256}.safetensors"
     return _send_file(request, registry, sha256, name, REVALIDATE)
 

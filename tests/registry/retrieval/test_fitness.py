@@ -15,6 +15,7 @@ from registry.retrieval.fitness import (
     Floats,
     Signal,
     band_of,
+    has_every_word,
     probabilities,
 )
 
@@ -92,3 +93,18 @@ def test_equals_lose_nothing_by_each_other(count: int, z: float) -> None:
 
 def test_probabilities_have_words() -> None:
     assert [band_of(p) for p in (0.0, 0.3, 1.0)] == ["probably not", "perhaps", "fits"]
+
+
+@given(st.floats(-3, 12), st.booleans())
+def test_who_has_every_word_is_more_probable_than_who_lacks_some(z: float, told: bool) -> None:
+    """An author or a path in full is what was asked for, though it weighs less than a name."""
+    own: dict[Signal, Floats] = {"words": np.array([1.0, 0.6, 0.75])}
+    if told:
+        own["captions"] = np.full(3, z)
+
+    named, elsewhere, partly = probabilities(own, np.zeros(3), np.zeros(3), silent=False)
+
+    assert has_every_word(own["words"]).tolist() == [True, True, False]
+    assert named > elsewhere
+    assert named > partly
+    assert elsewhere > partly
