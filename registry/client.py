@@ -77,7 +77,7 @@ class Client(Connection):
         name = _safe_name(detail.file_name, adapter_id)
         target = Path(folder, name)
         if target.exists():
-            if hash_file(target) != detail.file_sha256:
+            if not target.is_file() or hash_file(target) != detail.file_sha256:
                 raise FileInTheWayError(target)
             return target
         # In the same folder, so that a whole file appears at once.

@@ -71,6 +71,9 @@ def test_a_file_is_saved_under_its_own_name_and_never_over_another(
     with pytest.raises(FileInTheWayError):
         client.download(train, folder)
     assert list(folder.iterdir()) == [saved]
+    (tmp_path / "fox.safetensors").mkdir()
+    with pytest.raises(FileInTheWayError):
+        client.download(fox, tmp_path)
 
 
 class Liar(App):
