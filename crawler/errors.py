@@ -51,6 +51,7 @@ AutoLoraError
     BlobStoreError
     FileWithheldError
     BlobMismatchError
+    FileInTheWayError
     CaptionSettingsError
     EncoderRejectedError
     EncoderNotFoundError

@@ -4,8 +4,9 @@
 
     page = registry.search("a fox in watercolour")
     registry.fuse("a fox in watercolour").image.save("fox.png")
+    registry.Client("http://gpu-box:8000", token).search("a fox in watercolour")
 
-Both raise `registry.AutoLoraError` for what is no bug; its text says what to do.
+All raise `registry.AutoLoraError` for what is no bug; its text says what to do.
 
 Importing this package loads neither torch nor a database: the first call does.
 """
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Unpack
 from crawler.errors import AutoLoraError
 
 if TYPE_CHECKING:
+    from registry.client import Client
     from registry.fusion.generate import FusedImage
     from registry.fusion.maker import Maker
     from registry.fusion.options import Mode, Size, StepCallback
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from registry.retrieval.results import BrowsePage, SearchPage
     from registry.service import Registry
 
-__all__ = ["AutoLoraError", "browse", "fuse", "search", "search_picture"]
+__all__ = ["AutoLoraError", "Client", "browse", "fuse", "search", "search_picture"]
 
 
 def search(
@@ -122,6 +124,15 @@ def fuse(
         check=check,
         progress=progress,
     )
+
+
+def __getattr__(name: str) -> object:
+    """Load `Client` when it is first asked for."""
+    if name == "Client":
+        from registry.client import Client
+
+        return Client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @cache

@@ -117,6 +117,13 @@ class BlobMismatchError(RegistryError):
         super().__init__(f"{name} has sha256 {got}, not {expected} as announced; not stored.")
 
 
+class FileInTheWayError(RegistryError):
+    """A file would replace another one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is another file; move it away, or choose another folder.")
+
+
 class CaptionSettingsError(RegistryError):
     """The settings name nothing that writes captions, or too much."""
 

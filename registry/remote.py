@@ -4,8 +4,8 @@ Importing this imports nothing heavy.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -13,6 +13,7 @@ from typing import IO, Annotated, Any, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from crawler.disk import DiskLimits
 from crawler.errors import SourceError
@@ -99,23 +100,26 @@ class RemoteReadiness(_Answer):
 _CHOICES = TypeAdapter(list[RemoteChoice])
 _READINESS = TypeAdapter(RemoteReadiness)
 _CONFIG = TypeAdapter(str)
+# No timeout is repeated: a minute was enough to wait.
+_RETRYING = Retrying(
+    retry=retry_if_exception_type((httpx.NetworkError, httpx.RemoteProtocolError)),
+    stop=stop_after_attempt(3),
+    wait=wait_exponential(multiplier=0.1),
+    reraise=True,
+)
 
 
-class RegistryClient:
-    """Asks one registry, and keeps the adapters' files that it sent, by their hash."""
+class Connection:
+    """Asks a registry elsewhere, and again where the network fails before it answers.
+
+    Close it, or use it as a context manager.
+    """
 
     def __init__(
-        self,
-        url: str,
-        cache: Path,
-        token: str | None = None,
-        transport: httpx.BaseTransport | None = None,
-        limits: DiskLimits | None = None,
+        self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
-        """Open a client of the registry at `url`; `transport` is httpx's default if not given."""
+        """Open a connection to `url`; `transport` is httpx's default if not given."""
         self.url = url.rstrip("/")
-        self._limits = limits or DiskLimits()
-        self._blobs = BlobStore(cache, self._limits)
         try:
             self._http = httpx.Client(
                 base_url=self.url,
@@ -135,76 +139,10 @@ class RegistryClient:
     def close(self) -> None:
         self._http.close()
 
-    def choose(
-        self, prompt: str, k: int = 3, *, base_model: str | None = None
-    ) -> list[RemoteChoice]:
-        """Return up to `k` adapters to draw `prompt` with.
-
-        Raises:
-            RemoteError: there is none, or the answer makes no sense.
-        """
-        asked = {"prompt": prompt, "k": k} | _given("base_model", base_model)
-        chosen = self._get("/v1/choose", asked, _CHOICES)
-        if not 0 < len(chosen) <= k:
-            raise RemoteSenseError(self.url, f"{len(chosen)} adapters, of {k} at most")
-        return chosen
-
-    def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[RemoteChoice]:
-        """Return those adapters that exist, in their order."""
-        if not adapter_ids:
-            return []
-        asked = {"prompt": prompt, "adapters": list(adapter_ids)}
-        named = self._get("/v1/choose", asked, _CHOICES)
-        ids = [choice.card.id for choice in named]
-        if not set(ids) <= set(adapter_ids) or len(set(ids)) < len(ids):
-            raise RemoteSenseError(self.url, "other adapters than those it was asked for")
-        return named
-
-    def base_models(self) -> dict[str, int]:
-        """Return how many adapters are ready of every base model, most first."""
-        return self._get("/readyz", {}, _READINESS).base_models
-
-    def file(self, sha256: str) -> Path:
-        """Return an adapter's file, fetched and verified unless it is here already.
-
-        Raises:
-            BlobNotFoundError: the registry does not have it any more.
-            BlobMismatchError: what came is not what was asked for. It is not kept.
-        """
-        if not self._blobs.exists(sha256):
-            make_private(self._blobs.root)
-            with NamedTemporaryFile(dir=self._blobs.root) as partial:
-                with self._stream(f"/v1/files/{sha256}", {}) as answer:
-                    if answer.status_code == httpx.codes.NOT_FOUND:
-                        raise BlobNotFoundError(sha256)
-                    self._check(answer)
-                    self._receive(answer, sha256, partial)
-                self._blobs.put_file(Path(partial.name), expected=sha256)
-        return self._blobs.path(sha256)
-
-    def peft_config(self, sha256: str) -> str:
-        """Return PEFT's config that an adapter's file is read with there; "" if there is none."""
-        return self._get(f"/v1/files/{sha256}/peft-config", {}, _CONFIG)
-
-    def _receive(self, answer: httpx.Response, name: str, partial: IO[bytes]) -> None:
-        """Write a file that comes, as long as it may be kept."""
-        size = 0
-        for chunk in answer.iter_bytes(CHUNK_BYTES):
-            size += len(chunk)
-            self._limits.check_size(name, size)
-            self._limits.check_room(name, self._blobs.root, len(chunk))
-            try:
-                partial.write(chunk)
-                partial.flush()
-            except OSError as error:
-                if is_disk_full(error):
-                    raise DiskFullError(self._blobs.root) from error
-                raise
-
-    def _get(self, path: str, params: dict[str, Any], shape: TypeAdapter[Shape]) -> Shape:
+    def get(self, path: str, params: Mapping[str, Any], shape: TypeAdapter[Shape]) -> Shape:
         """Return what is answered, if it has the shape that our own registry gives it."""
-        with self._stream(path, params) as answer:
-            self._check(answer)
+        with self.stream(path, params) as answer:
+            self.check(answer)
             said = self._read(answer)
         try:
             return shape.validate_python(said)
@@ -212,9 +150,15 @@ class RegistryClient:
             raise RemoteSenseError(self.url, first_fault(error)) from error
 
     @contextmanager
-    def _stream(self, path: str, params: dict[str, Any]) -> Iterator[httpx.Response]:
+    def stream(self, path: str, params: Mapping[str, Any]) -> Iterator[httpx.Response]:
+        """Give what is answered while it comes; `check` tells what is wrong with it.
+
+        Raises:
+            RemoteUnreachableError: nothing answers, or the answer breaks off.
+        """
         try:
-            with self._http.stream("GET", path, params=params) as answer:
+            asked = self._http.build_request("GET", path, params=params)
+            with closing(_RETRYING(self._http.send, asked, stream=True)) as answer:
                 yield answer
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RemoteUnreachableError(self.url, str(error) or type(error).__name__) from error
@@ -231,7 +175,8 @@ class RegistryClient:
         except SourceError as error:
             raise RemoteSenseError(self.url, str(error)) from error
 
-    def _check(self, answer: httpx.Response) -> None:
+    def check(self, answer: httpx.Response) -> None:
+        """Raise what an answer other than success means; its text is the registry's own."""
         if answer.is_success:
             return
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
@@ -242,6 +187,95 @@ class RegistryClient:
             cause = f"status {answer.status_code}"
             raise RemoteUnreachableError(self.url, cause) from None
         raise RemoteError(f"the registry at {self.url} says: {detail}")
+
+
+class RegistryClient(Connection):
+    """Asks one registry, and keeps the adapters' files that it sent, by their hash."""
+
+    def __init__(
+        self,
+        url: str,
+        cache: Path,
+        token: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        limits: DiskLimits | None = None,
+    ) -> None:
+        super().__init__(url, token, transport)
+        self._limits = limits or DiskLimits()
+        self._blobs = BlobStore(cache, self._limits)
+
+    def choose(
+        self, prompt: str, k: int = 3, *, base_model: str | None = None
+    ) -> list[RemoteChoice]:
+        """Return up to `k` adapters to draw `prompt` with.
+
+        Raises:
+            RemoteError: there is none, or the answer makes no sense.
+        """
+        asked = {"prompt": prompt, "k": k} | _given("base_model", base_model)
+        chosen = self.get("/v1/choose", asked, _CHOICES)
+        if not 0 < len(chosen) <= k:
+            raise RemoteSenseError(self.url, f"{len(chosen)} adapters, of {k} at most")
+        return chosen
+
+    def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[RemoteChoice]:
+        """Return those adapters that exist, in their order."""
+        if not adapter_ids:
+            return []
+        asked = {"prompt": prompt, "adapters": list(adapter_ids)}
+        named = self.get("/v1/choose", asked, _CHOICES)
+        ids = [choice.card.id for choice in named]
+        if not set(ids) <= set(adapter_ids) or len(set(ids)) < len(ids):
+            raise RemoteSenseError(self.url, "other adapters than those it was asked for")
+        return named
+
+    def base_models(self) -> dict[str, int]:
+        """Return how many adapters are ready of every base model, most first."""
+        return self.get("/readyz", {}, _READINESS).base_models
+
+    def file(self, sha256: str) -> Path:
+        """Return an adapter's file, fetched and verified unless it is here already.
+
+        Raises:
+            BlobNotFoundError: the registry does not have it any more.
+            BlobMismatchError: what came is not what was asked for. It is not kept.
+        """
+        if not self._blobs.exists(sha256):
+            make_private(self._blobs.root)
+            with NamedTemporaryFile(dir=self._blobs.root) as partial:
+                with self.stream(f"/v1/files/{sha256}", {}) as answer:
+                    if answer.status_code == httpx.codes.NOT_FOUND:
+                        raise BlobNotFoundError(sha256)
+                    self.check(answer)
+                    receive(answer, sha256, partial, self._limits)
+                self._blobs.put_file(Path(partial.name), expected=sha256)
+        return self._blobs.path(sha256)
+
+    def peft_config(self, sha256: str) -> str:
+        """Return PEFT's config that an adapter's file is read with there; "" if there is none."""
+        return self.get(f"/v1/files/{sha256}/peft-config", {}, _CONFIG)
+
+
+def receive(answer: httpx.Response, name: str, partial: IO[bytes], limits: DiskLimits) -> None:
+    """Write a file that comes into `partial`, a file with a name, as long as it may be kept.
+
+    Raises:
+        FileTooLargeError: it is larger than files may be.
+        NoRoomError: there is not enough room for it.
+        DiskFullError: the disk is full.
+    """
+    folder, size = Path(partial.name).parent, 0
+    for chunk in answer.iter_bytes(CHUNK_BYTES):
+        size += len(chunk)
+        limits.check_size(name, size)
+        limits.check_room(name, folder, len(chunk))
+        try:
+            partial.write(chunk)
+            partial.flush()
+        except OSError as error:
+            if is_disk_full(error):
+                raise DiskFullError(folder) from error
+            raise
 
 
 class RemoteRegistry:

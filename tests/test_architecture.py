@@ -75,8 +75,9 @@ REGISTRY: dict[str, set[str]] = {
     "service": {
         "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
     },
-    "__init__": {"config", "fusion", "remote", "retrieval", "service"},
     "api": {"config", "db", "errors", "fusion", "retrieval", "service"},
+    "client": {"api", "blobs", "errors", "remote", "retrieval"},
+    "__init__": {"client", "config", "fusion", "remote", "retrieval", "service"},
     "cli": {
         "api", "config", "db", "errors", "fusion", "refresh", "remote", "retrieval", "service",
     },

@@ -88,7 +88,7 @@ def _create_crawls() -> None:
         sa.Column("state", sa.Text(), server_default="running", nullable=False),
         _empty_object("counts"),
         sa.Column("error", sa.Text(), nullable=True),
-        _empty_object("seconds"),
+        sa.Column("seconds", sa.JSON(), server_default=sa.text("'{}'::json"), nullable=False),
         sa.Column("fetched_bytes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("listed_all", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.CheckConstraint(

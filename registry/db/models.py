@@ -6,6 +6,7 @@ from typing import Any
 from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     ARRAY,
+    JSON,
     BigInteger,
     CheckConstraint,
     ColumnElement,
@@ -505,8 +506,9 @@ class CrawlRun(Base):
     # Counts by step: {"fetch": {"ok": 118, "failed": 2}, ...}
     counts: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
     error: Mapped[str | None]
-    # How long each step took, and how many bytes of files the hub sent.
-    seconds: Mapped[dict[str, Any]] = mapped_column(server_default=sql("'{}'::jsonb"))
+    # How long each step took, in their order, which JSONB would not keep; and how many bytes of
+    # files the hub sent.
+    seconds: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=sql("'{}'::json"))
     fetched_bytes: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
     # Whether the hub listed all it has, without a gap: only then does what is missing say anything.
     listed_all: Mapped[bool] = mapped_column(server_default=sql("false"))

@@ -20,7 +20,7 @@ from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import filter_sql, prepare, rows, with_listings
-from registry.text.word_segmentation import IS_HAN, QueryWord, query_words
+from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
 # What a word counts that only resembles one: less than any whole word.
 TYPO = 0.5
@@ -58,7 +58,7 @@ class _Term:
 
 def matching_adapters(
     session: Session,
-    words_asked: str,
+    question: str,
     *,
     filters: Filters,
     limit: int,
@@ -70,7 +70,7 @@ def matching_adapters(
     the more, the fewer adapters have them, and less outside of names and for typos. After them
     come those of `also` that have any.
     """
-    words = query_words(words_asked)
+    words = words_asked(question)
     if not words:
         return []
     prepare(session)
@@ -299,7 +299,7 @@ def literal_adapters(
 
     Those `after` an id, and not `without` those that are known already.
     """
-    words = [word.text for word in query_words(asked)]
+    words = [word.text for word in words_asked(asked)]
     if not words:
         return []
     prepare(session)

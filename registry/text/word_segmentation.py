@@ -10,7 +10,6 @@ import unicodedata
 import warnings
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +33,17 @@ LONGEST_WORD = 100
 CHINESE_STOP_WORDS = """
     的 了 和 与 在 是 有 由 用 被 把 给 对 从 到 也 都 就 而 及 或 很 我 你 他 她 它 们 这 那
     个 一 一个 一只 一种 一张 一幅 一位 一条 一座 一匹 一朵 一辆 一棵 这个 那个 我们 它们 什么
-    怎么 上 里 中 下 着 之 其 以 所 为 等 请 画 图 图片 想要 成
+    怎么 上 里 中 下 着 之 其 以 所 为 等 请 想要 成
 """
 ENGLISH_STOP_WORDS = """
     a an and are as at be been but by can did do does for from had has have he her his how i if
     in into is it its like made make me my no not of off on one or our out over she so some
     something that the their them then there these they this to up very was we were what when
-    which while who will with without you your lora image picture
+    which while who will with without you your
 """
-STOP_WORDS = frozenset(f"{CHINESE_STOP_WORDS} {ENGLISH_STOP_WORDS}".split())
+# What could be said of every adapter; alone they are names, or parts of some.
+SAID_OF_ALL = frozenset(["lora", "image", "picture", "画", "图", "图片"])
+STOP_WORDS = SAID_OF_ALL.union(CHINESE_STOP_WORDS.split(), ENGLISH_STOP_WORDS.split())
 # A prompt of a page is cut here: every word is a probe of two indexes.
 MOST_WORDS = 64
 # The characters of a Chinese word find 猫 for 小猫, the parts of `icecat_v2` find `icecat`;
@@ -73,12 +74,23 @@ def segment(text: str) -> str:
 
 def query_words(text: str) -> list[QueryWord]:
     """Return the distinct words to look for, in order, without those that say nothing."""
+    return [word for word in _distinct(text) if word.text not in STOP_WORDS][:MOST_WORDS]
+
+
+def words_asked(text: str) -> list[QueryWord]:
+    """Return the same; where nothing else is asked for, words that could be said of every adapter.
+
+    Whoever types "loras" alone means the word.
+    """
+    return query_words(text) or [word for word in _distinct(text) if word.text in SAID_OF_ALL]
+
+
+def _distinct(text: str) -> list[QueryWord]:
     weights: dict[str, float] = {}
     for run in _runs(text):
         for word, weight in _words(run):
-            if word not in STOP_WORDS:
-                weights[word] = max(weight, weights.get(word, 0.0))
-    return [QueryWord(word, weight) for word, weight in islice(weights.items(), MOST_WORDS)]
+            weights[word] = max(weight, weights.get(word, 0.0))
+    return [QueryWord(word, weight) for word, weight in weights.items()]
 
 
 def _runs(text: str) -> list[str]:

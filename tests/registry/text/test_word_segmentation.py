@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-from registry.text.word_segmentation import MOST_WORDS, PART_WEIGHT, QueryWord, query_words, segment
+from registry.text.word_segmentation import (
+    MOST_WORDS,
+    PART_WEIGHT,
+    QueryWord,
+    query_words,
+    segment,
+    words_asked,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +68,9 @@ def test_loading_the_dictionary_is_silent() -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.split() == ["小猫", "小", "猫"]
+
+
+def test_a_word_for_every_adapter_is_looked_for_where_it_stands_alone() -> None:
+    assert [word.text for word in words_asked("loras")] == ["lora"]
+    assert [word.text for word in words_asked("a lora of cats")] == ["cat"]
+    assert words_asked("the of and 的了") == []

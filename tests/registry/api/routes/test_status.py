@@ -29,7 +29,7 @@ def fill(registry: Registry) -> None:
         nights.finish(session, night_id, REPORT, None)
         run = CrawlRun(hub="h", endpoint="https://a.example", state="failed", error="<gone>")
         run.counts = {"fetch": {"ok": 3, "failed": 1}, "publish": {"ok": 4}, "problems": []}
-        run.seconds, run.fetched_bytes = {"crawl": 0.5, "fetch": 2.5}, 1000
+        run.seconds, run.fetched_bytes = {"crawl": 0.5, "fetch": 2.5, "read": 1.0}, 1000
         session.add(run)
 
 
@@ -68,7 +68,9 @@ def test_runs_tell_their_seconds_and_bytes(client: TestClient, registry: Registr
 
     [run] = client.get("/v1/runs").json()["items"]
 
-    assert (run["seconds"], run["fetched_bytes"]) == ({"crawl": 0.5, "fetch": 2.5}, 1000)
+    # In the order of the steps.
+    assert list(run["seconds"].items()) == [("crawl", 0.5), ("fetch", 2.5), ("read", 1.0)]
+    assert run["fetched_bytes"] == 1000
     assert run["bytes_per_adapter"] == 250
 
 

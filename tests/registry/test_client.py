@@ -1,0 +1,145 @@
+"""A registry elsewhere, asked from Python."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import registry as package
+from registry.client import Client
+from registry.errors import BlobMismatchError, FileInTheWayError
+from registry.remote import RemoteError, RemoteUnreachableError
+from registry.service import Registry
+from tests.registry.api.conftest import add_file
+from tests.registry.test_remote import HOST, App
+
+
+@pytest.fixture
+def client(registry: Registry) -> Iterator[Client]:
+    with Client(HOST, transport=App(registry)) as client:
+        yield client
+
+
+def test_what_is_found_there_is_what_the_registry_itself_finds(
+    registry: Registry, client: Client
+) -> None:
+    fox = add_file(registry, 1, "fox", "a fox")
+    train = add_file(registry, 2, "train", "a steam locomotive")
+
+    there = client.search("a fox", limit=2, author=["someone"], commercial=None)
+    here = registry.search("a fox", limit=2)
+
+    assert [result.adapter.id for result in there.results] == [
+        result.card.id for result in here.results
+    ]
+    assert there.results[0].adapter.id == fox
+    with pytest.raises(RemoteError, match="no adapter has the author 'nobody'"):
+        client.search("a fox", author="nobody")
+    assert {card.id for card in client.list("name").items} == {fox, train}
+    assert client.show(fox).file_sha256 == registry.adapter(fox).card.file_sha256
+    assert client.similar(fox).compared_by == registry.similar(fox).compared_by
+
+
+def test_pages_follow_each_other(registry: Registry, client: Client) -> None:
+    ids = [add_file(registry, seed, f"a{seed}") for seed in (1, 2)]
+
+    first = client.list("name", limit=1)
+    second = client.list("name", limit=1, cursor=first.next)
+
+    assert [card.id for card in first.items + second.items] == ids
+    assert second.next is None
+
+
+def test_a_refusal_says_what_the_registry_says(client: Client) -> None:
+    with pytest.raises(RemoteError, match="999"):
+        client.show(999)
+
+
+def test_a_file_is_saved_under_its_own_name_and_never_over_another(
+    registry: Registry, client: Client, tmp_path: Path
+) -> None:
+    fox, train = (add_file(registry, seed, f"a{seed}") for seed in (1, 2))
+    folder = tmp_path / "loras"
+    folder.mkdir()
+
+    saved = client.download(fox, folder)
+
+    assert saved == client.download(fox, folder) == folder / "fox.safetensors"
+    assert saved.read_bytes() == registry.file(client.show(fox).file_sha256 or "").read_bytes()
+    with pytest.raises(FileInTheWayError):
+        client.download(train, folder)
+    assert list(folder.iterdir()) == [saved]
+    (tmp_path / "fox.safetensors").mkdir()
+    with pytest.raises(FileInTheWayError):
+        client.download(fox, tmp_path)
+
+
+class Liar(App):
+    """A registry that says something else of its adapters."""
+
+    def __init__(self, registry: Registry, **lies: str) -> None:
+        super().__init__(registry)
+        self._lies = lies
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        if request.url.path.endswith("/file"):
+            return answer
+        return httpx.Response(200, json=json.loads(answer.content) | self._lies)
+
+
+@pytest.mark.parametrize(
+    "name", ["../../.bashrc", "..\\x.exe", ".hidden.safetensors", "a\x1b[2J.safetensors", ""]
+)
+def test_a_registry_cannot_choose_where_its_file_goes(
+    registry: Registry, tmp_path: Path, name: str
+) -> None:
+    fox = add_file(registry, 1, "fox")
+    with Client(HOST, transport=Liar(registry, file_name=name)) as client:
+        assert client.download(fox, tmp_path) == tmp_path / f"adapter-{fox}.safetensors"
+
+
+def test_a_file_that_is_not_the_announced_one_is_not_kept(
+    registry: Registry, tmp_path: Path
+) -> None:
+    fox, folder = add_file(registry, 1, "fox"), tmp_path / "loras"
+    folder.mkdir()
+    with (
+        Client(HOST, transport=Liar(registry, file_sha256="0" * 64)) as client,
+        pytest.raises(BlobMismatchError),
+    ):
+        client.download(fox, folder)
+
+    assert list(folder.iterdir()) == []
+
+
+class Flaky(App):
+    """A network that fails a number of times."""
+
+    def __init__(self, registry: Registry, failures: int) -> None:
+        super().__init__(registry)
+        self._failures = failures
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if self._failures:
+            self._failures -= 1
+            raise httpx.ConnectError("refused", request=request)
+        return super().handle_request(request)
+
+
+def test_a_network_that_fails_twice_is_asked_again_and_one_that_fails_on_is_not(
+    registry: Registry,
+) -> None:
+    with Client(HOST, transport=Flaky(registry, 2)) as client:
+        assert client.list().items == []
+    with (
+        Client(HOST, transport=Flaky(registry, 3)) as client,
+        pytest.raises(RemoteUnreachableError, match="refused"),
+    ):
+        client.list()
+
+
+def test_the_package_offers_it() -> None:
+    assert package.Client is Client
