@@ -27,6 +27,9 @@ from benchmarks.results import RESULTS, write_results
 
 KILLS_A_NIGHT = 40
 QUESTIONS = 12
+# So many results must be the same where a file is listed several times: which of its listings are
+# offered further down depends on the order in which they came.
+CERTAIN = 10
 # Of an undisturbed refresh, with which a kill waits for the next at most.
 SPAN = 0.3
 
@@ -93,9 +96,10 @@ def compare(
     bad: Night, expected: dict[str, Answer], state: State, counts: Counts, name: str
 ) -> None:
     """Note all in which a night's registry differs from the undisturbed one."""
+    most = CERTAIN if len(state["adapters"]) > len(state["files"]) else None
     for question, found in bad.serve_and_ask(list(expected)).items():
         counts.compared["answers"] += 1
-        if (wrong := difference_of(found, expected[question])) != "":
+        if (wrong := difference_of(found[:most], expected[question][:most])) != "":
             counts.differ(f"{name}: the answer to {question!r} differs: {wrong}")
     counts.problems.update(bad.problems())
     found_state = bad.state()
