@@ -20,6 +20,7 @@ from tests.registry.api.servers import served
 from tests.registry.cli.runner import write_folder
 
 ADAPTERS = 12
+ROOT = Path(__file__).parents[2]
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
@@ -51,7 +52,8 @@ def ask(url: str, cases: int, *options: str) -> int:
     command += ["--max-examples", str(cases), "--generation-deterministic"]
     command += ["--request-timeout", "60", *options]
     hooks = {"SCHEMATHESIS_HOOKS": "benchmarks.api_fuzz.checks"}
-    return subprocess.run(command, check=False, env=os.environ | hooks).returncode
+    # From where the hooks' module is found.
+    return subprocess.run(command, check=False, env=os.environ | hooks, cwd=ROOT).returncode
 
 
 if __name__ == "__main__":
