@@ -1,8 +1,7 @@
 """A registry elsewhere, asked from Python over HTTP: what its API answers, typed."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Unpack
+from typing import IO, Any, Unpack
 
 from pydantic import TypeAdapter
 
@@ -13,11 +12,10 @@ from registry.api.schemas import (
     SearchAnswer,
     SimilarAnswer,
 )
-from registry.blobs import hash_file
-from registry.errors import BlobMismatchError, FileInTheWayError
 from registry.remote import Connection, receive
 from registry.retrieval.browsing import Sort
 from registry.retrieval.filter_options import FilterOptions
+from registry.saving import own_name, save_whole
 
 _SEARCH = TypeAdapter(SearchAnswer)
 _LIST = TypeAdapter(AdapterListAnswer)
@@ -74,34 +72,16 @@ class Client(Connection):
             FileInTheWayError: another file has that name.
         """
         detail = self.show(adapter_id)
-        name = _safe_name(detail.file_name, adapter_id)
+        name = own_name(detail.file_name, f"adapter-{adapter_id}")
         target = Path(folder, name)
-        if target.exists():
-            if not target.is_file() or hash_file(target) != detail.file_sha256:
-                raise FileInTheWayError(target)
-            return target
-        # In the same folder, so that a whole file appears at once.
-        with TemporaryDirectory(dir=folder, prefix=".autolora-") as parts:
-            partial = Path(parts, name)
+
+        def receive_file(file: IO[bytes]) -> None:
             with self.stream(f"/v1/adapters/{adapter_id}/file", {}) as answer:
                 self.check(answer)
-                with partial.open("wb") as file:
-                    receive(answer, name, file, DiskLimits())
-            got = hash_file(partial)
-            if got != detail.file_sha256:
-                raise BlobMismatchError(name, str(detail.file_sha256), got)
-            partial.replace(target)
+                receive(answer, name, file, DiskLimits())
+
+        save_whole(target, str(detail.file_sha256), receive_file)
         return target
-
-
-def _safe_name(announced: str, adapter_id: int) -> str:
-    """Return the last part of a path, unless it could be anything but an adapter's file.
-
-    What another machine says chooses no folder, and hides nothing.
-    """
-    name = announced.replace("\\", "/").rpartition("/")[2]
-    fit = name.isprintable() and name.endswith(".safetensors") and not name.startswith(".")
-    return name if fit else f"adapter-{adapter_id}.safetensors"
 
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,7 @@ REGISTRY: dict[str, set[str]] = {
     "text": set(),
     "blobs": {"errors"},
     "shared_blobs": {"blobs", "errors"},
+    "saving": {"blobs", "errors"},
     "db": {"blobs", "config", "errors", "text"},
     "retrieval": {"blobs", "config", "db", "errors", "text"},
     "refresh": {"blobs", "config", "db", "errors", "retrieval", "text"},
@@ -76,10 +77,11 @@ REGISTRY: dict[str, set[str]] = {
         "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
     },
     "api": {"config", "db", "errors", "fusion", "retrieval", "service"},
-    "client": {"api", "blobs", "errors", "remote", "retrieval"},
+    "client": {"api", "remote", "retrieval", "saving"},
     "__init__": {"client", "config", "fusion", "remote", "retrieval", "service"},
     "cli": {
-        "api", "config", "db", "errors", "fusion", "refresh", "remote", "retrieval", "service",
+        "api", "config", "db", "errors", "fusion", "refresh", "remote", "retrieval", "saving",
+        "service",
     },
     "__main__": {"cli"},
 }  # fmt: skip

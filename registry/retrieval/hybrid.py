@@ -49,6 +49,15 @@ class _Asked:
     scale: Scale
 
 
+@dataclass(frozen=True, slots=True)
+class _Offers:
+    """What each signal offers, all that it scored, and adapters that were asked for exactly."""
+
+    lists: dict[Signal, list[Match]]
+    scores: dict[Signal, dict[int, float]]
+    exact: list[int]
+
+
 def search(
     session: Session,
     query: SearchQuery,
@@ -78,28 +87,10 @@ def rank_all(
     """
     embedding = text_encoder.encode([query.text])[0]
     asked = [_put(space, query.filters, embedding, text_encoder) for space in spaces]
-    depth = max(DEPTH, query.limit)
-    lists: dict[Signal, list[Match]] = {signal: [] for signal in query.signals}
-    for one in asked:
-        for signal, nearest in _nearest(session, one, query, text_encoder, depth).items():
-            lists[signal] += nearest
-    exact: list[int] = []
-    matches: list[Match] = []
-    if "words" in query.signals:
-        text = query.text.removesuffix(SUFFIX)
-        offered = {match.adapter_id for own in lists.values() for match in own}
-        matches = matching_adapters(
-            session, text, filters=query.filters, limit=depth, also=offered.union(known)
-        )
-        lists["words"] = matches[:depth]
-        anywhere = replace(query.filters, base_models=(), families=())
-        exact = exact_adapters(session, text, filters=anywhere, limit=query.limit)
-    scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in lists.items()}
+    offers = _offers(session, query, asked, text_encoder, known)
+    scores, exact = offers.scores, offers.exact
     if all(space.encoder is None for space in spaces):
         scores.pop("weights", None)
-    if "words" in scores:
-        # Of common words only some adapters are offered; but what others offer is scored too.
-        scores["words"] |= {match.adapter_id: match.score for match in matches[depth:]}
     if literal:
         scores["words"] = dict.fromkeys(literal, ELSEWHERE) | scores["words"]
     ids = {id_ for own in scores.values() for id_ in own} | set(exact) | set(known)
@@ -116,7 +107,7 @@ def rank_all(
     hits = rank(
         scores,
         {id_: asked[place].scale for id_, place in owners.items()},
-        positions={signal: _places(own) for signal, own in lists.items()},
+        positions={signal: _places(own) for signal, own in offers.lists.items()},
         exact=[id_ for id_ in exact if id_ in facts],
         elsewhere=[id_ for id_, row in facts.items() if within and row.base_model not in within],
         known=[id_ for id_ in known if id_ in facts],
@@ -133,6 +124,34 @@ def _put(
     projected = None if space.encoder is None else space.encoder.encode_query(embedding[None])[0]
     scale = space.scale(aimed, strangers_of(text_encoder))
     return _Asked(space, space.narrow(filters), aimed, projected, scale)
+
+
+def _offers(
+    session: Session,
+    query: SearchQuery,
+    asked: Sequence[_Asked],
+    text_encoder: TextEncoder,
+    known: Collection[int],
+) -> _Offers:
+    """Ask every signal; words are also asked of `known` adapters, and of what the others offer."""
+    depth = max(DEPTH, query.limit)
+    lists: dict[Signal, list[Match]] = {signal: [] for signal in query.signals}
+    for one in asked:
+        for signal, nearest in _nearest(session, one, query, text_encoder, depth).items():
+            lists[signal] += nearest
+    exact: list[int] = []
+    scored = dict(lists)
+    if "words" in query.signals:
+        text = query.text.removesuffix(SUFFIX)
+        offered = {match.adapter_id for own in lists.values() for match in own}
+        scored["words"] = matching_adapters(
+            session, text, filters=query.filters, limit=depth, also=offered.union(known)
+        )
+        lists["words"] = scored["words"][:depth]
+        anywhere = replace(query.filters, base_models=(), families=())
+        exact = exact_adapters(session, text, filters=anywhere, limit=query.limit)
+    scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in scored.items()}
+    return _Offers(lists, scores, exact)
 
 
 def _nearest(

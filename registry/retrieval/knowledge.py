@@ -10,8 +10,11 @@ from typing import Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from registry.retrieval.duplicates import CONTENTS
 from registry.retrieval.statements import Embedding, prepare, rows, vector
 
+# What tells the content of a file, as statements name it.
+CONTENT = ", ".join(str(column.expression) for column in CONTENTS)
 # adapter_id, downloads, base_model, what tells its content (`duplicates.content_of`), and the
 # similarities `weights` and `captions`.
 Knowledge = Row[Any]
@@ -86,7 +89,7 @@ def know(
         session,
         f"""
         SELECT listings.adapter_id, listings.downloads, listings.base_model,
-            files.sha256, files.body_sha256, files.log_norm,
+            {CONTENT},
             {WEIGHTS if by_weights else NOTHING} AS weights,
             {CAPTIONS if by_captions else NOTHING} AS captions
         FROM listings JOIN files ON files.sha256 = listings.file_sha256

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, Encoder, File, Listing, WeightEmbedding
 from registry.retrieval.filters import Filters, conditions
+from registry.retrieval.knowledge import ByCaptions, ByWeights, know
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import Embedding, filter_sql, prepare, rows, vector
 
@@ -132,13 +133,8 @@ def weights_similarities(
     adapter_ids: Collection[int],
 ) -> dict[int, float]:
     """Return the exact similarity of those of `adapter_ids` that have an embedding."""
-    found = rows(
-        session,
-        f"SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {WEIGHTS} "
-        "AND listings.adapter_id = ANY (%(ids)s)",
-        {"vector": vector(embedding), "encoder": encoder, "ids": list(adapter_ids)},
-    )
-    return {row.adapter_id: row.score for row in found}
+    found = know(session, adapter_ids, ByWeights(encoder, embedding), None)
+    return {row.adapter_id: row.weights for row in found if row.weights is not None}
 
 
 def captions_similarities(
@@ -149,14 +145,8 @@ def captions_similarities(
     adapter_ids: Collection[int],
 ) -> dict[int, float]:
     """Return the exact similarity of the best cover, for those that have a caption."""
-    asked = {"vector": vector(embedding), "text_encoder": text_encoder, "ids": list(adapter_ids)}
-    found = rows(
-        session,
-        f"SELECT listings.adapter_id, max(1 - ({DISTANCE})) AS score {CAPTIONS} "
-        "AND listings.adapter_id = ANY (%(ids)s) GROUP BY 1",
-        asked,
-    )
-    return {row.adapter_id: row.score for row in found}
+    found = know(session, adapter_ids, None, ByCaptions(text_encoder, embedding))
+    return {row.adapter_id: row.captions for row in found if row.captions is not None}
 
 
 def weight_embeddings(

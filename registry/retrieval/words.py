@@ -183,7 +183,11 @@ def _branches(terms: Sequence[_Term], condition: str) -> tuple[list[str], dict[s
     )
     branches, queries = [], {}
     if rare:
-        branches.append(f"(SELECT adapter_id {_having('rare', condition)})")
+        source = with_listings("listing_words", condition)
+        branches.append(
+            f"(SELECT adapter_id FROM {source} WHERE {condition} "
+            "AND words_vector @@ %(rare)s::tsquery)"
+        )
         queries["rare"] = " | ".join(f"({query})" for query in rare)
     if len(common) > 1:
         branches.append(_popular("all", condition, common[0].adapters))
@@ -195,11 +199,6 @@ def _branches(terms: Sequence[_Term], condition: str) -> tuple[list[str], dict[s
         branches.append(_popular("said", condition, common[0].adapters))
         queries["said"] = common[0].query
     return branches, queries
-
-
-def _having(query: str, condition: str) -> str:
-    source = with_listings("listing_words", condition)
-    return f"FROM {source} WHERE {condition} AND words_vector @@ %({query})s::tsquery"
 
 
 def _popular(query: str, condition: str, adapters: float | None) -> str:

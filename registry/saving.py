@@ -1,0 +1,41 @@
+"""An adapter's file written where people want it: under its own name, whole, over nothing else."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+from registry.blobs import hash_file
+from registry.errors import BlobMismatchError, FileInTheWayError
+
+
+def own_name(announced: str, otherwise: str) -> str:
+    """Return the last part of a path at a stranger's, if a file of this machine may be called so.
+
+    What strangers say chooses no folder and hides nothing; `otherwise` names what is no plain
+    adapter's file.
+    """
+    name = announced.replace("\\", "/").rpartition("/")[2]
+    fit = name.isprintable() and name.endswith(".safetensors") and not name.startswith(".")
+    return name if fit else f"{otherwise}.safetensors"
+
+
+def save_whole(target: Path, sha256: str, write: Callable[[IO[bytes]], None]) -> None:
+    """Let `write` make a file that appears whole or not at all; one that is there already stays.
+
+    Raises:
+        FileInTheWayError: something else has that name.
+        BlobMismatchError: what was written is not what was announced. It is not kept.
+    """
+    if target.exists():
+        if not target.is_file() or hash_file(target) != sha256:
+            raise FileInTheWayError(target)
+        return
+    # In the same folder, for only there a file can be renamed.
+    with TemporaryDirectory(dir=target.parent, prefix=".autolora-") as parts:
+        partial = Path(parts, target.name)
+        with partial.open("wb") as file:
+            write(file)
+        if (got := hash_file(partial)) != sha256:
+            raise BlobMismatchError(target.name, sha256, got)
+        partial.replace(target)
