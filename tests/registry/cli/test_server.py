@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from registry.api.app import create_app
-from registry.cli.server import Server
+from registry.cli.server import Server, listen
 from registry.service import Registry
 from tests.registry.cli.runner import add_fox, run_badly, run_well
 
@@ -40,6 +40,12 @@ def test_serving_on_a_taken_port_is_one_line() -> None:
         line = run_badly("serve", "--port", str(port))
 
     assert f"cannot serve on 127.0.0.1:{port}: the port is in use" in line
+
+
+def test_answers_do_not_wait_to_be_acknowledged() -> None:
+    """asyncio sets TCP_NODELAY on connections of sockets that say that they are TCP's."""
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
 
 
 @contextmanager
