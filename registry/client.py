@@ -6,12 +6,8 @@ from typing import IO, Any, Unpack
 from pydantic import TypeAdapter
 
 from crawler.disk import DiskLimits
-from registry.api.schemas import (
-    AdapterDetailAnswer,
-    AdapterListAnswer,
-    SearchAnswer,
-    SimilarAnswer,
-)
+from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
+from registry.api.schemas.found import SearchAnswer, SimilarAnswer
 from registry.remote import Connection, receive
 from registry.retrieval.browsing import Sort
 from registry.retrieval.filter_options import FilterOptions

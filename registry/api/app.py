@@ -29,7 +29,7 @@ from registry.api.routes import (
     status,
 )
 from registry.api.routes.fuse import LINES
-from registry.api.schemas import Problem
+from registry.api.schemas.service import Problem
 from registry.api.security import SecurityHeaders
 from registry.api.uploads import MOST_UPLOADS
 from registry.db.tokens import TokenScope

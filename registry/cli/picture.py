@@ -19,7 +19,7 @@ def search_by_picture(
     registry: "Registry", picture: Path, filters: "Filters", limit: int, *, as_json: bool
 ) -> None:
     """Print the adapters that a picture in a file was made with, or that made one like it."""
-    from registry.api.schemas import PictureAnswer
+    from registry.api.schemas.found import PictureAnswer
 
     page = registry.search_picture(picture, filters, limit)
     if as_json:

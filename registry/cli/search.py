@@ -56,7 +56,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find adapters by their weights, by their covers and by words."""
-    from registry.api.schemas import SearchAnswer
+    from registry.api.schemas.found import SearchAnswer
 
     likes = wishes.likes()
     if picture is not None:
@@ -93,7 +93,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List what is here, in an order of choice."""
-    from registry.api.schemas import AdapterListAnswer
+    from registry.api.schemas.adapters import AdapterListAnswer
     from registry.retrieval.browsing import SORTS
     from registry.retrieval.cards import State
 
@@ -124,7 +124,7 @@ def _print_next(cursor: str | None) -> None:
 @grouped
 def facets(context: typer.Context, filters: FilterOptions, as_json: Json = False) -> None:
     """Count what is here by every value that it can be filtered by."""
-    from registry.api.schemas import FacetsAnswer
+    from registry.api.schemas.found import FacetsAnswer
 
     counted = open_registry(context).facets(filters.filters())
     if as_json:
@@ -150,7 +150,7 @@ def _row(card: "AdapterCard") -> dict[str, str]:
 @app.command()
 def show(context: typer.Context, adapter_id: AdapterId, as_json: Json = False) -> None:
     """Show all that is known of an adapter."""
-    from registry.api.schemas import AdapterDetailAnswer
+    from registry.api.schemas.adapters import AdapterDetailAnswer
 
     detail = open_registry(context).adapter(adapter_id)
     if as_json:
@@ -165,7 +165,7 @@ def similar(
     context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
 ) -> None:
     """List adapters of the same family by the similarity of their weights."""
-    from registry.api.schemas import SimilarAnswer
+    from registry.api.schemas.found import SimilarAnswer
 
     found = open_registry(context).similar(adapter_id, going.paging())
     if as_json:
@@ -201,7 +201,7 @@ def claim(
 
     It counts before what hubs and files say, and stays through refreshes.
     """
-    from registry.api.schemas import AdapterDetailAnswer
+    from registry.api.schemas.adapters import AdapterDetailAnswer
 
     if (base_model is None) is not withdraw:
         raise UsageError("name a base model, or take back what was said with --withdraw.")
@@ -218,7 +218,7 @@ def duplicates(
     context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
 ) -> None:
     """List adapters that are this one again: re-uploaded, re-saved, cast or little changed."""
-    from registry.api.schemas import DuplicateListAnswer
+    from registry.api.schemas.found import DuplicateListAnswer
 
     page = open_registry(context).duplicates(adapter_id, going.paging())
     if as_json:

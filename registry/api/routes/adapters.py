@@ -8,20 +8,11 @@ from fastapi.responses import FileResponse
 
 from registry.api.conditional import REVALIDATE, not_modified, revalidated
 from registry.api.deps import RegistryDep
-from registry.api.schemas import (
-    MOST_ID,
-    AdapterDetailAnswer,
-    AdapterListAnswer,
-    DuplicateListAnswer,
-    FacetsAnswer,
-    FilterParams,
-    FoundParams,
-    ListParams,
-    PageParams,
-    RunAnswer,
-    RunListAnswer,
-    SimilarAnswer,
-)
+from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
+from registry.api.schemas.asked import FilterParams, FoundParams, ListParams, PageParams
+from registry.api.schemas.found import DuplicateListAnswer, FacetsAnswer, SimilarAnswer
+from registry.api.schemas.service import RunAnswer, RunListAnswer
+from registry.api.schemas.shapes import MOST_ID
 from registry.errors import BlobNotFoundError
 from registry.retrieval.cursors import read_number, write_cursor
 from registry.service import Registry

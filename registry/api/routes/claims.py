@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from registry.api.deps import RegistryDep
 from registry.api.routes.adapters import IdPath
-from registry.api.schemas import AdapterDetailAnswer, ClaimRequest
+from registry.api.schemas.adapters import AdapterDetailAnswer, ClaimRequest
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 # The form of an adapter's page, which works without JavaScript.

@@ -15,7 +15,8 @@ from crawler.errors import AutoLoraError
 from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.errors import log_hidden, problem_of
 from registry.api.queue import GenerationQueue, Job
-from registry.api.schemas import MOST_SIDE, MOST_STEPS, ActivityAnswer, FuseAnswer, FuseRequest
+from registry.api.schemas.fuse import MOST_SIDE, MOST_STEPS, FuseAnswer, FuseRequest
+from registry.api.schemas.service import ActivityAnswer
 from registry.api.uploads import PictureDep
 from registry.fusion.errors import GenerationCancelledError, RecipeError
 from registry.fusion.options import StepCallback

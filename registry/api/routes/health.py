@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from registry.api.deps import RegistryDep
-from registry.api.schemas import Health, Readiness
+from registry.api.schemas.service import Health, Readiness
 
 router = APIRouter(tags=["service"])
 

@@ -16,7 +16,8 @@ from registry.api.pages.addresses import Address
 from registry.api.pages.choices import choices_of, chosen_of
 from registry.api.pages.render import render
 from registry.api.pages.texts import Language, language_of
-from registry.api.schemas import AdapterId, Cursor, FilterParams
+from registry.api.schemas.asked import Cursor, FilterParams
+from registry.api.schemas.shapes import AdapterId
 from registry.errors import AdapterNotFoundError
 from registry.retrieval.browsing import SORTS, Sort
 from registry.retrieval.facets import Facets

@@ -8,7 +8,8 @@ from fastapi.responses import HTMLResponse
 from registry.api.deps import RegistryDep
 from registry.api.pages.render import render
 from registry.api.routes.pages import PAGE_SIZE, frame
-from registry.api.schemas import PictureAnswer, PictureParams
+from registry.api.schemas.asked import PictureParams
+from registry.api.schemas.found import PictureAnswer
 from registry.api.uploads import PictureDep
 
 router = APIRouter(prefix="/v1", tags=["search"])

@@ -5,13 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from registry.api.deps import RegistryDep
-from registry.api.schemas import (
-    AdapterAnswer,
-    ChoiceAnswer,
-    ChooseParams,
-    SearchAnswer,
-    SearchParams,
-)
+from registry.api.schemas.adapters import AdapterAnswer
+from registry.api.schemas.asked import SearchParams
+from registry.api.schemas.found import SearchAnswer
+from registry.api.schemas.fuse import ChoiceAnswer, ChooseParams
 
 router = APIRouter(prefix="/v1", tags=["search"])
 

@@ -8,7 +8,8 @@ from fastapi.responses import HTMLResponse
 from registry.api.deps import RegistryDep
 from registry.api.pages.render import render
 from registry.api.routes.pages import frame
-from registry.api.schemas import NightAnswer, NightListAnswer, PageParams, StatusAnswer
+from registry.api.schemas.asked import PageParams
+from registry.api.schemas.service import NightAnswer, NightListAnswer, StatusAnswer
 from registry.retrieval.cursors import read_number, write_cursor
 
 router = APIRouter(prefix="/v1", tags=["service"])

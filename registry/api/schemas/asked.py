@@ -1,0 +1,118 @@
+"""What may be asked of lists: filters, order, page."""
+
+from typing import Annotated, cast
+
+from pydantic import Field
+
+from registry.api.schemas.shapes import AdapterId, Asked, Text
+from registry.retrieval.browsing import Sort
+from registry.retrieval.cards import State
+from registry.retrieval.cursors import LONGEST_CURSOR
+from registry.retrieval.filter_options import FilterOptions, make_filters
+from registry.retrieval.filters import Filters, Maturity
+from registry.retrieval.found import FoundSort, Paging
+from registry.retrieval.likeness import Likes
+
+Words = Annotated[list[Text], Field(max_length=20)]
+
+Rank = Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+Size = Annotated[str, Field(max_length=30)]
+
+Moment = Annotated[str, Field(max_length=40)]
+
+Cursor = Annotated[str, Field(max_length=LONGEST_CURSOR)]
+
+
+class FilterParams(Asked):
+    """Filters may be repeated where several values make sense; one of them must hold, but an
+    adapter has all of `tag`. Values are compared without regard to case.
+    """
+
+    base_model: Words = Field(default=[], description="As hubs and trainers call it, too.")
+    family: Words = Field(default=[], description="All base models of an architecture.")
+    author: Words = Field(default=[])
+    tag: Words = Field(default=[], description="An adapter has all of them.")
+    licence: Words = Field(default=[])
+    commercial: bool | None = Field(
+        default=None, description="Whether its licence lets pictures be sold."
+    )
+    hub: Words = Field(default=[])
+    trainer: Words = Field(default=[])
+    min_rank: Rank | None = Field(default=None, description="The median of its layers' ranks.")
+    max_rank: Rank | None = None
+    min_size: Size | None = Field(default=None, description="Bytes, or like 200MB.")
+    max_size: Size | None = None
+    updated_since: Moment | None = Field(default=None, description="A day, like 2026-01-31.")
+    updated_before: Moment | None = None
+    trigger_words: bool | None = Field(default=None, description="Whether it has any.")
+    fusable: bool | None = None
+    mature: Maturity = Field(
+        default="any", description="`hide` keeps what nobody has rated; `only` what is mature."
+    )
+
+    def filters(self) -> Filters:
+        """Return what is asked for; raises FilterError where a value cannot be read."""
+        return make_filters(**self.options())
+
+    def options(self) -> FilterOptions:
+        """Return what is asked for by its names."""
+        asked = self.model_dump(include=set(FilterOptions.__annotations__), exclude_defaults=True)
+        return cast(FilterOptions, asked)
+
+
+class SearchParams(FilterParams):
+    q: str = Field(
+        default="",
+        max_length=2000,
+        description="What the images look like. May be left out where `like` is given.",
+    )
+    like: list[AdapterId] = Field(
+        default=[], description="Adapters that results should be like, up to 10."
+    )
+    unlike: list[AdapterId] = Field(
+        default=[], description="Adapters that results should be unlike, up to 10."
+    )
+    unlike_text: str = Field(
+        default="", max_length=2000, description="What the images should not look like."
+    )
+    sort: FoundSort = Field(
+        default="relevance",
+        description="In another order than by relevance, what fits or perhaps fits, where "
+        "anything does; `random` is kept for a `seed`.",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    limit: int = Field(default=10, ge=1, le=100)
+    cursor: Cursor | None = Field(default=None, description="`next` of a page.")
+
+    def likes(self) -> Likes:
+        return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text)
+
+
+class ListParams(FilterParams):
+    sort: Sort = Field(default="newest", description="`random` is kept for a `seed`.")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    state: State = Field(
+        default="ready", description="Others are sorted by when they were added, newest first."
+    )
+    cursor: Cursor | None = Field(default=None, description="`next` of a page.")
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class FoundParams(Asked):
+    sort: FoundSort = Field(default="relevance", description="`random` is kept for a `seed`.")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    cursor: Cursor | None = Field(default=None, description="`next` of a page.")
+    limit: int = Field(default=10, ge=1, le=100)
+
+    def paging(self) -> Paging:
+        return Paging(self.sort, self.cursor, self.limit, self.seed)
+
+
+class PageParams(Asked):
+    cursor: Cursor | None = None
+    limit: int = Field(default=20, ge=1, le=200)
+
+
+class PictureParams(FilterParams):
+    limit: int = Field(default=10, ge=1, le=100)

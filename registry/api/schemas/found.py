@@ -1,0 +1,245 @@
+"""What searches and lists answer."""
+
+from typing import Self
+
+from pydantic import Field
+
+from registry.api.schemas.adapters import AdapterAnswer
+from registry.api.schemas.shapes import Answer
+from registry.retrieval.by_picture import PicturePage, PictureResult, Way
+from registry.retrieval.duplicates import DuplicateKind
+from registry.retrieval.facets import FacetName, Facets
+from registry.retrieval.fitness import Band, Signal
+from registry.retrieval.likeness import Compared
+from registry.retrieval.results import (
+    ComparedBy,
+    DuplicateResult,
+    DuplicatesPage,
+    SearchPage,
+    SearchResult,
+    Similar,
+)
+
+
+class ResultAnswer(Answer):
+    """`signals` are similarities, `positions` places (from 1) in each signal's own list."""
+
+    adapter: AdapterAnswer
+    score: float = Field(
+        description="How probable it is that it does what was asked for; of similar adapters, "
+        "how similar they are."
+    )
+    band: Band | None = Field(
+        default=None, description="What that means, in words; null where nothing was asked."
+    )
+    exact: bool = Field(description="Its name, trigger word or hash was asked for.")
+    elsewhere: bool = Field(
+        default=False, description="It is exact, and for another base model than was asked for."
+    )
+    signals: dict[Signal, float | None]
+    positions: dict[Signal, int | None]
+    also: list[AdapterAnswer] = Field(
+        default=[], description="Other listings of the same tensors, folded into this result."
+    )
+
+    @classmethod
+    def from_result(cls, result: SearchResult) -> Self:
+        return cls(
+            adapter=AdapterAnswer.from_card(result.card),
+            score=round(result.hit.score, 4),
+            band=result.hit.band,
+            exact=result.hit.exact,
+            elsewhere=result.hit.elsewhere,
+            signals=dict(result.hit.signals),
+            positions=dict(result.hit.positions),
+            also=[AdapterAnswer.from_card(card) for card in result.also],
+        )
+
+
+class SimilarAnswer(Answer):
+    """Adapters with similar weights, and how they were compared."""
+
+    compared_by: ComparedBy = Field(
+        description="`encoder`: the active weight encoder, which knows what images look like; "
+        "`fingerprints`: the directions of both changes, which tell copies and retrained "
+        "kin, and are near 0 otherwise; `nothing`: the file has neither."
+    )
+    results: list[ResultAnswer]
+    total: int = Field(description="Of all pages; at most the 100 most similar are listed.")
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+
+    @classmethod
+    def from_similar(cls, similar: Similar) -> Self:
+        return cls(
+            compared_by=similar.compared_by,
+            results=[
+                # A similarity is no probability.
+                ResultAnswer.from_result(result).model_copy(update={"band": None})
+                for result in similar.results
+            ],
+            total=similar.total,
+            next=similar.next,
+        )
+
+
+class DuplicateAnswer(Answer):
+    """An adapter that is another one again."""
+
+    adapter: AdapterAnswer
+    kind: DuplicateKind = Field(
+        description="`file`: the same bytes; `tensors`: the same tensors under another header; "
+        "`change`: the same change of the base, written otherwise; `strength`: that change at "
+        "another strength, as the same tensors with another alpha are; `near`: nearly that."
+    )
+    similarity: float = Field(description="The cosine of both changes, estimated.")
+    strength: float = Field(description="How many times stronger it changes the base.")
+
+    @classmethod
+    def from_result(cls, result: DuplicateResult) -> Self:
+        duplicate = result.duplicate
+        return cls(
+            adapter=AdapterAnswer.from_card(result.card),
+            kind=duplicate.kind,
+            similarity=round(duplicate.similarity, 4),
+            strength=round(duplicate.strength, 4),
+        )
+
+
+class DuplicateListAnswer(Answer):
+    items: list[DuplicateAnswer]
+    total: int = Field(description="Of all pages.")
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+
+    @classmethod
+    def from_page(cls, page: DuplicatesPage) -> Self:
+        items = [DuplicateAnswer.from_result(result) for result in page.results]
+        return cls(items=items, total=page.total, next=page.next)
+
+
+class SearchAnswer(Answer):
+    text: str
+    base_models: list[str] = Field(description="Those that were asked for; none if all were.")
+    fits: bool = Field(description="Whether any of these results fits, as far as can be told.")
+    results: list[ResultAnswer]
+    found: dict[str, int] = Field(
+        description="What fits or perhaps fits, counted by base model, as far as the list is "
+        "ranked."
+    )
+    next: str | None = Field(description="The cursor of the next page; null on the last.")
+    notes: list[str]
+    compared_by: list[Compared] = Field(
+        description="What told likeness, where `like` or `unlike` were given."
+    )
+    milliseconds: float
+
+    @classmethod
+    def from_page(cls, page: SearchPage) -> Self:
+        return cls(
+            text=page.text,
+            base_models=list(page.base_models),
+            fits=page.fits,
+            results=[ResultAnswer.from_result(result) for result in page.results],
+            found=dict(page.found),
+            next=page.next,
+            notes=list(page.notes),
+            compared_by=list(page.compared_by),
+            milliseconds=round(page.milliseconds, 1),
+        )
+
+
+class FoundByAnswer(Answer):
+    """One way by which a picture led to an adapter."""
+
+    way: Way = Field(
+        description="`hash`, `version` (Civitai's number), `name`: as the picture's metadata says; "
+        "`cover`: it is a cover of the adapter; `near cover`: a cover looks nearly the same; "
+        "`image`: the image encoder finds a cover alike; `description`: what a vision model says "
+        "of the picture."
+    )
+    similarity: float = Field(
+        description="1 for what is named, the share of equal bits of two covers' hashes, the "
+        "cosine of two pictures, or the probability that an adapter does what the description says."
+    )
+    strength: float | None = Field(description="At which the picture was made with it.")
+    cover: int | None = Field(description="The position of the cover that looks like it.")
+
+
+class PictureResultAnswer(Answer):
+    adapter: AdapterAnswer
+    found_by: list[FoundByAnswer] = Field(description="The surest way first.")
+
+    @classmethod
+    def from_result(cls, result: PictureResult) -> Self:
+        return cls(
+            adapter=AdapterAnswer.from_card(result.card),
+            found_by=[FoundByAnswer.model_validate(by) for by in result.found_by],
+        )
+
+
+class MissingAnswer(Answer):
+    """An adapter that a picture names, and that is not here."""
+
+    name: str
+    hashes: list[str]
+    version: str = Field(description="Civitai's number of the version, where that is told.")
+    strength: float | None
+
+
+class PictureAnswer(Answer):
+    results: list[PictureResultAnswer]
+    missing: list[MissingAnswer]
+    prompt: str = Field(description="What the picture was asked for, where it says.")
+    description: str = Field(description="What a vision model says of it, where there is one.")
+    notes: list[str]
+    milliseconds: float
+
+    @classmethod
+    def from_page(cls, page: PicturePage) -> Self:
+        return cls(
+            results=[PictureResultAnswer.from_result(result) for result in page.results],
+            missing=[
+                MissingAnswer(
+                    name=named.name,
+                    hashes=list(named.hashes),
+                    version=named.version,
+                    strength=named.strength,
+                )
+                for named in page.missing
+            ],
+            prompt=page.prompt,
+            description=page.description,
+            notes=list(page.notes),
+            milliseconds=round(page.milliseconds, 1),
+        )
+
+
+class FacetValueAnswer(Answer):
+    value: str
+    count: int
+
+
+class FacetAnswer(Answer):
+    """`value` is what the filter of the same `name` takes; of `size`, the least of a range."""
+
+    name: FacetName
+    values: list[FacetValueAnswer]
+    more: int = Field(description="How many values there are besides these.")
+    exact: bool = Field(description="If not, counts come from a sample and are about right.")
+
+
+class FacetsAnswer(Answer):
+    """Each facet is counted under all filters but its own; tags under all."""
+
+    total: int
+    total_exact: bool = Field(description="If not, there are more than `total`.")
+    about: int = Field(description="How many there are, estimated where they are not counted.")
+    facets: list[FacetAnswer]
+
+    @classmethod
+    def from_facets(cls, facets: Facets) -> Self:
+        return cls(
+            total=facets.total.count,
+            total_exact=facets.total.exact,
+            about=facets.about,
+            facets=[FacetAnswer.model_validate(facet) for facet in facets.facets],
+        )

@@ -1,0 +1,63 @@
+"""What images are asked for with, and what is chosen for them."""
+
+from typing import Any
+
+from pydantic import Field
+
+from registry.api.schemas.adapters import AdapterAnswer
+from registry.api.schemas.service import ActivityAnswer
+from registry.api.schemas.shapes import AdapterId, Answer, Asked, Text
+from registry.fusion.options import Mode
+
+# Of an image that is drawn for whoever asks.
+MOST_STEPS = 100
+
+MOST_SIDE = 2048
+
+
+class ChosenAdapter(Asked):
+    id: AdapterId
+    strength: float | None = Field(
+        default=None, ge=-4.0, le=4.0, description="Default: the adapter's own, or else 1."
+    )
+
+
+class ChooseParams(Asked):
+    """With `adapters`, those are returned rather than searched for."""
+
+    prompt: str = Field(min_length=1, max_length=2000)
+    k: int = Field(default=3, ge=1, le=5)
+    adapters: list[AdapterId] | None = Field(default=None, min_length=1, max_length=20)
+    base_model: Text | None = None
+
+
+class ChoiceAnswer(Answer):
+    adapter: AdapterAnswer
+    similarities: list[float] | None = Field(
+        description="Of the prompt, and of each of its parts, to the weights, -1..1."
+    )
+    embedding: list[float] | None = Field(
+        description="Of the weights, by the active encoder; gates want it."
+    )
+
+
+class FuseRequest(Asked):
+    """Without `adapters`, up to `k` are found for the prompt."""
+
+    prompt: str = Field(min_length=1, max_length=2000)
+    k: int = Field(default=3, ge=1, le=5)
+    adapters: list[ChosenAdapter] | None = Field(default=None, min_length=1, max_length=5)
+    base_model: Text | None = None
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    steps: int | None = Field(default=None, ge=1, le=MOST_STEPS)
+    width: int | None = Field(default=None, ge=16, le=MOST_SIDE)
+    height: int | None = Field(
+        default=None, ge=16, le=MOST_SIDE, description="As wide, if not given."
+    )
+    mode: Mode = "gated"
+
+
+class FuseAnswer(Answer):
+    image: str = Field(description="The PNG, with its recipe inside, as a data URL.")
+    recipe: dict[str, Any]
+    activity: list[ActivityAnswer]
