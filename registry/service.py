@@ -29,7 +29,6 @@ from registry.db.session import one_line_errors, open_database
 from registry.db.status import Status, load_status
 from registry.db.tokens import (
     TokenFacts,
-    TokenScope,
     create_token,
     find_scopes,
     list_tokens,
@@ -84,6 +83,7 @@ from registry.retrieval.results import (
 )
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.word_segmentation import segment
+from registry.token_scopes import TokenScope
 
 if TYPE_CHECKING:
     from PIL.Image import Image

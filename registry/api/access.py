@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from registry.api.admission import is_loopback
 from registry.api.deps import OpenRegistryDep, Places
 from registry.config import Settings
-from registry.db.tokens import TokenScope
+from registry.token_scopes import TokenScope
 
 MOST_TOKEN_LETTERS = 100
 

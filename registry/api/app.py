@@ -32,8 +32,8 @@ from registry.api.routes.fuse import LINES
 from registry.api.schemas.service import Problem
 from registry.api.security import SecurityHeaders
 from registry.api.uploads import MOST_UPLOADS
-from registry.db.tokens import TokenScope
 from registry.service import Registry
+from registry.token_scopes import TokenScope
 
 # What each router's routes are of, for who comes with a token; None is open to all.
 API: list[tuple[APIRouter, TokenScope | None]] = [

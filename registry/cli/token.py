@@ -8,7 +8,7 @@ import typer
 from registry.cli.context import open_registry
 from registry.cli.options import Json
 from registry.cli.output import print_json, stderr, stdout
-from registry.db.tokens import TokenScope
+from registry.token_scopes import TokenScope
 
 app = typer.Typer(help="Let other machines in, and no more.", no_args_is_help=True)
 

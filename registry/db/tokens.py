@@ -5,26 +5,18 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from registry.db.work_models import Token
 from registry.errors import TokenNotFoundError
+from registry.token_scopes import TokenScope
 
 # So that whoever finds one in a file knows what it is, as do programs that look for them.
 PREFIX = "autolora_"
 # 256 random bits cannot be guessed, so a plain hash keeps them: slow ones are for passwords.
 RANDOM_BYTES = 32
-
-
-class TokenScope(StrEnum):
-    """What a token opens."""
-
-    READ = "read"  # search, and files
-    FUSE = "fuse"  # have images drawn
-    ADMIN = "admin"  # change what is here, and see who works
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,12 @@ def test_importing_the_registry_takes_less_than_300_milliseconds() -> None:
     assert min(float(run(code)) for _ in range(3)) < 0.3
 
 
+def test_the_command_line_starts_without_what_only_some_commands_need() -> None:
+    code = f"import sys, registry.cli.app; print([n for n in {HEAVY} if n in sys.modules])"
+
+    assert run(code) == "[]"
+
+
 def test_search_the_api_and_the_cli_load_no_torch() -> None:
     """They start in a second; torch alone takes three."""
     modules = (

@@ -7,9 +7,9 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from registry.api.app import create_app
-from registry.db.tokens import TokenScope
 from registry.db.work_models import Token
 from registry.service import Registry
+from registry.token_scopes import TokenScope
 from tests.builders import add_adapter
 
 ASKED: list[tuple[str, str, TokenScope]] = [
