@@ -224,3 +224,11 @@ def test_a_public_server_has_no_route_that_writes(public: TestClient) -> None:
     # A picture to search by is too large for an address.
     assert set(paths.pop("/v1/search/picture")) == {"post"}
     assert {method for path in paths.values() for method in path} == {"get"}
+
+
+def test_forms_of_our_own_pages_say_where_they_come_from(client: TestClient) -> None:
+    """With "no-referrer" a browser sends `Origin: null`, as a foreign page's would be: refused."""
+    refused = client.post("/picture", headers={"Origin": "null"})
+
+    assert refused.status_code == 403
+    assert client.get("/").headers["Referrer-Policy"] == "same-origin"
