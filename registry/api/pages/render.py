@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from crawler.foreign_text import visible
 from registry.api.pages import likeness
-from registry.api.pages.texts import COOKIE, language_of, text_of
+from registry.api.pages.texts import COOKIE, language_of, pattern_of, text_of
 from registry.api.urls import cover_url, thumbnail_url
 
 PAGES = Path(__file__).parent
@@ -62,6 +62,7 @@ def render(
         .get_template(template)
         .render(
             t=partial(text_of, language),
+            pattern=partial(pattern_of, language),
             language=language,
             can_draw=not request.app.state.registry.settings.public_read,
             other_language_url=_with_language(request, "en" if language == "zh" else "zh"),

@@ -141,6 +141,42 @@ TEXTS: dict[str, tuple[str, str]] = {
     "select": ("Select {name} to fuse", "选择 {name} 进行融合"),
     "select.short": ("Select", "选择"),
     "fuse.selected": ("Fuse selected", "融合所选"),
+    "tray": ("Tray", "已选适配器"),
+    "tray.put": ("{name} is in the tray, {count} in all.", "已加入 {name}，共 {count} 个。"),
+    "tray.taken": ("{name} is out of the tray, {count} left.", "已移除 {name}，剩余 {count} 个。"),
+    "tray.twice": ("{name} is in the tray already.", "{name} 已在所选之列。"),
+    "tray.full": (
+        "{most} adapters are the most that one image takes: remove one to add {name}.",
+        "一张图最多使用 {most} 个适配器；请先移除一个再加入 {name}。",
+    ),
+    "tray.refused": (
+        "{name} is for {base}, and the others are for {others}: no base model draws with both.",
+        "{name} 适用于 {base}，而其他适配器适用于 {others}，没有基础模型能同时使用它们。",
+    ),
+    "tray.mixed": (
+        "These adapters are for different base models, which none draws with together: "
+        "remove some.",
+        "这些适配器属于不同的基础模型，无法一起使用；请移除其中一些。",
+    ),
+    "tray.missing": ("Adapter {id} is no longer here.", "适配器 {id} 已不存在。"),
+    "tray.up": ("Move {name} up", "上移 {name}"),
+    "tray.down": ("Move {name} down", "下移 {name}"),
+    "tray.moved": (
+        "{name} is now {place} of {count}.",
+        "{name} 现在是第 {place} 个，共 {count} 个。",
+    ),
+    "tray.replace": ("Replace {name}", "替换 {name}"),
+    "tray.instead": ("Instead of {name}", "用其他适配器替换 {name}"),
+    "tray.cancel": ("Cancel", "取消"),
+    "tray.choose": ("Choose now", "立即挑选"),
+    "tray.for": ("chosen for “{part}”", "因“{part}”而选"),
+    "tray.near": ("similarity to the prompt {similarity}", "与提示词的相似度 {similarity}"),
+    "tray.find": ("Add an adapter", "添加适配器"),
+    "tray.results": ("Adapters found", "找到的适配器"),
+    "tray.found": ("{count} found.", "找到 {count} 个。"),
+    "tray.none": ("No other adapter that fits was found.", "没有找到其他合适的适配器。"),
+    "tray.add": ("Add {name}", "添加 {name}"),
+    "tray.add.short": ("Add", "添加"),
     "fuse.with": ("Fuse with this", "用它融合"),
     "selected": ("selected", "已选"),
     "no_cover": ("No cover", "没有封面"),
@@ -308,6 +344,11 @@ TEXTS: dict[str, tuple[str, str]] = {
 
 def text_of(language: Language, key: str, **values: object) -> str:
     return TEXTS[key][language == "zh"].format(**values)
+
+
+def pattern_of(language: Language, key: str) -> str:
+    """Return a text with its places open, for a script to fill."""
+    return TEXTS[key][language == "zh"]
 
 
 def language_of(request: Request) -> Language:
