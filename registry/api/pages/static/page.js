@@ -10,7 +10,8 @@ function startCopying() {
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
-    const label = button.textContent;
+    const shown = button.querySelector("[data-label]") ?? button;
+    const label = shown.textContent;
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
     } catch {
@@ -22,9 +23,10 @@ function startCopying() {
       document.execCommand("copy");
       area.remove();
     }
-    button.textContent = button.dataset.copied;
+    if (label === button.dataset.copied) return;
+    shown.textContent = button.dataset.copied;
     say(`${button.dataset.copied}: ${button.dataset.copy}`);
-    setTimeout(() => { button.textContent = label; }, 1500);
+    setTimeout(() => { shown.textContent = label; }, 1500);
   });
 }
 
