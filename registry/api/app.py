@@ -21,6 +21,7 @@ from registry.api.routes import (
     adapters,
     claims,
     docs,
+    favourites,
     fuse,
     health,
     pages,
@@ -43,6 +44,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (adapters.router, TokenScope.READ),
     (fuse.router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
+    (favourites.router, TokenScope.ADMIN),
     (status.router, TokenScope.ADMIN),
 ]
 # They are for people, and no part of the API.
@@ -52,6 +54,7 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (pictures.page_router, TokenScope.READ),
     (pages.fuse_router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
+    (favourites.page_router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),
 ]
 # What is open to all where reading is.

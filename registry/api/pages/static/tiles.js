@@ -1,4 +1,4 @@
-// What tiles do beside being links: a larger look at their covers, and a way among them by arrows.
+// What tiles do beside being links: a larger look at covers, a way among them by arrows, stars.
 "use strict";
 
 // How long one points at a tile before its covers come up.
@@ -86,7 +86,29 @@ function nearest(links, link, direction) {
   return row.sort((a, b) => Math.abs(boxOf(a).left - own.left) - Math.abs(boxOf(b).left - own.left))[0];
 }
 
+// Stars mark without leaving the page; without this script they are forms that lead to the adapter.
+function startStars() {
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.dataset.star) return;
+    event.preventDefault();
+    const button = form.querySelector("button");
+    const marks = form.elements.starred.value !== "";
+    const answer = await fetch(`/v1/favourites/${form.dataset.star}`, {
+      method: marks ? "PUT" : "DELETE",
+      headers: { "Content-Type": "application/json" },
+      body: marks ? "{}" : undefined,
+    }).catch(() => null);
+    // The server's own answer says what went wrong.
+    if (!answer?.ok) return form.submit();
+    form.elements.starred.value = marks ? "" : "yes";
+    button.setAttribute("aria-pressed", marks);
+    say(fill(marks ? form.dataset.kept : form.dataset.dropped, form.dataset));
+  });
+}
+
 if (document.querySelector(".card")) {
+  startStars();
   startPreviews();
   startArrows();
 }
