@@ -29,12 +29,14 @@ def upgrade() -> None:
     _create_nights()
     _create_images()
     _create_tokens()
+    _create_favourites()
     _create_queue()
 
 
 def downgrade() -> None:
     # The extensions stay: the database may have had them before.
     for table in (
+        "favourites",
         "cover_embeddings",
         "tokens",
         "image_files",
@@ -622,6 +624,24 @@ def _create_tokens() -> None:
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("sha256", name=op.f("uq_tokens_sha256")),
+    )
+
+
+def _create_favourites() -> None:
+    op.create_table(
+        "favourites",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("adapter_id", sa.BigInteger(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        _moment("since"),
+        sa.ForeignKeyConstraint(
+            ["adapter_id"],
+            ["adapters.id"],
+            name=op.f("fk_favourites_adapter_id_adapters"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_favourites")),
+        sa.UniqueConstraint("adapter_id", name=op.f("uq_favourites_adapter_id")),
     )
 
 

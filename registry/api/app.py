@@ -22,6 +22,7 @@ from registry.api.routes import (
     adapters,
     claims,
     docs,
+    favourites,
     fuse,
     health,
     images,
@@ -47,6 +48,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (images.drawing_router, TokenScope.FUSE),
     (fuse.router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
+    (favourites.router, TokenScope.ADMIN),
     (status.router, TokenScope.ADMIN),
 ]
 # They are for people, and no part of the API.
@@ -56,6 +58,7 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (pictures.page_router, TokenScope.READ),
     (pages.fuse_router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
+    (favourites.page_router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),
 ]
 # What is open to all where reading is.

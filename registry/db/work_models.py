@@ -10,10 +10,11 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBina
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
+from registry.db.favourites import Favourite
 from registry.db.models import Base
 
-# Those of models.py as well: whoever imports this knows every table.
-ALL_TABLES = Base.metadata
+# Those of models.py and favourites.py as well: whoever imports this knows every table.
+ALL_TABLES = Favourite.metadata
 
 
 class Worker(Base):

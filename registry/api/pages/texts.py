@@ -39,6 +39,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "filter.size": ("Size", "大小"),
     "filter.trigger_words": ("Has trigger words", "有触发词"),
     "filter.fusable": ("Can be fused", "可融合"),
+    "filter.favourite": ("Favourite", "收藏"),
     "filter.mature": ("Mature", "成人内容"),
     "filter.min_rank": ("Rank from", "秩不小于"),
     "filter.max_rank": ("Rank to", "秩不大于"),
@@ -141,6 +142,42 @@ TEXTS: dict[str, tuple[str, str]] = {
     "select": ("Select {name} to fuse", "选择 {name} 进行融合"),
     "select.short": ("Select", "选择"),
     "fuse.selected": ("Fuse selected", "融合所选"),
+    "tray": ("Tray", "已选适配器"),
+    "tray.put": ("{name} is in the tray, {count} in all.", "已加入 {name}，共 {count} 个。"),
+    "tray.taken": ("{name} is out of the tray, {count} left.", "已移除 {name}，剩余 {count} 个。"),
+    "tray.twice": ("{name} is in the tray already.", "{name} 已在所选之列。"),
+    "tray.full": (
+        "{most} adapters are the most that one image takes: remove one to add {name}.",
+        "一张图最多使用 {most} 个适配器；请先移除一个再加入 {name}。",
+    ),
+    "tray.refused": (
+        "{name} is for {base}, and the others are for {others}: no base model draws with both.",
+        "{name} 适用于 {base}，而其他适配器适用于 {others}，没有基础模型能同时使用它们。",
+    ),
+    "tray.mixed": (
+        "These adapters are for different base models, which none draws with together: "
+        "remove some.",
+        "这些适配器属于不同的基础模型，无法一起使用；请移除其中一些。",
+    ),
+    "tray.missing": ("Adapter {id} is no longer here.", "适配器 {id} 已不存在。"),
+    "tray.up": ("Move {name} up", "上移 {name}"),
+    "tray.down": ("Move {name} down", "下移 {name}"),
+    "tray.moved": (
+        "{name} is now {place} of {count}.",
+        "{name} 现在是第 {place} 个，共 {count} 个。",
+    ),
+    "tray.replace": ("Replace {name}", "替换 {name}"),
+    "tray.instead": ("Instead of {name}", "用其他适配器替换 {name}"),
+    "tray.cancel": ("Cancel", "取消"),
+    "tray.choose": ("Choose now", "立即挑选"),
+    "tray.for": ("chosen for “{part}”", "因“{part}”而选"),
+    "tray.near": ("similarity to the prompt {similarity}", "与提示词的相似度 {similarity}"),
+    "tray.find": ("Add an adapter", "添加适配器"),
+    "tray.results": ("Adapters found", "找到的适配器"),
+    "tray.found": ("{count} found.", "找到 {count} 个。"),
+    "tray.none": ("No other adapter that fits was found.", "没有找到其他合适的适配器。"),
+    "tray.add": ("Add {name}", "添加 {name}"),
+    "tray.add.short": ("Add", "添加"),
     "fuse.with": ("Fuse with this", "用它融合"),
     "selected": ("selected", "已选"),
     "no_cover": ("No cover", "没有封面"),
@@ -159,6 +196,33 @@ TEXTS: dict[str, tuple[str, str]] = {
     "size": ("Size", "大小"),
     "download": ("Download", "下载"),
     "copy": ("Copy", "复制"),
+    "copy.words": ("Copy trigger words", "复制触发词"),
+    "copy.tag": ("Copy <lora:…>", "复制 <lora:…>"),
+    "lora_tag": ("In a prompt", "提示词写法"),
+    "licence.yes": ("{licence}: may be used commercially", "{licence}：可商用"),
+    "licence.no": ("{licence}: no commercial use", "{licence}：不可商用"),
+    "licence.unknown": (
+        "{licence}: ask the author before commercial use",
+        "{licence}：商用前请先询问作者",
+    ),
+    "blur": ("Blur", "模糊"),
+    "blur.unrated": ("mature or unrated", "成人内容和未评级"),
+    "blur.mature": ("mature", "成人内容"),
+    "blur.nothing": ("nothing", "不模糊"),
+    "blur.show": ("Show", "显示"),
+    "blur.show.of": ("Show pictures of {name}", "显示 {name} 的图片"),
+    "favourite": ("Favourite", "收藏"),
+    "favourite.of": ("Favourite: {name}", "收藏：{name}"),
+    "favourite.only": ("Favourites only", "只看收藏"),
+    "favourite.kept": ("{name} is a favourite.", "已收藏 {name}。"),
+    "favourite.dropped": ("{name} is no favourite any more.", "已取消收藏 {name}。"),
+    "favourite.note": (
+        "Note, for you and all who use this registry",
+        "备注（本模型库的使用者可见）",
+    ),
+    "favourite.keep": ("Keep as favourite", "收藏"),
+    "favourite.save": ("Save the note", "保存备注"),
+    "favourite.remove": ("Remove from favourites", "取消收藏"),
     "copied": ("Copied", "已复制"),
     "description": ("Description", "简介"),
     "verdict": ("What the file says", "文件检查结果"),
@@ -308,6 +372,11 @@ TEXTS: dict[str, tuple[str, str]] = {
 
 def text_of(language: Language, key: str, **values: object) -> str:
     return TEXTS[key][language == "zh"].format(**values)
+
+
+def pattern_of(language: Language, key: str) -> str:
+    """Return a text with its places open, for a script to fill."""
+    return TEXTS[key][language == "zh"]
 
 
 def language_of(request: Request) -> Language:

@@ -16,9 +16,10 @@ from registry.api.pages.addresses import Address
 from registry.api.pages.choices import choices_of, chosen_of
 from registry.api.pages.render import render
 from registry.api.pages.texts import Language, language_of
+from registry.api.pages.tray import common_bases, drawable_with, tray_of
 from registry.api.schemas.asked import Cursor, FilterParams
+from registry.api.schemas.fuse import Strength
 from registry.api.schemas.shapes import AdapterId
-from registry.errors import AdapterNotFoundError
 from registry.retrieval.browsing import SORTS, Sort
 from registry.retrieval.facets import Facets
 from registry.retrieval.filter_options import FilterOptions
@@ -167,22 +168,24 @@ def adapter_page(
 def fuse_page(
     request: Request,
     registry: RegistryDep,
-    adapter: Annotated[list[int], Query(max_length=MOST_ADAPTERS)] = [],  # noqa: B006
+    adapter: Annotated[list[AdapterId], Query(max_length=MOST_ADAPTERS)] = [],  # noqa: B006
+    strength: Annotated[list[Strength], Query(max_length=MOST_ADAPTERS)] = [],  # noqa: B006
     prompt: Annotated[str, Query(max_length=2000)] = "",
 ) -> HTMLResponse:
-    cards = registry.cards(adapter)
-    for adapter_id in set(adapter) - {card.id for card in cards}:
-        raise AdapterNotFoundError(adapter_id)
+    chosen = tray_of(adapter, strength, registry.cards(adapter))
     names = registry.base_model_names()
     runnable = [name for name in names if name in registry.settings.base_models]
+    bases = common_bases([one.card.base_model for one in chosen], runnable)
     return render(
         request,
         "fuse.html",
         active="fuse",
-        cards=cards,
+        chosen=chosen,
+        missing=sorted({*adapter} - {one.card.id for one in chosen}),
+        bases=bases,
         prompt=prompt,
-        runnable=bool(runnable) and all(card.base_model in runnable for card in cards),
-        base_model=cards[0].base_model if cards else None,
+        runnable=bool(runnable) and (not bases or bases[0] in runnable),
+        base_model=bases[0] if bases else None,
         base_models=runnable,
         **frame(registry),
     )
@@ -191,7 +194,12 @@ def fuse_page(
 def frame(registry: Registry) -> dict[str, Any]:
     """Return what the frame of every page shows."""
     runs = registry.runs(limit=1)
-    return {"all_adapters": registry.count(), "run": runs[0] if runs else None}
+    return {
+        "all_adapters": registry.count(),
+        "run": runs[0] if runs else None,
+        "drawn_by": drawable_with(registry.base_model_names()),
+        "most_adapters": MOST_ADAPTERS,
+    }
 
 
 def _by_band(page: SearchPage | None) -> list[tuple[Band, list[SearchResult]]]:

@@ -1,13 +1,17 @@
-// Copying, counting what is selected, and making an image with progress.
+// Copying, searching by a picture, and making an image with progress.
 "use strict";
 
-const MOST_ADAPTERS = 5;
+// Tell those who hear a page.
+function say(text) {
+  document.getElementById("said").textContent = text;
+}
 
 function startCopying() {
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
-    const label = button.textContent;
+    const shown = button.querySelector("[data-label]") ?? button;
+    const label = shown.textContent;
     try {
       await navigator.clipboard.writeText(button.dataset.copy);
     } catch {
@@ -19,23 +23,11 @@ function startCopying() {
       document.execCommand("copy");
       area.remove();
     }
-    button.textContent = button.dataset.copied;
-    setTimeout(() => { button.textContent = label; }, 1500);
+    if (label === button.dataset.copied) return;
+    shown.textContent = button.dataset.copied;
+    say(`${button.dataset.copied}: ${button.dataset.copy}`);
+    setTimeout(() => { shown.textContent = label; }, 1500);
   });
-}
-
-function startTray(tray) {
-  const boxes = [...document.querySelectorAll('input[name="adapter"][form="tray"]')];
-  const update = () => {
-    const count = boxes.filter((box) => box.checked).length;
-    tray.querySelector("[data-count]").textContent = count;
-    tray.hidden = count === 0;
-    for (const box of boxes) box.disabled = !box.checked && count >= MOST_ADAPTERS;
-  };
-  for (const box of boxes) box.addEventListener("change", update);
-  // The browser restores checks when one comes back from another page.
-  window.addEventListener("pageshow", update);
-  update();
 }
 
 // A picture that is dropped or pasted anywhere on the page is searched for.
@@ -63,14 +55,6 @@ function startStudio(form) {
   let running = null;
   let finished = false;
 
-  chosen.addEventListener("input", (event) => {
-    event.target.parentElement.querySelector("output").value = Number(event.target.value).toFixed(2);
-  });
-  chosen.addEventListener("click", (event) => {
-    if (!event.target.closest("[data-remove]")) return;
-    event.target.closest("li").remove();
-    find("auto").hidden = chosen.children.length > 0;
-  });
   find("stop").addEventListener("click", () => running && running.abort());
 
   const show = (text) => { find("status").textContent = text; };
@@ -143,6 +127,7 @@ function request(form, chosen) {
     steps: Number(form.steps.value),
   };
   if (adapters.length) asked.adapters = adapters;
+  if (chosen.dataset.baseModel) asked.base_model = chosen.dataset.baseModel;
   else asked.k = Number(form.k.value);
   if (!adapters.length && form.base_model) asked.base_model = form.base_model.value;
   return asked;
@@ -193,9 +178,17 @@ async function* lines(stream) {
   }
 }
 
+// A page's address may have changed since the page was made.
+function startLanguage(link) {
+  link.addEventListener("click", () => {
+    const asked = new URLSearchParams(location.search);
+    asked.set("lang", new URLSearchParams(link.search).get("lang"));
+    link.search = asked;
+  });
+}
+
 startCopying();
-const tray = document.getElementById("tray");
-if (tray) startTray(tray);
+startLanguage(document.querySelector(".language"));
 const byPicture = document.getElementById("by-picture");
 if (byPicture) startPictures(byPicture);
 const studio = document.getElementById("fuse");
