@@ -25,11 +25,13 @@ from registry.api.routes import (
     favourites,
     fuse,
     health,
+    image_pages,
     images,
     pages,
     pictures,
     search,
     status,
+    studio,
 )
 from registry.api.routes.fuse import LINES
 from registry.api.schemas.service import Problem
@@ -56,7 +58,9 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (docs.router, None),
     (pages.router, TokenScope.READ),
     (pictures.page_router, TokenScope.READ),
-    (pages.fuse_router, TokenScope.FUSE),
+    (image_pages.router, TokenScope.READ),
+    (image_pages.drawing_router, TokenScope.FUSE),
+    (studio.router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
     (favourites.page_router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),

@@ -253,3 +253,75 @@ def test_what_makes_no_sense_is_refused_at_once(
 
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
+
+
+def finished(client: TestClient, **asked: Any) -> int:
+    [image] = ask(client, **asked)
+    assert watch(client, image["id"])[-1][0] == "done"
+    return int(image["id"])
+
+
+def test_the_studio_works_without_javascript(client: TestClient, drawing: Registry) -> None:
+    fox = add_file(drawing, 1, "fox")
+    page = client.get(f"/fuse?adapter={fox}&strength=0.5&prompt=a+fox&seed=7").text
+    assert f'name="adapter" value="{fox}"' in page
+    assert 'name="seed" min="0" max="4294967295" value="7"' in page
+
+    asked = {"prompt": "a fox", "adapter": [str(fox)], "strength": ["0.5"], "seed": "7"}
+    sent = client.post(
+        "/fuse", data={**asked, "mode": "sum", "steps": "2", "width": ""}, follow_redirects=False
+    )
+
+    assert sent.status_code == 303
+    assert watch(client, int(sent.headers["location"].rsplit("/", 1)[1]))[-1][0] == "done"
+    shown = client.get(sent.headers["location"]).text
+    assert "a fox" in shown
+    assert "fox</a>" in shown
+    assert "http-equiv" not in shown
+    assert "adapter=" in shown  # what it was drawn with, to be changed
+
+
+def test_a_page_of_what_is_not_done_asks_again_and_stops_it(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    [image] = ask(client)
+    page = client.get(f"/images/{image['id']}").text
+    assert '<meta http-equiv="refresh"' in page
+
+    client.post(f"/images/{image['id']}/cancel")
+
+    page = client.get(f"/images/{image['id']}").text
+    assert "Stopped before it was done" in page
+    assert "http-equiv" not in page
+
+
+def test_images_are_compared_drawn_again_and_deleted_on_pages(
+    client: TestClient, drawing: Registry
+) -> None:
+    one, other = finished(client, seed=1), finished(client, seed=2)
+
+    assert client.get("/images").text.count('name="image"') == 2
+    compared = client.get("/images/compare", params={"image": [one, other]}).text
+    assert compared.count('class="picture') == 2
+    assert '<td class="break">1</td><td class="break">2</td>' in compared
+    assert "exactly two" in client.get("/images/compare", params={"image": [one]}).text
+
+    again = client.post(f"/images/{one}/again", data={"kind": "image"})
+    assert again.status_code == 200
+    [third, *_] = client.get("/v1/images").json()["items"]
+    watch(client, third["id"])
+    pixels = [
+        Image.open(io.BytesIO(client.get(f"/v1/images/{i}/png").content)).tobytes()
+        for i in (one, third["id"])
+    ]
+    assert pixels[0] == pixels[1]
+
+    client.post(f"/images/{one}/delete")
+    assert client.get(f"/images/{one}").status_code == 404
+
+
+def test_what_a_form_asks_wrongly_is_one_line(client: TestClient, drawing: Registry) -> None:
+    answer = client.post("/fuse", data={"prompt": "x", "steps": "many"})
+
+    assert answer.status_code == 422
+    assert "steps" in answer.text
