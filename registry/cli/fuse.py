@@ -16,18 +16,18 @@ from registry.cli.options import (
     ModeOptions,
     Png,
     check_output,
+    choice,
     grouped,
 )
 from registry.cli.output import print_fused, print_json, stderr
 from registry.cli.progress import progress_bar
+from registry.fusion.options import TARGETS, Target
 
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.fusion.recipe import Recipe
 
 app = typer.Typer()
-
-TARGETS = ("diffusers", "a1111", "comfyui")
 
 MoreIds = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="More ids after --adapters.", hidden=True)
@@ -50,7 +50,7 @@ class ResultOptions:
     output: Png = Path("fused.png")
     export: Annotated[
         str | None,
-        typer.Option(help="Print it for diffusers, a1111 or comfyui: at plain strengths."),
+        typer.Option(help=f"Print it for {', '.join(TARGETS)}: at plain strengths."),
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")] = False
 
@@ -63,7 +63,7 @@ class ResultOptions:
     def write(self, fused: "FusedImage") -> None:
         fused.save(self.output)
         if self.export is not None:
-            print_export(fused.recipe, self.export)
+            print_export(fused.recipe, check_target(self.export))
         elif self.as_json:
             print_json(fused.recipe.model_dump(mode="json", by_alias=True))
         else:
@@ -187,28 +187,30 @@ def compare(
 @app.command()
 def export(
     recipe: Annotated[Path, typer.Argument(help="A recipe, or a PNG that carries one.")],
-    to: Annotated[str, typer.Option(help="diffusers, a1111 or comfyui.")],
+    to: Annotated[str, typer.Option(help=", ".join(TARGETS))],
 ) -> None:
     """Print a recipe for another program, with the same adapters at plain strengths."""
     from registry.fusion.recipe import read_recipe
 
-    check_target(to)
-    print_export(read_recipe(recipe), to)
+    target = check_target(to)
+    print_export(read_recipe(recipe), target)
 
 
-def print_export(recipe: "Recipe", target: str) -> None:
-    from registry.fusion.exports import NOTE, export, loaded
+def print_export(recipe: "Recipe", target: Target) -> None:
+    from registry.fusion.exports.adapters import NOTE, exported
+    from registry.fusion.exports.export import export
 
     sys.stdout.write(visible(export(recipe, target)))
     stderr().print(NOTE, style="yellow", soft_wrap=True)
-    for used, name, _ in loaded(recipe):
-        line = f"  {name}.safetensors is adapter {used.id} ({used.name}), sha256 {used.sha256}"
+    for each in exported(recipe):
+        used = each.used
+        line = f"  {each.file} is adapter {used.id} ({used.name}), sha256 {used.sha256}"
         stderr().print(line, markup=False, soft_wrap=True)
 
 
-def check_target(target: str) -> None:
-    if target not in TARGETS:
-        raise UsageError(f"exports are to {', '.join(TARGETS)}, and not to {target!r}.")
+def check_target(target: str) -> Target:
+    """Return the program that is named, or refuse it."""
+    return choice("what to export to", target, TARGETS)
 
 
 def parse_ids(given: str | None, more: list[str] | None) -> list[int] | None:
