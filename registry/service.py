@@ -420,8 +420,13 @@ class Registry:
             encoder.calibration = self.finder.calibrate(session, encoder)
             return encoder.name
 
-    def learn(self, base_model: str, progress: Progress = silent) -> Lesson:
+    def learn(
+        self, base_model: str, progress: Progress = silent, *, new_basis: bool = False
+    ) -> Lesson:
         """Train an encoder on what is here, and let it serve where it finds more for certain.
+
+        With `new_basis` the inputs that sketches are made in are learned before, from the files
+        that are kept.
 
         Raises:
             NotEnoughToLearnError: too few captioned adapters, or authors.
@@ -430,7 +435,7 @@ class Registry:
             self.sessions, self.blobs, self.text_encoder, self.settings.home / "learning"
         )
         with one_line_errors():
-            return learner.learn(base_model, progress)
+            return learner.learn(base_model, progress, anew=new_basis)
 
     # Making images
 

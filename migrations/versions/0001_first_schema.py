@@ -51,6 +51,7 @@ def downgrade() -> None:
         "listings",
         "adapters",
         "sketches",
+        "sketch_bases",
         "files",
         "crawl_runs",
         "crawl_cursors",
@@ -136,6 +137,17 @@ def _create_files() -> None:
     )
     # Random projections do not get shorter: trying takes three quarters of what storing costs.
     op.execute("ALTER TABLE sketches ALTER COLUMN data SET STORAGE EXTERNAL")
+    op.create_table(
+        "sketch_bases",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("family", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("basis_sha256", sa.Text(), nullable=False),
+        sa.Column("files", sa.Integer(), nullable=False),
+        _moment("created_at"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sketch_bases")),
+        sa.UniqueConstraint("version", name=op.f("uq_sketch_bases_version")),
+    )
 
 
 def _create_adapters() -> None:
