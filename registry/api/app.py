@@ -21,6 +21,7 @@ from registry.api.routes import (
     adapters,
     claims,
     docs,
+    exports,
     fuse,
     health,
     pages,
@@ -41,7 +42,9 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (search.router, TokenScope.READ),
     (pictures.router, TokenScope.READ),
     (adapters.router, TokenScope.READ),
+    (exports.router, TokenScope.READ),
     (fuse.router, TokenScope.FUSE),
+    (exports.send_router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
     (status.router, TokenScope.ADMIN),
 ]

@@ -1,31 +1,28 @@
 """Commands that make images."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crawler.foreign_text import visible
 from registry.cli.context import open_maker
 from registry.cli.errors import UsageError
+from registry.cli.export import check_target, print_export
 from registry.cli.options import (
     DrawingOptions,
     FindingOptions,
     ModeOptions,
     Png,
     check_output,
-    choice,
     grouped,
 )
 from registry.cli.output import print_fused, print_json, stderr
 from registry.cli.progress import progress_bar
-from registry.fusion.options import TARGETS, Target
+from registry.fusion.options import TARGETS
 
 if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
-    from registry.fusion.recipe import Recipe
 
 app = typer.Typer()
 
@@ -182,35 +179,6 @@ def compare(
         )
     sheet.save(output)
     stderr().print(f"wrote {output}", markup=False)
-
-
-@app.command()
-def export(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, or a PNG that carries one.")],
-    to: Annotated[str, typer.Option(help=", ".join(TARGETS))],
-) -> None:
-    """Print a recipe for another program, with the same adapters at plain strengths."""
-    from registry.fusion.recipe import read_recipe
-
-    target = check_target(to)
-    print_export(read_recipe(recipe), target)
-
-
-def print_export(recipe: "Recipe", target: Target) -> None:
-    from registry.fusion.exports.adapters import NOTE, exported
-    from registry.fusion.exports.export import export
-
-    sys.stdout.write(visible(export(recipe, target)))
-    stderr().print(NOTE, style="yellow", soft_wrap=True)
-    for each in exported(recipe):
-        used = each.used
-        line = f"  {each.file} is adapter {used.id} ({used.name}), sha256 {used.sha256}"
-        stderr().print(line, markup=False, soft_wrap=True)
-
-
-def check_target(target: str) -> Target:
-    """Return the program that is named, or refuse it."""
-    return choice("what to export to", target, TARGETS)
 
 
 def parse_ids(given: str | None, more: list[str] | None) -> list[int] | None:
