@@ -87,6 +87,11 @@ AutoLoraError
       GenerationCancelledError
       RecipeError
       ExportError
+      ComfyUIError
+        ComfyUINotSetError
+        ComfyUIUnreachableError
+        ComfyUIMissingFilesError
+        ComfyUIRefusedError
     RemoteError
       RemoteUnreachableError
       RemoteSenseError

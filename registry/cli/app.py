@@ -9,6 +9,7 @@ from registry.cli import (
     caption,
     download,
     encoders,
+    export,
     fuse,
     inspect,
     night,
@@ -58,6 +59,7 @@ app.add_typer(search.app)
 app.add_typer(download.app)
 app.add_typer(inspect.app)
 app.add_typer(fuse.app)
+app.add_typer(export.app)
 app.add_typer(refresh.app)
 app.add_typer(caption.app)
 app.add_typer(encoders.app, name="encoders")
