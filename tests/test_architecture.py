@@ -74,6 +74,7 @@ REGISTRY: dict[str, set[str]] = {
     "refresh": {"blobs", "config", "db", "errors", "retrieval", "text"},
     "fusion": {"blobs", "config", "errors", "text"},
     "remote": {"blobs", "config", "errors", "fusion"},
+    "upkeep": {"blobs", "config", "db", "errors"},
     "service": {
         "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
         "token_scopes",
@@ -83,7 +84,7 @@ REGISTRY: dict[str, set[str]] = {
     "__init__": {"client", "config", "fusion", "remote", "retrieval", "service"},
     "cli": {
         "api", "config", "db", "errors", "fusion", "refresh", "remote", "retrieval", "saving",
-        "service", "token_scopes",
+        "service", "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip

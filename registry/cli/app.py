@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from registry.cli import (
+    backup,
     caption,
     download,
     encoders,
@@ -68,4 +69,5 @@ app.add_typer(worker.app)
 app.add_typer(night.app)
 app.add_typer(status.app)
 app.add_typer(settings.app)
+app.add_typer(backup.app)
 app.add_typer(token.app, name="token")
