@@ -8,6 +8,7 @@ import typer
 from registry.cli import (
     backup,
     caption,
+    doctor,
     download,
     encoders,
     fuse,
@@ -69,5 +70,6 @@ app.add_typer(worker.app)
 app.add_typer(night.app)
 app.add_typer(status.app)
 app.add_typer(settings.app)
+app.add_typer(doctor.app)
 app.add_typer(backup.app)
 app.add_typer(token.app, name="token")
