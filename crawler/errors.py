@@ -62,6 +62,10 @@ AutoLoraError
     BackupError
     AdapterNotFoundError
     TokenNotFoundError
+    NoFolderError
+    FolderNotWatchedError
+    FileTakenError
+    NotTrashedError
     ImageNotFoundError
     RequestKeyError
     CoverNotFoundError

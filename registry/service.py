@@ -51,6 +51,7 @@ from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
 from registry.image_history import ImageHistory
+from registry.own_folders import OwnFolders
 from registry.refresh.captioners import open_captioner
 from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
@@ -492,6 +493,11 @@ class Registry:
     def compare(self, prompt: str, **options: Unpack[CompareOptions]) -> "Image":
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
         return self.maker.compare(prompt, **options)
+
+    @property
+    def folders(self) -> OwnFolders:
+        """One's own folders, that are watched."""
+        return OwnFolders(self.sessions, self.blobs, self.settings, self.text_encoder)
 
     @property
     def images(self) -> ImageHistory:

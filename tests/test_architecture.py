@@ -75,10 +75,11 @@ REGISTRY: dict[str, set[str]] = {
     "fusion": {"blobs", "config", "errors", "text"},
     "remote": {"blobs", "config", "errors", "fusion"},
     "image_history": {"db"},
+    "own_folders": {"blobs", "config", "db", "errors", "refresh", "retrieval"},
     "upkeep": {"blobs", "config", "db", "errors"},
     "service": {
-        "blobs", "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
-        "shared_blobs", "text", "token_scopes",
+        "blobs", "config", "db", "errors", "fusion", "image_history", "own_folders", "refresh",
+        "retrieval", "shared_blobs", "text", "token_scopes",
     },
     "api": {"config", "db", "errors", "fusion", "retrieval", "service", "token_scopes"},
     "client": {"api", "remote", "retrieval", "saving"},

@@ -30,6 +30,7 @@ def upgrade() -> None:
     _create_images()
     _create_tokens()
     _create_favourites()
+    _create_own_folders()
     _create_queue()
 
 
@@ -37,6 +38,7 @@ def downgrade() -> None:
     # The extensions stay: the database may have had them before.
     for table in (
         "favourites",
+        "own_folders",
         "cover_embeddings",
         "tokens",
         "image_files",
@@ -624,6 +626,20 @@ def _create_tokens() -> None:
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("sha256", name=op.f("uq_tokens_sha256")),
+    )
+
+
+def _create_own_folders() -> None:
+    op.create_table(
+        "own_folders",
+        sa.Column("path", sa.Text(), nullable=False),
+        _moment("added_at"),
+        sa.Column("step", sa.Text(), nullable=True),
+        sa.Column("done", sa.Integer(), nullable=True),
+        sa.Column("total", sa.Integer(), nullable=True),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("path", name=op.f("pk_own_folders")),
     )
 
 

@@ -16,6 +16,7 @@ from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.drawing import Desk
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
+from registry.api.folder_keeper import FolderKeeper
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
 from registry.api.routes import (
@@ -24,6 +25,8 @@ from registry.api.routes import (
     docs,
     exports,
     favourites,
+    folder_pages,
+    folders,
     fuse,
     health,
     image_pages,
@@ -54,6 +57,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (exports.send_router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
     (favourites.router, TokenScope.ADMIN),
+    (folders.router, TokenScope.ADMIN),
     (status.router, TokenScope.ADMIN),
 ]
 # They are for people, and no part of the API.
@@ -66,6 +70,7 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (studio.router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
     (favourites.page_router, TokenScope.ADMIN),
+    (folder_pages.router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),
 ]
 # What is open to all where reading is.
@@ -78,12 +83,12 @@ def create_app(registry: Registry) -> FastAPI:
     """Make the app over an open registry; whoever opened it closes it."""
     queue = GenerationQueue()
     desk = Desk(registry, queue)
+    keeper = FolderKeeper(registry)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        desk.close()
-        queue.close()
+        close(app)
 
     app = App(
         title="AutoLoRA Registry",
@@ -99,6 +104,7 @@ def create_app(registry: Registry) -> FastAPI:
     app.state.registry = registry
     app.state.queue = queue
     app.state.desk = desk
+    app.state.keeper = keeper
     app.state.places = Places()
     app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
     for routers, described in ((API, True), (PAGES, False)):
@@ -114,6 +120,13 @@ def create_app(registry: Registry) -> FastAPI:
     app.add_middleware(Admission, settings=registry.settings)
     app.add_middleware(SecurityHeaders)
     return app
+
+
+def close(app: FastAPI) -> None:
+    """End what an app has begun beside its answers."""
+    app.state.keeper.close()
+    app.state.desk.close()
+    app.state.queue.close()
 
 
 class App(FastAPI):

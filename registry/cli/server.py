@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from registry.api.access import wants_tokens
 from registry.api.admission import MOST_QUERY_BYTES
-from registry.api.app import create_app
+from registry.api.app import close, create_app
 from registry.api.queue import GenerationQueue
 from registry.cli.errors import PortError, UsageError
 from registry.cli.output import stderr
@@ -51,13 +51,14 @@ def serve_until_stopped(
     if announced:
         stderr().print(f"Serving on http://{shown}:{port} (Ctrl-C stops)", markup=False)
     app = create_app(registry)
+    app.state.keeper.watch()
     server = Server(server_config(app), app.state.queue)
     # uvicorn ends gracefully and then raises the signal again, for us to close the rest.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
-        app.state.queue.close()
+        close(app)
     finally:
         signal.signal(signal.SIGTERM, before)
 
