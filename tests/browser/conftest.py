@@ -6,7 +6,7 @@ Tests only read what is there, or take away again what they made.
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 from sqlalchemy import make_url, text
 
 from benchmarks.page.browser import open_browser
@@ -84,19 +84,22 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     with browser.new_context(base_url=address, locale="en-GB") as context:
         page = context.new_page()
         problems: list[str] = []
+        pages: set[str] = set()
+
+        def on_request(request: Request) -> None:
+            if request.is_navigation_request():
+                pages.add(request.url)
+            if not request.url.startswith((address, "data:", "blob:")):
+                problems.append(f"asked another site: {request.url}")
+
+        def on_console(said: ConsoleMessage) -> None:
+            # What the content security policy forbids is said here too. That a page answers 404
+            # is no fault of the page.
+            if said.type in ("error", "warning") and said.location["url"] not in pages:
+                problems.append(said.text)
+
+        page.on("request", on_request)
+        page.on("console", on_console)
         page.on("pageerror", lambda error: problems.append(str(error)))
-        # What the content security policy forbids is said here too.
-        page.on(
-            "console",
-            lambda said: problems.append(said.text) if said.type in ("error", "warning") else None,
-        )
-        page.on(
-            "request",
-            lambda asked: (
-                problems.append(asked.url)
-                if not asked.url.startswith((address, "data:", "blob:"))
-                else None
-            ),
-        )
         yield page
         assert problems == []

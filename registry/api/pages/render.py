@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from crawler.foreign_text import visible
 from registry.api.pages import likeness
-from registry.api.pages.texts import COOKIE, language_of, text_of
+from registry.api.pages.sentences import TITLES, in_chinese
+from registry.api.pages.texts import COOKIE, Language, language_of, text_of
 from registry.api.urls import cover_url, thumbnail_url
 
 PAGES = Path(__file__).parent
@@ -21,6 +22,7 @@ STATIC = PAGES / "static"
 # A verdict's fields in the order they are shown; texts.py has a name for each.
 VERDICT_NAMES = (
     "reasons",
+    "sketch_refusal",
     "trainer",
     "format",
     "base_model",
@@ -39,10 +41,12 @@ VERDICT_NAMES = (
     "parts",
     "dtype",
 )
+# Those that are sentences, and have another language.
+VERDICT_SENTENCES = ("reasons", "said_by", "evidence", "alpha", "sketch_refusal")
 # Said elsewhere on the page, or for programs.
 HIDDEN = {
     "loadable", "fusable", "family", "confidence", "names", "layer_names", "missing_names",
-    "ruled_out", "unused", "size", "spectrum",
+    "ruled_out", "unused", "size", "spectrum", "sketch_version",
 }  # fmt: skip
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -62,6 +66,7 @@ def render(
         .get_template(template)
         .render(
             t=partial(text_of, language),
+            said=partial(said_in, language),
             language=language,
             can_draw=not request.app.state.registry.settings.public_read,
             other_language_url=_with_language(request, "en" if language == "zh" else "zh"),
@@ -84,6 +89,8 @@ def error_page(
     headers: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
     # No counts in the footer: the error may be that the database is away.
+    if language_of(request) == "zh":
+        title = TITLES.get(status, title)
     return render(
         request,
         "error.html",
@@ -110,6 +117,7 @@ def _environment() -> Environment:
         "thumbnail_url": thumbnail_url,
         "static_url": static_url,
         "verdict_names": VERDICT_NAMES,
+        "verdict_sentences": VERDICT_SENTENCES,
         "verdict_rows": verdict_rows,
     }
     environment.filters |= {
@@ -133,7 +141,15 @@ def static_url(name: str) -> str:
     return f"/static/{name}?v={int((STATIC / name).stat().st_mtime):x}"
 
 
-def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
+def said_in(language: Language, text: str) -> Markup | str:
+    """Return what another room says in a page's language; marked as English where it is not."""
+    if language == "en":
+        return text
+    chinese = in_chinese(text)
+    return Markup('<span lang="en">{}</span>').format(visible(text)) if chinese is None else chinese
+
+
+def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Return what a verdict says as texts, what matters most first, nothing that is empty.
 
     Names that this version does not know come last: the verdict may be a later one's.
@@ -150,9 +166,7 @@ def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
             value = list(dict.fromkeys(value))
         if isinstance(value, dict):
             value = [f"{count} {what}" for what, count in value.items()]
-        if isinstance(value, list):
-            value = " · ".join(str(part) for part in value)
-        rows.append((name, str(value)))
+        rows.append((name, list(map(str, value)) if isinstance(value, list) else [str(value)]))
     return rows
 
 
