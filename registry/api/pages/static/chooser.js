@@ -208,7 +208,6 @@ function startChooser(chooser) {
   form.elements.prompt.addEventListener("change", () => {
     history.replaceState(null, "", Tray.address(items().map(entryOfItem), form.elements.prompt.value));
   });
-  find("find").hidden = find("choose").hidden = false;
 
   const missing = words.missing.split(" ").map(Number);
   const kept = Tray.read().filter((entry) => !missing.includes(entry.id));
