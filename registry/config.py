@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     offload: Literal["none", "model", "layers"] = "none"
     # How much of the device's memory keeps adapters that may be used again.
     adapter_cache_bytes: int = Field(default=2**30, ge=0)
+    # What images made over the API or on the page may take; beyond it the oldest are removed.
+    image_history_bytes: int = Field(default=2 * 2**30, ge=0)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
     # Whose pictures the pages blur, until a person says otherwise.

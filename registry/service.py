@@ -49,6 +49,7 @@ from registry.errors import (
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.image_history import ImageHistory
 from registry.refresh.captioners import open_captioner
 from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
@@ -487,6 +488,11 @@ class Registry:
     def compare(self, prompt: str, **options: Unpack[CompareOptions]) -> "Image":
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
         return self.maker.compare(prompt, **options)
+
+    @property
+    def images(self) -> ImageHistory:
+        """The images that were asked for over the API or on the page."""
+        return ImageHistory(self.sessions, self.settings.image_history_bytes)
 
     def reproduce(self, recipe: "Recipe", progress: StepCallback | None = None) -> "FusedImage":
         """Draw the image of a recipe again: on the same machine, to the bit."""

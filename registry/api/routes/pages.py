@@ -16,9 +16,8 @@ from registry.api.pages.addresses import Address
 from registry.api.pages.choices import choices_of, chosen_of
 from registry.api.pages.render import render
 from registry.api.pages.texts import Language, language_of
-from registry.api.pages.tray import common_bases, drawable_with, mark_of, tray_of
+from registry.api.pages.tray import drawable_with, mark_of
 from registry.api.schemas.asked import Cursor, FilterParams
-from registry.api.schemas.fuse import Strength
 from registry.api.schemas.shapes import AdapterId
 from registry.retrieval.browsing import SORTS, Sort
 from registry.retrieval.facets import Facets
@@ -31,7 +30,6 @@ from registry.service import MOST_ADAPTERS, Registry
 
 router = APIRouter()
 # For who may make images.
-fuse_router = APIRouter()
 
 PAGE_SIZE = 24
 SIMILAR = 6
@@ -160,33 +158,6 @@ def adapter_page(
         similar=registry.similar(adapter_id, Paging(limit=SIMILAR)),
         known_base_models=variant_names(),
         duplicates=registry.duplicates(adapter_id).results,
-        **frame(registry),
-    )
-
-
-@fuse_router.get("/fuse")
-def fuse_page(
-    request: Request,
-    registry: RegistryDep,
-    adapter: Annotated[list[AdapterId], Query(max_length=MOST_ADAPTERS)] = [],  # noqa: B006
-    strength: Annotated[list[Strength], Query(max_length=MOST_ADAPTERS)] = [],  # noqa: B006
-    prompt: Annotated[str, Query(max_length=2000)] = "",
-) -> HTMLResponse:
-    chosen = tray_of(adapter, strength, registry.cards(adapter))
-    names = registry.base_model_names()
-    runnable = [name for name in names if name in registry.settings.base_models]
-    bases = common_bases([one.card.base_model for one in chosen], runnable)
-    return render(
-        request,
-        "fuse.html",
-        active="fuse",
-        chosen=chosen,
-        missing=sorted({*adapter} - {one.card.id for one in chosen}),
-        bases=bases,
-        prompt=prompt,
-        runnable=bool(runnable) and (not bases or bases[0] in runnable),
-        base_model=bases[0] if bases else None,
-        base_models=runnable,
         **frame(registry),
     )
 

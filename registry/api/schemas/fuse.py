@@ -56,6 +56,8 @@ class FuseRequest(Asked):
     base_model: Text | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     steps: int | None = Field(default=None, ge=1, le=MOST_STEPS)
+    guidance: float | None = Field(default=None, ge=0.0, le=30.0)
+    negative_prompt: str = Field(default="", max_length=2000)
     width: int | None = Field(default=None, ge=16, le=MOST_SIDE)
     height: int | None = Field(
         default=None, ge=16, le=MOST_SIDE, description="As wide, if not given."

@@ -52,8 +52,10 @@ const Tray = (() => {
     return "";
   }
 
-  function address(entries, prompt) {
-    const asked = new URLSearchParams();
+  // The address of the page that fuses; what else `search`, an address's own, asks for stays.
+  function address(entries, prompt, search = "") {
+    const asked = new URLSearchParams(search);
+    for (const name of ["prompt", "adapter", "strength", "lang"]) asked.delete(name);
     if (prompt) asked.set("prompt", prompt);
     for (const entry of entries) asked.append("adapter", entry.id);
     for (const entry of entries) asked.append("strength", entry.strength);
