@@ -14,13 +14,14 @@ def test_an_image_is_drawn_shown_and_saved_with_its_recipe(
 ) -> None:
     page.goto(f"/fuse?adapter={eagle}")
     page.get_by_label("Prompt", exact=True).fill("an eagle")
-    page.get_by_label("Steps").fill("2")
+    page.get_by_label("Steps", exact=True).fill("2")
     page.get_by_role("button", name="Make the image").click()
     save = page.get_by_role("link", name="Save PNG")
     save.wait_for()
 
-    image = page.locator("#image")
+    image = page.locator("#drawn img")
     expect(image).to_have_attribute("alt", re.compile("eagle"))
+    expect(page.locator("#said")).to_have_text("The image is done.")
     assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     with page.expect_download() as started:
         save.click()

@@ -8,8 +8,11 @@ from playwright.sync_api import Page, expect
 FOCUSED = """() => {
     const element = document.activeElement;
     const box = element.getBoundingClientRect();
-    const style = getComputedStyle(element);
-    const shown = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+    // A tile shows it as a whole.
+    const shown = [element, element.closest(".card")].filter(Boolean).some((one) => {
+        const { outlineStyle, outlineWidth } = getComputedStyle(one);
+        return outlineStyle !== "none" && parseFloat(outlineWidth) > 0;
+    });
     const inSight = box.width > 0 && box.bottom > 0 && box.top < innerHeight;
     return {
         said: (element.getAttribute("aria-label") || element.textContent).trim().slice(0, 80),
@@ -31,7 +34,7 @@ def tab_to(page: Page, said: str, most: int = 80) -> None:
     stops = []
     for _ in range(most):
         stops += tab(page)
-        if said in stops[-1]["said"]:
+        if said == stops[-1]["said"]:
             return
     raise AssertionError(f"no {said} among {[stop['said'] for stop in stops]}")
 
