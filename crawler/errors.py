@@ -59,6 +59,7 @@ AutoLoraError
     PromotionError
     UnknownSourceError
     CrawlFilterError
+    BackupError
     AdapterNotFoundError
     TokenNotFoundError
     ImageNotFoundError
@@ -87,6 +88,11 @@ AutoLoraError
       GenerationCancelledError
       RecipeError
       ExportError
+      ComfyUIError
+        ComfyUINotSetError
+        ComfyUIUnreachableError
+        ComfyUIMissingFilesError
+        ComfyUIRefusedError
     RemoteError
       RemoteUnreachableError
       RemoteSenseError

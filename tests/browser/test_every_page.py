@@ -29,9 +29,10 @@ PAGES = {
 pages = pytest.mark.parametrize("path", PAGES.values(), ids=list(PAGES))
 HAN = re.compile("[\u3400-\u9fff]")
 LATIN = re.compile("[a-z]{3,}")
-# Names, which are the same everywhere.
+# Names and keys, which are the same everywhere.
 NAMES = {
-    "alpha", "autov", "demo", "diffusers", "english", "kohya", "lora", "modelscope", "peft",
+    "alpha", "alt", "autov", "ctrl", "demo", "diffusers", "english", "enter", "esc", "kohya",
+    "lora", "modelscope", "peft",
     "safetensors", "scripts", "sha", "toolkit", "transformer", "utc",
 }  # fmt: skip
 

@@ -13,8 +13,15 @@ from markupsafe import Markup
 
 from crawler.foreign_text import visible
 from registry.api.pages import likeness
-from registry.api.pages.sentences import TITLES, in_chinese
-from registry.api.pages.texts import COOKIE, Language, language_of, pattern_of, text_of
+from registry.api.pages.sentences import in_chinese
+from registry.api.pages.texts import (
+    COOKIE,
+    Language,
+    has_text,
+    language_of,
+    pattern_of,
+    text_of,
+)
 from registry.api.pages.tiles import (
     BLUR_COOKIE,
     BLURS,
@@ -49,6 +56,7 @@ VERDICT_NAMES = (
     "damaged_layers",
     "parts",
     "dtype",
+    "trigger_words",
 )
 # Those that are sentences, and have another language.
 VERDICT_SENTENCES = ("reasons", "said_by", "evidence", "alpha", "sketch_refusal")
@@ -104,8 +112,6 @@ def error_page(
     headers: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
     # No counts in the footer: the error may be that the database is away.
-    if language_of(request) == "zh":
-        title = TITLES.get(status, title)
     return render(
         request,
         "error.html",
@@ -138,6 +144,7 @@ def _environment() -> Environment:
         "blurs": BLURS,
         "verdict_names": VERDICT_NAMES,
         "verdict_sentences": VERDICT_SENTENCES,
+        "has_text": has_text,
         "verdict_rows": verdict_rows,
     }
     environment.filters |= {
