@@ -5,6 +5,7 @@ Tests only read what is there, or take away again what they made.
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 from sqlalchemy import make_url, text
@@ -76,6 +77,18 @@ def address(demo: Registry) -> Iterator[str]:
 def eagle(demo: Registry) -> int:
     """The adapter that draws an eagle, and is named in Chinese only."""
     return demo.search("eagle").results[0].card.id
+
+
+@pytest.fixture(scope="package")
+def drawn(address: str, eagle: int) -> int:
+    """An image of the eagle, made by the base in as few steps as show nothing yet."""
+    asked = {"prompt": "an eagle", "adapters": [{"id": eagle}], "steps": 2, "seed": 1}
+    with httpx.Client(base_url=address, timeout=60) as client:
+        image = client.post("/v1/images", json=asked).raise_for_status().json()["items"][0]["id"]
+        # The answer ends when the image is finished.
+        events = client.get(f"/v1/images/{image}/events").text
+    assert "event: done" in events, events
+    return int(image)
 
 
 @pytest.fixture

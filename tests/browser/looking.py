@@ -16,7 +16,7 @@ WORDS = """() => {
     const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (texts.nextNode()) {
         const { parentElement, textContent } = texts.currentNode;
-        if (!parentElement.closest("script, style, noscript")) words.push(textContent.trim());
+        if (!parentElement.closest("script, style, noscript, pre")) words.push(textContent.trim());
     }
     for (const name of ["alt", "title", "aria-label", "placeholder"])
         for (const element of document.querySelectorAll(`[${name}]`))

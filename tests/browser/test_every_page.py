@@ -10,7 +10,7 @@ from registry.db.models import Adapter, Caption
 from registry.service import Registry
 from tests.browser.looking import HEIGHT, violations, widths_that_overflow, words
 
-# By what they show; {eagle} is an adapter.
+# By what they show; {eagle} is an adapter, {drawn} an image.
 PAGES = {
     "landing": "/",
     "found": "/?q=eagle",
@@ -21,14 +21,18 @@ PAGES = {
     "adapter": "/adapters/{eagle}",
     "fuse": "/fuse?adapter={eagle}&prompt=an+eagle",
     "status": "/status",
+    "images": "/images",
+    "image": "/images/{drawn}",
+    "comparison": "/images/compare?image={drawn}&image={drawn}",
     "error": "/adapters/999999",
 }
 pages = pytest.mark.parametrize("path", PAGES.values(), ids=list(PAGES))
 HAN = re.compile("[\u3400-\u9fff]")
 LATIN = re.compile("[a-z]{3,}")
-# Names, which are the same everywhere.
+# Names and keys, which are the same everywhere.
 NAMES = {
-    "alpha", "autov", "demo", "diffusers", "english", "kohya", "lora", "modelscope", "peft",
+    "alpha", "alt", "autov", "ctrl", "demo", "diffusers", "english", "enter", "esc", "kohya",
+    "lora", "modelscope", "peft",
     "safetensors", "scripts", "sha", "toolkit", "transformer", "utc",
 }  # fmt: skip
 
@@ -44,8 +48,8 @@ def foreign(demo: Registry) -> set[str]:
 
 
 @pages
-def test_a_page_in_english_and_light(page: Page, path: str, eagle: int) -> None:
-    page.goto(path.format(eagle=eagle))
+def test_a_page_in_english_and_light(page: Page, path: str, eagle: int, drawn: int) -> None:
+    page.goto(path.format(eagle=eagle, drawn=drawn))
 
     assert widths_that_overflow(page) == {}  # ends at a desk's width
     assert violations(page) == []
@@ -53,11 +57,11 @@ def test_a_page_in_english_and_light(page: Page, path: str, eagle: int) -> None:
 
 @pages
 def test_a_page_in_chinese_and_dark_on_a_phone(
-    page: Page, path: str, eagle: int, foreign: set[str]
+    page: Page, path: str, eagle: int, drawn: int, foreign: set[str]
 ) -> None:
     page.set_viewport_size({"width": 320, "height": HEIGHT})
     page.emulate_media(color_scheme="dark")
-    page.goto(path.format(eagle=eagle))
+    page.goto(path.format(eagle=eagle, drawn=drawn))
     page.get_by_role("link", name="中文").click()
 
     assert page.locator("html").get_attribute("lang") == "zh-Hans"

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from crawler.foreign_text import visible
 from registry.api.pages import likeness
-from registry.api.pages.sentences import TITLES, in_chinese
+from registry.api.pages.sentences import in_chinese
 from registry.api.pages.texts import (
     COOKIE,
     Language,
@@ -112,8 +112,6 @@ def error_page(
     headers: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
     # No counts in the footer: the error may be that the database is away.
-    if language_of(request) == "zh":
-        title = TITLES.get(status, title)
     return render(
         request,
         "error.html",

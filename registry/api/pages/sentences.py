@@ -7,25 +7,6 @@ by its words; `{slots}` stand for what changes, and are kept as they are.
 import re
 from functools import cache
 
-# An HTTP status' title.
-TITLES = {
-    400: "请求有误",
-    401: "需要令牌",
-    403: "不允许",
-    404: "没有找到",
-    405: "不支持此操作",
-    409: "现在无法完成",
-    413: "内容过大",
-    414: "地址过长",
-    415: "不支持的文件类型",
-    422: "无法处理该请求",
-    429: "请求过多",
-    500: "内部错误",
-    501: "此处不可用",
-    503: "暂时不可用",
-    507: "磁盘已满",
-}
-
 FILES = (
     # How a base model is known.
     ("all {n} layers exist in {base} with these shapes", "全部 {n} 层都存在于 {base}，形状一致"),

@@ -10,7 +10,7 @@ import pytest
 import encoder
 import registry
 from registry.api.errors import SAID, STATUS
-from registry.api.pages.sentences import ANSWERS, FILES, SLOT, TITLES, in_chinese
+from registry.api.pages.sentences import ANSWERS, FILES, SLOT, in_chinese
 from registry.api.pages.texts import TEXTS
 from registry.errors import AdapterNotFoundError
 from registry.refresh.pipeline import STEPS
@@ -77,8 +77,8 @@ def test_what_is_not_known_is_left_as_it_is(text: str) -> None:
 
 def test_what_the_api_says_itself_is_known() -> None:
     assert [said for said in SAID.values() if in_chinese(said) is None] == []
-    assert {int(status) for status in STATUS.values()} <= TITLES.keys()
+    assert {f"error.{int(status)}" for status in STATUS.values()} <= TEXTS.keys()
 
 
 def test_steps_have_names() -> None:
-    assert {f"step.{step.name}" for step in STEPS} <= TEXTS.keys()
+    assert {f"status.step.{step.name}" for step in STEPS} <= TEXTS.keys()
