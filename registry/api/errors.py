@@ -16,6 +16,8 @@ from crawler.foreign_text import one_line
 from encoder.errors import UnknownClaimError
 from registry import errors as ours
 from registry.api.pages.render import error_page
+from registry.api.pages.sentences import in_chinese
+from registry.api.pages.texts import language_of
 from registry.fusion.errors import (
     AdapterRefusedError,
     BaseModelError,
@@ -215,4 +217,7 @@ def _answer(
     status = int(str(problem["status"]))
     if not request.url.path.startswith("/v1/") and "text/html" in request.headers.get("accept", ""):
         return error_page(request, status, str(problem["title"]), str(problem["detail"]), headers)
+    if language_of(request) == "zh":
+        # Pages show it as it is.
+        problem["detail"] = in_chinese(str(problem["detail"])) or problem["detail"]
     return JSONResponse(problem, status, headers=headers, media_type=PROBLEM_JSON)

@@ -277,6 +277,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "verdict.not_fusable": ("Cannot be fused", "不能融合"),
     "verdict.not_loadable": ("Cannot be loaded", "无法加载"),
     "verdict.reasons": ("To know", "说明"),
+    "verdict.sketch_refusal": ("Not compared by its weights", "未按权重比较"),
     "verdict.trainer": ("Trainer", "训练工具"),
     "verdict.format": ("Format", "格式"),
     "verdict.base_model": ("Base model", "基础模型"),
@@ -483,10 +484,14 @@ TEXTS: dict[str, tuple[str, str]] = {
     "error.409": ("Conflict", "暂时无法完成"),
     "error.413": ("Too large", "内容过大"),
     "error.414": ("Address too long", "地址过长"),
+    "error.415": ("Unsupported media type", "不支持的文件类型"),
     "error.422": ("Invalid request", "无法处理此请求"),
     "error.429": ("Too many requests", "请求过多，请稍后再试"),
     "error.500": ("Internal error", "服务器出错"),
+    "error.501": ("Not possible here", "此处不可用"),
+    "error.502": ("Bad gateway", "对方服务没有正确回应"),
     "error.503": ("Unavailable", "服务暂时不可用，请稍后再试"),
+    "error.507": ("Disk full", "磁盘已满"),
     "error.home": ("Back to search", "返回搜索"),
 }
 

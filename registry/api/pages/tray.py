@@ -1,8 +1,10 @@
 """What people have chosen to fuse: with what strength, and which base model can draw it all."""
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from encoder.base_models.facts import related_base_models, variant_names
 from registry.retrieval.cards import AdapterCard
@@ -58,6 +60,11 @@ def common_bases(base_models: Sequence[str], runnable: Collection[str] = ()) -> 
         if all(name in _drawn_by(other) for other in base_models)
     ]
     return sorted(common, key=lambda name: name not in runnable)
+
+
+def mark_of(home: Path) -> str:
+    """Return what tells the trays of two registries apart that one browser meets at one address."""
+    return hashlib.sha256(str(home).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 @cache

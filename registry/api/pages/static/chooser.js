@@ -33,9 +33,13 @@ function startChooser(chooser) {
     // What a list on this page does not show is what each was found by.
     const queryOf = (id) => before.find((entry) => entry.id === id)?.query;
     Tray.write(entries.map((entry) => ({ ...entry, query: queryOf(entry.id) })));
-    history.replaceState(null, "", Tray.address(entries, form.elements.prompt.value));
+    follow(entries);
     find("auto").hidden = entries.length > 0;
     chosen.dataset.baseModel = Tray.commonBases(entries)[0] ?? "";
+  }
+
+  function follow(entries) {
+    history.replaceState(null, "", Tray.address(entries, form.elements.prompt.value, location.search));
   }
 
   function itemOf(adapter, reason) {
@@ -205,17 +209,14 @@ function startChooser(chooser) {
   find("find-button").addEventListener("click", search);
   find("find-cancel").addEventListener("click", stopFinding);
   find("choose").addEventListener("click", choose);
-  form.elements.prompt.addEventListener("change", () => {
-    history.replaceState(null, "", Tray.address(items().map(entryOfItem), form.elements.prompt.value));
-  });
-  find("find").hidden = find("choose").hidden = false;
+  form.elements.prompt.addEventListener("change", () => follow(items().map(entryOfItem)));
 
   const missing = words.missing.split(" ").map(Number);
   const kept = Tray.read().filter((entry) => !missing.includes(entry.id));
   if (words.missing) Tray.write(kept);
   // The bare address is where one goes on with what was put aside.
   if (!new URLSearchParams(location.search).has("adapter") && kept.length) {
-    location.replace(Tray.address(kept, form.elements.prompt.value || Tray.prompt(kept)));
+    location.replace(Tray.address(kept, form.elements.prompt.value || Tray.prompt(kept), location.search));
   }
 }
 

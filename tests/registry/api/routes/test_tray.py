@@ -2,11 +2,12 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from registry.api.pages.tray import common_bases
+from registry.api.pages.tray import common_bases, mark_of
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
@@ -86,6 +87,18 @@ def test_the_base_that_can_run_is_taken_of_those_in_common() -> None:
     assert common_bases(["pony"], runnable=["sdxl-1.0"]) == ["sdxl-1.0", "pony"]
     assert common_bases(["pony", "flux.1-dev"]) == []
     assert common_bases([]) == []
+
+
+def test_trays_of_two_registries_at_one_address_are_told_apart(
+    client: TestClient, registry: Registry, tmp_path: Path
+) -> None:
+    """The demo and one's own are both at 127.0.0.1:8000, and number their adapters alike."""
+    mark = dict(Tags(get_page(client, "/fuse")).attributes)["data-registry"]
+
+    assert mark == mark_of(registry.settings.home)
+    assert mark != mark_of(tmp_path / "another")
+    # The browser learns nothing of this machine's folders.
+    assert str(registry.settings.home) not in get_page(client, "/")
 
 
 def test_a_choice_says_what_it_was_made_for(client: TestClient, registry: Registry) -> None:
