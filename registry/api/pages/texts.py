@@ -70,6 +70,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "picture.prompt": ("It was asked for:", "它的提示词："),
     "picture.description": ("It shows:", "图片描述："),
     "picture.prompt.search": ("Search for that", "搜索该提示词"),
+    "picture.again": ("Draw it again", "重新生成"),
     "picture.found": ("Found here", "在此找到"),
     "picture.missing": ("Named by the picture, and not here", "图片提到但此处没有"),
     "picture.version": ("Civitai version {version}", "Civitai 版本 {version}"),
