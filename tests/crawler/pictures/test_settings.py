@@ -61,9 +61,8 @@ def test_civitais_json_in_a_comment() -> None:
 def test_our_exports_are_read_back(key: str, target: Any) -> None:
     recipe = RECIPE.model_copy(update={"negative_prompt": "bad (hands)", "mode": "sum"})
 
-    assert read(png(**{key: export(recipe, target)})) == DrawnWith(
-        "bad (hands)", 1, 20, 3.5, 512, 512
-    )
+    texts: dict[str, Any] = {key: export(recipe, target)}
+    assert read(png(**texts)) == DrawnWith("bad (hands)", 1, 20, 3.5, 512, 512)
     own = read(png(autolora_recipe=recipe.to_json()))
     assert own == DrawnWith("bad (hands)", 1, 20, 3.5, 512, 512, "sum")
 
