@@ -61,6 +61,8 @@ AutoLoraError
     CrawlFilterError
     AdapterNotFoundError
     TokenNotFoundError
+    ImageNotFoundError
+    RequestKeyError
     CoverNotFoundError
     StrengthsError
     NoBaseModelError

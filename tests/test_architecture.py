@@ -74,9 +74,10 @@ REGISTRY: dict[str, set[str]] = {
     "refresh": {"blobs", "config", "db", "errors", "retrieval", "text"},
     "fusion": {"blobs", "config", "errors", "text"},
     "remote": {"blobs", "config", "errors", "fusion"},
+    "image_history": {"db"},
     "service": {
-        "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
-        "token_scopes",
+        "blobs", "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
+        "shared_blobs", "text", "token_scopes",
     },
     "api": {"config", "db", "errors", "fusion", "retrieval", "service", "token_scopes"},
     "client": {"api", "remote", "retrieval", "saving"},
