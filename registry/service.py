@@ -20,6 +20,7 @@ from registry.config import Settings
 from registry.db.adapters import find_page_of_dropped
 from registry.db.captions import now
 from registry.db.claims import find_peft_config, store_claim
+from registry.db.index_facts import IndexFacts, load_index_facts
 from registry.db.models import Cover
 from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
@@ -350,6 +351,11 @@ class Registry:
         with one_line_errors(), self.sessions() as session:
             wanted = wanted_captions(self.settings, now(session))
             return load_status(session, self.text_encoder.name, wanted)
+
+    def index_facts(self) -> IndexFacts:
+        """Return the index in a few numbers, for those who watch it."""
+        with one_line_errors(), self.sessions() as session:
+            return load_index_facts(session)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""

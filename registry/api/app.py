@@ -11,10 +11,12 @@ from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
+from registry import measures
 from registry.api.access import allowed_to
 from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
+from registry.api.metrics import CountRequests, Metrics
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
 from registry.api.routes import (
@@ -23,6 +25,7 @@ from registry.api.routes import (
     docs,
     fuse,
     health,
+    metrics,
     pages,
     pictures,
     search,
@@ -53,6 +56,7 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (pages.fuse_router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),
+    (metrics.router, TokenScope.ADMIN),
 ]
 # What is open to all where reading is.
 READING = (None, TokenScope.READ)
@@ -82,10 +86,15 @@ def create_app(registry: Registry) -> FastAPI:
     )
     app.state.registry = registry
     app.state.queue = queue
+    app.state.metrics = Metrics()
+    app.state.facts = metrics.FreshFacts()
+    measures.tell(app.state.metrics)
     app.state.places = Places()
     app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
     for routers, described in ((API, True), (PAGES, False)):
-        for router, scope in routers:
+        for router, wanted in routers:
+            is_open = router is metrics.router and registry.settings.public_metrics
+            scope = None if is_open else wanted
             if scope in READING or not registry.settings.public_read:
                 guards = [] if scope is None else [Depends(allowed_to(scope))]
                 app.include_router(router, dependencies=guards, include_in_schema=described)
@@ -96,6 +105,7 @@ def create_app(registry: Registry) -> FastAPI:
     app.add_middleware(GZipMiddleware, compresslevel=5, exclude_content_types=UNCOMPRESSED)
     app.add_middleware(Admission, settings=registry.settings)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
     return app
 
 
