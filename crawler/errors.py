@@ -62,6 +62,8 @@ AutoLoraError
     BackupError
     AdapterNotFoundError
     TokenNotFoundError
+    ImageNotFoundError
+    RequestKeyError
     CoverNotFoundError
     StrengthsError
     NoBaseModelError

@@ -20,6 +20,12 @@ from registry.config import Settings
 from registry.db.adapters import find_page_of_dropped
 from registry.db.captions import now
 from registry.db.claims import find_peft_config, store_claim
+from registry.db.favourites import (
+    FavouriteFacts,
+    list_favourites,
+    remove_favourite,
+    store_favourite,
+)
 from registry.db.index_facts import IndexFacts, load_index_facts
 from registry.db.models import Cover
 from registry.db.nights import NightFacts, is_over, list_nights
@@ -44,6 +50,7 @@ from registry.errors import (
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.image_history import ImageHistory
 from registry.refresh.captioners import open_captioner
 from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
@@ -380,6 +387,29 @@ class Registry:
                 read_stored(self.sessions, self.blobs, [file], reader_version())
         return self.adapter(adapter_id)
 
+    # Favourites
+
+    def favourites(
+        self, *, before_id: int | None = None, limit: int = 20
+    ) -> list[tuple[FavouriteFacts, AdapterCard]]:
+        """Return favourites, the last marked first."""
+        with one_line_errors(), self.sessions() as session:
+            found = list_favourites(session, before_id=before_id, limit=limit)
+            cards = load_cards(session, [favourite.adapter_id for favourite in found])
+        return [(favourite, cards[favourite.adapter_id]) for favourite in found]
+
+    def mark_favourite(
+        self, adapter_id: int, note: str | None = None
+    ) -> tuple[FavouriteFacts, AdapterCard]:
+        """Mark an adapter, or raise AdapterNotFoundError; without a note the one it has stays."""
+        with one_line_errors(), self.sessions.begin() as session:
+            favourite = store_favourite(session, adapter_id, note)
+            return favourite, load_cards(session, [adapter_id])[adapter_id]
+
+    def unmark_favourite(self, adapter_id: int) -> None:
+        with one_line_errors(), self.sessions.begin() as session:
+            remove_favourite(session, adapter_id)
+
     # Tokens
 
     def create_token(self, name: str, scopes: Sequence[TokenScope]) -> str:
@@ -464,6 +494,11 @@ class Registry:
     def compare(self, prompt: str, **options: Unpack[CompareOptions]) -> "Image":
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
         return self.maker.compare(prompt, **options)
+
+    @property
+    def images(self) -> ImageHistory:
+        """The images that were asked for over the API or on the page."""
+        return ImageHistory(self.sessions, self.settings.image_history_bytes)
 
     def reproduce(self, recipe: "Recipe", progress: StepCallback | None = None) -> "FusedImage":
         """Draw the image of a recipe again: on the same machine, to the bit."""

@@ -76,9 +76,10 @@ REGISTRY: dict[str, set[str]] = {
     "fusion": {"blobs", "config", "errors", "measures", "text"},
     "remote": {"blobs", "config", "errors", "fusion"},
     "upkeep": {"blobs", "config", "db", "errors"},
+    "image_history": {"db"},
     "service": {
-        "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
-        "token_scopes",
+        "blobs", "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
+        "shared_blobs", "text", "token_scopes",
     },
     "api": {
         "config", "db", "errors", "fusion", "measures", "retrieval", "service", "token_scopes",

@@ -37,7 +37,9 @@ class DrawingOptions(TypedDict, total=False):
 
     seed: int
     steps: int | None
+    guidance: float | None
     size: Size | None
+    negative: str
 
 
 class GridOptions(DrawingOptions, total=False):
