@@ -65,6 +65,7 @@ REGISTRY: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
     "measures": set(),
+    "logs": {"config"},
     "text": {"measures"},
     "token_scopes": set(),
     "blobs": {"errors"},
@@ -82,13 +83,14 @@ REGISTRY: dict[str, set[str]] = {
         "shared_blobs", "text", "token_scopes",
     },
     "api": {
-        "config", "db", "errors", "fusion", "measures", "retrieval", "service", "token_scopes",
+        "config", "db", "errors", "fusion", "logs", "measures", "retrieval", "service",
+        "token_scopes",
     },
     "client": {"api", "remote", "retrieval", "saving"},
     "__init__": {"client", "config", "fusion", "remote", "retrieval", "service"},
     "cli": {
-        "api", "config", "db", "errors", "fusion", "refresh", "remote", "retrieval", "saving",
-        "service", "token_scopes", "upkeep",
+        "api", "config", "db", "errors", "fusion", "logs", "refresh", "remote", "retrieval",
+        "saving", "service", "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -20,6 +20,7 @@ from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handle
 from registry.api.metrics import CountRequests, Metrics
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
+from registry.api.request_ids import RequestIds
 from registry.api.routes import (
     adapters,
     claims,
@@ -120,6 +121,7 @@ def create_app(registry: Registry) -> FastAPI:
     app.add_middleware(Admission, settings=registry.settings)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(RequestIds)
     return app
 
 

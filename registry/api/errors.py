@@ -15,6 +15,7 @@ from crawler.errors import AutoLoraError
 from crawler.foreign_text import one_line
 from encoder.errors import UnknownClaimError
 from registry import errors as ours
+from registry.api import request_ids
 from registry.api.pages.render import error_page
 from registry.fusion.errors import (
     AdapterRefusedError,
@@ -205,6 +206,11 @@ def _answer(
     request: Request, problem: dict[str, object], headers: dict[str, str] | None = None
 ) -> Response:
     status = int(str(problem["status"]))
+    headers = dict(headers or {})
+    if request_id := request.scope.get(request_ids.KEY):
+        problem = problem | {"request_id": request_id}
+        # What is answered outside of all middleware has it, too.
+        headers[request_ids.HEADER] = request_id
     if not request.url.path.startswith("/v1/") and "text/html" in request.headers.get("accept", ""):
         return error_page(request, status, str(problem["title"]), str(problem["detail"]), headers)
     return JSONResponse(problem, status, headers=headers, media_type=PROBLEM_JSON)

@@ -47,6 +47,7 @@ def serve(
     # keep a processor busy meanwhile, which another search needs. Read when numpy is loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from registry.config import Settings
+    from registry.logs import set_up_logs
 
     given = {
         "host": host,
@@ -56,6 +57,7 @@ def serve(
     }
     said = {name: value for name, value in given.items() if value is not None}
     settings = Settings().model_copy(update=said)
+    set_up_logs(settings)
     if inherited is not None:
         _serve_as_one_of_several(settings, inherited)
         return

@@ -100,3 +100,6 @@ class Problem(Answer):
     title: str
     status: int
     detail: str
+    request_id: str | None = Field(
+        default=None, description="As in the header X-Request-ID and in the server's log."
+    )
