@@ -88,6 +88,11 @@ AutoLoraError
       GenerationCancelledError
       RecipeError
       ExportError
+      ComfyUIError
+        ComfyUINotSetError
+        ComfyUIUnreachableError
+        ComfyUIMissingFilesError
+        ComfyUIRefusedError
     RemoteError
       RemoteUnreachableError
       RemoteSenseError

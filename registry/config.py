@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     # A registry elsewhere whose adapters images are made with here, and its token.
     url: str | None = None
     token: SecretStr | None = None
+    # The ComfyUI that recipes can be sent to, as in http://127.0.0.1:8188; None: to none.
+    comfyui_url: str | None = None
     # The diffusers folder of each base model, and the gates trained for it.
     base_models: dict[str, Path] = Field(default_factory=dict)
     gates: dict[str, Path] = Field(default_factory=dict)

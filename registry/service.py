@@ -47,6 +47,7 @@ from registry.errors import (
     CoverNotFoundError,
     FileNotKeptError,
 )
+from registry.fusion.errors import ComfyUINotSetError
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
@@ -67,6 +68,7 @@ from registry.retrieval.by_picture import (
 from registry.retrieval.cards import (
     AdapterCard,
     State,
+    cards_of_file,
     count_by_base_model,
     is_sound_file,
     load_cards,
@@ -96,6 +98,8 @@ from registry.token_scopes import TokenScope
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from registry.fusion.exports.bundle import Bundle
+    from registry.fusion.exports.sending import SentPrompt
     from registry.fusion.generate import FusedImage
     from registry.fusion.recipe import Recipe
 
@@ -526,6 +530,35 @@ class Registry:
         """Whether a hash is that of an adapter's file that was read here, and not refused."""
         with one_line_errors(), self.sessions() as session:
             return is_sound_file(session, sha256)
+
+    def bundle(self, recipe: "Recipe") -> "Bundle":
+        """Return a zip of the files of a recipe's adapters, to be read once.
+
+        Raises:
+            BlobNotFoundError: an adapter is not here, or may not be handed out.
+            FileNotKeptError: its file was read, and is not kept here.
+        """
+        from registry.fusion.exports.adapters import exported
+        from registry.fusion.exports.bundle import Bundle, BundledFile, Source
+
+        files = []
+        for adapter in exported(recipe):
+            sha256 = adapter.used.sha256
+            with one_line_errors(), self.sessions() as session:
+                cards = cards_of_file(session, sha256) if is_sound_file(session, sha256) else []
+            if not cards:
+                raise BlobNotFoundError(sha256)
+            sources = [Source(one.hub, one.author, one.page_url, one.licence) for one in cards]
+            files.append(BundledFile(adapter, self.file(sha256), sources))
+        return Bundle(recipe, files)
+
+    def send_to_comfyui(self, recipe: "Recipe") -> "SentPrompt":
+        """Have the ComfyUI of the settings draw a recipe: `registry.fusion.exports.sending`."""
+        from registry.fusion.exports.sending import send
+
+        if self.settings.comfyui_url is None:
+            raise ComfyUINotSetError
+        return send(recipe, self.settings.comfyui_url)
 
     def choose(self, prompt: str, k: int = 3, *, base_model: str | None = None) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.

@@ -20,6 +20,8 @@ from registry.api.pages.render import error_page
 from registry.fusion.errors import (
     AdapterRefusedError,
     BaseModelError,
+    ComfyUIError,
+    ComfyUINotSetError,
     FusionError,
     GatesFileError,
     GenerationCancelledError,
@@ -87,6 +89,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     FusionError: HTTPStatus.CONFLICT,
     AdapterRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     RecipeError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ComfyUIError: HTTPStatus.BAD_GATEWAY,
+    ComfyUINotSetError: HTTPStatus.CONFLICT,
     BaseModelError: HTTPStatus.CONFLICT,
     GatesFileError: HTTPStatus.CONFLICT,
     # Only a server that is stopping cancels what somebody still waits for.

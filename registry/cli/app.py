@@ -11,6 +11,7 @@ from registry.cli import (
     doctor,
     download,
     encoders,
+    export,
     fuse,
     inspect,
     night,
@@ -60,6 +61,7 @@ app.add_typer(search.app)
 app.add_typer(download.app)
 app.add_typer(inspect.app)
 app.add_typer(fuse.app)
+app.add_typer(export.app)
 app.add_typer(refresh.app)
 app.add_typer(caption.app)
 app.add_typer(encoders.app, name="encoders")

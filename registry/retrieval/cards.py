@@ -14,6 +14,8 @@ from registry.db.models import Adapter, File, Listing
 from registry.retrieval.covers import CoverLink, load_links
 from registry.retrieval.statements import among
 
+# Of one file, that are told.
+MOST_LISTINGS = 10
 State = Literal["listed", "ready", "refused", "gone"]
 # What a card tells of an adapter: not its words and its description, which are long.
 SHOWN = (
@@ -89,6 +91,19 @@ def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, Adap
     ).all()
     links = load_links(session, [row.id for row in found])
     return {row.id: card_of(row, links[row.id], bool(row.fusable), row.note) for row in found}
+
+
+def cards_of_file(session: Session, sha256: str) -> list[AdapterCard]:
+    """Return the adapters that are listed with a file and may be handed out, oldest first."""
+    sound = select(Adapter.id).where(
+        Adapter.file_sha256 == sha256,
+        Adapter.state.in_(["ready", "gone"]),
+        Adapter.refusal.is_(None),
+    )
+    cards = load_cards(
+        session, session.scalars(sound.order_by(Adapter.id).limit(MOST_LISTINGS)).all()
+    )
+    return [cards[id_] for id_ in sorted(cards)]
 
 
 def is_sound_file(session: Session, sha256: str) -> bool:
