@@ -1,5 +1,6 @@
 """The registry as one object: what the CLI, the API, the page and `registry.fuse` share."""
 
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -94,6 +95,7 @@ from registry.retrieval.results import (
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.word_segmentation import segment
 from registry.token_scopes import TokenScope
+from registry.upkeep.readiness import check_ready
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -361,7 +363,13 @@ class Registry:
         """Return what is here, what was refused, what waits, and who works."""
         with one_line_errors(), self.sessions() as session:
             wanted = wanted_captions(self.settings, now(session))
-            return load_status(session, self.text_encoder.name, wanted)
+            disk = shutil.disk_usage(self.blobs.root.parent)
+            return load_status(session, self.text_encoder.name, wanted, (disk.free, disk.total))
+
+    def check_ready(self) -> None:
+        """Raise NotReadyError where the schema or an encoder is not what search needs."""
+        with one_line_errors(), self.sessions() as session:
+            check_ready(session, self.blobs)
 
     def index_facts(self) -> IndexFacts:
         """Return the index in a few numbers, for those who watch it."""

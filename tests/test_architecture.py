@@ -80,7 +80,7 @@ REGISTRY: dict[str, set[str]] = {
     "image_history": {"db"},
     "service": {
         "blobs", "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
-        "shared_blobs", "text", "token_scopes",
+        "shared_blobs", "text", "token_scopes", "upkeep",
     },
     "api": {
         "config", "db", "errors", "fusion", "logs", "measures", "retrieval", "service",

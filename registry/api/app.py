@@ -17,7 +17,8 @@ from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.drawing import Desk
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
-from registry.api.metrics import CountRequests, Metrics
+from registry.api.fresh import Fresh
+from registry.api.metrics import FRESH_SECONDS, CountRequests, Metrics
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
 from registry.api.request_ids import RequestIds
@@ -73,6 +74,8 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (status.page_router, TokenScope.ADMIN),
     (metrics.router, TokenScope.ADMIN),
 ]
+# So often /readyz looks at the schema and at encoders; the database is asked every time.
+READY_SECONDS = 5.0
 # What is open to all where reading is.
 READING = (None, TokenScope.READ)
 # Weights do not get smaller, and lines of progress are for now: a compressor would keep them.
@@ -104,7 +107,8 @@ def create_app(registry: Registry) -> FastAPI:
     app.state.registry = registry
     app.state.queue = queue
     app.state.metrics = Metrics()
-    app.state.facts = metrics.FreshFacts()
+    app.state.facts = Fresh(registry.index_facts, FRESH_SECONDS)
+    app.state.checked = Fresh(registry.check_ready, READY_SECONDS)
     measures.tell(app.state.metrics)
     app.state.desk = desk
     app.state.places = Places()

@@ -78,6 +78,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.NoGatesError: HTTPStatus.CONFLICT,
     ours.MissingExtraError: HTTPStatus.NOT_IMPLEMENTED,
     ours.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ours.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     UnknownClaimError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UploadsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
