@@ -59,6 +59,7 @@ AutoLoraError
     PromotionError
     UnknownSourceError
     CrawlFilterError
+    NotReadyError
     BackupError
     AdapterNotFoundError
     TokenNotFoundError

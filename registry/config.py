@@ -124,6 +124,11 @@ class Settings(BaseSettings):
     # Lets everybody who can reach the server read: without it only this machine may. Nothing is
     # written and no image is made for them.
     public_read: bool = False
+    # Lets everybody who can reach the server read its numbers at /metrics, as Prometheus does.
+    public_metrics: bool = False
+    # How servers, workers and nights log on stderr, and whether every request is a line.
+    log_format: Literal["text", "json"] = "text"
+    log_requests: bool = False
     # Tokens are asked for wherever other machines can reach the server; with this on loopback too,
     # as behind a proxy that lets others in.
     require_tokens: bool = False

@@ -167,6 +167,10 @@ class CrawlFilterError(RegistryError):
         )
 
 
+class NotReadyError(RegistryError):
+    """The registry answers, but not as it should."""
+
+
 class BackupError(RegistryError):
     """A backup cannot be made there, or is none that can be restored here."""
 

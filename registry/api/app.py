@@ -11,14 +11,18 @@ from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
+from registry import measures
 from registry.api.access import allowed_to
 from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.drawing import Desk
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
+from registry.api.fresh import Fresh
+from registry.api.metrics import FRESH_SECONDS, CountRequests, Metrics
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
+from registry.api.request_ids import RequestIds
 from registry.api.routes import (
     adapters,
     claims,
@@ -31,6 +35,7 @@ from registry.api.routes import (
     health,
     image_pages,
     images,
+    metrics,
     pages,
     pictures,
     search,
@@ -72,7 +77,10 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (favourites.page_router, TokenScope.ADMIN),
     (folder_pages.router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),
+    (metrics.router, TokenScope.ADMIN),
 ]
+# So often /readyz looks at the schema and at encoders; the database is asked every time.
+READY_SECONDS = 5.0
 # What is open to all where reading is.
 READING = (None, TokenScope.READ)
 # Weights do not get smaller, and lines of progress are for now: a compressor would keep them.
@@ -103,12 +111,18 @@ def create_app(registry: Registry) -> FastAPI:
     )
     app.state.registry = registry
     app.state.queue = queue
+    app.state.metrics = Metrics()
+    app.state.facts = Fresh(registry.index_facts, FRESH_SECONDS)
+    app.state.checked = Fresh(registry.check_ready, READY_SECONDS)
+    measures.tell(app.state.metrics)
     app.state.desk = desk
     app.state.keeper = keeper
     app.state.places = Places()
     app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
     for routers, described in ((API, True), (PAGES, False)):
-        for router, scope in routers:
+        for router, wanted in routers:
+            is_open = router is metrics.router and registry.settings.public_metrics
+            scope = None if is_open else wanted
             if scope in READING or not registry.settings.public_read:
                 guards = [] if scope is None else [Depends(allowed_to(scope))]
                 app.include_router(router, dependencies=guards, include_in_schema=described)
@@ -119,6 +133,8 @@ def create_app(registry: Registry) -> FastAPI:
     app.add_middleware(GZipMiddleware, compresslevel=5, exclude_content_types=UNCOMPRESSED)
     app.add_middleware(Admission, settings=registry.settings)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(RequestIds)
     return app
 
 

@@ -71,7 +71,10 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         ws="none",
         # Its end would be a traceback after a second Ctrl-C; whoever runs the server does it.
         lifespan="off",
+        # Whoever started the process has set up where lines go, and how they look.
+        log_config=None,
         log_level="warning",
+        access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         # Of a request's head that has not come whole yet; the rest of it is headers.
         h11_max_incomplete_event_size=MOST_QUERY_BYTES + 16 * 1024,

@@ -60,6 +60,31 @@ class WorkerAnswer(Answer):
     alive: bool
 
 
+class HubAnswer(Answer):
+    hub: str
+    endpoint: str
+    updated_since: datetime | None = Field(
+        description="What changed there before is here; null where no refresh came to its end."
+    )
+    last_run_at: datetime
+    last_state: str
+
+
+class ActiveEncoderAnswer(Answer):
+    name: str
+    base_model: str
+    missing: int = Field(description="Files that it has not embedded yet.")
+
+
+class DiskAnswer(Answer):
+    """Bytes."""
+
+    free: int = Field(description="Of the home's disk.")
+    total: int
+    database: int
+    files: int = Field(description="Adapters' files that are kept.")
+
+
 class StatusAnswer(Answer):
     states: dict[str, int] = Field(description="Adapters by state.")
     refusals: dict[str, int] = Field(description="Refused adapters by reason.")
@@ -67,6 +92,9 @@ class StatusAnswer(Answer):
     queued: dict[str, int] = Field(description="Jobs that are handed out to workers, by queue.")
     workers: list[WorkerAnswer]
     last_night: NightAnswer | None
+    hubs: list[HubAnswer] = Field(description="Those that were refreshed, and how far they came.")
+    encoders: list[ActiveEncoderAnswer] = Field(description="Those that search uses.")
+    disk: DiskAnswer
     next_night: datetime | None = Field(description="Null where this server has none done.")
 
     @classmethod
@@ -100,3 +128,6 @@ class Problem(Answer):
     title: str
     status: int
     detail: str
+    request_id: str | None = Field(
+        default=None, description="As in the header X-Request-ID and in the server's log."
+    )
