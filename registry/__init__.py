@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from registry.fusion.generate import FusedImage
     from registry.fusion.maker import Maker
     from registry.fusion.options import Mode, Size, StepCallback
-    from registry.retrieval.browsing import Sort
     from registry.retrieval.by_picture import PicturePage
-    from registry.retrieval.filter_options import FilterOptions
-    from registry.retrieval.found import FoundSort
     from registry.retrieval.results import BrowsePage, SearchPage
+    from registry.retrieval.terms import FilterOptions, FoundSort, Sort
     from registry.service import Registry
 
 __all__ = ["AutoLoraError", "Client", "browse", "fuse", "search", "search_picture"]

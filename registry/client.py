@@ -9,8 +9,7 @@ from crawler.disk import DiskLimits
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
 from registry.api.schemas.found import SearchAnswer, SimilarAnswer
 from registry.remote import Connection, receive
-from registry.retrieval.browsing import Sort
-from registry.retrieval.filter_options import FilterOptions
+from registry.retrieval.terms import FilterOptions, Sort
 from registry.saving import own_name, save_whole
 
 _SEARCH = TypeAdapter(SearchAnswer)

@@ -88,7 +88,7 @@ class FilterOptions:
             FilterError: a value cannot be read.
         """
         from registry.retrieval.filter_options import make_filters
-        from registry.retrieval.filters import Maturity
+        from registry.retrieval.terms import Maturity
 
         mature = choice("--mature", self.mature, get_args(Maturity))
         given = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -133,7 +133,8 @@ class FoundOptions:
     limit: Limit = 10
 
     def paging(self) -> "Paging":
-        from registry.retrieval.found import FOUND_SORTS, Paging
+        from registry.retrieval.found import Paging
+        from registry.retrieval.terms import FOUND_SORTS
 
         sort = choice("--sort", self.sort, FOUND_SORTS)
         return Paging(sort, self.cursor, self.limit, self.seed)

@@ -80,7 +80,7 @@ def add_id_column(table: Table) -> None:
 
 def print_search(page: "SearchPage") -> None:
     # Here, for it brings numpy, which `--help` must not wait for.
-    from registry.retrieval.fitness import SIGNALS
+    from registry.retrieval.terms import SIGNALS
 
     for note in page.notes:
         stderr().print(escape(note), style="yellow")

@@ -94,8 +94,7 @@ def list_(
 ) -> None:
     """List what is here, in an order of choice."""
     from registry.api.schemas.adapters import AdapterListAnswer
-    from registry.retrieval.browsing import SORTS
-    from registry.retrieval.cards import State
+    from registry.retrieval.terms import SORTS, State
 
     page = open_registry(context).browse(
         filters.filters(),

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from sqlalchemy.orm import Session
 
@@ -25,16 +24,11 @@ from registry.retrieval.errors import PictureError
 from registry.retrieval.filters import Filters
 from registry.retrieval.named import NamedMatch, find_named
 from registry.retrieval.near_covers import NearCover, find_near_covers
+from registry.retrieval.terms import WAYS, Way
 
 logger = logging.getLogger(__name__)
 
 NOT_COMPARED = "The image encoder cannot be used, so covers were not compared by it; see the log."
-
-# By hash, Civitai's number of a version, or the name of a file, as the picture says itself; by
-# a cover that is this picture, or nearly; by covers that the image encoder finds alike; by what a
-# vision model says of the picture.
-Way = Literal["hash", "version", "cover", "name", "near cover", "image", "description"]
-WAYS: tuple[Way, ...] = get_args(Way)
 
 
 @dataclass(frozen=True, slots=True)

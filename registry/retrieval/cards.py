@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Row, func, select
@@ -13,7 +13,6 @@ from registry.db.models import Adapter, File, Listing
 from registry.retrieval.covers import CoverLink, load_links
 from registry.retrieval.statements import among
 
-State = Literal["listed", "ready", "refused", "gone"]
 # What a card tells of an adapter: not its words and its description, which are long.
 SHOWN = (
     Adapter.id,

@@ -2,13 +2,15 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
 from registry.api.schemas.shapes import Answer
-from registry.db.runs import RunFacts
-from registry.db.status import Status
+
+if TYPE_CHECKING:
+    from registry.db.runs import RunFacts
+    from registry.db.status import Status
 
 
 class RunAnswer(Answer):
@@ -26,7 +28,7 @@ class RunAnswer(Answer):
     error: str | None
 
     @classmethod
-    def from_run(cls, run: RunFacts) -> Self:
+    def from_run(cls, run: "RunFacts") -> Self:
         return cls.model_validate(run)
 
 
@@ -70,7 +72,7 @@ class StatusAnswer(Answer):
     next_night: datetime | None = Field(description="Null where this server has none done.")
 
     @classmethod
-    def from_status(cls, status: Status, next_night: datetime | None) -> Self:
+    def from_status(cls, status: "Status", next_night: datetime | None) -> Self:
         return cls.model_validate(asdict(status) | {"next_night": next_night})
 
 
