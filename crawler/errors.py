@@ -39,6 +39,11 @@ AutoLoraError
     UploadsBusyError
     UsageError
     PortError
+    RemoteError
+      RemoteUnreachableError
+      RemoteSenseError
+      RemoteRefusedError
+      RemoteLacksError
     TokenPlaceError
     DatabaseError
       DatabaseLostError
@@ -85,10 +90,6 @@ AutoLoraError
       GenerationCancelledError
       RecipeError
       ExportError
-    RemoteError
-      RemoteUnreachableError
-      RemoteSenseError
-      RemoteRefusedError
     SearchError
       EmbeddingDimensionError
       EmptyQueryError

@@ -30,6 +30,7 @@ from registry.config import Settings
 from registry.fusion.sheets import draw_rows, label_of
 from registry.refresh.pipeline import Pipeline
 from registry.retrieval.cards import AdapterCard
+from registry.running import Identity
 from registry.service import Registry
 
 OUT = Path(__file__).parent / "out"
@@ -144,7 +145,7 @@ def run(once: bool, port: int) -> None:
         console.print(f"Done in {time.monotonic() - started:.0f} s")
         if listener is not None:
             console.print("\n[bold]4 of 4[/] Serving the page")
-            serve_until_stopped(listener, registry)
+            serve_until_stopped(listener, registry, Identity.make())
 
 
 def main() -> int:

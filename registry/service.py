@@ -83,7 +83,7 @@ from registry.token_scopes import TokenScope
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
     from registry.fusion.recipe import Recipe
 
 MOST_ADAPTERS = 5

@@ -73,17 +73,26 @@ REGISTRY: dict[str, set[str]] = {
     "retrieval": {"blobs", "config", "db", "errors", "text"},
     "refresh": {"blobs", "config", "db", "errors", "retrieval", "text"},
     "fusion": {"blobs", "config", "errors", "text"},
-    "remote": {"blobs", "config", "errors", "fusion"},
+    "connection": {"blobs", "errors"},
+    "running": {"blobs"},
+    "remote": {"blobs", "config", "connection", "errors", "fusion"},
     "service": {
         "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
         "token_scopes",
     },
-    "api": {"config", "db", "errors", "fusion", "retrieval", "service", "token_scopes"},
-    "client": {"api", "remote", "retrieval", "saving"},
-    "__init__": {"client", "config", "fusion", "remote", "retrieval", "service"},
+    "api": {
+        "config", "connection", "db", "errors", "fusion", "retrieval", "running", "service",
+        "token_scopes",
+    },
+    "client": {"api", "connection", "errors", "fusion", "retrieval", "saving"},
+    "local": {"api", "retrieval", "saving", "service"},
+    "reader": {"api", "client", "config", "connection", "fusion", "retrieval", "running"},
+    "__init__": {
+        "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",
+    },
     "cli": {
-        "api", "config", "db", "errors", "fusion", "refresh", "remote", "retrieval", "saving",
-        "service", "token_scopes",
+        "api", "client", "config", "db", "errors", "fusion", "local", "reader", "refresh", "remote",
+        "retrieval", "running", "service", "token_scopes",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawler.foreign_text import visible
-from registry.cli.context import open_maker
+from registry.cli.context import open_drawer, open_maker
 from registry.cli.errors import UsageError
 from registry.cli.options import (
     DrawingOptions,
@@ -22,7 +22,7 @@ from registry.cli.output import print_fused, print_json, stderr
 from registry.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
     from registry.fusion.recipe import Recipe
 
 app = typer.Typer()
@@ -95,14 +95,14 @@ def fuse(
     result.check()
     ids, strengths = parse_adapters(adapters)
     size, mode = drawing.pixels, drawing.parsed_mode
-    maker = open_maker(context)
+    drawer = open_drawer(context)
     with progress_bar("Making the image") as progress:
         if recipe is not None:
             from registry.fusion.recipe import read_recipe
 
-            fused = maker.reproduce(read_recipe(recipe), progress)
+            fused = drawer.reproduce(read_recipe(recipe), progress)
         else:
-            fused = maker.fuse(
+            fused = drawer.fuse(
                 prompt or "",
                 k=finding.k,
                 adapters=ids,

@@ -42,6 +42,7 @@ def serve(
     from registry.cli.processes import end_with_the_first, served_by_others
     from registry.cli.server import listen, serve_until_stopped
     from registry.config import Settings
+    from registry.running import Identity
     from registry.service import Registry
 
     settings = Settings()
@@ -54,10 +55,11 @@ def serve(
     settings = settings.model_copy(update={key: v for key, v in given.items() if v is not None})
     if inherited is not None:
         # One of several: the first looks after nights, and said where it serves.
-        end_with_the_first()
+        identity = end_with_the_first()
         with socket.socket(fileno=inherited) as listener, Registry(settings) as registry:
-            serve_until_stopped(listener, registry, announced=False)
+            serve_until_stopped(listener, registry, identity, first=False)
         return
+    identity = Identity.make()
     # Before the database starts: a taken port is known at once.
     with ExitStack() as stack:
         listener = stack.enter_context(listen(settings.host, settings.port))
@@ -68,5 +70,5 @@ def serve(
             registry.warm_up()
             options = ["--host", settings.host]
             options += ["--public-read"] if settings.public_read else []
-            stack.enter_context(served_by_others(listener, processes - 1, options))
-        serve_until_stopped(listener, registry)
+            stack.enter_context(served_by_others(listener, processes - 1, identity, options))
+        serve_until_stopped(listener, registry, identity)

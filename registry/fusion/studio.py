@@ -29,8 +29,8 @@ from registry.text.cached_encoder import load_cached_text_encoder
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
     from registry.fusion.backends.base import Backend
+    from registry.fusion.fused_image import FusedImage
     from registry.fusion.gates.interface import Gates
-    from registry.fusion.generate import FusedImage
     from registry.fusion.loaded_adapter import LoadedAdapter
     from registry.fusion.recipe import Recipe
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from crawler.covers import MAX_BYTES
 from crawler.errors import CoverError
 from crawler.pictures.adapters import NamedAdapter
 from crawler.pictures.reading import ReadPicture, read_picture
@@ -24,6 +23,7 @@ from registry.retrieval.errors import PictureError
 from registry.retrieval.filters import Filters
 from registry.retrieval.named import NamedMatch, find_named
 from registry.retrieval.near_covers import NearCover, find_near_covers
+from registry.retrieval.picture_files import picture_bytes
 from registry.retrieval.terms import WAYS, Way
 
 logger = logging.getLogger(__name__)
@@ -79,17 +79,9 @@ def read_for_search(picture: Path | bytes) -> ReadPicture:
         PictureError: it is no picture, or none that can be read.
     """
     try:
-        return read_picture(picture if isinstance(picture, bytes) else _bytes_of(picture))
+        return read_picture(picture_bytes(picture))
     except CoverError as error:
         raise PictureError(str(error)) from error
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def search_by_picture(

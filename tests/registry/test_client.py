@@ -9,8 +9,8 @@ import pytest
 
 import registry as package
 from registry.client import Client
+from registry.connection import RemoteError, RemoteUnreachableError
 from registry.errors import BlobMismatchError, FileInTheWayError
-from registry.remote import RemoteError, RemoteUnreachableError
 from registry.service import Registry
 from tests.registry.api.conftest import add_file
 from tests.registry.test_remote import HOST, App

@@ -1,5 +1,6 @@
 """How the service is: runs, nights, workers, health, and what went wrong."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field
 
 from registry.api.schemas.shapes import Answer
+from registry.retrieval.cursors import write_cursor
 
 if TYPE_CHECKING:
     from registry.db.runs import RunFacts
@@ -35,6 +37,15 @@ class RunAnswer(Answer):
 class RunListAnswer(Answer):
     items: list[RunAnswer]
     next: str | None
+
+    @classmethod
+    def from_runs(cls, runs: "Sequence[RunFacts]", limit: int) -> Self:
+        """Return a page of `limit` runs; where there are more, another page follows."""
+        shown = runs[:limit]
+        return cls(
+            items=[RunAnswer.from_run(run) for run in shown],
+            next=write_cursor("runs", [shown[-1].id]) if len(runs) > limit else None,
+        )
 
 
 class NightAnswer(Answer):
@@ -88,9 +99,14 @@ class ActivityAnswer(Answer):
 
 class Health(Answer):
     status: Literal["ok"] = "ok"
+    version: str = Field(description="Of the registry's program.")
+    instance: str | None = Field(
+        default=None, description="Which running server it is: one that is started anew is another."
+    )
 
 
-class Readiness(Health):
+class Readiness(Answer):
+    status: Literal["ok"] = "ok"
     adapters: int
     base_models: dict[str, int]
 

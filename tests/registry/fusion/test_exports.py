@@ -18,7 +18,8 @@ from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.comfyui import PORTS
 from registry.fusion.errors import ExportError
 from registry.fusion.exports import NOTE, export, file_names
-from registry.fusion.generate import FusedImage, generate
+from registry.fusion.fused_image import FusedImage
+from registry.fusion.generate import generate
 from registry.fusion.loaded_adapter import LoadedAdapter
 from registry.fusion.options import Drawing
 from registry.fusion.recipe import Recipe
