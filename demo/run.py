@@ -22,6 +22,7 @@ from crawler.sources.modelscope import ModelScopeSource
 from demo.hub import civitai, modelscope
 from demo.listing import BASE_MODEL
 from demo.paths import DATA
+from registry.api.schemas.found import SearchAnswer
 from registry.cli.errors import PortError
 from registry.cli.output import print_search
 from registry.cli.progress import show_refresh
@@ -76,7 +77,7 @@ def index(registry: Registry) -> None:
 def show_searches(registry: Registry, console: Console) -> None:
     for text in SEARCHES:
         console.print(f"\n[bold]autolora search[/] “{text}”")
-        print_search(registry.search(text, limit=5))
+        print_search(SearchAnswer.from_page(registry.search(text, limit=5)), "relevance")
 
 
 def sheet_rows(registry: Registry) -> Iterator[tuple[str, list[tuple[str, Image.Image]]]]:
