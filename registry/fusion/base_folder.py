@@ -9,9 +9,9 @@ from encoder.base_models.facts import Pipeline, find_pipeline, known_pipelines
 from registry.fusion.errors import BaseModelError, SamplingError
 from registry.fusion.options import Size
 
-# How many times larger than its own an image may be, to each side. Bases repeat themselves from
-# twice on, and the time grows with the fourth power.
-MOST_TIMES = 4
+# How many times its own side an image may have. Bases repeat themselves from twice on, and the time
+# grows with the fourth power.
+MOST_TIMES = 8
 # As recipes have them.
 MOST_STEPS = 1000
 # Latents to a side, where neither a file of ours nor the network's own config says: diffusers'

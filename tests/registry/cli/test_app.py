@@ -70,7 +70,7 @@ def test_a_misspelt_setting_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch
         (["fuse", "x"], " No half image was written: the same command draws all of it."),
         (
             ["download", "1"],
-            " No half file was written: the same command fetches it from the start.",
+            " No half file was written: the same command fetches all of it.",
         ),
     ],
 )

@@ -11,10 +11,10 @@ from registry.service import Registry
 from tests.registry.fusion.builders import BASE_MODEL, save_tiny_base
 
 
-@pytest.mark.parametrize("size", [(0, 8), (8, -8), (12, 8), (4, 4), (8, 136)])
+@pytest.mark.parametrize("size", [(0, 8), (8, -8), (12, 8), (4, 4), (8, 264)])
 def test_a_size_that_a_base_cannot_draw_is_refused(size: tuple[int, int]) -> None:
     sizes = Sizes(unit=8, side=32)
-    sizes.check((8, 128))
+    sizes.check((8, 256))
 
     with pytest.raises(SamplingError, match="pixels"):
         sizes.check(size)
@@ -37,7 +37,7 @@ def test_nothing_is_loaded_for_what_cannot_be_drawn(registry: Registry, tmp_path
     registry.settings.base_models[BASE_MODEL] = tmp_path
     maker: Maker = registry.maker
 
-    with pytest.raises(SamplingError, match="use 128 at most"):
+    with pytest.raises(SamplingError, match="use 256 at most"):
         maker.fuse("a fox", base_model=BASE_MODEL, mode="base", size=(4096, 4096))
     with pytest.raises(SamplingError, match="multiples of 8"):
         maker.fuse("a fox", base_model=BASE_MODEL, mode="base", size=(31, 32))
