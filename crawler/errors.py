@@ -39,6 +39,11 @@ AutoLoraError
     UploadsBusyError
     UsageError
     PortError
+    RemoteError
+      RemoteUnreachableError
+      RemoteSenseError
+      RemoteRefusedError
+      RemoteLacksError
     TokenPlaceError
     DatabaseError
       DatabaseLostError
@@ -98,10 +103,6 @@ AutoLoraError
         ComfyUIUnreachableError
         ComfyUIMissingFilesError
         ComfyUIRefusedError
-    RemoteError
-      RemoteUnreachableError
-      RemoteSenseError
-      RemoteRefusedError
     SearchError
       EmbeddingDimensionError
       EmptyQueryError

@@ -22,6 +22,7 @@ from crawler.sources.modelscope import ModelScopeSource
 from demo.hub import civitai, modelscope
 from demo.listing import BASE_MODEL
 from demo.paths import DATA
+from registry.api.schemas.found import SearchAnswer
 from registry.cli.errors import PortError
 from registry.cli.output import print_search
 from registry.cli.progress import show_refresh
@@ -30,6 +31,7 @@ from registry.config import Settings
 from registry.fusion.sheets import draw_rows, label_of
 from registry.refresh.pipeline import Pipeline
 from registry.retrieval.cards import AdapterCard
+from registry.running import Identity
 from registry.service import Registry
 
 OUT = Path(__file__).parent / "out"
@@ -77,7 +79,7 @@ def index(registry: Registry) -> None:
 def show_searches(registry: Registry, console: Console) -> None:
     for text in SEARCHES:
         console.print(f"\n[bold]autolora search[/] “{text}”")
-        print_search(registry.search(text, limit=5))
+        print_search(SearchAnswer.from_page(registry.search(text, limit=5)), "relevance")
 
 
 def sheet_rows(registry: Registry) -> Iterator[tuple[str, list[tuple[str, Image.Image]]]]:
@@ -146,7 +148,7 @@ def run(once: bool, port: int) -> None:
         console.print(f"Done in {time.monotonic() - started:.0f} s")
         if listener is not None:
             console.print("\n[bold]4 of 4[/] Serving the page")
-            serve_until_stopped(listener, registry)
+            serve_until_stopped(listener, registry, Identity.make())
 
 
 def main() -> int:

@@ -99,11 +99,14 @@ class Settings(BaseSettings):
     nightly_at: time | None = None
     # After so many days a night lists all that a hub has, and retires what has vanished.
     full_listing_days: int = Field(default=7, ge=0)
-    # A registry elsewhere whose adapters images are made with here, and its token.
+    # A registry elsewhere that is asked, and its token. It draws the images too, unless
+    # `base_models` are here to draw them with.
     url: str | None = None
     token: SecretStr | None = None
     # The ComfyUI that recipes can be sent to, as in http://127.0.0.1:8188; None: to none.
     comfyui_url: str | None = None
+    # Answers here, whatever `url` says and whether or not a server runs on `home`.
+    local: bool = False
     # The diffusers folder of each base model, and the gates trained for it.
     base_models: dict[str, Path] = Field(default_factory=dict)
     gates: dict[str, Path] = Field(default_factory=dict)

@@ -59,7 +59,7 @@ from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
 from registry.refresh.learn import Learner, Lesson
 from registry.refresh.steps.read import read_stored, reader_version
-from registry.retrieval.browsing import SORTS, Sort, Total, browse, count
+from registry.retrieval.browsing import Total, browse, count
 from registry.retrieval.by_description import Described, describe
 from registry.retrieval.by_picture import (
     PicturePage,
@@ -69,7 +69,6 @@ from registry.retrieval.by_picture import (
 )
 from registry.retrieval.cards import (
     AdapterCard,
-    State,
     cards_of_file,
     count_by_base_model,
     is_sound_file,
@@ -81,7 +80,7 @@ from registry.retrieval.facets import Facets, count_facets, count_facets_among
 from registry.retrieval.filter_options import check_choice, check_limit
 from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.finder import Finder
-from registry.retrieval.found import FOUND_SORTS, MOST_FOUND, FoundSort, Paging
+from registry.retrieval.found import MOST_FOUND, Paging
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes
 from registry.retrieval.other_states import browse_state
@@ -93,6 +92,7 @@ from registry.retrieval.results import (
     Similar,
     load_browse_page,
 )
+from registry.retrieval.terms import FOUND_SORTS, SORTS, FoundSort, Sort, State
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.word_segmentation import segment
 from registry.token_scopes import TokenScope
@@ -103,7 +103,7 @@ if TYPE_CHECKING:
 
     from registry.fusion.exports.bundle import Bundle
     from registry.fusion.exports.sending import SentPrompt
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
     from registry.fusion.recipe import Recipe
 
 MOST_ADAPTERS = 5

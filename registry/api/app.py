@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -17,9 +16,9 @@ from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.drawing import Desk
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
+from registry.api.folder_keeper import FolderKeeper
 from registry.api.fresh import Fresh
 from registry.api.metrics import FRESH_SECONDS, CountRequests, Metrics
-from registry.api.folder_keeper import FolderKeeper
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
 from registry.api.request_ids import RequestIds
@@ -46,6 +45,8 @@ from registry.api.routes.fuse import LINES
 from registry.api.schemas.service import Problem
 from registry.api.security import SecurityHeaders
 from registry.api.uploads import MOST_UPLOADS
+from registry.connection import own_version
+from registry.running import Identity
 from registry.service import Registry
 from registry.token_scopes import TokenScope
 
@@ -87,8 +88,11 @@ READING = (None, TokenScope.READ)
 UNCOMPRESSED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", LINES)
 
 
-def create_app(registry: Registry) -> FastAPI:
-    """Make the app over an open registry; whoever opened it closes it."""
+def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
+    """Make the app over an open registry; whoever opened it closes it.
+
+    `identity` is what this machine's own programs know a running server by.
+    """
     queue = GenerationQueue()
     desk = Desk(registry, queue)
     keeper = FolderKeeper(registry)
@@ -101,7 +105,7 @@ def create_app(registry: Registry) -> FastAPI:
     app = App(
         title="AutoLoRA Registry",
         description="Find LoRA adapters by what they do, and make images with them.",
-        version=_version(),
+        version=own_version(),
         lifespan=lifespan,
         openapi_url="/v1/openapi.json",
         # FastAPI's own pages load scripts from a CDN.
@@ -110,6 +114,7 @@ def create_app(registry: Registry) -> FastAPI:
         responses={"default": {"model": Problem, "description": "What went wrong (RFC 9457)."}},
     )
     app.state.registry = registry
+    app.state.identity = identity
     app.state.queue = queue
     app.state.metrics = Metrics()
     app.state.facts = Fresh(registry.index_facts, FRESH_SECONDS)
@@ -173,10 +178,3 @@ def _answer_head(app: FastAPI, router: APIRouter, guards: list[DependsMarker]) -
                 dependencies=guards,
                 include_in_schema=False,
             )
-
-
-def _version() -> str:
-    try:
-        return version("autolora-registry")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"

@@ -21,7 +21,7 @@ from registry.service import Registry
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
 
 logger = logging.getLogger(__name__)
 

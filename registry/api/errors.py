@@ -159,7 +159,9 @@ def _on_ours(request: Request, error: Exception) -> Response:
     status = status_of(error)
     log_hidden(request.url.path, error)
     headers = {}
-    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+    # An index with nothing in it does not fill in a moment.
+    lasts = isinstance(error, NothingIndexedError)
+    if not lasts and status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers["Retry-After"] = str(RETRY_AFTER)
     return _answer(request, problem_of(error), headers)
 

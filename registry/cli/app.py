@@ -52,6 +52,10 @@ def prepare(
             "--version", callback=_print_version, is_eager=True, help="Print the version, and exit."
         ),
     ] = False,
+    local: Annotated[
+        bool,
+        typer.Option("--local", help="Answer here, even where a server runs: REGISTRY_LOCAL."),
+    ] = False,
 ) -> None:
     for name, meant in misspelt_settings().items():
         report(f"{name} is no setting and counts for nothing; is {meant} meant?")

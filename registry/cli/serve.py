@@ -72,8 +72,10 @@ def serve(
 def _serve(settings: "Settings", processes: int, stack: ExitStack) -> None:
     from registry.cli.processes import served_by_others
     from registry.cli.server import listen, serve_until_stopped
+    from registry.running import Identity
     from registry.service import Registry
 
+    identity = Identity.make()
     # Before the database starts: a taken port is known at once.
     listener = stack.enter_context(listen(settings.host, settings.port))
     registry = stack.enter_context(Registry(settings))
@@ -83,8 +85,8 @@ def _serve(settings: "Settings", processes: int, stack: ExitStack) -> None:
         registry.warm_up()
         options = ["--host", settings.host]
         options += ["--public-read"] if settings.public_read else []
-        stack.enter_context(served_by_others(listener, processes - 1, options))
-    serve_until_stopped(listener, registry)
+        stack.enter_context(served_by_others(listener, processes - 1, identity, options))
+    serve_until_stopped(listener, registry, identity)
 
 
 def _serve_as_one_of_several(settings: "Settings", inherited: int) -> None:
@@ -93,6 +95,6 @@ def _serve_as_one_of_several(settings: "Settings", inherited: int) -> None:
     from registry.cli.server import serve_until_stopped
     from registry.service import Registry
 
-    end_with_the_first()
+    identity = end_with_the_first()
     with socket.socket(fileno=inherited) as listener, Registry(settings) as registry:
-        serve_until_stopped(listener, registry, announced=False)
+        serve_until_stopped(listener, registry, identity, first=False)

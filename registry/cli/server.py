@@ -3,9 +3,11 @@
 import asyncio
 import errno
 import logging
+import os
 import signal
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 
 import h11
@@ -19,6 +21,8 @@ from registry.api.app import close, create_app
 from registry.api.queue import GenerationQueue
 from registry.cli.errors import PortError, UsageError
 from registry.cli.output import stderr
+from registry.config import Settings
+from registry.running import Identity, RunningServer, announced
 from registry.service import Registry
 
 # From a request's first byte to its last. Ours have some kilobytes: even a slow line is faster.
@@ -28,9 +32,11 @@ GRACE_SECONDS = 5
 
 
 def serve_until_stopped(
-    listener: socket.socket, registry: Registry, *, announced: bool = True
+    listener: socket.socket, registry: Registry, identity: Identity, *, first: bool = True
 ) -> None:
     """Serve the API and the page until Ctrl-C or SIGTERM; whoever opened the two closes them.
+
+    The `first` process that serves says where, on stderr and in a file for this home's programs.
 
     Raises:
         UsageError: other machines could reach it, and none of them would be let in.
@@ -47,20 +53,37 @@ def serve_until_stopped(
             "either, serve on 127.0.0.1."
         )
     registry.warm_up()
-    shown = f"[{name}]" if ":" in name else name
-    if announced:
-        stderr().print(f"Serving on http://{shown}:{port} (Ctrl-C stops)", markup=False)
-    app = create_app(registry)
+    app = create_app(registry, identity)
     app.state.keeper.watch()
     server = Server(server_config(app), app.state.queue)
     # uvicorn ends gracefully and then raises the signal again, for us to close the rest.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
-        close(app)
+        with _told_of(registry.settings, port, identity) if first else nullcontext():
+            with suppress(KeyboardInterrupt):
+                server.run(sockets=[listener])
+            close(app)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _told_of(settings: Settings, port: int, identity: Identity) -> Iterator[None]:
+    """Say where it serves while the block runs, to people and to this home's other programs."""
+    token = identity.credential if wants_tokens(settings) else None
+    # What listens everywhere is reached from here by this machine's own address.
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    own = RunningServer(
+        url=_address(here, port), pid=os.getpid(), instance=identity.instance, token=token
+    )
+    with announced(settings.home, own):
+        address = _address(settings.host, port)
+        stderr().print(f"Serving on {address} (Ctrl-C stops)", markup=False)
+        yield
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:

@@ -1,17 +1,21 @@
-"""The command that says how the registry is."""
+"""Commands that say how the registry is."""
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli.context import open_registry
-from registry.cli.options import Json
-from registry.cli.output import print_json, stdout
+from registry.cli.context import open_reader
+from registry.cli.options import Cursor, Json
+from registry.cli.output import print_answer, print_next, print_table, stdout
 
 if TYPE_CHECKING:
-    from registry.db.hubs import HubFacts
-    from registry.db.jobs import WorkerFacts
+    from registry.api.schemas.service import (
+        HubAnswer,
+        RunAnswer,
+        RunListAnswer,
+        StatusAnswer,
+        WorkerAnswer,
+    )
 
 app = typer.Typer()
 
@@ -19,11 +23,10 @@ app = typer.Typer()
 @app.command()
 def status(context: typer.Context, as_json: Json = False) -> None:
     """Say what is here, what was refused and why, what waits, who works, and of the nights."""
-    registry = open_registry(context)
-    status, next_night = registry.status(), registry.next_night()
-    if as_json:
-        print_json(asdict(status) | {"next_night": next_night})
-        return
+    print_answer(open_reader(context).status(), _print_status, as_json=as_json)
+
+
+def _print_status(status: "StatusAnswer") -> None:
     lines = [
         f"adapters: {_counts(status.states) or 'none'}",
         *(f"  refused {count}: {reason}" for reason, count in status.refusals.items()),
@@ -42,10 +45,10 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         f"disk: {disk.free / 1e9:.1f} of {disk.total / 1e9:.1f} GB free; "
         f"database {disk.database / 1e6:.0f} MB, adapters' files {disk.files / 1e6:.0f} MB"
     )
-    night = status.last_night
+    night, following = status.last_night, status.next_night
     last = "none" if night is None else f"{night.due_at:%Y-%m-%d %H:%M} UTC, {night.state}"
-    following = "none" if next_night is None else f"{next_night:%Y-%m-%d %H:%M} UTC"
-    lines += [f"last night: {last}", f"next night: {following}"]
+    coming = "none" if following is None else f"{following:%Y-%m-%d %H:%M} UTC"
+    lines += [f"last night: {last}", f"next night: {coming}"]
     for line in lines:
         stdout().print(line, markup=False, soft_wrap=True)
 
@@ -54,12 +57,40 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-def _hub_line(hub: "HubFacts") -> str:
+def _hub_line(hub: "HubAnswer") -> str:
     since = hub.updated_since
     here = "nothing is complete yet" if since is None else f"here up to {since:%Y-%m-%d %H:%M} UTC"
     return f"{here}; last refreshed {hub.last_run_at:%Y-%m-%d %H:%M} UTC, {hub.last_state}"
 
 
-def _worker_line(worker: "WorkerFacts") -> str:
+def _worker_line(worker: "WorkerAnswer") -> str:
     state = "works" if worker.alive else f"silent since {worker.seen_at:%Y-%m-%d %H:%M} UTC"
     return f"{worker.host} {worker.pid}: {', '.join(worker.queues)}; {state}"
+
+
+@app.command()
+def runs(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="List at most this many.")] = 20,
+    cursor: Cursor = None,
+    as_json: Json = False,
+) -> None:
+    """List refreshes, the newest first, with what came of them."""
+    page = open_reader(context).runs(limit, cursor=cursor)
+    print_answer(page, _print_runs, as_json=as_json)
+
+
+def _print_runs(page: "RunListAnswer") -> None:
+    print_table([_run_row(run) for run in page.items], "Nothing was refreshed yet.")
+    print_next(page.next)
+
+
+def _run_row(run: "RunAnswer") -> dict[str, str]:
+    return {
+        "run": str(run.id),
+        "hub": run.hub,
+        "started": f"{run.started_at:%Y-%m-%d %H:%M}",
+        "state": run.state,
+        "took": f"{sum(run.seconds.values()):.0f} s",
+        "error": run.error or "",
+    }

@@ -21,6 +21,7 @@ from registry.errors import (
     NoBaseModelError,
     NoGatesError,
 )
+from registry.fusion.base_folder import check_steps, read_sizes
 from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
 from registry.fusion.options import Drawing, StepCallback
@@ -30,8 +31,8 @@ from registry.text.cached_encoder import load_cached_text_encoder
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
     from registry.fusion.backends.base import Backend
+    from registry.fusion.fused_image import FusedImage
     from registry.fusion.gates.interface import Gates
-    from registry.fusion.generate import FusedImage
     from registry.fusion.loaded_adapter import LoadedAdapter
     from registry.fusion.recipe import Recipe
 
@@ -75,11 +76,13 @@ class Studio:
 
         Raises:
             NoBaseModelError, NoGatesError: the settings name none for `base_model`.
-            FusionError: an adapter is of another base model, or does not fit.
+            FusionError: an adapter is of another base model, or does not fit; or the base cannot
+                draw this size.
         """
         gated = drawing.mode == "gated" and bool(adapters)
         # Before anything slow: what is not configured will not appear.
         self._check_settings(base_model, gated=gated)
+        self._check_drawing(base_model, drawing)
         for card in (ingredient.card for ingredient in adapters):
             if card.base_model not in related_base_models(base_model):
                 raise FamilyMismatchError(card.name, card.base_model, base_model)
@@ -126,6 +129,13 @@ class Studio:
         missing = [name for name in FUSION_LIBRARIES if find_spec(name) is None]
         if missing:
             raise MissingExtraError(missing)
+
+    def _check_drawing(self, base_model: str, drawing: Drawing) -> None:
+        """Refuse sizes and steps that the base cannot do, before its weights are loaded."""
+        if drawing.steps is not None:
+            check_steps(drawing.steps)
+        if drawing.size is not None:
+            read_sizes(self._settings.base_models[base_model], base_model).check(drawing.size)
 
     def _load(self, ingredient: Ingredient) -> "LoadedAdapter":
         from registry.fusion.loaded_adapter import LoadedAdapter

@@ -11,7 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
-from registry.retrieval.duplicates import NEAR, DuplicateKind, judge
+from registry.retrieval.duplicates import NEAR, judge
+from registry.retrieval.terms import DuplicateKind
 
 FOLDER = "folder"
 # Fingerprints compared at once.

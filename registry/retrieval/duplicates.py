@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import ColumnElement, or_, select, text
@@ -10,15 +10,11 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
 from registry.retrieval.statements import among
+from registry.retrieval.terms import KINDS, DuplicateKind
 
 if TYPE_CHECKING:
     from encoder.sketches.fingerprint import Fingerprint
 
-# The same bytes; the same tensors under another header; the same change of the base, written
-# otherwise (cast, re-factorised, renamed); that change at another strength (the same tensors with
-# another alpha, wherever that is written); nearly that change (truncated, trained on a little).
-DuplicateKind = Literal["file", "tensors", "change", "strength", "near"]
-KINDS: tuple[DuplicateKind, ...] = get_args(DuplicateKind)
 # Cosine of two changes from which they are near duplicates. On the miniature world's held-out
 # adapters no two of different making reach .5; docs/benchmarks.md has what is found and missed.
 NEAR = 0.8

@@ -38,7 +38,7 @@ from registry.retrieval.filters import (
     base_models_of_families,
     known_name,
 )
-from registry.retrieval.found import MOST_FOUND, FoundSort, Paging, page_of
+from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.hybrid import SearchQuery
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
@@ -46,7 +46,6 @@ from registry.retrieval.paging import MOST_RANKED, ranked_page, sorted_page
 from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
 from registry.retrieval.results import (
     Choice,
-    ComparedBy,
     DuplicatesPage,
     SearchPage,
     Similar,
@@ -55,6 +54,7 @@ from registry.retrieval.results import (
 )
 from registry.retrieval.selection import choose
 from registry.retrieval.spaces import CaptionSpace, WeightSpace
+from registry.retrieval.terms import ComparedBy, FoundSort
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,

@@ -12,10 +12,11 @@ from registry.measures import timed
 from registry.retrieval.duplicates import content_of
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.fitness import ELSEWHERE, Signal
+from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
 from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
 from registry.retrieval.strangers import strangers_of
+from registry.retrieval.terms import Signal
 from registry.retrieval.vector import (
     nearest_by_captions,
     nearest_by_weights,

@@ -5,15 +5,18 @@ from fastapi import APIRouter, Request
 from registry.api.deps import RegistryDep
 from registry.api.fresh import Fresh
 from registry.api.schemas.service import Health, Readiness
+from registry.connection import own_version
+from registry.running import Identity
 
 router = APIRouter(tags=["service"])
 
 
 @router.get("/healthz")
-async def healthz() -> Health:
+async def healthz(request: Request) -> Health:
     """Say that the process runs."""
     # Not in a thread: they may all wait for a database that hangs.
-    return Health()
+    identity: Identity | None = request.app.state.identity
+    return Health(version=own_version(), instance=identity.instance if identity else None)
 
 
 @router.get("/readyz")

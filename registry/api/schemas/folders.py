@@ -1,14 +1,16 @@
 """One's own folders, and copies in them."""
 
 from datetime import datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
 from registry.api.schemas.shapes import AdapterId, Answer, Asked
-from registry.db.own_folders import FolderFacts
-from registry.retrieval.copies import Copy
-from registry.retrieval.duplicates import DuplicateKind
+from registry.retrieval.terms import DuplicateKind
+
+if TYPE_CHECKING:
+    from registry.db.own_folders import FolderFacts
+    from registry.retrieval.copies import Copy
 
 
 class FolderRequest(Asked):
@@ -40,7 +42,7 @@ class FolderAnswer(Answer):
     problems: list[ProblemAnswer]
 
     @classmethod
-    def from_facts(cls, facts: FolderFacts) -> Self:
+    def from_facts(cls, facts: "FolderFacts") -> Self:
         counts = {n: c for n, c in facts.report.items() if isinstance(c, dict)}
         return cls(
             path=facts.path,
@@ -70,7 +72,7 @@ class CopyAnswer(Answer):
     strength: float
 
     @classmethod
-    def from_copy(cls, copy: Copy) -> Self:
+    def from_copy(cls, copy: "Copy") -> Self:
         return cls(
             adapter_id=copy.adapter_id,
             name=copy.name,

@@ -1,14 +1,18 @@
 """How the service is: runs, nights, workers, health, and what went wrong."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
 from registry.api.schemas.shapes import Answer
-from registry.db.runs import RunFacts
-from registry.db.status import Status
+from registry.retrieval.cursors import write_cursor
+
+if TYPE_CHECKING:
+    from registry.db.runs import RunFacts
+    from registry.db.status import Status
 
 
 class RunAnswer(Answer):
@@ -26,13 +30,22 @@ class RunAnswer(Answer):
     error: str | None
 
     @classmethod
-    def from_run(cls, run: RunFacts) -> Self:
+    def from_run(cls, run: "RunFacts") -> Self:
         return cls.model_validate(run)
 
 
 class RunListAnswer(Answer):
     items: list[RunAnswer]
     next: str | None
+
+    @classmethod
+    def from_runs(cls, runs: "Sequence[RunFacts]", limit: int) -> Self:
+        """Return a page of `limit` runs; where there are more, another page follows."""
+        shown = runs[:limit]
+        return cls(
+            items=[RunAnswer.from_run(run) for run in shown],
+            next=write_cursor("runs", [shown[-1].id]) if len(runs) > limit else None,
+        )
 
 
 class NightAnswer(Answer):
@@ -98,7 +111,7 @@ class StatusAnswer(Answer):
     next_night: datetime | None = Field(description="Null where this server has none done.")
 
     @classmethod
-    def from_status(cls, status: Status, next_night: datetime | None) -> Self:
+    def from_status(cls, status: "Status", next_night: datetime | None) -> Self:
         return cls.model_validate(asdict(status) | {"next_night": next_night})
 
 
@@ -114,9 +127,14 @@ class ActivityAnswer(Answer):
 
 class Health(Answer):
     status: Literal["ok"] = "ok"
+    version: str = Field(description="Of the registry's program.")
+    instance: str | None = Field(
+        default=None, description="Which running server it is: one that is started anew is another."
+    )
 
 
-class Readiness(Health):
+class Readiness(Answer):
+    status: Literal["ok"] = "ok"
     adapters: int
     base_models: dict[str, int]
 

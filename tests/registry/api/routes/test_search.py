@@ -12,6 +12,7 @@ from sqlalchemy import select, text
 
 from encoder.errors import LoraFileError
 from registry.api.errors import log_hidden, problem_of
+from registry.connection import own_version
 from registry.db.models import Adapter, CrawlRun, Encoder, File
 from registry.errors import DatabaseError, DatabaseLostError, DiskFullError, EncoderRejectedError
 from registry.fusion.errors import BaseModelError, GatesFileError
@@ -246,7 +247,11 @@ def test_health_and_readiness(client: TestClient, registry: Registry) -> None:
     with registry.sessions.begin() as session:
         add_adapter(session)
 
-    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/healthz").json() == {
+        "status": "ok",
+        "version": own_version(),
+        "instance": None,
+    }
     assert client.get("/readyz").json()["base_models"] == {"demo-flux-tiny": 1}
 
 
