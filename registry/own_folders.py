@@ -1,7 +1,6 @@
 """One's own folders of adapters: added, refreshed when they change, and rid of copies."""
 
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePath
@@ -29,8 +28,6 @@ from registry.refresh.step import one_line
 from registry.retrieval.copies import Copy, find_copies, own_files
 
 SUFFIX = ".safetensors"
-# How far a refresh is, is told no more often: each time is a transaction.
-TOLD_SECONDS = 0.5
 # Names that any file system takes, and that hide nothing.
 PLAIN = re.compile(r"[^.\x00-\x1f\x7f/:*?\"<>|][^\x00-\x1f\x7f/:*?\"<>|]{0,199}\.safetensors", re.I)
 
@@ -112,24 +109,14 @@ class OwnFolders:
             with closing(open_source(str(folder), self._settings)) as source:
                 pipeline = Pipeline(self._sessions, self._blobs, self._settings, self._text_encoder)
                 with closing(pipeline.refresh(source)) as refreshed:
-                    told = 0.0
-                    for progress in refreshed:
-                        if progress.outcome is None or time.monotonic() - told > TOLD_SECONDS:
-                            self._tell(folder, progress.step.name, progress.done, progress.total)
-                            told = time.monotonic()
+                    for _ in refreshed:
                         if is_over():
                             break
+            problem = None
         except AutoLoraError as error:
-            with one_line_errors(), self._sessions.begin() as session:
-                own_folders.tell_problem(session, str(folder), one_line(error))
-            return
-        self._tell(folder, None)
-
-    def _tell(
-        self, folder: Path, step: str | None, done: int | None = None, total: int | None = None
-    ) -> None:
+            problem = one_line(error)
         with one_line_errors(), self._sessions.begin() as session:
-            own_folders.tell(session, str(folder), step, done, total)
+            own_folders.tell(session, str(folder), problem)
 
     def begin_file(self, name: str, size: int | None) -> Path:
         """Return where the bytes of a file go that is dropped on the page; then `keep_file`.

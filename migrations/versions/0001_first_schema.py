@@ -98,6 +98,10 @@ def _create_crawls() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("seconds", sa.JSON(), server_default=sa.text("'{}'::json"), nullable=False),
         sa.Column("fetched_bytes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("step", sa.Text(), nullable=True),
+        sa.Column("done", sa.Integer(), nullable=True),
+        sa.Column("total", sa.Integer(), nullable=True),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("listed_all", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.CheckConstraint(
             "state IN ('running', 'done', 'failed')", name=op.f("ck_crawl_runs_state")
@@ -634,10 +638,6 @@ def _create_own_folders() -> None:
         "own_folders",
         sa.Column("path", sa.Text(), nullable=False),
         _moment("added_at"),
-        sa.Column("step", sa.Text(), nullable=True),
-        sa.Column("done", sa.Integer(), nullable=True),
-        sa.Column("total", sa.Integer(), nullable=True),
-        sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("problem", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("path", name=op.f("pk_own_folders")),
     )

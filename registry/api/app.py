@@ -78,6 +78,7 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (favourites.page_router, TokenScope.ADMIN),
     (folder_pages.router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),
+    (status.read_page_router, TokenScope.READ),
     (metrics.router, TokenScope.ADMIN),
 ]
 # So often /readyz looks at the schema and at encoders; the database is asked every time.

@@ -1,7 +1,7 @@
-"""One's own folders: which are watched, and how far a refresh of each is."""
+"""One's own folders: which are watched, and what came of their refreshes."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -9,11 +9,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from registry.db.adapters import Origin
-from registry.db.models import Adapter, Base, CrawlRun
+from registry.db.models import Adapter, Base
+from registry.db.runs import find_last
 from registry.errors import FolderNotWatchedError
-
-# A refresh tells how far it is; one that has not for so long was killed.
-LOST_AFTER = timedelta(minutes=2)
 
 
 class OwnFolder(Base):
@@ -23,12 +21,7 @@ class OwnFolder(Base):
 
     path: Mapped[str] = mapped_column(primary_key=True)
     added_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    # The step that a refresh is at, and how far; NULL where none is under way.
-    step: Mapped[str | None]
-    done: Mapped[int | None]
-    total: Mapped[int | None]
-    told_at: Mapped[datetime | None]
-    # Why the last one could not begin.
+    # Why the last refresh could not begin.
     problem: Mapped[str | None]
 
 
@@ -68,43 +61,18 @@ def list_paths(session: Session) -> list[str]:
 
 def list_folders(session: Session) -> list[FolderFacts]:
     """Return the folders in the order in which they were added."""
-    session.execute(
-        update(OwnFolder)
-        .where(OwnFolder.told_at < func.now() - LOST_AFTER)
-        .values(step=None, done=None, total=None, told_at=None, problem="interrupted")
-    )
     folders = session.scalars(select(OwnFolder).order_by(OwnFolder.added_at, OwnFolder.path))
     return [_facts(session, folder) for folder in folders]
 
 
-def tell(
-    session: Session, path: str, step: str | None, done: int | None = None, total: int | None = None
-) -> None:
-    """Say how far a refresh is; without a step, that it has ended."""
-    told_at = None if step is None else func.now()
-    session.execute(
-        update(OwnFolder)
-        .where(OwnFolder.path == path)
-        .values(step=step, done=done, total=total, told_at=told_at, problem=None)
-    )
-
-
-def tell_problem(session: Session, path: str, problem: str) -> None:
-    session.execute(
-        update(OwnFolder)
-        .where(OwnFolder.path == path)
-        .values(step=None, done=None, total=None, told_at=None, problem=problem)
-    )
+def tell(session: Session, path: str, problem: str | None) -> None:
+    """Say why a refresh could not begin, None if it did."""
+    session.execute(update(OwnFolder).where(OwnFolder.path == path).values(problem=problem))
 
 
 def _facts(session: Session, folder: OwnFolder) -> FolderFacts:
     origin = Origin("folder", folder.path)
-    run = session.scalars(
-        select(CrawlRun)
-        .where(CrawlRun.hub == origin.hub, CrawlRun.endpoint == origin.endpoint)
-        .order_by(CrawlRun.id.desc())
-        .limit(1)
-    ).one_or_none()
+    run = find_last(session, origin)
     here = select(func.count()).where(
         Adapter.hub == origin.hub, Adapter.endpoint == origin.endpoint, Adapter.state == "ready"
     )
@@ -112,9 +80,9 @@ def _facts(session: Session, folder: OwnFolder) -> FolderFacts:
         adapters=session.scalar(here) or 0,
         path=folder.path,
         added_at=folder.added_at,
-        step=folder.step,
-        done=folder.done,
-        total=folder.total,
+        step=None if run is None else run.step,
+        done=None if run is None else run.done,
+        total=None if run is None else run.total,
         problem=folder.problem or (run.error if run is not None else None),
         finished_at=None if run is None else run.finished_at,
         report={} if run is None else run.counts,

@@ -14,6 +14,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "nav.fuse": ("Fuse", "融合"),
     "nav.images": ("Images", "图片"),
     "nav.folders": ("My files", "我的文件"),
+    "indexing": ("Adapters are being indexed: {step}", "正在建立索引：{step}"),
+    "indexing.done": ("Indexing is done. Show what came", "索引已完成，点击查看"),
     "folders": ("My own files", "我自己的文件"),
     "folders.more": (
         "Folders of this machine are read and watched, never written to. What changes in them is "

@@ -28,6 +28,9 @@ class RunAnswer(Answer):
         description="The same for each adapter that became findable; null where none did."
     )
     error: str | None
+    step: str | None = Field(default=None, description="What it is at, while it runs.")
+    done: int | None = None
+    total: int | None = None
 
     @classmethod
     def from_run(cls, run: "RunFacts") -> Self:

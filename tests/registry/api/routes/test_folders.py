@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
 
-from registry.db import own_folders
-from registry.db.own_folders import OwnFolder
+from registry.db import own_folders, runs
+from registry.db.adapters import Origin
+from registry.db.models import CrawlRun
 from registry.service import Registry
 from tests.encoder.builders import make_factors, write_adapter
 
@@ -214,17 +216,21 @@ def test_a_folder_is_watched_no_more_and_keeps_its_adapters(
     assert client.post("/v1/folders/refresh", json={"path": str(folder)}).status_code == 404
 
 
-def test_a_refresh_that_was_killed_is_not_under_way(
+def test_how_far_a_refresh_is_is_told_unless_it_was_killed(
     client: TestClient, registry: Registry, folder: Path
 ) -> None:
     with registry.sessions.begin() as session:
         own_folders.add_folder(session, str(folder))
-        own_folders.tell(session, str(folder), "read", 1, 2)
-        session.flush()
-        one = session.get_one(OwnFolder, str(folder))
-        session.refresh(one)
-        assert one.told_at is not None
-        one.told_at -= own_folders.LOST_AFTER * 2
+        run_id = runs.start_run(session, Origin("folder", str(folder)))
+        runs.tell(session, run_id, "read", 1, 2)
 
     [told] = folders_of(client)
-    assert (told["step"], told["problem"]) == (None, "interrupted")
+    assert (told["step"], told["done"], told["total"]) == ("read", 1, 2)
+    page = client.get("/").text
+    assert "1 / 2" in page
+
+    with registry.sessions.begin() as session:
+        long_ago = CrawlRun.told_at - runs.LOST_AFTER * 2
+        session.execute(update(CrawlRun).where(CrawlRun.id == run_id).values(told_at=long_ago))
+    assert folders_of(client)[0]["step"] is None
+    assert client.get("/v1/runs").json()["items"][0]["step"] is None
