@@ -134,6 +134,7 @@ def write_environment(settings: Settings, path: Path) -> None:
         "BASE_MODELS": json.dumps({name: str(at) for name, at in settings.base_models.items()}),
         "GATES": json.dumps({name: str(at) for name, at in settings.gates.items()}),
         "ENCODER_CHECKPOINT": str(settings.encoder_checkpoint),
+        "BLUR": settings.blur,
     }
     lines = [f"export REGISTRY_{name}={shlex.quote(value)}\n" for name, value in said.items()]
     path.write_text("".join(lines), encoding="utf-8")
