@@ -129,6 +129,11 @@ class Settings(BaseSettings):
     public_read: bool = False
     # Lets everybody who can reach the server read its numbers at /metrics, as Prometheus does.
     public_metrics: bool = False
+    # What an address may ask, and a token, where other machines can reach the server; 0: no limit.
+    requests_per_minute: int = Field(default=1200, ge=0)
+    images_per_minute: int = Field(default=20, ge=0)
+    # Addresses of proxies whose X-Forwarded-For says who asks; nobody else's is believed.
+    trusted_proxies: list[str] = Field(default_factory=list)
     # How servers, workers and nights log on stderr, and whether every request is a line.
     log_format: Literal["text", "json"] = "text"
     log_requests: bool = False

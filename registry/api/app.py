@@ -11,13 +11,14 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from registry import measures
-from registry.api.access import allowed_to
+from registry.api.access import allowed_to, is_public
 from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.drawing import Desk
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.fresh import Fresh
+from registry.api.limits import LimitAddresses, Limits, limit_images
 from registry.api.metrics import FRESH_SECONDS, CountRequests, Metrics
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
@@ -123,6 +124,7 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
     measures.tell(app.state.metrics)
     app.state.desk = desk
     app.state.keeper = keeper
+    app.state.limits = Limits(registry.settings, limited=is_public(registry.settings))
     app.state.places = Places()
     app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
     for routers, described in ((API, True), (PAGES, False)):
@@ -131,6 +133,7 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
             scope = None if is_open else wanted
             if scope in READING or not registry.settings.public_read:
                 guards = [] if scope is None else [Depends(allowed_to(scope))]
+                guards += [Depends(limit_images)] if scope is TokenScope.FUSE else []
                 app.include_router(router, dependencies=guards, include_in_schema=described)
                 _answer_head(app, router, guards)
     app.mount("/docs/swagger", docs.SWAGGER, name="swagger")
@@ -138,6 +141,7 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
     add_error_handlers(app)
     app.add_middleware(GZipMiddleware, compresslevel=5, exclude_content_types=UNCOMPRESSED)
     app.add_middleware(Admission, settings=registry.settings)
+    app.add_middleware(LimitAddresses, limits=app.state.limits)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(RequestIds)

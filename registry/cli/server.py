@@ -87,6 +87,7 @@ def _address(host: str, port: int) -> str:
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:
+    settings = app.state.registry.settings
     logging.getLogger("uvicorn.error").addFilter(_is_not_cut_short)
     return uvicorn.Config(
         app,
@@ -98,6 +99,9 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         log_config=None,
         log_level="warning",
         access_log=False,
+        # By itself uvicorn believes whoever comes from this machine.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=GRACE_SECONDS,
         # Of a request's head that has not come whole yet; the rest of it is headers.
         h11_max_incomplete_event_size=MOST_QUERY_BYTES + 16 * 1024,
