@@ -36,6 +36,21 @@ def test_an_address_keeps_adapters_in_order_with_their_strengths(
     assert ">a fox</textarea>" in page
 
 
+def test_one_is_taken_away_without_a_script(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        fox, ink = (add_adapter(session, name=name).id for name in ("fox", "ink"))
+
+    page = get_page(
+        client, f"/fuse?adapter={fox}&adapter={ink}&strength=1.5&strength=0.35&prompt=a+fox"
+    )
+
+    links = re.findall(r'class="without" href="([^"]+)"', page)
+    assert [link.replace("&amp;", "&") for link in links] == [
+        f"/fuse?prompt=a+fox&adapter={ink}&strength=0.35",
+        f"/fuse?prompt=a+fox&adapter={fox}&strength=1.5",
+    ]
+
+
 def test_an_adapters_own_strength_is_where_none_is_named(
     client: TestClient, registry: Registry
 ) -> None:
