@@ -31,6 +31,7 @@ from registry.api.pages.tiles import (
     is_blurred,
     lora_tag,
 )
+from registry.api.pages.tray import address_without
 from registry.api.urls import cover_url, thumbnail_url
 
 PAGES = Path(__file__).parent
@@ -145,6 +146,7 @@ def _environment() -> Environment:
         "verdict_names": VERDICT_NAMES,
         "verdict_sentences": VERDICT_SENTENCES,
         "has_text": has_text,
+        "address_without": address_without,
         "verdict_rows": verdict_rows,
     }
     environment.filters |= {

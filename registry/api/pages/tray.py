@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlencode
 
 from encoder.base_models.facts import related_base_models, variant_names
 from registry.retrieval.cards import AdapterCard
@@ -40,6 +41,15 @@ def tray_of(
         for id_ in dict.fromkeys(adapter_ids)
         if (card := by_id.get(id_)) is not None
     ]
+
+
+def address_without(chosen: Sequence[Chosen], left_out: Chosen, prompt: str) -> str:
+    """Return the address of the page that fuses with all that is chosen but one."""
+    rest = [one for one in chosen if one is not left_out]
+    asked = [("prompt", prompt)] if prompt else []
+    asked += [("adapter", str(one.card.id)) for one in rest]
+    asked += [("strength", f"{one.strength:g}") for one in rest]
+    return f"/fuse?{urlencode(asked)}" if asked else "/fuse"
 
 
 def drawable_with(base_models: Collection[str]) -> dict[str, list[str]]:

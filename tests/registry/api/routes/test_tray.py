@@ -17,7 +17,7 @@ from tests.registry.conftest import add_real_encoder, embed
 
 def chosen_on(page: str) -> list[tuple[int, float]]:
     """The adapters of the page that fuses, in their order, with their strengths."""
-    listed = page.partition('id="chosen">')[2].partition("</ol>")[0]
+    listed = page.partition('id="chosen"')[2].partition("</ol>")[0]
     ids = map(int, re.findall(r'<li data-adapter="(\d+)"', listed))
     strengths = map(float, re.findall(r'<input type="range"[^>]*value="([^"]+)"', listed))
     return list(zip(ids, strengths, strict=True))
@@ -34,6 +34,21 @@ def test_an_address_keeps_adapters_in_order_with_their_strengths(
 
     assert chosen_on(page) == [(ink, 0.35), (ice, 1.5), (fox, 1.0)]
     assert ">a fox</textarea>" in page
+
+
+def test_one_is_taken_away_without_a_script(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        fox, ink = (add_adapter(session, name=name).id for name in ("fox", "ink"))
+
+    page = get_page(
+        client, f"/fuse?adapter={fox}&adapter={ink}&strength=1.5&strength=0.35&prompt=a+fox"
+    )
+
+    links = re.findall(r'class="without" href="([^"]+)"', page)
+    assert [link.replace("&amp;", "&") for link in links] == [
+        f"/fuse?prompt=a+fox&adapter={ink}&strength=0.35",
+        f"/fuse?prompt=a+fox&adapter={fox}&strength=1.5",
+    ]
 
 
 def test_an_adapters_own_strength_is_where_none_is_named(
@@ -78,6 +93,20 @@ def test_adapters_that_no_base_draws_together_are_told_at_once(
     drawn_by = json.loads(said["data-drawn-by"])
     assert drawn_by["pony"] == ["pony", "sdxl-1.0"]
     assert set(drawn_by["flux.1-dev"]).isdisjoint(drawn_by["pony"])
+
+
+def test_the_page_draws_with_a_base_that_can_run(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        pony = add_adapter(session, base_model="pony").id
+        add_adapter(session, base_model="sdxl-1.0")
+    registry.settings.base_models["sdxl-1.0"] = registry.settings.home
+
+    page = get_page(client, f"/fuse?adapter={pony}")
+
+    said = dict(Tags(page).attributes)
+    assert said["data-base-model"] == "sdxl-1.0"
+    assert json.loads(said["data-runnable"]) == ["sdxl-1.0"]
+    assert "No image can be made here" not in page
 
 
 def test_the_base_that_can_run_is_taken_of_those_in_common() -> None:
