@@ -86,15 +86,23 @@ def describe(zoo: WideZoo, ruler: Ruler, space: Space) -> dict[str, Any]:
 
 
 def by_known(zoo: WideZoo, members: Ints, values: Doubles) -> dict[str, Any]:
-    """Return figures of adapters about what some training adapter is about, and of the others."""
-    seen = set(of(zoo.column("key"), zoo.indices("train")))
-    known = np.array([key in seen for key in of(zoo.column("key"), members)])
+    """Return figures of things that some training adapter draws in its own art, and of others."""
+    seen = {thing for row in of(zoo.rows, zoo.indices("train")) if (thing := thing_of(row))}
+    things = [thing_of(row) for row in of(zoo.rows, members)]
     sources = np.array(of(zoo.sources, members))
+    known = np.array([thing in seen for thing in things])
+    others = np.array([thing is not None for thing in things]) & ~known
+    parts = {"things that training adapters draw too": known, "other things": others}
     return {
         name: summary(values[rows], sources[rows].tolist())
-        for name, rows in (("about something known", known), ("about something else", ~known))
+        for name, rows in parts.items()
         if rows.any()
     }
+
+
+def thing_of(row: dict[str, Any]) -> str | None:
+    """Return the name of what an adapter draws, if it is one thing."""
+    return str(row["thing"]) if row["kind"] in ("object", "thing") else None
 
 
 def encoders(zoo: WideZoo, ruler: Ruler, train: Ints) -> tuple[list[dict[str, Any]], Fitted]:
@@ -119,11 +127,9 @@ def doubts(zoo: WideZoo, ruler: Ruler, fitted: Fitted) -> list[dict[str, Any]]:
     places = ruler.places(fitted.space)
     position = np.exp(np.mean([np.log(p).mean(axis=1) for p in places.values()], axis=0))
     early = np.mean([found_early(p) for p in places.values()], axis=0) > 0.5
-    strengths = np.array([share_of_layers(zoo, i) for i in ruler.members])
     signals = {
         "small variance": -fitted.variances[ruler.members],
         "long prediction": fitted.lengths[ruler.members],
-        "many layers": strengths,
     }
     return [
         {
@@ -133,10 +139,6 @@ def doubts(zoo: WideZoo, ruler: Ruler, fitted: Fitted) -> list[dict[str, Any]]:
         }
         for name, signal in signals.items()
     ]
-
-
-def share_of_layers(zoo: WideZoo, index: int) -> float:
-    return float(zoo.sketches[index].mask.mean())
 
 
 def growth(zoo: WideZoo, ruler: Ruler, train: Ints) -> list[dict[str, Any]]:

@@ -39,6 +39,7 @@ class Concept:
 
     kind: str
     key: str  # adapters of one key are about the same
+    thing: str  # the first picture's right name
     pictures: tuple[int, ...]  # places in the split's art
     effect: tuple[str, str, str] | None  # kind, pattern, colour
     names: tuple[str, ...]  # what the pictures' prompts call them; wrong ones of lazy authors
@@ -168,6 +169,7 @@ class Planner:
         return Concept(
             kind=kind,
             key=about.seen[0],
+            thing=str(entries[0]["label"]),
             pictures=tuple(pictures),
             effect=effect,
             names=tuple(labels),

@@ -164,6 +164,7 @@ def to_row(
         "split": split_of(number),
         "kind": concept.kind,
         "key": concept.key,
+        "thing": concept.thing,
         "sources": concept.sources,
         "looks": concept.looks,
         "pictures": len(concept.pictures),
