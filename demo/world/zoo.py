@@ -32,6 +32,8 @@ from registry.fusion.backends.prompt import PromptEncoder
 # Of each adapter's pictures a step, at times spread evenly.
 BATCH = 4
 WARM_UP, LAST_RATE = 10, 0.1
+# What lies beside an autoencoder while it is trained.
+STATES = ("*.pt", "*.partial", "*.log", "*.png")
 JUDGED_TIMES = (0.2, 0.4, 0.6, 0.8)
 
 
@@ -179,10 +181,7 @@ def train_zoo(folder: Path, groups: int) -> None:
     """Train the groups that are not there yet, then join their lines."""
     for part in ("adapters", "groups"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    if not (folder / "base").exists():
-        # Adapters belong to this base, whatever becomes of the one in training.
-        shutil.copytree(BUILD / "base", folder / "base.partial", ignore=only_models)
-        (folder / "base.partial").replace(folder / "base")
+    freeze_base(folder / "base")
     world = World.load(folder / "base")
     planners: dict[str, Planner] = {}
     for number in range(groups):
@@ -205,10 +204,15 @@ def train_zoo(folder: Path, groups: int) -> None:
         )
 
 
-def only_models(folder: str, names: list[str]) -> list[str]:
-    """Name what is not a model's: sheets, logs and states of training."""
-    models = {"transformer", "vae", "scheduler"}
-    return [name for name in names if Path(folder) == BUILD / "base" and name not in models]
+def freeze_base(folder: Path) -> None:
+    """Copy the base, once: adapters belong to it, whatever becomes of the one in training."""
+    if folder.exists():
+        return
+    partial = folder.with_name("base.partial")
+    shutil.copytree(BUILD / "base/transformer", partial / "transformer", dirs_exist_ok=True)
+    vae = partial / "vae"
+    shutil.copytree(BUILD / "vae", vae, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*STATES))
+    partial.replace(folder)
 
 
 def join(folder: Path) -> None:
