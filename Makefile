@@ -12,8 +12,9 @@ help:  ## Show the targets
 demo: $(VENV)/.ready  ## Crawl, index, search and fuse the miniature world; ARGS=--once exits afterwards
 	@$(BIN)/python -m demo.run $(ARGS)
 
+# In as many processes as there are cores, up to four, each with a PostgreSQL of its own.
 test: $(VENV)/.ready  ## Run the test suite on a real PostgreSQL
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(VENV)/.ready  ## Check format, lint and types
 	@$(BIN)/ruff format --check .

@@ -59,8 +59,11 @@ AutoLoraError
     PromotionError
     UnknownSourceError
     CrawlFilterError
+    BackupError
     AdapterNotFoundError
     TokenNotFoundError
+    ImageNotFoundError
+    RequestKeyError
     CoverNotFoundError
     StrengthsError
     NoBaseModelError
@@ -85,6 +88,11 @@ AutoLoraError
       GenerationCancelledError
       RecipeError
       ExportError
+      ComfyUIError
+        ComfyUINotSetError
+        ComfyUIUnreachableError
+        ComfyUIMissingFilesError
+        ComfyUIRefusedError
     RemoteError
       RemoteUnreachableError
       RemoteSenseError

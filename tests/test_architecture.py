@@ -74,16 +74,18 @@ REGISTRY: dict[str, set[str]] = {
     "refresh": {"blobs", "config", "db", "errors", "retrieval", "text"},
     "fusion": {"blobs", "config", "errors", "text"},
     "remote": {"blobs", "config", "errors", "fusion"},
+    "image_history": {"db"},
+    "upkeep": {"blobs", "config", "db", "errors"},
     "service": {
-        "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
-        "token_scopes",
+        "blobs", "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
+        "shared_blobs", "text", "token_scopes",
     },
     "api": {"config", "db", "errors", "fusion", "retrieval", "service", "token_scopes"},
     "client": {"api", "remote", "retrieval", "saving"},
     "__init__": {"client", "config", "fusion", "remote", "retrieval", "service"},
     "cli": {
         "api", "config", "db", "errors", "fusion", "refresh", "remote", "retrieval", "saving",
-        "service", "token_scopes",
+        "service", "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -7,7 +7,7 @@ are turned towards its leading ones from pass to pass (randomised subspace itera
 - [1] Halko et al., 2011, https://doi.org/10.1137/090771806, algorithm 4.4
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -92,8 +92,13 @@ class BasisLearner:
         return Basis(inputs)
 
 
-def learn_basis(family: Family, paths: Iterable[Path], directions: int = DIRECTIONS) -> Basis:
-    """Learn a basis from adapters' files.
+def learn_basis(
+    family: Family,
+    paths: Iterable[Path],
+    directions: int = DIRECTIONS,
+    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+) -> Basis:
+    """Learn a basis from adapters' files; `progress` is called after each of each pass.
 
     What cannot be read, or is of another family, is left out.
     """
@@ -101,7 +106,8 @@ def learn_basis(family: Family, paths: Iterable[Path], directions: int = DIRECTI
     for number in range(PASSES):
         if number:
             learner.end_pass()
-        for path in files:
+        for done, path in enumerate(files, start=number * len(files) + 1):
+            progress(done, PASSES * len(files), "Learning the basis")
             try:
                 opened = open_adapter(path)
                 if opened.outcome.family is family:

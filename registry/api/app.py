@@ -14,6 +14,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from registry.api.access import allowed_to
 from registry.api.admission import Admission
 from registry.api.deps import Places
+from registry.api.drawing import Desk
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
@@ -21,12 +22,17 @@ from registry.api.routes import (
     adapters,
     claims,
     docs,
+    exports,
+    favourites,
     fuse,
     health,
+    image_pages,
+    images,
     pages,
     pictures,
     search,
     status,
+    studio,
 )
 from registry.api.routes.fuse import LINES
 from registry.api.schemas.service import Problem
@@ -41,8 +47,13 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (search.router, TokenScope.READ),
     (pictures.router, TokenScope.READ),
     (adapters.router, TokenScope.READ),
+    (exports.router, TokenScope.READ),
+    (images.router, TokenScope.READ),
+    (images.drawing_router, TokenScope.FUSE),
     (fuse.router, TokenScope.FUSE),
+    (exports.send_router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
+    (favourites.router, TokenScope.ADMIN),
     (status.router, TokenScope.ADMIN),
 ]
 # They are for people, and no part of the API.
@@ -50,8 +61,11 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (docs.router, None),
     (pages.router, TokenScope.READ),
     (pictures.page_router, TokenScope.READ),
-    (pages.fuse_router, TokenScope.FUSE),
+    (image_pages.router, TokenScope.READ),
+    (image_pages.drawing_router, TokenScope.FUSE),
+    (studio.router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
+    (favourites.page_router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),
 ]
 # What is open to all where reading is.
@@ -63,10 +77,12 @@ UNCOMPRESSED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", LIN
 def create_app(registry: Registry) -> FastAPI:
     """Make the app over an open registry; whoever opened it closes it."""
     queue = GenerationQueue()
+    desk = Desk(registry, queue)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        desk.close()
         queue.close()
 
     app = App(
@@ -82,6 +98,7 @@ def create_app(registry: Registry) -> FastAPI:
     )
     app.state.registry = registry
     app.state.queue = queue
+    app.state.desk = desk
     app.state.places = Places()
     app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
     for routers, described in ((API, True), (PAGES, False)):
@@ -100,15 +117,15 @@ def create_app(registry: Registry) -> FastAPI:
 
 
 class App(FastAPI):
-    """Describes its errors as what they are: FastAPI knows only JSON for a model."""
+    """Describes its errors as what they are: FastAPI thinks them of its answers' types."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
         for path in document["paths"].values():
             for operation in path.values():
-                content = operation["responses"]["default"]["content"]
-                if "application/json" in content:
-                    content[PROBLEM_JSON] = content.pop("application/json")
+                answer = operation["responses"]["default"]
+                schema, *_ = answer["content"].values()
+                answer["content"] = {PROBLEM_JSON: schema}
         return document
 
 

@@ -51,6 +51,13 @@ class EncoderOptions:
     text_encoder: Annotated[
         str | None, typer.Option(help="A sentence-transformers model. Default: the bundled one.")
     ] = None
+    new_basis: Annotated[
+        bool,
+        typer.Option(
+            "--new-basis",
+            help="Learn the inputs of sketches before, from the files here; without a manifest.",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,8 @@ def train_encoder(
     if manifest is None:
         _learn(context, options, as_json)
         return
+    if options.new_basis:
+        raise UsageError("--new-basis learns from the index: leave the manifest out.")
     from encoder.training.dataset import read_dataset
     from encoder.training.workers import Workers
     from encoder.weight_encoders.checkpoint import save_encoder
@@ -130,7 +139,8 @@ def _learn(context: typer.Context, options: EncoderOptions, as_json: bool) -> No
     if options.kind is not EncoderKind.RIDGE:
         raise UsageError("--kind autolora is trained from files: give a manifest of them.")
     with training_bars(True) as progress:
-        lesson = open_registry(context).learn(options.base_model, progress)
+        registry = open_registry(context)
+        lesson = registry.learn(options.base_model, progress, new_basis=options.new_basis)
     facts = asdict(lesson)
     if as_json:
         print_json(facts)

@@ -1,7 +1,7 @@
 """Covers in the space of an image encoder: which are missing, stored, and found by an index."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, exists, func, select, text
@@ -16,9 +16,8 @@ LEAST_INDEXED = 10_000
 
 
 class PendingCover(NamedTuple):
-    """A cover to embed, named after one of the adapters that it belongs to."""
+    """A picture to embed, named after one of the adapters whose cover it is."""
 
-    cover_id: int
     sha256: str
     adapter: str
 
@@ -34,18 +33,29 @@ def count_to_embed(session: Session, image_encoder: str) -> int:
     )
 
 
-def list_to_embed(
-    session: Session, image_encoder: str, after: int, limit: int
-) -> list[PendingCover]:
-    """Return covers above `after` whose picture has no embedding yet."""
-    rows = session.execute(
-        select(Cover.id, Cover.sha256, Adapter.repo, Adapter.version)
+def keys_to_embed(session: Session, image_encoder: str, after: str, limit: int) -> list[str]:
+    """Return pictures (sha256) above `after` that have no embedding yet, each once."""
+    query = (
+        select(Cover.sha256)
+        .distinct()
         .join(Adapter, Adapter.id == Cover.adapter_id)
-        .where(Cover.id > after, *_missing(image_encoder))
-        .order_by(Cover.id)
-        .limit(limit)
+        .where(Cover.sha256 > after, *_missing(image_encoder))
     )
-    return [PendingCover(row.id, row.sha256, label(row.repo, row.version)) for row in rows]
+    return list(session.scalars(query.order_by(Cover.sha256).limit(limit)))
+
+
+def list_to_embed(
+    session: Session, image_encoder: str, hashes: Collection[str]
+) -> list[PendingCover]:
+    """Return those of `hashes` that have no embedding yet."""
+    rows = session.execute(
+        select(Cover.sha256, Adapter.repo, Adapter.version)
+        .join(Adapter, Adapter.id == Cover.adapter_id)
+        .where(Cover.sha256.in_(hashes), *_missing(image_encoder))
+        .order_by(Cover.sha256, Cover.id.desc())
+    )
+    named = {row.sha256: label(row.repo, row.version) for row in rows}
+    return [PendingCover(sha256, adapter) for sha256, adapter in named.items()]
 
 
 def store(session: Session, image_encoder: str, embeddings: Mapping[str, Sequence[float]]) -> None:

@@ -492,6 +492,25 @@ class Sketch(Base):
     data: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class SketchBasis(Base):
+    """The inputs that a family's sketches are made in, learned from the files of this index.
+
+    The latest of a family is used, beside the sketches that every file has.
+    """
+
+    __tablename__ = "sketch_bases"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    family: Mapped[str]
+    # The version of the sketches made in it.
+    version: Mapped[str] = mapped_column(unique=True)
+    # The basis is a blob.
+    basis_sha256: Mapped[str]
+    # How many files it was learned from.
+    files: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class CrawlRun(Base):
     """One refresh of one hub, and what came of it."""
 

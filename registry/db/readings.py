@@ -30,7 +30,8 @@ class Reading:
     sha256: str
     beside: Beside  # what was known of it besides its bytes
     columns: Mapping[str, Any]  # of `files`
-    sketch: SketchData | None = None
+    # One of each version that files of its family are sketched in.
+    sketches: Sequence[SketchData] = ()
     refusal: str = ""  # for people
 
 
@@ -103,9 +104,9 @@ def _forget_other_family(session: Session, file: File, base_model: str) -> None:
 
 def _store_sketches(session: Session, readings: Sequence[Reading]) -> None:
     made = {
-        (reading.sha256, reading.sketch.version): reading.sketch.data
+        (reading.sha256, sketch.version): sketch.data
         for reading in readings
-        if reading.sketch is not None
+        for sketch in reading.sketches
     }
     hashes = [sha256 for sha256, _ in made]
     for stored in session.scalars(select(Sketch).where(Sketch.file_sha256.in_(hashes))):

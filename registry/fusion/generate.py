@@ -25,7 +25,8 @@ from registry.fusion.loaded_adapter import (
     check_adapters,
 )
 from registry.fusion.options import Drawing, StepCallback
-from registry.fusion.recipe import Recipe, first_fault, png_bytes, save_png
+from registry.fusion.png import png_bytes, save_png
+from registry.fusion.recipe import Recipe, first_fault
 from registry.fusion.recipe_writer import all_versions, write_recipe
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,9 @@
 """The index -> a weight encoder for a base model: trained on what was crawled, judged, promoted.
 
-From sketches and captions in the database alone: no file is read and no base model run. One author
-in five is never trained on; on their adapters a fresh encoder is compared with the active one, and
-it serves only where it finds more for certain.
+From sketches and captions in the database: no base model is run, and files are read only where a
+basis for sketches is learned from them. One author in five is never trained on; on their adapters
+a fresh encoder is compared with the active one, and it serves only where it finds more for
+certain.
 """
 
 import time
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
@@ -26,6 +27,7 @@ from registry.db.pending import base_models_of_files
 from registry.db.promotion import chance_mrr, promote
 from registry.errors import NotEnoughToLearnError
 from registry.refresh.backfill import backfill, load_registered
+from registry.refresh.bases import BasisLearner
 from registry.retrieval.calibration import calibrate
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class Lesson:
     """What was learned of a base model's adapters, and whether search uses it now.
 
     `mrr` is of held-back adapters for their own captions, in galleries of up to 60; `gain` is over
-    the active encoder on the same ones, None where there was none. `outcome` tells in words.
+    the active encoder on the same ones, None where there was none. `outcome` tells in words;
+    `sketches` is the version of those that were learned from.
     """
 
     base_model: str
@@ -55,7 +58,16 @@ class Lesson:
     gain: "Interval | None"
     encoder: str | None
     outcome: str
+    sketches: str
     seconds: float
+
+
+class _Parted(NamedTuple):
+    """A family's examples: to learn from, and by authors who are never learned from."""
+
+    family: Family
+    train: Sequence[Example]
+    held: Sequence[Example]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +79,33 @@ class Learner:
     text_encoder: TextEncoder
     folder: Path
 
-    def learn(self, base_model: str, progress: Progress, *, seed: int = 0) -> Lesson:
+    def learn(
+        self, base_model: str, progress: Progress, *, anew: bool = False, seed: int = 0
+    ) -> Lesson:
         """Train an encoder for a base model's family, and let it serve where it finds more.
+
+        First the basis of its sketches is learned where it is time to; `anew` says that it is.
 
         Raises:
             NotEnoughToLearnError: too few captioned adapters, or authors.
         """
+        from encoder.training.judging import is_held_back
+
         started = time.monotonic()
         family = find_family(base_model)
         if family is None:
             raise NotEnoughToLearnError(f"no layers are known of base model {base_model!r}")
         examples = self._examples(family)
+        held = [example for example in examples if is_held_back(example.group)]
+        train = [example for example in examples if not is_held_back(example.group)]
+        _check_enough(family.name, train, held)
+        version, note = self._version(family, held, progress, anew)
         self.folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self.folder, prefix="learning-") as folder:
-            lesson = self._learn(family, examples, Path(folder), progress, seed)
-        return replace(lesson, seconds=time.monotonic() - started)
+            parted = _Parted(family, train, held)
+            lesson = self._learn(version, parted, Path(folder), progress, seed)
+        seconds = time.monotonic() - started
+        return replace(lesson, outcome=lesson.outcome + note, seconds=seconds)
 
     def _examples(self, family: Family) -> list[Example]:
         from encoder.sketches.sketch import default_layout
@@ -91,21 +115,36 @@ class Learner:
             version = default_layout(family).version
             return list_examples(session, names, version, self.text_encoder.name)
 
+    def _version(
+        self, family: Family, held: Sequence[Example], progress: Progress, anew: bool
+    ) -> tuple[str, str]:
+        """Return the version of the sketches to learn from, and what is to be said of it.
+
+        Those in the index's own basis, unless some files have none in it: who is found by his
+        weights stays found.
+        """
+        from encoder.sketches.sketch import default_layout, layout_of
+
+        bases = BasisLearner(self.sessions, self.blobs, self.folder)
+        held_back = {example.sha256 for example in held}
+        basis = bases.learn(family, held_back, progress, anew=anew)
+        if basis is None:
+            return default_layout(family).version, ""
+        version = layout_of(family, basis).version
+        missing = bases.sketch(family, basis, progress)
+        if missing:
+            note = f"; {missing} files are not kept and have no sketch {version}, so it is not used"
+            return default_layout(family).version, note
+        return version, f"; learned from sketches {version}"
+
     def _learn(
-        self,
-        family: Family,
-        examples: Sequence[Example],
-        folder: Path,
-        progress: Progress,
-        seed: int,
+        self, version: str, examples: _Parted, folder: Path, progress: Progress, seed: int
     ) -> Lesson:
-        from encoder.training.judging import interval, is_held_back
+        from encoder.training.judging import interval
         from encoder.weight_encoders.checkpoint import save_encoder
 
-        held = [example for example in examples if is_held_back(example.group)]
-        train = [example for example in examples if not is_held_back(example.group)]
-        _check_enough(family.name, train, held)
-        sketches = self._load(family, [*train, *held], folder / "sketches", progress)
+        family, train, held = examples
+        sketches = self._load(version, [*train, *held], folder / "sketches", progress)
         unseen = [sketches[example.sha256] for example in held]
         with self.sessions() as session:
             active = find_active(session, family.name)
@@ -115,7 +154,7 @@ class Learner:
         groups = [example.group for example in held]
         places = _judge(fitted, unseen, held)
         mrr = interval(places, groups)
-        known = None if active is None else self._judge_active(active, unseen, held)
+        known = None if active is None else self._judge_active(active, held, folder, progress)
         gain = None if known is None else interval(places - known, groups)
         fitted = replace(fitted, metrics={**fitted.metrics, **_metrics(train, held, mrr, gain)})
         progress(1, 1, "Fitting")
@@ -127,21 +166,27 @@ class Learner:
             reason += f", {gain} more than {active.name}" if active and gain else ""
             name = self._serve(path, reason, progress)
             outcome = f"{name} is active for {family.name}"
-        return Lesson(family.name, len(train), len(held), mrr, gain, name, outcome, 0.0)
+        return Lesson(family.name, len(train), len(held), mrr, gain, name, outcome, version, 0.0)
 
     def _load(
-        self, family: Family, examples: Sequence[Example], path: Path, progress: Progress
+        self, version: str, examples: Sequence[Example], path: Path, progress: Progress
     ) -> "dict[str, Sketch]":
-        """Lay sketches out on disk, where training reads one layer of all of them at a time."""
-        from encoder.sketches.sketch import Sketch, default_layout
+        """Lay sketches out on disk, where training reads one layer of all of them at a time.
 
-        layout = default_layout(family)
-        shape = (len(examples), int(layout.sizes.sum()))
-        table = np.memmap(path, np.float16, "w+", shape=shape)
+        Those of one version are laid out alike. A file without one of it is left out.
+        """
+        from encoder.sketches.sketch import Sketch
+
         hashes, sketches = [example.sha256 for example in examples], {}
+        table: np.memmap[Any, np.dtype[np.float16]] | None = None
         with self.sessions() as session:
-            for row, (own, data) in enumerate(load_sketches(session, hashes, layout.version)):
+            for row, (own, data) in enumerate(load_sketches(session, hashes, version)):
                 stored = Sketch.from_bytes(data)
+                if table is None:
+                    layout = stored.layout
+                    table = np.memmap(
+                        path, np.float16, "w+", shape=(len(hashes), stored.values.size)
+                    )
                 table[row] = stored.values
                 sketches[own] = replace(stored, values=table[row], layout=layout)
                 progress(row + 1, len(hashes), "Loading sketches")
@@ -165,15 +210,16 @@ class Learner:
         )
 
     def _judge_active(
-        self, active: Encoder, sketches: "Sequence[Sketch]", held: Sequence[Example]
+        self, active: Encoder, held: Sequence[Example], folder: Path, progress: Progress
     ) -> "Doubles | None":
         """Return how the active encoder places the adapters held back, if it reads them."""
         if active.text_encoder != self.text_encoder.name:
             return None
         loaded = load_registered(self.blobs, active)
-        if loaded.sketch_version != sketches[0].version:
+        sketches = self._load(loaded.sketch_version, held, folder / "active", progress)
+        if len(sketches) < len(held):
             return None
-        return _judge(loaded, sketches, held)
+        return _judge(loaded, [sketches[example.sha256] for example in held], held)
 
     def _serve(self, checkpoint: Path, reason: str, progress: Progress) -> str:
         """Register an encoder, embed everything by it, and let search use it."""

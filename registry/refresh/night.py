@@ -166,6 +166,7 @@ class NightWatch:
         return {
             "outcome": lesson.outcome,
             "encoder": lesson.encoder,
+            "sketches": lesson.sketches,
             "trained_on": lesson.trained_on,
             "mrr": str(lesson.mrr),
             "gain": None if lesson.gain is None else str(lesson.gain),

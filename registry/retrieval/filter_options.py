@@ -39,6 +39,7 @@ class FilterOptions(TypedDict, total=False):
     updated_before: datetime | date | str | None
     trigger_words: bool | None
     fusable: bool | None
+    favourite: bool | None
     mature: Maturity
 
 
@@ -69,6 +70,7 @@ def make_filters(**options: Unpack[FilterOptions]) -> Filters:
         updated_before=read_moment("updated_before", options.get("updated_before")),
         trigger_words=options.get("trigger_words"),
         fusable=options.get("fusable"),
+        favourite=options.get("favourite"),
         mature=mature,
     )
     _check_range("min_rank", filters.min_rank, "max_rank", filters.max_rank)

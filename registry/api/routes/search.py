@@ -42,6 +42,7 @@ def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> l
     return [
         ChoiceAnswer(
             adapter=AdapterAnswer.from_card(one.card),
+            part=one.part,
             similarities=None if one.similarities is None else list(one.similarities),
             embedding=None if one.embedding is None else list(one.embedding),
         )

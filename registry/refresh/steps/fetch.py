@@ -7,6 +7,7 @@ from pathlib import Path
 from registry.db import adapters, pending
 from registry.db.arrivals import Arrival, store_arrivals
 from registry.db.pending import PendingFile
+from registry.refresh.bases import load_bases
 from registry.refresh.fetching import Fetched, Fetcher
 from registry.refresh.judging import HeaderJudge
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
@@ -79,7 +80,9 @@ class FetchStep(SharedStep):
         """Read a file that is not kept, and remove it."""
         assert fetched.sha256 is not None
         file = PendingFile(fetched.sha256, fetched.record.repo, fetched.size)
-        [outcome] = read_files(self.context.sessions, lambda _: path, [file], reader_version())
+        context = self.context
+        bases = load_bases(context.sessions, context.blobs)
+        [outcome] = read_files(context.sessions, lambda _: path, [file], reader_version(), bases)
         if not outcome.ok:
             fetched.problems.append(outcome.message)
         self._fetcher.remove(path)

@@ -1,6 +1,6 @@
 """Step 3: files -> verdicts, fingerprints and sketches."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from encoder.base_models.families import find_family
 from encoder.errors import LoraFileError
 from registry.blobs import BlobStore
 from registry.db import adapters, pending
 from registry.db.claims import NOTHING, Beside, load_beside
 from registry.db.readings import Reading, SketchData, store_readings
 from registry.errors import BlobNotFoundError
+from registry.refresh.bases import load_bases
 from registry.refresh.step import SharedStep, StepOutcome, one_line
 
 if TYPE_CHECKING:
+    from encoder.sketches.basis import Basis
     from encoder.sketches.sketch import Sketch as MadeSketch
 
 # Files taken from the list at once.
@@ -85,7 +88,7 @@ def read_stored(
     def find(sha256: str) -> Path | None:
         return blobs.path(sha256) if blobs.exists(sha256) else None
 
-    return read_files(sessions, find, files, version)
+    return read_files(sessions, find, files, version, load_bases(sessions, blobs))
 
 
 def read_files(
@@ -93,8 +96,12 @@ def read_files(
     find: Callable[[str], Path | None],
     files: Sequence[pending.PendingFile],
     version: str,
+    bases: "Mapping[str, Basis]",
 ) -> list[StepOutcome]:
-    """Read files and store what they are; what `find` does not find is to be fetched again."""
+    """Read files and store what they are; what `find` does not find is to be fetched again.
+
+    `bases` are those that files of a family are sketched in beside the usual one.
+    """
     with sessions() as session:
         beside = load_beside(session, [file.sha256 for file in files])
     outcomes: list[StepOutcome] = []
@@ -107,7 +114,7 @@ def read_files(
             outcomes.append(StepOutcome(file.adapter, False, str(BlobNotFoundError(file.sha256))))
             continue
         try:
-            reading = _read(path, file.sha256, beside.get(file.sha256, NOTHING), version)
+            reading = _read(path, file.sha256, beside.get(file.sha256, NOTHING), version, bases)
         except Exception as error:
             # Any: a stranger's file must not stop the others. It is reported, and stays to do.
             outcomes.append(StepOutcome(file.adapter, False, one_line(error)))
@@ -127,16 +134,18 @@ def _outcome(file: pending.PendingFile, reading: Reading) -> StepOutcome:
     return StepOutcome(file.adapter, message=reading.columns["verdict"]["sketch_refusal"] or "")
 
 
-def _read(path: Path, sha256: str, beside: Beside, version: str) -> Reading:
+def _read(
+    path: Path, sha256: str, beside: Beside, version: str, bases: "Mapping[str, Basis]"
+) -> Reading:
     by = {"reader_version": version}
     try:
-        columns, sketch = read_and_sketch(path, beside)
+        columns, made = read_and_sketch(path, beside, bases)
     except LoraFileError as error:
         # The cause without the file's name, which may be its hash in the store.
         reason = " ".join(error.cause.split())
         return Reading(sha256, beside, by | {"body_sha256": _hash_body(path)}, refusal=reason)
-    data = SketchData(sketch.version, sketch.to_bytes()) if sketch is not None else None
-    return Reading(sha256, beside, columns | by, data)
+    sketches = [SketchData(sketch.version, sketch.to_bytes()) for sketch in made]
+    return Reading(sha256, beside, columns | by, sketches)
 
 
 def _hash_body(path: Path) -> str | None:
@@ -150,11 +159,12 @@ def _hash_body(path: Path) -> str | None:
 
 
 def read_and_sketch(
-    path: Path, beside: Beside = NOTHING
-) -> tuple[dict[str, Any], "MadeSketch | None"]:
-    """Return the columns of `files` for an adapter's file, and its sketch.
+    path: Path, beside: Beside = NOTHING, bases: "Mapping[str, Basis] | None" = None
+) -> tuple[dict[str, Any], "list[MadeSketch]"]:
+    """Return the columns of `files` for an adapter's file, and its sketches.
 
-    `beside` is what is known of it besides its bytes.
+    `beside` is what is known of it besides its bytes. The first sketch is the usual one; one in
+    its family's basis of `bases` follows, if there is one.
 
     There is no sketch where none can be made: of a base model whose layers are not known,
     for example. Such an adapter is found by its captions and words only, and
@@ -170,13 +180,16 @@ def read_and_sketch(
     from encoder.threads import one_thread
 
     opened = open_adapter(path, context=Context(beside.claims, beside.peft_config))
-    sketcher, fingerprinter = Sketcher(opened.base_model), Fingerprinter()
+    sketchers, fingerprinter = [Sketcher(opened.base_model)], Fingerprinter()
+    family = find_family(opened.base_model)
+    if bases and family is not None and family.name in bases:
+        sketchers.append(Sketcher(opened.base_model, basis=bases[family.name]))
     with one_thread():
         # All in one pass over the weights.
-        weights = opened.read(sketcher, fingerprinter)
-    made, refusal = None, None
+        weights = opened.read(*sketchers, fingerprinter)
+    made, refusal = [], None
     try:
-        made = sketcher.finish()
+        made = [sketcher.finish() for sketcher in sketchers]
     except SketchError as error:
         refusal = str(error)
     verdict = {

@@ -16,7 +16,7 @@ from registry.fusion.attach import attach
 from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.errors import BaseModelError, LayerMismatchError, SamplingError
-from registry.fusion.exports import export
+from registry.fusion.exports.export import export
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.generate import generate
 from registry.fusion.options import Drawing, GuideFrom

@@ -10,6 +10,7 @@ from crawler.sources.folder import FolderSource
 from registry.db import cover_embeddings
 from registry.db.models import Adapter, Cover, CoverEmbedding
 from registry.refresh.pipeline import Pipeline, StepProgress
+from registry.refresh.steps.embed_covers import EmbedCoversStep
 from registry.service import Registry
 from tests.crawler.builders import image_bytes
 from tests.crawler.pictures.builders import encoded, opened
@@ -62,6 +63,34 @@ def test_another_encoder_embeds_beside(registry: Registry, folder: Path, tmp_pat
     refresh(registry, folder)
 
     assert count(registry) == 8
+
+
+def step_of(registry: Registry, folder: Path) -> EmbedCoversStep:
+    """Return the step as a worker of these settings has it."""
+    settings = registry.settings
+    pipeline = Pipeline(registry.sessions, registry.blobs, settings, registry.text_encoder)
+    return EmbedCoversStep(pipeline.context(FolderSource(folder), 1))
+
+
+def test_workers_share_covers_and_say_when_they_are_set_to_another_encoder(
+    registry: Registry, folder: Path, tmp_path: Path
+) -> None:
+    refresh(registry, folder)
+    use_encoder(registry, save_clip(tmp_path / "one", seed=1))
+    here = step_of(registry, folder)
+    [one, other] = here.list_keys(2)
+
+    assert len(list(here.do(one))) == 2
+    assert list(here.do(one)) == []
+    use_encoder(registry, save_clip(tmp_path / "two", seed=2))
+    [refused] = step_of(registry, folder).do(other)
+    use_encoder(registry, tmp_path / "nowhere")
+    [unusable] = step_of(registry, folder).do(other)
+
+    assert count(registry) == 2
+    assert "set it alike" in refused.message
+    assert "REGISTRY_IMAGE_ENCODER" in unusable.message
+    assert [len(keys) for keys in here.list_keys(2)] == [2]
 
 
 def test_a_folder_without_a_model_is_told_and_stops_nothing(

@@ -1,11 +1,13 @@
 """The index trains an encoder of its own, which serves only where it finds more."""
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from encoder.sketches.sketch import Sketch, default_layout
@@ -14,11 +16,16 @@ from registry.db.encoders import find_active, get_encoder
 from registry.db.examples import list_examples
 from registry.db.models import Encoder, EncoderPromotion, File, WeightEmbedding
 from registry.db.models import Sketch as StoredSketch
+from registry.db.pending import PendingFile
+from registry.db.records import record_to_json
 from registry.errors import NotEnoughToLearnError, PromotionError
 from registry.refresh import learn
 from registry.refresh.backfill import backfill
+from registry.refresh.steps.read import read_stored
 from registry.service import Registry
 from tests.builders import TEXT_ENCODER, add_adapter
+from tests.encoder.builders import planted_factors, write_adapter
+from tests.registry.db.test_records import make_record
 
 FAMILY = family_of("demo-flux-tiny")
 LAYOUT = default_layout(FAMILY)
@@ -184,3 +191,74 @@ def test_what_has_something_in_common_is_one_group(registry: Registry) -> None:
     named = {name: group[hashlib.sha256(name.encode()).hexdigest()] for name in facts}
     assert {named[name] for name in list(facts)[:4]} == {"author ann"}
     assert len(set(named.values())) == 3
+
+
+def add_taught_files(registry: Registry, folder: Path, count: int) -> list[str]:
+    """Add adapters with files, that change what few inputs do, which tells what captions say."""
+    world, rng = np.random.default_rng(0), np.random.default_rng(1)
+    topics = world.normal(size=(4, 512))
+    hashes = []
+    for number in range(count):
+        mixture = rng.normal(size=4)
+        path = write_adapter(folder / f"{number}.safetensors", planted_factors(mixture, number))
+        hashes.append(registry.blobs.put_file(path))
+        said = [unit(mixture @ topics + rng.normal(size=512)).tolist() for _ in range(2)]
+        author = f"author {number % AUTHORS}"
+        record = replace(make_record("demo-flux-tiny"), author=author)
+        with registry.sessions.begin() as session:
+            add_adapter(
+                session,
+                author=author,
+                captions=[(f"caption {number} {k}", text) for k, text in enumerate(said)],
+                file_sha256=hashes[-1],
+                record=record_to_json(record),
+            )
+    files = [PendingFile(sha256, "an adapter") for sha256 in hashes]
+    assert all(o.ok for o in read_stored(registry.sessions, registry.blobs, files, "1"))
+    return hashes
+
+
+def versions_of(registry: Registry, sha256: str) -> set[str]:
+    with registry.sessions() as session:
+        query = select(StoredSketch.version).where(StoredSketch.file_sha256 == sha256)
+        return set(session.scalars(query))
+
+
+def test_an_index_learns_the_basis_of_its_sketches_from_its_files(
+    registry: Registry, tmp_path: Path
+) -> None:
+    *hashes, late = add_taught_files(registry, tmp_path, 95)
+    assert versions_of(registry, hashes[0]) == {LAYOUT.version}
+
+    lesson = registry.learn("demo-flux-tiny", new_basis=True)
+
+    assert lesson.encoder is not None
+    assert lesson.sketches != LAYOUT.version
+    assert f"learned from sketches {lesson.sketches}" in lesson.outcome
+    assert versions_of(registry, hashes[0]) == {LAYOUT.version, lesson.sketches}
+    with registry.sessions() as session:
+        assert get_encoder(session, lesson.encoder).sketch_version == lesson.sketches
+        assert len(session.scalars(select(WeightEmbedding.file_sha256)).all()) == 95
+
+    # What is read from now on is sketched in it at once.
+    with registry.sessions.begin() as session:
+        session.execute(delete(StoredSketch).where(StoredSketch.file_sha256 == late))
+    read_stored(registry.sessions, registry.blobs, [PendingFile(late, "an adapter")], "1")
+    assert versions_of(registry, late) == {LAYOUT.version, lesson.sketches}
+
+    # It is not learned anew before the index has grown, and the active encoder is compared.
+    again = registry.learn("demo-flux-tiny")
+    assert again.sketches == lesson.sketches
+    assert again.gain is not None
+
+
+def test_a_basis_is_not_used_where_files_are_not_kept(registry: Registry, tmp_path: Path) -> None:
+    hashes = add_taught_files(registry, tmp_path, 95)
+    with registry.sessions.begin() as session:
+        session.execute(update(File).where(File.sha256 == hashes[0]).values(state="dropped"))
+
+    lesson = registry.learn("demo-flux-tiny", new_basis=True)
+
+    assert lesson.encoder is not None
+    assert lesson.sketches == LAYOUT.version
+    assert "1 files are not kept" in lesson.outcome

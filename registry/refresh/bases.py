@@ -1,0 +1,151 @@
+"""Files -> a basis of the index's own for a family's sketches, and sketches in it.
+
+Random inputs tell little of an adapter (encoder/sketches/basis.py). Where the package ships no
+basis for a family, one is learned from the files that were crawled. Files are sketched in it
+beside the usual sketch: those that come when they are read, those that are here afterwards. Of
+what is not kept there is none.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session, sessionmaker
+
+from encoder.base_models.families import Family, find_family
+from encoder.errors import LoraFileError, SketchError
+from encoder.training.progress import Progress
+from registry.blobs import BlobStore
+from registry.db import sketch_bases
+from registry.db.claims import Beside
+from registry.db.models import Sketch, SketchBasis
+from registry.db.pending import base_models_of_files
+
+if TYPE_CHECKING:
+    from encoder.sketches.basis import Basis
+
+# Of fewer files a direction may be one adapter's own.
+FEWEST_FILES = 100
+# It is learned anew from so many times as many files.
+GROWTH = 2
+# Files sketched between two commits.
+TOGETHER = 16
+
+
+def load_bases(sessions: sessionmaker[Session], blobs: BlobStore) -> "dict[str, Basis]":
+    """Return the bases that this index has learned, by family."""
+    with sessions() as session:
+        known = sketch_bases.list_bases(session)
+    return {basis.family: _load(blobs.path(basis.basis_sha256)) for basis in known}
+
+
+@lru_cache(maxsize=16)
+def _load(path: Path) -> "Basis":
+    """Load a basis; what lies in a blob store under its hash never changes."""
+    from encoder.sketches.basis import Basis
+
+    return Basis.load(path)
+
+
+@dataclass(frozen=True, slots=True)
+class BasisLearner:
+    """Learns a family's basis from what is kept, and sketches in it what is here."""
+
+    sessions: sessionmaker[Session]
+    blobs: BlobStore
+    folder: Path
+
+    def learn(
+        self, family: Family, held_back: Collection[str], progress: Progress, *, anew: bool
+    ) -> "Basis | None":
+        """Return the family's basis, learned if it is time to; None if it has none of its own.
+
+        The files `held_back` are not learned from. With `anew` it is learned whatever there is.
+        """
+        from encoder.sketches.basis import find_basis
+        from encoder.sketches.basis_learning import MOST_ADAPTERS
+
+        with self.sessions() as session:
+            kept = sketch_bases.list_kept(session, _base_models(session, family))
+            known = sketch_bases.find_basis(session, family.name)
+        # Hashes are in no order, so neither are those that are taken.
+        files = [sha256 for sha256 in kept if sha256 not in held_back][:MOST_ADAPTERS]
+        is_time = len(files) >= (FEWEST_FILES if known is None else GROWTH * known.files)
+        if anew or (is_time and find_basis(family.name) is None):
+            return self._learn(family, files, progress)
+        return None if known is None else _load(self.blobs.path(known.basis_sha256))
+
+    def _learn(self, family: Family, files: Sequence[str], progress: Progress) -> "Basis":
+        from encoder.sketches.basis_learning import learn_basis
+        from encoder.sketches.sketch import layout_of
+
+        paths = [self.blobs.path(sha256) for sha256 in files if self.blobs.exists(sha256)]
+        basis = learn_basis(family, paths, progress=progress)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self.folder, prefix="basis-") as folder:
+            path = Path(folder) / "basis.safetensors"
+            basis.save(path)
+            row = {
+                "family": family.name,
+                "version": layout_of(family, basis).version,
+                "basis_sha256": self.blobs.put_file(path),
+                "files": len(paths),
+            }
+        with self.sessions.begin() as session:
+            session.execute(insert(SketchBasis).on_conflict_do_nothing(), row)
+        return basis
+
+    def sketch(self, family: Family, basis: "Basis", progress: Progress) -> int:
+        """Sketch in a basis what is kept and has no sketch in it; return how many still lack one.
+
+        Those are not kept, or cannot be read any more. It can be stopped anywhere and goes on.
+        """
+        from encoder.sketches.sketch import layout_of
+
+        version, after, done = layout_of(family, basis).version, "", 0
+        with self.sessions() as session:
+            names = _base_models(session, family)
+            total = sketch_bases.count_to_sketch(session, names, version)
+        while True:
+            with self.sessions() as session:
+                page = sketch_bases.list_to_sketch(session, names, version, after, TOGETHER)
+            if not page:
+                break
+            rows = [
+                {"file_sha256": sha256, "version": version, "data": data}
+                for sha256, beside in page.items()
+                if (data := self._sketch(sha256, beside, basis)) is not None
+            ]
+            if rows:
+                with self.sessions.begin() as session:
+                    session.execute(insert(Sketch).on_conflict_do_nothing(), rows)
+            after, done = max(page), done + len(page)
+            progress(done, total, "Sketching")
+        with self.sessions() as session:
+            return sketch_bases.count_to_sketch(session, names, version)
+
+    def _sketch(self, sha256: str, beside: Beside, basis: "Basis") -> bytes | None:
+        """Return a file's sketch; None of one that cannot be read: its reading says why."""
+        from encoder.adapter.lora_file import Context, open_adapter
+        from encoder.sketches.sketch import Sketcher
+        from encoder.threads import one_thread
+
+        if not self.blobs.exists(sha256):
+            return None
+        try:
+            path = self.blobs.path(sha256)
+            opened = open_adapter(path, context=Context(beside.claims, beside.peft_config))
+            sketcher = Sketcher(opened.base_model, basis=basis)
+            with one_thread():
+                opened.read(sketcher)
+            return sketcher.finish().to_bytes()
+        except (LoraFileError, SketchError):
+            return None
+
+
+def _base_models(session: Session, family: Family) -> list[str]:
+    return [name for name in base_models_of_files(session) if find_family(name) is family]
