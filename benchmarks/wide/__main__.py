@@ -15,7 +15,7 @@ import matplotlib as mpl
 import numpy as np
 import torch
 
-from benchmarks.arrays import Doubles, Ints
+from benchmarks.arrays import Bools, Doubles, Ints
 from benchmarks.results import DOCS, RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table, with_interval
@@ -31,6 +31,7 @@ from benchmarks.wide.figures import (
 from benchmarks.wide.recipes import Fitted, plain, shipped
 from benchmarks.wide.zoo import LANGUAGES, WideZoo, of
 from demo.paths import BUILD
+from demo.world.concepts import KINDS
 
 mpl.use("Agg")
 
@@ -58,6 +59,21 @@ class Ruler:
             for place, language in enumerate(LANGUAGES)
         }
 
+    def by_captions(self, space: Space) -> Doubles:
+        """Return each adapter's mean reciprocal position for its own captions."""
+        captions = np.stack(of(self.zoo.captions, self.members))
+        keys = of(self.zoo.column("key"), self.members)
+        every = [
+            reciprocal(
+                gallery_places(
+                    space.project(captions[:, place]), space.embeddings[self.members], keys
+                )
+            )
+            for place in range(captions.shape[1])
+        ]
+        found: Doubles = np.mean(every, axis=0)
+        return found
+
     def mrr(self, space: Space, members: Ints | None = None) -> float:
         """Return the mean over adapters and languages."""
         return float(np.mean([reciprocal(p).mean() for p in self.places(space, members).values()]))
@@ -66,37 +82,38 @@ class Ruler:
 def describe(zoo: WideZoo, ruler: Ruler, space: Space) -> dict[str, Any]:
     """Return all figures of one encoder."""
     members = ruler.members
-    kinds, sources = np.array(of(zoo.column("kind"), members)), of(zoo.sources, members)
-    every = {language: reciprocal(p) for language, p in ruler.places(space).items()}
+    sources = np.array(of(zoo.sources, members))
+    places = ruler.places(space)
+    every = {language: reciprocal(p) for language, p in places.items()}
     values = np.mean(list(every.values()), axis=0)
-    early = np.mean([found_early(p) for p in ruler.places(space).values()], axis=0)
+    early = np.mean([found_early(p) for p in places.values()], axis=0)
     return {
         "mrr": summary(values, sources),
         **{language: summary(own, sources) for language, own in every.items()},
         "found_early": summary(early, sources),
-        "kinds": {
-            kind: summary(
-                values[kinds == kind], [s for s, k in zip(sources, kinds, strict=True) if k == kind]
-            )
-            for kind in dict.fromkeys(zoo.column("kind"))
-            if (kinds == kind).any()
+        "captions": summary(ruler.by_captions(space), sources),
+        "parts": {
+            name: summary(values[rows], sources[rows])
+            for name, rows in parts_of(zoo, members).items()
+            if rows.any()
         },
-        "known_things": by_known(zoo, members, values),
     }
 
 
-def by_known(zoo: WideZoo, members: Ints, values: Doubles) -> dict[str, Any]:
-    """Return figures of things that some training adapter draws in its own art, and of others."""
+def parts_of(zoo: WideZoo, members: Ints) -> dict[str, Bools]:
+    """Tell which adapters are of a kind, about what is known, by whom."""
+    rows = of(zoo.rows, members)
     seen = {thing for row in of(zoo.rows, zoo.indices("train")) if (thing := thing_of(row))}
-    things = [thing_of(row) for row in of(zoo.rows, members)]
-    sources = np.array(of(zoo.sources, members))
+    things = [thing_of(row) for row in rows]
     known = np.array([thing in seen for thing in things])
-    others = np.array([thing is not None for thing in things]) & ~known
-    parts = {"things that training adapters draw too": known, "other things": others}
+    lazy = np.array([row["author"]["lazy"] for row in rows])
+    kinds = np.array([row["kind"] for row in rows])
     return {
-        name: summary(values[rows], sources[rows].tolist())
-        for name, rows in parts.items()
-        if rows.any()
+        **{kind: kinds == kind for kind in KINDS},
+        "objects and things that training adapters draw too": known,
+        "other objects and things": np.array([thing is not None for thing in things]) & ~known,
+        "by careful authors": ~lazy,
+        "by lazy authors": lazy,
     }
 
 
@@ -235,22 +252,21 @@ def to_markdown(results: dict[str, Any]) -> str:
         f"(split {results['split']}). MRR in galleries of 60, chance {chance():.3f}; 95 % "
         "intervals by adapter, in round brackets by source.\n",
         table(
-            ["encoder", "MRR", "English", "Chinese", "among the first 5"],
+            ["encoder", "MRR", "English", "Chinese", "among the first 5", "by its captions"],
             map(encoder_row, results["encoders"]),
         ),
     ]
-    for part, label in (("kinds", "kind"), ("known_things", "adapters")):
-        names = list(results["encoders"][0][part])
-        parts.append(
-            table(
-                [label, "adapters", *(row["name"] for row in results["encoders"])],
-                (
-                    [name, str(results["encoders"][0][part][name]["adapters"])]
-                    + [both(row[part][name]) for row in results["encoders"]]
-                    for name in names
-                ),
-            )
+    first = results["encoders"][0]["parts"]
+    parts.append(
+        table(
+            ["of them", "adapters", *(row["name"] for row in results["encoders"])],
+            (
+                [name, str(own["adapters"])]
+                + [both(row["parts"][name]) for row in results["encoders"]]
+                for name, own in first.items()
+            ),
         )
+    )
     parts.append(
         table(
             ["sign of a good prediction", "correlation with the position", "AUROC of the first 5"],
@@ -269,7 +285,7 @@ def to_markdown(results: dict[str, Any]) -> str:
 
 
 def encoder_row(row: dict[str, Any]) -> list[str]:
-    means = [row[part]["by_adapter"][0] for part in (*LANGUAGES, "found_early")]
+    means = [row[part]["by_adapter"][0] for part in (*LANGUAGES, "found_early", "captions")]
     return [row["name"], both(row["mrr"]), *(f"{mean:.3f}" for mean in means)]
 
 

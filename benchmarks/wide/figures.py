@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.intervals import RESAMPLES, mean_interval, with_spread
@@ -47,7 +48,7 @@ def chance() -> float:
     return float((1 / np.arange(1, GALLERY + 1)).mean())
 
 
-def by_source(values: Doubles, sources: Sequence[str]) -> list[float]:
+def by_source(values: Doubles, sources: Sequence[str] | npt.NDArray[np.str_]) -> list[float]:
     """Return (mean, low, high): whole sources are drawn again."""
     names, members = np.unique(np.array(sources), return_inverse=True)
     sums = np.bincount(members, values)
@@ -57,7 +58,7 @@ def by_source(values: Doubles, sources: Sequence[str]) -> list[float]:
     return with_spread(values.mean(), sums[drawn].sum(1) / counts[drawn].sum(1))
 
 
-def summary(values: Doubles, sources: Sequence[str]) -> dict[str, Any]:
+def summary(values: Doubles, sources: Sequence[str] | npt.NDArray[np.str_]) -> dict[str, Any]:
     """Return a mean with its intervals by adapter and by source."""
     return {
         "adapters": len(values),

@@ -14,11 +14,11 @@ ALGORITHMS = {"lora": 0.86, "loha": 0.07, "lokr": 0.07}
 RANKS = {1: 0.08, 2: 0.14, 4: 0.28, 8: 0.24, 16: 0.16, 32: 0.10}
 LAYERS = {"all": 0.62, "attention": 0.14, "not norms": 0.12, "single": 0.06, "double": 0.06}
 ALPHAS = {"rank": 0.4, "half": 0.2, "double": 0.1, "one": 0.15, "sixteen": 0.15}
-STEPS = {60: 0.3, 80: 0.4, 120: 0.3}
+STEPS = {40: 0.3, 60: 0.4, 90: 0.3}
 RATES = {3e-3: 0.3, 5e-3: 0.5, 8e-3: 0.2}
 # What rank a rate is meant for: higher ones move more at the same rate.
 RATED_RANK = 4
-LAZY_SHARE, LAZY_STEPS = 0.15, 180
+LAZY_SHARE, LAZY_STEPS = 0.15, 140
 NONSENSE = ("sks", "ohwx", "zwx", "mst1", "drw")
 
 T = TypeVar("T")

@@ -7,8 +7,10 @@ written at once and skipped by a rerun, so the work can be stopped anywhere.
 
 import argparse
 import json
+import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -177,14 +179,14 @@ def to_row(
     }
 
 
-def train_zoo(folder: Path, groups: int) -> None:
+def train_zoo(folder: Path, numbers: Sequence[int]) -> None:
     """Train the groups that are not there yet, then join their lines."""
     for part in ("adapters", "groups"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     freeze_base(folder / "base")
     world = World.load(folder / "base")
     planners: dict[str, Planner] = {}
-    for number in range(groups):
+    for number in numbers:
         if (folder / f"groups/{number:04d}.jsonl").exists():
             continue
         began, split = time.monotonic(), split_of(number)
@@ -217,7 +219,7 @@ def freeze_base(folder: Path) -> None:
 
 def join(folder: Path) -> None:
     """Write one table of the groups that are complete, at once."""
-    partial = folder / "zoo.partial"
+    partial = folder / f"zoo-{os.getpid()}.partial"
     partial.write_text("".join(p.read_text() for p in sorted((folder / "groups").glob("*.jsonl"))))
     partial.replace(folder / "zoo.jsonl")
 
@@ -226,6 +228,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=BUILD / "zoo")
     parser.add_argument("--groups", type=int, default=48)
+    parser.add_argument("--turn", type=int, default=0, help="of so many processes, which this is")
+    parser.add_argument("--processes", type=int, default=1, help="each trains some of the groups")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    train_zoo(arguments.folder, arguments.groups)
+    every = range(arguments.groups)
+    train_zoo(arguments.folder, every[arguments.turn :: arguments.processes])
