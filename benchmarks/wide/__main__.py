@@ -7,7 +7,8 @@
 import argparse
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from benchmarks.wide.figures import (
     spearman,
     summary,
 )
+from benchmarks.wide.networks import RIVALS, Rival, train_rival
 from benchmarks.wide.recipes import Fitted, plain, shipped
 from benchmarks.wide.zoo import LANGUAGES, WideZoo, of
 from demo.paths import BUILD
@@ -122,8 +124,10 @@ def thing_of(row: dict[str, Any]) -> str | None:
     return str(row["thing"]) if row["kind"] in ("object", "thing") else None
 
 
-def encoders(zoo: WideZoo, ruler: Ruler, train: Ints) -> tuple[list[dict[str, Any]], Fitted]:
-    """Measure every recipe."""
+def encoders(
+    zoo: WideZoo, ruler: Ruler, train: Ints, rivals: Sequence[Rival]
+) -> tuple[list[dict[str, Any]], Fitted]:
+    """Measure every recipe; networks stop early by the validation adapters."""
     rows = []
     sketched = plain(zoo, train)
     recipes: dict[str, Callable[[], Space]] = {
@@ -131,6 +135,8 @@ def encoders(zoo: WideZoo, ruler: Ruler, train: Ints) -> tuple[list[dict[str, An
         "ridge on sketches, plain": lambda: sketched.space,
         "ridge on whole ΔW, plain": lambda: plain(zoo, train, exact=True).space,
     }
+    for rival in rivals:
+        recipes[rival.name] = partial(train_rival, zoo, rival, train, zoo.indices("validation"))
     for name, fit in recipes.items():
         began = time.monotonic()
         found = describe(zoo, ruler, fit())
@@ -334,7 +340,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
     parser.add_argument("--split", default="held-out", choices=("validation", "held-out"))
-    parser.add_argument("--quick", action="store_true", help="encoders and doubts only")
+    parser.add_argument("--quick", action="store_true", help="ridges only, and how sure they are")
     parser.add_argument("--output", type=Path, default=RESULTS / "wide.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -344,7 +350,8 @@ def main() -> None:
         "split": options.split,
         "size": {"train": size_of(zoo, train), "asked": size_of(zoo, ruler.members)},
     }
-    results["encoders"], sketched = encoders(zoo, ruler, train)
+    rivals = () if options.quick else RIVALS
+    results["encoders"], sketched = encoders(zoo, ruler, train, rivals)
     results["doubts"] = doubts(zoo, ruler, sketched)
     if not options.quick:
         results["joining"] = joining(zoo, ruler, train)
