@@ -59,6 +59,7 @@ AutoLoraError
     PromotionError
     UnknownSourceError
     CrawlFilterError
+    BackupError
     AdapterNotFoundError
     TokenNotFoundError
     ImageNotFoundError

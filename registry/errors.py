@@ -167,6 +167,10 @@ class CrawlFilterError(RegistryError):
         )
 
 
+class BackupError(RegistryError):
+    """A backup cannot be made there, or is none that can be restored here."""
+
+
 class AdapterNotFoundError(RegistryError):
     """No adapter has this id."""
 

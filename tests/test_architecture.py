@@ -75,6 +75,7 @@ REGISTRY: dict[str, set[str]] = {
     "fusion": {"blobs", "config", "errors", "text"},
     "remote": {"blobs", "config", "errors", "fusion"},
     "image_history": {"db"},
+    "upkeep": {"blobs", "config", "db", "errors"},
     "service": {
         "blobs", "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
         "shared_blobs", "text", "token_scopes",
@@ -84,7 +85,7 @@ REGISTRY: dict[str, set[str]] = {
     "__init__": {"client", "config", "fusion", "remote", "retrieval", "service"},
     "cli": {
         "api", "config", "db", "errors", "fusion", "refresh", "remote", "retrieval", "saving",
-        "service", "token_scopes",
+        "service", "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from registry.cli import (
+    backup,
     caption,
+    doctor,
     download,
     encoders,
     export,
@@ -70,4 +72,6 @@ app.add_typer(worker.app)
 app.add_typer(night.app)
 app.add_typer(status.app)
 app.add_typer(settings.app)
+app.add_typer(doctor.app)
+app.add_typer(backup.app)
 app.add_typer(token.app, name="token")

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from crawler.foreign_text import visible
 from registry.api.pages import likeness
-from registry.api.pages.texts import COOKIE, language_of, pattern_of, text_of
+from registry.api.pages.texts import COOKIE, has_text, language_of, pattern_of, text_of
 from registry.api.pages.tiles import (
     BLUR_COOKIE,
     BLURS,
@@ -47,11 +47,12 @@ VERDICT_NAMES = (
     "damaged_layers",
     "parts",
     "dtype",
+    "trigger_words",
 )
 # Said elsewhere on the page, or for programs.
 HIDDEN = {
     "loadable", "fusable", "family", "confidence", "names", "layer_names", "missing_names",
-    "ruled_out", "unused", "size", "spectrum",
+    "ruled_out", "unused", "size", "spectrum", "sketch_version",
 }  # fmt: skip
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -130,6 +131,7 @@ def _environment() -> Environment:
         "most_previewed": MOST_PREVIEWED,
         "blurs": BLURS,
         "verdict_names": VERDICT_NAMES,
+        "has_text": has_text,
         "verdict_rows": verdict_rows,
     }
     environment.filters |= {

@@ -274,6 +274,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "file's. What they rule out is noted, and not believed.",
         "当层结构允许多种基础模型时，你的指定优先于来源站和文件的说法；与层结构矛盾的指定会被记录但不采纳。",
     ),
+    "verdict.trigger_words": ("Trigger words in it", "文件中的触发词"),
     "verdict.said_by": ("Named by", "指定者"),
     "verdict.scales": ("Applied scale", "实际缩放"),
     "verdict.alphas": ("Alpha", "Alpha"),
@@ -427,14 +428,47 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.run.running": ("running", "进行中"),
     "status.run.done": ("done", "完成"),
     "status.run.failed": ("failed", "失败"),
+    # The steps of a refresh by their names, which queues of workers have too.
+    "status.step.crawl": ("list", "列出"),
+    "status.step.fetch": ("download", "下载"),
+    "status.step.read": ("read", "读取"),
+    "status.step.caption": ("caption", "生成描述"),
+    "status.step.encode": ("encode captions", "编码描述"),
+    "status.step.embed": ("encode weights", "编码权重"),
+    "status.step.covers": ("encode covers", "编码封面"),
+    "status.step.publish": ("publish", "发布"),
     "status.failed": ("{n} failed", "{n} 个失败"),
     "status.each": ("{size} for each of {n} indexed", "{n} 个已索引，每个 {size}"),
+    "keys": ("Keyboard", "键盘"),
+    "keys.search": ("to the search box", "跳到搜索框"),
+    "keys.tiles": ("from one adapter to the next", "在适配器之间移动"),
+    "keys.fuse": ("fuse what is chosen", "融合所选适配器"),
+    "keys.move": ("move a chosen adapter", "调整所选适配器的顺序"),
+    "keys.close": ("close the preview", "关闭预览"),
+    # What a page says of an error in other languages than that of its details.
+    "error.400": ("Bad request", "请求有误"),
+    "error.401": ("Unauthorized", "需要令牌"),
+    "error.403": ("Forbidden", "不允许访问"),
+    "error.404": ("Not found", "没有找到"),
+    "error.405": ("Method not allowed", "不支持这种请求方式"),
+    "error.409": ("Conflict", "暂时无法完成"),
+    "error.413": ("Too large", "内容过大"),
+    "error.414": ("Address too long", "地址过长"),
+    "error.422": ("Invalid request", "无法处理此请求"),
+    "error.429": ("Too many requests", "请求过多，请稍后再试"),
+    "error.500": ("Internal error", "服务器出错"),
+    "error.503": ("Unavailable", "服务暂时不可用，请稍后再试"),
     "error.home": ("Back to search", "返回搜索"),
 }
 
 
 def text_of(language: Language, key: str, **values: object) -> str:
     return TEXTS[key][language == "zh"].format(**values)
+
+
+def has_text(key: str) -> bool:
+    """Whether there is a word for what others name, who may know more than this version."""
+    return key in TEXTS
 
 
 def pattern_of(language: Language, key: str) -> str:

@@ -42,7 +42,13 @@ function startPictures(form) {
     input.files = chosen.files;
     form.submit();
   };
-  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    document.body.classList.toggle("dropping", event.dataTransfer.types.includes("Files"));
+  });
+  for (const over of ["dragend", "drop", "dragleave"]) {
+    document.addEventListener(over, () => document.body.classList.remove("dropping"));
+  }
   document.addEventListener("drop", (event) => take(event, event.dataTransfer.files));
   document.addEventListener("paste", (event) => take(event, event.clipboardData.files));
 }
@@ -61,7 +67,28 @@ function startLanguage(link) {
   });
 }
 
+// `/` leads to the search box, and Ctrl+Enter draws what is chosen.
+function startKeys() {
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.matches("input:not([type=checkbox], [type=range]), textarea, select");
+    if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      const box = [...document.querySelectorAll("input[type=search]")].find((one) => one.checkVisibility());
+      if (!box) return;
+      event.preventDefault();
+      box.focus();
+      box.select();
+    }
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      const form = document.getElementById("fuse") ?? document.getElementById("tray");
+      if (!form?.checkVisibility()) return;
+      event.preventDefault();
+      form.requestSubmit();
+    }
+  });
+}
+
 startCopying();
+startKeys();
 startLanguage(document.querySelector(".language"));
 const byPicture = document.getElementById("by-picture");
 if (byPicture) startPictures(byPicture);

@@ -219,6 +219,8 @@ def test_errors_are_pages_for_browsers_and_problems_for_programs(client: TestCli
     assert "<h1>Adapter not found</h1>" in page.text
     assert problem.json()["title"] == "Adapter not found"
     assert client.get("/nowhere", headers={"Accept": "text/html"}).status_code == 404
+    chinese = client.get("/adapters/99?lang=zh", headers={"Accept": "text/html"})
+    assert "<h1>没有找到</h1>" in chinese.text
 
 
 def test_no_sign_turns_a_page_round(client: TestClient, registry: Registry) -> None:
