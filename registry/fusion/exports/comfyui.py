@@ -45,7 +45,7 @@ PORTS: Mapping[str, tuple[dict[str, str], tuple[str, ...]]] = {
 }
 # Places in the editor: so many pixels from one column to the next, and within one; a node is as
 # high as its slots and values, or its text.
-COLUMN, ROW = 360, 320
+COLUMN, ROW = 360, 360
 ROWS = 3
 SLOT, TEXT = 24, 140
 
