@@ -67,7 +67,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(home=tmp_path / "home")
 
 
-class FilesAndBrowser(LoadFileScheduling):  # type: ignore[misc]
+class FilesAndBrowser(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Gives each process whole files, and one of them all of tests/browser: what those share is
     made once."""
 

@@ -13,7 +13,7 @@ def test_an_image_is_drawn_shown_and_saved_with_its_recipe(
     page: Page, eagle: int, tmp_path: Path
 ) -> None:
     page.goto(f"/fuse?adapter={eagle}")
-    page.get_by_label("Prompt", exact=True).fill("an eagle")
+    page.get_by_role("textbox", name="Prompt", exact=True).fill("an eagle")
     page.get_by_label("Steps", exact=True).fill("2")
     page.get_by_role("button", name="Make the image").click()
     save = page.get_by_role("link", name="Save PNG")
