@@ -2,15 +2,18 @@
 
 `python -m demo.world.zoo --groups 48` trains groups of 32 (demo/world/concepts.py) into `zoo/`
 under the build folder: `adapters/*.safetensors`, and `zoo.jsonl`, a line an adapter. A group is
-written at once and skipped by a rerun, so the work can be stopped anywhere.
+written at once and skipped by a rerun, so the work can be stopped anywhere. Several processes may
+work side by side.
 """
 
 import argparse
+import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -179,31 +182,50 @@ def to_row(
     }
 
 
-def train_zoo(folder: Path, numbers: Sequence[int]) -> None:
-    """Train the groups that are not there yet, then join their lines."""
+def train_zoo(folder: Path, groups: int) -> None:
+    """Train the groups that are not there yet and that no other process is at."""
     for part in ("adapters", "groups"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     freeze_base(folder / "base")
     world = World.load(folder / "base")
     planners: dict[str, Planner] = {}
-    for number in numbers:
-        if (folder / f"groups/{number:04d}.jsonl").exists():
-            continue
-        began, split = time.monotonic(), split_of(number)
-        planner = planners[split] = planners.get(split) or Planner.load(split)
-        author, concepts = planner.group(number)
-        lessons = [Lesson(world, planner, concept) for concept in concepts]
-        group = train_group(world, lessons, author, number)
-        losses = judge(world, lessons, group)
-        write_group(folder, number, concepts, group, losses)
-        join(folder)
-        without, own = np.mean(losses, axis=0)
-        print(
-            f"group {number} ({split}, {author.algorithm}, rank {author.rank}, "
-            f"{author.steps} steps): loss {without:.3f} -> {own:.3f}, "
-            f"{time.monotonic() - began:.0f} s",
-            flush=True,
-        )
+    for number in range(groups):
+        with claimed(folder / f"groups/{number:04d}.lock") as free:
+            if not free or (folder / f"groups/{number:04d}.jsonl").exists():
+                continue
+            split = split_of(number)
+            planner = planners[split] = planners.get(split) or Planner.load(split)
+            make_group(world, planner, folder, number)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Hold a group while inside, unless another process does; one that is killed lets go."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def make_group(world: World, planner: Planner, folder: Path, number: int) -> None:
+    """Train a group's adapters and join their lines to the table."""
+    began = time.monotonic()
+    author, concepts = planner.group(number)
+    lessons = [Lesson(world, planner, concept) for concept in concepts]
+    group = train_group(world, lessons, author, number)
+    losses = judge(world, lessons, group)
+    write_group(folder, number, concepts, group, losses)
+    join(folder)
+    without, own = np.mean(losses, axis=0)
+    print(
+        f"group {number} ({planner.split}, {author.algorithm}, rank {author.rank}, "
+        f"{author.steps} steps): loss {without:.3f} -> {own:.3f}, "
+        f"{time.monotonic() - began:.0f} s",
+        flush=True,
+    )
 
 
 def freeze_base(folder: Path) -> None:
@@ -228,9 +250,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=BUILD / "zoo")
     parser.add_argument("--groups", type=int, default=48)
-    parser.add_argument("--turn", type=int, default=0, help="of so many processes, which this is")
-    parser.add_argument("--processes", type=int, default=1, help="each trains some of the groups")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    every = range(arguments.groups)
-    train_zoo(arguments.folder, every[arguments.turn :: arguments.processes])
+    train_zoo(arguments.folder, arguments.groups)
