@@ -41,9 +41,13 @@ class DiskLimits:
             NoRoomError: there is less than `size` and the reserve.
         """
         total, _, free = self.usage(folder)
-        reserved = self.reserved_bytes
-        if reserved is None:
-            reserved = min(_RESERVED_BYTES, total // 10)
+        reserved = self.reserve(total)
         # Without a reserve the disk itself says when it is full.
         if reserved and free < size + reserved:
             raise NoRoomError(name, size, free, reserved)
+
+    def reserve(self, total: int) -> int:
+        """Return the bytes that stay free on a disk of so many."""
+        if self.reserved_bytes is None:
+            return min(_RESERVED_BYTES, total // 10)
+        return self.reserved_bytes

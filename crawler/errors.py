@@ -64,8 +64,11 @@ AutoLoraError
     PromotionError
     UnknownSourceError
     CrawlFilterError
+    BackupError
     AdapterNotFoundError
     TokenNotFoundError
+    ImageNotFoundError
+    RequestKeyError
     CoverNotFoundError
     StrengthsError
     NoBaseModelError
@@ -90,6 +93,11 @@ AutoLoraError
       GenerationCancelledError
       RecipeError
       ExportError
+      ComfyUIError
+        ComfyUINotSetError
+        ComfyUIUnreachableError
+        ComfyUIMissingFilesError
+        ComfyUIRefusedError
     SearchError
       EmbeddingDimensionError
       EmptyQueryError

@@ -55,6 +55,8 @@ def demo_settings(home: Path, port: int) -> Settings:
         base_models={BASE_MODEL: DATA / "base"},
         gates={BASE_MODEL: DATA / "gates.safetensors"},
         port=port,
+        # Nobody has rated these pictures, and none is mature.
+        blur="mature",
     )
 
 

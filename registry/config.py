@@ -18,6 +18,8 @@ from encoder.captions.captioner import Language
 from registry.errors import TokenPlaceError
 
 HubName = Literal["modelscope", "huggingface", "civitai"]
+# Whose pictures are blurred: what is rated mature and what nobody rated, the former only, or none.
+Blur = Literal["unrated", "mature", "nothing"]
 # Each token, and the address that it is for.
 TOKENS = {
     "modelscope_token": "modelscope_endpoint",
@@ -103,6 +105,8 @@ class Settings(BaseSettings):
     token: SecretStr | None = None
     # Answers here, whatever `url` says and whether or not a server runs on `home`.
     local: bool = False
+    # The ComfyUI that recipes can be sent to, as in http://127.0.0.1:8188; None: to none.
+    comfyui_url: str | None = None
     # The diffusers folder of each base model, and the gates trained for it.
     base_models: dict[str, Path] = Field(default_factory=dict)
     gates: dict[str, Path] = Field(default_factory=dict)
@@ -114,8 +118,12 @@ class Settings(BaseSettings):
     offload: Literal["none", "model", "layers"] = "none"
     # How much of the device's memory keeps adapters that may be used again.
     adapter_cache_bytes: int = Field(default=2**30, ge=0)
+    # What images made over the API or on the page may take; beyond it the oldest are removed.
+    image_history_bytes: int = Field(default=2 * 2**30, ge=0)
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
+    # Whose pictures the pages blur, until a person says otherwise.
+    blur: Blur = "unrated"
     # Lets everybody who can reach the server read: without it only this machine may. Nothing is
     # written and no image is made for them.
     public_read: bool = False

@@ -167,6 +167,10 @@ class CrawlFilterError(RegistryError):
         )
 
 
+class BackupError(RegistryError):
+    """A backup cannot be made there, or is none that can be restored here."""
+
+
 class AdapterNotFoundError(RegistryError):
     """No adapter has this id."""
 
@@ -181,6 +185,22 @@ class TokenNotFoundError(RegistryError):
 
     def __init__(self, token_id: int) -> None:
         super().__init__(f"no token {token_id} is valid. `autolora token list` lists them.")
+
+
+class ImageNotFoundError(RegistryError):
+    """No image of this id was asked for, or it is not done, or was removed."""
+
+    def __init__(self, image_id: int) -> None:
+        super().__init__(f"there is no image {image_id}; it was removed, or is not done.")
+
+
+class RequestKeyError(RegistryError):
+    """A key that names a request came with another one."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the Idempotency-Key {key!r} was sent with another request; take a fresh one."
+        )
 
 
 class CoverNotFoundError(RegistryError):

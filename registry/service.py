@@ -20,6 +20,12 @@ from registry.config import Settings
 from registry.db.adapters import find_page_of_dropped
 from registry.db.captions import now
 from registry.db.claims import find_peft_config, store_claim
+from registry.db.favourites import (
+    FavouriteFacts,
+    list_favourites,
+    remove_favourite,
+    store_favourite,
+)
 from registry.db.models import Cover
 from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
@@ -40,9 +46,11 @@ from registry.errors import (
     CoverNotFoundError,
     FileNotKeptError,
 )
+from registry.fusion.errors import ComfyUINotSetError
 from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.image_history import ImageHistory
 from registry.refresh.captioners import open_captioner
 from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
@@ -56,7 +64,13 @@ from registry.retrieval.by_picture import (
     read_for_search,
     search_by_picture,
 )
-from registry.retrieval.cards import AdapterCard, count_by_base_model, is_sound_file, load_cards
+from registry.retrieval.cards import (
+    AdapterCard,
+    cards_of_file,
+    count_by_base_model,
+    is_sound_file,
+    load_cards,
+)
 from registry.retrieval.covers import find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.facets import Facets, count_facets, count_facets_among
@@ -83,6 +97,8 @@ from registry.token_scopes import TokenScope
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from registry.fusion.exports.bundle import Bundle
+    from registry.fusion.exports.sending import SentPrompt
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.recipe import Recipe
 
@@ -369,6 +385,29 @@ class Registry:
                 read_stored(self.sessions, self.blobs, [file], reader_version())
         return self.adapter(adapter_id)
 
+    # Favourites
+
+    def favourites(
+        self, *, before_id: int | None = None, limit: int = 20
+    ) -> list[tuple[FavouriteFacts, AdapterCard]]:
+        """Return favourites, the last marked first."""
+        with one_line_errors(), self.sessions() as session:
+            found = list_favourites(session, before_id=before_id, limit=limit)
+            cards = load_cards(session, [favourite.adapter_id for favourite in found])
+        return [(favourite, cards[favourite.adapter_id]) for favourite in found]
+
+    def mark_favourite(
+        self, adapter_id: int, note: str | None = None
+    ) -> tuple[FavouriteFacts, AdapterCard]:
+        """Mark an adapter, or raise AdapterNotFoundError; without a note the one it has stays."""
+        with one_line_errors(), self.sessions.begin() as session:
+            favourite = store_favourite(session, adapter_id, note)
+            return favourite, load_cards(session, [adapter_id])[adapter_id]
+
+    def unmark_favourite(self, adapter_id: int) -> None:
+        with one_line_errors(), self.sessions.begin() as session:
+            remove_favourite(session, adapter_id)
+
     # Tokens
 
     def create_token(self, name: str, scopes: Sequence[TokenScope]) -> str:
@@ -454,6 +493,11 @@ class Registry:
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
         return self.maker.compare(prompt, **options)
 
+    @property
+    def images(self) -> ImageHistory:
+        """The images that were asked for over the API or on the page."""
+        return ImageHistory(self.sessions, self.settings.image_history_bytes)
+
     def reproduce(self, recipe: "Recipe", progress: StepCallback | None = None) -> "FusedImage":
         """Draw the image of a recipe again: on the same machine, to the bit."""
         return self.maker.reproduce(recipe, progress)
@@ -480,6 +524,35 @@ class Registry:
         """Whether a hash is that of an adapter's file that was read here, and not refused."""
         with one_line_errors(), self.sessions() as session:
             return is_sound_file(session, sha256)
+
+    def bundle(self, recipe: "Recipe") -> "Bundle":
+        """Return a zip of the files of a recipe's adapters, to be read once.
+
+        Raises:
+            BlobNotFoundError: an adapter is not here, or may not be handed out.
+            FileNotKeptError: its file was read, and is not kept here.
+        """
+        from registry.fusion.exports.adapters import exported
+        from registry.fusion.exports.bundle import Bundle, BundledFile, Source
+
+        files = []
+        for adapter in exported(recipe):
+            sha256 = adapter.used.sha256
+            with one_line_errors(), self.sessions() as session:
+                cards = cards_of_file(session, sha256) if is_sound_file(session, sha256) else []
+            if not cards:
+                raise BlobNotFoundError(sha256)
+            sources = [Source(one.hub, one.author, one.page_url, one.licence) for one in cards]
+            files.append(BundledFile(adapter, self.file(sha256), sources))
+        return Bundle(recipe, files)
+
+    def send_to_comfyui(self, recipe: "Recipe") -> "SentPrompt":
+        """Have the ComfyUI of the settings draw a recipe: `registry.fusion.exports.sending`."""
+        from registry.fusion.exports.sending import send
+
+        if self.settings.comfyui_url is None:
+            raise ComfyUINotSetError
+        return send(recipe, self.settings.comfyui_url)
 
     def choose(self, prompt: str, k: int = 3, *, base_model: str | None = None) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.

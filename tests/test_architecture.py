@@ -76,9 +76,11 @@ REGISTRY: dict[str, set[str]] = {
     "connection": {"blobs", "errors"},
     "running": {"blobs"},
     "remote": {"blobs", "config", "connection", "errors", "fusion"},
+    "image_history": {"db"},
+    "upkeep": {"blobs", "config", "db", "errors"},
     "service": {
-        "blobs", "config", "db", "errors", "fusion", "refresh", "retrieval", "shared_blobs", "text",
-        "token_scopes",
+        "blobs", "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
+        "shared_blobs", "text", "token_scopes",
     },
     "api": {
         "config", "connection", "db", "errors", "fusion", "retrieval", "running", "service",
@@ -92,7 +94,7 @@ REGISTRY: dict[str, set[str]] = {
     },
     "cli": {
         "api", "client", "config", "db", "errors", "fusion", "local", "reader", "refresh", "remote",
-        "retrieval", "running", "service", "token_scopes",
+        "retrieval", "running", "service", "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -53,6 +53,7 @@ class ComfyFiles:
     text_encoders: tuple[str, ...] = ()
     text_type: str = ""
     vae: str = ""
+    weighs_words: bool = True  # that stand in parentheses in a prompt
 
 
 @dataclass(frozen=True, slots=True)

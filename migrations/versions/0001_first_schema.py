@@ -27,15 +27,20 @@ def upgrade() -> None:
     _create_encoders()
     _create_embeddings()
     _create_nights()
+    _create_images()
     _create_tokens()
+    _create_favourites()
     _create_queue()
 
 
 def downgrade() -> None:
     # The extensions stay: the database may have had them before.
     for table in (
+        "favourites",
         "cover_embeddings",
         "tokens",
+        "image_files",
+        "images",
         "nights",
         "job_outcomes",
         "workers",
@@ -559,6 +564,55 @@ def _create_nights() -> None:
     )
 
 
+def _create_images() -> None:
+    op.create_table(
+        "images",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("asked", postgresql.JSONB(), nullable=False),
+        sa.Column("state", sa.Text(), server_default="waiting", nullable=False),
+        sa.Column("done", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("total", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("recipe", postgresql.JSONB(), nullable=True),
+        sa.Column("activity", postgresql.JSONB(), nullable=True),
+        sa.Column("problem", postgresql.JSONB(), nullable=True),
+        sa.Column("bytes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("request_key", sa.Text(), nullable=True),
+        sa.Column("request_sha256", sa.Text(), nullable=True),
+        sa.Column("place", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        _moment("created_at"),
+        _moment("seen_at"),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'drawing', 'done', 'failed', 'cancelled', 'interrupted')",
+            name=op.f("ck_images_state"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_images")),
+    )
+    op.create_index("uq_images_request_key_place", "images", ["request_key", "place"], unique=True)
+    op.create_index(
+        "ix_images_unfinished",
+        "images",
+        ["id"],
+        postgresql_where=sa.text("state IN ('waiting', 'drawing')"),
+    )
+    op.create_table(
+        "image_files",
+        sa.Column("image_id", sa.BigInteger(), nullable=False),
+        sa.Column("png", sa.LargeBinary(), nullable=False),
+        sa.Column("thumbnail", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["image_id"],
+            ["images.id"],
+            name=op.f("fk_image_files_image_id_images"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("image_id", name=op.f("pk_image_files")),
+    )
+    # PNG and WebP are compressed already.
+    for column in ("png", "thumbnail"):
+        op.execute(f"ALTER TABLE image_files ALTER COLUMN {column} SET STORAGE EXTERNAL")
+
+
 def _create_tokens() -> None:
     op.create_table(
         "tokens",
@@ -570,6 +624,24 @@ def _create_tokens() -> None:
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("sha256", name=op.f("uq_tokens_sha256")),
+    )
+
+
+def _create_favourites() -> None:
+    op.create_table(
+        "favourites",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("adapter_id", sa.BigInteger(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        _moment("since"),
+        sa.ForeignKeyConstraint(
+            ["adapter_id"],
+            ["adapters.id"],
+            name=op.f("fk_favourites_adapter_id_adapters"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_favourites")),
+        sa.UniqueConstraint("adapter_id", name=op.f("uq_favourites_adapter_id")),
     )
 
 

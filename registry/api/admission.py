@@ -18,7 +18,11 @@ from registry.config import Settings
 # The largest request that makes sense is a prompt of 2000 signs, each written as `\ud83e\udd8a`.
 MOST_BODY_BYTES = 32 * 1024
 # Where pictures are sent to.
-PICTURE_PATHS = ("/v1/search/picture", "/picture", "/v1/recipes/draw")
+PICTURE_PATHS = (
+    "/v1/search/picture",
+    "/picture",
+    *(f"/v1/recipes/{verb}" for verb in ("draw", "export", "files", "send")),
+)
 # Ours have 2000 signs and some filters at most, each sign up to twelve bytes (`%F0%9F%A6%8A`).
 MOST_QUERY_BYTES = 32 * 1024
 # Ours are a dozen, one of them given up to twenty times; thousands take long to refuse by name.

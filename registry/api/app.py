@@ -13,6 +13,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from registry.api.access import allowed_to
 from registry.api.admission import Admission
 from registry.api.deps import Places
+from registry.api.drawing import Desk
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
@@ -20,12 +21,17 @@ from registry.api.routes import (
     adapters,
     claims,
     docs,
+    exports,
+    favourites,
     fuse,
     health,
+    image_pages,
+    images,
     pages,
     pictures,
     search,
     status,
+    studio,
 )
 from registry.api.routes.fuse import LINES
 from registry.api.schemas.service import Problem
@@ -42,8 +48,13 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (search.router, TokenScope.READ),
     (pictures.router, TokenScope.READ),
     (adapters.router, TokenScope.READ),
+    (exports.router, TokenScope.READ),
+    (images.router, TokenScope.READ),
+    (images.drawing_router, TokenScope.FUSE),
     (fuse.router, TokenScope.FUSE),
+    (exports.send_router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
+    (favourites.router, TokenScope.ADMIN),
     (status.router, TokenScope.ADMIN),
 ]
 # They are for people, and no part of the API.
@@ -51,8 +62,11 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (docs.router, None),
     (pages.router, TokenScope.READ),
     (pictures.page_router, TokenScope.READ),
-    (pages.fuse_router, TokenScope.FUSE),
+    (image_pages.router, TokenScope.READ),
+    (image_pages.drawing_router, TokenScope.FUSE),
+    (studio.router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
+    (favourites.page_router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),
 ]
 # What is open to all where reading is.
@@ -67,10 +81,12 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
     `identity` is what this machine's own programs know a running server by.
     """
     queue = GenerationQueue()
+    desk = Desk(registry, queue)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        desk.close()
         queue.close()
 
     app = App(
@@ -87,6 +103,7 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
     app.state.registry = registry
     app.state.identity = identity
     app.state.queue = queue
+    app.state.desk = desk
     app.state.places = Places()
     app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
     for routers, described in ((API, True), (PAGES, False)):
@@ -105,15 +122,15 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
 
 
 class App(FastAPI):
-    """Describes its errors as what they are: FastAPI knows only JSON for a model."""
+    """Describes its errors as what they are: FastAPI thinks them of its answers' types."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
         for path in document["paths"].values():
             for operation in path.values():
-                content = operation["responses"]["default"]["content"]
-                if "application/json" in content:
-                    content[PROBLEM_JSON] = content.pop("application/json")
+                answer = operation["responses"]["default"]
+                schema, *_ = answer["content"].values()
+                answer["content"] = {PROBLEM_JSON: schema}
         return document
 
 

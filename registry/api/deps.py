@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from registry.api.drawing import Desk
 from registry.api.queue import GenerationQueue
 from registry.errors import DatabaseBusyError, RegistryError
 from registry.service import Registry
@@ -55,6 +56,11 @@ async def _registry_in_turn(request: Request) -> AsyncIterator[Registry]:
         places.give_back()
 
 
+def _desk(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
 def _queue(request: Request) -> GenerationQueue:
     queue: GenerationQueue = request.app.state.queue
     return queue
@@ -65,4 +71,5 @@ def _queue(request: Request) -> GenerationQueue:
 RegistryDep = Annotated[Registry, Depends(_registry_in_turn, scope="function")]
 # For one that only hands the registry on.
 OpenRegistryDep = Annotated[Registry, Depends(_registry)]
+DeskDep = Annotated[Desk, Depends(_desk)]
 QueueDep = Annotated[GenerationQueue, Depends(_queue)]

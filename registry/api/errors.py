@@ -19,6 +19,8 @@ from registry.api.pages.render import error_page
 from registry.fusion.errors import (
     AdapterRefusedError,
     BaseModelError,
+    ComfyUIError,
+    ComfyUINotSetError,
     FusionError,
     GatesFileError,
     GenerationCancelledError,
@@ -64,6 +66,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.AdapterNotFoundError: HTTPStatus.NOT_FOUND,
     ours.CoverNotFoundError: HTTPStatus.NOT_FOUND,
     ours.TokenNotFoundError: HTTPStatus.NOT_FOUND,
+    ours.ImageNotFoundError: HTTPStatus.NOT_FOUND,
+    ours.RequestKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
     ours.FileNotKeptError: HTTPStatus.NOT_FOUND,
     ours.FileWithheldError: HTTPStatus.FORBIDDEN,
@@ -84,6 +88,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     FusionError: HTTPStatus.CONFLICT,
     AdapterRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     RecipeError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ComfyUIError: HTTPStatus.BAD_GATEWAY,
+    ComfyUINotSetError: HTTPStatus.CONFLICT,
     BaseModelError: HTTPStatus.CONFLICT,
     GatesFileError: HTTPStatus.CONFLICT,
     # Only a server that is stopping cancels what somebody still waits for.
@@ -113,6 +119,14 @@ def problem_of(error: Exception) -> dict[str, object]:
     name = type(error).__name__.removesuffix("Error")
     words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
     return _problem(status_of(error), words.strip(), SAID.get(_kind_of(error), str(error)))
+
+
+def bug_problem() -> dict[str, object]:
+    """Return the problem document of what is no error of ours."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return _problem(
+        status, "internal error", "This is a bug in the registry; its log has the details."
+    )
 
 
 def log_hidden(where: str, error: Exception) -> None:
@@ -181,9 +195,7 @@ def _methods_here(request: Request) -> list[str]:
 
 def _on_bug(request: Request, error: Exception) -> Response:
     # Starlette logs the traceback by raising again after the answer.
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    detail = "This is a bug in the registry; its log has the details."
-    return _answer(request, _problem(status, "internal error", detail))
+    return _answer(request, bug_problem())
 
 
 def _problem(status: HTTPStatus, title: str, detail: str) -> dict[str, object]:

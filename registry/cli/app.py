@@ -6,9 +6,12 @@ from typing import Annotated
 import typer
 
 from registry.cli import (
+    backup,
     caption,
+    doctor,
     download,
     encoders,
+    export,
     fuse,
     inspect,
     night,
@@ -62,6 +65,7 @@ app.add_typer(search.app)
 app.add_typer(download.app)
 app.add_typer(inspect.app)
 app.add_typer(fuse.app)
+app.add_typer(export.app)
 app.add_typer(refresh.app)
 app.add_typer(caption.app)
 app.add_typer(encoders.app, name="encoders")
@@ -72,4 +76,6 @@ app.add_typer(worker.app)
 app.add_typer(night.app)
 app.add_typer(status.app)
 app.add_typer(settings.app)
+app.add_typer(doctor.app)
+app.add_typer(backup.app)
 app.add_typer(token.app, name="token")

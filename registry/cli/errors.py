@@ -10,7 +10,17 @@ from crawler.foreign_text import one_line
 from registry.errors import RegistryError
 
 # What goes on where it was stopped, when it is run again.
-RESUMED = ("refresh", "crawl", "encode", "caption", "night", "worker", "schedule", "train-encoder")
+RESUMED = (
+    "refresh",
+    "crawl",
+    "encode",
+    "caption",
+    "night",
+    "worker",
+    "schedule",
+    "train-encoder",
+    "restore",
+)
 # What writes an image once that is whole.
 DRAWING = ("fuse", "grid", "compare")
 

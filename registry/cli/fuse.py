@@ -1,15 +1,14 @@
 """Commands that make images."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crawler.foreign_text import visible
 from registry.cli.context import open_drawer, open_maker
 from registry.cli.errors import UsageError
+from registry.cli.export import check_target, print_export
 from registry.cli.options import (
     DrawingOptions,
     FindingOptions,
@@ -20,14 +19,12 @@ from registry.cli.options import (
 )
 from registry.cli.output import print_fused, print_json, stderr
 from registry.cli.progress import progress_bar
+from registry.fusion.options import TARGETS
 
 if TYPE_CHECKING:
     from registry.fusion.fused_image import FusedImage
-    from registry.fusion.recipe import Recipe
 
 app = typer.Typer()
-
-TARGETS = ("diffusers", "a1111", "comfyui")
 
 MoreIds = Annotated[
     list[str] | None, typer.Argument(metavar="ID", help="More ids after --adapters.", hidden=True)
@@ -50,7 +47,7 @@ class ResultOptions:
     output: Png = Path("fused.png")
     export: Annotated[
         str | None,
-        typer.Option(help="Print it for diffusers, a1111 or comfyui: at plain strengths."),
+        typer.Option(help=f"Print it for {', '.join(TARGETS)}: at plain strengths."),
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print the recipe as JSON.")] = False
 
@@ -63,7 +60,7 @@ class ResultOptions:
     def write(self, fused: "FusedImage") -> None:
         fused.save(self.output)
         if self.export is not None:
-            print_export(fused.recipe, self.export)
+            print_export(fused.recipe, check_target(self.export))
         elif self.as_json:
             print_json(fused.recipe.model_dump(mode="json", by_alias=True))
         else:
@@ -182,33 +179,6 @@ def compare(
         )
     sheet.save(output)
     stderr().print(f"wrote {output}", markup=False)
-
-
-@app.command()
-def export(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, or a PNG that carries one.")],
-    to: Annotated[str, typer.Option(help="diffusers, a1111 or comfyui.")],
-) -> None:
-    """Print a recipe for another program, with the same adapters at plain strengths."""
-    from registry.fusion.recipe import read_recipe
-
-    check_target(to)
-    print_export(read_recipe(recipe), to)
-
-
-def print_export(recipe: "Recipe", target: str) -> None:
-    from registry.fusion.exports import NOTE, export, loaded
-
-    sys.stdout.write(visible(export(recipe, target)))
-    stderr().print(NOTE, style="yellow", soft_wrap=True)
-    for used, name, _ in loaded(recipe):
-        line = f"  {name}.safetensors is adapter {used.id} ({used.name}), sha256 {used.sha256}"
-        stderr().print(line, markup=False, soft_wrap=True)
-
-
-def check_target(target: str) -> None:
-    if target not in TARGETS:
-        raise UsageError(f"exports are to {', '.join(TARGETS)}, and not to {target!r}.")
 
 
 def parse_ids(given: str | None, more: list[str] | None) -> list[int] | None:

@@ -74,6 +74,7 @@ class FilterOptions:
     updated_before: Day = None
     trigger_words: Annotated[bool | None, typer.Option(help="Whether it has any.")] = None
     fusable: Annotated[bool | None, typer.Option(help="Whether it can be fused.")] = None
+    favourite: Annotated[bool | None, typer.Option(help="Whether it is marked as one.")] = None
     mature: Annotated[str, typer.Option(help="any, hide (keeps what nobody rated) or only.")] = (
         "any"
     )

@@ -23,6 +23,15 @@ MOST_ATTEMPTS = 4
 # Workers that were killed are shown for so long.
 _REMEMBERED = text("interval '1 day'")
 
+# Jobs that are begun, and whose worker is silent, removed or was never noted.
+_STALLED = """
+    FROM procrastinate_jobs job
+    LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
+    WHERE job.status = 'doing' AND (
+        worker.id IS NULL OR worker.last_heartbeat < now() - make_interval(secs => :silent)
+    )
+"""
+
 
 class Job(NamedTuple):
     """What a worker is told: tasks of a step, of which refresh, and of which hub."""
@@ -108,20 +117,17 @@ def take_back_stalled(session: Session) -> None:
     - [1] https://github.com/procrastinate-org/procrastinate/issues/1518
     """
     stalled = session.execute(
-        text(
-            """
-            SELECT job.id, job.attempts, job.args FROM procrastinate_jobs job
-            LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
-            WHERE job.status = 'doing' AND (
-                worker.id IS NULL OR worker.last_heartbeat < now() - make_interval(secs => :silent)
-            )
-            FOR UPDATE OF job SKIP LOCKED
-            """
-        ),
+        text(f"SELECT job.id, job.attempts, job.args {_STALLED} FOR UPDATE OF job SKIP LOCKED"),
         {"silent": SILENT_SECONDS},
     ).all()
     for job in stalled:
         put_back(session, job.id, job.attempts, job.args)
+
+
+def count_stalled(session: Session) -> int:
+    """Return how many jobs are begun whose worker is dead."""
+    counted = session.scalar(text(f"SELECT count(*) {_STALLED}"), {"silent": SILENT_SECONDS})
+    return int(counted or 0)
 
 
 def put_back(session: Session, job_id: int, attempts: int, args: dict[str, Any]) -> None:

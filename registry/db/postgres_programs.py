@@ -55,6 +55,23 @@ def run_program(
         return done.returncode == 0, output.read()
 
 
+def run_client(program: str, *words: str, password: str | None = None) -> tuple[bool, str]:
+    """Run a program that asks a server, as ourselves; give its success and its words.
+
+    The password goes where other users of the machine cannot read it.
+    """
+    done = subprocess.run(
+        [_programs(None) / program, *words],
+        env=_environment() | ({} if password is None else {"PGPASSWORD": password}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        errors="replace",
+        check=False,
+    )
+    return done.returncode == 0, done.stdout
+
+
 def start_caretaker(users: Path, lock: Path, program: str, *words: str, folder: Path) -> None:
     """Let a process of its own run a program as `run_program` does, once `users` is unlocked."""
     owner = _other_owner(folder)

@@ -1,4 +1,4 @@
-"""The tables of work (who does it, what came of it, the nights) and of who is let in.
+"""The tables of work (who does it, what came of it, nights, images) and of who is let in.
 
 The others are in models.py.
 """
@@ -6,14 +6,15 @@ The others are in models.py.
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, func
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
+from registry.db.favourites import Favourite
 from registry.db.models import Base
 
-# Those of models.py as well: whoever imports this knows every table.
-ALL_TABLES = Base.metadata
+# Those of models.py and favourites.py as well: whoever imports this knows every table.
+ALL_TABLES = Favourite.metadata
 
 
 class Worker(Base):
@@ -63,6 +64,59 @@ class Night(Base):
     error: Mapped[str | None]
 
     __table_args__ = (CheckConstraint("state IN ('running', 'done', 'failed')", name="state"),)
+
+
+class DrawnImage(Base):
+    """An image that was asked for: waiting, being drawn, or how that ended."""
+
+    __tablename__ = "images"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    # What was asked for, as whoever asked wrote it.
+    asked: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(server_default="waiting")
+    # Steps done, of how many; pictures, of a sheet.
+    done: Mapped[int] = mapped_column(server_default=sql("0"))
+    total: Mapped[int] = mapped_column(server_default=sql("0"))
+    # How it was made, and how far each adapter's gates stood open; sheets have neither.
+    recipe: Mapped[dict[str, Any] | None]
+    activity: Mapped[dict[str, Any] | None]
+    # Why there is none: RFC 9457's document.
+    problem: Mapped[dict[str, Any] | None]
+    # How large its files are together.
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
+    # Who asked may name the request, to ask again without another image being made; how the request
+    # read, and which of its images this is.
+    request_key: Mapped[str | None]
+    request_sha256: Mapped[str | None]
+    place: Mapped[int] = mapped_column(server_default=sql("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # When the process that has it to draw was last heard of.
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint(
+            "state IN ('waiting', 'drawing', 'done', 'failed', 'cancelled', 'interrupted')",
+            name="state",
+        ),
+        Index("uq_images_request_key_place", "request_key", "place", unique=True),
+        Index(
+            "ix_images_unfinished", "id", postgresql_where=sql("state IN ('waiting', 'drawing')")
+        ),
+    )
+
+
+class ImageFile(Base):
+    """A drawn image: its PNG, with its recipe inside, and a small one to show in lists."""
+
+    __tablename__ = "image_files"
+
+    image_id: Mapped[int] = mapped_column(
+        ForeignKey("images.id", ondelete="CASCADE"), primary_key=True
+    )
+    png: Mapped[bytes] = mapped_column(LargeBinary)
+    thumbnail: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Token(Base):

@@ -128,3 +128,45 @@ class RecipeError(FusionError):
 
 class ExportError(FusionError):
     """A recipe cannot be written for another program."""
+
+
+class ComfyUIError(FusionError):
+    """ComfyUI does not draw what was sent to it."""
+
+
+class ComfyUINotSetError(ComfyUIError):
+    """No address of a ComfyUI is known."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no ComfyUI is known here; set REGISTRY_COMFYUI_URL to its address, such as "
+            "http://127.0.0.1:8188."
+        )
+
+
+class ComfyUIUnreachableError(ComfyUIError):
+    """Nothing answers at ComfyUI's address, or something else does."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(
+            f"ComfyUI at {url} does not answer ({cause}); see that it runs, and that "
+            "REGISTRY_COMFYUI_URL is its address."
+        )
+
+
+class ComfyUIMissingFilesError(ComfyUIError):
+    """ComfyUI lacks files that a workflow loads."""
+
+    def __init__(self, url: str, files: Sequence[str]) -> None:
+        super().__init__(
+            f"ComfyUI at {url} lacks {', '.join(files)}; put them into its models folder "
+            "(`autolora export RECIPE --files FILE.zip` packs adapters under these names)."
+        )
+        self.files = tuple(files)
+
+
+class ComfyUIRefusedError(ComfyUIError):
+    """ComfyUI refuses a workflow."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"ComfyUI at {url} refuses the workflow: {reason}")

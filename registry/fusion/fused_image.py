@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from PIL.Image import Image
 
-from registry.fusion.recipe import Recipe, png_bytes, save_png
+from registry.fusion.png import png_bytes, save_png
+from registry.fusion.recipe import Recipe
 
 if TYPE_CHECKING:
     from registry.fusion.activity import ActivityMap

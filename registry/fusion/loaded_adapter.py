@@ -1,6 +1,7 @@
 """Adapters ready to be fused, with what a recipe keeps of them."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,10 @@ from registry.fusion.relevance import relevance_of
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
 
+WHOLE_HASH = re.compile(r"[0-9a-f]{64}")
+# What a verdict counts beside text encoders.
+OTHER_PARTS = {"transformer", "unet", "embeddings"}
+
 
 @dataclass(frozen=True)
 class LoadedAdapter:
@@ -37,6 +42,23 @@ class LoadedAdapter:
     trigger_words: tuple[str, ...] = ()
     licence: str | None = None
     id: int | None = None
+
+    def autov3(self) -> str | None:
+        """Return the hash by which A1111 [1] and Civitai know the file; None where there is none.
+
+        The one that its trainer wrote into it counts, and else that of its tensors.
+
+        - [1] NetworkOnDisk in extensions-builtin/Lora/network.py of
+          https://github.com/AUTOMATIC1111/stable-diffusion-webui
+        """
+        written = self.weights.metadata.get("sshs_model_hash", "")
+        if WHOLE_HASH.fullmatch(written):
+            return written[:12]
+        return None if self.weights.file is None else self.weights.file.hash_body()[:12]
+
+    def text_encoders(self) -> tuple[str, ...]:
+        """Return the text encoders that its file changes, which is left out."""
+        return tuple(part for part in self.weights.verdict.parts if part not in OTHER_PARTS)
 
 
 def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args
 
 # gated: by gates of any kind. sum: plain addition. average: addition, each adapter's strength
 # divided by the number of adapters in use. base: no adapter.
 Mode = Literal["gated", "sum", "average", "base"]
 # What guidance leads away from: the base with the adapters in it, or the base alone.
 GuideFrom = Literal["fused", "base"]
+# Other programs that a recipe can be written for; "comfyui-api" is what ComfyUI runs rather than
+# what its editor opens.
+Target = Literal["diffusers", "a1111", "comfyui", "comfyui-api"]
+TARGETS: tuple[Target, ...] = get_args(Target)
 Size = tuple[int, int]  # width and height in pixels
 # Called after every denoising step, or image of a sheet, with how many are done and how many
 # there are. What it raises ends the work (GenerationCancelledError says just that).
@@ -37,7 +41,9 @@ class DrawingOptions(TypedDict, total=False):
 
     seed: int
     steps: int | None
+    guidance: float | None
     size: Size | None
+    negative: str
 
 
 class GridOptions(DrawingOptions, total=False):

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from registry.fusion.errors import RecipeError
@@ -19,6 +18,7 @@ PNG_KEY = "autolora-recipe"
 MOST_FILE_BYTES = 100_000_000
 MOST_PIXELS = 4096**2
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+AutoV3 = Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
 Name = Annotated[str, Field(max_length=1000)]
 Prompt = Annotated[str, Field(max_length=20_000)]
 Pixels = Annotated[int, Field(ge=0, le=4096)]
@@ -44,6 +44,10 @@ class RecipeAdapter(_Frozen):
     licence: Name | None = None
     # The words that were added to the prompt.
     trigger_words: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    # The hash by which web UIs and Civitai know it; None where its file was not looked at.
+    autov3: AutoV3 | None = None
+    # The text encoders that its file changes as well; that is left out here.
+    text_encoders: Annotated[tuple[Name, ...], Field(max_length=10)] = ()
 
 
 class RecipeBase(_Frozen):
@@ -104,22 +108,6 @@ def first_fault(error: ValidationError) -> str:
     """Say where a recipe is at fault, and how."""
     first = error.errors(include_url=False, include_input=False)[0]
     return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}"
-
-
-def png_bytes(image: Image.Image, recipe: Recipe) -> bytes:
-    """Return a PNG that carries its recipe."""
-    info = PngInfo()
-    info.add_itxt(PNG_KEY, recipe.to_json())
-    buffer = BytesIO()
-    image.save(buffer, format="PNG", pnginfo=info)
-    return buffer.getvalue()
-
-
-def save_png(image: Image.Image, recipe: Recipe, path: Path) -> None:
-    """Write a PNG that carries its recipe, atomically."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(png_bytes(image, recipe))
-    partial.replace(path)
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -75,6 +75,8 @@ def recipe_adapters(
             leanings=leanings,
             licence=adapter.licence,
             trigger_words=words,
+            autov3=adapter.autov3(),
+            text_encoders=adapter.text_encoders(),
         )
         for adapter, words, relevance, leanings in zip(
             adapters,

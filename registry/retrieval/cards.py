@@ -9,10 +9,13 @@ from urllib.parse import urlsplit
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
+from registry.db.favourites import Favourite
 from registry.db.models import Adapter, File, Listing
 from registry.retrieval.covers import CoverLink, load_links
 from registry.retrieval.statements import among
 
+# Of one file, that are told.
+MOST_LISTINGS = 10
 # What a card tells of an adapter: not its words and its description, which are long.
 SHOWN = (
     Adapter.id,
@@ -63,6 +66,8 @@ class AdapterCard:
     refusal: str | None
     # Its path where it is listed.
     file_name: str
+    # What people here noted of it, "" for nothing; None where it is no favourite.
+    favourite_note: str | None
 
 
 def count_by_base_model(session: Session, among: Collection[int] | None = None) -> dict[str, int]:
@@ -78,12 +83,26 @@ def count_by_base_model(session: Session, among: Collection[int] | None = None) 
 
 def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, AdapterCard]:
     found = session.execute(
-        select(*SHOWN, File.verdict["fusable"].as_boolean().label("fusable"))
+        select(*SHOWN, File.verdict["fusable"].as_boolean().label("fusable"), Favourite.note)
         .outerjoin(File, File.sha256 == Adapter.file_sha256)
+        .outerjoin(Favourite, Favourite.adapter_id == Adapter.id)
         .where(among(Adapter.id, adapter_ids))
     ).all()
     links = load_links(session, [row.id for row in found])
-    return {row.id: card_of(row, links[row.id], bool(row.fusable)) for row in found}
+    return {row.id: card_of(row, links[row.id], bool(row.fusable), row.note) for row in found}
+
+
+def cards_of_file(session: Session, sha256: str) -> list[AdapterCard]:
+    """Return the adapters that are listed with a file and may be handed out, oldest first."""
+    sound = select(Adapter.id).where(
+        Adapter.file_sha256 == sha256,
+        Adapter.state.in_(["ready", "gone"]),
+        Adapter.refusal.is_(None),
+    )
+    cards = load_cards(
+        session, session.scalars(sound.order_by(Adapter.id).limit(MOST_LISTINGS)).all()
+    )
+    return [cards[id_] for id_ in sorted(cards)]
 
 
 def is_sound_file(session: Session, sha256: str) -> bool:
@@ -116,7 +135,12 @@ def _withheld(adapter: Adapter | Row[Any]) -> str | None:
     return (adapter.record.get("withheld") or None) if adapter.file_sha256 is None else None
 
 
-def card_of(adapter: Adapter | Row[Any], covers: Sequence[CoverLink], fusable: bool) -> AdapterCard:
+def card_of(
+    adapter: Adapter | Row[Any],
+    covers: Sequence[CoverLink],
+    fusable: bool,
+    favourite_note: str | None,
+) -> AdapterCard:
     return AdapterCard(
         id=adapter.id,
         name=adapter.name,
@@ -137,4 +161,5 @@ def card_of(adapter: Adapter | Row[Any], covers: Sequence[CoverLink], fusable: b
         state=adapter.state,
         refusal=adapter.refusal or _withheld(adapter),
         file_name=adapter.file_name,
+        favourite_note=favourite_note,
     )

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
+from registry.db.favourites import Favourite
 from registry.db.models import Adapter, Cover, File
 from registry.errors import AdapterNotFoundError, AdapterNotReadyError, FileWithheldError
 from registry.retrieval.cards import AdapterCard, card_of
@@ -71,8 +72,9 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
     covers = tuple(cover_facts(cover) for cover in adapter.covers)
     links = [CoverLink(cover.position, cover.sha256, cover.width) for cover in covers]
     fusable = file is not None and bool((file.verdict or {}).get("fusable"))
+    note = session.scalar(select(Favourite.note).where(Favourite.adapter_id == adapter_id))
     return AdapterDetail(
-        card=card_of(adapter, links, fusable),
+        card=card_of(adapter, links, fusable, note),
         repo=adapter.repo,
         version=adapter.version,
         description=adapter.description,

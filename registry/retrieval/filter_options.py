@@ -48,6 +48,7 @@ def make_filters(**options: Unpack[FilterOptions]) -> Filters:
         updated_before=read_moment("updated_before", options.get("updated_before")),
         trigger_words=options.get("trigger_words"),
         fusable=options.get("fusable"),
+        favourite=options.get("favourite"),
         mature=mature,
     )
     _check_range("min_rank", filters.min_rank, "max_rank", filters.max_rank)

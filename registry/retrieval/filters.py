@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, func, or_
+from sqlalchemy import ColumnElement, Text, func, or_, select
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm.util import AliasedClass
 
 from encoder.base_models.facts import family_members, related_base_models
 from encoder.base_models.names import find_base_model
+from registry.db.favourites import Favourite
 from registry.db.models import Listing
 from registry.retrieval.terms import Maturity
 from registry.text.word_segmentation import clean
@@ -45,6 +46,7 @@ class Filters:
     updated_before: datetime | None = None
     trigger_words: bool | None = None
     fusable: bool | None = None
+    favourite: bool | None = None
     mature: Maturity = "any"
     variants: bool = True
 
@@ -101,6 +103,10 @@ def conditions_by_field(
     ):
         if value is not None:
             wanted[field] = [column.is_(value)]
+    if filters.favourite is not None:
+        # They are few, and found by themselves.
+        marked = of.adapter_id.in_(select(Favourite.adapter_id))
+        wanted["favourite"] = [marked if filters.favourite else ~marked]
     if filters.mature == "hide":
         wanted["mature"] = [or_(of.mature.is_(None), of.mature.is_(False))]
     elif filters.mature == "only":

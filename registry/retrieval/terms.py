@@ -71,4 +71,5 @@ class FilterOptions(TypedDict, total=False):
     updated_before: datetime | date | str | None
     trigger_words: bool | None
     fusable: bool | None
+    favourite: bool | None
     mature: Maturity

@@ -1,5 +1,6 @@
 """The trigger words that a prompt lacks."""
 
+import re
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,15 +13,20 @@ class HasTriggers(Protocol):
 
 
 def missing_triggers(prompt: str, adapters: Sequence[HasTriggers]) -> list[tuple[str, ...]]:
-    """Return by adapter the trigger words to add to a prompt: the first, unless it is there.
+    r"""Return by adapter the trigger words to add to a prompt: the first, unless it is there.
 
     Only the first, since hubs list alternatives and the usual one comes first. On one line,
-    whoever it comes from: a line break would begin a setting where prompts are pasted.
+    whoever it comes from: a line break would begin a setting where prompts are pasted. Here
+    parentheses are plain, so what hubs escape for other programs, as in `saber \(fate\)`, is not.
     """
-    known, added = prompt.lower(), []
+    known, added = _unescaped(prompt).lower(), []
     for adapter in adapters:
-        first = map(plain_line, adapter.trigger_words[:1])
+        first = (_unescaped(plain_line(word)) for word in adapter.trigger_words[:1])
         words = tuple(word for word in first if word and word.lower() not in known)
         known = ", ".join([known, *words]).lower()
         added.append(words)
     return added
+
+
+def _unescaped(word: str) -> str:
+    return re.sub(r"\\([()\[\]])", r"\1", word)

@@ -42,7 +42,7 @@ def test_search_the_api_and_the_cli_load_no_torch() -> None:
     """They start in a second; torch alone takes three."""
     modules = (
         "encoder.weight_encoders.checkpoint, registry.retrieval.hybrid, registry.service, "
-        "registry.fusion.maker, registry.fusion.exports, registry.api.app, registry.cli.app"
+        "registry.fusion.maker, registry.fusion.exports.export, registry.api.app, registry.cli.app"
     )
     code = f"import sys, {modules}; print('torch' in sys.modules, 'diffusers' in sys.modules)"
 

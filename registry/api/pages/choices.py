@@ -14,7 +14,9 @@ from registry.retrieval.terms import FacetName
 SEVERAL: Sequence[FacetName] = (
     "base_model", "family", "author", "tag", "licence", "hub", "trainer",
 )  # fmt: skip
-YES_OR_NO: Sequence[FacetName] = ("commercial", "trigger_words", "fusable")
+YES_OR_NO: Sequence[str] = ("commercial", "trigger_words", "fusable", "favourite")
+# How people write that in an address.
+YES = ("true", "yes", "on", "1")
 # How many are shown before one asks for more.
 SHOWN = 6
 
@@ -102,7 +104,7 @@ def _sizes(least: int) -> dict[str, str]:
 
 def _label(name: str, value: str, language: Language) -> str:
     if name in YES_OR_NO:
-        return text_of(language, "yes" if value == "true" else "no")
+        return text_of(language, "yes" if value in YES else "no")
     if name == "mature":
         return text_of(language, f"mature.{value}")
     if name in ("min_size", "max_size") and value.isdecimal():

@@ -13,7 +13,16 @@ from markupsafe import Markup
 
 from crawler.foreign_text import visible
 from registry.api.pages import likeness
-from registry.api.pages.texts import COOKIE, language_of, text_of
+from registry.api.pages.texts import COOKIE, has_text, language_of, pattern_of, text_of
+from registry.api.pages.tiles import (
+    BLUR_COOKIE,
+    BLURS,
+    MOST_PREVIEWED,
+    blur_of,
+    commercial_use,
+    is_blurred,
+    lora_tag,
+)
 from registry.api.urls import cover_url, thumbnail_url
 
 PAGES = Path(__file__).parent
@@ -38,11 +47,12 @@ VERDICT_NAMES = (
     "damaged_layers",
     "parts",
     "dtype",
+    "trigger_words",
 )
 # Said elsewhere on the page, or for programs.
 HIDDEN = {
     "loadable", "fusable", "family", "confidence", "names", "layer_names", "missing_names",
-    "ruled_out", "unused", "size", "spectrum",
+    "ruled_out", "unused", "size", "spectrum", "sketch_version",
 }  # fmt: skip
 YEAR_SECONDS = 365 * 24 * 3600
 
@@ -55,24 +65,30 @@ def render(
     headers: Mapping[str, str] | None = None,
     **values: Any,
 ) -> HTMLResponse:
-    """Render a page in the language of the request; `?lang=` is remembered in a cookie."""
+    """Render a page in the language of the request; `?lang=` and `?blur=` are kept in cookies."""
     language = language_of(request)
+    settings = request.app.state.registry.settings
+    blur = blur_of(request, settings.blur)
     html = (
         _environment()
         .get_template(template)
         .render(
             t=partial(text_of, language),
+            pattern=partial(pattern_of, language),
             language=language,
-            can_draw=not request.app.state.registry.settings.public_read,
-            other_language_url=_with_language(request, "en" if language == "zh" else "zh"),
+            blur=blur,
+            blur_url=partial(_with, request, BLUR_COOKIE),
+            can_draw=not settings.public_read,
+            other_language_url=_with(request, COOKIE, "en" if language == "zh" else "zh"),
             **{"like_url": likeness.add_to(likeness.FRONT)} | values,
         )
     )
     response = HTMLResponse(html, status, headers=dict(headers or {}))
     response.headers["Vary"] = "Accept-Language, Cookie"
     response.headers["Cache-Control"] = "no-cache"
-    if COOKIE in request.query_params:
-        response.set_cookie(COOKIE, language, max_age=YEAR_SECONDS, samesite="lax", httponly=True)
+    for name, value in ((COOKIE, language), (BLUR_COOKIE, blur)):
+        if name in request.query_params:
+            response.set_cookie(name, value, max_age=YEAR_SECONDS, samesite="lax", httponly=True)
     return response
 
 
@@ -109,7 +125,13 @@ def _environment() -> Environment:
         "cover_url": cover_url,
         "thumbnail_url": thumbnail_url,
         "static_url": static_url,
+        "is_blurred": is_blurred,
+        "commercial_use": commercial_use,
+        "lora_tag": lora_tag,
+        "most_previewed": MOST_PREVIEWED,
+        "blurs": BLURS,
         "verdict_names": VERDICT_NAMES,
+        "has_text": has_text,
         "verdict_rows": verdict_rows,
     }
     environment.filters |= {
@@ -173,7 +195,8 @@ def format_minute(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _with_language(request: Request, language: str) -> str:
+def _with(request: Request, name: str, value: str) -> str:
+    """Return the address of this page with something else asked under a name."""
     # Without the path, which may be one that nothing answers, such as `//evil.example`: as a
     # link that would lead to another site.
-    return f"?{request.url.include_query_params(**{COOKIE: language}).query}"
+    return f"?{request.url.include_query_params(**{name: value}).query}"

@@ -15,12 +15,13 @@ from crawler.errors import AutoLoraError
 from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.errors import log_hidden, problem_of
 from registry.api.queue import GenerationQueue, Job
+from registry.api.recipes import RECIPE_BODY, read_recipe
 from registry.api.schemas.fuse import MOST_SIDE, MOST_STEPS, FuseAnswer, FuseRequest
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.uploads import PictureDep
 from registry.fusion.errors import GenerationCancelledError, RecipeError
 from registry.fusion.options import StepCallback
-from registry.fusion.recipe import Recipe, recipe_in_png
+from registry.fusion.recipe import Recipe
 from registry.service import Registry
 
 if TYPE_CHECKING:
@@ -42,14 +43,6 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         "JSON, one for every step of the progress and one for the result.",
         "content": {PNG: {}, LINES: {}},
     }
-}
-RECIPE_BODY = {
-    "required": True,
-    "description": "A recipe, or a PNG that carries one.",
-    "content": {
-        "application/json": {"schema": {"type": "object"}},
-        PNG: {"schema": {"type": "string", "format": "binary"}},
-    },
 }
 
 
@@ -83,8 +76,7 @@ async def draw_recipe(
 
 def _read_recipe(sent: bytes) -> Recipe:
     """Read a recipe as JSON or in a PNG; one that asks for more than a prompt may is refused."""
-    is_json = sent.lstrip()[:1] == b"{"
-    recipe = Recipe.from_json(sent) if is_json else recipe_in_png(sent, "what was sent")
+    recipe = read_recipe(sent)
     if recipe.steps > MOST_STEPS or max(recipe.width, recipe.height) > MOST_SIDE:
         raise RecipeError(
             f"this server draws up to {MOST_STEPS} steps and {MOST_SIDE} pixels a side; the "

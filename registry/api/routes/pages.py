@@ -16,9 +16,9 @@ from registry.api.pages.addresses import Address
 from registry.api.pages.choices import choices_of, chosen_of
 from registry.api.pages.render import render
 from registry.api.pages.texts import Language, language_of
+from registry.api.pages.tray import drawable_with
 from registry.api.schemas.asked import Cursor, FilterParams
 from registry.api.schemas.shapes import AdapterId
-from registry.errors import AdapterNotFoundError
 from registry.retrieval.facets import Facets
 from registry.retrieval.found import Paging
 from registry.retrieval.likeness import Likes
@@ -36,7 +36,6 @@ from registry.service import MOST_ADAPTERS, Registry
 
 router = APIRouter()
 # For who may make images.
-fuse_router = APIRouter()
 
 PAGE_SIZE = 24
 SIMILAR = 6
@@ -169,35 +168,15 @@ def adapter_page(
     )
 
 
-@fuse_router.get("/fuse")
-def fuse_page(
-    request: Request,
-    registry: RegistryDep,
-    adapter: Annotated[list[int], Query(max_length=MOST_ADAPTERS)] = [],  # noqa: B006
-    prompt: Annotated[str, Query(max_length=2000)] = "",
-) -> HTMLResponse:
-    cards = registry.cards(adapter)
-    for adapter_id in set(adapter) - {card.id for card in cards}:
-        raise AdapterNotFoundError(adapter_id)
-    names = registry.base_model_names()
-    runnable = [name for name in names if name in registry.settings.base_models]
-    return render(
-        request,
-        "fuse.html",
-        active="fuse",
-        cards=cards,
-        prompt=prompt,
-        runnable=bool(runnable) and all(card.base_model in runnable for card in cards),
-        base_model=cards[0].base_model if cards else None,
-        base_models=runnable,
-        **frame(registry),
-    )
-
-
 def frame(registry: Registry) -> dict[str, Any]:
     """Return what the frame of every page shows."""
     runs = registry.runs(limit=1)
-    return {"all_adapters": registry.count(), "run": runs[0] if runs else None}
+    return {
+        "all_adapters": registry.count(),
+        "run": runs[0] if runs else None,
+        "drawn_by": drawable_with(registry.base_model_names()),
+        "most_adapters": MOST_ADAPTERS,
+    }
 
 
 def _by_band(page: SearchPage | None) -> list[tuple[Band, list[SearchResult]]]:

@@ -38,6 +38,11 @@ def search_by_picture(
     return PictureAnswer.from_page(page)
 
 
+@page_router.get("/picture")
+def picture_form_page(request: Request, registry: RegistryDep) -> HTMLResponse:
+    return render(request, "picture.html", active="search", page=None, **frame(registry))
+
+
 @page_router.post("/picture")
 def picture_page(request: Request, picture: PictureDep, registry: RegistryDep) -> HTMLResponse:
     page = registry.search_picture(picture, limit=PAGE_SIZE)

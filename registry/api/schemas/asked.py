@@ -45,6 +45,7 @@ class FilterParams(Asked):
     updated_before: Moment | None = None
     trigger_words: bool | None = Field(default=None, description="Whether it has any.")
     fusable: bool | None = None
+    favourite: bool | None = Field(default=None, description="Whether it is marked as one.")
     mature: Maturity = Field(
         default="any", description="`hide` keeps what nobody has rated; `only` what is mature."
     )

@@ -1,6 +1,6 @@
 """What images are asked for with, and what is chosen for them."""
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field
 
@@ -18,10 +18,13 @@ MOST_STEPS = 100
 MOST_SIDE = 2048
 
 
+Strength = Annotated[float, Field(ge=-4.0, le=4.0, allow_inf_nan=False)]
+
+
 class ChosenAdapter(Asked):
     id: AdapterId
-    strength: float | None = Field(
-        default=None, ge=-4.0, le=4.0, description="Default: the adapter's own, or else 1."
+    strength: Strength | None = Field(
+        default=None, description="Default: the adapter's own, or else 1."
     )
 
 
@@ -36,6 +39,9 @@ class ChooseParams(Asked):
 
 class ChoiceAnswer(Answer):
     adapter: AdapterAnswer
+    part: str = Field(
+        default="", description="The words of the prompt that it was found for, if it was."
+    )
     similarities: list[float] | None = Field(
         description="Of the prompt, and of each of its parts, to the weights, -1..1."
     )
@@ -47,6 +53,7 @@ class ChoiceAnswer(Answer):
     def from_choice(cls, choice: "Choice") -> Self:
         return cls(
             adapter=AdapterAnswer.from_card(choice.card),
+            part=choice.part,
             similarities=None if choice.similarities is None else list(choice.similarities),
             embedding=None if choice.embedding is None else list(choice.embedding),
         )
@@ -61,6 +68,8 @@ class FuseRequest(Asked):
     base_model: Text | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     steps: int | None = Field(default=None, ge=1, le=MOST_STEPS)
+    guidance: float | None = Field(default=None, ge=0.0, le=30.0)
+    negative_prompt: str = Field(default="", max_length=2000)
     width: int | None = Field(default=None, ge=16, le=MOST_SIDE)
     height: int | None = Field(
         default=None, ge=16, le=MOST_SIDE, description="As wide, if not given."

@@ -221,8 +221,9 @@ def test_a_public_server_does_not_say_why_a_refresh_failed(
 def test_a_public_server_has_no_route_that_writes(public: TestClient) -> None:
     paths = public.get("/v1/openapi.json").json()["paths"]
 
-    # A picture to search by is too large for an address.
-    assert set(paths.pop("/v1/search/picture")) == {"post"}
+    # What is sent to be read is too large for an address: a picture, a recipe.
+    for path in ("/v1/search/picture", "/v1/recipes/export", "/v1/recipes/files"):
+        assert set(paths.pop(path)) == {"post"}
     assert {method for path in paths.values() for method in path} == {"get"}
 
 

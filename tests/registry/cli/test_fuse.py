@@ -118,7 +118,7 @@ def test_sheets_that_make_no_sense_are_one_line(ids: list[int]) -> None:
     assert "put the prompt in quotes" in run_badly("compare", "a", "fox")
     assert "write pixels" in run_badly("fuse", "x", "--size", "big")
     assert "no adapter 999" in run_badly("grid", "a fox", "--adapters", str(ids[0]), "999")
-    assert "exports are to diffusers" in run_badly("fuse", "x", "--export", "photoshop")
+    assert "it is one of diffusers, a1111" in run_badly("fuse", "x", "--export", "photoshop")
     assert "given twice" in run_badly(
         "fuse", "a fox", "--adapters", f"{ids[0]},{ids[0]}", "--steps", "1"
     )

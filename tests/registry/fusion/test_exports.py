@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ from safetensors.torch import save_file
 from encoder.adapter.lora_file import LoraWeights
 from registry.blobs import hash_file
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
-from registry.fusion.comfyui import PORTS
 from registry.fusion.errors import ExportError
-from registry.fusion.exports import NOTE, export, file_names
+from registry.fusion.exports.adapters import NOTE, exported
+from registry.fusion.exports.comfyui import PORTS
+from registry.fusion.exports.escaping import for_a1111, for_comfyui, for_comfyui_editor
+from registry.fusion.exports.export import export
 from registry.fusion.fused_image import FusedImage
 from registry.fusion.generate import generate
 from registry.fusion.loaded_adapter import LoadedAdapter
 from registry.fusion.options import Drawing
-from registry.fusion.recipe import Recipe
+from registry.fusion.png import png_bytes
+from registry.fusion.recipe import PNG_KEY, Recipe, recipe_in_png
 from tests.registry.fusion.builders import block_layers, make_weights, save_tiny_flux
 
 
@@ -61,8 +65,8 @@ def fused(
     drawn = generate(
         "red apple", adapters, backend, None, Drawing(mode="sum", steps=2, seed=3, size=(16, 16))
     )
-    for sha256, name in file_names(drawn.recipe).items():
-        (folder / f"{sha256}.safetensors").rename(folder / f"{name}.safetensors")
+    for each in exported(drawn.recipe):
+        (folder / f"{each.used.sha256}.safetensors").rename(folder / each.file)
     return drawn, folder
 
 
@@ -93,7 +97,7 @@ def test_the_prompt_of_a1111_names_files_and_strengths(fused: tuple[FusedImage, 
     found = re.findall(r"<lora:([^:>]+):([^:>]+)>", lines[0])
     assert lines[0].startswith("red apple <lora:Red-fox-")
     assert [strength for _, strength in found] == ["0.5", "0.75"]
-    assert {name for name, _ in found} == set(file_names(recipe).values())
+    assert [name for name, _ in found] == [each.name for each in exported(recipe)]
     assert lines[-1] == (
         "Steps: 2, Sampler: Euler, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 3, Size: 16x16"
     )
@@ -122,7 +126,8 @@ def check_workflow(flow: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     by_type: dict[str, list[dict[str, Any]]] = {}
     for node in flow["nodes"]:
         assert all((node["id"], place) in ends for place in range(len(node["inputs"])))
-        assert [port["name"] for port in node["inputs"]] == list(PORTS[node["type"]][0])
+        wanted = PORTS[node["type"]][0] if node["type"] != "Note" else {}
+        assert [port["name"] for port in node["inputs"]] == list(wanted)
         by_type.setdefault(node["type"], []).append(node)
     return by_type
 
@@ -143,10 +148,10 @@ def test_the_workflow_of_comfyui_chains_the_adapters(
     recipe: Recipe = fused[0].recipe
     base = recipe.base.model_copy(update={"name": name, "backend": f"diffusers-{backend}"})
     nodes = check_workflow(json.loads(export(recipe.model_copy(update={"base": base}), "comfyui")))
-    first, second = nodes["LoraLoader"]
-    files = [f"{file}.safetensors" for file in file_names(recipe).values()]
-    assert first["widgets_values"] == [files[0], 0.5, 0.0]
-    assert second["widgets_values"] == [files[1], 0.75, 0.0]
+    first, second = nodes["LoraLoaderModelOnly"]
+    files = [each.file for each in exported(recipe)]
+    assert first["widgets_values"] == [files[0], 0.5]
+    assert second["widgets_values"] == [files[1], 0.75]
     assert second["inputs"][0]["link"] in first["outputs"][0]["links"]
     assert loader in nodes
     assert nodes["KSampler"][0]["widgets_values"][:3] == [3, "fixed", 2]
@@ -162,4 +167,131 @@ def test_bases_without_text_encoders_are_drawn_nowhere_else(
     with pytest.raises(ExportError, match="no text encoders"):
         export(recipe.model_copy(update={"base": base}), "diffusers")
     with pytest.raises(ExportError, match="none of diffusers, a1111, comfyui"):
-        export(recipe, "photoshop")
+        export(recipe, "photoshop")  # type: ignore[arg-type]
+
+
+def test_both_forms_of_a_workflow_are_of_one_graph(fused: tuple[FusedImage, Path]) -> None:
+    """What the editor shows is what is run: the same nodes, values and links."""
+    recipe = fused[0].recipe
+    flow = json.loads(export(recipe, "comfyui"))
+    graph = json.loads(export(recipe, "comfyui-api"))
+    check_workflow(flow)
+    links = {link[0]: [str(link[1]), link[2]] for link in flow["links"]}
+    for node in flow["nodes"][:-1]:
+        run = graph[str(node["id"])]
+        assert run["class_type"] == node["type"]
+        linked = {port["name"]: links[port["link"]] for port in node["inputs"]}
+        assert linked.items() <= run["inputs"].items()
+        values = [value for name, value in run["inputs"].items() if name not in linked]
+        assert values == [value for value in node["widgets_values"] if value != "fixed"]
+    assert len(graph) == len(flow["nodes"]) - 1  # without the note
+
+
+def with_adapters(recipe: Recipe, **facts: Any) -> Recipe:
+    adapters = tuple(used.model_copy(update=facts) for used in recipe.adapters)
+    return recipe.model_copy(update={"adapters": adapters})
+
+
+def test_text_encoders_are_left_alone_by_every_export(fused: tuple[FusedImage, Path]) -> None:
+    """As they are here: only where a file holds a part for one does that need saying."""
+    recipe = with_adapters(fused[0].recipe, text_encoders=("text_encoder",))
+    assert re.findall(r":(te=[^>]+)>", export(recipe, "a1111")) == [
+        "te=0:unet=0.5",
+        "te=0:unet=0.75",
+    ]
+    assert "{'transformer': 0.5, 'text_encoder': 0.0}" in export(recipe, "diffusers")
+    graph = json.loads(export(recipe, "comfyui-api"))
+    kinds = [node["class_type"] for node in graph.values()]
+    assert kinds.count("LoraLoaderModelOnly") == 2
+    assert "LoraLoader" not in kinds
+
+
+def test_a1111_reads_back_what_was_written(fused: tuple[FusedImage, Path]) -> None:
+    """By its own rules, with a prompt that is full of what means something to it."""
+    prompt = r"saber (fate), [night] a\b 1:2 R AND D <lora:x:1> #1, {a|b} // end"
+    update = {"full_prompt": prompt + "\nSteps: 3", "negative_prompt": "bad (hands)"}
+    recipe = with_adapters(fused[0].recipe, autov3="0123456789ab").model_copy(update=update)
+    written, networks = read_a1111(export(recipe, "a1111"))
+    names = [each.name for each in exported(recipe)]
+    assert written == {
+        "prompt": r"saber (fate), [night] a\b 1:2 R and D < lora:x:1> 1, {a|b} // end Steps: 3",
+        "negative": "bad (hands)",
+        "Steps": "2",
+        "Sampler": "Euler",
+        "CFG scale": "1",
+        "Distilled CFG Scale": "3.5",
+        "Seed": "3",
+        "Size": "16x16",
+        "Lora hashes": ", ".join(f"{name}: 0123456789ab" for name in names),
+    }
+    assert networks == [[names[0], "0.5"], [names[1], "0.75"]]
+
+
+def read_a1111(text: str) -> tuple[dict[str, str], list[list[str]]]:
+    """Read a text as A1111 does: the settings and the networks that it would load.
+
+    As modules/infotext_utils.py, extra_networks.py and prompt_parser.py of
+    https://github.com/AUTOMATIC1111/stable-diffusion-webui do.
+    """
+    *lines, last = text.strip().split("\n")
+    setting = r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)'
+    read = {name: value.strip('"') for name, value in re.findall(setting, last)}
+    negative = [line.removeprefix("Negative prompt: ") for line in lines if "Negative" in line]
+    networks: list[list[str]] = []
+
+    def take(call: re.Match[str]) -> str:
+        networks.append(call[2].split(":"))
+        return ""
+
+    prompt = re.sub(r"<(\w+):([^>]+)>", take, lines[0]).split("#")[0]
+    words = {"prompt": prompt.rstrip(), "negative": negative[0]}
+    return {name: unweighed(value) for name, value in words.items()} | read, networks
+
+
+def unweighed(prompt: str, escaped: str = r"\()[]") -> str:
+    """Return what is left of a prompt in which a program found no brackets to weigh by."""
+    plain, rest = "", iter(prompt)
+    for letter in rest:
+        if letter == "\\":
+            letter = next(rest)
+            assert letter in escaped, "a backslash that escapes nothing is lost"
+        else:
+            assert letter not in escaped, f"{letter} is no plain letter"
+        plain += letter
+    return plain
+
+
+def test_prompts_stay_plain_words() -> None:
+    """Parentheses give weight in both programs; brackets only in A1111."""
+    assert for_a1111("saber (fate)") == for_comfyui("saber (fate)") == r"saber \(fate\)"
+    assert for_a1111("[x] BREAK") == r"\[x\] break"
+    assert for_comfyui("[x] a\\b") == "[x] a\\b"
+    assert for_comfyui_editor("{a|b} http://c /* d */") == r"\{a|b\} http:/ /c / * d */"
+
+
+def test_a_name_that_no_file_system_takes_is_shortened(fused: tuple[FusedImage, Path]) -> None:
+    recipe = with_adapters(fused[0].recipe, name="a/" * 400)
+    names = [each.name for each in exported(recipe)]
+    assert all(re.fullmatch(r"(a-){39}a-[0-9a-f]{8}", name) for name in names)
+
+
+def test_a_png_tells_a1111_and_comfyui_too(fused: tuple[FusedImage, Path]) -> None:
+    """ComfyUI reads tEXt alone: in iTXt it takes what stands before the text for it."""
+    update = {"full_prompt": "a fox, 水彩"}
+    recipe = fused[0].recipe.model_copy(update=update)
+    data = png_bytes(fused[0].image, recipe)
+    with Image.open(BytesIO(data)) as image:
+        told = dict(image.info)
+    assert told["parameters"] + "\n" == export(recipe, "a1111")
+    assert json.loads(told["workflow"]) == json.loads(export(recipe, "comfyui"))
+    assert json.loads(told["prompt"]) == json.loads(export(recipe, "comfyui-api"))
+    assert recipe_in_png(data, "it") == recipe
+    assert b"tEXtworkflow\0" in data
+    assert b"tEXtprompt\0" in data
+
+
+def test_a_png_of_a_base_of_our_own_tells_only_us(fused: tuple[FusedImage, Path]) -> None:
+    base = fused[0].recipe.base.model_copy(update={"name": "demo-flux-tiny", "files": {}})
+    recipe = fused[0].recipe.model_copy(update={"base": base})
+    with Image.open(BytesIO(png_bytes(fused[0].image, recipe))) as image:
+        assert list(image.info) == [PNG_KEY]

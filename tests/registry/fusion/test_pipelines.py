@@ -17,7 +17,7 @@ from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.base_folder import read_sizes
 from registry.fusion.errors import BaseModelError, LayerMismatchError, SamplingError
-from registry.fusion.exports import export
+from registry.fusion.exports.export import export
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.generate import generate
 from registry.fusion.options import Drawing, GuideFrom

@@ -19,3 +19,12 @@ def test_a_word_of_several_lines_cannot_begin_a_setting() -> None:
     adapter = Adapter(["fox\nNegative prompt: x\nSteps: 1\x1b[2J"])
 
     assert missing_triggers("", [adapter]) == [("fox Negative prompt: x Steps: 1 [2J",)]
+
+
+def test_what_hubs_escape_for_other_programs_is_plain_here() -> None:
+    """And is recognised in a prompt, whichever way it is written there."""
+    adapter = Adapter([r"saber \(fate\)"])
+
+    assert missing_triggers("a girl", [adapter]) == [("saber (fate)",)]
+    assert missing_triggers("saber (fate)", [adapter]) == [()]
+    assert missing_triggers(r"saber \(fate\)", [adapter]) == [()]

@@ -1,12 +1,15 @@
 """What a registry says of itself, to its owner."""
 
+import re
 from datetime import UTC, datetime
 
 from fastapi.testclient import TestClient
 
 from registry.api.app import create_app
+from registry.api.pages.texts import has_text
 from registry.db import jobs, nights
 from registry.db.models import CrawlRun
+from registry.refresh.pipeline import STEPS
 from registry.service import Registry
 from tests.builders import add_adapter
 
@@ -89,6 +92,32 @@ def test_the_page_shows_the_status_in_both_languages(
     assert "&lt;gone&gt;" in english.text
     assert "it does not &lt;answer&gt;" in english.text
     assert "<gone>" not in english.text
+
+
+def test_every_step_and_end_of_a_refresh_has_a_word_in_both_languages(
+    client: TestClient, registry: Registry
+) -> None:
+    fill(registry)
+
+    page = client.get("/status?lang=zh", headers={"Accept": "text/html"}).text
+
+    assert all(has_text(f"status.step.{step.name}") for step in STEPS)
+    assert "下载 3 (1 个失败)" in page
+    # In the footer of every page too.
+    assert f"最近刷新 {datetime.now(UTC):%Y-%m-%d}：失败" in page
+    assert not re.search(r"\b(failed|crawl|fetch)\b", page.partition("<body")[2])
+
+
+def test_a_step_that_is_not_known_here_is_shown_as_it_is_called(
+    client: TestClient, registry: Registry
+) -> None:
+    """A report may be of a later version."""
+    with registry.sessions.begin() as session:
+        run = CrawlRun(hub="h", endpoint="https://a.example", state="done")
+        run.counts, run.seconds = {}, {"polish": 1.0}
+        session.add(run)
+
+    assert "polish 0" in client.get("/status").text
 
 
 def test_the_page_of_an_empty_registry(client: TestClient) -> None:

@@ -1,0 +1,205 @@
+"""Images that are drawn behind an answer: asked for, begun in turn, stored, told of."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from crawler.errors import AutoLoraError
+from registry.api.errors import BusyError, bug_problem, log_hidden, problem_of
+from registry.api.queue import GenerationQueue, Job
+from registry.api.schemas.images import ImageRequest
+from registry.db.images import FinishedImage, ImageFacts
+from registry.fusion.errors import GenerationCancelledError
+from registry.fusion.options import DrawingOptions, StepCallback
+from registry.service import Registry
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from registry.fusion.fused_image import FusedImage
+
+logger = logging.getLogger(__name__)
+
+# Much less than after what an image counts as lost (registry.db.images).
+ALIVE_SECONDS = 10.0
+# Steps are told of no more often: each is a transaction.
+TOLD_SECONDS = 0.25
+THUMBNAIL_SIDE = 256
+
+
+class Desk:
+    """Takes what is to be drawn, and draws it in the queue's turn."""
+
+    def __init__(self, registry: Registry, queue: GenerationQueue) -> None:
+        self._registry, self._queue = registry, queue
+        self._waiting: set[int] = set()
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._beating: threading.Thread | None = None
+
+    def ask(self, request: ImageRequest, key: str | None = None) -> list[ImageFacts]:
+        """Note an image for each seed and queue it; return what was asked with `key` before.
+
+        Raises:
+            BusyError: too many wait.
+            RequestKeyError: the key is that of another request.
+        """
+        singles = [
+            request.model_copy(update={"seed": (request.seed + place) % 2**32, "count": 1})
+            for place in range(request.count)
+        ]
+        images, are_new = self._registry.images.ask([written(single) for single in singles], key)
+        if are_new:
+            self._queue_all(singles, images)
+        return images
+
+    def _queue_all(self, requests: Sequence[ImageRequest], images: Sequence[ImageFacts]) -> None:
+        self._beat()
+        with self._lock:
+            self._waiting.update(image.id for image in images)
+        queued: list[Job[None]] = []
+        try:
+            for image, request in zip(images, requests, strict=True):
+                queued.append(self._queue.submit(partial(self._draw, image.id, request)))
+        except BusyError:
+            for job in queued:
+                job.abandon()
+            for image in images:
+                self._leave(image.id)
+                self._registry.images.remove(image.id)
+            raise
+
+    def close(self) -> None:
+        """Say of what waits that it is not drawn any more."""
+        self._closed.set()
+        with self._lock:
+            left = list(self._waiting)
+        for image_id in left:
+            self._registry.images.interrupt(image_id)
+
+    def _beat(self) -> None:
+        """Say now and then that what waits here has not been lost."""
+        with self._lock:
+            if self._beating is None:
+                self._beating = threading.Thread(target=self._stay_alive, daemon=True)
+                self._beating.start()
+
+    def _stay_alive(self) -> None:
+        while not self._closed.wait(ALIVE_SECONDS):
+            with self._lock:
+                waiting = list(self._waiting)
+            if waiting:
+                try:
+                    self._registry.images.stay_alive(waiting)
+                except AutoLoraError as error:
+                    log_hidden("images", error)
+
+    def _leave(self, image_id: int) -> None:
+        with self._lock:
+            self._waiting.discard(image_id)
+
+    def _draw(self, image_id: int, request: ImageRequest, job: Job[None]) -> None:
+        images = self._registry.images
+        try:
+            if images.begin(image_id):
+                images.finish(image_id, self._made(request, self._progress(image_id, job)))
+        except GenerationCancelledError:
+            # A person's doing is noted already; else the server ends.
+            images.interrupt(image_id)
+        except AutoLoraError as error:
+            log_hidden("drawing", error)
+            images.fail(image_id, problem_of(error))
+        except Exception:
+            logger.exception("drawing image %d", image_id)
+            images.fail(image_id, bug_problem())
+        finally:
+            self._leave(image_id)
+
+    def _progress(self, image_id: int, job: Job[None]) -> StepCallback:
+        told = 0.0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            job.check()
+            now = time.monotonic()
+            if now - told >= TOLD_SECONDS or done == total:
+                told = now
+                if not self._registry.images.step(image_id, done, total):
+                    raise GenerationCancelledError
+
+        return progress
+
+    def _made(self, asked: ImageRequest, progress: StepCallback) -> FinishedImage:
+        if asked.recipe is not None:
+            return finished(self._registry.reproduce(asked.recipe, progress))
+        chosen = asked.adapters
+        ids = None if chosen is None else [adapter.id for adapter in chosen]
+        how: DrawingOptions = {
+            "seed": asked.seed,
+            "steps": asked.steps,
+            "guidance": asked.guidance,
+            "size": None if asked.width is None else (asked.width, asked.height or asked.width),
+            "negative": asked.negative_prompt,
+        }
+        if asked.kind == "compare":
+            return sheet(
+                self._registry.compare(
+                    asked.prompt,
+                    k=asked.k,
+                    adapters=ids,
+                    base_model=asked.base_model,
+                    progress=progress,
+                    **how,
+                )
+            )
+        if asked.kind == "grid":
+            assert ids is not None
+            return sheet(
+                self._registry.grid(asked.prompt, ids, mode=asked.mode, progress=progress, **how)
+            )
+        return finished(
+            self._registry.fuse(
+                asked.prompt,
+                k=asked.k,
+                adapters=ids,
+                strengths=None if chosen is None else [adapter.strength for adapter in chosen],
+                base_model=asked.base_model,
+                mode=asked.mode,
+                check=asked.check,
+                progress=progress,
+                **how,
+            )
+        )
+
+
+def written(request: ImageRequest) -> dict[str, Any]:
+    """Return what was asked for, as it is stored and told."""
+    said = request.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"count"})
+    return said if request.recipe is not None else said | {"seed": request.seed}
+
+
+def finished(fused: "FusedImage") -> FinishedImage:
+    """Return what is stored of an image."""
+    recipe = json.loads(fused.recipe.to_json())
+    return FinishedImage(fused.png_bytes(), thumbnail(fused.image), recipe, dict(fused.activity))
+
+
+def sheet(picture: "Image") -> FinishedImage:
+    """Return what is stored of a sheet of pictures."""
+    buffer = BytesIO()
+    picture.save(buffer, "PNG")
+    return FinishedImage(buffer.getvalue(), thumbnail(picture))
+
+
+def thumbnail(picture: "Image") -> bytes:
+    """Return a picture as a small WebP."""
+    small = picture.convert("RGB")
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    buffer = BytesIO()
+    small.save(buffer, "WEBP", quality=85)
+    return buffer.getvalue()

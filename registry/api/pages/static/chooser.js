@@ -1,0 +1,223 @@
+// Choosing adapters on the page that fuses: add by search, have them chosen, order, strengths.
+// The page's address follows, so that it can be kept and passed on.
+"use strict";
+
+function startChooser(chooser) {
+  const find = (id) => document.getElementById(id);
+  const chosen = find("chosen");
+  const found = find("found");
+  const text = find("find-text");
+  const form = chooser.form;
+  const words = chooser.dataset;
+  // The item that what is found will stand in for.
+  let replaced = null;
+
+  const items = () => [...chosen.children];
+  const entryOfItem = (item) => ({
+    id: Number(item.dataset.adapter),
+    name: item.dataset.name,
+    base: item.dataset.base,
+    strength: Number(item.querySelector("input").value),
+    cover: item.querySelector("img")?.getAttribute("src") ?? "",
+    mature: item.dataset.mature === "" ? null : item.dataset.mature === "true",
+  });
+
+  function refuse(reason) {
+    find("refusal").textContent = reason;
+    find("refusal").hidden = !reason;
+  }
+
+  function changed() {
+    const entries = items().map(entryOfItem);
+    const before = Tray.read();
+    // What a list on this page does not show is what each was found by.
+    const queryOf = (id) => before.find((entry) => entry.id === id)?.query;
+    Tray.write(entries.map((entry) => ({ ...entry, query: queryOf(entry.id) })));
+    history.replaceState(null, "", Tray.address(entries, form.elements.prompt.value));
+    find("auto").hidden = entries.length > 0;
+    chosen.dataset.baseModel = Tray.commonBases(entries)[0] ?? "";
+  }
+
+  function itemOf(adapter, reason) {
+    const strength = adapter.strength ?? 1;
+    const entry = { id: adapter.id, name: visible(adapter.name), base: adapter.base_model, mature: adapter.mature ?? "" };
+    const made = filled("chosen-item", entry);
+    const slider = made.querySelector("input");
+    slider.min = Math.min(0, strength);
+    slider.max = Math.max(2, strength);
+    slider.value = strength;
+    made.querySelector("output").value = strength.toFixed(2);
+    showPicture(made.querySelector("img"), adapter.covers[0]?.thumbnail_url, adapter.mature);
+    made.querySelector(".reason").textContent = reason;
+    made.querySelector(".reason").hidden = !reason;
+    return made;
+  }
+
+  // A template's item with its places filled: in texts and attributes, never as markup.
+  function filled(id, values) {
+    const made = find(id).content.cloneNode(true).firstElementChild;
+    for (const part of [made, ...made.querySelectorAll("*")]) {
+      for (const { name, value } of [...part.attributes]) {
+        if (value.includes("{")) part.setAttribute(name, fill(value, values));
+      }
+      for (const node of part.childNodes) {
+        if (node.nodeType === Node.TEXT_NODE) node.nodeValue = fill(node.nodeValue, values);
+      }
+    }
+    return made;
+  }
+
+  function put(adapter, reason = "") {
+    const others = items().filter((item) => item !== replaced).map(entryOfItem);
+    const entry = { id: adapter.id, name: adapter.name, base: adapter.base_model };
+    const why = Tray.refusal(others, entry);
+    refuse(why);
+    if (why) return false;
+    const made = itemOf(adapter, reason);
+    if (replaced) replaced.replaceWith(made);
+    else chosen.append(made);
+    changed();
+    say(fill(words.put, { name: adapter.name, count: chosen.children.length }));
+    return true;
+  }
+
+  async function ask(path, asked) {
+    refuse("");
+    try {
+      const answer = await fetch(`${path}?${new URLSearchParams(asked)}`);
+      const told = await answer.json();
+      if (answer.ok) return told;
+      refuse(told.detail);
+    } catch {
+      refuse(words.lost);
+    }
+    return null;
+  }
+
+  async function search() {
+    if (!text.value.trim()) return text.focus();
+    const others = items().filter((item) => item !== replaced).map(entryOfItem);
+    const asked = { q: text.value, fusable: true, limit: 8 };
+    const base = Tray.commonBases(others)[0] ?? form.elements.base_model?.value;
+    if (base) asked.base_model = base;
+    const answer = await ask("/v1/search", asked);
+    if (!answer) return;
+    const ids = items().map((item) => Number(item.dataset.adapter));
+    const adapters = answer.results.map((one) => one.adapter).filter((one) => !ids.includes(one.id));
+    found.replaceChildren(...adapters.map(foundItem));
+    say(adapters.length ? fill(words.countFound, { count: adapters.length }) : words.none);
+    if (!adapters.length) refuse(words.none);
+  }
+
+  function foundItem(adapter) {
+    const made = filled("found-item", { id: adapter.id, name: adapter.name, base: adapter.base_model });
+    showPicture(made.querySelector("img"), adapter.covers[0]?.thumbnail_url, adapter.mature);
+    made.querySelector("button").addEventListener("click", () => {
+      if (!put(adapter)) return;
+      stopFinding();
+      text.focus();
+    });
+    return made;
+  }
+
+  function stopFinding() {
+    replaced = null;
+    text.value = "";
+    found.replaceChildren();
+    find("find-cancel").hidden = true;
+    find("find-label").textContent = chooser.querySelector("#find").getAttribute("aria-label");
+  }
+
+  // For each part of the prompt the adapter that suits it, with what it was chosen for.
+  async function choose() {
+    const prompt = form.elements.prompt;
+    if (!prompt.reportValidity()) return;
+    const asked = { prompt: prompt.value, k: form.elements.k.value };
+    if (form.elements.base_model) asked.base_model = form.elements.base_model.value;
+    const choices = await ask("/v1/choose", asked);
+    for (const choice of choices ?? []) put(choice.adapter, reasonOf(choice));
+  }
+
+  function reasonOf(choice) {
+    const parts = choice.part ? [fill(words.for, choice)] : [];
+    const nearest = choice.similarities ? Math.max(...choice.similarities) : null;
+    if (nearest !== null) parts.push(fill(words.near, { similarity: nearest.toFixed(2) }));
+    return parts.join(" · ");
+  }
+
+  function move(item, by) {
+    const other = by < 0 ? item.previousElementSibling : item.nextElementSibling;
+    if (!other) return;
+    const focused = document.activeElement;
+    if (by < 0) other.before(item);
+    else other.after(item);
+    focused.focus();
+    changed();
+    const place = items().indexOf(item) + 1;
+    say(fill(words.moved, { name: item.dataset.name, place, count: chosen.children.length }));
+  }
+
+  function remove(item) {
+    const next = item.nextElementSibling ?? item.previousElementSibling;
+    if (item === replaced) stopFinding();
+    item.remove();
+    refuse("");
+    changed();
+    say(fill(words.taken, { name: item.dataset.name, count: chosen.children.length }));
+    (next?.querySelector("[data-remove]") ?? text).focus();
+  }
+
+  function replace(item) {
+    replaced = item;
+    find("find-cancel").hidden = false;
+    find("find-label").textContent = fill(words.instead, item.dataset);
+    text.value = item.dataset.name;
+    text.select();
+    text.focus();
+    search();
+  }
+
+  chosen.addEventListener("input", (event) => {
+    event.target.parentElement.querySelector("output").value = Number(event.target.value).toFixed(2);
+  });
+  chosen.addEventListener("change", changed);
+  chosen.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    const item = event.target.closest("li");
+    if (!button) return;
+    if (button.dataset.move) move(item, Number(button.dataset.move));
+    else if ("replace" in button.dataset) replace(item);
+    else if ("remove" in button.dataset) remove(item);
+  });
+  chosen.addEventListener("keydown", (event) => {
+    const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!by || !event.altKey) return;
+    event.preventDefault();
+    move(event.target.closest("li"), by);
+  });
+  text.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") stopFinding();
+    if (event.key !== "Enter" || event.isComposing) return;
+    // Not the form around it: that would draw.
+    event.preventDefault();
+    search();
+  });
+  find("find-button").addEventListener("click", search);
+  find("find-cancel").addEventListener("click", stopFinding);
+  find("choose").addEventListener("click", choose);
+  form.elements.prompt.addEventListener("change", () => {
+    history.replaceState(null, "", Tray.address(items().map(entryOfItem), form.elements.prompt.value));
+  });
+  find("find").hidden = find("choose").hidden = false;
+
+  const missing = words.missing.split(" ").map(Number);
+  const kept = Tray.read().filter((entry) => !missing.includes(entry.id));
+  if (words.missing) Tray.write(kept);
+  // The bare address is where one goes on with what was put aside.
+  if (!new URLSearchParams(location.search).has("adapter") && kept.length) {
+    location.replace(Tray.address(kept, form.elements.prompt.value || Tray.prompt(kept)));
+  }
+}
+
+const chooser = document.getElementById("chooser");
+if (chooser) startChooser(chooser);

@@ -1,0 +1,144 @@
+// Having images drawn, and watching how far they are. The server keeps and shows them; this only
+// spares going to their pages.
+"use strict";
+
+// Tell of an image whatever the server tells, until it is finished.
+function watch(id, told) {
+  const events = new EventSource(`/v1/images/${id}/events`);
+  for (const state of ["waiting", "drawing", "done", "failed", "cancelled", "interrupted"]) {
+    events.addEventListener(state, (event) => {
+      const image = JSON.parse(event.data);
+      if (!["waiting", "drawing"].includes(image.state)) events.close();
+      told(image);
+    });
+  }
+  // The browser asks again by itself, unless the image is gone.
+  events.addEventListener("error", () => {
+    if (events.readyState === EventSource.CLOSED) told({ id, state: "lost" });
+  });
+}
+
+function progressText(image, words) {
+  if (image.state === "waiting") return image.ahead ? `${words.queued} (${image.ahead})` : words.queued;
+  if (image.state === "drawing") return image.total ? `${words.step} ${image.done} / ${image.total}` : words.loading;
+  if (image.state === "done") return words.done;
+  return image.problem?.detail ?? words[image.state] ?? words.lost;
+}
+
+function showProgress(place, image, words) {
+  const bar = place.querySelector("progress");
+  if (image.total) bar.value = image.done / image.total;
+  place.querySelector("[data-status]").textContent = progressText(image, words);
+}
+
+async function post(path, body, headers = {}) {
+  const answer = await fetch(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...headers },
+    body: JSON.stringify(body),
+  });
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.detail || told.title);
+  return told;
+}
+
+function startStudio(form) {
+  const find = (id) => document.getElementById(id);
+  const words = form.dataset;
+  const drawn = find("drawn");
+
+  function fail(text) {
+    find("problem").textContent = text;
+    find("problem").hidden = !text;
+  }
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    fail("");
+    const button = form.querySelector(".primary");
+    button.disabled = true;
+    try {
+      // Sent again by a browser that lost the answer, it draws nothing twice.
+      const key = `${Date.now()}-${Math.random()}`;
+      const asked = await post("/v1/images", request(form), { "Idempotency-Key": key });
+      find("placeholder").hidden = true;
+      for (const image of asked.items.reverse()) show(image);
+      say(words.queued);
+    } catch (error) {
+      fail(error instanceof TypeError ? words.lost : error.message);
+    }
+    button.disabled = false;
+    button.focus();
+  });
+
+  function show(image) {
+    const place = find("under-way").content.cloneNode(true).firstElementChild;
+    place.dataset.image = image.id;
+    place.querySelector("button").addEventListener("click", () => post(`/v1/images/${image.id}/cancel`, {}));
+    drawn.prepend(place);
+    watch(image.id, (told) => update(place, told));
+  }
+
+  async function update(place, image) {
+    showProgress(place, image, words);
+    if (["waiting", "drawing"].includes(image.state)) return;
+    say(progressText(image, words));
+    if (image.state === "done") {
+      const answer = await fetch(`/images/${image.id}/result`);
+      if (answer.ok) {
+        place.innerHTML = await answer.text();
+        return;
+      }
+    }
+    place.querySelector("progress").hidden = place.querySelector("button").hidden = true;
+    place.querySelector("[data-status]").className = "note bad";
+  }
+}
+
+function request(form) {
+  const fields = form.elements;
+  const adapters = [...document.getElementById("chosen").children].map((item) => ({
+    id: Number(item.dataset.adapter),
+    strength: Number(item.querySelector("input").value),
+  }));
+  const asked = { prompt: fields.prompt.value, mode: fields.mode.value, kind: fields.kind.value };
+  for (const name of ["seed", "steps", "guidance", "width", "height", "count"]) {
+    if (fields[name].value) asked[name] = Number(fields[name].value);
+  }
+  if (fields.negative_prompt.value) asked.negative_prompt = fields.negative_prompt.value;
+  const base = document.getElementById("chosen").dataset.baseModel || (!adapters.length && fields.base_model?.value);
+  if (base) asked.base_model = base;
+  if (adapters.length) asked.adapters = adapters;
+  else asked.k = Number(fields.k.value);
+  return asked;
+}
+
+// The page of one image that is not finished.
+function startWatching(place) {
+  watch(Number(place.dataset.watch), (image) => {
+    showProgress(place, image, place.dataset);
+    if (!["waiting", "drawing", "lost"].includes(image.state)) location.reload();
+  });
+}
+
+function startDice() {
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-dice]")) return;
+    event.target.closest("form").elements.seed.value = Math.floor(Math.random() * 2 ** 32);
+  });
+}
+
+// Two images over one another, and how much of each is seen.
+function startComparing(figure) {
+  const range = figure.querySelector('input[type="range"]');
+  const cut = () => figure.style.setProperty("--cut", `${range.value}%`);
+  range.addEventListener("input", cut);
+  cut();
+}
+
+startDice();
+const studio = document.getElementById("fuse");
+if (studio) startStudio(studio);
+const watched = document.querySelector("[data-watch]");
+if (watched) startWatching(watched);
+document.querySelectorAll("[data-compare]").forEach(startComparing);

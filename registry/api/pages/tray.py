@@ -1,0 +1,66 @@
+"""What people have chosen to fuse: with what strength, and which base model can draw it all."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from encoder.base_models.facts import related_base_models, variant_names
+from registry.retrieval.cards import AdapterCard
+
+# What sliders go to; an author's own strength may lie beyond.
+LEAST_STRENGTH, MOST_STRENGTH = 0.0, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An adapter of an address, with the strength that it names or else the adapter's own."""
+
+    card: AdapterCard
+    strength: float
+
+    @property
+    def least(self) -> float:
+        return min(LEAST_STRENGTH, self.strength)
+
+    @property
+    def most(self) -> float:
+        return max(MOST_STRENGTH, self.strength)
+
+
+def tray_of(
+    adapter_ids: Sequence[int], strengths: Sequence[float], cards: Sequence[AdapterCard]
+) -> list[Chosen]:
+    """Return the adapters of an address that exist, in its order; strengths may lack at its end."""
+    by_id = {card.id: card for card in cards}
+    given = dict(zip(adapter_ids, strengths, strict=False))
+    return [
+        Chosen(card, given.get(id_, 1.0 if card.strength is None else card.strength))
+        for id_ in dict.fromkeys(adapter_ids)
+        if (card := by_id.get(id_)) is not None
+    ]
+
+
+def drawable_with(base_models: Collection[str]) -> dict[str, list[str]]:
+    """Return for each base model those that draw with its adapters, itself first."""
+    return {name: list(_drawn_by(name)) for name in base_models}
+
+
+def common_bases(base_models: Sequence[str], runnable: Collection[str] = ()) -> list[str]:
+    """Return the base models that draw with adapters of all of these, `runnable` ones first.
+
+    None of no adapters.
+    """
+    if not base_models:
+        return []
+    common = [
+        name
+        for name in _drawn_by(base_models[0])
+        if all(name in _drawn_by(other) for other in base_models)
+    ]
+    return sorted(common, key=lambda name: name not in runnable)
+
+
+@cache
+def _drawn_by(base_model: str) -> tuple[str, ...]:
+    others = (name for name in variant_names() if base_model in related_base_models(name))
+    return tuple(dict.fromkeys([base_model, *others]))

@@ -1,0 +1,85 @@
+"""Recipes taken elsewhere: written for other programs, packed with their files, sent to ComfyUI."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
+
+from registry.api.deps import OpenRegistryDep, RegistryDep
+from registry.api.recipes import RECIPE_BODY, read_recipe
+from registry.api.schemas.exports import ExportParams, SentAnswer
+from registry.api.uploads import PictureDep
+from registry.fusion.exports.export import export
+from registry.fusion.options import Target
+from registry.fusion.recipe import Recipe
+
+router = APIRouter(prefix="/v1/recipes", tags=["recipes"])
+# For who may make images.
+send_router = APIRouter(prefix="/v1/recipes", tags=["recipes"])
+
+# Each program's text: its type and the name it is saved under.
+FILES: dict[Target, tuple[str, str]] = {
+    "diffusers": ("text/x-python", "autolora.py"),
+    "a1111": ("text/plain", "autolora.txt"),
+    "comfyui": ("application/json", "autolora-workflow.json"),
+    "comfyui-api": ("application/json", "autolora-prompt.json"),
+}
+ZIP = "application/zip"
+EXPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The text, under a name to save it by.",
+        "content": {kind: {} for kind in dict.fromkeys(kind for kind, _ in FILES.values())},
+    }
+}
+FILES_ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {ZIP: {}}}}
+
+
+def _recipe(sent: PictureDep) -> Recipe:
+    return read_recipe(sent)
+
+
+RecipeDep = Annotated[Recipe, Depends(_recipe, scope="function")]
+
+
+@router.post(
+    "/export",
+    response_class=Response,
+    responses=EXPORT_ANSWERS,
+    openapi_extra={"requestBody": RECIPE_BODY},
+)
+def export_recipe(recipe: RecipeDep, params: Annotated[ExportParams, Query()]) -> Response:
+    """Write a recipe for another program: the same adapters at plain strengths, without gates."""
+    kind, name = FILES[params.to]
+    return Response(
+        export(recipe, params.to),
+        media_type=f"{kind}; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@router.post(
+    "/files",
+    response_class=StreamingResponse,
+    responses=FILES_ANSWERS,
+    openapi_extra={"requestBody": RECIPE_BODY},
+)
+def pack_files(recipe: RecipeDep, registry: RegistryDep) -> StreamingResponse:
+    """Download the files of a recipe's adapters as a zip, named as exports name them.
+
+    With a README of where they are from and under which licences.
+    """
+    bundle = registry.bundle(recipe)
+    return StreamingResponse(
+        iter(bundle),
+        media_type=ZIP,
+        headers={
+            "Content-Length": str(len(bundle)),
+            "Content-Disposition": 'attachment; filename="autolora-files.zip"',
+        },
+    )
+
+
+@send_router.post("/send", openapi_extra={"requestBody": RECIPE_BODY})
+def send_recipe(recipe: RecipeDep, registry: OpenRegistryDep) -> SentAnswer:
+    """Have the ComfyUI of REGISTRY_COMFYUI_URL draw a recipe, at plain strengths."""
+    return SentAnswer.model_validate(registry.send_to_comfyui(recipe))

@@ -1,0 +1,188 @@
+"""Pages of images: the history, one image, two compared; and the forms that make and remove them.
+
+All of it works without JavaScript, which spares going to an image's page while it is drawn.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from registry.api.deps import DeskDep, RegistryDep
+from registry.api.forms import read_form
+from registry.api.pages.render import render
+from registry.api.routes.images import ImageId
+from registry.api.routes.pages import frame
+from registry.api.routes.studio import to_image, valid_request
+from registry.api.schemas.images import MOST_IN_GRID, ImageAnswer, ImageRequest
+from registry.db.images import ImageFacts
+from registry.fusion.recipe import Recipe
+from registry.retrieval.cursors import read_number, write_cursor
+
+router = APIRouter()
+drawing_router = APIRouter()
+
+PAGE_SIZE = 24
+# What is told apart where two images are compared, and its name in texts.py.
+COMPARED = {
+    "prompt": "fuse.prompt",
+    "negative_prompt": "fuse.negative",
+    "adapters": "fuse.adapters",
+    "mode": "fuse.mode",
+    "seed": "fuse.seed",
+    "steps": "fuse.steps",
+    "guidance": "fuse.guidance",
+    "size": "fuse.size",
+    "base": "base_model",
+}
+
+
+@router.get("/images")
+def images_page(
+    request: Request,
+    registry: RegistryDep,
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> HTMLResponse:
+    before = read_number("images", cursor)
+    images = registry.images.list(before_id=before, limit=PAGE_SIZE + 1)
+    more, images = len(images) > PAGE_SIZE, images[:PAGE_SIZE]
+    return render(
+        request,
+        "images.html",
+        active="images",
+        images=[ImageAnswer.from_facts(facts) for facts in images],
+        next=write_cursor("images", [images[-1].id]) if more else None,
+        prompt_of=prompt_of,
+        **frame(registry),
+    )
+
+
+@router.get("/images/compare")
+def compare_page(
+    request: Request,
+    registry: RegistryDep,
+    image: Annotated[list[ImageId], Query(max_length=PAGE_SIZE)] = [],  # noqa: B006
+) -> HTMLResponse:
+    found = [registry.images.get(one) for one in dict.fromkeys(image)]
+    images = [ImageAnswer.from_facts(facts) for facts in found if facts.state == "done"]
+    return render(
+        request,
+        "images_compare.html",
+        active="images",
+        images=images,
+        differences=_differences(*images) if len(images) == 2 else [],
+        prompt_of=prompt_of,
+        **frame(registry),
+    )
+
+
+@router.get("/images/{image_id}")
+def image_page(image_id: ImageId, request: Request, registry: RegistryDep) -> HTMLResponse:
+    image = registry.images.get(image_id)
+    return render(request, "image.html", active="images", **_of_image(image), **frame(registry))
+
+
+@router.get("/images/{image_id}/result")
+def image_result(image_id: ImageId, request: Request, registry: RegistryDep) -> HTMLResponse:
+    """Return the part of an image's page that the studio shows."""
+    return render(request, "image_result.html", **_of_image(registry.images.get(image_id)))
+
+
+@drawing_router.post("/images/{image_id}/again")
+def draw_again(
+    image_id: ImageId,
+    form: Annotated[dict[str, str], Depends(read_form)],
+    registry: RegistryDep,
+    desk: DeskDep,
+) -> RedirectResponse:
+    """Draw an image again, or a sheet of its adapters."""
+    image = registry.images.get(image_id)
+    if image.recipe is None:
+        asked = ImageRequest.model_validate(image.asked)
+    elif form.get("kind", "image") == "image":
+        asked = ImageRequest(recipe=Recipe.model_validate(image.recipe))
+    else:
+        asked = _sheet(image.recipe, form["kind"])
+    return to_image(desk.ask(asked)[0])
+
+
+@drawing_router.post("/images/{image_id}/cancel", dependencies=[Depends(read_form)])
+def cancel_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectResponse:
+    return to_image(registry.images.cancel(image_id))
+
+
+@drawing_router.post("/images/{image_id}/delete", dependencies=[Depends(read_form)])
+def remove_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectResponse:
+    registry.images.remove(image_id)
+    return RedirectResponse("/images", HTTPStatus.SEE_OTHER)
+
+
+def _sheet(recipe: Mapping[str, Any], kind: str) -> ImageRequest:
+    adapters = [
+        {"id": used["id"], "strength": used["strength"]}
+        for used in recipe["adapters"]
+        if used["id"] is not None
+    ]
+    asked = {name: recipe[name] for name in ("prompt", "negative_prompt", "seed", "steps")}
+    asked |= {"guidance": recipe["guidance"], "width": recipe["width"], "height": recipe["height"]}
+    if kind == "grid":
+        asked["mode"] = recipe["mode"]
+    return valid_request(asked | {"kind": kind, "adapters": adapters[:MOST_IN_GRID]})
+
+
+def _of_image(image: ImageFacts) -> dict[str, Any]:
+    return {
+        "image": ImageAnswer.from_facts(image),
+        "prompt_of": prompt_of,
+        "vary_url": vary_url,
+        "added_words": added_words,
+    }
+
+
+def prompt_of(image: ImageAnswer) -> str:
+    """Return what an image was asked for with."""
+    return str((image.recipe or image.asked.get("recipe") or image.asked).get("prompt", ""))
+
+
+def added_words(recipe: Mapping[str, Any]) -> str:
+    """Return what the base was given beyond the prompt: trigger words."""
+    full: str = recipe["full_prompt"]
+    return full.removeprefix(recipe["prompt"]) if full.startswith(recipe["prompt"]) else full
+
+
+def vary_url(image: ImageAnswer) -> str:
+    """Return the address of the page that fuses, filled in as for this image."""
+    said = image.recipe or image.asked.get("recipe") or image.asked
+    names = ("prompt", "negative_prompt", "mode", "seed", "steps", "guidance", "width", "height")
+    fields = [(name, said[name]) for name in names if said.get(name) not in (None, "")]
+    for used in said.get("adapters") or ():
+        if used.get("id") is not None:
+            fields += [("adapter", used["id"])]
+            strength = used.get("strength")
+            fields += [("strength", 1.0 if strength is None else strength)]
+    return f"/fuse?{urlencode(fields)}"
+
+
+def _differences(one: ImageAnswer, other: ImageAnswer) -> list[tuple[str, str, str]]:
+    """Return what differs between two images' recipes, by its name in texts.py."""
+    said, also = _told(one), _told(other)
+    return [
+        (text, said.get(name, ""), also.get(name, ""))
+        for name, text in COMPARED.items()
+        if said.get(name) != also.get(name)
+    ]
+
+
+def _told(image: ImageAnswer) -> dict[str, str]:
+    recipe = image.recipe
+    if recipe is None:
+        return {"prompt": prompt_of(image)}
+    names = ("prompt", "negative_prompt", "mode", "seed", "steps", "guidance")
+    return {name: str(recipe[name]) for name in names} | {
+        "adapters": ", ".join(f"{a['name']} × {a['strength']:g}" for a in recipe["adapters"]),
+        "size": f"{recipe['width']} × {recipe['height']}",
+        "base": recipe["base"]["name"],
+    }

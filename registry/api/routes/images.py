@@ -1,0 +1,140 @@
+"""Images that are drawn behind the answer: asked for, watched, looked at, given up, removed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from registry.api.conditional import not_modified
+from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
+from registry.api.queue import GenerationQueue
+from registry.api.schemas.asked import PageParams
+from registry.api.schemas.images import (
+    ImageAnswer,
+    ImageListAnswer,
+    ImageRequest,
+    ImagesAnswer,
+)
+from registry.api.schemas.shapes import MOST_ID
+from registry.retrieval.cursors import read_number, write_cursor
+from registry.service import Registry
+
+router = APIRouter(prefix="/v1", tags=["images"])
+drawing_router = APIRouter(prefix="/v1", tags=["images"])
+
+ImageId = Annotated[int, Path(ge=1, le=MOST_ID)]
+RequestKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="Names this request for a day: sent again, it makes no other image.",
+    ),
+]
+# An image never changes, and may be removed.
+KEPT = "private, max-age=3600"
+# How often it is looked whether there is something to tell.
+LOOK_SECONDS = 0.3
+NOT_MODIFIED = {"description": "Who asks has it already, as If-None-Match says."}
+
+
+def _picture(media_type: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {media_type: {}}}, 304: NOT_MODIFIED}
+
+
+@drawing_router.post("/images", status_code=202)
+def ask_for_images(
+    asked: ImageRequest, desk: DeskDep, response: Response, key: RequestKey = None
+) -> ImagesAnswer:
+    """Have images drawn, and answer at once; `/v1/images/{id}/events` tells how far they are.
+
+    A queue that is full answers 429. With an Idempotency-Key that was sent before, what was asked
+    for then is answered.
+    """
+    answers = [ImageAnswer.from_facts(facts) for facts in desk.ask(asked, key)]
+    response.headers["Location"] = f"/v1/images/{answers[0].id}"
+    return ImagesAnswer(items=answers)
+
+
+@router.get("/images")
+def list_images(params: Annotated[PageParams, Query()], registry: RegistryDep) -> ImageListAnswer:
+    """List images that were asked for, the last one first."""
+    before = read_number("images", params.cursor)
+    images = registry.images.list(before_id=before, limit=params.limit + 1)
+    more, images = len(images) > params.limit, images[: params.limit]
+    return ImageListAnswer(
+        items=[ImageAnswer.from_facts(facts) for facts in images],
+        next=write_cursor("images", [images[-1].id]) if more else None,
+    )
+
+
+@router.get("/images/{image_id}")
+def get_image(image_id: ImageId, registry: RegistryDep) -> ImageAnswer:
+    """Tell how far an image is, or how it was made."""
+    return ImageAnswer.from_facts(registry.images.get(image_id))
+
+
+@router.get("/images/{image_id}/events", response_class=EventSourceResponse)
+async def watch_image(
+    image_id: ImageId, registry: OpenRegistryDep, queue: QueueDep
+) -> AsyncIterator[ServerSentEvent]:
+    """Tell whatever changes of an image, by server-sent events, until it is finished.
+
+    Events are named after states, and have what `/v1/images/{id}` answers.
+    """
+    async for answer in _changes(image_id, registry, queue):
+        yield ServerSentEvent(data=answer, event=answer.state)
+
+
+async def _changes(
+    image_id: int, registry: Registry, queue: GenerationQueue
+) -> AsyncIterator[ImageAnswer]:
+    told = None
+    while not queue.closing.is_set():
+        facts = await run_in_threadpool(registry.images.get, image_id)
+        if facts != told:
+            yield ImageAnswer.from_facts(facts)
+        if facts.is_finished:
+            return
+        told = facts
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+@router.get("/images/{image_id}/png", response_class=Response, responses=_picture("image/png"))
+def get_png(image_id: ImageId, request: Request, registry: RegistryDep) -> Response:
+    """Return an image with its recipe inside."""
+    name = f'inline; filename="autolora-{image_id}.png"'
+    headers = _headers(image_id) | {"Content-Disposition": name}
+    return not_modified(request, headers) or Response(
+        registry.images.file(image_id), media_type="image/png", headers=headers
+    )
+
+
+@router.get(
+    "/images/{image_id}/thumbnail", response_class=Response, responses=_picture("image/webp")
+)
+def get_thumbnail(image_id: ImageId, request: Request, registry: RegistryDep) -> Response:
+    """Return a small image, for lists."""
+    headers = _headers(image_id)
+    return not_modified(request, headers) or Response(
+        registry.images.file(image_id, thumbnail=True), media_type="image/webp", headers=headers
+    )
+
+
+def _headers(image_id: int) -> dict[str, str]:
+    return {"ETag": f'"image-{image_id}"', "Cache-Control": KEPT}
+
+
+@drawing_router.post("/images/{image_id}/cancel")
+def cancel_image(image_id: ImageId, registry: RegistryDep) -> ImageAnswer:
+    """Give an image up: what is drawn stops at its next step. A finished one stays as it is."""
+    return ImageAnswer.from_facts(registry.images.cancel(image_id))
+
+
+@drawing_router.delete("/images/{image_id}", status_code=204)
+def remove_image(image_id: ImageId, registry: RegistryDep) -> None:
+    """Remove an image for good; one that is not finished is given up."""
+    registry.images.remove(image_id)

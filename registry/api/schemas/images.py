@@ -1,0 +1,110 @@
+"""Images that are asked for and drawn behind the answer."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from registry.api.schemas.fuse import MOST_SIDE, MOST_STEPS, FuseRequest
+from registry.api.schemas.service import ActivityAnswer
+from registry.api.schemas.shapes import Answer
+from registry.db.images import ImageFacts, State
+from registry.fusion.recipe import Recipe
+
+# As many as may wait.
+MOST_IMAGES = 4
+# A grid of so many adapters has ten pictures.
+MOST_IN_GRID = 4
+
+
+class ImageRequest(FuseRequest):
+    """What to draw: a prompt as `/v1/fuse` takes it, or a recipe, or a sheet that compares.
+
+    `count` images differ in their seeds, which follow one another. A sheet of kind `compare` has
+    the base alone, each adapter alone, and all by every way of fusing; a `grid` every pair.
+    """
+
+    prompt: str = Field(default="", max_length=2000)
+    kind: Literal["image", "compare", "grid"] = "image"
+    count: int = Field(default=1, ge=1, le=MOST_IMAGES)
+    recipe: Recipe | None = Field(
+        default=None, description="Draws this again, to the pixel; nothing else is to be given."
+    )
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        if self.recipe is not None:
+            self._check_recipe(self.recipe)
+        elif not self.prompt.strip():
+            raise ValueError("a prompt or a recipe is needed")
+        if self.kind == "grid" and not 2 <= len(self.adapters or ()) <= MOST_IN_GRID:
+            raise ValueError(f"a grid wants 2 to {MOST_IN_GRID} adapters")
+        return self
+
+    def _check_recipe(self, recipe: Recipe) -> None:
+        if self.model_fields_set - {"recipe"}:
+            raise ValueError("a recipe says all that there is to say; give nothing beside it")
+        if recipe.steps > MOST_STEPS or max(recipe.width, recipe.height) > MOST_SIDE:
+            raise ValueError(
+                f"this server draws up to {MOST_STEPS} steps and {MOST_SIDE} pixels a side"
+            )
+
+
+class ImageAnswer(Answer):
+    id: int
+    state: State
+    ahead: int = Field(description="How many are drawn before it, while it waits.")
+    done: int = Field(description="Steps that are done; pictures, of a sheet.")
+    total: int
+    asked: dict[str, Any]
+    recipe: dict[str, Any] | None = Field(description="How it was made; a sheet has none.")
+    activity: list[ActivityAnswer]
+    problem: dict[str, Any] | None = Field(description="Why there is none (RFC 9457).")
+    png: str | None = Field(description="The path of its PNG, which carries the recipe.")
+    thumbnail: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    @classmethod
+    def from_facts(cls, facts: ImageFacts) -> Self:
+        is_done = facts.state == "done"
+        return cls(
+            id=facts.id,
+            state=facts.state,
+            ahead=facts.ahead,
+            done=facts.done,
+            total=facts.total,
+            asked=facts.asked,
+            recipe=facts.recipe,
+            activity=_activity(facts),
+            problem=facts.problem,
+            png=f"/v1/images/{facts.id}/png" if is_done else None,
+            thumbnail=f"/v1/images/{facts.id}/thumbnail" if is_done else None,
+            created_at=facts.created_at,
+            finished_at=facts.finished_at,
+        )
+
+
+def _activity(facts: ImageFacts) -> list[ActivityAnswer]:
+    return [
+        ActivityAnswer(
+            id=used["id"],
+            name=used["name"],
+            sha256=used["sha256"],
+            mean=sum(layers.values()) / len(layers) if layers else None,
+            layers=layers,
+        )
+        for used in (facts.recipe or {}).get("adapters", ())
+        for layers in [(facts.activity or {}).get(used["sha256"], {})]
+    ]
+
+
+class ImagesAnswer(Answer):
+    """What was asked for at once, one image a seed."""
+
+    items: list[ImageAnswer]
+
+
+class ImageListAnswer(Answer):
+    items: list[ImageAnswer]
+    next: str | None = None

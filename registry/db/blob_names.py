@@ -1,0 +1,39 @@
+"""Which blobs the database counts on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import CompoundSelect, literal, null, select, union_all
+from sqlalchemy.orm import Session
+
+from registry.db.models import Adapter, Cover, Encoder, File, SketchBasis
+
+# Rows that come at a time, so that memory does not grow with the index.
+ROWS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class NamedBlob:
+    """A blob that has to be there, its size in bytes where that is known, and what it is."""
+
+    sha256: str
+    size: int | None
+    what: str
+
+
+def named_blobs(session: Session) -> Iterator[NamedBlob]:
+    """Yield every blob that has to be in the store; one that is named twice comes twice."""
+    # A file of adapters that are all gone or refused may have been dropped.
+    needed = select(Adapter.id).where(Adapter.file_sha256 == File.sha256, Adapter.state == "ready")
+    query: CompoundSelect[*tuple[Any, ...]] = union_all(
+        select(File.sha256, File.size, literal("adapter's file").label("what")).where(
+            File.state == "stored", needed.exists()
+        ),
+        select(Cover.sha256, null(), literal("cover")),
+        select(Cover.thumbnail_sha256, null(), literal("cover")),
+        select(Encoder.checkpoint_sha256, null(), literal("encoder")),
+        select(SketchBasis.basis_sha256, null(), literal("sketch basis")),
+    )
+    for row in session.execute(query, execution_options={"yield_per": ROWS}):
+        yield NamedBlob(*row)

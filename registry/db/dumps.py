@@ -1,0 +1,96 @@
+"""The whole database as one file, by PostgreSQL's own pg_dump and pg_restore."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg import Connection as PsycopgConnection
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import Connection, Engine, func, inspect, select, table, text
+
+from registry.db.migrate import alembic_config
+from registry.db.postgres_programs import run_client
+from registry.errors import DatabaseError
+
+
+@dataclass(frozen=True, slots=True)
+class DumpFacts:
+    """The schema's revision in a dump, and the rows of each of its tables."""
+
+    revision: str
+    rows: dict[str, int]
+
+
+def write_dump(engine: Engine, path: Path) -> DumpFacts:
+    """Write the database to a file, as it is at one moment; others may write meanwhile.
+
+    Raises:
+        DatabaseError: it cannot be read, or the file cannot be written.
+    """
+    with _snapshot(engine) as (connection, snapshot):
+        facts = DumpFacts(_revision(connection), count_rows(connection))
+        words = ["--format=custom", f"--snapshot={snapshot}", f"--file={path}"]
+        # Who restores it may be another role, in a database of their own.
+        words += ["--no-owner", "--no-privileges", "--no-comments"]
+        _run("pg_dump", connection, *words)
+    return facts
+
+
+def read_dump(engine: Engine, path: Path) -> None:
+    """Fill an empty database from a file, in one transaction: all of it is there, or nothing.
+
+    Raises:
+        DatabaseError: the file is none of ours, or the database is not empty.
+    """
+    with engine.connect() as connection:
+        words = ["--single-transaction", "--no-owner", "--no-privileges", "--no-comments"]
+        _run("pg_restore", connection, *words, str(path))
+
+
+def count_rows(connection: Connection) -> dict[str, int]:
+    """Return how many rows each table has, by its name."""
+    return {
+        name: connection.scalar(select(func.count()).select_from(table(name))) or 0
+        for name in sorted(inspect(connection).get_table_names())
+    }
+
+
+def has_tables(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        return bool(inspect(connection).get_table_names())
+
+
+def is_known_revision(revision: str) -> bool:
+    """Whether this version can migrate a database from a revision of the schema."""
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return revision in {script.revision for script in scripts.walk_revisions()}
+
+
+def _revision(connection: Connection) -> str:
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        raise DatabaseError("the database has no schema yet: there is nothing to keep.")
+    return revision
+
+
+@contextmanager
+def _snapshot(engine: Engine) -> Iterator[tuple[Connection, str]]:
+    """Give a connection that sees one moment, and the moment's name for other connections."""
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        yield connection, connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
+
+
+def _run(program: str, connection: Connection, *words: str) -> None:
+    """Run a program on the database that a connection leads to."""
+    driver = connection.connection.dbapi_connection
+    assert isinstance(driver, PsycopgConnection)
+    address = make_conninfo(**driver.info.get_parameters())
+    done, said = run_client(
+        program, f"--dbname={address}", *words, password=driver.info.password or None
+    )
+    if not done:
+        lines = [line for line in said.splitlines() if "error:" in line] or said.splitlines()
+        raise DatabaseError(f"{program} failed: {lines[0].strip() if lines else 'it says nothing'}")

@@ -1,0 +1,239 @@
+"""Images that were asked for: what waits, what is drawn, and what came of it.
+
+A process that draws says now and then that it lives. What nobody draws any more counts as
+interrupted, so that a killed server leaves nothing that seems to be under way.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.db.work_models import DrawnImage, ImageFile
+from registry.errors import ImageNotFoundError, RequestKeyError
+
+State = Literal["waiting", "drawing", "done", "failed", "cancelled", "interrupted"]
+STATES: tuple[State, ...] = get_args(State)
+UNFINISHED: tuple[State, ...] = ("waiting", "drawing")
+# A process says that it lives every few seconds (registry.api.drawing); one that has not for so
+# long is dead, or has lost the database.
+LOST_AFTER = timedelta(seconds=45)
+# As long a key means the same request.
+KEY_LIFETIME = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """All of an image but its files. `ahead` is how many are drawn before it, while it waits."""
+
+    id: int
+    asked: dict[str, Any]
+    state: State
+    ahead: int
+    done: int
+    total: int
+    recipe: dict[str, Any] | None
+    activity: dict[str, Any] | None
+    problem: dict[str, Any] | None
+    bytes: int
+    created_at: datetime
+    finished_at: datetime | None
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state not in UNFINISHED
+
+
+@dataclass(frozen=True)
+class FinishedImage:
+    """What drawing gave. A sheet has no recipe."""
+
+    png: bytes
+    thumbnail: bytes
+    recipe: dict[str, Any] | None = None
+    activity: dict[str, Any] | None = None
+
+
+def ask(
+    session: Session, asked: Sequence[Mapping[str, Any]], key: str | None = None
+) -> tuple[list[int], bool]:
+    """Note images to be drawn; return their ids, and whether these are new.
+
+    They are not if the same was asked for with the same key already.
+
+    Raises:
+        RequestKeyError: the key is that of another request.
+    """
+    digest = hashlib.sha256(json.dumps(list(asked), sort_keys=True).encode()).hexdigest()
+    if key is not None:
+        _forget_key(session, key)
+        known = _of_key(session, key)
+        if not known:
+            # Of two at once, the second waits here for the first.
+            session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
+            known = _of_key(session, key)
+        if any(row.request_sha256 != digest for row in known):
+            raise RequestKeyError(key)
+        if known:
+            return [row.id for row in known], False
+    rows = [
+        {"asked": dict(one), "request_key": key, "request_sha256": digest, "place": place}
+        for place, one in enumerate(asked)
+    ]
+    statement = insert(DrawnImage).returning(DrawnImage.id, sort_by_parameter_order=True)
+    return list(session.scalars(statement, rows)), True
+
+
+def _of_key(session: Session, key: str) -> Sequence[Row[int, str | None]]:
+    query = select(DrawnImage.id, DrawnImage.request_sha256).where(DrawnImage.request_key == key)
+    return session.execute(query.order_by(DrawnImage.place)).all()
+
+
+def _forget_key(session: Session, key: str) -> None:
+    session.execute(
+        update(DrawnImage)
+        .where(DrawnImage.request_key == key, DrawnImage.created_at < func.now() - KEY_LIFETIME)
+        .values(request_key=None)
+    )
+
+
+def begin(session: Session, image_id: int) -> bool:
+    """Say that an image is being drawn; return False if nobody wants it any more."""
+    return _change(session, image_id, ["waiting"], state="drawing", seen_at=func.now())
+
+
+def step(session: Session, image_id: int, done: int, total: int) -> bool:
+    """Note how far an image is; return False if nobody wants it any more."""
+    return _change(session, image_id, ["drawing"], done=done, total=total, seen_at=func.now())
+
+
+def stay_alive(session: Session, image_ids: Collection[int]) -> None:
+    """Say that these are still to be drawn by who has them."""
+    session.execute(
+        update(DrawnImage)
+        .where(DrawnImage.id.in_(image_ids), DrawnImage.state.in_(UNFINISHED))
+        .values(seen_at=func.now())
+    )
+
+
+def finish(session: Session, image_id: int, made: FinishedImage, most_bytes: int) -> bool:
+    """Store an image, and remove the oldest if all take more than `most_bytes`.
+
+    Returns False if nobody wants it any more.
+    """
+    size = len(made.png) + len(made.thumbnail)
+    facts = {"recipe": made.recipe, "activity": made.activity, "bytes": size}
+    if not _change(session, image_id, ["drawing"], state="done", finished_at=func.now(), **facts):
+        return False
+    session.add(ImageFile(image_id=image_id, png=made.png, thumbnail=made.thumbnail))
+    session.flush()
+    newer = func.sum(DrawnImage.bytes).over(order_by=DrawnImage.id.desc())
+    sums = select(DrawnImage.id, newer.label("bytes")).where(DrawnImage.state == "done").subquery()
+    old = select(sums.c.id).where(sums.c.bytes > most_bytes, sums.c.id != image_id)
+    session.execute(delete(DrawnImage).where(DrawnImage.id.in_(old)))
+    return True
+
+
+def fail(session: Session, image_id: int, problem: dict[str, Any]) -> None:
+    _end(session, image_id, "failed", problem=problem)
+
+
+def cancel(session: Session, image_id: int) -> None:
+    """Give an image up: who draws it notices at the next step. A finished one stays as it is.
+
+    Raises:
+        ImageNotFoundError: there is none of this id.
+    """
+    if not _end(session, image_id, "cancelled"):
+        get_image(session, image_id)
+
+
+def interrupt(session: Session, image_id: int) -> None:
+    """Say that who was to draw an image has ended."""
+    _end(session, image_id, "interrupted")
+
+
+def get_image(session: Session, image_id: int) -> ImageFacts:
+    """Return an image's facts.
+
+    Raises:
+        ImageNotFoundError: there is none of this id.
+    """
+    _interrupt_lost(session)
+    image = session.get(DrawnImage, image_id)
+    if image is None:
+        raise ImageNotFoundError(image_id)
+    return _facts(session, image)
+
+
+def list_images(session: Session, *, before_id: int | None, limit: int) -> list[ImageFacts]:
+    """Return images, the last asked for first, with ids below `before_id`."""
+    _interrupt_lost(session)
+    query = select(DrawnImage)
+    if before_id is not None:
+        query = query.where(DrawnImage.id < before_id)
+    images = session.scalars(query.order_by(DrawnImage.id.desc()).limit(limit))
+    return [_facts(session, image) for image in images]
+
+
+def load_file(session: Session, image_id: int, *, thumbnail: bool = False) -> bytes:
+    """Return an image's PNG, or its small WebP.
+
+    Raises:
+        ImageNotFoundError: there is none, or it is not done.
+    """
+    column = ImageFile.thumbnail if thumbnail else ImageFile.png
+    data = session.scalar(select(column).where(ImageFile.image_id == image_id))
+    if data is None:
+        raise ImageNotFoundError(image_id)
+    return data
+
+
+def remove(session: Session, image_id: int) -> None:
+    """Remove an image; one that is being drawn is given up.
+
+    Raises:
+        ImageNotFoundError: there is none of this id.
+    """
+    query = delete(DrawnImage).where(DrawnImage.id == image_id).returning(DrawnImage.id)
+    if session.scalar(query) is None:
+        raise ImageNotFoundError(image_id)
+
+
+def _change(session: Session, image_id: int, states: Collection[State], **values: Any) -> bool:
+    changed = session.execute(
+        update(DrawnImage)
+        .where(DrawnImage.id == image_id, DrawnImage.state.in_(states))
+        .values(**values)
+        .returning(DrawnImage.id)
+    )
+    return changed.first() is not None
+
+
+def _end(session: Session, image_id: int, state: State, **values: Any) -> bool:
+    return _change(session, image_id, UNFINISHED, state=state, finished_at=func.now(), **values)
+
+
+def _interrupt_lost(session: Session) -> None:
+    session.execute(
+        update(DrawnImage)
+        .where(DrawnImage.state.in_(UNFINISHED), DrawnImage.seen_at < func.now() - LOST_AFTER)
+        .values(state="interrupted", finished_at=func.now())
+    )
+
+
+def _facts(session: Session, image: DrawnImage) -> ImageFacts:
+    ahead = 0
+    if image.state == "waiting":
+        query = select(func.count()).where(
+            DrawnImage.state.in_(UNFINISHED), DrawnImage.id < image.id
+        )
+        ahead = session.scalar(query) or 0
+    columns = [field.name for field in fields(ImageFacts) if field.name != "ahead"]
+    return ImageFacts(ahead=ahead, **{name: getattr(image, name) for name in columns})

@@ -1,0 +1,279 @@
+"""What an operator would look at first when something is wrong: each thing, and what to do.
+
+Nothing is changed, but that the embedded PostgreSQL is started where it is down.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.orm import Session
+
+from crawler.errors import AccessDeniedError, GoneError, SourceError
+from crawler.http import PoliteClient
+from registry.config import Settings, misspelt_settings
+from registry.db.blob_names import named_blobs
+from registry.db.encoders import active_encoders, encoder_among
+from registry.db.jobs import SILENT_SECONDS, count_stalled
+from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision
+from registry.db.models import CrawlRun, Listing
+from registry.db.session import one_line_errors, open_engine
+from registry.errors import RegistryError
+
+Level = Literal["fine", "warning", "wrong"]
+
+# PostgreSQL's oldest that has what the schema needs.
+LEAST_POSTGRES = 14
+# Below so much free room PostgreSQL does not start after a crash.
+LEAST_FREE_BYTES = 64 * 2**20
+# A refresh that says for so long that it runs was killed, or hangs.
+LONG_RUN = timedelta(days=1)
+# Of a long list, so many are named.
+MOST_NAMED = 3
+# What making images needs, as packages are called.
+FUSION = ("torch", "diffusers", "transformers", "peft", "accelerate")
+HUB_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one thing; `said` ends in what to do, where anything is to be done."""
+
+    what: str
+    level: Level
+    said: str
+
+
+def check_up(settings: Settings, *, hubs: bool = False) -> Iterator[Finding]:
+    """Yield what is found, thing by thing; with `hubs` what nights crawl is asked for an answer."""
+    yield from check_settings(settings)
+    yield from check_home(settings.home)
+    yield from check_room(settings)
+    yield from check_libraries(settings)
+    yield from check_database(settings)
+    if hubs:
+        yield from check_hubs(settings)
+
+
+def check_settings(settings: Settings) -> Iterator[Finding]:
+    """Names that nearly are settings, and folders and files that are named and not there."""
+    wrong = False
+    for name, meant in misspelt_settings().items():
+        wrong = True
+        yield Finding("settings", "warning", f"{name} counts for nothing; is {meant} meant?")
+    named: dict[str, Path | None] = {
+        "REGISTRY_ENCODER_CHECKPOINT": settings.encoder_checkpoint,
+        "REGISTRY_IMAGE_ENCODER": settings.image_encoder,
+        "REGISTRY_CAPTION_FOLDER": settings.caption_folder,
+        **{f"REGISTRY_BASE_MODELS, {name}": path for name, path in settings.base_models.items()},
+        **{f"REGISTRY_GATES, {name}": path for name, path in settings.gates.items()},
+    }
+    for name, path in named.items():
+        if path is not None and not path.exists():
+            wrong = True
+            yield Finding("settings", "wrong", f"{name}: there is no {path}; correct the path")
+    if not wrong:
+        yield Finding("settings", "fine", "all are known, and what they name is there")
+
+
+def check_home(home: Path) -> Iterator[Finding]:
+    """Whether it can be written to, and nobody else reads it."""
+    if not home.exists():
+        yield Finding("home", "fine", f"{home} is made when it is first needed")
+        return
+    status = home.stat()
+    if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        said = f"{home} cannot be written to; run as its owner, or `chown` it"
+        yield Finding("home", "wrong", said)
+    elif status.st_mode & 0o077:
+        yield Finding("home", "warning", f"{home} is open to others; `chmod 700 {home}` closes it")
+    elif status.st_uid != os.geteuid():
+        yield Finding("home", "warning", f"{home} belongs to another user (number {status.st_uid})")
+    else:
+        yield Finding("home", "fine", f"{home} is ours alone")
+
+
+def check_room(settings: Settings) -> Iterator[Finding]:
+    """Whether the disk has room left, and more than the reserve."""
+    folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
+    total, _, free = shutil.disk_usage(folder)
+    reserved = settings.disk_limits.reserve(total)
+    said = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free"
+    if free < LEAST_FREE_BYTES:
+        yield Finding("disk", "wrong", f"{said}; PostgreSQL cannot start. Free some")
+    elif free < reserved:
+        reserve = f"the reserve is {reserved / 1e9:.1f} GB (REGISTRY_RESERVED_BYTES)"
+        yield Finding("disk", "warning", f"{said} and {reserve}: nothing is fetched. Free some")
+    else:
+        yield Finding("disk", "fine", said)
+
+
+def check_libraries(settings: Settings) -> Iterator[Finding]:
+    """Whether what makes images is installed. Nothing of it is loaded."""
+    found, missing = [], []
+    for package in FUSION:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            missing.append(package)
+    how = "`pip install 'autolora-registry[fusion]'`"
+    if missing and settings.base_models:
+        said = f"{', '.join(missing)} are missing to make images; {how}"
+        yield Finding("libraries", "wrong", said)
+    elif missing:
+        said = f"without {', '.join(missing)} no images are made here; {how} would do"
+        yield Finding("libraries", "fine", said)
+    else:
+        yield Finding("libraries", "fine", ", ".join(found))
+
+
+def check_database(settings: Settings) -> Iterator[Finding]:
+    """Whether it answers and is what this version needs; then, what is in it."""
+    try:
+        with one_line_errors(), open_engine(settings) as engine, engine.connect() as connection:
+            yield from _check_server(connection)
+            revision = MigrationContext.configure(connection).get_current_revision()
+            newest = newest_revision()
+            if revision is None:
+                said = "there is no schema yet; it is made when the registry is first used"
+                yield Finding("schema", "fine", said)
+            elif revision != newest:
+                said = f"it is at {revision}, this version at {newest}; "
+                said += "any command brings an older one up to date, a newer one needs an update"
+                yield Finding("schema", "wrong", said)
+            else:
+                yield Finding("schema", "fine", f"it is at {revision}, the newest")
+                yield from _check_contents(settings, Session(connection))
+    except RegistryError as error:
+        yield Finding("database", "wrong", str(error))
+
+
+def _check_server(connection: Connection) -> Iterator[Finding]:
+    # Debian's says more: "16.4 (Debian 16.4-1)".
+    number: str = connection.execute(text("SHOW server_version")).scalar_one()
+    if int(number.split(".")[0]) < LEAST_POSTGRES:
+        said = f"PostgreSQL {number} is too old; {LEAST_POSTGRES} or later is needed"
+        yield Finding("database", "wrong", said)
+    else:
+        yield Finding("database", "fine", f"PostgreSQL {number} answers")
+    query = text(
+        """
+        SELECT name, coalesce(installed_version, default_version)
+        FROM pg_available_extensions WHERE name IN ('vector', 'pg_trgm')
+        """
+    )
+    extensions: dict[str, str] = dict(connection.execute(query).all())
+    least = ".".join(map(str, LEAST_PGVECTOR))
+    for name in ("vector", "pg_trgm"):
+        if name not in extensions:
+            yield Finding(name, "wrong", f"PostgreSQL has no extension {name}; install it")
+    vector = extensions.get("vector")
+    if vector is not None and is_old_pgvector(vector):
+        said = f"pgvector {vector} is below {least}; install it, and ALTER EXTENSION vector UPDATE"
+        yield Finding("vector", "wrong", said)
+    elif vector is not None:
+        yield Finding("vector", "fine", f"pgvector {vector}")
+
+
+def _check_contents(settings: Settings, session: Session) -> Iterator[Finding]:
+    checks: list[Callable[[Settings, Session], Iterator[Finding]]]
+    checks = [_check_encoders, _check_blobs, _check_work]
+    for check in checks:
+        yield from check(settings, session)
+
+
+def _check_encoders(_: Settings, session: Session) -> Iterator[Finding]:
+    """Each base model with adapters has an encoder that search uses."""
+    active = active_encoders(session)
+    query = select(Listing.base_model, func.count()).group_by(Listing.base_model)
+    counts = session.execute(query.order_by(Listing.base_model)).all()
+    for base_model, count in counts:
+        encoder = encoder_among(active, base_model)
+        name = f"encoder of {base_model}"
+        if encoder is None:
+            said = f"none: {count} adapters are found by words and captions only. "
+            said += f"`autolora train-encoder --base-model {base_model}` trains one, from some 100"
+            yield Finding(name, "warning", said)
+        else:
+            yield Finding(name, "fine", f"{encoder.name}, for {count} adapters")
+    if not counts:
+        yield Finding("index", "warning", "it is empty; `autolora refresh` crawls a hub")
+
+
+def _check_blobs(settings: Settings, session: Session) -> Iterator[Finding]:
+    """What the database counts on lies in the store, in full length."""
+    if settings.blobs_url is not None:
+        yield Finding("blobs", "fine", f"they are at {settings.blobs_url}, and not looked at")
+        return
+    missing: dict[str, str] = {}
+    cut: dict[str, str] = {}
+    number = 0
+    for number, blob in enumerate(named_blobs(session), 1):  # noqa: B007 (it is used after)
+        path = settings.blobs / blob.sha256[:2] / blob.sha256
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            missing[blob.sha256] = blob.what
+        else:
+            if size == 0 or (blob.size is not None and size != blob.size):
+                cut[blob.sha256] = blob.what
+    mends = "`autolora refresh --full` fetches them again"
+    for blobs, fault in ((missing, "missing"), (cut, "cut or too long")):
+        if blobs:
+            yield Finding("blobs", "wrong", f"{len(blobs)} are {fault} ({_named(blobs)}); {mends}")
+    if not missing and not cut:
+        yield Finding("blobs", "fine", f"all {number} that are named are there, in full length")
+
+
+def _named(blobs: dict[str, str]) -> str:
+    first = [f"{what} {sha256[:12]}…" for sha256, what in list(blobs.items())[:MOST_NAMED]]
+    return ", ".join([*first, "…"] if len(blobs) > MOST_NAMED else first)
+
+
+def _check_work(_: Settings, session: Session) -> Iterator[Finding]:
+    """Jobs of dead workers, and refreshes that say that they run and cannot."""
+    stalled = count_stalled(session)
+    if stalled:
+        said = f"{stalled} jobs are of workers silent for {SILENT_SECONDS} s; the next refresh "
+        yield Finding("jobs", "warning", said + "or any worker takes them back")
+    long_ago = func.now() - LONG_RUN
+    query = select(CrawlRun.id).where(CrawlRun.state == "running", CrawlRun.started_at < long_ago)
+    runs = session.scalars(query.order_by(CrawlRun.id)).all()
+    if runs:
+        said = f"refreshes {', '.join(map(str, runs[:MOST_NAMED]))} run for more than a day; "
+        yield Finding(
+            "jobs", "warning", said + "one that was killed is closed by the next of its hub"
+        )
+    if not stalled and not runs:
+        yield Finding("jobs", "fine", "none is stale")
+
+
+def check_hubs(settings: Settings) -> Iterator[Finding]:
+    """Whether the hubs that nights crawl answer; folders are looked for."""
+    for address in settings.nightly_sources:
+        if not address.startswith(("http://", "https://")):
+            there = Path(address).is_dir()
+            said = (
+                "the folder is there" if there else "there is no such folder; mount or correct it"
+            )
+            yield Finding(address, "fine" if there else "wrong", said)
+            continue
+        with PoliteClient(
+            allowed_origins=[address], attempts=1, timeout_seconds=HUB_SECONDS
+        ) as client:
+            try:
+                client.get(f"{address.rstrip('/')}/robots.txt")
+            except (GoneError, AccessDeniedError):
+                yield Finding(address, "fine", "it answers")  # that there is no such page
+            except SourceError as error:
+                said = f"{error}; check the network, or try again later"
+                yield Finding(address, "wrong", said)
+            else:
+                yield Finding(address, "fine", "it answers")

@@ -1,0 +1,327 @@
+"""Images drawn behind the answer, by a real if random base."""
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from sqlalchemy import update
+
+from registry.api.app import create_app
+from registry.api.queue import MOST_WAITING
+from registry.db import images
+from registry.db.work_models import DrawnImage
+from registry.fusion.recipe import recipe_in_png
+from registry.service import Registry
+from tests.registry.api.conftest import add_file
+
+ASKED = {"prompt": "a fox", "mode": "base", "steps": 2, "base_model": "demo-flux-tiny"}
+
+
+def ask(client: TestClient, **asked: Any) -> list[dict[str, Any]]:
+    answer = client.post("/v1/images", json={**ASKED, **asked})
+    assert answer.status_code == 202, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    assert answer.headers["location"] == f"/v1/images/{items[0]['id']}"
+    return items
+
+
+def watch(client: TestClient, image_id: int) -> list[tuple[str, dict[str, Any]]]:
+    """Return all events of an image, to its end."""
+    told = []
+    with client.stream("GET", f"/v1/images/{image_id}/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        event = ""
+        for line in answer.iter_lines():
+            if line.startswith("event:"):
+                event = line.removeprefix("event:").strip()
+            if line.startswith("data:"):
+                told.append((event, json.loads(line.removeprefix("data:"))))
+    return told
+
+
+@pytest.fixture
+def busy(client: TestClient) -> Iterator[threading.Event]:
+    """Keep the queue's thread at other work until the event is set."""
+    free = threading.Event()
+    client.app.state.queue.submit(lambda _: free.wait(60))  # type: ignore[attr-defined]
+    yield free
+    free.set()
+
+
+def test_an_image_is_drawn_behind_the_answer_and_kept(
+    client: TestClient, drawing: Registry
+) -> None:
+    fox = add_file(drawing, 1, "fox")
+    adapters = [{"id": fox, "strength": 0.5}]
+
+    [asked] = ask(client, mode="sum", adapters=adapters, seed=7, negative_prompt="blurry")
+    events = watch(client, asked["id"])
+
+    last, image = events[-1]
+    assert last == image["state"] == "done"
+    assert {name for name, _ in events} <= {"waiting", "drawing", "done"}
+    assert image["asked"]["adapters"] == adapters
+    assert (image["recipe"]["seed"], image["recipe"]["negative_prompt"]) == (7, "blurry")
+    assert [used["id"] for used in image["activity"]] == [fox]
+    png = client.get(image["png"])
+    assert png.headers["content-type"] == "image/png"
+    assert json.loads(recipe_in_png(png.content, "it").to_json()) == image["recipe"]
+    small = client.get(image["thumbnail"])
+    assert Image.open(io.BytesIO(small.content)).format == "WEBP"
+    again = client.get(image["png"], headers={"If-None-Match": png.headers["etag"]})
+    assert again.status_code == 304
+    assert client.get("/v1/images").json()["items"] == [image]
+
+
+def test_a_recipe_is_drawn_again_to_the_pixel(client: TestClient, drawing: Registry) -> None:
+    [first] = ask(client, seed=3)
+    recipe = watch(client, first["id"])[-1][1]["recipe"]
+
+    answer = client.post("/v1/images", json={"recipe": recipe})
+    second = answer.json()["items"][0]
+    watch(client, second["id"])
+
+    one, other = (
+        Image.open(io.BytesIO(client.get(f"/v1/images/{i}/png").content))
+        for i in (first["id"], second["id"])
+    )
+    assert one.tobytes() == other.tobytes()
+
+
+def test_several_at_once_differ_in_their_seeds(client: TestClient, drawing: Registry) -> None:
+    items = ask(client, count=3, seed=2**32 - 1)
+
+    assert [item["asked"]["seed"] for item in items] == [2**32 - 1, 0, 1]
+    assert [watch(client, item["id"])[-1][0] for item in items] == ["done"] * 3
+
+
+@pytest.mark.parametrize(("kind", "total"), [("compare", 6), ("grid", 3)])
+def test_sheets_count_their_pictures(
+    client: TestClient, drawing: Registry, kind: str, total: int
+) -> None:
+    adapters = [{"id": add_file(drawing, seed, f"a{seed}")} for seed in (1, 2)]
+    # Gates are not to be had here.
+    drawing.settings.gates = {}
+
+    [asked] = ask(client, kind=kind, adapters=adapters, mode="sum", steps=1)
+    _, image = watch(client, asked["id"])[-1]
+
+    if kind == "grid":
+        assert (image["state"], image["total"], image["recipe"]) == ("done", total, None)
+    else:
+        assert image["problem"]["type"] == "urn:autolora:problem:no-gates"
+
+
+def test_what_cannot_be_drawn_says_why(client: TestClient, drawing: Registry) -> None:
+    [asked] = ask(client, width=17)
+    _, image = watch(client, asked["id"])[-1]
+
+    assert image["state"] == "failed"
+    assert "multiples of" in image["problem"]["detail"]
+    assert image["png"] is None
+    assert client.get(f"/v1/images/{asked['id']}/png").status_code == 404
+
+
+def test_a_full_queue_refuses_all_of_a_request(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    waiting = ask(client, count=MOST_WAITING - 1)
+
+    refused = client.post("/v1/images", json={**ASKED, "count": 2})
+
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"]
+    listed = client.get("/v1/images").json()["items"]
+    assert [(image["id"], image["ahead"]) for image in listed] == [
+        (image["id"], ahead) for ahead, image in reversed(list(enumerate(waiting)))
+    ]
+    busy.set()
+    assert watch(client, waiting[-1]["id"])[-1][0] == "done"
+
+
+def test_the_same_request_sent_again_makes_no_other_image(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    key = {"Idempotency-Key": "a key"}
+    first = client.post("/v1/images", json=ASKED, headers=key).json()["items"]
+
+    assert client.post("/v1/images", json=ASKED, headers=key).json()["items"] == first
+    other = client.post("/v1/images", json={**ASKED, "seed": 1}, headers=key)
+    assert other.status_code == 422
+    assert "another request" in other.json()["detail"]
+    assert len(client.get("/v1/images").json()["items"]) == 1
+
+    # A day later it means nothing any more.
+    with drawing.sessions.begin() as session:
+        long_ago = DrawnImage.created_at - images.KEY_LIFETIME * 2
+        session.execute(update(DrawnImage).values(created_at=long_ago))
+    assert client.post("/v1/images", json=ASKED, headers=key).json()["items"] != first
+
+
+def test_what_waits_and_what_is_drawn_can_be_given_up(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    [drawn, waiting] = ask(client, count=2, steps=100)
+
+    cancelled = client.post(f"/v1/images/{waiting['id']}/cancel").json()
+    assert cancelled["state"] == "cancelled"
+    busy.set()
+    seen = []
+    with client.stream("GET", f"/v1/images/{drawn['id']}/events") as answer:
+        for line in answer.iter_lines():
+            if line.startswith("event:"):
+                seen.append(line.removeprefix("event:").strip())
+                if seen[-1] == "drawing":
+                    client.post(f"/v1/images/{drawn['id']}/cancel")
+    assert seen[-1] == "cancelled"
+    # It is the queue's turn again.
+    [after] = ask(client)
+    assert watch(client, after["id"])[-1][0] == "done"
+    assert client.post(f"/v1/images/{after['id']}/cancel").json()["state"] == "done"
+
+
+def test_images_are_removed_one_by_one_and_listed_in_pages(
+    client: TestClient, drawing: Registry
+) -> None:
+    items = ask(client, count=3, steps=1)
+    watch(client, items[-1]["id"])
+    page = client.get("/v1/images", params={"limit": 2}).json()
+    assert [image["id"] for image in page["items"]] == [items[2]["id"], items[1]["id"]]
+
+    assert client.delete(f"/v1/images/{items[1]['id']}").status_code == 204
+    assert client.delete(f"/v1/images/{items[1]['id']}").status_code == 404
+    rest = client.get("/v1/images", params={"cursor": page["next"]}).json()
+    assert [image["id"] for image in rest["items"]] == [items[0]["id"]]
+    assert rest["next"] is None
+
+
+def test_the_oldest_make_room(client: TestClient, drawing: Registry) -> None:
+    [first] = ask(client, steps=1)
+    watch(client, first["id"])
+    drawing.settings.image_history_bytes = drawing.images.get(first["id"]).bytes + 10
+
+    [second] = ask(client, steps=1)
+    watch(client, second["id"])
+
+    assert [image["id"] for image in client.get("/v1/images").json()["items"]] == [second["id"]]
+    assert client.get(f"/v1/images/{second['id']}/png").status_code == 200
+
+
+def test_what_a_killed_server_left_is_interrupted(client: TestClient, drawing: Registry) -> None:
+    with drawing.sessions.begin() as session:
+        [lost, alive], _ = images.ask(session, [{"prompt": "lost"}, {"prompt": "alive"}])
+        session.execute(
+            update(DrawnImage)
+            .where(DrawnImage.id == lost)
+            .values(seen_at=DrawnImage.seen_at - images.LOST_AFTER * 2)
+        )
+
+    states = {image["id"]: image["state"] for image in client.get("/v1/images").json()["items"]}
+    assert states == {lost: "interrupted", alive: "waiting"}
+
+
+def test_a_server_that_ends_says_so_of_what_waits(drawing: Registry) -> None:
+    free = threading.Event()
+    with TestClient(create_app(drawing), base_url="http://127.0.0.1") as client:
+        client.app.state.queue.submit(lambda job: free.wait(60))  # type: ignore[attr-defined]
+        [waiting] = ask(client)
+        free.set()
+        client.app.state.queue.closing.set()  # type: ignore[attr-defined]
+
+    assert drawing.images.get(waiting["id"]).state == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "a prompt or a recipe is needed"),
+        ({"prompt": " "}, "a prompt or a recipe is needed"),
+        ({"prompt": "x", "count": 9}, "count"),
+        ({"prompt": "x", "kind": "grid"}, "a grid wants 2 to 4 adapters"),
+        ({"prompt": "x", "recipe": {}}, "recipe"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_once(
+    client: TestClient, asked: dict[str, Any], said: str
+) -> None:
+    answer = client.post("/v1/images", json=asked)
+
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+
+
+def finished(client: TestClient, **asked: Any) -> int:
+    [image] = ask(client, **asked)
+    assert watch(client, image["id"])[-1][0] == "done"
+    return int(image["id"])
+
+
+def test_the_studio_works_without_javascript(client: TestClient, drawing: Registry) -> None:
+    fox = add_file(drawing, 1, "fox")
+    page = client.get(f"/fuse?adapter={fox}&strength=0.5&prompt=a+fox&seed=7").text
+    assert f'name="adapter" value="{fox}"' in page
+    assert 'name="seed" min="0" max="4294967295" value="7"' in page
+
+    asked = {"prompt": "a fox", "adapter": [str(fox)], "strength": ["0.5"], "seed": "7"}
+    sent = client.post(
+        "/fuse", data={**asked, "mode": "sum", "steps": "2", "width": ""}, follow_redirects=False
+    )
+
+    assert sent.status_code == 303
+    assert watch(client, int(sent.headers["location"].rsplit("/", 1)[1]))[-1][0] == "done"
+    shown = client.get(sent.headers["location"]).text
+    assert "a fox" in shown
+    assert "fox</a>" in shown
+    assert "http-equiv" not in shown
+    assert "adapter=" in shown  # what it was drawn with, to be changed
+
+
+def test_a_page_of_what_is_not_done_asks_again_and_stops_it(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    [image] = ask(client)
+    page = client.get(f"/images/{image['id']}").text
+    assert '<meta http-equiv="refresh"' in page
+
+    client.post(f"/images/{image['id']}/cancel")
+
+    page = client.get(f"/images/{image['id']}").text
+    assert "Stopped before it was done" in page
+    assert "http-equiv" not in page
+
+
+def test_images_are_compared_drawn_again_and_deleted_on_pages(
+    client: TestClient, drawing: Registry
+) -> None:
+    one, other = finished(client, seed=1), finished(client, seed=2)
+
+    assert client.get("/images").text.count('name="image"') == 2
+    compared = client.get("/images/compare", params={"image": [one, other]}).text
+    assert compared.count('class="picture') == 2
+    assert '<td class="break">1</td><td class="break">2</td>' in compared
+    assert "exactly two" in client.get("/images/compare", params={"image": [one]}).text
+
+    again = client.post(f"/images/{one}/again", data={"kind": "image"})
+    assert again.status_code == 200
+    [third, *_] = client.get("/v1/images").json()["items"]
+    watch(client, third["id"])
+    pixels = [
+        Image.open(io.BytesIO(client.get(f"/v1/images/{i}/png").content)).tobytes()
+        for i in (one, third["id"])
+    ]
+    assert pixels[0] == pixels[1]
+
+    client.post(f"/images/{one}/delete")
+    assert client.get(f"/images/{one}").status_code == 404
+
+
+def test_what_a_form_asks_wrongly_is_one_line(client: TestClient, drawing: Registry) -> None:
+    answer = client.post("/fuse", data={"prompt": "x", "steps": "many"})
+
+    assert answer.status_code == 422
+    assert "steps" in answer.text

@@ -1,0 +1,96 @@
+"""What a tile says and does beside naming an adapter."""
+
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from registry.api.pages.tiles import commercial_use
+from registry.config import Blur
+from registry.service import Registry
+from tests.builders import add_adapter
+from tests.registry.api.conftest import add_cover
+from tests.registry.api.routes.test_pages import get_page
+
+
+@pytest.mark.parametrize(
+    ("blur", "blurred"),
+    [("unrated", {"mature", "unrated"}), ("mature", {"mature"}), ("nothing", set())],
+)
+def test_pictures_are_blurred_by_their_rating(
+    client: TestClient, registry: Registry, blur: Blur, blurred: set[str]
+) -> None:
+    """By the server, before the first paint; who is not rated counts as the operator says."""
+    with registry.sessions.begin() as session:
+        for name, mature in (("mature", True), ("unrated", None), ("harmless", False)):
+            add_adapter(session, name=name, mature=mature, captions=[(name, [1.0] * 512)])
+    registry.settings.blur = blur
+
+    page = get_page(client, "/")
+
+    tiles = {re.findall(r'<h3><a href="[^"]+">(\w+)<', tile)[0]: tile for tile in _tiles(page)}
+    assert {name for name, tile in tiles.items() if 'class="cover veiled"' in tile} == blurred
+    # Each of them can be seen by itself, without a script.
+    assert {name for name, tile in tiles.items() if 'class="reveal"' in tile} == blurred
+    assert f'<body data-blur="{blur}">' in page
+
+
+def _tiles(page: str) -> list[str]:
+    return page.split('<li class="card">')[1:]
+
+
+def test_a_persons_word_on_blurring_is_kept(client: TestClient, registry: Registry) -> None:
+    adapter = add_cover(registry)
+    address = f"/adapters/{adapter.id}"
+    assert 'class="veiled"' in get_page(client, address)
+
+    assert 'class="veiled"' not in get_page(client, f"{address}?blur=nothing")
+
+    assert 'class="veiled"' not in get_page(client, address)
+    assert 'class="cover veiled"' not in get_page(client, "/")
+    # What is no level changes nothing.
+    assert '<body data-blur="nothing">' in get_page(client, "/?blur=everything")
+
+
+@pytest.mark.parametrize(
+    ("licence", "use"),
+    [
+        ("Apache-2.0", "yes"),
+        ("CreativeML OpenRAIL-M", "yes"),
+        ("cc-by-nc-4.0", "no"),
+        ("cc-by-nd-4.0", "no"),
+        ("flux-1-dev-non-commercial-license", "no"),
+        (None, "unknown"),
+        ("other", "unknown"),
+    ],
+)
+def test_licences_say_whether_pictures_may_be_sold(licence: str | None, use: str) -> None:
+    assert commercial_use(licence) == use
+
+
+def test_a_tile_tells_what_a_person_asks_first(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(
+            session,
+            licence="MIT",
+            downloads=12345,
+            trigger_words=["ohwx fox", "drawn"],
+            file_name="loras/fox v2.safetensors",
+            record={"strength": 0.75},
+        )
+
+    [tile] = _tiles(get_page(client, "/"))
+
+    assert "MIT: may be used commercially" in tile
+    assert "12,345" in tile
+    assert 'data-copy="ohwx fox, drawn"' in tile
+    assert 'data-copy="&lt;lora:fox v2:0.75&gt;"' in tile
+    assert "MIT：可商用" in get_page(client, "/?lang=zh")
+
+
+def test_a_search_by_a_picture_has_a_page_of_its_own(client: TestClient) -> None:
+    """The links of the page that answers, to another language, lead there without a picture."""
+    page = get_page(client, "/picture?lang=zh")
+
+    assert 'enctype="multipart/form-data"' in page
+    assert "没有发现" not in page

@@ -1,0 +1,185 @@
+"""`autolora backup` and `restore`: what comes back answers as before."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from registry.blobs import hash_file
+from registry.config import Settings
+from registry.db.dumps import count_rows
+from registry.service import Registry
+from registry.upkeep.backup import make_backup
+from registry.upkeep.restore import restore_backup
+from tests.registry.api.conftest import add_cover, add_file
+from tests.registry.cli.runner import run, run_badly, run_well
+from tests.registry.conftest import add_real_encoder
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+@pytest.fixture
+def empty_url(engine: Engine, database_url: str) -> Iterator[str]:
+    """The address of a database beside the tests' one, with nothing in it."""
+    outside = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with outside.connect() as connection:
+        connection.execute(text("CREATE DATABASE restored TEMPLATE template0"))
+    yield make_url(database_url).set(database="restored").render_as_string(hide_password=False)
+    with outside.connect() as connection:
+        connection.execute(text("DROP DATABASE restored WITH (FORCE)"))
+
+
+@pytest.fixture
+def indexed(registry: Registry) -> Registry:
+    """Two adapters with files, one with a cover, an encoder, and a file of the home's own."""
+    add_file(registry, 1, "Fox", "a fox in the snow")
+    add_file(registry, 2, "Boat", "a boat on a lake")
+    # Its own checkpoint and covers of builders lie in no store; these do.
+    add_cover(registry, "red")
+    add_real_encoder(registry)
+    (registry.settings.home / "gates").mkdir()
+    (registry.settings.home / "gates" / "mine.json").write_text("{}")
+    return registry
+
+
+def keep_named_blobs(registry: Registry) -> None:
+    """Let every cover of the builders be a blob that is there."""
+    sha256 = registry.blobs.put_bytes(b"a cover")
+    with registry.sessions.begin() as session:
+        session.execute(
+            text("UPDATE covers SET sha256 = :sha256, thumbnail_sha256 = :sha256"),
+            {"sha256": sha256},
+        )
+        session.execute(text("UPDATE files SET state = 'dropped' WHERE size = 1000"))
+
+
+def rows_of(sessions: sessionmaker[Session]) -> dict[str, int]:
+    with sessions() as session:
+        return count_rows(session.connection())
+
+
+def test_a_restored_registry_has_the_same_rows_and_answers(
+    indexed: Registry, empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_named_blobs(indexed)
+    before = indexed.search("a boat")
+    rows = rows_of(indexed.sessions)
+    kept = run("backup", str(tmp_path / "kept"))
+
+    home = tmp_path / "other"
+    monkeypatch.setenv("REGISTRY_HOME", str(home))
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", empty_url)
+    said = run_well("restore", str(tmp_path / "kept"))
+
+    assert kept.exit_code == 0, kept.output
+    assert "3 adapters" in kept.stdout
+    assert "3 adapters" in said
+    with Registry(Settings()) as restored:
+        after = restored.search("a boat")
+        assert [(hit.card.id, hit.hit.score) for hit in after.results] == [
+            (hit.card.id, hit.hit.score) for hit in before.results
+        ]
+        assert rows_of(restored.sessions) == rows
+        for blob in (tmp_path / "kept" / "blobs").glob("*/*"):
+            assert restored.blobs.exists(blob.name)
+    assert (home / "gates" / "mine.json").read_text() == "{}"
+    assert not (home / "restoring").exists()
+    assert "is not empty" in run_badly("restore", str(tmp_path / "kept"))
+
+
+def test_a_backup_takes_no_blob_twice_where_links_work(indexed: Registry, tmp_path: Path) -> None:
+    run("backup", str(tmp_path / "linked"))
+    run("backup", str(tmp_path / "copied"), "--copy")
+
+    linked, copied = (
+        {blob.name: blob.stat() for blob in (tmp_path / name / "blobs").glob("*/*")}
+        for name in ("linked", "copied")
+    )
+    assert linked.keys() == copied.keys()
+    for name in linked:
+        here = indexed.blobs.path(name).stat()
+        assert linked[name].st_ino == here.st_ino
+        assert copied[name].st_ino != here.st_ino
+
+
+def test_blobs_that_are_damaged_or_missing_are_told_of(indexed: Registry, tmp_path: Path) -> None:
+    keep_named_blobs(indexed)
+    rotten, gone = sorted(indexed.settings.blobs.glob("??/*"))[:2]
+    rotten.chmod(0o600)
+    rotten.write_bytes(b"rot")
+    gone.unlink()
+
+    done = run("backup", str(tmp_path / "kept"))
+
+    manifest = json.loads((tmp_path / "kept" / "manifest.json").read_text())
+    assert done.exit_code == 1
+    assert manifest["damaged"] == [rotten.name]
+    assert set(manifest["missing"]) <= {rotten.name, gone.name}
+    assert f"1 blobs are damaged and not in the backup: {rotten.name[:12]}…" in done.stderr
+
+
+def test_nothing_is_written_over_and_nothing_half_stays(
+    indexed: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    assert "is there already" in run_badly("backup", str(kept))
+    kept.rmdir()
+
+    left = tmp_path / ".kept.partial"
+    left.mkdir()
+    (left / "manifest.json").write_text("of one that was killed")
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    assert "cannot be reached" in run_badly("backup", str(kept))
+    assert not kept.exists()
+
+
+def test_what_is_no_whole_backup_of_a_known_version_is_refused(
+    indexed: Registry, empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
+    manifest = json.loads((kept / "manifest.json").read_text())
+    monkeypatch.setenv("REGISTRY_HOME", str(tmp_path / "other"))
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", empty_url)
+    outside = [{"path": "../outside", "sha256": "0" * 64}]
+    changes = {
+        "update the registry": {"revision": "9999"},
+        "that this version knows": {"format": 2},
+        "is damaged or missing": {"dump_sha256": "0" * 64},
+        "set it to the same": {"blobs_url": "s3://there"},
+        "it is not whole": {"blobs": 1000},
+        "outside of its home": {"files": outside},
+        "are not those that were kept, in adapters": {"rows": manifest["rows"] | {"adapters": 9}},
+    }
+
+    for said, change in changes.items():
+        (kept / "manifest.json").write_text(json.dumps(manifest | change))
+        assert said in run_badly("restore", str(kept))
+
+    assert "has no manifest.json" in run_badly("restore", str(tmp_path))
+
+
+def test_a_restoration_that_was_stopped_goes_on(
+    indexed: Registry, empty_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "kept"
+    make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
+    settings = Settings(home=tmp_path / "other", database_url=empty_url)
+
+    def stop(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore_backup(settings, kept, stop)
+    cut = next((settings.blobs).glob("*/*"))
+    cut.unlink()
+    cut.write_bytes(b"cut")
+    restore_backup(settings, kept, lambda *_: None)
+
+    with Registry(settings) as restored:
+        assert rows_of(restored.sessions) == rows_of(indexed.sessions)
+        assert all(hash_file(blob) == blob.name for blob in settings.blobs.glob("*/*"))

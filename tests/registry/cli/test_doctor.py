@@ -1,0 +1,121 @@
+"""`autolora doctor`: what is wrong is named with what to do, and the exit code tells."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from registry.service import Registry
+from registry.upkeep.checkup import Finding, check_hubs, check_up
+from tests.builders import add_adapter
+from tests.registry.api.conftest import add_cover, add_file
+from tests.registry.cli.runner import run, run_well
+from tests.registry.conftest import add_real_encoder
+
+
+def found(registry: Registry) -> dict[str, Finding]:
+    """What is not fine, by what it is about."""
+    return {f.what: f for f in check_up(registry.settings) if f.level != "fine"}
+
+
+@pytest.fixture
+def whole(registry: Registry) -> Registry:
+    """A registry that nothing is wrong with."""
+    registry.settings.home.mkdir(mode=0o700)
+    add_file(registry, 1, "Fox")
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        session.execute(text("UPDATE files SET size = :size"), {"size": size_of_blob(registry)})
+    return registry
+
+
+def size_of_blob(registry: Registry) -> int:
+    with registry.sessions() as session:
+        sha256 = session.execute(text("SELECT sha256 FROM files")).scalar_one()
+    return registry.blobs.path(sha256).stat().st_size
+
+
+@pytest.mark.usefixtures("environment")
+def test_where_all_is_well_it_says_so(whole: Registry) -> None:
+    said = run_well("doctor")
+    facts = json.loads(run_well("doctor", "--json"))
+
+    assert found(whole) == {}
+    assert "fine     schema: it is at 0001" in said
+    assert {fact["level"] for fact in facts} == {"fine"}
+    assert {"database", "vector", "schema", "blobs", "jobs", "disk", "home"} <= {
+        fact["what"] for fact in facts
+    }
+
+
+def test_blobs_that_are_missing_or_cut_are_counted_and_named(whole: Registry) -> None:
+    gone = add_cover(whole).id
+    with whole.sessions() as session:
+        cover = session.execute(
+            text("SELECT sha256 FROM covers WHERE adapter_id = :id"), {"id": gone}
+        ).scalar_one()
+        file = (
+            session.execute(text("SELECT sha256 FROM files ORDER BY size DESC")).scalars().first()
+        )
+    whole.blobs.path(cover).unlink()
+    cut = whole.blobs.path(str(file))
+    cut.chmod(0o600)
+    cut.write_bytes(b"cut")
+
+    said = [f.said for f in check_up(whole.settings) if f.what == "blobs"]
+
+    assert any(f"cover {cover[:12]}…" in line and "are missing" in line for line in said)
+    assert any(f"adapter's file {str(file)[:12]}…" in line and "1 are cut" in line for line in said)
+
+
+def test_a_base_model_without_an_encoder_and_dead_workers_are_told_of(whole: Registry) -> None:
+    with whole.sessions.begin() as session:
+        add_adapter(session, base_model="sdxl-1.0")
+        session.execute(
+            text(
+                "INSERT INTO procrastinate_jobs (task_name, queue_name, args, status) "
+                "VALUES ('do_tasks', 'read', '{}', 'doing')"
+            )
+        )
+        session.execute(
+            text(
+                "INSERT INTO crawl_runs (hub, endpoint, started_at) "
+                "VALUES ('folder', '/a', now() - interval '2 days')"
+            )
+        )
+
+    said = [f"{f.what}: {f.said}" for f in check_up(whole.settings) if f.level == "warning"]
+
+    assert any(line.startswith("encoder of sdxl-1.0: none: 1 adapters") for line in said)
+    assert any(line.startswith("jobs: 1 jobs are of workers silent") for line in said)
+    assert any(line.startswith("jobs: refreshes 1 run for more than a day") for line in said)
+
+
+@pytest.mark.usefixtures("environment")
+def test_what_is_set_wrongly_and_a_database_that_is_down_end_in_1(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.settings.home.mkdir(mode=0o755)
+    monkeypatch.setenv("REGISTRY_BASE_MODELS", '{"flux.1-dev": "/nowhere"}')
+    monkeypatch.setenv("REGISTRY_BASE_MODEL", "flux.1-dev")
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+
+    done = run("doctor")
+
+    assert done.exit_code == 1
+    assert (
+        "wrong    settings: REGISTRY_BASE_MODELS, flux.1-dev: there is no /nowhere" in done.stdout
+    )
+    assert "warning  settings: REGISTRY_BASE_MODEL counts for nothing" in done.stdout
+    assert "warning  home: " in done.stdout
+    assert "wrong    database: " in done.stdout
+
+
+def test_sources_of_nights_that_do_not_answer_are_wrong(registry: Registry, tmp_path: Path) -> None:
+    sources = [str(tmp_path), str(tmp_path / "gone"), "http://127.0.0.1:1"]
+    settings = registry.settings.model_copy(update={"sources": sources})
+
+    levels = [finding.level for finding in check_hubs(settings)]
+
+    assert levels == ["fine", "wrong", "wrong"]
