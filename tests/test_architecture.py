@@ -97,8 +97,8 @@ REGISTRY: dict[str, set[str]] = {
         "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",
     },
     "cli": {
-        "api", "client", "config", "db", "errors", "fusion", "local", "logs", "reader", "refresh",
-        "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
+        "api", "client", "config", "connection", "db", "errors", "fusion", "local", "logs",
+        "reader", "refresh", "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -170,6 +170,7 @@ class Desk:
                 strengths=None if chosen is None else [adapter.strength for adapter in chosen],
                 base_model=asked.base_model,
                 mode=asked.mode,
+                check=asked.check,
                 progress=progress,
                 **how,
             )

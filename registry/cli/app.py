@@ -14,6 +14,7 @@ from registry.cli import (
     export,
     fuse,
     inspect,
+    mcp,
     night,
     refresh,
     search,
@@ -72,6 +73,7 @@ app.add_typer(encoders.app, name="encoders")
 app.add_typer(train_encoder.app)
 app.add_typer(train_gates.app)
 app.add_typer(serve.app)
+app.add_typer(mcp.app)
 app.add_typer(worker.app)
 app.add_typer(night.app)
 app.add_typer(status.app)

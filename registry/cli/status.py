@@ -1,18 +1,16 @@
 """Commands that say how the registry is."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from registry.cli.context import open_reader
-from registry.cli.options import Cursor, Json
-from registry.cli.output import print_answer, print_next, print_table, stdout
+from registry.cli.options import Json
+from registry.cli.output import print_answer, stdout
 
 if TYPE_CHECKING:
     from registry.api.schemas.service import (
         HubAnswer,
-        RunAnswer,
-        RunListAnswer,
         StatusAnswer,
         WorkerAnswer,
     )
@@ -66,31 +64,3 @@ def _hub_line(hub: "HubAnswer") -> str:
 def _worker_line(worker: "WorkerAnswer") -> str:
     state = "works" if worker.alive else f"silent since {worker.seen_at:%Y-%m-%d %H:%M} UTC"
     return f"{worker.host} {worker.pid}: {', '.join(worker.queues)}; {state}"
-
-
-@app.command()
-def runs(
-    context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="List at most this many.")] = 20,
-    cursor: Cursor = None,
-    as_json: Json = False,
-) -> None:
-    """List refreshes, the newest first, with what came of them."""
-    page = open_reader(context).runs(limit, cursor=cursor)
-    print_answer(page, _print_runs, as_json=as_json)
-
-
-def _print_runs(page: "RunListAnswer") -> None:
-    print_table([_run_row(run) for run in page.items], "Nothing was refreshed yet.")
-    print_next(page.next)
-
-
-def _run_row(run: "RunAnswer") -> dict[str, str]:
-    return {
-        "run": str(run.id),
-        "hub": run.hub,
-        "started": f"{run.started_at:%Y-%m-%d %H:%M}",
-        "state": run.state,
-        "took": f"{sum(run.seconds.values()):.0f} s",
-        "error": run.error or "",
-    }

@@ -35,7 +35,7 @@ class ImageRequest(FuseRequest):
     )
 
     @model_validator(mode="after")
-    def make_sense(self) -> Self:
+    def _check_whole(self) -> Self:
         if self.recipe is not None:
             self._check_recipe(self.recipe)
         elif not self.prompt.strip():
