@@ -23,8 +23,7 @@ from tests.registry.conftest import embed
 
 pytestmark = pytest.mark.usefixtures("environment")
 
-DISK = re.compile(r'"disk": \{[^}]*\}|disk: [^
-]*')
+DISK = re.compile(r'"disk": \{[^}]*\}|disk: [^\n]*')
 COMMANDS = [
     ["search", "a fox"],
     ["search", "狐狸", "--json"],
