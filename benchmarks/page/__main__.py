@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 
 from playwright.sync_api import Browser
 
@@ -49,7 +50,7 @@ def opened_demo() -> Iterator[Registry]:
         TemporaryDirectory(prefix="autolora-page-") as folder,
         Registry(demo_settings(Path(folder) / "home", port=0)) as registry,
     ):
-        index(registry)
+        index(registry, Event())
         registry.warm_up()
         yield registry
 

@@ -31,7 +31,7 @@ LATIN = re.compile("[a-z]{3,}")
 # Names and keys, which are the same everywhere.
 NAMES = {
     "alpha", "alt", "autov", "ctrl", "demo", "diffusers", "english", "enter", "esc", "kohya",
-    "lora", "modelscope", "peft",
+    "lora", "modelscope", "peft", "ridge",
     "safetensors", "scripts", "sha", "toolkit", "transformer", "utc",
 }  # fmt: skip
 

@@ -31,6 +31,7 @@ from registry.api.pages.tiles import (
     is_blurred,
     lora_tag,
 )
+from registry.api.pages.tray import address_without
 from registry.api.urls import cover_url, thumbnail_url
 
 PAGES = Path(__file__).parent
@@ -85,8 +86,8 @@ def render(
         .get_template(template)
         .render(
             t=partial(text_of, language),
-            said=partial(said_in, language),
             pattern=partial(pattern_of, language),
+            said=partial(said_in, language),
             language=language,
             blur=blur,
             blur_url=partial(_with, request, BLUR_COOKIE),
@@ -145,6 +146,7 @@ def _environment() -> Environment:
         "verdict_names": VERDICT_NAMES,
         "verdict_sentences": VERDICT_SENTENCES,
         "has_text": has_text,
+        "address_without": address_without,
         "verdict_rows": verdict_rows,
     }
     environment.filters |= {
