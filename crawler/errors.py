@@ -64,9 +64,14 @@ AutoLoraError
     PromotionError
     UnknownSourceError
     CrawlFilterError
+    NotReadyError
     BackupError
     AdapterNotFoundError
     TokenNotFoundError
+    NoFolderError
+    FolderNotWatchedError
+    FileTakenError
+    NotTrashedError
     ImageNotFoundError
     RequestKeyError
     CoverNotFoundError

@@ -1,5 +1,6 @@
 """The registry as one object: what the CLI, the API, the page and `registry.fuse` share."""
 
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from registry.db.favourites import (
     remove_favourite,
     store_favourite,
 )
+from registry.db.index_facts import IndexFacts, load_index_facts
 from registry.db.models import Cover
 from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
@@ -51,6 +53,7 @@ from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
 from registry.image_history import ImageHistory
+from registry.own_folders import OwnFolders
 from registry.refresh.captioners import open_captioner
 from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
@@ -93,6 +96,7 @@ from registry.retrieval.terms import FOUND_SORTS, SORTS, FoundSort, Sort, State
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.word_segmentation import segment
 from registry.token_scopes import TokenScope
+from registry.upkeep.readiness import check_ready
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -360,7 +364,18 @@ class Registry:
         """Return what is here, what was refused, what waits, and who works."""
         with one_line_errors(), self.sessions() as session:
             wanted = wanted_captions(self.settings, now(session))
-            return load_status(session, self.text_encoder.name, wanted)
+            disk = shutil.disk_usage(self.blobs.root.parent)
+            return load_status(session, self.text_encoder.name, wanted, (disk.free, disk.total))
+
+    def check_ready(self) -> None:
+        """Raise NotReadyError where the schema or an encoder is not what search needs."""
+        with one_line_errors(), self.sessions() as session:
+            check_ready(session, self.blobs)
+
+    def index_facts(self) -> IndexFacts:
+        """Return the index in a few numbers, for those who watch it."""
+        with one_line_errors(), self.sessions() as session:
+            return load_index_facts(session)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
@@ -492,6 +507,11 @@ class Registry:
     def compare(self, prompt: str, **options: Unpack[CompareOptions]) -> "Image":
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
         return self.maker.compare(prompt, **options)
+
+    @property
+    def folders(self) -> OwnFolders:
+        """One's own folders, that are watched."""
+        return OwnFolders(self.sessions, self.blobs, self.settings, self.text_encoder)
 
     @property
     def images(self) -> ImageHistory:

@@ -5,6 +5,7 @@ never sent by a browser of its own accord: a page of another site can do nothing
 the server may do all, by a credential that lies in its home for its owner's eyes.
 """
 
+import hashlib
 import secrets
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from registry.api.admission import is_loopback
 from registry.api.deps import OpenRegistryDep, Places
+from registry.api.limits import Limits
 from registry.config import Settings
 from registry.running import Identity
 from registry.token_scopes import TokenScope
@@ -28,6 +30,11 @@ def wants_tokens(settings: Settings) -> bool:
     if settings.public_read:
         return False
     return settings.require_tokens or not is_loopback(settings.host)
+
+
+def is_public(settings: Settings) -> bool:
+    """Whether others than this machine may be let in, by tokens or all of them."""
+    return settings.public_read or wants_tokens(settings)
 
 
 def allowed_to(scope: TokenScope) -> Callable[..., Coroutine[Any, Any, None]]:
@@ -50,6 +57,10 @@ def allowed_to(scope: TokenScope) -> Callable[..., Coroutine[Any, Any, None]]:
             raise _unauthorized("This token is not known here, or was revoked.")
         if scope not in scopes:
             raise HTTPException(HTTPStatus.FORBIDDEN, f"This needs a token of the scope {scope}.")
+        # Only of one that is valid: guesses would each have a bucket of their own.
+        request.state.token_key = hashlib.sha256(token.encode()).hexdigest()
+        limits: Limits = request.app.state.limits
+        limits.check_request(request.state.token_key)
 
     return check
 

@@ -10,23 +10,32 @@ from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from registry.api.access import allowed_to
+from registry import measures
+from registry.api.access import allowed_to, is_public
 from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.drawing import Desk
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
+from registry.api.folder_keeper import FolderKeeper
+from registry.api.fresh import Fresh
+from registry.api.limits import LimitAddresses, Limits, limit_images
+from registry.api.metrics import FRESH_SECONDS, CountRequests, Metrics
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
+from registry.api.request_ids import RequestIds
 from registry.api.routes import (
     adapters,
     claims,
     docs,
     exports,
     favourites,
+    folder_pages,
+    folders,
     fuse,
     health,
     image_pages,
     images,
+    metrics,
     pages,
     pictures,
     search,
@@ -55,6 +64,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (exports.send_router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
     (favourites.router, TokenScope.ADMIN),
+    (folders.router, TokenScope.ADMIN),
     (status.router, TokenScope.ADMIN),
 ]
 # They are for people, and no part of the API.
@@ -67,8 +77,13 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (studio.router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
     (favourites.page_router, TokenScope.ADMIN),
+    (folder_pages.router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),
+    (status.read_page_router, TokenScope.READ),
+    (metrics.router, TokenScope.ADMIN),
 ]
+# So often /readyz looks at the schema and at encoders; the database is asked every time.
+READY_SECONDS = 5.0
 # What is open to all where reading is.
 READING = (None, TokenScope.READ)
 # Weights do not get smaller, and lines of progress are for now: a compressor would keep them.
@@ -82,12 +97,12 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
     """
     queue = GenerationQueue()
     desk = Desk(registry, queue)
+    keeper = FolderKeeper(registry)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        desk.close()
-        queue.close()
+        close(app)
 
     app = App(
         title="AutoLoRA Registry",
@@ -103,13 +118,22 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
     app.state.registry = registry
     app.state.identity = identity
     app.state.queue = queue
+    app.state.metrics = Metrics()
+    app.state.facts = Fresh(registry.index_facts, FRESH_SECONDS)
+    app.state.checked = Fresh(registry.check_ready, READY_SECONDS)
+    measures.tell(app.state.metrics)
     app.state.desk = desk
+    app.state.keeper = keeper
+    app.state.limits = Limits(registry.settings, limited=is_public(registry.settings))
     app.state.places = Places()
     app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
     for routers, described in ((API, True), (PAGES, False)):
-        for router, scope in routers:
+        for router, wanted in routers:
+            is_open = router is metrics.router and registry.settings.public_metrics
+            scope = None if is_open else wanted
             if scope in READING or not registry.settings.public_read:
                 guards = [] if scope is None else [Depends(allowed_to(scope))]
+                guards += [Depends(limit_images)] if scope is TokenScope.FUSE else []
                 app.include_router(router, dependencies=guards, include_in_schema=described)
                 _answer_head(app, router, guards)
     app.mount("/docs/swagger", docs.SWAGGER, name="swagger")
@@ -117,8 +141,18 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
     add_error_handlers(app)
     app.add_middleware(GZipMiddleware, compresslevel=5, exclude_content_types=UNCOMPRESSED)
     app.add_middleware(Admission, settings=registry.settings)
+    app.add_middleware(LimitAddresses, limits=app.state.limits)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(RequestIds)
     return app
+
+
+def close(app: FastAPI) -> None:
+    """End what an app has begun beside its answers."""
+    app.state.keeper.close()
+    app.state.desk.close()
+    app.state.queue.close()
 
 
 class App(FastAPI):

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from registry.api.access import wants_tokens
 from registry.api.admission import MOST_QUERY_BYTES
-from registry.api.app import create_app
+from registry.api.app import close, create_app
 from registry.api.queue import GenerationQueue
 from registry.cli.errors import PortError, UsageError
 from registry.cli.output import stderr
@@ -54,6 +54,7 @@ def serve_until_stopped(
         )
     registry.warm_up()
     app = create_app(registry, identity)
+    app.state.keeper.watch()
     server = Server(server_config(app), app.state.queue)
     # uvicorn ends gracefully and then raises the signal again, for us to close the rest.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -61,7 +62,7 @@ def serve_until_stopped(
         with _told_of(registry.settings, port, identity) if first else nullcontext():
             with suppress(KeyboardInterrupt):
                 server.run(sockets=[listener])
-            app.state.queue.close()
+            close(app)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -86,6 +87,7 @@ def _address(host: str, port: int) -> str:
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:
+    settings = app.state.registry.settings
     logging.getLogger("uvicorn.error").addFilter(_is_not_cut_short)
     return uvicorn.Config(
         app,
@@ -93,7 +95,13 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         ws="none",
         # Its end would be a traceback after a second Ctrl-C; whoever runs the server does it.
         lifespan="off",
+        # Whoever started the process has set up where lines go, and how they look.
+        log_config=None,
         log_level="warning",
+        access_log=False,
+        # By itself uvicorn believes whoever comes from this machine.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=GRACE_SECONDS,
         # Of a request's head that has not come whole yet; the rest of it is headers.
         h11_max_incomplete_event_size=MOST_QUERY_BYTES + 16 * 1024,

@@ -25,6 +25,7 @@ from registry.fusion.base_folder import check_steps, read_sizes
 from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
 from registry.fusion.options import Drawing, StepCallback
+from registry.measures import timed
 from registry.text.cached_encoder import load_cached_text_encoder
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class Studio:
         loaded = [self._load(ingredient) for ingredient in adapters]
         backend = self._backend(base_model)
         gates = self._load_gates(base_model) if gated else None
-        return generate(prompt, loaded, backend, gates, drawing, progress)
+        with timed("draw"):
+            return generate(prompt, loaded, backend, gates, drawing, progress)
 
     def reproduce(self, recipe: "Recipe", progress: StepCallback | None) -> "FusedImage":
         """Draw a recipe's image again. Its adapters are found by their hashes."""
@@ -114,7 +116,9 @@ class Studio:
             for used in recipe.adapters
         ]
         gates = self._load_gates(base_model) if gated else None
-        return reproduce(recipe, loaded, self._backend(base_model), gates, progress)
+        backend = self._backend(base_model)
+        with timed("draw"):
+            return reproduce(recipe, loaded, backend, gates, progress)
 
     def _check_settings(self, base_model: str, *, gated: bool) -> None:
         """Refuse what cannot be drawn here, whatever the adapters are."""

@@ -62,7 +62,7 @@ def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> lis
             .limit(MOST)
         )
         files |= {row.sha256: row for row in session.scalars(nearest)}
-    judged = {sha256: _judge(file, other) for sha256, other in files.items()}
+    judged = {sha256: judge(file, other) for sha256, other in files.items()}
     adapters = session.execute(
         select(Adapter.id, Adapter.file_sha256).where(
             Adapter.file_sha256.in_([sha256 for sha256, verdict in judged.items() if verdict]),
@@ -79,7 +79,7 @@ def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> lis
     return duplicates[:limit]
 
 
-def _judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None:
+def judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None:
     """Return what `other` is to `file`, how similar and how much stronger; None if unrelated."""
     if file.sha256 == other.sha256:
         return "file", 1.0, 1.0

@@ -19,6 +19,7 @@ from registry.db.encoders import active_encoders, encoder_among, find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
+from registry.measures import timed
 from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
@@ -124,7 +125,8 @@ class Finder:
                 paged = sorted_page(session, query, self._text_encoder, spaces, paging)
                 if len(paged.found) == MOST_RANKED:
                     notes = (*notes, SORTED)
-            results = load_results(session, paged.hits)
+            with timed("load"):
+                results = load_results(session, paged.hits)
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
             text,

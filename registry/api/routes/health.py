@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 
 from registry.api.deps import RegistryDep
+from registry.api.fresh import Fresh
 from registry.api.schemas.service import Health, Readiness
 from registry.connection import own_version
 from registry.running import Identity
@@ -19,7 +20,9 @@ async def healthz(request: Request) -> Health:
 
 
 @router.get("/readyz")
-def readyz(registry: RegistryDep) -> Readiness:
-    """Say that the database answers; 503 when it does not."""
+def readyz(request: Request, registry: RegistryDep) -> Readiness:
+    """Say that the database answers, at this version's schema, and encoders are here; else 503."""
+    checked: Fresh[None] = request.app.state.checked
+    checked.get()
     base_models = registry.base_models()
     return Readiness(adapters=sum(base_models.values()), base_models=base_models)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
+from registry.api.draw_again import draw_again
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.shapes import Answer
 from registry.retrieval.terms import (
@@ -192,10 +193,26 @@ class MissingAnswer(Answer):
     strength: float | None
 
 
+class DrawnWithAnswer(Answer):
+    """How a picture was drawn, as far as it says."""
+
+    negative_prompt: str
+    seed: int | None
+    steps: int | None
+    guidance: float | None
+    width: int | None
+    height: int | None
+    mode: str = Field(description="How adapters were fused, if it was made here.")
+
+
 class PictureAnswer(Answer):
     results: list[PictureResultAnswer]
     missing: list[MissingAnswer]
     prompt: str = Field(description="What the picture was asked for, where it says.")
+    drawn_with: DrawnWithAnswer
+    fuse: str | None = Field(
+        description="The page that draws it again with the adapters that it names, from /."
+    )
     description: str = Field(description="What a vision model says of it, where there is one.")
     notes: list[str]
     milliseconds: float
@@ -214,6 +231,8 @@ class PictureAnswer(Answer):
                 for named in page.missing
             ],
             prompt=page.prompt,
+            drawn_with=DrawnWithAnswer.model_validate(page.drawn_with),
+            fuse=draw_again(page),
             description=page.description,
             notes=list(page.notes),
             milliseconds=round(page.milliseconds, 1),

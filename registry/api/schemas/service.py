@@ -28,6 +28,9 @@ class RunAnswer(Answer):
         description="The same for each adapter that became findable; null where none did."
     )
     error: str | None
+    step: str | None = Field(default=None, description="What it is at, while it runs.")
+    done: int | None = None
+    total: int | None = None
 
     @classmethod
     def from_run(cls, run: "RunFacts") -> Self:
@@ -73,6 +76,31 @@ class WorkerAnswer(Answer):
     alive: bool
 
 
+class HubAnswer(Answer):
+    hub: str
+    endpoint: str
+    updated_since: datetime | None = Field(
+        description="What changed there before is here; null where no refresh came to its end."
+    )
+    last_run_at: datetime
+    last_state: str
+
+
+class ActiveEncoderAnswer(Answer):
+    name: str
+    base_model: str
+    missing: int = Field(description="Files that it has not embedded yet.")
+
+
+class DiskAnswer(Answer):
+    """Bytes."""
+
+    free: int = Field(description="Of the home's disk.")
+    total: int
+    database: int
+    files: int = Field(description="Adapters' files that are kept.")
+
+
 class StatusAnswer(Answer):
     states: dict[str, int] = Field(description="Adapters by state.")
     refusals: dict[str, int] = Field(description="Refused adapters by reason.")
@@ -80,6 +108,9 @@ class StatusAnswer(Answer):
     queued: dict[str, int] = Field(description="Jobs that are handed out to workers, by queue.")
     workers: list[WorkerAnswer]
     last_night: NightAnswer | None
+    hubs: list[HubAnswer] = Field(description="Those that were refreshed, and how far they came.")
+    encoders: list[ActiveEncoderAnswer] = Field(description="Those that search uses.")
+    disk: DiskAnswer
     next_night: datetime | None = Field(description="Null where this server has none done.")
 
     @classmethod
@@ -118,3 +149,6 @@ class Problem(Answer):
     title: str
     status: int
     detail: str
+    request_id: str | None = Field(
+        default=None, description="As in the header X-Request-ID and in the server's log."
+    )

@@ -23,6 +23,8 @@ from tests.registry.conftest import embed
 
 pytestmark = pytest.mark.usefixtures("environment")
 
+DISK = re.compile(r'"disk": \{[^}]*\}|disk: [^
+]*')
 COMMANDS = [
     ["search", "a fox"],
     ["search", "狐狸", "--json"],
@@ -47,8 +49,6 @@ COMMANDS = [
     ["choose", "a fox", "--json"],
     ["status"],
     ["status", "--json"],
-    ["runs"],
-    ["runs", "--json"],
     ["download", "1", "-o", "loras"],
     # What goes wrong is said alike as well.
     ["show", "999"],
@@ -109,7 +109,11 @@ def test_a_server_on_the_home_answers_as_this_process_does(
         there = [said(*words) for words in COMMANDS]
 
     for words, own, remote in zip(COMMANDS, here, there, strict=True):
-        assert remote == own, words
+        # What is on the disk changes meanwhile.
+        assert [DISK.sub("", part) for part in remote[1:]] == [
+            DISK.sub("", part) for part in own[1:]
+        ], words
+        assert remote[0] == own[0], words
 
 
 def test_what_was_downloaded_from_a_server_is_the_file(filled: Registry, tmp_path: Path) -> None:

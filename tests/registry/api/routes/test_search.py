@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from encoder.errors import LoraFileError
 from registry.api.errors import log_hidden, problem_of
@@ -254,6 +254,35 @@ def test_health_and_readiness(client: TestClient, registry: Registry) -> None:
         "instance": None,
     }
     assert client.get("/readyz").json()["base_models"] == {"demo-flux-tiny": 1}
+
+
+def test_it_is_not_ready_without_an_encoders_checkpoint(
+    client: TestClient, registry: Registry
+) -> None:
+    name = add_real_encoder(registry)
+    for checkpoint in registry.settings.blobs.glob("*/*"):
+        checkpoint.unlink()
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert f"the checkpoint of encoder {name} is not in the blob store" in answer.json()["detail"]
+
+
+def test_it_is_not_ready_on_a_schema_of_another_version(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    try:
+        answer = client.get("/readyz")
+    finally:
+        with registry.sessions.begin() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+    assert answer.status_code == 503
+    assert "schema is at 9999" in answer.json()["detail"]
+    assert client.get("/readyz").status_code == 200
 
 
 def test_the_openapi_document_describes_every_route(client: TestClient) -> None:
