@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from sqlalchemy.orm import Session
 
-from crawler.covers import MAX_BYTES
 from crawler.errors import CoverError
 from crawler.pictures.adapters import NamedAdapter
 from crawler.pictures.reading import ReadPicture, read_picture
@@ -26,17 +25,14 @@ from registry.retrieval.errors import PictureError
 from registry.retrieval.filters import Filters
 from registry.retrieval.named import NamedBy, NamedMatch, find_named
 from registry.retrieval.near_covers import NearCover, find_near_covers
+from registry.retrieval.picture_files import picture_bytes
+from registry.retrieval.terms import WAYS, Way
 
 logger = logging.getLogger(__name__)
 
 NOT_COMPARED = "The image encoder cannot be used, so covers were not compared by it; see the log."
 
-# By hash, Civitai's number of a version, or the name of a file, as the picture says itself; by
-# a cover that is this picture, or nearly; by covers that the image encoder finds alike; by what a
-# vision model says of the picture.
-Way = Literal["hash", "version", "cover", "name", "near cover", "image", "description"]
-WAYS: tuple[Way, ...] = get_args(Way)
-# Of these, those that a picture names itself.
+# Of the ways, those that a picture names itself.
 NAMED_BY = get_args(NamedBy)
 
 
@@ -96,17 +92,9 @@ def read_for_search(picture: Path | bytes) -> ReadPicture:
         PictureError: it is no picture, or none that can be read.
     """
     try:
-        return read_picture(picture if isinstance(picture, bytes) else _bytes_of(picture))
+        return read_picture(picture_bytes(picture))
     except CoverError as error:
         raise PictureError(str(error)) from error
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def search_by_picture(
