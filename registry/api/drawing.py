@@ -46,9 +46,11 @@ class Desk:
         """Note an image for each seed and queue it; return what was asked with `key` before.
 
         Raises:
+            ImageRequestError: it makes no sense.
             BusyError: too many wait.
             RequestKeyError: the key is that of another request.
         """
+        request.check_sense()
         singles = [
             request.model_copy(update={"seed": (request.seed + place) % 2**32, "count": 1})
             for place in range(request.count)

@@ -74,6 +74,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.FolderNotWatchedError: HTTPStatus.NOT_FOUND,
     ours.FileTakenError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.NotTrashedError: HTTPStatus.CONFLICT,
+    ours.ImageRequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.RequestKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
     ours.FileNotKeptError: HTTPStatus.NOT_FOUND,

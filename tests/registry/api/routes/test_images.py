@@ -253,6 +253,11 @@ def test_what_makes_no_sense_is_refused_at_once(
 
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
+    assert client.get("/v1/images").json()["items"] == []
+
+
+def test_nobody_watches_what_is_not_there(client: TestClient) -> None:
+    assert client.get("/v1/images/9/events").status_code == 404
 
 
 def finished(client: TestClient, **asked: Any) -> int:
