@@ -21,7 +21,7 @@ from registry.service import Registry
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
 
 logger = logging.getLogger(__name__)
 
@@ -170,6 +170,7 @@ class Desk:
                 strengths=None if chosen is None else [adapter.strength for adapter in chosen],
                 base_model=asked.base_model,
                 mode=asked.mode,
+                check=asked.check,
                 progress=progress,
                 **how,
             )

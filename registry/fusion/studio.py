@@ -21,16 +21,18 @@ from registry.errors import (
     NoBaseModelError,
     NoGatesError,
 )
+from registry.fusion.base_folder import check_steps, read_sizes
 from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
 from registry.fusion.options import Drawing, StepCallback
+from registry.measures import timed
 from registry.text.cached_encoder import load_cached_text_encoder
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
     from registry.fusion.backends.base import Backend
+    from registry.fusion.fused_image import FusedImage
     from registry.fusion.gates.interface import Gates
-    from registry.fusion.generate import FusedImage
     from registry.fusion.loaded_adapter import LoadedAdapter
     from registry.fusion.recipe import Recipe
 
@@ -74,11 +76,13 @@ class Studio:
 
         Raises:
             NoBaseModelError, NoGatesError: the settings name none for `base_model`.
-            FusionError: an adapter is of another base model, or does not fit.
+            FusionError: an adapter is of another base model, or does not fit; or the base cannot
+                draw this size.
         """
         gated = drawing.mode == "gated" and bool(adapters)
         # Before anything slow: what is not configured will not appear.
         self._check_settings(base_model, gated=gated)
+        self._check_drawing(base_model, drawing)
         for card in (ingredient.card for ingredient in adapters):
             if card.base_model not in related_base_models(base_model):
                 raise FamilyMismatchError(card.name, card.base_model, base_model)
@@ -89,7 +93,8 @@ class Studio:
         loaded = [self._load(ingredient) for ingredient in adapters]
         backend = self._backend(base_model)
         gates = self._load_gates(base_model) if gated else None
-        return generate(prompt, loaded, backend, gates, drawing, progress)
+        with timed("draw"):
+            return generate(prompt, loaded, backend, gates, drawing, progress)
 
     def reproduce(self, recipe: "Recipe", progress: StepCallback | None) -> "FusedImage":
         """Draw a recipe's image again. Its adapters are found by their hashes."""
@@ -111,7 +116,9 @@ class Studio:
             for used in recipe.adapters
         ]
         gates = self._load_gates(base_model) if gated else None
-        return reproduce(recipe, loaded, self._backend(base_model), gates, progress)
+        backend = self._backend(base_model)
+        with timed("draw"):
+            return reproduce(recipe, loaded, backend, gates, progress)
 
     def _check_settings(self, base_model: str, *, gated: bool) -> None:
         """Refuse what cannot be drawn here, whatever the adapters are."""
@@ -122,6 +129,13 @@ class Studio:
         missing = [name for name in FUSION_LIBRARIES if find_spec(name) is None]
         if missing:
             raise MissingExtraError(missing)
+
+    def _check_drawing(self, base_model: str, drawing: Drawing) -> None:
+        """Refuse sizes and steps that the base cannot do, before its weights are loaded."""
+        if drawing.steps is not None:
+            check_steps(drawing.steps)
+        if drawing.size is not None:
+            read_sizes(self._settings.base_models[base_model], base_model).check(drawing.size)
 
     def _load(self, ingredient: Ingredient) -> "LoadedAdapter":
         from registry.fusion.loaded_adapter import LoadedAdapter

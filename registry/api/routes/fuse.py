@@ -25,7 +25,7 @@ from registry.fusion.recipe import Recipe
 from registry.service import Registry
 
 if TYPE_CHECKING:
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
 
 router = APIRouter(prefix="/v1", tags=["fuse"])
 
@@ -182,6 +182,7 @@ def _fuse(asked: FuseRequest, registry: Registry, progress: StepCallback) -> "Fu
         steps=asked.steps,
         size=None if asked.width is None else (asked.width, asked.height or asked.width),
         mode=asked.mode,
+        check=asked.check,
         progress=progress,
     )
 

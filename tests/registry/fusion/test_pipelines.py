@@ -15,6 +15,7 @@ from encoder.adapter.layers import LoraLayer
 from registry.fusion.attach import attach
 from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
+from registry.fusion.base_folder import read_sizes
 from registry.fusion.errors import BaseModelError, LayerMismatchError, SamplingError
 from registry.fusion.exports.export import export
 from registry.fusion.gates.autolora import AutoLoraGates
@@ -250,6 +251,20 @@ def test_sizes_that_the_base_cannot_draw_are_refused(family: PipelineBackend) ->
     side = SIZE[family.base_model]
     with pytest.raises(SamplingError, match="multiples of"):
         family.generate(["red"], Sampling(steps=1, width=side + 1, height=side))
+
+
+def test_a_folders_configs_tell_the_sizes_that_its_pipeline_finds(family: PipelineBackend) -> None:
+    """So a size is refused before the weights are loaded."""
+    pipeline = family._pipeline
+    # Stable Diffusion's looks into its network, Z-Image's into nothing.
+    latents = getattr(pipeline, "default_sample_size", None)
+    if latents is None:
+        latents = pipeline.unet.config.sample_size if family.base_model == "sd-1.5" else None
+
+    sizes = read_sizes(family._folder, family.base_model)
+
+    assert sizes.unit == family._facts.token_side * pipeline.vae_scale_factor
+    assert sizes.side == (latents * pipeline.vae_scale_factor if latents else 1024)
 
 
 def test_defaults_are_the_familys(family: PipelineBackend) -> None:
