@@ -23,6 +23,8 @@ PAGES = {
     "images": "/images",
     "image": "/images/{drawn}",
     "comparison": "/images/compare?image={drawn}&image={drawn}",
+    "folders": "/folders",
+    "copies": "/folders/copies",
     "error": "/adapters/999999",
 }
 pages = pytest.mark.parametrize("path", PAGES.values(), ids=list(PAGES))
@@ -30,7 +32,8 @@ HAN = re.compile("[\u3400-\u9fff]")
 LATIN = re.compile("[a-z]{3,}")
 # Names and keys, which are the same everywhere.
 NAMES = {
-    "alpha", "alt", "autov", "ctrl", "demo", "diffusers", "english", "enter", "esc", "kohya",
+    "alpha", "alt", "autov", "ctrl", "demo", "diffusers", "english", "enter", "esc", "home",
+    "kohya", "loras",
     "lora", "modelscope", "peft", "ridge",
     "safetensors", "scripts", "sha", "toolkit", "transformer", "utc",
 }  # fmt: skip

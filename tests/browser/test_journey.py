@@ -2,6 +2,7 @@
 
 import base64
 import re
+import zipfile
 from pathlib import Path
 
 from PIL import Image
@@ -66,15 +67,28 @@ def test_found_put_together_drawn_and_drawn_again_to_the_pixel(page: Page, tmp_p
     page.wait_for_url(lambda url: url != original)
     page.locator("img.sheet").wait_for()
 
-    # Dropped on the first page, it leads to its adapters.
+    # Taken elsewhere: the files of both, under the names that exports use.
+    page.goto(original)
+    page.get_by_text("Use it in other programs").click()
+    with page.expect_download() as started:
+        page.get_by_role("link", name="The adapters' files").click()
+    with zipfile.ZipFile(started.value.path()) as files:
+        assert len([name for name in files.namelist() if name.endswith(".safetensors")]) == 2
+
+    # And back: dropped on the first page, the picture leads to its adapters and to drawing it.
     page.goto("/")
     page.evaluate(DROP, [first.name, base64.b64encode(first.read_bytes()).decode()])
     page.wait_for_url("**/picture")
     assert set(page.locator(".card h3").all_inner_texts()[:2]) == {thing, look}
+    page.get_by_role("link", name="Draw it again").click()
+    page.get_by_role("button", name="Make the image").click()
+    page.get_by_role("link", name="Save PNG").wait_for()
+    again = save(page, tmp_path / "again.png")
+    assert Image.open(again).tobytes() == Image.open(first).tobytes()
 
     page.goto(original)
     page.get_by_role("button", name="Draw it again, to the pixel").click()
     page.wait_for_url(lambda url: url != original)
     page.get_by_role("link", name="Save PNG").wait_for()
-    again = save(page, tmp_path / "again.png")
-    assert Image.open(again).tobytes() == Image.open(first).tobytes()
+    once_more = save(page, tmp_path / "once-more.png")
+    assert Image.open(once_more).tobytes() == Image.open(first).tobytes()

@@ -5,8 +5,11 @@ const list = document.getElementById("folders");
 const drop = document.getElementById("drop");
 const sending = document.getElementById("sending");
 
+// What was asked for on the page before may not have begun yet.
+let looks = 5;
+
 async function follow() {
-  if (!list.querySelector("[data-busy]")) return;
+  if (!list.querySelector("[data-busy]") && looks-- <= 0) return;
   try {
     const answer = await fetch("/folders/list");
     // Who is at a button keeps it.
@@ -48,10 +51,10 @@ async function sendAll(files) {
   for (const file of files) await send(file);
   const answer = await fetch("/folders/list");
   if (answer.ok) list.innerHTML = await answer.text();
+  looks = 5;
   follow();
 }
 
-drop.hidden = false;
 drop.querySelector("input").addEventListener("change", (event) => sendAll([...event.target.files]));
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
