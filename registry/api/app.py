@@ -95,9 +95,6 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
 
     `identity` is what this machine's own programs know a running server by.
     """
-    queue = GenerationQueue()
-    desk = Desk(registry, queue)
-    keeper = FolderKeeper(registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -115,18 +112,7 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
         redoc_url=None,
         responses={"default": {"model": Problem, "description": "What went wrong (RFC 9457)."}},
     )
-    app.state.registry = registry
-    app.state.identity = identity
-    app.state.queue = queue
-    app.state.metrics = Metrics()
-    app.state.facts = Fresh(registry.index_facts, FRESH_SECONDS)
-    app.state.checked = Fresh(registry.check_ready, READY_SECONDS)
-    measures.tell(app.state.metrics)
-    app.state.desk = desk
-    app.state.keeper = keeper
-    app.state.limits = Limits(registry.settings, limited=is_public(registry.settings))
-    app.state.places = Places()
-    app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
+    _furnish(app, registry, identity)
     for routers, described in ((API, True), (PAGES, False)):
         for router, wanted in routers:
             is_open = router is metrics.router and registry.settings.public_metrics
@@ -146,6 +132,22 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(RequestIds)
     return app
+
+
+def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> None:
+    """Give an app what its routes share."""
+    app.state.registry = registry
+    app.state.identity = identity
+    app.state.queue = GenerationQueue()
+    app.state.desk = Desk(registry, app.state.queue)
+    app.state.keeper = FolderKeeper(registry)
+    app.state.metrics = Metrics()
+    app.state.facts = Fresh(registry.index_facts, FRESH_SECONDS)
+    app.state.checked = Fresh(registry.check_ready, READY_SECONDS)
+    measures.tell(app.state.metrics)
+    app.state.limits = Limits(registry.settings, limited=is_public(registry.settings))
+    app.state.places = Places()
+    app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
 
 
 def close(app: FastAPI) -> None:
