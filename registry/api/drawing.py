@@ -15,7 +15,7 @@ from registry.api.queue import GenerationQueue, Job
 from registry.api.schemas.images import ImageRequest
 from registry.db.images import FinishedImage, ImageFacts
 from registry.fusion.errors import GenerationCancelledError
-from registry.fusion.options import DrawingOptions, StepCallback
+from registry.fusion.options import StepCallback
 from registry.service import Registry
 
 if TYPE_CHECKING:
@@ -47,8 +47,10 @@ class Desk:
 
         Raises:
             BusyError: too many wait.
+            SamplingError: the base does not draw such a size.
             RequestKeyError: the key is that of another request.
         """
+        self._check_size(request)
         singles = [
             request.model_copy(update={"seed": (request.seed + place) % 2**32, "count": 1})
             for place in range(request.count)
@@ -57,6 +59,15 @@ class Desk:
         if are_new:
             self._queue_all(singles, images)
         return images
+
+    def _check_size(self, request: ImageRequest) -> None:
+        """Refuse at once what its turn would show not to be drawn, where the base is told."""
+        registry, adapters = self._registry, request.adapters
+        base_model = request.base_model
+        if base_model is None and adapters:
+            base_model = next((card.base_model for card in registry.cards([adapters[0].id])), None)
+        if base_model is not None:
+            registry.maker.studio.check_size(base_model, request.size)
 
     def _queue_all(self, requests: Sequence[ImageRequest], images: Sequence[ImageFacts]) -> None:
         self._beat()
@@ -139,13 +150,6 @@ class Desk:
             return finished(self._registry.reproduce(asked.recipe, progress))
         chosen = asked.adapters
         ids = None if chosen is None else [adapter.id for adapter in chosen]
-        how: DrawingOptions = {
-            "seed": asked.seed,
-            "steps": asked.steps,
-            "guidance": asked.guidance,
-            "size": None if asked.width is None else (asked.width, asked.height or asked.width),
-            "negative": asked.negative_prompt,
-        }
         if asked.kind == "compare":
             return sheet(
                 self._registry.compare(
@@ -154,13 +158,15 @@ class Desk:
                     adapters=ids,
                     base_model=asked.base_model,
                     progress=progress,
-                    **how,
+                    **asked.drawing,
                 )
             )
         if asked.kind == "grid":
             assert ids is not None
             return sheet(
-                self._registry.grid(asked.prompt, ids, mode=asked.mode, progress=progress, **how)
+                self._registry.grid(
+                    asked.prompt, ids, mode=asked.mode, progress=progress, **asked.drawing
+                )
             )
         return finished(
             self._registry.fuse(
@@ -171,7 +177,7 @@ class Desk:
                 base_model=asked.base_model,
                 mode=asked.mode,
                 progress=progress,
-                **how,
+                **asked.drawing,
             )
         )
 

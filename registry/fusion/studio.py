@@ -23,7 +23,8 @@ from registry.errors import (
 )
 from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
-from registry.fusion.options import Drawing, StepCallback
+from registry.fusion.options import Drawing, Size, StepCallback
+from registry.fusion.sizes import read_sizes
 from registry.text.cached_encoder import load_cached_text_encoder
 
 if TYPE_CHECKING:
@@ -75,10 +76,12 @@ class Studio:
         Raises:
             NoBaseModelError, NoGatesError: the settings name none for `base_model`.
             FusionError: an adapter is of another base model, or does not fit.
+            SamplingError: the base does not draw such a size.
         """
         gated = drawing.mode == "gated" and bool(adapters)
         # Before anything slow: what is not configured will not appear.
         self._check_settings(base_model, gated=gated)
+        self.check_size(base_model, drawing.size)
         for card in (ingredient.card for ingredient in adapters):
             if card.base_model not in related_base_models(base_model):
                 raise FamilyMismatchError(card.name, card.base_model, base_model)
@@ -112,6 +115,17 @@ class Studio:
         ]
         gates = self._load_gates(base_model) if gated else None
         return reproduce(recipe, loaded, self._backend(base_model), gates, progress)
+
+    def check_size(self, base_model: str, size: Size | None) -> None:
+        """Refuse a size that a base model does not draw, without loading it.
+
+        Raises:
+            SamplingError: with the sizes that it draws.
+        """
+        folder = self._settings.base_models.get(base_model)
+        sizes = read_sizes(folder, base_model) if folder and size else None
+        if sizes and size:
+            sizes.check(size, base_model)
 
     def _check_settings(self, base_model: str, *, gated: bool) -> None:
         """Refuse what cannot be drawn here, whatever the adapters are."""

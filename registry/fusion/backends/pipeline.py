@@ -24,6 +24,7 @@ from registry.fusion.device_cache import DeviceCache
 from registry.fusion.errors import BaseModelError, SamplingError
 from registry.fusion.guidance import UnpromptedPasses
 from registry.fusion.options import StepCallback
+from registry.fusion.sizes import USUAL_LATENTS
 
 # Where weights wait that are not at work, on a device with little memory: nowhere, whole models
 # in main memory, or all but the layer at work (slowest).
@@ -77,8 +78,15 @@ class PipelineBackend:
         elif self._facts.side is not None:
             side = self._facts.side
         else:
-            side = int(self._pipeline.default_sample_size * self._pipeline.vae_scale_factor)
+            # As the pipelines themselves do, of which SD 1.5's has no attribute for it.
+            latents = self.transformer.config.get("sample_size", USUAL_LATENTS)
+            side = int(latents * self._pipeline.vae_scale_factor)
         return side, side
+
+    @property
+    def unit(self) -> int:
+        """Sides of images are multiples of this, in pixels."""
+        return int(self._facts.token_side * self._pipeline.vae_scale_factor)
 
     @property
     def defaults(self) -> Defaults:
@@ -171,7 +179,7 @@ class PipelineBackend:
         self._pipeline.maybe_free_model_hooks()
 
     def _check(self, width: int, height: int, steps: int) -> None:
-        unit = self._facts.token_side * self._pipeline.vae_scale_factor
+        unit = self.unit
         if width < unit or height < unit or width % unit or height % unit:
             raise SamplingError(f"{width}x{height} pixels: use multiples of {unit}")
         if steps < 1:

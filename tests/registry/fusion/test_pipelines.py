@@ -20,6 +20,7 @@ from registry.fusion.exports.export import export
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.generate import generate
 from registry.fusion.options import Drawing, GuideFrom
+from registry.fusion.sizes import MOST_TIMES, Sizes, read_sizes
 from tests.registry.fusion.builders import block_layers, make_adapter, make_weights, save_tiny_flux
 from tests.registry.fusion.pipelines import (
     save_klein,
@@ -250,6 +251,13 @@ def test_sizes_that_the_base_cannot_draw_are_refused(family: PipelineBackend) ->
     side = SIZE[family.base_model]
     with pytest.raises(SamplingError, match="multiples of"):
         family.generate(["red"], Sampling(steps=1, width=side + 1, height=side))
+
+
+def test_sizes_are_read_without_loading_the_base(family: PipelineBackend, tmp_path: Path) -> None:
+    sizes = read_sizes(family._folder, family.base_model)
+
+    assert sizes == Sizes(family.unit, MOST_TIMES * family.size[0])
+    assert read_sizes(tmp_path, family.base_model) is None
 
 
 def test_defaults_are_the_familys(family: PipelineBackend) -> None:
