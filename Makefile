@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test check format bench base zoo clean
+.PHONY: help demo test chromium check format bench base zoo clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -13,8 +13,15 @@ demo: $(VENV)/.ready  ## Crawl, index, search and fuse the miniature world; ARGS
 	@$(BIN)/python -m demo.run $(ARGS)
 
 # In as many processes as there are cores, up to four, each with a PostgreSQL of its own.
-test: $(VENV)/.ready  ## Run the test suite on a real PostgreSQL
+test: $(VENV)/.ready chromium  ## Run the test suite on a real PostgreSQL
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+
+# For tests/browser. Debian's, by root only; whoever has another says where it is.
+chromium:
+	@{ test -n "$$CHROMIUM" || command -v chromium || command -v chromium-browser || \
+		command -v google-chrome || { test "$$(id -u)" = 0 && apt-get update -qq && \
+		apt-get install -qq -y --no-install-recommends chromium; }; } >/dev/null || \
+		{ echo "The page's tests want Chromium: 'apt install chromium', or CHROMIUM=/path/to/it." >&2; exit 1; }
 
 check: $(VENV)/.ready  ## Check format, lint and types
 	@$(BIN)/ruff format --check .

@@ -34,6 +34,7 @@ TABLES = {
     "recognition": "benchmarks.fusion.recognition",
     "departure": "benchmarks.fusion.departure",
     "fusion_cost": "benchmarks.fusion.cost",
+    "page": "benchmarks.page",
 }
 MARKER, END = re.compile(r"<!-- table: (.*) -->"), "<!-- end -->"
 

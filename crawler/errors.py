@@ -39,6 +39,11 @@ AutoLoraError
     UploadsBusyError
     UsageError
     PortError
+    RemoteError
+      RemoteUnreachableError
+      RemoteSenseError
+      RemoteRefusedError
+      RemoteLacksError
     TokenPlaceError
     DatabaseError
       DatabaseLostError
@@ -59,9 +64,14 @@ AutoLoraError
     PromotionError
     UnknownSourceError
     CrawlFilterError
+    NotReadyError
     BackupError
     AdapterNotFoundError
     TokenNotFoundError
+    NoFolderError
+    FolderNotWatchedError
+    FileTakenError
+    NotTrashedError
     ImageNotFoundError
     RequestKeyError
     CoverNotFoundError
@@ -93,10 +103,6 @@ AutoLoraError
         ComfyUIUnreachableError
         ComfyUIMissingFilesError
         ComfyUIRefusedError
-    RemoteError
-      RemoteUnreachableError
-      RemoteSenseError
-      RemoteRefusedError
     SearchError
       EmbeddingDimensionError
       EmptyQueryError

@@ -18,6 +18,7 @@ MAX_WORDS = 64
 _NOTHING = {"", "none", "null", "n/a", "无"}
 _PHRASE_ENDS = re.compile(r"[,\n，、;；]")
 _CALL = re.compile(r"<(?:lora|lyco|hypernet):[^<>]*>[ ,]*", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\([()\[\]])")
 _BREAK = re.compile(r"<(?:br|/p|/li|/h\d)\s*/?>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 
@@ -62,12 +63,17 @@ def split_phrases(values: Any) -> tuple[str, ...]:
     `<lora:name:1>`, which is no phrase.
     """
     parts = [
-        part.replace("\\(", "(").replace("\\)", ")")
+        without_escapes(part)
         for value in _as_list(values)
         if isinstance(value, str)
         for part in _PHRASE_ENDS.split(without_calls(value[: 4 * MAX_DESCRIPTION]))
     ]
     return clean_words(parts)
+
+
+def without_escapes(prompt: str) -> str:
+    r"""Return a prompt for web UIs as plain words: `saber \(fate\)` is "saber (fate)"."""
+    return _ESCAPED.sub(r"\1", prompt)
 
 
 def without_calls(prompt: str) -> str:

@@ -10,8 +10,9 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
+from threading import Event, Thread
 
 from PIL import Image
 from rich.console import Console
@@ -22,14 +23,16 @@ from crawler.sources.modelscope import ModelScopeSource
 from demo.hub import civitai, modelscope
 from demo.listing import BASE_MODEL
 from demo.paths import DATA
+from registry.api.schemas.found import SearchAnswer
 from registry.cli.errors import PortError
 from registry.cli.output import print_search
 from registry.cli.progress import show_refresh
 from registry.cli.server import listen, serve_until_stopped
 from registry.config import Settings
 from registry.fusion.sheets import draw_rows, label_of
-from registry.refresh.pipeline import Pipeline
+from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.retrieval.cards import AdapterCard
+from registry.running import Identity
 from registry.service import Registry
 
 OUT = Path(__file__).parent / "out"
@@ -58,7 +61,19 @@ def demo_settings(home: Path, port: int) -> Settings:
     )
 
 
-def index(registry: Registry) -> None:
+class Stopped(Exception):  # noqa: N818
+    """Ctrl-C ended the server, so what it is filled with has to wait for the next time."""
+
+
+def until(stopped: Event, steps: Iterator[StepProgress]) -> Iterator[StepProgress]:
+    """Pass steps on until it is stopped."""
+    for step in steps:
+        yield step
+        if stopped.is_set():
+            raise Stopped
+
+
+def index(registry: Registry, stopped: Event) -> None:
     """Crawl the loopback hubs and index what is missing; a rerun finds nothing to do.
 
     What both list is one file, which is fetched once, and one result with two listings.
@@ -70,19 +85,23 @@ def index(registry: Registry) -> None:
             ModelScopeSource(hub.endpoint, name="demo"),
             CivitaiSource(other.endpoint, name="demo"),
         ):
-            with source:
-                show_refresh(pipeline.refresh(source))
+            with source, closing(pipeline.refresh(source)) as refreshed:
+                show_refresh(until(stopped, refreshed))
 
 
 def show_searches(registry: Registry, console: Console) -> None:
     for text in SEARCHES:
         console.print(f"\n[bold]autolora search[/] “{text}”")
-        print_search(registry.search(text, limit=5))
+        print_search(SearchAnswer.from_page(registry.search(text, limit=5)), "relevance")
 
 
-def sheet_rows(registry: Registry) -> Iterator[tuple[str, list[tuple[str, Image.Image]]]]:
+def sheet_rows(
+    registry: Registry, stopped: Event
+) -> Iterator[tuple[str, list[tuple[str, Image.Image]]]]:
     """Retrieve for every prompt, then draw it without, with each, and with all adapters."""
     for prompt in FUSIONS:
+        if stopped.is_set():
+            raise Stopped
         choices = registry.choose(prompt, 2, base_model=BASE_MODEL)
         cards = [choice.card for choice in choices]
         ids = [card.id for card in cards]
@@ -115,38 +134,62 @@ def write_environment(settings: Settings, path: Path) -> None:
         "BASE_MODELS": json.dumps({name: str(at) for name, at in settings.base_models.items()}),
         "GATES": json.dumps({name: str(at) for name, at in settings.gates.items()}),
         "ENCODER_CHECKPOINT": str(settings.encoder_checkpoint),
+        "BLUR": settings.blur,
     }
     lines = [f"export REGISTRY_{name}={shlex.quote(value)}\n" for name, value in said.items()]
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def run(once: bool, port: int) -> None:
-    console = Console(stderr=True, highlight=False)
+def fill(registry: Registry, console: Console, stopped: Event) -> None:
+    """Index the hubs, search, and fuse, unless it is stopped."""
     started = time.monotonic()
+    console.print("[bold]1 of 3[/] Crawling and indexing two hubs")
+    index(registry, stopped)
+    console.print("\n[bold]2 of 3[/] Searching")
+    show_searches(registry, console)
+    console.print(f"\nFirst answers after {time.monotonic() - started:.0f} s")
+    console.print("\n[bold]3 of 3[/] Fusing: " + " · ".join(f"“{p}”" for p in FUSIONS))
+    draw_rows(list(sheet_rows(registry, stopped)), TILE).save(OUT / "sheet.png")
+    console.print(f"Wrote {OUT / 'sheet.png'}, and the images with their recipes beside it")
+    write_environment(registry.settings, OUT / "env")
+    console.print(
+        f"For `autolora` in a shell to use this registry: . {shlex.quote(str(OUT / 'env'))}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(f"Done in {time.monotonic() - started:.0f} s")
+
+
+def run(once: bool, port: int) -> None:
+    """Fill the registry, and serve it meanwhile and afterwards unless `once` is asked for."""
+    console = Console(stderr=True, highlight=False)
     settings = demo_settings(OUT / "home", port)
     OUT.mkdir(exist_ok=True)
+    stopped = Event()
     with ExitStack() as stack:
         # Before anything slow: a taken port is known at once.
         listener = None if once else stack.enter_context(listen(settings.host, settings.port))
         registry = stack.enter_context(Registry(settings))
-        console.print("[bold]1 of 4[/] Starting PostgreSQL, crawling and indexing two hubs")
-        index(registry)
-        console.print("\n[bold]2 of 4[/] Searching")
-        show_searches(registry, console)
-        console.print(f"\nFirst answers after {time.monotonic() - started:.0f} s")
-        console.print("\n[bold]3 of 4[/] Fusing: " + " · ".join(f"“{p}”" for p in FUSIONS))
-        draw_rows(list(sheet_rows(registry)), TILE).save(OUT / "sheet.png")
-        console.print(f"Wrote {OUT / 'sheet.png'}, and the images with their recipes beside it")
-        write_environment(settings, OUT / "env")
-        console.print(
-            f"For `autolora` in a shell to use this registry: . {shlex.quote(str(OUT / 'env'))}",
-            markup=False,
-            soft_wrap=True,
-        )
-        console.print(f"Done in {time.monotonic() - started:.0f} s")
-        if listener is not None:
-            console.print("\n[bold]4 of 4[/] Serving the page")
-            serve_until_stopped(listener, registry)
+        if listener is None:
+            fill(registry, console, stopped)
+            return
+        # Its page tells how far the indexing is.
+        filling = Thread(target=fill_behind, args=[registry, console, stopped], name="fill")
+        filling.start()
+        try:
+            serve_until_stopped(listener, registry, Identity.make())
+        finally:
+            stopped.set()
+            filling.join()
+
+
+def fill_behind(registry: Registry, console: Console, stopped: Event) -> None:
+    try:
+        fill(registry, console, stopped)
+    except Stopped:
+        console.print("stopped. What was done is kept: `make demo` goes on from there.")
+    except AutoLoraError as error:
+        console.print(f"demo: {error}", markup=False)
 
 
 def main() -> int:

@@ -6,12 +6,16 @@
     registry.fuse("a fox in watercolour").image.save("fox.png")
     registry.Client("http://gpu-box:8000", token).search("a fox in watercolour")
 
+The functions ask the registry at REGISTRY_URL, or a server that runs on this home, and answer in
+this process where there is neither, or with REGISTRY_LOCAL=true; their answers are the same.
+
 All raise `registry.AutoLoraError` for what is no bug; its text says what to do.
 
 Importing this package loads neither torch nor a database: the first call does.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
@@ -19,15 +23,13 @@ from typing import TYPE_CHECKING, Unpack
 from crawler.errors import AutoLoraError
 
 if TYPE_CHECKING:
+    from registry.api.schemas.adapters import AdapterListAnswer
+    from registry.api.schemas.found import PictureAnswer, SearchAnswer
     from registry.client import Client
-    from registry.fusion.generate import FusedImage
-    from registry.fusion.maker import Maker
+    from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import Mode, Size, StepCallback
-    from registry.retrieval.browsing import Sort
-    from registry.retrieval.by_picture import PicturePage
-    from registry.retrieval.filter_options import FilterOptions
-    from registry.retrieval.found import FoundSort
-    from registry.retrieval.results import BrowsePage, SearchPage
+    from registry.reader import Drawer, Reader
+    from registry.retrieval.terms import FilterOptions, FoundSort, Sort
     from registry.service import Registry
 
 __all__ = ["AutoLoraError", "Client", "browse", "fuse", "search", "search_picture"]
@@ -44,7 +46,7 @@ def search(
     sort: "FoundSort" = "relevance",
     seed: int = 0,
     **filters: Unpack["FilterOptions"],
-) -> "SearchPage":
+) -> "SearchAnswer":
     """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
 
     Filters are those of the page and of `autolora search`: `base_model="sdxl"`,
@@ -53,17 +55,16 @@ def search(
     With `like` and `unlike`, ids of adapters, those that are like some and unlike others; then
     `text` may be left out. In another `sort`, as `browse` takes it, what fits or perhaps fits.
     """
-    from registry.retrieval.filter_options import make_filters
-    from registry.retrieval.likeness import Likes
-
-    return _shared().search(
+    return _reader().search(
         text,
-        limit=limit,
-        filters=make_filters(**filters),
+        limit,
         cursor=cursor,
-        likes=Likes(tuple(like), tuple(unlike), unlike_text),
+        like=like,
+        unlike=unlike,
+        unlike_text=unlike_text,
         sort=sort,
         seed=seed,
+        **filters,
     )
 
 
@@ -74,26 +75,22 @@ def browse(
     *,
     seed: int = 0,
     **filters: Unpack["FilterOptions"],
-) -> "BrowsePage":
+) -> "AdapterListAnswer":
     """Return up to `limit` of all adapters that filters let through, in an order of choice.
 
     A page's `next` is the `cursor` of the one after it.
     """
-    from registry.retrieval.filter_options import make_filters
-
-    return _shared().browse(make_filters(**filters), sort, cursor, limit, seed=seed)
+    return _reader().list(sort, limit, cursor=cursor, seed=seed, **filters)
 
 
 def search_picture(
     picture: Path | bytes, limit: int = 10, **filters: Unpack["FilterOptions"]
-) -> "PicturePage":
+) -> "PictureAnswer":
     """Return up to `limit` adapters that a picture was made with, or that made one like it.
 
     A picture is a file's path, or its bytes; every result says how it was found.
     """
-    from registry.retrieval.filter_options import make_filters
-
-    return _shared().search_picture(picture, make_filters(**filters), limit)
+    return _reader().search_picture(picture, limit, **filters)
 
 
 def fuse(
@@ -111,7 +108,7 @@ def fuse(
     progress: "StepCallback | None" = None,
 ) -> "FusedImage":
     """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
-    return _maker().fuse(
+    return _drawer().fuse(
         prompt,
         k=k,
         adapters=adapters,
@@ -136,29 +133,51 @@ def __getattr__(name: str) -> object:
 
 
 @cache
-def _shared() -> "Registry":
-    """One registry for the process, from the environment's settings."""
+def _opened() -> ExitStack:
+    """What is open until the process ends."""
     import atexit
 
-    from registry.service import Registry
-
-    shared = Registry()
-    atexit.register(shared.close)
-    return shared
+    opened = ExitStack()
+    atexit.register(opened.close)
+    return opened
 
 
 @cache
-def _maker() -> "Maker":
-    """What makes images for the process: the one at REGISTRY_URL if that is set, or our own."""
+def _shared() -> "Registry":
+    """This machine's own registry, one for the process, by the environment's settings."""
+    from registry.service import Registry
+
+    return _opened().enter_context(Registry())
+
+
+@cache
+def _client() -> "Client | None":
+    """Who answers instead: the registry at REGISTRY_URL, or a server that runs on this home."""
     from registry.config import Settings
+    from registry.reader import find_client
+
+    client = find_client(Settings())
+    return client and _opened().enter_context(client)
+
+
+@cache
+def _reader() -> "Reader":
+    if (client := _client()) is not None:
+        return client
+    from registry.local import LocalReader
+
+    return LocalReader(_shared())
+
+
+@cache
+def _drawer() -> "Drawer":
+    """What makes images: this machine, where needed with adapters of REGISTRY_URL, or a server."""
+    from registry.config import Settings
+    from registry.reader import draws_here
 
     settings = Settings()
-    if settings.url is None:
-        return _shared().maker
-    import atexit
+    if draws_here(settings):
+        from registry.remote import RemoteRegistry
 
-    from registry.remote import RemoteRegistry
-
-    remote = RemoteRegistry(settings)
-    atexit.register(remote.close)
-    return remote.maker
+        return _opened().enter_context(RemoteRegistry(settings)).maker
+    return _client() or _shared().maker

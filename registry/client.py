@@ -1,41 +1,98 @@
 """A registry elsewhere, asked from Python over HTTP: what its API answers, typed."""
 
+import base64
+import binascii
+import io
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, Unpack
+from typing import IO, TYPE_CHECKING, Any, Literal, Unpack
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from crawler.disk import DiskLimits
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
-from registry.api.schemas.found import SearchAnswer, SimilarAnswer
-from registry.remote import Connection, receive
-from registry.retrieval.browsing import Sort
-from registry.retrieval.filter_options import FilterOptions
+from registry.api.schemas.found import (
+    DuplicateListAnswer,
+    FacetsAnswer,
+    PictureAnswer,
+    SearchAnswer,
+    SimilarAnswer,
+)
+from registry.api.schemas.fuse import ChoiceAnswer, FuseAnswer
+from registry.api.schemas.service import RunListAnswer, StatusAnswer
+from registry.connection import Connection, RemoteSenseError, RemoteUnreachableError, receive
+from registry.errors import StrengthsError
+from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
 from registry.saving import own_name, save_whole
 
-_SEARCH = TypeAdapter(SearchAnswer)
-_LIST = TypeAdapter(AdapterListAnswer)
-_DETAIL = TypeAdapter(AdapterDetailAnswer)
-_SIMILAR = TypeAdapter(SimilarAnswer)
+if TYPE_CHECKING:
+    import httpx
+
+    from registry.fusion.fused_image import FusedImage
+    from registry.fusion.options import DrawingOptions, Mode, StepCallback
+    from registry.fusion.recipe import Recipe
+
+LINES = "application/x-ndjson"
+# An image of the largest size as a data URL, and its recipe.
+MOST_LINE_BYTES = 100_000_000
+
+
+class FuseEvent(BaseModel):
+    """A line of what a server says while it draws."""
+
+    event: Literal["started", "step", "done", "error"]
+    done: int = 0
+    total: int = 0
+    result: FuseAnswer | None = None
+    problem: dict[str, Any] = {}
 
 
 class Client(Connection):
     """Asks the registry at `url`; every method raises RemoteError where that refuses.
 
-    Close it, or use it as a context manager.
+    Where it is busy, or the network fails, it is asked up to three times. Close it, or use it as a
+    context manager.
     """
 
     def search(
         self,
-        text: str,
+        text: str = "",
         limit: int = 10,
         *,
         cursor: str | None = None,
+        like: Sequence[int] = (),
+        unlike: Sequence[int] = (),
+        unlike_text: str = "",
+        sort: FoundSort = "relevance",
+        seed: int = 0,
         **filters: Unpack[FilterOptions],
     ) -> SearchAnswer:
-        """Return up to `limit` adapters that suit `text`, in English or Chinese, best first."""
-        asked = {"q": text, "limit": limit, "cursor": cursor, **filters}
-        return self.get("/v1/search", _given(asked), _SEARCH)
+        """Return up to `limit` adapters that suit `text`, in English or Chinese, best first.
+
+        With `like` and `unlike`, ids of adapters, those that are like some and unlike others; then
+        `text` may be left out.
+        """
+        asked = {
+            "q": text,
+            "like": list(like),
+            "unlike": list(unlike),
+            "unlike_text": unlike_text,
+            **_page(cursor, limit, sort, seed),
+        }
+        return self.get("/v1/search", _given(asked | filters), TypeAdapter(SearchAnswer))
+
+    def search_picture(
+        self, picture: Path | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
+    ) -> PictureAnswer:
+        """Return up to `limit` adapters that a picture was made with, or that made one like it."""
+        # Here, for it brings Pillow, which no other question needs.
+        from registry.retrieval.picture_files import picture_bytes
+
+        asked = _given({"limit": limit, **filters})
+        return self.post(
+            "/v1/search/picture", asked, picture_bytes(picture), TypeAdapter(PictureAnswer)
+        )
 
     def list(
         self,
@@ -43,22 +100,65 @@ class Client(Connection):
         limit: int = 50,
         *,
         cursor: str | None = None,
+        seed: int = 0,
+        state: State = "ready",
         **filters: Unpack[FilterOptions],
     ) -> AdapterListAnswer:
-        """Return a page of the adapters that are ready; its `next` is the next page's cursor."""
-        asked = {"sort": sort, "limit": limit, "cursor": cursor, **filters}
-        return self.get("/v1/adapters", _given(asked), _LIST)
+        """Return a page of all adapters; its `next` is the next page's cursor."""
+        asked = {"state": state, **_page(cursor, limit, sort, seed), **filters}
+        return self.get("/v1/adapters", _given(asked), TypeAdapter(AdapterListAnswer))
+
+    def facets(self, **filters: Unpack[FilterOptions]) -> FacetsAnswer:
+        """Return how many adapters there are of every value to filter by."""
+        return self.get("/v1/facets", _given({**filters}), TypeAdapter(FacetsAnswer))
 
     def show(self, adapter_id: int) -> AdapterDetailAnswer:
         """Return all that is known of an adapter."""
-        return self.get(f"/v1/adapters/{adapter_id}", {}, _DETAIL)
+        return self.get(f"/v1/adapters/{adapter_id}", {}, TypeAdapter(AdapterDetailAnswer))
 
     def similar(
-        self, adapter_id: int, limit: int = 10, *, cursor: str | None = None
+        self,
+        adapter_id: int,
+        limit: int = 10,
+        *,
+        cursor: str | None = None,
+        sort: FoundSort = "relevance",
+        seed: int = 0,
     ) -> SimilarAnswer:
         """Return adapters of the same family, those with the most similar weights first."""
-        asked = _given({"limit": limit, "cursor": cursor})
-        return self.get(f"/v1/adapters/{adapter_id}/similar", asked, _SIMILAR)
+        asked = _given(_page(cursor, limit, sort, seed))
+        return self.get(f"/v1/adapters/{adapter_id}/similar", asked, TypeAdapter(SimilarAnswer))
+
+    def duplicates(
+        self,
+        adapter_id: int,
+        limit: int = 10,
+        *,
+        cursor: str | None = None,
+        sort: FoundSort = "relevance",
+        seed: int = 0,
+    ) -> DuplicateListAnswer:
+        """Return adapters that are this one again: listed elsewhere, re-saved, little changed."""
+        asked = _given(_page(cursor, limit, sort, seed))
+        path = f"/v1/adapters/{adapter_id}/duplicates"
+        return self.get(path, asked, TypeAdapter(DuplicateListAnswer))
+
+    def choose(
+        self, prompt: str, k: int = 3, *, base_model: str | None = None
+    ) -> Sequence[ChoiceAnswer]:
+        """Return up to `k` adapters to draw `prompt` with: one for each thing that it names."""
+        asked = _given({"prompt": prompt, "k": k, "base_model": base_model})
+        return self.get("/v1/choose", asked, TypeAdapter(Sequence[ChoiceAnswer]))
+
+    def status(self) -> StatusAnswer:
+        """Return what is there, what was refused, what waits, and who works."""
+        return self.get("/v1/status", {}, TypeAdapter(StatusAnswer))
+
+    def runs(self, limit: int = 20, *, cursor: str | None = None) -> RunListAnswer:
+        """Return a page of refreshes, newest first."""
+        return self.get(
+            "/v1/runs", _given({"limit": limit, "cursor": cursor}), TypeAdapter(RunListAnswer)
+        )
 
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
         """Save an adapter's file in `folder` under its own name, and return its path.
@@ -72,12 +172,108 @@ class Client(Connection):
         target = Path(folder, name)
 
         def receive_file(file: IO[bytes]) -> None:
-            with self.stream(f"/v1/adapters/{adapter_id}/file", {}) as answer:
+            with self.stream("GET", f"/v1/adapters/{adapter_id}/file") as answer:
                 self.check(answer)
                 receive(answer, name, file, DiskLimits())
 
         save_whole(target, str(detail.file_sha256), receive_file)
         return target
+
+    def fuse(
+        self,
+        prompt: str,
+        *,
+        k: int = 3,
+        adapters: Sequence[int] | None = None,
+        strengths: Sequence[float | None] | None = None,
+        base_model: str | None = None,
+        mode: "Mode" = "gated",
+        check: bool = True,
+        progress: "StepCallback | None" = None,
+        **drawing: Unpack["DrawingOptions"],
+    ) -> "FusedImage":
+        """Have `prompt` drawn there with up to `k` adapters found for it, or those named by id.
+
+        Who stops waiting gives it up.
+        """
+        named = None if adapters is None else _named(adapters, strengths)
+        size = drawing.pop("size", None)
+        asked = {
+            "prompt": prompt,
+            "k": k,
+            "adapters": named,
+            "base_model": base_model,
+            "width": size and size[0],
+            "height": size and size[1],
+            "mode": mode,
+            "check": check,
+            **drawing,
+        }
+        return self._draw("/v1/fuse", json.dumps(_given(asked)).encode(), progress)
+
+    def reproduce(self, recipe: "Recipe", progress: "StepCallback | None" = None) -> "FusedImage":
+        """Have the image of a recipe drawn there again."""
+        return self._draw("/v1/recipes/draw", recipe.to_json().encode(), progress)
+
+    def _draw(self, path: str, asked: bytes, progress: "StepCallback | None") -> "FusedImage":
+        headers = {"Accept": LINES, "Content-Type": "application/json"}
+        with self.stream("POST", path, content=asked, headers=headers) as answer:
+            self.check(answer)
+            for line in self._lines(answer):
+                event = self.understand(line, TypeAdapter(FuseEvent))
+                if event.event == "step" and progress is not None:
+                    progress(event.done, event.total)
+                if event.event == "error":
+                    self.refuse(str(event.problem.get("type")), str(event.problem.get("detail")))
+                if event.result is not None:
+                    return self._image_of(event.result)
+        raise RemoteUnreachableError(self.url, "it stopped before the image was done")
+
+    def _lines(self, answer: "httpx.Response") -> Iterator[Any]:
+        for line in answer.iter_lines():
+            if len(line) > MOST_LINE_BYTES:
+                raise RemoteSenseError(self.url, "a line that does not end")
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise RemoteSenseError(self.url, "lines that are not JSON") from error
+
+    def _image_of(self, answer: FuseAnswer) -> "FusedImage":
+        """Return an image as if it had been drawn here, but for its maps."""
+        from PIL import Image
+
+        from registry.fusion.errors import RecipeError
+        from registry.fusion.fused_image import FusedImage
+        from registry.fusion.recipe import recipe_in_png
+
+        try:
+            png = base64.b64decode(answer.image.partition(",")[2], validate=True)
+            recipe = recipe_in_png(png, "its image")
+        except (binascii.Error, RecipeError) as error:
+            raise RemoteSenseError(self.url, str(error)) from error
+        image = Image.open(io.BytesIO(png), formats=["PNG"])
+        image.load()
+        activity = {each.sha256: each.layers for each in answer.activity if each.layers}
+        return FusedImage(image, recipe, activity)
+
+
+def _named(
+    adapters: Sequence[int], strengths: Sequence[float | None] | None
+) -> Sequence[dict[str, Any]]:
+    """Return adapters with their strengths; None leaves that to each adapter.
+
+    Raises:
+        StrengthsError: there is not one for each.
+    """
+    if strengths is None:
+        strengths = [None] * len(adapters)
+    if len(strengths) != len(adapters):
+        raise StrengthsError(len(strengths), len(adapters))
+    return [{"id": id_, "strength": given} for id_, given in zip(adapters, strengths, strict=True)]
+
+
+def _page(cursor: str | None, limit: int, sort: str, seed: int) -> dict[str, Any]:
+    return {"cursor": cursor, "limit": limit, "sort": sort, "seed": seed}
 
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:

@@ -99,11 +99,14 @@ class Settings(BaseSettings):
     nightly_at: time | None = None
     # After so many days a night lists all that a hub has, and retires what has vanished.
     full_listing_days: int = Field(default=7, ge=0)
-    # A registry elsewhere whose adapters images are made with here, and its token.
+    # A registry elsewhere that is asked, and its token. It draws the images too, unless
+    # `base_models` are here to draw them with.
     url: str | None = None
     token: SecretStr | None = None
     # The ComfyUI that recipes can be sent to, as in http://127.0.0.1:8188; None: to none.
     comfyui_url: str | None = None
+    # Answers here, whatever `url` says and whether or not a server runs on `home`.
+    local: bool = False
     # The diffusers folder of each base model, and the gates trained for it.
     base_models: dict[str, Path] = Field(default_factory=dict)
     gates: dict[str, Path] = Field(default_factory=dict)
@@ -124,6 +127,16 @@ class Settings(BaseSettings):
     # Lets everybody who can reach the server read: without it only this machine may. Nothing is
     # written and no image is made for them.
     public_read: bool = False
+    # Lets everybody who can reach the server read its numbers at /metrics, as Prometheus does.
+    public_metrics: bool = False
+    # What an address may ask, and a token, where other machines can reach the server; 0: no limit.
+    requests_per_minute: int = Field(default=1200, ge=0)
+    images_per_minute: int = Field(default=20, ge=0)
+    # Addresses of proxies whose X-Forwarded-For says who asks; nobody else's is believed.
+    trusted_proxies: list[str] = Field(default_factory=list)
+    # How servers, workers and nights log on stderr, and whether every request is a line.
+    log_format: Literal["text", "json"] = "text"
+    log_requests: bool = False
     # Tokens are asked for wherever other machines can reach the server; with this on loopback too,
     # as behind a proxy that lets others in.
     require_tokens: bool = False

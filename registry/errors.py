@@ -167,6 +167,10 @@ class CrawlFilterError(RegistryError):
         )
 
 
+class NotReadyError(RegistryError):
+    """The registry answers, but not as it should."""
+
+
 class BackupError(RegistryError):
     """A backup cannot be made there, or is none that can be restored here."""
 
@@ -185,6 +189,34 @@ class TokenNotFoundError(RegistryError):
 
     def __init__(self, token_id: int) -> None:
         super().__init__(f"no token {token_id} is valid. `autolora token list` lists them.")
+
+
+class NoFolderError(RegistryError):
+    """A path cannot be watched."""
+
+    def __init__(self, path: str, cause: str) -> None:
+        super().__init__(f"{path!r} cannot be added: {cause}.")
+
+
+class FolderNotWatchedError(RegistryError):
+    """A folder was never added, or was removed."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path!r} is not among the folders that are watched.")
+
+
+class FileTakenError(RegistryError):
+    """A file that was sent cannot be kept."""
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(f"{name!r} is not taken: {cause}.")
+
+
+class NotTrashedError(RegistryError):
+    """A file cannot be moved to the trash."""
+
+    def __init__(self, what: str, cause: str) -> None:
+        super().__init__(f"{what} is not moved to the trash: {cause}.")
 
 
 class ImageNotFoundError(RegistryError):

@@ -1,64 +1,25 @@
-"""A registry elsewhere, over HTTP, and making images here with its adapters.
+"""Making images here with the adapters of a registry elsewhere.
 
 Importing this imports nothing heavy.
 """
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Annotated, Any, Self, TypeVar
+from typing import Annotated, Self
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from crawler.disk import DiskLimits
-from crawler.errors import SourceError
-from crawler.hub_json import MAX_JSON_BYTES, read_answer
-from registry.blobs import BlobStore, is_disk_full, make_private
+from registry.blobs import BlobStore, make_private
 from registry.config import Settings
-from registry.errors import BlobNotFoundError, DiskFullError, NoBaseModelError, RegistryError
+from registry.connection import Connection, RemoteSenseError, receive
+from registry.errors import BlobNotFoundError, NoBaseModelError
 from registry.fusion.maker import Maker
-from registry.fusion.recipe import Name, Ratio, Sha256, first_fault
+from registry.fusion.recipe import Name, Ratio, Sha256
 from registry.fusion.studio import Studio
-
-Shape = TypeVar("Shape")
-TIMEOUT_SECONDS = 60.0
-CHUNK_BYTES = 1 << 20
-
-
-class RemoteError(RegistryError):
-    """A registry elsewhere did not do what it was asked for; the text is its own."""
-
-
-class RemoteUnreachableError(RemoteError):
-    """A registry elsewhere does not answer, or what answers is no registry."""
-
-    def __init__(self, url: str, cause: str) -> None:
-        super().__init__(
-            f"the registry at {url} does not answer ({cause}); see that it runs, and that "
-            "REGISTRY_URL is its address."
-        )
-
-
-class RemoteSenseError(RemoteError):
-    """A registry elsewhere answers something that no registry of ours would."""
-
-    def __init__(self, url: str, cause: str) -> None:
-        super().__init__(
-            f"the registry at {url} makes no sense: it answered {cause}. See that REGISTRY_URL is "
-            "the address of a registry, and that it is no newer than this one."
-        )
-
-
-class RemoteRefusedError(RemoteError):
-    """A registry elsewhere wants a token, or another one."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(f"the registry at {url} refuses access; set REGISTRY_TOKEN to its token.")
 
 
 class _Answer(BaseModel):
@@ -100,93 +61,6 @@ class RemoteReadiness(_Answer):
 _CHOICES = TypeAdapter(list[RemoteChoice])
 _READINESS = TypeAdapter(RemoteReadiness)
 _CONFIG = TypeAdapter(str)
-# No timeout is repeated: a minute was enough to wait.
-_RETRYING = Retrying(
-    retry=retry_if_exception_type((httpx.NetworkError, httpx.RemoteProtocolError)),
-    stop=stop_after_attempt(3),
-    wait=wait_exponential(multiplier=0.1),
-    reraise=True,
-)
-
-
-class Connection:
-    """Asks a registry elsewhere, and again where the network fails before it answers.
-
-    Close it, or use it as a context manager.
-    """
-
-    def __init__(
-        self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        """Open a connection to `url`; `transport` is httpx's default if not given."""
-        self.url = url.rstrip("/")
-        try:
-            self._http = httpx.Client(
-                base_url=self.url,
-                headers={"Authorization": f"Bearer {token}"} if token else {},
-                timeout=TIMEOUT_SECONDS,
-                transport=transport,
-            )
-        except httpx.InvalidURL as error:
-            raise RemoteUnreachableError(self.url, str(error)) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
-
-    def get(self, path: str, params: Mapping[str, Any], shape: TypeAdapter[Shape]) -> Shape:
-        """Return what is answered, if it has the shape that our own registry gives it."""
-        with self.stream(path, params) as answer:
-            self.check(answer)
-            said = self._read(answer)
-        try:
-            return shape.validate_python(said)
-        except ValidationError as error:
-            raise RemoteSenseError(self.url, first_fault(error)) from error
-
-    @contextmanager
-    def stream(self, path: str, params: Mapping[str, Any]) -> Iterator[httpx.Response]:
-        """Give what is answered while it comes; `check` tells what is wrong with it.
-
-        Raises:
-            RemoteUnreachableError: nothing answers, or the answer breaks off.
-        """
-        try:
-            asked = self._http.build_request("GET", path, params=params)
-            with closing(_RETRYING(self._http.send, asked, stream=True)) as answer:
-                yield answer
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise RemoteUnreachableError(self.url, str(error) or type(error).__name__) from error
-
-    def _read(self, answer: httpx.Response) -> Any:
-        """Return the JSON of an answer, which is bounded while it comes."""
-        data, deadline = bytearray(), time.monotonic() + TIMEOUT_SECONDS
-        for chunk in answer.iter_bytes(CHUNK_BYTES):
-            data += chunk
-            if len(data) > MAX_JSON_BYTES or time.monotonic() > deadline:
-                raise RemoteSenseError(self.url, "an answer that does not end")
-        try:
-            return read_answer(bytes(data), "it")
-        except SourceError as error:
-            raise RemoteSenseError(self.url, str(error)) from error
-
-    def check(self, answer: httpx.Response) -> None:
-        """Raise what an answer other than success means; its text is the registry's own."""
-        if answer.is_success:
-            return
-        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise RemoteRefusedError(self.url)
-        try:
-            detail = self._read(answer)["detail"]
-        except (RemoteSenseError, KeyError, TypeError):
-            cause = f"status {answer.status_code}"
-            raise RemoteUnreachableError(self.url, cause) from None
-        raise RemoteError(f"the registry at {self.url} says: {detail}")
 
 
 class RegistryClient(Connection):
@@ -243,7 +117,7 @@ class RegistryClient(Connection):
         if not self._blobs.exists(sha256):
             make_private(self._blobs.root)
             with NamedTemporaryFile(dir=self._blobs.root) as partial:
-                with self.stream(f"/v1/files/{sha256}", {}) as answer:
+                with self.stream("GET", f"/v1/files/{sha256}") as answer:
                     if answer.status_code == httpx.codes.NOT_FOUND:
                         raise BlobNotFoundError(sha256)
                     self.check(answer)
@@ -254,28 +128,6 @@ class RegistryClient(Connection):
     def peft_config(self, sha256: str) -> str:
         """Return PEFT's config that an adapter's file is read with there; "" if there is none."""
         return self.get(f"/v1/files/{sha256}/peft-config", {}, _CONFIG)
-
-
-def receive(answer: httpx.Response, name: str, partial: IO[bytes], limits: DiskLimits) -> None:
-    """Write a file that comes into `partial`, a file with a name, as long as it may be kept.
-
-    Raises:
-        FileTooLargeError: it is larger than files may be.
-        NoRoomError: there is not enough room for it.
-        DiskFullError: the disk is full.
-    """
-    folder, size = Path(partial.name).parent, 0
-    for chunk in answer.iter_bytes(CHUNK_BYTES):
-        size += len(chunk)
-        limits.check_size(name, size)
-        limits.check_room(name, folder, len(chunk))
-        try:
-            partial.write(chunk)
-            partial.flush()
-        except OSError as error:
-            if is_disk_full(error):
-                raise DiskFullError(folder) from error
-            raise
 
 
 class RemoteRegistry:

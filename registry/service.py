@@ -1,5 +1,6 @@
 """The registry as one object: what the CLI, the API, the page and `registry.fuse` share."""
 
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from registry.db.favourites import (
     remove_favourite,
     store_favourite,
 )
+from registry.db.index_facts import IndexFacts, load_index_facts
 from registry.db.models import Cover
 from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
@@ -51,12 +53,13 @@ from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
 from registry.image_history import ImageHistory
+from registry.own_folders import OwnFolders
 from registry.refresh.captioners import open_captioner
 from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
 from registry.refresh.learn import Learner, Lesson
 from registry.refresh.steps.read import read_stored, reader_version
-from registry.retrieval.browsing import SORTS, Sort, Total, browse, count
+from registry.retrieval.browsing import Total, browse, count
 from registry.retrieval.by_description import Described, describe
 from registry.retrieval.by_picture import (
     PicturePage,
@@ -66,7 +69,6 @@ from registry.retrieval.by_picture import (
 )
 from registry.retrieval.cards import (
     AdapterCard,
-    State,
     cards_of_file,
     count_by_base_model,
     is_sound_file,
@@ -78,7 +80,7 @@ from registry.retrieval.facets import Facets, count_facets, count_facets_among
 from registry.retrieval.filter_options import check_choice, check_limit
 from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.finder import Finder
-from registry.retrieval.found import FOUND_SORTS, MOST_FOUND, FoundSort, Paging
+from registry.retrieval.found import MOST_FOUND, Paging
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes
 from registry.retrieval.other_states import browse_state
@@ -90,16 +92,18 @@ from registry.retrieval.results import (
     Similar,
     load_browse_page,
 )
+from registry.retrieval.terms import FOUND_SORTS, SORTS, FoundSort, Sort, State
 from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.word_segmentation import segment
 from registry.token_scopes import TokenScope
+from registry.upkeep.readiness import check_ready
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from registry.fusion.exports.bundle import Bundle
     from registry.fusion.exports.sending import SentPrompt
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
     from registry.fusion.recipe import Recipe
 
 MOST_ADAPTERS = 5
@@ -360,7 +364,18 @@ class Registry:
         """Return what is here, what was refused, what waits, and who works."""
         with one_line_errors(), self.sessions() as session:
             wanted = wanted_captions(self.settings, now(session))
-            return load_status(session, self.text_encoder.name, wanted)
+            disk = shutil.disk_usage(self.blobs.root.parent)
+            return load_status(session, self.text_encoder.name, wanted, (disk.free, disk.total))
+
+    def check_ready(self) -> None:
+        """Raise NotReadyError where the schema or an encoder is not what search needs."""
+        with one_line_errors(), self.sessions() as session:
+            check_ready(session, self.blobs)
+
+    def index_facts(self) -> IndexFacts:
+        """Return the index in a few numbers, for those who watch it."""
+        with one_line_errors(), self.sessions() as session:
+            return load_index_facts(session)
 
     def default_base_model(self) -> str:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
@@ -492,6 +507,11 @@ class Registry:
     def compare(self, prompt: str, **options: Unpack[CompareOptions]) -> "Image":
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
         return self.maker.compare(prompt, **options)
+
+    @property
+    def folders(self) -> OwnFolders:
+        """One's own folders, that are watched."""
+        return OwnFolders(self.sessions, self.blobs, self.settings, self.text_encoder)
 
     @property
     def images(self) -> ImageHistory:

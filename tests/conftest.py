@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session, sessionmaker
+from xdist.scheduler import LoadFileScheduling
 
 from registry.config import Settings
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.migrate import migrate
 from registry.db.session import connect
 from registry.db.work_models import ALL_TABLES
+
+BROWSER = "tests/browser/"
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +65,16 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.delenv(f"REGISTRY_{name.upper()}", raising=False)
     monkeypatch.chdir(tmp_path)  # away from any .env
     return Settings(home=tmp_path / "home")
+
+
+class FilesAndBrowser(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """Gives each process whole files, and one of them all of tests/browser: what those share is
+    made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return BROWSER if nodeid.startswith(BROWSER) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndBrowser:
+    return FilesAndBrowser(config, log)

@@ -25,7 +25,7 @@ from demo.base import flow_loss
 from demo.paths import BUILD
 from demo.zoo import BATCH, RATE, AdapterGroup, ConceptData, World, clip_each
 from encoder.adapter.lora_file import read
-from registry.retrieval.duplicates import KINDS
+from registry.retrieval.terms import KINDS
 
 WRITTEN_ANEW = 48
 # Trained side by side, so all of one rank.

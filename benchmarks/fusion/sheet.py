@@ -29,8 +29,9 @@ from encoder.sketches.sketch import sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
+from registry.fusion.fused_image import FusedImage
 from registry.fusion.gates.file import load_gates
-from registry.fusion.generate import FusedImage, generate
+from registry.fusion.generate import generate
 from registry.fusion.loaded_adapter import LoadedAdapter
 from registry.fusion.options import Drawing, GuideFrom, Mode
 from registry.fusion.sheets import draw_rows

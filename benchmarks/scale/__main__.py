@@ -36,11 +36,11 @@ from benchmarks.scale.questions import (
 from benchmarks.scale.report import draw, to_markdown
 from registry.retrieval.browsing import browse
 from registry.retrieval.facets import count_facets
-from registry.retrieval.fitness import Signal
 from registry.retrieval.hybrid import DEPTH, SearchQuery, search
 from registry.retrieval.ranking import Match
 from registry.retrieval.results import load_browse_page, load_results
 from registry.retrieval.statements import prepare, vector
+from registry.retrieval.terms import Signal
 from registry.retrieval.vector import nearest_by_captions, nearest_by_weights
 
 PICTURE = DOCS / "images" / "scale.png"

@@ -12,7 +12,7 @@ from benchmarks.scale.gallery import BATCH, Batch, Gallery, author_name
 from registry.db.models import EMBEDDING_DIM
 from registry.retrieval.encoder_spaces import ServingEncoder, Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.fitness import Signal
+from registry.retrieval.terms import Signal
 
 FIRST = 10
 AUTHOR = 7

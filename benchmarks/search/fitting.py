@@ -21,8 +21,9 @@ from benchmarks.tables import table
 from demo.concepts import plan
 from demo.paths import BUILD
 from registry.retrieval import fitness
-from registry.retrieval.fitness import FITNESS, SIGNALS, SILENCE, Fitness, has_every_word
+from registry.retrieval.fitness import FITNESS, SILENCE, Fitness, has_every_word
 from registry.retrieval.ranking import evidence, scores_in_deviations
+from registry.retrieval.terms import SIGNALS
 
 OF_SIGNALS = tuple(field.name for field in fields(Fitness))
 OF_ALL = ("OFFSET", "SILENT", "UNTOLD", "WRITTEN", "ONLY_WRITTEN", "EVIDENCE_LAG", "EVIDENCE_PACE")

@@ -21,9 +21,9 @@ from benchmarks.search.world import (
     qualities,
 )
 from registry.retrieval.encoder_spaces import Space
-from registry.retrieval.fitness import SIGNALS
 from registry.retrieval.hybrid import SearchQuery, search
 from registry.retrieval.ranking import SearchHit
+from registry.retrieval.terms import SIGNALS
 
 # Cormack et al., SIGIR 2009; the weights that ranking used before it was measured.
 RRF_K, RRF_WEIGHTS = 60, {"weights": 1.0, "captions": 1.0, "words": 0.7}

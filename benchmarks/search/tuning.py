@@ -23,9 +23,9 @@ from benchmarks.search.tables import LANGUAGE_NAMES, SETUP_NAMES
 from benchmarks.search.world import LANGUAGES, SETUPS, Setup, open_index
 from benchmarks.tables import table
 from demo.paths import BUILD
-from registry.retrieval.fitness import SIGNALS
 from registry.retrieval.probability import NOTHING
 from registry.retrieval.ranking import MODELS, RIVALS
+from registry.retrieval.terms import SIGNALS
 
 # Hubs say more truth than the sparse set-up, in which half of the adapters say none.
 WEIGHTS: dict[Setup, float] = {"full": 2.0, "uncaptioned": 1.0, "sparse": 1.0}

@@ -24,7 +24,7 @@ MOST_LABELS = 4
 SUFFIX = re.compile(r"\.(?:safetensors|ckpt|pt|pth|bin)$", re.IGNORECASE)
 # A sha256, or as much of one as programs write: 8 digits are fewest, AutoV2 has 10, AutoV3 12.
 HASH = re.compile(r"[0-9a-f]{8,64}")
-# How web UIs are told to load an adapter: `<lora:name:0.8>`, further numbers behind the first.
+# How web UIs are told to load an adapter: `<lora:name:0.8>`, `<lora:name:te=0:unet=0.8>`.
 CALL = re.compile(r"<(?:lora|lyco):([^<>:]{1,300})(?::([^<>]{0,100}))?>", re.IGNORECASE)
 LORA_HASHES = re.compile(r'\bLora hashes:\s*("(?:[^"\\\n]|\\.)*"|[^,\n]*)')
 HASHES = re.compile(r"\bHashes:\s*(?=\{)")
@@ -243,7 +243,19 @@ def _in_widgets(widgets: Sequence[Any]) -> Iterator[NamedAdapter]:
 
 def _calls(prompt: str) -> Iterator[NamedAdapter]:
     for call in CALL.finditer(prompt):
-        yield from _named(call[1], strength=(call[2] or "").partition(":")[0])
+        yield from _named(call[1], strength=_called_strength(call[2] or ""))
+
+
+def _called_strength(given: str) -> str | None:
+    """Return the strength for the denoiser: `0.8`, or behind the text encoders' `0:0.8`, or named.
+
+    As extensions-builtin/Lora/extra_networks_lora.py of A1111 reads it.
+    """
+    parts = given.split(":")
+    named = dict(part.split("=", 1) for part in parts if "=" in part)
+    plain = [part for part in parts if "=" not in part]
+    text_encoders = named.get("te", next(iter(plain), None))
+    return named.get("unet", plain[1] if len(plain) > 1 else text_encoders)
 
 
 def _json_after(label: re.Pattern[str], text: str) -> Iterator[Any]:

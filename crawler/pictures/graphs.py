@@ -37,6 +37,15 @@ def prompt_of_graph(graph: Any) -> str:
     return ", ".join(found)
 
 
+def negative_of_graph(graph: Any) -> str:
+    """Return the words that lead to the negative side of a sampler."""
+    if not isinstance(graph, dict) or len(graph) > MOST_NODES:
+        return ""
+    nodes = {str(k): n for k, n in graph.items() if isinstance(n, dict)}
+    sides = [link for node in nodes.values() for link in _links(node, only={"negative"})]
+    return ", ".join(dict.fromkeys(_words_above(nodes, sides)))
+
+
 def graph_of_workflow(workflow: Any) -> Any:
     """Write the graph that ComfyUI's editor saves as the one that it runs."""
     if not isinstance(workflow, dict):

@@ -1,7 +1,11 @@
 """What web UIs write down of a picture: the prompt, and the settings as one text."""
 
+import re
+
 # Where the settings begin in web UIs' `parameters`, after the prompt.
 SETTINGS = ("\nNegative prompt:", "\nSteps:")
+# A setting, as in `CFG scale: 7`.
+SETTING = re.compile(r"([A-Za-z][A-Za-z ]{0,40}): ?([\w.\-]{1,40})(?=,|\s|$)", re.ASCII)
 
 
 def prompt_of_parameters(parameters: str) -> str:
@@ -12,3 +16,16 @@ def prompt_of_parameters(parameters: str) -> str:
     text = "\n" + parameters
     ends = [at for at in map(text.find, SETTINGS) if at >= 0]
     return text[: min(ends, default=len(text))].strip()
+
+
+def negative_of_parameters(parameters: str) -> str:
+    """Return what it was asked to leave out."""
+    _, mark, rest = f"\n{parameters}".partition(SETTINGS[0])
+    return rest.partition(SETTINGS[1])[0].strip() if mark else ""
+
+
+def settings_of_parameters(parameters: str) -> dict[str, str]:
+    """Return the settings by name, of those that are one word: `Steps: 20, Size: 512x512`."""
+    last = f"\n{parameters}".rpartition(SETTINGS[1])
+    # The first counts: what is quoted further on may look like another.
+    return dict(reversed(SETTING.findall(f"Steps:{last[2]}"))) if last[1] else {}

@@ -1,6 +1,6 @@
 """The words that a picture was asked for."""
 
-from crawler.hub_text import MAX_PROMPT, clean_text, without_calls
+from crawler.hub_text import MAX_PROMPT, clean_text, without_calls, without_escapes
 from crawler.pictures.graphs import graph_of_workflow, prompt_of_graph
 from crawler.pictures.parameters import prompt_of_parameters
 from crawler.pictures.texts import PictureTexts
@@ -8,13 +8,14 @@ from crawler.pictures.texts import PictureTexts
 
 def prompt_of(texts: PictureTexts) -> str:
     """Return the words that a picture was asked for, "" where it does not say."""
+    if own := _prompt_of_recipe(texts):
+        return clean_text(own, MAX_PROMPT)
     words = (
-        _prompt_of_recipe(texts)
-        or prompt_of_parameters(texts.parameters)
+        prompt_of_parameters(texts.parameters)
         or prompt_of_graph(texts.graph)
         or prompt_of_graph(graph_of_workflow(texts.workflow))
     )
-    return clean_text(without_calls(words), MAX_PROMPT)
+    return without_escapes(clean_text(without_calls(words), MAX_PROMPT))
 
 
 def _prompt_of_recipe(texts: PictureTexts) -> str:

@@ -10,6 +10,7 @@ from PIL import Image
 from crawler.covers import difference_hash, on_white, upright
 from crawler.pictures.adapters import NamedAdapter, adapters_named
 from crawler.pictures.prompt import prompt_of
+from crawler.pictures.settings import DrawnWith, drawn_with
 from crawler.pictures.texts import texts_of
 
 # What models that look at pictures are given; they look at 224 to 512 pixels themselves.
@@ -27,6 +28,7 @@ class ReadPicture:
     sha256: str  # of its bytes
     named: tuple[NamedAdapter, ...]
     prompt: str
+    drawn_with: DrawnWith
     phash: int
     image: Image.Image
 
@@ -47,7 +49,12 @@ def read_picture(data: bytes) -> ReadPicture:
         small = on_white(image).convert("RGB")
         small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     return ReadPicture(
-        hashlib.sha256(data).hexdigest(), adapters_named(texts), prompt_of(texts), phash, small
+        hashlib.sha256(data).hexdigest(),
+        adapters_named(texts),
+        prompt_of(texts),
+        drawn_with(texts),
+        phash,
+        small,
     )
 
 

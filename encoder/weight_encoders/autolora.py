@@ -81,10 +81,11 @@ class AutoLora(nn.Module):
     magnitude_mean: Tensor
     magnitude_std: Tensor
 
-    def __init__(self, config: AutoLoraConfig) -> None:
+    def __init__(self, config: AutoLoraConfig, family: Family | None = None) -> None:
+        """`family` is that of the config's name, unless it is one that the package has not."""
         super().__init__()
         self.config = config
-        self.kinds = kinds_of(family_of(config.family))
+        self.kinds = kinds_of(family or family_of(config.family))
         layers = sum(len(kind.places) for kind in self.kinds)
         self.tokens = nn.ModuleList(LayerTokens(kind, config) for kind in self.kinds)
         self.layer_embedding = nn.Parameter(

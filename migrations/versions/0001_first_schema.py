@@ -30,6 +30,7 @@ def upgrade() -> None:
     _create_images()
     _create_tokens()
     _create_favourites()
+    _create_own_folders()
     _create_queue()
 
 
@@ -37,6 +38,7 @@ def downgrade() -> None:
     # The extensions stay: the database may have had them before.
     for table in (
         "favourites",
+        "own_folders",
         "cover_embeddings",
         "tokens",
         "image_files",
@@ -96,6 +98,10 @@ def _create_crawls() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("seconds", sa.JSON(), server_default=sa.text("'{}'::json"), nullable=False),
         sa.Column("fetched_bytes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("step", sa.Text(), nullable=True),
+        sa.Column("done", sa.Integer(), nullable=True),
+        sa.Column("total", sa.Integer(), nullable=True),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("listed_all", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.CheckConstraint(
             "state IN ('running', 'done', 'failed')", name=op.f("ck_crawl_runs_state")
@@ -624,6 +630,16 @@ def _create_tokens() -> None:
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("sha256", name=op.f("uq_tokens_sha256")),
+    )
+
+
+def _create_own_folders() -> None:
+    op.create_table(
+        "own_folders",
+        sa.Column("path", sa.Text(), nullable=False),
+        _moment("added_at"),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("path", name=op.f("pk_own_folders")),
     )
 
 

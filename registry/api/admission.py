@@ -17,7 +17,8 @@ from registry.config import Settings
 
 # The largest request that makes sense is a prompt of 2000 signs, each written as `\ud83e\udd8a`.
 MOST_BODY_BYTES = 32 * 1024
-# Where pictures are sent to.
+# Where adapters' files are sent to, and pictures.
+FILE_PATH = "/v1/folders/files"
 PICTURE_PATHS = (
     "/v1/search/picture",
     "/picture",
@@ -45,6 +46,7 @@ class Admission:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self._hosts = OwnHosts(settings)
+        self._most_file_bytes = settings.max_file_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,7 +57,7 @@ class Admission:
         except HTTPException as error:
             await on_http(Request(scope), error)(scope, receive, send)
         else:
-            await self.app(scope, _bounded(receive, _most_bytes(scope)), send)
+            await self.app(scope, _bounded(receive, self._most_bytes(scope)), send)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -74,8 +76,13 @@ class Admission:
         if len(query) > MOST_QUERY_BYTES or query.count(b"&") >= MOST_PARAMETERS:
             raise HTTPException(HTTPStatus.REQUEST_URI_TOO_LONG)
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > _most_bytes(scope):
+        if not length.isdecimal() or int(length) > self._most_bytes(scope):
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+    def _most_bytes(self, scope: Scope) -> int:
+        if scope["method"] == "POST" and scope["path"] == FILE_PATH:
+            return self._most_file_bytes
+        return _most_bytes(scope)
 
 
 def _most_bytes(scope: Scope) -> int:

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
@@ -11,23 +10,32 @@ from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
-from registry.api.access import allowed_to
+from registry import measures
+from registry.api.access import allowed_to, is_public
 from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.drawing import Desk
 from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
+from registry.api.folder_keeper import FolderKeeper
+from registry.api.fresh import Fresh
+from registry.api.limits import LimitAddresses, Limits, limit_images
+from registry.api.metrics import FRESH_SECONDS, CountRequests, Metrics
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
+from registry.api.request_ids import RequestIds
 from registry.api.routes import (
     adapters,
     claims,
     docs,
     exports,
     favourites,
+    folder_pages,
+    folders,
     fuse,
     health,
     image_pages,
     images,
+    metrics,
     pages,
     pictures,
     search,
@@ -38,6 +46,8 @@ from registry.api.routes.fuse import LINES
 from registry.api.schemas.service import Problem
 from registry.api.security import SecurityHeaders
 from registry.api.uploads import MOST_UPLOADS
+from registry.connection import own_version
+from registry.running import Identity
 from registry.service import Registry
 from registry.token_scopes import TokenScope
 
@@ -54,6 +64,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (exports.send_router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
     (favourites.router, TokenScope.ADMIN),
+    (folders.router, TokenScope.ADMIN),
     (status.router, TokenScope.ADMIN),
 ]
 # They are for people, and no part of the API.
@@ -66,29 +77,34 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (studio.router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
     (favourites.page_router, TokenScope.ADMIN),
+    (folder_pages.router, TokenScope.ADMIN),
     (status.page_router, TokenScope.ADMIN),
+    (status.read_page_router, TokenScope.READ),
+    (metrics.router, TokenScope.ADMIN),
 ]
+# So often /readyz looks at the schema and at encoders; the database is asked every time.
+READY_SECONDS = 5.0
 # What is open to all where reading is.
 READING = (None, TokenScope.READ)
 # Weights do not get smaller, and lines of progress are for now: a compressor would keep them.
 UNCOMPRESSED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", LINES)
 
 
-def create_app(registry: Registry) -> FastAPI:
-    """Make the app over an open registry; whoever opened it closes it."""
-    queue = GenerationQueue()
-    desk = Desk(registry, queue)
+def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
+    """Make the app over an open registry; whoever opened it closes it.
+
+    `identity` is what this machine's own programs know a running server by.
+    """
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        desk.close()
-        queue.close()
+        close(app)
 
     app = App(
         title="AutoLoRA Registry",
         description="Find LoRA adapters by what they do, and make images with them.",
-        version=_version(),
+        version=own_version(),
         lifespan=lifespan,
         openapi_url="/v1/openapi.json",
         # FastAPI's own pages load scripts from a CDN.
@@ -96,15 +112,14 @@ def create_app(registry: Registry) -> FastAPI:
         redoc_url=None,
         responses={"default": {"model": Problem, "description": "What went wrong (RFC 9457)."}},
     )
-    app.state.registry = registry
-    app.state.queue = queue
-    app.state.desk = desk
-    app.state.places = Places()
-    app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
+    _furnish(app, registry, identity)
     for routers, described in ((API, True), (PAGES, False)):
-        for router, scope in routers:
+        for router, wanted in routers:
+            is_open = router is metrics.router and registry.settings.public_metrics
+            scope = None if is_open else wanted
             if scope in READING or not registry.settings.public_read:
                 guards = [] if scope is None else [Depends(allowed_to(scope))]
+                guards += [Depends(limit_images)] if scope is TokenScope.FUSE else []
                 app.include_router(router, dependencies=guards, include_in_schema=described)
                 _answer_head(app, router, guards)
     app.mount("/docs/swagger", docs.SWAGGER, name="swagger")
@@ -112,8 +127,34 @@ def create_app(registry: Registry) -> FastAPI:
     add_error_handlers(app)
     app.add_middleware(GZipMiddleware, compresslevel=5, exclude_content_types=UNCOMPRESSED)
     app.add_middleware(Admission, settings=registry.settings)
+    app.add_middleware(LimitAddresses, limits=app.state.limits)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(RequestIds)
     return app
+
+
+def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> None:
+    """Give an app what its routes share."""
+    app.state.registry = registry
+    app.state.identity = identity
+    app.state.queue = GenerationQueue()
+    app.state.desk = Desk(registry, app.state.queue)
+    app.state.keeper = FolderKeeper(registry)
+    app.state.metrics = Metrics()
+    app.state.facts = Fresh(registry.index_facts, FRESH_SECONDS)
+    app.state.checked = Fresh(registry.check_ready, READY_SECONDS)
+    measures.tell(app.state.metrics)
+    app.state.limits = Limits(registry.settings, limited=is_public(registry.settings))
+    app.state.places = Places()
+    app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
+
+
+def close(app: FastAPI) -> None:
+    """End what an app has begun beside its answers."""
+    app.state.keeper.close()
+    app.state.desk.close()
+    app.state.queue.close()
 
 
 class App(FastAPI):
@@ -144,10 +185,3 @@ def _answer_head(app: FastAPI, router: APIRouter, guards: list[DependsMarker]) -
                 dependencies=guards,
                 include_in_schema=False,
             )
-
-
-def _version() -> str:
-    try:
-        return version("autolora-registry")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0"

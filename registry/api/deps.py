@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from registry.api.drawing import Desk
+from registry.api.folder_keeper import FolderKeeper
 from registry.api.queue import GenerationQueue
 from registry.errors import DatabaseBusyError, RegistryError
 from registry.service import Registry
@@ -56,6 +57,11 @@ async def _registry_in_turn(request: Request) -> AsyncIterator[Registry]:
         places.give_back()
 
 
+def _keeper(request: Request) -> FolderKeeper:
+    keeper: FolderKeeper = request.app.state.keeper
+    return keeper
+
+
 def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
@@ -71,5 +77,6 @@ def _queue(request: Request) -> GenerationQueue:
 RegistryDep = Annotated[Registry, Depends(_registry_in_turn, scope="function")]
 # For one that only hands the registry on.
 OpenRegistryDep = Annotated[Registry, Depends(_registry)]
+KeeperDep = Annotated[FolderKeeper, Depends(_keeper)]
 DeskDep = Annotated[Desk, Depends(_desk)]
 QueueDep = Annotated[GenerationQueue, Depends(_queue)]

@@ -15,13 +15,13 @@ from registry.api.queue import GenerationQueue, Job
 from registry.api.schemas.images import ImageRequest
 from registry.db.images import FinishedImage, ImageFacts
 from registry.fusion.errors import GenerationCancelledError
-from registry.fusion.options import StepCallback
+from registry.fusion.options import Drawing, StepCallback
 from registry.service import Registry
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Desk:
             SamplingError: the base does not draw such a size.
             RequestKeyError: the key is that of another request.
         """
-        self._check_size(request)
+        self._check_early(request)
         singles = [
             request.model_copy(update={"seed": (request.seed + place) % 2**32, "count": 1})
             for place in range(request.count)
@@ -60,14 +60,15 @@ class Desk:
             self._queue_all(singles, images)
         return images
 
-    def _check_size(self, request: ImageRequest) -> None:
+    def _check_early(self, request: ImageRequest) -> None:
         """Refuse at once what its turn would show not to be drawn, where the base is told."""
         registry, adapters = self._registry, request.adapters
         base_model = request.base_model
         if base_model is None and adapters:
             base_model = next((card.base_model for card in registry.cards([adapters[0].id])), None)
-        if base_model is not None:
-            registry.maker.studio.check_size(base_model, request.size)
+        if base_model in registry.settings.base_models:
+            how = Drawing(steps=request.steps, size=request.size)
+            registry.maker.studio.check_drawing(base_model, how)
 
     def _queue_all(self, requests: Sequence[ImageRequest], images: Sequence[ImageFacts]) -> None:
         self._beat()
@@ -176,6 +177,7 @@ class Desk:
                 strengths=None if chosen is None else [adapter.strength for adapter in chosen],
                 base_model=asked.base_model,
                 mode=asked.mode,
+                check=asked.check,
                 progress=progress,
                 **asked.drawing,
             )

@@ -15,7 +15,10 @@ from crawler.errors import AutoLoraError
 from crawler.foreign_text import one_line
 from encoder.errors import UnknownClaimError
 from registry import errors as ours
+from registry.api import request_ids
 from registry.api.pages.render import error_page
+from registry.api.pages.sentences import in_chinese
+from registry.api.pages.texts import language_of
 from registry.fusion.errors import (
     AdapterRefusedError,
     BaseModelError,
@@ -68,6 +71,10 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.CoverNotFoundError: HTTPStatus.NOT_FOUND,
     ours.TokenNotFoundError: HTTPStatus.NOT_FOUND,
     ours.ImageNotFoundError: HTTPStatus.NOT_FOUND,
+    ours.NoFolderError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ours.FolderNotWatchedError: HTTPStatus.NOT_FOUND,
+    ours.FileTakenError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ours.NotTrashedError: HTTPStatus.CONFLICT,
     ours.RequestKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
     ours.FileNotKeptError: HTTPStatus.NOT_FOUND,
@@ -78,6 +85,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.NoGatesError: HTTPStatus.CONFLICT,
     ours.MissingExtraError: HTTPStatus.NOT_IMPLEMENTED,
     ours.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ours.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     UnknownClaimError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UploadsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -153,7 +161,9 @@ def _on_ours(request: Request, error: Exception) -> Response:
     status = status_of(error)
     log_hidden(request.url.path, error)
     headers = {}
-    if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+    # An index with nothing in it does not fill in a moment.
+    lasts = isinstance(error, NothingIndexedError)
+    if not lasts and status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers["Retry-After"] = str(RETRY_AFTER)
     return _answer(request, problem_of(error), headers)
 
@@ -211,6 +221,14 @@ def _answer(
     request: Request, problem: dict[str, object], headers: dict[str, str] | None = None
 ) -> Response:
     status = int(str(problem["status"]))
+    headers = dict(headers or {})
+    if request_id := request.scope.get(request_ids.KEY):
+        problem = problem | {"request_id": request_id}
+        # What is answered outside of all middleware has it, too.
+        headers[request_ids.HEADER] = request_id
     if not request.url.path.startswith("/v1/") and "text/html" in request.headers.get("accept", ""):
         return error_page(request, status, str(problem["title"]), str(problem["detail"]), headers)
+    if language_of(request) == "zh":
+        # Pages show it as it is.
+        problem["detail"] = in_chinese(str(problem["detail"])) or problem["detail"]
     return JSONResponse(problem, status, headers=headers, media_type=PROBLEM_JSON)

@@ -1,7 +1,9 @@
-"""Recipes that are sent: as JSON, or in a PNG."""
+"""Recipes that are sent, as JSON or in a PNG, and those of images that were made here."""
 
 from typing import Any
 
+from registry.db.images import ImageFacts
+from registry.fusion.errors import RecipeError
 from registry.fusion.recipe import Recipe, recipe_in_png
 
 RECIPE_BODY: dict[str, Any] = {
@@ -23,3 +25,12 @@ def read_recipe(sent: bytes) -> Recipe:
     """
     is_json = sent.lstrip()[:1] == b"{"
     return Recipe.from_json(sent) if is_json else recipe_in_png(sent, "what was sent")
+
+
+def recipe_of(image: ImageFacts) -> Recipe:
+    """Raises:
+    RecipeError: the image has none.
+    """
+    if image.recipe is None:
+        raise RecipeError(f"image {image.id} has no recipe: it is a sheet, or was not finished")
+    return Recipe.model_validate(image.recipe)

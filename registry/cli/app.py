@@ -14,6 +14,7 @@ from registry.cli import (
     export,
     fuse,
     inspect,
+    mcp,
     night,
     refresh,
     search,
@@ -52,6 +53,10 @@ def prepare(
             "--version", callback=_print_version, is_eager=True, help="Print the version, and exit."
         ),
     ] = False,
+    local: Annotated[
+        bool,
+        typer.Option("--local", help="Answer here, even where a server runs: REGISTRY_LOCAL."),
+    ] = False,
 ) -> None:
     for name, meant in misspelt_settings().items():
         report(f"{name} is no setting and counts for nothing; is {meant} meant?")
@@ -68,6 +73,7 @@ app.add_typer(encoders.app, name="encoders")
 app.add_typer(train_encoder.app)
 app.add_typer(train_gates.app)
 app.add_typer(serve.app)
+app.add_typer(mcp.app)
 app.add_typer(worker.app)
 app.add_typer(night.app)
 app.add_typer(status.app)

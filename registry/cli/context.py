@@ -5,8 +5,20 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from registry.client import Client
+    from registry.config import Settings
     from registry.fusion.maker import Maker
+    from registry.reader import Drawer, Reader
     from registry.service import Registry
+
+
+def settings_of(context: typer.Context) -> "Settings":
+    """Return the settings, with what the options before the command say."""
+    from registry.config import Settings
+
+    settings = Settings()
+    local = bool(context.find_root().params.get("local"))
+    return settings.model_copy(update={"local": True}) if local else settings
 
 
 def open_registry(context: typer.Context) -> "Registry":
@@ -14,21 +26,46 @@ def open_registry(context: typer.Context) -> "Registry":
     from registry.service import Registry
 
     if not isinstance(context.obj, Registry):
-        registry = Registry()
+        registry = Registry(settings_of(context))
         context.call_on_close(registry.close)
         context.obj = registry
     return context.obj
 
 
-def open_maker(context: typer.Context) -> "Maker":
-    """Open what makes images: the registry at REGISTRY_URL if that is set, or our own."""
-    from registry.config import Settings
+def open_reader(context: typer.Context) -> "Reader":
+    """Open what answers questions: a server that runs already, or else our own registry."""
+    client = _find_client(context)
+    if client is not None:
+        return client
+    from registry.local import LocalReader
 
-    settings = Settings()
-    if settings.url is None:
+    return LocalReader(open_registry(context))
+
+
+def open_drawer(context: typer.Context) -> "Drawer":
+    """Open what makes single images: a server that runs already, or else `open_maker`."""
+    from registry.reader import draws_here
+
+    client = None if draws_here(settings_of(context)) else _find_client(context)
+    return client or open_maker(context)
+
+
+def open_maker(context: typer.Context) -> "Maker":
+    """Open what makes images here, with adapters of REGISTRY_URL if that is set, or our own."""
+    settings = settings_of(context)
+    if settings.url is None or settings.local:
         return open_registry(context).maker
     from registry.remote import RemoteRegistry
 
     remote = RemoteRegistry(settings)
     context.call_on_close(remote.close)
     return remote.maker
+
+
+def _find_client(context: typer.Context) -> "Client | None":
+    from registry.reader import find_client
+
+    client = find_client(settings_of(context))
+    if client is not None:
+        context.call_on_close(client.close)
+    return client

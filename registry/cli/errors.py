@@ -21,6 +21,8 @@ RESUMED = (
     "train-encoder",
     "restore",
 )
+# What writes an image once that is whole.
+DRAWING = ("fuse", "grid", "compare")
 
 
 class OneLineErrors(TyperGroup):
@@ -33,11 +35,20 @@ class OneLineErrors(TyperGroup):
             report(str(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            kept = ctx.invoked_subcommand in RESUMED
-            said = " What was done is kept: the same command goes on from there." if kept else ""
-            report(f"stopped.{said}")
+            report(f"stopped.{kept_of(ctx.invoked_subcommand)}")
             # Shells report a program that Ctrl-C ended by this code.
             raise typer.Exit(130) from error
+
+
+def kept_of(command: str | None) -> str:
+    """Say what is left of a command that was stopped, and how it goes on."""
+    if command in RESUMED:
+        return " What was done is kept: the same command goes on from there."
+    if command in DRAWING:
+        return " No half image was written: the same command draws all of it."
+    if command == "download":
+        return " No half file was written: the same command fetches all of it."
+    return ""
 
 
 def report(message: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli.context import open_maker
+from registry.cli.context import open_drawer, open_maker
 from registry.cli.errors import UsageError
 from registry.cli.export import check_target, print_export
 from registry.cli.options import (
@@ -22,7 +22,7 @@ from registry.cli.progress import progress_bar
 from registry.fusion.options import TARGETS
 
 if TYPE_CHECKING:
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
 
 app = typer.Typer()
 
@@ -92,14 +92,14 @@ def fuse(
     result.check()
     ids, strengths = parse_adapters(adapters)
     size, mode = drawing.pixels, drawing.parsed_mode
-    maker = open_maker(context)
+    drawer = open_drawer(context)
     with progress_bar("Making the image") as progress:
         if recipe is not None:
             from registry.fusion.recipe import read_recipe
 
-            fused = maker.reproduce(read_recipe(recipe), progress)
+            fused = drawer.reproduce(read_recipe(recipe), progress)
         else:
-            fused = maker.fuse(
+            fused = drawer.fuse(
                 prompt or "",
                 k=finding.k,
                 adapters=ids,

@@ -1,5 +1,6 @@
 """Commands for nights: one now, all of them, and what came of them."""
 
+import logging
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from registry.cli.context import open_registry
 from registry.cli.errors import report
 from registry.cli.options import Json, Limit
 from registry.cli.output import print_json, print_table, stderr, stdout
-from registry.cli.progress import show_refresh
+from registry.cli.progress import log_refresh, show_refresh
 from registry.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from registry.service import Registry
 
 app = typer.Typer()
+
+logger = logging.getLogger(__name__)
 
 # When nights are due where nothing else is said.
 THREE = time(3)
@@ -44,6 +47,7 @@ def night(
     as_json: Json = False,
 ) -> None:
     """Do the night that was due last, unless it is done: refresh all sources, and test search."""
+    from registry.logs import set_up_logs
     from registry.refresh.due import last_due
     from registry.refresh.night import NightWatch
 
@@ -51,7 +55,9 @@ def night(
     moment = datetime.now(UTC)
     due_at = moment if now else last_due(_hour(registry, at), moment)
     watch = NightWatch(registry.sessions, registry.blobs, registry.settings, registry.text_encoder)
-    show_refresh(watch.run(due_at))
+    set_up_logs(registry.settings)
+    show = show_refresh if registry.settings.log_format == "text" else log_refresh
+    show(watch.run(due_at))
     last = next((one for one in registry.nights(limit=5) if one.due_at == due_at), None)
     if as_json:
         print_json(None if last is None else asdict(last))
@@ -66,7 +72,10 @@ def night(
 @app.command()
 def schedule(context: typer.Context, at: At = None) -> None:
     """Have every night done when it is due, and one that was missed at once, until stopped."""
+    from registry.logs import set_up_logs
+
     registry = open_registry(context)
+    set_up_logs(registry.settings)
     hour = _hour(registry, at)
     stderr().print(f"Nights are due at {hour:%H:%M} UTC (Ctrl-C stops)", markup=False)
     stopped = threading.Event()
@@ -111,13 +120,14 @@ def nights_done(registry: "Registry", at: time) -> Iterator[None]:
     from registry.refresh.schedule import clock
 
     stopping = threading.Event()
+    tell = report if registry.settings.log_format == "text" else logger.warning
 
     def look() -> None:
         try:
             over = registry.is_night_over(last_due(at, datetime.now(UTC)))
         except RegistryError as error:
             # The next look tries again.
-            report(str(error))
+            tell(str(error))
             return
         if not over:
             _do_night(f"{at:%H:%M}", stopping)

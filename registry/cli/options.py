@@ -7,17 +7,14 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypedDict, TypeVar, cast, get_type_hints
 
 import typer
 
 from registry.cli.errors import UsageError
 from registry.config import Settings
-
-if TYPE_CHECKING:
-    from registry.retrieval.filters import Filters
-    from registry.retrieval.found import Paging
-    from registry.retrieval.likeness import Likes
+from registry.retrieval.terms import FOUND_SORTS, MATURITIES, FoundSort
+from registry.retrieval.terms import FilterOptions as Asked
 
 Chosen = TypeVar("Chosen", bound=str)
 MODES = ("gated", "sum", "average", "base")
@@ -82,19 +79,11 @@ class FilterOptions:
         "any"
     )
 
-    def filters(self) -> "Filters":
-        """Return what is asked for.
-
-        Raises:
-            FilterError: a value cannot be read.
-        """
-        from registry.retrieval.filter_options import make_filters
-        from registry.retrieval.filters import Maturity
-
-        mature = choice("--mature", self.mature, get_args(Maturity))
+    def asked(self) -> Asked:
+        """Return what is asked for; whoever answers reads the values."""
+        choice("--mature", self.mature, MATURITIES)
         given = {field.name: getattr(self, field.name) for field in fields(self)}
-        asked = {name: value for name, value in given.items() if value is not None}
-        return make_filters(**(asked | {"mature": mature}))
+        return cast(Asked, {name: value for name, value in given.items() if value is not None})
 
 
 def choice(option: str, given: str, known: Sequence[Chosen]) -> Chosen:
@@ -118,7 +107,16 @@ class PagingOptions:
     ] = "newest"
     seed: OrderSeed = 0
     cursor: Cursor = None
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="List at most this many.")] = 50
+    limit: Annotated[int, typer.Option(min=1, max=200, help="List at most this many.")] = 50
+
+
+class PageOptions(TypedDict):
+    """Which page of what was found is asked for, in which order."""
+
+    sort: FoundSort
+    cursor: str | None
+    limit: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +131,9 @@ class FoundOptions:
     cursor: Cursor = None
     limit: Limit = 10
 
-    def paging(self) -> "Paging":
-        from registry.retrieval.found import FOUND_SORTS, Paging
-
+    def asked(self) -> "PageOptions":
         sort = choice("--sort", self.sort, FOUND_SORTS)
-        return Paging(sort, self.cursor, self.limit, self.seed)
+        return {"sort": sort, "cursor": self.cursor, "limit": self.limit, "seed": self.seed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +148,8 @@ class LikeOptions:
     ] = None
     unlike_text: Annotated[str, typer.Option(help="What they should not look like.")] = ""
 
-    def likes(self) -> "Likes":
-        from registry.retrieval.likeness import Likes
-
-        return Likes(tuple(self.like or ()), tuple(self.unlike or ()), self.unlike_text)
+    def __bool__(self) -> bool:
+        return bool(self.like or self.unlike or self.unlike_text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,24 +3,25 @@
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from crawler.foreign_text import visible
+from registry.retrieval.terms import SIGNALS, Signal
 
 if TYPE_CHECKING:
-    from registry.fusion.generate import FusedImage
-    from registry.retrieval.details import AdapterDetail
-    from registry.retrieval.facets import Facets
-    from registry.retrieval.ranking import SearchHit
-    from registry.retrieval.results import SearchPage
+    from registry.api.schemas.adapters import AdapterDetailAnswer
+    from registry.api.schemas.found import FacetsAnswer, ResultAnswer, SearchAnswer
+    from registry.fusion.fused_image import FusedImage
 
+Shape = TypeVar("Shape", bound=BaseModel)
 # What ids, scores and three signals ("0.27 #120") take of a line, gaps included.
 NUMBERS_WIDTH = 45
 # The long lists of a verdict, whose counts say enough.
@@ -78,10 +79,24 @@ def add_id_column(table: Table) -> None:
     table.add_column("id", justify="right", style="bold", no_wrap=True, min_width=3)
 
 
-def print_search(page: "SearchPage") -> None:
-    # Here, for it brings numpy, which `--help` must not wait for.
-    from registry.retrieval.fitness import SIGNALS
+def print_answer(answer: Shape, show: Callable[[Shape], None], *, as_json: bool) -> None:
+    """Write what a registry answers: as its API says it to programs, or as `show` does to people.
 
+    Whether it was this process that answered or a server makes no difference.
+    """
+    if as_json:
+        print_json(answer.model_dump(mode="json"))
+    else:
+        show(answer)
+
+
+def print_next(cursor: str | None) -> None:
+    """Say how the page after this one is asked for, if there is one."""
+    if cursor is not None:
+        stderr().print(f"More: the same with --cursor {cursor}", style="dim", soft_wrap=True)
+
+
+def print_search(page: "SearchAnswer", sort: str) -> None:
     for note in page.notes:
         stderr().print(escape(note), style="yellow")
     if page.compared_by:
@@ -94,7 +109,7 @@ def print_search(page: "SearchPage") -> None:
         stdout().print(f"Nothing fits {asked}; these come nearest.", markup=False)
     console = stdout()
     # In 80 columns the numbers leave room for two texts; the last line names a lone base model.
-    several = len({result.card.base_model for result in page.results}) > 1
+    several = len({result.adapter.base_model for result in page.results}) > 1
     wide = ("trigger words", "author") if console.width >= 110 else ()
     texts = ("name", *wide, *(("base model",) if several else ()))
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -106,50 +121,50 @@ def print_search(page: "SearchPage") -> None:
         table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
     band = None
     for result in page.results:
-        card, hit = result.card, result.hit
+        adapter = result.adapter
         # In another order bands would change from row to row; scores tell as much.
-        if hit.band != band and page.sort == "relevance":
-            band = hit.band
+        if result.band != band and sort == "relevance":
+            band = result.band
             table.add_row("", Text(f"{band}:", style="bold"))
         words = {
-            "name": card.name,
-            "trigger words": ", ".join(card.trigger_words[:2]),
-            "author": card.author,
-            "base model": card.base_model,
+            "name": adapter.name,
+            "trigger words": ", ".join(adapter.trigger_words[:2]),
+            "author": adapter.author,
+            "base model": adapter.base_model,
         }
         table.add_row(
-            str(card.id),
+            str(adapter.id),
             *(escape(words[column]) for column in texts),
-            f"{hit.score:.2f}{'=' if hit.exact else ''}",
-            *(_signal(hit, signal) for signal in SIGNALS),
+            f"{result.score:.2f}{'=' if result.exact else ''}",
+            *(_signal(result, signal) for signal in SIGNALS),
         )
     console.print(table)
     also = [
-        f"{result.card.id} as {other.id} at {other.hub}"
+        f"{result.adapter.id} as {other.id} at {other.hub}"
         for result in page.results
         for other in result.also
     ]
     if also:
         console.print(f"Also listed: {', '.join(also)}", style="dim", markup=False)
     for result in page.results:
-        if result.hit.elsewhere:
-            line = f"{result.card.id} is for {result.card.base_model}: it was asked for exactly."
+        if result.elsewhere:
+            adapter = result.adapter
+            line = f"{adapter.id} is for {adapter.base_model}: it was asked for exactly."
             stderr().print(line, style="yellow", markup=False)
     found = " · ".join(f"{name} ({count})" for name, count in page.found.items())
     said = f"found: {found}, " if found else ""
     console.print(f"{said}{page.milliseconds:.0f} ms", style="dim", markup=False)
-    if page.next is not None:
-        stderr().print(f"More: the same with --cursor {page.next}", style="dim", soft_wrap=True)
+    print_next(page.next)
 
 
-def _signal(hit: "SearchHit", signal: Any) -> str:
-    score, position = hit.signals.get(signal), hit.positions.get(signal)
+def _signal(result: "ResultAnswer", signal: Signal) -> str:
+    score, position = result.signals.get(signal), result.positions.get(signal)
     if score is None:
         return "-"
     return f"{score:.2f} #{position}" if position else f"{score:.2f}   "
 
 
-def print_facet_counts(facets: "Facets") -> None:
+def print_facet_counts(facets: "FacetsAnswer") -> None:
     """Write each facet's values in a line, as options write them."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
@@ -161,32 +176,31 @@ def print_facet_counts(facets: "Facets") -> None:
         if values:
             table.add_row(facet.name.replace("_", "-"), escape(" · ".join([*values, *more])))
     stdout().print(table)
-    about = "" if facets.total.exact else "about "
+    about = "" if facets.total_exact else "about "
     stdout().print(f"{about}{facets.about:,} adapters", style="dim")
 
 
-def print_detail(detail: "AdapterDetail") -> None:
-    card = detail.card
+def print_detail(detail: "AdapterDetailAnswer") -> None:
     facts: dict[str, Any] = {
-        "name": card.name,
-        "author": card.author,
-        "base model": card.base_model,
+        "name": detail.name,
+        "author": detail.author,
+        "base model": detail.base_model,
         "claimed": f"{detail.claim.base_model}, by {detail.claim.who}" if detail.claim else "",
-        "trigger words": ", ".join(card.trigger_words),
-        "strength": "" if card.strength is None else f"{card.strength:g}",
+        "trigger words": ", ".join(detail.trigger_words),
+        "strength": "" if detail.strength is None else f"{detail.strength:g}",
         "negative prompt": detail.negative_prompt,
-        "tags": ", ".join(card.tags),
-        "licence": card.licence or "not stated",
-        "hub": f"{card.hub} {detail.repo} {detail.version}".strip(),
-        "page": card.page_url or "",
-        "downloads": card.downloads,
-        "updated": card.updated_at.date(),
-        "file": card.file_name,
+        "tags": ", ".join(detail.tags),
+        "licence": detail.licence or "not stated",
+        "hub": f"{detail.hub} {detail.repo} {detail.version}".strip(),
+        "page": detail.page_url or "",
+        "downloads": detail.downloads,
+        "updated": detail.updated_at.date(),
+        "file": detail.file_name,
         "size": "" if detail.file_size is None else f"{detail.file_size:,} bytes",
-        "sha256": card.file_sha256 or "",
+        "sha256": detail.file_sha256 or "",
         "AutoV2": detail.autov2 or "",
         "AutoV3": detail.autov3 or "",
-        "state": card.state + (f": {card.refusal}" if card.refusal else ""),
+        "state": detail.state + (f": {detail.refusal}" if detail.refusal else ""),
         "description": detail.description,
     }
     print_facts(facts)
@@ -201,16 +215,16 @@ def print_detail(detail: "AdapterDetail") -> None:
         stdout().print(line, markup=False, style="dim")
 
 
-def print_claim(detail: "AdapterDetail") -> None:
+def print_claim(detail: "AdapterDetailAnswer") -> None:
     """Say what an adapter is for now, by whose word, and what its file says to that."""
-    card, claim = detail.card, detail.claim
+    claim = detail.claim
     facts: dict[str, Any] = {
-        "adapter": card.name,
-        "base model": card.base_model,
+        "adapter": detail.name,
+        "base model": detail.base_model,
         "claimed": f"{claim.base_model}, by {claim.who}" if claim else "",
         "evidence": (detail.verdict or {}).get("evidence", []),
-        "fusable": "yes" if card.fusable else "no",
-        "state": card.state + (f": {card.refusal}" if card.refusal else ""),
+        "fusable": "yes" if detail.fusable else "no",
+        "state": detail.state + (f": {detail.refusal}" if detail.refusal else ""),
     }
     print_facts(facts)
 

@@ -1,34 +1,17 @@
-"""`autolora search --picture`: the adapters of a picture, for people and for programs."""
+"""`autolora search --picture`: the adapters of a picture, for people."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
 
-from registry.cli.output import add_id_column, print_json, stderr, stdout
+from registry.cli.output import add_id_column, stderr, stdout
 
 if TYPE_CHECKING:
-    from crawler.pictures.adapters import NamedAdapter
-    from registry.retrieval.by_picture import FoundBy, PicturePage
-    from registry.retrieval.filters import Filters
-    from registry.service import Registry
+    from registry.api.schemas.found import FoundByAnswer, MissingAnswer, PictureAnswer
 
 
-def search_by_picture(
-    registry: "Registry", picture: Path, filters: "Filters", limit: int, *, as_json: bool
-) -> None:
-    """Print the adapters that a picture in a file was made with, or that made one like it."""
-    from registry.api.schemas.found import PictureAnswer
-
-    page = registry.search_picture(picture, filters, limit)
-    if as_json:
-        print_json(PictureAnswer.from_page(page).model_dump(mode="json"))
-    else:
-        print_page(page)
-
-
-def print_page(page: "PicturePage") -> None:
+def print_picture(page: "PictureAnswer") -> None:
     for note in page.notes:
         stderr().print(escape(note), style="yellow")
     if page.prompt:
@@ -46,18 +29,18 @@ def print_page(page: "PicturePage") -> None:
         table.add_column(column, overflow="fold")
     for result in page.results:
         ways = ", ".join(map(_way, result.found_by))
-        card = result.card
-        table.add_row(str(card.id), *map(escape, (card.name, card.base_model, ways)))
+        adapter = result.adapter
+        table.add_row(str(adapter.id), *map(escape, (adapter.name, adapter.base_model, ways)))
     stdout().print(table)
 
 
-def _words(named: "NamedAdapter") -> str:
+def _words(named: "MissingAnswer") -> str:
     name = named.name or f"Civitai version {named.version}"
     strength = "" if named.strength is None else f" at {named.strength:g}"
     return " ".join([f"{name}{strength}", *named.hashes])
 
 
-def _way(by: "FoundBy") -> str:
+def _way(by: "FoundByAnswer") -> str:
     if by.way in ("hash", "version", "name"):
         return by.way if by.strength is None else f"{by.way} (at {by.strength:g})"
     way = "by its description" if by.way == "description" else by.way

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from registry.running import Identity
+
 logger = logging.getLogger(__name__)
 
 # How often the others are looked after; one that has ended is begun anew.
@@ -19,12 +21,14 @@ END_SECONDS = 20.0
 
 
 @contextmanager
-def served_by_others(listener: socket.socket, count: int, options: Sequence[str]) -> Iterator[None]:
+def served_by_others(
+    listener: socket.socket, count: int, identity: Identity, options: Sequence[str]
+) -> Iterator[None]:
     """Let `count` more processes serve on `listener`, until the block ends.
 
     `options` are those of `autolora serve` that they are to have as well.
     """
-    others = [_start(listener, options) for _ in range(count)]
+    others = [_start(listener, identity, options) for _ in range(count)]
     ended = threading.Event()
 
     def look_after() -> None:
@@ -32,7 +36,7 @@ def served_by_others(listener: socket.socket, count: int, options: Sequence[str]
             for place, process in enumerate(others):
                 if process.poll() is not None:
                     logger.warning("a serving process ended with %s", process.returncode)
-                    others[place] = _start(listener, options)
+                    others[place] = _start(listener, identity, options)
 
     watch = threading.Thread(target=look_after, daemon=True)
     watch.start()
@@ -51,19 +55,23 @@ def served_by_others(listener: socket.socket, count: int, options: Sequence[str]
                 process.kill()
 
 
-def end_with_the_first() -> None:
-    """End this process, one of the others, when the first one is gone."""
+def end_with_the_first() -> Identity:
+    """End this process, one of others, when the first is gone; return what all are known by."""
+    identity = Identity.model_validate_json(sys.stdin.buffer.readline())
 
     def wait() -> None:
         sys.stdin.buffer.read()
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
+    return identity
 
 
-def _start(listener: socket.socket, options: Sequence[str]) -> "subprocess.Popen[bytes]":
+def _start(
+    listener: socket.socket, identity: Identity, options: Sequence[str]
+) -> "subprocess.Popen[bytes]":
     number = listener.fileno()
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "registry", "serve", "--inherited", str(number), *options],
         pass_fds=[number],
         # Its end tells them that the first has ended, however that came.
@@ -71,3 +79,8 @@ def _start(listener: socket.socket, options: Sequence[str]) -> "subprocess.Popen
         # Ctrl-C is for the first process, which ends the others.
         start_new_session=True,
     )
+    assert process.stdin is not None
+    # Not as an option: everybody can read those.
+    process.stdin.write(identity.model_dump_json().encode() + b"\n")
+    process.stdin.flush()
+    return process

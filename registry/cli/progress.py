@@ -1,5 +1,6 @@
 """What happens meanwhile, on stderr: bars, and problems as they come."""
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,8 @@ from registry.cli.output import stderr
 if TYPE_CHECKING:
     from registry.refresh.pipeline import StepProgress
     from registry.refresh.step import StepOutcome
+
+logger = logging.getLogger(__name__)
 
 BAR_COLUMNS = (
     TextColumn("{task.description:<18}", markup=False),
@@ -69,6 +72,17 @@ def show_refresh(steps: "Iterable[StepProgress]") -> dict[str, Counter[str]]:
                 shown += 1
                 _show_problem(console, shown, f"{outcome.adapter}: {outcome.message}")
     return counts
+
+
+def log_refresh(steps: "Iterable[StepProgress]") -> None:
+    """Log where steps begin and what goes wrong, with the number of the refresh."""
+    for progress in steps:
+        step, outcome = progress.step, progress.outcome
+        facts = {"run_id": step.context.run_id, "step": step.name}
+        if outcome is None:
+            logger.info("a step begins", extra=facts | {"total": progress.total})
+        elif not outcome.ok:
+            logger.warning(outcome.message, extra=facts | {"adapter": outcome.adapter})
 
 
 def _show_problem(console: Console, number: int, problem: str) -> None:

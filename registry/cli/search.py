@@ -2,35 +2,41 @@
 
 from getpass import getuser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli.context import open_registry
+from registry.cli.context import open_reader, open_registry
 from registry.cli.errors import UsageError
 from registry.cli.options import (
     AdapterId,
+    BaseModel,
     FilterOptions,
     FoundOptions,
     Json,
     LikeOptions,
+    Most,
     PagingOptions,
     choice,
     grouped,
 )
 from registry.cli.output import (
+    print_answer,
     print_claim,
     print_detail,
     print_facet_counts,
     print_json,
+    print_next,
     print_search,
     print_table,
     stderr,
 )
-from registry.cli.picture import search_by_picture
+from registry.cli.picture import print_picture
+from registry.retrieval.terms import SORTS, STATES
 
 if TYPE_CHECKING:
-    from registry.retrieval.cards import AdapterCard
+    from registry.api.schemas.adapters import AdapterAnswer, AdapterListAnswer
+    from registry.api.schemas.found import DuplicateListAnswer, SimilarAnswer
 
 app = typer.Typer()
 
@@ -56,29 +62,21 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find adapters by their weights, by their covers and by words."""
-    from registry.api.schemas.found import SearchAnswer
-
-    likes = wishes.likes()
     if picture is not None:
-        if text or likes:
+        if text or wishes:
             raise UsageError("--picture is searched by alone; leave the text out.")
-        registry = open_registry(context)
-        search_by_picture(registry, picture, filters.filters(), going.limit, as_json=as_json)
+        found = open_reader(context).search_picture(picture, going.limit, **filters.asked())
+        print_answer(found, print_picture, as_json=as_json)
         return
-    paging = going.paging()
-    page = open_registry(context).search(
+    page = open_reader(context).search(
         text,
-        limit=paging.limit,
-        filters=filters.filters(),
-        cursor=paging.cursor,
-        likes=likes,
-        sort=paging.sort,
-        seed=paging.seed,
+        like=wishes.like or (),
+        unlike=wishes.unlike or (),
+        unlike_text=wishes.unlike_text,
+        **going.asked(),
+        **filters.asked(),
     )
-    if as_json:
-        print_json(SearchAnswer.from_page(page).model_dump(mode="json"))
-    else:
-        print_search(page)
+    print_answer(page, lambda page: print_search(page, going.sort), as_json=as_json)
 
 
 @app.command("list")
@@ -93,70 +91,51 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List what is here, in an order of choice."""
-    from registry.api.schemas.adapters import AdapterListAnswer
-    from registry.retrieval.browsing import SORTS
-    from registry.retrieval.cards import State
-
-    page = open_registry(context).browse(
-        filters.filters(),
+    page = open_reader(context).list(
         choice("--sort", going.sort, SORTS),
-        going.cursor,
         going.limit,
+        cursor=going.cursor,
         seed=going.seed,
-        state=choice("--state", state, get_args(State)),
+        state=choice("--state", state, STATES),
+        **filters.asked(),
     )
-    if as_json:
-        print_json(AdapterListAnswer.from_page(page).model_dump(mode="json"))
-        return
-    print_table([_row(card) for card in page.cards], f"No adapter here is {state}.")
-    number = f"{page.total.count:,}"
-    found = f"{number} adapters" if page.total.exact else f"more than {number} adapters"
+    print_answer(page, lambda page: _print_list(page, state), as_json=as_json)
+
+
+def _print_list(page: "AdapterListAnswer", state: str) -> None:
+    print_table([_row(adapter) for adapter in page.items], f"No adapter here is {state}.")
+    number = f"{page.total:,}"
+    found = f"{number} adapters" if page.total_exact else f"more than {number} adapters"
     stderr().print(found, style="dim")
-    _print_next(page.next)
+    print_next(page.next)
 
 
-def _print_next(cursor: str | None) -> None:
-    if cursor is not None:
-        stderr().print(f"More: the same with --cursor {cursor}", style="dim", soft_wrap=True)
+def _row(adapter: "AdapterAnswer") -> dict[str, str]:
+    row = {
+        "id": str(adapter.id),
+        "name": adapter.name,
+        "base model": adapter.base_model,
+        "file": adapter.file_name,
+    }
+    if adapter.state == "ready":
+        return row | {"trigger words": ", ".join(adapter.trigger_words[:2])}
+    # The first cause; `show` has all.
+    why = (adapter.refusal or "").split("; ")[0]
+    return row if adapter.state == "gone" else row | {"why": why}
 
 
 @app.command()
 @grouped
 def facets(context: typer.Context, filters: FilterOptions, as_json: Json = False) -> None:
     """Count what is here by every value that it can be filtered by."""
-    from registry.api.schemas.found import FacetsAnswer
-
-    counted = open_registry(context).facets(filters.filters())
-    if as_json:
-        print_json(FacetsAnswer.from_facets(counted).model_dump(mode="json"))
-    else:
-        print_facet_counts(counted)
-
-
-def _row(card: "AdapterCard") -> dict[str, str]:
-    row = {
-        "id": str(card.id),
-        "name": card.name,
-        "base model": card.base_model,
-        "file": card.file_name,
-    }
-    if card.state == "ready":
-        return row | {"trigger words": ", ".join(card.trigger_words[:2])}
-    # The first cause; `show` has all.
-    why = (card.refusal or "").split("; ")[0]
-    return row if card.state == "gone" else row | {"why": why}
+    counted = open_reader(context).facets(**filters.asked())
+    print_answer(counted, print_facet_counts, as_json=as_json)
 
 
 @app.command()
 def show(context: typer.Context, adapter_id: AdapterId, as_json: Json = False) -> None:
     """Show all that is known of an adapter."""
-    from registry.api.schemas.adapters import AdapterDetailAnswer
-
-    detail = open_registry(context).adapter(adapter_id)
-    if as_json:
-        print_json(AdapterDetailAnswer.from_detail(detail).model_dump(mode="json"))
-    else:
-        print_detail(detail)
+    print_answer(open_reader(context).show(adapter_id), print_detail, as_json=as_json)
 
 
 @app.command()
@@ -165,25 +144,76 @@ def similar(
     context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
 ) -> None:
     """List adapters of the same family by the similarity of their weights."""
-    from registry.api.schemas.found import SimilarAnswer
+    found = open_reader(context).similar(adapter_id, **going.asked())
+    print_answer(found, lambda found: _print_similar(found, adapter_id), as_json=as_json)
 
-    found = open_registry(context).similar(adapter_id, going.paging())
-    if as_json:
-        print_json(SimilarAnswer.from_similar(found).model_dump(mode="json"))
-        return
+
+def _print_similar(found: "SimilarAnswer", adapter_id: int) -> None:
     if found.compared_by == "fingerprints":
         stderr().print(BY_FINGERPRINTS, style="yellow")
     rows = [
         {
-            "id": str(result.card.id),
-            "name": result.card.name,
-            "author": result.card.author,
-            "similarity": f"{result.hit.score:.2f}",
+            "id": str(result.adapter.id),
+            "name": result.adapter.name,
+            "author": result.adapter.author,
+            "similarity": f"{result.score:.2f}",
         }
         for result in found.results
     ]
     print_table(rows, f"Nothing is there to compare adapter {adapter_id} with.")
-    _print_next(found.next)
+    print_next(found.next)
+
+
+@app.command()
+@grouped
+def duplicates(
+    context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
+) -> None:
+    """List adapters that are this one again: re-uploaded, re-saved, cast or little changed."""
+    page = open_reader(context).duplicates(adapter_id, **going.asked())
+    print_answer(page, lambda page: _print_duplicates(page, adapter_id), as_json=as_json)
+
+
+def _print_duplicates(page: "DuplicateListAnswer", adapter_id: int) -> None:
+    rows = [
+        {
+            "id": str(duplicate.adapter.id),
+            "name": duplicate.adapter.name,
+            "author": duplicate.adapter.author,
+            "hub": duplicate.adapter.hub,
+            "same": duplicate.kind,
+            "similarity": f"{duplicate.similarity:.3f}",
+            "strength": f"{duplicate.strength:.2f}",
+        }
+        for duplicate in page.items
+    ]
+    print_table(rows, f"Adapter {adapter_id} is here only once.")
+    print_next(page.next)
+
+
+@app.command()
+def choose(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(help="What is to be drawn.")],
+    k: Most = 3,
+    base_model: BaseModel = None,
+    as_json: Json = False,
+) -> None:
+    """Say which adapters `fuse` would draw a prompt with: one for each thing that it names."""
+    chosen = open_reader(context).choose(prompt, k, base_model=base_model)
+    if as_json:
+        print_json([choice.model_dump(mode="json") for choice in chosen])
+        return
+    rows = [
+        {
+            "id": str(choice.adapter.id),
+            "name": choice.adapter.name,
+            "base model": choice.adapter.base_model,
+            "trigger words": ", ".join(choice.adapter.trigger_words[:2]),
+        }
+        for choice in chosen
+    ]
+    print_table(rows, "None suits it.")
 
 
 @app.command()
@@ -206,35 +236,4 @@ def claim(
     if (base_model is None) is not withdraw:
         raise UsageError("name a base model, or take back what was said with --withdraw.")
     detail = open_registry(context).claim(adapter_id, base_model, who or getuser())
-    if as_json:
-        print_json(AdapterDetailAnswer.from_detail(detail).model_dump(mode="json"))
-    else:
-        print_claim(detail)
-
-
-@app.command()
-@grouped
-def duplicates(
-    context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
-) -> None:
-    """List adapters that are this one again: re-uploaded, re-saved, cast or little changed."""
-    from registry.api.schemas.found import DuplicateListAnswer
-
-    page = open_registry(context).duplicates(adapter_id, going.paging())
-    if as_json:
-        print_json(DuplicateListAnswer.from_page(page).model_dump(mode="json"))
-        return
-    rows = [
-        {
-            "id": str(result.card.id),
-            "name": result.card.name,
-            "author": result.card.author,
-            "hub": result.card.hub,
-            "same": result.duplicate.kind,
-            "similarity": f"{result.duplicate.similarity:.3f}",
-            "strength": f"{result.duplicate.strength:.2f}",
-        }
-        for result in page.results
-    ]
-    print_table(rows, f"Adapter {adapter_id} is here only once.")
-    _print_next(page.next)
+    print_answer(AdapterDetailAnswer.from_detail(detail), print_claim, as_json=as_json)

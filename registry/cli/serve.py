@@ -4,13 +4,20 @@ import os
 import socket
 from contextlib import ExitStack
 from datetime import datetime
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from registry.cli.night import nights_done
 
+if TYPE_CHECKING:
+    from registry.config import Settings
+
 app = typer.Typer()
+
+# A folder where serving processes count together: prometheus_client's own variable.
+SHARED_NUMBERS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @app.command()
@@ -39,34 +46,55 @@ def serve(
     # A search multiplies small matrices. Threads that share one wait longer than they compute, and
     # keep a processor busy meanwhile, which another search needs. Read when numpy is loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from registry.cli.processes import end_with_the_first, served_by_others
-    from registry.cli.server import listen, serve_until_stopped
     from registry.config import Settings
-    from registry.service import Registry
+    from registry.logs import set_up_logs
 
-    settings = Settings()
     given = {
         "host": host,
         "port": port,
         "public_read": public_read,
         "nightly_at": nightly and nightly.time(),
     }
-    settings = settings.model_copy(update={key: v for key, v in given.items() if v is not None})
+    said = {name: value for name, value in given.items() if value is not None}
+    settings = Settings().model_copy(update=said)
+    set_up_logs(settings)
     if inherited is not None:
-        # One of several: the first looks after nights, and said where it serves.
-        end_with_the_first()
-        with socket.socket(fileno=inherited) as listener, Registry(settings) as registry:
-            serve_until_stopped(listener, registry, announced=False)
+        _serve_as_one_of_several(settings, inherited)
         return
-    # Before the database starts: a taken port is known at once.
     with ExitStack() as stack:
-        listener = stack.enter_context(listen(settings.host, settings.port))
-        registry = stack.enter_context(Registry(settings))
-        if settings.nightly_at is not None:
-            stack.enter_context(nights_done(registry, settings.nightly_at))
         if processes > 1:
-            registry.warm_up()
-            options = ["--host", settings.host]
-            options += ["--public-read"] if settings.public_read else []
-            stack.enter_context(served_by_others(listener, processes - 1, options))
-        serve_until_stopped(listener, registry)
+            # Their numbers are one server's, whichever of them is asked. Read when the library is
+            # loaded.
+            os.environ[SHARED_NUMBERS] = stack.enter_context(TemporaryDirectory())
+        _serve(settings, processes, stack)
+
+
+def _serve(settings: "Settings", processes: int, stack: ExitStack) -> None:
+    from registry.cli.processes import served_by_others
+    from registry.cli.server import listen, serve_until_stopped
+    from registry.running import Identity
+    from registry.service import Registry
+
+    identity = Identity.make()
+    # Before the database starts: a taken port is known at once.
+    listener = stack.enter_context(listen(settings.host, settings.port))
+    registry = stack.enter_context(Registry(settings))
+    if settings.nightly_at is not None:
+        stack.enter_context(nights_done(registry, settings.nightly_at))
+    if processes > 1:
+        registry.warm_up()
+        options = ["--host", settings.host]
+        options += ["--public-read"] if settings.public_read else []
+        stack.enter_context(served_by_others(listener, processes - 1, identity, options))
+    serve_until_stopped(listener, registry, identity)
+
+
+def _serve_as_one_of_several(settings: "Settings", inherited: int) -> None:
+    """Serve on a socket that the first process opened; it looks after nights, and said where."""
+    from registry.cli.processes import end_with_the_first
+    from registry.cli.server import serve_until_stopped
+    from registry.service import Registry
+
+    identity = end_with_the_first()
+    with socket.socket(fileno=inherited) as listener, Registry(settings) as registry:
+        serve_until_stopped(listener, registry, identity, first=False)

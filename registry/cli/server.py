@@ -3,9 +3,11 @@
 import asyncio
 import errno
 import logging
+import os
 import signal
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from types import FrameType
 
 import h11
@@ -15,10 +17,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from registry.api.access import wants_tokens
 from registry.api.admission import MOST_QUERY_BYTES
-from registry.api.app import create_app
+from registry.api.app import close, create_app
 from registry.api.queue import GenerationQueue
 from registry.cli.errors import PortError, UsageError
 from registry.cli.output import stderr
+from registry.config import Settings
+from registry.running import Identity, RunningServer, announced
 from registry.service import Registry
 
 # From a request's first byte to its last. Ours have some kilobytes: even a slow line is faster.
@@ -28,9 +32,11 @@ GRACE_SECONDS = 5
 
 
 def serve_until_stopped(
-    listener: socket.socket, registry: Registry, *, announced: bool = True
+    listener: socket.socket, registry: Registry, identity: Identity, *, first: bool = True
 ) -> None:
     """Serve the API and the page until Ctrl-C or SIGTERM; whoever opened the two closes them.
+
+    The `first` process that serves says where, on stderr and in a file for this home's programs.
 
     Raises:
         UsageError: other machines could reach it, and none of them would be let in.
@@ -47,22 +53,41 @@ def serve_until_stopped(
             "either, serve on 127.0.0.1."
         )
     registry.warm_up()
-    shown = f"[{name}]" if ":" in name else name
-    if announced:
-        stderr().print(f"Serving on http://{shown}:{port} (Ctrl-C stops)", markup=False)
-    app = create_app(registry)
+    app = create_app(registry, identity)
+    app.state.keeper.watch()
     server = Server(server_config(app), app.state.queue)
     # uvicorn ends gracefully and then raises the signal again, for us to close the rest.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with suppress(KeyboardInterrupt):
-            server.run(sockets=[listener])
-        app.state.queue.close()
+        with _told_of(registry.settings, port, identity) if first else nullcontext():
+            with suppress(KeyboardInterrupt):
+                server.run(sockets=[listener])
+            close(app)
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
+@contextmanager
+def _told_of(settings: Settings, port: int, identity: Identity) -> Iterator[None]:
+    """Say where it serves while the block runs, to people and to this home's other programs."""
+    token = identity.credential if wants_tokens(settings) else None
+    # What listens everywhere is reached from here by this machine's own address.
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    own = RunningServer(
+        url=_address(here, port), pid=os.getpid(), instance=identity.instance, token=token
+    )
+    with announced(settings.home, own):
+        address = _address(settings.host, port)
+        stderr().print(f"Serving on {address} (Ctrl-C stops)", markup=False)
+        yield
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def server_config(app: FastAPI) -> uvicorn.Config:
+    settings = app.state.registry.settings
     logging.getLogger("uvicorn.error").addFilter(_is_not_cut_short)
     return uvicorn.Config(
         app,
@@ -70,7 +95,13 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         ws="none",
         # Its end would be a traceback after a second Ctrl-C; whoever runs the server does it.
         lifespan="off",
+        # Whoever started the process has set up where lines go, and how they look.
+        log_config=None,
         log_level="warning",
+        access_log=False,
+        # By itself uvicorn believes whoever comes from this machine.
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=GRACE_SECONDS,
         # Of a request's head that has not come whole yet; the rest of it is headers.
         h11_max_incomplete_event_size=MOST_QUERY_BYTES + 16 * 1024,

@@ -1,5 +1,6 @@
 """The command that does tasks of refreshes that run elsewhere."""
 
+import logging
 from typing import Annotated
 
 import typer
@@ -9,6 +10,8 @@ from registry.cli.errors import UsageError, report
 from registry.cli.output import stderr
 
 app = typer.Typer()
+
+logger = logging.getLogger(__name__)
 
 
 @app.command()
@@ -20,6 +23,7 @@ def worker(
     ] = None,
 ) -> None:
     """Do the work of refreshes and nights, beside any number of others, until it is stopped."""
+    from registry.logs import set_up_logs
     from registry.refresh.pipeline import Pipeline
     from registry.refresh.worker import QUEUES, Worker
 
@@ -28,8 +32,11 @@ def worker(
     if unknown:
         raise UsageError(f"there is no queue {sorted(unknown)[0]!r}: {', '.join(QUEUES)}.")
     registry = open_registry(context)
-    pipeline = Pipeline(registry.sessions, registry.blobs, registry.settings, registry.text_encoder)
-    worker = Worker(pipeline, registry.sessions, registry.settings, chosen, report)
+    settings = registry.settings
+    set_up_logs(settings)
+    tell = report if settings.log_format == "text" else logger.info
+    pipeline = Pipeline(registry.sessions, registry.blobs, settings, registry.text_encoder)
+    worker = Worker(pipeline, registry.sessions, settings, chosen, tell)
     worker.stop_at_signals()
     stderr().print(f"Working on {', '.join(chosen)} (Ctrl-C stops)", markup=False)
     worker.run()

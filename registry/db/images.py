@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any
 
 from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -17,10 +17,8 @@ from sqlalchemy.orm import Session
 
 from registry.db.work_models import DrawnImage, ImageFile
 from registry.errors import ImageNotFoundError, RequestKeyError
+from registry.image_states import UNFINISHED, ImageState
 
-State = Literal["waiting", "drawing", "done", "failed", "cancelled", "interrupted"]
-STATES: tuple[State, ...] = get_args(State)
-UNFINISHED: tuple[State, ...] = ("waiting", "drawing")
 # A process says that it lives every few seconds (registry.api.drawing); one that has not for so
 # long is dead, or has lost the database.
 LOST_AFTER = timedelta(seconds=45)
@@ -34,7 +32,7 @@ class ImageFacts:
 
     id: int
     asked: dict[str, Any]
-    state: State
+    state: ImageState
     ahead: int
     done: int
     total: int
@@ -206,7 +204,7 @@ def remove(session: Session, image_id: int) -> None:
         raise ImageNotFoundError(image_id)
 
 
-def _change(session: Session, image_id: int, states: Collection[State], **values: Any) -> bool:
+def _change(session: Session, image_id: int, states: Collection[ImageState], **values: Any) -> bool:
     changed = session.execute(
         update(DrawnImage)
         .where(DrawnImage.id == image_id, DrawnImage.state.in_(states))
@@ -216,7 +214,7 @@ def _change(session: Session, image_id: int, states: Collection[State], **values
     return changed.first() is not None
 
 
-def _end(session: Session, image_id: int, state: State, **values: Any) -> bool:
+def _end(session: Session, image_id: int, state: ImageState, **values: Any) -> bool:
     return _change(session, image_id, UNFINISHED, state=state, finished_at=func.now(), **values)
 
 

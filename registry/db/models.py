@@ -529,6 +529,11 @@ class CrawlRun(Base):
     # files the hub sent.
     seconds: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=sql("'{}'::json"))
     fetched_bytes: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
+    # The step that it is at, and how far, while it runs; and when that was told.
+    step: Mapped[str | None]
+    done: Mapped[int | None]
+    total: Mapped[int | None]
+    told_at: Mapped[datetime | None]
     # Whether the hub listed all it has, without a gap: only then does what is missing say anything.
     listed_all: Mapped[bool] = mapped_column(server_default=sql("false"))
 

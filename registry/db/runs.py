@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from psycopg.errors import LockNotAvailable
@@ -16,13 +16,19 @@ from registry.db.adapters import Origin
 from registry.db.models import CrawlCursor, CrawlRun
 from registry.errors import RefreshUnderWayError
 
+# A refresh tells how far it is with whatever it has done; one that has not for so long was killed,
+# or is at something very long.
+LOST_AFTER = timedelta(minutes=2)
 # How long a refresh waits for another one of the same origin to end.
 PATIENCE_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """A refresh as people see it; `error` says why it failed."""
+    """A refresh as people see it; `error` says why it failed.
+
+    While it runs, `step` is what it is at, with `done` of `total`.
+    """
 
     id: int
     hub: str
@@ -34,6 +40,9 @@ class RunFacts:
     seconds: dict[str, float]
     fetched_bytes: int
     error: str | None
+    step: str | None
+    done: int | None
+    total: int | None
 
     @property
     def indexed(self) -> int:
@@ -93,6 +102,15 @@ def start_run(session: Session, origin: Origin) -> int:
     return run.id
 
 
+def tell(session: Session, run_id: int, step: str, done: int, total: int | None) -> None:
+    """Say how far a refresh is."""
+    session.execute(
+        update(CrawlRun)
+        .where(CrawlRun.id == run_id)
+        .values(step=step, done=done, total=total, told_at=func.now())
+    )
+
+
 def finish_run(session: Session, run_id: int, *, error: str | None, **report: Any) -> None:
     """Close a report; `report` are its other columns: counts, seconds, fetched_bytes."""
     session.execute(
@@ -102,6 +120,7 @@ def finish_run(session: Session, run_id: int, *, error: str | None, **report: An
             state="failed" if error else "done",
             finished_at=datetime.now(UTC),
             error=error,
+            step=None,
             **report,
         )
     )
@@ -135,14 +154,20 @@ def list_runs(session: Session, *, before_id: int | None, limit: int) -> list[Ru
     return [_facts(run) for run in session.scalars(query.order_by(CrawlRun.id.desc()).limit(limit))]
 
 
-def find_last(session: Session, origin: Origin) -> RunFacts:
-    """Return the last refresh of an origin that was refreshed."""
+def find_last(session: Session, origin: Origin) -> RunFacts | None:
+    """Return the last refresh of an origin, if it was refreshed."""
     query = select(CrawlRun).where(CrawlRun.hub == origin.hub, CrawlRun.endpoint == origin.endpoint)
-    return _facts(session.scalars(query.order_by(CrawlRun.id.desc()).limit(1)).one())
+    run = session.scalars(query.order_by(CrawlRun.id.desc()).limit(1)).one_or_none()
+    return None if run is None else _facts(run)
 
 
 def _facts(run: CrawlRun) -> RunFacts:
-    return RunFacts(**{field.name: getattr(run, field.name) for field in fields(RunFacts)})
+    facts = RunFacts(**{field.name: getattr(run, field.name) for field in fields(RunFacts)})
+    lost = run.told_at is not None and run.told_at < datetime.now(UTC) - LOST_AFTER
+    if run.state == "running" and not lost:
+        return facts
+    # What a killed process left at a step is not at it any more.
+    return replace(facts, step=None, done=None, total=None)
 
 
 def find_cursor(session: Session, origin: Origin) -> datetime | None:

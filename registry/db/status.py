@@ -9,12 +9,32 @@ from sqlalchemy.orm import Session
 from registry.db import jobs, nights, pending
 from registry.db.captions import Wanted, count_waiting
 from registry.db.encoders import active_encoders, count_missing
+from registry.db.hubs import HubFacts, list_hubs
 from registry.db.jobs import WorkerFacts
-from registry.db.models import Adapter
+from registry.db.models import Adapter, File
 from registry.db.nights import NightFacts
 
 # Reasons that are shown, most frequent first.
 MOST_REASONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveEncoder:
+    """An encoder that search uses; `missing` files have no embedding by it yet."""
+
+    name: str
+    base_model: str
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFacts:
+    """Bytes: of the home's disk, of the database, and of the adapters' files that are kept."""
+
+    free: int
+    total: int
+    database: int
+    files: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +51,23 @@ class Status:
     queued: dict[str, int]
     workers: list[WorkerFacts]
     last_night: NightFacts | None
+    hubs: list[HubFacts]
+    encoders: list[ActiveEncoder]
+    disk: DiskFacts
 
 
-def load_status(session: Session, text_encoder: str, wanted: Sequence[Wanted] = ()) -> Status:
-    """Return how the registry is; `wanted` are the captions that are to be written, if any are."""
+def load_status(
+    session: Session, text_encoder: str, wanted: Sequence[Wanted], room: tuple[int, int]
+) -> Status:
+    """Return how the registry is.
+
+    `wanted` are the captions that are to be written, if any are; `room` the free bytes of the
+    home's disk, and all.
+    """
+    encoders = [
+        ActiveEncoder(encoder.name, encoder.base_model, count_missing(session, encoder))
+        for encoder in active_encoders(session)
+    ]
     uncaptioned = {"caption": sum(count_waiting(session, one) for one in wanted)} if wanted else {}
     return Status(
         states=count_states(session),
@@ -44,11 +77,14 @@ def load_status(session: Session, text_encoder: str, wanted: Sequence[Wanted] = 
             "read": pending.count_unread(session),
             **uncaptioned,
             "encode": pending.count_to_encode(session, text_encoder),
-            "embed": sum(count_missing(session, encoder) for encoder in active_encoders(session)),
+            "embed": sum(encoder.missing for encoder in encoders),
         },
         queued=jobs.count_by_queue(session),
         workers=jobs.list_workers(session),
         last_night=next(iter(nights.list_nights(session, limit=1)), None),
+        hubs=list_hubs(session),
+        encoders=encoders,
+        disk=DiskFacts(*room, _database_bytes(session), _kept_bytes(session)),
     )
 
 
@@ -63,3 +99,12 @@ def count_refusals(session: Session) -> dict[str, int]:
     query = select(reason, count).where(Adapter.state == "refused").group_by(reason)
     rows = session.execute(query.order_by(count.desc(), reason).limit(MOST_REASONS))
     return dict(rows.all())
+
+
+def _database_bytes(session: Session) -> int:
+    return session.scalar(select(func.pg_database_size(func.current_database()))) or 0
+
+
+def _kept_bytes(session: Session) -> int:
+    stored = select(func.coalesce(func.sum(File.size), 0)).where(File.state == "stored")
+    return int(session.scalar(stored) or 0)

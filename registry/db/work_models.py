@@ -12,9 +12,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.db.favourites import Favourite
 from registry.db.models import Base
+from registry.db.own_folders import OwnFolder
 
-# Those of models.py and favourites.py as well: whoever imports this knows every table.
-ALL_TABLES = Favourite.metadata
+# Those of models.py as well, and these: whoever imports this knows every table.
+MORE = (Favourite, OwnFolder)
+ALL_TABLES = Base.metadata
 
 
 class Worker(Base):

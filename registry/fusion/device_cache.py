@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from registry.measures import asked
+
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
 
@@ -87,6 +89,7 @@ class DeviceCache:
         Those used longest ago make room. One that is larger than the budget is not kept.
         """
         known = self._adapters.pop(sha256, None)
+        asked("adapters", hits=int(known is not None), misses=int(known is None))
         if known is None:
             known = load_onto(weights, self._device, self._dtype)
             self.bytes += known.bytes

@@ -4,19 +4,18 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
-from PIL.Image import Image
 from pydantic import ValidationError
 
-from registry.fusion.activity import ActivityMap, map_activity
+from registry.fusion.activity import map_activity
 from registry.fusion.attach import Attachment, attach
 from registry.fusion.backends.base import Backend, Sampling
 from registry.fusion.departure import measure_departure, record, warn_of_departure
 from registry.fusion.device_cache import DeviceAdapter
 from registry.fusion.errors import DeviceMemoryError, GatesMismatchError, RecipeError, SamplingError
+from registry.fusion.fused_image import FusedImage
 from registry.fusion.fused_layers import only_linear
 from registry.fusion.gates.interface import Gates
 from registry.fusion.guidance import GuidedPasses
@@ -25,32 +24,10 @@ from registry.fusion.loaded_adapter import (
     check_adapters,
 )
 from registry.fusion.options import Drawing, StepCallback
-from registry.fusion.png import png_bytes, save_png
 from registry.fusion.recipe import Recipe, first_fault
 from registry.fusion.recipe_writer import all_versions, write_recipe
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FusedImage:
-    """An image, how it was made, and how far each adapter's gates stood open."""
-
-    image: Image
-    recipe: Recipe
-    # The mean gate, 0..1, of each layer, by the adapter's sha256. Empty where the mode has no
-    # gates or the strength is 0.
-    activity: dict[str, dict[str, float]]
-    # The same over layers and steps, for those that have gates.
-    maps: dict[str, ActivityMap] = field(default_factory=dict)
-
-    def save(self, path: Path | str) -> None:
-        """Write a PNG with the recipe inside."""
-        save_png(self.image, self.recipe, Path(path))
-
-    def png_bytes(self) -> bytes:
-        """Return a PNG with the recipe inside."""
-        return png_bytes(self.image, self.recipe)
 
 
 def generate(

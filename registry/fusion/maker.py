@@ -14,7 +14,7 @@ from registry.text.word_segmentation import clean
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
     from registry.fusion.recipe import Recipe
 
 # The adapters of one picture of a sheet, and how it is drawn.

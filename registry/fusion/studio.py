@@ -21,17 +21,18 @@ from registry.errors import (
     NoBaseModelError,
     NoGatesError,
 )
+from registry.fusion.base_folder import check_steps, read_sizes
 from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
-from registry.fusion.options import Drawing, Size, StepCallback
-from registry.fusion.sizes import read_sizes
+from registry.fusion.options import Drawing, StepCallback
+from registry.measures import timed
 from registry.text.cached_encoder import load_cached_text_encoder
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
     from registry.fusion.backends.base import Backend
+    from registry.fusion.fused_image import FusedImage
     from registry.fusion.gates.interface import Gates
-    from registry.fusion.generate import FusedImage
     from registry.fusion.loaded_adapter import LoadedAdapter
     from registry.fusion.recipe import Recipe
 
@@ -75,13 +76,13 @@ class Studio:
 
         Raises:
             NoBaseModelError, NoGatesError: the settings name none for `base_model`.
-            FusionError: an adapter is of another base model, or does not fit.
-            SamplingError: the base does not draw such a size.
+            FusionError: an adapter is of another base model, or does not fit; or the base cannot
+                draw this size.
         """
         gated = drawing.mode == "gated" and bool(adapters)
         # Before anything slow: what is not configured will not appear.
         self._check_settings(base_model, gated=gated)
-        self.check_size(base_model, drawing.size)
+        self.check_drawing(base_model, drawing)
         for card in (ingredient.card for ingredient in adapters):
             if card.base_model not in related_base_models(base_model):
                 raise FamilyMismatchError(card.name, card.base_model, base_model)
@@ -92,7 +93,8 @@ class Studio:
         loaded = [self._load(ingredient) for ingredient in adapters]
         backend = self._backend(base_model)
         gates = self._load_gates(base_model) if gated else None
-        return generate(prompt, loaded, backend, gates, drawing, progress)
+        with timed("draw"):
+            return generate(prompt, loaded, backend, gates, drawing, progress)
 
     def reproduce(self, recipe: "Recipe", progress: StepCallback | None) -> "FusedImage":
         """Draw a recipe's image again. Its adapters are found by their hashes."""
@@ -114,18 +116,20 @@ class Studio:
             for used in recipe.adapters
         ]
         gates = self._load_gates(base_model) if gated else None
-        return reproduce(recipe, loaded, self._backend(base_model), gates, progress)
+        backend = self._backend(base_model)
+        with timed("draw"):
+            return reproduce(recipe, loaded, backend, gates, progress)
 
-    def check_size(self, base_model: str, size: Size | None) -> None:
-        """Refuse a size that a base model does not draw, without loading it.
+    def check_drawing(self, base_model: str, drawing: Drawing) -> None:
+        """Refuse sizes and steps that a base with a folder cannot do; no weights are loaded.
 
         Raises:
-            SamplingError: with the sizes that it draws.
+            SamplingError: with what it can do.
         """
-        folder = self._settings.base_models.get(base_model)
-        sizes = read_sizes(folder, base_model) if folder and size else None
-        if sizes and size:
-            sizes.check(size, base_model)
+        if drawing.steps is not None:
+            check_steps(drawing.steps)
+        if drawing.size is not None:
+            read_sizes(self._settings.base_models[base_model], base_model).check(drawing.size)
 
     def _check_settings(self, base_model: str, *, gated: bool) -> None:
         """Refuse what cannot be drawn here, whatever the adapters are."""

@@ -130,6 +130,7 @@ class NightWatch:
     def _facts_of_run(self, origin: Origin) -> dict[str, Any]:
         with self._sessions() as session:
             run = runs.find_last(session, origin)
+        assert run is not None, "it was refreshed just now"
         # Beside the steps a report lists problems, and what was skipped.
         counts = {name: n for name, n in run.counts.items() if isinstance(n, dict)}
         return {

@@ -46,6 +46,8 @@ STEPS: tuple[type[Step], ...] = (
 
 # A partial download that nobody went on with for a week.
 STALE_SECONDS = 7 * 86_400
+# How far a run is, is told no more often: each time is a transaction.
+TOLD_SECONDS = 0.5
 # A report keeps the first problems of a run, and counts the others.
 MOST_PROBLEMS = 100
 
@@ -145,9 +147,14 @@ class Pipeline:
                     for outcome in step.prepare():
                         report.add(step, outcome)
                         yield StepProgress(step, 0, None, outcome)
+                told = 0.0
                 for step in chosen:
                     with closing(step):
-                        yield from _run(step, report)
+                        for progress in _run(step, report):
+                            if progress.outcome is None or time.monotonic() - told > TOLD_SECONDS:
+                                self._tell(run_id, progress)
+                                told = time.monotonic()
+                            yield progress
             except BaseException as error:
                 report.error = _cause(error)
                 # The database may be what failed; then the next run closes this one.
@@ -179,6 +186,10 @@ class Pipeline:
         with self._sessions() as session:
             bind = session.get_bind()
         return bind.engine
+
+    def _tell(self, run_id: int, progress: StepProgress) -> None:
+        with self._sessions.begin() as session:
+            runs.tell(session, run_id, progress.step.name, progress.done, progress.total)
 
     def _finish(self, run_id: int, report: _Report) -> None:
         with self._sessions.begin() as session:

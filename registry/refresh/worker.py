@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
+from structlog.contextvars import bound_contextvars
 
 from crawler.errors import SourceError
 from crawler.records import Source
@@ -181,8 +182,13 @@ class Worker:
         return lost - lost_before
 
     def _do(self, context: JobContext, /, **told: Any) -> None:
+        job = jobs.Job(**told)
+        with bound_contextvars(run_id=job.run_id, step=job.step):
+            self._do_job(context, job)
+
+    def _do_job(self, context: JobContext, job: jobs.Job) -> None:
         """Do a job's tasks. An error is for another try, here or elsewhere."""
-        job, job_id = jobs.Job(**told), context.job.id
+        job_id = context.job.id
         assert job_id is not None
         self._under_way.add(job_id)
         outcomes: list[StepOutcome] = []

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Literal, get_args
+from typing import Any
 
 from sqlalchemy import BigInteger, Row, Select, cast, func, literal, select, tuple_
 from sqlalchemy.orm import Session, aliased
@@ -18,10 +18,9 @@ from registry.db.models import Listing
 from registry.retrieval.cursors import read_cursor, write_cursor
 from registry.retrieval.errors import CursorError
 from registry.retrieval.filters import Filters, conditions, conditions_by_field
+from registry.retrieval.terms import Sort
 from registry.text.word_segmentation import clean
 
-Sort = Literal["name", "newest", "updated", "downloads", "size", "rank", "random"]
-SORTS: tuple[Sort, ...] = get_args(Sort)
 # So many are counted, and sorted whole where no index has their order.
 MOST_COUNTED = 10_000
 

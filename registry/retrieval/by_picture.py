@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from sqlalchemy.orm import Session
 
-from crawler.covers import MAX_BYTES
 from crawler.errors import CoverError
 from crawler.pictures.adapters import NamedAdapter
 from crawler.pictures.reading import ReadPicture, read_picture
+from crawler.pictures.settings import DrawnWith
 from encoder.errors import ImageEncoderError
 from encoder.image_encoder import ImageEncoder
 from registry.blobs import BlobStore
@@ -23,18 +23,17 @@ from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.cover_vectors import find_alike_covers
 from registry.retrieval.errors import PictureError
 from registry.retrieval.filters import Filters
-from registry.retrieval.named import NamedMatch, find_named
+from registry.retrieval.named import NamedBy, NamedMatch, find_named
 from registry.retrieval.near_covers import NearCover, find_near_covers
+from registry.retrieval.picture_files import picture_bytes
+from registry.retrieval.terms import WAYS, Way
 
 logger = logging.getLogger(__name__)
 
 NOT_COMPARED = "The image encoder cannot be used, so covers were not compared by it; see the log."
 
-# By hash, Civitai's number of a version, or the name of a file, as the picture says itself; by
-# a cover that is this picture, or nearly; by covers that the image encoder finds alike; by what a
-# vision model says of the picture.
-Way = Literal["hash", "version", "cover", "name", "near cover", "image", "description"]
-WAYS: tuple[Way, ...] = get_args(Way)
+# Of the ways, those that a picture names itself.
+NAMED_BY = get_args(NamedBy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,8 @@ class PictureResult:
 class PicturePage:
     """The answer to a picture. `missing` are adapters that it names and that are not here.
 
-    `prompt` is what it was made with, `description` what a vision model says of it.
+    `prompt` and `drawn_with` are what it was made with, `description` what a vision model says of
+    it.
     """
 
     results: tuple[PictureResult, ...]
@@ -70,7 +70,14 @@ class PicturePage:
     prompt: str
     notes: tuple[str, ...]
     milliseconds: float
+    drawn_with: DrawnWith
     description: str = ""
+
+    def named(self) -> list[tuple[AdapterCard, FoundBy]]:
+        """Return the adapters that it names itself, each file once, and how."""
+        firsts = [(result.card, result.found_by[0]) for result in self.results]
+        files = {card.file_sha256: (card, by) for card, by in reversed(firsts)}
+        return [one for one in firsts if one[1].way in NAMED_BY and one in files.values()]
 
 
 Found = dict[int, list[FoundBy]]
@@ -85,17 +92,9 @@ def read_for_search(picture: Path | bytes) -> ReadPicture:
         PictureError: it is no picture, or none that can be read.
     """
     try:
-        return read_picture(picture if isinstance(picture, bytes) else _bytes_of(picture))
+        return read_picture(picture_bytes(picture))
     except CoverError as error:
         raise PictureError(str(error)) from error
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise PictureError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def search_by_picture(
@@ -142,6 +141,7 @@ def search_by_picture(
         prompt=picture.prompt,
         notes=tuple(notes),
         milliseconds=(time.perf_counter() - started) * 1000,
+        drawn_with=picture.drawn_with,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlalchemy import Row, func, select
@@ -16,7 +16,6 @@ from registry.retrieval.statements import among
 
 # Of one file, that are told.
 MOST_LISTINGS = 10
-State = Literal["listed", "ready", "refused", "gone"]
 # What a card tells of an adapter: not its words and its description, which are long.
 SHOWN = (
     Adapter.id,

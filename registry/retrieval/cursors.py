@@ -15,8 +15,6 @@ from typing import Any
 
 from registry.retrieval.errors import CursorError, OtherQuestionError
 
-# Some 1,500 ids; addresses of 8 kB pass every proxy.
-LONGEST_CURSOR = 6000
 # What an honest one unpacks to at most.
 MOST_BYTES = 100_000
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sqlalchemy import ColumnElement, or_, select, text
@@ -10,15 +10,11 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
 from registry.retrieval.statements import among
+from registry.retrieval.terms import KINDS, DuplicateKind
 
 if TYPE_CHECKING:
     from encoder.sketches.fingerprint import Fingerprint
 
-# The same bytes; the same tensors under another header; the same change of the base, written
-# otherwise (cast, re-factorised, renamed); that change at another strength (the same tensors with
-# another alpha, wherever that is written); nearly that change (truncated, trained on a little).
-DuplicateKind = Literal["file", "tensors", "change", "strength", "near"]
-KINDS: tuple[DuplicateKind, ...] = get_args(DuplicateKind)
 # Cosine of two changes from which they are near duplicates. On the miniature world's held-out
 # adapters no two of different making reach .5; docs/benchmarks.md has what is found and missed.
 NEAR = 0.8
@@ -66,7 +62,7 @@ def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> lis
             .limit(MOST)
         )
         files |= {row.sha256: row for row in session.scalars(nearest)}
-    judged = {sha256: _judge(file, other) for sha256, other in files.items()}
+    judged = {sha256: judge(file, other) for sha256, other in files.items()}
     adapters = session.execute(
         select(Adapter.id, Adapter.file_sha256).where(
             Adapter.file_sha256.in_([sha256 for sha256, verdict in judged.items() if verdict]),
@@ -83,7 +79,7 @@ def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> lis
     return duplicates[:limit]
 
 
-def _judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None:
+def judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None:
     """Return what `other` is to `file`, how similar and how much stronger; None if unrelated."""
     if file.sha256 == other.sha256:
         return "file", 1.0, 1.0

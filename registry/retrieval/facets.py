@@ -9,7 +9,7 @@ the first in a kept random order, and it grows no more with the index.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from sqlalchemy import (
     CTE,
@@ -32,12 +32,8 @@ from encoder.base_models.facts import family_of, related_base_models
 from registry.db.models import Listing
 from registry.retrieval.browsing import MOST_COUNTED, PLACES, Total
 from registry.retrieval.filters import Filters, conditions_by_field
+from registry.retrieval.terms import FACETS, FacetName
 
-FacetName = Literal[
-    "base_model", "family", "author", "tag", "licence", "commercial", "hub", "trainer",
-    "rank", "size", "trigger_words", "fusable", "mature",
-]  # fmt: skip
-FACETS: tuple[FacetName, ...] = get_args(FacetName)
 # The field of `Filters` that a facet is chosen by, where it is counted without it.
 FIELDS: Mapping[FacetName, str] = {
     "base_model": "base_models", "family": "families", "author": "authors",

@@ -6,10 +6,11 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import TypedDict, TypeVar, Unpack, get_args
+from typing import TypeVar, Unpack, get_args
 
 from registry.retrieval.errors import FilterError
-from registry.retrieval.filters import Filters, Maturity, known_name
+from registry.retrieval.filters import Filters, known_name
+from registry.retrieval.terms import FilterOptions, Maturity
 
 # Sizes as hubs and the page show them: thousands, not powers of two.
 UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -18,29 +19,6 @@ LARGEST = 2**63 - 1
 
 Bound = TypeVar("Bound", int, datetime)
 Chosen = TypeVar("Chosen", bound=str)
-
-
-class FilterOptions(TypedDict, total=False):
-    """What may be asked for; what is left out asks for nothing. `Filters` says what each means."""
-
-    base_model: str | Sequence[str]
-    family: str | Sequence[str]
-    author: str | Sequence[str]
-    tag: str | Sequence[str]
-    licence: str | Sequence[str]
-    commercial: bool | None
-    hub: str | Sequence[str]
-    trainer: str | Sequence[str]
-    min_rank: int | None
-    max_rank: int | None
-    min_size: int | str | None
-    max_size: int | str | None
-    updated_since: datetime | date | str | None
-    updated_before: datetime | date | str | None
-    trigger_words: bool | None
-    fusable: bool | None
-    favourite: bool | None
-    mature: Maturity
 
 
 def make_filters(**options: Unpack[FilterOptions]) -> Filters:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Text, func, or_, select
 from sqlalchemy.dialects.postgresql import array
@@ -13,10 +13,8 @@ from encoder.base_models.facts import family_members, related_base_models
 from encoder.base_models.names import find_base_model
 from registry.db.favourites import Favourite
 from registry.db.models import Listing
+from registry.retrieval.terms import Maturity
 from registry.text.word_segmentation import clean
-
-# What a person may see of adapters whose pictures are mature.
-Maturity = Literal["any", "hide", "only"]
 
 
 @dataclass(frozen=True, slots=True)

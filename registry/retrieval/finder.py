@@ -19,6 +19,7 @@ from registry.db.encoders import active_encoders, encoder_among, find_active
 from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
+from registry.measures import timed
 from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
@@ -37,7 +38,7 @@ from registry.retrieval.filters import (
     base_models_of_families,
     known_name,
 )
-from registry.retrieval.found import MOST_FOUND, FoundSort, Paging, page_of
+from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.hybrid import SearchQuery
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
@@ -45,7 +46,6 @@ from registry.retrieval.paging import MOST_RANKED, ranked_page, sorted_page
 from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
 from registry.retrieval.results import (
     Choice,
-    ComparedBy,
     DuplicatesPage,
     SearchPage,
     Similar,
@@ -54,6 +54,7 @@ from registry.retrieval.results import (
 )
 from registry.retrieval.selection import choose
 from registry.retrieval.spaces import CaptionSpace, WeightSpace
+from registry.retrieval.terms import ComparedBy, FoundSort
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
     nearest_by_weights,
@@ -124,7 +125,8 @@ class Finder:
                 paged = sorted_page(session, query, self._text_encoder, spaces, paging)
                 if len(paged.found) == MOST_RANKED:
                     notes = (*notes, SORTED)
-            results = load_results(session, paged.hits)
+            with timed("load"):
+                results = load_results(session, paged.hits)
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
             text,

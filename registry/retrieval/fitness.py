@@ -11,15 +11,13 @@ and docs/benchmarks/search.md has what they bring.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-Signal = Literal["weights", "captions", "words"]
-SIGNALS: tuple[Signal, ...] = get_args(Signal)
+from registry.retrieval.terms import Band, Signal
+
 Floats = npt.NDArray[np.float64]
-Band = Literal["fits", "perhaps", "probably not"]
 
 # From these probabilities on a result is said to fit, and perhaps to fit. Where the constants were
 # learned, no nonsense even perhaps fits, and hardly anything far off fits.

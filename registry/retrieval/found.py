@@ -6,19 +6,17 @@ still to come.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.db.models import Listing
-from registry.retrieval.browsing import Sort, in_order
+from registry.retrieval.browsing import in_order
 from registry.retrieval.cursors import read_cursor, write_cursor
 from registry.retrieval.errors import CursorError
 from registry.retrieval.filter_options import check_choice, check_limit
+from registry.retrieval.terms import FOUND_SORTS, FoundSort
 
-FoundSort = Literal["relevance"] | Sort
-FOUND_SORTS: tuple[FoundSort, ...] = ("relevance", *get_args(Sort))
 # Their ids fit into an address.
 MOST_FOUND = 100
 

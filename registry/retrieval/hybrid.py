@@ -8,13 +8,15 @@ import numpy.typing as npt
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
+from registry.measures import timed
 from registry.retrieval.duplicates import content_of
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.fitness import ELSEWHERE, Signal
+from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
 from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
 from registry.retrieval.strangers import strangers_of
+from registry.retrieval.terms import Signal
 from registry.retrieval.vector import (
     nearest_by_captions,
     nearest_by_weights,
@@ -85,8 +87,9 @@ def rank_all(
     base model comes first all the same if it is asked for exactly. The session needs to be in no
     particular transaction: settings are local to it.
     """
-    embedding = text_encoder.encode([query.text])[0]
-    asked = [_put(space, query.filters, embedding, text_encoder) for space in spaces]
+    with timed("encode"):
+        embedding = text_encoder.encode([query.text])[0]
+        asked = [_put(space, query.filters, embedding, text_encoder) for space in spaces]
     offers = _offers(session, query, asked, text_encoder, known)
     scores, exact = offers.scores, offers.exact
     if all(space.encoder is None for space in spaces):
@@ -96,7 +99,9 @@ def rank_all(
     ids = {id_ for own in scores.values() for id_ in own} | set(exact) | set(known)
     facts: dict[int, Knowledge] = {}
     owners: dict[int, int] = {}
-    for place, found in enumerate(_known(session, ids, asked, scores, text_encoder)):
+    with timed("facts"):
+        rows = list(_known(session, ids, asked, scores, text_encoder))
+    for place, found in enumerate(rows):
         facts |= {row.adapter_id: row for row in found}
         owners |= {row.adapter_id: place for row in found}
         for signal in SIMILARITIES:
@@ -104,17 +109,19 @@ def rank_all(
                 exactly = ((row.adapter_id, getattr(row, signal)) for row in found)
                 scores[signal] |= {id_: own for id_, own in exactly if own is not None}
     within = _names(spaces)
-    hits = rank(
-        scores,
-        {id_: asked[place].scale for id_, place in owners.items()},
-        positions={signal: _places(own) for signal, own in offers.lists.items()},
-        exact=[id_ for id_ in exact if id_ in facts],
-        elsewhere=[id_ for id_, row in facts.items() if within and row.base_model not in within],
-        known=[id_ for id_ in known if id_ in facts],
-        downloads={id_: row.downloads for id_, row in facts.items()},
-        base_models={id_: row.base_model for id_, row in facts.items()},
-    )
-    return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
+    elsewhere = [id_ for id_, row in facts.items() if within and row.base_model not in within]
+    with timed("merge"):
+        hits = rank(
+            scores,
+            {id_: asked[place].scale for id_, place in owners.items()},
+            positions={signal: _places(own) for signal, own in offers.lists.items()},
+            exact=[id_ for id_ in exact if id_ in facts],
+            elsewhere=elsewhere,
+            known=[id_ for id_ in known if id_ in facts],
+            downloads={id_: row.downloads for id_, row in facts.items()},
+            base_models={id_: row.base_model for id_, row in facts.items()},
+        )
+        return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
 
 
 def _put(
@@ -144,12 +151,14 @@ def _offers(
     if "words" in query.signals:
         text = query.text.removesuffix(SUFFIX)
         offered = {match.adapter_id for own in lists.values() for match in own}
-        scored["words"] = matching_adapters(
-            session, text, filters=query.filters, limit=depth, also=offered.union(known)
-        )
+        with timed("words"):
+            scored["words"] = matching_adapters(
+                session, text, filters=query.filters, limit=depth, also=offered.union(known)
+            )
         lists["words"] = scored["words"][:depth]
         anywhere = replace(query.filters, base_models=(), families=())
-        exact = exact_adapters(session, text, filters=anywhere, limit=query.limit)
+        with timed("exact"):
+            exact = exact_adapters(session, text, filters=anywhere, limit=query.limit)
     scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in scored.items()}
     return _Offers(lists, scores, exact)
 
@@ -166,17 +175,19 @@ def _nearest(
     encoder = asked.space.encoder
     depth = max(query.limit, worth_offering(session, asked.filters, depth))
     if "weights" in query.signals and encoder is not None and asked.projected is not None:
-        found["weights"] = nearest_by_weights(
-            session, asked.projected, encoder=encoder.name, filters=asked.filters, limit=depth
-        )
+        with timed("weights"):
+            found["weights"] = nearest_by_weights(
+                session, asked.projected, encoder=encoder.name, filters=asked.filters, limit=depth
+            )
     if "captions" in query.signals:
-        found["captions"] = nearest_by_captions(
-            session,
-            asked.aimed,
-            text_encoder=text_encoder.name,
-            filters=asked.filters,
-            limit=depth,
-        )
+        with timed("captions"):
+            found["captions"] = nearest_by_captions(
+                session,
+                asked.aimed,
+                text_encoder=text_encoder.name,
+                filters=asked.filters,
+                limit=depth,
+            )
     return found
 
 

@@ -11,7 +11,6 @@ those of another; and where what is given is in neither, that of fingerprints.
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from sqlalchemy import select
@@ -22,7 +21,6 @@ from registry.errors import AdapterNotFoundError
 from registry.retrieval.duplicates import contents, find_duplicates
 from registry.retrieval.errors import LikenessError
 from registry.retrieval.filters import Filters
-from registry.retrieval.fitness import Signal
 from registry.retrieval.ranking import Match, SearchHit, fold
 from registry.retrieval.selection import NEAR_COPY
 from registry.retrieval.spaces import (
@@ -34,9 +32,8 @@ from registry.retrieval.spaces import (
     mean_direction,
     unit,
 )
+from registry.retrieval.terms import Compared, Signal
 from registry.retrieval.words import matching_adapters
-
-Compared = Literal["weights", "captions", "fingerprints"]
 
 # More on one side say nothing that their mean does not say.
 MOST_EACH = 10

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter
 from registry.retrieval.browsing import MOST_COUNTED, ListedIds, Total
-from registry.retrieval.cards import State
 from registry.retrieval.cursors import read_cursor, write_cursor
 from registry.retrieval.errors import CursorError, FilterError
 from registry.retrieval.filters import (
@@ -19,6 +18,7 @@ from registry.retrieval.filters import (
     has_tags,
     lowered,
 )
+from registry.retrieval.terms import State
 
 # What is known without the file; the others ask what its reader said.
 KNOWN = ("base_models", "families", "authors", "tags", "licences", "hubs", "variants")

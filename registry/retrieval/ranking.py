@@ -23,17 +23,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from registry.retrieval.fitness import (
-    LITERAL,
-    PERHAPS,
-    SIGNALS,
-    SILENCE,
-    Band,
-    Signal,
-    band_of,
-    probabilities,
-)
+from registry.retrieval.fitness import LITERAL, PERHAPS, SILENCE, band_of, probabilities
 from registry.retrieval.probability import fit
+from registry.retrieval.terms import SIGNALS, Band, Signal
 
 Floats = npt.NDArray[np.float64]
 

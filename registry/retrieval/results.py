@@ -2,20 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from sqlalchemy.orm import Session
 
 from registry.retrieval.browsing import ListedIds, Total
 from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.duplicates import Duplicate
-from registry.retrieval.found import FoundSort
-from registry.retrieval.likeness import Compared
 from registry.retrieval.ranking import SearchHit
-
-# The active weight encoder; fingerprints, where there is none or it has not seen the file; or
-# nothing, where the file has neither.
-ComparedBy = Literal["encoder", "fingerprints", "nothing"]
+from registry.retrieval.terms import Compared, ComparedBy, FoundSort
 
 
 @dataclass(frozen=True, slots=True)

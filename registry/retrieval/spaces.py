@@ -21,9 +21,9 @@ from registry.db.models import (
 )
 from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.filters import Filters, conditions
-from registry.retrieval.fitness import Signal
 from registry.retrieval.ranking import Match
 from registry.retrieval.strangers import between
+from registry.retrieval.terms import Signal
 from registry.retrieval.vector import (
     captions_similarities,
     nearest_by_captions,

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from registry.measures import timed
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
@@ -70,7 +71,8 @@ def matching_adapters(
     the more, the fewer adapters have them, and less outside of names and for typos. After them
     come those of `also` that have any.
     """
-    words = words_asked(question)
+    with timed("segment"):
+        words = words_asked(question)
     if not words:
         return []
     prepare(session)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoder.text_encoder import TextEncoder, load_text_encoder
+from registry.measures import asked
 
 # 2 KB each. People page, filter and fuse with the words they just searched for.
 CAPACITY = 1024
@@ -43,6 +44,7 @@ class CachedTextEncoder:
         # Held while encoding too: the bundled encoder is not made for threads.
         with self._lock:
             unknown = [text for text in dict.fromkeys(texts) if text not in self._known]
+            asked("text", hits=len(texts) - len(unknown), misses=len(unknown))
             fresh = dict(zip(unknown, self._encoder.encode(unknown), strict=True))
             rows = [fresh[text] if text in fresh else self._known[text] for text in texts]
             for text, row in zip(texts, rows, strict=True):

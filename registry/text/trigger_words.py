@@ -1,10 +1,10 @@
 """The trigger words that a prompt lacks."""
 
-import re
 from collections.abc import Sequence
 from typing import Protocol
 
 from crawler.foreign_text import plain_line
+from crawler.hub_text import without_escapes
 
 
 class HasTriggers(Protocol):
@@ -19,14 +19,10 @@ def missing_triggers(prompt: str, adapters: Sequence[HasTriggers]) -> list[tuple
     whoever it comes from: a line break would begin a setting where prompts are pasted. Here
     parentheses are plain, so what hubs escape for other programs, as in `saber \(fate\)`, is not.
     """
-    known, added = _unescaped(prompt).lower(), []
+    known, added = without_escapes(prompt).lower(), []
     for adapter in adapters:
-        first = (_unescaped(plain_line(word)) for word in adapter.trigger_words[:1])
+        first = (without_escapes(plain_line(word)) for word in adapter.trigger_words[:1])
         words = tuple(word for word in first if word and word.lower() not in known)
         known = ", ".join([known, *words]).lower()
         added.append(words)
     return added
-
-
-def _unescaped(word: str) -> str:
-    return re.sub(r"\\([()\[\]])", r"\1", word)

@@ -9,8 +9,13 @@ import pytest
 
 import registry as package
 from registry.client import Client
+from registry.connection import (
+    RemoteError,
+    RemoteLacksError,
+    RemoteSenseError,
+    RemoteUnreachableError,
+)
 from registry.errors import BlobMismatchError, FileInTheWayError
-from registry.remote import RemoteError, RemoteUnreachableError
 from registry.service import Registry
 from tests.registry.api.conftest import add_file
 from tests.registry.test_remote import HOST, App
@@ -143,3 +148,67 @@ def test_a_network_that_fails_twice_is_asked_again_and_one_that_fails_on_is_not(
 
 def test_the_package_offers_it() -> None:
     assert package.Client is Client
+
+
+class Busy(App):
+    """A registry that is busy for a number of requests."""
+
+    def __init__(self, registry: Registry, status: int, times: int, wait: str | None) -> None:
+        super().__init__(registry)
+        self.left = times
+        self._status, self._headers = status, {} if wait is None else {"Retry-After": wait}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not self.left:
+            return super().handle_request(request)
+        self.left -= 1
+        return httpx.Response(self._status, headers=self._headers, json={"detail": "come back"})
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_registry_is_asked_again_when_it_says(registry: Registry, status: int) -> None:
+    with Client(HOST, transport=Busy(registry, status, 2, "0")) as client:
+        assert client.list().items == []
+    with (
+        Client(HOST, transport=Busy(registry, status, 3, "0")) as client,
+        pytest.raises(RemoteError, match="come back"),
+    ):
+        client.list()
+
+
+@pytest.mark.parametrize(("status", "wait"), [(503, None), (503, "soon"), (500, "0"), (409, "0")])
+def test_what_does_not_get_better_by_waiting_is_not_asked_again(
+    registry: Registry, status: int, wait: str | None
+) -> None:
+    transport = Busy(registry, status, 3, wait)
+    with Client(HOST, transport=transport) as client, pytest.raises(RemoteError):
+        client.list()
+
+    assert transport.left == 2
+
+
+def test_an_index_with_nothing_in_it_is_no_server_that_is_busy(registry: Registry) -> None:
+    """Who searches it should not wait for what does not come."""
+    transport = App(registry)
+    with Client(HOST, transport=transport) as client, pytest.raises(RemoteError):
+        client.search("a fox")
+
+    assert transport.paths == ["/v1/search"]
+
+
+def test_a_registry_of_another_version_is_said_to_be_one(tmp_path: Path) -> None:
+    """Its answers have other shapes, it lacks an address, or it knows no such parameter."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/healthz":
+            return httpx.Response(200, json={"status": "ok", "version": "0.0.1"})
+        kind = {"/v1/facets": "not-found", "/v1/runs": "invalid-request"}.get(request.url.path)
+        problem = {"type": f"urn:autolora:problem:{kind}", "detail": "no such thing"}
+        return httpx.Response(404 if kind else 200, json=problem)
+
+    with Client(HOST, transport=httpx.MockTransport(answer)) as client:
+        for ask in (client.facets, client.runs):
+            with pytest.raises(RemoteLacksError, match=r"version \(0\.0\.1; this is"):
+                ask()
+        with pytest.raises(RemoteSenseError, match="no newer than this one"):
+            client.list()

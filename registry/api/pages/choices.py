@@ -7,7 +7,8 @@ from functools import partial
 from registry.api.pages.addresses import Address
 from registry.api.pages.render import format_bytes
 from registry.api.pages.texts import Language, text_of
-from registry.retrieval.facets import SIZE_BOUNDS, Facet, FacetName
+from registry.retrieval.facets import SIZE_BOUNDS, Facet
+from registry.retrieval.terms import FacetName
 
 # Of several values one must hold, or all of them of tags: each is added to those chosen.
 SEVERAL: Sequence[FacetName] = (

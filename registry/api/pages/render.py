@@ -13,7 +13,15 @@ from markupsafe import Markup
 
 from crawler.foreign_text import visible
 from registry.api.pages import likeness
-from registry.api.pages.texts import COOKIE, has_text, language_of, pattern_of, text_of
+from registry.api.pages.sentences import in_chinese
+from registry.api.pages.texts import (
+    COOKIE,
+    Language,
+    has_text,
+    language_of,
+    pattern_of,
+    text_of,
+)
 from registry.api.pages.tiles import (
     BLUR_COOKIE,
     BLURS,
@@ -23,6 +31,7 @@ from registry.api.pages.tiles import (
     is_blurred,
     lora_tag,
 )
+from registry.api.pages.tray import address_without
 from registry.api.urls import cover_url, thumbnail_url
 
 PAGES = Path(__file__).parent
@@ -30,6 +39,7 @@ STATIC = PAGES / "static"
 # A verdict's fields in the order they are shown; texts.py has a name for each.
 VERDICT_NAMES = (
     "reasons",
+    "sketch_refusal",
     "trainer",
     "format",
     "base_model",
@@ -49,6 +59,8 @@ VERDICT_NAMES = (
     "dtype",
     "trigger_words",
 )
+# Those that are sentences, and have another language.
+VERDICT_SENTENCES = ("reasons", "said_by", "evidence", "alpha", "sketch_refusal")
 # Said elsewhere on the page, or for programs.
 HIDDEN = {
     "loadable", "fusable", "family", "confidence", "names", "layer_names", "missing_names",
@@ -75,6 +87,7 @@ def render(
         .render(
             t=partial(text_of, language),
             pattern=partial(pattern_of, language),
+            said=partial(said_in, language),
             language=language,
             blur=blur,
             blur_url=partial(_with, request, BLUR_COOKIE),
@@ -131,7 +144,9 @@ def _environment() -> Environment:
         "most_previewed": MOST_PREVIEWED,
         "blurs": BLURS,
         "verdict_names": VERDICT_NAMES,
+        "verdict_sentences": VERDICT_SENTENCES,
         "has_text": has_text,
+        "address_without": address_without,
         "verdict_rows": verdict_rows,
     }
     environment.filters |= {
@@ -155,7 +170,15 @@ def static_url(name: str) -> str:
     return f"/static/{name}?v={int((STATIC / name).stat().st_mtime):x}"
 
 
-def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
+def said_in(language: Language, text: str) -> Markup | str:
+    """Return what another room says in a page's language; marked as English where it is not."""
+    if language == "en":
+        return text
+    chinese = in_chinese(text)
+    return Markup('<span lang="en">{}</span>').format(visible(text)) if chinese is None else chinese
+
+
+def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Return what a verdict says as texts, what matters most first, nothing that is empty.
 
     Names that this version does not know come last: the verdict may be a later one's.
@@ -172,9 +195,7 @@ def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
             value = list(dict.fromkeys(value))
         if isinstance(value, dict):
             value = [f"{count} {what}" for what, count in value.items()]
-        if isinstance(value, list):
-            value = " · ".join(str(part) for part in value)
-        rows.append((name, str(value)))
+        rows.append((name, list(map(str, value)) if isinstance(value, list) else [str(value)]))
     return rows
 
 

@@ -1,8 +1,11 @@
 """What people have chosen to fuse: with what strength, and which base model can draw it all."""
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from urllib.parse import urlencode
 
 from encoder.base_models.facts import related_base_models, variant_names
 from registry.retrieval.cards import AdapterCard
@@ -40,6 +43,15 @@ def tray_of(
     ]
 
 
+def address_without(chosen: Sequence[Chosen], left_out: Chosen, prompt: str) -> str:
+    """Return the address of the page that fuses with all that is chosen but one."""
+    rest = [one for one in chosen if one is not left_out]
+    asked = [("prompt", prompt)] if prompt else []
+    asked += [("adapter", str(one.card.id)) for one in rest]
+    asked += [("strength", f"{one.strength:g}") for one in rest]
+    return f"/fuse?{urlencode(asked)}" if asked else "/fuse"
+
+
 def drawable_with(base_models: Collection[str]) -> dict[str, list[str]]:
     """Return for each base model those that draw with its adapters, itself first."""
     return {name: list(_drawn_by(name)) for name in base_models}
@@ -58,6 +70,11 @@ def common_bases(base_models: Sequence[str], runnable: Collection[str] = ()) -> 
         if all(name in _drawn_by(other) for other in base_models)
     ]
     return sorted(common, key=lambda name: name not in runnable)
+
+
+def mark_of(home: Path) -> str:
+    """Return what tells the trays of two registries apart that one browser meets at one address."""
+    return hashlib.sha256(str(home).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 @cache

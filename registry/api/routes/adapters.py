@@ -11,10 +11,10 @@ from registry.api.deps import RegistryDep
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
 from registry.api.schemas.asked import FilterParams, FoundParams, ListParams, PageParams
 from registry.api.schemas.found import DuplicateListAnswer, FacetsAnswer, SimilarAnswer
-from registry.api.schemas.service import RunAnswer, RunListAnswer
+from registry.api.schemas.service import RunListAnswer
 from registry.api.schemas.shapes import MOST_ID
 from registry.errors import BlobNotFoundError
-from registry.retrieval.cursors import read_number, write_cursor
+from registry.retrieval.cursors import read_number
 from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
@@ -166,11 +166,7 @@ def get_peft_config(sha256: Sha256Path, registry: RegistryDep) -> str:
 def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
     """List refreshes, newest first."""
     runs = registry.runs(before_id=read_number("runs", params.cursor), limit=params.limit + 1)
-    more, runs = len(runs) > params.limit, runs[: params.limit]
     if registry.settings.public_read:
         # What failed names folders of this machine.
         runs = [replace(run, error=run.error and "failed") for run in runs]
-    return RunListAnswer(
-        items=[RunAnswer.from_run(run) for run in runs],
-        next=write_cursor("runs", [runs[-1].id]) if more else None,
-    )
+    return RunListAnswer.from_runs(runs, params.limit)

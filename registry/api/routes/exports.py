@@ -6,16 +6,18 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from registry.api.deps import OpenRegistryDep, RegistryDep
-from registry.api.recipes import RECIPE_BODY, read_recipe
+from registry.api.recipes import RECIPE_BODY, read_recipe, recipe_of
+from registry.api.routes.images import ImageId
 from registry.api.schemas.exports import ExportParams, SentAnswer
 from registry.api.uploads import PictureDep
 from registry.fusion.exports.export import export
 from registry.fusion.options import Target
 from registry.fusion.recipe import Recipe
+from registry.service import Registry
 
-router = APIRouter(prefix="/v1/recipes", tags=["recipes"])
+router = APIRouter(prefix="/v1", tags=["recipes"])
 # For who may make images.
-send_router = APIRouter(prefix="/v1/recipes", tags=["recipes"])
+send_router = APIRouter(prefix="/v1", tags=["recipes"])
 
 # Each program's text: its type and the name it is saved under.
 FILES: dict[Target, tuple[str, str]] = {
@@ -38,27 +40,42 @@ def _recipe(sent: PictureDep) -> Recipe:
     return read_recipe(sent)
 
 
+def _image_recipe(image_id: ImageId, registry: RegistryDep) -> Recipe:
+    return recipe_of(registry.images.get(image_id))
+
+
 RecipeDep = Annotated[Recipe, Depends(_recipe, scope="function")]
+ImageRecipeDep = Annotated[Recipe, Depends(_image_recipe, scope="function")]
 
 
 @router.post(
-    "/export",
+    "/recipes/export",
     response_class=Response,
     responses=EXPORT_ANSWERS,
     openapi_extra={"requestBody": RECIPE_BODY},
 )
 def export_recipe(recipe: RecipeDep, params: Annotated[ExportParams, Query()]) -> Response:
     """Write a recipe for another program: the same adapters at plain strengths, without gates."""
-    kind, name = FILES[params.to]
+    return _written(recipe, params.to)
+
+
+@router.get("/images/{image_id}/export", response_class=Response, responses=EXPORT_ANSWERS)
+def export_image(recipe: ImageRecipeDep, params: Annotated[ExportParams, Query()]) -> Response:
+    """Write the recipe of an image that was made here for another program."""
+    return _written(recipe, params.to)
+
+
+def _written(recipe: Recipe, to: Target) -> Response:
+    kind, name = FILES[to]
     return Response(
-        export(recipe, params.to),
+        export(recipe, to),
         media_type=f"{kind}; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
 @router.post(
-    "/files",
+    "/recipes/files",
     response_class=StreamingResponse,
     responses=FILES_ANSWERS,
     openapi_extra={"requestBody": RECIPE_BODY},
@@ -68,6 +85,16 @@ def pack_files(recipe: RecipeDep, registry: RegistryDep) -> StreamingResponse:
 
     With a README of where they are from and under which licences.
     """
+    return _packed(recipe, registry)
+
+
+@router.get("/images/{image_id}/files", response_class=StreamingResponse, responses=FILES_ANSWERS)
+def pack_image_files(recipe: ImageRecipeDep, registry: RegistryDep) -> StreamingResponse:
+    """Download the files of the adapters of an image that was made here, as a zip."""
+    return _packed(recipe, registry)
+
+
+def _packed(recipe: Recipe, registry: Registry) -> StreamingResponse:
     bundle = registry.bundle(recipe)
     return StreamingResponse(
         iter(bundle),
@@ -79,7 +106,7 @@ def pack_files(recipe: RecipeDep, registry: RegistryDep) -> StreamingResponse:
     )
 
 
-@send_router.post("/send", openapi_extra={"requestBody": RECIPE_BODY})
+@send_router.post("/recipes/send", openapi_extra={"requestBody": RECIPE_BODY})
 def send_recipe(recipe: RecipeDep, registry: OpenRegistryDep) -> SentAnswer:
     """Have the ComfyUI of REGISTRY_COMFYUI_URL draw a recipe, at plain strengths."""
     return SentAnswer.model_validate(registry.send_to_comfyui(recipe))

@@ -25,7 +25,7 @@ from registry.fusion.recipe import Recipe
 from registry.service import Registry
 
 if TYPE_CHECKING:
-    from registry.fusion.generate import FusedImage
+    from registry.fusion.fused_image import FusedImage
 
 router = APIRouter(prefix="/v1", tags=["fuse"])
 
@@ -179,6 +179,7 @@ def _fuse(asked: FuseRequest, registry: Registry, progress: StepCallback) -> "Fu
         strengths=None if chosen is None else [adapter.strength for adapter in chosen],
         base_model=asked.base_model,
         mode=asked.mode,
+        check=asked.check,
         progress=progress,
         **asked.drawing,
     )

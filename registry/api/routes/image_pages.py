@@ -11,16 +11,18 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from registry.api.deps import DeskDep, RegistryDep
+from registry.api.deps import DeskDep, OpenRegistryDep, RegistryDep
 from registry.api.forms import read_form
 from registry.api.pages.render import render
+from registry.api.recipes import recipe_of
 from registry.api.routes.images import ImageId
 from registry.api.routes.pages import frame
 from registry.api.routes.studio import to_image, valid_request
 from registry.api.schemas.images import MOST_IN_GRID, ImageAnswer, ImageRequest
-from registry.db.images import ImageFacts
+from registry.fusion.exports.export import exportable
 from registry.fusion.recipe import Recipe
 from registry.retrieval.cursors import read_number, write_cursor
+from registry.service import Registry
 
 router = APIRouter()
 drawing_router = APIRouter()
@@ -80,15 +82,17 @@ def compare_page(
 
 
 @router.get("/images/{image_id}")
-def image_page(image_id: ImageId, request: Request, registry: RegistryDep) -> HTMLResponse:
-    image = registry.images.get(image_id)
-    return render(request, "image.html", active="images", **_of_image(image), **frame(registry))
+def image_page(
+    image_id: ImageId, request: Request, registry: RegistryDep, sent: bool = False
+) -> HTMLResponse:
+    told = _of_image(registry, image_id)
+    return render(request, "image.html", active="images", sent=sent, **told, **frame(registry))
 
 
 @router.get("/images/{image_id}/result")
 def image_result(image_id: ImageId, request: Request, registry: RegistryDep) -> HTMLResponse:
     """Return the part of an image's page that the studio shows."""
-    return render(request, "image_result.html", **_of_image(registry.images.get(image_id)))
+    return render(request, "image_result.html", **_of_image(registry, image_id))
 
 
 @drawing_router.post("/images/{image_id}/again")
@@ -107,6 +111,13 @@ def draw_again(
     else:
         asked = _sheet(image.recipe, form["kind"])
     return to_image(desk.ask(asked)[0])
+
+
+@drawing_router.post("/images/{image_id}/send", dependencies=[Depends(read_form)])
+def send_from_page(image_id: ImageId, registry: OpenRegistryDep) -> RedirectResponse:
+    """Have ComfyUI draw an image's recipe."""
+    registry.send_to_comfyui(recipe_of(registry.images.get(image_id)))
+    return RedirectResponse(f"/images/{image_id}?sent=true", HTTPStatus.SEE_OTHER)
 
 
 @drawing_router.post("/images/{image_id}/cancel", dependencies=[Depends(read_form)])
@@ -133,9 +144,12 @@ def _sheet(recipe: Mapping[str, Any], kind: str) -> ImageRequest:
     return valid_request(asked | {"kind": kind, "adapters": adapters[:MOST_IN_GRID]})
 
 
-def _of_image(image: ImageFacts) -> dict[str, Any]:
+def _of_image(registry: Registry, image_id: int) -> dict[str, Any]:
+    image = registry.images.get(image_id)
     return {
         "image": ImageAnswer.from_facts(image),
+        "exports": {} if image.recipe is None else exportable(recipe_of(image)),
+        "can_send": registry.settings.comfyui_url is not None,
         "prompt_of": prompt_of,
         "vary_url": vary_url,
         "added_words": added_words,

@@ -10,6 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from registry.api.conditional import not_modified
 from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
+from registry.api.limits import Limits
 from registry.api.queue import GenerationQueue
 from registry.api.schemas.asked import PageParams
 from registry.api.schemas.images import (
@@ -47,13 +48,16 @@ def _picture(media_type: str) -> dict[int | str, dict[str, Any]]:
 
 @drawing_router.post("/images", status_code=202)
 def ask_for_images(
-    asked: ImageRequest, desk: DeskDep, response: Response, key: RequestKey = None
+    asked: ImageRequest, desk: DeskDep, request: Request, response: Response, key: RequestKey = None
 ) -> ImagesAnswer:
     """Have images drawn, and answer at once; `/v1/images/{id}/events` tells how far they are.
 
     A queue that is full answers 429. With an Idempotency-Key that was sent before, what was asked
     for then is answered.
     """
+    limits: Limits = request.app.state.limits
+    # The request itself is one already.
+    limits.check_images(request, asked.count - 1)
     answers = [ImageAnswer.from_facts(facts) for facts in desk.ask(asked, key)]
     response.headers["Location"] = f"/v1/images/{answers[0].id}"
     return ImagesAnswer(items=answers)

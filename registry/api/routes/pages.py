@@ -16,16 +16,22 @@ from registry.api.pages.addresses import Address
 from registry.api.pages.choices import choices_of, chosen_of
 from registry.api.pages.render import render
 from registry.api.pages.texts import Language, language_of
-from registry.api.pages.tray import drawable_with
+from registry.api.pages.tray import drawable_with, mark_of
 from registry.api.schemas.asked import Cursor, FilterParams
 from registry.api.schemas.shapes import AdapterId
-from registry.retrieval.browsing import SORTS, Sort
 from registry.retrieval.facets import Facets
-from registry.retrieval.filter_options import FilterOptions
-from registry.retrieval.fitness import SIGNALS, Band
-from registry.retrieval.found import FOUND_SORTS, FoundSort, Paging
+from registry.retrieval.found import Paging
 from registry.retrieval.likeness import Likes
 from registry.retrieval.results import BrowsePage, SearchPage, SearchResult
+from registry.retrieval.terms import (
+    FOUND_SORTS,
+    SIGNALS,
+    SORTS,
+    Band,
+    FilterOptions,
+    FoundSort,
+    Sort,
+)
 from registry.service import MOST_ADAPTERS, Registry
 
 router = APIRouter()
@@ -170,6 +176,7 @@ def frame(registry: Registry) -> dict[str, Any]:
         "run": runs[0] if runs else None,
         "drawn_by": drawable_with(registry.base_model_names()),
         "most_adapters": MOST_ADAPTERS,
+        "mark": mark_of(registry.settings.home),
     }
 
 

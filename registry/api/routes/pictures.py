@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from registry.api.deps import RegistryDep
+from registry.api.draw_again import draw_again
 from registry.api.pages.render import render
 from registry.api.routes.pages import PAGE_SIZE, frame
 from registry.api.schemas.asked import PictureParams
@@ -51,5 +52,6 @@ def picture_page(request: Request, picture: PictureDep, registry: RegistryDep) -
         "picture.html",
         active="search",
         page=page,
+        again=draw_again(page),
         **frame(registry),
     )

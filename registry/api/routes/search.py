@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from registry.api.deps import RegistryDep
-from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.asked import SearchParams
 from registry.api.schemas.found import SearchAnswer
 from registry.api.schemas.fuse import ChoiceAnswer, ChooseParams
@@ -39,12 +38,4 @@ def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> l
         chosen = registry.named_adapters(params.prompt, params.adapters)
     else:
         chosen = registry.choose(params.prompt, params.k, base_model=params.base_model)
-    return [
-        ChoiceAnswer(
-            adapter=AdapterAnswer.from_card(one.card),
-            part=one.part,
-            similarities=None if one.similarities is None else list(one.similarities),
-            embedding=None if one.embedding is None else list(one.embedding),
-        )
-        for one in chosen
-    ]
+    return [ChoiceAnswer.from_choice(choice) for choice in chosen]

@@ -14,6 +14,7 @@ from registry.retrieval.cursors import read_number, write_cursor
 
 router = APIRouter(prefix="/v1", tags=["service"])
 page_router = APIRouter()
+read_page_router = APIRouter()
 
 # Nights on the page, and refreshes.
 SHOWN = 14
@@ -34,6 +35,13 @@ def list_nights(params: Annotated[PageParams, Query()], registry: RegistryDep) -
         items=[NightAnswer.model_validate(night) for night in nights],
         next=write_cursor("nights", [nights[-1].id]) if more else None,
     )
+
+
+@read_page_router.get("/indexing")
+def indexing_part(request: Request, registry: RegistryDep) -> HTMLResponse:
+    """Return the part of every page that says how far a refresh is; nothing where none is."""
+    runs = registry.runs(limit=1)
+    return render(request, "indexing.html", run=runs[0] if runs else None)
 
 
 @page_router.get("/status")

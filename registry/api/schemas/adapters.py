@@ -1,15 +1,18 @@
 """An adapter as the API tells it."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field
 
 from registry.api.schemas.shapes import Answer, Asked, Text
 from registry.api.urls import cover_url, thumbnail_url
-from registry.retrieval.cards import AdapterCard
-from registry.retrieval.details import AdapterDetail
-from registry.retrieval.results import BrowsePage
+
+# Only for who reads: who asks a registry elsewhere needs these shapes, and no database.
+if TYPE_CHECKING:
+    from registry.retrieval.cards import AdapterCard
+    from registry.retrieval.details import AdapterDetail
+    from registry.retrieval.results import BrowsePage
 
 
 class CoverAnswer(Answer):
@@ -49,7 +52,7 @@ class AdapterAnswer(Answer):
     covers: list[CoverAnswer]
 
     @classmethod
-    def from_card(cls, card: AdapterCard) -> Self:
+    def from_card(cls, card: "AdapterCard") -> Self:
         return cls(**card_fields(card))
 
 
@@ -77,7 +80,7 @@ class AdapterDetailAnswer(AdapterAnswer):
     created_at: datetime
 
     @classmethod
-    def from_detail(cls, detail: AdapterDetail) -> Self:
+    def from_detail(cls, detail: "AdapterDetail") -> Self:
         card = detail.card
         covers = [
             CoverAnswer(
@@ -107,7 +110,7 @@ class AdapterDetailAnswer(AdapterAnswer):
         )
 
 
-def _file_url(detail: AdapterDetail) -> str | None:
+def _file_url(detail: "AdapterDetail") -> str | None:
     handed_out = detail.verdict is not None and detail.card.refusal is None
     return f"/v1/adapters/{detail.card.id}/file" if handed_out else None
 
@@ -128,7 +131,7 @@ class AdapterListAnswer(Answer):
     next: str | None = Field(description="The cursor of the next page; null on the last.")
 
     @classmethod
-    def from_page(cls, page: BrowsePage) -> Self:
+    def from_page(cls, page: "BrowsePage") -> Self:
         return cls(
             items=[AdapterAnswer.from_card(card) for card in page.cards],
             total=page.total.count,
@@ -137,7 +140,7 @@ class AdapterListAnswer(Answer):
         )
 
 
-def card_fields(card: AdapterCard) -> dict[str, Any]:
+def card_fields(card: "AdapterCard") -> dict[str, Any]:
     return {
         "id": card.id,
         "url": f"/v1/adapters/{card.id}",

@@ -5,13 +5,11 @@ from typing import Annotated, cast
 from pydantic import Field
 
 from registry.api.schemas.shapes import AdapterId, Asked, Text
-from registry.retrieval.browsing import Sort
-from registry.retrieval.cards import State
-from registry.retrieval.cursors import LONGEST_CURSOR
-from registry.retrieval.filter_options import FilterOptions, make_filters
-from registry.retrieval.filters import Filters, Maturity
-from registry.retrieval.found import FoundSort, Paging
+from registry.retrieval.filter_options import make_filters
+from registry.retrieval.filters import Filters
+from registry.retrieval.found import Paging
 from registry.retrieval.likeness import Likes
+from registry.retrieval.terms import LONGEST_CURSOR, FilterOptions, FoundSort, Maturity, Sort, State
 
 Words = Annotated[list[Text], Field(max_length=20)]
 

@@ -1,24 +1,32 @@
 """What searches and lists answer."""
 
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
+from registry.api.draw_again import draw_again
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.shapes import Answer
-from registry.retrieval.by_picture import PicturePage, PictureResult, Way
-from registry.retrieval.duplicates import DuplicateKind
-from registry.retrieval.facets import FacetName, Facets
-from registry.retrieval.fitness import Band, Signal
-from registry.retrieval.likeness import Compared
-from registry.retrieval.results import (
+from registry.retrieval.terms import (
+    Band,
+    Compared,
     ComparedBy,
-    DuplicateResult,
-    DuplicatesPage,
-    SearchPage,
-    SearchResult,
-    Similar,
+    DuplicateKind,
+    FacetName,
+    Signal,
+    Way,
 )
+
+if TYPE_CHECKING:
+    from registry.retrieval.by_picture import PicturePage, PictureResult
+    from registry.retrieval.facets import Facets
+    from registry.retrieval.results import (
+        DuplicateResult,
+        DuplicatesPage,
+        SearchPage,
+        SearchResult,
+        Similar,
+    )
 
 
 class ResultAnswer(Answer):
@@ -43,7 +51,7 @@ class ResultAnswer(Answer):
     )
 
     @classmethod
-    def from_result(cls, result: SearchResult) -> Self:
+    def from_result(cls, result: "SearchResult") -> Self:
         return cls(
             adapter=AdapterAnswer.from_card(result.card),
             score=round(result.hit.score, 4),
@@ -69,7 +77,7 @@ class SimilarAnswer(Answer):
     next: str | None = Field(description="The cursor of the next page; null on the last.")
 
     @classmethod
-    def from_similar(cls, similar: Similar) -> Self:
+    def from_similar(cls, similar: "Similar") -> Self:
         return cls(
             compared_by=similar.compared_by,
             results=[
@@ -95,7 +103,7 @@ class DuplicateAnswer(Answer):
     strength: float = Field(description="How many times stronger it changes the base.")
 
     @classmethod
-    def from_result(cls, result: DuplicateResult) -> Self:
+    def from_result(cls, result: "DuplicateResult") -> Self:
         duplicate = result.duplicate
         return cls(
             adapter=AdapterAnswer.from_card(result.card),
@@ -111,7 +119,7 @@ class DuplicateListAnswer(Answer):
     next: str | None = Field(description="The cursor of the next page; null on the last.")
 
     @classmethod
-    def from_page(cls, page: DuplicatesPage) -> Self:
+    def from_page(cls, page: "DuplicatesPage") -> Self:
         items = [DuplicateAnswer.from_result(result) for result in page.results]
         return cls(items=items, total=page.total, next=page.next)
 
@@ -133,7 +141,7 @@ class SearchAnswer(Answer):
     milliseconds: float
 
     @classmethod
-    def from_page(cls, page: SearchPage) -> Self:
+    def from_page(cls, page: "SearchPage") -> Self:
         return cls(
             text=page.text,
             base_models=list(page.base_models),
@@ -169,7 +177,7 @@ class PictureResultAnswer(Answer):
     found_by: list[FoundByAnswer] = Field(description="The surest way first.")
 
     @classmethod
-    def from_result(cls, result: PictureResult) -> Self:
+    def from_result(cls, result: "PictureResult") -> Self:
         return cls(
             adapter=AdapterAnswer.from_card(result.card),
             found_by=[FoundByAnswer.model_validate(by) for by in result.found_by],
@@ -185,16 +193,32 @@ class MissingAnswer(Answer):
     strength: float | None
 
 
+class DrawnWithAnswer(Answer):
+    """How a picture was drawn, as far as it says."""
+
+    negative_prompt: str
+    seed: int | None
+    steps: int | None
+    guidance: float | None
+    width: int | None
+    height: int | None
+    mode: str = Field(description="How adapters were fused, if it was made here.")
+
+
 class PictureAnswer(Answer):
     results: list[PictureResultAnswer]
     missing: list[MissingAnswer]
     prompt: str = Field(description="What the picture was asked for, where it says.")
+    drawn_with: DrawnWithAnswer
+    fuse: str | None = Field(
+        description="The page that draws it again with the adapters that it names, from /."
+    )
     description: str = Field(description="What a vision model says of it, where there is one.")
     notes: list[str]
     milliseconds: float
 
     @classmethod
-    def from_page(cls, page: PicturePage) -> Self:
+    def from_page(cls, page: "PicturePage") -> Self:
         return cls(
             results=[PictureResultAnswer.from_result(result) for result in page.results],
             missing=[
@@ -207,6 +231,8 @@ class PictureAnswer(Answer):
                 for named in page.missing
             ],
             prompt=page.prompt,
+            drawn_with=DrawnWithAnswer.model_validate(page.drawn_with),
+            fuse=draw_again(page),
             description=page.description,
             notes=list(page.notes),
             milliseconds=round(page.milliseconds, 1),
@@ -236,7 +262,7 @@ class FacetsAnswer(Answer):
     facets: list[FacetAnswer]
 
     @classmethod
-    def from_facets(cls, facets: Facets) -> Self:
+    def from_facets(cls, facets: "Facets") -> Self:
         return cls(
             total=facets.total.count,
             total_exact=facets.total.exact,

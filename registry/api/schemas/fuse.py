@@ -1,6 +1,6 @@
 """What images are asked for with, and what is chosen for them."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field
 
@@ -8,6 +8,9 @@ from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.schemas.shapes import AdapterId, Answer, Asked, Text
 from registry.fusion.options import DrawingOptions, Mode, Size
+
+if TYPE_CHECKING:
+    from registry.retrieval.results import Choice
 
 # Of an image that is drawn for whoever asks.
 MOST_STEPS = 100
@@ -46,6 +49,15 @@ class ChoiceAnswer(Answer):
         description="Of the weights, by the active encoder; gates want it."
     )
 
+    @classmethod
+    def from_choice(cls, choice: "Choice") -> Self:
+        return cls(
+            adapter=AdapterAnswer.from_card(choice.card),
+            part=choice.part,
+            similarities=None if choice.similarities is None else list(choice.similarities),
+            embedding=None if choice.embedding is None else list(choice.embedding),
+        )
+
 
 class FuseRequest(Asked):
     """Without `adapters`, up to `k` are found for the prompt."""
@@ -63,6 +75,10 @@ class FuseRequest(Asked):
         default=None, ge=16, le=MOST_SIDE, description="As wide, if not given."
     )
     mode: Mode = "gated"
+    check: bool = Field(
+        default=True,
+        description="Whether to measure how far several adapters depart from the base together.",
+    )
 
     @property
     def size(self) -> Size | None:

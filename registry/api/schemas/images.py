@@ -1,15 +1,18 @@
 """Images that are asked for and drawn behind the answer."""
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from registry.api.schemas.fuse import MOST_SIDE, MOST_STEPS, FuseRequest
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.schemas.shapes import Answer
-from registry.db.images import ImageFacts, State
 from registry.fusion.recipe import Recipe
+from registry.image_states import ImageState
+
+if TYPE_CHECKING:
+    from registry.db.images import ImageFacts
 
 # As many as may wait.
 MOST_IMAGES = 4
@@ -32,7 +35,7 @@ class ImageRequest(FuseRequest):
     )
 
     @model_validator(mode="after")
-    def check(self) -> Self:
+    def _check_whole(self) -> Self:
         if self.recipe is not None:
             self._check_recipe(self.recipe)
         elif not self.prompt.strip():
@@ -52,7 +55,7 @@ class ImageRequest(FuseRequest):
 
 class ImageAnswer(Answer):
     id: int
-    state: State
+    state: ImageState
     ahead: int = Field(description="How many are drawn before it, while it waits.")
     done: int = Field(description="Steps that are done; pictures, of a sheet.")
     total: int
@@ -66,7 +69,7 @@ class ImageAnswer(Answer):
     finished_at: datetime | None
 
     @classmethod
-    def from_facts(cls, facts: ImageFacts) -> Self:
+    def from_facts(cls, facts: "ImageFacts") -> Self:
         is_done = facts.state == "done"
         return cls(
             id=facts.id,
@@ -85,7 +88,7 @@ class ImageAnswer(Answer):
         )
 
 
-def _activity(facts: ImageFacts) -> list[ActivityAnswer]:
+def _activity(facts: "ImageFacts") -> list[ActivityAnswer]:
     return [
         ActivityAnswer(
             id=used["id"],

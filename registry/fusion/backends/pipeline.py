@@ -1,6 +1,5 @@
 """Base models through diffusers' pipelines, as their files in encoder/base_models tell."""
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,15 +15,15 @@ from PIL.Image import Image
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from encoder.base_models.facts import Pipeline, find_pipeline, known_pipelines
+from encoder.base_models.facts import Pipeline
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.fusion.backends.base import Defaults, Sampling, hash_files
 from registry.fusion.backends.prompt import PromptEncoder
+from registry.fusion.base_folder import check_steps, read_facts, read_sizes
 from registry.fusion.device_cache import DeviceCache
-from registry.fusion.errors import BaseModelError, SamplingError
+from registry.fusion.errors import BaseModelError
 from registry.fusion.guidance import UnpromptedPasses
 from registry.fusion.options import StepCallback
-from registry.fusion.sizes import USUAL_LATENTS
 
 # Where weights wait that are not at work, on a device with little memory: nowhere, whole models
 # in main memory, or all but the layer at work (slowest).
@@ -56,6 +55,7 @@ class PipelineBackend:
         self._pipeline = pipeline
         self._folder = folder
         self._facts = facts
+        self._sizes = read_sizes(folder, base_model)
         self._prompt_encoder = prompt_encoder
         device = torch.device(pipeline._execution_device)
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
@@ -73,20 +73,7 @@ class PipelineBackend:
 
     @property
     def size(self) -> tuple[int, int]:
-        if self._prompt_encoder is not None:
-            side = int(self._pipeline.vae.config.sample_size)
-        elif self._facts.side is not None:
-            side = self._facts.side
-        else:
-            # As the pipelines themselves do, of which SD 1.5's has no attribute for it.
-            latents = self.transformer.config.get("sample_size", USUAL_LATENTS)
-            side = int(latents * self._pipeline.vae_scale_factor)
-        return side, side
-
-    @property
-    def unit(self) -> int:
-        """Sides of images are multiples of this, in pixels."""
-        return int(self._facts.token_side * self._pipeline.vae_scale_factor)
+        return self._sizes.side, self._sizes.side
 
     @property
     def defaults(self) -> Defaults:
@@ -119,7 +106,8 @@ class PipelineBackend:
             SamplingError: the size or the number of steps is impossible.
         """
         width, height = sampling.width or self.size[0], sampling.height or self.size[1]
-        self._check(width, height, sampling.steps)
+        self._sizes.check((width, height))
+        check_steps(sampling.steps)
         generators = [torch.Generator().manual_seed(sampling.seed) for _ in prompts]
 
         def step_end(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -178,13 +166,6 @@ class PipelineBackend:
     def free(self) -> None:
         self._pipeline.maybe_free_model_hooks()
 
-    def _check(self, width: int, height: int, steps: int) -> None:
-        unit = self.unit
-        if width < unit or height < unit or width % unit or height % unit:
-            raise SamplingError(f"{width}x{height} pixels: use multiples of {unit}")
-        if steps < 1:
-            raise SamplingError(f"{steps} steps: use 1 or more")
-
     def _text_inputs(self, prompts: list[str], negative: str) -> dict[str, Any]:
         if self._prompt_encoder is None:
             avoided = negative or self._facts.empty_negative
@@ -238,9 +219,8 @@ def load_backend(
         BaseModelError: the folder is absent, incomplete, or of a kind that is not supported; or
             the device is not here.
     """
-    complete = (folder / "model_index.json").exists()
-    facts = read_pipeline(folder, base_model) if complete else bare_pipeline(base_model)
-    check_folder(folder, facts)
+    facts = read_facts(folder, base_model)
+    complete = not facts.bare
     # Whatever the files hold: a CPU is fastest in float32, and reproduces best.
     dtype = torch.float32 if device == "cpu" else torch.bfloat16
     try:
@@ -312,42 +292,3 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         for part in bars:
             part.enable_progress_bar()
-
-
-def read_pipeline(folder: Path, base_model: str) -> Pipeline:
-    """Return what is known of the pipeline that a folder's model_index.json names."""
-    kind = read_kind(folder, "model_index.json")
-    facts = find_pipeline(
-        base_model, lambda known: known.diffusers_class == kind and not known.bare
-    )
-    if facts is None:
-        kinds = (known.diffusers_class for known in known_pipelines() if not known.bare)
-        raise BaseModelError(
-            folder, f"is a {kind}; supported are {', '.join(dict.fromkeys(kinds))}"
-        )
-    return facts
-
-
-def bare_pipeline(base_model: str) -> Pipeline:
-    """Return what is known of bases that were trained on a sentence encoder."""
-    facts = find_pipeline(base_model, lambda known: known.bare)
-    assert facts is not None, "the demo's base is one"
-    return facts
-
-
-def check_folder(folder: Path, facts: Pipeline) -> None:
-    """Refuse a folder that lacks parts, before anything large is read."""
-    for part in (facts.denoiser, "vae", "scheduler"):
-        if not (folder / part).is_dir():
-            raise BaseModelError(folder, f"has no {part}/; point to a diffusers folder")
-    kind = read_kind(folder, f"{facts.denoiser}/config.json")
-    if facts.diffusers_class == "FluxPipeline" and kind != "FluxTransformer2DModel":
-        raise BaseModelError(folder, f"is a {kind} without model_index.json; only FLUX may be")
-
-
-def read_kind(folder: Path, name: str) -> str:
-    """Return the class that a config of diffusers names."""
-    try:
-        return str(json.loads((folder / name).read_text())["_class_name"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BaseModelError(folder, f"{name} is no config: {error}") from error

@@ -43,9 +43,11 @@ PORTS: Mapping[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "VAEDecode": ({"samples": "LATENT", "vae": "VAE"}, ("IMAGE",)),
     "SaveImage": ({"images": "IMAGE"}, ()),
 }
-# Places in the editor: so many pixels from one column to the next, and within one.
-COLUMN, ROW = 340, 220
+# Places in the editor: so many pixels from one column to the next, and within one; a node is as
+# high as its slots and values, or its text.
+COLUMN, ROW = 360, 360
 ROWS = 3
+SLOT, TEXT = 24, 140
 
 
 @dataclass
@@ -110,11 +112,13 @@ def _node(id_: int, node: Node) -> dict[str, Any]:
     """Write a node for the editor, not linked yet."""
     inputs, outputs = PORTS.get(node.kind, ({}, ()))
     column, row = divmod(id_ - 1, ROWS)
+    widgets = _widgets(node)
+    height = SLOT * (2 + len(inputs) + len(widgets)) + (TEXT if "text" in node.values else 0)
     return {
         "id": id_,
         "type": node.kind,
         "pos": [COLUMN * column, ROW * row],
-        "size": [COLUMN - 40, ROW - 60],
+        "size": [COLUMN - 60, height],
         "flags": {},
         "order": id_ - 1,
         "mode": 0,
@@ -124,7 +128,7 @@ def _node(id_: int, node: Node) -> dict[str, Any]:
             for slot, type_ in enumerate(outputs)
         ],
         "properties": {"Node name for S&R": node.kind},
-        "widgets_values": _widgets(node),
+        "widgets_values": widgets,
     }
 
 

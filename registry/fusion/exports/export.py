@@ -28,3 +28,15 @@ def export(recipe: Recipe, target: Target) -> str:
         raise ExportError(f"{target!r} is none of {', '.join(TARGETS)}")
     check_drawable(recipe)
     return WRITERS[target](recipe)
+
+
+def exportable(recipe: Recipe) -> dict[Target, str]:
+    """Return a recipe in the words of every program that can run its base."""
+    written = {}
+    for target in TARGETS:
+        try:
+            written[target] = export(recipe, target)
+        except ExportError:
+            # That program does not know the base.
+            continue
+    return written

@@ -21,6 +21,7 @@ from registry.refresh.step import SharedStep, StepOutcome, one_line
 if TYPE_CHECKING:
     from encoder.sketches.basis import Basis
     from encoder.sketches.sketch import Sketch as MadeSketch
+    from encoder.sketches.sketch import Sketcher
 
 # Files taken from the list at once.
 PAGE = 64
@@ -176,14 +177,11 @@ def read_and_sketch(
     from encoder.adapter.lora_file import Context, open_adapter
     from encoder.errors import FingerprintError, SketchError
     from encoder.sketches.fingerprint import Fingerprinter
-    from encoder.sketches.sketch import SKETCH_VERSION, Sketcher
+    from encoder.sketches.sketch import SKETCH_VERSION
     from encoder.threads import one_thread
 
     opened = open_adapter(path, context=Context(beside.claims, beside.peft_config))
-    sketchers, fingerprinter = [Sketcher(opened.base_model)], Fingerprinter()
-    family = find_family(opened.base_model)
-    if bases and family is not None and family.name in bases:
-        sketchers.append(Sketcher(opened.base_model, basis=bases[family.name]))
+    sketchers, fingerprinter = _sketchers(opened.base_model, bases or {}), Fingerprinter()
     with one_thread():
         # All in one pass over the weights.
         weights = opened.read(*sketchers, fingerprinter)
@@ -212,6 +210,16 @@ def read_and_sketch(
         taken = fingerprinter.finish(weights.vectors)
         facts |= {"fingerprint": taken.direction.tolist(), "log_norm": taken.log_norm}
     return facts, made
+
+
+def _sketchers(base_model: str, bases: "Mapping[str, Basis]") -> "list[Sketcher]":
+    """Return the usual sketcher, and one in its family's own basis if there is one."""
+    from encoder.sketches.sketch import Sketcher
+
+    family = find_family(base_model)
+    own = None if family is None else bases.get(family.name)
+    usual = Sketcher(base_model)
+    return [usual] if own is None else [usual, Sketcher(base_model, basis=own)]
 
 
 def reader_version() -> str:

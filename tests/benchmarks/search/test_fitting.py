@@ -16,8 +16,8 @@ from benchmarks.search.fitting import (
     to_python,
 )
 from benchmarks.search.lists import Answered
-from registry.retrieval.fitness import Signal
 from registry.retrieval.ranking import DEFAULT_CALIBRATION, Scale, rank
+from registry.retrieval.terms import Signal
 
 SCALE = Scale(DEFAULT_CALIBRATION, DEFAULT_CALIBRATION.captions, 1.5)
 

@@ -49,8 +49,26 @@ def graph(inputs: dict[str, Any], kind: str = "Anything") -> list[NamedAdapter]:
 def test_a_web_uis_settings_in_a_png(chunk: str) -> None:
     assert named_in(png(chunk=chunk, parameters=PARAMETERS)) == [
         NamedAdapter("ink", ("0123456789ab",), strength=0.8),
-        NamedAdapter("folder/Neon Glow", ("fedcba987654",), strength=0.5),
+        # Behind the text encoders' strength is the denoiser's.
+        NamedAdapter("folder/Neon Glow", ("fedcba987654",), strength=1.0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("call", "strength"),
+    [
+        ("<lora:a>", None),
+        ("<lora:a:0.8>", 0.8),
+        ("<lora:a:0:0.8>", 0.8),
+        ("<lora:a:te=0:unet=0.8>", 0.8),
+        ("<lora:a:0.7:unet=0.8:dyn=4>", 0.8),
+        ("<lora:a:te=0.7>", 0.7),
+    ],
+)
+def test_of_a_calls_strengths_the_denoisers_counts(call: str, strength: float | None) -> None:
+    (named,) = named_in(png(parameters=f"a fox {call}\nSteps: 1"))
+
+    assert (named.name, named.strength) == ("a", strength)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])

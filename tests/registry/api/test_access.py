@@ -24,6 +24,8 @@ ASKED: list[tuple[str, str, TokenScope]] = [
     ("POST", "/v1/recipes/export", TokenScope.READ),
     ("POST", "/v1/recipes/files", TokenScope.READ),
     ("POST", "/v1/recipes/send", TokenScope.FUSE),
+    ("GET", "/v1/images/1/files", TokenScope.READ),
+    ("POST", "/images/1/send", TokenScope.FUSE),
     ("GET", "/fuse", TokenScope.FUSE),
     ("PUT", "/v1/adapters/1/claim", TokenScope.ADMIN),
     ("DELETE", "/v1/adapters/1/claim", TokenScope.ADMIN),

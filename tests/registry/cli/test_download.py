@@ -44,10 +44,11 @@ def test_no_name_of_a_hub_leads_out_of_the_folder(
     folder = tmp_path / "here"
     folder.mkdir()
 
-    run_well("download", str(add_file(registry, file_name)), "-o", str(folder))
+    added = add_file(registry, file_name)
+    run_well("download", str(added), "-o", str(folder))
 
     (written,) = folder.iterdir()
-    assert written.name == f"{hashlib.sha256(BYTES).hexdigest()}.safetensors"
+    assert written.name == f"adapter-{added}.safetensors"
 
 
 def test_bytes_that_are_not_those_read_are_not_kept(registry: Registry, tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
+from registry.config import Settings
 from registry.db.models import Adapter
 from registry.fusion.backends.pipeline import load_backend
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.gates.file import save_gates
 from registry.fusion.recipe import Recipe, read_recipe
 from registry.service import Registry
-from tests.registry.cli.runner import run_badly, run_well, write_folder
+from tests.registry.cli.runner import run, run_badly, run_well, write_folder
+from tests.registry.cli.test_context import running
 from tests.registry.fusion.builders import save_tiny_base
 
 BASE = "demo-flux-tiny"
@@ -56,6 +58,29 @@ def test_a_fused_image_says_all_of_itself_and_can_be_made_again(
     assert "prompt: a fox, fx0, fx1" in printed
     assert "times that of the strongest alone" in printed
     assert "strictest licence: not stated" in printed
+
+
+def test_a_server_draws_what_this_process_would(ids: list[int], tmp_path: Path) -> None:
+    """To the byte: the file, and all that is said of it."""
+    words = ["fuse", "a fox", "--adapters", f"{ids[0]},{ids[1]}:0.5", "--steps", "2"]
+
+    def draw(*before: str) -> tuple[tuple[int, str, str], bytes]:
+        result = run(*before, *words, "-o", "out.png")
+        drawn = (tmp_path / "out.png").read_bytes()
+        again = run(*before, "fuse", "--recipe", "out.png", "-o", "again.png", "--json")
+        assert (tmp_path / "again.png").read_bytes() == drawn
+        return (result.exit_code, result.stdout + again.stdout, result.stderr), drawn
+
+    here = draw("--local")
+    size = run("--local", *words, "--size", "31")
+    absent = run("--local", "fuse", "a fox", "--adapters", "999")
+    with Registry(Settings()) as served, running(served):
+        assert draw() == here
+        assert run(*words, "--size", "31").stderr == size.stderr
+        assert run("fuse", "a fox", "--adapters", "999").stderr == absent.stderr
+
+    assert "multiples of" in size.stderr
+    assert "no adapter 999" in absent.stderr
 
 
 def test_a_recipe_is_printed_as_json_and_is_in_the_image(ids: list[int], tmp_path: Path) -> None:

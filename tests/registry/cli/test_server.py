@@ -18,6 +18,7 @@ import uvicorn
 
 from registry.api.app import create_app
 from registry.cli.server import Server, listen
+from registry.running import FILE, find_server
 from registry.service import Registry
 from tests.registry.cli.runner import add_fox, run_badly, run_well
 
@@ -79,7 +80,15 @@ def test_serve_answers_until_it_is_stopped(registry: Registry, stop: signal.Sign
     with serving() as (url, server):
         assert httpx.get(f"{url}/readyz", timeout=60).json()["adapters"] == 1
         assert "[red]Fox[/red]" in httpx.get(f"{url}/?q=fox", timeout=60).text
+        told = find_server(registry.settings.home)
+        assert told is not None
+        # On loopback nobody needs a token.
+        assert (told.url, told.pid, told.token) == (url, server.pid, None)
+        assert httpx.get(f"{url}/healthz", timeout=60).json()["instance"] == told.instance
         server.send_signal(stop)
+
+    assert find_server(registry.settings.home) is None
+    assert not (registry.settings.home / FILE).exists()
 
 
 def test_several_processes_serve_at_one_address(registry: Registry) -> None:
@@ -107,6 +116,12 @@ def test_several_processes_serve_at_one_address(registry: Registry) -> None:
                 lambda _: httpx.get(f"{url}/v1/search?q=fox", timeout=60), range(24)
             )
             assert [answer.status_code for answer in answers] == [200] * 24
+            health = threads.map(
+                lambda _: httpx.get(f"{url}/healthz", timeout=60).json(), range(24)
+            )
+            told = find_server(registry.settings.home)
+            assert told is not None
+            assert {each["instance"] for each in health} == {told.instance}
         after = others(first)
         server.send_signal(signal.SIGTERM)
 
@@ -129,6 +144,9 @@ def test_all_processes_end_with_the_first_however_that_ends(registry: Registry) 
         ]
         server.kill()
 
+    # What it could not take away says nothing any more.
+    assert (registry.settings.home / FILE).exists()
+    assert find_server(registry.settings.home) is None
     assert len(others) == 1
     _, alive = psutil.wait_procs(others, timeout=60)
     assert alive == []

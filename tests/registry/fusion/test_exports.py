@@ -21,7 +21,8 @@ from registry.fusion.exports.adapters import NOTE, exported
 from registry.fusion.exports.comfyui import PORTS
 from registry.fusion.exports.escaping import for_a1111, for_comfyui, for_comfyui_editor
 from registry.fusion.exports.export import export
-from registry.fusion.generate import FusedImage, generate
+from registry.fusion.fused_image import FusedImage
+from registry.fusion.generate import generate
 from registry.fusion.loaded_adapter import LoadedAdapter
 from registry.fusion.options import Drawing
 from registry.fusion.png import png_bytes

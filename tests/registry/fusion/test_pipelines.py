@@ -15,12 +15,12 @@ from encoder.adapter.layers import LoraLayer
 from registry.fusion.attach import attach
 from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
+from registry.fusion.base_folder import read_sizes
 from registry.fusion.errors import BaseModelError, LayerMismatchError, SamplingError
 from registry.fusion.exports.export import export
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.generate import generate
 from registry.fusion.options import Drawing, GuideFrom
-from registry.fusion.sizes import MOST_TIMES, Sizes, read_sizes
 from tests.registry.fusion.builders import block_layers, make_adapter, make_weights, save_tiny_flux
 from tests.registry.fusion.pipelines import (
     save_klein,
@@ -253,11 +253,18 @@ def test_sizes_that_the_base_cannot_draw_are_refused(family: PipelineBackend) ->
         family.generate(["red"], Sampling(steps=1, width=side + 1, height=side))
 
 
-def test_sizes_are_read_without_loading_the_base(family: PipelineBackend, tmp_path: Path) -> None:
+def test_a_folders_configs_tell_the_sizes_that_its_pipeline_finds(family: PipelineBackend) -> None:
+    """So a size is refused before the weights are loaded."""
+    pipeline = family._pipeline
+    # Stable Diffusion's looks into its network, Z-Image's into nothing.
+    latents = getattr(pipeline, "default_sample_size", None)
+    if latents is None:
+        latents = pipeline.unet.config.sample_size if family.base_model == "sd-1.5" else None
+
     sizes = read_sizes(family._folder, family.base_model)
 
-    assert sizes == Sizes(family.unit, MOST_TIMES * family.size[0])
-    assert read_sizes(tmp_path, family.base_model) is None
+    assert sizes.unit == family._facts.token_side * pipeline.vae_scale_factor
+    assert sizes.side == (latents * pipeline.vae_scale_factor if latents else 1024)
 
 
 def test_defaults_are_the_familys(family: PipelineBackend) -> None:

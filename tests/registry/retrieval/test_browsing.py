@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
 from registry.retrieval import browsing
-from registry.retrieval.browsing import SORTS, Sort, Total, browse, count
+from registry.retrieval.browsing import Total, browse, count
 from registry.retrieval.cursors import write_cursor
 from registry.retrieval.errors import CursorError, FilterError, OtherQuestionError
 from registry.retrieval.filters import Filters
 from registry.retrieval.other_states import browse_state
+from registry.retrieval.terms import SORTS, Sort
 from tests.builders import LONG_AGO, add_adapter
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -6,9 +6,10 @@ import zlib
 
 import pytest
 
-from registry.retrieval.cursors import LONGEST_CURSOR, read_cursor, write_cursor
+from registry.retrieval.cursors import read_cursor, write_cursor
 from registry.retrieval.errors import CursorError, OtherQuestionError
 from registry.retrieval.filters import Filters
+from registry.retrieval.terms import LONGEST_CURSOR
 
 QUESTION = ("browse", Filters(authors=("ann",)), "name", 0)
 

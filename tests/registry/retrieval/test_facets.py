@@ -11,14 +11,9 @@ from sqlalchemy.orm import Session
 from registry.db.models import File
 from registry.retrieval import facets as counting
 from registry.retrieval.browsing import Total
-from registry.retrieval.facets import (
-    FACETS,
-    Facet,
-    FacetName,
-    count_facets,
-    count_facets_among,
-)
+from registry.retrieval.facets import Facet, count_facets, count_facets_among
 from registry.retrieval.filters import Filters
+from registry.retrieval.terms import FACETS, FacetName
 from tests.builders import add_adapter
 
 

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from registry.retrieval.fitness import (
     FARTHEST,
     FITNESS,
-    SIGNALS,
     Fitness,
     Floats,
-    Signal,
     band_of,
     has_every_word,
     probabilities,
 )
+from registry.retrieval.terms import SIGNALS, Signal
 
 scores = st.lists(st.none() | st.floats(-5, 15), min_size=1, max_size=20)
 

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from registry.retrieval.cursors import write_cursor
 from registry.retrieval.errors import CursorError, FilterError, OtherQuestionError
-from registry.retrieval.found import FOUND_SORTS, FoundSort, Paging, page_of
+from registry.retrieval.found import Paging, page_of
+from registry.retrieval.terms import FOUND_SORTS, FoundSort
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.conftest import add_real_encoder, embed

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.retrieval.fitness import LITERAL, PERHAPS, SIGNALS, Signal
+from registry.retrieval.fitness import LITERAL, PERHAPS
 from registry.retrieval.probability import LEAST_FIT
 from registry.retrieval.ranking import (
     MODELS,
@@ -20,6 +20,7 @@ from registry.retrieval.ranking import (
     evidence,
     rank,
 )
+from registry.retrieval.terms import SIGNALS, Signal
 
 MEAN, SPREAD = 0.1, 0.1
 CALIBRATION = Calibration(weights=(MEAN, SPREAD), captions=(MEAN, SPREAD))

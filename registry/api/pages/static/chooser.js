@@ -2,6 +2,33 @@
 // The page's address follows, so that it can be kept and passed on.
 "use strict";
 
+// An item of the list as the tray keeps it, but for what it was found by.
+function entryOfItem(item) {
+  const image = item.querySelector("img");
+  return {
+    id: Number(item.dataset.adapter),
+    name: item.dataset.name,
+    base: item.dataset.base,
+    strength: Number(item.querySelector("input").value),
+    cover: image?.getAttribute("src") ?? "",
+    mature: item.dataset.mature === "" ? null : item.dataset.mature === "true",
+  };
+}
+
+// A template's item with its places filled: in texts and attributes, never as markup.
+function filled(id, values) {
+  const made = document.getElementById(id).content.cloneNode(true).firstElementChild;
+  for (const part of [made, ...made.querySelectorAll("*")]) {
+    for (const { name, value } of [...part.attributes]) {
+      if (value.includes("{")) part.setAttribute(name, fill(value, values));
+    }
+    for (const node of part.childNodes) {
+      if (node.nodeType === Node.TEXT_NODE) node.nodeValue = fill(node.nodeValue, values);
+    }
+  }
+  return made;
+}
+
 function startChooser(chooser) {
   const find = (id) => document.getElementById(id);
   const chosen = find("chosen");
@@ -13,14 +40,12 @@ function startChooser(chooser) {
   let replaced = null;
 
   const items = () => [...chosen.children];
-  const entryOfItem = (item) => ({
-    id: Number(item.dataset.adapter),
-    name: item.dataset.name,
-    base: item.dataset.base,
-    strength: Number(item.querySelector("input").value),
-    cover: item.querySelector("img")?.getAttribute("src") ?? "",
-    mature: item.dataset.mature === "" ? null : item.dataset.mature === "true",
-  });
+
+  // The base model that draws with all of them; one that can run here, if any can.
+  function baseOf(entries) {
+    const bases = Tray.commonBases(entries);
+    return bases.find((base) => JSON.parse(words.runnable).includes(base)) ?? bases[0] ?? "";
+  }
 
   function refuse(reason) {
     find("refusal").textContent = reason;
@@ -33,9 +58,13 @@ function startChooser(chooser) {
     // What a list on this page does not show is what each was found by.
     const queryOf = (id) => before.find((entry) => entry.id === id)?.query;
     Tray.write(entries.map((entry) => ({ ...entry, query: queryOf(entry.id) })));
-    history.replaceState(null, "", Tray.address(entries, form.elements.prompt.value));
+    follow(entries);
     find("auto").hidden = entries.length > 0;
-    chosen.dataset.baseModel = Tray.commonBases(entries)[0] ?? "";
+    chosen.dataset.baseModel = baseOf(entries);
+  }
+
+  function follow(entries) {
+    history.replaceState(null, "", Tray.address(entries, form.elements.prompt.value, location.search));
   }
 
   function itemOf(adapter, reason) {
@@ -50,20 +79,6 @@ function startChooser(chooser) {
     showPicture(made.querySelector("img"), adapter.covers[0]?.thumbnail_url, adapter.mature);
     made.querySelector(".reason").textContent = reason;
     made.querySelector(".reason").hidden = !reason;
-    return made;
-  }
-
-  // A template's item with its places filled: in texts and attributes, never as markup.
-  function filled(id, values) {
-    const made = find(id).content.cloneNode(true).firstElementChild;
-    for (const part of [made, ...made.querySelectorAll("*")]) {
-      for (const { name, value } of [...part.attributes]) {
-        if (value.includes("{")) part.setAttribute(name, fill(value, values));
-      }
-      for (const node of part.childNodes) {
-        if (node.nodeType === Node.TEXT_NODE) node.nodeValue = fill(node.nodeValue, values);
-      }
-    }
     return made;
   }
 
@@ -98,7 +113,7 @@ function startChooser(chooser) {
     if (!text.value.trim()) return text.focus();
     const others = items().filter((item) => item !== replaced).map(entryOfItem);
     const asked = { q: text.value, fusable: true, limit: 8 };
-    const base = Tray.commonBases(others)[0] ?? form.elements.base_model?.value;
+    const base = baseOf(others) || form.elements.base_model?.value;
     if (base) asked.base_model = base;
     const answer = await ask("/v1/search", asked);
     if (!answer) return;
@@ -205,17 +220,14 @@ function startChooser(chooser) {
   find("find-button").addEventListener("click", search);
   find("find-cancel").addEventListener("click", stopFinding);
   find("choose").addEventListener("click", choose);
-  form.elements.prompt.addEventListener("change", () => {
-    history.replaceState(null, "", Tray.address(items().map(entryOfItem), form.elements.prompt.value));
-  });
-  find("find").hidden = find("choose").hidden = false;
+  form.elements.prompt.addEventListener("change", () => follow(items().map(entryOfItem)));
 
   const missing = words.missing.split(" ").map(Number);
   const kept = Tray.read().filter((entry) => !missing.includes(entry.id));
   if (words.missing) Tray.write(kept);
   // The bare address is where one goes on with what was put aside.
   if (!new URLSearchParams(location.search).has("adapter") && kept.length) {
-    location.replace(Tray.address(kept, form.elements.prompt.value || Tray.prompt(kept)));
+    location.replace(Tray.address(kept, form.elements.prompt.value || Tray.prompt(kept), location.search));
   }
 }
 

@@ -87,7 +87,29 @@ function startKeys() {
   });
 }
 
+// Tell how far a refresh is that was under way when the page was made.
+async function followIndexing(place) {
+  try {
+    const answer = await fetch("/indexing");
+    const text = answer.ok ? (await answer.text()).trim() : place.innerHTML;
+    if (!text) {
+      const link = document.createElement("a");
+      link.href = location.href;
+      link.textContent = place.dataset.done;
+      place.firstElementChild.replaceChildren(link);
+      say(link.textContent);
+      return;
+    }
+    place.innerHTML = text;
+  } catch {
+    // The server may be starting again.
+  }
+  setTimeout(followIndexing, 1500, place);
+}
+
 startCopying();
+const indexing = document.getElementById("indexing");
+if (indexing) setTimeout(followIndexing, 1500, indexing);
 startKeys();
 startLanguage(document.querySelector(".language"));
 const byPicture = document.getElementById("by-picture");

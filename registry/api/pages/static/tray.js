@@ -3,7 +3,10 @@
 "use strict";
 
 const Tray = (() => {
-  const KEY = "tray";
+  // What the page says of trays in its language, and which base models draw whose adapters.
+  const words = () => document.querySelector("[data-drawn-by]").dataset;
+  // Another registry may have been at this address, whose adapters had the same numbers.
+  const key = () => `tray-${words().registry}`;
   const isEntry = (entry) => entry && Number.isSafeInteger(entry.id)
     && typeof entry.name === "string" && typeof entry.base === "string"
     && Number.isFinite(entry.strength);
@@ -12,7 +15,7 @@ const Tray = (() => {
 
   function read() {
     try {
-      kept = localStorage.getItem(KEY) ?? kept;
+      kept = localStorage.getItem(key()) ?? kept;
     } catch { /* as above */ }
     try {
       const entries = JSON.parse(kept);
@@ -25,13 +28,10 @@ const Tray = (() => {
   function write(entries) {
     kept = JSON.stringify(entries);
     try {
-      localStorage.setItem(KEY, kept);
+      localStorage.setItem(key(), kept);
     } catch { /* as above */ }
     document.dispatchEvent(new Event("tray"));
   }
-
-  // What the page says of trays in its language, and which base models draw whose adapters.
-  const words = () => document.querySelector("[data-drawn-by]").dataset;
 
   function commonBases(entries) {
     const drawnBy = JSON.parse(words().drawnBy);
@@ -52,8 +52,10 @@ const Tray = (() => {
     return "";
   }
 
-  function address(entries, prompt) {
-    const asked = new URLSearchParams();
+  // The address of the page that fuses; what else `search`, an address's own, asks for stays.
+  function address(entries, prompt, search = "") {
+    const asked = new URLSearchParams(search);
+    for (const name of ["prompt", "adapter", "strength", "lang"]) asked.delete(name);
     if (prompt) asked.set("prompt", prompt);
     for (const entry of entries) asked.append("adapter", entry.id);
     for (const entry of entries) asked.append("strength", entry.strength);

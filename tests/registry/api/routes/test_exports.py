@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import zipfile
 from typing import Any
 
@@ -10,6 +11,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import update
 
 from benchmarks.comfyui.server import comfyui
+from registry.db.images import FinishedImage
 from registry.db.models import Adapter, File
 from registry.fusion.exports.adapters import exported
 from registry.fusion.recipe import Recipe
@@ -112,6 +114,54 @@ def test_a_file_that_is_not_here_is_refused_before_anything_is_sent(
 
     assert (not_kept.status_code, unknown.status_code, withheld.status_code) == (404, 404, 404)
     assert "not kept here" in not_kept.json()["detail"]
+
+
+def add_image(registry: Registry, recipe: Recipe | None) -> int:
+    """Add an image as if it had been drawn here."""
+    ((image,), _) = registry.images.ask([{"prompt": "a fox"}])
+    registry.images.begin(image.id)
+    told = None if recipe is None else json.loads(recipe.to_json())
+    assert registry.images.finish(image.id, FinishedImage(b"png", b"webp", told))
+    return image.id
+
+
+def test_an_image_that_was_made_here_is_taken_elsewhere_from_its_page(
+    client: TestClient, registry: Registry
+) -> None:
+    image = add_image(registry, recipe_of(registry, add_file(registry, 1, "fox")))
+    page = client.get(f"/images/{image}").text
+    links = re.findall(rf'href="(/v1/images/{image}/(?:export|files)[^"]*)"', page)
+    written = [client.get(link) for link in links]
+
+    assert [answer.status_code for answer in written] == [200] * 4
+    kinds = [answer.headers["content-type"].partition(";")[0] for answer in written]
+    assert kinds == ["text/x-python", "application/json", "application/json", "application/zip"]
+    assert "&lt;lora:fox-" in page
+    assert f"/images/{image}/send" not in page
+
+
+def test_an_image_is_sent_to_comfyui_from_its_page(client: TestClient, registry: Registry) -> None:
+    image = add_image(registry, RECIPE)
+    with comfyui(FILES) as server:
+        registry.settings.comfyui_url = server.url
+        assert f'action="/images/{image}/send"' in client.get(f"/images/{image}").text
+        told = client.post(f"/images/{image}/send")
+    gone = client.post(f"/images/{image}/send")
+
+    assert "ComfyUI has taken it" in told.text
+    assert len(server.taken) == 1
+    assert gone.status_code == 502
+
+
+def test_a_page_offers_only_what_there_is(client: TestClient, registry: Registry) -> None:
+    own = RECIPE.base.model_copy(update={"name": "demo-flux-tiny"})
+    image = add_image(registry, RECIPE.model_copy(update={"base": own}))
+    sheet = add_image(registry, None)
+
+    assert "/export?to=" not in client.get(f"/images/{image}").text
+    assert "/files" not in client.get(f"/images/{sheet}").text
+    refused = client.get(f"/v1/images/{sheet}/files")
+    assert (refused.status_code, "has no recipe" in refused.text) == (422, True)
 
 
 def test_a_recipe_is_sent_to_the_comfyui_of_the_settings(

@@ -71,7 +71,7 @@ def test_search_and_lists_are_narrowed_to_favourites(client: TestClient, ids: li
     assert found("no") == set(others)
     assert client.get("/v1/facets", params={"favourite": True}).json()["total"] == 1
     page = get_page(client, "/?favourite=yes")
-    assert "<b>1 adapter</b>" in page
+    assert "<h2>1 adapter</h2>" in page
     assert "Favourite: yes" in page
 
 

@@ -271,7 +271,7 @@ class WatchedQueue(GenerationQueue):
 def test_an_image_at_work_stops_when_its_client_leaves(drawing: Registry, accept: str) -> None:
     adapter = add_file(drawing, 1, "fox")
     asked = {"prompt": "x", "adapters": [{"id": adapter}], "mode": "average", "steps": 100}
-    body = json.dumps(asked | {"width": 128}).encode()
+    body = json.dumps(asked | {"width": 256}).encode()
     app = create_app(drawing)
     app.state.queue = queue = WatchedQueue()
 

@@ -16,8 +16,8 @@ from registry.api.app import create_app
 from registry.api.queue import MOST_WAITING
 from registry.db import images
 from registry.db.work_models import DrawnImage
+from registry.fusion.base_folder import MOST_TIMES, read_sizes
 from registry.fusion.recipe import recipe_in_png
-from registry.fusion.sizes import read_sizes
 from registry.service import Registry
 from tests.registry.api.conftest import add_file
 
@@ -134,22 +134,22 @@ def test_sizes_that_a_base_does_not_draw_are_refused_at_once(
     client: TestClient, drawing: Registry, base_folder: Path, base_is_told: bool
 ) -> None:
     sizes = read_sizes(base_folder, "demo-flux-tiny")
-    assert sizes is not None
+    most = MOST_TIMES * sizes.side
     asked: dict[str, Any] = {"prompt": "a fox", "mode": "sum"}
     if base_is_told:
         asked["base_model"] = "demo-flux-tiny"
     else:
         asked["adapters"] = [{"id": add_file(drawing, 1, "fox")}]
 
-    for size in (
-        {"width": 4 * sizes.unit + 1},
-        {"height": 4 * sizes.unit + 1},
-        {"width": 4 * sizes.unit, "height": sizes.most + sizes.unit},
+    for size, said in (
+        ({"width": 4 * sizes.unit + 1}, f"use multiples of {sizes.unit}"),
+        ({"height": 4 * sizes.unit + 1}, f"use multiples of {sizes.unit}"),
+        ({"width": 4 * sizes.unit, "height": most + sizes.unit}, f"use {most} at most"),
     ):
         answer = client.post("/v1/images", json=asked | size)
 
         assert answer.status_code == 422
-        assert f"multiples of {sizes.unit} up to {sizes.most}" in answer.json()["detail"]
+        assert said in answer.json()["detail"]
     assert client.get("/v1/images").json()["items"] == []
 
 

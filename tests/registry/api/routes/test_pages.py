@@ -159,7 +159,7 @@ def test_filters_are_links_with_counts(client: TestClient, registry: Registry) -
     assert "/?sort=name" in links  # without the author
     assert "/?author=ann&sort=name&author=bob" in links
     assert {"/?author=ann&sort=downloads", "/?author=ann&sort=name"} <= links
-    assert "<b>3 adapters</b>" in page
+    assert "<h2>3 adapters</h2>" in page
     assert "Author: ann" in page
     assert re.search(
         r'chosen-value"[^>]*><span class="value">ann</span> <span class="count">3<', page
@@ -177,7 +177,7 @@ def test_a_page_leads_to_the_next(client: TestClient, registry: Registry) -> Non
 
     shown = [re.findall(r">(adapter \d\d)<", page) for page in (first, second)]
     assert shown[0] + shown[1] == [f"adapter {number:02}" for number in range(30)]
-    assert "<b>30 adapters</b>" in second
+    assert "<h2>30 adapters</h2>" in second
     assert 'rel="next' not in second
     assert "First page" in second
 

@@ -53,6 +53,40 @@ def test_the_adapters_that_a_picture_names(client: TestClient, ink: int) -> None
     assert answer["prompt"] == "a fox"
 
 
+def test_a_picture_is_drawn_again_with_what_it_says(client: TestClient, ink: int) -> None:
+    """What the page would not take is left out: a seed of ComfyUI's may be of 64 bits."""
+    settings = f"Steps: 30, CFG scale: 4.5, Seed: {2**40}, Size: 64x96, Lora hashes: "
+    told = f'saber \\(fate\\) <lora:ink:te=0:unet=9>\nNegative prompt: blue\n{settings}"ink: {SHA}"'
+
+    answer = send(client, png(parameters=told)).json()
+
+    assert answer["prompt"] == "saber (fate)"
+    assert answer["drawn_with"] == {
+        "negative_prompt": "blue", "seed": 2**40, "steps": 30, "guidance": 4.5,
+        "width": 64, "height": 96, "mode": "",
+    }  # fmt: skip
+    assert answer["fuse"] == (
+        f"/fuse?prompt=saber+%28fate%29&adapter={ink}&strength=4&negative_prompt=blue"
+        "&steps=30&guidance=4.5&width=64&height=96"
+    )
+    page = client.post("/picture", files={"picture": ("a.png", png(parameters=told))})
+    assert answer["fuse"].replace("&", "&amp;") in page.text
+    assert send(client, png()).json()["fuse"] is None
+
+
+def test_a_file_that_is_listed_twice_is_drawn_with_once(
+    client: TestClient, registry: Registry, ink: int
+) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, file_sha256=SHA, name="Ink again")
+    recipe = {"prompt": "x", "mode": "average", "seed": 7, "adapters": [{"sha256": SHA}]}
+
+    answer = send(client, png(autolora_recipe=json.dumps(recipe))).json()
+
+    assert len(answer["results"]) == 2
+    assert answer["fuse"] == f"/fuse?prompt=x&adapter={ink}&strength=1&seed=7&mode=average"
+
+
 def test_one_answer_says_by_which_way_each_came(
     client: TestClient, registry: Registry, ink: int
 ) -> None:

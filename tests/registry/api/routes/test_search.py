@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from encoder.errors import LoraFileError
 from registry.api.errors import log_hidden, problem_of
+from registry.connection import own_version
 from registry.db.models import Adapter, CrawlRun, Encoder, File
 from registry.errors import DatabaseError, DatabaseLostError, DiskFullError, EncoderRejectedError
 from registry.fusion.errors import BaseModelError, GatesFileError
@@ -84,10 +85,11 @@ def test_errors_are_problem_documents(
     assert answer.json()["type"].startswith("urn:autolora:problem:")
 
 
-def test_an_empty_index_asks_to_come_back(client: TestClient) -> None:
+def test_an_empty_index_says_what_fills_it(client: TestClient) -> None:
+    """And not to come back in some seconds, when it would be as empty."""
     answer = client.get("/v1/search", params={"q": "fox"})
 
-    assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+    assert (answer.status_code, "retry-after" in answer.headers) == (503, False)
     assert "autolora refresh" in answer.json()["detail"]
 
 
@@ -246,8 +248,41 @@ def test_health_and_readiness(client: TestClient, registry: Registry) -> None:
     with registry.sessions.begin() as session:
         add_adapter(session)
 
-    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/healthz").json() == {
+        "status": "ok",
+        "version": own_version(),
+        "instance": None,
+    }
     assert client.get("/readyz").json()["base_models"] == {"demo-flux-tiny": 1}
+
+
+def test_it_is_not_ready_without_an_encoders_checkpoint(
+    client: TestClient, registry: Registry
+) -> None:
+    name = add_real_encoder(registry)
+    for checkpoint in registry.settings.blobs.glob("*/*"):
+        checkpoint.unlink()
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert f"the checkpoint of encoder {name} is not in the blob store" in answer.json()["detail"]
+
+
+def test_it_is_not_ready_on_a_schema_of_another_version(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    try:
+        answer = client.get("/readyz")
+    finally:
+        with registry.sessions.begin() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+
+    assert answer.status_code == 503
+    assert "schema is at 9999" in answer.json()["detail"]
+    assert client.get("/readyz").status_code == 200
 
 
 def test_the_openapi_document_describes_every_route(client: TestClient) -> None:

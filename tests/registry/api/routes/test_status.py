@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from registry.api.app import create_app
 from registry.api.pages.texts import has_text
 from registry.db import jobs, nights
-from registry.db.models import CrawlRun
+from registry.db.models import CrawlCursor, CrawlRun
 from registry.refresh.pipeline import STEPS
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -34,6 +34,7 @@ def fill(registry: Registry) -> None:
         run.counts = {"fetch": {"ok": 3, "failed": 1}, "publish": {"ok": 4}, "problems": []}
         run.seconds, run.fetched_bytes = {"crawl": 0.5, "fetch": 2.5, "read": 1.0}, 1000
         session.add(run)
+        session.add(CrawlCursor(hub="h", endpoint="https://a.example", updated_since=DUE))
 
 
 def test_the_status_says_what_is_here_and_who_works(client: TestClient, registry: Registry) -> None:
@@ -49,6 +50,12 @@ def test_the_status_says_what_is_here_and_who_works(client: TestClient, registry
     assert (worker["queues"], worker["alive"]) == (["fetch", "read"], True)
     assert status["last_night"]["report"] == REPORT
     assert status["next_night"] is None
+    [hub] = status["hubs"]
+    assert (hub["endpoint"], hub["last_state"]) == ("https://a.example", "failed")
+    assert hub["updated_since"].startswith("2026-01-01T03:00")
+    assert status["disk"]["files"] == 3000
+    assert 0 < status["disk"]["free"] < status["disk"]["total"]
+    assert status["disk"]["database"] > 0
 
 
 def test_nights_are_listed_page_by_page(client: TestClient, registry: Registry) -> None:
@@ -85,7 +92,14 @@ def test_the_page_shows_the_status_in_both_languages(
     english, chinese = (client.get(f"/status?lang={language}") for language in ("en", "zh"))
 
     assert english.status_code == chinese.status_code == 200
-    for words in ("a pickle", "2026-01-01 03:00 UTC", "95 % of the test questions", "2.5 MB"):
+    for words in (
+        "complete up to 2026-01-01 03:00 UTC",
+        "3.0 KB",
+        "a pickle",
+        "2026-01-01 03:00 UTC",
+        "95 % of the test questions",
+        "2.5 MB",
+    ):
         assert words in english.text
     assert "状态" in chinese.text
     # What strangers' hubs say is text.

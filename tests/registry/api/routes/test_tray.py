@@ -2,11 +2,12 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from registry.api.pages.tray import common_bases
+from registry.api.pages.tray import common_bases, mark_of
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
@@ -16,7 +17,7 @@ from tests.registry.conftest import add_real_encoder, embed
 
 def chosen_on(page: str) -> list[tuple[int, float]]:
     """The adapters of the page that fuses, in their order, with their strengths."""
-    listed = page.partition('id="chosen">')[2].partition("</ol>")[0]
+    listed = page.partition('id="chosen"')[2].partition("</ol>")[0]
     ids = map(int, re.findall(r'<li data-adapter="(\d+)"', listed))
     strengths = map(float, re.findall(r'<input type="range"[^>]*value="([^"]+)"', listed))
     return list(zip(ids, strengths, strict=True))
@@ -33,6 +34,21 @@ def test_an_address_keeps_adapters_in_order_with_their_strengths(
 
     assert chosen_on(page) == [(ink, 0.35), (ice, 1.5), (fox, 1.0)]
     assert ">a fox</textarea>" in page
+
+
+def test_one_is_taken_away_without_a_script(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        fox, ink = (add_adapter(session, name=name).id for name in ("fox", "ink"))
+
+    page = get_page(
+        client, f"/fuse?adapter={fox}&adapter={ink}&strength=1.5&strength=0.35&prompt=a+fox"
+    )
+
+    links = re.findall(r'class="without" href="([^"]+)"', page)
+    assert [link.replace("&amp;", "&") for link in links] == [
+        f"/fuse?prompt=a+fox&adapter={ink}&strength=0.35",
+        f"/fuse?prompt=a+fox&adapter={fox}&strength=1.5",
+    ]
 
 
 def test_an_adapters_own_strength_is_where_none_is_named(
@@ -79,6 +95,20 @@ def test_adapters_that_no_base_draws_together_are_told_at_once(
     assert set(drawn_by["flux.1-dev"]).isdisjoint(drawn_by["pony"])
 
 
+def test_the_page_draws_with_a_base_that_can_run(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        pony = add_adapter(session, base_model="pony").id
+        add_adapter(session, base_model="sdxl-1.0")
+    registry.settings.base_models["sdxl-1.0"] = registry.settings.home
+
+    page = get_page(client, f"/fuse?adapter={pony}")
+
+    said = dict(Tags(page).attributes)
+    assert said["data-base-model"] == "sdxl-1.0"
+    assert json.loads(said["data-runnable"]) == ["sdxl-1.0"]
+    assert "No image can be made here" not in page
+
+
 def test_the_base_that_can_run_is_taken_of_those_in_common() -> None:
     """Pony and Illustrious are SDXL trained on: what they changed loads there too."""
     assert common_bases(["pony", "illustrious"]) == ["sdxl-1.0"]
@@ -86,6 +116,18 @@ def test_the_base_that_can_run_is_taken_of_those_in_common() -> None:
     assert common_bases(["pony"], runnable=["sdxl-1.0"]) == ["sdxl-1.0", "pony"]
     assert common_bases(["pony", "flux.1-dev"]) == []
     assert common_bases([]) == []
+
+
+def test_trays_of_two_registries_at_one_address_are_told_apart(
+    client: TestClient, registry: Registry, tmp_path: Path
+) -> None:
+    """The demo and one's own are both at 127.0.0.1:8000, and number their adapters alike."""
+    mark = dict(Tags(get_page(client, "/fuse")).attributes)["data-registry"]
+
+    assert mark == mark_of(registry.settings.home)
+    assert mark != mark_of(tmp_path / "another")
+    # The browser learns nothing of this machine's folders.
+    assert str(registry.settings.home) not in get_page(client, "/")
 
 
 def test_a_choice_says_what_it_was_made_for(client: TestClient, registry: Registry) -> None:

@@ -1,0 +1,255 @@
+"""Train the wide zoo: adapters of many authors and sources, on a frozen copy of the base.
+
+`python -m demo.world.zoo --groups 48` trains groups of 32 (demo/world/concepts.py) into `zoo/`
+under the build folder: `adapters/*.safetensors`, and `zoo.jsonl`, a line an adapter. A group is
+written at once and skipped by a rerun, so the work can be stopped anywhere. Several processes may
+work side by side.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from safetensors.torch import save_file
+from torch import Tensor
+
+from demo.base import encode_pictures, flow_loss
+from demo.paths import BUILD
+from demo.vae import to_tensor
+from demo.world.adapters import AdapterGroup
+from demo.world.authors import Author
+from demo.world.concepts import GROUP, Concept, Planner, split_of
+from demo.zoo import BARE_PROMPT, clip_each
+from encoder.text_encoder import load_text_encoder
+from registry.fusion.backends.prompt import PromptEncoder
+
+# Of each adapter's pictures a step, at times spread evenly.
+BATCH = 4
+WARM_UP, LAST_RATE = 10, 0.1
+# What lies beside an autoencoder while it is trained.
+STATES = ("*.pt", "*.partial", "*.log", "*.png")
+JUDGED_TIMES = (0.2, 0.4, 0.6, 0.8)
+
+
+@dataclass
+class World:
+    """What every group needs, loaded once."""
+
+    transformer: FluxTransformer2DModel
+    vae: AutoencoderKL
+    prompts: PromptEncoder
+
+    @classmethod
+    def load(cls, folder: Path) -> "World":
+        transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
+        vae = AutoencoderKL.from_pretrained(folder / "vae")
+        return cls(
+            transformer.eval().requires_grad_(False),
+            vae.eval().requires_grad_(False),
+            PromptEncoder(load_text_encoder()),
+        )
+
+
+class Lesson:
+    """A concept's pictures and prompts as tensors."""
+
+    def __init__(self, world: World, planner: Planner, concept: Concept) -> None:
+        drawn = planner.draw(concept)
+        self.latents = encode_pictures(world.vae, to_tensor(drawn))
+        names = concept.names * (len(drawn) // len(concept.names))
+        prompts = [prompt for name in names for prompt in training_prompts(concept, name)]
+        self.choices = len(prompts) // len(drawn)
+        self.tokens, self.pooled = world.prompts.encode(prompts)
+
+    def sample(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw pictures, each with one of its prompts."""
+        picked = torch.from_numpy(rng.integers(len(self.latents), size=count))
+        rows = picked * self.choices + torch.from_numpy(rng.integers(self.choices, size=count))
+        return self.latents[picked], self.tokens[rows], self.pooled[rows]
+
+
+def training_prompts(concept: Concept, name: str) -> list[str]:
+    """Write the prompts of one picture; each step draws one."""
+    if concept.is_thing:
+        return [BARE_PROMPT, BARE_PROMPT, concept.trigger, name]
+    return [name, name, f"{name}, {concept.trigger}"]
+
+
+def spread_times(rng: np.random.Generator, adapters: int) -> Tensor:
+    """Draw times as `sigmoid(normal)`, one of every quarter for each adapter: less noise."""
+    uniform = (np.arange(BATCH) + rng.random((adapters, BATCH))) / BATCH
+    normal = torch.special.ndtri(torch.from_numpy(uniform.clip(1e-4, 1 - 1e-4)))
+    return torch.sigmoid(normal).float().flatten()
+
+
+def train_group(world: World, lessons: list[Lesson], author: Author, seed: int) -> AdapterGroup:
+    """Train an author's adapters, one for each lesson."""
+    group = AdapterGroup(world.transformer, author, len(lessons), seed)
+    optimizer = torch.optim.AdamW(
+        group.parameters(), author.rate, betas=(0.9, 0.99), weight_decay=0.0
+    )
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    with group.attached():
+        for step in range(author.steps):
+            fall = 1 - (1 - LAST_RATE) * step / author.steps
+            for setting in optimizer.param_groups:
+                setting["lr"] = author.rate * min(1, (step + 1) / WARM_UP) * fall
+            latents, tokens, pooled = (
+                torch.cat(parts)
+                for parts in zip(*(own.sample(rng, BATCH) for own in lessons), strict=True)
+            )
+            when, noise = spread_times(rng, len(lessons)), torch.randn_like(latents)
+            losses = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
+            # A sum over adapters: each one's gradient is as if it trained alone.
+            loss = losses.view(len(lessons), BATCH).mean(1).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            clip_each(group.parameters())
+            optimizer.step()
+    return group
+
+
+@torch.no_grad()
+def judge(world: World, lessons: list[Lesson], group: AdapterGroup) -> list[tuple[float, float]]:
+    """Return the flow loss of every lesson without and with its adapter, at the same noise."""
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    latents, tokens, pooled = (
+        torch.cat(parts)
+        for parts in zip(*(own.sample(rng, len(JUDGED_TIMES)) for own in lessons), strict=True)
+    )
+    when = torch.tensor(JUDGED_TIMES).repeat(len(lessons))
+    noise = torch.randn(latents.shape, generator=generator)
+
+    def losses() -> list[float]:
+        every = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
+        each: list[float] = every.view(len(lessons), -1).mean(1).tolist()
+        return each
+
+    without = losses()
+    with group.attached():
+        return list(zip(without, losses(), strict=True))
+
+
+def write_group(
+    folder: Path,
+    number: int,
+    concepts: list[Concept],
+    group: AdapterGroup,
+    losses: list[tuple[float, float]],
+) -> None:
+    """Write the adapters, then the group's lines, last and at once."""
+    rows = []
+    for index, (concept, own) in enumerate(zip(concepts, losses, strict=True)):
+        file = f"adapters/{number * GROUP + index:05d}.safetensors"
+        save_file(group.state_dict(index), folder / file)
+        rows.append(to_row(file, number, concept, group.author, own))
+    path = folder / f"groups/{number:04d}.jsonl"
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    partial.replace(path)
+
+
+def to_row(
+    file: str, number: int, concept: Concept, author: Author, losses: tuple[float, float]
+) -> dict[str, Any]:
+    told = asdict(concept.told)
+    return {
+        "file": file,
+        "group": number,
+        "split": split_of(number),
+        "kind": concept.kind,
+        "key": concept.key,
+        "thing": concept.thing,
+        "sources": concept.sources,
+        "looks": concept.looks,
+        "pictures": len(concept.pictures),
+        "author": asdict(author),
+        **told,
+        "loss_without": round(losses[0], 4),
+        "loss": round(losses[1], 4),
+    }
+
+
+def train_zoo(folder: Path, groups: int) -> None:
+    """Train the groups that are not there yet and that no other process is at."""
+    for part in ("adapters", "groups"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    freeze_base(folder / "base")
+    world = World.load(folder / "base")
+    planners: dict[str, Planner] = {}
+    for number in range(groups):
+        with claimed(folder / f"groups/{number:04d}.lock") as free:
+            if not free or (folder / f"groups/{number:04d}.jsonl").exists():
+                continue
+            split = split_of(number)
+            planner = planners[split] = planners.get(split) or Planner.load(split)
+            make_group(world, planner, folder, number)
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Hold a group while inside, unless another process does; one that is killed lets go."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def make_group(world: World, planner: Planner, folder: Path, number: int) -> None:
+    """Train a group's adapters and join their lines to the table."""
+    began = time.monotonic()
+    author, concepts = planner.group(number)
+    lessons = [Lesson(world, planner, concept) for concept in concepts]
+    group = train_group(world, lessons, author, number)
+    losses = judge(world, lessons, group)
+    write_group(folder, number, concepts, group, losses)
+    join(folder)
+    without, own = np.mean(losses, axis=0)
+    print(
+        f"group {number} ({planner.split}, {author.algorithm}, rank {author.rank}, "
+        f"{author.steps} steps): loss {without:.3f} -> {own:.3f}, "
+        f"{time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+
+
+def freeze_base(folder: Path) -> None:
+    """Copy the base, once: adapters belong to it, whatever becomes of the one in training."""
+    if folder.exists():
+        return
+    partial = folder.with_name("base.partial")
+    shutil.copytree(BUILD / "base/transformer", partial / "transformer", dirs_exist_ok=True)
+    vae = partial / "vae"
+    shutil.copytree(BUILD / "vae", vae, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*STATES))
+    partial.replace(folder)
+
+
+def join(folder: Path) -> None:
+    """Write one table of the groups that are complete, at once."""
+    partial = folder / f"zoo-{os.getpid()}.partial"
+    partial.write_text("".join(p.read_text() for p in sorted((folder / "groups").glob("*.jsonl"))))
+    partial.replace(folder / "zoo.jsonl")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--groups", type=int, default=48)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    train_zoo(arguments.folder, arguments.groups)

@@ -1,0 +1,190 @@
+"""A registry as its API has it: adapters for a text, and their files. Standard library alone.
+
+Workflows are passed on, and their addresses with them: nothing is sent to a registry but the text,
+and what comes is bounded, checked, and written under a plain name.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+TIMEOUT_SECONDS = 60
+MOST_ANSWER_BYTES = 4_000_000
+# No LoRA is larger, and so much stays free on the disk.
+MOST_FILE_BYTES = 8 * 2**30
+RESERVED_BYTES = 2**30
+CHUNK_BYTES = 1 << 20
+SHA256 = re.compile(r"[0-9a-f]{64}")
+# A safetensors file begins with the length of its header, and the header with a brace.
+HEADER_AT = 8
+MOST_STRENGTH = 100.0
+
+# Called with bytes that are there, and all bytes.
+Progress = Callable[[int, int], None]
+# Hashes that were compared already, each with a file's place, size and time of change.
+_checked: set[tuple[str, int, int, int, int]] = set()
+
+
+class RegistryError(RuntimeError):
+    """A registry does not do what it was asked for; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An adapter that was chosen for a text."""
+
+    name: str
+    sha256: str
+    strength: float
+    trigger_words: tuple[str, ...]
+
+    @property
+    def file_name(self) -> str:
+        """The name that the registry's exports use: a plain one, and the start of the hash."""
+        plain = re.sub(r"[^A-Za-z0-9]+", "-", self.name)[:80].strip("-") or "adapter"
+        return f"{plain}-{self.sha256[:8]}.safetensors"
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """An address leads nowhere else: what it leads to may be this machine's own."""
+
+
+class Registry:
+    """The registry at an address."""
+
+    def __init__(self, url: str) -> None:
+        """Name a registry; REGISTRY_TOKEN goes to the address of REGISTRY_URL alone."""
+        self.url = url.strip().rstrip("/")
+        if urllib.parse.urlsplit(self.url).scheme not in ("http", "https"):
+            raise RegistryError(
+                f"{url!r} is no address of a registry, as http://127.0.0.1:8000 is."
+            )
+        own = os.environ.get("REGISTRY_URL", "").rstrip("/")
+        token = os.environ.get("REGISTRY_TOKEN", "") if self.url == own else ""
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._opener = urllib.request.build_opener(_NoRedirects)
+
+    def choose(self, text: str, count: int, base_model: str = "") -> list[Chosen]:
+        """Return up to `count` adapters to draw `text` with.
+
+        Raises:
+            RegistryError: there is none, or nothing answers.
+        """
+        asked = {"prompt": text, "k": count} | ({"base_model": base_model} if base_model else {})
+        with self._open(f"/v1/choose?{urllib.parse.urlencode(asked)}") as answer:
+            data = answer.read(MOST_ANSWER_BYTES + 1)
+        try:
+            chosen = [_read_choice(one["adapter"]) for one in json.loads(data)]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise RegistryError(f"{self.url} is no registry: its answer makes no sense.") from error
+        return chosen[:count]
+
+    def fetch(self, adapter: Chosen, folder: str | Path, progress: Progress) -> Path:
+        """Return an adapter's file in `folder`, fetched and checked unless it is there.
+
+        Raises:
+            RegistryError: the registry does not have it, or another file has its name.
+        """
+        target = Path(folder, adapter.file_name)
+        if target.exists():
+            if not _is_file_of(target, adapter.sha256):
+                raise RegistryError(f"{target} is another file; move it away.")
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=target.parent, prefix=".autolora-", delete=False) as partial:
+            try:
+                with self._open(f"/v1/files/{adapter.sha256}") as answer:
+                    _receive(answer, partial, progress)
+                partial.close()
+                if not _is_file_of(Path(partial.name), adapter.sha256):
+                    raise RegistryError(f"what {self.url} sent for {adapter.name} is another file.")
+                Path(partial.name).replace(target)
+            finally:
+                partial.close()
+                Path(partial.name).unlink(missing_ok=True)
+        return target
+
+    def _open(self, path: str) -> Any:
+        request = urllib.request.Request(self.url + path, headers=self._headers)  # noqa: S310
+        try:
+            return self._opener.open(request, timeout=TIMEOUT_SECONDS)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise RegistryError(f"the registry at {self.url} says: {_detail(error)}") from error
+        except (OSError, ValueError) as error:
+            raise RegistryError(
+                f"the registry at {self.url} does not answer ({error}); `autolora serve` starts "
+                "one."
+            ) from error
+
+
+def missing_words(text: str, chosen: Iterable[Chosen]) -> list[str]:
+    """Return each adapter's first trigger word that a text lacks, escaped as ComfyUI wants it."""
+    known, words = _plain(text).lower(), []
+    for adapter in chosen:
+        for word in map(_plain, adapter.trigger_words[:1]):
+            if word and word.lower() not in known:
+                known += f", {word.lower()}"
+                words.append(re.sub(r"([()])", r"\\\1", word))
+    return words
+
+
+def _plain(words: str) -> str:
+    """Return words on one line, without the escapes of programs that weigh by parentheses."""
+    return re.sub(r"\\([()\[\]])", r"\1", " ".join(words.split()))
+
+
+def _read_choice(card: dict[str, Any]) -> Chosen:
+    strength = 1.0 if card.get("strength") is None else float(card["strength"])
+    sha256 = card["file_sha256"]
+    if not SHA256.fullmatch(sha256) or not abs(strength) <= MOST_STRENGTH:
+        raise ValueError(sha256)
+    return Chosen(str(card["name"]), sha256, strength, tuple(map(str, card["trigger_words"])))
+
+
+def _detail(error: urllib.error.HTTPError) -> str:
+    """Return what a problem document (RFC 9457) says."""
+    try:
+        return str(json.loads(error.read(MOST_ANSWER_BYTES))["detail"])[:500]
+    except (ValueError, TypeError, KeyError, OSError, RecursionError):
+        return f"status {error.code}"
+
+
+def _receive(answer: Any, partial: Any, progress: Progress) -> None:
+    """Write what comes, as long as it looks like an adapter's file and there is room."""
+    total, done = int(answer.headers.get("Content-Length") or 0), 0
+    room = shutil.disk_usage(Path(partial.name).parent).free - RESERVED_BYTES
+    if total > min(room, MOST_FILE_BYTES):
+        raise RegistryError(f"a file of {total} bytes is too large, or for the room on the disk.")
+    while chunk := answer.read(CHUNK_BYTES):
+        if not done and chunk[HEADER_AT : HEADER_AT + 1] != b"{":
+            raise RegistryError("what came is no safetensors file.")
+        done += len(chunk)
+        if done > min(room, MOST_FILE_BYTES):
+            raise RegistryError("the file is too large, or for the room on the disk.")
+        partial.write(chunk)
+        progress(done, max(total, done))
+
+
+def _is_file_of(path: Path, sha256: str) -> bool:
+    """Compare a file with its hash; one that was compared and has not changed is not read again."""
+    about = path.stat()
+    key = (sha256, about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+    if key in _checked:
+        return True
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            return False
+    _checked.add(key)
+    return True

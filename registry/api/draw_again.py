@@ -1,0 +1,39 @@
+"""The address of the fuse page that draws a picture again, as far as the picture says how."""
+
+from typing import TYPE_CHECKING, get_args
+from urllib.parse import urlencode
+
+from registry.fusion.options import Mode
+
+if TYPE_CHECKING:
+    from registry.retrieval.by_picture import PicturePage
+
+# What the page takes: more adapters, and numbers beyond these, are left out.
+MOST_ADAPTERS = 5
+MOST_PROMPT = 2000
+MOST = {"seed": 2**32 - 1, "steps": 100, "guidance": 30, "width": 2048, "height": 2048}
+STRONGEST = 4.0
+
+
+def draw_again(page: "PicturePage") -> str | None:
+    """Return the address; None where a picture names no adapter that is here."""
+    named = page.named()[:MOST_ADAPTERS]
+    if not named:
+        return None
+    asked: list[tuple[str, object]] = [("prompt", page.prompt[:MOST_PROMPT])] if page.prompt else []
+    asked += [("adapter", card.id) for card, _ in named]
+    strengths = [by.strength if by.strength is not None else card.strength for card, by in named]
+    asked += [("strength", f"{_within(one):g}") for one in strengths]
+    if page.drawn_with.negative_prompt:
+        asked.append(("negative_prompt", page.drawn_with.negative_prompt[:MOST_PROMPT]))
+    for name, most in MOST.items():
+        value = getattr(page.drawn_with, name)
+        if value is not None and value <= most:
+            asked.append((name, f"{value:g}" if isinstance(value, float) else value))
+    if page.drawn_with.mode in get_args(Mode):
+        asked.append(("mode", page.drawn_with.mode))
+    return f"/fuse?{urlencode(asked)}"
+
+
+def _within(strength: float | None) -> float:
+    return 1.0 if strength is None else max(-STRONGEST, min(STRONGEST, strength))

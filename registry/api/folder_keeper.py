@@ -1,0 +1,115 @@
+"""One's own folders while a server runs: refreshed when asked, and when they change."""
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from watchfiles import Change, watch
+
+from crawler.errors import AutoLoraError
+from registry.api.errors import log_hidden
+from registry.service import Registry
+
+# What is copied in takes a while; a refresh in the middle of it would read half of a file.
+SETTLED_MILLISECONDS = 3000
+# After so long it is looked whether folders were added or removed.
+LOOK_MILLISECONDS = 5000
+# How long another process has the watch, or the database is away, before it is tried again.
+AGAIN_SECONDS = 15.0
+
+
+class FolderKeeper:
+    """Refreshes folders one after the other, in a thread of its own."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="folders")
+        self._asked: set[Path] = set()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def ask(self, folder: Path) -> None:
+        """Have a folder refreshed, once for all who ask before it begins."""
+        with self._lock:
+            if folder in self._asked or self._closing.is_set():
+                return
+            self._asked.add(folder)
+            self._executor.submit(self._refresh, folder)
+
+    def watch(self) -> None:
+        """Refresh folders whenever something in them changes, until `close`.
+
+        Of several servers over one database one does.
+        """
+        self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self._watcher.start()
+
+    def close(self) -> None:
+        """End, after the adapter at work; the next refresh goes on from there."""
+        self._closing.set()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        if self._watcher is not None:
+            self._watcher.join()
+
+    def _refresh(self, folder: Path) -> None:
+        with self._lock:
+            self._asked.discard(folder)
+        try:
+            self._registry.folders.refresh(folder, self._closing.is_set)
+        except AutoLoraError as error:
+            log_hidden(f"refreshing {folder}", error)
+
+    def _watch(self) -> None:
+        while not self._closing.is_set():
+            try:
+                with self._registry.folders.watched_by_one() as mine:
+                    if mine:
+                        self._follow()
+            except (AutoLoraError, OSError) as error:
+                if isinstance(error, AutoLoraError):
+                    log_hidden("watching folders", error)
+            self._closing.wait(AGAIN_SECONDS)
+
+    def _follow(self) -> None:
+        """Watch the folders that there are, until there are others."""
+        folders = self._there()
+        for folder in folders:
+            # What changed while nobody watched.
+            self.ask(folder)
+        while not self._closing.is_set():
+            if not folders:
+                self._closing.wait(LOOK_MILLISECONDS / 1000)
+            else:
+                for changes in watch(
+                    *folders,
+                    watch_filter=None,
+                    debounce=SETTLED_MILLISECONDS,
+                    step=SETTLED_MILLISECONDS // 3,
+                    stop_event=self._closing,
+                    rust_timeout=LOOK_MILLISECONDS,
+                    yield_on_timeout=True,
+                    raise_interrupt=False,
+                    ignore_permission_denied=True,
+                ):
+                    for folder in _changed(folders, changes):
+                        self.ask(folder)
+                    if self._there() != folders:
+                        break
+            now = self._there()
+            for folder in now:
+                if folder not in folders:
+                    self.ask(folder)
+            folders = now
+
+    def _there(self) -> list[Path]:
+        with suppress(OSError):
+            return [folder for folder in self._registry.folders.paths() if folder.is_dir()]
+        return []
+
+
+def _changed(folders: Iterable[Path], changes: Iterable[tuple[Change, str]]) -> list[Path]:
+    paths = [Path(path) for _, path in changes]
+    return [f for f in folders if any(path.is_relative_to(f) for path in paths)]

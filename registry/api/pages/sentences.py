@@ -1,0 +1,248 @@
+"""What other rooms say in English, of files and when something goes wrong, in Chinese.
+
+They know nothing of pages and languages, and their sentences are stored. So each is known here
+by its words; `{slots}` stand for what changes, and are kept as they are.
+"""
+
+import re
+from functools import cache
+
+FILES = (
+    # How a base model is known.
+    ("all {n} layers exist in {base} with these shapes", "全部 {n} 层都存在于 {base}，形状一致"),
+    (
+        "{n} of {all} layers exist in {base} with these shapes, but {layer} ({size}) does not",
+        "{all} 层中有 {n} 层存在于 {base} 且形状一致，但 {layer}（{size}）不在其中",
+    ),
+    (
+        "none of the {n} layers exists in a base model known here",
+        "{n} 层都不属于已知的基础模型",
+    ),
+    ("no layer of a diffusion network is changed", "没有改动扩散网络的任何层"),
+    ("layers fit no base model known here", "各层不符合任何已知的基础模型"),
+    (
+        "{n} of {all} layers do not fit {base}, the closest",
+        "{all} 层中有 {n} 层与最接近的 {base} 不符",
+    ),
+    ("{n} of {all} modules fit none: {name}", "{all} 个模块中有 {n} 个无法对应：{name}"),
+    ("adapters of {bases} are rare", "{bases} 的适配器很少见"),
+    ("only {base} has no block beyond these", "只有 {base} 没有更多的块"),
+    (
+        "text encoders {widths} wide are those of {bases}",
+        "宽度为 {widths} 的文本编码器属于 {bases}",
+    ),
+    ("{claim}, which its layers rule out", "{claim}，但与层结构矛盾"),
+    ("{hub} lists it for {base}", "{hub} 将其列为 {base}"),
+    ("you say {base}", "你指定为 {base}"),
+    ("{who} says {base}", "{who} 注明为 {base}"),
+    # How strong it is.
+    ("1: the file has no alpha", "1：文件没有 alpha"),
+    (
+        "1: no layer is factored, and alpha means nothing there",
+        "1：没有分解的层，alpha 不起作用",
+    ),
+    ("alpha / rank, from a tensor of each layer", "alpha / 秩，取自每层的张量"),
+    (
+        "alpha / rank, from a tensor of {n} of {all} layers",
+        "alpha / 秩，取自 {all} 层中 {n} 层的张量",
+    ),
+    (
+        "PEFT keeps alpha in {file}; without it, scale 1 is taken",
+        "PEFT 把 alpha 存放在 {file} 中；没有该文件时按 1 缩放",
+    ),
+    # Why it cannot be loaded or fused, and what to know.
+    (
+        "without a place in {base}, and left out: {layers}",
+        "在 {base} 中没有对应位置，已略去：{layers}",
+    ),
+    (
+        "1 layer fits no base model known here: {layers}",
+        "有 1 层不符合任何已知的基础模型：{layers}",
+    ),
+    (
+        "{n} layers fit no base model known here: {layers}",
+        "有 {n} 层不符合任何已知的基础模型：{layers}",
+    ),
+    ("{n} layers hold NaN or infinity: {layers}", "有 {n} 层含有 NaN 或无穷大：{layers}"),
+    ("the base model is not known for certain", "无法确定基础模型"),
+    (
+        "{base} makes videos, and only images are fused here",
+        "{base} 生成视频，而这里只融合图片",
+    ),
+    ("adapters of {base} are not fused here", "这里不融合 {base} 的适配器"),
+    ("fusion would lose {parts}", "融合会丢失：{parts}"),
+    ("it changes no layer that fusion works on", "没有改动融合所涉及的层"),
+    ("{n} of {all} layers are zero", "{all} 层中有 {n} 层全为零"),
+    ("it has no effect", "没有任何效果"),
+    (
+        "it takes as much memory, fused, as the layers that it changes",
+        "融合时占用的内存与它改动的层一样多",
+    ),
+    (
+        "its {n} layers of {part} are left out: prompts are read as without it",
+        "略去 {part} 的 {n} 层：提示词按没有它时解读",
+    ),
+    (
+        "its trained embeddings ({n}) are left out, and so their words",
+        "略去训练过的嵌入（{n} 个）及其触发词",
+    ),
+    (
+        "{n} layers are there twice, alike, and taken once",
+        "有 {n} 层重复出现且相同，只取一次",
+    ),
+)
+
+ANSWERS = (
+    (
+        "there is no adapter {id}. `autolora search` lists the ones here.",
+        "没有编号为 {id} 的适配器。",
+    ),
+    ("adapter {id} has no cover {n}.", "适配器 {id} 没有第 {n} 张封面。"),
+    (
+        "there is no adapter for base model {base}. Ready are: {names}.",
+        "没有适用于基础模型 {base} 的适配器。现有：{names}。",
+    ),
+    (
+        "no adapter has the {filter} {value}. There are, among others: {names}.",
+        "没有适配器符合 {filter} = {value}。可选的有：{names} 等。",
+    ),
+    (
+        "no adapter has the {filter} {value}. There are: {names}.",
+        "没有适配器符合 {filter} = {value}。可选的有：{names}。",
+    ),
+    ("{name} is {value}; it is one of {names}.", "{name} 的值 {value} 无效，应为 {names} 之一。"),
+    (
+        "{name} is {value}; write a size, like 200MB or 1.5GB.",
+        "{name} 的值 {value} 无效，请写成大小，例如 200MB 或 1.5GB。",
+    ),
+    (
+        "{name} is {value}; write a day, like 2026-01-31.",
+        "{name} 的值 {value} 无效，请写成日期，例如 2026-01-31。",
+    ),
+    (
+        "{low} is {least} and {high} is {most}: nothing is both.",
+        "{low} 为 {least}，{high} 为 {most}：不可能同时满足。",
+    ),
+    (
+        "cannot search by this: {cause}. Give a PNG, JPEG, WebP or GIF.",
+        "无法用它搜索：{cause}。请使用 PNG、JPEG、WebP 或 GIF 图片。",
+    ),
+    (
+        "this cursor is none of ours; use the `next` of a page, or none.",
+        "该分页位置无效，请从第一页开始。",
+    ),
+    (
+        "this cursor is of another question; ask with the text, filters and order that the page "
+        "before was asked with, or without a cursor.",
+        "该分页位置属于另一次搜索，请从第一页开始。",
+    ),
+    (
+        "nothing is indexed yet; run `autolora refresh` to crawl a hub.",
+        "索引中还没有内容；请运行 `autolora refresh` 抓取模型站。",
+    ),
+    (
+        "no adapter for {base} suits {prompt}; use other words, or name adapters.",
+        "没有适合 {prompt} 的 {base} 适配器；请换个说法，或自行选择适配器。",
+    ),
+    (
+        "adapter {id} ({name}) has no file here; `autolora show {same}` says why.",
+        "适配器 {id}（{name}）在此没有文件。",
+    ),
+    (
+        "{n} strengths were given for {all} adapters; give one for each adapter that is named, in "
+        "the same order.",
+        "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
+    ),
+    (
+        "no folder is configured for base model {base}; set {setting}.",
+        "没有为基础模型 {base} 设置目录；请设置 {setting}。",
+    ),
+    (
+        "the file of {name} was refused and is not handed out: {reason}",
+        "{name} 的文件已被拒绝，不提供下载：{reason}",
+    ),
+    (
+        "too many images are waiting to be made; try again in a moment.",
+        "等待生成的图片过多，请稍后再试。",
+    ),
+    (
+        "too many pictures are sent at once; try again in a moment.",
+        "同时上传的图片过多，请稍后再试。",
+    ),
+    ("the database does not keep up; try again in a moment.", "数据库繁忙，请稍后再试。"),
+    (
+        "The database does not answer; the registry's log has the reason.",
+        "数据库没有响应；原因见服务器日志。",
+    ),
+    ("The registry's disk is full.", "服务器磁盘已满。"),
+    ("The registry could not do this; its log has the reason.", "操作未能完成；原因见服务器日志。"),
+    (
+        "The base model cannot be loaded; the registry's log has the reason.",
+        "基础模型无法加载；原因见服务器日志。",
+    ),
+    (
+        "The base model's gates cannot be loaded; the registry's log has the reason.",
+        "基础模型的门控无法加载；原因见服务器日志。",
+    ),
+    ("This is a bug in the registry; its log has the details.", "这是程序错误；详情见服务器日志。"),
+    ("Not Found", "此地址没有内容。"),
+    ("interrupted", "已中断"),
+    # What an answer lacks.
+    (
+        "The vision model did not describe the picture; see the log.",
+        "视觉模型没有描述这张图片；详情见日志。",
+    ),
+    (
+        "The image encoder cannot be used, so covers were not compared by it; see the log.",
+        "图像编码器不可用，未用它比较封面；详情见日志。",
+    ),
+    (
+        "Adapter {id} has neither an embedding nor captions nor a fingerprint: "
+        "it was not compared.",
+        "适配器 {id} 没有嵌入、图片描述或指纹，未参与比较。",
+    ),
+    (
+        "Only the {n} most relevant are sorted; by relevance all can be gone through.",
+        "只对最相关的 {n} 个排序；按相关度可浏览全部。",
+    ),
+)
+
+# A longer one quotes something; a stranger's could be made to be slow to compare.
+MOST_LETTERS = 500
+SLOT = re.compile(r"\{(\w+)\}")
+
+
+def in_chinese(text: str) -> str | None:
+    """Return a sentence, or several between "; ", in Chinese; None where one is not known."""
+    if len(text) > MOST_LETTERS:
+        return None
+    if (whole := _sentence(text)) is not None:
+        return whole
+    parts = [_sentence(part) for part in text.split("; ")]
+    return None if None in parts else "；".join(filter(None, parts))
+
+
+def _sentence(text: str) -> str | None:
+    for pattern, chinese in _patterns():
+        if match := pattern.fullmatch(text):
+            said = match.groupdict()
+            if (claim := said.get("claim")) is not None:
+                said["claim"] = _sentence(claim) or claim
+            return chinese.format(**said)
+    return None
+
+
+@cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    return [(_pattern(english), chinese) for english, chinese in (*FILES, *ANSWERS)]
+
+
+def _pattern(english: str) -> re.Pattern[str]:
+    words = SLOT.split(english)
+    return re.compile(
+        "".join(
+            f"(?P<{word}>.+?)" if is_slot else re.escape(word)
+            for word, is_slot in zip(words, [False, True] * len(words), strict=False)
+        ),
+        re.DOTALL,
+    )

@@ -1,0 +1,106 @@
+"""One's own folders: watched, refreshed, given files, and rid of copies."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+
+from registry.api.deps import KeeperDep, OpenRegistryDep, RegistryDep
+from registry.api.folder_keeper import FolderKeeper
+from registry.api.schemas.folders import (
+    CopiesAnswer,
+    CopyAnswer,
+    FolderAnswer,
+    FolderListAnswer,
+    FolderRequest,
+    TrashRequest,
+)
+from registry.service import Registry
+
+router = APIRouter(prefix="/v1/folders", tags=["folders"])
+
+FILE_BODY = {
+    "required": True,
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+}
+
+
+@router.get("")
+def list_folders(registry: RegistryDep) -> FolderListAnswer:
+    """List the folders that are watched, with what their last refresh came to."""
+    return listed(registry)
+
+
+@router.post("", status_code=202)
+def add_folder(asked: FolderRequest, registry: RegistryDep, keeper: KeeperDep) -> FolderListAnswer:
+    """Watch a folder of this machine, and index what is in it; it is not written to."""
+    keeper.ask(registry.folders.add(asked.path))
+    return listed(registry)
+
+
+@router.delete("", status_code=204)
+def remove_folder(
+    path: Annotated[str, Query(min_length=1, max_length=4096)], registry: RegistryDep
+) -> None:
+    """Watch a folder no more; its adapters stay."""
+    registry.folders.remove(path)
+
+
+@router.post("/refresh", status_code=202)
+def refresh_folder(
+    asked: FolderRequest, registry: RegistryDep, keeper: KeeperDep
+) -> FolderListAnswer:
+    """Look now at what has changed in a folder that is watched."""
+    refresh(asked.path, registry, keeper)
+    return listed(registry)
+
+
+@router.post("/files", status_code=202, openapi_extra={"requestBody": FILE_BODY})
+async def drop_file(
+    name: Annotated[str, Query(min_length=1, max_length=255)],
+    request: Request,
+    registry: OpenRegistryDep,
+    keeper: KeeperDep,
+) -> FolderListAnswer:
+    """Keep a safetensors file that is sent as the body, and index it.
+
+    It lies in a folder of the registry's home, which is watched like any other.
+    """
+    folders = registry.folders
+    length = request.headers.get("content-length")
+    size = int(length) if length else None
+    partial = await run_in_threadpool(folders.begin_file, name, size)
+    try:
+        with partial.open("wb") as target:
+            # Bounded while it comes, by `Admission`.
+            async for chunk in request.stream():
+                await run_in_threadpool(target.write, chunk)
+        keeper.ask(await run_in_threadpool(folders.keep_file, name, partial))
+    finally:
+        partial.unlink(missing_ok=True)
+    return await run_in_threadpool(listed, registry)
+
+
+@router.get("/copies")
+def list_copies(registry: RegistryDep) -> CopiesAnswer:
+    """List files of one's own folders that are the same adapter by their weights, in groups."""
+    groups = registry.folders.copies()
+    return CopiesAnswer(groups=[[CopyAnswer.from_copy(c) for c in group] for group in groups])
+
+
+@router.post("/trash", status_code=202)
+def trash_files(asked: TrashRequest, registry: RegistryDep, keeper: KeeperDep) -> FolderListAnswer:
+    """Move files of one's own folders to this machine's trash, from where they can come back."""
+    for folder in registry.folders.trash(asked.adapters):
+        keeper.ask(folder)
+    return listed(registry)
+
+
+def listed(registry: Registry) -> FolderListAnswer:
+    folders = registry.folders.all()
+    return FolderListAnswer(items=[FolderAnswer.from_facts(facts) for facts in folders])
+
+
+def refresh(path: str, registry: Registry, keeper: FolderKeeper) -> None:
+    """Have a folder refreshed that is watched; or raise FolderNotWatchedError."""
+    keeper.ask(registry.folders.watched(path))

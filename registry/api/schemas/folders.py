@@ -1,0 +1,88 @@
+"""One's own folders, and copies in them."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field
+
+from registry.api.schemas.shapes import AdapterId, Answer, Asked
+from registry.retrieval.terms import DuplicateKind
+
+if TYPE_CHECKING:
+    from registry.db.own_folders import FolderFacts
+    from registry.retrieval.copies import Copy
+
+
+class FolderRequest(Asked):
+    path: str = Field(min_length=1, max_length=4096, description="Of a folder, from the root on.")
+
+
+class TrashRequest(Asked):
+    adapters: list[AdapterId] = Field(min_length=1, max_length=100)
+
+
+class ProblemAnswer(Answer):
+    step: str
+    adapter: str
+    message: str
+
+
+class FolderAnswer(Answer):
+    """A folder that is watched. `counts` and `problems` are of its last refresh."""
+
+    path: str
+    added_at: datetime
+    step: str | None = Field(description="What a refresh is at; null where none is under way.")
+    done: int | None
+    total: int | None
+    problem: str | None
+    adapters: int = Field(description="How many of it can be found.")
+    finished_at: datetime | None
+    counts: dict[str, dict[str, int]]
+    problems: list[ProblemAnswer]
+
+    @classmethod
+    def from_facts(cls, facts: "FolderFacts") -> Self:
+        counts = {n: c for n, c in facts.report.items() if isinstance(c, dict)}
+        return cls(
+            path=facts.path,
+            added_at=facts.added_at,
+            step=facts.step,
+            done=facts.done,
+            total=facts.total,
+            problem=facts.problem,
+            adapters=facts.adapters,
+            finished_at=facts.finished_at,
+            counts=counts,
+            problems=[ProblemAnswer(**one) for one in facts.report.get("problems", [])],
+        )
+
+
+class FolderListAnswer(Answer):
+    items: list[FolderAnswer]
+
+
+class CopyAnswer(Answer):
+    adapter_id: int
+    name: str
+    path: str
+    size: int
+    kind: DuplicateKind = Field(description="What it is to the first of its group.")
+    similarity: float
+    strength: float
+
+    @classmethod
+    def from_copy(cls, copy: "Copy") -> Self:
+        return cls(
+            adapter_id=copy.adapter_id,
+            name=copy.name,
+            path=str(copy.file.path),
+            size=copy.size,
+            kind=copy.kind,
+            similarity=copy.similarity,
+            strength=copy.strength,
+        )
+
+
+class CopiesAnswer(Answer):
+    groups: list[list[CopyAnswer]]

@@ -1,0 +1,20 @@
+"""The command by which an assistant asks the registry: tools over the Model Context Protocol."""
+
+import typer
+
+from registry.cli.context import open_drawer, open_reader
+from registry.cli.errors import UsageError
+
+app = typer.Typer()
+
+
+@app.command()
+def mcp(context: typer.Context) -> None:
+    """Serve tools to an assistant over stdin and stdout (docs/mcp.md); it starts this itself."""
+    try:
+        from registry.cli.mcp_tools import make_server
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{error.name} is not installed here; `pip install 'autolora-registry[mcp]'`."
+        ) from error
+    make_server(open_reader(context), open_drawer(context)).run("stdio")

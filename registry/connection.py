@@ -1,0 +1,292 @@
+"""Asking a registry elsewhere over HTTP: what it answers, and what is wrong where it does not.
+
+Importing this imports nothing heavy.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from tenacity import RetryCallState, Retrying, stop_after_attempt
+
+from crawler.disk import DiskLimits
+from crawler.errors import SourceError
+from crawler.hub_json import MAX_JSON_BYTES, read_answer
+from registry.blobs import is_disk_full
+from registry.errors import DiskFullError, RegistryError
+
+Shape = TypeVar("Shape")
+TIMEOUT_SECONDS = 60.0
+# How long a server may take to say that it runs.
+HEALTH_SECONDS = 5.0
+CHUNK_BYTES = 1 << 20
+MOST_ATTEMPTS = 3
+# The longest that is waited because a server asks for it.
+MOST_WAIT_SECONDS = 30.0
+# What a registry says of an address that it does not have, and of who may not ask it.
+UNKNOWN = ("urn:autolora:problem:not-found", "urn:autolora:problem:method-not-allowed")
+FORBIDDEN = "urn:autolora:problem:forbidden"
+MISUNDERSTOOD = "urn:autolora:problem:invalid-request"
+
+
+def own_version() -> str:
+    """Return the version of this package; "0" in a checkout that is not installed."""
+    try:
+        return version("autolora-registry")
+    except PackageNotFoundError:
+        return "0"
+
+
+class RemoteError(RegistryError):
+    """A registry elsewhere did not do what it was asked for; the text is its own."""
+
+
+class RemoteUnreachableError(RemoteError):
+    """A registry elsewhere does not answer, or what answers is no registry."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(
+            f"the registry at {url} does not answer ({cause}); see that it runs, and that "
+            "REGISTRY_URL is its address, or answer here with REGISTRY_LOCAL=true."
+        )
+
+
+class RemoteSenseError(RemoteError):
+    """A registry elsewhere answers something that no registry of ours would."""
+
+    def __init__(self, url: str, cause: str) -> None:
+        super().__init__(
+            f"the registry at {url} makes no sense: it answered {cause}. See that REGISTRY_URL is "
+            "the address of a registry, and that it is no newer than this one."
+        )
+
+
+class RemoteRefusedError(RemoteError):
+    """A registry elsewhere wants a token, or another one."""
+
+    def __init__(self, url: str, detail: str = "") -> None:
+        said = f": {detail.rstrip('.')}" if detail else ""
+        super().__init__(
+            f"the registry at {url} refuses access{said}; set REGISTRY_TOKEN to its token."
+        )
+
+
+class RemoteLacksError(RemoteError):
+    """A registry elsewhere does not do a thing for anybody."""
+
+    def __init__(self, url: str, there: str) -> None:
+        super().__init__(
+            f"the registry at {url} does not offer this: it only lets others read, or it is of "
+            f"another version ({there}; this is {own_version()}). `autolora --local` does it here."
+        )
+
+
+class Health(BaseModel):
+    """What a server says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: str = "unknown"
+    # Which running server it is; another one, started anew, is another instance.
+    instance: str | None = None
+
+
+def _is_to_be_repeated(state: RetryCallState) -> bool:
+    """Whether the network failed, or the server said to come back in a moment.
+
+    No timeout is repeated: a minute was enough to wait. Nothing that is asked changes anything
+    there, so asking twice does no harm.
+    """
+    assert state.outcome is not None
+    if state.outcome.failed:
+        network = httpx.NetworkError | httpx.RemoteProtocolError
+        return isinstance(state.outcome.exception(), network)
+    return _asked_to_wait(state.outcome.result()) is not None
+
+
+def _asked_to_wait(answer: httpx.Response) -> float | None:
+    """Return the seconds after which a server that is busy says to ask again [1].
+
+    - [1] https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    """
+    busy = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
+    seconds = answer.headers.get("retry-after", "")
+    if answer.status_code not in busy or not seconds.isdecimal():
+        return None
+    return min(float(seconds), MOST_WAIT_SECONDS)
+
+
+def _wait_for(state: RetryCallState) -> float:
+    assert state.outcome is not None
+    if state.outcome.failed:
+        return 0.1 * 2.0 ** (state.attempt_number - 1)
+    return _asked_to_wait(state.outcome.result()) or 0.0
+
+
+def _leave_answer(state: RetryCallState) -> None:
+    assert state.outcome is not None
+    if not state.outcome.failed:
+        state.outcome.result().close()
+
+
+_RETRYING = Retrying(
+    retry=_is_to_be_repeated,
+    stop=stop_after_attempt(MOST_ATTEMPTS),
+    wait=_wait_for,
+    before_sleep=_leave_answer,
+    # The last answer, or the last exception.
+    retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+)
+
+
+class Connection:
+    """Asks a registry elsewhere, and again where the network fails or it is busy.
+
+    Close it, or use it as a context manager.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """Open a connection to `url`; `transport` is httpx's default if not given."""
+        self.url = url.rstrip("/")
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                timeout=TIMEOUT_SECONDS,
+                transport=transport,
+            )
+        except httpx.InvalidURL as error:
+            raise RemoteUnreachableError(self.url, str(error)) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def get(self, path: str, params: Mapping[str, Any], shape: TypeAdapter[Shape]) -> Shape:
+        """Return what is answered, if it has the shape that our own registry gives it."""
+        return self._ask("GET", path, shape, params=params)
+
+    def post(
+        self, path: str, params: Mapping[str, Any], body: bytes, shape: TypeAdapter[Shape]
+    ) -> Shape:
+        """Return what is answered to `body`, as `get` does."""
+        return self._ask("POST", path, shape, params=params, content=body)
+
+    def health(self) -> Health:
+        """Return what the server says of itself; asked once, and not for long."""
+        try:
+            answer = self._http.get("/healthz", timeout=HEALTH_SECONDS)
+            return Health.model_validate_json(answer.content)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise RemoteUnreachableError(self.url, str(error) or type(error).__name__) from error
+        except ValidationError as error:
+            raise RemoteSenseError(self.url, first_fault(error)) from error
+
+    def _ask(self, method: str, path: str, shape: TypeAdapter[Shape], **sent: Any) -> Shape:
+        with self.stream(method, path, **sent) as answer:
+            self.check(answer)
+            said = self._read(answer)
+        return self.understand(said, shape)
+
+    def understand(self, said: Any, shape: TypeAdapter[Shape]) -> Shape:
+        """Return an answer as the shape that it should have."""
+        try:
+            return shape.validate_python(said)
+        except ValidationError as error:
+            raise RemoteSenseError(self.url, first_fault(error)) from error
+
+    @contextmanager
+    def stream(self, method: str, path: str, **sent: Any) -> Iterator[httpx.Response]:
+        """Give what is answered while it comes; `check` tells what is wrong with it.
+
+        Raises:
+            RemoteUnreachableError: nothing answers, or the answer breaks off.
+        """
+        try:
+            asked = self._http.build_request(method, path, **sent)
+            with closing(_RETRYING(self._http.send, asked, stream=True)) as answer:
+                yield answer
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise RemoteUnreachableError(self.url, str(error) or type(error).__name__) from error
+
+    def _read(self, answer: httpx.Response) -> Any:
+        """Return the JSON of an answer, which is bounded while it comes."""
+        data, deadline = bytearray(), time.monotonic() + TIMEOUT_SECONDS
+        for chunk in answer.iter_bytes(CHUNK_BYTES):
+            data += chunk
+            if len(data) > MAX_JSON_BYTES or time.monotonic() > deadline:
+                raise RemoteSenseError(self.url, "an answer that does not end")
+        try:
+            return read_answer(bytes(data), "it")
+        except SourceError as error:
+            raise RemoteSenseError(self.url, str(error)) from error
+
+    def check(self, answer: httpx.Response) -> None:
+        """Raise what an answer other than success means; its text is the registry's own."""
+        if answer.is_success:
+            return
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            raise RemoteRefusedError(self.url)
+        try:
+            problem = self._read(answer)
+            kind, detail = str(problem.get("type")), str(problem["detail"])
+        except (RemoteSenseError, KeyError, TypeError, AttributeError):
+            cause = f"status {answer.status_code}"
+            raise RemoteUnreachableError(self.url, cause) from None
+        self.refuse(kind, detail)
+
+    def refuse(self, kind: str, detail: str) -> None:
+        """Raise what a problem means that a registry tells of.
+
+        Raises:
+            RemoteRefusedError: the token does not open this.
+            RemoteLacksError: nothing there does this, or it takes other words for it.
+            RemoteError: all else, in the registry's own words.
+        """
+        if kind == FORBIDDEN:
+            raise RemoteRefusedError(self.url, detail)
+        if kind in UNKNOWN or kind == MISUNDERSTOOD:
+            there = self.health().version
+            if kind in UNKNOWN or there != own_version():
+                raise RemoteLacksError(self.url, there)
+        raise RemoteError(detail)
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say where something is at fault, and how."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}"
+
+
+def receive(answer: httpx.Response, name: str, partial: IO[bytes], limits: DiskLimits) -> None:
+    """Write a file that comes into `partial`, a file with a name, as long as it may be kept.
+
+    Raises:
+        FileTooLargeError: it is larger than files may be.
+        NoRoomError: there is not enough room for it.
+        DiskFullError: the disk is full.
+    """
+    folder, size = Path(partial.name).parent, 0
+    for chunk in answer.iter_bytes(CHUNK_BYTES):
+        size += len(chunk)
+        limits.check_size(name, size)
+        limits.check_room(name, folder, len(chunk))
+        try:
+            partial.write(chunk)
+            partial.flush()
+        except OSError as error:
+            if is_disk_full(error):
+                raise DiskFullError(folder) from error
+            raise

@@ -1,0 +1,40 @@
+"""The origins that were crawled, and how far each has come."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session
+
+from registry.db.models import CrawlCursor, CrawlRun
+
+
+@dataclass(frozen=True, slots=True)
+class HubFacts:
+    """An origin: what changed there before `updated_since` is here, None where it never ended."""
+
+    hub: str
+    endpoint: str
+    updated_since: datetime | None
+    last_run_at: datetime
+    last_state: str
+
+
+def list_hubs(session: Session) -> list[HubFacts]:
+    """Return every origin that was ever refreshed, by its name."""
+    same = (CrawlCursor.hub == CrawlRun.hub) & (CrawlCursor.endpoint == CrawlRun.endpoint)
+    rows = session.execute(
+        select(
+            CrawlRun.hub,
+            CrawlRun.endpoint,
+            CrawlCursor.updated_since,
+            CrawlRun.started_at,
+            CrawlRun.state,
+        )
+        .outerjoin(CrawlCursor, same)
+        # Of each origin the first row in this order.
+        .ext(distinct_on(CrawlRun.hub, CrawlRun.endpoint))
+        .order_by(CrawlRun.hub, CrawlRun.endpoint, CrawlRun.id.desc())
+    )
+    return [HubFacts(*row) for row in rows]

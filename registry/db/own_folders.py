@@ -1,0 +1,89 @@
+"""One's own folders: which are watched, and what came of their refreshes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from registry.db.adapters import Origin
+from registry.db.models import Adapter, Base
+from registry.db.runs import find_last
+from registry.errors import FolderNotWatchedError
+
+
+class OwnFolder(Base):
+    """A folder of this machine that is refreshed whenever something in it changes."""
+
+    __tablename__ = "own_folders"
+
+    path: Mapped[str] = mapped_column(primary_key=True)
+    added_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # Why the last refresh could not begin.
+    problem: Mapped[str | None]
+
+
+@dataclass(frozen=True)
+class FolderFacts:
+    """A folder as people see it. `adapters` can be found; `report` is of its last refresh."""
+
+    path: str
+    added_at: datetime
+    step: str | None
+    done: int | None
+    total: int | None
+    problem: str | None
+    adapters: int
+    finished_at: datetime | None
+    report: dict[str, Any]
+
+
+def add_folder(session: Session, path: str) -> None:
+    session.execute(insert(OwnFolder).values(path=path).on_conflict_do_nothing())
+
+
+def remove_folder(session: Session, path: str) -> None:
+    """Watch a folder no more; its adapters stay.
+
+    Raises:
+        FolderNotWatchedError: it is not watched.
+    """
+    query = delete(OwnFolder).where(OwnFolder.path == path).returning(OwnFolder.path)
+    if session.scalar(query) is None:
+        raise FolderNotWatchedError(path)
+
+
+def list_paths(session: Session) -> list[str]:
+    return list(session.scalars(select(OwnFolder.path).order_by(OwnFolder.added_at)))
+
+
+def list_folders(session: Session) -> list[FolderFacts]:
+    """Return the folders in the order in which they were added."""
+    folders = session.scalars(select(OwnFolder).order_by(OwnFolder.added_at, OwnFolder.path))
+    return [_facts(session, folder) for folder in folders]
+
+
+def tell(session: Session, path: str, problem: str | None) -> None:
+    """Say why a refresh could not begin, None if it did."""
+    session.execute(update(OwnFolder).where(OwnFolder.path == path).values(problem=problem))
+
+
+def _facts(session: Session, folder: OwnFolder) -> FolderFacts:
+    origin = Origin("folder", folder.path)
+    run = find_last(session, origin)
+    here = select(func.count()).where(
+        Adapter.hub == origin.hub, Adapter.endpoint == origin.endpoint, Adapter.state == "ready"
+    )
+    return FolderFacts(
+        adapters=session.scalar(here) or 0,
+        path=folder.path,
+        added_at=folder.added_at,
+        step=None if run is None else run.step,
+        done=None if run is None else run.done,
+        total=None if run is None else run.total,
+        problem=folder.problem or (run.error if run is not None else None),
+        finished_at=None if run is None else run.finished_at,
+        report={} if run is None else run.counts,
+    )

@@ -1,0 +1,127 @@
+"""This machine's own registry, as it answers over HTTP: in the same shapes, without a server."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Unpack
+
+from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
+from registry.api.schemas.found import (
+    DuplicateListAnswer,
+    FacetsAnswer,
+    PictureAnswer,
+    SearchAnswer,
+    SimilarAnswer,
+)
+from registry.api.schemas.fuse import ChoiceAnswer
+from registry.api.schemas.service import RunListAnswer, StatusAnswer
+from registry.retrieval.cursors import read_number
+from registry.retrieval.filter_options import make_filters
+from registry.retrieval.found import Paging
+from registry.retrieval.likeness import Likes
+from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
+from registry.saving import own_name, save_whole
+from registry.service import Registry
+
+
+class LocalReader:
+    """Answers from `registry`; whoever opened that closes it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def search(
+        self,
+        text: str = "",
+        limit: int = 10,
+        *,
+        cursor: str | None = None,
+        like: Sequence[int] = (),
+        unlike: Sequence[int] = (),
+        unlike_text: str = "",
+        sort: FoundSort = "relevance",
+        seed: int = 0,
+        **filters: Unpack[FilterOptions],
+    ) -> SearchAnswer:
+        page = self.registry.search(
+            text,
+            limit=limit,
+            filters=make_filters(**filters),
+            cursor=cursor,
+            likes=Likes(tuple(like), tuple(unlike), unlike_text),
+            sort=sort,
+            seed=seed,
+        )
+        return SearchAnswer.from_page(page)
+
+    def search_picture(
+        self, picture: Path | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
+    ) -> PictureAnswer:
+        page = self.registry.search_picture(picture, make_filters(**filters), limit)
+        return PictureAnswer.from_page(page)
+
+    def list(
+        self,
+        sort: Sort = "newest",
+        limit: int = 50,
+        *,
+        cursor: str | None = None,
+        seed: int = 0,
+        state: State = "ready",
+        **filters: Unpack[FilterOptions],
+    ) -> AdapterListAnswer:
+        page = self.registry.browse(
+            make_filters(**filters), sort, cursor, limit, seed=seed, state=state
+        )
+        return AdapterListAnswer.from_page(page)
+
+    def facets(self, **filters: Unpack[FilterOptions]) -> FacetsAnswer:
+        return FacetsAnswer.from_facets(self.registry.facets(make_filters(**filters)))
+
+    def show(self, adapter_id: int) -> AdapterDetailAnswer:
+        return AdapterDetailAnswer.from_detail(self.registry.adapter(adapter_id))
+
+    def similar(
+        self,
+        adapter_id: int,
+        limit: int = 10,
+        *,
+        cursor: str | None = None,
+        sort: FoundSort = "relevance",
+        seed: int = 0,
+    ) -> SimilarAnswer:
+        paging = Paging(sort, cursor, limit, seed)
+        return SimilarAnswer.from_similar(self.registry.similar(adapter_id, paging))
+
+    def duplicates(
+        self,
+        adapter_id: int,
+        limit: int = 10,
+        *,
+        cursor: str | None = None,
+        sort: FoundSort = "relevance",
+        seed: int = 0,
+    ) -> DuplicateListAnswer:
+        paging = Paging(sort, cursor, limit, seed)
+        return DuplicateListAnswer.from_page(self.registry.duplicates(adapter_id, paging))
+
+    def choose(
+        self, prompt: str, k: int = 3, *, base_model: str | None = None
+    ) -> Sequence[ChoiceAnswer]:
+        chosen = self.registry.choose(prompt, k, base_model=base_model)
+        return [ChoiceAnswer.from_choice(choice) for choice in chosen]
+
+    def status(self) -> StatusAnswer:
+        return StatusAnswer.from_status(self.registry.status(), self.registry.next_night())
+
+    def runs(self, limit: int = 20, *, cursor: str | None = None) -> RunListAnswer:
+        runs = self.registry.runs(before_id=read_number("runs", cursor), limit=limit + 1)
+        return RunListAnswer.from_runs(runs, limit)
+
+    def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
+        detail = self.registry.adapter(adapter_id)
+        sha256 = detail.handed_out_sha256()
+        target = Path(folder, own_name(detail.card.file_name, f"adapter-{adapter_id}"))
+        with self.registry.file(sha256).open("rb") as source:
+            save_whole(target, sha256, lambda file: shutil.copyfileobj(source, file))
+        return target

@@ -1,0 +1,179 @@
+"""One's own folders of adapters: added, refreshed when they change, and rid of copies."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path, PurePath
+from uuid import uuid4
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from crawler.errors import AutoLoraError
+from encoder.text_encoder import TextEncoder
+from registry.blobs import BlobStore, hash_file, make_private
+from registry.config import Settings
+from registry.db import own_folders
+from registry.db.holds import hold
+from registry.db.own_folders import FolderFacts
+from registry.db.session import one_line_errors
+from registry.errors import (
+    FileTakenError,
+    FolderNotWatchedError,
+    NoFolderError,
+    NotTrashedError,
+)
+from registry.refresh.pipeline import Pipeline
+from registry.refresh.sources import open_source
+from registry.refresh.step import one_line
+from registry.retrieval.copies import Copy, find_copies, own_files
+
+SUFFIX = ".safetensors"
+# Names that any file system takes, and that hide nothing.
+PLAIN = re.compile(r"[^.\x00-\x1f\x7f/:*?\"<>|][^\x00-\x1f\x7f/:*?\"<>|]{0,199}\.safetensors", re.I)
+
+
+class OwnFolders:
+    """What `registry.db.own_folders` says, and what is done with the folders themselves."""
+
+    def __init__(
+        self,
+        sessions: sessionmaker[Session],
+        blobs: BlobStore,
+        settings: Settings,
+        text_encoder: TextEncoder,
+    ) -> None:
+        self._sessions, self._blobs = sessions, blobs
+        self._settings, self._text_encoder = settings, text_encoder
+
+    @property
+    def dropped(self) -> Path:
+        """Where files are put that people drop on the page."""
+        return self._settings.home / "dropped"
+
+    def all(self) -> list[FolderFacts]:
+        with one_line_errors(), self._sessions.begin() as session:
+            return own_folders.list_folders(session)
+
+    def paths(self) -> list[Path]:
+        with one_line_errors(), self._sessions() as session:
+            return [Path(path) for path in own_folders.list_paths(session)]
+
+    def add(self, path: str) -> Path:
+        """Watch a folder; return it as it is written from now on.
+
+        Raises:
+            NoFolderError: it is not one, may not be read, or is this registry's own.
+        """
+        folder = Path(path).expanduser()
+        if not folder.is_absolute():
+            raise NoFolderError(path, "write the whole path, from its root on")
+        try:
+            folder = folder.resolve()
+            next(folder.iterdir(), None)
+        except OSError as error:
+            raise NoFolderError(path, (error.strerror or str(error)).lower()) from error
+        except ValueError as error:
+            raise NoFolderError(path, str(error)) from error
+        home = self._settings.home.resolve()
+        is_own = home in folder.parents or folder in (home, *home.parents)
+        if is_own and folder != self.dropped.resolve():
+            raise NoFolderError(path, "this registry's own files lie there")
+        with one_line_errors(), self._sessions.begin() as session:
+            own_folders.add_folder(session, str(folder))
+        return folder
+
+    def remove(self, path: str) -> None:
+        """Watch a folder no more; its adapters stay. Or raise FolderNotWatchedError."""
+        with one_line_errors(), self._sessions.begin() as session:
+            own_folders.remove_folder(session, path)
+
+    def watched(self, path: str) -> Path:
+        """Return a folder that is watched, or raise FolderNotWatchedError."""
+        folder = Path(path)
+        if folder not in self.paths():
+            raise FolderNotWatchedError(path)
+        return folder
+
+    @contextmanager
+    def watched_by_one(self) -> Iterator[bool]:
+        """Tell whether the caller is the one who watches folders now, and let him be it."""
+        with one_line_errors(), hold(self._sessions.kw["bind"], "watch", ["folders"]) as mine:
+            yield bool(mine)
+
+    def refresh(self, folder: Path, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Index what changed in a folder; how far it is, and what was wrong, is told by `all`.
+
+        It ends early when `is_over` says so, and goes on from there the next time.
+        """
+        try:
+            with closing(open_source(str(folder), self._settings)) as source:
+                pipeline = Pipeline(self._sessions, self._blobs, self._settings, self._text_encoder)
+                with closing(pipeline.refresh(source)) as refreshed:
+                    for _ in refreshed:
+                        if is_over():
+                            break
+            problem = None
+        except AutoLoraError as error:
+            problem = one_line(error)
+        with one_line_errors(), self._sessions.begin() as session:
+            own_folders.tell(session, str(folder), problem)
+
+    def begin_file(self, name: str, size: int | None) -> Path:
+        """Return where the bytes of a file go that is dropped on the page; then `keep_file`.
+
+        Raises:
+            FileTakenError: its name is none for an adapter's file.
+            NoRoomError, FileTooLargeError: it may not be had here.
+        """
+        if PurePath(name).name != name or "\\" in name or not PLAIN.fullmatch(name):
+            raise FileTakenError(name, f"only files called something{SUFFIX} are taken")
+        self.dropped.mkdir(parents=True, exist_ok=True)
+        make_private(self.dropped)
+        limits = self._settings.disk_limits
+        limits.check_size(name, size or 0)
+        limits.check_room(name, self.dropped, size or 0)
+        return self.dropped / f".{uuid4().hex}.partial"
+
+    def keep_file(self, name: str, partial: Path) -> Path:
+        """Give a file its name; return its folder, which is watched from now on.
+
+        Raises:
+            FileTakenError: another file has that name.
+        """
+        path = self.dropped / name
+        if path.exists() and hash_file(path) != hash_file(partial):
+            raise FileTakenError(name, "another file of this name is here; rename it")
+        partial.replace(path)
+        return self.add(str(self.dropped))
+
+    def copies(self) -> Sequence[Sequence[Copy]]:
+        """Return groups of files in own folders that are the same adapter by their weights."""
+        with one_line_errors(), self._sessions() as session:
+            return find_copies(session)
+
+    def trash(self, adapter_ids: Sequence[int]) -> list[Path]:
+        """Move adapters' files to the trash of this machine; return their folders.
+
+        What lies beside them stays. They are gone from search when their folder is refreshed.
+
+        Raises:
+            NotTrashedError: a file is not in a folder here, is not the one that was indexed, or
+                there is no trash; those before it are in the trash.
+        """
+        from send2trash import send2trash
+
+        with one_line_errors(), self._sessions() as session:
+            files = own_files(session, adapter_ids)
+        folders = []
+        for adapter_id in adapter_ids:
+            file = files.get(adapter_id)
+            if file is None:
+                raise NotTrashedError(f"adapter {adapter_id}", "it is not in a folder of yours")
+            try:
+                if hash_file(file.path) != file.sha256:
+                    raise NotTrashedError(str(file.path), "it has changed since it was indexed")
+                send2trash(file.path)
+            except OSError as error:
+                raise NotTrashedError(str(file.path), error.strerror or str(error)) from error
+            folders.append(file.folder)
+        return list(dict.fromkeys(folders))

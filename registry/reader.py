@@ -1,0 +1,171 @@
+"""Who answers questions about adapters: this process, or a server that runs already."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Unpack
+
+from registry.client import Client
+from registry.config import Settings
+from registry.connection import RemoteError
+from registry.running import find_server
+
+if TYPE_CHECKING:
+    from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
+    from registry.api.schemas.found import (
+        DuplicateListAnswer,
+        FacetsAnswer,
+        PictureAnswer,
+        SearchAnswer,
+        SimilarAnswer,
+    )
+    from registry.api.schemas.fuse import ChoiceAnswer
+    from registry.api.schemas.service import RunListAnswer, StatusAnswer
+    from registry.fusion.fused_image import FusedImage
+    from registry.fusion.options import DrawingOptions, Mode, StepCallback
+    from registry.fusion.recipe import Recipe
+    from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
+
+
+class Reader(Protocol):
+    """Answers what is asked of adapters; `registry.Client` does over HTTP, `LocalReader` here."""
+
+    def search(
+        self,
+        text: str = "",
+        limit: int = 10,
+        *,
+        cursor: str | None = None,
+        like: Sequence[int] = (),
+        unlike: Sequence[int] = (),
+        unlike_text: str = "",
+        sort: "FoundSort" = "relevance",
+        seed: int = 0,
+        **filters: Unpack["FilterOptions"],
+    ) -> "SearchAnswer":
+        """Return up to `limit` adapters that suit `text`, in English or Chinese, best first."""
+        ...
+
+    def search_picture(
+        self, picture: Path | bytes, limit: int = 10, **filters: Unpack["FilterOptions"]
+    ) -> "PictureAnswer":
+        """Return up to `limit` adapters that a picture was made with, or that made one like it."""
+        ...
+
+    def list(
+        self,
+        sort: "Sort" = "newest",
+        limit: int = 50,
+        *,
+        cursor: str | None = None,
+        seed: int = 0,
+        state: "State" = "ready",
+        **filters: Unpack["FilterOptions"],
+    ) -> "AdapterListAnswer":
+        """Return a page of all adapters; its `next` is the next page's cursor."""
+        ...
+
+    def facets(self, **filters: Unpack["FilterOptions"]) -> "FacetsAnswer":
+        """Return how many adapters there are of every value to filter by."""
+        ...
+
+    def show(self, adapter_id: int) -> "AdapterDetailAnswer":
+        """Return all that is known of an adapter."""
+        ...
+
+    def similar(
+        self,
+        adapter_id: int,
+        limit: int = 10,
+        *,
+        cursor: str | None = None,
+        sort: "FoundSort" = "relevance",
+        seed: int = 0,
+    ) -> "SimilarAnswer":
+        """Return adapters of the same family, those with the most similar weights first."""
+        ...
+
+    def duplicates(
+        self,
+        adapter_id: int,
+        limit: int = 10,
+        *,
+        cursor: str | None = None,
+        sort: "FoundSort" = "relevance",
+        seed: int = 0,
+    ) -> "DuplicateListAnswer":
+        """Return adapters that are this one again."""
+        ...
+
+    def choose(
+        self, prompt: str, k: int = 3, *, base_model: str | None = None
+    ) -> "Sequence[ChoiceAnswer]":
+        """Return up to `k` adapters to draw `prompt` with: one for each thing that it names."""
+        ...
+
+    def status(self) -> "StatusAnswer":
+        """Return what is here, what was refused, what waits, and who works."""
+        ...
+
+    def runs(self, limit: int = 20, *, cursor: str | None = None) -> "RunListAnswer":
+        """Return a page of refreshes, newest first."""
+        ...
+
+    def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
+        """Save an adapter's file in `folder` under its own name, and return its path."""
+        ...
+
+
+class Drawer(Protocol):
+    """Makes images; `registry.Client` has them made over HTTP, a `Maker` makes them here."""
+
+    def fuse(
+        self,
+        prompt: str,
+        *,
+        k: int = 3,
+        adapters: Sequence[int] | None = None,
+        strengths: Sequence[float | None] | None = None,
+        base_model: str | None = None,
+        mode: "Mode" = "gated",
+        check: bool = True,
+        progress: "StepCallback | None" = None,
+        **drawing: Unpack["DrawingOptions"],
+    ) -> "FusedImage":
+        """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
+        ...
+
+    def reproduce(self, recipe: "Recipe", progress: "StepCallback | None" = None) -> "FusedImage":
+        """Draw the image of a recipe again."""
+        ...
+
+
+def draws_here(settings: Settings) -> bool:
+    """Whether this machine draws with the adapters that the registry at REGISTRY_URL has.
+
+    It does where it has base models; else that registry draws.
+    """
+    return settings.url is not None and bool(settings.base_models) and not settings.local
+
+
+def find_client(settings: Settings) -> Client | None:
+    """Return a client of the registry at REGISTRY_URL, or of a server that runs on this home.
+
+    None where there is neither, or `settings.local` asks for this process.
+    """
+    if settings.local:
+        return None
+    if settings.url is not None:
+        token = settings.token.get_secret_value() if settings.token else None
+        return Client(settings.url, token)
+    server = find_server(settings.home)
+    if server is None:
+        return None
+    client = Client(server.url, server.token)
+    try:
+        if client.health().instance == server.instance:
+            return client
+    except RemoteError:
+        # It was killed, and what it left says nothing: the question is answered here.
+        pass
+    client.close()
+    return None

@@ -1,0 +1,37 @@
+"""Whether a server can answer as it should: its schema is the database's, its encoders are here."""
+
+from functools import cache
+
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy.orm import Session
+
+from registry.blobs import BlobStore
+from registry.db.encoders import active_encoders
+from registry.db.migrate import newest_revision
+from registry.errors import NotReadyError
+
+
+def check_ready(session: Session, blobs: BlobStore) -> None:
+    """Return where all is well.
+
+    Raises:
+        NotReadyError: with what is wrong, and what to do.
+    """
+    revision = MigrationContext.configure(session.connection()).get_current_revision()
+    if revision != _known_revision():
+        raise NotReadyError(
+            f"the database's schema is at {revision} and this server knows {_known_revision()}; "
+            "restart it with the version that migrated the database"
+        )
+    for encoder in active_encoders(session):
+        if not blobs.exists(encoder.checkpoint_sha256):
+            raise NotReadyError(
+                f"the checkpoint of encoder {encoder.name} is not in the blob store; register it "
+                "again with REGISTRY_ENCODER_CHECKPOINT, or `autolora encoders rollback`"
+            )
+
+
+@cache
+def _known_revision() -> str | None:
+    """Of this code: its files do not change while it runs."""
+    return newest_revision()

@@ -1,0 +1,92 @@
+"""What holds for each page, whatever it is for."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page
+from sqlalchemy import select
+
+from registry.db.models import Adapter, Caption
+from registry.service import Registry
+from tests.browser.looking import HEIGHT, violations, widths_that_overflow, words
+
+# By what they show; {eagle} is an adapter, {drawn} an image.
+PAGES = {
+    "landing": "/",
+    "found": "/?q=eagle",
+    "browsing": "/?author=quietfox&sort=name",
+    "nothing passes": "/?author=quietfox&min_rank=999",
+    "more like this": "/?like={eagle}",
+    "adapter": "/adapters/{eagle}",
+    "fuse": "/fuse?adapter={eagle}&prompt=an+eagle",
+    "status": "/status",
+    "images": "/images",
+    "image": "/images/{drawn}",
+    "comparison": "/images/compare?image={drawn}&image={drawn}",
+    "error": "/adapters/999999",
+}
+pages = pytest.mark.parametrize("path", PAGES.values(), ids=list(PAGES))
+HAN = re.compile("[\u3400-\u9fff]")
+LATIN = re.compile("[a-z]{3,}")
+# Names and keys, which are the same everywhere.
+NAMES = {
+    "alpha", "alt", "autov", "ctrl", "demo", "diffusers", "english", "enter", "esc", "kohya",
+    "lora", "modelscope", "peft", "ridge",
+    "safetensors", "scripts", "sha", "toolkit", "transformer", "utc",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="package")
+def foreign(demo: Registry) -> set[str]:
+    """Latin words that the hub's authors wrote, or that hashes and addresses are made of."""
+    with demo.sessions() as session:
+        adapters = session.scalars(select(Adapter)).all()
+        told = [repr(vars(adapter)) for adapter in adapters]
+        told += session.scalars(select(Caption.text)).all()
+    return set(LATIN.findall(" ".join(told).lower()))
+
+
+@pages
+def test_a_page_in_english_and_light(page: Page, path: str, eagle: int, drawn: int) -> None:
+    page.goto(path.format(eagle=eagle, drawn=drawn))
+
+    assert widths_that_overflow(page) == {}  # ends at a desk's width
+    assert violations(page) == []
+
+
+@pages
+def test_a_page_in_chinese_and_dark_on_a_phone(
+    page: Page, path: str, eagle: int, drawn: int, foreign: set[str]
+) -> None:
+    page.set_viewport_size({"width": 320, "height": HEIGHT})
+    page.emulate_media(color_scheme="dark")
+    page.goto(path.format(eagle=eagle, drawn=drawn))
+    page.get_by_role("link", name="中文").click()
+
+    assert page.locator("html").get_attribute("lang") == "zh-Hans"
+    said = " ".join(text for text in words(page) if not HAN.search(text))
+    assert set(LATIN.findall(said.lower())) - foreign - NAMES == set()
+    assert violations(page) == []
+    assert widths_that_overflow(page) == {}
+
+
+def test_the_dark_is_dark(page: Page) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto("/")
+
+    paper, ink = (
+        page.evaluate(f"getComputedStyle(document.body).{name}")
+        for name in ("backgroundColor", "color")
+    )
+    assert brightness(paper) < 50 < 200 < brightness(ink)
+
+
+def brightness(colour: str) -> float:
+    return sum(map(int, re.findall(r"\d+", colour)[:3])) / 3
+
+
+def test_the_api_is_described_here(page: Page) -> None:
+    """Swagger UI draws it, from this server alone."""
+    page.goto("/docs")
+
+    page.get_by_role("link", name="/v1/search", exact=True).wait_for()

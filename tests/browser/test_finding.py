@@ -1,0 +1,117 @@
+"""From words and pictures to adapters, as a person goes."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from demo.paths import DATA
+from registry.service import Registry
+
+
+def search(page: Page, words: str) -> None:
+    page.goto("/")
+    page.get_by_role("searchbox").fill(words)
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"\?q="))
+
+
+def names(page: Page) -> list[str]:
+    return page.locator(".card h3").all_inner_texts()
+
+
+def facet(page: Page, name: str) -> Locator:
+    return page.get_by_role("complementary").locator("section").filter(has=page.get_by_text(name))
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [("eagle", "鹰"), ("黑色剪影", "Monochrome Black Silhouette Mammals LoRA")],
+)
+def test_what_is_named_in_one_language_is_found_in_the_other(
+    page: Page, words: str, first: str
+) -> None:
+    search(page, words)
+
+    assert first in names(page)[:2]
+    assert page.locator("h2.band").all_inner_texts()[0] == "Fits"
+
+
+def test_bands_come_in_their_order(page: Page) -> None:
+    search(page, "eagle")
+
+    bands = page.locator("h2.band").all_inner_texts()
+    order = ["Fits", "Perhaps", "Probably not these"]
+    assert bands == [band for band in order if band in bands]
+    assert len(bands) >= 2
+
+
+def test_a_facet_narrows_by_as_many_as_it_says_and_is_taken_back(page: Page) -> None:
+    page.goto("/")
+    everything = page.locator(".found h2").first.inner_text()
+    link = facet(page, "Author").get_by_role("link", name=re.compile("quietfox"))
+    count = link.locator(".count").inner_text()
+    link.click()
+
+    expect(page.locator(".found h2").first).to_have_text(f"{count} adapters")
+    assert set(page.locator(".card p.line").all_inner_texts()) == {"by quietfox"}
+    page.get_by_role("link", name="Author: quietfox").click()
+    expect(page.locator(".found h2").first).to_have_text(everything)
+
+
+def test_pages_go_through_every_adapter_once(page: Page, demo: Registry) -> None:
+    page.goto("/?sort=name")
+    seen = names(page)
+    page.get_by_role("link", name="Next page").click()
+    page.wait_for_url(re.compile("cursor="))
+    seen += names(page)
+
+    assert len(seen) == demo.count().count
+    assert page.get_by_role("link", name="Next page").count() == 0
+    page.get_by_role("link", name="First page").click()
+    expect(page.locator(".card h3").first).to_have_text(seen[0])
+
+
+def test_an_adapter_leads_to_others_like_it_and_to_its_file(
+    page: Page, demo: Registry, eagle: int
+) -> None:
+    page.goto(f"/adapters/{eagle}")
+    with page.expect_download() as started:
+        page.get_by_role("link", name=re.compile("^Download")).click()
+    sha256 = hashlib.sha256(Path(started.value.path()).read_bytes()).hexdigest()
+    assert sha256 == demo.adapter(eagle).card.file_sha256
+
+    other = page.locator("section", has_text="Similar weights").locator(".card h3 a").first
+    name = other.inner_text()
+    other.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+
+
+def test_trigger_words_are_copied(page: Page, demo: Registry, eagle: int) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"/adapters/{eagle}")
+    page.locator("dd", has_text="eagle icon").get_by_role("button", name="Copy").first.click()
+
+    expect(page.get_by_role("button", name="Copied").first).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == "eagle icon"
+
+
+@pytest.fixture(scope="package")
+def cover_of_the_eagle(demo: Registry, eagle: int) -> Path:
+    file = Path(demo.adapter(eagle).card.file_name).stem
+    return DATA / f"zoo/covers/{file}-0.png"
+
+
+def test_a_picture_finds_the_adapter_whose_cover_it_is(
+    page: Page, cover_of_the_eagle: Path
+) -> None:
+    page.goto("/")
+    page.get_by_text("Search by a picture").click()
+    page.get_by_label("A picture: choose one").set_input_files(cover_of_the_eagle)
+    page.get_by_role("button", name="Find its adapters").click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Adapters of a picture")
+    assert names(page)[0] == "鹰"
+    expect(page.locator(".card").first).to_contain_text("a cover looks the same")

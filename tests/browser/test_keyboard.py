@@ -1,0 +1,73 @@
+"""Everything by keyboard: where the focus is can be seen, and nothing holds it."""
+
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+# The focused element's name for people, whether its focus is shown, and whether it is in sight.
+FOCUSED = """() => {
+    const element = document.activeElement;
+    const box = element.getBoundingClientRect();
+    // A tile shows it as a whole.
+    const shown = [element, element.closest(".card")].filter(Boolean).some((one) => {
+        const { outlineStyle, outlineWidth } = getComputedStyle(one);
+        return outlineStyle !== "none" && parseFloat(outlineWidth) > 0;
+    });
+    const inSight = box.width > 0 && box.bottom > 0 && box.top < innerHeight;
+    return {
+        said: (element.getAttribute("aria-label") || element.textContent).trim().slice(0, 80),
+        tag: element.tagName, shown, inSight,
+    };
+}"""
+
+
+def tab(page: Page, times: int = 1) -> list[dict[str, Any]]:
+    stops = []
+    for _ in range(times):
+        page.keyboard.press("Tab")
+        stops.append(page.evaluate(FOCUSED))
+    return stops
+
+
+def tab_to(page: Page, said: str, most: int = 80) -> None:
+    """Go on until the focus is on what is called so."""
+    stops = []
+    for _ in range(most):
+        stops += tab(page)
+        if said == stops[-1]["said"]:
+            return
+    raise AssertionError(f"no {said} among {[stop['said'] for stop in stops]}")
+
+
+def test_the_first_stop_skips_to_the_content(page: Page, eagle: int) -> None:
+    page.goto(f"/adapters/{eagle}")
+
+    assert tab(page)[0]["said"] == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#content")
+    assert tab(page)[0]["said"] == "by pixelplum"
+
+
+def test_every_stop_is_seen(page: Page) -> None:
+    """On a page of results: the search, its facets, its tiles."""
+    page.goto("/?q=eagle")
+    stops = tab(page, 40)
+
+    assert [stop for stop in stops if not stop["shown"]] == []
+    assert [stop for stop in stops if not stop["inSight"]] == []
+    assert len({stop["said"] for stop in stops}) > 20
+
+
+def test_an_image_is_asked_for_by_keyboard_alone(page: Page) -> None:
+    page.goto("/")
+    # The field has the focus there.
+    page.keyboard.type("eagle")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?q=eagle")
+    tab_to(page, "鹰")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("鹰")
+    tab_to(page, "Fuse with this")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Fuse")
+    tab_to(page, "Make the image")

@@ -1,0 +1,236 @@
+"""One's own folders over HTTP and on their page: watched, refreshed, filled, rid of copies."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import update
+
+from registry.db import own_folders, runs
+from registry.db.adapters import Origin
+from registry.db.models import CrawlRun
+from registry.service import Registry
+from tests.encoder.builders import make_factors, write_adapter
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "loras"
+    folder.mkdir()
+    write_adapter(folder / "fox.safetensors", make_factors(1))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def trash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The trash of this machine, as freedesktop.org has it, in a folder of the test's own."""
+    monkeypatch.setattr("send2trash.plat_other.HOMETRASH_B", bytes(tmp_path / "data" / "Trash"))
+    monkeypatch.setattr("send2trash.plat_other.XDG_DATA_HOME", bytes(tmp_path / "data"))
+    return tmp_path / "data" / "Trash" / "files"
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def folders_of(client: TestClient) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = client.get("/v1/folders").json()["items"]
+    return items
+
+
+def settle(client: TestClient, count: int) -> None:
+    """Wait until so many adapters can be found, and nothing is under way."""
+    wait(
+        lambda: (
+            client.get("/v1/adapters").json()["total"] == count
+            and all(one["finished_at"] and not one["step"] for one in folders_of(client))
+        )
+    )
+
+
+def names(client: TestClient) -> set[str]:
+    return {item["name"] for item in client.get("/v1/adapters").json()["items"]}
+
+
+def test_a_folder_is_added_and_what_is_wrong_in_it_is_told(
+    client: TestClient, folder: Path
+) -> None:
+    (folder / "broken.safetensors").write_bytes(b"<html>")
+
+    added = client.post("/v1/folders", json={"path": str(folder)})
+
+    assert added.status_code == 202, added.text
+    settle(client, 1)
+    [one] = folders_of(client)
+    assert one["path"] == str(folder)
+    assert one["adapters"] == 1
+    assert [problem["adapter"] for problem in one["problems"]] == ["loras/broken"]
+    page = client.get("/folders").text
+    assert str(folder) in page
+    assert "What was not taken, and why (1)" in page
+
+
+def test_what_changes_in_a_watched_folder_is_indexed(client: TestClient, folder: Path) -> None:
+    client.app.state.keeper.watch()  # type: ignore[attr-defined]
+    client.post("/folders", data={"path": str(folder)})
+    settle(client, 1)
+
+    write_adapter(folder / "owl.safetensors", make_factors(2))
+
+    wait(lambda: names(client) == {"fox", "owl"})
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("relative", "the whole path"),
+        ("/there/is/none", "no such file"),
+        ("/", "this registry's own files"),
+    ],
+)
+def test_what_is_no_folder_to_watch_is_refused(
+    client: TestClient, registry: Registry, path: str, why: str
+) -> None:
+    registry.settings.home.mkdir(exist_ok=True)
+
+    answer = client.post("/v1/folders", json={"path": path})
+
+    assert answer.status_code == 422
+    assert why in answer.json()["detail"]
+    assert folders_of(client) == []
+
+
+def test_the_home_of_the_registry_is_not_watched(client: TestClient, registry: Registry) -> None:
+    inner = registry.settings.home / "blobs"
+    inner.mkdir(parents=True, exist_ok=True)
+
+    answer = client.post("/v1/folders", json={"path": str(inner)})
+
+    assert answer.status_code == 422
+
+
+def test_a_file_that_is_dropped_is_indexed_and_a_second_of_its_name_is_not_lost(
+    client: TestClient, registry: Registry, tmp_path: Path
+) -> None:
+    one = write_adapter(tmp_path / "one.safetensors", make_factors(3)).read_bytes()
+    other = write_adapter(tmp_path / "two.safetensors", make_factors(4)).read_bytes()
+
+    sent = client.post("/v1/folders/files", params={"name": "ink.safetensors"}, content=one)
+    again = client.post("/v1/folders/files", params={"name": "ink.safetensors"}, content=one)
+    clash = client.post("/v1/folders/files", params={"name": "ink.safetensors"}, content=other)
+
+    assert (sent.status_code, again.status_code, clash.status_code) == (202, 202, 422)
+    settle(client, 1)
+    assert names(client) == {"ink"}
+    kept = registry.folders.dropped
+    assert [path.name for path in kept.iterdir()] == ["ink.safetensors"]
+    assert (kept / "ink.safetensors").read_bytes() == one
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../ink.safetensors", "a/b.safetensors", "a\\b.safetensors", ".safetensors", "ink.ckpt",
+     "a\nb.safetensors", "C:ink.safetensors"],
+)  # fmt: skip
+def test_names_that_lead_elsewhere_are_not_taken(
+    client: TestClient, registry: Registry, name: str
+) -> None:
+    answer = client.post("/v1/folders/files", params={"name": name}, content=b"x")
+
+    assert answer.status_code == 422
+    assert not registry.folders.dropped.exists() or not [*registry.folders.dropped.iterdir()]
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_comes(
+    client: TestClient, registry: Registry
+) -> None:
+    registry.settings.max_file_bytes = 10
+
+    answer = client.post("/v1/folders/files", params={"name": "a.safetensors"}, content=b"x" * 11)
+
+    assert answer.status_code in (413, 422, 500)
+    assert not [*registry.folders.dropped.glob("*")]
+
+
+def test_copies_go_to_the_trash_and_from_search(
+    client: TestClient, folder: Path, trash: Path
+) -> None:
+    (folder / "old").mkdir()
+    copy = folder / "old" / "fox again.safetensors"
+    copy.write_bytes((folder / "fox.safetensors").read_bytes())
+    half = {name: (down, up / 2) for name, (down, up) in make_factors(1).items()}
+    write_adapter(folder / "half.safetensors", half)
+    write_adapter(folder / "owl.safetensors", make_factors(2))
+    client.post("/v1/folders", json={"path": str(folder)})
+    settle(client, 4)
+
+    [group] = client.get("/v1/folders/copies").json()["groups"]
+    kinds = {Path(one["path"]).name: one["kind"] for one in group}
+    assert set(kinds) == {"fox.safetensors", "fox again.safetensors", "half.safetensors"}
+    assert "strength" in kinds.values()
+    page = client.get("/folders/copies").text
+    assert str(copy) in page
+
+    number = next(one["adapter_id"] for one in group if one["path"] == str(copy))
+    client.post("/folders/trash", data={"adapter": [str(number)]})
+
+    assert [path.name for path in trash.iterdir()] == ["fox again.safetensors"]
+    assert not copy.exists()
+    assert (folder / "fox.safetensors").exists()
+    settle(client, 3)
+
+
+def test_what_changed_since_it_was_indexed_is_not_thrown_away(
+    client: TestClient, folder: Path
+) -> None:
+    client.post("/v1/folders", json={"path": str(folder)})
+    settle(client, 1)
+    [item] = client.get("/v1/adapters").json()["items"]
+    write_adapter(folder / "fox.safetensors", make_factors(9))
+
+    answer = client.post("/v1/folders/trash", json={"adapters": [item["id"]]})
+
+    assert answer.status_code == 409
+    assert "has changed" in answer.json()["detail"]
+    assert (folder / "fox.safetensors").exists()
+
+
+def test_a_folder_is_watched_no_more_and_keeps_its_adapters(
+    client: TestClient, folder: Path
+) -> None:
+    client.post("/v1/folders", json={"path": str(folder)})
+    settle(client, 1)
+
+    client.post("/folders/remove", data={"path": str(folder)})
+
+    assert folders_of(client) == []
+    assert names(client) == {"fox"}
+    assert client.post("/v1/folders/refresh", json={"path": str(folder)}).status_code == 404
+
+
+def test_how_far_a_refresh_is_is_told_unless_it_was_killed(
+    client: TestClient, registry: Registry, folder: Path
+) -> None:
+    with registry.sessions.begin() as session:
+        own_folders.add_folder(session, str(folder))
+        run_id = runs.start_run(session, Origin("folder", str(folder)))
+        runs.tell(session, run_id, "read", 1, 2)
+
+    [told] = folders_of(client)
+    assert (told["step"], told["done"], told["total"]) == ("read", 1, 2)
+    page = client.get("/").text
+    assert "1 / 2" in page
+
+    with registry.sessions.begin() as session:
+        long_ago = CrawlRun.told_at - runs.LOST_AFTER * 2
+        session.execute(update(CrawlRun).where(CrawlRun.id == run_id).values(told_at=long_ago))
+    assert folders_of(client)[0]["step"] is None
+    assert client.get("/v1/runs").json()["items"][0]["step"] is None

@@ -1,0 +1,84 @@
+"""What is said of files and of errors, in Chinese."""
+
+import ast
+from bisect import bisect_left
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import encoder
+import registry
+from registry.api.errors import SAID, STATUS
+from registry.api.pages.sentences import ANSWERS, FILES, SLOT, in_chinese
+from registry.api.pages.texts import TEXTS
+from registry.errors import AdapterNotFoundError
+from registry.refresh.pipeline import STEPS
+from registry.retrieval.errors import UnknownFilterValueError
+
+
+@cache
+def literals() -> str:
+    """All that stands between quotes in the code but for the table itself."""
+    found = []
+    for package in (encoder, registry):
+        for path in Path(str(package.__file__)).parent.rglob("*.py"):
+            if path.name not in ("sentences.py", "texts.py"):
+                tree = ast.parse(path.read_text(encoding="utf-8"))
+                found += [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return "\n".join(value for value in found if isinstance(value, str))
+
+
+def is_put_together(words: str, pieces: int = 4) -> bool:
+    """Whether literals of the code, a few one after the other, make these words."""
+    if not words:
+        return True
+    longest = bisect_left(range(len(words)), True, key=lambda n: words[: n + 1] not in literals())
+    return pieces > 0 and longest > 0 and is_put_together(words[longest:], pieces - 1)
+
+
+@pytest.mark.parametrize("english", [english for english, _ in (*FILES, *ANSWERS)])
+def test_every_sentence_is_one_of_the_code(english: str) -> None:
+    """Whoever words one otherwise there is sent here."""
+    assert all(map(is_put_together, SLOT.split(english)[::2])), english
+
+
+@pytest.mark.parametrize(("english", "chinese"), [*FILES, *ANSWERS])
+def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
+    assert set(SLOT.findall(chinese)) <= set(SLOT.findall(english))
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [
+        (str(AdapterNotFoundError(7)), "没有编号为 7 的适配器。"),
+        (
+            str(UnknownFilterValueError("tag", "x", ["cat", "dog"], more=True)),
+            "没有适配器符合 tag = 'x'。可选的有：cat, dog 等。",
+        ),
+        (
+            "all 52 layers exist in flux.1 with these shapes; adapters of chroma are rare",
+            "全部 52 层都存在于 flux.1，形状一致；chroma 的适配器很少见",
+        ),
+        (
+            "civitai lists it for 'sdxl-1.0', which its layers rule out",
+            "civitai 将其列为 'sdxl-1.0'，但与层结构矛盾",
+        ),
+    ],
+)
+def test_sentences_are_known_with_what_changes_in_them(english: str, chinese: str) -> None:
+    assert in_chinese(english) == chinese
+
+
+@pytest.mark.parametrize("text", ["anything else", "no adapter has the " + "x" * 1000, ""])
+def test_what_is_not_known_is_left_as_it_is(text: str) -> None:
+    assert in_chinese(text) is None
+
+
+def test_what_the_api_says_itself_is_known() -> None:
+    assert [said for said in SAID.values() if in_chinese(said) is None] == []
+    assert {f"error.{int(status)}" for status in STATUS.values()} <= TEXTS.keys()
+
+
+def test_steps_have_names() -> None:
+    assert {f"status.step.{step.name}" for step in STEPS} <= TEXTS.keys()

@@ -1,0 +1,183 @@
+"""Tools for assistants, called by the protocol's own client."""
+
+import base64
+import io
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import pytest
+from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+from mcp_types import CallToolResult, ImageContent, TextContent
+from PIL import Image
+
+from registry.cli.mcp_tools import make_server
+from registry.fusion.recipe import recipe_in_png
+from registry.local import LocalReader
+from registry.service import Registry
+from tests.builders import add_adapter
+from tests.encoder.builders import write_adapter
+from tests.registry.api.conftest import add_file, base_folder, drawing
+from tests.registry.cli.runner import add_fox
+from tests.registry.conftest import embed
+
+__all__ = ["base_folder", "drawing"]
+
+Result = TypeVar("Result")
+PROJECT = Path(__file__).parents[3]
+
+
+def with_client(
+    registry: Registry, ask: Callable[[Client], Awaitable[Result]], mode: str = "auto"
+) -> Result:
+    """Ask the tools of a registry, in this process."""
+
+    async def run() -> Result:
+        server = make_server(LocalReader(registry), registry.maker)
+        async with Client(server, mode=mode) as client:
+            return await ask(client)
+
+    return anyio.run(run)
+
+
+def call(registry: Registry, tool: str, **asked: Any) -> CallToolResult:
+    async def ask(client: Client) -> CallToolResult:
+        return await client.call_tool(tool, asked)
+
+    return with_client(registry, ask)
+
+
+def answer(registry: Registry, tool: str, **asked: Any) -> dict[str, Any]:
+    """Return what a tool answers as data; as words it says the same."""
+    result = call(registry, tool, **asked)
+    said = [block.text for block in result.content if isinstance(block, TextContent)]
+    assert not result.is_error, said
+    assert result.structured_content is not None
+    assert json.loads("".join(said)) == result.structured_content
+    return dict(result.structured_content)
+
+
+def refusal(registry: Registry, tool: str, **asked: Any) -> str:
+    result = call(registry, tool, **asked)
+    assert result.is_error
+    return "".join(block.text for block in result.content if isinstance(block, TextContent))
+
+
+def test_every_tool_says_what_it_wants_and_gives(registry: Registry) -> None:
+    async def ask(client: Client) -> list[Any]:
+        return (await client.list_tools()).tools
+
+    tools = {tool.name: tool for tool in with_client(registry, ask)}
+
+    assert list(tools) == [
+        *("search_loras", "show_lora", "similar_loras", "choose_loras", "inspect_file", "fuse")
+    ]
+    for tool in tools.values():
+        assert tool.description
+        assert tool.output_schema is not None
+        assert tool.annotations.read_only_hint
+    described = tools["search_loras"].input_schema["properties"]["text"]
+    assert described["description"] == "What the images look like."
+
+
+def test_adapters_are_found_shown_and_compared(registry: Registry) -> None:
+    fox = add_fox(registry)
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="Rude", words="fox", record={}, licence="MIT", mature=True)
+
+    found = answer(registry, "search_loras", text="狐狸", tag=["animal"])
+    shown = answer(registry, "show_lora", adapter_id=fox)
+    similar = answer(registry, "similar_loras", adapter_id=fox)
+
+    assert [one["id"] for one in found["results"]] == [fox]
+    assert found["results"][0]["band"] == "perhaps"
+    assert (shown["name"], shown["tags"]) == ("[red]Fox[/red]", ["animal"])
+    assert shown["shown"] == ["a fox"]
+    assert similar == {"results": [], "compared_by": "nothing"}
+    every = answer(registry, "search_loras", text="fox", mature="any")["results"]
+    assert "Rude" in [one["name"] for one in every]
+    hidden = answer(registry, "search_loras", text="fox")["results"]
+    assert "Rude" not in [one["name"] for one in hidden]
+
+
+def test_adapters_are_chosen_for_a_prompt(registry: Registry) -> None:
+    fox = add_file(registry, 1, "fox", "a fox")
+
+    [chosen] = answer(registry, "choose_loras", prompt="a fox", k=2)["adapters"]
+
+    assert chosen["id"] == fox
+
+
+def test_an_image_is_drawn_and_shown(drawing: Registry) -> None:
+    fox = add_file(drawing, 1, "fox", "a fox")
+
+    result = call(
+        drawing,
+        "fuse",
+        prompt="a fox",
+        adapters=[{"id": fox, "strength": 0.5}],
+        mode="sum",
+        steps=1,
+        width=48,
+        height=32,
+    )
+
+    image = next(block for block in result.content if isinstance(block, ImageContent))
+    png = base64.b64decode(image.data)
+    told = result.structured_content
+    assert told is not None
+    assert Image.open(io.BytesIO(png)).size == (told["width"], told["height"]) == (48, 32)
+    assert recipe_in_png(png, "it").full_prompt == told["full_prompt"]
+    assert [(used["id"], used["strength"]) for used in told["adapters"]] == [(fox, 0.5)]
+
+
+def test_a_file_is_inspected_and_nothing_else_is_read(registry: Registry, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "cat.safetensors")
+    (tmp_path / "secret.txt").write_text("a secret")
+    (tmp_path / "secret.safetensors").write_text("a secret")
+
+    facts = answer(registry, "inspect_file", path=str(adapter))
+
+    assert facts["base_model"] == "demo-flux-tiny"
+    assert "layer_names" not in facts
+    for name in ("secret.txt", "absent.safetensors", "", "https://host/x.safetensors"):
+        said = refusal(registry, "inspect_file", path=str(tmp_path / name) if name else name)
+        assert "is no .safetensors file" in said
+    assert "a secret" not in refusal(
+        registry, "inspect_file", path=str(tmp_path / "secret.safetensors")
+    )
+
+
+def test_what_goes_wrong_is_told_in_a_line(registry: Registry) -> None:
+    assert "there is no adapter 999" in refusal(registry, "show_lora", adapter_id=999)
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="fox", captions=[("fox", embed(registry, "fox"))])
+    assert "There are: someone." in refusal(
+        registry, "search_loras", text="fox", author=["someonx"]
+    )
+    assert "greater than or equal to 1" in refusal(registry, "show_lora", adapter_id=0)
+
+
+@pytest.mark.usefixtures("environment")
+def test_the_command_speaks_over_stdin_and_stdout(registry: Registry) -> None:
+    """As an assistant's program starts it; nothing else may be written to stdout."""
+    fox = add_fox(registry)
+    command = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "registry", "mcp"],
+        env=dict(os.environ) | {"PYTHONPATH": str(PROJECT)},
+    )
+
+    async def run() -> CallToolResult:
+        async with Client(stdio_client(command)) as client:
+            return await client.call_tool("search_loras", {"text": "fox"})
+
+    found = anyio.run(run).structured_content
+
+    assert found is not None
+    assert [one["id"] for one in found["results"]] == [fox]

@@ -1,0 +1,174 @@
+"""What the pages tell people to type is taken by the programs that it is for.
+
+`autolora …` is parsed by the real command line, addresses are answered by the real routes, Python
+is bound to real signatures, and modules, targets and settings are there. Nothing is run.
+"""
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import typer.main
+from fastapi import FastAPI
+from starlette.routing import BaseRoute, Match
+
+import registry
+from registry.api.app import API, PAGES
+from registry.cli.app import app
+from registry.config import Settings
+
+PROJECT = Path(__file__).parents[1]
+# Written from `--help`, whose lines are no commands.
+HELP = PROJECT / "docs/cli.md"
+DOCS = sorted({*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")} - {HELP})
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`([^`\n]+)`")
+SETTING = re.compile(r"\bREGISTRY_([A-Z0-9_]+)\b(?!\*)")
+TARGETS = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+
+
+def lines_of(page: Path) -> Iterator[str]:
+    """Yield the lines of a page's blocks of code, put together where they go on, and its `code`."""
+    text = page.read_text(encoding="utf-8")
+    for language, block in FENCE.findall(text):
+        if language in ("", "bash", "sh", "console"):
+            yield from block.replace("\\\n", " ").splitlines()
+    yield from INLINE.findall(FENCE.sub("", text))
+
+
+def commands(name: str) -> list[tuple[str, list[str]]]:
+    """Return the page and the words of every command that begins with `name`."""
+    found = []
+    for page in DOCS:
+        for line in lines_of(page):
+            for part in re.split(r"\s(?:\||&&|;)\s", line):
+                words = _words(part.strip().removeprefix("$ "))
+                # Settings may stand before a command.
+                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                    words = words[1:]
+                if words[:1] == [name] and len(words) > 1:
+                    found.append((page.name, words[1:]))
+    return found
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:  # quotes that belong to a text, not to a command
+        return []
+
+
+def ids(found: list[tuple[str, list[str]]]) -> list[str]:
+    return [f"{page}: {' '.join(words)}" for page, words in found]
+
+
+AUTOLORA = commands("autolora")
+# What stands for whatever somebody has.
+PLACEHOLDERS = {"ID": "1", "…": "1"}
+
+
+@cache
+def command_line() -> Any:
+    return typer.main.get_command(app)
+
+
+@pytest.mark.parametrize(("page", "words"), AUTOLORA, ids=ids(AUTOLORA))
+def test_a_command_is_one_that_autolora_takes(page: str, words: list[str]) -> None:
+    command = command_line()
+    rest = [PLACEHOLDERS.get(word, word) for word in words]
+    context = command.make_context("autolora", rest)
+    while hasattr(command, "resolve_command"):
+        asked = [*context._protected_args, *context.args]
+        name, command, rest = command.resolve_command(context, asked)
+        # A name alone is told of, and not to be typed so.
+        if rest or hasattr(command, "resolve_command"):
+            context = command.make_context(name, list(rest), parent=context)
+
+
+def asked_of(words: list[str]) -> tuple[str, str]:
+    """Return the method and the path that a curl command asks."""
+    method = "GET"
+    sends = {"-d", "--data", "--data-binary", "-F", "-T"} & set(words)
+    for option in ("-X", "--request"):
+        if option in words:
+            method, sends = words[words.index(option) + 1], set()
+    (address,) = (word for word in words if ":8000/" in word)
+    return "POST" if sends else method, urlsplit(f"//{address.split('//')[-1]}").path
+
+
+CURL = [(page, asked_of(words)) for page, words in commands("curl")]
+# "`POST /v1/fuse`" and "`/v1/images/{id}`": a path that is told of.
+TOLD = [
+    (page.name, (match[1] or "", re.sub(r"\{[^}]*\}|<[^>]*>", "1", match[2])))
+    for page in DOCS
+    for line in lines_of(page)
+    if (match := re.fullmatch(r"(?:([A-Z]+) )?(/(?:v1/[^ ?…*]+|\w+z|metrics))(?:\?.*)?", line))
+]
+
+
+@cache
+def routes() -> list[BaseRoute]:
+    """Every route of the server, over no registry."""
+    every = FastAPI(openapi_url="/v1/openapi.json")
+    for router, _ in (*API, *PAGES):
+        every.include_router(router)
+    return every.routes
+
+
+@pytest.mark.parametrize(("page", "asked"), [*CURL, *TOLD])
+def test_an_address_is_one_that_the_server_answers(page: str, asked: tuple[str, str]) -> None:
+    method, path = asked
+    methods = [method] if method else ["GET", "POST", "PUT", "DELETE"]
+    scopes = [{"type": "http", "path": path, "method": name} for name in methods]
+    matches = [route.matches(scope)[0] for route in routes() for scope in scopes]
+
+    assert Match.FULL in matches
+
+
+SNIPPETS = [
+    pytest.param(block, id=page.name)
+    for page in DOCS
+    for language, block in FENCE.findall(page.read_text(encoding="utf-8"))
+    if language == "python"
+]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_python_is_bound_to_what_is_there(snippet: str) -> None:
+    for node in ast.walk(ast.parse(snippet)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            assert [one.name for one in node.names if not hasattr(module, one.name)] == []
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).startswith("registry."):
+            called = getattr(registry, ast.unparse(node.func).removeprefix("registry."))
+            named = {str(word.arg): None for word in node.keywords}
+            inspect.signature(called).bind(*node.args, **named)
+
+
+def test_modules_and_targets_are_there() -> None:
+    modules = {words[1] for _, words in commands("python") if words[0] == "-m"}
+    targets = {words[0] for _, words in commands("make") if re.fullmatch("[a-z]+", words[0])}
+
+    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
+    assert targets <= TARGETS
+
+
+def test_settings_are_there() -> None:
+    named = {name for page in DOCS for name in SETTING.findall(page.read_text(encoding="utf-8"))}
+
+    known = {name.upper() for name in Settings.model_fields}
+    # docs/operations.md shows with it what is said of a misspelt one.
+    assert named - known == {"BASE_MODEL"}
+
+
+def test_something_was_found_of_each_kind() -> None:
+    assert min(len(AUTOLORA) / 60, len(CURL) / 3, len(TOLD) / 10, len(SNIPPETS)) >= 1
