@@ -31,8 +31,8 @@ from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.training.progress import silent
 from encoder.training.train import sketch_files
 from registry.blobs import BlobStore
+from registry.db.encoder_models import Sketch as StoredSketch
 from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, File
-from registry.db.models import Sketch as StoredSketch
 from registry.refresh import learn
 from registry.refresh.learn import Learner, Lesson
 

@@ -10,16 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from registry.db.models import (
-    EMBEDDING_DIM,
-    Adapter,
-    Caption,
-    CaptionEmbedding,
-    Cover,
-    Encoder,
-    File,
-    WeightEmbedding,
-)
+from registry.db.encoder_models import Encoder, WeightEmbedding
+from registry.db.models import EMBEDDING_DIM, Adapter, Caption, CaptionEmbedding, Cover, File
 
 LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
 TEXT_ENCODER = "use-multilingual-v3"

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry.blobs import hash_file
 from registry.config import Settings
+from registry.db.encoder_models import Encoder, Sketch, WeightEmbedding
 from registry.db.models import (
     Adapter,
     Base,
@@ -20,10 +21,7 @@ from registry.db.models import (
     Cover,
     CrawlCursor,
     CrawlRun,
-    Encoder,
     File,
-    Sketch,
-    WeightEmbedding,
 )
 from registry.db.session import open_database
 from registry.db.work_models import JobOutcome

@@ -18,8 +18,9 @@ from sqlalchemy import Connection, Engine, insert, text
 from benchmarks.arrays import Floats
 from benchmarks.scale.gallery import BATCH, Batch, Gallery, author_name, caption_of, file_hash
 from registry.db.embedded import EmbeddedPostgres
+from registry.db.encoder_models import Encoder
 from registry.db.migrate import migrate
-from registry.db.models import EMBEDDING_DIM, Encoder
+from registry.db.models import EMBEDDING_DIM
 from registry.db.session import connect
 
 ENCODER, TEXT_ENCODER = "scale", "scale-texts"

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from benchmarks.scale.filling import ENCODER_ID, TEXT_ENCODER
 from benchmarks.scale.gallery import BATCH, Batch, Gallery
-from registry.db.models import Adapter, Caption, CaptionEmbedding, WeightEmbedding
+from registry.db.encoder_models import WeightEmbedding
+from registry.db.models import Adapter, Caption, CaptionEmbedding
 
 CHANGED = 1000
 # Adapters in one transaction; a refresh stores what a hub lists by pages.

@@ -24,17 +24,9 @@ from encoder.sketches.sketch import sketch
 from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
 from registry.db.embedded import EmbeddedPostgres
+from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.migrate import migrate
-from registry.db.models import (
-    Adapter,
-    Base,
-    Caption,
-    CaptionEmbedding,
-    Cover,
-    Encoder,
-    File,
-    WeightEmbedding,
-)
+from registry.db.models import Adapter, Base, Caption, CaptionEmbedding, Cover, File
 from registry.db.records import settle
 from registry.db.session import connect
 from registry.retrieval.calibration import calibrate

@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import CompoundSelect, literal, null, select, union_all
 from sqlalchemy.orm import Session
 
-from registry.db.models import Adapter, Cover, Encoder, File, SketchBasis
+from registry.db.encoder_models import Encoder, SketchBasis
+from registry.db.models import Adapter, Cover, File
 
 # Rows that come at a time, so that memory does not grow with the index.
 ROWS = 5_000

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from encoder.base_models.families import find_family
 from registry.blobs import BlobStore, hash_file
 from registry.db import pending
-from registry.db.models import EMBEDDING_DIM, Encoder, EncoderPromotion, WeightEmbedding
+from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
+from registry.db.models import EMBEDDING_DIM
 from registry.errors import EncoderNotFoundError, EncoderRejectedError
 
 

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, File, Sketch
+from registry.db.encoder_models import Sketch
+from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, File
 
 # Captions of a file that are learned from; some have hundreds.
 MOST_CAPTIONS = 12

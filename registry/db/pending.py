@@ -13,16 +13,8 @@ from sqlalchemy.orm import Session
 from crawler.records import AdapterRecord
 from registry.db.adapters import Origin, label
 from registry.db.claims import NOTHING, Beside, said_of
-from registry.db.models import (
-    Adapter,
-    Caption,
-    CaptionEmbedding,
-    Cover,
-    Encoder,
-    File,
-    Sketch,
-    WeightEmbedding,
-)
+from registry.db.encoder_models import Encoder, Sketch, WeightEmbedding
+from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, File
 from registry.db.records import record_from_json
 
 ALIVE = Adapter.state.in_(["listed", "ready"])

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased
 
+from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
 from registry.db.encoders import count_missing, get_encoder
-from registry.db.models import Encoder, EncoderPromotion, WeightEmbedding
 from registry.errors import PromotionError
 
 

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from encoder.base_models.families import find_family
 from registry.db.claims import NOTHING, Beside, load_beside
-from registry.db.models import Adapter, File, Sketch, WeightEmbedding
+from registry.db.encoder_models import Sketch, WeightEmbedding
+from registry.db.models import Adapter, File
 from registry.db.records import record_from_json, settle
 
 

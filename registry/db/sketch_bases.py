@@ -6,7 +6,8 @@ from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from registry.db.claims import NOTHING, Beside, load_beside
-from registry.db.models import File, Sketch, SketchBasis
+from registry.db.encoder_models import Sketch, SketchBasis
+from registry.db.models import File
 
 
 def find_basis(session: Session, family: str) -> SketchBasis | None:

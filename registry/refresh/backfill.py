@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from encoder.errors import EncoderError
 from registry.blobs import BlobStore
 from registry.db import pending
+from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.encoders import base_models_of
-from registry.db.models import Encoder, WeightEmbedding
 from registry.errors import EncoderRejectedError
 from registry.refresh.step import StepOutcome, one_line
 

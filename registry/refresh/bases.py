@@ -22,7 +22,7 @@ from encoder.training.progress import Progress
 from registry.blobs import BlobStore
 from registry.db import sketch_bases
 from registry.db.claims import Beside
-from registry.db.models import Sketch, SketchBasis
+from registry.db.encoder_models import Sketch, SketchBasis
 from registry.db.pending import base_models_of_files
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from encoder.base_models.families import Family, find_family
 from encoder.text_encoder import TextEncoder
 from encoder.training.progress import Progress
 from registry.blobs import BlobStore
+from registry.db.encoder_models import Encoder
 from registry.db.encoders import find_active, register_encoder
 from registry.db.examples import Example, list_examples, load_sketches
-from registry.db.models import Encoder
 from registry.db.pending import base_models_of_files
 from registry.db.promotion import chance_mrr, promote
 from registry.errors import NotEnoughToLearnError

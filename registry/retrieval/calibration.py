@@ -7,14 +7,8 @@ import numpy.typing as npt
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from registry.db.models import (
-    Adapter,
-    Caption,
-    CaptionEmbedding,
-    Cover,
-    Encoder,
-    WeightEmbedding,
-)
+from registry.db.encoder_models import Encoder, WeightEmbedding
+from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover
 from registry.retrieval.encoder_spaces import QueryEncoder
 from registry.retrieval.ranking import Calibration
 from registry.retrieval.strangers import between

@@ -15,8 +15,8 @@ from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
+from registry.db.encoder_models import Encoder
 from registry.db.encoders import active_encoders, encoder_among, find_active
-from registry.db.models import Encoder
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError, BlobNotFoundError
 from registry.measures import timed

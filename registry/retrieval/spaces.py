@@ -10,15 +10,8 @@ from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
-from registry.db.models import (
-    Caption,
-    CaptionEmbedding,
-    Cover,
-    Encoder,
-    File,
-    Listing,
-    WeightEmbedding,
-)
+from registry.db.encoder_models import Encoder, WeightEmbedding
+from registry.db.models import Caption, CaptionEmbedding, Cover, File, Listing
 from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.filters import Filters, conditions
 from registry.retrieval.ranking import Match

@@ -12,7 +12,8 @@ import numpy as np
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from registry.db.models import Adapter, Encoder, File, Listing, WeightEmbedding
+from registry.db.encoder_models import Encoder, WeightEmbedding
+from registry.db.models import Adapter, File, Listing
 from registry.retrieval.filters import Filters, conditions
 from registry.retrieval.knowledge import ByCaptions, ByWeights, know
 from registry.retrieval.ranking import Match

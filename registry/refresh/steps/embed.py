@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.orm import Session
 
+from registry.db.encoder_models import Encoder
 from registry.db.encoders import (
     active_encoders,
     candidates,
@@ -14,7 +15,6 @@ from registry.db.encoders import (
     find_registered,
     register_encoder,
 )
-from registry.db.models import Encoder
 from registry.db.promotion import promote
 from registry.errors import EncoderRejectedError, PromotionError
 from registry.refresh.backfill import BATCH, embed_files, list_hashes, load_registered

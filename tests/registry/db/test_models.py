@@ -6,8 +6,9 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.migrate import alembic_config, migrate, newest_revision
-from registry.db.models import Adapter, CaptionEmbedding, Encoder, WeightEmbedding
+from registry.db.models import Adapter, CaptionEmbedding
 from tests.builders import add_adapter, add_encoder, axis
 
 

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from registry.db.encoder_models import Encoder, EncoderPromotion, Sketch, WeightEmbedding
 from registry.db.encoders import EncoderFacts, find_active, list_encoders, register_encoder
-from registry.db.models import Encoder, EncoderPromotion, Sketch, WeightEmbedding
 from registry.db.promotion import promote, roll_back, unmet_thresholds
 from registry.errors import PromotionError
 from registry.retrieval.filters import Filters

@@ -17,7 +17,8 @@ from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.claims import store_claim
-from registry.db.models import Adapter, File, Sketch
+from registry.db.encoder_models import Sketch
+from registry.db.models import Adapter, File
 from registry.errors import FileNotKeptError
 from registry.refresh import fetching
 from registry.refresh.pipeline import STEPS, Pipeline, StepProgress

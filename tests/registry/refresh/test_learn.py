@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from encoder.sketches.sketch import Sketch, default_layout
 from encoder.weight_encoders.autolora import family_of
+from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
+from registry.db.encoder_models import Sketch as StoredSketch
 from registry.db.encoders import find_active, get_encoder
 from registry.db.examples import list_examples
-from registry.db.models import Encoder, EncoderPromotion, File, WeightEmbedding
-from registry.db.models import Sketch as StoredSketch
+from registry.db.models import File
 from registry.db.pending import PendingFile
 from registry.db.records import record_to_json
 from registry.errors import NotEnoughToLearnError, PromotionError

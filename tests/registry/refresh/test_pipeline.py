@@ -28,6 +28,7 @@ from encoder.weight_encoders.checkpoint import save_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.embedded import EmbeddedPostgres
+from registry.db.encoder_models import Encoder, Sketch, WeightEmbedding
 from registry.db.models import (
     Adapter,
     Base,
@@ -36,10 +37,7 @@ from registry.db.models import (
     Cover,
     CrawlCursor,
     CrawlRun,
-    Encoder,
     File,
-    Sketch,
-    WeightEmbedding,
 )
 from registry.db.session import open_database
 from registry.errors import DatabaseLostError, DiskFullError

@@ -22,15 +22,9 @@ from demo.hub.modelscope_facts import Hub
 from encoder.text_encoder import load_text_encoder
 from registry.config import Settings
 from registry.db import jobs
+from registry.db.encoder_models import Sketch
 from registry.db.holds import hold
-from registry.db.models import (
-    Adapter,
-    Caption,
-    CaptionEmbedding,
-    CrawlRun,
-    File,
-    Sketch,
-)
+from registry.db.models import Adapter, Caption, CaptionEmbedding, CrawlRun, File
 from registry.db.work_models import JobOutcome, Worker
 from registry.refresh.pipeline import Pipeline
 from registry.refresh.steps.fetch import part_by_file

@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pytest
 
 from encoder.text_encoder import load_text_encoder
-from registry.db.models import Encoder, File
+from registry.db.encoder_models import Encoder
+from registry.db.models import File
 from registry.retrieval.encoder_spaces import ServingEncoder, Space
 from registry.retrieval.errors import (
     EmptyQueryError,

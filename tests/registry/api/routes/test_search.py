@@ -13,7 +13,8 @@ from sqlalchemy import select, text
 from encoder.errors import LoraFileError
 from registry.api.errors import log_hidden, problem_of
 from registry.connection import own_version
-from registry.db.models import Adapter, CrawlRun, Encoder, File
+from registry.db.encoder_models import Encoder
+from registry.db.models import Adapter, CrawlRun, File
 from registry.errors import DatabaseError, DatabaseLostError, DiskFullError, EncoderRejectedError
 from registry.fusion.errors import BaseModelError, GatesFileError
 from registry.service import Registry
