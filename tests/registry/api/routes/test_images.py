@@ -352,6 +352,10 @@ def test_images_are_compared_drawn_again_and_deleted_on_pages(
     one, other = finished(client, seed=1), finished(client, seed=2)
 
     assert client.get("/images").text.count('name="image"') == 2
+    assert f'href="/images?picked={one}"' in client.get(f"/images/{one}").text
+    picking = client.get("/images", params={"picked": one}).text
+    assert f'<input type="hidden" name="image" value="{one}">' in picking
+    assert picking.count('type="checkbox" name="image"') == 1
     compared = client.get("/images/compare", params={"image": [one, other]}).text
     assert compared.count('class="picture') == 2
     assert '<td class="break">1</td><td class="break">2</td>' in compared
