@@ -28,6 +28,7 @@ from registry.fusion.errors import (
     GatesFileError,
     GenerationCancelledError,
     RecipeError,
+    SamplingError,
 )
 from registry.retrieval.errors import (
     CursorError,
@@ -97,6 +98,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     FusionError: HTTPStatus.CONFLICT,
     AdapterRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     RecipeError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    SamplingError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ComfyUIError: HTTPStatus.BAD_GATEWAY,
     ComfyUINotSetError: HTTPStatus.CONFLICT,
     BaseModelError: HTTPStatus.CONFLICT,
