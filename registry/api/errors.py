@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from crawler.errors import AutoLoraError
+from crawler.errors import AutoLoraError, FileTooLargeError, NoRoomError
 from crawler.foreign_text import one_line
 from encoder.errors import UnknownClaimError
 from registry import errors as ours
@@ -74,6 +74,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.NoFolderError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.FolderNotWatchedError: HTTPStatus.NOT_FOUND,
     ours.FileTakenError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    FileTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    NoRoomError: HTTPStatus.INSUFFICIENT_STORAGE,
     ours.NotTrashedError: HTTPStatus.CONFLICT,
     ours.ImageRequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.RequestKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
