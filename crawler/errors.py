@@ -73,6 +73,7 @@ AutoLoraError
     FileTakenError
     NotTrashedError
     ImageNotFoundError
+    ImageRequestError
     RequestKeyError
     CoverNotFoundError
     StrengthsError

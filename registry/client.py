@@ -24,7 +24,7 @@ from registry.api.schemas.service import RunListAnswer, StatusAnswer
 from registry.connection import Connection, RemoteSenseError, RemoteUnreachableError, receive
 from registry.errors import StrengthsError
 from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
-from registry.saving import own_name, save_whole
+from registry.saving import own_name, save_new, save_whole
 
 if TYPE_CHECKING:
     import httpx
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from registry.fusion.recipe import Recipe
 
 LINES = "application/x-ndjson"
+# As many adapters as a recipe may have.
+ZIP_LIMITS = DiskLimits(max_file_bytes=100 * DiskLimits().max_file_bytes)
 # An image of the largest size as a data URL, and its recipe.
 MOST_LINE_BYTES = 100_000_000
 
@@ -178,6 +180,22 @@ class Client(Connection):
 
         save_whole(target, str(detail.file_sha256), receive_file)
         return target
+
+    def pack(self, recipe: "Recipe", target: Path | str) -> Path:
+        """Save a zip of the files of a recipe's adapters, named as exports name them.
+
+        Raises:
+            FileInTheWayError: a file has that name.
+        """
+
+        def receive_zip(file: IO[bytes]) -> None:
+            asked = recipe.to_json().encode()
+            with self.stream("POST", "/v1/recipes/files", content=asked) as answer:
+                self.check(answer)
+                receive(answer, str(target), file, ZIP_LIMITS)
+
+        save_new(Path(target), receive_zip)
+        return Path(target)
 
     def fuse(
         self,

@@ -226,6 +226,13 @@ class ImageNotFoundError(RegistryError):
         super().__init__(f"there is no image {image_id}; it was removed, or is not done.")
 
 
+class ImageRequestError(RegistryError):
+    """Images are asked for in a way that makes no sense."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"no image can be drawn: {cause}.")
+
+
 class RequestKeyError(RegistryError):
     """A key that names a request came with another one."""
 

@@ -15,12 +15,13 @@ from registry.api.schemas.found import (
 )
 from registry.api.schemas.fuse import ChoiceAnswer
 from registry.api.schemas.service import RunListAnswer, StatusAnswer
+from registry.fusion.recipe import Recipe
 from registry.retrieval.cursors import read_number
 from registry.retrieval.filter_options import make_filters
 from registry.retrieval.found import Paging
 from registry.retrieval.likeness import Likes
 from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
-from registry.saving import own_name, save_whole
+from registry.saving import own_name, save_new, save_whole
 from registry.service import Registry
 
 
@@ -125,3 +126,8 @@ class LocalReader:
         with self.registry.file(sha256).open("rb") as source:
             save_whole(target, sha256, lambda file: shutil.copyfileobj(source, file))
         return target
+
+    def pack(self, recipe: Recipe, target: Path | str) -> Path:
+        packed = self.registry.bundle(recipe)
+        save_new(Path(target), lambda file: file.writelines(packed))
+        return Path(target)

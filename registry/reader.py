@@ -114,6 +114,10 @@ class Reader(Protocol):
         """Save an adapter's file in `folder` under its own name, and return its path."""
         ...
 
+    def pack(self, recipe: "Recipe", target: Path | str) -> Path:
+        """Save a zip of the files of a recipe's adapters, named as exports name them."""
+        ...
+
 
 class Drawer(Protocol):
     """Makes images; `registry.Client` has them made over HTTP, a `Maker` makes them here."""

@@ -1,6 +1,7 @@
 """An adapter's file written where people want it: under its own name, whole, over nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
@@ -31,11 +32,30 @@ def save_whole(target: Path, sha256: str, write: Callable[[IO[bytes]], None]) ->
         if not target.is_file() or hash_file(target) != sha256:
             raise FileInTheWayError(target)
         return
+    with _written(target, write) as partial:
+        if (got := hash_file(partial)) != sha256:
+            raise BlobMismatchError(target.name, sha256, got)
+
+
+def save_new(target: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Let `write` make a file that appears whole or not at all.
+
+    Raises:
+        FileInTheWayError: something has that name already.
+    """
+    if target.exists():
+        raise FileInTheWayError(target)
+    with _written(target, write):
+        pass
+
+
+@contextmanager
+def _written(target: Path, write: Callable[[IO[bytes]], None]) -> Iterator[Path]:
+    """Give what was written, to be looked at; then it gets its name."""
     # In the same folder, for only there a file can be renamed.
     with TemporaryDirectory(dir=target.parent, prefix=".autolora-") as parts:
         partial = Path(parts, target.name)
         with partial.open("wb") as file:
             write(file)
-        if (got := hash_file(partial)) != sha256:
-            raise BlobMismatchError(target.name, sha256, got)
+        yield partial
         partial.replace(target)

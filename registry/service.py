@@ -53,12 +53,8 @@ from registry.fusion.maker import Maker
 from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
 from registry.fusion.studio import Studio
 from registry.image_history import ImageHistory
-from registry.own_folders import OwnFolders
-from registry.refresh.captioners import open_captioner
 from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
-from registry.refresh.learn import Learner, Lesson
-from registry.refresh.steps.read import read_stored, reader_version
 from registry.retrieval.browsing import Total, browse, count
 from registry.retrieval.by_description import Described, describe
 from registry.retrieval.by_picture import (
@@ -98,6 +94,7 @@ from registry.text.word_segmentation import segment
 from registry.token_scopes import TokenScope
 from registry.upkeep.readiness import check_ready
 
+# What only some callers need is loaded when they ask: a search on the command line waits for it.
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -105,6 +102,8 @@ if TYPE_CHECKING:
     from registry.fusion.exports.sending import SentPrompt
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.recipe import Recipe
+    from registry.own_folders import OwnFolders
+    from registry.refresh.learn import Lesson
 
 MOST_ADAPTERS = 5
 
@@ -238,6 +237,8 @@ class Registry:
         settings = self.settings
         if settings.caption_endpoint is None:
             return Described()
+        from registry.refresh.captioners import open_captioner
+
         return describe(
             picture.image,
             settings.caption_languages[0],
@@ -392,6 +393,8 @@ class Registry:
             AdapterNotFoundError: there is none of this id.
             UnknownClaimError: nothing known here is called so.
         """
+        from registry.refresh.steps.read import read_stored, reader_version
+
         with one_line_errors(), self.sessions.begin() as session:
             sha256 = store_claim(session, adapter_id, base_model, who)
         if sha256 is not None and self.blobs.exists(sha256):
@@ -471,7 +474,7 @@ class Registry:
 
     def learn(
         self, base_model: str, progress: Progress = silent, *, new_basis: bool = False
-    ) -> Lesson:
+    ) -> "Lesson":
         """Train an encoder on what is here, and let it serve where it finds more for certain.
 
         With `new_basis` the inputs that sketches are made in are learned before, from the files
@@ -480,6 +483,8 @@ class Registry:
         Raises:
             NotEnoughToLearnError: too few captioned adapters, or authors.
         """
+        from registry.refresh.learn import Learner
+
         learner = Learner(
             self.sessions, self.blobs, self.text_encoder, self.settings.home / "learning"
         )
@@ -509,8 +514,10 @@ class Registry:
         return self.maker.compare(prompt, **options)
 
     @property
-    def folders(self) -> OwnFolders:
+    def folders(self) -> "OwnFolders":
         """One's own folders, that are watched."""
+        from registry.own_folders import OwnFolders
+
         return OwnFolders(self.sessions, self.blobs, self.settings, self.text_encoder)
 
     @property

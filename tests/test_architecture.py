@@ -91,7 +91,7 @@ REGISTRY: dict[str, set[str]] = {
         "retrieval", "running", "service", "token_scopes",
     },
     "client": {"api", "connection", "errors", "fusion", "retrieval", "saving"},
-    "local": {"api", "retrieval", "saving", "service"},
+    "local": {"api", "fusion", "retrieval", "saving", "service"},
     "reader": {"api", "client", "config", "connection", "fusion", "retrieval", "running"},
     "__init__": {
         "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",

@@ -15,7 +15,7 @@ from registry.api.queue import GenerationQueue, Job
 from registry.api.schemas.images import ImageRequest
 from registry.db.images import FinishedImage, ImageFacts
 from registry.fusion.errors import GenerationCancelledError
-from registry.fusion.options import DrawingOptions, StepCallback
+from registry.fusion.options import Drawing, StepCallback
 from registry.service import Registry
 
 if TYPE_CHECKING:
@@ -46,9 +46,13 @@ class Desk:
         """Note an image for each seed and queue it; return what was asked with `key` before.
 
         Raises:
+            ImageRequestError: it makes no sense.
             BusyError: too many wait.
+            SamplingError: the base does not draw such a size.
             RequestKeyError: the key is that of another request.
         """
+        request.check_sense()
+        self._check_early(request)
         singles = [
             request.model_copy(update={"seed": (request.seed + place) % 2**32, "count": 1})
             for place in range(request.count)
@@ -57,6 +61,16 @@ class Desk:
         if are_new:
             self._queue_all(singles, images)
         return images
+
+    def _check_early(self, request: ImageRequest) -> None:
+        """Refuse at once what its turn would show not to be drawn, where the base is told."""
+        registry, adapters = self._registry, request.adapters
+        base_model = request.base_model
+        if base_model is None and adapters:
+            base_model = next((card.base_model for card in registry.cards([adapters[0].id])), None)
+        if base_model in registry.settings.base_models:
+            how = Drawing(steps=request.steps, size=request.size)
+            registry.maker.studio.check_drawing(base_model, how)
 
     def _queue_all(self, requests: Sequence[ImageRequest], images: Sequence[ImageFacts]) -> None:
         self._beat()
@@ -139,13 +153,6 @@ class Desk:
             return finished(self._registry.reproduce(asked.recipe, progress))
         chosen = asked.adapters
         ids = None if chosen is None else [adapter.id for adapter in chosen]
-        how: DrawingOptions = {
-            "seed": asked.seed,
-            "steps": asked.steps,
-            "guidance": asked.guidance,
-            "size": None if asked.width is None else (asked.width, asked.height or asked.width),
-            "negative": asked.negative_prompt,
-        }
         if asked.kind == "compare":
             return sheet(
                 self._registry.compare(
@@ -154,13 +161,15 @@ class Desk:
                     adapters=ids,
                     base_model=asked.base_model,
                     progress=progress,
-                    **how,
+                    **asked.drawing,
                 )
             )
         if asked.kind == "grid":
             assert ids is not None
             return sheet(
-                self._registry.grid(asked.prompt, ids, mode=asked.mode, progress=progress, **how)
+                self._registry.grid(
+                    asked.prompt, ids, mode=asked.mode, progress=progress, **asked.drawing
+                )
             )
         return finished(
             self._registry.fuse(
@@ -172,7 +181,7 @@ class Desk:
                 mode=asked.mode,
                 check=asked.check,
                 progress=progress,
-                **how,
+                **asked.drawing,
             )
         )
 

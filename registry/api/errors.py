@@ -28,6 +28,7 @@ from registry.fusion.errors import (
     GatesFileError,
     GenerationCancelledError,
     RecipeError,
+    SamplingError,
 )
 from registry.retrieval.errors import (
     CursorError,
@@ -74,6 +75,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.FolderNotWatchedError: HTTPStatus.NOT_FOUND,
     ours.FileTakenError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.NotTrashedError: HTTPStatus.CONFLICT,
+    ours.ImageRequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.RequestKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
     ours.FileNotKeptError: HTTPStatus.NOT_FOUND,
@@ -96,6 +98,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     FusionError: HTTPStatus.CONFLICT,
     AdapterRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     RecipeError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    SamplingError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ComfyUIError: HTTPStatus.BAD_GATEWAY,
     ComfyUINotSetError: HTTPStatus.CONFLICT,
     BaseModelError: HTTPStatus.CONFLICT,

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawler.foreign_text import visible
-from registry.cli.context import open_registry
+from registry.cli.context import open_reader, open_registry
 from registry.cli.errors import UsageError
 from registry.cli.options import choice
 from registry.cli.output import stderr
 from registry.fusion.options import TARGETS, Target
 
 if TYPE_CHECKING:
-    from registry.fusion.exports.bundle import Bundle
     from registry.fusion.recipe import Recipe
 
 app = typer.Typer()
@@ -39,13 +38,14 @@ def export(
     if to is None and files is None:
         raise UsageError(f"give --to, with one of {', '.join(TARGETS)}, or --files, or both.")
     target = None if to is None else check_target(to)
-    if files is not None and files.exists():
-        raise UsageError(f"{files} exists; choose another name.")
+    if files is not None and not files.parent.is_dir():
+        raise UsageError(f"there is no folder {files.parent} to write to.")
     read = read_recipe(recipe)
     if target is not None:
         print_export(read, target)
     if files is not None:
-        write_files(open_registry(context).bundle(read), files)
+        open_reader(context).pack(read, files)
+        stderr().print(f"wrote {files}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -68,18 +68,6 @@ def print_export(recipe: "Recipe", target: Target) -> None:
         used = each.used
         line = f"  {each.file} is adapter {used.id} ({used.name}), sha256 {used.sha256}"
         stderr().print(line, markup=False, soft_wrap=True)
-
-
-def write_files(parts: "Bundle", path: Path) -> None:
-    """Write a zip that appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.writelines(parts)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    stderr().print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
 def check_target(target: str) -> Target:

@@ -103,8 +103,9 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        # Of a request's head that has not come whole yet; the rest of it is headers.
-        h11_max_incomplete_event_size=MOST_QUERY_BYTES + 16 * 1024,
+        # Of a request's head that has not come whole yet: what is a little too long is refused in
+        # our own words, and only what is far too long in h11's.
+        h11_max_incomplete_event_size=8 * MOST_QUERY_BYTES,
     )
 
 

@@ -1,17 +1,18 @@
 """Bring a database's schema to what this code expects."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from registry.errors import DatabaseError
+
+# Alembic is loaded where there is something to migrate: it takes a tenth of a cold search.
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _PACKAGE = Path(__file__).parents[1]
 _FROM_A_WHEEL = _PACKAGE / "migrations"
@@ -26,7 +27,9 @@ LEAST_PGVECTOR = (0, 8, 4)
 _ADVISORY_LOCK = 0x414C5201
 
 
-def alembic_config(connection: Connection | None = None) -> Config:
+def alembic_config(connection: Connection | None = None) -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -41,22 +44,19 @@ def migrate(engine: Engine) -> None:
     """
     try:
         with engine.connect() as connection:
+            if stored_revision(connection) == last_revision():
+                _check_pgvector(connection)
+                return
             # Of two processes that start together one migrates, the other finds it done.
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
             connection.commit()
             try:
-                command.upgrade(alembic_config(connection), "head")
-                connection.commit()
+                _upgrade(connection)
                 _check_pgvector(connection)
             finally:
                 connection.rollback()
                 connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})
                 connection.commit()
-    except CommandError as error:
-        raise DatabaseError(
-            f"the database's schema is not one this version knows ({error}). "
-            f"It knows up to {newest_revision()}: update the registry."
-        ) from error
     except DBAPIError as error:
         cause = str(error.orig).splitlines()[0]
         if isinstance(error.orig, psycopg.OperationalError):
@@ -69,6 +69,33 @@ def migrate(engine: Engine) -> None:
             "It needs PostgreSQL 14 or later with the extensions vector (0.8.4) and pg_trgm, "
             "and a role that may create them."
         ) from error
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.util import CommandError
+
+    try:
+        command.upgrade(alembic_config(connection), "head")
+    except CommandError as error:
+        raise DatabaseError(
+            f"the database's schema is not one this version knows ({error}). "
+            f"It knows up to {newest_revision()}: update the registry."
+        ) from error
+    connection.commit()
+
+
+def stored_revision(connection: Connection) -> str | None:
+    """Return the revision that a database is at; None for one that was never migrated."""
+    if connection.scalar(text("SELECT to_regclass('alembic_version')")) is None:
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def last_revision() -> str:
+    """Return the newest revision by the names of the migrations, which begin with theirs."""
+    return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 
 def _check_pgvector(connection: Connection) -> None:
@@ -95,4 +122,6 @@ def _shown(url: URL) -> str:
 
 
 def newest_revision() -> str | None:
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory.from_config(alembic_config()).get_current_head()

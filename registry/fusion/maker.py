@@ -71,7 +71,7 @@ class Maker:
     ) -> "Image":
         """Draw every pair of `adapters` fused, and each of them alone on the diagonal.
 
-        All from the same noise. `progress` counts images.
+        All from the same noise. `progress` counts images, and is called at every step.
         """
         from registry.fusion.sheets import draw_grid, label_of
 
@@ -98,7 +98,7 @@ class Maker:
         """Draw the base alone, each adapter alone, and all of them by every way of fusing.
 
         All from the same noise and the same words, trigger words included, so that what differs
-        is the adapters' doing. `progress` counts images.
+        is the adapters' doing. `progress` counts images, and is called at every step.
         """
         from registry.fusion.sheets import draw_row, label_of
 
@@ -128,10 +128,15 @@ class Maker:
         progress: StepCallback | None,
     ) -> Iterator["Image"]:
         """Draw `prompt` by one plan after the other."""
-        for done, (ingredients, drawing) in enumerate(plans, start=1):
-            yield self.studio.draw(prompt, ingredients, base_model, drawing).image
+
+        def told(done: int) -> StepCallback | None:
+            # At every step, since what it raises ends the work.
+            return None if progress is None else lambda *_: progress(done, len(plans))
+
+        for done, (ingredients, drawing) in enumerate(plans):
+            yield self.studio.draw(prompt, ingredients, base_model, drawing, told(done)).image
             if progress is not None:
-                progress(done, len(plans))
+                progress(done + 1, len(plans))
 
     def _gather(
         self,

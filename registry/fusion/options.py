@@ -14,8 +14,8 @@ GuideFrom = Literal["fused", "base"]
 Target = Literal["diffusers", "a1111", "comfyui", "comfyui-api"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 Size = tuple[int, int]  # width and height in pixels
-# Called after every denoising step, or image of a sheet, with how many are done and how many
-# there are. What it raises ends the work (GenerationCancelledError says just that).
+# Called after every denoising step with how many are done and how many there are: steps, or of a
+# sheet images. What it raises ends the work (GenerationCancelledError says just that).
 StepCallback = Callable[[int, int], None]
 
 

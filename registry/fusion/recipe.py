@@ -68,7 +68,7 @@ class Recipe(_Frozen):
     prompt: Prompt
     full_prompt: Prompt  # with trigger words: what the base was given
     negative_prompt: Prompt
-    seed: int = Field(ge=0, lt=2**63)
+    seed: int = Field(ge=0, le=2**63 - 1)
     steps: int = Field(ge=0, le=1000)
     guidance: Ratio
     width: Pixels

@@ -82,7 +82,7 @@ class Studio:
         gated = drawing.mode == "gated" and bool(adapters)
         # Before anything slow: what is not configured will not appear.
         self._check_settings(base_model, gated=gated)
-        self._check_drawing(base_model, drawing)
+        self.check_drawing(base_model, drawing)
         for card in (ingredient.card for ingredient in adapters):
             if card.base_model not in related_base_models(base_model):
                 raise FamilyMismatchError(card.name, card.base_model, base_model)
@@ -120,6 +120,17 @@ class Studio:
         with timed("draw"):
             return reproduce(recipe, loaded, backend, gates, progress)
 
+    def check_drawing(self, base_model: str, drawing: Drawing) -> None:
+        """Refuse sizes and steps that a base with a folder cannot do; no weights are loaded.
+
+        Raises:
+            SamplingError: with what it can do.
+        """
+        if drawing.steps is not None:
+            check_steps(drawing.steps)
+        if drawing.size is not None:
+            read_sizes(self._settings.base_models[base_model], base_model).check(drawing.size)
+
     def _check_settings(self, base_model: str, *, gated: bool) -> None:
         """Refuse what cannot be drawn here, whatever the adapters are."""
         if base_model not in self._settings.base_models:
@@ -129,13 +140,6 @@ class Studio:
         missing = [name for name in FUSION_LIBRARIES if find_spec(name) is None]
         if missing:
             raise MissingExtraError(missing)
-
-    def _check_drawing(self, base_model: str, drawing: Drawing) -> None:
-        """Refuse sizes and steps that the base cannot do, before its weights are loaded."""
-        if drawing.steps is not None:
-            check_steps(drawing.steps)
-        if drawing.size is not None:
-            read_sizes(self._settings.base_models[base_model], base_model).check(drawing.size)
 
     def _load(self, ingredient: Ingredient) -> "LoadedAdapter":
         from registry.fusion.loaded_adapter import LoadedAdapter

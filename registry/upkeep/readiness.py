@@ -2,12 +2,11 @@
 
 from functools import cache
 
-from alembic.runtime.migration import MigrationContext
 from sqlalchemy.orm import Session
 
 from registry.blobs import BlobStore
 from registry.db.encoders import active_encoders
-from registry.db.migrate import newest_revision
+from registry.db.migrate import last_revision, stored_revision
 from registry.errors import NotReadyError
 
 
@@ -17,7 +16,7 @@ def check_ready(session: Session, blobs: BlobStore) -> None:
     Raises:
         NotReadyError: with what is wrong, and what to do.
     """
-    revision = MigrationContext.configure(session.connection()).get_current_revision()
+    revision = stored_revision(session.connection())
     if revision != _known_revision():
         raise NotReadyError(
             f"the database's schema is at {revision} and this server knows {_known_revision()}; "
@@ -32,6 +31,6 @@ def check_ready(session: Session, blobs: BlobStore) -> None:
 
 
 @cache
-def _known_revision() -> str | None:
+def _known_revision() -> str:
     """Of this code: its files do not change while it runs."""
-    return newest_revision()
+    return last_revision()

@@ -1,6 +1,7 @@
 """A registry elsewhere, asked from Python."""
 
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from registry.connection import (
     RemoteUnreachableError,
 )
 from registry.errors import BlobMismatchError, FileInTheWayError
+from registry.fusion.exports.adapters import exported
 from registry.service import Registry
 from tests.registry.api.conftest import add_file
+from tests.registry.api.routes.test_exports import recipe_of
 from tests.registry.test_remote import HOST, App
 
 
@@ -212,3 +215,23 @@ def test_a_registry_of_another_version_is_said_to_be_one(tmp_path: Path) -> None
                 ask()
         with pytest.raises(RemoteSenseError, match="no newer than this one"):
             client.list()
+
+
+def test_the_files_of_a_recipe_come_as_a_zip(
+    registry: Registry, client: Client, tmp_path: Path
+) -> None:
+    """As they are packed there, and over nothing that is here."""
+    recipe = recipe_of(registry, add_file(registry, 1, "fox"))
+
+    packed = client.pack(recipe, tmp_path / "files.zip")
+
+    with zipfile.ZipFile(packed) as zipped:
+        (adapter,) = exported(recipe)
+        stored = registry.file(adapter.used.sha256).read_bytes()
+        assert zipped.read(adapter.file) == stored
+    with pytest.raises(FileInTheWayError):
+        client.pack(recipe, packed)
+    unknown = recipe.adapters[0].model_copy(update={"sha256": "0" * 64})
+    with pytest.raises(RemoteError, match="000000"):
+        client.pack(recipe.model_copy(update={"adapters": (unknown,)}), tmp_path / "other.zip")
+    assert list(tmp_path.glob("*.zip*")) == [packed]

@@ -46,7 +46,12 @@ class App(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         self.paths.append(request.url.path)
-        answer = self._client.get(str(request.url), headers=dict(request.headers))
+        answer = self._client.request(
+            request.method,
+            str(request.url),
+            headers=dict(request.headers),
+            content=request.read(),
+        )
         headers = answer.headers.copy()
         # The test client has unpacked it.
         headers.pop("Content-Encoding", None)

@@ -390,6 +390,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "images.pick": ("Compare image {n}", "对比图片 {n}"),
     "images.pick.short": ("Compare", "对比"),
     "images.compare": ("Compare two images", "对比两张图片"),
+    "images.other": (
+        "Pick another image to compare image {n} with.",
+        "请选择另一张图片，与图片 {n} 对比。",
+    ),
     "images.two": ("Pick exactly two finished images.", "请选择恰好两张已完成的图片。"),
     "images.slider": (
         "How much is seen of image {a}, the rest being image {b}",
@@ -412,6 +416,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "ComfyUI 已接收，可在其页面的队列中查看。",
     ),
     "image.of": ("Image {n}", "图片 {n}"),
+    "image.compare": ("Compare with…", "与其他图片对比…"),
     "image.vary": ("Change and draw", "修改后再生成"),
     "image.again": ("Draw it again, to the pixel", "按配方原样重画"),
     "image.sheet": (

@@ -178,12 +178,10 @@ def _fuse(asked: FuseRequest, registry: Registry, progress: StepCallback) -> "Fu
         adapters=None if chosen is None else [adapter.id for adapter in chosen],
         strengths=None if chosen is None else [adapter.strength for adapter in chosen],
         base_model=asked.base_model,
-        seed=asked.seed,
-        steps=asked.steps,
-        size=None if asked.width is None else (asked.width, asked.height or asked.width),
         mode=asked.mode,
         check=asked.check,
         progress=progress,
+        **asked.drawing,
     )
 
 

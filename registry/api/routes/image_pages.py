@@ -19,6 +19,7 @@ from registry.api.routes.images import ImageId
 from registry.api.routes.pages import frame
 from registry.api.routes.studio import to_image, valid_request
 from registry.api.schemas.images import MOST_IN_GRID, ImageAnswer, ImageRequest
+from registry.api.schemas.shapes import MOST_ID
 from registry.fusion.exports.export import exportable
 from registry.fusion.recipe import Recipe
 from registry.retrieval.cursors import read_number, write_cursor
@@ -47,7 +48,9 @@ def images_page(
     request: Request,
     registry: RegistryDep,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
+    picked: Annotated[int | None, Query(ge=1, le=MOST_ID)] = None,
 ) -> HTMLResponse:
+    """List images; with one `picked`, another can be chosen to compare it with."""
     before = read_number("images", cursor)
     images = registry.images.list(before_id=before, limit=PAGE_SIZE + 1)
     more, images = len(images) > PAGE_SIZE, images[:PAGE_SIZE]
@@ -57,6 +60,7 @@ def images_page(
         active="images",
         images=[ImageAnswer.from_facts(facts) for facts in images],
         next=write_cursor("images", [images[-1].id]) if more else None,
+        picked=picked,
         prompt_of=prompt_of,
         **frame(registry),
     )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -20,6 +20,7 @@ from registry.api.schemas.images import (
     ImagesAnswer,
 )
 from registry.api.schemas.shapes import MOST_ID
+from registry.errors import ImageNotFoundError
 from registry.retrieval.cursors import read_number, write_cursor
 from registry.service import Registry
 
@@ -81,7 +82,16 @@ def get_image(image_id: ImageId, registry: RegistryDep) -> ImageAnswer:
     return ImageAnswer.from_facts(registry.images.get(image_id))
 
 
-@router.get("/images/{image_id}/events", response_class=EventSourceResponse)
+def _is_there(image_id: ImageId, registry: RegistryDep) -> None:
+    """Raise ImageNotFoundError while an answer can still say so."""
+    registry.images.get(image_id)
+
+
+@router.get(
+    "/images/{image_id}/events",
+    response_class=EventSourceResponse,
+    dependencies=[Depends(_is_there)],
+)
 async def watch_image(
     image_id: ImageId, registry: OpenRegistryDep, queue: QueueDep
 ) -> AsyncIterator[ServerSentEvent]:
@@ -98,7 +108,11 @@ async def _changes(
 ) -> AsyncIterator[ImageAnswer]:
     told = None
     while not queue.closing.is_set():
-        facts = await run_in_threadpool(registry.images.get, image_id)
+        try:
+            facts = await run_in_threadpool(registry.images.get, image_id)
+        except ImageNotFoundError:
+            # It was removed meanwhile.
+            return
         if facts != told:
             yield ImageAnswer.from_facts(facts)
         if facts.is_finished:

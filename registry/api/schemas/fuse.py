@@ -7,7 +7,7 @@ from pydantic import Field
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.schemas.shapes import AdapterId, Answer, Asked, Text
-from registry.fusion.options import Mode
+from registry.fusion.options import DrawingOptions, Mode, Size
 
 if TYPE_CHECKING:
     from registry.retrieval.results import Choice
@@ -79,6 +79,23 @@ class FuseRequest(Asked):
         default=True,
         description="Whether to measure how far several adapters depart from the base together.",
     )
+
+    @property
+    def size(self) -> Size | None:
+        """Width and height: square where only one is given."""
+        side = self.width or self.height
+        return None if side is None else (self.width or side, self.height or side)
+
+    @property
+    def drawing(self) -> DrawingOptions:
+        """How to draw, for every way to make images."""
+        return {
+            "seed": self.seed,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "size": self.size,
+            "negative": self.negative_prompt,
+        }
 
 
 class FuseAnswer(Answer):

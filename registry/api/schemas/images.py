@@ -3,11 +3,12 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from registry.api.schemas.fuse import MOST_SIDE, MOST_STEPS, FuseRequest
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.schemas.shapes import Answer
+from registry.errors import ImageRequestError
 from registry.fusion.recipe import Recipe
 from registry.image_states import ImageState
 
@@ -34,21 +35,20 @@ class ImageRequest(FuseRequest):
         default=None, description="Draws this again, to the pixel; nothing else is to be given."
     )
 
-    @model_validator(mode="after")
-    def _check_whole(self) -> Self:
+    def check_sense(self) -> None:
+        """Raise ImageRequestError where no image is asked for, or too much of one."""
         if self.recipe is not None:
             self._check_recipe(self.recipe)
         elif not self.prompt.strip():
-            raise ValueError("a prompt or a recipe is needed")
+            raise ImageRequestError("a prompt or a recipe is needed")
         if self.kind == "grid" and not 2 <= len(self.adapters or ()) <= MOST_IN_GRID:
-            raise ValueError(f"a grid wants 2 to {MOST_IN_GRID} adapters")
-        return self
+            raise ImageRequestError(f"a grid wants 2 to {MOST_IN_GRID} adapters")
 
     def _check_recipe(self, recipe: Recipe) -> None:
         if self.model_fields_set - {"recipe"}:
-            raise ValueError("a recipe says all that there is to say; give nothing beside it")
+            raise ImageRequestError("a recipe says all that there is to say; give nothing else")
         if recipe.steps > MOST_STEPS or max(recipe.width, recipe.height) > MOST_SIDE:
-            raise ValueError(
+            raise ImageRequestError(
                 f"this server draws up to {MOST_STEPS} steps and {MOST_SIDE} pixels a side"
             )
 

@@ -39,12 +39,13 @@ def test_files_are_packed_under_the_names_of_the_export(registry: Registry, tmp_
 
     with zipfile.ZipFile(packed) as zipped:
         assert zipped.namelist() == ["README.txt", exported(recipe)[0].file]
-    assert "exists" in run_badly("export", str(written), "--files", str(packed))
+    assert "is another file" in run_badly("export", str(written), "--files", str(packed))
     written.write_text(RECIPE.to_json())
     other = tmp_path / "other.zip"
     run_badly("export", str(written), "--files", str(other))
     assert not other.exists()
     assert sorted(tmp_path.glob("*.zip*")) == [packed]
+    assert "no folder" in run_badly("export", str(written), "--files", str(tmp_path / "x" / "y"))
 
 
 def test_a_recipe_is_sent_to_comfyui(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

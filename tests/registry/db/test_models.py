@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from registry.db.encoder_models import Encoder, WeightEmbedding
-from registry.db.migrate import alembic_config, migrate, newest_revision
+from registry.db.migrate import alembic_config, last_revision, migrate, newest_revision
 from registry.db.models import Adapter, CaptionEmbedding
 from tests.builders import add_adapter, add_encoder, axis
 
@@ -22,7 +22,7 @@ def test_migrating_twice_changes_nothing(engine: Engine) -> None:
     migrate(engine)
     with engine.connect() as connection:
         version = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        assert version == newest_revision()
+        assert version == newest_revision() == last_revision()
 
 
 @pytest.mark.parametrize(

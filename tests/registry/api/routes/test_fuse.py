@@ -54,6 +54,7 @@ def test_the_png_carries_its_recipe(client: TestClient, drawing: Registry, tmp_p
     ids = [add_file(drawing, seed, f"a{seed}") for seed in (1, 2)]
     adapters = [{"id": ids[0], "strength": 0.5}, {"id": ids[1]}]
     asked = {"prompt": "x", "adapters": adapters, "mode": "sum", "steps": 2, "seed": 7}
+    asked |= {"guidance": 2.5, "negative_prompt": "pear"}
 
     answer = client.post("/v1/fuse", json=asked, headers={"Accept": "image/png"})
 
@@ -62,6 +63,7 @@ def test_the_png_carries_its_recipe(client: TestClient, drawing: Registry, tmp_p
     path.write_bytes(answer.content)
     recipe = read_recipe(path)
     assert [used.strength for used in recipe.adapters] == [0.5, 1.0]
+    assert (recipe.guidance, recipe.negative_prompt) == (2.5, "pear")
     again = drawing.reproduce(recipe)
     assert again.image.tobytes() == Image.open(path).tobytes()
 

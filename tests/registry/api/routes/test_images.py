@@ -4,6 +4,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from registry.api.app import create_app
 from registry.api.queue import MOST_WAITING
 from registry.db import images
 from registry.db.work_models import DrawnImage
+from registry.fusion.base_folder import MOST_TIMES, read_sizes
 from registry.fusion.recipe import recipe_in_png
 from registry.service import Registry
 from tests.registry.api.conftest import add_file
@@ -118,13 +120,43 @@ def test_sheets_count_their_pictures(
 
 
 def test_what_cannot_be_drawn_says_why(client: TestClient, drawing: Registry) -> None:
-    [asked] = ask(client, width=17)
+    [asked] = ask(client, adapters=[{"id": 12345}])
     _, image = watch(client, asked["id"])[-1]
 
     assert image["state"] == "failed"
-    assert "multiples of" in image["problem"]["detail"]
+    assert "12345" in image["problem"]["detail"]
     assert image["png"] is None
     assert client.get(f"/v1/images/{asked['id']}/png").status_code == 404
+
+
+@pytest.mark.parametrize("base_is_told", [True, False])
+def test_sizes_that_a_base_does_not_draw_are_refused_at_once(
+    client: TestClient, drawing: Registry, base_folder: Path, base_is_told: bool
+) -> None:
+    sizes = read_sizes(base_folder, "demo-flux-tiny")
+    most = MOST_TIMES * sizes.side
+    asked: dict[str, Any] = {"prompt": "a fox", "mode": "sum"}
+    if base_is_told:
+        asked["base_model"] = "demo-flux-tiny"
+    else:
+        asked["adapters"] = [{"id": add_file(drawing, 1, "fox")}]
+
+    for size, said in (
+        ({"width": 4 * sizes.unit + 1}, f"use multiples of {sizes.unit}"),
+        ({"height": 4 * sizes.unit + 1}, f"use multiples of {sizes.unit}"),
+        ({"width": 4 * sizes.unit, "height": most + sizes.unit}, f"use {most} at most"),
+    ):
+        answer = client.post("/v1/images", json=asked | size)
+
+        assert answer.status_code == 422
+        assert said in answer.json()["detail"]
+    assert client.get("/v1/images").json()["items"] == []
+
+
+def test_one_side_makes_a_square(client: TestClient, drawing: Registry) -> None:
+    [asked] = ask(client, height=32, steps=1)
+    recipe = watch(client, asked["id"])[-1][1]["recipe"]
+    assert (recipe["width"], recipe["height"]) == (32, 32)
 
 
 def test_a_full_queue_refuses_all_of_a_request(
@@ -183,6 +215,25 @@ def test_what_waits_and_what_is_drawn_can_be_given_up(
     [after] = ask(client)
     assert watch(client, after["id"])[-1][0] == "done"
     assert client.post(f"/v1/images/{after['id']}/cancel").json()["state"] == "done"
+
+
+def test_a_sheet_is_given_up_between_two_steps(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    adapters = [{"id": add_file(drawing, seed, f"a{seed}")} for seed in (1, 2)]
+    [sheet] = ask(client, kind="grid", adapters=adapters, mode="sum", steps=100)
+    busy.set()
+
+    seen = []
+    with client.stream("GET", f"/v1/images/{sheet['id']}/events") as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data:"):
+                seen.append(json.loads(line.removeprefix("data:")))
+                if seen[-1]["total"]:
+                    client.post(f"/v1/images/{sheet['id']}/cancel")
+
+    # Not a picture of it was done.
+    assert (seen[-1]["state"], seen[-1]["done"]) == ("cancelled", 0)
 
 
 def test_images_are_removed_one_by_one_and_listed_in_pages(
@@ -253,6 +304,11 @@ def test_what_makes_no_sense_is_refused_at_once(
 
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
+    assert client.get("/v1/images").json()["items"] == []
+
+
+def test_nobody_watches_what_is_not_there(client: TestClient) -> None:
+    assert client.get("/v1/images/9/events").status_code == 404
 
 
 def finished(client: TestClient, **asked: Any) -> int:
@@ -301,6 +357,10 @@ def test_images_are_compared_drawn_again_and_deleted_on_pages(
     one, other = finished(client, seed=1), finished(client, seed=2)
 
     assert client.get("/images").text.count('name="image"') == 2
+    assert f'href="/images?picked={one}"' in client.get(f"/images/{one}").text
+    picking = client.get("/images", params={"picked": one}).text
+    assert f'<input type="hidden" name="image" value="{one}">' in picking
+    assert picking.count('type="checkbox" name="image"') == 1
     compared = client.get("/images/compare", params={"image": [one, other]}).text
     assert compared.count('class="picture') == 2
     assert '<td class="break">1</td><td class="break">2</td>' in compared
