@@ -88,6 +88,8 @@ def test_a_command_is_one_that_autolora_takes(page: str, words: list[str]) -> No
     context = command.make_context("autolora", rest)
     while hasattr(command, "resolve_command"):
         asked = [*context._protected_args, *context.args]
+        if not asked:  # options that stand before any command
+            return
         name, command, rest = command.resolve_command(context, asked)
         # A name alone is told of, and not to be typed so.
         if rest or hasattr(command, "resolve_command"):
