@@ -41,6 +41,7 @@ from encoder.weight_encoders.ridge import (
     layer_features,
     low_rank,
     targets_of,
+    usual_length,
 )
 
 # Keeps the checkpoint of the tiny base under 6 MB; half as many lose .005 of the MRR.
@@ -143,7 +144,7 @@ def fit_ridge_to_sketches(
     )
     projected = np.concatenate([space.project(texts) for texts in said])
     penalties = Penalties.fit(fitted.up, projected, normalise(encoder.coordinates(seen)))
-    encoder = replace(encoder, penalties=penalties)
+    encoder = replace(encoder, penalties=penalties, usual_length=fitted.usual_length)
     metrics = {
         **fitted.metrics,
         "adapters": {split: list(splits).count(split) for split in SPLITS},
@@ -162,6 +163,7 @@ class RidgeMap:
     means: Floats
     down: QuarterMatrix
     up: Floats
+    usual_length: float
     metrics: dict[str, Any]  # the penalty chosen, and what each was measured at
 
 
@@ -201,7 +203,8 @@ def fit_map(
         "cross_validation_mrr": {str(key): round(mrr, 4) for key, mrr in mrr_by_penalty.items()},
     }
     mean = np.concatenate(means).astype(np.float16).astype(np.float32)
-    return RidgeMap(scales, mean, down, up, metrics)
+    length = usual_length(kernel, captions, penalty, groups=groups, seed=seed)
+    return RidgeMap(scales, mean, down, up, length, metrics)
 
 
 def measure_retrieval(

@@ -1,4 +1,4 @@
-"""What is held against an embedding: lying near everything, or resting on few layers.
+"""What is held against an embedding: lying near everything, or resting on little.
 
 Both are written into the embedding, along two axes that predictions leave free, so that an
 index which compares by cosine takes them into account and need not know of them.
@@ -60,14 +60,17 @@ class Penalties:
         means: Floats = nearest.mean(axis=1)
         return means
 
-    def apply(self, embeddings: Floats, coordinates: Floats, layers_share: Floats) -> Floats:
+    def apply(
+        self, embeddings: Floats, coordinates: Floats, layers_share: Floats, trust: Floats
+    ) -> Floats:
         """Return the embeddings (n, dim), of length 1, with what is held against each.
 
-        `layers_share` (n,) is how much of all layers' weight an adapter's layers have.
+        `layers_share` (n,) is how much of all layers' weight an adapter's layers have, `trust` (n,)
+        how far an adapter is like those trained on, 0..1: similarities fall by it.
         """
         against = STRENGTH * (self.hubness(coordinates) - self.mean) / QUERY_LENGTH
         lowered = normalise(embeddings - against[:, None] * self.axes[0])
-        certainty = np.sqrt(np.minimum(1, layers_share / ENOUGH_LAYERS))[:, None]
+        certainty = (trust * np.sqrt(np.minimum(1, layers_share / ENOUGH_LAYERS)))[:, None]
         doubt: Floats = np.sqrt(1 - np.square(certainty)) * self.axes[1]
         # The axes are of length 1 but for their rounding.
         return normalise((certainty * lowered + doubt).astype(np.float32))

@@ -24,6 +24,10 @@ from encoder.weight_encoders.penalties import Penalties
 # the best is inside on the zoo.
 RIDGE_PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 FOLDS = 5
+# The share of unseen adapters, of the kind trained on, that are trusted less than fully. Of art
+# that the miniature world does not know, .2 takes a quarter from what seems near a question by
+# mistake, and 2 % from what is rightly near (docs/benchmarks/retrieval.md).
+LEAST_TRUSTED = 0.2
 # How far the captions' spread within adapters is shrunk, relative to its mean variance: .1 to
 # .5 tie in cross-validation on the zoo, 1 and more find less.
 SHRINKAGE = 0.5
@@ -116,6 +120,9 @@ class RidgeEncoder:
     up: Floats  # (components, dim)
     text: TextSpace
     penalties: Penalties | None = None
+    # How long predictions are of adapters like those trained on, next to their features: what is
+    # shorter is trusted less (`usual_length`). Without penalties nothing is.
+    usual_length: float = 0.0
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str] = "ridge"
@@ -140,7 +147,8 @@ class RidgeEncoder:
         return embeddings
 
     def _encode(self, sketches: Sequence[Sketch]) -> Floats:
-        coordinates = self.coordinates(sketches)
+        features = self._features(sketches)
+        coordinates = self.down.apply(features)
         embeddings = coordinates @ self.up
         lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
         if not lengths.all():
@@ -150,15 +158,23 @@ class RidgeEncoder:
         weights = np.square(self.layer_scales)
         mask = np.stack([sketch.mask for sketch in sketches])
         share = (mask @ weights / weights.sum()).astype(np.float32)
-        return self.penalties.apply(embeddings / lengths, coordinates / lengths, share)
+        trust = np.ones(len(sketches), np.float32)
+        if self.usual_length > 0:
+            own = lengths[:, 0] / np.linalg.norm(features, axis=1)
+            trust = np.minimum(trust, own / self.usual_length)
+        return self.penalties.apply(embeddings / lengths, coordinates / lengths, share, trust)
 
     def coordinates(self, sketches: Sequence[Sketch]) -> Floats:
         """Return what `up` maps to predictions, (n, components)."""
+        return self.down.apply(self._features(sketches))
+
+    def _features(self, sketches: Sequence[Sketch]) -> Floats:
+        """Return what the map is linear in, (n, values of a sketch)."""
         check_sketches(sketches, self.sketch_version, self.family)
         features = scaled_features(sketches, self.layer_scales) - self.means
         mask = np.stack([sketch.mask for sketch in sketches])
         features *= mask.repeat(sketches[0].layout.sizes, axis=1)
-        return self.down.apply(features)
+        return features
 
     def encode_query(self, text_embeddings: Floats) -> Floats:
         """Map text embeddings (n, dim) into the index's space, unit rows."""
@@ -182,6 +198,7 @@ class RidgeEncoder:
             "up": self.up.astype(np.float16),
             **self.text.arrays(),
             **({} if self.penalties is None else self.penalties.arrays()),
+            **({"usual_length": np.array([self.usual_length])} if self.usual_length else {}),
         }
 
     @classmethod
@@ -198,6 +215,7 @@ class RidgeEncoder:
             up=up,
             text=TextSpace.restore(arrays),
             penalties=Penalties.restore(arrays, len(up)),
+            usual_length=float(arrays["usual_length"][0]) if "usual_length" in arrays else 0.0,
             **facts,
         )
         # It would be another encoder without what it holds beside these.
@@ -283,6 +301,19 @@ class KernelRidge:
         return predicted
 
 
+def split_folds(
+    count: int, groups: Sequence[int] | None, seed: int
+) -> list[tuple[list[int], list[int]]]:
+    """Return for each fold whom to train on and whom to leave out; a group stays together."""
+    members = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+    most = int(members.max(initial=-1)) + 1
+    fold_of = (np.random.default_rng(seed).permutation(most) % FOLDS)[members]
+    return [
+        (np.flatnonzero(fold_of != fold).tolist(), np.flatnonzero(fold_of == fold).tolist())
+        for fold in range(FOLDS)
+    ]
+
+
 def choose_penalty(
     kernel: Floats,
     captions: Sequence[Floats],
@@ -299,19 +330,15 @@ def choose_penalty(
         TrainingDataError: there are too few adapters, or groups.
     """
     count = len(captions)
-    members = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
-    most = int(members.max(initial=-1)) + 1
+    most = count if groups is None else len(set(groups))
     if count < 2 * FOLDS:
         raise TrainingDataError(f"{count} training adapters are too few; {2 * FOLDS} at least")
     if most < FOLDS:
         raise TrainingDataError(
             f"{count} training adapters of {most} authors are too few; of {FOLDS} at least"
         )
-    fold_of = (np.random.default_rng(seed).permutation(most) % FOLDS)[members]
     scores: dict[float, list[float]] = {penalty: [] for penalty in RIDGE_PENALTIES}
-    for fold in range(FOLDS):
-        train = np.flatnonzero(fold_of != fold).tolist()
-        left = np.flatnonzero(fold_of == fold).tolist()
+    for train, left in split_folds(count, groups, seed):
         space = TextSpace.fit([captions[i] for i in train])
         goals = targets_of([captions[i] for i in train], space)
         ridge = KernelRidge(kernel[np.ix_(train, train)], goals)
@@ -322,6 +349,30 @@ def choose_penalty(
             scores[penalty].append(mrr(queries @ gallery.T, targets))
     means = {penalty: float(np.mean(values)) for penalty, values in scores.items()}
     return max(means, key=means.__getitem__), means
+
+
+def usual_length(
+    kernel: Floats,
+    captions: Sequence[Floats],
+    penalty: float,
+    *,
+    groups: Sequence[int] | None = None,
+    seed: int = 0,
+) -> float:
+    """Return how long predictions of unseen adapters are, next to their features.
+
+    A ridge says by the length of a prediction how far it knows an adapter: one unlike all that was
+    trained on is drawn towards the mean. This is the length that all but the worst fifth have of
+    those that one fold of cross-validation leaves out; arguments are those of `choose_penalty`.
+    """
+    train, left = split_folds(len(captions), groups, seed)[0]
+    space = TextSpace.fit([captions[i] for i in train])
+    goals = targets_of([captions[i] for i in train], space)
+    ridge = KernelRidge(kernel[np.ix_(train, train)], goals - goals.mean(axis=0))
+    across = kernel[np.ix_(left, train)]
+    lengths = np.linalg.norm(ridge.predict(across, penalty), axis=1)
+    squares = np.diagonal(kernel)[left] - 2 * across.mean(axis=1) + ridge.centring.mean
+    return float(np.quantile(lengths / np.sqrt(np.maximum(squares, 1e-12)), LEAST_TRUSTED))
 
 
 def targets_of(captions: Sequence[Floats], space: TextSpace) -> Floats:
