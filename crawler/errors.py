@@ -73,6 +73,7 @@ AutoLoraError
     FileTakenError
     NotTrashedError
     ImageNotFoundError
+    NotRemovedError
     ImageRequestError
     RequestKeyError
     CoverNotFoundError

@@ -226,6 +226,13 @@ class ImageNotFoundError(RegistryError):
         super().__init__(f"there is no image {image_id}; it was removed, or is not done.")
 
 
+class NotRemovedError(RegistryError):
+    """An adapter is to be taken back that was not taken out."""
+
+    def __init__(self, adapter_id: int) -> None:
+        super().__init__(f"adapter {adapter_id} was not taken out by a person.")
+
+
 class ImageRequestError(RegistryError):
     """Images are asked for in a way that makes no sense."""
 

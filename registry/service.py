@@ -32,6 +32,7 @@ from registry.db.models import Cover
 from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
 from registry.db.promotion import promote, roll_back
+from registry.db.removals import remove_adapter, take_back
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors, open_database
 from registry.db.status import Status, load_status
@@ -425,6 +426,22 @@ class Registry:
     def unmark_favourite(self, adapter_id: int) -> None:
         with one_line_errors(), self.sessions.begin() as session:
             remove_favourite(session, adapter_id)
+
+    def remove(self, adapter_id: int) -> str:
+        """Take an adapter out of search for good; return its name. See `take_back`.
+
+        Raises AdapterNotFoundError when there is none of this id.
+        """
+        with one_line_errors(), self.sessions.begin() as session:
+            return remove_adapter(session, adapter_id)
+
+    def take_back(self, adapter_id: int) -> str:
+        """Let the next refresh publish an adapter again that was taken out; return its name.
+
+        Raises AdapterNotFoundError or NotRemovedError where there is no such one.
+        """
+        with one_line_errors(), self.sessions.begin() as session:
+            return take_back(session, adapter_id)
 
     # Tokens
 

@@ -77,6 +77,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     FileTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     NoRoomError: HTTPStatus.INSUFFICIENT_STORAGE,
     ours.NotTrashedError: HTTPStatus.CONFLICT,
+    ours.NotRemovedError: HTTPStatus.CONFLICT,
     ours.ImageRequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.RequestKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,

@@ -17,6 +17,7 @@ from registry.cli import (
     mcp,
     night,
     refresh,
+    remove,
     search,
     serve,
     settings,
@@ -64,6 +65,7 @@ def prepare(
 
 app.add_typer(search.app)
 app.add_typer(download.app)
+app.add_typer(remove.app)
 app.add_typer(inspect.app)
 app.add_typer(fuse.app)
 app.add_typer(export.app)

@@ -23,6 +23,7 @@ from crawler.records import AdapterRecord, Remembered
 from encoder.base_models.names import name_listed
 from registry.db.models import Adapter, File
 from registry.db.records import record_from_json, record_to_json, settle, stamp_from_json
+from registry.db.removals import PERSON, is_removed
 
 # Rows looked at together.
 PAGE = 500
@@ -81,6 +82,9 @@ def _update(session: Session, adapter: Adapter, record: AdapterRecord, run_id: i
     adapter.seen_run = max(adapter.seen_run, run_id)
     adapter.downloads = record.downloads
     old, new = adapter.record, record_to_json(record)
+    if is_removed(adapter):
+        adapter.record = new
+        return False
     if adapter.state != "gone" and _facts(old) == _facts(new):
         adapter.record = new
         return False
@@ -271,7 +275,7 @@ def forget_judgements(session: Session, origin: Origin, judges: Collection[str])
             *_of(origin),
             Adapter.state == "refused",
             Adapter.refused_by.is_not(None),
-            Adapter.refused_by.not_in(judges),
+            Adapter.refused_by.not_in([*judges, PERSON]),
         )
         .values(state="listed", refusal=None, refused_by=None)
     )

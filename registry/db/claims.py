@@ -13,6 +13,7 @@ from encoder.base_models.matching import Claim, claim_of_hub, claim_of_person, p
 from registry.db.adapters import read_again
 from registry.db.models import Adapter, File
 from registry.db.records import record_from_json, settle
+from registry.db.removals import is_removed
 from registry.errors import AdapterNotFoundError
 
 
@@ -81,7 +82,8 @@ def store_claim(session: Session, adapter_id: int, base_model: str | None, who: 
     if adapter is None:
         raise AdapterNotFoundError(adapter_id)
     adapter.claimed_base_model = name
-    if adapter.state == "refused" and adapter.refused_by is not None:
+    by_header = adapter.state == "refused" and adapter.refused_by is not None
+    if by_header and not is_removed(adapter):
         # By its header alone: the next fetch looks at it again.
         adapter.state, adapter.refusal, adapter.refused_by = "listed", None, None
     adapter.claimed_by, adapter.claimed_at = (who, datetime.now(UTC)) if name else (None, None)

@@ -17,6 +17,7 @@ from registry.db.claims import NOTHING, Beside, load_beside
 from registry.db.encoder_models import Sketch, WeightEmbedding
 from registry.db.models import Adapter, File
 from registry.db.records import record_from_json, settle
+from registry.db.removals import is_removed
 
 
 class SketchData(NamedTuple):
@@ -85,6 +86,8 @@ def _lock_files(session: Session, hashes: Sequence[str]) -> dict[str, File]:
 
 def _settle(adapter: Adapter, file: File, refusal: str) -> None:
     """Refuse an adapter; or let what its file was read as correct what is said of it."""
+    if is_removed(adapter):
+        return
     if refusal:
         adapter.state, adapter.refusal = "refused", refusal
         return

@@ -8,6 +8,7 @@ import re
 from functools import cache
 
 FILES = (
+    ("taken out by a person", "已被人移除"),
     # How a base model is known.
     ("all {n} layers exist in {base} with these shapes", "全部 {n} 层都存在于 {base}，形状一致"),
     (

@@ -427,6 +427,13 @@ TEXTS: dict[str, tuple[str, str]] = {
     "image.how": ("How", "生成方式"),
     "image.added": ("Trigger words that were added", "自动添加的触发词"),
     "image.progress": ("Progress", "进度"),
+    "removal": ("Take this adapter out of search", "从搜索中移除该适配器"),
+    "removal.more": (
+        "It is not found any more, and no refresh brings it back. Its file stays.",
+        "移除后将不再出现在搜索结果中，更新也不会恢复；文件会保留。",
+    ),
+    "removal.button": ("Take it out", "移除"),
+    "removal.back": ("Take it back: the next refresh publishes it", "恢复：下次更新时重新发布"),
     "image.delete": ("Delete this image", "删除这张图片"),
     "image.delete.sure": ("It cannot be brought back.", "删除后无法恢复。"),
     "image.delete.yes": ("Delete for good", "永久删除"),

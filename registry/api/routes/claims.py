@@ -1,4 +1,4 @@
-"""What people say that an adapter is for."""
+"""What people say of an adapter: what it is for, and that it is not wanted here."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -35,6 +35,35 @@ def put_claim(
 def delete_claim(adapter_id: IdPath, registry: RegistryDep) -> AdapterDetailAnswer:
     """Take back what a person said that an adapter is for."""
     return AdapterDetailAnswer.from_detail(registry.claim(adapter_id, None))
+
+
+@router.put("/adapters/{adapter_id}/removal", status_code=204)
+def remove_adapter(adapter_id: IdPath, registry: RegistryDep) -> None:
+    """Take an adapter out of search for good: no refresh brings it back.
+
+    Its file stays in the store, and what is known of it where it is asked for by its id.
+    """
+    registry.remove(adapter_id)
+
+
+@router.delete("/adapters/{adapter_id}/removal", status_code=204)
+def take_adapter_back(adapter_id: IdPath, registry: RegistryDep) -> None:
+    """Let the next refresh publish an adapter again that was taken out."""
+    registry.take_back(adapter_id)
+
+
+@page_router.post("/adapters/{adapter_id}/removal")
+def remove_from_page(
+    adapter_id: IdPath,
+    form: Annotated[dict[str, str], Depends(read_form)],
+    registry: RegistryDep,
+) -> RedirectResponse:
+    """Do what the form says: take an adapter out, or back."""
+    if form.get("back"):
+        registry.take_back(adapter_id)
+    else:
+        registry.remove(adapter_id)
+    return RedirectResponse(f"/adapters/{adapter_id}", HTTPStatus.SEE_OTHER)
 
 
 @page_router.post("/adapters/{adapter_id}/claim")

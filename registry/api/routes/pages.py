@@ -19,6 +19,7 @@ from registry.api.pages.texts import Language, language_of
 from registry.api.pages.tray import drawable_with, mark_of
 from registry.api.schemas.asked import Cursor, FilterParams
 from registry.api.schemas.shapes import AdapterId
+from registry.db.removals import REFUSAL
 from registry.retrieval.facets import Facets
 from registry.retrieval.found import Paging
 from registry.retrieval.likeness import Likes
@@ -163,6 +164,7 @@ def adapter_page(
         detail=registry.adapter(adapter_id),
         similar=registry.similar(adapter_id, Paging(limit=SIMILAR)),
         known_base_models=variant_names(),
+        removal=REFUSAL,
         duplicates=registry.duplicates(adapter_id).results,
         **frame(registry),
     )

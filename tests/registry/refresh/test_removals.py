@@ -1,0 +1,90 @@
+"""An adapter that a person took out stays out, whatever hubs and readers say."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import update
+
+from crawler.sources.folder import FolderSource
+from registry.api.app import create_app
+from registry.db.models import File
+from registry.errors import AdapterNotFoundError, NotRemovedError
+from registry.refresh.pipeline import Pipeline
+from registry.service import Registry
+from tests.encoder.builders import make_factors, write_adapter
+
+
+def refresh(registry: Registry, folder: Path) -> None:
+    registry.settings.home.mkdir(exist_ok=True)
+    pipeline = Pipeline(registry.sessions, registry.blobs, registry.settings, registry.text_encoder)
+    list(pipeline.refresh(FolderSource(folder)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for seed, name in enumerate(("fox", "owl")):
+        write_adapter(folder / f"{name}.safetensors", make_factors(seed))
+    return folder
+
+
+def names(registry: Registry) -> list[str]:
+    return sorted(card.name for card in registry.browse().cards)
+
+
+def test_it_is_out_of_search_at_once_and_no_refresh_brings_it_back(
+    registry: Registry, folder: Path
+) -> None:
+    refresh(registry, folder)
+    fox = next(card.id for card in registry.browse().cards if card.name == "fox")
+
+    assert registry.remove(fox) == "fox"
+
+    assert names(registry) == ["owl"]
+    assert registry.adapter(fox).card.state == "refused"
+    # What is said of it changes, its bytes change, it is read by another reader, it goes and comes.
+    (folder / "fox.json").write_text(json.dumps({"description": "A better fox."}))
+    refresh(registry, folder)
+    write_adapter(folder / "fox.safetensors", make_factors(9))
+    refresh(registry, folder)
+    with registry.sessions.begin() as session:
+        session.execute(update(File).values(reader_version="another"))
+    refresh(registry, folder)
+    (folder / "fox.safetensors").rename(folder / "fox.away")
+    refresh(registry, folder)
+    (folder / "fox.away").rename(folder / "fox.safetensors")
+    refresh(registry, folder)
+    assert names(registry) == ["owl"]
+
+    registry.take_back(fox)
+    refresh(registry, folder)
+
+    assert names(registry) == ["fox", "owl"]
+    with pytest.raises(NotRemovedError):
+        registry.take_back(fox)
+    with pytest.raises(AdapterNotFoundError):
+        registry.remove(10**9)
+
+
+def test_it_is_taken_out_and_back_over_http_and_on_its_page(
+    registry: Registry, folder: Path
+) -> None:
+    refresh(registry, folder)
+    fox = next(card.id for card in registry.browse().cards if card.name == "fox")
+    with TestClient(create_app(registry), base_url="http://127.0.0.1") as client:
+        assert client.put(f"/v1/adapters/{fox}/removal").status_code == 204
+        assert names(registry) == ["owl"]
+        assert "taken out by a person" in client.get(f"/adapters/{fox}").text
+        assert client.delete(f"/v1/adapters/{fox}/removal").status_code == 204
+        assert client.delete(f"/v1/adapters/{fox}/removal").status_code == 409
+        refresh(registry, folder)
+
+        page = client.post(f"/adapters/{fox}/removal")
+        assert page.status_code == 200
+        assert 'name="back"' in page.text
+        client.post(f"/adapters/{fox}/removal", data={"back": "yes"})
+    refresh(registry, folder)
+    assert names(registry) == ["fox", "owl"]
