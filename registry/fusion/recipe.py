@@ -68,7 +68,8 @@ class Recipe(_Frozen):
     prompt: Prompt
     full_prompt: Prompt  # with trigger words: what the base was given
     negative_prompt: Prompt
-    seed: int = Field(ge=0, le=2**63 - 1)
+    # Greater ones are no longer exact in JSON, as most programs read it.
+    seed: int = Field(ge=0, le=2**53 - 1)
     steps: int = Field(ge=0, le=1000)
     guidance: Ratio
     width: Pixels
