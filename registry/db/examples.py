@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.encoder_models import Sketch
 from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, File
+from registry.db.near_copies import Groups, near_pairs
 
 # Captions of a file that are learned from; some have hundreds.
 MOST_CAPTIONS = 12
@@ -53,16 +54,17 @@ def list_examples(
     ).all()
     captions = _load_captions(session, {row.id: row.sha256 for row in rows}, text_encoder)
     rows = [row for row in rows if row.sha256 in captions]
-    group = _Groups()
+    group = Groups()
     for row in rows:
         group.join(f"file {row.sha256}", f"body {row.body_sha256 or row.sha256}")
         if row.author.strip():
             group.join(f"file {row.sha256}", f"author {row.author.strip().casefold()}")
     hashes = list(dict.fromkeys(row.sha256 for row in rows))
     fingerprints = {row.sha256: row.fingerprint for row in rows if row.fingerprint is not None}
-    for one, other in _near_copies(fingerprints):
-        group.join(f"file {one}", f"file {other}")
-    return [Example(own, group.name(f"file {own}"), captions[own]) for own in hashes]
+    own = list(fingerprints)
+    for one, other in near_pairs(list(fingerprints.values()), NEAR_COPY):
+        group.join(f"file {own[one]}", f"file {own[other]}")
+    return [Example(one, group.name(f"file {one}"), captions[one]) for one in hashes]
 
 
 def load_sketches(
@@ -101,37 +103,3 @@ def _load_captions(session: Session, files: dict[int, str], text_encoder: str) -
             if len(own) < MOST_CAPTIONS:
                 own[row.text_md5] = np.asarray(row.embedding, np.float32)
     return {sha256: np.stack(list(own.values())) for sha256, own in found.items()}
-
-
-def _near_copies(fingerprints: dict[str, object]) -> Iterator[tuple[str, str]]:
-    if not fingerprints:
-        return
-    hashes = list(fingerprints)
-    matrix = np.stack([np.asarray(fingerprints[own], np.float32) for own in hashes])
-    matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
-    for start in range(0, len(matrix), PAGE):
-        near = matrix[start : start + PAGE] @ matrix.T >= NEAR_COPY
-        for one, other in zip(*np.nonzero(near), strict=True):
-            if start + one < other:
-                yield hashes[start + one], hashes[other]
-
-
-class _Groups:
-    """Sets that are joined until nothing more has something in common (union-find)."""
-
-    def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
-
-    def name(self, member: str) -> str:
-        """Return the name of a member's set: the first of its members by alphabet."""
-        root = member
-        while self._parent.get(root, root) != root:
-            root = self._parent[root]
-        while self._parent.get(member, member) != root:
-            self._parent[member], member = root, self._parent[member]
-        return root
-
-    def join(self, one: str, other: str) -> None:
-        low, high = sorted((self.name(one), self.name(other)))
-        self._parent[low] = low
-        self._parent[high] = low

@@ -1,22 +1,19 @@
 """Files in one's own folders that are the same adapter by their weights, in groups."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter, File
+from registry.db.near_copies import Groups, near_pairs
 from registry.retrieval.duplicates import NEAR, judge
 from registry.retrieval.terms import DuplicateKind
 
 FOLDER = "folder"
-# Fingerprints compared at once.
-PAGE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,39 +85,14 @@ def find_copies(session: Session) -> list[list[Copy]]:
 
 def _group(files: Sequence[File]) -> list[list[int]]:
     """Put files together that have the same bytes or tensors, or nearly the same change."""
-    parent = list(range(len(files)))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
-
-    for one, other in _pairs(files):
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    members: dict[int, list[int]] = defaultdict(list)
-    for place in range(len(files)):
-        members[root(place)].append(place)
-    return [group for group in members.values() if len(group) > 1]
-
-
-def _pairs(files: Sequence[File]) -> Iterator[tuple[int, int]]:
-    seen: dict[str, int] = {}
+    groups = Groups()
     for place, file in enumerate(files):
         for key in filter(None, (file.sha256, file.body_sha256)):
-            yield seen.setdefault(key, place), place
+            groups.join(f"file {place}", key)
     known = [place for place, file in enumerate(files) if file.fingerprint is not None]
-    if not known:
-        return
-    matrix = np.stack([_unit(files[place].fingerprint) for place in known])
-    for start in range(0, len(known), PAGE):
-        near = matrix[start : start + PAGE] @ matrix[start:].T >= NEAR
-        for one, other in zip(*np.nonzero(near), strict=True):
-            if one < other:
-                yield known[start + one], known[start + other]
-
-
-def _unit(fingerprint: object) -> npt.NDArray[np.float32]:
-    values = np.asarray(fingerprint, np.float32)
-    return values / max(float(np.linalg.norm(values)), 1e-12)
+    for one, other in near_pairs([files[place].fingerprint for place in known], NEAR):
+        groups.join(f"file {known[one]}", f"file {known[other]}")
+    members: dict[str, list[int]] = defaultdict(list)
+    for place in range(len(files)):
+        members[groups.name(f"file {place}")].append(place)
+    return [group for group in members.values() if len(group) > 1]
