@@ -19,7 +19,7 @@ from registry.api.schemas.found import (
     SearchAnswer,
     SimilarAnswer,
 )
-from registry.api.schemas.fuse import ChoiceAnswer, FuseAnswer
+from registry.api.schemas.fuse import LINES, ChoiceAnswer, FuseAnswer
 from registry.api.schemas.service import RunListAnswer, StatusAnswer
 from registry.connection import Connection, RemoteSenseError, RemoteUnreachableError, receive
 from registry.errors import StrengthsError
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from registry.fusion.options import DrawingOptions, Mode, StepCallback
     from registry.fusion.recipe import Recipe
 
-LINES = "application/x-ndjson"
 # As many adapters as a recipe may have.
 ZIP_LIMITS = DiskLimits(max_file_bytes=100 * DiskLimits().max_file_bytes)
 # An image of the largest size as a data URL, and its recipe.

@@ -42,7 +42,7 @@ from registry.api.routes import (
     status,
     studio,
 )
-from registry.api.routes.fuse import LINES
+from registry.api.schemas.fuse import LINES
 from registry.api.schemas.service import Problem
 from registry.api.security import SecurityHeaders
 from registry.api.uploads import MOST_UPLOADS

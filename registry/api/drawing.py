@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from crawler.errors import AutoLoraError
 from registry.api.errors import BusyError, bug_problem, log_hidden, problem_of
 from registry.api.queue import GenerationQueue, Job
+from registry.api.schemas.fuse import FuseRequest
 from registry.api.schemas.images import ImageRequest
 from registry.db.images import FinishedImage, ImageFacts
 from registry.fusion.errors import GenerationCancelledError
@@ -129,6 +130,7 @@ class Desk:
             log_hidden("drawing", error)
             images.fail(image_id, problem_of(error))
         except Exception:
+            # Any: nobody else waits for this thread's work, and the image must not seem under way.
             logger.exception("drawing image %d", image_id)
             images.fail(image_id, bug_problem())
         finally:
@@ -171,19 +173,23 @@ class Desk:
                     asked.prompt, ids, mode=asked.mode, progress=progress, **asked.drawing
                 )
             )
-        return finished(
-            self._registry.fuse(
-                asked.prompt,
-                k=asked.k,
-                adapters=ids,
-                strengths=None if chosen is None else [adapter.strength for adapter in chosen],
-                base_model=asked.base_model,
-                mode=asked.mode,
-                check=asked.check,
-                progress=progress,
-                **asked.drawing,
-            )
-        )
+        return finished(fuse(self._registry, asked, progress))
+
+
+def fuse(registry: Registry, asked: FuseRequest, progress: StepCallback) -> "FusedImage":
+    """Draw the image that a prompt asks for."""
+    chosen = asked.adapters
+    return registry.fuse(
+        asked.prompt,
+        k=asked.k,
+        adapters=None if chosen is None else [adapter.id for adapter in chosen],
+        strengths=None if chosen is None else [adapter.strength for adapter in chosen],
+        base_model=asked.base_model,
+        mode=asked.mode,
+        check=asked.check,
+        progress=progress,
+        **asked.drawing,
+    )
 
 
 def written(request: ImageRequest) -> dict[str, Any]:

@@ -12,17 +12,17 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from crawler.errors import AutoLoraError
+from registry.api import drawing
 from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.errors import log_hidden, problem_of
 from registry.api.queue import GenerationQueue, Job
 from registry.api.recipes import RECIPE_BODY, read_recipe
-from registry.api.schemas.fuse import MOST_SIDE, MOST_STEPS, FuseAnswer, FuseRequest
+from registry.api.schemas.fuse import LINES, MOST_SIDE, MOST_STEPS, FuseAnswer, FuseRequest
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.uploads import PictureDep
 from registry.fusion.errors import GenerationCancelledError, RecipeError
 from registry.fusion.options import StepCallback
 from registry.fusion.recipe import Recipe
-from registry.service import Registry
 
 if TYPE_CHECKING:
     from registry.fusion.fused_image import FusedImage
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1", tags=["fuse"])
 
 PNG = "image/png"
-LINES = "application/x-ndjson"
 
 Event = dict[str, Any]
 # Draws an image, and tells of every step.
@@ -54,7 +53,7 @@ async def fuse(
 
     Who leaves before it is done gives it up.
     """
-    return await _drawn(lambda progress: _fuse(asked, registry, progress), request, queue)
+    return await _drawn(lambda progress: drawing.fuse(registry, asked, progress), request, queue)
 
 
 @router.post(
@@ -168,21 +167,6 @@ def _last_event(job: "Job[FusedImage]") -> Event:
         log_hidden("drawing", error)
         return {"event": "error", "problem": problem_of(error)}
     return {"event": "done", "result": answer.model_dump(mode="json")}
-
-
-def _fuse(asked: FuseRequest, registry: Registry, progress: StepCallback) -> "FusedImage":
-    chosen = asked.adapters
-    return registry.fuse(
-        asked.prompt,
-        k=asked.k,
-        adapters=None if chosen is None else [adapter.id for adapter in chosen],
-        strengths=None if chosen is None else [adapter.strength for adapter in chosen],
-        base_model=asked.base_model,
-        mode=asked.mode,
-        check=asked.check,
-        progress=progress,
-        **asked.drawing,
-    )
 
 
 def _line(event: Event) -> str:

@@ -12,6 +12,8 @@ from registry.fusion.options import DrawingOptions, Mode, Size
 if TYPE_CHECKING:
     from registry.retrieval.results import Choice
 
+# What an answer is asked for as that tells of every step on a line of its own.
+LINES = "application/x-ndjson"
 # Of an image that is drawn for whoever asks.
 MOST_STEPS = 100
 
