@@ -25,8 +25,8 @@ from encoder.weight_encoders.penalties import Penalties
 RIDGE_PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 FOLDS = 5
 # The share of unseen adapters, of the kind trained on, that are trusted less than fully. Of art
-# that the miniature world does not know, .2 takes a quarter from what seems near a question by
-# mistake, and 2 % from what is rightly near (docs/benchmarks/retrieval.md).
+# that the miniature world does not know, .2 takes a fifth from what seems near a question by
+# mistake, and 3 % from what is rightly near (docs/benchmarks/retrieval.md).
 LEAST_TRUSTED = 0.2
 # How far the captions' spread within adapters is shrunk, relative to its mean variance: .1 to
 # .5 tie in cross-validation on the zoo, 1 and more find less.

@@ -71,7 +71,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "search.placeholder": ("black line art of animals", "黑色剪影"),
     "search.button": ("Search", "搜索"),
     "base_model": ("Base model", "基础模型"),
-    "base_model.all": ("All base models", "全部基础模型"),
     "filters": ("Filters", "筛选"),
     "filters.more": ("More filters", "更多筛选"),
     "filters.apply": ("Apply", "应用"),
