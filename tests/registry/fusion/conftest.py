@@ -30,6 +30,13 @@ def backend(base_folder: Path) -> PipelineBackend:
     return load_backend(base_folder, BASE_MODEL)
 
 
+@pytest.fixture(autouse=True)
+def nothing_cached(request: pytest.FixtureRequest) -> None:
+    """Tests call different weights by the same made-up hash: none may meet another one's."""
+    if "backend" in request.fixturenames:
+        request.getfixturevalue("backend").cache.clear()
+
+
 @pytest.fixture
 def transformer(base_folder: Path) -> nn.Module:
     """A transformer of the test's own, to be spoiled at will."""
