@@ -26,15 +26,15 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def backend(base_folder: Path) -> PipelineBackend:
+def shared_backend(base_folder: Path) -> PipelineBackend:
     return load_backend(base_folder, BASE_MODEL)
 
 
-@pytest.fixture(autouse=True)
-def nothing_cached(request: pytest.FixtureRequest) -> None:
-    """Tests call different weights by the same made-up hash: none may meet another one's."""
-    if "backend" in request.fixturenames:
-        request.getfixturevalue("backend").cache.clear()
+@pytest.fixture
+def backend(shared_backend: PipelineBackend) -> PipelineBackend:
+    """With nothing cached: tests call different weights by the same made-up hash."""
+    shared_backend.cache.clear()
+    return shared_backend
 
 
 @pytest.fixture
