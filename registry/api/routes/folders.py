@@ -5,7 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
+from crawler.errors import FileTooLargeError, NoRoomError
 from registry.api.deps import KeeperDep, OpenRegistryDep, RegistryDep
+from registry.api.description import refusals
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.schemas.folders import (
     CopiesAnswer,
@@ -14,6 +16,12 @@ from registry.api.schemas.folders import (
     FolderListAnswer,
     FolderRequest,
     TrashRequest,
+)
+from registry.errors import (
+    FileTakenError,
+    FolderNotWatchedError,
+    NoFolderError,
+    NotTrashedError,
 )
 from registry.service import Registry
 
@@ -24,6 +32,16 @@ FILE_BODY = {
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
 
+# Examples of what is refused.
+NO_FOLDER = NoFolderError("/home/ann/lora", "no such file or directory")
+NOT_WATCHED = FolderNotWatchedError("/home/ann/lora")
+NOT_TRASHED = NotTrashedError("adapter 7", "its file lies in none of your folders")
+NOT_KEPT = (
+    FileTakenError("fox.zip", "only files called something.safetensors are taken"),
+    FileTooLargeError("fox.safetensors", 9_000_000_000, 8_589_934_592),
+    NoRoomError("fox.safetensors", 9_000_000, 1_080_000_000, 1_073_741_824),
+)
+
 
 @router.get("")
 def list_folders(registry: RegistryDep) -> FolderListAnswer:
@@ -31,22 +49,23 @@ def list_folders(registry: RegistryDep) -> FolderListAnswer:
     return listed(registry)
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, responses=refusals(NO_FOLDER))
 def add_folder(asked: FolderRequest, registry: RegistryDep, keeper: KeeperDep) -> FolderListAnswer:
     """Watch a folder of this machine, and index what is in it; it is not written to."""
     keeper.ask(registry.folders.add(asked.path))
     return listed(registry)
 
 
-@router.delete("", status_code=204)
+@router.delete("", status_code=204, responses=refusals(NOT_WATCHED))
 def remove_folder(
-    path: Annotated[str, Query(min_length=1, max_length=4096)], registry: RegistryDep
+    path: Annotated[str, Query(min_length=1, max_length=4096, examples=["/home/ann/loras"])],
+    registry: RegistryDep,
 ) -> None:
     """Watch a folder no more; its adapters stay."""
     registry.folders.remove(path)
 
 
-@router.post("/refresh", status_code=202)
+@router.post("/refresh", status_code=202, responses=refusals(NOT_WATCHED))
 def refresh_folder(
     asked: FolderRequest, registry: RegistryDep, keeper: KeeperDep
 ) -> FolderListAnswer:
@@ -55,9 +74,14 @@ def refresh_folder(
     return listed(registry)
 
 
-@router.post("/files", status_code=202, openapi_extra={"requestBody": FILE_BODY})
+@router.post(
+    "/files",
+    status_code=202,
+    openapi_extra={"requestBody": FILE_BODY},
+    responses=refusals(*NOT_KEPT),
+)
 async def drop_file(
-    name: Annotated[str, Query(min_length=1, max_length=255)],
+    name: Annotated[str, Query(min_length=1, max_length=255, examples=["paper-fox.safetensors"])],
     request: Request,
     registry: OpenRegistryDep,
     keeper: KeeperDep,
@@ -88,7 +112,7 @@ def list_copies(registry: RegistryDep) -> CopiesAnswer:
     return CopiesAnswer(groups=[[CopyAnswer.from_copy(c) for c in group] for group in groups])
 
 
-@router.post("/trash", status_code=202)
+@router.post("/trash", status_code=202, responses=refusals(NOT_TRASHED))
 def trash_files(asked: TrashRequest, registry: RegistryDep, keeper: KeeperDep) -> FolderListAnswer:
     """Move files of one's own folders to this machine's trash, from where they can come back."""
     for folder in registry.folders.trash(asked.adapters):
