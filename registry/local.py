@@ -14,7 +14,7 @@ from registry.api.schemas.found import (
     SimilarAnswer,
 )
 from registry.api.schemas.fuse import ChoiceAnswer
-from registry.api.schemas.service import RunListAnswer, StatusAnswer
+from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
 from registry.fusion.recipe import Recipe
 from registry.retrieval.cursors import read_number
 from registry.retrieval.filter_options import make_filters
@@ -118,6 +118,10 @@ class LocalReader:
     def runs(self, limit: int = 20, *, cursor: str | None = None) -> RunListAnswer:
         runs = self.registry.runs(before_id=read_number("runs", cursor), limit=limit + 1)
         return RunListAnswer.from_runs(runs, limit)
+
+    def nights(self, limit: int = 20, *, cursor: str | None = None) -> NightListAnswer:
+        nights = self.registry.nights(before_id=read_number("nights", cursor), limit=limit + 1)
+        return NightListAnswer.from_nights(nights, limit)
 
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
         detail = self.registry.adapter(adapter_id)

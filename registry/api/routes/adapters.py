@@ -1,6 +1,5 @@
 """Adapters: lists, facts, covers and files."""
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -186,7 +185,12 @@ def get_peft_config(sha256: Sha256Path, registry: RegistryDep) -> str:
 def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
     """List refreshes, newest first."""
     runs = registry.runs(before_id=read_number("runs", params.cursor), limit=params.limit + 1)
+    answer = RunListAnswer.from_runs(runs, params.limit)
     if registry.settings.public_read:
-        # What failed names folders of this machine.
-        runs = [replace(run, error=run.error and "failed") for run in runs]
-    return RunListAnswer.from_runs(runs, params.limit)
+        # Some addresses are folders of this machine, and what failed names them.
+        hidden = [
+            run.model_copy(update={"endpoint": None, "error": run.error and "failed"})
+            for run in answer.items
+        ]
+        return answer.model_copy(update={"items": hidden})
+    return answer

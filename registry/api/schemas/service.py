@@ -11,6 +11,7 @@ from registry.api.schemas.shapes import Answer, BaseModelName, Bytes, Id, Moment
 from registry.retrieval.cursors import write_cursor
 
 if TYPE_CHECKING:
+    from registry.db.nights import NightFacts
     from registry.db.runs import RunFacts
     from registry.db.status import Status
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 class RunAnswer(Answer):
     id: Id
     hub: str = Field(examples=["civitai"])
+    endpoint: str | None = Field(
+        examples=["https://civitai.red"],
+        description="Its address, or a folder; null where everybody may read.",
+    )
     started_at: Moment
     finished_at: Moment | None
     state: str = Field(examples=["done"])
@@ -29,6 +34,7 @@ class RunAnswer(Answer):
     seconds: dict[str, float] = Field(
         examples=[{"crawl": 2.1, "publish": 0.3}], description="How long each step took."
     )
+    indexed: int = Field(examples=[1], description="How many adapters became findable.")
     fetched_bytes: Bytes = Field(description="What the hub sent of files.")
     bytes_per_adapter: Bytes | None = Field(
         description="The same for each adapter that became findable; null where none did."
@@ -84,6 +90,15 @@ class NightAnswer(Answer):
 class NightListAnswer(Answer):
     items: list[NightAnswer]
     next: Next
+
+    @classmethod
+    def from_nights(cls, nights: "Sequence[NightFacts]", limit: int) -> Self:
+        """Return a page of `limit` nights; where there are more, another page follows."""
+        shown = nights[:limit]
+        return cls(
+            items=[NightAnswer.model_validate(night) for night in shown],
+            next=write_cursor("nights", [shown[-1].id]) if len(nights) > limit else None,
+        )
 
 
 class WorkerAnswer(Answer):
