@@ -76,6 +76,7 @@ AutoLoraError
     NotRemovedError
     ImageRequestError
     RequestKeyError
+    RequestUnderWayError
     CoverNotFoundError
     StrengthsError
     NoBaseModelError

@@ -17,6 +17,8 @@ from registry.errors import (
     BlobNotFoundError,
     DatabaseBusyError,
     ImageNotFoundError,
+    RequestKeyError,
+    RequestUnderWayError,
 )
 from registry.retrieval.errors import (
     CursorError,
@@ -115,6 +117,7 @@ WITH_BODY = [
 ]
 # What parameters by their names may be refused for.
 BY_PARAMETER: dict[str, list[Exception]] = {
+    "Idempotency-Key": [RequestKeyError(), RequestUnderWayError()],
     "adapter_id": [AdapterNotFoundError(7)],
     "image_id": [ImageNotFoundError(7)],
     "sha256": [BlobNotFoundError(EXAMPLE_SHA256)],

@@ -80,6 +80,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.NotRemovedError: HTTPStatus.CONFLICT,
     ours.ImageRequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.RequestKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ours.RequestUnderWayError: HTTPStatus.CONFLICT,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
     ours.FileNotKeptError: HTTPStatus.NOT_FOUND,
     ours.FileWithheldError: HTTPStatus.FORBIDDEN,

@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from registry.api.deps import OpenRegistryDep, RegistryDep
 from registry.api.description import refusals
+from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe, recipe_of
 from registry.api.routes.images import ImageId
 from registry.api.schemas.exports import ExportParams, SentAnswer
@@ -21,7 +22,7 @@ from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["recipes"])
 # For who may make images.
-send_router = APIRouter(prefix="/v1", tags=["recipes"])
+send_router = APIRouter(prefix="/v1", tags=["recipes"], route_class=KeyedRoute)
 
 # Each program's text: its type and the name it is saved under.
 FILES: dict[Target, tuple[str, str]] = {
@@ -125,6 +126,6 @@ def _packed(recipe: Recipe, registry: Registry) -> StreamingResponse:
         NO_RECIPE, ComfyUINotSetError(), ComfyUIError("ComfyUI refuses the workflow")
     ),
 )
-def send_recipe(recipe: RecipeDep, registry: OpenRegistryDep) -> SentAnswer:
+def send_recipe(recipe: RecipeDep, _: KeyDep, registry: OpenRegistryDep) -> SentAnswer:
     """Have the ComfyUI of REGISTRY_COMFYUI_URL draw a recipe, at plain strengths."""
     return SentAnswer.model_validate(registry.send_to_comfyui(recipe))

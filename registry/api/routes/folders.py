@@ -9,6 +9,7 @@ from crawler.errors import FileTooLargeError, NoRoomError
 from registry.api.deps import KeeperDep, OpenRegistryDep, RegistryDep
 from registry.api.description import refusals
 from registry.api.folder_keeper import FolderKeeper
+from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.schemas.folders import (
     CopiesAnswer,
     CopyAnswer,
@@ -25,7 +26,7 @@ from registry.errors import (
 )
 from registry.service import Registry
 
-router = APIRouter(prefix="/v1/folders", tags=["folders"])
+router = APIRouter(prefix="/v1/folders", tags=["folders"], route_class=KeyedRoute)
 
 FILE_BODY = {
     "required": True,
@@ -113,7 +114,9 @@ def list_copies(registry: RegistryDep) -> CopiesAnswer:
 
 
 @router.post("/trash", status_code=202, responses=refusals(NOT_TRASHED))
-def trash_files(asked: TrashRequest, registry: RegistryDep, keeper: KeeperDep) -> FolderListAnswer:
+def trash_files(
+    asked: TrashRequest, _: KeyDep, registry: RegistryDep, keeper: KeeperDep
+) -> FolderListAnswer:
     """Move files of one's own folders to this machine's trash, from where they can come back."""
     for folder in registry.folders.trash(asked.adapters):
         keeper.ask(folder)

@@ -16,6 +16,7 @@ from registry.api import drawing
 from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.description import refusals
 from registry.api.errors import BusyError, UploadsBusyError, log_hidden, problem_of
+from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.queue import GenerationQueue, Job
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe
 from registry.api.schemas.fuse import (
@@ -48,7 +49,7 @@ from registry.retrieval.errors import NothingFoundError
 if TYPE_CHECKING:
     from registry.fusion.fused_image import FusedImage
 
-router = APIRouter(prefix="/v1", tags=["fuse"])
+router = APIRouter(prefix="/v1", tags=["fuse"], route_class=KeyedRoute)
 
 PNG = "image/png"
 
@@ -86,6 +87,7 @@ async def fuse(
     request: Request,
     registry: OpenRegistryDep,
     queue: QueueDep,
+    _: KeyDep,
 ) -> Response | FuseAnswer:
     """Draw an image with adapters: those named, or those that suit the prompt.
 
@@ -101,7 +103,11 @@ async def fuse(
     openapi_extra={"requestBody": RECIPE_BODY},
 )
 async def draw_recipe(
-    sent: PictureDep, request: Request, registry: OpenRegistryDep, queue: QueueDep
+    sent: PictureDep,
+    request: Request,
+    registry: OpenRegistryDep,
+    queue: QueueDep,
+    _: KeyDep,
 ) -> Response | FuseAnswer:
     """Draw the image of a recipe again: on the same machine with the same files, to the bit.
 

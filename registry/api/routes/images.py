@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -12,6 +12,7 @@ from registry.api.conditional import not_modified
 from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.description import refusals
 from registry.api.errors import BusyError
+from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.limits import Limits
 from registry.api.queue import GenerationQueue
 from registry.api.schemas.asked import PageParams
@@ -29,18 +30,9 @@ from registry.retrieval.cursors import read_number, write_cursor
 from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["images"])
-drawing_router = APIRouter(prefix="/v1", tags=["images"])
+drawing_router = APIRouter(prefix="/v1", tags=["images"], route_class=KeyedRoute)
 
 ImageId = Annotated[int, Path(ge=1, le=MOST_ID, examples=[7])]
-RequestKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        max_length=200,
-        examples=["5f1c9a52-7d0e-4f3a-9f51-2f0f6f7f8a10"],
-        description="Names this request for a day: sent again, it makes no other image.",
-    ),
-]
 # An image never changes, and may be removed.
 KEPT = "private, max-age=3600"
 # How often it is looked whether there is something to tell.
@@ -64,17 +56,16 @@ def ask_for_images(
     desk: DeskDep,
     request: Request,
     response: Response,
-    key: RequestKey = None,
+    _: KeyDep,
 ) -> ImagesAnswer:
     """Have images drawn, and answer at once; `/v1/images/{id}/events` tells how far they are.
 
-    A queue that is full answers 429. With an Idempotency-Key that was sent before, what was asked
-    for then is answered.
+    A queue that is full answers 429.
     """
     limits: Limits = request.app.state.limits
     # The request itself is one already.
     limits.check_images(request, asked.count - 1)
-    answers = [ImageAnswer.from_facts(facts) for facts in desk.ask(asked, key)]
+    answers = [ImageAnswer.from_facts(facts) for facts in desk.ask(asked)]
     response.headers["Location"] = f"/v1/images/{answers[0].id}"
     return ImagesAnswer(items=answers)
 
