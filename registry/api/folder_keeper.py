@@ -26,7 +26,9 @@ class FolderKeeper:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="folders")
-        self._asked: set[Path] = set()
+        # The one at work, and those that come after it, in this order.
+        self._at_work: Path | None = None
+        self._waiting: list[Path] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -34,10 +36,18 @@ class FolderKeeper:
     def ask(self, folder: Path) -> None:
         """Have a folder refreshed, once for all who ask before it begins."""
         with self._lock:
-            if folder in self._asked or self._closing.is_set():
+            if folder in self._waiting or self._closing.is_set():
                 return
-            self._asked.add(folder)
+            self._waiting.append(folder)
             self._executor.submit(self._refresh, folder)
+
+    def before(self, folder: Path) -> list[Path]:
+        """Return the folders that a waiting one waits for, the one at work first."""
+        with self._lock:
+            if folder not in self._waiting:
+                return []
+            earlier = [self._at_work, *self._waiting[: self._waiting.index(folder)]]
+            return [one for one in earlier if one not in (None, folder)]
 
     def watch(self) -> None:
         """Refresh folders whenever something in them changes, until `close`.
@@ -56,11 +66,15 @@ class FolderKeeper:
 
     def _refresh(self, folder: Path) -> None:
         with self._lock:
-            self._asked.discard(folder)
+            self._waiting.remove(folder)
+            self._at_work = folder
         try:
             self._registry.folders.refresh(folder, self._closing.is_set)
         except AutoLoraError as error:
             log_hidden(f"refreshing {folder}", error)
+        finally:
+            with self._lock:
+                self._at_work = None
 
     def _watch(self) -> None:
         while not self._closing.is_set():

@@ -41,6 +41,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "可搜索到 {n} 个适配器；上次检查于 {when}",
     ),
     "folders.waits": ("Not looked at yet", "尚未检查"),
+    "folders.waits_for": ("Waits for {folder}", "等待 {folder} 完成"),
+    "folders.waits_for.more": (
+        "Waits for {folder} and {n} more",
+        "等待 {folder} 及另外 {n} 个文件夹完成",
+    ),
     "folders.refresh": ("Look again", "重新检查"),
     "folders.remove": ("Watch no more", "不再监视"),
     "folders.problems": ("What was not taken, and why ({n})", "未收录的内容及原因（{n}）"),

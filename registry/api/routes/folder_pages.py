@@ -19,20 +19,20 @@ Form = Annotated[dict[str, str], Depends(read_form)]
 
 
 @router.get("")
-def folders_page(request: Request, registry: RegistryDep) -> HTMLResponse:
+def folders_page(request: Request, registry: RegistryDep, keeper: KeeperDep) -> HTMLResponse:
     return render(
         request,
         "folders.html",
         active="folders",
-        folders=listed(registry).items,
+        folders=listed(registry, keeper).items,
         **frame(registry),
     )
 
 
 @router.get("/list")
-def folders_list(request: Request, registry: RegistryDep) -> HTMLResponse:
+def folders_list(request: Request, registry: RegistryDep, keeper: KeeperDep) -> HTMLResponse:
     """Return the part of the page that changes while a folder is refreshed."""
-    return render(request, "folders_list.html", folders=listed(registry).items)
+    return render(request, "folders_list.html", folders=listed(registry, keeper).items)
 
 
 @router.post("")
