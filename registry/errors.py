@@ -226,6 +226,16 @@ class ImageNotFoundError(RegistryError):
         super().__init__(f"there is no image {image_id}; it was removed, or is not done.")
 
 
+class NoPreviewError(RegistryError):
+    """There is no look at an image before it is done."""
+
+    def __init__(self, image_id: int) -> None:
+        super().__init__(
+            f"there is no preview of image {image_id}: only what this server has drawn for a "
+            "second has one, until it is done."
+        )
+
+
 class NotRemovedError(RegistryError):
     """An adapter is to be taken back that was not taken out."""
 

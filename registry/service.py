@@ -51,7 +51,13 @@ from registry.errors import (
 )
 from registry.fusion.errors import ComfyUINotSetError
 from registry.fusion.maker import Maker
-from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
+from registry.fusion.options import (
+    CompareOptions,
+    FuseOptions,
+    GridOptions,
+    PreviewCallback,
+    StepCallback,
+)
 from registry.fusion.studio import Studio
 from registry.image_history import ImageHistory
 from registry.refresh.captioning import wanted_captions
@@ -542,9 +548,14 @@ class Registry:
         """The images that were asked for over the API or on the page."""
         return ImageHistory(self.sessions, self.settings.image_history_bytes)
 
-    def reproduce(self, recipe: "Recipe", progress: StepCallback | None = None) -> "FusedImage":
+    def reproduce(
+        self,
+        recipe: "Recipe",
+        progress: StepCallback | None = None,
+        preview: PreviewCallback | None = None,
+    ) -> "FusedImage":
         """Draw the image of a recipe again: on the same machine, to the bit."""
-        return self.maker.reproduce(recipe, progress)
+        return self.maker.reproduce(recipe, progress, preview)
 
     def file(self, sha256: str) -> Path:
         """Return where an adapter's file lies.

@@ -426,6 +426,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "image.how": ("How", "生成方式"),
     "image.added": ("Trigger words that were added", "自动添加的触发词"),
     "image.progress": ("Progress", "进度"),
+    "image.preview": ("The image so far", "图片预览（生成中）"),
     "removal": ("Take this adapter out of search", "从搜索中移除该适配器"),
     "removal.more": (
         "It is not found any more, and no refresh brings it back. Its file stays.",
