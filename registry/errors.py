@@ -226,6 +226,15 @@ class ImageNotFoundError(RegistryError):
         super().__init__(f"there is no image {image_id}; it was removed, or is not done.")
 
 
+class HasCoverError(RegistryError):
+    """A cover is to be drawn for an adapter that came with one."""
+
+    def __init__(self, name: str, adapter_id: int) -> None:
+        super().__init__(
+            f"adapter {adapter_id} ({name}) came with a cover; only those without are drawn one."
+        )
+
+
 class NoPreviewError(RegistryError):
     """There is no look at an image before it is done."""
 

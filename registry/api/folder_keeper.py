@@ -26,18 +26,22 @@ class FolderKeeper:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="folders")
-        self._asked: set[Path] = set()
+        # Folders, and whether covers are to be drawn there.
+        self._asked: set[tuple[Path, bool]] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
 
-    def ask(self, folder: Path) -> None:
-        """Have a folder refreshed, once for all who ask before it begins."""
+    def ask(self, folder: Path, *, draw_covers: bool = False) -> None:
+        """Have a folder refreshed, once for all who ask before it begins.
+
+        With `draw_covers`, its adapters without a cover are given one afterwards.
+        """
         with self._lock:
-            if folder in self._asked or self._closing.is_set():
+            if (folder, draw_covers) in self._asked or self._closing.is_set():
                 return
-            self._asked.add(folder)
-            self._executor.submit(self._refresh, folder)
+            self._asked.add((folder, draw_covers))
+            self._executor.submit(self._refresh, folder, draw_covers)
 
     def watch(self) -> None:
         """Refresh folders whenever something in them changes, until `close`.
@@ -54,11 +58,12 @@ class FolderKeeper:
         if self._watcher is not None:
             self._watcher.join()
 
-    def _refresh(self, folder: Path) -> None:
+    def _refresh(self, folder: Path, draw_covers: bool) -> None:
         with self._lock:
-            self._asked.discard(folder)
+            self._asked.discard((folder, draw_covers))
         try:
-            self._registry.folders.refresh(folder, self._closing.is_set)
+            folders = self._registry.folders
+            folders.refresh(folder, self._closing.is_set, draw_covers=draw_covers)
         except AutoLoraError as error:
             log_hidden(f"refreshing {folder}", error)
 

@@ -26,6 +26,9 @@ SIDE = 128
 # A decoder with fewer parameters is used itself: the demo's has half a million, FLUX.1's 50.
 TINY_DECODER = 2_000_000
 
+# Some schedules begin with noise alone, which says nothing of the image.
+LEAST_ALPHA = 1e-8
+
 # Latents (channels, height, width) as the network knows them -> RGB (3, h, w), -1..1.
 Painter = Callable[[Tensor], Tensor]
 
@@ -99,10 +102,11 @@ def denoised(scheduler: Any, output: Tensor, timestep: Any, sample: Tensor, inde
     """
     alphas = getattr(scheduler, "alphas_cumprod", None)
     if alphas is None:
-        return sample - scheduler.sigmas[index] * output
+        share: Tensor = scheduler.sigmas[index]
+        return sample - share * output
     if scheduler.init_noise_sigma == 1.0:
         # It keeps the variance: DDIM, PNDM and the like.
-        alpha = float(alphas[int(timestep)])
+        alpha = max(float(alphas[int(timestep)]), LEAST_ALPHA)
         sample, sigma = sample / math.sqrt(alpha), math.sqrt((1 - alpha) / alpha)
     else:
         sigma = float(scheduler.sigmas[index])
@@ -122,7 +126,7 @@ def as_grid(latents: Tensor, token_rows: int) -> Tensor:
     """
     if latents.ndim != 2:
         return latents
-    squares = latents.unflatten(0, (token_rows, -1)).unflatten(2, (-1, 2, 2))
+    squares: Tensor = latents.unflatten(0, (token_rows, -1)).unflatten(2, (-1, 2, 2))
     return squares.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)
 
 
@@ -168,7 +172,8 @@ def _channels(vae: Any) -> int:
 
 
 def _is_tiny(decoder: Any) -> bool:
-    return sum(weight.numel() for weight in decoder.parameters()) < TINY_DECODER
+    count: int = sum(weight.numel() for weight in decoder.parameters())
+    return count < TINY_DECODER
 
 
 def _decode(vae: Any, latents: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from registry.api.schemas.folders import (
     FolderAnswer,
     FolderListAnswer,
     FolderRequest,
+    RefreshRequest,
     TrashRequest,
 )
 from registry.service import Registry
@@ -48,10 +49,10 @@ def remove_folder(
 
 @router.post("/refresh", status_code=202)
 def refresh_folder(
-    asked: FolderRequest, registry: RegistryDep, keeper: KeeperDep
+    asked: RefreshRequest, registry: RegistryDep, keeper: KeeperDep
 ) -> FolderListAnswer:
     """Look now at what has changed in a folder that is watched."""
-    refresh(asked.path, registry, keeper)
+    refresh(asked.path, registry, keeper, draw_covers=asked.draw_covers)
     return listed(registry)
 
 
@@ -101,6 +102,8 @@ def listed(registry: Registry) -> FolderListAnswer:
     return FolderListAnswer(items=[FolderAnswer.from_facts(facts) for facts in folders])
 
 
-def refresh(path: str, registry: Registry, keeper: FolderKeeper) -> None:
+def refresh(
+    path: str, registry: Registry, keeper: FolderKeeper, *, draw_covers: bool = False
+) -> None:
     """Have a folder refreshed that is watched; or raise FolderNotWatchedError."""
-    keeper.ask(registry.folders.watched(path))
+    keeper.ask(registry.folders.watched(path), draw_covers=draw_covers)
