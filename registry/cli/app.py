@@ -10,6 +10,7 @@ from registry.cli import (
     caption,
     doctor,
     download,
+    draw_covers,
     encoders,
     export,
     fuse,
@@ -71,6 +72,7 @@ app.add_typer(fuse.app)
 app.add_typer(export.app)
 app.add_typer(refresh.app)
 app.add_typer(caption.app)
+app.add_typer(draw_covers.app)
 app.add_typer(encoders.app, name="encoders")
 app.add_typer(train_encoder.app)
 app.add_typer(train_gates.app)
