@@ -178,18 +178,7 @@ class Desk:
 
 def fuse(registry: Registry, asked: FuseRequest, progress: StepCallback) -> "FusedImage":
     """Draw the image that a prompt asks for."""
-    chosen = asked.adapters
-    return registry.fuse(
-        asked.prompt,
-        k=asked.k,
-        adapters=None if chosen is None else [adapter.id for adapter in chosen],
-        strengths=None if chosen is None else [adapter.strength for adapter in chosen],
-        base_model=asked.base_model,
-        mode=asked.mode,
-        check=asked.check,
-        progress=progress,
-        **asked.drawing,
-    )
+    return registry.fuse(asked.prompt, **asked.options(progress))
 
 
 def written(request: ImageRequest) -> dict[str, Any]:
