@@ -37,7 +37,8 @@ __all__ = ["base_folder", "drawing"]
 Result = TypeVar("Result")
 Ask = Callable[[Client], Awaitable[Result]]
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-SECONDS = 60
+# Under a full load the libraries for drawing take a minute to import.
+SECONDS = 300
 HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
 
 
