@@ -215,6 +215,7 @@ class Client(Connection):
         """
         named = None if adapters is None else _named(adapters, strengths)
         size = drawing.pop("size", None)
+        negative = drawing.pop("negative", None)
         asked = {
             "prompt": prompt,
             "k": k,
@@ -224,6 +225,7 @@ class Client(Connection):
             "height": size and size[1],
             "mode": mode,
             "check": check,
+            "negative_prompt": negative,
             **drawing,
         }
         return self._draw("/v1/fuse", json.dumps(_given(asked)).encode(), progress)

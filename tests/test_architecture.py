@@ -97,12 +97,15 @@ REGISTRY: dict[str, set[str]] = {
     "client": {"api", "connection", "errors", "fusion", "retrieval", "saving"},
     "local": {"api", "fusion", "retrieval", "saving", "service"},
     "reader": {"api", "client", "config", "connection", "fusion", "retrieval", "running"},
+    "assistant": {
+        "api", "connection", "fusion", "local", "reader", "retrieval", "service", "token_scopes",
+    },
     "__init__": {
         "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",
     },
     "cli": {
-        "api", "client", "config", "connection", "db", "errors", "fusion", "local", "logs",
-        "reader", "refresh", "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
+        "api", "assistant", "client", "config", "db", "errors", "fusion", "local", "logs", "reader",
+        "refresh", "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip
