@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Unpack
+from typing import IO, TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from crawler.disk import DiskLimits
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
@@ -22,8 +22,6 @@ from registry.api.schemas.found import (
     SearchAnswer,
     SimilarAnswer,
 )
-from registry.api.schemas.fuse import LINES, ChoiceAnswer, FuseAnswer
-from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
 from registry.connection import (
     Connection,
     RemoteError,
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
     import httpx
     from PIL.Image import Image
 
+    from registry.api.schemas.fuse import ChoiceAnswer, FuseAnswer
+    from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import DrawingOptions, Mode, StepCallback
     from registry.fusion.recipe import Recipe
@@ -49,16 +49,6 @@ ZIP_LIMITS = DiskLimits(max_file_bytes=100 * DiskLimits().max_file_bytes)
 MOST_LINE_BYTES = 100_000_000
 # How often it is asked how far a sheet is.
 LOOK_SECONDS = 0.3
-
-
-class FuseEvent(BaseModel):
-    """A line of what a server says while it draws."""
-
-    event: Literal["started", "step", "done", "error"]
-    done: int = 0
-    total: int = 0
-    result: FuseAnswer | None = None
-    problem: dict[str, Any] = {}
 
 
 class Client(Connection):
@@ -158,23 +148,31 @@ class Client(Connection):
 
     def choose(
         self, prompt: str, k: int = 3, *, base_model: str | None = None
-    ) -> Sequence[ChoiceAnswer]:
+    ) -> Sequence["ChoiceAnswer"]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names."""
+        from registry.api.schemas.fuse import ChoiceAnswer
+
         asked = _given({"prompt": prompt, "k": k, "base_model": base_model})
         return self.get("/v1/choose", asked, TypeAdapter(Sequence[ChoiceAnswer]))
 
-    def status(self) -> StatusAnswer:
+    def status(self) -> "StatusAnswer":
         """Return what is there, what was refused, what waits, and who works."""
+        from registry.api.schemas.service import StatusAnswer
+
         return self.get("/v1/status", {}, TypeAdapter(StatusAnswer))
 
-    def runs(self, limit: int = 20, *, cursor: str | None = None) -> RunListAnswer:
+    def runs(self, limit: int = 20, *, cursor: str | None = None) -> "RunListAnswer":
         """Return a page of refreshes, newest first."""
+        from registry.api.schemas.service import RunListAnswer
+
         return self.get(
             "/v1/runs", _given({"limit": limit, "cursor": cursor}), TypeAdapter(RunListAnswer)
         )
 
-    def nights(self, limit: int = 20, *, cursor: str | None = None) -> NightListAnswer:
+    def nights(self, limit: int = 20, *, cursor: str | None = None) -> "NightListAnswer":
         """Return a page of nightly refreshes, newest first."""
+        from registry.api.schemas.service import NightListAnswer
+
         return self.get(
             "/v1/nights", _given({"limit": limit, "cursor": cursor}), TypeAdapter(NightListAnswer)
         )
@@ -334,6 +332,8 @@ class Client(Connection):
         return image
 
     def _draw(self, path: str, asked: bytes, progress: "StepCallback | None") -> "FusedImage":
+        from registry.api.schemas.fuse import LINES, FuseEvent
+
         headers = {"Accept": LINES, "Content-Type": "application/json"}
         with self.stream("POST", path, content=asked, headers=headers) as answer:
             self.check(answer)
@@ -356,7 +356,7 @@ class Client(Connection):
             except ValueError as error:
                 raise RemoteSenseError(self.url, "lines that are not JSON") from error
 
-    def _image_of(self, answer: FuseAnswer) -> "FusedImage":
+    def _image_of(self, answer: "FuseAnswer") -> "FusedImage":
         """Return an image as if it had been drawn here, but for its maps."""
         from PIL import Image
 

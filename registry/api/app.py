@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from registry import measures
-from registry.api.access import allowed_to, is_public, wants_tokens
+from registry.api.access import allowed_to, is_public, open_scopes, wants_tokens
 from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.description import complete
@@ -27,6 +27,7 @@ from registry.api.request_ids import RequestIds
 from registry.api.routes import (
     adapters,
     claims,
+    covers,
     docs,
     exports,
     favourites,
@@ -36,6 +37,7 @@ from registry.api.routes import (
     health,
     image_pages,
     images,
+    log_in,
     metrics,
     pages,
     pictures,
@@ -62,6 +64,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (images.router, TokenScope.READ),
     (images.drawing_router, TokenScope.FUSE),
     (fuse.router, TokenScope.FUSE),
+    (covers.router, TokenScope.FUSE),
     (exports.send_router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
     (favourites.router, TokenScope.ADMIN),
@@ -71,11 +74,13 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
 # They are for people, and no part of the API.
 PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (docs.router, None),
+    (log_in.router, None),
     (pages.router, TokenScope.READ),
     (pictures.page_router, TokenScope.READ),
     (image_pages.router, TokenScope.READ),
     (image_pages.drawing_router, TokenScope.FUSE),
     (studio.router, TokenScope.FUSE),
+    (covers.page_router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
     (favourites.page_router, TokenScope.ADMIN),
     (folder_pages.router, TokenScope.ADMIN),
@@ -139,6 +144,7 @@ def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> Non
     """Give an app what its routes share."""
     app.state.registry = registry
     app.state.identity = identity
+    app.state.open_scopes = open_scopes(registry.settings)
     app.state.queue = GenerationQueue()
     app.state.desk = Desk(registry, app.state.queue)
     app.state.keeper = FolderKeeper(registry)

@@ -52,7 +52,7 @@ async def take_key(request: Request, key: RequestKey = None) -> None:
     if key is None:
         return
     # Who has another token has other keys.
-    token = request.headers.get("authorization", "")
+    token = getattr(request.state, "token_key", "")
     name = _sha256(token.encode(), key.encode())
     same = _sha256(
         request.method.encode(),
@@ -160,8 +160,5 @@ async def _ask(request: Request, ask: Callable[..., Any], *words: Any) -> Any:
 
     # Who leaves at this moment must not leave a key behind that seems to be in use.
     with CancelScope(shield=True):
-        await places.take()
-        try:
+        async with places.taken():
             return await run_in_threadpool(in_transaction)
-        finally:
-            places.give_back()

@@ -1,6 +1,6 @@
 """An adapter as the API tells it."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -25,8 +25,16 @@ if TYPE_CHECKING:
     from registry.retrieval.results import BrowsePage
 
 
+CoverSource = Literal["hub", "sidecar", "drawn"]
+
+
 class CoverAnswer(Answer):
     position: int = Field(examples=[0])
+    source: CoverSource = Field(
+        default="hub",
+        description="Whose it is: the hub's listing, a file beside the adapter, or drawn here for "
+        "an adapter that came without any.",
+    )
     url: str = Field(examples=["/v1/adapters/7/covers/0?v=9f2b4c1d0a3e"])
     thumbnail_url: str = Field(examples=["/v1/adapters/7/covers/0?v=9f2b4c1d0a3e&thumbnail=true"])
     width: int | None = Field(default=None, examples=[832])
@@ -34,6 +42,11 @@ class CoverAnswer(Answer):
     prompt: str | None = Field(default=None, examples=["a fox folded from orange paper, origami"])
     captions: list[str] = Field(
         default=[], examples=[["A fox folded from orange paper on a grey table."]]
+    )
+    recipe: dict[str, Any] | None = Field(
+        default=None,
+        examples=[None],
+        description="How it was drawn, where that was done here.",
     )
 
 
@@ -117,12 +130,14 @@ class AdapterDetailAnswer(AdapterAnswer):
         covers = [
             CoverAnswer(
                 position=cover.position,
+                source=_source(card, drawn=cover.recipe is not None),
                 url=cover_url(card.id, cover.position, cover.sha256),
                 thumbnail_url=thumbnail_url(card.id, cover.position, cover.sha256),
                 width=cover.width,
                 height=cover.height,
                 prompt=cover.prompt,
                 captions=list(cover.captions),
+                recipe=cover.recipe,
             )
             for cover in detail.covers
         ]
@@ -196,9 +211,16 @@ def card_fields(card: "AdapterCard") -> dict[str, Any]:
         "covers": [
             CoverAnswer(
                 position=cover.position,
+                source=_source(card, drawn=cover.drawn),
                 url=cover_url(card.id, cover.position, cover.sha256),
                 thumbnail_url=thumbnail_url(card.id, cover.position, cover.sha256),
             )
             for cover in card.covers
         ],
     }
+
+
+def _source(card: "AdapterCard", *, drawn: bool) -> CoverSource:
+    if drawn:
+        return "drawn"
+    return "sidecar" if card.hub == "folder" else "hub"

@@ -1,5 +1,7 @@
 """One's own folders, and copies in them."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
@@ -18,6 +20,12 @@ class FolderRequest(Asked):
         min_length=1,
         max_length=4096,
         description="Of a folder, from the root on.",
+    )
+
+
+class RefreshRequest(FolderRequest):
+    draw_covers: bool = Field(
+        default=False, description="Whether adapters without a cover are given one afterwards."
     )
 
 
@@ -41,6 +49,10 @@ class FolderAnswer(Answer):
     )
     done: int | None = Field(examples=[None])
     total: int | None = Field(examples=[None])
+    waits_for: list[str] = Field(
+        examples=[[]],
+        description="Folders that are looked at before this one, the one at work first.",
+    )
     problem: str | None = Field(examples=[None])
     adapters: int = Field(examples=[1], description="How many of it can be found.")
     finished_at: Moment | None
@@ -48,7 +60,7 @@ class FolderAnswer(Answer):
     problems: list[ProblemAnswer]
 
     @classmethod
-    def from_facts(cls, facts: "FolderFacts") -> Self:
+    def from_facts(cls, facts: "FolderFacts", before: Sequence[Path]) -> Self:
         counts = {n: c for n, c in facts.report.items() if isinstance(c, dict)}
         return cls(
             path=facts.path,
@@ -56,6 +68,7 @@ class FolderAnswer(Answer):
             step=facts.step,
             done=facts.done,
             total=facts.total,
+            waits_for=[str(folder) for folder in before],
             problem=facts.problem,
             adapters=facts.adapters,
             finished_at=facts.finished_at,

@@ -99,11 +99,16 @@ class ImageAnswer(Answer):
         examples=["/v1/images/7/png"], description="The path of its PNG, which carries the recipe."
     )
     thumbnail: str | None = Field(examples=["/v1/images/7/thumbnail"])
+    preview: str | None = Field(
+        examples=[None],
+        description="The path of how it looks by now, a small WebP, while this server draws it; "
+        "another path each time that it has changed.",
+    )
     created_at: Moment
     finished_at: Moment | None
 
     @classmethod
-    def from_facts(cls, facts: "ImageFacts") -> Self:
+    def from_facts(cls, facts: "ImageFacts", preview: str | None = None) -> Self:
         is_done = facts.state == "done"
         return cls(
             id=facts.id,
@@ -117,6 +122,7 @@ class ImageAnswer(Answer):
             problem=facts.problem,
             png=f"/v1/images/{facts.id}/png" if is_done else None,
             thumbnail=f"/v1/images/{facts.id}/thumbnail" if is_done else None,
+            preview=None if facts.is_finished else preview,
             created_at=facts.created_at,
             finished_at=facts.finished_at,
         )
