@@ -255,7 +255,8 @@ class Client(Connection):
         **drawing: Unpack["DrawingOptions"],
     ) -> "Image":
         """Have every pair of `adapters` drawn there, and each of them alone, on one sheet."""
-        asked = {"kind": "grid", "prompt": prompt, "adapters": _named(adapters, None), "mode": mode}
+        asked: dict[str, Any] = {"kind": "grid", "prompt": prompt, "mode": mode}
+        asked["adapters"] = _named(adapters, None)
         return self._sheet(asked | _how(drawing), progress)
 
     def compare(
@@ -269,7 +270,7 @@ class Client(Connection):
         **drawing: Unpack["DrawingOptions"],
     ) -> "Image":
         """Have the base alone, each adapter alone, and all by every way of fusing drawn there."""
-        asked = {
+        asked: dict[str, Any] = {
             "kind": "compare",
             "prompt": prompt,
             "k": k,

@@ -175,7 +175,7 @@ class App(FastAPI):
                 for router, scope in API
                 for route in router.routes
                 if isinstance(route, APIRoute)
-                for method in route.methods
+                for method in route.methods or ()
             }
             complete(super().openapi(), scopes, wants_tokens=wants_tokens(settings))
         return super().openapi()

@@ -75,7 +75,7 @@ def _http(status: HTTPStatus, summary: str, detail: str) -> Told:
     return summary, http_problem(status, detail)
 
 
-ANYWHERE = [
+ANYWHERE: list[Told] = [
     _http(
         HTTPStatus.BAD_REQUEST,
         "The request was sent to a name that is none of this server's.",
@@ -94,14 +94,14 @@ ANYWHERE = [
     ("A bug in the registry.", bug_problem()),
     _told(DatabaseBusyError()),
 ]
-WITH_TOKEN = [
+WITH_TOKEN: list[Told] = [
     _http(
         HTTPStatus.UNAUTHORIZED,
         "No token was sent where one is wanted, or one that opens nothing.",
         "This token is not known here, or was revoked.",
     )
 ]
-WITH_PARAMETERS = [
+WITH_PARAMETERS: list[Told] = [
     _http(HTTPStatus.REQUEST_URI_TOO_LONG, "The address is far too long.", "URI is too long"),
     (
         "Something was sent that this address does not take.",
@@ -112,7 +112,7 @@ WITH_PARAMETERS = [
         ),
     ),
 ]
-WITH_BODY = [
+WITH_BODY: list[Told] = [
     _http(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.", "Entity is too large")
 ]
 # What parameters by their names may be refused for.

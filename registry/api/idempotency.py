@@ -60,7 +60,9 @@ async def take_key(request: Request, key: RequestKey = None) -> None:
         request.headers.get("accept", "").encode(),
         await request.body(),
     )
-    known = await _ask(request, request_keys.claim, name, same)
+    places: Places = request.app.state.places
+    async with places.taken():
+        known = await _ask(request, request_keys.claim, name, same)
     if known is not None:
         raise AnsweredError(known)
     request.state.key_name = name
@@ -150,9 +152,8 @@ def _name_of(request: Request) -> str | None:
 
 
 async def _ask(request: Request, ask: Callable[..., Any], *words: Any) -> Any:
-    """Ask the database something, in the turn of the request."""
+    """Ask the database something short; a route that has ended may still have its place."""
     registry: Registry = request.app.state.registry
-    places: Places = request.app.state.places
 
     def in_transaction() -> Any:
         with one_line_errors(), registry.sessions.begin() as session:
@@ -160,5 +161,4 @@ async def _ask(request: Request, ask: Callable[..., Any], *words: Any) -> Any:
 
     # Who leaves at this moment must not leave a key behind that seems to be in use.
     with CancelScope(shield=True):
-        async with places.taken():
-            return await run_in_threadpool(in_transaction)
+        return await run_in_threadpool(in_transaction)

@@ -269,7 +269,11 @@ def test_a_client_has_one_sheet_drawn_however_often_it_has_to_ask(drawing: Regis
     told: list[tuple[int, int]] = []
     with Client(HOST, transport=Deaf(drawing)) as client:
         sheet = client.grid(
-            "a fox", ids, mode="sum", steps=2, progress=lambda *step: told.append(step)
+            "a fox",
+            ids,
+            mode="sum",
+            steps=2,
+            progress=lambda done, total: told.append((done, total)),
         )
 
     [image] = drawing.images.list()
