@@ -265,7 +265,12 @@ def test_a_sheet_that_fails_there_says_why_and_one_that_is_no_picture_is_none() 
     now: dict[str, object] = {"state": "failed", "problem": {"type": "x", "detail": "no base"}}
     facts: dict[str, object] = {"id": 1, "ahead": 0, "done": 0, "total": 3, "asked": {}}
     facts |= {"recipe": None, "activity": [], "png": None, "thumbnail": None, "problem": None}
-    facts |= {"state": "waiting", "created_at": "2026-03-01T03:00:12Z", "finished_at": None}
+    facts |= {
+        "preview": None,
+        "state": "waiting",
+        "created_at": "2026-03-01T03:00:12Z",
+        "finished_at": None,
+    }
 
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/png"):
