@@ -25,6 +25,7 @@ def folders_page(request: Request, registry: RegistryDep, keeper: KeeperDep) -> 
         "folders.html",
         active="folders",
         folders=listed(registry, keeper).items,
+        draws=bool(registry.settings.base_models),
         **frame(registry),
     )
 
@@ -32,7 +33,12 @@ def folders_page(request: Request, registry: RegistryDep, keeper: KeeperDep) -> 
 @router.get("/list")
 def folders_list(request: Request, registry: RegistryDep, keeper: KeeperDep) -> HTMLResponse:
     """Return the part of the page that changes while a folder is refreshed."""
-    return render(request, "folders_list.html", folders=listed(registry, keeper).items)
+    return render(
+        request,
+        "folders_list.html",
+        folders=listed(registry, keeper).items,
+        draws=bool(registry.settings.base_models),
+    )
 
 
 @router.post("")
@@ -43,7 +49,7 @@ def add_from_page(form: Form, registry: RegistryDep, keeper: KeeperDep) -> Redir
 
 @router.post("/refresh")
 def refresh_from_page(form: Form, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
-    refresh(form.get("path", ""), registry, keeper)
+    refresh(form.get("path", ""), registry, keeper, draw_covers=bool(form.get("draw")))
     return _back()
 
 

@@ -14,6 +14,7 @@ from registry.api.schemas.folders import (
     FolderAnswer,
     FolderListAnswer,
     FolderRequest,
+    RefreshRequest,
     TrashRequest,
 )
 from registry.service import Registry
@@ -49,10 +50,10 @@ def remove_folder(
 
 @router.post("/refresh", status_code=202)
 def refresh_folder(
-    asked: FolderRequest, registry: RegistryDep, keeper: KeeperDep
+    asked: RefreshRequest, registry: RegistryDep, keeper: KeeperDep
 ) -> FolderListAnswer:
     """Look now at what has changed in a folder that is watched."""
-    refresh(asked.path, registry, keeper)
+    refresh(asked.path, registry, keeper, draw_covers=asked.draw_covers)
     return listed(registry, keeper)
 
 
@@ -104,6 +105,8 @@ def listed(registry: Registry, keeper: FolderKeeper) -> FolderListAnswer:
     )
 
 
-def refresh(path: str, registry: Registry, keeper: FolderKeeper) -> None:
+def refresh(
+    path: str, registry: Registry, keeper: FolderKeeper, *, draw_covers: bool = False
+) -> None:
     """Have a folder refreshed that is watched; or raise FolderNotWatchedError."""
-    keeper.ask(registry.folders.watched(path))
+    keeper.ask(registry.folders.watched(path), draw_covers=draw_covers)

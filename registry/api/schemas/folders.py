@@ -19,6 +19,12 @@ class FolderRequest(Asked):
     path: str = Field(min_length=1, max_length=4096, description="Of a folder, from the root on.")
 
 
+class RefreshRequest(FolderRequest):
+    draw_covers: bool = Field(
+        default=False, description="Whether adapters without a cover are given one afterwards."
+    )
+
+
 class TrashRequest(Asked):
     adapters: list[AdapterId] = Field(min_length=1, max_length=100)
 
