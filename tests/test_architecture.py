@@ -78,12 +78,12 @@ REGISTRY: dict[str, set[str]] = {
     "saving": {"blobs", "errors"},
     "db": {"blobs", "config", "errors", "image_states", "text", "token_scopes"},
     "retrieval": {"blobs", "config", "db", "errors", "measures", "text"},
-    "refresh": {"blobs", "config", "db", "errors", "retrieval", "text"},
     "fusion": {"blobs", "config", "errors", "measures", "text"},
+    "refresh": {"blobs", "config", "db", "errors", "fusion", "retrieval", "text"},
     "connection": {"blobs", "errors"},
     "running": {"blobs"},
     "remote": {"blobs", "config", "connection", "errors", "fusion"},
-    "own_folders": {"blobs", "config", "db", "errors", "refresh", "retrieval"},
+    "own_folders": {"blobs", "config", "db", "errors", "fusion", "refresh", "retrieval"},
     "upkeep": {"blobs", "config", "db", "errors"},
     "image_history": {"db"},
     "service": {
@@ -97,12 +97,15 @@ REGISTRY: dict[str, set[str]] = {
     "client": {"api", "connection", "errors", "fusion", "retrieval", "saving"},
     "local": {"api", "fusion", "retrieval", "saving", "service"},
     "reader": {"api", "client", "config", "connection", "fusion", "retrieval", "running"},
+    "assistant": {
+        "api", "connection", "fusion", "local", "reader", "retrieval", "service", "token_scopes",
+    },
     "__init__": {
         "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",
     },
     "cli": {
-        "api", "client", "config", "connection", "db", "errors", "fusion", "local", "logs",
-        "reader", "refresh", "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
+        "api", "assistant", "client", "config", "db", "errors", "fusion", "local", "logs", "reader",
+        "refresh", "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip
