@@ -123,11 +123,6 @@ class CivitaiSource(HubSource):
         file = f"?fileId={quote(record.file.revision, safe='')}" if record.file.revision else ""
         return f"api/download/models/{quote(record.version, safe='')}{file}"
 
-    @property
-    def asks_archive(self) -> bool:
-        """Whether files that are gone are asked for elsewhere."""
-        return self._archive is not None
-
     def read_header(self, record: AdapterRecord) -> RemoteHeader:
         """Return the start of the record's file, from a mirror where it is gone here."""
         try:

@@ -81,9 +81,10 @@ def test_an_archive_is_asked_only_where_the_settings_name_one(settings: Settings
     named = settings.model_copy(update={"civarchive_endpoint": "https://civarchive.com/api"})
 
     for chosen, asks in ((settings, False), (named, True)):
-        with open_source("https://civitai.com", chosen) as source:  # type: ignore[attr-defined]
-            assert isinstance(source, CivitaiSource)
-            assert source.asks_archive is asks
+        source = open_source("https://civitai.com", chosen)
+        assert isinstance(source, CivitaiSource)
+        assert (source._archive is not None) is asks
+        source.close()
 
 
 def test_what_is_crawled_for_is_said_in_words_of_hubs(settings: Settings) -> None:
