@@ -28,6 +28,7 @@ from registry.db.favourites import (
     store_favourite,
 )
 from registry.db.index_facts import IndexFacts, load_index_facts
+from registry.db.log_ins import Opened, find_by_log_in, find_by_token, log_in, log_out
 from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
 from registry.db.promotion import promote, roll_back
@@ -38,7 +39,6 @@ from registry.db.status import Status, load_status
 from registry.db.tokens import (
     TokenFacts,
     create_token,
-    find_scopes,
     list_tokens,
     revoke_token,
 )
@@ -266,6 +266,12 @@ class Registry:
         with one_line_errors(), self.sessions() as session:
             return get_detail(session, adapter_id)
 
+    def find_adapter_of_file(self, sha256: str) -> AdapterDetail | None:
+        """Return the oldest adapter with a file that may be handed out; None: there is none."""
+        with one_line_errors(), self.sessions() as session:
+            cards = cards_of_file(session, sha256) if is_sound_file(session, sha256) else []
+            return get_detail(session, cards[0].id) if cards else None
+
     def similar(self, adapter_id: int, paging: Paging | None = None) -> Similar:
         """Return a page of adapters of the same family with similar weights, and what told them.
 
@@ -466,10 +472,20 @@ class Registry:
         with one_line_errors(), self.sessions.begin() as session:
             revoke_token(session, token_id)
 
-    def token_scopes(self, token: str) -> Sequence[str] | None:
-        """Return what who has a token may do; None where it opens nothing."""
+    def opened_by(self, *, token: str = "", log_in: str = "") -> Opened | None:
+        """Return what a token opens, or else a log-in; None where it is nothing."""
         with one_line_errors(), self.sessions() as session:
-            return find_scopes(session, token)
+            return find_by_token(session, token) if token else find_by_log_in(session, log_in)
+
+    def log_in(self, token: str) -> str | None:
+        """Return a browser's secret that opens what a token does; None where that is nothing."""
+        with one_line_errors(), self.sessions.begin() as session:
+            return log_in(session, token)
+
+    def log_out(self, secret: str) -> None:
+        """Let a browser's secret open nothing from now on."""
+        with one_line_errors(), self.sessions.begin() as session:
+            log_out(session, secret)
 
     # Encoders
 

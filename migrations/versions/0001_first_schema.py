@@ -42,6 +42,7 @@ def downgrade() -> None:
         "favourites",
         "own_folders",
         "cover_embeddings",
+        "log_ins",
         "tokens",
         "image_files",
         "images",
@@ -633,6 +634,20 @@ def _create_tokens() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("sha256", name=op.f("uq_tokens_sha256")),
     )
+    op.create_table(
+        "log_ins",
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("token_id", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_log_ins")),
+        sa.ForeignKeyConstraint(
+            ["token_id"],
+            ["tokens.id"],
+            name=op.f("fk_log_ins_token_id_tokens"),
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index(op.f("ix_log_ins_token_id"), "log_ins", ["token_id"])
 
 
 def _create_own_folders() -> None:

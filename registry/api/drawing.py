@@ -196,19 +196,7 @@ def fuse(
     preview: PreviewCallback | None = None,
 ) -> "FusedImage":
     """Draw the image that a prompt asks for."""
-    chosen = asked.adapters
-    return registry.fuse(
-        asked.prompt,
-        k=asked.k,
-        adapters=None if chosen is None else [adapter.id for adapter in chosen],
-        strengths=None if chosen is None else [adapter.strength for adapter in chosen],
-        base_model=asked.base_model,
-        mode=asked.mode,
-        check=asked.check,
-        progress=progress,
-        preview=preview,
-        **asked.drawing,
-    )
+    return registry.fuse(asked.prompt, preview=preview, **asked.options(progress))
 
 
 def written(request: ImageRequest) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 from watchfiles import Change, watch
@@ -26,8 +27,10 @@ class FolderKeeper:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="folders")
-        # Folders, and whether covers are to be drawn there.
-        self._asked: set[tuple[Path, bool]] = set()
+        # The one at work, and those that come after it, in this order: whether covers are to be
+        # drawn there too.
+        self._at_work: Path | None = None
+        self._waiting: dict[Path, bool] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
@@ -38,10 +41,19 @@ class FolderKeeper:
         With `draw_covers`, its adapters without a cover are given one afterwards.
         """
         with self._lock:
-            if (folder, draw_covers) in self._asked or self._closing.is_set():
+            if self._closing.is_set():
                 return
-            self._asked.add((folder, draw_covers))
-            self._executor.submit(self._refresh, folder, draw_covers)
+            if folder not in self._waiting:
+                self._executor.submit(self._refresh, folder)
+            self._waiting[folder] = draw_covers or self._waiting.get(folder, False)
+
+    def before(self, folder: Path) -> list[Path]:
+        """Return the folders that a waiting one waits for, the one at work first."""
+        with self._lock:
+            if folder not in self._waiting:
+                return []
+            earlier = [self._at_work, *takewhile(lambda one: one != folder, self._waiting)]
+            return [one for one in earlier if one not in (None, folder)]
 
     def watch(self) -> None:
         """Refresh folders whenever something in them changes, until `close`.
@@ -58,14 +70,18 @@ class FolderKeeper:
         if self._watcher is not None:
             self._watcher.join()
 
-    def _refresh(self, folder: Path, draw_covers: bool) -> None:
+    def _refresh(self, folder: Path) -> None:
         with self._lock:
-            self._asked.discard((folder, draw_covers))
+            draw_covers = self._waiting.pop(folder)
+            self._at_work = folder
         try:
             folders = self._registry.folders
             folders.refresh(folder, self._closing.is_set, draw_covers=draw_covers)
         except AutoLoraError as error:
             log_hidden(f"refreshing {folder}", error)
+        finally:
+            with self._lock:
+                self._at_work = None
 
     def _watch(self) -> None:
         while not self._closing.is_set():

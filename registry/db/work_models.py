@@ -134,3 +134,13 @@ class Token(Base):
     sha256: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     revoked_at: Mapped[datetime | None]
+
+
+class LogIn(Base):
+    """A browser that showed a token: it has a secret of its own, of which the hash is kept."""
+
+    __tablename__ = "log_ins"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    token_id: Mapped[int] = mapped_column(ForeignKey("tokens.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime]

@@ -14,6 +14,27 @@ TEXTS: dict[str, tuple[str, str]] = {
     "nav.fuse": ("Fuse", "融合"),
     "nav.images": ("Images", "图片"),
     "nav.folders": ("My files", "我的文件"),
+    "log_in": ("Log in", "登录"),
+    "log_in.more": (
+        "This server answers whoever has a token. Who runs it makes one with "
+        "“autolora token create”.",
+        "访问此服务器需要令牌。令牌由管理员用“autolora token create”命令创建。",
+    ),
+    "log_in.token": ("Token", "令牌"),
+    "log_in.refused": (
+        "This token is not known here, or was revoked.",
+        "令牌无效，或已被撤销。",
+    ),
+    "log_in.lasts": (
+        "This browser stays logged in for {days} days, or until you log out.",
+        "登录状态在此浏览器中保留 {days} 天，也可以随时退出。",
+    ),
+    "log_in.open": (
+        "This connection is not encrypted: the token can be read on its way.",
+        "当前连接未加密，令牌在传输途中可能被他人读取。",
+    ),
+    "log_out": ("Log out", "退出登录"),
+    "error.log_in": ("Log in with a token", "用令牌登录"),
     "indexing": ("Adapters are being indexed: {step}", "正在建立索引：{step}"),
     "indexing.done": ("Indexing is done. Show what came", "索引已完成，点击查看"),
     "folders": ("My own files", "我自己的文件"),
@@ -41,6 +62,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "可搜索到 {n} 个适配器；上次检查于 {when}",
     ),
     "folders.waits": ("Not looked at yet", "尚未检查"),
+    "folders.waits_for": ("Waits for {folder}", "等待 {folder} 完成"),
+    "folders.waits_for.more": (
+        "Waits for {folder} and {n} more",
+        "等待 {folder} 及另外 {n} 个文件夹完成",
+    ),
     "folders.refresh": ("Look again", "重新检查"),
     "folders.draw": ("Draw missing covers", "为没有封面的生成封面"),
     "folders.remove": ("Watch no more", "不再监视"),

@@ -19,22 +19,26 @@ Form = Annotated[dict[str, str], Depends(read_form)]
 
 
 @router.get("")
-def folders_page(request: Request, registry: RegistryDep) -> HTMLResponse:
+def folders_page(request: Request, registry: RegistryDep, keeper: KeeperDep) -> HTMLResponse:
     return render(
         request,
         "folders.html",
         active="folders",
-        folders=listed(registry).items,
+        folders=listed(registry, keeper).items,
         draws=bool(registry.settings.base_models),
         **frame(registry),
     )
 
 
 @router.get("/list")
-def folders_list(request: Request, registry: RegistryDep) -> HTMLResponse:
+def folders_list(request: Request, registry: RegistryDep, keeper: KeeperDep) -> HTMLResponse:
     """Return the part of the page that changes while a folder is refreshed."""
-    draws = bool(registry.settings.base_models)
-    return render(request, "folders_list.html", folders=listed(registry).items, draws=draws)
+    return render(
+        request,
+        "folders_list.html",
+        folders=listed(registry, keeper).items,
+        draws=bool(registry.settings.base_models),
+    )
 
 
 @router.post("")
