@@ -1,7 +1,7 @@
 """Covers for adapters that came without one, drawn with themselves."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -19,13 +19,14 @@ from registry.db.holds import hold
 from registry.errors import (
     AdapterNotFoundError,
     AdapterNotReadyError,
+    DiskFullError,
     HasCoverError,
     MissingExtraError,
     NoBaseModelError,
 )
 from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import BaseModelError, GatesFileError
-from registry.fusion.options import Drawing
+from registry.fusion.options import Drawing, Mode
 from registry.fusion.studio import Studio
 from registry.refresh.step import StepOutcome, one_line
 from registry.retrieval.cards import AdapterCard, load_cards
@@ -82,24 +83,26 @@ class CoverDrawing:
         with self.sessions() as session:
             return drawn_covers.count_waiting(session, wanted)
 
-    def draw_waiting(self, wanted: Wanted, limit: int | None = None) -> Iterator[StepOutcome]:
+    def draw_waiting(self, wanted: Wanted, limit: int | None = None) -> Generator[StepOutcome]:
         """Draw up to `limit` covers that wait; an outcome for each, once it is stored.
 
         Raises:
             BaseModelError, GatesFileError, MissingExtraError: nothing can be drawn here.
+            DiskFullError: nothing more can be stored.
         """
         engine: Engine = self.sessions.kw["bind"]
         left = limit
-        passed: set[int] = set()
+        elsewhere: set[int] = set()
         while left is None or left > 0:
             with self.sessions() as session:
-                page = drawn_covers.list_waiting(session, wanted, PAGE, but=passed)
+                page = drawn_covers.list_waiting(session, wanted, PAGE, but=elsewhere)
             if not page:
                 return
             for waiting in page[:left]:
-                passed.add(waiting.adapter_id)
                 with hold(engine, HELD_AS, [str(waiting.adapter_id)]) as mine:
-                    if mine and self._still_waits(wanted, waiting):
+                    if not mine:
+                        elsewhere.add(waiting.adapter_id)
+                    elif self._still_waits(wanted, waiting):
                         yield self._try(waiting)
                         left = None if left is None else left - 1
 
@@ -110,7 +113,7 @@ class CoverDrawing:
     def _try(self, waiting: WaitingCover) -> StepOutcome:
         try:
             self.draw(waiting.adapter_id)
-        except (BaseModelError, GatesFileError, MissingExtraError):
+        except (BaseModelError, DiskFullError, GatesFileError, MissingExtraError):
             # No adapter's fault: all others would fail alike.
             raise
         except Exception as error:
@@ -143,7 +146,7 @@ class CoverDrawing:
         if base is None:
             raise NoBaseModelError(card.base_model)
         # Where a base has gates, guidance that leads away from it alone shows an adapter best.
-        mode = "gated" if base in self.settings.gates else "sum"
+        mode: Mode = "gated" if base in self.settings.gates else "sum"
         how = Drawing(seed=SEED, mode=mode, check=False)
         strength = 1.0 if card.strength is None else card.strength
         fused = self.studio.draw(prompt, [Ingredient(card, strength)], base, how)

@@ -229,7 +229,7 @@ def test_whoever_stops_it_loses_nothing(
     refresh(registry, folder, 0)
     wanted = drawing.wanted()
 
-    with closing(drawing.draw_waiting(wanted)) as outcomes:  # type: ignore[type-var]
+    with closing(drawing.draw_waiting(wanted)) as outcomes:
         assert len(list(islice(outcomes, 1))) == 1
 
     assert drawing.count_waiting(wanted) == 1
