@@ -29,7 +29,6 @@ from registry.db.favourites import (
 )
 from registry.db.index_facts import IndexFacts, load_index_facts
 from registry.db.log_ins import Opened, find_by_log_in, find_by_token, log_in, log_out
-from registry.db.models import Cover
 from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
 from registry.db.promotion import promote, roll_back
@@ -51,7 +50,13 @@ from registry.errors import (
 )
 from registry.fusion.errors import ComfyUINotSetError
 from registry.fusion.maker import Maker
-from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
+from registry.fusion.options import (
+    CompareOptions,
+    FuseOptions,
+    GridOptions,
+    PreviewCallback,
+    StepCallback,
+)
 from registry.fusion.studio import Studio
 from registry.image_history import ImageHistory
 from registry.refresh.captioning import wanted_captions
@@ -71,7 +76,7 @@ from registry.retrieval.cards import (
     is_sound_file,
     load_cards,
 )
-from registry.retrieval.covers import find_cover
+from registry.retrieval.covers import CoverFiles, find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.facets import Facets, count_facets, count_facets_among
 from registry.retrieval.filter_options import check_choice, check_limit
@@ -104,6 +109,7 @@ if TYPE_CHECKING:
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.recipe import Recipe
     from registry.own_folders import OwnFolders
+    from registry.refresh.cover_drawing import CoverDrawing
     from registry.refresh.learn import Lesson
 
 MOST_ADAPTERS = 5
@@ -328,7 +334,8 @@ class Registry:
             cards = load_cards(session, adapter_ids)
         return [cards[id_] for id_ in dict.fromkeys(adapter_ids) if id_ in cards]
 
-    def cover(self, adapter_id: int, position: int) -> Cover:
+    def cover(self, adapter_id: int, position: int) -> CoverFiles:
+        """Return where a cover's bytes are, also of one that was drawn here."""
         with one_line_errors(), self.sessions() as session:
             cover = find_cover(session, adapter_id, position)
         if cover is None:
@@ -551,16 +558,29 @@ class Registry:
         """One's own folders, that are watched."""
         from registry.own_folders import OwnFolders
 
-        return OwnFolders(self.sessions, self.blobs, self.settings, self.text_encoder)
+        studio = self.maker.studio
+        return OwnFolders(self.sessions, self.blobs, self.settings, self.text_encoder, studio)
+
+    @property
+    def cover_drawing(self) -> "CoverDrawing":
+        """What draws covers for adapters without."""
+        from registry.refresh.cover_drawing import CoverDrawing
+
+        return CoverDrawing(self.sessions, self.blobs, self.settings, self.maker.studio)
 
     @property
     def images(self) -> ImageHistory:
         """The images that were asked for over the API or on the page."""
         return ImageHistory(self.sessions, self.settings.image_history_bytes)
 
-    def reproduce(self, recipe: "Recipe", progress: StepCallback | None = None) -> "FusedImage":
+    def reproduce(
+        self,
+        recipe: "Recipe",
+        progress: StepCallback | None = None,
+        preview: PreviewCallback | None = None,
+    ) -> "FusedImage":
         """Draw the image of a recipe again: on the same machine, to the bit."""
-        return self.maker.reproduce(recipe, progress)
+        return self.maker.reproduce(recipe, progress, preview)
 
     def file(self, sha256: str) -> Path:
         """Return where an adapter's file lies.

@@ -26,6 +26,7 @@ from registry.api.request_ids import RequestIds
 from registry.api.routes import (
     adapters,
     claims,
+    covers,
     docs,
     exports,
     favourites,
@@ -62,6 +63,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (images.router, TokenScope.READ),
     (images.drawing_router, TokenScope.FUSE),
     (fuse.router, TokenScope.FUSE),
+    (covers.router, TokenScope.FUSE),
     (exports.send_router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
     (favourites.router, TokenScope.ADMIN),
@@ -77,6 +79,7 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (image_pages.router, TokenScope.READ),
     (image_pages.drawing_router, TokenScope.FUSE),
     (studio.router, TokenScope.FUSE),
+    (covers.page_router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
     (favourites.page_router, TokenScope.ADMIN),
     (folder_pages.router, TokenScope.ADMIN),

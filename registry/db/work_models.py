@@ -10,13 +10,14 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBina
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
+from registry.db.drawn_covers import DrawnCover
 from registry.db.encoder_models import Encoder
 from registry.db.favourites import Favourite
 from registry.db.models import Base
 from registry.db.own_folders import OwnFolder
 
 # Those of models.py as well, and these: whoever imports this knows every table.
-MORE = (Encoder, Favourite, OwnFolder)
+MORE = (DrawnCover, Encoder, Favourite, OwnFolder)
 ALL_TABLES = Base.metadata
 
 

@@ -1,8 +1,8 @@
 """What images are asked for with, and what is chosen for them."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.service import ActivityAnswer
@@ -118,3 +118,13 @@ class FuseAnswer(Answer):
     image: str = Field(description="The PNG, with its recipe inside, as a data URL.")
     recipe: dict[str, Any]
     activity: list[ActivityAnswer]
+
+
+class FuseEvent(BaseModel):
+    """A line of what is said while an image is drawn, as who asked for it reads it."""
+
+    event: Literal["started", "step", "done", "error"]
+    done: int = 0
+    total: int = 0
+    result: FuseAnswer | None = None
+    problem: dict[str, Any] = {}
