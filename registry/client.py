@@ -211,6 +211,7 @@ class Client(Connection):
         """
         named = None if adapters is None else _named(adapters, strengths)
         size = drawing.pop("size", None)
+        negative = drawing.pop("negative", None)
         asked = {
             "prompt": prompt,
             "k": k,
@@ -220,6 +221,7 @@ class Client(Connection):
             "height": size and size[1],
             "mode": mode,
             "check": check,
+            "negative_prompt": negative,
             **drawing,
         }
         return self._draw("/v1/fuse", json.dumps(_given(asked)).encode(), progress)

@@ -100,6 +100,8 @@ class Settings(BaseModel):
     caption_languages: list[Language] = Field(default=["en"], min_length=1)
     # Images of each language that one refresh has captioned at most; the next one goes on.
     caption_limit: int = Field(default=1000, ge=0)
+    # Covers that one refresh draws at most, for adapters that come without; 0: none.
+    draw_covers: int = Field(default=0, ge=0)
     # What nights refresh, as `--source` takes it; none means the hub of `modelscope_endpoint`.
     sources: list[str] = Field(default_factory=list)
     # The hour of UTC, as in 03:00, at which `autolora serve` has a night done; None: never.

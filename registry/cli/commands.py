@@ -18,6 +18,7 @@ FILES = {
     "export": ("export", "send"),
     "refresh": ("refresh", "crawl", "encode"),
     "caption": ("caption",),
+    "draw_covers": ("draw-covers",),
     "encoders": ("encoders",),
     "train_encoder": ("train-encoder",),
     "train_gates": ("train-gates",),

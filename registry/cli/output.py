@@ -14,7 +14,7 @@ from rich.text import Text
 
 from crawler.foreign_text import visible
 from registry.cli.streams import is_unicode
-from registry.retrieval.terms import SIGNALS, Signal
+from registry.retrieval.terms import SIGNALS, VERDICT_LISTS, Signal
 
 if TYPE_CHECKING:
     from registry.api.schemas.adapters import AdapterDetailAnswer
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Shape = TypeVar("Shape", bound=BaseModel)
 # What ids, scores and three signals ("0.27 #120") take of a line, gaps included.
 NUMBERS_WIDTH = 45
-# The long lists of a verdict, whose counts say enough.
-VERDICT_LISTS = ("layer_names", "missing_names", "spectrum")
 
 
 class HarmlessConsole(Console):

@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from registry.db.drawn_covers import DrawnFacts, load_drawn
 from registry.db.models import Caption, Cover
 from registry.retrieval.statements import among
 
@@ -17,6 +19,15 @@ class CoverLink:
     position: int
     sha256: str
     width: int
+    # It was drawn here, for an adapter that came without any.
+    drawn: bool = False
+
+
+class CoverFiles(NamedTuple):
+    """The bytes of a cover, by their hashes."""
+
+    sha256: str
+    thumbnail_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +40,24 @@ class CoverFacts:
     prompt: str | None
     # What a vision model saw, the shortest first; search uses these.
     captions: tuple[str, ...]
+    # How it was drawn, if it was drawn here.
+    recipe: dict[str, Any] | None = None
 
 
-def find_cover(session: Session, adapter_id: int, position: int) -> Cover | None:
-    return session.scalar(
-        select(Cover).where(Cover.adapter_id == adapter_id, Cover.position == position)
-    )
+def find_cover(session: Session, adapter_id: int, position: int) -> CoverFiles | None:
+    cover = session.execute(
+        select(Cover.sha256, Cover.thumbnail_sha256).where(
+            Cover.adapter_id == adapter_id, Cover.position == position
+        )
+    ).first()
+    if cover is not None:
+        return CoverFiles(cover.sha256, cover.thumbnail_sha256)
+    drawn = load_drawn(session, [adapter_id]).get(adapter_id) if position == 0 else None
+    return None if drawn is None else CoverFiles(drawn.sha256, drawn.thumbnail_sha256)
 
 
 def load_links(session: Session, adapter_ids: Collection[int]) -> dict[int, list[CoverLink]]:
-    """Return the covers of each adapter, the first one first."""
+    """Return the covers of each adapter, the first one first; without any, the one drawn here."""
     links: dict[int, list[CoverLink]] = {id_: [] for id_ in adapter_ids}
     rows = session.execute(
         select(Cover.adapter_id, Cover.position, Cover.sha256, Cover.width)
@@ -47,7 +66,24 @@ def load_links(session: Session, adapter_ids: Collection[int]) -> dict[int, list
     )
     for row in rows:
         links[row.adapter_id].append(CoverLink(row.position, row.sha256, row.width))
+    if bare := [id_ for id_, own in links.items() if not own]:
+        for id_, drawn in load_drawn(session, bare).items():
+            links[id_].append(CoverLink(0, drawn.sha256, drawn.width, drawn=True))
     return links
+
+
+def drawn_facts(drawn: DrawnFacts) -> CoverFacts:
+    """Return all that is known of a cover that was drawn here."""
+    return CoverFacts(
+        position=0,
+        sha256=drawn.sha256,
+        thumbnail_sha256=drawn.thumbnail_sha256,
+        width=drawn.width,
+        height=drawn.height,
+        prompt=drawn.recipe["full_prompt"],
+        captions=(),
+        recipe=drawn.recipe,
+    )
 
 
 def cover_facts(cover: Cover) -> CoverFacts:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.schemas.shapes import AdapterId, Answer, Asked, Text
-from registry.fusion.options import DrawingOptions, Mode, Size
+from registry.fusion.options import DrawingOptions, FuseOptions, Mode, Size, StepCallback
 
 if TYPE_CHECKING:
     from registry.retrieval.results import Choice
@@ -97,6 +97,20 @@ class FuseRequest(Asked):
             "guidance": self.guidance,
             "size": self.size,
             "negative": self.negative_prompt,
+        }
+
+    def options(self, progress: StepCallback) -> FuseOptions:
+        """Return what is fused and how, for whatever draws single images."""
+        chosen = self.adapters
+        return {
+            "k": self.k,
+            "adapters": None if chosen is None else [adapter.id for adapter in chosen],
+            "strengths": None if chosen is None else [adapter.strength for adapter in chosen],
+            "base_model": self.base_model,
+            "mode": self.mode,
+            "check": self.check,
+            "progress": progress,
+            **self.drawing,
         }
 
 
