@@ -1,13 +1,13 @@
 """The pictures of adapters: where they are, and what is known of them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
-from registry.db.models import Caption, Cover
-from registry.retrieval.statements import among
+from registry.db.models import Adapter, Caption, Cover
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,22 @@ class CoverLink:
     position: int
     sha256: str
     width: int
+
+
+# Of each adapter that is selected, what makes its CoverLinks, the first one first.
+LINKS = (
+    select(
+        func.jsonb_agg(
+            aggregate_order_by(
+                func.jsonb_build_array(Cover.position, Cover.sha256, Cover.width), Cover.position
+            )
+        )
+    )
+    .where(Cover.adapter_id == Adapter.id)
+    .correlate(Adapter)
+    .scalar_subquery()
+    .label("links")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +51,6 @@ def find_cover(session: Session, adapter_id: int, position: int) -> Cover | None
     return session.scalar(
         select(Cover).where(Cover.adapter_id == adapter_id, Cover.position == position)
     )
-
-
-def load_links(session: Session, adapter_ids: Collection[int]) -> dict[int, list[CoverLink]]:
-    """Return the covers of each adapter, the first one first."""
-    links: dict[int, list[CoverLink]] = {id_: [] for id_ in adapter_ids}
-    rows = session.execute(
-        select(Cover.adapter_id, Cover.position, Cover.sha256, Cover.width)
-        .where(among(Cover.adapter_id, links))
-        .order_by(Cover.adapter_id, Cover.position)
-    )
-    for row in rows:
-        links[row.adapter_id].append(CoverLink(row.position, row.sha256, row.width))
-    return links
 
 
 def cover_facts(cover: Cover) -> CoverFacts:
