@@ -14,10 +14,13 @@ from crawler.addresses import origin, shown
 from crawler.disk import DiskLimits
 from crawler.errors import DownloadError, HashMismatchError, RangeError, SourceError
 from crawler.foreign_text import quoted
+from crawler.hashed_file import HashedFile, stamp
 from crawler.http import Body, PoliteClient
 from crawler.records import AdapterRecord, FileRecord, RemoteHeader
 
 _CHUNK_BYTES = 2**20
+# For so much at a time the disk is asked whether there is room.
+_ROOM_BYTES = 2**22
 # What ext4, APFS and NTFS allow for one part of a path.
 _MAX_PART_BYTES = 255
 _INCOMPLETE = ".incomplete"
@@ -119,7 +122,7 @@ def fetch_file(
     path: Path,
     limits: DiskLimits,
     headers: Mapping[str, str] | None = None,
-) -> None:
+) -> HashedFile:
     """Fetch a record's file to `path`, verified; a transfer that was cut is gone on with.
 
     The hub's word on the size is checked byte by byte, not believed.
@@ -133,18 +136,19 @@ def fetch_file(
     name = f"{record.repo}/{record.file.name}"
     limits.check_size(name, record.file.size or 0)
     if path.exists():
-        if record.file.sha256 in (None, hash_file(path)):
-            return
+        here = HashedFile.of(path)
+        if record.file.sha256 in (None, here.sha256()):
+            return here
         path.unlink()  # a power cut left it without all of its bytes
     partial = path.with_name(path.name + _INCOMPLETE)
 
-    def attempt() -> None:
+    def attempt() -> HashedFile:
         with PartialFile(partial, name, record.file, limits) as file:
             if not file.is_complete:
                 client.read_file(url, file.size, file.receive, headers=headers)
-            file.finish(path)
+            return file.finish(path)
 
-    client.retry(attempt)
+    return client.retry(attempt)
 
 
 def check_announced(record: AdapterRecord, header: RemoteHeader) -> None:
@@ -204,20 +208,29 @@ class PartialFile:
     def is_complete(self) -> bool:
         return self.size == self._expected.size
 
+    @property
+    def _left(self) -> int:
+        """How much more is to come, as announced; 0 where nothing was."""
+        return max(0, (self._expected.size or 0) - self.size)
+
     def receive(self, body: Body) -> None:
         """Take what a server sends, from where we stopped or from the beginning."""
         if body.start != self.size:
             self._restart()
         folder = self._path.parent
-        self._limits.check_room(self._name, folder, max(0, (self._expected.size or 0) - self.size))
+        self._limits.check_room(self._name, folder, self._left)
+        room = 0
         for chunk in body.chunks:
             self._check_length(self.size + len(chunk))
-            self._limits.check_room(self._name, folder, len(chunk))
+            if room < len(chunk):
+                room = max(len(chunk), min(self._left, _ROOM_BYTES))
+                self._limits.check_room(self._name, folder, room)
+            room -= len(chunk)
             self._file.write(chunk)
             self._digest.update(chunk)
             self.size += len(chunk)
 
-    def finish(self, path: Path) -> None:
+    def finish(self, path: Path) -> HashedFile:
         """Move the file to `path`, if it is what was announced.
 
         Raises:
@@ -232,6 +245,8 @@ class PartialFile:
             raise HashMismatchError(self._name, _differs(found, expected.sha256))
         self._file.flush()
         self._path.replace(path)
+        # Of what was written here, whoever may have put another file there since.
+        return HashedFile(path, found, stamp(os.fstat(self._file.fileno())))
 
     def _check_length(self, size: int) -> None:
         self._limits.check_size(self._name, size)
@@ -257,22 +272,6 @@ def hash_file(path: Path) -> str:
     """Return the sha256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def copy_file(source: Path, target: Path, expected: FileRecord, limits: DiskLimits) -> None:
-    """Copy a file of our own, so that `target` is there whole and as expected, or not at all.
-
-    Raises:
-        FileTooLargeError, NoRoomError: it may not be had here.
-        HashMismatchError: it has changed since it was listed.
-        DownloadError: it cannot be read or written.
-    """
-    size = source.stat().st_size
-    limits.check_size(expected.name, size)
-    partial = target.with_name(target.name + _INCOMPLETE)
-    with PartialFile(partial, expected.name, expected, limits) as file, source.open("rb") as stream:
-        file.receive(Body(0, iter(lambda: stream.read(_CHUNK_BYTES), b"")))
-        file.finish(target)
 
 
 def disk_error(path: Path, error: OSError) -> DownloadError:

@@ -20,7 +20,13 @@ from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, RangeErr
 from crawler.foreign_text import one_line, quoted
 from crawler.hub_json import MAX_JSON_BYTES, read_answer, unpacked
 from crawler.manners import Bandwidth
-from crawler.transport import GuardedTransport, check_deadline, deadline, extend_deadline
+from crawler.transport import (
+    GuardedTransport,
+    check_deadline,
+    deadline,
+    extend_deadline,
+    read_body,
+)
 
 USER_AGENT = "autolora-registry/0.1 (LoRA search; crawls politely)"
 MAX_REDIRECTS = 5
@@ -110,10 +116,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A file on its way: its bytes from `start` on. Nothing of it is to be believed."""
+    """A file on its way: its bytes from `start` on. Nothing of it is to be believed.
+
+    Each chunk is good until the next is asked for.
+    """
 
     start: int
-    chunks: Iterator[bytes]
+    chunks: Iterator[bytes | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,9 +327,11 @@ class PoliteClient:
             raise RangeError(f"{where} was asked to go on at byte {start} and sent {quoted(told)}")
         return Body(start, self._in_time(response))
 
-    def _in_time(self, response: httpx.Response) -> Iterator[bytes]:
+    def _in_time(self, response: httpx.Response) -> Iterator[bytes | memoryview]:
         left = PROGRESS_BYTES
-        for chunk in response.iter_bytes():
+        for chunk in read_body(response):
+            yield chunk
+            # What came before the time was over is good.
             check_deadline()
             left -= len(chunk)
             if left <= 0:
@@ -329,7 +340,6 @@ class PoliteClient:
             if self._bandwidth.take(len(chunk)):
                 # That was our own doing.
                 extend_deadline(self._timeout_seconds)
-            yield chunk
 
 
 def _json_question(

@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from crawler.hashed_file import HashedFile
+
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
@@ -210,8 +212,8 @@ class Source(Protocol):
         """
         ...
 
-    def download(self, record: AdapterRecord, target: Path) -> Path:
-        """Fetch the record's file into the folder `target`, verified; return where it is.
+    def download(self, record: AdapterRecord, target: Path) -> HashedFile:
+        """Fetch the record's file into the folder `target`, verified; return which it is.
 
         A transfer that was cut is resumed when called again with the same `target`.
 

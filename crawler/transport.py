@@ -19,7 +19,10 @@ from crawler.addresses import AddressGuard
 
 # What is taken off a socket at a time, if so much has come: httpcore asks for 64 KB, and handling
 # each piece takes more time than the bytes.
-_READ_BYTES = 2**19
+_READ_BYTES = 2**18
+# Of a body that has more left than this, the connection is not worth keeping. So much is taken of
+# it at a time at most, and at least what the other constant says: TLS gives 16 KB.
+_LONG_BYTES = 2**20
 # When the answer being waited for must have gone on, on time.monotonic()'s clock. The sockets
 # look at it themselves: a peer that sends a byte now and then never runs into a read timeout.
 _deadline: ContextVar[float] = ContextVar("deadline")
@@ -44,6 +47,50 @@ def check_deadline() -> None:
     """Raise httpx.ReadTimeout where the time is over."""
     if time.monotonic() > _deadline.get():
         raise httpx.ReadTimeout("not complete in time")
+
+
+def read_body(response: httpx.Response) -> Iterator[bytes | memoryview]:
+    """Yield the body of an answer as it came, in pieces; each is good until the next is asked for.
+
+    h11 copies all that comes three times, and lets no other thread do anything meanwhile. So what
+    is left of a long body after its first piece is taken off the socket here, past h11, into one
+    buffer; the connection ends with it.
+    """
+    pieces = response.iter_raw()
+    first = next(pieces, b"")
+    if first:
+        yield first
+    # The first piece is all that h11 has read.
+    left = _told_length(response) - len(first)
+    stream = response.extensions.get("network_stream")
+    if left > _LONG_BYTES and isinstance(stream, _TimedStream):
+        yield from _receive(stream, left)
+    else:
+        yield from pieces
+
+
+def _told_length(response: httpx.Response) -> int:
+    """Return the length of a body that ends by it; 0 where it ends otherwise."""
+    headers = response.headers
+    # h11 has checked it: one number.
+    return 0 if "Transfer-Encoding" in headers else int(headers.get("Content-Length", 0))
+
+
+def _receive(stream: "_TimedStream", left: int) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(_LONG_BYTES))
+    while left:
+        room, filled, failure = buffer[:left], 0, None
+        while filled < min(_READ_BYTES, len(room)) and failure is None:
+            try:
+                filled += stream.read_into(room[filled:])
+            except httpx.TransportError as error:
+                failure = error
+        # What came before a connection broke is good.
+        if filled:
+            yield room[:filled]
+        if failure is not None:
+            raise failure
+        left -= filled
 
 
 class GuardedTransport(httpx.HTTPTransport):
@@ -97,6 +144,24 @@ class _TimedStream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         return self._stream.read(max(max_bytes, _READ_BYTES), _within_deadline(timeout))
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill a buffer with what has come, at least a byte; return how many.
+
+        Raises:
+            httpx.TransportError: nothing came in time, or the connection has ended.
+        """
+        sock = self._stream.get_extra_info("socket")
+        try:
+            sock.settimeout(_within_deadline(None))
+            count = int(sock.recv_into(buffer))
+        except (TimeoutError, httpcore.ReadTimeout) as error:
+            raise httpx.ReadTimeout("the answer took too long") from error
+        except OSError as error:
+            raise httpx.ReadError(str(error)) from error
+        if not count:
+            raise httpx.RemoteProtocolError("the connection ended before the answer did")
+        return count
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _within_deadline(timeout))

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from crawler.disk import DiskLimits
+from crawler.hashed_file import HashedFile
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
 
 CHUNK_BYTES = 1 << 20
@@ -33,15 +34,20 @@ class BlobStore:
         self._limits = limits or DiskLimits()
         self._temporary = root / "tmp"
 
-    def put_file(self, source: Path, *, expected: str | None = None, move: bool = False) -> str:
-        """Store the bytes of `source` and return their sha256; with `move` it is gone after.
+    def put_file(
+        self, file: Path | HashedFile, *, expected: str | None = None, move: bool = False
+    ) -> str:
+        """Store the bytes of a file and return their sha256; with `move` it is gone after.
+
+        What was hashed on its way here is not read again.
 
         Raises:
             BlobMismatchError: they are not the `expected` ones. Nothing was stored.
             NoRoomError: it would enter the reserve. Nothing was stored.
             DiskFullError: there is no room at all. Nothing was stored.
         """
-        sha256 = hash_file(source)
+        hashed = HashedFile.of(file) if isinstance(file, Path) else file
+        source, sha256 = hashed.path, hashed.sha256()
         _check(source.name, sha256, expected)
         held = self._holds(sha256, source.stat().st_size)
         if not held and not (move and self._rename(source, sha256)):

@@ -6,9 +6,9 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Unpack
+from typing import IO, TYPE_CHECKING, Any, Unpack
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from crawler.disk import DiskLimits
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
@@ -19,8 +19,6 @@ from registry.api.schemas.found import (
     SearchAnswer,
     SimilarAnswer,
 )
-from registry.api.schemas.fuse import LINES, ChoiceAnswer, FuseAnswer
-from registry.api.schemas.service import RunListAnswer, StatusAnswer
 from registry.connection import Connection, RemoteSenseError, RemoteUnreachableError, receive
 from registry.errors import StrengthsError
 from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
@@ -29,6 +27,8 @@ from registry.saving import own_name, save_new, save_whole
 if TYPE_CHECKING:
     import httpx
 
+    from registry.api.schemas.fuse import ChoiceAnswer, FuseAnswer
+    from registry.api.schemas.service import RunListAnswer, StatusAnswer
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import DrawingOptions, Mode, StepCallback
     from registry.fusion.recipe import Recipe
@@ -37,16 +37,6 @@ if TYPE_CHECKING:
 ZIP_LIMITS = DiskLimits(max_file_bytes=100 * DiskLimits().max_file_bytes)
 # An image of the largest size as a data URL, and its recipe.
 MOST_LINE_BYTES = 100_000_000
-
-
-class FuseEvent(BaseModel):
-    """A line of what a server says while it draws."""
-
-    event: Literal["started", "step", "done", "error"]
-    done: int = 0
-    total: int = 0
-    result: FuseAnswer | None = None
-    problem: dict[str, Any] = {}
 
 
 class Client(Connection):
@@ -146,17 +136,23 @@ class Client(Connection):
 
     def choose(
         self, prompt: str, k: int = 3, *, base_model: str | None = None
-    ) -> Sequence[ChoiceAnswer]:
+    ) -> Sequence["ChoiceAnswer"]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names."""
+        from registry.api.schemas.fuse import ChoiceAnswer
+
         asked = _given({"prompt": prompt, "k": k, "base_model": base_model})
         return self.get("/v1/choose", asked, TypeAdapter(Sequence[ChoiceAnswer]))
 
-    def status(self) -> StatusAnswer:
+    def status(self) -> "StatusAnswer":
         """Return what is there, what was refused, what waits, and who works."""
+        from registry.api.schemas.service import StatusAnswer
+
         return self.get("/v1/status", {}, TypeAdapter(StatusAnswer))
 
-    def runs(self, limit: int = 20, *, cursor: str | None = None) -> RunListAnswer:
+    def runs(self, limit: int = 20, *, cursor: str | None = None) -> "RunListAnswer":
         """Return a page of refreshes, newest first."""
+        from registry.api.schemas.service import RunListAnswer
+
         return self.get(
             "/v1/runs", _given({"limit": limit, "cursor": cursor}), TypeAdapter(RunListAnswer)
         )
@@ -215,6 +211,7 @@ class Client(Connection):
         """
         named = None if adapters is None else _named(adapters, strengths)
         size = drawing.pop("size", None)
+        negative = drawing.pop("negative", None)
         asked = {
             "prompt": prompt,
             "k": k,
@@ -224,6 +221,7 @@ class Client(Connection):
             "height": size and size[1],
             "mode": mode,
             "check": check,
+            "negative_prompt": negative,
             **drawing,
         }
         return self._draw("/v1/fuse", json.dumps(_given(asked)).encode(), progress)
@@ -233,6 +231,8 @@ class Client(Connection):
         return self._draw("/v1/recipes/draw", recipe.to_json().encode(), progress)
 
     def _draw(self, path: str, asked: bytes, progress: "StepCallback | None") -> "FusedImage":
+        from registry.api.schemas.fuse import LINES, FuseEvent
+
         headers = {"Accept": LINES, "Content-Type": "application/json"}
         with self.stream("POST", path, content=asked, headers=headers) as answer:
             self.check(answer)
@@ -255,7 +255,7 @@ class Client(Connection):
             except ValueError as error:
                 raise RemoteSenseError(self.url, "lines that are not JSON") from error
 
-    def _image_of(self, answer: FuseAnswer) -> "FusedImage":
+    def _image_of(self, answer: "FuseAnswer") -> "FusedImage":
         """Return an image as if it had been drawn here, but for its maps."""
         from PIL import Image
 

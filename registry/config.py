@@ -1,21 +1,25 @@
 """What differs between machines."""
 
+import json
 import os
 from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_origin
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import Field, PositiveInt, SecretStr, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr, field_validator
 
 from crawler.disk import DiskLimits
 from crawler.manners import Manners
 from encoder.captions.captioner import Language
 from registry.errors import TokenPlaceError
+
+# A setting's variable is called so, and its name; or its line in this file of the folder at hand.
+PREFIX = "REGISTRY_"
+ENV_FILE = ".env"
 
 HubName = Literal["modelscope", "huggingface", "civitai"]
 # Whose pictures are blurred: what is rated mature and what nobody rated, the former only, or none.
@@ -34,14 +38,17 @@ TOKENS = {
 NEAR = 0.9
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Built once, at an entry point, then passed on.
 
-    Every field is an environment variable `REGISTRY_<NAME>` or a line of `.env`; dictionaries
-    are JSON, as in `REGISTRY_BASE_MODELS={"flux.1-dev": "/models/flux"}`.
+    Every field is an environment variable `REGISTRY_<NAME>` or a line of `.env`; lists and
+    dictionaries are JSON, as in `REGISTRY_BASE_MODELS={"flux.1-dev": "/models/flux"}`.
+
+    Read here rather than by pydantic-settings, whose import takes a sixth of what a search through
+    a server may.
     """
 
-    model_config = SettingsConfigDict(env_prefix="REGISTRY_", env_file=".env", extra="ignore")
+    model_config = ConfigDict(extra="ignore", validate_default=True)
 
     # Holds the blobs and, unless `database_url` names another, the database.
     home: Path = Field(default_factory=lambda: user_data_path("autolora"))
@@ -93,6 +100,8 @@ class Settings(BaseSettings):
     caption_languages: list[Language] = Field(default=["en"], min_length=1)
     # Images of each language that one refresh has captioned at most; the next one goes on.
     caption_limit: int = Field(default=1000, ge=0)
+    # Covers that one refresh draws at most, for adapters that come without; 0: none.
+    draw_covers: int = Field(default=0, ge=0)
     # What nights refresh, as `--source` takes it; none means the hub of `modelscope_endpoint`.
     sources: list[str] = Field(default_factory=list)
     # The hour of UTC, as in 03:00, at which `autolora serve` has a night done; None: never.
@@ -143,28 +152,18 @@ class Settings(BaseSettings):
     # Names the server is reached by, beside addresses and this machine's own name.
     allowed_hosts: list[str] = Field(default_factory=list)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Refuse a token from one place with an address from another.
+    def __init__(self, **given: Any) -> None:
+        """Take what the program gives, else what the environment says, else what `.env` does.
 
         Raises:
-            TokenPlaceError: with what to do.
+            TokenPlaceError: a token is from one place and its address from another.
+            ValidationError: a setting is none that it can be.
         """
-        places = {
-            "the program": init_settings(),
-            "the environment": env_settings(),
-            f"{cls.model_config['env_file']}": dotenv_settings(),
-        }
+        said, written = _settings_in(os.environ), _settings_in(dotenv_values(ENV_FILE))
+        places = {"the program": given, "the environment": said, ENV_FILE: written}
         for token, address in TOKENS.items():
             _check_places(token, address, places)
-        return init_settings, env_settings, dotenv_settings, file_secret_settings
+        super().__init__(**(written | said | given))
 
     @field_validator("home")
     @classmethod
@@ -201,13 +200,36 @@ class Settings(BaseSettings):
         return self.home / "postgres"
 
 
+def _settings_in(variables: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return the settings among variables, whose names may be of small letters too."""
+    values = {name.upper(): value for name, value in variables.items() if value is not None}
+    return {
+        name: _decoded(field.annotation, value)
+        for name, field in Settings.model_fields.items()
+        if (value := values.get(PREFIX + name.upper())) is not None
+    }
+
+
+def _decoded(annotation: Any, value: str) -> Any:
+    """Return a value, out of JSON where it is a list or a dictionary.
+
+    What is no JSON stays as it is, for pydantic to name it.
+    """
+    if get_origin(annotation) not in (list, dict):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
 def misspelt_settings() -> dict[str, str]:
     """Return what is set here that nearly is one of our settings, each with the one meant.
 
     Other programs have variables that begin with REGISTRY_ too: only what is near counts.
     """
-    known = [f"REGISTRY_{name.upper()}" for name in Settings.model_fields]
-    said = [*os.environ, *dotenv_values(str(Settings.model_config["env_file"]))]
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    said = [*os.environ, *dotenv_values(ENV_FILE)]
     meant = {}
     for name in sorted({name.upper() for name in said} - set(known)):
         if near := get_close_matches(name, known, 1, cutoff=NEAR):

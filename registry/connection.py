@@ -3,6 +3,7 @@
 Importing this imports nothing heavy.
 """
 
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -144,6 +145,14 @@ _RETRYING = Retrying(
 )
 
 
+def _authorities(url: str) -> ssl.SSLContext | bool:
+    """Return whose certificates are believed: those that are usual, or nobody's without TLS.
+
+    To read the usual ones takes longer than a search.
+    """
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if url.lower().startswith("http://") else True
+
+
 class Connection:
     """Asks a registry elsewhere, and again where the network fails or it is busy.
 
@@ -161,6 +170,7 @@ class Connection:
                 headers={"Authorization": f"Bearer {token}"} if token else {},
                 timeout=TIMEOUT_SECONDS,
                 transport=transport,
+                verify=_authorities(self.url),
             )
         except httpx.InvalidURL as error:
             raise RemoteUnreachableError(self.url, str(error)) from error

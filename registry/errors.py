@@ -226,6 +226,25 @@ class ImageNotFoundError(RegistryError):
         super().__init__(f"there is no image {image_id}; it was removed, or is not done.")
 
 
+class HasCoverError(RegistryError):
+    """A cover is to be drawn for an adapter that came with one."""
+
+    def __init__(self, name: str, adapter_id: int) -> None:
+        super().__init__(
+            f"adapter {adapter_id} ({name}) came with a cover; only those without are drawn one."
+        )
+
+
+class NoPreviewError(RegistryError):
+    """There is no look at an image before it is done."""
+
+    def __init__(self, image_id: int) -> None:
+        super().__init__(
+            f"there is no preview of image {image_id}: only what this server has drawn for a "
+            "second has one, until it is done."
+        )
+
+
 class NotRemovedError(RegistryError):
     """An adapter is to be taken back that was not taken out."""
 

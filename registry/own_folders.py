@@ -22,12 +22,15 @@ from registry.errors import (
     NoFolderError,
     NotTrashedError,
 )
+from registry.fusion.studio import Studio
 from registry.refresh.pipeline import Pipeline
 from registry.refresh.sources import open_source
 from registry.refresh.step import one_line
 from registry.retrieval.copies import Copy, find_copies, own_files
 
 SUFFIX = ".safetensors"
+# Covers that are drawn at once where a person asks for it; asked again, it goes on.
+MOST_DRAWN = 1000
 # Names that any file system takes, and that hide nothing.
 PLAIN = re.compile(r"[^.\x00-\x1f\x7f/:*?\"<>|][^\x00-\x1f\x7f/:*?\"<>|]{0,199}\.safetensors", re.I)
 
@@ -41,9 +44,11 @@ class OwnFolders:
         blobs: BlobStore,
         settings: Settings,
         text_encoder: TextEncoder,
+        studio: Studio,
     ) -> None:
         self._sessions, self._blobs = sessions, blobs
         self._settings, self._text_encoder = settings, text_encoder
+        self._studio = studio
 
     @property
     def dropped(self) -> Path:
@@ -100,14 +105,26 @@ class OwnFolders:
         with one_line_errors(), hold(self._sessions.kw["bind"], "watch", ["folders"]) as mine:
             yield bool(mine)
 
-    def refresh(self, folder: Path, is_over: Callable[[], bool] = lambda: False) -> None:
+    def refresh(
+        self,
+        folder: Path,
+        is_over: Callable[[], bool] = lambda: False,
+        *,
+        draw_covers: bool = False,
+    ) -> None:
         """Index what changed in a folder; how far it is, and what was wrong, is told by `all`.
 
+        With `draw_covers`, all adapters without a cover are given one, whatever the settings say.
         It ends early when `is_over` says so, and goes on from there the next time.
         """
+        settings = self._settings
+        if draw_covers:
+            settings = settings.model_copy(update={"draw_covers": MOST_DRAWN})
         try:
-            with closing(open_source(str(folder), self._settings)) as source:
-                pipeline = Pipeline(self._sessions, self._blobs, self._settings, self._text_encoder)
+            with closing(open_source(str(folder), settings)) as source:
+                pipeline = Pipeline(
+                    self._sessions, self._blobs, settings, self._text_encoder, self._studio
+                )
                 with closing(pipeline.refresh(source)) as refreshed:
                     for _ in refreshed:
                         if is_over():

@@ -28,7 +28,7 @@ from registry.db.favourites import (
     store_favourite,
 )
 from registry.db.index_facts import IndexFacts, load_index_facts
-from registry.db.models import Cover
+from registry.db.log_ins import Opened, find_by_log_in, find_by_token, log_in, log_out
 from registry.db.nights import NightFacts, is_over, list_nights
 from registry.db.pending import PendingFile
 from registry.db.promotion import promote, roll_back
@@ -39,7 +39,6 @@ from registry.db.status import Status, load_status
 from registry.db.tokens import (
     TokenFacts,
     create_token,
-    find_scopes,
     list_tokens,
     revoke_token,
 )
@@ -51,7 +50,13 @@ from registry.errors import (
 )
 from registry.fusion.errors import ComfyUINotSetError
 from registry.fusion.maker import Maker
-from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
+from registry.fusion.options import (
+    CompareOptions,
+    FuseOptions,
+    GridOptions,
+    PreviewCallback,
+    StepCallback,
+)
 from registry.fusion.studio import Studio
 from registry.image_history import ImageHistory
 from registry.refresh.captioning import wanted_captions
@@ -71,7 +76,7 @@ from registry.retrieval.cards import (
     is_sound_file,
     load_cards,
 )
-from registry.retrieval.covers import find_cover
+from registry.retrieval.covers import CoverFiles, find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.facets import Facets, count_facets, count_facets_among
 from registry.retrieval.filter_options import check_choice, check_limit
@@ -104,6 +109,7 @@ if TYPE_CHECKING:
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.recipe import Recipe
     from registry.own_folders import OwnFolders
+    from registry.refresh.cover_drawing import CoverDrawing
     from registry.refresh.learn import Lesson
 
 MOST_ADAPTERS = 5
@@ -260,6 +266,12 @@ class Registry:
         with one_line_errors(), self.sessions.begin() as session:
             return get_detail(session, adapter_id)
 
+    def find_adapter_of_file(self, sha256: str) -> AdapterDetail | None:
+        """Return the oldest adapter with a file that may be handed out; None: there is none."""
+        with one_line_errors(), self.sessions.begin() as session:
+            cards = cards_of_file(session, sha256) if is_sound_file(session, sha256) else []
+            return get_detail(session, cards[0].id) if cards else None
+
     def similar(self, adapter_id: int, paging: Paging | None = None) -> Similar:
         """Return a page of adapters of the same family with similar weights, and what told them.
 
@@ -322,7 +334,8 @@ class Registry:
             cards = load_cards(session, adapter_ids)
         return [cards[id_] for id_ in dict.fromkeys(adapter_ids) if id_ in cards]
 
-    def cover(self, adapter_id: int, position: int) -> Cover:
+    def cover(self, adapter_id: int, position: int) -> CoverFiles:
+        """Return where a cover's bytes are, also of one that was drawn here."""
         with one_line_errors(), self.sessions.begin() as session:
             cover = find_cover(session, adapter_id, position)
         if cover is None:
@@ -459,10 +472,20 @@ class Registry:
         with one_line_errors(), self.sessions.begin() as session:
             revoke_token(session, token_id)
 
-    def token_scopes(self, token: str) -> Sequence[str] | None:
-        """Return what who has a token may do; None where it opens nothing."""
+    def opened_by(self, *, token: str = "", log_in: str = "") -> Opened | None:
+        """Return what a token opens, or else a log-in; None where it is nothing."""
         with one_line_errors(), self.sessions.begin() as session:
-            return find_scopes(session, token)
+            return find_by_token(session, token) if token else find_by_log_in(session, log_in)
+
+    def log_in(self, token: str) -> str | None:
+        """Return a browser's secret that opens what a token does; None where that is nothing."""
+        with one_line_errors(), self.sessions.begin() as session:
+            return log_in(session, token)
+
+    def log_out(self, secret: str) -> None:
+        """Let a browser's secret open nothing from now on."""
+        with one_line_errors(), self.sessions.begin() as session:
+            log_out(session, secret)
 
     # Encoders
 
@@ -535,16 +558,29 @@ class Registry:
         """One's own folders, that are watched."""
         from registry.own_folders import OwnFolders
 
-        return OwnFolders(self.sessions, self.blobs, self.settings, self.text_encoder)
+        studio = self.maker.studio
+        return OwnFolders(self.sessions, self.blobs, self.settings, self.text_encoder, studio)
+
+    @property
+    def cover_drawing(self) -> "CoverDrawing":
+        """What draws covers for adapters without."""
+        from registry.refresh.cover_drawing import CoverDrawing
+
+        return CoverDrawing(self.sessions, self.blobs, self.settings, self.maker.studio)
 
     @property
     def images(self) -> ImageHistory:
         """The images that were asked for over the API or on the page."""
         return ImageHistory(self.sessions, self.settings.image_history_bytes)
 
-    def reproduce(self, recipe: "Recipe", progress: StepCallback | None = None) -> "FusedImage":
+    def reproduce(
+        self,
+        recipe: "Recipe",
+        progress: StepCallback | None = None,
+        preview: PreviewCallback | None = None,
+    ) -> "FusedImage":
         """Draw the image of a recipe again: on the same machine, to the bit."""
-        return self.maker.reproduce(recipe, progress)
+        return self.maker.reproduce(recipe, progress, preview)
 
     def file(self, sha256: str) -> Path:
         """Return where an adapter's file lies.

@@ -11,6 +11,7 @@ from obstore.store import from_url
 
 from crawler import foreign_text
 from crawler.disk import DiskLimits
+from crawler.hashed_file import HashedFile
 from registry.blobs import CHUNK_BYTES, BlobStore
 from registry.errors import BlobNotFoundError, BlobStoreError
 
@@ -35,9 +36,11 @@ class SharedBlobStore(BlobStore):
         with self._told():
             self._remote = from_url(url)
 
-    def put_file(self, source: Path, *, expected: str | None = None, move: bool = False) -> str:
+    def put_file(
+        self, file: Path | HashedFile, *, expected: str | None = None, move: bool = False
+    ) -> str:
         """As in a folder; raises BlobStoreError too."""
-        sha256 = super().put_file(source, expected=expected, move=move)
+        sha256 = super().put_file(file, expected=expected, move=move)
         self._share(sha256)
         return sha256
 

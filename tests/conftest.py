@@ -1,5 +1,6 @@
 """A real PostgreSQL for every test that asks for it, by the fixture it takes."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,11 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.delenv(f"REGISTRY_{name.upper()}", raising=False)
     monkeypatch.chdir(tmp_path)  # away from any .env
     return Settings(home=tmp_path / "home")
+
+
+def pytest_configure() -> None:
+    """Let programs that tests start hear Ctrl-C, though a shell's background job ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class FilesAndBrowser(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types

@@ -26,7 +26,8 @@ PACKAGES: dict[str, set[str]] = {
 CRAWLER: dict[str, set[str]] = {
     "foreign_text": set(),
     "file_names": set(),
-    "records": set(),
+    "hashed_file": set(),
+    "records": {"hashed_file"},
     "errors": {"foreign_text"},
     "hub_json": {"errors"},
     "hub_text": {"foreign_text", "hub_json"},
@@ -38,11 +39,14 @@ CRAWLER: dict[str, set[str]] = {
     "addresses": {"errors", "foreign_text"},
     "transport": {"addresses"},
     "http": {"addresses", "errors", "foreign_text", "hub_json", "manners", "transport"},
-    "download": {"addresses", "disk", "errors", "foreign_text", "http", "records"},
+    "download": {
+        "addresses", "disk", "errors", "foreign_text", "hashed_file", "http", "records",
+    },
     "pictures": {"covers", "hub_json", "hub_text"},
     "sources": {
-        "addresses", "disk", "download", "errors", "file_names", "filters", "foreign_text", "http",
-        "hub_json", "hub_text", "manners", "peft_config", "pictures", "records",
+        "addresses", "disk", "download", "errors", "file_names", "filters", "foreign_text",
+        "hashed_file", "http", "hub_json", "hub_text", "manners", "peft_config", "pictures",
+        "records",
     },
 }  # fmt: skip
 ENCODER: dict[str, set[str]] = {
@@ -74,12 +78,12 @@ REGISTRY: dict[str, set[str]] = {
     "saving": {"blobs", "errors"},
     "db": {"blobs", "config", "errors", "image_states", "text", "token_scopes"},
     "retrieval": {"blobs", "config", "db", "errors", "measures", "text"},
-    "refresh": {"blobs", "config", "db", "errors", "retrieval", "text"},
     "fusion": {"blobs", "config", "errors", "measures", "text"},
+    "refresh": {"blobs", "config", "db", "errors", "fusion", "retrieval", "text"},
     "connection": {"blobs", "errors"},
     "running": {"blobs"},
     "remote": {"blobs", "config", "connection", "errors", "fusion"},
-    "own_folders": {"blobs", "config", "db", "errors", "refresh", "retrieval"},
+    "own_folders": {"blobs", "config", "db", "errors", "fusion", "refresh", "retrieval"},
     "upkeep": {"blobs", "config", "db", "errors"},
     "image_history": {"db"},
     "service": {
@@ -93,12 +97,15 @@ REGISTRY: dict[str, set[str]] = {
     "client": {"api", "connection", "errors", "fusion", "retrieval", "saving"},
     "local": {"api", "fusion", "retrieval", "saving", "service"},
     "reader": {"api", "client", "config", "connection", "fusion", "retrieval", "running"},
+    "assistant": {
+        "api", "connection", "fusion", "local", "reader", "retrieval", "service", "token_scopes",
+    },
     "__init__": {
         "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",
     },
     "cli": {
-        "api", "client", "config", "connection", "db", "errors", "fusion", "local", "logs",
-        "reader", "refresh", "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
+        "api", "assistant", "client", "config", "db", "errors", "fusion", "local", "logs", "reader",
+        "refresh", "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip

@@ -1,7 +1,8 @@
 """What the pages tell people to type is taken by the programs that it is for.
 
 `autolora …` is parsed by the real command line, addresses are answered by the real routes, Python
-is bound to real signatures, and modules, targets and settings are there. Nothing is run.
+is bound to real signatures, and modules with their options, targets and settings are there. Nothing
+is run here; `test_doc_runs.py` runs what can be.
 """
 
 import ast
@@ -9,8 +10,6 @@ import importlib
 import importlib.util
 import inspect
 import re
-import shlex
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,46 +24,21 @@ import registry
 from registry.api.app import API, PAGES
 from registry.cli.app import app
 from registry.config import Settings
+from tests.doc_pages import DOCS, PROJECT, code_of, commands_in, lines_of
 
-PROJECT = Path(__file__).parents[1]
-# Written from `--help`, whose lines are no commands.
-HELP = PROJECT / "docs/cli.md"
-DOCS = sorted({*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")} - {HELP})
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
-INLINE = re.compile(r"`([^`\n]+)`")
 SETTING = re.compile(r"\bREGISTRY_([A-Z0-9_]+)\b(?!\*)")
 TARGETS = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
 
 
-def lines_of(page: Path) -> Iterator[str]:
-    """Yield the lines of a page's blocks of code, put together where they go on, and its `code`."""
-    text = page.read_text(encoding="utf-8")
-    for language, block in FENCE.findall(text):
-        if language in ("", "bash", "sh", "console"):
-            yield from block.replace("\\\n", " ").splitlines()
-    yield from INLINE.findall(FENCE.sub("", text))
-
-
 def commands(name: str) -> list[tuple[str, list[str]]]:
     """Return the page and the words of every command that begins with `name`."""
-    found = []
-    for page in DOCS:
-        for line in lines_of(page):
-            for part in re.split(r"\s(?:\||&&|;)\s", line):
-                words = _words(part.strip().removeprefix("$ "))
-                # Settings may stand before a command.
-                while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-                    words = words[1:]
-                if words[:1] == [name] and len(words) > 1:
-                    found.append((page.name, words[1:]))
-    return found
-
-
-def _words(line: str) -> list[str]:
-    try:
-        return shlex.split(line, comments=True)
-    except ValueError:  # quotes that belong to a text, not to a command
-        return []
+    return [
+        (page.name, words[1:])
+        for page in DOCS
+        for line in lines_of(page)
+        for words in commands_in(line)
+        if words[0] == name and len(words) > 1
+    ]
 
 
 def ids(found: list[tuple[str, list[str]]]) -> list[str]:
@@ -137,10 +111,10 @@ def test_an_address_is_one_that_the_server_answers(page: str, asked: tuple[str, 
 
 
 SNIPPETS = [
-    pytest.param(block, id=page.name)
+    pytest.param(code.text, id=page.name)
     for page in DOCS
-    for language, block in FENCE.findall(page.read_text(encoding="utf-8"))
-    if language == "python"
+    for code in code_of(page)
+    if code.language == "python"
 ]
 
 
@@ -156,11 +130,24 @@ def test_python_is_bound_to_what_is_there(snippet: str) -> None:
             inspect.signature(called).bind(*node.args, **named)
 
 
-def test_modules_and_targets_are_there() -> None:
-    modules = {words[1] for _, words in commands("python") if words[0] == "-m"}
+MODULES = [words[1:] for _, words in commands("python") if words[0] == "-m"]
+
+
+@pytest.mark.parametrize("words", MODULES, ids=" ".join)
+def test_a_module_is_there_and_takes_its_options(words: list[str]) -> None:
+    spec = importlib.util.find_spec(words[0])
+
+    assert spec is not None
+    assert spec.origin is not None
+    origin = Path(spec.origin)
+    files = origin.parent.glob("*.py") if origin.name == "__init__.py" else [origin]
+    source = "".join(file.read_text(encoding="utf-8") for file in files)
+    assert [word for word in words if word[:2] == "--" and f'"{word}"' not in source] == []
+
+
+def test_targets_are_there() -> None:
     targets = {words[0] for _, words in commands("make") if re.fullmatch("[a-z]+", words[0])}
 
-    assert [name for name in modules if importlib.util.find_spec(name) is None] == []
     assert targets <= TARGETS
 
 

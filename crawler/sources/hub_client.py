@@ -11,6 +11,7 @@ from crawler.addresses import is_loopback, shown
 from crawler.disk import DiskLimits
 from crawler.download import fetch_file, read_remote_header
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, SourceError
+from crawler.hashed_file import HashedFile
 from crawler.http import Body, PoliteClient
 from crawler.manners import FIRST_REST_SECONDS, Bandwidth, Breaker, Manners
 from crawler.peft_config import CONFIG_NAME, MAX_CONFIG_BYTES, decode_config
@@ -81,11 +82,13 @@ class HubClient:
         url = f"{self.endpoint}/{path}"
         return self._translating(lambda: self._http.ask_page(url, self._headers))
 
-    def download(self, path: str, record: AdapterRecord, target: Path, limits: DiskLimits) -> None:
+    def download(
+        self, path: str, record: AdapterRecord, target: Path, limits: DiskLimits
+    ) -> HashedFile:
         """Fetch a record's file to `target`; raises as `fetch_file` does."""
         url = f"{self.endpoint}/{path}"
         with self._downloads:
-            self._translating(
+            return self._translating(
                 lambda: fetch_file(self._http, url, record, target, limits, self._headers)
             )
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from crawler.disk import DiskLimits
 from crawler.download import check_announced, place
 from crawler.filters import Filters
+from crawler.hashed_file import HashedFile
 from crawler.records import AdapterRecord, CoverRecord, RemoteHeader
 from crawler.sources.hub_client import HubClient
 
@@ -65,16 +66,15 @@ class HubSource(ABC):
         check_announced(record, header)
         return header
 
-    def download(self, record: AdapterRecord, target: Path) -> Path:
-        """Fetch the record's file into a folder of its own below `target`; return its path.
+    def download(self, record: AdapterRecord, target: Path) -> HashedFile:
+        """Fetch the record's file into a folder of its own below `target`; return which it is.
 
         Raises:
             DownloadError: the file cannot be had, or is not what was announced.
             SourceError: the hub is down, or does not give the file.
         """
         address, path = self.file_address(record), place(record, target)
-        self._client.download(address, record, path, self._limits)
-        return path
+        return self._client.download(address, record, path, self._limits)
 
     def fetch_cover(self, cover: CoverRecord) -> bytes:
         """Return the bytes behind a cover's url; raises `SourceError`."""

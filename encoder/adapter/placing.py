@@ -73,11 +73,8 @@ def place_tensors(
     Raises:
         LoraFileError: the file is no adapter, or of a kind that is not read.
     """
-    placed = None
-    if len(header.tensors) <= MOST_TENSORS:
-        signature = tuple((key, info.dtype, info.shape) for key, info in header.tensors.items())
-        alike = find_alike(signature, header.metadata.get(PEFT_METADATA), said)
-        placed = alike.fill(get) if alike is not None else None
+    alike = _find_alike(header, said)
+    placed = alike.fill(get) if alike is not None else None
     return placed or _place(file, header, get, said)[0]
 
 
@@ -87,7 +84,8 @@ def place_header(file: str | Path, header: Header, said: Said) -> Placed:
     Raises:
         LoraFileError: as `place_tensors`.
     """
-    return _place(file, header, _without_numbers(header), said)[0]
+    alike = _find_alike(header, said)
+    return alike.placed if alike else _place(file, header, _without_numbers(header), said)[0]
 
 
 class PlainLayer(NamedTuple):
@@ -122,6 +120,13 @@ class Alike:
         outcome = self.placed.outcome
         outcome = replace(outcome, conversion=replace(outcome.conversion, layers=layers))
         return replace(self.placed, outcome=outcome, alphas=tuple(alphas))
+
+
+def _find_alike(header: Header, said: Said) -> Alike | None:
+    if len(header.tensors) > MOST_TENSORS:
+        return None
+    signature = tuple((key, info.dtype, info.shape) for key, info in header.tensors.items())
+    return find_alike(signature, header.metadata.get(PEFT_METADATA), said)
 
 
 @lru_cache(maxsize=REMEMBERED)

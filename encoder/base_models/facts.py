@@ -80,6 +80,9 @@ class Pipeline:
     guide_from: Literal["fused", "base"] = "fused"  # what guidance leads gated adapters away from
     # A folder without model_index.json, trained on a sentence encoder's embeddings.
     bare: bool = False
+    # What kind of latents it draws, several families having the same: their colours are in
+    # registry/fusion/latent_colours.py. "" where none are known.
+    latents: str = ""
     comfyui: ComfyFiles | None = None
 
     @property

@@ -30,6 +30,7 @@ def upgrade() -> None:
     _create_images()
     _create_tokens()
     _create_favourites()
+    _create_drawn_covers()
     _create_own_folders()
     _create_queue()
 
@@ -37,9 +38,11 @@ def upgrade() -> None:
 def downgrade() -> None:
     # The extensions stay: the database may have had them before.
     for table in (
+        "drawn_covers",
         "favourites",
         "own_folders",
         "cover_embeddings",
+        "log_ins",
         "tokens",
         "image_files",
         "images",
@@ -631,6 +634,20 @@ def _create_tokens() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("sha256", name=op.f("uq_tokens_sha256")),
     )
+    op.create_table(
+        "log_ins",
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("token_id", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_log_ins")),
+        sa.ForeignKeyConstraint(
+            ["token_id"],
+            ["tokens.id"],
+            name=op.f("fk_log_ins_token_id_tokens"),
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index(op.f("ix_log_ins_token_id"), "log_ins", ["token_id"])
 
 
 def _create_own_folders() -> None:
@@ -658,6 +675,34 @@ def _create_favourites() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_favourites")),
         sa.UniqueConstraint("adapter_id", name=op.f("uq_favourites_adapter_id")),
+    )
+
+
+def _create_drawn_covers() -> None:
+    op.create_table(
+        "drawn_covers",
+        sa.Column("adapter_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("file_sha256", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=True),
+        sa.Column("thumbnail_sha256", sa.Text(), nullable=True),
+        sa.Column("width", sa.Integer(), nullable=True),
+        sa.Column("height", sa.Integer(), nullable=True),
+        sa.Column("recipe", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        _moment("tried_at"),
+        sa.CheckConstraint(
+            "num_nulls(sha256, thumbnail_sha256, width, height, recipe) IN (0, 5) "
+            "AND (sha256 IS NULL) = (reason IS NOT NULL)",
+            name=op.f("ck_drawn_covers_drawn_or_failed"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["adapter_id"],
+            ["adapters.id"],
+            name=op.f("fk_drawn_covers_adapter_id_adapters"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("adapter_id", name=op.f("pk_drawn_covers")),
     )
 
 

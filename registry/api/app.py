@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from registry import measures
-from registry.api.access import allowed_to, is_public
+from registry.api.access import allowed_to, is_public, open_scopes
 from registry.api.admission import Admission
 from registry.api.deps import Places
 from registry.api.drawing import Desk
@@ -26,6 +26,7 @@ from registry.api.request_ids import RequestIds
 from registry.api.routes import (
     adapters,
     claims,
+    covers,
     docs,
     exports,
     favourites,
@@ -35,6 +36,7 @@ from registry.api.routes import (
     health,
     image_pages,
     images,
+    log_in,
     metrics,
     pages,
     pictures,
@@ -61,6 +63,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (images.router, TokenScope.READ),
     (images.drawing_router, TokenScope.FUSE),
     (fuse.router, TokenScope.FUSE),
+    (covers.router, TokenScope.FUSE),
     (exports.send_router, TokenScope.FUSE),
     (claims.router, TokenScope.ADMIN),
     (favourites.router, TokenScope.ADMIN),
@@ -70,11 +73,13 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
 # They are for people, and no part of the API.
 PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (docs.router, None),
+    (log_in.router, None),
     (pages.router, TokenScope.READ),
     (pictures.page_router, TokenScope.READ),
     (image_pages.router, TokenScope.READ),
     (image_pages.drawing_router, TokenScope.FUSE),
     (studio.router, TokenScope.FUSE),
+    (covers.page_router, TokenScope.FUSE),
     (claims.page_router, TokenScope.ADMIN),
     (favourites.page_router, TokenScope.ADMIN),
     (folder_pages.router, TokenScope.ADMIN),
@@ -138,6 +143,7 @@ def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> Non
     """Give an app what its routes share."""
     app.state.registry = registry
     app.state.identity = identity
+    app.state.open_scopes = open_scopes(registry.settings)
     app.state.queue = GenerationQueue()
     app.state.desk = Desk(registry, app.state.queue)
     app.state.keeper = FolderKeeper(registry)

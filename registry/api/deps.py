@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -42,6 +43,15 @@ class Places:
     def give_back(self) -> None:
         self._free.release()
 
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
+        """Have a place while the block runs."""
+        await self.take()
+        try:
+            yield
+        finally:
+            self.give_back()
+
 
 def _registry(request: Request) -> Registry:
     registry: Registry = request.app.state.registry
@@ -50,11 +60,8 @@ def _registry(request: Request) -> Registry:
 
 async def _registry_in_turn(request: Request) -> AsyncIterator[Registry]:
     places: Places = request.app.state.places
-    await places.take()
-    try:
+    async with places.taken():
         yield _registry(request)
-    finally:
-        places.give_back()
 
 
 def _keeper(request: Request) -> FolderKeeper:

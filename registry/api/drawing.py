@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from crawler.errors import AutoLoraError
 from registry.api.errors import BusyError, bug_problem, log_hidden, problem_of
+from registry.api.previews import Previews
 from registry.api.queue import GenerationQueue, Job
 from registry.api.schemas.fuse import FuseRequest
 from registry.api.schemas.images import ImageRequest
 from registry.db.images import FinishedImage, ImageFacts
 from registry.fusion.errors import GenerationCancelledError
-from registry.fusion.options import Drawing, StepCallback
+from registry.fusion.options import Drawing, PreviewCallback, StepCallback
 from registry.service import Registry
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Desk:
 
     def __init__(self, registry: Registry, queue: GenerationQueue) -> None:
         self._registry, self._queue = registry, queue
+        self.previews = Previews()
         self._waiting: set[int] = set()
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -122,7 +124,9 @@ class Desk:
         images = self._registry.images
         try:
             if images.begin(image_id):
-                images.finish(image_id, self._made(request, self._progress(image_id, job)))
+                progress = self._progress(image_id, job)
+                preview = partial(self.previews.show, image_id)
+                images.finish(image_id, self._made(request, progress, preview))
         except GenerationCancelledError:
             # A person's doing is noted already; else the server ends.
             images.interrupt(image_id)
@@ -134,6 +138,7 @@ class Desk:
             logger.exception("drawing image %d", image_id)
             images.fail(image_id, bug_problem())
         finally:
+            self.previews.forget(image_id)
             self._leave(image_id)
 
     def _progress(self, image_id: int, job: Job[None]) -> StepCallback:
@@ -150,9 +155,11 @@ class Desk:
 
         return progress
 
-    def _made(self, asked: ImageRequest, progress: StepCallback) -> FinishedImage:
+    def _made(
+        self, asked: ImageRequest, progress: StepCallback, preview: PreviewCallback
+    ) -> FinishedImage:
         if asked.recipe is not None:
-            return finished(self._registry.reproduce(asked.recipe, progress))
+            return finished(self._registry.reproduce(asked.recipe, progress, preview))
         chosen = asked.adapters
         ids = None if chosen is None else [adapter.id for adapter in chosen]
         if asked.kind == "compare":
@@ -163,6 +170,7 @@ class Desk:
                     adapters=ids,
                     base_model=asked.base_model,
                     progress=progress,
+                    preview=preview,
                     **asked.drawing,
                 )
             )
@@ -170,26 +178,25 @@ class Desk:
             assert ids is not None
             return sheet(
                 self._registry.grid(
-                    asked.prompt, ids, mode=asked.mode, progress=progress, **asked.drawing
+                    asked.prompt,
+                    ids,
+                    mode=asked.mode,
+                    progress=progress,
+                    preview=preview,
+                    **asked.drawing,
                 )
             )
-        return finished(fuse(self._registry, asked, progress))
+        return finished(fuse(self._registry, asked, progress, preview))
 
 
-def fuse(registry: Registry, asked: FuseRequest, progress: StepCallback) -> "FusedImage":
+def fuse(
+    registry: Registry,
+    asked: FuseRequest,
+    progress: StepCallback,
+    preview: PreviewCallback | None = None,
+) -> "FusedImage":
     """Draw the image that a prompt asks for."""
-    chosen = asked.adapters
-    return registry.fuse(
-        asked.prompt,
-        k=asked.k,
-        adapters=None if chosen is None else [adapter.id for adapter in chosen],
-        strengths=None if chosen is None else [adapter.strength for adapter in chosen],
-        base_model=asked.base_model,
-        mode=asked.mode,
-        check=asked.check,
-        progress=progress,
-        **asked.drawing,
-    )
+    return registry.fuse(asked.prompt, preview=preview, **asked.options(progress))
 
 
 def written(request: ImageRequest) -> dict[str, Any]:

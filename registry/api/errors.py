@@ -71,6 +71,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.CoverNotFoundError: HTTPStatus.NOT_FOUND,
     ours.TokenNotFoundError: HTTPStatus.NOT_FOUND,
     ours.ImageNotFoundError: HTTPStatus.NOT_FOUND,
+    ours.HasCoverError: HTTPStatus.CONFLICT,
+    ours.NoPreviewError: HTTPStatus.NOT_FOUND,
     ours.NoFolderError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.FolderNotWatchedError: HTTPStatus.NOT_FOUND,
     ours.FileTakenError: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 from watchfiles import Change, watch
@@ -26,18 +27,33 @@ class FolderKeeper:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="folders")
-        self._asked: set[Path] = set()
+        # The one at work, and those that come after it, in this order: whether covers are to be
+        # drawn there too.
+        self._at_work: Path | None = None
+        self._waiting: dict[Path, bool] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._watcher: threading.Thread | None = None
 
-    def ask(self, folder: Path) -> None:
-        """Have a folder refreshed, once for all who ask before it begins."""
+    def ask(self, folder: Path, *, draw_covers: bool = False) -> None:
+        """Have a folder refreshed, once for all who ask before it begins.
+
+        With `draw_covers`, its adapters without a cover are given one afterwards.
+        """
         with self._lock:
-            if folder in self._asked or self._closing.is_set():
+            if self._closing.is_set():
                 return
-            self._asked.add(folder)
-            self._executor.submit(self._refresh, folder)
+            if folder not in self._waiting:
+                self._executor.submit(self._refresh, folder)
+            self._waiting[folder] = draw_covers or self._waiting.get(folder, False)
+
+    def before(self, folder: Path) -> list[Path]:
+        """Return the folders that a waiting one waits for, the one at work first."""
+        with self._lock:
+            if folder not in self._waiting:
+                return []
+            earlier = [self._at_work, *takewhile(lambda one: one != folder, self._waiting)]
+            return [one for one in earlier if one not in (None, folder)]
 
     def watch(self) -> None:
         """Refresh folders whenever something in them changes, until `close`.
@@ -56,11 +72,16 @@ class FolderKeeper:
 
     def _refresh(self, folder: Path) -> None:
         with self._lock:
-            self._asked.discard(folder)
+            draw_covers = self._waiting.pop(folder)
+            self._at_work = folder
         try:
-            self._registry.folders.refresh(folder, self._closing.is_set)
+            folders = self._registry.folders
+            folders.refresh(folder, self._closing.is_set, draw_covers=draw_covers)
         except AutoLoraError as error:
             log_hidden(f"refreshing {folder}", error)
+        finally:
+            with self._lock:
+                self._at_work = None
 
     def _watch(self) -> None:
         while not self._closing.is_set():

@@ -23,6 +23,9 @@ from registry.config import Settings
 BURST_SECONDS = 15.0
 # Images come one by one: who waits for one minute may ask for all of that minute's.
 IMAGE_BURST_SECONDS = 60.0
+LOG_IN_BURST_SECONDS = 60.0
+# Tokens that an address may show on the log-in page: a person mistypes one or two.
+LOG_INS_PER_MINUTE = 10
 # Buckets that are remembered, of those used last; a full one that is forgotten is full again.
 MOST_KEYS = 10_000
 # Whoever looks whether the server lives is not to be told that it does not.
@@ -70,6 +73,7 @@ class Limits:
         images = settings.images_per_minute if limited else 0
         self._requests = Buckets(requests, BURST_SECONDS) if requests else None
         self._images = Buckets(images, IMAGE_BURST_SECONDS) if images else None
+        self._log_ins = Buckets(LOG_INS_PER_MINUTE, LOG_IN_BURST_SECONDS) if limited else None
 
     def check_request(self, key: str) -> None:
         """Raise 429 where a key has used up what it may ask."""
@@ -82,6 +86,11 @@ class Limits:
             # Where nobody needs a token there is none.
             key = getattr(request.state, "token_key", None) or address_of(request.scope)
             _check(self._images.take(key, count), "images")
+
+    def check_log_in(self, request: Request) -> None:
+        """Raise 429 where an address has shown as many tokens as it may."""
+        if self._log_ins is not None:
+            _check(self._log_ins.take(address_of(request.scope)), "log-ins")
 
 
 class LimitAddresses:

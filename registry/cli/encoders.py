@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from registry.db.encoders import EncoderFacts
     from registry.service import Registry
 
-app = typer.Typer(help="Weight encoders: add, back-fill, promote, roll back.", no_args_is_help=True)
+app = typer.Typer(
+    name="encoders",
+    help="Weight encoders: add, back-fill, promote, roll back.",
+    no_args_is_help=True,
+)
 
 Name = Annotated[str, typer.Argument(help="As `autolora encoders list` shows it.")]
 

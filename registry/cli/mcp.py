@@ -12,9 +12,9 @@ app = typer.Typer()
 def mcp(context: typer.Context) -> None:
     """Serve tools to an assistant over stdin and stdout (docs/mcp.md); it starts this itself."""
     try:
-        from registry.cli.mcp_tools import make_server
+        from registry.cli.mcp_here import make_server_here
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{error.name} is not installed here; `pip install 'autolora-registry[mcp]'`."
         ) from error
-    make_server(open_reader(context), open_drawer(context)).run("stdio")
+    make_server_here(open_reader(context), open_drawer(context)).run("stdio")

@@ -7,14 +7,16 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, TypedDict, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar, cast, get_type_hints
 
 import typer
 
 from registry.cli.errors import UsageError
-from registry.config import Settings
 from registry.retrieval.terms import FOUND_SORTS, MATURITIES, FoundSort
 from registry.retrieval.terms import FilterOptions as Asked
+
+if TYPE_CHECKING:
+    from registry.config import Settings
 
 Chosen = TypeVar("Chosen", bound=str)
 MODES = ("gated", "sum", "average", "base")
@@ -217,7 +219,7 @@ class CrawlOptions:
         typer.Option(formats=["%Y-%m-%d"], help="Of hubs, only what changed since this day."),
     ] = None
 
-    def over(self, settings: Settings) -> Settings:
+    def over(self, settings: "Settings") -> "Settings":
         """Return settings with what was said in their place."""
         said = {
             "crawl_base_models": self.base_model,

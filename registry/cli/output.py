@@ -1,11 +1,10 @@
 """Results for people, on stdout; notes go to stderr."""
 
-import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -14,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from crawler.foreign_text import visible
-from registry.retrieval.terms import SIGNALS, Signal
+from registry.cli.streams import is_unicode
+from registry.retrieval.terms import SIGNALS, VERDICT_LISTS, Signal
 
 if TYPE_CHECKING:
     from registry.api.schemas.adapters import AdapterDetailAnswer
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 Shape = TypeVar("Shape", bound=BaseModel)
 # What ids, scores and three signals ("0.27 #120") take of a line, gaps included.
 NUMBERS_WIDTH = 45
-# The long lists of a verdict, whose counts say enough.
-VERDICT_LISTS = ("layer_names", "missing_names", "spectrum")
 
 
 class HarmlessConsole(Console):
@@ -46,17 +44,6 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     return HarmlessConsole(file=sys.stderr, highlight=False)
-
-
-def write_any_text() -> None:
-    """Let no output fail on a terminal that cannot show it: signs are written out instead."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and not is_unicode(stream):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def is_unicode(stream: TextIO) -> bool:
-    return (stream.encoding or "").lower().replace("-", "").startswith("utf")
 
 
 def print_json(value: Any) -> None:

@@ -19,6 +19,7 @@ from registry.api.access import wants_tokens
 from registry.api.admission import MOST_QUERY_BYTES
 from registry.api.app import close, create_app
 from registry.api.queue import GenerationQueue
+from registry.assistant.over_http import add_assistant
 from registry.cli.errors import PortError, UsageError
 from registry.cli.output import stderr
 from registry.config import Settings
@@ -54,6 +55,7 @@ def serve_until_stopped(
         )
     registry.warm_up()
     app = create_app(registry, identity)
+    add_assistant(app)
     app.state.keeper.watch()
     server = Server(server_config(app), app.state.queue)
     # uvicorn ends gracefully and then raises the signal again, for us to close the rest.

@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 
 from registry.cli.options import Json
 from registry.cli.output import print_json, print_table
-from registry.config import Settings
+from registry.config import ENV_FILE, PREFIX, Settings
 
 app = typer.Typer()
 
@@ -22,7 +22,7 @@ def show_settings(as_json: Json = False) -> None:
     """List all settings, each with its value and where that was said; secrets stay hidden."""
     settings = Settings()
     rows = {
-        f"REGISTRY_{name.upper()}": {
+        f"{PREFIX}{name.upper()}": {
             "value": _shown(settings, name),
             "source": _source(settings, name),
         }
@@ -57,5 +57,5 @@ def _words(value: Any) -> str:
 def _source(settings: Settings, name: str) -> str:
     if name not in settings.model_fields_set:
         return "default"
-    in_environment = f"REGISTRY_{name.upper()}" in map(str.upper, os.environ)
-    return "environment" if in_environment else str(Settings.model_config["env_file"])
+    in_environment = f"{PREFIX}{name.upper()}" in map(str.upper, os.environ)
+    return "environment" if in_environment else ENV_FILE

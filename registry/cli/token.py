@@ -10,7 +10,7 @@ from registry.cli.options import Json
 from registry.cli.output import print_json, stderr, stdout
 from registry.token_scopes import TokenScope
 
-app = typer.Typer(help="Let other machines in, and no more.", no_args_is_help=True)
+app = typer.Typer(name="token", help="Let other machines in, and no more.", no_args_is_help=True)
 
 
 @app.command("create")

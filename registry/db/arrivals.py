@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
 from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
+from registry.db.drawn_covers import forget_drawn
 from registry.db.models import Adapter, Cover, File
 from registry.db.records import record_from_json
 
@@ -47,6 +48,7 @@ def store_arrivals(session: Session, arrivals: Sequence[Arrival]) -> None:
     adapters = _lock_adapters(session, [arrival.adapter_id for arrival in arrivals])
     files = _add_files(session, arrivals)
     _replace_covers(session, [part for part in arrivals if part.covers or part.covers_done])
+    forget_drawn(session, [arrival.adapter_id for arrival in arrivals if arrival.covers])
     for arrival in arrivals:
         adapter = adapters[arrival.adapter_id]
         if arrival.covers or arrival.covers_done:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import CompoundSelect, literal, null, select, union_all
 from sqlalchemy.orm import Session
 
+from registry.db.drawn_covers import DrawnCover
 from registry.db.encoder_models import Encoder, SketchBasis
 from registry.db.models import Adapter, Cover, File
 
@@ -33,6 +34,10 @@ def named_blobs(session: Session) -> Iterator[NamedBlob]:
         ),
         select(Cover.sha256, null(), literal("cover")),
         select(Cover.thumbnail_sha256, null(), literal("cover")),
+        select(DrawnCover.sha256, null(), literal("cover")).where(DrawnCover.sha256.is_not(None)),
+        select(DrawnCover.thumbnail_sha256, null(), literal("cover")).where(
+            DrawnCover.sha256.is_not(None)
+        ),
         select(Encoder.checkpoint_sha256, null(), literal("encoder")),
         select(SketchBasis.basis_sha256, null(), literal("sketch basis")),
     )

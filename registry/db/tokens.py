@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,7 +33,7 @@ class TokenFacts:
 def create_token(session: Session, name: str, scopes: Collection[TokenScope]) -> str:
     """Note that who has a token may do what `scopes` say; return it, for it is kept nowhere."""
     secret = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
-    session.add(Token(name=name, scopes=sorted(set(scopes)), sha256=_hash(secret)))
+    session.add(Token(name=name, scopes=sorted(set(scopes)), sha256=hash_secret(secret)))
     session.flush()
     return secret
 
@@ -63,12 +63,5 @@ def revoke_token(session: Session, token_id: int) -> None:
         raise TokenNotFoundError(token_id)
 
 
-def find_scopes(session: Session, secret: str) -> Sequence[str] | None:
-    """Return what who has a token may do; None where it is none of ours, or revoked."""
-    return session.scalar(
-        select(Token.scopes).where(Token.sha256 == _hash(secret), Token.revoked_at.is_(None))
-    )
-
-
-def _hash(secret: str) -> str:
+def hash_secret(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -10,13 +10,14 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBina
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
+from registry.db.drawn_covers import DrawnCover
 from registry.db.encoder_models import Encoder
 from registry.db.favourites import Favourite
 from registry.db.models import Base
 from registry.db.own_folders import OwnFolder
 
 # Those of models.py as well, and these: whoever imports this knows every table.
-MORE = (Encoder, Favourite, OwnFolder)
+MORE = (DrawnCover, Encoder, Favourite, OwnFolder)
 ALL_TABLES = Base.metadata
 
 
@@ -133,3 +134,13 @@ class Token(Base):
     sha256: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     revoked_at: Mapped[datetime | None]
+
+
+class LogIn(Base):
+    """A browser that showed a token: it has a secret of its own, of which the hash is kept."""
+
+    __tablename__ = "log_ins"
+
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    token_id: Mapped[int] = mapped_column(ForeignKey("tokens.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime]

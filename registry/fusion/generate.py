@@ -23,7 +23,7 @@ from registry.fusion.loaded_adapter import (
     LoadedAdapter,
     check_adapters,
 )
-from registry.fusion.options import Drawing, StepCallback
+from registry.fusion.options import Drawing, PreviewCallback, StepCallback
 from registry.fusion.recipe import Recipe, first_fault
 from registry.fusion.recipe_writer import all_versions, write_recipe
 
@@ -58,7 +58,7 @@ def generate(
     except ValidationError as error:
         # Before anything slow: no recipe could hold it.
         raise SamplingError(first_fault(error)) from error
-    return follow(recipe, adapters, backend, gates, progress, check=drawing.check)
+    return follow(recipe, adapters, backend, gates, progress, drawing.preview, check=drawing.check)
 
 
 def reproduce(
@@ -67,6 +67,7 @@ def reproduce(
     backend: Backend,
     gates: Gates | None = None,
     progress: StepCallback | None = None,
+    preview: PreviewCallback | None = None,
 ) -> FusedImage:
     """Draw the image of a recipe again: the same pixels on the same machine.
 
@@ -94,7 +95,8 @@ def reproduce(
         log.warning("made with %s, now %s: pixels may differ", recipe.versions, versions)
     used = [by_hash[wanted.sha256] for wanted in recipe.adapters]
     check_adapters(used, backend)
-    return follow(recipe, used, backend, gates, progress, check=recipe.departure is not None)
+    check = recipe.departure is not None
+    return follow(recipe, used, backend, gates, progress, preview, check=check)
 
 
 def follow(
@@ -103,6 +105,7 @@ def follow(
     backend: Backend,
     gates: Gates | None,
     progress: StepCallback | None,
+    preview: PreviewCallback | None,
     *,
     check: bool,
 ) -> FusedImage:
@@ -116,7 +119,9 @@ def follow(
             ready.attach(range(len(adapters)), passes, watch=True) as attachment,
             record(backend.transformer, passes) as recording,
         ):
-            (image,) = backend.generate([recipe.full_prompt], sampling_of(recipe), progress)
+            (image,) = backend.generate(
+                [recipe.full_prompt], sampling_of(recipe), progress, preview
+            )
         if check and recipe.mode != "base" and len(adapters) > 1:
             departure = measure_departure(
                 backend.transformer, recording, ready.attach, len(adapters)

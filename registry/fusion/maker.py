@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from registry.errors import AdapterNotFoundError, StrengthsError
 from registry.fusion.catalogue import Card, Catalogue, Chosen, Ingredient
-from registry.fusion.options import Drawing, DrawingOptions, Mode, StepCallback
+from registry.fusion.options import Drawing, Mode, PreviewCallback, ShownOptions, StepCallback
 from registry.fusion.studio import Studio
 from registry.text.trigger_words import missing_triggers
 from registry.text.word_segmentation import clean
@@ -40,7 +40,7 @@ class Maker:
         mode: Mode = "gated",
         check: bool = True,
         progress: StepCallback | None = None,
-        **drawing: Unpack[DrawingOptions],
+        **drawing: Unpack[ShownOptions],
     ) -> "FusedImage":
         """Draw `prompt` with up to `k` adapters that search finds for it.
 
@@ -67,7 +67,7 @@ class Maker:
         *,
         mode: Mode = "gated",
         progress: StepCallback | None = None,
-        **drawing: Unpack[DrawingOptions],
+        **drawing: Unpack[ShownOptions],
     ) -> "Image":
         """Draw every pair of `adapters` fused, and each of them alone on the diagonal.
 
@@ -93,7 +93,7 @@ class Maker:
         adapters: Sequence[int] | None = None,
         base_model: str | None = None,
         progress: StepCallback | None = None,
-        **drawing: Unpack[DrawingOptions],
+        **drawing: Unpack[ShownOptions],
     ) -> "Image":
         """Draw the base alone, each adapter alone, and all of them by every way of fusing.
 
@@ -116,9 +116,14 @@ class Maker:
         pictures = self._draw_all(prompt, plans, base_model, progress)
         return draw_row(f"{prompt} · seed {how.seed}", list(zip(labels, pictures, strict=True)))
 
-    def reproduce(self, recipe: "Recipe", progress: StepCallback | None = None) -> "FusedImage":
+    def reproduce(
+        self,
+        recipe: "Recipe",
+        progress: StepCallback | None = None,
+        preview: PreviewCallback | None = None,
+    ) -> "FusedImage":
         """Draw the image of a recipe again: on the same machine, to the bit."""
-        return self.studio.reproduce(recipe, progress)
+        return self.studio.reproduce(recipe, progress, preview)
 
     def _draw_all(
         self,

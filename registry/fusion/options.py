@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # gated: by gates of any kind. sum: plain addition. average: addition, each adapter's strength
 # divided by the number of adapters in use. base: no adapter.
@@ -17,6 +20,8 @@ Size = tuple[int, int]  # width and height in pixels
 # Called after every denoising step with how many are done and how many there are: steps, or of a
 # sheet images. What it raises ends the work (GenerationCancelledError says just that).
 StepCallback = Callable[[int, int], None]
+# Called at most once a second with the image as it seems to become, of 128 pixels at most.
+PreviewCallback = Callable[["Image"], None]
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Drawing:
     # Whether to measure how far several adapters depart from the base together. That costs as
     # many passes through the base as there are adapters, and one.
     check: bool = True
+    # Shown how the image comes along, which changes nothing of it.
+    preview: PreviewCallback | None = None
 
 
 class DrawingOptions(TypedDict, total=False):
@@ -46,14 +53,20 @@ class DrawingOptions(TypedDict, total=False):
     negative: str
 
 
-class GridOptions(DrawingOptions, total=False):
+class ShownOptions(DrawingOptions, total=False):
+    """And what shows an image that is drawn on this machine, meanwhile."""
+
+    preview: PreviewCallback | None
+
+
+class GridOptions(ShownOptions, total=False):
     """The keywords of `Maker.grid`."""
 
     mode: Mode
     progress: StepCallback | None
 
 
-class CompareOptions(DrawingOptions, total=False):
+class CompareOptions(ShownOptions, total=False):
     """The keywords of `Maker.compare`."""
 
     k: int

@@ -24,7 +24,7 @@ from registry.errors import (
 from registry.fusion.base_folder import check_steps, read_sizes
 from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import AdapterRefusedError, FamilyMismatchError
-from registry.fusion.options import Drawing, StepCallback
+from registry.fusion.options import Drawing, PreviewCallback, StepCallback
 from registry.measures import timed
 from registry.text.cached_encoder import load_cached_text_encoder
 
@@ -96,7 +96,12 @@ class Studio:
         with timed("draw"):
             return generate(prompt, loaded, backend, gates, drawing, progress)
 
-    def reproduce(self, recipe: "Recipe", progress: StepCallback | None) -> "FusedImage":
+    def reproduce(
+        self,
+        recipe: "Recipe",
+        progress: StepCallback | None = None,
+        preview: PreviewCallback | None = None,
+    ) -> "FusedImage":
         """Draw a recipe's image again. Its adapters are found by their hashes."""
         base_model, gated = recipe.base.name, recipe.gates_sha256 is not None
         self._check_settings(base_model, gated=gated)
@@ -118,7 +123,7 @@ class Studio:
         gates = self._load_gates(base_model) if gated else None
         backend = self._backend(base_model)
         with timed("draw"):
-            return reproduce(recipe, loaded, backend, gates, progress)
+            return reproduce(recipe, loaded, backend, gates, progress, preview)
 
     def check_drawing(self, base_model: str, drawing: Drawing) -> None:
         """Refuse sizes and steps that a base with a folder cannot do; no weights are loaded.

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from crawler.covers import read_cover
 from crawler.errors import CoverError, HubRestingError, SourceError
+from crawler.hashed_file import HashedFile
 from crawler.manners import DEFAULT_MANNERS
 from crawler.records import AdapterRecord, CoverRecord, FileRecord, HeaderSource, Source
-from registry.blobs import BlobStore, hash_file, is_disk_full
+from registry.blobs import BlobStore, is_disk_full
 from registry.db.arrivals import StoredCover
 from registry.db.pending import PendingFetch
 from registry.errors import DiskFullError
@@ -154,21 +155,21 @@ class Fetcher:
 
     def _fetch_file(self, want: PendingFetch, fetched: Fetched) -> None:
         """See that the file is here, or why it is not wanted; note its hash and size."""
-        file = want.record.file
-        if self._is_here(file.sha256, fetched):
+        listed = want.record.file
+        if self._is_here(listed.sha256, fetched):
             return
-        if isinstance(self._source, HeaderSource) and _is_long(file):
+        if isinstance(self._source, HeaderSource) and _is_long(listed):
             header = self._source.read_header(want.record)
             fetched.fetched_bytes = len(header.data)
             # What a hub announces counts for more than what a server says.
-            if file.sha256 is None and self._is_here(header.sha256, fetched):
+            if listed.sha256 is None and self._is_here(header.sha256, fetched):
                 return
             fetched.judgement = self._judge.judge(want, io.BytesIO(header.data), header.size)
         if not fetched.refusal:
-            path = self._source.download(want.record, self._folder)
-            fetched.size = path.stat().st_size
+            file = self._source.download(want.record, self._folder)
+            fetched.size = file.path.stat().st_size
             fetched.fetched_bytes += fetched.size
-            self._put(want, path, fetched)
+            self._put(want, file, fetched)
 
     def _is_here(self, sha256: str | None, fetched: Fetched) -> bool:
         """Whether a file need not be fetched; if so, note which it is."""
@@ -180,22 +181,22 @@ class Fetcher:
             fetched.sha256, fetched.is_kept = sha256, False
         return fetched.sha256 is not None
 
-    def _put(self, want: PendingFetch, path: Path, fetched: Fetched) -> None:
+    def _put(self, want: PendingFetch, file: HashedFile, fetched: Fetched) -> None:
         """Store a file that came, leave it where it is to be read, or remove it unwanted."""
         judgement = fetched.judgement or Judgement()
         if fetched.judgement is None and self._judge.asks_for_some:
-            with path.open("rb") as stream:
+            with file.path.open("rb") as stream:
                 judgement = self._judge.judge(want, stream, fetched.size)
         # Somebody's own folder is not filtered.
         if judgement.refusal and isinstance(self._source, HeaderSource):
             fetched.judgement = judgement
-            self.remove(path)
+            self.remove(file.path)
         elif self._judge.keeps(judgement.base_model):
             announced = want.record.file.sha256
-            fetched.sha256 = self._blobs.put_file(path, expected=announced, move=True)
-            self.remove(path)
+            fetched.sha256 = self._blobs.put_file(file, expected=announced, move=True)
+            self.remove(file.path)
         else:
-            fetched.sha256, fetched.is_kept, fetched.path = hash_file(path), False, path
+            fetched.sha256, fetched.is_kept, fetched.path = file.sha256(), False, file.path
 
 
 def _results(done: Collection[Future[list[Fetched]]]) -> Iterator[list[Fetched]]:

@@ -18,13 +18,16 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import jobs, runs
 from registry.db.adapters import Origin
+from registry.db.claims import find_peft_config
 from registry.db.models import EMBEDDING_DIM
 from registry.db.session import one_line_errors, translated
 from registry.errors import EncoderRejectedError
+from registry.fusion.studio import Studio
 from registry.refresh.sharing import has_workers, share
 from registry.refresh.step import RefreshContext, SharedStep, Step, StepOutcome, one_line
 from registry.refresh.steps.caption import CaptionStep
 from registry.refresh.steps.crawl import CrawlStep
+from registry.refresh.steps.draw_covers import DrawCoversStep
 from registry.refresh.steps.embed import EmbedStep
 from registry.refresh.steps.embed_covers import EmbedCoversStep
 from registry.refresh.steps.encode_captions import EncodeCaptionsStep
@@ -42,6 +45,7 @@ STEPS: tuple[type[Step], ...] = (
     EmbedStep,
     EmbedCoversStep,
     PublishStep,
+    DrawCoversStep,
 )
 
 # A partial download that nobody went on with for a week.
@@ -103,7 +107,9 @@ class Pipeline:
         blobs: BlobStore,
         settings: Settings,
         text_encoder: TextEncoder,
+        studio: Studio | None = None,
     ) -> None:
+        """`studio` draws covers; a process that has one already need not load its bases twice."""
         if text_encoder.dim != EMBEDDING_DIM:
             raise EncoderRejectedError(
                 f"text encoder {text_encoder.name!r} gives {text_encoder.dim} dimensions; "
@@ -114,6 +120,7 @@ class Pipeline:
         self._text_encoder = text_encoder
         self._downloads = settings.home / "downloads"
         self._settings = settings
+        self._studio = studio or Studio(settings, blobs.path, self._peft_config)
 
     def refresh(
         self,
@@ -175,11 +182,16 @@ class Pipeline:
             checkpoint=self._settings.encoder_checkpoint,
             settings=self._settings,
             source=source,
+            studio=self._studio,
             image_encoder=self._settings.image_encoder,
             run_id=run_id,
             full=full,
             force=force,
         )
+
+    def _peft_config(self, sha256: str) -> str:
+        with self._sessions() as session:
+            return find_peft_config(session, sha256)
 
     @property
     def _engine(self) -> Engine:

@@ -17,6 +17,7 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.adapters import Origin
 from registry.db.holds import hold
+from registry.fusion.studio import Studio
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class RefreshContext:
     # What differs between machines beside these.
     settings: Settings
     source: Source
+    # What covers are drawn with.
+    studio: Studio
     # An image encoder's folder, if covers are to be embedded.
     image_encoder: Path | None
     # The report's row; what is listed bears its number.

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.favourites import Favourite
 from registry.db.models import Adapter, File, Listing
-from registry.retrieval.covers import LINKS, CoverLink
+from registry.retrieval.covers import LINKS, CoverLink, links_of
 from registry.retrieval.statements import rows, written
 
 # Of one file, that are told.
@@ -87,12 +87,8 @@ def count_by_base_model(session: Session, among: Collection[int] | None = None) 
 
 def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, AdapterCard]:
     found = rows(session, _statement(), {"ids": list(adapter_ids)})
-    return {
-        row.id: card_of(
-            row, [CoverLink(*link) for link in row.links or ()], bool(row.fusable), row.note
-        )
-        for row in found
-    }
+    links = links_of(session, {row.id: row.links for row in found})
+    return {row.id: card_of(row, links[row.id], bool(row.fusable), row.note) for row in found}
 
 
 # Every list asks it, and to put it together takes longer than PostgreSQL does to answer.

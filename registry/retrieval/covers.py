@@ -1,12 +1,14 @@
 """The pictures of adapters: where they are, and what is known of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
+from registry.db.drawn_covers import DrawnFacts, load_drawn
 from registry.db.models import Adapter, Caption, Cover
 
 
@@ -17,6 +19,15 @@ class CoverLink:
     position: int
     sha256: str
     width: int
+    # It was drawn here, for an adapter that came without any.
+    drawn: bool = False
+
+
+class CoverFiles(NamedTuple):
+    """The bytes of a cover, by their hashes."""
+
+    sha256: str
+    thumbnail_sha256: str
 
 
 # Of each adapter that is selected, what makes its CoverLinks, the first one first.
@@ -45,11 +56,44 @@ class CoverFacts:
     prompt: str | None
     # What a vision model saw, the shortest first; search uses these.
     captions: tuple[str, ...]
+    # How it was drawn, if it was drawn here.
+    recipe: dict[str, Any] | None = None
 
 
-def find_cover(session: Session, adapter_id: int, position: int) -> Cover | None:
-    return session.scalar(
-        select(Cover).where(Cover.adapter_id == adapter_id, Cover.position == position)
+def find_cover(session: Session, adapter_id: int, position: int) -> CoverFiles | None:
+    cover = session.execute(
+        select(Cover.sha256, Cover.thumbnail_sha256).where(
+            Cover.adapter_id == adapter_id, Cover.position == position
+        )
+    ).first()
+    if cover is not None:
+        return CoverFiles(cover.sha256, cover.thumbnail_sha256)
+    drawn = load_drawn(session, [adapter_id]).get(adapter_id) if position == 0 else None
+    return None if drawn is None else CoverFiles(drawn.sha256, drawn.thumbnail_sha256)
+
+
+def links_of(
+    session: Session, listed: Mapping[int, Sequence[Sequence[Any]] | None]
+) -> dict[int, list[CoverLink]]:
+    """Return the covers of each adapter by what LINKS said; without any, the one drawn here."""
+    links = {id_: [CoverLink(*link) for link in own or ()] for id_, own in listed.items()}
+    if bare := [id_ for id_, own in links.items() if not own]:
+        for id_, drawn in load_drawn(session, bare).items():
+            links[id_].append(CoverLink(0, drawn.sha256, drawn.width, drawn=True))
+    return links
+
+
+def drawn_facts(drawn: DrawnFacts) -> CoverFacts:
+    """Return all that is known of a cover that was drawn here."""
+    return CoverFacts(
+        position=0,
+        sha256=drawn.sha256,
+        thumbnail_sha256=drawn.thumbnail_sha256,
+        width=drawn.width,
+        height=drawn.height,
+        prompt=drawn.recipe["full_prompt"],
+        captions=(),
+        recipe=drawn.recipe,
     )
 
 

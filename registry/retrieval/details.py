@@ -7,11 +7,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
+from registry.db.drawn_covers import load_drawn
 from registry.db.favourites import Favourite
 from registry.db.models import Adapter, Cover, File
 from registry.errors import AdapterNotFoundError, AdapterNotReadyError, FileWithheldError
 from registry.retrieval.cards import AdapterCard, card_of
-from registry.retrieval.covers import CoverFacts, CoverLink, cover_facts
+from registry.retrieval.covers import CoverFacts, CoverLink, cover_facts, drawn_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,13 @@ def get_detail(session: Session, adapter_id: int) -> AdapterDetail:
     if adapter is None:
         raise AdapterNotFoundError(adapter_id)
     file = None if adapter.file_sha256 is None else session.get(File, adapter.file_sha256)
-    covers = tuple(cover_facts(cover) for cover in adapter.covers)
-    links = [CoverLink(cover.position, cover.sha256, cover.width) for cover in covers]
+    covers = tuple(cover_facts(cover) for cover in adapter.covers) or tuple(
+        map(drawn_facts, load_drawn(session, [adapter_id]).values())
+    )
+    links = [
+        CoverLink(cover.position, cover.sha256, cover.width, drawn=cover.recipe is not None)
+        for cover in covers
+    ]
     fusable = file is not None and bool((file.verdict or {}).get("fusable"))
     note = session.scalar(select(Favourite.note).where(Favourite.adapter_id == adapter_id))
     return AdapterDetail(

@@ -25,6 +25,9 @@ FacetName = Literal[
 ]  # fmt: skip
 FACETS: tuple[FacetName, ...] = get_args(FacetName)
 
+# The long lists of a verdict, whose counts say enough.
+VERDICT_LISTS = ("layer_names", "missing_names", "spectrum")
+
 # What speaks for an adapter, and what is said of it by the probability that comes of that.
 Signal = Literal["weights", "captions", "words"]
 SIGNALS: tuple[Signal, ...] = get_args(Signal)

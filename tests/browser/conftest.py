@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
-from sqlalchemy import make_url, text
 
 from benchmarks.page.browser import open_browser
 from crawler.sources.modelscope import ModelScopeSource
@@ -17,9 +16,9 @@ from demo.paths import DATA
 from demo.run import demo_settings
 from registry.api.app import create_app
 from registry.config import Settings
-from registry.db.session import connect
 from registry.refresh.pipeline import Pipeline
 from registry.service import Registry
+from tests.databases import database_beside
 from tests.registry.api.servers import served
 
 # Of the demo's: more than one page of adapters, an eagle (鹰) among them, and two silhouettes.
@@ -36,12 +35,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def own_database(database_url: str) -> Iterator[str]:
     """A database beside that of other tests, which empty theirs."""
-    engine = connect(database_url).execution_options(isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text("CREATE DATABASE browser"))
-        yield make_url(database_url).set(database="browser").render_as_string(hide_password=False)
-        connection.execute(text("DROP DATABASE browser WITH (FORCE)"))
-    engine.dispose()
+    with database_beside(database_url, "browser") as url:
+        yield url
 
 
 @pytest.fixture(scope="package")

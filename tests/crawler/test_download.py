@@ -12,7 +12,6 @@ import pytest
 from crawler.disk import DiskLimits
 from crawler.download import (
     PartialFile,
-    copy_file,
     download_folder,
     fetch_file,
     place,
@@ -25,6 +24,7 @@ from crawler.errors import (
     NoRoomError,
     SourceError,
 )
+from crawler.hashed_file import HashedFile
 from crawler.http import PROGRESS_BYTES, Body, PoliteClient
 from crawler.records import AdapterRecord, FileRecord
 from demo.hub.ranges import FileServer, serve_file
@@ -114,7 +114,9 @@ def fetch(
         timeout_seconds=timeout_seconds,
     ) as client:
         record = replace(RECORD, file=file)
-        fetch_file(client, server.url, record, path, limits or DiskLimits(reserved_bytes=0))
+        limits = limits or DiskLimits(reserved_bytes=0)
+        fetched = fetch_file(client, server.url, record, path, limits)
+    assert fetched == HashedFile.of(path)
     return path
 
 
@@ -282,18 +284,3 @@ def test_a_long_transfer_that_goes_on_is_not_cut() -> None:
     transport = httpx.MockTransport(answer)
     with PoliteClient(transport=transport, timeout_seconds=0.4, attempts=1) as client:
         assert client.read_file("https://hub.example/", 0, count) == 6 * PROGRESS_BYTES
-
-
-def test_a_copy_has_the_same_limits(tmp_path: Path, folder: Path) -> None:
-    source = tmp_path / "mine.safetensors"
-    source.write_bytes(DATA)
-    target = folder / "cat.safetensors"
-
-    with pytest.raises(FileTooLargeError):
-        copy_file(source, target, KNOWN, DiskLimits(max_file_bytes=1000, reserved_bytes=0))
-    with pytest.raises(NoRoomError):
-        copy_file(source, target, KNOWN, DiskLimits(usage=lambda _: (SIZE, 0, SIZE)))
-    assert list(folder.iterdir()) == []
-
-    copy_file(source, target, KNOWN, DiskLimits(reserved_bytes=0))
-    assert target.read_bytes() == DATA

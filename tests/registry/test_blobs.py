@@ -13,6 +13,7 @@ import pytest
 
 from crawler.disk import DiskLimits
 from crawler.errors import NoRoomError
+from crawler.hashed_file import HashedFile
 from registry.blobs import BlobStore, is_disk_full
 from registry.config import Settings
 from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
@@ -80,6 +81,30 @@ def test_what_is_not_what_was_announced_is_not_stored(blobs: BlobStore, tmp_path
 
     assert files(blobs) == []
     assert source.exists()
+
+
+def test_a_file_is_stored_by_the_hash_that_came_with_it(blobs: BlobStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(SOME)
+
+    assert blobs.put_file(HashedFile.of(source), expected=SOME_SHA256, move=True) == SOME_SHA256
+    assert blobs.path(SOME_SHA256).read_bytes() == SOME
+    assert not source.exists()
+
+
+def test_a_file_that_changed_after_it_was_hashed_is_not_stored_as_what_it_was(
+    blobs: BlobStore, tmp_path: Path
+) -> None:
+    """A blob under a wrong name would be one for ever."""
+    source = tmp_path / "source"
+    source.write_bytes(SOME)
+    hashed = HashedFile.of(source)
+    source.write_bytes(b"same bites")
+
+    with pytest.raises(BlobMismatchError):
+        blobs.put_file(hashed, expected=SOME_SHA256, move=True)
+
+    assert files(blobs) == []
 
 
 def test_a_blob_that_a_disk_cut_is_written_anew(blobs: BlobStore) -> None:

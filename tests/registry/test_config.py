@@ -1,6 +1,8 @@
 from pathlib import Path
+from typing import get_origin
 
 import pytest
+from pydantic import ValidationError
 
 from crawler.manners import Manners
 from registry.config import Settings
@@ -88,4 +90,54 @@ def test_a_hub_is_treated_as_its_settings_say(monkeypatch: pytest.MonkeyPatch) -
     assert settings.manners("modelscope") == Manners()
     monkeypatch.setenv("REGISTRY_HUB_DOWNLOADS", '{"hugging-face": 2}')
     with pytest.raises(ValueError, match="hugging-face"):
+        Settings()
+
+
+def test_the_program_counts_before_the_environment_and_that_before_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path(".env").write_text(
+        "REGISTRY_PORT=1\nREGISTRY_HOST=a\nregistry_blur=mature\nREGISTRY_URL\n"
+    )
+    assert Settings().model_dump(include={"port", "host", "blur", "url"}) == {
+        "port": 1,
+        "host": "a",
+        "blur": "mature",
+        "url": None,
+    }
+    monkeypatch.setenv("registry_port", "2")
+    monkeypatch.setenv("REGISTRY_HOST", "b")
+
+    settings = Settings(port=3)
+
+    assert (settings.port, settings.host) == (3, "b")
+    assert settings.model_fields_set == {"port", "host", "blur"}
+
+
+def test_lists_and_dictionaries_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_CRAWL_TAGS", '["a", "b"]')
+    monkeypatch.setenv("REGISTRY_BASE_MODELS", '{"flux.1-dev": "/models/flux"}')
+
+    settings = Settings()
+
+    assert settings.crawl_tags == ["a", "b"]
+    assert settings.base_models == {"flux.1-dev": Path("/models/flux")}
+    assert {
+        name
+        for name, field in Settings.model_fields.items()
+        if "list[" in str(field.annotation) or "dict[" in str(field.annotation)
+    } == {
+        name
+        for name, field in Settings.model_fields.items()
+        if get_origin(field.annotation) in (list, dict)
+    }
+
+
+@pytest.mark.parametrize("value", ["a", "{", ""])
+def test_what_should_be_json_and_is_none_is_named(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_CRAWL_TAGS", value)
+
+    with pytest.raises(ValidationError, match=f"crawl_tags\n.*input_value='{value}'"):
         Settings()

@@ -10,6 +10,7 @@ from uuid import uuid4
 from crawler.disk import DiskLimits
 from crawler.download import hash_file
 from crawler.errors import DownloadError, FolderError, SourceError
+from crawler.hashed_file import HashedFile
 from crawler.records import (
     AdapterRecord,
     CoverRecord,
@@ -101,10 +102,10 @@ class FolderSource:
         """All of it: what somebody keeps is no crawl's to choose from."""
         return True
 
-    def download(self, record: AdapterRecord, target: Path) -> Path:
+    def download(self, record: AdapterRecord, target: Path) -> HashedFile:
         """Copy the record's file into a folder of its own below `target`.
 
-        Not hashed here: whoever stores it does that.
+        Its hash is the copy's, whatever was listed.
 
         Raises:
             FileTooLargeError, NoRoomError: it may not be had here.
@@ -123,6 +124,7 @@ class FolderSource:
             path.parent.mkdir(parents=True)
             self._limits.check_room(record.file.name, path.parent, size)
             shutil.copyfile(source, path)
+            copied = HashedFile.of(path)
             if record.stamp and stamp_of(source.stat(), "").content != record.stamp.content:
                 raise DownloadError(
                     f"{source} has changed since it was listed; the next refresh takes it as it is"
@@ -133,7 +135,7 @@ class FolderSource:
         except DownloadError:
             shutil.rmtree(path.parent)
             raise
-        return path
+        return copied
 
     def fetch_cover(self, cover: CoverRecord) -> bytes:
         """Return the bytes of a picture beside a file.

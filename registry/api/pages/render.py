@@ -33,6 +33,7 @@ from registry.api.pages.tiles import (
 )
 from registry.api.pages.tray import address_without
 from registry.api.urls import cover_url, thumbnail_url
+from registry.token_scopes import TokenScope
 
 PAGES = Path(__file__).parent
 STATIC = PAGES / "static"
@@ -81,6 +82,8 @@ def render(
     language = language_of(request)
     settings = request.app.state.registry.settings
     blur = blur_of(request, settings.blur)
+    # Of who was turned away before anybody asked what is open to all.
+    scopes = getattr(request.state, "scopes", request.app.state.open_scopes)
     html = (
         _environment()
         .get_template(template)
@@ -91,7 +94,9 @@ def render(
             language=language,
             blur=blur,
             blur_url=partial(_with, request, BLUR_COOKIE),
-            can_draw=not settings.public_read,
+            can_draw=TokenScope.FUSE in scopes,
+            can_change=TokenScope.ADMIN in scopes,
+            is_logged_in=getattr(request.state, "is_logged_in", False),
             other_language_url=_with(request, COOKIE, "en" if language == "zh" else "zh"),
             **{"like_url": likeness.add_to(likeness.FRONT)} | values,
         )

@@ -94,6 +94,12 @@ FILES = (
 )
 
 ANSWERS = (
+    ("This needs a token of the scope {scope}.", "此操作需要带 {scope} 权限的令牌。"),
+    ("This token is not known here, or was revoked.", "令牌无效，或已被撤销。"),
+    (
+        "This server wants a token, as `Authorization: Bearer …`.",
+        "访问此服务器需要令牌（`Authorization: Bearer …`）。",
+    ),
     (
         "there is no adapter {id}. `autolora search` lists the ones here.",
         "没有编号为 {id} 的适配器。",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
+from registry.api.access import wants_tokens
 from registry.api.conditional import REVALIDATE, not_modified, revalidated
 from registry.api.deps import RegistryDep
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
@@ -24,7 +25,6 @@ IdPath = Annotated[int, Path(ge=1, le=MOST_ID)]
 
 # Covers are stored as PNG or WebP, which their first bytes tell apart.
 PNG_MAGIC = b"\x89PNG"
-IMMUTABLE = "public, max-age=31536000, immutable"
 NOT_MODIFIED = {"description": "Who asks has it already, as If-None-Match says."}
 FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {}}},
@@ -107,7 +107,10 @@ def get_cover(
     sha256 = cover.thumbnail_sha256 if thumbnail else cover.sha256
     pinned = v is not None and len(v) >= 12 and cover.sha256.startswith(v)
     # Without the hash in it an address may change its image.
-    headers = {"ETag": f'"{sha256}"', "Cache-Control": IMMUTABLE if pinned else REVALIDATE}
+    headers = {
+        "ETag": f'"{sha256}"',
+        "Cache-Control": _kept_for_good(registry) if pinned else REVALIDATE,
+    }
     if answered := not_modified(request, headers):
         return answered
     with registry.blobs.open(sha256) as stream:
@@ -139,7 +142,13 @@ def get_file_by_hash(sha256: Sha256Path, request: Request, registry: RegistryDep
     # The store holds other things too, and files that were refused.
     if not registry.may_hand_out(sha256):
         raise BlobNotFoundError(sha256)
-    return _send_file(request, registry, sha256, f"{sha256}.safetensors", IMMUTABLE)
+    return _send_file(request, registry, sha256, f"{sha256}.safetensors", _kept_for_good(registry))
+
+
+def _kept_for_good(registry: Registry) -> str:
+    """Say how what a hash names is kept: by caches that people share only if all of them may."""
+    shared = "private" if wants_tokens(registry.settings) else "public"
+    return f"{shared}, max-age=31536000, immutable"
 
 
 def _send_file(

@@ -19,20 +19,26 @@ Form = Annotated[dict[str, str], Depends(read_form)]
 
 
 @router.get("")
-def folders_page(request: Request, registry: RegistryDep) -> HTMLResponse:
+def folders_page(request: Request, registry: RegistryDep, keeper: KeeperDep) -> HTMLResponse:
     return render(
         request,
         "folders.html",
         active="folders",
-        folders=listed(registry).items,
+        folders=listed(registry, keeper).items,
+        draws=bool(registry.settings.base_models),
         **frame(registry),
     )
 
 
 @router.get("/list")
-def folders_list(request: Request, registry: RegistryDep) -> HTMLResponse:
+def folders_list(request: Request, registry: RegistryDep, keeper: KeeperDep) -> HTMLResponse:
     """Return the part of the page that changes while a folder is refreshed."""
-    return render(request, "folders_list.html", folders=listed(registry).items)
+    return render(
+        request,
+        "folders_list.html",
+        folders=listed(registry, keeper).items,
+        draws=bool(registry.settings.base_models),
+    )
 
 
 @router.post("")
@@ -43,7 +49,7 @@ def add_from_page(form: Form, registry: RegistryDep, keeper: KeeperDep) -> Redir
 
 @router.post("/refresh")
 def refresh_from_page(form: Form, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
-    refresh(form.get("path", ""), registry, keeper)
+    refresh(form.get("path", ""), registry, keeper, draw_covers=bool(form.get("draw")))
     return _back()
 
 

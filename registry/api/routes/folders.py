@@ -1,5 +1,6 @@
 """One's own folders: watched, refreshed, given files, and rid of copies."""
 
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -13,6 +14,7 @@ from registry.api.schemas.folders import (
     FolderAnswer,
     FolderListAnswer,
     FolderRequest,
+    RefreshRequest,
     TrashRequest,
 )
 from registry.service import Registry
@@ -26,16 +28,16 @@ FILE_BODY = {
 
 
 @router.get("")
-def list_folders(registry: RegistryDep) -> FolderListAnswer:
+def list_folders(registry: RegistryDep, keeper: KeeperDep) -> FolderListAnswer:
     """List the folders that are watched, with what their last refresh came to."""
-    return listed(registry)
+    return listed(registry, keeper)
 
 
 @router.post("", status_code=202)
 def add_folder(asked: FolderRequest, registry: RegistryDep, keeper: KeeperDep) -> FolderListAnswer:
     """Watch a folder of this machine, and index what is in it; it is not written to."""
     keeper.ask(registry.folders.add(asked.path))
-    return listed(registry)
+    return listed(registry, keeper)
 
 
 @router.delete("", status_code=204)
@@ -48,11 +50,11 @@ def remove_folder(
 
 @router.post("/refresh", status_code=202)
 def refresh_folder(
-    asked: FolderRequest, registry: RegistryDep, keeper: KeeperDep
+    asked: RefreshRequest, registry: RegistryDep, keeper: KeeperDep
 ) -> FolderListAnswer:
     """Look now at what has changed in a folder that is watched."""
-    refresh(asked.path, registry, keeper)
-    return listed(registry)
+    refresh(asked.path, registry, keeper, draw_covers=asked.draw_covers)
+    return listed(registry, keeper)
 
 
 @router.post("/files", status_code=202, openapi_extra={"requestBody": FILE_BODY})
@@ -78,7 +80,7 @@ async def drop_file(
         keeper.ask(await run_in_threadpool(folders.keep_file, name, partial))
     finally:
         partial.unlink(missing_ok=True)
-    return await run_in_threadpool(listed, registry)
+    return await run_in_threadpool(listed, registry, keeper)
 
 
 @router.get("/copies")
@@ -93,14 +95,18 @@ def trash_files(asked: TrashRequest, registry: RegistryDep, keeper: KeeperDep) -
     """Move files of one's own folders to this machine's trash, from where they can come back."""
     for folder in registry.folders.trash(asked.adapters):
         keeper.ask(folder)
-    return listed(registry)
+    return listed(registry, keeper)
 
 
-def listed(registry: Registry) -> FolderListAnswer:
+def listed(registry: Registry, keeper: FolderKeeper) -> FolderListAnswer:
     folders = registry.folders.all()
-    return FolderListAnswer(items=[FolderAnswer.from_facts(facts) for facts in folders])
+    return FolderListAnswer(
+        items=[FolderAnswer.from_facts(facts, keeper.before(Path(facts.path))) for facts in folders]
+    )
 
 
-def refresh(path: str, registry: Registry, keeper: FolderKeeper) -> None:
+def refresh(
+    path: str, registry: Registry, keeper: FolderKeeper, *, draw_covers: bool = False
+) -> None:
     """Have a folder refreshed that is watched; or raise FolderNotWatchedError."""
-    keeper.ask(registry.folders.watched(path))
+    keeper.ask(registry.folders.watched(path), draw_covers=draw_covers)

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from registry.api.deps import DeskDep, OpenRegistryDep, RegistryDep
+from registry.api.drawing import Desk
 from registry.api.forms import read_form
 from registry.api.pages.render import render
 from registry.api.recipes import recipe_of
@@ -87,16 +88,18 @@ def compare_page(
 
 @router.get("/images/{image_id}")
 def image_page(
-    image_id: ImageId, request: Request, registry: RegistryDep, sent: bool = False
+    image_id: ImageId, request: Request, registry: RegistryDep, desk: DeskDep, sent: bool = False
 ) -> HTMLResponse:
-    told = _of_image(registry, image_id)
+    told = _of_image(registry, desk, image_id)
     return render(request, "image.html", active="images", sent=sent, **told, **frame(registry))
 
 
 @router.get("/images/{image_id}/result")
-def image_result(image_id: ImageId, request: Request, registry: RegistryDep) -> HTMLResponse:
+def image_result(
+    image_id: ImageId, request: Request, registry: RegistryDep, desk: DeskDep
+) -> HTMLResponse:
     """Return the part of an image's page that the studio shows."""
-    return render(request, "image_result.html", **_of_image(registry, image_id))
+    return render(request, "image_result.html", **_of_image(registry, desk, image_id))
 
 
 @drawing_router.post("/images/{image_id}/again")
@@ -148,10 +151,10 @@ def _sheet(recipe: Mapping[str, Any], kind: str) -> ImageRequest:
     return valid_request(asked | {"kind": kind, "adapters": adapters[:MOST_IN_GRID]})
 
 
-def _of_image(registry: Registry, image_id: int) -> dict[str, Any]:
+def _of_image(registry: Registry, desk: Desk, image_id: int) -> dict[str, Any]:
     image = registry.images.get(image_id)
     return {
-        "image": ImageAnswer.from_facts(image),
+        "image": ImageAnswer.from_facts(image, desk.previews.path(image_id)),
         "exports": {} if image.recipe is None else exportable(recipe_of(image)),
         "can_send": registry.settings.comfyui_url is not None,
         "prompt_of": prompt_of,

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from registry.api.conditional import not_modified
+from registry.api.conditional import REVALIDATE, not_modified
 from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
+from registry.api.drawing import Desk
 from registry.api.limits import Limits
 from registry.api.queue import GenerationQueue
 from registry.api.schemas.asked import PageParams
@@ -77,9 +78,9 @@ def list_images(params: Annotated[PageParams, Query()], registry: RegistryDep) -
 
 
 @router.get("/images/{image_id}")
-def get_image(image_id: ImageId, registry: RegistryDep) -> ImageAnswer:
+def get_image(image_id: ImageId, registry: RegistryDep, desk: DeskDep) -> ImageAnswer:
     """Tell how far an image is, or how it was made."""
-    return ImageAnswer.from_facts(registry.images.get(image_id))
+    return ImageAnswer.from_facts(registry.images.get(image_id), desk.previews.path(image_id))
 
 
 def _is_there(image_id: ImageId, registry: RegistryDep) -> None:
@@ -93,18 +94,18 @@ def _is_there(image_id: ImageId, registry: RegistryDep) -> None:
     dependencies=[Depends(_is_there)],
 )
 async def watch_image(
-    image_id: ImageId, registry: OpenRegistryDep, queue: QueueDep
+    image_id: ImageId, registry: OpenRegistryDep, desk: DeskDep, queue: QueueDep
 ) -> AsyncIterator[ServerSentEvent]:
     """Tell whatever changes of an image, by server-sent events, until it is finished.
 
     Events are named after states, and have what `/v1/images/{id}` answers.
     """
-    async for answer in _changes(image_id, registry, queue):
+    async for answer in _changes(image_id, registry, desk, queue):
         yield ServerSentEvent(data=answer, event=answer.state)
 
 
 async def _changes(
-    image_id: int, registry: Registry, queue: GenerationQueue
+    image_id: int, registry: Registry, desk: Desk, queue: GenerationQueue
 ) -> AsyncIterator[ImageAnswer]:
     told = None
     while not queue.closing.is_set():
@@ -113,11 +114,12 @@ async def _changes(
         except ImageNotFoundError:
             # It was removed meanwhile.
             return
-        if facts != told:
-            yield ImageAnswer.from_facts(facts)
+        preview = desk.previews.path(image_id)
+        if (facts, preview) != told:
+            yield ImageAnswer.from_facts(facts, preview)
         if facts.is_finished:
             return
-        told = facts
+        told = (facts, preview)
         await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -139,6 +141,17 @@ def get_thumbnail(image_id: ImageId, request: Request, registry: RegistryDep) ->
     headers = _headers(image_id)
     return not_modified(request, headers) or Response(
         registry.images.file(image_id, thumbnail=True), media_type="image/webp", headers=headers
+    )
+
+
+@router.get("/images/{image_id}/preview", response_class=Response, responses=_picture("image/webp"))
+def get_preview(image_id: ImageId, request: Request, desk: DeskDep) -> Response:
+    """Return how an image looks by now, while this server draws it: some KB, once a second."""
+    preview = desk.previews.get(image_id)
+    tag = f'"preview-{image_id}-{preview.number}"'
+    headers = {"ETag": tag, "Cache-Control": REVALIDATE}
+    return not_modified(request, headers) or Response(
+        preview.webp, media_type="image/webp", headers=headers
     )
 
 

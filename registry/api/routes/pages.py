@@ -20,6 +20,7 @@ from registry.api.pages.tray import drawable_with, mark_of
 from registry.api.schemas.asked import Cursor, FilterParams
 from registry.api.schemas.shapes import AdapterId
 from registry.db.removals import REFUSAL
+from registry.retrieval.cards import AdapterCard
 from registry.retrieval.facets import Facets
 from registry.retrieval.found import Paging
 from registry.retrieval.likeness import Likes
@@ -157,17 +158,25 @@ def _examples(facets: Facets, language: Language) -> list[str]:
 def adapter_page(
     request: Request, registry: RegistryDep, adapter_id: Annotated[int, Path(ge=1, lt=2**63)]
 ) -> HTMLResponse:
+    detail = registry.adapter(adapter_id)
     return render(
         request,
         "adapter.html",
         active="",
-        detail=registry.adapter(adapter_id),
+        detail=detail,
+        draws=_draws(registry, detail.card),
         similar=registry.similar(adapter_id, Paging(limit=SIMILAR)),
         known_base_models=variant_names(),
         removal=REFUSAL,
         duplicates=registry.duplicates(adapter_id).results,
         **frame(registry),
     )
+
+
+def _draws(registry: Registry, card: AdapterCard) -> bool:
+    """Whether a cover can be drawn for an adapter, here and by who reads."""
+    can = card.state == "ready" and card.fusable and not registry.settings.public_read
+    return can and registry.cover_drawing.base_for(card.base_model) is not None
 
 
 def frame(registry: Registry) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """An adapter as the API tells it."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -15,14 +15,25 @@ if TYPE_CHECKING:
     from registry.retrieval.results import BrowsePage
 
 
+CoverSource = Literal["hub", "sidecar", "drawn"]
+
+
 class CoverAnswer(Answer):
     position: int
+    source: CoverSource = Field(
+        default="hub",
+        description="Whose it is: the hub's listing, a file beside the adapter, or drawn here for "
+        "an adapter that came without any.",
+    )
     url: str
     thumbnail_url: str
     width: int | None = None
     height: int | None = None
     prompt: str | None = None
     captions: list[str] = Field(default=[])
+    recipe: dict[str, Any] | None = Field(
+        default=None, description="How it was drawn, where that was done here."
+    )
 
 
 class AdapterAnswer(Answer):
@@ -85,12 +96,14 @@ class AdapterDetailAnswer(AdapterAnswer):
         covers = [
             CoverAnswer(
                 position=cover.position,
+                source=_source(card, drawn=cover.recipe is not None),
                 url=cover_url(card.id, cover.position, cover.sha256),
                 thumbnail_url=thumbnail_url(card.id, cover.position, cover.sha256),
                 width=cover.width,
                 height=cover.height,
                 prompt=cover.prompt,
                 captions=list(cover.captions),
+                recipe=cover.recipe,
             )
             for cover in detail.covers
         ]
@@ -164,9 +177,16 @@ def card_fields(card: "AdapterCard") -> dict[str, Any]:
         "covers": [
             CoverAnswer(
                 position=cover.position,
+                source=_source(card, drawn=cover.drawn),
                 url=cover_url(card.id, cover.position, cover.sha256),
                 thumbnail_url=thumbnail_url(card.id, cover.position, cover.sha256),
             )
             for cover in card.covers
         ],
     }
+
+
+def _source(card: "AdapterCard", *, drawn: bool) -> CoverSource:
+    if drawn:
+        return "drawn"
+    return "sidecar" if card.hub == "folder" else "hub"

@@ -1,6 +1,8 @@
 """One's own folders, and copies in them."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
 
 class FolderRequest(Asked):
     path: str = Field(min_length=1, max_length=4096, description="Of a folder, from the root on.")
+
+
+class RefreshRequest(FolderRequest):
+    draw_covers: bool = Field(
+        default=False, description="Whether adapters without a cover are given one afterwards."
+    )
 
 
 class TrashRequest(Asked):
@@ -35,6 +43,9 @@ class FolderAnswer(Answer):
     step: str | None = Field(description="What a refresh is at; null where none is under way.")
     done: int | None
     total: int | None
+    waits_for: list[str] = Field(
+        description="Folders that are looked at before this one, the one at work first."
+    )
     problem: str | None
     adapters: int = Field(description="How many of it can be found.")
     finished_at: datetime | None
@@ -42,7 +53,7 @@ class FolderAnswer(Answer):
     problems: list[ProblemAnswer]
 
     @classmethod
-    def from_facts(cls, facts: "FolderFacts") -> Self:
+    def from_facts(cls, facts: "FolderFacts", before: Sequence[Path]) -> Self:
         counts = {n: c for n, c in facts.report.items() if isinstance(c, dict)}
         return cls(
             path=facts.path,
@@ -50,6 +61,7 @@ class FolderAnswer(Answer):
             step=facts.step,
             done=facts.done,
             total=facts.total,
+            waits_for=[str(folder) for folder in before],
             problem=facts.problem,
             adapters=facts.adapters,
             finished_at=facts.finished_at,

@@ -1,13 +1,13 @@
 """What images are asked for with, and what is chosen for them."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.schemas.shapes import AdapterId, Answer, Asked, Text
-from registry.fusion.options import DrawingOptions, Mode, Size
+from registry.fusion.options import DrawingOptions, FuseOptions, Mode, Size, StepCallback
 
 if TYPE_CHECKING:
     from registry.retrieval.results import Choice
@@ -99,8 +99,32 @@ class FuseRequest(Asked):
             "negative": self.negative_prompt,
         }
 
+    def options(self, progress: StepCallback) -> FuseOptions:
+        """Return what is fused and how, for whatever draws single images."""
+        chosen = self.adapters
+        return {
+            "k": self.k,
+            "adapters": None if chosen is None else [adapter.id for adapter in chosen],
+            "strengths": None if chosen is None else [adapter.strength for adapter in chosen],
+            "base_model": self.base_model,
+            "mode": self.mode,
+            "check": self.check,
+            "progress": progress,
+            **self.drawing,
+        }
+
 
 class FuseAnswer(Answer):
     image: str = Field(description="The PNG, with its recipe inside, as a data URL.")
     recipe: dict[str, Any]
     activity: list[ActivityAnswer]
+
+
+class FuseEvent(BaseModel):
+    """A line of what is said while an image is drawn, as who asked for it reads it."""
+
+    event: Literal["started", "step", "done", "error"]
+    done: int = 0
+    total: int = 0
+    result: FuseAnswer | None = None
+    problem: dict[str, Any] = {}

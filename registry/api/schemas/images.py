@@ -65,11 +65,15 @@ class ImageAnswer(Answer):
     problem: dict[str, Any] | None = Field(description="Why there is none (RFC 9457).")
     png: str | None = Field(description="The path of its PNG, which carries the recipe.")
     thumbnail: str | None
+    preview: str | None = Field(
+        description="The path of how it looks by now, a small WebP, while this server draws it; "
+        "another path each time that it has changed."
+    )
     created_at: datetime
     finished_at: datetime | None
 
     @classmethod
-    def from_facts(cls, facts: "ImageFacts") -> Self:
+    def from_facts(cls, facts: "ImageFacts", preview: str | None = None) -> Self:
         is_done = facts.state == "done"
         return cls(
             id=facts.id,
@@ -83,6 +87,7 @@ class ImageAnswer(Answer):
             problem=facts.problem,
             png=f"/v1/images/{facts.id}/png" if is_done else None,
             thumbnail=f"/v1/images/{facts.id}/thumbnail" if is_done else None,
+            preview=None if facts.is_finished else preview,
             created_at=facts.created_at,
             finished_at=facts.finished_at,
         )

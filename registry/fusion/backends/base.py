@@ -12,7 +12,7 @@ from torch import nn
 from registry.blobs import hash_file
 from registry.fusion.device_cache import DeviceCache
 from registry.fusion.guidance import UnpromptedPasses
-from registry.fusion.options import GuideFrom, StepCallback
+from registry.fusion.options import GuideFrom, PreviewCallback, StepCallback
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,16 @@ class Backend(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[str], sampling: Sampling, progress: StepCallback | None = None
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        progress: StepCallback | None = None,
+        preview: PreviewCallback | None = None,
     ) -> list[Image]:
-        """Draw one image a prompt, all from the same noise; the same again for a seed."""
+        """Draw one image a prompt, all from the same noise; the same again for a seed.
+
+        `preview` is shown the first one meanwhile, where that costs next to nothing.
+        """
         ...
 
     def free(self) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,8 @@ from registry.fusion.base_folder import check_steps, read_facts, read_sizes
 from registry.fusion.device_cache import DeviceCache
 from registry.fusion.errors import BaseModelError
 from registry.fusion.guidance import UnpromptedPasses
-from registry.fusion.options import StepCallback
+from registry.fusion.options import PreviewCallback, StepCallback
+from registry.fusion.previews import Previewer, find_painter, is_known
 
 # Where weights wait that are not at work, on a device with little memory: nowhere, whole models
 # in main memory, or all but the layer at work (slowest).
@@ -95,12 +96,17 @@ class PipelineBackend:
         return distilled or getattr(network, "time_cond_proj_dim", None) is not None
 
     def generate(
-        self, prompts: Sequence[str], sampling: Sampling, progress: StepCallback | None = None
+        self,
+        prompts: Sequence[str],
+        sampling: Sampling,
+        progress: StepCallback | None = None,
+        preview: PreviewCallback | None = None,
     ) -> list[Image]:
         """Draw one image a prompt, all from the same noise; the same again for a seed.
 
         A guidance of 1 or less means none. Distilled bases take guidance as an input and
-        ignore it as a factor, so for them a negative prompt has no effect.
+        ignore it as a factor, so for them a negative prompt has no effect. `preview` is shown
+        the first image meanwhile, where that costs next to nothing.
 
         Raises:
             SamplingError: the size or the number of steps is impossible.
@@ -116,20 +122,29 @@ class PipelineBackend:
             return tensors
 
         try:
-            images: list[Image] = self._pipeline(
-                **self._text_inputs(list(prompts), sampling.negative),
-                **self._guidance(sampling.guidance),
-                num_inference_steps=sampling.steps,
-                width=width,
-                height=height,
-                generator=generators,
-                callback_on_step_end=step_end,
-                callback_on_step_end_tensor_inputs=[],
-            ).images
+            with self._shown(preview, height):
+                images: list[Image] = self._pipeline(
+                    **self._text_inputs(list(prompts), sampling.negative),
+                    **self._guidance(sampling.guidance),
+                    num_inference_steps=sampling.steps,
+                    width=width,
+                    height=height,
+                    generator=generators,
+                    callback_on_step_end=step_end,
+                    callback_on_step_end_tensor_inputs=[],
+                ).images
         finally:
             # The pipeline does this itself, but not when a callback stops it.
             self.free()
         return images
+
+    def _shown(self, preview: PreviewCallback | None, height: int) -> AbstractContextManager[None]:
+        """Show `preview` an image of this height as it is drawn, if it is known how to."""
+        scheduler = self._pipeline.scheduler
+        paint = find_painter(self._pipeline.vae, self._facts.latents)
+        if preview is None or paint is None or not is_known(scheduler):
+            return nullcontext()
+        return Previewer(preview, paint, height // self._sizes.unit).watch(scheduler)
 
     @torch.no_grad()
     def encode_images(self, images: Sequence[Image], side: int) -> tuple[Tensor, Tensor]:

@@ -244,7 +244,7 @@ def test_without_a_token_the_end_of_early_access_is_told_and_nothing_is_tried_th
 
 
 def test_a_download_is_the_file(hub: CivitaiHub, source: CivitaiSource, tmp_path: Path) -> None:
-    path = source.download(records(source)[0], tmp_path / "files")
+    path = source.download(records(source)[0], tmp_path / "files").path
 
     assert path.read_bytes() == (hub.folder / hub.entries[0]["file"]).read_bytes()
     assert "/api/download/models/100?fileId=1000100" in [route for _, route, _ in hub.requests]

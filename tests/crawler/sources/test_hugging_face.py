@@ -153,7 +153,7 @@ def test_who_has_a_token_may_be_let_in(hub: HuggingFaceHub, tmp_path: Path) -> N
     hub.entries[0]["gated"] = "auto"
     with HuggingFaceSource(hub.endpoint, "tok") as source:
         record = records(source)[0]
-        path = source.download(record, tmp_path)
+        path = source.download(record, tmp_path).path
 
     assert record.withheld == ""
     assert path.read_bytes() == (hub.folder / hub.entries[0]["file"]).read_bytes()

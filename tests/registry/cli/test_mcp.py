@@ -16,7 +16,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp_types import CallToolResult, ImageContent, TextContent
 from PIL import Image
 
-from registry.cli.mcp_tools import make_server
+from registry.cli.mcp_here import make_server_here
 from registry.fusion.recipe import recipe_in_png
 from registry.local import LocalReader
 from registry.service import Registry
@@ -38,7 +38,7 @@ def with_client(
     """Ask the tools of a registry, in this process."""
 
     async def run() -> Result:
-        server = make_server(LocalReader(registry), registry.maker)
+        server = make_server_here(LocalReader(registry), registry.maker)
         async with Client(server, mode=mode) as client:
             return await ask(client)
 

@@ -14,8 +14,8 @@ from registry.cli.output import (
     print_table,
     stderr,
     stdout,
-    write_any_text,
 )
+from registry.cli.streams import write_any_text
 from registry.errors import AdapterNotReadyError, BlobMismatchError, RegistryError
 
 # Clears the screen, sets the title, turns the text round, and is invisible; C1 controls too.

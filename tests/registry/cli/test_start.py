@@ -20,27 +20,29 @@ class Interrupt:
 {ignore}
 sys.meta_path.insert(0, Interrupt)
 from registry.__main__ import main
-sys.argv = ["autolora", "--help"]
+sys.argv = ["autolora", *{words!r}]
 main()
 """
 
 
-def start(module: str, ignore: str = "") -> subprocess.CompletedProcess[str]:
-    code = INTERRUPT.format(module=module, ignore=ignore)
+def start(module: str, *words: str, ignore: str = "") -> subprocess.CompletedProcess[str]:
+    code = INTERRUPT.format(module=module, words=words, ignore=ignore)
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals end no process there")
-@pytest.mark.parametrize("module", ["registry.cli.app", "typer", "registry.cli.serve"])
+@pytest.mark.parametrize("module", ["registry.cli.app", "typer", "registry.cli.search"])
 def test_ctrl_c_while_modules_are_loaded_ends_it_without_a_traceback(module: str) -> None:
-    done = start(module)
+    done = start(module, "search", "fox")
 
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_who_started_it_deaf_to_ctrl_c_has_it_run_on() -> None:
     """As `nohup` and scripts in the background do."""
-    done = start("registry.cli.app", "signal.signal(signal.SIGINT, signal.SIG_IGN)")
+    done = start(
+        "registry.cli.app", "--help", ignore="signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    )
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "Find LoRA adapters" in done.stdout

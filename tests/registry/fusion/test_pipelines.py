@@ -8,10 +8,12 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from accelerate.hooks import remove_hook_from_module
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
 from encoder.adapter.layers import LoraLayer
+from registry.fusion import previews
 from registry.fusion.attach import attach
 from registry.fusion.backends.base import Sampling
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
@@ -65,6 +67,29 @@ def family(
     folder = tmp_path_factory.mktemp(name)
     save(folder)
     return load_backend(folder, name)
+
+
+@pytest.mark.parametrize("paints", ["decoder", "colours"])
+def test_images_are_shown_while_they_are_drawn(
+    family: PipelineBackend, monkeypatch: pytest.MonkeyPatch, paints: str
+) -> None:
+    """By a decoder that is tiny or by the colours of latents; no pixel is another for it."""
+    monkeypatch.setattr(previews, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(previews, "MOST_SHARE", float("inf"))
+    if paints == "colours":
+        monkeypatch.setattr(previews, "TINY_DECODER", 0)
+    side = SIZE[family.base_model]
+    sampling = Sampling(steps=2, width=side, height=2 * side)
+    seen: list[Image.Image] = []
+
+    (shown,) = family.generate(["red"], sampling, None, seen.append)
+    (unseen,) = family.generate(["red"], sampling)
+
+    assert shown.tobytes() == unseen.tobytes()
+    # Tiny autoencoders of these have other channels than the real ones, whose colours are known.
+    others = {"flux.2-klein-base-4b"} | ({"z-image"} if paints == "colours" else set())
+    assert len(seen) == (0 if family.base_model in others else 2)
+    assert all(picture.height == 2 * picture.width for picture in seen)
 
 
 def hooks(base: nn.Module) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from crawler.disk import DiskLimits
 from crawler.errors import HubRestingError, SourceError
+from crawler.hashed_file import HashedFile
 from crawler.records import AdapterRecord
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
@@ -90,7 +91,7 @@ class RestingSource(ModelScopeSource):
         super().__init__(endpoint)
         self.left = rests
 
-    def download(self, record: AdapterRecord, target: Path) -> Path:
+    def download(self, record: AdapterRecord, target: Path) -> HashedFile:
         if self.left:
             raise HubRestingError("Hub", 0, self.left.pop(0))
         return super().download(record, target)

@@ -31,6 +31,25 @@ function showProgress(place, image, words) {
   place.querySelector("[data-status]").textContent = progressText(image, words);
 }
 
+// How an image looks by now; who wants no motion has the bar alone.
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+function showPreview(place, image) {
+  const picture = place.querySelector("[data-preview]");
+  place.dataset.state = image.state;
+  if (image.state !== "drawing") picture.hidden = true;
+  else if (image.preview && !calm.matches) {
+    // Shown when it is here, so that nothing flickers; by then it may be done.
+    const next = new Image();
+    next.addEventListener("load", () => {
+      if (place.dataset.state !== "drawing") return;
+      picture.src = next.src;
+      picture.hidden = false;
+    });
+    next.src = image.preview;
+  }
+}
+
 async function post(path, body, headers = {}) {
   const answer = await fetch(path, {
     method: "POST",
@@ -81,6 +100,7 @@ function startStudio(form) {
 
   async function update(place, image) {
     showProgress(place, image, words);
+    if (image.state !== "done") showPreview(place, image);
     if (["waiting", "drawing"].includes(image.state)) return;
     say(progressText(image, words));
     if (image.state === "done") {
@@ -117,6 +137,7 @@ function request(form) {
 function startWatching(place) {
   watch(Number(place.dataset.watch), (image) => {
     showProgress(place, image, place.dataset);
+    if (image.state !== "done") showPreview(place, image);
     if (!["waiting", "drawing", "lost"].includes(image.state)) location.reload();
   });
 }

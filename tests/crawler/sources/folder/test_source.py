@@ -275,7 +275,7 @@ def test_a_link_to_a_file_elsewhere_is_followed_and_one_to_nothing_told(tmp_path
     assert isinstance(problem, Refusal)
     assert (problem.repo, problem.reason) == ("in/broken", "is a link that leads to nothing")
     assert isinstance(record, AdapterRecord)
-    copied = source.download(record, tmp_path / "out")
+    copied = source.download(record, tmp_path / "out").path
     assert copied.read_bytes() == (tmp_path / "outside.safetensors").read_bytes()
 
 
@@ -335,7 +335,7 @@ def test_any_name_that_the_file_system_takes_can_be_copied(tmp_path: Path, name:
     source = FolderSource(folder)
     (record,) = list_records(folder)
 
-    path = source.download(record, tmp_path / "out")
+    path = source.download(record, tmp_path / "out").path
 
     assert path.read_bytes() == (folder / f"{name}.safetensors").read_bytes()
     assert source.fetch_cover(record.covers[0]) == image_bytes(kind="PNG")
@@ -380,7 +380,7 @@ def test_a_download_is_a_copy(tmp_path: Path) -> None:
     write_adapter(tmp_path / "in" / "a.safetensors")
     (record,) = list_records(tmp_path / "in")
 
-    path = FolderSource(tmp_path / "in").download(record, tmp_path / "out")
+    path = FolderSource(tmp_path / "in").download(record, tmp_path / "out").path
 
     assert path.read_bytes() == (tmp_path / "in" / "a.safetensors").read_bytes()
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import Engine, update
 
 from registry.db import own_folders, runs
 from registry.db.adapters import Origin
@@ -214,6 +214,26 @@ def test_a_folder_is_watched_no_more_and_keeps_its_adapters(
     assert folders_of(client) == []
     assert names(client) == {"fox"}
     assert client.post("/v1/folders/refresh", json={"path": str(folder)}).status_code == 404
+
+
+def test_what_waits_says_for_which_folders(
+    client: TestClient, engine: Engine, tmp_path: Path
+) -> None:
+    paths = [str(tmp_path / name) for name in ("first", "second", "third")]
+    # Another process is at the first one.
+    with runs.only_one(engine, Origin("folder", paths[0])):
+        for path in paths:
+            Path(path).mkdir()
+            client.post("/v1/folders", json={"path": path})
+
+        waits_for = {one["path"]: one["waits_for"] for one in folders_of(client)}
+        page = client.get("/folders").text
+
+    assert [waits_for[path] for path in paths] == [[], paths[:1], paths[:2]]
+    assert f"Waits for {paths[0]}<" in page
+    assert f"Waits for {paths[0]} and 1 more<" in page
+    settle(client, 0)
+    assert [one["waits_for"] for one in folders_of(client)] == [[], [], []]
 
 
 def test_how_far_a_refresh_is_is_told_unless_it_was_killed(

@@ -16,6 +16,7 @@ from registry.api.app import create_app
 from registry.api.queue import MOST_WAITING
 from registry.db import images
 from registry.db.work_models import DrawnImage
+from registry.fusion import previews
 from registry.fusion.base_folder import MOST_TIMES, read_sizes
 from registry.fusion.recipe import recipe_in_png
 from registry.service import Registry
@@ -78,6 +79,65 @@ def test_an_image_is_drawn_behind_the_answer_and_kept(
     again = client.get(image["png"], headers={"If-None-Match": png.headers["etag"]})
     assert again.status_code == 304
     assert client.get("/v1/images").json()["items"] == [image]
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at every step, as if each took long."""
+    monkeypatch.setattr(previews, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(previews, "MOST_SHARE", float("inf"))
+
+
+@pytest.mark.parametrize("kind", ["image", "grid"])
+def test_an_image_is_shown_while_it_is_drawn_and_not_after(
+    client: TestClient, drawing: Registry, often: None, kind: str
+) -> None:
+    adapters = [{"id": add_file(drawing, seed, f"a{seed}")} for seed in (1, 2)]
+    [asked] = ask(client, kind=kind, mode="sum", adapters=adapters, steps=100)
+    path = f"/v1/images/{asked['id']}"
+    assert asked["preview"] is None
+
+    paths: list[str] = []
+    for image in follow(client, asked["id"]):
+        if image["preview"] is None or image["preview"] in paths:
+            continue
+        if not paths:
+            shown = client.get(image["preview"])
+            page = client.get(f"/images/{asked['id']}").text
+        paths.append(image["preview"])
+        if len(paths) == 2:
+            client.post(f"{path}/cancel")
+    client.app.state.queue.submit(lambda _: None).future.result(60)  # type: ignore[attr-defined]
+    gone = client.get(f"{path}/preview")
+
+    assert Image.open(io.BytesIO(shown.content)).format == "WEBP"
+    assert len(shown.content) < 8_000
+    assert shown.headers["etag"].startswith(f'"preview-{asked["id"]}-')
+    assert f'src="{path}/preview?n=' in page
+    assert paths[0].startswith(f"{path}/preview?n=")
+    assert paths[0] != paths[1], "each look has an address of its own"
+    assert image["state"] == "cancelled"
+    assert image["preview"] is None
+    assert gone.status_code == 404
+    assert gone.json()["type"] == "urn:autolora:problem:no-preview"
+
+
+def test_a_look_is_sent_once(client: TestClient) -> None:
+    client.app.state.desk.previews.show(7, Image.new("RGB", (8, 8)))  # type: ignore[attr-defined]
+
+    first = client.get("/v1/images/7/preview")
+    second = client.get("/v1/images/7/preview", headers={"If-None-Match": first.headers["etag"]})
+
+    assert (first.status_code, second.status_code) == (200, 304)
+
+
+def follow(client: TestClient, image_id: int) -> Iterator[dict[str, Any]]:
+    """Yield an image as it is, again and again until it is finished."""
+    while True:
+        image = client.get(f"/v1/images/{image_id}").json()
+        yield image
+        if image["finished_at"] is not None:
+            return
 
 
 def test_a_recipe_is_drawn_again_to_the_pixel(client: TestClient, drawing: Registry) -> None:

@@ -1,0 +1,62 @@
+"""The tools for an assistant on this machine, whose files are this machine's too."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from anyio.from_thread import check_cancelled
+from anyio.to_thread import run_sync
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import Field
+
+from crawler.errors import AutoLoraError
+from crawler.foreign_text import one_line
+from registry.api.schemas.fuse import FuseRequest
+from registry.assistant.answers import without_lists
+from registry.assistant.tools import Tool, make_server
+from registry.cli.errors import UsageError
+from registry.cli.inspect import inspect_file as read_file
+from registry.reader import Drawer, Reader
+
+if TYPE_CHECKING:
+    from registry.fusion.fused_image import FusedImage
+
+
+def make_server_here(reader: Reader, drawer: Drawer) -> MCPServer:
+    """Return a server of all tools; it reads any adapter's file, so it is for stdio only."""
+
+    async def draw(asked: FuseRequest) -> "FusedImage":
+        options = asked.options(_stop_with_the_call)
+        return await run_sync(partial(drawer.fuse, asked.prompt, **options))
+
+    return make_server(reader, draw, inspect_file, _telling)
+
+
+def _stop_with_the_call(done: int, total: int) -> None:
+    """Give up a drawing, between two of its steps, when the assistant has cancelled its call."""
+    check_cancelled()
+
+
+@asynccontextmanager
+async def _telling(tool: Tool) -> AsyncIterator[None]:
+    """Let the assistant read what our errors say; of others it learns nothing."""
+    try:
+        yield
+    except AutoLoraError as error:
+        raise ToolError(one_line(str(error))) from error
+
+
+def inspect_file(
+    path: Annotated[str, Field(description="A .safetensors file on this machine.")],
+) -> dict[str, Any]:
+    """Say what an adapter's file is: base model, ranks, trainer, and whether it can be fused.
+
+    The file is read, and nothing in it is run.
+    """
+    file = Path(path).expanduser()
+    if file.suffix.lower() != ".safetensors" or not file.is_file():
+        raise UsageError(f"{path!r} is no .safetensors file on this machine.")
+    return without_lists(read_file(file).to_json())

@@ -1,0 +1,47 @@
+"""Step 9: adapters without a cover -> one drawn with themselves, where the settings want that."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from registry.db.drawn_covers import Wanted
+from registry.errors import MissingExtraError
+from registry.fusion.errors import BaseModelError, GatesFileError
+from registry.refresh.cover_drawing import CoverDrawing
+from registry.refresh.step import RefreshContext, Step, StepOutcome, one_line
+
+
+class DrawCoversStep(Step):
+    """Draws covers of what was refreshed, up to `draw_covers`; one outcome an adapter."""
+
+    name = "draw"
+    title = "Drawing covers"
+
+    @classmethod
+    def is_wanted(cls, context: RefreshContext) -> bool:
+        return context.settings.draw_covers > 0
+
+    @property
+    def skipped(self) -> str:
+        if self.context.settings.base_models:
+            return ""
+        return "no base model is here to draw with; REGISTRY_BASE_MODELS names its folder"
+
+    def remaining(self) -> int:
+        waiting = self._drawing.count_waiting(self._wanted)
+        return min(waiting, self.context.settings.draw_covers)
+
+    def run(self) -> Iterator[StepOutcome]:
+        limit = self.context.settings.draw_covers
+        try:
+            yield from self._drawing.draw_waiting(self._wanted, limit)
+        except (BaseModelError, GatesFileError, MissingExtraError) as error:
+            yield StepOutcome("covers", False, one_line(error))
+
+    @property
+    def _drawing(self) -> CoverDrawing:
+        context = self.context
+        return CoverDrawing(context.sessions, context.blobs, context.settings, context.studio)
+
+    @cached_property
+    def _wanted(self) -> Wanted:
+        return self._drawing.wanted(origin=self.context.origin)
