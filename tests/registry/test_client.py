@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 import registry as package
+from registry.api.schemas.fuse import FuseRequest
 from registry.client import Client
 from registry.connection import (
     RemoteError,
@@ -235,3 +236,21 @@ def test_the_files_of_a_recipe_come_as_a_zip(
     with pytest.raises(RemoteError, match="000000"):
         client.pack(recipe.model_copy(update={"adapters": (unknown,)}), tmp_path / "other.zip")
     assert list(tmp_path.glob("*.zip*")) == [packed]
+
+
+def test_how_to_draw_is_asked_by_the_names_that_a_server_knows() -> None:
+    """What is to be avoided has another name there."""
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(FuseRequest.model_validate_json(request.content))
+        return httpx.Response(409, json={"detail": "no base model"})
+
+    with (
+        Client(HOST, transport=httpx.MockTransport(answer)) as client,
+        pytest.raises(RemoteError, match="no base model"),
+    ):
+        client.fuse("a fox", negative="a pear", size=(64, 32), seed=7)
+
+    [request] = asked
+    assert (request.negative_prompt, request.size, request.seed) == ("a pear", (64, 32), 7)
