@@ -73,6 +73,8 @@ AutoLoraError
     FileTakenError
     NotTrashedError
     ImageNotFoundError
+    HasCoverError
+    NoPreviewError
     NotRemovedError
     ImageRequestError
     RequestKeyError

@@ -68,7 +68,7 @@ class ImageHistory:
 
     def file(self, image_id: int, *, thumbnail: bool = False) -> bytes:
         """Return an image's PNG, or its small WebP; or raise ImageNotFoundError."""
-        with one_line_errors(), self._sessions() as session:
+        with one_line_errors(), self._sessions.begin() as session:
             return images.load_file(session, image_id, thumbnail=thumbnail)
 
     def remove(self, image_id: int) -> None:

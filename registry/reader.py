@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Unpack
 
-from registry.client import Client
 from registry.config import Settings
-from registry.connection import RemoteError
 from registry.running import find_server
 
 if TYPE_CHECKING:
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     )
     from registry.api.schemas.fuse import ChoiceAnswer
     from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
+    from registry.client import Client
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import DrawingOptions, Mode, StepCallback
     from registry.fusion.recipe import Recipe
@@ -182,19 +181,23 @@ def draws_here(settings: Settings) -> bool:
     return settings.url is not None and bool(settings.base_models) and not settings.local
 
 
-def find_client(settings: Settings) -> Client | None:
+def find_client(settings: Settings) -> "Client | None":
     """Return a client of the registry at REGISTRY_URL, or of a server that runs on this home.
 
     None where there is neither, or `settings.local` asks for this process.
     """
     if settings.local:
         return None
-    if settings.url is not None:
-        token = settings.token.get_secret_value() if settings.token else None
-        return Client(settings.url, token)
-    server = find_server(settings.home)
-    if server is None:
+    server = None if settings.url is not None else find_server(settings.home)
+    if settings.url is None and server is None:
         return None
+    # Here, for it brings HTTP, which a search of this process does without.
+    from registry.client import Client
+    from registry.connection import RemoteError
+
+    if server is None:
+        token = settings.token.get_secret_value() if settings.token else None
+        return Client(str(settings.url), token)
     client = Client(server.url, server.token)
     try:
         if client.health().instance == server.instance:
