@@ -304,10 +304,9 @@ class Client(Connection):
     def _wait(self, path: str, progress: "StepCallback | None") -> None:
         """Return when an image is drawn; raise what keeps it from that."""
         from registry.api.schemas.images import ImageAnswer
-        from registry.image_states import UNFINISHED
 
         shape: TypeAdapter[ImageAnswer] = TypeAdapter(ImageAnswer)
-        while (image := self.get(path, {}, shape)).state in UNFINISHED:
+        while (image := self.get(path, {}, shape)).finished_at is None:
             if progress is not None and image.total:
                 progress(image.done, image.total)
             time.sleep(LOOK_SECONDS)

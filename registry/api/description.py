@@ -154,7 +154,7 @@ def complete(
 def _describe(operation: dict[str, Any], scope: TokenScope | None) -> None:
     """Say in a line what an operation does, and in more what else is to be known."""
     said = operation["description"]
-    operation["summary"] = said.partition("\n")[0].rstrip(".")
+    operation["summary"] = said.partition("\n")[0].rstrip(".").replace("`", "")
     if scope is not None:
         needed = f"Where tokens are asked for, it needs the scope `{scope.value}`."
         operation["description"] = f"{said}\n\n{needed}"

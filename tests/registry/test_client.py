@@ -262,7 +262,9 @@ def test_how_to_draw_is_said_in_the_words_of_the_api() -> None:
 
 
 def test_a_sheet_that_fails_there_says_why_and_one_that_is_no_picture_is_none() -> None:
-    now: dict[str, object] = {"state": "failed", "problem": {"type": "x", "detail": "no base"}}
+    ended = "2026-03-01T03:00:14Z"
+    now: dict[str, object] = {"state": "failed", "finished_at": ended}
+    now |= {"problem": {"type": "x", "detail": "no base"}}
     facts: dict[str, object] = {"id": 1, "ahead": 0, "done": 0, "total": 3, "asked": {}}
     facts |= {"recipe": None, "activity": [], "png": None, "thumbnail": None, "problem": None}
     facts |= {

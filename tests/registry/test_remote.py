@@ -41,7 +41,8 @@ class App(httpx.BaseTransport):
     """The API over a real registry, without a socket between."""
 
     def __init__(self, registry: Registry) -> None:
-        self._client = TestClient(create_app(registry), base_url=HOST)
+        self.app = create_app(registry)
+        self._client = TestClient(self.app, base_url=HOST)
         self.paths: list[str] = []
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 
 from benchmarks.api_fuzz.__main__ import ask
 from registry.api.app import create_app
@@ -59,7 +59,7 @@ def examples(shown: Mapping[str, Any]) -> list[Any]:
 def faults(document: Mapping[str, Any], shown: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with its examples, by its own schema."""
     schema = {**shown["schema"], "components": document["components"]}
-    validator = Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+    validator = Draft202012Validator(schema, validate_formats=True)
     found = [fault.message for one in examples(shown) for fault in validator.iter_errors(one)]
     return found if examples(shown) else ["no example"]
 

@@ -4,6 +4,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy import update
 
-from registry.api.app import create_app
+from registry.api.app import close, create_app
 from registry.api.queue import MOST_WAITING
 from registry.client import Client
 from registry.db import images
@@ -251,6 +252,16 @@ def test_the_same_request_sent_again_makes_no_other_image(
     assert len(client.get("/v1/images").json()["items"]) == 1
 
 
+@contextmanager
+def reached(transport: App) -> Iterator[Client]:
+    """Give a client of a server that ends with the block, and its drawing with it."""
+    try:
+        with Client(HOST, transport=transport) as client:
+            yield client
+    finally:
+        close(transport.app)
+
+
 class Deaf(App):
     """A network that brings the first request, and loses its answer."""
 
@@ -267,7 +278,7 @@ class Deaf(App):
 def test_a_client_has_one_sheet_drawn_however_often_it_has_to_ask(drawing: Registry) -> None:
     ids = [add_file(drawing, seed, f"a{seed}") for seed in (1, 2)]
     told: list[tuple[int, int]] = []
-    with Client(HOST, transport=Deaf(drawing)) as client:
+    with reached(Deaf(drawing)) as client:
         sheet = client.grid(
             "a fox",
             ids,
@@ -288,7 +299,7 @@ def test_a_client_that_stops_waiting_gives_its_sheet_up(drawing: Registry) -> No
     def stop(*_: int) -> None:
         raise KeyboardInterrupt
 
-    with Client(HOST, transport=App(drawing)) as client, pytest.raises(KeyboardInterrupt):
+    with reached(App(drawing)) as client, pytest.raises(KeyboardInterrupt):
         client.grid("a fox", ids, mode="sum", steps=100, progress=stop)
 
     assert [image.state for image in drawing.images.list()] == ["cancelled"]
