@@ -70,10 +70,11 @@ class ShownLora(Lora):
 
     @classmethod
     def of(cls, detail: AdapterDetailAnswer) -> Self:
-        known = {name: getattr(detail, name, None) for name in cls.model_fields}
+        known: dict[str, Any] = {name: getattr(detail, name, None) for name in cls.model_fields}
         words = [cover.prompt or " ".join(cover.captions[:1]) for cover in detail.covers]
         verdict = detail.verdict and without_lists(detail.verdict)
-        return cls(**(known | {"shown": [each for each in words if each], "verdict": verdict}))
+        known |= {"shown": [each for each in words if each], "verdict": verdict}
+        return cls(**known)
 
 
 class UsedLora(BaseModel):

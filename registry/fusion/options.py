@@ -53,6 +53,18 @@ class DrawingOptions(TypedDict, total=False):
     negative: str
 
 
+class DrawerOptions(DrawingOptions, total=False):
+    """The keywords of whatever draws single images, on this machine or elsewhere."""
+
+    k: int
+    adapters: Sequence[int] | None
+    strengths: Sequence[float | None] | None
+    base_model: str | None
+    mode: Mode
+    check: bool
+    progress: StepCallback | None
+
+
 class ShownOptions(DrawingOptions, total=False):
     """And what shows an image that is drawn on this machine, meanwhile."""
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.schemas.shapes import EXAMPLE_SHA256, AdapterId, Answer, Asked, Text
-from registry.fusion.options import DrawingOptions, FuseOptions, Mode, Size, StepCallback
+from registry.fusion.options import DrawerOptions, DrawingOptions, Mode, Size, StepCallback
 
 if TYPE_CHECKING:
     from registry.retrieval.results import Choice
@@ -141,7 +141,7 @@ class FuseRequest(Asked):
             "negative": self.negative_prompt,
         }
 
-    def options(self, progress: StepCallback) -> FuseOptions:
+    def options(self, progress: StepCallback) -> DrawerOptions:
         """Return what is fused and how, for whatever draws single images."""
         chosen = self.adapters
         return {

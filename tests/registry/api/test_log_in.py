@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select, update
@@ -34,7 +34,7 @@ def visitor(registry: Registry) -> Iterator[TestClient]:
         yield client
 
 
-def log_in(client: TestClient, token: str, wanted: str = "/") -> httpx.Response:
+def log_in(client: TestClient, token: str, wanted: str = "/") -> httpx2.Response:
     origin = {"Origin": str(client.base_url).rstrip("/")}
     return client.post("/login", data={"token": token, "next": wanted}, headers=origin)
 

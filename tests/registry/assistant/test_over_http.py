@@ -155,7 +155,13 @@ def test_files_are_told_by_their_hash_and_never_by_a_path(
 
 def test_an_image_is_drawn_in_the_queues_turn(drawing: Registry) -> None:
     fox = add_file(drawing, 1, "fox", "a fox")
-    asked = {"prompt": "a fox", "adapters": [{"id": fox}], "mode": "sum", "steps": 1, "width": 32}
+    asked: dict[str, Any] = {
+        "prompt": "a fox",
+        "adapters": [{"id": fox}],
+        "mode": "sum",
+        "steps": 1,
+        "width": 32,
+    }
     with running(drawing) as server:
         result = server.call("fuse", **asked)
 
@@ -271,7 +277,12 @@ def test_a_call_that_is_cancelled_leaves_its_place(server: Server, mode: str) ->
 
 def test_an_image_at_work_stops_when_its_call_is_cancelled(drawing: Registry) -> None:
     fox = add_file(drawing, 1, "fox")
-    asked = {"prompt": "x", "adapters": [{"id": fox}], "mode": "average", "steps": 100}
+    asked: dict[str, Any] = {
+        "prompt": "x",
+        "adapters": [{"id": fox}],
+        "mode": "average",
+        "steps": 100,
+    }
 
     with running(drawing) as server:
         jobs = server.app.state.queue.jobs
@@ -289,7 +300,7 @@ def test_an_image_at_work_stops_when_its_call_is_cancelled(drawing: Registry) ->
         assert isinstance(job.future.exception(timeout=60), GenerationCancelledError)
 
 
-def post(client: TestClient, token: str, tool: str, **asked: Any) -> httpx.Response:
+def post(client: TestClient, token: str, tool: str, **asked: Any) -> httpx2.Response:
     params = {"name": tool, "arguments": asked}
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
     return client.post("/mcp", json=body, headers=HEADERS | {"Authorization": f"Bearer {token}"})
@@ -327,7 +338,7 @@ def test_errors_tell_nothing_of_the_machine(registry: Registry, tmp_path: Path) 
     """Where a base model lies is for who runs the server, and goes to the log."""
     fox = add_file(registry, 1, "fox")
     registry.settings.base_models["demo-flux-tiny"] = tmp_path / "absent"
-    asked = {"prompt": "x", "adapters": [{"id": fox}], "mode": "sum"}
+    asked: dict[str, Any] = {"prompt": "x", "adapters": [{"id": fox}], "mode": "sum"}
 
     with running(registry) as server:
         told = server.refusal("fuse", **asked)
