@@ -92,10 +92,10 @@ if TYPE_CHECKING:
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.maker import Maker
     from registry.fusion.options import (
-        CompareOptions,
-        FuseOptions,
-        GridOptions,
         PreviewCallback,
+        ShownCompareOptions,
+        ShownFuseOptions,
+        ShownGridOptions,
         StepCallback,
     )
     from registry.fusion.recipe import Recipe
@@ -545,17 +545,17 @@ class Registry:
                 self._maker = Maker(self, Studio(self.settings, self.file, self.peft_config))
             return self._maker
 
-    def fuse(self, prompt: str, **options: Unpack["FuseOptions"]) -> "FusedImage":
+    def fuse(self, prompt: str, **options: Unpack["ShownFuseOptions"]) -> "FusedImage":
         """Draw `prompt` with adapters that search finds for it, or those named: `Maker.fuse`."""
         return self.maker.fuse(prompt, **options)
 
     def grid(
-        self, prompt: str, adapters: Sequence[int], **options: Unpack["GridOptions"]
+        self, prompt: str, adapters: Sequence[int], **options: Unpack["ShownGridOptions"]
     ) -> "Image":
         """Draw every pair of `adapters` fused, and each of them alone: `Maker.grid`."""
         return self.maker.grid(prompt, adapters, **options)
 
-    def compare(self, prompt: str, **options: Unpack["CompareOptions"]) -> "Image":
+    def compare(self, prompt: str, **options: Unpack["ShownCompareOptions"]) -> "Image":
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
         return self.maker.compare(prompt, **options)
 

@@ -53,20 +53,14 @@ class DrawingOptions(TypedDict, total=False):
     negative: str
 
 
-class ShownOptions(DrawingOptions, total=False):
-    """And what shows an image that is drawn on this machine, meanwhile."""
-
-    preview: PreviewCallback | None
-
-
-class GridOptions(ShownOptions, total=False):
+class GridOptions(DrawingOptions, total=False):
     """The keywords of `Maker.grid`."""
 
     mode: Mode
     progress: StepCallback | None
 
 
-class CompareOptions(ShownOptions, total=False):
+class CompareOptions(DrawingOptions, total=False):
     """The keywords of `Maker.compare`."""
 
     k: int
@@ -81,3 +75,22 @@ class FuseOptions(CompareOptions, total=False):
     strengths: Sequence[float | None] | None
     mode: Mode
     check: bool
+
+
+# The same and `preview`, which shows an image meanwhile, where it is drawn on this machine.
+
+
+class ShownOptions(DrawingOptions, total=False):
+    preview: PreviewCallback | None
+
+
+class ShownGridOptions(GridOptions, total=False):
+    preview: PreviewCallback | None
+
+
+class ShownCompareOptions(CompareOptions, total=False):
+    preview: PreviewCallback | None
+
+
+class ShownFuseOptions(FuseOptions, total=False):
+    preview: PreviewCallback | None
