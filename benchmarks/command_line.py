@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from registry.config import Settings
 from registry.running import find_server
 
-TIMES = 10
+TIMES = 5
 START_SECONDS = 60
 AUTOLORA = (sys.executable, "-m", "registry")
 QUERY = "black line art of musical instruments"
