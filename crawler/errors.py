@@ -78,6 +78,7 @@ AutoLoraError
     NotRemovedError
     ImageRequestError
     RequestKeyError
+    RequestUnderWayError
     CoverNotFoundError
     StrengthsError
     NoBaseModelError

@@ -24,7 +24,7 @@ from registry.service import Registry
 # What a search does without is loaded by the questions that need it.
 if TYPE_CHECKING:
     from registry.api.schemas.fuse import ChoiceAnswer
-    from registry.api.schemas.service import RunListAnswer, StatusAnswer
+    from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
     from registry.fusion.recipe import Recipe
 
 
@@ -127,6 +127,12 @@ class LocalReader:
 
         runs = self.registry.runs(before_id=read_number("runs", cursor), limit=limit + 1)
         return RunListAnswer.from_runs(runs, limit)
+
+    def nights(self, limit: int = 20, *, cursor: str | None = None) -> "NightListAnswer":
+        from registry.api.schemas.service import NightListAnswer
+
+        nights = self.registry.nights(before_id=read_number("nights", cursor), limit=limit + 1)
+        return NightListAnswer.from_nights(nights, limit)
 
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
         detail = self.registry.adapter(adapter_id)

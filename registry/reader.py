@@ -8,6 +8,8 @@ from registry.config import Settings
 from registry.running import find_server
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
     from registry.api.schemas.found import (
         DuplicateListAnswer,
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
         SimilarAnswer,
     )
     from registry.api.schemas.fuse import ChoiceAnswer
-    from registry.api.schemas.service import RunListAnswer, StatusAnswer
+    from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
     from registry.client import Client
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import DrawingOptions, Mode, StepCallback
@@ -109,6 +111,10 @@ class Reader(Protocol):
         """Return a page of refreshes, newest first."""
         ...
 
+    def nights(self, limit: int = 20, *, cursor: str | None = None) -> "NightListAnswer":
+        """Return a page of nightly refreshes, newest first."""
+        ...
+
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
         """Save an adapter's file in `folder` under its own name, and return its path."""
         ...
@@ -135,6 +141,31 @@ class Drawer(Protocol):
         **drawing: Unpack["DrawingOptions"],
     ) -> "FusedImage":
         """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
+        ...
+
+    def grid(
+        self,
+        prompt: str,
+        adapters: Sequence[int],
+        *,
+        mode: "Mode" = "gated",
+        progress: "StepCallback | None" = None,
+        **drawing: Unpack["DrawingOptions"],
+    ) -> "Image":
+        """Draw every pair of `adapters` fused, and each of them alone, on one sheet."""
+        ...
+
+    def compare(
+        self,
+        prompt: str,
+        *,
+        k: int = 3,
+        adapters: Sequence[int] | None = None,
+        base_model: str | None = None,
+        progress: "StepCallback | None" = None,
+        **drawing: Unpack["DrawingOptions"],
+    ) -> "Image":
+        """Draw the base alone, each adapter alone, and all by every way of fusing, on one sheet."""
         ...
 
     def reproduce(self, recipe: "Recipe", progress: "StepCallback | None" = None) -> "FusedImage":

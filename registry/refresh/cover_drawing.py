@@ -1,7 +1,7 @@
 """Covers for adapters that came without one, drawn with themselves."""
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -29,7 +29,7 @@ from registry.fusion.errors import BaseModelError, GatesFileError
 from registry.fusion.options import Drawing, Mode
 from registry.fusion.studio import Studio
 from registry.refresh.step import StepOutcome, one_line
-from registry.retrieval.cards import AdapterCard, load_cards
+from registry.retrieval.cards import load_cards
 
 # The same for all: whoever draws one again sees the same.
 SEED = 0
@@ -37,8 +37,12 @@ SEED = 0
 HELD_AS = "draw covers"
 # Adapters that are listed at once.
 PAGE = 64
-# What names of files have between words.
+# What names of files have between words, and the words that say nothing of a picture.
 JOINTS = re.compile(r"[\s_]+|(?<=\w)-+(?=\w)")
+SAYS_NOTHING = re.compile(
+    r"\b(?:(?:my\s+)?(?:lora|locon|loha|lokr|dora|lycoris)|(?:v|epoch|step)?\s?\d+(?:\.\d+)*)\b",
+    re.I,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,9 @@ class CoverDrawing:
             card = load_cards(session, [adapter_id]).get(adapter_id)
             if card is None:
                 raise AdapterNotFoundError(adapter_id)
-            prompt = drawn_covers.find_prompt(session, adapter_id) or words_of(card)
+            prompt = drawn_covers.find_prompt(session, adapter_id) or words_of(
+                card.name, card.trigger_words
+            )
         if any(not cover.drawn for cover in card.covers):
             raise HasCoverError(card.name, card.id)
         if card.file_sha256 is None:
@@ -163,6 +169,10 @@ class CoverDrawing:
             drawn_covers.store_drawn(session, drawn, card.file_sha256)
 
 
-def words_of(card: AdapterCard) -> str:
-    """Return an adapter's name as words; its first trigger word joins them when it is drawn."""
-    return JOINTS.sub(" ", card.name).strip()
+def words_of(name: str, trigger_words: Sequence[str]) -> str:
+    """Return an adapter's name as words, or its first trigger word if they say nothing.
+
+    That joins them anyway when it is drawn.
+    """
+    words = " ".join(SAYS_NOTHING.sub(" ", JOINTS.sub(" ", name)).split())
+    return words or next(iter(trigger_words), name)

@@ -38,7 +38,7 @@ def test_a_person_logs_in_by_keyboard_and_out_again(visitor: Page, demo: Registr
     visitor.keyboard.type(demo.create_token("ann", [TokenScope.READ]))
     visitor.keyboard.press("Enter")
 
-    visitor.get_by_role("link", name="eagle").first.wait_for()
+    visitor.get_by_role("button", name="Log out").wait_for()
     assert visitor.url.endswith("/?q=eagle")
     assert not visitor.get_by_role("link", name="Fuse", exact=True).count()
     assert refused == violations(visitor) == []
