@@ -183,10 +183,9 @@ def shell(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 patch.setenv("REGISTRY_COMFYUI_URL", other.url)
                 yield Shell(folder, f"http://{host}:{port}")
         registry._opened().close()
-        for cached in (registry._opened, registry._shared, registry._client):
-            cached.cache_clear()
-        for cached in (registry._reader, registry._drawer):
-            cached.cache_clear()
+        # What Python opened here is not for other tests of this process.
+        for name in ("_opened", "_shared", "_client", "_reader", "_drawer"):
+            getattr(registry, name).cache_clear()
     torch.set_num_threads(threads)
 
 
@@ -207,9 +206,11 @@ def some_of(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def write_adapters(folder: Path) -> None:
     """Write what a reader has: adapters of one's own, and another encoder."""
     (folder / "my-loras").mkdir()
-    unclear = make_factors(names=["transformer_blocks.0.attn.to_q"], family=find_family("flux.1"))
+    flux = find_family("flux.1")
+    assert flux is not None
+    unclear = make_factors(names=["transformer_blocks.0.attn.to_q"], family=flux)
     write_adapter(folder / "my-loras/query.safetensors", unclear, metadata={})
-    shutil.copy(next((DATA / "zoo/adapters").iterdir()), folder / "adapter.safetensors")
+    shutil.copy(min((DATA / "zoo/adapters").iterdir()), folder / "adapter.safetensors")
     second = replace(load_encoder(DATA / "encoder.safetensors"), name="second")
     save_encoder(second, folder / "encoder.safetensors")
 
