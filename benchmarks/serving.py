@@ -43,17 +43,21 @@ def serving(home: Path, processes: int) -> Iterator[tuple[str, psutil.Process]]:
         server.wait(60)
 
 
-def cpu_seconds(first: psutil.Process) -> tuple[float, float]:
-    """Return the processor time of serving processes, and of PostgreSQL's."""
-    here = there = 0.0
+def postmaster(home: Path) -> psutil.Process:
+    """Return the first process of a home's embedded PostgreSQL, which is no child of ours."""
+    return psutil.Process(int((home / "postgres" / "postmaster.pid").read_text().split()[0]))
+
+
+def cpu_seconds(first: psutil.Process) -> float:
+    """Return the processor time of a process and of all that it has started."""
+    spent = 0.0
     for process in [first, *first.children(recursive=True)]:
         try:
-            times, is_postgres = process.cpu_times(), "postgres" in process.name()
+            times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        spent = times.user + times.system
-        here, there = (here, there + spent) if is_postgres else (here + spent, there)
-    return here, there
+        spent += times.user + times.system
+    return spent
 
 
 def ask(url: str, clients: int, seconds: float) -> list[float]:

@@ -60,7 +60,7 @@ class OwnFolders:
             return own_folders.list_folders(session)
 
     def paths(self) -> list[Path]:
-        with one_line_errors(), self._sessions() as session:
+        with one_line_errors(), self._sessions.begin() as session:
             return [Path(path) for path in own_folders.list_paths(session)]
 
     def add(self, path: str) -> Path:
@@ -165,7 +165,7 @@ class OwnFolders:
 
     def copies(self) -> Sequence[Sequence[Copy]]:
         """Return groups of files in own folders that are the same adapter by their weights."""
-        with one_line_errors(), self._sessions() as session:
+        with one_line_errors(), self._sessions.begin() as session:
             return find_copies(session)
 
     def trash(self, adapter_ids: Sequence[int]) -> list[Path]:
@@ -179,7 +179,7 @@ class OwnFolders:
         """
         from send2trash import send2trash
 
-        with one_line_errors(), self._sessions() as session:
+        with one_line_errors(), self._sessions.begin() as session:
             files = own_files(session, adapter_ids)
         folders = []
         for adapter_id in adapter_ids:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Self, Unpack, get_args
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from crawler.pictures.reading import ReadPicture
-from encoder.image_encoder import ImageEncoder
 from encoder.text_encoder import TextEncoder
 from encoder.training.progress import Progress, silent
 from registry.blobs import BlobStore, make_private
@@ -49,26 +47,9 @@ from registry.errors import (
     FileNotKeptError,
 )
 from registry.fusion.errors import ComfyUINotSetError
-from registry.fusion.maker import Maker
-from registry.fusion.options import (
-    CompareOptions,
-    FuseOptions,
-    GridOptions,
-    PreviewCallback,
-    StepCallback,
-)
-from registry.fusion.studio import Studio
 from registry.image_history import ImageHistory
-from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
 from registry.retrieval.browsing import Total, browse, count
-from registry.retrieval.by_description import Described, describe
-from registry.retrieval.by_picture import (
-    PicturePage,
-    by_image,
-    read_for_search,
-    search_by_picture,
-)
 from registry.retrieval.cards import (
     AdapterCard,
     cards_of_file,
@@ -104,13 +85,25 @@ from registry.upkeep.readiness import check_ready
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from crawler.pictures.reading import ReadPicture
+    from encoder.image_encoder import ImageEncoder
     from registry.fusion.exports.bundle import Bundle
     from registry.fusion.exports.sending import SentPrompt
     from registry.fusion.fused_image import FusedImage
+    from registry.fusion.maker import Maker
+    from registry.fusion.options import (
+        CompareOptions,
+        FuseOptions,
+        GridOptions,
+        PreviewCallback,
+        StepCallback,
+    )
     from registry.fusion.recipe import Recipe
     from registry.own_folders import OwnFolders
     from registry.refresh.cover_drawing import CoverDrawing
     from registry.refresh.learn import Lesson
+    from registry.retrieval.by_description import Described
+    from registry.retrieval.by_picture import PicturePage
 
 MOST_ADAPTERS = 5
 
@@ -217,17 +210,19 @@ class Registry:
 
     def search_picture(
         self, picture: Path | bytes, filters: Filters | None = None, limit: int = 10
-    ) -> PicturePage:
+    ) -> "PicturePage":
         """Return up to `limit` adapters that a picture was made with, or that made one like it.
 
         Raises:
             PictureError: it is no picture, or none that can be read.
         """
+        from registry.retrieval.by_picture import by_image, read_for_search, search_by_picture
+
         started = time.perf_counter()
         read, filters = read_for_search(picture), filters or Filters()
         # Before a session is open: a vision model may think for half a minute.
         described = self._describe(read, filters, limit)
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             more = [iter(described.found)]
             if self.settings.image_encoder is not None:
                 more += [by_image(session, self._open_image_encoder, read, filters, limit)]
@@ -239,8 +234,10 @@ class Registry:
             milliseconds=(time.perf_counter() - started) * 1000,
         )
 
-    def _describe(self, picture: ReadPicture, filters: Filters, limit: int) -> Described:
+    def _describe(self, picture: "ReadPicture", filters: Filters, limit: int) -> "Described":
         """Say what a picture shows, where an endpoint for that is set up."""
+        from registry.retrieval.by_description import Described, describe
+
         settings = self.settings
         if settings.caption_endpoint is None:
             return Described()
@@ -253,22 +250,24 @@ class Registry:
             lambda text: self.finder.search(text, filters, limit),
         )
 
-    def _open_image_encoder(self) -> ImageEncoder:
+    def _open_image_encoder(self) -> "ImageEncoder":
         """Return what pictures are compared by; its model is loaded when it is first asked."""
         assert self.settings.image_encoder is not None
         with self._lock:
             if self._image_encoder is None:
+                from encoder.image_encoder import ImageEncoder
+
                 self._image_encoder = ImageEncoder(self.settings.image_encoder)
             return self._image_encoder
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
         """Return all that is known of an adapter, or raise AdapterNotFoundError."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return get_detail(session, adapter_id)
 
     def find_adapter_of_file(self, sha256: str) -> AdapterDetail | None:
         """Return the oldest adapter with a file that may be handed out; None: there is none."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             cards = cards_of_file(session, sha256) if is_sound_file(session, sha256) else []
             return get_detail(session, cards[0].id) if cards else None
 
@@ -307,7 +306,7 @@ class Registry:
         check_choice("state", state, get_args(State))
         check_limit(limit)
         filters = filters or Filters()
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             if state != "ready":
                 listed = browse_state(session, state, filters, cursor, limit)
             else:
@@ -322,7 +321,7 @@ class Registry:
 
         Of those that filters let through, or `among` these ids.
         """
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             if among is not None:
                 return count_facets_among(session, among)
             check_filters(session, filters or Filters())
@@ -330,13 +329,13 @@ class Registry:
 
     def cards(self, adapter_ids: Sequence[int]) -> list[AdapterCard]:
         """Return the cards of those ids that exist, in the order given."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             cards = load_cards(session, adapter_ids)
         return [cards[id_] for id_ in dict.fromkeys(adapter_ids) if id_ in cards]
 
     def cover(self, adapter_id: int, position: int) -> CoverFiles:
         """Return where a cover's bytes are, also of one that was drawn here."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             cover = find_cover(session, adapter_id, position)
         if cover is None:
             raise CoverNotFoundError(adapter_id, position)
@@ -344,30 +343,30 @@ class Registry:
 
     def base_models(self) -> dict[str, int]:
         """Return how many adapters are ready of every base model, most first."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return count_by_base_model(session)
 
     def base_model_names(self) -> list[str]:
         """Return the base models that adapters are ready of; quick, however many there are."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return base_models_listed(session)
 
     def count(self, filters: Filters | None = None) -> Total:
         """Return how many adapters filters let through, counted to 10,000."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return count(session, filters or Filters())
 
     def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return list_runs(session, before_id=before_id, limit=limit)
 
     def nights(self, *, before_id: int | None = None, limit: int = 20) -> list[NightFacts]:
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return list_nights(session, before_id=before_id, limit=limit)
 
     def is_night_over(self, due_at: datetime) -> bool:
         """Whether the night that was due at a moment needs nobody any more."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return is_over(session, due_at)
 
     def next_night(self) -> datetime | None:
@@ -377,19 +376,21 @@ class Registry:
 
     def status(self) -> Status:
         """Return what is here, what was refused, what waits, and who works."""
-        with one_line_errors(), self.sessions() as session:
+        from registry.refresh.captioning import wanted_captions
+
+        with one_line_errors(), self.sessions.begin() as session:
             wanted = wanted_captions(self.settings, now(session))
             disk = shutil.disk_usage(self.blobs.root.parent)
             return load_status(session, self.text_encoder.name, wanted, (disk.free, disk.total))
 
     def check_ready(self) -> None:
         """Raise NotReadyError where the schema or an encoder is not what search needs."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             check_ready(session, self.blobs)
 
     def index_facts(self) -> IndexFacts:
         """Return the index in a few numbers, for those who watch it."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return load_index_facts(session)
 
     def default_base_model(self) -> str:
@@ -423,7 +424,7 @@ class Registry:
         self, *, before_id: int | None = None, limit: int = 20
     ) -> list[tuple[FavouriteFacts, AdapterCard]]:
         """Return favourites, the last marked first."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             found = list_favourites(session, before_id=before_id, limit=limit)
             cards = load_cards(session, [favourite.adapter_id for favourite in found])
         return [(favourite, cards[favourite.adapter_id]) for favourite in found]
@@ -464,7 +465,7 @@ class Registry:
             return create_token(session, name, scopes)
 
     def tokens(self) -> list[TokenFacts]:
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return list_tokens(session)
 
     def revoke_token(self, token_id: int) -> None:
@@ -474,7 +475,7 @@ class Registry:
 
     def opened_by(self, *, token: str = "", log_in: str = "") -> Opened | None:
         """Return what a token opens, or else a log-in; None where it is nothing."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return find_by_token(session, token) if token else find_by_log_in(session, log_in)
 
     def log_in(self, token: str) -> str | None:
@@ -534,22 +535,27 @@ class Registry:
     # Making images
 
     @property
-    def maker(self) -> Maker:
+    def maker(self) -> "Maker":
         """What makes images; base models, gates and weights are loaded when first needed."""
         with self._lock:
             if self._maker is None:
+                from registry.fusion.maker import Maker
+                from registry.fusion.studio import Studio
+
                 self._maker = Maker(self, Studio(self.settings, self.file, self.peft_config))
             return self._maker
 
-    def fuse(self, prompt: str, **options: Unpack[FuseOptions]) -> "FusedImage":
+    def fuse(self, prompt: str, **options: Unpack["FuseOptions"]) -> "FusedImage":
         """Draw `prompt` with adapters that search finds for it, or those named: `Maker.fuse`."""
         return self.maker.fuse(prompt, **options)
 
-    def grid(self, prompt: str, adapters: Sequence[int], **options: Unpack[GridOptions]) -> "Image":
+    def grid(
+        self, prompt: str, adapters: Sequence[int], **options: Unpack["GridOptions"]
+    ) -> "Image":
         """Draw every pair of `adapters` fused, and each of them alone: `Maker.grid`."""
         return self.maker.grid(prompt, adapters, **options)
 
-    def compare(self, prompt: str, **options: Unpack[CompareOptions]) -> "Image":
+    def compare(self, prompt: str, **options: Unpack["CompareOptions"]) -> "Image":
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
         return self.maker.compare(prompt, **options)
 
@@ -576,8 +582,8 @@ class Registry:
     def reproduce(
         self,
         recipe: "Recipe",
-        progress: StepCallback | None = None,
-        preview: PreviewCallback | None = None,
+        progress: "StepCallback | None" = None,
+        preview: "PreviewCallback | None" = None,
     ) -> "FusedImage":
         """Draw the image of a recipe again: on the same machine, to the bit."""
         return self.maker.reproduce(recipe, progress, preview)
@@ -591,18 +597,18 @@ class Registry:
         """
         if self.blobs.exists(sha256):
             return self.blobs.path(sha256)
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             page_url = find_page_of_dropped(session, sha256)
         raise FileNotKeptError(sha256, page_url) if page_url else BlobNotFoundError(sha256)
 
     def peft_config(self, sha256: str) -> str:
         """Return PEFT's config that an adapter's file was read with; "" if there was none."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return find_peft_config(session, sha256)
 
     def may_hand_out(self, sha256: str) -> bool:
         """Whether a hash is that of an adapter's file that was read here, and not refused."""
-        with one_line_errors(), self.sessions() as session:
+        with one_line_errors(), self.sessions.begin() as session:
             return is_sound_file(session, sha256)
 
     def bundle(self, recipe: "Recipe") -> "Bundle":
@@ -618,7 +624,7 @@ class Registry:
         files = []
         for adapter in exported(recipe):
             sha256 = adapter.used.sha256
-            with one_line_errors(), self.sessions() as session:
+            with one_line_errors(), self.sessions.begin() as session:
                 cards = cards_of_file(session, sha256) if is_sound_file(session, sha256) else []
             if not cards:
                 raise BlobNotFoundError(sha256)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,6 +15,14 @@ from registry.db import pending
 from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
 from registry.db.models import EMBEDDING_DIM
 from registry.errors import EncoderNotFoundError, EncoderRejectedError
+
+
+class _OfBaseModel(Protocol):
+    @property
+    def base_model(self) -> str: ...
+
+
+AnyEncoder = TypeVar("AnyEncoder", bound=_OfBaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ def find_active(session: Session, base_model: str) -> Encoder | None:
     return encoder_among(active_encoders(session), base_model)
 
 
-def encoder_among(active: Sequence[Encoder], base_model: str) -> Encoder | None:
+def encoder_among(active: Sequence[AnyEncoder], base_model: str) -> AnyEncoder | None:
     """The one of `active` encoders that search uses for a base model."""
     same = [encoder for encoder in active if encoder.base_model == base_model]
     family = find_family(base_model)

@@ -27,6 +27,9 @@ from registry.errors import (
 def open_database(settings: Settings) -> Iterator[sessionmaker[Session]]:
     """Give sessions on a database at the newest schema; its engine is `sessions.kw["bind"]`.
 
+    Who only reads should take `sessions.begin()` too: a transaction that ends otherwise is rolled
+    back, and with that psycopg forgets every statement that it has prepared on the connection.
+
     Raises:
         DatabaseError: it cannot be started, reached or migrated.
     """

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from registry.db.favourites import Favourite
 from registry.db.models import Adapter, File, Listing
-from registry.retrieval.covers import CoverLink, load_links
-from registry.retrieval.statements import among
+from registry.retrieval.covers import LINKS, CoverLink, links_of
+from registry.retrieval.statements import rows, written
 
 # Of one file, that are told.
 MOST_LISTINGS = 10
@@ -31,7 +32,10 @@ SHOWN = (
     Adapter.hub_updated_at,
     Adapter.file_sha256,
     Adapter.page_url,
-    Adapter.record,
+    # Of what was listed, what is shown: the rest is long.
+    func.jsonb_build_object(
+        "strength", Adapter.record["strength"], "withheld", Adapter.record["withheld"]
+    ).label("record"),
     Adapter.state,
     Adapter.refusal,
     Adapter.file_name,
@@ -82,14 +86,20 @@ def count_by_base_model(session: Session, among: Collection[int] | None = None) 
 
 
 def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, AdapterCard]:
-    found = session.execute(
-        select(*SHOWN, File.verdict["fusable"].as_boolean().label("fusable"), Favourite.note)
+    found = rows(session, _statement(), {"ids": list(adapter_ids)})
+    links = links_of(session, {row.id: row.links for row in found})
+    return {row.id: card_of(row, links[row.id], bool(row.fusable), row.note) for row in found}
+
+
+# Every list asks it, and to put it together takes longer than PostgreSQL does to answer.
+@cache
+def _statement() -> str:
+    shown = (
+        select(*SHOWN, File.verdict["fusable"].as_boolean().label("fusable"), Favourite.note, LINKS)
         .outerjoin(File, File.sha256 == Adapter.file_sha256)
         .outerjoin(Favourite, Favourite.adapter_id == Adapter.id)
-        .where(among(Adapter.id, adapter_ids))
-    ).all()
-    links = load_links(session, [row.id for row in found])
-    return {row.id: card_of(row, links[row.id], bool(row.fusable), row.note) for row in found}
+    )
+    return f"{written(shown)} WHERE adapters.id = ANY (%(ids)s::bigint[])"
 
 
 def cards_of_file(session: Session, sha256: str) -> list[AdapterCard]:

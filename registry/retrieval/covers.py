@@ -1,15 +1,15 @@
 """The pictures of adapters: where they are, and what is known of them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
 from registry.db.drawn_covers import DrawnFacts, load_drawn
-from registry.db.models import Caption, Cover
-from registry.retrieval.statements import among
+from registry.db.models import Adapter, Caption, Cover
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,22 @@ class CoverFiles(NamedTuple):
 
     sha256: str
     thumbnail_sha256: str
+
+
+# Of each adapter that is selected, what makes its CoverLinks, the first one first.
+LINKS = (
+    select(
+        func.jsonb_agg(
+            aggregate_order_by(
+                func.jsonb_build_array(Cover.position, Cover.sha256, Cover.width), Cover.position
+            )
+        )
+    )
+    .where(Cover.adapter_id == Adapter.id)
+    .correlate(Adapter)
+    .scalar_subquery()
+    .label("links")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +72,11 @@ def find_cover(session: Session, adapter_id: int, position: int) -> CoverFiles |
     return None if drawn is None else CoverFiles(drawn.sha256, drawn.thumbnail_sha256)
 
 
-def load_links(session: Session, adapter_ids: Collection[int]) -> dict[int, list[CoverLink]]:
-    """Return the covers of each adapter, the first one first; without any, the one drawn here."""
-    links: dict[int, list[CoverLink]] = {id_: [] for id_ in adapter_ids}
-    rows = session.execute(
-        select(Cover.adapter_id, Cover.position, Cover.sha256, Cover.width)
-        .where(among(Cover.adapter_id, links))
-        .order_by(Cover.adapter_id, Cover.position)
-    )
-    for row in rows:
-        links[row.adapter_id].append(CoverLink(row.position, row.sha256, row.width))
+def links_of(
+    session: Session, listed: Mapping[int, Sequence[Sequence[Any]] | None]
+) -> dict[int, list[CoverLink]]:
+    """Return the covers of each adapter by what LINKS said; without any, the one drawn here."""
+    links = {id_: [CoverLink(*link) for link in own or ()] for id_, own in listed.items()}
     if bare := [id_ for id_, own in links.items() if not own]:
         for id_, drawn in load_drawn(session, bare).items():
             links[id_].append(CoverLink(0, drawn.sha256, drawn.width, drawn=True))

@@ -42,6 +42,7 @@ from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.hybrid import SearchQuery
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
+from registry.retrieval.opening import ActiveEncoder, open_search
 from registry.retrieval.paging import MOST_RANKED, ranked_page, sorted_page
 from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
 from registry.retrieval.results import (
@@ -115,8 +116,9 @@ class Finder:
         text = _checked(text)
         started = time.perf_counter()
         with self._snapshot() as session:
-            names = self._base_models(session, filters)
-            spaces, notes = self._encoder_spaces(session, filters, names)
+            known, active = open_search(session)
+            names = self._base_models(session, filters, known)
+            spaces, notes = self._encoder_spaces(filters, names, active)
             query = SearchQuery(text, filters, limit)
             if sort == "relevance":
                 paged = ranked_page(session, query, self._text_encoder, spaces, cursor)
@@ -327,19 +329,22 @@ class Finder:
         The active encoder and the embeddings compared with its queries go together: without
         this, one promoted between two statements would be compared with the other's.
         """
-        with one_line_errors(), self._sessions() as session:
+        with one_line_errors(), self._sessions.begin() as session:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
-    def _base_models(self, session: Session, filters: Filters) -> list[str]:
-        """Return the base models to search: all that are indexed, or those that are meant.
+    def _base_models(
+        self, session: Session, filters: Filters, known: Sequence[str]
+    ) -> Sequence[str]:
+        """Return the base models to search: all that are `known`, or those that are meant.
 
         Raises NothingIndexedError, or SearchError for a filter's value that no adapter has.
         """
-        known = base_models_listed(session)
         if not known:
             raise NothingIndexedError
         check_filters(session, filters)
+        if not _names_some(filters):
+            return known
         meant = set(known)
         if filters.base_models:
             meant &= set(base_models_named(filters))
@@ -348,19 +353,22 @@ class Finder:
         return [name for name in known if name in meant]
 
     def _encoder_spaces(
-        self, session: Session, filters: Filters, names: Sequence[str]
+        self, filters: Filters, names: Sequence[str], active: Sequence[ActiveEncoder]
     ) -> tuple[list[Space], tuple[str, ...]]:
         """Return what to search, parted by encoders, and why weights take no part where it is so.
 
         Of many base models most have no encoder; that is said of those that were asked for, and
         where none has.
         """
-        active = active_encoders(session)
         found = {name: self._serving(encoder_among(active, name), name) for name in names}
         spaces = spaces_of(names, lambda name: found[name][0])
         notes = dict.fromkeys(note for _, note in found.values() if note)
-        if not _names_some(filters) and any(space.encoder for space in spaces):
-            notes = {}
+        if not _names_some(filters):
+            if any(space.encoder for space in spaces):
+                notes = {}
+            if len(spaces) == 1:
+                # It has all there are: not to name them spares every statement a condition.
+                spaces = [replace(spaces[0], base_models=())]
         return spaces, tuple(notes)
 
     def _resolve_base_model(self, session: Session, asked: str | None) -> str:
@@ -389,7 +397,7 @@ class Finder:
         return self._serving(find_active(session, base_model), base_model)
 
     def _serving(
-        self, active: Encoder | None, base_model: str
+        self, active: Encoder | ActiveEncoder | None, base_model: str
     ) -> tuple[ServingEncoder | None, str | None]:
         if active is None:
             return None, (
@@ -410,7 +418,7 @@ class Finder:
             )
         return ServingEncoder(active.name, self._load(active), calibration), None
 
-    def _load(self, active: Encoder) -> "WeightEncoder":
+    def _load(self, active: Encoder | ActiveEncoder) -> "WeightEncoder":
         with self._lock:
             sha256 = active.checkpoint_sha256
             if sha256 not in self._encoders:

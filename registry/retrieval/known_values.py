@@ -5,7 +5,6 @@ https://wiki.postgresql.org/wiki/Loose_indexscan): a million rows have fifty bas
 """
 
 from collections.abc import Collection
-from functools import cache
 from typing import Any
 
 from sqlalchemy import ARRAY, Select, Text, func, literal, select
@@ -25,13 +24,7 @@ SAMPLE = 10_000
 
 def base_models_listed(session: Session) -> list[str]:
     """Return the base models of ready adapters, in the order of their names."""
-    return list(session.scalars(_base_models()))
-
-
-# Asked at every search, and slow to put together.
-@cache
-def _base_models() -> Select[str]:
-    return _values(Listing.base_model)
+    return list(session.scalars(values_of(Listing.base_model)))
 
 
 def check_filters(session: Session, filters: Filters) -> None:
@@ -50,7 +43,7 @@ def check_filters(session: Session, filters: Filters) -> None:
     ):
         for value in asked:
             if not _is_there(session, column.in_(lowered([value]))):
-                alike = _alike(_values(column), value)
+                alike = _alike(values_of(column), value)
                 raise _unknown(name, value, session.scalars(alike).all())
     for value in filters.tags:
         if not _is_there(session, has_tags(Listing.tags, [value])):
@@ -84,7 +77,7 @@ def _is_there(session: Session, condition: Any) -> bool:
     return bool(session.scalar(select(select(Listing.adapter_id).where(condition).exists())))
 
 
-def _values(column: InstrumentedAttribute[Any]) -> Select[str]:
+def values_of(column: InstrumentedAttribute[Any]) -> Select[str]:
     """Select the values of a column that an index begins with, in order."""
     value = column.label("value")
     first = select(value).where(column.is_not(None)).order_by(column).limit(1)

@@ -1,12 +1,15 @@
 """Statements of a search as text: written once, so that asking costs no time outside PostgreSQL."""
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ARRAY, ColumnElement, Row, and_, any_, literal, true
+from sqlalchemy import ARRAY, ColumnElement, Engine, Row, Select, and_, any_, literal, true
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -15,6 +18,7 @@ from registry.retrieval.errors import EmbeddingDimensionError
 from registry.retrieval.filters import Filters, conditions
 
 Embedding = npt.NDArray[np.float32]
+Fact = TypeVar("Fact")
 
 # What a transaction that searches is told, and forgets at its end.
 SETTINGS = {
@@ -33,17 +37,25 @@ SETTINGS = {
     # Starting workers and compiling take longer than a search should.
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
-    # psycopg prepares what is asked again and again; a plan for any filter is a bad one for most.
-    "plan_cache_mode": "force_custom_plan",
     # pg_trgm's similarity from which a word is a typo of another: one wrong letter in a word of
     # six leaves 0.5 (`watercolr` is 0.64 like `watercolor`).
     "pg_trgm.similarity_threshold": "0.5",
 }
 # What filters that ask nothing are as SQL.
 UNFILTERED = "true"
-_SET = "SELECT " + ", ".join(
-    f"set_config('{name}', '{value}', true)" for name, value in SETTINGS.items()
+# psycopg prepares what is asked again and again, and to plan a statement takes as long as to run
+# it in an index of some thousands. A plan for any filter is a bad one for most, though, and so is
+# one for any word where some are common.
+_KEPT, _ANEW = "force_generic_plan", "force_custom_plan"
+_PLANS = "SELECT set_config('plan_cache_mode', '{}', true)"
+# The same as values of a SELECT.
+SETTING = ", ".join(
+    f"set_config('{name}', '{value}', true)"
+    for name, value in {**SETTINGS, "plan_cache_mode": _KEPT}.items()
 )
+# What PostgreSQL estimates or counts is believed for so long.
+BELIEVED_SECONDS = 60.0
+MOST_BELIEVED = 1024
 
 
 def among(column: InstrumentedAttribute[Any], values: Collection[Any]) -> ColumnElement[bool]:
@@ -60,13 +72,46 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> Sequenc
     return session.connection().exec_driver_sql(statement, dict(values)).all()
 
 
-def prepare(session: Session) -> None:
-    """Let the session's transaction run as SETTINGS say, until its end."""
-    connection = session.connection()
-    transaction = session.get_transaction()
-    if session.info.get("prepared") is not transaction:
-        connection.exec_driver_sql(_SET)
-        session.info["prepared"] = transaction
+def prepare(session: Session, *, anew: bool = False) -> None:
+    """Let the session's transaction run as SETTINGS say, until its end.
+
+    Plans of statements are kept, unless they are to be made `anew` for the values that are asked.
+    """
+    wanted = _ANEW if anew else _KEPT
+    if _prepared(session) is None:
+        rows(session, f"SELECT {SETTING}", {})
+        note_prepared(session)
+    if _prepared(session) != wanted:
+        rows(session, _PLANS.format(wanted), {})
+        note_prepared(session, wanted)
+
+
+def note_prepared(session: Session, plans: str = _KEPT) -> None:
+    """Note that the session's transaction runs as SETTING says."""
+    session.info["prepared"] = (session.get_transaction(), plans)
+
+
+def _prepared(session: Session) -> str | None:
+    """Return how statements of the session's transaction are planned; None before `prepare`."""
+    # A session begins a transaction when it first asks.
+    session.connection()
+    transaction, plans = session.info.get("prepared", (None, None))
+    return plans if transaction is session.get_transaction() else None
+
+
+_believed: WeakKeyDictionary[Engine, dict[Hashable, tuple[float, Any]]] = WeakKeyDictionary()
+
+
+def believed(session: Session, name: Hashable, ask: Callable[[], Fact]) -> Fact:
+    """Return what `ask` tells of a database, or told BELIEVED_SECONDS ago at most."""
+    facts = _believed.setdefault(session.connection().engine, {})
+    told, fact = facts.get(name, (-math.inf, None))
+    if time.monotonic() - told > BELIEVED_SECONDS:
+        if len(facts) >= MOST_BELIEVED:
+            facts.clear()
+        fact = ask()
+        facts[name] = (time.monotonic(), fact)
+    return fact  # type: ignore[no-any-return]
 
 
 def with_listings(source: str, condition: str) -> str:
@@ -85,6 +130,15 @@ def filter_sql(filters: Filters) -> tuple[str, Mapping[str, Any]]:
         compile_kwargs={"render_postcompile": True},
     )
     return str(compiled), compiled.params
+
+
+def written(statement: Select[Any]) -> str:
+    """Return a statement as text with its values in it: those that are asked come in beside."""
+    compiled = statement.compile(
+        dialect=PGDialect_psycopg(),  # type: ignore[no-untyped-call]
+        compile_kwargs={"literal_binds": True},
+    )
+    return str(compiled)
 
 
 def vector(embedding: Embedding) -> str:

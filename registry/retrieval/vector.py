@@ -17,7 +17,15 @@ from registry.db.models import Adapter, File, Listing
 from registry.retrieval.filters import Filters, conditions
 from registry.retrieval.knowledge import ByCaptions, ByWeights, know
 from registry.retrieval.ranking import Match
-from registry.retrieval.statements import Embedding, filter_sql, prepare, rows, vector
+from registry.retrieval.statements import (
+    UNFILTERED,
+    Embedding,
+    believed,
+    filter_sql,
+    prepare,
+    rows,
+    vector,
+)
 
 # An adapter has several covers with several captions, and only the best counts: so many
 # captions are fetched for every adapter wanted, and this many times more where they are of few.
@@ -54,17 +62,18 @@ def nearest_by_weights(
 
     `embedding` (dim,) lies in that space: a query goes through `encode_query` first.
     """
-    prepare(session)
     condition, values = filter_sql(filters)
-    values = {**values, "vector": vector(embedding), "encoder": encoder, "limit": limit}
+    prepare(session, anew=condition != UNFILTERED)
+    values = {**values, "vector": vector(embedding), "encoder": encoder}
     scored = f"SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {WEIGHTS} AND {condition}"
     found: Sequence[Row[Any]] = ()
     if not _is_narrow(session, filters, limit):
-        found = rows(session, f"{scored} ORDER BY {DISTANCE} LIMIT %(limit)s", values)
+        # A number, for a plan that is kept to know that few rows are wanted.
+        found = rows(session, f"{scored} ORDER BY {DISTANCE} LIMIT {limit:d}", values)
     if len(found) < limit:
         # No index has this expression. Hundreds of equal vectors, each other's only
         # neighbours, can hide the rest from a scan of the index; mostly there are no more.
-        found = rows(session, f"{scored} ORDER BY ({DISTANCE}) + 0 LIMIT %(limit)s", values)
+        found = rows(session, f"{scored} ORDER BY ({DISTANCE}) + 0 LIMIT {limit:d}", values)
     return _ordered([Match(row.adapter_id, row.score) for row in found])
 
 
@@ -72,29 +81,34 @@ def nearest_by_captions(
     session: Session, embedding: Embedding, *, text_encoder: str, filters: Filters, limit: int
 ) -> list[Match]:
     """Return up to `limit` adapters by their cover that suits `embedding` (dim,) best."""
-    prepare(session)
     condition, values = filter_sql(filters)
+    prepare(session, anew=condition != UNFILTERED)
     values = {**values, "vector": vector(embedding), "text_encoder": text_encoder}
-    nearest = (
-        "SELECT adapter_id, max(score) AS score, sum(count(*)) OVER () AS captions FROM "
-        f"(SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {CAPTIONS} AND {condition} "
-        f"ORDER BY {DISTANCE} LIMIT %(captions)s) AS nearest GROUP BY adapter_id"
-    )
+
+    def nearest(captions: int) -> Sequence[Row[Any]]:
+        return rows(
+            session,
+            "SELECT adapter_id, max(score) AS score, sum(count(*)) OVER () AS captions FROM "
+            f"(SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {CAPTIONS} AND {condition} "
+            f"ORDER BY {DISTANCE} LIMIT {captions:d}) AS nearest GROUP BY adapter_id",
+            values,
+        )
+
     wanted = round(limit * CAPTIONS_PER_ADAPTER)
     found: Sequence[Row[Any]] = ()
     if not _is_narrow(session, filters, wanted):
-        found = rows(session, nearest, values | {"captions": wanted})
+        found = nearest(wanted)
     while found and 2 * len(found) <= limit and found[0].captions == wanted:
         # A few adapters have all that is near.
         wanted *= DEEPER
-        found = rows(session, nearest, values | {"captions": wanted})
+        found = nearest(wanted)
     if not found or found[0].captions < wanted:
         # The index has no more to say: see nearest_by_weights.
         found = rows(
             session,
             f"SELECT listings.adapter_id, max(1 - ({DISTANCE})) AS score {CAPTIONS} "
-            f"AND {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT %(limit)s",
-            values | {"limit": limit},
+            f"AND {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT {limit:d}",
+            values,
         )
     return _ordered([Match(row.adapter_id, row.score) for row in found])[:limit]
 
@@ -113,7 +127,7 @@ def nearest_by_fingerprint(
     )
     if own is None:
         return None
-    prepare(session)
+    prepare(session, anew=True)
     distance = File.fingerprint.cosine_distance(own)
     found = session.execute(
         select(Listing.adapter_id.label("id"), distance.label("distance"))
@@ -165,10 +179,7 @@ def weight_embeddings(
 
 def worth_offering(session: Session, filters: Filters, limit: int) -> int:
     """Return how many of up to `limit` adapters the index can find at a bearable cost."""
-    condition, values = filter_sql(filters)
-    if not values:
-        return limit
-    left, everything = _left(session, filters, condition, values)
+    left, everything = _left(session, filters)
     return min(limit, max(LEAST_OFFERED, STEPS * left // everything))
 
 
@@ -178,22 +189,14 @@ def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
     Of every so many rows of the index one passes; PostgreSQL estimates how many, which takes no
     time that counts.
     """
-    condition, values = filter_sql(filters)
-    if not values:
-        return False
-    left, everything = _left(session, filters, condition, values)
+    left, everything = _left(session, filters)
     steps: float = limit * everything / max(left, 1)
     return bool(steps * STEP > left)
 
 
-def _left(
-    session: Session, filters: Filters, condition: str, values: Mapping[str, Any]
-) -> tuple[int, int]:
+def _left(session: Session, filters: Filters) -> tuple[int, int]:
     """Return how many listings pass and how many there are, about."""
-    estimates: dict[Filters, tuple[int, int]] = session.info.setdefault("estimates", {})
-    if filters not in estimates:
-        estimates[filters] = _estimate(session, condition, values)
-    return estimates[filters]
+    return believed(session, filters, lambda: _estimate(session, *filter_sql(filters)))
 
 
 def _estimate(session: Session, condition: str, values: Mapping[str, Any]) -> tuple[int, int]:

@@ -5,22 +5,25 @@ downloads, first where it stands in the name: as many as are asked for, so that 
 literally matches is out of reach, and no question costs more for being common.
 """
 
-import math
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from registry.measures import timed
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
-from registry.retrieval.statements import filter_sql, prepare, rows, with_listings
+from registry.retrieval.statements import (
+    UNFILTERED,
+    believed,
+    filter_sql,
+    prepare,
+    rows,
+    with_listings,
+)
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
 # What a word counts that only resembles one: less than any whole word.
@@ -35,8 +38,6 @@ MANY = 1000
 # Of words of more than this, those with the most downloads are met soonest on the way through all
 # adapters by downloads; PostgreSQL decides whether to go it.
 SOON_MET = 10_000
-# PostgreSQL counts words whenever it analyses; so long, its counts are believed.
-COUNTS_SECONDS = 60.0
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
@@ -75,13 +76,15 @@ def matching_adapters(
         words = words_asked(question)
     if not words:
         return []
-    prepare(session)
+    condition, values = filter_sql(filters)
+    prepare(session, anew=condition != UNFILTERED)
     terms, unused = _whole_words(session, words, filters)
     if unused:
         terms += _resembling(session, unused)
     if not terms:
         return []
-    condition, values = filter_sql(filters)
+    # How to come by those that have a common word depends on how common it is.
+    prepare(session, anew=condition != UNFILTERED or any(term.adapters for term in terms))
     branches, queries = _branches(terms, condition)
     asked = {
         "words": [word.text for word in words],
@@ -98,27 +101,24 @@ def matching_adapters(
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
-_counts: WeakKeyDictionary[Engine, tuple[float, Mapping[str, float]]] = WeakKeyDictionary()
-
-
 def _common_words(session: Session) -> Mapping[str, float]:
     """Return how many adapters have a word, about, of those that many have."""
-    engine = session.connection().engine
-    counted, words = _counts.get(engine, (-math.inf, {}))
-    if time.monotonic() - counted > COUNTS_SECONDS:
-        statement = """
-            SELECT lexeme, frequency * reltuples AS adapters
-            FROM pg_stats, pg_class,
-                unnest(most_common_elems::text::text[], most_common_elem_freqs)
-                    AS common (lexeme, frequency)
-            WHERE schemaname = current_schema AND tablename = 'listing_words'
-                AND attname = 'words_vector' AND pg_class.oid = 'listing_words'::regclass
-                AND frequency * reltuples > %(many)s
-        """
-        found = rows(session, statement, {"many": MANY})
-        words = {row.lexeme: row.adapters for row in found}
-        _counts[engine] = (time.monotonic(), words)
-    return words
+    return believed(session, "common words", lambda: _count_common_words(session))
+
+
+def _count_common_words(session: Session) -> Mapping[str, float]:
+    """Return the same as PostgreSQL counted it when it last analysed."""
+    statement = """
+        SELECT lexeme, frequency * reltuples AS adapters
+        FROM pg_stats, pg_class,
+            unnest(most_common_elems::text::text[], most_common_elem_freqs)
+                AS common (lexeme, frequency)
+        WHERE schemaname = current_schema AND tablename = 'listing_words'
+            AND attname = 'words_vector' AND pg_class.oid = 'listing_words'::regclass
+            AND frequency * reltuples > %(many)s
+    """
+    found = rows(session, statement, {"many": MANY})
+    return {row.lexeme: row.adapters for row in found}
 
 
 def _whole_words(
@@ -265,7 +265,7 @@ def _scored(branches: Sequence[str]) -> str:
 
 def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
     """Return adapters of which `asked` is a trigger word, the name, the file's or its hash."""
-    prepare(session)
+    prepare(session, anew=filter_sql(filters)[0] != UNFILTERED)
     wanted = asked.strip().lower().removesuffix(".safetensors")
     if HASH.fullmatch(wanted):
         # Ranges, because LIKE would not use an index under most collations.
@@ -303,7 +303,7 @@ def literal_adapters(
     words = [word.text for word in words_asked(asked)]
     if not words:
         return []
-    prepare(session)
+    prepare(session, anew=True)
     condition, values = filter_sql(filters)
     wanted = {"words": " ".join(words), "after": after, "without": list(without), "limit": limit}
     found = rows(

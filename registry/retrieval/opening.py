@@ -1,0 +1,46 @@
+"""What a search has to know before it asks anything: told by one statement, in one round trip."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from registry.db.models import Listing
+from registry.retrieval.known_values import values_of
+from registry.retrieval.statements import SETTING, note_prepared, rows, written
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveEncoder:
+    """An encoder that search uses, as its row in the database says."""
+
+    name: str
+    base_model: str
+    text_encoder: str
+    checkpoint_sha256: str
+    calibration: dict[str, Any] | None
+
+
+def open_search(session: Session) -> tuple[Sequence[str], Sequence[ActiveEncoder]]:
+    """Return the base models of ready adapters, by name, and the active encoders, by age.
+
+    The session's transaction runs as `registry.retrieval.statements.SETTINGS` say afterwards.
+    """
+    [opened] = rows(session, _statement(), {})
+    note_prepared(session)
+    return opened.base_models, [ActiveEncoder(**encoder) for encoder in opened.encoders]
+
+
+@cache
+def _statement() -> str:
+    return f"""
+        SELECT {SETTING}, ARRAY({written(values_of(Listing.base_model))}) AS base_models, ARRAY(
+            SELECT jsonb_build_object(
+                'name', name, 'base_model', base_model, 'text_encoder', text_encoder,
+                'checkpoint_sha256', checkpoint_sha256, 'calibration', calibration
+            )
+            FROM encoders WHERE active ORDER BY id
+        ) AS encoders
+    """
