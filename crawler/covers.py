@@ -22,6 +22,9 @@ THUMBNAIL_SIDE = 256
 # Up to this many pixels lossless WebP costs little, and tiny pictures suffer from artefacts.
 _LOSSLESS_PIXELS = 256 * 256
 _QUALITY = 90
+# How hard WebP tries, of 6. Against the 4 that Pillow would take, 1 needs a sixth to a half of the
+# time and makes files up to 4 % longer (64 to 768 pixels wide, measured).
+_EFFORT = 1
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 
@@ -181,7 +184,7 @@ def _encode(image: Image.Image) -> bytes:
     clean.paste(image)
     stream = io.BytesIO()
     lossless = image.width * image.height <= _LOSSLESS_PIXELS
-    clean.save(stream, "WEBP", lossless=lossless, quality=_QUALITY, method=4)
+    clean.save(stream, "WEBP", lossless=lossless, quality=_QUALITY, method=_EFFORT)
     return stream.getvalue()
 
 

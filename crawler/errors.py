@@ -73,9 +73,12 @@ AutoLoraError
     FileTakenError
     NotTrashedError
     ImageNotFoundError
+    HasCoverError
+    NoPreviewError
     NotRemovedError
     ImageRequestError
     RequestKeyError
+    RequestUnderWayError
     CoverNotFoundError
     StrengthsError
     NoBaseModelError

@@ -4,9 +4,12 @@ import base64
 import binascii
 import io
 import json
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
+from uuid import uuid4
 
 from pydantic import TypeAdapter
 
@@ -19,16 +22,23 @@ from registry.api.schemas.found import (
     SearchAnswer,
     SimilarAnswer,
 )
-from registry.connection import Connection, RemoteSenseError, RemoteUnreachableError, receive
+from registry.connection import (
+    Connection,
+    RemoteError,
+    RemoteSenseError,
+    RemoteUnreachableError,
+    receive,
+)
 from registry.errors import StrengthsError
 from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
 from registry.saving import own_name, save_new, save_whole
 
 if TYPE_CHECKING:
     import httpx
+    from PIL.Image import Image
 
     from registry.api.schemas.fuse import ChoiceAnswer, FuseAnswer
-    from registry.api.schemas.service import RunListAnswer, StatusAnswer
+    from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import DrawingOptions, Mode, StepCallback
     from registry.fusion.recipe import Recipe
@@ -37,6 +47,8 @@ if TYPE_CHECKING:
 ZIP_LIMITS = DiskLimits(max_file_bytes=100 * DiskLimits().max_file_bytes)
 # An image of the largest size as a data URL, and its recipe.
 MOST_LINE_BYTES = 100_000_000
+# How often it is asked how far a sheet is.
+LOOK_SECONDS = 0.3
 
 
 class Client(Connection):
@@ -157,6 +169,14 @@ class Client(Connection):
             "/v1/runs", _given({"limit": limit, "cursor": cursor}), TypeAdapter(RunListAnswer)
         )
 
+    def nights(self, limit: int = 20, *, cursor: str | None = None) -> "NightListAnswer":
+        """Return a page of nightly refreshes, newest first."""
+        from registry.api.schemas.service import NightListAnswer
+
+        return self.get(
+            "/v1/nights", _given({"limit": limit, "cursor": cursor}), TypeAdapter(NightListAnswer)
+        )
+
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
         """Save an adapter's file in `folder` under its own name, and return its path.
 
@@ -210,25 +230,107 @@ class Client(Connection):
         Who stops waiting gives it up.
         """
         named = None if adapters is None else _named(adapters, strengths)
-        size = drawing.pop("size", None)
-        negative = drawing.pop("negative", None)
         asked = {
             "prompt": prompt,
             "k": k,
             "adapters": named,
             "base_model": base_model,
-            "width": size and size[0],
-            "height": size and size[1],
             "mode": mode,
             "check": check,
-            "negative_prompt": negative,
-            **drawing,
+            **_how(drawing),
         }
         return self._draw("/v1/fuse", json.dumps(_given(asked)).encode(), progress)
 
     def reproduce(self, recipe: "Recipe", progress: "StepCallback | None" = None) -> "FusedImage":
         """Have the image of a recipe drawn there again."""
         return self._draw("/v1/recipes/draw", recipe.to_json().encode(), progress)
+
+    def grid(
+        self,
+        prompt: str,
+        adapters: Sequence[int],
+        *,
+        mode: "Mode" = "gated",
+        progress: "StepCallback | None" = None,
+        **drawing: Unpack["DrawingOptions"],
+    ) -> "Image":
+        """Have every pair of `adapters` drawn there, and each of them alone, on one sheet."""
+        asked: dict[str, Any] = {"kind": "grid", "prompt": prompt, "mode": mode}
+        asked["adapters"] = _named(adapters, None)
+        return self._sheet(asked | _how(drawing), progress)
+
+    def compare(
+        self,
+        prompt: str,
+        *,
+        k: int = 3,
+        adapters: Sequence[int] | None = None,
+        base_model: str | None = None,
+        progress: "StepCallback | None" = None,
+        **drawing: Unpack["DrawingOptions"],
+    ) -> "Image":
+        """Have the base alone, each adapter alone, and all by every way of fusing drawn there."""
+        asked: dict[str, Any] = {
+            "kind": "compare",
+            "prompt": prompt,
+            "k": k,
+            "adapters": None if adapters is None else _named(adapters, None),
+            "base_model": base_model,
+        }
+        return self._sheet(asked | _how(drawing), progress)
+
+    def _sheet(self, asked: dict[str, Any], progress: "StepCallback | None") -> "Image":
+        """Have a sheet drawn behind the answer; who stops waiting gives it up."""
+        # Here, for it brings Pillow, which no other question needs.
+        from registry.api.schemas.images import ImagesAnswer
+
+        # A network that fails may have brought the request: it counts once.
+        key = {"Idempotency-Key": uuid4().hex}
+        begun = self._ask(
+            "POST", "/v1/images", TypeAdapter(ImagesAnswer), json=_given(asked), headers=key
+        ).items
+        if len(begun) != 1:
+            raise RemoteSenseError(self.url, f"{len(begun)} images, where it was asked for one")
+        path = f"/v1/images/{begun[0].id}"
+        try:
+            self._wait(path, progress)
+        except BaseException:
+            # Any: Ctrl-C, most of the time. The server may be gone as well.
+            with suppress(RemoteError):
+                self.post(f"{path}/cancel", {}, b"", TypeAdapter(dict[str, Any]))
+            raise
+        return self._picture(f"{path}/png")
+
+    def _wait(self, path: str, progress: "StepCallback | None") -> None:
+        """Return when an image is drawn; raise what keeps it from that."""
+        from registry.api.schemas.images import ImageAnswer
+        from registry.image_states import UNFINISHED
+
+        shape: TypeAdapter[ImageAnswer] = TypeAdapter(ImageAnswer)
+        while (image := self.get(path, {}, shape)).state in UNFINISHED:
+            if progress is not None and image.total:
+                progress(image.done, image.total)
+            time.sleep(LOOK_SECONDS)
+        if image.problem is not None:
+            self.refuse(str(image.problem.get("type")), str(image.problem.get("detail")))
+        if image.state != "done":
+            raise RemoteUnreachableError(self.url, "it stopped before the sheet was done")
+
+    def _picture(self, path: str) -> "Image":
+        from PIL import Image
+
+        data = io.BytesIO()
+        with self.stream("GET", path) as answer:
+            self.check(answer)
+            for chunk in answer.iter_bytes():
+                if data.write(chunk) and data.tell() > MOST_LINE_BYTES:
+                    raise RemoteSenseError(self.url, "an image that does not end")
+        try:
+            image = Image.open(data, formats=["PNG"])
+            image.load()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise RemoteSenseError(self.url, "no PNG where an image should be") from error
+        return image
 
     def _draw(self, path: str, asked: bytes, progress: "StepCallback | None") -> "FusedImage":
         from registry.api.schemas.fuse import LINES, FuseEvent
@@ -287,6 +389,14 @@ def _named(
     if len(strengths) != len(adapters):
         raise StrengthsError(len(strengths), len(adapters))
     return [{"id": id_, "strength": given} for id_, given in zip(adapters, strengths, strict=True)]
+
+
+def _how(drawing: "DrawingOptions") -> dict[str, Any]:
+    """Return how to draw in the words of the API."""
+    words: dict[str, Any] = {"size": None, "negative": None, **drawing}
+    size, negative = words.pop("size"), words.pop("negative")
+    width, height = size or (None, None)
+    return {"width": width, "height": height, "negative_prompt": negative, **words}
 
 
 def _page(cursor: str | None, limit: int, sort: str, seed: int) -> dict[str, Any]:

@@ -64,6 +64,8 @@ class Settings(BaseModel):
     # civitai.com shows only what is safe for work.
     civitai_endpoint: str = "https://civitai.red"
     civitai_token: SecretStr | None = None
+    # Asked by sha256 for files that Civitai has lost, as https://civarchive.com/api; None: not.
+    civarchive_endpoint: str | None = None
     # What hubs are crawled for; all of it where nothing is said. Of base models, tags and
     # licences one has to be an adapter's.
     crawl_base_models: list[str] = Field(default_factory=list)

@@ -262,10 +262,15 @@ class ImageRequestError(RegistryError):
 class RequestKeyError(RegistryError):
     """A key that names a request came with another one."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(
-            f"the Idempotency-Key {key!r} was sent with another request; take a fresh one."
-        )
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was sent with another request; take a fresh one.")
+
+
+class RequestUnderWayError(RegistryError):
+    """A request is sent again while it is being answered."""
+
+    def __init__(self) -> None:
+        super().__init__("this request is being answered; send it again in a moment.")
 
 
 class CoverNotFoundError(RegistryError):

@@ -16,19 +16,10 @@ class ImageHistory:
     def __init__(self, sessions: sessionmaker[Session], most_bytes: int) -> None:
         self._sessions, self._most_bytes = sessions, most_bytes
 
-    def ask(
-        self, asked: Sequence[Mapping[str, Any]], key: str | None = None
-    ) -> tuple[list[ImageFacts], bool]:
-        """Note images to be drawn; return them, and whether these are new.
-
-        They are not if the same was asked for with the same key within a day.
-
-        Raises:
-            RequestKeyError: the key is that of another request.
-        """
+    def ask(self, asked: Sequence[Mapping[str, Any]]) -> Sequence[ImageFacts]:
+        """Note images to be drawn, and return them."""
         with one_line_errors(), self._sessions.begin() as session:
-            ids, are_new = images.ask(session, asked, key)
-            return [images.get_image(session, one) for one in ids], are_new
+            return [images.get_image(session, one) for one in images.ask(session, asked)]
 
     def begin(self, image_id: int) -> bool:
         """Say that an image is being drawn; return False if nobody wants it any more."""

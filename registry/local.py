@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
 from registry.api.schemas.found import (
@@ -13,9 +13,6 @@ from registry.api.schemas.found import (
     SearchAnswer,
     SimilarAnswer,
 )
-from registry.api.schemas.fuse import ChoiceAnswer
-from registry.api.schemas.service import RunListAnswer, StatusAnswer
-from registry.fusion.recipe import Recipe
 from registry.retrieval.cursors import read_number
 from registry.retrieval.filter_options import make_filters
 from registry.retrieval.found import Paging
@@ -23,6 +20,12 @@ from registry.retrieval.likeness import Likes
 from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
 from registry.saving import own_name, save_new, save_whole
 from registry.service import Registry
+
+# What a search does without is loaded by the questions that need it.
+if TYPE_CHECKING:
+    from registry.api.schemas.fuse import ChoiceAnswer
+    from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
+    from registry.fusion.recipe import Recipe
 
 
 class LocalReader:
@@ -108,16 +111,28 @@ class LocalReader:
 
     def choose(
         self, prompt: str, k: int = 3, *, base_model: str | None = None
-    ) -> Sequence[ChoiceAnswer]:
+    ) -> Sequence["ChoiceAnswer"]:
+        from registry.api.schemas.fuse import ChoiceAnswer
+
         chosen = self.registry.choose(prompt, k, base_model=base_model)
         return [ChoiceAnswer.from_choice(choice) for choice in chosen]
 
-    def status(self) -> StatusAnswer:
+    def status(self) -> "StatusAnswer":
+        from registry.api.schemas.service import StatusAnswer
+
         return StatusAnswer.from_status(self.registry.status(), self.registry.next_night())
 
-    def runs(self, limit: int = 20, *, cursor: str | None = None) -> RunListAnswer:
+    def runs(self, limit: int = 20, *, cursor: str | None = None) -> "RunListAnswer":
+        from registry.api.schemas.service import RunListAnswer
+
         runs = self.registry.runs(before_id=read_number("runs", cursor), limit=limit + 1)
         return RunListAnswer.from_runs(runs, limit)
+
+    def nights(self, limit: int = 20, *, cursor: str | None = None) -> "NightListAnswer":
+        from registry.api.schemas.service import NightListAnswer
+
+        nights = self.registry.nights(before_id=read_number("nights", cursor), limit=limit + 1)
+        return NightListAnswer.from_nights(nights, limit)
 
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
         detail = self.registry.adapter(adapter_id)
@@ -127,7 +142,7 @@ class LocalReader:
             save_whole(target, sha256, lambda file: shutil.copyfileobj(source, file))
         return target
 
-    def pack(self, recipe: Recipe, target: Path | str) -> Path:
+    def pack(self, recipe: "Recipe", target: Path | str) -> Path:
         packed = self.registry.bundle(recipe)
         save_new(Path(target), lambda file: file.writelines(packed))
         return Path(target)

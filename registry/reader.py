@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Unpack
 
-from registry.client import Client
 from registry.config import Settings
-from registry.connection import RemoteError
 from registry.running import find_server
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
     from registry.api.schemas.found import (
         DuplicateListAnswer,
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         SimilarAnswer,
     )
     from registry.api.schemas.fuse import ChoiceAnswer
-    from registry.api.schemas.service import RunListAnswer, StatusAnswer
+    from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
+    from registry.client import Client
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import DrawingOptions, Mode, StepCallback
     from registry.fusion.recipe import Recipe
@@ -110,6 +111,10 @@ class Reader(Protocol):
         """Return a page of refreshes, newest first."""
         ...
 
+    def nights(self, limit: int = 20, *, cursor: str | None = None) -> "NightListAnswer":
+        """Return a page of nightly refreshes, newest first."""
+        ...
+
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
         """Save an adapter's file in `folder` under its own name, and return its path."""
         ...
@@ -138,6 +143,31 @@ class Drawer(Protocol):
         """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
         ...
 
+    def grid(
+        self,
+        prompt: str,
+        adapters: Sequence[int],
+        *,
+        mode: "Mode" = "gated",
+        progress: "StepCallback | None" = None,
+        **drawing: Unpack["DrawingOptions"],
+    ) -> "Image":
+        """Draw every pair of `adapters` fused, and each of them alone, on one sheet."""
+        ...
+
+    def compare(
+        self,
+        prompt: str,
+        *,
+        k: int = 3,
+        adapters: Sequence[int] | None = None,
+        base_model: str | None = None,
+        progress: "StepCallback | None" = None,
+        **drawing: Unpack["DrawingOptions"],
+    ) -> "Image":
+        """Draw the base alone, each adapter alone, and all by every way of fusing, on one sheet."""
+        ...
+
     def reproduce(self, recipe: "Recipe", progress: "StepCallback | None" = None) -> "FusedImage":
         """Draw the image of a recipe again."""
         ...
@@ -151,19 +181,23 @@ def draws_here(settings: Settings) -> bool:
     return settings.url is not None and bool(settings.base_models) and not settings.local
 
 
-def find_client(settings: Settings) -> Client | None:
+def find_client(settings: Settings) -> "Client | None":
     """Return a client of the registry at REGISTRY_URL, or of a server that runs on this home.
 
     None where there is neither, or `settings.local` asks for this process.
     """
     if settings.local:
         return None
-    if settings.url is not None:
-        token = settings.token.get_secret_value() if settings.token else None
-        return Client(settings.url, token)
-    server = find_server(settings.home)
-    if server is None:
+    server = None if settings.url is not None else find_server(settings.home)
+    if settings.url is None and server is None:
         return None
+    # Here, for it brings HTTP, which a search of this process does without.
+    from registry.client import Client
+    from registry.connection import RemoteError
+
+    if server is None:
+        token = settings.token.get_secret_value() if settings.token else None
+        return Client(str(settings.url), token)
     client = Client(server.url, server.token)
     try:
         if client.health().instance == server.instance:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Self, Unpack, get_args
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from crawler.pictures.reading import ReadPicture
-from encoder.image_encoder import ImageEncoder
 from encoder.text_encoder import TextEncoder
 from encoder.training.progress import Progress, silent
 from registry.blobs import BlobStore, make_private
@@ -49,26 +47,9 @@ from registry.errors import (
     FileNotKeptError,
 )
 from registry.fusion.errors import ComfyUINotSetError
-from registry.fusion.maker import Maker
-from registry.fusion.options import (
-    CompareOptions,
-    FuseOptions,
-    GridOptions,
-    PreviewCallback,
-    StepCallback,
-)
-from registry.fusion.studio import Studio
 from registry.image_history import ImageHistory
-from registry.refresh.captioning import wanted_captions
 from registry.refresh.due import next_due
 from registry.retrieval.browsing import Total, browse, count
-from registry.retrieval.by_description import Described, describe
-from registry.retrieval.by_picture import (
-    PicturePage,
-    by_image,
-    read_for_search,
-    search_by_picture,
-)
 from registry.retrieval.cards import (
     AdapterCard,
     cards_of_file,
@@ -104,13 +85,25 @@ from registry.upkeep.readiness import check_ready
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from crawler.pictures.reading import ReadPicture
+    from encoder.image_encoder import ImageEncoder
     from registry.fusion.exports.bundle import Bundle
     from registry.fusion.exports.sending import SentPrompt
     from registry.fusion.fused_image import FusedImage
+    from registry.fusion.maker import Maker
+    from registry.fusion.options import (
+        CompareOptions,
+        FuseOptions,
+        GridOptions,
+        PreviewCallback,
+        StepCallback,
+    )
     from registry.fusion.recipe import Recipe
     from registry.own_folders import OwnFolders
     from registry.refresh.cover_drawing import CoverDrawing
     from registry.refresh.learn import Lesson
+    from registry.retrieval.by_description import Described
+    from registry.retrieval.by_picture import PicturePage
 
 MOST_ADAPTERS = 5
 
@@ -217,12 +210,14 @@ class Registry:
 
     def search_picture(
         self, picture: Path | bytes, filters: Filters | None = None, limit: int = 10
-    ) -> PicturePage:
+    ) -> "PicturePage":
         """Return up to `limit` adapters that a picture was made with, or that made one like it.
 
         Raises:
             PictureError: it is no picture, or none that can be read.
         """
+        from registry.retrieval.by_picture import by_image, read_for_search, search_by_picture
+
         started = time.perf_counter()
         read, filters = read_for_search(picture), filters or Filters()
         # Before a session is open: a vision model may think for half a minute.
@@ -239,8 +234,10 @@ class Registry:
             milliseconds=(time.perf_counter() - started) * 1000,
         )
 
-    def _describe(self, picture: ReadPicture, filters: Filters, limit: int) -> Described:
+    def _describe(self, picture: "ReadPicture", filters: Filters, limit: int) -> "Described":
         """Say what a picture shows, where an endpoint for that is set up."""
+        from registry.retrieval.by_description import Described, describe
+
         settings = self.settings
         if settings.caption_endpoint is None:
             return Described()
@@ -253,11 +250,13 @@ class Registry:
             lambda text: self.finder.search(text, filters, limit),
         )
 
-    def _open_image_encoder(self) -> ImageEncoder:
+    def _open_image_encoder(self) -> "ImageEncoder":
         """Return what pictures are compared by; its model is loaded when it is first asked."""
         assert self.settings.image_encoder is not None
         with self._lock:
             if self._image_encoder is None:
+                from encoder.image_encoder import ImageEncoder
+
                 self._image_encoder = ImageEncoder(self.settings.image_encoder)
             return self._image_encoder
 
@@ -377,6 +376,8 @@ class Registry:
 
     def status(self) -> Status:
         """Return what is here, what was refused, what waits, and who works."""
+        from registry.refresh.captioning import wanted_captions
+
         with one_line_errors(), self.sessions.begin() as session:
             wanted = wanted_captions(self.settings, now(session))
             disk = shutil.disk_usage(self.blobs.root.parent)
@@ -534,22 +535,27 @@ class Registry:
     # Making images
 
     @property
-    def maker(self) -> Maker:
+    def maker(self) -> "Maker":
         """What makes images; base models, gates and weights are loaded when first needed."""
         with self._lock:
             if self._maker is None:
+                from registry.fusion.maker import Maker
+                from registry.fusion.studio import Studio
+
                 self._maker = Maker(self, Studio(self.settings, self.file, self.peft_config))
             return self._maker
 
-    def fuse(self, prompt: str, **options: Unpack[FuseOptions]) -> "FusedImage":
+    def fuse(self, prompt: str, **options: Unpack["FuseOptions"]) -> "FusedImage":
         """Draw `prompt` with adapters that search finds for it, or those named: `Maker.fuse`."""
         return self.maker.fuse(prompt, **options)
 
-    def grid(self, prompt: str, adapters: Sequence[int], **options: Unpack[GridOptions]) -> "Image":
+    def grid(
+        self, prompt: str, adapters: Sequence[int], **options: Unpack["GridOptions"]
+    ) -> "Image":
         """Draw every pair of `adapters` fused, and each of them alone: `Maker.grid`."""
         return self.maker.grid(prompt, adapters, **options)
 
-    def compare(self, prompt: str, **options: Unpack[CompareOptions]) -> "Image":
+    def compare(self, prompt: str, **options: Unpack["CompareOptions"]) -> "Image":
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
         return self.maker.compare(prompt, **options)
 
@@ -576,8 +582,8 @@ class Registry:
     def reproduce(
         self,
         recipe: "Recipe",
-        progress: StepCallback | None = None,
-        preview: PreviewCallback | None = None,
+        progress: "StepCallback | None" = None,
+        preview: "PreviewCallback | None" = None,
     ) -> "FusedImage":
         """Draw the image of a recipe again: on the same machine, to the bit."""
         return self.maker.reproduce(recipe, progress, preview)

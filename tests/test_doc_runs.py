@@ -51,6 +51,8 @@ ADAPTERS = 46
 DRAWN = ("Red Heart LoRA", "Pink Sunburst Background Objects LoRA")
 # Its layers are those of FLUX.1 and of Qwen-Image: somebody has to say whose it is.
 UNCLEAR = ADAPTERS + 1
+# What curl says of a body that nothing is said of.
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ADDRESS = re.compile(r"(?:http://)?(?:localhost|127\.0\.0\.1|gpu-box):8000\b")
 
 
@@ -130,7 +132,7 @@ def ask(words: list[str]) -> tuple[Any, str]:
         asked.url,
         content=content,
         files={name: Path(path).read_bytes() for name, path in forms} or None,
-        headers=dict(header.split(": ", 1) for header in asked.H),
+        headers=(FORM if content else {}) | dict(header.split(": ", 1) for header in asked.H),
         timeout=60,
     )
     if asked.o and answer.is_success:

@@ -4,19 +4,23 @@ The hub sorts by when a model's last version was published. What changes otherwi
 licences) does not surface there: `list_again` looks at what is known, bit by bit.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from crawler.disk import DiskLimits
-from crawler.errors import SourceError
+from crawler.download import place
+from crawler.errors import GoneError, SourceError
 from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
+from crawler.hashed_file import HashedFile
 from crawler.hub_json import as_count, as_dict, as_list
 from crawler.hub_text import clean_words
 from crawler.manners import DEFAULT_MANNERS, Manners
-from crawler.records import AdapterRecord, Refusal, Remembered
+from crawler.records import AdapterRecord, Refusal, Remembered, RemoteHeader
+from crawler.sources.civarchive import CivArchive
 from crawler.sources.civitai_detail import (
     HUB,
     TYPES,
@@ -45,6 +49,7 @@ BATCH = 25
 MAX_DETAILS = 4
 _MAX_PAGES = 100_000
 _MOST_REFUSED = 100
+T = TypeVar("T")
 # The hub's names of base models that it was seen to filter by; it refuses others.
 BASES = (
     "Flux.1 D", "Flux.1 S", "Illustrious", "Pony", "Qwen", "SD 1.5", "SDXL 1.0", "ZImageBase",
@@ -67,7 +72,9 @@ class CivitaiSource(HubSource):
         limits: DiskLimits | None = None,
         filters: Filters = EVERYTHING,
         manners: Manners = DEFAULT_MANNERS,
+        archive: str | None = None,
     ) -> None:
+        """`archive` is a CivArchive's address, which is asked for files that are gone here."""
         client = HubClient(
             NAMES,
             endpoint,
@@ -76,6 +83,12 @@ class CivitaiSource(HubSource):
         )
         super().__init__(client, name, limits, filters)
         self._page_size = page_size
+        self._archive = CivArchive(archive) if archive else None
+
+    def close(self) -> None:
+        super().close()
+        if self._archive is not None:
+            self._archive.close()
 
     def list_adapters(
         self,
@@ -109,6 +122,33 @@ class CivitaiSource(HubSource):
     def file_address(self, record: AdapterRecord) -> str:
         file = f"?fileId={quote(record.file.revision, safe='')}" if record.file.revision else ""
         return f"api/download/models/{quote(record.version, safe='')}{file}"
+
+    def read_header(self, record: AdapterRecord) -> RemoteHeader:
+        """Return the start of the record's file, from a mirror where it is gone here."""
+        try:
+            return super().read_header(record)
+        except GoneError as gone:
+            return self._ask_archive(record, gone, lambda archive: archive.read_header(record))
+
+    def download(self, record: AdapterRecord, target: Path) -> HashedFile:
+        """Fetch the record's file as any hub's source does, from a mirror where it is gone."""
+        try:
+            return super().download(record, target)
+        except GoneError as gone:
+            path = place(record, target)
+            return self._ask_archive(
+                record, gone, lambda archive: archive.download(record, path, self._limits)
+            )
+
+    def _ask_archive(
+        self, record: AdapterRecord, gone: GoneError, ask: Callable[[CivArchive], T]
+    ) -> T:
+        if self._archive is None or record.file.sha256 is None:
+            raise gone
+        try:
+            return ask(self._archive)
+        except SourceError as error:
+            raise GoneError(f"{gone} {error}") from error
 
     def _ask(self, path: str) -> dict[str, Any]:
         answer = self._client.ask_json("GET", f"api/v1/{path}")

@@ -97,6 +97,17 @@ class HubClient:
         url = f"{self.endpoint}/{path}"
         return self._translating(lambda: read_remote_header(self._http, url, self._headers))
 
+    def download_elsewhere(
+        self, url: str, record: AdapterRecord, target: Path, limits: DiskLimits
+    ) -> HashedFile:
+        """Fetch a record's file from an address that the hub names, which is told no token."""
+        with self._downloads:
+            return fetch_file(self._http, url, record, target, limits)
+
+    def read_header_elsewhere(self, url: str) -> RemoteHeader:
+        """Return the start of a file at an address that the hub names, which is told no token."""
+        return read_remote_header(self._http, url)
+
     def read_config(self, path: str) -> str:
         """Return PEFT's config, as it is written.
 

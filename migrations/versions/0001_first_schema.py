@@ -28,6 +28,7 @@ def upgrade() -> None:
     _create_embeddings()
     _create_nights()
     _create_images()
+    _create_request_keys()
     _create_tokens()
     _create_favourites()
     _create_drawn_covers()
@@ -44,6 +45,7 @@ def downgrade() -> None:
         "cover_embeddings",
         "log_ins",
         "tokens",
+        "request_keys",
         "image_files",
         "images",
         "nights",
@@ -585,9 +587,6 @@ def _create_images() -> None:
         sa.Column("activity", postgresql.JSONB(), nullable=True),
         sa.Column("problem", postgresql.JSONB(), nullable=True),
         sa.Column("bytes", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.Column("request_key", sa.Text(), nullable=True),
-        sa.Column("request_sha256", sa.Text(), nullable=True),
-        sa.Column("place", sa.Integer(), server_default=sa.text("0"), nullable=False),
         _moment("created_at"),
         _moment("seen_at"),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
@@ -597,7 +596,6 @@ def _create_images() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_images")),
     )
-    op.create_index("uq_images_request_key_place", "images", ["request_key", "place"], unique=True)
     op.create_index(
         "ix_images_unfinished",
         "images",
@@ -620,6 +618,22 @@ def _create_images() -> None:
     # PNG and WebP are compressed already.
     for column in ("png", "thumbnail"):
         op.execute(f"ALTER TABLE image_files ALTER COLUMN {column} SET STORAGE EXTERNAL")
+
+
+def _create_request_keys() -> None:
+    op.create_table(
+        "request_keys",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("request_sha256", sa.Text(), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column(
+            "headers", postgresql.JSONB(), server_default=sa.text("'{}'::jsonb"), nullable=False
+        ),
+        sa.Column("body", sa.LargeBinary(), nullable=True),
+        _moment("created_at"),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_request_keys")),
+    )
+    op.create_index("ix_request_keys_created_at", "request_keys", ["created_at"])
 
 
 def _create_tokens() -> None:

@@ -11,11 +11,12 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from registry import measures
-from registry.api.access import allowed_to, is_public, open_scopes
+from registry.api.access import allowed_to, is_public, open_scopes, wants_tokens
 from registry.api.admission import Admission
 from registry.api.deps import Places
+from registry.api.description import complete
 from registry.api.drawing import Desk
-from registry.api.errors import PROBLEM_JSON, UploadsBusyError, add_error_handlers
+from registry.api.errors import UploadsBusyError, add_error_handlers
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.fresh import Fresh
 from registry.api.limits import LimitAddresses, Limits, limit_images
@@ -164,16 +165,20 @@ def close(app: FastAPI) -> None:
 
 
 class App(FastAPI):
-    """Describes its errors as what they are: FastAPI thinks them of its answers' types."""
+    """Describes itself in full."""
 
     def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
-        for path in document["paths"].values():
-            for operation in path.values():
-                answer = operation["responses"]["default"]
-                schema, *_ = answer["content"].values()
-                answer["content"] = {PROBLEM_JSON: schema}
-        return document
+        if self.openapi_schema is None:
+            settings = self.state.registry.settings
+            scopes = {
+                (method.lower(), route.path): scope
+                for router, scope in API
+                for route in router.routes
+                if isinstance(route, APIRoute)
+                for method in route.methods or ()
+            }
+            complete(super().openapi(), scopes, wants_tokens=wants_tokens(settings))
+        return super().openapi()
 
 
 def _answer_head(app: FastAPI, router: APIRouter, guards: list[DependsMarker]) -> None:

@@ -45,14 +45,13 @@ class Desk:
         self._closed = threading.Event()
         self._beating: threading.Thread | None = None
 
-    def ask(self, request: ImageRequest, key: str | None = None) -> list[ImageFacts]:
-        """Note an image for each seed and queue it; return what was asked with `key` before.
+    def ask(self, request: ImageRequest) -> Sequence[ImageFacts]:
+        """Note an image for each seed, and queue it.
 
         Raises:
             ImageRequestError: it makes no sense.
             BusyError: too many wait.
             SamplingError: the base does not draw such a size.
-            RequestKeyError: the key is that of another request.
         """
         request.check_sense()
         self._check_early(request)
@@ -60,9 +59,8 @@ class Desk:
             request.model_copy(update={"seed": (request.seed + place) % 2**32, "count": 1})
             for place in range(request.count)
         ]
-        images, are_new = self._registry.images.ask([written(single) for single in singles], key)
-        if are_new:
-            self._queue_all(singles, images)
+        images = self._registry.images.ask([written(single) for single in singles])
+        self._queue_all(singles, images)
         return images
 
     def _check_early(self, request: ImageRequest) -> None:

@@ -82,6 +82,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.NotRemovedError: HTTPStatus.CONFLICT,
     ours.ImageRequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.RequestKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ours.RequestUnderWayError: HTTPStatus.CONFLICT,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
     ours.FileNotKeptError: HTTPStatus.NOT_FOUND,
     ours.FileWithheldError: HTTPStatus.FORBIDDEN,
@@ -145,6 +146,11 @@ def bug_problem() -> dict[str, object]:
     )
 
 
+def http_problem(status: HTTPStatus, detail: str, title: str = "") -> dict[str, object]:
+    """Return the problem document of what HTTP itself has a status for."""
+    return _problem(status, title or status.phrase.lower(), detail)
+
+
 def log_hidden(where: str, error: Exception) -> None:
     """Write to the log what `problem_of` does not say, and what the server could not help."""
     if _kind_of(error) in SAID or status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -181,7 +187,7 @@ def _on_invalid(request: Request, error: Exception) -> Response:
     if len(faults) > MOST_FAULTS:
         said.append(f"and {len(faults) - MOST_FAULTS} more")
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    return _answer(request, _problem(status, "invalid request", "; ".join(said)))
+    return _answer(request, http_problem(status, "; ".join(said), "invalid request"))
 
 
 def _fault_words(fault: Mapping[str, Any]) -> str:
@@ -192,7 +198,7 @@ def _fault_words(fault: Mapping[str, Any]) -> str:
 def on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    problem = _problem(status, status.phrase.lower(), error.detail or status.description)
+    problem = http_problem(status, error.detail or status.description)
     headers = dict(error.headers or {})
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_methods_here(request))

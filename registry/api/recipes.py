@@ -2,15 +2,18 @@
 
 from typing import Any
 
+from registry.api.schemas.fuse import RECIPE
 from registry.db.images import ImageFacts
 from registry.fusion.errors import RecipeError
 from registry.fusion.recipe import Recipe, recipe_in_png
 
+# As an example of what is refused.
+NO_RECIPE = RecipeError("not a recipe of schema 1 or 2: prompt: Field required")
 RECIPE_BODY: dict[str, Any] = {
     "required": True,
     "description": "A recipe, or a PNG that carries one; also as the first file of a form.",
     "content": {
-        "application/json": {"schema": {"type": "object"}},
+        "application/json": {"schema": {"type": "object"}, "example": RECIPE},
         **{
             kind: {"schema": {"type": "string", "format": "binary"}}
             for kind in ("image/png", "multipart/form-data")

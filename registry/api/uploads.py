@@ -21,17 +21,15 @@ async def _picture(request: Request) -> AsyncIterator[bytes]:
     places: Places = request.app.state.uploads
     await places.take()
     try:
-        data = bytearray()
         # Bounded while it comes, by `Admission`.
-        async for chunk in request.stream():
-            data += chunk
+        data = await request.body()
         kind = request.headers.get("content-type", "")
-        yield _file_in_form(data, kind) if kind.startswith("multipart/") else bytes(data)
+        yield _file_in_form(data, kind) if kind.startswith("multipart/") else data
     finally:
         places.give_back()
 
 
-def _file_in_form(body: bytearray, content_type: str) -> bytes:
+def _file_in_form(body: bytes, content_type: str) -> bytes:
     """Return the first file of a form [1]; empty where none was chosen.
 
     - [1] https://www.rfc-editor.org/rfc/rfc7578
@@ -47,7 +45,7 @@ def _file_in_form(body: bytearray, content_type: str) -> bytes:
         if head_end < 0 or end < 0:
             break
         if b"filename=" in body[at:head_end]:
-            return bytes(body[head_end + 4 : end])
+            return body[head_end + 4 : end]
         begin = end + 2
     raise HTTPException(400, "The form has no file.")
 

@@ -43,7 +43,7 @@ def open_reader(context: typer.Context) -> "Reader":
 
 
 def open_drawer(context: typer.Context) -> "Drawer":
-    """Open what makes single images: a server that runs already, or else `open_maker`."""
+    """Open what makes images: a server that runs already, or else `open_maker`."""
     from registry.reader import draws_here
 
     client = None if draws_here(settings_of(context)) else _find_client(context)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from registry.cli.context import open_drawer, open_maker
+from registry.cli.context import open_drawer
 from registry.cli.errors import UsageError
 from registry.cli.export import check_target, print_export
 from registry.cli.options import (
@@ -132,9 +132,9 @@ def grid(
         raise UsageError("give two adapters or more, like --adapters 12 7 31.")
     check_output(output)
     size, mode = drawing.pixels, drawing.parsed_mode
-    maker = open_maker(context)
+    drawer = open_drawer(context)
     with progress_bar("Drawing the sheet") as progress:
-        sheet = maker.grid(
+        sheet = drawer.grid(
             prompt,
             ids,
             seed=drawing.seed,
@@ -165,9 +165,9 @@ def compare(
     ids = parse_ids(adapters, more)
     check_output(output)
     size = drawing.pixels
-    maker = open_maker(context)
+    drawer = open_drawer(context)
     with progress_bar("Drawing the sheet") as progress:
-        sheet = maker.compare(
+        sheet = drawer.compare(
             prompt,
             k=finding.k,
             adapters=ids,

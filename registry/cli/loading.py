@@ -19,8 +19,8 @@ def load_less() -> None:
     cast(dict[str, Any], sys.modules)["httpx._main"] = None
     # pydantic looks for plugins in all that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    # What modules define stays, and is looked through for garbage at every 700th object.
-    gc.set_threshold(50_000)
+    # What modules define stays, and is looked through for garbage at every 700th object otherwise.
+    gc.set_threshold(10_000)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from registry.cli.context import open_registry
+from registry.cli.context import open_reader, open_registry
 from registry.cli.errors import report
 from registry.cli.options import Json, Limit
 from registry.cli.output import print_json, print_table, stderr, stdout
@@ -21,6 +21,7 @@ from registry.cli.progress import log_refresh, show_refresh
 from registry.errors import RegistryError
 
 if TYPE_CHECKING:
+    from registry.api.schemas.service import NightAnswer
     from registry.db.nights import NightFacts
     from registry.service import Registry
 
@@ -88,18 +89,22 @@ def schedule(context: typer.Context, at: At = None) -> None:
 @app.command()
 def runs(context: typer.Context, limit: Limit = 10, as_json: Json = False) -> None:
     """List the last nights and refreshes, and what came of them."""
-    registry = open_registry(context)
-    nights, refreshes = registry.nights(limit=limit), registry.runs(limit=limit)
+    reader = open_reader(context)
+    nights, refreshes = reader.nights(limit).items, reader.runs(limit).items
     if as_json:
-        of_runs = [{**asdict(run), "bytes_per_adapter": run.bytes_per_adapter} for run in refreshes]
-        print_json({"nights": list(map(asdict, nights)), "runs": of_runs})
+        print_json(
+            {
+                "nights": [one.model_dump(mode="json") for one in nights],
+                "runs": [run.model_dump(mode="json") for run in refreshes],
+            }
+        )
         return
     print_table([_night_row(one) for one in nights], "No night was done: `autolora night --now`.")
     rows = [
         {
             "refresh": str(run.id),
             "began": f"{run.started_at:%Y-%m-%d %H:%M}",
-            "source": run.endpoint,
+            "source": run.endpoint or run.hub,
             "state": run.state,
             "failed": str(_failures(run.counts)),
             "MB": f"{run.fetched_bytes / 1e6:.1f}",
@@ -153,7 +158,7 @@ def _hour(registry: "Registry", at: datetime | None) -> time:
     return at.time() if at is not None else registry.settings.nightly_at or THREE
 
 
-def _night_row(night: "NightFacts") -> dict[str, Any]:
+def _night_row(night: "NightFacts | NightAnswer") -> dict[str, Any]:
     report = night.report
     recall = (report.get("canaries") or {}).get("recall")
     return {

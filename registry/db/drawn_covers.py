@@ -11,12 +11,16 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     CheckConstraint,
     ForeignKey,
     Select,
+    any_,
     delete,
     exists,
     func,
+    literal,
     null,
     or_,
     select,
@@ -183,7 +187,8 @@ def load_drawn(session: Session, adapter_ids: Collection[int]) -> dict[int, Draw
         select(DrawnCover)
         .join(Adapter, Adapter.id == DrawnCover.adapter_id)
         .where(
-            DrawnCover.adapter_id.in_(adapter_ids),
+            # As an array it is the same statement for any number.
+            DrawnCover.adapter_id == any_(literal(list(adapter_ids), ARRAY(BigInteger))),
             DrawnCover.sha256.is_not(None),
             DrawnCover.file_sha256 == Adapter.file_sha256,
         )

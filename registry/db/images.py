@@ -4,26 +4,22 @@ A process that draws says now and then that it lives. What nobody draws any more
 interrupted, so that a killed server leaves nothing that seems to be under way.
 """
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.db.work_models import DrawnImage, ImageFile
-from registry.errors import ImageNotFoundError, RequestKeyError
+from registry.errors import ImageNotFoundError
 from registry.image_states import UNFINISHED, ImageState
 
 # A process says that it lives every few seconds (registry.api.drawing); one that has not for so
 # long is dead, or has lost the database.
 LOST_AFTER = timedelta(seconds=45)
-# As long a key means the same request.
-KEY_LIFETIME = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -58,47 +54,10 @@ class FinishedImage:
     activity: dict[str, Any] | None = None
 
 
-def ask(
-    session: Session, asked: Sequence[Mapping[str, Any]], key: str | None = None
-) -> tuple[list[int], bool]:
-    """Note images to be drawn; return their ids, and whether these are new.
-
-    They are not if the same was asked for with the same key already.
-
-    Raises:
-        RequestKeyError: the key is that of another request.
-    """
-    digest = hashlib.sha256(json.dumps(list(asked), sort_keys=True).encode()).hexdigest()
-    if key is not None:
-        _forget_key(session, key)
-        known = _of_key(session, key)
-        if not known:
-            # Of two at once, the second waits here for the first.
-            session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
-            known = _of_key(session, key)
-        if any(row.request_sha256 != digest for row in known):
-            raise RequestKeyError(key)
-        if known:
-            return [row.id for row in known], False
-    rows = [
-        {"asked": dict(one), "request_key": key, "request_sha256": digest, "place": place}
-        for place, one in enumerate(asked)
-    ]
+def ask(session: Session, asked: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Note images to be drawn; return their ids."""
     statement = insert(DrawnImage).returning(DrawnImage.id, sort_by_parameter_order=True)
-    return list(session.scalars(statement, rows)), True
-
-
-def _of_key(session: Session, key: str) -> Sequence[Row[int, str | None]]:
-    query = select(DrawnImage.id, DrawnImage.request_sha256).where(DrawnImage.request_key == key)
-    return session.execute(query.order_by(DrawnImage.place)).all()
-
-
-def _forget_key(session: Session, key: str) -> None:
-    session.execute(
-        update(DrawnImage)
-        .where(DrawnImage.request_key == key, DrawnImage.created_at < func.now() - KEY_LIFETIME)
-        .values(request_key=None)
-    )
+    return list(session.scalars(statement, [{"asked": dict(one)} for one in asked]))
 
 
 def begin(session: Session, image_id: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, func
 from sqlalchemy import text as sql
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.db.drawn_covers import DrawnCover
@@ -89,11 +90,6 @@ class DrawnImage(Base):
     problem: Mapped[dict[str, Any] | None]
     # How large its files are together.
     bytes: Mapped[int] = mapped_column(BigInteger, server_default=sql("0"))
-    # Who asked may name the request, to ask again without another image being made; how the request
-    # read, and which of its images this is.
-    request_key: Mapped[str | None]
-    request_sha256: Mapped[str | None]
-    place: Mapped[int] = mapped_column(server_default=sql("0"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     # When the process that has it to draw was last heard of.
     seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -104,7 +100,6 @@ class DrawnImage(Base):
             "state IN ('waiting', 'drawing', 'done', 'failed', 'cancelled', 'interrupted')",
             name="state",
         ),
-        Index("uq_images_request_key_place", "request_key", "place", unique=True),
         Index(
             "ix_images_unfinished", "id", postgresql_where=sql("state IN ('waiting', 'drawing')")
         ),
@@ -121,6 +116,23 @@ class ImageFile(Base):
     )
     png: Mapped[bytes] = mapped_column(LargeBinary)
     thumbnail: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class RequestKey(Base):
+    """A request that its sender named, and what was answered, for who sends it again."""
+
+    __tablename__ = "request_keys"
+
+    # The hash of the key and of the token that it came with.
+    name: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[str]
+    # None while the request is being answered.
+    status: Mapped[int | None]
+    headers: Mapped[dict[str, str]] = mapped_column(JSONB, server_default=sql("'{}'::jsonb"))
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    __table_args__ = (Index("ix_request_keys_created_at", "created_at"),)
 
 
 class Token(Base):

@@ -25,7 +25,6 @@ MOST_SHARE = 0.03
 SIDE = 128
 # A decoder with fewer parameters is used itself: the demo's has half a million, FLUX.1's 50.
 TINY_DECODER = 2_000_000
-
 # Some schedules begin with noise alone, which says nothing of the image.
 LEAST_ALPHA = 1e-8
 

@@ -1,7 +1,7 @@
 """Covers for adapters that came without one, drawn with themselves."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine
@@ -19,16 +19,17 @@ from registry.db.holds import hold
 from registry.errors import (
     AdapterNotFoundError,
     AdapterNotReadyError,
+    DiskFullError,
     HasCoverError,
     MissingExtraError,
     NoBaseModelError,
 )
 from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import BaseModelError, GatesFileError
-from registry.fusion.options import Drawing
+from registry.fusion.options import Drawing, Mode
 from registry.fusion.studio import Studio
 from registry.refresh.step import StepOutcome, one_line
-from registry.retrieval.cards import AdapterCard, load_cards
+from registry.retrieval.cards import load_cards
 
 # The same for all: whoever draws one again sees the same.
 SEED = 0
@@ -36,8 +37,12 @@ SEED = 0
 HELD_AS = "draw covers"
 # Adapters that are listed at once.
 PAGE = 64
-# What names of files have between words.
+# What names of files have between words, and the words that say nothing of a picture.
 JOINTS = re.compile(r"[\s_]+|(?<=\w)-+(?=\w)")
+SAYS_NOTHING = re.compile(
+    r"\b(?:(?:my\s+)?(?:lora|locon|loha|lokr|dora|lycoris)|(?:v|epoch|step)?\s?\d+(?:\.\d+)*)\b",
+    re.I,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,24 +87,26 @@ class CoverDrawing:
         with self.sessions() as session:
             return drawn_covers.count_waiting(session, wanted)
 
-    def draw_waiting(self, wanted: Wanted, limit: int | None = None) -> Iterator[StepOutcome]:
+    def draw_waiting(self, wanted: Wanted, limit: int | None = None) -> Generator[StepOutcome]:
         """Draw up to `limit` covers that wait; an outcome for each, once it is stored.
 
         Raises:
             BaseModelError, GatesFileError, MissingExtraError: nothing can be drawn here.
+            DiskFullError: nothing more can be stored.
         """
         engine: Engine = self.sessions.kw["bind"]
         left = limit
-        passed: set[int] = set()
+        elsewhere: set[int] = set()
         while left is None or left > 0:
             with self.sessions() as session:
-                page = drawn_covers.list_waiting(session, wanted, PAGE, but=passed)
+                page = drawn_covers.list_waiting(session, wanted, PAGE, but=elsewhere)
             if not page:
                 return
             for waiting in page[:left]:
-                passed.add(waiting.adapter_id)
                 with hold(engine, HELD_AS, [str(waiting.adapter_id)]) as mine:
-                    if mine and self._still_waits(wanted, waiting):
+                    if not mine:
+                        elsewhere.add(waiting.adapter_id)
+                    elif self._still_waits(wanted, waiting):
                         yield self._try(waiting)
                         left = None if left is None else left - 1
 
@@ -110,7 +117,7 @@ class CoverDrawing:
     def _try(self, waiting: WaitingCover) -> StepOutcome:
         try:
             self.draw(waiting.adapter_id)
-        except (BaseModelError, GatesFileError, MissingExtraError):
+        except (BaseModelError, DiskFullError, GatesFileError, MissingExtraError):
             # No adapter's fault: all others would fail alike.
             raise
         except Exception as error:
@@ -134,7 +141,9 @@ class CoverDrawing:
             card = load_cards(session, [adapter_id]).get(adapter_id)
             if card is None:
                 raise AdapterNotFoundError(adapter_id)
-            prompt = drawn_covers.find_prompt(session, adapter_id) or words_of(card)
+            prompt = drawn_covers.find_prompt(session, adapter_id) or words_of(
+                card.name, card.trigger_words
+            )
         if any(not cover.drawn for cover in card.covers):
             raise HasCoverError(card.name, card.id)
         if card.file_sha256 is None:
@@ -143,7 +152,7 @@ class CoverDrawing:
         if base is None:
             raise NoBaseModelError(card.base_model)
         # Where a base has gates, guidance that leads away from it alone shows an adapter best.
-        mode = "gated" if base in self.settings.gates else "sum"
+        mode: Mode = "gated" if base in self.settings.gates else "sum"
         how = Drawing(seed=SEED, mode=mode, check=False)
         strength = 1.0 if card.strength is None else card.strength
         fused = self.studio.draw(prompt, [Ingredient(card, strength)], base, how)
@@ -160,6 +169,10 @@ class CoverDrawing:
             drawn_covers.store_drawn(session, drawn, card.file_sha256)
 
 
-def words_of(card: AdapterCard) -> str:
-    """Return an adapter's name as words; its first trigger word joins them when it is drawn."""
-    return JOINTS.sub(" ", card.name).strip()
+def words_of(name: str, trigger_words: Sequence[str]) -> str:
+    """Return an adapter's name as words, or its first trigger word if they say nothing.
+
+    That joins them anyway when it is drawn.
+    """
+    words = " ".join(SAYS_NOTHING.sub(" ", JOINTS.sub(" ", name)).split())
+    return words or next(iter(trigger_words), name)

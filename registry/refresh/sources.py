@@ -99,7 +99,10 @@ def _open(hub: Hub, setting: str, address: str, settings: Settings) -> Source:
     # The token belongs to the configured endpoint, and to nobody else.
     token: Any = getattr(settings, f"{setting}_token")
     own = token if _is_configured(setting, address, settings) else None
-    return hub(
+    open_hub: Callable[..., Source] = hub
+    if hub is CivitaiSource:
+        open_hub = partial(CivitaiSource, archive=settings.civarchive_endpoint)
+    return open_hub(
         address,
         own.get_secret_value() if own else None,
         limits=settings.disk_limits,

@@ -1,12 +1,13 @@
 """Loopback hubs say what real ones were recorded to say: the same fields, of the same types.
 
-What was recorded [1, 2, 3] is told here by field and type alone. A loopback hub may leave fields
+What was recorded [1, 2, 3, 4] is told here by field and type alone. A loopback hub may leave fields
 out that no crawl reads; it may not make up others, nor say them otherwise.
 
 - [1] Civitai: UniversalProgressions/flutter_civitai_box, test/data/*_endpoint_response.json
 - [2] Hugging Face: Platano78/black-wire-forge, tests/fixtures/hf_qwen_loras.json, and what
   huggingface_hub's ModelInfo and RepoFile read
-- [3] ModelScope: the fields that third parties read, as there are no public recordings
+- [3] CivArchive: willmiao/ComfyUI-Lora-Manager, tests/services/test_civarchive_client.py
+- [4] ModelScope: the fields that third parties read, as there are no public recordings
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from demo.hub import civitai, hugging_face
+from demo.hub import civarchive, civitai, hugging_face
 from demo.hub.facts import HubFacts
 from tests.crawler.builders import add_entry
 
@@ -95,6 +96,29 @@ TREE = {
     "type": {TEXT}, "oid": {TEXT}, "size": {NUMBER}, "path": {TEXT},
     "lfs": {"oid": {TEXT}, "size": {NUMBER}, "pointerSize": {NUMBER}},
 }  # fmt: skip
+ARCHIVED_VERSION = {
+    "id": {NUMBER}, "modelId": {NUMBER}, "name": {TEXT}, "baseModel": {TEXT},
+    "description": {TEXT}, "downloadCount": {NUMBER}, "ratingCount": {NUMBER}, "rating": {NUMBER},
+    "nsfw_level": {NUMBER}, "trigger": [{TEXT}],
+    "files": [
+        {
+            "id": {NUMBER}, "name": {TEXT}, "type": {TEXT}, "sizeKB": {NUMBER},
+            "downloadUrl": {TEXT}, "sha256": {TEXT}, "is_primary": {FLAG},
+            "mirrors": [{"filename": {TEXT}, "url": {TEXT}, "deletedAt": {TEXT, NULL}}],
+        }
+    ],
+    "images": [{"id": {NUMBER}, "url": {TEXT}, "nsfwLevel": {NUMBER}}],
+}  # fmt: skip
+ARCHIVED = {
+    "data": {
+        "id": {NUMBER}, "name": {TEXT}, "type": {TEXT}, "description": {TEXT}, "is_nsfw": {FLAG},
+        "nsfw_level": {NUMBER}, "tags": [{TEXT}], "creator_username": {TEXT},
+        "creator_name": {TEXT}, "creator_url": {TEXT}, "version": ARCHIVED_VERSION,
+        "versions": [{"id": {NUMBER}, "name": {TEXT}}],
+        # Instead of the rest, where a file's model is all that is known.
+        "files": [{"model_id": {NUMBER}, "model_version_id": {NUMBER}, "source": {TEXT}}],
+    }
+}  # fmt: skip
 ANSWERS: list[tuple[Any, str, Any]] = [
     (civitai.serve, "api/v1/models?limit=1&nsfw=true", LISTING),
     (civitai.serve, "api/v1/models/10", MODEL),
@@ -149,6 +173,18 @@ def test_answers_have_the_recorded_fields_and_types(
 
     assert answer
     assert differences(answer, recorded) == []
+
+
+def test_an_archive_answers_with_the_recorded_fields_and_types(tmp_path: Path) -> None:
+    add_entry(tmp_path, "cat")
+    add_entry(tmp_path, "dog", by_model=True)
+    with civarchive.serve(tmp_path) as hub:
+        hashes = [hub.sha256(entry["file"]) for entry in hub.entries]
+        paths = [*(f"sha256/{sha256}" for sha256 in hashes), "models/11?modelVersionId=101"]
+        answers = [ask(f"{hub.endpoint}/api/{path}") for path in paths]
+
+    assert [differences(answer, ARCHIVED) for answer in answers] == [[], [], []]
+    assert ["version" in answer["data"] for answer in answers] == [True, False, True]
 
 
 def test_what_was_not_recorded_is_noticed() -> None:

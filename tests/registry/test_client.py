@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 import registry as package
+from registry.api.schemas.fuse import FuseRequest
 from registry.client import Client
 from registry.connection import (
     RemoteError,
@@ -235,3 +236,49 @@ def test_the_files_of_a_recipe_come_as_a_zip(
     with pytest.raises(RemoteError, match="000000"):
         client.pack(recipe.model_copy(update={"adapters": (unknown,)}), tmp_path / "other.zip")
     assert list(tmp_path.glob("*.zip*")) == [packed]
+
+
+def test_how_to_draw_is_said_in_the_words_of_the_api() -> None:
+    """Whatever `registry.fuse` takes, a server understands."""
+    asked: list[FuseRequest] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(FuseRequest.model_validate_json(request.content))
+        return httpx.Response(409, json={"detail": "no base here"})
+
+    with (
+        Client(HOST, transport=httpx.MockTransport(answer)) as client,
+        pytest.raises(RemoteError, match="no base here"),
+    ):
+        client.fuse("a fox", seed=3, steps=2, guidance=2.5, size=(48, 32), negative="blurry")
+
+    assert asked[0].drawing == {
+        "seed": 3,
+        "steps": 2,
+        "guidance": 2.5,
+        "size": (48, 32),
+        "negative": "blurry",
+    }
+
+
+def test_a_sheet_that_fails_there_says_why_and_one_that_is_no_picture_is_none() -> None:
+    now: dict[str, object] = {"state": "failed", "problem": {"type": "x", "detail": "no base"}}
+    facts: dict[str, object] = {"id": 1, "ahead": 0, "done": 0, "total": 3, "asked": {}}
+    facts |= {"recipe": None, "activity": [], "png": None, "thumbnail": None, "problem": None}
+    facts |= {"state": "waiting", "created_at": "2026-03-01T03:00:12Z", "finished_at": None}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/png"):
+            return httpx.Response(200, content=b"a web page")
+        begun = request.url.path == "/v1/images"
+        return httpx.Response(200, json={"items": [facts]} if begun else facts | now)
+
+    with Client(HOST, transport=httpx.MockTransport(answer)) as client:
+        with pytest.raises(RemoteError, match="no base"):
+            client.grid("a fox", [1, 2])
+        now |= {"state": "interrupted", "problem": None}
+        with pytest.raises(RemoteUnreachableError, match="stopped before the sheet"):
+            client.compare("a fox")
+        now["state"] = "done"
+        with pytest.raises(RemoteSenseError, match="no PNG"):
+            client.compare("a fox")

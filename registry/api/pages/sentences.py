@@ -96,6 +96,7 @@ FILES = (
 ANSWERS = (
     ("This needs a token of the scope {scope}.", "此操作需要带 {scope} 权限的令牌。"),
     ("This token is not known here, or was revoked.", "令牌无效，或已被撤销。"),
+    ("Too many {what} from here; ask again in {n} s.", "请求过多，请在 {n} 秒后再试。"),
     (
         "This server wants a token, as `Authorization: Bearer …`.",
         "访问此服务器需要令牌（`Authorization: Bearer …`）。",

@@ -68,7 +68,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "等待 {folder} 及另外 {n} 个文件夹完成",
     ),
     "folders.refresh": ("Look again", "重新检查"),
-    "folders.draw": ("Draw missing covers", "为没有封面的生成封面"),
+    "folders.draw": ("Draw missing covers", "生成缺失的封面"),
     "folders.remove": ("Watch no more", "不再监视"),
     "folders.problems": ("What was not taken, and why ({n})", "未收录的内容及原因（{n}）"),
     "folders.copies": ("Find copies", "查找重复文件"),

@@ -1,6 +1,5 @@
 """Adapters: lists, facts, covers and files."""
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -9,19 +8,25 @@ from fastapi.responses import FileResponse
 from registry.api.access import wants_tokens
 from registry.api.conditional import REVALIDATE, not_modified, revalidated
 from registry.api.deps import RegistryDep
+from registry.api.description import refusals
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
 from registry.api.schemas.asked import FilterParams, FoundParams, ListParams, PageParams
 from registry.api.schemas.found import DuplicateListAnswer, FacetsAnswer, SimilarAnswer
 from registry.api.schemas.service import RunListAnswer
-from registry.api.schemas.shapes import MOST_ID
-from registry.errors import BlobNotFoundError
+from registry.api.schemas.shapes import EXAMPLE_SHA256, MOST_ID
+from registry.errors import (
+    BlobNotFoundError,
+    CoverNotFoundError,
+    FileNotKeptError,
+    FileWithheldError,
+)
 from registry.retrieval.cursors import read_number
 from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
-Sha256Path = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
-IdPath = Annotated[int, Path(ge=1, le=MOST_ID)]
+Sha256Path = Annotated[str, Path(pattern="^[0-9a-f]{64}$", examples=[EXAMPLE_SHA256])]
+IdPath = Annotated[int, Path(ge=1, le=MOST_ID, examples=[7])]
 
 # Covers are stored as PNG or WebP, which their first bytes tell apart.
 PNG_MAGIC = b"\x89PNG"
@@ -30,7 +35,15 @@ FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {}}},
     206: {"description": "The part that Range asks for."},
     304: NOT_MODIFIED,
+    **refusals(
+        FileNotKeptError(EXAMPLE_SHA256, "https://civitai.com/models/1234"),
+        FileWithheldError("Paper Fox", "its weights are not finite"),
+    ),
     416: {"description": "Range asks for what the file does not have."},
+}
+
+CONFIG_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"example": '{"r": 16, "lora_alpha": 32}'}}}
 }
 
 
@@ -92,15 +105,21 @@ def list_duplicates(
 @router.get(
     "/adapters/{adapter_id}/covers/{position}",
     response_class=Response,
-    responses={200: {"content": {"image/webp": {}, "image/png": {}}}, 304: NOT_MODIFIED},
+    responses={
+        200: {"content": {"image/webp": {}, "image/png": {}}},
+        304: NOT_MODIFIED,
+        **refusals(CoverNotFoundError(7, 3)),
+    },
 )
 def get_cover(
     adapter_id: IdPath,
-    position: Annotated[int, Path(ge=0, lt=2**31)],
+    position: Annotated[int, Path(ge=0, lt=2**31, examples=[0])],
     request: Request,
     registry: RegistryDep,
     thumbnail: bool = False,
-    v: Annotated[str | None, Query(description="The start of its hash.")] = None,
+    v: Annotated[
+        str | None, Query(description="Its hash begins so.", examples=["9f2b4c1d0a3e"])
+    ] = None,
 ) -> Response:
     """Return a cover's image, at most 256 pixels wide with `thumbnail`."""
     cover = registry.cover(adapter_id, position)
@@ -162,7 +181,7 @@ def _send_file(
     )
 
 
-@router.get("/files/{sha256}/peft-config")
+@router.get("/files/{sha256}/peft-config", responses=CONFIG_ANSWERS)
 def get_peft_config(sha256: Sha256Path, registry: RegistryDep) -> str:
     """Return the adapter_config.json that lay beside a file, as written; "" if there was none.
 
@@ -175,7 +194,12 @@ def get_peft_config(sha256: Sha256Path, registry: RegistryDep) -> str:
 def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> RunListAnswer:
     """List refreshes, newest first."""
     runs = registry.runs(before_id=read_number("runs", params.cursor), limit=params.limit + 1)
+    answer = RunListAnswer.from_runs(runs, params.limit)
     if registry.settings.public_read:
-        # What failed names folders of this machine.
-        runs = [replace(run, error=run.error and "failed") for run in runs]
-    return RunListAnswer.from_runs(runs, params.limit)
+        # Some addresses are folders of this machine, and what failed names them.
+        hidden = [
+            run.model_copy(update={"endpoint": None, "error": run.error and "failed"})
+            for run in answer.items
+        ]
+        return answer.model_copy(update={"items": hidden})
+    return answer

@@ -6,10 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import RedirectResponse
 
+from encoder.errors import UnknownClaimError
 from registry.api.deps import RegistryDep
+from registry.api.description import refusals
 from registry.api.forms import read_form
 from registry.api.routes.adapters import IdPath
 from registry.api.schemas.adapters import AdapterDetailAnswer, ClaimRequest
+from registry.errors import NotRemovedError
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
 # The form of an adapter's page, which works without JavaScript.
@@ -18,7 +21,9 @@ page_router = APIRouter()
 SOMEBODY = "somebody"
 
 
-@router.put("/adapters/{adapter_id}/claim")
+@router.put(
+    "/adapters/{adapter_id}/claim", responses=refusals(UnknownClaimError("flux", ["flux.1-dev"]))
+)
 def put_claim(
     adapter_id: IdPath, asked: ClaimRequest, registry: RegistryDep
 ) -> AdapterDetailAnswer:
@@ -46,7 +51,9 @@ def remove_adapter(adapter_id: IdPath, registry: RegistryDep) -> None:
     registry.remove(adapter_id)
 
 
-@router.delete("/adapters/{adapter_id}/removal", status_code=204)
+@router.delete(
+    "/adapters/{adapter_id}/removal", status_code=204, responses=refusals(NotRemovedError(7))
+)
 def take_adapter_back(adapter_id: IdPath, registry: RegistryDep) -> None:
     """Let the next refresh publish an adapter again that was taken out."""
     registry.take_back(adapter_id)

@@ -8,9 +8,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
 from registry.api.deps import OpenRegistryDep, QueueDep
+from registry.api.description import refusals
+from registry.api.errors import BusyError
 from registry.api.queue import GenerationQueue, Job
 from registry.api.routes.adapters import IdPath
 from registry.api.schemas.adapters import AdapterDetailAnswer
+from registry.errors import HasCoverError, NoBaseModelError
 from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["adapters"])
@@ -18,7 +21,10 @@ router = APIRouter(prefix="/v1", tags=["adapters"])
 page_router = APIRouter()
 
 
-@router.post("/adapters/{adapter_id}/cover")
+@router.post(
+    "/adapters/{adapter_id}/cover",
+    responses=refusals(HasCoverError("Paper Fox", 7), NoBaseModelError("flux.1-dev"), BusyError()),
+)
 async def draw_cover(
     adapter_id: IdPath, registry: OpenRegistryDep, queue: QueueDep
 ) -> AdapterDetailAnswer:

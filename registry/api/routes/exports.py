@@ -6,10 +6,15 @@ from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import StreamingResponse
 
 from registry.api.deps import OpenRegistryDep, RegistryDep
-from registry.api.recipes import RECIPE_BODY, read_recipe, recipe_of
+from registry.api.description import refusals
+from registry.api.idempotency import KeyDep, KeyedRoute
+from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe, recipe_of
 from registry.api.routes.images import ImageId
 from registry.api.schemas.exports import ExportParams, SentAnswer
+from registry.api.schemas.shapes import EXAMPLE_SHA256
 from registry.api.uploads import PictureDep
+from registry.errors import BlobNotFoundError, FileNotKeptError
+from registry.fusion.errors import ComfyUIError, ComfyUINotSetError, ExportError
 from registry.fusion.exports.export import export
 from registry.fusion.options import Target
 from registry.fusion.recipe import Recipe
@@ -17,7 +22,7 @@ from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["recipes"])
 # For who may make images.
-send_router = APIRouter(prefix="/v1", tags=["recipes"])
+send_router = APIRouter(prefix="/v1", tags=["recipes"], route_class=KeyedRoute)
 
 # Each program's text: its type and the name it is saved under.
 FILES: dict[Target, tuple[str, str]] = {
@@ -28,12 +33,20 @@ FILES: dict[Target, tuple[str, str]] = {
 }
 ZIP = "application/zip"
 EXPORT_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **refusals(NO_RECIPE, ExportError("no other program draws with demo-flux-tiny")),
     200: {
         "description": "The text, under a name to save it by.",
         "content": {kind: {} for kind in dict.fromkeys(kind for kind, _ in FILES.values())},
-    }
+    },
 }
-FILES_ANSWERS: dict[int | str, dict[str, Any]] = {200: {"content": {ZIP: {}}}}
+FILES_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **refusals(
+        NO_RECIPE,
+        BlobNotFoundError(EXAMPLE_SHA256),
+        FileNotKeptError(EXAMPLE_SHA256, "https://civitai.com/models/1234"),
+    ),
+    200: {"content": {ZIP: {}}},
+}
 
 
 def _recipe(sent: PictureDep) -> Recipe:
@@ -106,7 +119,13 @@ def _packed(recipe: Recipe, registry: Registry) -> StreamingResponse:
     )
 
 
-@send_router.post("/recipes/send", openapi_extra={"requestBody": RECIPE_BODY})
-def send_recipe(recipe: RecipeDep, registry: OpenRegistryDep) -> SentAnswer:
+@send_router.post(
+    "/recipes/send",
+    openapi_extra={"requestBody": RECIPE_BODY},
+    responses=refusals(
+        NO_RECIPE, ComfyUINotSetError(), ComfyUIError("ComfyUI refuses the workflow")
+    ),
+)
+def send_recipe(recipe: RecipeDep, _: KeyDep, registry: OpenRegistryDep) -> SentAnswer:
     """Have the ComfyUI of REGISTRY_COMFYUI_URL draw a recipe, at plain strengths."""
     return SentAnswer.model_validate(registry.send_to_comfyui(recipe))

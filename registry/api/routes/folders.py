@@ -6,8 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
+from crawler.errors import FileTooLargeError, NoRoomError
 from registry.api.deps import KeeperDep, OpenRegistryDep, RegistryDep
+from registry.api.description import refusals
 from registry.api.folder_keeper import FolderKeeper
+from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.schemas.folders import (
     CopiesAnswer,
     CopyAnswer,
@@ -17,14 +20,30 @@ from registry.api.schemas.folders import (
     RefreshRequest,
     TrashRequest,
 )
+from registry.errors import (
+    FileTakenError,
+    FolderNotWatchedError,
+    NoFolderError,
+    NotTrashedError,
+)
 from registry.service import Registry
 
-router = APIRouter(prefix="/v1/folders", tags=["folders"])
+router = APIRouter(prefix="/v1/folders", tags=["folders"], route_class=KeyedRoute)
 
 FILE_BODY = {
     "required": True,
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
+
+# Examples of what is refused.
+NO_FOLDER = NoFolderError("/home/ann/lora", "no such file or directory")
+NOT_WATCHED = FolderNotWatchedError("/home/ann/lora")
+NOT_TRASHED = NotTrashedError("adapter 7", "its file lies in none of your folders")
+NOT_KEPT = (
+    FileTakenError("fox.zip", "only files called something.safetensors are taken"),
+    FileTooLargeError("fox.safetensors", 9_000_000_000, 8_589_934_592),
+    NoRoomError("fox.safetensors", 9_000_000, 1_080_000_000, 1_073_741_824),
+)
 
 
 @router.get("")
@@ -33,22 +52,23 @@ def list_folders(registry: RegistryDep, keeper: KeeperDep) -> FolderListAnswer:
     return listed(registry, keeper)
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, responses=refusals(NO_FOLDER))
 def add_folder(asked: FolderRequest, registry: RegistryDep, keeper: KeeperDep) -> FolderListAnswer:
     """Watch a folder of this machine, and index what is in it; it is not written to."""
     keeper.ask(registry.folders.add(asked.path))
     return listed(registry, keeper)
 
 
-@router.delete("", status_code=204)
+@router.delete("", status_code=204, responses=refusals(NOT_WATCHED))
 def remove_folder(
-    path: Annotated[str, Query(min_length=1, max_length=4096)], registry: RegistryDep
+    path: Annotated[str, Query(min_length=1, max_length=4096, examples=["/home/ann/loras"])],
+    registry: RegistryDep,
 ) -> None:
     """Watch a folder no more; its adapters stay."""
     registry.folders.remove(path)
 
 
-@router.post("/refresh", status_code=202)
+@router.post("/refresh", status_code=202, responses=refusals(NOT_WATCHED))
 def refresh_folder(
     asked: RefreshRequest, registry: RegistryDep, keeper: KeeperDep
 ) -> FolderListAnswer:
@@ -57,9 +77,14 @@ def refresh_folder(
     return listed(registry, keeper)
 
 
-@router.post("/files", status_code=202, openapi_extra={"requestBody": FILE_BODY})
+@router.post(
+    "/files",
+    status_code=202,
+    openapi_extra={"requestBody": FILE_BODY},
+    responses=refusals(*NOT_KEPT),
+)
 async def drop_file(
-    name: Annotated[str, Query(min_length=1, max_length=255)],
+    name: Annotated[str, Query(min_length=1, max_length=255, examples=["paper-fox.safetensors"])],
     request: Request,
     registry: OpenRegistryDep,
     keeper: KeeperDep,
@@ -90,8 +115,10 @@ def list_copies(registry: RegistryDep) -> CopiesAnswer:
     return CopiesAnswer(groups=[[CopyAnswer.from_copy(c) for c in group] for group in groups])
 
 
-@router.post("/trash", status_code=202)
-def trash_files(asked: TrashRequest, registry: RegistryDep, keeper: KeeperDep) -> FolderListAnswer:
+@router.post("/trash", status_code=202, responses=refusals(NOT_TRASHED))
+def trash_files(
+    asked: TrashRequest, _: KeyDep, registry: RegistryDep, keeper: KeeperDep
+) -> FolderListAnswer:
     """Move files of one's own folders to this machine's trash, from where they can come back."""
     for folder in registry.folders.trash(asked.adapters):
         keeper.ask(folder)

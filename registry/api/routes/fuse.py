@@ -5,29 +5,51 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from crawler.errors import AutoLoraError
 from registry.api import drawing
 from registry.api.deps import OpenRegistryDep, QueueDep
-from registry.api.errors import log_hidden, problem_of
+from registry.api.description import refusals
+from registry.api.errors import BusyError, UploadsBusyError, log_hidden, problem_of
+from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.queue import GenerationQueue, Job
-from registry.api.recipes import RECIPE_BODY, read_recipe
-from registry.api.schemas.fuse import LINES, MOST_SIDE, MOST_STEPS, FuseAnswer, FuseRequest
+from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe
+from registry.api.schemas.fuse import (
+    FUSE_EXAMPLES,
+    LINES,
+    MOST_SIDE,
+    MOST_STEPS,
+    FuseAnswer,
+    FuseRequest,
+)
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.uploads import PictureDep
-from registry.fusion.errors import GenerationCancelledError, RecipeError
+from registry.errors import (
+    AdapterNotFoundError,
+    AdapterNotReadyError,
+    MissingExtraError,
+    NoBaseModelError,
+    NoGatesError,
+)
+from registry.fusion.errors import (
+    AdapterRefusedError,
+    GenerationCancelledError,
+    RecipeError,
+    SamplingError,
+)
 from registry.fusion.options import StepCallback
 from registry.fusion.recipe import Recipe
+from registry.retrieval.errors import NothingFoundError
 
 if TYPE_CHECKING:
     from registry.fusion.fused_image import FusedImage
 
-router = APIRouter(prefix="/v1", tags=["fuse"])
+router = APIRouter(prefix="/v1", tags=["fuse"], route_class=KeyedRoute)
 
 PNG = "image/png"
 
@@ -36,18 +58,36 @@ Event = dict[str, Any]
 Draw = Callable[[StepCallback], "FusedImage"]
 
 
+# What keeps a server from drawing.
+UNABLE = (
+    NoBaseModelError("flux.1-dev"),
+    NoGatesError("flux.1-dev"),
+    MissingExtraError(["diffusers"]),
+    AdapterNotReadyError("Paper Fox", 7),
+    BusyError(),
+)
+TOO_LARGE = SamplingError("4096x4096 pixels: use up to 2048 a side")
+REFUSED = AdapterRefusedError("Paper Fox", "its weights are not finite; fetch it again")
+REFUSALS = refusals(
+    AdapterNotFoundError(7), NothingFoundError("a fox", "flux.1-dev"), TOO_LARGE, REFUSED, *UNABLE
+)
 ANSWERS: dict[int | str, dict[str, Any]] = {
+    **REFUSALS,
     200: {
         "description": "By `Accept`: JSON; the PNG alone, its recipe inside; or lines of "
         "JSON, one for every step of the progress and one for the result.",
         "content": {PNG: {}, LINES: {}},
-    }
+    },
 }
 
 
 @router.post("/fuse", response_model=FuseAnswer, responses=ANSWERS)
 async def fuse(
-    asked: FuseRequest, request: Request, registry: OpenRegistryDep, queue: QueueDep
+    asked: Annotated[FuseRequest, Body(openapi_examples=FUSE_EXAMPLES)],
+    request: Request,
+    registry: OpenRegistryDep,
+    queue: QueueDep,
+    _: KeyDep,
 ) -> Response | FuseAnswer:
     """Draw an image with adapters: those named, or those that suit the prompt.
 
@@ -59,11 +99,15 @@ async def fuse(
 @router.post(
     "/recipes/draw",
     response_model=FuseAnswer,
-    responses=ANSWERS,
+    responses={**ANSWERS, **refusals(NO_RECIPE, TOO_LARGE, UploadsBusyError(), *UNABLE)},
     openapi_extra={"requestBody": RECIPE_BODY},
 )
 async def draw_recipe(
-    sent: PictureDep, request: Request, registry: OpenRegistryDep, queue: QueueDep
+    sent: PictureDep,
+    request: Request,
+    registry: OpenRegistryDep,
+    queue: QueueDep,
+    _: KeyDep,
 ) -> Response | FuseAnswer:
     """Draw the image of a recipe again: on the same machine with the same files, to the bit.
 

@@ -4,63 +4,69 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from registry.api.conditional import REVALIDATE, not_modified
 from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
+from registry.api.description import refusals
 from registry.api.drawing import Desk
+from registry.api.errors import BusyError
+from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.limits import Limits
 from registry.api.queue import GenerationQueue
 from registry.api.schemas.asked import PageParams
 from registry.api.schemas.images import (
+    IMAGE_EXAMPLES,
     ImageAnswer,
     ImageListAnswer,
     ImageRequest,
     ImagesAnswer,
 )
 from registry.api.schemas.shapes import MOST_ID
-from registry.errors import ImageNotFoundError
+from registry.errors import ImageNotFoundError, ImageRequestError
+from registry.fusion.errors import SamplingError
 from registry.retrieval.cursors import read_number, write_cursor
 from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["images"])
-drawing_router = APIRouter(prefix="/v1", tags=["images"])
+drawing_router = APIRouter(prefix="/v1", tags=["images"], route_class=KeyedRoute)
 
-ImageId = Annotated[int, Path(ge=1, le=MOST_ID)]
-RequestKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        max_length=200,
-        description="Names this request for a day: sent again, it makes no other image.",
-    ),
-]
+ImageId = Annotated[int, Path(ge=1, le=MOST_ID, examples=[7])]
 # An image never changes, and may be removed.
 KEPT = "private, max-age=3600"
 # How often it is looked whether there is something to tell.
 LOOK_SECONDS = 0.3
 NOT_MODIFIED = {"description": "Who asks has it already, as If-None-Match says."}
 
+REFUSALS = refusals(
+    BusyError(),
+    ImageRequestError("a prompt or a recipe is needed"),
+    SamplingError("1000x1000 pixels: use multiples of 16"),
+)
+
 
 def _picture(media_type: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {media_type: {}}}, 304: NOT_MODIFIED}
 
 
-@drawing_router.post("/images", status_code=202)
+@drawing_router.post("/images", status_code=202, responses=REFUSALS)
 def ask_for_images(
-    asked: ImageRequest, desk: DeskDep, request: Request, response: Response, key: RequestKey = None
+    asked: Annotated[ImageRequest, Body(openapi_examples=IMAGE_EXAMPLES)],
+    desk: DeskDep,
+    request: Request,
+    response: Response,
+    _: KeyDep,
 ) -> ImagesAnswer:
     """Have images drawn, and answer at once; `/v1/images/{id}/events` tells how far they are.
 
-    A queue that is full answers 429. With an Idempotency-Key that was sent before, what was asked
-    for then is answered.
+    A queue that is full answers 429.
     """
     limits: Limits = request.app.state.limits
     # The request itself is one already.
     limits.check_images(request, asked.count - 1)
-    answers = [ImageAnswer.from_facts(facts) for facts in desk.ask(asked, key)]
+    answers = [ImageAnswer.from_facts(facts) for facts in desk.ask(asked)]
     response.headers["Location"] = f"/v1/images/{answers[0].id}"
     return ImagesAnswer(items=answers)
 

@@ -6,12 +6,15 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from registry.api.deps import RegistryDep
+from registry.api.description import refusals
 from registry.api.draw_again import draw_again
+from registry.api.errors import UploadsBusyError
 from registry.api.pages.render import render
 from registry.api.routes.pages import PAGE_SIZE, frame
 from registry.api.schemas.asked import PictureParams
 from registry.api.schemas.found import PictureAnswer
 from registry.api.uploads import PictureDep
+from registry.retrieval.errors import PictureError
 
 router = APIRouter(prefix="/v1", tags=["search"])
 # The form of the page, which works without JavaScript.
@@ -27,7 +30,11 @@ BODY = {
 }
 
 
-@router.post("/search/picture", openapi_extra={"requestBody": BODY})
+@router.post(
+    "/search/picture",
+    openapi_extra={"requestBody": BODY},
+    responses=refusals(PictureError("it is no picture"), UploadsBusyError()),
+)
 def search_by_picture(
     picture: PictureDep, params: Annotated[PictureParams, Query()], registry: RegistryDep
 ) -> PictureAnswer:

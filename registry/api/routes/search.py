@@ -5,14 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from registry.api.deps import RegistryDep
+from registry.api.description import refusals
 from registry.api.schemas.asked import SearchParams
 from registry.api.schemas.found import SearchAnswer
 from registry.api.schemas.fuse import ChoiceAnswer, ChooseParams
+from registry.retrieval.errors import EmptyQueryError, NothingFoundError, NothingIndexedError
 
 router = APIRouter(prefix="/v1", tags=["search"])
 
 
-@router.get("/search")
+@router.get("/search", responses=refusals(EmptyQueryError(), NothingIndexedError()))
 def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> SearchAnswer:
     """Find adapters that do what `q` describes, in English or Chinese, the most probable first.
 
@@ -31,7 +33,12 @@ def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> S
     return SearchAnswer.from_page(page)
 
 
-@router.get("/choose")
+@router.get(
+    "/choose",
+    responses=refusals(
+        EmptyQueryError(), NothingFoundError("a fox", "flux.1-dev"), NothingIndexedError()
+    ),
+)
 def choose(params: Annotated[ChooseParams, Query()], registry: RegistryDep) -> list[ChoiceAnswer]:
     """Return adapters to draw a prompt with: those that suit it, or those named that exist."""
     if params.adapters is not None:

@@ -9,8 +9,8 @@ from registry.api.deps import RegistryDep
 from registry.api.pages.render import render
 from registry.api.routes.pages import frame
 from registry.api.schemas.asked import PageParams
-from registry.api.schemas.service import NightAnswer, NightListAnswer, StatusAnswer
-from registry.retrieval.cursors import read_number, write_cursor
+from registry.api.schemas.service import NightListAnswer, StatusAnswer
+from registry.retrieval.cursors import read_number
 
 router = APIRouter(prefix="/v1", tags=["service"])
 page_router = APIRouter()
@@ -30,11 +30,7 @@ def get_status(registry: RegistryDep) -> StatusAnswer:
 def list_nights(params: Annotated[PageParams, Query()], registry: RegistryDep) -> NightListAnswer:
     """List nightly refreshes with their reports, newest first."""
     nights = registry.nights(before_id=read_number("nights", params.cursor), limit=params.limit + 1)
-    more, nights = len(nights) > params.limit, nights[: params.limit]
-    return NightListAnswer(
-        items=[NightAnswer.model_validate(night) for night in nights],
-        next=write_cursor("nights", [nights[-1].id]) if more else None,
-    )
+    return NightListAnswer.from_nights(nights, params.limit)
 
 
 @read_page_router.get("/indexing")

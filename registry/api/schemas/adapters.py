@@ -1,12 +1,22 @@
 """An adapter as the API tells it."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from registry.api.schemas.shapes import Answer, Asked, Text
+from registry.api.schemas.shapes import (
+    Answer,
+    Asked,
+    BaseModelName,
+    Bytes,
+    Id,
+    Moment,
+    Next,
+    Sha256,
+    Text,
+)
 from registry.api.urls import cover_url, thumbnail_url
+from registry.retrieval.terms import State
 
 # Only for who reads: who asks a registry elsewhere needs these shapes, and no database.
 if TYPE_CHECKING:
@@ -19,47 +29,53 @@ CoverSource = Literal["hub", "sidecar", "drawn"]
 
 
 class CoverAnswer(Answer):
-    position: int
+    position: int = Field(examples=[0])
     source: CoverSource = Field(
         default="hub",
         description="Whose it is: the hub's listing, a file beside the adapter, or drawn here for "
         "an adapter that came without any.",
     )
-    url: str
-    thumbnail_url: str
-    width: int | None = None
-    height: int | None = None
-    prompt: str | None = None
-    captions: list[str] = Field(default=[])
+    url: str = Field(examples=["/v1/adapters/7/covers/0?v=9f2b4c1d0a3e"])
+    thumbnail_url: str = Field(examples=["/v1/adapters/7/covers/0?v=9f2b4c1d0a3e&thumbnail=true"])
+    width: int | None = Field(default=None, examples=[832])
+    height: int | None = Field(default=None, examples=[1216])
+    prompt: str | None = Field(default=None, examples=["a fox folded from orange paper, origami"])
+    captions: list[str] = Field(
+        default=[], examples=[["A fox folded from orange paper on a grey table."]]
+    )
     recipe: dict[str, Any] | None = Field(
-        default=None, description="How it was drawn, where that was done here."
+        default=None,
+        examples=[None],
+        description="How it was drawn, where that was done here.",
     )
 
 
 class AdapterAnswer(Answer):
     """An adapter in a list."""
 
-    id: int
-    url: str
-    name: str
-    author: str
-    hub: str
-    base_model: str
-    trigger_words: list[str]
-    tags: list[str]
-    licence: str | None
-    mature: bool | None
-    downloads: int
-    updated_at: datetime
-    file_sha256: str | None
-    page_url: str | None
-    fusable: bool
-    strength: float | None = Field(description="What its author or owner prefers to use it at.")
-    state: str
-    refusal: str | None = Field(
-        description="Why its state is `refused`, or why its hub gives no file."
+    id: Id
+    url: str = Field(examples=["/v1/adapters/7"])
+    name: str = Field(examples=["Paper Fox"])
+    author: str = Field(examples=["ann"])
+    hub: str = Field(examples=["civitai"])
+    base_model: BaseModelName
+    trigger_words: list[str] = Field(examples=[["pprfx"]])
+    tags: list[str] = Field(examples=[["origami", "fox"]])
+    licence: str | None = Field(examples=["apache-2.0"])
+    mature: bool | None = Field(examples=[False])
+    downloads: int = Field(examples=[1204])
+    updated_at: Moment
+    file_sha256: Sha256 | None
+    page_url: str | None = Field(examples=["https://civitai.com/models/1234?modelVersionId=5678"])
+    fusable: bool = Field(examples=[True])
+    strength: float | None = Field(
+        examples=[0.8], description="What its author or owner prefers to use it at."
     )
-    file_name: str
+    state: State
+    refusal: str | None = Field(
+        examples=[None], description="Why its state is `refused`, or why its hub gives no file."
+    )
+    file_name: str = Field(examples=["paper-fox.safetensors"])
     covers: list[CoverAnswer]
 
     @classmethod
@@ -70,25 +86,43 @@ class AdapterAnswer(Answer):
 class ClaimAnswer(Answer):
     """What a person says that an adapter is for."""
 
-    base_model: str
-    who: str
-    when: datetime
+    base_model: BaseModelName
+    who: str = Field(examples=["ann"])
+    when: Moment
+
+
+Verdict = Annotated[
+    dict[str, Any],
+    Field(
+        description="What its file holds: format, trainer, base model, ranks and layers.",
+        examples=[
+            {
+                "fusable": True,
+                "reason": "",
+                "base_model": "flux.1-dev",
+                "base_model_source": "layers",
+                "format": "kohya",
+                "ranks": {"16": 304},
+            }
+        ],
+    ),
+]
 
 
 class AdapterDetailAnswer(AdapterAnswer):
     """All that is known of an adapter."""
 
-    repo: str
-    version: str
-    description: str
-    negative_prompt: str
-    file_size: int | None
-    file_url: str | None
-    autov2: str | None
-    autov3: str | None
-    verdict: dict[str, Any] | None
+    repo: str = Field(examples=["1234"])
+    version: str = Field(examples=["5678"])
+    description: str = Field(examples=["Things folded from paper."])
+    negative_prompt: str = Field(examples=["blurry"])
+    file_size: Bytes | None
+    file_url: str | None = Field(examples=["/v1/adapters/7/file"])
+    autov2: str | None = Field(examples=["5f70bf18a0"])
+    autov3: str | None = Field(examples=["0a1b2c3d4e5f"])
+    verdict: Verdict | None
     claim: ClaimAnswer | None = Field(description="What a person says that it is for.")
-    created_at: datetime
+    created_at: Moment
 
     @classmethod
     def from_detail(cls, detail: "AdapterDetail") -> Self:
@@ -131,17 +165,17 @@ def _file_url(detail: "AdapterDetail") -> str | None:
 class ClaimRequest(Asked):
     """What a person says that an adapter is for; hubs' words for it are understood too."""
 
-    base_model: Text = Field(min_length=1)
+    base_model: Text = Field(examples=["flux.1-dev"], min_length=1)
     who: Annotated[str, Field(max_length=100)] = Field(
-        default="", description="Whose word it is; shown with the verdict."
+        default="", examples=["ann"], description="Whose word it is; shown with the verdict."
     )
 
 
 class AdapterListAnswer(Answer):
     items: list[AdapterAnswer]
-    total: int = Field(description="Of all pages, as the first was asked for.")
-    total_exact: bool = Field(description="If not, there are more than `total`.")
-    next: str | None = Field(description="The cursor of the next page; null on the last.")
+    total: int = Field(examples=[1], description="Of all pages, as the first was asked for.")
+    total_exact: bool = Field(examples=[True], description="If not, there are more than `total`.")
+    next: Next
 
     @classmethod
     def from_page(cls, page: "BrowsePage") -> Self:

@@ -5,6 +5,7 @@ from typing import Annotated, cast
 from pydantic import Field
 
 from registry.api.schemas.shapes import AdapterId, Asked, Text
+from registry.retrieval.cursors import write_cursor
 from registry.retrieval.filter_options import make_filters
 from registry.retrieval.filters import Filters
 from registry.retrieval.found import Paging
@@ -13,13 +14,16 @@ from registry.retrieval.terms import LONGEST_CURSOR, FilterOptions, FoundSort, M
 
 Words = Annotated[list[Text], Field(max_length=20)]
 
-Rank = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Rank = Annotated[int, Field(ge=1, le=2**31 - 1, examples=[16])]
 
-Size = Annotated[str, Field(max_length=30)]
+Size = Annotated[str, Field(max_length=30, examples=["200MB"])]
 
-Moment = Annotated[str, Field(max_length=40)]
+Moment = Annotated[str, Field(max_length=40, examples=["2026-01-31"])]
 
-Cursor = Annotated[str, Field(max_length=LONGEST_CURSOR)]
+Cursor = Annotated[
+    str,
+    Field(max_length=LONGEST_CURSOR, examples=[write_cursor("examples", [7])]),
+]
 
 
 class FilterParams(Asked):
@@ -27,24 +31,34 @@ class FilterParams(Asked):
     adapter has all of `tag`. Values are compared without regard to case.
     """
 
-    base_model: Words = Field(default=[], description="As hubs and trainers call it, too.")
-    family: Words = Field(default=[], description="All base models of an architecture.")
-    author: Words = Field(default=[])
-    tag: Words = Field(default=[], description="An adapter has all of them.")
-    licence: Words = Field(default=[])
+    base_model: Words = Field(
+        default=[], examples=[["flux.1-dev"]], description="As hubs and trainers call it, too."
+    )
+    family: Words = Field(
+        default=[], examples=[["flux"]], description="All base models of an architecture."
+    )
+    author: Words = Field(default=[], examples=[["ann"]], description="Who made it.")
+    tag: Words = Field(
+        default=[], examples=[["origami", "fox"]], description="An adapter has all of them."
+    )
+    licence: Words = Field(
+        default=[], examples=[["apache-2.0"]], description="As its hub names it."
+    )
     commercial: bool | None = Field(
         default=None, description="Whether its licence lets pictures be sold."
     )
-    hub: Words = Field(default=[])
-    trainer: Words = Field(default=[])
+    hub: Words = Field(default=[], examples=[["civitai"]], description="Where it was listed.")
+    trainer: Words = Field(default=[], examples=[["kohya"]], description="What wrote its file.")
     min_rank: Rank | None = Field(default=None, description="The median of its layers' ranks.")
-    max_rank: Rank | None = None
+    max_rank: Rank | None = Field(default=None, description="The same.")
     min_size: Size | None = Field(default=None, description="Bytes, or like 200MB.")
-    max_size: Size | None = None
+    max_size: Size | None = Field(default=None, description="The same.")
     updated_since: Moment | None = Field(default=None, description="A day, like 2026-01-31.")
-    updated_before: Moment | None = None
+    updated_before: Moment | None = Field(default=None, description="The same.")
     trigger_words: bool | None = Field(default=None, description="Whether it has any.")
-    fusable: bool | None = None
+    fusable: bool | None = Field(
+        default=None, description="Whether its layers can be fused with others."
+    )
     favourite: bool | None = Field(default=None, description="Whether it is marked as one.")
     mature: Maturity = Field(
         default="any", description="`hide` keeps what nobody has rated; `only` what is mature."
@@ -64,24 +78,28 @@ class SearchParams(FilterParams):
     q: str = Field(
         default="",
         max_length=2000,
+        examples=["a fox made of paper", "水墨画"],
         description="What the images look like. May be left out where `like` is given.",
     )
     like: list[AdapterId] = Field(
-        default=[], description="Adapters that results should be like, up to 10."
+        default=[], examples=[[7]], description="Adapters that results should be like, up to 10."
     )
     unlike: list[AdapterId] = Field(
-        default=[], description="Adapters that results should be unlike, up to 10."
+        default=[], examples=[[31]], description="Adapters that results should be unlike, up to 10."
     )
     unlike_text: str = Field(
-        default="", max_length=2000, description="What the images should not look like."
+        default="",
+        max_length=2000,
+        examples=["a photograph"],
+        description="What the images should not look like.",
     )
     sort: FoundSort = Field(
         default="relevance",
         description="In another order than by relevance, what fits or perhaps fits, where "
         "anything does; `random` is kept for a `seed`.",
     )
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    limit: int = Field(default=10, ge=1, le=100)
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Of `random`: another order.")
+    limit: int = Field(default=10, ge=1, le=100, description="Of a page.")
     cursor: Cursor | None = Field(default=None, description="`next` of a page.")
 
     def likes(self) -> Likes:
@@ -90,28 +108,28 @@ class SearchParams(FilterParams):
 
 class ListParams(FilterParams):
     sort: Sort = Field(default="newest", description="`random` is kept for a `seed`.")
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Of `random`: another order.")
     state: State = Field(
         default="ready", description="Others are sorted by when they were added, newest first."
     )
     cursor: Cursor | None = Field(default=None, description="`next` of a page.")
-    limit: int = Field(default=50, ge=1, le=200)
+    limit: int = Field(default=50, ge=1, le=200, description="Of a page.")
 
 
 class FoundParams(Asked):
     sort: FoundSort = Field(default="relevance", description="`random` is kept for a `seed`.")
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Of `random`: another order.")
     cursor: Cursor | None = Field(default=None, description="`next` of a page.")
-    limit: int = Field(default=10, ge=1, le=100)
+    limit: int = Field(default=10, ge=1, le=100, description="Of a page.")
 
     def paging(self) -> Paging:
         return Paging(self.sort, self.cursor, self.limit, self.seed)
 
 
 class PageParams(Asked):
-    cursor: Cursor | None = None
-    limit: int = Field(default=20, ge=1, le=200)
+    cursor: Cursor | None = Field(default=None, description="`next` of a page.")
+    limit: int = Field(default=20, ge=1, le=200, description="Of a page.")
 
 
 class PictureParams(FilterParams):
-    limit: int = Field(default=10, ge=1, le=100)
+    limit: int = Field(default=10, ge=1, le=100, description="Of a page.")

@@ -1,12 +1,11 @@
 """Favourites as the API tells them."""
 
-from datetime import datetime
 from typing import Annotated, Self
 
 from pydantic import Field
 
 from registry.api.schemas.adapters import AdapterAnswer
-from registry.api.schemas.shapes import Answer, Asked
+from registry.api.schemas.shapes import Answer, Asked, Moment, Next
 from registry.db.favourites import FavouriteFacts
 from registry.retrieval.cards import AdapterCard
 
@@ -15,14 +14,16 @@ MOST_NOTE_LETTERS = 500
 
 class FavouriteRequest(Asked):
     note: Annotated[str, Field(max_length=MOST_NOTE_LETTERS)] | None = Field(
-        default=None, description="A few words; without it, the note that there is stays."
+        default=None,
+        examples=["for posters"],
+        description="A few words; without it, the note that there is stays.",
     )
 
 
 class FavouriteAnswer(Answer):
     adapter: AdapterAnswer
-    note: str
-    since: datetime
+    note: str = Field(examples=["for posters"])
+    since: Moment
 
     @classmethod
     def from_favourite(cls, favourite: FavouriteFacts, card: AdapterCard) -> Self:
@@ -33,4 +34,4 @@ class FavouriteAnswer(Answer):
 
 class FavouriteListAnswer(Answer):
     items: list[FavouriteAnswer]
-    next: str | None = Field(description="The cursor of the next page; null on the last.")
+    next: Next

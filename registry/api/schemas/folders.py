@@ -1,13 +1,12 @@
 """One's own folders, and copies in them."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
-from registry.api.schemas.shapes import AdapterId, Answer, Asked
+from registry.api.schemas.shapes import AdapterId, Answer, Asked, Bytes, Id, Moment
 from registry.retrieval.terms import DuplicateKind
 
 if TYPE_CHECKING:
@@ -16,7 +15,12 @@ if TYPE_CHECKING:
 
 
 class FolderRequest(Asked):
-    path: str = Field(min_length=1, max_length=4096, description="Of a folder, from the root on.")
+    path: str = Field(
+        examples=["/home/ann/loras"],
+        min_length=1,
+        max_length=4096,
+        description="Of a folder, from the root on.",
+    )
 
 
 class RefreshRequest(FolderRequest):
@@ -30,26 +34,29 @@ class TrashRequest(Asked):
 
 
 class ProblemAnswer(Answer):
-    step: str
-    adapter: str
-    message: str
+    step: str = Field(examples=["read"])
+    adapter: str = Field(examples=["old.ckpt"])
+    message: str = Field(examples=["a pickle, which is never read"])
 
 
 class FolderAnswer(Answer):
     """A folder that is watched. `counts` and `problems` are of its last refresh."""
 
-    path: str
-    added_at: datetime
-    step: str | None = Field(description="What a refresh is at; null where none is under way.")
-    done: int | None
-    total: int | None
-    waits_for: list[str] = Field(
-        description="Folders that are looked at before this one, the one at work first."
+    path: str = Field(examples=["/home/ann/loras"])
+    added_at: Moment
+    step: str | None = Field(
+        examples=[None], description="What a refresh is at; null where none is under way."
     )
-    problem: str | None
-    adapters: int = Field(description="How many of it can be found.")
-    finished_at: datetime | None
-    counts: dict[str, dict[str, int]]
+    done: int | None = Field(examples=[None])
+    total: int | None = Field(examples=[None])
+    waits_for: list[str] = Field(
+        examples=[[]],
+        description="Folders that are looked at before this one, the one at work first.",
+    )
+    problem: str | None = Field(examples=[None])
+    adapters: int = Field(examples=[1], description="How many of it can be found.")
+    finished_at: Moment | None
+    counts: dict[str, dict[str, int]] = Field(examples=[{"read": {"ok": 1, "failed": 1}}])
     problems: list[ProblemAnswer]
 
     @classmethod
@@ -75,13 +82,13 @@ class FolderListAnswer(Answer):
 
 
 class CopyAnswer(Answer):
-    adapter_id: int
-    name: str
-    path: str
-    size: int
+    adapter_id: Id
+    name: str = Field(examples=["Paper Fox"])
+    path: str = Field(examples=["/home/ann/loras/paper-fox.safetensors"])
+    size: Bytes
     kind: DuplicateKind = Field(description="What it is to the first of its group.")
-    similarity: float
-    strength: float
+    similarity: float = Field(examples=[1.0])
+    strength: float = Field(examples=[1.0])
 
     @classmethod
     def from_copy(cls, copy: "Copy") -> Self:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from registry.api.draw_again import draw_again
 from registry.api.schemas.adapters import AdapterAnswer
-from registry.api.schemas.shapes import Answer
+from registry.api.schemas.shapes import Answer, Count, Next
 from registry.retrieval.terms import (
     Band,
     Compared,
@@ -34,18 +34,27 @@ class ResultAnswer(Answer):
 
     adapter: AdapterAnswer
     score: float = Field(
+        examples=[0.87],
         description="How probable it is that it does what was asked for; of similar adapters, "
-        "how similar they are."
+        "how similar they are.",
     )
     band: Band | None = Field(
         default=None, description="What that means, in words; null where nothing was asked."
     )
-    exact: bool = Field(description="Its name, trigger word or hash was asked for.")
-    elsewhere: bool = Field(
-        default=False, description="It is exact, and for another base model than was asked for."
+    exact: bool = Field(
+        examples=[False], description="Its name, trigger word or hash was asked for."
     )
-    signals: dict[Signal, float | None]
-    positions: dict[Signal, int | None]
+    elsewhere: bool = Field(
+        default=False,
+        examples=[False],
+        description="It is exact, and for another base model than was asked for.",
+    )
+    signals: dict[Signal, float | None] = Field(
+        examples=[{"weights": 0.31, "captions": 0.62, "words": None}]
+    )
+    positions: dict[Signal, int | None] = Field(
+        examples=[{"weights": 2, "captions": 1, "words": None}]
+    )
     also: list[AdapterAnswer] = Field(
         default=[], description="Other listings of the same tensors, folded into this result."
     )
@@ -73,8 +82,8 @@ class SimilarAnswer(Answer):
         "kin, and are near 0 otherwise; `nothing`: the file has neither."
     )
     results: list[ResultAnswer]
-    total: int = Field(description="Of all pages; at most the 100 most similar are listed.")
-    next: str | None = Field(description="The cursor of the next page; null on the last.")
+    total: Count = Field(description="Of all pages; at most the 100 most similar are listed.")
+    next: Next
 
     @classmethod
     def from_similar(cls, similar: "Similar") -> Self:
@@ -99,8 +108,12 @@ class DuplicateAnswer(Answer):
         "`change`: the same change of the base, written otherwise; `strength`: that change at "
         "another strength, as the same tensors with another alpha are; `near`: nearly that."
     )
-    similarity: float = Field(description="The cosine of both changes, estimated.")
-    strength: float = Field(description="How many times stronger it changes the base.")
+    similarity: float = Field(
+        examples=[0.9998], description="The cosine of both changes, estimated."
+    )
+    strength: float = Field(
+        examples=[1.0], description="How many times stronger it changes the base."
+    )
 
     @classmethod
     def from_result(cls, result: "DuplicateResult") -> Self:
@@ -115,8 +128,8 @@ class DuplicateAnswer(Answer):
 
 class DuplicateListAnswer(Answer):
     items: list[DuplicateAnswer]
-    total: int = Field(description="Of all pages.")
-    next: str | None = Field(description="The cursor of the next page; null on the last.")
+    total: Count = Field(description="Of all pages.")
+    next: Next
 
     @classmethod
     def from_page(cls, page: "DuplicatesPage") -> Self:
@@ -125,20 +138,25 @@ class DuplicateListAnswer(Answer):
 
 
 class SearchAnswer(Answer):
-    text: str
-    base_models: list[str] = Field(description="Those that were asked for; none if all were.")
-    fits: bool = Field(description="Whether any of these results fits, as far as can be told.")
+    text: str = Field(examples=["a fox made of paper"])
+    base_models: list[str] = Field(
+        examples=[[]], description="Those that were asked for; none if all were."
+    )
+    fits: bool = Field(
+        examples=[True], description="Whether any of these results fits, as far as can be told."
+    )
     results: list[ResultAnswer]
     found: dict[str, int] = Field(
+        examples=[{"flux.1-dev": 1}],
         description="What fits or perhaps fits, counted by base model, as far as the list is "
-        "ranked."
+        "ranked.",
     )
-    next: str | None = Field(description="The cursor of the next page; null on the last.")
-    notes: list[str]
+    next: Next
+    notes: list[str] = Field(examples=[[]])
     compared_by: list[Compared] = Field(
-        description="What told likeness, where `like` or `unlike` were given."
+        examples=[[]], description="What told likeness, where `like` or `unlike` were given."
     )
-    milliseconds: float
+    milliseconds: float = Field(examples=[18.4])
 
     @classmethod
     def from_page(cls, page: "SearchPage") -> Self:
@@ -165,11 +183,17 @@ class FoundByAnswer(Answer):
         "of the picture."
     )
     similarity: float = Field(
+        examples=[1.0],
         description="1 for what is named, the share of equal bits of two covers' hashes, the "
-        "cosine of two pictures, or the probability that an adapter does what the description says."
+        "cosine of two pictures, or the probability that an adapter does what the description "
+        "says.",
     )
-    strength: float | None = Field(description="At which the picture was made with it.")
-    cover: int | None = Field(description="The position of the cover that looks like it.")
+    strength: float | None = Field(
+        examples=[0.8], description="At which the picture was made with it."
+    )
+    cover: int | None = Field(
+        examples=[None], description="The position of the cover that looks like it."
+    )
 
 
 class PictureResultAnswer(Answer):
@@ -187,35 +211,43 @@ class PictureResultAnswer(Answer):
 class MissingAnswer(Answer):
     """An adapter that a picture names, and that is not here."""
 
-    name: str
-    hashes: list[str]
-    version: str = Field(description="Civitai's number of the version, where that is told.")
-    strength: float | None
+    name: str = Field(examples=["Ink Wash"])
+    hashes: list[str] = Field(examples=[["c0ffee123456"]])
+    version: str = Field(
+        examples=["9012"], description="Civitai's number of the version, where that is told."
+    )
+    strength: float | None = Field(examples=[0.6])
 
 
 class DrawnWithAnswer(Answer):
     """How a picture was drawn, as far as it says."""
 
-    negative_prompt: str
-    seed: int | None
-    steps: int | None
-    guidance: float | None
-    width: int | None
-    height: int | None
-    mode: str = Field(description="How adapters were fused, if it was made here.")
+    negative_prompt: str = Field(examples=["blurry"])
+    seed: int | None = Field(examples=[7])
+    steps: int | None = Field(examples=[28])
+    guidance: float | None = Field(examples=[3.5])
+    width: int | None = Field(examples=[1024])
+    height: int | None = Field(examples=[1024])
+    mode: str = Field(examples=[""], description="How adapters were fused, if it was made here.")
 
 
 class PictureAnswer(Answer):
     results: list[PictureResultAnswer]
     missing: list[MissingAnswer]
-    prompt: str = Field(description="What the picture was asked for, where it says.")
+    prompt: str = Field(
+        examples=["a fox folded from paper <lora:paper-fox:0.8>"],
+        description="What the picture was asked for, where it says.",
+    )
     drawn_with: DrawnWithAnswer
     fuse: str | None = Field(
-        description="The page that draws it again with the adapters that it names, from /."
+        examples=["/fuse?prompt=a+fox+folded+from+paper&adapter=7&strength=0.8"],
+        description="The page that draws it again with the adapters that it names, from /.",
     )
-    description: str = Field(description="What a vision model says of it, where there is one.")
-    notes: list[str]
-    milliseconds: float
+    description: str = Field(
+        examples=[""], description="What a vision model says of it, where there is one."
+    )
+    notes: list[str] = Field(examples=[[]])
+    milliseconds: float = Field(examples=[41.7])
 
     @classmethod
     def from_page(cls, page: "PicturePage") -> Self:
@@ -240,8 +272,8 @@ class PictureAnswer(Answer):
 
 
 class FacetValueAnswer(Answer):
-    value: str
-    count: int
+    value: str = Field(examples=["flux.1-dev"])
+    count: int = Field(examples=[1])
 
 
 class FacetAnswer(Answer):
@@ -249,16 +281,18 @@ class FacetAnswer(Answer):
 
     name: FacetName
     values: list[FacetValueAnswer]
-    more: int = Field(description="How many values there are besides these.")
-    exact: bool = Field(description="If not, counts come from a sample and are about right.")
+    more: int = Field(examples=[0], description="How many values there are besides these.")
+    exact: bool = Field(
+        examples=[True], description="If not, counts come from a sample and are about right."
+    )
 
 
 class FacetsAnswer(Answer):
     """Each facet is counted under all filters but its own; tags under all."""
 
-    total: int
-    total_exact: bool = Field(description="If not, there are more than `total`.")
-    about: int = Field(description="How many there are, estimated where they are not counted.")
+    total: Count
+    total_exact: bool = Field(examples=[True], description="If not, there are more than `total`.")
+    about: Count = Field(description="How many there are, estimated where they are not counted.")
     facets: list[FacetAnswer]
 
     @classmethod

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.service import ActivityAnswer
-from registry.api.schemas.shapes import AdapterId, Answer, Asked, Text
+from registry.api.schemas.shapes import EXAMPLE_SHA256, AdapterId, Answer, Asked, Text
 from registry.fusion.options import DrawingOptions, FuseOptions, Mode, Size, StepCallback
 
 if TYPE_CHECKING:
@@ -19,6 +19,43 @@ MOST_STEPS = 100
 
 MOST_SIDE = 2048
 
+# How the image of the examples was made.
+RECIPE: dict[str, Any] = {
+    "schema": 2,
+    "prompt": "a fox made of paper",
+    "full_prompt": "a fox made of paper, pprfx",
+    "negative_prompt": "",
+    "seed": 7,
+    "steps": 28,
+    "guidance": 3.5,
+    "width": 1024,
+    "height": 1024,
+    "mode": "gated",
+    "guide_from": "base",
+    "adapters": [
+        {
+            "id": 7,
+            "name": "Paper Fox",
+            "sha256": EXAMPLE_SHA256,
+            "strength": 0.8,
+            "licence": "apache-2.0",
+            "trigger_words": ["pprfx"],
+        }
+    ],
+    "gates_sha256": EXAMPLE_SHA256[::-1],
+    "gates_kind": "autolora",
+    "base": {
+        "name": "flux.1-dev",
+        "backend": "diffusers",
+        "files": {"transformer/diffusion_pytorch_model.safetensors": EXAMPLE_SHA256},
+        "licence": "flux-1-dev-non-commercial-license",
+    },
+    "licence": "flux-1-dev-non-commercial-license",
+    "warnings": [],
+    "versions": {"torch": "2.9.1", "diffusers": "0.36.0"},
+    "threads": 8,
+}
+RecipeDocument = Annotated[dict[str, Any], Field(examples=[RECIPE])]
 
 Strength = Annotated[float, Field(ge=-4.0, le=4.0, allow_inf_nan=False)]
 
@@ -26,29 +63,34 @@ Strength = Annotated[float, Field(ge=-4.0, le=4.0, allow_inf_nan=False)]
 class ChosenAdapter(Asked):
     id: AdapterId
     strength: Strength | None = Field(
-        default=None, description="Default: the adapter's own, or else 1."
+        default=None, examples=[0.8], description="Default: the adapter's own, or else 1."
     )
 
 
 class ChooseParams(Asked):
     """With `adapters`, those are returned rather than searched for."""
 
-    prompt: str = Field(min_length=1, max_length=2000)
+    prompt: str = Field(examples=["a fox made of paper"], min_length=1, max_length=2000)
     k: int = Field(default=3, ge=1, le=5)
-    adapters: list[AdapterId] | None = Field(default=None, min_length=1, max_length=20)
-    base_model: Text | None = None
+    adapters: list[AdapterId] | None = Field(
+        default=None, examples=[[7]], min_length=1, max_length=20
+    )
+    base_model: Text | None = Field(default=None, examples=["flux.1-dev"])
 
 
 class ChoiceAnswer(Answer):
     adapter: AdapterAnswer
     part: str = Field(
-        default="", description="The words of the prompt that it was found for, if it was."
+        default="",
+        examples=["a fox"],
+        description="The words of the prompt that it was found for, if it was.",
     )
     similarities: list[float] | None = Field(
-        description="Of the prompt, and of each of its parts, to the weights, -1..1."
+        examples=[[0.31, 0.35]],
+        description="Of the prompt, and of each of its parts, to the weights, -1..1.",
     )
     embedding: list[float] | None = Field(
-        description="Of the weights, by the active encoder; gates want it."
+        examples=[[0.6, 0.8]], description="Of the weights, by the active encoder; gates want it."
     )
 
     @classmethod
@@ -64,17 +106,17 @@ class ChoiceAnswer(Answer):
 class FuseRequest(Asked):
     """Without `adapters`, up to `k` are found for the prompt."""
 
-    prompt: str = Field(min_length=1, max_length=2000)
+    prompt: str = Field(examples=["a fox made of paper"], min_length=1, max_length=2000)
     k: int = Field(default=3, ge=1, le=5)
     adapters: list[ChosenAdapter] | None = Field(default=None, min_length=1, max_length=5)
-    base_model: Text | None = None
+    base_model: Text | None = Field(default=None, examples=["flux.1-dev"])
     seed: int = Field(default=0, ge=0, lt=2**32)
-    steps: int | None = Field(default=None, ge=1, le=MOST_STEPS)
-    guidance: float | None = Field(default=None, ge=0.0, le=30.0)
-    negative_prompt: str = Field(default="", max_length=2000)
-    width: int | None = Field(default=None, ge=16, le=MOST_SIDE)
+    steps: int | None = Field(default=None, examples=[28], ge=1, le=MOST_STEPS)
+    guidance: float | None = Field(default=None, examples=[3.5], ge=0.0, le=30.0)
+    negative_prompt: str = Field(default="", examples=["blurry"], max_length=2000)
+    width: int | None = Field(default=None, examples=[1024], ge=16, le=MOST_SIDE)
     height: int | None = Field(
-        default=None, ge=16, le=MOST_SIDE, description="As wide, if not given."
+        default=None, examples=[1024], ge=16, le=MOST_SIDE, description="As wide, if not given."
     )
     mode: Mode = "gated"
     check: bool = Field(
@@ -115,9 +157,34 @@ class FuseRequest(Asked):
 
 
 class FuseAnswer(Answer):
-    image: str = Field(description="The PNG, with its recipe inside, as a data URL.")
-    recipe: dict[str, Any]
+    image: str = Field(
+        examples=["data:image/png;base64,iVBORw0KGgo="],
+        description="The PNG, with its recipe inside, as a data URL.",
+    )
+    recipe: RecipeDocument
     activity: list[ActivityAnswer]
+
+
+# Bodies to ask for images with, by what they show.
+FUSE_EXAMPLES: dict[str, Any] = {
+    "found": {
+        "summary": "With adapters that suit the prompt",
+        "value": {"prompt": "a fox made of paper", "k": 2, "seed": 7},
+    },
+    "named": {
+        "summary": "With two adapters, at strengths",
+        "value": {
+            "prompt": "a fox made of paper",
+            "adapters": [{"id": 7, "strength": 0.8}, {"id": 31}],
+            "width": 1024,
+            "height": 1024,
+        },
+    },
+    "sum": {
+        "summary": "Without gates: plain addition",
+        "value": {"prompt": "a fox made of paper", "adapters": [{"id": 7}], "mode": "sum"},
+    },
+}
 
 
 class FuseEvent(BaseModel):

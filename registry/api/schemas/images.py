@@ -1,13 +1,19 @@
 """Images that are asked for and drawn behind the answer."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
-from registry.api.schemas.fuse import MOST_SIDE, MOST_STEPS, FuseRequest
+from registry.api.schemas.fuse import (
+    FUSE_EXAMPLES,
+    MOST_SIDE,
+    MOST_STEPS,
+    RECIPE,
+    FuseRequest,
+    RecipeDocument,
+)
 from registry.api.schemas.service import ActivityAnswer
-from registry.api.schemas.shapes import Answer
+from registry.api.schemas.shapes import Answer, Id, Moment, Next, ProblemDocument
 from registry.errors import ImageRequestError
 from registry.fusion.recipe import Recipe
 from registry.image_states import ImageState
@@ -28,11 +34,13 @@ class ImageRequest(FuseRequest):
     the base alone, each adapter alone, and all by every way of fusing; a `grid` every pair.
     """
 
-    prompt: str = Field(default="", max_length=2000)
+    prompt: str = Field(default="", examples=["a fox made of paper"], max_length=2000)
     kind: Literal["image", "compare", "grid"] = "image"
     count: int = Field(default=1, ge=1, le=MOST_IMAGES)
     recipe: Recipe | None = Field(
-        default=None, description="Draws this again, to the pixel; nothing else is to be given."
+        default=None,
+        examples=[RECIPE],
+        description="Draws this again, to the pixel; nothing else is to be given.",
     )
 
     def check_sense(self) -> None:
@@ -53,24 +61,51 @@ class ImageRequest(FuseRequest):
             )
 
 
+IMAGE_EXAMPLES: dict[str, Any] = {
+    **FUSE_EXAMPLES,
+    "several": {
+        "summary": "Four images, seeds 7 to 10",
+        "value": {"prompt": "a fox made of paper", "seed": 7, "count": 4},
+    },
+    "compare": {
+        "summary": "A sheet: the base, each adapter, every way to fuse",
+        "value": {"prompt": "a fox made of paper", "kind": "compare", "adapters": [{"id": 7}]},
+    },
+    "grid": {
+        "summary": "A sheet: all pairs",
+        "value": {
+            "prompt": "a fox made of paper",
+            "kind": "grid",
+            "adapters": [{"id": 7}, {"id": 31}, {"id": 12}],
+        },
+    },
+    "recipe": {"summary": "What a recipe says, again", "value": {"recipe": RECIPE}},
+}
+
+
 class ImageAnswer(Answer):
-    id: int
+    id: Id
     state: ImageState
-    ahead: int = Field(description="How many are drawn before it, while it waits.")
-    done: int = Field(description="Steps that are done; pictures, of a sheet.")
-    total: int
-    asked: dict[str, Any]
-    recipe: dict[str, Any] | None = Field(description="How it was made; a sheet has none.")
+    ahead: int = Field(examples=[0], description="How many are drawn before it, while it waits.")
+    done: int = Field(examples=[28], description="Steps that are done; pictures, of a sheet.")
+    total: int = Field(examples=[28])
+    asked: dict[str, Any] = Field(examples=[{"prompt": "a fox made of paper", "seed": 7}])
+    recipe: RecipeDocument | None = Field(description="How it was made; a sheet has none.")
     activity: list[ActivityAnswer]
-    problem: dict[str, Any] | None = Field(description="Why there is none (RFC 9457).")
-    png: str | None = Field(description="The path of its PNG, which carries the recipe.")
-    thumbnail: str | None
-    preview: str | None = Field(
-        description="The path of how it looks by now, a small WebP, while this server draws it; "
-        "another path each time that it has changed."
+    problem: ProblemDocument | None = Field(
+        examples=[None], description="Why there is none (RFC 9457)."
     )
-    created_at: datetime
-    finished_at: datetime | None
+    png: str | None = Field(
+        examples=["/v1/images/7/png"], description="The path of its PNG, which carries the recipe."
+    )
+    thumbnail: str | None = Field(examples=["/v1/images/7/thumbnail"])
+    preview: str | None = Field(
+        examples=[None],
+        description="The path of how it looks by now, a small WebP, while this server draws it; "
+        "another path each time that it has changed.",
+    )
+    created_at: Moment
+    finished_at: Moment | None
 
     @classmethod
     def from_facts(cls, facts: "ImageFacts", preview: str | None = None) -> Self:
@@ -115,4 +150,4 @@ class ImagesAnswer(Answer):
 
 class ImageListAnswer(Answer):
     items: list[ImageAnswer]
-    next: str | None = None
+    next: Next = None

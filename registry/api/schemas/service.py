@@ -7,30 +7,44 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
-from registry.api.schemas.shapes import Answer
+from registry.api.schemas.shapes import Answer, BaseModelName, Bytes, Id, Moment, Next, Sha256
 from registry.retrieval.cursors import write_cursor
 
 if TYPE_CHECKING:
+    from registry.db.nights import NightFacts
     from registry.db.runs import RunFacts
     from registry.db.status import Status
 
 
 class RunAnswer(Answer):
-    id: int
-    hub: str
-    started_at: datetime
-    finished_at: datetime | None
-    state: str
-    counts: dict[str, Any]
-    seconds: dict[str, float] = Field(description="How long each step took.")
-    fetched_bytes: int = Field(description="What the hub sent of files.")
-    bytes_per_adapter: int | None = Field(
+    id: Id
+    hub: str = Field(examples=["civitai"])
+    endpoint: str | None = Field(
+        examples=["https://civitai.red"],
+        description="Its address, or a folder; null where everybody may read.",
+    )
+    started_at: Moment
+    finished_at: Moment | None
+    state: str = Field(examples=["done"])
+    counts: dict[str, Any] = Field(
+        examples=[
+            {"crawl": {"ok": 1, "failed": 0}, "publish": {"ok": 1, "failed": 0}, "problems": []}
+        ]
+    )
+    seconds: dict[str, float] = Field(
+        examples=[{"crawl": 2.1, "publish": 0.3}], description="How long each step took."
+    )
+    indexed: int = Field(examples=[1], description="How many adapters became findable.")
+    fetched_bytes: Bytes = Field(description="What the hub sent of files.")
+    bytes_per_adapter: Bytes | None = Field(
         description="The same for each adapter that became findable; null where none did."
     )
-    error: str | None
-    step: str | None = Field(default=None, description="What it is at, while it runs.")
-    done: int | None = None
-    total: int | None = None
+    error: str | None = Field(examples=[None])
+    step: str | None = Field(
+        default=None, examples=[None], description="What it is at, while it runs."
+    )
+    done: int | None = Field(default=None, examples=[None])
+    total: int | None = Field(default=None, examples=[None])
 
     @classmethod
     def from_run(cls, run: "RunFacts") -> Self:
@@ -39,7 +53,7 @@ class RunAnswer(Answer):
 
 class RunListAnswer(Answer):
     items: list[RunAnswer]
-    next: str | None
+    next: Next
 
     @classmethod
     def from_runs(cls, runs: "Sequence[RunFacts]", limit: int) -> Self:
@@ -52,66 +66,94 @@ class RunListAnswer(Answer):
 
 
 class NightAnswer(Answer):
-    id: int
-    due_at: datetime
-    started_at: datetime
-    finished_at: datetime | None
-    state: str
-    attempts: int = Field(description="More than 1 where it was interrupted, and begun again.")
-    report: dict[str, Any]
-    error: str | None
+    id: Id
+    due_at: Moment
+    started_at: Moment
+    finished_at: Moment | None
+    state: str = Field(examples=["done"])
+    attempts: int = Field(
+        examples=[1], description="More than 1 where it was interrupted, and begun again."
+    )
+    report: dict[str, Any] = Field(
+        examples=[
+            {
+                "states": {"ready": 1},
+                "refusals": {},
+                "fetched_bytes": 38912344,
+                "canaries": {"recall": 1.0, "lost": []},
+            }
+        ]
+    )
+    error: str | None = Field(examples=[None])
 
 
 class NightListAnswer(Answer):
     items: list[NightAnswer]
-    next: str | None
+    next: Next
+
+    @classmethod
+    def from_nights(cls, nights: "Sequence[NightFacts]", limit: int) -> Self:
+        """Return a page of `limit` nights; where there are more, another page follows."""
+        shown = nights[:limit]
+        return cls(
+            items=[NightAnswer.model_validate(night) for night in shown],
+            next=write_cursor("nights", [shown[-1].id]) if len(nights) > limit else None,
+        )
 
 
 class WorkerAnswer(Answer):
-    host: str
-    pid: int
-    queues: list[str]
-    started_at: datetime
-    seen_at: datetime
-    alive: bool
+    host: str = Field(examples=["atelier"])
+    pid: int = Field(examples=[4711])
+    queues: list[str] = Field(examples=[["fetch", "read"]])
+    started_at: Moment
+    seen_at: Moment
+    alive: bool = Field(examples=[True])
 
 
 class HubAnswer(Answer):
-    hub: str
-    endpoint: str
-    updated_since: datetime | None = Field(
+    hub: str = Field(examples=["civitai"])
+    endpoint: str = Field(examples=["https://civitai.red"])
+    updated_since: Moment | None = Field(
         description="What changed there before is here; null where no refresh came to its end."
     )
-    last_run_at: datetime
-    last_state: str
+    last_run_at: Moment
+    last_state: str = Field(examples=["done"])
 
 
 class ActiveEncoderAnswer(Answer):
-    name: str
-    base_model: str
-    missing: int = Field(description="Files that it has not embedded yet.")
+    name: str = Field(examples=["autolora-flux.1-dev-3"])
+    base_model: BaseModelName
+    missing: int = Field(examples=[0], description="Files that it has not embedded yet.")
 
 
 class DiskAnswer(Answer):
     """Bytes."""
 
-    free: int = Field(description="Of the home's disk.")
-    total: int
-    database: int
-    files: int = Field(description="Adapters' files that are kept.")
+    free: int = Field(examples=[412000000000], description="Of the home's disk.")
+    total: int = Field(examples=[1000000000000])
+    database: int = Field(examples=[91000000])
+    files: Bytes = Field(description="Adapters' files that are kept.")
 
 
 class StatusAnswer(Answer):
-    states: dict[str, int] = Field(description="Adapters by state.")
-    refusals: dict[str, int] = Field(description="Refused adapters by reason.")
-    waiting: dict[str, int] = Field(description="What each step has left to do.")
-    queued: dict[str, int] = Field(description="Jobs that are handed out to workers, by queue.")
+    states: dict[str, int] = Field(
+        examples=[{"ready": 1, "refused": 1}], description="Adapters by state."
+    )
+    refusals: dict[str, int] = Field(
+        examples=[{"a pickle, which is never read": 1}], description="Refused adapters by reason."
+    )
+    waiting: dict[str, int] = Field(
+        examples=[{"fetch": 0, "read": 0}], description="What each step has left to do."
+    )
+    queued: dict[str, int] = Field(
+        examples=[{}], description="Jobs that are handed out to workers, by queue."
+    )
     workers: list[WorkerAnswer]
     last_night: NightAnswer | None
     hubs: list[HubAnswer] = Field(description="Those that were refreshed, and how far they came.")
     encoders: list[ActiveEncoderAnswer] = Field(description="Those that search uses.")
     disk: DiskAnswer
-    next_night: datetime | None = Field(description="Null where this server has none done.")
+    next_night: Moment | None = Field(description="Null where this server has none done.")
 
     @classmethod
     def from_status(cls, status: "Status", next_night: datetime | None) -> Self:
@@ -121,25 +163,27 @@ class StatusAnswer(Answer):
 class ActivityAnswer(Answer):
     """How far an adapter's gates stood open: their mean, and by layer; none without gates."""
 
-    id: int | None
-    name: str
-    sha256: str
-    mean: float | None
-    layers: dict[str, float]
+    id: Id | None
+    name: str = Field(examples=["Paper Fox"])
+    sha256: Sha256
+    mean: float | None = Field(examples=[0.43])
+    layers: dict[str, float] = Field(examples=[{"transformer_blocks.0.attn.to_q": 0.43}])
 
 
 class Health(Answer):
     status: Literal["ok"] = "ok"
-    version: str = Field(description="Of the registry's program.")
+    version: str = Field(examples=["0.1.0"], description="Of the registry's program.")
     instance: str | None = Field(
-        default=None, description="Which running server it is: one that is started anew is another."
+        default=None,
+        examples=["0f4c2a9be1d84c6fa3b5d7e8f9012345"],
+        description="Which running server it is: one that is started anew is another.",
     )
 
 
 class Readiness(Answer):
     status: Literal["ok"] = "ok"
-    adapters: int
-    base_models: dict[str, int]
+    adapters: int = Field(examples=[1])
+    base_models: dict[str, int] = Field(examples=[{"flux.1-dev": 1}])
 
 
 class Problem(Answer):

@@ -50,6 +50,8 @@ COMMANDS = [
     ["choose", "a fox", "--json"],
     ["status"],
     ["status", "--json"],
+    ["runs"],
+    ["runs", "--json", "--limit", "1"],
     ["download", "1", "-o", "loras"],
     # What goes wrong is said alike as well.
     ["show", "999"],

@@ -83,6 +83,33 @@ def test_a_server_draws_what_this_process_would(ids: list[int], tmp_path: Path) 
     assert "no adapter 999" in absent.stderr
 
 
+def test_a_server_draws_the_sheets_that_this_process_would(ids: list[int], tmp_path: Path) -> None:
+    """To the byte, and what goes wrong is said alike."""
+    how = ["--adapters", f"{ids[0]},{ids[1]}", "--steps", "1"]
+    commands = [["grid", "a fox", *how, "--mode", "sum"], ["compare", "a fox", *how]]
+    wrong = [
+        ["grid", "a fox", "--adapters", f"{ids[0]},999"],
+        ["compare", "a fox", *how, "--size", "31"],
+    ]
+
+    def draw(*before: str) -> list[tuple[int, str, bytes]]:
+        drawn = []
+        for words in commands:
+            result = run(*before, *words, "-o", "sheet.png")
+            drawn.append((result.exit_code, result.stderr, (tmp_path / "sheet.png").read_bytes()))
+        return drawn
+
+    here, refused = draw("--local"), [run("--local", *words).stderr for words in wrong]
+    with Registry(Settings()) as served, running(served):
+        assert draw() == here
+        assert [run(*words).stderr for words in wrong] == refused
+        assert [image.state for image in served.images.list()] == ["failed", "done", "done"]
+
+    assert [code for code, _, _ in here] == [0, 0]
+    assert "no adapter 999" in refused[0]
+    assert "multiples of" in refused[1]
+
+
 def test_a_recipe_is_printed_as_json_and_is_in_the_image(ids: list[int], tmp_path: Path) -> None:
     out, again = tmp_path / "out.png", tmp_path / "again.png"
 

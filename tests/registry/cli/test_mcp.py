@@ -5,9 +5,11 @@ import io
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import pytest
@@ -17,8 +19,10 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 from PIL import Image
 
 from registry.cli.mcp_here import make_server_here
+from registry.fusion.options import StepCallback
 from registry.fusion.recipe import recipe_in_png
 from registry.local import LocalReader
+from registry.reader import Drawer
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.encoder.builders import write_adapter
@@ -161,6 +165,39 @@ def test_what_goes_wrong_is_told_in_a_line(registry: Registry) -> None:
         registry, "search_loras", text="fox", author=["someonx"]
     )
     assert "greater than or equal to 1" in refusal(registry, "show_lora", adapter_id=0)
+
+
+class Endless:
+    """Draws until it is told to stop."""
+
+    def __init__(self) -> None:
+        self.has_begun = threading.Event()
+        self.has_ended = threading.Event()
+
+    def fuse(self, prompt: str, *, progress: StepCallback, **asked: Any) -> Any:
+        self.has_begun.set()
+        try:
+            while True:
+                progress(1, 2)
+                time.sleep(0.01)
+        finally:
+            self.has_ended.set()
+
+
+def test_an_image_stops_at_its_next_step_when_the_call_is_cancelled(registry: Registry) -> None:
+    drawer = Endless()
+
+    async def run() -> None:
+        server = make_server_here(LocalReader(registry), cast("Drawer", drawer))
+        async with Client(server, mode="legacy") as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(client.call_tool, "fuse", {"prompt": "a fox"})
+            while not drawer.has_begun.is_set():
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+
+    anyio.run(run)
+
+    assert drawer.has_ended.is_set()
 
 
 @pytest.mark.usefixtures("environment")

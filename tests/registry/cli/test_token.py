@@ -11,16 +11,17 @@ from tests.registry.cli.runner import run_badly, run_well
 @pytest.mark.usefixtures("environment")
 def test_a_token_is_shown_once_and_opens_nothing_when_revoked(registry: Registry) -> None:
     token = run_well("token", "create", "ann's [laptop]", "--scope", "read", "--scope", "fuse")
-    scopes = registry.token_scopes(token.strip())
+    opened = registry.opened_by(token=token.strip())
     listed = run_well("token", "list")
     facts = json.loads(run_well("token", "list", "--json"))
 
-    assert scopes == ["fuse", "read"]
+    assert opened is not None
+    assert opened.scopes == ["fuse", "read"]
     assert listed == "1 ann's [laptop]: fuse, read; valid\n"
     assert token.strip() not in json.dumps(facts)
 
     run_well("token", "revoke", "1")
 
-    assert registry.token_scopes(token.strip()) is None
+    assert registry.opened_by(token=token.strip()) is None
     assert "; revoked 2" in run_well("token", "list")
     assert "no token 1 is valid" in run_badly("token", "revoke", "1")

@@ -229,7 +229,7 @@ def test_whoever_stops_it_loses_nothing(
     refresh(registry, folder, 0)
     wanted = drawing.wanted()
 
-    with closing(drawing.draw_waiting(wanted)) as outcomes:  # type: ignore[type-var]
+    with closing(drawing.draw_waiting(wanted)) as outcomes:
         assert len(list(islice(outcomes, 1))) == 1
 
     assert drawing.count_waiting(wanted) == 1
@@ -251,8 +251,19 @@ def test_what_a_listing_says_of_a_picture_that_is_not_to_be_had_is_drawn(
         assert drawn_covers.find_prompt(session, ids(registry)["snow-owl"]) == ""
 
 
-def test_names_of_files_are_read_as_words(registry: Registry, folder: Path) -> None:
-    refresh(registry, folder, 0)
-    cards = registry.cards([ids(registry)[name] for name in ("ink_fox", "snow-owl")])
-
-    assert [words_of(card) for card in cards] == ["ink fox", "snow owl"]
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ink_fox", "ink fox"),
+        ("snow-owl", "snow owl"),
+        ("Glass_Of_Milk_LoRA v1.2", "Glass Of Milk"),
+        ("1980s poster", "1980s poster"),
+        ("水墨狐狸_lora", "水墨狐狸"),
+        ("my_lora_34", "zqx"),
+        ("epoch 41", "zqx"),
+    ],
+)
+def test_names_of_files_are_read_as_words(name: str, words: str) -> None:
+    """What says nothing of a picture is left out, and trigger words stand in."""
+    assert words_of(name, ["zqx"]) == words
+    assert words_of("lora_1", []) == "lora_1"

@@ -77,6 +77,16 @@ def test_a_token_is_for_the_endpoint_of_the_settings_alone(hub: str, settings: S
     assert tokens == ["Bearer secret", None]
 
 
+def test_an_archive_is_asked_only_where_the_settings_name_one(settings: Settings) -> None:
+    named = settings.model_copy(update={"civarchive_endpoint": "https://civarchive.com/api"})
+
+    for chosen, asks in ((settings, False), (named, True)):
+        source = open_source("https://civitai.com", chosen)
+        assert isinstance(source, CivitaiSource)
+        assert (source._archive is not None) is asks
+        source.close()
+
+
 def test_what_is_crawled_for_is_said_in_words_of_hubs(settings: Settings) -> None:
     update = {
         "crawl_base_models": ["flux.1-dev", "flux.1-schnell"],

@@ -118,7 +118,7 @@ def test_a_file_that_is_not_here_is_refused_before_anything_is_sent(
 
 def add_image(registry: Registry, recipe: Recipe | None) -> int:
     """Add an image as if it had been drawn here."""
-    ((image,), _) = registry.images.ask([{"prompt": "a fox"}])
+    (image,) = registry.images.ask([{"prompt": "a fox"}])
     registry.images.begin(image.id)
     told = None if recipe is None else json.loads(recipe.to_json())
     assert registry.images.finish(image.id, FinishedImage(b"png", b"webp", told))

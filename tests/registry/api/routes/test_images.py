@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
@@ -14,6 +15,7 @@ from sqlalchemy import update
 
 from registry.api.app import create_app
 from registry.api.queue import MOST_WAITING
+from registry.client import Client
 from registry.db import images
 from registry.db.work_models import DrawnImage
 from registry.fusion import previews
@@ -21,6 +23,7 @@ from registry.fusion.base_folder import MOST_TIMES, read_sizes
 from registry.fusion.recipe import recipe_in_png
 from registry.service import Registry
 from tests.registry.api.conftest import add_file
+from tests.registry.test_remote import HOST, App
 
 ASKED = {"prompt": "a fox", "mode": "base", "steps": 2, "base_model": "demo-flux-tiny"}
 
@@ -240,19 +243,55 @@ def test_the_same_request_sent_again_makes_no_other_image(
     client: TestClient, drawing: Registry, busy: threading.Event
 ) -> None:
     key = {"Idempotency-Key": "a key"}
-    first = client.post("/v1/images", json=ASKED, headers=key).json()["items"]
+    first = client.post("/v1/images", json=ASKED, headers=key)
+    again = client.post("/v1/images", json=ASKED, headers=key)
 
-    assert client.post("/v1/images", json=ASKED, headers=key).json()["items"] == first
-    other = client.post("/v1/images", json={**ASKED, "seed": 1}, headers=key)
-    assert other.status_code == 422
-    assert "another request" in other.json()["detail"]
+    assert again.json() == first.json()
+    assert again.headers["location"] == first.headers["location"]
     assert len(client.get("/v1/images").json()["items"]) == 1
 
-    # A day later it means nothing any more.
-    with drawing.sessions.begin() as session:
-        long_ago = DrawnImage.created_at - images.KEY_LIFETIME * 2
-        session.execute(update(DrawnImage).values(created_at=long_ago))
-    assert client.post("/v1/images", json=ASKED, headers=key).json()["items"] != first
+
+class Deaf(App):
+    """A network that brings the first request, and loses its answer."""
+
+    is_lost = False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        answer = super().handle_request(request)
+        if not self.is_lost:
+            self.is_lost = True
+            raise httpx.ReadError("reset", request=request)
+        return answer
+
+
+def test_a_client_has_one_sheet_drawn_however_often_it_has_to_ask(drawing: Registry) -> None:
+    ids = [add_file(drawing, seed, f"a{seed}") for seed in (1, 2)]
+    told: list[tuple[int, int]] = []
+    with Client(HOST, transport=Deaf(drawing)) as client:
+        sheet = client.grid(
+            "a fox",
+            ids,
+            mode="sum",
+            steps=2,
+            progress=lambda done, total: told.append((done, total)),
+        )
+
+    [image] = drawing.images.list()
+    assert image.state == "done"
+    assert sheet.tobytes() == Image.open(io.BytesIO(drawing.images.file(image.id))).tobytes()
+    assert {total for _, total in told} <= {3}
+
+
+def test_a_client_that_stops_waiting_gives_its_sheet_up(drawing: Registry) -> None:
+    ids = [add_file(drawing, seed, f"a{seed}") for seed in (1, 2)]
+
+    def stop(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with Client(HOST, transport=App(drawing)) as client, pytest.raises(KeyboardInterrupt):
+        client.grid("a fox", ids, mode="sum", steps=100, progress=stop)
+
+    assert [image.state for image in drawing.images.list()] == ["cancelled"]
 
 
 def test_what_waits_and_what_is_drawn_can_be_given_up(
@@ -325,7 +364,7 @@ def test_the_oldest_make_room(client: TestClient, drawing: Registry) -> None:
 
 def test_what_a_killed_server_left_is_interrupted(client: TestClient, drawing: Registry) -> None:
     with drawing.sessions.begin() as session:
-        [lost, alive], _ = images.ask(session, [{"prompt": "lost"}, {"prompt": "alive"}])
+        [lost, alive] = images.ask(session, [{"prompt": "lost"}, {"prompt": "alive"}])
         session.execute(
             update(DrawnImage)
             .where(DrawnImage.id == lost)

@@ -293,18 +293,6 @@ def test_the_openapi_document_describes_every_route(client: TestClient) -> None:
     assert "/" not in paths
 
 
-def test_the_openapi_document_says_what_errors_are(client: TestClient) -> None:
-    document = client.get("/v1/openapi.json").json()
-
-    for path in document["paths"].values():
-        for operation in path.values():
-            said = operation["responses"]["default"]["content"]
-            assert said == {
-                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-            }
-    assert "Problem" in document["components"]["schemas"]
-
-
 def test_docs_are_served_from_here(client: TestClient) -> None:
     """Whatever the page names comes from this server: no CDN learns who reads."""
     page = client.get("/docs").text

@@ -1,0 +1,77 @@
+"""Requests that were named by a key, and what was answered, for who sends one again.
+
+The semantics are those of the IETF's draft [1]. Kept for a day, as long as there is room.
+
+- [1] https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from registry.db.work_models import RequestKey
+from registry.errors import RequestKeyError, RequestUnderWayError
+
+LIFETIME = timedelta(days=1)
+# A request that is not answered after so long was lost with its server.
+LOST_AFTER = timedelta(minutes=10)
+# Of all answers together, and what a row counts beside its answer.
+MOST_BYTES = 100_000_000
+ROW_BYTES = 10_000
+
+
+@dataclass(frozen=True)
+class KeptAnswer:
+    """An answer as it was sent."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def claim(session: Session, name: str, request_sha256: str) -> KeptAnswer | None:
+    """Take a key for a request; or return what the same request was answered before.
+
+    Raises:
+        RequestKeyError: the key is that of another request.
+        RequestUnderWayError: the same request is being answered.
+    """
+    lost = RequestKey.status.is_(None) & (RequestKey.created_at < func.now() - LOST_AFTER)
+    session.execute(
+        delete(RequestKey).where(lost | (RequestKey.created_at < func.now() - LIFETIME))
+    )
+    taking = insert(RequestKey).values(name=name, request_sha256=request_sha256)
+    # Of two at once, the second waits here for the first.
+    if session.scalar(taking.on_conflict_do_nothing().returning(RequestKey.name)) is not None:
+        return None
+    known = session.get(RequestKey, name)
+    if known is not None and known.request_sha256 != request_sha256:
+        raise RequestKeyError
+    # It may have been given back at this moment.
+    if known is None or known.status is None:
+        raise RequestUnderWayError
+    return KeptAnswer(known.status, known.headers, known.body or b"")
+
+
+def keep(session: Session, name: str, answer: KeptAnswer) -> None:
+    """Keep what a request was answered; the oldest answers go where there is no room for all."""
+    session.execute(
+        update(RequestKey)
+        .where(RequestKey.name == name)
+        .values(status=answer.status, headers=answer.headers, body=answer.body)
+    )
+    size = func.coalesce(func.octet_length(RequestKey.body), 0) + ROW_BYTES
+    newest_first = (RequestKey.created_at.desc(), RequestKey.name)
+    sums = select(
+        RequestKey.name, func.sum(size).over(order_by=newest_first).label("bytes")
+    ).subquery()
+    old = select(sums.c.name).where(sums.c.bytes > MOST_BYTES, sums.c.name != name)
+    session.execute(delete(RequestKey).where(RequestKey.name.in_(old)))
+
+
+def give_back(session: Session, name: str) -> None:
+    """Forget a request that came to nothing, so that it can be sent again."""
+    session.execute(delete(RequestKey).where(RequestKey.name == name))
