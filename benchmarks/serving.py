@@ -68,8 +68,9 @@ def postmaster(home: Path) -> psutil.Process:
 
 
 def cpu_seconds(first: psutil.Process) -> float:
-    """Return the processor time of a process and of all that it has started."""
-    spent = 0.0
+    """Return the processor time of a process and of all that it has started, ended ones too."""
+    ended = first.cpu_times()
+    spent = ended.children_user + ended.children_system
     for process in [first, *first.children(recursive=True)]:
         try:
             times = process.cpu_times()
