@@ -70,7 +70,7 @@ def postmaster(home: Path) -> psutil.Process:
 def cpu_seconds(first: psutil.Process) -> float:
     """Return the processor time of a process and of all that it has started, ended ones too."""
     ended = first.cpu_times()
-    spent = ended.children_user + ended.children_system
+    spent = float(ended.children_user + ended.children_system)
     for process in [first, *first.children(recursive=True)]:
         try:
             times = process.cpu_times()
