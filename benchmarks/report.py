@@ -23,6 +23,7 @@ TABLES = {
     "learning": "benchmarks.learning",
     "search": "benchmarks.search",
     "scale": "benchmarks.scale",
+    "serving": "benchmarks.serving --home demo/out/home",
     "crawling": "benchmarks.crawl",
     "duplicates": "benchmarks.duplicates",
     "fingerprints": "benchmarks.duplicates.fingerprints",

@@ -186,14 +186,18 @@ def rank(
     words = scores.get("words")
     sure = fit(found, silent=words is not None and not words)
     probable = _probabilities(scores, ids, own_scales, found)
-    places, popularity, names = positions or {}, downloads or {}, base_models or {}
+    popularity, names = downloads or {}, base_models or {}
+    exact, elsewhere = set(exact), set(elsewhere)
+    # Looked up for some hundred adapters at every search.
+    told = [(signal, scores.get(signal, {})) for signal in SIGNALS]
+    places = [(signal, (positions or {}).get(signal, {})) for signal in SIGNALS]
     hits = [
         SearchHit(
             adapter_id,
             score=1.0 if adapter_id in exact else own,
             surety=1.0 if adapter_id in exact else one,
-            signals={signal: scores.get(signal, {}).get(adapter_id) for signal in SIGNALS},
-            positions={signal: places.get(signal, {}).get(adapter_id) for signal in SIGNALS},
+            signals={signal: by_id.get(adapter_id) for signal, by_id in told},
+            positions={signal: by_id.get(adapter_id) for signal, by_id in places},
             exact=adapter_id in exact,
             elsewhere=adapter_id in elsewhere,
             base_model=names.get(adapter_id, ""),

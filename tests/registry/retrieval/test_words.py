@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter
-from registry.retrieval import words
+from registry.retrieval import statements, words
 from registry.retrieval.filters import Filters
 from registry.retrieval.words import exact_adapters, matching_adapters
 from registry.text.word_segmentation import segment
@@ -164,7 +164,7 @@ def test_a_file_is_found_by_its_name_whatever_its_trainer_called_it(session: Ses
 def count_anew(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let words that more than three adapters have pass for common."""
     monkeypatch.setattr(words, "MANY", 3)
-    monkeypatch.setattr(words, "_counts", WeakKeyDictionary())
+    monkeypatch.setattr(statements, "_believed", WeakKeyDictionary())
     session.execute(text("ANALYZE listing_words"))
 
 

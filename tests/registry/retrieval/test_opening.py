@@ -1,0 +1,63 @@
+"""What opens a search, and what stays of its statements."""
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from registry.db.encoders import active_encoders
+from registry.retrieval import statements
+from registry.retrieval.known_values import base_models_listed
+from registry.retrieval.opening import open_search
+from registry.retrieval.statements import SETTINGS, believed, prepare
+from registry.service import Registry
+from tests.builders import add_adapter, add_encoder
+
+
+def test_one_statement_tells_what_several_would(session: Session) -> None:
+    add_adapter(session, base_model="sd-1.5")
+    add_adapter(session, base_model="pony")
+    add_encoder(session)
+
+    base_models, encoders = open_search(session)
+
+    assert base_models == base_models_listed(session)
+    assert [encoder.name for encoder in encoders] == [e.name for e in active_encoders(session)]
+    assert [encoder.calibration for encoder in encoders] == [
+        encoder.calibration for encoder in active_encoders(session)
+    ]
+    shown = {name: session.scalar(text(f"SHOW {name}")) for name in SETTINGS}
+    assert shown == SETTINGS
+
+
+def test_plans_are_made_anew_only_where_that_is_asked_for(session: Session) -> None:
+    modes = []
+    for anew in (False, True, False):
+        prepare(session, anew=anew)
+        modes.append(session.scalar(text("SHOW plan_cache_mode")))
+
+    assert modes == ["force_generic_plan", "force_custom_plan", "force_generic_plan"]
+
+
+def test_statements_of_a_search_stay_prepared(registry: Registry) -> None:
+    """At a rollback psycopg forgets them all: planning took half of PostgreSQL's time."""
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="fox", words="fox")
+
+    # psycopg prepares what it has run five times.
+    for _ in range(7):
+        registry.search("fox")
+
+    with registry.sessions.begin() as session:
+        found = session.scalars(text("SELECT statement FROM pg_prepared_statements")).all()
+    assert any("listing_words" in statement for statement in found)
+
+
+def test_what_is_told_of_a_database_is_believed_for_a_while(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter(range(3))
+
+    first = [believed(session, "test", lambda: next(told)) for _ in range(2)]
+    monkeypatch.setattr(statements, "BELIEVED_SECONDS", -1.0)
+
+    assert [*first, believed(session, "test", lambda: next(told))] == [0, 0, 1]
