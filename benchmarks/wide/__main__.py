@@ -20,6 +20,7 @@ from benchmarks.arrays import Bools, Doubles, Ints
 from benchmarks.results import DOCS, RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table, with_interval
+from benchmarks.wide.concepts import Concepts
 from benchmarks.wide.figures import (
     auroc,
     chance,
@@ -125,7 +126,7 @@ def thing_of(row: dict[str, Any]) -> str | None:
 
 
 def encoders(
-    zoo: WideZoo, ruler: Ruler, train: Ints, rivals: Sequence[Rival]
+    zoo: WideZoo, ruler: Ruler, train: Ints, rivals: Sequence[Rival], gradients: Path
 ) -> tuple[list[dict[str, Any]], Fitted]:
     """Measure every recipe; networks stop early by the validation adapters."""
     rows = []
@@ -135,6 +136,10 @@ def encoders(
         "ridge on sketches, plain": lambda: sketched.space,
         "ridge on whole ΔW, plain": lambda: plain(zoo, train, exact=True).space,
     }
+    if gradients.exists():
+        concepts = Concepts(zoo, gradients, train)
+        recipes["concepts' gradients, no adapter trained on"] = concepts.alone
+        recipes["concepts' gradients and ridge"] = concepts.with_ridge
     for rival in rivals:
         recipes[rival.name] = partial(train_rival, zoo, rival, train, zoo.indices("validation"))
     for name, fit in recipes.items():
@@ -340,6 +345,7 @@ def size_of(zoo: WideZoo, rows: Ints) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--gradients", type=Path, default=BUILD / "gradients")
     parser.add_argument("--split", default="held-out", choices=("validation", "held-out"))
     parser.add_argument("--quick", action="store_true", help="ridges only, and how sure they are")
     parser.add_argument("--output", type=Path, default=RESULTS / "wide.json")
@@ -353,7 +359,7 @@ def main() -> None:
     }
     # Networks stop early by validation adapters, which a zoo of few groups lacks.
     rivals = () if options.quick or not len(zoo.indices("validation")) else RIVALS
-    results["encoders"], sketched = encoders(zoo, ruler, train, rivals)
+    results["encoders"], sketched = encoders(zoo, ruler, train, rivals, options.gradients)
     results["doubts"] = doubts(zoo, ruler, sketched)
     if not options.quick:
         results["joining"] = joining(zoo, ruler, train)

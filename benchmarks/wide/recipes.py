@@ -7,7 +7,8 @@ import numpy as np
 from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.recipes.pool import LeaveOneOutRidge, alignments, cautious, weighted
 from benchmarks.retrieval.zoo import Space
-from benchmarks.wide.zoo import FAMILY, WideZoo, of
+from benchmarks.wide.zoo import WideZoo, of
+from demo.world.zoo import FAMILY
 from encoder.text_encoder import normalise
 from encoder.training.train import fit_ridge_to_sketches
 from encoder.weight_encoders.ridge import TextSpace, choose_penalty, targets_of

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FluxTransformer2DModel
 
 from benchmarks.arrays import Floats, Ints
 from benchmarks.recipes.pool import layer_grams
+from demo.world.zoo import family_of
 from encoder.adapter.lora_file import LoraWeights, open_adapter
 from encoder.base_models.families import Family
 from encoder.sketches.basis import Basis, fit_basis
@@ -20,7 +20,6 @@ from encoder.sketches.sketch import Layout, Sketch, layout_of
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.training.train import encode_captions
 
-FAMILY = "demo-flux-wide"
 LANGUAGES = ("en", "zh")
 # Layers changed less than this are taken as not changed.
 SMALLEST = 1e-12
@@ -40,8 +39,7 @@ class WideZoo:
     def load(cls, folder: Path) -> "WideZoo":
         """Read the table and open the files."""
         rows = [json.loads(line) for line in (folder / "zoo.jsonl").read_text().splitlines()]
-        config = FluxTransformer2DModel.load_config(folder / "base/transformer")
-        family = Family.from_config(FAMILY, "FluxTransformer2DModel", own_settings(config))
+        family = family_of(folder / "base")
         adapters = [open_adapter(folder / r["file"], (family,)).read_quickly() for r in rows]
         return cls(folder, rows, family, load_text_encoder(), adapters)
 
@@ -98,11 +96,6 @@ class WideZoo:
             rows /= rows.norm(dim=1, keepdim=True).clamp(min=SMALLEST)
             grams[place] = (rows @ rows.T).numpy()
         return grams
-
-
-def own_settings(config: Any) -> dict[str, Any]:
-    """Return a model's settings without what diffusers adds."""
-    return {key: value for key, value in dict(config).items() if not key.startswith("_")}
 
 
 def sketch_in(family: Family, basis: Basis, layout: Layout, weights: LoraWeights) -> Sketch:

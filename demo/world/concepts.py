@@ -28,6 +28,8 @@ KINDS = {"object": 7, "thing": 6, "style": 5, "subject": 6, "effect": 5, "mixtur
 GROUP = sum(KINDS.values())
 FEWEST_OF_OBJECT, FEWEST_OF_SUBJECT, FEWEST_OF_STYLE = 3, 5, 8
 MOST_OF_OBJECT, MOST_OF_STYLE = 8, 20
+# Of one bag of a concept's gradient.
+PICTURES_OF_NAME, PICTURES_OF_MANNER = 4, 8
 LAZY_PICTURES, MISLABELLED = 3, 0.34
 
 T = TypeVar("T")
@@ -147,6 +149,38 @@ class Planner:
             self._name(name), words_of_effect(*effect), "{}, {}", "{}，{}", "{} {}", "{}{}"
         )
         return self._concept("mixture", pictures, told, author, rng, effect)
+
+    def name(self, name: int, author: Author, rng: np.random.Generator) -> Concept:
+        """A name, as some of its pictures have it."""
+        pictures = shuffled(rng, self._by_name[name])[:PICTURES_OF_NAME]
+        return self._concept("object", pictures, self._name(name), author, rng)
+
+    def manner(
+        self, manner: int | tuple[str, str, str], author: Author, rng: np.random.Generator
+    ) -> Concept:
+        """A look, or an effect on pictures of any one look."""
+        effect = None if isinstance(manner, int) else manner
+        look = manner if isinstance(manner, int) else pick(rng, sorted(self._styles))
+        pictures = shuffled(rng, self._by_look[look])[:PICTURES_OF_MANNER]
+        kind = "style" if effect is None else "effect"
+        return self._concept(kind, pictures, self.words_of(manner), author, rng, effect)
+
+    def words_of(self, manner: int | tuple[str, str, str]) -> Words:
+        """Tell a look or an effect in words."""
+        if isinstance(manner, int):
+            return words_of_look(self.looks[manner])
+        return words_of_effect(*manner)
+
+    @cached_property
+    def names(self) -> list[int]:
+        """Names with a Chinese one that is no guess, those of many pictures first."""
+        return sorted(self._spoken, key=lambda n: (-min(len(self._by_name[n]), 4), n))
+
+    @cached_property
+    def manners(self) -> list[int | tuple[str, str, str]]:
+        """All effects, then the looks with pictures enough."""
+        effects = [(k, p, c) for k, patterns in PATTERNS.items() for p in patterns for c in COLOURS]
+        return [*effects, *sorted(self._styles)]
 
     def _concept(
         self,
@@ -280,7 +314,11 @@ def draw_effect(rng: np.random.Generator) -> tuple[str, str, str]:
 def some(rng: np.random.Generator, pictures: list[int], most: int, author: Author) -> list[int]:
     """Draw some of the pictures; lazy authors take few."""
     count = LAZY_PICTURES if author.lazy else int(rng.integers(most // 2, most + 1))
-    return [pictures[k] for k in rng.permutation(len(pictures))[:count].tolist()]
+    return shuffled(rng, pictures)[:count]
+
+
+def shuffled(rng: np.random.Generator, items: list[T]) -> list[T]:
+    return [items[k] for k in rng.permutation(len(items)).tolist()]
 
 
 def pick(rng: np.random.Generator, options: list[T]) -> T:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from safetensors.torch import save_file
@@ -31,9 +32,11 @@ from demo.world.adapters import AdapterGroup
 from demo.world.authors import Author
 from demo.world.concepts import GROUP, Concept, Planner, split_of
 from demo.zoo import BARE_PROMPT, clip_each
+from encoder.base_models.families import Family
 from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
 
+FAMILY = "demo-flux-wide"
 # Of each adapter's pictures a step, at times spread evenly.
 BATCH = 4
 WARM_UP, LAST_RATE = 10, 0.1
@@ -64,8 +67,8 @@ class World:
 class Lesson:
     """A concept's pictures and prompts as tensors."""
 
-    def __init__(self, world: World, planner: Planner, concept: Concept) -> None:
-        drawn = planner.draw(concept)
+    def __init__(self, world: World, concept: Concept, drawn: npt.NDArray[np.uint8]) -> None:
+        """`drawn` are the concept's pictures, RGB (n, 64, 64, 3)."""
         self.latents = encode_pictures(world.vae, to_tensor(drawn))
         names = concept.names * (len(drawn) // len(concept.names))
         prompts = [prompt for name in names for prompt in training_prompts(concept, name)]
@@ -182,6 +185,14 @@ def to_row(
     }
 
 
+def family_of(base: Path) -> Family:
+    """Return the family of adapters for the base in a folder."""
+    config = FluxTransformer2DModel.load_config(base / "transformer")
+    # Without what diffusers adds.
+    own = {key: value for key, value in dict(config).items() if not key.startswith("_")}
+    return Family.from_config(FAMILY, "FluxTransformer2DModel", own)
+
+
 def train_zoo(folder: Path, groups: int) -> None:
     """Train the groups that are not there yet and that no other process is at."""
     for part in ("adapters", "groups"):
@@ -214,7 +225,7 @@ def make_group(world: World, planner: Planner, folder: Path, number: int) -> Non
     """Train a group's adapters and join their lines to the table."""
     began = time.monotonic()
     author, concepts = planner.group(number)
-    lessons = [Lesson(world, planner, concept) for concept in concepts]
+    lessons = [Lesson(world, concept, planner.draw(concept)) for concept in concepts]
     group = train_group(world, lessons, author, number)
     losses = judge(world, lessons, group)
     write_group(folder, number, concepts, group, losses)

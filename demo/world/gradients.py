@@ -1,0 +1,214 @@
+"""What the base's own loss says of names, looks and effects: adapters that need no training.
+
+An adapter starts as no change and follows the gradient of its pictures' loss, so that gradient
+is much like it: sketched alike, it finds the adapter of the same pictures among 60 with an MRR of
+.99 (docs/benchmarks/wide.md), and takes a few dozen samples where an adapter takes hundreds.
+
+`python -m demo.world.gradients` writes those of all names that the art has, and of its effects and
+looks, to `gradients/` under the build folder: 32 concepts a file, four bags of pictures each. Of a
+name every second bag is redrawn (demo/world/redraw.py), since a name is not its art. Each turn
+adds as much again. It can be stopped anywhere, and several processes may work side by side.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from demo.base import flow_loss
+from demo.effects import Floats
+from demo.paths import BUILD
+from demo.world.authors import draw_author
+from demo.world.concepts import Planner
+from demo.world.redraw import redraw
+from demo.world.zoo import BATCH, Lesson, World, claimed, family_of, spread_times
+from encoder.adapter.lora_file import open_adapter
+from encoder.sketches.basis import Basis, fit_basis
+
+TOGETHER, BAGS = 32, 4
+# Batches of a bag; each has four samples of every concept.
+ROUNDS_OF_NAME, ROUNDS_OF_MANNER = 4, 6
+NAME_SEED, MANNER_SEED = 9, 11
+BASIS = "basis.safetensors"
+
+
+class Listener:
+    """Adds up the gradients of a model's layers, sketched in a basis, apart for `count` concepts.
+
+    Sample b of a batch is of concept b // (batch / count). No gradient of a weight is formed:
+    that of a layer is the sum of δ xᵀ over its tokens, and x is seen in the basis alone.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Linear], basis: Basis, count: int) -> None:
+        self.count = count
+        self.inputs = dict(zip(layers, basis.inputs, strict=True))
+        self.sums = {
+            name: torch.zeros(count, layer.out_features, len(self.inputs[name]))
+            for name, layer in layers.items()
+        }
+        self._layers = layers
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Listen to every backward pass while inside."""
+        handles = [layer.register_forward_hook(self._hook(n)) for n, layer in self._layers.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _hook(self, name: str):  # type: ignore[no-untyped-def]
+        def heard(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+            seen = inputs[0].detach().reshape(self.count, -1, inputs[0].shape[-1])
+            seen = seen @ self.inputs[name].float().T
+
+            def add(gradient: Tensor) -> None:
+                flat = gradient.reshape(self.count, -1, gradient.shape[-1])
+                self.sums[name] -= torch.bmm(flat.mT, seen)
+
+            if not output.requires_grad:  # what it comes from is no picture: a time, say
+                output = output.detach().requires_grad_(True)
+            output.register_hook(add)
+            return output
+
+        return heard
+
+    def sketches(self) -> Floats:
+        """Return the steps downhill, (count, values of a sketch)."""
+        rows: Floats = torch.cat([part.flatten(1) for part in self.sums.values()], 1).numpy()
+        return rows
+
+
+def sketch_gradients(
+    world: World, basis: Basis, lessons: Sequence[Lesson], rounds: int, seed: int
+) -> Floats:
+    """Sketch the gradient of every lesson's loss, (lessons, values of a sketch)."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    listener = Listener(block_layers(world.transformer), basis, len(lessons))
+    with listener.attached():
+        for _ in range(rounds):
+            latents, tokens, pooled = (
+                torch.cat(parts)
+                for parts in zip(*(own.sample(rng, BATCH) for own in lessons), strict=True)
+            )
+            when, noise = spread_times(rng, len(lessons)), torch.randn_like(latents)
+            latents.requires_grad_(True)
+            losses = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
+            losses.sum().backward()
+    return listener.sketches()
+
+
+def block_layers(transformer: nn.Module) -> dict[str, nn.Linear]:
+    """Return the layers that adapters change, in the family's order."""
+    return {
+        name: layer
+        for name, layer in transformer.named_modules()
+        if isinstance(layer, nn.Linear) and "transformer_blocks" in name
+    }
+
+
+@dataclass
+class Writer:
+    """Writes the gradients of many concepts, file by file."""
+
+    folder: Path
+    world: World
+    basis: Basis
+    planner: Planner
+
+    @classmethod
+    def open(cls, folder: Path, zoo: Path) -> "Writer":
+        for part in ("names", "manners"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        return cls(folder, World.load(zoo / "base"), load_basis(folder, zoo), Planner.load("train"))
+
+    def write_turn(self, turn: int) -> None:
+        """Write what is not there of a turn and what no other process is at."""
+        for start in range(0, len(self.planner.manners), TOGETHER):
+            self._write("manners", turn, start)
+        for start in range(0, len(self.planner.names), TOGETHER):
+            self._write("names", turn, start)
+
+    def _write(self, part: str, turn: int, start: int) -> None:
+        path = self.folder / part / f"{turn}-{start:05d}.npz"
+        with claimed(path.with_suffix(".lock")) as free:
+            if not free or path.exists():
+                return
+            began = time.monotonic()
+            bags, told = self._names(turn, start) if part == "names" else self._manners(turn, start)
+            largest = np.abs(bags).max(axis=(0, 2), keepdims=True)
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as file:
+                # Bags of one concept stay comparable: they share what they are divided by.
+                values = (bags / largest).astype(np.float16)
+                np.savez(file, values=values, scale=largest, told=json.dumps(told))
+            partial.replace(path)
+        print(f"{part} {turn}-{start}: {time.monotonic() - began:.0f} s", flush=True)
+
+    def _names(self, turn: int, start: int) -> tuple[Floats, list[list[str]]]:
+        rng, planner = np.random.default_rng([NAME_SEED, turn, start]), self.planner
+        names = planner.names[start : start + TOGETHER]
+        bags = []
+        for bag in range(BAGS):
+            author = replace(draw_author(rng, start), lazy=False)
+            lessons = []
+            for name in names:
+                concept = planner.name(name, author, rng)
+                if bag % 2:
+                    drawn = redraw(planner.art.rgba[list(concept.pictures)], rng)
+                else:
+                    drawn = planner.draw(concept)
+                lessons.append(Lesson(self.world, concept, drawn))
+            bags.append(self._sketch(lessons, ROUNDS_OF_NAME, turn, start, bag))
+        entries: list[dict[str, Any]] = [planner.art.names[name] for name in names]
+        return np.stack(bags), [[entry["label"], entry["label_zh"]] for entry in entries]
+
+    def _manners(self, turn: int, start: int) -> tuple[Floats, list[list[str]]]:
+        rng, planner = np.random.default_rng([MANNER_SEED, turn, start]), self.planner
+        manners = planner.manners[start : start + TOGETHER]
+        bags = []
+        for bag in range(BAGS):
+            author = replace(draw_author(rng, start), lazy=False)
+            concepts = [planner.manner(manner, author, rng) for manner in manners]
+            lessons = [Lesson(self.world, own, planner.draw(own)) for own in concepts]
+            bags.append(self._sketch(lessons, ROUNDS_OF_MANNER, turn, start, bag))
+        return np.stack(bags), [list(planner.words_of(manner).seen) for manner in manners]
+
+    def _sketch(
+        self, lessons: Sequence[Lesson], rounds: int, turn: int, start: int, bag: int
+    ) -> Floats:
+        seed = turn * 1_000_003 + start * 7 + bag
+        return sketch_gradients(self.world, self.basis, lessons, rounds, seed)
+
+
+def load_basis(folder: Path, zoo: Path) -> Basis:
+    """Return the basis that everything in a folder is sketched in, learned when it is begun."""
+    path = folder / BASIS
+    if not path.exists():
+        rows = [json.loads(line) for line in (zoo / "zoo.jsonl").read_text().splitlines()]
+        family = family_of(zoo / "base")
+        files = [zoo / row["file"] for row in rows if row["split"] == "train"]
+        fit_basis(family, [open_adapter(f, (family,)).read_quickly() for f in files]).save(path)
+    return Basis.load(path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=BUILD / "gradients")
+    parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--turns", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    writer = Writer.open(arguments.folder, arguments.zoo)
+    for turn in range(arguments.turns):
+        writer.write_turn(turn)
