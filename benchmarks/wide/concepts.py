@@ -83,8 +83,9 @@ class Whitener:
     def apply(self, values: Floats) -> Floats:
         """Whiten rows (m, values) and scale them to length 1."""
         within = (values @ self.rows.T) @ self.vectors * self.factors
-        plain: Floats = values / np.float32(self.damping**0.5)
-        return normalise(plain + within @ self.vectors.T @ self.rows)
+        plain = values / np.float32(self.damping**0.5)
+        whitened: Floats = plain + within @ self.vectors.T @ self.rows
+        return normalise(whitened)
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,20 @@ adds as much again. It can be stopped anywhere, and several processes may work s
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from demo.base import flow_loss
 from demo.effects import Floats
 from demo.paths import BUILD
 from demo.world.authors import draw_author
 from demo.world.concepts import Planner
+from demo.world.listener import Listener, block_layers
 from demo.world.redraw import redraw
 from demo.world.zoo import BATCH, Lesson, World, claimed, family_of, spread_times
 from encoder.adapter.lora_file import open_adapter
@@ -38,54 +37,6 @@ TOGETHER, BAGS = 32, 4
 ROUNDS_OF_NAME, ROUNDS_OF_MANNER = 4, 6
 NAME_SEED, MANNER_SEED = 9, 11
 BASIS = "basis.safetensors"
-
-
-class Listener:
-    """Adds up the gradients of a model's layers, sketched in a basis, apart for `count` concepts.
-
-    Sample b of a batch is of concept b // (batch / count). No gradient of a weight is formed:
-    that of a layer is the sum of δ xᵀ over its tokens, and x is seen in the basis alone.
-    """
-
-    def __init__(self, layers: Mapping[str, nn.Linear], basis: Basis, count: int) -> None:
-        self.count = count
-        self.inputs = dict(zip(layers, basis.inputs, strict=True))
-        self.sums = {
-            name: torch.zeros(count, layer.out_features, len(self.inputs[name]))
-            for name, layer in layers.items()
-        }
-        self._layers = layers
-
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Listen to every backward pass while inside."""
-        handles = [layer.register_forward_hook(self._hook(n)) for n, layer in self._layers.items()]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _hook(self, name: str):  # type: ignore[no-untyped-def]
-        def heard(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-            seen = inputs[0].detach().reshape(self.count, -1, inputs[0].shape[-1])
-            seen = seen @ self.inputs[name].float().T
-
-            def add(gradient: Tensor) -> None:
-                flat = gradient.reshape(self.count, -1, gradient.shape[-1])
-                self.sums[name] -= torch.bmm(flat.mT, seen)
-
-            if not output.requires_grad:  # what it comes from is no picture: a time, say
-                output = output.detach().requires_grad_(True)
-            output.register_hook(add)
-            return output
-
-        return heard
-
-    def sketches(self) -> Floats:
-        """Return the steps downhill, (count, values of a sketch)."""
-        rows: Floats = torch.cat([part.flatten(1) for part in self.sums.values()], 1).numpy()
-        return rows
 
 
 def sketch_gradients(
@@ -106,15 +57,6 @@ def sketch_gradients(
             losses = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
             losses.sum().backward()
     return listener.sketches()
-
-
-def block_layers(transformer: nn.Module) -> dict[str, nn.Linear]:
-    """Return the layers that adapters change, in the family's order."""
-    return {
-        name: layer
-        for name, layer in transformer.named_modules()
-        if isinstance(layer, nn.Linear) and "transformer_blocks" in name
-    }
 
 
 @dataclass

@@ -22,10 +22,9 @@ INKS = {
 
 def redraw(rgba: npt.NDArray[np.uint8], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Draw pictures (n, 64, 64, 4), all in one random look; returns RGB uint8 (n, 64, 64, 3)."""
-    rgb = rgba[..., :3].astype(np.float32) / 255
-    alpha = rgba[..., 3].astype(np.float32) / 255
-    rgb, alpha = moved(rgb, alpha, rng)
-    rgb, alpha = inked(rgb, alpha, rng)
+    rgb: Floats = rgba[..., :3].astype(np.float32) / 255
+    alpha: Floats = rgba[..., 3].astype(np.float32) / 255
+    rgb, alpha = inked(*moved(rgb, alpha, rng), rng)
     if rng.random() < 0.3:
         change = ndimage.grey_dilation if rng.random() < 0.6 else ndimage.grey_erosion
         size = int(rng.integers(2, 4))
@@ -92,7 +91,7 @@ def inked(rgb: Floats, alpha: Floats, rng: np.random.Generator) -> tuple[Floats,
 
 def draw_ground(rng: np.random.Generator) -> tuple[Floats, bool]:
     """Draw what is behind, (1, 64, 64, 3); tells whether it is plain white."""
-    ground = np.ones((1, 64, 64, 3), np.float32)
+    ground: Floats = np.ones((1, 64, 64, 3), np.float32)
     kind = rng.random()
     y, x = np.mgrid[0:64, 0:64] / 63 - 0.5
     if kind < 0.3:

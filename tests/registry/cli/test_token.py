@@ -16,7 +16,7 @@ def test_a_token_is_shown_once_and_opens_nothing_when_revoked(registry: Registry
     facts = json.loads(run_well("token", "list", "--json"))
 
     assert opened is not None
-    assert opened.scopes == ["fuse", "read"]
+    assert opened.scopes == ("fuse", "read")
     assert listed == "1 ann's [laptop]: fuse, read; valid\n"
     assert token.strip() not in json.dumps(facts)
 
