@@ -21,7 +21,7 @@ from benchmarks.arrays import Floats, Ints
 from benchmarks.retrieval.zoo import Space
 from benchmarks.wide.recipes import plain
 from benchmarks.wide.zoo import WideZoo, of, sketch_in
-from demo.world.gradients import BASIS
+from demo.world.listener import BASIS
 from encoder.sketches.basis import Basis
 from encoder.sketches.sketch import layout_of
 from encoder.text_encoder import normalise
@@ -82,9 +82,8 @@ class Whitener:
 
     def apply(self, values: Floats) -> Floats:
         """Whiten rows (m, values) and scale them to length 1."""
-        within = (values @ self.rows.T) @ self.vectors * self.factors
-        plain = values / np.float32(self.damping**0.5)
-        whitened: Floats = plain + within @ self.vectors.T @ self.rows
+        within: Floats = (values @ self.rows.T) @ (self.vectors * self.factors)
+        whitened: Floats = values / self.damping**0.5 + within @ self.vectors.T @ self.rows
         return normalise(whitened)
 
 

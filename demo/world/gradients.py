@@ -26,7 +26,7 @@ from demo.effects import Floats
 from demo.paths import BUILD
 from demo.world.authors import draw_author
 from demo.world.concepts import Planner
-from demo.world.listener import Listener, block_layers
+from demo.world.listener import BASIS, Listener, block_layers
 from demo.world.redraw import redraw
 from demo.world.zoo import BATCH, Lesson, World, claimed, family_of, spread_times
 from encoder.adapter.lora_file import open_adapter
@@ -36,7 +36,6 @@ TOGETHER, BAGS = 32, 4
 # Batches of a bag; each has four samples of every concept.
 ROUNDS_OF_NAME, ROUNDS_OF_MANNER = 4, 6
 NAME_SEED, MANNER_SEED = 9, 11
-BASIS = "basis.safetensors"
 
 
 def sketch_gradients(

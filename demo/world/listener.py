@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from demo.effects import Floats
 from encoder.sketches.basis import Basis
 
+# Beside the gradients that are sketched in it.
+BASIS = "basis.safetensors"
+
 
 class Listener:
     """Adds up the gradients of a model's layers, sketched in a basis, apart for `count` concepts.
