@@ -126,7 +126,7 @@ def thing_of(row: dict[str, Any]) -> str | None:
 
 
 def encoders(
-    zoo: WideZoo, ruler: Ruler, train: Ints, rivals: Sequence[Rival], gradients: Path
+    zoo: WideZoo, ruler: Ruler, train: Ints, rivals: Sequence[Rival], concepts: Concepts | None
 ) -> tuple[list[dict[str, Any]], Fitted]:
     """Measure every recipe; networks stop early by the validation adapters."""
     rows = []
@@ -136,8 +136,7 @@ def encoders(
         "ridge on sketches, plain": lambda: sketched.space,
         "ridge on whole ΔW, plain": lambda: plain(zoo, train, exact=True).space,
     }
-    if gradients.exists():
-        concepts = Concepts(zoo, gradients, train)
+    if concepts is not None:
         recipes["concepts' gradients, no adapter trained on"] = concepts.alone
         recipes["concepts' gradients and ridge"] = concepts.with_ridge
     for rival in rivals:
@@ -194,7 +193,9 @@ def growth(zoo: WideZoo, ruler: Ruler, train: Ints) -> list[dict[str, Any]]:
     return rows
 
 
-def joining(zoo: WideZoo, ruler: Ruler, train: Ints) -> list[dict[str, Any]]:
+def joining(
+    zoo: WideZoo, ruler: Ruler, train: Ints, concepts: Concepts | None
+) -> list[dict[str, Any]]:
     """Join captioned adapters of the unseen sources; ask for others of those sources."""
     rows, keys = [], np.array(zoo.column("key"))
     kinds = np.array(zoo.column("kind"))
@@ -205,16 +206,20 @@ def joining(zoo: WideZoo, ruler: Ruler, train: Ints) -> list[dict[str, Any]]:
         for count in JOINED:
             if count > len(free):
                 break
-            fitted = plain(zoo, np.concatenate([train, np.array(free[:count], np.int64)]))
-            places = ruler.places(fitted.space, asked)
-            values = np.mean([reciprocal(p) for p in places.values()], axis=0)
-            of_kind = {str(k): values[kinds[asked] == k] for k in KINDS}
-            by_kind = {k: float(own.mean()) for k, own in of_kind.items() if len(own)}
-            rows.append(
-                {"joined": count, "draw": draw, "asked": len(asked), "mrr": float(values.mean())}
-                | {"kinds": by_kind}
-            )
-            print(rows[-1], flush=True)
+            trained = np.concatenate([train, np.array(free[:count], np.int64)])
+            spaces = {"ridge": plain(zoo, trained).space}
+            if concepts is not None:
+                spaces["gradients and ridge"] = concepts.with_ridge(trained)
+            for name, space in spaces.items():
+                places = ruler.places(space, asked)
+                values = np.mean([reciprocal(p) for p in places.values()], axis=0)
+                of_kind = {str(k): values[kinds[asked] == k] for k in KINDS}
+                by_kind = {k: float(own.mean()) for k, own in of_kind.items() if len(own)}
+                rows.append(
+                    {"encoder": name, "joined": count, "draw": draw, "asked": len(asked)}
+                    | {"mrr": float(values.mean()), "kinds": by_kind}
+                )
+                print(rows[-1], flush=True)
     return rows
 
 
@@ -304,13 +309,14 @@ def encoder_row(row: dict[str, Any]) -> list[str]:
 def joined_table(rows: list[dict[str, Any]]) -> str:
     kinds = [kind for kind in KINDS if any(kind in row["kinds"] for row in rows)]
 
-    def row_of(count: int) -> list[str]:
-        own = [row for row in rows if row["joined"] == count]
+    def row_of(name: str, count: int) -> list[str]:
+        own = [row for row in rows if (row["encoder"], row["joined"]) == (name, count)]
         means = [np.mean([r["kinds"][kind] for r in own if kind in r["kinds"]]) for kind in kinds]
-        return [str(count), f"{np.mean([r['mrr'] for r in own]):.3f}", *(f"{m:.3f}" for m in means)]
+        mrr = np.mean([r["mrr"] for r in own])
+        return [name, str(count), f"{mrr:.3f}", *(f"{m:.3f}" for m in means)]
 
-    counts = sorted({row["joined"] for row in rows})
-    return table(["joined", "MRR", *kinds], map(row_of, counts))
+    pairs = dict.fromkeys((row["encoder"], row["joined"]) for row in rows)
+    return table(["encoder", "joined", "MRR", *kinds], (row_of(*pair) for pair in sorted(pairs)))
 
 
 def growth_table(rows: list[dict[str, Any]]) -> str:
@@ -359,10 +365,11 @@ def main() -> None:
     }
     # Networks stop early by validation adapters, which a zoo of few groups lacks.
     rivals = () if options.quick or not len(zoo.indices("validation")) else RIVALS
-    results["encoders"], sketched = encoders(zoo, ruler, train, rivals, options.gradients)
+    concepts = Concepts(zoo, options.gradients, train) if options.gradients.exists() else None
+    results["encoders"], sketched = encoders(zoo, ruler, train, rivals, concepts)
     results["doubts"] = doubts(zoo, ruler, sketched)
     if not options.quick:
-        results["joining"] = joining(zoo, ruler, train)
+        results["joining"] = joining(zoo, ruler, train, concepts)
         results["growth"] = growth(zoo, ruler, train)
         draw_growth(results["growth"], DOCS / "images/wide.png")
     write_results(options.output, results, to_markdown(results))

@@ -141,9 +141,9 @@ class Concepts:
     def alone(self) -> Space:
         return Space(self.scores, self.attend)
 
-    def with_ridge(self) -> Space:
+    def with_ridge(self, trained: Ints | None = None) -> Space:
         """Add a plain ridge's cosines; each part is measured in its spread over the trained."""
-        ridge = plain(self.zoo, self.train).space
+        ridge = plain(self.zoo, self.train if trained is None else trained).space
         scores = self.scores - self.scores[self.train].mean(axis=0)
         embeddings = ridge.embeddings - ridge.embeddings[self.train].mean(axis=0)
 
