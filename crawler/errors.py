@@ -73,6 +73,7 @@ AutoLoraError
     FileTakenError
     NotTrashedError
     ImageNotFoundError
+    ImageNotDoneError
     HasCoverError
     NoPreviewError
     NotRemovedError

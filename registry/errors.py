@@ -220,10 +220,17 @@ class NotTrashedError(RegistryError):
 
 
 class ImageNotFoundError(RegistryError):
-    """No image of this id was asked for, or it is not done, or was removed."""
+    """No image of this id was asked for, or it was removed."""
 
     def __init__(self, image_id: int) -> None:
-        super().__init__(f"there is no image {image_id}; it was removed, or is not done.")
+        super().__init__(f"there is no image {image_id}; it may have been removed.")
+
+
+class ImageNotDoneError(RegistryError):
+    """An image has no picture: it waits, is drawn, or came to nothing."""
+
+    def __init__(self, image_id: int, state: str) -> None:
+        super().__init__(f"image {image_id} has no picture; its state is: {state}.")
 
 
 class HasCoverError(RegistryError):

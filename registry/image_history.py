@@ -67,7 +67,7 @@ class ImageHistory:
             return images.list_images(session, before_id=before_id, limit=limit)
 
     def file(self, image_id: int, *, thumbnail: bool = False) -> bytes:
-        """Return an image's PNG, or its small WebP; or raise ImageNotFoundError."""
+        """Return an image's PNG, or its small WebP; or raise what `images.load_file` does."""
         with one_line_errors(), self._sessions.begin() as session:
             return images.load_file(session, image_id, thumbnail=thumbnail)
 

@@ -16,6 +16,7 @@ from registry.errors import (
     AdapterNotFoundError,
     BlobNotFoundError,
     DatabaseBusyError,
+    ImageNotDoneError,
     ImageNotFoundError,
     RequestKeyError,
     RequestUnderWayError,
@@ -119,7 +120,7 @@ WITH_BODY: list[Told] = [
 BY_PARAMETER: dict[str, list[Exception]] = {
     "Idempotency-Key": [RequestKeyError(), RequestUnderWayError()],
     "adapter_id": [AdapterNotFoundError(7)],
-    "image_id": [ImageNotFoundError(7)],
+    "image_id": [ImageNotFoundError(7), ImageNotDoneError(7, "waiting")],
     "sha256": [BlobNotFoundError(EXAMPLE_SHA256)],
     "cursor": [CursorError(), OtherQuestionError()],
     "base_model": [UnknownBaseModelError("flux.1-kontext", ["flux.1-dev"])],

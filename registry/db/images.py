@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from registry.db.work_models import DrawnImage, ImageFile
-from registry.errors import ImageNotFoundError
+from registry.errors import ImageNotDoneError, ImageNotFoundError
 from registry.image_states import UNFINISHED, ImageState
 
 # A process says that it lives every few seconds (registry.api.drawing); one that has not for so
@@ -143,12 +143,13 @@ def load_file(session: Session, image_id: int, *, thumbnail: bool = False) -> by
     """Return an image's PNG, or its small WebP.
 
     Raises:
-        ImageNotFoundError: there is none, or it is not done.
+        ImageNotFoundError: there is none of this id.
+        ImageNotDoneError: it has no picture, or none yet.
     """
     column = ImageFile.thumbnail if thumbnail else ImageFile.png
     data = session.scalar(select(column).where(ImageFile.image_id == image_id))
     if data is None:
-        raise ImageNotFoundError(image_id)
+        raise ImageNotDoneError(image_id, get_image(session, image_id).state)
     return data
 
 

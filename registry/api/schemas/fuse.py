@@ -2,11 +2,18 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from registry.api.schemas.adapters import AdapterAnswer
 from registry.api.schemas.service import ActivityAnswer
-from registry.api.schemas.shapes import EXAMPLE_SHA256, AdapterId, Answer, Asked, Text
+from registry.api.schemas.shapes import (
+    EXAMPLE_SHA256,
+    AdapterId,
+    Answer,
+    Asked,
+    Text,
+    without_nul,
+)
 from registry.fusion.options import DrawerOptions, DrawingOptions, Mode, Size, StepCallback
 
 if TYPE_CHECKING:
@@ -123,6 +130,11 @@ class FuseRequest(Asked):
         default=True,
         description="Whether to measure how far several adapters depart from the base together.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nul(cls, given: Any) -> Any:
+        return without_nul(given)
 
     @property
     def size(self) -> Size | None:

@@ -47,3 +47,14 @@ class Answer(BaseModel):
 class Asked(BaseModel):
     # A misspelt parameter is an error rather than ignored.
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def without_nul(value: Any) -> Any:
+    """Write U+FFFD for U+0000 in all texts: PostgreSQL keeps none, and nobody means one."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {without_nul(key): without_nul(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [without_nul(own) for own in value]
+    return value

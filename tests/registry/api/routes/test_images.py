@@ -122,7 +122,7 @@ def test_an_image_is_shown_while_it_is_drawn_and_not_after(
     assert paths[0] != paths[1], "each look has an address of its own"
     assert image["state"] == "cancelled"
     assert image["preview"] is None
-    assert gone.status_code == 404
+    assert gone.status_code == 409
     assert gone.json()["type"] == "urn:autolora:problem:no-preview"
 
 
@@ -183,6 +183,12 @@ def test_sheets_count_their_pictures(
         assert image["problem"]["type"] == "urn:autolora:problem:no-gates"
 
 
+def test_what_no_database_keeps_is_asked_for_all_the_same(client: TestClient) -> None:
+    [asked] = ask(client, prompt="a\0fox", adapters=[{"id": 12345}])
+
+    assert asked["asked"]["prompt"] == "a\ufffdfox"
+
+
 def test_what_cannot_be_drawn_says_why(client: TestClient, drawing: Registry) -> None:
     [asked] = ask(client, adapters=[{"id": 12345}])
     _, image = watch(client, asked["id"])[-1]
@@ -190,7 +196,9 @@ def test_what_cannot_be_drawn_says_why(client: TestClient, drawing: Registry) ->
     assert image["state"] == "failed"
     assert "12345" in image["problem"]["detail"]
     assert image["png"] is None
-    assert client.get(f"/v1/images/{asked['id']}/png").status_code == 404
+    refused = client.get(f"/v1/images/{asked['id']}/png")
+    told = f"image {asked['id']} has no picture; its state is: failed."
+    assert (refused.status_code, refused.json()["detail"]) == (409, told)
 
 
 @pytest.mark.parametrize("base_is_told", [True, False])
