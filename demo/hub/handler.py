@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar, Generic, TypeVar
@@ -15,7 +16,7 @@ H = TypeVar("H", bound=HubFacts)
 Query = dict[str, list[str]]
 
 
-class HubHandler(BaseHTTPRequestHandler, Generic[H]):
+class HubHandler(BaseHTTPRequestHandler, ABC, Generic[H]):
     """One request. `self.server.hub` holds the facts; a kind of hub adds its routes."""
 
     protocol_version = "HTTP/1.1"
@@ -50,17 +51,17 @@ class HubHandler(BaseHTTPRequestHandler, Generic[H]):
         if self.is_well("listing"):
             self.take(urlsplit(self.path).path, body)
 
+    @abstractmethod
     def answer(self, path: str, query: Query) -> None:
         """Answer what the hub was asked."""
-        raise NotImplementedError
 
     def take(self, path: str, body: bytes) -> None:
         """Answer a question that is put in the body of a request, as ModelScope's listing is."""
         self.fail(405, "this hub is asked by GET")
 
+    @abstractmethod
     def fail(self, status: int, message: str, /, **more: Any) -> None:
         """Answer with an error as this kind of hub puts it."""
-        raise NotImplementedError
 
     def is_well(self, kind: str) -> bool:
         """Note a request; whether it is to be answered, after an error where it is not."""
