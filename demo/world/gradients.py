@@ -28,6 +28,7 @@ from demo.world.authors import draw_author
 from demo.world.concepts import Planner
 from demo.world.listener import BASIS, Listener, block_layers
 from demo.world.redraw import redraw
+from demo.world.splits import Unseen
 from demo.world.zoo import BATCH, Lesson, World, claimed, family_of, spread_times
 from encoder.adapter.lora_file import open_adapter
 from encoder.sketches.basis import Basis, fit_basis
@@ -68,10 +69,11 @@ class Writer:
     planner: Planner
 
     @classmethod
-    def open(cls, folder: Path, zoo: Path) -> "Writer":
+    def open(cls, folder: Path, zoo: Path, unseen: Unseen) -> "Writer":
         for part in ("names", "manners"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        return cls(folder, World.load(zoo / "base"), load_basis(folder, zoo), Planner.load("train"))
+        planner = Planner.load("train", unseen)
+        return cls(folder, World.load(zoo / "base"), load_basis(folder, zoo), planner)
 
     def write_turn(self, turn: int) -> None:
         """Write what is not there of a turn and what no other process is at."""
@@ -147,9 +149,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=BUILD / "gradients")
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--splits", type=Path, help="of a zoo whose unseen concepts to leave out")
     parser.add_argument("--turns", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    writer = Writer.open(arguments.folder, arguments.zoo)
+    unseen = Unseen.read(arguments.splits) if arguments.splits else Unseen()
+    writer = Writer.open(arguments.folder, arguments.zoo, unseen)
     for turn in range(arguments.turns):
         writer.write_turn(turn)

@@ -37,6 +37,8 @@ from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
 
 FAMILY = "demo-flux-wide"
+# A picture's latents a side, before they are packed by two.
+LATENTS = 8
 # Of each adapter's pictures a step, at times spread evenly.
 BATCH = 4
 WARM_UP, LAST_RATE = 10, 0.1
@@ -58,10 +60,16 @@ class World:
         transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
         vae = AutoencoderKL.from_pretrained(folder / "vae")
         return cls(
-            transformer.eval().requires_grad_(False),
-            vae.eval().requires_grad_(False),
+            transformer.float().eval().requires_grad_(False),
+            vae.float().eval().requires_grad_(False),
             PromptEncoder(load_text_encoder()),
         )
+
+    def encode(self, drawn: npt.NDArray[np.uint8]) -> Tensor:
+        """Pictures RGB (n, 64, 64, 3), shrunk to what this takes -> packed latents (n, 16, 64)."""
+        side = LATENTS * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        parts = drawn.reshape(len(drawn), side, drawn.shape[1] // side, side, -1, 3)
+        return encode_pictures(self.vae, to_tensor(parts.mean((2, 4)).round().astype(np.uint8)))
 
 
 class Lesson:
@@ -69,7 +77,7 @@ class Lesson:
 
     def __init__(self, world: World, concept: Concept, drawn: npt.NDArray[np.uint8]) -> None:
         """`drawn` are the concept's pictures, RGB (n, 64, 64, 3)."""
-        self.latents = encode_pictures(world.vae, to_tensor(drawn))
+        self.latents = world.encode(drawn)
         names = concept.names * (len(drawn) // len(concept.names))
         prompts = [prompt for name in names for prompt in training_prompts(concept, name)]
         self.choices = len(prompts) // len(drawn)
