@@ -47,6 +47,11 @@ class FolderKeeper:
                 self._executor.submit(self._refresh, folder)
             self._waiting[folder] = draw_covers or self._waiting.get(folder, False)
 
+    def is_busy(self) -> bool:
+        """Whether a folder is refreshed here, or waits for that."""
+        with self._lock:
+            return self._at_work is not None or bool(self._waiting)
+
     def before(self, folder: Path) -> list[Path]:
         """Return the folders that a waiting one waits for, the one at work first."""
         with self._lock:
