@@ -26,7 +26,6 @@ from registry.api.pages.tiles import (
     BLUR_COOKIE,
     BLURS,
     MOST_PREVIEWED,
-    Blur,
     blur_of,
     commercial_use,
     is_blurred,
@@ -34,6 +33,7 @@ from registry.api.pages.tiles import (
 )
 from registry.api.pages.tray import address_without
 from registry.api.urls import cover_url, thumbnail_url
+from registry.config import Blur
 from registry.token_scopes import TokenScope
 
 PAGES = Path(__file__).parent
