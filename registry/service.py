@@ -75,9 +75,6 @@ if TYPE_CHECKING:
     from registry.retrieval.by_picture import PicturePage
 
 
-MOST_ADAPTERS = 5
-
-
 class Registry(Administration):
     """Search and fusion over one database and one blob store.
 
@@ -296,19 +293,33 @@ class Registry(Administration):
                 self._maker = Maker(self, Studio(self.settings, self.file, self.peft_config))
             return self._maker
 
-    def fuse(self, prompt: str, **options: Unpack["FuseOptions"]) -> "FusedImage":
+    def fuse(
+        self,
+        prompt: str,
+        preview: "PreviewCallback | None" = None,
+        **options: Unpack["FuseOptions"],
+    ) -> "FusedImage":
         """Draw `prompt` with adapters that search finds for it, or those named: `Maker.fuse`."""
-        return self.maker.fuse(prompt, **options)
+        return self.maker.fuse(prompt, preview=preview, **options)
 
     def grid(
-        self, prompt: str, adapters: Sequence[int], **options: Unpack["GridOptions"]
+        self,
+        prompt: str,
+        adapters: Sequence[int],
+        preview: "PreviewCallback | None" = None,
+        **options: Unpack["GridOptions"],
     ) -> "Image":
         """Draw every pair of `adapters` fused, and each of them alone: `Maker.grid`."""
-        return self.maker.grid(prompt, adapters, **options)
+        return self.maker.grid(prompt, adapters, preview=preview, **options)
 
-    def compare(self, prompt: str, **options: Unpack["CompareOptions"]) -> "Image":
+    def compare(
+        self,
+        prompt: str,
+        preview: "PreviewCallback | None" = None,
+        **options: Unpack["CompareOptions"],
+    ) -> "Image":
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
-        return self.maker.compare(prompt, **options)
+        return self.maker.compare(prompt, preview=preview, **options)
 
     @property
     def folders(self) -> "OwnFolders":
