@@ -80,10 +80,15 @@ def test_a_folder_is_added_and_what_is_wrong_in_it_is_told(
     assert "What was not taken, and why (1)" in page
 
 
-def test_what_changes_in_a_watched_folder_is_indexed(client: TestClient, folder: Path) -> None:
+def test_what_changes_in_a_watched_folder_is_indexed(
+    client: TestClient, registry: Registry, folder: Path
+) -> None:
+    """One that cannot even be looked at keeps nobody from the others."""
+    with registry.sessions.begin() as session:
+        own_folders.add_folder(session, f"/{'a' * 300}")
     client.app.state.keeper.watch()  # type: ignore[attr-defined]
     client.post("/folders", data={"path": str(folder)})
-    settle(client, 1)
+    wait(lambda: names(client) == {"fox"})
 
     write_adapter(folder / "owl.safetensors", make_factors(2))
 
