@@ -17,8 +17,8 @@ from registry.api.schemas.fuse import Strength
 from registry.api.schemas.images import MOST_IMAGES, ImageRequest
 from registry.api.schemas.shapes import AdapterId
 from registry.db.images import ImageFacts
+from registry.errors import first_fault
 from registry.fusion.options import MOST_ADAPTERS, Mode
-from registry.fusion.recipe import first_fault
 
 router = APIRouter()
 
