@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from registry.api.deps import KeeperDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.folder_keeper import FolderKeeper
-from registry.api.forms import read_fields, read_form
+from registry.api.forms import FormDep, read_fields
 from registry.api.pages.render import render, render_html
 from registry.api.routes.folders import listed, refresh
 from registry.api.routes.pages import frame
@@ -20,8 +20,6 @@ from registry.errors import NotTrashedError
 from registry.service import Registry
 
 router = APIRouter(prefix="/folders")
-
-Form = Annotated[dict[str, str], Depends(read_form)]
 
 
 # What was asked for on the page before may be begun by another serving process.
@@ -59,19 +57,19 @@ async def watch_folders(
 
 
 @router.post("")
-def add_from_page(form: Form, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
+def add_from_page(form: FormDep, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
     keeper.ask(registry.folders.add(form.get("path", "")))
     return _back()
 
 
 @router.post("/refresh")
-def refresh_from_page(form: Form, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
+def refresh_from_page(form: FormDep, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
     refresh(form.get("path", ""), registry, keeper, draw_covers=bool(form.get("draw")))
     return _back()
 
 
 @router.post("/remove")
-def remove_from_page(form: Form, registry: RegistryDep) -> RedirectResponse:
+def remove_from_page(form: FormDep, registry: RegistryDep) -> RedirectResponse:
     registry.folders.remove(form.get("path", ""))
     return _back()
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from registry.api.conditional import REVALIDATE, not_modified
+from registry.api.conditional import NOT_MODIFIED, REVALIDATE, not_modified
 from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.description import refusals
 from registry.api.errors import BusyError
@@ -34,7 +34,6 @@ drawing_router = APIRouter(prefix="/v1", tags=["images"], route_class=KeyedRoute
 ImageId = Annotated[int, Path(ge=1, le=MOST_ID, examples=[7])]
 # An image never changes, and may be removed.
 KEPT = "private, max-age=3600"
-NOT_MODIFIED = {"description": "Who asks has it already, as If-None-Match says."}
 
 REFUSALS = refusals(
     BusyError(),
