@@ -8,7 +8,9 @@ from typing import NamedTuple, TypeVar
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import ServerSentEvent
 
+from crawler.errors import AutoLoraError
 from registry.api.deps import RegistryDep
+from registry.api.errors import log_hidden
 
 T = TypeVar("T")
 
@@ -38,11 +40,16 @@ async def changes(
     """Yield what `look` returns whenever that is another, up to the first that is the last.
 
     Between two looks no thread and no connection of the database is held. It ends early, without
-    a last one, when the server stops: `closing`.
+    a last one, when the server stops (`closing`), and where a look fails: who asks again is told
+    why, as an answer that has begun cannot.
     """
     told: T | None = None
     while not closing.is_set():
-        seen = await run_in_threadpool(look)
+        try:
+            seen = await run_in_threadpool(look)
+        except AutoLoraError as error:
+            log_hidden("server-sent events", error)
+            return
         if seen != told:
             yield seen
         if is_last(seen):

@@ -1,7 +1,6 @@
 """Images that are drawn behind the answer: asked for, watched, looked at, given up, removed."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
@@ -24,7 +23,7 @@ from registry.api.schemas.images import (
 from registry.api.schemas.shapes import MOST_ID
 from registry.api.server_events import changes
 from registry.db.images import ImageFacts
-from registry.errors import ImageNotFoundError, ImageRequestError
+from registry.errors import ImageRequestError
 from registry.fusion.errors import SamplingError
 from registry.retrieval.cursors import read_number, write_cursor
 
@@ -105,11 +104,9 @@ async def watch_image(
     def look() -> tuple[ImageFacts, str | None]:
         return registry.images.get(image_id), desk.previews.path(image_id)
 
-    # It may be removed meanwhile.
-    with suppress(ImageNotFoundError):
-        async for facts, preview in changes(look, lambda seen: seen[0].is_finished, queue.closing):
-            answer = ImageAnswer.from_facts(facts, preview)
-            yield ServerSentEvent(data=answer, event=answer.state)
+    async for facts, preview in changes(look, lambda seen: seen[0].is_finished, queue.closing):
+        answer = ImageAnswer.from_facts(facts, preview)
+        yield ServerSentEvent(data=answer, event=answer.state)
 
 
 @router.get("/images/{image_id}/png", response_class=Response, responses=_picture("image/png"))

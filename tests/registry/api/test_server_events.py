@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 from registry.api.server_events import changes
+from registry.errors import DatabaseLostError
 
 
 def told(look: Callable[[], int], closing: threading.Event) -> list[int]:
@@ -31,3 +32,16 @@ def test_a_server_that_stops_ends_it_before_the_last() -> None:
         return 1
 
     assert told(look, closing) == [1]
+
+
+def test_what_cannot_be_looked_at_any_more_ends_it_before_the_last() -> None:
+    """An answer that has begun cannot say why; who asks again is told."""
+    seen = iter([1, 2])
+
+    def look() -> int:
+        try:
+            return next(seen)
+        except StopIteration as error:
+            raise DatabaseLostError("it went away") from error
+
+    assert told(look, threading.Event()) == [1, 2]

@@ -5,7 +5,9 @@ const list = document.getElementById("folders");
 const drop = document.getElementById("drop");
 const sending = document.getElementById("sending");
 
+// The list as the server told it last, and as it is shown.
 let latest = null;
+let shown = null;
 let stopListening = () => {};
 
 function follow() {
@@ -16,11 +18,10 @@ function follow() {
   });
 }
 
-// Who is at a button keeps it until they leave the list.
+// Who is at a button keeps it until they leave the list; what has not changed stays as it is opened.
 function show(at = document.activeElement) {
-  if (latest === null || list.contains(at)) return;
-  list.innerHTML = latest;
-  latest = null;
+  if (latest === shown || list.contains(at)) return;
+  list.innerHTML = shown = latest;
 }
 
 list.addEventListener("focusout", (event) => show(event.relatedTarget));
