@@ -17,7 +17,7 @@ CARD = "README.md"
 # Where Hugging Face's editor puts the pictures of a card.
 CARD_PICTURES = "images"
 # To be changed with what is read of sidecars and pictures: they are then read again.
-READER = "beside-1"
+READER = "beside-2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,15 @@ from crawler.hub_text import (
     without_calls,
 )
 from crawler.sources.folder.fields import Facts, Fields, Sheet, SidecarError, kind_of, why_broken
-from crawler.sources.folder.programs import read_civitai, read_lora_manager, read_own
+from crawler.sources.folder.programs import (
+    read_civitai,
+    read_civitai_model,
+    read_lora_manager,
+    read_own,
+    read_rgthree,
+    read_stability_matrix,
+    read_swarm,
+)
 
 MAX_BYTES = 2**20
 # Cards have some KB; a parser of YAML takes seconds for a MB.
@@ -98,6 +106,10 @@ BY_SUFFIX: dict[str, Reader] = {
     ".json": read_own,
     ".metadata.json": read_lora_manager,
     ".civitai.info": read_civitai,
+    ".cm-info.json": read_stability_matrix,
+    ".swarm.json": read_swarm,
+    ".safetensors.rgthree-info.json": read_rgthree,
+    ".api_info.json": read_civitai_model,
     ".txt": read_notes,
     ".description.txt": read_notes,
 }
