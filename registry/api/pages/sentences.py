@@ -70,6 +70,10 @@ FILES = (
         "{base} makes videos, and only images are fused here",
         "{base} 生成视频，而这里只融合图片",
     ),
+    (
+        "it may be for {bases}: a claim says which",
+        "可能适用于 {bases}，需要声明是哪一个",
+    ),
     ("adapters of {base} are not fused here", "这里不融合 {base} 的适配器"),
     ("fusion would lose {parts}", "融合会丢失：{parts}"),
     ("it changes no layer that fusion works on", "没有改动融合所涉及的层"),
