@@ -201,6 +201,11 @@ ANSWERS = (
     ("interrupted", "已中断"),
     # What an answer lacks.
     (
+        "No weight encoder is active for {bases}: weights were not compared. Add one with "
+        "`autolora encoders add`.",
+        "{bases} 还没有权重编码器，未比较权重。可用 `autolora encoders add` 添加。",
+    ),
+    (
         "The vision model did not describe the picture; see the log.",
         "视觉模型没有描述这张图片；详情见日志。",
     ),
