@@ -156,9 +156,8 @@ class UnknownSourceError(RegistryError):
     """Nothing here takes an address that adapters should come from."""
 
     def __init__(self, address: str, possible: Sequence[str]) -> None:
-        super().__init__(
-            f"cannot crawl {address!r}: no source takes it. Possible are: {'; '.join(possible)}."
-        )
+        why = "no source takes it" if "://" in address else "there is no such folder here"
+        super().__init__(f"cannot crawl {address!r}: {why}. Possible are: {'; '.join(possible)}.")
 
 
 class CrawlFilterError(RegistryError):

@@ -187,8 +187,7 @@ class Fetcher:
         if fetched.judgement is None and self._judge.asks_for_some:
             with file.path.open("rb") as stream:
                 judgement = self._judge.judge(want, stream, fetched.size)
-        # Somebody's own folder is not filtered.
-        if judgement.refusal and isinstance(self._source, HeaderSource):
+        if judgement.refusal:
             fetched.judgement = judgement
             self.remove(file.path)
         elif self._judge.keeps(judgement.base_model):
