@@ -173,6 +173,8 @@ class PartialFile:
 
     def __init__(self, path: Path, name: str, expected: FileRecord, limits: DiskLimits) -> None:
         self._path, self._name, self._expected, self._limits = path, name, expected, limits
+        # So much of it the disk was told to write.
+        self._handed_on = 0
 
     def __enter__(self) -> Self:
         try:

@@ -37,7 +37,7 @@ class FixedHub(Hub):
 
 
 class KernelHandler(Handler):
-    """Has the kernel send files, as hubs do: what serving costs is not the crawler's, nor curl's."""
+    """Has the kernel send files, as hubs do: serving costs little beside receiving."""
 
     def send_file(self, name: str | None, headers: Mapping[str, str]) -> None:
         if name is None:
