@@ -13,16 +13,16 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from registry.measures import timed
-from registry.retrieval.filters import Filters
+from registry.retrieval.filters import Filters, beyond_facts
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
     believed,
+    facts_sql,
     filter_sql,
     prepare,
     rows,
-    with_listings,
 )
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
@@ -58,6 +58,35 @@ class _Term:
     adapters_named: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """Which rows of `listing_words` filters leave: by their facts, and by listings for the rest."""
+
+    facts: str
+    listed: str
+    values: Mapping[str, Any]
+
+    @classmethod
+    def by(cls, filters: Filters) -> "_Left":
+        facts, of_facts = facts_sql(filters)
+        listed, of_listings = filter_sql(beyond_facts(filters))
+        return cls(facts, listed, {**of_facts, **of_listings})
+
+    @property
+    def is_all(self) -> bool:
+        return self.facts == self.listed == UNFILTERED
+
+    @property
+    def condition(self) -> str:
+        return f"{self.facts} AND {self.listed}"
+
+    @property
+    def rows(self) -> str:
+        """What has the words, with `listings` where something is asked of them."""
+        joined = "listing_words JOIN listings USING (adapter_id)"
+        return "listing_words" if self.listed == UNFILTERED else joined
+
+
 def matching_adapters(
     session: Session,
     question: str,
@@ -76,16 +105,16 @@ def matching_adapters(
         words = words_asked(question)
     if not words:
         return []
-    condition, values = filter_sql(filters)
-    prepare(session, anew=condition != UNFILTERED)
-    terms, unused = _whole_words(session, words, filters)
+    left = _Left.by(filters)
+    prepare(session, anew=not left.is_all)
+    terms, unused = _whole_words(session, words, left)
     if unused:
         terms += _resembling(session, unused)
     if not terms:
         return []
     # How to come by those that have a common word depends on how common it is.
-    prepare(session, anew=condition != UNFILTERED or any(term.adapters for term in terms))
-    branches, queries = _branches(terms, condition)
+    prepare(session, anew=not left.is_all or any(term.adapters for term in terms))
+    branches, queries = _branches(terms, left)
     asked = {
         "words": [word.text for word in words],
         "weights": [word.weight for word in words],
@@ -97,7 +126,7 @@ def matching_adapters(
         "limit": limit,
         "also": list(also),
     }
-    found = rows(session, _scored(branches), {**values, **asked, **queries})
+    found = rows(session, _scored(branches), {**left.values, **asked, **queries})
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
@@ -122,19 +151,19 @@ def _count_common_words(session: Session) -> Mapping[str, float]:
 
 
 def _whole_words(
-    session: Session, words: Sequence[QueryWord], filters: Filters
+    session: Session, words: Sequence[QueryWord], left: _Left
 ) -> tuple[list[_Term], list[str]]:
     """Return what to look for, and the words that nobody uses and that may be typos."""
-    condition, values = filter_sql(filters)
     common = _common_words(session)
     statement = f"""
         -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
         -- all rows for the first that has it.
         SELECT word, query::text, fuzzy AND NOT EXISTS (
             SELECT FROM (
-                SELECT adapter_id FROM listing_words WHERE words_vector @@ query OFFSET 0
+                SELECT adapter_id FROM listing_words
+                WHERE words_vector @@ query AND {left.facts} OFFSET 0
             ) AS bearers JOIN listings USING (adapter_id)
-            WHERE {condition}
+            WHERE {left.listed}
         ) AS unused
         FROM unnest(%(words)s::text[], %(fuzzy)s::boolean[]) AS asked (word, fuzzy)
             CROSS JOIN plainto_tsquery('simple', word) AS query
@@ -144,7 +173,7 @@ def _whole_words(
         for word in words
     ]
     asked = {"words": [word.text for word in words], "fuzzy": fuzzy}
-    found = rows(session, statement, {**values, **asked})
+    found = rows(session, statement, {**left.values, **asked})
     # PostgreSQL may know no letter in what Python takes for a word.
     terms = [_term(row.word, row.word, row.query, None, common) for row in found if row.query]
     return terms, [row.word for row in found if row.unused]
@@ -177,7 +206,7 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
     ]
 
 
-def _branches(terms: Sequence[_Term], condition: str) -> tuple[list[str], dict[str, Any]]:
+def _branches(terms: Sequence[_Term], left: _Left) -> tuple[list[str], dict[str, Any]]:
     """Return statements that find candidates, and their values."""
     rare = [term.query for term in terms if term.adapters is None]
     common = sorted(
@@ -185,33 +214,32 @@ def _branches(terms: Sequence[_Term], condition: str) -> tuple[list[str], dict[s
     )
     branches, queries = [], {}
     if rare:
-        source = with_listings("listing_words", condition)
         branches.append(
-            f"(SELECT adapter_id FROM {source} WHERE {condition} "
+            f"(SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
             "AND words_vector @@ %(rare)s::tsquery)"
         )
         queries["rare"] = " | ".join(f"({query})" for query in rare)
     if len(common) > 1:
-        branches.append(_popular("all", condition, common[0].adapters))
+        branches.append(_popular("all", left, common[0].adapters))
         queries["all"] = " & ".join(f"({term.query})" for term in common)
     for place, term in enumerate(common[:MOST_COMMON]):
-        branches.append(_popular(f"named{place}", condition, term.adapters_named))
+        branches.append(_popular(f"named{place}", left, term.adapters_named))
         queries[f"named{place}"] = _named(term.query)
     if len(common) == 1:
-        branches.append(_popular("said", condition, common[0].adapters))
+        branches.append(_popular("said", left, common[0].adapters))
         queries["said"] = common[0].query
     return branches, queries
 
 
-def _popular(query: str, condition: str, adapters: float | None) -> str:
+def _popular(query: str, left: _Left, adapters: float | None) -> str:
     """Return a statement for those with the most downloads of `adapters` that match a query."""
-    source = with_listings("listing_words", condition)
+    source = left.rows
     most = "popularity DESC, listing_words.adapter_id DESC"
     if (adapters or 0) > SOON_MET:
         source = "listing_words JOIN listings USING (adapter_id)"
         most = "listings.downloads DESC, listings.adapter_id DESC"
     return (
-        f"(SELECT adapter_id FROM {source} WHERE {condition} "
+        f"(SELECT adapter_id FROM {source} WHERE {left.condition} "
         f"AND words_vector @@ %({query})s::tsquery ORDER BY {most} LIMIT %(limit)s)"
     )
 
@@ -265,7 +293,8 @@ def _scored(branches: Sequence[str]) -> str:
 
 def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
     """Return adapters of which `asked` is a trigger word, the name, the file's or its hash."""
-    prepare(session, anew=filter_sql(filters)[0] != UNFILTERED)
+    left = _Left.by(filters)
+    prepare(session, anew=not left.is_all)
     wanted = asked.strip().lower().removesuffix(".safetensors")
     if HASH.fullmatch(wanted):
         # Ranges, because LIKE would not use an index under most collations.
@@ -276,15 +305,17 @@ def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int
                 WHERE body_sha256 >= %(wanted)s AND body_sha256 < %(wanted)s || 'g'
             )
         )"""
-        ids = _ids(session, "listings", by_hash, wanted, filters, limit)
+        condition, values = filter_sql(filters)
+        ids = _ids(session, "listings", f"{by_hash} AND {condition}", values, wanted, limit)
         if ids:
             return ids
     # OFFSET 0 keeps this apart: PostgreSQL takes names for frequent, and would rather walk through
     # all adapters by downloads until it meets ten of them.
-    named = """(
-        SELECT adapter_id FROM listing_words WHERE called @> ARRAY[%(wanted)s] OFFSET 0
+    named = f"""(
+        SELECT adapter_id FROM listing_words
+        WHERE called @> ARRAY[%(wanted)s] AND {left.facts} OFFSET 0
     ) AS named JOIN listings USING (adapter_id)"""
-    return _ids(session, named, "true", wanted, filters, limit)
+    return _ids(session, named, left.listed, left.values, wanted, limit)
 
 
 def literal_adapters(
@@ -304,25 +335,29 @@ def literal_adapters(
     if not words:
         return []
     prepare(session, anew=True)
-    condition, values = filter_sql(filters)
+    left = _Left.by(filters)
     wanted = {"words": " ".join(words), "after": after, "without": list(without), "limit": limit}
     found = rows(
         session,
-        f"SELECT adapter_id FROM listing_words JOIN listings USING (adapter_id) WHERE {condition} "
+        f"SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
         "AND words_vector @@ plainto_tsquery('simple', %(words)s) AND adapter_id > %(after)s "
         "AND adapter_id <> ALL (%(without)s::bigint[]) ORDER BY adapter_id LIMIT %(limit)s",
-        {**values, **wanted},
+        {**left.values, **wanted},
     )
     return [row.adapter_id for row in found]
 
 
 def _ids(
-    session: Session, source: str, named: str, wanted: str, filters: Filters, limit: int
+    session: Session,
+    source: str,
+    condition: str,
+    values: Mapping[str, Any],
+    wanted: str,
+    limit: int,
 ) -> list[int]:
-    condition, values = filter_sql(filters)
     found = rows(
         session,
-        f"SELECT listings.adapter_id FROM {source} WHERE {named} AND {condition} "
+        f"SELECT listings.adapter_id FROM {source} WHERE {condition} "
         "ORDER BY listings.downloads DESC, listings.adapter_id LIMIT %(limit)s",
         {**values, "wanted": wanted, "limit": limit},
     )
