@@ -73,7 +73,6 @@ def downgrade() -> None:
         op.drop_table(table)
     for function in (
         "list_facts_of_words()",
-        "list_popularity_of_words()",
         "list_words_of_adapter()",
         "list_words(bigint[])",
         "popularity(bigint)",

@@ -7,7 +7,8 @@ CREATE FUNCTION popularity(downloads bigint) RETURNS smallint IMMUTABLE LANGUAGE
     SELECT floor(4 * ln(1 + greatest(downloads, 0)::float) / ln(2::float))::smallint
 $$;
 
--- What filters ask of a listing but for ranges: `registry.retrieval.filters` asks for the same texts.
+-- What filters ask of a listing but for ranges (`registry.retrieval.filters` asks for the same
+-- texts), and its downloads in steps of four: of a common word the most popular are looked at.
 CREATE FUNCTION facts_of(listing listings) RETURNS text[] IMMUTABLE LANGUAGE sql AS $$
     SELECT array_remove(ARRAY[
         'base_model=' || listing.base_model,
@@ -15,6 +16,7 @@ CREATE FUNCTION facts_of(listing listings) RETURNS text[] IMMUTABLE LANGUAGE sql
         'hub=' || listing.hub,
         'licence=' || listing.licence,
         'trainer=' || listing.trainer,
+        'popularity=' || popularity(listing.downloads) / 8,
         CASE WHEN listing.commercial THEN 'commercial' END,
         CASE WHEN listing.has_trigger_words THEN 'trigger_words' END,
         CASE WHEN listing.fusable THEN 'fusable' END,
@@ -76,20 +78,10 @@ CREATE TRIGGER list_words_of_updated_adapter
     AFTER UPDATE OF state, file_sha256, file_name, name, trigger_words, words ON adapters
     FOR EACH ROW WHEN (NEW.state = 'ready') EXECUTE FUNCTION list_words_of_adapter();
 
-CREATE FUNCTION list_popularity_of_words() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    UPDATE listing_words SET popularity = popularity(NEW.downloads) WHERE adapter_id = NEW.id;
-    RETURN NULL;
-END $$;
-
-CREATE TRIGGER list_words_of_downloaded_adapter AFTER UPDATE OF downloads ON adapters
-    FOR EACH ROW
-    WHEN (NEW.state = 'ready' AND popularity(NEW.downloads) <> popularity(OLD.downloads))
-    EXECUTE FUNCTION list_popularity_of_words();
-
 CREATE FUNCTION list_facts_of_words() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE listing_words SET facts = facts_of(NEW) WHERE adapter_id = NEW.adapter_id;
+    UPDATE listing_words SET facts = facts_of(NEW), popularity = popularity(NEW.downloads)
+    WHERE adapter_id = NEW.adapter_id;
     RETURN NULL;
 END $$;
 
@@ -98,10 +90,10 @@ END $$;
 CREATE TRIGGER list_facts_of_updated_listing AFTER UPDATE ON listings
     FOR EACH ROW
     WHEN ((
-        NEW.base_model, NEW.author, NEW.hub, NEW.licence, NEW.trainer, NEW.tags,
+        popularity(NEW.downloads), NEW.base_model, NEW.author, NEW.hub, NEW.licence, NEW.trainer, NEW.tags,
         NEW.commercial, NEW.has_trigger_words, NEW.fusable, NEW.mature
     ) IS DISTINCT FROM (
-        OLD.base_model, OLD.author, OLD.hub, OLD.licence, OLD.trainer, OLD.tags,
+        popularity(OLD.downloads), OLD.base_model, OLD.author, OLD.hub, OLD.licence, OLD.trainer, OLD.tags,
         OLD.commercial, OLD.has_trigger_words, OLD.fusable, OLD.mature
     ))
     EXECUTE FUNCTION list_facts_of_words();

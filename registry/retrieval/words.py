@@ -13,12 +13,12 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from registry.measures import timed
+from registry.retrieval.common_words import count_common, facts_of_popular
 from registry.retrieval.filters import Filters, beyond_facts
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
-    believed,
     facts_sql,
     filter_sql,
     prepare,
@@ -33,11 +33,6 @@ COMMON = 10.0
 SHORTEST_TYPO = 4
 # Of so many words that resemble one that nobody uses, adapters are looked up.
 MOST_RESEMBLING = 8
-# Words of more adapters than this are common.
-MANY = 1000
-# Of words of more than this, those with the most downloads are met soonest on the way through all
-# adapters by downloads; PostgreSQL decides whether to go it.
-SOON_MET = 10_000
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
@@ -62,6 +57,7 @@ class _Term:
 class _Left:
     """Which rows of `listing_words` filters leave: by their facts, and by listings for the rest."""
 
+    filters: Filters
     facts: str
     listed: str
     values: Mapping[str, Any]
@@ -70,7 +66,7 @@ class _Left:
     def by(cls, filters: Filters) -> "_Left":
         facts, of_facts = facts_sql(filters)
         listed, of_listings = filter_sql(beyond_facts(filters))
-        return cls(facts, listed, {**of_facts, **of_listings})
+        return cls(filters, facts, listed, {**of_facts, **of_listings})
 
     @property
     def is_all(self) -> bool:
@@ -114,7 +110,7 @@ def matching_adapters(
         return []
     # How to come by those that have a common word depends on how common it is.
     prepare(session, anew=not left.is_all or any(term.adapters for term in terms))
-    branches, queries = _branches(terms, left)
+    branches, queries = _branches(session, terms, left, limit)
     asked = {
         "words": [word.text for word in words],
         "weights": [word.weight for word in words],
@@ -130,31 +126,11 @@ def matching_adapters(
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
-def _common_words(session: Session) -> Mapping[str, float]:
-    """Return how many adapters have a word, about, of those that many have."""
-    return believed(session, "common words", lambda: _count_common_words(session))
-
-
-def _count_common_words(session: Session) -> Mapping[str, float]:
-    """Return the same as PostgreSQL counted it when it last analysed."""
-    statement = """
-        SELECT lexeme, frequency * reltuples AS adapters
-        FROM pg_stats, pg_class,
-            unnest(most_common_elems::text::text[], most_common_elem_freqs)
-                AS common (lexeme, frequency)
-        WHERE schemaname = current_schema AND tablename = 'listing_words'
-            AND attname = 'words_vector' AND pg_class.oid = 'listing_words'::regclass
-            AND frequency * reltuples > %(many)s
-    """
-    found = rows(session, statement, {"many": MANY})
-    return {row.lexeme: row.adapters for row in found}
-
-
 def _whole_words(
     session: Session, words: Sequence[QueryWord], left: _Left
 ) -> tuple[list[_Term], list[str]]:
     """Return what to look for, and the words that nobody uses and that may be typos."""
-    common = _common_words(session)
+    common = count_common(session, "words_vector")
     statement = f"""
         -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
         -- all rows for the first that has it.
@@ -197,7 +173,7 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
                 ORDER BY 2 DESC, 1 LIMIT %(most)s
             ) AS alike
     """
-    common = _common_words(session)
+    common = count_common(session, "words_vector")
     found = rows(session, statement, {"words": unused, "most": MOST_RESEMBLING})
     return [
         _term(row.word, row.meant, row.query, TYPO * row.similarity, common)
@@ -206,42 +182,57 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
     ]
 
 
-def _branches(terms: Sequence[_Term], left: _Left) -> tuple[list[str], dict[str, Any]]:
+def _branches(
+    session: Session, terms: Sequence[_Term], left: _Left, limit: int
+) -> tuple[list[str], dict[str, Any]]:
     """Return statements that find candidates, and their values."""
     rare = [term.query for term in terms if term.adapters is None]
     common = sorted(
         (term for term in terms if term.adapters is not None), key=lambda term: term.adapters or 0
     )
-    branches, queries = [], {}
+    branches: list[str] = []
+    values: dict[str, Any] = {}
+
+    def add_popular(name: str, query: str, bearers: float | None) -> None:
+        popular = facts_of_popular(session, left.filters, bearers or 0.0, limit)
+        branches.append(_popular(name, left, among=bool(popular)))
+        values.update({name: query, f"{name}_popular": popular})
+
     if rare:
         branches.append(
             f"(SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
             "AND words_vector @@ %(rare)s::tsquery)"
         )
-        queries["rare"] = " | ".join(f"({query})" for query in rare)
+        values["rare"] = " | ".join(f"({query})" for query in rare)
     if len(common) > 1:
-        branches.append(_popular("all", left, common[0].adapters))
-        queries["all"] = " & ".join(f"({term.query})" for term in common)
+        # How many have all of them nobody knows.
+        add_popular("all", " & ".join(f"({term.query})" for term in common), None)
     for place, term in enumerate(common[:MOST_COMMON]):
-        branches.append(_popular(f"named{place}", left, term.adapters_named))
-        queries[f"named{place}"] = _named(term.query)
+        add_popular(f"named{place}", _named(term.query), term.adapters_named)
     if len(common) == 1:
-        branches.append(_popular("said", left, common[0].adapters))
-        queries["said"] = common[0].query
-    return branches, queries
+        add_popular("said", common[0].query, common[0].adapters)
+    return branches, values
 
 
-def _popular(query: str, left: _Left, adapters: float | None) -> str:
-    """Return a statement for those with the most downloads of `adapters` that match a query."""
-    source = left.rows
-    most = "popularity DESC, listing_words.adapter_id DESC"
-    if (adapters or 0) > SOON_MET:
-        source = "listing_words JOIN listings USING (adapter_id)"
-        most = "listings.downloads DESC, listings.adapter_id DESC"
-    return (
-        f"(SELECT adapter_id FROM {source} WHERE {left.condition} "
-        f"AND words_vector @@ %({query})s::tsquery ORDER BY {most} LIMIT %(limit)s)"
+def _popular(query: str, left: _Left, *, among: bool) -> str:
+    """Return a statement for the most popular that match a query.
+
+    They are looked for `among` those with some facts first; all others are less popular.
+    """
+    bearers = (
+        f"SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
+        f"AND words_vector @@ %({query})s::tsquery"
     )
+    most = "ORDER BY popularity DESC, listing_words.adapter_id DESC LIMIT %(limit)s"
+    if not among:
+        return f"({bearers} {most})"
+    return f"""(
+        WITH popular AS MATERIALIZED (
+            {bearers} AND facts && %({query}_popular)s::text[] {most}
+        )
+        SELECT adapter_id FROM popular
+        UNION ALL ({bearers} AND (SELECT count(*) FROM popular) < %(limit)s {most})
+    )"""
 
 
 def _named(query: str) -> str:

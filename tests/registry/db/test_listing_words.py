@@ -77,12 +77,14 @@ def test_facts_follow_adapters_and_files(session: Session) -> None:
     adapter = add_adapter(session, author="Ann", tags=["Red"], licence="MIT", words="fox")
     told = select(ListingWords.facts)
     before = {"base_model=demo-flux-tiny", "author=ann", "hub=modelscope", "licence=mit"}
-    assert set(session.scalars(told).one()) == before | {"commercial", "tag=red", "fusable"}
+    told_before = before | {"commercial", "tag=red", "fusable", "popularity=0"}
+    assert set(session.scalars(told).one()) == told_before
 
     adapter.author, adapter.tags, adapter.licence = "Bob", [], None
     adapter.base_model, adapter.hub, adapter.mature = "pony", "civitai", True
+    adapter.downloads = 15
     session.flush()
-    after = {"base_model=pony", "author=bob", "hub=civitai", "mature"}
+    after = {"base_model=pony", "author=bob", "hub=civitai", "mature", "popularity=2"}
     assert set(session.scalars(told).one()) == after | {"fusable"}
 
     session.execute(update(File).values(verdict={"trainer": "Kohya", "fusable": False}))
