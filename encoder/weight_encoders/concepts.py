@@ -8,7 +8,7 @@ most like. Adapters of art that nobody trained an encoder on are found by that.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,10 @@ import numpy.typing as npt
 from encoder.adapter.bit_matrix import BitMatrix
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.arrays import Floats
-from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import normalise
+
+if TYPE_CHECKING:
+    from encoder.sketches.sketch import Sketch
 
 # So many concepts have a say in an adapter's words, each by how far it is above the last of
 # them. Chosen on validation, where 30 to 100 tie.
@@ -33,7 +35,7 @@ class Concepts:
     keys: BitMatrix  # (concepts, columns): their gradients, whitened on both sides
     texts: QuarterMatrix  # (concepts, dim): the embeddings of what each is called
 
-    def scores(self, sketches: Sequence[Sketch]) -> Floats:
+    def scores(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return how like adapters are to every concept, (n, concepts), each row in its own unit.
 
         A layer that an adapter lacks counts as the mean one, so it says nothing.
