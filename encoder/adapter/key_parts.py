@@ -48,6 +48,11 @@ FLAT = re.compile(r"(?:lora_unet_(?:unet_|_)?|lora_transformer_|lycoris_)?")
 # named and left out. More of them, and the file is something else.
 FEW_STRAYS, STRAY_SHARE = 1, 0.1
 
+WHOLE_MODEL = (
+    "is no adapter but a whole model or a part of one: a checkpoint, a VAE, a text encoder, "
+    "an upscaler or the like"
+)
+
 
 @dataclass
 class KeyPlan:
@@ -149,13 +154,9 @@ def _check_strays(file: str | Path, strays: Sequence[str], stems: Collection[str
     pieces = [key for key in strays if any(parent in stems for parent in _parents(key))]
     if pieces or not are_few(len(strays), len(stems)):
         key = (pieces or strays)[0]
-        weights = [key for key in strays if key.endswith((".weight", ".bias"))]
-        if not stems and 2 * len(weights) > len(strays):
-            raise UnsupportedLoraError(
-                file,
-                "is a whole model or a part of one (a checkpoint, a VAE, a text encoder, an "
-                f"upscaler), no adapter: {weights[0][:100]!r} is a weight, and no change of one",
-            )
+        weights = sum(key.endswith((".weight", ".bias")) for key in strays)
+        if not stems and 2 * weights > len(strays):
+            raise UnsupportedLoraError(file, WHOLE_MODEL)
         raise UnsupportedLoraError(file, f"tensor {key[:100]!r} is of no kind known here")
 
 
