@@ -40,9 +40,11 @@ EMBEDDING = re.compile(r"bundle_emb\.")
 # network's names begin with the same prefix twice.
 DOTTED_PREFIXES = (
     "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.",
-    "pipe.dit.", FIRST_FORMAT,
+    "pipe.dit.", "module.", FIRST_FORMAT,
 )  # fmt: skip
 DOTTED = re.compile(f"(?:{'|'.join(map(re.escape, DOTTED_PREFIXES))})*")
+# What PyTorch wraps modules in to compile them, to shard them or to compute them again, wherever.
+WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 FLAT = re.compile(r"(?:lora_unet_(?:unet_|_)?|lora_transformer_|lycoris_)?")
 # Modules or tensors that fit nothing else in a file: so many, or this share of its modules, are
 # named and left out. More of them, and the file is something else.
@@ -189,5 +191,5 @@ def _split_suffix(key: str) -> tuple[str, str]:
     """Return (slot, the name before the suffix); no slot where the suffix is not known."""
     for pattern, slot in SUFFIXES:
         if match := pattern.search(key):
-            return slot or match[1], key[: match.start()]
+            return slot or match[1], WRAPPERS.sub("", key[: match.start()])
     return ("embedding" if EMBEDDING.match(key) else ""), key
