@@ -73,6 +73,7 @@ FILES = (
         "有 {n} 层不符合任何已知的基础模型：{layers}",
     ),
     ("{n} layers hold NaN or infinity: {layers}", "有 {n} 层含有 NaN 或无穷大：{layers}"),
+    ("the base model is not known for certain: {claim}", "无法确定基础模型：{claim}"),
     ("the base model is not known for certain", "无法确定基础模型"),
     (
         "{base} makes videos, and only images are fused here",
