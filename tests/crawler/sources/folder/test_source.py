@@ -463,6 +463,17 @@ def test_the_picture_beside_a_file_is_its_cover(tmp_path: Path) -> None:
     assert data == (tmp_path / "a b.png").read_bytes()
 
 
+def test_pictures_are_covers_in_the_order_of_their_names(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "a.safetensors")
+    for name, kind in (("a.thumb.jpg", "JPEG"), ("a.webp", "WEBP"), ("a.preview.gif", "GIF")):
+        (tmp_path / name).write_bytes(image_bytes(kind=kind))
+
+    [record] = list_records(tmp_path)
+
+    names = [cover.url.partition("#")[0].rpartition("/")[2] for cover in record.covers]
+    assert names == ["a.preview.gif", "a.webp", "a.thumb.jpg"]
+
+
 def test_a_cover_outside_the_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="outside"):
         FolderSource(tmp_path).fetch_cover(CoverRecord("file:///etc/passwd", None))
