@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -83,13 +83,18 @@ def cpu_seconds(first: psutil.Process) -> float:
 def record(home: Path) -> list[list[Statement]]:
     """Return the statements by which each question is answered, from the first of a transaction."""
     asked: list[list[Statement]] = []
-    with Registry(Settings(home=home.absolute())) as registry:
-        engine = registry.sessions.kw["bind"]
 
-        @event.listens_for(engine, "before_cursor_execute")
-        def note(_: object, __: object, statement: str, values: Any, *___: object) -> None:
+    class Recorded(psycopg.Cursor[Any]):
+        def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
             if asked:
-                asked[-1].append((statement, values))
+                asked[-1].append((query, params))
+            return super().execute(query, params, **options)
+
+    with Registry(Settings(home=home.absolute())) as registry:
+
+        @event.listens_for(registry.sessions.kw["bind"], "checkout")
+        def note(connection: psycopg.Connection[Any], *_: object) -> None:
+            connection.cursor_factory = Recorded
 
         # Once before, for what is asked of a database only now and then.
         registry.search(QUESTIONS[0])

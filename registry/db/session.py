@@ -1,5 +1,6 @@
 """Sessions on the embedded or on a given PostgreSQL."""
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -71,9 +72,8 @@ def open_engine(settings: Settings) -> Iterator[Engine]:
 def connect(url: str | URL) -> Engine:
     """Make an engine whose pool replaces connections that a restart of the server broke."""
     address = url if isinstance(url, URL) else _with_driver(url)
-    return create_engine(
+    engine = create_engine(
         address,
-        pool_pre_ping=True,
         pool_size=10,
         max_overflow=10,
         pool_timeout=10,
@@ -81,6 +81,24 @@ def connect(url: str | URL) -> Engine:
         # silent for hours, because it holds a lock, may be forgotten by what lies between.
         connect_args={"connect_timeout": 10, "keepalives_idle": 60, "keepalives_interval": 20},
     )
+    event.listen(engine, "checkout", _check_alive)
+    return engine
+
+
+def _check_alive(connection: psycopg.Connection, *_: object) -> None:
+    """Have the pool replace its connections where the server has ended this one.
+
+    An idle connection has hardly anything else to say. So the server is asked only where there is
+    something to be read: to ask each time is a round trip more for every request.
+    """
+    unread = select.poll()
+    unread.register(connection.fileno(), select.POLLIN)
+    if unread.poll(0):
+        try:
+            connection.execute("SELECT 1")
+            connection.commit()
+        except psycopg.OperationalError as error:
+            raise InvalidatePoolError from error
 
 
 def _with_driver(url: str) -> URL:

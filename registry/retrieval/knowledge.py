@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from registry.retrieval.duplicates import CONTENTS
@@ -17,7 +16,7 @@ from registry.retrieval.statements import Embedding, prepare, rows, vector
 CONTENT = ", ".join(str(column.expression) for column in CONTENTS)
 # adapter_id, downloads, base_model, what tells its content (`duplicates.content_of`), and the
 # similarities `weights` and `captions`.
-Knowledge = Row[Any]
+Knowledge = Any
 
 WEIGHTS = """CASE WHEN listings.adapter_id <> ALL (%(weighed)s::bigint[]) THEN (
     SELECT 1 - (embedding <=> %(projected)s::halfvec) FROM weight_embeddings

@@ -9,16 +9,24 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ARRAY, ColumnElement, Engine, Row, Select, and_, any_, literal, true
+import psycopg
+from pgvector import HalfVector
+from pgvector.psycopg.halfvec import HalfVectorBinaryDumper
+from psycopg.rows import namedtuple_row
+from sqlalchemy import ARRAY, ColumnElement, Engine, Select, and_, any_, literal, true
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from registry.db.models import EMBEDDING_DIM
 from registry.retrieval.errors import EmbeddingDimensionError
-from registry.retrieval.filters import Filters, conditions
+from registry.retrieval.filters import Filters, conditions, conditions_on_facts
 
 Embedding = npt.NDArray[np.float32]
 Fact = TypeVar("Fact")
+
+# As its bytes: to write one as text takes a third of a millisecond, and PostgreSQL has to read it.
+psycopg.adapters.register_dumper(HalfVector, HalfVectorBinaryDumper)
 
 # What a transaction that searches is told, and forgets at its end.
 SETTINGS = {
@@ -48,11 +56,12 @@ UNFILTERED = "true"
 # one for any word where some are common.
 _KEPT, _ANEW = "force_generic_plan", "force_custom_plan"
 _PLANS = "SELECT set_config('plan_cache_mode', '{}', true)"
-# The same as values of a SELECT.
-SETTING = ", ".join(
+# The same as a column of a SELECT.
+_SET = [
     f"set_config('{name}', '{value}', true)"
     for name, value in {**SETTINGS, "plan_cache_mode": _KEPT}.items()
-)
+]
+SETTING = f"ARRAY[{', '.join(_SET)}] AS settings"
 # What PostgreSQL estimates or counts is believed for so long.
 BELIEVED_SECONDS = 60.0
 MOST_BELIEVED = 1024
@@ -67,9 +76,20 @@ def among(column: InstrumentedAttribute[Any], values: Collection[Any]) -> Column
     return column == any_(literal(list(values), ARRAY(column.type)))
 
 
-def rows(session: Session, statement: str, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
-    """Run a statement with psycopg's placeholders, `%(name)s`."""
-    return session.connection().exec_driver_sql(statement, dict(values)).all()
+def rows(session: Session, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
+    """Run a statement with psycopg's placeholders, `%(name)s`; rows have columns as attributes.
+
+    By psycopg itself: what SQLAlchemy does around it takes as long again.
+
+    Raises:
+        DBAPIError: it failed, as if SQLAlchemy had run it.
+    """
+    cursor = session.connection().connection.cursor(row_factory=namedtuple_row)
+    try:
+        cursor.execute(statement, values)
+        return cursor.fetchall()
+    except psycopg.Error as error:
+        raise DBAPIError(statement, values, error) from error
 
 
 def prepare(session: Session, *, anew: bool = False) -> None:
@@ -78,12 +98,13 @@ def prepare(session: Session, *, anew: bool = False) -> None:
     Plans of statements are kept, unless they are to be made `anew` for the values that are asked.
     """
     wanted = _ANEW if anew else _KEPT
-    if _prepared(session) is None:
+    plans = _prepared(session)
+    if plans is None:
         rows(session, f"SELECT {SETTING}", {})
-        note_prepared(session)
-    if _prepared(session) != wanted:
+        plans = _KEPT
+    if plans != wanted:
         rows(session, _PLANS.format(wanted), {})
-        note_prepared(session, wanted)
+    note_prepared(session, wanted)
 
 
 def note_prepared(session: Session, plans: str = _KEPT) -> None:
@@ -93,8 +114,6 @@ def note_prepared(session: Session, plans: str = _KEPT) -> None:
 
 def _prepared(session: Session) -> str | None:
     """Return how statements of the session's transaction are planned; None before `prepare`."""
-    # A session begins a transaction when it first asks.
-    session.connection()
     transaction, plans = session.info.get("prepared", (None, None))
     return plans if transaction is session.get_transaction() else None
 
@@ -104,7 +123,7 @@ _believed: WeakKeyDictionary[Engine, dict[Hashable, tuple[float, Any]]] = WeakKe
 
 def believed(session: Session, name: Hashable, ask: Callable[[], Fact]) -> Fact:
     """Return what `ask` tells of a database, or told BELIEVED_SECONDS ago at most."""
-    facts = _believed.setdefault(session.connection().engine, {})
+    facts = _believed.setdefault(session.get_bind().engine, {})
     told, fact = facts.get(name, (-math.inf, None))
     if time.monotonic() - told > BELIEVED_SECONDS:
         if len(facts) >= MOST_BELIEVED:
@@ -114,18 +133,23 @@ def believed(session: Session, name: Hashable, ask: Callable[[], Fact]) -> Fact:
     return fact  # type: ignore[no-any-return]
 
 
-def with_listings(source: str, condition: str) -> str:
-    """Return what has an adapter_id, joined with `listings` where filters ask something of them."""
-    return source if condition == UNFILTERED else f"{source} JOIN listings USING (adapter_id)"
-
-
 @lru_cache(maxsize=1024)
 def filter_sql(filters: Filters) -> tuple[str, Mapping[str, Any]]:
     """Return what `filters` ask of `listings`, as SQL to follow AND, and its values.
 
     UNFILTERED where they ask nothing.
     """
-    compiled = and_(true(), *conditions(filters)).compile(
+    return _sql(conditions(filters))
+
+
+@lru_cache(maxsize=1024)
+def facts_sql(filters: Filters) -> tuple[str, Mapping[str, Any]]:
+    """Return the same of `listing_words`, whose facts tell all but what is `beyond_facts`."""
+    return _sql(conditions_on_facts(filters))
+
+
+def _sql(wanted: Sequence[ColumnElement[bool]]) -> tuple[str, Mapping[str, Any]]:
+    compiled = and_(true(), *wanted).compile(
         dialect=PGDialect_psycopg(),  # type: ignore[no-untyped-call]
         compile_kwargs={"render_postcompile": True},
     )
@@ -141,18 +165,12 @@ def written(statement: Select[Any]) -> str:
     return str(compiled)
 
 
-def vector(embedding: Embedding) -> str:
-    """Write an embedding (dim,) as pgvector reads it, in the precision that it stores.
+def vector(embedding: Embedding) -> HalfVector:
+    """Return an embedding (dim,) as psycopg sends it, in the precision that pgvector stores.
 
     Raises:
         EmbeddingDimensionError: it does not fit the column.
     """
     if embedding.shape != (EMBEDDING_DIM,):
         raise EmbeddingDimensionError(embedding.size, EMBEDDING_DIM)
-    return _written(embedding.astype(np.float16).tobytes())
-
-
-# A search asks several statements with the same one, and writing it takes a third of a millisecond.
-@lru_cache(maxsize=64)
-def _written(halves: bytes) -> str:
-    return f"[{','.join(map(str, np.frombuffer(halves, np.float16).tolist()))}]"
+    return HalfVector(embedding)

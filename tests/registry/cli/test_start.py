@@ -57,7 +57,10 @@ def test_of_a_file_of_commands_only_the_one_that_is_named_is_made(name: str) -> 
     """A search's file has eight, and each has some twenty options."""
     group = get_group(app)
 
-    assert group.get_command(Context(group), name).name == name
+    command = group.get_command(Context(group), name)
+
+    assert command is not None
+    assert command.name == name
     assert list(group.commands) == [name]
 
 
