@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -158,6 +158,11 @@ def written(statement: Select[Any]) -> str:
         compile_kwargs={"literal_binds": True},
     )
     return str(compiled)
+
+
+def bigints(numbers: Iterable[int]) -> str:
+    """Write numbers as PostgreSQL reads a bigint[]: psycopg takes five times as long for a list."""
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def vector(embedding: Embedding) -> HalfVector:

@@ -19,6 +19,7 @@ from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
     believed,
+    bigints,
     filter_sql,
     prepare,
     rows,
@@ -95,7 +96,7 @@ def matching_adapters(
         "closeness": [term.closeness for term in terms],
         "adapters": [term.adapters for term in terms],
         "limit": limit,
-        "also": list(also),
+        "also": bigints(also),
     }
     found = rows(session, _scored(branches), {**values, **asked, **queries})
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
@@ -305,7 +306,7 @@ def literal_adapters(
         return []
     prepare(session, anew=True)
     condition, values = filter_sql(filters)
-    wanted = {"words": " ".join(words), "after": after, "without": list(without), "limit": limit}
+    wanted = {"words": " ".join(words), "after": after, "without": bigints(without), "limit": limit}
     found = rows(
         session,
         f"SELECT adapter_id FROM listing_words JOIN listings USING (adapter_id) WHERE {condition} "
