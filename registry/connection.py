@@ -19,7 +19,7 @@ from crawler.disk import DiskLimits
 from crawler.errors import SourceError
 from crawler.hub_json import MAX_JSON_BYTES, read_answer
 from registry.blobs import is_disk_full
-from registry.errors import DiskFullError, RegistryError
+from registry.errors import DiskFullError, RegistryError, first_fault
 
 Shape = TypeVar("Shape")
 TIMEOUT_SECONDS = 60.0
@@ -272,12 +272,6 @@ class Connection:
             if kind in UNKNOWN or there != own_version():
                 raise RemoteLacksError(self.url, there)
         raise RemoteError(detail)
-
-
-def first_fault(error: ValidationError) -> str:
-    """Say where something is at fault, and how."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}"
 
 
 def receive(answer: httpx.Response, name: str, partial: IO[bytes], limits: DiskLimits) -> None:

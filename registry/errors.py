@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crawler.errors import AutoLoraError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class RegistryError(AutoLoraError):
@@ -152,9 +156,8 @@ class UnknownSourceError(RegistryError):
     """Nothing here takes an address that adapters should come from."""
 
     def __init__(self, address: str, possible: Sequence[str]) -> None:
-        super().__init__(
-            f"cannot crawl {address!r}: no source takes it. Possible are: {'; '.join(possible)}."
-        )
+        why = "no source takes it" if "://" in address else "there is no such folder here"
+        super().__init__(f"cannot crawl {address!r}: {why}. Possible are: {'; '.join(possible)}.")
 
 
 class CrawlFilterError(RegistryError):
@@ -336,3 +339,9 @@ class MissingExtraError(RegistryError):
             f"making images needs {', '.join(missing)}, not installed here; "
             "install them with `pip install 'autolora-registry[fusion]'`."
         )
+
+
+def first_fault(error: "ValidationError") -> str:
+    """Say where what was given is at fault, and how: the first of its faults."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
     from registry.client import Client
     from registry.fusion.fused_image import FusedImage
-    from registry.fusion.options import DrawingOptions, Mode, StepCallback
+    from registry.fusion.options import CompareOptions, FuseOptions, GridOptions, StepCallback
     from registry.fusion.recipe import Recipe
     from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
 
@@ -127,44 +127,17 @@ class Reader(Protocol):
 class Drawer(Protocol):
     """Makes images; `registry.Client` has them made over HTTP, a `Maker` makes them here."""
 
-    def fuse(
-        self,
-        prompt: str,
-        *,
-        k: int = 3,
-        adapters: Sequence[int] | None = None,
-        strengths: Sequence[float | None] | None = None,
-        base_model: str | None = None,
-        mode: "Mode" = "gated",
-        check: bool = True,
-        progress: "StepCallback | None" = None,
-        **drawing: Unpack["DrawingOptions"],
-    ) -> "FusedImage":
+    def fuse(self, prompt: str, **options: Unpack["FuseOptions"]) -> "FusedImage":
         """Draw `prompt` with up to `k` adapters found for it, or with those named by id."""
         ...
 
     def grid(
-        self,
-        prompt: str,
-        adapters: Sequence[int],
-        *,
-        mode: "Mode" = "gated",
-        progress: "StepCallback | None" = None,
-        **drawing: Unpack["DrawingOptions"],
+        self, prompt: str, adapters: Sequence[int], **options: Unpack["GridOptions"]
     ) -> "Image":
         """Draw every pair of `adapters` fused, and each of them alone, on one sheet."""
         ...
 
-    def compare(
-        self,
-        prompt: str,
-        *,
-        k: int = 3,
-        adapters: Sequence[int] | None = None,
-        base_model: str | None = None,
-        progress: "StepCallback | None" = None,
-        **drawing: Unpack["DrawingOptions"],
-    ) -> "Image":
+    def compare(self, prompt: str, **options: Unpack["CompareOptions"]) -> "Image":
         """Draw the base alone, each adapter alone, and all by every way of fusing, on one sheet."""
         ...
 

@@ -1,48 +1,23 @@
 """The registry as one object: what the CLI, the API, the page and `registry.fuse` share."""
 
 import shutil
-import threading
-import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, Unpack, get_args
+from typing import TYPE_CHECKING, Unpack, get_args
 
-from sqlalchemy.orm import Session, sessionmaker
-
-from encoder.text_encoder import TextEncoder
-from encoder.training.progress import Progress, silent
-from registry.blobs import BlobStore, make_private
+from registry.administration import Administration
 from registry.config import Settings
 from registry.db.adapters import find_page_of_dropped
 from registry.db.captions import now
-from registry.db.claims import find_peft_config, store_claim
-from registry.db.favourites import (
-    FavouriteFacts,
-    list_favourites,
-    remove_favourite,
-    store_favourite,
-)
+from registry.db.claims import find_peft_config
 from registry.db.index_facts import IndexFacts, load_index_facts
-from registry.db.log_ins import Opened, find_by_log_in, find_by_token, log_in, log_out
 from registry.db.nights import NightFacts, is_over, list_nights
-from registry.db.pending import PendingFile
-from registry.db.promotion import promote, roll_back
-from registry.db.removals import remove_adapter, take_back
 from registry.db.runs import RunFacts, list_runs
-from registry.db.session import one_line_errors, open_database
+from registry.db.session import one_line_errors
 from registry.db.status import Status, load_status
-from registry.db.tokens import (
-    TokenFacts,
-    create_token,
-    list_tokens,
-    revoke_token,
-)
 from registry.errors import (
     BlobNotFoundError,
-    BlobStoreError,
     CoverNotFoundError,
     FileNotKeptError,
 )
@@ -62,7 +37,6 @@ from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.facets import Facets, count_facets, count_facets_among
 from registry.retrieval.filter_options import check_choice, check_limit
 from registry.retrieval.filters import Filters, known_name
-from registry.retrieval.finder import Finder
 from registry.retrieval.found import MOST_FOUND, Paging
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes
@@ -76,17 +50,13 @@ from registry.retrieval.results import (
     load_browse_page,
 )
 from registry.retrieval.terms import FOUND_SORTS, SORTS, FoundSort, Sort, State
-from registry.text.cached_encoder import load_cached_text_encoder
 from registry.text.word_segmentation import segment
-from registry.token_scopes import TokenScope
 from registry.upkeep.readiness import check_ready
 
 # What only some callers need is loaded when they ask: a search on the command line waits for it.
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from crawler.pictures.reading import ReadPicture
-    from encoder.image_encoder import ImageEncoder
     from registry.fusion.exports.bundle import Bundle
     from registry.fusion.exports.sending import SentPrompt
     from registry.fusion.fused_image import FusedImage
@@ -100,73 +70,21 @@ if TYPE_CHECKING:
     )
     from registry.fusion.recipe import Recipe
     from registry.own_folders import OwnFolders
+    from registry.picture_search import PictureSearch
     from registry.refresh.cover_drawing import CoverDrawing
-    from registry.refresh.learn import Lesson
-    from registry.retrieval.by_description import Described
     from registry.retrieval.by_picture import PicturePage
 
-MOST_ADAPTERS = 5
 
-
-class Registry:
+class Registry(Administration):
     """Search and fusion over one database and one blob store.
 
-    Nothing is opened before it is needed, and torch is not imported before an image is
-    made. Safe to share between threads. Close it, or use it as a context manager: the
-    embedded PostgreSQL may stop with its last user.
+    Nothing is opened before it is needed, and torch is not imported before an image is made.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
-        self._stack = ExitStack()
-        # Reentrant, because opening one thing may open another.
-        self._lock = threading.RLock()
-        self._sessions: sessionmaker[Session] | None = None
-        self._blobs: BlobStore | None = None
-        self._finder: Finder | None = None
+        super().__init__(settings)
+        self._picture_search: PictureSearch | None = None
         self._maker: Maker | None = None
-        self._image_encoder: ImageEncoder | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Give back what is open."""
-        with self._lock:
-            self._sessions = self._finder = None
-            self._stack.close()
-
-    @property
-    def sessions(self) -> sessionmaker[Session]:
-        """Sessions on the database, which is started and migrated on first use."""
-        with self._lock:
-            if self._sessions is None:
-                self._sessions = self._stack.enter_context(open_database(self.settings))
-            return self._sessions
-
-    @property
-    def blobs(self) -> BlobStore:
-        with self._lock:
-            if self._blobs is None:
-                # Before anybody puts a file there: all that lies below is private with it.
-                make_private(self.settings.home)
-                self._blobs = _open_blobs(self.settings)
-            return self._blobs
-
-    @property
-    def finder(self) -> Finder:
-        """What answers questions about adapters; it keeps the encoders that it has loaded."""
-        with self._lock:
-            if self._finder is None:
-                self._finder = Finder(self.settings, self.sessions, self.blobs, self.text_encoder)
-            return self._finder
-
-    @property
-    def text_encoder(self) -> TextEncoder:
-        return load_cached_text_encoder(self.settings.text_encoder)
 
     def warm_up(self) -> None:
         """Open and load what the first search would otherwise wait for."""
@@ -216,49 +134,14 @@ class Registry:
         Raises:
             PictureError: it is no picture, or none that can be read.
         """
-        from registry.retrieval.by_picture import by_image, read_for_search, search_by_picture
+        from registry.picture_search import PictureSearch
 
-        started = time.perf_counter()
-        read, filters = read_for_search(picture), filters or Filters()
-        # Before a session is open: a vision model may think for half a minute.
-        described = self._describe(read, filters, limit)
-        with one_line_errors(), self.sessions.begin() as session:
-            more = [iter(described.found)]
-            if self.settings.image_encoder is not None:
-                more += [by_image(session, self._open_image_encoder, read, filters, limit)]
-            page = search_by_picture(session, self.blobs, read, filters, limit, more)
-        return replace(
-            page,
-            notes=(*page.notes, described.note) if described.note else page.notes,
-            description=described.text,
-            milliseconds=(time.perf_counter() - started) * 1000,
-        )
-
-    def _describe(self, picture: "ReadPicture", filters: Filters, limit: int) -> "Described":
-        """Say what a picture shows, where an endpoint for that is set up."""
-        from registry.retrieval.by_description import Described, describe
-
-        settings = self.settings
-        if settings.caption_endpoint is None:
-            return Described()
-        from registry.refresh.captioners import open_captioner
-
-        return describe(
-            picture.image,
-            settings.caption_languages[0],
-            lambda: open_captioner(settings, patient=False),
-            lambda text: self.finder.search(text, filters, limit),
-        )
-
-    def _open_image_encoder(self) -> "ImageEncoder":
-        """Return what pictures are compared by; its model is loaded when it is first asked."""
-        assert self.settings.image_encoder is not None
         with self._lock:
-            if self._image_encoder is None:
-                from encoder.image_encoder import ImageEncoder
-
-                self._image_encoder = ImageEncoder(self.settings.image_encoder)
-            return self._image_encoder
+            if self._picture_search is None:
+                self._picture_search = PictureSearch(
+                    self.settings, self.sessions, self.blobs, self.finder
+                )
+        return self._picture_search.search(picture, filters or Filters(), limit)
 
     def adapter(self, adapter_id: int) -> AdapterDetail:
         """Return all that is known of an adapter, or raise AdapterNotFoundError."""
@@ -397,141 +280,6 @@ class Registry:
         """Return the base model that is searched when none is named; see NothingIndexedError."""
         return self.finder.default_base_model()
 
-    def claim(
-        self, adapter_id: int, base_model: str | None, who: str = "somebody"
-    ) -> AdapterDetail:
-        """Say what an adapter is for, None to take that back; its file is read again with it.
-
-        What its layers rule out is noted and not believed; the answer's verdict tells.
-
-        Raises:
-            AdapterNotFoundError: there is none of this id.
-            UnknownClaimError: nothing known here is called so.
-        """
-        from registry.refresh.steps.read import read_stored, reader_version
-
-        with one_line_errors(), self.sessions.begin() as session:
-            sha256 = store_claim(session, adapter_id, base_model, who)
-        if sha256 is not None and self.blobs.exists(sha256):
-            file = PendingFile(sha256, f"adapter {adapter_id}")
-            with one_line_errors():
-                read_stored(self.sessions, self.blobs, [file], reader_version())
-        return self.adapter(adapter_id)
-
-    # Favourites
-
-    def favourites(
-        self, *, before_id: int | None = None, limit: int = 20
-    ) -> list[tuple[FavouriteFacts, AdapterCard]]:
-        """Return favourites, the last marked first."""
-        with one_line_errors(), self.sessions.begin() as session:
-            found = list_favourites(session, before_id=before_id, limit=limit)
-            cards = load_cards(session, [favourite.adapter_id for favourite in found])
-        return [(favourite, cards[favourite.adapter_id]) for favourite in found]
-
-    def mark_favourite(
-        self, adapter_id: int, note: str | None = None
-    ) -> tuple[FavouriteFacts, AdapterCard]:
-        """Mark an adapter, or raise AdapterNotFoundError; without a note the one it has stays."""
-        with one_line_errors(), self.sessions.begin() as session:
-            favourite = store_favourite(session, adapter_id, note)
-            return favourite, load_cards(session, [adapter_id])[adapter_id]
-
-    def unmark_favourite(self, adapter_id: int) -> None:
-        with one_line_errors(), self.sessions.begin() as session:
-            remove_favourite(session, adapter_id)
-
-    def remove(self, adapter_id: int) -> str:
-        """Take an adapter out of search for good; return its name. See `take_back`.
-
-        Raises AdapterNotFoundError when there is none of this id.
-        """
-        with one_line_errors(), self.sessions.begin() as session:
-            return remove_adapter(session, adapter_id)
-
-    def take_back(self, adapter_id: int) -> str:
-        """Let the next refresh publish an adapter again that was taken out; return its name.
-
-        Raises AdapterNotFoundError or NotRemovedError where there is no such one.
-        """
-        with one_line_errors(), self.sessions.begin() as session:
-            return take_back(session, adapter_id)
-
-    # Tokens
-
-    def create_token(self, name: str, scopes: Sequence[TokenScope]) -> str:
-        """Return a token that opens what `scopes` say; it cannot be had again."""
-        with one_line_errors(), self.sessions.begin() as session:
-            return create_token(session, name, scopes)
-
-    def tokens(self) -> list[TokenFacts]:
-        with one_line_errors(), self.sessions.begin() as session:
-            return list_tokens(session)
-
-    def revoke_token(self, token_id: int) -> None:
-        """Let a token open nothing from now on, or raise TokenNotFoundError."""
-        with one_line_errors(), self.sessions.begin() as session:
-            revoke_token(session, token_id)
-
-    def opened_by(self, *, token: str = "", log_in: str = "") -> Opened | None:
-        """Return what a token opens, or else a log-in; None where it is nothing."""
-        with one_line_errors(), self.sessions.begin() as session:
-            return find_by_token(session, token) if token else find_by_log_in(session, log_in)
-
-    def log_in(self, token: str) -> str | None:
-        """Return a browser's secret that opens what a token does; None where that is nothing."""
-        with one_line_errors(), self.sessions.begin() as session:
-            return log_in(session, token)
-
-    def log_out(self, secret: str) -> None:
-        """Let a browser's secret open nothing from now on."""
-        with one_line_errors(), self.sessions.begin() as session:
-            log_out(session, secret)
-
-    # Encoders
-
-    def promote(self, name: str, *, reason: str | None = None) -> str:
-        """Let search use an encoder; return its base model. `reason` overrides thresholds.
-
-        Raises:
-            PromotionError: it is not back-filled, or not good enough.
-        """
-        with one_line_errors(), self.sessions.begin() as session:
-            encoder = promote(session, name, reason=reason)
-            encoder.calibration = self.finder.calibrate(session, encoder)
-            return encoder.base_model
-
-    def roll_back(self, base_model: str) -> str | None:
-        """Let search use the encoder again that the active one replaced; return its name.
-
-        None where it replaced none: then weights are compared no more.
-        """
-        with one_line_errors(), self.sessions.begin() as session:
-            encoder = roll_back(session, base_model)
-            if encoder is None:
-                return None
-            encoder.calibration = self.finder.calibrate(session, encoder)
-            return encoder.name
-
-    def learn(
-        self, base_model: str, progress: Progress = silent, *, new_basis: bool = False
-    ) -> "Lesson":
-        """Train an encoder on what is here, and let it serve where it finds more for certain.
-
-        With `new_basis` the inputs that sketches are made in are learned before, from the files
-        that are kept.
-
-        Raises:
-            NotEnoughToLearnError: too few captioned adapters, or authors.
-        """
-        from registry.refresh.learn import Learner
-
-        learner = Learner(
-            self.sessions, self.blobs, self.text_encoder, self.settings.home / "learning"
-        )
-        with one_line_errors():
-            return learner.learn(base_model, progress, anew=new_basis)
-
     # Making images
 
     @property
@@ -545,19 +293,33 @@ class Registry:
                 self._maker = Maker(self, Studio(self.settings, self.file, self.peft_config))
             return self._maker
 
-    def fuse(self, prompt: str, **options: Unpack["FuseOptions"]) -> "FusedImage":
+    def fuse(
+        self,
+        prompt: str,
+        preview: "PreviewCallback | None" = None,
+        **options: Unpack["FuseOptions"],
+    ) -> "FusedImage":
         """Draw `prompt` with adapters that search finds for it, or those named: `Maker.fuse`."""
-        return self.maker.fuse(prompt, **options)
+        return self.maker.fuse(prompt, preview=preview, **options)
 
     def grid(
-        self, prompt: str, adapters: Sequence[int], **options: Unpack["GridOptions"]
+        self,
+        prompt: str,
+        adapters: Sequence[int],
+        preview: "PreviewCallback | None" = None,
+        **options: Unpack["GridOptions"],
     ) -> "Image":
         """Draw every pair of `adapters` fused, and each of them alone: `Maker.grid`."""
-        return self.maker.grid(prompt, adapters, **options)
+        return self.maker.grid(prompt, adapters, preview=preview, **options)
 
-    def compare(self, prompt: str, **options: Unpack["CompareOptions"]) -> "Image":
+    def compare(
+        self,
+        prompt: str,
+        preview: "PreviewCallback | None" = None,
+        **options: Unpack["CompareOptions"],
+    ) -> "Image":
         """Draw the base, each adapter alone, and all by every way of fusing: `Maker.compare`."""
-        return self.maker.compare(prompt, **options)
+        return self.maker.compare(prompt, preview=preview, **options)
 
     @property
     def folders(self) -> "OwnFolders":
@@ -651,14 +413,3 @@ class Registry:
     def named_adapters(self, prompt: str, adapter_ids: Sequence[int]) -> list[Choice]:
         """Return those adapters of `adapter_ids` that exist, with the prompt's similarity."""
         return self.finder.named_adapters(prompt, self.cards(adapter_ids))
-
-
-def _open_blobs(settings: Settings) -> BlobStore:
-    if settings.blobs_url is None:
-        return BlobStore(settings.blobs, settings.disk_limits)
-    try:
-        from registry.shared_blobs import SharedBlobStore
-    except ModuleNotFoundError as error:
-        missing = "obstore is not installed here; `pip install 'autolora-registry[s3]'`"
-        raise BlobStoreError(settings.blobs_url, missing) from error
-    return SharedBlobStore(settings.blobs, settings.blobs_url, settings.disk_limits)

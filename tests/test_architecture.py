@@ -86,9 +86,12 @@ REGISTRY: dict[str, set[str]] = {
     "own_folders": {"blobs", "config", "db", "errors", "fusion", "refresh", "retrieval"},
     "upkeep": {"blobs", "config", "db", "errors"},
     "image_history": {"db"},
+    "open_registry": {"blobs", "config", "db", "errors", "retrieval", "shared_blobs", "text"},
+    "picture_search": {"blobs", "config", "db", "refresh", "retrieval"},
+    "administration": {"db", "open_registry", "refresh", "retrieval", "token_scopes"},
     "service": {
-        "blobs", "config", "db", "errors", "fusion", "image_history", "own_folders", "refresh",
-        "retrieval", "shared_blobs", "text", "token_scopes", "upkeep",
+        "administration", "config", "db", "errors", "fusion", "image_history", "own_folders",
+        "picture_search", "refresh", "retrieval", "text", "upkeep",
     },
     "api": {
         "config", "connection", "db", "errors", "fusion", "image_states", "logs", "measures",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from crawler.hub_json import as_dict, as_list
 from crawler.hub_text import MAX_NAME, clean_line
 from crawler.pictures.graphs import MOST_NODES
 from crawler.pictures.parameters import prompt_of_parameters
@@ -122,7 +123,7 @@ def _strength(value: Any) -> float | None:
 
 
 def _in_recipe(recipe: Any) -> Iterator[NamedAdapter]:
-    for used in _dicts(_dict(recipe).get("adapters")):
+    for used in _dicts(as_dict(recipe).get("adapters")):
         yield from _named(used.get("name"), used.get("sha256"), strength=used.get("strength"))
 
 
@@ -146,15 +147,15 @@ def _in_parameters(text: str) -> Iterator[NamedAdapter]:
 
 def _in_civitai_json(value: Any) -> Iterator[NamedAdapter]:
     """Read the JSON that Civitai writes into comments: its metadata, or a graph of ComfyUI's."""
-    facts = _dict(value)
+    facts = as_dict(value)
     yield from _in_hashes(facts.get("hashes"))
     yield from _in_resources(facts.get("resources"))
     yield from _in_resources(facts.get("civitaiResources"))
     strengths = {
         str(one.get("modelVersionId")): one.get("strength", one.get("weight"))
-        for one in _dicts(_dict(bounded_json(_text(facts.get("extraMetadata")))).get("resources"))
+        for one in _dicts(as_dict(bounded_json(_text(facts.get("extraMetadata")))).get("resources"))
     }
-    airs = _dict(facts.get("extra")).get("airs")
+    airs = as_dict(facts.get("extra")).get("airs")
     for air in airs if isinstance(airs, list) else ():
         if found := AIR.fullmatch(_text(air)):
             yield from _named(version=found[2], strength=strengths.get(found[2]))
@@ -162,7 +163,7 @@ def _in_civitai_json(value: Any) -> Iterator[NamedAdapter]:
 
 
 def _in_hashes(value: Any) -> Iterator[NamedAdapter]:
-    for key, hash_ in _dict(value).items():
+    for key, hash_ in as_dict(value).items():
         kind, _, name = str(key).partition(":")
         if kind.lower() in KINDS:
             yield from _named(name, hash_)
@@ -179,10 +180,10 @@ def _in_resources(value: Any) -> Iterator[NamedAdapter]:
 
 def _in_graph(graph: Any) -> Iterator[NamedAdapter]:
     """Read the graph that ComfyUI ran: nodes by number, as `crawler.pictures.graphs` says."""
-    nodes = _dict(graph)
+    nodes = as_dict(graph)
     if len(nodes) <= MOST_NODES:
         for node in nodes.values():
-            yield from _in_inputs(_dict(_dict(node).get("inputs")))
+            yield from _in_inputs(as_dict(as_dict(node).get("inputs")))
 
 
 def _in_inputs(inputs: Mapping[str, Any]) -> Iterator[NamedAdapter]:
@@ -219,8 +220,8 @@ def _strength_beside(inputs: Mapping[str, Any], number: str | None) -> Any:
 
 def _in_workflow(workflow: Any) -> Iterator[NamedAdapter]:
     """Read the graph that ComfyUI's editor saves, and the graphs inside it."""
-    whole = _dict(workflow)
-    parts = [whole, *_dicts(_dict(whole.get("definitions")).get("subgraphs"))]
+    whole = as_dict(workflow)
+    parts = [whole, *_dicts(as_dict(whole.get("definitions")).get("subgraphs"))]
     nodes = [node for part in parts for node in _dicts(part.get("nodes"))]
     for node in nodes[:MOST_NODES]:
         if node.get("mode") in SILENT_MODES or "lora" not in _text(node.get("type")).lower():
@@ -268,12 +269,8 @@ def _json_after(label: re.Pattern[str], text: str) -> Iterator[Any]:
         yield bounded_json(text[found.end() : end])
 
 
-def _dict(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _dicts(value: Any) -> Iterator[Mapping[str, Any]]:
-    for one in value if isinstance(value, list) else ():
+    for one in as_list(value):
         if isinstance(one, dict):
             yield one
 

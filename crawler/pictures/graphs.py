@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from crawler.hub_json import as_dict, as_list
+
 # ComfyUI's inputs that lead away from the words that were asked for.
 ASIDE = {"negative", "model", "clip", "vae", "latent_image", "samples", "pixels", "image", "noise"}
 # The inputs of ComfyUI's nodes that hold words.
@@ -51,19 +53,19 @@ def graph_of_workflow(workflow: Any) -> Any:
     if not isinstance(workflow, dict):
         return None
     links: dict[Any, str] = {}
-    for link in _list(workflow.get("links")):
+    for link in as_list(workflow.get("links")):
         if isinstance(link, list) and len(link) >= 4 and isinstance(link[0], int):
             links[link[0]] = str(link[1])
     graph = {}
-    for node in _list(workflow.get("nodes")):
+    for node in as_list(workflow.get("nodes")):
         if not isinstance(node, dict):
             continue
         inputs: dict[str, Any] = {}
-        for slot in _list(node.get("inputs")):
+        for slot in as_list(node.get("inputs")):
             number = slot.get("link") if isinstance(slot, dict) else None
             if isinstance(number, int) and number in links:
                 inputs[str(slot.get("name"))] = [links[number], 0]
-        texts = [value for value in _list(node.get("widgets_values")) if isinstance(value, str)]
+        texts = [value for value in as_list(node.get("widgets_values")) if isinstance(value, str)]
         if texts:
             inputs.setdefault("text", texts[0])
         graph[str(node.get("id"))] = {"class_type": node.get("type"), "inputs": inputs}
@@ -82,7 +84,7 @@ def _words_above(nodes: Mapping[str, Node], starts: list[str]) -> Iterator[str]:
         seen.add(number)
         is_encoder = _is_encoder(node)
         if is_encoder or in_words:
-            inputs = _inputs(node)
+            inputs = as_dict(node.get("inputs"))
             texts = (inputs.get(name) for name in WORDS)
             yield from (t.strip() for t in texts if isinstance(t, str) and t.strip())
             waiting += [(link, True) for link in reversed(_links(node, only=set(WORDS)))]
@@ -94,7 +96,7 @@ def _links(node: Node, only: set[str] | None = None) -> list[str]:
     """Return the numbers of the nodes that feed a node, through the inputs that matter."""
     return [
         str(value[0])
-        for name, value in _inputs(node).items()
+        for name, value in as_dict(node.get("inputs")).items()
         if isinstance(value, list) and len(value) == 2
         and (name in only if only is not None else name not in ASIDE)
     ]  # fmt: skip
@@ -102,12 +104,3 @@ def _links(node: Node, only: set[str] | None = None) -> list[str]:
 
 def _is_encoder(node: Node) -> bool:
     return "textencode" in str(node.get("class_type")).lower().replace("_", "").replace(" ", "")
-
-
-def _inputs(node: Node) -> Mapping[str, Any]:
-    inputs = node.get("inputs")
-    return inputs if isinstance(inputs, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from crawler.hub_json import as_dict
 from crawler.hub_text import MAX_PROMPT, clean_line, clean_text, without_calls, without_escapes
 from crawler.pictures.graphs import MOST_NODES, negative_of_graph
 from crawler.pictures.parameters import negative_of_parameters, settings_of_parameters
@@ -99,8 +100,7 @@ def _in_graph(texts: PictureTexts) -> DrawnWith:
 
 
 def _inputs(node: Any) -> Mapping[str, Any]:
-    inputs = node.get("inputs") if isinstance(node, dict) else None
-    return inputs if isinstance(inputs, dict) else {}
+    return as_dict(as_dict(node).get("inputs"))
 
 
 def _value(nodes: Mapping[str, Any], value: Any) -> Any:

@@ -111,6 +111,11 @@ def find_prefix(key: str) -> str:
     return ""
 
 
+def is_change(key: str) -> bool:
+    """Whether a tensor's name ends as those of changes do that are read here."""
+    return bool(_split_suffix(key)[0])
+
+
 def is_outside(key: str) -> bool:
     """Whether a tensor belongs to a text encoder, or is an embedding."""
     return bool(_part_outside(key))
@@ -144,12 +149,14 @@ def _check_strays(file: str | Path, strays: Sequence[str], stems: Collection[str
     pieces = [key for key in strays if any(parent in stems for parent in _parents(key))]
     if pieces or not are_few(len(strays), len(stems)):
         key = (pieces or strays)[0]
-        whole = not stems and all(key.endswith((".weight", ".bias")) for key in strays)
-        raise UnsupportedLoraError(
-            file,
-            f"tensor {key[:100]!r} is of no kind known here"
-            + (": a weight itself, as checkpoints have them, and no change of one" * whole),
-        )
+        weights = [key for key in strays if key.endswith((".weight", ".bias"))]
+        if not stems and 2 * len(weights) > len(strays):
+            raise UnsupportedLoraError(
+                file,
+                "is a whole model or a part of one (a checkpoint, a VAE, a text encoder, an "
+                f"upscaler), no adapter: {weights[0][:100]!r} is a weight, and no change of one",
+            )
+        raise UnsupportedLoraError(file, f"tensor {key[:100]!r} is of no kind known here")
 
 
 def _parents(key: str) -> Iterator[str]:

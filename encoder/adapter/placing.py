@@ -5,6 +5,7 @@ found out once for all of them, on tensors without numbers, and kept for a while
 """
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -40,6 +41,8 @@ PEFT_METADATA = "lora_adapter_metadata"
 # How many kinds of files are remembered, of so many tensors at most. One of FLUX.1 has up to 1,500
 # and takes half a megabyte.
 REMEMBERED, MOST_TENSORS = 16, 4096
+# Downloads of one kind begin together: one of them places it, the others wait for that.
+_PLACING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,8 @@ def _find_alike(header: Header, said: Said) -> Alike | None:
     if len(header.tensors) > MOST_TENSORS:
         return None
     signature = tuple((key, info.dtype, info.shape) for key, info in header.tensors.items())
-    return find_alike(signature, header.metadata.get(PEFT_METADATA), said)
+    with _PLACING:
+        return find_alike(signature, header.metadata.get(PEFT_METADATA), said)
 
 
 @lru_cache(maxsize=REMEMBERED)

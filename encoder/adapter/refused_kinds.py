@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from encoder.adapter.key_parts import is_outside
+from encoder.adapter.key_parts import is_change, is_outside
 from encoder.adapter.safetensors_header import TensorInfo
 from encoder.errors import UnsupportedLoraError
 
@@ -40,10 +40,13 @@ OTHER_KINDS = (
         "a ControlNet's part",
     ),
     (re.compile(r"(^|\.)motion_modules\."), "an AnimateDiff motion LoRA"),
-    (re.compile(r"(query|key)_norm\.scale$"), "a control LoRA with norms of its own"),
-    (re.compile(r"\.(scale_weight|weight_scale|scale_input)$|^scaled_fp8$"), "scaled float8"),
     (re.compile(r"\.magnitude$"), "ai-toolkit's own DoRA"),
     (re.compile(r"\.lora_A(\.[\w-]+)?\.bias$"), "a LoRA with a bias between its factors"),
+)
+# Whole models have these as well, FLUX.1's for one.
+OTHER_CHANGES = (
+    (re.compile(r"(query|key)_norm\.scale$"), "a control LoRA with norms of its own"),
+    (re.compile(r"\.(scale_weight|weight_scale|scale_input)$|^scaled_fp8$"), "scaled float8"),
 )
 
 # A number between dots or underscores.
@@ -118,8 +121,9 @@ def refuse_kinds(
     keys = list(first.values())
     if what := _whole_file(tensors):
         raise UnsupportedLoraError(file, f"is {what}, not a LoRA")
+    kinds = (*OTHER_KINDS, *(OTHER_CHANGES if any(map(is_change, keys)) else ()))
     for key in keys:
-        for pattern, kind in OTHER_KINDS:
+        for pattern, kind in kinds:
             if pattern.search(key):
                 raise UnsupportedLoraError(
                     file, f"is or has {kind} ({key[:100]}); that is not read"

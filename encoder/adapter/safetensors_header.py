@@ -55,6 +55,8 @@ DTYPE_BYTES = {
     "F64": 8,
 }
 
+# What is looked at of a file that may be something else.
+PEEKED_BYTES = 64
 # What files that are not safetensors begin with.
 DISGUISES = (
     (b"PK\x05\x06", "an empty zip archive"),
@@ -77,6 +79,8 @@ CONVERT = (
     'weights_only=True).items()}, sys.argv[2])" OLD.pt NEW.safetensors'
 )
 MARKUP = re.compile(rb"\s*<(!doctype|html|head|body|\?xml|error)", re.IGNORECASE)
+# As Civitai answers who is not logged in: {"error":"Unauthorized"…
+JSON_ANSWER = re.compile(rb'\s*\{\s*"[^\0]{5}')
 # Possessive, with the closing quote optional: an unterminated string takes linear time too.
 JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
@@ -122,7 +126,7 @@ def parse_header(name: str | Path, file: BinaryIO, size: int) -> Header:
 
     Reads no further than the header, so the start of a remote file is enough.
     """
-    start = file.read(64)
+    start = file.read(PEEKED_BYTES)
     # Any of these may also be the length of a sound header (80 02 is 640), so they
     # only name what has already failed to be one.
     length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
@@ -165,6 +169,11 @@ def _explain(name: str | Path, start: bytes, length: int, size: int) -> Exceptio
         )
     if MARKUP.match(start):
         return NotSafetensorsError(name, "is a web page, not a file of weights")
+    if JSON_ANSWER.match(start):
+        said = start.decode(errors="replace")
+        return NotSafetensorsError(name, f"is what a site answered in place of it: {said!r} …")
+    if len(start) == PEEKED_BYTES and not any(start):
+        return HeaderError(name, "begins with zeros: its download broke off, or a disk lost it")
     if size < 10:
         return HeaderError(name, f"{size} bytes are too few for a safetensors file")
     if start[8:9] != b"{":

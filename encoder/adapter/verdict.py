@@ -203,6 +203,8 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
         stops.append("the base model is not known for certain")
     elif _makes_videos(outcome.base_model):
         stops.append(f"{outcome.base_model} makes videos, and only images are fused here")
+    elif family is None and (facts := find_facts(outcome.base_model)) and facts.sizes:
+        stops.append(f"it may be for {' or '.join(facts.sizes)}: a claim says which")
     elif family is None:
         stops.append(f"adapters of {outcome.base_model} are not fused here")
     if lost := _lost_in_fusion(outcome):

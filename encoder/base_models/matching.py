@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from enum import IntEnum
 from typing import NamedTuple
 
-from encoder.base_models.facts import find_facts, variant_names
+from encoder.base_models.facts import find_facts, read_facts, variant_names
 from encoder.base_models.families import (
     FAMILIES,
     LOOKALIKES,
@@ -215,9 +215,17 @@ def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
         return open_name
     # Words not known here may be of another architecture that looks like this one.
     doubted = possible or any(claim.base_model is None for claim in claims)
-    if match.family and (match.confidence is Confidence.CERTAIN or not doubted):
-        return Decision(match.family.name, evidence, ruled_out=ruled_out)
+    name = match.family.name if match.family else _open_name(match.candidates)
+    if name and (match.confidence is Confidence.CERTAIN or not doubted):
+        return Decision(name, evidence, ruled_out=ruled_out)
     return Decision(UNKNOWN_BASE_MODEL, evidence, ruled_out=ruled_out)
+
+
+def _open_name(candidates: Sequence[Family]) -> str | None:
+    """Return the name that leaves open which of some sizes it is, where all are of it."""
+    sizes = {family.name for family in candidates}
+    named = (facts.name for facts in read_facts().values() if sizes and sizes <= {*facts.sizes})
+    return next(named, None)
 
 
 def _is_possible(claim: Claim, match: FamilyMatch) -> bool:

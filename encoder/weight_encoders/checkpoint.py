@@ -11,13 +11,13 @@ from safetensors.numpy import load_file, save_file
 from encoder.adapter.safetensors_header import read_header
 from encoder.arrays import Floats
 from encoder.errors import CheckpointError, LoraFileError
-from encoder.sketches.sketch import Sketch
 from encoder.weight_encoders.ridge import RidgeEncoder
 
+# Annotations are all that they are used for: a search reads no sketch, and torch loads a network.
 if TYPE_CHECKING:
+    from encoder.sketches.sketch import Sketch
     from encoder.weight_encoders.autolora import AutoLoraEncoder
 
-# Annotations are all that it is used for: a network is loaded with torch.
 AnyEncoder: TypeAlias = "RidgeEncoder | AutoLoraEncoder"
 
 FACTS = ("name", "base_model", "text_encoder", "sketch_version", "family")
@@ -48,7 +48,7 @@ class WeightEncoder(Protocol):
         """What it was measured at, and on which split."""
         ...
 
-    def encode(self, sketches: Sequence[Sketch]) -> Floats:
+    def encode(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return embeddings (n, dim), float32, each of length 1."""
         ...
 

@@ -23,28 +23,18 @@ def positions(similarity: AnyFloats, targets: Ints) -> npt.NDArray[np.float64]:
     return place
 
 
-def recall_at_k(similarity: AnyFloats, targets: Ints, k: int) -> float:
-    """Return the share of queries whose target is among the first k."""
-    return float((positions(similarity, targets) <= k).mean())
-
-
 def mrr(similarity: AnyFloats, targets: Ints) -> float:
     """Return the mean reciprocal position of the targets."""
     return float((1 / positions(similarity, targets)).mean())
 
 
-def ndcg_at_10(similarity: AnyFloats, targets: Ints) -> float:
-    """Return the mean discounted gain of targets among the first ten."""
-    return float(_gain(positions(similarity, targets)).mean())
-
-
-def _gain(place: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.where(place <= 10, 1 / np.log2(1 + place), 0.0)
-
-
 @dataclass(frozen=True, slots=True)
 class RetrievalMetrics:
-    """All figures of one set of queries."""
+    """All figures of one set of queries.
+
+    `recall_at_k` is the share of queries whose target is among the first k; `mrr` the mean
+    reciprocal position of targets; `ndcg_at_10` their mean discounted gain among the first ten.
+    """
 
     recall_at_1: float
     recall_at_5: float
@@ -60,5 +50,5 @@ class RetrievalMetrics:
             recall_at_5=float((place <= 5).mean()),
             recall_at_10=float((place <= 10).mean()),
             mrr=float((1 / place).mean()),
-            ndcg_at_10=float(_gain(place).mean()),
+            ndcg_at_10=float(np.where(place <= 10, 1 / np.log2(1 + place), 0.0).mean()),
         )

@@ -7,7 +7,7 @@ With hundreds of adapters to learn from, transformers memorise and ridge general
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,13 @@ import numpy.typing as npt
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.arrays import Floats
 from encoder.errors import SketchError, TrainingDataError
-from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import normalise
 from encoder.weight_encoders.metrics import mrr
 from encoder.weight_encoders.penalties import Penalties
+
+# Only for annotations: a search needs the encoder, and nothing that reads files.
+if TYPE_CHECKING:
+    from encoder.sketches.sketch import Sketch
 
 # Penalties of the regression to choose from, relative to the mean energy of a training adapter;
 # the best is inside on the zoo.
@@ -131,7 +134,7 @@ class RidgeEncoder:
     def dim(self) -> int:
         return int(self.up.shape[1])
 
-    def encode(self, sketches: Sequence[Sketch]) -> Floats:
+    def encode(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return embeddings (n, dim), float32, each of length 1.
 
         A layer that an adapter lacks counts as the mean one, so it says nothing.
@@ -146,7 +149,7 @@ class RidgeEncoder:
             embeddings[start : start + len(batch)] = self._encode(batch)
         return embeddings
 
-    def _encode(self, sketches: Sequence[Sketch]) -> Floats:
+    def _encode(self, sketches: Sequence["Sketch"]) -> Floats:
         features = self._features(sketches)
         coordinates = self.down.apply(features)
         embeddings = coordinates @ self.up
@@ -164,11 +167,11 @@ class RidgeEncoder:
             trust = np.minimum(trust, own / self.usual_length)
         return self.penalties.apply(embeddings / lengths, coordinates / lengths, share, trust)
 
-    def coordinates(self, sketches: Sequence[Sketch]) -> Floats:
+    def coordinates(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return what `up` maps to predictions, (n, components)."""
         return self.down.apply(self._features(sketches))
 
-    def _features(self, sketches: Sequence[Sketch]) -> Floats:
+    def _features(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return what the map is linear in, (n, values of a sketch)."""
         check_sketches(sketches, self.sketch_version, self.family)
         features = scaled_features(sketches, self.layer_scales) - self.means
@@ -224,7 +227,7 @@ class RidgeEncoder:
         return encoder
 
 
-def check_sketches(sketches: Sequence[Sketch], version: str, family: str) -> None:
+def check_sketches(sketches: Sequence["Sketch"], version: str, family: str) -> None:
     """Refuse sketches that an encoder was not made for."""
     for sketch in sketches:
         if (sketch.version, sketch.family) != (version, family):
@@ -234,7 +237,7 @@ def check_sketches(sketches: Sequence[Sketch], version: str, family: str) -> Non
             )
 
 
-def scaled_features(sketches: Sequence[Sketch], layer_scales: Floats) -> Floats:
+def scaled_features(sketches: Sequence["Sketch"], layer_scales: Floats) -> Floats:
     """Stack the directions of the sketches' layers, scaled: (n, values of a sketch).
 
     Strengths are left out: how hard an adapter was trained says little of its subject, and
@@ -245,7 +248,7 @@ def scaled_features(sketches: Sequence[Sketch], layer_scales: Floats) -> Floats:
     return values
 
 
-def layer_features(sketches: Sequence[Sketch], layer_scales: Floats) -> Iterator[Floats]:
+def layer_features(sketches: Sequence["Sketch"], layer_scales: Floats) -> Iterator[Floats]:
     """Yield `scaled_features` layer by layer, (n, values of the layer).
 
     Those of thousands of adapters of a large base do not fit into memory together.

@@ -37,6 +37,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # It takes a row of a table, which could not go before it; a trigger that asks it goes too.
+    op.execute("DROP FUNCTION facts_of(listings) CASCADE")
     # The extensions stay: the database may have had them before.
     for table in (
         "drawn_covers",
@@ -70,7 +72,7 @@ def downgrade() -> None:
     ):
         op.drop_table(table)
     for function in (
-        "list_popularity_of_words()",
+        "list_facts_of_words()",
         "list_words_of_adapter()",
         "list_words(bigint[])",
         "popularity(bigint)",
@@ -300,6 +302,7 @@ def _create_words() -> None:
         sa.Column("adapter_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("words_vector", postgresql.TSVECTOR(), nullable=False),
         sa.Column("called", postgresql.ARRAY(sa.Text()), nullable=False),
+        sa.Column("facts", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("popularity", sa.SmallInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["adapter_id"],
@@ -309,14 +312,13 @@ def _create_words() -> None:
         ),
         sa.PrimaryKeyConstraint("adapter_id", name=op.f("pk_listing_words")),
     )
-    for column in ("words_vector", "called"):
-        op.create_index(
-            f"ix_listing_words_{column}",
-            "listing_words",
-            [column],
-            postgresql_using="gin",
-            postgresql_with={"fastupdate": False},
-        )
+    op.create_index(
+        "ix_listing_words_words_vector_called_facts",
+        "listing_words",
+        ["words_vector", "called", "facts"],
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": False},
+    )
     op.create_table(
         "vocabulary",
         sa.Column("id", sa.BigInteger(), nullable=False),

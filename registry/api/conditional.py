@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 # Kept, but asked about each time.
 REVALIDATE = "no-cache"
+NOT_MODIFIED = {"description": "Who asks has it already, as If-None-Match says."}
 
 
 def not_modified(request: Request, headers: Mapping[str, str]) -> Response | None:

@@ -3,15 +3,20 @@
 from typing import TYPE_CHECKING, get_args
 from urllib.parse import urlencode
 
-from registry.fusion.options import Mode
+from registry.fusion.options import MOST_ADAPTERS, MOST_GUIDANCE, MOST_SIDE, MOST_STEPS, Mode
 
 if TYPE_CHECKING:
     from registry.retrieval.by_picture import PicturePage
 
 # What the page takes: more adapters, and numbers beyond these, are left out.
-MOST_ADAPTERS = 5
 MOST_PROMPT = 2000
-MOST = {"seed": 2**32 - 1, "steps": 100, "guidance": 30, "width": 2048, "height": 2048}
+MOST = {
+    "seed": 2**32 - 1,
+    "steps": MOST_STEPS,
+    "guidance": MOST_GUIDANCE,
+    "width": MOST_SIDE,
+    "height": MOST_SIDE,
+}
 STRONGEST = 4.0
 
 

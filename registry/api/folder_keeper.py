@@ -1,9 +1,9 @@
 """One's own folders while a server runs: refreshed when asked, and when they change."""
 
+import logging
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from watchfiles import Change, watch
 from crawler.errors import AutoLoraError
 from registry.api.errors import log_hidden
 from registry.service import Registry
+
+logger = logging.getLogger(__name__)
 
 # What is copied in takes a while; a refresh in the middle of it would read half of a file.
 SETTLED_MILLISECONDS = 3000
@@ -47,6 +49,11 @@ class FolderKeeper:
                 self._executor.submit(self._refresh, folder)
             self._waiting[folder] = draw_covers or self._waiting.get(folder, False)
 
+    def is_busy(self) -> bool:
+        """Whether a folder is refreshed here, or waits for that."""
+        with self._lock:
+            return self._at_work is not None or bool(self._waiting)
+
     def before(self, folder: Path) -> list[Path]:
         """Return the folders that a waiting one waits for, the one at work first."""
         with self._lock:
@@ -79,6 +86,9 @@ class FolderKeeper:
             folders.refresh(folder, self._closing.is_set, draw_covers=draw_covers)
         except AutoLoraError as error:
             log_hidden(f"refreshing {folder}", error)
+        except Exception:
+            # Any: nobody else waits for this thread's work.
+            logger.exception("refreshing %s", folder)
         finally:
             with self._lock:
                 self._at_work = None
@@ -89,9 +99,11 @@ class FolderKeeper:
                 with self._registry.folders.watched_by_one() as mine:
                     if mine:
                         self._follow()
-            except (AutoLoraError, OSError) as error:
-                if isinstance(error, AutoLoraError):
-                    log_hidden("watching folders", error)
+            except AutoLoraError as error:
+                log_hidden("watching folders", error)
+            except OSError as error:
+                # The system allows only so many watches, or a folder is gone.
+                logger.warning("watching folders: %s", error)
             self._closing.wait(AGAIN_SECONDS)
 
     def _follow(self) -> None:
@@ -126,9 +138,15 @@ class FolderKeeper:
             folders = now
 
     def _there(self) -> list[Path]:
-        with suppress(OSError):
-            return [folder for folder in self._registry.folders.paths() if folder.is_dir()]
-        return []
+        return [folder for folder in self._registry.folders.paths() if _is_folder(folder)]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # It cannot even be looked at: the others are watched without it.
+        return False
 
 
 def _changed(folders: Iterable[Path], changes: Iterable[tuple[Change, str]]) -> list[Path]:

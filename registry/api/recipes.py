@@ -23,16 +23,20 @@ RECIPE_BODY: dict[str, Any] = {
 
 
 def read_recipe(sent: bytes) -> Recipe:
-    """Raises:
-    RecipeError: it is no recipe, and no PNG that carries one.
+    """Return the recipe that was sent, as JSON or in a PNG.
+
+    Raises:
+        RecipeError: it is neither.
     """
     is_json = sent.lstrip()[:1] == b"{"
     return Recipe.from_json(sent) if is_json else recipe_in_png(sent, "what was sent")
 
 
 def recipe_of(image: ImageFacts) -> Recipe:
-    """Raises:
-    RecipeError: the image has none.
+    """Return the recipe that an image was made by.
+
+    Raises:
+        RecipeError: it has none.
     """
     if image.recipe is None:
         raise RecipeError(f"image {image.id} has no recipe: it is a sheet, or was not finished")

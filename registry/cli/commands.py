@@ -3,7 +3,8 @@
 from importlib import import_module
 from typing import Any
 
-from typer.main import get_group
+from typer import Typer
+from typer.main import get_command_name, get_group
 
 from registry.cli.errors import OneLineErrors
 from registry.cli.loading import loading
@@ -46,13 +47,20 @@ class CommandsByFile(OneLineErrors):
         wanted = [cmd_name] if cmd_name in COMMANDS else list(COMMANDS)
         for name in wanted:
             if name not in self.commands:
-                self.commands.update(load_commands(COMMANDS[name]))
+                self.commands[name] = load_command(name)
         return super().get_command(ctx, cmd_name)
 
 
-def load_commands(file: str) -> dict[str, Any]:
-    """Import a file of commands; return what it adds to `autolora`."""
+def load_command(name: str) -> Any:
+    """Import a command's file, and make of what that adds to `autolora` this command alone."""
     with loading():
-        app = import_module(f"registry.cli.{file}").app
-    group = get_group(app)
-    return {group.name: group} if group.name else dict(group.commands)
+        app = import_module(f"registry.cli.{COMMANDS[name]}").app
+    if app.info.name == name:
+        return get_group(app)
+    alone = Typer()
+    alone.registered_commands = [
+        command
+        for command in app.registered_commands
+        if name in (command.name, get_command_name(command.callback.__name__))
+    ]
+    return get_group(alone).commands[name]

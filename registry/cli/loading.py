@@ -21,7 +21,7 @@ def load_less() -> None:
     # pydantic looks for plugins in all that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     # What modules define stays, and is looked through for garbage at every 700th object otherwise.
-    gc.set_threshold(10_000)
+    gc.set_threshold(50_000)
     # And again by Python as it ends, when all of it goes anyway.
     atexit.register(gc.freeze)
 

@@ -89,7 +89,7 @@ def _show_problem(console: Console, number: int, problem: str) -> None:
     if number <= MOST_SHOWN:
         console.print(escape(problem), style="yellow", soft_wrap=True)
     elif number == MOST_SHOWN + 1:
-        console.print("More problems are in the run's report (GET /v1/runs).", style="yellow")
+        console.print("More problems are in the run's report: autolora runs --json", style="yellow")
 
 
 @contextmanager

@@ -77,8 +77,10 @@ def find_registered(session: Session, path: Path) -> Encoder | None:
 
 
 def get_encoder(session: Session, name: str) -> Encoder:
-    """Raises:
-    EncoderNotFoundError: there is none of this name.
+    """Return the encoder of a name, active or not.
+
+    Raises:
+        EncoderNotFoundError: there is none.
     """
     encoder = session.scalar(select(Encoder).where(Encoder.name == name))
     if encoder is None:

@@ -1,9 +1,27 @@
--- Keeps `listing_words` equal to what `adapters` say, and `vocabulary` to what those ever said.
+-- Keeps `listing_words` equal to what `adapters` and `listings` say, and `vocabulary` to what those
+-- ever said.
 
 -- Downloads, in steps of a fifth: they change every night, and rows that have words are slow to
 -- change, since every word of another version of a row goes into the index again.
 CREATE FUNCTION popularity(downloads bigint) RETURNS smallint IMMUTABLE LANGUAGE sql AS $$
     SELECT floor(4 * ln(1 + greatest(downloads, 0)::float) / ln(2::float))::smallint
+$$;
+
+-- What filters ask of a listing but for ranges (`registry.retrieval.filters` asks for the same
+-- texts), and its downloads in steps of four: of a common word the most popular are looked at.
+CREATE FUNCTION facts_of(listing listings) RETURNS text[] IMMUTABLE LANGUAGE sql AS $$
+    SELECT array_remove(ARRAY[
+        'base_model=' || listing.base_model,
+        'author=' || listing.author,
+        'hub=' || listing.hub,
+        'licence=' || listing.licence,
+        'trainer=' || listing.trainer,
+        'popularity=' || popularity(listing.downloads) / 8,
+        CASE WHEN listing.commercial THEN 'commercial' END,
+        CASE WHEN listing.has_trigger_words THEN 'trigger_words' END,
+        CASE WHEN listing.fusable THEN 'fusable' END,
+        CASE WHEN listing.mature THEN 'mature' END
+    ], NULL) || ARRAY(SELECT 'tag=' || tag FROM unnest(listing.tags) AS tag)
 $$;
 
 CREATE FUNCTION list_words(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
@@ -15,11 +33,12 @@ CREATE FUNCTION list_words(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
             lower(regexp_replace(adapters.file_name, '^.*/|\.[^./]*$', '', 'g')) AS file_stem,
             string_to_array(lower(array_to_string(adapters.trigger_words, E'\n')), E'\n')
                 AS trigger_words,
+            facts_of(listings) AS facts,
             popularity(adapters.downloads) AS popularity
         FROM adapters JOIN listings ON listings.adapter_id = adapters.id
         WHERE adapters.id = ANY (wanted)
     )
-    INSERT INTO listing_words (adapter_id, words_vector, called, popularity)
+    INSERT INTO listing_words (adapter_id, words_vector, called, facts, popularity)
     SELECT
         said.id,
         said.words || array_to_tsvector(ARRAY(
@@ -27,11 +46,13 @@ CREATE FUNCTION list_words(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
             WHERE strpos(said.name || ' ' || array_to_string(said.trigger_words, ' '), word) > 0
         )),
         said.name || (said.file_stem || said.trigger_words),
+        said.facts,
         said.popularity
     FROM said
     ON CONFLICT (adapter_id) DO UPDATE SET
         words_vector = excluded.words_vector,
         called = excluded.called,
+        facts = excluded.facts,
         popularity = excluded.popularity
     WHERE listing_words.* IS DISTINCT FROM excluded.*;
 
@@ -57,16 +78,25 @@ CREATE TRIGGER list_words_of_updated_adapter
     AFTER UPDATE OF state, file_sha256, file_name, name, trigger_words, words ON adapters
     FOR EACH ROW WHEN (NEW.state = 'ready') EXECUTE FUNCTION list_words_of_adapter();
 
-CREATE FUNCTION list_popularity_of_words() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION list_facts_of_words() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE listing_words SET popularity = popularity(NEW.downloads) WHERE adapter_id = NEW.id;
+    UPDATE listing_words SET facts = facts_of(NEW), popularity = popularity(NEW.downloads)
+    WHERE adapter_id = NEW.adapter_id;
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER list_words_of_downloaded_adapter AFTER UPDATE OF downloads ON adapters
+-- One that is inserted has no words yet: they come with its facts. Columns are compared, which takes
+-- less than to tell facts: downloads change every night.
+CREATE TRIGGER list_facts_of_updated_listing AFTER UPDATE ON listings
     FOR EACH ROW
-    WHEN (NEW.state = 'ready' AND popularity(NEW.downloads) <> popularity(OLD.downloads))
-    EXECUTE FUNCTION list_popularity_of_words();
+    WHEN ((
+        popularity(NEW.downloads), NEW.base_model, NEW.author, NEW.hub, NEW.licence, NEW.trainer, NEW.tags,
+        NEW.commercial, NEW.has_trigger_words, NEW.fusable, NEW.mature
+    ) IS DISTINCT FROM (
+        popularity(OLD.downloads), OLD.base_model, OLD.author, OLD.hub, OLD.licence, OLD.trainer, OLD.tags,
+        OLD.commercial, OLD.has_trigger_words, OLD.fusable, OLD.mature
+    ))
+    EXECUTE FUNCTION list_facts_of_words();
 
 -- Found among thousands of rows that PostgreSQL's default would take for rare.
 ALTER TABLE listing_words ALTER COLUMN words_vector SET STATISTICS 300;

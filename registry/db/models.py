@@ -184,7 +184,7 @@ class Listing(Base):
 class ListingWords(Base):
     """The words of a ready adapter, to be found by; apart from its listing, which stays narrow.
 
-    Kept by triggers on `adapters` (registry/db/listing_words.sql).
+    Kept by triggers on `adapters` and `listings` (registry/db/listing_words.sql).
     """
 
     __tablename__ = "listing_words"
@@ -199,17 +199,21 @@ class ListingWords(Base):
     words_vector: Mapped[Any] = mapped_column(TSVECTOR)
     # What it may be called in full, in lower case: its name, its file's, its trigger words.
     called: Mapped[list[str]]
+    # What filters ask of its listing, but for ranges: "hub=civitai", "tag=style", "fusable". In one
+    # index with the words, so that rows that are filtered out are never looked at.
+    facts: Mapped[list[str]]
     # Its downloads, roughly: of a common word those with the most are found without a join.
     popularity: Mapped[int] = mapped_column(SmallInteger)
 
     __table_args__ = (
         Index(
-            "ix_listing_words_words_vector",
+            "ix_listing_words_words_vector_called_facts",
             "words_vector",
+            "called",
+            "facts",
             postgresql_using="gin",
             postgresql_with=GIN,
         ),
-        Index("ix_listing_words_called", "called", postgresql_using="gin", postgresql_with=GIN),
     )
 
 

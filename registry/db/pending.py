@@ -28,6 +28,8 @@ class PendingFetch(NamedTuple):
     beside: Beside = NOTHING
     # The base model that a person says it is for.
     claimed: str | None = None
+    # Its file was read, and is not kept: there is no need to fetch it.
+    was_read: bool = False
 
 
 class PendingFile(NamedTuple):
@@ -106,17 +108,26 @@ def list_to_fetch(
     session: Session, origin: Origin, adapter_ids: Collection[int]
 ) -> list[PendingFetch]:
     rows = session.execute(
-        select(Adapter, _needs_file().label("needs_file"))
+        select(Adapter, _needs_file().label("needs_file"), _was_dropped().label("was_read"))
         .where(_to_fetch(origin), Adapter.id.in_(adapter_ids))
         .order_by(Adapter.id)
     )
-    return [_pending_fetch(row.Adapter, row.needs_file) for row in rows]
+    return [_pending_fetch(row.Adapter, row.needs_file, row.was_read) for row in rows]
 
 
-def _pending_fetch(adapter: Adapter, needs_file: bool) -> PendingFetch:
+def _pending_fetch(adapter: Adapter, needs_file: bool, was_read: bool) -> PendingFetch:
     record, claimed = record_from_json(adapter.record), adapter.claimed_base_model
     beside = said_of(record, claimed, adapter.claimed_by)
-    return PendingFetch(adapter.id, record, needs_file, not adapter.covers_done, beside, claimed)
+    needs_covers = not adapter.covers_done
+    return PendingFetch(adapter.id, record, needs_file, needs_covers, beside, claimed, was_read)
+
+
+def _was_dropped() -> ColumnElement[bool]:
+    """Whether the file that an adapter is announced with was read here and is not kept."""
+    announced = Adapter.record["file", "sha256"].as_string()
+    return exists().where(
+        File.sha256 == announced, File.state == "dropped", File.read_at.is_not(None)
+    )
 
 
 def _was_read(reader_version: str) -> ColumnElement[bool]:

@@ -27,8 +27,10 @@ class Sizes:
     side: int
 
     def check(self, size: Size) -> None:
-        """Raises:
-        SamplingError: the base cannot draw this size.
+        """Refuse a size, width and height in pixels, that the base cannot draw.
+
+        Raises:
+            SamplingError: with what it can.
         """
         width, height = size
         if any(side < self.unit or side % self.unit for side in size):
@@ -41,8 +43,10 @@ class Sizes:
 
 
 def check_steps(steps: int) -> None:
-    """Raises:
-    SamplingError: no image is drawn in so many.
+    """Refuse numbers of steps in which no image is drawn.
+
+    Raises:
+        SamplingError: with those in which one is.
     """
     if not 1 <= steps <= MOST_STEPS:
         raise SamplingError(f"{steps} steps: use 1 to {MOST_STEPS}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from pydantic import ValidationError
 
+from registry.errors import first_fault
 from registry.fusion.activity import map_activity
 from registry.fusion.attach import Attachment, attach
 from registry.fusion.backends.base import Backend, Sampling
@@ -24,7 +25,7 @@ from registry.fusion.loaded_adapter import (
     check_adapters,
 )
 from registry.fusion.options import Drawing, PreviewCallback, StepCallback
-from registry.fusion.recipe import Recipe, first_fault
+from registry.fusion.recipe import Recipe
 from registry.fusion.recipe_writer import all_versions, write_recipe
 
 log = logging.getLogger(__name__)

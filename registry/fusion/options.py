@@ -16,6 +16,11 @@ GuideFrom = Literal["fused", "base"]
 # what its editor opens.
 Target = Literal["diffusers", "a1111", "comfyui", "comfyui-api"]
 TARGETS: tuple[Target, ...] = get_args(Target)
+# Of an image that is drawn for whoever asks a server.
+MOST_ADAPTERS = 5
+MOST_STEPS = 100
+MOST_SIDE = 2048
+MOST_GUIDANCE = 30.0
 Size = tuple[int, int]  # width and height in pixels
 # Called after every denoising step with how many are done and how many there are: steps, or of a
 # sheet images. What it raises ends the work (GenerationCancelledError says just that).
@@ -53,33 +58,21 @@ class DrawingOptions(TypedDict, total=False):
     negative: str
 
 
-class DrawerOptions(DrawingOptions, total=False):
-    """The keywords of whatever draws single images, on this machine or elsewhere."""
-
-    k: int
-    adapters: Sequence[int] | None
-    strengths: Sequence[float | None] | None
-    base_model: str | None
-    mode: Mode
-    check: bool
-    progress: StepCallback | None
-
-
 class ShownOptions(DrawingOptions, total=False):
     """And what shows an image that is drawn on this machine, meanwhile."""
 
     preview: PreviewCallback | None
 
 
-class GridOptions(ShownOptions, total=False):
-    """The keywords of `Maker.grid`."""
+class GridOptions(DrawingOptions, total=False):
+    """The keywords of `grid`, whoever draws."""
 
     mode: Mode
     progress: StepCallback | None
 
 
-class CompareOptions(ShownOptions, total=False):
-    """The keywords of `Maker.compare`."""
+class CompareOptions(DrawingOptions, total=False):
+    """The keywords of `compare`, whoever draws."""
 
     k: int
     adapters: Sequence[int] | None
@@ -88,7 +81,7 @@ class CompareOptions(ShownOptions, total=False):
 
 
 class FuseOptions(CompareOptions, total=False):
-    """The keywords of `Maker.fuse`."""
+    """The keywords of `fuse`, whoever draws."""
 
     strengths: Sequence[float | None] | None
     mode: Mode

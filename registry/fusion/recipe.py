@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from registry.errors import first_fault
 from registry.fusion.errors import RecipeError
 from registry.fusion.options import GuideFrom, Mode
 
@@ -103,12 +104,6 @@ class Recipe(_Frozen):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise RecipeError(f"not a recipe of schema 1 or 2: {first_fault(error)}") from error
-
-
-def first_fault(error: ValidationError) -> str:
-    """Say where a recipe is at fault, and how."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'JSON'}: {first['msg']}"
 
 
 def read_recipe(path: Path) -> Recipe:

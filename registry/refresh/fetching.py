@@ -72,7 +72,7 @@ class Fetcher:
         is_known: Callable[[str], bool] = lambda _: False,
         threads: int = DEFAULT_MANNERS.downloads,
     ) -> None:
-        """`is_known` tells of a hash whether its file was read and is not kept."""
+        """`is_known` tells of a hash that was not listed whether its file was read and dropped."""
         self._source, self._blobs, self._folder = source, blobs, folder
         self._judge, self._is_known = judge, is_known
         self._threads = threads
@@ -156,14 +156,16 @@ class Fetcher:
     def _fetch_file(self, want: PendingFetch, fetched: Fetched) -> None:
         """See that the file is here, or why it is not wanted; note its hash and size."""
         listed = want.record.file
-        if self._is_here(listed.sha256, fetched):
+        if self._is_here(listed.sha256, fetched, was_read=want.was_read):
             return
         if isinstance(self._source, HeaderSource) and _is_long(listed):
             header = self._source.read_header(want.record)
             fetched.fetched_bytes = len(header.data)
             # What a hub announces counts for more than what a server says.
-            if listed.sha256 is None and self._is_here(header.sha256, fetched):
-                return
+            if listed.sha256 is None and header.sha256 is not None:
+                was_read = self._is_known(header.sha256)
+                if self._is_here(header.sha256, fetched, was_read=was_read):
+                    return
             fetched.judgement = self._judge.judge(want, io.BytesIO(header.data), header.size)
         if not fetched.refusal:
             file = self._source.download(want.record, self._folder)
@@ -171,13 +173,13 @@ class Fetcher:
             fetched.fetched_bytes += fetched.size
             self._put(want, file, fetched)
 
-    def _is_here(self, sha256: str | None, fetched: Fetched) -> bool:
+    def _is_here(self, sha256: str | None, fetched: Fetched, *, was_read: bool) -> bool:
         """Whether a file need not be fetched; if so, note which it is."""
         if sha256 is None:
             return False
         if self._blobs.exists(sha256):
             fetched.sha256, fetched.size = sha256, self._blobs.path(sha256).stat().st_size
-        elif self._is_known(sha256):
+        elif was_read:
             fetched.sha256, fetched.is_kept = sha256, False
         return fetched.sha256 is not None
 
@@ -187,8 +189,7 @@ class Fetcher:
         if fetched.judgement is None and self._judge.asks_for_some:
             with file.path.open("rb") as stream:
                 judgement = self._judge.judge(want, stream, fetched.size)
-        # Somebody's own folder is not filtered.
-        if judgement.refusal and isinstance(self._source, HeaderSource):
+        if judgement.refusal:
             fetched.judgement = judgement
             self.remove(file.path)
         elif self._judge.keeps(judgement.base_model):

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from crawler.sources.folder import FolderSource
 from encoder.base_models.facts import related_base_models
 from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
 from encoder.errors import LoraFileError
@@ -78,7 +79,9 @@ class HeaderJudge:
             return Judgement(verdict.reasons[0], self._reader)
         listed = name_listed(want.record.base_model_words)
         base_model = agreed_base_model(listed, verdict.base_model, want.claimed, verdict.ruled_out)
-        if self._wanted and base_model not in self._wanted:
+        # Somebody's own folder is not filtered.
+        is_chosen = want.record.hub == FolderSource.hub
+        if self._wanted and base_model not in self._wanted and not is_chosen:
             wanted = " or ".join(sorted(self._wanted))
             reason = f"its file is for {base_model}; REGISTRY_CRAWL_BASE_MODELS asks for {wanted}"
             return Judgement(reason, self._wishes, base_model)

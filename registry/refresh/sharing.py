@@ -31,12 +31,12 @@ def share(step: SharedStep) -> Iterator[StepOutcome]:
     """
     try:
         _hand_out(step)
-        alive = yield from _wait(step)
+        is_done = yield from _wait(step)
     finally:
         # A lost database keeps them, and the next refresh removes them.
         with suppress(DBAPIError), step.context.sessions.begin() as session:
             jobs.take_away(session, step.context.run_id, step.name)
-    if alive:
+    if is_done:
         yield from step.finish()
     else:
         yield from step.run()
@@ -54,7 +54,7 @@ def _hand_out(step: SharedStep) -> None:
 
 
 def _wait(step: SharedStep) -> Generator[StepOutcome, None, bool]:
-    """Yield what workers did, until all is done; return whether any was there to the end."""
+    """Yield what workers did, until all is done or none is left; return whether all is."""
     run_id, sessions = step.context.run_id, step.context.sessions
     while True:
         with sessions.begin() as session:

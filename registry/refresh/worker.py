@@ -204,6 +204,7 @@ class Worker:
             self.stop()
             raise
         except Exception as error:
+            # Any: what breaks a job is tried again, and told when it was tried often enough.
             if context.job.attempts < jobs.MOST_ATTEMPTS:
                 raise
             outcomes.append(StepOutcome(job.keys[0], False, one_line(error)))

@@ -229,6 +229,9 @@ def _value(rows: CTE, name: FacetName) -> ColumnElement[Any]:
             return cast(columns.has_trigger_words, Text)
         case "mature":
             return case((columns.mature, "only"), else_="hide")
+        case "author":
+            # Who is not named is nobody to filter by.
+            return func.nullif(columns.author, "")
         case "rank":
             return cast(func.nullif(columns.rank, 0), Text)
         case "size":

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, func, or_, select
+from sqlalchemy import ARRAY, ColumnElement, Text, bindparam, cast, func, or_, select
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm.util import AliasedClass
 
 from encoder.base_models.facts import family_members, related_base_models
 from encoder.base_models.names import find_base_model
 from registry.db.favourites import Favourite
-from registry.db.models import Listing
+from registry.db.models import Listing, ListingWords
 from registry.retrieval.terms import Maturity
 from registry.text.word_segmentation import clean
 
@@ -112,6 +112,68 @@ def conditions_by_field(
     elif filters.mature == "only":
         wanted["mature"] = [of.mature.is_(True)]
     return wanted
+
+
+def conditions_on_facts(filters: Filters) -> list[ColumnElement[bool]]:
+    """Return conditions on `ListingWords`, the same as those on `Listing` of all but ranges."""
+    wanted: list[ColumnElement[bool]] = []
+    for asked, facts in (
+        (filters.base_models, [f"base_model={name}" for name in base_models_named(filters)]),
+        (filters.families, [f"base_model={name}" for name in base_models_of_families(filters)]),
+        (filters.authors, _lowered_facts("author", filters.authors)),
+        (filters.licences, _lowered_facts("licence", filters.licences)),
+        (filters.hubs, _lowered_facts("hub", filters.hubs)),
+        (filters.trainers, _lowered_facts("trainer", filters.trainers)),
+    ):
+        if asked:
+            wanted.append(_in_facts("&&", facts))
+    if filters.tags:
+        wanted.append(_in_facts("@>", _lowered_facts("tag", filters.tags)))
+    for fact, value in (
+        ("commercial", filters.commercial),
+        ("trigger_words", filters.trigger_words),
+        ("fusable", filters.fusable),
+        ("mature", {"hide": False, "only": True}.get(filters.mature)),
+    ):
+        if value is not None:
+            has = _in_facts("@>", [fact])
+            wanted.append(has if value else ~has)
+    return wanted
+
+
+def beyond_facts(filters: Filters) -> Filters:
+    """Return what `filters` ask that facts do not tell: ranges, and favourites."""
+    return replace(
+        filters,
+        base_models=(),
+        families=(),
+        authors=(),
+        licences=(),
+        hubs=(),
+        trainers=(),
+        tags=(),
+        commercial=None,
+        trigger_words=None,
+        fusable=None,
+        mature="any",
+    )
+
+
+def _in_facts(operator: str, facts: Sequence[Any]) -> ColumnElement[bool]:
+    # Names that no column has: conditions on `Listing` may stand in the same statement.
+    values = [
+        bindparam("fact", fact, unique=True) if isinstance(fact, str) else fact for fact in facts
+    ]
+    told = cast(array(values, type_=Text), ARRAY(Text))
+    has: ColumnElement[bool] = ListingWords.facts.bool_op(operator)(told)
+    return has
+
+
+def _lowered_facts(kind: str, values: Sequence[str]) -> list[Any]:
+    return [
+        func.lower(bindparam("fact", f"{kind}={clean(value).strip()}", unique=True))
+        for value in values
+    ]
 
 
 def known_name(base_model: str) -> str:

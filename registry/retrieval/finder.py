@@ -362,7 +362,9 @@ class Finder:
         """
         found = {name: self._serving(encoder_among(active, name), name) for name in names}
         spaces = spaces_of(names, lambda name: found[name][0])
-        notes = dict.fromkeys(note for _, note in found.values() if note)
+        lacking = [name for name in names if encoder_among(active, name) is None]
+        told = (note for name, (_, note) in found.items() if note and name not in lacking)
+        notes = dict.fromkeys((*told, *([_no_encoder(lacking)] if lacking else ())))
         if not _names_some(filters):
             if any(space.encoder for space in spaces):
                 notes = {}
@@ -400,10 +402,7 @@ class Finder:
         self, active: Encoder | ActiveEncoder | None, base_model: str
     ) -> tuple[ServingEncoder | None, str | None]:
         if active is None:
-            return None, (
-                f"No weight encoder is active for {base_model}: weights were not compared. "
-                "Add one with `autolora encoders add`."
-            )
+            return None, _no_encoder([base_model])
         if active.text_encoder != self._settings.text_encoder:
             return None, (
                 f"Weights were not compared: encoder {active.name} reads "
@@ -428,6 +427,15 @@ class Finder:
                     raise BlobNotFoundError(sha256)
                 self._encoders[sha256] = load_encoder(self._blobs.path(sha256))
             return self._encoders[sha256]
+
+
+def _no_encoder(base_models: Sequence[str]) -> str:
+    """Say in one line, of however many base models, that none has an encoder."""
+    more = f" and {len(base_models) - 3} more" if len(base_models) > 3 else ""
+    return (
+        f"No weight encoder is active for {', '.join(base_models[:3])}{more}: weights were not "
+        "compared. Add one with `autolora encoders add`."
+    )
 
 
 def _names_some(filters: Filters) -> bool:

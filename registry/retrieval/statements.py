@@ -20,7 +20,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from registry.db.models import EMBEDDING_DIM
 from registry.retrieval.errors import EmbeddingDimensionError
-from registry.retrieval.filters import Filters, conditions
+from registry.retrieval.filters import Filters, conditions, conditions_on_facts
 
 Embedding = npt.NDArray[np.float32]
 Fact = TypeVar("Fact")
@@ -133,18 +133,23 @@ def believed(session: Session, name: Hashable, ask: Callable[[], Fact]) -> Fact:
     return fact  # type: ignore[no-any-return]
 
 
-def with_listings(source: str, condition: str) -> str:
-    """Return what has an adapter_id, joined with `listings` where filters ask something of them."""
-    return source if condition == UNFILTERED else f"{source} JOIN listings USING (adapter_id)"
-
-
 @lru_cache(maxsize=1024)
 def filter_sql(filters: Filters) -> tuple[str, Mapping[str, Any]]:
     """Return what `filters` ask of `listings`, as SQL to follow AND, and its values.
 
     UNFILTERED where they ask nothing.
     """
-    compiled = and_(true(), *conditions(filters)).compile(
+    return _sql(conditions(filters))
+
+
+@lru_cache(maxsize=1024)
+def facts_sql(filters: Filters) -> tuple[str, Mapping[str, Any]]:
+    """Return the same of `listing_words`, whose facts tell all but what is `beyond_facts`."""
+    return _sql(conditions_on_facts(filters))
+
+
+def _sql(wanted: Sequence[ColumnElement[bool]]) -> tuple[str, Mapping[str, Any]]:
+    compiled = and_(true(), *wanted).compile(
         dialect=PGDialect_psycopg(),  # type: ignore[no-untyped-call]
         compile_kwargs={"render_postcompile": True},
     )

@@ -179,7 +179,7 @@ def weight_embeddings(
 
 def worth_offering(session: Session, filters: Filters, limit: int) -> int:
     """Return how many of up to `limit` adapters the index can find at a bearable cost."""
-    left, everything = _left(session, filters)
+    left, everything = passing(session, filters)
     return min(limit, max(LEAST_OFFERED, STEPS * left // everything))
 
 
@@ -189,12 +189,12 @@ def _is_narrow(session: Session, filters: Filters, limit: int) -> bool:
     Of every so many rows of the index one passes; PostgreSQL estimates how many, which takes no
     time that counts.
     """
-    left, everything = _left(session, filters)
+    left, everything = passing(session, filters)
     steps: float = limit * everything / max(left, 1)
     return bool(steps * STEP > left)
 
 
-def _left(session: Session, filters: Filters) -> tuple[int, int]:
+def passing(session: Session, filters: Filters) -> tuple[int, int]:
     """Return how many listings pass and how many there are, about."""
     return believed(session, filters, lambda: _estimate(session, *filter_sql(filters)))
 

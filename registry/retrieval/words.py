@@ -13,17 +13,17 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from registry.measures import timed
-from registry.retrieval.filters import Filters
+from registry.retrieval.common_words import count_common, facts_of_popular
+from registry.retrieval.filters import Filters, beyond_facts
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
-    believed,
     bigints,
+    facts_sql,
     filter_sql,
     prepare,
     rows,
-    with_listings,
 )
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
@@ -34,11 +34,6 @@ COMMON = 10.0
 SHORTEST_TYPO = 4
 # Of so many words that resemble one that nobody uses, adapters are looked up.
 MOST_RESEMBLING = 8
-# Words of more adapters than this are common.
-MANY = 1000
-# Of words of more than this, those with the most downloads are met soonest on the way through all
-# adapters by downloads; PostgreSQL decides whether to go it.
-SOON_MET = 10_000
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
@@ -59,6 +54,36 @@ class _Term:
     adapters_named: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """Which rows of `listing_words` filters leave: by their facts, and by listings for the rest."""
+
+    filters: Filters
+    facts: str
+    listed: str
+    values: Mapping[str, Any]
+
+    @classmethod
+    def by(cls, filters: Filters) -> "_Left":
+        facts, of_facts = facts_sql(filters)
+        listed, of_listings = filter_sql(beyond_facts(filters))
+        return cls(filters, facts, listed, {**of_facts, **of_listings})
+
+    @property
+    def is_all(self) -> bool:
+        return self.facts == self.listed == UNFILTERED
+
+    @property
+    def condition(self) -> str:
+        return f"{self.facts} AND {self.listed}"
+
+    @property
+    def rows(self) -> str:
+        """What has the words, with `listings` where something is asked of them."""
+        joined = "listing_words JOIN listings USING (adapter_id)"
+        return "listing_words" if self.listed == UNFILTERED else joined
+
+
 def matching_adapters(
     session: Session,
     question: str,
@@ -77,16 +102,16 @@ def matching_adapters(
         words = words_asked(question)
     if not words:
         return []
-    condition, values = filter_sql(filters)
-    prepare(session, anew=condition != UNFILTERED)
-    terms, unused = _whole_words(session, words, filters)
+    left = _Left.by(filters)
+    prepare(session, anew=not left.is_all)
+    terms, unused = _whole_words(session, words, left)
     if unused:
         terms += _resembling(session, unused)
     if not terms:
         return []
     # How to come by those that have a common word depends on how common it is.
-    prepare(session, anew=condition != UNFILTERED or any(term.adapters for term in terms))
-    branches, queries = _branches(terms, condition)
+    prepare(session, anew=not left.is_all or any(term.adapters for term in terms))
+    branches, queries = _branches(session, terms, left, limit)
     asked = {
         "words": [word.text for word in words],
         "weights": [word.weight for word in words],
@@ -98,44 +123,24 @@ def matching_adapters(
         "limit": limit,
         "also": bigints(also),
     }
-    found = rows(session, _scored(branches), {**values, **asked, **queries})
+    found = rows(session, _scored(branches), {**left.values, **asked, **queries})
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
-def _common_words(session: Session) -> Mapping[str, float]:
-    """Return how many adapters have a word, about, of those that many have."""
-    return believed(session, "common words", lambda: _count_common_words(session))
-
-
-def _count_common_words(session: Session) -> Mapping[str, float]:
-    """Return the same as PostgreSQL counted it when it last analysed."""
-    statement = """
-        SELECT lexeme, frequency * reltuples AS adapters
-        FROM pg_stats, pg_class,
-            unnest(most_common_elems::text::text[], most_common_elem_freqs)
-                AS common (lexeme, frequency)
-        WHERE schemaname = current_schema AND tablename = 'listing_words'
-            AND attname = 'words_vector' AND pg_class.oid = 'listing_words'::regclass
-            AND frequency * reltuples > %(many)s
-    """
-    found = rows(session, statement, {"many": MANY})
-    return {row.lexeme: row.adapters for row in found}
-
-
 def _whole_words(
-    session: Session, words: Sequence[QueryWord], filters: Filters
+    session: Session, words: Sequence[QueryWord], left: _Left
 ) -> tuple[list[_Term], list[str]]:
     """Return what to look for, and the words that nobody uses and that may be typos."""
-    condition, values = filter_sql(filters)
-    common = _common_words(session)
+    common = count_common(session, "words_vector")
     statement = f"""
         -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
         -- all rows for the first that has it.
         SELECT word, query::text, fuzzy AND NOT EXISTS (
             SELECT FROM (
-                SELECT adapter_id FROM listing_words WHERE words_vector @@ query OFFSET 0
+                SELECT adapter_id FROM listing_words
+                WHERE words_vector @@ query AND {left.facts} OFFSET 0
             ) AS bearers JOIN listings USING (adapter_id)
-            WHERE {condition}
+            WHERE {left.listed}
         ) AS unused
         FROM unnest(%(words)s::text[], %(fuzzy)s::boolean[]) AS asked (word, fuzzy)
             CROSS JOIN plainto_tsquery('simple', word) AS query
@@ -145,7 +150,7 @@ def _whole_words(
         for word in words
     ]
     asked = {"words": [word.text for word in words], "fuzzy": fuzzy}
-    found = rows(session, statement, {**values, **asked})
+    found = rows(session, statement, {**left.values, **asked})
     # PostgreSQL may know no letter in what Python takes for a word.
     terms = [_term(row.word, row.word, row.query, None, common) for row in found if row.query]
     return terms, [row.word for row in found if row.unused]
@@ -169,7 +174,7 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
                 ORDER BY 2 DESC, 1 LIMIT %(most)s
             ) AS alike
     """
-    common = _common_words(session)
+    common = count_common(session, "words_vector")
     found = rows(session, statement, {"words": unused, "most": MOST_RESEMBLING})
     return [
         _term(row.word, row.meant, row.query, TYPO * row.similarity, common)
@@ -178,43 +183,57 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
     ]
 
 
-def _branches(terms: Sequence[_Term], condition: str) -> tuple[list[str], dict[str, Any]]:
+def _branches(
+    session: Session, terms: Sequence[_Term], left: _Left, limit: int
+) -> tuple[list[str], dict[str, Any]]:
     """Return statements that find candidates, and their values."""
     rare = [term.query for term in terms if term.adapters is None]
     common = sorted(
         (term for term in terms if term.adapters is not None), key=lambda term: term.adapters or 0
     )
-    branches, queries = [], {}
+    branches: list[str] = []
+    values: dict[str, Any] = {}
+
+    def add_popular(name: str, query: str, bearers: float | None) -> None:
+        popular = facts_of_popular(session, left.filters, bearers or 0.0, limit)
+        branches.append(_popular(name, left, among=bool(popular)))
+        values.update({name: query, f"{name}_popular": popular})
+
     if rare:
-        source = with_listings("listing_words", condition)
         branches.append(
-            f"(SELECT adapter_id FROM {source} WHERE {condition} "
+            f"(SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
             "AND words_vector @@ %(rare)s::tsquery)"
         )
-        queries["rare"] = " | ".join(f"({query})" for query in rare)
+        values["rare"] = " | ".join(f"({query})" for query in rare)
     if len(common) > 1:
-        branches.append(_popular("all", condition, common[0].adapters))
-        queries["all"] = " & ".join(f"({term.query})" for term in common)
+        # How many have all of them nobody knows.
+        add_popular("all", " & ".join(f"({term.query})" for term in common), None)
     for place, term in enumerate(common[:MOST_COMMON]):
-        branches.append(_popular(f"named{place}", condition, term.adapters_named))
-        queries[f"named{place}"] = _named(term.query)
+        add_popular(f"named{place}", _named(term.query), term.adapters_named)
     if len(common) == 1:
-        branches.append(_popular("said", condition, common[0].adapters))
-        queries["said"] = common[0].query
-    return branches, queries
+        add_popular("said", common[0].query, common[0].adapters)
+    return branches, values
 
 
-def _popular(query: str, condition: str, adapters: float | None) -> str:
-    """Return a statement for those with the most downloads of `adapters` that match a query."""
-    source = with_listings("listing_words", condition)
-    most = "popularity DESC, listing_words.adapter_id DESC"
-    if (adapters or 0) > SOON_MET:
-        source = "listing_words JOIN listings USING (adapter_id)"
-        most = "listings.downloads DESC, listings.adapter_id DESC"
-    return (
-        f"(SELECT adapter_id FROM {source} WHERE {condition} "
-        f"AND words_vector @@ %({query})s::tsquery ORDER BY {most} LIMIT %(limit)s)"
+def _popular(query: str, left: _Left, *, among: bool) -> str:
+    """Return a statement for the most popular that match a query.
+
+    They are looked for `among` those with some facts first; all others are less popular.
+    """
+    bearers = (
+        f"SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
+        f"AND words_vector @@ %({query})s::tsquery"
     )
+    most = "ORDER BY popularity DESC, listing_words.adapter_id DESC LIMIT %(limit)s"
+    if not among:
+        return f"({bearers} {most})"
+    return f"""(
+        WITH popular AS MATERIALIZED (
+            {bearers} AND facts && %({query}_popular)s::text[] {most}
+        )
+        SELECT adapter_id FROM popular
+        UNION ALL ({bearers} AND (SELECT count(*) FROM popular) < %(limit)s {most})
+    )"""
 
 
 def _named(query: str) -> str:
@@ -266,7 +285,8 @@ def _scored(branches: Sequence[str]) -> str:
 
 def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
     """Return adapters of which `asked` is a trigger word, the name, the file's or its hash."""
-    prepare(session, anew=filter_sql(filters)[0] != UNFILTERED)
+    left = _Left.by(filters)
+    prepare(session, anew=not left.is_all)
     wanted = asked.strip().lower().removesuffix(".safetensors")
     if HASH.fullmatch(wanted):
         # Ranges, because LIKE would not use an index under most collations.
@@ -277,15 +297,17 @@ def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int
                 WHERE body_sha256 >= %(wanted)s AND body_sha256 < %(wanted)s || 'g'
             )
         )"""
-        ids = _ids(session, "listings", by_hash, wanted, filters, limit)
+        condition, values = filter_sql(filters)
+        ids = _ids(session, "listings", f"{by_hash} AND {condition}", values, wanted, limit)
         if ids:
             return ids
     # OFFSET 0 keeps this apart: PostgreSQL takes names for frequent, and would rather walk through
     # all adapters by downloads until it meets ten of them.
-    named = """(
-        SELECT adapter_id FROM listing_words WHERE called @> ARRAY[%(wanted)s] OFFSET 0
+    named = f"""(
+        SELECT adapter_id FROM listing_words
+        WHERE called @> ARRAY[%(wanted)s] AND {left.facts} OFFSET 0
     ) AS named JOIN listings USING (adapter_id)"""
-    return _ids(session, named, "true", wanted, filters, limit)
+    return _ids(session, named, left.listed, left.values, wanted, limit)
 
 
 def literal_adapters(
@@ -305,25 +327,29 @@ def literal_adapters(
     if not words:
         return []
     prepare(session, anew=True)
-    condition, values = filter_sql(filters)
+    left = _Left.by(filters)
     wanted = {"words": " ".join(words), "after": after, "without": bigints(without), "limit": limit}
     found = rows(
         session,
-        f"SELECT adapter_id FROM listing_words JOIN listings USING (adapter_id) WHERE {condition} "
+        f"SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
         "AND words_vector @@ plainto_tsquery('simple', %(words)s) AND adapter_id > %(after)s "
         "AND adapter_id <> ALL (%(without)s::bigint[]) ORDER BY adapter_id LIMIT %(limit)s",
-        {**values, **wanted},
+        {**left.values, **wanted},
     )
     return [row.adapter_id for row in found]
 
 
 def _ids(
-    session: Session, source: str, named: str, wanted: str, filters: Filters, limit: int
+    session: Session,
+    source: str,
+    condition: str,
+    values: Mapping[str, Any],
+    wanted: str,
+    limit: int,
 ) -> list[int]:
-    condition, values = filter_sql(filters)
     found = rows(
         session,
-        f"SELECT listings.adapter_id FROM {source} WHERE {named} AND {condition} "
+        f"SELECT listings.adapter_id FROM {source} WHERE {condition} "
         "ORDER BY listings.downloads DESC, listings.adapter_id LIMIT %(limit)s",
         {**values, "wanted": wanted, "limit": limit},
     )

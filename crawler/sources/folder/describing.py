@@ -19,10 +19,11 @@ from crawler.hub_text import (
 )
 from crawler.peft_config import CONFIG_NAME, read_config_beside
 from crawler.records import AdapterRecord, CoverRecord, FileRecord
+from crawler.sources.folder.fields import Facts
 from crawler.sources.folder.found import SUFFIX, FoundFile, Tree
 from crawler.sources.folder.names import display_name, why_not_stored
 from crawler.sources.folder.previews import read_prompt
-from crawler.sources.folder.sidecars import Facts, merge, read_sidecar
+from crawler.sources.folder.sidecars import merge, read_sidecar
 
 HUB = "folder"
 MOST_COVERS = 16
@@ -57,7 +58,7 @@ def describe(file: FoundFile, sha256: str | None, tree: Tree) -> Description:
             problems.append(f"{path.name} is a link that leads elsewhere; it was not read")
             continue
         try:
-            facts, wrong = read_sidecar(path, reader)
+            facts, wrong = read_sidecar(path, reader, file.entry.path.stem)
         except OSError as error:
             facts, wrong = Facts(), [f"{path.name} cannot be read: {error.strerror or error}"]
         told.append(facts)

@@ -16,8 +16,11 @@ SUFFIX = ".safetensors"
 CARD = "README.md"
 # Where Hugging Face's editor puts the pictures of a card.
 CARD_PICTURES = "images"
+# What downloaders keep beside a file until all of it is there. aria2's and axel's have their full
+# size at once, and zeros where nothing came yet.
+UNFINISHED = (".aria2", ".st", ".part")
 # To be changed with what is read of sidecars and pictures: they are then read again.
-READER = "beside-1"
+READER = "beside-2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,12 @@ class Tree:
         """Return a file by its path, if it was found."""
         directory = self.directories.get(path.parent)
         return directory.find(path.name) if directory else None
+
+    def find_unfinished(self, file: FoundFile) -> str:
+        """Return the name of what says that a file is still being downloaded; "" if it is not."""
+        directory, name = self.directories[file.entry.path.parent], file.entry.path.name
+        beside = (directory.find(name + end) for end in UNFINISHED)
+        return next((entry.path.name for entry in beside if entry), "")
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()

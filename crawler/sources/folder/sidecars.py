@@ -5,16 +5,12 @@ not what its name says, costs itself only and is told in one line.
 """
 
 import codecs
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from crawler.hub_json import read_json
 from crawler.hub_text import (
     MAX_DESCRIPTION,
     MAX_NAME,
@@ -26,12 +22,20 @@ from crawler.hub_text import (
     split_phrases,
     without_calls,
 )
+from crawler.sources.folder.fields import Facts, Fields, Sheet, SidecarError, kind_of, why_broken
+from crawler.sources.folder.programs import (
+    read_civitai,
+    read_civitai_model,
+    read_lora_manager,
+    read_own,
+    read_rgthree,
+    read_stability_matrix,
+    read_swarm,
+)
 
 MAX_BYTES = 2**20
 # Cards have some KB; a parser of YAML takes seconds for a MB.
 MAX_CARD_BYTES = 2**16
-# What generating programs take; beyond it somebody's typing went wrong.
-MAX_STRENGTH = 4.0
 MAX_PICTURES = 16
 # The longest first: the marks of UTF-16 begin those of UTF-32.
 MARKS = (
@@ -41,89 +45,12 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# Stable Diffusion web UI's names for a kind of base, in words that hubs use.
-WEBUI_BASES = {"SD1": "SD 1.5", "SD2": "SD 2.1", "SDXL": "SDXL 1.0", "SD3": "SD 3"}
 # libyaml where PyYAML was built with it: ten times as fast.
 YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class SidecarError(ValueError):
-    """A sidecar cannot be read; the text says why, without its name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a sidecar says of an adapter; empty where it says nothing."""
-
-    name: str = ""
-    author: str = ""
-    description: str = ""
-    trigger_words: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    base_models: tuple[str, ...] = ()
-    licence: str = ""
-    mature: bool | None = None
-    strength: float | None = None
-    negative_prompt: str = ""
-    # Of the first picture.
-    prompt: str = ""
-    # Pictures that it names by their path from its folder, with their prompts.
-    pictures: tuple[tuple[str, str], ...] = ()
-
-
-class Fields:
-    """A JSON object's fields, each of the kind that is asked for; others are complained of."""
-
-    def __init__(self, values: Mapping[Any, Any], complaints: list[str]) -> None:
-        self._values, self._complaints = values, complaints
-
-    def text(self, name: str) -> str:
-        return self._take(name, str, "no text") or ""
-
-    def words(self, name: str) -> list[Any] | str:
-        return self._take(name, (str, list), "neither text nor a list") or ""
-
-    def flag(self, name: str) -> bool | None:
-        value: bool | None = self._take(name, bool, "neither true nor false")
-        return value
-
-    def below(self, name: str) -> "Fields":
-        """Return the fields of an object inside it."""
-        return Fields(self._take(name, dict, "no object") or {}, self._complaints)
-
-    def items(self, name: str) -> Iterator["Fields"]:
-        """Yield the fields of the objects of a list."""
-        for item in self._take(name, list, "no list") or ():
-            if isinstance(item, dict):
-                yield Fields(item, self._complaints)
-
-    def strength(self, name: str) -> float | None:
-        """Return a multiplier; None for 0 too, by which web UIs mean that there is none."""
-        value = self._take(name, (int, float, str), "no number")
-        if value is None or value == "":
-            return None
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if not abs(number) <= MAX_STRENGTH or isinstance(value, bool):
-            self._complain(name, f"no strength from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}")
-            return None
-        return number or None
-
-    def _take(self, name: str, kind: type | tuple[type, ...], otherwise: str) -> Any:
-        value = self._values.get(name)
-        if value is None or isinstance(value, kind):
-            return value
-        self._complain(name, otherwise)
-        return None
-
-    def _complain(self, name: str, what: str) -> None:
-        self._complaints.append(f"{name!r} is {what}")
-
-
-def read_sidecar(path: Path, reader: "Reader") -> tuple[Facts, list[str]]:
-    """Return what a sidecar says, and what is wrong with it, in a line each.
+def read_sidecar(path: Path, reader: "Reader", stem: str) -> tuple[Facts, list[str]]:
+    """Return what a sidecar of `stem` says, and what is wrong with it, in a line each.
 
     Raises:
         OSError: it cannot be read at all.
@@ -131,82 +58,25 @@ def read_sidecar(path: Path, reader: "Reader") -> tuple[Facts, list[str]]:
     complaints: list[str] = []
     facts = Facts()
     try:
-        facts = reader(_text(path), complaints)
+        facts = reader(Sheet(_text(path), stem, complaints))
     except SidecarError as error:
         return facts, [f"{path.name} {error}; nothing of it was taken"]
     said = f"{path.name}: {', '.join(complaints)}; left out"
     return facts, [said] if complaints else []
 
 
-def read_own(text: str, complaints: list[str]) -> Facts:
-    """Read `<stem>.json`: our fields, or those of Stable Diffusion web UI's own editor [1].
-
-    - [1] https://github.com/AUTOMATIC1111/stable-diffusion-webui, "Edit metadata" of a LoRA
-    """
-    fields = Fields(_object(text), complaints)
-    notes = [fields.text("description"), fields.text("notes")]
-    bases = [fields.text("base_model"), WEBUI_BASES.get(fields.text("sd version"), "")]
-    preferred = fields.strength("strength")
-    return Facts(
-        name=fields.text("name"),
-        author=fields.text("author"),
-        description="\n".join(filter(None, notes)),
-        trigger_words=split_phrases(fields.words("trigger_words"))
-        or split_phrases(fields.text("activation text")),
-        tags=clean_words(fields.words("tags")),
-        base_models=tuple(filter(None, bases)),
-        licence=fields.text("licence"),
-        mature=fields.flag("mature"),
-        strength=preferred if preferred is not None else fields.strength("preferred weight"),
-        negative_prompt=fields.text("negative_prompt") or fields.text("negative text"),
-        prompt=fields.text("prompt"),
-    )
-
-
-def read_civitai(text: str, complaints: list[str]) -> Facts:
-    """Read `<stem>.civitai.info`: Civitai's answer about a model's version [1].
-
-    - [1] https://github.com/civitai/civitai/wiki/REST-API-Reference
-    """
-    return _civitai_version(Fields(_object(text), complaints))
-
-
-def read_lora_manager(text: str, complaints: list[str]) -> Facts:
-    """Read `<stem>.metadata.json` of ComfyUI-Lora-Manager [1], with Civitai's answer inside.
-
-    - [1] https://github.com/willmiao/ComfyUI-Lora-Manager, py/utils/models.py
-    """
-    fields = Fields(_object(text), complaints)
-    version = _civitai_version(fields.below("civitai"))
-    tips = read_json(fields.text("usage_tips"))
-    advice = Fields(tips if isinstance(tips, dict) else {}, complaints)
-    notes = [plain_text(fields.text("modelDescription")), fields.text("notes")]
-    bases = (fields.text("base_model"), *version.base_models)
-    return Facts(
-        name=fields.text("model_name") or version.name,
-        author=version.author,
-        description="\n".join(filter(None, notes)) or version.description,
-        trigger_words=version.trigger_words,
-        tags=clean_words(fields.words("tags")) or version.tags,
-        base_models=tuple(filter(None, bases)),
-        mature=version.mature,
-        strength=advice.strength("strength"),
-        prompt=version.prompt,
-    )
-
-
-def read_notes(text: str, complaints: list[str]) -> Facts:
+def read_notes(sheet: Sheet) -> Facts:
     """Read `<stem>.txt`: a description, notes or a caption, as people leave them."""
-    return Facts(description=text)
+    return Facts(description=sheet.text)
 
 
-def read_card(text: str, complaints: list[str]) -> Facts:
+def read_card(sheet: Sheet) -> Facts:
     """Read README.md: a model card's front matter [1], and its text.
 
     - [1] https://huggingface.co/docs/hub/model-cards
     """
-    head, body = _split_card(text)
-    fields = Fields(head, complaints)
+    head, body = _split_card(sheet.text)
+    fields = Fields(head, sheet.complaints)
     widgets = [
         (item.below("output").text("url"), item.text("text").strip("-"))
         for item in fields.items("widget")
@@ -225,18 +95,21 @@ def read_card(text: str, complaints: list[str]) -> Facts:
     )
 
 
-def read_peft_config(text: str, complaints: list[str]) -> Facts:
+def read_peft_config(sheet: Sheet) -> Facts:
     """Read adapter_config.json of PEFT: which base it was trained on."""
-    base = Fields(_object(text), complaints).text("base_model_name_or_path")
-    return Facts(base_models=clean_words(base))
+    return Facts(base_models=clean_words(sheet.fields().text("base_model_name_or_path")))
 
 
-Reader = Callable[[str, list[str]], Facts]
+Reader = Callable[[Sheet], Facts]
 # By what follows a file's stem, and by the whole name in its folder; what comes first wins.
 BY_SUFFIX: dict[str, Reader] = {
     ".json": read_own,
     ".metadata.json": read_lora_manager,
     ".civitai.info": read_civitai,
+    ".cm-info.json": read_stability_matrix,
+    ".swarm.json": read_swarm,
+    ".safetensors.rgthree-info.json": read_rgthree,
+    ".api_info.json": read_civitai_model,
     ".txt": read_notes,
     ".description.txt": read_notes,
 }
@@ -273,23 +146,6 @@ def _clean(facts: Facts) -> Facts:
     )
 
 
-def _civitai_version(fields: Fields) -> Facts:
-    model = fields.below("model")
-    notes = [model.text("description"), fields.text("description")]
-    # Programs that fetch this fetch the first image as well, as the preview.
-    prompts = [image.below("meta").text("prompt") for image in fields.items("images")]
-    return Facts(
-        name=model.text("name"),
-        author=fields.below("creator").text("username") or model.below("creator").text("username"),
-        description="\n".join(filter(None, map(plain_text, notes))),
-        trigger_words=split_phrases(fields.words("trainedWords")),
-        tags=clean_words(model.words("tags")),
-        base_models=clean_words(fields.text("baseModel")),
-        mature=model.flag("nsfw"),
-        prompt=prompts[0] if prompts else "",
-    )
-
-
 def _text(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
@@ -300,16 +156,6 @@ def _text(path: Path) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise SidecarError("is not written in UTF-8: save it so") from error
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SidecarError(f"is not JSON: {_why(error)}") from error
-    if not isinstance(value, dict):
-        raise SidecarError(f"holds {_kind(value)}, not a JSON object")
-    return value
 
 
 def _split_card(text: str) -> tuple[dict[Any, Any], str]:
@@ -324,23 +170,9 @@ def _split_card(text: str) -> tuple[dict[Any, Any], str]:
     try:
         value = yaml.load(head, YamlLoader)  # noqa: S506 (a safe loader in either case)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SidecarError(f"has front matter that is not YAML: {_why(error)}") from error
+        raise SidecarError(f"has front matter that is not YAML: {why_broken(error)}") from error
     if value is not None and not isinstance(value, dict):
-        raise SidecarError(f"has front matter that holds {_kind(value)}, not names and values")
+        raise SidecarError(f"has front matter that holds {kind_of(value)}, not names and values")
     first, *commented = body.split("<!--")
     told = [first, *(part.partition("-->")[2] for part in commented)]
     return value or {}, plain_text("".join(told))
-
-
-def _kind(value: Any) -> str:
-    kinds = {list: "a list", str: "a text", bool: "true or false", type(None): "null"}
-    return kinds.get(type(value), "a number")
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    mark = getattr(error, "problem_mark", None)
-    if mark is not None:
-        return f"{getattr(error, 'problem', None) or 'it breaks off'} (line {mark.line + 2})"
-    return str(error)

@@ -1,5 +1,6 @@
 """A local folder of safetensors files as a hub: one's own LoRAs, or a mirror."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -8,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from crawler.disk import DiskLimits
-from crawler.download import hash_file
+from crawler.download import MAX_HEADER_BYTES, hash_file
 from crawler.errors import DownloadError, FolderError, SourceError
 from crawler.hashed_file import HashedFile
 from crawler.records import (
@@ -18,6 +19,7 @@ from crawler.records import (
     Moved,
     Refusal,
     Remembered,
+    RemoteHeader,
     Unchanged,
 )
 from crawler.sources.folder.describing import HUB, describe, may_read, repo_of
@@ -111,11 +113,7 @@ class FolderSource:
             FileTooLargeError, NoRoomError: it may not be had here.
             DownloadError: it has gone, has changed since it was listed, or cannot be copied.
         """
-        source = self._folder / record.file.name
-        if ".." in source.parts or not source.is_relative_to(self._folder):
-            raise DownloadError(f"{record.file.name} leads out of {self._folder}; not copied")
-        if not source.is_file():
-            raise DownloadError(f"{source} is no longer there")
+        source = self._find(record)
         size = record.file.size or 0
         self._limits.check_size(record.file.name, size)
         # A folder that no other process has, and a name that any file system takes.
@@ -137,6 +135,22 @@ class FolderSource:
             raise
         return copied
 
+    def read_header(self, record: AdapterRecord) -> RemoteHeader:
+        """Return the start of the record's file: what it shows to be a whole model is not copied.
+
+        Raises:
+            DownloadError: it has gone, or cannot be read.
+        """
+        source = self._find(record)
+        try:
+            with source.open("rb") as file:
+                start = file.read(8)
+                length = int.from_bytes(start, "little")
+                data = start + file.read(min(length, MAX_HEADER_BYTES))
+                return RemoteHeader(data, os.fstat(file.fileno()).st_size)
+        except OSError as error:
+            raise DownloadError(f"{source} cannot be read: {error.strerror or error}") from error
+
     def fetch_cover(self, cover: CoverRecord) -> bytes:
         """Return the bytes of a picture beside a file.
 
@@ -156,12 +170,28 @@ class FolderSource:
     def close(self) -> None:
         """Nothing is held open."""
 
+    def _find(self, record: AdapterRecord) -> Path:
+        path = self._folder / record.file.name
+        if ".." in path.parts or not path.is_relative_to(self._folder):
+            raise DownloadError(f"{record.file.name} leads out of {self._folder}; not copied")
+        if not path.is_file():
+            raise DownloadError(f"{path} is no longer there")
+        return path
+
     def _compare(self, tree: Tree, before: Mapping[str, Remembered]) -> Iterator[Listed]:
         found = tree.files()
+        coming = {
+            name: beside for name, file in found.items() if (beside := tree.find_unfinished(file))
+        }
+        for name, beside in coming.items():
+            reason = f"is still being downloaded: {beside} lies beside it"
+            yield Refusal(HUB, repo_of(found.pop(name).name, self._folder), reason)
         moved = find_moved(found, before)
         for name, old in moved.items():
             yield from self._read(found[name], before[old].sha256, tree, moved_from=old)
-        vanished = Vanished(before.keys() - found.keys() - set(moved.values()), before)
+        vanished = Vanished(
+            before.keys() - found.keys() - coming.keys() - set(moved.values()), before
+        )
         for file in sorted(found.values(), key=lambda file: (file.stamp.mtime_ns, file.name)):
             kept = before.get(file.name)
             if file.name in moved:

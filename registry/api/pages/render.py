@@ -33,6 +33,7 @@ from registry.api.pages.tiles import (
 )
 from registry.api.pages.tray import address_without
 from registry.api.urls import cover_url, thumbnail_url
+from registry.config import Blur
 from registry.token_scopes import TokenScope
 
 PAGES = Path(__file__).parent
@@ -79,12 +80,21 @@ def render(
     **values: Any,
 ) -> HTMLResponse:
     """Render a page in the language of the request; `?lang=` and `?blur=` are kept in cookies."""
+    response = HTMLResponse(render_html(request, template, **values), status, dict(headers or {}))
+    response.headers["Vary"] = "Accept-Language, Cookie"
+    response.headers["Cache-Control"] = "no-cache"
+    for name, value in ((COOKIE, language_of(request)), (BLUR_COOKIE, _blur(request))):
+        if name in request.query_params:
+            response.set_cookie(name, value, max_age=YEAR_SECONDS, samesite="lax", httponly=True)
+    return response
+
+
+def render_html(request: Request, template: str, **values: Any) -> str:
+    """Return a page, or a part of one, in the language of the request."""
     language = language_of(request)
-    settings = request.app.state.registry.settings
-    blur = blur_of(request, settings.blur)
     # Of who was turned away before anybody asked what is open to all.
     scopes = getattr(request.state, "scopes", request.app.state.open_scopes)
-    html = (
+    return (
         _environment()
         .get_template(template)
         .render(
@@ -92,7 +102,7 @@ def render(
             pattern=partial(pattern_of, language),
             said=partial(said_in, language),
             language=language,
-            blur=blur,
+            blur=_blur(request),
             blur_url=partial(_with, request, BLUR_COOKIE),
             can_draw=TokenScope.FUSE in scopes,
             can_change=TokenScope.ADMIN in scopes,
@@ -101,13 +111,10 @@ def render(
             **{"like_url": likeness.add_to(likeness.FRONT)} | values,
         )
     )
-    response = HTMLResponse(html, status, headers=dict(headers or {}))
-    response.headers["Vary"] = "Accept-Language, Cookie"
-    response.headers["Cache-Control"] = "no-cache"
-    for name, value in ((COOKIE, language), (BLUR_COOKIE, blur)):
-        if name in request.query_params:
-            response.set_cookie(name, value, max_age=YEAR_SECONDS, samesite="lax", httponly=True)
-    return response
+
+
+def _blur(request: Request) -> Blur:
+    return blur_of(request, request.app.state.registry.settings.blur)
 
 
 def error_page(

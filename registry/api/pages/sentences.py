@@ -70,6 +70,10 @@ FILES = (
         "{base} makes videos, and only images are fused here",
         "{base} 生成视频，而这里只融合图片",
     ),
+    (
+        "it may be for {bases}: a claim says which",
+        "可能适用于 {bases}，需要声明是哪一个",
+    ),
     ("adapters of {base} are not fused here", "这里不融合 {base} 的适配器"),
     ("fusion would lose {parts}", "融合会丢失：{parts}"),
     ("it changes no layer that fusion works on", "没有改动融合所涉及的层"),
@@ -196,6 +200,11 @@ ANSWERS = (
     ("Not Found", "此地址没有内容。"),
     ("interrupted", "已中断"),
     # What an answer lacks.
+    (
+        "No weight encoder is active for {bases}: weights were not compared. Add one with "
+        "`autolora encoders add`.",
+        "{bases} 还没有权重编码器，未比较权重。可用 `autolora encoders add` 添加。",
+    ),
     (
         "The vision model did not describe the picture; see the log.",
         "视觉模型没有描述这张图片；详情见日志。",

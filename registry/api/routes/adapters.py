@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from registry.api.access import wants_tokens
-from registry.api.conditional import REVALIDATE, not_modified, revalidated
+from registry.api.conditional import NOT_MODIFIED, REVALIDATE, not_modified, revalidated
 from registry.api.deps import RegistryDep
 from registry.api.description import refusals
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
@@ -30,7 +30,6 @@ IdPath = Annotated[int, Path(ge=1, le=MOST_ID, examples=[7])]
 
 # Covers are stored as PNG or WebP, which their first bytes tell apart.
 PNG_MAGIC = b"\x89PNG"
-NOT_MODIFIED = {"description": "Who asks has it already, as If-None-Match says."}
 FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {}}},
     206: {"description": "The part that Range asks for."},

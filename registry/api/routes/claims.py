@@ -1,15 +1,14 @@
 """What people say of an adapter: what it is for, and that it is not wanted here."""
 
 from http import HTTPStatus
-from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
 from encoder.errors import UnknownClaimError
 from registry.api.deps import RegistryDep
 from registry.api.description import refusals
-from registry.api.forms import read_form
+from registry.api.forms import FormDep
 from registry.api.routes.adapters import IdPath
 from registry.api.schemas.adapters import AdapterDetailAnswer, ClaimRequest
 from registry.errors import NotRemovedError
@@ -62,7 +61,7 @@ def take_adapter_back(adapter_id: IdPath, registry: RegistryDep) -> None:
 @page_router.post("/adapters/{adapter_id}/removal")
 def remove_from_page(
     adapter_id: IdPath,
-    form: Annotated[dict[str, str], Depends(read_form)],
+    form: FormDep,
     registry: RegistryDep,
 ) -> RedirectResponse:
     """Do what the form says: take an adapter out, or back."""
@@ -76,7 +75,7 @@ def remove_from_page(
 @page_router.post("/adapters/{adapter_id}/claim")
 def claim_from_page(
     adapter_id: IdPath,
-    form: Annotated[dict[str, str], Depends(read_form)],
+    form: FormDep,
     registry: RegistryDep,
 ) -> RedirectResponse:
     """Do what the form says; without a base model, it takes a claim back."""

@@ -3,11 +3,11 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import RedirectResponse
 
 from registry.api.deps import RegistryDep
-from registry.api.forms import read_form
+from registry.api.forms import FormDep
 from registry.api.routes.adapters import IdPath
 from registry.api.schemas.asked import PageParams
 from registry.api.schemas.favourites import (
@@ -54,7 +54,7 @@ def delete_favourite(adapter_id: IdPath, registry: RegistryDep) -> None:
 @page_router.post("/adapters/{adapter_id}/favourite")
 def mark_from_page(
     adapter_id: IdPath,
-    form: Annotated[dict[str, str], Depends(read_form)],
+    form: FormDep,
     registry: RegistryDep,
 ) -> RedirectResponse:
     """Do what the form says: an empty `starred` unmarks, and one without a note keeps it."""

@@ -1,21 +1,29 @@
 """The page of one's own folders, and of copies in them; it works without JavaScript."""
 
+import time
+from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from registry.api.deps import KeeperDep, RegistryDep
-from registry.api.forms import read_fields, read_form
-from registry.api.pages.render import render
+from registry.api.deps import KeeperDep, OpenRegistryDep, QueueDep, RegistryDep
+from registry.api.folder_keeper import FolderKeeper
+from registry.api.forms import FormDep, read_fields
+from registry.api.pages.render import render, render_html
 from registry.api.routes.folders import listed, refresh
 from registry.api.routes.pages import frame
+from registry.api.server_events import Part, check_database, tell_part
 from registry.errors import NotTrashedError
+from registry.service import Registry
 
 router = APIRouter(prefix="/folders")
 
-Form = Annotated[dict[str, str], Depends(read_form)]
+
+# What was asked for on the page before may be begun by another serving process.
+BEGIN_SECONDS = 3.0
 
 
 @router.get("")
@@ -24,37 +32,44 @@ def folders_page(request: Request, registry: RegistryDep, keeper: KeeperDep) -> 
         request,
         "folders.html",
         active="folders",
-        folders=listed(registry, keeper).items,
-        draws=bool(registry.settings.base_models),
+        is_busy=keeper.is_busy(),
+        **_listed(registry, keeper),
         **frame(registry),
     )
 
 
-@router.get("/list")
-def folders_list(request: Request, registry: RegistryDep, keeper: KeeperDep) -> HTMLResponse:
-    """Return the part of the page that changes while a folder is refreshed."""
-    return render(
-        request,
-        "folders_list.html",
-        folders=listed(registry, keeper).items,
-        draws=bool(registry.settings.base_models),
-    )
+@router.get("/events", response_class=EventSourceResponse, dependencies=[Depends(check_database)])
+async def watch_folders(
+    request: Request, registry: OpenRegistryDep, keeper: KeeperDep, queue: QueueDep
+) -> AsyncIterator[ServerSentEvent]:
+    """Tell the list of folders until none is refreshed any more."""
+    begun = time.monotonic() + BEGIN_SECONDS
+
+    def look() -> Part:
+        # Before the list is: what ends in between is told as the last.
+        is_busy = keeper.is_busy() or time.monotonic() < begun
+        values = _listed(registry, keeper)
+        is_busy = is_busy or any(folder.step for folder in values["folders"])
+        return Part(render_html(request, "folders_list.html", **values), not is_busy)
+
+    async for event in tell_part(look, queue.closing):
+        yield event
 
 
 @router.post("")
-def add_from_page(form: Form, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
+def add_from_page(form: FormDep, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
     keeper.ask(registry.folders.add(form.get("path", "")))
     return _back()
 
 
 @router.post("/refresh")
-def refresh_from_page(form: Form, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
+def refresh_from_page(form: FormDep, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
     refresh(form.get("path", ""), registry, keeper, draw_covers=bool(form.get("draw")))
     return _back()
 
 
 @router.post("/remove")
-def remove_from_page(form: Form, registry: RegistryDep) -> RedirectResponse:
+def remove_from_page(form: FormDep, registry: RegistryDep) -> RedirectResponse:
     registry.folders.remove(form.get("path", ""))
     return _back()
 
@@ -85,6 +100,14 @@ def trash_from_page(
     for folder in registry.folders.trash([int(one) for one in given]):
         keeper.ask(folder)
     return _back()
+
+
+def _listed(registry: Registry, keeper: FolderKeeper) -> dict[str, Any]:
+    """Return what the list of folders is rendered with."""
+    return {
+        "folders": listed(registry, keeper).items,
+        "draws": bool(registry.settings.base_models),
+    }
 
 
 def _back() -> RedirectResponse:

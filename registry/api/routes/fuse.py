@@ -19,14 +19,7 @@ from registry.api.errors import BusyError, UploadsBusyError, log_hidden, problem
 from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.queue import GenerationQueue, Job
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe
-from registry.api.schemas.fuse import (
-    FUSE_EXAMPLES,
-    LINES,
-    MOST_SIDE,
-    MOST_STEPS,
-    FuseAnswer,
-    FuseRequest,
-)
+from registry.api.schemas.fuse import FUSE_EXAMPLES, LINES, FuseAnswer, FuseRequest
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.uploads import PictureDep
 from registry.errors import (
@@ -42,7 +35,7 @@ from registry.fusion.errors import (
     RecipeError,
     SamplingError,
 )
-from registry.fusion.options import StepCallback
+from registry.fusion.options import MOST_SIDE, MOST_STEPS, StepCallback
 from registry.fusion.recipe import Recipe
 from registry.retrieval.errors import NothingFoundError
 

@@ -8,12 +8,12 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from registry.api.deps import DeskDep, OpenRegistryDep, RegistryDep
 from registry.api.drawing import Desk
-from registry.api.forms import read_form
+from registry.api.forms import FormDep
 from registry.api.pages.render import render
 from registry.api.recipes import recipe_of
 from registry.api.routes.images import ImageId
@@ -105,7 +105,7 @@ def image_result(
 @drawing_router.post("/images/{image_id}/again")
 def draw_again(
     image_id: ImageId,
-    form: Annotated[dict[str, str], Depends(read_form)],
+    form: FormDep,
     registry: RegistryDep,
     desk: DeskDep,
 ) -> RedirectResponse:
@@ -120,19 +120,19 @@ def draw_again(
     return to_image(desk.ask(asked)[0])
 
 
-@drawing_router.post("/images/{image_id}/send", dependencies=[Depends(read_form)])
+@drawing_router.post("/images/{image_id}/send")
 def send_from_page(image_id: ImageId, registry: OpenRegistryDep) -> RedirectResponse:
     """Have ComfyUI draw an image's recipe."""
     registry.send_to_comfyui(recipe_of(registry.images.get(image_id)))
     return RedirectResponse(f"/images/{image_id}?sent=true", HTTPStatus.SEE_OTHER)
 
 
-@drawing_router.post("/images/{image_id}/cancel", dependencies=[Depends(read_form)])
+@drawing_router.post("/images/{image_id}/cancel")
 def cancel_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectResponse:
     return to_image(registry.images.cancel(image_id))
 
 
-@drawing_router.post("/images/{image_id}/delete", dependencies=[Depends(read_form)])
+@drawing_router.post("/images/{image_id}/delete")
 def remove_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectResponse:
     registry.images.remove(image_id)
     return RedirectResponse("/images", HTTPStatus.SEE_OTHER)

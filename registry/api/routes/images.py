@@ -1,21 +1,17 @@
 """Images that are drawn behind the answer: asked for, watched, looked at, given up, removed."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from registry.api.conditional import REVALIDATE, not_modified
+from registry.api.conditional import NOT_MODIFIED, REVALIDATE, not_modified
 from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.description import refusals
-from registry.api.drawing import Desk
 from registry.api.errors import BusyError
 from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.limits import Limits
-from registry.api.queue import GenerationQueue
 from registry.api.schemas.asked import PageParams
 from registry.api.schemas.images import (
     IMAGE_EXAMPLES,
@@ -25,10 +21,11 @@ from registry.api.schemas.images import (
     ImagesAnswer,
 )
 from registry.api.schemas.shapes import MOST_ID
-from registry.errors import ImageNotFoundError, ImageRequestError
+from registry.api.server_events import changes
+from registry.db.images import ImageFacts
+from registry.errors import ImageRequestError
 from registry.fusion.errors import SamplingError
 from registry.retrieval.cursors import read_number, write_cursor
-from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["images"])
 drawing_router = APIRouter(prefix="/v1", tags=["images"], route_class=KeyedRoute)
@@ -36,9 +33,6 @@ drawing_router = APIRouter(prefix="/v1", tags=["images"], route_class=KeyedRoute
 ImageId = Annotated[int, Path(ge=1, le=MOST_ID, examples=[7])]
 # An image never changes, and may be removed.
 KEPT = "private, max-age=3600"
-# How often it is looked whether there is something to tell.
-LOOK_SECONDS = 0.3
-NOT_MODIFIED = {"description": "Who asks has it already, as If-None-Match says."}
 
 REFUSALS = refusals(
     BusyError(),
@@ -106,27 +100,13 @@ async def watch_image(
 
     Events are named after states, and have what `/v1/images/{id}` answers.
     """
-    async for answer in _changes(image_id, registry, desk, queue):
+
+    def look() -> tuple[ImageFacts, str | None]:
+        return registry.images.get(image_id), desk.previews.path(image_id)
+
+    async for facts, preview in changes(look, lambda seen: seen[0].is_finished, queue.closing):
+        answer = ImageAnswer.from_facts(facts, preview)
         yield ServerSentEvent(data=answer, event=answer.state)
-
-
-async def _changes(
-    image_id: int, registry: Registry, desk: Desk, queue: GenerationQueue
-) -> AsyncIterator[ImageAnswer]:
-    told = None
-    while not queue.closing.is_set():
-        try:
-            facts = await run_in_threadpool(registry.images.get, image_id)
-        except ImageNotFoundError:
-            # It was removed meanwhile.
-            return
-        preview = desk.previews.path(image_id)
-        if (facts, preview) != told:
-            yield ImageAnswer.from_facts(facts, preview)
-        if facts.is_finished:
-            return
-        told = (facts, preview)
-        await asyncio.sleep(LOOK_SECONDS)
 
 
 @router.get("/images/{image_id}/png", response_class=Response, responses=_picture("image/png"))

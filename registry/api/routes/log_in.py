@@ -12,7 +12,7 @@ from registry.api import cookies
 from registry.api.access import LOG_IN_PATH, MOST_TOKEN_LETTERS, wants_tokens
 from registry.api.admission import is_loopback
 from registry.api.deps import OpenRegistryDep, RegistryDep
-from registry.api.forms import read_form
+from registry.api.forms import FormDep
 from registry.api.limits import Limits
 from registry.api.pages.render import render
 from registry.db.log_ins import LASTS
@@ -20,7 +20,6 @@ from registry.service import Registry
 
 router = APIRouter()
 
-Form = Annotated[dict[str, str], Depends(read_form)]
 # A path of this server with what is asked there: no other host, and nothing that browsers repair
 # into one, such as `//host`, `/\host` or a line break.
 _LOCAL_PATH = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
@@ -49,7 +48,7 @@ def log_in_page(
 
 
 @router.post(LOG_IN_PATH, dependencies=[Depends(_limited)])
-def log_in(request: Request, form: Form, registry: RegistryDep) -> Response:
+def log_in(request: Request, form: FormDep, registry: RegistryDep) -> Response:
     """Give a browser that shows a token a cookie of its own; the one that it had ends."""
     wanted, token = local_path(form.get("next", "")), form.get("token", "")
     if not wants_tokens(registry.settings):
@@ -64,7 +63,7 @@ def log_in(request: Request, form: Form, registry: RegistryDep) -> Response:
 
 
 @router.post("/logout")
-def log_out(request: Request, form: Form, registry: RegistryDep) -> Response:
+def log_out(request: Request, form: FormDep, registry: RegistryDep) -> Response:
     _end_log_in(request, registry)
     answer = RedirectResponse(LOG_IN_PATH, HTTPStatus.SEE_OTHER)
     cookies.drop_log_in(request, answer)

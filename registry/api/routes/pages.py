@@ -20,6 +20,7 @@ from registry.api.pages.tray import drawable_with, mark_of
 from registry.api.schemas.asked import Cursor, FilterParams
 from registry.api.schemas.shapes import AdapterId
 from registry.db.removals import REFUSAL
+from registry.fusion.options import MOST_ADAPTERS
 from registry.retrieval.cards import AdapterCard
 from registry.retrieval.facets import Facets
 from registry.retrieval.found import Paging
@@ -34,10 +35,9 @@ from registry.retrieval.terms import (
     FoundSort,
     Sort,
 )
-from registry.service import MOST_ADAPTERS, Registry
+from registry.service import Registry
 
 router = APIRouter()
-# For who may make images.
 
 PAGE_SIZE = 24
 SIMILAR = 6
@@ -61,6 +61,11 @@ class SearchFields(FilterParams):
     unlike: list[AdapterId] = Field(default=[])
     unlike_text: Annotated[str, Field(max_length=2000)] = ""
 
+    @property
+    def order(self) -> Sort:
+        """The order in which all there is is listed: nothing is relevant where nothing is asked."""
+        return next((one for one in SORTS if one == self.sort), "newest")
+
     def likes(self) -> Likes:
         return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text.strip())
 
@@ -79,34 +84,14 @@ class SearchFields(FilterParams):
 def search_page(
     request: Request, registry: RegistryDep, fields: Annotated[SearchFields, Query()]
 ) -> HTMLResponse:
-    filters, query = fields.filters(), fields.q.strip()
-    names = registry.base_model_names()
-    found: SearchPage | None = None
-    browsed: BrowsePage | None = None
-    facets: Facets | None = None
+    found, browsed, facets = _answered(registry, fields)
     likes = fields.likes()
-    # Nothing is relevant where nothing is asked.
-    order: Sort = next((one for one in SORTS if one == fields.sort), "newest")
-    if (query or likes) and names:
-        found = registry.search(
-            query,
-            limit=PAGE_SIZE,
-            filters=filters,
-            cursor=fields.cursor,
-            likes=likes,
-            sort=fields.sort or "relevance",
-            seed=fields.seed,
-        )
-        facets = registry.facets(among=found.ranked or [result.card.id for result in found.results])
-    elif names:
-        browsed = registry.browse(filters, order, fields.cursor, PAGE_SIZE, seed=fields.seed)
-        facets = registry.facets(filters)
     address, language = _address(request), language_of(request)
     return render(
         request,
         "search.html",
         active="search",
-        query=query,
+        query=fields.q.strip(),
         page=found,
         browsed=browsed,
         facets=facets,
@@ -120,13 +105,36 @@ def search_page(
         likes=likeness.liked(address, likes, registry.cards(likes.ids)),
         like_url=likeness.add_to(address),
         first=fields.cursor is None,
-        sort=order if found is None else found.sort,
+        sort=fields.order if found is None else found.sort,
         sorts=SORTS if found is None else FOUND_SORTS,
         # All of a length: HEAD tells that of GET.
         new_seed=100_000 + secrets.randbelow(900_000),
         examples=_examples(facets, language) if facets is not None and not address.asked else [],
         **frame(registry),
     )
+
+
+def _answered(
+    registry: Registry, fields: SearchFields
+) -> tuple[SearchPage | None, BrowsePage | None, Facets | None]:
+    """Return what was found, or where nothing is asked a page of all there is; and its facets."""
+    filters, query, likes = fields.filters(), fields.q.strip(), fields.likes()
+    if not registry.base_model_names():
+        return None, None, None
+    if not (query or likes):
+        browsed = registry.browse(filters, fields.order, fields.cursor, PAGE_SIZE, seed=fields.seed)
+        return None, browsed, registry.facets(filters)
+    found = registry.search(
+        query,
+        limit=PAGE_SIZE,
+        filters=filters,
+        cursor=fields.cursor,
+        likes=likes,
+        sort=fields.sort or "relevance",
+        seed=fields.seed,
+    )
+    among = found.ranked or [result.card.id for result in found.results]
+    return found, None, registry.facets(among=among)
 
 
 def _address(request: Request) -> Address:

@@ -1,15 +1,18 @@
 """How the registry is, and what its nights came to: for who runs it, not for the public."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from registry.api.deps import RegistryDep
-from registry.api.pages.render import render
+from registry.api.deps import OpenRegistryDep, QueueDep, RegistryDep
+from registry.api.pages.render import render, render_html
 from registry.api.routes.pages import frame
 from registry.api.schemas.asked import PageParams
 from registry.api.schemas.service import NightListAnswer, StatusAnswer
+from registry.api.server_events import Part, check_database, tell_part
 from registry.retrieval.cursors import read_number
 
 router = APIRouter(prefix="/v1", tags=["service"])
@@ -33,11 +36,21 @@ def list_nights(params: Annotated[PageParams, Query()], registry: RegistryDep) -
     return NightListAnswer.from_nights(nights, params.limit)
 
 
-@read_page_router.get("/indexing")
-def indexing_part(request: Request, registry: RegistryDep) -> HTMLResponse:
-    """Return the part of every page that says how far a refresh is; nothing where none is."""
-    runs = registry.runs(limit=1)
-    return render(request, "indexing.html", run=runs[0] if runs else None)
+@read_page_router.get(
+    "/indexing/events", response_class=EventSourceResponse, dependencies=[Depends(check_database)]
+)
+async def watch_indexing(
+    request: Request, registry: OpenRegistryDep, queue: QueueDep
+) -> AsyncIterator[ServerSentEvent]:
+    """Tell the part of every page that says how far a refresh is; nothing where none is."""
+
+    def look() -> Part:
+        run = next(iter(registry.runs(limit=1)), None)
+        html = render_html(request, "indexing.html", run=run)
+        return Part(html, run is None or run.step is None)
+
+    async for event in tell_part(look, queue.closing):
+        yield event
 
 
 @page_router.get("/status")

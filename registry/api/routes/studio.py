@@ -17,9 +17,8 @@ from registry.api.schemas.fuse import Strength
 from registry.api.schemas.images import MOST_IMAGES, ImageRequest
 from registry.api.schemas.shapes import AdapterId
 from registry.db.images import ImageFacts
-from registry.fusion.options import Mode
-from registry.fusion.recipe import first_fault
-from registry.service import MOST_ADAPTERS
+from registry.errors import first_fault
+from registry.fusion.options import MOST_ADAPTERS, Mode
 
 router = APIRouter()
 

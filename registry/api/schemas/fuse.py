@@ -14,18 +14,23 @@ from registry.api.schemas.shapes import (
     Text,
     without_nul,
 )
-from registry.fusion.options import DrawerOptions, DrawingOptions, Mode, Size, StepCallback
+from registry.fusion.options import (
+    MOST_ADAPTERS,
+    MOST_GUIDANCE,
+    MOST_SIDE,
+    MOST_STEPS,
+    DrawingOptions,
+    FuseOptions,
+    Mode,
+    Size,
+    StepCallback,
+)
 
 if TYPE_CHECKING:
     from registry.retrieval.results import Choice
 
 # What an answer is asked for as that tells of every step on a line of its own.
 LINES = "application/x-ndjson"
-# Of an image that is drawn for whoever asks.
-MOST_STEPS = 100
-
-MOST_SIDE = 2048
-
 # How the image of the examples was made.
 RECIPE: dict[str, Any] = {
     "schema": 2,
@@ -115,11 +120,13 @@ class FuseRequest(Asked):
 
     prompt: str = Field(examples=["a fox made of paper"], min_length=1, max_length=2000)
     k: int = Field(default=3, ge=1, le=5)
-    adapters: list[ChosenAdapter] | None = Field(default=None, min_length=1, max_length=5)
+    adapters: list[ChosenAdapter] | None = Field(
+        default=None, min_length=1, max_length=MOST_ADAPTERS
+    )
     base_model: Text | None = Field(default=None, examples=["flux.1-dev"])
     seed: int = Field(default=0, ge=0, lt=2**32)
     steps: int | None = Field(default=None, examples=[28], ge=1, le=MOST_STEPS)
-    guidance: float | None = Field(default=None, examples=[3.5], ge=0.0, le=30.0)
+    guidance: float | None = Field(default=None, examples=[3.5], ge=0.0, le=MOST_GUIDANCE)
     negative_prompt: str = Field(default="", examples=["blurry"], max_length=2000)
     width: int | None = Field(default=None, examples=[1024], ge=16, le=MOST_SIDE)
     height: int | None = Field(
@@ -153,7 +160,7 @@ class FuseRequest(Asked):
             "negative": self.negative_prompt,
         }
 
-    def options(self, progress: StepCallback) -> DrawerOptions:
+    def options(self, progress: StepCallback) -> FuseOptions:
         """Return what is fused and how, for whatever draws single images."""
         chosen = self.adapters
         return {

@@ -6,8 +6,6 @@ from pydantic import Field
 
 from registry.api.schemas.fuse import (
     FUSE_EXAMPLES,
-    MOST_SIDE,
-    MOST_STEPS,
     RECIPE,
     FuseRequest,
     RecipeDocument,
@@ -15,6 +13,7 @@ from registry.api.schemas.fuse import (
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.schemas.shapes import Answer, Id, Moment, Next, ProblemDocument
 from registry.errors import ImageRequestError
+from registry.fusion.options import MOST_SIDE, MOST_STEPS
 from registry.fusion.recipe import Recipe
 from registry.image_states import ImageState
 

@@ -41,7 +41,7 @@ Next = Annotated[
 
 
 class Answer(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, defer_build=True)
 
 
 class Asked(BaseModel):

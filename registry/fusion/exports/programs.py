@@ -6,8 +6,10 @@ from registry.fusion.recipe import Recipe
 
 
 def check_drawable(recipe: Recipe) -> None:
-    """Raises:
-    ExportError: no other program can run this base.
+    """Refuse a recipe whose base no other program can run.
+
+    Raises:
+        ExportError: with the base's name.
     """
     if variant_of(recipe.base.name).hub_id is None and not _has_text_encoders(recipe):
         raise ExportError(

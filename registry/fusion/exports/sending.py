@@ -11,6 +11,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crawler.foreign_text import one_line
+from crawler.hub_json import as_dict
 from registry.fusion.errors import (
     ComfyUIMissingFilesError,
     ComfyUIRefusedError,
@@ -64,7 +65,7 @@ def send(recipe: Recipe, url: str, transport: httpx.BaseTransport | None = None)
     missing = [fault["extra_info"]["received_value"] for fault in faults if _is_missing_file(fault)]
     if missing:
         raise ComfyUIMissingFilesError(url, [one_line(str(name), 200) for name in missing])
-    words = [_words(fault) for fault in (_mapping(answer.get("error")), *faults)]
+    words = [_words(fault) for fault in (as_dict(answer.get("error")), *faults)]
     said = "; ".join(filter(None, words)) or f"status {status}"
     raise ComfyUIRefusedError(url, one_line(said, 500))
 
@@ -87,7 +88,7 @@ def _post(
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ComfyUIUnreachableError(shown, str(error) or type(error).__name__) from error
     try:
-        return response.status_code, _mapping(json.loads(data))
+        return response.status_code, as_dict(json.loads(data))
     except (ValueError, RecursionError) as error:
         cause = f"status {response.status_code}, and no JSON"
         raise ComfyUIUnreachableError(shown, cause) from error
@@ -101,14 +102,14 @@ def _without_login(url: str) -> str:
 
 def _faults(answer: Answered) -> Iterator[Answered]:
     """Yield the errors of every node, each with its type of node."""
-    for node in _mapping(answer.get("node_errors")).values():
-        errors = _mapping(node).get("errors")
+    for node in as_dict(answer.get("node_errors")).values():
+        errors = as_dict(node).get("errors")
         for error in errors if isinstance(errors, list) else ():
-            yield {**_mapping(error), "class_type": _mapping(node).get("class_type")}
+            yield {**as_dict(error), "class_type": as_dict(node).get("class_type")}
 
 
 def _is_missing_file(fault: Answered) -> bool:
-    about = _mapping(fault.get("extra_info"))
+    about = as_dict(fault.get("extra_info"))
     return (
         fault.get("type") == "value_not_in_list"
         and about.get("input_name") in FILE_INPUTS
@@ -119,7 +120,3 @@ def _is_missing_file(fault: Answered) -> bool:
 def _words(fault: Answered) -> str:
     parts = (fault.get(name) for name in ("class_type", "message", "details"))
     return ": ".join(part for part in parts if isinstance(part, str) and part)
-
-
-def _mapping(value: Any) -> Answered:
-    return value if isinstance(value, dict) else {}

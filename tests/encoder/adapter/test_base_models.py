@@ -65,10 +65,10 @@ def judge(shapes: Shapes, **metadata: str) -> Verdict:
         (O1, "hidream_o1", "hidream-o1", "claim needed"),
         (O1, "", "unknown", "claim needed"),
         (PIXART, "pixart-sigma/lora", "pixart-sigma", "claim needed"),
-        (PIXART, "", "unknown", "claim needed"),
+        (PIXART, "", "pixart", "claim needed"),
         (WAN, "wan2.1/lora", "wan", "claim needed"),
         (WAN, "wan_2.2_14b", "wan-2.2-a14b", "claim needed"),
-        (WAN, "", "unknown", "claim needed"),
+        (WAN, "", "wan", "claim needed"),
         (WAN_PICTURE, "", "wan-2.1-i2v-14b", "certain"),
         (HUNYUAN, "hunyuan-video/lora", "hunyuan-video", "claim needed"),
         (LTX, "ltx2", "ltx-2", "claim needed"),
@@ -106,7 +106,7 @@ def test_where_several_bases_fit_all_are_named(shapes: Shapes, several: tuple[st
     ("shapes", "said", "name"),
     [
         (WAN_PICTURE, "", "wan-2.1-i2v-14b"),
-        (WAN, "wan2.1/lora", "wan"),
+        (WAN, "", "wan"),
         (HUNYUAN, "hunyuan-video/lora", "hunyuan-video"),
         (LTX2, "", "ltx-2.3"),
     ],
@@ -117,6 +117,11 @@ def test_what_makes_videos_is_read_and_not_fused(shapes: Shapes, said: str, name
     assert verdict.loadable
     assert not verdict.fusable
     assert verdict.reasons == (f"{name} makes videos, and only images are fused here",)
+
+
+def test_where_the_size_is_open_a_claim_decides() -> None:
+    reason = "it may be for pixart-alpha or pixart-sigma: a claim says which"
+    assert judge(PIXART).reasons == (reason,)
 
 
 def test_layers_that_read_the_text_for_the_network_are_not_fused() -> None:

@@ -77,7 +77,7 @@ FILES: dict[str, Tensors] = {
     "vision model (Segment Anything's names)": {
         f"w_{side}_{i:03d}": torch.ones(4, 768) for side in "ab" for i in range(3)
     },
-    "a weight itself, as checkpoints have them": {
+    "is a whole model or a part of one": {
         "model.diffusion_model.input_blocks.0.0.weight": torch.ones(4, 4),
         "model.diffusion_model.input_blocks.0.0.bias": torch.ones(4),
     },
@@ -105,6 +105,27 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path, name: str) -> None:
 
     assert name in str(caught.value)
     assert str(caught.value).count("; ") <= 1, "one cause"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        # FLUX.1, with norms as its control LoRAs have, and in scaled float8.
+        ("double_blocks.0.img_attn.qkv.weight", "double_blocks.0.img_attn.qkv.bias",
+         "double_blocks.0.img_attn.qkv.scale_weight", "img_in.weight", "img_in.bias",
+         "double_blocks.0.img_attn.norm.key_norm.scale"),
+        # SDXL, with what is no weight.
+        ("model.diffusion_model.out.0.weight", "first_stage_model.quant_conv.bias",
+         "conditioner.embedders.0.transformer.text_model.embeddings.position_ids"),
+        ("decoder.conv_in.weight", "encoder.conv_in.bias"),
+    ],
+)  # fmt: skip
+def test_a_whole_model_is_called_one(tmp_path: Path, names: tuple[str, ...]) -> None:
+    tensors = {name: torch.ones(2, 2) for name in names}
+    path = write_tensors(tmp_path / "x.safetensors", tensors, {})
+
+    with pytest.raises(UnsupportedLoraError, match=r"a whole model .* no adapter: "):
+        read(path)
 
 
 def test_language_layers_under_the_names_of_image_programs_are_left_to_shapes(

@@ -65,6 +65,7 @@ def test_a_header_as_long_as_a_pickles_magic_is_no_pickle() -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "PNG"),
         (b"GGUF" + bytes(50), "GGUF"),
         (b"some words, no header" + bytes(50), "no JSON"),
+        (b'{"error":"Unauthorized","message":"log in"}', "a site answered .*Unauthorized"),
     ],
 )
 def test_other_formats_are_refused_by_name(data: bytes, cause: str) -> None:
@@ -80,6 +81,9 @@ TWICE = b'{"x": %b, "x": %b}' % ((json.dumps(tensor(0, 1)).encode(),) * 2)
     [
         (b"", "too few"),
         (bytes(9), "too few"),
+        (bytes(500), "begins with zeros"),
+        # As long as `{"` says.
+        (struct.pack("<Q", 0x227B) + b"{}", "in a file of"),
         (struct.pack("<Q", 2**63) + b"{}", "at most"),
         (struct.pack("<Q", 50) + b"{}", "in a file of"),
         (frame(b"{ "), "not JSON"),

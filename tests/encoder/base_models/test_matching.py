@@ -250,6 +250,9 @@ def claims(*base_models: str | None) -> list[Claim]:
         ("flux.2-klein-4b", r"", ["flux.2", "flux.2-klein-base-4b"], "flux.2-klein-base-4b"),
         # It is true of all that fit, where several do.
         ("wan-2.1-14b", r"attn1", ["wan"], "wan"),
+        ("wan-2.1-14b", r"attn1", [], "wan"),
+        ("wan-2.1-14b", r"attn1", [None], "unknown"),
+        ("ltx-video-13b", r"attn1", [], "unknown"),
         ("wan-2.1-14b", r"attn1", ["wan", "wan-2.2-t2v-a14b"], "wan-2.2-t2v-a14b"),
         ("wan-2.1-i2v-14b", r"attn2", ["wan"], "wan-2.1-i2v-14b"),
         ("ltx-video-13b", r"attn1", ["ltx-2"], "ltx-2"),

@@ -77,7 +77,7 @@ def test_who_opens_a_page_is_led_to_the_log_in_and_back(
     [
         ("GET", "/v1/adapters", "text/html"),
         ("GET", "/", "*/*"),
-        ("GET", "/indexing", "*/*"),
+        ("GET", "/indexing/events", "text/event-stream"),
         ("POST", "/folders", "text/html"),
     ],
 )

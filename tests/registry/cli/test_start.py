@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer import Context
+from typer.main import get_group
+
+from registry.cli.app import app
 
 # Ctrl-C at the moment when this module is looked for.
 INTERRUPT = """
@@ -46,6 +50,18 @@ def test_who_started_it_deaf_to_ctrl_c_has_it_run_on() -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "Find LoRA adapters" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["list", "encoders"])
+def test_of_a_file_of_commands_only_the_one_that_is_named_is_made(name: str) -> None:
+    """A search's file has eight, and each has some twenty options."""
+    group = get_group(app)
+
+    command = group.get_command(Context(group), name)
+
+    assert command is not None
+    assert command.name == name
+    assert list(group.commands) == [name]
 
 
 def test_the_script_that_is_installed_starts_there() -> None:

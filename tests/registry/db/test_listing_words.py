@@ -1,9 +1,9 @@
 """The words to be found by follow what adapters say, in the same transaction."""
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from registry.db.models import ListingWords, VocabularyWord
+from registry.db.models import File, ListingWords, VocabularyWord
 from tests.builders import add_adapter
 
 
@@ -70,3 +70,24 @@ def test_many_more_downloads_make_words_more_popular(session: Session) -> None:
     session.flush()
 
     assert session.scalars(select(ListingWords.popularity)).one() == 40
+
+
+def test_facts_follow_adapters_and_files(session: Session) -> None:
+    """Words are filtered by facts alone: one that is stale hides an adapter, or shows it."""
+    adapter = add_adapter(session, author="Ann", tags=["Red"], licence="MIT", words="fox")
+    told = select(ListingWords.facts)
+    before = {"base_model=demo-flux-tiny", "author=ann", "hub=modelscope", "licence=mit"}
+    told_before = before | {"commercial", "tag=red", "fusable", "popularity=0"}
+    assert set(session.scalars(told).one()) == told_before
+
+    adapter.author, adapter.tags, adapter.licence = "Bob", [], None
+    adapter.base_model, adapter.hub, adapter.mature = "pony", "civitai", True
+    adapter.downloads = 15
+    session.flush()
+    after = {"base_model=pony", "author=bob", "hub=civitai", "mature", "popularity=2"}
+    assert set(session.scalars(told).one()) == after | {"fusable"}
+
+    session.execute(update(File).values(verdict={"trainer": "Kohya", "fusable": False}))
+    adapter.trigger_words = ["zx"]
+    session.flush()
+    assert set(session.scalars(told).one()) == after | {"trainer=kohya", "trigger_words"}

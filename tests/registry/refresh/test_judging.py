@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.download import hash_file
 from crawler.sources.folder import FolderSource
 from crawler.sources.hugging_face import HuggingFaceSource
 from crawler.sources.modelscope import ModelScopeSource
@@ -289,7 +290,7 @@ def test_a_folder_is_not_filtered_by_base_models(
     zoo: Path, sessions: sessionmaker[Session], settings: Settings, text_encoder: TextEncoder,
     keep: str,
 ) -> None:  # fmt: skip
-    """Who refreshes from a folder has chosen what is in it."""
+    """Who refreshes from a folder has chosen what is in it; but a whole model is not copied."""
     chosen = {"crawl_base_models": ["flux.1-dev"], "keep_files": keep}
     own = settings.model_copy(update=chosen)
     pipeline = Pipeline(sessions, BlobStore(own.blobs), own, text_encoder)
@@ -299,7 +300,10 @@ def test_a_folder_is_not_filtered_by_base_models(
     with sessions() as session:
         rows = session.execute(select(Adapter.name, Adapter.state, Adapter.refused_by))
         states = {row.name: (row.state, row.refused_by) for row in rows}
+        copied = session.scalars(select(File.sha256)).all()
     assert states["cat-0"] == ("ready", None)
+    assert states["odd-1"][0] == "refused"
+    assert copied == [hash_file(zoo / "adapters/cat-0.safetensors")]
 
 
 def test_a_refresh_killed_before_it_read_a_file_fetches_it_again(

@@ -154,3 +154,8 @@ def test_what_no_source_takes_is_refused_with_what_is_possible(
 
     assert address in str(caught.value)
     assert all(known.addresses in str(caught.value) for known in SOURCES)
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_missing(settings: Settings) -> None:
+    with pytest.raises(UnknownSourceError, match=r"'\./loras': there is no such folder here"):
+        open_source("./loras", settings)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from registry.db.models import File, Listing
+from registry.db.models import File, Listing, ListingWords
 from registry.retrieval.errors import (
     FilterError,
     SearchError,
@@ -15,14 +15,22 @@ from registry.retrieval.errors import (
     UnknownFilterValueError,
 )
 from registry.retrieval.filter_options import make_filters, read_moment, read_size
-from registry.retrieval.filters import conditions
+from registry.retrieval.filters import beyond_facts, conditions, conditions_on_facts
 from registry.retrieval.known_values import base_models_listed, check_filters
 from tests.builders import add_adapter
 
 
 def passing(session: Session, **options: Any) -> list[str]:
+    """Return the names of what passes, by listings and by facts in the same way."""
     filters = make_filters(**options)
-    return sorted(session.scalars(select(Listing.name).where(*conditions(filters))))
+    listed = session.scalars(select(Listing.name).where(*conditions(filters))).all()
+    told = session.scalars(
+        select(Listing.name)
+        .join(ListingWords, ListingWords.adapter_id == Listing.adapter_id)
+        .where(*conditions_on_facts(filters), *conditions(beyond_facts(filters)))
+    ).all()
+    assert sorted(told) == sorted(listed), options
+    return sorted(listed)
 
 
 def test_each_filter_lets_through_what_it_says(session: Session) -> None:

@@ -203,6 +203,16 @@ def test_without_an_encoder_the_page_says_so(registry: Registry) -> None:
     assert "No weight encoder is active for demo-flux-tiny" in page.notes[0]
 
 
+def test_many_base_models_without_an_encoder_are_one_line(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for base_model in ("flux.1", "pony", "sd-1.5", "sdxl-1.0", "z-image"):
+            add_adapter(session, name="fox", words="fox", base_model=base_model)
+
+    [note] = registry.search("fox").notes
+
+    assert note.startswith("No weight encoder is active for flux.1, pony, sd-1.5 and 2 more:")
+
+
 def test_an_encoder_for_another_text_encoder_is_not_used(registry: Registry) -> None:
     """Its queries would land anywhere in the space."""
     add_real_encoder(registry)

@@ -4,11 +4,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter
-from registry.retrieval import statements, words
+from registry.retrieval import common_words, statements
 from registry.retrieval.filters import Filters
 from registry.retrieval.words import exact_adapters, matching_adapters
 from registry.text.word_segmentation import segment
@@ -163,9 +163,9 @@ def test_a_file_is_found_by_its_name_whatever_its_trainer_called_it(session: Ses
 
 def count_anew(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let words that more than three adapters have pass for common."""
-    monkeypatch.setattr(words, "MANY", 3)
+    monkeypatch.setattr(common_words, "MANY", 3)
     monkeypatch.setattr(statements, "_believed", WeakKeyDictionary())
-    session.execute(text("ANALYZE listing_words"))
+    session.execute(text("ANALYZE listings, listing_words"))
 
 
 def add_common(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -225,6 +225,25 @@ def test_candidates_of_other_signals_are_scored_too(
     matches = matching_adapters(session, "neon", filters=ANY, limit=2, also=[last, stranger.id])
 
     assert [match.adapter_id for match in matches[2:]] == [last]
+
+
+@pytest.mark.parametrize("bears", [slice(None), slice(0, None, 3), slice(0, 30)])
+def test_of_a_common_word_the_most_popular_are_found(
+    session: Session, monkeypatch: pytest.MonkeyPatch, bears: slice
+) -> None:
+    """Those that are popular are looked at first, and all where too few of them have the word."""
+    everyone = [add_written(session, f"Fox {n}", downloads=16 ** (n // 10)).id for n in range(60)]
+    for adapter in session.scalars(select(Adapter).where(Adapter.id.in_(everyone[bears]))):
+        adapter.name, adapter.words = "Neon", "neon"
+    session.flush()
+    count_anew(session, monkeypatch)
+
+    assert common_words.facts_of_popular(session, ANY, bearers=30, wanted=2) == [
+        f"popularity={step}" for step in reversed(range(8, common_words.STEPS))
+    ]
+    assert common_words.facts_of_popular(session, ANY, bearers=30, wanted=20) == []
+    matches = matching_adapters(session, "neon", filters=ANY, limit=2)
+    assert [match.adapter_id for match in matches] == everyone[bears][-2:]
 
 
 def test_a_typo_of_a_common_word_finds_it(

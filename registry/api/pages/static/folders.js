@@ -5,20 +5,26 @@ const list = document.getElementById("folders");
 const drop = document.getElementById("drop");
 const sending = document.getElementById("sending");
 
-// What was asked for on the page before may not have begun yet.
-let looks = 5;
+// The list as the server told it last, and as it is shown.
+let latest = null;
+let shown = null;
+let stopListening = () => {};
 
-async function follow() {
-  if (!list.querySelector("[data-busy]") && looks-- <= 0) return;
-  try {
-    const answer = await fetch("/folders/list");
-    // Who is at a button keeps it.
-    if (answer.ok && !list.contains(document.activeElement)) list.innerHTML = await answer.text();
-  } catch {
-    // The server may be starting again.
-  }
-  setTimeout(follow, 1000);
+function follow() {
+  stopListening();
+  stopListening = listenToPart("/folders/events", (html) => {
+    latest = html;
+    show();
+  });
 }
+
+// Who is at a button keeps it until they leave the list; what has not changed stays as it is opened.
+function show(at = document.activeElement) {
+  if (latest === shown || list.contains(at)) return;
+  list.innerHTML = shown = latest;
+}
+
+list.addEventListener("focusout", (event) => show(event.relatedTarget));
 
 // fetch does not tell how much was sent.
 function send(file) {
@@ -49,9 +55,6 @@ function send(file) {
 
 async function sendAll(files) {
   for (const file of files) await send(file);
-  const answer = await fetch("/folders/list");
-  if (answer.ok) list.innerHTML = await answer.text();
-  looks = 5;
   follow();
 }
 

@@ -1,4 +1,4 @@
-// Copying, and searching by a picture.
+// Copying, searching by a picture, and hearing from the server.
 "use strict";
 
 // Tell those who hear a page.
@@ -87,29 +87,76 @@ function startKeys() {
   });
 }
 
+// Tell what the server tells by events of these names, until one that is the last of them; return
+// what ends it. The browser asks again by itself when the line breaks, unless it is refused.
+function listen(address, { more, last }, told, lost) {
+  let events = null;
+  function start() {
+    // A browser has six connections for all pages of a server. One that nobody sees needs none: what
+    // it missed is told when it is seen again.
+    if (document.hidden) pause();
+    else events ??= open();
+  }
+  function open() {
+    const opened = new EventSource(address);
+    for (const name of [...more, ...last]) {
+      opened.addEventListener(name, (event) => {
+        if (last.includes(name)) stop();
+        told(event.data, name);
+      });
+    }
+    opened.addEventListener("error", () => {
+      if (opened.readyState !== EventSource.CLOSED) return;
+      stop();
+      lost();
+    });
+    return opened;
+  }
+  function pause() {
+    events?.close();
+    events = null;
+  }
+  function stop() {
+    document.removeEventListener("visibilitychange", start);
+    pause();
+  }
+  document.addEventListener("visibilitychange", start);
+  start();
+  return stop;
+}
+
+// Tell how a part of the page looks by now, and whether that is the last of it; return what ends it.
+function listenToPart(address, told) {
+  let stop;
+  const start = () => {
+    stop = listen(address, { more: ["changed"], last: ["last"] }, (html, name) => told(html, name === "last"), () => {
+      // A server that has too much to do refuses, and may not later.
+      const timer = setTimeout(start, 5000);
+      stop = () => clearTimeout(timer);
+    });
+  };
+  start();
+  return () => stop();
+}
+
 // Tell how far a refresh is that was under way when the page was made.
-async function followIndexing(place) {
-  try {
-    const answer = await fetch("/indexing");
-    const text = answer.ok ? (await answer.text()).trim() : place.innerHTML;
-    if (!text) {
-      const link = document.createElement("a");
-      link.href = location.href;
-      link.textContent = place.dataset.done;
-      place.firstElementChild.replaceChildren(link);
-      say(link.textContent);
+function startIndexing(place) {
+  listenToPart("/indexing/events", (html, isLast) => {
+    if (!isLast) {
+      place.innerHTML = html;
       return;
     }
-    place.innerHTML = text;
-  } catch {
-    // The server may be starting again.
-  }
-  setTimeout(followIndexing, 1500, place);
+    const link = document.createElement("a");
+    link.href = location.href;
+    link.textContent = place.dataset.done;
+    place.firstElementChild.replaceChildren(link);
+    say(link.textContent);
+  });
 }
 
 startCopying();
 const indexing = document.getElementById("indexing");
-if (indexing) setTimeout(followIndexing, 1500, indexing);
+if (indexing) startIndexing(indexing);
 startKeys();
 startLanguage(document.querySelector(".language"));
 const byPicture = document.getElementById("by-picture");

@@ -4,18 +4,8 @@
 
 // Tell of an image whatever the server tells, until it is finished.
 function watch(id, told) {
-  const events = new EventSource(`/v1/images/${id}/events`);
-  for (const state of ["waiting", "drawing", "done", "failed", "cancelled", "interrupted"]) {
-    events.addEventListener(state, (event) => {
-      const image = JSON.parse(event.data);
-      if (!["waiting", "drawing"].includes(image.state)) events.close();
-      told(image);
-    });
-  }
-  // The browser asks again by itself, unless the image is gone.
-  events.addEventListener("error", () => {
-    if (events.readyState === EventSource.CLOSED) told({ id, state: "lost" });
-  });
+  const states = { more: ["waiting", "drawing"], last: ["done", "failed", "cancelled", "interrupted"] };
+  listen(`/v1/images/${id}/events`, states, (data) => told(JSON.parse(data)), () => told({ id, state: "lost" }));
 }
 
 function progressText(image, words) {

@@ -40,6 +40,42 @@ MANAGER = {
     "usage_tips": '{"strength": 0.85}',
     "civitai": CIVITAI,
 }
+# As Civitai answers about a model, and programs keep it.
+MODEL = {
+    "id": 1,
+    "name": "Ink",
+    "description": "<p>Draws &amp; inks.</p>",
+    "nsfw": True,
+    "tags": ["style"],
+    "creator": {"username": "alice", "image": None},
+    "modelVersions": [
+        {"name": "v2", "baseModel": "Flux.1 D", "trainedWords": ["other"],
+         "files": [{"name": "ink_v2.safetensors"}]},
+        {"name": "v1", "baseModel": "Pony", "trainedWords": ["zqx"],
+         "files": [{"name": "A.safetensors"}], "images": [{"meta": None}]},
+    ],
+}  # fmt: skip
+MATRIX = {
+    "ModelId": 1, "ModelName": "Ink", "ModelDescription": "<p>Draws ink.</p>", "Nsfw": False,
+    "Tags": ["style"], "ModelType": "LORA", "VersionName": "v1", "VersionDescription": None,
+    "AuthorUsername": "alice", "BaseModel": "Illustrious", "TrainedWords": ["zqx, blu"],
+    "UserTitle": None, "Source": "Civitai",
+}  # fmt: skip
+SWARM = {
+    "modelspec.title": "Ink", "modelspec.author": "alice", "modelspec.description": "Draws ink.",
+    "modelspec.trigger_phrase": "zqx, blu", "modelspec.tags": "style, ink",
+    "modelspec.architecture": "stable-diffusion-xl-v1-base/lora", "modelspec.license": "MIT",
+    "modelspec.thumbnail": "data:image/jpeg;base64,AAAA",
+}  # fmt: skip
+RGTHREE = {
+    "file": "a.safetensors", "name": "Ink - v1.0", "type": "LORA", "baseModel": "Pony",
+    "trainedWords": [
+        {"word": "zqx", "civitai": True}, {"word": "mine", "user": True},
+        {"word": "1girl", "count": 30, "metadata": True},
+    ],
+    "images": [{"url": "/rgthree/api/loras/img?file=a"}, {"url": "x", "positive": "zqx, a fox"}],
+    "raw": {"civitai": CIVITAI, "metadata": {}},
+}  # fmt: skip
 CARD = """---
 base_model: stabilityai/stable-diffusion-xl-base-1.0
 instance_prompt: zqx style
@@ -116,6 +152,64 @@ def test_lora_managers_json_is_read_with_civitais_inside(tmp_path: Path) -> None
     assert record.tags == ("style", "ink")
     assert record.trigger_words == ("zqx", "blu", "red hat")
     assert record.base_model_words == ("SDXL 1.0", "Pony")
+
+
+@pytest.mark.parametrize("name", ["a_json", "a_api__info_json"])
+def test_of_civitais_answer_about_a_model_the_files_own_version_counts(
+    tmp_path: Path, name: str
+) -> None:
+    """SD.Next keeps it as `.json`, CivitAI Browser+ as `.api_info.json`."""
+    write_adapter(tmp_path / "a.safetensors")
+    (tmp_path / name.replace("__", "-").replace("_", ".").replace("-", "_")).write_text(
+        json.dumps(MODEL)
+    )
+    record, problems = described(tmp_path)
+
+    assert problems == []
+    assert (record.name, record.author, record.mature) == ("Ink", "alice", True)
+    assert (record.trigger_words, record.base_model_words) == (("zqx",), ("Pony",))
+    assert (record.description, record.tags) == ("Draws & inks.", ("style",))
+
+
+def test_of_a_model_with_other_files_no_version_is_believed(tmp_path: Path) -> None:
+    versions = [MODEL["modelVersions"][0], MODEL["modelVersions"][0]]  # type: ignore[index]
+    record, problems = read(tmp_path, a_json=MODEL | {"modelVersions": versions})
+
+    assert (record.trigger_words, record.base_model_words, problems) == ((), (), [])
+    assert (record.name, record.tags) == ("Ink", ("style",))
+
+
+def test_stability_matrixs_json_is_read(tmp_path: Path) -> None:
+    record, problems = read(tmp_path, **{"a_cm-info_json": MATRIX})
+
+    assert problems == []
+    assert (record.name, record.author, record.mature) == ("Ink", "alice", False)
+    assert record.trigger_words == ("zqx", "blu")
+    assert (record.description, record.tags) == ("Draws ink.", ("style",))
+    assert record.base_model_words == ("Illustrious",)
+
+
+@pytest.mark.parametrize("name", ["a_swarm_json", "a_json"])
+def test_swarms_json_is_read(tmp_path: Path, name: str) -> None:
+    record, problems = read(tmp_path, **{name: SWARM})
+
+    assert problems == []
+    assert (record.name, record.author, record.licence) == ("Ink", "alice", "MIT")
+    assert (record.trigger_words, record.tags) == (("zqx", "blu"), ("style", "ink"))
+    assert record.description == "Draws ink."
+    assert record.base_model_words == ("stable-diffusion-xl-v1-base/lora",)
+
+
+def test_rgthrees_json_is_read_but_for_words_that_it_counted(tmp_path: Path) -> None:
+    record, problems = read(
+        tmp_path, **{"a_safetensors_rgthree-info_json": RGTHREE}, a_png=image_bytes(kind="PNG")
+    )
+
+    assert problems == []
+    assert (record.name, record.author, record.mature) == ("Ink - v1.0", "alice", True)
+    assert record.trigger_words == ("zqx", "mine")
+    assert record.base_model_words == ("Pony",)
+    assert [cover.prompt for cover in record.covers] == ["zqx, a fox"]
 
 
 def test_notes_are_the_description(tmp_path: Path) -> None:

@@ -376,6 +376,24 @@ def test_pickles_are_told_of_unless_they_are_a_trainers_state_or_converted(tmp_p
     assert listed == ["! explained old.bin", "! explained style.pt", "done.safetensors"]
 
 
+@pytest.mark.parametrize("rest", ["a.safetensors.aria2", "a.safetensors.ST", "a.safetensors.part"])
+def test_what_is_still_being_downloaded_waits_and_has_not_vanished(
+    tmp_path: Path, rest: str
+) -> None:
+    """aria2 gives a file its full size at once: it is read without an error, and half is zeros."""
+    write_adapter(tmp_path / "a.safetensors")
+    write_adapter(tmp_path / "b.safetensors")
+    before = remember(tmp_path)
+    (tmp_path / rest).write_bytes(b"\0\1")
+    # Its bytes turn up elsewhere as well: that is a copy, and nothing moved.
+    (tmp_path / "c.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes())
+
+    waiting = f"! is still being downloaded: {rest} lies beside it"
+    assert told(list_again(tmp_path, before)) == [waiting, "= b.safetensors", "c.safetensors"]
+    (tmp_path / rest).unlink()
+    assert "= a.safetensors" in told(list_again(tmp_path, before))
+
+
 def test_a_download_is_a_copy(tmp_path: Path) -> None:
     write_adapter(tmp_path / "in" / "a.safetensors")
     (record,) = list_records(tmp_path / "in")
@@ -394,6 +412,24 @@ def test_a_file_that_changed_since_it_was_listed_is_refused(tmp_path: Path) -> N
         FolderSource(tmp_path / "in").download(record, tmp_path / "out")
 
     assert not list((tmp_path / "out").rglob("*.safetensors"))
+
+
+def test_the_start_of_a_file_is_shown_before_it_is_copied(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "a.safetensors")
+    (tmp_path / "huge.safetensors").write_bytes(b"\xff" * 8 + b"{}")
+    [record] = [r for r in FolderSource(tmp_path).list_adapters() if isinstance(r, AdapterRecord)]
+    whole = (tmp_path / "a.safetensors").read_bytes()
+    source = FolderSource(tmp_path)
+
+    header = source.read_header(record)
+
+    assert (header.size, header.sha256) == (len(whole), None)
+    assert header.data == whole[: 8 + int.from_bytes(whole[:8], "little")]
+    huge = replace(record, file=replace(record.file, name="huge.safetensors"))
+    assert source.read_header(huge).data == b"\xff" * 8 + b"{}"
+    outside = replace(record, file=replace(record.file, name="../x.safetensors"))
+    with pytest.raises(DownloadError, match="leads out"):
+        source.read_header(outside)
 
 
 def test_a_file_that_has_gone_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, update
 
+from registry.api import server_events
+from registry.api.routes import folder_pages
 from registry.db import own_folders, runs
 from registry.db.adapters import Origin
 from registry.db.models import CrawlRun
@@ -78,10 +80,15 @@ def test_a_folder_is_added_and_what_is_wrong_in_it_is_told(
     assert "What was not taken, and why (1)" in page
 
 
-def test_what_changes_in_a_watched_folder_is_indexed(client: TestClient, folder: Path) -> None:
+def test_what_changes_in_a_watched_folder_is_indexed(
+    client: TestClient, registry: Registry, folder: Path
+) -> None:
+    """One that cannot even be looked at keeps nobody from the others."""
+    with registry.sessions.begin() as session:
+        own_folders.add_folder(session, f"/{'a' * 300}")
     client.app.state.keeper.watch()  # type: ignore[attr-defined]
     client.post("/folders", data={"path": str(folder)})
-    settle(client, 1)
+    wait(lambda: names(client) == {"fox"})
 
     write_adapter(folder / "owl.safetensors", make_factors(2))
 
@@ -254,3 +261,24 @@ def test_how_far_a_refresh_is_is_told_unless_it_was_killed(
         session.execute(update(CrawlRun).where(CrawlRun.id == run_id).values(told_at=long_ago))
     assert folders_of(client)[0]["step"] is None
     assert client.get("/v1/runs").json()["items"][0]["step"] is None
+    assert client.get("/indexing/events").text == "event: last\ndata: \n\n"
+
+
+def test_the_page_is_told_of_a_refresh_until_it_is_over(
+    client: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_pages, "BEGIN_SECONDS", 0)
+    monkeypatch.setattr(server_events, "LOOK_AT_PART_SECONDS", 0.05)
+    client.post("/v1/folders", json={"path": str(folder)})
+
+    answer = client.get("/folders/events")
+
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    *before, last = answer.text.removesuffix("\n\n").split("\n\n")
+    assert before
+    assert all(event.startswith("event: changed\n") for event in before)
+    assert last.startswith("event: last\n")
+    assert str(folder) in last
+    assert "1 adapters can be found" in last
+    # There is nothing to wait for.
+    assert client.get("/folders/events").text.startswith("event: last\n")

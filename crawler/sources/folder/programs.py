@@ -1,0 +1,191 @@
+"""JSON that people and their programs keep beside an adapter's file; docs/folders.md lists it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from crawler.hub_json import read_json
+from crawler.hub_text import clean_words, plain_text, split_phrases
+from crawler.sources.folder.fields import Facts, Fields, Sheet
+
+# Stable Diffusion web UI's names for a kind of base, in words that hubs use.
+WEBUI_BASES = {"SD1": "SD 1.5", "SD2": "SD 2.1", "SDXL": "SDXL 1.0", "SD3": "SD 3"}
+
+
+def read_own(sheet: Sheet) -> Facts:
+    """Read `<stem>.json`: our fields, or those of Stable Diffusion web UI's own editor [1].
+
+    Other programs keep a hub's answer under that name, SD.Next a model's: it is known by a field
+    that nothing else has.
+
+    - [1] https://github.com/AUTOMATIC1111/stable-diffusion-webui, "Edit metadata" of a LoRA
+    """
+    fields = sheet.fields()
+    for field, read in ANSWERS.items():
+        if field in fields:
+            return read(sheet)
+    notes = [fields.text("description"), fields.text("notes")]
+    bases = [fields.text("base_model"), WEBUI_BASES.get(fields.text("sd version"), "")]
+    preferred = fields.strength("strength")
+    return Facts(
+        name=fields.text("name"),
+        author=fields.text("author"),
+        description="\n".join(filter(None, notes)),
+        trigger_words=split_phrases(fields.words("trigger_words"))
+        or split_phrases(fields.text("activation text")),
+        tags=clean_words(fields.words("tags")),
+        base_models=tuple(filter(None, bases)),
+        licence=fields.text("licence"),
+        mature=fields.flag("mature"),
+        strength=preferred if preferred is not None else fields.strength("preferred weight"),
+        negative_prompt=fields.text("negative_prompt") or fields.text("negative text"),
+        prompt=fields.text("prompt"),
+    )
+
+
+def read_civitai(sheet: Sheet) -> Facts:
+    """Read `<stem>.civitai.info`: Civitai's answer about a model's version [1].
+
+    - [1] https://github.com/civitai/civitai/wiki/REST-API-Reference
+    """
+    return _civitai_version(sheet.fields())
+
+
+def read_lora_manager(sheet: Sheet) -> Facts:
+    """Read `<stem>.metadata.json` of ComfyUI-Lora-Manager [1], with Civitai's answer inside.
+
+    - [1] https://github.com/willmiao/ComfyUI-Lora-Manager, py/utils/models.py
+    """
+    fields = sheet.fields()
+    version = _civitai_version(fields.below("civitai"))
+    tips = read_json(fields.text("usage_tips"))
+    advice = Fields(tips if isinstance(tips, dict) else {}, sheet.complaints)
+    notes = [plain_text(fields.text("modelDescription")), fields.text("notes")]
+    bases = (fields.text("base_model"), *version.base_models)
+    return Facts(
+        name=fields.text("model_name") or version.name,
+        author=version.author,
+        description="\n".join(filter(None, notes)) or version.description,
+        trigger_words=version.trigger_words,
+        tags=clean_words(fields.words("tags")) or version.tags,
+        base_models=tuple(filter(None, bases)),
+        mature=version.mature,
+        strength=advice.strength("strength"),
+        prompt=version.prompt,
+    )
+
+
+def read_civitai_model(sheet: Sheet) -> Facts:
+    """Read `<stem>.api_info.json` of CivitAI Browser+ [1] and its kin: an answer about a model.
+
+    Of its versions that counts which has a file of this name, or the only one: what another one
+    is called by, and made for, says nothing of this file.
+
+    - [1] https://github.com/BlafKing/sd-civitai-browser-plus
+    """
+    fields = sheet.fields()
+    versions = list(fields.items("modelVersions"))
+    own = [version for version in versions if _has_file(version, sheet.stem)]
+    if not own and len(versions) == 1:
+        own = versions
+    version = _civitai_version(own[0]) if own else Facts()
+    notes = [plain_text(fields.text("description")), version.description]
+    return replace(
+        version,
+        name=fields.text("name"),
+        author=fields.below("creator").text("username"),
+        description="\n".join(filter(None, notes)),
+        tags=clean_words(fields.words("tags")),
+        mature=fields.flag("nsfw"),
+    )
+
+
+def _has_file(version: Fields, stem: str) -> bool:
+    names = (file.text("name").rpartition(".")[0] for file in version.items("files"))
+    return stem.lower() in map(str.lower, names)
+
+
+def read_stability_matrix(sheet: Sheet) -> Facts:
+    """Read `<stem>.cm-info.json` of Stability Matrix [1].
+
+    - [1] https://github.com/LykosAI/StabilityMatrix, Models/ConnectedModelInfo.cs
+    """
+    fields = sheet.fields()
+    notes = [fields.text("ModelDescription"), fields.text("VersionDescription")]
+    return Facts(
+        name=fields.text("UserTitle") or fields.text("ModelName"),
+        author=fields.text("AuthorUsername"),
+        description="\n".join(filter(None, map(plain_text, notes))),
+        trigger_words=split_phrases(fields.words("TrainedWords")),
+        tags=clean_words(fields.words("Tags")),
+        base_models=clean_words(fields.text("BaseModel")),
+        mature=fields.flag("Nsfw"),
+    )
+
+
+def read_swarm(sheet: Sheet) -> Facts:
+    """Read `<stem>.swarm.json` of SwarmUI [1]: ModelSpec's fields, as a header has them.
+
+    - [1] https://github.com/mcmonkeyprojects/SwarmUI, T2IModelHandler.cs
+    """
+    fields = sheet.fields()
+    notes = [fields.text("modelspec.description"), fields.text("modelspec.usage_hint")]
+    tags = fields.words("modelspec.tags")
+    return Facts(
+        name=fields.text("modelspec.title"),
+        author=fields.text("modelspec.author"),
+        description="\n".join(filter(None, map(plain_text, notes))),
+        trigger_words=split_phrases(fields.text("modelspec.trigger_phrase")),
+        tags=clean_words(tags.split(",") if isinstance(tags, str) else tags),
+        base_models=clean_words(fields.text("modelspec.architecture")),
+        licence=fields.text("modelspec.license"),
+    )
+
+
+def read_rgthree(sheet: Sheet) -> Facts:
+    """Read `<stem>.safetensors.rgthree-info.json` of rgthree-comfy [1], with Civitai's answer.
+
+    Words that it only counted in the captions of the training are none to call by.
+
+    - [1] https://github.com/rgthree/rgthree-comfy, py/server/utils_info.py
+    """
+    fields = sheet.fields()
+    version = _civitai_version(fields.below("raw").below("civitai"))
+    words = [
+        word.text("word")
+        for word in fields.items("trainedWords")
+        if word.flag("civitai") or word.flag("user")
+    ]
+    prompts = [image.text("positive") for image in fields.items("images")]
+    bases = (fields.text("baseModel"), *version.base_models)
+    return replace(
+        version,
+        name=fields.text("name") or version.name,
+        trigger_words=split_phrases(words) or version.trigger_words,
+        base_models=tuple(filter(None, bases)),
+        prompt=next(filter(None, prompts), version.prompt),
+    )
+
+
+def _civitai_version(fields: Fields) -> Facts:
+    model = fields.below("model")
+    notes = [model.text("description"), fields.text("description")]
+    # Programs that fetch this fetch the first image as well, as the preview.
+    prompts = [image.below("meta").text("prompt") for image in fields.items("images")]
+    return Facts(
+        name=model.text("name"),
+        author=fields.below("creator").text("username") or model.below("creator").text("username"),
+        description="\n".join(filter(None, map(plain_text, notes))),
+        trigger_words=split_phrases(fields.words("trainedWords")),
+        tags=clean_words(model.words("tags")),
+        base_models=clean_words(fields.text("baseModel")),
+        mature=model.flag("nsfw"),
+        prompt=prompts[0] if prompts else "",
+    )
+
+
+# By a field that tells whose answer a `.json` is.
+ANSWERS: dict[str, Callable[[Sheet], Facts]] = {
+    "modelVersions": read_civitai_model,
+    "trainedWords": read_civitai,
+    "modelspec.title": read_swarm,
+}

@@ -1,0 +1,61 @@
+"""What many adapters have in common, as PostgreSQL counted when it last analysed `listing_words`.
+
+Of a common word the most popular adapters are looked at; facts tell who they are.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from sqlalchemy.orm import Session
+
+from registry.retrieval.filters import Filters
+from registry.retrieval.statements import believed, rows
+from registry.retrieval.vector import passing
+
+# What more adapters have than this is common.
+MANY = 1000
+# Of the most popular so many times more are looked at than are wanted, for estimates may be wrong.
+SPARE = 4
+# Downloads in steps of four, as `facts_of` has them; there cannot be more than 2^63.
+STEPS = 32
+
+Column = Literal["words_vector", "facts"]
+
+
+def count_common(session: Session, column: Column) -> Mapping[str, float]:
+    """Return how many adapters have a word or a fact, about, of those that many have."""
+    return believed(session, ("common", column), lambda: _count(session, column))
+
+
+def _count(session: Session, column: Column) -> Mapping[str, float]:
+    statement = """
+        SELECT element, frequency * reltuples AS adapters
+        FROM pg_stats, pg_class,
+            unnest(most_common_elems::text::text[], most_common_elem_freqs)
+                AS common (element, frequency)
+        WHERE schemaname = current_schema AND tablename = 'listing_words'
+            AND attname = %(column)s AND pg_class.oid = 'listing_words'::regclass
+            AND frequency * reltuples > %(many)s
+    """
+    found = rows(session, statement, {"column": column, "many": MANY})
+    return {row.element: row.adapters for row in found}
+
+
+def facts_of_popular(session: Session, filters: Filters, bearers: float, wanted: int) -> list[str]:
+    """Return facts of the most popular adapters, among whom `wanted` of `bearers` should pass.
+
+    None where that takes half of all, or more: then all may as well be looked at.
+    """
+    left, everything = passing(session, filters)
+    passing_bearers = bearers * left / everything
+    counts = count_common(session, "facts")
+    facts: list[str] = []
+    popular = 0.0
+    for step in reversed(range(STEPS)):
+        facts.append(f"popularity={step}")
+        popular += counts.get(facts[-1], 0.0)
+        if 2 * popular > everything:
+            break
+        if passing_bearers * popular / everything >= SPARE * wanted:
+            return facts
+    return []
