@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import psycopg
 from pgvector import HalfVector
-from pgvector.psycopg.halfvec import HalfVectorBinaryDumper
 from psycopg.rows import namedtuple_row
 from sqlalchemy import ARRAY, ColumnElement, Engine, Select, and_, any_, literal, true
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -24,9 +23,6 @@ from registry.retrieval.filters import Filters, conditions, conditions_on_facts
 
 Embedding = npt.NDArray[np.float32]
 Fact = TypeVar("Fact")
-
-# As its bytes: to write one as text takes a third of a millisecond, and PostgreSQL has to read it.
-psycopg.adapters.register_dumper(HalfVector, HalfVectorBinaryDumper)
 
 # What a transaction that searches is told, and forgets at its end.
 SETTINGS = {

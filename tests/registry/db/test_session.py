@@ -1,8 +1,11 @@
-"""Connections that end, between two uses and in one."""
+"""Connections that end, between two uses and in one, and vectors that they carry."""
 
+import json
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+from pgvector import HalfVector
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -56,3 +59,13 @@ def test_what_psycopg_runs_by_itself_fails_like_the_rest(engine: Engine) -> None
 
     with Session(engine) as session:
         assert rows(session, "SELECT 7 AS number", {})[0].number == 7
+
+
+def test_a_vector_arrives_as_it_was(engine: Engine) -> None:
+    halves = np.array([0.1, -2.5, 0.0, 65504.0], np.float16)
+
+    with Session(engine) as session:
+        statement = "SELECT %(vector)s::halfvec::text AS written"
+        [row] = rows(session, statement, {"vector": HalfVector(halves)})
+
+    assert np.array(json.loads(row.written), np.float16).tolist() == halves.tolist()
