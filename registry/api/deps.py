@@ -53,7 +53,7 @@ class Places:
             self.give_back()
 
 
-# Not one of these waits for anything: but what is no coroutine FastAPI has a thread do.
+# Coroutines, though they wait for nothing: FastAPI has a thread run each dependency that is none.
 async def _registry(request: Request) -> Registry:
     registry: Registry = request.app.state.registry
     return registry

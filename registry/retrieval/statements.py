@@ -75,7 +75,7 @@ def among(column: InstrumentedAttribute[Any], values: Collection[Any]) -> Column
 def rows(session: Session, statement: str, values: Mapping[str, Any]) -> Sequence[Any]:
     """Run a statement with psycopg's placeholders, `%(name)s`; rows have columns as attributes.
 
-    By psycopg itself: what SQLAlchemy does around it takes as long again.
+    By psycopg itself: what SQLAlchemy does around it takes more than half as long again.
 
     Raises:
         DBAPIError: it failed, as if SQLAlchemy had run it.
