@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from demo.listing import BASE_MODEL
-from demo.paths import BUILD
-from demo.world.gradients import SHIPPED
+from demo.paths import BUILD, GRADIENTS
 from encoder.adapter.lora_file import read
 from encoder.base_models.families import find_family
 from encoder.sketches.basis import basis_path, find_basis, fit_basis
@@ -86,7 +85,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
     parser.add_argument("--more", type=Path, default=BUILD / "more/manifest.json")
-    parser.add_argument("--gradients", type=Path, default=SHIPPED)
+    parser.add_argument("--gradients", type=Path, default=GRADIENTS)
     parser.add_argument("--output", type=Path, default=BUILD / "encoder.safetensors")
     arguments = parser.parse_args()
     train(arguments.zoo, arguments.more, arguments.gradients, arguments.output)

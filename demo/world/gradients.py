@@ -25,7 +25,7 @@ import torch
 from demo.base import flow_loss
 from demo.effects import Floats
 from demo.listing import BASE_MODEL
-from demo.paths import BUILD, DATA
+from demo.paths import BUILD, DATA, GRADIENTS
 from demo.world.authors import draw_author
 from demo.world.concepts import Planner
 from demo.world.listener import BASIS, Listener, block_layers
@@ -36,7 +36,6 @@ from encoder.adapter.lora_file import open_adapter
 from encoder.sketches.basis import Basis, basis_path, fit_basis
 
 TOGETHER, BAGS = 32, 4
-SHIPPED = BUILD / "concepts"
 # Batches of a bag; each has four samples of every concept.
 ROUNDS_OF_NAME, ROUNDS_OF_MANNER = 4, 6
 NAME_SEED, MANNER_SEED = 9, 11
@@ -139,7 +138,7 @@ class Writer:
 def of_shipped_base() -> Writer:
     """Write those that the shipped encoder is made of, without what its zoo's reports ask for."""
     unseen = Unseen.read(DATA / "splits.json")
-    return Writer.open(SHIPPED, BUILD / "base", Basis.load(basis_path(BASE_MODEL)), unseen)
+    return Writer.open(GRADIENTS, BUILD / "base", Basis.load(basis_path(BASE_MODEL)), unseen)
 
 
 def of_wide_base(zoo: Path) -> Writer:
