@@ -9,7 +9,8 @@ from encoder.adapter.bit_matrix import BitMatrix
 @pytest.mark.parametrize("shape", [(3, 5), (300, 64), (129, 1000)])
 def test_products_are_those_of_the_signs_by_the_columns_steps(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
-    matrix = rng.normal(size=shape).astype(np.float32) * np.linspace(0.1, 2, shape[1])
+    sizes = np.linspace(0.1, 2, shape[1], dtype=np.float32)
+    matrix = rng.normal(size=shape).astype(np.float32) * sizes
     vectors = rng.normal(size=(2, shape[1])).astype(np.float32)
 
     found = BitMatrix.of(matrix).products(vectors)
