@@ -151,6 +151,7 @@ class Learner:
         progress(0, 1, "Fitting")
         serves = family.name if active is None else active.base_model
         fitted = self._fit(serves, train, [sketches[e.sha256] for e in train], seed)
+        fitted = self._keep_concepts(fitted, active)
         groups = [example.group for example in held]
         places = _judge(fitted, unseen, held)
         mrr = interval(places, groups)
@@ -208,6 +209,17 @@ class Learner:
             groups=[numbers[example.group] for example in train],
             seed=seed,
         )
+
+    def _keep_concepts(self, fitted: "RidgeEncoder", active: Encoder | None) -> "RidgeEncoder":
+        """What the base's gradients say of concepts is true whatever adapters are learned from."""
+        from encoder.weight_encoders.ridge import RidgeEncoder
+
+        if active is None or active.text_encoder != fitted.text_encoder:
+            return fitted
+        known = load_registered(self.blobs, active)
+        if not isinstance(known, RidgeEncoder) or known.sketch_version != fitted.sketch_version:
+            return fitted
+        return replace(fitted, concepts=known.concepts)
 
     def _judge_active(
         self, active: Encoder, held: Sequence[Example], folder: Path, progress: Progress

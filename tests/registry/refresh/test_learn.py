@@ -10,18 +10,24 @@ import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
+from encoder.adapter.bit_matrix import BitMatrix
+from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.sketches.sketch import Sketch, default_layout
 from encoder.weight_encoders.autolora import family_of
+from encoder.weight_encoders.checkpoint import save_encoder
+from encoder.weight_encoders.concepts import Concepts
+from encoder.weight_encoders.ridge import RidgeEncoder
 from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
 from registry.db.encoder_models import Sketch as StoredSketch
-from registry.db.encoders import find_active, get_encoder
+from registry.db.encoders import find_active, get_encoder, register_encoder
 from registry.db.examples import list_examples
 from registry.db.models import File
 from registry.db.pending import PendingFile
+from registry.db.promotion import promote
 from registry.db.records import record_to_json
 from registry.errors import NotEnoughToLearnError, PromotionError
 from registry.refresh import learn
-from registry.refresh.backfill import backfill
+from registry.refresh.backfill import backfill, load_registered
 from registry.refresh.steps.read import read_stored
 from registry.service import Registry
 from tests.builders import TEXT_ENCODER, add_adapter
@@ -148,6 +154,48 @@ def test_an_encoder_that_learned_more_replaces_the_active_one_and_can_be_taken_b
         assert find_active(session, "demo-flux-tiny") is None
     with pytest.raises(PromotionError, match="no encoder is active"):
         registry.roll_back("demo-flux-tiny")
+
+
+def test_what_the_bases_gradients_say_is_kept_by_an_encoder_that_learned_more(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with registry.sessions.begin() as session:
+        add_taught(session, 100)
+    registry.learn("demo-flux-tiny")
+    with registry.sessions() as session:
+        first = load_registered(registry.blobs, require_active(session))
+    assert isinstance(first, RidgeEncoder)
+    rng, size = np.random.default_rng(5), int(LAYOUT.sizes.sum())
+    concepts = Concepts(
+        np.zeros(size, np.float32),
+        np.arange(64, dtype=np.int32),
+        BitMatrix.of(rng.normal(size=(60, 64)).astype(np.float32)),
+        QuarterMatrix.of(rng.normal(size=(60, 512)).astype(np.float32)),
+    )
+    save_encoder(replace(first, name="spoken", concepts=concepts), tmp_path / "spoken.safetensors")
+    with registry.sessions.begin() as session:
+        spoken = register_encoder(session, registry.blobs, tmp_path / "spoken.safetensors")
+    list(backfill(registry.sessions, registry.blobs, spoken))
+    with registry.sessions.begin() as session:
+        promote(session, "spoken", reason="a test")
+        add_taught(session, 400, seed=1)
+
+    second = registry.learn("demo-flux-tiny")
+
+    assert second.encoder is not None
+    with registry.sessions() as session:
+        active = require_active(session)
+        kept = load_registered(registry.blobs, active)
+    assert active.name == second.encoder
+    assert isinstance(kept, RidgeEncoder)
+    assert kept.concepts is not None
+    np.testing.assert_array_equal(kept.concepts.keys.packed, concepts.keys.packed)
+
+
+def require_active(session: Session) -> Encoder:
+    active = find_active(session, "demo-flux-tiny")
+    assert active is not None
+    return active
 
 
 def test_too_little_is_said_to_be_too_little(registry: Registry) -> None:
