@@ -305,16 +305,14 @@ class PoliteClient:
             self._pace.heed(urlsplit(url).hostname or "", rate_limit)
 
     def _read(self, response: httpx.Response) -> bytes:
-        where = shown(str(response.url))
-        too_large = SourceError(f"{where} is larger than {self._max_bytes} bytes; not fetched")
         announced = response.headers.get("Content-Length", "")
-        if announced.isdigit() and int(announced) > self._max_bytes:
-            raise too_large
-        _check_encoding(response)
-        body = _read_until(response.iter_bytes(), self._max_bytes + 1)
-        if len(body) > self._max_bytes:
-            raise too_large
-        return body
+        if not announced.isdigit() or int(announced) <= self._max_bytes:
+            _check_encoding(response)
+            body = _read_until(response.iter_bytes(), self._max_bytes + 1)
+            if len(body) <= self._max_bytes:
+                return body
+        where = shown(str(response.url))
+        raise SourceError(f"{where} is larger than {self._max_bytes} bytes; not fetched")
 
     def _body(self, response: httpx.Response, start: int) -> Body:
         _check_encoding(response)

@@ -7,6 +7,9 @@ docs/benchmarks/crawling.md has the figures. The hub is a process of its own, on
 """
 
 import argparse
+import os
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,6 +22,7 @@ from benchmarks.crawl.measures import (
 )
 from benchmarks.results import RESULTS, write_results
 from benchmarks.tables import table
+from registry.cli.loading import load_less
 
 
 def measure(folder: Path, *, small: bool) -> dict[str, Figures]:
@@ -73,6 +77,12 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a tenth of everything")
     parser.add_argument("--out", type=Path, default=RESULTS / "crawling.json")
     arguments = parser.parse_args()
+    # As `autolora refresh` does; numpy takes its threads when it is loaded, which is long ago.
+    if os.environ.get("OPENBLAS_NUM_THREADS") is None:
+        command = [sys.executable, "-m", "benchmarks.crawl", *sys.argv[1:]]
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+        raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)
+    load_less()
     with TemporaryDirectory(prefix="autolora-crawl-") as folder:
         told = measure(Path(folder), small=arguments.small)
     write_results(arguments.out, told, to_markdown(told))

@@ -26,6 +26,15 @@ def load_less() -> None:
     atexit.register(gc.freeze)
 
 
+def multiply_with_one_thread() -> None:
+    """Let numpy multiply with one thread; to be called before it is loaded.
+
+    Searches and embeddings multiply small matrices. Threads that share one wait longer than they
+    compute, and keep a processor busy meanwhile, which others need.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 @contextmanager
 def loading() -> Iterator[None]:
     """Let Ctrl-C end the program at once while the block imports: nothing is under way yet."""

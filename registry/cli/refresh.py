@@ -1,6 +1,5 @@
 """Commands that bring in adapters: refresh, crawl, encode."""
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
@@ -9,13 +8,13 @@ import typer
 from rich import filesize
 
 from registry.cli.context import open_registry
+from registry.cli.loading import multiply_with_one_thread
 from registry.cli.options import CrawlOptions, Json, grouped
 from registry.cli.output import print_json, stdout
 from registry.cli.progress import show_refresh
 
 if TYPE_CHECKING:
     from registry.db.runs import RunFacts
-    from registry.refresh.step import Step
 
 app = typer.Typer()
 
@@ -44,9 +43,7 @@ def refresh(
     as_json: Json = False,
 ) -> None:
     """Crawl what changed, download, read, encode and publish it. Safe to stop and rerun."""
-    from registry.refresh.pipeline import STEPS
-
-    _run(context, STEPS, _Crawl(source, filters, full, force), as_json)
+    _run(context, _Crawl(source, filters, full, force), as_json)
 
 
 @app.command()
@@ -60,18 +57,13 @@ def crawl(
     as_json: Json = False,
 ) -> None:
     """List and download what changed, without indexing it."""
-    from registry.refresh.pipeline import STEPS
-
-    steps = [step for step in STEPS if step.asks_hub]
-    _run(context, steps, _Crawl(source, filters, full, force), as_json)
+    _run(context, _Crawl(source, filters, full, force), as_json, asks_hub=True)
 
 
 @app.command()
 def encode(context: typer.Context, as_json: Json = False) -> None:
     """Index what was downloaded and is not indexed yet, without asking a hub."""
-    from registry.refresh.pipeline import STEPS
-
-    _run(context, [step for step in STEPS if not step.asks_hub], _Crawl(), as_json)
+    _run(context, _Crawl(), as_json, asks_hub=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +77,14 @@ class _Crawl:
 
 
 def _run(
-    context: typer.Context, steps: "Sequence[type[Step]]", crawl: _Crawl, as_json: bool
+    context: typer.Context, crawl: _Crawl, as_json: bool, asks_hub: bool | None = None
 ) -> None:
-    from registry.refresh.pipeline import Pipeline
+    """Run the steps that ask the hub, or those that do not, or (None) all."""
+    multiply_with_one_thread()
+    from registry.refresh.pipeline import STEPS, Pipeline
     from registry.refresh.sources import open_source
 
+    steps = [step for step in STEPS if asks_hub in (None, step.asks_hub)]
     registry = open_registry(context)
     with closing(open_source(crawl.source, crawl.filters.over(registry.settings))) as opened:
         pipeline = Pipeline(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.cli.loading import multiply_with_one_thread
 from registry.cli.night import nights_done
 
 if TYPE_CHECKING:
@@ -43,9 +44,7 @@ def serve(
     inherited: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Serve the API and the page."""
-    # A search multiplies small matrices. Threads that share one wait longer than they compute, and
-    # keep a processor busy meanwhile, which another search needs. Read when numpy is loaded.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    multiply_with_one_thread()
     from registry.config import Settings
     from registry.logs import set_up_logs
 

@@ -7,6 +7,7 @@ import typer
 
 from registry.cli.context import open_registry
 from registry.cli.errors import UsageError, report
+from registry.cli.loading import multiply_with_one_thread
 from registry.cli.output import stderr
 
 app = typer.Typer()
@@ -23,6 +24,7 @@ def worker(
     ] = None,
 ) -> None:
     """Do the work of refreshes and nights, beside any number of others, until it is stopped."""
+    multiply_with_one_thread()
     from registry.logs import set_up_logs
     from registry.refresh.pipeline import Pipeline
     from registry.refresh.worker import QUEUES, Worker

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PAGE = 64
 # Files that are read and stored together, and how large they may be together: what a kill costs is
 # reading these once more. A sketch of 1 MB is kept of each meanwhile.
-TOGETHER, BYTES_TOGETHER = 16, 64_000_000
+TOGETHER, BYTES_TOGETHER = 32, 64_000_000
 
 
 class ReadStep(SharedStep):
