@@ -41,11 +41,13 @@ base: $(VENV)/.ready-zoo  ## Train another base than the shipped one, an hour on
 	@test -d demo/build/base/vae || $(BIN)/python -m demo.vae
 	@test -d demo/build/base/scheduler || $(BIN)/python -m demo.base
 
-zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: about 2 hours on 2 cores; needs npm
+zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: about 3 hours on 2 cores; needs npm
 	@test -f demo/build/names.json || $(BIN)/python -m demo.art
 	@test -d demo/build/base || cp -r demo/data/base demo/build/base
 	@$(BIN)/python -m demo.zoo
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.more
+	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.world.art
+	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.world.gradients --shipped
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.train_encoder
 	@test -f demo/build/gates.safetensors || $(BIN)/python -m demo.train_gates
 	@$(BIN)/python -m demo.export

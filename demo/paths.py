@@ -6,3 +6,5 @@ from pathlib import Path
 # What the repository ships, and what `make zoo` makes (hours of work, not in git).
 DATA = Path(__file__).parent / "data"
 BUILD = Path(os.environ.get("DEMO_BUILD", Path(__file__).parent / "build"))
+# What the shipped base's gradients say of concepts.
+GRADIENTS = BUILD / "concepts"

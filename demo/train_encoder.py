@@ -1,24 +1,27 @@
 """Train the shipped weight encoder, and before it the basis of its sketches.
 
 Both see training adapters only: the zoo's for the basis, and more (demo/more.py) for the encoder.
+What the base's gradients say of concepts (demo/world/gradients.py) is joined last.
 """
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from demo.listing import BASE_MODEL
-from demo.paths import BUILD
+from demo.paths import BUILD, GRADIENTS
 from encoder.adapter.lora_file import read
 from encoder.base_models.families import find_family
 from encoder.sketches.basis import basis_path, find_basis, fit_basis
 from encoder.sketches.sketch import default_layout
 from encoder.text_encoder import load_text_encoder
+from encoder.training.concepts import Gradients, fit_concepts
 from encoder.training.dataset import Dataset, read_dataset
-from encoder.training.train import fit_ridge
+from encoder.training.train import fit_ridge, sketch_files
 from encoder.weight_encoders.checkpoint import save_encoder
 
 
@@ -56,21 +59,24 @@ def train_basis(dataset: Dataset) -> None:
     default_layout.cache_clear()
 
 
-def train(zoo: Path, more: Path, output: Path) -> None:
+def train(zoo: Path, more: Path, gradients: Path, output: Path) -> None:
     dataset = load_dataset(zoo)
     train_basis(dataset)
-    dataset = add_more(dataset, more)
+    dataset, text_encoder = add_more(dataset, more), load_text_encoder()
     with Progress(console=Console(stderr=True)) as bars:
         task = bars.add_task("Encoder")
         encoder = fit_ridge(
             dataset,
-            load_text_encoder(),
+            text_encoder,
             name=f"{BASE_MODEL}-ridge",
             base_model=BASE_MODEL,
             progress=lambda done, total, what: bars.update(
                 task, completed=done, total=total, description=what
             ),
         )
+    sketches = sketch_files([dataset.paths[index] for index in dataset.indices("train")])
+    seen = Gradients.load(gradients, sketches[0].layout.sizes)
+    encoder = replace(encoder, concepts=fit_concepts(seen, sketches, text_encoder))
     save_encoder(encoder, output)
     print(json.dumps(encoder.metrics, indent=1))
 
@@ -79,6 +85,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
     parser.add_argument("--more", type=Path, default=BUILD / "more/manifest.json")
+    parser.add_argument("--gradients", type=Path, default=GRADIENTS)
     parser.add_argument("--output", type=Path, default=BUILD / "encoder.safetensors")
     arguments = parser.parse_args()
-    train(arguments.zoo, arguments.more, arguments.output)
+    train(arguments.zoo, arguments.more, arguments.gradients, arguments.output)

@@ -24,7 +24,8 @@ from crawler.errors import AutoLoraError
 
 if TYPE_CHECKING:
     from registry.api.schemas.adapters import AdapterListAnswer
-    from registry.api.schemas.found import PictureAnswer, SearchAnswer
+    from registry.api.schemas.found import SearchAnswer
+    from registry.api.schemas.picture import PictureAnswer
     from registry.client import Client
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import Mode, Size, StepCallback

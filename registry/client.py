@@ -18,7 +18,6 @@ from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
 from registry.api.schemas.found import (
     DuplicateListAnswer,
     FacetsAnswer,
-    PictureAnswer,
     SearchAnswer,
     SimilarAnswer,
 )
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from registry.api.schemas.fuse import ChoiceAnswer, FuseAnswer
+    from registry.api.schemas.picture import PictureAnswer
     from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
     from registry.fusion.fused_image import FusedImage
     from registry.fusion.options import DrawingOptions, Mode, StepCallback
@@ -87,9 +87,10 @@ class Client(Connection):
 
     def search_picture(
         self, picture: Path | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
-    ) -> PictureAnswer:
+    ) -> "PictureAnswer":
         """Return up to `limit` adapters that a picture was made with, or that made one like it."""
         # Here, for it brings Pillow, which no other question needs.
+        from registry.api.schemas.picture import PictureAnswer
         from registry.retrieval.picture_files import picture_bytes
 
         asked = _given({"limit": limit, **filters})

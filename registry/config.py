@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_origin
 
-from dotenv import dotenv_values
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr, field_validator
 
@@ -161,7 +160,7 @@ class Settings(BaseModel):
             TokenPlaceError: a token is from one place and its address from another.
             ValidationError: a setting is none that it can be.
         """
-        said, written = _settings_in(os.environ), _settings_in(dotenv_values(ENV_FILE))
+        said, written = _settings_in(os.environ), _settings_in(_lines_of_file())
         places = {"the program": given, "the environment": said, ENV_FILE: written}
         for token, address in TOKENS.items():
             _check_places(token, address, places)
@@ -202,6 +201,15 @@ class Settings(BaseModel):
         return self.home / "postgres"
 
 
+def _lines_of_file() -> Mapping[str, str | None]:
+    """Return what `.env` says, where there is one."""
+    if not Path(ENV_FILE).exists():
+        return {}
+    from dotenv import dotenv_values
+
+    return dotenv_values(ENV_FILE)
+
+
 def _settings_in(variables: Mapping[str, str | None]) -> dict[str, Any]:
     """Return the settings among variables, whose names may be of small letters too."""
     values = {name.upper(): value for name, value in variables.items() if value is not None}
@@ -231,7 +239,7 @@ def misspelt_settings() -> dict[str, str]:
     Other programs have variables that begin with REGISTRY_ too: only what is near counts.
     """
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-    said = [*os.environ, *dotenv_values(ENV_FILE)]
+    said = [*os.environ, *_lines_of_file()]
     meant = {}
     for name in sorted({name.upper() for name in said} - set(known)):
         if near := get_close_matches(name, known, 1, cutoff=NEAR):

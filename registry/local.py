@@ -9,7 +9,6 @@ from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
 from registry.api.schemas.found import (
     DuplicateListAnswer,
     FacetsAnswer,
-    PictureAnswer,
     SearchAnswer,
     SimilarAnswer,
 )
@@ -24,6 +23,7 @@ from registry.service import Registry
 # What a search does without is loaded by the questions that need it.
 if TYPE_CHECKING:
     from registry.api.schemas.fuse import ChoiceAnswer
+    from registry.api.schemas.picture import PictureAnswer
     from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
     from registry.fusion.recipe import Recipe
 
@@ -60,7 +60,9 @@ class LocalReader:
 
     def search_picture(
         self, picture: Path | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
-    ) -> PictureAnswer:
+    ) -> "PictureAnswer":
+        from registry.api.schemas.picture import PictureAnswer
+
         page = self.registry.search_picture(picture, make_filters(**filters), limit)
         return PictureAnswer.from_page(page)
 

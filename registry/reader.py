@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from registry.api.schemas.found import (
         DuplicateListAnswer,
         FacetsAnswer,
-        PictureAnswer,
         SearchAnswer,
         SimilarAnswer,
     )
     from registry.api.schemas.fuse import ChoiceAnswer
+    from registry.api.schemas.picture import PictureAnswer
     from registry.api.schemas.service import NightListAnswer, RunListAnswer, StatusAnswer
     from registry.client import Client
     from registry.fusion.fused_image import FusedImage

@@ -138,6 +138,7 @@ def encoders(
     }
     if concepts is not None:
         recipes["concepts' gradients, no adapter trained on"] = concepts.alone
+        recipes["the words of the nearest concepts"] = concepts.in_words
         recipes["concepts' gradients and ridge"] = concepts.with_ridge
     for rival in rivals:
         recipes[rival.name] = partial(train_rival, zoo, rival, train, zoo.indices("validation"))

@@ -21,7 +21,7 @@ from demo.world.authors import Author, draw_author
 from demo.world.captions import Told, tell
 from demo.world.manners import Words, words, words_of_effect, words_of_look
 from demo.world.sources import Look, Split, load_looks, load_sources
-from demo.world.splits import is_withheld
+from demo.world.splits import Unseen, is_withheld
 
 SEED = 31
 KINDS = {"object": 7, "thing": 6, "style": 5, "subject": 6, "effect": 5, "mixture": 3}
@@ -70,10 +70,12 @@ class Planner:
     split: Split
     art: Art
     looks: tuple[Look, ...] = field(default_factory=load_looks)
+    unseen: Unseen = field(default_factory=Unseen)
 
     @classmethod
-    def load(cls, split: Split) -> "Planner":
-        return cls(split, load_art((split,)))
+    def load(cls, split: Split, unseen: Unseen | None = None) -> "Planner":
+        """Load a split's art, without what is `unseen`."""
+        return cls(split, load_art((split,)), unseen=unseen or Unseen())
 
     def group(self, number: int) -> tuple[Author, list[Concept]]:
         """Draw an author and all of the author's concepts."""
@@ -180,7 +182,8 @@ class Planner:
     def manners(self) -> list[int | tuple[str, str, str]]:
         """All effects, then the looks with pictures enough."""
         effects = [(k, p, c) for k, patterns in PATTERNS.items() for p in patterns for c in COLOURS]
-        return [*effects, *sorted(self._styles)]
+        shown = [effect for effect in effects if effect not in self.unseen.effects]
+        return [*shown, *sorted(self._styles)]
 
     def _concept(
         self,
@@ -226,7 +229,8 @@ class Planner:
         return [
             i
             for i, name in enumerate(self.art.name.tolist())
-            if not is_withheld(self._look(i).style, self.art.names[name]["label"])
+            if not is_withheld(style := self._look(i).style, self.art.names[name]["label"])
+            and not self.unseen.has(style, self.art.names[name])
         ]
 
     @cached_property

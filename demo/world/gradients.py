@@ -5,9 +5,10 @@ is much like it: sketched alike, it finds the adapter of the same pictures among
 .99 (docs/benchmarks/wide.md), and takes a few dozen samples where an adapter takes hundreds.
 
 `python -m demo.world.gradients` writes those of all names that the art has, and of its effects and
-looks, to `gradients/` under the build folder: 32 concepts a file, four bags of pictures each. Of a
-name every second bag is redrawn (demo/world/redraw.py), since a name is not its art. Each turn
-adds as much again. It can be stopped anywhere, and several processes may work side by side.
+looks, to `gradients/` under the build folder; those of the shipped base, `--shipped`, to
+`concepts/`. 32 concepts are a file, of four bags of pictures each. Of a name every second bag is
+redrawn (demo/world/redraw.py), since a name is not its art. Each turn adds as much again. It can
+be stopped anywhere, and several processes may work side by side.
 """
 
 import argparse
@@ -23,14 +24,16 @@ import torch
 
 from demo.base import flow_loss
 from demo.effects import Floats
-from demo.paths import BUILD
+from demo.listing import BASE_MODEL
+from demo.paths import BUILD, DATA, GRADIENTS
 from demo.world.authors import draw_author
 from demo.world.concepts import Planner
 from demo.world.listener import BASIS, Listener, block_layers
 from demo.world.redraw import redraw
+from demo.world.splits import Unseen
 from demo.world.zoo import BATCH, Lesson, World, claimed, family_of, spread_times
 from encoder.adapter.lora_file import open_adapter
-from encoder.sketches.basis import Basis, fit_basis
+from encoder.sketches.basis import Basis, basis_path, fit_basis
 
 TOGETHER, BAGS = 32, 4
 # Batches of a bag; each has four samples of every concept.
@@ -68,10 +71,10 @@ class Writer:
     planner: Planner
 
     @classmethod
-    def open(cls, folder: Path, zoo: Path) -> "Writer":
+    def open(cls, folder: Path, base: Path, basis: Basis, unseen: Unseen) -> "Writer":
         for part in ("names", "manners"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        return cls(folder, World.load(zoo / "base"), load_basis(folder, zoo), Planner.load("train"))
+        return cls(folder, World.load(base), basis, Planner.load("train", unseen))
 
     def write_turn(self, turn: int) -> None:
         """Write what is not there of a turn and what no other process is at."""
@@ -132,6 +135,18 @@ class Writer:
         return sketch_gradients(self.world, self.basis, lessons, rounds, seed)
 
 
+def of_shipped_base() -> Writer:
+    """Write those that the shipped encoder is made of, without what its zoo's reports ask for."""
+    unseen = Unseen.read(DATA / "splits.json")
+    return Writer.open(GRADIENTS, BUILD / "base", Basis.load(basis_path(BASE_MODEL)), unseen)
+
+
+def of_wide_base(zoo: Path) -> Writer:
+    folder = BUILD / "gradients"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Writer.open(folder, zoo / "base", load_basis(folder, zoo), Unseen())
+
+
 def load_basis(folder: Path, zoo: Path) -> Basis:
     """Return the basis that everything in a folder is sketched in, learned when it is begun."""
     path = folder / BASIS
@@ -145,11 +160,11 @@ def load_basis(folder: Path, zoo: Path) -> Basis:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=BUILD / "gradients")
-    parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--zoo", type=Path, default=BUILD / "zoo", help="of the wide base")
+    parser.add_argument("--shipped", action="store_true", help="of the shipped base instead")
     parser.add_argument("--turns", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    writer = Writer.open(arguments.folder, arguments.zoo)
+    writer = of_shipped_base() if arguments.shipped else of_wide_base(arguments.zoo)
     for turn in range(arguments.turns):
         writer.write_turn(turn)

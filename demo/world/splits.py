@@ -3,6 +3,11 @@
 Both rules hash the words, so they hold whatever sets are added or left out.
 """
 
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +18,45 @@ from demo.world.sources import load_looks
 WITHHELD_EVERY = 25
 # One name in so many is unknown to the base: adapters bring the thing.
 UNKNOWN_EVERY = 16
+
+# Sets that the shipped zoo knows under another name.
+OTHER_STYLES = {"fluent-contrast": "fluent-line"}
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """What the shipped zoo's adapters for choices and reports are about: not to be learned from."""
+
+    names: frozenset[str] = frozenset()
+    cells: frozenset[tuple[str, str]] = frozenset()  # style, subgroup
+    effects: frozenset[tuple[str, str, str]] = frozenset()  # kind, pattern, colour
+
+    @classmethod
+    def read(cls, path: Path) -> "Unseen":
+        """Read the splits of the zoo's concepts, as demo/export.py wrote them."""
+        seen: set[tuple[str, ...]] = set()
+        unseen: set[tuple[str, ...]] = set()
+        for key, split in json.loads(path.read_text()).items():
+            kind, about, *rest = key.split("/", 2)
+            if kind == "style":
+                about = (about, *rest)
+            elif kind == "object":
+                about = ("/".join([about, *rest]),)
+            else:  # whatever they are shown on
+                colour, pattern = about.rsplit(" ", 1)
+                about = (kind, pattern, colour)
+            (seen if split == "train" else unseen).add(about)
+        hidden = unseen - seen
+        by_length: dict[int, Any] = {
+            count: frozenset(about for about in hidden if len(about) == count)
+            for count in (1, 2, 3)
+        }
+        return cls(frozenset(name for (name,) in by_length[1]), by_length[2], by_length[3])
+
+    def has(self, style: str, entry: dict[str, Any]) -> bool:
+        """Tell whether a picture shows something of it."""
+        cell = (OTHER_STYLES.get(style, style), entry["subgroup"])
+        return entry["label"] in self.names or cell in self.cells
 
 
 def is_withheld(style: str, label: str) -> bool:

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +37,8 @@ from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
 
 FAMILY = "demo-flux-wide"
+# A picture's latents a side, before they are packed by two.
+LATENTS = 8
 # Of each adapter's pictures a step, at times spread evenly.
 BATCH = 4
 WARM_UP, LAST_RATE = 10, 0.1
@@ -58,10 +60,16 @@ class World:
         transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer")
         vae = AutoencoderKL.from_pretrained(folder / "vae")
         return cls(
-            transformer.eval().requires_grad_(False),
-            vae.eval().requires_grad_(False),
+            transformer.float().eval().requires_grad_(False),
+            vae.float().eval().requires_grad_(False),
             PromptEncoder(load_text_encoder()),
         )
+
+    def encode(self, drawn: npt.NDArray[np.uint8]) -> Tensor:
+        """Pictures RGB (n, 64, 64, 3), shrunk to what this takes -> packed latents (n, 16, 64)."""
+        side = LATENTS * 2 ** (len(self.vae.config.block_out_channels) - 1)
+        parts = drawn.reshape(len(drawn), side, drawn.shape[1] // side, side, -1, 3)
+        return encode_pictures(self.vae, to_tensor(parts.mean((2, 4)).round().astype(np.uint8)))
 
 
 class Lesson:
@@ -69,7 +77,7 @@ class Lesson:
 
     def __init__(self, world: World, concept: Concept, drawn: npt.NDArray[np.uint8]) -> None:
         """`drawn` are the concept's pictures, RGB (n, 64, 64, 3)."""
-        self.latents = encode_pictures(world.vae, to_tensor(drawn))
+        self.latents = world.encode(drawn)
         names = concept.names * (len(drawn) // len(concept.names))
         prompts = [prompt for name in names for prompt in training_prompts(concept, name)]
         self.choices = len(prompts) // len(drawn)
@@ -193,14 +201,14 @@ def family_of(base: Path) -> Family:
     return Family.from_config(FAMILY, "FluxTransformer2DModel", own)
 
 
-def train_zoo(folder: Path, groups: int) -> None:
+def train_zoo(folder: Path, numbers: Iterable[int], base: Path | None = None) -> None:
     """Train the groups that are not there yet and that no other process is at."""
     for part in ("adapters", "groups"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    freeze_base(folder / "base")
+    freeze_base(folder / "base", base)
     world = World.load(folder / "base")
     planners: dict[str, Planner] = {}
-    for number in range(groups):
+    for number in numbers:
         with claimed(folder / f"groups/{number:04d}.lock") as free:
             if not free or (folder / f"groups/{number:04d}.jsonl").exists():
                 continue
@@ -239,11 +247,15 @@ def make_group(world: World, planner: Planner, folder: Path, number: int) -> Non
     )
 
 
-def freeze_base(folder: Path) -> None:
-    """Copy the base, once: adapters belong to it, whatever becomes of the one in training."""
+def freeze_base(folder: Path, base: Path | None = None) -> None:
+    """Copy a base, or else the wide one, once: adapters belong to it, whatever becomes of it."""
     if folder.exists():
         return
     partial = folder.with_name("base.partial")
+    if base is not None:
+        shutil.copytree(base, partial, dirs_exist_ok=True)
+        partial.replace(folder)
+        return
     shutil.copytree(BUILD / "base/transformer", partial / "transformer", dirs_exist_ok=True)
     vae = partial / "vae"
     shutil.copytree(BUILD / "vae", vae, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*STATES))
@@ -261,6 +273,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=BUILD / "zoo")
     parser.add_argument("--groups", type=int, default=48)
+    parser.add_argument("--base", type=Path, help="another base than the wide one")
+    parser.add_argument("--unseen", action="store_true", help="no groups for training")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    train_zoo(arguments.folder, arguments.groups)
+    numbers: Iterable[int] = range(arguments.groups)
+    if arguments.unseen:
+        numbers = [number for number in numbers if split_of(number) != "train"]
+    train_zoo(arguments.folder, numbers, arguments.base)

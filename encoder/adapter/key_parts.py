@@ -40,13 +40,20 @@ EMBEDDING = re.compile(r"bundle_emb\.")
 # network's names begin with the same prefix twice.
 DOTTED_PREFIXES = (
     "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.",
-    "pipe.dit.", FIRST_FORMAT,
+    "pipe.dit.", "module.", FIRST_FORMAT,
 )  # fmt: skip
 DOTTED = re.compile(f"(?:{'|'.join(map(re.escape, DOTTED_PREFIXES))})*")
+# What PyTorch wraps modules in to compile them, to shard them or to compute them again, wherever.
+WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 FLAT = re.compile(r"(?:lora_unet_(?:unet_|_)?|lora_transformer_|lycoris_)?")
 # Modules or tensors that fit nothing else in a file: so many, or this share of its modules, are
 # named and left out. More of them, and the file is something else.
 FEW_STRAYS, STRAY_SHARE = 1, 0.1
+
+WHOLE_MODEL = (
+    "is no adapter but a whole model or a part of one: a checkpoint, a VAE, a text encoder, "
+    "an upscaler or the like"
+)
 
 
 @dataclass
@@ -149,13 +156,9 @@ def _check_strays(file: str | Path, strays: Sequence[str], stems: Collection[str
     pieces = [key for key in strays if any(parent in stems for parent in _parents(key))]
     if pieces or not are_few(len(strays), len(stems)):
         key = (pieces or strays)[0]
-        weights = [key for key in strays if key.endswith((".weight", ".bias"))]
-        if not stems and 2 * len(weights) > len(strays):
-            raise UnsupportedLoraError(
-                file,
-                "is a whole model or a part of one (a checkpoint, a VAE, a text encoder, an "
-                f"upscaler), no adapter: {weights[0][:100]!r} is a weight, and no change of one",
-            )
+        weights = sum(key.endswith((".weight", ".bias")) for key in strays)
+        if not stems and 2 * weights > len(strays):
+            raise UnsupportedLoraError(file, WHOLE_MODEL)
         raise UnsupportedLoraError(file, f"tensor {key[:100]!r} is of no kind known here")
 
 
@@ -188,5 +191,5 @@ def _split_suffix(key: str) -> tuple[str, str]:
     """Return (slot, the name before the suffix); no slot where the suffix is not known."""
     for pattern, slot in SUFFIXES:
         if match := pattern.search(key):
-            return slot or match[1], key[: match.start()]
+            return slot or match[1], WRAPPERS.sub("", key[: match.start()])
     return ("embedding" if EMBEDDING.match(key) else ""), key

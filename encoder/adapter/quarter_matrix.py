@@ -41,9 +41,13 @@ class QuarterMatrix:
         packed[: len(odd)] |= (odd + 8).astype(np.uint8) << 4
         return cls(packed, steps, len(levels))
 
+    @property
+    def columns(self) -> int:
+        return int(self.packed.shape[1])
+
     def apply(self, rows: Floats) -> Floats:
         """Return rows @ matrix."""
-        columns = self.packed.shape[1]
+        columns = self.columns
         product = np.zeros((len(rows), columns), np.float32)
         bytes_buffer = np.empty((PART, columns), np.uint8)
         floats_buffer = np.empty((PART, columns), np.float32)
@@ -59,6 +63,13 @@ class QuarterMatrix:
                 # The last byte of an odd number of rows has one only.
                 product += part / np.float32(unit) @ floats[: part.shape[1]]
         return product * self.steps
+
+    def dense(self) -> Floats:
+        """Return the matrix in float32."""
+        levels = np.empty((2 * len(self.packed), self.columns), np.float32)
+        levels[0::2] = self.packed & 15
+        levels[1::2] = self.packed >> 4
+        return (levels[: self.rows] - 8) * self.steps
 
     def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Return what a checkpoint holds."""

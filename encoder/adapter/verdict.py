@@ -13,6 +13,7 @@ from encoder.adapter.convert import Outcome
 from encoder.adapter.layers import Layer
 from encoder.adapter.spectrum import BlockSpectrum, Measures
 from encoder.base_models.facts import find_facts
+from encoder.base_models.matching import Confidence
 from encoder.base_models.names import UNKNOWN_BASE_MODEL
 from encoder.late_torch import Tensor
 
@@ -200,7 +201,9 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
         shown = _some(join_names(verdict.damaged_layers))
         stops.append(f"{len(verdict.damaged_layers)} layers hold NaN or infinity: {shown}")
     if outcome.base_model == UNKNOWN_BASE_MODEL:
-        stops.append("the base model is not known for certain")
+        several = outcome.confidence is Confidence.CLAIM_NEEDED
+        which = f": {outcome.evidence[0]}" if several else ""
+        stops.append(f"the base model is not known for certain{which}")
     elif _makes_videos(outcome.base_model):
         stops.append(f"{outcome.base_model} makes videos, and only images are fused here")
     elif family is None and (facts := find_facts(outcome.base_model)) and facts.sizes:

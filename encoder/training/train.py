@@ -44,8 +44,8 @@ from encoder.weight_encoders.ridge import (
     usual_length,
 )
 
-# Keeps the checkpoint of the tiny base under 6 MB; half as many lose .005 of the MRR.
-DEFAULT_COMPONENTS = 320
+# Keeps the tiny base's map under 3 MB; more find hardly more (docs/benchmarks/retrieval.md).
+DEFAULT_COMPONENTS = 192
 
 
 def sketch_files(

@@ -6,7 +6,7 @@ With hundreds of adapters to learn from, transformers memorise and ridge general
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.arrays import Floats
 from encoder.errors import SketchError, TrainingDataError
 from encoder.text_encoder import normalise
+from encoder.weight_encoders.concepts import Concepts, nearest_shares, peaks
 from encoder.weight_encoders.metrics import mrr
 from encoder.weight_encoders.penalties import Penalties
 
@@ -35,6 +36,10 @@ LEAST_TRUSTED = 0.2
 # .5 tie in cross-validation on the zoo, 1 and more find less.
 SHRINKAGE = 0.5
 ENCODE_BATCH = 256
+# How much concepts say beside the ridge: at most so much, more where one stands out by more
+# standard deviations, less where the prediction is longer than usual. Chosen on validation, so
+# that unseen adapters of the world trained on are found as they are by the ridge alone.
+MOST_OF_CONCEPTS, USUAL_PEAK, STEEPNESS = 0.9, 4.8, 12.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +114,8 @@ class TextSpace:
 class RidgeEncoder:
     """Linear in the sketch: embedding = normalise((x * scale - mean) @ down @ up).
 
-    With penalties, what is held against an adapter is written into free axes of it.
+    With concepts, they speak for adapters of which the ridge knows little (concepts.py beside
+    this). With penalties, what is held against an adapter is written into free axes of it.
     """
 
     name: str
@@ -126,6 +132,7 @@ class RidgeEncoder:
     # How long predictions are of adapters like those trained on, next to their features: what is
     # shorter is trusted less (`usual_length`). Without penalties nothing is.
     usual_length: float = 0.0
+    concepts: Concepts | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str] = "ridge"
@@ -152,20 +159,28 @@ class RidgeEncoder:
     def _encode(self, sketches: Sequence["Sketch"]) -> Floats:
         features = self._features(sketches)
         coordinates = self.down.apply(features)
-        embeddings = coordinates @ self.up
-        lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        lengths = np.linalg.norm(coordinates @ self.up, axis=1, keepdims=True)
         if not lengths.all():
             raise SketchError("an adapter changes only layers that say nothing of its subject")
+        coordinates /= lengths
+        embeddings = coordinates @ self.up
+        trust = np.ones(len(sketches), np.float32)
+        if self.usual_length > 0:
+            known = lengths[:, 0] / np.linalg.norm(features, axis=1) / self.usual_length
+            trust = np.minimum(trust, known)
+            if self.concepts is not None:
+                scores = self.concepts.scores(sketches)
+                shares = concept_shares(scores, known)
+                spoken = nearest_shares(scores) @ words_of(self.concepts, self.text)
+                embeddings = beside(embeddings, normalise(spoken), shares)
+                coordinates = embeddings @ self.up.T
+                trust = np.maximum(trust, shares)
         if self.penalties is None:
             return normalise(embeddings)
         weights = np.square(self.layer_scales)
         mask = np.stack([sketch.mask for sketch in sketches])
         share = (mask @ weights / weights.sum()).astype(np.float32)
-        trust = np.ones(len(sketches), np.float32)
-        if self.usual_length > 0:
-            own = lengths[:, 0] / np.linalg.norm(features, axis=1)
-            trust = np.minimum(trust, own / self.usual_length)
-        return self.penalties.apply(embeddings / lengths, coordinates / lengths, share, trust)
+        return self.penalties.apply(embeddings, coordinates, share, trust)
 
     def coordinates(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return what `up` maps to predictions, (n, components)."""
@@ -202,6 +217,7 @@ class RidgeEncoder:
             **self.text.arrays(),
             **({} if self.penalties is None else self.penalties.arrays()),
             **({"usual_length": np.array([self.usual_length])} if self.usual_length else {}),
+            **({} if self.concepts is None else self.concepts.arrays()),
         }
 
     @classmethod
@@ -219,12 +235,37 @@ class RidgeEncoder:
             text=TextSpace.restore(arrays),
             penalties=Penalties.restore(arrays, len(up)),
             usual_length=float(arrays["usual_length"][0]) if "usual_length" in arrays else 0.0,
+            concepts=Concepts.restore(arrays),
             **facts,
         )
         # It would be another encoder without what it holds beside these.
         if surplus := arrays.keys() - encoder.arrays().keys():
             raise ValueError(f"{sorted(surplus)} are not known here")
         return encoder
+
+
+@lru_cache(maxsize=2)
+def words_of(concepts: Concepts, text: TextSpace) -> Floats:
+    """Return what concepts are called, unit rows (concepts, dim), without what all share."""
+    words = text.project(concepts.texts.dense())
+    return normalise(words - words.mean(axis=0))
+
+
+def concept_shares(scores: Floats, known: Floats) -> Floats:
+    """Return how much concepts say of adapters (n,), 0..1.
+
+    `scores` (n, concepts) are the adapters' own; `known` (n,) is how long the ridge's predictions
+    are next to the usual length.
+    """
+    telling = peaks(scores) - USUAL_PEAK - STEEPNESS * (known - 1)
+    shares: Floats = MOST_OF_CONCEPTS / (1 + np.exp(-telling.clip(-50, 50)))
+    return shares
+
+
+def beside(embeddings: Floats, spoken: Floats, shares: Floats) -> Floats:
+    """Add unit rows (n, dim) to others by their shares (n,); near length 1, as if orthogonal."""
+    own = np.sqrt(1 - np.square(shares))[:, None]
+    return normalise(own * embeddings + shares[:, None] * spoken)
 
 
 def check_sketches(sketches: Sequence["Sketch"], version: str, family: str) -> None:

@@ -53,7 +53,8 @@ class Places:
             self.give_back()
 
 
-def _registry(request: Request) -> Registry:
+# Coroutines, though they wait for nothing: FastAPI has a thread run each dependency that is none.
+async def _registry(request: Request) -> Registry:
     registry: Registry = request.app.state.registry
     return registry
 
@@ -61,20 +62,20 @@ def _registry(request: Request) -> Registry:
 async def _registry_in_turn(request: Request) -> AsyncIterator[Registry]:
     places: Places = request.app.state.places
     async with places.taken():
-        yield _registry(request)
+        yield await _registry(request)
 
 
-def _keeper(request: Request) -> FolderKeeper:
+async def _keeper(request: Request) -> FolderKeeper:
     keeper: FolderKeeper = request.app.state.keeper
     return keeper
 
 
-def _desk(request: Request) -> Desk:
+async def _desk(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
 
 
-def _queue(request: Request) -> GenerationQueue:
+async def _queue(request: Request) -> GenerationQueue:
     queue: GenerationQueue = request.app.state.queue
     return queue
 

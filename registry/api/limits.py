@@ -127,7 +127,7 @@ def address_of(scope: Scope) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False))
 
 
-def limit_images(request: Request) -> None:
+async def limit_images(request: Request) -> None:
     """A dependency of routes that have images made: each request counts as one."""
     limits: Limits = request.app.state.limits
     if request.method == "POST":

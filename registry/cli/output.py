@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,11 +16,13 @@ from registry.cli.streams import is_unicode
 from registry.retrieval.terms import SIGNALS, VERDICT_LISTS, Signal
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from registry.api.schemas.adapters import AdapterDetailAnswer
     from registry.api.schemas.found import FacetsAnswer, ResultAnswer, SearchAnswer
     from registry.fusion.fused_image import FusedImage
 
-Shape = TypeVar("Shape", bound=BaseModel)
+Shape = TypeVar("Shape", bound="BaseModel")
 # What ids, scores and three signals ("0.27 #120") take of a line, gaps included.
 NUMBERS_WIDTH = 45
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from registry.cli.output import add_id_column, stderr, stdout
 
 if TYPE_CHECKING:
-    from registry.api.schemas.found import FoundByAnswer, MissingAnswer, PictureAnswer
+    from registry.api.schemas.picture import FoundByAnswer, MissingAnswer, PictureAnswer
 
 
 def print_picture(page: "PictureAnswer") -> None:

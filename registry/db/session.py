@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from pgvector import HalfVector
+from pgvector.psycopg.halfvec import HalfVectorBinaryDumper
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
@@ -22,6 +24,10 @@ from registry.errors import (
     DiskFullError,
     RegistryError,
 )
+
+# Vectors go to PostgreSQL as bytes: to write one as text takes a third of a millisecond. Engines
+# know what was registered before they were made.
+psycopg.adapters.register_dumper(HalfVector, HalfVectorBinaryDumper)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from registry.retrieval.duplicates import CONTENTS
-from registry.retrieval.statements import Embedding, prepare, rows, vector
+from registry.retrieval.statements import Embedding, bigints, prepare, rows, vector
 
 # What tells the content of a file, as statements name it.
 CONTENT = ", ".join(str(column.expression) for column in CONTENTS)
@@ -67,7 +67,7 @@ def know(
     where an adapter has no such vector, where nothing was asked for it, and where it is known.
     """
     prepare(session)
-    asked: dict[str, Any] = {"ids": list(adapter_ids), "but": list(but)}
+    asked: dict[str, Any] = {"ids": bigints(adapter_ids), "but": list(but)}
     condition = "listings.base_model <> ALL (%(but)s::text[])"
     if base_models is not None:
         condition = "listings.base_model = ANY (%(base_models)s::text[])"
@@ -76,13 +76,13 @@ def know(
         asked |= {
             "encoder": by_weights.encoder,
             "projected": vector(by_weights.projected),
-            "weighed": list(by_weights.weighed),
+            "weighed": bigints(by_weights.weighed),
         }
     if by_captions is not None:
         asked |= {
             "text_encoder": by_captions.text_encoder,
             "aimed": vector(by_captions.aimed),
-            "described": list(by_captions.described),
+            "described": bigints(by_captions.described),
         }
     return rows(
         session,

@@ -19,6 +19,7 @@ from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
+    bigints,
     facts_sql,
     filter_sql,
     prepare,
@@ -120,7 +121,7 @@ def matching_adapters(
         "closeness": [term.closeness for term in terms],
         "adapters": [term.adapters for term in terms],
         "limit": limit,
-        "also": list(also),
+        "also": bigints(also),
     }
     found = rows(session, _scored(branches), {**left.values, **asked, **queries})
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
@@ -327,7 +328,7 @@ def literal_adapters(
         return []
     prepare(session, anew=True)
     left = _Left.by(filters)
-    wanted = {"words": " ".join(words), "after": after, "without": list(without), "limit": limit}
+    wanted = {"words": " ".join(words), "after": after, "without": bigints(without), "limit": limit}
     found = rows(
         session,
         f"SELECT adapter_id FROM {left.rows} WHERE {left.condition} "

@@ -38,13 +38,15 @@ def test_the_command_line_starts_without_what_only_some_commands_need() -> None:
     assert run(code) == "[]"
 
 
-def test_the_version_is_told_without_what_answers_questions() -> None:
-    code = (
-        "import sys; from registry.cli.app import app; app(['--version'], standalone_mode=False); "
-        "print([n for n in ('pydantic', 'rich', 'registry.config') if n in sys.modules])"
-    )
+def test_the_version_and_help_are_told_without_what_answers_questions() -> None:
+    needless = {"--version": ["rich"], "--help": ["registry.reader"]}
+    for word, also in needless.items():
+        code = (
+            f"import sys; from registry.cli.app import app; app([{word!r}], standalone_mode=False);"
+            f" print([n for n in {['pydantic', 'registry.config', *also]} if n in sys.modules])"
+        )
 
-    assert run(code).splitlines()[-1] == "[]"
+        assert run(code).splitlines()[-1] == "[]"
 
 
 def test_search_the_api_and_the_cli_load_no_torch() -> None:

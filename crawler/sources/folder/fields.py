@@ -104,6 +104,8 @@ class Sheet:
         Raises:
             SidecarError: it is no JSON object.
         """
+        if not self.text.strip():
+            raise SidecarError("is empty")
         try:
             value = json.loads(self.text)
         except (ValueError, RecursionError) as error:

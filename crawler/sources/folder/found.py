@@ -16,9 +16,9 @@ SUFFIX = ".safetensors"
 CARD = "README.md"
 # Where Hugging Face's editor puts the pictures of a card.
 CARD_PICTURES = "images"
-# What downloaders keep beside a file until all of it is there. aria2's and axel's have their full
-# size at once, and zeros where nothing came yet.
-UNFINISHED = (".aria2", ".st", ".part")
+# What aria2 and axel keep beside a file until all of it is there: it has its full size at once, and
+# zeros where nothing came yet. Other programs give a file its name when it is complete.
+UNFINISHED = (".aria2", ".st")
 # To be changed with what is read of sidecars and pictures: they are then read again.
 READER = "beside-2"
 

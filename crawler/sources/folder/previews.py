@@ -9,9 +9,9 @@ from PIL import Image, UnidentifiedImageError
 from crawler.pictures.prompt import prompt_of
 from crawler.pictures.texts import texts_of
 
-KINDS = (".png", ".jpg", ".jpeg", ".webp")
-# In the order in which web UIs look for a preview.
-PREVIEWS = tuple(f"{infix}{kind}" for infix in (".preview", "") for kind in KINDS)
+KINDS = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+# In the order in which web UIs look for a preview; the last is another program's, SwarmUI's.
+PREVIEWS = tuple(f"{infix}{kind}" for infix in (".preview", "", ".thumb") for kind in KINDS)
 
 
 def read_prompt(path: Path) -> str:

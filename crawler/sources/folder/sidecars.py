@@ -153,9 +153,13 @@ def _text(path: Path) -> str:
         raise SidecarError("is larger than 1 MB")
     encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise SidecarError("is not written in UTF-8: save it so") from error
+    if "\0" in text:
+        # UTF-16 without a mark: every other letter reads as one.
+        raise SidecarError("is not written in UTF-8: save it so")
+    return text
 
 
 def _split_card(text: str) -> tuple[dict[Any, Any], str]:

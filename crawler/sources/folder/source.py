@@ -160,12 +160,12 @@ class FolderSource:
         path = Path(unquote(urlsplit(cover.url).path))
         try:
             if not may_read(path, self._folder):
-                raise FolderError(self._folder, f"the cover {path} lies outside")
+                raise SourceError(f"the picture {path} lies outside of {self._folder}")
             if path.stat().st_size > MAX_COVER_BYTES:
-                raise FolderError(self._folder, f"the cover {path} is larger than 32 MB")
+                raise SourceError(f"the picture {path.name} is larger than 32 MB")
             return path.read_bytes()
         except OSError as error:
-            raise FolderError(self._folder, f"cover {path}: {error.strerror}") from error
+            raise SourceError(f"the picture {path.name}: {error.strerror or error}") from error
 
     def close(self) -> None:
         """Nothing is held open."""

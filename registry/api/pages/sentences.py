@@ -36,6 +36,14 @@ FILES = (
     ("{hub} lists it for {base}", "{hub} 将其列为 {base}"),
     ("you say {base}", "你指定为 {base}"),
     ("{who} says {base}", "{who} 注明为 {base}"),
+    # Why it is refused.
+    (
+        "is no adapter but a whole model or a part of one: a checkpoint, a VAE, a text encoder, "
+        "an upscaler or the like",
+        "不是适配器，而是完整模型或其一部分（底模、VAE、文本编码器、放大模型等）",
+    ),
+    ("is a textual inversion, not a LoRA", "是文本反转嵌入，不是 LoRA"),
+    ("changes no layer of an image model", "没有改动图像模型的任何层"),
     # How strong it is.
     ("1: the file has no alpha", "1：文件没有 alpha"),
     (
@@ -65,6 +73,7 @@ FILES = (
         "有 {n} 层不符合任何已知的基础模型：{layers}",
     ),
     ("{n} layers hold NaN or infinity: {layers}", "有 {n} 层含有 NaN 或无穷大：{layers}"),
+    ("the base model is not known for certain: {claim}", "无法确定基础模型：{claim}"),
     ("the base model is not known for certain", "无法确定基础模型"),
     (
         "{base} makes videos, and only images are fused here",
@@ -200,6 +209,12 @@ ANSWERS = (
     ("Not Found", "此地址没有内容。"),
     ("interrupted", "已中断"),
     # What an answer lacks.
+    (
+        "No weight encoder is active for {bases} and {n} more: weights were not compared. Add one "
+        "with `autolora encoders add`.",
+        "{bases} 等（另有 {n} 个）还没有权重编码器，未比较权重。"
+        "可用 `autolora encoders add` 添加。",
+    ),
     (
         "No weight encoder is active for {bases}: weights were not compared. Add one with "
         "`autolora encoders add`.",

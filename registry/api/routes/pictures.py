@@ -12,7 +12,7 @@ from registry.api.errors import UploadsBusyError
 from registry.api.pages.render import render
 from registry.api.routes.pages import PAGE_SIZE, frame
 from registry.api.schemas.asked import PictureParams
-from registry.api.schemas.found import PictureAnswer
+from registry.api.schemas.picture import PictureAnswer
 from registry.api.uploads import PictureDep
 from registry.retrieval.errors import PictureError
 

@@ -100,6 +100,9 @@ def test_where_several_bases_fit_all_are_named(shapes: Shapes, several: tuple[st
     assert verdict.loadable
     assert not verdict.fusable
     assert all(name in verdict.evidence[0] for name in several)
+    if verdict.base_model == "unknown":
+        why = f"the base model is not known for certain: {verdict.evidence[0]}"
+        assert verdict.reasons[0] == why
 
 
 @pytest.mark.parametrize(

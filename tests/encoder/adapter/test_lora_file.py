@@ -185,11 +185,9 @@ def test_metadata_that_cannot_be_followed_is_refused(
         ("emb_params", "textual inversion"),
         ("double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight", "IP-Adapter"),
         ("lora_controlnet.input_blocks.1.0.in_layers.2.up", "ControlNet"),
-        ("base_model.model.double_blocks.0.img_attn.norm.query_norm.scale", "control LoRA"),
-        (f"transformer.{QUERY}.lora_A.weight_scale", "scaled float8"),
         (f"transformer.{QUERY}.lora_A.bias", "bias between"),
         (f"transformer.{QUERY}.magnitude", "ai-toolkit's own DoRA"),
-        ("model.diffusion_model.input_blocks.0.0.weight", "no kind known"),
+        ("model.diffusion_model.input_blocks.0.0.weight", "a whole model"),
         ("text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight", "only text_encoder"),
     ],
 )
@@ -200,6 +198,20 @@ def test_what_cannot_be_read_exactly_is_refused_by_name(
         read_tensors(tmp_path, {key: torch.ones(2, 2)})
 
     assert str(caught.value).startswith("adapter.safetensors: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "cause"),
+    [
+        ("base_model.model.double_blocks.0.img_attn.norm.query_norm.scale", "control LoRA"),
+        (f"transformer.{QUERY}.lora_A.weight_scale", "scaled float8"),
+    ],
+)
+def test_what_whole_models_have_too_is_refused_beside_factors(
+    tmp_path: Path, key: str, cause: str
+) -> None:
+    with pytest.raises(UnsupportedLoraError, match=cause):
+        read_tensors(tmp_path, one_layer() | {key: torch.ones(2, 2)})
 
 
 @pytest.mark.parametrize(

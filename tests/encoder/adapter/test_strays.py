@@ -47,6 +47,17 @@ def test_prefixes_may_be_doubled(tmp_path: Path, prefix: str) -> None:
     assert weights.base_model == "sd-1.5"
 
 
+@pytest.mark.parametrize("prefix", ["module.", "unet._orig_mod.", "module._fsdp_wrapped_module."])
+def test_what_pytorch_wraps_modules_in_is_no_part_of_their_names(
+    tmp_path: Path, prefix: str
+) -> None:
+    """Compiled whole or by blocks, on several GPUs, or with activations computed again."""
+    name = KEY.replace(".attn", "._orig_mod.attn", 1).replace(".0.", ".0._orig_mod.", 1)
+    weights = read(save(tmp_path, pair(f"{prefix}{name}", 320, 768)))
+
+    assert list(weights.layers) == [KEY]
+
+
 def test_a_module_of_nothing_known_is_named_beside_what_the_rest_tells(tmp_path: Path) -> None:
     """Its other layers, and no name that it shares with another base, tell what it is for."""
     stem = "diffusion_model."

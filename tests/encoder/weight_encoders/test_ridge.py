@@ -1,15 +1,20 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.errors import SketchError, TrainingDataError
+from encoder.training.concepts import Gradients, fit_concepts
 from encoder.training.train import encode_captions, fit_ridge, measure_retrieval, sketch_files
+from encoder.weight_encoders.checkpoint import load_encoder, save_encoder
+from encoder.weight_encoders.concepts import unit_layers
 from encoder.weight_encoders.ridge import (
     KernelRidge,
     TextSpace,
     choose_penalty,
+    concept_shares,
     low_rank,
 )
 from tests.encoder.conftest import SyntheticZoo
@@ -50,6 +55,41 @@ def test_an_adapter_of_layers_that_say_nothing_is_refused(zoo: SyntheticZoo) -> 
 
     with pytest.raises(SketchError, match="say nothing"):
         deaf.encode([dataclasses.replace(whole, mask=mask)])
+
+
+def test_concepts_speak_for_an_adapter_that_the_ridge_knows_little_of(
+    zoo: SyntheticZoo, tmp_path: Path
+) -> None:
+    plain = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+    seen = sketch_files(zoo.dataset.paths[:4])
+    sizes = seen[0].layout.sizes
+    # As many as make one stand out.
+    directions = random(60, int(sizes.sum()))
+    told = [["a castle"], *([f"thing {number}"] for number in range(59))]
+    gradients = Gradients(told, unit_layers(directions, sizes), random(120, int(sizes.sum())))
+    concepts = fit_concepts(gradients, seen, zoo.text_encoder)
+    encoder = dataclasses.replace(plain, concepts=concepts, usual_length=1e3)
+    save_encoder(encoder, tmp_path / "encoder.safetensors")
+    again = load_encoder(tmp_path / "encoder.safetensors")
+    castle = dataclasses.replace(seen[0], values=directions[0].astype(np.float16))
+
+    query = zoo.text_encoder.encode(["a castle"])
+    without, found = (
+        float((own.encode([castle]) @ own.encode_query(query).T)[0, 0]) for own in (plain, again)
+    )
+    assert found > max(0.5, without + 0.2)
+
+
+def test_concepts_say_more_where_one_stands_out_and_less_of_what_is_known() -> None:
+    flat, peaked = np.zeros(100, np.float32), np.zeros(100, np.float32)
+    flat[::2], peaked[0] = 1, 1
+    scores = np.stack([flat, peaked, peaked])
+
+    shares = concept_shares(scores, np.array([1, 1, 2], np.float32))
+
+    assert shares[1] > 0.8
+    assert shares[0] < 0.05
+    assert shares[2] < 0.05
 
 
 def test_a_missing_layer_counts_as_the_mean_one(zoo: SyntheticZoo) -> None:

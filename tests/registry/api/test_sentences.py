@@ -57,6 +57,11 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
             "没有适配器符合 tag = 'x'。可选的有：cat, dog 等。",
         ),
         (
+            "the base model is not known for certain: all 8 layers exist in flux.1 and chroma "
+            "with these shapes",
+            "无法确定基础模型：全部 8 层都存在于 flux.1 and chroma，形状一致",
+        ),
+        (
             "all 52 layers exist in flux.1 with these shapes; adapters of chroma are rare",
             "全部 52 层都存在于 flux.1，形状一致；chroma 的适配器很少见",
         ),

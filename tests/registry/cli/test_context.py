@@ -186,7 +186,7 @@ def test_a_server_that_only_lets_others_read_says_so(
 # What takes long to load, and no search is in need of.
 IN_NO_SEARCH = [
     "torch", "alembic", "fastapi", "jieba", "pygments", "PIL", "registry.cli.fuse",
-    "encoder.sketches.sketch", "encoder.adapter.lora_file",
+    "encoder.sketches.sketch", "encoder.adapter.lora_file", "registry.fusion.options",
 ]  # fmt: skip
 BY_ITSELF = [*IN_NO_SEARCH, "httpx", "registry.client"]
 THROUGH_A_SERVER = [

@@ -283,12 +283,13 @@ def test_a_mark_of_the_encoding_is_believed(tmp_path: Path, encoding: str) -> No
 DEEP = "[" * 100_000
 BROKEN_JSON = {
     "truncated": (b'{"name": "In', "is not JSON: Unterminated string"),
-    "empty": (b"", "is not JSON: Expecting value"),
+    "empty": (b" \n", "is empty"),
     "a list": (b'[{"name": "Ink"}]', "holds a list, not a JSON object"),
     "null": (b"null", "holds null, not a JSON object"),
     "nested": (DEEP.encode(), "is not JSON: it is nested too deeply"),
     "large": (b'{"name": "' + b"x" * 2**20 + b'"}', "is larger than 1 MB"),
     "Latin-1": ('{"name": "caf\xe9"}'.encode("latin-1"), "is not written in UTF-8: save it so"),
+    "UTF-16 without a mark": ("{}".encode("utf-16-le"), "is not written in UTF-8: save it so"),
     "half UTF-16": (b"\xff\xfe{\x00x", "is not written in UTF-8: save it so"),
 }
 

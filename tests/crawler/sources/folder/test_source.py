@@ -376,7 +376,7 @@ def test_pickles_are_told_of_unless_they_are_a_trainers_state_or_converted(tmp_p
     assert listed == ["! explained old.bin", "! explained style.pt", "done.safetensors"]
 
 
-@pytest.mark.parametrize("rest", ["a.safetensors.aria2", "a.safetensors.ST", "a.safetensors.part"])
+@pytest.mark.parametrize("rest", ["a.safetensors.aria2", "a.safetensors.ST"])
 def test_what_is_still_being_downloaded_waits_and_has_not_vanished(
     tmp_path: Path, rest: str
 ) -> None:
@@ -387,6 +387,8 @@ def test_what_is_still_being_downloaded_waits_and_has_not_vanished(
     (tmp_path / rest).write_bytes(b"\0\1")
     # Its bytes turn up elsewhere as well: that is a copy, and nothing moved.
     (tmp_path / "c.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes())
+    # Given up by a browser, perhaps long ago: it says nothing of the file.
+    (tmp_path / "b.safetensors.part").write_bytes(b"")
 
     waiting = f"! is still being downloaded: {rest} lies beside it"
     assert told(list_again(tmp_path, before)) == [waiting, "= b.safetensors", "c.safetensors"]
@@ -459,6 +461,17 @@ def test_the_picture_beside_a_file_is_its_cover(tmp_path: Path) -> None:
     data = FolderSource(tmp_path).fetch_cover(record.covers[0])
 
     assert data == (tmp_path / "a b.png").read_bytes()
+
+
+def test_pictures_are_covers_in_the_order_of_their_names(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "a.safetensors")
+    for name, kind in (("a.thumb.jpg", "JPEG"), ("a.webp", "WEBP"), ("a.preview.gif", "GIF")):
+        (tmp_path / name).write_bytes(image_bytes(kind=kind))
+
+    [record] = list_records(tmp_path)
+
+    names = [cover.url.partition("#")[0].rpartition("/")[2] for cover in record.covers]
+    assert names == ["a.preview.gif", "a.webp", "a.thumb.jpg"]
 
 
 def test_a_cover_outside_the_folder_is_refused(tmp_path: Path) -> None:

@@ -195,6 +195,26 @@ def test_copies_go_to_the_trash_and_from_search(
     settle(client, 3)
 
 
+def test_a_file_of_two_names_is_no_copy_of_itself(client: TestClient, folder: Path) -> None:
+    """By a link, by a hard link, and by a folder that lies in another: one file, to be kept."""
+    (folder / "a link.safetensors").symlink_to("fox.safetensors")
+    (folder / "hard.safetensors").hardlink_to(folder / "fox.safetensors")
+    copy = folder / "inner" / "owl.safetensors"
+    copy.parent.mkdir()
+    copy.write_bytes((folder / "fox.safetensors").read_bytes())
+    for path in (folder, copy.parent):
+        client.post("/v1/folders", json={"path": str(path)})
+    settle(client, 5)
+
+    [group] = client.get("/v1/folders/copies").json()["groups"]
+    paths = [one["path"] for one in group]
+    assert len(paths) == 2
+    assert str(copy) in paths
+    assert str(folder / "a link.safetensors") not in paths
+    copy.unlink()
+    assert client.get("/v1/folders/copies").json()["groups"] == []
+
+
 def test_what_changed_since_it_was_indexed_is_not_thrown_away(
     client: TestClient, folder: Path
 ) -> None:

@@ -1,0 +1,71 @@
+"""Connections that end, between two uses and in one, and vectors that they carry."""
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from pgvector import HalfVector
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from registry.db.session import connect, one_line_errors
+from registry.errors import DatabaseLostError
+from registry.retrieval.statements import rows
+
+OWN = text("SELECT pg_backend_pid()")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = connect(database_url)
+    yield engine
+    engine.dispose()
+
+
+def test_a_connection_that_the_server_ended_is_replaced(engine: Engine) -> None:
+    """The pool hands out what has been idle for longest, and nobody pings it."""
+    with engine.connect() as other:
+        with engine.connect() as idle:
+            ended = idle.scalar(OWN)
+        # It waits until the process is gone.
+        assert other.scalar(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": ended})
+
+        with engine.connect() as connection:
+            assert connection.scalar(OWN) != ended
+
+
+def test_a_connection_that_has_something_to_say_is_kept(engine: Engine) -> None:
+    """A notice to be read is no end."""
+    with engine.connect() as other:
+        with engine.connect() as idle:
+            kept = idle.scalar(OWN)
+            idle.execute(text("LISTEN news"))
+            idle.commit()
+        other.execute(text("NOTIFY news"))
+        other.commit()
+
+        with engine.connect() as connection:
+            assert connection.scalar(OWN) == kept
+
+
+def test_what_psycopg_runs_by_itself_fails_like_the_rest(engine: Engine) -> None:
+    with pytest.raises(DBAPIError, match="division by zero"), Session(engine) as session:
+        rows(session, "SELECT 1 / %(number)s", {"number": 0})
+
+    with pytest.raises(DatabaseLostError), one_line_errors(), Session(engine) as session:
+        rows(session, "SELECT pg_terminate_backend(pg_backend_pid())", {})
+
+    with Session(engine) as session:
+        assert rows(session, "SELECT 7 AS number", {})[0].number == 7
+
+
+def test_a_vector_arrives_as_it_was(engine: Engine) -> None:
+    halves = np.array([0.1, -2.5, 0.0, 65504.0], np.float16)
+
+    with Session(engine) as session:
+        statement = "SELECT %(vector)s::halfvec::text AS written"
+        [row] = rows(session, statement, {"vector": HalfVector(halves)})
+
+    assert np.array(json.loads(row.written), np.float16).tolist() == halves.tolist()
