@@ -163,6 +163,9 @@ def _decode(data: bytes) -> Image.Image:
     """Return the picture upright, as RGB or RGBA."""
     with _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
         upright = ImageOps.exif_transpose(opened)
+        if upright.mode.startswith("I;16"):
+            # Pillow cuts off what is above 255: nearly all of it would be white.
+            upright = upright.point(lambda value: value * (1 / 256) + 0)
         return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
 
 

@@ -6,6 +6,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -102,6 +103,16 @@ def test_transparency_is_kept() -> None:
     Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(stream, "PNG")
 
     assert open_image(read_cover(stream.getvalue()).image).mode == "RGBA"
+
+
+def test_sixteen_bits_of_grey_are_not_white() -> None:
+    greys = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(greys).save(file, "PNG")
+
+    shown = open_image(read_cover(file.getvalue()).image).convert("L")
+
+    np.testing.assert_allclose(np.asarray(shown, np.int64), greys // 256, atol=2)
 
 
 def test_the_hash_survives_scaling_and_tells_pictures_apart() -> None:
