@@ -30,9 +30,6 @@ QUESTIONS = 12
 # So many results must be the same where a file is listed several times: which of its listings are
 # offered further down depends on the order in which they came.
 CERTAIN = 10
-# Scores have four places. What is encoded together is added up in another order than alone, so the
-# last one may differ by one.
-LAST_PLACE = 1.5e-4
 # Of an undisturbed refresh, with which a kill waits for the next at most.
 SPAN = 0.3
 
@@ -117,7 +114,7 @@ def difference_of(found: Answer, expected: Answer) -> str:
         return f"{len(found)} results in another order or number than {len(expected)}"
     for result, right in zip(found, expected, strict=True):
         wrong = wrong_with(result, right) or wrong_with(right, result)
-        if not wrong and abs(result["score"] - right["score"]) > LAST_PLACE:
+        if not wrong and abs(result["score"] - right["score"]) > 1e-6:
             wrong = f"its score is {result['score']:.6f}, not {right['score']:.6f}"
         if wrong:
             return f"{right['adapter']['name']!r}: {wrong}"

@@ -19,10 +19,11 @@ import torch
 from benchmarks.arrays import Bools, Doubles, Ints
 from benchmarks.results import DOCS, RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
-from benchmarks.tables import table, with_interval
+from benchmarks.tables import table
 from benchmarks.wide.concepts import Concepts
 from benchmarks.wide.figures import (
     auroc,
+    both,
     chance,
     found_early,
     gallery_places,
@@ -253,12 +254,6 @@ def draw_growth(rows: list[dict[str, Any]], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=110, bbox_inches="tight")
-
-
-def both(entry: dict[str, Any]) -> str:
-    """Write a mean with its interval by adapter and, after it, by source."""
-    _, low, high = entry["by_source"]
-    return f"{with_interval(entry['by_adapter'])} ({low:.3f}, {high:.3f})"
 
 
 def to_markdown(results: dict[str, Any]) -> str:

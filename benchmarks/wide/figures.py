@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.intervals import RESAMPLES, mean_interval, with_spread
+from benchmarks.tables import with_interval
 
 GALLERY, DRAWS, FIRST = 60, 2000, 5
 
@@ -65,6 +66,12 @@ def summary(values: Doubles, sources: Sequence[str] | npt.NDArray[np.str_]) -> d
         "by_adapter": mean_interval(values),
         "by_source": by_source(values, sources),
     }
+
+
+def both(entry: dict[str, Any]) -> str:
+    """Write a mean with its interval by adapter and, after it, by source."""
+    _, low, high = entry["by_source"]
+    return f"{with_interval(entry['by_adapter'])} ({low:.3f}, {high:.3f})"
 
 
 def ranks(values: Doubles) -> Doubles:

@@ -17,8 +17,7 @@ import numpy as np
 from benchmarks.arrays import Doubles, Floats
 from benchmarks.results import RESULTS, write_results
 from benchmarks.tables import table
-from benchmarks.wide.__main__ import both
-from benchmarks.wide.figures import chance, gallery_places, reciprocal, summary
+from benchmarks.wide.figures import both, chance, gallery_places, reciprocal, summary
 from benchmarks.wide.zoo import LANGUAGES
 from demo.paths import BUILD, DATA
 from demo.world.concepts import KINDS

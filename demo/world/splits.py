@@ -34,24 +34,23 @@ class Unseen:
     @classmethod
     def read(cls, path: Path) -> "Unseen":
         """Read the splits of the zoo's concepts, as demo/export.py wrote them."""
-        seen: set[tuple[str, ...]] = set()
-        unseen: set[tuple[str, ...]] = set()
+        found: dict[str, dict[str, set[Any]]] = {"train": {}, "other": {}}
         for key, split in json.loads(path.read_text()).items():
-            kind, about, *rest = key.split("/", 2)
-            if kind == "style":
-                about = (about, *rest)
-            elif kind == "object":
-                about = ("/".join([about, *rest]),)
+            kind, about = key.split("/", 1)
+            own = found["train" if split == "train" else "other"]
+            if kind == "object":
+                own.setdefault("names", set()).add(about)
+            elif kind == "style":
+                own.setdefault("cells", set()).add(tuple(about.split("/", 1)))
             else:  # whatever they are shown on
-                colour, pattern = about.rsplit(" ", 1)
-                about = (kind, pattern, colour)
-            (seen if split == "train" else unseen).add(about)
-        hidden = unseen - seen
-        by_length: dict[int, Any] = {
-            count: frozenset(about for about in hidden if len(about) == count)
-            for count in (1, 2, 3)
-        }
-        return cls(frozenset(name for (name,) in by_length[1]), by_length[2], by_length[3])
+                colour, pattern = about.split("/")[0].rsplit(" ", 1)
+                own.setdefault("effects", set()).add((kind, pattern, colour))
+        return cls(
+            **{
+                part: frozenset(own - found["train"].get(part, set()))
+                for part, own in found["other"].items()
+            }
+        )
 
     def has(self, style: str, entry: dict[str, Any]) -> bool:
         """Tell whether a picture shows something of it."""

@@ -79,7 +79,8 @@ def nearest_shares(scores: Floats) -> Floats:
 
 def peaks(scores: Floats) -> Floats:
     """Return how far the nearest concept stands out, (n,), in standard deviations of a row."""
-    found: Floats = (scores.max(axis=1) - scores.mean(axis=1)) / scores.std(axis=1)
+    spread = np.maximum(scores.std(axis=1), np.float32(1e-12))
+    found: Floats = (scores.max(axis=1) - scores.mean(axis=1)) / spread
     return found
 
 

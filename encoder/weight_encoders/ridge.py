@@ -137,6 +137,10 @@ class RidgeEncoder:
 
     kind: ClassVar[str] = "ridge"
 
+    def __post_init__(self) -> None:
+        if self.concepts is not None and not self.usual_length > 0:
+            raise ValueError("with concepts, an encoder has to know its predictions' usual length")
+
     @property
     def dim(self) -> int:
         return int(self.up.shape[1])
@@ -258,8 +262,10 @@ def concept_shares(scores: Floats, known: Floats) -> Floats:
     are next to the usual length.
     """
     telling = peaks(scores) - USUAL_PEAK - STEEPNESS * (known - 1)
-    shares: Floats = MOST_OF_CONCEPTS / (1 + np.exp(-telling.clip(-50, 50)))
-    return shares
+    shares = MOST_OF_CONCEPTS / (1 + np.exp(-telling.clip(-50, 50)))
+    # Layers in which no concept is known say nothing of any.
+    spoken: Floats = np.where(scores.any(axis=1), shares, 0).astype(np.float32)
+    return spoken
 
 
 def beside(embeddings: Floats, spoken: Floats, shares: Floats) -> Floats:

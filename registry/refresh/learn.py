@@ -151,11 +151,12 @@ class Learner:
         progress(0, 1, "Fitting")
         serves = family.name if active is None else active.base_model
         fitted = self._fit(serves, train, [sketches[e.sha256] for e in train], seed)
-        fitted = self._keep_concepts(fitted, active)
+        loaded = self._load_active(active)
+        fitted = _keep_concepts(fitted, loaded)
         groups = [example.group for example in held]
         places = _judge(fitted, unseen, held)
         mrr = interval(places, groups)
-        known = None if active is None else self._judge_active(active, held, folder, progress)
+        known = None if loaded is None else self._judge_active(loaded, held, folder, progress)
         gain = None if known is None else interval(places - known, groups)
         fitted = replace(fitted, metrics={**fitted.metrics, **_metrics(train, held, mrr, gain)})
         progress(1, 1, "Fitting")
@@ -210,28 +211,20 @@ class Learner:
             seed=seed,
         )
 
-    def _keep_concepts(self, fitted: "RidgeEncoder", active: Encoder | None) -> "RidgeEncoder":
-        """What the base's gradients say of concepts is true whatever adapters are learned from."""
-        from encoder.weight_encoders.ridge import RidgeEncoder
-
-        if active is None or active.text_encoder != fitted.text_encoder:
-            return fitted
-        known = load_registered(self.blobs, active)
-        if not isinstance(known, RidgeEncoder) or known.sketch_version != fitted.sketch_version:
-            return fitted
-        return replace(fitted, concepts=known.concepts)
+    def _load_active(self, active: Encoder | None) -> "WeightEncoder | None":
+        """Load the active encoder, if it meets the texts that are asked with."""
+        if active is None or active.text_encoder != self.text_encoder.name:
+            return None
+        return load_registered(self.blobs, active)
 
     def _judge_active(
-        self, active: Encoder, held: Sequence[Example], folder: Path, progress: Progress
+        self, active: "WeightEncoder", held: Sequence[Example], folder: Path, progress: Progress
     ) -> "Doubles | None":
         """Return how the active encoder places the adapters held back, if it reads them."""
-        if active.text_encoder != self.text_encoder.name:
-            return None
-        loaded = load_registered(self.blobs, active)
-        sketches = self._load(loaded.sketch_version, held, folder / "active", progress)
+        sketches = self._load(active.sketch_version, held, folder / "active", progress)
         if len(sketches) < len(held):
             return None
-        return _judge(loaded, [sketches[example.sha256] for example in held], held)
+        return _judge(active, [sketches[example.sha256] for example in held], held)
 
     def _serve(self, checkpoint: Path, reason: str, progress: Progress) -> str:
         """Register an encoder, embed everything by it, and let search use it."""
@@ -250,6 +243,15 @@ def learnable_base_models(session: Session) -> list[str]:
     """Return the families that have files here, by name."""
     families = {find_family(name) for name in base_models_of_files(session)}
     return sorted(family.name for family in families if family is not None)
+
+
+def _keep_concepts(fitted: "RidgeEncoder", active: "WeightEncoder | None") -> "RidgeEncoder":
+    """What the base's gradients say of concepts is true whatever adapters are learned from."""
+    from encoder.weight_encoders.ridge import RidgeEncoder
+
+    if not isinstance(active, RidgeEncoder) or active.sketch_version != fitted.sketch_version:
+        return fitted
+    return replace(fitted, concepts=active.concepts)
 
 
 def _check_enough(name: str, train: Sequence[Example], held: Sequence[Example]) -> None:

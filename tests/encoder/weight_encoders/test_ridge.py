@@ -92,6 +92,24 @@ def test_concepts_say_more_where_one_stands_out_and_less_of_what_is_known() -> N
     assert shares[2] < 0.05
 
 
+def test_concepts_say_nothing_of_an_adapter_without_the_layers_that_they_are_known_in() -> None:
+    shares = concept_shares(np.zeros((1, 100), np.float32), np.array([0.1], np.float32))
+
+    assert shares.tolist() == [0.0]
+
+
+def test_concepts_are_refused_where_no_usual_length_is_known(zoo: SyntheticZoo) -> None:
+    """They would be passed over in silence."""
+    plain = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+    directions = random(20, len(plain.means))
+    sketches = sketch_files(zoo.dataset.paths[:2])
+    gradients = Gradients([[f"thing {number}"] for number in range(20)], directions, directions)
+    concepts = fit_concepts(gradients, sketches, zoo.text_encoder)
+
+    with pytest.raises(ValueError, match="usual length"):
+        dataclasses.replace(plain, concepts=concepts, usual_length=0.0)
+
+
 def test_a_missing_layer_counts_as_the_mean_one(zoo: SyntheticZoo) -> None:
     """So a file without some layers is embedded by the others, not pulled to a corner."""
     encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
