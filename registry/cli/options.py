@@ -22,8 +22,19 @@ Chosen = TypeVar("Chosen", bound=str)
 MODES = ("gated", "sum", "average", "base")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def _adapter_id(given: str | int) -> int:
+    number = str(given)
+    if not (number.isascii() and number.isdecimal() and int(number)):
+        raise UsageError(
+            f"{number!r} is no adapter's id; `autolora search` and `autolora list` show them."
+        )
+    return int(number)
+
+
 AdapterId = Annotated[
-    int, typer.Argument(metavar="ID", min=1, help="As `autolora search` shows it.")
+    int, typer.Argument(metavar="ID", parser=_adapter_id, help="As `autolora search` shows it.")
 ]
 BaseModel = Annotated[str | None, typer.Option(help="Only adapters of this base model.")]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="List at most this many.")]

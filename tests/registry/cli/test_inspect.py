@@ -183,7 +183,7 @@ def test_a_folder_is_a_line_a_file(tmp_path: Path, only: tuple[str, ...]) -> Non
     lines = result.stdout.splitlines()
     assert max(map(cell_len, lines)) <= 80
     words = " ".join(" ".join(lines).split())
-    assert "cat.safetensors" in words
+    assert "cat demo-flux-tiny" in words
     assert "Git LFS" in words
     assert "Convert" in words
     assert sum("yes" in line.split() for line in lines) == 2
