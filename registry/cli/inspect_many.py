@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from crawler.disk import is_folder
 from crawler.errors import AutoLoraError
 from crawler.sources.folder.found import SUFFIX, Tree
 from crawler.sources.folder.names import shown
@@ -43,7 +44,7 @@ def inspect_many(given: Sequence[str], inspect: Callable[[str], Report], as_json
 def _expand(given: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield names for people and where the files are; in a folder, names are paths from there."""
     for name in given:
-        if not Path(name).is_dir():
+        if not is_folder(Path(name)):
             yield shown(name), name
             continue
         tree = Tree.of(Path(name))

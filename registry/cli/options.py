@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar, cast, get_
 
 import typer
 
+from crawler.disk import is_folder
 from registry.cli.errors import UsageError
 from registry.retrieval.terms import FOUND_SORTS, MATURITIES, FoundSort
 from registry.retrieval.terms import FilterOptions as Asked
@@ -247,7 +248,7 @@ class CrawlOptions:
 
 def check_output(output: Path) -> None:
     """Refuse a path that cannot be written to, before anything slow."""
-    if not output.absolute().parent.is_dir():
+    if not is_folder(output.absolute().parent):
         raise UsageError(f"there is no folder {output.absolute().parent} to write to.")
 
 

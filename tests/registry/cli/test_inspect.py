@@ -114,6 +114,7 @@ def test_of_a_url_only_the_header_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     ("target", "cause"),
     [
         ("/no/such.safetensors", "such.safetensors"),
+        ("a" * 300, "File name too long"),
         ("http://127.0.0.1:9/x.safetensors", "not https"),
         ("https://127.0.0.1:9/x.safetensors", "not on the public internet"),
     ],
