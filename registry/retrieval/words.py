@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from registry.measures import timed
-from registry.retrieval.common_words import count_common, facts_of_popular
+from registry.retrieval.common_words import bearers_of_all, count_common, facts_of_popular
 from registry.retrieval.filters import Filters, beyond_facts
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
@@ -36,6 +36,7 @@ SHORTEST_TYPO = 4
 MOST_RESEMBLING = 8
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
+BEARERS = "SELECT adapter_id, popularity, words_vector"
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
 HASH = re.compile(r"[0-9a-f]{10,64}")
 
@@ -111,11 +112,11 @@ def matching_adapters(
         return []
     # How to come by those that have a common word depends on how common it is.
     prepare(session, anew=not left.is_all or any(term.adapters for term in terms))
-    branches, queries = _branches(session, terms, left, limit)
+    branches, queries = _popular_bearers(session, terms, left, limit)
+    places = {word.text: place for place, word in enumerate(words, start=1)}
     asked = {
-        "words": [word.text for word in words],
         "weights": [word.weight for word in words],
-        "terms": [term.word for term in terms],
+        "places": [places[term.word] for term in terms],
         "queries": [term.query for term in terms],
         "named": [_named(term.query) for term in terms],
         "closeness": [term.closeness for term in terms],
@@ -123,7 +124,7 @@ def matching_adapters(
         "limit": limit,
         "also": bigints(also),
     }
-    found = rows(session, _scored(branches), {**left.values, **asked, **queries})
+    found = rows(session, _scored(left, branches), {**left.values, **asked, **queries})
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
@@ -183,11 +184,10 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
     ]
 
 
-def _branches(
+def _popular_bearers(
     session: Session, terms: Sequence[_Term], left: _Left, limit: int
 ) -> tuple[list[str], dict[str, Any]]:
-    """Return statements that find candidates, and their values."""
-    rare = [term.query for term in terms if term.adapters is None]
+    """Return statements that find candidates for common words, and their values."""
     common = sorted(
         (term for term in terms if term.adapters is not None), key=lambda term: term.adapters or 0
     )
@@ -199,15 +199,9 @@ def _branches(
         branches.append(_popular(name, left, among=bool(popular)))
         values.update({name: query, f"{name}_popular": popular})
 
-    if rare:
-        branches.append(
-            f"(SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
-            "AND words_vector @@ %(rare)s::tsquery)"
-        )
-        values["rare"] = " | ".join(f"({query})" for query in rare)
     if len(common) > 1:
-        # How many have all of them nobody knows.
-        add_popular("all", " & ".join(f"({term.query})" for term in common), None)
+        together = bearers_of_all(session, [term.adapters or 0.0 for term in common])
+        add_popular("all", " & ".join(f"({term.query})" for term in common), together)
     for place, term in enumerate(common[:MOST_COMMON]):
         add_popular(f"named{place}", _named(term.query), term.adapters_named)
     if len(common) == 1:
@@ -221,7 +215,7 @@ def _popular(query: str, left: _Left, *, among: bool) -> str:
     They are looked for `among` those with some facts first; all others are less popular.
     """
     bearers = (
-        f"SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
+        f"{BEARERS} FROM {left.rows} WHERE {left.condition} "
         f"AND words_vector @@ %({query})s::tsquery"
     )
     most = "ORDER BY popularity DESC, listing_words.adapter_id DESC LIMIT %(limit)s"
@@ -231,7 +225,7 @@ def _popular(query: str, left: _Left, *, among: bool) -> str:
         WITH popular AS MATERIALIZED (
             {bearers} AND facts && %({query}_popular)s::text[] {most}
         )
-        SELECT adapter_id FROM popular
+        SELECT * FROM popular
         UNION ALL ({bearers} AND (SELECT count(*) FROM popular) < %(limit)s {most})
     )"""
 
@@ -241,35 +235,53 @@ def _named(query: str) -> str:
     return re.sub(r"'([^']+)'", r"'=\1'", query)
 
 
-def _scored(branches: Sequence[str]) -> str:
+def _scored(left: _Left, branches: Sequence[str]) -> str:
+    """Return the statement that scores whoever has any of the terms.
+
+    All that have a rare term are found by it, and their words need not be read again. Only
+    candidates are asked for the common ones: `branches` find those that have them.
+    """
+    said = "SELECT * FROM bearers"
+    candidates = ""
+    if branches:
+        candidates = f""", candidates AS MATERIALIZED (
+            SELECT adapter_id, popularity, words_vector FROM bearers
+            UNION ALL {" UNION ALL ".join(branches)}
+            UNION ALL {BEARERS} FROM listing_words WHERE adapter_id = ANY (%(also)s::bigint[])
+        )"""
+        said += """ UNION ALL
+            SELECT terms.*, candidates.* FROM candidates JOIN terms ON words_vector @@ query
+            WHERE adapters IS NOT NULL"""
     return f"""
         WITH terms AS MATERIALIZED (
             SELECT word, query::tsquery, named::tsquery, closeness, adapters
-            FROM unnest(%(terms)s::text[], %(queries)s::text[], %(named)s::text[],
+            FROM unnest(%(places)s::bigint[], %(queries)s::text[], %(named)s::text[],
                 %(closeness)s::float[], %(adapters)s::float[])
                 AS terms (word, query, named, closeness, adapters)
-        ), candidates AS MATERIALIZED (
-            {" UNION ".join(branches)} UNION SELECT unnest(%(also)s::bigint[])
-        ), found AS MATERIALIZED (
+        ), bearers AS MATERIALIZED (
+            SELECT terms.*, bearing.* FROM terms CROSS JOIN LATERAL (
+                {BEARERS} FROM {left.rows}
+                WHERE {left.condition} AND words_vector @@ query OFFSET 0
+            ) AS bearing
+            WHERE adapters IS NULL
+        ){candidates}, found AS MATERIALIZED (
             SELECT adapter_id, popularity, word, max(adapters) AS adapters, max(coalesce(
                 closeness, CASE WHEN words_vector @@ named THEN 1.0 ELSE {ELSEWHERE} END
             )) AS closeness
-            FROM candidates
-                JOIN listing_words USING (adapter_id)
-                JOIN terms ON words_vector @@ query
+            FROM ({said}) AS said
             GROUP BY adapter_id, popularity, word
         ), rarity AS MATERIALIZED (
-            SELECT asked.word, weight * coalesce(
-                1.0 / (1.0 + ln(greatest(max(adapters), nullif(count(found.word), 0))) / {COMMON}),
+            SELECT word, weight * coalesce(
+                1.0 / (1.0 + ln(greatest(max(adapters), nullif(count(adapter_id), 0))) / {COMMON}),
                 1.0
             ) AS value
-            FROM unnest(%(words)s::text[], %(weights)s::float[]) AS asked (word, weight)
-                LEFT JOIN found ON found.word = asked.word
-            GROUP BY asked.word, weight
+            FROM unnest(%(weights)s::float[]) WITH ORDINALITY AS asked (weight, word)
+                LEFT JOIN found USING (word)
+            GROUP BY word, weight
         ), scores AS (
             SELECT adapter_id, popularity, round(
-                (sum(closeness * value) / (SELECT sum(value) FROM rarity))::numeric, 9
-            ) AS score
+                1e9 * sum(closeness * value) / (SELECT sum(value) FROM rarity)
+            ) / 1e9 AS score
             FROM found JOIN rarity USING (word)
             GROUP BY adapter_id, popularity
         ), placed AS (
