@@ -24,7 +24,9 @@ from registry.retrieval.statements import (
     filter_sql,
     prepare,
     rows,
+    texts,
 )
+from registry.retrieval.vector import passing
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
 # What a word counts that only resembles one: less than any whole word.
@@ -36,6 +38,9 @@ SHORTEST_TYPO = 4
 MOST_RESEMBLING = 8
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
+# Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
+# their facts than the index for both.
+BROAD = 0.1
 BEARERS = "SELECT adapter_id, popularity, words_vector"
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
 HASH = re.compile(r"[0-9a-f]{10,64}")
@@ -53,6 +58,14 @@ class _Term:
     adapters: float | None
     # And how many have it in their names, if many do.
     adapters_named: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What common words are looked for by, and facts of the most popular adapters."""
+
+    query: str  # a tsquery
+    popular: str  # a text[]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +123,7 @@ def matching_adapters(
         terms += _resembling(session, unused)
     if not terms:
         return []
-    # How to come by those that have a common word depends on how common it is.
-    prepare(session, anew=not left.is_all or any(term.adapters for term in terms))
-    branches, queries = _popular_bearers(session, terms, left, limit)
+    sources = _sources(session, terms, left, limit)
     places = {word.text: place for place, word in enumerate(words, start=1)}
     asked = {
         "weights": [word.weight for word in words],
@@ -121,10 +132,14 @@ def matching_adapters(
         "named": [_named(term.query) for term in terms],
         "closeness": [term.closeness for term in terms],
         "adapters": [term.adapters for term in terms],
+        "sources": [source.query for source in sources],
+        "popular": [source.popular for source in sources],
         "limit": limit,
         "also": bigints(also),
     }
-    found = rows(session, _scored(left, branches), {**left.values, **asked, **queries})
+    passing_adapters, everything = passing(session, filters)
+    broad = passing_adapters >= BROAD * everything
+    found = rows(session, _scored(left, broad=broad), {**left.values, **asked})
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
@@ -184,50 +199,21 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
     ]
 
 
-def _popular_bearers(
-    session: Session, terms: Sequence[_Term], left: _Left, limit: int
-) -> tuple[list[str], dict[str, Any]]:
-    """Return statements that find candidates for common words, and their values."""
+def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) -> list[_Source]:
+    """Return what to look for among the popular, for common words."""
     common = sorted(
         (term for term in terms if term.adapters is not None), key=lambda term: term.adapters or 0
     )
-    branches: list[str] = []
-    values: dict[str, Any] = {}
-
-    def add_popular(name: str, query: str, bearers: float | None) -> None:
-        popular = facts_of_popular(session, left.filters, bearers or 0.0, limit)
-        branches.append(_popular(name, left, among=bool(popular)))
-        values.update({name: query, f"{name}_popular": popular})
-
+    queries = [(_named(term.query), term.adapters_named or 0.0) for term in common[:MOST_COMMON]]
     if len(common) > 1:
         together = bearers_of_all(session, [term.adapters or 0.0 for term in common])
-        add_popular("all", " & ".join(f"({term.query})" for term in common), together)
-    for place, term in enumerate(common[:MOST_COMMON]):
-        add_popular(f"named{place}", _named(term.query), term.adapters_named)
+        queries.append((" & ".join(f"({term.query})" for term in common), together))
     if len(common) == 1:
-        add_popular("said", common[0].query, common[0].adapters)
-    return branches, values
-
-
-def _popular(query: str, left: _Left, *, among: bool) -> str:
-    """Return a statement for the most popular that match a query.
-
-    They are looked for `among` those with some facts first; all others are less popular.
-    """
-    bearers = (
-        f"{BEARERS} FROM {left.rows} WHERE {left.condition} "
-        f"AND words_vector @@ %({query})s::tsquery"
-    )
-    most = "ORDER BY popularity DESC, listing_words.adapter_id DESC LIMIT %(limit)s"
-    if not among:
-        return f"({bearers} {most})"
-    return f"""(
-        WITH popular AS MATERIALIZED (
-            {bearers} AND facts && %({query}_popular)s::text[] {most}
-        )
-        SELECT * FROM popular
-        UNION ALL ({bearers} AND (SELECT count(*) FROM popular) < %(limit)s {most})
-    )"""
+        queries.append((common[0].query, common[0].adapters or 0.0))
+    return [
+        _Source(query, texts(facts_of_popular(session, left.filters, bearers, limit)))
+        for query, bearers in queries
+    ]
 
 
 def _named(query: str) -> str:
@@ -235,40 +221,55 @@ def _named(query: str) -> str:
     return re.sub(r"'([^']+)'", r"'=\1'", query)
 
 
-def _scored(left: _Left, branches: Sequence[str]) -> str:
+def _scored(left: _Left, *, broad: bool) -> str:
     """Return the statement that scores whoever has any of the terms.
 
-    All that have a rare term are found by it, and their words need not be read again. Only
-    candidates are asked for the common ones: `branches` find those that have them.
+    All that have a rare term are found by it, and their words need not be read again. Of common
+    ones the most popular are candidates: those with some facts first, all others are less so.
+    It is the same for all questions, and asks for each term by itself, so that no plan depends on
+    how common one is.
     """
-    said = "SELECT * FROM bearers"
-    candidates = ""
-    if branches:
-        candidates = f""", candidates AS MATERIALIZED (
-            SELECT adapter_id, popularity, words_vector FROM bearers
-            UNION ALL {" UNION ALL ".join(branches)}
-            UNION ALL {BEARERS} FROM listing_words WHERE adapter_id = ANY (%(also)s::bigint[])
-        )"""
-        said += """ UNION ALL
-            SELECT terms.*, candidates.* FROM candidates JOIN terms ON words_vector @@ query
-            WHERE adapters IS NOT NULL"""
+    bearing = f"{BEARERS} FROM {left.rows} WHERE {left.condition} AND words_vector @@ query"
+    rare = bearing
+    if broad:
+        by_word = "(SELECT * FROM listing_words WHERE words_vector @@ query OFFSET 0)"
+        rare = f"{BEARERS} FROM {by_word} AS {left.rows} WHERE {left.condition}"
+    most = "ORDER BY popularity DESC, listing_words.adapter_id DESC LIMIT %(limit)s"
     return f"""
         WITH terms AS MATERIALIZED (
             SELECT word, query::tsquery, named::tsquery, closeness, adapters
             FROM unnest(%(places)s::bigint[], %(queries)s::text[], %(named)s::text[],
                 %(closeness)s::float[], %(adapters)s::float[])
                 AS terms (word, query, named, closeness, adapters)
+        ), sources AS MATERIALIZED (
+            SELECT source, query::tsquery, popular::text[]
+            FROM unnest(%(sources)s::text[], %(popular)s::text[])
+                WITH ORDINALITY AS sources (query, popular, source)
         ), bearers AS MATERIALIZED (
-            SELECT terms.*, bearing.* FROM terms CROSS JOIN LATERAL (
-                {BEARERS} FROM {left.rows}
-                WHERE {left.condition} AND words_vector @@ query OFFSET 0
-            ) AS bearing
+            SELECT terms.*, bearing.*
+            FROM terms CROSS JOIN LATERAL ({rare} OFFSET 0) AS bearing
             WHERE adapters IS NULL
-        ){candidates}, found AS MATERIALIZED (
+        ), popular AS MATERIALIZED (
+            SELECT source, bearing.*
+            FROM sources CROSS JOIN LATERAL ({bearing} AND facts && popular {most}) AS bearing
+            WHERE popular <> '{{}}'
+        ), candidates AS MATERIALIZED (
+            SELECT adapter_id, popularity, words_vector FROM bearers
+            UNION ALL SELECT adapter_id, popularity, words_vector FROM popular
+            UNION ALL SELECT bearing.*
+            FROM sources CROSS JOIN LATERAL ({bearing} {most}) AS bearing
+            WHERE (SELECT count(*) FROM popular WHERE popular.source = sources.source) < %(limit)s
+            UNION ALL {BEARERS} FROM listing_words WHERE adapter_id = ANY (%(also)s::bigint[])
+        ), said AS (
+            SELECT * FROM bearers
+            UNION ALL SELECT terms.*, candidates.*
+            FROM candidates JOIN terms ON words_vector @@ query
+            WHERE adapters IS NOT NULL
+        ), found AS MATERIALIZED (
             SELECT adapter_id, popularity, word, max(adapters) AS adapters, max(coalesce(
                 closeness, CASE WHEN words_vector @@ named THEN 1.0 ELSE {ELSEWHERE} END
             )) AS closeness
-            FROM ({said}) AS said
+            FROM said
             GROUP BY adapter_id, popularity, word
         ), rarity AS MATERIALIZED (
             SELECT word, weight * coalesce(
