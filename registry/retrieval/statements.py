@@ -166,6 +166,11 @@ def bigints(numbers: Iterable[int]) -> str:
     return f"{{{','.join(map(str, numbers))}}}"
 
 
+def texts(words: Iterable[str]) -> str:
+    """Write words of letters and signs that need no quoting as PostgreSQL reads a text[]."""
+    return f"{{{','.join(words)}}}"
+
+
 def vector(embedding: Embedding) -> HalfVector:
     """Return an embedding (dim,) as psycopg sends it, in the precision that pgvector stores.
 
