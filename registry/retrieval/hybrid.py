@@ -15,14 +15,11 @@ from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
 from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
+from registry.retrieval.statements import Answer, together
 from registry.retrieval.strangers import strangers_of
 from registry.retrieval.terms import Signal
-from registry.retrieval.vector import (
-    nearest_by_captions,
-    nearest_by_weights,
-    worth_offering,
-)
-from registry.retrieval.words import exact_adapters, matching_adapters
+from registry.retrieval.vector import ask_captions, ask_weights, worth_offering
+from registry.retrieval.words import ask_exact, ask_words, score_words
 
 # How many adapters every signal offers to the merge.
 DEPTH = 50
@@ -87,10 +84,7 @@ def rank_all(
     base model comes first all the same if it is asked for exactly. The session needs to be in no
     particular transaction: settings are local to it.
     """
-    with timed("encode"):
-        embedding = text_encoder.encode([query.text])[0]
-        asked = [_put(space, query.filters, embedding, text_encoder) for space in spaces]
-    offers = _offers(session, query, asked, text_encoder, known)
+    asked, offers = _offers(session, query, text_encoder, spaces, known)
     scores, exact = offers.scores, offers.exact
     if all(space.encoder is None for space in spaces):
         scores.pop("weights", None)
@@ -136,31 +130,39 @@ def _put(
 def _offers(
     session: Session,
     query: SearchQuery,
-    asked: Sequence[_Asked],
     text_encoder: TextEncoder,
+    spaces: Sequence[Space],
     known: Collection[int],
-) -> _Offers:
+) -> tuple[list[_Asked], _Offers]:
     """Ask every signal; words are also asked of `known` adapters, and of what the others offer."""
     depth = max(DEPTH, query.limit)
+    text = query.text.removesuffix(SUFFIX)
+    by_words = "words" in query.signals
+    with together(session):
+        if by_words:
+            wording = ask_words(session, text, filters=query.filters)
+            anywhere = replace(query.filters, base_models=(), families=())
+            ask_for_exact = ask_exact(session, text, filters=anywhere, limit=query.limit)
+        # PostgreSQL looks for words meanwhile.
+        with timed("encode"):
+            embedding = text_encoder.encode([query.text])[0]
+            asked = [_put(space, query.filters, embedding, text_encoder) for space in spaces]
+        nearest = [
+            offer for one in asked for offer in _nearest(session, one, query, text_encoder, depth)
+        ]
     lists: dict[Signal, list[Match]] = {signal: [] for signal in query.signals}
-    for one in asked:
-        for signal, nearest in _nearest(session, one, query, text_encoder, depth).items():
-            lists[signal] += nearest
+    for signal, offered in nearest:
+        lists[signal] += offered()
     exact: list[int] = []
     scored = dict(lists)
-    if "words" in query.signals:
-        text = query.text.removesuffix(SUFFIX)
-        offered = {match.adapter_id for own in lists.values() for match in own}
+    if by_words:
+        also = {match.adapter_id for own in lists.values() for match in own}.union(known)
         with timed("words"):
-            scored["words"] = matching_adapters(
-                session, text, filters=query.filters, limit=depth, also=offered.union(known)
-            )
+            scored["words"] = score_words(session, wording, limit=depth, also=also)
         lists["words"] = scored["words"][:depth]
-        anywhere = replace(query.filters, base_models=(), families=())
-        with timed("exact"):
-            exact = exact_adapters(session, text, filters=anywhere, limit=query.limit)
+        exact = ask_for_exact()
     scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in scored.items()}
-    return _Offers(lists, scores, exact)
+    return asked, _Offers(lists, scores, exact)
 
 
 def _nearest(
@@ -169,26 +171,24 @@ def _nearest(
     query: SearchQuery,
     text_encoder: TextEncoder,
     depth: int,
-) -> dict[Signal, list[Match]]:
-    """Return what the similarities of one space offer."""
-    found: dict[Signal, list[Match]] = {}
-    encoder = asked.space.encoder
-    depth = max(query.limit, worth_offering(session, asked.filters, depth))
+) -> Iterator[tuple[Signal, Answer[list[Match]]]]:
+    """Ask the similarities of one space; yield what gives the offer of each."""
+    encoder, filters = asked.space.encoder, asked.filters
+    depth = max(query.limit, worth_offering(session, filters, depth))
     if "weights" in query.signals and encoder is not None and asked.projected is not None:
-        with timed("weights"):
-            found["weights"] = nearest_by_weights(
-                session, asked.projected, encoder=encoder.name, filters=asked.filters, limit=depth
-            )
+        yield (
+            "weights",
+            ask_weights(
+                session, asked.projected, encoder=encoder.name, filters=filters, limit=depth
+            ),
+        )
     if "captions" in query.signals:
-        with timed("captions"):
-            found["captions"] = nearest_by_captions(
-                session,
-                asked.aimed,
-                text_encoder=text_encoder.name,
-                filters=asked.filters,
-                limit=depth,
-            )
-    return found
+        yield (
+            "captions",
+            ask_captions(
+                session, asked.aimed, text_encoder=text_encoder.name, filters=filters, limit=depth
+            ),
+        )
 
 
 def _known(

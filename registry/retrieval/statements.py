@@ -2,7 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -23,6 +32,8 @@ from registry.retrieval.filters import Filters, conditions, conditions_on_facts
 
 Embedding = npt.NDArray[np.float32]
 Fact = TypeVar("Fact")
+# Gives what was asked for, and waits until it is there.
+Answer = Callable[[], Fact]
 
 # What a transaction that searches is told, and forgets at its end.
 SETTINGS = {
@@ -80,10 +91,42 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> Sequenc
     Raises:
         DBAPIError: it failed, as if SQLAlchemy had run it.
     """
+    return ask(session, statement, values)()
+
+
+def ask(session: Session, statement: str, values: Mapping[str, Any]) -> Answer[Sequence[Any]]:
+    """Send a statement as `rows` does, and return what gives its rows, or raises its error."""
     cursor = session.connection().connection.cursor(row_factory=namedtuple_row)
-    try:
+    with _errors_of(statement, values):
         cursor.execute(statement, values)
-        return cursor.fetchall()
+
+    def answer() -> Sequence[Any]:
+        with _errors_of(statement, values):
+            return cursor.fetchall()
+
+    return answer
+
+
+@contextmanager
+def together(session: Session) -> Iterator[None]:
+    """Wait once for all that is asked in the block, when it ends.
+
+    PostgreSQL begins with the first at once, while the block goes on, and sees them in order.
+    Nothing in it may ask through SQLAlchemy, which would take rows that are not there yet for none.
+
+    Raises:
+        DBAPIError: one of them failed.
+    """
+    connection = session.connection().connection.driver_connection
+    assert connection is not None
+    with _errors_of("statements sent together"), connection.pipeline():
+        yield
+
+
+@contextmanager
+def _errors_of(statement: str, values: Mapping[str, Any] | None = None) -> Iterator[None]:
+    try:
+        yield
     except psycopg.Error as error:
         raise DBAPIError(statement, values, error) from error
 
@@ -96,10 +139,10 @@ def prepare(session: Session, *, anew: bool = False) -> None:
     wanted = _ANEW if anew else _KEPT
     plans = _prepared(session)
     if plans is None:
-        rows(session, f"SELECT {SETTING}", {})
+        ask(session, f"SELECT {SETTING}", {})
         plans = _KEPT
     if plans != wanted:
-        rows(session, _PLANS.format(wanted), {})
+        ask(session, _PLANS.format(wanted), {})
     note_prepared(session, wanted)
 
 
