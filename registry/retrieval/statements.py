@@ -24,7 +24,7 @@ from psycopg.rows import namedtuple_row
 from sqlalchemy import ARRAY, ColumnElement, Engine, Select, and_, any_, literal, true
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from registry.db.models import EMBEDDING_DIM
 from registry.retrieval.errors import EmbeddingDimensionError
@@ -56,6 +56,7 @@ SETTINGS = {
     # six leaves 0.5 (`watercolr` is 0.64 like `watercolor`).
     "pg_trgm.similarity_threshold": "0.5",
 }
+BEGIN, COMMIT = "BEGIN ISOLATION LEVEL REPEATABLE READ", "COMMIT"
 # What filters that ask nothing are as SQL.
 UNFILTERED = "true"
 # psycopg prepares what is asked again and again, and to plan a statement takes as long as to run
@@ -121,6 +122,30 @@ def together(session: Session) -> Iterator[None]:
     assert connection is not None
     with _errors_of("statements sent together"), connection.pipeline():
         yield
+
+
+@contextmanager
+def snapshot(sessions: sessionmaker[Session]) -> Iterator[Session]:
+    """Give a session that sees one state of the database from `begin_snapshot` on.
+
+    psycopg would begin and end the transaction by itself, and wait for each.
+    """
+    with sessions.begin() as session:
+        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        yield session
+
+
+def begin_snapshot(session: Session) -> None:
+    """Begin the transaction of a `snapshot`."""
+    ask(session, BEGIN, {})
+
+
+@contextmanager
+def ending(session: Session) -> Iterator[None]:
+    """End the transaction of a `snapshot` with what is asked `together` in the block."""
+    with together(session):
+        yield
+        ask(session, COMMIT, {})
 
 
 @contextmanager
