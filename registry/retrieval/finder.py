@@ -39,7 +39,7 @@ from registry.retrieval.filters import (
     known_name,
 )
 from registry.retrieval.found import MOST_FOUND, Paging, page_of
-from registry.retrieval.hybrid import SearchQuery
+from registry.retrieval.hybrid import SearchQuery, put
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
 from registry.retrieval.opening import ActiveEncoder, ask_opening
@@ -121,20 +121,21 @@ class Finder:
             with together(session):
                 begin_snapshot(session)
                 opening = ask_opening(session)
+                question = put(session, SearchQuery(text, filters, limit), self._text_encoder)
             known, active = opening()
             names = self._base_models(session, filters, known)
             spaces, notes = self._encoder_spaces(filters, names, active)
-            query = SearchQuery(text, filters, limit)
             if sort == "relevance":
-                paged = ranked_page(session, query, self._text_encoder, spaces, cursor)
+                paged = ranked_page(session, question, self._text_encoder, spaces, cursor)
             else:
                 paging = Paging(sort, cursor, limit, seed)
-                paged = sorted_page(session, query, self._text_encoder, spaces, paging)
+                paged = sorted_page(session, question, self._text_encoder, spaces, paging)
                 if len(paged.found) == MOST_RANKED:
                     notes = (*notes, SORTED)
-            with timed("load"), ending(session):
-                found = ask_results(session, paged.hits)
-            results = found()
+            with timed("load"):
+                with ending(session):
+                    found = ask_results(session, paged.hits)
+                results = found()
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
             text,

@@ -97,7 +97,7 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> Sequenc
 
 def ask(session: Session, statement: str, values: Mapping[str, Any]) -> Answer[Sequence[Any]]:
     """Send a statement as `rows` does, and return what gives its rows, or raises its error."""
-    cursor = session.connection().connection.cursor(row_factory=namedtuple_row)
+    cursor = _connection(session).cursor(row_factory=namedtuple_row)
     with _errors_of(statement, values):
         cursor.execute(statement, values)
 
@@ -118,9 +118,7 @@ def together(session: Session) -> Iterator[None]:
     Raises:
         DBAPIError: one of them failed.
     """
-    connection = session.connection().connection.driver_connection
-    assert connection is not None
-    with _errors_of("statements sent together"), connection.pipeline():
+    with _errors_of("statements sent together"), _connection(session).pipeline():
         yield
 
 
@@ -131,8 +129,16 @@ def snapshot(sessions: sessionmaker[Session]) -> Iterator[Session]:
     psycopg would begin and end the transaction by itself, and wait for each.
     """
     with sessions.begin() as session:
-        session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        connection = session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        # Looked up once: it is asked for with every statement.
+        session.info["driver"] = connection.connection.driver_connection
         yield session
+
+
+def _connection(session: Session) -> psycopg.Connection[Any]:
+    """Return psycopg's own connection, by which the session's transaction runs."""
+    kept: psycopg.Connection[Any] | None = session.info.get("driver")
+    return kept or session.connection().connection.driver_connection  # type: ignore[return-value]
 
 
 def begin_snapshot(session: Session) -> None:
