@@ -204,6 +204,7 @@ def list_figures(answered: Sequence[Answered]) -> dict[str, Any]:
         "error": calibration_error(probable, right),
         "bins": reliability(probable, right),
         "fits": {kind: _mean([fits(one) for one in own]) for kind, own in by_kind.items()},
+        **what_fits([one for kind in ("caption", *NOTHING) for one in by_kind.get(kind, [])]),
         "questions": {kind: len(own) for kind, own in by_kind.items()},
         "nonsense_that_fits": [
             one.question.text for kind in NOTHING[2:] for one in by_kind[kind] if fits(one)
@@ -220,6 +221,17 @@ def on_first_pages(answered: Sequence[Answered]) -> tuple[Doubles, Doubles]:
     ]
     probable, right = np.array(shown).T
     return probable, right
+
+
+def what_fits(answered: Sequence[Answered]) -> dict[str, Any]:
+    """Return how many results on first pages are said to fit, with which probability, and truly."""
+    probable, right = on_first_pages(answered)
+    fit = probable >= FITS
+    return {
+        "said_to_fit": int(fit.sum()),
+        "said": _mean(probable[fit].tolist()),
+        "true": _mean(right[fit].tolist()),
+    }
 
 
 def ndcg(one: Answered) -> float:

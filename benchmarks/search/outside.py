@@ -29,6 +29,7 @@ from benchmarks.search.lists import (
     on_first_pages,
     reciprocal,
     space_of,
+    what_fits,
 )
 from benchmarks.search.tables import LANGUAGE_NAMES
 from benchmarks.search.world import ENCODER, Language, World, as_served, fill, open_index
@@ -39,7 +40,6 @@ from demo.paths import BUILD, DATA
 from encoder.training.train import sketch_files
 from encoder.weight_encoders.checkpoint import load_encoder
 from registry.retrieval.encoder_spaces import ServingEncoder
-from registry.retrieval.fitness import FITS
 from registry.text.cached_encoder import load_cached_text_encoder
 
 SITUATIONS = (
@@ -131,15 +131,12 @@ def answered_in(
 def outside_figures(answered: Sequence[Answered]) -> dict[str, Any]:
     """Return how well probabilities of first pages hold, and of what is said to fit by itself."""
     probable, right = on_first_pages(answered)
-    fit = probable >= FITS
     return {
         "mrr": float(
             np.mean([reciprocal(one.grades) for one in answered if one.question.kind == "caption"])
         ),
         "error": calibration_error(probable, right),
-        "fitting": int(fit.sum()),
-        "said": float(probable[fit].mean()) if fit.any() else None,
-        "right": float(right[fit].mean()) if fit.any() else None,
+        **what_fits(answered),
         "fits": {
             kind: float(np.mean([fits(one) for one in answered if one.question.kind == kind]))
             for kind in NOTHING
@@ -162,8 +159,8 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         "probably they are right by what is said, and how many are.\n\n"
     )
     head = [
-        "metadata", "encoder", "questions", "MRR", "error", "said to fit", "right, it is said",
-        "right", "fits: not here", "far off", "nonsense",
+        "metadata", "encoder", "questions", "MRR", "error", "said to fit", "right by what is said",
+        "right in truth", "fits: not here", "far off", "nonsense",
     ]  # fmt: skip
     rows = [
         [
@@ -171,8 +168,8 @@ def to_markdown(results: Mapping[str, Any]) -> str:
             {"real": "yes", "none": "none"}[row["encoder"]],
             LANGUAGE_NAMES[row["languages"]],
             *(f"{row[name]:.3f}" for name in ("mrr", "error")),
-            str(row["fitting"]),
-            *("" if row[name] is None else f"{row[name]:.2f}" for name in ("said", "right")),
+            str(row["said_to_fit"]),
+            *("" if row[name] is None else f"{row[name]:.2f}" for name in ("said", "true")),
             *(f"{row['fits'][kind]:.3f}" for kind in NOTHING),
         ]
         for row in results["rows"]

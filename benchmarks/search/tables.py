@@ -108,11 +108,14 @@ def lists_table(results: dict[str, Any]) -> str:
         "`error` is the expected calibration error of all results on first pages. Then the share "
         f"of questions whose first result is said to fit: of {counts['taken away']} about what "
         f"was taken away, {counts['far off']} about what no emoji shows, and "
-        f"{counts['nonsense']} that mean nothing.\n\n"
+        f"{counts['nonsense']} that mean nothing. At last all results on first pages that are said "
+        "to fit, of these and of the questions with one right answer: how probably they are right "
+        "by what is said, and how many are.\n\n"
     )
     head = [
         "metadata", "encoder", "questions", "nDCG@10", "recall@10", "MRR", "MRR by surety",
-        "literal", "error", "fits: taken away", "far off", "nonsense",
+        "literal", "error", "fits: taken away", "far off", "nonsense", "right by what is said",
+        "right in truth",
     ]  # fmt: skip
     figures = ("ndcg", "recall", "mrr", "mrr_by_surety", "literal", "error")
     lines = [
@@ -122,6 +125,7 @@ def lists_table(results: dict[str, Any]) -> str:
             LANGUAGE_NAMES[row["languages"]],
             *("" if row[name] is None else f"{row[name]:.3f}" for name in figures),
             *(f"{row['fits'][kind]:.3f}" for kind in ("taken away", "far off", "nonsense")),
+            *("" if row[name] is None else f"{row[name]:.2f}" for name in ("said", "true")),
         ]
         for row in rows
     ]

@@ -44,9 +44,9 @@ def test_what_is_said_to_fit_is_judged_by_itself() -> None:
     )
 
     assert figures["mrr"] == 0.75
-    assert figures["fitting"] == 2
+    assert figures["said_to_fit"] == 2
     assert figures["said"] == pytest.approx(0.8)
-    assert figures["right"] == 0.5
+    assert figures["true"] == 0.5
     assert figures["fits"] == {"taken away": 0.5, "far off": 0.0, "nonsense": 0.0}
     # Of seven results .9 and .2 are right: how far each is from what is said.
     assert figures["error"] == pytest.approx((0.1 + 0.8 + 0.1 + 0.3 + 0.7 + 0.5 + 0.1) / 7)
