@@ -94,7 +94,8 @@ def nearest_by_captions(
             values,
         )
 
-    wanted = round(limit * CAPTIONS_PER_ADAPTER)
+    # Where filters leave few, more captions than adapters cost too much.
+    wanted = max(limit, worth_offering(session, filters, round(limit * CAPTIONS_PER_ADAPTER)))
     found: Sequence[Row[Any]] = ()
     if not _is_narrow(session, filters, wanted):
         found = nearest(wanted)
