@@ -19,6 +19,8 @@ from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
+    Answer,
+    ask,
     bigints,
     facts_sql,
     filter_sql,
@@ -98,6 +100,16 @@ class _Left:
         return "listing_words" if self.listed == UNFILTERED else joined
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The words of a question, among what filters leave, and what gives who uses them."""
+
+    words: Sequence[QueryWord]
+    left: _Left
+    # What to look for, and the words that nobody uses and that may be typos.
+    whole_words: Answer[tuple[list[_Term], list[str]]]
+
+
 def matching_adapters(
     session: Session,
     question: str,
@@ -112,13 +124,26 @@ def matching_adapters(
     the more, the fewer adapters have them, and less outside of names and for typos. After them
     come those of `also` that have any.
     """
+    wording = ask_words(session, question, filters=filters)
+    return score_words(session, wording, limit=limit, also=also)
+
+
+def ask_words(session: Session, question: str, *, filters: Filters) -> Wording:
+    """Cut a question into words, and ask which of them anybody uses."""
     with timed("segment"):
         words = words_asked(question)
-    if not words:
-        return []
     left = _Left.by(filters)
     prepare(session, anew=not left.is_all)
-    terms, unused = _whole_words(session, words, left)
+    return Wording(words, left, _ask_whole_words(session, words, left))
+
+
+def score_words(
+    session: Session, wording: Wording, *, limit: int, also: Collection[int] = ()
+) -> list[Match]:
+    """Return what `matching_adapters` does, once it is known which words anybody uses."""
+    words, left = wording.words, wording.left
+    prepare(session, anew=not left.is_all)
+    terms, unused = wording.whole_words()
     if unused:
         terms += _resembling(session, unused)
     if not terms:
@@ -137,16 +162,18 @@ def matching_adapters(
         "limit": limit,
         "also": bigints(also),
     }
-    passing_adapters, everything = passing(session, filters)
+    passing_adapters, everything = passing(session, left.filters)
     broad = passing_adapters >= BROAD * everything
     found = rows(session, _scored(left, broad=broad), {**left.values, **asked})
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
-def _whole_words(
+def _ask_whole_words(
     session: Session, words: Sequence[QueryWord], left: _Left
-) -> tuple[list[_Term], list[str]]:
-    """Return what to look for, and the words that nobody uses and that may be typos."""
+) -> Answer[tuple[list[_Term], list[str]]]:
+    """Ask what to look for, and for the words that nobody uses and that may be typos."""
+    if not words:
+        return lambda: ([], [])
     common = count_common(session, "words_vector")
     statement = f"""
         -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
@@ -166,10 +193,15 @@ def _whole_words(
         for word in words
     ]
     asked = {"words": [word.text for word in words], "fuzzy": fuzzy}
-    found = rows(session, statement, {**left.values, **asked})
-    # PostgreSQL may know no letter in what Python takes for a word.
-    terms = [_term(row.word, row.word, row.query, None, common) for row in found if row.query]
-    return terms, [row.word for row in found if row.unused]
+    found = ask(session, statement, {**left.values, **asked})
+
+    def answer() -> tuple[list[_Term], list[str]]:
+        told = found()
+        # PostgreSQL may know no letter in what Python takes for a word.
+        terms = [_term(row.word, row.word, row.query, None, common) for row in told if row.query]
+        return terms, [row.word for row in told if row.unused]
+
+    return answer
 
 
 def _term(
@@ -302,6 +334,11 @@ def _scored(left: _Left, *, broad: bool) -> str:
 
 def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
     """Return adapters of which `asked` is a trigger word, the name, the file's or its hash."""
+    return ask_exact(session, asked, filters=filters, limit=limit)()
+
+
+def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> Answer[list[int]]:
+    """Send what `exact_adapters` asks, and return what gives its answer."""
     left = _Left.by(filters)
     prepare(session, anew=not left.is_all)
     wanted = asked.strip().lower().removesuffix(".safetensors")
@@ -315,16 +352,16 @@ def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int
             )
         )"""
         condition, values = filter_sql(filters)
-        ids = _ids(session, "listings", f"{by_hash} AND {condition}", values, wanted, limit)
+        ids = _ask_ids(session, "listings", f"{by_hash} AND {condition}", values, wanted, limit)()
         if ids:
-            return ids
+            return lambda: ids
     # OFFSET 0 keeps this apart: PostgreSQL takes names for frequent, and would rather walk through
     # all adapters by downloads until it meets ten of them.
     named = f"""(
         SELECT adapter_id FROM listing_words
         WHERE called @> ARRAY[%(wanted)s] AND {left.facts} OFFSET 0
     ) AS named JOIN listings USING (adapter_id)"""
-    return _ids(session, named, left.listed, left.values, wanted, limit)
+    return _ask_ids(session, named, left.listed, left.values, wanted, limit)
 
 
 def literal_adapters(
@@ -356,18 +393,18 @@ def literal_adapters(
     return [row.adapter_id for row in found]
 
 
-def _ids(
+def _ask_ids(
     session: Session,
     source: str,
     condition: str,
     values: Mapping[str, Any],
     wanted: str,
     limit: int,
-) -> list[int]:
-    found = rows(
+) -> Answer[list[int]]:
+    found = ask(
         session,
         f"SELECT listings.adapter_id FROM {source} WHERE {condition} "
         "ORDER BY listings.downloads DESC, listings.adapter_id LIMIT %(limit)s",
         {**values, "wanted": wanted, "limit": limit},
     )
-    return [row.adapter_id for row in found]
+    return lambda: [row.adapter_id for row in found()]
