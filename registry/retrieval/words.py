@@ -162,7 +162,7 @@ def score_words(
         "limit": limit,
         "also": bigints(also),
     }
-    passing_adapters, everything = passing(session, filters)
+    passing_adapters, everything = passing(session, left.filters)
     broad = passing_adapters >= BROAD * everything
     found = rows(session, _scored(left, broad=broad), {**left.values, **asked})
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
