@@ -31,6 +31,7 @@ from benchmarks.results import RESULTS, write_results
 from benchmarks.tables import table
 from registry.config import Settings
 from registry.db.embedded import EmbeddedPostgres
+from registry.retrieval.statements import BEGIN, COMMIT
 from registry.service import Registry
 from registry.text.cached_encoder import CAPACITY
 
@@ -86,7 +87,8 @@ def record(home: Path) -> list[list[Statement]]:
 
     class Recorded(psycopg.Cursor[Any]):
         def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
-            if asked:
+            # Who replays them begins and ends a transaction as psycopg does.
+            if asked and query not in (BEGIN, COMMIT):
                 asked[-1].append((query, params))
             return super().execute(query, params, **options)
 

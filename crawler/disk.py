@@ -1,4 +1,4 @@
-"""How much of a disk strangers may fill."""
+"""How much of a disk strangers may fill, and what is a folder on it."""
 
 import shutil
 from collections.abc import Callable
@@ -51,3 +51,11 @@ class DiskLimits:
         if self.reserved_bytes is None:
             return min(_RESERVED_BYTES, total // 10)
         return self.reserved_bytes
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder; one that cannot even be looked at is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False

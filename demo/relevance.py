@@ -19,7 +19,12 @@ from demo.paths import BUILD
 from demo.train_encoder import add_more, load_dataset
 from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import TextEncoder
-from encoder.training.train import encode_captions, fit_ridge_to_sketches, sketch_files
+from encoder.training.train import (
+    SketchedAdapters,
+    encode_captions,
+    fit_ridge_to_sketches,
+    sketch_files,
+)
 from encoder.weight_encoders.checkpoint import AnyEncoder, load_encoder
 from registry.blobs import hash_file
 from registry.fusion.relevance import relevance_of
@@ -93,10 +98,11 @@ def unseen_encoders(
     fold = np.random.default_rng(SEED).permutation(len(sketches)) % FOLDS
     for k in range(FOLDS):
         seen = np.flatnonzero(fold != k)
+        adapters = SketchedAdapters(
+            [sketches[int(i)] for i in seen], [captions[int(i)] for i in seen]
+        )
         other = fit_ridge_to_sketches(
-            [sketches[int(i)] for i in seen],
-            [captions[int(i)] for i in seen],
-            ["train"] * len(seen),
+            adapters,
             name="fold",
             base_model=encoder.base_model,
             text_encoder=encoder.text_encoder,

@@ -25,8 +25,8 @@ from demo.listing import BASE_MODEL
 from demo.paths import DATA
 from registry.api.schemas.found import SearchAnswer
 from registry.cli.errors import PortError
-from registry.cli.output import print_search
 from registry.cli.progress import show_refresh
+from registry.cli.search_table import print_search
 from registry.cli.server import listen, serve_until_stopped
 from registry.config import Settings
 from registry.fusion.sheets import draw_rows, label_of
@@ -91,8 +91,9 @@ def index(registry: Registry, stopped: Event) -> None:
 
 def show_searches(registry: Registry, console: Console) -> None:
     for text in SEARCHES:
-        console.print(f"\n[bold]autolora search[/] “{text}”")
-        print_search(SearchAnswer.from_page(registry.search(text, limit=5)), "relevance")
+        console.print(f'\n[bold]autolora search "{text}"[/]')
+        page = SearchAnswer.from_page(registry.search(text, limit=5))
+        print_search(page.model_copy(update={"next": None}), "relevance")
 
 
 def sheet_rows(

@@ -157,6 +157,8 @@ class UnknownSourceError(RegistryError):
 
     def __init__(self, address: str, possible: Sequence[str]) -> None:
         why = "no source takes it" if "://" in address else "there is no such folder here"
+        if address.lower().endswith(".safetensors"):
+            why = "a file is taken with the folder that it lies in"
         super().__init__(f"cannot crawl {address!r}: {why}. Possible are: {'; '.join(possible)}.")
 
 

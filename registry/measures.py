@@ -7,9 +7,7 @@ import time
 from typing import Literal, Protocol, Self, get_args
 
 # Of a search, in the order in which they begin; "draw" is a whole image.
-Stage = Literal[
-    "encode", "weights", "captions", "segment", "words", "exact", "facts", "merge", "load", "draw"
-]
+Stage = Literal["segment", "encode", "nearest", "words", "facts", "merge", "load", "draw"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Cache = Literal["text", "adapters"]
 CACHES: tuple[Cache, ...] = get_args(Cache)

@@ -14,6 +14,7 @@ from registry.blobs import BlobStore, hash_file, make_private
 from registry.config import Settings
 from registry.db import own_folders
 from registry.db.holds import hold
+from registry.db.nested_folders import is_part_of
 from registry.db.own_folders import FolderFacts
 from registry.db.session import one_line_errors
 from registry.errors import (
@@ -66,8 +67,11 @@ class OwnFolders:
     def add(self, path: str) -> Path:
         """Watch a folder; return it as it is written from now on.
 
+        Those that are part of it are watched with it, and no more by themselves.
+
         Raises:
-            NoFolderError: it is not one, may not be read, or is this registry's own.
+            NoFolderError: it is not one, may not be read, is this registry's own, or is part of
+                one that is watched.
         """
         folder = Path(path).expanduser()
         if not folder.is_absolute():
@@ -84,6 +88,11 @@ class OwnFolders:
         if is_own and folder != self.dropped.resolve():
             raise NoFolderError(path, "this registry's own files lie there")
         with one_line_errors(), self._sessions.begin() as session:
+            for other in map(Path, own_folders.list_paths(session)):
+                if is_part_of(folder, other):
+                    raise NoFolderError(path, f"it is part of {other}, which is watched already")
+                if is_part_of(other, folder):
+                    own_folders.remove_folder(session, str(other))
             own_folders.add_folder(session, str(folder))
         return folder
 
@@ -201,8 +210,8 @@ class OwnFolders:
 def _named_once(group: Sequence[Copy]) -> list[Copy]:
     """Leave one name to each file of a group that is there.
 
-    A file is known by two where a link leads to it, or one folder lies in another: it is no copy
-    of itself, and who threw it away would have none left.
+    A file is known by two where a link leads to it or to its folder: it is no copy of itself, and
+    who threw it away would have none left.
     """
     kept: dict[tuple[int, int], int] = {}
     for copy in sorted(group, key=lambda copy: copy.file.path.is_symlink()):

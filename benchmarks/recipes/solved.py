@@ -29,7 +29,7 @@ from benchmarks.recipes.kernels import (
 from benchmarks.recipes.pool import Linear, Pool, cautious, plain_targets, weighted, whitened
 from benchmarks.retrieval.zoo import BASE_MODEL, Space
 from encoder.text_encoder import normalise
-from encoder.training.train import fit_ridge_to_sketches
+from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
 from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.layer_batch import kinds_of
 from encoder.weight_encoders.penalties import STRENGTH
@@ -43,9 +43,7 @@ Texts = Callable[[Pool, Ints], TextSpace]
 def shipped(pool: Pool, train: Ints) -> Space:
     """The recipe of encoder/training/train.py as it is stored: low rank, four bits."""
     encoder = fit_ridge_to_sketches(
-        [pool.sketches[i] for i in train],
-        [pool.captions[i] for i in train],
-        ["train"] * len(train),
+        SketchedAdapters([pool.sketches[i] for i in train], [pool.captions[i] for i in train]),
         name="recipe",
         base_model=BASE_MODEL,
         text_encoder=pool.zoo.text_encoder.name,

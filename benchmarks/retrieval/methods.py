@@ -18,7 +18,7 @@ from benchmarks.tables import table, with_interval
 from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import Sketch, sketch
 from encoder.text_encoder import normalise
-from encoder.training.train import DEFAULT_COMPONENTS, fit_ridge_to_sketches
+from encoder.training.train import DEFAULT_COMPONENTS, SketchedAdapters, fit_ridge_to_sketches
 from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.checkpoint import load_encoder
 from encoder.weight_encoders.layer_batch import LayerBatch, stack_weights
@@ -46,9 +46,7 @@ def sketch_space(
     zoo: Zoo, sketches: Sequence[Sketch], components: int = DEFAULT_COMPONENTS
 ) -> tuple[Space, dict[str, Any]]:
     encoder = fit_ridge_to_sketches(
-        sketches,
-        zoo.both,
-        zoo.splits,
+        SketchedAdapters(sketches, zoo.both, zoo.splits),
         name="benchmark",
         base_model=BASE_MODEL,
         text_encoder=zoo.text_encoder.name,

@@ -41,7 +41,7 @@ from benchmarks.search.world import (
 from demo.concepts import Art, Concept
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.fitness import FITS
-from registry.retrieval.hybrid import SearchQuery, rank_all
+from registry.retrieval.hybrid import SearchQuery, put, rank_all
 from registry.retrieval.ranking import LEAST_TELLING, Scale, SearchHit
 from registry.retrieval.strangers import strangers_of
 
@@ -138,10 +138,21 @@ def answers(
     texts = captions_of(away[:MOST_AWAY], language, [n % 3 for n in range(MOST_AWAY)][: len(away)])
     asked += nothing_here(texts, language, SEED)
     about = f"{situation.name} {situation.encoding} {language} on {indexed}"
+    yield from ask(sessions, world, space, asked, about)
+
+
+def ask(
+    sessions: sessionmaker[Session],
+    world: World,
+    space: Space,
+    questions: Sequence[Question],
+    about: str,
+) -> Iterator[Answered]:
+    """Ask an index that is filled; `about` is shown meanwhile."""
     with sessions() as session:
-        for question in track(asked, about):
-            query = SearchQuery(question.text, FILTERS)
-            hits = rank_all(session, query, world.text_encoder, [space])
+        for question in track(questions, about):
+            told = put(session, SearchQuery(question.text, FILTERS), world.text_encoder)
+            hits = rank_all(session, told, world.text_encoder, [space])
             grades = [question.grades.get(hit.adapter_id - 1, 0) for hit in hits]
             aimed = space.aim(world.text_encoder.encode([question.text])[0])
             scale = space.scale(aimed, strangers_of(world.text_encoder))
@@ -182,12 +193,7 @@ def list_figures(answered: Sequence[Answered]) -> dict[str, Any]:
     by_kind: dict[Kind, list[Answered]] = {}
     for one in answered:
         by_kind.setdefault(one.question.kind, []).append(one)
-    shown = [
-        (hit.score, float(grade > 0))
-        for one in answered
-        for hit, grade in zip(one.hits[:PAGE], one.grades[:PAGE], strict=True)
-    ]
-    probable, right = np.array(shown).T
+    probable, right = on_first_pages(answered)
     found = [one for kind in LITERAL for one in by_kind.get(kind, []) if one.question.grades]
     return {
         "ndcg": _mean([ndcg(one) for one in by_kind["kind"]]),
@@ -197,12 +203,23 @@ def list_figures(answered: Sequence[Answered]) -> dict[str, Any]:
         "literal": _mean([recall(one) for one in found]),
         "error": calibration_error(probable, right),
         "bins": reliability(probable, right),
-        "fits": {kind: _mean([_fits(one) for one in own]) for kind, own in by_kind.items()},
+        "fits": {kind: _mean([fits(one) for one in own]) for kind, own in by_kind.items()},
         "questions": {kind: len(own) for kind, own in by_kind.items()},
         "nonsense_that_fits": [
-            one.question.text for kind in NOTHING[2:] for one in by_kind[kind] if _fits(one)
+            one.question.text for kind in NOTHING[2:] for one in by_kind[kind] if fits(one)
         ],
     }
+
+
+def on_first_pages(answered: Sequence[Answered]) -> tuple[Doubles, Doubles]:
+    """Return the probabilities of all results on first pages, and which are right (1 or 0)."""
+    shown = [
+        (hit.score, float(grade > 0))
+        for one in answered
+        for hit, grade in zip(one.hits[:PAGE], one.grades[:PAGE], strict=True)
+    ]
+    probable, right = np.array(shown).T
+    return probable, right
 
 
 def ndcg(one: Answered) -> float:
@@ -255,7 +272,8 @@ def reliability(probable: Doubles, right: Doubles) -> dict[str, tuple[float, flo
     }
 
 
-def _fits(one: Answered) -> bool:
+def fits(one: Answered) -> bool:
+    """Whether the first result is said to fit."""
     return any(hit.score >= FITS for hit in one.hits[:1])
 
 

@@ -27,7 +27,9 @@ from registry.retrieval.terms import SIGNALS
 
 # Cormack et al., SIGIR 2009; the weights that ranking used before it was measured.
 RRF_K, RRF_WEIGHTS = 60, {"weights": 1.0, "captions": 1.0, "words": 0.7}
-METHODS = (*SIGNALS, "reciprocal ranks", "all")
+# `all` is by how surely each is the one that is meant, which a question with one answer asks for;
+# the list puts before it what literally matches.
+METHODS = (*SIGNALS, "reciprocal ranks", "as listed", "all")
 
 
 def places(hits: Sequence[SearchHit], own: int) -> dict[str, int | None]:
@@ -37,8 +39,14 @@ def places(hits: Sequence[SearchHit], own: int) -> dict[str, int | None]:
         signal: None if hit is None else hit.positions[signal] for signal in SIGNALS
     }
     found["reciprocal ranks"] = place_by_reciprocal_ranks(hits, own)
-    found["all"] = None if hit is None else hits.index(hit) + 1
+    found["as listed"] = None if hit is None else hits.index(hit) + 1
+    found["all"] = place_by_surety(hits, own)
     return found
+
+
+def place_by_surety(hits: Sequence[SearchHit], own: int) -> int | None:
+    order = [hit.adapter_id for hit in sorted(hits, key=lambda hit: -hit.surety)]
+    return order.index(own) + 1 if own in order else None
 
 
 def place_by_reciprocal_ranks(hits: Sequence[SearchHit], own: int) -> int | None:

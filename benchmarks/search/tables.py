@@ -26,7 +26,8 @@ def ranking_table(results: dict[str, Any]) -> str:
         "question, which none of its covers shows (they show the two others); 95 % intervals by "
         "bootstrap over adapters. `metadata`: all adapters described in full; half of them "
         "without captions; a quarter stripped of names, tags, trigger words, description and "
-        "captions, and another quarter with those of another adapter.\n\n"
+        "captions, and another quarter with those of another adapter. `all` is the order by "
+        "surety; `as listed` has what literally matches before it.\n\n"
     )
     rows = [
         [

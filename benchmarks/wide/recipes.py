@@ -10,7 +10,7 @@ from benchmarks.retrieval.zoo import Space
 from benchmarks.wide.zoo import WideZoo, of
 from demo.world.zoo import FAMILY
 from encoder.text_encoder import normalise
-from encoder.training.train import fit_ridge_to_sketches
+from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
 from encoder.weight_encoders.ridge import TextSpace, choose_penalty, targets_of
 
 
@@ -26,15 +26,13 @@ class Fitted:
 
 def shipped(zoo: WideZoo, train: Ints) -> Space:
     """The recipe of encoder/training/train.py, learned layer scales and four bits included."""
-    sources = of(zoo.sources, train)
-    encoder = fit_ridge_to_sketches(
+    adapters = SketchedAdapters(
         of(zoo.sketches, train),
         of(zoo.captions, train),
-        ["train"] * len(train),
-        name="wide",
-        base_model=FAMILY,
-        text_encoder=zoo.text_encoder.name,
-        groups=np.unique(sources, return_inverse=True)[1].tolist(),
+        groups=np.unique(of(zoo.sources, train), return_inverse=True)[1].tolist(),
+    )
+    encoder = fit_ridge_to_sketches(
+        adapters, name="wide", base_model=FAMILY, text_encoder=zoo.text_encoder.name
     )
     return Space(encoder.encode(zoo.sketches), encoder.encode_query)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -92,9 +92,7 @@ def fit_ridge(
     captions = encode_captions(dataset.captions, text_encoder)
     progress(0, 1, "Fitting")
     encoder = fit_ridge_to_sketches(
-        sketches,
-        captions,
-        dataset.splits,
+        SketchedAdapters(sketches, captions, dataset.splits),
         name=name,
         base_model=base_model,
         text_encoder=text_encoder.name,
@@ -105,31 +103,52 @@ def fit_ridge(
     return encoder
 
 
+@dataclass(frozen=True, slots=True)
+class SketchedAdapters:
+    """Adapters to learn from and to measure on, each at the same place of every sequence."""
+
+    sketches: Sequence[Sketch]
+    captions: Sequence[Floats]  # embeddings, (an adapter's captions, dim) each
+    splits: Sequence[str] = ()  # none: all are to train on
+    # Adapters of one (an author's, say) are never on both sides where the penalty is chosen.
+    groups: Sequence[int] | None = None
+
+    def to_train_on(self) -> Self:
+        if not self.splits:
+            return self
+        rows = [i for i, split in enumerate(self.splits) if split == "train"]
+        return replace(
+            self,
+            sketches=[self.sketches[i] for i in rows],
+            captions=[self.captions[i] for i in rows],
+            splits=(),
+            groups=None if self.groups is None else [self.groups[i] for i in rows],
+        )
+
+    def count(self, split: str) -> int:
+        return list(self.splits or ["train"] * len(self.sketches)).count(split)
+
+
 def fit_ridge_to_sketches(
-    sketches: Sequence[Sketch],
-    captions: Sequence[Floats],
-    splits: Sequence[str],
+    adapters: SketchedAdapters,
     *,
     name: str,
     base_model: str,
     text_encoder: str,
     components: int = DEFAULT_COMPONENTS,
     seed: int = 0,
-    groups: Sequence[int] | None = None,
 ) -> RidgeEncoder:
     """Fit on the training split, choose the penalty within it, measure on validation.
 
-    `captions` are embeddings by the encoder named, (an adapter's captions, dim) each. Adapters of
-    one of `groups` (an author's, say) are never on both sides where the penalty is chosen.
+    Captions are embedded by the text encoder named.
 
     Raises:
         TrainingDataError: too few adapters to train on.
     """
-    train = [index for index, split in enumerate(splits) if split == "train"]
-    seen, said = [sketches[i] for i in train], [captions[i] for i in train]
+    train = adapters.to_train_on()
+    seen, said = train.sketches, train.captions
     space = TextSpace.fit(said)
-    own = None if groups is None else [groups[i] for i in train]
-    fitted = fit_map(seen, said, space, components, seed, own)
+    fitted = fit_map(seen, said, space, components, seed, train.groups)
     encoder = RidgeEncoder(
         name=name,
         base_model=base_model,
@@ -147,11 +166,13 @@ def fit_ridge_to_sketches(
     encoder = replace(encoder, penalties=penalties, usual_length=fitted.usual_length)
     metrics = {
         **fitted.metrics,
-        "adapters": {split: list(splits).count(split) for split in SPLITS},
+        "adapters": {split: adapters.count(split) for split in SPLITS},
     }
     # Held-out adapters are for reports, not for those who train.
-    if "validation" in splits:
-        metrics["validation"] = measure_retrieval(encoder, sketches, captions, splits, "validation")
+    if "validation" in adapters.splits:
+        metrics["validation"] = measure_retrieval(
+            encoder, adapters.sketches, adapters.captions, adapters.splits, "validation"
+        )
     return replace(encoder, metrics=metrics)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from watchfiles import Change, watch
 
+from crawler.disk import is_folder
 from crawler.errors import AutoLoraError
 from registry.api.errors import log_hidden
 from registry.service import Registry
@@ -138,15 +139,8 @@ class FolderKeeper:
             folders = now
 
     def _there(self) -> list[Path]:
-        return [folder for folder in self._registry.folders.paths() if _is_folder(folder)]
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:
-        # It cannot even be looked at: the others are watched without it.
-        return False
+        # One that cannot even be looked at keeps nobody from the others.
+        return [folder for folder in self._registry.folders.paths() if is_folder(folder)]
 
 
 def _changed(folders: Iterable[Path], changes: Iterable[tuple[Change, str]]) -> list[Path]:

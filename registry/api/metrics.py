@@ -53,7 +53,7 @@ class Metrics:
         )
         stages = Histogram(
             "autolora_search_stage_seconds",
-            "Parts of a search; `words` includes `segment`.",
+            "Parts of a search; PostgreSQL looks for words during `encode`.",
             ("stage",),
             buckets=_STAGE_BUCKETS,
             registry=self.registry,

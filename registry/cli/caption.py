@@ -1,6 +1,7 @@
 """The command that has a vision model look at covers."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,7 +33,6 @@ def caption(
     as_json: Json = False,
 ) -> None:
     """Have a vision model describe covers, adapters without words first. Safe to stop and rerun."""
-    from registry.db.captions import count_given_up
     from registry.db.session import one_line_errors
     from registry.refresh.captioners import open_captioner
     from registry.refresh.captioning import caption_images, take_known
@@ -53,10 +53,7 @@ def caption(
             counts += show_outcomes(caption_images(work, captioner, left), title, total, report)
         outcomes = encode_captions(registry.sessions, registry.text_encoder)
         show_outcomes(outcomes, EncodeCaptionsStep.title, None, report)
-        works = [_work(registry, captioner.name, wanted, again=False) for wanted in languages]
-        waiting = sum(work.count_waiting() for work in works)
-        with registry.sessions() as session:
-            given_up = count_given_up(session, [work.wanted.version for work in works])
+        waiting, given_up = _left(registry, captioner.name, languages)
     facts = {
         "model": captioner.name,
         "captioned": counts["ok"],
@@ -91,3 +88,13 @@ def _work(registry: "Registry", model: str, language: "Language", again: bool) -
     with registry.sessions() as session:
         wanted = Wanted(version_of(model, language), now(session), again)
     return Captioning(registry.sessions, registry.blobs, wanted)
+
+
+def _left(registry: "Registry", model: str, languages: "Sequence[Language]") -> tuple[int, int]:
+    """Return how many images wait in languages, and how many were given up."""
+    from registry.db.captions import count_given_up
+
+    works = [_work(registry, model, language, again=False) for language in languages]
+    waiting = sum(work.count_waiting() for work in works)
+    with registry.sessions() as session:
+        return waiting, count_given_up(session, [work.wanted.version for work in works])

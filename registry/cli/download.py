@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from crawler.disk import is_folder
 from registry.cli.context import open_reader
 from registry.cli.errors import UsageError
 from registry.cli.options import AdapterId
@@ -22,7 +23,7 @@ def download(
     ] = Path(),
 ) -> None:
     """Write an adapter's file under its own name; its sha256 is checked."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UsageError(f"there is no folder {folder} to write to.")
     target = open_reader(context).download(adapter_id, folder)
     stderr().print(f"wrote {target}", markup=False, soft_wrap=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crawler.disk import is_folder
 from crawler.foreign_text import visible
 from registry.cli.context import open_reader, open_registry
 from registry.cli.errors import UsageError
@@ -38,7 +39,7 @@ def export(
     if to is None and files is None:
         raise UsageError(f"give --to, with one of {', '.join(TARGETS)}, or --files, or both.")
     target = None if to is None else check_target(to)
-    if files is not None and not files.parent.is_dir():
+    if files is not None and not is_folder(files.parent):
         raise UsageError(f"there is no folder {files.parent} to write to.")
     read = read_recipe(recipe)
     if target is not None:

@@ -1,5 +1,6 @@
 """Commands that make images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -75,9 +76,11 @@ class ResultOptions:
 def fuse(
     context: typer.Context,
     prompt: Annotated[str | None, typer.Argument(help="What to draw.")] = None,
+    more: MoreIds = None,
     *,
     adapters: Annotated[
-        str | None, typer.Option(help="Ids, each with a strength if wanted: 12,7:0.8")
+        str | None,
+        typer.Option(help="Ids: 12 7, or 12,7. Each with a strength if wanted: 12 7:0.8"),
     ] = None,
     finding: FindingOptions,
     drawing: CheckedDrawingOptions,
@@ -90,7 +93,7 @@ def fuse(
     if (prompt is None) == (recipe is None):
         raise UsageError("give either a prompt or --recipe.")
     result.check()
-    ids, strengths = parse_adapters(adapters)
+    ids, strengths = parse_adapters(adapters, more)
     size, mode = drawing.pixels, drawing.parsed_mode
     drawer = open_drawer(context)
     with progress_bar("Making the image") as progress:
@@ -122,7 +125,7 @@ def grid(
     prompt: Annotated[str, typer.Argument(help="What to draw.")],
     more: MoreIds = None,
     *,
-    adapters: Annotated[str, typer.Option(help="Ids: 12 7 31, or 12,7,31.")] = "",
+    adapters: Annotated[str | None, typer.Option(help="Ids: 12 7 31, or 12,7,31.")] = None,
     drawing: ModeOptions,
     output: Png = Path("grid.png"),
 ) -> None:
@@ -181,32 +184,37 @@ def compare(
     stderr().print(f"wrote {output}", markup=False)
 
 
-def parse_ids(given: str | None, more: list[str] | None) -> list[int] | None:
+def parse_ids(given: str | None, more: Sequence[str] | None) -> list[int] | None:
     """Read `12,7` or `12` followed by the words `7`…"""
-    if given is None and not more:
-        return None
-    if not given:
-        raise UsageError(f"{(more or [''])[0]!r} is one word too many; put the prompt in quotes.")
-    words = [word for part in [given, *(more or [])] for word in part.split(",") if word]
+    words = _words(given, more)
     try:
-        return [int(word) for word in words]
+        return [int(word) for word in words] or None
     except ValueError:
         raise UsageError(f"--adapters has {' '.join(words)!r}; write ids, like 12 7.") from None
 
 
-def parse_adapters(given: str | None) -> tuple[list[int] | None, list[float | None] | None]:
-    """Read `12,7:0.8` as ids and strengths; without one, the adapter's own counts."""
-    if given is None:
-        return None, None
+def parse_adapters(
+    given: str | None, more: Sequence[str] | None
+) -> tuple[list[int] | None, list[float | None] | None]:
+    """Read the same with strengths, `12,7:0.8`; without one, the adapter's own counts."""
     ids: list[int] = []
     strengths: list[float | None] = []
-    for part in given.split(","):
-        id_, _, strength = part.partition(":")
+    for word in _words(given, more):
+        id_, _, strength = word.partition(":")
         try:
             ids.append(int(id_))
             strengths.append(float(strength) if strength else None)
         except ValueError:
             raise UsageError(
-                f"--adapters has {part!r}; write ids with strengths, like 12,7:0.8."
+                f"--adapters has {word!r}; write ids with strengths, like 12 7:0.8."
             ) from None
-    return ids, strengths
+    return (ids, strengths) if ids else (None, None)
+
+
+def _words(given: str | None, more: Sequence[str] | None) -> list[str]:
+    """Return what stands behind --adapters: one word, and those that follow the prompt."""
+    if more and not given:
+        raise UsageError(f"{more[0]!r} is one word too many; put the prompt in quotes.")
+    if given == "":
+        raise UsageError("--adapters names none; write ids, like 12 7.")
+    return [word for part in [given or "", *(more or [])] for word in part.split(",") if word]

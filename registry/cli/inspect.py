@@ -11,6 +11,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from crawler.disk import is_folder
 from registry.cli.inspect_report import Report
 from registry.cli.options import Json
 from registry.cli.output import print_json, stdout
@@ -52,7 +53,7 @@ def inspect(
 
     Several, or a folder, are a line each. The exit code is 1 where one cannot be loaded.
     """
-    if len(files) > 1 or Path(files[0]).is_dir():
+    if len(files) > 1 or is_folder(Path(files[0])):
         from registry.cli.inspect_many import inspect_many
 
         inspect_many(files, lambda file: inspect_any(file, header, base_model), as_json)

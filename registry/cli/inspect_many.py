@@ -8,13 +8,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from crawler.disk import is_folder
 from crawler.errors import AutoLoraError
 from crawler.sources.folder.found import SUFFIX, Tree
 from crawler.sources.folder.names import shown
 from crawler.sources.folder.pickles import find_pickles
 from encoder.errors import LoraFileError
 from registry.cli.inspect_report import Report
-from registry.cli.output import print_json, stderr, stdout
+from registry.cli.output import last_of, print_json, stderr, stdout
 from registry.cli.progress import progress_bar
 
 # A file's name for people, and what is known of it or why nothing is.
@@ -43,7 +44,7 @@ def inspect_many(given: Sequence[str], inspect: Callable[[str], Report], as_json
 def _expand(given: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield names for people and where the files are; in a folder, names are paths from there."""
     for name in given:
-        if not Path(name).is_dir():
+        if not is_folder(Path(name)):
             yield shown(name), name
             continue
         tree = Tree.of(Path(name))
@@ -71,13 +72,15 @@ def _to_json(name: str, found: Report | AutoLoraError) -> dict[str, Any]:
 
 
 def _print(seen: Sequence[Seen]) -> None:
+    console = stdout()
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("file", overflow="fold")
+    table.add_column("file", no_wrap=True)
     table.add_column("base model", overflow="fold")
     table.add_column("rank", justify="right")
     table.add_column("fusable")
     table.add_column("", overflow="fold", ratio=1)
-    for name, found in seen:
+    for file, found in seen:
+        name = last_of(file.removesuffix(SUFFIX), console.width // 3)
         if not isinstance(found, Report):
             table.add_row(escape(name), "", "", "[bold red]no[/]", escape(_cause(found)))
             continue
@@ -86,7 +89,7 @@ def _print(seen: Sequence[Seen]) -> None:
         rank = str(verdict.ranks[1] or "")
         why = verdict.reasons[0] if verdict.reasons else ""
         table.add_row(escape(name), escape(verdict.base_model), rank, fusable, escape(why))
-    stdout().print(table)
+    console.print(table)
 
 
 def _cause(error: AutoLoraError) -> str:

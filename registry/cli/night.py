@@ -16,7 +16,7 @@ import typer
 from registry.cli.context import open_reader, open_registry
 from registry.cli.errors import report
 from registry.cli.options import Json, Limit
-from registry.cli.output import print_json, print_table, stderr, stdout
+from registry.cli.output import last_of, print_json, print_table, stderr, stdout
 from registry.cli.progress import log_refresh, show_refresh
 from registry.errors import RegistryError
 
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # When nights are due where nothing else is said.
 THREE = time(3)
+# What all columns of refreshes but the source take of a line, without an error.
+RUN_WIDTH = 68
 
 At = Annotated[
     datetime | None,
@@ -100,16 +102,16 @@ def runs(context: typer.Context, limit: Limit = 10, as_json: Json = False) -> No
         )
         return
     print_table([_night_row(one) for one in nights], "No night was done: `autolora night --now`.")
+    room = max(12, stdout().width - RUN_WIDTH)
     rows = [
         {
             "refresh": str(run.id),
             "began": f"{run.started_at:%Y-%m-%d %H:%M}",
-            "source": run.endpoint or run.hub,
+            "source": last_of(run.endpoint or run.hub, room),
             "state": run.state,
             "failed": str(_failures(run.counts)),
             "MB": f"{run.fetched_bytes / 1e6:.1f}",
             "indexed": str(run.indexed),
-            "MB each": "" if (each := run.bytes_per_adapter) is None else f"{each / 1e6:.1f}",
             "seconds": f"{sum(run.seconds.values()):.0f}",
             "error": run.error or "",
         }

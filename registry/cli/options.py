@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar, cast, get_
 
 import typer
 
+from crawler.disk import is_folder
 from registry.cli.errors import UsageError
 from registry.retrieval.terms import FOUND_SORTS, MATURITIES, FoundSort
 from registry.retrieval.terms import FilterOptions as Asked
@@ -22,8 +23,19 @@ Chosen = TypeVar("Chosen", bound=str)
 MODES = ("gated", "sum", "average", "base")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def _adapter_id(given: str | int) -> int:
+    number = str(given)
+    if not (number.isascii() and number.isdecimal() and int(number)):
+        raise UsageError(
+            f"{number!r} is no adapter's id; `autolora search` and `autolora list` show them."
+        )
+    return int(number)
+
+
 AdapterId = Annotated[
-    int, typer.Argument(metavar="ID", min=1, help="As `autolora search` shows it.")
+    int, typer.Argument(metavar="ID", parser=_adapter_id, help="As `autolora search` shows it.")
 ]
 BaseModel = Annotated[str | None, typer.Option(help="Only adapters of this base model.")]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="List at most this many.")]
@@ -236,7 +248,7 @@ class CrawlOptions:
 
 def check_output(output: Path) -> None:
     """Refuse a path that cannot be written to, before anything slow."""
-    if not output.absolute().parent.is_dir():
+    if not is_folder(output.absolute().parent):
         raise UsageError(f"there is no folder {output.absolute().parent} to write to.")
 
 

@@ -6,25 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from crawler.foreign_text import visible
 from registry.cli.streams import is_unicode
-from registry.retrieval.terms import SIGNALS, VERDICT_LISTS, Signal
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from registry.api.schemas.adapters import AdapterDetailAnswer
-    from registry.api.schemas.found import FacetsAnswer, ResultAnswer, SearchAnswer
+    from registry.api.schemas.found import FacetsAnswer
     from registry.fusion.fused_image import FusedImage
 
 Shape = TypeVar("Shape", bound="BaseModel")
-# What ids, scores and three signals ("0.27 #120") take of a line, gaps included.
-NUMBERS_WIDTH = 45
 
 
 class HarmlessConsole(Console):
@@ -84,74 +82,6 @@ def print_next(cursor: str | None) -> None:
         stderr().print(f"More: the same with --cursor {cursor}", style="dim", soft_wrap=True)
 
 
-def print_search(page: "SearchAnswer", sort: str) -> None:
-    for note in page.notes:
-        stderr().print(escape(note), style="yellow")
-    if page.compared_by:
-        stderr().print(f"compared by {', '.join(page.compared_by)}", style="dim")
-    asked = repr(page.text) if page.text else "the adapters given"
-    if not page.results:
-        stdout().print(f"There is nothing for {asked}.", markup=False)
-        return
-    if not page.fits:
-        stdout().print(f"Nothing fits {asked}; these come nearest.", markup=False)
-    console = stdout()
-    # In 80 columns the numbers leave room for two texts; the last line names a lone base model.
-    several = len({result.adapter.base_model for result in page.results}) > 1
-    wide = ("trigger words", "author") if console.width >= 110 else ()
-    texts = ("name", *wide, *(("base model",) if several else ()))
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    add_id_column(table)
-    room = max(6, (console.width - NUMBERS_WIDTH) // len(texts) - 2)
-    for column in texts:
-        table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=room)
-    for column in ("score", *SIGNALS):
-        table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
-    band = None
-    for result in page.results:
-        adapter = result.adapter
-        # In another order bands would change from row to row; scores tell as much.
-        if result.band != band and sort == "relevance":
-            band = result.band
-            table.add_row("", Text(f"{band}:", style="bold"))
-        words = {
-            "name": adapter.name,
-            "trigger words": ", ".join(adapter.trigger_words[:2]),
-            "author": adapter.author,
-            "base model": adapter.base_model,
-        }
-        table.add_row(
-            str(adapter.id),
-            *(escape(words[column]) for column in texts),
-            f"{result.score:.2f}{'=' if result.exact else ''}",
-            *(_signal(result, signal) for signal in SIGNALS),
-        )
-    console.print(table)
-    also = [
-        f"{result.adapter.id} as {other.id} at {other.hub}"
-        for result in page.results
-        for other in result.also
-    ]
-    if also:
-        console.print(f"Also listed: {', '.join(also)}", style="dim", markup=False)
-    for result in page.results:
-        if result.elsewhere:
-            adapter = result.adapter
-            line = f"{adapter.id} is for {adapter.base_model}: it was asked for exactly."
-            stderr().print(line, style="yellow", markup=False)
-    found = " · ".join(f"{name} ({count})" for name, count in page.found.items())
-    said = f"found: {found}, " if found else ""
-    console.print(f"{said}{page.milliseconds:.0f} ms", style="dim", markup=False)
-    print_next(page.next)
-
-
-def _signal(result: "ResultAnswer", signal: Signal) -> str:
-    score, position = result.signals.get(signal), result.positions.get(signal)
-    if score is None:
-        return "-"
-    return f"{score:.2f} #{position}" if position else f"{score:.2f}   "
-
-
 def print_facet_counts(facets: "FacetsAnswer") -> None:
     """Write each facet's values in a line, as options write them."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -159,7 +89,10 @@ def print_facet_counts(facets: "FacetsAnswer") -> None:
     table.add_column(overflow="fold")
     for facet in facets.facets:
         about = "" if facet.exact else "about "
-        values = [f"{value.value} ({about}{value.count:,})" for value in facet.values]
+        values = [
+            f"{_facet_value(facet.name, value.value)} ({about}{value.count:,})"
+            for value in facet.values
+        ]
         more = [f"and {facet.more:,} more"] if facet.more > 0 else []
         if values:
             table.add_row(facet.name.replace("_", "-"), escape(" · ".join([*values, *more])))
@@ -168,57 +101,14 @@ def print_facet_counts(facets: "FacetsAnswer") -> None:
     stdout().print(f"{about}{facets.about:,} adapters", style="dim")
 
 
-def print_detail(detail: "AdapterDetailAnswer") -> None:
-    facts: dict[str, Any] = {
-        "name": detail.name,
-        "author": detail.author,
-        "base model": detail.base_model,
-        "claimed": f"{detail.claim.base_model}, by {detail.claim.who}" if detail.claim else "",
-        "trigger words": ", ".join(detail.trigger_words),
-        "strength": "" if detail.strength is None else f"{detail.strength:g}",
-        "negative prompt": detail.negative_prompt,
-        "tags": ", ".join(detail.tags),
-        "licence": detail.licence or "not stated",
-        "hub": f"{detail.hub} {detail.repo} {detail.version}".strip(),
-        "page": detail.page_url or "",
-        "downloads": detail.downloads,
-        "updated": detail.updated_at.date(),
-        "file": detail.file_name,
-        "size": "" if detail.file_size is None else f"{detail.file_size:,} bytes",
-        "sha256": detail.file_sha256 or "",
-        "AutoV2": detail.autov2 or "",
-        "AutoV3": detail.autov3 or "",
-        "state": detail.state + (f": {detail.refusal}" if detail.refusal else ""),
-        "description": detail.description,
-    }
-    print_facts(facts)
-    if detail.verdict:
-        stdout().print("\nwhat the file says", style="bold")
-        # Names of all layers are for programs.
-        shown = {k: v for k, v in detail.verdict.items() if k not in VERDICT_LISTS}
-        print_facts(shown)
-    for cover in detail.covers:
-        words = cover.prompt or (cover.captions[0] if cover.captions else "")
-        line = f"cover {cover.position}: {cover.width}x{cover.height} {words}"
-        stdout().print(line, markup=False, style="dim")
-
-
-def print_claim(detail: "AdapterDetailAnswer") -> None:
-    """Say what an adapter is for now, by whose word, and what its file says to that."""
-    claim = detail.claim
-    facts: dict[str, Any] = {
-        "adapter": detail.name,
-        "base model": detail.base_model,
-        "claimed": f"{claim.base_model}, by {claim.who}" if claim else "",
-        "evidence": (detail.verdict or {}).get("evidence", []),
-        "fusable": "yes" if detail.fusable else "no",
-        "state": detail.state + (f": {detail.refusal}" if detail.refusal else ""),
-    }
-    print_facts(facts)
+def _facet_value(facet: str, value: str) -> str:
+    # Sizes are ranges, by their least bytes.
+    return f"from {decimal(int(value))}" if facet == "size" else value
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    # Without an edge a sha256 fits into a line of 80, and can be copied.
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
@@ -256,13 +146,24 @@ def print_fused(fused: "FusedImage") -> None:
 
 
 def print_table(rows: Sequence[Mapping[str, str]], nothing: str) -> None:
-    """Write rows with equal keys as a table, or `nothing`."""
+    """Write rows with equal keys as a table without empty columns, or `nothing`."""
     if not rows:
         stdout().print(nothing, markup=False)
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in rows[0]:
-        table.add_column(column, overflow="fold")
+    columns = [column for column in rows[0] if any(row[column] for row in rows)]
+    for column in columns:
+        if column == "id":
+            add_id_column(table)
+        else:
+            table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(value) for value in row.values()))
+        table.add_row(*(escape(row[column]) for column in columns))
     stdout().print(table)
+
+
+def last_of(path: str, room: int) -> str:
+    """Return a path, or its end if it takes more than so many columns: there files differ."""
+    if cell_len(path) <= room:
+        return path
+    return "…" + set_cell_size(path[::-1], room - 1)[::-1].strip()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.cli.adapter_facts import print_claim, print_detail
 from registry.cli.context import open_reader, open_registry
 from registry.cli.errors import UsageError
 from registry.cli.options import (
@@ -21,17 +22,17 @@ from registry.cli.options import (
     grouped,
 )
 from registry.cli.output import (
+    last_of,
     print_answer,
-    print_claim,
-    print_detail,
     print_facet_counts,
     print_json,
     print_next,
-    print_search,
     print_table,
     stderr,
+    stdout,
 )
 from registry.cli.picture import print_picture
+from registry.cli.search_table import print_search
 from registry.retrieval.terms import SORTS, STATES
 
 if TYPE_CHECKING:
@@ -103,19 +104,21 @@ def list_(
 
 
 def _print_list(page: "AdapterListAnswer", state: str) -> None:
-    print_table([_row(adapter) for adapter in page.items], f"No adapter here is {state}.")
+    room = stdout().width // 3
+    print_table([_row(adapter, room) for adapter in page.items], f"No adapter here is {state}.")
     number = f"{page.total:,}"
     found = f"{number} adapters" if page.total_exact else f"more than {number} adapters"
     stderr().print(found, style="dim")
     print_next(page.next)
 
 
-def _row(adapter: "AdapterAnswer") -> dict[str, str]:
+def _row(adapter: "AdapterAnswer", room: int) -> dict[str, str]:
+    """Return what a list says of an adapter, its file in so many columns."""
     row = {
         "id": str(adapter.id),
         "name": adapter.name,
         "base model": adapter.base_model,
-        "file": adapter.file_name,
+        "file": last_of(adapter.file_name, room),
     }
     if adapter.state == "ready":
         return row | {"trigger words": ", ".join(adapter.trigger_words[:2])}

@@ -35,6 +35,8 @@ def list_all(context: typer.Context, as_json: Json = False) -> None:
     if as_json:
         print_json([asdict(token) for token in tokens])
         return
+    if not tokens:
+        stdout().print("There is no token: `autolora token create` makes one.")
     for token in tokens:
         state = f"revoked {token.revoked_at:%Y-%m-%d}" if token.revoked_at else "valid"
         line = f"{token.id} {token.name}: {', '.join(token.scopes)}; {state}"

@@ -16,7 +16,6 @@ from registry.cli.progress import training_bars
 
 if TYPE_CHECKING:
     from encoder.training.contrastive import Schedule
-    from encoder.training.dataset import Dataset
     from encoder.training.workers import Workers
     from encoder.weight_encoders.checkpoint import AnyEncoder
 
@@ -108,21 +107,14 @@ def train_encoder(
         return
     if options.new_basis:
         raise UsageError("--new-basis learns from the index: leave the manifest out.")
-    from encoder.training.dataset import read_dataset
     from encoder.training.workers import Workers
     from encoder.weight_encoders.checkpoint import save_encoder
 
     check_output(output)
     workers = Workers.launched()
+    state = state or output.with_suffix(".training")
     with training_bars(workers.is_first) as progress:
-        trained = _train(
-            read_dataset(manifest),
-            options,
-            schedule.to_schedule(),
-            state or output.with_suffix(".training"),
-            workers,
-            progress,
-        )
+        trained = _train(manifest, options, schedule.to_schedule(), state, workers, progress)
     if not workers.is_first:
         return
     save_encoder(trained, output)
@@ -149,7 +141,7 @@ def _learn(context: typer.Context, options: EncoderOptions, as_json: bool) -> No
 
 
 def _train(
-    dataset: "Dataset",
+    manifest: Path,
     options: EncoderOptions,
     schedule: "Schedule",
     state: Path,
@@ -157,9 +149,11 @@ def _train(
     progress: Callable[[int, int, str], None],
 ) -> "AnyEncoder":
     from encoder.text_encoder import DEFAULT_TEXT_ENCODER, load_text_encoder
+    from encoder.training.dataset import read_dataset
     from encoder.training.train import TrainingRun, fit_ridge, train_autolora
     from encoder.weight_encoders.autolora import AutoLoraConfig, family_of
 
+    dataset = read_dataset(manifest)
     name = options.name or f"{options.base_model}-{options.kind}"
     text_encoder = load_text_encoder(options.text_encoder or DEFAULT_TEXT_ENCODER)
     if options.kind is EncoderKind.RIDGE:

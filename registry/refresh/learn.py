@@ -197,17 +197,19 @@ class Learner:
     def _fit(
         self, base_model: str, train: Sequence[Example], sketches: "list[Sketch]", seed: int
     ) -> "RidgeEncoder":
-        from encoder.training.train import fit_ridge_to_sketches
+        from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
 
         numbers = {name: k for k, name in enumerate(sorted({e.group for e in train}))}
-        return fit_ridge_to_sketches(
+        adapters = SketchedAdapters(
             sketches,
             [example.captions for example in train],
-            ["train"] * len(train),
+            groups=[numbers[example.group] for example in train],
+        )
+        return fit_ridge_to_sketches(
+            adapters,
             name=f"{base_model}-learned",
             base_model=base_model,
             text_encoder=self.text_encoder.name,
-            groups=[numbers[example.group] for example in train],
             seed=seed,
         )
 

@@ -1,7 +1,6 @@
 """One file of an adapter -> what it was read as, or why it cannot be. No database here."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,8 @@ from registry.refresh.bases import load_basis
 from registry.refresh.step import one_line
 
 if TYPE_CHECKING:
+    from encoder.adapter.lora_file import LoraWeights
+    from encoder.sketches.fingerprint import Fingerprinter
     from encoder.sketches.sketch import Sketch as MadeSketch
     from encoder.sketches.sketch import Sketcher
 
@@ -75,9 +76,8 @@ def read_and_sketch(
         LoraFileError: the file cannot be used.
     """
     from encoder.adapter.lora_file import Context, open_adapter
-    from encoder.errors import FingerprintError, SketchError
+    from encoder.errors import SketchError
     from encoder.sketches.fingerprint import Fingerprinter
-    from encoder.sketches.sketch import SKETCH_VERSION
     from encoder.threads import one_thread
 
     opened = open_adapter(path, context=Context(beside.claims, beside.peft_config))
@@ -90,26 +90,36 @@ def read_and_sketch(
         made = [sketcher.finish() for sketcher in sketchers]
     except SketchError as error:
         refusal = str(error)
-    verdict = {
-        **weights.verdict.to_json(),
-        "trigger_words": list(weights.trigger_words),
-        "sketch_version": SKETCH_VERSION,
-        "sketch_refusal": refusal,
-    }
-    facts = {
+    columns = {
         "base_model": weights.verdict.base_model,
-        "verdict": verdict,
+        "verdict": _verdict(weights, refusal),
         "read_at": datetime.now(UTC),
         "body_sha256": opened.file.hash_body(),
         "peft_config": beside.peft_config,
-        "fingerprint": None,
-        "log_norm": None,
     }
-    # An adapter that changes nothing has none.
-    with suppress(FingerprintError):
+    return columns | _fingerprint(fingerprinter, weights), made
+
+
+def _verdict(weights: "LoraWeights", sketch_refusal: str | None) -> dict[str, Any]:
+    from encoder.sketches.sketch import SKETCH_VERSION
+
+    return {
+        **weights.verdict.to_json(),
+        "trigger_words": list(weights.trigger_words),
+        "sketch_version": SKETCH_VERSION,
+        "sketch_refusal": sketch_refusal,
+    }
+
+
+def _fingerprint(fingerprinter: "Fingerprinter", weights: "LoraWeights") -> dict[str, Any]:
+    """Return the columns of a fingerprint; an adapter that changes nothing has none."""
+    from encoder.errors import FingerprintError
+
+    try:
         taken = fingerprinter.finish(weights.vectors)
-        facts |= {"fingerprint": taken.direction.tolist(), "log_norm": taken.log_norm}
-    return facts, made
+    except FingerprintError:
+        return {"fingerprint": None, "log_norm": None}
+    return {"fingerprint": taken.direction.tolist(), "log_norm": taken.log_norm}
 
 
 def _sketchers(base_model: str, bases: Mapping[str, Path]) -> "list[Sketcher]":

@@ -7,7 +7,7 @@ from encoder.text_encoder import TextEncoder
 from registry.db.models import Adapter, File
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.hybrid import SearchQuery, rank_all
+from registry.retrieval.hybrid import SearchQuery, put, rank_all
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.selection import Candidate
 from registry.retrieval.vector import weight_embeddings
@@ -53,7 +53,8 @@ def find_candidates(
 def _surest(
     session: Session, query: SearchQuery, text_encoder: TextEncoder, space: Space
 ) -> list[SearchHit]:
-    hits = rank_all(session, query, text_encoder, [space])
+    question = put(session, query, text_encoder)
+    hits = rank_all(session, question, text_encoder, [space])
     # What is for another base model was named exactly, and cannot be drawn with here.
     here = [hit for hit in hits if not hit.elsewhere]
     return sorted(here, key=lambda hit: -hit.surety)[:CANDIDATES]

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from registry.db.favourites import Favourite
 from registry.db.models import Adapter, File, Listing
 from registry.retrieval.covers import LINKS, CoverLink, links_of
-from registry.retrieval.statements import bigints, rows, written
+from registry.retrieval.statements import Answer, ask, bigints, written
 
 # Of one file, that are told.
 MOST_LISTINGS = 10
@@ -86,9 +86,15 @@ def count_by_base_model(session: Session, among: Collection[int] | None = None) 
 
 
 def load_cards(session: Session, adapter_ids: Collection[int]) -> dict[int, AdapterCard]:
-    found = rows(session, _statement(), {"ids": bigints(adapter_ids)})
-    links = links_of(session, {row.id: row.links for row in found})
-    return {row.id: card_of(row, links[row.id], bool(row.fusable), row.note) for row in found}
+    return ask_cards(session, adapter_ids)()
+
+
+def ask_cards(session: Session, adapter_ids: Collection[int]) -> Answer[dict[int, AdapterCard]]:
+    """Ask for adapters by id, and return what gives their cards."""
+    found = ask(session, _statement(), {"ids": bigints(adapter_ids)})
+    return lambda: {
+        row.id: card_of(row, links_of(row.links), bool(row.fusable), row.note) for row in found()
+    }
 
 
 # Every list asks it, and to put it together takes longer than PostgreSQL does to answer.

@@ -3,7 +3,8 @@
 Of a common word the most popular adapters are looked at; facts tell who they are.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from sqlalchemy.orm import Session
@@ -39,6 +40,15 @@ def _count(session: Session, column: Column) -> Mapping[str, float]:
     """
     found = rows(session, statement, {"column": column, "many": MANY})
     return {row.element: row.adapters for row in found}
+
+
+def bearers_of_all(session: Session, adapters: Sequence[float]) -> float:
+    """Return how many adapters have all of some words, each of which so many have, if by chance.
+
+    Mostly they are more: words that are said together are seldom strangers.
+    """
+    _, everything = passing(session, Filters())
+    return everything * math.prod(own / max(everything, 1) for own in adapters)
 
 
 def facts_of_popular(session: Session, filters: Filters, bearers: float, wanted: int) -> list[str]:

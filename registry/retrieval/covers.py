@@ -1,14 +1,14 @@
 """The pictures of adapters: where they are, and what is known of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.orm import Session
 
-from registry.db.drawn_covers import DrawnFacts, load_drawn
+from registry.db.drawn_covers import DrawnCover, DrawnFacts, load_drawn
 from registry.db.models import Adapter, Caption, Cover
 
 
@@ -30,20 +30,26 @@ class CoverFiles(NamedTuple):
     thumbnail_sha256: str
 
 
-# Of each adapter that is selected, what makes its CoverLinks, the first one first.
-LINKS = (
-    select(
-        func.jsonb_agg(
-            aggregate_order_by(
-                func.jsonb_build_array(Cover.position, Cover.sha256, Cover.width), Cover.position
-            )
+_LISTED = select(
+    func.jsonb_agg(
+        aggregate_order_by(
+            func.jsonb_build_array(Cover.position, Cover.sha256, Cover.width), Cover.position
         )
     )
-    .where(Cover.adapter_id == Adapter.id)
-    .correlate(Adapter)
-    .scalar_subquery()
-    .label("links")
+).where(Cover.adapter_id == Adapter.id)
+# With the file that the adapter has now.
+_DRAWN = select(
+    func.jsonb_build_array(func.jsonb_build_array(0, DrawnCover.sha256, DrawnCover.width, true()))
+).where(
+    DrawnCover.adapter_id == Adapter.id,
+    DrawnCover.sha256.is_not(None),
+    DrawnCover.file_sha256 == Adapter.file_sha256,
 )
+# Of each adapter that is selected, what makes its CoverLinks, the first one first; of one without
+# covers that of the one drawn here.
+LINKS = func.coalesce(
+    *(links.correlate(Adapter).scalar_subquery() for links in (_LISTED, _DRAWN))
+).label("links")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +78,9 @@ def find_cover(session: Session, adapter_id: int, position: int) -> CoverFiles |
     return None if drawn is None else CoverFiles(drawn.sha256, drawn.thumbnail_sha256)
 
 
-def links_of(
-    session: Session, listed: Mapping[int, Sequence[Sequence[Any]] | None]
-) -> dict[int, list[CoverLink]]:
-    """Return the covers of each adapter by what LINKS said; without any, the one drawn here."""
-    links = {id_: [CoverLink(*link) for link in own or ()] for id_, own in listed.items()}
-    if bare := [id_ for id_, own in links.items() if not own]:
-        for id_, drawn in load_drawn(session, bare).items():
-            links[id_].append(CoverLink(0, drawn.sha256, drawn.width, drawn=True))
-    return links
+def links_of(told: Sequence[Sequence[Any]] | None) -> list[CoverLink]:
+    """Return the covers of an adapter by what LINKS says."""
+    return [CoverLink(*link) for link in told or ()]
 
 
 def drawn_facts(drawn: DrawnFacts) -> CoverFacts:

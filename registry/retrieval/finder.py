@@ -39,10 +39,10 @@ from registry.retrieval.filters import (
     known_name,
 )
 from registry.retrieval.found import MOST_FOUND, Paging, page_of
-from registry.retrieval.hybrid import SearchQuery
+from registry.retrieval.hybrid import SearchQuery, put
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
-from registry.retrieval.opening import ActiveEncoder, open_search
+from registry.retrieval.opening import ActiveEncoder, ask_opening
 from registry.retrieval.paging import MOST_RANKED, ranked_page, sorted_page
 from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
 from registry.retrieval.results import (
@@ -50,11 +50,13 @@ from registry.retrieval.results import (
     DuplicatesPage,
     SearchPage,
     Similar,
+    ask_results,
     load_duplicates,
     load_results,
 )
 from registry.retrieval.selection import choose
 from registry.retrieval.spaces import CaptionSpace, WeightSpace
+from registry.retrieval.statements import begin_snapshot, ending, snapshot, together
 from registry.retrieval.terms import ComparedBy, FoundSort
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
@@ -115,20 +117,25 @@ class Finder:
         """
         text = _checked(text)
         started = time.perf_counter()
-        with self._snapshot() as session:
-            known, active = open_search(session)
+        with one_line_errors(), snapshot(self._sessions) as session:
+            with together(session):
+                begin_snapshot(session)
+                opening = ask_opening(session)
+                question = put(session, SearchQuery(text, filters, limit), self._text_encoder)
+            known, active = opening()
             names = self._base_models(session, filters, known)
             spaces, notes = self._encoder_spaces(filters, names, active)
-            query = SearchQuery(text, filters, limit)
             if sort == "relevance":
-                paged = ranked_page(session, query, self._text_encoder, spaces, cursor)
+                paged = ranked_page(session, question, self._text_encoder, spaces, cursor)
             else:
                 paging = Paging(sort, cursor, limit, seed)
-                paged = sorted_page(session, query, self._text_encoder, spaces, paging)
+                paged = sorted_page(session, question, self._text_encoder, spaces, paging)
                 if len(paged.found) == MOST_RANKED:
                     notes = (*notes, SORTED)
             with timed("load"):
-                results = load_results(session, paged.hits)
+                with ending(session):
+                    found = ask_results(session, paged.hits)
+                results = found()
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
             text,
@@ -329,8 +336,8 @@ class Finder:
         The active encoder and the embeddings compared with its queries go together: without
         this, one promoted between two statements would be compared with the other's.
         """
-        with one_line_errors(), self._sessions.begin() as session:
-            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        with one_line_errors(), snapshot(self._sessions) as session:
+            begin_snapshot(session)
             yield session
 
     def _base_models(

@@ -14,15 +14,12 @@ from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
-from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
+from registry.retrieval.ranking import Match, SearchHit, fold, rank
+from registry.retrieval.statements import Answer, together
 from registry.retrieval.strangers import strangers_of
 from registry.retrieval.terms import Signal
-from registry.retrieval.vector import (
-    nearest_by_captions,
-    nearest_by_weights,
-    worth_offering,
-)
-from registry.retrieval.words import exact_adapters, matching_adapters
+from registry.retrieval.vector import ask_captions, ask_weights, worth_offering
+from registry.retrieval.words import Wording, ask_exact, ask_words, score_words
 
 # How many adapters every signal offers to the merge.
 DEPTH = 50
@@ -41,6 +38,16 @@ class SearchQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A query, encoded, and what gives who uses its words and who bears it as a name."""
+
+    query: SearchQuery
+    embedding: npt.NDArray[np.float32]  # (dim,)
+    wording: Wording | None  # None where words are not asked
+    exact: Answer[list[int]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Asked:
     """A question as it is put to one space."""
 
@@ -48,7 +55,6 @@ class _Asked:
     filters: Filters
     aimed: npt.NDArray[np.float32]  # (dim,)
     projected: npt.NDArray[np.float32] | None  # (dim,), None where no encoder knows the space
-    scale: Scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +73,27 @@ def search(
     spaces: Sequence[Space],
 ) -> list[SearchHit]:
     """Return up to `query.limit` adapters, best first, with every signal's score."""
-    return rank_all(session, query, text_encoder, spaces)[: query.limit]
+    question = put(session, query, text_encoder)
+    return rank_all(session, question, text_encoder, spaces)[: query.limit]
+
+
+def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Question:
+    """Ask what a query's words and names tell, and encode it meanwhile."""
+    wording: Wording | None = None
+    exact: Answer[list[int]] = list
+    if "words" in query.signals:
+        text = query.text.removesuffix(SUFFIX)
+        wording = ask_words(session, text, filters=query.filters)
+        anywhere = replace(query.filters, base_models=(), families=())
+        exact = ask_exact(session, text, filters=anywhere, limit=query.limit)
+    with timed("encode"):
+        embedding = text_encoder.encode([query.text])[0]
+    return Question(query, embedding, wording, exact)
 
 
 def rank_all(
     session: Session,
-    query: SearchQuery,
+    question: Question,
     text_encoder: TextEncoder,
     spaces: Sequence[Space],
     *,
@@ -81,16 +102,15 @@ def rank_all(
 ) -> list[SearchHit]:
     """Return all that any signal offers, best first, copies of the same tensors folded.
 
-    `spaces` part the adapters that `query.filters` let through. Where one has no encoder the
+    `spaces` part the adapters that the query's filters let through. Where one has no encoder the
     weights take no part, and captions are compared plainly. `known` adapters are ranked too,
     whichever signal finds them, and `literal` ones, which have every word. An adapter of another
     base model comes first all the same if it is asked for exactly. The session needs to be in no
     particular transaction: settings are local to it.
     """
-    with timed("encode"):
-        embedding = text_encoder.encode([query.text])[0]
-        asked = [_put(space, query.filters, embedding, text_encoder) for space in spaces]
-    offers = _offers(session, query, asked, text_encoder, known)
+    query = question.query
+    asked = [_aim(space, query.filters, question.embedding) for space in spaces]
+    offers = _offers(session, question, asked, text_encoder, known)
     scores, exact = offers.scores, offers.exact
     if all(space.encoder is None for space in spaces):
         scores.pop("weights", None)
@@ -111,9 +131,10 @@ def rank_all(
     within = _names(spaces)
     elsewhere = [id_ for id_, row in facts.items() if within and row.base_model not in within]
     with timed("merge"):
+        scales = [one.space.scale(one.aimed, strangers_of(text_encoder)) for one in asked]
         hits = rank(
             scores,
-            {id_: asked[place].scale for id_, place in owners.items()},
+            {id_: scales[place] for id_, place in owners.items()},
             positions={signal: _places(own) for signal, own in offers.lists.items()},
             exact=[id_ for id_ in exact if id_ in facts],
             elsewhere=elsewhere,
@@ -124,43 +145,38 @@ def rank_all(
         return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
 
 
-def _put(
-    space: Space, filters: Filters, embedding: npt.NDArray[np.float32], text_encoder: TextEncoder
-) -> _Asked:
+def _aim(space: Space, filters: Filters, embedding: npt.NDArray[np.float32]) -> _Asked:
     aimed = space.aim(embedding)
     projected = None if space.encoder is None else space.encoder.encode_query(embedding[None])[0]
-    scale = space.scale(aimed, strangers_of(text_encoder))
-    return _Asked(space, space.narrow(filters), aimed, projected, scale)
+    return _Asked(space, space.narrow(filters), aimed, projected)
 
 
 def _offers(
     session: Session,
-    query: SearchQuery,
+    question: Question,
     asked: Sequence[_Asked],
     text_encoder: TextEncoder,
     known: Collection[int],
 ) -> _Offers:
     """Ask every signal; words are also asked of `known` adapters, and of what the others offer."""
+    query = question.query
     depth = max(DEPTH, query.limit)
     lists: dict[Signal, list[Match]] = {signal: [] for signal in query.signals}
-    for one in asked:
-        for signal, nearest in _nearest(session, one, query, text_encoder, depth).items():
-            lists[signal] += nearest
-    exact: list[int] = []
+    with timed("nearest"):
+        with together(session):
+            nearest = [
+                n for one in asked for n in _nearest(session, one, query, text_encoder, depth)
+            ]
+        for signal, offer in nearest:
+            lists[signal] += offer()
     scored = dict(lists)
-    if "words" in query.signals:
-        text = query.text.removesuffix(SUFFIX)
-        offered = {match.adapter_id for own in lists.values() for match in own}
+    if question.wording is not None:
+        also = {match.adapter_id for own in lists.values() for match in own}.union(known)
         with timed("words"):
-            scored["words"] = matching_adapters(
-                session, text, filters=query.filters, limit=depth, also=offered.union(known)
-            )
+            scored["words"] = score_words(session, question.wording, limit=depth, also=also)
         lists["words"] = scored["words"][:depth]
-        anywhere = replace(query.filters, base_models=(), families=())
-        with timed("exact"):
-            exact = exact_adapters(session, text, filters=anywhere, limit=query.limit)
     scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in scored.items()}
-    return _Offers(lists, scores, exact)
+    return _Offers(lists, scores, question.exact())
 
 
 def _nearest(
@@ -169,26 +185,24 @@ def _nearest(
     query: SearchQuery,
     text_encoder: TextEncoder,
     depth: int,
-) -> dict[Signal, list[Match]]:
-    """Return what the similarities of one space offer."""
-    found: dict[Signal, list[Match]] = {}
-    encoder = asked.space.encoder
-    depth = max(query.limit, worth_offering(session, asked.filters, depth))
+) -> Iterator[tuple[Signal, Answer[list[Match]]]]:
+    """Ask the similarities of one space; yield what gives the offer of each."""
+    encoder, filters = asked.space.encoder, asked.filters
+    depth = max(query.limit, worth_offering(session, filters, depth))
     if "weights" in query.signals and encoder is not None and asked.projected is not None:
-        with timed("weights"):
-            found["weights"] = nearest_by_weights(
-                session, asked.projected, encoder=encoder.name, filters=asked.filters, limit=depth
-            )
+        yield (
+            "weights",
+            ask_weights(
+                session, asked.projected, encoder=encoder.name, filters=filters, limit=depth
+            ),
+        )
     if "captions" in query.signals:
-        with timed("captions"):
-            found["captions"] = nearest_by_captions(
-                session,
-                asked.aimed,
-                text_encoder=text_encoder.name,
-                filters=asked.filters,
-                limit=depth,
-            )
-    return found
+        yield (
+            "captions",
+            ask_captions(
+                session, asked.aimed, text_encoder=text_encoder.name, filters=filters, limit=depth
+            ),
+        )
 
 
 def _known(

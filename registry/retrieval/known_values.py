@@ -101,6 +101,8 @@ def _alike(values: Select[str], value: str) -> Select[str]:
     known = values.subquery()
     return (
         select(known.c.value)
+        # Who has no author has an empty one, which nobody can ask for.
+        .where(known.c.value != "")
         .order_by(func.similarity(known.c.value, clean(value)).desc(), known.c.value)
         .limit(MOST_NAMED + 1)
     )

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Listing
 from registry.retrieval.known_values import values_of
-from registry.retrieval.statements import SETTING, note_prepared, rows, written
+from registry.retrieval.statements import SETTING, Answer, ask, note_prepared, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,19 @@ def open_search(session: Session) -> tuple[Sequence[str], Sequence[ActiveEncoder
 
     The session's transaction runs as `registry.retrieval.statements.SETTINGS` say afterwards.
     """
-    [opened] = rows(session, _statement(), {})
+    return ask_opening(session)()
+
+
+def ask_opening(session: Session) -> Answer[tuple[Sequence[str], Sequence[ActiveEncoder]]]:
+    """Send what `open_search` asks, and return what gives its answer."""
+    told = ask(session, _statement(), {})
     note_prepared(session)
-    return opened.base_models, [ActiveEncoder(**encoder) for encoder in opened.encoders]
+
+    def answer() -> tuple[Sequence[str], Sequence[ActiveEncoder]]:
+        [opened] = told()
+        return opened.base_models, [ActiveEncoder(**encoder) for encoder in opened.encoders]
+
+    return answer
 
 
 @cache

@@ -17,7 +17,7 @@ from registry.retrieval.cursors import read_cursor, write_cursor
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.errors import CursorError
 from registry.retrieval.found import Paging, page_of
-from registry.retrieval.hybrid import SearchQuery, rank_all
+from registry.retrieval.hybrid import Question, SearchQuery, rank_all
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.words import literal_adapters
 
@@ -45,7 +45,7 @@ class _Place:
 
 def ranked_page(
     session: Session,
-    query: SearchQuery,
+    question: Question,
     text_encoder: TextEncoder,
     spaces: Sequence[Space],
     cursor: str | None,
@@ -54,13 +54,14 @@ def ranked_page(
 
     Raises CursorError where it is none of ours, or of another question.
     """
-    question = (query.text, query.filters)
-    place = None if cursor is None else _read(read_cursor(question, cursor))
+    query = question.query
+    asked = (query.text, query.filters)
+    place = None if cursor is None else _read(read_cursor(asked, cursor))
     literal: list[int] = []
     if place is not None and not place.to_come:
         literal = _literal(session, query, place, query.limit)
     wanted = literal if place is None else [*place.to_come[: query.limit], *literal]
-    ranked = rank_all(session, query, text_encoder, spaces, known=wanted, literal=literal)
+    ranked = rank_all(session, question, text_encoder, spaces, known=wanted, literal=literal)
     if place is None:
         ranked = ranked[:MOST_RANKED]
         # Copies stand beside their first: they are not to follow as matches of their own.
@@ -76,12 +77,12 @@ def ranked_page(
         [*place.shown, *place.to_come[: query.limit]],
         max([place.last_literal, *literal]),
     )
-    return Paged(hits, _found(ranked), _next(session, query, question, following))
+    return Paged(hits, _found(ranked), _next(session, query, asked, following))
 
 
 def sorted_page(
     session: Session,
-    query: SearchQuery,
+    question: Question,
     text_encoder: TextEncoder,
     spaces: Sequence[Space],
     paging: Paging,
@@ -94,12 +95,13 @@ def sorted_page(
     Raises:
         CursorError: the cursor is of another question, or none.
     """
+    query = question.query
     literal: list[int] = []
     if "words" in query.signals:
         literal = literal_adapters(
             session, query.text, filters=query.filters, after=0, without=(), limit=MOST_RANKED
         )
-    ranked = rank_all(session, query, text_encoder, spaces, known=literal, literal=literal)
+    ranked = rank_all(session, question, text_encoder, spaces, known=literal, literal=literal)
     ranked = ranked[:MOST_RANKED]
     fitting = [hit for hit in ranked if hit.band != "probably not"] or ranked
     hits = {hit.adapter_id: hit for hit in fitting}
@@ -108,11 +110,11 @@ def sorted_page(
 
 
 def _next(
-    session: Session, query: SearchQuery, question: tuple[object, ...], place: _Place
+    session: Session, query: SearchQuery, asked: tuple[object, ...], place: _Place
 ) -> str | None:
     if not place.to_come and not _literal(session, query, place, 1):
         return None
-    return write_cursor(question, (place.to_come, place.shown, place.last_literal))
+    return write_cursor(asked, (place.to_come, place.shown, place.last_literal))
 
 
 def _literal(session: Session, query: SearchQuery, place: _Place, limit: int) -> list[int]:

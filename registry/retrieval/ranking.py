@@ -182,6 +182,9 @@ def rank(
     """
     ids = sorted({id_ for own in scores.values() for id_ in own} | set(exact) | set(known))
     own_scales = [scales[id_] for id_ in ids]
+    if len({id(scale) for scale in own_scales}) == 1:
+        # Mostly there is one space: its scale is that of all.
+        own_scales = own_scales[:1]
     found = evidence(scores, ids, [scale.calibration for scale in own_scales])
     words = scores.get("words")
     sure = fit(found, silent=words is not None and not words)
@@ -250,7 +253,7 @@ def scores_in_deviations(
 def evidence(scores: Scores, ids: Sequence[int], calibrations: Sequence[Calibration]) -> Floats:
     """Return how much speaks for each of `ids` before its rivals, (ids,): 0 is neither.
 
-    `calibrations` are those of each one's space.
+    `calibrations` are those of each one's space, or one for all.
     """
     total = np.zeros(len(ids))
     for signal, own in scores.items():

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from registry.retrieval.browsing import ListedIds, Total
-from registry.retrieval.cards import AdapterCard, load_cards
+from registry.retrieval.cards import AdapterCard, ask_cards, load_cards
 from registry.retrieval.duplicates import Duplicate
 from registry.retrieval.ranking import SearchHit
+from registry.retrieval.statements import Answer
 from registry.retrieval.terms import Compared, ComparedBy, FoundSort
 
 
@@ -105,13 +106,25 @@ class Choice:
 
 
 def load_results(session: Session, hits: Sequence[SearchHit]) -> tuple[SearchResult, ...]:
-    cards = load_cards(session, [id_ for hit in hits for id_ in (hit.adapter_id, *hit.also)])
-    # One may have been retired since the search.
-    return tuple(
-        SearchResult(cards[hit.adapter_id], hit, tuple(cards[i] for i in hit.also if i in cards))
-        for hit in hits
-        if hit.adapter_id in cards
-    )
+    return ask_results(session, hits)()
+
+
+def ask_results(session: Session, hits: Sequence[SearchHit]) -> Answer[tuple[SearchResult, ...]]:
+    """Ask for the cards of what was found, and return what gives the results."""
+    asked = ask_cards(session, [id_ for hit in hits for id_ in (hit.adapter_id, *hit.also)])
+
+    def answer() -> tuple[SearchResult, ...]:
+        cards = asked()
+        # One may have been retired since the search.
+        return tuple(
+            SearchResult(
+                cards[hit.adapter_id], hit, tuple(cards[i] for i in hit.also if i in cards)
+            )
+            for hit in hits
+            if hit.adapter_id in cards
+        )
+
+    return answer
 
 
 def load_duplicates(

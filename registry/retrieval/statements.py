@@ -2,7 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -15,7 +24,7 @@ from psycopg.rows import namedtuple_row
 from sqlalchemy import ARRAY, ColumnElement, Engine, Select, and_, any_, literal, true
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from registry.db.models import EMBEDDING_DIM
 from registry.retrieval.errors import EmbeddingDimensionError
@@ -23,6 +32,8 @@ from registry.retrieval.filters import Filters, conditions, conditions_on_facts
 
 Embedding = npt.NDArray[np.float32]
 Fact = TypeVar("Fact")
+# Gives what was asked for, and waits until it is there.
+Answer = Callable[[], Fact]
 
 # What a transaction that searches is told, and forgets at its end.
 SETTINGS = {
@@ -45,6 +56,7 @@ SETTINGS = {
     # six leaves 0.5 (`watercolr` is 0.64 like `watercolor`).
     "pg_trgm.similarity_threshold": "0.5",
 }
+BEGIN, COMMIT = "BEGIN ISOLATION LEVEL REPEATABLE READ", "COMMIT"
 # What filters that ask nothing are as SQL.
 UNFILTERED = "true"
 # psycopg prepares what is asked again and again, and to plan a statement takes as long as to run
@@ -80,10 +92,72 @@ def rows(session: Session, statement: str, values: Mapping[str, Any]) -> Sequenc
     Raises:
         DBAPIError: it failed, as if SQLAlchemy had run it.
     """
-    cursor = session.connection().connection.cursor(row_factory=namedtuple_row)
-    try:
+    return ask(session, statement, values)()
+
+
+def ask(session: Session, statement: str, values: Mapping[str, Any]) -> Answer[Sequence[Any]]:
+    """Send a statement as `rows` does, and return what gives its rows, or raises its error."""
+    cursor = _connection(session).cursor(row_factory=namedtuple_row)
+    with _errors_of(statement, values):
         cursor.execute(statement, values)
-        return cursor.fetchall()
+
+    def answer() -> Sequence[Any]:
+        with _errors_of(statement, values):
+            return cursor.fetchall()
+
+    return answer
+
+
+@contextmanager
+def together(session: Session) -> Iterator[None]:
+    """Wait once for all that is asked in the block, when it ends.
+
+    PostgreSQL begins with the first at once, while the block goes on, and sees them in order.
+    Nothing in it may ask through SQLAlchemy, which would take rows that are not there yet for none.
+
+    Raises:
+        DBAPIError: one of them failed.
+    """
+    with _errors_of("statements sent together"), _connection(session).pipeline():
+        yield
+
+
+@contextmanager
+def snapshot(sessions: sessionmaker[Session]) -> Iterator[Session]:
+    """Give a session that sees one state of the database from `begin_snapshot` on.
+
+    psycopg would begin and end the transaction by itself, and wait for each.
+    """
+    with sessions.begin() as session:
+        connection = session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        # Looked up once: it is asked for with every statement.
+        session.info["driver"] = connection.connection.driver_connection
+        yield session
+
+
+def _connection(session: Session) -> psycopg.Connection[Any]:
+    """Return psycopg's own connection, by which the session's transaction runs."""
+    kept: psycopg.Connection[Any] | None = session.info.get("driver")
+    return kept or session.connection().connection.driver_connection  # type: ignore[return-value]
+
+
+def begin_snapshot(session: Session) -> None:
+    """Begin the transaction of a `snapshot`."""
+    ask(session, BEGIN, {})
+
+
+@contextmanager
+def ending(session: Session) -> Iterator[None]:
+    """End the transaction of a `snapshot` with what is asked `together` in the block."""
+    with together(session):
+        yield
+        ask(session, COMMIT, {})
+
+
+@contextmanager
+def _errors_of(statement: str, values: Mapping[str, Any] | None = None) -> Iterator[None]:
+    try:
+        yield
     except psycopg.Error as error:
         raise DBAPIError(statement, values, error) from error
 
@@ -96,10 +170,10 @@ def prepare(session: Session, *, anew: bool = False) -> None:
     wanted = _ANEW if anew else _KEPT
     plans = _prepared(session)
     if plans is None:
-        rows(session, f"SELECT {SETTING}", {})
+        ask(session, f"SELECT {SETTING}", {})
         plans = _KEPT
     if plans != wanted:
-        rows(session, _PLANS.format(wanted), {})
+        ask(session, _PLANS.format(wanted), {})
     note_prepared(session, wanted)
 
 
@@ -164,6 +238,11 @@ def written(statement: Select[Any]) -> str:
 def bigints(numbers: Iterable[int]) -> str:
     """Write numbers as PostgreSQL reads a bigint[]: psycopg takes five times as long for a list."""
     return f"{{{','.join(map(str, numbers))}}}"
+
+
+def texts(words: Iterable[str]) -> str:
+    """Write words of letters and signs that need no quoting as PostgreSQL reads a text[]."""
+    return f"{{{','.join(words)}}}"
 
 
 def vector(embedding: Embedding) -> HalfVector:

@@ -19,7 +19,9 @@ from registry.retrieval.knowledge import ByCaptions, ByWeights, know
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
+    Answer,
     Embedding,
+    ask,
     believed,
     filter_sql,
     prepare,
@@ -62,55 +64,88 @@ def nearest_by_weights(
 
     `embedding` (dim,) lies in that space: a query goes through `encode_query` first.
     """
+    return ask_weights(session, embedding, encoder=encoder, filters=filters, limit=limit)()
+
+
+def ask_weights(
+    session: Session, embedding: Embedding, *, encoder: str, filters: Filters, limit: int
+) -> Answer[list[Match]]:
+    """Send what `nearest_by_weights` asks, and return what gives its answer."""
     condition, values = filter_sql(filters)
-    prepare(session, anew=condition != UNFILTERED)
+    anew = condition != UNFILTERED
     values = {**values, "vector": vector(embedding), "encoder": encoder}
     scored = f"SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {WEIGHTS} AND {condition}"
-    found: Sequence[Row[Any]] = ()
-    if not _is_narrow(session, filters, limit):
-        # A number, for a plan that is kept to know that few rows are wanted.
-        found = rows(session, f"{scored} ORDER BY {DISTANCE} LIMIT {limit:d}", values)
-    if len(found) < limit:
-        # No index has this expression. Hundreds of equal vectors, each other's only
-        # neighbours, can hide the rest from a scan of the index; mostly there are no more.
-        found = rows(session, f"{scored} ORDER BY ({DISTANCE}) + 0 LIMIT {limit:d}", values)
-    return _ordered([Match(row.adapter_id, row.score) for row in found])
+    # A number, for a plan that is kept to know that few rows are wanted.
+    by_index = f"{scored} ORDER BY {DISTANCE} LIMIT {limit:d}"
+    # No index has this expression. Hundreds of equal vectors, each other's only
+    # neighbours, can hide the rest from a scan of the index; mostly there are no more.
+    one_by_one = f"{scored} ORDER BY ({DISTANCE}) + 0 LIMIT {limit:d}"
+    prepare(session, anew=anew)
+    is_narrow = _is_narrow(session, filters, limit)
+    first = ask(session, one_by_one if is_narrow else by_index, values)
+
+    def answer() -> list[Match]:
+        found = first()
+        if len(found) < limit and not is_narrow:
+            prepare(session, anew=anew)
+            found = rows(session, one_by_one, values)
+        return _ordered([Match(row.adapter_id, row.score) for row in found])
+
+    return answer
 
 
 def nearest_by_captions(
     session: Session, embedding: Embedding, *, text_encoder: str, filters: Filters, limit: int
 ) -> list[Match]:
     """Return up to `limit` adapters by their cover that suits `embedding` (dim,) best."""
+    return ask_captions(
+        session, embedding, text_encoder=text_encoder, filters=filters, limit=limit
+    )()
+
+
+def ask_captions(
+    session: Session, embedding: Embedding, *, text_encoder: str, filters: Filters, limit: int
+) -> Answer[list[Match]]:
+    """Send what `nearest_by_captions` asks, and return what gives its answer."""
     condition, values = filter_sql(filters)
-    prepare(session, anew=condition != UNFILTERED)
+    anew = condition != UNFILTERED
     values = {**values, "vector": vector(embedding), "text_encoder": text_encoder}
 
-    def nearest(captions: int) -> Sequence[Row[Any]]:
-        return rows(
-            session,
+    def by_index(captions: int) -> str:
+        return (
             "SELECT adapter_id, max(score) AS score, sum(count(*)) OVER () AS captions FROM "
             f"(SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {CAPTIONS} AND {condition} "
-            f"ORDER BY {DISTANCE} LIMIT {captions:d}) AS nearest GROUP BY adapter_id",
-            values,
+            f"ORDER BY {DISTANCE} LIMIT {captions:d}) AS nearest GROUP BY adapter_id"
         )
 
+    one_by_one = (
+        f"SELECT listings.adapter_id, max(1 - ({DISTANCE})) AS score {CAPTIONS} "
+        f"AND {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT {limit:d}"
+    )
     wanted = round(limit * CAPTIONS_PER_ADAPTER)
-    found: Sequence[Row[Any]] = ()
-    if not _is_narrow(session, filters, wanted):
-        found = nearest(wanted)
-    while found and 2 * len(found) <= limit and found[0].captions == wanted:
-        # A few adapters have all that is near.
-        wanted *= DEEPER
-        found = nearest(wanted)
-    if not found or found[0].captions < wanted:
-        # The index has no more to say: see nearest_by_weights.
-        found = rows(
-            session,
-            f"SELECT listings.adapter_id, max(1 - ({DISTANCE})) AS score {CAPTIONS} "
-            f"AND {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT {limit:d}",
-            values,
-        )
-    return _ordered([Match(row.adapter_id, row.score) for row in found])[:limit]
+    prepare(session, anew=anew)
+    is_narrow = _is_narrow(session, filters, wanted)
+    first = ask(session, one_by_one if is_narrow else by_index(wanted), values)
+
+    def answer() -> list[Match]:
+        found = first()
+        if not is_narrow:
+            prepare(session, anew=anew)
+            found = deeper(found)
+        return _ordered([Match(row.adapter_id, row.score) for row in found])[:limit]
+
+    def deeper(found: Sequence[Row[Any]]) -> Sequence[Row[Any]]:
+        captions = wanted
+        while found and 2 * len(found) <= limit and found[0].captions == captions:
+            # A few adapters have all that is near.
+            captions *= DEEPER
+            found = rows(session, by_index(captions), values)
+        if not found or found[0].captions < captions:
+            # The index has no more to say: see ask_weights.
+            found = rows(session, one_by_one, values)
+        return found
+
+    return answer
 
 
 def nearest_by_fingerprint(

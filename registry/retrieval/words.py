@@ -13,18 +13,22 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from registry.measures import timed
-from registry.retrieval.common_words import count_common, facts_of_popular
+from registry.retrieval.common_words import bearers_of_all, count_common, facts_of_popular
 from registry.retrieval.filters import Filters, beyond_facts
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
+    Answer,
+    ask,
     bigints,
     facts_sql,
     filter_sql,
     prepare,
     rows,
+    texts,
 )
+from registry.retrieval.vector import passing
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
 # What a word counts that only resembles one: less than any whole word.
@@ -36,6 +40,10 @@ SHORTEST_TYPO = 4
 MOST_RESEMBLING = 8
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
+# Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
+# their facts than the index for both.
+BROAD = 0.1
+BEARERS = "SELECT adapter_id, popularity, words_vector"
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
 HASH = re.compile(r"[0-9a-f]{10,64}")
 
@@ -52,6 +60,14 @@ class _Term:
     adapters: float | None
     # And how many have it in their names, if many do.
     adapters_named: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What common words are looked for by, and facts of the most popular adapters."""
+
+    query: str  # a tsquery
+    popular: str  # a text[]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +100,16 @@ class _Left:
         return "listing_words" if self.listed == UNFILTERED else joined
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The words of a question, among what filters leave, and what gives who uses them."""
+
+    words: Sequence[QueryWord]
+    left: _Left
+    # What to look for, and the words that nobody uses and that may be typos.
+    whole_words: Answer[tuple[list[_Term], list[str]]]
+
+
 def matching_adapters(
     session: Session,
     question: str,
@@ -98,39 +124,56 @@ def matching_adapters(
     the more, the fewer adapters have them, and less outside of names and for typos. After them
     come those of `also` that have any.
     """
+    wording = ask_words(session, question, filters=filters)
+    return score_words(session, wording, limit=limit, also=also)
+
+
+def ask_words(session: Session, question: str, *, filters: Filters) -> Wording:
+    """Cut a question into words, and ask which of them anybody uses."""
     with timed("segment"):
         words = words_asked(question)
-    if not words:
-        return []
     left = _Left.by(filters)
     prepare(session, anew=not left.is_all)
-    terms, unused = _whole_words(session, words, left)
+    return Wording(words, left, _ask_whole_words(session, words, left))
+
+
+def score_words(
+    session: Session, wording: Wording, *, limit: int, also: Collection[int] = ()
+) -> list[Match]:
+    """Return what `matching_adapters` does, once it is known which words anybody uses."""
+    words, left = wording.words, wording.left
+    prepare(session, anew=not left.is_all)
+    terms, unused = wording.whole_words()
     if unused:
         terms += _resembling(session, unused)
     if not terms:
         return []
-    # How to come by those that have a common word depends on how common it is.
-    prepare(session, anew=not left.is_all or any(term.adapters for term in terms))
-    branches, queries = _branches(session, terms, left, limit)
+    sources = _sources(session, terms, left, limit)
+    places = {word.text: place for place, word in enumerate(words, start=1)}
     asked = {
-        "words": [word.text for word in words],
         "weights": [word.weight for word in words],
-        "terms": [term.word for term in terms],
+        "places": [places[term.word] for term in terms],
         "queries": [term.query for term in terms],
         "named": [_named(term.query) for term in terms],
         "closeness": [term.closeness for term in terms],
         "adapters": [term.adapters for term in terms],
+        "sources": [source.query for source in sources],
+        "popular": [source.popular for source in sources],
         "limit": limit,
         "also": bigints(also),
     }
-    found = rows(session, _scored(branches), {**left.values, **asked, **queries})
+    passing_adapters, everything = passing(session, left.filters)
+    broad = passing_adapters >= BROAD * everything
+    found = rows(session, _scored(left, broad=broad), {**left.values, **asked})
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
-def _whole_words(
+def _ask_whole_words(
     session: Session, words: Sequence[QueryWord], left: _Left
-) -> tuple[list[_Term], list[str]]:
-    """Return what to look for, and the words that nobody uses and that may be typos."""
+) -> Answer[tuple[list[_Term], list[str]]]:
+    """Ask what to look for, and for the words that nobody uses and that may be typos."""
+    if not words:
+        return lambda: ([], [])
     common = count_common(session, "words_vector")
     statement = f"""
         -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
@@ -150,10 +193,15 @@ def _whole_words(
         for word in words
     ]
     asked = {"words": [word.text for word in words], "fuzzy": fuzzy}
-    found = rows(session, statement, {**left.values, **asked})
-    # PostgreSQL may know no letter in what Python takes for a word.
-    terms = [_term(row.word, row.word, row.query, None, common) for row in found if row.query]
-    return terms, [row.word for row in found if row.unused]
+    found = ask(session, statement, {**left.values, **asked})
+
+    def answer() -> tuple[list[_Term], list[str]]:
+        told = found()
+        # PostgreSQL may know no letter in what Python takes for a word.
+        terms = [_term(row.word, row.word, row.query, None, common) for row in told if row.query]
+        return terms, [row.word for row in told if row.unused]
+
+    return answer
 
 
 def _term(
@@ -183,57 +231,21 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
     ]
 
 
-def _branches(
-    session: Session, terms: Sequence[_Term], left: _Left, limit: int
-) -> tuple[list[str], dict[str, Any]]:
-    """Return statements that find candidates, and their values."""
-    rare = [term.query for term in terms if term.adapters is None]
+def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) -> list[_Source]:
+    """Return what to look for among the popular, for common words."""
     common = sorted(
         (term for term in terms if term.adapters is not None), key=lambda term: term.adapters or 0
     )
-    branches: list[str] = []
-    values: dict[str, Any] = {}
-
-    def add_popular(name: str, query: str, bearers: float | None) -> None:
-        popular = facts_of_popular(session, left.filters, bearers or 0.0, limit)
-        branches.append(_popular(name, left, among=bool(popular)))
-        values.update({name: query, f"{name}_popular": popular})
-
-    if rare:
-        branches.append(
-            f"(SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
-            "AND words_vector @@ %(rare)s::tsquery)"
-        )
-        values["rare"] = " | ".join(f"({query})" for query in rare)
+    queries = [(_named(term.query), term.adapters_named or 0.0) for term in common[:MOST_COMMON]]
     if len(common) > 1:
-        # How many have all of them nobody knows.
-        add_popular("all", " & ".join(f"({term.query})" for term in common), None)
-    for place, term in enumerate(common[:MOST_COMMON]):
-        add_popular(f"named{place}", _named(term.query), term.adapters_named)
+        together = bearers_of_all(session, [term.adapters or 0.0 for term in common])
+        queries.append((" & ".join(f"({term.query})" for term in common), together))
     if len(common) == 1:
-        add_popular("said", common[0].query, common[0].adapters)
-    return branches, values
-
-
-def _popular(query: str, left: _Left, *, among: bool) -> str:
-    """Return a statement for the most popular that match a query.
-
-    They are looked for `among` those with some facts first; all others are less popular.
-    """
-    bearers = (
-        f"SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
-        f"AND words_vector @@ %({query})s::tsquery"
-    )
-    most = "ORDER BY popularity DESC, listing_words.adapter_id DESC LIMIT %(limit)s"
-    if not among:
-        return f"({bearers} {most})"
-    return f"""(
-        WITH popular AS MATERIALIZED (
-            {bearers} AND facts && %({query}_popular)s::text[] {most}
-        )
-        SELECT adapter_id FROM popular
-        UNION ALL ({bearers} AND (SELECT count(*) FROM popular) < %(limit)s {most})
-    )"""
+        queries.append((common[0].query, common[0].adapters or 0.0))
+    return [
+        _Source(query, texts(facts_of_popular(session, left.filters, bearers, limit)))
+        for query, bearers in queries
+    ]
 
 
 def _named(query: str) -> str:
@@ -241,35 +253,68 @@ def _named(query: str) -> str:
     return re.sub(r"'([^']+)'", r"'=\1'", query)
 
 
-def _scored(branches: Sequence[str]) -> str:
+def _scored(left: _Left, *, broad: bool) -> str:
+    """Return the statement that scores whoever has any of the terms.
+
+    All that have a rare term are found by it, and their words need not be read again. Of common
+    ones the most popular are candidates: those with some facts first, all others are less so.
+    It is the same for all questions, and asks for each term by itself, so that no plan depends on
+    how common one is.
+    """
+    bearing = f"{BEARERS} FROM {left.rows} WHERE {left.condition} AND words_vector @@ query"
+    rare = bearing
+    if broad:
+        by_word = "(SELECT * FROM listing_words WHERE words_vector @@ query OFFSET 0)"
+        rare = f"{BEARERS} FROM {by_word} AS {left.rows} WHERE {left.condition}"
+    most = "ORDER BY popularity DESC, listing_words.adapter_id DESC LIMIT %(limit)s"
     return f"""
         WITH terms AS MATERIALIZED (
             SELECT word, query::tsquery, named::tsquery, closeness, adapters
-            FROM unnest(%(terms)s::text[], %(queries)s::text[], %(named)s::text[],
+            FROM unnest(%(places)s::bigint[], %(queries)s::text[], %(named)s::text[],
                 %(closeness)s::float[], %(adapters)s::float[])
                 AS terms (word, query, named, closeness, adapters)
+        ), sources AS MATERIALIZED (
+            SELECT source, query::tsquery, popular::text[]
+            FROM unnest(%(sources)s::text[], %(popular)s::text[])
+                WITH ORDINALITY AS sources (query, popular, source)
+        ), bearers AS MATERIALIZED (
+            SELECT terms.*, bearing.*
+            FROM terms CROSS JOIN LATERAL ({rare} OFFSET 0) AS bearing
+            WHERE adapters IS NULL
+        ), popular AS MATERIALIZED (
+            SELECT source, bearing.*
+            FROM sources CROSS JOIN LATERAL ({bearing} AND facts && popular {most}) AS bearing
+            WHERE popular <> '{{}}'
         ), candidates AS MATERIALIZED (
-            {" UNION ".join(branches)} UNION SELECT unnest(%(also)s::bigint[])
+            SELECT adapter_id, popularity, words_vector FROM bearers
+            UNION ALL SELECT adapter_id, popularity, words_vector FROM popular
+            UNION ALL SELECT bearing.*
+            FROM sources CROSS JOIN LATERAL ({bearing} {most}) AS bearing
+            WHERE (SELECT count(*) FROM popular WHERE popular.source = sources.source) < %(limit)s
+            UNION ALL {BEARERS} FROM listing_words WHERE adapter_id = ANY (%(also)s::bigint[])
+        ), said AS (
+            SELECT * FROM bearers
+            UNION ALL SELECT terms.*, candidates.*
+            FROM candidates JOIN terms ON words_vector @@ query
+            WHERE adapters IS NOT NULL
         ), found AS MATERIALIZED (
             SELECT adapter_id, popularity, word, max(adapters) AS adapters, max(coalesce(
                 closeness, CASE WHEN words_vector @@ named THEN 1.0 ELSE {ELSEWHERE} END
             )) AS closeness
-            FROM candidates
-                JOIN listing_words USING (adapter_id)
-                JOIN terms ON words_vector @@ query
+            FROM said
             GROUP BY adapter_id, popularity, word
         ), rarity AS MATERIALIZED (
-            SELECT asked.word, weight * coalesce(
-                1.0 / (1.0 + ln(greatest(max(adapters), nullif(count(found.word), 0))) / {COMMON}),
+            SELECT word, weight * coalesce(
+                1.0 / (1.0 + ln(greatest(max(adapters), nullif(count(adapter_id), 0))) / {COMMON}),
                 1.0
             ) AS value
-            FROM unnest(%(words)s::text[], %(weights)s::float[]) AS asked (word, weight)
-                LEFT JOIN found ON found.word = asked.word
-            GROUP BY asked.word, weight
+            FROM unnest(%(weights)s::float[]) WITH ORDINALITY AS asked (weight, word)
+                LEFT JOIN found USING (word)
+            GROUP BY word, weight
         ), scores AS (
             SELECT adapter_id, popularity, round(
-                (sum(closeness * value) / (SELECT sum(value) FROM rarity))::numeric, 9
-            ) AS score
+                1e9 * sum(closeness * value) / (SELECT sum(value) FROM rarity)
+            ) / 1e9 AS score
             FROM found JOIN rarity USING (word)
             GROUP BY adapter_id, popularity
         ), placed AS (
@@ -285,6 +330,11 @@ def _scored(branches: Sequence[str]) -> str:
 
 def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
     """Return adapters of which `asked` is a trigger word, the name, the file's or its hash."""
+    return ask_exact(session, asked, filters=filters, limit=limit)()
+
+
+def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> Answer[list[int]]:
+    """Send what `exact_adapters` asks, and return what gives its answer."""
     left = _Left.by(filters)
     prepare(session, anew=not left.is_all)
     wanted = asked.strip().lower().removesuffix(".safetensors")
@@ -298,16 +348,16 @@ def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int
             )
         )"""
         condition, values = filter_sql(filters)
-        ids = _ids(session, "listings", f"{by_hash} AND {condition}", values, wanted, limit)
+        ids = _ask_ids(session, "listings", f"{by_hash} AND {condition}", values, wanted, limit)()
         if ids:
-            return ids
+            return lambda: ids
     # OFFSET 0 keeps this apart: PostgreSQL takes names for frequent, and would rather walk through
     # all adapters by downloads until it meets ten of them.
     named = f"""(
         SELECT adapter_id FROM listing_words
         WHERE called @> ARRAY[%(wanted)s] AND {left.facts} OFFSET 0
     ) AS named JOIN listings USING (adapter_id)"""
-    return _ids(session, named, left.listed, left.values, wanted, limit)
+    return _ask_ids(session, named, left.listed, left.values, wanted, limit)
 
 
 def literal_adapters(
@@ -339,18 +389,18 @@ def literal_adapters(
     return [row.adapter_id for row in found]
 
 
-def _ids(
+def _ask_ids(
     session: Session,
     source: str,
     condition: str,
     values: Mapping[str, Any],
     wanted: str,
     limit: int,
-) -> list[int]:
-    found = rows(
+) -> Answer[list[int]]:
+    found = ask(
         session,
         f"SELECT listings.adapter_id FROM {source} WHERE {condition} "
         "ORDER BY listings.downloads DESC, listings.adapter_id LIMIT %(limit)s",
         {**values, "wanted": wanted, "limit": limit},
     )
-    return [row.adapter_id for row in found]
+    return lambda: [row.adapter_id for row in found()]

@@ -42,7 +42,7 @@ ENGLISH_STOP_WORDS = """
     which while who will with without you your
 """
 # What could be said of every adapter; alone they are names, or parts of some.
-SAID_OF_ALL = frozenset(["lora", "image", "picture", "画", "图", "图片"])
+SAID_OF_ALL = frozenset(["lora", "image", "picture", "draw", "drawn", "画", "图", "图片"])
 STOP_WORDS = SAID_OF_ALL.union(CHINESE_STOP_WORDS.split(), ENGLISH_STOP_WORDS.split())
 # A prompt of a page is cut here: every word is a probe of two indexes.
 MOST_WORDS = 64

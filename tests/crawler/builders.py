@@ -67,3 +67,18 @@ def add_entry(folder: Path, name: str, **what_matters: Any) -> Entry:
     (folder / cover).write_bytes(image_bytes(number))
     listing.write_text(json.dumps([*entries, entry], ensure_ascii=False))
     return entry
+
+
+class Clock:
+    """A clock that moves when somebody sleeps, or as told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.slept.append(seconds)

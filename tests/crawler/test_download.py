@@ -1,6 +1,5 @@
 import hashlib
 import resource
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from crawler.hashed_file import HashedFile
 from crawler.http import PROGRESS_BYTES, Body, PoliteClient
 from crawler.records import AdapterRecord, FileRecord
 from demo.hub.ranges import FileServer, serve_file
+from tests.crawler.builders import Clock
 
 DAY = datetime(2025, 1, 1, tzinfo=UTC)
 RECORD = AdapterRecord(
@@ -267,12 +267,14 @@ def test_a_server_that_drips_is_left_and_what_came_is_kept(
     assert DATA.startswith(partial.read_bytes())
 
 
-def test_a_long_transfer_that_goes_on_is_not_cut() -> None:
+def test_a_long_transfer_that_goes_on_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Given up is a file that stands still for a timeout, not one that takes longer."""
+    clock = Clock()
+    monkeypatch.setattr("crawler.transport.time", clock)
 
     def slowly() -> Iterator[bytes]:
         for _ in range(6):
-            time.sleep(0.1)
+            clock.sleep(10)
             yield bytes(PROGRESS_BYTES)
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -282,5 +284,5 @@ def test_a_long_transfer_that_goes_on_is_not_cut() -> None:
         return sum(map(len, body.chunks))
 
     transport = httpx.MockTransport(answer)
-    with PoliteClient(transport=transport, timeout_seconds=0.4, attempts=1) as client:
+    with PoliteClient(transport=transport, timeout_seconds=15, attempts=1) as client:
         assert client.read_file("https://hub.example/", 0, count) == 6 * PROGRESS_BYTES

@@ -14,19 +14,7 @@ from crawler.records import AdapterRecord
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope_facts import Hub
 from demo.hub.ranges import serve_file
-
-
-class Clock:
-    """A clock that moves when somebody sleeps, or as told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
+from tests.crawler.builders import Clock
 
 
 @pytest.fixture

@@ -33,6 +33,11 @@ def is_stage(folder: str) -> bool:
     return STAGE.fullmatch(folder) is not None
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder of this name is left out, with all that is in it."""
+    return name.startswith(".")
+
+
 def why_not_stored(path: Path) -> str | None:
     """Say why a file of this path is not taken, None if it is: file systems take any bytes."""
     try:

@@ -4,7 +4,6 @@ Each reader takes the fields of one kind of sidecar. A sidecar that is broken, o
 not what its name says, costs itself only and is told in one line.
 """
 
-import codecs
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from crawler.hub_text import (
     split_phrases,
     without_calls,
 )
+from crawler.sources.folder.encodings import decode
 from crawler.sources.folder.fields import Facts, Fields, Sheet, SidecarError, kind_of, why_broken
 from crawler.sources.folder.programs import (
     read_civitai,
@@ -37,14 +37,6 @@ MAX_BYTES = 2**20
 # Cards have some KB; a parser of YAML takes seconds for a MB.
 MAX_CARD_BYTES = 2**16
 MAX_PICTURES = 16
-# The longest first: the marks of UTF-16 begin those of UTF-32.
-MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 # libyaml where PyYAML was built with it: ten times as fast.
 YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -151,15 +143,7 @@ def _text(path: Path) -> str:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise SidecarError("is larger than 1 MB")
-    encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise SidecarError("is not written in UTF-8: save it so") from error
-    if "\0" in text:
-        # UTF-16 without a mark: every other letter reads as one.
-        raise SidecarError("is not written in UTF-8: save it so")
-    return text
+    return decode(data)
 
 
 def _split_card(text: str) -> tuple[dict[Any, Any], str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from crawler.disk import DiskLimits
+from crawler.disk import DiskLimits, is_folder
 from crawler.download import MAX_HEADER_BYTES, hash_file
 from crawler.errors import DownloadError, FolderError, SourceError
 from crawler.hashed_file import HashedFile
@@ -68,7 +68,7 @@ class FolderSource:
     @staticmethod
     def takes(address: str) -> bool:
         """Whether an address is a folder here."""
-        return Path(address).is_dir()
+        return is_folder(Path(address))
 
     @property
     def endpoint(self) -> str:
@@ -88,7 +88,7 @@ class FolderSource:
         Raises:
             SourceError: there is no such folder.
         """
-        if not self._folder.is_dir():
+        if not is_folder(self._folder):
             raise FolderError(self._folder, "it is not there, or no folder")
         tree = Tree.of(self._folder)
         for path, problem in unreadable(tree):

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from crawler.sources.folder.names import is_hidden
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -62,7 +64,7 @@ def walk(folder: Path) -> Iterator[Directory]:
             yield directory
             continue
         for entry in below:
-            if not entry.name.startswith("."):
+            if not is_hidden(entry.name):
                 _sort_in(entry, directory, waiting, links)
         yield directory
 

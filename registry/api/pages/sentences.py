@@ -175,6 +175,24 @@ ANSWERS = (
         "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
     ),
     (
+        "{path} cannot be added: it is part of {folder}, which is watched already.",
+        "无法添加 {path}：它在已监视的 {folder} 之内，其中的文件会一并收录。",
+    ),
+    (
+        "{path} cannot be added: this registry's own files lie there.",
+        "无法添加 {path}：那里存放着本模型库自己的文件。",
+    ),
+    (
+        "{path} cannot be added: write the whole path, from its root on.",
+        "无法添加 {path}：请填写从根目录开始的完整路径。",
+    ),
+    (
+        "{path} cannot be added: no such file or directory.",
+        "无法添加 {path}：文件夹不存在。",
+    ),
+    ("{path} cannot be added: not a directory.", "无法添加 {path}：它不是文件夹。"),
+    ("{path} is not among the folders that are watched.", "{path} 不在监视的文件夹之中。"),
+    (
         "no folder is configured for base model {base}; set {setting}.",
         "没有为基础模型 {base} 设置目录；请设置 {setting}。",
     ),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError
 
@@ -15,7 +16,9 @@ from crawler.records import (
     SweptSource,
     Unchanged,
 )
+from crawler.sources.folder import HUB
 from registry.db import adapters, runs
+from registry.db.nested_folders import take_over
 from registry.db.session import translated
 from registry.refresh.step import Step, StepOutcome
 
@@ -43,6 +46,9 @@ class CrawlStep(Step):
     def run(self) -> Iterator[StepOutcome]:
         """When the hub fails in the middle, what it listed before is stored, the cursor moved."""
         started = datetime.now(UTC)
+        if self.context.origin.hub == HUB:
+            with self.context.sessions.begin() as session:
+                take_over(session, Path(self.context.origin.endpoint))
         listing, complete = self._list()
         page: list[AdapterRecord | Moved] = []
         unchanged: list[str] = []

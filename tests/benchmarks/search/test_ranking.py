@@ -26,9 +26,9 @@ def test_all_is_compared_with_the_best_single_signal() -> None:
 
 def test_reciprocal_ranks_prefer_agreement() -> None:
     hits = [
-        SearchHit(1, 0.9, positions={"weights": 1, "captions": None, "words": None}),
-        SearchHit(2, 0.8, positions={"weights": 2, "captions": 2, "words": None}),
-        SearchHit(3, 0.7, positions={"weights": None, "captions": 1, "words": None}),
+        SearchHit(1, 0.9, 0.1, positions={"weights": 1, "captions": None, "words": None}),
+        SearchHit(2, 0.8, 0.4, positions={"weights": 2, "captions": 2, "words": None}),
+        SearchHit(3, 0.7, 0.2, positions={"weights": None, "captions": 1, "words": None}),
     ]
 
     assert place_by_reciprocal_ranks(hits, 2) == 1
@@ -37,5 +37,6 @@ def test_reciprocal_ranks_prefer_agreement() -> None:
         "captions": 2,
         "words": None,
         "reciprocal ranks": 1,
-        "all": 2,
+        "as listed": 2,
+        "all": 1,
     }

@@ -19,11 +19,11 @@ from registry.retrieval.errors import UnknownFilterValueError
 
 @cache
 def literals() -> str:
-    """All that stands between quotes in the code but for the table itself."""
+    """All that stands between quotes in the code but for the tables themselves."""
     found = []
     for package in (encoder, registry):
         for path in Path(str(package.__file__)).parent.rglob("*.py"):
-            if path.name not in ("sentences.py", "texts.py"):
+            if path.name != "sentences.py" and path.parent.name != "words":
                 tree = ast.parse(path.read_text(encoding="utf-8"))
                 found += [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     return "\n".join(value for value in found if isinstance(value, str))

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
+from registry.cli.fuse import parse_adapters
 from registry.config import Settings
 from registry.db.models import Adapter
 from registry.fusion.backends.pipeline import load_backend
@@ -164,7 +165,17 @@ def test_a_base_of_our_own_is_exported_nowhere(ids: list[int], tmp_path: Path) -
     assert "no other program draws with it" in run_badly("export", str(out), "--to", "comfyui")
 
 
+def test_adapters_are_named_with_and_without_commas() -> None:
+    named = ([12, 7, 31], [None, 0.8, None])
+    for given, more in (("12,7:0.8,31", []), ("12", ["7:0.8", "31"]), ("12,7:0.8", ["31"])):
+        assert parse_adapters(given, more) == named
+    assert parse_adapters(None, None) == (None, None)
+
+
 def test_sheets_that_make_no_sense_are_one_line(ids: list[int]) -> None:
+    assert "'ink' is one word too many; put the prompt in quotes" in run_badly("fuse", "a", "ink")
+    assert "names none" in run_badly("fuse", "a fox", "--adapters", "")
+    assert "write ids with strengths" in run_badly("fuse", "a fox", "--adapters", "1", "7:x")
     assert "two adapters or more" in run_badly("grid", "a fox", "--adapters", "1")
     assert "write ids" in run_badly("grid", "a fox", "--adapters", "fox", "cat")
     assert "put the prompt in quotes" in run_badly("compare", "a", "fox")

@@ -114,6 +114,7 @@ def test_of_a_url_only_the_header_is_read(tmp_path: Path, monkeypatch: pytest.Mo
     ("target", "cause"),
     [
         ("/no/such.safetensors", "such.safetensors"),
+        ("a" * 300, "File name too long"),
         ("http://127.0.0.1:9/x.safetensors", "not https"),
         ("https://127.0.0.1:9/x.safetensors", "not on the public internet"),
     ],
@@ -183,7 +184,7 @@ def test_a_folder_is_a_line_a_file(tmp_path: Path, only: tuple[str, ...]) -> Non
     lines = result.stdout.splitlines()
     assert max(map(cell_len, lines)) <= 80
     words = " ".join(" ".join(lines).split())
-    assert "cat.safetensors" in words
+    assert "cat demo-flux-tiny" in words
     assert "Git LFS" in words
     assert "Convert" in words
     assert sum("yes" in line.split() for line in lines) == 2

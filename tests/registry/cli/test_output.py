@@ -5,10 +5,12 @@ import json
 import sys
 
 import pytest
+from rich.cells import cell_len
 from rich.table import Table
 
 from registry.cli.errors import report
 from registry.cli.output import (
+    last_of,
     print_facts,
     print_json,
     print_table,
@@ -85,3 +87,17 @@ def test_a_terminal_without_unicode_gets_every_text(monkeypatch: pytest.MonkeyPa
     table, _, said = written.getvalue().decode("ascii").partition("\n")
     assert "\\u72d0" in table
     assert json.loads(said) == name
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("short.safetensors", "short.safetensors"),
+        ("loras/run-000004.safetensors", "…n-000004.safetensors"),
+        # Each of these takes two columns, and there is one left.
+        ("流行/" + "红心" * 8 + "xx.ckpt", "…红心红心红心xx.ckpt"),
+    ],
+)
+def test_of_a_long_path_the_end_is_shown(path: str, shown: str) -> None:
+    assert last_of(path, 21) == shown
+    assert cell_len(last_of(path, 21)) <= 21

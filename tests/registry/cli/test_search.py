@@ -4,7 +4,9 @@ import json
 import re
 
 import pytest
+from sqlalchemy import update
 
+from registry.db.models import File
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.cli.runner import add_fox, run, run_badly, run_well
@@ -73,6 +75,52 @@ def test_show(registry: Registry) -> None:
     assert "there is no adapter 999" in run_badly("show", "999")
 
 
+def test_what_a_file_says_is_told_in_words(registry: Registry) -> None:
+    verdict = {
+        "format": "peft",
+        "names": "diffusers",
+        "base_model": "sd-1.5",
+        "confidence": "certain",
+        "evidence": ["all 52 layers exist in sd-1.5 with these shapes"],
+        "kinds": {"LoRA": 52, "bias": 1},
+        "ranks": [2, 4, 8],
+        "alpha": "alpha / rank, from a tensor of each layer",
+        "scales": [0.5, 1.0],
+        "missing": 3,
+        "unmatched": [f"odd_{n}" for n in range(20)],
+        "loadable": True,
+        "fusable": False,
+        "reasons": ["fusion would lose a bias"],
+    }
+    sha256 = "0123456789abcdef" * 4
+    with registry.sessions.begin() as session:
+        adapter_id = add_adapter(session, file_sha256=sha256).id
+        session.execute(update(File).values(verdict=verdict))
+
+    printed = run_well("show", str(adapter_id))
+
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    # Whole, to be copied.
+    assert f"sha256 {sha256}" in lines
+    assert "kinds 52 LoRA, 1 bias" in lines
+    assert "ranks 2 to 8" in lines
+    assert "scale 0.5 to 1 (alpha / rank, from a tensor of each layer)" in lines
+    assert "left alone 3 layers more of the base's" in lines
+    assert "fusable no" in lines
+    assert "because fusion would lose a bias" in lines
+    assert "and 12 more" in printed
+    assert "{" not in printed
+
+
+def test_what_is_no_id_is_told_so() -> None:
+    for given in ("fox", "0", "-1", "1.5", "１"):
+        said = run_badly("show", "--", given)
+
+        assert said == f"autolora: {given!r} is no adapter's id; `autolora search` and " + (
+            "`autolora list` show them.\n"
+        )
+
+
 def test_what_is_here_is_listed_by_pages(registry: Registry) -> None:
     with registry.sessions.begin() as session:
         ids = [
@@ -96,6 +144,8 @@ def test_what_is_here_is_listed_by_pages(registry: Registry) -> None:
     assert [line.split()[0] for line in by_name] == [str(n) for n in ids]
     assert "one of name, newest" in run_badly("list", "--sort", "odd")
     assert "of another question" in run_badly("list", "--sort", "name", "--cursor", cursor)
+    # Nobody has any.
+    assert "trigger words" not in first.stdout
     assert "is a web page" in run_well("list", "--state", "refused")
     assert run_well("list", "--state", "gone") == "No adapter here is gone.\n"
     assert "one of listed, ready, refused, gone" in run_badly("list", "--state", "odd")

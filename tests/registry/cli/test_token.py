@@ -10,6 +10,7 @@ from tests.registry.cli.runner import run_badly, run_well
 
 @pytest.mark.usefixtures("environment")
 def test_a_token_is_shown_once_and_opens_nothing_when_revoked(registry: Registry) -> None:
+    assert "There is no token" in run_well("token", "list")
     token = run_well("token", "create", "ann's [laptop]", "--scope", "read", "--scope", "fuse")
     opened = registry.opened_by(token=token.strip())
     listed = run_well("token", "list")

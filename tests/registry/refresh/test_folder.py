@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.download import hash_file
@@ -28,11 +28,19 @@ LONG_AGO = 1_000_000_000
 class Folder:
     """A folder of adapters, and the registry that is refreshed from it."""
 
-    def __init__(self, path: Path, settings: Settings, sessions: sessionmaker[Session]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: Settings,
+        sessions: sessionmaker[Session],
+        *,
+        make: bool = True,
+    ) -> None:
         self.path, self._settings, self.sessions = path, settings, sessions
         blobs = BlobStore(settings.blobs)
         self._pipeline = Pipeline(sessions, blobs, settings, load_text_encoder())
-        path.mkdir()
+        if make:
+            path.mkdir()
 
     def add(self, path_name: str, seed: int, **sidecar: object) -> Path:
         path = self.path / f"{path_name}.safetensors"
@@ -368,3 +376,61 @@ def test_a_full_refresh_looks_at_everything(
 
     assert looked_at == ["a.safetensors"]
     assert folder.states() == {"ready": 1}
+
+
+def test_a_folder_in_another_lists_its_files_once_whichever_is_refreshed(
+    folder: Folder, settings: Settings, sessions: sessionmaker[Session]
+) -> None:
+    """As `autolora refresh --source` may be told of both, in turns, and of deeper ones."""
+    folder.add("a", 1)
+    for name in ("styles/b", "styles/ink/c", ".kept/d"):
+        folder.add(name, 2, trigger_words=["zqx"])
+    (folder.path / "styles/b.png").write_bytes(image_bytes(kind="PNG"))
+    inner, deep, hidden = (
+        Folder(folder.path / name, settings, sessions, make=False)
+        for name in ("styles", "styles/ink", ".kept")
+    )
+    hidden.refresh()
+    inner.refresh()
+    ids = {name: one.id for name, one in inner.adapters().items()}
+    assert ids.keys() == {"b", "ink/c", "d"}
+
+    assert folder.refresh() == []
+    assert {one.repo: one.state for one in folder.adapters().values()} == {
+        "loras/a": "ready",
+        "loras/styles/b": "ready",
+        "loras/styles/ink/c": "ready",
+        ".kept/d": "ready",
+    }
+    assert folder.adapters()["styles/b"].id == ids["b"]
+    assert folder.refresh() == []
+
+    assert deep.refresh() == []
+    assert folder.adapters().keys() == {"a", "styles/b", "c", "d"}
+    assert folder.adapters()["c"].id == ids["ink/c"]
+    assert folder.states() == {"ready": 4}
+
+    (folder.path / "styles/ink/c.safetensors").unlink()
+    assert folder.refresh() == []
+    assert folder.states() == {"ready": 3, "gone": 1}
+
+
+def test_files_that_two_folders_listed_at_once_are_one_afterwards(
+    folder: Folder, settings: Settings, sessions: sessionmaker[Session]
+) -> None:
+    folder.add("styles/b", 2)
+    folder.refresh()
+    inner = Folder(folder.path / "styles", settings, sessions, make=False)
+    with sessions.begin() as session:
+        # As though both had begun before either listed anything.
+        session.execute(update(Adapter).values(endpoint=str(folder.path / "elsewhere")))
+    inner.refresh()
+    with sessions.begin() as session:
+        first = update(Adapter).where(Adapter.file_name == "styles/b.safetensors")
+        session.execute(first.values(endpoint=str(folder.path)))
+    assert folder.states() == {"ready": 2}
+
+    assert folder.refresh() == []
+
+    assert folder.states() == {"ready": 1, "gone": 1}
+    assert folder.adapters().keys() == {"styles/b"}

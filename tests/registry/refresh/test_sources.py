@@ -159,3 +159,13 @@ def test_what_no_source_takes_is_refused_with_what_is_possible(
 def test_a_folder_that_is_not_there_is_said_to_be_missing(settings: Settings) -> None:
     with pytest.raises(UnknownSourceError, match=r"'\./loras': there is no such folder here"):
         open_source("./loras", settings)
+
+
+def test_what_cannot_be_looked_at_is_no_folder(settings: Settings) -> None:
+    with pytest.raises(UnknownSourceError, match="there is no such folder here"):
+        open_source("a" * 300, settings)
+
+
+def test_a_file_is_said_to_be_taken_with_its_folder(settings: Settings) -> None:
+    with pytest.raises(UnknownSourceError, match="taken with the folder that it lies in"):
+        open_source("loras/ink.safetensors", settings)

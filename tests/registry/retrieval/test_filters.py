@@ -130,6 +130,8 @@ def test_what_nobody_has_says_what_there_is(session: Session) -> None:
     for number in range(12):
         add_adapter(session, author=f"author{number}", tags=[f"tag {number}"], base_model="pony")
     add_adapter(session, author="quietfox", licence="MIT", tags=["silhouette"])
+    # From a folder, where nobody is named.
+    add_adapter(session, author="")
 
     def said(**options: Any) -> str:
         with pytest.raises(SearchError) as caught:
@@ -138,6 +140,7 @@ def test_what_nobody_has_says_what_there_is(session: Session) -> None:
 
     assert "'quietfix'. There are, among others: quietfox, " in said(author="quietfix")
     assert said(author="quietfix").count(",") == 8
+    assert ", ," not in said(author="nobody at all")
     assert "There are: mit." in said(licence="GPL")
     assert "among others: silhouette, " in said(tag=["tag 1", "siluette"])
     assert "None has any." in said(trainer="kohya")

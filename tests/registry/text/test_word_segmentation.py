@@ -73,4 +73,6 @@ def test_loading_the_dictionary_is_silent() -> None:
 def test_a_word_for_every_adapter_is_looked_for_where_it_stands_alone() -> None:
     assert [word.text for word in words_asked("loras")] == ["lora"]
     assert [word.text for word in words_asked("a lora of cats")] == ["cat"]
+    # Many descriptions begin with "Draws", and many captions speak of what is drawn.
+    assert [word.text for word in words_asked("something that draws cats")] == ["cat"]
     assert words_asked("the of and 的了") == []

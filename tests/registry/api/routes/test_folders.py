@@ -195,16 +195,60 @@ def test_copies_go_to_the_trash_and_from_search(
     settle(client, 3)
 
 
+def test_a_folder_in_a_watched_one_is_told_to_be_part_of_it(
+    client: TestClient, folder: Path
+) -> None:
+    inner, hidden = folder / "inner", folder / ".hidden"
+    inner.mkdir()
+    hidden.mkdir()
+    client.post("/v1/folders", json={"path": str(folder)})
+
+    answer = client.post("/v1/folders", json={"path": str(inner)})
+    page = client.post("/folders", data={"path": str(inner)}, headers={"accept-language": "zh"})
+
+    assert answer.status_code == 422
+    assert f"it is part of {folder}, which is watched already" in answer.json()["detail"]
+    assert f"它在已监视的 {folder} 之内" in page.text
+    # Nobody looks into hidden ones: that is no part of it.
+    assert client.post("/v1/folders", json={"path": str(hidden)}).status_code == 202
+    settle(client, 1)
+
+
+def test_a_folder_takes_those_in_it_along_and_lists_each_file_once(
+    client: TestClient, folder: Path
+) -> None:
+    inner = folder / "inner"
+    inner.mkdir()
+    write_adapter(inner / "owl.safetensors", make_factors(2))
+    client.post("/v1/folders", json={"path": str(inner)})
+    settle(client, 1)
+    [owl] = client.get("/v1/adapters").json()["items"]
+
+    client.post("/v1/folders", json={"path": str(folder)})
+    settle(client, 2)
+
+    assert [(one["path"], one["adapters"]) for one in folders_of(client)] == [(str(folder), 2)]
+    assert names(client) == {"fox", "owl"}
+    again = client.get(f"/v1/adapters/{owl['id']}").json()
+    assert (again["name"], again["repo"]) == ("owl", "loras/inner/owl")
+
+    # Watched no more, the outer one leaves the inner to whoever adds it.
+    client.delete("/v1/folders", params={"path": str(folder)})
+    client.post("/v1/folders", json={"path": str(inner)})
+    settle(client, 2)
+    assert [(one["path"], one["adapters"]) for one in folders_of(client)] == [(str(inner), 1)]
+    assert client.get(f"/v1/adapters/{owl['id']}").json()["repo"] == "inner/owl"
+
+
 def test_a_file_of_two_names_is_no_copy_of_itself(client: TestClient, folder: Path) -> None:
-    """By a link, by a hard link, and by a folder that lies in another: one file, to be kept."""
+    """By a link or a hard link: one file, to be kept."""
     (folder / "a link.safetensors").symlink_to("fox.safetensors")
     (folder / "hard.safetensors").hardlink_to(folder / "fox.safetensors")
     copy = folder / "inner" / "owl.safetensors"
     copy.parent.mkdir()
     copy.write_bytes((folder / "fox.safetensors").read_bytes())
-    for path in (folder, copy.parent):
-        client.post("/v1/folders", json={"path": str(path)})
-    settle(client, 5)
+    client.post("/v1/folders", json={"path": str(folder)})
+    settle(client, 4)
 
     [group] = client.get("/v1/folders/copies").json()["groups"]
     paths = [one["path"] for one in group]

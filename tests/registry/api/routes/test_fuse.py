@@ -187,9 +187,9 @@ def test_a_full_queue_refuses_at_once() -> None:
     with pytest.raises(BusyError):
         queue.submit(lambda _: release.wait())
     release.set()
-    assert [job.future.result(timeout=5) for job in jobs] == [True, True]
+    assert [job.future.result(timeout=60) for job in jobs] == [True, True]
     # Places come back.
-    assert queue.submit(lambda _: 1).future.result(timeout=5) == 1
+    assert queue.submit(lambda _: 1).future.result(timeout=60) == 1
     queue.close()
 
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from fastapi.testclient import TestClient
 
-from registry.api.pages.texts import TEXTS
+from registry.api.pages.texts import PAGES, TEXTS
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
@@ -116,6 +116,10 @@ def test_the_language_follows_the_browser_and_the_choice(client: TestClient) -> 
     assert "按效果查找" in get_page(client, "/?lang=zh")
     # Remembered.
     assert "按效果查找" in get_page(client, "/", **{"Accept-Language": "en"})
+
+
+def test_no_page_says_what_another_says_by_the_same_name() -> None:
+    assert len(TEXTS) == sum(len(page.TEXTS) for page in PAGES)
 
 
 def test_both_languages_fill_the_same_places() -> None:

@@ -1,0 +1,122 @@
+"""All that is known of one adapter, for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from registry.cli.output import print_facts, stdout
+
+if TYPE_CHECKING:
+    from registry.api.schemas.adapters import AdapterDetailAnswer
+
+# Of layers: the others are in what programs get.
+MOST_NAMES = 8
+
+
+def print_detail(detail: "AdapterDetailAnswer") -> None:
+    facts: dict[str, Any] = {
+        "name": detail.name,
+        "author": detail.author,
+        "base model": detail.base_model,
+        "claimed": _claimed(detail),
+        "trigger words": ", ".join(detail.trigger_words),
+        "strength": "" if detail.strength is None else f"{detail.strength:g}",
+        "negative prompt": detail.negative_prompt,
+        "tags": ", ".join(detail.tags),
+        "licence": detail.licence or "not stated",
+        "hub": f"{detail.hub} {detail.repo} {detail.version}".strip(),
+        "page": detail.page_url or "",
+        "downloads": detail.downloads,
+        "updated": detail.updated_at.date(),
+        "file": detail.file_name,
+        "size": "" if detail.file_size is None else f"{detail.file_size:,} bytes",
+        "sha256": detail.file_sha256 or "",
+        "AutoV2": detail.autov2 or "",
+        "AutoV3": detail.autov3 or "",
+        "state": _state(detail),
+        "description": detail.description,
+    }
+    print_facts(facts)
+    if detail.verdict:
+        stdout().print("\nwhat the file says", style="bold")
+        print_facts(_verdict_facts(detail.verdict))
+    for cover in detail.covers:
+        words = cover.prompt or (cover.captions[0] if cover.captions else "")
+        line = f"cover {cover.position}: {cover.width}x{cover.height} {words}"
+        stdout().print(line, markup=False, style="dim", soft_wrap=True)
+
+
+def print_claim(detail: "AdapterDetailAnswer") -> None:
+    """Say what an adapter is for now, by whose word, and what its file says to that."""
+    facts: dict[str, Any] = {
+        "adapter": detail.name,
+        "base model": detail.base_model,
+        "claimed": _claimed(detail),
+        "evidence": (detail.verdict or {}).get("evidence", []),
+        "fusable": _yes_or_no(detail.fusable),
+        "state": _state(detail),
+    }
+    print_facts(facts)
+
+
+def _claimed(detail: "AdapterDetailAnswer") -> str:
+    return f"{detail.claim.base_model}, by {detail.claim.who}" if detail.claim else ""
+
+
+def _state(detail: "AdapterDetailAnswer") -> str:
+    return detail.state + (f": {detail.refusal}" if detail.refusal else "")
+
+
+def _verdict_facts(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a stored verdict says, without the names of all layers: those are for programs.
+
+    What it does not know is empty.
+    """
+    said = {name: verdict.get(name) for name in ("format", "names", "base_model", "confidence")}
+    return {
+        "format": "{format}, {names} names".format(**said),
+        "trainer": verdict.get("trainer"),
+        "base model": "{base_model} ({confidence})".format(**said),
+        "evidence": verdict.get("evidence"),
+        "kinds": _counts(verdict.get("kinds", {})),
+        "ranks": _range(verdict.get("ranks", ())),
+        "scale": _scale(verdict.get("scales", ()), verdict.get("alpha", "")),
+        "weights": verdict.get("dtype"),
+        "parts": _counts(verdict.get("parts", {})),
+        "left alone": _layers(verdict.get("missing"), "more of the base's"),
+        "zero layers": _some(verdict.get("zero_layers", ())),
+        "damaged": _some(verdict.get("damaged_layers", ())),
+        "unmatched": _some(verdict.get("unmatched", ())),
+        "trigger words": ", ".join(verdict.get("trigger_words", ())),
+        "loadable": _yes_or_no(verdict.get("loadable")),
+        "fusable": _yes_or_no(verdict.get("fusable")),
+        "note" if verdict.get("fusable") else "because": verdict.get("reasons"),
+        "not compared": verdict.get("sketch_refusal"),
+    }
+
+
+def _layers(number: int | None, which: str) -> str:
+    return f"{number} layers {which}" if number else ""
+
+
+def _scale(scales: Sequence[float], rule: str) -> str:
+    """Say what changes are multiplied by, and by what rule; "1: …" says both."""
+    return f"{_range(scales)} ({rule})" if scales and not rule.startswith("1:") else rule
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _range(numbers: Sequence[float]) -> str:
+    """Return the smallest and the largest of numbers that are in order."""
+    ends = (numbers[0], numbers[-1]) if numbers else ()
+    return " to ".join(dict.fromkeys(f"{end:.4g}" for end in ends))
+
+
+def _yes_or_no(value: object) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,95 @@
+"""What a search found, for people."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from registry.cli.output import add_id_column, print_next, stderr, stdout
+from registry.retrieval.terms import SIGNALS, Signal
+
+if TYPE_CHECKING:
+    from registry.api.schemas.found import ResultAnswer, SearchAnswer
+
+# What ids, scores and three signals ("0.27 #120") take of a line, gaps included.
+NUMBERS_WIDTH = 45
+# From so many columns on there is room for more than names.
+WIDE = 110
+
+
+def print_search(page: "SearchAnswer", sort: str) -> None:
+    """Write a page of results, the table to stdout; what there is to know of it comes around."""
+    for note in page.notes:
+        stderr().print(escape(note), style="yellow")
+    if page.compared_by:
+        stderr().print(f"compared by {', '.join(page.compared_by)}", style="dim")
+    asked = repr(page.text) if page.text else "the adapters given"
+    console = stdout()
+    if not page.results:
+        console.print(f"There is nothing for {asked}.", markup=False)
+        return
+    if not page.fits:
+        console.print(f"Nothing fits {asked}; these come nearest.", markup=False)
+    console.print(_table(page.results, console.width, in_bands=sort == "relevance"))
+    if also := ", ".join(_also_listed(page.results)):
+        console.print(f"Also listed: {also}", style="dim", markup=False)
+    for result in page.results:
+        if result.elsewhere:
+            adapter = result.adapter
+            line = f"{adapter.id} is for {adapter.base_model}: it was asked for exactly."
+            stderr().print(line, style="yellow", markup=False)
+    found = " · ".join(f"{name} ({count})" for name, count in page.found.items())
+    said = f"found: {found}, " if found else ""
+    console.print(f"{said}{page.milliseconds:.0f} ms", style="dim", markup=False)
+    print_next(page.next)
+
+
+def _table(results: "Sequence[ResultAnswer]", width: int, *, in_bands: bool) -> Table:
+    """Return results as rows; in another order than by relevance bands would change every row."""
+    # In 80 columns the numbers leave room for two texts; the last line names a lone base model.
+    several = len({result.adapter.base_model for result in results}) > 1
+    wide = ("trigger words", "author") if width >= WIDE else ()
+    texts = ("name", *wide, *(("base model",) if several else ()))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    add_id_column(table)
+    room = max(6, (width - NUMBERS_WIDTH) // len(texts) - 2)
+    for column in texts:
+        table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=room)
+    for column in ("score", *SIGNALS):
+        table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
+    band = None
+    for result in results:
+        if in_bands and result.band != band:
+            band = result.band
+            table.add_row("", Text(f"{band}:", style="bold"))
+        table.add_row(*_row(result, texts))
+    return table
+
+
+def _row(result: "ResultAnswer", texts: Sequence[str]) -> Iterator[str]:
+    adapter = result.adapter
+    words = {
+        "name": adapter.name,
+        "trigger words": ", ".join(adapter.trigger_words[:2]),
+        "author": adapter.author,
+        "base model": adapter.base_model,
+    }
+    yield str(adapter.id)
+    yield from (escape(words[column]) for column in texts)
+    yield f"{result.score:.2f}{'=' if result.exact else ''}"
+    yield from (_signal(result, signal) for signal in SIGNALS)
+
+
+def _signal(result: "ResultAnswer", signal: Signal) -> str:
+    score, position = result.signals.get(signal), result.positions.get(signal)
+    if score is None:
+        return "-"
+    return f"{score:.2f} #{position}" if position else f"{score:.2f}   "
+
+
+def _also_listed(results: "Sequence[ResultAnswer]") -> Iterator[str]:
+    for result in results:
+        for other in result.also:
+            yield f"{result.adapter.id} as {other.id} at {other.hub}"
