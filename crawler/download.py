@@ -22,6 +22,10 @@ from crawler.records import AdapterRecord, FileRecord, RemoteHeader
 _CHUNK_BYTES = 2**20
 # For so much at a time the disk is asked whether there is room, and told to write what came.
 _ROOM_BYTES = 2**22
+# Where memory is full of other files, Linux makes room for a long write by moving pages together:
+# of a megabyte at a time for longer than the bytes take. Each write, too, waits its turn among
+# Python's threads: short ones cost more.
+_WRITE_BYTES = 2**18
 # What ext4, APFS and NTFS allow for one part of a path.
 _MAX_PART_BYTES = 255
 _INCOMPLETE = ".incomplete"
@@ -111,7 +115,8 @@ def place(record: AdapterRecord, target: Path) -> Path:
     except OSError as error:
         raise disk_error(path, error) from error
     # A symbolic link inside the folder would lead out of it again.
-    if not path.resolve().is_relative_to(folder.resolve()):
+    inside = path.relative_to(folder).parts
+    if any(folder.joinpath(*inside[:count]).is_symlink() for count in range(1, len(inside) + 1)):
         raise DownloadError(f"{path} leads out of {folder}; the file was not downloaded")
     return path
 
@@ -230,7 +235,7 @@ class PartialFile:
                 self._limits.check_room(self._name, folder, room)
                 self._begin_writing()
             room -= len(chunk)
-            self._file.write(chunk)
+            self._write(chunk)
             self._digest.update(chunk)
             self.size += len(chunk)
 
@@ -251,6 +256,11 @@ class PartialFile:
         self._path.replace(path)
         # Of what was written here, whoever may have put another file there since.
         return HashedFile(path, found, stamp(os.fstat(self._file.fileno())))
+
+    def _write(self, chunk: bytes | memoryview) -> None:
+        view = memoryview(chunk)
+        for start in range(0, len(view), _WRITE_BYTES):
+            self._file.write(view[start : start + _WRITE_BYTES])
 
     def _check_length(self, size: int) -> None:
         self._limits.check_size(self._name, size)

@@ -60,7 +60,8 @@ class Pace:
             now = time.monotonic()
             due = max(now, self._next.get(host, 0.0))
             self._next[host] = due + self._interval_seconds
-        time.sleep(due - now)
+        if due > now:
+            time.sleep(due - now)
 
     def heed(self, host: str, rate_limit: str | None) -> None:
         """Spread the requests that a RateLimit header leaves us over the time that it names."""

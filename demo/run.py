@@ -8,6 +8,7 @@ import argparse
 import json
 import shlex
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -129,7 +130,7 @@ def cover(registry: Registry, card: AdapterCard) -> Image.Image:
 
 
 def write_environment(settings: Settings, path: Path) -> None:
-    """Write what lets a shell's `autolora` find the demo's registry."""
+    """Write what lets a shell find `autolora`, and that the demo's registry."""
     said = {
         "HOME": str(settings.home),
         "BASE_MODELS": json.dumps({name: str(at) for name, at in settings.base_models.items()}),
@@ -138,12 +139,16 @@ def write_environment(settings: Settings, path: Path) -> None:
         "BLUR": settings.blur,
     }
     lines = [f"export REGISTRY_{name}={shlex.quote(value)}\n" for name, value in said.items()]
+    # Where this Python keeps programs, of which `autolora` is one.
+    programs = shlex.quote(sysconfig.get_path("scripts"))
+    lines.append(f'export PATH={programs}:"$PATH"\n')
     path.write_text("".join(lines), encoding="utf-8")
 
 
 def fill(registry: Registry, console: Console, stopped: Event) -> None:
     """Index the hubs, search, and fuse, unless it is stopped."""
     started = time.monotonic()
+    write_environment(registry.settings, OUT / "env")
     console.print("[bold]1 of 3[/] Crawling and indexing two hubs")
     index(registry, stopped)
     console.print("\n[bold]2 of 3[/] Searching")
@@ -151,8 +156,11 @@ def fill(registry: Registry, console: Console, stopped: Event) -> None:
     console.print(f"\nFirst answers after {time.monotonic() - started:.0f} s")
     console.print("\n[bold]3 of 3[/] Fusing: " + " · ".join(f"“{p}”" for p in FUSIONS))
     draw_rows(list(sheet_rows(registry, stopped)), TILE).save(OUT / "sheet.png")
-    console.print(f"Wrote {OUT / 'sheet.png'}, and the images with their recipes beside it")
-    write_environment(registry.settings, OUT / "env")
+    console.print(
+        f"Wrote {OUT / 'sheet.png'}, and the images with their recipes beside it",
+        markup=False,
+        soft_wrap=True,
+    )
     console.print(
         f"For `autolora` in a shell to use this registry: . {shlex.quote(str(OUT / 'env'))}",
         markup=False,

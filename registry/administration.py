@@ -42,7 +42,8 @@ class Administration(OpenRegistry):
             AdapterNotFoundError: there is none of this id.
             UnknownClaimError: nothing known here is called so.
         """
-        from registry.refresh.steps.read import read_stored, reader_version
+        from registry.refresh.reading import reader_version
+        from registry.refresh.steps.read import read_stored
 
         with one_line_errors(), self.sessions.begin() as session:
             sha256 = store_claim(session, adapter_id, base_model, who)

@@ -168,6 +168,8 @@ def make_private(folder: Path) -> None:
 
     One that is there already stays as it is: it may be meant for others too.
     """
+    if folder.exists():
+        return
     missing = takewhile(lambda path: not path.exists(), (folder, *folder.parents))
     for path in reversed(list(missing)):
         path.mkdir(mode=0o700, exist_ok=True)

@@ -194,7 +194,9 @@ def set_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:
     write_environment(demo_settings(folder / "home", port=8000), folder / "env")
     for line in (folder / "env").read_text().splitlines():
         name, value = line.removeprefix("export ").split("=", 1)
-        patch.setenv(name, value.strip("'"))
+        # The commands here are run in this process.
+        if name != "PATH":
+            patch.setenv(name, value.strip("'"))
 
 
 def some_of(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

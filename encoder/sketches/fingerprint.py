@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from encoder.adapter.gram import DamagedLayerError
 from encoder.adapter.layer_measure import (
@@ -35,6 +33,7 @@ from encoder.adapter.lora_file import LoraWeights
 from encoder.adapter.product_batch import Doubles, ProductBatch
 from encoder.adapter.spectrum import measure_layers
 from encoder.errors import FingerprintError
+from encoder.late_torch import Tensor, torch
 from encoder.sketches.folding import SIZE, fold, fold_product, fold_products, order_of, signs_of
 
 VERSION = 1

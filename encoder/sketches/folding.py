@@ -10,10 +10,8 @@ folded together.
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
-import torch
-from torch import Tensor
-
 from encoder.adapter.product_batch import ProductBatch
+from encoder.late_torch import Tensor, torch
 from encoder.sketches.seeded import random_order, random_signs
 
 # A power of two, for the Fourier transform; estimates of angles are good to 1 / sqrt(SIZE).

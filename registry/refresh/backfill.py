@@ -1,7 +1,8 @@
 """Stored sketches -> weight embeddings by one encoder, active or not."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Sketches encoded at once.
 BATCH = 64
+# Files taken from the list at once.
+PAGE = 8 * BATCH
 
 
 def backfill(
@@ -32,7 +35,7 @@ def backfill(
     except EncoderRejectedError as error:
         yield StepOutcome(encoder.name, False, str(error))
         return
-    for hashes in list_hashes(sessions, encoder, BATCH):
+    for hashes in list_hashes(sessions, encoder, PAGE):
         yield from embed_files(sessions, encoder, loaded, hashes)
 
 
@@ -60,19 +63,34 @@ def embed_files(
     """Embed those of the files `hashes` that `encoder`, loaded, has not embedded yet."""
     with sessions() as session:
         names = base_models_of(session, encoder)
-        page = pending.list_to_embed(session, encoder, names, hashes)
-    outcomes, rows = [], []
+
+    def embed(part: Sequence[str]) -> tuple[list[StepOutcome], list[dict[str, Any]]]:
+        with sessions() as session:
+            page = pending.list_to_embed(session, encoder, names, part)
+        return _embed(encoder.id, loaded, page)
+
+    # The next ones are encoded while those before are stored.
+    with ThreadPoolExecutor(1, thread_name_prefix="embed") as ahead:
+        parts = [hashes[start : start + BATCH] for start in range(0, len(hashes), BATCH)]
+        for outcomes, rows in ahead.map(embed, parts):
+            if rows:
+                with sessions.begin() as session:
+                    session.execute(insert(WeightEmbedding).on_conflict_do_nothing(), rows)
+            yield from outcomes
+
+
+def _embed(
+    encoder_id: int, loaded: "WeightEncoder", page: Sequence[pending.PendingSketch]
+) -> tuple[list[StepOutcome], list[dict[str, Any]]]:
+    outcomes, rows = list[StepOutcome](), list[dict[str, Any]]()
     for sketch, embedding in _encode(loaded, page):
         if isinstance(embedding, str):
             outcomes.append(StepOutcome(sketch.adapter, False, embedding))
             continue
         outcomes.append(StepOutcome(sketch.adapter))
-        key = {"file_sha256": sketch.sha256, "encoder_id": encoder.id}
+        key = {"file_sha256": sketch.sha256, "encoder_id": encoder_id}
         rows.append({**key, "embedding": embedding.tolist()})
-    if rows:
-        with sessions.begin() as session:
-            session.execute(insert(WeightEmbedding).on_conflict_do_nothing(), rows)
-    yield from outcomes
+    return outcomes, rows
 
 
 def load_registered(blobs: BlobStore, encoder: Encoder) -> "WeightEncoder":

@@ -36,15 +36,15 @@ GROWTH = 2
 TOGETHER = 16
 
 
-def load_bases(sessions: sessionmaker[Session], blobs: BlobStore) -> "dict[str, Basis]":
-    """Return the bases that this index has learned, by family."""
+def find_bases(sessions: sessionmaker[Session], blobs: BlobStore) -> dict[str, Path]:
+    """Return where the bases lie that this index has learned, by family."""
     with sessions() as session:
         known = sketch_bases.list_bases(session)
-    return {basis.family: _load(blobs.path(basis.basis_sha256)) for basis in known}
+    return {basis.family: blobs.path(basis.basis_sha256) for basis in known}
 
 
 @lru_cache(maxsize=16)
-def _load(path: Path) -> "Basis":
+def load_basis(path: Path) -> "Basis":
     """Load a basis; what lies in a blob store under its hash never changes."""
     from encoder.sketches.basis import Basis
 
@@ -77,7 +77,7 @@ class BasisLearner:
         is_time = len(files) >= (FEWEST_FILES if known is None else GROWTH * known.files)
         if anew or (is_time and find_basis(family.name) is None):
             return self._learn(family, files, progress)
-        return None if known is None else _load(self.blobs.path(known.basis_sha256))
+        return None if known is None else load_basis(self.blobs.path(known.basis_sha256))
 
     def _learn(self, family: Family, files: Sequence[str], progress: Progress) -> "Basis":
         from encoder.sketches.basis_learning import learn_basis

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +52,8 @@ STEPS: tuple[type[Step], ...] = (
 STALE_SECONDS = 7 * 86_400
 # How far a run is, is told no more often: each time is a transaction.
 TOLD_SECONDS = 0.5
+# When so few tasks of a step are left, the next steps get ready.
+FEW_LEFT = 400
 # A report keeps the first problems of a run, and counts the others.
 MOST_PROBLEMS = 100
 
@@ -155,9 +157,10 @@ class Pipeline:
                         report.add(step, outcome)
                         yield StepProgress(step, 0, None, outcome)
                 told = 0.0
-                for step in chosen:
+                for number, step in enumerate(chosen):
                     with closing(step):
                         for progress in _run(step, report):
+                            _get_ready(chosen[number + 1 :], progress)
                             if progress.outcome is None or time.monotonic() - told > TOLD_SECONDS:
                                 self._tell(run_id, progress)
                                 told = time.monotonic()
@@ -168,6 +171,10 @@ class Pipeline:
                 with suppress(Exception):
                     self._finish(run_id, report)
                 raise
+            finally:
+                # Those that got ready, and whose turn did not come.
+                for step in chosen:
+                    step.close()
             self._finish(run_id, report)
 
     def context(
@@ -215,6 +222,13 @@ class Pipeline:
         for path in self._downloads.glob("*/"):
             if path.stat().st_mtime < time.time() - STALE_SECONDS:
                 shutil.rmtree(path)
+
+
+def _get_ready(later: Sequence[Step], progress: StepProgress) -> None:
+    """Tell the steps to come when the one under way is about to be done."""
+    if progress.total is not None and progress.total - progress.done <= FEW_LEFT:
+        for step in later:
+            step.get_ready(progress.total)
 
 
 def _run(step: Step, report: _Report) -> Iterator[StepProgress]:

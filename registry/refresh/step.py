@@ -97,6 +97,10 @@ class Step(ABC):
         """Do what has to be done before the first step of the refresh; yield problems only."""
         return iter(())
 
+    def get_ready(self, count: int) -> None:
+        """Get ready for so many tasks or less: a step before this one is about to be done."""
+        return
+
     def close(self) -> None:
         """Give back what it opened; it is not used any more."""
         return

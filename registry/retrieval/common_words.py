@@ -17,8 +17,6 @@ from registry.retrieval.vector import passing
 MANY = 1000
 # Of the most popular so many times more are looked at than are wanted, for estimates may be wrong.
 SPARE = 4
-# Downloads in steps of four, as `facts_of` has them; there cannot be more than 2^63.
-STEPS = 32
 
 Column = Literal["words_vector", "facts"]
 
@@ -61,7 +59,8 @@ def facts_of_popular(session: Session, filters: Filters, bearers: float, wanted:
     counts = count_common(session, "facts")
     facts: list[str] = []
     popular = 0.0
-    for step in reversed(range(STEPS)):
+    # One more than anybody has: what was counted is believed for a while.
+    for step in reversed(range(_most_popular(session) + 2)):
         facts.append(f"popularity={step}")
         popular += counts.get(facts[-1], 0.0)
         if 2 * popular > everything:
@@ -69,3 +68,12 @@ def facts_of_popular(session: Session, filters: Filters, bearers: float, wanted:
         if passing_bearers * popular / everything >= SPARE * wanted:
             return facts
     return []
+
+
+def _most_popular(session: Session) -> int:
+    """Return in which step of four the most downloads are, as `facts_of` has them.
+
+    The index looks for every fact that it is asked for, also those that nobody has.
+    """
+    statement = "SELECT popularity(max(downloads)) / 8 AS step FROM listings"
+    return believed(session, "most popular", lambda: int(rows(session, statement, {})[0].step))

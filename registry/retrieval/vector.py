@@ -122,7 +122,8 @@ def ask_captions(
         f"SELECT listings.adapter_id, max(1 - ({DISTANCE})) AS score {CAPTIONS} "
         f"AND {condition} GROUP BY 1 ORDER BY 2 DESC LIMIT {limit:d}"
     )
-    wanted = round(limit * CAPTIONS_PER_ADAPTER)
+    # Where filters leave few, more captions than adapters cost too much.
+    wanted = max(limit, worth_offering(session, filters, round(limit * CAPTIONS_PER_ADAPTER)))
     prepare(session, anew=anew)
     is_narrow = _is_narrow(session, filters, wanted)
     first = ask(session, one_by_one if is_narrow else by_index(wanted), values)

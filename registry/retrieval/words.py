@@ -217,8 +217,12 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
             plainto_tsquery('simple', alike.word)::text AS query, alike.similarity
         FROM unnest(%(words)s::text[]) AS asked (word)
             CROSS JOIN LATERAL (
-                SELECT DISTINCT vocabulary.word, similarity(vocabulary.word, asked.word)
-                FROM vocabulary WHERE vocabulary.word %% asked.word
+                SELECT DISTINCT word, similarity FROM (
+                    -- Some may be there twice: of a few that takes less to see than of thousands.
+                    SELECT vocabulary.word, similarity(vocabulary.word, asked.word)
+                    FROM vocabulary WHERE vocabulary.word %% asked.word
+                    ORDER BY 2 DESC, 1 LIMIT 2 * %(most)s
+                ) AS nearest
                 ORDER BY 2 DESC, 1 LIMIT %(most)s
             ) AS alike
     """

@@ -17,7 +17,7 @@ from registry.db.encoders import (
 )
 from registry.db.promotion import promote
 from registry.errors import EncoderRejectedError, PromotionError
-from registry.refresh.backfill import BATCH, embed_files, list_hashes, load_registered
+from registry.refresh.backfill import BATCH, PAGE, embed_files, list_hashes, load_registered
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome, one_line
 from registry.retrieval.calibration import calibrate
 
@@ -35,7 +35,7 @@ class EmbedStep(SharedStep):
     name = "embed"
     title = "Encoding weights"
     queue = "embed"
-    page = job = BATCH
+    page, job = PAGE, BATCH
 
     def __init__(self, context: RefreshContext) -> None:
         super().__init__(context)

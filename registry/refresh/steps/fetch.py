@@ -7,11 +7,12 @@ from pathlib import Path
 from registry.db import adapters, pending
 from registry.db.arrivals import Arrival, store_arrivals
 from registry.db.pending import PendingFile
-from registry.refresh.bases import load_bases
+from registry.refresh.bases import find_bases
 from registry.refresh.fetching import Fetched, Fetcher
 from registry.refresh.judging import HeaderJudge
+from registry.refresh.reading import reader_version
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
-from registry.refresh.steps.read import read_files, reader_version
+from registry.refresh.steps.read import read_files
 
 
 class FetchStep(SharedStep):
@@ -83,7 +84,7 @@ class FetchStep(SharedStep):
         assert fetched.sha256 is not None
         file = PendingFile(fetched.sha256, fetched.record.repo, fetched.size)
         context = self.context
-        bases = load_bases(context.sessions, context.blobs)
+        bases = find_bases(context.sessions, context.blobs)
         [outcome] = read_files(context.sessions, lambda _: path, [file], reader_version(), bases)
         if not outcome.ok:
             fetched.problems.append(outcome.message)

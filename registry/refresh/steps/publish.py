@@ -8,8 +8,8 @@ from registry.db import pending
 from registry.db.encoders import active_encoders, base_models_of
 from registry.db.models import Adapter, File
 from registry.db.records import record_from_json, settle
+from registry.refresh.reading import reader_version
 from registry.refresh.step import Step, StepOutcome
-from registry.refresh.steps.read import reader_version
 
 # Adapters published in one transaction.
 PAGE = 64

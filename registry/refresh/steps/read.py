@@ -1,48 +1,72 @@
 """Step 3: files -> verdicts, fingerprints and sketches."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from encoder.base_models.families import find_family
-from encoder.errors import LoraFileError
 from registry.blobs import BlobStore
 from registry.db import adapters, pending
-from registry.db.claims import NOTHING, Beside, load_beside
-from registry.db.readings import Reading, SketchData, store_readings
+from registry.db.claims import NOTHING, load_beside
+from registry.db.readings import Reading, store_readings
 from registry.errors import BlobNotFoundError
-from registry.refresh.bases import load_bases
-from registry.refresh.step import SharedStep, StepOutcome, one_line
-
-if TYPE_CHECKING:
-    from encoder.adapter.lora_file import LoraWeights
-    from encoder.sketches.basis import Basis
-    from encoder.sketches.fingerprint import Fingerprinter
-    from encoder.sketches.sketch import Sketch as MadeSketch
-    from encoder.sketches.sketch import Sketcher
+from registry.refresh.bases import find_bases
+from registry.refresh.file_readers import FileReaders, count_processes
+from registry.refresh.reading import ReadTask, read_file, reader_version
+from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
 # Files taken from the list at once.
-PAGE = 64
-# Files that are read and stored together, and how large they may be together: what a kill costs is
-# reading these once more. A sketch of 1 MB is kept of each meanwhile.
+PAGE = 512
+# Files that are stored together, and how large they may be together: what a kill costs is reading
+# these, and those that are read meanwhile, once more. A sketch of 1 MB is kept of each.
 TOGETHER, BYTES_TOGETHER = 32, 64_000_000
+# So many of those groups are read while one is stored.
+AHEAD = 2
+
+# Begins to read files; gives what comes of them.
+Begin = Callable[[Sequence[ReadTask]], Iterator[Reading | str]]
 
 
 class ReadStep(SharedStep):
-    """Reads and sketches files; one outcome a file. A bad file refuses its adapters."""
+    """Reads and sketches files; one outcome a file. A bad file refuses its adapters.
+
+    Many files are read in processes beside this one.
+    """
 
     name = "read"
     title = "Reading files"
     queue = "read"
-    page = TOGETHER
+    page = PAGE
     job = 1
+
+    def __init__(self, context: RefreshContext) -> None:
+        super().__init__(context)
+        self._readers: FileReaders | None = None
+
+    def get_ready(self, count: int) -> None:
+        # What is not kept is read as it comes.
+        if self.context.settings.keep_files == "all":
+            self._start_readers(count)
+
+    def _start_readers(self, files: int) -> None:
+        if self._readers is None and (processes := count_processes(files)):
+            self._readers = FileReaders(processes)
+            self._readers.warm_up()
+
+    def close(self) -> None:
+        if self._readers is not None:
+            self._readers.close()
+            self._readers = None
 
     def remaining(self) -> int:
         with self.context.sessions() as session:
             return pending.count_to_read(session, reader_version())
+
+    def run(self) -> Iterator[StepOutcome]:
+        self._start_readers(self.remaining())
+        yield from super().run()
 
     def list_keys(self, size: int) -> Iterator[list[str]]:
         after = ""
@@ -55,14 +79,20 @@ class ReadStep(SharedStep):
             after = hashes[-1]
 
     def do(self, keys: Sequence[str]) -> Iterator[StepOutcome]:
-        version = reader_version()
-        with self.context.sessions() as session:
+        sessions, version = self.context.sessions, reader_version()
+        with sessions() as session:
             files = pending.list_to_read(session, version, keys)
+        begin = read_here if self._readers is None else self._readers.begin
+        bases = find_bases(sessions, self.context.blobs)
+        find = _finder(self.context.blobs)
+        begun: deque[_Begun] = deque()
+        # The next ones are read while those before are stored.
         for group in _groups(files):
-            yield from self._read(group, version)
-
-    def _read(self, files: Sequence[pending.PendingFile], version: str) -> list[StepOutcome]:
-        return read_stored(self.context.sessions, self.context.blobs, files, version)
+            begun.append(_begin(sessions, find, group, version, bases, begin))
+            if len(begun) > AHEAD:
+                yield from _finish(sessions, begun.popleft())
+        for group_begun in begun:
+            yield from _finish(sessions, group_begun)
 
 
 def _groups(files: Iterable[pending.PendingFile]) -> Iterator[list[pending.PendingFile]]:
@@ -79,6 +109,11 @@ def _groups(files: Iterable[pending.PendingFile]) -> Iterator[list[pending.Pendi
         yield group
 
 
+def read_here(tasks: Sequence[ReadTask]) -> Iterator[Reading | str]:
+    """Read files in this process, each when it is asked for."""
+    return map(read_file, tasks)
+
+
 def read_stored(
     sessions: sessionmaker[Session],
     blobs: BlobStore,
@@ -86,11 +121,7 @@ def read_stored(
     version: str,
 ) -> list[StepOutcome]:
     """Read files of the blob store, and store what they are, or why they are refused."""
-
-    def find(sha256: str) -> Path | None:
-        return blobs.path(sha256) if blobs.exists(sha256) else None
-
-    return read_files(sessions, find, files, version, load_bases(sessions, blobs))
+    return read_files(sessions, _finder(blobs), files, version, find_bases(sessions, blobs))
 
 
 def read_files(
@@ -98,35 +129,68 @@ def read_files(
     find: Callable[[str], Path | None],
     files: Sequence[pending.PendingFile],
     version: str,
-    bases: "Mapping[str, Basis]",
+    bases: Mapping[str, Path],
 ) -> list[StepOutcome]:
     """Read files and store what they are; what `find` does not find is to be fetched again.
 
     `bases` are those that files of a family are sketched in beside the usual one.
     """
+    return _finish(sessions, _begin(sessions, find, files, version, bases, read_here))
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """Files that are being read, in one order; those that are not here."""
+
+    files: Sequence[pending.PendingFile]
+    readings: Iterator[Reading | str]
+    lost: Sequence[pending.PendingFile]
+
+
+def _finder(blobs: BlobStore) -> Callable[[str], Path | None]:
+    return lambda sha256: blobs.path(sha256) if blobs.exists(sha256) else None
+
+
+def _begin(
+    sessions: sessionmaker[Session],
+    find: Callable[[str], Path | None],
+    files: Sequence[pending.PendingFile],
+    version: str,
+    bases: Mapping[str, Path],
+    begin: Begin,
+) -> _Begun:
     with sessions() as session:
         beside = load_beside(session, [file.sha256 for file in files])
-    outcomes: list[StepOutcome] = []
-    readings: list[Reading] = []
-    lost: list[str] = []
+    here, lost, tasks = list[pending.PendingFile](), list[pending.PendingFile](), list[ReadTask]()
     for file in files:
         path = find(file.sha256)
         if path is None:
-            lost.append(file.sha256)
-            outcomes.append(StepOutcome(file.adapter, False, str(BlobNotFoundError(file.sha256))))
-            continue
-        try:
-            reading = _read(path, file.sha256, beside.get(file.sha256, NOTHING), version, bases)
-        except Exception as error:
-            # Any: a stranger's file must not stop the others. It is reported, and stays to do.
-            outcomes.append(StepOutcome(file.adapter, False, one_line(error)))
-            continue
-        readings.append(reading)
-        outcomes.append(_outcome(file, reading))
+            lost.append(file)
+        else:
+            here.append(file)
+            known = beside.get(file.sha256, NOTHING)
+            tasks.append(ReadTask(path, file.sha256, version, known, bases))
+    return _Begun(here, begin(tasks), lost)
+
+
+def _finish(sessions: sessionmaker[Session], begun: _Begun) -> list[StepOutcome]:
+    """Wait for files that are being read, and store what they are."""
+    outcomes: list[StepOutcome] = []
+    readings: list[Reading] = []
+    for file, reading in zip(begun.files, begun.readings, strict=True):
+        if isinstance(reading, str):
+            # It is reported, and stays to do.
+            outcomes.append(StepOutcome(file.adapter, False, reading))
+        else:
+            readings.append(reading)
+            outcomes.append(_outcome(file, reading))
+    outcomes += (
+        StepOutcome(file.adapter, False, str(BlobNotFoundError(file.sha256))) for file in begun.lost
+    )
     with sessions.begin() as session:
         store_readings(session, readings)
-        for sha256 in lost:
-            adapters.forget_file(session, sha256)
+        for file in begun.lost:
+            adapters.forget_file(session, file.sha256)
     return outcomes
 
 
@@ -134,108 +198,3 @@ def _outcome(file: pending.PendingFile, reading: Reading) -> StepOutcome:
     if reading.refusal:
         return StepOutcome(file.adapter, False, f"refused: {reading.refusal}")
     return StepOutcome(file.adapter, message=reading.columns["verdict"]["sketch_refusal"] or "")
-
-
-def _read(
-    path: Path, sha256: str, beside: Beside, version: str, bases: "Mapping[str, Basis]"
-) -> Reading:
-    by = {"reader_version": version}
-    try:
-        columns, made = read_and_sketch(path, beside, bases)
-    except LoraFileError as error:
-        # The cause without the file's name, which may be its hash in the store.
-        reason = " ".join(error.cause.split())
-        return Reading(sha256, beside, by | {"body_sha256": _hash_body(path)}, refusal=reason)
-    sketches = [SketchData(sketch.version, sketch.to_bytes()) for sketch in made]
-    return Reading(sha256, beside, columns | by, sketches)
-
-
-def _hash_body(path: Path) -> str | None:
-    """Return the hash of a file's tensors; None where it is not safetensors."""
-    from encoder.adapter.file_hashes import hash_adapter
-
-    try:
-        return hash_adapter(path).body_sha256
-    except LoraFileError:
-        return None
-
-
-def read_and_sketch(
-    path: Path, beside: Beside = NOTHING, bases: "Mapping[str, Basis] | None" = None
-) -> tuple[dict[str, Any], "list[MadeSketch]"]:
-    """Return the columns of `files` for an adapter's file, and its sketches.
-
-    `beside` is what is known of it besides its bytes. The first sketch is the usual one; one in
-    its family's basis of `bases` follows, if there is one.
-
-    There is no sketch where none can be made: of a base model whose layers are not known,
-    for example. Such an adapter is found by its captions and words only, and
-    `verdict["sketch_refusal"]` says why.
-
-    Raises:
-        LoraFileError: the file cannot be used.
-    """
-    from encoder.adapter.lora_file import Context, open_adapter
-    from encoder.errors import SketchError
-    from encoder.sketches.fingerprint import Fingerprinter
-    from encoder.threads import one_thread
-
-    opened = open_adapter(path, context=Context(beside.claims, beside.peft_config))
-    sketchers, fingerprinter = _sketchers(opened.base_model, bases or {}), Fingerprinter()
-    with one_thread():
-        # All in one pass over the weights.
-        weights = opened.read(*sketchers, fingerprinter)
-    made, refusal = [], None
-    try:
-        made = [sketcher.finish() for sketcher in sketchers]
-    except SketchError as error:
-        refusal = str(error)
-    columns = {
-        "base_model": weights.verdict.base_model,
-        "verdict": _verdict(weights, refusal),
-        "read_at": datetime.now(UTC),
-        "body_sha256": opened.file.hash_body(),
-        "peft_config": beside.peft_config,
-    }
-    return columns | _fingerprint(fingerprinter, weights), made
-
-
-def _verdict(weights: "LoraWeights", sketch_refusal: str | None) -> dict[str, Any]:
-    from encoder.sketches.sketch import SKETCH_VERSION
-
-    return {
-        **weights.verdict.to_json(),
-        "trigger_words": list(weights.trigger_words),
-        "sketch_version": SKETCH_VERSION,
-        "sketch_refusal": sketch_refusal,
-    }
-
-
-def _fingerprint(fingerprinter: "Fingerprinter", weights: "LoraWeights") -> dict[str, Any]:
-    """Return the columns of a fingerprint; an adapter that changes nothing has none."""
-    from encoder.errors import FingerprintError
-
-    try:
-        taken = fingerprinter.finish(weights.vectors)
-    except FingerprintError:
-        return {"fingerprint": None, "log_norm": None}
-    return {"fingerprint": taken.direction.tolist(), "log_norm": taken.log_norm}
-
-
-def _sketchers(base_model: str, bases: "Mapping[str, Basis]") -> "list[Sketcher]":
-    """Return the usual sketcher, and one in its family's own basis if there is one."""
-    from encoder.sketches.sketch import Sketcher
-
-    family = find_family(base_model)
-    own = None if family is None else bases.get(family.name)
-    usual = Sketcher(base_model)
-    return [usual] if own is None else [usual, Sketcher(base_model, basis=own)]
-
-
-def reader_version() -> str:
-    """What reads and sketches files here; what another one read or refused is read again."""
-    from encoder.adapter.lora_file import READER_VERSION
-    from encoder.sketches.fingerprint import VERSION
-    from encoder.sketches.sketch import SKETCH_VERSION
-
-    return f"{READER_VERSION} {SKETCH_VERSION} fingerprint-{VERSION}"

@@ -46,7 +46,7 @@ def test_a_search_is_counted_by_its_route_and_its_stages(
     assert counted["autolora_requests_total", "GET", "/v1/adapters/{adapter_id}", "404"] == 1
     assert counted["autolora_requests_total", "GET", "none", "404"] == 1
     assert counted["autolora_requests_total", "GET", "files", "200"] == 1
-    for stage in ("encode", "captions", "segment", "words", "exact", "facts", "merge", "load"):
+    for stage in ("segment", "encode", "nearest", "words", "facts", "merge", "load"):
         assert counted["autolora_search_stage_seconds_count", stage] == 2, stage
     assert counted["autolora_cache_requests_total", "text", "hit"] >= 1
     assert counted["autolora_adapters", "ready"] == 1

@@ -8,11 +8,11 @@ import pytest
 from pgvector import HalfVector
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from registry.db.session import connect, one_line_errors
 from registry.errors import DatabaseLostError
-from registry.retrieval.statements import rows
+from registry.retrieval.statements import ask, begin_snapshot, ending, rows, snapshot, together
 
 OWN = text("SELECT pg_backend_pid()")
 
@@ -56,6 +56,41 @@ def test_what_psycopg_runs_by_itself_fails_like_the_rest(engine: Engine) -> None
 
     with pytest.raises(DatabaseLostError), one_line_errors(), Session(engine) as session:
         rows(session, "SELECT pg_terminate_backend(pg_backend_pid())", {})
+
+    with Session(engine) as session:
+        assert rows(session, "SELECT 7 AS number", {})[0].number == 7
+
+
+def test_what_is_asked_together_answers_in_any_order_and_sees_one_state(engine: Engine) -> None:
+    sessions = sessionmaker(engine)
+    with snapshot(sessions) as session:
+        with together(session):
+            begin_snapshot(session)
+            first = ask(session, "SELECT now() AS time, %(number)s AS number", {"number": 1})
+            level = ask(session, "SHOW transaction_isolation", {})
+        with ending(session):
+            last = ask(session, "SELECT now() AS time", {})
+
+    assert last() == [first()[0][:1]]
+    assert level() == [("repeatable read",)]
+    with Session(engine) as other:
+        # Whoever has the connection next gets it as it was.
+        assert rows(other, "SHOW transaction_isolation", {})[0][0] == "read committed"
+
+
+def ask_together(engine: Engine, *statements: str) -> None:
+    with snapshot(sessionmaker(engine)) as session, together(session):
+        begin_snapshot(session)
+        for statement in statements:
+            ask(session, statement, {})
+
+
+def test_of_what_is_asked_together_the_first_that_failed_is_told(engine: Engine) -> None:
+    with pytest.raises(DBAPIError, match="division by zero"):
+        ask_together(engine, "SELECT 1 / 0", "SELECT nothing FROM nowhere")
+
+    with pytest.raises(DatabaseLostError), one_line_errors():
+        ask_together(engine, "SELECT pg_terminate_backend(pg_backend_pid())", "SELECT 1")
 
     with Session(engine) as session:
         assert rows(session, "SELECT 7 AS number", {})[0].number == 7

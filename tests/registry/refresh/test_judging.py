@@ -119,7 +119,7 @@ def test_the_reason_is_that_of_reading_the_whole_file(
     refresh: Refresh, sessions: sessionmaker[Session], hub: Hub
 ) -> None:
     """A folder's files are read whole; their verdicts are the same."""
-    from registry.refresh.steps.read import read_and_sketch
+    from registry.refresh.reading import read_and_sketch
 
     refresh()
     for name in ("odd", "pickle"):

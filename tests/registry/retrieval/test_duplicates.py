@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from registry.api.app import create_app
 from registry.db.models import FINGERPRINT_DIM, File
 from registry.db.pending import PendingFile
-from registry.refresh.steps.read import read_and_sketch, read_stored
+from registry.refresh.reading import read_and_sketch
+from registry.refresh.steps.read import read_stored
 from registry.retrieval.duplicates import find_duplicates
 from registry.service import Registry
 from tests.builders import add_adapter

@@ -239,7 +239,7 @@ def test_of_a_common_word_the_most_popular_are_found(
     count_anew(session, monkeypatch)
 
     assert common_words.facts_of_popular(session, ANY, bearers=30, wanted=2) == [
-        f"popularity={step}" for step in reversed(range(8, common_words.STEPS))
+        f"popularity={step}" for step in reversed(range(8, 12))
     ]
     assert common_words.facts_of_popular(session, ANY, bearers=30, wanted=20) == []
     matches = matching_adapters(session, "neon", filters=ANY, limit=2)
