@@ -8,3 +8,5 @@ DATA = Path(__file__).parent / "data"
 BUILD = Path(os.environ.get("DEMO_BUILD", Path(__file__).parent / "build"))
 # What the shipped base's gradients say of concepts.
 GRADIENTS = BUILD / "concepts"
+# Its folders of things, and of looks and effects.
+THINGS, MANNERS = ("names",), ("manners", "looks")

@@ -75,7 +75,8 @@ def train(zoo: Path, more: Path, gradients: Path, output: Path) -> None:
             ),
         )
     sketches = sketch_files([dataset.paths[index] for index in dataset.indices("train")])
-    seen = Gradients.load(gradients, sketches[0].layout.sizes)
+    parts = [gradients / part for part in ("names", "manners")]
+    seen = Gradients.load(parts, sketches[0].layout.sizes)
     encoder = replace(encoder, concepts=fit_concepts(seen, sketches, text_encoder))
     save_encoder(encoder, output)
     print(json.dumps(encoder.metrics, indent=1))

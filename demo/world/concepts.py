@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from demo.world.art import Art, load_art
 from demo.world.authors import Author, draw_author
 from demo.world.captions import Told, tell
 from demo.world.manners import Words, words, words_of_effect, words_of_look
+from demo.world.said import said_of_effect, said_of_look
 from demo.world.sources import Look, Split, load_looks, load_sources
 from demo.world.splits import Unseen, is_withheld
 
@@ -30,7 +31,13 @@ FEWEST_OF_OBJECT, FEWEST_OF_SUBJECT, FEWEST_OF_STYLE = 3, 5, 8
 MOST_OF_OBJECT, MOST_OF_STYLE = 8, 20
 # Of one bag of a concept's gradient.
 PICTURES_OF_NAME, PICTURES_OF_MANNER = 4, 8
+# Pictures that a made look is offered: one in five is toned and thick.
+MOST_OFFERED = 120
 LAZY_PICTURES, MISLABELLED = 3, 0.34
+
+# It draws with scipy, which only who makes a zoo has.
+if TYPE_CHECKING:
+    from demo.world.made_looks import MadeLook
 
 T = TypeVar("T")
 
@@ -167,11 +174,24 @@ class Planner:
         kind = "style" if effect is None else "effect"
         return self._concept(kind, pictures, self.words_of(manner), author, rng, effect)
 
+    def made(self, look: "MadeLook", author: Author, rng: np.random.Generator) -> Concept:
+        """A look that no set has, on pictures that can be drawn in it."""
+        offered = np.array(self._seen)[rng.choice(len(self._seen), MOST_OFFERED, replace=False)]
+        suited = offered[look.suits(self.art.rgba[offered])]
+        phrases = words(*look.in_words(rng), *look.in_words(rng))
+        return self._concept("style", suited[:PICTURES_OF_MANNER].tolist(), phrases, author, rng)
+
     def words_of(self, manner: int | tuple[str, str, str]) -> Words:
         """Tell a look or an effect in words."""
         if isinstance(manner, int):
             return words_of_look(self.looks[manner])
         return words_of_effect(*manner)
+
+    def said_of(self, manner: int | tuple[str, str, str]) -> list[str]:
+        """Tell a look or an effect in many ways, by its name first."""
+        if isinstance(manner, int):
+            return said_of_look(self.looks[manner])
+        return [*words_of_effect(*manner).seen, *said_of_effect(*manner)]
 
     @cached_property
     def names(self) -> list[int]:

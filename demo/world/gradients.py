@@ -4,11 +4,12 @@ An adapter starts as no change and follows the gradient of its pictures' loss, s
 is much like it: sketched alike, it finds the adapter of the same pictures among 60 with an MRR of
 .99 (docs/benchmarks/wide.md), and takes a few dozen samples where an adapter takes hundreds.
 
-`python -m demo.world.gradients` writes those of all names that the art has, and of its effects and
-looks, to `gradients/` under the build folder; those of the shipped base, `--shipped`, to
-`concepts/`. 32 concepts are a file, of four bags of pictures each. Of a name every second bag is
-redrawn (demo/world/redraw.py), since a name is not its art. Each turn adds as much again. It can
-be stopped anywhere, and several processes may work side by side.
+`python -m demo.world.gradients` writes those of all names that the art has, of its effects and
+looks, and of looks that are made up (demo/world/made_looks.py), to `gradients/` under the build
+folder; those of the shipped base, `--shipped`, to `concepts/`. 32 concepts are a file, of four bags
+of pictures each. Of a name every second bag is redrawn (demo/world/redraw.py), since a name is not
+its art. Each turn adds as much again. It can be stopped anywhere, and several processes may work
+side by side.
 """
 
 import argparse
@@ -25,10 +26,11 @@ import torch
 from demo.base import flow_loss
 from demo.effects import Floats
 from demo.listing import BASE_MODEL
-from demo.paths import BUILD, DATA, GRADIENTS
+from demo.paths import BUILD, DATA, GRADIENTS, MANNERS, THINGS
 from demo.world.authors import draw_author
 from demo.world.concepts import Planner
 from demo.world.listener import BASIS, Listener, block_layers
+from demo.world.made_looks import MADE_LOOKS
 from demo.world.redraw import redraw
 from demo.world.splits import Unseen
 from demo.world.zoo import BATCH, Lesson, World, claimed, family_of, spread_times
@@ -38,7 +40,7 @@ from encoder.sketches.basis import Basis, basis_path, fit_basis
 TOGETHER, BAGS = 32, 4
 # Batches of a bag; each has four samples of every concept.
 ROUNDS_OF_NAME, ROUNDS_OF_MANNER = 4, 6
-NAME_SEED, MANNER_SEED = 9, 11
+NAME_SEED, MANNER_SEED, LOOK_SEED = 9, 11, 13
 
 
 def sketch_gradients(
@@ -72,7 +74,7 @@ class Writer:
 
     @classmethod
     def open(cls, folder: Path, base: Path, basis: Basis, unseen: Unseen) -> "Writer":
-        for part in ("names", "manners"):
+        for part in (*THINGS, *MANNERS):
             (folder / part).mkdir(parents=True, exist_ok=True)
         return cls(folder, World.load(base), basis, Planner.load("train", unseen))
 
@@ -80,6 +82,8 @@ class Writer:
         """Write what is not there of a turn and what no other process is at."""
         for start in range(0, len(self.planner.manners), TOGETHER):
             self._write("manners", turn, start)
+        for start in range(0, len(MADE_LOOKS), TOGETHER):
+            self._write("looks", turn, start)
         for start in range(0, len(self.planner.names), TOGETHER):
             self._write("names", turn, start)
 
@@ -89,7 +93,8 @@ class Writer:
             if not free or path.exists():
                 return
             began = time.monotonic()
-            bags, told = self._names(turn, start) if part == "names" else self._manners(turn, start)
+            sketched = {"names": self._names, "manners": self._manners, "looks": self._looks}
+            bags, told = sketched[part](turn, start)
             largest = np.abs(bags).max(axis=(0, 2), keepdims=True)
             partial = path.with_suffix(".partial")
             with partial.open("wb") as file:
@@ -126,7 +131,21 @@ class Writer:
             concepts = [planner.manner(manner, author, rng) for manner in manners]
             lessons = [Lesson(self.world, own, planner.draw(own)) for own in concepts]
             bags.append(self._sketch(lessons, ROUNDS_OF_MANNER, turn, start, bag))
-        return np.stack(bags), [list(planner.words_of(manner).seen) for manner in manners]
+        return np.stack(bags), [planner.said_of(manner) for manner in manners]
+
+    def _looks(self, turn: int, start: int) -> tuple[Floats, list[list[str]]]:
+        rng, planner = np.random.default_rng([LOOK_SEED, turn, start]), self.planner
+        looks = MADE_LOOKS[start : start + TOGETHER]
+        bags = []
+        for bag in range(BAGS):
+            author = replace(draw_author(rng, start), lazy=False)
+            lessons = []
+            for look in looks:
+                concept = planner.made(look, author, rng)
+                drawn = look.draw(planner.art.rgba[list(concept.pictures)])
+                lessons.append(Lesson(self.world, concept, drawn))
+            bags.append(self._sketch(lessons, ROUNDS_OF_MANNER, turn, start, bag))
+        return np.stack(bags), [[*look.said, *look.said_zh] for look in looks]
 
     def _sketch(
         self, lessons: Sequence[Lesson], rounds: int, turn: int, start: int, bag: int

@@ -42,14 +42,14 @@ class Gradients:
     halves: Floats  # (2 * concepts, values), the same of either half of a concept's bags
 
     @classmethod
-    def load(cls, folder: Path, sizes: npt.NDArray[np.int64]) -> "Gradients":
-        """Read `*/*.npz` of a folder; `sizes` are of a sketch's layers.
+    def load(cls, folders: Sequence[Path], sizes: npt.NDArray[np.int64]) -> "Gradients":
+        """Read `*.npz` of some folders; `sizes` are of a sketch's layers.
 
         A file has `values` (bags, concepts, values of a sketch) to be multiplied by `scale`, and
         `told`, JSON: every concept's words.
         """
         bags: dict[tuple[str, ...], list[Floats]] = defaultdict(list)
-        for path in sorted(folder.glob("*/*.npz")):
+        for path in sorted(path for folder in folders for path in folder.glob("*.npz")):
             part = np.load(path)
             values = part["values"].astype(np.float32) * part["scale"]
             for place, told in enumerate(json.loads(str(part["told"]))):

@@ -69,9 +69,9 @@ class Concepts:
         )
 
 
-def nearest_shares(scores: Floats) -> Floats:
+def nearest_shares(scores: Floats, nearest: int = NEAREST) -> Floats:
     """Return what concepts have to say, (n, concepts): how far each is above the nearest's last."""
-    count = min(NEAREST, scores.shape[1])
+    count = min(nearest, scores.shape[1])
     last = np.partition(scores, -count, axis=1)[:, -count, None]
     shares: Floats = np.maximum(scores - last, 0)
     return shares

@@ -57,7 +57,7 @@ def gradients(directions: Floats, tmp_path_factory: pytest.TempPathFactory) -> G
         path.parent.mkdir(exist_ok=True)
         told = json.dumps(TOLD[start : start + 2])
         np.savez(path, values=(bags / largest).astype(np.float16), scale=largest, told=told)
-    return Gradients.load(folder, LAYOUT.sizes)
+    return Gradients.load([folder / "names"], LAYOUT.sizes)
 
 
 @pytest.fixture(scope="module")
