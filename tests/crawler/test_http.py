@@ -125,9 +125,11 @@ def pauses(
 def test_the_pace_follows_what_a_rate_limit_leaves(
     monkeypatch: pytest.MonkeyPatch, rate_limit: str, seconds: float
 ) -> None:
-    [_, second] = pauses(monkeypatch, f"{NAMED}/x", rate_limit)
+    slept = pauses(monkeypatch, f"{NAMED}/x", rate_limit)
 
-    assert second == pytest.approx(seconds, abs=1)
+    # The first of two requests waits for nothing.
+    assert len(slept) <= 1
+    assert sum(slept) == pytest.approx(seconds, abs=1)
 
 
 def test_only_the_hub_of_the_settings_can_slow_us(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +348,8 @@ def test_requests_to_one_host_keep_their_distance(monkeypatch: pytest.MonkeyPatc
     for host in ("a", "b", "a", "b", "a"):
         polite.get(f"https://{host}.example/")
 
-    assert clock.slept == pytest.approx([0, 0, 0.05, 0, 0.05])
+    # The first request to a host waits for nothing.
+    assert clock.slept == pytest.approx([0.05, 0.05])
 
 
 def answers(body: bytes, **headers: str) -> PoliteClient:
