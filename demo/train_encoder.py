@@ -75,6 +75,7 @@ def train(zoo: Path, more: Path, gradients: Path, output: Path) -> None:
             ),
         )
     sketches = sketch_files([dataset.paths[index] for index in dataset.indices("train")])
+    # Made looks brought unseen adapters nothing in it (docs/benchmarks/wide.md).
     parts = [gradients / part for part in ("names", "manners")]
     seen = Gradients.load(parts, sketches[0].layout.sizes)
     encoder = replace(encoder, concepts=fit_concepts(seen, sketches, text_encoder))

@@ -23,16 +23,11 @@ class ActiveEncoder:
     calibration: dict[str, Any] | None
 
 
-def open_search(session: Session) -> tuple[Sequence[str], Sequence[ActiveEncoder]]:
-    """Return the base models of ready adapters, by name, and the active encoders, by age.
+def ask_opening(session: Session) -> Answer[tuple[Sequence[str], Sequence[ActiveEncoder]]]:
+    """Ask which base models there are and which encoders are active; return what gives both.
 
     The session's transaction runs as `registry.retrieval.statements.SETTINGS` say afterwards.
     """
-    return ask_opening(session)()
-
-
-def ask_opening(session: Session) -> Answer[tuple[Sequence[str], Sequence[ActiveEncoder]]]:
-    """Send what `open_search` asks, and return what gives its answer."""
     told = ask(session, _statement(), {})
     note_prepared(session)
 

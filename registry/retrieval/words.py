@@ -332,13 +332,11 @@ def _scored(left: _Left, *, broad: bool) -> str:
     """
 
 
-def exact_adapters(session: Session, asked: str, *, filters: Filters, limit: int) -> list[int]:
-    """Return adapters of which `asked` is a trigger word, the name, the file's or its hash."""
-    return ask_exact(session, asked, filters=filters, limit=limit)()
-
-
 def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> Answer[list[int]]:
-    """Send what `exact_adapters` asks, and return what gives its answer."""
+    """Ask for adapters of which `asked` is a trigger word, the name, the file's or its hash.
+
+    Returns what gives their ids.
+    """
     left = _Left.by(filters)
     prepare(session, anew=not left.is_all)
     wanted = asked.strip().lower().removesuffix(".safetensors")

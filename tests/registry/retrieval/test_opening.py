@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from registry.db.encoders import active_encoders
 from registry.retrieval import statements
 from registry.retrieval.known_values import base_models_listed
-from registry.retrieval.opening import open_search
+from registry.retrieval.opening import ask_opening
 from registry.retrieval.statements import SETTINGS, believed, prepare
 from registry.service import Registry
 from tests.builders import add_adapter, add_encoder
@@ -18,7 +18,7 @@ def test_one_statement_tells_what_several_would(session: Session) -> None:
     add_adapter(session, base_model="pony")
     add_encoder(session)
 
-    base_models, encoders = open_search(session)
+    base_models, encoders = ask_opening(session)()
 
     assert base_models == base_models_listed(session)
     assert [encoder.name for encoder in encoders] == [e.name for e in active_encoders(session)]

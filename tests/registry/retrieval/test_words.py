@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from registry.db.models import Adapter
 from registry.retrieval import common_words, statements
 from registry.retrieval.filters import Filters
-from registry.retrieval.words import exact_adapters, matching_adapters
+from registry.retrieval.words import ask_exact, matching_adapters
 from registry.text.word_segmentation import segment
 from tests.builders import add_adapter
 
@@ -130,8 +130,8 @@ def test_only_ready_adapters_are_found(session: Session, state: str) -> None:
     adapter = add_written(session, "fox", state=state, trigger_words=["fxx"])
 
     assert found(session, "fox") == []
-    assert exact_adapters(session, "fxx", filters=ANY, limit=5) == []
-    assert exact_adapters(session, str(adapter.file_sha256), filters=ANY, limit=5) == []
+    assert ask_exact(session, "fxx", filters=ANY, limit=5)() == []
+    assert ask_exact(session, str(adapter.file_sha256), filters=ANY, limit=5)() == []
 
 
 def test_exact_trigger_word_name_and_hash(session: Session) -> None:
@@ -141,8 +141,8 @@ def test_exact_trigger_word_name_and_hash(session: Session) -> None:
 
     sha256 = str(fox.file_sha256)
     for asked in ("ZX_fox", " by Ann ", "fire fox", sha256, sha256[:10], sha256[:10].upper()):
-        assert exact_adapters(session, str(asked), filters=ANY, limit=5) == [fox.id]
-    assert exact_adapters(session, "zx", filters=ANY, limit=5) == []
+        assert ask_exact(session, str(asked), filters=ANY, limit=5)() == [fox.id]
+    assert ask_exact(session, "zx", filters=ANY, limit=5)() == []
 
 
 def test_a_file_is_found_by_its_name_whatever_its_trainer_called_it(session: Session) -> None:
@@ -155,8 +155,8 @@ def test_a_file_is_found_by_its_name_whatever_its_trainer_called_it(session: Ses
     add_adapter(session, name="run8", file_name=other, words=segment("run8 Char_Other"))
 
     for asked in ("Char_Game_Name", "char_game_name.safetensors"):
-        assert exact_adapters(session, asked, filters=ANY, limit=5) == [char.id]
-    assert exact_adapters(session, "chars", filters=ANY, limit=5) == []
+        assert ask_exact(session, asked, filters=ANY, limit=5)() == [char.id]
+    assert ask_exact(session, "chars", filters=ANY, limit=5)() == []
     [match] = matching_adapters(session, "game name", filters=ANY, limit=5)
     assert match.adapter_id == char.id
 
