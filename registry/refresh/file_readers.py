@@ -1,8 +1,8 @@
 """Many files read in processes beside this one: Python computes in one of its threads at a time.
 
 A process is told over a pipe what to read, and ends when that is closed: also where whoever started
-it was killed. Python's own pool is of no use: where one of its processes dies, it ends as a whole [1],
-and files are hostile.
+it was killed. Files are hostile, and Python's own pool ends as a whole where one of its processes
+dies [1].
 
 - [1] https://docs.python.org/3/library/concurrent.futures.html#exception-classes
 """
