@@ -26,6 +26,7 @@ from demo.listing import BASE_MODEL
 from demo.paths import DATA
 from registry.api.schemas.found import SearchAnswer
 from registry.cli.errors import PortError
+from registry.cli.options import FoundOptions
 from registry.cli.progress import show_refresh
 from registry.cli.search_table import print_search
 from registry.cli.server import listen, serve_until_stopped
@@ -94,7 +95,7 @@ def show_searches(registry: Registry, console: Console) -> None:
     for text in SEARCHES:
         console.print(f'\n[bold]autolora search "{text}"[/]')
         page = SearchAnswer.from_page(registry.search(text, limit=5))
-        print_search(page.model_copy(update={"next": None}), "relevance")
+        print_search(page.model_copy(update={"next": None}), FoundOptions())
 
 
 def sheet_rows(

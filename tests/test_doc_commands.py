@@ -27,6 +27,7 @@ from registry.config import Settings
 from tests.doc_pages import DOCS, PROJECT, code_of, commands_in, lines_of
 
 SETTING = re.compile(r"\bREGISTRY_([A-Z0-9_]+)\b(?!\*)")
+OPERATIONS = PROJECT / "docs" / "operations.md"
 TARGETS = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -157,6 +158,21 @@ def test_settings_are_there() -> None:
     known = {name.upper() for name in Settings.model_fields}
     # docs/operations.md shows with it what is said of a misspelt one.
     assert named - known == {"BASE_MODEL"}
+
+
+def test_every_setting_is_in_the_table() -> None:
+    """Of a row's names the first is in full, others may be by their ends: `_TAGS`."""
+    known = {name.upper() for name in Settings.model_fields}
+    table = set()
+    for cell in re.findall(
+        r"^\| (`REGISTRY_[^|]+) \|", OPERATIONS.read_text("utf-8"), re.MULTILINE
+    ):
+        group = cell.removeprefix("`REGISTRY_").partition("_")[0]
+        for whole, end in re.findall(r"`(?:REGISTRY_(\w+)|_(\w+))`", cell):
+            grouped = f"{group}_{end}"
+            table.add(whole or (grouped if grouped in known else end))
+
+    assert table == known
 
 
 def test_something_was_found_of_each_kind() -> None:

@@ -8,60 +8,60 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 Inputs = dict[str, list[Any]]
-CLIP_KINDS = ["stable_diffusion", "sd3", "flux", "qwen_image"]
-SAMPLERS = ["euler", "euler_ancestral", "dpmpp_2m"]
-SCHEDULERS = ["simple", "normal", "karras"]
-DEVICES = ["default", "cpu"]
+CLIP_KINDS = [["stable_diffusion", "sd3", "flux", "qwen_image"]]
+SAMPLERS = [["euler", "euler_ancestral", "dpmpp_2m"]]
+SCHEDULERS = [["simple", "normal", "karras"]]
+DEVICES = [["default", "cpu"]]
+WEIGHT_TYPES = [["default", "fp8_e4m3fn"]]
+TEXT = ["STRING", {"multiline": True, "dynamicPrompts": True}]
 
 
 def object_info(files: Mapping[str, Collection[str]]) -> dict[str, Any]:
     """Return what is told where the folders of models hold these files: `loras`, `vae`…"""
+    nodes = {**_loaders(files), **_samplers()}
+    return {name: _described(name, *told) for name, told in nodes.items()}
+
+
+def _loaders(files: Mapping[str, Collection[str]]) -> dict[str, tuple[Inputs, list[str]]]:
+    """Return the inputs and outputs of what loads files, which are choices among those there."""
 
     def file(folder: str) -> list[Any]:
         return [sorted(files.get(folder, ()))]
 
+    clip = file("text_encoders")
+    strength = _number("FLOAT", 1.0, -100.0, 100.0, step=0.01)
+    return {
+        "CheckpointLoaderSimple": ({"ckpt_name": file("checkpoints")}, ["MODEL", "CLIP", "VAE"]),
+        "UNETLoader": (
+            {"unet_name": file("diffusion_models"), "weight_dtype": WEIGHT_TYPES},
+            ["MODEL"],
+        ),
+        "DualCLIPLoader": (
+            {"clip_name1": clip, "clip_name2": clip, "type": CLIP_KINDS, "device": DEVICES},
+            ["CLIP"],
+        ),
+        "CLIPLoader": ({"clip_name": clip, "type": CLIP_KINDS, "device": DEVICES}, ["CLIP"]),
+        "VAELoader": ({"vae_name": file("vae")}, ["VAE"]),
+        "LoraLoaderModelOnly": (
+            {"model": ["MODEL"], "lora_name": file("loras"), "strength_model": strength},
+            ["MODEL"],
+        ),
+    }
+
+
+def _samplers() -> dict[str, tuple[Inputs, list[str]]]:
+    """Return the inputs and outputs of what draws with what was loaded."""
     size: Inputs = {
         "width": _number("INT", 512, 16, 16384),
         "height": _number("INT", 512, 16, 16384),
         "batch_size": _number("INT", 1, 1, 4096),
     }
-    nodes: dict[str, tuple[Inputs, list[str]]] = {
-        "CheckpointLoaderSimple": ({"ckpt_name": file("checkpoints")}, ["MODEL", "CLIP", "VAE"]),
-        "UNETLoader": (
-            {"unet_name": file("diffusion_models"), "weight_dtype": [["default", "fp8_e4m3fn"]]},
-            ["MODEL"],
-        ),
-        "DualCLIPLoader": (
-            {
-                "clip_name1": file("text_encoders"),
-                "clip_name2": file("text_encoders"),
-                "type": [CLIP_KINDS],
-                "device": [DEVICES],
-            },
-            ["CLIP"],
-        ),
-        "CLIPLoader": (
-            {"clip_name": file("text_encoders"), "type": [CLIP_KINDS], "device": [DEVICES]},
-            ["CLIP"],
-        ),
-        "VAELoader": ({"vae_name": file("vae")}, ["VAE"]),
-        "LoraLoaderModelOnly": (
-            {
-                "model": ["MODEL"],
-                "lora_name": file("loras"),
-                "strength_model": _number("FLOAT", 1.0, -100.0, 100.0, step=0.01),
-            },
-            ["MODEL"],
-        ),
-        "CLIPTextEncode": (
-            {"text": ["STRING", {"multiline": True, "dynamicPrompts": True}], "clip": ["CLIP"]},
-            ["CONDITIONING"],
-        ),
+    guidance = _number("FLOAT", 3.5, 0.0, 100.0, step=0.1)
+    prefix = ["STRING", {"default": "ComfyUI"}]
+    return {
+        "CLIPTextEncode": ({"text": TEXT, "clip": ["CLIP"]}, ["CONDITIONING"]),
         "FluxGuidance": (
-            {
-                "conditioning": ["CONDITIONING"],
-                "guidance": _number("FLOAT", 3.5, 0.0, 100.0, step=0.1),
-            },
+            {"conditioning": ["CONDITIONING"], "guidance": guidance},
             ["CONDITIONING"],
         ),
         "EmptyLatentImage": (size, ["LATENT"]),
@@ -72,8 +72,8 @@ def object_info(files: Mapping[str, Collection[str]]) -> dict[str, Any]:
                 "seed": _number("INT", 0, 0, 2**64 - 1, control_after_generate=True),
                 "steps": _number("INT", 20, 1, 10000),
                 "cfg": _number("FLOAT", 8.0, 0.0, 100.0, step=0.1, round=0.01),
-                "sampler_name": [SAMPLERS],
-                "scheduler": [SCHEDULERS],
+                "sampler_name": SAMPLERS,
+                "scheduler": SCHEDULERS,
                 "positive": ["CONDITIONING"],
                 "negative": ["CONDITIONING"],
                 "latent_image": ["LATENT"],
@@ -82,12 +82,8 @@ def object_info(files: Mapping[str, Collection[str]]) -> dict[str, Any]:
             ["LATENT"],
         ),
         "VAEDecode": ({"samples": ["LATENT"], "vae": ["VAE"]}, ["IMAGE"]),
-        "SaveImage": (
-            {"images": ["IMAGE"], "filename_prefix": ["STRING", {"default": "ComfyUI"}]},
-            [],
-        ),
+        "SaveImage": ({"images": ["IMAGE"], "filename_prefix": prefix}, []),
     }
-    return {name: _described(name, *told) for name, told in nodes.items()}
 
 
 def _number(kind: str, default: float, least: float, most: float, **more: Any) -> list[Any]:

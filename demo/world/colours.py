@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# Word, Chinese word, and hues that it covers (degrees, from - to) where there are any.
+# English and Chinese: greys, brown, then hues in their order.
 COLOUR_WORDS = (
     ("black", "黑色"),
     ("gray", "灰色"),
@@ -20,7 +20,8 @@ COLOUR_WORDS = (
     ("purple", "紫色"),
     ("pink", "粉色"),
 )
-GRAYS, BROWN, FIRST_HUE = 3, 3, 4
+# Places in COLOUR_WORDS.
+BROWN, FIRST_HUE = 3, 4
 # Where red, orange, yellow, ... pink end, in degrees of hue; red begins again at 345.
 HUE_ENDS = np.array([15, 40, 68, 160, 195, 255, 290, 345])
 SHARE = 0.55

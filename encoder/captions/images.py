@@ -1,19 +1,14 @@
-"""Image files -> pictures of a size that a vision model is sent, decoded with care."""
+"""Covers -> pictures of a size that a vision model is sent."""
 
 import base64
 import io
-import struct
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from crawler.covers import on_white, upright
+from crawler.errors import CoverError
 from encoder.errors import CaptionError
 
-MAX_BYTES = 32 * 2**20
-# As many as covers may have.
-MAX_PIXELS = 40_000_000
 # Some 600 tokens of 32x32 (Qwen3-VL) or 750 of 28x28 pixels (Qwen2.5-VL): a cover's subject and
 # style are seen, and a thousand covers stay below a million tokens.
 SENT_PIXELS = 768 * 768
@@ -24,28 +19,21 @@ MAX_ASPECT = 16
 # So that a picture with margins has no more pixels than any other.
 _LONGEST_SIDE = (SENT_PIXELS * MAX_ASPECT) ** 0.5
 _JPEG_QUALITY = 85
-# One at a time: a large picture takes hundreds of MB while it is decoded.
-_DECODING = threading.Lock()
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 
 
 def prepare(data: bytes) -> Image.Image:
-    """Return a picture as it is sent: upright, on white, of `SENT_PIXELS` at most.
+    """Return a picture as it is sent: upright, on white, RGB of `SENT_PIXELS` at most.
 
     Of animations that is the first frame.
 
     Raises:
-        CaptionError: no image, or one too large to decode.
+        CaptionError: no image, or one too large or too small to be a cover.
     """
-    if len(data) > MAX_BYTES:
-        raise CaptionError(f"the image has {len(data):,} bytes, more than are decoded")
-    with _DECODING, _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
-        if opened.width * opened.height > MAX_PIXELS:
-            raise CaptionError(f"the image has {opened.width}x{opened.height} pixels, too many")
-        # A JPEG is decoded at an eighth, a quarter or half of its size where that is enough.
-        opened.draft("RGB", (1024, 1024))
-        upright = ImageOps.exif_transpose(opened)
-        return _fit(_on_white(upright))
+    try:
+        with upright(data) as image:
+            return _fit(on_white(image).convert("RGB"))
+    except CoverError as error:
+        raise CaptionError(str(error)) from error
 
 
 def jpeg_address(image: Image.Image) -> str:
@@ -53,14 +41,6 @@ def jpeg_address(image: Image.Image) -> str:
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=_JPEG_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    coloured = image.convert("RGBA")
-    white = Image.new("RGBA", coloured.size, "white")
-    return Image.alpha_composite(white, coloured).convert("RGB")
 
 
 def _fit(image: Image.Image) -> Image.Image:
@@ -77,17 +57,3 @@ def _fit(image: Image.Image) -> Image.Image:
     padded = Image.new("RGB", (max(size[0], least), max(size[1], least)), "white")
     padded.paste(scaled, ((padded.width - size[0]) // 2, (padded.height - size[1]) // 2))
     return padded
-
-
-@contextmanager
-def _broken_images() -> Iterator[None]:
-    """Our error for all that Pillow raises."""
-    try:
-        yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise CaptionError("the image has far more pixels than are decoded") from error
-    except UnidentifiedImageError as error:
-        raise CaptionError("it is no image of a kind that we know") from error
-    # What Pillow's decoders raise for broken files, over the formats above.
-    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, struct.error) as error:
-        raise CaptionError(f"the image is broken: {error}") from error

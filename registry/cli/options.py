@@ -7,7 +7,16 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar, cast, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    cast,
+    get_type_hints,
+)
 
 import typer
 
@@ -109,32 +118,69 @@ def choice(option: str, given: str, known: Sequence[Chosen]) -> Chosen:
 
 
 OrderSeed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the random order.")]
-Cursor = Annotated[str | None, typer.Option(help="Go on where the page before says that it ended.")]
+
+
+class Paged(Protocol):
+    """An answer that may go on: `next` is the cursor of the page after it."""
+
+    @property
+    def next(self) -> str | None: ...
+
+
+Page = TypeVar("Page", bound=Paged)
 
 
 @dataclass(frozen=True, slots=True)
-class PagingOptions:
+class PageOptions:
+    """Which page of an answer: by its number for people, by a cursor for programs."""
+
+    page: Annotated[int, typer.Option(min=1, help="Which page of the list.")] = 1
+    cursor: Annotated[
+        str | None, typer.Option(help="For programs: go on at the `next` of a page's JSON.")
+    ] = None
+
+    def read(self, ask: Callable[[str | None], Page]) -> Page:
+        """Return the page that is meant, of those that `ask` gives by their cursors.
+
+        The pages before it are asked for too: where one begins only the one before knows.
+        """
+        if self.cursor is not None and self.page > 1:
+            raise UsageError("--page and --cursor both say where to go on; give one of them.")
+        answer = ask(self.cursor)
+        for number in range(1, self.page):
+            if answer.next is None:
+                raise UsageError(f"there is no page {self.page}: the last one is {number}.")
+            answer = ask(answer.next)
+        return answer
+
+    def going_on(self, cursor: str | None) -> str | None:
+        """Return the option that asks for the page after this one, None where this is the last."""
+        if cursor is None:
+            return None
+        return f"--page {self.page + 1}" if self.cursor is None else f"--cursor {cursor}"
+
+
+@dataclass(frozen=True, slots=True)
+class PagingOptions(PageOptions):
     """In what order all adapters are listed, and where in it."""
 
     sort: Annotated[
         str, typer.Option(help="name, newest, updated, downloads, size, rank or random.")
     ] = "newest"
     seed: OrderSeed = 0
-    cursor: Cursor = None
     limit: Annotated[int, typer.Option(min=1, max=200, help="List at most this many.")] = 50
 
 
-class PageOptions(TypedDict):
-    """Which page of what was found is asked for, in which order."""
+class FoundOrder(TypedDict):
+    """In which order what was found is listed, and how many to a page."""
 
     sort: FoundSort
-    cursor: str | None
     limit: int
     seed: int
 
 
 @dataclass(frozen=True, slots=True)
-class FoundOptions:
+class FoundOptions(PageOptions):
     """In what order those that were found are listed, and where in it."""
 
     sort: Annotated[
@@ -142,12 +188,11 @@ class FoundOptions:
         typer.Option(help="relevance, name, newest, updated, downloads, size, rank or random."),
     ] = "relevance"
     seed: OrderSeed = 0
-    cursor: Cursor = None
     limit: Limit = 10
 
-    def asked(self) -> "PageOptions":
+    def order(self) -> FoundOrder:
         sort = choice("--sort", self.sort, FOUND_SORTS)
-        return {"sort": sort, "cursor": self.cursor, "limit": self.limit, "seed": self.seed}
+        return {"sort": sort, "limit": self.limit, "seed": self.seed}
 
 
 @dataclass(frozen=True, slots=True)

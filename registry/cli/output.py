@@ -76,10 +76,10 @@ def print_answer(answer: Shape, show: Callable[[Shape], None], *, as_json: bool)
         show(answer)
 
 
-def print_next(cursor: str | None) -> None:
-    """Say how the page after this one is asked for, if there is one."""
-    if cursor is not None:
-        stderr().print(f"More: the same with --cursor {cursor}", style="dim", soft_wrap=True)
+def print_more(option: str | None) -> None:
+    """Say with which option the page after this one is asked for, if there is one."""
+    if option is not None:
+        stderr().print(f"More: the same with {option}", style="dim", soft_wrap=True)
 
 
 def print_facet_counts(facets: "FacetsAnswer") -> None:

@@ -26,7 +26,7 @@ from registry.cli.output import (
     print_answer,
     print_facet_counts,
     print_json,
-    print_next,
+    print_more,
     print_table,
     stderr,
     stdout,
@@ -66,18 +66,26 @@ def search(
     if picture is not None:
         if text or wishes:
             raise UsageError("--picture is searched by alone; leave the text out.")
+        if going != FoundOptions(limit=going.limit):
+            raise UsageError(
+                "--picture has one list, the surest first: leave the order, page and cursor out."
+            )
         found = open_reader(context).search_picture(picture, going.limit, **filters.asked())
         print_answer(found, print_picture, as_json=as_json)
         return
-    page = open_reader(context).search(
-        text,
-        like=wishes.like or (),
-        unlike=wishes.unlike or (),
-        unlike_text=wishes.unlike_text,
-        **going.asked(),
-        **filters.asked(),
+    reader = open_reader(context)
+    page = going.read(
+        lambda cursor: reader.search(
+            text,
+            cursor=cursor,
+            like=wishes.like or (),
+            unlike=wishes.unlike or (),
+            unlike_text=wishes.unlike_text,
+            **going.order(),
+            **filters.asked(),
+        )
     )
-    print_answer(page, lambda page: print_search(page, going.sort), as_json=as_json)
+    print_answer(page, lambda page: print_search(page, going), as_json=as_json)
 
 
 @app.command("list")
@@ -92,24 +100,27 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List what is here, in an order of choice."""
-    page = open_reader(context).list(
-        choice("--sort", going.sort, SORTS),
-        going.limit,
-        cursor=going.cursor,
-        seed=going.seed,
-        state=choice("--state", state, STATES),
-        **filters.asked(),
+    reader = open_reader(context)
+    page = going.read(
+        lambda cursor: reader.list(
+            choice("--sort", going.sort, SORTS),
+            going.limit,
+            cursor=cursor,
+            seed=going.seed,
+            state=choice("--state", state, STATES),
+            **filters.asked(),
+        )
     )
-    print_answer(page, lambda page: _print_list(page, state), as_json=as_json)
+    print_answer(page, lambda page: _print_list(page, state, going), as_json=as_json)
 
 
-def _print_list(page: "AdapterListAnswer", state: str) -> None:
+def _print_list(page: "AdapterListAnswer", state: str, going: PagingOptions) -> None:
     room = stdout().width // 3
     print_table([_row(adapter, room) for adapter in page.items], f"No adapter here is {state}.")
     number = f"{page.total:,}"
     found = f"{number} adapters" if page.total_exact else f"more than {number} adapters"
     stderr().print(found, style="dim")
-    print_next(page.next)
+    print_more(going.going_on(page.next))
 
 
 def _row(adapter: "AdapterAnswer", room: int) -> dict[str, str]:
@@ -147,12 +158,13 @@ def similar(
     context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
 ) -> None:
     """List adapters of the same family by the similarity of their weights."""
-    found = open_reader(context).similar(adapter_id, **going.asked())
-    print_answer(found, lambda found: _print_similar(found, adapter_id), as_json=as_json)
+    reader = open_reader(context)
+    page = going.read(lambda cursor: reader.similar(adapter_id, cursor=cursor, **going.order()))
+    print_answer(page, lambda page: _print_similar(page, adapter_id, going), as_json=as_json)
 
 
-def _print_similar(found: "SimilarAnswer", adapter_id: int) -> None:
-    if found.compared_by == "fingerprints":
+def _print_similar(page: "SimilarAnswer", adapter_id: int, going: FoundOptions) -> None:
+    if page.compared_by == "fingerprints":
         stderr().print(BY_FINGERPRINTS, style="yellow")
     rows = [
         {
@@ -161,10 +173,10 @@ def _print_similar(found: "SimilarAnswer", adapter_id: int) -> None:
             "author": result.adapter.author,
             "similarity": f"{result.score:.2f}",
         }
-        for result in found.results
+        for result in page.results
     ]
     print_table(rows, f"Nothing is there to compare adapter {adapter_id} with.")
-    print_next(found.next)
+    print_more(going.going_on(page.next))
 
 
 @app.command()
@@ -173,11 +185,12 @@ def duplicates(
     context: typer.Context, adapter_id: AdapterId, going: FoundOptions, as_json: Json = False
 ) -> None:
     """List adapters that are this one again: re-uploaded, re-saved, cast or little changed."""
-    page = open_reader(context).duplicates(adapter_id, **going.asked())
-    print_answer(page, lambda page: _print_duplicates(page, adapter_id), as_json=as_json)
+    reader = open_reader(context)
+    page = going.read(lambda cursor: reader.duplicates(adapter_id, cursor=cursor, **going.order()))
+    print_answer(page, lambda page: _print_duplicates(page, adapter_id, going), as_json=as_json)
 
 
-def _print_duplicates(page: "DuplicateListAnswer", adapter_id: int) -> None:
+def _print_duplicates(page: "DuplicateListAnswer", adapter_id: int, going: FoundOptions) -> None:
     rows = [
         {
             "id": str(duplicate.adapter.id),
@@ -191,7 +204,7 @@ def _print_duplicates(page: "DuplicateListAnswer", adapter_id: int) -> None:
         for duplicate in page.items
     ]
     print_table(rows, f"Adapter {adapter_id} is here only once.")
-    print_next(page.next)
+    print_more(going.going_on(page.next))
 
 
 @app.command()

@@ -7,7 +7,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from registry.cli.output import add_id_column, print_next, stderr, stdout
+from registry.cli.options import FoundOptions
+from registry.cli.output import add_id_column, print_more, stderr, stdout
 from registry.retrieval.terms import SIGNALS, Signal
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ NUMBERS_WIDTH = 45
 WIDE = 110
 
 
-def print_search(page: "SearchAnswer", sort: str) -> None:
+def print_search(page: "SearchAnswer", going: FoundOptions) -> None:
     """Write a page of results, the table to stdout; what there is to know of it comes around."""
     for note in page.notes:
         stderr().print(escape(note), style="yellow")
@@ -32,7 +33,7 @@ def print_search(page: "SearchAnswer", sort: str) -> None:
         return
     if not page.fits:
         console.print(f"Nothing fits {asked}; these come nearest.", markup=False)
-    console.print(_table(page.results, console.width, in_bands=sort == "relevance"))
+    console.print(_table(page.results, console.width, in_bands=going.sort == "relevance"))
     if also := ", ".join(_also_listed(page.results)):
         console.print(f"Also listed: {also}", style="dim", markup=False)
     for result in page.results:
@@ -43,7 +44,7 @@ def print_search(page: "SearchAnswer", sort: str) -> None:
     found = " · ".join(f"{name} ({count})" for name, count in page.found.items())
     said = f"found: {found}, " if found else ""
     console.print(f"{said}{page.milliseconds:.0f} ms", style="dim", markup=False)
-    print_next(page.next)
+    print_more(going.going_on(page.next))
 
 
 def _table(results: "Sequence[ResultAnswer]", width: int, *, in_bands: bool) -> Table:

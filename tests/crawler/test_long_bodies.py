@@ -78,14 +78,25 @@ def test_a_long_file_that_stands_still_is_left_and_what_came_is_kept(
 ) -> None:
     server.body = DATA[:CUT]
     server.headers = {"Content-Length": str(len(DATA))}
+
+    # A busy machine may take longer than the first to send what there is.
+    for seconds in (0.3, 3.0, 30.0):
+        kept = kept_after(seconds, server, tmp_path / str(seconds))
+        assert DATA.startswith(kept)
+        if len(kept) == CUT:
+            return
+    pytest.fail(f"of {CUT} bytes that came {len(kept)} were kept")
+
+
+def kept_after(seconds: float, server: FileServer, folder: Path) -> bytes:
+    """Return what is kept of a file when nothing more has come for so long."""
+    folder.mkdir()
     with (
-        open_client(server, timeout_seconds=0.3) as client,
+        open_client(server, timeout_seconds=seconds) as client,
         pytest.raises(SourceError, match="cannot be fetched"),
     ):
-        fetch(client, server, tmp_path / "a")
-
-    [partial] = tmp_path.iterdir()
-    assert partial.read_bytes() == DATA[:CUT]
+        fetch(client, server, folder / "a")
+    return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
 def test_a_long_file_that_was_damaged_is_not_kept(server: FileServer, tmp_path: Path) -> None:

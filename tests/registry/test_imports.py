@@ -1,5 +1,6 @@
 """What importing costs."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -15,21 +16,14 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_importing_the_registry_loads_nothing_heavy() -> None:
-    """A program that only asks a remote registry must not pay for torch."""
-    code = f"import sys, registry; print([name for name in {HEAVY} if name in sys.modules])"
+def test_importing_the_registry_loads_nothing_but_python_and_itself() -> None:
+    """A program that only asks a remote registry must not pay for torch, nor for anything else."""
+    code = "import sys, registry; print(sorted({n.partition('.')[0] for n in sys.modules}))"
+    loaded = set(ast.literal_eval(run(code))) - set(sys.stdlib_module_names)
 
-    assert run(code) == "[]"
-
-
-def test_importing_the_registry_takes_less_than_300_milliseconds() -> None:
-    """In CPU time: other work on the machine is not ours. The best of three, for cold disks."""
-    code = (
-        "import time; start = time.process_time(); import registry; "
-        "print(time.process_time() - start)"
-    )
-
-    assert min(float(run(code)) for _ in range(3)) < 0.3
+    # What installers and coverage put into every interpreter is there without us.
+    bare = set(ast.literal_eval(run(code.replace(", registry", ""))))
+    assert loaded - bare == {"crawler", "registry"}
 
 
 def test_the_command_line_starts_without_what_only_some_commands_need() -> None:

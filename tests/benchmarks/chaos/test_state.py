@@ -1,16 +1,20 @@
 """What counts as a difference between two registries."""
 
-from pathlib import Path
-
 import pytest
+from sqlalchemy.orm import Session, sessionmaker
 
 from benchmarks.chaos.state import State, differences, read_state
 from registry.blobs import BlobStore
 from registry.config import Settings
-from registry.db.session import open_database
 from tests.builders import add_adapter, axis
 
 EMPTY: State = {"adapters": {}}
+
+
+@pytest.fixture
+def database(settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have homes use the database of all tests: `settings` has cleared the environment before."""
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", database_url)
 
 
 def test_nothing_differs_from_itself() -> None:
@@ -42,9 +46,11 @@ def test_embeddings_are_compared_by_their_numbers(found: list[float], same: bool
     assert (wrong == []) == same
 
 
-def test_a_registry_is_read_whole_and_blobs_are_held_against_it(settings: Settings) -> None:
+def test_a_registry_is_read_whole_and_blobs_are_held_against_it(
+    settings: Settings, sessions: sessionmaker[Session], database: None
+) -> None:
     """One blob is needed and missing, one is there and needed by nothing, a partial file stays."""
-    with open_database(settings) as sessions, sessions.begin() as session:
+    with sessions.begin() as session:
         adapter = add_adapter(session, embedding=axis(0), captions=[("a cat", axis(1))])
         needed = adapter.file_sha256
     BlobStore(settings.blobs).put_bytes(b"nobody's")
@@ -62,7 +68,7 @@ def test_a_registry_is_read_whole_and_blobs_are_held_against_it(settings: Settin
     assert list(state["partial files"]) == ["downloads/abc.incomplete"]
 
 
-def test_other_bytes_under_a_blobs_name_are_seen(settings: Settings, tmp_path: Path) -> None:
+def test_other_bytes_under_a_blobs_name_are_seen(settings: Settings, database: None) -> None:
     blobs = BlobStore(settings.blobs)
     path = blobs.path(blobs.put_bytes(b"a cat"))
     path.chmod(0o600)

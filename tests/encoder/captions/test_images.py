@@ -21,7 +21,7 @@ from tests.encoder.captions.conftest import png
         ((8, 8), (32, 32)),
         ((16, 24), (32, 48)),
         ((4096, 8), (3072, 192)),
-        ((1, 4000), (192, 3072)),
+        ((8, 4000), (192, 3072)),
     ],
 )
 def test_a_picture_has_a_size_that_models_take(
@@ -43,6 +43,14 @@ def test_a_transparent_picture_lies_on_white() -> None:
     assert picture.getpixel((5, 5)) == (255, 255, 255)
 
 
+def test_a_picture_of_16_bits_keeps_its_grey() -> None:
+    """Pillow cuts off what is above 255: the model would be sent white."""
+    stream = io.BytesIO()
+    Image.new("I;16", (64, 64), 0x4000).save(stream, "PNG")
+
+    assert prepare(stream.getvalue()).getpixel((5, 5)) == (64, 64, 64)
+
+
 def test_a_picture_is_turned_upright() -> None:
     turned = Image.new("RGB", (80, 40), "red")
     exif = turned.getexif()
@@ -56,12 +64,14 @@ def test_a_picture_is_turned_upright() -> None:
 @pytest.mark.parametrize(
     ("data", "cause"),
     [
-        (b"", "no image of a kind"),
-        (b"<html>not found</html>", "no image of a kind"),
+        (b"", "is empty"),
+        (b"<html>not found</html>", "is an HTML page"),
+        (b"hello", "no image of a kind"),
         (png()[:60], "broken"),
-        (png((7000, 7000)), "7000x7000 pixels, too many"),
+        (png((7000, 7000)), "7000x7000 pixels, more than"),
+        (png((7, 64)), "7x64 pixels, too few"),
     ],
-    ids=["empty", "a page", "cut", "a bomb"],
+    ids=["empty", "a page", "a text", "cut", "a bomb", "a line"],
 )
 def test_what_is_no_picture_is_told_by_what_it_is(data: bytes, cause: str) -> None:
     with pytest.raises(CaptionError, match=cause):

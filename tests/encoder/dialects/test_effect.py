@@ -1,4 +1,4 @@
-"""ΔW of every layer, as read, is what the program that wrote the file defines."""
+"""ΔW of each layer, as read, is what the program that wrote the file defines: docs/formats.md."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from encoder.base_models.families import FAMILIES
 from tests.encoder.dialects.cases import CASES, Case
 from tests.encoder.dialects.compare import compare
 from tests.encoder.dialects.networks import families
+from tests.encoder.dialects.test_page import make_row, written_rows
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -24,6 +25,10 @@ def test_the_effect_is_the_writers(case: Case, tmp_path: Path) -> None:
     assert comparison.missing == []
     assert comparison.surplus == []
     assert comparison.largest < 1e-5
+    row = written_rows()[CASES.index(case)]
+    assert row == make_row(case, changes, comparison), (
+        "run python -m tests.encoder.dialects.test_page"
+    )
     assert comparison.weights.base_model == f"tiny-{case.architecture}"
     header = inspect(read_header(path), path, (*FAMILIES, *families()))
     told = comparison.weights.verdict

@@ -1,4 +1,4 @@
-"""docs/formats.md says what is read; its table is measured here.
+"""docs/formats.md says what is read; `test_effect.py` holds each row against what it measures.
 
 `python -m tests.encoder.dialects.test_page` writes the table into the page.
 """
@@ -8,12 +8,10 @@ import tempfile
 import warnings
 from pathlib import Path
 
-import pytest
-
 from encoder.base_models.facts import read_facts
 from tests.encoder.dialects.cases import CASES, Case
-from tests.encoder.dialects.compare import compare
-from tests.encoder.dialects.networks import TINY
+from tests.encoder.dialects.compare import Comparison, compare
+from tests.encoder.dialects.networks import TINY, Changes
 from tests.encoder.dialects.outputs import largest_difference
 
 PAGE = Path(__file__).parents[3] / "docs" / "formats.md"
@@ -27,14 +25,23 @@ HEAD = (
 
 
 def make_table(folder: Path) -> str:
-    rows = [_row(case, folder / str(number)) for number, case in enumerate(CASES)]
+    rows = [_measured_row(case, folder / str(number)) for number, case in enumerate(CASES)]
     return "\n".join((*HEAD, *rows)) + "\n"
 
 
-def _row(case: Case, folder: Path) -> str:
+def written_rows() -> list[str]:
+    """Return the rows of the page's table, of which each case has one."""
+    table = PAGE.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
+    return table.splitlines()[len(HEAD) :]
+
+
+def _measured_row(case: Case, folder: Path) -> str:
     folder.mkdir()
     path, changes = case.save(folder)
-    comparison = compare(path, changes, case.architecture)
+    return make_row(case, changes, compare(path, changes, case.architecture))
+
+
+def make_row(case: Case, changes: Changes, comparison: Comparison) -> str:
     verdict = comparison.weights.verdict
     whole = not (comparison.unmatched or comparison.missing or comparison.surplus)
     output = ""
@@ -71,13 +78,13 @@ def _bound(value: float, *, finest: int) -> str:
     return f"< 1e{max(finest, math.floor(math.log10(value)) + 1 if value else finest)}"
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_the_page_says_what_is_measured(tmp_path: Path) -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    written = page.partition(START)[2].partition(END)[0]
+def test_the_page_has_a_row_for_each_case() -> None:
+    rows = written_rows()
 
-    assert written == make_table(tmp_path), "run python -m tests.encoder.dialects.test_page"
-    assert "✕" not in written
+    asked = [f"| {case.writer} | {case.form} | {case.architecture} |" for case in CASES]
+    assert "\n".join((START.strip(), *HEAD)) in PAGE.read_text(encoding="utf-8")
+    assert [row[: len(begin)] for row, begin in zip(rows, asked, strict=True)] == asked
+    assert "✕" not in "".join(rows)
 
 
 def write_page() -> None:

@@ -54,3 +54,11 @@ def test_what_is_no_picture(registry: Registry, tmp_path: Path, picture: Path) -
     assert "no image" in run_badly("search", "--picture", str(tmp_path / "b.png"))
     assert "cannot be read" in run_badly("search", "--picture", str(tmp_path / "c.png"))
     assert "leave the text out" in run_badly("search", "fox", "--picture", str(picture))
+
+
+def test_what_a_picture_is_not_asked_with_is_said(picture: Path) -> None:
+    """Its list has one order and one page; what asks for another must not count for nothing."""
+    for words in (["--sort", "name"], ["--seed", "1"], ["--page", "2"], ["--cursor", "abc"]):
+        said = run_badly("search", "--picture", str(picture), *words)
+        assert "leave the order, page and cursor out" in said
+    assert run_well("search", "--picture", str(picture), "--limit", "1")

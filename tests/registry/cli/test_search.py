@@ -130,8 +130,8 @@ def test_what_is_here_is_listed_by_pages(registry: Registry) -> None:
         add_adapter(session, name="bad", state="refused", refusal="is a web page")
 
     first = run("list", "--limit", "3")
-    [cursor] = re.findall(r"--cursor (\S+)", first.stderr)
-    rest = run_well("list", "--limit", "3", "--cursor", cursor)
+    [more] = re.findall(r"More: the same with (.+)", first.stderr)
+    rest = run("list", "--limit", "3", *more.split())
 
     assert [line.split()[0] for line in first.stdout.splitlines()[1:]] == [
         str(n) for n in ids[:1:-1]
@@ -139,11 +139,14 @@ def test_what_is_here_is_listed_by_pages(registry: Registry) -> None:
     assert "[red]4" in first.stdout
     assert "sub/4.safetensors" in first.stdout
     assert "5 adapters" in first.stderr
-    assert [line.split()[0] for line in rest.splitlines()[1:]] == [str(n) for n in ids[1::-1]]
+    assert more == "--page 2"
+    assert [line.split()[0] for line in rest.stdout.splitlines()[1:]] == [
+        str(n) for n in ids[1::-1]
+    ]
+    assert "More" not in rest.stderr
     by_name = run_well("list", "--sort", "name").splitlines()[1:]
     assert [line.split()[0] for line in by_name] == [str(n) for n in ids]
     assert "one of name, newest" in run_badly("list", "--sort", "odd")
-    assert "of another question" in run_badly("list", "--sort", "name", "--cursor", cursor)
     # Nobody has any.
     assert "trigger words" not in first.stdout
     assert "is a web page" in run_well("list", "--state", "refused")
@@ -164,6 +167,40 @@ def test_a_program_gets_the_list_and_where_to_go_on(registry: Registry) -> None:
     assert ([item["id"] for item in page["items"]], page["total"]) == ([ids[2]], 2)
     assert ([item["id"] for item in last["items"]], last["next"]) == ([ids[0]], None)
     assert (last["items"][0]["state"], last["items"][0]["strength"]) == ("ready", 0.7)
+    elsewhere = run_badly("list", "--sort", "name", "--cursor", page["next"])
+    assert "of another question" in elsewhere
+
+
+def test_pages_are_told_by_number_wherever_a_list_goes_on(registry: Registry) -> None:
+    """Nobody copies a cursor: its text is for programs."""
+    with registry.sessions.begin() as session:
+        fox = embed(registry, "a fox")
+        for n in range(5):
+            add_adapter(session, name=f"fox {n}", words="fox", captions=[("a fox", fox)])
+    command = ["search", "fox", "--limit", "2"]
+
+    pages = [run(*command, "--page", str(n)) for n in (1, 2, 3)]
+
+    shown = [re.findall(r"^ +(\d+) +fox", page.stdout, re.MULTILINE) for page in pages]
+    assert [len(ids) for ids in shown] == [2, 2, 1]
+    assert len({id_ for ids in shown for id_ in ids}) == 5
+    hints = [re.findall("More: the same with (.+)", page.stderr) for page in pages]
+    assert hints == [["--page 2"], ["--page 3"], []]
+    assert json.loads(run_well(*command, "--page", "3", "--json"))["next"] is None
+    assert "no page 4: the last one is 3" in run_badly(*command, "--page", "4")
+
+
+def test_who_goes_on_by_a_cursor_is_told_the_next(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for _ in range(3):
+            add_adapter(session)
+    cursor = json.loads(run_well("list", "--limit", "1", "--json"))["next"]
+
+    second = run("list", "--limit", "1", "--cursor", cursor)
+
+    [option] = re.findall("More: the same with (--cursor .+)", second.stderr)
+    assert "1 " in run_well("list", "--limit", "1", *option.split())
+    assert "give one of them" in run_badly("list", "--page", "2", "--cursor", cursor)
 
 
 def test_the_preferred_strength_is_shown(registry: Registry) -> None:
