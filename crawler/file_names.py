@@ -2,10 +2,10 @@
 
 from pathlib import PurePosixPath
 
-# What libraries call every adapter that they save (diffusers, PEFT, DiffSynth-Studio).
+# What libraries call every adapter that they save (diffusers, PEFT, DiffSynth-Studio, sd-scripts).
 GENERIC = {
     "pytorch_lora_weights", "adapter_model", "diffusion_pytorch_model", "model",
-    "adapter", "lora", "lora_weights",
+    "adapter", "lora", "lora_weights", "last",
 }  # fmt: skip
 
 

@@ -60,6 +60,11 @@ class OwnFolders:
         with one_line_errors(), self._sessions.begin() as session:
             return own_folders.list_folders(session)
 
+    def unwatched(self) -> list[str]:
+        """Return folders that `autolora refresh` read, and that are not watched."""
+        with one_line_errors(), self._sessions.begin() as session:
+            return own_folders.list_unwatched(session)
+
     def paths(self) -> list[Path]:
         with one_line_errors(), self._sessions.begin() as session:
             return [Path(path) for path in own_folders.list_paths(session)]
@@ -73,7 +78,8 @@ class OwnFolders:
             NoFolderError: it is not one, may not be read, is this registry's own, or is part of
                 one that is watched.
         """
-        folder = Path(path).expanduser()
+        # As a desktop copies it.
+        folder = Path(path.strip().strip("\"'")).expanduser()
         if not folder.is_absolute():
             raise NoFolderError(path, "write the whole path, from its root on")
         try:

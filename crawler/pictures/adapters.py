@@ -80,6 +80,11 @@ def adapters_named(texts: PictureTexts) -> tuple[NamedAdapter, ...]:
     return next((named for named in found if named), ())
 
 
+def adapters_called(prompt: str) -> tuple[NamedAdapter, ...]:
+    """Return the adapters that a prompt calls for as web UIs are told to, each once."""
+    return _merged(_calls(prompt))
+
+
 def _merged(named: Iterable[NamedAdapter]) -> tuple[NamedAdapter, ...]:
     """Put together what is said of one adapter in several places."""
     known: dict[str, NamedAdapter] = {}

@@ -84,6 +84,9 @@ JSON_ANSWER = re.compile(rb'\s*\{\s*"[^\0]{5}')
 # Possessive, with the closing quote optional: an unterminated string takes linear time too.
 JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
+# Said of a file that is shorter than it says.
+AGAIN = "it was cut off; download or copy it again"
+
 SURROGATE = re.compile(rb"\\u[dD]")
 
 
@@ -175,12 +178,12 @@ def _explain(name: str | Path, start: bytes, length: int, size: int) -> Exceptio
     if len(start) == PEEKED_BYTES and not any(start):
         return HeaderError(name, "begins with zeros: its download broke off, or a disk lost it")
     if size < 10:
-        return HeaderError(name, f"{size} bytes are too few for a safetensors file")
+        return HeaderError(name, f"{size} bytes are too few for a safetensors file: {AGAIN}")
     if start[8:9] != b"{":
         return NotSafetensorsError(name, "is not safetensors: no JSON where its header should be")
     if length > MAX_HEADER_BYTES:
         return HeaderError(name, f"header of {length} bytes; at most {MAX_HEADER_BYTES} are read")
-    return HeaderError(name, f"header of {length} bytes in a file of {size}")
+    return HeaderError(name, f"header of {length} bytes in a file of {size}: {AGAIN}")
 
 
 def _parse_json(name: str | Path, text: bytes) -> dict[str, Any]:
@@ -254,6 +257,5 @@ def _check_layout(name: str | Path, tensors: dict[str, TensorInfo], data_bytes: 
             raise HeaderError(name, f"tensor {key[:100]!r} {what}, at byte {tensor.start}")
         position = tensor.end
     if position != data_bytes:
-        raise HeaderError(
-            name, f"header describes {position} bytes of data, the file has {data_bytes}"
-        )
+        said = f"header describes {position} bytes of data, the file has {data_bytes}"
+        raise HeaderError(name, f"{said}: {AGAIN}" if position > data_bytes else said)

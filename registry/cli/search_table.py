@@ -93,4 +93,5 @@ def _signal(result: "ResultAnswer", signal: Signal) -> str:
 def _also_listed(results: "Sequence[ResultAnswer]") -> Iterator[str]:
     for result in results:
         for other in result.also:
-            yield f"{result.adapter.id} as {other.id} at {other.hub}"
+            place = other.file_name if other.hub == "folder" else other.hub
+            yield f"{result.adapter.id} as {other.id} at {place}"

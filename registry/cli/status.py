@@ -28,6 +28,7 @@ def _print_status(status: "StatusAnswer") -> None:
     lines = [
         f"adapters: {_counts(status.states) or 'none'}",
         *(f"  refused {count}: {reason}" for reason, count in status.refusals.items()),
+        *(["  `autolora list --state refused` names them"] if status.refusals else []),
         f"waiting: {_counts(status.waiting)}",
         f"handed out: {_counts(status.queued) or 'nothing'}",
         f"workers: {len([worker for worker in status.workers if worker.alive])}",

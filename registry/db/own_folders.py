@@ -2,16 +2,23 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from registry.db.adapters import Origin
+from registry.db.adapters import Origin, label
+from registry.db.hubs import list_hubs
 from registry.db.models import Adapter, Base
+from registry.db.nested_folders import is_part_of
+from registry.db.removals import PERSON
 from registry.db.runs import find_last
 from registry.errors import FolderNotWatchedError
+
+# Of a folder, that are told.
+MOST_REFUSED = 100
 
 
 class OwnFolder(Base):
@@ -27,7 +34,10 @@ class OwnFolder(Base):
 
 @dataclass(frozen=True)
 class FolderFacts:
-    """A folder as people see it. `adapters` can be found; `report` is of its last refresh."""
+    """A folder as people see it. `adapters` can be found; `report` is of its last refresh.
+
+    `refused` says of its files why they cannot be, whichever refresh found that out.
+    """
 
     path: str
     added_at: datetime
@@ -38,6 +48,7 @@ class FolderFacts:
     adapters: int
     finished_at: datetime | None
     report: dict[str, Any]
+    refused: dict[str, str]
 
 
 def add_folder(session: Session, path: str) -> None:
@@ -65,6 +76,25 @@ def list_folders(session: Session) -> list[FolderFacts]:
     return [_facts(session, folder) for folder in folders]
 
 
+def list_unwatched(session: Session) -> list[str]:
+    """Return the folders of which adapters can be found, and that are in none that is watched."""
+    watched = [Path(path) for path in list_paths(session)]
+    refreshed = (Path(hub.endpoint) for hub in list_hubs(session) if hub.hub == "folder")
+    return [
+        str(folder)
+        for folder in refreshed
+        if not any(folder == one or is_part_of(folder, one) for one in watched)
+        and _has_adapters(session, str(folder))
+    ]
+
+
+def _has_adapters(session: Session, path: str) -> bool:
+    ready = select(Adapter.id).where(
+        Adapter.hub == "folder", Adapter.endpoint == path, Adapter.state == "ready"
+    )
+    return session.scalar(ready.limit(1)) is not None
+
+
 def tell(session: Session, path: str, problem: str | None) -> None:
     """Say why a refresh could not begin, None if it did."""
     session.execute(update(OwnFolder).where(OwnFolder.path == path).values(problem=problem))
@@ -86,4 +116,20 @@ def _facts(session: Session, folder: OwnFolder) -> FolderFacts:
         problem=folder.problem or (run.error if run is not None else None),
         finished_at=None if run is None else run.finished_at,
         report={} if run is None else run.counts,
+        refused=_refused(session, origin),
     )
+
+
+def _refused(session: Session, origin: Origin) -> dict[str, str]:
+    """Return why files of an origin are refused, by what their adapters are called in reports.
+
+    Not those that a person took out, who knows why.
+    """
+    query = select(Adapter.repo, Adapter.version, Adapter.refusal).where(
+        Adapter.hub == origin.hub,
+        Adapter.endpoint == origin.endpoint,
+        Adapter.state == "refused",
+        Adapter.refused_by.is_distinct_from(PERSON),
+    )
+    rows = session.execute(query.order_by(Adapter.id).limit(MOST_REFUSED))
+    return {label(repo, version): refusal or "" for repo, version, refusal in rows}

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Unpack
 
+from crawler.hub_text import without_calls
+from crawler.pictures.adapters import adapters_called
 from registry.errors import AdapterNotFoundError, StrengthsError
 from registry.fusion.catalogue import Card, Catalogue, Chosen, Ingredient
 from registry.fusion.options import Drawing, Mode, PreviewCallback, ShownOptions, StepCallback
@@ -45,9 +48,10 @@ class Maker:
         """Draw `prompt` with up to `k` adapters that search finds for it.
 
         `adapters` (ids) replaces the search; `strengths` go with them, in order, and where there
-        is none the adapter's own preferred one is taken, or else 1. The adapters' trigger words
-        are added to the prompt where it lacks them. `check` measures how far they depart from
-        the base together.
+        is none the adapter's own preferred one is taken, or else 1. What the prompt calls for as
+        web UIs are told to, `<lora:name:0.8>`, is used too, and is no part of what is drawn. The
+        adapters' trigger words are added to the prompt where it lacks them. `check` measures how
+        far they depart from the base together.
 
         Raises:
             SearchError: nothing suits the prompt.
@@ -57,6 +61,7 @@ class Maker:
         if adapters is None and mode == "base":
             k = 0
         ingredients, base_model = self._gather(prompt, k, adapters, strengths, base_model)
+        prompt = without_calls(prompt)
         how = Drawing(mode=mode, check=check, **drawing)
         return self.studio.draw(prompt, ingredients, base_model, how, progress)
 
@@ -77,6 +82,7 @@ class Maker:
 
         prompt = clean(prompt)
         ingredients, base_model = self._gather(prompt, 0, adapters, None, None)
+        prompt = without_calls(prompt)
         how = Drawing(mode=mode, check=False, **drawing)
         pairs = [(i, j) for i in range(len(ingredients)) for j in range(i, len(ingredients))]
         plans = [([ingredients[k] for k in dict.fromkeys(pair)], how) for pair in pairs]
@@ -104,6 +110,7 @@ class Maker:
 
         prompt = clean(prompt)
         ingredients, base_model = self._gather(prompt, k, adapters, None, base_model)
+        prompt = without_calls(prompt)
         added = missing_triggers(prompt, [each.card for each in ingredients])
         prompt = ", ".join([prompt, *(word for words in added for word in words)])
         how = Drawing(check=False, **drawing)
@@ -160,18 +167,21 @@ class Maker:
         """
         if strengths is not None and len(strengths) != len(adapters or ()):
             raise StrengthsError(len(strengths), len(adapters or ()))
-        chosen: Sequence[Chosen] = ()
+        chosen: list[Chosen] = []
         if adapters is not None:
-            chosen = self._named(prompt, adapters)
-        elif k:
-            chosen = self.catalogue.choose(prompt, k, base_model=base_model)
+            chosen += self._named(prompt, adapters)
+        called = len(adapters_called(prompt))
+        if (k and adapters is None) or (called and adapters):
+            known = {each.card.id for each in chosen}
+            found = self.catalogue.choose(prompt, max(k, called), base_model=base_model)
+            chosen += [each for each in found if each.card.id not in known]
         if base_model is None:
             base_model = (
                 chosen[0].card.base_model if chosen else self.catalogue.default_base_model()
             )
         ingredients = [
             Ingredient(each.card, _strength_of(each.card, given), each.similarities, each.embedding)
-            for each, given in zip(chosen, strengths or [None] * len(chosen), strict=True)
+            for each, given in zip_longest(chosen, strengths or ())
         ]
         return ingredients, base_model
 

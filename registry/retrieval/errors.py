@@ -94,7 +94,20 @@ class NothingIndexedError(SearchError):
     """The index is empty."""
 
     def __init__(self) -> None:
-        super().__init__("nothing is indexed yet; run `autolora refresh` to crawl a hub.")
+        super().__init__(
+            "nothing is indexed yet; run `autolora refresh` to crawl a hub, or `autolora refresh "
+            "--source FOLDER` for files of your own."
+        )
+
+
+class CalledAdapterError(SearchError):
+    """A prompt calls for an adapter that is not here."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the prompt calls for <lora:{name}>, and no adapter here is called so; take it out "
+            "of the prompt, or write the name of a file that is here."
+        )
 
 
 class NothingFoundError(SearchError):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.hub_text import without_calls
+from crawler.pictures.adapters import NamedAdapter, adapters_called
 from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
@@ -26,6 +28,7 @@ from registry.retrieval.cards import AdapterCard, count_by_base_model, load_card
 from registry.retrieval.duplicates import find_duplicates
 from registry.retrieval.encoder_spaces import ServingEncoder, Space, spaces_of
 from registry.retrieval.errors import (
+    CalledAdapterError,
     EmptyQueryError,
     NothingFoundError,
     NothingIndexedError,
@@ -42,6 +45,7 @@ from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.hybrid import SearchQuery, put
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
+from registry.retrieval.named import find_named
 from registry.retrieval.opening import ActiveEncoder, ask_opening
 from registry.retrieval.paging import MOST_RANKED, ranked_page, sorted_page
 from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
@@ -63,6 +67,7 @@ from registry.retrieval.vector import (
     nearest_by_weights,
     weight_embeddings,
 )
+from registry.text.pasted_prompts import called_names, plain_words
 from registry.text.prompt_phrases import texts_of
 from registry.text.trigger_words import missing_triggers
 from registry.text.word_segmentation import clean
@@ -121,7 +126,8 @@ class Finder:
             with together(session):
                 begin_snapshot(session)
                 opening = ask_opening(session)
-                question = put(session, SearchQuery(text, filters, limit), self._text_encoder)
+                query = SearchQuery(plain_words(text), filters, limit, called=called_names(text))
+                question = put(session, query, self._text_encoder)
             known, active = opening()
             names = self._base_models(session, filters, known)
             spaces, notes = self._encoder_spaces(filters, names, active)
@@ -212,9 +218,16 @@ class Finder:
     def choose(self, prompt: str, k: int, filters: Filters) -> list[Choice]:
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names.
 
-        `registry.retrieval.selection` says how. Raises NothingFoundError when there is none.
+        `registry.retrieval.selection` says how. Of a prompt that calls for adapters, as
+        `<lora:name:0.8>`, they are those, at the strengths that it says.
+
+        Raises:
+            NothingFoundError: there is none.
+            CalledAdapterError: one that the prompt calls for is not here.
         """
         prompt = _checked(prompt)
+        if called := adapters_called(prompt)[:k]:
+            return self._called(prompt, called, filters)
         with self._snapshot() as session:
             base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
             check_filters(session, filters)
@@ -235,6 +248,23 @@ class Finder:
             )
             for candidate in chosen
         ]
+
+    def _called(
+        self, prompt: str, called: Sequence[NamedAdapter], filters: Filters
+    ) -> list[Choice]:
+        with self._snapshot() as session:
+            check_filters(session, filters)
+            cards: dict[int, AdapterCard] = {}
+            names: dict[int, str] = {}
+            for named in called:
+                match = next(iter(find_named(session, [named], filters)), None)
+                if match is None:
+                    raise CalledAdapterError(named.name)
+                for id_, card in load_cards(session, [match.adapter_id]).items():
+                    strength = card.strength if named.strength is None else named.strength
+                    cards[id_], names[id_] = replace(card, strength=strength), named.name
+            nearness = self._nearness(session, without_calls(prompt), list(cards.values()))
+        return [Choice(card, *nearness[id_], names[id_]) for id_, card in cards.items()]
 
     def named_adapters(self, prompt: str, cards: Sequence[AdapterCard]) -> list[Choice]:
         """Return adapters as if they had been chosen for `prompt`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,8 @@ class SearchQuery:
     limit: int = 10
     # Fewer than all three to measure one alone.
     signals: Sequence[Signal] = ("weights", "captions", "words")
+    # Names that were asked for beside what `text` says; none where it may be one itself.
+    called: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,11 @@ def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Ques
         text = query.text.removesuffix(SUFFIX)
         wording = ask_words(session, text, filters=query.filters)
         anywhere = replace(query.filters, base_models=(), families=())
-        exact = ask_exact(session, text, filters=anywhere, limit=query.limit)
+        asked = [
+            ask_exact(session, name, filters=anywhere, limit=query.limit)
+            for name in query.called or (text,)
+        ]
+        exact = partial(_each_once, asked)
     with timed("encode"):
         embedding = text_encoder.encode([query.text])[0]
     return Question(query, embedding, wording, exact)
@@ -232,6 +239,10 @@ def _known(
             base_models=None if one is asked[0] else one.space.base_models,
             but=elsewhere,
         )
+
+
+def _each_once(asked: Sequence[Answer[list[int]]]) -> list[int]:
+    return list(dict.fromkeys(id_ for answer in asked for id_ in answer()))
 
 
 def _names(spaces: Sequence[Space]) -> set[str]:

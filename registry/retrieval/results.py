@@ -15,7 +15,10 @@ from registry.retrieval.terms import Compared, ComparedBy, FoundSort
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """`also` are listings of the same tensors elsewhere, or under another name."""
+    """`also` are listings of the same tensors elsewhere, or under another name.
+
+    `card` is that of the hit, or where that has no picture, of a copy that has one.
+    """
 
     card: AdapterCard
     hit: SearchHit
@@ -117,14 +120,22 @@ def ask_results(session: Session, hits: Sequence[SearchHit]) -> Answer[tuple[Sea
         cards = asked()
         # One may have been retired since the search.
         return tuple(
-            SearchResult(
-                cards[hit.adapter_id], hit, tuple(cards[i] for i in hit.also if i in cards)
-            )
+            _result(hit, [cards[i] for i in hit.also if i in cards], cards[hit.adapter_id])
             for hit in hits
             if hit.adapter_id in cards
         )
 
     return answer
+
+
+def _result(hit: SearchHit, copies: Sequence[AdapterCard], own: AdapterCard) -> SearchResult:
+    """Show the copy that has a picture: what lies beside a file is told by its name alone.
+
+    Such a name may be the very words of a question. One that is typed in full stays.
+    """
+    pictured = next((card for card in (own, *copies) if card.covers), own)
+    shown = own if hit.exact else pictured
+    return SearchResult(shown, hit, tuple(card for card in (own, *copies) if card is not shown))
 
 
 def load_duplicates(

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from crawler.errors import AccessDeniedError, GoneError, SourceError
 from crawler.http import PoliteClient
+from encoder.base_models.names import UNKNOWN_BASE_MODEL
 from registry.config import Settings, misspelt_settings
 from registry.db.blob_names import named_blobs
 from registry.db.encoders import active_encoders, encoder_among
@@ -195,6 +196,12 @@ def _check_encoders(_: Settings, session: Session) -> Iterator[Finding]:
     query = select(Listing.base_model, func.count()).group_by(Listing.base_model)
     counts = session.execute(query.order_by(Listing.base_model)).all()
     for base_model, count in counts:
+        if base_model == UNKNOWN_BASE_MODEL:
+            said = f"that of {count} adapters is not known: they are not compared or fused. "
+            said += f"`autolora list --base-model {UNKNOWN_BASE_MODEL}` names them, and "
+            said += "`autolora claim` says what one is for"
+            yield Finding("base model", "warning", said)
+            continue
         encoder = encoder_among(active, base_model)
         name = f"encoder of {base_model}"
         if encoder is None:
@@ -204,7 +211,9 @@ def _check_encoders(_: Settings, session: Session) -> Iterator[Finding]:
         else:
             yield Finding(name, "fine", f"{encoder.name}, for {count} adapters")
     if not counts:
-        yield Finding("index", "warning", "it is empty; `autolora refresh` crawls a hub")
+        said = "it is empty; `autolora refresh` crawls a hub, `autolora refresh --source FOLDER` "
+        said += "reads files of your own"
+        yield Finding("index", "warning", said)
 
 
 def _check_blobs(settings: Settings, session: Session) -> Iterator[Finding]:

@@ -106,6 +106,23 @@ def test_named_adapters_keep_their_order_and_strengths(
         remote.maker.fuse("x", adapters=[999], mode="sum")
 
 
+def test_what_a_prompt_calls_for_is_drawn_with_and_is_no_word_of_it(
+    registry: Registry, remote: RemoteRegistry
+) -> None:
+    """Else the text encoder reads `<lora:ink:0.6>` letter by letter, and nobody is told."""
+    add_file(registry, 1, "fox", "a fox")
+    ink = add_file(registry, 2, "ink")
+
+    called = remote.maker.fuse("a fox, <lora:ink:0.6>", mode="sum", steps=1).recipe
+    beside = remote.maker.fuse("<lora:ink:2> x", adapters=[ink], mode="sum", steps=1).recipe
+    alone = remote.maker.fuse("a fox, <lora:ink:0.6>", mode="base", steps=1).recipe
+
+    assert [(used.id, used.strength) for used in called.adapters] == [(ink, 0.6)]
+    assert called.prompt == "a fox"
+    assert [(used.id, used.strength) for used in beside.adapters] == [(ink, 1)]
+    assert (beside.prompt, alone.prompt, list(alone.adapters)) == ("x", "a fox", [])
+
+
 def test_where_no_strength_is_given_the_adapters_own_counts(
     registry: Registry, remote: RemoteRegistry
 ) -> None:

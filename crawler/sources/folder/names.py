@@ -9,8 +9,9 @@ from crawler.foreign_text import one_line
 
 # The folders that trainers write one stage of a run to: `checkpoint-500`, `step_00500`.
 STAGE = re.compile(r"(checkpoint|step|epoch)[-_ ]?0*(\d+)", re.IGNORECASE)
-# What sd-scripts and musubi-tuner put behind a run's name: `run-000004`, `run-step00000500`.
-KOHYA_STAGE = re.compile(r"-(step)?0*(\d+)")
+# What trainers put behind a run's name. sd-scripts and musubi-tuner: `run-000004` is an epoch,
+# `run-step00000500` a step; ai-toolkit: `run_000000500` is a step.
+RUN_STAGE = re.compile(r"-(?P<epoch>\d+)|(?:-step(?=\d)|_(?=\d{9}$))(?P<step>\d+)")
 
 
 def display_name(parts: Sequence[str], output_name: str = "") -> str:
@@ -19,8 +20,8 @@ def display_name(parts: Sequence[str], output_name: str = "") -> str:
     `output_name` is what its trainer called the run, "" where that is not known.
     """
     *folders, stem = parts
-    if output_name:
-        return output_name + _kohya_stage(stem, output_name)
+    if output_name and not is_generic(output_name):
+        return output_name + _run_stage(stem, output_name)
     if not is_generic(stem) or not folders:
         return stem
     if is_stage(folders[-1]) and len(folders) > 1:
@@ -63,8 +64,9 @@ def _stage(folder: str) -> str:
     return f"{'epoch' if kind == 'epoch' else 'step'} {number}"
 
 
-def _kohya_stage(stem: str, output_name: str) -> str:
-    match = KOHYA_STAGE.fullmatch(stem.removeprefix(output_name))
+def _run_stage(stem: str, output_name: str) -> str:
+    match = RUN_STAGE.fullmatch(stem.removeprefix(output_name))
     if match is None or not stem.startswith(output_name):
         return ""
-    return f" {'step' if match[1] else 'epoch'} {match[2]}"
+    kind = "epoch" if match["epoch"] else "step"
+    return f" {kind} {int(match[kind])}"

@@ -1,5 +1,6 @@
 """Templates -> pages. Everything from a hub is escaped: it is text, never markup."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -163,6 +164,7 @@ def _environment() -> Environment:
     }
     environment.filters |= {
         "bytes": format_bytes,
+        "json_text": json_text,
         "day": format_day,
         "minute": format_minute,
         "number": "{:,}".format,
@@ -209,6 +211,13 @@ def verdict_rows(verdict: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
             value = [f"{count} {what}" for what, count in value.items()]
         rows.append((name, list(map(str, value)) if isinstance(value, list) else [str(value)]))
     return rows
+
+
+def json_text(value: Any) -> str:
+    """Return JSON for people, in their own letters; a page escapes it like any other text."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True)
+    # What cannot be seen is written as JSON has it, so that what is copied is still the same.
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def format_bytes(size: int) -> str:

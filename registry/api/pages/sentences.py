@@ -43,6 +43,44 @@ FILES = (
         "不是适配器，而是完整模型或其一部分（底模、VAE、文本编码器、放大模型等）",
     ),
     ("is a textual inversion, not a LoRA", "是文本反转嵌入，不是 LoRA"),
+    (
+        "changes no layer of an image model, only {parts}: a text encoder's half of an adapter",
+        "没有改动图像模型的任何层，只有 {parts}：这是适配器的文本编码器部分",
+    ),
+    # What is wrong with a file, or with what lies beside it.
+    ("refused: {claim}", "已拒绝：{claim}"),
+    ("is a link that leads to nothing", "是失效的链接"),
+    ("is a web page, not a file of weights", "是网页，不是权重文件"),
+    ("is what a site answered in place of it: {answer}", "是网站返回的消息，不是文件：{answer}"),
+    (
+        "is a Git LFS pointer, not the file it points to; only safetensors are read",
+        "是 Git LFS 指针，不是它指向的文件；只读取 safetensors",
+    ),
+    ("is {what}; only safetensors are read", "不是 safetensors 文件（{what}）；只读取 safetensors"),
+    (
+        "is a pickle or a zip archive (PyTorch writes both): such files can run code, so it was "
+        "not read. Convert it to safetensors: {command}",
+        "是 pickle 或 zip 压缩包（PyTorch 两种都会写）：这类文件可能执行代码，因此没有读取。"
+        "请转换为 safetensors：{command}",
+    ),
+    ("{cause}: it was cut off; download or copy it again", "{cause}：文件不完整，请重新下载或复制"),
+    (
+        "begins with zeros: its download broke off, or a disk lost it",
+        "以零开头：下载中断，或磁盘丢失了内容",
+    ),
+    (
+        "is not safetensors: no JSON where its header should be",
+        "不是 safetensors：文件头的位置没有 JSON",
+    ),
+    (
+        "{file} is not JSON: {cause}; nothing of it was taken",
+        "{file} 不是 JSON：{cause}；其内容未被采用",
+    ),
+    (
+        "{file} holds {what}, not a JSON object; nothing of it was taken",
+        "{file} 的内容是 {what}，不是 JSON 对象；未被采用",
+    ),
+    ("cover {n}: the picture is {what}", "第 {n} 张封面：图片是 {what}"),
     ("changes no layer of an image model", "没有改动图像模型的任何层"),
     # How strong it is.
     ("1: the file has no alpha", "1：文件没有 alpha"),
@@ -158,8 +196,16 @@ ANSWERS = (
         "该分页位置属于另一次搜索，请从第一页开始。",
     ),
     (
-        "nothing is indexed yet; run `autolora refresh` to crawl a hub.",
-        "索引中还没有内容；请运行 `autolora refresh` 抓取模型站。",
+        "nothing is indexed yet; run `autolora refresh` to crawl a hub, or `autolora refresh "
+        "--source FOLDER` for files of your own.",
+        "索引中还没有内容；请运行 `autolora refresh` 抓取模型站，"
+        "或用 `autolora refresh --source 文件夹` 添加自己的文件。",
+    ),
+    (
+        "the prompt calls for <lora:{name}>, and no adapter here is called so; take it out of the "
+        "prompt, or write the name of a file that is here.",
+        "提示词调用了 <lora:{name}>，但这里没有这个名字的适配器；请从提示词中去掉，"
+        "或改写为这里已有文件的名字。",
     ),
     (
         "no adapter for {base} suits {prompt}; use other words, or name adapters.",
@@ -191,6 +237,14 @@ ANSWERS = (
         "无法添加 {path}：文件夹不存在。",
     ),
     ("{path} cannot be added: not a directory.", "无法添加 {path}：它不是文件夹。"),
+    (
+        "{name} is not taken: only files called something.safetensors are taken.",
+        "未接收 {name}：只接收 .safetensors 文件。",
+    ),
+    (
+        "{name} is not taken: another file of this name is here; rename it.",
+        "未接收 {name}：这里已有同名的另一个文件，请改名。",
+    ),
     ("{path} is not among the folders that are watched.", "{path} 不在监视的文件夹之中。"),
     (
         "no folder is configured for base model {base}; set {setting}.",
@@ -259,6 +313,9 @@ ANSWERS = (
 
 # A longer one quotes something; a stranger's could be made to be slow to compare.
 MOST_LETTERS = 500
+# Slots of several names.
+SEVERAL = {"base", "bases"}
+AND = re.compile(" (?:and|or) ")
 SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -278,6 +335,8 @@ def _sentence(text: str) -> str | None:
             said = match.groupdict()
             if (claim := said.get("claim")) is not None:
                 said["claim"] = _sentence(claim) or claim
+            for name in SEVERAL & said.keys():
+                said[name] = AND.sub("、", said[name])
             return chinese.format(**said)
     return None
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from registry.api.deps import KeeperDep, OpenRegistryDep, QueueDep, RegistryDep
@@ -16,7 +16,7 @@ from registry.api.pages.render import render, render_html
 from registry.api.routes.folders import listed, refresh
 from registry.api.routes.pages import frame
 from registry.api.server_events import Part, check_database, tell_part
-from registry.errors import NotTrashedError
+from registry.errors import NoFolderError, NotTrashedError
 from registry.service import Registry
 
 router = APIRouter(prefix="/folders")
@@ -28,11 +28,21 @@ BEGIN_SECONDS = 3.0
 
 @router.get("")
 def folders_page(request: Request, registry: RegistryDep, keeper: KeeperDep) -> HTMLResponse:
+    return _page(request, registry, keeper)
+
+
+def _page(
+    request: Request, registry: Registry, keeper: FolderKeeper, path: str = "", problem: str = ""
+) -> HTMLResponse:
+    """Render the page; with the path that somebody wrote, and why it cannot be added, if so."""
     return render(
         request,
         "folders.html",
+        status=HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
         active="folders",
         is_busy=keeper.is_busy(),
+        path=path,
+        problem=problem,
         **_listed(registry, keeper),
         **frame(registry),
     )
@@ -57,8 +67,15 @@ async def watch_folders(
 
 
 @router.post("")
-def add_from_page(form: FormDep, registry: RegistryDep, keeper: KeeperDep) -> RedirectResponse:
-    keeper.ask(registry.folders.add(form.get("path", "")))
+def add_from_page(
+    request: Request, form: FormDep, registry: RegistryDep, keeper: KeeperDep
+) -> Response:
+    path = form.get("path", "")
+    try:
+        keeper.ask(registry.folders.add(path))
+    except NoFolderError as error:
+        # On the page itself: what was written there is wrong in a sign or two, mostly.
+        return _page(request, registry, keeper, path, str(error))
     return _back()
 
 
@@ -106,6 +123,7 @@ def _listed(registry: Registry, keeper: FolderKeeper) -> dict[str, Any]:
     """Return what the list of folders is rendered with."""
     return {
         "folders": listed(registry, keeper).items,
+        "unwatched": registry.folders.unwatched(),
         "draws": bool(registry.settings.base_models),
     }
 

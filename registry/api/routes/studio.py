@@ -62,6 +62,7 @@ def fuse_page(
         runnable=bool(runnable) and (not bases or bases[0] in runnable),
         base_model=bases[0] if bases else None,
         base_models=runnable,
+        lacking=next(iter((*bases, *names)), "flux.1-dev"),
         **frame(registry),
     )
 

@@ -40,7 +40,10 @@ class ProblemAnswer(Answer):
 
 
 class FolderAnswer(Answer):
-    """A folder that is watched. `counts` and `problems` are of its last refresh."""
+    """A folder that is watched. `counts` are of its last refresh.
+
+    `problems` are that refresh's, and files that an earlier one refused.
+    """
 
     path: str = Field(examples=["/home/ann/loras"])
     added_at: Moment
@@ -62,6 +65,13 @@ class FolderAnswer(Answer):
     @classmethod
     def from_facts(cls, facts: "FolderFacts", before: Sequence[Path]) -> Self:
         counts = {n: c for n, c in facts.report.items() if isinstance(c, dict)}
+        problems = [ProblemAnswer(**one) for one in facts.report.get("problems", [])]
+        told = {one.adapter for one in problems}
+        problems += [
+            ProblemAnswer(step="read", adapter=name, message=f"refused: {why}")
+            for name, why in facts.refused.items()
+            if name not in told
+        ]
         return cls(
             path=facts.path,
             added_at=facts.added_at,
@@ -73,7 +83,7 @@ class FolderAnswer(Answer):
             adapters=facts.adapters,
             finished_at=facts.finished_at,
             counts=counts,
-            problems=[ProblemAnswer(**one) for one in facts.report.get("problems", [])],
+            problems=problems,
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import crawler
 import encoder
 import registry
 from registry.api.errors import SAID, STATUS
@@ -21,7 +22,7 @@ from registry.retrieval.errors import UnknownFilterValueError
 def literals() -> str:
     """All that stands between quotes in the code but for the tables themselves."""
     found = []
-    for package in (encoder, registry):
+    for package in (crawler, encoder, registry):
         for path in Path(str(package.__file__)).parent.rglob("*.py"):
             if path.name != "sentences.py" and path.parent.name != "words":
                 tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -59,7 +60,16 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
         (
             "the base model is not known for certain: all 8 layers exist in flux.1 and chroma "
             "with these shapes",
-            "无法确定基础模型：全部 8 层都存在于 flux.1 and chroma，形状一致",
+            "无法确定基础模型：全部 8 层都存在于 flux.1、chroma，形状一致",
+        ),
+        ("refused: is a textual inversion, not a LoRA", "已拒绝：是文本反转嵌入，不是 LoRA"),
+        (
+            "header of 200 bytes in a file of 100: it was cut off; download or copy it again",
+            "header of 200 bytes in a file of 100：文件不完整，请重新下载或复制",
+        ),
+        (
+            "fox.json is not JSON: a comma; nothing of it was taken",
+            "fox.json 不是 JSON：a comma；其内容未被采用",
         ),
         (
             "all 52 layers exist in flux.1 with these shapes; adapters of chroma are rare",

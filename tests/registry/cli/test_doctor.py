@@ -72,6 +72,7 @@ def test_blobs_that_are_missing_or_cut_are_counted_and_named(whole: Registry) ->
 def test_a_base_model_without_an_encoder_and_dead_workers_are_told_of(whole: Registry) -> None:
     with whole.sessions.begin() as session:
         add_adapter(session, base_model="sdxl-1.0")
+        add_adapter(session, base_model="unknown")
         session.execute(
             text(
                 "INSERT INTO procrastinate_jobs (task_name, queue_name, args, status) "
@@ -88,6 +89,8 @@ def test_a_base_model_without_an_encoder_and_dead_workers_are_told_of(whole: Reg
     said = [f"{f.what}: {f.said}" for f in check_up(whole.settings) if f.level == "warning"]
 
     assert any(line.startswith("encoder of sdxl-1.0: none: 1 adapters") for line in said)
+    assert any(line.startswith("base model: that of 1 adapters is not known") for line in said)
+    assert not any(line.startswith("encoder of unknown") for line in said)
     assert any(line.startswith("jobs: 1 jobs are of workers silent") for line in said)
     assert any(line.startswith("jobs: refreshes 1 run for more than a day") for line in said)
 

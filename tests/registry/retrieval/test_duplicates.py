@@ -91,6 +91,27 @@ def test_copies_share_one_card(registry: Registry, original: Path) -> None:
     assert [(one["adapter"]["id"], one["exact"]) for one in found] == [(first, True)]
 
 
+def test_of_copies_the_one_with_a_picture_is_shown(registry: Registry, original: Path) -> None:
+    """A bare copy's file name may be the very words that are asked for."""
+    registry.settings.home.mkdir()
+    bare = add_read(registry, original, "red fox (copy)")
+    sha256 = registry.blobs.put_file(original)
+    with registry.sessions.begin() as session:
+        pictured = add_adapter(
+            session,
+            name="Studio animals, of which one is a red fox",
+            file_sha256=sha256,
+            captions=[("a grey stone", [1.0] + [0.0] * 511)],
+        ).id
+
+    asked, exactly = registry.search("red fox"), registry.search("red fox (copy)")
+
+    assert asked.results[0].hit.adapter_id == bare
+    assert asked.results[0].card.id == pictured
+    assert [card.id for card in asked.results[0].also] == [bare]
+    assert exactly.results[0].card.id == bare
+
+
 def with_alpha(path: Path, alpha: float, name: str) -> Path:
     """The same tensors, and an alpha of rank 2 in the header."""
     config = json.dumps({"transformer.lora_alpha": alpha, "transformer.r": 2})

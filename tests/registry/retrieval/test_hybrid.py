@@ -9,6 +9,7 @@ from registry.db.encoder_models import Encoder
 from registry.db.models import File
 from registry.retrieval.encoder_spaces import ServingEncoder, Space
 from registry.retrieval.errors import (
+    CalledAdapterError,
     EmptyQueryError,
     NothingIndexedError,
     UnknownBaseModelError,
@@ -165,6 +166,39 @@ def test_an_exact_name_in_another_base_model_comes_first(registry: Registry) -> 
     assert not second.hit.elsewhere
     # Where no base model is asked for, none is another.
     assert not registry.search("ohwx fox").results[0].hit.elsewhere
+
+
+def test_a_pasted_prompt_finds_the_files_that_it_calls_for(registry: Registry) -> None:
+    """What web UIs are to load is no word of the picture, and neither is how much words weigh."""
+    with registry.sessions.begin() as session:
+        ghibli = add_adapter(session, name="Studio style", file_name="style/ghibli_v2.safetensors")
+        details = add_adapter(session, name="more_details")
+        sky = add_adapter(session, name="blue sky over hills")
+        add_adapter(session, name="best quality masterpiece")
+
+    pasted = "masterpiece, best quality, (blue sky:1.2), <lora:ghibli_v2:0.8><lora:more_details:.5>"
+    page = registry.search(pasted)
+    only = registry.search("<lora:ghibli_v2:0.8>")
+
+    found = [(result.card.id, result.hit.exact) for result in page.results[:3]]
+    assert found == [(ghibli.id, True), (details.id, True), (sky.id, False)]
+    assert page.text == pasted
+    assert (only.results[0].card.id, only.results[0].hit.exact) == (ghibli.id, True)
+
+
+def test_what_a_prompt_calls_for_is_chosen_at_the_strength_that_it_says(
+    registry: Registry,
+) -> None:
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        ink = add_adapter(session, name="Ink", file_name="ink-v2.safetensors")
+        add_adapter(session, name="fox", embedding=embed(registry, "a fox"))
+
+    [choice] = registry.choose("a fox, <lora:Ink-V2:0.6>")
+
+    assert (choice.card.id, choice.card.strength) == (ink.id, 0.6)
+    with pytest.raises(CalledAdapterError, match="<lora:gone>, and no adapter here"):
+        registry.choose("a fox, <lora:gone:1>")
 
 
 def test_the_same_name_here_comes_before_that_elsewhere(registry: Registry) -> None:

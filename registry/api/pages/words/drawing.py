@@ -147,7 +147,9 @@ TEXTS: dict[str, tuple[str, str]] = {
         "服务器在完成前退出；请重新生成。",
     ),
     "fuse.no_base": (
-        "No image can be made here: REGISTRY_BASE_MODELS names no folder for this base model.",
-        "无法生成图片：REGISTRY_BASE_MODELS 中没有该基础模型的目录。",
+        "No image can be made here: REGISTRY_BASE_MODELS names no folder for {name}. Start the "
+        "server with REGISTRY_BASE_MODELS={setting}.",
+        "无法生成图片：REGISTRY_BASE_MODELS 中没有 {name} 的目录。"
+        "请设置 REGISTRY_BASE_MODELS={setting} 后重新启动服务器。",
     ),
 }

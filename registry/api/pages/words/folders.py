@@ -34,6 +34,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "folders.refresh": ("Look again", "重新检查"),
     "folders.draw": ("Draw missing covers", "生成缺失的封面"),
     "folders.remove": ("Watch no more", "不再监视"),
+    "folders.unwatched": (
+        "Read by `autolora refresh`, and not watched",
+        "由 `autolora refresh` 读取，未监视",
+    ),
+    "folders.watch": ("Watch", "监视"),
+    "folders.watch.of": ("Watch {path}", "监视 {path}"),
     "folders.problems": ("What was not taken, and why ({n})", "未收录的内容及原因（{n}）"),
     "folders.copies": ("Find copies", "查找重复文件"),
     "copies": ("Copies among my files", "我的文件中的重复项"),

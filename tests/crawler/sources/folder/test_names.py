@@ -24,6 +24,10 @@ from tests.crawler.sources.folder.builders import list_records
         ("loras/ink-000004", "ink", "ink epoch 4"),
         ("loras/ink-step00000500", "ink", "ink step 500"),
         ("loras/other-000004", "ink", "ink"),
+        ("loras/ink/ink_000000500", "ink", "ink step 500"),
+        ("loras/ink/ink_2024", "ink", "ink"),
+        ("loras/moonlit-fox", "last", "moonlit-fox"),
+        ("loras/moonlit-fox/last", "last", "moonlit-fox"),
     ],
 )
 def test_a_file_is_called_by_what_says_most(path: str, output_name: str, name: str) -> None:

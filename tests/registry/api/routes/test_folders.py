@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine, update
 
@@ -15,7 +16,7 @@ from registry.db import own_folders, runs
 from registry.db.adapters import Origin
 from registry.db.models import CrawlRun
 from registry.service import Registry
-from tests.encoder.builders import make_factors, write_adapter
+from tests.encoder.builders import make_factors, write_adapter, write_tensors
 
 PATIENCE_SECONDS = 60
 
@@ -78,6 +79,56 @@ def test_a_folder_is_added_and_what_is_wrong_in_it_is_told(
     page = client.get("/folders").text
     assert str(folder) in page
     assert "What was not taken, and why (1)" in page
+
+
+def test_what_an_earlier_refresh_refused_is_still_told(client: TestClient, folder: Path) -> None:
+    """The next one reads only what changed, and whoever looks later asks where the file is."""
+    whole_model = {"first_stage_model.encoder.conv_in.weight": torch.zeros(4, 3, 3, 3)}
+    write_tensors(folder / "merged.safetensors", whole_model, {})
+    client.post("/v1/folders", json={"path": str(folder)})
+    settle(client, 1)
+    assert [problem["adapter"] for problem in folders_of(client)[0]["problems"]] == ["loras/merged"]
+    write_adapter(folder / "owl.safetensors", make_factors(2))
+
+    client.post("/v1/folders/refresh", json={"path": str(folder)})
+
+    settle(client, 2)
+    [problem] = folders_of(client)[0]["problems"]
+    assert problem["adapter"] == "loras/merged"
+    assert problem["message"].startswith("refused: is no adapter but a whole model")
+    page = client.get("/folders", headers={"Accept-Language": "zh-CN"}).text
+    assert "已拒绝：不是适配器，而是完整模型" in page
+
+
+def test_a_folder_that_was_only_refreshed_can_be_watched(
+    client: TestClient, registry: Registry, folder: Path
+) -> None:
+    """Who read it by the command line is not told that there is none."""
+    registry.folders.refresh(folder)
+
+    before = client.get("/folders").text
+    client.post("/folders", data={"path": str(folder)})
+
+    assert "No folder was added yet" not in before
+    assert f'name="path" value="{folder}"><code' in before
+    settle(client, 1)
+    assert "Read by `autolora refresh`" not in client.get("/folders").text
+
+
+def test_a_path_that_is_wrong_can_be_mended_where_it_was_written(
+    client: TestClient, folder: Path
+) -> None:
+    """What is lost on the way to a page of an error is typed again."""
+    browser = {"Accept": "text/html"}
+
+    wrong = client.post("/folders", data={"path": f"{folder}x"}, headers=browser)
+    quoted = client.post("/folders", data={"path": f'"{folder}"'}, follow_redirects=False)
+
+    assert wrong.status_code == 422
+    assert f'value="{folder}x"' in wrong.text
+    assert "cannot be added: no such file or directory." in wrong.text
+    assert quoted.status_code == 303
+    settle(client, 1)
 
 
 def test_what_changes_in_a_watched_folder_is_indexed(

@@ -15,6 +15,7 @@ from PIL import Image
 from sqlalchemy import update
 
 from registry.api.app import close, create_app
+from registry.api.pages.render import json_text
 from registry.api.queue import MOST_WAITING
 from registry.client import Client
 from registry.db import images
@@ -142,6 +143,17 @@ def follow(client: TestClient, image_id: int) -> Iterator[dict[str, Any]]:
         yield image
         if image["finished_at"] is not None:
             return
+
+
+def test_a_recipe_is_shown_in_its_own_letters_and_means_the_same() -> None:
+    """What is copied is read again; and a sign that turns the text's direction is seen."""
+    recipe = {"name": "剪影", "negative_prompt": "<b>\u202e"}
+
+    text = json_text(recipe)
+
+    assert json.loads(text) == recipe
+    assert "剪影" in text
+    assert "\\u202e" in text
 
 
 def test_a_recipe_is_drawn_again_to_the_pixel(client: TestClient, drawing: Registry) -> None:

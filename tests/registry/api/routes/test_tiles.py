@@ -35,6 +35,21 @@ def test_pictures_are_blurred_by_their_rating(
     assert f'<body data-blur="{blur}">' in page
 
 
+def test_a_file_of_ones_own_says_where_it_is_and_names_no_author(
+    client: TestClient, registry: Registry
+) -> None:
+    """Of two names of a file in one folder, “folder” tells nobody which is which."""
+    with registry.sessions.begin() as session:
+        mine = {"hub": "folder", "endpoint": "/loras", "author": "", "file_sha256": "a" * 64}
+        add_adapter(session, name="red fox", file_name="fox.safetensors", **mine)
+        add_adapter(session, name="red fox 2", file_name="copies/fox.safetensors", **mine)
+
+    [tile] = _tiles(get_page(client, "/?q=red+fox"))
+
+    assert "by ?" not in tile
+    assert "red fox 2 (copies/fox.safetensors)" in tile
+
+
 def _tiles(page: str) -> list[str]:
     return page.split('<li class="card">')[1:]
 

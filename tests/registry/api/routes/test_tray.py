@@ -1,5 +1,6 @@
 """What is put aside to fuse: in the pages' lists, and in the address of the page that fuses."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -107,6 +108,17 @@ def test_the_page_draws_with_a_base_that_can_run(client: TestClient, registry: R
     assert said["data-base-model"] == "sdxl-1.0"
     assert json.loads(said["data-runnable"]) == ["sdxl-1.0"]
     assert "No image can be made here" not in page
+
+
+def test_where_nothing_can_be_drawn_it_is_said_what_to_set(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        pony = add_adapter(session, base_model="pony").id
+
+    page = html.unescape(get_page(client, f"/fuse?adapter={pony}"))
+
+    assert """REGISTRY_BASE_MODELS='{"pony": "/path/to/diffusers/folder"}'.""" in page
 
 
 def test_the_base_that_can_run_is_taken_of_those_in_common() -> None:
