@@ -25,8 +25,8 @@ from registry.errors import (
 )
 from registry.fusion.studio import Studio
 from registry.refresh.pipeline import Pipeline
+from registry.refresh.problems import one_line
 from registry.refresh.sources import open_source
-from registry.refresh.step import one_line
 from registry.retrieval.copies import Copy, find_copies, own_files
 
 SUFFIX = ".safetensors"

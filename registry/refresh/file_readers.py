@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
-from registry.db.readings import Reading
+from registry.db.reading_facts import Reading
 from registry.refresh.reading import ReadTask, load_reading, read_file
 
 # Fewer files are read sooner here: a process takes two seconds to begin.

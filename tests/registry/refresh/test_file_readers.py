@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.db.readings import Reading
+from registry.db.reading_facts import Reading
 from registry.refresh import file_readers
 from registry.refresh.file_readers import FEWEST_FILES, MOST_PROCESSES, FileReaders, count_processes
 from registry.refresh.reading import ReadTask, read_file
