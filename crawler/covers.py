@@ -1,15 +1,15 @@
 """Bytes from a hub -> an image that is safe to keep and to show."""
 
 import io
-import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from crawler.broken_images import refused
 from crawler.errors import CoverError
 
 MAX_BYTES = 32 * 2**20
@@ -150,7 +150,7 @@ def _count_pixels(data: bytes) -> int:
     Raises:
         CoverError: too many or too few, or it is no picture.
     """
-    with _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+    with refused(_refuse), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
         width, height = opened.size
     if width * height > MAX_PIXELS:
         raise CoverError(f"the picture has {width}x{height} pixels, more than we decode")
@@ -161,7 +161,7 @@ def _count_pixels(data: bytes) -> int:
 
 def _decode(data: bytes) -> Image.Image:
     """Return the picture upright, as RGB or RGBA."""
-    with _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+    with refused(_refuse), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
         upright = ImageOps.exif_transpose(opened)
         if upright.mode.startswith("I;16"):
             # Pillow cuts off what is above 255: nearly all of it would be white.
@@ -169,19 +169,8 @@ def _decode(data: bytes) -> Image.Image:
         return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
 
 
-@contextmanager
-def _broken_images() -> Iterator[None]:
-    """Our error for all that Pillow raises."""
-    try:
-        yield
-    # Pillow only warns of a bomb of medium size; where warnings are errors, it is one.
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise CoverError("the picture has far more pixels than we decode") from error
-    except UnidentifiedImageError as error:
-        raise CoverError("the picture is no image of a kind that we know") from error
-    # What Pillow's decoders raise for broken files, over the formats above.
-    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, struct.error) as error:
-        raise CoverError(f"the picture is a broken image: {error}") from error
+def _refuse(cause: str) -> CoverError:
+    return CoverError(f"the picture {cause}")
 
 
 def _encode(image: Image.Image) -> bytes:

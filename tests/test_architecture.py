@@ -34,7 +34,8 @@ CRAWLER: dict[str, set[str]] = {
     "peft_config": set(),
     "filters": {"records"},
     "disk": {"errors"},
-    "covers": {"errors"},
+    "broken_images": set(),
+    "covers": {"broken_images", "errors"},
     "manners": {"errors"},
     "addresses": {"errors", "foreign_text"},
     "transport": {"addresses"},
@@ -200,7 +201,10 @@ def test_encoder_takes_from_crawler_only_what_knows_no_hub() -> None:
     }
 
     # The last three are how anything is asked over a network, whoever it is.
-    known = {"records", "errors", "foreign_text", "peft_config", "addresses", "http", "transport"}
+    known = {
+        "records", "errors", "foreign_text", "peft_config", "broken_images", "addresses", "http",
+        "transport",
+    }  # fmt: skip
     assert taken <= known
 
 

@@ -2,13 +2,11 @@
 
 import base64
 import io
-import struct
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
+from crawler.broken_images import refused
 from encoder.errors import CaptionError
 
 MAX_BYTES = 32 * 2**20
@@ -39,7 +37,7 @@ def prepare(data: bytes) -> Image.Image:
     """
     if len(data) > MAX_BYTES:
         raise CaptionError(f"the image has {len(data):,} bytes, more than are decoded")
-    with _DECODING, _broken_images(), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+    with _DECODING, refused(_refuse), Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
         if opened.width * opened.height > MAX_PIXELS:
             raise CaptionError(f"the image has {opened.width}x{opened.height} pixels, too many")
         # A JPEG is decoded at an eighth, a quarter or half of its size where that is enough.
@@ -79,15 +77,5 @@ def _fit(image: Image.Image) -> Image.Image:
     return padded
 
 
-@contextmanager
-def _broken_images() -> Iterator[None]:
-    """Our error for all that Pillow raises."""
-    try:
-        yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise CaptionError("the image has far more pixels than are decoded") from error
-    except UnidentifiedImageError as error:
-        raise CaptionError("it is no image of a kind that we know") from error
-    # What Pillow's decoders raise for broken files, over the formats above.
-    except (OSError, ValueError, SyntaxError, ArithmeticError, LookupError, struct.error) as error:
-        raise CaptionError(f"the image is broken: {error}") from error
+def _refuse(cause: str) -> CaptionError:
+    return CaptionError(f"it {cause}")

@@ -8,7 +8,7 @@ from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import Dialect
 
 
-class HalfVec(HALFVEC):
+class HalfVec(HALFVEC):  # type: ignore[misc]  # pgvector.sqlalchemy has no types
     """pgvector's own writes every vector as text, which takes a third of a millisecond or more.
 
     How bytes are sent is said in registry/db/session.py.

@@ -1,14 +1,14 @@
 """What a hub lists is asked for while what it listed before is stored."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from queue import Queue
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def ahead(items: Iterator[T], count: int) -> Iterator[T]:
+def ahead(items: Iterator[T], count: int) -> Generator[T]:
     """Yield `items` in their order; a thread takes about `count` of them before they are wanted.
 
     What taking them raises is raised after those before it. Who stops iterating does not wait for
