@@ -247,7 +247,6 @@ def _run(step: Step, report: _Report) -> Iterator[StepProgress]:
 def _outcomes(step: Step, report: _Report) -> Iterator[StepOutcome]:
     """Yield a step's outcomes; a hub that is down is one more, and the run's error."""
     try:
-        yield from step.done_ahead()
         if isinstance(step, SharedStep) and has_workers(step):
             yield from share(step)
         else:

@@ -96,18 +96,8 @@ class Step(ABC):
         return iter(())
 
     def get_ready(self, count: int) -> None:
-        """Get ready for so many tasks or less: a step before this one is about to be done.
-
-        What is there already may be begun.
-        """
+        """Get ready for so many tasks or less: a step before this one is about to be done."""
         return
-
-    def done_ahead(self) -> Iterator[StepOutcome]:
-        """Yield what came of tasks that were done while a step before this one was under way.
-
-        Raises as `run` does.
-        """
-        return iter(())
 
     def close(self) -> None:
         """Give back what it opened; it is not used any more."""

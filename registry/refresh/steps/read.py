@@ -15,7 +15,6 @@ from registry.db.readings import store_readings
 from registry.errors import BlobNotFoundError
 from registry.refresh.bases import find_bases
 from registry.refresh.file_readers import FileReaders, count_processes
-from registry.refresh.read_ahead import ReadAhead
 from registry.refresh.reading import ReadTask, read_file, reader_version
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
@@ -46,14 +45,11 @@ class ReadStep(SharedStep):
     def __init__(self, context: RefreshContext) -> None:
         super().__init__(context)
         self._readers: FileReaders | None = None
-        self._ahead: ReadAhead | None = None
 
     def get_ready(self, count: int) -> None:
         # What is not kept is read as it comes.
-        if self._ahead is None and self.context.settings.keep_files == "all":
+        if self.context.settings.keep_files == "all":
             self._start_readers(count)
-            if self._readers is not None:
-                self._ahead = ReadAhead(self._list_first, self.do_alone)
 
     def _start_readers(self, files: int) -> None:
         if self._readers is None and (processes := count_processes(files)):
@@ -61,25 +57,13 @@ class ReadStep(SharedStep):
             self._readers.warm_up()
 
     def close(self) -> None:
-        if self._ahead is not None:
-            self._ahead.stop()
         if self._readers is not None:
             self._readers.close()
             self._readers = None
-        if self._ahead is not None:
-            self._ahead.wait()
 
     def remaining(self) -> int:
-        done = len(self._ahead.finish()) if self._ahead is not None else 0
         with self.context.sessions() as session:
-            return done + pending.count_to_read(session, reader_version())
-
-    def done_ahead(self) -> Iterator[StepOutcome]:
-        return iter(self._ahead.finish() if self._ahead is not None else ())
-
-    def _list_first(self) -> list[str]:
-        with self.context.sessions() as session:
-            return pending.keys_to_read(session, reader_version(), "", PAGE)
+            return pending.count_to_read(session, reader_version())
 
     def run(self) -> Iterator[StepOutcome]:
         self._start_readers(self.remaining())
