@@ -297,12 +297,6 @@ class PartialFile:
         self._handed_on = 0
 
 
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def disk_error(path: Path, error: OSError) -> DownloadError:
     """Say which file the disk refused, and what to do."""
     return DownloadError(

@@ -44,3 +44,9 @@ def stamp(facts: os.stat_result) -> _Stamp:
         facts.st_mtime_ns,
         facts.st_ctime_ns,
     )
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file, in hex, reading it piece by piece."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

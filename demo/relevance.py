@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from crawler.hashed_file import hash_file
 from demo.paths import BUILD
 from demo.train_encoder import add_more, load_dataset
 from encoder.sketches.sketch import Sketch
@@ -26,7 +27,6 @@ from encoder.training.train import (
     sketch_files,
 )
 from encoder.weight_encoders.checkpoint import AnyEncoder, load_encoder
-from registry.blobs import hash_file
 from registry.fusion.relevance import relevance_of
 from registry.text.prompt_phrases import texts_of
 

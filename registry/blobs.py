@@ -175,12 +175,6 @@ def make_private(folder: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
 
 
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file, in hex, reading it piece by piece."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or one it was raised from, says that a disk or quota is full."""
     seen: list[BaseException] = []

@@ -9,8 +9,9 @@ from uuid import uuid4
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.errors import AutoLoraError
+from crawler.hashed_file import hash_file
 from encoder.text_encoder import TextEncoder
-from registry.blobs import BlobStore, hash_file, make_private
+from registry.blobs import BlobStore, make_private
 from registry.config import Settings
 from registry.db import own_folders
 from registry.db.holds import hold
@@ -25,8 +26,8 @@ from registry.errors import (
 )
 from registry.fusion.studio import Studio
 from registry.refresh.pipeline import Pipeline
+from registry.refresh.problems import one_line
 from registry.refresh.sources import open_source
-from registry.refresh.step import one_line
 from registry.retrieval.copies import Copy, find_copies, own_files
 
 SUFFIX = ".safetensors"

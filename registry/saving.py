@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from registry.blobs import hash_file
+from crawler.hashed_file import hash_file
 from registry.errors import BlobMismatchError, FileInTheWayError
 
 

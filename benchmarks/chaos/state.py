@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import inspect, select, text
 from sqlalchemy.orm import Session
 
-from registry.blobs import hash_file
+from crawler.hashed_file import hash_file
 from registry.config import Settings
 from registry.db.encoder_models import Encoder, Sketch, WeightEmbedding
 from registry.db.models import (

@@ -1,6 +1,8 @@
 """What a crawl of a loopback hub costs: time beside curl, adapters a second, memory, bytes."""
 
 import json
+import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -72,6 +74,14 @@ def fetch_by_curl(endpoint: str, entries: list[dict[str, Any]], folder: Path) ->
     return time.perf_counter() - began
 
 
+def remove(*folders: Path) -> None:
+    """Remove what turns before have left, so that each finds memory and disk as all do."""
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)
+    os.sync()
+
+
 def beside_curl(folder: Path, files: int, rank: int, rounds: int) -> Figures:
     """List and download files into an empty registry, and with curl, in turns."""
     names = {f"adapters/{number}.safetensors": WANTED for number in range(files)}
@@ -79,12 +89,16 @@ def beside_curl(folder: Path, files: int, rank: int, rounds: int) -> Figures:
     entries = json.loads((zoo / "listing.json").read_text())
     size = sum((zoo / name).stat().st_size for name in names)
     by_crawl, by_curl, cpu = [], [], list[float]()
+    fetched, home = folder / "curl", folder / "home"
     with serving(zoo) as endpoint, ModelScopeSource(endpoint) as source:
         # So that the hub has hashed its files, which a real one has done long before.
         assert len(list(source.list_adapters())) == files
-        for turn in range(rounds):
-            by_curl.append(fetch_by_curl(endpoint, entries, folder / f"curl-{turn}"))
-            with empty_registry(folder / f"home-{turn}") as registry:
+        for _ in range(rounds):
+            remove(fetched, home)
+            by_curl.append(fetch_by_curl(endpoint, entries, fetched))
+            remove(fetched, home)
+            with empty_registry(home) as registry:
+                os.sync()
                 before = time.process_time()
                 by_crawl.append(finish(refresh(registry, endpoint, CRAWL)))
                 cpu.append(time.process_time() - before)

@@ -3,28 +3,19 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
-from encoder.base_models.matching import Claim, claim_of_hub, claim_of_person, person_says
+from encoder.base_models.matching import claim_of_hub, claim_of_person, person_says
 from registry.db.adapters import read_again
 from registry.db.models import Adapter, File
+from registry.db.reading_facts import Beside
 from registry.db.records import record_from_json, settle
 from registry.db.removals import is_removed
 from registry.errors import AdapterNotFoundError
-
-
-class Beside(NamedTuple):
-    """What is known of a file beside its bytes: of all adapters that it is of."""
-
-    claims: tuple[Claim, ...]
-    peft_config: str
-
-
-NOTHING = Beside((), "")
 
 
 def load_beside(session: Session, hashes: Collection[str]) -> dict[str, Beside]:

@@ -6,11 +6,11 @@ The others are in models.py.
 from datetime import datetime
 from typing import Any
 
-from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, func
 from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
+from registry.db.half_vectors import HalfVec
 from registry.db.models import EMBEDDING_DIM, HNSW, Base
 
 
@@ -70,7 +70,7 @@ class WeightEmbedding(Base):
     encoder_id: Mapped[int] = mapped_column(
         ForeignKey("encoders.id", ondelete="CASCADE"), primary_key=True
     )
-    embedding: Mapped[Any] = mapped_column(HALFVEC(EMBEDDING_DIM))
+    embedding: Mapped[Any] = mapped_column(HalfVec(EMBEDDING_DIM))
 
     __table_args__ = (
         Index(

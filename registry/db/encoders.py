@@ -9,8 +9,9 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from crawler.hashed_file import hash_file
 from encoder.base_models.families import find_family
-from registry.blobs import BlobStore, hash_file
+from registry.blobs import BlobStore
 from registry.db import pending
 from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
 from registry.db.models import EMBEDDING_DIM

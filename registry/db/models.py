@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Any
 
-from pgvector.sqlalchemy import HALFVEC
 from sqlalchemy import (
     ARRAY,
     JSON,
@@ -24,6 +23,8 @@ from sqlalchemy import (
 from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from registry.db.half_vectors import HalfVec
 
 # The text encoder's width. halfvec: half the memory, and no recall lost that pgvector's
 # authors could measure (https://github.com/pgvector/pgvector#half-precision-vectors).
@@ -254,7 +255,7 @@ class File(Base):
     # The hash of what follows the header; it begins with AutoV3, as sha256 begins with AutoV2.
     body_sha256: Mapped[str | None] = mapped_column(index=True)
     # encoder.sketches.fingerprint's direction and log_norm; NULL where there is none.
-    fingerprint: Mapped[Any | None] = mapped_column(HALFVEC(FINGERPRINT_DIM))
+    fingerprint: Mapped[Any | None] = mapped_column(HalfVec(FINGERPRINT_DIM))
     log_norm: Mapped[float | None]
     # PEFT's adapter_config.json that was beside it when it was read: its alpha is nowhere else.
     peft_config: Mapped[str] = mapped_column(server_default="")
@@ -386,7 +387,7 @@ class CaptionEmbedding(Base):
 
     text_md5: Mapped[str] = mapped_column(primary_key=True)
     text_encoder: Mapped[str] = mapped_column(primary_key=True)
-    embedding: Mapped[Any] = mapped_column(HALFVEC(EMBEDDING_DIM))
+    embedding: Mapped[Any] = mapped_column(HalfVec(EMBEDDING_DIM))
 
     __table_args__ = (
         # Declared here too, or `alembic check` would want to drop it.
@@ -411,7 +412,7 @@ class CoverEmbedding(Base):
 
     sha256: Mapped[str] = mapped_column(primary_key=True)
     image_encoder: Mapped[str] = mapped_column(primary_key=True)
-    embedding: Mapped[Any] = mapped_column(HALFVEC())
+    embedding: Mapped[Any] = mapped_column(HalfVec())
 
 
 class CrawlRun(Base):

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from crawler.records import AdapterRecord
 from registry.db.adapters import Origin, label
-from registry.db.claims import NOTHING, Beside, said_of
+from registry.db.claims import said_of
 from registry.db.encoder_models import Encoder, Sketch, WeightEmbedding
 from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, File
+from registry.db.reading_facts import NOTHING, Beside
 from registry.db.records import record_from_json
 
 ALIVE = Adapter.state.in_(["listed", "ready"])

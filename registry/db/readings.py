@@ -5,36 +5,18 @@ written together.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from encoder.base_models.families import find_family
-from registry.db.claims import NOTHING, Beside, load_beside
+from registry.db.claims import load_beside
 from registry.db.encoder_models import Sketch, WeightEmbedding
 from registry.db.models import Adapter, File
+from registry.db.reading_facts import NOTHING, Reading
 from registry.db.records import record_from_json, settle
 from registry.db.removals import is_removed
-
-
-class SketchData(NamedTuple):
-    version: str
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a file was read as, or why it is refused."""
-
-    sha256: str
-    beside: Beside  # what was known of it besides its bytes
-    columns: Mapping[str, Any]  # of `files`
-    # One of each version that files of its family are sketched in.
-    sketches: Sequence[SketchData] = ()
-    refusal: str = ""  # for people
 
 
 def store_readings(session: Session, readings: Sequence[Reading]) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Collection
 from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from registry.db.claims import NOTHING, Beside, load_beside
+from registry.db.claims import load_beside
 from registry.db.encoder_models import Sketch, SketchBasis
 from registry.db.models import File
+from registry.db.reading_facts import NOTHING, Beside
 
 
 def find_basis(session: Session, family: str) -> SketchBasis | None:

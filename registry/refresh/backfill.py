@@ -15,7 +15,8 @@ from registry.db import pending
 from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.encoders import base_models_of
 from registry.errors import EncoderRejectedError
-from registry.refresh.step import StepOutcome, one_line
+from registry.refresh.problems import one_line
+from registry.refresh.step import StepOutcome
 
 if TYPE_CHECKING:
     from encoder.weight_encoders.checkpoint import WeightEncoder

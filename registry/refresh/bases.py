@@ -8,7 +8,6 @@ what is not kept there is none.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -21,9 +20,10 @@ from encoder.errors import LoraFileError, SketchError
 from encoder.training.progress import Progress
 from registry.blobs import BlobStore
 from registry.db import sketch_bases
-from registry.db.claims import Beside
 from registry.db.encoder_models import Sketch, SketchBasis
 from registry.db.pending import base_models_of_files
+from registry.db.reading_facts import Beside
+from registry.refresh.reading import load_basis
 
 if TYPE_CHECKING:
     from encoder.sketches.basis import Basis
@@ -41,14 +41,6 @@ def find_bases(sessions: sessionmaker[Session], blobs: BlobStore) -> dict[str, P
     with sessions() as session:
         known = sketch_bases.list_bases(session)
     return {basis.family: blobs.path(basis.basis_sha256) for basis in known}
-
-
-@lru_cache(maxsize=16)
-def load_basis(path: Path) -> "Basis":
-    """Load a basis; what lies in a blob store under its hash never changes."""
-    from encoder.sketches.basis import Basis
-
-    return Basis.load(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from registry.db.holds import hold
 from registry.db.models import Caption
 from registry.errors import BlobNotFoundError
 from registry.refresh.captioners import name_of_captioner, what_is_missing
-from registry.refresh.step import StepOutcome, one_line
+from registry.refresh.problems import one_line
+from registry.refresh.step import StepOutcome
 from registry.text.hub_prompts import CLEANING_VERSION, clean_prompt
 
 # What images are held as while they are captioned, by a refresh, a worker or a command.

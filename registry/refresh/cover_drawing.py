@@ -28,7 +28,8 @@ from registry.fusion.catalogue import Ingredient
 from registry.fusion.errors import BaseModelError, GatesFileError
 from registry.fusion.options import Drawing, Mode
 from registry.fusion.studio import Studio
-from registry.refresh.step import StepOutcome, one_line
+from registry.refresh.problems import one_line
+from registry.refresh.step import StepOutcome
 from registry.retrieval.cards import load_cards
 
 # The same for all: whoever draws one again sees the same.

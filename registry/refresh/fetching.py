@@ -19,7 +19,7 @@ from registry.db.arrivals import StoredCover
 from registry.db.pending import PendingFetch
 from registry.errors import DiskFullError
 from registry.refresh.judging import HeaderJudge, Judgement
-from registry.refresh.step import one_line
+from registry.refresh.problems import one_line
 
 # A hub that does not answer after so many rests in a row, each twice as long, is left for the next
 # refresh.

@@ -28,8 +28,8 @@ from registry.errors import DatabaseLostError, DiskFullError, RegistryError
 from registry.refresh.canaries import ask_canaries
 from registry.refresh.learn import Learner, learnable_base_models
 from registry.refresh.pipeline import Pipeline, StepProgress
+from registry.refresh.problems import one_line
 from registry.refresh.sources import open_source
-from registry.refresh.step import one_line
 from registry.retrieval.cards import count_by_base_model
 from registry.retrieval.finder import Finder
 

@@ -23,8 +23,9 @@ from registry.db.models import EMBEDDING_DIM
 from registry.db.session import one_line_errors, translated
 from registry.errors import EncoderRejectedError
 from registry.fusion.studio import Studio
+from registry.refresh.problems import one_line
 from registry.refresh.sharing import has_workers, share
-from registry.refresh.step import RefreshContext, SharedStep, Step, StepOutcome, one_line
+from registry.refresh.step import RefreshContext, SharedStep, Step, StepOutcome
 from registry.refresh.steps.caption import CaptionStep
 from registry.refresh.steps.crawl import CrawlStep
 from registry.refresh.steps.draw_covers import DrawCoversStep

@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoder.base_models.families import find_family
 from encoder.errors import LoraFileError
-from registry.db.claims import NOTHING, Beside
-from registry.db.readings import Reading, SketchData
-from registry.refresh.bases import load_basis
-from registry.refresh.step import one_line
+from registry.db.reading_facts import NOTHING, Beside, Reading, SketchData
+from registry.refresh.problems import one_line
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
+    from encoder.sketches.basis import Basis
     from encoder.sketches.fingerprint import Fingerprinter
     from encoder.sketches.sketch import Sketch as MadeSketch
     from encoder.sketches.sketch import Sketcher
@@ -130,6 +130,14 @@ def _sketchers(base_model: str, bases: Mapping[str, Path]) -> "list[Sketcher]":
     own = None if family is None else bases.get(family.name)
     usual = Sketcher(base_model)
     return [usual] if own is None else [usual, Sketcher(base_model, basis=load_basis(own))]
+
+
+@lru_cache(maxsize=16)
+def load_basis(path: Path) -> "Basis":
+    """Load a basis; what lies in a blob store under its hash never changes."""
+    from encoder.sketches.basis import Basis
+
+    return Basis.load(path)
 
 
 def load_reading() -> None:

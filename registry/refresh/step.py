@@ -9,8 +9,6 @@ from typing import ClassVar
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from crawler import foreign_text
-from crawler.errors import AutoLoraError
 from crawler.records import Source
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
@@ -154,11 +152,3 @@ class SharedStep(Step):
         for keys in self.list_keys(self.page):
             yield from self.do_alone(keys)
         yield from self.finish()
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, in one line; one that is not ours also says what it is."""
-    message = foreign_text.one_line(str(error))
-    if isinstance(error, AutoLoraError | OSError) and message:
-        return message
-    return f"unexpected {type(error).__name__}: {message}. Please report this."

@@ -26,8 +26,9 @@ from registry.db import jobs
 from registry.db.session import one_line_errors
 from registry.errors import DatabaseError, DatabaseLostError, DiskFullError
 from registry.refresh.pipeline import STEPS, Pipeline
+from registry.refresh.problems import one_line
 from registry.refresh.sources import open_source
-from registry.refresh.step import SharedStep, StepOutcome, one_line
+from registry.refresh.step import SharedStep, StepOutcome
 
 SHARED_STEPS = {step.name: step for step in STEPS if issubclass(step, SharedStep)}
 QUEUES = tuple(dict.fromkeys(step.queue for step in SHARED_STEPS.values()))

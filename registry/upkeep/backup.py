@@ -23,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry.blobs import CHUNK_BYTES, hash_file, make_private
+from crawler.hashed_file import hash_file
+from registry.blobs import CHUNK_BYTES, make_private
 from registry.config import Settings
 from registry.db.blob_names import named_blobs
 from registry.db.dumps import write_dump

@@ -8,7 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 from sqlalchemy import Engine
 
-from registry.blobs import hash_file, make_private
+from crawler.hashed_file import hash_file
+from registry.blobs import make_private
 from registry.config import Settings
 from registry.db.dumps import count_rows, has_tables, is_known_revision, read_dump
 from registry.db.migrate import migrate

@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from crawler.disk import DiskLimits, is_folder
-from crawler.download import MAX_HEADER_BYTES, hash_file
+from crawler.download import MAX_HEADER_BYTES
 from crawler.errors import DownloadError, FolderError, SourceError
-from crawler.hashed_file import HashedFile
+from crawler.hashed_file import HashedFile, hash_file
 from crawler.records import (
     AdapterRecord,
     CoverRecord,

@@ -9,7 +9,7 @@ from typing import Protocol
 from PIL.Image import Image
 from torch import nn
 
-from registry.blobs import hash_file
+from crawler.hashed_file import hash_file
 from registry.fusion.device_cache import DeviceCache
 from registry.fusion.guidance import UnpromptedPasses
 from registry.fusion.options import GuideFrom, PreviewCallback, StepCallback

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from registry.blobs import hash_file
+from crawler.hashed_file import hash_file
 from registry.fusion.errors import GatesFileError
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.gates.diffsynth import DiffSynthGates

@@ -12,7 +12,8 @@ from registry.db.captions import Wanted
 from registry.errors import CaptionSettingsError
 from registry.refresh.captioners import name_of_captioner, open_captioner, what_is_missing
 from registry.refresh.captioning import HELD_AS, Captioning, take_known, version_of
-from registry.refresh.step import RefreshContext, SharedStep, StepOutcome, one_line
+from registry.refresh.problems import one_line
+from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
 
 class CaptionStep(SharedStep):

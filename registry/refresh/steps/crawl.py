@@ -20,6 +20,7 @@ from crawler.sources.folder import HUB
 from registry.db import adapters, runs
 from registry.db.nested_folders import take_over
 from registry.db.session import translated
+from registry.refresh.listing_ahead import ahead
 from registry.refresh.step import Step, StepOutcome
 
 # Records stored in one transaction, and files that are only noted to be there.
@@ -53,7 +54,7 @@ class CrawlStep(Step):
         page: list[AdapterRecord | Moved] = []
         unchanged: list[str] = []
         try:
-            for listed in listing:
+            for listed in ahead(listing, PAGE):
                 if isinstance(listed, Refusal):
                     # Without a repository it is the listing itself that has a gap.
                     complete &= bool(listed.repo)

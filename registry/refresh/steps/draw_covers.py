@@ -7,7 +7,8 @@ from registry.db.drawn_covers import Wanted
 from registry.errors import MissingExtraError
 from registry.fusion.errors import BaseModelError, GatesFileError
 from registry.refresh.cover_drawing import CoverDrawing
-from registry.refresh.step import RefreshContext, Step, StepOutcome, one_line
+from registry.refresh.problems import one_line
+from registry.refresh.step import RefreshContext, Step, StepOutcome
 
 
 class DrawCoversStep(Step):

@@ -18,7 +18,8 @@ from registry.db.encoders import (
 from registry.db.promotion import promote
 from registry.errors import EncoderRejectedError, PromotionError
 from registry.refresh.backfill import BATCH, PAGE, embed_files, list_hashes, load_registered
-from registry.refresh.step import RefreshContext, SharedStep, StepOutcome, one_line
+from registry.refresh.problems import one_line
+from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 from registry.retrieval.calibration import calibrate
 
 if TYPE_CHECKING:

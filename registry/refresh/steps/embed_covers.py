@@ -10,7 +10,8 @@ from encoder.image_encoder import ImageEncoder
 from registry.db import cover_embeddings
 from registry.db.cover_embeddings import PendingCover
 from registry.errors import BlobNotFoundError
-from registry.refresh.step import RefreshContext, SharedStep, StepOutcome, one_line
+from registry.refresh.problems import one_line
+from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
 # Pictures encoded at once.
 BATCH = 16

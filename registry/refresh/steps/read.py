@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from registry.blobs import BlobStore
 from registry.db import adapters, pending
-from registry.db.claims import NOTHING, load_beside
-from registry.db.readings import Reading, store_readings
+from registry.db.claims import load_beside
+from registry.db.reading_facts import NOTHING, Reading
+from registry.db.readings import store_readings
 from registry.errors import BlobNotFoundError
 from registry.refresh.bases import find_bases
 from registry.refresh.file_readers import FileReaders, count_processes

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from registry.blobs import hash_file
+from crawler.hashed_file import hash_file
 from registry.config import Settings
 from registry.db.dumps import count_rows
 from registry.service import Registry

@@ -13,8 +13,8 @@ import torch
 from PIL import Image, ImageChops
 from safetensors.torch import save_file
 
+from crawler.hashed_file import hash_file
 from encoder.adapter.lora_file import LoraWeights
-from registry.blobs import hash_file
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.errors import ExportError
 from registry.fusion.exports.adapters import NOTE, exported

@@ -12,10 +12,10 @@ from crawler.sources.folder import FolderSource
 from encoder.base_models.families import find_family
 from encoder.errors import UnknownClaimError
 from registry.api.app import create_app
-from registry.db.claims import NOTHING
 from registry.db.encoder_models import Sketch
 from registry.db.models import Adapter, File
-from registry.db.readings import Reading, store_readings
+from registry.db.reading_facts import NOTHING, Reading
+from registry.db.readings import store_readings
 from registry.errors import AdapterNotFoundError
 from registry.refresh.pipeline import Pipeline
 from registry.service import Registry

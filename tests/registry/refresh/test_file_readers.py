@@ -2,13 +2,15 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from registry.db.readings import Reading
+from registry.db.reading_facts import Reading
 from registry.refresh import file_readers
 from registry.refresh.file_readers import FEWEST_FILES, MOST_PROCESSES, FileReaders, count_processes
 from registry.refresh.reading import ReadTask, read_file
@@ -97,3 +99,13 @@ def test_few_files_and_one_processor_need_no_processes(
     monkeypatch.setattr("os.cpu_count", lambda: processors)
 
     assert count_processes(files) == processes
+
+
+def test_a_process_that_reads_loads_no_database() -> None:
+    """SQLAlchemy and the settings took a second of a processor in each."""
+    code = (
+        "import sys, registry.refresh.file_readers; "
+        "sys.exit(' '.join({'sqlalchemy', 'pydantic', 'psycopg', 'httpx'} & sys.modules.keys()))"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from crawler.download import hash_file
+from crawler.hashed_file import hash_file
 from crawler.sources.folder import source as folder_source
 from encoder.text_encoder import load_text_encoder
 from registry.blobs import BlobStore

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from crawler.download import hash_file
+from crawler.hashed_file import hash_file
 from crawler.sources.folder import FolderSource
 from crawler.sources.hugging_face import HuggingFaceSource
 from crawler.sources.modelscope import ModelScopeSource

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from crawler.disk import DiskLimits
-from crawler.download import hash_file
 from crawler.errors import DownloadError, FileTooLargeError, NoRoomError, SourceError
+from crawler.hashed_file import hash_file
 from crawler.records import (
     AdapterRecord,
     CoverRecord,
