@@ -42,12 +42,12 @@ from registry.retrieval.filters import (
     known_name,
 )
 from registry.retrieval.found import MOST_FOUND, Paging, page_of
-from registry.retrieval.hybrid import SearchQuery, put
+from registry.retrieval.hybrid import Question, SearchQuery, put
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
 from registry.retrieval.named import find_named
 from registry.retrieval.opening import ActiveEncoder, ask_opening
-from registry.retrieval.paging import MOST_RANKED, ranked_page, sorted_page
+from registry.retrieval.paging import MOST_RANKED, Paged, ranked_page, sorted_page
 from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
 from registry.retrieval.results import (
     Choice,
@@ -131,17 +131,13 @@ class Finder:
             known, active = opening()
             names = self._base_models(session, filters, known)
             spaces, notes = self._encoder_spaces(filters, names, active)
-            if sort == "relevance":
-                paged = ranked_page(session, question, self._text_encoder, spaces, cursor)
-            else:
-                paging = Paging(sort, cursor, limit, seed)
-                paged = sorted_page(session, question, self._text_encoder, spaces, paging)
-                if len(paged.found) == MOST_RANKED:
-                    notes = (*notes, SORTED)
+            paged = self._page(session, question, spaces, Paging(sort, cursor, limit, seed))
             with timed("load"):
                 with ending(session):
                     found = ask_results(session, paged.hits)
                 results = found()
+        if sort != "relevance" and len(paged.found) == MOST_RANKED:
+            notes = (*notes, SORTED)
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
             text,
@@ -154,6 +150,13 @@ class Finder:
             next=paged.next,
             sort=sort,
         )
+
+    def _page(
+        self, session: Session, question: Question, spaces: Sequence[Space], paging: Paging
+    ) -> Paged:
+        if paging.sort == "relevance":
+            return ranked_page(session, question, self._text_encoder, spaces, paging.cursor)
+        return sorted_page(session, question, self._text_encoder, spaces, paging)
 
     def alike(
         self,

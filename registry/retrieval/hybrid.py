@@ -15,15 +15,17 @@ from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
-from registry.retrieval.ranking import Match, SearchHit, fold, rank
+from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
 from registry.retrieval.statements import Answer, together
-from registry.retrieval.strangers import strangers_of
+from registry.retrieval.strangers import Strangers, strangers_of
 from registry.retrieval.terms import Signal
 from registry.retrieval.vector import ask_captions, ask_weights, worth_offering
 from registry.retrieval.words import Wording, ask_exact, ask_words, score_words
 
 # How many adapters every signal offers to the merge.
 DEPTH = 50
+# A pasted prompt calls for a few adapters by name; each is a question of its own.
+MOST_CALLED = 10
 SIMILARITIES: tuple[Signal, ...] = ("weights", "captions")
 # What people type who copy the name of a file; it says nothing of an adapter.
 SUFFIX = ".safetensors"
@@ -90,7 +92,7 @@ def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Ques
         anywhere = replace(query.filters, base_models=(), families=())
         asked = [
             ask_exact(session, name, filters=anywhere, limit=query.limit)
-            for name in query.called or (text,)
+            for name in query.called[:MOST_CALLED] or (text,)
         ]
         exact = partial(_each_once, asked)
     with timed("encode"):
@@ -115,41 +117,60 @@ def rank_all(
     base model comes first all the same if it is asked for exactly. The session needs to be in no
     particular transaction: settings are local to it.
     """
-    query = question.query
-    asked = [_aim(space, query.filters, question.embedding) for space in spaces]
+    asked = [_aim(space, question.query.filters, question.embedding) for space in spaces]
     offers = _offers(session, question, asked, text_encoder, known)
-    scores, exact = offers.scores, offers.exact
+    scores = offers.scores
     if all(space.encoder is None for space in spaces):
         scores.pop("weights", None)
     if literal:
         scores["words"] = dict.fromkeys(literal, ELSEWHERE) | scores["words"]
-    ids = {id_ for own in scores.values() for id_ in own} | set(exact) | set(known)
-    facts: dict[int, Knowledge] = {}
-    owners: dict[int, int] = {}
+    ids = {id_ for own in scores.values() for id_ in own} | set(offers.exact) | set(known)
     with timed("facts"):
         rows = list(_known(session, ids, asked, scores, text_encoder))
-    for place, found in enumerate(rows):
-        facts |= {row.adapter_id: row for row in found}
-        owners |= {row.adapter_id: place for row in found}
-        for signal in SIMILARITIES:
-            if signal in scores:
-                exactly = ((row.adapter_id, getattr(row, signal)) for row in found)
-                scores[signal] |= {id_: own for id_, own in exactly if own is not None}
-    within = _names(spaces)
-    elsewhere = [id_ for id_, row in facts.items() if within and row.base_model not in within]
     with timed("merge"):
-        scales = [one.space.scale(one.aimed, strangers_of(text_encoder)) for one in asked]
-        hits = rank(
-            scores,
-            {id_: scales[place] for id_, place in owners.items()},
-            positions={signal: _places(own) for signal, own in offers.lists.items()},
-            exact=[id_ for id_ in exact if id_ in facts],
-            elsewhere=elsewhere,
-            known=[id_ for id_ in known if id_ in facts],
-            downloads={id_: row.downloads for id_, row in facts.items()},
-            base_models={id_: row.base_model for id_, row in facts.items()},
+        return _merge(offers, rows, asked, strangers_of(text_encoder), known)
+
+
+def _merge(
+    offers: _Offers,
+    rows: Sequence[Sequence[Knowledge]],
+    asked: Sequence[_Asked],
+    strangers: Strangers,
+    known: Collection[int],
+) -> list[SearchHit]:
+    """Rank all that was offered, by what is known of it: `rows` of every space that was `asked`."""
+    facts: dict[int, Knowledge] = {}
+    scales: dict[int, Scale] = {}
+    for one, found in zip(asked, rows, strict=True):
+        facts |= {row.adapter_id: row for row in found}
+        scales |= dict.fromkeys(
+            (row.adapter_id for row in found), one.space.scale(one.aimed, strangers)
         )
-        return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
+    within = {name for one in asked for name in one.space.base_models}
+    hits = rank(
+        _completed(offers.scores, facts.values()),
+        scales,
+        positions={signal: _places(own) for signal, own in offers.lists.items()},
+        exact=[id_ for id_ in offers.exact if id_ in facts],
+        elsewhere=[id_ for id_, row in facts.items() if within and row.base_model not in within],
+        known=[id_ for id_ in known if id_ in facts],
+        downloads={id_: row.downloads for id_, row in facts.items()},
+        base_models={id_: row.base_model for id_, row in facts.items()},
+    )
+    return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
+
+
+def _completed(
+    scores: Mapping[Signal, dict[int, float]], facts: Collection[Knowledge]
+) -> dict[Signal, dict[int, float]]:
+    """Return each signal's scores with those that it has for what only others found."""
+    completed = dict(scores)
+    for signal in SIMILARITIES:
+        if signal in scores:
+            asked = ((row.adapter_id, getattr(row, signal)) for row in facts)
+            told = {id_: score for id_, score in asked if score is not None}
+            completed[signal] = scores[signal] | told
+    return completed
 
 
 def _aim(space: Space, filters: Filters, embedding: npt.NDArray[np.float32]) -> _Asked:
@@ -243,10 +264,6 @@ def _known(
 
 def _each_once(asked: Sequence[Answer[list[int]]]) -> list[int]:
     return list(dict.fromkeys(id_ for answer in asked for id_ in answer()))
-
-
-def _names(spaces: Sequence[Space]) -> set[str]:
-    return {name for space in spaces for name in space.base_models}
 
 
 def _places(matches: Sequence[Match]) -> dict[int, int]:

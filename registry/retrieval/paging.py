@@ -55,7 +55,7 @@ def ranked_page(
     Raises CursorError where it is none of ours, or of another question.
     """
     query = question.query
-    asked = (query.text, query.filters)
+    asked = (query.text, query.called, query.filters)
     place = None if cursor is None else _read(read_cursor(asked, cursor))
     literal: list[int] = []
     if place is not None and not place.to_come:
@@ -105,7 +105,7 @@ def sorted_page(
     ranked = ranked[:MOST_RANKED]
     fitting = [hit for hit in ranked if hit.band != "probably not"] or ranked
     hits = {hit.adapter_id: hit for hit in fitting}
-    page = page_of(session, ("search", query.text, query.filters), list(hits), paging)
+    page = page_of(session, ("search", query.text, query.called, query.filters), list(hits), paging)
     return Paged([hits[id_] for id_ in page.ids], _found(ranked), page.next)
 
 
