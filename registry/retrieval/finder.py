@@ -474,7 +474,7 @@ def _no_encoder(base_models: Sequence[str]) -> str:
     more = f" and {len(base_models) - 3} more" if len(base_models) > 3 else ""
     return (
         f"No weight encoder is active for {', '.join(base_models[:3])}{more}: weights were not "
-        "compared. Add one with `autolora encoders add`."
+        "compared. Make one with `autolora train-encoder`, or add one with `autolora encoders add`."
     )
 
 

@@ -282,15 +282,16 @@ ANSWERS = (
     ("interrupted", "已中断"),
     # What an answer lacks.
     (
-        "No weight encoder is active for {bases} and {n} more: weights were not compared. Add one "
-        "with `autolora encoders add`.",
+        "No weight encoder is active for {bases} and {n} more: weights were not compared. "
+        "Make one with `autolora train-encoder`, or add one with `autolora encoders add`.",
         "{bases} 等（另有 {n} 个）还没有权重编码器，未比较权重。"
-        "可用 `autolora encoders add` 添加。",
+        "可用 `autolora train-encoder` 训练，或用 `autolora encoders add` 添加。",
     ),
     (
-        "No weight encoder is active for {bases}: weights were not compared. Add one with "
-        "`autolora encoders add`.",
-        "{bases} 还没有权重编码器，未比较权重。可用 `autolora encoders add` 添加。",
+        "No weight encoder is active for {bases}: weights were not compared. Make one with "
+        "`autolora train-encoder`, or add one with `autolora encoders add`.",
+        "{bases} 还没有权重编码器，未比较权重。"
+        "可用 `autolora train-encoder` 训练，或用 `autolora encoders add` 添加。",
     ),
     (
         "The vision model did not describe the picture; see the log.",
