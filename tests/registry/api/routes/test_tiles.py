@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from typing import Any
 from fastapi.testclient import TestClient
 
 from registry.api.pages.tiles import commercial_use
@@ -40,7 +41,12 @@ def test_a_file_of_ones_own_says_where_it_is_and_names_no_author(
 ) -> None:
     """Of two names of a file in one folder, “folder” tells nobody which is which."""
     with registry.sessions.begin() as session:
-        mine = {"hub": "folder", "endpoint": "/loras", "author": "", "file_sha256": "a" * 64}
+        mine: dict[str, Any] = {
+            "hub": "folder",
+            "endpoint": "/loras",
+            "author": "",
+            "file_sha256": "a" * 64,
+        }
         add_adapter(session, name="red fox", file_name="fox.safetensors", **mine)
         add_adapter(session, name="red fox 2", file_name="copies/fox.safetensors", **mine)
 
