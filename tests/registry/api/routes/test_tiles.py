@@ -1,9 +1,9 @@
 """What a tile says and does beside naming an adapter."""
 
 import re
+from typing import Any
 
 import pytest
-from typing import Any
 from fastapi.testclient import TestClient
 
 from registry.api.pages.tiles import commercial_use
