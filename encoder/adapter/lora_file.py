@@ -9,12 +9,7 @@ from crawler.peft_config import read_config_beside
 from encoder.adapter.convert import Outcome
 from encoder.adapter.first_format import name_first_format
 from encoder.adapter.layers import Layer
-from encoder.adapter.lora_metadata import (
-    claimed_base_models,
-    claimed_by_names,
-    find_trainer,
-    trigger_words,
-)
+from encoder.adapter.lora_metadata import claimed_base_models, find_trainer, trigger_words
 from encoder.adapter.placing import Placed, Said, place_header, place_tensors
 from encoder.adapter.safetensors_header import Header, read_header
 from encoder.adapter.spectrum import Watcher, is_evidently_sound, measure_layers
@@ -28,7 +23,7 @@ if TYPE_CHECKING:
     from encoder.adapter.tensor_file import TensorFile
 
 # Change this with what is read or refused: files are then read again, refused ones too.
-READER_VERSION = "reader-6"
+READER_VERSION = "reader-5"
 
 # Longer metadata values (tag counts, thumbnails) are read but not kept.
 MAX_METADATA_CHARACTERS = 10_000
@@ -75,11 +70,7 @@ class Context:
 
     def said(self, path: Path | None, header: Header, families: Sequence[Family]) -> Said:
         """Return all that is said of a file: here, in its header and beside it."""
-        claims = (
-            *self.claims,
-            *claimed_base_models(header.metadata),
-            *claimed_by_names(header.tensors),
-        )
+        claims = (*self.claims, *claimed_base_models(header.metadata))
         config, trouble = self.peft_config, ""
         try:
             if config is None:

@@ -1,11 +1,10 @@
 """What trainers write into a file's `__metadata__`: alpha, trigger words, trainer, base model.
 
-All of it is an author's claim: used where names and shapes say nothing, checked otherwise. So are
-names that one program alone gives, which trains for one base model.
+All of it is an author's claim: used where names and shapes say nothing, checked otherwise.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from crawler.foreign_text import plain_line
 from encoder.adapter.peft_config import parse_json
@@ -15,22 +14,11 @@ from encoder.base_models.names import name_claim
 MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
 
 MAX_CLAIM_CHARACTERS = 200
-# https://github.com/XLabs-AI/x-flux trains for FLUX.1 only.
-XLABS_KEY = re.compile(r"(?:double|single)_blocks\.\d+\.processor\.(?:qkv|proj)_lora[12]?\.")
 # musubi-tuner's own among the modules of networks that it shares with sd-scripts.
 MUSUBI = re.compile(
     r"musubi_tuner\..*|networks\.(loha|lokr"
     r"|lora_(qwen_image|zimage|flux_2|wan|framepack|hv_1_5|kandinsky|krea2|ideogram4|hidream_o1))"
 )
-
-
-def claimed_by_names(keys: Iterable[str]) -> list[Claim]:
-    """Return what the names of tensors claim.
-
-    Its blocks have the shapes of other bases too, and XLabs writes no metadata.
-    """
-    is_xlabs = any(XLABS_KEY.match(key) for key in keys)
-    return [Claim("flux.1", "XLabs' naming says 'flux.1'")] if is_xlabs else []
 
 
 def claimed_base_models(metadata: Mapping[str, str]) -> list[Claim]:

@@ -122,22 +122,6 @@ def test_what_makes_videos_is_read_and_not_fused(shapes: Shapes, said: str, name
     assert verdict.reasons == (f"{name} makes videos, and only images are fused here",)
 
 
-def test_what_xlabs_trains_is_for_the_base_that_it_knows() -> None:
-    """19 blocks of these shapes are Chroma's too, and XLabs' files say nothing of themselves."""
-    tensors = {}
-    for block in range(19):
-        for name, outputs in (("qkv", 9216), ("proj", 3072)):
-            for side in (1, 2):
-                stem = f"double_blocks.{block}.processor.{name}_lora{side}"
-                tensors[f"{stem}.down.weight"] = TensorInfo("BF16", (4, 3072), 0, 0)
-                tensors[f"{stem}.up.weight"] = TensorInfo("BF16", (outputs, 4), 0, 0)
-
-    verdict = inspect(Header(tensors, {}, 8), "furry_lora.safetensors")
-
-    assert (verdict.base_model, verdict.trainer, verdict.fusable) == ("flux.1", "XLabs", True)
-    assert "XLabs' naming says 'flux.1'" in verdict.evidence
-
-
 def test_where_the_size_is_open_a_claim_decides() -> None:
     reason = "it may be for pixart-alpha or pixart-sigma: a claim says which"
     assert judge(PIXART).reasons == (reason,)
