@@ -121,6 +121,7 @@ AutoLoraError
       CursorError
         OtherQuestionError
       NothingIndexedError
+      CalledAdapterError
       NothingFoundError
 """
 

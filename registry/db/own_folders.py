@@ -12,7 +12,6 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from registry.db.adapters import Origin, label
 from registry.db.hubs import list_hubs
 from registry.db.models import Adapter, Base
-from registry.db.nested_folders import is_part_of
 from registry.db.removals import PERSON
 from registry.db.runs import find_last
 from registry.errors import FolderNotWatchedError
@@ -78,6 +77,9 @@ def list_folders(session: Session) -> list[FolderFacts]:
 
 def list_unwatched(session: Session) -> list[str]:
     """Return the folders of which adapters can be found, and that are in none that is watched."""
+    # With it come the crawler's sources, which a search need not load.
+    from registry.db.nested_folders import is_part_of
+
     watched = [Path(path) for path in list_paths(session)]
     refreshed = (Path(hub.endpoint) for hub in list_hubs(session) if hub.hub == "folder")
     return [

@@ -2,7 +2,6 @@
 
 import re
 
-from crawler.pictures.adapters import adapters_called
 from registry.text.hub_prompts import clean_prompt
 
 # `(blue sky:1.2)`: nobody describes pictures so.
@@ -11,6 +10,11 @@ _WEIGHT = re.compile(r"[(\[][^()\[\]:]{1,200}:\s*-?\d*\.?\d+\s*[)\]]")
 
 def called_names(text: str) -> tuple[str, ...]:
     """Return the names of files that a text calls for by `<lora:name:0.8>`, in their order."""
+    if "<" not in text:
+        return ()
+    # With it come the readers of pictures, which most searches need not load.
+    from crawler.pictures.adapters import adapters_called
+
     return tuple(named.stem for named in adapters_called(text))
 
 

@@ -43,4 +43,6 @@ def test_a_folder_is_indexed_and_a_copy_in_it_goes_to_the_trash(
     assert file.exists()
 
     own.get_by_role("button", name="Watch no more").click()
-    expect(own).to_have_count(0)
+    # What was found there still can be, so it is offered to be watched again.
+    expect(own.get_by_role("button", name=f"Watch {folder}")).to_be_visible()
+    expect(own.get_by_role("button", name="Watch no more")).to_have_count(0)
