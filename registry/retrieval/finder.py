@@ -12,7 +12,6 @@ import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.hub_text import without_calls
-from crawler.pictures.adapters import NamedAdapter, adapters_called
 from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
@@ -67,12 +66,13 @@ from registry.retrieval.vector import (
     nearest_by_weights,
     weight_embeddings,
 )
-from registry.text.pasted_prompts import called_names, plain_words
+from registry.text.pasted_prompts import called_adapters, called_names, plain_words
 from registry.text.prompt_phrases import texts_of
 from registry.text.trigger_words import missing_triggers
 from registry.text.word_segmentation import clean
 
 if TYPE_CHECKING:
+    from crawler.pictures.adapters import NamedAdapter
     from encoder.weight_encoders.checkpoint import WeightEncoder
 
 
@@ -229,7 +229,7 @@ class Finder:
             CalledAdapterError: one that the prompt calls for is not here.
         """
         prompt = _checked(prompt)
-        if called := adapters_called(prompt)[:k]:
+        if called := called_adapters(prompt)[:k]:
             return self._called(prompt, called, filters)
         with self._snapshot() as session:
             base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
@@ -253,7 +253,7 @@ class Finder:
         ]
 
     def _called(
-        self, prompt: str, called: Sequence[NamedAdapter], filters: Filters
+        self, prompt: str, called: Sequence["NamedAdapter"], filters: Filters
     ) -> list[Choice]:
         with self._snapshot() as session:
             check_filters(session, filters)

@@ -7,15 +7,17 @@ is told, or nothing here has it.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import Boolean, ColumnElement, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from crawler.file_names import is_generic
-from crawler.pictures.adapters import NamedAdapter
 from registry.db.models import FILE_STEM, Adapter, File, Listing
 from registry.retrieval.filters import Filters, conditions
+
+if TYPE_CHECKING:
+    from crawler.pictures.adapters import NamedAdapter
 
 NamedBy = Literal["hash", "version", "name"]
 # Adapters with one and the same name, or re-uploads of the same bytes.
@@ -30,18 +32,18 @@ class NamedMatch:
     """An adapter here that a picture names."""
 
     adapter_id: int
-    named: NamedAdapter
+    named: "NamedAdapter"
     by: NamedBy
 
 
 def find_named(
-    session: Session, named: Sequence[NamedAdapter], filters: Filters
+    session: Session, named: Sequence["NamedAdapter"], filters: Filters
 ) -> list[NamedMatch]:
     """Return the ready adapters that are named, in the order of their mention."""
     return [match for one in named for match in _find(session, one, filters)]
 
 
-def _find(session: Session, named: NamedAdapter, filters: Filters) -> list[NamedMatch]:
+def _find(session: Session, named: "NamedAdapter", filters: Filters) -> list[NamedMatch]:
     exported = EXPORTED.search(named.stem)
     hashes = named.hashes or ((exported[1],) if exported else ())
     ways: dict[NamedBy, ColumnElement[bool] | None] = {
@@ -79,7 +81,7 @@ def _is_version(version: str) -> ColumnElement[bool]:
     )
 
 
-def _is_called(named: NamedAdapter) -> ColumnElement[bool]:
+def _is_called(named: "NamedAdapter") -> ColumnElement[bool]:
     """Whether a name is that of the adapter or of its file, in whichever case."""
     by_name = Listing.name.in_({named.name.lower(), named.stem.lower()})
     if is_generic(named.stem):
