@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from registry.measures import timed
 from registry.retrieval.common_words import bearers_of_all, count_common, facts_of_popular
 from registry.retrieval.filters import Filters, beyond_facts
-from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
@@ -29,12 +28,11 @@ from registry.retrieval.statements import (
     texts,
 )
 from registry.retrieval.vector import passing
+from registry.retrieval.word_scores import scoring_statement
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
 # What a word counts that only resembles one: less than any whole word.
 TYPO = 0.5
-# A word that e^COMMON adapters have counts half as much as one that a single adapter has.
-COMMON = 10.0
 SHORTEST_TYPO = 4
 # Of so many words that resemble one that nobody uses, adapters are looked up.
 MOST_RESEMBLING = 8
@@ -43,7 +41,6 @@ MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
 # their facts than the index for both.
 BROAD = 0.1
-BEARERS = "SELECT adapter_id, popularity, words_vector"
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
 HASH = re.compile(r"[0-9a-f]{10,64}")
 
@@ -164,7 +161,8 @@ def score_words(
     }
     passing_adapters, everything = passing(session, left.filters)
     broad = passing_adapters >= BROAD * everything
-    found = rows(session, _scored(left, broad=broad), {**left.values, **asked})
+    statement = scoring_statement(left.rows, left.condition, broad=broad)
+    found = rows(session, statement, {**left.values, **asked})
     return [Match(row.adapter_id, min(1.0, float(row.score))) for row in found]
 
 
@@ -255,81 +253,6 @@ def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) 
 def _named(query: str) -> str:
     """Return a tsquery for the same words in names: `listing_words` marks them by an =."""
     return re.sub(r"'([^']+)'", r"'=\1'", query)
-
-
-def _scored(left: _Left, *, broad: bool) -> str:
-    """Return the statement that scores whoever has any of the terms.
-
-    All that have a rare term are found by it, and their words need not be read again. Of common
-    ones the most popular are candidates: those with some facts first, all others are less so.
-    It is the same for all questions, and asks for each term by itself, so that no plan depends on
-    how common one is.
-    """
-    bearing = f"{BEARERS} FROM {left.rows} WHERE {left.condition} AND words_vector @@ query"
-    rare = bearing
-    if broad:
-        by_word = "(SELECT * FROM listing_words WHERE words_vector @@ query OFFSET 0)"
-        rare = f"{BEARERS} FROM {by_word} AS {left.rows} WHERE {left.condition}"
-    most = "ORDER BY popularity DESC, listing_words.adapter_id DESC LIMIT %(limit)s"
-    return f"""
-        WITH terms AS MATERIALIZED (
-            SELECT word, query::tsquery, named::tsquery, closeness, adapters
-            FROM unnest(%(places)s::bigint[], %(queries)s::text[], %(named)s::text[],
-                %(closeness)s::float[], %(adapters)s::float[])
-                AS terms (word, query, named, closeness, adapters)
-        ), sources AS MATERIALIZED (
-            SELECT source, query::tsquery, popular::text[]
-            FROM unnest(%(sources)s::text[], %(popular)s::text[])
-                WITH ORDINALITY AS sources (query, popular, source)
-        ), bearers AS MATERIALIZED (
-            SELECT terms.*, bearing.*
-            FROM terms CROSS JOIN LATERAL ({rare} OFFSET 0) AS bearing
-            WHERE adapters IS NULL
-        ), popular AS MATERIALIZED (
-            SELECT source, bearing.*
-            FROM sources CROSS JOIN LATERAL ({bearing} AND facts && popular {most}) AS bearing
-            WHERE popular <> '{{}}'
-        ), candidates AS MATERIALIZED (
-            SELECT adapter_id, popularity, words_vector FROM bearers
-            UNION ALL SELECT adapter_id, popularity, words_vector FROM popular
-            UNION ALL SELECT bearing.*
-            FROM sources CROSS JOIN LATERAL ({bearing} {most}) AS bearing
-            WHERE (SELECT count(*) FROM popular WHERE popular.source = sources.source) < %(limit)s
-            UNION ALL {BEARERS} FROM listing_words WHERE adapter_id = ANY (%(also)s::bigint[])
-        ), said AS (
-            SELECT * FROM bearers
-            UNION ALL SELECT terms.*, candidates.*
-            FROM candidates JOIN terms ON words_vector @@ query
-            WHERE adapters IS NOT NULL
-        ), found AS MATERIALIZED (
-            SELECT adapter_id, popularity, word, max(adapters) AS adapters, max(coalesce(
-                closeness, CASE WHEN words_vector @@ named THEN 1.0 ELSE {ELSEWHERE} END
-            )) AS closeness
-            FROM said
-            GROUP BY adapter_id, popularity, word
-        ), rarity AS MATERIALIZED (
-            SELECT word, weight * coalesce(
-                1.0 / (1.0 + ln(greatest(max(adapters), nullif(count(adapter_id), 0))) / {COMMON}),
-                1.0
-            ) AS value
-            FROM unnest(%(weights)s::float[]) WITH ORDINALITY AS asked (weight, word)
-                LEFT JOIN found USING (word)
-            GROUP BY word, weight
-        ), scores AS (
-            SELECT adapter_id, popularity, round(
-                1e9 * sum(closeness * value) / (SELECT sum(value) FROM rarity)
-            ) / 1e9 AS score
-            FROM found JOIN rarity USING (word)
-            GROUP BY adapter_id, popularity
-        ), placed AS (
-            SELECT adapter_id, score,
-                row_number() OVER (ORDER BY score DESC, popularity DESC, adapter_id) AS place
-            FROM scores
-        )
-        SELECT adapter_id, score FROM placed
-        WHERE place <= %(limit)s OR adapter_id = ANY (%(also)s::bigint[])
-        ORDER BY place
-    """
 
 
 def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> Answer[list[int]]:
