@@ -16,7 +16,7 @@ docs/benchmarks.md has the comparison with reciprocal-rank fusion.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -186,37 +186,59 @@ def rank(
         # Mostly there is one space: its scale is that of all.
         own_scales = own_scales[:1]
     found = evidence(scores, ids, [scale.calibration for scale in own_scales])
+    probable = _probabilities(scores, ids, own_scales, found)
     words = scores.get("words")
     sure = fit(found, silent=words is not None and not words)
-    probable = _probabilities(scores, ids, own_scales, found)
-    popularity, names = downloads or {}, base_models or {}
-    exact, elsewhere = set(exact), set(elsewhere)
+    hits = _hits(
+        zip(ids, probable.tolist(), sure.tolist(), strict=True),
+        scores,
+        positions or {},
+        exact=set(exact),
+        elsewhere=set(elsewhere),
+        base_models=base_models or {},
+    )
+    return _best_first(hits, downloads or {})
+
+
+def _hits(
+    found: Iterable[tuple[int, float, float]],
+    scores: Scores,
+    positions: Mapping[Signal, Mapping[int, int]],
+    *,
+    exact: Collection[int],
+    elsewhere: Collection[int],
+    base_models: Mapping[int, str],
+) -> list[SearchHit]:
+    """Return what was `found`, ids with their score and surety, with all that is told of each."""
     # Looked up for some hundred adapters at every search.
     told = [(signal, scores.get(signal, {})) for signal in SIGNALS]
-    places = [(signal, (positions or {}).get(signal, {})) for signal in SIGNALS]
-    hits = [
+    places = [(signal, positions.get(signal, {})) for signal in SIGNALS]
+    return [
         SearchHit(
             adapter_id,
-            score=1.0 if adapter_id in exact else own,
-            surety=1.0 if adapter_id in exact else one,
+            score=1.0 if adapter_id in exact else score,
+            surety=1.0 if adapter_id in exact else surety,
             signals={signal: by_id.get(adapter_id) for signal, by_id in told},
             positions={signal: by_id.get(adapter_id) for signal, by_id in places},
             exact=adapter_id in exact,
             elsewhere=adapter_id in elsewhere,
-            base_model=names.get(adapter_id, ""),
+            base_model=base_models.get(adapter_id, ""),
         )
-        for adapter_id, own, one in zip(ids, probable.tolist(), sure.tolist(), strict=True)
+        for adapter_id, score, surety in found
     ]
-    hits.sort(
+
+
+def _best_first(hits: Iterable[SearchHit], downloads: Mapping[int, int]) -> list[SearchHit]:
+    return sorted(
+        hits,
         key=lambda hit: (
             not hit.exact,
             hit.elsewhere,
             -round(hit.score, 9),
-            -popularity.get(hit.adapter_id, 0),
+            -downloads.get(hit.adapter_id, 0),
             hit.adapter_id,
-        )
+        ),
     )
-    return hits
 
 
 def _probabilities(
