@@ -5,12 +5,11 @@ from dataclasses import replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Unpack
 
-from crawler.hub_text import without_calls
-from crawler.pictures.adapters import adapters_called
 from registry.errors import AdapterNotFoundError, StrengthsError
 from registry.fusion.catalogue import Card, Catalogue, Chosen, Ingredient
 from registry.fusion.options import Drawing, Mode, PreviewCallback, ShownOptions, StepCallback
 from registry.fusion.studio import Studio
+from registry.text.pasted_prompts import PastedPrompt, read_pasted
 from registry.text.trigger_words import missing_triggers
 from registry.text.word_segmentation import clean
 
@@ -57,13 +56,12 @@ class Maker:
             SearchError: nothing suits the prompt.
             FusionError: a base model or gates are missing, or an adapter does not fit.
         """
-        prompt = clean(prompt)
+        pasted = read_pasted(clean(prompt))
         if adapters is None and mode == "base":
             k = 0
-        ingredients, base_model = self._gather(prompt, k, adapters, strengths, base_model)
-        prompt = without_calls(prompt)
+        ingredients, base_model = self._gather(pasted, k, adapters, strengths, base_model)
         how = Drawing(mode=mode, check=check, **drawing)
-        return self.studio.draw(prompt, ingredients, base_model, how, progress)
+        return self.studio.draw(pasted.without_calls, ingredients, base_model, how, progress)
 
     def grid(
         self,
@@ -80,9 +78,9 @@ class Maker:
         """
         from registry.fusion.sheets import draw_grid, label_of
 
-        prompt = clean(prompt)
-        ingredients, base_model = self._gather(prompt, 0, adapters, None, None)
-        prompt = without_calls(prompt)
+        pasted = read_pasted(clean(prompt))
+        ingredients, base_model = self._gather(pasted, 0, adapters, None, None)
+        prompt = pasted.without_calls
         how = Drawing(mode=mode, check=False, **drawing)
         pairs = [(i, j) for i in range(len(ingredients)) for j in range(i, len(ingredients))]
         plans = [([ingredients[k] for k in dict.fromkeys(pair)], how) for pair in pairs]
@@ -108,9 +106,9 @@ class Maker:
         """
         from registry.fusion.sheets import draw_row, label_of
 
-        prompt = clean(prompt)
-        ingredients, base_model = self._gather(prompt, k, adapters, None, base_model)
-        prompt = without_calls(prompt)
+        pasted = read_pasted(clean(prompt))
+        ingredients, base_model = self._gather(pasted, k, adapters, None, base_model)
+        prompt = pasted.without_calls
         added = missing_triggers(prompt, [each.card for each in ingredients])
         prompt = ", ".join([prompt, *(word for words in added for word in words)])
         how = Drawing(check=False, **drawing)
@@ -152,7 +150,7 @@ class Maker:
 
     def _gather(
         self,
-        prompt: str,
+        prompt: PastedPrompt,
         k: int,
         adapters: Sequence[int] | None,
         strengths: Sequence[float | None] | None,
@@ -169,11 +167,11 @@ class Maker:
             raise StrengthsError(len(strengths), len(adapters or ()))
         chosen: list[Chosen] = []
         if adapters is not None:
-            chosen += self._named(prompt, adapters)
-        called = len(adapters_called(prompt))
+            chosen += self._named(prompt.text, adapters)
+        called = len(prompt.called)
         if (k and adapters is None) or (called and adapters):
             known = {each.card.id for each in chosen}
-            found = self.catalogue.choose(prompt, max(k, called), base_model=base_model)
+            found = self.catalogue.choose(prompt.text, max(k, called), base_model=base_model)
             chosen += [each for each in found if each.card.id not in known]
         if base_model is None:
             base_model = (

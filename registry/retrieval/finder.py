@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
-from crawler.hub_text import without_calls
 from encoder.base_models.facts import find_facts, related_base_models
 from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
@@ -66,13 +65,12 @@ from registry.retrieval.vector import (
     nearest_by_weights,
     weight_embeddings,
 )
-from registry.text.pasted_prompts import called_adapters, called_names, plain_words
+from registry.text.pasted_prompts import PastedPrompt, read_pasted
 from registry.text.prompt_phrases import texts_of
 from registry.text.trigger_words import missing_triggers
 from registry.text.word_segmentation import clean
 
 if TYPE_CHECKING:
-    from crawler.pictures.adapters import NamedAdapter
     from encoder.weight_encoders.checkpoint import WeightEncoder
 
 
@@ -122,11 +120,12 @@ class Finder:
         """
         text = _checked(text)
         started = time.perf_counter()
+        pasted = read_pasted(text)
         with one_line_errors(), snapshot(self._sessions) as session:
             with together(session):
                 begin_snapshot(session)
                 opening = ask_opening(session)
-                query = SearchQuery(plain_words(text), filters, limit, called=called_names(text))
+                query = SearchQuery(pasted.plain_words, filters, limit, called=pasted.called_names)
                 question = put(session, query, self._text_encoder)
             known, active = opening()
             names = self._base_models(session, filters, known)
@@ -229,8 +228,9 @@ class Finder:
             CalledAdapterError: one that the prompt calls for is not here.
         """
         prompt = _checked(prompt)
-        if called := called_adapters(prompt)[:k]:
-            return self._called(prompt, called, filters)
+        pasted = read_pasted(prompt)
+        if pasted.called[:k]:
+            return self._called(pasted, k, filters)
         with self._snapshot() as session:
             base_model = self._resolve_base_model(session, next(iter(filters.base_models), None))
             check_filters(session, filters)
@@ -252,21 +252,20 @@ class Finder:
             for candidate in chosen
         ]
 
-    def _called(
-        self, prompt: str, called: Sequence["NamedAdapter"], filters: Filters
-    ) -> list[Choice]:
+    def _called(self, prompt: PastedPrompt, k: int, filters: Filters) -> list[Choice]:
+        """Return the first `k` adapters that a prompt calls for."""
         with self._snapshot() as session:
             check_filters(session, filters)
             cards: dict[int, AdapterCard] = {}
             names: dict[int, str] = {}
-            for named in called:
+            for named in prompt.called[:k]:
                 match = next(iter(find_named(session, [named], filters)), None)
                 if match is None:
                     raise CalledAdapterError(named.name)
                 for id_, card in load_cards(session, [match.adapter_id]).items():
                     strength = card.strength if named.strength is None else named.strength
                     cards[id_], names[id_] = replace(card, strength=strength), named.name
-            nearness = self._nearness(session, without_calls(prompt), list(cards.values()))
+            nearness = self._nearness(session, prompt.without_calls, list(cards.values()))
         return [Choice(card, *nearness[id_], names[id_]) for id_, card in cards.items()]
 
     def named_adapters(self, prompt: str, cards: Sequence[AdapterCard]) -> list[Choice]:

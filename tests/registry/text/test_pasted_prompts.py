@@ -1,0 +1,26 @@
+"""Prompts as web UIs have them are read as what they say, and what they call for."""
+
+import pytest
+
+from registry.text.pasted_prompts import read_pasted
+
+
+def test_a_pasted_prompt_says_what_it_calls_for_and_what_it_shows() -> None:
+    pasted = read_pasted("a fox, <lora:styles/ink.safetensors:0.8><lora:glow:1>, (night:1.2)")
+
+    assert pasted.called_names == ("ink", "glow")
+    assert [named.strength for named in pasted.called] == [0.8, 1.0]
+    assert pasted.without_calls == "a fox, (night:1.2)"
+    assert pasted.plain_words == "a fox, night"
+
+
+@pytest.mark.parametrize("text", ["a fox_v2 [draft], best quality", "3 < 4", "狐狸，夜晚"])
+def test_what_comes_of_no_web_ui_stays_as_it_is(text: str) -> None:
+    pasted = read_pasted(text)
+
+    assert pasted.called == ()
+    assert pasted.without_calls == pasted.plain_words == text
+
+
+def test_a_prompt_that_only_calls_for_adapters_is_their_names() -> None:
+    assert read_pasted("<lora:ink:0.8> <lora:glow:1>").plain_words == "ink glow"
