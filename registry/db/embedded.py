@@ -28,6 +28,7 @@ from sqlalchemy.engine import URL
 from registry.blobs import make_private
 from registry.db.postgres_programs import (
     check_own_folder,
+    hand_to_server,
     make_own_folder,
     name_of,
     run_program,
@@ -173,6 +174,7 @@ class EmbeddedPostgres:
 
     def _initialise(self, lock: int) -> None:
         if (self.data / "PG_VERSION").exists():
+            hand_to_server(self.data)
             return
         if self.data.exists() and any(self.data.iterdir()):
             raise DatabaseError(

@@ -130,6 +130,21 @@ def make_own_folder(folder: Path, like: Path | None = None) -> None:
         os.chown(folder, uid, gid)
 
 
+def hand_to_server(folder: Path) -> None:
+    """Give a database's folder that root copied or restored to the server's user.
+
+    PostgreSQL does not run as root, and takes no folder that is not its user's own.
+    """
+    if os.geteuid() != 0 or folder.lstat().st_uid != 0:
+        return
+    uid, gid = _system_user()
+    for parent, folders, files in os.walk(folder, topdown=False):
+        for name in (*folders, *files):
+            os.chown(Path(parent, name), uid, gid, follow_symlinks=False)
+    # At last: who is stopped begins again.
+    os.chown(folder, uid, gid)
+
+
 def check_own_folder(folder: Path, *owners: int) -> None:
     """Raise DatabaseError unless one of `owners` alone enters `folder`.
 

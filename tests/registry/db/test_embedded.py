@@ -344,6 +344,24 @@ def test_no_folder_above_the_home_is_opened(closed: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a user of PostgreSQL's own")
+def test_a_database_that_root_copied_starts(settings: Settings, folder: Path) -> None:
+    with open_engine(settings) as engine, engine.begin() as connection:
+        connection.execute(text("CREATE TABLE kept AS SELECT 42 AS number"))
+    copy = settings.model_copy(update={"home": folder / "copy"})
+    copy.home.mkdir()
+    # As `cp -r` does it: the copies are root's own.
+    shutil.copytree(settings.postgres, copy.postgres)
+    outside = folder / "outside"
+    outside.write_text("")
+    (copy.postgres / "link").symlink_to(outside)
+
+    with open_engine(copy) as engine, engine.connect() as connection:
+        assert connection.scalar(text("SELECT number FROM kept")) == 42
+
+    assert outside.stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a user of PostgreSQL's own")
 def test_programs_where_nobody_else_may_go_are_copied(
     closed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
