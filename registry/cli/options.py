@@ -153,6 +153,10 @@ class PageOptions:
             answer = ask(answer.next)
         return answer
 
+    @property
+    def is_first(self) -> bool:
+        return self.page == 1 and self.cursor is None
+
     def going_on(self, cursor: str | None) -> str | None:
         """Return the option that asks for the page after this one, None where this is the last."""
         if cursor is None:

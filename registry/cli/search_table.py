@@ -31,8 +31,8 @@ def print_search(page: "SearchAnswer", going: FoundOptions) -> None:
     if not page.results:
         console.print(f"There is nothing for {asked}.", markup=False)
         return
-    if not page.fits:
-        console.print(f"Nothing fits {asked}; these come nearest.", markup=False)
+    if going.is_first and not page.fits:
+        console.print(_nothing_fits(asked, perhaps=bool(page.found)), markup=False)
     console.print(_table(page.results, console.width, in_bands=going.sort == "relevance"))
     if also := ", ".join(_also_listed(page.results)):
         console.print(f"Also listed: {also}", style="dim", markup=False)
@@ -45,6 +45,12 @@ def print_search(page: "SearchAnswer", going: FoundOptions) -> None:
     said = f"found: {found}, " if found else ""
     console.print(f"{said}{page.milliseconds:.0f} ms", style="dim", markup=False)
     print_more(going.going_on(page.next))
+
+
+def _nothing_fits(asked: str, *, perhaps: bool) -> str:
+    if perhaps:
+        return f"Nothing surely fits {asked}; the first of these perhaps do."
+    return f"Nothing fits {asked}; these come nearest."
 
 
 def _table(results: "Sequence[ResultAnswer]", width: int, *, in_bands: bool) -> Table:

@@ -190,6 +190,21 @@ def test_pages_are_told_by_number_wherever_a_list_goes_on(registry: Registry) ->
     assert "no page 4: the last one is 3" in run_badly(*command, "--page", "4")
 
 
+def test_that_nothing_fits_is_said_of_the_whole_list(registry: Registry) -> None:
+    """What follows what fits does not fit; that says nothing of the list."""
+    with registry.sessions.begin() as session:
+        for number in range(2):
+            fox = embed(registry, "a fox in the snow")
+            add_adapter(session, name=f"x{number}", captions=[("a fox in the snow", fox)])
+    add_fox(registry)
+
+    first, second = (run_well("search", "fox", "--limit", "1", "--page", n) for n in "12")
+    nonsense = run_well("search", "asdfqwer")
+
+    assert "Nothing" not in first + second
+    assert "Nothing fits 'asdfqwer'" in nonsense
+
+
 def test_who_goes_on_by_a_cursor_is_told_the_next(registry: Registry) -> None:
     with registry.sessions.begin() as session:
         for _ in range(3):

@@ -85,9 +85,13 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Use other words or fewer filters, or choose another base model.",
         "换个说法、减少筛选条件，或选择其他基础模型。",
     ),
+    "nothing.perhaps": (
+        "Nothing surely fits “{text}”. The first of these perhaps do.",
+        "没有找到与“{text}”确定相符的适配器。排在最前面的可能相符。",
+    ),
     "nothing.nearest": (
-        "These come nearest; they probably do something else.",
-        "以下是最接近的适配器，但效果很可能不同。",
+        "Nothing fits “{text}”. These come nearest; they probably do something else.",
+        "没有找到与“{text}”相符的适配器。以下是最接近的适配器，但效果很可能不同。",
     ),
     "empty": ("Nothing is indexed yet", "索引中还没有内容"),
     "empty.more": (
