@@ -279,6 +279,21 @@ ANSWERS = (
     ),
     ("This is a bug in the registry; its log has the details.", "这是程序错误；详情见服务器日志。"),
     ("Not Found", "此地址没有内容。"),
+    (
+        "nothing is at this address; /docs lists all that there are.",
+        "此地址没有内容；所有地址见 /docs。",
+    ),
+    (
+        "{method} is not for this address; {allowed} may be.",
+        "此地址不支持 {method}；可用 {allowed}。",
+    ),
+    ("there is no {name}; is {near} meant?", "没有 {name}；是否指 {near}？"),
+    ("there is no {name}; there are {names}.", "没有 {name}；可用的有 {names}。"),
+    ("the body is no JSON: {why}, at letter {n}", "请求体不是 JSON（第 {n} 个字符：{why}）"),
+    (
+        "the body was sent as {kind}; send it with Content-Type: application/json",
+        "请求体的类型是 {kind}；请加上 Content-Type: application/json",
+    ),
     ("interrupted", "已中断"),
     # What an answer lacks.
     (
