@@ -297,16 +297,12 @@ ANSWERS = (
     ("interrupted", "已中断"),
     # What an answer lacks.
     (
-        "No weight encoder is active for {bases} and {n} more: weights were not compared. "
-        "Make one with `autolora train-encoder`, or add one with `autolora encoders add`.",
-        "{bases} 等（另有 {n} 个）还没有权重编码器，未比较权重。"
-        "可用 `autolora train-encoder` 训练，或用 `autolora encoders add` 添加。",
+        "Weights were not compared: no encoder for {bases} and {n} more (`autolora doctor`).",
+        "未比较权重：{bases} 等（另有 {n} 个）还没有权重编码器（`autolora doctor`）。",
     ),
     (
-        "No weight encoder is active for {bases}: weights were not compared. Make one with "
-        "`autolora train-encoder`, or add one with `autolora encoders add`.",
-        "{bases} 还没有权重编码器，未比较权重。"
-        "可用 `autolora train-encoder` 训练，或用 `autolora encoders add` 添加。",
+        "Weights were not compared: no encoder for {bases} (`autolora doctor`).",
+        "未比较权重：{bases} 还没有权重编码器（`autolora doctor`）。",
     ),
     (
         "The vision model did not describe the picture; see the log.",

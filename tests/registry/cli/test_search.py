@@ -63,8 +63,8 @@ def test_notes_stay_off_stdout(registry: Registry) -> None:
 
     result = run("search", "fox")
 
-    assert "No weight encoder" in result.stderr
-    assert "No weight encoder" not in result.stdout
+    assert "Weights were not compared" in result.stderr
+    assert "Weights were not compared" not in result.stdout
 
 
 def test_show(registry: Registry) -> None:
