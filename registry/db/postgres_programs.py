@@ -158,10 +158,21 @@ def name_of(uid: int) -> str:
 
 
 def _other_owner(folder: Path) -> tuple[int, int] | None:
-    """Whose folder it is, where we are root and have to be them; None: we are ourselves."""
+    """Whose folder it is, where we are root and have to be them; None: we are ourselves.
+
+    Raises:
+        DatabaseError: it is root's, as a copy is that `cp -r` made.
+    """
     if os.geteuid() != 0:
         return None
-    return folder.stat().st_uid, folder.stat().st_gid
+    status = folder.stat()
+    if status.st_uid == 0:
+        _system_user()  # whom the advice names
+        raise DatabaseError(
+            f"{folder} belongs to root, and PostgreSQL does not run as root. If it is a copy, give "
+            f"it back to its user, `chown -R {SYSTEM_USER}: {folder}`, or copy it with `cp -a`."
+        )
+    return status.st_uid, status.st_gid
 
 
 def _environment() -> dict[str, str]:

@@ -344,6 +344,23 @@ def test_no_folder_above_the_home_is_opened(closed: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a user of PostgreSQL's own")
+def test_a_copy_that_belongs_to_root_is_told_of_with_its_cure(settings: Settings) -> None:
+    """As `cp -r` makes it; PostgreSQL itself only says that somebody has to own something."""
+    with open_engine(settings):
+        pass
+    wait_for_caretakers(settings.postgres)
+    owner = settings.postgres.stat()
+    os.chown(settings.postgres, 0, 0)
+
+    with pytest.raises(DatabaseError, match=r"belongs to root.*chown -R autolora_postgres: "):
+        open_engine(settings).__enter__()
+
+    os.chown(settings.postgres, owner.st_uid, owner.st_gid)
+    with open_engine(settings) as engine, engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a user of PostgreSQL's own")
 def test_programs_where_nobody_else_may_go_are_copied(
     closed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
