@@ -45,6 +45,7 @@ AutoLoraError
       RemoteRefusedError
       RemoteLacksError
     TokenPlaceError
+    SettingError
     DatabaseError
       DatabaseLostError
       DatabaseRoomError

@@ -85,12 +85,13 @@ def browse(
 
 
 def search_picture(
-    picture: Path | bytes, limit: int = 10, **filters: Unpack["FilterOptions"]
+    picture: Path | str | bytes, limit: int = 10, **filters: Unpack["FilterOptions"]
 ) -> "PictureAnswer":
     """Return up to `limit` adapters that a picture was made with, or that made one like it.
 
     A picture is a file's path, or its bytes; every result says how it was found.
     """
+    picture = Path(picture) if isinstance(picture, str) else picture
     return _reader().search_picture(picture, limit, **filters)
 
 

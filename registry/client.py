@@ -86,13 +86,14 @@ class Client(Connection):
         return self.get("/v1/search", _given(asked | filters), TypeAdapter(SearchAnswer))
 
     def search_picture(
-        self, picture: Path | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
+        self, picture: Path | str | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
     ) -> "PictureAnswer":
         """Return up to `limit` adapters that a picture was made with, or that made one like it."""
         # Here, for it brings Pillow, which no other question needs.
         from registry.api.schemas.picture import PictureAnswer
         from registry.retrieval.picture_files import picture_bytes
 
+        picture = Path(picture) if isinstance(picture, str) else picture
         asked = _given({"limit": limit, **filters})
         return self.post(
             "/v1/search/picture", asked, picture_bytes(picture), TypeAdapter(PictureAnswer)

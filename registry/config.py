@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_origin
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from crawler.disk import DiskLimits
 from crawler.manners import Manners
 from encoder.captions.captioner import Language
-from registry.errors import TokenPlaceError
+from registry.errors import SettingError, TokenPlaceError
 
 # A setting's variable is called so, and its name; or its line in this file of the folder at hand.
 PREFIX = "REGISTRY_"
@@ -32,6 +40,18 @@ TOKENS = {
     "token": "url",
 }
 
+
+# What is meant where pydantic only names a type, by the type of its fault.
+WANTED = {
+    "list_type": 'it is a JSON list, as in ["a", "b"]',
+    "dict_type": 'it is a JSON dictionary, as in {"a": "b"}',
+    "time_parsing": "it is an hour of UTC, as in 03:00",
+    "date_from_datetime_parsing": "it is a day, as in 2026-01-31",
+    "int_parsing": "it is a whole number, without a unit",
+    "bool_parsing": "it is true or false",
+}
+
+MOST_VALUE_LETTERS = 100
 
 # How alike a name and a setting's are if it is meant: one wrong letter in a short one is .94.
 NEAR = 0.9
@@ -158,13 +178,16 @@ class Settings(BaseModel):
 
         Raises:
             TokenPlaceError: a token is from one place and its address from another.
-            ValidationError: a setting is none that it can be.
+            SettingError: a setting is none that it can be.
         """
         said, written = _settings_in(os.environ), _settings_in(_lines_of_file())
         places = {"the program": given, "the environment": said, ENV_FILE: written}
         for token, address in TOKENS.items():
             _check_places(token, address, places)
-        super().__init__(**(written | said | given))
+        try:
+            super().__init__(**(written | said | given))
+        except ValidationError as error:
+            raise _setting_error(error, places) from error
 
     @field_validator("home")
     @classmethod
@@ -254,9 +277,25 @@ def _check_places(token: str, address: str, places: Mapping[str, Mapping[str, An
     token to an address of its own.
     """
 
-    def place_of(name: str) -> str | None:
-        return next((place for place, values in places.items() if values.get(name)), None)
-
-    of_token, of_address = place_of(token), place_of(address)
+    of_token, of_address = _place_of(token, places), _place_of(address, places)
     if of_token and of_address and of_token != of_address:
         raise TokenPlaceError(token, of_token, address, of_address)
+
+
+def _place_of(name: str, places: Mapping[str, Mapping[str, Any]]) -> str | None:
+    return next((place for place, values in places.items() if values.get(name)), None)
+
+
+def _setting_error(error: ValidationError, places: Mapping[str, Mapping[str, Any]]) -> SettingError:
+    """Say which setting is at fault, where it was set, and what it can be: the first one."""
+    fault = error.errors(include_url=False)[0]
+    name, *inside = map(str, fault["loc"])
+    field = Settings.model_fields[name]
+    secret = not field.repr or "SecretStr" in str(field.annotation)
+    wanted = WANTED.get(fault["type"]) or fault["msg"][:1].lower() + fault["msg"][1:]
+    # A key of a dictionary is told of as such beside itself.
+    where = ", ".join([f"{PREFIX}{name.upper()}", *(part for part in inside if part != "[key]")])
+    # An empty value is set as well.
+    place = next(place for place, values in places.items() if name in values)
+    value = None if secret else repr(fault["input"])[:MOST_VALUE_LETTERS]
+    return SettingError(where, place, value, wanted)

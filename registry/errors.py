@@ -25,6 +25,17 @@ class TokenPlaceError(RegistryError):
         )
 
 
+class SettingError(RegistryError):
+    """A setting is none that it can be; `value` is None where it is a secret."""
+
+    def __init__(self, name: str, place: str, value: str | None, wanted: str) -> None:
+        said = "" if value is None else f" is {value}"
+        super().__init__(
+            f"{name}, set in {place},{said or ' cannot be used'}: {wanted}. "
+            "docs/operations.md lists the settings."
+        )
+
+
 class DatabaseError(RegistryError):
     """The database cannot be started, reached or migrated."""
 

@@ -58,6 +58,11 @@ def announced(home: Path, server: RunningServer) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def tells_of_server(name: str) -> bool:
+    """Whether an entry of a home is such a file: of no use, and a secret, anywhere else."""
+    return name == FILE or name.startswith(f"{FILE}.")
+
+
 def find_server(home: Path) -> RunningServer | None:
     """Return the server that says it runs on a home; whether it still does it has to tell itself.
 

@@ -84,7 +84,7 @@ REGISTRY: dict[str, set[str]] = {
     "running": {"blobs"},
     "remote": {"blobs", "config", "connection", "errors", "fusion"},
     "own_folders": {"blobs", "config", "db", "errors", "fusion", "refresh", "retrieval"},
-    "upkeep": {"blobs", "config", "db", "errors"},
+    "upkeep": {"blobs", "config", "db", "errors", "running"},
     "image_history": {"db"},
     "open_registry": {"blobs", "config", "db", "errors", "retrieval", "shared_blobs", "text"},
     "picture_search": {"blobs", "config", "db", "refresh", "retrieval"},
@@ -101,7 +101,8 @@ REGISTRY: dict[str, set[str]] = {
     "local": {"api", "fusion", "retrieval", "saving", "service"},
     "reader": {"api", "client", "config", "connection", "fusion", "retrieval", "running"},
     "assistant": {
-        "api", "connection", "fusion", "local", "reader", "retrieval", "service", "token_scopes",
+        "api", "connection", "errors", "fusion", "local", "reader", "retrieval", "service",
+        "token_scopes",
     },
     "__init__": {
         "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",

@@ -19,6 +19,7 @@ from registry.api import request_ids
 from registry.api.pages.render import error_page
 from registry.api.pages.sentences import in_chinese
 from registry.api.pages.texts import language_of
+from registry.api.schemas.shapes import UNKNOWN_NAME
 from registry.fusion.errors import (
     AdapterRefusedError,
     BaseModelError,
@@ -184,26 +185,41 @@ def _on_ours(request: Request, error: Exception) -> Response:
 def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = error.errors()
-    said = [_fault_words(fault) for fault in faults[:MOST_FAULTS]]
+    said = [_fault_words(fault, request) for fault in faults[:MOST_FAULTS]]
     if len(faults) > MOST_FAULTS:
         said.append(f"and {len(faults) - MOST_FAULTS} more")
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     return _answer(request, http_problem(status, "; ".join(said), "invalid request"))
 
 
-def _fault_words(fault: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in fault["loc"][1:]) or fault["loc"][0]
-    return f"{where[:MOST_FAULT_LETTERS]}: {fault['msg'][:MOST_FAULT_LETTERS]}"
+def _fault_words(fault: Mapping[str, Any], request: Request) -> str:
+    kind, message = fault["type"], fault["msg"][:MOST_FAULT_LETTERS]
+    if kind == "json_invalid":
+        return f"the body is no JSON: {fault['ctx']['error']}, at letter {fault['loc'][-1]}"
+    sent_as = request.headers.get("content-type", "")[:MOST_FAULT_LETTERS]
+    if fault["loc"] == ("body",) and sent_as and "json" not in sent_as:
+        return f"the body was sent as {sent_as}; send it with Content-Type: application/json"
+    where = ".".join(str(part) for part in fault["loc"][1:])[:MOST_FAULT_LETTERS]
+    if kind == UNKNOWN_NAME:
+        # It names all that there are, whatever was sent.
+        return f"{where}: {fault['msg']}" if where else str(fault["msg"])
+    return f"{where or fault['loc'][0]}: {message}"
 
 
 def on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    problem = http_problem(status, error.detail or status.description)
-    headers = dict(error.headers or {})
+    headers, detail = dict(error.headers or {}), error.detail or status.description
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_methods_here(request))
-    return _answer(request, problem, headers)
+        detail = f"{request.method} is not for this address; {headers['Allow']} may be."
+    elif status == HTTPStatus.NOT_FOUND and detail == status.phrase and _for_programs(request):
+        detail = "nothing is at this address; /docs lists all that there are."
+    return _answer(request, http_problem(status, detail), headers)
+
+
+def _for_programs(request: Request) -> bool:
+    return request.url.path.startswith("/v1/")
 
 
 def _methods_here(request: Request) -> list[str]:
@@ -239,7 +255,7 @@ def _answer(
         problem = problem | {"request_id": request_id}
         # What is answered outside of all middleware has it, too.
         headers[request_ids.HEADER] = request_id
-    if not request.url.path.startswith("/v1/") and "text/html" in request.headers.get("accept", ""):
+    if not _for_programs(request) and "text/html" in request.headers.get("accept", ""):
         return error_page(request, status, str(problem["title"]), str(problem["detail"]), headers)
     if language_of(request) == "zh":
         # Pages show it as it is.

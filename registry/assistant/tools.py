@@ -7,19 +7,21 @@ commands use, over HTTP the server's own registry.
 """
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial, wraps
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp_types import CallToolResult, ImageContent, TextContent, ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from registry.api.schemas.fuse import ChosenAdapter, FuseRequest
+from registry.api.schemas.shapes import unknown_name
 from registry.assistant.answers import (
     ChosenLoras,
     DrawnImage,
@@ -30,6 +32,7 @@ from registry.assistant.answers import (
     SimilarLoras,
 )
 from registry.connection import own_version
+from registry.errors import first_fault
 from registry.fusion.options import Mode
 from registry.reader import Reader
 from registry.retrieval.terms import FilterOptions
@@ -171,6 +174,32 @@ def _shown(drawn: "FusedImage") -> CallToolResult:
     )
 
 
+class ToolServer(MCPServer):
+    """Says in one line which arguments make no sense.
+
+    The library leaves out those that a tool does not have: a misspelt filter would let all through.
+    """
+
+    def __init__(self, arguments: Mapping[str, Sequence[str]]) -> None:
+        """Begin without tools; `arguments` are the names that each is to take."""
+        super().__init__("autolora", instructions=INSTRUCTIONS, version=own_version())
+        self._arguments = arguments
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        known = self._arguments.get(name)
+        for given in arguments:
+            if known is not None and given not in known:
+                raise ToolError(f"{name}: {unknown_name(given, known)}")
+        try:
+            return await super().call_tool(name, arguments, context)
+        except UnexpectedToolError:
+            raise
+        except ToolError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
+            raise ToolError(f"{name}: {first_fault(error.__cause__)}") from error.__cause__
+
+
 def make_server(
     reader: Reader, draw: Draw, inspect_file: Callable[..., dict[str, Any]], around: Around
 ) -> MCPServer:
@@ -184,7 +213,9 @@ def make_server(
         Tool(inspect_file, TokenScope.READ),
         Tool(tools.fuse, TokenScope.FUSE),
     )
-    server = MCPServer("autolora", instructions=INSTRUCTIONS, version=own_version())
+    server = ToolServer(
+        {tool.call.__name__: list(signature(tool.call).parameters) for tool in table}
+    )
     for tool in table:
         hints = DRAWS if tool.scope is TokenScope.FUSE else READS
         server.add_tool(_called(tool, around), annotations=hints)

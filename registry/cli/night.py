@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, time
@@ -21,7 +21,7 @@ from registry.cli.progress import log_refresh, show_refresh
 from registry.errors import RegistryError
 
 if TYPE_CHECKING:
-    from registry.api.schemas.service import NightAnswer
+    from registry.api.schemas.service import NightAnswer, RunAnswer
     from registry.db.nights import NightFacts
     from registry.service import Registry
 
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 # When nights are due where nothing else is said.
 THREE = time(3)
-# What all columns of refreshes but the source take of a line, without an error.
+# What all columns of refreshes but the source take of a line.
 RUN_WIDTH = 68
 
 At = Annotated[
@@ -89,7 +89,14 @@ def schedule(context: typer.Context, at: At = None) -> None:
 
 
 @app.command()
-def runs(context: typer.Context, limit: Limit = 10, as_json: Json = False) -> None:
+def runs(
+    context: typer.Context,
+    limit: Limit = 10,
+    problems: Annotated[
+        bool, typer.Option("--problems", help="Say of each refresh what failed, and why.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the last nights and refreshes, and what came of them."""
     reader = open_reader(context)
     nights, refreshes = reader.nights(limit).items, reader.runs(limit).items
@@ -102,6 +109,9 @@ def runs(context: typer.Context, limit: Limit = 10, as_json: Json = False) -> No
         )
         return
     print_table([_night_row(one) for one in nights], "No night was done: `autolora night --now`.")
+    _print_lines(
+        f"night {one.due_at:%Y-%m-%d %H:%M}: {_problem(one)}" for one in nights if _problem(one)
+    )
     room = max(12, stdout().width - RUN_WIDTH)
     rows = [
         {
@@ -113,11 +123,15 @@ def runs(context: typer.Context, limit: Limit = 10, as_json: Json = False) -> No
             "MB": f"{run.fetched_bytes / 1e6:.1f}",
             "indexed": str(run.indexed),
             "seconds": f"{sum(run.seconds.values()):.0f}",
-            "error": run.error or "",
         }
         for run in refreshes
     ]
     print_table(rows, "Nothing was refreshed yet: `autolora refresh`.")
+    _print_lines(f"refresh {run.id}: {run.error}" for run in refreshes if run.error)
+    if problems:
+        _print_lines(line for run in refreshes for line in _problem_lines(run))
+    elif any(_failures(run.counts) for run in refreshes):
+        stderr().print("`autolora runs --problems` says what failed, and why", style="dim")
 
 
 @contextmanager
@@ -171,7 +185,6 @@ def _night_row(night: "NightFacts | NightAnswer") -> dict[str, Any]:
         "MB": f"{report.get('fetched_bytes', 0) / 1e6:.1f}",
         "seconds": f"{sum(report.get('seconds', {}).values()):.0f}",
         "canaries": "" if recall is None else f"{recall:.0%}",
-        "error": night.error or _problem(report),
     }
 
 
@@ -179,13 +192,32 @@ def _failures(counts: dict[str, Any]) -> int:
     return sum(count["failed"] for count in counts.values() if isinstance(count, dict))
 
 
-def _problem(report: dict[str, Any]) -> str:
-    """The first source's failure, if there is one."""
-    return next((one["error"] for one in report.get("sources", []) if one["error"]), "")
+def _problem(night: "NightFacts | NightAnswer") -> str:
+    """What kept a night, or else the first source that failed; nothing if all went well."""
+    failed = (one["error"] for one in night.report.get("sources", []) if one["error"])
+    return night.error or next(failed, "")
+
+
+def _problem_lines(run: "RunAnswer") -> Iterator[str]:
+    """Yield what failed in a refresh, and how many more than its report keeps."""
+    kept = run.counts.get("problems", [])
+    if kept:
+        yield f"refresh {run.id}, {run.endpoint or run.hub}:"
+    for problem in kept:
+        yield f"  {problem['adapter']}: {problem['message']}"
+    if (more := _failures(run.counts) - len(kept)) > 0:
+        yield f"  and {more:,} more"
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        stdout().print(line, markup=False, soft_wrap=True)
 
 
 def _print_night(night: "NightFacts") -> None:
     print_table([_night_row(night)], "")
+    if problem := _problem(night):
+        _print_lines([problem])
     for base_model, lesson in night.report.get("learn", {}).items():
         stdout().print(f"learned of {base_model}: {lesson['outcome']}", markup=False)
     for question in (night.report.get("canaries") or {}).get("lost", []):

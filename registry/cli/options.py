@@ -59,7 +59,12 @@ Png = Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")]
 
 
 Rank = Annotated[int | None, typer.Option(min=1, help="Of its layers, the median.")]
-FileSize = Annotated[str | None, typer.Option(metavar="SIZE", help="Like 200MB or 1.5GB.")]
+FileSize = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Like 200MB or 1.5GB; a number alone is bytes."),
+]
+# No adapter's file has so few bytes: who writes less means another unit.
+FEWEST_BYTES = 1000
 Day = Annotated[str | None, typer.Option(metavar="DAY", help="Like 2026-01-31.")]
 # One of several values must hold.
 Several = "Repeat for several."
@@ -105,8 +110,19 @@ class FilterOptions:
     def asked(self) -> Asked:
         """Return what is asked for; whoever answers reads the values."""
         choice("--mature", self.mature, MATURITIES)
+        _check_unit("--min-size", self.min_size)
+        _check_unit("--max-size", self.max_size)
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return cast(Asked, {name: value for name, value in given.items() if value is not None})
+
+
+def _check_unit(option: str, size: str | None) -> None:
+    """Refuse a number that would be bytes, and was hardly meant so."""
+    number = (size or "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", number) and 0 < float(number) < FEWEST_BYTES:
+        raise UsageError(
+            f"{option} is {number}, which would be bytes; write {number}MB, or {number}B if it is."
+        )
 
 
 def choice(option: str, given: str, known: Sequence[Chosen]) -> Chosen:

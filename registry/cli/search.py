@@ -111,12 +111,15 @@ def list_(
             **filters.asked(),
         )
     )
-    print_answer(page, lambda page: _print_list(page, state, going), as_json=as_json)
+    nothing = f"No adapter here is {state}."
+    if filters != FilterOptions():
+        nothing = f"No adapter here that is {state} has what the filters ask for."
+    print_answer(page, lambda page: _print_list(page, nothing, going), as_json=as_json)
 
 
-def _print_list(page: "AdapterListAnswer", state: str, going: PagingOptions) -> None:
+def _print_list(page: "AdapterListAnswer", nothing: str, going: PagingOptions) -> None:
     room = stdout().width // 3
-    print_table([_row(adapter, room) for adapter in page.items], f"No adapter here is {state}.")
+    print_table([_row(adapter, room) for adapter in page.items], nothing)
     number = f"{page.total:,}"
     found = f"{number} adapters" if page.total_exact else f"more than {number} adapters"
     stderr().print(found, style="dim")

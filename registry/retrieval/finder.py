@@ -469,12 +469,13 @@ class Finder:
 
 
 def _no_encoder(base_models: Sequence[str]) -> str:
-    """Say in one line, of however many base models, that none has an encoder."""
+    """Say in one short line, of however many base models, that none has an encoder.
+
+    Every search repeats it; what to do is said by who is asked for that.
+    """
     more = f" and {len(base_models) - 3} more" if len(base_models) > 3 else ""
-    return (
-        f"No weight encoder is active for {', '.join(base_models[:3])}{more}: weights were not "
-        "compared. Make one with `autolora train-encoder`, or add one with `autolora encoders add`."
-    )
+    names = ", ".join(base_models[:3])
+    return f"Weights were not compared: no encoder for {names}{more} (`autolora doctor`)."
 
 
 def _names_some(filters: Filters) -> bool:

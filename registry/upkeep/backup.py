@@ -29,13 +29,15 @@ from registry.config import Settings
 from registry.db.blob_names import named_blobs
 from registry.db.dumps import write_dump
 from registry.errors import BackupError
+from registry.running import tells_of_server
 
 MANIFEST = "manifest.json"
 DUMP = "database.dump"
 BLOBS = "blobs"
 FILES = "files"
 # What in a home is not copied file by file: the database and the blobs have ways of their own,
-# what was downloaded in part is fetched again, and what another registry has is its own.
+# what was downloaded in part is fetched again, and what another registry has is its own. Nor is
+# what tells of the server that runs: who restores it elsewhere would be answered by that one.
 OWN_WAY = ("blobs", "postgres", "downloads", "remote")
 
 # Told of (done, total) blobs.
@@ -210,7 +212,7 @@ def _keep_files(home: Path, folder: Path) -> Iterator[KeptFile]:
 
 def has_own_way(name: str) -> bool:
     """Whether an entry of a home is not copied as a file."""
-    return name in OWN_WAY or name.startswith("postgres.")
+    return name in OWN_WAY or name.startswith("postgres.") or tells_of_server(name)
 
 
 def _missing(sessions: sessionmaker[Session], kept: _Blobs) -> list[str]:

@@ -206,7 +206,10 @@ def _check_encoders(_: Settings, session: Session) -> Iterator[Finding]:
         name = f"encoder of {base_model}"
         if encoder is None:
             said = f"none: {count} adapters are found by words and captions only. "
-            said += f"`autolora train-encoder --base-model {base_model}` trains one, from some 100"
+            said += (
+                f"`autolora train-encoder --base-model {base_model}` trains one, from some 100; "
+            )
+            said += "`autolora encoders add` adds one that there is"
             yield Finding(name, "warning", said)
         else:
             yield Finding(name, "fine", f"{encoder.name}, for {count} adapters")

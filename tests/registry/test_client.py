@@ -2,13 +2,15 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 import registry as package
+from crawler.errors import AutoLoraError
 from registry.api.schemas.fuse import FuseRequest
 from registry.client import Client
 from registry.connection import (
@@ -59,6 +61,21 @@ def test_pages_follow_each_other(registry: Registry, client: Client) -> None:
 
     assert [card.id for card in first.items + second.items] == ids
     assert second.next is None
+
+
+@pytest.mark.parametrize("kind", [str, Path, Path.read_bytes])
+def test_a_picture_is_a_path_in_words_too(
+    client: Client, tmp_path: Path, kind: Callable[[Path], str | Path | bytes]
+) -> None:
+    picture = tmp_path / "heart.png"
+    Image.new("RGB", (8, 8), "red").save(picture)
+
+    assert client.search_picture(kind(picture)).results == []
+
+
+def test_a_picture_that_is_not_there_is_told_of(client: Client) -> None:
+    with pytest.raises(AutoLoraError, match=r"no/such\.png cannot be read"):
+        client.search_picture("no/such.png")
 
 
 def test_a_refusal_says_what_the_registry_says(client: Client) -> None:

@@ -2,11 +2,10 @@ from pathlib import Path
 from typing import get_origin
 
 import pytest
-from pydantic import ValidationError
 
 from crawler.manners import Manners
 from registry.config import Settings
-from registry.errors import TokenPlaceError
+from registry.errors import SettingError, TokenPlaceError
 
 # Each token and the address that it goes to.
 PAIRS = [
@@ -89,7 +88,7 @@ def test_a_hub_is_treated_as_its_settings_say(monkeypatch: pytest.MonkeyPatch) -
     assert settings.manners("huggingface") == Manners(downloads=2)
     assert settings.manners("modelscope") == Manners()
     monkeypatch.setenv("REGISTRY_HUB_DOWNLOADS", '{"hugging-face": 2}')
-    with pytest.raises(ValueError, match="hugging-face"):
+    with pytest.raises(SettingError, match="hugging-face"):
         Settings()
 
 
@@ -139,5 +138,46 @@ def test_what_should_be_json_and_is_none_is_named(
 ) -> None:
     monkeypatch.setenv("REGISTRY_CRAWL_TAGS", value)
 
-    with pytest.raises(ValidationError, match=f"crawl_tags\n.*input_value='{value}'"):
+    with pytest.raises(SettingError, match=f"^REGISTRY_CRAWL_TAGS.* is '{value}': .* JSON list"):
         Settings()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "wanted"),
+    [
+        ("PORT", "abc", "a whole number"),
+        ("MAX_FILE_BYTES", "8GB", "without a unit"),
+        ("NIGHTLY_AT", "3", "as in 03:00"),
+        ("CRAWL_UPDATED_SINCE", "yesterday", "as in 2026-01-31"),
+        ("SOURCES", "/my/loras", 'as in ["a", "b"]'),
+        ("BASE_MODELS", "/my/base", 'as in {"a": "b"}'),
+        ("PUBLIC_READ", "perhaps", "true or false"),
+        ("KEEP_FILES", "some", "'all', 'fusable' or 'none'"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_what_it_can_be(
+    variable: str, value: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"REGISTRY_{variable}", value)
+
+    with pytest.raises(SettingError) as raised:
+        Settings()
+
+    said = str(raised.value)
+    assert said.startswith(f"REGISTRY_{variable}, set in the environment, is '{value}': ")
+    assert wanted in said
+
+
+def test_a_wrong_part_of_a_setting_is_told_with_its_place() -> None:
+    Path(".env").write_text('REGISTRY_HUB_DOWNLOADS={"civitai": 99}\n')
+
+    with pytest.raises(SettingError, match=r"^REGISTRY_HUB_DOWNLOADS, civitai, set in .env, is 99"):
+        Settings()
+
+
+@pytest.mark.parametrize("name", ["database_url", "token"])
+def test_a_wrong_secret_is_not_repeated(name: str) -> None:
+    with pytest.raises(SettingError, match="set in the program, cannot be used") as raised:
+        Settings(**{name: ["hush"]})
+
+    assert "hush" not in str(raised.value)

@@ -63,7 +63,28 @@ FILES = (
         "是 pickle 或 zip 压缩包（PyTorch 两种都会写）：这类文件可能执行代码，因此没有读取。"
         "请转换为 safetensors：{command}",
     ),
-    ("{cause}: it was cut off; download or copy it again", "{cause}：文件不完整，请重新下载或复制"),
+    ("{claim}: it was cut off; download or copy it again", "{claim}：文件不完整，请重新下载或复制"),
+    ("header of {n} bytes in a file of {all}", "文件头应有 {n} 字节，而文件只有 {all} 字节"),
+    (
+        "header describes {n} bytes of data, the file has {all}",
+        "文件头描述了 {n} 字节的数据，而文件中有 {all} 字节",
+    ),
+    ("{n} bytes are too few for a safetensors file", "{n} 字节太少，不是完整的 safetensors 文件"),
+    # What a hub does not have, or why it was not listed.
+    (
+        "the repository lists no safetensors file with a sha256",
+        "该仓库没有带 sha256 的 safetensors 文件",
+    ),
+    ("none of its versions lists a safetensors file", "它的所有版本都没有 safetensors 文件"),
+    (
+        "the name {name} cannot be resolved ({why}). Check the network and the name.",
+        "无法解析名称 {name}（{why}）。请检查网络和名称。",
+    ),
+    (
+        "{hub} does not answer ({why}). Check the network and {setting}, then run again: it goes "
+        "on where it stopped.",
+        "{hub} 没有响应（{why}）。请检查网络和 {setting}，然后重新运行：会从中断处继续。",
+    ),
     (
         "begins with zeros: its download broke off, or a disk lost it",
         "以零开头：下载中断，或磁盘丢失了内容",
@@ -279,19 +300,30 @@ ANSWERS = (
     ),
     ("This is a bug in the registry; its log has the details.", "这是程序错误；详情见服务器日志。"),
     ("Not Found", "此地址没有内容。"),
+    (
+        "nothing is at this address; /docs lists all that there are.",
+        "此地址没有内容；所有地址见 /docs。",
+    ),
+    (
+        "{method} is not for this address; {allowed} may be.",
+        "此地址不支持 {method}；可用 {allowed}。",
+    ),
+    ("there is no {name}; is {near} meant?", "没有 {name}；是否指 {near}？"),
+    ("there is no {name}; there are {names}.", "没有 {name}；可用的有 {names}。"),
+    ("the body is no JSON: {why}, at letter {n}", "请求体不是 JSON（第 {n} 个字符：{why}）"),
+    (
+        "the body was sent as {kind}; send it with Content-Type: application/json",
+        "请求体的类型是 {kind}；请加上 Content-Type: application/json",
+    ),
     ("interrupted", "已中断"),
     # What an answer lacks.
     (
-        "No weight encoder is active for {bases} and {n} more: weights were not compared. "
-        "Make one with `autolora train-encoder`, or add one with `autolora encoders add`.",
-        "{bases} 等（另有 {n} 个）还没有权重编码器，未比较权重。"
-        "可用 `autolora train-encoder` 训练，或用 `autolora encoders add` 添加。",
+        "Weights were not compared: no encoder for {bases} and {n} more (`autolora doctor`).",
+        "未比较权重：{bases} 等（另有 {n} 个）还没有权重编码器（`autolora doctor`）。",
     ),
     (
-        "No weight encoder is active for {bases}: weights were not compared. Make one with "
-        "`autolora train-encoder`, or add one with `autolora encoders add`.",
-        "{bases} 还没有权重编码器，未比较权重。"
-        "可用 `autolora train-encoder` 训练，或用 `autolora encoders add` 添加。",
+        "Weights were not compared: no encoder for {bases} (`autolora doctor`).",
+        "未比较权重：{bases} 还没有权重编码器（`autolora doctor`）。",
     ),
     (
         "The vision model did not describe the picture; see the log.",

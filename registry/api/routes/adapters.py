@@ -23,6 +23,9 @@ from registry.errors import (
 from registry.retrieval.cursors import read_number
 from registry.service import Registry
 
+# What the counts of a refresh have beside numbers.
+WORDS = ("skipped", "problems")
+
 router = APIRouter(prefix="/v1", tags=["adapters"])
 
 Sha256Path = Annotated[str, Path(pattern="^[0-9a-f]{64}$", examples=[EXAMPLE_SHA256])]
@@ -195,9 +198,15 @@ def list_runs(params: Annotated[PageParams, Query()], registry: RegistryDep) -> 
     runs = registry.runs(before_id=read_number("runs", params.cursor), limit=params.limit + 1)
     answer = RunListAnswer.from_runs(runs, params.limit)
     if registry.settings.public_read:
-        # Some addresses are folders of this machine, and what failed names them.
+        # Some addresses are folders of this machine, and what failed names them and files there.
         hidden = [
-            run.model_copy(update={"endpoint": None, "error": run.error and "failed"})
+            run.model_copy(
+                update={
+                    "endpoint": None,
+                    "error": run.error and "failed",
+                    "counts": {name: own for name, own in run.counts.items() if name not in WORDS},
+                }
+            )
             for run in answer.items
         ]
         return answer.model_copy(update={"items": hidden})

@@ -1,9 +1,12 @@
 """What all shapes of the API share."""
 
+from collections.abc import Iterable
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Text = Annotated[str, Field(max_length=200)]
 
@@ -11,6 +14,12 @@ Text = Annotated[str, Field(max_length=200)]
 MOST_ID = 2**53 - 1
 
 AdapterId = Annotated[int, Field(ge=1, le=MOST_ID, examples=[7])]
+
+# The type of a fault that `unknown_name` words.
+UNKNOWN_NAME = "unknown_name"
+# How alike a name and the one meant are: "lim" and "limit" are by .75.
+NEAR = 0.7
+MOST_NAME_LETTERS = 50
 
 # Parts of answers that many have, each with what it looks like.
 Id = Annotated[int, Field(examples=[7])]
@@ -47,6 +56,26 @@ class Answer(BaseModel):
 class Asked(BaseModel):
     # A misspelt parameter is an error rather than ignored.
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def refuse_unknown(cls, given: Any) -> Any:
+        """Name what a misspelt parameter is meant for; pydantic would only say that it is one."""
+        if isinstance(given, dict) and cls.model_config.get("extra") == "forbid":
+            for name in given:
+                if name not in cls.model_fields:
+                    words = {"words": unknown_name(str(name), cls.model_fields)}
+                    raise PydanticCustomError(UNKNOWN_NAME, "{words}", words)
+        return given
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """Say which name is meant by one that there is not, or else all that there are."""
+    near = get_close_matches(name.lower(), known, 1, cutoff=NEAR)
+    name = name[:MOST_NAME_LETTERS]
+    if near:
+        return f"there is no {name!r}; is {near[0]!r} meant?"
+    return f"there is no {name!r}; there are {', '.join(known)}."
 
 
 def without_nul(value: Any) -> Any:

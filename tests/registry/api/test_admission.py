@@ -211,11 +211,17 @@ def test_a_public_server_does_not_say_why_a_refresh_failed(
     public: TestClient, registry: Registry
 ) -> None:
     with registry.sessions.begin() as session:
-        session.add(CrawlRun(hub="hub", endpoint="", state="failed", error="no /home/ann"))
+        run = CrawlRun(hub="hub", endpoint="", state="failed", error="no /home/ann")
+        problem = {"step": "crawl", "adapter": "loras/ann/bad", "message": "no /home/ann"}
+        run.counts = {"crawl": {"ok": 2, "failed": 1}, "problems": [problem], "skipped": [problem]}
+        session.add(run)
 
-    [run] = public.get("/v1/runs").json()["items"]
+    answer = public.get("/v1/runs")
 
+    [run] = answer.json()["items"]
     assert (run["state"], run["error"]) == ("failed", "failed")
+    assert run["counts"] == {"crawl": {"ok": 2, "failed": 1}}
+    assert "ann" not in answer.text
 
 
 def test_a_public_server_has_no_route_that_writes(public: TestClient) -> None:

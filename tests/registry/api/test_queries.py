@@ -97,3 +97,63 @@ def test_mixed_languages_find_what_either_says(client: TestClient, fox: int) -> 
     for question in ("red fox", "红色的狐狸", "一只 red 狐狸"):
         answer = client.get("/v1/search", params={"q": question}).json()
         assert answer["results"][0]["adapter"]["id"] == fox, question
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"q": "fox", "license": "mit"}, "there is no 'license'; is 'licence' meant?"),
+        ({"q": "fox", "lim": "3"}, "there is no 'lim'; is 'limit' meant?"),
+        ({"query": "fox"}, "there is no 'query'; there are base_model, family, "),
+        ({"q": "fox", "x" * 9000: "1"}, "there is no 'xxx"),
+    ],
+)
+def test_a_name_that_there_is_not_is_told_with_the_one_meant(
+    client: TestClient, asked: dict[str, str], said: str
+) -> None:
+    answer = client.get("/v1/search", params=asked)
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(said)
+    assert len(answer.content) < 1000
+    if "query" in asked:
+        assert ", q, " in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"prompt": "fox", "step": 4}', "there is no 'step'; is 'steps' meant?"),
+        (
+            b'{"prompt": "fox", "adapters": [{"id": 1, "weight": 1}]}',
+            "adapters.0: there is no 'weight'; there are id, strength.",
+        ),
+        (b'{"prompt":', "the body is no JSON: Expecting value, at letter 10"),
+    ],
+)
+def test_a_body_that_makes_no_sense_is_told_with_what_would(
+    client: TestClient, body: bytes, said: str
+) -> None:
+    answer = client.post("/v1/images", content=body, headers={"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["detail"]) == (422, said)
+
+
+def test_a_body_that_was_not_sent_as_json_is_told_of(client: TestClient) -> None:
+    """As curl sends what `-d` gives it."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    answer = client.post("/v1/images", content=b'{"prompt": "fox"}', headers=form)
+
+    assert answer.status_code == 422
+    assert "send it with Content-Type: application/json" in answer.json()["detail"]
+
+
+def test_an_address_that_there_is_not_is_told_with_where_all_are(client: TestClient) -> None:
+    chinese = {"Accept-Language": "zh"}
+
+    assert "/docs lists" in client.get("/v1/adapter/1").json()["detail"]
+    assert "/docs" in client.get("/v1/adapter/1", headers=chinese).json()["detail"]
+    wrong = client.put("/v1/images")
+    assert wrong.json()["detail"] == "PUT is not for this address; GET, HEAD, POST may be."
+    assert "GET, HEAD, POST" in client.put("/v1/images", headers=chinese).json()["detail"]

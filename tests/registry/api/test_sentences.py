@@ -65,7 +65,19 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
         ("refused: is a textual inversion, not a LoRA", "已拒绝：是文本反转嵌入，不是 LoRA"),
         (
             "header of 200 bytes in a file of 100: it was cut off; download or copy it again",
-            "header of 200 bytes in a file of 100：文件不完整，请重新下载或复制",
+            "文件头应有 200 字节，而文件只有 100 字节：文件不完整，请重新下载或复制",
+        ),
+        (
+            "refused: header describes 90 bytes of data, the file has 80: it was cut off; "
+            "download or copy it again",
+            "已拒绝：文件头描述了 90 字节的数据，而文件中有 80 字节：文件不完整，请重新下载或复制",
+        ),
+        (
+            "ModelScope at http://127.0.0.1:1 does not answer ([Errno 111] Connection refused). "
+            "Check the network and REGISTRY_MODELSCOPE_ENDPOINT, then run again: it goes on where "
+            "it stopped.",
+            "ModelScope at http://127.0.0.1:1 没有响应（[Errno 111] Connection refused）。"
+            "请检查网络和 REGISTRY_MODELSCOPE_ENDPOINT，然后重新运行：会从中断处继续。",
         ),
         (
             "fox.json is not JSON: a comma; nothing of it was taken",

@@ -37,6 +37,14 @@ def test_a_database_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
     run_badly("search", "fox")
 
 
+@pytest.mark.parametrize("command", ["list", "settings", "doctor", "serve", "inspect", "backup"])
+def test_a_wrong_setting_is_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGISTRY_PORT", "abc")
+    words = {"inspect": ["https://hub.example/x.safetensors"], "backup": ["/tmp/no/such"]}
+
+    assert "REGISTRY_PORT" in run_badly(command, *words.get(command, []))
+
+
 def test_help_names_every_command() -> None:
     printed = run_well("--help")
 

@@ -1,6 +1,7 @@
 """`autolora backup` and `restore`: what comes back answers as before."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from crawler.hashed_file import hash_file
 from registry.config import Settings
 from registry.db.dumps import count_rows
+from registry.running import FILE, Identity, RunningServer, announced, find_server
 from registry.service import Registry
-from registry.upkeep.backup import make_backup
+from registry.upkeep.backup import KeptFile, make_backup
 from registry.upkeep.restore import restore_backup
 from tests.registry.api.conftest import add_cover, add_file
 from tests.registry.cli.runner import run, run_badly, run_well
@@ -103,6 +105,32 @@ def test_a_backup_takes_no_blob_twice_where_links_work(indexed: Registry, tmp_pa
         here = indexed.blobs.path(name).stat()
         assert linked[name].st_ino == here.st_ino
         assert copied[name].st_ino != here.st_ino
+
+
+def test_a_restored_home_does_not_ask_the_server_of_the_one_before(
+    indexed: Registry, empty_url: str, tmp_path: Path
+) -> None:
+    """It still runs, and would answer of another registry, let in by a secret of the backup's."""
+    identity, kept = Identity.make(), tmp_path / "kept"
+    server = RunningServer(
+        url="http://127.0.0.1:8000",
+        pid=os.getpid(),
+        instance=identity.instance,
+        token=identity.credential,
+    )
+    with announced(indexed.settings.home, server):
+        manifest = make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
+        earlier = KeptFile(path="server.json", sha256=hash_file(indexed.settings.home / FILE))
+        listed = manifest.model_copy(update={"files": [*manifest.files, earlier]})
+        (kept / "manifest.json").write_text(listed.model_dump_json())
+        restored = Settings(home=tmp_path / "other", database_url=empty_url)
+        restore_backup(restored, kept, lambda *_: None)
+
+        assert find_server(restored.home) is None
+
+    assert identity.credential not in " ".join(
+        path.read_text(errors="replace") for path in kept.rglob("*") if path.is_file()
+    )
 
 
 def test_blobs_that_are_damaged_or_missing_are_told_of(indexed: Registry, tmp_path: Path) -> None:

@@ -167,6 +167,27 @@ def test_what_goes_wrong_is_told_in_a_line(registry: Registry) -> None:
     assert "greater than or equal to 1" in refusal(registry, "show_lora", adapter_id=0)
 
 
+@pytest.mark.parametrize(
+    ("tool", "asked", "said"),
+    [
+        ("search_loras", {"text": "fox", "license": ["mit"]}, "is 'licence' meant?"),
+        ("search_loras", {"text": "fox", "size": 5}, "there are text, limit, base_model, "),
+        ("search_loras", {"text": "fox", "base_model": "sdxl"}, "base_model: Input should be a"),
+        ("show_lora", {}, "adapter_id: Field required"),
+        ("fuse", {"prompt": "fox", "adapters": [{"id": 1, "weight": 1}]}, "there are id, strength"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_told_of_in_a_line(
+    registry: Registry, tool: str, asked: dict[str, Any], said: str
+) -> None:
+    """One that is left out in silence would be a filter that lets all through."""
+    line = refusal(registry, tool, **asked)
+
+    assert said in line
+    assert line.startswith(f"{tool}: ")
+    assert "\n" not in line
+
+
 class Endless:
     """Draws until it is told to stop."""
 

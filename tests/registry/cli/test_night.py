@@ -43,6 +43,37 @@ def test_a_night_is_done_once_and_told(registry: Registry, folder: Path) -> None
     assert str(folder)[-10:] in run_well("runs")
 
 
+def test_what_failed_in_a_refresh_is_named_with_its_reason(
+    registry: Registry, folder: Path
+) -> None:
+    run_well("night", "--now")
+
+    listed, told = run("runs"), run_well("runs", "--problems")
+
+    assert "`autolora runs --problems`" in listed.stderr
+    assert "broken" not in listed.stdout
+    [line] = [line for line in told.splitlines() if "zoo/broken" in line]
+    assert line.endswith(": is not safetensors: no JSON where its header should be")
+    assert f"refresh 1, {folder}:" in told
+
+
+def test_why_a_source_failed_has_a_line_of_its_own(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a column it takes ten lines of ten letters each."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("REGISTRY_MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("REGISTRY_SOURCES", '["http://127.0.0.1:9"]')
+    night = run_well("night", "--now")
+    why = "ModelScope at http://127.0.0.1:9 does not answer"
+
+    lines = run_well("runs").splitlines()
+
+    assert [line for line in night.splitlines() if line.startswith(why)]
+    assert [line for line in lines if line.startswith(f"refresh 1: {why}")]
+    assert [line for line in lines if line.startswith("night 20") and why in line]
+
+
 def test_the_status_tells_what_is_here_and_what_was_refused(registry: Registry) -> None:
     run_well("night", "--now")
 

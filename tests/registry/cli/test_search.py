@@ -63,8 +63,8 @@ def test_notes_stay_off_stdout(registry: Registry) -> None:
 
     result = run("search", "fox")
 
-    assert "No weight encoder" in result.stderr
-    assert "No weight encoder" not in result.stdout
+    assert "Weights were not compared" in result.stderr
+    assert "Weights were not compared" not in result.stdout
 
 
 def test_show(registry: Registry) -> None:
@@ -247,6 +247,19 @@ def test_like_and_unlike(registry: Registry) -> None:
     assert "no adapter 999" in run_badly("search", "--like", "999")
 
 
+@pytest.mark.parametrize("number", ["5", "1.5", " 200 "])
+def test_a_size_without_a_unit_is_not_taken_for_bytes(registry: Registry, number: str) -> None:
+    """Megabytes are meant; nothing would be smaller, and everything larger."""
+    for command in (["list"], ["search", "fox"], ["facets"]):
+        said = run_badly(*command, "--min-size", number)
+        assert f"write {number.strip()}MB, or {number.strip()}B" in said
+
+
+def test_bytes_are_taken_where_they_are_meant(registry: Registry) -> None:
+    for written in ("5B", "5MB", "5 MB", "0", "200000000"):
+        run_well("list", "--min-size", written)
+
+
 def test_filters_have_the_same_names_everywhere(registry: Registry) -> None:
     with registry.sessions.begin() as session:
         add_adapter(session, author="Ann", base_model="pony", licence="MIT", trigger_words=["ohwx"])
@@ -262,6 +275,8 @@ def test_filters_have_the_same_names_everywhere(registry: Registry) -> None:
     assert listed("--no-commercial") == listed("--base-model", "SD1.5") == ["bob"]
     assert listed("--max-size", "0.5kB") == []
     assert "write a size" in run_badly("list", "--max-size", "big")
+    said = run_well("list", "--max-size", "0.5kB")
+    assert said == "No adapter here that is ready has what the filters ask for.\n"
     assert "one of any, hide, only" in run_badly("list", "--mature", "odd")
     assert "There are: ann, bob." in run_badly("list", "--author", "amn")
 

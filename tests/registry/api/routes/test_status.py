@@ -108,6 +108,25 @@ def test_the_page_shows_the_status_in_both_languages(
     assert "<gone>" not in english.text
 
 
+def test_the_page_names_what_failed_in_a_refresh(client: TestClient, registry: Registry) -> None:
+    message = (
+        "6 bytes are too few for a safetensors file: it was cut off; download or copy it again"
+    )
+    problems = [{"step": "crawl", "adapter": f"zoo/<{n}>", "message": message} for n in range(23)]
+    with registry.sessions.begin() as session:
+        run = CrawlRun(hub="folder", endpoint="/zoo", state="done")
+        run.counts = {"crawl": {"ok": 0, "failed": 23}, "problems": problems}
+        run.seconds = {"crawl": 0.5}
+        session.add(run)
+
+    english, chinese = (client.get(f"/status?lang={language}").text for language in ("en", "zh"))
+
+    assert f"zoo/&lt;19&gt;: {message}" in english
+    assert "zoo/&lt;20&gt;" not in english
+    assert "And 3 more: `autolora runs --problems`." in english
+    assert "zoo/&lt;0&gt;: 6 字节太少，不是完整的 safetensors 文件：文件不完整" in chinese
+
+
 def test_every_step_and_end_of_a_refresh_has_a_word_in_both_languages(
     client: TestClient, registry: Registry
 ) -> None:
