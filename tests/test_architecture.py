@@ -89,9 +89,15 @@ REGISTRY: dict[str, set[str]] = {
     "open_registry": {"blobs", "config", "db", "errors", "retrieval", "shared_blobs", "text"},
     "picture_search": {"blobs", "config", "db", "refresh", "retrieval"},
     "administration": {"db", "open_registry", "refresh", "retrieval", "token_scopes"},
+    "search_service": {
+        "config", "db", "errors", "open_registry", "picture_search", "retrieval",
+    },
+    "image_service": {
+        "config", "db", "errors", "fusion", "image_history", "refresh", "retrieval",
+        "search_service",
+    },
     "service": {
-        "administration", "config", "db", "errors", "fusion", "image_history", "own_folders",
-        "picture_search", "refresh", "retrieval", "text", "upkeep",
+        "administration", "db", "image_service", "own_folders", "refresh", "text", "upkeep",
     },
     "api": {
         "config", "connection", "db", "errors", "fusion", "image_states", "logs", "measures",

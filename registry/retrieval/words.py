@@ -29,6 +29,7 @@ from registry.retrieval.statements import (
 )
 from registry.retrieval.vector import passing
 from registry.retrieval.word_scores import scoring_statement
+from registry.text.misspellings import slips_of
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
 # What a word counts that only resembles one: less than any whole word.
@@ -36,6 +37,8 @@ TYPO = 0.5
 SHORTEST_TYPO = 4
 # Of so many words that resemble one that nobody uses, adapters are looked up.
 MOST_RESEMBLING = 8
+# So many words of a question are looked at for slips of the fingers: who types it types few.
+MOST_SLIPS = 2
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
@@ -213,19 +216,26 @@ def _resembling(session: Session, unused: list[str]) -> list[_Term]:
     statement = """
         SELECT asked.word, alike.word AS meant,
             plainto_tsquery('simple', alike.word)::text AS query, alike.similarity
-        FROM unnest(%(words)s::text[]) AS asked (word)
+        FROM unnest(%(words)s::text[], %(meant)s::text[]) AS asked (word, meant)
             CROSS JOIN LATERAL (
                 SELECT DISTINCT word, similarity FROM (
                     -- Some may be there twice: of a few that takes less to see than of thousands.
-                    SELECT vocabulary.word, similarity(vocabulary.word, asked.word)
+                    (SELECT vocabulary.word, similarity(vocabulary.word, asked.word)
                     FROM vocabulary WHERE vocabulary.word %% asked.word
-                    ORDER BY 2 DESC, 1 LIMIT 2 * %(most)s
+                    ORDER BY 2 DESC, 1 LIMIT 2 * %(most)s)
+                    -- What somebody uses elsewhere is no slip.
+                    UNION ALL SELECT vocabulary.word, similarity(vocabulary.word, asked.word)
+                    FROM vocabulary WHERE vocabulary.word = ANY (asked.meant::text[])
+                        AND NOT EXISTS (SELECT FROM vocabulary AS v WHERE v.word = asked.word)
                 ) AS nearest
                 ORDER BY 2 DESC, 1 LIMIT %(most)s
             ) AS alike
     """
     common = count_common(session, "words_vector")
-    found = rows(session, statement, {"words": unused, "most": MOST_RESEMBLING})
+    slips = [texts(slips_of(word)) for word in unused[:MOST_SLIPS]]
+    meant = [*slips, *[None] * (len(unused) - len(slips))]
+    asked = {"words": unused, "meant": meant, "most": MOST_RESEMBLING}
+    found = rows(session, statement, asked)
     return [
         _term(row.word, row.meant, row.query, TYPO * row.similarity, common)
         for row in found

@@ -46,6 +46,23 @@ def test_a_typo_still_finds_the_adapter(session: Session) -> None:
     assert found(session, "watercolr") == [watercolor.id]
 
 
+@pytest.mark.parametrize("asked", ["gibli", "ghobli", "ghilbi"])
+def test_a_slip_in_a_short_word_still_finds_the_adapter(session: Session, asked: str) -> None:
+    """Its trigrams are too few to be told from a stranger's."""
+    ghibli = add_written(session, "Ghibli skies")
+    add_written(session, "Charcoal")
+
+    assert found(session, asked) == [ghibli.id]
+
+
+def test_a_word_that_somebody_uses_elsewhere_is_no_slip(session: Session) -> None:
+    """There is no bottle for this base model; battles are no answer."""
+    add_written(session, "Battle", base_model="flux.1")
+    add_written(session, "Bottle", base_model="sdxl-1.0")
+
+    assert found(session, "bottle", filters=Filters(("flux.1",))) == []
+
+
 @pytest.mark.parametrize("asked", ["机甲娘", "国潮", "国朝机甲", "甲娘"])
 def test_words_that_no_dictionary_has_are_found_by_their_signs(
     session: Session, asked: str

@@ -1,0 +1,21 @@
+"""Slips of the fingers in short words."""
+
+import pytest
+
+from registry.text.misspellings import slips_of
+
+
+@pytest.mark.parametrize("typed", ["gibli", "ghbli", "ghibi", "gjibli", "ghilbi", "hgibli"])
+def test_a_word_is_found_that_lacks_a_letter_has_another_or_swaps_two(typed: str) -> None:
+    assert "ghibli" in slips_of(typed)
+
+
+@pytest.mark.parametrize("typed", ["gibl", "watercolr", "b100d", "équipe", "狐狸"])
+def test_words_that_are_too_short_or_long_or_of_other_letters_have_no_slips(typed: str) -> None:
+    assert slips_of(typed) == set()
+
+
+def test_what_may_have_been_meant_has_six_letters_and_is_another_word() -> None:
+    assert {len(word) for word in slips_of("tiger")} == {6}
+    assert {len(word) for word in slips_of("castle")} == {6, 7}
+    assert "castle" not in slips_of("castle")
