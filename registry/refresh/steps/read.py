@@ -101,7 +101,7 @@ def _groups(files: Iterable[pending.PendingFile]) -> Iterator[list[pending.Pendi
     group: list[pending.PendingFile] = []
     size = 0
     for file in files:
-        if group and size + file.size > BYTES_TOGETHER:
+        if group and (len(group) == TOGETHER or size + file.size > BYTES_TOGETHER):
             yield group
             group, size = [], 0
         group.append(file)
