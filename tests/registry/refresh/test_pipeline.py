@@ -39,6 +39,8 @@ from registry.db.models import (
     CrawlRun,
     File,
 )
+from registry.db.reading_facts import Reading
+from registry.db.readings import store_readings
 from registry.db.session import open_database
 from registry.errors import DatabaseLostError, DiskFullError
 from registry.refresh.pipeline import STEPS, Pipeline, StepProgress
@@ -283,6 +285,24 @@ def test_a_corrupt_adapter_is_refused_with_the_reason_and_the_rest_goes_on(
         f"refused: {reason}"
     ]
     assert list(ReadStep(pipeline.context(source, run_id=0)).run()) == [], "it is not read again"
+
+
+def test_no_more_files_are_stored_together_than_a_kill_may_cost(
+    pipeline: Pipeline, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.refresh.steps.read.TOGETHER", 3)
+    stored: list[int] = []
+
+    def store(session: Session, readings: Sequence[Reading]) -> None:
+        stored.append(len(readings))
+        store_readings(session, readings)
+
+    monkeypatch.setattr("registry.refresh.steps.read.store_readings", store)
+    list(pipeline.refresh(source, steps=[CrawlStep, FetchStep]))
+
+    list(ReadStep(pipeline.context(source, run_id=0)).run())
+
+    assert stored == [3, 1]
 
 
 @pytest.mark.parametrize(("together", "bytes_together"), [(3, 10**9), (64, 1), (1, 1)])
