@@ -95,6 +95,7 @@ class SearchService(OpenRegistry):
 
         Raises:
             PictureError: it is no picture, or none that can be read.
+            SearchError: a filter asks for what is not there.
         """
         from registry.picture_search import PictureSearch
 

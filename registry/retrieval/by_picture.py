@@ -23,6 +23,7 @@ from registry.retrieval.cards import AdapterCard, load_cards
 from registry.retrieval.cover_vectors import find_alike_covers
 from registry.retrieval.errors import PictureError
 from registry.retrieval.filters import Filters
+from registry.retrieval.known_values import check_filters
 from registry.retrieval.named import NamedBy, NamedMatch, find_named
 from registry.retrieval.near_covers import NearCover, find_near_covers
 from registry.retrieval.picture_files import picture_bytes
@@ -108,8 +109,12 @@ def search_by_picture(
     """Return up to `limit` adapters that a picture leads to, by the surest way first.
 
     `more` are further ways, asked after those that need nothing but the database.
+
+    Raises:
+        SearchError: a filter asks for what is not there.
     """
     started = time.perf_counter()
+    check_filters(session, filters)
     matches = find_named(session, picture.named, filters)
     found: Found = {}
     ways = [

@@ -53,6 +53,17 @@ def test_the_adapters_that_a_picture_names(client: TestClient, ink: int) -> None
     assert answer["prompt"] == "a fox"
 
 
+def test_a_filter_that_nothing_passes_is_told_as_in_every_search(
+    client: TestClient, ink: int
+) -> None:
+    for asked in ({"base_model": "nope"}, {"tag": "nope"}):
+        refused = send(client, png(parameters=PARAMETERS), **asked)
+        said = client.get("/v1/search", params={"q": "ink", **asked})
+
+        assert refused.status_code == said.status_code
+        assert refused.json()["detail"] == said.json()["detail"]
+
+
 def test_a_picture_is_drawn_again_with_what_it_says(client: TestClient, ink: int) -> None:
     """What the page would not take is left out: a seed of ComfyUI's may be of 64 bits."""
     settings = f"Steps: 30, CFG scale: 4.5, Seed: {2**40}, Size: 64x96, Lora hashes: "
@@ -105,6 +116,9 @@ def test_one_answer_says_by_which_way_each_came(
 
 
 def test_filters_and_limits(client: TestClient, registry: Registry, ink: int) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, base_model="sdxl-1.0")
+
     def ids(**params: str) -> list[int]:
         answer = send(client, png(parameters=PARAMETERS), **params).json()
         # What a filter leaves out is not missing.
