@@ -124,12 +124,16 @@ class Searcher:
             failure = f"{response.status_code} {response.json()['detail']}"
         except httpx.HTTPError as error:
             failure = type(error).__name__
+        if not self._was_down(started):
+            self._counts.searches["no answer, although all was up"] += 1
+            self._counts.differ(f"search failed although all was up: {failure}")
+
+    def _was_down(self, started: float) -> bool:
+        """Whether something was down since, and count it if so."""
         down = self._outages.overlap(started, time.monotonic())
         if down:
             self._counts.searches[f"no answer while down: {', '.join(sorted(down))}"] += 1
-        else:
-            self._counts.searches["no answer, although all was up"] += 1
-            self._counts.differ(f"search failed although all was up: {failure}")
+        return bool(down)
 
     def _check(self, question: str, found: Answer) -> None:
         for result in found:
@@ -148,13 +152,17 @@ class Searcher:
             self._counts.differ(f"wrong order of the answers to {question!r}")
 
     def _fetch_file(self, adapter: Mapping[str, Any]) -> None:
+        started = time.monotonic()
         response = self._client.get(f"/v1/adapters/{adapter['id']}/file")
         if response.status_code == HTTPStatus.OK:
             self._counts.searches["files"] += 1
             if hashlib.sha256(response.content).hexdigest() != adapter["file_sha256"]:
                 self._counts.differ(f"another file than that of {adapter['name']!r} was served")
             return
+        if response.is_server_error and self._was_down(started):
+            return
         # It may have been listed with another file since.
         detail = self._client.get(f"/v1/adapters/{adapter['id']}")
         if detail.status_code == HTTPStatus.OK and detail.json()["file_sha256"] is not None:
-            self._counts.differ(f"the file of {adapter['name']!r} is not served")
+            failure = f"{response.status_code} {response.text:.200}"
+            self._counts.differ(f"the file of {adapter['name']!r} is not served: {failure}")
