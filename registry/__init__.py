@@ -91,7 +91,6 @@ def search_picture(
 
     A picture is a file's path, or its bytes; every result says how it was found.
     """
-    picture = Path(picture) if isinstance(picture, str) else picture
     return _reader().search_picture(picture, limit, **filters)
 
 

@@ -93,7 +93,6 @@ class Client(Connection):
         from registry.api.schemas.picture import PictureAnswer
         from registry.retrieval.picture_files import picture_bytes
 
-        picture = Path(picture) if isinstance(picture, str) else picture
         asked = _given({"limit": limit, **filters})
         return self.post(
             "/v1/search/picture", asked, picture_bytes(picture), TypeAdapter(PictureAnswer)

@@ -59,7 +59,7 @@ class LocalReader:
         return SearchAnswer.from_page(page)
 
     def search_picture(
-        self, picture: Path | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
+        self, picture: Path | str | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
     ) -> "PictureAnswer":
         from registry.api.schemas.picture import PictureAnswer
 

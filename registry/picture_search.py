@@ -39,7 +39,7 @@ class PictureSearch:
         self._lock = threading.Lock()
         self._image_encoder: ImageEncoder | None = None
 
-    def search(self, picture: Path | bytes, filters: Filters, limit: int) -> PicturePage:
+    def search(self, picture: Path | str | bytes, filters: Filters, limit: int) -> PicturePage:
         """Return up to `limit` adapters that a picture was made with, or that made one like it.
 
         Raises:

@@ -47,7 +47,7 @@ class Reader(Protocol):
         ...
 
     def search_picture(
-        self, picture: Path | bytes, limit: int = 10, **filters: Unpack["FilterOptions"]
+        self, picture: Path | str | bytes, limit: int = 10, **filters: Unpack["FilterOptions"]
     ) -> "PictureAnswer":
         """Return up to `limit` adapters that a picture was made with, or that made one like it."""
         ...

@@ -89,7 +89,7 @@ class SearchService(OpenRegistry):
         return self.finder.search(text, filters, limit, cursor, sort=sort, seed=seed)
 
     def search_picture(
-        self, picture: Path | bytes, filters: Filters | None = None, limit: int = 10
+        self, picture: Path | str | bytes, filters: Filters | None = None, limit: int = 10
     ) -> "PicturePage":
         """Return up to `limit` adapters that a picture was made with, or that made one like it.
 

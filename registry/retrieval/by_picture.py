@@ -86,7 +86,7 @@ Found = dict[int, list[FoundBy]]
 Finds = Iterator[tuple[int, FoundBy]]
 
 
-def read_for_search(picture: Path | bytes) -> ReadPicture:
+def read_for_search(picture: Path | str | bytes) -> ReadPicture:
     """Read a picture, or one in a file.
 
     Raises:

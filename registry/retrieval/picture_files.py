@@ -6,7 +6,7 @@ from crawler.covers import MAX_BYTES
 from registry.retrieval.errors import PictureError
 
 
-def picture_bytes(picture: Path | bytes) -> bytes:
+def picture_bytes(picture: Path | str | bytes) -> bytes:
     """Return a picture's bytes, or those of its file: no more than tell that it is too large.
 
     Raises:
@@ -15,7 +15,7 @@ def picture_bytes(picture: Path | bytes) -> bytes:
     if isinstance(picture, bytes):
         return picture
     try:
-        with picture.open("rb") as file:
+        with Path(picture).open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise PictureError(f"{picture} cannot be read: {error.strerror or error}") from error
