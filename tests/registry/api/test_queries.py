@@ -77,6 +77,16 @@ def test_what_is_far_too_long_is_refused(client: TestClient, registry: Registry,
             ask("x" * 1_000_000)
 
 
+def test_the_page_says_that_something_perhaps_fits(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="Ghibli skies")
+
+    page = client.get("/", params={"q": "gibli", "lang": "en"}).text
+
+    assert "Nothing surely fits “gibli”" in page
+    assert "probably do something else" not in page
+
+
 def test_what_fits_nothing_says_so_above_the_nearest(client: TestClient, fox: int) -> None:
     """A list all the same: who knows better than we do finds it there."""
     question = "tax declaration form of a small company"
