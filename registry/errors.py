@@ -44,6 +44,7 @@ class DatabaseLostError(DatabaseError):
     """The database went away while it was in use. Nothing half done was stored."""
 
     def __init__(self, cause: str) -> None:
+        self.cause = cause
         super().__init__(
             f"the database connection was lost ({cause}). What was stored is safe: "
             "see that PostgreSQL runs, then run the same command again."

@@ -121,7 +121,10 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 # Said instead of an error's own text, which names folders of this machine or quotes its logs:
 # that is for who runs the registry, and goes to the log.
 SAID: dict[type[Exception], str] = {
-    ours.DatabaseError: "The database does not answer; the registry's log has the reason.",
+    ours.DatabaseError: (
+        "The database cannot be reached; send the request again in a moment. "
+        "The registry's log has the reason."
+    ),
     ours.DiskFullError: "The registry's disk is full.",
     AutoLoraError: "The registry could not do this; its log has the reason.",
     BaseModelError: "The base model cannot be loaded; the registry's log has the reason.",

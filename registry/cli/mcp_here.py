@@ -19,6 +19,7 @@ from registry.assistant.answers import without_lists
 from registry.assistant.tools import Tool, make_server
 from registry.cli.errors import UsageError
 from registry.cli.inspect import inspect_file as read_file
+from registry.errors import DatabaseLostError
 from registry.reader import Drawer, Reader
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ async def _telling(tool: Tool) -> AsyncIterator[None]:
     """Let the assistant read what our errors say; of others it learns nothing."""
     try:
         yield
+    except DatabaseLostError as error:
+        # An assistant has no command to run again.
+        said = f"the database cannot be reached ({error.cause})"
+        raise ToolError(one_line(f"{said}: see that PostgreSQL runs, then ask again.")) from error
     except AutoLoraError as error:
         raise ToolError(one_line(str(error))) from error
 

@@ -285,8 +285,9 @@ ANSWERS = (
     ),
     ("the database does not keep up; try again in a moment.", "数据库繁忙，请稍后再试。"),
     (
-        "The database does not answer; the registry's log has the reason.",
-        "数据库没有响应；原因见服务器日志。",
+        "The database cannot be reached; send the request again in a moment. "
+        "The registry's log has the reason.",
+        "数据库无法连接，请稍后再次发送请求。原因见服务器日志。",
     ),
     ("The registry's disk is full.", "服务器磁盘已满。"),
     ("The registry could not do this; its log has the reason.", "操作未能完成；原因见服务器日志。"),

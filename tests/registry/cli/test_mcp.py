@@ -19,6 +19,7 @@ from mcp_types import CallToolResult, ImageContent, TextContent
 from PIL import Image
 
 from registry.cli.mcp_here import make_server_here
+from registry.db.session import connect
 from registry.fusion.options import StepCallback
 from registry.fusion.recipe import recipe_in_png
 from registry.local import LocalReader
@@ -165,6 +166,19 @@ def test_what_goes_wrong_is_told_in_a_line(registry: Registry) -> None:
         registry, "search_loras", text="fox", author=["someonx"]
     )
     assert "greater than or equal to 1" in refusal(registry, "show_lora", adapter_id=0)
+
+
+def test_while_the_database_is_away_an_assistant_is_told_to_ask_again(registry: Registry) -> None:
+    """It has no command that it could run again."""
+    nobody = connect("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    registry.sessions.configure(bind=nobody)
+
+    said = refusal(registry, "show_lora", adapter_id=1)
+
+    assert "database cannot be reached" in said
+    assert said.endswith("ask again.")
+    assert "command" not in said
+    nobody.dispose()
 
 
 @pytest.mark.parametrize(

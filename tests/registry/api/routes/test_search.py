@@ -430,6 +430,14 @@ def test_folders_of_the_machine_are_for_the_log(
     assert "/home/ann/x" in caplog.text
 
 
+def test_who_asks_while_the_database_is_away_is_told_to_ask_again() -> None:
+    """A program that asks has no command that it could run again, and no log."""
+    said = str(problem_of(DatabaseLostError("FATAL: shutting down"))["detail"])
+
+    assert "database cannot be reached; send the request again" in said
+    assert "command" not in said
+
+
 def test_a_path_cannot_forge_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
     log_hidden("/x\n2026-11-27 all is well\x1b[2J", DatabaseError("down"))
 
