@@ -53,6 +53,7 @@ AutoLoraError
     RefreshUnderWayError
     DiskFullError
     BlobNotFoundError
+    UnknownFileError
     FileNotKeptError
     BlobStoreError
     FileWithheldError

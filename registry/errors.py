@@ -98,6 +98,13 @@ class BlobNotFoundError(RegistryError):
         )
 
 
+class UnknownFileError(RegistryError):
+    """No adapter here has a file of this hash, or none that is ready."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"no adapter that is ready here has a file with the hash {sha256}.")
+
+
 class FileNotKeptError(RegistryError):
     """A file was read here and not kept, and something needs it."""
 

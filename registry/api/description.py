@@ -20,6 +20,7 @@ from registry.errors import (
     ImageNotFoundError,
     RequestKeyError,
     RequestUnderWayError,
+    UnknownFileError,
 )
 from registry.retrieval.errors import (
     CursorError,
@@ -121,7 +122,7 @@ BY_PARAMETER: dict[str, list[Exception]] = {
     "Idempotency-Key": [RequestKeyError(), RequestUnderWayError()],
     "adapter_id": [AdapterNotFoundError(7)],
     "image_id": [ImageNotFoundError(7), ImageNotDoneError(7, "waiting")],
-    "sha256": [BlobNotFoundError(EXAMPLE_SHA256)],
+    "sha256": [UnknownFileError(EXAMPLE_SHA256), BlobNotFoundError(EXAMPLE_SHA256)],
     "cursor": [CursorError(), OtherQuestionError()],
     "base_model": [UnknownBaseModelError("flux.1-kontext", ["flux.1-dev"])],
     "author": [UnknownFilterValueError("author", "nobody", ["ann"], more=False)],

@@ -86,6 +86,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.RequestKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ours.RequestUnderWayError: HTTPStatus.CONFLICT,
     ours.BlobNotFoundError: HTTPStatus.NOT_FOUND,
+    ours.UnknownFileError: HTTPStatus.NOT_FOUND,
     ours.FileNotKeptError: HTTPStatus.NOT_FOUND,
     ours.FileWithheldError: HTTPStatus.FORBIDDEN,
     ours.StrengthsError: HTTPStatus.UNPROCESSABLE_ENTITY,

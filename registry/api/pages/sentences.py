@@ -272,6 +272,10 @@ ANSWERS = (
         "没有为基础模型 {base} 设置目录；请设置 {setting}。",
     ),
     (
+        "no adapter that is ready here has a file with the hash {sha256}.",
+        "这里没有可用的适配器拥有哈希为 {sha256} 的文件。",
+    ),
+    (
         "the file of {name} was refused and is not handed out: {reason}",
         "{name} 的文件已被拒绝，不提供下载：{reason}",
     ),

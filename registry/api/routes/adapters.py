@@ -15,10 +15,10 @@ from registry.api.schemas.found import DuplicateListAnswer, FacetsAnswer, Simila
 from registry.api.schemas.service import RunListAnswer
 from registry.api.schemas.shapes import EXAMPLE_SHA256, MOST_ID
 from registry.errors import (
-    BlobNotFoundError,
     CoverNotFoundError,
     FileNotKeptError,
     FileWithheldError,
+    UnknownFileError,
 )
 from registry.retrieval.cursors import read_number
 from registry.service import Registry
@@ -162,7 +162,7 @@ def get_file_by_hash(sha256: Sha256Path, request: Request, registry: RegistryDep
     """Download the file of an adapter by its sha256, as recipes name it."""
     # The store holds other things too, and files that were refused.
     if not registry.may_hand_out(sha256):
-        raise BlobNotFoundError(sha256)
+        raise UnknownFileError(sha256)
     return _send_file(request, registry, sha256, f"{sha256}.safetensors", _kept_for_good(registry))
 
 

@@ -392,6 +392,25 @@ def test_a_file_that_vanished_from_its_hub_is_still_had(
     assert client.get(f"/v1/files/{sha256}").status_code == 200
 
 
+def test_a_hash_that_was_never_seen_is_told_from_a_file_that_was_lost(
+    client: TestClient, registry: Registry
+) -> None:
+    """To list a hub anew brings back a file that is known, and no other."""
+    adapter_id = add_file(registry, 1, "fox")
+    with registry.sessions.begin() as session:
+        lost = session.get_one(Adapter, adapter_id).file_sha256
+    assert lost is not None
+    registry.blobs.path(lost).unlink()
+
+    never_seen = client.get(f"/v1/files/{'0' * 64}")
+    gone = client.get(f"/v1/files/{lost}")
+
+    assert (never_seen.status_code, gone.status_code) == (404, 404)
+    assert f"no adapter that is ready here has a file with the hash {'0' * 64}" in never_seen.text
+    assert "refresh" not in never_seen.text
+    assert "Run `autolora refresh --full`" in gone.json()["detail"]
+
+
 def test_a_file_that_nobody_has_read_is_not_handed_out(
     client: TestClient, registry: Registry
 ) -> None:
