@@ -50,6 +50,11 @@ def refusals(*errors: Exception) -> Responses:
     return _responses(map(_told, errors))
 
 
+def http_refusal(status: HTTPStatus, summary: str, detail: str) -> Responses:
+    """Return what a route answers with a status of HTTP's own."""
+    return _responses([_http(status, summary, detail)])
+
+
 def _told(error: Exception) -> Told:
     return str(type(error).__doc__).partition("\n")[0], problem_of(error)
 

@@ -276,6 +276,14 @@ ANSWERS = (
         "这里没有可用的适配器拥有哈希为 {sha256} 的文件。",
     ),
     (
+        "Range asks for what the file does not have; its length is in Content-Range.",
+        "Range 所请求的部分超出文件；文件长度见 Content-Range。",
+    ),
+    (
+        "Range is none that can be read; write it as bytes=0-1023.",
+        "无法识别 Range；请写成 bytes=0-1023 的形式。",
+    ),
+    (
         "the file of {name} was refused and is not handed out: {reason}",
         "{name} 的文件已被拒绝，不提供下载：{reason}",
     ),

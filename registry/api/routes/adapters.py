@@ -1,5 +1,6 @@
 """Adapters: lists, facts, covers and files."""
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -8,7 +9,8 @@ from fastapi.responses import FileResponse
 from registry.api.access import wants_tokens
 from registry.api.conditional import NOT_MODIFIED, REVALIDATE, not_modified, revalidated
 from registry.api.deps import RegistryDep
-from registry.api.description import refusals
+from registry.api.description import http_refusal, refusals
+from registry.api.file_parts import NO_SUCH_PART, PartsResponse
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
 from registry.api.schemas.asked import FilterParams, FoundParams, ListParams, PageParams
 from registry.api.schemas.found import DuplicateListAnswer, FacetsAnswer, SimilarAnswer
@@ -41,7 +43,11 @@ FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
         FileNotKeptError(EXAMPLE_SHA256, "https://civitai.com/models/1234"),
         FileWithheldError("Paper Fox", "its weights are not finite"),
     ),
-    416: {"description": "Range asks for what the file does not have."},
+    **http_refusal(
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        "Range asks for what the file does not have.",
+        NO_SUCH_PART,
+    ),
 }
 
 CONFIG_ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -178,7 +184,7 @@ def _send_file(
     """Send a blob under a name, or what is asked for of it; its hash is its ETag."""
     headers = {"ETag": f'"{sha256}"', "Cache-Control": cache}
     path = registry.file(sha256)
-    return not_modified(request, headers) or FileResponse(
+    return not_modified(request, headers) or PartsResponse(
         path, media_type="application/octet-stream", filename=name, headers=headers
     )
 

@@ -218,6 +218,25 @@ def test_a_file_is_downloaded_whole_or_in_part(client: TestClient, registry: Reg
     assert (part.status_code, part.content) == (206, answer.content[8:16])
 
 
+def test_a_part_that_a_file_does_not_have_is_a_problem_like_others(
+    client: TestClient, registry: Registry
+) -> None:
+    url = f"/v1/adapters/{add_file(registry, 1, 'fox')}/file"
+    length = client.get(url).headers["content-length"]
+
+    beyond = client.get(url, headers={"Range": f"bytes={length}-"})
+    unread = client.get(url, headers={"Range": "letters=1-2"})
+    chinese = client.get(url, headers={"Range": f"bytes={length}-", "Accept-Language": "zh"})
+
+    assert beyond.status_code == 416
+    assert beyond.headers["content-type"] == "application/problem+json"
+    assert beyond.headers["content-range"] == f"bytes */{length}"
+    assert "does not have" in beyond.json()["detail"]
+    assert "超出文件" in chinese.json()["detail"]
+    assert (unread.status_code, unread.json()["status"]) == (400, 400)
+    assert "bytes=0-1023" in unread.json()["detail"]
+
+
 def test_a_file_that_is_not_here(client: TestClient, registry: Registry) -> None:
     with registry.sessions.begin() as session:
         dropped = add_adapter(session)
