@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, time
@@ -49,7 +49,10 @@ def night(
     at: At = None,
     as_json: Json = False,
 ) -> None:
-    """Do the night that was due last, unless it is done: refresh all sources, and test search."""
+    """Do the night that was due last, unless it is done: refresh all sources, and test search.
+
+    Exits with 1 where it, or a source in it, failed.
+    """
     from registry.logs import set_up_logs
     from registry.refresh.due import last_due
     from registry.refresh.night import NightWatch
@@ -68,7 +71,12 @@ def night(
         stdout().print("another process is at a night; this one did nothing", markup=False)
     else:
         _print_night(last)
-    if last is not None and last.state == "failed":
+    # As a refresh does: a bad adapter is a hub's daily bread; a hub that is down is not.
+    failed = [] if last is None else _failed_sources(last)
+    if last is not None and failed:
+        sources = len(last.report["sources"])
+        _teller(registry)(f"{len(failed)} of {sources} sources failed: {'; '.join(failed)}")
+    if failed or (last is not None and last.state == "failed"):
         raise typer.Exit(1)
 
 
@@ -141,7 +149,7 @@ def nights_done(registry: "Registry", at: time) -> Iterator[None]:
     from registry.refresh.schedule import clock
 
     stopping = threading.Event()
-    tell = report if registry.settings.log_format == "text" else logger.warning
+    tell = _teller(registry)
 
     def look() -> None:
         try:
@@ -158,6 +166,11 @@ def nights_done(registry: "Registry", at: time) -> Iterator[None]:
             yield
         finally:
             stopping.set()
+
+
+def _teller(registry: "Registry") -> Callable[[str], None]:
+    """Return what says a line on stderr, in the format of logs."""
+    return report if registry.settings.log_format == "text" else logger.warning
 
 
 def _do_night(at: str, stopping: threading.Event) -> None:
@@ -192,6 +205,12 @@ def _failures(counts: dict[str, Any]) -> int:
     return sum(count["failed"] for count in counts.values() if isinstance(count, dict))
 
 
+def _failed_sources(night: "NightFacts") -> list[str]:
+    """Return which sources failed, and why."""
+    sources = night.report.get("sources", [])
+    return [f"{one['source']}: {one['error']}" for one in sources if one["error"]]
+
+
 def _problem(night: "NightFacts | NightAnswer") -> str:
     """What kept a night, or else the first source that failed; nothing if all went well."""
     failed = (one["error"] for one in night.report.get("sources", []) if one["error"])
@@ -216,8 +235,8 @@ def _print_lines(lines: Iterable[str]) -> None:
 
 def _print_night(night: "NightFacts") -> None:
     print_table([_night_row(night)], "")
-    if problem := _problem(night):
-        _print_lines([problem])
+    if night.error:
+        _print_lines([night.error])
     for base_model, lesson in night.report.get("learn", {}).items():
         stdout().print(f"learned of {base_model}: {lesson['outcome']}", markup=False)
     for question in (night.report.get("canaries") or {}).get("lost", []):

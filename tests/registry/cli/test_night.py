@@ -64,12 +64,12 @@ def test_why_a_source_failed_has_a_line_of_its_own(
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("REGISTRY_MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("REGISTRY_SOURCES", '["http://127.0.0.1:9"]')
-    night = run_well("night", "--now")
+    night = run("night", "--now")
     why = "ModelScope at http://127.0.0.1:9 does not answer"
 
     lines = run_well("runs").splitlines()
 
-    assert [line for line in night.splitlines() if line.startswith(why)]
+    assert [line for line in night.stderr.splitlines() if why in line]
     assert [line for line in lines if line.startswith(f"refresh 1: {why}")]
     assert [line for line in lines if line.startswith("night 20") and why in line]
 
@@ -107,15 +107,22 @@ def test_the_status_of_an_empty_registry(registry: Registry) -> None:
     assert "last night: none" in said
 
 
-def test_a_night_whose_source_fails_says_so(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
+def test_a_night_of_which_a_source_failed_exits_so_and_names_it(
+    registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("REGISTRY_SOURCES", json.dumps(["/no/such/folder"]))
+    """As a refresh does: who has it run by cron hears of it so."""
+    monkeypatch.setenv("REGISTRY_SOURCES", json.dumps(["/no/such/folder", str(folder)]))
 
-    result = run("night", "--now")
+    night, as_json = run("night", "--now"), run("night", "--now", "--json")
 
-    assert result.exit_code == 0
-    assert "/no/such" in result.stdout.replace("\n", "")
+    assert (night.exit_code, as_json.exit_code) == (1, 1)
+    for result in (night, as_json):
+        [line] = [line for line in result.stderr.splitlines() if "failed" in line]
+        assert "1 of 2 sources failed: /no/such/folder: " in line
+        assert str(folder) not in line
+    report = json.loads(as_json.stdout)
+    assert report["state"] == "done"
+    assert report["report"]["states"]["ready"] == 2
 
 
 def test_an_unknown_queue_is_refused(registry: Registry) -> None:
