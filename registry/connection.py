@@ -162,8 +162,11 @@ class Connection:
     def __init__(
         self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None
     ) -> None:
-        """Open a connection to `url`; `transport` is httpx's default if not given."""
-        self.url = url.rstrip("/")
+        """Open a connection to `url`; `transport` is httpx's default if not given.
+
+        The address of a registry's API, which ends in /v1, is taken for that of the registry.
+        """
+        self.url = url.rstrip("/").removesuffix("/v1")
         try:
             self._http = httpx.Client(
                 base_url=self.url,

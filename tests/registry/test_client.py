@@ -53,6 +53,15 @@ def test_what_is_found_there_is_what_the_registry_itself_finds(
     assert client.similar(fox).compared_by == registry.similar(fox).compared_by
 
 
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/"])
+def test_the_address_of_its_api_is_a_registrys_too(registry: Registry, end: str) -> None:
+    fox = add_file(registry, 1, "fox")
+
+    with Client(HOST + end, transport=App(registry)) as client:
+        assert client.show(fox).id == fox
+        assert client.url == HOST
+
+
 def test_pages_follow_each_other(registry: Registry, client: Client) -> None:
     ids = [add_file(registry, seed, f"a{seed}") for seed in (1, 2)]
 
