@@ -70,10 +70,10 @@ def scale(picture: Image.Image, tile: int) -> Image.Image:
     """Fit a picture into a square tile, on paper."""
     picture = picture.convert("RGB")
     factor = tile / max(picture.size)
-    how = Image.Resampling.NEAREST if factor > 1 else Image.Resampling.LANCZOS
     width, height = (max(1, round(side * factor)) for side in picture.size)
     framed = Image.new("RGB", (tile, tile), PAPER)
-    framed.paste(picture.resize((width, height), how), ((tile - width) // 2, (tile - height) // 2))
+    scaled = picture.resize((width, height), Image.Resampling.LANCZOS)
+    framed.paste(scaled, ((tile - width) // 2, (tile - height) // 2))
     return framed
 
 

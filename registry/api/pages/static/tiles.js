@@ -44,7 +44,6 @@ function startPreviews() {
 
   function imageOf(address) {
     const image = Object.assign(document.createElement("img"), { className: "picture", alt: "" });
-    image.addEventListener("load", () => image.classList.toggle("pixels", image.naturalWidth <= 96));
     image.src = address;
     return image;
   }

@@ -77,7 +77,6 @@ function fill(text, values) {
 function showPicture(image, cover, mature) {
   image.classList.toggle("blurred", isBlurred(mature));
   if (!cover) return image.replaceWith(Object.assign(document.createElement("span"), { className: "picture" }));
-  image.addEventListener("load", () => image.classList.toggle("pixels", image.naturalWidth <= 96));
   image.src = cover;
 }
 
