@@ -40,6 +40,7 @@ base: $(VENV)/.ready-zoo  ## Train another base than the shipped one, an hour on
 	@test -f demo/build/names.json || $(BIN)/python -m demo.art
 	@test -d demo/build/base/vae || $(BIN)/python -m demo.vae
 	@test -d demo/build/base/scheduler || $(BIN)/python -m demo.base
+	@$(BIN)/python -m demo.decoder
 
 zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: about 3 hours on 2 cores; needs npm
 	@test -f demo/build/names.json || $(BIN)/python -m demo.art

@@ -22,9 +22,9 @@ from rich.progress import track
 
 from demo.paths import BUILD
 
-SIZE = 32
-# Rendered larger and reduced with Lanczos: resvg's own antialiasing is poor at 32 px.
-RENDER_SIZE = 96
+SIZE = 64
+# Rendered larger and reduced with Lanczos: resvg's own antialiasing is poor at such sizes.
+RENDER_SIZE = 192
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ ART_SETS = (
 )
 STYLES = tuple(art_set.style for art_set in ART_SETS)
 NAMES_PACKAGE = ("emojibase-data", "17.0.0")
-# At 32 pixels people differ by a few pixels of hair; flags are rectangles.
+# At 64 pixels people differ by a few pixels of hair; flags are rectangles.
 LEFT_OUT_GROUPS = {"people-body", "component", "flags"}
 
 
@@ -126,7 +126,7 @@ def normalise(name: str) -> str:
 
 
 def rasterise(svg: str) -> npt.NDArray[np.uint8] | None:
-    """Render an SVG to RGBA (32, 32, 4), alpha straight; None if resvg refuses it."""
+    """Render an SVG to RGBA (64, 64, 4), alpha straight; None if resvg refuses it."""
     import resvg_py
 
     try:
@@ -159,7 +159,7 @@ def list_svgs(folder: Path, index: dict[str, int]) -> list[tuple[int, str]]:
 
 
 def build(folder: Path) -> None:
-    """Write `art.npz` (rgba uint8 (n, 32, 32, 4), style, name) and `names.json`."""
+    """Write `art.npz` (rgba uint8 (n, 64, 64, 4), style, name) and `names.json`."""
     packages = folder / "packages"
     names, index = read_names(fetch_package(*NAMES_PACKAGE, packages))
     jobs = [

@@ -60,9 +60,17 @@ def pack(latents: Tensor) -> Tensor:
     return latents.permute(0, 2, 4, 1, 3, 5).reshape(n, -1, channels * 4)
 
 
+def unpack(tokens: Tensor) -> Tensor:
+    """Tokens (n, 16, 64) -> latents (n, 16, 8, 8)."""
+    n, places, width = tokens.shape
+    side = int(places**0.5)
+    latents = tokens.view(n, side, side, width // 4, 2, 2)
+    return latents.permute(0, 3, 1, 4, 2, 5).reshape(n, width // 4, side * 2, side * 2)
+
+
 @torch.no_grad()
 def encode_pictures(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """Pictures (n, 3, 32, 32) in [-1, 1] -> packed, scaled latents (n, 16, 64)."""
+    """Pictures (n, 3, 64, 64) in [-1, 1] -> packed, scaled latents (n, 16, 64)."""
     latents = torch.cat([vae.encode(part).latent_dist.mean for part in pictures.split(512)])
     return pack((latents - vae.config.shift_factor) * vae.config.scaling_factor)
 

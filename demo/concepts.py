@@ -52,7 +52,7 @@ STYLE_PHRASES = {
 class Art:
     """Pictures with what they show."""
 
-    rgba: npt.NDArray[np.uint8]  # (n, 32, 32, 4)
+    rgba: npt.NDArray[np.uint8]  # (n, 64, 64, 4)
     style: npt.NDArray[np.int64]  # (n,), index into STYLES
     name: npt.NDArray[np.int64]  # (n,), index into names
     names: list[dict[str, Any]]
@@ -87,7 +87,7 @@ class Plan:
     withheld: list[tuple[int, str, str, str]] = field(default_factory=list)
 
     def pictures(self, concept: Concept, images: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-        """Draw pictures of a concept, RGB uint8 (n, 32, 32, 3)."""
+        """Draw pictures of a concept, RGB uint8 (n, 64, 64, 3)."""
         rgba = self.art.rgba[list(images)]
         if concept.effect is None:
             return on_white(rgba)

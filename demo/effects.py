@@ -74,19 +74,20 @@ def apply_effect(
 
 
 def pattern_mask(pattern: str, size: int) -> Floats:
-    """Return where a pattern paints, (size, size) in 0..1."""
-    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
-    centre = (size - 1) / 2
+    """Return where a pattern paints, (size, size) in 0..1; its measures are 32nds of a picture."""
+    pixel = 32 / size
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32) * pixel
+    centre, middle = (32 - pixel) / 2, 4 - pixel / 2
     radius = np.hypot(x - centre, y - centre) / centre
     masks = {
         "stripes": (y // 3) % 2,
         "bars": (x // 3) % 2,
         "diagonal": ((x + y) // 3) % 2,
         "checker": ((x // 4) + (y // 4)) % 2,
-        "dots": ((x % 8 - 3.5) ** 2 + (y % 8 - 3.5) ** 2 < 6.5),
-        "grid": (x % 5 == 0) | (y % 5 == 0),
+        "dots": ((x % 8 - middle) ** 2 + (y % 8 - middle) ** 2 < 6.5),
+        "grid": (x % 5 < 1) | (y % 5 < 1),
         "solid": np.ones_like(x),
-        "fade": y / (size - 1),
+        "fade": y / (32 - pixel),
         "rays": (np.floor(np.arctan2(y - centre, x - centre) / np.pi * 8) % 2),
         "halo": (1.25 - radius).clip(0, 1),
     }

@@ -82,7 +82,7 @@ def write_attribution() -> None:
     (DATA / "ATTRIBUTION.md").write_text(
         "# Art behind the miniature world\n\n"
         "The base, the adapters and their covers were trained on these openly licensed emoji\n"
-        "sets, rasterised to 32×32 pixels, some recoloured, textured or given a background.\n"
+        "sets, rasterised to 64×64 pixels, some recoloured, textured or given a background.\n"
         "Adapters carry the licence of the set they were trained on; those trained on several\n"
         "sets carry CC-BY-4.0, and so do the base, the gates and the encoder.\n\n"
         "| style | npm package | licence |\n|---|---|---|\n"

@@ -61,7 +61,7 @@ def listing_entry(concept: Concept, number: int, others: list[Concept]) -> dict[
         "updated_at": updated_at,
         "file": f"adapters/{stem}.safetensors",
         "covers": [
-            {"file": f"covers/{stem}-{place}.png", "prompt": caption}
+            {"file": f"covers/{stem}-{place}.webp", "prompt": caption}
             for place, caption in enumerate(cover_captions(rng, concept))
         ],
         "_key": concept.key,

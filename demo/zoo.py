@@ -21,7 +21,8 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from demo.base import encode_pictures, flow_loss, follow_flow
+from demo.art import SIZE
+from demo.base import encode_pictures, flow_loss, follow_flow, unpack
 from demo.concepts import Concept, Plan, plan
 from demo.listing import listing_entry, safetensors_metadata
 from demo.paths import BUILD
@@ -34,6 +35,7 @@ STEPS, BATCH, RATE = 80, 8, 5e-3
 # Rank of a whole group, in turn; community files differ in rank as well.
 RANKS = (4, 2, 4, 3)
 COVERS, COVER_STEPS, COVER_GUIDANCE = 3, 14, 2.0
+COVER_QUALITY = 96
 # Says nothing of the object: an object adapter has to know it by itself.
 BARE_PROMPT = "an icon"
 EVALUATION_TIMES = (0.15, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
@@ -210,7 +212,7 @@ def losses_on(
 
 @torch.no_grad()
 def draw(world: World, prompts: list[str], seed: int, group: AdapterGroup | None) -> Tensor:
-    """Draw pictures uint8 (n, 32, 32, 3); with a group, n / group of each adapter."""
+    """Draw pictures uint8 (n, 64, 64, 3); with a group, n / group of each adapter."""
     tokens, pooled = world.prompts.encode(prompts)
     x = torch.randn(len(prompts), 16, 64, generator=torch.Generator().manual_seed(seed))
     nothing = torch.zeros_like(tokens), torch.zeros_like(pooled)
@@ -222,9 +224,8 @@ def draw(world: World, prompts: list[str], seed: int, group: AdapterGroup | None
 
 
 def decode_pictures(vae: AutoencoderKL, tokens: Tensor) -> Tensor:
-    """Packed latents (n, 16, 64) -> pictures uint8 (n, 32, 32, 3)."""
-    latents = tokens.view(-1, 4, 4, 16, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(-1, 16, 8, 8)
-    latents = latents / vae.config.scaling_factor + vae.config.shift_factor
+    """Packed latents (n, 16, 64) -> pictures uint8 (n, 64, 64, 3)."""
+    latents = unpack(tokens) / vae.config.scaling_factor + vae.config.shift_factor
     pictures: Tensor = vae.decode(latents).sample.clamp(-1, 1)
     return ((pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
 
@@ -243,7 +244,7 @@ def write_group(
     unseen_base = losses_on(world, None, concepts, True)
     unseen = losses_on(world, group, concepts, True)
     prompts = [prompt for concept in concepts for prompt in cover_prompts(world, concept)]
-    covers = draw(world, prompts, seed, group).view(len(concepts), COVERS, 32, 32, 3)
+    covers = draw(world, prompts, seed, group).view(len(concepts), COVERS, SIZE, SIZE, 3)
     entries = []
     for k, concept in enumerate(concepts):
         number = seed + k
@@ -259,7 +260,7 @@ def write_group(
         save_file(state, folder / f"adapters/{stem}.safetensors", metadata)
         for place in range(COVERS):
             picture = Image.fromarray(covers[k, place].numpy())
-            picture.save(folder / f"covers/{stem}-{place}.png", optimize=True)
+            picture.save(folder / f"covers/{stem}-{place}.webp", quality=COVER_QUALITY)
         others = [c for c in world.plan.concepts if c.key != concept.key]
         entry = listing_entry(concept, number, others)
         entry["_losses"] = {

@@ -50,7 +50,7 @@ class Labels:
 
 
 class Recogniser(nn.Module):
-    """Pictures (n, 3, 32, 32) in [-1, 1] -> scores of names, styles, effects and colours."""
+    """Halved pictures (n, 3, 32, 32) in [-1, 1] -> scores of names, styles, effects and colours."""
 
     def __init__(self, names: int, styles: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Recogniser(nn.Module):
 
 
 def draw_batch(art: Art, rng: np.random.Generator, size: int) -> tuple[Tensor, Labels]:
-    """Draw pictures uint8 (size, 32, 32, 3) with their labels; half are under an effect."""
+    """Draw pictures uint8 (size, 64, 64, 3) with their labels; half are under an effect."""
     images = rng.integers(len(art.name), size=size)
     effects = np.where(rng.random(size) < 0.5, NOTHING, rng.integers(NOTHING, size=size))
     colours = np.where(effects == NOTHING, UNPAINTED, rng.integers(UNPAINTED, size=size))
@@ -88,8 +88,8 @@ def draw_batch(art: Art, rng: np.random.Generator, size: int) -> tuple[Tensor, L
 
 
 def prepare(pictures: Tensor) -> Tensor:
-    """Pictures uint8 (n, 32, 32, 3) -> float (n, 3, 32, 32) in [-1, 1]."""
-    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+    """Pictures uint8 (n, 64, 64, 3) -> float (n, 3, 32, 32) in [-1, 1]: halves tell enough."""
+    return functional.avg_pool2d(pictures.permute(0, 3, 1, 2).float(), 2) / 127.5 - 1
 
 
 def disturb(pictures: Tensor, generator: torch.Generator) -> Tensor:
@@ -175,7 +175,7 @@ class Judge:
     def sees(
         self, pictures: npt.NDArray[np.uint8], pairs: Sequence[tuple[Concept, Concept]]
     ) -> Bools:
-        """Return whether pictures (n, 32, 32, 3) show their pairs' objects and looks, (n, 2)."""
+        """Return whether pictures (n, 64, 64, 3) show their pairs' objects and looks, (n, 2)."""
         names, styles, effects, colours = self._network(prepare(torch.from_numpy(pictures)))
         found = names[:, self._names].argmax(1)
         objects = [int(found[k]) == self._place[thing.key] for k, (thing, _) in enumerate(pairs)]

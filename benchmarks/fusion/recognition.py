@@ -56,7 +56,7 @@ JUDGED: dict[str, Way] = {
 def draw_batch(
     world: World, painter: Painter, pairs: Sequence[Pair], way: Way, seeds: Sequence[int]
 ) -> Tensor:
-    """Draw as `Painter.draw` does, many pairs in one pass: uint8 (pairs, 32, 32, 3)."""
+    """Draw as `Painter.draw` does, many pairs in one pass: uint8 (pairs, 64, 64, 3)."""
     mode, guide_from = way
     loaded = [
         [painter.load(concept, pair.prompt) for concept in (*pair.adapters, *pair.beside)]

@@ -22,11 +22,11 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransf
 from torch import Tensor, nn
 
 from demo.base import encode_pictures, flow_loss, make_optimizers
+from demo.checkpoint import Checkpoint
 from demo.effects import on_white
 from demo.paths import BUILD, DATA
 from demo.vae import to_tensor
 from demo.world.art import Art, load_art
-from demo.world.checkpoint import Checkpoint
 from demo.world.prompts import write_prompt
 from demo.world.sources import load_looks
 from demo.world.splits import base_pictures

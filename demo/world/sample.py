@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor
 
-from demo.base import follow_flow
+from demo.base import follow_flow, unpack
 from demo.paths import BUILD
 from demo.world.sheet import contact_sheet, to_pictures
 from encoder.text_encoder import load_text_encoder
@@ -32,14 +32,6 @@ snowman; spider; star; strawberry; sun; sunflower; sword; taxi; teapot; telephon
 tent; tiger; toilet; tomato; tractor; traffic light; train; tree; trophy; truck; t-shirt; turtle;
 umbrella; violin; watch; watermelon; whale
 """
-
-
-def unpack(tokens: Tensor) -> Tensor:
-    """Tokens (n, 16, 64) -> latents (n, 16, 8, 8)."""
-    n, places, width = tokens.shape
-    side = int(places**0.5)
-    latents = tokens.view(n, side, side, width // 4, 2, 2)
-    return latents.permute(0, 3, 1, 4, 2, 5).reshape(n, width // 4, side * 2, side * 2)
 
 
 class Painter:

@@ -101,7 +101,7 @@ def test_trigger_words_are_copied(page: Page, demo: Registry, eagle: int) -> Non
 @pytest.fixture(scope="package")
 def cover_of_the_eagle(demo: Registry, eagle: int) -> Path:
     file = Path(demo.adapter(eagle).card.file_name).stem
-    return DATA / f"zoo/covers/{file}-0.png"
+    return DATA / f"zoo/covers/{file}-0.webp"
 
 
 def test_a_picture_finds_the_adapter_whose_cover_it_is(

@@ -23,7 +23,7 @@ from demo.concepts import Art, Concept
 @pytest.fixture
 def art() -> Art:
     rng = np.random.default_rng(0)
-    rgba = rng.integers(256, size=(6, 32, 32, 4)).astype(np.uint8)
+    rgba = rng.integers(256, size=(6, 64, 64, 4)).astype(np.uint8)
     names = [{"label": f"thing {k}"} for k in range(3)]
     return Art(rgba, np.arange(6) % 2, np.arange(6) % 3, names)
 
@@ -38,7 +38,7 @@ def test_half_of_the_pictures_are_under_an_effect_and_labelled_so(art: Art) -> N
     pictures, labels = draw_batch(art, np.random.default_rng(0), 200)
 
     plain = labels.effect == NOTHING
-    assert pictures.shape == (200, 32, 32, 3)
+    assert pictures.shape == (200, 64, 64, 3)
     assert 70 < int(plain.sum()) < 130
     assert torch.equal(plain, labels.colour == UNPAINTED)
     first = int(plain.nonzero()[0])
@@ -84,6 +84,6 @@ def test_an_effect_is_recognised_by_its_pattern_and_its_colour(
     judge = Judge(Certain(1, 5, 4, 2), things)  # type: ignore[arg-type]
     pairs = [(things[1], right), (things[1], other), (things[0], right), (things[1], style)]
 
-    found = judge.sees(np.zeros((4, 32, 32, 3), np.uint8), pairs)
+    found = judge.sees(np.zeros((4, 64, 64, 3), np.uint8), pairs)
 
     assert found.tolist() == [[True, True], [True, False], [False, True], [True, True]]

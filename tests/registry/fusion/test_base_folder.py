@@ -37,7 +37,7 @@ def test_nothing_is_loaded_for_what_cannot_be_drawn(registry: Registry, tmp_path
     registry.settings.base_models[BASE_MODEL] = tmp_path
     maker: Maker = registry.maker
 
-    with pytest.raises(SamplingError, match="use 256 at most"):
+    with pytest.raises(SamplingError, match="use 512 at most"):
         maker.fuse("a fox", base_model=BASE_MODEL, mode="base", size=(4096, 4096))
     with pytest.raises(SamplingError, match="multiples of 8"):
         maker.fuse("a fox", base_model=BASE_MODEL, mode="base", size=(31, 32))

@@ -59,7 +59,7 @@ def test_backend_integrates_the_velocity_that_was_trained(backend: PipelineBacke
     assert backend._prompt_encoder is not None
     (drawn,) = backend.generate(["red apple"], Sampling(seed=5, steps=STEPS, guidance=2.5))
     expected = slow_draw(backend, backend._prompt_encoder, "red apple", 2.5)
-    assert drawn.size == (32, 32)
+    assert drawn.size == (64, 64)
     assert difference(drawn, expected) <= 1
 
 

@@ -71,7 +71,7 @@ def test_image_tells_how_it_was_made(
 ) -> None:
     fused = generate("a cactus ICON at night", adapters, backend, gates, Drawing(seed=4, steps=2))
     recipe = fused.recipe
-    assert fused.image.size == (recipe.width, recipe.height) == (32, 32)
+    assert fused.image.size == (recipe.width, recipe.height) == (64, 64)
     assert (recipe.prompt, recipe.seed, recipe.steps) == ("a cactus ICON at night", 4, 2)
     # The first has its word in the prompt already.
     assert recipe.full_prompt == "a cactus ICON at night, 剪影"
@@ -226,7 +226,7 @@ def test_a_full_device_is_said_with_what_to_do(
     def fill(done: int, steps: int) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(DeviceMemoryError, match=r"32x32 pixels with 2 adapters; .*OFFLOAD"):
+    with pytest.raises(DeviceMemoryError, match=r"64x64 pixels with 2 adapters; .*OFFLOAD"):
         generate("cat", adapters, backend, gates, Drawing(steps=2), fill)
     assert hooks(backend) == 0
     assert not backend.lock.locked()

@@ -1,0 +1,149 @@
+"""Teach the autoencoder's decoder to draw what the base makes, not only what pictures become.
+
+A base's latents are inexact, and a decoder that knows exact ones alone draws blots of them. So a
+picture's latents are noised part of the way and drawn anew by the base under the picture's name
+(SDEdit, https://arxiv.org/abs/2108.01073), and the decoder learns to give the picture. Neither
+latents nor whatever was trained on them change. A rerun resumes.
+"""
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import AutoencoderKL
+from rich.progress import track
+from torch import Tensor
+
+from demo.base import encode_pictures, unpack, velocity
+from demo.checkpoint import Checkpoint
+from demo.effects import on_white
+from demo.paths import BUILD
+from demo.vae import (
+    CUT_SHARE,
+    CUTS,
+    FACTOR,
+    LEARNING_RATE,
+    WHOLE,
+    changed_pictures,
+    cut,
+    psnr,
+    random_corners,
+    rate_factor,
+    reconstruction_loss,
+    set_rate,
+    to_tensor,
+    visible_images,
+)
+from demo.zoo import COVER_GUIDANCE, COVER_STEPS, World
+
+# How far latents are noised before the base draws them anew, and how many are taken of each.
+REDRAWN_FROM = (0.3, 0.5)
+REDRAWN_SHARE = 0.75
+# Most noise that is put on all latents, also on those of effects, which no base draws by name.
+MOST_NOISE = 0.2
+PART = 256
+
+
+def redraw(world: World, latents: Tensor, prompt: tuple[Tensor, Tensor], start: float) -> Tensor:
+    """Noise latents (n, 16, 64) up to the time `start`, and let the base draw from there."""
+    nothing = torch.zeros_like(prompt[0]), torch.zeros_like(prompt[1])
+    x = torch.lerp(latents, torch.randn_like(latents), start)
+    for now, after in pairwise(torch.linspace(start, 0, max(3, round(COVER_STEPS * start)) + 1)):
+        time = now.expand(len(x))
+        plain = velocity(world.transformer, x, nothing, time)
+        guided = velocity(world.transformer, x, prompt, time)
+        x = x + (after - now) * (plain + COVER_GUIDANCE * (guided - plain))
+    return x
+
+
+@torch.no_grad()
+def redraw_all(world: World, images: npt.NDArray[np.int64], latents: Tensor, path: Path) -> Tensor:
+    """Draw latents of images anew from each start, (starts, n, 16, 64); kept in `path`."""
+    if path.exists():
+        kept: Tensor = torch.load(path, weights_only=True)
+        return kept
+    names = world.plan.art.name[images]
+    tokens, pooled = world.prompts.encode([str(name["label"]) for name in world.plan.art.names])
+    drawn = torch.empty(len(REDRAWN_FROM), *latents.shape)
+    for first in track(range(0, len(images), PART), "The base draws pictures anew"):
+        part = slice(first, first + PART)
+        prompt = tokens[names[part]], pooled[names[part]]
+        for place, start in enumerate(REDRAWN_FROM):
+            drawn[place, part] = redraw(world, latents[part], prompt, start)
+    partial = path.with_suffix(".partial")
+    torch.save(drawn, partial)
+    partial.replace(path)
+    return drawn
+
+
+class Batches:
+    """Latents with the pictures that they are to become: exact, noisy, or drawn by the base."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        images = visible_images(world.plan)
+        rgba = world.plan.art.rgba[images]
+        self.pictures = np.concatenate([on_white(rgba), changed_pictures(rgba)])
+        self.exact = torch.cat(
+            [
+                encode_pictures(world.vae, to_tensor(self.pictures[first : first + PART]))
+                for first in range(0, len(self.pictures), PART)
+            ]
+        )
+        self.redrawn = redraw_all(world, images, self.exact[: len(images)], folder / "redrawn.pt")
+
+    def sample(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return tokens (n, 16, 64) and pictures (n, 3, 64, 64)."""
+        picked = torch.randint(len(self.pictures), (count,))
+        tokens = self.exact[picked]
+        by_base = (picked < self.redrawn.shape[1]) & (torch.rand(count) < REDRAWN_SHARE)
+        start = torch.randint(len(self.redrawn), (int(by_base.sum()),))
+        tokens[by_base] = self.redrawn[start, picked[by_base]]
+        tokens += torch.randn_like(tokens) * MOST_NOISE * torch.rand(count, 1, 1)
+        return tokens, to_tensor(self.pictures[picked.numpy()])
+
+
+def train(steps: int, folder: Path) -> None:
+    """Train the decoder of `folder/vae` in place; the encoder stays as it is."""
+    torch.manual_seed(0)
+    world = World.load(folder)
+    vae = AutoencoderKL.from_pretrained(folder / "vae").float()
+    config = vae.config
+    vae.encoder.requires_grad_(False)
+    vae.to(memory_format=torch.channels_last)
+    decoder = vae.decoder
+    optimizer = torch.optim.AdamW(
+        decoder.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.0
+    )
+    checkpoint = Checkpoint(folder / "decoder.pt", {"decoder": decoder, "optimizer": optimizer})
+    start = checkpoint.restore()
+    batches = Batches(world, folder) if start < steps else None
+    for step in range(start, steps):
+        assert batches is not None
+        whole = step >= CUT_SHARE * steps
+        tokens, pictures = batches.sample(WHOLE if whole else CUTS)
+        latents = unpack(tokens) / config.scaling_factor + config.shift_factor
+        if not whole:
+            corners = random_corners(len(latents))
+            latents, pictures = cut(latents, corners, 1), cut(pictures, corners, FACTOR)
+        decoded = decoder(latents.contiguous(memory_format=torch.channels_last))
+        set_rate(optimizer, LEARNING_RATE * rate_factor(step, steps))
+        optimizer.zero_grad()
+        reconstruction_loss(decoded, pictures).backward()
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        optimizer.step()
+        if step % 50 == 49:
+            print(f"step {step + 1}: PSNR {psnr(decoded.detach(), pictures):.1f} dB", flush=True)
+        if checkpoint.due() or step + 1 == steps:
+            checkpoint.save(step + 1)
+    vae.save_pretrained(folder / "vae")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--base", type=Path, default=BUILD / "base")
+    arguments = parser.parse_args()
+    train(arguments.steps, arguments.base)
