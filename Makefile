@@ -36,7 +36,7 @@ bench: $(VENV)/.ready-zoo  ## Measure on the full zoo (run `make zoo` first) and
 	@$(BIN)/python -m benchmarks.report
 
 # Each step skips what is done and resumes what was stopped.
-base: $(VENV)/.ready-zoo  ## Train another base than the shipped one, an hour on 2 cores, for `make zoo` to build on
+base: $(VENV)/.ready-zoo  ## Train another base than the shipped one, about two hours on 2 cores, for `make zoo` to build on
 	@test -f demo/build/names.json || $(BIN)/python -m demo.art
 	@test -d demo/build/base/vae || $(BIN)/python -m demo.vae
 	@test -d demo/build/base/scheduler || $(BIN)/python -m demo.base

@@ -24,4 +24,4 @@ def contact_sheet(pictures: npt.NDArray[np.uint8], columns: int, zoom: int = 2) 
         left = GAP + place % columns * (width + GAP)
         sheet[top : top + height, left : left + width] = picture
     image = Image.fromarray(sheet)
-    return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
+    return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.LANCZOS)
