@@ -39,7 +39,7 @@ def test_nothing_is_loaded_for_what_cannot_be_drawn(registry: Registry, tmp_path
 
     with pytest.raises(SamplingError, match="use 512 at most"):
         maker.fuse("a fox", base_model=BASE_MODEL, mode="base", size=(4096, 4096))
-    with pytest.raises(SamplingError, match="multiples of 8"):
+    with pytest.raises(SamplingError, match="multiples of 16"):
         maker.fuse("a fox", base_model=BASE_MODEL, mode="base", size=(31, 32))
     with pytest.raises(SamplingError, match="0 steps"):
         maker.fuse("a fox", base_model=BASE_MODEL, mode="base", steps=0)
