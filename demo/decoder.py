@@ -108,10 +108,7 @@ class Batches:
 def train(steps: int, folder: Path) -> None:
     """Train the decoder of `folder/vae` in place; the encoder stays as it is."""
     torch.manual_seed(0)
-    world = World.load(folder)
     vae = AutoencoderKL.from_pretrained(folder / "vae").float()
-    config = vae.config
-    vae.encoder.requires_grad_(False)
     vae.to(memory_format=torch.channels_last)
     decoder = vae.decoder
     optimizer = torch.optim.AdamW(
@@ -119,26 +116,31 @@ def train(steps: int, folder: Path) -> None:
     )
     checkpoint = Checkpoint(folder / "decoder.pt", {"decoder": decoder, "optimizer": optimizer})
     start = checkpoint.restore()
-    batches = Batches(world, folder) if start < steps else None
-    for step in range(start, steps):
-        assert batches is not None
-        whole = step >= CUT_SHARE * steps
-        tokens, pictures = batches.sample(WHOLE if whole else CUTS)
-        latents = unpack(tokens) / config.scaling_factor + config.shift_factor
-        if not whole:
-            corners = random_corners(len(latents))
-            latents, pictures = cut(latents, corners, 1), cut(pictures, corners, FACTOR)
-        decoded = decoder(latents.contiguous(memory_format=torch.channels_last))
-        set_rate(optimizer, LEARNING_RATE * rate_factor(step, steps))
-        optimizer.zero_grad()
-        reconstruction_loss(decoded, pictures).backward()
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        optimizer.step()
-        if step % 50 == 49:
-            print(f"step {step + 1}: PSNR {psnr(decoded.detach(), pictures):.1f} dB", flush=True)
-        if checkpoint.due() or step + 1 == steps:
-            checkpoint.save(step + 1)
+    if start < steps:
+        batches = Batches(World.load(folder), folder)
+        for step in range(start, steps):
+            set_rate(optimizer, LEARNING_RATE * rate_factor(step, steps))
+            loss, quality = training_step(vae, batches, whole=step >= CUT_SHARE * steps)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+            optimizer.step()
+            if step % 50 == 49:
+                print(f"step {step + 1}: PSNR {quality:.1f} dB", flush=True)
+            if checkpoint.due() or step + 1 == steps:
+                checkpoint.save(step + 1)
     vae.save_pretrained(folder / "vae")
+
+
+def training_step(vae: AutoencoderKL, batches: Batches, *, whole: bool) -> tuple[Tensor, float]:
+    """Give the loss of some pictures or squares of them, and how well they are drawn in dB."""
+    tokens, pictures = batches.sample(WHOLE if whole else CUTS)
+    latents = unpack(tokens) / vae.config.scaling_factor + vae.config.shift_factor
+    if not whole:
+        corners = random_corners(len(latents))
+        latents, pictures = cut(latents, corners, 1), cut(pictures, corners, FACTOR)
+    drawn = vae.decoder(latents.contiguous(memory_format=torch.channels_last))
+    return reconstruction_loss(drawn, pictures), psnr(drawn.detach(), pictures)
 
 
 if __name__ == "__main__":
