@@ -49,7 +49,7 @@ ART_SETS = (
 )
 STYLES = tuple(art_set.style for art_set in ART_SETS)
 NAMES_PACKAGE = ("emojibase-data", "17.0.0")
-# At 64 pixels people differ by a few pixels of hair; flags are rectangles.
+# People differ by a few pixels of hair; flags are rectangles.
 LEFT_OUT_GROUPS = {"people-body", "component", "flags"}
 
 

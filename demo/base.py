@@ -113,13 +113,15 @@ def follow_flow(
     nothing: tuple[Tensor, Tensor],
     steps: int,
     guidance: float,
+    start: float = 1.0,
 ) -> Tensor:
     """Take noisy tokens (n, 16, 64) to latents by Euler's method, guided away from `nothing`.
 
-    Each step runs a pass for the prompt and then one for nothing.
+    Tokens are as noisy as they are at the time `start`; 1 is noise alone. Each step runs a pass
+    for the prompt and then one for nothing.
     """
     x = noise
-    for now, after in pairwise(torch.linspace(1, 0, steps + 1)):
+    for now, after in pairwise(torch.linspace(start, 0, steps + 1)):
         time = now.expand(len(x))
         v = velocity(transformer, x, prompt, time)
         v_nothing = velocity(transformer, x, nothing, time)

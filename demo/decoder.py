@@ -7,7 +7,6 @@ latents nor whatever was trained on them change. A rerun resumes.
 """
 
 import argparse
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from diffusers import AutoencoderKL
 from rich.progress import track
 from torch import Tensor
 
-from demo.base import encode_pictures, unpack, velocity
+from demo.base import encode_pictures, follow_flow, unpack
 from demo.checkpoint import Checkpoint
 from demo.effects import on_white
 from demo.paths import BUILD
@@ -50,16 +49,11 @@ PART = 256
 def redraw(world: World, latents: Tensor, prompt: tuple[Tensor, Tensor], start: float) -> Tensor:
     """Noise latents (n, 16, 64) up to the time `start`, and let the base draw from there."""
     nothing = torch.zeros_like(prompt[0]), torch.zeros_like(prompt[1])
-    x = torch.lerp(latents, torch.randn_like(latents), start)
-    for now, after in pairwise(torch.linspace(start, 0, max(3, round(COVER_STEPS * start)) + 1)):
-        time = now.expand(len(x))
-        plain = velocity(world.transformer, x, nothing, time)
-        guided = velocity(world.transformer, x, prompt, time)
-        x = x + (after - now) * (plain + COVER_GUIDANCE * (guided - plain))
-    return x
+    noisy = torch.lerp(latents, torch.randn_like(latents), start)
+    steps = max(3, round(COVER_STEPS * start))
+    return follow_flow(world.transformer, noisy, prompt, nothing, steps, COVER_GUIDANCE, start)
 
 
-@torch.no_grad()
 def redraw_all(world: World, images: npt.NDArray[np.int64], latents: Tensor, path: Path) -> Tensor:
     """Draw latents of images anew from each start, (starts, n, 16, 64); kept in `path`."""
     if path.exists():
@@ -118,6 +112,7 @@ def train(steps: int, folder: Path) -> None:
     start = checkpoint.restore()
     if start < steps:
         batches = Batches(World.load(folder), folder)
+        torch.manual_seed(start)
         for step in range(start, steps):
             set_rate(optimizer, LEARNING_RATE * rate_factor(step, steps))
             loss, quality = training_step(vae, batches, whole=step >= CUT_SHARE * steps)

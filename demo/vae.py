@@ -115,7 +115,9 @@ def train(steps: int) -> None:
     vae = make_vae().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     checkpoint = Checkpoint(BUILD / "base/vae.pt", {"vae": vae, "optimizer": optimizer})
-    for step in range(checkpoint.restore(), steps):
+    start = checkpoint.restore()
+    torch.manual_seed(start)
+    for step in range(start, steps):
         set_rate(optimizer, LEARNING_RATE * rate_factor(step, steps))
         loss, quality = training_step(vae, pictures, whole=step >= CUT_SHARE * steps)
         optimizer.zero_grad()
@@ -130,8 +132,8 @@ def train(steps: int) -> None:
     with torch.no_grad():
         latents = torch.cat(
             [
-                vae.encode(to_tensor(pictures[start : start + 256])).latent_dist.mean
-                for start in range(0, len(pictures), 256)
+                vae.encode(to_tensor(pictures[first : first + 256])).latent_dist.mean
+                for first in range(0, len(pictures), 256)
             ]
         )
     vae.register_to_config(

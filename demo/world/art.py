@@ -19,13 +19,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from demo.art import fetch_package
+from demo.art import SIZE, fetch_package
 from demo.paths import BUILD
 from demo.world.colours import main_colours
 from demo.world.names import SKIN_TONE, Namer
 from demo.world.sources import Source, load_looks, load_sources
 
-SIZE = 64
 # Rendered larger and halved: resvg's own antialiasing of hairlines is poor.
 RENDER_SIZE = 128
 # Most pictures of one look: sets with their own colours show more, icons repeat one another.

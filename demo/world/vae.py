@@ -98,6 +98,7 @@ def train(steps: int, decoder_only: bool) -> None:
     start = checkpoint.restore()
     if start >= steps:
         return
+    torch.manual_seed(start)
     seen: list[float] = []
     for step, batch in enumerate(batches(start, steps, shipped, decoder_only), start):
         set_rate(optimizer, rate * rate_factor(step, steps))
