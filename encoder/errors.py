@@ -54,6 +54,16 @@ class SketchError(EncoderError):
     """A sketch cannot be made, or its bytes are not a sketch of this version."""
 
 
+class TextEncoderError(EncoderError):
+    """What REGISTRY_TEXT_ENCODER names cannot be loaded."""
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(
+            f"the text encoder {name!r} cannot be loaded: {cause.rstrip('.')}. Correct "
+            "REGISTRY_TEXT_ENCODER; unset, it is the bundled one."
+        )
+
+
 class ImageEncoderError(EncoderError):
     """What REGISTRY_IMAGE_ENCODER names cannot be used."""
 

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from encoder.errors import TextEncoderError
+
 DEFAULT_TEXT_ENCODER = "use-multilingual-v3"
 
 
@@ -78,10 +80,19 @@ class SentenceTransformerEncoder:
     """Any sentence-transformers model, by its name or folder (extra `gpu`)."""
 
     def __init__(self, name: str) -> None:
-        from sentence_transformers import SentenceTransformer
-
+        """Raises:
+        TextEncoderError: there is no model of this name, or nothing here that loads one.
+        """
         self.name = name
-        self._transformer = SentenceTransformer(name)
+        try:
+            from sentence_transformers import SentenceTransformer
+
+            self._transformer = SentenceTransformer(name)
+        except ModuleNotFoundError as error:
+            cause = "sentence-transformers is not installed; `pip install 'autolora-registry[gpu]'`"
+            raise TextEncoderError(name, cause) from error
+        except (OSError, ValueError) as error:
+            raise TextEncoderError(name, str(error)) from error
 
     @property
     def dim(self) -> int:

@@ -73,6 +73,21 @@ class BlobStore:
     def exists(self, sha256: str) -> bool:
         return self._place(sha256).is_file()
 
+    def lacks(self, sha256: str, size: int | None) -> bool:
+        """Whether a blob is not here in full: of `size` bytes, or of any where that is unknown.
+
+        What a broken disk left of it is removed, so that it is written anew.
+        """
+        place = self._place(sha256)
+        try:
+            here = place.stat().st_size
+        except FileNotFoundError:
+            return True
+        if here and size in (None, here):
+            return False
+        place.unlink(missing_ok=True)
+        return True
+
     def open(self, sha256: str) -> BinaryIO:
         """Open a blob for reading.
 

@@ -16,8 +16,10 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from crawler.disk import DiskLimits
 from crawler.manners import Manners
@@ -189,6 +191,19 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise _setting_error(error, places) from error
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what is set to nothing, as an empty REGISTRY_HOME, which is the folder at hand.
+
+        A token may be empty, and is none then. What should be JSON is told of as such.
+        """
+        name = str(info.field_name)
+        empty = isinstance(value, str) and not value.strip()
+        if empty and name not in TOKENS and not _is_json(cls.model_fields[name].annotation):
+            raise PydanticCustomError("empty", "it is empty; give it a value, or unset it")
+        return value
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
@@ -248,12 +263,16 @@ def _decoded(annotation: Any, value: str) -> Any:
 
     What is no JSON stays as it is, for pydantic to name it.
     """
-    if get_origin(annotation) not in (list, dict):
+    if not _is_json(annotation):
         return value
     try:
         return json.loads(value)
     except ValueError:
         return value
+
+
+def _is_json(annotation: Any) -> bool:
+    return get_origin(annotation) in (list, dict)
 
 
 def misspelt_settings() -> dict[str, str]:

@@ -87,6 +87,16 @@ class RemoteLacksError(RemoteError):
         )
 
 
+class RemoteFileError(RemoteError):
+    """A registry elsewhere does not give a file; what it says is for whoever runs it."""
+
+    def __init__(self, url: str, sha256: str, said: str) -> None:
+        super().__init__(
+            f"the registry at {url} does not give the file {sha256[:12]}…; it says: "
+            f"{said.rstrip('.')}. That is for whoever runs it: take another adapter meanwhile."
+        )
+
+
 class Health(BaseModel):
     """What a server says of itself."""
 
@@ -252,13 +262,20 @@ class Connection:
             return
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             raise RemoteRefusedError(self.url)
+        self.refuse(*self.problem(answer))
+
+    def problem(self, answer: httpx.Response) -> tuple[str, str]:
+        """Return the kind of problem that a registry tells of, and its words.
+
+        Raises:
+            RemoteUnreachableError: what answers is no registry.
+        """
         try:
             problem = self._read(answer)
-            kind, detail = str(problem.get("type")), str(problem["detail"])
+            return str(problem.get("type")), str(problem["detail"])
         except (RemoteSenseError, KeyError, TypeError, AttributeError):
             cause = f"status {answer.status_code}"
             raise RemoteUnreachableError(self.url, cause) from None
-        self.refuse(kind, detail)
 
     def refuse(self, kind: str, detail: str) -> None:
         """Raise what a problem means that a registry tells of.

@@ -72,6 +72,37 @@ class DatabaseRoomError(DatabaseError):
         )
 
 
+class DatabaseGoneError(DatabaseError):
+    """The embedded database's folder was there, and is not any more."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(
+            f"the database's folder {data} is gone: it was moved or removed, or its disk is not "
+            "mounted. Bring it back and go on, or restore a backup into another REGISTRY_HOME."
+        )
+
+
+class DatabaseAwayError(DatabaseError):
+    """A home has blobs and no database, which one that was used has."""
+
+    def __init__(self, data: Path, blobs: Path) -> None:
+        super().__init__(
+            f"there is no database in {data}, but what one counts on is in {blobs}: it was moved "
+            "or removed, or its disk is not mounted. Bring it back, or restore a backup into "
+            f"another REGISTRY_HOME. To begin with an empty one, move {blobs} away as well."
+        )
+
+
+class DatabaseRightsError(RegistryError):
+    """The database does not let its role do something, or takes no changes."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            f"the database does not allow this: {cause}. REGISTRY_DATABASE_URL has to name a "
+            "server that takes changes, and the role that owns the tables or one with its rights."
+        )
+
+
 class DatabaseBusyError(DatabaseError):
     """Too many wait for the database."""
 
@@ -94,7 +125,8 @@ class BlobNotFoundError(RegistryError):
 
     def __init__(self, sha256: str) -> None:
         super().__init__(
-            f"the blob store has no {sha256}. Run `autolora refresh --full` to fetch it again."
+            f"the blob store has no {sha256}. Run `autolora refresh --full`, with the `--source` "
+            "that it came from, to fetch it again."
         )
 
 
@@ -193,6 +225,17 @@ class CrawlFilterError(RegistryError):
 
 class NotReadyError(RegistryError):
     """The registry answers, but not as it should."""
+
+
+class EncoderLostError(NotReadyError):
+    """The blob store has no checkpoint of an encoder that search uses."""
+
+    def __init__(self, name: str, base_model: str) -> None:
+        super().__init__(
+            f"the checkpoint of encoder {name} is not in the blob store. Register it again by "
+            "`autolora encoders add FILE`, or go back to the one before by "
+            f"`autolora encoders rollback {base_model}`."
+        )
 
 
 class BackupError(RegistryError):

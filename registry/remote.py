@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from crawler.disk import DiskLimits
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
-from registry.connection import Connection, RemoteSenseError, receive
-from registry.errors import BlobNotFoundError, NoBaseModelError
+from registry.connection import Connection, RemoteFileError, RemoteSenseError, receive
+from registry.errors import NoBaseModelError
 from registry.fusion.maker import Maker
 from registry.fusion.recipe import Name, Ratio, Sha256
 from registry.fusion.studio import Studio
@@ -111,7 +111,7 @@ class RegistryClient(Connection):
         """Return an adapter's file, fetched and verified unless it is here already.
 
         Raises:
-            BlobNotFoundError: the registry does not have it any more.
+            RemoteFileError: the registry does not have it any more, or does not hand it out.
             BlobMismatchError: what came is not what was asked for. It is not kept.
         """
         if not self._blobs.exists(sha256):
@@ -119,7 +119,8 @@ class RegistryClient(Connection):
             with NamedTemporaryFile(dir=self._blobs.root) as partial:
                 with self.stream("GET", f"/v1/files/{sha256}") as answer:
                     if answer.status_code == httpx.codes.NOT_FOUND:
-                        raise BlobNotFoundError(sha256)
+                        _, said = self.problem(answer)
+                        raise RemoteFileError(self.url, sha256, said)
                     self.check(answer)
                     receive(answer, sha256, partial, self._limits)
                 self._blobs.put_file(Path(partial.name), expected=sha256)

@@ -61,6 +61,17 @@ class SharedBlobStore(BlobStore):
         """Whether others can have it; what is only here counts for nothing."""
         return self._size(sha256) is not None
 
+    def lacks(self, sha256: str, size: int | None) -> bool:
+        """As in a folder, of what others can have."""
+        super().lacks(sha256, size)
+        shared = self._size(sha256)
+        if shared and size in (None, shared):
+            return False
+        if shared is not None:
+            with self._told():
+                obstore.delete(self._remote, self._key(sha256))
+        return True
+
     def open(self, sha256: str) -> BinaryIO:
         self.path(sha256)
         return super().open(sha256)

@@ -93,4 +93,10 @@ def _run(program: str, connection: Connection, *words: str) -> None:
     )
     if not done:
         lines = [line for line in said.splitlines() if "error:" in line] or said.splitlines()
-        raise DatabaseError(f"{program} failed: {lines[0].strip() if lines else 'it says nothing'}")
+        line = lines[0].strip() if lines else "it says nothing"
+        if "permission denied to create extension" in line:
+            line += (
+                ". Have a superuser run `CREATE EXTENSION vector` and `CREATE EXTENSION pg_trgm` "
+                "in this database, then run the same command again."
+            )
+        raise DatabaseError(f"{program} failed: {line}")

@@ -35,7 +35,7 @@ from registry.db.postgres_programs import (
     seen_by_server,
     start_caretaker,
 )
-from registry.errors import DatabaseError, DatabaseRoomError
+from registry.errors import DatabaseError, DatabaseGoneError, DatabaseRoomError
 
 # Recovery after a crash can take this long on a slow disk.
 START_TIMEOUT_SECONDS = 120
@@ -95,18 +95,26 @@ class EmbeddedPostgres:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._alone():
-            if self._is_last_user():
-                self._stop()
+        try:
+            with self._alone():
+                if self._is_last_user() and self.data.exists():
+                    self._stop()
+        except FileNotFoundError:
+            # The folder was taken away meanwhile, and with it the way to the server.
+            pass
+        finally:
             self._leave()
 
     def address(self) -> dict[str, str]:
         """Where it listens, as libpq's words.
 
         Raises:
-            DatabaseError: somebody else could listen there.
+            DatabaseError: somebody else could listen there, or its folder is gone.
         """
-        owner = self.data.stat().st_uid
+        try:
+            owner = self.data.stat().st_uid
+        except FileNotFoundError as error:
+            raise DatabaseGoneError(self.data) from error
         ours = (owner,) if os.geteuid() in (0, owner) else ()
         folder = self._running_socket_folder() or self._best_socket_folder()
         for path in (self.data, folder):
@@ -134,8 +142,11 @@ class EmbeddedPostgres:
         """Start the server when it was killed; wait for it when it recovers.
 
         Raises:
-            DatabaseError: it does not start; the last line of its log is in the message.
+            DatabaseError: it does not start; the last line of its log is in the message. Or its
+                folder is gone.
         """
+        if not has_database(self.data):
+            raise DatabaseGoneError(self.data)
         with self._alone():
             self._start()
 
@@ -173,7 +184,7 @@ class EmbeddedPostgres:
     # Making the data folder
 
     def _initialise(self, lock: int) -> None:
-        if (self.data / "PG_VERSION").exists():
+        if has_database(self.data):
             hand_to_server(self.data)
             return
         if self.data.exists() and any(self.data.iterdir()):
@@ -361,6 +372,11 @@ class EmbeddedPostgres:
             return _last_line(said.decode(errors="replace"))
         except FileNotFoundError:
             return ""
+
+
+def has_database(data: Path) -> bool:
+    """Whether a database was made in the folder `data`."""
+    return (data / "PG_VERSION").exists()
 
 
 def _open_lock(path: Path) -> int:

@@ -60,15 +60,21 @@ def migrate(engine: Engine) -> None:
     except DBAPIError as error:
         cause = str(error.orig).splitlines()[0]
         if isinstance(error.orig, psycopg.OperationalError):
-            raise DatabaseError(
-                f"the database {_shown(engine.url)} cannot be reached: {cause}. "
-                "Start it, or correct REGISTRY_DATABASE_URL."
-            ) from error
+            raise unreachable(engine.url, cause) from error
         raise DatabaseError(
             f"the database could not be migrated: {cause}. "
-            "It needs PostgreSQL 14 or later with the extensions vector (0.8.4) and pg_trgm, "
-            "and a role that may create them."
+            "It needs PostgreSQL 14 or later with the extensions vector (0.8.4) and pg_trgm, and "
+            "a role that may create tables, and extensions unless they are there: what a superuser "
+            "made by `CREATE EXTENSION vector` and `CREATE EXTENSION pg_trgm` is enough."
         ) from error
+
+
+def unreachable(url: URL, cause: str) -> DatabaseError:
+    """The error of a database that does not answer, or does not let us in."""
+    return DatabaseError(
+        f"the database {_shown(url)} cannot be reached: {cause}. "
+        "Start it, or correct REGISTRY_DATABASE_URL."
+    )
 
 
 def _upgrade(connection: Connection) -> None:

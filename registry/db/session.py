@@ -15,12 +15,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry.config import Settings
-from registry.db.embedded import EmbeddedPostgres
+from registry.db.embedded import EmbeddedPostgres, has_database
 from registry.db.migrate import migrate
 from registry.errors import (
+    DatabaseAwayError,
     DatabaseBusyError,
     DatabaseError,
     DatabaseLostError,
+    DatabaseRightsError,
     DiskFullError,
     RegistryError,
 )
@@ -28,6 +30,9 @@ from registry.errors import (
 # Vectors go to PostgreSQL as bytes: to write one as text takes a third of a millisecond. Engines
 # know what was registered before they were made.
 psycopg.adapters.register_dumper(HalfVector, HalfVectorBinaryDumper)
+
+# What a role may not do, and what a server that only reads does for nobody.
+_NOT_ALLOWED = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
 
 
 @contextmanager
@@ -55,6 +60,8 @@ def open_engine(settings: Settings) -> Iterator[Engine]:
         finally:
             engine.dispose()
         return
+    if is_away(settings):
+        raise DatabaseAwayError(settings.postgres, settings.blobs)
     with EmbeddedPostgres(settings.postgres) as server:
         engine = connect(server.url())
 
@@ -73,6 +80,16 @@ def open_engine(settings: Settings) -> Iterator[Engine]:
             yield engine
         finally:
             engine.dispose()
+
+
+def is_away(settings: Settings) -> bool:
+    """Whether the embedded database is missing from a home that was used: it has blobs.
+
+    A new one in its place would be a registry that has lost everything without a word.
+    """
+    if settings.database_url is not None or has_database(settings.postgres):
+        return False
+    return any(settings.blobs.glob("[0-9a-f][0-9a-f]/*"))
 
 
 def connect(url: str | URL) -> Engine:
@@ -129,7 +146,8 @@ def _with_driver(url: str) -> URL:
 def one_line_errors() -> Iterator[None]:
     """Translate what is not this statement's fault into our errors; let others pass.
 
-    That is a lost connection, a full disk of the database, and no connection free in time.
+    That is a lost connection, a full disk of the database, what its role may not do, and no
+    connection free in time.
     """
     try:
         yield
@@ -140,11 +158,13 @@ def one_line_errors() -> Iterator[None]:
 
 
 def translated(error: DBAPIError) -> RegistryError | DBAPIError:
-    """Our error for a lost connection or a full disk; `error` itself for anything else."""
+    """Our error for a lost connection, a full disk or a lack of rights; else `error` itself."""
     cause = str(error.orig).strip().splitlines()
     line = cause[0] if cause else type(error.orig).__name__
     if isinstance(error.orig, psycopg.errors.DiskFull):
         return DiskFullError(f"the database ({line})")
+    if isinstance(error.orig, _NOT_ALLOWED):
+        return DatabaseRightsError(line)
     # 08 and 57P are lost connections and shutdowns; other states are this statement's fault.
     # https://www.postgresql.org/docs/18/errcodes-appendix.html
     state = getattr(error.orig, "sqlstate", None) or "08000"

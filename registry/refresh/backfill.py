@@ -106,12 +106,14 @@ def load_registered(blobs: BlobStore, encoder: Encoder) -> "WeightEncoder":
     if not path.is_file():
         raise EncoderRejectedError(
             f"the checkpoint of encoder {encoder.name!r} is not in the blob store. "
-            "Register it again."
+            "Register it again: `autolora encoders add FILE`."
         )
     try:
         return load_encoder(path)
     except EncoderError as error:
-        raise EncoderRejectedError(f"{one_line(error)}. Register it again.") from error
+        raise EncoderRejectedError(
+            f"{one_line(error)}. Register it again: `autolora encoders add FILE`."
+        ) from error
 
 
 def _encode(

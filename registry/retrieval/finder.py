@@ -18,7 +18,7 @@ from registry.config import Settings
 from registry.db.encoder_models import Encoder
 from registry.db.encoders import active_encoders, encoder_among, find_active
 from registry.db.session import one_line_errors
-from registry.errors import AdapterNotFoundError, BlobNotFoundError
+from registry.errors import AdapterNotFoundError, EncoderLostError
 from registry.measures import timed
 from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
@@ -463,7 +463,7 @@ class Finder:
                 from encoder.weight_encoders.checkpoint import load_encoder
 
                 if not self._blobs.exists(sha256):
-                    raise BlobNotFoundError(sha256)
+                    raise EncoderLostError(active.name, active.base_model)
                 self._encoders[sha256] = load_encoder(self._blobs.path(sha256))
             return self._encoders[sha256]
 

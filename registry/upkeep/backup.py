@@ -93,8 +93,13 @@ def make_backup(
     path = path.absolute()
     if path.exists():
         raise BackupError(f"{path} is there already; name a new folder for the backup.")
+    if settings.home.resolve() in path.resolve().parents:
+        # It would hold itself, and the next one both.
+        raise BackupError(
+            f"{path} lies in {settings.home}, which is what is kept; name a folder outside of it."
+        )
     shared = settings.blobs_url is not None
-    with _made_whole(path) as partial:
+    with _told(path), _made_whole(path) as partial:
         kept = _Blobs(settings.blobs, partial / BLOBS, link)
         if not shared:
             kept.take(progress)
@@ -114,7 +119,7 @@ def make_backup(
             blobs_url=settings.blobs_url,
             files=list(_keep_files(settings.home, partial / FILES)),
             damaged=kept.damaged,
-            missing=[] if shared else _missing(sessions, kept),
+            missing=[] if shared else sorted(_missing(sessions, kept) - set(kept.damaged)),
         )
         written = partial / MANIFEST
         written.write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -215,16 +220,27 @@ def has_own_way(name: str) -> bool:
     return name in OWN_WAY or name.startswith("postgres.") or tells_of_server(name)
 
 
-def _missing(sessions: sessionmaker[Session], kept: _Blobs) -> list[str]:
+def _missing(sessions: sessionmaker[Session], kept: _Blobs) -> set[str]:
     """Return the blobs that the database names and the backup has not."""
     with sessions() as session:
-        return sorted(
-            {
-                blob.sha256
-                for blob in named_blobs(session)
-                if not (kept.folder / blob.sha256[:2] / blob.sha256).exists()
-            }
-        )
+        return {
+            blob.sha256
+            for blob in named_blobs(session)
+            if not (kept.folder / blob.sha256[:2] / blob.sha256).exists()
+        }
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say in one line why a backup cannot be written, or what cannot be read for it."""
+    try:
+        yield
+    except OSError as error:
+        at = "" if error.filename in (None, str(path)) else f" ({error.filename})"
+        raise BackupError(
+            f"the backup cannot be made at {path}: {error.strerror or error}{at}. "
+            "Nothing is left of it. Name a folder that can be written to, on a disk with room."
+        ) from error
 
 
 @contextmanager

@@ -5,7 +5,9 @@ Nothing is changed, but that the embedded PostgreSQL is started where it is down
 
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from crawler.errors import AccessDeniedError, GoneError, SourceError
@@ -21,12 +24,13 @@ from crawler.http import PoliteClient
 from encoder.base_models.names import UNKNOWN_BASE_MODEL
 from registry.config import Settings, misspelt_settings
 from registry.db.blob_names import named_blobs
+from registry.db.embedded import has_database
 from registry.db.encoders import active_encoders, encoder_among
 from registry.db.jobs import SILENT_SECONDS, count_stalled
-from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision
+from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision, unreachable
 from registry.db.models import CrawlRun, Listing
-from registry.db.session import one_line_errors, open_engine
-from registry.errors import RegistryError
+from registry.db.session import is_away, one_line_errors, open_engine
+from registry.errors import DatabaseAwayError, RegistryError
 
 Level = Literal["fine", "warning", "wrong"]
 
@@ -38,6 +42,14 @@ LEAST_FREE_BYTES = 64 * 2**20
 LONG_RUN = timedelta(days=1)
 # Of a long list, so many are named.
 MOST_NAMED = 3
+# A standby does not, nor does what an administrator has set to be read only.
+_TAKES_CHANGES = "current_setting('transaction_read_only') = 'off'"
+# What has a blob again that is missing or cut, by what it is.
+FETCHES = "`autolora refresh --full`, with the `--source` that they came from, fetches them again"
+MENDS = {
+    "encoder": "`autolora encoders add FILE` registers it again, of the file that it was made of",
+    "sketch basis": "only a backup has it",
+}
 # What making images needs, as packages are called.
 FUSION = ("torch", "diffusers", "transformers", "peft", "accelerate")
 HUB_SECONDS = 10.0
@@ -137,23 +149,84 @@ def check_libraries(settings: Settings) -> Iterator[Finding]:
 
 def check_database(settings: Settings) -> Iterator[Finding]:
     """Whether it answers and is what this version needs; then, what is in it."""
+    if settings.database_url is None and not has_database(settings.postgres):
+        yield _absent(settings)
+        return
     try:
-        with one_line_errors(), open_engine(settings) as engine, engine.connect() as connection:
+        with one_line_errors(), open_engine(settings) as engine, _reached(engine) as connection:
             yield from _check_server(connection)
             revision = MigrationContext.configure(connection).get_current_revision()
             newest = newest_revision()
             if revision is None:
-                said = "there is no schema yet; it is made when the registry is first used"
-                yield Finding("schema", "fine", said)
+                yield from _check_creating(connection)
             elif revision != newest:
                 said = f"it is at {revision}, this version at {newest}; "
                 said += "any command brings an older one up to date, a newer one needs an update"
                 yield Finding("schema", "wrong", said)
             else:
-                yield Finding("schema", "fine", f"it is at {revision}, the newest")
+                yield _check_changing(connection, revision)
                 yield from _check_contents(settings, Session(connection))
     except RegistryError as error:
         yield Finding("database", "wrong", str(error))
+
+
+def _absent(settings: Settings) -> Finding:
+    """What is said of a home without a database. None is made: that would hide a lost one."""
+    if is_away(settings):
+        return Finding(
+            "database", "wrong", str(DatabaseAwayError(settings.postgres, settings.blobs))
+        )
+    said = f"there is none in {settings.postgres} yet; it is made when it is first needed"
+    return Finding("database", "fine", said)
+
+
+@contextmanager
+def _reached(engine: Engine) -> Iterator[Connection]:
+    """Give a connection; whoever is not let in is told of the address, not of a loss."""
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        raise unreachable(engine.url, str(error.orig).splitlines()[0]) from error
+    with connection:
+        yield connection
+
+
+def _check_creating(connection: Connection) -> Iterator[Finding]:
+    """Whether the role may make what is not there yet: tables and extensions."""
+    query = text(
+        """
+        SELECT available.name FROM pg_available_extensions AS available
+        JOIN pg_available_extension_versions AS offered
+            ON offered.name = available.name AND offered.version = available.default_version
+        JOIN pg_roles ON rolname = current_user
+        WHERE available.name IN ('vector', 'pg_trgm') AND installed_version IS NULL
+            AND offered.superuser AND NOT rolsuper AND NOT (
+                offered.trusted AND has_database_privilege(current_database(), 'CREATE')
+            )
+        """
+    )
+    forbidden = sorted(connection.scalars(query))
+    for name in forbidden:
+        said = "this role may not create the extension; a superuser has to, once, in this database:"
+        yield Finding(name, "wrong", f"{said} `CREATE EXTENSION {name}`")
+    query = text(f"SELECT {_TAKES_CHANGES} AND has_schema_privilege(current_schema(), 'CREATE')")
+    if not connection.scalar(query):
+        said = "there is none yet, and this role may not create tables; make it the owner of the "
+        yield Finding(
+            "schema", "wrong", said + "database, or name another in REGISTRY_DATABASE_URL"
+        )
+    elif not forbidden:
+        said = "there is no schema yet; it is made when the registry is first used"
+        yield Finding("schema", "fine", said)
+
+
+def _check_changing(connection: Connection, revision: str) -> Finding:
+    """Whether the role may change what is there."""
+    query = text(f"SELECT {_TAKES_CHANGES} AND has_table_privilege('adapters', 'INSERT, UPDATE')")
+    if connection.scalar(query):
+        return Finding("schema", "fine", f"it is at {revision}, the newest")
+    said = "this server or this role takes no changes; name in REGISTRY_DATABASE_URL the primary "
+    return Finding("schema", "wrong", said + "server, and the role that owns the tables")
 
 
 def _check_server(connection: Connection) -> Iterator[Finding]:
@@ -224,22 +297,22 @@ def _check_blobs(settings: Settings, session: Session) -> Iterator[Finding]:
     if settings.blobs_url is not None:
         yield Finding("blobs", "fine", f"they are at {settings.blobs_url}, and not looked at")
         return
-    missing: dict[str, str] = {}
-    cut: dict[str, str] = {}
+    missing: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    cut: defaultdict[str, dict[str, str]] = defaultdict(dict)
     number = 0
     for number, blob in enumerate(named_blobs(session), 1):  # noqa: B007 (it is used after)
         path = settings.blobs / blob.sha256[:2] / blob.sha256
+        mend = MENDS.get(blob.what, FETCHES)
         try:
             size = path.stat().st_size
         except FileNotFoundError:
-            missing[blob.sha256] = blob.what
+            missing[mend][blob.sha256] = blob.what
         else:
             if size == 0 or (blob.size is not None and size != blob.size):
-                cut[blob.sha256] = blob.what
-    mends = "`autolora refresh --full` fetches them again"
-    for blobs, fault in ((missing, "missing"), (cut, "cut or too long")):
-        if blobs:
-            yield Finding("blobs", "wrong", f"{len(blobs)} are {fault} ({_named(blobs)}); {mends}")
+                cut[mend][blob.sha256] = blob.what
+    for lost, fault in ((missing, "missing"), (cut, "cut or too long")):
+        for mend, blobs in lost.items():
+            yield Finding("blobs", "wrong", f"{len(blobs)} are {fault} ({_named(blobs)}); {mend}")
     if not missing and not cut:
         yield Finding("blobs", "fine", f"all {number} that are named are there, in full length")
 

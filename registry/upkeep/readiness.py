@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from registry.blobs import BlobStore
 from registry.db.encoders import active_encoders
 from registry.db.migrate import last_revision, stored_revision
-from registry.errors import NotReadyError
+from registry.errors import EncoderLostError, NotReadyError
 
 
 def check_ready(session: Session, blobs: BlobStore) -> None:
@@ -24,10 +24,7 @@ def check_ready(session: Session, blobs: BlobStore) -> None:
         )
     for encoder in active_encoders(session):
         if not blobs.exists(encoder.checkpoint_sha256):
-            raise NotReadyError(
-                f"the checkpoint of encoder {encoder.name} is not in the blob store; register it "
-                "again with REGISTRY_ENCODER_CHECKPOINT, or `autolora encoders rollback`"
-            )
+            raise EncoderLostError(encoder.name, encoder.base_model)
 
 
 @cache

@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from crawler.hashed_file import hash_file
-from registry.blobs import make_private
+from registry.blobs import is_disk_full, make_private
 from registry.config import Settings
 from registry.db.dumps import count_rows, has_tables, is_known_revision, read_dump
 from registry.db.migrate import migrate
 from registry.db.session import open_engine
-from registry.errors import BackupError
+from registry.errors import BackupError, DiskFullError
 from registry.running import tells_of_server
 from registry.upkeep.backup import (
     BLOBS,
@@ -40,7 +40,9 @@ def restore_backup(
     What was stopped goes on when it is asked again. The database is filled last, at once.
 
     Raises:
-        BackupError: it is no whole backup, a later version made it, or something is there already.
+        BackupError: it is no whole backup, a later version made it, something is there already,
+            or the home cannot be written to.
+        DiskFullError: there is no room for it.
         DatabaseError: the database cannot be started or filled.
     """
     manifest = read_manifest(path)
@@ -54,6 +56,21 @@ def restore_backup(
             f"{settings.blobs_url or 'not set'}: set it to the same."
         )
     _check_home(settings.home, manifest)
+    try:
+        _restore(settings, path, manifest, progress, link=link)
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFullError(settings.home) from error
+        raise BackupError(
+            f"{path} cannot be restored to {settings.home}: {error.strerror or error} "
+            f"({error.filename}). Mend that, then run the same command again: it goes on."
+        ) from error
+    return manifest
+
+
+def _restore(
+    settings: Settings, path: Path, manifest: Manifest, progress: Progress, *, link: bool
+) -> None:
     with open_engine(settings) as engine, _marked(settings.home, manifest):
         if has_tables(engine):
             raise BackupError(
@@ -62,10 +79,9 @@ def restore_backup(
             )
         _take_blobs(path / BLOBS, settings.blobs, manifest, progress, link=link)
         _take_files(path / FILES, settings.home, manifest)
-        read_dump(engine, dump)
+        read_dump(engine, path / DUMP)
         _check_rows(engine, manifest)
         migrate(engine)
-    return manifest
 
 
 def read_manifest(path: Path) -> Manifest:

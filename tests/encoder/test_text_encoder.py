@@ -1,8 +1,11 @@
 """Texts as vectors: what the index and the weight encoders rely on."""
 
+import sys
+
 import numpy as np
 import pytest
 
+from encoder.errors import TextEncoderError
 from encoder.text_encoder import TextEncoder, load_text_encoder, normalise
 
 ENGLISH = ["a fox in watercolour", "a steam train at night", "line art of a rose"]
@@ -21,6 +24,13 @@ def test_embeddings_are_of_length_one_and_single_precision(encoder: TextEncoder)
     assert embeddings.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
     assert encoder.encode([]).shape == (0, encoder.dim)
+
+
+def test_a_name_that_nothing_here_loads_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+
+    with pytest.raises(TextEncoderError, match=r"'nope' .*not installed.*REGISTRY_TEXT_ENCODER"):
+        load_text_encoder("nope")
 
 
 def test_a_text_and_its_translation_are_nearest(encoder: TextEncoder) -> None:

@@ -117,6 +117,20 @@ def test_a_blob_that_a_disk_cut_is_written_anew(blobs: BlobStore) -> None:
     assert blobs.path(SOME_SHA256).read_bytes() == SOME
 
 
+def test_what_is_cut_is_lacking_and_makes_room_for_the_whole(blobs: BlobStore) -> None:
+    whole, cut, empty = (blobs.put_bytes(data) for data in (b"whole", b"a file", b"a cover"))
+    for sha256, left in ((cut, b"a fi"), (empty, b"")):
+        blobs.path(sha256).chmod(0o600)
+        blobs.path(sha256).write_bytes(left)
+
+    lacking = [blobs.lacks(whole, 5), blobs.lacks(whole, None), blobs.lacks(cut, 6)]
+
+    assert lacking == [False, False, True]
+    assert blobs.lacks(empty, None)
+    assert blobs.lacks("0" * 64, None)
+    assert [blobs.exists(sha256) for sha256 in (whole, cut, empty)] == [True, False, False]
+
+
 def test_a_home_is_its_owners_alone(settings: Settings) -> None:
     """Whatever is put there later: downloads, files of a registry elsewhere."""
     _ = Registry(settings).blobs

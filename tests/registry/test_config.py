@@ -168,6 +168,31 @@ def test_a_wrong_setting_is_told_with_what_it_can_be(
     assert wanted in said
 
 
+@pytest.mark.parametrize("name", ["HOME", "DATABASE_URL", "BLOBS_URL", "URL", "HOST", "PORT"])
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_an_empty_setting_is_said_to_be_empty(
+    place: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty home is the folder at hand, and an empty host every address of the machine."""
+    if place == "environment":
+        monkeypatch.setenv(f"REGISTRY_{name}", "")
+    else:
+        Path(".env").write_text(f"REGISTRY_{name}=\n")
+
+    with pytest.raises(SettingError, match=f"^REGISTRY_{name}, set in .*it is empty; give it"):
+        Settings()
+
+
+@pytest.mark.parametrize("token", ["REGISTRY_TOKEN", "REGISTRY_CIVITAI_TOKEN"])
+def test_an_empty_token_is_none(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(token, "")
+
+    settings = Settings()
+
+    assert not settings.token
+    assert not settings.civitai_token
+
+
 def test_a_wrong_part_of_a_setting_is_told_with_its_place() -> None:
     Path(".env").write_text('REGISTRY_HUB_DOWNLOADS={"civitai": 99}\n')
 

@@ -16,6 +16,7 @@ from registry.api.app import create_app
 from registry.config import Settings
 from registry.connection import (
     RemoteError,
+    RemoteFileError,
     RemoteRefusedError,
     RemoteSenseError,
     RemoteUnreachableError,
@@ -24,7 +25,6 @@ from registry.db.models import Adapter
 from registry.errors import (
     AdapterNotFoundError,
     BlobMismatchError,
-    BlobNotFoundError,
     NoBaseModelError,
 )
 from registry.remote import RegistryClient, RemoteRegistry
@@ -143,16 +143,17 @@ def test_where_no_strength_is_given_the_adapters_own_counts(
 def test_only_adapters_are_had_by_their_hash(registry: Registry, remote: RemoteRegistry) -> None:
     """The blob store holds covers and checkpoints too."""
     cover = registry.blobs.put_bytes(b"a cover")
-    with pytest.raises(BlobNotFoundError):
+    with pytest.raises(RemoteFileError, match="no adapter that is ready here"):
         remote.client.file(cover)
 
 
 def test_a_file_that_vanished_there_is_said(registry: Registry, remote: RemoteRegistry) -> None:
+    """In its words: to refresh the registry here would bring nothing back there."""
     fox = add_file(registry, 1, "fox")
     sha256 = registry.adapter(fox).card.file_sha256
     assert sha256 is not None
     registry.blobs.path(sha256).unlink()
-    with pytest.raises(BlobNotFoundError):
+    with pytest.raises(RemoteFileError, match=f"registry at http.* not give .*{sha256[:12]}.*says"):
         remote.maker.fuse("x", adapters=[fox], mode="sum")
 
 

@@ -92,6 +92,24 @@ def test_bytes_that_are_not_the_named_ones_never_appear(
     assert not BlobStore(elsewhere.root).exists(sha256)
 
 
+def test_what_the_store_has_lost_or_cut_is_lacking_whatever_is_here(
+    here: SharedBlobStore, elsewhere: SharedBlobStore
+) -> None:
+    whole, lost, cut = (here.put_bytes(data) for data in (b"whole", b"lost", b"a file"))
+    s3 = boto3.resource("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], region_name="us-east-1")
+    objects = {blob.key[-64:]: blob for blob in s3.Bucket("adapters").objects.all()}
+    objects[lost].delete()
+    objects[cut].put(Body=b"a fi")
+
+    lacking = [here.lacks(sha256, size) for sha256, size in ((whole, 5), (lost, 4), (cut, 6))]
+
+    assert lacking == [False, True, True]
+    here.put_bytes(b"lost")
+    here.put_bytes(b"a file")
+    assert elsewhere.path(lost).read_bytes() == b"lost"
+    assert elsewhere.path(cut).read_bytes() == b"a file"
+
+
 def test_what_nobody_has_is_not_found(here: SharedBlobStore) -> None:
     sha256 = hashlib.sha256(b"nothing").hexdigest()
 

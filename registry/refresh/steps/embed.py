@@ -55,6 +55,9 @@ class EmbedStep(SharedStep):
             try:
                 with self.context.sessions.begin() as session:
                     known = find_registered(session, path) if path.is_file() else None
+                    # Registered anew, a checkpoint that the blob store has lost is there again.
+                    if known and not self.context.blobs.exists(known.checkpoint_sha256):
+                        known = None
                     encoder = known or register_encoder(session, self.context.blobs, path)
                     self._configured.add(encoder.checkpoint_sha256)
             except EncoderRejectedError as error:

@@ -10,6 +10,7 @@ from registry.db.pending import PendingFile
 from registry.refresh.bases import find_bases
 from registry.refresh.fetching import Fetched, Fetcher
 from registry.refresh.judging import HeaderJudge
+from registry.refresh.losses import want_lost
 from registry.refresh.reading import reader_version
 from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 from registry.refresh.steps.read import read_files
@@ -47,6 +48,8 @@ class FetchStep(SharedStep):
                 adapters.want_back(session, None)
             elif judge.keeps_some:
                 adapters.want_back(session, judge.fusing)
+        if self.context.full:
+            want_lost(self.context)
         yield from ()
 
     def remaining(self) -> int:

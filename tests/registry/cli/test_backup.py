@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,18 @@ def indexed(registry: Registry) -> Registry:
     (registry.settings.home / "gates").mkdir()
     (registry.settings.home / "gates" / "mine.json").write_text("{}")
     return registry
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a few pages, where this user may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k,mode=0755", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root mounts")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def keep_named_blobs(registry: Registry) -> None:
@@ -145,7 +158,8 @@ def test_blobs_that_are_damaged_or_missing_are_told_of(indexed: Registry, tmp_pa
     manifest = json.loads((tmp_path / "kept" / "manifest.json").read_text())
     assert done.exit_code == 1
     assert manifest["damaged"] == [rotten.name]
-    assert set(manifest["missing"]) <= {rotten.name, gone.name}
+    # What is damaged is there, and is told of once.
+    assert set(manifest["missing"]) <= {gone.name}
     assert f"1 blobs are damaged and not in the backup: {rotten.name[:12]}…" in done.stderr
 
 
@@ -163,6 +177,41 @@ def test_nothing_is_written_over_and_nothing_half_stays(
     monkeypatch.setenv("REGISTRY_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
     assert "cannot be reached" in run_badly("backup", str(kept))
     assert not kept.exists()
+
+
+def test_a_backup_inside_of_the_home_is_refused(indexed: Registry) -> None:
+    """It would hold itself, and each one all before it."""
+    inside = indexed.settings.home / "backups" / "monday"
+
+    assert "name a folder outside of it" in run_badly("backup", str(inside))
+    assert not inside.parent.exists()
+
+
+def test_where_a_backup_cannot_be_written_is_one_line(indexed: Registry, tmp_path: Path) -> None:
+    assert indexed.settings.home.exists()
+    (tmp_path / "a file").write_text("")
+
+    said = run_badly("backup", str(tmp_path / "a file" / "kept"))
+
+    assert "cannot be made at" in said
+    assert "Name a folder that can be written to" in said
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    indexed: Registry,
+    empty_url: str,
+    full_disk: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "No space left on device" in run_badly("backup", str(full_disk / "kept"))
+    assert list(full_disk.iterdir()) == []
+
+    kept = tmp_path / "kept"
+    make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
+    monkeypatch.setenv("REGISTRY_HOME", str(full_disk / "home"))
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", empty_url)
+    assert "run the same command again" in run_badly("restore", str(kept))
 
 
 def test_what_is_no_whole_backup_of_a_known_version_is_refused(

@@ -1,13 +1,18 @@
 """`autolora doctor`: what is wrong is named with what to do, and the exit code tells."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, make_url, text
 
+from registry.blobs import BlobStore
+from registry.config import Settings
+from registry.errors import DatabaseRightsError
 from registry.service import Registry
-from registry.upkeep.checkup import Finding, check_hubs, check_up
+from registry.token_scopes import TokenScope
+from registry.upkeep.checkup import Finding, check_database, check_hubs, check_up
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover, add_file
 from tests.registry.cli.runner import run, run_well
@@ -95,6 +100,75 @@ def test_a_base_model_without_an_encoder_and_dead_workers_are_told_of(whole: Reg
     assert any(line.startswith("jobs: refreshes 1 run for more than a day") for line in said)
 
 
+def test_it_makes_no_database_and_says_where_one_was_lost(settings: Settings) -> None:
+    settings.home.mkdir(mode=0o700)
+    [unused] = check_database(settings)
+    BlobStore(settings.blobs).put_bytes(b"a cover")
+    [lost] = check_database(settings)
+
+    assert (unused.level, lost.level) == ("fine", "wrong")
+    assert "Bring it back" in lost.said
+    assert not settings.postgres.exists()
+
+
+@pytest.fixture
+def poor(engine: Engine, database_url: str) -> Iterator[str]:
+    """The tests' database by a role that may do nothing there."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE ROLE poor LOGIN"))
+    yield make_url(database_url).set(username="poor").render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.execute(text("DROP OWNED BY poor"))
+        connection.execute(text("DROP ROLE poor"))
+
+
+def database_findings(registry: Registry, url: str) -> dict[str, Finding]:
+    settings = registry.settings.model_copy(update={"database_url": url})
+    return {f.what: f for f in check_database(settings) if f.level != "fine"}
+
+
+def test_a_role_that_may_only_read_is_wrong(whole: Registry, engine: Engine, poor: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO poor"))
+
+    found = database_findings(whole, poor)
+
+    assert "this role takes no changes" in found["schema"].said
+    with (
+        Registry(whole.settings.model_copy(update={"database_url": poor})) as reading,
+        pytest.raises(DatabaseRightsError, match="permission denied for table tokens"),
+    ):
+        reading.create_token("ann", [TokenScope.READ])
+
+
+def test_a_role_that_cannot_make_the_schema_is_wrong(
+    registry: Registry, engine: Engine, poor: str
+) -> None:
+    outside = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with outside.connect() as connection:
+        connection.execute(text("CREATE DATABASE bare TEMPLATE template0"))
+    try:
+        url = make_url(poor).set(database="bare").render_as_string(hide_password=False)
+        found = database_findings(registry, url)
+    finally:
+        with outside.connect() as connection:
+            connection.execute(text("DROP DATABASE bare WITH (FORCE)"))
+
+    assert "`CREATE EXTENSION vector`" in found["vector"].said
+    assert "may not create tables" in found["schema"].said
+    assert {finding.level for finding in found.values()} == {"wrong"}
+
+
+def test_blobs_are_told_of_with_what_has_them_again(whole: Registry) -> None:
+    for blob in whole.settings.blobs.glob("??/*"):
+        blob.unlink()
+
+    said = [f.said for f in check_up(whole.settings) if f.what == "blobs"]
+
+    assert any("encoder" in line and "`autolora encoders add FILE`" in line for line in said)
+    assert any("file" in line and "`autolora refresh --full`" in line for line in said)
+
+
 @pytest.mark.usefixtures("environment")
 def test_what_is_set_wrongly_and_a_database_that_is_down_end_in_1(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
@@ -112,7 +186,9 @@ def test_what_is_set_wrongly_and_a_database_that_is_down_end_in_1(
     )
     assert "warning  settings: REGISTRY_BASE_MODEL counts for nothing" in done.stdout
     assert "warning  home: " in done.stdout
-    assert "wrong    database: " in done.stdout
+    assert "wrong    database: the database postgresql+psycopg://nobody@127.0.0.1" in done.stdout
+    assert "correct REGISTRY_DATABASE_URL" in done.stdout
+    assert "was lost" not in done.stdout
 
 
 def test_sources_of_nights_that_do_not_answer_are_wrong(registry: Registry, tmp_path: Path) -> None:

@@ -21,11 +21,17 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import text
 
+from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import postgres_programs
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.session import open_database, open_engine
-from registry.errors import DatabaseError, DatabaseRoomError
+from registry.errors import (
+    DatabaseAwayError,
+    DatabaseError,
+    DatabaseGoneError,
+    DatabaseRoomError,
+)
 
 PROJECT = Path(__file__).parents[3]
 
@@ -207,6 +213,45 @@ def test_a_query_after_a_kill_finds_what_was_committed(settings: Settings) -> No
 
         with sessions() as session:
             assert session.scalar(text("SELECT number FROM kept")) == 7
+
+
+def test_a_folder_that_was_taken_away_is_said_and_back_it_goes_on(settings: Settings) -> None:
+    """As a disk that is not mounted any more."""
+    away = settings.home.with_name("away")
+    with open_database(settings) as sessions:
+        with sessions.begin() as session:
+            session.execute(text("CREATE TABLE kept AS SELECT 7 AS number"))
+        kill(settings.postgres)
+        settings.postgres.rename(away)
+
+        for _ in range(2):
+            with (
+                pytest.raises(DatabaseGoneError, match="is gone: it was moved"),
+                sessions() as session,
+            ):
+                session.scalar(text("SELECT 1"))
+
+        away.rename(settings.postgres)
+        with sessions() as session:
+            assert session.scalar(text("SELECT number FROM kept")) == 7
+
+
+def test_who_ends_while_the_folder_is_away_ends_quietly(settings: Settings) -> None:
+    with open_engine(settings):
+        kill(settings.postgres)
+        settings.home.rename(settings.home.with_name("away"))
+
+    assert not settings.home.exists()
+
+
+def test_no_database_is_made_where_one_was_lost(settings: Settings) -> None:
+    """It would be a registry that has forgotten everything, and says so to nobody."""
+    BlobStore(settings.blobs).put_bytes(b"a cover")
+
+    with pytest.raises(DatabaseAwayError, match="Bring it back"), open_engine(settings):
+        pytest.fail("it opened another one")
+
+    assert not settings.postgres.exists()
 
 
 def test_it_starts_after_a_kill_of_server_and_user(settings: Settings) -> None:

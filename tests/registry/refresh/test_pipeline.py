@@ -16,6 +16,7 @@ import torch
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.hashed_file import hash_file
 from crawler.sources.folder import FolderSource
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
@@ -659,6 +660,56 @@ def test_a_blob_that_was_lost_is_fetched_again(
 
     assert failures(list(pipeline.refresh(source))) == {}
     assert states(sessions) == dict.fromkeys(NAMES, "ready")
+
+
+def test_a_full_refresh_fetches_again_what_the_blob_store_lost(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    blobs: BlobStore,
+    hub: Hub,
+) -> None:
+    """What was read and published is looked at by no step any more: it is done with it."""
+    list(pipeline.refresh(source))
+    lost, cut, bare = (get_adapter(sessions, name) for name in NAMES[:3])
+    assert lost.file_sha256 is not None
+    assert cut.file_sha256 is not None
+    with sessions() as session:
+        cover = session.scalars(select(Cover).where(Cover.adapter_id == bare.id)).one()
+    blobs.path(lost.file_sha256).unlink()
+    blobs.path(cut.file_sha256).chmod(0o600)
+    blobs.path(cut.file_sha256).write_bytes(b"cut")
+    blobs.path(cover.sha256).unlink()
+    blobs.path(cover.thumbnail_sha256).chmod(0o600)
+    blobs.path(cover.thumbnail_sha256).write_bytes(b"")
+    hub.requests.clear()
+
+    assert failures(list(pipeline.refresh(source, full=True))) == {}
+
+    for sha256 in (lost.file_sha256, cut.file_sha256, cover.sha256, cover.thumbnail_sha256):
+        assert hash_file(blobs.path(sha256)) == sha256
+    assert len([path for path in downloads(hub) if path.endswith(".safetensors")]) == 2
+    assert states(sessions) == dict.fromkeys(NAMES, "ready")
+    assert row_counts(sessions) == EVERYTHING
+    hub.requests.clear()
+    assert failures(list(pipeline.refresh(source, full=True))) == {}
+    assert downloads(hub) == []
+
+
+def test_a_checkpoint_that_the_blob_store_lost_is_registered_again(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    blobs: BlobStore,
+) -> None:
+    list(pipeline.refresh(source))
+    with sessions() as session:
+        encoder = session.scalars(select(Encoder).where(Encoder.active)).one()
+    blobs.path(encoder.checkpoint_sha256).unlink()
+
+    assert failures(list(pipeline.refresh(source))) == {}
+
+    assert hash_file(blobs.path(encoder.checkpoint_sha256)) == encoder.checkpoint_sha256
 
 
 def test_a_checkpoint_that_is_none_is_reported_and_the_rest_goes_on(
