@@ -57,7 +57,7 @@ class OpenRegistry:
             if self._blobs is None:
                 # Before anybody puts a file there: all that lies below is private with it.
                 make_private(self.settings.home)
-                self._blobs = _open_blobs(self.settings)
+                self._blobs = open_blobs(self.settings)
             return self._blobs
 
     @property
@@ -73,7 +73,12 @@ class OpenRegistry:
         return load_cached_text_encoder(self.settings.text_encoder)
 
 
-def _open_blobs(settings: Settings) -> BlobStore:
+def open_blobs(settings: Settings) -> BlobStore:
+    """Open the blob store of the settings, which is not asked anything yet.
+
+    Raises:
+        BlobStoreError: nothing here reaches what REGISTRY_BLOBS_URL names.
+    """
     if settings.blobs_url is None:
         return BlobStore(settings.blobs, settings.disk_limits)
     try:

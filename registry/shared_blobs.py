@@ -1,5 +1,6 @@
 """Blobs that several machines share, in an S3 or what else obstore reaches."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,4 +110,11 @@ class SharedBlobStore(BlobStore):
             yield
         except (BaseError, ValueError, OSError) as error:
             said = foreign_text.one_line(str(error).partition("Debug source")[0])[:MOST_SAID]
+            # All that it says of an endpoint that it does not dare to ask.
+            if "builder error" in said and _asks_in_the_open():
+                said += "; an endpoint that begins with http:// wants AWS_ALLOW_HTTP=true"
             raise BlobStoreError(self._url, said) from error
+
+
+def _asks_in_the_open() -> bool:
+    return os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")

@@ -30,7 +30,8 @@ from registry.db.jobs import SILENT_SECONDS, count_stalled
 from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision, unreachable
 from registry.db.models import CrawlRun, Listing
 from registry.db.session import is_away, one_line_errors, open_engine
-from registry.errors import DatabaseAwayError, RegistryError
+from registry.errors import DatabaseAwayError, EncoderLostError, RegistryError
+from registry.open_registry import open_blobs
 
 Level = Literal["fine", "warning", "wrong"]
 
@@ -44,6 +45,8 @@ LONG_RUN = timedelta(days=1)
 MOST_NAMED = 3
 # A standby does not, nor does what an administrator has set to be read only.
 _TAKES_CHANGES = "current_setting('transaction_read_only') = 'off'"
+# What no blob is called.
+NO_BLOB = "0" * 64
 # What has a blob again that is missing or cut, by what it is.
 FETCHES = "`autolora refresh --full`, with the `--source` that they came from, fetches them again"
 MENDS = {
@@ -295,7 +298,7 @@ def _check_encoders(_: Settings, session: Session) -> Iterator[Finding]:
 def _check_blobs(settings: Settings, session: Session) -> Iterator[Finding]:
     """What the database counts on lies in the store, in full length."""
     if settings.blobs_url is not None:
-        yield Finding("blobs", "fine", f"they are at {settings.blobs_url}, and not looked at")
+        yield _check_shared(settings, settings.blobs_url, session)
         return
     missing: defaultdict[str, dict[str, str]] = defaultdict(dict)
     cut: defaultdict[str, dict[str, str]] = defaultdict(dict)
@@ -315,6 +318,20 @@ def _check_blobs(settings: Settings, session: Session) -> Iterator[Finding]:
             yield Finding("blobs", "wrong", f"{len(blobs)} are {fault} ({_named(blobs)}); {mend}")
     if not missing and not cut:
         yield Finding("blobs", "fine", f"all {number} that are named are there, in full length")
+
+
+def _check_shared(settings: Settings, url: str, session: Session) -> Finding:
+    """Whether a blob store elsewhere answers, and has the encoders that search uses."""
+    try:
+        blobs = open_blobs(settings)
+        blobs.exists(NO_BLOB)
+        for encoder in active_encoders(session):
+            if not blobs.exists(encoder.checkpoint_sha256):
+                raise EncoderLostError(encoder.name, encoder.base_model)
+    except RegistryError as error:
+        return Finding("blobs", "wrong", str(error))
+    said = f"{url} answers, and has the encoders in use; the others are not looked at"
+    return Finding("blobs", "fine", said)
 
 
 def _named(blobs: dict[str, str]) -> str:

@@ -16,6 +16,8 @@ from registry.config import Settings
 from registry.errors import BlobMismatchError, BlobNotFoundError, BlobStoreError
 from registry.service import Registry
 from registry.shared_blobs import SharedBlobStore
+from registry.upkeep.checkup import check_database
+from tests.registry.conftest import add_real_encoder
 
 URL = "s3://adapters/blobs"
 
@@ -133,6 +135,33 @@ def test_a_store_that_does_not_answer_is_named_in_one_line(
     shared = settings.model_copy(update={"blobs_url": URL})
     with Registry(shared) as registry:
         assert isinstance(registry.blobs, SharedBlobStore)
+
+
+def test_an_endpoint_without_tls_is_said_to_want_a_word_more(
+    here: SharedBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a MinIO of one's own; obstore says no more than "builder error"."""
+    assert not here.exists("0" * 64)
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+
+    with pytest.raises(BlobStoreError, match="wants AWS_ALLOW_HTTP=true"):
+        SharedBlobStore(tmp_path / "other", URL).exists("0" * 64)
+
+
+def test_doctor_asks_the_store(
+    bucket: None, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = registry.settings.model_copy(update={"blobs_url": URL})
+    [well] = [found for found in check_database(settings) if found.what == "blobs"]
+    name = add_real_encoder(registry)
+    [lost] = [found for found in check_database(settings) if found.what == "blobs"]
+    nowhere = settings.model_copy(update={"blobs_url": "s3://no-such-bucket/blobs"})
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "false")
+    [deaf] = [found for found in check_database(nowhere) if found.what == "blobs"]
+
+    assert [finding.level for finding in (well, lost, deaf)] == ["fine", "wrong", "wrong"]
+    assert f"the checkpoint of encoder {name} is not in the blob store" in lost.said
+    assert "Check REGISTRY_BLOBS_URL" in deaf.said
 
 
 def test_two_processes_that_store_the_same_at_once_both_have_it(

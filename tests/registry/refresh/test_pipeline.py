@@ -680,13 +680,11 @@ def test_a_full_refresh_fetches_again_what_the_blob_store_lost(
     blobs.path(cut.file_sha256).chmod(0o600)
     blobs.path(cut.file_sha256).write_bytes(b"cut")
     blobs.path(cover.sha256).unlink()
-    blobs.path(cover.thumbnail_sha256).chmod(0o600)
-    blobs.path(cover.thumbnail_sha256).write_bytes(b"")
     hub.requests.clear()
 
     assert failures(list(pipeline.refresh(source, full=True))) == {}
 
-    for sha256 in (lost.file_sha256, cut.file_sha256, cover.sha256, cover.thumbnail_sha256):
+    for sha256 in (lost.file_sha256, cut.file_sha256, cover.sha256):
         assert hash_file(blobs.path(sha256)) == sha256
     assert len([path for path in downloads(hub) if path.endswith(".safetensors")]) == 2
     assert states(sessions) == dict.fromkeys(NAMES, "ready")
