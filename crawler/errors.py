@@ -28,6 +28,7 @@ AutoLoraError
     BaseWeightNeededError
     UnknownClaimError
     SketchError
+    TextEncoderError
     ImageEncoderError
     FingerprintError
     CheckpointError
@@ -44,13 +45,17 @@ AutoLoraError
       RemoteSenseError
       RemoteRefusedError
       RemoteLacksError
+      RemoteFileError
     TokenPlaceError
     SettingError
     DatabaseError
       DatabaseLostError
       DatabaseRoomError
+      DatabaseGoneError
+      DatabaseAwayError
       DatabaseBusyError
     RefreshUnderWayError
+    DatabaseRightsError
     DiskFullError
     BlobNotFoundError
     UnknownFileError
@@ -67,6 +72,7 @@ AutoLoraError
     UnknownSourceError
     CrawlFilterError
     NotReadyError
+      EncoderLostError
     BackupError
     AdapterNotFoundError
     TokenNotFoundError

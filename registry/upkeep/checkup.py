@@ -31,7 +31,6 @@ from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision
 from registry.db.models import CrawlRun, Listing
 from registry.db.session import is_away, one_line_errors, open_engine
 from registry.errors import DatabaseAwayError, EncoderLostError, RegistryError
-from registry.open_registry import open_blobs
 
 Level = Literal["fine", "warning", "wrong"]
 
@@ -322,6 +321,9 @@ def _check_blobs(settings: Settings, session: Session) -> Iterator[Finding]:
 
 def _check_shared(settings: Settings, url: str, session: Session) -> Finding:
     """Whether a blob store elsewhere answers, and has the encoders that search uses."""
+    # With it comes all that searches.
+    from registry.open_registry import open_blobs
+
     try:
         blobs = open_blobs(settings)
         blobs.exists(NO_BLOB)
