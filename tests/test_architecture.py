@@ -84,9 +84,9 @@ REGISTRY: dict[str, set[str]] = {
     "running": {"blobs"},
     "remote": {"blobs", "config", "connection", "errors", "fusion"},
     "own_folders": {"blobs", "config", "db", "errors", "fusion", "refresh", "retrieval"},
-    "upkeep": {"blobs", "config", "db", "errors", "open_registry", "running"},
     "image_history": {"db"},
     "open_registry": {"blobs", "config", "db", "errors", "retrieval", "shared_blobs", "text"},
+    "upkeep": {"blobs", "config", "db", "errors", "open_registry", "running"},
     "picture_search": {"blobs", "config", "db", "refresh", "retrieval"},
     "administration": {"db", "open_registry", "refresh", "retrieval", "token_scopes"},
     "search_service": {

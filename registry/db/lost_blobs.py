@@ -46,7 +46,12 @@ def kept_covers(session: Session, origin: Origin) -> Iterator[Sequence[KeptCover
         )
         rows = session.execute(query, execution_options={"yield_per": ROWS})
         for part in rows.partitions():
-            yield [KeptCover(*row) for row in part]
+            yield [
+                KeptCover(adapter_id, image, thumbnail)
+                for adapter_id, image, thumbnail in part
+                # Those of a cover that could not be drawn are none; the query leaves them out.
+                if image is not None and thumbnail is not None
+            ]
 
 
 def _alive(origin: Origin) -> Select[int]:
