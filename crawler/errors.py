@@ -41,6 +41,7 @@ AutoLoraError
     PortError
     RemoteError
       RemoteUnreachableError
+        RemoteBrokenOffError
       RemoteSenseError
       RemoteRefusedError
       RemoteLacksError
@@ -59,6 +60,7 @@ AutoLoraError
     FileWithheldError
     BlobMismatchError
     FileInTheWayError
+    FolderClosedError
     CaptionSettingsError
     EncoderRejectedError
     EncoderNotFoundError
