@@ -330,14 +330,17 @@ class Connection:
         if answer.has_redirect_location:
             where = shown(answer.headers["location"])
             raise RemoteUnreachableError(self.url, f"it leads on to {where}")
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            raise RemoteRefusedError(self.url)
+        has_let_in = answer.status_code != httpx.codes.UNAUTHORIZED
         try:
             problem = self._read(answer)
             kind, detail = str(problem.get("type")), str(problem["detail"])
         except (RemoteSenseError, KeyError, TypeError, AttributeError):
+            if not has_let_in:
+                raise RemoteRefusedError(self.url) from None
             cause = f"status {answer.status_code}"
             raise RemoteUnreachableError(self.url, cause) from None
+        if not has_let_in:
+            raise RemoteRefusedError(self.url, detail)
         self.refuse(kind, detail)
 
     def refuse(self, kind: str, detail: str) -> None:
