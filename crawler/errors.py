@@ -42,6 +42,7 @@ AutoLoraError
     PortError
     RemoteError
       RemoteUnreachableError
+        RemoteBrokenOffError
       RemoteSenseError
       RemoteRefusedError
       RemoteLacksError
@@ -64,6 +65,7 @@ AutoLoraError
     FileWithheldError
     BlobMismatchError
     FileInTheWayError
+    FolderClosedError
     CaptionSettingsError
     EncoderRejectedError
     EncoderNotFoundError

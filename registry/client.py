@@ -184,17 +184,16 @@ class Client(Connection):
         Raises:
             BlobMismatchError: what came is not what was announced. It is not kept.
             FileInTheWayError: another file has that name.
+            FolderClosedError: nothing can be written there.
         """
         detail = self.show(adapter_id)
         name = own_name(detail.file_name, f"adapter-{adapter_id}")
         target = Path(folder, name)
 
-        def receive_file(file: IO[bytes]) -> None:
-            with self.stream("GET", f"/v1/adapters/{adapter_id}/file") as answer:
-                self.check(answer)
-                receive(answer, name, file, DiskLimits())
+        def write(file: IO[bytes]) -> None:
+            self.receive_file(f"/v1/adapters/{adapter_id}/file", name, file, DiskLimits())
 
-        save_whole(target, str(detail.file_sha256), receive_file)
+        save_whole(target, str(detail.file_sha256), write)
         return target
 
     def pack(self, recipe: "Recipe", target: Path | str) -> Path:
@@ -202,6 +201,7 @@ class Client(Connection):
 
         Raises:
             FileInTheWayError: a file has that name.
+            FolderClosedError: nothing can be written there.
         """
 
         def receive_zip(file: IO[bytes]) -> None:

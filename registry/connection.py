@@ -5,7 +5,7 @@ Importing this imports nothing heavy.
 
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import IO, Any, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from tenacity import RetryCallState, Retrying, stop_after_attempt
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
+from crawler.addresses import is_loopback, shown
 from crawler.disk import DiskLimits
 from crawler.errors import SourceError
 from crawler.hub_json import MAX_JSON_BYTES, read_answer
@@ -27,6 +28,8 @@ TIMEOUT_SECONDS = 60.0
 HEALTH_SECONDS = 5.0
 CHUNK_BYTES = 1 << 20
 MOST_ATTEMPTS = 3
+AGAIN_SECONDS = 0.1
+NETWORK_FAILURES = (httpx.NetworkError, httpx.RemoteProtocolError)
 # The longest that is waited because a server asks for it.
 MOST_WAIT_SECONDS = 30.0
 # What a registry says of an address that it does not have, and of who may not ask it.
@@ -55,6 +58,10 @@ class RemoteUnreachableError(RemoteError):
             f"the registry at {url} does not answer ({cause}); see that it runs, and that "
             "REGISTRY_URL is its address, or answer here with REGISTRY_LOCAL=true."
         )
+
+
+class RemoteBrokenOffError(RemoteUnreachableError):
+    """A registry elsewhere began to answer, and the network failed amid it."""
 
 
 class RemoteSenseError(RemoteError):
@@ -115,8 +122,7 @@ def _is_to_be_repeated(state: RetryCallState) -> bool:
     """
     assert state.outcome is not None
     if state.outcome.failed:
-        network = httpx.NetworkError | httpx.RemoteProtocolError
-        return isinstance(state.outcome.exception(), network)
+        return isinstance(state.outcome.exception(), NETWORK_FAILURES)
     return _asked_to_wait(state.outcome.result()) is not None
 
 
@@ -135,7 +141,7 @@ def _asked_to_wait(answer: httpx.Response) -> float | None:
 def _wait_for(state: RetryCallState) -> float:
     assert state.outcome is not None
     if state.outcome.failed:
-        return 0.1 * 2.0 ** (state.attempt_number - 1)
+        return AGAIN_SECONDS * 2.0 ** (state.attempt_number - 1)
     return _asked_to_wait(state.outcome.result()) or 0.0
 
 
@@ -152,6 +158,15 @@ _RETRYING = Retrying(
     before_sleep=_leave_answer,
     # The last answer, or the last exception.
     retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+)
+
+
+# Asks once more where an answer broke off.
+_ASKING_AGAIN = Retrying(
+    retry=retry_if_exception_type(RemoteBrokenOffError),
+    stop=stop_after_attempt(MOST_ATTEMPTS),
+    wait=_wait_for,
+    reraise=True,
 )
 
 
@@ -174,19 +189,36 @@ class Connection:
     ) -> None:
         """Open a connection to `url`; `transport` is httpx's default if not given.
 
-        The address of a registry's API, which ends in /v1, is taken for that of the registry.
+        The address of a registry's API, which ends in /v1, is taken for that of the registry. It is
+        asked through the proxy that the environment names, unless it is on this machine.
+
+        Raises:
+            RemoteUnreachableError: it is no address, or the proxy's is none, or asks for SOCKS.
+            RemoteRefusedError: no token looks like that.
         """
-        self.url = url.rstrip("/").removesuffix("/v1")
+        self.url = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
         try:
             self._http = httpx.Client(
                 base_url=self.url,
-                headers={"Authorization": f"Bearer {token}"} if token else {},
+                headers=self._authorization(token),
                 timeout=TIMEOUT_SECONDS,
                 transport=transport,
                 verify=_authorities(self.url),
+                trust_env=not is_loopback(self.url),
             )
-        except httpx.InvalidURL as error:
-            raise RemoteUnreachableError(self.url, str(error)) from error
+        # Of the address; of a proxy's; of a kind of proxy that httpx lacks a library for.
+        except (httpx.InvalidURL, ValueError, ImportError) as error:
+            raise RemoteUnreachableError(self.url, str(error).rstrip(".")) from error
+
+    def _authorization(self, token: str | None) -> dict[str, str]:
+        """Return the header with a token, which files and shells end with a line's end."""
+        token = (token or "").strip()
+        if not token:
+            return {}
+        # httpx would say so with the token in its words.
+        if not (token.isascii() and token.isprintable()):
+            raise RemoteRefusedError(self.url, "what it was to be sent as a token can be none")
+        return {"Authorization": f"Bearer {token}"}
 
     def __enter__(self) -> Self:
         return self
@@ -218,6 +250,10 @@ class Connection:
             raise RemoteSenseError(self.url, first_fault(error)) from error
 
     def _ask(self, method: str, path: str, shape: TypeAdapter[Shape], **sent: Any) -> Shape:
+        answered: Shape = _ASKING_AGAIN(self._ask_once, method, path, shape, **sent)
+        return answered
+
+    def _ask_once(self, method: str, path: str, shape: TypeAdapter[Shape], **sent: Any) -> Shape:
         with self.stream(method, path, **sent) as answer:
             self.check(answer)
             said = self._read(answer)
@@ -235,14 +271,54 @@ class Connection:
         """Give what is answered while it comes; `check` tells what is wrong with it.
 
         Raises:
-            RemoteUnreachableError: nothing answers, or the answer breaks off.
+            RemoteBrokenOffError: the network failed amid the answer.
+            RemoteUnreachableError: nothing answers.
         """
+        kind = RemoteUnreachableError
         try:
             asked = self._http.build_request(method, path, **sent)
             with closing(_RETRYING(self._http.send, asked, stream=True)) as answer:
+                kind = RemoteBrokenOffError
                 yield answer
+        except NETWORK_FAILURES as error:
+            raise kind(self.url, str(error) or type(error).__name__) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise RemoteUnreachableError(self.url, str(error) or type(error).__name__) from error
+
+    def receive_file(
+        self,
+        path: str,
+        name: str,
+        partial: IO[bytes],
+        limits: DiskLimits,
+        check: Callable[[httpx.Response], None] | None = None,
+    ) -> None:
+        """Write a file that is there into `partial`, an empty file with a name.
+
+        Where the network fails amid it, the rest is asked for. `check` raises what an answer other
+        than success means, in place of `self.check`; other errors are those of `receive`.
+
+        Raises:
+            RemoteBrokenOffError: the network failed three times with little coming between.
+        """
+        left, headers = MOST_ATTEMPTS, {"Accept-Encoding": "identity"}
+        while True:
+            before = partial.tell()
+            try:
+                with self.stream("GET", path, headers=headers) as answer:
+                    (check or self.check)(answer)
+                    headers |= _of_the_rest(answer)
+                    if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+                        before = partial.seek(0)
+                        partial.truncate()
+                    return receive(answer, name, partial, limits)
+            except RemoteBrokenOffError:
+                came = partial.tell() - before
+                left = MOST_ATTEMPTS if came >= CHUNK_BYTES else left - 1
+                if not left:
+                    raise
+                headers["Range"] = f"bytes={partial.tell()}-"
+                time.sleep(AGAIN_SECONDS)
 
     def _read(self, answer: httpx.Response) -> Any:
         """Return the JSON of an answer, which is bounded while it comes."""
@@ -254,14 +330,18 @@ class Connection:
         try:
             return read_answer(bytes(data), "it")
         except SourceError as error:
-            raise RemoteSenseError(self.url, str(error)) from error
+            # Which says so, too.
+            raise RemoteSenseError(self.url, str(error).removeprefix("it answered ")) from error
 
     def check(self, answer: httpx.Response) -> None:
         """Raise what an answer other than success means; its text is the registry's own."""
         if answer.is_success:
             return
+        if answer.has_redirect_location:
+            where = shown(answer.headers["location"])
+            raise RemoteUnreachableError(self.url, f"it leads on to {where}")
         if answer.status_code == httpx.codes.UNAUTHORIZED:
-            raise RemoteRefusedError(self.url)
+            raise RemoteRefusedError(self.url, self._reason(answer))
         self.refuse(*self.problem(answer))
 
     def problem(self, answer: httpx.Response) -> tuple[str, str]:
@@ -276,6 +356,13 @@ class Connection:
         except (RemoteSenseError, KeyError, TypeError, AttributeError):
             cause = f"status {answer.status_code}"
             raise RemoteUnreachableError(self.url, cause) from None
+
+    def _reason(self, answer: httpx.Response) -> str:
+        """Return why a registry lets nobody in; "" where what answers 401 says nothing of it."""
+        try:
+            return self.problem(answer)[1]
+        except RemoteUnreachableError:
+            return ""
 
     def refuse(self, kind: str, detail: str) -> None:
         """Raise what a problem means that a registry tells of.
@@ -294,15 +381,23 @@ class Connection:
         raise RemoteError(detail)
 
 
+def _of_the_rest(answer: httpx.Response) -> dict[str, str]:
+    """Return the header that asks for the rest of this very file; a later one comes whole."""
+    tag = answer.headers.get("etag", "")
+    return {"If-Range": tag} if tag.startswith('"') else {}
+
+
 def receive(answer: httpx.Response, name: str, partial: IO[bytes], limits: DiskLimits) -> None:
-    """Write a file that comes into `partial`, a file with a name, as long as it may be kept.
+    """Write what comes of a file behind what `partial` has of it, as long as it may be kept.
+
+    `partial` is a file with a name.
 
     Raises:
         FileTooLargeError: it is larger than files may be.
         NoRoomError: there is not enough room for it.
         DiskFullError: the disk is full.
     """
-    folder, size = Path(partial.name).parent, 0
+    folder, size = Path(partial.name).parent, partial.tell()
     for chunk in answer.iter_bytes(CHUNK_BYTES):
         size += len(chunk)
         limits.check_size(name, size)

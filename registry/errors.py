@@ -179,6 +179,16 @@ class FileInTheWayError(RegistryError):
         super().__init__(f"{path} is another file; move it away, or choose another folder.")
 
 
+class FolderClosedError(RegistryError):
+    """A file cannot be written where it was to go."""
+
+    def __init__(self, folder: Path, cause: str) -> None:
+        super().__init__(
+            f"nothing can be written to {folder.absolute()}: {cause}. Make that folder, or choose "
+            "another."
+        )
+
+
 class CaptionSettingsError(RegistryError):
     """The settings name nothing that writes captions, or too much."""
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from crawler.disk import DiskLimits
 from registry.blobs import BlobStore, make_private
 from registry.config import Settings
-from registry.connection import Connection, RemoteFileError, RemoteSenseError, receive
+from registry.connection import Connection, RemoteFileError, RemoteSenseError
 from registry.errors import NoBaseModelError
 from registry.fusion.maker import Maker
 from registry.fusion.recipe import Name, Ratio, Sha256
@@ -117,14 +117,17 @@ class RegistryClient(Connection):
         if not self._blobs.exists(sha256):
             make_private(self._blobs.root)
             with NamedTemporaryFile(dir=self._blobs.root) as partial:
-                with self.stream("GET", f"/v1/files/{sha256}") as answer:
-                    if answer.status_code == httpx.codes.NOT_FOUND:
-                        _, said = self.problem(answer)
-                        raise RemoteFileError(self.url, sha256, said)
-                    self.check(answer)
-                    receive(answer, sha256, partial, self._limits)
+                self.receive_file(
+                    f"/v1/files/{sha256}", sha256, partial, self._limits, check=self._check_file
+                )
                 self._blobs.put_file(Path(partial.name), expected=sha256)
         return self._blobs.path(sha256)
+
+    def _check_file(self, answer: httpx.Response) -> None:
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            sha256 = answer.url.path.rpartition("/")[2]
+            raise RemoteFileError(self.url, sha256, self.problem(answer)[1])
+        self.check(answer)
 
     def peft_config(self, sha256: str) -> str:
         """Return PEFT's config that an adapter's file is read with there; "" if there is none."""

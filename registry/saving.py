@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from crawler.hashed_file import hash_file
-from registry.errors import BlobMismatchError, FileInTheWayError
+from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError
 
 
 def own_name(announced: str, otherwise: str) -> str:
@@ -27,6 +27,7 @@ def save_whole(target: Path, sha256: str, write: Callable[[IO[bytes]], None]) ->
     Raises:
         FileInTheWayError: something else has that name.
         BlobMismatchError: what was written is not what was announced. It is not kept.
+        FolderClosedError: its folder is not there, or not to be written to.
     """
     if target.exists():
         if not target.is_file() or hash_file(target) != sha256:
@@ -42,6 +43,7 @@ def save_new(target: Path, write: Callable[[IO[bytes]], None]) -> None:
 
     Raises:
         FileInTheWayError: something has that name already.
+        FolderClosedError: as above.
     """
     if target.exists():
         raise FileInTheWayError(target)
@@ -53,7 +55,11 @@ def save_new(target: Path, write: Callable[[IO[bytes]], None]) -> None:
 def _written(target: Path, write: Callable[[IO[bytes]], None]) -> Iterator[Path]:
     """Give what was written, to be looked at; then it gets its name."""
     # In the same folder, for only there a file can be renamed.
-    with TemporaryDirectory(dir=target.parent, prefix=".autolora-") as parts:
+    try:
+        made = TemporaryDirectory(dir=target.parent, prefix=".autolora-")
+    except OSError as error:
+        raise FolderClosedError(target.parent, error.strerror or str(error)) from error
+    with made as parts:
         partial = Path(parts, target.name)
         with partial.open("wb") as file:
             write(file)

@@ -1,6 +1,10 @@
 """What web UIs write down of a picture: the prompt, and the settings as one text."""
 
 import re
+from typing import Any
+
+from crawler.hub_json import as_dict
+from crawler.pictures.texts import bounded_json
 
 # Where the settings begin in web UIs' `parameters`, after the prompt.
 SETTINGS = ("\nNegative prompt:", "\nSteps:")
@@ -29,3 +33,15 @@ def settings_of_parameters(parameters: str) -> dict[str, str]:
     last = f"\n{parameters}".rpartition(SETTINGS[1])
     # The first counts: what is quoted further on may look like another.
     return dict(reversed(SETTING.findall(f"Steps:{last[2]}"))) if last[1] else {}
+
+
+def facts_of_civitai(parameters: str) -> dict[str, Any]:
+    """Return the JSON that Civitai's generator writes in place of settings, {} where it is none.
+
+    What it says of a graph that it ran, `extraMetadata`, is JSON inside of it.
+    """
+    if not parameters.lstrip().startswith("{"):
+        return {}
+    facts = as_dict(bounded_json(parameters))
+    more = facts.get("extraMetadata")
+    return facts | as_dict(bounded_json(more) if isinstance(more, str) else None)

@@ -2,7 +2,7 @@
 
 from crawler.hub_text import MAX_PROMPT, clean_text, without_calls, without_escapes
 from crawler.pictures.graphs import graph_of_workflow, prompt_of_graph
-from crawler.pictures.parameters import prompt_of_parameters
+from crawler.pictures.parameters import facts_of_civitai, prompt_of_parameters
 from crawler.pictures.texts import PictureTexts
 
 
@@ -11,7 +11,8 @@ def prompt_of(texts: PictureTexts) -> str:
     if own := _prompt_of_recipe(texts):
         return clean_text(own, MAX_PROMPT)
     words = (
-        prompt_of_parameters(texts.parameters)
+        _prompt_of_civitai(texts.parameters)
+        or prompt_of_parameters(texts.parameters)
         or prompt_of_graph(texts.graph)
         or prompt_of_graph(graph_of_workflow(texts.workflow))
     )
@@ -21,3 +22,10 @@ def prompt_of(texts: PictureTexts) -> str:
 def _prompt_of_recipe(texts: PictureTexts) -> str:
     prompt = texts.recipe.get("prompt") if isinstance(texts.recipe, dict) else None
     return prompt if isinstance(prompt, str) else ""
+
+
+def _prompt_of_civitai(parameters: str) -> str:
+    """Return the prompt of its JSON, which is its metadata, or a graph of ComfyUI's."""
+    facts = facts_of_civitai(parameters)
+    prompt = facts.get("prompt")
+    return prompt if isinstance(prompt, str) and prompt else prompt_of_graph(facts)

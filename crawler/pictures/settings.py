@@ -8,8 +8,12 @@ from typing import Any
 from crawler.hub_json import as_dict
 from crawler.hub_text import MAX_PROMPT, clean_line, clean_text, without_calls, without_escapes
 from crawler.pictures.graphs import MOST_NODES, negative_of_graph
-from crawler.pictures.parameters import negative_of_parameters, settings_of_parameters
-from crawler.pictures.texts import PictureTexts, bounded_json
+from crawler.pictures.parameters import (
+    facts_of_civitai,
+    negative_of_parameters,
+    settings_of_parameters,
+)
+from crawler.pictures.texts import PictureTexts
 
 SIZE = re.compile(r"(\d{1,5})\s*x\s*(\d{1,5})")
 # Far above what anybody draws with.
@@ -49,13 +53,7 @@ def _in_recipe(texts: PictureTexts) -> DrawnWith:
 
 def _in_civitai_json(texts: PictureTexts) -> DrawnWith:
     """Read the JSON that Civitai's generator writes into comments."""
-    if not texts.parameters.lstrip().startswith("{"):
-        return DrawnWith()
-    facts = bounded_json(texts.parameters)
-    facts = facts if isinstance(facts, dict) else {}
-    more = facts.get("extraMetadata")
-    beside = bounded_json(more) if isinstance(more, str) else None
-    told = facts | (beside if isinstance(beside, dict) else {})
+    told = facts_of_civitai(texts.parameters)
     settings = told | {"guidance": told.get("cfgScale")}
     return _settings(settings, negative=told.get("negativePrompt"))
 

@@ -13,6 +13,8 @@ from crawler.hub_json import read_json
 RECIPE_KEY = "autolora-recipe"
 # EXIF's tags for what JPEG and WebP carry in place of PNG's text chunks.
 EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
+# What kind of text a UserComment holds, in its first 8 bytes: Exif's character codes.
+COMMENT_KINDS = (b"ASCII\0\0\0", b"UNICODE\0", b"JIS\0\0\0\0\0", bytes(8))
 # ComfyUI writes `prompt:{…}` and `workflow:{…}` into these of a WebP: model, make and those before.
 COMFYUI_TAGS = (0x0110, 0x010F, 0x010E, 0x010D)
 # Workflows with pictures in them reach some MB; what is longer is not looked at.
@@ -82,7 +84,13 @@ def _comment_text(comment: Any) -> str:
     if not isinstance(comment, bytes):
         return ""
     kind, text = comment[:8], comment[8:]
+    if kind not in COMMENT_KINDS:
+        # Some programs leave the kind out, and write the text alone.
+        return comment.decode("utf-8", "ignore")
     if kind != b"UNICODE\0":
+        return text.decode("utf-8", "ignore")
+    # Some write UTF-8 there: settings in UTF-16 have zeros, in UTF-8 they have none.
+    if 0 not in text:
         return text.decode("utf-8", "ignore")
     # Exif leaves the order of bytes open; web UIs write the large end first, others the small one:
     # of prompts, most letters then have their zero behind them.

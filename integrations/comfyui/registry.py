@@ -5,6 +5,8 @@ and what comes is bounded, checked, and written under a plain name.
 """
 
 import hashlib
+import http.client
+import ipaddress
 import json
 import os
 import re
@@ -12,7 +14,8 @@ import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -65,15 +68,18 @@ class Registry:
 
     def __init__(self, url: str) -> None:
         """Name a registry; REGISTRY_TOKEN goes to the address of REGISTRY_URL alone."""
-        self.url = url.strip().rstrip("/")
-        if urllib.parse.urlsplit(self.url).scheme not in ("http", "https"):
-            raise RegistryError(
-                f"{url!r} is no address of a registry, as http://127.0.0.1:8000 is."
-            )
-        own = os.environ.get("REGISTRY_URL", "").rstrip("/")
-        token = os.environ.get("REGISTRY_TOKEN", "") if self.url == own else ""
+        self.url = _bare(url)
+        host = _host_of(self.url)
+        token = os.environ.get("REGISTRY_TOKEN", "").strip()
+        if self.url != _bare(os.environ.get("REGISTRY_URL", "")):
+            token = ""
+        # The library would say so with the token in its words.
+        if not (token.isascii() and token.isprintable()):
+            raise RegistryError("what REGISTRY_TOKEN holds can be no token of a registry.")
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        # A proxy for the world does not know this machine, and would learn its token.
+        direct = [urllib.request.ProxyHandler({})] if _is_this_machine(host) else []
+        self._opener = urllib.request.build_opener(_NoRedirects, *direct)
 
     def choose(self, text: str, count: int, base_model: str = "") -> list[Chosen]:
         """Return up to `count` adapters to draw `text` with.
@@ -82,7 +88,8 @@ class Registry:
             RegistryError: there is none, or nothing answers.
         """
         asked = {"prompt": text, "k": count} | ({"base_model": base_model} if base_model else {})
-        with self._open(f"/v1/choose?{urllib.parse.urlencode(asked)}") as answer:
+        words = urllib.parse.urlencode(asked, errors="replace")
+        with self._open(f"/v1/choose?{words}") as answer, self._answering():
             data = answer.read(MOST_ANSWER_BYTES + 1)
         try:
             chosen = [_read_choice(one["adapter"]) for one in json.loads(data)]
@@ -105,7 +112,7 @@ class Registry:
         with NamedTemporaryFile(dir=target.parent, prefix=".autolora-", delete=False) as partial:
             try:
                 with self._open(f"/v1/files/{adapter.sha256}") as answer:
-                    _receive(answer, partial, progress)
+                    self._receive(answer, partial, progress)
                 partial.close()
                 if not _is_file_of(Path(partial.name), adapter.sha256):
                     raise RegistryError(f"what {self.url} sent for {adapter.name} is another file.")
@@ -118,15 +125,50 @@ class Registry:
     def _open(self, path: str) -> Any:
         request = urllib.request.Request(self.url + path, headers=self._headers)  # noqa: S310
         try:
-            return self._opener.open(request, timeout=TIMEOUT_SECONDS)
+            with self._answering():
+                return self._opener.open(request, timeout=TIMEOUT_SECONDS)
         except urllib.error.HTTPError as error:
             with error:
                 raise RegistryError(f"the registry at {self.url} says: {_detail(error)}") from error
-        except (OSError, ValueError) as error:
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Say in one line what the network does to an answer."""
+        try:
+            yield
+        except urllib.error.HTTPError:
+            raise
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise RegistryError(
                 f"the registry at {self.url} does not answer ({error}); `autolora serve` starts "
                 "one."
             ) from error
+
+    def _receive(self, answer: Any, partial: Any, progress: Progress) -> None:
+        """Write what comes, as long as it looks like an adapter's file and there is room."""
+        announced = answer.headers.get("Content-Length") or ""
+        total, done = int(announced) if announced.isdecimal() else 0, 0
+        room = shutil.disk_usage(Path(partial.name).parent).free - RESERVED_BYTES
+        if total > min(room, MOST_FILE_BYTES):
+            raise RegistryError(
+                f"a file of {total} bytes is too large, or for the room on the disk."
+            )
+        while chunk := self._chunk(answer):
+            if not done and chunk[HEADER_AT : HEADER_AT + 1] != b"{":
+                raise RegistryError("what came is no safetensors file.")
+            done += len(chunk)
+            if done > min(room, MOST_FILE_BYTES):
+                raise RegistryError("the file is too large, or for the room on the disk.")
+            partial.write(chunk)
+            progress(done, max(total, done))
+        if done < total:
+            raise RegistryError(
+                f"the registry at {self.url} broke off after {done} of {total} bytes; try again."
+            )
+
+    def _chunk(self, answer: Any) -> bytes:
+        with self._answering():
+            return bytes(answer.read(CHUNK_BYTES))
 
 
 def missing_words(text: str, chosen: Iterable[Chosen]) -> list[str]:
@@ -138,6 +180,34 @@ def missing_words(text: str, chosen: Iterable[Chosen]) -> list[str]:
                 known += f", {word.lower()}"
                 words.append(re.sub(r"([()])", r"\\\1", word))
     return words
+
+
+def _bare(url: str) -> str:
+    """Return the address of a registry; that of its API ends in /v1."""
+    return url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _host_of(url: str) -> str:
+    """Return an address's host.
+
+    Raises:
+        RegistryError: it is no address that can be asked.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https"):
+        raise RegistryError(f"{url!r} is no address of a registry, as http://127.0.0.1:8000 is.")
+    return host
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _plain(words: str) -> str:
@@ -159,22 +229,6 @@ def _detail(error: urllib.error.HTTPError) -> str:
         return str(json.loads(error.read(MOST_ANSWER_BYTES))["detail"])[:500]
     except (ValueError, TypeError, KeyError, OSError, RecursionError):
         return f"status {error.code}"
-
-
-def _receive(answer: Any, partial: Any, progress: Progress) -> None:
-    """Write what comes, as long as it looks like an adapter's file and there is room."""
-    total, done = int(answer.headers.get("Content-Length") or 0), 0
-    room = shutil.disk_usage(Path(partial.name).parent).free - RESERVED_BYTES
-    if total > min(room, MOST_FILE_BYTES):
-        raise RegistryError(f"a file of {total} bytes is too large, or for the room on the disk.")
-    while chunk := answer.read(CHUNK_BYTES):
-        if not done and chunk[HEADER_AT : HEADER_AT + 1] != b"{":
-            raise RegistryError("what came is no safetensors file.")
-        done += len(chunk)
-        if done > min(room, MOST_FILE_BYTES):
-            raise RegistryError("the file is too large, or for the room on the disk.")
-        partial.write(chunk)
-        progress(done, max(total, done))
 
 
 def _is_file_of(path: Path, sha256: str) -> bool:

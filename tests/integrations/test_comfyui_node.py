@@ -11,8 +11,9 @@ import importlib.util
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -89,8 +90,14 @@ def node(loras: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @contextmanager
-def answering(answer: Callable[[str], tuple[int, bytes]]) -> Iterator[tuple[str, list[str]]]:
-    """Answer every request; give the address, and what was asked, with its token."""
+def answering(
+    answer: Callable[[str], tuple[int, bytes]], *, announced: str = "", silence: float = 0.0
+) -> Iterator[tuple[str, list[str]]]:
+    """Answer every request; give the address, and what was asked, with its token.
+
+    `announced` is the length that is told, else the true one; all but the first byte of an answer
+    comes after `silence` seconds.
+    """
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -99,9 +106,13 @@ def answering(answer: Callable[[str], tuple[int, bytes]]) -> Iterator[tuple[str,
             status, body = answer(self.path)
             self.send_response(status)
             self.send_header("Location", "http://192.0.2.1/")
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", announced or str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(OSError):  # who asked has left
+                self.wfile.write(body[:1])
+                time.sleep(silence)
+                self.wfile.write(body[1:])
+            self.close_connection = True
 
         def log_message(self, *_: object) -> None:
             """Say nothing of requests."""
@@ -215,6 +226,68 @@ def test_what_is_not_the_file_is_not_kept(
         with pytest.raises(node.registry.RegistryError, match="is another file"):
             source.fetch(chosen, tmp_path, lambda *_: None)
     assert (tmp_path / chosen.file_name).read_bytes() == b"mine"
+
+
+FILE = b"\x02" + bytes(7) + b"{}"
+
+
+@pytest.mark.parametrize(
+    ("announced", "silence", "said"),
+    [
+        ("1000", 0.0, "broke off after 10 of 1000 bytes"),
+        ("", 1.0, "does not answer .timed out"),
+        ("many", 0.0, "another file"),
+    ],
+)
+def test_a_network_that_fails_amid_a_file_is_told_in_a_line(
+    node: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    announced: str,
+    silence: float,
+    said: str,
+) -> None:
+    """A person is to try again, and not to look for another file."""
+    monkeypatch.setattr(node.registry, "TIMEOUT_SECONDS", 0.1)
+    chosen = node.Chosen("fox", "0" * 64, 1.0, ())
+
+    with answering(lambda _: (200, FILE), announced=announced, silence=silence) as (url, _):
+        with pytest.raises(node.registry.RegistryError, match=said):
+            node.registry.Registry(url).fetch(chosen, tmp_path, lambda *_: None)
+        assert list(tmp_path.iterdir()) == []
+        if silence:
+            with pytest.raises(node.registry.RegistryError, match=said):
+                node.registry.Registry(url).choose("fox", 1)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:x", "http://", "http://a b"])
+def test_what_is_no_address_is_told_in_a_line(node: ModuleType, url: str) -> None:
+    with pytest.raises(node.registry.RegistryError, match=r"no address|does not answer"):
+        node.registry.Registry(url).choose("fox", 1)
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "socks5://127.0.0.1:1"])
+def test_this_machine_is_asked_through_no_proxy(
+    node: ModuleType, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+
+    with answering(lambda _: (200, b"[]")) as (url, _):
+        assert node.registry.Registry(url).choose("fox", 2) == []
+
+
+def test_a_token_is_in_no_error(node: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and shells end it with a line's end; what else is odd about it is none."""
+    with answering(lambda _: (200, b"[]")) as (url, asked):
+        monkeypatch.setenv("REGISTRY_URL", url + "/v1")
+        monkeypatch.setenv("REGISTRY_TOKEN", "secret\n")
+        node.registry.Registry(url).choose("fox", 2)
+        assert asked == ["/v1/choose?prompt=fox&k=2 Bearer secret"]
+        for token in ("secret\nx", "secreté"):
+            monkeypatch.setenv("REGISTRY_TOKEN", token)
+            with pytest.raises(node.registry.RegistryError, match="REGISTRY_TOKEN") as caught:
+                node.registry.Registry(url).choose("fox", 2)
+            assert "secret" not in str(caught.value)
 
 
 def test_a_token_goes_to_its_own_address_alone(

@@ -11,19 +11,24 @@ from PIL import Image
 
 import registry as package
 from crawler.errors import AutoLoraError
+from crawler.hashed_file import hash_file
+from registry import connection
+from registry.api.app import create_app
 from registry.api.schemas.fuse import FuseRequest
 from registry.client import Client
 from registry.connection import (
     RemoteError,
     RemoteLacksError,
+    RemoteRefusedError,
     RemoteSenseError,
     RemoteUnreachableError,
 )
-from registry.errors import BlobMismatchError, FileInTheWayError
+from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError
 from registry.fusion.exports.adapters import exported
 from registry.service import Registry
 from tests.registry.api.conftest import add_file
 from tests.registry.api.routes.test_exports import recipe_of
+from tests.registry.api.servers import served
 from tests.registry.test_remote import HOST, App
 
 
@@ -172,6 +177,155 @@ def test_a_network_that_fails_twice_is_asked_again_and_one_that_fails_on_is_not(
     with (
         Client(HOST, transport=Flaky(registry, 3)) as client,
         pytest.raises(RemoteUnreachableError, match="refused"),
+    ):
+        client.list()
+
+
+class Broken(httpx.SyncByteStream):
+    """What comes of an answer before the network fails."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._data
+        raise httpx.RemoteProtocolError("peer closed connection")
+
+
+class BreakingOff(App):
+    """A network that fails amid answers of an address, a number of times, and notes the ranges."""
+
+    def __init__(
+        self, registry: Registry, failures: int, address: str, after: int, *, ranges: bool = True
+    ) -> None:
+        super().__init__(registry)
+        self._failures, self._address, self._after = failures, address, after
+        self._has_ranges = ranges
+        self.ranges: list[str | None] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith(self._address):
+            return super().handle_request(request)
+        self.ranges.append(request.headers.get("range"))
+        if not self._has_ranges:
+            request.headers.pop("range", None)
+        answer = super().handle_request(request)
+        if not self._failures:
+            return answer
+        self._failures -= 1
+        stream = Broken(answer.content[: self._after])
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=stream)
+
+
+def test_an_answer_that_breaks_off_is_asked_for_again(registry: Registry) -> None:
+    with Client(HOST, transport=BreakingOff(registry, 2, "/adapters", 9)) as client:
+        assert client.list().items == []
+    with (
+        Client(HOST, transport=BreakingOff(registry, 3, "/adapters", 9)) as client,
+        pytest.raises(RemoteUnreachableError, match="peer closed"),
+    ):
+        client.list()
+
+
+def test_of_a_file_that_breaks_off_the_rest_is_asked_for(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often, as long as something comes; where nothing does, three times."""
+    monkeypatch.setattr(connection, "CHUNK_BYTES", 1000)
+    fox, folder = add_file(registry, 1, "fox"), tmp_path / "loras"
+    folder.mkdir()
+
+    transport = BreakingOff(registry, 5, "/file", 1000)
+    with Client(HOST, transport=transport) as client:
+        saved = client.download(fox, folder)
+
+    assert transport.ranges == [None, *(f"bytes={place}000-" for place in range(1, 6))]
+    assert hash_file(saved) == registry.adapter(fox).card.file_sha256
+    saved.unlink()
+    transport = BreakingOff(registry, 5, "/file", 10)
+    with (
+        Client(HOST, transport=transport) as client,
+        pytest.raises(RemoteUnreachableError, match="peer closed"),
+    ):
+        client.download(fox, folder)
+    assert transport.ranges == [None, "bytes=0-", "bytes=0-"]
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_comes_whole_where_its_rest_does_not(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another file by now, or through a proxy without ranges."""
+    monkeypatch.setattr(connection, "CHUNK_BYTES", 1000)
+    fox = add_file(registry, 1, "fox")
+    transport = BreakingOff(registry, 1, "/file", 1000, ranges=False)
+
+    with Client(HOST, transport=transport) as client:
+        saved = client.download(fox, tmp_path)
+
+    assert transport.ranges == [None, "bytes=1000-"]
+    assert hash_file(saved) == registry.adapter(fox).card.file_sha256
+
+
+def test_a_folder_that_is_not_there_is_said_to_be_none(
+    registry: Registry, client: Client, tmp_path: Path
+) -> None:
+    recipe = recipe_of(registry, fox := add_file(registry, 1, "fox"))
+    (tmp_path / "file").touch()
+
+    for folder in (tmp_path / "none", tmp_path / "file"):
+        with pytest.raises(FolderClosedError, match="Make that folder"):
+            client.download(fox, folder)
+        with pytest.raises(FolderClosedError, match=folder.name):
+            client.pack(recipe, folder / "files.zip")
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "socks5://127.0.0.1:1", "nothing://x"])
+def test_this_machine_is_asked_through_no_proxy(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """One that is set for the world does not know it, and would learn its token."""
+    with served(create_app(registry)) as (host, port):
+        for name in ("http_proxy", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        with Client(f"http://{host}:{port}") as client:
+            assert client.list().items == []
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "nothing://x", "http://127.0.0.1:x"])
+def test_a_proxy_that_cannot_be_used_is_said_to_be_one(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+
+    with pytest.raises(RemoteUnreachableError, match=r"(?i)proxy|port"):
+        Client("http://registry.example.org")
+
+
+def test_a_token_is_in_no_error(client: Client) -> None:
+    """Files and shells end it with a line's end; what else is odd about it is none."""
+    sent: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["authorization"])
+        return httpx.Response(200, json={"items": [], "next": None})
+
+    with Client(HOST, " autolora_x\n", httpx.MockTransport(answer)) as client:
+        client.runs()
+    assert sent == ["Bearer autolora_x"]
+    for token in ("autolora_x\ny", "autolora_é", "autolora_\x00"):
+        with pytest.raises(RemoteRefusedError, match="REGISTRY_TOKEN") as caught:
+            Client(HOST, token)
+        assert "autolora_" not in str(caught.value)
+
+
+def test_where_an_address_leads_to_is_said_and_not_followed() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(301, headers={"Location": f"https://x.org{request.url.path}?key=1"})
+
+    with (
+        Client(HOST, transport=httpx.MockTransport(answer)) as client,
+        pytest.raises(RemoteUnreachableError, match=r"to https://x\.org/v1/adapters\)"),
     ):
         client.list()
 

@@ -204,6 +204,11 @@ def fail(_: httpx.Request) -> httpx.Response:
         (lambda _: httpx.Response(200, json=[{}]), RemoteSenseError, "0.adapter: Field required"),
         (lambda _: httpx.Response(401), RemoteRefusedError, "REGISTRY_TOKEN"),
         (
+            lambda _: httpx.Response(401, json={"detail": "It was revoked."}),
+            RemoteRefusedError,
+            "It was revoked; set REGISTRY_TOKEN",
+        ),
+        (
             lambda _: httpx.Response(404, json={"detail": "nothing fits"}),
             RemoteError,
             "^nothing fits$",

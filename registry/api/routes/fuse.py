@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1", tags=["fuse"], route_class=KeyedRoute)
 
 PNG = "image/png"
+# After so long without a word another line says that the server is still at it: an image waits for
+# its turn and a base is loaded for minutes, and readers give up on what is silent for one.
+SILENCE_SECONDS = 10.0
 
 Event = dict[str, Any]
 # Draws an image, and tells of every step.
@@ -68,7 +71,8 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     **REFUSALS,
     200: {
         "description": "By `Accept`: JSON; the PNG alone, its recipe inside; or lines of "
-        "JSON, one for every step of the progress and one for the result.",
+        "JSON, one for every step of the progress, one (`waiting`) for every 10 seconds without "
+        "any other, and one for the result.",
         "content": {PNG: {}, LINES: {}},
     },
 }
@@ -148,7 +152,11 @@ class _Events:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
 
     async def get(self) -> Event | None:
-        return await self._queue.get()
+        """Return what is said next, or that nothing was said for a while."""
+        try:
+            return await asyncio.wait_for(self._queue.get(), SILENCE_SECONDS)
+        except TimeoutError:
+            return {"event": "waiting"}
 
 
 def _start(draw: Draw, queue: GenerationQueue, events: _Events) -> "Job[FusedImage]":

@@ -209,7 +209,7 @@ FUSE_EXAMPLES: dict[str, Any] = {
 class FuseEvent(BaseModel):
     """A line of what is said while an image is drawn, as who asked for it reads it."""
 
-    event: Literal["started", "step", "done", "error"]
+    event: Literal["waiting", "started", "step", "done", "error"]
     done: int = 0
     total: int = 0
     result: FuseAnswer | None = None

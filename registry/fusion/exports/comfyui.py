@@ -7,6 +7,7 @@ https://github.com/comfyanonymous/ComfyUI.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from encoder.base_models.facts import ComfyFiles
@@ -173,7 +174,7 @@ def draw_workflow(recipe: Recipe) -> Workflow:
     for each in exported(recipe):
         values = {"lora_name": each.file, "strength_model": each.strength}
         (model,) = flow.add("LoraLoaderModelOnly", values, model=model)
-    plain = for_comfyui if files.weighs_words else str
+    plain = partial(for_comfyui, weighs_words=files.weighs_words)
     (positive,) = flow.add("CLIPTextEncode", {"text": plain(recipe.full_prompt)}, clip=clip)
     (negative,) = flow.add("CLIPTextEncode", {"text": plain(recipe.negative_prompt)}, clip=clip)
     guidance = recipe.guidance

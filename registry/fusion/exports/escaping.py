@@ -9,6 +9,8 @@ import re
 # Their calls of networks, and the words by which A1111 joins prompts and parts them.
 CALL = re.compile(r"<(?=\w+:[^>]+>)")
 JOINS = re.compile(r"\b(?:AND|BREAK)\b")
+# By this ComfyUI puts a file's vectors in place of words, or nothing where it lacks the file.
+EMBEDDING = re.compile(r"(?<!\S)embedding(?=:)")
 
 
 def for_a1111(prompt: str) -> str:
@@ -26,12 +28,15 @@ def for_a1111(prompt: str) -> str:
     return re.sub(r"([\\()\[\]])", r"\\\1", line)
 
 
-def for_comfyui(prompt: str) -> str:
-    r"""Write a prompt for ComfyUI's text encoders that weigh words [1], which know `\(` and `\)`.
+def for_comfyui(prompt: str, *, weighs_words: bool = True) -> str:
+    r"""Write a prompt for ComfyUI's text encoders [1], of which most weigh words.
+
+    Those know `\(` and `\)`. What cannot be escaped, `embedding:x`, gets a space.
 
     - [1] comfy/sd1_clip.py of https://github.com/comfyanonymous/ComfyUI
     """
-    return re.sub(r"([()])", r"\\\1", prompt)
+    plain = EMBEDDING.sub("embedding ", prompt)
+    return re.sub(r"([()])", r"\\\1", plain) if weighs_words else plain
 
 
 def for_comfyui_editor(prompt: str) -> str:

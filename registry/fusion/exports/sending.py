@@ -77,8 +77,9 @@ def _post(
     data, shown = bytearray(), _without_login(url)
     try:
         with (
-            # It leads to no other address than the one that was set.
-            httpx.Client(timeout=TIMEOUT_SECONDS, transport=transport) as client,
+            # It leads to no other address than the one that was set, and through no proxy: most
+            # of the time it is on this machine.
+            httpx.Client(timeout=TIMEOUT_SECONDS, transport=transport, trust_env=False) as client,
             client.stream("POST", f"{url.rstrip('/')}/prompt", json=asked) as response,
         ):
             for chunk in response.iter_bytes():

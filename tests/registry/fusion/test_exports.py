@@ -266,6 +266,11 @@ def test_prompts_stay_plain_words() -> None:
     assert for_a1111("saber (fate)") == for_comfyui("saber (fate)") == r"saber \(fate\)"
     assert for_a1111("[x] BREAK") == r"\[x\] break"
     assert for_comfyui("[x] a\\b") == "[x] a\\b"
+    # Comfy's word for a file of vectors, which it leaves out with its name where it lacks the file.
+    assert for_comfyui("embedding:x (embedding:y), embedding:z") == (
+        r"embedding :x \(embedding:y\), embedding :z"
+    )
+    assert for_comfyui("(a) embedding:x", weighs_words=False) == "(a) embedding :x"
     assert for_comfyui_editor("{a|b} http://c /* d */") == r"\{a|b\} http:/ /c / * d */"
 
 

@@ -39,6 +39,15 @@ def test_comfyui_takes_the_workflow_and_its_images_will_carry_it() -> None:
     assert told["workflow"] == json.loads(export(RECIPE, "comfyui"))
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "socks5://127.0.0.1:1"])
+def test_comfyui_is_asked_through_no_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """It runs on this machine or beside it, where a proxy for the world does not reach."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+
+    with comfyui(FILES) as server:
+        assert send(RECIPE, server.url).prompt_id == "prompt-1"
+
+
 def test_files_that_comfyui_lacks_are_named() -> None:
     with (
         comfyui(FILES | {"loras": [], "vae": ["other.safetensors"]}) as server,

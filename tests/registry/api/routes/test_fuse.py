@@ -19,6 +19,7 @@ from PIL import Image
 from registry.api.app import create_app
 from registry.api.errors import BusyError
 from registry.api.queue import GenerationQueue, Job
+from registry.api.routes import fuse
 from registry.errors import (
     AdapterNotFoundError,
     NoBaseModelError,
@@ -32,6 +33,8 @@ from tests.builders import add_adapter
 from tests.registry.api.conftest import add_file
 from tests.registry.api.servers import served
 from tests.registry.fusion.test_recipe import recipe_json
+
+LINES = {"Accept": "application/x-ndjson"}
 
 
 def test_fuse_chooses_adapters_for_the_prompt(client: TestClient, drawing: Registry) -> None:
@@ -117,6 +120,30 @@ def test_progress_comes_as_lines(client: TestClient, drawing: Registry) -> None:
     assert [event["event"] for event in events] == ["started", "step", "step", "step", "done"]
     assert [event["done"] for event in events[1:4]] == [1, 2, 3]
     assert events[-1]["result"]["image"].startswith("data:image/png;base64,")
+
+
+def test_lines_say_that_the_server_is_still_at_it(
+    client: TestClient, drawing: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind other images, and while a base is loaded, readers would take silence for its end."""
+    monkeypatch.setattr(fuse, "SILENCE_SECONDS", 0.01)
+    adapter = add_file(drawing, 1, "fox")
+    asked = {"prompt": "x", "adapters": [{"id": adapter}], "mode": "average", "steps": 1}
+    release = threading.Event()
+    app = client.app
+    app.state.queue = queue = GenerationQueue()  # type: ignore[attr-defined]
+    queue.submit(lambda _: release.wait())
+
+    with client.stream("POST", "/v1/fuse", json=asked, headers=LINES) as answer:
+        said = []
+        for line in answer.iter_lines():
+            said.append(json.loads(line)["event"])
+            if len(said) == 2:
+                release.set()
+
+    assert said[:2] == ["waiting", "waiting"]
+    assert [event for event in said if event != "waiting"] == ["started", "step", "done"]
+    queue.close()
 
 
 def test_an_error_amid_the_lines_is_the_last_line(client: TestClient, drawing: Registry) -> None:
