@@ -187,8 +187,9 @@ class Art:
     names: list[dict[str, Any]]
 
 
-def load_art(splits: tuple[str, ...] = ("train",), folder: Path = BUILD / "art") -> Art:
+def load_art(splits: tuple[str, ...] = ("train",)) -> Art:
     """Read the pictures of every set in `splits`."""
+    folder = BUILD / "art"
     paths = [
         folder / "pictures" / f"{source.package.split('/')[-1]}.npz"
         for source in load_sources()
