@@ -15,7 +15,8 @@ from torch import Tensor
 
 from encoder.adapter.layers import Factors, Layer
 from encoder.adapter.lora_file import open_adapter
-from encoder.adapter.product_batch import Doubles, ProductBatch
+from encoder.adapter.product_batch import ProductBatch
+from encoder.arrays import Doubles
 from encoder.base_models.families import Family
 from encoder.errors import BaseWeightNeededError, LoraFileError
 from encoder.sketches.basis import DIRECTIONS, Basis

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from encoder.arrays import Floats
+from encoder.arrays import Doubles, Floats
 from encoder.weight_encoders.metrics import positions
 
 # One group in so many is held back.
@@ -21,9 +20,6 @@ HELD_BACK = 5
 GALLERY = 60
 GALLERIES = 20
 RESAMPLES = 2000
-
-Doubles = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 
 def is_held_back(group: str) -> bool:

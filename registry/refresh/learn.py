@@ -31,8 +31,9 @@ from registry.refresh.bases import BasisLearner
 from registry.retrieval.calibration import calibrate
 
 if TYPE_CHECKING:
+    from encoder.arrays import Doubles
     from encoder.sketches.sketch import Sketch
-    from encoder.training.judging import Doubles, Interval
+    from encoder.training.judging import Interval
     from encoder.weight_encoders.checkpoint import WeightEncoder
     from encoder.weight_encoders.ridge import RidgeEncoder
 

@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from encoder.arrays import Floats
 from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover
 from registry.retrieval.encoder_spaces import QueryEncoder
 from registry.retrieval.ranking import Calibration
 from registry.retrieval.strangers import between
-
-Floats = npt.NDArray[np.float32]
 
 # Adapters drawn: a mean over 500 x 500 pairs is exact to a hundredth of the deviation, whatever
 # the index holds.
