@@ -18,7 +18,6 @@ from rich.progress import track
 from torch import Tensor
 
 from demo.base import encode_pictures, follow_flow, unpack
-from demo.effects import on_white
 from demo.paths import BUILD
 from demo.training import Checkpoint
 from demo.vae import (
@@ -26,13 +25,13 @@ from demo.vae import (
     FACTOR,
     LEARNING_RATE,
     WHOLE,
-    changed_pictures,
     cut,
     learn,
     psnr,
     random_corners,
     reconstruction_loss,
     to_tensor,
+    training_pictures,
     visible_images,
 )
 from demo.zoo import COVER_GUIDANCE, COVER_STEPS, World
@@ -77,8 +76,7 @@ class Batches:
 
     def __init__(self, world: World, folder: Path) -> None:
         images = visible_images(world.plan)
-        rgba = world.plan.art.rgba[images]
-        self.pictures = np.concatenate([on_white(rgba), changed_pictures(rgba)])
+        self.pictures = training_pictures(world.plan)
         self.exact = torch.cat(
             [
                 encode_pictures(world.vae, to_tensor(self.pictures[first : first + PART]))

@@ -1,5 +1,6 @@
 """What the demo's trainings share: rates, steps down a loss, and a state that outlives a kill."""
 
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,6 +9,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+# What lies beside a model while it is trained, for `shutil.copytree` to leave there.
+ignore_states = shutil.ignore_patterns("*.pt", "*.partial", "*.log", "*.png")
 
 
 def rate_factor(step: int, steps: int, warm_up: int, fall: float) -> float:

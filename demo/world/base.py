@@ -24,7 +24,7 @@ from torch import Tensor
 from demo.base import Training, encode_pictures, make_transformer
 from demo.effects import on_white
 from demo.paths import BUILD, DATA
-from demo.training import rate_factor
+from demo.training import ignore_states, rate_factor
 from demo.vae import to_tensor
 from demo.world.art import Art, load_art
 from demo.world.prompts import write_prompt
@@ -154,11 +154,7 @@ def train(steps: int, folder: Path, fresh: bool) -> None:
 def finish(folder: Path) -> None:
     """Lay the folder out as a diffusers model."""
     FlowMatchEulerDiscreteScheduler(shift=1.0).save_pretrained(folder / "scheduler")
-    shutil.copytree(BUILD / "vae", folder / "vae", dirs_exist_ok=True, ignore=only_models)
-
-
-def only_models(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if name.endswith((".pt", ".partial", ".log", ".png"))]
+    shutil.copytree(BUILD / "vae", folder / "vae", dirs_exist_ok=True, ignore=ignore_states)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from demo.base import encode_pictures, flow_loss
 from demo.paths import BUILD
-from demo.training import set_rate
+from demo.training import ignore_states, set_rate
 from demo.vae import to_tensor
 from demo.world.adapters import AdapterGroup
 from demo.world.authors import Author
@@ -43,8 +43,6 @@ LATENTS = 8
 # Of each adapter's pictures a step, at times spread evenly.
 BATCH = 4
 WARM_UP, LAST_RATE = 10, 0.1
-# What lies beside an autoencoder while it is trained.
-STATES = ("*.pt", "*.partial", "*.log", "*.png")
 JUDGED_TIMES = (0.2, 0.4, 0.6, 0.8)
 
 
@@ -234,8 +232,7 @@ def freeze_base(folder: Path, base: Path | None = None) -> None:
         partial.replace(folder)
         return
     shutil.copytree(BUILD / "base/transformer", partial / "transformer", dirs_exist_ok=True)
-    vae = partial / "vae"
-    shutil.copytree(BUILD / "vae", vae, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*STATES))
+    shutil.copytree(BUILD / "vae", partial / "vae", dirs_exist_ok=True, ignore=ignore_states)
     partial.replace(folder)
 
 
