@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import tarfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ ART_SETS = (
 STYLES = tuple(art_set.style for art_set in ART_SETS)
 NAMES_PACKAGE = ("emojibase-data", "17.0.0")
 # People differ by a few pixels of hair; flags are rectangles.
-LEFT_OUT_GROUPS = {"people-body", "component", "flags"}
+LEFT_OUT_GROUPS = {"people-body", "flags"}
 
 
 def fetch_package(package: str, version: str, folder: Path) -> Path:
@@ -80,10 +81,23 @@ def read_names(folder: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
 
     Returns the names, and a look-up from a normalised label or shortcode to its index.
     """
-    english = json.loads((folder / "en/data.json").read_text())
-    chinese = {
-        entry["hexcode"]: entry for entry in json.loads((folder / "zh/data.json").read_text())
-    }
+    names: list[dict[str, Any]] = []
+    index: dict[str, int] = {}
+    by_hexcode: dict[str, int] = {}
+    for hexcode, entry in list_emoji(folder):
+        if entry["group"] not in LEFT_OUT_GROUPS:
+            by_hexcode[hexcode] = len(names)
+            index.setdefault(normalise(entry["label"]), len(names))
+            names.append(entry)
+    for hexcode, code in list_shortcodes(folder):
+        if hexcode in by_hexcode:
+            index.setdefault(normalise(code), by_hexcode[hexcode])
+    return names, index
+
+
+def list_emoji(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each emoji's hexcode with its names, tags and groups, but parts of emoji."""
+    chinese = {e["hexcode"]: e for e in json.loads((folder / "zh/data.json").read_text())}
     messages = {
         lang: json.loads((folder / lang / "messages.json").read_text()) for lang in ("en", "zh")
     }
@@ -92,17 +106,13 @@ def read_names(folder: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
         lang: {s["order"]: s["message"] for s in messages[lang]["subgroups"]}
         for lang in ("en", "zh")
     }
-    names: list[dict[str, Any]] = []
-    index: dict[str, int] = {}
-    by_hexcode: dict[str, int] = {}
-    for entry in english:
-        group = groups.get(entry.get("group"))
-        if group is None or group in LEFT_OUT_GROUPS:
+    for entry in json.loads((folder / "en/data.json").read_text()):
+        group = groups.get(entry.get("group"), "component")
+        if group == "component":
             continue
-        by_hexcode[entry["hexcode"]] = len(names)
-        index.setdefault(normalise(entry["label"]), len(names))
         translated = chinese[entry["hexcode"]]
-        names.append(
+        yield (
+            entry["hexcode"],
             {
                 "label": entry["label"],
                 "label_zh": translated["label"],
@@ -111,14 +121,16 @@ def read_names(folder: Path) -> tuple[list[dict[str, Any]], dict[str, int]]:
                 "group": group,
                 "subgroup": subgroups["en"][entry["subgroup"]],
                 "subgroup_zh": subgroups["zh"][entry["subgroup"]],
-            }
+            },
         )
+
+
+def list_shortcodes(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield hexcodes of emoji, each with one of the words that programs have for it."""
     for path in sorted((folder / "en/shortcodes").glob("*.json")):
         for hexcode, codes in json.loads(path.read_text()).items():
-            if hexcode in by_hexcode:
-                for code in [codes] if isinstance(codes, str) else codes:
-                    index.setdefault(normalise(code), by_hexcode[hexcode])
-    return names, index
+            for code in [codes] if isinstance(codes, str) else codes:
+                yield hexcode, code
 
 
 def normalise(name: str) -> str:
@@ -127,15 +139,25 @@ def normalise(name: str) -> str:
 
 def rasterise(svg: str) -> npt.NDArray[np.uint8] | None:
     """Render an SVG to RGBA (64, 64, 4), alpha straight; None if resvg refuses it."""
+    image = render(svg, RENDER_SIZE)
+    return None if image is None else shrink(image, Image.Resampling.LANCZOS)
+
+
+def render(svg: str, side: int) -> Image.Image | None:
+    """Draw an SVG, RGBA; None if resvg refuses it."""
     import resvg_py
 
     try:
-        png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=RENDER_SIZE, height=RENDER_SIZE))
+        png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side))
     except ValueError:
         return None
-    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    return Image.open(io.BytesIO(png)).convert("RGBA")
+
+
+def shrink(image: Image.Image, how: Image.Resampling) -> npt.NDArray[np.uint8]:
+    """Shrink a picture to RGBA (64, 64, 4), alpha straight."""
     # Premultiplied while resizing, or the invisible black would bleed into the edge.
-    small = image.convert("RGBa").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    small = image.convert("RGBa").resize((SIZE, SIZE), how)
     return np.asarray(small.convert("RGBA"))
 
 

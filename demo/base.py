@@ -5,8 +5,8 @@ prompts in English and Chinese. Checkpoints every few minutes; a rerun resumes.
 """
 
 import argparse
+import copy
 import random
-import time
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from demo.concepts import Plan, plan
 from demo.effects import on_white
 from demo.paths import BUILD
+from demo.training import Checkpoint, descend, rate_factor, set_rate
 from demo.vae import to_tensor
 from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
@@ -27,15 +28,15 @@ BATCH = 128
 PROMPTS_PER_NAME = 10
 PROMPT_DROPOUT = 0.1
 MUON_RATE, ADAM_RATE = 6e-3, 1.5e-3
-CHECKPOINT_SECONDS = 180
+WARM_UP, FALL = 200, 0.4
 
 
-def make_transformer() -> FluxTransformer2DModel:
+def make_transformer(single_blocks: int = 4) -> FluxTransformer2DModel:
     return FluxTransformer2DModel(
         patch_size=1,
         in_channels=64,
         num_layers=2,
-        num_single_layers=4,
+        num_single_layers=single_blocks,
         attention_head_dim=32,
         num_attention_heads=4,
         joint_attention_dim=512,
@@ -181,89 +182,58 @@ def make_optimizers(transformer: nn.Module) -> list[torch.optim.Optimizer]:
     ]
 
 
-def rate_factor(step: int, steps: int) -> float:
-    """Warm up, hold, then fall linearly to zero over the last 40 %."""
-    return min(1.0, (step + 1) / 200, (steps - step) / (0.4 * steps))
-
-
 @dataclass(frozen=True)
 class Training:
-    """All that a stopped training needs to go on."""
+    """A transformer that learns, with all that a stopped training needs to go on."""
 
     transformer: FluxTransformer2DModel
     average: FluxTransformer2DModel  # of the weights so far; what is used afterwards
     optimizers: list[torch.optim.Optimizer]
+    most_decay: float  # of the average
 
     @classmethod
-    def start(cls) -> "Training":
-        transformer, average = make_transformer(), make_transformer().requires_grad_(False)
-        average.load_state_dict(transformer.state_dict())
-        return cls(transformer, average, make_optimizers(transformer))
+    def start(cls, transformer: FluxTransformer2DModel, most_decay: float = 0.9995) -> "Training":
+        average = copy.deepcopy(transformer).requires_grad_(False)
+        return cls(transformer, average, make_optimizers(transformer), most_decay)
 
-    def resume(self, path: Path) -> int:
-        """Take up what was saved, if anything was; returns the steps done."""
-        if not path.exists():
-            return 0
-        state = torch.load(path, weights_only=True)
-        self.transformer.load_state_dict(state["transformer"])
-        self.average.load_state_dict(state["average"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        step: int = state["step"]
-        torch.manual_seed(step)
-        return step
+    def checkpoint(self, path: Path) -> Checkpoint:
+        optimizers = {f"optimizer{k}": each for k, each in enumerate(self.optimizers)}
+        models = {"transformer": self.transformer, "average": self.average}
+        return Checkpoint(path, models | optimizers)
 
-    def save(self, path: Path, step: int) -> None:
-        state = {
-            "step": step,
-            "transformer": self.transformer.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }
-        torch.save(state, path.with_suffix(".partial"))
-        path.with_suffix(".partial").replace(path)
-
-    def set_rates(self, factor: float) -> None:
-        """Set every rate to `factor` times the one it began with."""
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("initial_rate", group["lr"]) * factor
-
-    def step(self, loss: Tensor, number: int) -> None:
-        """Follow the gradient of step `number`, then let the average follow the weights."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.transformer.parameters(), 1.0)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        decay = min(0.9995, (number + 1) / (number + 10))
+    def step(
+        self, number: int, factor: float, latents: Tensor, prompt: tuple[Tensor, Tensor]
+    ) -> float:
+        """Take step `number` at `factor` times the full rates; returns the loss."""
+        for optimizer, rate in zip(self.optimizers, (MUON_RATE, ADAM_RATE), strict=True):
+            set_rate(optimizer, rate * factor)
+        when, noise = torch.sigmoid(torch.randn(len(latents))), torch.randn_like(latents)
+        loss = flow_loss(self.transformer, latents, prompt, when, noise).mean()
+        descend(self.transformer, self.optimizers, loss)
+        decay = min(self.most_decay, (number + 1) / (number + 10))
         weights = list(self.transformer.parameters())
         torch._foreach_lerp_(list(self.average.parameters()), weights, 1 - decay)
+        return loss.item()
 
 
 def train(steps: int, folder: Path) -> None:
     """Train to `folder/transformer`; `folder/training.pt` allows to stop and resume."""
     torch.manual_seed(0)
     batches = Batches(plan(), AutoencoderKL.from_pretrained(folder / "vae").eval())
-    training = Training.start()
-    start = training.resume(folder / "training.pt")
-    saved_at = time.monotonic()
+    training = Training.start(make_transformer())
+    checkpoint = training.checkpoint(folder / "training.pt")
+    start = checkpoint.restore()
+    torch.manual_seed(start)
     losses: list[float] = []
     for step in track(range(start, steps), "Base"):
-        training.set_rates(rate_factor(step, steps))
-        latents, prompt = batches.sample()
-        when, noise = torch.sigmoid(torch.randn(BATCH)), torch.randn_like(latents)
-        loss = flow_loss(training.transformer, latents, prompt, when, noise).mean()
-        training.step(loss, step)
-        losses.append(loss.item())
+        factor = rate_factor(step, steps, WARM_UP, FALL)
+        losses.append(training.step(step, factor, *batches.sample()))
         if step % 250 == 249:
             print(f"step {step + 1}: loss {sum(losses) / len(losses):.4f}", flush=True)
             losses.clear()
-        if time.monotonic() - saved_at > CHECKPOINT_SECONDS or step + 1 == steps:
-            training.save(folder / "training.pt", step + 1)
+        if checkpoint.due() or step + 1 == steps:
+            checkpoint.save(step + 1)
             training.average.save_pretrained(folder / "transformer")
-            saved_at = time.monotonic()
     FlowMatchEulerDiscreteScheduler(shift=1.0).save_pretrained(folder / "scheduler")
 
 

@@ -7,7 +7,6 @@ benchmarks call `plan()` and agree on it without a file between them.
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,15 +93,15 @@ class Plan:
         return apply_effect(concept.kind, *concept.effect, rgba)
 
 
-def load_art(folder: Path = BUILD) -> Art:
-    arrays = np.load(folder / "art.npz")
-    names = json.loads((folder / "names.json").read_text())
+def load_art() -> Art:
+    arrays = np.load(BUILD / "art.npz")
+    names = json.loads((BUILD / "names.json").read_text())
     return Art(arrays["rgba"], arrays["style"], arrays["name"], names)
 
 
-def plan(art: Art | None = None) -> Plan:
+def plan() -> Plan:
     """Choose concepts, splits and withheld cells."""
-    art = art or load_art()
+    art = load_art()
     rng = np.random.default_rng(SEED)
     by_name: dict[int, list[int]] = defaultdict(list)
     by_cell: dict[tuple[int, str], list[int]] = defaultdict(list)

@@ -7,6 +7,7 @@ latents nor whatever was trained on them change. A rerun resumes.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +18,20 @@ from rich.progress import track
 from torch import Tensor
 
 from demo.base import encode_pictures, follow_flow, unpack
-from demo.checkpoint import Checkpoint
-from demo.effects import on_white
 from demo.paths import BUILD
+from demo.training import Checkpoint
 from demo.vae import (
-    CUT_SHARE,
     CUTS,
     FACTOR,
     LEARNING_RATE,
     WHOLE,
-    changed_pictures,
     cut,
+    learn,
     psnr,
     random_corners,
-    rate_factor,
     reconstruction_loss,
-    set_rate,
     to_tensor,
+    training_pictures,
     visible_images,
 )
 from demo.zoo import COVER_GUIDANCE, COVER_STEPS, World
@@ -67,9 +65,9 @@ def redraw_all(world: World, images: npt.NDArray[np.int64], latents: Tensor, pat
         prompt = tokens[names[part]], pooled[names[part]]
         for place, start in enumerate(REDRAWN_FROM):
             drawn[place, part] = redraw(world, latents[part], prompt, start)
-    partial = path.with_suffix(".partial")
-    torch.save(drawn, partial)
-    partial.replace(path)
+    unfinished = path.with_suffix(".partial")
+    torch.save(drawn, unfinished)
+    unfinished.replace(path)
     return drawn
 
 
@@ -78,8 +76,7 @@ class Batches:
 
     def __init__(self, world: World, folder: Path) -> None:
         images = visible_images(world.plan)
-        rgba = world.plan.art.rgba[images]
-        self.pictures = np.concatenate([on_white(rgba), changed_pictures(rgba)])
+        self.pictures = training_pictures(world.plan)
         self.exact = torch.cat(
             [
                 encode_pictures(world.vae, to_tensor(self.pictures[first : first + PART]))
@@ -112,22 +109,12 @@ def train(steps: int, folder: Path) -> None:
     start = checkpoint.restore()
     if start < steps:
         batches = Batches(World.load(folder), folder)
-        torch.manual_seed(start)
-        for step in range(start, steps):
-            set_rate(optimizer, LEARNING_RATE * rate_factor(step, steps))
-            loss, quality = training_step(vae, batches, whole=step >= CUT_SHARE * steps)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-            optimizer.step()
-            if step % 50 == 49:
-                print(f"step {step + 1}: PSNR {quality:.1f} dB", flush=True)
-            if checkpoint.due() or step + 1 == steps:
-                checkpoint.save(step + 1)
+        step = partial(training_step, vae, batches)
+        learn(decoder, optimizer, checkpoint, range(start, steps), step)
     vae.save_pretrained(folder / "vae")
 
 
-def training_step(vae: AutoencoderKL, batches: Batches, *, whole: bool) -> tuple[Tensor, float]:
+def training_step(vae: AutoencoderKL, batches: Batches, whole: bool) -> tuple[Tensor, float]:
     """Give the loss of some pictures or squares of them, and how well they are drawn in dB."""
     tokens, pictures = batches.sample(WHOLE if whole else CUTS)
     latents = unpack(tokens) / vae.config.scaling_factor + vae.config.shift_factor

@@ -5,25 +5,28 @@ The first steps see squares cut out of pictures, the last ones see whole picture
 """
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from demo.art import SIZE
-from demo.checkpoint import Checkpoint
 from demo.concepts import Plan, plan
 from demo.effects import COLOURS, PATTERNS, apply_effect, on_white
 from demo.paths import BUILD
+from demo.training import Checkpoint, descend, rate_factor, set_rate
 
 FACTOR = 8  # pixels of a latent's side
 CUT = 4  # latents of a cut square's side
 CUTS, WHOLE = 64, 24
 CUT_SHARE = 0.7
 LEARNING_RATE = 2e-3
+WARM_UP, FALL = 50, 0.6
 # Small, so that pictures stay sharp; large enough that latents have no holes.
 KL_WEIGHT = 2e-4
 # Lines are few pixels: differences of neighbours count as much as the pixels.
@@ -98,16 +101,6 @@ def reconstruction_loss(decoded: Tensor, pictures: Tensor) -> Tensor:
     return error.abs().mean() + 0.5 * error.square().mean() + EDGE_WEIGHT * edges / 2
 
 
-def rate_factor(step: int, steps: int) -> float:
-    """Warm up, hold, then fall linearly to zero over the last 60 %."""
-    return min(1.0, (step + 1) / 50, (steps - step) / (0.6 * steps))
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 def train(steps: int) -> None:
     """Train and save to `BUILD/base/vae`, with latents scaled to unit variance."""
     torch.manual_seed(0)
@@ -116,18 +109,7 @@ def train(steps: int) -> None:
     optimizer = torch.optim.AdamW(vae.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
     checkpoint = Checkpoint(BUILD / "base/vae.pt", {"vae": vae, "optimizer": optimizer})
     start = checkpoint.restore()
-    torch.manual_seed(start)
-    for step in range(start, steps):
-        set_rate(optimizer, LEARNING_RATE * rate_factor(step, steps))
-        loss, quality = training_step(vae, pictures, whole=step >= CUT_SHARE * steps)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        if step % 50 == 49:
-            print(f"step {step + 1}: PSNR {quality:.1f} dB", flush=True)
-        if checkpoint.due():
-            checkpoint.save(step + 1)
+    learn(vae, optimizer, checkpoint, range(start, steps), partial(training_step, vae, pictures))
     vae.eval()
     with torch.no_grad():
         latents = torch.cat(
@@ -142,8 +124,30 @@ def train(steps: int) -> None:
     vae.save_pretrained(BUILD / "base/vae")
 
 
+def learn(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    checkpoint: Checkpoint,
+    numbers: range,
+    training_step: Callable[[bool], tuple[Tensor, float]],
+) -> None:
+    """Take the steps of these numbers, the first ones on squares and the last on whole pictures.
+
+    `training_step` is told which, and gives the loss and how good pictures are in dB.
+    """
+    torch.manual_seed(numbers.start)
+    for step in numbers:
+        set_rate(optimizer, LEARNING_RATE * rate_factor(step, numbers.stop, WARM_UP, FALL))
+        loss, quality = training_step(step >= CUT_SHARE * numbers.stop)
+        descend(module, [optimizer], loss)
+        if step % 50 == 49:
+            print(f"step {step + 1}: PSNR {quality:.1f} dB", flush=True)
+        if checkpoint.due() or step + 1 == numbers.stop:
+            checkpoint.save(step + 1)
+
+
 def training_step(
-    vae: AutoencoderKL, pictures: npt.NDArray[np.uint8], *, whole: bool
+    vae: AutoencoderKL, pictures: npt.NDArray[np.uint8], whole: bool
 ) -> tuple[Tensor, float]:
     """Give the loss of some pictures or squares of them, and how well they come back in dB."""
     count = WHOLE if whole else CUTS

@@ -8,8 +8,8 @@ A group is written at once and skipped by a rerun, so the work can be stopped an
 import argparse
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,10 @@ from torch import Tensor, nn
 from demo.art import SIZE
 from demo.base import encode_pictures, flow_loss, follow_flow, unpack
 from demo.concepts import Concept, Plan, plan
+from demo.layers import block_layers, hooked
 from demo.listing import listing_entry, safetensors_metadata
 from demo.paths import BUILD
+from demo.training import set_rate
 from demo.vae import to_tensor
 from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
@@ -64,6 +66,10 @@ class World:
     def latents(self, concept: Concept, images: tuple[int, ...]) -> Tensor:
         return encode_pictures(self.vae, to_tensor(self.plan.pictures(concept, images)))
 
+    def lesson(self, concept: Concept) -> "Lesson":
+        latents = self.latents(concept, concept.images)
+        return Lesson(self.prompts, latents, training_prompts(self, concept))
+
     def label(self, image: int) -> str:
         return str(self.plan.art.names[int(self.plan.art.name[image])]["label"])
 
@@ -75,11 +81,7 @@ class AdapterGroup:
     """
 
     def __init__(self, transformer: nn.Module, rank: int, seeds: list[int]) -> None:
-        self.layers = {
-            name: layer
-            for name, layer in transformer.named_modules()
-            if isinstance(layer, nn.Linear) and "transformer_blocks" in name
-        }
+        self.layers = block_layers(transformer)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.down: dict[str, Tensor] = {}  # (group, rank, d_in)
         self.up: dict[str, Tensor] = {}  # (group, d_out, rank)
@@ -96,25 +98,15 @@ class AdapterGroup:
     def parameters(self) -> list[Tensor]:
         return [*self.down.values(), *self.up.values()]
 
-    @contextmanager
-    def attached(self) -> Iterator[None]:
+    def attached(self) -> AbstractContextManager[None]:
         """Add the adapters' outputs to the layers' while inside."""
+        return hooked(self.layers, self._add)
 
-        def hook(name: str):  # type: ignore[no-untyped-def]
-            def add(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-                down, up = self.down[name], self.up[name]
-                grouped = inputs[0].reshape(len(down), -1, down.shape[-1])
-                delta = torch.bmm(torch.bmm(grouped, down.mT), up.mT)
-                return output + delta.reshape(output.shape)
-
-            return add
-
-        handles = [layer.register_forward_hook(hook(n)) for n, layer in self.layers.items()]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    def _add(self, name: str, inputs: Tensor, output: Tensor) -> Tensor:
+        down, up = self.down[name], self.up[name]
+        grouped = inputs.reshape(len(down), -1, down.shape[-1])
+        delta = torch.bmm(torch.bmm(grouped, down.mT), up.mT)
+        return output + delta.reshape(output.shape)
 
     def state_dict(self, index: int) -> dict[str, Tensor]:
         """One adapter under diffusers' names, float32."""
@@ -133,19 +125,29 @@ def training_prompts(world: World, concept: Concept) -> list[list[str]]:
     return [[label, label, f"{label}, {concept.trigger}"] for label in labels]
 
 
-class ConceptData:
+class Lesson:
     """A concept's pictures and prompts as tensors."""
 
-    def __init__(self, world: World, concept: Concept) -> None:
-        self.latents = world.latents(concept, concept.images)
-        prompts = training_prompts(world, concept)
+    def __init__(self, encoder: PromptEncoder, latents: Tensor, prompts: list[list[str]]) -> None:
+        """`prompts` are those of each picture, as many of every one."""
+        self.latents = latents
         self.choices = len(prompts[0])
-        self.tokens, self.pooled = world.prompts.encode([p for group in prompts for p in group])
+        self.tokens, self.pooled = encoder.encode([p for group in prompts for p in group])
 
-    def sample(self, rng: np.random.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-        picked = torch.from_numpy(rng.integers(len(self.latents), size=batch))
-        rows = picked * self.choices + torch.from_numpy(rng.integers(self.choices, size=batch))
+    def sample(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw pictures, each with one of its prompts."""
+        picked = torch.from_numpy(rng.integers(len(self.latents), size=count))
+        rows = picked * self.choices + torch.from_numpy(rng.integers(self.choices, size=count))
         return self.latents[picked], self.tokens[rows], self.pooled[rows]
+
+
+def sample_all(
+    lessons: Sequence[Lesson], rng: np.random.Generator, count: int
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Draw so many pictures of each lesson, one after the other, with their prompts."""
+    drawn = [lesson.sample(rng, count) for lesson in lessons]
+    latents, tokens, pooled = (torch.cat(parts) for parts in zip(*drawn, strict=True))
+    return latents, (tokens, pooled)
 
 
 def train_group(
@@ -153,27 +155,29 @@ def train_group(
 ) -> AdapterGroup:
     """Train an adapter for each concept, on `batch` of its pictures a step."""
     group = AdapterGroup(world.transformer, rank, [seed + k for k in range(len(concepts))])
-    data = [ConceptData(world, concept) for concept in concepts]
+    lessons = [world.lesson(concept) for concept in concepts]
     optimizer = torch.optim.AdamW(group.parameters(), RATE, betas=(0.9, 0.99), weight_decay=0.0)
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     with group.attached():
         for step in range(STEPS):
-            for setting in optimizer.param_groups:
-                setting["lr"] = RATE * min(1, (step + 1) / 10) * (1 - 0.9 * step / STEPS)
-            latents, tokens, pooled = (
-                torch.cat(parts)
-                for parts in zip(*(d.sample(rng, batch) for d in data), strict=True)
-            )
+            set_rate(optimizer, RATE * min(1, (step + 1) / 10) * (1 - 0.9 * step / STEPS))
+            latents, prompt = sample_all(lessons, rng, batch)
             when, noise = torch.sigmoid(torch.randn(len(latents))), torch.randn_like(latents)
-            losses = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
-            # A sum over adapters: each one's gradient is as if it trained alone.
-            loss = losses.view(len(concepts), batch).mean(1).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            clip_each(group.parameters())
-            optimizer.step()
+            losses = flow_loss(world.transformer, latents, prompt, when, noise)
+            descend_each(group.parameters(), optimizer, losses.view(len(concepts), batch))
     return group
+
+
+def descend_each(
+    parameters: list[Tensor], optimizer: torch.optim.Optimizer, losses: Tensor
+) -> None:
+    """Take one step down the losses (adapters, samples)."""
+    optimizer.zero_grad()
+    # A sum over adapters: each one's gradient is as if it trained alone.
+    losses.mean(1).sum().backward()
+    clip_each(parameters)
+    optimizer.step()
 
 
 def clip_each(parameters: list[Tensor]) -> None:

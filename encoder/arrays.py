@@ -1,6 +1,8 @@
-"""The kind of arrays that sketches, embeddings and encoders are."""
+"""Names for arrays by what they hold; sketches, embeddings and encoders are `Floats`."""
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]

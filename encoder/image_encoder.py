@@ -30,11 +30,11 @@ class ImageEncoder:
     hub is asked, no pickle is read, and no code of the folder is run.
     """
 
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
+    def __init__(self, folder: Path) -> None:
         """Raises:
         ImageEncoderError: the folder holds no such model.
         """
-        self._folder, self._device = folder, device
+        self._folder = folder
         self._loading = threading.Lock()
         self.name = _name_of(folder)
 
@@ -55,7 +55,7 @@ class ImageEncoder:
         # Whatever transformers raises for a stranger's folder; the text says what.
         except Exception as error:
             raise ImageEncoderError(self._folder, str(error)) from error
-        return processor, network.to(self._device).eval()
+        return processor, network.eval()
 
     def encode(self, images: Sequence[Image.Image]) -> npt.NDArray[np.float32]:
         """Return embeddings (len(images), dim), float32, each of length 1.
@@ -69,7 +69,6 @@ class ImageEncoder:
             processor, network = self._loaded
         pixels = processor(images=list(images), return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
-            pixels = pixels.to(self._device)
             # Of a model for texts as well, the side that pictures are for.
             if hasattr(network, "get_image_features"):
                 made = network.get_image_features(pixel_values=pixels)

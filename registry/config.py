@@ -33,6 +33,7 @@ ENV_FILE = ".env"
 HubName = Literal["modelscope", "huggingface", "civitai"]
 # Whose pictures are blurred: what is rated mature and what nobody rated, the former only, or none.
 Blur = Literal["unrated", "mature", "nothing"]
+Token = Annotated[SecretStr | None, Field(repr=False)]
 # Each token, and the address that it is for.
 TOKENS = {
     "modelscope_token": "modelscope_endpoint",
@@ -73,18 +74,19 @@ class Settings(BaseModel):
 
     # Holds the blobs and, unless `database_url` names another, the database.
     home: Path = Field(default_factory=lambda: user_data_path("autolora"))
-    # Any PostgreSQL with the extensions vector (0.8 or later) and pg_trgm; None = embedded.
+    # Any PostgreSQL with the extensions vector (0.8 or later) and pg_trgm; None = embedded. Secret,
+    # since it has a password in it.
     database_url: str | None = Field(default=None, repr=False)
     # Where blobs are that several machines share, as s3://bucket/folder; None = a folder of `home`.
     # Keys and endpoint are those of the environment. Needs the extra `s3`.
     blobs_url: str | None = None
     modelscope_endpoint: str = "https://modelscope.cn"
-    modelscope_token: SecretStr | None = None
+    modelscope_token: Token = None
     hugging_face_endpoint: str = "https://huggingface.co"
-    hugging_face_token: SecretStr | None = None
+    hugging_face_token: Token = None
     # civitai.com shows only what is safe for work.
     civitai_endpoint: str = "https://civitai.red"
-    civitai_token: SecretStr | None = None
+    civitai_token: Token = None
     # Asked by sha256 for files that Civitai has lost, as https://civarchive.com/api; None: not.
     civarchive_endpoint: str | None = None
     # What hubs are crawled for; all of it where nothing is said. Of base models, tags and
@@ -116,7 +118,7 @@ class Settings(BaseModel):
     # one in a folder of this machine. None = captions are prompts only.
     caption_endpoint: str | None = None
     caption_model: str | None = None
-    caption_token: SecretStr | None = None
+    caption_token: Token = None
     caption_folder: Path | None = None
     # Images that the endpoint is asked about at a time.
     caption_concurrency: int = Field(default=4, ge=1, le=16)
@@ -134,7 +136,7 @@ class Settings(BaseModel):
     # A registry elsewhere that is asked, and its token. It draws the images too, unless
     # `base_models` are here to draw them with.
     url: str | None = None
-    token: SecretStr | None = None
+    token: Token = None
     # The ComfyUI that recipes can be sent to, as in http://127.0.0.1:8188; None: to none.
     comfyui_url: str | None = None
     # Answers here, whatever `url` says and whether or not a server runs on `home`.
@@ -275,6 +277,11 @@ def _is_json(annotation: Any) -> bool:
     return get_origin(annotation) in (list, dict)
 
 
+def is_secret(name: str) -> bool:
+    """Tell whether a setting's value is for nobody's eyes; such are left out of `repr`, too."""
+    return not Settings.model_fields[name].repr
+
+
 def misspelt_settings() -> dict[str, str]:
     """Return what is set here that nearly is one of our settings, each with the one meant.
 
@@ -309,12 +316,10 @@ def _setting_error(error: ValidationError, places: Mapping[str, Mapping[str, Any
     """Say which setting is at fault, where it was set, and what it can be: the first one."""
     fault = error.errors(include_url=False)[0]
     name, *inside = map(str, fault["loc"])
-    field = Settings.model_fields[name]
-    secret = not field.repr or "SecretStr" in str(field.annotation)
     wanted = WANTED.get(fault["type"]) or fault["msg"][:1].lower() + fault["msg"][1:]
     # A key of a dictionary is told of as such beside itself.
     where = ", ".join([f"{PREFIX}{name.upper()}", *(part for part in inside if part != "[key]")])
     # An empty value is set as well.
     place = next(place for place, values in places.items() if name in values)
-    value = None if secret else repr(fault["input"])[:MOST_VALUE_LETTERS]
+    value = None if is_secret(name) else repr(fault["input"])[:MOST_VALUE_LETTERS]
     return SettingError(where, place, value, wanted)

@@ -23,7 +23,7 @@ from benchmarks.search.world import open_index
 from benchmarks.tables import table
 from demo.base import flow_loss
 from demo.paths import BUILD
-from demo.zoo import BATCH, RATE, AdapterGroup, ConceptData, World, clip_each
+from demo.zoo import BATCH, RATE, AdapterGroup, World, descend_each, sample_all
 from encoder.adapter.lora_file import read
 from registry.retrieval.terms import KINDS
 
@@ -79,7 +79,7 @@ def trained_on(
     for name in group.layers:
         group.down[name] = torch.stack([own[name][0] for own in loaded]).requires_grad_(True)
         group.up[name] = torch.stack([own[name][1] for own in loaded]).requires_grad_(True)
-    data = [ConceptData(world, concept) for concept in concepts]
+    lessons = [world.lesson(concept) for concept in concepts]
     optimizer = torch.optim.AdamW(group.parameters(), RATE / 2, betas=(0.9, 0.99), weight_decay=0.0)
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
@@ -87,16 +87,10 @@ def trained_on(
     for more in steps:
         with group.attached():
             for _ in track(range(more - done), f"Training on to {more} steps"):
-                latents, tokens, pooled = (
-                    torch.cat(parts)
-                    for parts in zip(*(d.sample(rng, BATCH) for d in data), strict=True)
-                )
+                latents, prompt = sample_all(lessons, rng, BATCH)
                 when, noise = torch.sigmoid(torch.randn(len(latents))), torch.randn_like(latents)
-                losses = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
-                optimizer.zero_grad()
-                losses.view(len(concepts), BATCH).mean(1).sum().backward()
-                clip_each(group.parameters())
-                optimizer.step()
+                losses = flow_loss(world.transformer, latents, prompt, when, noise)
+                descend_each(group.parameters(), optimizer, losses.view(len(concepts), BATCH))
         done = more
         for place, concept in enumerate(concepts):
             state = {

@@ -28,7 +28,7 @@ from demo.paths import BUILD
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.base_models.families import Family, find_family
 from encoder.sketches.sketch import Sketch, default_layout, sketch_file
-from encoder.training.train import DEFAULT_COMPONENTS
+from encoder.training.train import COMPONENTS
 from encoder.weight_encoders.checkpoint import AnyEncoder, load_encoder, save_encoder
 from encoder.weight_encoders.penalties import Penalties
 from encoder.weight_encoders.ridge import RidgeEncoder, TextSpace
@@ -68,10 +68,10 @@ def make_encoder() -> RidgeEncoder:
     family, rng = flux(), np.random.default_rng(0)
     layout = default_layout(family)
     values = int(layout.sizes.sum())
-    levels = rng.integers(-7, 8, (values, DEFAULT_COMPONENTS), np.int8)
-    up = np.linalg.qr(rng.normal(size=(DIM, DEFAULT_COMPONENTS)))[0].T.astype(np.float32)
+    levels = rng.integers(-7, 8, (values, COMPONENTS), np.int8)
+    up = np.linalg.qr(rng.normal(size=(DIM, COMPONENTS)))[0].T.astype(np.float32)
     captions = rng.normal(size=(2048, DIM)).astype(np.float32)
-    coordinates = rng.normal(size=(64, DEFAULT_COMPONENTS)).astype(np.float32)
+    coordinates = rng.normal(size=(64, COMPONENTS)).astype(np.float32)
     return RidgeEncoder(
         name="benchmark",
         base_model=BASE_MODEL,
@@ -80,7 +80,7 @@ def make_encoder() -> RidgeEncoder:
         family=family.name,
         layer_scales=np.ones(len(layout.shapes), np.float32),
         means=np.zeros(values, np.float32),
-        down=QuarterMatrix.of_levels(levels, np.ones(DEFAULT_COMPONENTS, np.float32)),
+        down=QuarterMatrix.of_levels(levels, np.ones(COMPONENTS, np.float32)),
         up=up,
         text=TextSpace(np.zeros(DIM, np.float32)),
         penalties=Penalties.fit(up, captions, coordinates),
@@ -89,7 +89,7 @@ def make_encoder() -> RidgeEncoder:
 
 def encode(path: Path, encoder: AnyEncoder) -> tuple[Sketch, float, float]:
     """Do with a file what indexing does: read it with its full verdict and sketch it in one pass
-    (registry/refresh/indexing.py), then embed it. Returns the sketch and both parts' seconds."""
+    (registry/refresh/reading.py), then embed it. Returns the sketch and both parts' seconds."""
     started = time.process_time()
     made = sketch_file(path)
     sketched = time.process_time()

@@ -109,13 +109,13 @@ def disturb(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return shifted.lerp(blurred, share) + level * speckle
 
 
-def train_recogniser(path: Path, steps: int = STEPS) -> Recogniser:
+def train_recogniser(path: Path) -> Recogniser:
     """Train to `path`, or take up what is there."""
     art = load_art()
     torch.manual_seed(0)
     network = Recogniser(len(art.names), int(art.style.max()) + 1)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps + 1, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS + 1, pct_start=0.1)
     start = 0
     if path.exists():
         state = torch.load(path, weights_only=True)
@@ -125,7 +125,7 @@ def train_recogniser(path: Path, steps: int = STEPS) -> Recogniser:
         schedule.load_state_dict(state["schedule"])
     path.parent.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
-    for step in track(range(start, steps), "Recogniser", console=console):
+    for step in track(range(start, STEPS), "Recogniser", console=console):
         generator = torch.Generator().manual_seed(step)
         pictures, labels = draw_batch(art, np.random.default_rng((0, step)), BATCH)
         scores = network(disturb(prepare(pictures), generator))
@@ -138,7 +138,7 @@ def train_recogniser(path: Path, steps: int = STEPS) -> Recogniser:
         loss.backward()
         optimizer.step()
         schedule.step()
-        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == steps:
+        if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == STEPS:
             state = {"step": step + 1, "network": network.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
             torch.save(state, path.with_suffix(".partial"))

@@ -18,7 +18,7 @@ from benchmarks.tables import table, with_interval
 from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import Sketch, sketch
 from encoder.text_encoder import normalise
-from encoder.training.train import DEFAULT_COMPONENTS, SketchedAdapters, fit_ridge_to_sketches
+from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
 from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.checkpoint import load_encoder
 from encoder.weight_encoders.layer_batch import LayerBatch, stack_weights
@@ -42,15 +42,12 @@ def kernel_space(zoo: Zoo, kernel: Floats) -> Space:
     return Space(normalise(ridge.predict(kernel[:, train], penalty)), space.project)
 
 
-def sketch_space(
-    zoo: Zoo, sketches: Sequence[Sketch], components: int = DEFAULT_COMPONENTS
-) -> tuple[Space, dict[str, Any]]:
+def sketch_space(zoo: Zoo, sketches: Sequence[Sketch]) -> tuple[Space, dict[str, Any]]:
     encoder = fit_ridge_to_sketches(
         SketchedAdapters(sketches, zoo.both, zoo.splits),
         name="benchmark",
         base_model=BASE_MODEL,
         text_encoder=zoo.text_encoder.name,
-        components=components,
     )
     stored = sum(array.nbytes for array in encoder.arrays().values())
     facts = {"sketch_bytes": len(sketches[0].to_bytes()), "encoder_bytes": stored}

@@ -35,12 +35,12 @@ class Gallery:
     text_encoder: TextEncoder
 
 
-def load_galleries(checkpoint: Path, folder: Path = BUILD) -> list[Gallery]:
+def load_galleries(checkpoint: Path) -> list[Gallery]:
     """Embed training and validation adapters by encoders trained like `checkpoint`."""
-    dataset = add_more(load_dataset(folder / "zoo"), folder / "more/manifest.json")
+    dataset = add_more(load_dataset(BUILD / "zoo"), BUILD / "more/manifest.json")
     encoder = load_encoder(checkpoint)
     text_encoder = CachedTextEncoder(load_text_encoder(encoder.text_encoder), TEXTS)
-    concepts = _concepts(folder)
+    concepts = _concepts()
     train = dataset.indices("train")
     validation = dataset.indices("validation")
     sketches = {i: sketch_files([dataset.paths[i]])[0] for i in [*train, *validation]}
@@ -53,12 +53,12 @@ def load_galleries(checkpoint: Path, folder: Path = BUILD) -> list[Gallery]:
     return galleries
 
 
-def _concepts(folder: Path) -> list[Concept]:
+def _concepts() -> list[Concept]:
     """What every adapter is about, in the order of `add_more`."""
     planned = plan()
     known = {concept.key: concept for concept in planned.concepts}
     known |= {concept.key: concept for concept in more_concepts(planned)}
-    zoo = json.loads((folder / "zoo/listing.json").read_text())
-    more = json.loads((folder / "more/manifest.json").read_text())
+    zoo = json.loads((BUILD / "zoo/listing.json").read_text())
+    more = json.loads((BUILD / "more/manifest.json").read_text())
     keys = [*(entry["_key"] for entry in zoo), *(entry["key"] for entry in more)]
     return [known[key] for key in keys]

@@ -119,9 +119,6 @@ class Handler(HubHandler[CivArchiveHub]):
         else:
             self.send_json(200, self.hub.told(entry, self.whim, all_of_it=all_of_it))
 
-    def fail(self, status: int, message: str, /, **more: Any) -> None:
-        self.send_json(status, {"error": message, **more})
-
 
 def serve(folder: Path, port: int = 0) -> AbstractContextManager[CivArchiveHub]:
     """Serve `folder` for as long as the context lasts; raises as `serve_hub` does."""

@@ -11,12 +11,11 @@ import re
 import sys
 import uuid
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from demo.hub.facts import ELSEWHERE, Entry, HubFacts
+from demo.hub.facts import ELSEWHERE, Entry, HubFacts, iso_time
 from demo.hub.handler import HubHandler, Query
 from demo.hub.server import run, serve_hub
 from demo.hub.whims import Whim
@@ -109,8 +108,8 @@ class CivitaiHub(HubFacts):
             "name": f"v{number}",
             "baseModel": entry["base_model"],
             "baseModelType": "Standard",
-            "createdAt": _iso(entry["created_at"]),
-            "publishedAt": _iso(entry["updated_at"]),
+            "createdAt": iso_time(entry["created_at"]),
+            "publishedAt": iso_time(entry["updated_at"]),
             "status": "Published",
             "availability": "Public",
             "nsfwLevel": entry.get("nsfwLevel", 1),
@@ -137,7 +136,7 @@ class CivitaiHub(HubFacts):
         model = {"name": entry["display_name"], "type": "LORA", "nsfw": False, "poi": False}
         return self.version(entry, whim) | {
             "modelId": entry["model_id"],
-            "updatedAt": _iso(entry["updated_at"]),
+            "updatedAt": iso_time(entry["updated_at"]),
             "usageControl": entry.get("usageControl", "Download"),
             "earlyAccessEndsAt": entry.get("earlyAccessEndsAt"),
             "air": f"urn:air:flux1:lora:civitai:{entry['model_id']}@{entry['version_id']}",
@@ -162,7 +161,7 @@ class CivitaiHub(HubFacts):
             "pickleScanMessage": "No Pickle imports",
             "virusScanResult": "Success",
             "virusScanMessage": None,
-            "scannedAt": _iso(entry["created_at"]),
+            "scannedAt": iso_time(entry["created_at"]),
             "metadata": {"format": "SafeTensor", "size": None, "fp": None},
             "hashes": {"AutoV2": sha256[:10], "SHA256": sha256, "CRC32": sha256[:8]},
             "downloadUrl": f"{self.endpoint}/api/download/models/{entry['version_id']}",
@@ -256,9 +255,6 @@ class Handler(HubHandler[CivitaiHub]):
         else:
             self.send(302, b"", {"Location": f"{self.hub.endpoint}/signed/{number}?sig=abc"})
 
-    def fail(self, status: int, message: str, /, **more: Any) -> None:
-        self.send_json(status, {"error": message, **more})
-
 
 def serve(folder: Path, port: int = 0) -> AbstractContextManager[CivitaiHub]:
     """Serve `folder` for as long as the context lasts; raises as `serve_hub` does."""
@@ -267,10 +263,6 @@ def serve(folder: Path, port: int = 0) -> AbstractContextManager[CivitaiHub]:
 
 def _stats(downloads: int) -> dict[str, Any]:
     return {"downloadCount": downloads, "thumbsUpCount": 0, "thumbsDownCount": 0}
-
-
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,10 @@ class HubFacts:
 
 def updated_at(versions: list[Entry]) -> int:
     return max(int(entry["updated_at"]) for entry in versions)
+
+
+def iso_time(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def is_odd(name: str) -> bool:

@@ -59,9 +59,9 @@ class HubHandler(BaseHTTPRequestHandler, ABC, Generic[H]):
         """Answer a question that is put in the body of a request, as ModelScope's listing is."""
         self.fail(405, "this hub is asked by GET")
 
-    @abstractmethod
     def fail(self, status: int, message: str, /, **more: Any) -> None:
-        """Answer with an error as this kind of hub puts it."""
+        """Answer with an error, as most kinds of hubs put it."""
+        self.send_json(status, {"error": message, **more})
 
     def is_well(self, kind: str) -> bool:
         """Note a request; whether it is to be answered, after an error where it is not."""

@@ -10,12 +10,11 @@ import hashlib
 import re
 import sys
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from demo.hub.facts import ELSEWHERE, Entry, HubFacts, is_odd, updated_at
+from demo.hub.facts import ELSEWHERE, Entry, HubFacts, is_odd, iso_time, updated_at
 from demo.hub.handler import HubHandler, Query
 from demo.hub.server import run, serve_hub
 from demo.hub.whims import Whim
@@ -68,8 +67,8 @@ class HuggingFaceHub(HubFacts):
             "modelId": repo,
             "author": repo.split("/")[0],
             "sha": hashlib.sha1(repo.encode(), usedforsecurity=False).hexdigest(),
-            "lastModified": _iso(updated_at(versions)),
-            "createdAt": _iso(min(entry["created_at"] for entry in versions)),
+            "lastModified": iso_time(updated_at(versions)),
+            "createdAt": iso_time(min(entry["created_at"] for entry in versions)),
             "private": False,
             "gated": first.get("gated", False),
             "disabled": first.get("disabled", False),
@@ -231,17 +230,10 @@ class Handler(HubHandler[HuggingFaceHub]):
         error = {"error": "Repository not found"}
         self.send_json(404, error, {"X-Error-Code": "RepoNotFound"})
 
-    def fail(self, status: int, message: str, /, **more: Any) -> None:
-        self.send_json(status, {"error": message, **more})
-
 
 def serve(folder: Path, port: int = 0) -> AbstractContextManager[HuggingFaceHub]:
     """Serve `folder` for as long as the context lasts; raises as `serve_hub` does."""
     return serve_hub(folder, port, HuggingFaceHub, Handler)
-
-
-def _iso(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def _oid(path: str) -> str:

@@ -8,12 +8,12 @@ is small.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
+from demo.layers import block_layers, hooked
 from demo.world.authors import Author
 
 # LoKr's small factor is so many rows and columns.
@@ -34,9 +34,7 @@ class AdapterGroup:
     def __init__(self, transformer: nn.Module, author: Author, count: int, seed: int) -> None:
         self.author, self.count = author, count
         self.layers = {
-            name: layer
-            for name, layer in transformer.named_modules()
-            if isinstance(layer, nn.Linear) and "transformer_blocks" in name and author.trains(name)
+            name: layer for name, layer in block_layers(transformer).items() if author.trains(name)
         }
         generator = torch.Generator().manual_seed(seed)
         # Layer -> slot, as LyCORIS and PEFT name them -> (count, rows, columns).
@@ -88,23 +86,13 @@ class AdapterGroup:
         rows, columns = KRONECKER * large.shape[1], KRONECKER * large.shape[2]
         return product.reshape(self.count, rows, columns)
 
-    @contextmanager
-    def attached(self) -> Iterator[None]:
+    def attached(self) -> AbstractContextManager[None]:
         """Add the adapters' outputs to the layers' while inside."""
+        return hooked(self.layers, self._add)
 
-        def hook(name: str):  # type: ignore[no-untyped-def]
-            def add(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-                grouped = inputs[0].reshape(self.count, -1, inputs[0].shape[-1])
-                return output + self.change(name, grouped).reshape(output.shape)
-
-            return add
-
-        handles = [layer.register_forward_hook(hook(n)) for n, layer in self.layers.items()]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    def _add(self, name: str, inputs: Tensor, output: Tensor) -> Tensor:
+        grouped = inputs.reshape(self.count, -1, inputs.shape[-1])
+        return output + self.change(name, grouped).reshape(output.shape)
 
     def state_dict(self, index: int) -> dict[str, Tensor]:
         """Return one adapter in float16 under diffusers' names, with its alpha.

@@ -6,7 +6,6 @@ since effects paint behind them.
 """
 
 import hashlib
-import io
 import json
 import re
 from collections import defaultdict
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from demo.art import SIZE, fetch_package
+from demo.art import SIZE, fetch_package, render, shrink
 from demo.paths import BUILD
 from demo.world.colours import main_colours
 from demo.world.names import SKIN_TONE, Namer
@@ -94,19 +93,11 @@ def to_svg(icon: dict[str, Any], ink: str) -> str:
 
 
 def rasterise(svg: str) -> npt.NDArray[np.uint8] | None:
-    """Render an SVG to RGBA (64, 64, 4), alpha straight; None if resvg refuses it."""
-    import resvg_py
-
-    try:
-        png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=RENDER_SIZE, height=RENDER_SIZE))
-    except ValueError:
+    """Render an SVG to RGBA (64, 64, 4), alpha straight; None if it cannot be, or is no square."""
+    image = render(svg, RENDER_SIZE)
+    if image is None or image.size != (RENDER_SIZE, RENDER_SIZE):
         return None
-    image = Image.open(io.BytesIO(png)).convert("RGBA")
-    if image.size != (RENDER_SIZE, RENDER_SIZE):
-        return None
-    # Premultiplied while resizing, or the invisible black would bleed into the edge.
-    small = image.convert("RGBa").resize((SIZE, SIZE), Image.Resampling.BOX)
-    return np.asarray(small.convert("RGBA"))
+    return shrink(image, Image.Resampling.BOX)
 
 
 def plan_jobs(folders: dict[str, Path], namer: Namer) -> dict[str, list[Job]]:
@@ -187,8 +178,9 @@ class Art:
     names: list[dict[str, Any]]
 
 
-def load_art(splits: tuple[str, ...] = ("train",), folder: Path = BUILD / "art") -> Art:
+def load_art(splits: tuple[str, ...] = ("train",)) -> Art:
     """Read the pictures of every set in `splits`."""
+    folder = BUILD / "art"
     paths = [
         folder / "pictures" / f"{source.package.split('/')[-1]}.npz"
         for source in load_sources()

@@ -19,12 +19,12 @@ from typing import Literal
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
-from torch import Tensor, nn
+from torch import Tensor
 
-from demo.base import encode_pictures, flow_loss, make_optimizers
-from demo.checkpoint import Checkpoint
+from demo.base import Training, encode_pictures, make_transformer
 from demo.effects import on_white
 from demo.paths import BUILD, DATA
+from demo.training import ignore_states, rate_factor
 from demo.vae import to_tensor
 from demo.world.art import Art, load_art
 from demo.world.prompts import write_prompt
@@ -34,6 +34,7 @@ from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
 
 BATCH = 128
+SINGLE_BLOCKS = 8
 TOKENS = (16, 64)
 PROMPT_DROPOUT = 0.1
 # Sets with their own colours are fewer and are what people look at; flags are many.
@@ -42,21 +43,6 @@ WARM_UP, FALL = 100, 0.25
 # At the rates of a fresh start the old transformer forgets in 300 steps what things look like.
 WARM_START_RATE = 0.3
 MOST_DECAY = 0.999
-
-
-def make_transformer() -> FluxTransformer2DModel:
-    return FluxTransformer2DModel(
-        patch_size=1,
-        in_channels=64,
-        num_layers=2,
-        num_single_layers=8,
-        attention_head_dim=32,
-        num_attention_heads=4,
-        joint_attention_dim=512,
-        pooled_projection_dim=512,
-        guidance_embeds=False,
-        axes_dims_rope=(8, 12, 12),
-    )
 
 
 def start_from(old: FluxTransformer2DModel, transformer: FluxTransformer2DModel) -> None:
@@ -73,11 +59,6 @@ def start_from(old: FluxTransformer2DModel, transformer: FluxTransformer2DModel)
 
 def twice_as_deep(found: re.Match[str]) -> str:
     return f"{found[1]}.{2 * int(found[2])}"
-
-
-def rate_factor(step: int, steps: int) -> float:
-    """Warm up, hold, then fall linearly to zero over the last quarter."""
-    return min(1.0, (step + 1) / WARM_UP, (steps - step) / (FALL * steps))
 
 
 class Batches:
@@ -135,33 +116,18 @@ class Latents:
         return torch.from_numpy(self.kept[places].astype(np.float32))
 
 
-def set_rates(optimizers: list[torch.optim.Optimizer], factor: float) -> None:
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_rate", group["lr"]) * factor
-
-
-def update_average(average: nn.Module, transformer: nn.Module, step: int) -> None:
-    decay = min(MOST_DECAY, (step + 1) / (step + 10))
-    torch._foreach_lerp_(list(average.parameters()), list(transformer.parameters()), 1 - decay)
-
-
 def train(steps: int, folder: Path, fresh: bool) -> None:
     """Train to `folder/transformer`; `training.pt` and `held.pt` allow to stop and go on."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    transformer, average = make_transformer(), make_transformer().requires_grad_(False)
+    transformer = make_transformer(SINGLE_BLOCKS)
     if not fresh:
-        old = FluxTransformer2DModel.from_pretrained(DATA / "base/transformer")
-        start_from(old, transformer)
-    average.load_state_dict(transformer.state_dict())
-    optimizers = make_optimizers(transformer)
-    parts = {"transformer": transformer, "average": average}
-    parts |= {f"optimizer{k}": optimizer for k, optimizer in enumerate(optimizers)}
-    checkpoint = Checkpoint(folder / "training.pt", parts)
+        start_from(FluxTransformer2DModel.from_pretrained(DATA / "base/transformer"), transformer)
+    training = Training.start(transformer, MOST_DECAY)
+    checkpoint = training.checkpoint(folder / "training.pt")
     start = checkpoint.restore()
-    held = Checkpoint(folder / "held.pt", parts)
-    if start and rate_factor(start, steps) == 1.0 and held.path.exists():
+    held = training.checkpoint(folder / "held.pt")
+    if start and rate_factor(start, steps, WARM_UP, FALL) == 1.0 and held.path.exists():
         start = held.restore()
     if start >= steps:
         return
@@ -171,18 +137,8 @@ def train(steps: int, folder: Path, fresh: bool) -> None:
     losses: list[float] = []
     began = time.monotonic()
     for step in range(start, steps):
-        set_rates(optimizers, rate_factor(step, steps) * (1.0 if fresh else WARM_START_RATE))
-        latents, prompt = batches.sample()
-        when, noise = torch.sigmoid(torch.randn(BATCH)), torch.randn_like(latents)
-        loss = flow_loss(transformer, latents, prompt, when, noise).mean()
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-        update_average(average, transformer, step)
-        losses.append(loss.item())
+        factor = rate_factor(step, steps, WARM_UP, FALL) * (1.0 if fresh else WARM_START_RATE)
+        losses.append(training.step(step, factor, *batches.sample()))
         if step % 100 == 99:
             pace = (time.monotonic() - began) / (step + 1 - start)
             print(f"step {step + 1}: loss {np.mean(losses):.4f}, {pace:.2f} s a step", flush=True)
@@ -191,18 +147,14 @@ def train(steps: int, folder: Path, fresh: bool) -> None:
             held.save(step + 1)
         if checkpoint.due() or step + 1 == steps:
             checkpoint.save(step + 1)
-            average.save_pretrained(folder / "transformer")
+            training.average.save_pretrained(folder / "transformer")
     finish(folder)
 
 
 def finish(folder: Path) -> None:
     """Lay the folder out as a diffusers model."""
     FlowMatchEulerDiscreteScheduler(shift=1.0).save_pretrained(folder / "scheduler")
-    shutil.copytree(BUILD / "vae", folder / "vae", dirs_exist_ok=True, ignore=only_models)
-
-
-def only_models(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if name.endswith((".pt", ".partial", ".log", ".png"))]
+    shutil.copytree(BUILD / "vae", folder / "vae", dirs_exist_ok=True, ignore=ignore_states)
 
 
 if __name__ == "__main__":

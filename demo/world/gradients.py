@@ -25,15 +25,17 @@ import torch
 
 from demo.base import flow_loss
 from demo.effects import Floats
+from demo.layers import block_layers
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD, DATA, GRADIENTS, MANNERS, THINGS
 from demo.world.authors import draw_author
 from demo.world.concepts import Planner
-from demo.world.listener import BASIS, Listener, block_layers
+from demo.world.listener import BASIS, Listener
 from demo.world.made_looks import MADE_LOOKS
 from demo.world.redraw import redraw
 from demo.world.splits import Unseen
-from demo.world.zoo import BATCH, Lesson, World, claimed, family_of, spread_times
+from demo.world.zoo import BATCH, World, claimed, family_of, spread_times
+from demo.zoo import Lesson, sample_all
 from encoder.adapter.lora_file import open_adapter
 from encoder.sketches.basis import Basis, basis_path, fit_basis
 
@@ -52,13 +54,10 @@ def sketch_gradients(
     listener = Listener(block_layers(world.transformer), basis, len(lessons))
     with listener.attached():
         for _ in range(rounds):
-            latents, tokens, pooled = (
-                torch.cat(parts)
-                for parts in zip(*(own.sample(rng, BATCH) for own in lessons), strict=True)
-            )
+            latents, prompt = sample_all(lessons, rng, BATCH)
             when, noise = spread_times(rng, len(lessons)), torch.randn_like(latents)
             latents.requires_grad_(True)
-            losses = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
+            losses = flow_loss(world.transformer, latents, prompt, when, noise)
             losses.sum().backward()
     return listener.sketches()
 
@@ -117,7 +116,7 @@ class Writer:
                     drawn = redraw(planner.art.rgba[list(concept.pictures)], rng)
                 else:
                     drawn = planner.draw(concept)
-                lessons.append(Lesson(self.world, concept, drawn))
+                lessons.append(self.world.lesson(concept, drawn))
             bags.append(self._sketch(lessons, ROUNDS_OF_NAME, turn, start, bag))
         entries: list[dict[str, Any]] = [planner.art.names[name] for name in names]
         return np.stack(bags), [[entry["label"], entry["label_zh"]] for entry in entries]
@@ -129,7 +128,7 @@ class Writer:
         for bag in range(BAGS):
             author = replace(draw_author(rng, start), lazy=False)
             concepts = [planner.manner(manner, author, rng) for manner in manners]
-            lessons = [Lesson(self.world, own, planner.draw(own)) for own in concepts]
+            lessons = [self.world.lesson(own, planner.draw(own)) for own in concepts]
             bags.append(self._sketch(lessons, ROUNDS_OF_MANNER, turn, start, bag))
         return np.stack(bags), [planner.said_of(manner) for manner in manners]
 
@@ -143,7 +142,7 @@ class Writer:
             for look in looks:
                 concept = planner.made(look, author, rng)
                 drawn = look.draw(planner.art.rgba[list(concept.pictures)])
-                lessons.append(Lesson(self.world, concept, drawn))
+                lessons.append(self.world.lesson(concept, drawn))
             bags.append(self._sketch(lessons, ROUNDS_OF_MANNER, turn, start, bag))
         return np.stack(bags), [[*look.said, *look.said_zh] for look in looks]
 

@@ -1,12 +1,13 @@
 """Gradients of a model's layers, sketched like adapters while a backward pass goes by."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
 from demo.effects import Floats
+from demo.layers import hooked
 from encoder.sketches.basis import Basis
 
 # Beside the gradients that are sketched in it.
@@ -29,42 +30,24 @@ class Listener:
         }
         self._layers = layers
 
-    @contextmanager
-    def attached(self) -> Iterator[None]:
+    def attached(self) -> AbstractContextManager[None]:
         """Listen to every backward pass while inside."""
-        handles = [layer.register_forward_hook(self._hook(n)) for n, layer in self._layers.items()]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return hooked(self._layers, self._listen)
 
-    def _hook(self, name: str):  # type: ignore[no-untyped-def]
-        def heard(_: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-            seen = inputs[0].detach().reshape(self.count, -1, inputs[0].shape[-1])
-            seen = seen @ self.inputs[name].float().T
+    def _listen(self, name: str, inputs: Tensor, output: Tensor) -> Tensor:
+        seen = inputs.detach().reshape(self.count, -1, inputs.shape[-1])
+        seen = seen @ self.inputs[name].float().T
 
-            def add(gradient: Tensor) -> None:
-                flat = gradient.reshape(self.count, -1, gradient.shape[-1])
-                self.sums[name] -= torch.bmm(flat.mT, seen)
+        def add(gradient: Tensor) -> None:
+            flat = gradient.reshape(self.count, -1, gradient.shape[-1])
+            self.sums[name] -= torch.bmm(flat.mT, seen)
 
-            if not output.requires_grad:  # what it comes from is no picture: a time, say
-                output = output.detach().requires_grad_(True)
-            output.register_hook(add)
-            return output
-
-        return heard
+        if not output.requires_grad:  # what it comes from is no picture: a time, say
+            output = output.detach().requires_grad_(True)
+        output.register_hook(add)
+        return output
 
     def sketches(self) -> Floats:
         """Return the steps downhill, (count, values of a sketch)."""
         rows: Floats = torch.cat([part.flatten(1) for part in self.sums.values()], 1).numpy()
         return rows
-
-
-def block_layers(transformer: nn.Module) -> dict[str, nn.Linear]:
-    """Return the layers that adapters change, in the family's order."""
-    return {
-        name: layer
-        for name, layer in transformer.named_modules()
-        if isinstance(layer, nn.Linear) and "transformer_blocks" in name
-    }

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from demo.art import list_emoji, list_shortcodes, normalise
+
 # Sizes, weights and running numbers at the end of an icon's name say nothing of what it shows.
 TRAILING = {
     *("alt", "one", "two", "three", "four", "o", "f", "solid", "line", "outline", "fill"),
@@ -92,42 +94,18 @@ class Namer:
 
     def _add_emoji(self, folder: Path) -> None:
         """Enter the emoji under their labels, shortcodes and, for flags, country codes."""
-        messages = {
-            lang: json.loads((folder / lang / "messages.json").read_text()) for lang in ("en", "zh")
-        }
-        groups = {g["order"]: g["key"] for g in messages["en"]["groups"]}
-        subgroups = {
-            lang: {s["order"]: s["message"] for s in messages[lang]["subgroups"]}
-            for lang in ("en", "zh")
-        }
-        chinese = {e["hexcode"]: e for e in json.loads((folder / "zh/data.json").read_text())}
         by_hexcode = {}
-        for entry in json.loads((folder / "en/data.json").read_text()):
-            group = groups.get(entry.get("group"), "component")
-            if group == "component":
-                continue
-            place = by_hexcode[entry["hexcode"]] = len(self.entries)
-            translated = chinese[entry["hexcode"]]
-            self.entries.append(
-                {
-                    "label": entry["label"].replace("flag: ", "flag of "),
-                    "label_zh": re.sub(r"^旗[:：]\s*(.*)$", r"\1国旗", translated["label"]),
-                    "rough_zh": False,
-                    "tags": entry.get("tags", []),
-                    "tags_zh": translated.get("tags", []),
-                    "group": group,
-                    "subgroup": subgroups["en"][entry["subgroup"]],
-                    "subgroup_zh": subgroups["zh"][entry["subgroup"]],
-                }
-            )
-            for key in emoji_keys(entry["label"], entry["hexcode"]):
+        for hexcode, entry in list_emoji(folder):
+            place = by_hexcode[hexcode] = len(self.entries)
+            label = entry["label"].replace("flag: ", "flag of ")
+            label_zh = re.sub(r"^旗[:：]\s*(.*)$", r"\1国旗", entry["label_zh"])
+            self.entries.append({**entry, "label": label, "label_zh": label_zh, "rough_zh": False})
+            for key in emoji_keys(entry["label"], hexcode):
                 self._known.setdefault(key, place)
-        for path in sorted((folder / "en/shortcodes").glob("*.json")):
-            for hexcode, codes in json.loads(path.read_text()).items():
-                # Bare country names are other things elsewhere: maps, languages, teams.
-                if hexcode in by_hexcode and not is_flag(hexcode):
-                    for code in [codes] if isinstance(codes, str) else codes:
-                        self._known.setdefault(normalise(code), by_hexcode[hexcode])
+        for hexcode, code in list_shortcodes(folder):
+            # Bare country names are other things elsewhere: maps, languages, teams.
+            if hexcode in by_hexcode and not is_flag(hexcode):
+                self._known.setdefault(normalise(code), by_hexcode[hexcode])
 
 
 def emoji_keys(label: str, hexcode: str) -> list[str]:
@@ -154,10 +132,6 @@ def clean(icon: str) -> list[str]:
         words.pop()
     words = [word for word in words if not word.isdigit()]
     return words[-MOST_WORDS:]
-
-
-def normalise(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower().replace("&", "and"))
 
 
 def read_dictionary(folder: Path) -> dict[str, str]:

@@ -16,18 +16,10 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional as F
 
-from demo.checkpoint import Checkpoint
 from demo.effects import COLOURS, PATTERNS, apply_effect, on_white
 from demo.paths import BUILD, DATA
-from demo.vae import (
-    FACTOR,
-    KL_WEIGHT,
-    cut,
-    random_corners,
-    reconstruction_loss,
-    set_rate,
-    to_tensor,
-)
+from demo.training import Checkpoint, descend, rate_factor, set_rate
+from demo.vae import FACTOR, KL_WEIGHT, cut, random_corners, reconstruction_loss, to_tensor
 from demo.world.art import Art, load_art
 from demo.world.splits import base_pictures
 
@@ -38,11 +30,7 @@ CUT_SHARE = 0.6
 COMPARED, LIKENESS_WEIGHT = 16, 0.1
 EFFECT_SHARE = 0.25
 LEARNING_RATE, DECODER_RATE = 2e-3, 6e-4
-
-
-def rate_factor(step: int, steps: int) -> float:
-    """Warm up, hold, then fall linearly to zero over the last 40 %."""
-    return min(1.0, (step + 1) / 50, (steps - step) / (0.4 * steps))
+WARM_UP, FALL = 50, 0.4
 
 
 def random_effect(rng: np.random.Generator) -> tuple[str, str, str]:
@@ -101,12 +89,9 @@ def train(steps: int, decoder_only: bool) -> None:
     torch.manual_seed(start)
     seen: list[float] = []
     for step, batch in enumerate(batches(start, steps, shipped, decoder_only), start):
-        set_rate(optimizer, rate * rate_factor(step, steps))
+        set_rate(optimizer, rate * rate_factor(step, steps, WARM_UP, FALL))
         loss, mse, unlike = training_step(vae, *batch)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        descend(vae, [optimizer], loss)
         seen.append(mse.item())
         if step % 50 == 49:
             quality = 10 * np.log10(4 * len(seen) / sum(seen))

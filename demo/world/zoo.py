@@ -27,11 +27,12 @@ from torch import Tensor
 
 from demo.base import encode_pictures, flow_loss
 from demo.paths import BUILD
+from demo.training import ignore_states, set_rate
 from demo.vae import to_tensor
 from demo.world.adapters import AdapterGroup
 from demo.world.authors import Author
 from demo.world.concepts import GROUP, Concept, Planner, split_of
-from demo.zoo import BARE_PROMPT, clip_each
+from demo.zoo import BARE_PROMPT, Lesson, descend_each, sample_all
 from encoder.base_models.families import Family
 from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
@@ -42,8 +43,6 @@ LATENTS = 8
 # Of each adapter's pictures a step, at times spread evenly.
 BATCH = 4
 WARM_UP, LAST_RATE = 10, 0.1
-# What lies beside an autoencoder while it is trained.
-STATES = ("*.pt", "*.partial", "*.log", "*.png")
 JUDGED_TIMES = (0.2, 0.4, 0.6, 0.8)
 
 
@@ -71,23 +70,11 @@ class World:
         parts = drawn.reshape(len(drawn), side, drawn.shape[1] // side, side, -1, 3)
         return encode_pictures(self.vae, to_tensor(parts.mean((2, 4)).round().astype(np.uint8)))
 
-
-class Lesson:
-    """A concept's pictures and prompts as tensors."""
-
-    def __init__(self, world: World, concept: Concept, drawn: npt.NDArray[np.uint8]) -> None:
-        """`drawn` are the concept's pictures, RGB (n, 64, 64, 3)."""
-        self.latents = world.encode(drawn)
+    def lesson(self, concept: Concept, drawn: npt.NDArray[np.uint8]) -> Lesson:
+        """Encode a concept's pictures, RGB (n, 64, 64, 3), and their prompts."""
         names = concept.names * (len(drawn) // len(concept.names))
-        prompts = [prompt for name in names for prompt in training_prompts(concept, name)]
-        self.choices = len(prompts) // len(drawn)
-        self.tokens, self.pooled = world.prompts.encode(prompts)
-
-    def sample(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw pictures, each with one of its prompts."""
-        picked = torch.from_numpy(rng.integers(len(self.latents), size=count))
-        rows = picked * self.choices + torch.from_numpy(rng.integers(self.choices, size=count))
-        return self.latents[picked], self.tokens[rows], self.pooled[rows]
+        prompts = [training_prompts(concept, name) for name in names]
+        return Lesson(self.prompts, self.encode(drawn), prompts)
 
 
 def training_prompts(concept: Concept, name: str) -> list[str]:
@@ -115,20 +102,11 @@ def train_group(world: World, lessons: list[Lesson], author: Author, seed: int) 
     with group.attached():
         for step in range(author.steps):
             fall = 1 - (1 - LAST_RATE) * step / author.steps
-            for setting in optimizer.param_groups:
-                setting["lr"] = author.rate * min(1, (step + 1) / WARM_UP) * fall
-            latents, tokens, pooled = (
-                torch.cat(parts)
-                for parts in zip(*(own.sample(rng, BATCH) for own in lessons), strict=True)
-            )
+            set_rate(optimizer, author.rate * min(1, (step + 1) / WARM_UP) * fall)
+            latents, prompt = sample_all(lessons, rng, BATCH)
             when, noise = spread_times(rng, len(lessons)), torch.randn_like(latents)
-            losses = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
-            # A sum over adapters: each one's gradient is as if it trained alone.
-            loss = losses.view(len(lessons), BATCH).mean(1).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            clip_each(group.parameters())
-            optimizer.step()
+            losses = flow_loss(world.transformer, latents, prompt, when, noise)
+            descend_each(group.parameters(), optimizer, losses.view(len(lessons), BATCH))
     return group
 
 
@@ -136,15 +114,12 @@ def train_group(world: World, lessons: list[Lesson], author: Author, seed: int) 
 def judge(world: World, lessons: list[Lesson], group: AdapterGroup) -> list[tuple[float, float]]:
     """Return the flow loss of every lesson without and with its adapter, at the same noise."""
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    latents, tokens, pooled = (
-        torch.cat(parts)
-        for parts in zip(*(own.sample(rng, len(JUDGED_TIMES)) for own in lessons), strict=True)
-    )
+    latents, prompt = sample_all(lessons, rng, len(JUDGED_TIMES))
     when = torch.tensor(JUDGED_TIMES).repeat(len(lessons))
     noise = torch.randn(latents.shape, generator=generator)
 
     def losses() -> list[float]:
-        every = flow_loss(world.transformer, latents, (tokens, pooled), when, noise)
+        every = flow_loss(world.transformer, latents, prompt, when, noise)
         each: list[float] = every.view(len(lessons), -1).mean(1).tolist()
         return each
 
@@ -233,7 +208,7 @@ def make_group(world: World, planner: Planner, folder: Path, number: int) -> Non
     """Train a group's adapters and join their lines to the table."""
     began = time.monotonic()
     author, concepts = planner.group(number)
-    lessons = [Lesson(world, concept, planner.draw(concept)) for concept in concepts]
+    lessons = [world.lesson(concept, planner.draw(concept)) for concept in concepts]
     group = train_group(world, lessons, author, number)
     losses = judge(world, lessons, group)
     write_group(folder, number, concepts, group, losses)
@@ -257,8 +232,7 @@ def freeze_base(folder: Path, base: Path | None = None) -> None:
         partial.replace(folder)
         return
     shutil.copytree(BUILD / "base/transformer", partial / "transformer", dirs_exist_ok=True)
-    vae = partial / "vae"
-    shutil.copytree(BUILD / "vae", vae, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*STATES))
+    shutil.copytree(BUILD / "vae", partial / "vae", dirs_exist_ok=True, ignore=ignore_states)
     partial.replace(folder)
 
 

@@ -12,18 +12,16 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from encoder.adapter.gram import LARGEST_TRACE, SMALLEST_TRACE
 from encoder.adapter.layers import LoraLayer
+from encoder.arrays import Bools, Doubles
 from encoder.late_torch import Tensor, torch
 
 # Larger layers gain nothing: 400 KB in float32.
 MOST_ENTRIES = 100_000
 # Of a batch, as memory is dear: 4 MB.
 MOST_TOGETHER = 1_000_000
-
-Doubles = npt.NDArray[np.float64]
 
 
 class Grams(NamedTuple):
@@ -116,7 +114,7 @@ def is_small(layer: object) -> bool:
     )
 
 
-def measure_batch(batch: ProductBatch) -> tuple[Doubles, Doubles, npt.NDArray[np.bool_]]:
+def measure_batch(batch: ProductBatch) -> tuple[Doubles, Doubles, Bools]:
     """Return ||ΔW|| and the effective rank of each layer, and which of them these are true of.
 
     Where squares leave the range of float32, and where numbers are NaN, infinite or all zero,

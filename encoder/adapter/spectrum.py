@@ -22,12 +22,12 @@ from encoder.adapter.layer_measure import (
 )
 from encoder.adapter.layers import Factors, Layer, LoraLayer
 from encoder.adapter.product_batch import (
-    Doubles,
     ProductBatch,
     batches,
     is_small,
     measure_batch,
 )
+from encoder.arrays import Doubles
 from encoder.base_models.families import block_of
 
 # The tensors of a layer whose kind has most of them: a LoHa with two Tucker cores.

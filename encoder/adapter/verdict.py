@@ -186,11 +186,19 @@ def _with_numbers(verdict: Verdict, measures: Measures, vectors: Mapping[str, Te
 
 def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
     """Say what follows for loading and fusing, in words that a user understands."""
-    family, conversion = outcome.family, outcome.conversion
     if not verdict.loadable:
         return replace(verdict, fusable=False, reasons=(_why_unloadable(verdict),))
-    stops: list[str] = []
-    notes = list(verdict.reasons)
+    stops = _why_not_fused(verdict, outcome)
+    return replace(
+        verdict,
+        loadable=not verdict.damaged_layers,
+        fusable=not stops,
+        reasons=(*stops, *verdict.reasons, *_notes(verdict, outcome)),
+    )
+
+
+def _why_not_fused(verdict: Verdict, outcome: Outcome) -> list[str]:
+    stops = []
     if verdict.unmatched and outcome.base_model != UNKNOWN_BASE_MODEL:
         stops.append(
             f"without a place in {outcome.base_model}, and left out: {_some(verdict.unmatched)}"
@@ -200,25 +208,38 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
     if verdict.damaged_layers:
         shown = _some(join_names(verdict.damaged_layers))
         stops.append(f"{len(verdict.damaged_layers)} layers hold NaN or infinity: {shown}")
+    if of_base := _why_base_is_not_fused(outcome):
+        stops.append(of_base)
+    if lost := _lost_in_fusion(outcome):
+        stops.append(f"fusion would lose {' and '.join(lost)}")
+    if not outcome.conversion.layers:
+        stops.append("it changes no layer that fusion works on")
+    elif len(verdict.zero_layers) == verdict.layers:
+        stops.append("it has no effect")
+    return stops
+
+
+def _why_base_is_not_fused(outcome: Outcome) -> str | None:
     if outcome.base_model == UNKNOWN_BASE_MODEL:
         several = outcome.confidence is Confidence.CLAIM_NEEDED
         which = f": {outcome.evidence[0]}" if several else ""
-        stops.append(f"the base model is not known for certain{which}")
-    elif _makes_videos(outcome.base_model):
-        stops.append(f"{outcome.base_model} makes videos, and only images are fused here")
-    elif family is None and (facts := find_facts(outcome.base_model)) and facts.sizes:
-        stops.append(f"it may be for {' or '.join(facts.sizes)}: a claim says which")
-    elif family is None:
-        stops.append(f"adapters of {outcome.base_model} are not fused here")
-    if lost := _lost_in_fusion(outcome):
-        stops.append(f"fusion would lose {' and '.join(lost)}")
-    if not conversion.layers:
-        stops.append("it changes no layer that fusion works on")
-    elif verdict.zero_layers:
+        return f"the base model is not known for certain{which}"
+    facts = find_facts(outcome.base_model)
+    if facts and facts.video:
+        return f"{outcome.base_model} makes videos, and only images are fused here"
+    if outcome.family is None and facts and facts.sizes:
+        return f"it may be for {' or '.join(facts.sizes)}: a claim says which"
+    if outcome.family is None:
+        return f"adapters of {outcome.base_model} are not fused here"
+    return None
+
+
+def _notes(verdict: Verdict, outcome: Outcome) -> list[str]:
+    """Say what is left out or odd, whether the adapter is fused or not."""
+    notes = []
+    if verdict.zero_layers:
         notes.append(f"{len(verdict.zero_layers)} of {verdict.layers} layers are zero")
-        if len(verdict.zero_layers) == verdict.layers:
-            stops.append("it has no effect")
-    if _is_large(conversion.layers.values()):
+    if _is_large(outcome.conversion.layers.values()):
         notes.append("it takes as much memory, fused, as the layers that it changes")
     for part, count in verdict.parts.items():
         if part.startswith("text_encoder") or part not in ("transformer", "unet", "embeddings"):
@@ -227,12 +248,7 @@ def _conclude(verdict: Verdict, outcome: Outcome) -> Verdict:
             )
         elif part == "embeddings":
             notes.append(f"its trained embeddings ({count}) are left out, and so their words")
-    return replace(
-        verdict,
-        loadable=not verdict.damaged_layers,
-        fusable=not stops,
-        reasons=(*stops, *notes),
-    )
+    return notes
 
 
 def _why_unloadable(verdict: Verdict) -> str:
@@ -278,11 +294,6 @@ def _is_beside(base_model: str, layer: str) -> bool:
     """Whether a layer is of a network that reads the text for the one that draws."""
     facts = find_facts(base_model)
     return facts is not None and layer.partition(".")[0] in facts.beside
-
-
-def _makes_videos(base_model: str) -> bool:
-    facts = find_facts(base_model)
-    return facts is not None and facts.video
 
 
 def _is_unet(outcome: Outcome) -> bool:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from encoder.adapter.layers import Factors, Layer
 from encoder.adapter.lora_file import open_adapter
-from encoder.adapter.product_batch import Doubles, ProductBatch
+from encoder.adapter.product_batch import ProductBatch
+from encoder.arrays import Doubles
 from encoder.base_models.families import Family
 from encoder.errors import BaseWeightNeededError, LoraFileError
 from encoder.sketches.basis import DIRECTIONS, Basis
@@ -30,13 +31,13 @@ MOST_ADAPTERS = 400
 class BasisLearner:
     """Watches adapters being read (`OpenedLora.read`), pass after pass."""
 
-    def __init__(self, family: Family, directions: int = DIRECTIONS, seed: int = 0) -> None:
-        self._family, self._directions = family, directions
+    def __init__(self, family: Family) -> None:
+        self._family = family
         self._places = {name: index for index, name in enumerate(family.block_layers)}
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(0)
         self._followed = [
             torch.linalg.qr(
-                torch.randn(width, min(directions + SPARE, width), generator=generator)
+                torch.randn(width, min(DIRECTIONS + SPARE, width), generator=generator)
             )[0]
             for _, width in family.block_layers.values()
         ]
@@ -87,7 +88,7 @@ class BasisLearner:
         for followed, answer in zip(self._followed, self._answers, strict=True):
             small = followed.T @ answer
             vectors = torch.linalg.eigh((small + small.T).double() / 2).eigenvectors
-            leading = followed.double() @ vectors.flip(1)[:, : self._directions]
+            leading = followed.double() @ vectors.flip(1)[:, :DIRECTIONS]
             inputs.append(leading.T.half())
         return Basis(inputs)
 
@@ -95,14 +96,13 @@ class BasisLearner:
 def learn_basis(
     family: Family,
     paths: Iterable[Path],
-    directions: int = DIRECTIONS,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
 ) -> Basis:
     """Learn a basis from adapters' files; `progress` is called after each of each pass.
 
     What cannot be read, or is of another family, is left out.
     """
-    learner, files = BasisLearner(family, directions), list(paths)
+    learner, files = BasisLearner(family), list(paths)
     for number in range(PASSES):
         if number:
             learner.end_pass()

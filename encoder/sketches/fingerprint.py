@@ -30,8 +30,9 @@ from encoder.adapter.layer_measure import (
 )
 from encoder.adapter.layers import DenseLayer, DoraLayer, Factors, Layer, ReplacedLayer
 from encoder.adapter.lora_file import LoraWeights
-from encoder.adapter.product_batch import Doubles, ProductBatch
+from encoder.adapter.product_batch import ProductBatch
 from encoder.adapter.spectrum import measure_layers
+from encoder.arrays import Doubles
 from encoder.errors import FingerprintError
 from encoder.late_torch import Tensor, torch
 from encoder.sketches.folding import SIZE, fold, fold_product, fold_products, order_of, signs_of

@@ -23,8 +23,8 @@ import numpy.typing as npt
 
 from encoder.adapter.layers import Factors, Layer
 from encoder.adapter.lora_file import LoraWeights, open_adapter
-from encoder.adapter.product_batch import Doubles, ProductBatch
-from encoder.arrays import Floats
+from encoder.adapter.product_batch import ProductBatch
+from encoder.arrays import Doubles, Floats
 from encoder.base_models.families import Family, Shape, find_family
 from encoder.errors import BaseWeightNeededError, SketchError
 from encoder.late_torch import Tensor, torch

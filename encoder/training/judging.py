@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from encoder.arrays import Floats
+from encoder.arrays import Doubles, Floats
 from encoder.weight_encoders.metrics import positions
 
 # One group in so many is held back.
@@ -22,31 +21,26 @@ GALLERY = 60
 GALLERIES = 20
 RESAMPLES = 2000
 
-Doubles = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-
 
 def is_held_back(group: str) -> bool:
     """Whether a group's adapters are kept from training."""
     return int(hashlib.sha256(group.encode()).hexdigest(), 16) % HELD_BACK == 0
 
 
-def reciprocal_places(
-    queries: Sequence[Floats], gallery: Floats, *, size: int = GALLERY, seed: int = 0
-) -> Doubles:
+def reciprocal_places(queries: Sequence[Floats], gallery: Floats) -> Doubles:
     """Return each adapter's mean reciprocal place for its own captions, (adapters,).
 
     `queries` are each adapter's captions in the encoder's space (captions, dim), `gallery`
-    (adapters, dim) their embeddings. Each is asked for among `size` of them, itself and others
+    (adapters, dim) their embeddings. Each is asked for among `GALLERY` of them, itself and others
     drawn anew several times.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     count = len(gallery)
     owners = np.repeat(np.arange(count), [len(part) for part in queries])
     similarity = np.concatenate(queries) @ gallery.T
     sums, asked = np.zeros(count), np.zeros(count)
-    for _ in range(GALLERIES if count > size else 1):
-        drawn = rng.permutation(count)[:size]
+    for _ in range(GALLERIES if count > GALLERY else 1):
+        drawn = rng.permutation(count)[:GALLERY]
         place = np.full(count, -1)
         place[drawn] = np.arange(len(drawn))
         rows = np.flatnonzero(place[owners] >= 0)
@@ -70,13 +64,13 @@ class Interval:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def interval(values: Doubles, groups: Sequence[str], *, seed: int = 0) -> Interval:
+def interval(values: Doubles, groups: Sequence[str]) -> Interval:
     """Return the mean of values (adapters,), with an interval over groups drawn again."""
     known = ~np.isnan(values)
     _, members = np.unique(np.asarray(groups)[known], return_inverse=True)
     sums = np.bincount(members, values[known])
     counts = np.bincount(members)
-    drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
+    drawn = np.random.default_rng(0).integers(len(sums), size=(RESAMPLES, len(sums)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975]).tolist()
     return Interval(float(values[known].mean()), low, high)

@@ -45,7 +45,7 @@ from encoder.weight_encoders.ridge import (
 )
 
 # Keeps the tiny base's map under 3 MB; more find hardly more (docs/benchmarks/retrieval.md).
-DEFAULT_COMPONENTS = 192
+COMPONENTS = 192
 
 
 def sketch_files(
@@ -78,7 +78,6 @@ def fit_ridge(
     *,
     name: str,
     base_model: str,
-    components: int = DEFAULT_COMPONENTS,
     seed: int = 0,
     kept: Path | None = None,
     progress: Progress = silent,
@@ -96,7 +95,6 @@ def fit_ridge(
         name=name,
         base_model=base_model,
         text_encoder=text_encoder.name,
-        components=components,
         seed=seed,
     )
     progress(1, 1, "Fitting")
@@ -135,7 +133,6 @@ def fit_ridge_to_sketches(
     name: str,
     base_model: str,
     text_encoder: str,
-    components: int = DEFAULT_COMPONENTS,
     seed: int = 0,
 ) -> RidgeEncoder:
     """Fit on the training split, choose the penalty within it, measure on validation.
@@ -148,7 +145,7 @@ def fit_ridge_to_sketches(
     train = adapters.to_train_on()
     seen, said = train.sketches, train.captions
     space = TextSpace.fit(said)
-    fitted = fit_map(seen, said, space, components, seed, train.groups)
+    fitted = fit_map(seen, said, space, COMPONENTS, seed, train.groups)
     encoder = RidgeEncoder(
         name=name,
         base_model=base_model,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from registry.cli.output import print_facts, stdout
+from registry.cli.output import counts_in_words, first_of, print_facts, range_in_words, stdout
 
 if TYPE_CHECKING:
     from registry.api.schemas.adapters import AdapterDetailAnswer
@@ -77,15 +77,15 @@ def _verdict_facts(verdict: Mapping[str, Any]) -> dict[str, Any]:
         "trainer": verdict.get("trainer"),
         "base model": "{base_model} ({confidence})".format(**said),
         "evidence": verdict.get("evidence"),
-        "kinds": _counts(verdict.get("kinds", {})),
-        "ranks": _range(verdict.get("ranks", ())),
+        "kinds": counts_in_words(verdict.get("kinds", {})),
+        "ranks": range_in_words(verdict.get("ranks", ())),
         "scale": _scale(verdict.get("scales", ()), verdict.get("alpha", "")),
         "weights": verdict.get("dtype"),
-        "parts": _counts(verdict.get("parts", {})),
+        "parts": counts_in_words(verdict.get("parts", {})),
         "left alone": _layers(verdict.get("missing"), "more of the base's"),
-        "zero layers": _some(verdict.get("zero_layers", ())),
-        "damaged": _some(verdict.get("damaged_layers", ())),
-        "unmatched": _some(verdict.get("unmatched", ())),
+        "zero layers": first_of(verdict.get("zero_layers", ()), MOST_NAMES),
+        "damaged": first_of(verdict.get("damaged_layers", ()), MOST_NAMES),
+        "unmatched": first_of(verdict.get("unmatched", ()), MOST_NAMES),
         "trigger words": ", ".join(verdict.get("trigger_words", ())),
         "loadable": _yes_or_no(verdict.get("loadable")),
         "fusable": _yes_or_no(verdict.get("fusable")),
@@ -100,22 +100,7 @@ def _layers(number: int | None, which: str) -> str:
 
 def _scale(scales: Sequence[float], rule: str) -> str:
     """Say what changes are multiplied by, and by what rule; "1: …" says both."""
-    return f"{_range(scales)} ({rule})" if scales and not rule.startswith("1:") else rule
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _some(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def _range(numbers: Sequence[float]) -> str:
-    """Return the smallest and the largest of numbers that are in order."""
-    ends = (numbers[0], numbers[-1]) if numbers else ()
-    return " to ".join(dict.fromkeys(f"{end:.4g}" for end in ends))
+    return f"{range_in_words(scales)} ({rule})" if scales and not rule.startswith("1:") else rule
 
 
 def _yes_or_no(value: object) -> str:

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import unquote, urlsplit
 
 import typer
@@ -14,7 +14,7 @@ from rich.table import Table
 from crawler.disk import is_folder
 from registry.cli.inspect_report import Report
 from registry.cli.options import Json
-from registry.cli.output import print_json, stdout
+from registry.cli.output import counts_in_words, first_of, print_json, range_in_words, stdout
 
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import Context
@@ -182,15 +182,15 @@ def _facts(report: Report) -> dict[str, str]:
         "trainer": verdict.trainer or "",
         "base model": _base_model(verdict),
         "evidence": "\n".join(verdict.evidence),
-        "kinds": _counts(verdict.kinds),
+        "kinds": counts_in_words(verdict.kinds),
         "ranks": ranks if largest else "",
         "scale": _scale(verdict),
         "weights": f"{verdict.dtype}, {decimal(verdict.size)}",
-        "parts": _counts(verdict.parts),
+        "parts": counts_in_words(verdict.parts),
         "layers": _coverage(verdict),
-        "unmatched": _names(verdict.unmatched),
-        "zero layers": _names(verdict.to_json()["zero_layers"]),
-        "damaged": _names(verdict.to_json()["damaged_layers"]),
+        "unmatched": first_of(verdict.unmatched, MOST_NAMES),
+        "zero layers": first_of(verdict.to_json()["zero_layers"], MOST_NAMES),
+        "damaged": first_of(verdict.to_json()["damaged_layers"], MOST_NAMES),
     }
     if hashes:
         facts["sha256"] = hashes.sha256
@@ -213,7 +213,7 @@ def _base_model(verdict: "Verdict") -> str:
     if verdict.said_by:
         return f"{verdict.base_model} (its family is {verdict.confidence})"
     return (
-        f"{verdict.base_model}, or another of its family: {_names(variants)} "
+        f"{verdict.base_model}, or another of its family: {first_of(variants, MOST_NAMES)} "
         f"(the family is {verdict.confidence}; nobody says which)"
     )
 
@@ -222,12 +222,8 @@ def _scale(verdict: "Verdict") -> str:
     """Say what changes are multiplied by, and where that is from."""
     if not verdict.scales or verdict.alpha.startswith("1:"):
         return verdict.alpha
-    alphas = f"alpha {_range(verdict.alphas)}; " if verdict.alphas else ""
-    return f"{_range(verdict.scales)} ({alphas}{verdict.alpha})"
-
-
-def _range(ends: Sequence[float]) -> str:
-    return " to ".join(dict.fromkeys(f"{end:.4g}" for end in ends))
+    alphas = f"alpha {range_in_words(verdict.alphas)}; " if verdict.alphas else ""
+    return f"{range_in_words(verdict.scales)} ({alphas}{verdict.alpha})"
 
 
 def _coverage(verdict: "Verdict") -> str:
@@ -238,15 +234,6 @@ def _coverage(verdict: "Verdict") -> str:
     if verdict.unmatched:
         parts.append(f"{len(verdict.unmatched)} unmatched")
     return ", ".join(parts)
-
-
-def _counts(counts: Any) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _energy_table(spectrum: Sequence["BlockSpectrum"], width: int) -> Table:

@@ -162,6 +162,22 @@ def print_table(rows: Sequence[Mapping[str, str]], nothing: str) -> None:
     stdout().print(table)
 
 
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Return so many names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def range_in_words(numbers: Sequence[float]) -> str:
+    """Return the smallest and the largest of numbers that are in order."""
+    ends = (numbers[0], numbers[-1]) if numbers else ()
+    return " to ".join(dict.fromkeys(f"{end:.4g}" for end in ends))
+
+
 def last_of(path: str, room: int) -> str:
     """Return a path, or its end if it takes more than so many columns: there files differ."""
     if cell_len(path) <= room:

@@ -4,10 +4,9 @@ import json
 import os
 from typing import Any
 
-from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
-from registry.config import ENV_FILE, PREFIX, Settings
+from registry.config import ENV_FILE, PREFIX, Settings, is_secret
 
 HIDDEN = "***"
 
@@ -26,9 +25,7 @@ def setting_facts() -> dict[str, dict[str, Any]]:
 
 def _shown(settings: Settings, name: str) -> Any:
     value = getattr(settings, name)
-    # An address of a database has its password in it.
-    secret = isinstance(value, SecretStr) or not Settings.model_fields[name].repr
-    return HIDDEN if secret and value is not None else to_jsonable_python(value)
+    return HIDDEN if is_secret(name) and value is not None else to_jsonable_python(value)
 
 
 def words(value: Any) -> str:

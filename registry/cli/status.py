@@ -6,7 +6,7 @@ import typer
 
 from registry.cli.context import open_reader
 from registry.cli.options import Json
-from registry.cli.output import print_answer, stdout
+from registry.cli.output import counts_in_words, print_answer, stdout
 
 if TYPE_CHECKING:
     from registry.api.schemas.service import (
@@ -26,11 +26,11 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 
 def _print_status(status: "StatusAnswer") -> None:
     lines = [
-        f"adapters: {_counts(status.states) or 'none'}",
+        f"adapters: {counts_in_words(status.states) or 'none'}",
         *(f"  refused {count}: {reason}" for reason, count in status.refusals.items()),
         *(["  `autolora list --state refused` names them"] if status.refusals else []),
-        f"waiting: {_counts(status.waiting)}",
-        f"handed out: {_counts(status.queued) or 'nothing'}",
+        f"waiting: {counts_in_words(status.waiting)}",
+        f"handed out: {counts_in_words(status.queued) or 'nothing'}",
         f"workers: {len([worker for worker in status.workers if worker.alive])}",
         *(f"  {_worker_line(worker)}" for worker in status.workers),
     ]
@@ -50,10 +50,6 @@ def _print_status(status: "StatusAnswer") -> None:
     lines += [f"last night: {last}", f"next night: {coming}"]
     for line in lines:
         stdout().print(line, markup=False, soft_wrap=True)
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def _hub_line(hub: "HubAnswer") -> str:

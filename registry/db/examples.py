@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from encoder.arrays import Floats
 from registry.db.encoder_models import Sketch
 from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover, File
 from registry.db.near_copies import Groups, near_pairs
@@ -18,8 +18,6 @@ MOST_CAPTIONS = 12
 NEAR_COPY = 0.95
 # Files whose captions or sketches are loaded at once.
 PAGE = 256
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

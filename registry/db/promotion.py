@@ -1,7 +1,6 @@
 """Which weight encoder serves: promoted when it may, and rolled back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select, update
@@ -11,29 +10,15 @@ from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbeddin
 from registry.db.encoders import count_missing, get_encoder
 from registry.errors import PromotionError
 
-
-@dataclass(frozen=True, slots=True)
-class Thresholds:
-    """What an encoder must reach on the validation adapters of its training.
-
-    On the miniature world a random order has an MRR of .045, AutoLoRA's own encoder .25 and
-    the shipped one .7: below three times chance weights are noise beside captions. An
-    interval of 95 % over 120 adapters is about .06 wide to each side, so a loss of .02 is
-    nothing that could be told from none.
-    """
-
-    times_chance: float = 3.0
-    most_loss: float = 0.02
+# What an encoder must reach on the validation adapters of its training. On the miniature world a
+# random order has an MRR of .045, AutoLoRA's own encoder .25 and the shipped one .7: below three
+# times chance weights are noise beside captions. An interval of 95 % over 120 adapters is about .06
+# wide to each side, so a loss of .02 is nothing that could be told from none.
+TIMES_CHANCE = 3.0
+MOST_LOSS = 0.02
 
 
-DEFAULT_THRESHOLDS = Thresholds()
-
-
-def unmet_thresholds(
-    metrics: Mapping[str, Any],
-    active: Mapping[str, Any] | None,
-    thresholds: Thresholds = DEFAULT_THRESHOLDS,
-) -> list[str]:
+def unmet_thresholds(metrics: Mapping[str, Any], active: Mapping[str, Any] | None) -> list[str]:
     """Return what speaks against promoting an encoder, in words; nothing if it may serve.
 
     `active` are the metrics of the encoder it would replace, if there is one.
@@ -42,10 +27,10 @@ def unmet_thresholds(
     if mrr is None or gallery is None:
         return ["its checkpoint does not say what MRR it has on how many validation adapters"]
     unmet = []
-    floor = thresholds.times_chance * chance_mrr(gallery)
+    floor = TIMES_CHANCE * chance_mrr(gallery)
     if mrr < floor:
         unmet.append(
-            f"its validation MRR is {mrr:.3f}; {thresholds.times_chance:g} times that of a "
+            f"its validation MRR is {mrr:.3f}; {TIMES_CHANCE:g} times that of a "
             f"random order of {gallery} adapters is {floor:.3f}"
         )
     if active is None:
@@ -53,10 +38,10 @@ def unmet_thresholds(
     old_mrr, _ = _validation(active)
     if old_mrr is None or _split(active) != _split(metrics):
         unmet.append("it was validated on other adapters than the active one: not comparable")
-    elif mrr < old_mrr - thresholds.most_loss:
+    elif mrr < old_mrr - MOST_LOSS:
         unmet.append(
             f"its validation MRR is {mrr:.3f}, the active one's {old_mrr:.3f}: "
-            f"a loss of more than {thresholds.most_loss:g}"
+            f"a loss of more than {MOST_LOSS:g}"
         )
     return unmet
 
@@ -86,13 +71,7 @@ def _at(metrics: Mapping[str, Any], *keys: str) -> Any:
     return value
 
 
-def promote(
-    session: Session,
-    name: str,
-    *,
-    reason: str | None = None,
-    thresholds: Thresholds = DEFAULT_THRESHOLDS,
-) -> Encoder:
+def promote(session: Session, name: str, *, reason: str | None = None) -> Encoder:
     """Make an encoder the one that search uses for its base model.
 
     Whoever opened the session commits: until then every search sees the one before, and
@@ -107,7 +86,7 @@ def promote(
     if current is not None and current.id == encoder.id:
         return encoder
     _check_complete(session, encoder, current)
-    unmet = unmet_thresholds(encoder.metrics, current.metrics if current else None, thresholds)
+    unmet = unmet_thresholds(encoder.metrics, current.metrics if current else None)
     if unmet and not reason:
         raise PromotionError(
             f"encoder {name!r} is not promoted: {'; '.join(unmet)}. "

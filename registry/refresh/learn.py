@@ -31,8 +31,9 @@ from registry.refresh.bases import BasisLearner
 from registry.retrieval.calibration import calibrate
 
 if TYPE_CHECKING:
+    from encoder.arrays import Doubles
     from encoder.sketches.sketch import Sketch
-    from encoder.training.judging import Doubles, Interval
+    from encoder.training.judging import Interval
     from encoder.weight_encoders.checkpoint import WeightEncoder
     from encoder.weight_encoders.ridge import RidgeEncoder
 
@@ -79,9 +80,7 @@ class Learner:
     text_encoder: TextEncoder
     folder: Path
 
-    def learn(
-        self, base_model: str, progress: Progress, *, anew: bool = False, seed: int = 0
-    ) -> Lesson:
+    def learn(self, base_model: str, progress: Progress, *, anew: bool = False) -> Lesson:
         """Train an encoder for a base model's family, and let it serve where it finds more.
 
         First the basis of its sketches is learned where it is time to; `anew` says that it is.
@@ -103,7 +102,7 @@ class Learner:
         self.folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self.folder, prefix="learning-") as folder:
             parted = _Parted(family, train, held)
-            lesson = self._learn(version, parted, Path(folder), progress, seed)
+            lesson = self._learn(version, parted, Path(folder), progress)
         seconds = time.monotonic() - started
         return replace(lesson, outcome=lesson.outcome + note, seconds=seconds)
 
@@ -137,9 +136,7 @@ class Learner:
             return default_layout(family).version, note
         return version, f"; learned from sketches {version}"
 
-    def _learn(
-        self, version: str, examples: _Parted, folder: Path, progress: Progress, seed: int
-    ) -> Lesson:
+    def _learn(self, version: str, examples: _Parted, folder: Path, progress: Progress) -> Lesson:
         from encoder.training.judging import interval
         from encoder.weight_encoders.checkpoint import save_encoder
 
@@ -150,7 +147,7 @@ class Learner:
             active = find_active(session, family.name)
         progress(0, 1, "Fitting")
         serves = family.name if active is None else active.base_model
-        fitted = self._fit(serves, train, [sketches[e.sha256] for e in train], seed)
+        fitted = self._fit(serves, train, [sketches[e.sha256] for e in train])
         loaded = self._load_active(active)
         fitted = _keep_concepts(fitted, loaded)
         groups = [example.group for example in held]
@@ -195,7 +192,7 @@ class Learner:
         return sketches
 
     def _fit(
-        self, base_model: str, train: Sequence[Example], sketches: "list[Sketch]", seed: int
+        self, base_model: str, train: Sequence[Example], sketches: "list[Sketch]"
     ) -> "RidgeEncoder":
         from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
 
@@ -210,7 +207,6 @@ class Learner:
             name=f"{base_model}-learned",
             base_model=base_model,
             text_encoder=self.text_encoder.name,
-            seed=seed,
         )
 
     def _load_active(self, active: Encoder | None) -> "WeightEncoder | None":

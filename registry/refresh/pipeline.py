@@ -153,19 +153,7 @@ class Pipeline:
             chosen = [step(context) for step in STEPS if step in steps and step.is_wanted(context)]
             try:
                 self._clean()
-                for step in chosen:
-                    for outcome in step.prepare():
-                        report.add(step, outcome)
-                        yield StepProgress(step, 0, None, outcome)
-                told = 0.0
-                for number, step in enumerate(chosen):
-                    with closing(step):
-                        for progress in _run(step, report):
-                            _get_ready(chosen[number + 1 :], progress)
-                            if progress.outcome is None or time.monotonic() - told > TOLD_SECONDS:
-                                self._tell(run_id, progress)
-                                told = time.monotonic()
-                            yield progress
+                yield from self._run_in_order(chosen, run_id, report)
             except BaseException as error:
                 report.error = _cause(error)
                 # The database may be what failed; then the next run closes this one.
@@ -177,6 +165,24 @@ class Pipeline:
                 for step in chosen:
                     step.close()
             self._finish(run_id, report)
+
+    def _run_in_order(
+        self, steps: Sequence[Step], run_id: int, report: _Report
+    ) -> Iterator[StepProgress]:
+        """Prepare all steps, then run them; now and then the run's row is told how far it is."""
+        for step in steps:
+            for outcome in step.prepare():
+                report.add(step, outcome)
+                yield StepProgress(step, 0, None, outcome)
+        told = 0.0
+        for number, step in enumerate(steps):
+            with closing(step):
+                for progress in _run(step, report):
+                    _get_ready(steps[number + 1 :], progress)
+                    if progress.outcome is None or time.monotonic() - told > TOLD_SECONDS:
+                        self._tell(run_id, progress)
+                        told = time.monotonic()
+                    yield progress
 
     def context(
         self, source: Source, run_id: int, *, full: bool = False, force: bool = False

@@ -1,19 +1,18 @@
 """What similarities mean in an index: measured on it, with its own captions as questions."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from encoder.arrays import Floats
 from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.models import Adapter, Caption, CaptionEmbedding, Cover
 from registry.retrieval.encoder_spaces import QueryEncoder
 from registry.retrieval.ranking import Calibration
 from registry.retrieval.strangers import between
-
-Floats = npt.NDArray[np.float32]
 
 # Adapters drawn: a mean over 500 x 500 pairs is exact to a hundredth of the deviation, whatever
 # the index holds.
@@ -31,6 +30,22 @@ def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calib
     all others'. The same adapters give the same result, in whichever order they and their covers
     came.
     """
+    rows = session.execute(_draw_adapters(encoder)).all()
+    if len(rows) < FEWEST_TELLING:
+        return Calibration()
+    weights, captions = _rows([row.weights for row in rows]), _rows([row.caption for row in rows])
+    by_weights = loaded.encode_query(captions) @ weights.T
+    if len(rows) < FEWEST:
+        return Calibration(telling=_telling(by_weights))
+    return Calibration(
+        weights=between(_off_diagonal(by_weights)),
+        captions=between(_off_diagonal(loaded.encode_caption_query(captions) @ captions.T)),
+        telling=_telling(by_weights),
+    )
+
+
+def _draw_adapters(encoder: Encoder) -> Select[Any, Any]:
+    """Ask for some adapters' weight embeddings, each with the embedding of one caption."""
     first = (Cover.position, Caption.text_md5)
     drawn = (
         select(
@@ -51,29 +66,18 @@ def calibrate(session: Session, encoder: Encoder, loaded: QueryEncoder) -> Calib
         )
         .subquery()
     )
-    rows = session.execute(
+    return (
         select(drawn.c.weights, drawn.c.caption)
         .where(drawn.c.place == 1)
         # An order by hash is as good as random, and the same each time.
         .order_by(drawn.c.file_sha256)
         .limit(SAMPLE)
-    ).all()
-    if len(rows) < FEWEST_TELLING:
-        return Calibration()
-    weights, captions = _rows([row.weights for row in rows]), _rows([row.caption for row in rows])
-    by_weights = loaded.encode_query(captions) @ weights.T
-    if len(rows) < FEWEST:
-        return Calibration(telling=_telling(by_weights))
-    return Calibration(
-        weights=between(_off_diagonal(by_weights)),
-        captions=between(_off_diagonal(loaded.encode_caption_query(captions) @ captions.T)),
-        telling=_telling(by_weights),
     )
 
 
 def _telling(similarity: Floats) -> float:
     """Return how often a caption (captions, adapters) is nearer to its own adapter's weights."""
-    others = similarity[~np.eye(len(similarity), dtype=bool)].reshape(len(similarity), -1)
+    others = _off_diagonal(similarity).reshape(len(similarity), -1)
     return round(float((np.diagonal(similarity)[:, None] > others).mean()), 4)
 
 

@@ -34,7 +34,7 @@ class Duplicate:
     strength: float
 
 
-def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> list[Duplicate]:
+def find_duplicates(session: Session, adapter_id: int) -> list[Duplicate]:
     """Return ready adapters that are the same as this one, the most certain first.
 
     Of one that is refused, those that are refused as well. Approximate but for `file` and
@@ -52,7 +52,7 @@ def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> lis
     same: ColumnElement[bool] = File.sha256 == file.sha256
     if file.body_sha256 is not None:
         same = or_(same, File.body_sha256 == file.body_sha256)
-    files = {row.sha256: row for row in session.scalars(select(File).where(same).limit(limit))}
+    files = {row.sha256: row for row in session.scalars(select(File).where(same).limit(MOST))}
     if file.fingerprint is not None:
         session.execute(text(f"SET LOCAL hnsw.ef_search = {MOST}"))
         nearest = (
@@ -76,7 +76,7 @@ def find_duplicates(session: Session, adapter_id: int, limit: int = MOST) -> lis
         assert verdict is not None
         duplicates.append(Duplicate(row.id, *verdict))
     duplicates.sort(key=lambda copy: (KINDS.index(copy.kind), -copy.similarity, copy.adapter_id))
-    return duplicates[:limit]
+    return duplicates[:MOST]
 
 
 def judge(file: File, other: File) -> tuple[DuplicateKind, float, float] | None:

@@ -9,24 +9,20 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from encoder.arrays import Floats
 from registry.retrieval.filters import Filters
 from registry.retrieval.ranking import DEFAULT_CALIBRATION, PLAIN_CALIBRATION, Calibration, Scale
 from registry.retrieval.strangers import Strangers
-
-Embeddings = npt.NDArray[np.float32]
 
 
 class QueryEncoder(Protocol):
     """What search needs of a weight encoder; `load_encoder` of its checkpoint gives one."""
 
-    def encode_query(self, embeddings: Embeddings) -> Embeddings:
+    def encode_query(self, embeddings: Floats) -> Floats:
         """Bring text embeddings (n, dim) into the space of the weight embeddings."""
         ...
 
-    def encode_caption_query(self, embeddings: Embeddings) -> Embeddings:
+    def encode_caption_query(self, embeddings: Floats) -> Floats:
         """Turn text embeddings (n, dim) so that they compare with captions' as adapters differ."""
         ...
 
@@ -39,10 +35,10 @@ class ServingEncoder:
     loaded: QueryEncoder
     calibration: Calibration = DEFAULT_CALIBRATION
 
-    def encode_query(self, embeddings: Embeddings) -> Embeddings:
+    def encode_query(self, embeddings: Floats) -> Floats:
         return self.loaded.encode_query(embeddings)
 
-    def encode_caption_query(self, embeddings: Embeddings) -> Embeddings:
+    def encode_caption_query(self, embeddings: Floats) -> Floats:
         return self.loaded.encode_caption_query(embeddings)
 
 
@@ -60,14 +56,14 @@ class Space:
         # The names are those of the index: whoever meant a family got its variants.
         return replace(filters, base_models=self.base_models, variants=False)
 
-    def aim(self, embedding: Embeddings) -> Embeddings:
+    def aim(self, embedding: Floats) -> Floats:
         """Return what a question (dim,) is compared with captions by, (dim,)."""
         if self.encoder is None:
             return embedding
-        aimed: Embeddings = self.encoder.encode_caption_query(embedding[None])[0]
+        aimed: Floats = self.encoder.encode_caption_query(embedding[None])[0]
         return aimed
 
-    def scale(self, aimed: Embeddings, strangers: Strangers) -> Scale:
+    def scale(self, aimed: Floats, strangers: Strangers) -> Scale:
         """Return what similarities with a question (dim,) mean here, once it is aimed."""
         if self.encoder is None:
             calibration, captions = PLAIN_CALIBRATION, strangers.plain_scale

@@ -1,12 +1,10 @@
 """Finding adapters: the questions a registry answers, each within one snapshot of the database."""
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
@@ -16,15 +14,15 @@ from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.encoder_models import Encoder
-from registry.db.encoders import active_encoders, encoder_among, find_active
+from registry.db.encoders import active_encoders, encoder_among
 from registry.db.session import one_line_errors
-from registry.errors import AdapterNotFoundError, EncoderLostError
+from registry.errors import AdapterNotFoundError
 from registry.measures import timed
 from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
 from registry.retrieval.duplicates import find_duplicates
-from registry.retrieval.encoder_spaces import ServingEncoder, Space, spaces_of
+from registry.retrieval.encoder_spaces import Space, spaces_of
 from registry.retrieval.errors import (
     CalledAdapterError,
     EmptyQueryError,
@@ -46,7 +44,7 @@ from registry.retrieval.likeness import Likes, Spaces, search_alike
 from registry.retrieval.named import find_named
 from registry.retrieval.opening import ActiveEncoder, ask_opening
 from registry.retrieval.paging import MOST_RANKED, Paged, ranked_page, sorted_page
-from registry.retrieval.ranking import LEAST_TELLING, Calibration, Match, SearchHit
+from registry.retrieval.ranking import Match, SearchHit
 from registry.retrieval.results import (
     Choice,
     DuplicatesPage,
@@ -57,6 +55,7 @@ from registry.retrieval.results import (
     load_results,
 )
 from registry.retrieval.selection import choose
+from registry.retrieval.serving_encoders import ServingEncoders, no_encoder
 from registry.retrieval.spaces import CaptionSpace, WeightSpace
 from registry.retrieval.statements import begin_snapshot, ending, snapshot, together
 from registry.retrieval.terms import ComparedBy, FoundSort
@@ -69,10 +68,6 @@ from registry.text.pasted_prompts import PastedPrompt, read_pasted
 from registry.text.prompt_phrases import texts_of
 from registry.text.trigger_words import missing_triggers
 from registry.text.word_segmentation import clean
-
-if TYPE_CHECKING:
-    from encoder.weight_encoders.checkpoint import WeightEncoder
-
 
 # The API takes 2,000; a file of prompts on the command line is a mistake.
 MOST_CHARACTERS = 10_000
@@ -92,11 +87,8 @@ class Finder:
     ) -> None:
         self._settings = settings
         self._sessions = sessions
-        self._blobs = blobs
         self._text_encoder = text_encoder
-        self._lock = threading.Lock()
-        # Those loaded so far, by the hash of their checkpoint.
-        self._encoders: dict[str, WeightEncoder] = {}
+        self._encoders = ServingEncoders(settings.text_encoder, blobs)
 
     def search(
         self,
@@ -211,7 +203,7 @@ class Finder:
         named = (*filters.base_models, *filters.families)
         # Most base models have no encoder: that is said of those that are asked for.
         names = named or tuple(encoder.base_model for encoder in active_encoders(session))
-        found = [self._find_encoder(session, known_name(name)) for name in names]
+        found = [self._encoders.find(session, known_name(name)) for name in names]
         encoders = {encoder.name: encoder for encoder, _ in found if encoder is not None}
         weights = [WeightSpace(encoder) for encoder in encoders.values()]
         notes = tuple(note for _, note in found if note)
@@ -237,7 +229,7 @@ class Finder:
             filters = replace(filters.of(base_model), variants=False)
             # A sibling's adapters can be loaded, and seldom do good.
             drawn = related_base_models(known_name(base_model), siblings=False)
-            space = Space(self._find_encoder(session, base_model)[0], tuple(drawn))
+            space = Space(self._encoders.find(session, base_model)[0], tuple(drawn))
             chosen = choose(find_candidates(session, prompt, filters, self._text_encoder, space), k)
             cards = load_cards(session, [candidate.adapter_id for candidate in chosen])
             nearness = self._nearness(session, prompt, list(cards.values()))
@@ -289,7 +281,7 @@ class Finder:
         added = [word for words in missing_triggers(prompt, cards) for word in words]
         embeddings = self._text_encoder.encode([*texts_of(prompt), *added])
         for base_model in dict.fromkeys(card.base_model for card in cards):
-            encoder, _ = self._find_encoder(session, base_model)
+            encoder, _ = self._encoders.find(session, base_model)
             if encoder is None:
                 continue
             queries = encoder.encode_query(embeddings)
@@ -332,7 +324,7 @@ class Finder:
         self, session: Session, card: AdapterCard, filters: Filters, limit: int
     ) -> list[Match] | None:
         """Return the nearest adapters in the encoder's space; None where it lacks this one."""
-        encoder, _ = self._find_encoder(session, card.base_model)
+        encoder, _ = self._encoders.find(session, card.base_model)
         if encoder is None:
             return None
         weights = weight_embeddings(session, encoder=encoder.name, adapter_ids=[card.id])
@@ -359,7 +351,7 @@ class Finder:
 
     def calibrate(self, session: Session, encoder: Encoder) -> dict[str, list[float]]:
         """Return what an encoder's similarities mean in this index, for its row."""
-        return calibrate(session, encoder, self._load(encoder)).to_json()
+        return calibrate(session, encoder, self._encoders.load(encoder)).to_json()
 
     @contextmanager
     def _snapshot(self) -> Iterator[Session]:
@@ -399,11 +391,11 @@ class Finder:
         Of many base models most have no encoder; that is said of those that were asked for, and
         where none has.
         """
-        found = {name: self._serving(encoder_among(active, name), name) for name in names}
+        found = {name: self._encoders.serving(encoder_among(active, name), name) for name in names}
         spaces = spaces_of(names, lambda name: found[name][0])
         lacking = [name for name in names if encoder_among(active, name) is None]
         told = (note for name, (_, note) in found.items() if note and name not in lacking)
-        notes = dict.fromkeys((*told, *([_no_encoder(lacking)] if lacking else ())))
+        notes = dict.fromkeys((*told, *([no_encoder(lacking)] if lacking else ())))
         if not _names_some(filters):
             if any(space.encoder for space in spaces):
                 notes = {}
@@ -427,55 +419,6 @@ class Finder:
         if not set(related_base_models(asked)) & set(known):
             raise UnknownBaseModelError(asked, known)
         return asked
-
-    def _find_encoder(
-        self, session: Session, base_model: str
-    ) -> tuple[ServingEncoder | None, str | None]:
-        """Return the active encoder of a base model, or why the weights take no part.
-
-        Looked up in the database each time, so that a promotion shows at once.
-        """
-        return self._serving(find_active(session, base_model), base_model)
-
-    def _serving(
-        self, active: Encoder | ActiveEncoder | None, base_model: str
-    ) -> tuple[ServingEncoder | None, str | None]:
-        if active is None:
-            return None, _no_encoder([base_model])
-        if active.text_encoder != self._settings.text_encoder:
-            return None, (
-                f"Weights were not compared: encoder {active.name} reads "
-                f"{active.text_encoder}, not {self._settings.text_encoder}. "
-                "Set REGISTRY_TEXT_ENCODER."
-            )
-        calibration = Calibration.from_json(active.calibration)
-        if calibration.telling < LEAST_TELLING:
-            return None, (
-                f"Weights were not compared: encoder {active.name} does not tell adapters of "
-                f"{base_model} apart."
-            )
-        return ServingEncoder(active.name, self._load(active), calibration), None
-
-    def _load(self, active: Encoder | ActiveEncoder) -> "WeightEncoder":
-        with self._lock:
-            sha256 = active.checkpoint_sha256
-            if sha256 not in self._encoders:
-                from encoder.weight_encoders.checkpoint import load_encoder
-
-                if not self._blobs.exists(sha256):
-                    raise EncoderLostError(active.name, active.base_model)
-                self._encoders[sha256] = load_encoder(self._blobs.path(sha256))
-            return self._encoders[sha256]
-
-
-def _no_encoder(base_models: Sequence[str]) -> str:
-    """Say in one short line, of however many base models, that none has an encoder.
-
-    Every search repeats it; what to do is said by who is asked for that.
-    """
-    more = f" and {len(base_models) - 3} more" if len(base_models) > 3 else ""
-    names = ", ".join(base_models[:3])
-    return f"Weights were not compared: no encoder for {names}{more} (`autolora doctor`)."
 
 
 def _names_some(filters: Filters) -> bool:

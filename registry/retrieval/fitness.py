@@ -13,11 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from encoder.arrays import Bools, Doubles
 from registry.retrieval.terms import Band, Signal
-
-Floats = npt.NDArray[np.float64]
 
 # From these probabilities on a result is said to fit, and perhaps to fit. Where the constants were
 # learned, no nonsense even perhaps fits, and hardly anything far off fits.
@@ -56,7 +54,7 @@ class Fitness:
     gibberish: float = 0.0
     alone: float = 0.0
 
-    def log_odds(self, z: Floats, gibberish: Floats, *, silent: bool) -> Floats:
+    def log_odds(self, z: Doubles, gibberish: Doubles, *, silent: bool) -> Doubles:
         """Return log-odds (adapters,) of scores z (adapters,), NaN where there is none."""
         known = ~np.isnan(z)
         if not known.any():
@@ -98,8 +96,8 @@ EVIDENCE_LAG, EVIDENCE_PACE = 7.8, 0.05
 
 
 def probabilities(
-    z: Mapping[Signal, Floats], gibberish: Floats, evidence: Floats, *, silent: bool
-) -> Floats:
+    z: Mapping[Signal, Doubles], gibberish: Doubles, evidence: Doubles, *, silent: bool
+) -> Doubles:
     """Return for each adapter (adapters,) how probable it is that it does what was asked for.
 
     `z` has the scores of the signals that were asked, `gibberish` (adapters,) how near
@@ -119,11 +117,11 @@ def probabilities(
     words = z.get("words", np.zeros(len(evidence)))
     odds += np.where(untold & (words <= 0) & silent, UNTOLD, 0.0)
     odds += np.where(has_every_word(words), np.where(untold, ONLY_WRITTEN, WRITTEN), 0.0)
-    probability: Floats = 1 / (1 + np.exp(-odds))
+    probability: Doubles = 1 / (1 + np.exp(-odds))
     return probability
 
 
-def has_every_word(words: Floats) -> npt.NDArray[np.bool_]:
+def has_every_word(words: Doubles) -> Bools:
     """Return by their words' scores which adapters have all of a question.
 
     All in the name, or all elsewhere: no part of a question scores just that. What has some words

@@ -4,9 +4,8 @@ Constants are learned by `python -m benchmarks.search.tuning`; docs/search.md ex
 """
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from encoder.arrays import Doubles
 
 # A hit fits with probability 1 / (1 + exp(-odds)); odds = FIT_SLOPE * evidence + FIT_LEAD * lead
 # + FIT_OFFSET, where lead is the logarithm of its share among all that was found and something
@@ -20,7 +19,7 @@ NOTHING = -10.0
 LEAST_FIT = 0.47
 
 
-def fit(found: Floats, *, silent: bool = False) -> Floats:
+def fit(found: Doubles, *, silent: bool = False) -> Doubles:
     """Return the probability (adapters,) that each does what was asked for, by its evidence.
 
     `silent`: words were asked, and match nothing at all.
@@ -29,5 +28,5 @@ def fit(found: Floats, *, silent: bool = False) -> Floats:
         return found
     lead = found - np.logaddexp.reduce([NOTHING, *found])
     odds = FIT_SLOPE * found + FIT_LEAD * lead + FIT_OFFSET + FIT_SILENT * silent
-    probability: Floats = 1 / (1 + np.exp(-odds))
+    probability: Doubles = 1 / (1 + np.exp(-odds))
     return probability

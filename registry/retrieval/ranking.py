@@ -21,14 +21,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from encoder.arrays import Doubles
 from registry.retrieval.fitness import LITERAL, PERHAPS, SILENCE, band_of, probabilities
 from registry.retrieval.probability import fit
 from registry.retrieval.terms import SIGNALS, Band, Signal
-
-Floats = npt.NDArray[np.float64]
-
 
 # An encoder that is right less often takes no part: it may be of another world, or of none.
 LEAST_TELLING = 0.65
@@ -53,13 +50,13 @@ class SignalModel:
     floor: float
     weight: float
 
-    def evidence(self, z: Floats) -> Floats:
+    def evidence(self, z: Doubles) -> Doubles:
         """Return the evidence (adapters,) of similarities z (adapters,), NaN where unknown."""
         odds = self.slope * (z - self.doubt)
         rivals = np.sort(odds[~np.isnan(odds)])[-RIVALS:]
         everything = np.logaddexp.reduce([0.0, *rivals])
         share = np.exp(np.nan_to_num(odds, nan=0.0) - everything)
-        found: Floats = self.weight * np.log(
+        found: Doubles = self.weight * np.log(
             (self.floor + share) / (self.floor + math.exp(-everything))
         )
         return found
@@ -242,8 +239,8 @@ def _best_first(hits: Iterable[SearchHit], downloads: Mapping[int, int]) -> list
 
 
 def _probabilities(
-    scores: Scores, ids: Sequence[int], scales: Sequence[Scale], found: Floats
-) -> Floats:
+    scores: Scores, ids: Sequence[int], scales: Sequence[Scale], found: Doubles
+) -> Doubles:
     """Return how probable it is that each of `ids` does what was asked for, (ids,)."""
     z = scores_in_deviations(scores, ids, scales)
     words = z["words"]
@@ -258,10 +255,10 @@ def _probabilities(
 
 def scores_in_deviations(
     scores: Scores, ids: Sequence[int], scales: Sequence[Scale]
-) -> dict[Signal, Floats]:
+) -> dict[Signal, Doubles]:
     """Return each signal's scores of `ids` as `probabilities` takes them, NaN where unknown."""
     words = np.array([scores.get("words", {}).get(id_, 0.0) for id_ in ids])
-    found: dict[Signal, Floats] = {"words": words}
+    found: dict[Signal, Doubles] = {"words": words}
     for signal, own in scores.items():
         if signal == "words":
             continue
@@ -272,7 +269,7 @@ def scores_in_deviations(
     return found
 
 
-def evidence(scores: Scores, ids: Sequence[int], calibrations: Sequence[Calibration]) -> Floats:
+def evidence(scores: Scores, ids: Sequence[int], calibrations: Sequence[Calibration]) -> Doubles:
     """Return how much speaks for each of `ids` before its rivals, (ids,): 0 is neither.
 
     `calibrations` are those of each one's space, or one for all.

@@ -12,12 +12,9 @@ from functools import cached_property
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 
+from encoder.arrays import Doubles, Floats
 from encoder.text_encoder import TextEncoder
-
-Embeddings = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
 
 PHRASES = (
     "portrait of a woman", "an old man with a beard", "anime girl", "knight in armour",
@@ -56,15 +53,15 @@ GIBBERISH = (
 # How near the nearest gibberish is, by so many of it: one alone is chance.
 NEAREST = 3
 
-Turn = Callable[[Embeddings], Embeddings]
+Turn = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, eq=False)
 class Strangers:
     """Fixed texts in one text encoder's space."""
 
-    phrases: Embeddings  # (phrases, dim)
-    gibberish: Embeddings  # (texts, dim)
+    phrases: Floats  # (phrases, dim)
+    gibberish: Floats  # (texts, dim)
 
     @cached_property
     def plain_scale(self) -> tuple[float, float]:
@@ -76,7 +73,7 @@ class Strangers:
         similarity = turn(self.phrases) @ self.phrases.T
         return between(similarity[~np.eye(len(similarity), dtype=bool)])
 
-    def likeness_to_gibberish(self, question: Embeddings) -> float:
+    def likeness_to_gibberish(self, question: Floats) -> float:
         """Return how similar a question (dim,), turned or plain, is to what means nothing."""
         return float(np.sort(self.gibberish @ question)[-NEAREST:].mean())
 
@@ -94,7 +91,7 @@ def strangers_of(text_encoder: TextEncoder) -> Strangers:
     return _known[text_encoder]
 
 
-def between(others: Embeddings | Floats) -> tuple[float, float]:
+def between(others: Floats | Doubles) -> tuple[float, float]:
     """Mean and deviation of similarities to strangers, by quartiles.
 
     Some others are about the same thing; they must not pass for strangers.

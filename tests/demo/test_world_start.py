@@ -5,16 +5,16 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 
-from demo.base import pack, unpack, velocity
-from demo.checkpoint import Checkpoint
+from demo.base import make_transformer, pack, unpack, velocity
 from demo.paths import DATA
+from demo.training import Checkpoint, rate_factor
 from demo.world import base
 from demo.world.sample import pick_things
 
 
 def test_a_deeper_transformer_starts_as_the_shallow_one() -> None:
     old = FluxTransformer2DModel.from_pretrained(DATA / "base/transformer").float()
-    deep = base.make_transformer()
+    deep = make_transformer(base.SINGLE_BLOCKS)
     base.start_from(old, deep)
     noisy, time = torch.randn(2, 16, 64), torch.rand(2)
     prompt = torch.randn(2, 8, 512), torch.randn(2, 512)
@@ -37,7 +37,7 @@ def test_unpacking_undoes_packing() -> None:
 
 
 def test_the_rate_warms_up_holds_and_falls() -> None:
-    factors = [base.rate_factor(step, 1000) for step in (0, 500, 999)]
+    factors = [rate_factor(step, 1000, 100, 0.25) for step in (0, 500, 999)]
     assert factors[0] < 0.1
     assert factors[1] == 1.0
     assert factors[2] < 0.01

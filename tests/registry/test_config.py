@@ -4,7 +4,7 @@ from typing import get_origin
 import pytest
 
 from crawler.manners import Manners
-from registry.config import Settings
+from registry.config import TOKENS, Settings
 from registry.errors import SettingError, TokenPlaceError
 
 # Each token and the address that it goes to.
@@ -200,7 +200,7 @@ def test_a_wrong_part_of_a_setting_is_told_with_its_place() -> None:
         Settings()
 
 
-@pytest.mark.parametrize("name", ["database_url", "token"])
+@pytest.mark.parametrize("name", ["database_url", *TOKENS])
 def test_a_wrong_secret_is_not_repeated(name: str) -> None:
     with pytest.raises(SettingError, match="set in the program, cannot be used") as raised:
         Settings(**{name: ["hush"]})

@@ -18,8 +18,9 @@ from encoder.adapter.layers import (
     ReplacedLayer,
     RowsLayer,
 )
-from encoder.adapter.product_batch import Doubles, ProductBatch
+from encoder.adapter.product_batch import ProductBatch
 from encoder.adapter.spectrum import measure_layers
+from encoder.arrays import Doubles
 from encoder.base_models.families import block_of
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from encoder.arrays import Doubles
 from registry.retrieval.fitness import (
     FARTHEST,
     FITNESS,
     Fitness,
-    Floats,
     band_of,
     has_every_word,
     probabilities,
@@ -21,7 +21,7 @@ from registry.retrieval.terms import SIGNALS, Signal
 scores = st.lists(st.none() | st.floats(-5, 15), min_size=1, max_size=20)
 
 
-def array(z: list[float | None]) -> Floats:
+def array(z: list[float | None]) -> Doubles:
     return np.array([math.nan if value is None else value for value in z])
 
 
@@ -58,7 +58,7 @@ def test_no_adapter_falls_by_a_better_score(
 ) -> None:
     """Nor does any other rise by it."""
     count = min(len(one), len(other))
-    z: dict[Signal, Floats] = {signal: array(one[:count]), "words": np.linspace(0, 1, count)}
+    z: dict[Signal, Doubles] = {signal: array(one[:count]), "words": np.linspace(0, 1, count)}
     better = {name: own.copy() for name, own in z.items()}
     better[signal][0] += more
     nothing = np.zeros(count)
@@ -73,7 +73,7 @@ def test_no_adapter_falls_by_a_better_score(
 @given(st.floats(0, 8), st.floats(0, 8), st.floats(-3, 12))
 def test_the_nearer_to_gibberish_the_less_probable(one: float, other: float, z: float) -> None:
     near, far = max(one, other), min(one, other)
-    own: dict[Signal, Floats] = {"captions": np.array([z])}
+    own: dict[Signal, Doubles] = {"captions": np.array([z])}
 
     found = [probabilities(own, np.array([g]), np.zeros(1), silent=True) for g in (near, far)]
 
@@ -97,7 +97,7 @@ def test_probabilities_have_words() -> None:
 @given(st.floats(-3, 12), st.booleans())
 def test_who_has_every_word_is_more_probable_than_who_lacks_some(z: float, told: bool) -> None:
     """An author or a path in full is what was asked for, though it weighs less than a name."""
-    own: dict[Signal, Floats] = {"words": np.array([1.0, 0.6, 0.75])}
+    own: dict[Signal, Doubles] = {"words": np.array([1.0, 0.6, 0.75])}
     if told:
         own["captions"] = np.full(3, z)
 

@@ -1,11 +1,36 @@
-"""Training that survives being killed: its whole state on disk, replaced in one step."""
+"""What the demo's trainings share: rates, steps down a loss, and a state that outlives a kill."""
 
+import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor, nn
+
+# What lies beside a model while it is trained, for `shutil.copytree` to leave there.
+ignore_states = shutil.ignore_patterns("*.pt", "*.partial", "*.log", "*.png")
+
+
+def rate_factor(step: int, steps: int, warm_up: int, fall: float) -> float:
+    """Rise over `warm_up` steps, hold, then fall linearly to zero over the share `fall`."""
+    return min(1.0, (step + 1) / warm_up, (steps - step) / (fall * steps))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def descend(module: nn.Module, optimizers: Iterable[torch.optim.Optimizer], loss: Tensor) -> None:
+    """Take one step down a loss, the norm of its gradient clipped to 1."""
+    module.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 class Stateful(Protocol):
@@ -18,7 +43,7 @@ class Stateful(Protocol):
 
 @dataclass
 class Checkpoint:
-    """Saves and restores parts of a training, with the number of steps done."""
+    """Parts of a training with the number of steps done, replaced on disk at once."""
 
     path: Path
     parts: dict[str, Stateful]
