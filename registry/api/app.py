@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
-from fastapi.params import Depends as DependsMarker
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
@@ -54,6 +53,23 @@ from registry.running import Identity
 from registry.service import Registry
 from registry.token_scopes import TokenScope
 
+
+def _answer_head(router: APIRouter) -> None:
+    """Answer HEAD wherever GET is [1]: download programs ask that first.
+
+    - [1] https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
+    """
+    for route in list(router.routes):
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
+            router.add_api_route(
+                route.path.removeprefix(router.prefix),
+                route.endpoint,
+                methods=["HEAD"],
+                response_class=route.response_class,
+                include_in_schema=False,
+            )
+
+
 # What each router's routes are of, for who comes with a token; None is open to all.
 API: list[tuple[APIRouter, TokenScope | None]] = [
     (health.router, None),
@@ -88,6 +104,8 @@ PAGES: list[tuple[APIRouter, TokenScope | None]] = [
     (status.read_page_router, TokenScope.READ),
     (metrics.router, TokenScope.ADMIN),
 ]
+for _router, _ in (*API, *PAGES):
+    _answer_head(_router)
 # So often /readyz looks at the schema and at encoders; the database is asked every time.
 READY_SECONDS = 5.0
 # What is open to all where reading is.
@@ -127,7 +145,6 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
                 guards = [] if scope is None else [Depends(allowed_to(scope))]
                 guards += [Depends(limit_images)] if scope is TokenScope.FUSE else []
                 app.include_router(router, dependencies=guards, include_in_schema=described)
-                _answer_head(app, router, guards)
     app.mount("/docs/swagger", docs.SWAGGER, name="swagger")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     add_error_handlers(app)
@@ -179,20 +196,3 @@ class App(FastAPI):
             }
             complete(super().openapi(), scopes, wants_tokens=wants_tokens(settings))
         return super().openapi()
-
-
-def _answer_head(app: FastAPI, router: APIRouter, guards: list[DependsMarker]) -> None:
-    """Answer HEAD wherever GET is [1]: download programs ask that first.
-
-    - [1] https://www.rfc-editor.org/rfc/rfc9110#section-9.3.2
-    """
-    for route in router.routes:
-        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
-            app.add_api_route(
-                route.path,
-                route.endpoint,
-                methods=["HEAD"],
-                response_class=route.response_class,
-                dependencies=guards,
-                include_in_schema=False,
-            )
