@@ -49,8 +49,7 @@ class FetchStep(SharedStep):
             elif judge.keeps_some:
                 adapters.want_back(session, judge.fusing)
         if self.context.full:
-            want_lost(self.context)
-        yield from ()
+            yield from want_lost(self.context)
 
     def remaining(self) -> int:
         with self.context.sessions() as session:

@@ -44,6 +44,7 @@ from registry.db.reading_facts import Reading
 from registry.db.readings import store_readings
 from registry.db.session import open_database
 from registry.errors import DatabaseLostError, DiskFullError
+from registry.refresh import losses
 from registry.refresh.pipeline import STEPS, Pipeline, StepProgress
 from registry.refresh.steps.caption import CaptionStep
 from registry.refresh.steps.crawl import CrawlStep
@@ -692,6 +693,32 @@ def test_a_full_refresh_fetches_again_what_the_blob_store_lost(
     hub.requests.clear()
     assert failures(list(pipeline.refresh(source, full=True))) == {}
     assert downloads(hub) == []
+
+
+def test_a_blob_store_that_lost_nearly_all_is_left_until_it_is_asked_for(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    blobs: BlobStore,
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its disk is not mounted, most likely."""
+    monkeypatch.setattr(losses, "FEW_LOST", 1)
+    list(pipeline.refresh(source))
+    hashes = [get_adapter(sessions, name).file_sha256 for name in NAMES]
+    for sha256 in filter(None, hashes):
+        blobs.path(sha256).unlink()
+    hub.requests.clear()
+
+    [message] = failures(list(pipeline.refresh(source, full=True))).values()
+    assert "files and covers are not in the blob store" in message
+    assert "--full --force" in message
+    assert downloads(hub) == []
+    assert states(sessions) == dict.fromkeys(NAMES, "ready")
+
+    assert failures(list(pipeline.refresh(source, full=True, force=True))) == {}
+    assert all(blobs.exists(sha256) for sha256 in filter(None, hashes))
 
 
 def test_a_checkpoint_that_the_blob_store_lost_is_registered_again(
