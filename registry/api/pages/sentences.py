@@ -339,6 +339,13 @@ ANSWERS = (
         "未比较权重：{bases} 还没有权重编码器（`autolora doctor`）。",
     ),
     (
+        "the checkpoint of encoder {name} is not in the blob store. Register it again by "
+        "`autolora encoders add FILE`, or go back to the one before by "
+        "`autolora encoders rollback {base}`.",
+        "编码器 {name} 的检查点不在文件库中。请用 `autolora encoders add FILE` 重新登记，"
+        "或用 `autolora encoders rollback {base}` 退回上一个。",
+    ),
+    (
         "The vision model did not describe the picture; see the log.",
         "视觉模型没有描述这张图片；详情见日志。",
     ),
