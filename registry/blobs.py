@@ -73,10 +73,10 @@ class BlobStore:
     def exists(self, sha256: str) -> bool:
         return self._place(sha256).is_file()
 
-    def lacks(self, sha256: str, size: int | None) -> bool:
-        """Whether a blob is not here in full: of `size` bytes, or of any where that is unknown.
+    def discard_cut(self, sha256: str, size: int | None) -> bool:
+        """Remove what a broken disk left of a blob; return whether it is to be had anew.
 
-        What a broken disk left of it is removed, so that it is written anew.
+        It should have `size` bytes, or any where that is unknown.
         """
         place = self._place(sha256)
         try:

@@ -62,9 +62,9 @@ class SharedBlobStore(BlobStore):
         """Whether others can have it; what is only here counts for nothing."""
         return self._size(sha256) is not None
 
-    def lacks(self, sha256: str, size: int | None) -> bool:
+    def discard_cut(self, sha256: str, size: int | None) -> bool:
         """As in a folder, of what others can have."""
-        super().lacks(sha256, size)
+        super().discard_cut(sha256, size)
         shared = self._size(sha256)
         if shared and size in (None, shared):
             return False

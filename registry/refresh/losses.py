@@ -53,13 +53,13 @@ Lacking = Callable[[Iterable[tuple[str, int | None]]], set[str]]
 def _asking(context: RefreshContext) -> Iterator[Lacking]:
     """Give what tells which blobs, of a hash and the bytes that are known, are lost."""
     if context.settings.blobs_url is None:
-        yield lambda blobs: {sha256 for sha256, size in blobs if context.blobs.lacks(sha256, size)}
+        yield lambda blobs: {blob[0] for blob in blobs if context.blobs.discard_cut(*blob)}
         return
     with ThreadPoolExecutor(QUESTIONS_AT_A_TIME, thread_name_prefix="blobs") as pool:
 
         def lacking(blobs: Iterable[tuple[str, int | None]]) -> set[str]:
             asked = list(blobs)
-            answers = pool.map(lambda blob: context.blobs.lacks(*blob), asked)
+            answers = pool.map(lambda blob: context.blobs.discard_cut(*blob), asked)
             return {sha256 for (sha256, _), lost in zip(asked, answers, strict=True) if lost}
 
         yield lacking

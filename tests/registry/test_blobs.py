@@ -123,11 +123,15 @@ def test_what_is_cut_is_lacking_and_makes_room_for_the_whole(blobs: BlobStore) -
         blobs.path(sha256).chmod(0o600)
         blobs.path(sha256).write_bytes(left)
 
-    lacking = [blobs.lacks(whole, 5), blobs.lacks(whole, None), blobs.lacks(cut, 6)]
+    lacking = [
+        blobs.discard_cut(whole, 5),
+        blobs.discard_cut(whole, None),
+        blobs.discard_cut(cut, 6),
+    ]
 
     assert lacking == [False, False, True]
-    assert blobs.lacks(empty, None)
-    assert blobs.lacks("0" * 64, None)
+    assert blobs.discard_cut(empty, None)
+    assert blobs.discard_cut("0" * 64, None)
     assert [blobs.exists(sha256) for sha256 in (whole, cut, empty)] == [True, False, False]
 
 

@@ -103,7 +103,7 @@ def test_what_the_store_has_lost_or_cut_is_lacking_whatever_is_here(
     objects[lost].delete()
     objects[cut].put(Body=b"a fi")
 
-    lacking = [here.lacks(sha256, size) for sha256, size in ((whole, 5), (lost, 4), (cut, 6))]
+    lacking = [here.discard_cut(sha256, size) for sha256, size in ((whole, 5), (lost, 4), (cut, 6))]
 
     assert lacking == [False, True, True]
     here.put_bytes(b"lost")
