@@ -161,7 +161,7 @@ _RETRYING = Retrying(
 )
 
 
-# Asks once more where an answer broke off.
+# Asks again where an answer broke off.
 _ASKING_AGAIN = Retrying(
     retry=retry_if_exception_type(RemoteBrokenOffError),
     stop=stop_after_attempt(MOST_ATTEMPTS),
