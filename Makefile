@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
+# Where it is set, every process that a test starts compiles the whole package anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test chromium check format bench base zoo clean
 

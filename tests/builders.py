@@ -65,17 +65,14 @@ def add_adapter(
     values |= what_matters
     values.setdefault("words", " ".join([values["name"], values["author"], values["description"]]))
     sha256 = file_sha256 or hashlib.sha256(f"file {number}".encode()).hexdigest()
-    if session.get(File, sha256) is None:
-        session.add(
-            File(
-                sha256=sha256,
-                size=1000,
-                base_model=values["base_model"],
-                verdict={"loadable": True, "fusable": True, "reasons": []},
-                read_at=LONG_AGO,
-            )
-        )
-        session.flush()
+    file = {
+        "sha256": sha256,
+        "size": 1000,
+        "base_model": values["base_model"],
+        "verdict": {"loadable": True, "fusable": True, "reasons": []},
+        "read_at": LONG_AGO,
+    }
+    session.execute(insert(File).values(file).on_conflict_do_nothing())
     adapter = Adapter(file_sha256=sha256, **values)
     session.add(adapter)
     session.flush()
@@ -84,9 +81,9 @@ def add_adapter(
         session.add(
             WeightEmbedding(file_sha256=sha256, encoder_id=encoder.id, embedding=list(embedding))
         )
-    for position, (text, caption_embedding) in enumerate(captions):
-        _add_caption(session, adapter, position, text, caption_embedding)
     session.flush()
+    if captions:
+        _add_captions(session, adapter, captions)
     return adapter
 
 
@@ -114,27 +111,39 @@ def add_encoder(session: Session, **what_matters: Any) -> Encoder:
     return encoder
 
 
-def _add_caption(
-    session: Session, adapter: Adapter, position: int, text: str, embedding: Sequence[float]
+def _add_captions(
+    session: Session, adapter: Adapter, captions: Sequence[tuple[str, Sequence[float]]]
 ) -> None:
-    sha256 = hashlib.sha256(f"cover {adapter.id} {position}".encode()).hexdigest()
-    cover = Cover(
-        adapter_id=adapter.id,
-        position=position,
-        sha256=sha256,
-        thumbnail_sha256=sha256,
-        width=32,
-        height=32,
-        phash=0,
-        prompt=text,
+    texts = [text for text, _ in captions]
+    hashes = [
+        hashlib.sha256(f"cover {adapter.id} {position}".encode()).hexdigest()
+        for position in range(len(captions))
+    ]
+    covers = session.scalars(
+        insert(Cover).returning(Cover.id, sort_by_parameter_order=True),
+        [
+            {
+                "adapter_id": adapter.id,
+                "position": position,
+                "sha256": sha256,
+                "thumbnail_sha256": sha256,
+                "width": 32,
+                "height": 32,
+                "phash": 0,
+                "prompt": text,
+            }
+            for position, (text, sha256) in enumerate(zip(texts, hashes, strict=True))
+        ],
     )
-    session.add(cover)
-    session.flush()
-    caption = Caption(cover_id=cover.id, text=text, source="hub")
-    session.add(caption)
-    session.flush()
-    session.execute(
-        insert(CaptionEmbedding)
-        .values(text_md5=caption.text_md5, text_encoder=TEXT_ENCODER, embedding=list(embedding))
-        .on_conflict_do_nothing()
+    names = session.scalars(
+        insert(Caption).returning(Caption.text_md5, sort_by_parameter_order=True),
+        [
+            {"cover_id": cover, "text": text, "source": "hub"}
+            for cover, text in zip(covers, texts, strict=True)
+        ],
     )
+    embeddings = [
+        {"text_md5": name, "text_encoder": TEXT_ENCODER, "embedding": list(embedding)}
+        for name, (_, embedding) in zip(names, captions, strict=True)
+    ]
+    session.execute(insert(CaptionEmbedding).values(embeddings).on_conflict_do_nothing())
