@@ -31,6 +31,8 @@ from crawler.sources.walking import ListedItem
 
 HUB = "civitai"
 TYPES = ("LORA", "LoCon", "DoRA")
+# What a file of weights may be called there; besides, whatever is a version's primary one.
+WEIGHTS = ("Model", "Pruned Model", "Enhancement LoRA", "Diffusion Model", "UNet")
 MAX_VERSIONS = 50
 MAX_COVERS = 10
 # Bits of nsfwLevel: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX, 32 blocked. Images also say it in words.
@@ -119,7 +121,7 @@ def _is_adapter(file: Any) -> bool:
     return (
         isinstance(name, str)
         and name.lower().endswith(".safetensors")
-        and facts.get("type", "Model") in ("Model", "Pruned Model")
+        and (facts.get("type", "Model") in WEIGHTS or facts.get("primary") is True)
     )
 
 

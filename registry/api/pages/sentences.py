@@ -51,6 +51,10 @@ FILES = (
     ("refused: {claim}", "已拒绝：{claim}"),
     ("is a link that leads to nothing", "是失效的链接"),
     ("is a web page, not a file of weights", "是网页，不是权重文件"),
+    (
+        "is called .sft: rename it to .safetensors, and it is read",
+        "扩展名是 .sft：改名为 .safetensors 后即可读取",
+    ),
     ("is what a site answered in place of it: {answer}", "是网站返回的消息，不是文件：{answer}"),
     (
         "is a Git LFS pointer, not the file it points to; only safetensors are read",
