@@ -203,8 +203,11 @@ def _part_outside(key: str) -> str:
 
 
 def _split_suffix(key: str) -> tuple[str, str]:
-    """Return (slot, the name before the suffix); no slot where the suffix is not known."""
+    """Return (slot, the name before the suffix); no slot where the suffix is not known.
+
+    TheLastBen's trainer has a dot more at the end of a name, which became an underscore.
+    """
     for pattern, slot in SUFFIXES:
         if match := pattern.search(key):
-            return slot or match[1], WRAPPERS.sub("", key[: match.start()])
+            return slot or match[1], WRAPPERS.sub("", key[: match.start()]).removesuffix("_")
     return ("embedding" if EMBEDDING.match(key) else ""), key

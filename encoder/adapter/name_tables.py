@@ -46,6 +46,15 @@ BFL = (
     ("double_blocks.{i}.img_mlp.2", DOUBLE, ("ff.linear_out",)),
     ("double_blocks.{i}.txt_mlp.0", DOUBLE, ("ff_context.linear_in",)),
     ("double_blocks.{i}.txt_mlp.2", DOUBLE, ("ff_context.linear_out",)),
+    *(
+        (f"{blocks}norm.{theirs}_norm", parent, (f"attn.norm_{added}{ours}",))
+        for blocks, parent, added in (
+            ("double_blocks.{i}.img_attn.", DOUBLE, ""),
+            ("double_blocks.{i}.txt_attn.", DOUBLE, "added_"),
+            ("single_blocks.{i}.", SINGLE, ""),
+        )
+        for theirs, ours in (("query", "q"), ("key", "k"))
+    ),
     ("double_blocks.{i}.img_mod.lin", DOUBLE, ("norm1.linear",)),
     ("double_blocks.{i}.txt_mod.lin", DOUBLE, ("norm1_context.linear",)),
     ("single_blocks.{i}.linear1", SINGLE, (Q, K, V, "proj_mlp")),
@@ -138,6 +147,7 @@ CHROMA = (
 )  # fmt: skip
 KREA_BLOCK = {
     "attn.wq": Q, "attn.wk": K, "attn.wv": V, "attn.wo": "attn.to_out.0",
+    "attn.qknorm.qnorm": "attn.norm_q", "attn.qknorm.knorm": "attn.norm_k",
     "attn.gate": "attn.to_gate", "mlp.gate": "ff.gate", "mlp.up": "ff.up", "mlp.down": "ff.down",
 }  # fmt: skip
 KREA = (
@@ -230,6 +240,8 @@ WAN = (
            for theirs, ours in (("self_attn", "attn1"), ("cross_attn", "attn2")) for side in "qkv"},
         "self_attn.o": "attn1.to_out.0", "cross_attn.o": "attn2.to_out.0",
         "cross_attn.k_img": "attn2.add_k_proj", "cross_attn.v_img": "attn2.add_v_proj",
+        # As musubi-tuner's converter had them for a while.
+        "cross_attn.k.img": "attn2.add_k_proj", "cross_attn.v.img": "attn2.add_v_proj",
         "ffn.0": "ffn.net.0.proj", "ffn.2": "ffn.net.2", "norm3": "norm2",
         **{f"{theirs}.norm_{side}": f"{ours}.norm_{side}"
            for theirs, ours in (("self_attn", "attn1"), ("cross_attn", "attn2")) for side in "qk"},

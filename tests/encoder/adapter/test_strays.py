@@ -205,3 +205,52 @@ def test_kernels_over_time_alone_are_no_adapter(tmp_path: Path) -> None:
     kernel = {"diffusion_model.patch_embedding.diff": torch.ones(8, 4, 1, 2, 2)}
     with pytest.raises(UnsupportedLoraError, match="only kernels over time"):
         read(save(tmp_path, kernel))
+
+
+def test_a_name_may_end_with_an_underscore(tmp_path: Path) -> None:
+    """A trainer's dots before the suffix, flattened with the others."""
+    weights = read(save(tmp_path, pair(f"lora_unet_{flat(KEY)}_", 320, 768)))
+
+    assert list(weights.layers) == [KEY]
+
+
+def test_names_of_wans_layers_for_pictures_may_have_a_dot(tmp_path: Path) -> None:
+    tensors = pair("diffusion_model.blocks.0.cross_attn.k.img", 5120, 5120)
+    weights = read(save(tmp_path, tensors))
+
+    assert list(weights.layers) == ["blocks.0.attn2.add_k_proj"]
+    assert weights.base_model == "wan-2.1-i2v-14b"
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "norms"),
+    [
+        (
+            "diffusion_model.double_blocks.18.img_attn.proj", (3072, 3072),
+            {
+                "double_blocks.18.img_attn.norm.query_norm": "transformer_blocks.18.attn.norm_q",
+                "double_blocks.18.txt_attn.norm.key_norm":
+                    "transformer_blocks.18.attn.norm_added_k",
+                "single_blocks.37.norm.key_norm": "single_transformer_blocks.37.attn.norm_k",
+            },
+        ),
+        (
+            "diffusion_model.blocks.27.attn.wo", (6144, 6144),
+            {
+                "blocks.27.attn.qknorm.qnorm": "transformer_blocks.27.attn.norm_q",
+                "txtfusion.refiner_blocks.0.attn.qknorm.knorm":
+                    "text_fusion.refiner_blocks.0.attn.norm_k",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_norms_of_queries_and_keys_have_the_authors_names(
+    tmp_path: Path, layer: str, size: tuple[int, int], norms: dict[str, str]
+) -> None:
+    """ComfyUI's own trainer writes a difference of each."""
+    tensors = pair(layer, *size)
+    tensors |= {f"diffusion_model.{name}.diff": torch.ones(128) for name in norms}
+    weights = read(save(tmp_path, tensors))
+
+    assert set(weights.vectors) == {f"{name}.weight" for name in norms.values()}
+    assert weights.verdict.unmatched == ()

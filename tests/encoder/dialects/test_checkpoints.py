@@ -23,6 +23,8 @@ OTHERS = {
     # Of another network, beside Cosmos-Predict2.
     "anima": r"^llm_adapter\.",
     "ltx-2.3": r"prompt_adaln_single",
+    # Of a converter of adapters.
+    "wan-2.1-i2v-14b": r"\.[kv]\.img$",
 }
 
 
