@@ -42,7 +42,7 @@ OTHER_KINDS = (
     (re.compile(r"(^|\.)motion_modules\."), "an AnimateDiff motion LoRA"),
     (
         re.compile(r"(^|\.)blocks\.\d+\.attn\.qkv_proj\.lora_B\.\w+\.weight$"),
-        "DiffSynth's way with MiniMax-H3, whose queries, keys and values are in turns of heads",
+        "MiniMax-H3's layers as DiffSynth has them, queries, keys and values in turns of heads",
     ),
     (
         re.compile(r"\.bias_(indices|values|size)$"),
