@@ -452,6 +452,29 @@ def test_the_file_of_an_adapter_is_found_among_others() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "kind", "taken"),
+    [
+        ("Ink v2.0", "SafeTensor", "Ink v2.0.safetensors"),
+        ("ink.sft", "SafeTensor", "ink.safetensors"),
+        ("INK.SafeTensors", None, "INK.SafeTensors"),
+        ("Ink v2.0", None, None),
+        ("ink.zip", "SafeTensor", None),
+        ("ink.gguf", "GGUF", None),
+        ("", "SafeTensor", None),
+        (7, "SafeTensor", None),
+    ],
+)
+def test_a_file_that_its_author_renamed_is_known_by_its_format(
+    name: Any, kind: str | None, taken: str | None
+) -> None:
+    file = {"name": name, "type": "Model", "primary": True, "metadata": {"format": kind}}
+
+    found = find_file({"files": [file]})
+
+    assert (found and found.name) == taken
+
+
+@pytest.mark.parametrize(
     ("kind", "primary", "taken"),
     [
         ("Enhancement LoRA", False, True),
