@@ -327,6 +327,25 @@ def test_trigger_words_come_from_the_metadata_without_control_characters(tmp_pat
     assert "ss_thumbnail" not in weights.metadata
 
 
+def test_what_simple_tuner_writes_of_itself_is_known(tmp_path: Path) -> None:
+    """Its architecture is its own name of a family and of a flavour of it."""
+    metadata = {
+        "modelspec.implementation": "diffusers",
+        "modelspec.architecture": "chroma-hd/lora",
+        "global_step": "1000",
+        "trained_words": "ohwx dog, in a field",
+    }
+    stem = "transformer.transformer_blocks.0.attn.to_q"
+    layer = {f"{stem}.lora_A.weight": torch.ones(2, 3072),
+             f"{stem}.lora_B.weight": torch.ones(3072, 2)}  # fmt: skip
+    path = write_tensors(tmp_path / "a.safetensors", layer, metadata)
+    weights = read(path)
+
+    assert weights.trainer == "SimpleTuner"
+    assert weights.trigger_words == ("ohwx dog", "in a field")
+    assert weights.base_model == "chroma"
+
+
 def test_a_layer_outside_the_family_keeps_the_rest_readable(tmp_path: Path) -> None:
     weights = read_tensors(tmp_path, {**one_layer(), **one_layer("x_embedder")})
 

@@ -118,6 +118,12 @@ def test_the_first_known_word_of_a_hub_decides() -> None:
         ("anima-preview/lora", "anima"),
         ("wan2.1/lora", "wan"),
         ("lumina/lora", "lumina-2"),
+        # SimpleTuner's families and flavours.
+        ("qwen_image-edit-v2+/lora", "qwen-image-edit-2509"),
+        ("z_image-base/lora", "z-image"),
+        ("wan-i2v-14b-2.2-high/lora", "wan-2.2-i2v-a14b"),
+        ("hunyuanvideo-t2v-480p/lora", "hunyuan-video-1.5"),
+        ("ernie-turbo/lora", "ernie-image-turbo"),
         ("minimax_h3_ref2va", "minimax-h3-ref2va"),
         ("wan_2.2_14b", "wan-2.2-a14b"),
         ("hunyuan-video-1.5/lora", "hunyuan-video-1.5"),
