@@ -170,4 +170,4 @@ def unreadable(tree: Tree) -> Iterator[tuple[Path, str]]:
             elif entry.path.suffix.lower() == SHORT_SUFFIX and not directory.find(
                 entry.path.stem + SUFFIX
             ):
-                yield entry.path, f"is called {SHORT_SUFFIX}: rename it to {SUFFIX}, and it is read"
+                yield entry.path, "is called .sft: rename it to .safetensors, and it is read"
