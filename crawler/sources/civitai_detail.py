@@ -31,6 +31,11 @@ from crawler.sources.walking import ListedItem
 
 HUB = "civitai"
 TYPES = ("LORA", "LoCon", "DoRA")
+# What a file of weights may be called there; besides, whatever is a version's primary one.
+WEIGHTS = ("Model", "Pruned Model", "Enhancement LoRA", "Diffusion Model", "UNet")
+SUFFIX = ".safetensors"
+# Endings that are not safetensors', whatever the hub has noted of the format.
+OTHERS = (".bin", ".ckpt", ".gguf", ".json", ".onnx", ".pt", ".pth", ".txt", ".yaml", ".zip")
 MAX_VERSIONS = 50
 MAX_COVERS = 10
 # Bits of nsfwLevel: 1 PG, 2 PG-13, 4 R, 8 X, 16 XXX, 32 blocked. Images also say it in words.
@@ -110,17 +115,29 @@ def find_file(version: Mapping[str, Any]) -> FileRecord | None:
     kilobytes, sha256 = files[0].get("sizeKB"), as_dict(files[0].get("hashes")).get("SHA256")
     known = type(kilobytes) in (int, float) and 0 < kilobytes < 2**40
     size = round(kilobytes * 1024) if known else None
-    return read_file(files[0]["name"], size, read_sha256(sha256), read_id(files[0].get("id")))
+    name = _file_name(files[0])
+    return read_file(name, size, read_sha256(sha256), read_id(files[0].get("id")))
 
 
 def _is_adapter(file: Any) -> bool:
     facts = as_dict(file)
+    weights = facts.get("type", "Model") in WEIGHTS or facts.get("primary") is True
+    return weights and bool(_file_name(facts))
+
+
+def _file_name(facts: Mapping[str, Any]) -> str:
+    """Return the name of a file of safetensors, with that ending; "" for others.
+
+    Authors may call a file what they like, and then its format tells.
+    """
     name = facts.get("name")
-    return (
-        isinstance(name, str)
-        and name.lower().endswith(".safetensors")
-        and facts.get("type", "Model") in ("Model", "Pruned Model")
-    )
+    if not isinstance(name, str) or not name:
+        return ""
+    low = name.lower()
+    if low.endswith(SUFFIX):
+        return name
+    told = as_dict(facts.get("metadata")).get("format") == "SafeTensor"
+    return name.removesuffix(".sft") + SUFFIX if told and not low.endswith(OTHERS) else ""
 
 
 def read_version(

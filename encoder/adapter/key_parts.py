@@ -21,19 +21,24 @@ SUFFIXES = (
     (re.compile(rf"\.lora_A{ADAPTER}\.weight$"), "down"),
     (re.compile(rf"\.lora_B{ADAPTER}\.weight$"), "up"),
     (re.compile(rf"\.lora_B{ADAPTER}\.bias$"), "up_bias"),
-    (re.compile(rf"\.lora_magnitude_vector{ADAPTER}(?:\.weight)?$"), "magnitude"),
+    # PEFT's, and ai-toolkit's.
+    (re.compile(rf"\.(?:lora_magnitude_vector{ADAPTER}(?:\.weight)?|magnitude)$"), "magnitude"),
     (re.compile(r"\.lora[._](?:linear_layer\.)?down\.weight$"), "down"),
     (re.compile(r"\.lora[._](?:linear_layer\.)?up\.weight$"), "up"),
     (re.compile(r"\.lora_mid\.weight$"), "mid"),
     (re.compile(r"\.(hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2)(?:\.default)?$"), ""),
-    (re.compile(r"\.(alpha|dora_scale|diff|diff_b|set_weight|w_norm|b_norm)$"), ""),
+    (re.compile(r"\.(alpha|dora_scale|diff|diff_b|diff_m|set_weight|w_norm|b_norm)$"), ""),
     # XLabs, and diffusers' attention processors: "….processor.qkv_lora1.down.weight".
     (re.compile(r"(?<=_lora)\.down\.weight$|(?<=_lora[12])\.down\.weight$"), "down"),
     (re.compile(r"(?<=_lora)\.up\.weight$|(?<=_lora[12])\.up\.weight$"), "up"),
 )  # fmt: skip
 
-# Text encoders are listed and left out: only the diffusion network is adapted here.
-TEXT_ENCODER = re.compile(r"text_encoder(?:_(\d))?\.|lora_te(\d)?_|text_encoders\.(\w+)\.")
+# Text encoders are listed and left out: only the diffusion network is adapted here. PEFT puts its
+# own prefix before either.
+TEXT_ENCODER = re.compile(
+    r"(?:base_model\.model\.)*"
+    r"(?:text_encoder(?:_(\d))?\.|lora_te(\d)?_|text_encoders\.(\w+)\.)"
+)
 EMBEDDING = re.compile(r"bundle_emb\.")
 
 # Names with dots, and names in which the module's dots became underscores. Wrapped twice, a
@@ -42,6 +47,7 @@ DOTTED_PREFIXES = (
     "base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.", "unet.",
     "pipe.dit.", "module.", FIRST_FORMAT,
 )  # fmt: skip
+NETWORKS = ("transformer.", "diffusion_model.")
 DOTTED = re.compile(f"(?:{'|'.join(map(re.escape, DOTTED_PREFIXES))})*")
 # What PyTorch wraps modules in to compile them, to shard them or to compute them again, wherever.
 WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -93,7 +99,7 @@ def plan_layers(file: str | Path, keys: Iterable[str]) -> KeyPlan:
             plan.text.append((slot, key))
             text_modules.add((part, stem))
         elif stem not in other:
-            _add(file, plan, stem.removeprefix(prefix), slot, key)
+            _add(file, plan, stem.removeprefix(find_prefix(stem)), slot, key)
     plan.parts.update(part for part, _ in text_modules)
     strays = [key for key, slot, _ in split if not slot]
     _check_strays(file, strays, {stem for _, _, stem in known})
@@ -129,17 +135,26 @@ def is_outside(key: str) -> bool:
 
 
 def _main_prefix(file: str | Path, stems: Collection[str]) -> tuple[str, set[str]]:
-    """Return the prefix of a file's modules, and the few that have another one."""
+    """Return the prefix of most modules, and the few that have one of another kind."""
     by_prefix: dict[str, set[str]] = {}
     for stem in stems:
         by_prefix.setdefault(find_prefix(stem), set()).add(stem)
     if not by_prefix:
         return "", set()
     main = max(by_prefix, key=lambda prefix: len(by_prefix[prefix]))
-    others = set().union(*(own for prefix, own in by_prefix.items() if prefix != main))
-    if len(others) >= len(by_prefix[main]) or not are_few(len(others), len(by_prefix[main])):
+    others = {stem for prefix, own in by_prefix.items() for stem in own if not _alike(prefix, main)}
+    mains = len(stems) - len(others)
+    if len(others) >= mains or not are_few(len(others), mains):
         raise UnsupportedLoraError(file, f"mixes the prefixes {sorted(by_prefix)}")
     return main, others
+
+
+def _alike(first: str, second: str) -> bool:
+    """Whether both mean the network itself, by diffusers' name and by ComfyUI's.
+
+    fal's files have the one before blocks that diffusers names, the other before the rest.
+    """
+    return first == second or (first.endswith(NETWORKS) and second.endswith(NETWORKS))
 
 
 def _add(file: str | Path, plan: KeyPlan, module: str, slot: str, key: str) -> None:
@@ -188,8 +203,11 @@ def _part_outside(key: str) -> str:
 
 
 def _split_suffix(key: str) -> tuple[str, str]:
-    """Return (slot, the name before the suffix); no slot where the suffix is not known."""
+    """Return (slot, the name before the suffix); no slot where the suffix is not known.
+
+    TheLastBen's trainer has a dot more at the end of a name, which became an underscore.
+    """
     for pattern, slot in SUFFIXES:
         if match := pattern.search(key):
-            return slot or match[1], WRAPPERS.sub("", key[: match.start()])
+            return slot or match[1], WRAPPERS.sub("", key[: match.start()]).removesuffix("_")
     return ("embedding" if EMBEDDING.match(key) else ""), key

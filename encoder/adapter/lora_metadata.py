@@ -14,6 +14,8 @@ from encoder.base_models.names import name_claim
 MAX_TRIGGER_WORDS, MAX_TRIGGER_CHARACTERS = 20, 200
 
 MAX_CLAIM_CHARACTERS = 200
+# The last is SimpleTuner's.
+TRIGGER_KEYS = ("modelspec.trigger_phrase", "ss_trigger_words", "trained_words")
 # musubi-tuner's own among the modules of networks that it shares with sd-scripts.
 MUSUBI = re.compile(
     r"musubi_tuner\..*|networks\.(loha|lokr"
@@ -47,6 +49,8 @@ def find_trainer(metadata: Mapping[str, str]) -> str | None:
         return "musubi-tuner"
     if module.startswith("networks."):
         return "sd-scripts"
+    if "global_step" in metadata and metadata.get("modelspec.implementation") == "diffusers":
+        return "SimpleTuner"
     if "lora_adapter_metadata" in metadata:
         return "diffusers"
     return plain_line(software)[:60] or None
@@ -54,7 +58,7 @@ def find_trainer(metadata: Mapping[str, str]) -> str | None:
 
 def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Return the words that the author says activate the adapter, without repeats."""
-    written = [metadata.get(key, "") for key in ("modelspec.trigger_phrase", "ss_trigger_words")]
+    written = [metadata.get(key, "") for key in TRIGGER_KEYS]
     written.append(_only_tag(metadata.get("ss_tag_frequency", "")))
     words = (plain_line(word) for text in written for word in text.split(","))
     kept = [word for word in words if word and len(word) <= MAX_TRIGGER_CHARACTERS]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 Template = tuple[str, str, tuple[str, ...]]
 
-# Before a module whose halves are (shift, scale), which diffusers has as (scale, shift).
+# Before a module whose halves are the other way round in diffusers: (shift, scale) of modulations.
 SWAPPED = "~"
 
 
@@ -46,6 +46,15 @@ BFL = (
     ("double_blocks.{i}.img_mlp.2", DOUBLE, ("ff.linear_out",)),
     ("double_blocks.{i}.txt_mlp.0", DOUBLE, ("ff_context.linear_in",)),
     ("double_blocks.{i}.txt_mlp.2", DOUBLE, ("ff_context.linear_out",)),
+    *(
+        (f"{blocks}norm.{theirs}_norm", parent, (f"attn.norm_{added}{ours}",))
+        for blocks, parent, added in (
+            ("double_blocks.{i}.img_attn.", DOUBLE, ""),
+            ("double_blocks.{i}.txt_attn.", DOUBLE, "added_"),
+            ("single_blocks.{i}.", SINGLE, ""),
+        )
+        for theirs, ours in (("query", "q"), ("key", "k"))
+    ),
     ("double_blocks.{i}.img_mod.lin", DOUBLE, ("norm1.linear",)),
     ("double_blocks.{i}.txt_mod.lin", DOUBLE, ("norm1_context.linear",)),
     ("single_blocks.{i}.linear1", SINGLE, (Q, K, V, "proj_mlp")),
@@ -99,8 +108,12 @@ DIFFSYNTH = (
     ("single_blocks.{i}.proj_out", SINGLE, ("proj_out",)),
     ("single_blocks.{i}.norm.linear", SINGLE, ("norm.linear",)),
 )
-# FLUX.1 with its projections fused: by diffusers' `fuse_qkv_projections`, and by OneTrainer.
+# Projections fused: by diffusers' and SimpleTuner's `fuse_qkv_projections`, and by OneTrainer.
 FUSED = (
+    *(
+        (f"{blocks}.{{i}}.attn.to_qkv", f"{blocks}.{{i}}.", (Q, K, V))
+        for blocks in ("text_fusion.layerwise_blocks", "text_fusion.refiner_blocks")
+    ),
     ("transformer_blocks.{i}.attn.to_qkv", DOUBLE, (Q, K, V)),
     ("transformer_blocks.{i}.attn.to_added_qkv", DOUBLE, ADDED),
     ("transformer_blocks.{i}.attn.qkv", DOUBLE, (Q, K, V)),
@@ -113,7 +126,12 @@ Z_IMAGE = (
     *(
         (f"{blocks}.{{i}}.attention.{name}", f"{blocks}.{{i}}.attention.", targets)
         for blocks in ("layers", "noise_refiner", "context_refiner")
-        for name, targets in (("qkv", ("to_q", "to_k", "to_v")), ("out", ("to_out.0",)))
+        for name, targets in (
+            ("qkv", ("to_q", "to_k", "to_v")),
+            ("out", ("to_out.0",)),
+            ("q_norm", ("norm_q",)),
+            ("k_norm", ("norm_k",)),
+        )
     ),
     ("x_embedder", "all_x_embedder.", ("2-1",)),
     ("final_layer.linear", "all_final_layer.2-1.", ("linear",)),
@@ -129,6 +147,7 @@ CHROMA = (
 )  # fmt: skip
 KREA_BLOCK = {
     "attn.wq": Q, "attn.wk": K, "attn.wv": V, "attn.wo": "attn.to_out.0",
+    "attn.qknorm.qnorm": "attn.norm_q", "attn.qknorm.knorm": "attn.norm_k",
     "attn.gate": "attn.to_gate", "mlp.gate": "ff.gate", "mlp.up": "ff.up", "mlp.down": "ff.down",
 }  # fmt: skip
 KREA = (
@@ -190,6 +209,8 @@ ANIMA = (
     *below("blocks.{i}.", DOUBLE, {
         **{f"{theirs}.{side}_proj": f"{ours}.to_{side}"
            for theirs, ours in (("self_attn", "attn1"), ("cross_attn", "attn2")) for side in "qkv"},
+        **{f"{theirs}.{side}_norm": f"{ours}.norm_{side}"
+           for theirs, ours in (("self_attn", "attn1"), ("cross_attn", "attn2")) for side in "qk"},
         "self_attn.output_proj": "attn1.to_out.0", "cross_attn.output_proj": "attn2.to_out.0",
         "mlp.layer1": "ff.net.0.proj", "mlp.layer2": "ff.net.2",
         **{f"adaln_modulation_{part}.{i}": f"norm{number}.linear_{i}"
@@ -199,15 +220,19 @@ ANIMA = (
         "x_embedder.proj.1": "patch_embed.proj", "final_layer.linear": "proj_out",
         "t_embedder.1.linear_1": "time_embed.t_embedder.linear_1",
         "t_embedder.1.linear_2": "time_embed.t_embedder.linear_2",
+        "t_embedding_norm": "time_embed.norm",
         "final_layer.adaln_modulation.1": "norm_out.linear_1",
         "final_layer.adaln_modulation.2": "norm_out.linear_2",
     }),
     *below("llm_adapter.blocks.{i}.", "text_conditioner.blocks.{i}.", {
         **{f"{part}.{side}_proj": f"{part}.{side}_proj"
            for part in ("self_attn", "cross_attn") for side in "qkvo"},
-        "mlp.0": "mlp.0", "mlp.2": "mlp.2",
+        **{f"{part}.{side}_norm": f"{part}.{side}_norm"
+           for part in ("self_attn", "cross_attn") for side in "qk"},
+        **{name: name for name in ("norm_self_attn", "norm_cross_attn", "norm_mlp",
+                                   "mlp.0", "mlp.2")},
     }),
-    ("llm_adapter.out_proj", "text_conditioner.", ("out_proj",)),
+    *below("llm_adapter.", "text_conditioner.", {"out_proj": "out_proj", "norm": "norm"}),
 )  # fmt: skip
 WAN = (
     *below("blocks.{i}.", "blocks.{i}.", {
@@ -215,6 +240,8 @@ WAN = (
            for theirs, ours in (("self_attn", "attn1"), ("cross_attn", "attn2")) for side in "qkv"},
         "self_attn.o": "attn1.to_out.0", "cross_attn.o": "attn2.to_out.0",
         "cross_attn.k_img": "attn2.add_k_proj", "cross_attn.v_img": "attn2.add_v_proj",
+        # As musubi-tuner's converter had them for a while.
+        "cross_attn.k.img": "attn2.add_k_proj", "cross_attn.v.img": "attn2.add_v_proj",
         "ffn.0": "ffn.net.0.proj", "ffn.2": "ffn.net.2", "norm3": "norm2",
         **{f"{theirs}.norm_{side}": f"{ours}.norm_{side}"
            for theirs, ours in (("self_attn", "attn1"), ("cross_attn", "attn2")) for side in "qk"},
@@ -286,7 +313,8 @@ LTX = (
 )  # fmt: skip
 LUMINA_BLOCK: dict[str, str | tuple[str, ...]] = {
     "attention.qkv": (Q, K, V), "attention.out": "attn.to_out.0",
-    "adaLN_modulation.1": "norm1.linear",
+    "adaLN_modulation.1": "norm1.linear", "attention.q_norm": "attn.norm_q",
+    "attention.k_norm": "attn.norm_k", "attention_norm2": "norm2",
     **{f"feed_forward.w{i}": f"feed_forward.linear_{i}" for i in (1, 2, 3)},
 }  # fmt: skip
 LUMINA = (
@@ -295,9 +323,13 @@ LUMINA = (
         for blocks in ("layers", "noise_refiner", "context_refiner")
         for template in below(f"{blocks}.{{i}}.", f"{blocks}.{{i}}.", LUMINA_BLOCK)
     ),
+    *((f"{blocks}.{{i}}.attention_norm1", f"{blocks}.{{i}}.", (norm,))
+      for blocks, norm in (("layers", "norm1.norm"), ("noise_refiner", "norm1.norm"),
+                           ("context_refiner", "norm1"))),
     *below("", "", {
         "final_layer.linear": "norm_out.linear_2",
         "final_layer.adaLN_modulation.1": "norm_out.linear_1",
+        "cap_embedder.0": "time_caption_embed.caption_embedder.0",
         "cap_embedder.1": "time_caption_embed.caption_embedder.1",
     }),
     *below("t_embedder.mlp.", "time_caption_embed.timestep_embedder.", TWO_LAYERS),
@@ -347,12 +379,30 @@ AURAFLOW = (
     }),
     *below("t_embedder.mlp.", "time_step_proj.", TWO_LAYERS),
 )  # fmt: skip
+H3_BLOCK: dict[str, str | tuple[str, ...]] = {
+    "attn.qkv_proj": (Q, K, V), "attn.out_proj": "attn.to_out.0",
+    "attn.q_norm": "attn.norm_q", "attn.k_norm": "attn.norm_k",
+    # What is gated and the gate, the other way round in diffusers.
+    "mlp.fc1": "~ff.net.0.proj", "mlp.fc2": "ff.net.2",
+}  # fmt: skip
+MINIMAX_H3 = (
+    *below("blocks.{i}.", DOUBLE, H3_BLOCK),
+    *below("token_refiner.blocks.{i}.", "token_refiner.refiner_blocks.{i}.", H3_BLOCK),
+    *below("", "", {
+        "video_patch_proj": "proj_in", "audio_patch_proj": "audio_proj_in",
+        "condition_proj": "context_embedder", "time_embedder.proj_in": "time_embedder.linear_1",
+        "time_embedder.proj_out": "time_embedder.linear_2",
+        "final_layer.adaln_proj.linear": "norm_out.linear", "final_layer.video_out": "proj_out",
+        "final_layer.audio_out": "audio_proj_out",
+    }),
+    ("blocks.{i}.adaln_proj.linear", DOUBLE, ("adaln_proj.linear",)),
+)  # fmt: skip
 # Convention -> modules that a family of it must have, by how they begin, and the templates.
 CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "bfl": (("single_transformer_blocks.",), BFL),
     "xlabs": (("single_transformer_blocks.",), XLABS),
     "diffsynth": (("single_transformer_blocks.0.proj_mlp",), DIFFSYNTH),
-    "fused": (("single_transformer_blocks.",), FUSED),
+    "fused": (("transformer_blocks.",), FUSED),
     "z-image": (("noise_refiner.",), Z_IMAGE),
     "chroma": (("distilled_guidance_layer.",), CHROMA),
     "krea": (("text_fusion.",), KREA),
@@ -366,4 +416,5 @@ CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "ideogram": (("llm_cond_proj",), IDEOGRAM),
     "pixart": (("adaln_single.",), PIXART),
     "auraflow": (("joint_transformer_blocks.",), AURAFLOW),
+    "minimax-h3": (("token_refiner.refiner_blocks.",), MINIMAX_H3),
 }

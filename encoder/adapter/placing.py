@@ -23,7 +23,7 @@ from encoder.adapter.refused_kinds import refuse_kinds
 from encoder.adapter.safetensors_header import Header, TensorInfo
 from encoder.base_models.families import Family
 from encoder.base_models.matching import Claim
-from encoder.errors import BadWeightsError, LoraFileError
+from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
 from encoder.late_torch import Tensor
 
 # What weights are stored as, by safetensors' names.
@@ -36,6 +36,8 @@ FORMATS = {
     "cloneofsimo.": "cloneofsimo", "diffusion_model.": "comfyui",
     "model.diffusion_model.": "comfyui",
 }  # fmt: skip
+# The slot of a table of modulations, and the axes of a kernel over time.
+TABLE, OVER_TIME = "diff_m", 5
 # The part of a header's metadata that says something of its tensors.
 PEFT_METADATA = "lora_adapter_metadata"
 # How many kinds of files are remembered, of so many tensors at most. One of FLUX.1 has up to 1,500
@@ -179,6 +181,7 @@ def _place(
 ) -> tuple[Placed, KeyPlan]:
     refuse_kinds(file, header.tensors, [claim.base_model for claim in said.claims])
     plan = plan_layers(file, header.tensors)
+    _leave_out_unplaced(file, header, plan)
     _check_dtypes(file, header, plan)
     beside, trouble = None, said.trouble
     try:
@@ -204,6 +207,26 @@ def _place(
         notes=alpha_notes(plan, alpha, trouble),
     )
     return placed, plan
+
+
+def _leave_out_unplaced(file: str | Path, header: Header, plan: KeyPlan) -> None:
+    """Take out of a plan what has no place among matrices, kernels of pictures and vectors.
+
+    Distilled models of video come as differences of all that they have: of kernels over time
+    and of tables of modulations ("diff_m") as well. Those are named, and the rest is read.
+    """
+    kept = {}
+    for module, slots in plan.modules.items():
+        if TABLE in slots:
+            plan.strays += (f"{module}.{TABLE}",)
+            slots = {slot: key for slot, key in slots.items() if slot != TABLE}
+        if any(len(header.tensors[key].shape) == OVER_TIME for key in slots.values()):
+            plan.strays += (module,)
+        elif slots:
+            kept[module] = slots
+    if not kept:
+        raise UnsupportedLoraError(file, "changes only kernels over time and modulations")
+    plan.modules = kept
 
 
 def _check_dtypes(file: str | Path, header: Header, plan: KeyPlan) -> None:

@@ -40,7 +40,14 @@ OTHER_KINDS = (
         "a ControlNet's part",
     ),
     (re.compile(r"(^|\.)motion_modules\."), "an AnimateDiff motion LoRA"),
-    (re.compile(r"\.magnitude$"), "ai-toolkit's own DoRA"),
+    (
+        re.compile(r"(^|\.)blocks\.\d+\.attn\.qkv_proj\.lora_B\.\w+\.weight$"),
+        "MiniMax-H3's layers as DiffSynth has them, queries, keys and values in turns of heads",
+    ),
+    (
+        re.compile(r"\.bias_(indices|values|size)$"),
+        "a LyCORIS extracted with the rest of the difference beside it",
+    ),
     (re.compile(r"\.lora_A(\.[\w-]+)?\.bias$"), "a LoRA with a bias between its factors"),
 )
 # Whole models have these as well, FLUX.1's for one.

@@ -13,6 +13,8 @@ from crawler.sources.folder.sidecars import BY_NAME, BY_SUFFIX, Reader
 from crawler.sources.folder.walking import Directory, Entry, walk
 
 SUFFIX = ".safetensors"
+# The same format under a shorter name, which ComfyUI and Forge read.
+SHORT_SUFFIX = ".sft"
 CARD = "README.md"
 # Where Hugging Face's editor puts the pictures of a card.
 CARD_PICTURES = "images"
@@ -20,7 +22,7 @@ CARD_PICTURES = "images"
 # zeros where nothing came yet. Other programs give a file its name when it is complete.
 UNFINISHED = (".aria2", ".st")
 # To be changed with what is read of sidecars and pictures: they are then read again.
-READER = "beside-2"
+READER = "beside-3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +161,13 @@ class Vanished:
 
 
 def unreadable(tree: Tree) -> Iterator[tuple[Path, str]]:
-    """Yield what cannot be looked at, and why, and files whose names cannot be stored."""
+    """Yield what cannot be looked at, and why, and files whose names are not taken."""
     for directory in tree.directories.values():
         yield from directory.problems
         for entry in directory.entries.values():
             if entry.path.suffix.lower() == SUFFIX and (why := why_not_stored(entry.path)):
                 yield entry.path, why
+            elif entry.path.suffix.lower() == SHORT_SUFFIX and not directory.find(
+                entry.path.stem + SUFFIX
+            ):
+                yield entry.path, "is called .sft: rename it to .safetensors, and it is read"

@@ -7,8 +7,15 @@ from crawler.hub_json import read_json
 from crawler.hub_text import clean_words, plain_text, split_phrases
 from crawler.sources.folder.fields import Facts, Fields, Sheet
 
-# Stable Diffusion web UI's names for a kind of base, in words that hubs use.
-WEBUI_BASES = {"SD1": "SD 1.5", "SD2": "SD 2.1", "SDXL": "SDXL 1.0", "SD3": "SD 3"}
+# Web UIs' names for a kind of base, in words that hubs use: Stable Diffusion web UI's, Forge's,
+# and those of Forge Neo's presets [1].
+# - [1] https://github.com/Haoming02/sd-webui-forge-classic, modules_forge/presets.py
+WEBUI_BASES = {
+    "sd1": "SD 1.5", "sd2": "SD 2.1", "sdxl": "SDXL 1.0", "sd3": "SD 3", "flux": "FLUX.1 (any)",
+    "sd": "SD 1.5", "xl": "SDXL 1.0", "klein": "FLUX.2 klein", "qwen": "Qwen-Image",
+    "lumina": "Lumina", "zit": "Z-Image", "wan": "Wan Video", "anima": "Anima", "ernie": "Ernie",
+    "krea": "Krea 2",
+}  # fmt: skip
 
 
 def read_own(sheet: Sheet) -> Facts:
@@ -24,7 +31,7 @@ def read_own(sheet: Sheet) -> Facts:
         if field in fields:
             return read(sheet)
     notes = [fields.text("description"), fields.text("notes")]
-    bases = [fields.text("base_model"), WEBUI_BASES.get(fields.text("sd version"), "")]
+    bases = [fields.text("base_model"), WEBUI_BASES.get(fields.text("sd version").lower(), "")]
     preferred = fields.strength("strength")
     return Facts(
         name=fields.text("name"),
@@ -65,7 +72,7 @@ def read_lora_manager(sheet: Sheet) -> Facts:
         name=fields.text("model_name") or version.name,
         author=version.author,
         description="\n".join(filter(None, notes)) or version.description,
-        trigger_words=version.trigger_words,
+        trigger_words=split_phrases(fields.words("trainedWords")) or version.trigger_words,
         tags=clean_words(fields.words("tags")) or version.tags,
         base_models=tuple(filter(None, bases)),
         mature=version.mature,

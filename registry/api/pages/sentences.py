@@ -43,6 +43,7 @@ FILES = (
         "不是适配器，而是完整模型或其一部分（底模、VAE、文本编码器、放大模型等）",
     ),
     ("is a textual inversion, not a LoRA", "是文本反转嵌入，不是 LoRA"),
+    ("changes only kernels over time and modulations", "只改动了时间维卷积核与调制表"),
     (
         "changes no layer of an image model, only {parts}: a text encoder's half of an adapter",
         "没有改动图像模型的任何层，只有 {parts}：这是适配器的文本编码器部分",
@@ -51,6 +52,10 @@ FILES = (
     ("refused: {claim}", "已拒绝：{claim}"),
     ("is a link that leads to nothing", "是失效的链接"),
     ("is a web page, not a file of weights", "是网页，不是权重文件"),
+    (
+        "is called .sft: rename it to .safetensors, and it is read",
+        "扩展名是 .sft：改名为 .safetensors 后即可读取",
+    ),
     ("is what a site answered in place of it: {answer}", "是网站返回的消息，不是文件：{answer}"),
     (
         "is a Git LFS pointer, not the file it points to; only safetensors are read",

@@ -451,6 +451,47 @@ def test_the_file_of_an_adapter_is_found_among_others() -> None:
     assert find_file({"files": files[:2]}) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "taken"),
+    [
+        ("Ink v2.0", "SafeTensor", "Ink v2.0.safetensors"),
+        ("ink.sft", "SafeTensor", "ink.safetensors"),
+        ("INK.SafeTensors", None, "INK.SafeTensors"),
+        ("Ink v2.0", None, None),
+        ("ink.zip", "SafeTensor", None),
+        ("ink.gguf", "GGUF", None),
+        ("", "SafeTensor", None),
+        (7, "SafeTensor", None),
+    ],
+)
+def test_a_file_that_its_author_renamed_is_known_by_its_format(
+    name: Any, kind: str | None, taken: str | None
+) -> None:
+    file = {"name": name, "type": "Model", "primary": True, "metadata": {"format": kind}}
+
+    found = find_file({"files": [file]})
+
+    assert (found and found.name) == taken
+
+
+@pytest.mark.parametrize(
+    ("kind", "primary", "taken"),
+    [
+        ("Enhancement LoRA", False, True),
+        ("Diffusion Model", False, True),
+        ("A kind of tomorrow", True, True),
+        ("A kind of tomorrow", False, False),
+        ("Text Encoder", False, False),
+        ("VAE", False, False),
+    ],
+)
+def test_kinds_of_files_that_hold_an_adapter(kind: str, primary: bool, taken: bool) -> None:
+    """Authors choose from a list that grows; the hub's own choice is the primary file."""
+    file = {"name": "a.safetensors", "type": kind, "primary": primary}
+
+    assert (find_file({"files": [file]}) is not None) == taken
+
+
 @pytest.mark.parametrize("number", [None, True, "1", 0, -1, 2**63, 1.5, [1], "../x"])
 def test_what_is_no_id_cannot_become_another_route(number: Any) -> None:
     with pytest.raises(SourceError, match="no id"):

@@ -186,7 +186,8 @@ def test_metadata_that_cannot_be_followed_is_refused(
         ("double_blocks.0.processor.ip_adapter_double_stream_k_proj.weight", "IP-Adapter"),
         ("lora_controlnet.input_blocks.1.0.in_layers.2.up", "ControlNet"),
         (f"transformer.{QUERY}.lora_A.bias", "bias between"),
-        (f"transformer.{QUERY}.magnitude", "ai-toolkit's own DoRA"),
+        (f"lora_unet_{QUERY}.bias_indices", "the rest of the difference"),
+        ("blocks.0.attn.qkv_proj.lora_B.default.weight", "turns of heads"),
         ("model.diffusion_model.input_blocks.0.0.weight", "a whole model"),
         ("text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight", "only text_encoder"),
     ],
@@ -324,6 +325,25 @@ def test_trigger_words_come_from_the_metadata_without_control_characters(tmp_pat
 
     assert weights.trigger_words == ("sks dog", "a b [2J", "c Steps: 1 d", "ohwx")
     assert "ss_thumbnail" not in weights.metadata
+
+
+def test_what_simple_tuner_writes_of_itself_is_known(tmp_path: Path) -> None:
+    """Its architecture is its own name of a family and of a flavour of it."""
+    metadata = {
+        "modelspec.implementation": "diffusers",
+        "modelspec.architecture": "chroma-hd/lora",
+        "global_step": "1000",
+        "trained_words": "ohwx dog, in a field",
+    }
+    stem = "transformer.transformer_blocks.0.attn.to_q"
+    layer = {f"{stem}.lora_A.weight": torch.ones(2, 3072),
+             f"{stem}.lora_B.weight": torch.ones(3072, 2)}  # fmt: skip
+    path = write_tensors(tmp_path / "a.safetensors", layer, metadata)
+    weights = read(path)
+
+    assert weights.trainer == "SimpleTuner"
+    assert weights.trigger_words == ("ohwx dog", "in a field")
+    assert weights.base_model == "chroma"
 
 
 def test_a_layer_outside_the_family_keeps_the_rest_readable(tmp_path: Path) -> None:

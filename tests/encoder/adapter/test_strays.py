@@ -152,3 +152,105 @@ def test_metadata_of_null_is_none(tmp_path: Path) -> None:
     path = write_header(tmp_path / "null.safetensors", header, raw[8 + length :])
 
     assert read(path).verdict.layers == 52
+
+
+def test_prefixes_with_dots_may_be_mixed(tmp_path: Path) -> None:
+    """As in fal's files for FLUX.2: one before diffusers' names, another before the authors'."""
+    tensors = {
+        **pair("transformer.transformer_blocks.0.attn.to_q", 4096, 4096),
+        **pair("diffusion_model.double_blocks.1.img_attn.proj", 4096, 4096),
+        **pair("diffusion_model.single_blocks.23.linear2", 4096, 16384),
+    }
+    weights = read(save(tmp_path, tensors))
+
+    assert weights.base_model == "flux.2-klein-9b"
+    assert set(weights.layers) == {
+        "transformer_blocks.0.attn.to_q",
+        "transformer_blocks.1.attn.to_out.0",
+        "single_transformer_blocks.23.attn.to_out",
+    }
+    assert weights.verdict.fusable
+
+
+def test_text_encoders_under_peft_s_prefix_are_text_encoders(tmp_path: Path) -> None:
+    peft, clip = "base_model.model.", "text_encoder.text_model.encoder.layers.0.self_attn.q_proj"
+    tensors = {**pair(f"{peft}unet.{KEY}", 320, 768), **pair(f"{peft}{clip}", 768, 768)}
+    weights = read(save(tmp_path, tensors))
+
+    assert list(weights.layers) == [KEY]
+    assert weights.verdict.parts == {"text_encoder": 1, "unet": 1}
+
+
+def test_kernels_over_time_and_modulations_are_named_beside_the_rest(tmp_path: Path) -> None:
+    """As in the distilled adapters of Wan, which hold the difference of everything."""
+    tensors: Tensors = {}
+    for block in (f"diffusion_model.blocks.{i}" for i in range(3)):
+        tensors |= pair(f"{block}.self_attn.q", 1536, 1536)
+        tensors[f"{block}.self_attn.q.diff_b"] = torch.ones(1536)
+        tensors[f"{block}.diff_m"] = torch.ones(1, 6, 1536)
+    tensors["diffusion_model.head.diff_m"] = torch.ones(1, 2, 1536)
+    tensors["diffusion_model.patch_embedding.diff"] = torch.ones(1536, 16, 1, 2, 2)
+    tensors["diffusion_model.patch_embedding.diff_b"] = torch.ones(1536)
+    path = save(tmp_path, tensors)
+
+    for verdict in (read(path).verdict, inspect(read_header(path), path)):
+        assert verdict.base_model == "wan-2.1-1.3b"
+        assert verdict.loadable
+        assert set(verdict.unmatched) == {
+            "patch_embedding", "head.diff_m", *(f"blocks.{i}.diff_m" for i in range(3))
+        }  # fmt: skip
+
+
+def test_kernels_over_time_alone_are_no_adapter(tmp_path: Path) -> None:
+    kernel = {"diffusion_model.patch_embedding.diff": torch.ones(8, 4, 1, 2, 2)}
+    with pytest.raises(UnsupportedLoraError, match="only kernels over time"):
+        read(save(tmp_path, kernel))
+
+
+def test_a_name_may_end_with_an_underscore(tmp_path: Path) -> None:
+    """A trainer's dots before the suffix, flattened with the others."""
+    weights = read(save(tmp_path, pair(f"lora_unet_{flat(KEY)}_", 320, 768)))
+
+    assert list(weights.layers) == [KEY]
+
+
+def test_names_of_wans_layers_for_pictures_may_have_a_dot(tmp_path: Path) -> None:
+    tensors = pair("diffusion_model.blocks.0.cross_attn.k.img", 5120, 5120)
+    weights = read(save(tmp_path, tensors))
+
+    assert list(weights.layers) == ["blocks.0.attn2.add_k_proj"]
+    assert weights.base_model == "wan-2.1-i2v-14b"
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "norms"),
+    [
+        (
+            "diffusion_model.double_blocks.18.img_attn.proj", (3072, 3072),
+            {
+                "double_blocks.18.img_attn.norm.query_norm": "transformer_blocks.18.attn.norm_q",
+                "double_blocks.18.txt_attn.norm.key_norm":
+                    "transformer_blocks.18.attn.norm_added_k",
+                "single_blocks.37.norm.key_norm": "single_transformer_blocks.37.attn.norm_k",
+            },
+        ),
+        (
+            "diffusion_model.blocks.27.attn.wo", (6144, 6144),
+            {
+                "blocks.27.attn.qknorm.qnorm": "transformer_blocks.27.attn.norm_q",
+                "txtfusion.refiner_blocks.0.attn.qknorm.knorm":
+                    "text_fusion.refiner_blocks.0.attn.norm_k",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_norms_of_queries_and_keys_have_the_authors_names(
+    tmp_path: Path, layer: str, size: tuple[int, int], norms: dict[str, str]
+) -> None:
+    """ComfyUI's own trainer writes a difference of each."""
+    tensors = pair(layer, *size)
+    tensors |= {f"diffusion_model.{name}.diff": torch.ones(128) for name in norms}
+    weights = read(save(tmp_path, tensors))
+
+    assert set(weights.vectors) == {f"{name}.weight" for name in norms.values()}
+    assert weights.verdict.unmatched == ()

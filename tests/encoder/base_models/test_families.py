@@ -173,6 +173,15 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
             "use_prompt_embeddings": False, "perturbed_attn": True,
         },
     ),
+    "minimax-h3": (
+        "MiniMaxH3Transformer3DModel",
+        {
+            "num_attention_heads": 2, "attention_head_dim": 12, "hidden_size": 20,
+            "num_layers": 2, "num_refiner_layers": 1, "ffn_dim": 28, "in_channels": 2,
+            "audio_in_channels": 6, "text_dim": 16, "freq_dim": 8, "time_embed_hidden_dim": 18,
+            "time_embed_dim": 10, "rope_freq_dim": 2,
+        },
+    ),
     "lumina-2": (
         "Lumina2Transformer2DModel",
         {
@@ -311,8 +320,8 @@ def test_families_have_as_many_parameters_as_the_published_weights(name: str, co
         ("wan-2.1-1.3b", 1.42), ("wan-2.1-14b", 14.3), ("wan-2.1-i2v-14b", 16.4),
         ("wan-2.2-5b", 5.0), ("hunyuan-video", 13), ("hunyuan-video-1.5", 8.3),
         ("ltx-video-2b", 1.92), ("ltx-video-13b", 13), ("ltx-2.0", 19), ("ltx-2.3", 19),
-        ("lumina-2", 2.6), ("ideogram-4", 9.3), ("ernie-image", 8.0), ("pixart-alpha", 0.61),
-        ("pixart-sigma", 0.61), ("auraflow", 6.8), ("kolors", 2.6),
+        ("minimax-h3", 33), ("lumina-2", 2.6), ("ideogram-4", 9.3), ("ernie-image", 8.0),
+        ("pixart-alpha", 0.61), ("pixart-sigma", 0.61), ("auraflow", 6.8), ("kolors", 2.6),
     ],
 )  # fmt: skip
 def test_families_are_as_large_as_published(name: str, published: float) -> None:

@@ -156,6 +156,40 @@ def ai_toolkit_lokr(*, old: bool) -> Sample:
     )
 
 
+def ai_toolkit_dora() -> Sample:
+    """PEFT's DoRA by PEFT's names, but for that of the magnitude (toolkit/models/DoRA.py)."""
+    pen = Pen()
+    return write_all(
+        Sample("flux.1"), linear_shapes("flux.1"), dotted("transformer."),
+        lambda shape: pen.dora(shape, by_output=True, names="peft", vector="magnitude"),
+    )  # fmt: skip
+
+
+def simple_tuner_fused(kind: str) -> Sample:
+    """`fuse_qkv_projections` of its Krea 2, whose keys and values are fewer than its queries."""
+    pen, shapes = Pen(), dict(linear_shapes("krea-2", blocks_only=False))
+    write: Write = pen.lokr if kind == "LoKr" else pen.lora
+    attentions = [name.removesuffix(".to_q") for name in shapes if name.endswith(".to_q")]
+    parts = {f"{name}.to_qkv": [f"{name}.to_{side}" for side in "qkv"] for name in attentions}
+    fused = {
+        name: (sum(shapes[part][0] for part in split), shapes[split[0]][1])
+        for name, split in parts.items()
+    }
+
+    def to_diffusers(changes: Changes) -> Changes:
+        return {
+            f"{part}.weight": rows
+            for name, split in parts.items()
+            for part, rows in zip(
+                split,
+                changes[f"{name}.weight"].split([shapes[part][0] for part in split]),
+                strict=True,
+            )
+        }
+
+    return write_all(Sample("krea-2"), fused, flat("lycoris_"), write, to_diffusers)
+
+
 def one_trainer(mode: str) -> Sample:
     """Its output formats of FLUX.1; that of diffusers has alpha in its up."""
     pen, sample = Pen(), Sample("flux.1", metadata={"ot_revision": "1"})
@@ -352,6 +386,7 @@ CASES = [
     ),
     Case("ai-toolkit", "LoKr", "flux.1", built(ai_toolkit_lokr, old=False)),
     Case("ai-toolkit", "LoKr, old names", "flux.1", built(ai_toolkit_lokr, old=True)),
+    Case("ai-toolkit", "DoRA", "flux.1", built(ai_toolkit_dora)),
     Case("SimpleTuner", "LoRA (by diffusers)", "flux.1",
          partial(save_with_diffusers, architecture="flux.1")),
     *(
@@ -397,6 +432,10 @@ CASES = [
     ),
     Case("SimpleTuner", "LyCORIS: LoKr", "hidream-i1",
          built(lycoris_wrapper, "hidream-i1", "LoKr")),
+    *(
+        Case("SimpleTuner", f"LyCORIS: {kind}, fused", "krea-2", built(simple_tuner_fused, kind))
+        for kind in ("LoKr", "LoCon")
+    ),
     *(
         Case("diffusers", "LoRA with alpha in the metadata", a,
              partial(save_with_diffusers, architecture=a))

@@ -118,8 +118,18 @@ class Pen:
         w1 = w1.double().reshape(*small, *[1] * len(kernel))
         return Written(tensors, scale * torch.kron(w1, w2.double().contiguous()))
 
-    def dora(self, shape: tuple[int, ...], *, by_output: bool, names: str = "kohya") -> Written:
-        """LyCORIS and OneTrainer: W' = dora_scale · (W + ΔW) / its norm by output or by input."""
+    def dora(
+        self,
+        shape: tuple[int, ...],
+        *,
+        by_output: bool,
+        names: str = "kohya",
+        vector: str = "lora_magnitude_vector.weight",
+    ) -> Written:
+        """LyCORIS and OneTrainer: W' = dora_scale · (W + ΔW) / its norm by output or by input.
+
+        Where PEFT's names are used, the magnitude is a `vector` of that name.
+        """
         plain = self.lora(shape, names=names, alpha=names == "kohya")
         assert plain.change is not None
         change = plain.change
@@ -136,7 +146,7 @@ class Pen:
 
         key = "dora_scale"
         if names == "peft":
-            key, magnitude = "lora_magnitude_vector.weight", magnitude.flatten()
+            key, magnitude = vector, magnitude.flatten()
             stored = magnitude
             magnitude = magnitude.reshape(size)
             return Written({**plain.tensors, key: stored}, outcome=outcome)

@@ -33,6 +33,7 @@ COMFY = Way(dotted("diffusion_model."))
 COMFY_ALPHA = Way(dotted("diffusion_model."), alpha=True)
 DIFFUSION_PIPE = Way(dotted("transformer."))
 DIFFSYNTH = Way(dotted(""), "default")
+BARE = Way(dotted(""))
 # Bases whose authors' names are diffusers'.
 OWN_KOHYA = Way(flat("lora_unet_"), "kohya", alpha=True, original=False)
 OWN_COMFY = Way(dotted("diffusion_model."), original=False)
@@ -95,6 +96,11 @@ WAYS: Mapping[str, Mapping[tuple[str, str], Way]] = {
     "ltx-2": {
         ("ai-toolkit", "LoRA"): COMFY,
         ("DiffSynth-Studio", "LoRA"): DIFFSYNTH,
+    },
+    "minimax-h3": {
+        ("musubi-tuner", "LoRA"): KOHYA,
+        ("ai-toolkit", "LoRA"): COMFY,
+        ("its authors", "LoRA"): BARE,
     },
     "lumina-2": {
         ("kohya sd-scripts", "LoRA"): KOHYA,

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.encoder.dialects.test_converters import expected_rows, names_of
+from encoder.adapter.keys_to_layers import targets_of
+from tests.encoder.dialects.test_converters import expected_rows, family_of, names_of
 
 # What is not of a base's own checkpoint, or unknown to the converter.
 OTHERS = {
@@ -22,6 +23,8 @@ OTHERS = {
     # Of another network, beside Cosmos-Predict2.
     "anima": r"^llm_adapter\.",
     "ltx-2.3": r"prompt_adaln_single",
+    # Of a converter of adapters.
+    "wan-2.1-i2v-14b": r"\.[kv]\.img$",
 }
 
 
@@ -82,3 +85,36 @@ def test_names_are_those_of_published_checkpoints(
     }
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[module], rows) for module, rows in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "convention", "converter"),
+    [
+        ("anima", "anima", "convert_cosmos_transformer_checkpoint_to_diffusers"),
+        ("wan-2.1-i2v-14b", "wan", "convert_wan_transformer_to_diffusers"),
+        ("z-image", "z-image", "convert_z_image_transformer_checkpoint_to_diffusers"),
+        ("lumina-2", "lumina", "convert_lumina2_to_diffusers"),
+    ],
+)
+def test_norms_are_those_of_published_checkpoints(
+    name: str, convention: str, converter: str
+) -> None:
+    """ComfyUI's trainer changes every norm, and what it writes of them are differences."""
+    from diffusers.loaders import single_file_utils
+
+    norms = {
+        alias: target.modules[0]
+        for alias, target in targets_of(family_of(name), False).items()
+        if target.convention == convention
+        and f"{target.modules[0]}.weight" in family_of(name).vectors
+        and not alias.startswith("llm_adapter.")
+    }
+    assert norms
+    checkpoint = Checkpoint(
+        {f"{alias}.weight": torch.full((12,), float(i)) for i, alias in enumerate(norms, 1)}
+    )
+
+    converted: Mapping[str, Tensor] = getattr(single_file_utils, converter)(checkpoint)
+
+    placed = {key.removesuffix(".weight"): value for key, value in converted.items()}
+    assert all(placed[module].mean() == i for i, module in enumerate(norms.values(), 1))

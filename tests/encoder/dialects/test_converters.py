@@ -142,17 +142,36 @@ def test_names_of_z_image_as_its_authors_have_them() -> None:
     check_names("z-image", names, convert, lambda name: f"diffusion_model.{name}", suffixes)
 
 
-@pytest.mark.parametrize("name", ["ideogram-4", "krea-2", "anima", "ltx-2.0"])
+@pytest.mark.parametrize("name", ["ideogram-4", "krea-2", "anima", "ltx-2.0", "minimax-h3"])
 def test_names_of_authors_with_lora_a(name: str) -> None:
     """What diffusers' converters of checkpoints do not know of Ideogram 4 is here."""
     convention = {"ideogram-4": "ideogram", "krea-2": "krea", "ltx-2.0": "ltx"}.get(name, name)
-    convert = library(
-        "_convert_non_diffusers_" + name.replace("-", "").split(".")[0] + "_lora_to_diffusers"
-    )
+    library_name = {"minimax-h3": "minimax_h3"}.get(name, name.replace("-", "").split(".")[0])
+    convert = library(f"_convert_non_diffusers_{library_name}_lora_to_diffusers")
     names = names_of(name, convention, r"^(?!llm_adapter)")
     suffixes = ("lora_A.weight", "lora_B.weight")
 
     check_names(name, names, convert, lambda alias: f"diffusion_model.{alias}", suffixes)
+
+
+def test_flat_names_of_minimax_h3() -> None:
+    convert = library("_convert_non_diffusers_minimax_h3_lora_to_diffusers")
+
+    check_names("minimax-h3", names_of("minimax-h3", "minimax-h3"), convert, flat)
+
+
+def test_diffsynth_has_heads_of_minimax_h3_in_turns() -> None:
+    """Which is why those files are refused: no shape tells them from others."""
+    convert = library("_convert_non_diffusers_minimax_h3_lora_to_diffusers")
+    stem, rows = "blocks.0.attn.qkv_proj", 3 * 7168
+    theirs, others = (
+        converted_rows(convert(write(stem, rows, f"lora_A.{name}weight", f"lora_B.{name}weight")))
+        for name in ("default.", "")
+    )
+
+    query = "transformer_blocks.0.attn.to_q"
+    assert torch.equal(others[query], torch.arange(1, 7169, dtype=torch.float64))
+    assert not torch.equal(theirs[query], others[query])
 
 
 @pytest.mark.parametrize("name", ["qwen-image", "z-image"])

@@ -8,6 +8,7 @@ import pytest
 
 from crawler.records import AdapterRecord, Refusal
 from crawler.sources.folder import FolderSource
+from encoder.base_models.names import name_listed
 from tests.crawler.builders import image_bytes, write_adapter
 from tests.crawler.sources.folder.builders import list_records
 
@@ -125,6 +126,21 @@ def test_a_web_uis_json_is_read(tmp_path: Path) -> None:
     assert record.base_model_words == ("SDXL 1.0",)
 
 
+@pytest.mark.parametrize(
+    ("preset", "base_model"),
+    [
+        ("Flux", "flux.1"), ("xl", "sdxl-1.0"), ("klein", "flux.2"), ("zit", "z-image"),
+        ("qwen", "qwen-image"), ("wan", "wan"), ("krea", "krea-2"), ("Krea", "krea-2"),
+    ],
+)  # fmt: skip
+def test_forges_names_of_bases_are_known(tmp_path: Path, preset: str, base_model: str) -> None:
+    """Forge's own kinds, and the presets that Forge Neo writes in their place."""
+    record, problems = read(tmp_path, a_json=WEBUI | {"sd version": preset})
+
+    assert problems == []
+    assert name_listed(record.base_model_words) == base_model
+
+
 def test_a_weight_of_0_says_nothing(tmp_path: Path) -> None:
     record, problems = read(tmp_path, a_json=WEBUI | {"preferred weight": 0})
 
@@ -152,6 +168,15 @@ def test_lora_managers_json_is_read_with_civitais_inside(tmp_path: Path) -> None
     assert record.tags == ("style", "ink")
     assert record.trigger_words == ("zqx", "blu", "red hat")
     assert record.base_model_words == ("SDXL 1.0", "Pony")
+
+
+def test_lora_managers_own_trigger_words_count_before_civitais(tmp_path: Path) -> None:
+    """What it found on Hugging Face or ModelScope, or somebody wrote there, is outside."""
+    record, _ = read(tmp_path, a_metadata_json=MANAGER | {"trainedWords": ["inkwash"]})
+    other, _ = read(tmp_path, a_metadata_json=MANAGER | {"trainedWords": [], "civitai": None})
+
+    assert record.trigger_words == ("inkwash",)
+    assert other.trigger_words == ()
 
 
 @pytest.mark.parametrize("name", ["a_json", "a_api__info_json"])

@@ -376,6 +376,18 @@ def test_pickles_are_told_of_unless_they_are_a_trainers_state_or_converted(tmp_p
     assert listed == ["! explained old.bin", "! explained style.pt", "done.safetensors"]
 
 
+def test_a_short_name_of_the_format_is_told_of(tmp_path: Path) -> None:
+    """ComfyUI and Forge take it for safetensors, and a file that is not seen puzzles people."""
+    for name in ("a.sft", "b.SFT", "b.safetensors"):
+        write_adapter(tmp_path / name)
+
+    listed = list(FolderSource(tmp_path).list_adapters())
+
+    assert told(listed) == [
+        "! is called .sft: rename it to .safetensors, and it is read", "b.safetensors"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("rest", ["a.safetensors.aria2", "a.safetensors.ST"])
 def test_what_is_still_being_downloaded_waits_and_has_not_vanished(
     tmp_path: Path, rest: str
