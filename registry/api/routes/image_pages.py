@@ -44,6 +44,12 @@ COMPARED = {
 }
 
 
+# What the page that fuses is filled in with, beside adapters.
+FIELDS = (
+    "prompt", "negative_prompt", "kind", "mode", "seed", "steps", "guidance", "width", "height",
+)  # fmt: skip
+
+
 @router.get("/images")
 def images_page(
     request: Request,
@@ -155,6 +161,7 @@ def _of_image(registry: Registry, desk: Desk, image_id: int) -> dict[str, Any]:
     image = registry.images.get(image_id)
     return {
         "image": ImageAnswer.from_facts(image, desk.previews.path(image_id)),
+        "told": _asked(registry, image.asked) if image.recipe is None else {},
         "exports": {} if image.recipe is None else exportable(recipe_of(image)),
         "can_send": registry.settings.comfyui_url is not None,
         "prompt_of": prompt_of,
@@ -174,16 +181,33 @@ def added_words(recipe: Mapping[str, Any]) -> str:
     return full.removeprefix(recipe["prompt"]) if full.startswith(recipe["prompt"]) else full
 
 
+def _asked(registry: Registry, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked for, by its name in texts.py: of what has no recipe, that is known."""
+    named = asked.get("adapters") or ()
+    cards = {card.id: card.name for card in registry.cards([used["id"] for used in named])}
+    adapters = [f"{cards.get(used['id'], used['id'])} × {_strength(used):g}" for used in named]
+    sides = [str(asked[side]) for side in ("width", "height") if asked.get(side)]
+    told = {name: asked.get(name) for name in COMPARED}
+    told |= {
+        "base": asked.get("base_model"),
+        "adapters": ", ".join(adapters),
+        "size": " × ".join(sides),
+    }
+    return {text: told[name] for name, text in COMPARED.items() if told[name] not in (None, "")}
+
+
+def _strength(used: Mapping[str, Any]) -> float:
+    strength = used.get("strength")
+    return 1.0 if strength is None else float(strength)
+
+
 def vary_url(image: ImageAnswer) -> str:
     """Return the address of the page that fuses, filled in as for this image."""
     said = image.recipe or image.asked.get("recipe") or image.asked
-    names = ("prompt", "negative_prompt", "mode", "seed", "steps", "guidance", "width", "height")
-    fields = [(name, said[name]) for name in names if said.get(name) not in (None, "")]
+    fields = [(name, said[name]) for name in FIELDS if said.get(name) not in (None, "")]
     for used in said.get("adapters") or ():
         if used.get("id") is not None:
-            fields += [("adapter", used["id"])]
-            strength = used.get("strength")
-            fields += [("strength", 1.0 if strength is None else strength)]
+            fields += [("adapter", used["id"]), ("strength", _strength(used))]
     return f"/fuse?{urlencode(fields)}"
 
 

@@ -75,7 +75,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "fuse.recipe": ("Recipe", "配方"),
     "fuse.recipe.copy": ("Copy recipe", "复制配方"),
     "fuse.save": ("Save PNG", "保存 PNG"),
-    "fuse.negative": ("Not in the image", "反向提示词"),
+    "fuse.negative": ("Negative prompt", "反向提示词"),
     "fuse.kind": ("Draw", "生成"),
     "fuse.kind.image": ("images", "图片"),
     "fuse.kind.compare": ("one sheet of every way to fuse", "各种融合方式的对比图"),
@@ -110,6 +110,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "export.note": (
         "With the same adapters at plain strengths, without gates: not the same image.",
         "使用相同的适配器和普通强度，不经门控，因此生成的图片不会相同。",
+    ),
+    "export.none": (
+        "No other program is known to run {base_model}; the files can be taken along all the same.",
+        "目前没有已知的其他程序能运行 {base_model}；不过仍可以下载这些文件。",
     ),
     "export.a1111": ("Copy for A1111 and Forge", "复制到 A1111、Forge"),
     "export.comfyui": ("ComfyUI workflow", "ComfyUI 工作流"),
