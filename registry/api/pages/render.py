@@ -233,8 +233,11 @@ def format_day(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d")
 
 
-def format_minute(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def format_minute(moment: datetime) -> Markup:
+    """Return a moment in UTC, for a script to tell by the clock of who reads."""
+    moment = moment.astimezone(UTC)
+    written = moment.strftime("%Y-%m-%d %H:%M UTC")
+    return Markup('<time datetime="{}">{}</time>').format(f"{moment:%Y-%m-%dT%H:%MZ}", written)
 
 
 def _with(request: Request, name: str, value: str) -> str:

@@ -4,16 +4,17 @@ All of it works without JavaScript, which spares going to an image's page while 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from registry.api.deps import DeskDep, OpenRegistryDep, RegistryDep
 from registry.api.drawing import Desk
-from registry.api.forms import FormDep
+from registry.api.forms import FormDep, read_fields
 from registry.api.pages.render import render
 from registry.api.recipes import recipe_of
 from registry.api.routes.images import ImageId
@@ -21,6 +22,7 @@ from registry.api.routes.pages import frame
 from registry.api.routes.studio import to_image, valid_request
 from registry.api.schemas.images import MOST_IN_GRID, ImageAnswer, ImageRequest
 from registry.api.schemas.shapes import MOST_ID
+from registry.errors import ImageNotFoundError
 from registry.fusion.exports.export import exportable
 from registry.fusion.recipe import Recipe
 from registry.retrieval.cursors import read_number, write_cursor
@@ -138,10 +140,27 @@ def cancel_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectRespon
     return to_image(registry.images.cancel(image_id))
 
 
+@drawing_router.post("/images/delete")
+def remove_several(
+    fields: Annotated[dict[str, list[str]], Depends(read_fields)], registry: RegistryDep
+) -> RedirectResponse:
+    """Remove the images that were ticked; one that another page removed meanwhile is no fault."""
+    for image_id in fields.get("image", []):
+        with suppress(ImageNotFoundError):
+            registry.images.remove(_number(image_id))
+    return RedirectResponse("/images", HTTPStatus.SEE_OTHER)
+
+
 @drawing_router.post("/images/{image_id}/delete")
 def remove_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectResponse:
     registry.images.remove(image_id)
     return RedirectResponse("/images", HTTPStatus.SEE_OTHER)
+
+
+def _number(written: str) -> int:
+    if not written.isdecimal() or not 0 < int(written) <= MOST_ID:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{written!r} is no image's number")
+    return int(written)
 
 
 def _sheet(recipe: Mapping[str, Any], kind: str) -> ImageRequest:

@@ -9,7 +9,7 @@ function watch(id, told) {
 }
 
 function progressText(image, words) {
-  if (image.state === "waiting") return image.ahead ? `${words.queued} (${image.ahead})` : words.queued;
+  if (image.state === "waiting") return image.ahead ? words.behind.replace("{n}", image.ahead) : words.queued;
   if (image.state === "drawing") return image.total ? `${words.step} ${image.done} / ${image.total}` : words.loading;
   if (image.state === "done") return words.done;
   return image.problem?.detail ?? words[image.state] ?? words.lost;
@@ -147,7 +147,36 @@ function startComparing(figure) {
   cut();
 }
 
+// The history: what is drawn meanwhile takes its place, and buttons wait for as many as they need.
+function startHistory(form) {
+  const enable = () => {
+    const ticked = form.querySelectorAll("input:checked").length;
+    for (const button of form.querySelectorAll("[data-ticked]")) {
+      const wanted = Number(button.dataset.ticked);
+      button.disabled = wanted ? ticked !== wanted : !ticked;
+    }
+  };
+  form.addEventListener("change", enable);
+  enable();
+  const timer = setInterval(async () => {
+    const unfinished = [...form.querySelectorAll("[data-unfinished]")];
+    if (!unfinished.length) return clearInterval(timer);
+    if (document.hidden) return;
+    const answer = await fetch(location.href).catch(() => null);
+    if (!answer?.ok) return;
+    const now = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const item of unfinished) {
+      const told = now.getElementById(item.id);
+      if (!told) continue;
+      showTimes(told);
+      if (!item.contains(document.activeElement)) item.replaceWith(told);
+    }
+  }, 3000);
+}
+
 startDice();
+const history_ = document.getElementById("history");
+if (history_) startHistory(history_);
 const studio = document.getElementById("fuse");
 if (studio) startStudio(studio);
 const watched = document.querySelector("[data-watch]");

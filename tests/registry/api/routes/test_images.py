@@ -526,6 +526,30 @@ def test_images_are_compared_drawn_again_and_deleted_on_pages(
     assert client.get(f"/images/{one}").status_code == 404
 
 
+def test_the_history_follows_what_is_drawn_and_is_cleared_by_ticks(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    """Without going to the page of every image."""
+    asked = [item["id"] for item in ask(client, count=4)]
+    for given_up in asked[:3]:
+        client.post(f"/v1/images/{given_up}/cancel")
+
+    page = client.get("/images").text
+
+    assert re.findall(r'id="image-(\d+)" data-unfinished', page) == [str(asked[3])]
+    # What was not finished can be cleared away too; what is being drawn is stopped on its page.
+    assert re.findall(r'name="image" value="(\d+)"', page) == [str(one) for one in asked[2::-1]]
+    assert re.search(r'<time datetime="\d{4}-\d\d-\d\dT\d\d:\d\dZ">[\d-]+ [\d:]+ UTC</time>', page)
+    # One of them has gone in another window.
+    client.delete(f"/v1/images/{asked[0]}")
+
+    sent = client.post("/images/delete", data={"image": [str(one) for one in asked[:2]]})
+
+    assert sent.status_code == 200
+    assert re.findall(r'id="image-(\d+)"', sent.text) == [str(asked[3]), str(asked[2])]
+    assert client.post("/images/delete", data={"image": "all"}).status_code == 422
+
+
 def test_what_a_form_asks_wrongly_is_one_line(client: TestClient, drawing: Registry) -> None:
     answer = client.post("/fuse", data={"prompt": "x", "steps": "many"})
 

@@ -93,7 +93,7 @@ def test_the_page_shows_the_status_in_both_languages(
 
     assert english.status_code == chinese.status_code == 200
     for words in (
-        "complete up to 2026-01-01 03:00 UTC",
+        'complete up to <time datetime="2026-01-01T03:00Z">2026-01-01 03:00 UTC</time>',
         "3.0 KB",
         "a pickle",
         "2026-01-01 03:00 UTC",
