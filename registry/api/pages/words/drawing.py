@@ -48,6 +48,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "fuse.k": ("At most", "最多"),
     "fuse.strength": ("Strength", "强度"),
+    "fuse.strength.slider": ("Slide the strength of {name}", "拖动调节 {name} 的强度"),
     "fuse.remove": ("Remove", "移除"),
     "fuse.seed": ("Seed", "随机种子"),
     "fuse.steps": ("Steps", "步数"),
