@@ -52,7 +52,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "fuse.remove": ("Remove", "移除"),
     "fuse.seed": ("Seed", "随机种子"),
     "fuse.steps": ("Steps", "步数"),
-    "fuse.mode": ("How", "方式"),
+    "fuse.mode": ("Combined by", "融合方式"),
     "mode.gated": ("gated", "门控"),
     "mode.average": ("average", "平均"),
     "mode.sum": ("plain sum", "直接相加"),

@@ -223,8 +223,30 @@ def test_errors_are_pages_for_browsers_and_problems_for_programs(client: TestCli
     assert "<h1>Adapter not found</h1>" in page.text
     assert problem.json()["title"] == "Adapter not found"
     assert client.get("/nowhere", headers={"Accept": "text/html"}).status_code == 404
+    # Nothing twice, and nothing that is the name of a class.
+    assert (
+        "<p>There is no page at this address.</p>"
+        in client.get("/nowhere", headers={"Accept": "text/html"}).text
+    )
+    wrong = client.get("/images?cursor=x", headers={"Accept": "text/html"}).text
+    assert "<h1>Bad request</h1>" in wrong
+    assert "<p>This cursor is none of ours" in wrong
     chinese = client.get("/adapters/99?lang=zh", headers={"Accept": "text/html"})
     assert "<h1>没有找到</h1>" in chinese.text
+
+
+def test_what_was_asked_survives_a_filter_that_is_wrong(client: TestClient) -> None:
+    """A slip in one field of a form does not cost the question."""
+    browser = {"Accept": "text/html"}
+
+    wrong = client.get("/?q=a+%22fox%22&updated_since=soon", headers=browser).text
+    chinese = client.get("/?q=fox&min_size=x&lang=zh", headers=browser).text
+
+    assert 'href="/?q=a%20%22fox%22">Search for “a &#34;fox&#34;” without filters</a>' in wrong
+    assert "<p>updated_since is &#39;soon&#39;" in wrong  # the name of a field as it is
+    assert "不加筛选地搜索“fox”" in chinese
+    # Where the question itself is at fault, it is not offered again.
+    assert "without filters" not in client.get(f"/?q={'x' * 2001}&tag=a", headers=browser).text
 
 
 def test_no_sign_turns_a_page_round(client: TestClient, registry: Registry) -> None:
