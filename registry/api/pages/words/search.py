@@ -43,7 +43,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "likes.these": ("the adapters given", "所给的适配器"),
     "likes.by": ("Compared by", "比较依据："),
     "likes.by.weights": ("weights", "权重"),
-    "likes.by.captions": ("captions", "图片描述"),
+    "likes.by.captions": ("pictures", "图片"),
     "likes.by.fingerprints": (
         "fingerprints, which tell copies and retrained kin only",
         "指纹（只能识别副本和再训练版本）",

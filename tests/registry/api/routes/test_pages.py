@@ -290,3 +290,26 @@ def test_a_refused_adapter_says_why(client: TestClient, registry: Registry) -> N
 
     assert "Refused: it is a pickle" in page
     assert "Fuse with this" not in page
+
+
+def test_a_pasted_page_of_words_is_not_said_again(client: TestClient, registry: Registry) -> None:
+    """A long question left no room for what was found."""
+    add_cover(registry)
+
+    page = get_page(client, f"/?q={'fox ' * 400}")
+
+    assert f"“{'fox ' * 39}fox…”" in page
+    # In the box, in what the tray takes along, and in addresses it is whole.
+    assert f'name="prompt" value="{"fox " * 399}fox"' in page
+
+
+def test_results_and_what_they_were_compared_by_have_one_name(
+    client: TestClient, registry: Registry
+) -> None:
+    one = add_cover(registry)
+    add_cover(registry, "blue")
+
+    page = get_page(client, f"/?like={one.id}")
+
+    assert "Compared by pictures" in re.sub(r"\s+", " ", page)
+    assert "<dt>Pictures</dt>" in page
