@@ -163,7 +163,7 @@ def _why_not(language: Language, groups: Sequence[Sequence[Copy]], ticked: Set[i
     if not ticked:
         return text_of(language, "copies.unticked")
     for group in groups:
-        if ticked.issuperset(copy.adapter_id for copy in group):
+        if ticked >= {copy.adapter_id for copy in group}:
             return text_of(language, "copies.all", name=group[0].name)
     return None
 
