@@ -10,7 +10,8 @@ from urllib.parse import parse_qs
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
-MOST_FIELDS = 30
+# Of hundreds of copies in one's folders, each can be ticked.
+MOST_FIELDS = 1000
 
 
 async def read_form(request: Request) -> dict[str, str]:

@@ -38,7 +38,7 @@ def test_a_folder_is_indexed_and_a_copy_in_it_goes_to_the_trash(
     assert violations(page) == []
     assert widths_that_overflow(page) == {}
     page.get_by_role("button", name="Move to the trash").click()
-    expect(own).to_contain_text("1 adapters can be found", timeout=60_000)
+    expect(own).to_contain_text("1 adapter can be found", timeout=60_000)
     assert [path.name for path in trash.iterdir()] == [copy.name]
     assert file.exists()
 

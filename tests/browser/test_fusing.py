@@ -29,6 +29,21 @@ def test_an_image_is_drawn_shown_and_saved_with_its_recipe(
     started.value.save_as(saved)
     recipe = read_recipe(saved)
     assert (recipe.prompt, recipe.steps) == ("an eagle", 2)
+
+    # A reload loses neither what was filled in nor what was drawn.
+    page.get_by_label("Negative prompt").fill("text")
+    page.get_by_role("spinbutton", name="Strength").fill("0.83")
+    page.get_by_role("button", name="Random seed").click()
+    seed = page.get_by_label("Seed", exact=True).input_value()
+    page.get_by_label("How many").fill("9")  # which nobody draws, and no address asks for
+    page.reload()
+    page.get_by_role("link", name="Save PNG").wait_for()
+    expect(page.get_by_label("Negative prompt")).to_have_value("text")
+    expect(page.get_by_role("spinbutton", name="Strength")).to_have_value("0.83")
+    expect(page.get_by_role("slider")).to_have_value("0.85")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value(seed)
+    expect(page.get_by_label("Steps", exact=True)).to_have_value("2")
+    expect(page.get_by_label("How many")).to_have_value("1")
     # What a recipe says is long, and goes nowhere beyond the window.
     page.locator("summary", has_text=re.compile("^Recipe$")).click()
     assert violations(page) == []

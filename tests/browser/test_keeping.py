@@ -74,7 +74,7 @@ def test_an_image_is_deleted_for_good(page: Page, eagle: int) -> None:
     page.get_by_text("Delete this image").click()
     page.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Images made here")
-    assert f"Compare {image.lower()}" not in page.content()
+    assert f"Select {image.lower()}" not in page.content()
     answer = page.goto(address)
     assert answer is not None
     assert answer.status == 404

@@ -123,6 +123,8 @@ def kind_of(value: Any) -> str:
 def why_broken(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.removesuffix(':')} (line {error.lineno}, column {error.colno})"
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
         return f"{getattr(error, 'problem', None) or 'it breaks off'} (line {mark.line + 2})"

@@ -105,6 +105,8 @@ def _sizes(least: int) -> dict[str, str]:
 def _label(name: str, value: str, language: Language) -> str:
     if name in YES_OR_NO:
         return text_of(language, "yes" if value in YES else "no")
+    if name == "hub" and value == "folder":
+        return text_of(language, "hub.folder")
     if name == "mature":
         return text_of(language, f"mature.{value}")
     if name in ("min_size", "max_size") and value.isdecimal():

@@ -69,6 +69,8 @@ HIDDEN = {
     "loadable", "fusable", "family", "confidence", "names", "layer_names", "missing_names",
     "ruled_out", "unused", "size", "spectrum", "sketch_version",
 }  # fmt: skip
+# As many as the search box takes.
+MOST_LETTERS = 2000
 YEAR_SECONDS = 365 * 24 * 3600
 
 
@@ -134,7 +136,15 @@ def error_page(
         title=title,
         detail=detail,
         error_status=status,
+        query=_question(request),
     )
+
+
+def _question(request: Request) -> str:
+    """Return what was searched for where filters may be at fault."""
+    asked = request.query_params
+    query = asked.get("q", "").strip() if request.url.path == "/" else ""
+    return query if set(asked) - {"q", COOKIE} and len(query) <= MOST_LETTERS else ""
 
 
 @cache
@@ -168,6 +178,7 @@ def _environment() -> Environment:
         "day": format_day,
         "minute": format_minute,
         "number": "{:,}".format,
+        "sentence": sentence,
     }
     return environment
 
@@ -233,8 +244,19 @@ def format_day(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d")
 
 
-def format_minute(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def format_minute(moment: datetime) -> Markup:
+    """Return a moment in UTC, for a script to tell by the clock of who reads."""
+    moment = moment.astimezone(UTC)
+    written = moment.strftime("%Y-%m-%d %H:%M UTC")
+    return Markup('<time datetime="{}">{}</time>').format(f"{moment:%Y-%m-%dT%H:%MZ}", written)
+
+
+def sentence(text: str) -> str:
+    """Return what is said in a line of a terminal as it is written on a page.
+
+    It may begin with the name of a field, which stays as it is.
+    """
+    return text[:1].upper() + text[1:] if text.split(" ", 1)[0].isalpha() else text
 
 
 def _with(request: Request, name: str, value: str) -> str:

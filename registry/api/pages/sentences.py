@@ -99,6 +99,10 @@ FILES = (
         "不是 safetensors：文件头的位置没有 JSON",
     ),
     (
+        "{file} is not JSON: {cause} (line {line}, column {column}); nothing of it was taken",
+        "{file} 不是 JSON：请检查第 {line} 行第 {column} 列；其内容未被采用",
+    ),
+    (
         "{file} is not JSON: {cause}; nothing of it was taken",
         "{file} 不是 JSON：{cause}；其内容未被采用",
     ),

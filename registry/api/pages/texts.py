@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from markupsafe import Markup, escape
 from starlette.requests import Request
 
 from registry.api.pages.words import adapter, drawing, folders, frame, picture, search, status
@@ -16,7 +17,11 @@ TEXTS: dict[str, tuple[str, str]] = {
 
 
 def text_of(language: Language, key: str, **values: object) -> str:
-    return TEXTS[key][language == "zh"].format(**values)
+    """Return a text with its places filled; as markup, where one of the values is."""
+    text = TEXTS[key][language == "zh"]
+    if any(isinstance(value, Markup) for value in values.values()):
+        return escape(text).format(**values)
+    return text.format(**values)
 
 
 def has_text(key: str) -> bool:

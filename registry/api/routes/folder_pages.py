@@ -1,11 +1,11 @@
 """The page of one's own folders, and of copies in them; it works without JavaScript."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence, Set
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -13,28 +13,46 @@ from registry.api.deps import KeeperDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.forms import FormDep, read_fields
 from registry.api.pages.render import render, render_html
+from registry.api.pages.texts import Language, language_of, text_of
 from registry.api.routes.folders import listed, refresh
 from registry.api.routes.pages import frame
 from registry.api.server_events import Part, check_database, tell_part
 from registry.errors import NoFolderError, NotTrashedError
+from registry.retrieval.copies import Copy
+from registry.retrieval.terms import DuplicateKind
 from registry.service import Registry
 
 router = APIRouter(prefix="/folders")
 
 
+# Copies that leave nothing behind when one of them goes.
+EXACT: Sequence[DuplicateKind] = ("file", "tensors", "change")
 # What was asked for on the page before may be begun by another serving process.
 BEGIN_SECONDS = 3.0
 
 
 @router.get("")
-def folders_page(request: Request, registry: RegistryDep, keeper: KeeperDep) -> HTMLResponse:
-    return _page(request, registry, keeper)
+def folders_page(
+    request: Request,
+    registry: RegistryDep,
+    keeper: KeeperDep,
+    moved: Annotated[int, Query(ge=0)] = 0,
+) -> HTMLResponse:
+    return _page(request, registry, keeper, moved=moved)
 
 
 def _page(
-    request: Request, registry: Registry, keeper: FolderKeeper, path: str = "", problem: str = ""
+    request: Request,
+    registry: Registry,
+    keeper: FolderKeeper,
+    path: str = "",
+    problem: str = "",
+    moved: int = 0,
 ) -> HTMLResponse:
-    """Render the page; with the path that somebody wrote, and why it cannot be added, if so."""
+    """Render the page; with the path that somebody wrote, and why it cannot be added, if so.
+
+    `moved` files went to the trash.
+    """
     return render(
         request,
         "folders.html",
@@ -43,6 +61,7 @@ def _page(
         is_busy=keeper.is_busy(),
         path=path,
         problem=problem,
+        moved=moved,
         **_listed(registry, keeper),
         **frame(registry),
     )
@@ -92,12 +111,27 @@ def remove_from_page(form: FormDep, registry: RegistryDep) -> RedirectResponse:
 
 
 @router.get("/copies")
-def copies_page(request: Request, registry: RegistryDep) -> HTMLResponse:
+def copies_page(request: Request, registry: RegistryDep, ticked: bool = False) -> HTMLResponse:
+    """List copies; with all but the first of those that change nothing ticked, if so asked for."""
     groups = registry.folders.copies()
+    exact = (copy for group in groups for copy in group[1:] if copy.kind in EXACT)
+    return _copies(request, registry, groups, {copy.adapter_id for copy in exact if ticked})
+
+
+def _copies(
+    request: Request,
+    registry: Registry,
+    groups: Sequence[Sequence[Copy]],
+    ticked: Set[int],
+    problem: str = "",
+) -> HTMLResponse:
     ids = [copy.adapter_id for group in groups for copy in group]
     return render(
         request,
         "copies.html",
+        status=HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK,
+        ticked=ticked,
+        problem=problem,
         active="folders",
         groups=groups,
         cards={card.id: card for card in registry.cards(ids)},
@@ -107,16 +141,31 @@ def copies_page(request: Request, registry: RegistryDep) -> HTMLResponse:
 
 @router.post("/trash")
 def trash_from_page(
+    request: Request,
     fields: Annotated[dict[str, list[str]], Depends(read_fields)],
     registry: RegistryDep,
     keeper: KeeperDep,
-) -> RedirectResponse:
+) -> Response:
+    """Move what was ticked to the trash, but not the last of an adapter's copies."""
     given = fields.get("adapter", [])
     if not all(one.isdecimal() and len(one) < 17 for one in given):
         raise NotTrashedError("what was ticked", "that is no adapter's number")
-    for folder in registry.folders.trash([int(one) for one in given]):
+    ticked = {int(one) for one in given}
+    groups = registry.folders.copies()
+    if problem := _why_not(language_of(request), groups, ticked):
+        return _copies(request, registry, groups, ticked, problem)
+    for folder in registry.folders.trash(sorted(ticked)):
         keeper.ask(folder)
-    return _back()
+    return RedirectResponse(f"/folders?moved={len(ticked)}", HTTPStatus.SEE_OTHER)
+
+
+def _why_not(language: Language, groups: Sequence[Sequence[Copy]], ticked: Set[int]) -> str | None:
+    if not ticked:
+        return text_of(language, "copies.unticked")
+    for group in groups:
+        if ticked >= {copy.adapter_id for copy in group}:
+            return text_of(language, "copies.all", name=group[0].name)
+    return None
 
 
 def _listed(registry: Registry, keeper: FolderKeeper) -> dict[str, Any]:

@@ -4,16 +4,17 @@ All of it works without JavaScript, which spares going to an image's page while 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from registry.api.deps import DeskDep, OpenRegistryDep, RegistryDep
 from registry.api.drawing import Desk
-from registry.api.forms import FormDep
+from registry.api.forms import FormDep, read_fields
 from registry.api.pages.render import render
 from registry.api.recipes import recipe_of
 from registry.api.routes.images import ImageId
@@ -21,6 +22,7 @@ from registry.api.routes.pages import frame
 from registry.api.routes.studio import to_image, valid_request
 from registry.api.schemas.images import MOST_IN_GRID, ImageAnswer, ImageRequest
 from registry.api.schemas.shapes import MOST_ID
+from registry.errors import ImageNotFoundError
 from registry.fusion.exports.export import exportable
 from registry.fusion.recipe import Recipe
 from registry.retrieval.cursors import read_number, write_cursor
@@ -42,6 +44,12 @@ COMPARED = {
     "size": "fuse.size",
     "base": "base_model",
 }
+
+
+# What the page that fuses is filled in with, beside adapters.
+FIELDS = (
+    "prompt", "negative_prompt", "kind", "mode", "seed", "steps", "guidance", "width", "height",
+)  # fmt: skip
 
 
 @router.get("/images")
@@ -132,10 +140,27 @@ def cancel_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectRespon
     return to_image(registry.images.cancel(image_id))
 
 
+@drawing_router.post("/images/delete")
+def remove_several(
+    fields: Annotated[dict[str, list[str]], Depends(read_fields)], registry: RegistryDep
+) -> RedirectResponse:
+    """Remove the images that were ticked; one that another page removed meanwhile is no fault."""
+    for image_id in fields.get("image", []):
+        with suppress(ImageNotFoundError):
+            registry.images.remove(_number(image_id))
+    return RedirectResponse("/images", HTTPStatus.SEE_OTHER)
+
+
 @drawing_router.post("/images/{image_id}/delete")
 def remove_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectResponse:
     registry.images.remove(image_id)
     return RedirectResponse("/images", HTTPStatus.SEE_OTHER)
+
+
+def _number(written: str) -> int:
+    if not written.isdecimal() or not 0 < int(written) <= MOST_ID:
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{written!r} is no image's number")
+    return int(written)
 
 
 def _sheet(recipe: Mapping[str, Any], kind: str) -> ImageRequest:
@@ -155,6 +180,7 @@ def _of_image(registry: Registry, desk: Desk, image_id: int) -> dict[str, Any]:
     image = registry.images.get(image_id)
     return {
         "image": ImageAnswer.from_facts(image, desk.previews.path(image_id)),
+        "told": _asked(registry, image.asked) if image.recipe is None else {},
         "exports": {} if image.recipe is None else exportable(recipe_of(image)),
         "can_send": registry.settings.comfyui_url is not None,
         "prompt_of": prompt_of,
@@ -174,16 +200,33 @@ def added_words(recipe: Mapping[str, Any]) -> str:
     return full.removeprefix(recipe["prompt"]) if full.startswith(recipe["prompt"]) else full
 
 
+def _asked(registry: Registry, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked for, by its name in texts.py: of what has no recipe, that is known."""
+    named = asked.get("adapters") or ()
+    cards = {card.id: card.name for card in registry.cards([used["id"] for used in named])}
+    adapters = [f"{cards.get(used['id'], used['id'])} × {_strength(used):g}" for used in named]
+    sides = [str(asked[side]) for side in ("width", "height") if asked.get(side)]
+    told = {name: asked.get(name) for name in COMPARED}
+    told |= {
+        "base": asked.get("base_model"),
+        "adapters": ", ".join(adapters),
+        "size": " × ".join(sides),
+    }
+    return {text: told[name] for name, text in COMPARED.items() if told[name] not in (None, "")}
+
+
+def _strength(used: Mapping[str, Any]) -> float:
+    strength = used.get("strength")
+    return 1.0 if strength is None else float(strength)
+
+
 def vary_url(image: ImageAnswer) -> str:
     """Return the address of the page that fuses, filled in as for this image."""
     said = image.recipe or image.asked.get("recipe") or image.asked
-    names = ("prompt", "negative_prompt", "mode", "seed", "steps", "guidance", "width", "height")
-    fields = [(name, said[name]) for name in names if said.get(name) not in (None, "")]
+    fields = [(name, said[name]) for name in FIELDS if said.get(name) not in (None, "")]
     for used in said.get("adapters") or ():
         if used.get("id") is not None:
-            fields += [("adapter", used["id"])]
-            strength = used.get("strength")
-            fields += [("strength", 1.0 if strength is None else strength)]
+            fields += [("adapter", used["id"]), ("strength", _strength(used))]
     return f"/fuse?{urlencode(fields)}"
 
 

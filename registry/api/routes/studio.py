@@ -31,6 +31,8 @@ class FuseFields(BaseModel):
     prompt: str = Field(default="", max_length=2000)
     negative_prompt: str = Field(default="", max_length=2000)
     mode: Mode = "gated"
+    kind: Literal["image", "compare", "grid"] = "image"
+    count: int = Field(default=1, ge=1, le=MOST_IMAGES)
     seed: int = Field(default=0, ge=0, lt=2**32)
     steps: int | Literal[""] = ""
     guidance: float | Literal[""] = ""

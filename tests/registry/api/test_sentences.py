@@ -80,6 +80,10 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
             "请检查网络和 REGISTRY_MODELSCOPE_ENDPOINT，然后重新运行：会从中断处继续。",
         ),
         (
+            "fox.json is not JSON: Extra data (line 2, column 7); nothing of it was taken",
+            "fox.json 不是 JSON：请检查第 2 行第 7 列；其内容未被采用",
+        ),
+        (
             "fox.json is not JSON: a comma; nothing of it was taken",
             "fox.json 不是 JSON：a comma；其内容未被采用",
         ),

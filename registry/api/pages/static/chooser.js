@@ -2,6 +2,12 @@
 // The page's address follows, so that it can be kept and passed on.
 "use strict";
 
+// What the address keeps beside the prompt and adapters, so that a reload loses nothing; and what is
+// meant where it says nothing.
+const SETTINGS = {
+  negative_prompt: "", kind: "image", mode: "gated", count: "1", seed: "0", steps: "", guidance: "", width: "", height: "",
+};
+
 // An item of the list as the tray keeps it, but for what it was found by.
 function entryOfItem(item) {
   const image = item.querySelector("img");
@@ -9,10 +15,15 @@ function entryOfItem(item) {
     id: Number(item.dataset.adapter),
     name: item.dataset.name,
     base: item.dataset.base,
-    strength: Number(item.querySelector("input").value),
+    strength: strengthOf(item),
     cover: image?.getAttribute("src") ?? "",
     mature: item.dataset.mature === "" ? null : item.dataset.mature === "true",
   };
+}
+
+// Its sliders show steps of .05, and what is typed is drawn with.
+function strengthOf(item) {
+  return Number(item.querySelector("[name=strength]").value);
 }
 
 // A template's item with its places filled: in texts and attributes, never as markup.
@@ -64,18 +75,21 @@ function startChooser(chooser) {
   }
 
   function follow(entries) {
-    history.replaceState(null, "", Tray.address(entries, form.elements.prompt.value, location.search));
+    const asked = new URLSearchParams(location.search);
+    for (const [name, meant] of Object.entries(SETTINGS)) {
+      const field = form.elements[name];
+      asked.delete(name);
+      if (field.value !== meant && field.checkValidity()) asked.set(name, field.value);
+    }
+    history.replaceState(history.state, "", Tray.address(entries, form.elements.prompt.value, asked));
   }
 
   function itemOf(adapter, reason) {
     const strength = adapter.strength ?? 1;
     const entry = { id: adapter.id, name: visible(adapter.name), base: adapter.base_model, mature: adapter.mature ?? "" };
     const made = filled("chosen-item", entry);
-    const slider = made.querySelector("input");
-    slider.min = Math.min(0, strength);
-    slider.max = Math.max(2, strength);
-    slider.value = strength;
-    made.querySelector("output").value = strength.toFixed(2);
+    made.querySelector("[name=strength]").value = strength;
+    slide(made);
     showPicture(made.querySelector("img"), adapter.covers[0]?.thumbnail_url, adapter.mature);
     made.querySelector(".reason").textContent = reason;
     made.querySelector(".reason").hidden = !reason;
@@ -192,10 +206,22 @@ function startChooser(chooser) {
     search();
   }
 
+  // The slider and the number beside it say the same; the slider reaches as far as the number.
+  function slide(item) {
+    const slider = item.querySelector("[type=range]");
+    const strength = strengthOf(item);
+    slider.min = Math.min(0, strength);
+    slider.max = Math.max(2, strength);
+    slider.value = strength;
+  }
   chosen.addEventListener("input", (event) => {
-    event.target.parentElement.querySelector("output").value = Number(event.target.value).toFixed(2);
+    const item = event.target.closest("li");
+    if (event.target.type === "range") item.querySelector("[name=strength]").value = event.target.value;
+    else if (event.target.checkValidity()) slide(item);
   });
-  chosen.addEventListener("change", changed);
+  chosen.addEventListener("change", (event) => {
+    if (event.target.checkValidity()) changed();
+  });
   chosen.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     const item = event.target.closest("li");
@@ -220,7 +246,9 @@ function startChooser(chooser) {
   find("find-button").addEventListener("click", search);
   find("find-cancel").addEventListener("click", stopFinding);
   find("choose").addEventListener("click", choose);
-  form.elements.prompt.addEventListener("change", () => follow(items().map(entryOfItem)));
+  form.addEventListener("change", (event) => {
+    if (!chooser.contains(event.target)) follow(items().map(entryOfItem));
+  });
 
   const missing = words.missing.split(" ").map(Number);
   const kept = Tray.read().filter((entry) => !missing.includes(entry.id));

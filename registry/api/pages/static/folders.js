@@ -22,6 +22,7 @@ function follow() {
 function show(at = document.activeElement) {
   if (latest === shown || list.contains(at)) return;
   list.innerHTML = shown = latest;
+  showTimes(list);
 }
 
 list.addEventListener("focusout", (event) => show(event.relatedTarget));

@@ -139,6 +139,15 @@ function listenToPart(address, told) {
   return () => stop();
 }
 
+// By the clock of who reads; what the server wrote is kept beside it.
+function showTimes(place) {
+  for (const time of place.querySelectorAll("time:not([title])")) {
+    const moment = new Date(time.dateTime);
+    time.title = time.textContent;
+    time.textContent = new Date(moment - 60_000 * moment.getTimezoneOffset()).toISOString().slice(0, 16).replace("T", " ");
+  }
+}
+
 // Tell how far a refresh is that was under way when the page was made.
 function startIndexing(place) {
   listenToPart("/indexing/events", (html, isLast) => {
@@ -154,6 +163,7 @@ function startIndexing(place) {
   });
 }
 
+showTimes(document);
 startCopying();
 const indexing = document.getElementById("indexing");
 if (indexing) startIndexing(indexing);

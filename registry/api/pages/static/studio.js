@@ -9,7 +9,7 @@ function watch(id, told) {
 }
 
 function progressText(image, words) {
-  if (image.state === "waiting") return image.ahead ? `${words.queued} (${image.ahead})` : words.queued;
+  if (image.state === "waiting") return image.ahead ? words.behind.replace("{n}", image.ahead) : words.queued;
   if (image.state === "drawing") return image.total ? `${words.step} ${image.done} / ${image.total}` : words.loading;
   if (image.state === "done") return words.done;
   return image.problem?.detail ?? words[image.state] ?? words.lost;
@@ -51,6 +51,9 @@ async function post(path, body, headers = {}) {
   return told;
 }
 
+// As many as a page still shows at a glance.
+const MOST_KEPT = 12;
+
 function startStudio(form) {
   const find = (id) => document.getElementById(id);
   const words = form.dataset;
@@ -70,8 +73,8 @@ function startStudio(form) {
       // Sent again by a browser that lost the answer, it draws nothing twice.
       const key = `${Date.now()}-${Math.random()}`;
       const asked = await post("/v1/images", request(form), { "Idempotency-Key": key });
-      find("placeholder").hidden = true;
       for (const image of asked.items.reverse()) show(image);
+      keep(asked.items);
       say(words.queued);
     } catch (error) {
       fail(error instanceof TypeError ? words.lost : error.message);
@@ -80,19 +83,34 @@ function startStudio(form) {
     button.focus();
   });
 
+  // What was drawn here is here again after a reload, and when one comes back to the page.
+  function keep(images) {
+    const ids = [...(history.state?.drawn ?? []), ...images.map((image) => image.id)];
+    history.replaceState({ drawn: ids.slice(-MOST_KEPT) }, "");
+  }
+
+  async function bringBack() {
+    for (const id of history.state?.drawn ?? []) {
+      const answer = await fetch(`/v1/images/${id}`).catch(() => null);
+      if (answer?.ok) show(await answer.json());
+    }
+  }
+
   function show(image) {
+    find("placeholder").hidden = true;
     const place = find("under-way").content.cloneNode(true).firstElementChild;
     place.dataset.image = image.id;
     place.querySelector("button").addEventListener("click", () => post(`/v1/images/${image.id}/cancel`, {}));
     drawn.prepend(place);
-    watch(image.id, (told) => update(place, told));
+    if (image.finished_at) update(place, image, true);
+    else watch(image.id, (told) => update(place, told));
   }
 
-  async function update(place, image) {
+  async function update(place, image, isOld = false) {
     showProgress(place, image, words);
     if (image.state !== "done") showPreview(place, image);
     if (["waiting", "drawing"].includes(image.state)) return;
-    say(progressText(image, words));
+    if (!isOld) say(progressText(image, words));
     if (image.state === "done") {
       const answer = await fetch(`/images/${image.id}/result`);
       if (answer.ok) {
@@ -103,13 +121,15 @@ function startStudio(form) {
     place.querySelector("progress").hidden = place.querySelector("button").hidden = true;
     place.querySelector("[data-status]").className = "note bad";
   }
+
+  bringBack();
 }
 
 function request(form) {
   const fields = form.elements;
   const adapters = [...document.getElementById("chosen").children].map((item) => ({
     id: Number(item.dataset.adapter),
-    strength: Number(item.querySelector("input").value),
+    strength: strengthOf(item),
   }));
   const asked = { prompt: fields.prompt.value, mode: fields.mode.value, kind: fields.kind.value };
   for (const name of ["seed", "steps", "guidance", "width", "height", "count"]) {
@@ -135,7 +155,9 @@ function startWatching(place) {
 function startDice() {
   document.addEventListener("click", (event) => {
     if (!event.target.closest("[data-dice]")) return;
-    event.target.closest("form").elements.seed.value = Math.floor(Math.random() * 2 ** 32);
+    const { seed } = event.target.closest("form").elements;
+    seed.value = Math.floor(Math.random() * 2 ** 32);
+    seed.dispatchEvent(new Event("change", { bubbles: true }));
   });
 }
 
@@ -147,7 +169,36 @@ function startComparing(figure) {
   cut();
 }
 
+// The history: what is drawn meanwhile takes its place, and buttons wait for as many as they need.
+function startHistory(form) {
+  const enable = () => {
+    const ticked = form.querySelectorAll("input:checked").length;
+    for (const button of form.querySelectorAll("[data-ticked]")) {
+      const wanted = Number(button.dataset.ticked);
+      button.disabled = wanted ? ticked !== wanted : !ticked;
+    }
+  };
+  form.addEventListener("change", enable);
+  enable();
+  const timer = setInterval(async () => {
+    const unfinished = [...form.querySelectorAll("[data-unfinished]")];
+    if (!unfinished.length) return clearInterval(timer);
+    if (document.hidden) return;
+    const answer = await fetch(location.href).catch(() => null);
+    if (!answer?.ok) return;
+    const now = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const item of unfinished) {
+      const told = now.getElementById(item.id);
+      if (!told) continue;
+      showTimes(told);
+      if (!item.contains(document.activeElement)) item.replaceWith(told);
+    }
+  }, 3000);
+}
+
 startDice();
+const history_ = document.getElementById("history");
+if (history_) startHistory(history_);
 const studio = document.getElementById("fuse");
 if (studio) startStudio(studio);
 const watched = document.querySelector("[data-watch]");

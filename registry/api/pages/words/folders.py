@@ -25,6 +25,11 @@ TEXTS: dict[str, tuple[str, str]] = {
         "{n} adapters can be found; last looked at {when}",
         "可搜索到 {n} 个适配器；上次检查于 {when}",
     ),
+    "folders.last.one": (
+        "1 adapter can be found; last looked at {when}",
+        "可搜索到 1 个适配器；上次检查于 {when}",
+    ),
+    "folders.show": ("Show my files", "浏览我的文件"),
     "folders.waits": ("Not looked at yet", "尚未检查"),
     "folders.waits_for": ("Waits for {folder}", "等待 {folder} 完成"),
     "folders.waits_for.more": (
@@ -55,6 +60,14 @@ TEXTS: dict[str, tuple[str, str]] = {
     "copies.change": ("the same change, written otherwise", "效果相同，写法不同"),
     "copies.strength": ("the same change × {n}", "效果相同，强度为 {n} 倍"),
     "copies.near": ("nearly the same change ({n})", "几乎相同（{n}）"),
+    "copies.tick": ("Tick all exact copies but the first", "勾选除第一个外的所有完全重复项"),
+    "copies.untick": ("Tick none", "全部取消勾选"),
+    "copies.unticked": ("Tick what shall go to the trash.", "请先勾选要移到回收站的文件。"),
+    "copies.all": (
+        "Leave one of them: all copies of {name} are ticked.",
+        "请至少保留一个：{name} 的所有副本都已勾选。",
+    ),
+    "copies.moved": ("Moved to the trash: {n}", "已移到回收站：{n} 个文件"),
     "copies.trash": ("Move to the trash", "移到回收站"),
     "copies.trash.of": ("Move {name} to the trash", "把 {name} 移到回收站"),
 }

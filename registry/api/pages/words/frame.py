@@ -58,5 +58,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "error.502": ("Bad gateway", "对方服务没有正确回应"),
     "error.503": ("Unavailable", "服务暂时不可用，请稍后再试"),
     "error.507": ("Disk full", "磁盘已满"),
+    "error.nowhere": ("There is no page at this address.", "此地址没有页面。"),
+    "error.unfiltered": ("Search for “{text}” without filters", "不加筛选地搜索“{text}”"),
     "error.home": ("Back to search", "返回搜索"),
 }

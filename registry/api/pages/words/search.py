@@ -21,6 +21,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "filter.licence": ("Licence", "许可证"),
     "filter.commercial": ("May be used commercially", "可商用"),
     "filter.hub": ("Hub", "来源"),
+    "hub.folder": ("my files", "我的文件"),
     "filter.trainer": ("Trainer", "训练工具"),
     "filter.rank": ("Rank", "秩"),
     "filter.size": ("Size", "大小"),
@@ -42,7 +43,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "likes.these": ("the adapters given", "所给的适配器"),
     "likes.by": ("Compared by", "比较依据："),
     "likes.by.weights": ("weights", "权重"),
-    "likes.by.captions": ("captions", "图片描述"),
+    "likes.by.captions": ("pictures", "图片"),
     "likes.by.fingerprints": (
         "fingerprints, which tell copies and retrained kin only",
         "指纹（只能识别副本和再训练版本）",
@@ -76,10 +77,14 @@ TEXTS: dict[str, tuple[str, str]] = {
     "pages.none": ("No adapter passes these filters", "没有符合筛选条件的适配器"),
     "try": ("Try", "试试"),
     "results.in": ("{ms} ms", "用时 {ms} 毫秒"),
+    "results.found": (
+        "{n} for {base_model} fit or may fit",
+        "{base_model}：{n} 个相符或可能相符",
+    ),
     "band.fits": ("Fits", "相符"),
     "band.perhaps": ("Perhaps", "可能相符"),
     "band.probably not": ("Probably not these", "很可能不符"),
-    "probability": ("{percent} %", "{percent} %"),
+    "probability": ("{percent} % likely to fit", "相符概率 {percent} %"),
     "nothing": ("Nothing fits “{text}”", "没有找到与“{text}”相符的适配器"),
     "nothing.more": (
         "Use other words or fewer filters, or choose another base model.",

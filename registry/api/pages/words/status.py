@@ -30,10 +30,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.database": ("database", "数据库"),
     "status.files": ("adapters' files", "适配器文件"),
     "status.missing": ("{n} files to embed", "{n} 个文件待编码"),
-    "status.nights": ("Nights", "每夜刷新"),
+    "status.nights": ("Nightly refreshes", "每夜刷新"),
     "status.next": ("The next is due at {when}.", "下一次：{when}。"),
     "status.next.none": (
-        "This server has none done; autolora serve --nightly 03:00 does.",
+        "None is planned here; “autolora serve --nightly 03:00” does one every night.",
         "本服务器未启用；autolora serve --nightly 03:00 可启用。",
     ),
     "status.canaries": (

@@ -307,7 +307,10 @@ def test_a_mark_of_the_encoding_is_believed(tmp_path: Path, encoding: str) -> No
 
 DEEP = "[" * 100_000
 BROKEN_JSON = {
-    "truncated": (b'{"name": "In', "is not JSON: Unterminated string"),
+    "truncated": (
+        b'{"name": "In',
+        "is not JSON: Unterminated string starting at (line 1, column 10)",
+    ),
     "empty": (b" \n", "is empty"),
     "a list": (b'[{"name": "Ink"}]', "holds a list, not a JSON object"),
     "null": (b"null", "holds null, not a JSON object"),

@@ -1,5 +1,6 @@
 """One's own folders over HTTP and on their page: watched, refreshed, filled, rid of copies."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,8 @@ def test_a_folder_is_added_and_what_is_wrong_in_it_is_told(
     page = client.get("/folders").text
     assert str(folder) in page
     assert "What was not taken, and why (1)" in page
+    assert "1 adapter can be found" in page
+    assert 'href="/?hub=folder">Show my files<' in page
 
 
 def test_what_an_earlier_refresh_refused_is_still_told(client: TestClient, folder: Path) -> None:
@@ -237,8 +240,24 @@ def test_copies_go_to_the_trash_and_from_search(
     page = client.get("/folders/copies").text
     assert str(copy) in page
 
+    # All that do the same but the first can be ticked at once; the weaker one is left to a person.
+    ticked = re.findall(r'value="(\d+)" checked', client.get("/folders/copies?ticked=yes").text)
+    exact = {"file", "tensors", "change"}
+    assert ticked == [str(one["adapter_id"]) for one in group[1:] if one["kind"] in exact]
+    # Nothing happens without a word, and no adapter goes with its last copy.
+    nothing = client.post("/folders/trash", data={})
+    assert (nothing.status_code, "Tick what shall go" in nothing.text) == (422, True)
+    numbers = [str(one["adapter_id"]) for one in group]
+    all_ = client.post(
+        "/folders/trash", data={"adapter": numbers}, headers={"accept-language": "zh"}
+    )
+    assert (all_.status_code, "请至少保留一个" in all_.text) == (422, True)
+    assert re.findall(r'value="(\d+)" checked', all_.text) == numbers
+    assert copy.exists()
+
     number = next(one["adapter_id"] for one in group if one["path"] == str(copy))
-    client.post("/folders/trash", data={"adapter": [str(number)]})
+    moved = client.post("/folders/trash", data={"adapter": [str(number)]})
+    assert "Moved to the trash: 1<" in moved.text
 
     assert [path.name for path in trash.iterdir()] == ["fox again.safetensors"]
     assert not copy.exists()
@@ -394,6 +413,6 @@ def test_the_page_is_told_of_a_refresh_until_it_is_over(
     assert all(event.startswith("event: changed\n") for event in before)
     assert last.startswith("event: last\n")
     assert str(folder) in last
-    assert "1 adapters can be found" in last
+    assert "1 adapter can be found" in last
     # There is nothing to wait for.
     assert client.get("/folders/events").text.startswith("event: last\n")

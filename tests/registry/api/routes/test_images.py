@@ -1,7 +1,9 @@
 """Images drawn behind the answer, by a real if random base."""
 
+import html
 import io
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -191,6 +193,12 @@ def test_sheets_count_their_pictures(
 
     if kind == "grid":
         assert (image["state"], image["total"], image["recipe"]) == ("done", total, None)
+        # What was drawn is told of it, and can be drawn otherwise.
+        page = client.get(f"/images/{asked['id']}").text
+        assert '<dd class="break">a1 × 1, a2 × 1</dd>' in page
+        assert '<dd class="break">plain sum</dd>' in page
+        vary = html.unescape(re.findall(r'href="(/fuse[^"]+)"', page)[0])
+        assert '<option value="grid" selected>' in client.get(vary).text
     else:
         assert image["problem"]["type"] == "urn:autolora:problem:no-gates"
 
@@ -462,7 +470,11 @@ def test_the_studio_works_without_javascript(client: TestClient, drawing: Regist
     assert watch(client, int(sent.headers["location"].rsplit("/", 1)[1]))[-1][0] == "done"
     shown = client.get(sent.headers["location"]).text
     assert "a fox" in shown
-    assert "fox</a>" in shown
+    assert f'<a href="/adapters/{fox}">fox</a> × 0.5<' in shown
+    assert re.search(r'<img class="picture" width="\d+" height="\d+"', shown)
+    # Gates have nothing to say of a sum, and no other program runs this base.
+    assert "Gate activity" not in shown
+    assert "No other program is known to run demo-flux-tiny" in shown
     assert "http-equiv" not in shown
     assert "adapter=" in shown  # what it was drawn with, to be changed
 
@@ -494,6 +506,10 @@ def test_images_are_compared_drawn_again_and_deleted_on_pages(
     compared = client.get("/images/compare", params={"image": [one, other]}).text
     assert compared.count('class="picture') == 2
     assert '<td class="break">1</td><td class="break">2</td>' in compared
+    ways = [one, finished(client, mode="sum", adapters=[{"id": add_file(drawing, 1, "fox")}])]
+    compared = client.get("/images/compare", params={"image": ways, "lang": "zh"}).text
+    assert '<td class="break">不用适配器</td><td class="break">直接相加</td>' in compared
+    client.get("/?lang=en")
     assert "exactly two" in client.get("/images/compare", params={"image": [one]}).text
 
     again = client.post(f"/images/{one}/again", data={"kind": "image"})
@@ -508,6 +524,30 @@ def test_images_are_compared_drawn_again_and_deleted_on_pages(
 
     client.post(f"/images/{one}/delete")
     assert client.get(f"/images/{one}").status_code == 404
+
+
+def test_the_history_follows_what_is_drawn_and_is_cleared_by_ticks(
+    client: TestClient, drawing: Registry, busy: threading.Event
+) -> None:
+    """Without going to the page of every image."""
+    asked = [item["id"] for item in ask(client, count=4)]
+    for given_up in asked[:3]:
+        client.post(f"/v1/images/{given_up}/cancel")
+
+    page = client.get("/images").text
+
+    assert re.findall(r'id="image-(\d+)" data-unfinished', page) == [str(asked[3])]
+    # What was not finished can be cleared away too; what is being drawn is stopped on its page.
+    assert re.findall(r'name="image" value="(\d+)"', page) == [str(one) for one in asked[2::-1]]
+    assert re.search(r'<time datetime="\d{4}-\d\d-\d\dT\d\d:\d\dZ">[\d-]+ [\d:]+ UTC</time>', page)
+    # One of them has gone in another window.
+    client.delete(f"/v1/images/{asked[0]}")
+
+    sent = client.post("/images/delete", data={"image": [str(one) for one in asked[:2]]})
+
+    assert sent.status_code == 200
+    assert re.findall(r'id="image-(\d+)"', sent.text) == [str(asked[3]), str(asked[2])]
+    assert client.post("/images/delete", data={"image": "all"}).status_code == 422
 
 
 def test_what_a_form_asks_wrongly_is_one_line(client: TestClient, drawing: Registry) -> None:

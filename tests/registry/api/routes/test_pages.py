@@ -223,8 +223,30 @@ def test_errors_are_pages_for_browsers_and_problems_for_programs(client: TestCli
     assert "<h1>Adapter not found</h1>" in page.text
     assert problem.json()["title"] == "Adapter not found"
     assert client.get("/nowhere", headers={"Accept": "text/html"}).status_code == 404
+    # Nothing twice, and nothing that is the name of a class.
+    assert (
+        "<p>There is no page at this address.</p>"
+        in client.get("/nowhere", headers={"Accept": "text/html"}).text
+    )
+    wrong = client.get("/images?cursor=x", headers={"Accept": "text/html"}).text
+    assert "<h1>Bad request</h1>" in wrong
+    assert "<p>This cursor is none of ours" in wrong
     chinese = client.get("/adapters/99?lang=zh", headers={"Accept": "text/html"})
     assert "<h1>没有找到</h1>" in chinese.text
+
+
+def test_what_was_asked_survives_a_filter_that_is_wrong(client: TestClient) -> None:
+    """A slip in one field of a form does not cost the question."""
+    browser = {"Accept": "text/html"}
+
+    wrong = client.get("/?q=a+%22fox%22&updated_since=soon", headers=browser).text
+    chinese = client.get("/?q=fox&min_size=x&lang=zh", headers=browser).text
+
+    assert 'href="/?q=a%20%22fox%22">Search for “a &#34;fox&#34;” without filters</a>' in wrong
+    assert "<p>updated_since is &#39;soon&#39;" in wrong  # the name of a field as it is
+    assert "不加筛选地搜索“fox”" in chinese
+    # Where the question itself is at fault, it is not offered again.
+    assert "without filters" not in client.get(f"/?q={'x' * 2001}&tag=a", headers=browser).text
 
 
 def test_no_sign_turns_a_page_round(client: TestClient, registry: Registry) -> None:
@@ -268,3 +290,26 @@ def test_a_refused_adapter_says_why(client: TestClient, registry: Registry) -> N
 
     assert "Refused: it is a pickle" in page
     assert "Fuse with this" not in page
+
+
+def test_a_pasted_page_of_words_is_not_said_again(client: TestClient, registry: Registry) -> None:
+    """A long question left no room for what was found."""
+    add_cover(registry)
+
+    page = get_page(client, f"/?q={'fox ' * 400}")
+
+    assert f"“{'fox ' * 39}fox…”" in page
+    # In the box, in what the tray takes along, and in addresses it is whole.
+    assert f'name="prompt" value="{"fox " * 399}fox"' in page
+
+
+def test_results_and_what_they_were_compared_by_have_one_name(
+    client: TestClient, registry: Registry
+) -> None:
+    one = add_cover(registry)
+    add_cover(registry, "blue")
+
+    page = get_page(client, f"/?like={one.id}")
+
+    assert "Compared by pictures" in re.sub(r"\s+", " ", page)
+    assert "<dt>Pictures</dt>" in page

@@ -93,7 +93,7 @@ def test_the_page_shows_the_status_in_both_languages(
 
     assert english.status_code == chinese.status_code == 200
     for words in (
-        "complete up to 2026-01-01 03:00 UTC",
+        'complete up to <time datetime="2026-01-01T03:00Z">2026-01-01 03:00 UTC</time>',
         "3.0 KB",
         "a pickle",
         "2026-01-01 03:00 UTC",
@@ -135,7 +135,7 @@ def test_every_step_and_end_of_a_refresh_has_a_word_in_both_languages(
     page = client.get("/status?lang=zh", headers={"Accept": "text/html"}).text
 
     assert all(has_text(f"status.step.{step.name}") for step in STEPS)
-    assert "下载 3 (1 个失败)" in page
+    assert "下载 3 (1 个失败) (2.5 s)" in page
     # In the footer of every page too.
     assert f"最近刷新 {datetime.now(UTC):%Y-%m-%d}：失败" in page
     assert not re.search(r"\b(failed|crawl|fetch)\b", page.partition("<body")[2])

@@ -115,3 +115,51 @@ def test_a_search_by_a_picture_has_a_page_of_its_own(client: TestClient) -> None
 
     assert 'enctype="multipart/form-data"' in page
     assert "没有发现" not in page
+
+
+def test_a_probability_and_a_count_say_of_what_they_are(
+    client: TestClient, registry: Registry
+) -> None:
+    """A bare “99 %” and “demo (3)” tell nobody what is counted."""
+    add_cover(registry)
+
+    page = get_page(client, "/?q=red")
+    chinese = get_page(client, "/?q=red&lang=zh")
+
+    assert re.search(r">\d+ % likely to fit<", page)
+    assert re.search(r">1 for [\w.-]+ fit or may fit · \d+ ms<", page)
+    assert re.search(r">相符概率 \d+ %<", chinese)
+    assert re.search(r">[\w.-]+：1 个相符或可能相符 · 用时 \d+ 毫秒<", chinese)
+
+
+def test_a_file_of_ones_own_is_called_mine_and_has_no_downloads(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        mine = add_adapter(session, name="mine", hub="folder", endpoint="/loras", downloads=0)
+        add_adapter(session, name="theirs", hub="modelscope", downloads=12_345)
+        address = f"/adapters/{mine.id}"
+
+    page = get_page(client, "/?hub=folder")
+
+    assert "Hub: my files" in page
+    assert '<span class="value">my files</span>' in page
+    assert "Downloads" not in page
+    assert "Downloads" not in get_page(client, address)
+    assert "12,345" in get_page(client, "/?hub=modelscope")
+    assert "来源：我的文件" in get_page(client, "/?hub=folder&lang=zh")
+
+
+def test_a_name_read_from_the_right_leaves_its_strength_behind_it(
+    client: TestClient, registry: Registry
+) -> None:
+    """`<lora:قطة:1>` is shown as `<lora:1:قطة>` where the name is no run of text of its own."""
+    with registry.sessions.begin() as session:
+        cat = add_adapter(session, name="قطة", file_name="قطة.safetensors")
+        address = f"/adapters/{cat.id}"
+
+    page = get_page(client, address)
+
+    assert '<code class="break"><bdi>&lt;lora:قطة</bdi>:1&gt;</code>' in page
+    # What is copied has no signs of its own.
+    assert 'data-copy="&lt;lora:قطة:1&gt;"' in page

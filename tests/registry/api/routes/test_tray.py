@@ -60,6 +60,10 @@ def test_an_adapters_own_strength_is_where_none_is_named(
 
     assert chosen_on(get_page(client, f"/fuse?adapter={adapter.id}")) == [(adapter.id, 0.6)]
     assert 'data-strength="0.6"' in get_page(client, "/")
+    # As exactly as it is typed; the slider has steps of .05.
+    typed = get_page(client, f"/fuse?adapter={adapter.id}&strength=0.83")
+    assert re.search(r'<input type="number" name="strength"[^>]* value="0.83"', typed)
+    assert typed.count('name="strength"') == 2  # and in the template of an item
 
 
 @pytest.mark.parametrize("strength", ["5", "nan", "inf", "much"])
