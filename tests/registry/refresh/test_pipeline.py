@@ -737,21 +737,31 @@ def test_a_checkpoint_that_the_blob_store_lost_is_registered_again(
     assert hash_file(blobs.path(encoder.checkpoint_sha256)) == encoder.checkpoint_sha256
 
 
-def test_a_checkpoint_that_is_none_is_reported_and_the_rest_goes_on(
+@pytest.mark.parametrize("kind", ["no file", "an adapter", "an empty folder"])
+def test_a_checkpoint_that_is_none_fails_the_run_and_the_rest_goes_on(
     sessions: sessionmaker[Session],
     blobs: BlobStore,
     settings: Settings,
     text_encoder: TextEncoder,
     source: ModelScopeSource,
     tmp_path: Path,
+    kind: str,
 ) -> None:
-    wrong = write_adapter(tmp_path / "adapter.safetensors")
+    """A person set it, and thinks that weights are searched by it."""
+    wrong = tmp_path / "wrong.safetensors"
+    if kind == "an adapter":
+        write_adapter(wrong)
+    elif kind == "an empty folder":
+        wrong.mkdir()
     settings = settings.model_copy(update={"encoder_checkpoint": wrong})
 
     progress = list(Pipeline(sessions, blobs, settings, text_encoder).refresh(source))
 
     [(name, message)] = failures(progress).items()
-    assert name == "adapter.safetensors"
+    assert name == "wrong.safetensors"
     assert "cannot be registered" in message
+    assert "REGISTRY_ENCODER_CHECKPOINT" in message
+    run = last_run(sessions)
+    assert (run.state, run.error) == ("failed", message)
     assert states(sessions) == dict.fromkeys(NAMES, "ready")
     assert row_counts(sessions) == EVERYTHING | {WeightEmbedding: 0}
