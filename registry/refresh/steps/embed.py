@@ -46,7 +46,10 @@ class EmbedStep(SharedStep):
         self._loaded: dict[int, WeightEncoder | None] = {}
 
     def prepare(self) -> Iterator[StepOutcome]:
-        """Register the settings' checkpoints that are not known yet; yield refusals, which fail the run."""
+        """Register the settings' checkpoints that are not known yet; yield refusals.
+
+        They fail the run: a person has to mend them.
+        """
         checkpoint = self.context.checkpoint
         if checkpoint is None:
             return
