@@ -184,8 +184,8 @@ def test_a_client_that_asks_how_far_a_drawing_is_is_told_each_step(
     told: list[tuple[float, float | None]] = []
 
     async def ask(client: Client) -> CallToolResult:
-        async def hear(done: float, total: float | None, message: str | None) -> None:
-            told.append((done, total))
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            told.append((progress, total))
 
         asked = {"prompt": "a fox", "adapters": [{"id": fox}], "mode": "sum"}
         size = {"steps": 3, "width": 32, "height": 32}
