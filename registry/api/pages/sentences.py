@@ -340,6 +340,12 @@ ANSWERS = (
         "未比较权重：{bases} 还没有权重编码器（`autolora doctor`）。",
     ),
     (
+        "{path} cannot be registered: {why}. Give a checkpoint of a weight encoder; "
+        "REGISTRY_ENCODER_CHECKPOINT names those that a refresh registers.",
+        "无法登记 {path}：{why}。请提供权重编码器的检查点；"
+        "REGISTRY_ENCODER_CHECKPOINT 指定刷新时登记的检查点。",
+    ),
+    (
         "the checkpoint of encoder {name} is not in the blob store. Register it again by "
         "`autolora encoders add FILE`, or go back to the one before by "
         "`autolora encoders rollback {base}`.",
