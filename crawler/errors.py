@@ -77,6 +77,7 @@ AutoLoraError
       EncoderLostError
     BackupError
     AdapterNotFoundError
+    TokenNameError
     TokenNotFoundError
     NoFolderError
     FolderNotWatchedError

@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL
 from rich.progress import track
 from torch import Tensor
 
+from crawler.whole_file import written_whole
 from demo.base import encode_pictures, follow_flow, unpack
 from demo.paths import BUILD
 from demo.training import Checkpoint
@@ -65,9 +66,8 @@ def redraw_all(world: World, images: npt.NDArray[np.int64], latents: Tensor, pat
         prompt = tokens[names[part]], pooled[names[part]]
         for place, start in enumerate(REDRAWN_FROM):
             drawn[place, part] = redraw(world, latents[part], prompt, start)
-    unfinished = path.with_suffix(".partial")
-    torch.save(drawn, unfinished)
-    unfinished.replace(path)
+    with written_whole(path) as partial:
+        torch.save(drawn, partial)
     return drawn
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from rich.progress import track
 from safetensors.torch import save_file
 
+from crawler.whole_file import written_whole
 from demo.art import STYLES
 from demo.concepts import (
     BASE_STYLES,
@@ -112,8 +113,8 @@ def train_more(folder: Path, limit: int | None = None) -> None:
             entries.append(
                 {"file": name, "captions": captions, "split": "train", "key": concept.key}
             )
-        path.with_suffix(".partial").write_text(json.dumps(entries, ensure_ascii=False, indent=1))
-        path.with_suffix(".partial").replace(path)
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
         # A data set of encoder/training/dataset.py.
         join_groups(folder, "manifest.json")
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from crawler.whole_file import written_whole
+
 # What lies beside a model while it is trained, for `shutil.copytree` to leave there.
 ignore_states = shutil.ignore_patterns("*.pt", "*.partial", "*.log", "*.png")
 
@@ -64,10 +66,7 @@ class Checkpoint:
 
     def save(self, step: int) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        torch.save(
-            {"step": step} | {name: part.state_dict() for name, part in self.parts.items()},
-            partial,
-        )
-        partial.replace(self.path)
+        state = {"step": step} | {name: part.state_dict() for name, part in self.parts.items()}
+        with written_whole(self.path) as partial:
+            torch.save(state, partial)
         self._saved_at = time.monotonic()

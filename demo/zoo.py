@@ -21,6 +21,7 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from crawler.whole_file import written_whole
 from demo.art import SIZE
 from demo.base import encode_pictures, flow_loss, follow_flow, unpack
 from demo.concepts import Concept, Plan, plan
@@ -275,8 +276,8 @@ def write_group(
         }
         entries.append(entry)
     path = folder / f"groups/{seed:04d}.json"
-    path.with_suffix(".partial").write_text(json.dumps(entries, ensure_ascii=False, indent=1))
-    path.with_suffix(".partial").replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
 
 
 def train_zoo(folder: Path, limit: int | None) -> None:
@@ -303,9 +304,8 @@ def join_groups(folder: Path, name: str) -> None:
         for path in sorted((folder / "groups").glob("*.json"))
         for entry in json.loads(path.read_text())
     ]
-    partial = folder / f"{name}.partial"
-    partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
-    partial.replace(folder / name)
+    with written_whole(folder / name) as partial:
+        partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
 
 
 if __name__ == "__main__":

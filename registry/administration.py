@@ -94,7 +94,10 @@ class Administration(OpenRegistry):
     # Tokens and log-ins
 
     def create_token(self, name: str, scopes: Sequence[TokenScope]) -> str:
-        """Return a token that opens what `scopes` say; it cannot be had again."""
+        """Return a token that opens what `scopes` say; it cannot be had again.
+
+        Raises TokenNameError where the name has nothing that can be seen.
+        """
         with one_line_errors(), self.sessions.begin() as session:
             return create_token(session, name, scopes)
 

@@ -26,6 +26,7 @@ from registry.connection import (
     RemoteError,
     RemoteSenseError,
     RemoteUnreachableError,
+    encodable,
     receive,
 )
 from registry.errors import StrengthsError
@@ -240,7 +241,7 @@ class Client(Connection):
             "check": check,
             **_how(drawing),
         }
-        return self._draw("/v1/fuse", json.dumps(_given(asked)).encode(), progress)
+        return self._draw("/v1/fuse", json.dumps(encodable(_given(asked))).encode(), progress)
 
     def reproduce(self, recipe: "Recipe", progress: "StepCallback | None" = None) -> "FusedImage":
         """Have the image of a recipe drawn there again."""

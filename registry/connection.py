@@ -270,13 +270,16 @@ class Connection:
     def stream(self, method: str, path: str, **sent: Any) -> Iterator[httpx.Response]:
         """Give what is answered while it comes; `check` tells what is wrong with it.
 
+        Half a surrogate pair, which is no text, is sent as "?": search in this process takes it
+        for that as well.
+
         Raises:
             RemoteBrokenOffError: the network failed amid the answer.
             RemoteUnreachableError: nothing answers.
         """
         kind = RemoteUnreachableError
         try:
-            asked = self._http.build_request(method, path, **sent)
+            asked = self._http.build_request(method, path, **encodable(sent))
             with closing(_RETRYING(self._http.send, asked, stream=True)) as answer:
                 kind = RemoteBrokenOffError
                 yield answer
@@ -379,6 +382,19 @@ class Connection:
             if kind in UNKNOWN or there != own_version():
                 raise RemoteLacksError(self.url, there)
         raise RemoteError(detail)
+
+
+def encodable(sent: Any) -> Any:
+    """Return what is sent with "?" for each half of a surrogate pair in its texts.
+
+    A shell hands on bytes that are no text so, and JSON can hold them.
+    """
+    if isinstance(sent, str):
+        return sent.encode("utf-8", "replace").decode()
+    if isinstance(sent, Mapping):
+        return {name: encodable(value) for name, value in sent.items()}
+    # Bytes, files and numbers are sent as they are.
+    return [encodable(value) for value in sent] if isinstance(sent, list | tuple) else sent
 
 
 def _of_the_rest(answer: httpx.Response) -> dict[str, str]:

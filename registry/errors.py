@@ -261,6 +261,16 @@ class AdapterNotFoundError(RegistryError):
         )
 
 
+class TokenNameError(RegistryError):
+    """A token is to be made for nobody."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a token needs a name, by which it is found when it is to be revoked; say whose it is, "
+            "or what for."
+        )
+
+
 class TokenNotFoundError(RegistryError):
     """No token of this id opens anything."""
 

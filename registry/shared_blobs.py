@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, GenericError
 from obstore.store import from_url
 
 from crawler import foreign_text
@@ -18,6 +18,7 @@ from registry.errors import BlobNotFoundError, BlobStoreError
 
 # Of what an object store says, one line is enough: obstore adds a dump of its source.
 MOST_SAID = 300
+TRUE = ("1", "true", "on", "yes", "y")
 
 
 class SharedBlobStore(BlobStore):
@@ -110,11 +111,18 @@ class SharedBlobStore(BlobStore):
             yield
         except (BaseError, ValueError, OSError) as error:
             said = foreign_text.one_line(str(error).partition("Debug source")[0])[:MOST_SAID]
-            # All that it says of an endpoint that it does not dare to ask.
-            if "builder error" in said and _asks_in_the_open():
+            if isinstance(error, GenericError) and _may_not_ask():
                 said += "; an endpoint that begins with http:// wants AWS_ALLOW_HTTP=true"
             raise BlobStoreError(self._url, said) from error
 
 
-def _asks_in_the_open() -> bool:
-    return os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+def _may_not_ask() -> bool:
+    """Whether the endpoint is one that obstore does not dare to ask; its errors do not say so.
+
+    What counts as true is what object_store takes for that [1].
+
+    - [1] https://docs.rs/object_store/latest/src/object_store/config.rs.html
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT", "")
+    allowed = os.environ.get("AWS_ALLOW_HTTP", "").lower() in TRUE
+    return endpoint.lower().startswith("http://") and not allowed

@@ -27,6 +27,7 @@ CRAWLER: dict[str, set[str]] = {
     "foreign_text": set(),
     "file_names": set(),
     "hashed_file": set(),
+    "whole_file": set(),
     "records": {"hashed_file"},
     "errors": {"foreign_text"},
     "hub_json": {"errors"},
@@ -207,7 +208,7 @@ def test_encoder_takes_from_crawler_only_what_knows_no_hub() -> None:
     }
 
     # The last three are how anything is asked over a network, whoever it is.
-    knowing_none = {"records", "errors", "foreign_text", "peft_config", "covers"}
+    knowing_none = {"records", "errors", "foreign_text", "peft_config", "covers", "whole_file"}
     assert taken <= knowing_none | {"addresses", "http", "transport"}
 
 

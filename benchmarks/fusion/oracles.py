@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmarks.results import RESULTS
+from crawler.whole_file import written_whole
 from demo.concepts import Concept
 from demo.zoo import GROUP, World, train_group
 
@@ -62,6 +63,5 @@ def train_oracles(world: World, concepts: list[Concept], path: Path, seed: int) 
             tensors[f"{place}/{layer}/down"] = group.down[layer][place].detach()
             tensors[f"{place}/{layer}/up"] = group.up[layer][place].detach()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file({key: part.half().contiguous() for key, part in tensors.items()}, partial)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        save_file({key: part.half().contiguous() for key, part in tensors.items()}, partial)

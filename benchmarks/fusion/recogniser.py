@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from benchmarks.arrays import Bools
 from benchmarks.results import RESULTS
+from crawler.whole_file import written_whole
 from demo.art import STYLES
 from demo.concepts import Art, Concept, load_art
 from demo.effects import COLOURS, PATTERNS, apply_effect, on_white
@@ -141,8 +142,8 @@ def train_recogniser(path: Path) -> Recogniser:
         if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == STEPS:
             state = {"step": step + 1, "network": network.state_dict()}
             state |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-            torch.save(state, path.with_suffix(".partial"))
-            path.with_suffix(".partial").replace(path)
+            with written_whole(path) as partial:
+                torch.save(state, partial)
     return network.eval().requires_grad_(False)
 
 

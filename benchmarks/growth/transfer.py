@@ -14,6 +14,7 @@ from rich.progress import track
 from safetensors.torch import save_file
 
 from benchmarks.results import RESULTS
+from crawler.whole_file import written_whole
 from demo.concepts import Concept
 from demo.paths import BUILD
 from demo.zoo import GROUP, RANKS, World, train_group
@@ -74,9 +75,8 @@ def train_members(
         path = adapter_path(folder, variant, number)
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {k: v.half().contiguous() for k, v in group.state_dict(place).items()}
-        partial = path.with_suffix(".partial")
-        save_file(tensors, partial, {"ss_base_model_version": "demo-flux-tiny"})
-        partial.replace(path)
+        with written_whole(path) as partial:
+            save_file(tensors, partial, {"ss_base_model_version": "demo-flux-tiny"})
 
 
 if __name__ == "__main__":

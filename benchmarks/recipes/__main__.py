@@ -24,6 +24,7 @@ from benchmarks.recipes.trained import TRAINED
 from benchmarks.results import RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import signed, table, with_interval
+from crawler.whole_file import written_whole
 from demo.paths import BUILD
 from encoder.weight_encoders.metrics import positions
 
@@ -121,9 +122,8 @@ def run(pool: Pool, only: str, seeds: int, folder: Path) -> list[dict[str, Any]]
         kept = folder / f"{key}.json"
         if not kept.exists():
             row = {"family": family, "recipe": name, **judge(pool, recipes, shipped)}
-            unfinished = kept.with_suffix(".partial")
-            unfinished.write_text(json.dumps(row))
-            unfinished.replace(kept)
+            with written_whole(kept) as partial:
+                partial.write_text(json.dumps(row))
         rows.append(json.loads(kept.read_text()))
         found = np.array(rows[-1].pop("found"))
         shipped = found if shipped is None else shipped

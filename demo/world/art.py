@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from crawler.whole_file import written_whole
 from demo.art import SIZE, fetch_package, render, shrink
 from demo.paths import BUILD
 from demo.world.colours import main_colours
@@ -140,15 +141,14 @@ def draw(jobs: list[Job], path: Path) -> int:
     drawn = [(job, rasterise(job.svg)) for job in jobs]
     kept = [(job, image) for job, image in drawn if image is not None and image[..., 3].any()]
     rgba = np.stack([image for _, image in kept])
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(
-        partial,
-        rgba=rgba,
-        look=np.array([job.look for job, _ in kept], np.int16),
-        name=np.array([job.name for job, _ in kept], np.int32),
-        colour=main_colours(rgba),
-    )
-    partial.replace(path)
+    with written_whole(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            rgba=rgba,
+            look=np.array([job.look for job, _ in kept], np.int16),
+            name=np.array([job.name for job, _ in kept], np.int32),
+            colour=main_colours(rgba),
+        )
     return len(kept)
 
 
@@ -200,16 +200,15 @@ def load_art(splits: tuple[str, ...] = ("train",)) -> Art:
 
 def unpack(parts: Iterable[Mapping[str, npt.NDArray[np.uint8]]], count: int, path: Path) -> None:
     """Write all pictures to one plain file, which is read by the page and shared by processes."""
-    partial = path.with_suffix(".partial")
     shape = (count, SIZE, SIZE, 4)
-    rgba = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-    start = 0
-    for part in parts:
-        pictures = part["rgba"]
-        rgba[start : start + len(pictures)] = pictures
-        start += len(pictures)
-    rgba.flush()
-    partial.replace(path)
+    with written_whole(path) as partial:
+        rgba = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        start = 0
+        for part in parts:
+            pictures = part["rgba"]
+            rgba[start : start + len(pictures)] = pictures
+            start += len(pictures)
+        rgba.flush()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from crawler.whole_file import written_whole
 from demo.base import flow_loss
 from demo.effects import Floats
 from demo.layers import block_layers
@@ -95,12 +96,10 @@ class Writer:
             sketched = {"names": self._names, "manners": self._manners, "looks": self._looks}
             bags, told = sketched[part](turn, start)
             largest = np.abs(bags).max(axis=(0, 2), keepdims=True)
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
+            with written_whole(path) as partial, partial.open("wb") as file:
                 # Bags of one concept stay comparable: they share what they are divided by.
                 values = (bags / largest).astype(np.float16)
                 np.savez(file, values=values, scale=largest, told=json.dumps(told))
-            partial.replace(path)
         print(f"{part} {turn}-{start}: {time.monotonic() - began:.0f} s", flush=True)
 
     def _names(self, turn: int, start: int) -> tuple[Floats, list[list[str]]]:

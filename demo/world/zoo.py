@@ -25,6 +25,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
+from crawler.whole_file import written_whole
 from demo.base import encode_pictures, flow_loss
 from demo.paths import BUILD
 from demo.training import ignore_states, set_rate
@@ -142,9 +143,8 @@ def write_group(
         save_file(group.state_dict(index), folder / file)
         rows.append(to_row(file, number, concept, group.author, own))
     path = folder / f"groups/{number:04d}.jsonl"
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def to_row(

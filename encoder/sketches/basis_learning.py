@@ -28,8 +28,11 @@ PASSES = 2
 MOST_ADAPTERS = 400
 
 
-class BasisLearner:
-    """Watches adapters being read (`OpenedLora.read`), pass after pass."""
+class InputLearner:
+    """Learns the inputs that adapters listen to most, from their layers, pass after pass.
+
+    It watches adapters being read (`OpenedLora.read`).
+    """
 
     def __init__(self, family: Family) -> None:
         self._family = family
@@ -102,7 +105,7 @@ def learn_basis(
 
     What cannot be read, or is of another family, is left out.
     """
-    learner, files = BasisLearner(family), list(paths)
+    learner, files = InputLearner(family), list(paths)
     for number in range(PASSES):
         if number:
             learner.end_pass()

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+from crawler.whole_file import written_whole
 from encoder.errors import SketchError
 from encoder.sketches.sketch import SKETCH_VERSION, Sketch, sketch_file
 
@@ -32,8 +33,6 @@ def kept_sketch(adapter: Path, folder: Path) -> Sketch:
             raise SketchError(f"{path.name}: {error}; delete it") from error
     made = sketch_file(adapter)
     folder.mkdir(parents=True, exist_ok=True)
-    # Killed while writing, it leaves a name that nobody looks for.
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(made.to_bytes())
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_bytes(made.to_bytes())
     return made

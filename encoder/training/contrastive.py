@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crawler.whole_file import written_whole
 from encoder.training.workers import Workers
 from encoder.weight_encoders.metrics import mrr
 
@@ -207,9 +208,8 @@ class Trainer:
             "best_epoch": self.done.best_epoch,
             "curves": self.done.curves,
         }
-        partial = self._state_path.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self._state_path)
+        with written_whole(self._state_path) as partial:
+            torch.save(state, partial)
         (self.folder / "curves.json").write_text(json.dumps(self.done.curves, indent=1))
 
     def _resume(self) -> None:

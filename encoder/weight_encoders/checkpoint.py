@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from crawler.whole_file import written_whole
 from encoder.adapter.safetensors_header import read_header
 from encoder.arrays import Floats
 from encoder.errors import CheckpointError, LoraFileError
@@ -75,9 +76,8 @@ def save_encoder(encoder: AnyEncoder, path: Path) -> None:
     }
     arrays = {name: np.ascontiguousarray(array) for name, array in encoder.arrays().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(arrays, partial, metadata={"encoder": json.dumps(header)})
-    partial.replace(path)
+    with written_whole(path) as partial:
+        save_file(arrays, partial, metadata={"encoder": json.dumps(header)})
 
 
 def load_encoder(path: Path) -> AnyEncoder:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -31,6 +32,10 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 # A safetensors file begins with the length of its header, and the header with a brace.
 HEADER_AT = 8
 MOST_STRENGTH = 100.0
+# A registry that is busy says after how many seconds to ask again: so often, and no longer.
+BUSY = (429, 503)
+MOST_ATTEMPTS = 3
+MOST_WAIT_SECONDS = 30
 
 # Called with bytes that are there, and all bytes.
 Progress = Callable[[int, int], None]
@@ -101,9 +106,14 @@ class Registry:
         """Return an adapter's file in `folder`, fetched and checked unless it is there.
 
         Raises:
-            RegistryError: the registry does not have it, or another file has its name.
+            RegistryError: the registry does not have it, another file has its name, or nothing can
+                be written there.
         """
         target = Path(folder, adapter.file_name)
+        with _writing_to(target.parent):
+            return self._fetch(adapter, target, progress)
+
+    def _fetch(self, adapter: Chosen, target: Path, progress: Progress) -> Path:
         if target.exists():
             if not _is_file_of(target, adapter.sha256):
                 raise RegistryError(f"{target} is another file; move it away.")
@@ -124,12 +134,18 @@ class Registry:
 
     def _open(self, path: str) -> Any:
         request = urllib.request.Request(self.url + path, headers=self._headers)  # noqa: S310
-        try:
-            with self._answering():
-                return self._opener.open(request, timeout=TIMEOUT_SECONDS)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise RegistryError(f"the registry at {self.url} says: {_detail(error)}") from error
+        for left in reversed(range(MOST_ATTEMPTS)):
+            try:
+                with self._answering():
+                    return self._opener.open(request, timeout=TIMEOUT_SECONDS)
+            except urllib.error.HTTPError as error:
+                with error:
+                    seconds = _asked_to_wait(error)
+                    if seconds is None or not left:
+                        said = f"the registry at {self.url} says: {_detail(error)}"
+                        raise RegistryError(said) from error
+                time.sleep(seconds)
+        raise AssertionError("the last attempt returns or raises")
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -229,6 +245,26 @@ def _detail(error: urllib.error.HTTPError) -> str:
         return str(json.loads(error.read(MOST_ANSWER_BYTES))["detail"])[:500]
     except (ValueError, TypeError, KeyError, OSError, RecursionError):
         return f"status {error.code}"
+
+
+def _asked_to_wait(error: urllib.error.HTTPError) -> float | None:
+    """Return the seconds after which a registry that is busy says to ask again."""
+    seconds = error.headers.get("Retry-After", "")
+    if error.code not in BUSY or not seconds.isdecimal():
+        return None
+    return min(float(seconds), MOST_WAIT_SECONDS)
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Say in one line what the disk does not do."""
+    try:
+        yield
+    except OSError as error:
+        raise RegistryError(
+            f"nothing can be written to {folder}: {error.strerror or error}. It is the first "
+            "folder that ComfyUI has for LoRAs: give ComfyUI the right to write there, and room."
+        ) from error
 
 
 def _is_file_of(path: Path, sha256: str) -> bool:

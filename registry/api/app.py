@@ -22,6 +22,7 @@ from registry.api.limits import LimitAddresses, Limits, limit_images
 from registry.api.metrics import FRESH_SECONDS, CountRequests, Metrics
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
+from registry.api.repeated import refuse_repeated
 from registry.api.request_ids import RequestIds
 from registry.api.routes import (
     adapters,
@@ -144,6 +145,8 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
             if scope in READING or not registry.settings.public_read:
                 guards = [] if scope is None else [Depends(allowed_to(scope))]
                 guards += [Depends(limit_images)] if scope is TokenScope.FUSE else []
+                # A page makes the best of whatever its address says.
+                guards += [Depends(refuse_repeated)] if described else []
                 app.include_router(router, dependencies=guards, include_in_schema=described)
     app.mount("/docs/swagger", docs.SWAGGER, name="swagger")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

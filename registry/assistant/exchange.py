@@ -25,6 +25,7 @@ from registry.api.queue import GenerationQueue, Job
 from registry.api.schemas.fuse import FuseRequest
 from registry.assistant.answers import without_lists
 from registry.assistant.tools import Tool, make_server
+from registry.fusion.options import StepCallback
 from registry.local import LocalReader
 from registry.service import Registry
 from registry.token_scopes import TokenScope
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 # Host and Origin were checked by registry.api.admission.
 CHECKED = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+# What asks for progress in a message, and the type that it comes as.
+PROGRESS = b'"progressToken"'
+EVENTS = "text/event-stream"
 # What is answered now, for tools to know who asks.
 ASKING: ContextVar[Request] = ContextVar("asking")
 
@@ -51,11 +55,15 @@ class AssistantServer:
     def answer(self, request: Request, body: bytes) -> Response:
         return Exchange(self._server, request, body)
 
-    async def _draw(self, asked: FuseRequest) -> "FusedImage":
+    async def _draw(self, asked: FuseRequest, told: StepCallback) -> "FusedImage":
         """Draw in the queue's turn; who leaves gives up the place, or the image."""
 
         def work(job: "Job[FusedImage]") -> "FusedImage":
-            return drawing.fuse(self._registry, asked, lambda done, total: job.check())
+            def step(done: int, total: int) -> None:
+                job.check()
+                told(done, total)
+
+            return drawing.fuse(self._registry, asked, step)
 
         job = self._queue.submit(work)
         try:
@@ -115,7 +123,7 @@ class Exchange(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         ASKING.set(self._request)
-        manager = _manager_of(self._server)
+        manager = _manager_of(self._server, in_events=self._wants_progress())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_cancel_without_reader, receive, tasks.cancel_scope)
             # Its tasks end with this answer: none has to be kept for the next one.
@@ -123,10 +131,22 @@ class Exchange(Response):
                 await manager.handle_request(scope, _whole(self._sent), send)
             tasks.cancel_scope.cancel()
 
+    def _wants_progress(self) -> bool:
+        """Whether this is to be told how far a call is before its answer.
 
-def _manager_of(server: MCPServer) -> StreamableHTTPSessionManager:
-    """Return what answers one request; it is used once, and cheap."""
-    server.streamable_http_app(json_response=True, stateless_http=True, transport_security=CHECKED)
+        Any message with these words may be answered so, by whoever takes events.
+        """
+        return PROGRESS in self._sent and EVENTS in self._request.headers.get("accept", "")
+
+
+def _manager_of(server: MCPServer, *, in_events: bool) -> StreamableHTTPSessionManager:
+    """Return what answers one request; it is used once, and cheap.
+
+    The answer is one JSON document, or the last of events that tell of progress before.
+    """
+    server.streamable_http_app(
+        json_response=not in_events, stateless_http=True, transport_security=CHECKED
+    )
     return server.session_manager
 
 

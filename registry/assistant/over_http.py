@@ -1,7 +1,8 @@
 """`/mcp`: the tools over streamable HTTP [1], for assistants that run elsewhere.
 
 Every request stands alone: there are no sessions, so that any of several serving processes may
-answer the next one, and an answer is one JSON document. The library is imported by the first
+answer the next one, and an answer is one JSON document, after events that tell of progress where a
+message asks for that. The library is imported by the first
 request, for most servers never get one.
 
 - [1] https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http

@@ -6,6 +6,7 @@ commands use, over HTTP the server's own registry.
 - [1] https://modelcontextprotocol.io
 """
 
+import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +16,7 @@ from inspect import iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp_types import CallToolResult, ImageContent, TextContent, ToolAnnotations
 from pydantic import Field, ValidationError
@@ -33,7 +34,7 @@ from registry.assistant.answers import (
 )
 from registry.connection import own_version
 from registry.errors import first_fault
-from registry.fusion.options import Mode
+from registry.fusion.options import Mode, StepCallback
 from registry.reader import Reader
 from registry.retrieval.terms import FilterOptions
 from registry.token_scopes import TokenScope
@@ -59,7 +60,10 @@ BaseModelName = Annotated[
 Words = Annotated[list[str] | None, Field(max_length=20)]
 Pixels = Annotated[int | None, Field(ge=16, le=2048, description="Default: the base model's own.")]
 
-Draw = Callable[[FuseRequest], Awaitable["FusedImage"]]
+# Draws, and calls back from any thread with steps that are done and all steps.
+Draw = Callable[[FuseRequest, StepCallback], Awaitable["FusedImage"]]
+# What the library gives a tool, and no assistant does.
+GIVEN = "context"
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ class Tools:
 
     async def fuse(
         self,
+        context: Context,
         prompt: Prompt,
         k: Most = 3,
         adapters: Annotated[
@@ -159,7 +164,20 @@ class Tools:
             width=width,
             height=height,
         )
-        return await run_sync(_shown, await self._draw(asked))
+        return await run_sync(_shown, await self._draw(asked, _telling(context)))
+
+
+def _telling(context: Context) -> StepCallback:
+    """Return what tells an assistant that asked for it how far a drawing is, from any thread.
+
+    Nothing waits until it is told: a reader that is slow does not hold up who draws.
+    """
+    loop = asyncio.get_running_loop()
+
+    def tell(done: int, total: int) -> None:
+        asyncio.run_coroutine_threadsafe(context.report_progress(done, total), loop)
+
+    return tell
 
 
 def _shown(drawn: "FusedImage") -> CallToolResult:
@@ -213,13 +231,15 @@ def make_server(
         Tool(inspect_file, TokenScope.READ),
         Tool(tools.fuse, TokenScope.FUSE),
     )
-    server = ToolServer(
-        {tool.call.__name__: list(signature(tool.call).parameters) for tool in table}
-    )
+    server = ToolServer({tool.call.__name__: _arguments_of(tool) for tool in table})
     for tool in table:
         hints = DRAWS if tool.scope is TokenScope.FUSE else READS
         server.add_tool(_called(tool, around), annotations=hints)
     return server
+
+
+def _arguments_of(tool: Tool) -> list[str]:
+    return [name for name in signature(tool.call).parameters if name != GIVEN]
 
 
 def _called(tool: Tool, around: Around) -> Callable[..., Awaitable[Any]]:

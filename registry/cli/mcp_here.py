@@ -20,6 +20,7 @@ from registry.assistant.tools import Tool, make_server
 from registry.cli.errors import UsageError
 from registry.cli.inspect import inspect_file as read_file
 from registry.errors import DatabaseLostError
+from registry.fusion.options import StepCallback
 from registry.reader import Drawer, Reader
 
 if TYPE_CHECKING:
@@ -29,16 +30,15 @@ if TYPE_CHECKING:
 def make_server_here(reader: Reader, drawer: Drawer) -> MCPServer:
     """Return a server of all tools; it reads any adapter's file, so it is for stdio only."""
 
-    async def draw(asked: FuseRequest) -> "FusedImage":
-        options = asked.options(_stop_with_the_call)
-        return await run_sync(partial(drawer.fuse, asked.prompt, **options))
+    async def draw(asked: FuseRequest, told: StepCallback) -> "FusedImage":
+        def step(done: int, total: int) -> None:
+            # Between two steps a drawing is given up, when the assistant has cancelled its call.
+            check_cancelled()
+            told(done, total)
+
+        return await run_sync(partial(drawer.fuse, asked.prompt, **asked.options(step)))
 
     return make_server(reader, draw, inspect_file, _telling)
-
-
-def _stop_with_the_call(done: int, total: int) -> None:
-    """Give up a drawing, between two of its steps, when the assistant has cancelled its call."""
-    check_cancelled()
 
 
 @asynccontextmanager

@@ -108,7 +108,7 @@ def _run(
             failed = f", {count['failed']} failed" if count["failed"] else ""
             stdout().print(f"{step.title}: {count['ok']}{failed}", markup=False)
         stdout().print(f"{ready} adapters ready{_fetched(run)}", style="bold")
-    # A bad adapter is a hub's daily bread; a hub that is down is not.
+    # A bad adapter is a hub's daily bread; a hub that is down is not, nor is a wrong setting.
     if run.error is not None:
         raise typer.Exit(1)
 

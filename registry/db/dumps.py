@@ -9,11 +9,16 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import Connection as PsycopgConnection
 from psycopg.conninfo import make_conninfo
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, Engine, func, inspect, select, table, text
+from sqlalchemy.exc import ProgrammingError
 
 from registry.db.migrate import alembic_config
 from registry.db.postgres_programs import run_client
 from registry.errors import DatabaseError
+
+# Those that the first migration adds.
+EXTENSIONS = ("vector", "pg_trgm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,20 @@ def read_dump(engine: Engine, path: Path) -> None:
     """Fill an empty database from a file, in one transaction: all of it is there, or nothing.
 
     Raises:
-        DatabaseError: the file is none of ours, or the database is not empty.
+        DatabaseError: the file is none of ours, the database is not empty, or its role may not
+            add the extensions.
     """
     with engine.connect() as connection:
         words = ["--single-transaction", "--no-owner", "--no-privileges", "--no-comments"]
-        _run("pg_restore", connection, *words, str(path))
+        try:
+            _run("pg_restore", connection, *words, str(path))
+        except DatabaseError as error:
+            if _may_add_extensions(connection):
+                raise
+            raise DatabaseError(
+                f"{error}. Have a superuser run `CREATE EXTENSION vector` and `CREATE EXTENSION "
+                "pg_trgm` in this database, then run the same command again."
+            ) from error
 
 
 def count_rows(connection: Connection) -> dict[str, int]:
@@ -83,6 +97,21 @@ def _snapshot(engine: Engine) -> Iterator[tuple[Connection, str]]:
         yield connection, connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
 
 
+def _may_add_extensions(connection: Connection) -> bool:
+    """Whether a role may add what the schema needs, or it is there; nothing is changed.
+
+    The server is asked, for pg_restore tells of errors in words alone, of whatever language.
+    """
+    try:
+        for name in EXTENSIONS:
+            connection.execute(text(f"CREATE EXTENSION IF NOT EXISTS {name}"))
+    except ProgrammingError as error:
+        return not isinstance(error.orig, InsufficientPrivilege)
+    finally:
+        connection.rollback()
+    return True
+
+
 def _run(program: str, connection: Connection, *words: str) -> None:
     """Run a program on the database that a connection leads to."""
     driver = connection.connection.dbapi_connection
@@ -94,9 +123,4 @@ def _run(program: str, connection: Connection, *words: str) -> None:
     if not done:
         lines = [line for line in said.splitlines() if "error:" in line] or said.splitlines()
         line = lines[0].strip() if lines else "it says nothing"
-        if "permission denied to create extension" in line:
-            line += (
-                ". Have a superuser run `CREATE EXTENSION vector` and `CREATE EXTENSION pg_trgm` "
-                "in this database, then run the same command again."
-            )
         raise DatabaseError(f"{program} failed: {line}")

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from crawler.foreign_text import plain_line
 from registry.db.work_models import Token
-from registry.errors import TokenNotFoundError
+from registry.errors import TokenNameError, TokenNotFoundError
 from registry.token_scopes import TokenScope
 
 # So that whoever finds one in a file knows what it is, as do programs that look for them.
@@ -31,7 +32,14 @@ class TokenFacts:
 
 
 def create_token(session: Session, name: str, scopes: Collection[TokenScope]) -> str:
-    """Note that who has a token may do what `scopes` say; return it, for it is kept nowhere."""
+    """Note that who has a token may do what `scopes` say; return it, for it is kept nowhere.
+
+    Raises:
+        TokenNameError: the name has nothing that can be seen.
+    """
+    name = plain_line(name)
+    if not name:
+        raise TokenNameError
     secret = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
     session.add(Token(name=name, scopes=sorted(set(scopes)), sha256=hash_secret(secret)))
     session.flush()

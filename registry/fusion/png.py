@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from crawler.whole_file import written_whole
 from registry.fusion.exports.export import exportable
 from registry.fusion.options import Target
 from registry.fusion.recipe import PNG_KEY, Recipe
@@ -35,6 +36,5 @@ def png_bytes(image: Image.Image, recipe: Recipe) -> bytes:
 
 def save_png(image: Image.Image, recipe: Recipe, path: Path) -> None:
     """Write a PNG that carries its recipe, atomically."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(png_bytes(image, recipe))
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_bytes(png_bytes(image, recipe))

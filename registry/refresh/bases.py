@@ -44,8 +44,8 @@ def find_bases(sessions: sessionmaker[Session], blobs: BlobStore) -> dict[str, P
 
 
 @dataclass(frozen=True, slots=True)
-class BasisLearner:
-    """Learns a family's basis from what is kept, and sketches in it what is here."""
+class IndexBases:
+    """The bases of one index: learned from what is kept, and used to sketch what is here."""
 
     sessions: sessionmaker[Session]
     blobs: BlobStore

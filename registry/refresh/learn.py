@@ -27,7 +27,7 @@ from registry.db.pending import base_models_of_files
 from registry.db.promotion import chance_mrr, promote
 from registry.errors import NotEnoughToLearnError
 from registry.refresh.backfill import backfill, load_registered
-from registry.refresh.bases import BasisLearner
+from registry.refresh.bases import IndexBases
 from registry.retrieval.calibration import calibrate
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Learner:
         """
         from encoder.sketches.sketch import default_layout, layout_of
 
-        bases = BasisLearner(self.sessions, self.blobs, self.folder)
+        bases = IndexBases(self.sessions, self.blobs, self.folder)
         held_back = {example.sha256 for example in held}
         basis = bases.learn(family, held_back, progress, anew=anew)
         if basis is None:

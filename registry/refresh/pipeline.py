@@ -91,6 +91,8 @@ class _Report:
         if not outcome.ok and len(self.problems) < MOST_PROBLEMS:
             problem = {"step": step.name, "adapter": outcome.adapter, "message": outcome.message}
             self.problems.append(problem)
+        if outcome.of_setting:
+            self.error = self.error or outcome.message
 
     def to_columns(self) -> dict[str, Any]:
         return {
@@ -137,8 +139,8 @@ class Pipeline:
 
         `full` lists everything and marks what has vanished as gone; otherwise only what
         changed since the last run is listed. Much that vanishes at once waits for a second
-        listing that agrees, unless `force` is given. A hub that is down fails the run, but what is
-        here already goes on through the other steps.
+        listing that agrees, unless `force` is given. A hub that is down and a setting that is wrong
+        fail the run, but what is here already goes on through the other steps.
 
         Raises:
             DiskFullError, DatabaseLostError: nothing more can be stored; run it again later.

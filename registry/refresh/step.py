@@ -27,6 +27,9 @@ class StepOutcome:
     message: str = ""
     # What came from the hub for it, of its file.
     fetched_bytes: int = 0
+    # Whether it is the fault of a setting and of no adapter: a person has to mend that, and the
+    # run fails.
+    of_setting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ import logging
 import re
 import unicodedata
 import warnings
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import Any
 
@@ -123,12 +125,28 @@ def singular(word: str) -> str:
 
 
 def _chinese_words(run: str) -> list[tuple[str, float]]:
-    found = []
-    for word in _tokenizer().cut_for_search(run):
-        found.append((word, 1.0))
+    found, before = [], ""
+    for word in _doubled(_tokenizer().cut_for_search(run)):
+        # What is left over behind a doubled word, the last of 哦哦哦哦, is no more than its parts.
+        found.append((word, PART_WEIGHT if set(before) == {word} else 1.0))
+        before = word
         if len(word) > 1 and word not in STOP_WORDS:
             found += [(character, PART_WEIGHT) for character in word]
     return found
+
+
+def _doubled(words: Iterable[str]) -> Iterator[str]:
+    """Join characters that stand alone beside themselves: 哦哦 is one word, as 哈哈 is.
+
+    jieba's dictionary has some doubled words and not others; of those it cuts, each half would be
+    the whole of what is asked for.
+    """
+    for word, same in groupby(words):
+        count = sum(1 for _ in same)
+        if len(word) == 1:
+            yield word * count
+        else:
+            yield from repeat(word, count)
 
 
 @cache

@@ -7,8 +7,11 @@ the node uses of `comfy_api.latest` [1]. `benchmarks/comfyui/node.py` runs it in
 """
 
 import asyncio
+import errno
+import hashlib
 import importlib.util
 import json
+import re
 import sys
 import threading
 import time
@@ -91,7 +94,11 @@ def node(loras: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @contextmanager
 def answering(
-    answer: Callable[[str], tuple[int, bytes]], *, announced: str = "", silence: float = 0.0
+    answer: Callable[[str], tuple[int, bytes]],
+    *,
+    announced: str = "",
+    silence: float = 0.0,
+    retry_after: str = "",
 ) -> Iterator[tuple[str, list[str]]]:
     """Answer every request; give the address, and what was asked, with its token.
 
@@ -106,6 +113,8 @@ def answering(
             status, body = answer(self.path)
             self.send_response(status)
             self.send_header("Location", "http://192.0.2.1/")
+            if retry_after:
+                self.send_header("Retry-After", retry_after)
             self.send_header("Content-Length", announced or str(len(body)))
             self.end_headers()
             with suppress(OSError):  # who asked has left
@@ -226,6 +235,73 @@ def test_what_is_not_the_file_is_not_kept(
         with pytest.raises(node.registry.RegistryError, match="is another file"):
             source.fetch(chosen, tmp_path, lambda *_: None)
     assert (tmp_path / chosen.file_name).read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_registry_is_asked_again_when_it_says(
+    node: ModuleType, tmp_path: Path, status: int
+) -> None:
+    """A drawing that waited an hour in a queue need not fail for a restart of a second."""
+    body = b"\x02" + bytes(7) + b"{}"
+    chosen = node.Chosen("fox", hashlib.sha256(body).hexdigest(), 1.0, ())
+    answers = iter([(status, b"{}"), (200, b"[]"), (status, b"{}"), (status, b"{}"), (200, body)])
+    with answering(lambda _: next(answers), retry_after="0") as (url, asked):
+        source = node.registry.Registry(url)
+        assert source.choose("fox", 1) == []
+        assert source.fetch(chosen, tmp_path, lambda *_: None).read_bytes() == body
+    assert len(asked) == 5
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "times"),
+    [(503, "0", 3), (503, "", 1), (503, "soon", 1), (404, "0", 1)],
+)
+def test_a_registry_that_stays_busy_or_names_no_time_is_told_of(
+    node: ModuleType, status: int, retry_after: str, times: int
+) -> None:
+    busy = answering(lambda _: (status, b'{"detail": "busy"}'), retry_after=retry_after)
+    with busy as (url, asked), pytest.raises(node.registry.RegistryError, match="says: busy"):
+        node.registry.Registry(url).choose("fox", 1)
+    assert len(asked) == times
+
+
+def test_it_is_not_waited_for_ever(node: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(node.registry, "time", SimpleNamespace(sleep=slept.append))
+    busy = answering(lambda _: (503, b"{}"), retry_after="86400")
+    with busy as (url, _), pytest.raises(node.registry.RegistryError):
+        node.registry.Registry(url).choose("fox", 1)
+    assert slept == [30, 30]
+
+
+@pytest.mark.parametrize("folder", ["a file", "a file/loras"])
+def test_a_folder_that_cannot_be_written_to_is_told_of(
+    node: ModuleType, tmp_path: Path, folder: str
+) -> None:
+    """In a line that names it: ComfyUI shows the last line of a traceback."""
+    (tmp_path / "a file").touch()
+    chosen = node.Chosen("fox", "0" * 64, 1.0, ())
+    said = f"nothing can be written to {tmp_path / folder}: "
+    with (
+        answering(lambda _: (200, FILE)) as (url, _),
+        pytest.raises(node.registry.RegistryError, match=re.escape(said)),
+    ):
+        node.registry.Registry(url).fetch(chosen, tmp_path / folder, lambda *_: None)
+
+
+def test_a_disk_that_fails_amid_a_file_is_told_of_and_nothing_is_left(
+    node: ModuleType, tmp_path: Path
+) -> None:
+    def fail(done: int, total: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    chosen = node.Chosen("fox", "0" * 64, 1.0, ())
+    with (
+        answering(lambda _: (200, FILE)) as (url, _),
+        pytest.raises(node.registry.RegistryError, match="No space left"),
+    ):
+        node.registry.Registry(url).fetch(chosen, tmp_path, fail)
+    assert list(tmp_path.iterdir()) == []
 
 
 FILE = b"\x02" + bytes(7) + b"{}"

@@ -4,6 +4,7 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -56,6 +57,51 @@ def test_what_is_found_there_is_what_the_registry_itself_finds(
     assert {card.id for card in client.list("name").items} == {fox, train}
     assert client.show(fox).file_sha256 == registry.adapter(fox).card.file_sha256
     assert client.similar(fox).compared_by == registry.similar(fox).compared_by
+
+
+NO_TEXT = "a \ud800 fox\udcff"
+
+
+def test_half_a_surrogate_pair_is_asked_for_there_as_it_is_here(
+    registry: Registry, client: Client
+) -> None:
+    """A shell hands on bytes that are no text so."""
+    fox = add_file(registry, 1, "fox", "a fox")
+
+    assert [result.adapter.id for result in client.search(NO_TEXT).results] == [
+        result.card.id for result in registry.search(NO_TEXT).results
+    ]
+    assert client.search(like=[fox], unlike_text=NO_TEXT).compared_by == ["captions"]
+    assert [chosen.adapter.id for chosen in client.choose(NO_TEXT)] == [
+        choice.card.id for choice in registry.choose(NO_TEXT)
+    ]
+    for ask in (client.list, client.facets):
+        with pytest.raises(RemoteError, match="no adapter has the author 'ann\\?'"):
+            ask(author=["ann\ud800"])
+    with pytest.raises(RemoteError, match="cursor"):
+        client.runs(cursor=NO_TEXT)
+
+
+def test_a_prompt_with_half_a_surrogate_pair_is_sent_as_text() -> None:
+    """What is drawn by it is for the registry there to say."""
+    sent: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content.decode()))
+        return httpx.Response(422, json={"type": "x", "detail": "not today"})
+
+    with Client(HOST, transport=httpx.MockTransport(answer)) as client:
+        drawing: list[Callable[[str], object]] = [
+            client.fuse,
+            lambda prompt: client.grid(prompt, [1, 2], negative=NO_TEXT),
+            client.compare,
+        ]
+        for draw in drawing:
+            with pytest.raises(RemoteError, match="not today"):
+                draw(NO_TEXT)
+
+    assert [asked["prompt"] for asked in sent] == ["a ? fox?"] * 3
+    assert sent[1]["negative_prompt"] == "a ? fox?"
 
 
 @pytest.mark.parametrize("end", ["/", "/v1", "/v1/"])

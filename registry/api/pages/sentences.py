@@ -332,6 +332,7 @@ ANSWERS = (
     ),
     ("there is no {name}; is {near} meant?", "没有 {name}；是否指 {near}？"),
     ("there is no {name}; there are {names}.", "没有 {name}；可用的有 {names}。"),
+    ("{name}: came {n} times; give it once", "{name}：出现了 {n} 次，请只给一次"),
     ("the body is no JSON: {why}, at letter {n}", "请求体不是 JSON（第 {n} 个字符：{why}）"),
     (
         "the body was sent as {kind}; send it with Content-Type: application/json",
@@ -346,6 +347,12 @@ ANSWERS = (
     (
         "Weights were not compared: no encoder for {bases} (`autolora doctor`).",
         "未比较权重：{bases} 还没有权重编码器（`autolora doctor`）。",
+    ),
+    (
+        "{path} cannot be registered: {why}. Give a checkpoint of a weight encoder; "
+        "REGISTRY_ENCODER_CHECKPOINT names those that a refresh registers.",
+        "无法登记 {path}：{why}。请提供权重编码器的检查点；"
+        "REGISTRY_ENCODER_CHECKPOINT 指定刷新时登记的检查点。",
     ),
     (
         "the checkpoint of encoder {name} is not in the blob store. Register it again by "

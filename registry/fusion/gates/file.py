@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from crawler.hashed_file import hash_file
+from crawler.whole_file import written_whole
 from registry.fusion.errors import GatesFileError
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.gates.diffsynth import DiffSynthGates
@@ -36,16 +37,11 @@ def save_gates(gates: TrainableGates, path: Path) -> None:
         "details": json.dumps(gates.details, ensure_ascii=False),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(
-        {
-            key: tensor.detach().float().clone().contiguous()
-            for key, tensor in gates.tensors().items()
-        },
-        partial,
-        header,
-    )
-    partial.replace(path)
+    tensors = {
+        key: tensor.detach().float().clone().contiguous() for key, tensor in gates.tensors().items()
+    }
+    with written_whole(path) as partial:
+        save_file(tensors, partial, header)
     gates.sha256 = hash_file(path)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crawler.whole_file import written_whole
 from encoder.training.workers import Workers
 from registry.fusion.attach import attach_stacks
 from registry.fusion.gates.interface import Gates, TrainableGates
@@ -197,15 +198,14 @@ def save_checkpoint(
     curve: list[dict[str, float]],
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     state = {
         "step": step,
         "gates": gates.state_dict(),
         "optimizer": optimizer.state_dict(),
         "curve": curve,
     }
-    torch.save(state, partial)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        torch.save(state, partial)
 
 
 def load_checkpoint(

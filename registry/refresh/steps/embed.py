@@ -46,11 +46,15 @@ class EmbedStep(SharedStep):
         self._loaded: dict[int, WeightEncoder | None] = {}
 
     def prepare(self) -> Iterator[StepOutcome]:
-        """Register the settings' checkpoints that are not known yet; yield refusals."""
+        """Register the settings' checkpoints that are not known yet; yield refusals.
+
+        They fail the run: a person has to mend them.
+        """
         checkpoint = self.context.checkpoint
         if checkpoint is None:
             return
-        paths = sorted(checkpoint.glob("*.safetensors")) if checkpoint.is_dir() else [checkpoint]
+        # A folder of none is a path like any other, which is no checkpoint.
+        paths = sorted(checkpoint.glob("*.safetensors")) or [checkpoint]
         for path in paths:
             try:
                 with self.context.sessions.begin() as session:
@@ -61,7 +65,7 @@ class EmbedStep(SharedStep):
                     encoder = known or register_encoder(session, self.context.blobs, path)
                     self._configured.add(encoder.checkpoint_sha256)
             except EncoderRejectedError as error:
-                yield StepOutcome(path.name, False, one_line(error))
+                yield StepOutcome(path.name, False, one_line(error), of_setting=True)
 
     def remaining(self) -> int:
         with self.context.sessions() as session:

@@ -130,6 +130,49 @@ def test_a_name_that_there_is_not_is_told_with_the_one_meant(
         assert ", q, " in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("search?q=a&q=b", "q: came 2 times; give it once"),
+        ("search?q=a&limit=1&limit=2&limit=3", "limit: came 3 times; give it once"),
+        ("choose?prompt=a&prompt=b", "prompt: came 2 times; give it once"),
+        ("choose?prompt=a&base_model=b&base_model=b", "base_model: came 2 times; give it once"),
+        ("adapters?mature=hide&mature=only", "mature: came 2 times; give it once"),
+        ("adapters/1/similar?sort=name&sort=name", "sort: came 2 times; give it once"),
+        ("runs?cursor=a&cursor=b", "cursor: came 2 times; give it once"),
+    ],
+)
+def test_what_is_asked_once_is_not_taken_from_the_last_of_several(
+    client: TestClient, method: str, asked: str, said: str
+) -> None:
+    answer = client.request(method, f"/v1/{asked}")
+    chinese = client.get(f"/v1/{asked}", headers={"Accept-Language": "zh"})
+
+    assert answer.status_code == 422
+    if method == "GET":
+        assert answer.json()["detail"] == said
+    assert "请只给一次" in chinese.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["base_model", "family", "author", "tag", "licence", "hub"])
+def test_filters_may_be_repeated(client: TestClient, fox: int, name: str) -> None:
+    """What there is none of is told by the filter itself."""
+    answer = client.get(f"/v1/adapters?{name}=x&{name}=y")
+
+    assert answer.status_code in (200, 404, 422)
+    assert "times" not in answer.text
+
+
+def test_several_adapters_may_be_named(client: TestClient, fox: int) -> None:
+    assert client.get(f"/v1/search?like={fox}&like={fox}").status_code == 200
+    assert "times" not in client.get(f"/v1/choose?prompt=a&adapters={fox}&adapters={fox}").text
+
+
+def test_a_page_makes_the_best_of_a_name_that_came_twice(client: TestClient, fox: int) -> None:
+    assert client.get("/?q=fox&q=cat", headers={"Accept": "text/html"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

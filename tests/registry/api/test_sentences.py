@@ -54,6 +54,13 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
     [
         (str(AdapterNotFoundError(7)), "没有编号为 7 的适配器。"),
         (
+            "/x.st cannot be registered: x.st is no encoder's checkpoint: it is cut. Give a "
+            "checkpoint of a weight encoder; REGISTRY_ENCODER_CHECKPOINT names those that a "
+            "refresh registers.",
+            "无法登记 /x.st：x.st is no encoder's checkpoint: it is cut。请提供权重编码器的检查点；"
+            "REGISTRY_ENCODER_CHECKPOINT 指定刷新时登记的检查点。",
+        ),
+        (
             str(UnknownFilterValueError("tag", "x", ["cat", "dog"], more=True)),
             "没有适配器符合 tag = 'x'。可选的有：cat, dog 等。",
         ),

@@ -176,6 +176,46 @@ def test_an_image_is_drawn_in_the_queues_turn(drawing: Registry) -> None:
     assert server.app.state.queue.jobs.qsize() == 1
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_client_that_asks_how_far_a_drawing_is_is_told_each_step(
+    drawing: Registry, mode: str
+) -> None:
+    fox = add_file(drawing, 1, "fox", "a fox")
+    told: list[tuple[float, float | None]] = []
+
+    async def ask(client: Client) -> CallToolResult:
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            told.append((progress, total))
+
+        asked = {"prompt": "a fox", "adapters": [{"id": fox}], "mode": "sum"}
+        size = {"steps": 3, "width": 32, "height": 32}
+        return await client.call_tool("fuse", asked | size, progress_callback=hear)
+
+    with running(drawing) as server:
+        result = server.ask(ask, mode=mode)
+
+    assert not result.is_error, said(result)
+    assert any(isinstance(block, ImageContent) for block in result.content)
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [(HEADERS["Accept"], "text/event-stream"), ("application/json", "application/json")],
+)
+def test_who_takes_no_events_gets_one_document(server: Server, accept: str, kind: str) -> None:
+    """Whatever it asks for."""
+    params = {"_meta": {"progressToken": 1}}
+
+    answer = httpx.post(
+        server.url, json=LIST | {"params": params}, headers=HEADERS | {"Accept": accept}
+    )
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].partition(";")[0] == kind
+    assert "search_loras" in answer.text
+
+
 def test_every_tool_wants_a_token_of_its_scope(guarded: Server, registry: Registry) -> None:
     add_fox(registry)
     reads = registry.create_token("reads", [TokenScope.READ])

@@ -105,6 +105,31 @@ def test_a_restored_registry_has_the_same_rows_and_answers(
     assert "is not empty" in run_badly("restore", str(tmp_path / "kept"))
 
 
+def test_a_role_that_may_not_add_extensions_is_told_who_may(
+    indexed: Registry,
+    engine: Engine,
+    empty_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In whatever language the server speaks: its words are not read."""
+    keep_named_blobs(indexed)
+    run_well("backup", str(tmp_path / "kept"))
+    outside = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with outside.connect() as connection:
+        connection.execute(text("CREATE ROLE guest LOGIN PASSWORD 'guest'"))
+    monkeypatch.setenv("REGISTRY_HOME", str(tmp_path / "other"))
+    guest = make_url(empty_url).set(username="guest", password="guest")
+    monkeypatch.setenv("REGISTRY_DATABASE_URL", guest.render_as_string(hide_password=False))
+    try:
+        said = run_badly("restore", str(tmp_path / "kept"))
+    finally:
+        with outside.connect() as connection:
+            connection.execute(text("DROP ROLE guest"))
+
+    assert "Have a superuser run `CREATE EXTENSION vector`" in said
+
+
 def test_a_backup_takes_no_blob_twice_where_links_work(indexed: Registry, tmp_path: Path) -> None:
     run("backup", str(tmp_path / "linked"))
     run("backup", str(tmp_path / "copied"), "--copy")

@@ -141,6 +141,27 @@ def test_an_image_is_drawn_and_shown(drawing: Registry) -> None:
     assert [(used["id"], used["strength"]) for used in told["adapters"]] == [(fox, 0.5)]
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+def test_a_client_that_asks_how_far_a_drawing_is_is_told_each_step(
+    drawing: Registry, mode: str
+) -> None:
+    fox = add_file(drawing, 1, "fox", "a fox")
+    told: list[tuple[float, float | None]] = []
+
+    async def ask(client: Client) -> CallToolResult:
+        async def hear(progress: float, total: float | None, message: str | None) -> None:
+            told.append((progress, total))
+
+        asked = {"prompt": "a fox", "adapters": [{"id": fox}], "mode": "sum"}
+        size = {"steps": 3, "width": 32, "height": 32}
+        return await client.call_tool("fuse", asked | size, progress_callback=hear)
+
+    result = with_client(drawing, ask, mode)
+
+    assert not result.is_error
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_a_file_is_inspected_and_nothing_else_is_read(registry: Registry, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "cat.safetensors")
     (tmp_path / "secret.txt").write_text("a secret")

@@ -58,6 +58,19 @@ def test_several_hubs_feed_one_registry(
     assert "Civitai gives files" in run_well("list", "--state", "listed")
 
 
+def test_a_checkpoint_that_is_not_there_is_a_failure_and_the_rest_goes_on(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs it from a script hears of a setting that counts for nothing."""
+    monkeypatch.setenv("REGISTRY_ENCODER_CHECKPOINT", str(tmp_path / "none.safetensors"))
+
+    result = run("refresh", "--source", str(write_folder(tmp_path / "zoo", 1)))
+
+    assert result.exit_code == 1
+    assert "REGISTRY_ENCODER_CHECKPOINT" in result.stderr
+    assert "1 adapters ready" in result.stdout
+
+
 def test_a_base_model_that_is_not_known_is_one_line(registry: Registry) -> None:
     assert "'fluks'" in run_badly("crawl", "--base-model", "fluks")
 

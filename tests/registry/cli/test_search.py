@@ -48,6 +48,14 @@ def test_a_narrow_terminal_shortens_names_but_no_numbers(
     assert rest[-1] == rest[-3] == "#1"
 
 
+def test_bytes_that_are_no_text_are_searched_for_all_the_same(registry: Registry) -> None:
+    """As a shell hands them on."""
+    add_fox(registry)
+
+    assert "[red]Fox[/red]" in run_well("search", "\udcff fox")
+    assert "no adapter has the author" in run_badly("search", "fox", "--author", "\udcff")
+
+
 def test_search_prints_json(registry: Registry) -> None:
     fox = add_fox(registry)
 

@@ -46,10 +46,10 @@ def test_a_typo_still_finds_the_adapter(session: Session) -> None:
     assert found(session, "watercolr") == [watercolor.id]
 
 
-@pytest.mark.parametrize("asked", ["gibli", "ghobli", "ghilbi"])
+@pytest.mark.parametrize("asked", ["gibli", "ghobli", "ghilbi", "hrose"])
 def test_a_slip_in_a_short_word_still_finds_the_adapter(session: Session, asked: str) -> None:
     """Its trigrams are too few to be told from a stranger's."""
-    ghibli = add_written(session, "Ghibli skies")
+    ghibli = add_written(session, "Ghibli skies with a horse")
     add_written(session, "Charcoal")
 
     assert found(session, asked) == [ghibli.id]
@@ -271,3 +271,15 @@ def test_a_typo_of_a_common_word_finds_it(
     count_anew(session, monkeypatch)
 
     assert len(found(session, "watercolr")) == 10
+
+
+def test_half_of_a_doubled_word_is_not_what_was_asked_for(session: Session) -> None:
+    """哦哦 is nonsense; that somebody ends a name with 哦 does not answer it."""
+    half = add_written(session, "扁平矢量爱你哦")
+    whole = add_written(session, "哦哦")
+
+    matches = matching_adapters(session, "哦哦", filters=ANY, limit=5)
+
+    scores = {match.adapter_id: match.score for match in matches}
+    assert scores[whole.id] == pytest.approx(1)
+    assert scores[half.id] < 0.3

@@ -39,6 +39,25 @@ def test_chinese_is_cut_into_words_and_characters() -> None:
     assert {"水墨画", "小猫", "猫", "lora"} <= set(segment("水墨画小猫lora").split())
 
 
+@pytest.mark.parametrize(
+    "asked", ["哦哦", "哦哦哦", "哦哦哦哦", "啊啊啊啊", "汪汪汪", "哈哈", "萌萌"]
+)
+def test_a_doubled_character_is_a_word_and_the_single_one_a_part_of_it(asked: str) -> None:
+    """Whether or not a dictionary has it: who has one 哦 has not all of 哦哦."""
+    words = {word.text: word.weight for word in query_words(asked)}
+
+    assert words.pop(asked[0]) == PART_WEIGHT
+    assert words
+    assert set(words.values()) == {1.0}
+    assert {word for word in words if len(word) < 2} == set()
+
+
+def test_characters_that_meet_by_chance_are_not_doubled() -> None:
+    """研究生 is a student, 生活 is life."""
+    assert "生生" not in segment("研究生生活").split()
+    assert {"研究生", "生活"} <= set(segment("研究生生活").split())
+
+
 def test_query_words_leave_out_what_says_nothing() -> None:
     words = {word.text: word.weight for word in query_words("一只由冰雕成的猫")}
 

@@ -1,0 +1,108 @@
+"""Files that are read in a refresh: refused ones, those stored together, and a better reader."""
+
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from crawler.sources.modelscope import ModelScopeSource
+from demo.hub.modelscope_facts import Hub
+from encoder.adapter import placing
+from registry.blobs import BlobStore
+from registry.db.encoder_models import Sketch
+from registry.db.reading_facts import Reading
+from registry.db.readings import store_readings
+from registry.refresh.pipeline import Pipeline
+from registry.refresh.steps.crawl import CrawlStep
+from registry.refresh.steps.fetch import FetchStep
+from registry.refresh.steps.read import ReadStep
+from tests.registry.refresh.pipeline.facts import NAMES, failures, get_adapter, row_counts, states
+
+
+def test_a_corrupt_adapter_is_refused_with_the_reason_and_the_rest_goes_on(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    (hub.folder / hub.entries[1]["file"]).write_bytes(b"\x80\x04 a pickle, with a bad name")
+
+    progress = list(pipeline.refresh(source))
+
+    assert states(sessions) == {"cat": "ready", "dog": "refused", "fox": "ready", "owl": "ready"}
+    reason = get_adapter(sessions, "dog").refusal
+    assert reason
+    assert [message for name, message in failures(progress).items() if "dog" in name] == [
+        f"refused: {reason}"
+    ]
+    assert list(ReadStep(pipeline.context(source, run_id=0)).run()) == [], "it is not read again"
+
+
+def test_no_more_files_are_stored_together_than_a_kill_may_cost(
+    pipeline: Pipeline, source: ModelScopeSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.refresh.steps.read.TOGETHER", 3)
+    stored: list[int] = []
+
+    def store(session: Session, readings: Sequence[Reading]) -> None:
+        stored.append(len(readings))
+        store_readings(session, readings)
+
+    monkeypatch.setattr("registry.refresh.steps.read.store_readings", store)
+    list(pipeline.refresh(source, steps=[CrawlStep, FetchStep]))
+
+    list(ReadStep(pipeline.context(source, run_id=0)).run())
+
+    assert stored == [3, 1]
+
+
+@pytest.mark.parametrize(("together", "bytes_together"), [(3, 10**9), (64, 1), (1, 1)])
+def test_files_are_stored_in_groups_and_a_bad_one_costs_itself_only(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    hub: Hub,
+    blobs: BlobStore,
+    monkeypatch: pytest.MonkeyPatch,
+    together: int,
+    bytes_together: int,
+) -> None:
+    """However many go together: one is refused, one has vanished from the store."""
+    monkeypatch.setattr(ReadStep, "page", together)
+    monkeypatch.setattr("registry.refresh.steps.read.BYTES_TOGETHER", bytes_together)
+    (hub.folder / hub.entries[1]["file"]).write_bytes(b"\x80\x04 a pickle, with a bad name")
+    list(pipeline.refresh(source, steps=[CrawlStep, FetchStep]))
+    lost = get_adapter(sessions, "owl").file_sha256
+    assert lost is not None
+    blobs.path(lost).unlink()
+
+    outcomes = list(ReadStep(pipeline.context(source, run_id=0)).run())
+
+    problems = {outcome.adapter.split("@")[0]: outcome.ok for outcome in outcomes}
+    assert problems == {
+        "alice/cat": True,
+        "alice/dog": False,
+        "alice/fox": True,
+        "alice/owl": False,
+    }
+    assert states(sessions) == {"cat": "listed", "dog": "refused", "fox": "listed", "owl": "listed"}
+    assert get_adapter(sessions, "owl").file_sha256 is None, "it is fetched again"
+    assert row_counts(sessions)[Sketch] == 2
+
+
+def test_a_better_reader_reads_what_another_refused(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    hub: Hub,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A format that is not known today may be tomorrow; nobody has to upload it again."""
+    with monkeypatch.context() as patch:
+        patch.setattr("encoder.adapter.lora_file.READER_VERSION", "reader-0")
+        patch.setattr("encoder.adapter.assemble.MAX_RANK", 1)
+        placing.find_alike.cache_clear()
+        list(pipeline.refresh(source))
+    assert states(sessions) == dict.fromkeys(NAMES, "refused")
+
+    assert failures(list(pipeline.refresh(source))) == {}
+
+    assert states(sessions) == dict.fromkeys(NAMES, "ready")
+    assert get_adapter(sessions, "cat").refusal is None
