@@ -42,20 +42,35 @@ class RunningServer(BaseModel):
 
 
 @contextmanager
-def announced(home: Path, server: RunningServer) -> Iterator[None]:
-    """Leave the file in a home while the block runs; of several servers the last one counts."""
-    make_private(home)
+def announced(home: Path, server: RunningServer) -> Iterator[OSError | None]:
+    """Leave the file in a home while the block runs; of several servers the last one counts.
+
+    Gives why it could not be left, as on a full disk: a server without it serves all the same.
+    """
     path = home / FILE
-    partial = path.with_name(f"{FILE}.{server.instance}")
-    # For its owner alone from its first moment on: who reads it may ask the server.
-    partial.touch(mode=0o600, exist_ok=False)
-    partial.write_text(server.model_dump_json(), encoding="utf-8")
-    partial.replace(path)
     try:
-        yield
+        make_private(home)
+        _leave(path, server)
+    except OSError as error:
+        yield error
+        return
+    try:
+        yield None
     finally:
         if _read(path) == server:
             path.unlink(missing_ok=True)
+
+
+def _leave(path: Path, server: RunningServer) -> None:
+    partial = path.with_name(f"{FILE}.{server.instance}")
+    try:
+        # For its owner alone from its first moment on: who reads it may ask the server.
+        partial.touch(mode=0o600, exist_ok=False)
+        partial.write_text(server.model_dump_json(), encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def tells_of_server(name: str) -> bool:

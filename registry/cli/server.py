@@ -20,7 +20,7 @@ from registry.api.admission import MOST_QUERY_BYTES
 from registry.api.app import close, create_app
 from registry.api.queue import GenerationQueue
 from registry.assistant.over_http import add_assistant
-from registry.cli.errors import PortError, UsageError
+from registry.cli.errors import PortError, UsageError, report
 from registry.cli.output import stderr
 from registry.config import Settings
 from registry.running import Identity, RunningServer, announced
@@ -78,9 +78,14 @@ def _told_of(settings: Settings, port: int, identity: Identity) -> Iterator[None
     own = RunningServer(
         url=_address(here, port), pid=os.getpid(), instance=identity.instance, token=token
     )
-    with announced(settings.home, own):
+    with announced(settings.home, own) as unable:
         address = _address(settings.host, port)
         stderr().print(f"Serving on {address} (Ctrl-C stops)", markup=False)
+        if unable is not None:
+            report(
+                f"commands on this machine do not find this server by themselves: {unable}. "
+                f"REGISTRY_URL={address} tells them."
+            )
         yield
 
 

@@ -1,5 +1,6 @@
 """The file that a running server leaves in its home."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -39,6 +40,33 @@ def test_of_two_servers_the_last_counts_and_stays(tmp_path: Path, alive: int) ->
     first = announced(tmp_path, a_server(alive, "first"))
     with first, announced(tmp_path, a_server(alive, "second")):
         assert find_server(tmp_path) == a_server(alive, "second")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_a_full_disk_keeps_no_server_from_serving(
+    tmp_path: Path, alive: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(path: Path, text: str, encoding: str) -> None:
+        with Path("/dev/full").open("w", encoding=encoding) as full:
+            full.write(text)
+
+    with announced(tmp_path, a_server(alive, "other")), monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", write)
+        with announced(tmp_path, a_server(alive)) as unable:
+            assert unable is not None
+            assert unable.errno == errno.ENOSPC
+            # Nothing half is left, and who was found still is.
+            assert [path.name for path in tmp_path.iterdir()] == [FILE]
+            assert find_server(tmp_path) == a_server(alive, "other")
+
+
+def test_a_home_that_cannot_be_written_to_keeps_no_server_from_serving(
+    tmp_path: Path, alive: int
+) -> None:
+    (tmp_path / "file").touch()
+
+    with announced(tmp_path / "file" / "home", a_server(alive)) as unable:
+        assert isinstance(unable, NotADirectoryError)
 
 
 def test_a_process_that_is_gone_serves_nothing(tmp_path: Path) -> None:
