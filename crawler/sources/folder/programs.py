@@ -8,10 +8,11 @@ from crawler.hub_text import clean_words, plain_text, split_phrases
 from crawler.sources.folder.fields import Facts, Fields, Sheet
 
 # Web UIs' names for a kind of base, in words that hubs use: Stable Diffusion web UI's, Forge's,
-# and those of Forge Neo's presets [1].
+# and those of Forge Neo's presets [1]. "Flux" is left out: which FLUX.1 it is they do not say, and
+# that it is one layers do.
 # - [1] https://github.com/Haoming02/sd-webui-forge-classic, modules_forge/presets.py
 WEBUI_BASES = {
-    "sd1": "SD 1.5", "sd2": "SD 2.1", "sdxl": "SDXL 1.0", "sd3": "SD 3", "flux": "FLUX.1 (any)",
+    "sd1": "SD 1.5", "sd2": "SD 2.1", "sdxl": "SDXL 1.0", "sd3": "SD 3",
     "sd": "SD 1.5", "xl": "SDXL 1.0", "klein": "FLUX.2 klein", "qwen": "Qwen-Image",
     "lumina": "Lumina", "zit": "Z-Image", "wan": "Wan Video", "anima": "Anima", "ernie": "Ernie",
     "krea": "Krea 2",
