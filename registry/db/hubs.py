@@ -3,16 +3,19 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from registry.db.models import CrawlCursor, CrawlRun
 
 
 @dataclass(frozen=True, slots=True)
 class HubFacts:
-    """An origin: what changed there before `updated_since` is here, None where it never ended."""
+    """An origin: what changed there before `updated_since` is here, None where it never ended.
+
+    A folder has no cursor: all of it is looked at each time.
+    """
 
     hub: str
     endpoint: str
@@ -24,11 +27,17 @@ class HubFacts:
 def list_hubs(session: Session) -> list[HubFacts]:
     """Return every origin that was ever refreshed, by its name."""
     same = (CrawlCursor.hub == CrawlRun.hub) & (CrawlCursor.endpoint == CrawlRun.endpoint)
+    whole = aliased(CrawlRun)
+    listed_all = (
+        select(func.max(whole.started_at))
+        .where(whole.hub == CrawlRun.hub, whole.endpoint == CrawlRun.endpoint, whole.listed_all)
+        .scalar_subquery()
+    )
     rows = session.execute(
         select(
             CrawlRun.hub,
             CrawlRun.endpoint,
-            CrawlCursor.updated_since,
+            func.coalesce(CrawlCursor.updated_since, listed_all),
             CrawlRun.started_at,
             CrawlRun.state,
         )

@@ -108,6 +108,24 @@ def test_the_page_shows_the_status_in_both_languages(
     assert "<gone>" not in english.text
 
 
+def test_a_folder_was_looked_at_whole_though_it_has_no_cursor(
+    client: TestClient, registry: Registry
+) -> None:
+    whole, broken = datetime(2026, 3, 1, 4, tzinfo=UTC), datetime(2026, 3, 2, 4, tzinfo=UTC)
+    folder = {"hub": "folder", "endpoint": "/zoo"}
+    with registry.sessions.begin() as session:
+        session.add(CrawlRun(**folder, started_at=whole, state="done", listed_all=True))
+        session.add(CrawlRun(**folder, started_at=broken, state="failed", listed_all=False))
+        # Another folder's end says nothing of it.
+        session.add(CrawlRun(hub="folder", endpoint="/b", started_at=broken, state="failed"))
+
+    first, second = client.get("/v1/status").json()["hubs"]
+
+    assert (first["endpoint"], first["updated_since"]) == ("/b", None)
+    assert (second["endpoint"], second["last_state"]) == ("/zoo", "failed")
+    assert second["updated_since"].startswith("2026-03-01T04:00")
+
+
 def test_the_page_names_what_failed_in_a_refresh(client: TestClient, registry: Registry) -> None:
     message = (
         "6 bytes are too few for a safetensors file: it was cut off; download or copy it again"
