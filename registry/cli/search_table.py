@@ -42,7 +42,7 @@ def print_search(page: "SearchAnswer", going: FoundOptions) -> None:
             line = f"{adapter.id} is for {adapter.base_model}: it was asked for exactly."
             stderr().print(line, style="yellow", markup=False)
     found = " · ".join(f"{name} ({count})" for name, count in page.found.items())
-    said = f"found: {found}, " if found else ""
+    said = f"fit or may fit: {found}, " if found else ""
     console.print(f"{said}{page.milliseconds:.0f} ms", style="dim", markup=False)
     print_more(going.going_on(page.next))
 
