@@ -21,6 +21,8 @@ HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 # A run of Chinese, or what people join into one identifier: iceCat_v2, semi-real, 3d.
 RUN = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:[_\-'’.][^\W_{HAN}]+)*")
 IS_HAN = re.compile(rf"[{HAN}]")
+# Pictures among the letters, which PostgreSQL's parser drops. Skin tones say nothing by themselves.
+EMOJI = re.compile("[\U0001f300-\U0001f3fa\U0001f400-\U0001faff]")
 # Between the parts of an identifier: separators, camelCase, letters beside digits.
 SEAM = re.compile(
     r"[_\-.]|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)"
@@ -69,7 +71,7 @@ def segment(text: str) -> str:
 
     Chinese is cut by jieba's search mode and every character follows its word;
     identifiers give themselves without separators and their parts: `iceCats_v2` is
-    `icecatsv2 ice cat`.
+    `icecatsv2 ice cat`. An emoji is the words of its name in Unicode.
     """
     return " ".join(word for run in _runs(text) for word, _ in _words(run))
 
@@ -97,7 +99,11 @@ def _distinct(text: str) -> list[QueryWord]:
 
 def _runs(text: str) -> list[str]:
     # NFKC: hubs mix full-width ＬｏＲＡ with LoRA.
-    return RUN.findall(unicodedata.normalize("NFKC", text))
+    return RUN.findall(EMOJI.sub(_spoken, unicodedata.normalize("NFKC", text)))
+
+
+def _spoken(emoji: re.Match[str]) -> str:
+    return f" {unicodedata.name(emoji[0], '').lower()} "
 
 
 def _words(run: str) -> list[tuple[str, float]]:

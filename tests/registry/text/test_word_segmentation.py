@@ -95,3 +95,13 @@ def test_a_word_for_every_adapter_is_looked_for_where_it_stands_alone() -> None:
     # Many descriptions begin with "Draws", and many captions speak of what is drawn.
     assert [word.text for word in words_asked("something that draws cats")] == ["cat"]
     assert words_asked("the of and 的了") == []
+
+
+def test_an_emoji_is_found_by_itself_and_by_its_name() -> None:
+    assert segment("🔥Ice🎨v2") == "fire ice artist palette v2"
+    assert [word.text for word in query_words("🔥")] == ["fire"]
+    # With a skin tone, and as a picture rather than a sign.
+    assert segment("👍🏽 🖤\ufe0f") == "thumb up sign black heart"
+    # Signs that decorate names are no words: ★ is called "black star".
+    assert segment("★ fox ★") == "fox"
+    assert segment("\U0001faff") == ""
