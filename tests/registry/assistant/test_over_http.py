@@ -30,6 +30,7 @@ from registry.token_scopes import TokenScope
 from tests.registry.api.conftest import add_file, base_folder, drawing
 from tests.registry.api.routes.test_fuse import WatchedQueue, wait_for_a_place
 from tests.registry.api.servers import served
+from tests.registry.assistant.followed import follow_drawing
 from tests.registry.cli.runner import add_fox
 
 __all__ = ["base_folder", "drawing"]
@@ -183,16 +184,8 @@ def test_a_client_that_asks_how_far_a_drawing_is_is_told_each_step(
     fox = add_file(drawing, 1, "fox", "a fox")
     told: list[tuple[float, float | None]] = []
 
-    async def ask(client: Client) -> CallToolResult:
-        async def hear(progress: float, total: float | None, message: str | None) -> None:
-            told.append((progress, total))
-
-        asked = {"prompt": "a fox", "adapters": [{"id": fox}], "mode": "sum"}
-        size = {"steps": 3, "width": 32, "height": 32}
-        return await client.call_tool("fuse", asked | size, progress_callback=hear)
-
     with running(drawing) as server:
-        result = server.ask(ask, mode=mode)
+        result = server.ask(follow_drawing(fox, told), mode=mode)
 
     assert not result.is_error, said(result)
     assert any(isinstance(block, ImageContent) for block in result.content)

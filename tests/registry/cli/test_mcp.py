@@ -28,6 +28,7 @@ from registry.service import Registry
 from tests.builders import add_adapter
 from tests.encoder.builders import write_adapter
 from tests.registry.api.conftest import add_file, base_folder, drawing
+from tests.registry.assistant.followed import follow_drawing
 from tests.registry.cli.runner import add_fox
 from tests.registry.conftest import embed
 
@@ -148,15 +149,7 @@ def test_a_client_that_asks_how_far_a_drawing_is_is_told_each_step(
     fox = add_file(drawing, 1, "fox", "a fox")
     told: list[tuple[float, float | None]] = []
 
-    async def ask(client: Client) -> CallToolResult:
-        async def hear(progress: float, total: float | None, message: str | None) -> None:
-            told.append((progress, total))
-
-        asked = {"prompt": "a fox", "adapters": [{"id": fox}], "mode": "sum"}
-        size = {"steps": 3, "width": 32, "height": 32}
-        return await client.call_tool("fuse", asked | size, progress_callback=hear)
-
-    result = with_client(drawing, ask, mode)
+    result = with_client(drawing, follow_drawing(fox, told), mode)
 
     assert not result.is_error
     assert told == [(1, 3), (2, 3), (3, 3)]
