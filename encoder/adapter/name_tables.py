@@ -256,7 +256,7 @@ WAN = (
     }),
     ("head.head", "", ("proj_out",)),
 )  # fmt: skip
-# HunyuanVideo 1.0, which fuses q, k and v, and 1.5, which does not.
+# HunyuanVideo 1.0 and HunyuanImage, which fuse q, k and v, and HunyuanVideo 1.5, which does not.
 HUNYUAN = (
     *(
         template
@@ -289,6 +289,9 @@ HUNYUAN = (
            TWO_LAYERS),
     *below("time_in.mlp.", "time_text_embed.timestep_embedder.", TWO_LAYERS),
     *below("guidance_in.mlp.", "time_text_embed.guidance_embedder.", TWO_LAYERS),
+    *below("time_in.mlp.", "time_guidance_embed.timestep_embedder.", TWO_LAYERS),
+    *below("guidance_in.mlp.", "time_guidance_embed.guidance_embedder.", TWO_LAYERS),
+    *below("byt5_in.", "context_embedder_2.", {f"fc{i}": f"linear_{i}" for i in (1, 2, 3)}),
 )  # fmt: skip
 # LTX-Video and LTX-2: blocks are named as in diffusers.
 LTX = (
@@ -411,7 +414,7 @@ CONVENTIONS: dict[str, tuple[tuple[str, ...], Sequence[Template]]] = {
     "anima": (("time_embed.t_embedder.",), ANIMA),
     "wan": (("condition_embedder.",), WAN),
     "hunyuan": (("context_embedder.token_refiner.",), HUNYUAN),
-    "ltx": (("time_embed.emb.",), LTX),
+    "ltx": (("time_embed.emb.", "proj_in"), LTX),
     "lumina": (("time_caption_embed.",), LUMINA),
     "ideogram": (("llm_cond_proj",), IDEOGRAM),
     "pixart": (("adaln_single.",), PIXART),

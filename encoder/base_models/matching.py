@@ -209,7 +209,8 @@ def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
             words = next((c.text for c in said if c.base_model == best), said[0].text)
             return Decision(best, evidence, words, ruled_out)
         if agreed and open_name is None and all(map(_leaves_size_open, names)):
-            open_name = Decision(names[0], evidence, said[0].text, ruled_out)
+            likely = match.family.name if match.family in agreed else names[0]
+            open_name = Decision(likely, evidence, said[0].text, ruled_out)
         candidates = tuple(agreed) or candidates
     if open_name is not None:
         return open_name
@@ -222,8 +223,8 @@ def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
 
 
 def _open_name(candidates: Sequence[Family]) -> str | None:
-    """Return the name that leaves open which of some sizes it is, where all are of it."""
-    sizes = {family.name for family in candidates}
+    """Return the name that leaves open which size it is, where all usual families are of it."""
+    sizes = {family.name for family in candidates if not family.rare}
     named = (facts.name for facts in read_facts().values() if sizes and sizes <= {*facts.sizes})
     return next(named, None)
 

@@ -66,6 +66,8 @@ def judge(shapes: Shapes, **metadata: str) -> Verdict:
         (O1, "", "unknown", "claim needed"),
         (PIXART, "pixart-sigma/lora", "pixart-sigma", "claim needed"),
         (PIXART, "", "pixart", "claim needed"),
+        # Sana 0.6B has attention of the same sizes.
+        (PIXART, "sana/lora", "sana-0.6b", "claim needed"),
         (WAN, "wan2.1/lora", "wan", "claim needed"),
         (WAN, "wan_2.2_14b", "wan-2.2-a14b", "claim needed"),
         (WAN, "", "wan", "claim needed"),

@@ -224,6 +224,57 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
             "pos_embed_max_size": 16,
         },
     ),
+    "sana": (
+        "SanaTransformer2DModel",
+        {
+            "in_channels": 4, "out_channels": 4, "num_attention_heads": 11,
+            "attention_head_dim": 8, "num_layers": 2, "num_cross_attention_heads": 2,
+            "cross_attention_head_dim": 44, "cross_attention_dim": 88, "caption_channels": 20,
+            "sample_size": 8,
+        },
+    ),
+    "hunyuan-image-2.1": (
+        "HunyuanImageTransformer2DModel",
+        {
+            "in_channels": 4, "out_channels": 4, "num_attention_heads": 5,
+            "attention_head_dim": 8, "num_layers": 1, "num_single_layers": 2,
+            "num_refiner_layers": 1, "mlp_ratio": 2.0, "patch_size": (1, 1),
+            "text_embed_dim": 28, "text_embed_2_dim": 12, "rope_axes_dim": (4, 4),
+        },
+    ),
+    "kandinsky-5": (
+        "Kandinsky5Transformer3DModel",
+        {
+            "in_visual_dim": 4, "out_visual_dim": 4, "in_text_dim": 20, "in_text_dim2": 12,
+            "time_dim": 16, "model_dim": 24, "ff_dim": 40, "num_text_blocks": 1,
+            "num_visual_blocks": 2, "axes_dims": (2, 2, 4),
+        },
+    ),
+    "cogvideox": (
+        "CogVideoXTransformer3DModel",
+        {
+            "num_attention_heads": 12, "attention_head_dim": 8, "in_channels": 4,
+            "out_channels": 4, "time_embed_dim": 12, "text_embed_dim": 20, "num_layers": 2,
+            "sample_width": 8, "sample_height": 8, "sample_frames": 5,
+            "max_text_seq_length": 8,
+        },
+    ),
+    "mochi-1": (
+        "MochiTransformer3DModel",
+        {
+            "num_attention_heads": 2, "attention_head_dim": 12, "num_layers": 2,
+            "pooled_projection_dim": 16, "in_channels": 4, "text_embed_dim": 20,
+            "time_embed_dim": 8, "max_sequence_length": 8,
+        },
+    ),
+    "longcat-image": (
+        "LongCatImageTransformer2DModel",
+        {
+            "in_channels": 4, "num_layers": 1, "num_single_layers": 2, "attention_head_dim": 8,
+            "num_attention_heads": 10, "joint_attention_dim": 28, "pooled_projection_dim": 28,
+            "axes_dims_rope": (2, 2, 4),
+        },
+    ),
 }  # fmt: skip
 
 
@@ -322,6 +373,8 @@ def test_families_have_as_many_parameters_as_the_published_weights(name: str, co
         ("ltx-video-2b", 1.92), ("ltx-video-13b", 13), ("ltx-2.0", 19), ("ltx-2.3", 19),
         ("minimax-h3", 33), ("lumina-2", 2.6), ("ideogram-4", 9.3), ("ernie-image", 8.0),
         ("pixart-alpha", 0.61), ("pixart-sigma", 0.61), ("auraflow", 6.8), ("kolors", 2.6),
+        ("sana-0.6b", 0.59), ("sana-1.6b", 1.6), ("sana-1.5-4.8b", 4.8), ("kandinsky-5-image", 6),
+        ("kandinsky-5-video-lite", 2), ("kandinsky-5-video-pro", 19), ("mochi-1", 10),
     ],
 )  # fmt: skip
 def test_families_are_as_large_as_published(name: str, published: float) -> None:
@@ -333,6 +386,18 @@ def test_families_are_as_large_as_published(name: str, published: float) -> None
     # Embeddings of words are no layers.
     words = 151_936 * 4096 if name == "hidream-o1" else 0
     assert (count + words) / 1e9 == pytest.approx(published, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    # CogVideoX-5B has 5.6.
+    [("hunyuan-image-2.1", 17), ("longcat-image", 6), ("cogvideox-2b", 2), ("cogvideox-5b", 6)],
+)
+def test_families_are_as_large_as_they_are_rounded(name: str, published: int) -> None:
+    family = next(family for family in FAMILIES if family.name == name)
+
+    shapes = [*family.layers.values(), *family.convolutions.values()]
+    assert round((sum(map(math.prod, shapes)) + sum(family.vectors.values())) / 1e9) == published
 
 
 def test_all_shipped_layers_are_used() -> None:
@@ -356,6 +421,10 @@ def test_all_shipped_layers_are_used() -> None:
         ("chroma-radiance", "chroma"),
         ("wan-2.2-i2v-a14b", "wan-2.1-14b"),
         ("hunyuan-video-1.5-something", "hunyuan-video-1.5"),
+        ("sana-sprint-1.6b", "sana-1.6b"),
+        ("cogvideox-1.5-5b-i2v", "cogvideox-5b"),
+        ("kolors", "kolors"),
+        ("kandinsky-5", None),
         # Names that begin like ours, of other networks.
         ("flux.1-lite", None),
         ("qwen-image-2.1", None),

@@ -30,10 +30,14 @@ def layers_of(name: str, pattern: str = "") -> Shapes:
 
 # Families that have no layer which no other has.
 WITHIN = {"wan-2.1-14b": "wan-2.1-i2v-14b", "pixart-sigma": "pixart-alpha"}
+# Families whose blocks are the first of another's.
+SHORTER = {"sana-1.6b": "sana-1.5-4.8b"}
 
 
 @pytest.mark.parametrize(
-    "family", [f for f in FAMILIES if f.name not in WITHIN], ids=lambda family: family.name
+    "family",
+    [f for f in FAMILIES if f.name not in WITHIN | SHORTER],
+    ids=lambda family: family.name,
 )
 def test_all_layers_tell_the_family_with_certainty(family: Family) -> None:
     match = match_family({**family.layers, **family.convolutions})
@@ -41,6 +45,15 @@ def test_all_layers_tell_the_family_with_certainty(family: Family) -> None:
     assert match.family is family
     assert match.confidence is Confidence.CERTAIN
     assert match.evidence.endswith(f"layers exist in {family.name} with these shapes")
+
+
+@pytest.mark.parametrize("name", SHORTER)
+def test_all_blocks_of_the_shorter_leave_little_doubt(name: str) -> None:
+    match = match_family(layers_of(name, r""))
+
+    assert match.family is find_family(name)
+    assert match.confidence is Confidence.LIKELY
+    assert {family.name for family in match.candidates} == {name, SHORTER[name]}
 
 
 @pytest.mark.parametrize("lookalike", LOOKALIKES, ids=lambda family: family.name)
@@ -260,6 +273,13 @@ def claims(*base_models: str | None) -> list[Claim]:
         ("ltx-2.0", r"audio_attn", ["ltx-2"], "ltx-2"),
         ("ltx-2.3", r"gate_logits", ["ltx-2"], "ltx-2.3"),
         ("pixart-sigma", r"", ["pixart"], "pixart"),
+        ("sana-1.6b", r"attn", ["sana"], "sana-1.6b"),
+        ("kandinsky-5-image", r"attention", [], "kandinsky-5-image"),
+        ("cogvideox-5b", r"attn", ["cogvideox"], "cogvideox-5b"),
+        # LongCat-Image has the first of FLUX.1's blocks.
+        ("longcat-image", r"attn", ["longcat-image-edit"], "longcat-image-edit"),
+        ("longcat-image", r"attn", [], "unknown"),
+        ("longcat-image", r"", [], "longcat-image"),
         ("pixart-sigma", r"", ["pixart-sigma"], "pixart-sigma"),
         ("hidream-o1", r"language_model", ["hidream-o1"], "hidream-o1"),
         ("hidream-o1", r"language_model", [], "unknown"),

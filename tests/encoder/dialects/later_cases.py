@@ -125,6 +125,21 @@ WAYS: Mapping[str, Mapping[tuple[str, str], Way]] = {
         ("ai-toolkit", "LoRA"): LEGACY,
         ("ComfyUI", "LoRA"): COMFY,
     },
+    "sana": {
+        ("OneTrainer", "LoRA"): Way(dotted("transformer."), "kohya", alpha=True, original=False),
+        ("SimpleTuner", "LoRA"): DIFFUSERS,
+    },
+    "hunyuan-image-2.1": {
+        ("kohya sd-scripts", "LoRA"): KOHYA,
+        ("diffusion-pipe", "LoRA"): COMFY,
+    },
+    "kandinsky-5": {
+        ("musubi-tuner", "LoRA"): OWN_KOHYA,
+        ("SimpleTuner", "LoRA"): DIFFUSERS,
+    },
+    "cogvideox": {("finetrainers", "LoRA"): DIFFUSERS},
+    "mochi-1": {("finetrainers", "LoRA"): DIFFUSERS},
+    "longcat-image": {("SimpleTuner", "LoRA"): DIFFUSERS},
 }
 
 

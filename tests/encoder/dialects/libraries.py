@@ -31,8 +31,14 @@ PIPELINES = {
     "ideogram-4": "Ideogram4Pipeline",
     "ernie-image": "ErnieImagePipeline",
     "auraflow": "AuraFlowPipeline",
+    "sana": "SanaPipeline",
+    "kandinsky-5": "Kandinsky5T2IPipeline",
+    "cogvideox": "CogVideoXPipeline",
+    "mochi-1": "MochiPipeline",
 }
-TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "add_k_proj", "proj_mlp", "linear_in"]
+TARGETS = [
+    "to_q", "to_k", "to_v", "to_out.0", "add_k_proj", "proj_mlp", "linear_in", "to_query"
+]  # fmt: skip
 
 
 def randomise(network: Any) -> None:

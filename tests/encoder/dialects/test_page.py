@@ -63,8 +63,8 @@ def make_row(case: Case, changes: Changes, comparison: Comparison) -> str:
 
 def _fused(case: Case, fusable: bool) -> str:
     """Images alone are fused; a tiny network's name does not say that it makes videos."""
-    kinds = {facts.architecture for facts in read_facts().values() if facts.video}
-    if TINY[case.architecture][0] in kinds:
+    alike = [f for f in read_facts().values() if f.architecture == TINY[case.architecture][0]]
+    if all(facts.video for facts in alike):
         return "no: video"
     return "yes" if fusable else "no"
 
