@@ -248,7 +248,7 @@ class CivitaiSource(HubSource):
         records = [
             record
             for place, version in enumerate(versions_of(facts))
-            if (record := self._read_version(facts, version, listed, place)) is not None
+            for record in self._read_version(facts, version, listed, place)
         ]
         if not records:
             raise SourceError("none of its versions lists a safetensors file")
@@ -256,8 +256,8 @@ class CivitaiSource(HubSource):
 
     def _read_version(
         self, facts: Mapping[str, Any], version: Mapping[str, Any], listed: ListedItem, place: int
-    ) -> AdapterRecord | None:
-        def read(told: Mapping[str, Any]) -> AdapterRecord | None:
+    ) -> list[AdapterRecord]:
+        def read(told: Mapping[str, Any]) -> list[AdapterRecord]:
             return read_version(
                 facts,
                 told,
@@ -267,14 +267,14 @@ class CivitaiSource(HubSource):
                 has_token=self._client.has_token,
             )
 
-        record = read(version)
-        if record is None or not record.version.isdigit():
-            return None
-        if place < MAX_DETAILS and tells_prompts(version) and self.wants(record):
+        records, number = read(version), read_id(version.get("id"))
+        if not records or not number.isdigit():
+            return []
+        if place < MAX_DETAILS and tells_prompts(version) and any(map(self.wants, records)):
             # Only the answer about a version alone has prompts of its images.
-            told = self._ask(f"model-versions/{record.version}")
-            if read_id(told.get("id")) != record.version:
-                raise SourceError(f"Civitai answered about another version than {record.version}")
+            told = self._ask(f"model-versions/{number}")
+            if read_id(told.get("id")) != number:
+                raise SourceError(f"Civitai answered about another version than {number}")
             images = as_list(told.get("images")) or version.get("images")
             return read({**told, **version, "images": images})
-        return record
+        return records

@@ -1,8 +1,10 @@
 """What Civitai says of a model -> records, one a version. Pure: no network, no client."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -34,6 +36,8 @@ TYPES = ("LORA", "LoCon", "DoRA")
 # What a file of weights may be called there; besides, whatever is a version's primary one.
 WEIGHTS = ("Model", "Pruned Model", "Enhancement LoRA", "Diffusion Model", "UNet")
 SUFFIX = ".safetensors"
+# What authors put into names of the same weights, written otherwise.
+WRITTEN_AS = re.compile(r"(?<![a-z])(fp32|fp16|bf16|fp8\w*|full|pruned)(?![a-z])", re.IGNORECASE)
 # Endings that are not safetensors', whatever the hub has noted of the format.
 OTHERS = (".bin", ".ckpt", ".gguf", ".json", ".onnx", ".pt", ".pth", ".txt", ".yaml", ".zip")
 MAX_VERSIONS = 50
@@ -103,20 +107,29 @@ def tells_prompts(version: Mapping[str, Any]) -> bool:
     )
 
 
-def find_file(version: Mapping[str, Any]) -> FileRecord | None:
-    """Return the file of a version that is its adapter; None where it has none.
+def find_files(version: Mapping[str, Any]) -> list[FileRecord]:
+    """Return the files of a version that are adapters, its primary one first.
 
+    Two networks of one base, as Wan 2.2's for high and for low noise, have an adapter each in
+    one version. The same weights in another precision are left out, told by their names.
     `revision` is the hub's number of the file, by which it is fetched.
     """
     files = [file for file in as_list(version.get("files")) if _is_adapter(file)]
     files.sort(key=lambda file: file.get("primary") is not True)
-    if not files:
-        return None
-    kilobytes, sha256 = files[0].get("sizeKB"), as_dict(files[0].get("hashes")).get("SHA256")
+    found: dict[str, FileRecord] = {}
+    for file in files:
+        name = _file_name(file)
+        weights = WRITTEN_AS.sub("", name.lower()).replace("_", "").replace("-", "")
+        if not found or (file.get("type", "Model") == "Model" and weights not in found):
+            found[weights] = _read_file(file, name)
+    return list(found.values())
+
+
+def _read_file(file: Any, name: str) -> FileRecord:
+    kilobytes, sha256 = file.get("sizeKB"), as_dict(file.get("hashes")).get("SHA256")
     known = type(kilobytes) in (int, float) and 0 < kilobytes < 2**40
     size = round(kilobytes * 1024) if known else None
-    name = _file_name(files[0])
-    return read_file(name, size, read_sha256(sha256), read_id(files[0].get("id")))
+    return read_file(name, size, read_sha256(sha256), read_id(file.get("id")))
 
 
 def _is_adapter(file: Any) -> bool:
@@ -148,23 +161,23 @@ def read_version(
     *,
     now: datetime,
     has_token: bool,
-) -> AdapterRecord | None:
-    """Return the record of one version, None where it has no file of an adapter."""
-    file = find_file(version)
-    if file is None:
-        return None
+) -> list[AdapterRecord]:
+    """Return the records of one version: one for each file that is an adapter."""
+    files = find_files(version)
+    if not files:
+        return []
     name, number = clean_line(facts.get("name"), MAX_NAME), read_id(version.get("id"))
     own_name = clean_line(version.get("name"), MAX_NAME)
-    several = len(versions_of(facts)) > 1 and own_name
+    of_version = own_name if len(versions_of(facts)) > 1 else ""
     texts = [plain_text(facts.get("description")), plain_text(version.get("description"))]
     withheld, until = _withheld(facts, version, now=now, has_token=has_token)
     stats = as_dict(version.get("stats")) or as_dict(facts.get("stats"))
     published = find_iso_time(version.get("publishedAt"))
-    return AdapterRecord(
+    record = AdapterRecord(
         hub=HUB,
         repo=listed.repo,
         version=number,
-        name=f"{name} ({own_name})" if several else name or listed.repo,
+        name=f"{name} ({of_version})" if of_version else name or listed.repo,
         author=clean_line(as_dict(facts.get("creator")).get("username"), MAX_NAME),
         description=clean_text("\n".join(filter(None, texts)), MAX_DESCRIPTION),
         trigger_words=split_phrases(version.get("trainedWords")),
@@ -175,12 +188,19 @@ def read_version(
         downloads=as_count(stats.get("downloadCount")),
         created_at=find_iso_time(version.get("createdAt")) or published or listed.updated_at,
         updated_at=listed.updated_at,
-        file=file,
+        file=files[0],
         covers=tuple(_covers(version, endpoint)),
         page_url=f"{endpoint}/models/{listed.repo}?modelVersionId={number}",
         withheld=withheld,
         withheld_until=until,
     )
+    if len(files) == 1:
+        return [record]
+    return [replace(record, name=f"{record.name}: {_stem(file)}", file=file) for file in files]
+
+
+def _stem(file: FileRecord) -> str:
+    return clean_line(PurePosixPath(file.name).stem, MAX_NAME)
 
 
 def _withheld(

@@ -13,7 +13,7 @@ from crawler.filters import Filters
 from crawler.manners import Manners
 from crawler.records import AdapterRecord, Refusal, SweptSource
 from crawler.sources.civitai import MAX_DETAILS, CivitaiSource
-from crawler.sources.civitai_detail import find_file, read_listed, read_version
+from crawler.sources.civitai_detail import find_files, read_listed, read_version
 from crawler.sources.walking import ListedItem
 from demo.hub.civitai import CivitaiHub, serve
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
@@ -385,11 +385,13 @@ def test_a_cursor_that_goes_round_is_left(
 def read(facts: dict[str, Any], **version: Any) -> AdapterRecord:
     file = {"name": "a.safetensors", "sizeKB": 1, "id": 5, "hashes": {"SHA256": "A" * 64}}
     told = {"id": 7, "files": [file], **version}
-    listed = ListedItem("1", DAY)
-    endpoint = "https://hub.example"
-    record = read_version(facts, told, listed, endpoint, now=DAY, has_token=True)
-    assert record is not None
+    (record,) = read_told(facts, told)
     return record
+
+
+def read_told(facts: dict[str, Any], version: dict[str, Any]) -> list[AdapterRecord]:
+    listed, endpoint = ListedItem("1", DAY), "https://hub.example"
+    return read_version(facts, version, listed, endpoint, now=DAY, has_token=True)
 
 
 @pytest.mark.parametrize(
@@ -442,13 +444,46 @@ def test_the_file_of_an_adapter_is_found_among_others() -> None:
         {"name": "c.safetensors", "type": "Model", "id": 3, "primary": True, "hashes": None},
     ]
 
-    main, other = find_file({"files": files}), find_file({"files": files[:3]})
+    main, other = find_files({"files": files})
 
-    assert main is not None
     assert (main.name, main.revision, main.size, main.sha256) == ("c.safetensors", "3", None, None)
-    assert other is not None
     assert (other.name, other.size) == ("b.safetensors", 75_662_024)
-    assert find_file({"files": files[:2]}) is None
+    assert find_files({"files": files[:2]}) == []
+
+
+@pytest.mark.parametrize(
+    ("others", "taken"),
+    [
+        # Wan 2.2 has two networks, and an author trains an adapter of each.
+        ([{"name": "ink_low_noise.safetensors"}], ["ink_low_noise.safetensors"]),
+        ([{"name": "INK_high_noise_fp32.safetensors"}], []),
+        ([{"name": "ink-high-noise.safetensors"}], []),
+        ([{"name": "small.safetensors", "type": "Pruned Model"}], []),
+        ([{"name": "text.safetensors", "type": "Text Encoder"}], []),
+    ],
+)
+def test_each_adapter_of_a_version_counts_once(
+    others: list[dict[str, Any]], taken: list[str]
+) -> None:
+    primary = {"name": "ink_high_noise.safetensors", "type": "Model", "primary": True}
+    files = [*({"type": "Model"} | other for other in others), primary]
+
+    found = find_files({"files": files})
+
+    assert [file.name for file in found] == ["ink_high_noise.safetensors", *taken]
+
+
+def test_adapters_of_one_version_are_told_by_their_files() -> None:
+    files = [
+        {"name": f"ink_{noise}.safetensors", "type": "Model", "primary": noise == "high", "id": n}
+        for n, noise in enumerate(("low", "high"), 1)
+    ]
+
+    high, low = read_told({"name": "Ink"}, {"id": 7, "files": files})
+
+    assert (high.name, low.name) == ("Ink: ink_high", "Ink: ink_low")
+    assert (high.version, low.version) == ("7", "7")
+    assert (high.file.revision, low.file.revision) == ("2", "1")
 
 
 @pytest.mark.parametrize(
@@ -469,9 +504,9 @@ def test_a_file_that_its_author_renamed_is_known_by_its_format(
 ) -> None:
     file = {"name": name, "type": "Model", "primary": True, "metadata": {"format": kind}}
 
-    found = find_file({"files": [file]})
+    found = find_files({"files": [file]})
 
-    assert (found and found.name) == taken
+    assert [file.name for file in found] == [taken] * (taken is not None)
 
 
 @pytest.mark.parametrize(
@@ -489,7 +524,7 @@ def test_kinds_of_files_that_hold_an_adapter(kind: str, primary: bool, taken: bo
     """Authors choose from a list that grows; the hub's own choice is the primary file."""
     file = {"name": "a.safetensors", "type": kind, "primary": primary}
 
-    assert (find_file({"files": [file]}) is not None) == taken
+    assert bool(find_files({"files": [file]})) == taken
 
 
 @pytest.mark.parametrize("number", [None, True, "1", 0, -1, 2**63, 1.5, [1], "../x"])
