@@ -23,6 +23,24 @@ def registry(
         yield registry
 
 
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of a random base, tiny, which draws noise."""
+    # Loads diffusers, which few of those tests need that ask for a registry.
+    from tests.registry.fusion.builders import save_tiny_base
+
+    folder = tmp_path_factory.mktemp("base")
+    save_tiny_base(folder)
+    return folder
+
+
+@pytest.fixture
+def draws_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preview every step, as if each took long."""
+    monkeypatch.setattr("registry.fusion.previews.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("registry.fusion.previews.MOST_SHARE", float("inf"))
+
+
 GOOD = {"validation": {"mrr": 0.7}, "adapters": {"validation": 120}}
 
 
