@@ -8,10 +8,12 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import save_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder, TextSpace
 from registry.config import Settings
 from registry.service import Registry
+from registry.text.cached_encoder import load_cached_text_encoder
 from tests.builders import TEXT_ENCODER, add_encoder
 
 
@@ -32,6 +34,12 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     save_tiny_base(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def text_encoder() -> TextEncoder:
+    """The one that a process shares: each that is loaded is 100 MB, and a second of work."""
+    return load_cached_text_encoder(TEXT_ENCODER)
 
 
 @pytest.fixture
