@@ -79,6 +79,16 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def as_number(value: Any) -> float | None:
+    """Return a number, also one that is written as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
 def as_count(value: Any) -> int:
     """Return a number within a PostgreSQL integer, whatever a hub says."""
     return min(max(value, 0), 2**31 - 1) if isinstance(value, int) else 0

@@ -7,14 +7,14 @@ import torch
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread meanwhile.
+def threads(count: int) -> Iterator[None]:
+    """Compute with `count` threads meanwhile: sums are split by thread, which shows in bits.
 
-    An adapter is hundreds of small matrices. Threads that share those wait for each other more
-    than they compute, and each that waits keeps a processor busy.
+    One is best for an adapter, which is hundreds of small matrices. Threads that share those wait
+    for each other more than they compute, and each that waits keeps a processor busy.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

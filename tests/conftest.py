@@ -1,4 +1,4 @@
-"""A real PostgreSQL for every test that asks for it, by the fixture it takes."""
+"""A real PostgreSQL, and what else of a machine more than one package's tests ask for."""
 
 import signal
 from collections.abc import Iterator
@@ -15,6 +15,7 @@ from registry.db.embedded import EmbeddedPostgres
 from registry.db.migrate import migrate
 from registry.db.session import connect
 from registry.db.work_models import ALL_TABLES
+from tests.encoder.captions.vlm_server import VlmServer
 
 BROWSER = "tests/browser/"
 # Of tables that a test filled and emptied again, too.
@@ -77,6 +78,21 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.delenv(f"REGISTRY_{name.upper()}", raising=False)
     monkeypatch.chdir(tmp_path)  # away from any .env
     return Settings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def vlm() -> Iterator[VlmServer]:
+    """A vision model's endpoint on loopback."""
+    with VlmServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+def trash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The trash of this machine, as freedesktop.org has it, in a folder of the test's own."""
+    monkeypatch.setattr("send2trash.plat_other.HOMETRASH_B", bytes(tmp_path / "data" / "Trash"))
+    monkeypatch.setattr("send2trash.plat_other.XDG_DATA_HOME", bytes(tmp_path / "data"))
+    return tmp_path / "data" / "Trash" / "files"
 
 
 def pytest_configure() -> None:

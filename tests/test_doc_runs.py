@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 from PIL import Image
 
 import registry
@@ -24,6 +23,7 @@ from demo.hub import modelscope
 from demo.paths import DATA
 from demo.run import demo_settings, write_environment
 from encoder.base_models.families import find_family
+from encoder.threads import threads
 from encoder.weight_encoders.checkpoint import load_encoder, save_encoder
 from registry.api.app import create_app
 from registry.config import Settings
@@ -159,9 +159,8 @@ def lacks(shown: Any, answer: Any, at: str = "") -> list[str]:
 def shell(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A registry of some of the demo's adapters and a folder, found by the environment."""
     folder = tmp_path_factory.mktemp("docs")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     with (
+        threads(1),
         pytest.MonkeyPatch.context() as patch,
         database_beside(database_url, "docs") as database,
         modelscope.serve(DATA / "zoo") as hub,
@@ -186,7 +185,6 @@ def shell(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         # What Python opened here is not for other tests of this process.
         for name in ("_opened", "_shared", "_client", "_reader", "_drawer"):
             getattr(registry, name).cache_clear()
-    torch.set_num_threads(threads)
 
 
 def set_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:

@@ -23,11 +23,6 @@ class Taken:
     here: float
     there: float
 
-    @property
-    def idle(self) -> float:
-        """What it would have taken on an idle machine."""
-        return max(self.clock - self.waited, 0.0)
-
 
 def measure(connection: Connection, ask: Callable[[], object]) -> Taken:
     """Ask something of the PostgreSQL process behind `connection`, from this thread."""

@@ -4,14 +4,13 @@ Which programs, and where each of them writes, is listed in docs/pictures.md.
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from crawler.hub_json import as_dict, as_list
+from crawler.hub_json import as_dict, as_list, as_number
 from crawler.hub_text import MAX_NAME, clean_line
 from crawler.pictures.graphs import MOST_NODES
 from crawler.pictures.parameters import prompt_of_parameters
@@ -118,13 +117,8 @@ def _named(
 
 
 def _strength(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and abs(number) <= MOST_STRENGTH else None
+    number = as_number(value)
+    return number if number is not None and abs(number) <= MOST_STRENGTH else None
 
 
 def _in_recipe(recipe: Any) -> Iterator[NamedAdapter]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crawler.hub_json import as_dict
+from crawler.hub_json import as_dict, as_number
 from crawler.hub_text import MAX_PROMPT, clean_line, clean_text, without_calls, without_escapes
 from crawler.pictures.graphs import MOST_NODES, negative_of_graph
 from crawler.pictures.parameters import (
@@ -116,7 +116,7 @@ def _settings(told: Mapping[str, Any], *, negative: Any, escaped: bool = False) 
         negative_prompt=without_escapes(without_calls(words)) if escaped else words,
         seed=_whole(told.get("seed"), 0, MOST_SEED),
         steps=_whole(told.get("steps"), 1, MOST_STEPS),
-        guidance=_number(told.get("guidance")),
+        guidance=_guidance(told.get("guidance")),
         width=_whole(told.get("width"), 1, MOST_SIDE),
         height=_whole(told.get("height"), 1, MOST_SIDE),
     )
@@ -130,11 +130,6 @@ def _whole(value: Any, least: int, most: int) -> int | None:
     return value if least <= value <= most else None
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if 0 <= number <= MOST_GUIDANCE else None
+def _guidance(value: Any) -> float | None:
+    number = as_number(value)
+    return number if number is not None and 0 <= number <= MOST_GUIDANCE else None

@@ -117,7 +117,7 @@ def check_magnitudes(file: str | Path, plan: KeyPlan, config: Mapping[str, Any] 
         raise BadWeightsError(file, "is DoRA by its metadata, and has no magnitudes")
 
 
-def alpha_notes(plan: KeyPlan, alpha: Alpha, trouble: str = "") -> tuple[str, ...]:
+def alpha_notes(plan: KeyPlan, alpha: Alpha, trouble: str) -> tuple[str, ...]:
     trouble = trouble or alpha.trouble
     if trouble:
         return (f"{trouble}; it is not used",)

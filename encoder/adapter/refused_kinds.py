@@ -111,7 +111,7 @@ HYPERNETWORK = re.compile(r"\d+\.[01]\.linear\.\d+\.(weight|bias)")
 
 
 def refuse_kinds(
-    file: str | Path, tensors: Mapping[str, TensorInfo], claimed: Iterable[str | None] = ()
+    file: str | Path, tensors: Mapping[str, TensorInfo], claimed: Iterable[str | None]
 ) -> None:
     """Refuse what is no adapter of an image model, or of a kind that is not read.
 

@@ -191,7 +191,7 @@ def fit_map(
     space: TextSpace,
     components: int,
     seed: int,
-    groups: Sequence[int] | None = None,
+    groups: Sequence[int] | None,
 ) -> RidgeMap:
     """Learn the map from training adapters' sketches to their captions (captions, dim) each.
 
@@ -317,8 +317,8 @@ def _new_network(config: AutoLoraConfig, adapters: LayerBatch, seed: int) -> Aut
 def stack_files(
     paths: Sequence[Path],
     config: AutoLoraConfig,
-    progress: Progress = silent,
-    kept: Path | None = None,
+    progress: Progress,
+    kept: Path | None,
 ) -> LayerBatch:
     """Read adapters as the network sees them: whole factors, or sketches."""
     family = family_of(config.family)

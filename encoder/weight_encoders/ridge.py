@@ -406,8 +406,8 @@ def usual_length(
     captions: Sequence[Floats],
     penalty: float,
     *,
-    groups: Sequence[int] | None = None,
-    seed: int = 0,
+    groups: Sequence[int] | None,
+    seed: int,
 ) -> float:
     """Return how long predictions of unseen adapters are, next to their features.
 

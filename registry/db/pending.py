@@ -47,7 +47,6 @@ class PendingPrompt(NamedTuple):
 
 
 class PendingCaption(NamedTuple):
-    caption_id: int
     text: str
     text_md5: str
     adapter: str
@@ -222,15 +221,13 @@ def list_to_encode(
     session: Session, text_encoder: str, caption_ids: Collection[int]
 ) -> list[PendingCaption]:
     rows = session.execute(
-        select(Caption.id, Caption.text, Caption.text_md5, Adapter.repo, Adapter.version)
+        select(Caption.text, Caption.text_md5, Adapter.repo, Adapter.version)
         .join(Cover, Cover.id == Caption.cover_id)
         .join(Adapter, Adapter.id == Cover.adapter_id)
         .where(_to_encode(text_encoder), Caption.id.in_(caption_ids))
         .order_by(Caption.id)
     )
-    return [
-        PendingCaption(row.id, row.text, row.text_md5, label(row.repo, row.version)) for row in rows
-    ]
+    return [PendingCaption(row.text, row.text_md5, label(row.repo, row.version)) for row in rows]
 
 
 def _to_embed(encoder: Encoder, base_models: Collection[str]) -> ColumnElement[bool]:

@@ -84,8 +84,8 @@ def settle(record: AdapterRecord, file: File | None, claimed: str | None = None)
 def agreed_base_model(
     listed: str,
     read: str | None,
-    claimed: str | None = None,
-    ruled_out: Collection[str] = (),
+    claimed: str | None,
+    ruled_out: Collection[str],
 ) -> str:
     """The base model by person, hub and file: the file knows the architecture, they the variant.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from pydantic import ValidationError
 
+from encoder.threads import threads
 from registry.errors import first_fault
 from registry.fusion.activity import map_activity
 from registry.fusion.attach import Attachment, attach
@@ -20,10 +21,7 @@ from registry.fusion.fused_image import FusedImage
 from registry.fusion.fused_layers import only_linear
 from registry.fusion.gates.interface import Gates
 from registry.fusion.guidance import GuidedPasses
-from registry.fusion.loaded_adapter import (
-    LoadedAdapter,
-    check_adapters,
-)
+from registry.fusion.loaded_adapter import LoadedAdapter, check_adapters
 from registry.fusion.options import Drawing, PreviewCallback, StepCallback
 from registry.fusion.recipe import Recipe
 from registry.fusion.recipe_writer import all_versions, write_recipe
@@ -215,14 +213,3 @@ def enough_memory(recipe: Recipe, backend: Backend) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         backend.cache.clear()
         raise DeviceMemoryError(recipe.width, recipe.height, len(recipe.adapters)) from error
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute with `count` threads: sums are split by thread, and the split shows in bits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -124,7 +124,7 @@ class IndexBases:
         """Return a file's sketch; None of one that cannot be read: its reading says why."""
         from encoder.adapter.lora_file import Context, open_adapter
         from encoder.sketches.sketch import Sketcher
-        from encoder.threads import one_thread
+        from encoder.threads import threads
 
         if not self.blobs.exists(sha256):
             return None
@@ -132,7 +132,7 @@ class IndexBases:
             path = self.blobs.path(sha256)
             opened = open_adapter(path, context=Context(beside.claims, beside.peft_config))
             sketcher = Sketcher(opened.base_model, basis=basis)
-            with one_thread():
+            with threads(1):
                 opened.read(sketcher)
             return sketcher.finish().to_bytes()
         except (LoraFileError, SketchError):

@@ -78,11 +78,11 @@ def read_and_sketch(
     from encoder.adapter.lora_file import Context, open_adapter
     from encoder.errors import SketchError
     from encoder.sketches.fingerprint import Fingerprinter
-    from encoder.threads import one_thread
+    from encoder.threads import threads
 
     opened = open_adapter(path, context=Context(beside.claims, beside.peft_config))
     sketchers, fingerprinter = _sketchers(opened.base_model, bases or {}), Fingerprinter()
-    with one_thread():
+    with threads(1):
         # All in one pass over the weights.
         weights = opened.read(*sketchers, fingerprinter)
     made, refusal = [], None

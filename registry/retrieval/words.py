@@ -138,7 +138,7 @@ def ask_words(session: Session, question: str, *, filters: Filters) -> Wording:
 
 
 def score_words(
-    session: Session, wording: Wording, *, limit: int, also: Collection[int] = ()
+    session: Session, wording: Wording, *, limit: int, also: Collection[int]
 ) -> list[Match]:
     """Return what `matching_adapters` does, once it is known which words anybody uses."""
     words, left = wording.words, wording.left

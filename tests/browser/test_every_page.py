@@ -50,20 +50,13 @@ def foreign(demo: Registry) -> set[str]:
 
 
 @pages
-def test_what_a_page_waits_for_before_it_is_painted_is_there(
-    page: Page, path: str, eagle: int, drawn: int
-) -> None:
+def test_a_page_in_english_and_light(page: Page, path: str, eagle: int, drawn: int) -> None:
+    """And what it waits for before it is painted is there."""
     page.goto(path.format(eagle=eagle, drawn=drawn))
 
     awaited = page.locator("link[rel=expect]").get_attribute("href")
     assert awaited
     assert page.locator(awaited).count() == 1
-
-
-@pages
-def test_a_page_in_english_and_light(page: Page, path: str, eagle: int, drawn: int) -> None:
-    page.goto(path.format(eagle=eagle, drawn=drawn))
-
     assert widths_that_overflow(page) == {}  # ends at a desk's width
     assert violations(page) == []
 

@@ -2,19 +2,10 @@
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.looking import violations, widths_that_overflow
 from tests.encoder.builders import make_factors, write_adapter
-
-
-@pytest.fixture
-def trash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The trash of this machine, in a folder of the test's own."""
-    monkeypatch.setattr("send2trash.plat_other.HOMETRASH_B", bytes(tmp_path / "data" / "Trash"))
-    monkeypatch.setattr("send2trash.plat_other.XDG_DATA_HOME", bytes(tmp_path / "data"))
-    return tmp_path / "data" / "Trash" / "files"
 
 
 def test_a_folder_is_indexed_and_a_copy_in_it_goes_to_the_trash(

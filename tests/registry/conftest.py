@@ -8,10 +8,12 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import save_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder, TextSpace
 from registry.config import Settings
 from registry.service import Registry
+from registry.text.cached_encoder import load_cached_text_encoder
 from tests.builders import TEXT_ENCODER, add_encoder
 
 
@@ -21,6 +23,30 @@ def registry(
 ) -> Iterator[Registry]:
     with Registry(settings.model_copy(update={"database_url": database_url})) as registry:
         yield registry
+
+
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A diffusers folder of a random base, tiny, which draws noise."""
+    # Loads diffusers, which few of those tests need that ask for a registry.
+    from tests.registry.fusion.builders import save_tiny_base
+
+    folder = tmp_path_factory.mktemp("base")
+    save_tiny_base(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_encoder() -> TextEncoder:
+    """The one that a process shares: each that is loaded is 100 MB, and a second of work."""
+    return load_cached_text_encoder(TEXT_ENCODER)
+
+
+@pytest.fixture
+def draws_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Preview every step, as if each took long."""
+    monkeypatch.setattr("registry.fusion.previews.EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("registry.fusion.previews.MOST_SHARE", float("inf"))
 
 
 GOOD = {"validation": {"mrr": 0.7}, "adapters": {"validation": 120}}

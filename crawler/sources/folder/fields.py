@@ -1,10 +1,11 @@
 """What a sidecar says, its text, and the fields of its JSON, each of the kind that is asked for."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from crawler.hub_json import as_number
 
 # What generating programs take; beyond it somebody's typing went wrong.
 MAX_STRENGTH = 4.0
@@ -68,11 +69,8 @@ class Fields:
         value = self._take(name, (int, float, str), "no number")
         if value is None or value == "":
             return None
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if not abs(number) <= MAX_STRENGTH or isinstance(value, bool):
+        number = as_number(value)
+        if number is None or not abs(number) <= MAX_STRENGTH:
             self._complain(name, f"no strength from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}")
             return None
         return number or None

@@ -14,7 +14,7 @@ STAGE = re.compile(r"(checkpoint|step|epoch)[-_ ]?0*(\d+)", re.IGNORECASE)
 RUN_STAGE = re.compile(r"-(?P<epoch>\d+)|(?:-step(?=\d)|_(?=\d{9}$))(?P<step>\d+)")
 
 
-def display_name(parts: Sequence[str], output_name: str = "") -> str:
+def display_name(parts: Sequence[str], output_name: str) -> str:
     """Name a file from the parts of its path, the folder that was given first.
 
     `output_name` is what its trainer called the run, "" where that is not known.

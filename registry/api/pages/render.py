@@ -125,7 +125,7 @@ def error_page(
     status: int,
     title: str,
     detail: str,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None,
 ) -> HTMLResponse:
     # No counts in the footer: the error may be that the database is away.
     return render(

@@ -149,7 +149,7 @@ class PipelineBackend:
     @torch.no_grad()
     def encode_images(self, images: Sequence[Image], side: int) -> tuple[Tensor, Tensor]:
         """Return images as FLUX's latents (n, places, channels), and places' ids (places, 3)."""
-        self._only_flux("trains gates")
+        self._check_trains_gates()
         vae = self._pipeline.vae
         pixels = self._pipeline.image_processor.preprocess(list(images), height=side, width=side)
         latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mean
@@ -162,15 +162,15 @@ class PipelineBackend:
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return FLUX's text tokens (n, words, dim) and pooled projections (n, dim)."""
-        self._only_flux("trains gates")
+        self._check_trains_gates()
         if self._prompt_encoder is not None:
             return self._prompt_encoder.encode(prompts)
         tokens, pooled, _ = self._pipeline.encode_prompt(prompt=list(prompts), prompt_2=None)
         return tokens.float().cpu(), pooled.float().cpu()
 
-    def _only_flux(self, what: str) -> None:
+    def _check_trains_gates(self) -> None:
         if self._facts.diffusers_class != "FluxPipeline":
-            raise BaseModelError(self._folder, f"is {self._facts.name}; only FLUX {what}")
+            raise BaseModelError(self._folder, f"is {self._facts.name}; only FLUX trains gates")
 
     def _guidance(self, guidance: float) -> dict[str, float]:
         """Return the pipeline's arguments for a guidance: an input of the network, or a factor."""

@@ -5,18 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy import select
 
+from encoder.threads import threads
 from registry.api.app import create_app
 from registry.db.models import Adapter, Cover
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.encoder.builders import make_factors, write_adapter
 from tests.registry.conftest import embed
-from tests.registry.fusion.builders import save_tiny_base
 
 
 @pytest.fixture
@@ -26,21 +25,12 @@ def client(registry: Registry) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    save_tiny_base(folder)
-    return folder
-
-
 @pytest.fixture
 def drawing(registry: Registry, base_folder: Path) -> Iterator[Registry]:
     """A registry that can make images, if by a random base and without gates."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     registry.settings.base_models["demo-flux-tiny"] = base_folder
-    yield registry
-    torch.set_num_threads(threads)
+    with threads(1):
+        yield registry
 
 
 def add_file(registry: Registry, seed: int, name: str, caption: str = "") -> int:

@@ -27,13 +27,13 @@ from registry.fusion.errors import GenerationCancelledError
 from registry.fusion.recipe import recipe_in_png
 from registry.service import Registry
 from registry.token_scopes import TokenScope
-from tests.registry.api.conftest import add_file, base_folder, drawing
+from tests.registry.api.conftest import add_file, drawing
 from tests.registry.api.routes.test_fuse import WatchedQueue, wait_for_a_place
 from tests.registry.api.servers import served
 from tests.registry.assistant.followed import follow_drawing
 from tests.registry.cli.runner import add_fox
 
-__all__ = ["base_folder", "drawing"]
+__all__ = ["drawing"]
 
 Result = TypeVar("Result")
 Ask = Callable[[Client], Awaitable[Result]]

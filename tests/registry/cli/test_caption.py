@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ from tests.encoder.captions.vlm_server import GOOD, Answer, VlmServer, fails, sa
 from tests.registry.cli.runner import run, run_badly, run_well, write_folder
 
 pytestmark = pytest.mark.usefixtures("environment")
-
-
-@pytest.fixture
-def vlm() -> Iterator[VlmServer]:
-    with VlmServer().running() as server:
-        yield server
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ from registry.reader import Drawer
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.encoder.builders import write_adapter
-from tests.registry.api.conftest import add_file, base_folder, drawing
+from tests.registry.api.conftest import add_file, drawing
 from tests.registry.assistant.followed import follow_drawing
 from tests.registry.cli.runner import add_fox
 from tests.registry.conftest import embed
 
-__all__ = ["base_folder", "drawing"]
+__all__ = ["drawing"]
 
 Result = TypeVar("Result")
 PROJECT = Path(__file__).parents[3]

@@ -72,17 +72,26 @@ def serving(*words: str, said: str = "") -> Iterator[tuple[str, "subprocess.Pope
             server.kill()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_serve_answers_until_it_is_stopped(registry: Registry, stop: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("words", "host", "stop"),
+    [
+        (["--host", "127.0.0.2"], "127.0.0.2", signal.SIGTERM),
+        (["--host", "0.0.0.0", "--public-read"], "127.0.0.1", signal.SIGINT),
+    ],
+)
+def test_it_answers_where_it_was_told_to_until_it_is_stopped(
+    registry: Registry, words: list[str], host: str, stop: signal.Signals
+) -> None:
     """And then ends well, so that the embedded database is closed with it."""
     add_fox(registry)
 
-    with serving() as (url, server):
+    with serving(*words) as (said, server):
+        url = f"http://{host}:{said.rsplit(':', 1)[1]}"
         assert httpx.get(f"{url}/readyz", timeout=60).json()["adapters"] == 1
         assert "[red]Fox[/red]" in httpx.get(f"{url}/?q=fox", timeout=60).text
         told = find_server(registry.settings.home)
         assert told is not None
-        # On loopback nobody needs a token.
+        # On loopback nobody needs a token, and where all may read neither.
         assert (told.url, told.pid, told.token) == (url, server.pid, None)
         assert httpx.get(f"{url}/healthz", timeout=60).json()["instance"] == told.instance
         server.send_signal(stop)
@@ -185,17 +194,6 @@ def test_other_machines_are_let_in_by_a_token_by_every_process() -> None:
         server.wait(60)
 
     assert (bare, let_in.status_code) == ({401}, 200)
-
-
-@pytest.mark.parametrize(
-    ("words", "host"),
-    [(["--host", "127.0.0.2"], "127.0.0.2"), (["--host", "0.0.0.0", "--public-read"], "127.0.0.1")],
-)
-def test_it_answers_where_it_was_told_to(words: list[str], host: str) -> None:
-    with serving(*words) as (url, server):
-        port = url.rsplit(":", 1)[1]
-        assert httpx.get(f"http://{host}:{port}/readyz", timeout=60).status_code == 200
-        server.send_signal(signal.SIGINT)
 
 
 @contextmanager

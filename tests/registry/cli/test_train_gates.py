@@ -22,7 +22,7 @@ from registry.fusion.gates.rivals import RivalGates
 from registry.fusion.training.adapter_bank import AdapterBank
 from registry.fusion.training.gate_data import read_manifest
 from registry.fusion.training.train import GateBatch, GateTraining, train_gates
-from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
+from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_small_flux, make_weights
 
 PROCESSES = 2
 
@@ -115,19 +115,7 @@ def work(rank: int, port: int, folder: Path) -> None:
 
 def train(workers: Workers) -> dict[str, Any]:
     """Train rivals for three steps on a random base; return their values and batches seen."""
-    from diffusers import FluxTransformer2DModel
-
-    torch.manual_seed(0)
-    transformer: Any = FluxTransformer2DModel(
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=12,
-        pooled_projection_dim=12,
-        axes_dims_rope=(4, 6, 6),
-    )
-    transformer.requires_grad_(False).eval()
+    transformer = make_small_flux()
     loud = [
         make_weights(transformer, block_layers(transformer), seed=k, rank=2, scale=4.0)
         for k in range(3)

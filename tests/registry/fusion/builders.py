@@ -27,6 +27,21 @@ BASE_MODEL = "demo-flux-tiny"
 Z_IMAGE_BLOCKS = ("layers.", "noise_refiner.", "context_refiner.")
 
 
+def make_small_flux() -> nn.Module:
+    """A random FLUX of two blocks, smaller than the demo's."""
+    torch.manual_seed(0)
+    transformer: nn.Module = diffusers.FluxTransformer2DModel(
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        pooled_projection_dim=12,
+        axes_dims_rope=(4, 6, 6),
+    )
+    return transformer.requires_grad_(False).eval()
+
+
 def make_weights(
     base: nn.Module,
     layers: Iterable[str],

@@ -2,27 +2,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
+from encoder.threads import threads
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
-from tests.registry.fusion.builders import BASE_MODEL, save_tiny_base
+from tests.registry.fusion.builders import BASE_MODEL
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    save_tiny_base(folder)
-    return folder
+    with threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -29,14 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 STEPS = 4
 
 
-@pytest.fixture
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at every step, as if each took long."""
-    monkeypatch.setattr(previews, "EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(previews, "MOST_SHARE", float("inf"))
-
-
-def test_a_preview_changes_no_pixel(backend: PipelineBackend, often: None) -> None:
+def test_a_preview_changes_no_pixel(backend: PipelineBackend, draws_slowly: None) -> None:
     seen: list[Image.Image] = []
     sampling = Sampling(seed=3, steps=STEPS)
 
@@ -47,7 +40,9 @@ def test_a_preview_changes_no_pixel(backend: PipelineBackend, often: None) -> No
     assert [picture.size for picture in seen] == [backend.size] * STEPS
 
 
-def test_what_the_last_step_is_shown_as_is_the_image(backend: PipelineBackend, often: None) -> None:
+def test_what_the_last_step_is_shown_as_is_the_image(
+    backend: PipelineBackend, draws_slowly: None
+) -> None:
     """After it nothing is left of the noise, and the demo's own decoder paints."""
     seen: list[Image.Image] = []
 

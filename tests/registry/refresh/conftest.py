@@ -11,12 +11,6 @@ from tests.registry.refresh.captions import open_captioner
 
 
 @pytest.fixture
-def vlm() -> Iterator[VlmServer]:
-    with VlmServer().running() as server:
-        yield server
-
-
-@pytest.fixture
 def captioner(vlm: VlmServer) -> Iterator[EndpointCaptioner]:
     with closing(open_captioner(vlm)) as opened:
         yield opened

@@ -131,23 +131,19 @@ def test_other_hubs_too_are_all_that_is_connected_to(
     assert inside.requests == []
 
 
-@pytest.mark.parametrize("by", ["a library's question", "redirects and covers"])
 def test_nothing_that_a_hub_names_is_visited_inside_our_network(
     hub: Hub,
     inside: FileServer,
     database_url: str,
     sessions: sessionmaker[Session],
     tmp_path: Path,
-    by: str,
 ) -> None:
     """What is there would be read for the hub, and told to it."""
-    if by == "redirects and covers":
-        hub.faults.cover_address = inside.url
-        hub.faults.redirect[hub.entries[0]["file"]] = inside.url
-        hub.faults.redirect[hub.entries[1]["file"]] = inside.url.replace("http:", "https:")
-    else:
-        # Where ModelScope's own library asks which region it runs in; it tells the hub.
-        hub.faults.region_address = inside.url
+    hub.faults.cover_address = inside.url
+    hub.faults.redirect[hub.entries[0]["file"]] = inside.url
+    hub.faults.redirect[hub.entries[1]["file"]] = inside.url.replace("http:", "https:")
+    # Where ModelScope's own library asks which region it runs in; it tells the hub.
+    hub.faults.region_address = inside.url
 
     # Names may be looked up, and what they lead to be refused.
     asked = ("socket.getaddrinfo", str(("127.0.0.1", urlsplit(inside.url).port)))

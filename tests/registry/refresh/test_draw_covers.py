@@ -7,10 +7,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-import torch
 from sqlalchemy import select
 
 from crawler.sources.folder import FolderSource
+from encoder.threads import threads
 from registry.db import drawn_covers
 from registry.db.blob_names import named_blobs
 from registry.db.drawn_covers import MOST_FAILURES, DrawnCover
@@ -22,23 +22,13 @@ from registry.retrieval.covers import CoverLink
 from registry.service import Registry
 from tests.crawler.builders import image_bytes
 from tests.encoder.builders import make_factors, write_adapter
-from tests.registry.fusion.builders import save_tiny_base
-
-
-@pytest.fixture(scope="module")
-def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    save_tiny_base(folder)
-    return folder
 
 
 @pytest.fixture
 def drawing(registry: Registry, base_folder: Path) -> Iterator[CoverDrawing]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     registry.settings.base_models["demo-flux-tiny"] = base_folder
-    yield registry.cover_drawing
-    torch.set_num_threads(threads)
+    with threads(1):
+        yield registry.cover_drawing
 
 
 @pytest.fixture

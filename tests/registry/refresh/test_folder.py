@@ -12,13 +12,14 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from crawler.hashed_file import hash_file
 from crawler.sources.folder import source as folder_source
-from encoder.text_encoder import load_text_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.models import Adapter, Caption, Cover
 from registry.refresh.pipeline import STEPS, Pipeline
 from registry.refresh.sources import open_source
 from registry.refresh.steps.crawl import CrawlStep
+from registry.text.cached_encoder import load_cached_text_encoder
+from tests.builders import TEXT_ENCODER
 from tests.crawler.builders import image_bytes
 from tests.encoder.builders import make_factors, write_adapter
 
@@ -38,7 +39,7 @@ class Folder:
     ) -> None:
         self.path, self._settings, self.sessions = path, settings, sessions
         blobs = BlobStore(settings.blobs)
-        self._pipeline = Pipeline(sessions, blobs, settings, load_text_encoder())
+        self._pipeline = Pipeline(sessions, blobs, settings, load_cached_text_encoder(TEXT_ENCODER))
         if make:
             path.mkdir()
 

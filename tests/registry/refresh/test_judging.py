@@ -14,7 +14,7 @@ from crawler.sources.hugging_face import HuggingFaceSource
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub import hugging_face, modelscope
 from demo.hub.modelscope_facts import Hub
-from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.claims import store_claim
@@ -29,14 +29,10 @@ from registry.refresh.steps.fetch import FetchStep
 from registry.service import Registry
 from tests.crawler.builders import DAY_SECONDS, FIRST_DAY, add_entry
 from tests.encoder.builders import make_factors, write_adapter, write_tensors
+from tests.registry.refresh.pipeline.facts import failures, get_adapter
 
 CRAWL = (CrawlStep, FetchStep)
 Refresh = Callable[..., list[StepProgress]]
-
-
-@pytest.fixture(scope="module")
-def text_encoder() -> TextEncoder:
-    return load_text_encoder()
 
 
 @pytest.fixture
@@ -79,18 +75,8 @@ def refresh(
     return run
 
 
-def failures(progress: list[StepProgress]) -> dict[str, str]:
-    outcomes = [step.outcome for step in progress if step.outcome is not None]
-    return {outcome.adapter: outcome.message for outcome in outcomes if not outcome.ok}
-
-
 def fetched_bytes(progress: list[StepProgress]) -> int:
     return sum(step.outcome.fetched_bytes for step in progress if step.outcome is not None)
-
-
-def adapter(sessions: sessionmaker[Session], name: str) -> Adapter:
-    with sessions() as session:
-        return session.scalars(select(Adapter).where(Adapter.repo == f"alice/{name}")).one()
 
 
 def asked_whole(hub: Hub) -> list[str]:
@@ -107,7 +93,7 @@ def test_what_is_no_adapter_is_refused_by_its_header_and_not_fetched(
     assert asked_whole(hub) == ["cat-0.safetensors"]
     assert fetched_bytes(progress) < hub.size("adapters/cat-0.safetensors") * 2 + 300_000
     for name, words in (("odd", "fits no base model known here"), ("pickle", "can run code")):
-        refused = adapter(sessions, name)
+        refused = get_adapter(sessions, name)
         assert (refused.state, refused.file_sha256) == ("refused", None)
         assert words in (refused.refusal or "")
     hub.requests.clear()
@@ -127,7 +113,7 @@ def test_the_reason_is_that_of_reading_the_whole_file(
         with pytest.raises(Exception) as whole:  # noqa: PT011 (any of the reader's)
             read_and_sketch(hub.folder / entry["file"])
         cause: str = whole.value.cause  # type: ignore[attr-defined]
-        assert adapter(sessions, name).refusal == " ".join(cause.split())
+        assert get_adapter(sessions, name).refusal == " ".join(cause.split())
 
 
 def test_another_base_model_than_is_wanted_is_not_fetched_until_it_is(
@@ -137,7 +123,7 @@ def test_another_base_model_than_is_wanted_is_not_fetched_until_it_is(
     wanted = ["flux.1-dev"]
     refresh(crawl_base_models=wanted)
 
-    cat = adapter(sessions, "cat")
+    cat = get_adapter(sessions, "cat")
     assert cat.state == "refused"
     assert "REGISTRY_CRAWL_BASE_MODELS asks for flux.1-dev" in (cat.refusal or "")
     hub.requests.clear()
@@ -146,10 +132,10 @@ def test_another_base_model_than_is_wanted_is_not_fetched_until_it_is(
 
     refresh()
 
-    cat = adapter(sessions, "cat")
+    cat = get_adapter(sessions, "cat")
     assert (cat.state, cat.refusal, cat.refused_by) == ("listed", None, None)
     assert asked_whole(hub) == ["cat-0.safetensors"]
-    assert adapter(sessions, "odd").state == "refused"
+    assert get_adapter(sessions, "odd").state == "refused"
 
 
 def test_a_better_reader_and_a_claim_look_at_headers_again(
@@ -162,11 +148,11 @@ def test_a_better_reader_and_a_claim_look_at_headers_again(
             session.execute(update(Adapter).values(state="refused", refused_by="reader-0"))
 
     refresh()
-    assert adapter(sessions, "cat").state == "listed"
+    assert get_adapter(sessions, "cat").state == "listed"
 
     with sessions.begin() as session:
-        store_claim(session, adapter(sessions, "odd").id, "flux.1-dev", "me")
-    claimed = adapter(sessions, "odd")
+        store_claim(session, get_adapter(sessions, "odd").id, "flux.1-dev", "me")
+    claimed = get_adapter(sessions, "odd")
     assert (claimed.state, claimed.refused_by) == ("listed", None)
 
 
@@ -180,7 +166,7 @@ def test_what_the_hub_changed_is_looked_at_again(
 
     assert failures(refresh()) == {}
 
-    assert adapter(sessions, "odd").file_sha256 is not None
+    assert get_adapter(sessions, "odd").file_sha256 is not None
 
 
 def test_what_is_not_the_announced_file_is_not_judged(
@@ -190,11 +176,11 @@ def test_what_is_not_the_announced_file_is_not_judged(
     hub.faults.lfs_pointer.add("adapters/cat-0.safetensors")
 
     assert "were announced" in failures(refresh())["alice/cat@100"]
-    assert adapter(sessions, "cat").state == "listed"
+    assert get_adapter(sessions, "cat").state == "listed"
 
     hub.faults.lfs_pointer.clear()
     refresh()
-    assert adapter(sessions, "cat").file_sha256 is not None
+    assert get_adapter(sessions, "cat").file_sha256 is not None
 
 
 def test_what_is_here_under_the_hash_of_an_etag_is_not_fetched(
@@ -227,7 +213,7 @@ def test_what_is_not_kept_is_read_searched_and_never_stored(
 ) -> None:  # fmt: skip
     refresh(STEPS, keep_files=keep)
 
-    cat = adapter(sessions, "cat")
+    cat = get_adapter(sessions, "cat")
     assert cat.state == "ready"
     assert cat.file_sha256 is not None
     assert not BlobStore(settings.blobs).exists(cat.file_sha256)
@@ -250,7 +236,7 @@ def test_what_was_not_kept_comes_back_when_it_is_to_be_and_stays_findable(
     refresh: Refresh, sessions: sessionmaker[Session], settings: Settings
 ) -> None:
     refresh(STEPS, keep_files="none")
-    sha256 = adapter(sessions, "cat").file_sha256
+    sha256 = get_adapter(sessions, "cat").file_sha256
     assert sha256 is not None
 
     refresh(STEPS, keep_files="fusable", base_models={"flux.1-dev": Path("/flux")})
@@ -258,7 +244,7 @@ def test_what_was_not_kept_comes_back_when_it_is_to_be_and_stays_findable(
     refresh(STEPS, keep_files="fusable", base_models={"demo-flux-tiny": Path("/tiny")})
 
     assert BlobStore(settings.blobs).exists(sha256)
-    assert adapter(sessions, "cat").state == "ready"
+    assert get_adapter(sessions, "cat").state == "ready"
 
 
 def test_a_file_that_is_not_kept_is_not_fetched_for_another_listing(
@@ -271,7 +257,7 @@ def test_a_file_that_is_not_kept_is_not_fetched_for_another_listing(
 
     refresh(STEPS, keep_files="none")
 
-    assert adapter(sessions, "cat-again").state == "ready"
+    assert get_adapter(sessions, "cat-again").state == "ready"
     assert asked_whole(hub) == []
 
 
@@ -282,7 +268,7 @@ def test_a_file_listed_twice_is_read_once_and_not_kept(
 
     refresh(STEPS, keep_files="none")
 
-    assert {adapter(sessions, name).state for name in ("cat", "cat-too")} == {"ready"}
+    assert {get_adapter(sessions, name).state for name in ("cat", "cat-too")} == {"ready"}
 
 
 @pytest.mark.parametrize("keep", ["all", "none"])
@@ -317,4 +303,4 @@ def test_a_refresh_killed_before_it_read_a_file_fetches_it_again(
     refresh(STEPS, keep_files="none")
     refresh(STEPS, keep_files="none")
 
-    assert adapter(sessions, "cat").state == "ready"
+    assert get_adapter(sessions, "cat").state == "ready"

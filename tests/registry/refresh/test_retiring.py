@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
-from encoder.text_encoder import load_text_encoder
+from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import runs
@@ -40,8 +40,10 @@ def source(hub: Hub) -> Iterator[ModelScopeSource]:
 
 
 @pytest.fixture
-def pipeline(sessions: sessionmaker[Session], settings: Settings) -> Pipeline:
-    return Pipeline(sessions, BlobStore(settings.blobs), settings, load_text_encoder())
+def pipeline(
+    sessions: sessionmaker[Session], settings: Settings, text_encoder: TextEncoder
+) -> Pipeline:
+    return Pipeline(sessions, BlobStore(settings.blobs), settings, text_encoder)
 
 
 def crawl(

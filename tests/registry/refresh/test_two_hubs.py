@@ -16,7 +16,7 @@ from demo.hub import civitai, hugging_face, modelscope
 from demo.hub.civitai import CivitaiHub
 from demo.hub.hugging_face import HuggingFaceHub
 from demo.hub.modelscope_facts import Hub
-from encoder.text_encoder import load_text_encoder
+from encoder.text_encoder import TextEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.models import Adapter, CrawlCursor, File
@@ -60,8 +60,10 @@ def civitai_hub(zoo: Path) -> Iterator[CivitaiHub]:
 
 
 @pytest.fixture
-def pipeline(sessions: sessionmaker[Session], settings: Settings) -> Pipeline:
-    return Pipeline(sessions, BlobStore(settings.blobs), settings, load_text_encoder())
+def pipeline(
+    sessions: sessionmaker[Session], settings: Settings, text_encoder: TextEncoder
+) -> Pipeline:
+    return Pipeline(sessions, BlobStore(settings.blobs), settings, text_encoder)
 
 
 def failures(progress: list[StepProgress]) -> list[str]:

@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session, sessionmaker
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
-from encoder.text_encoder import load_text_encoder
 from registry.config import Settings
 from registry.db import jobs
 from registry.db.encoder_models import Sketch
@@ -71,7 +70,7 @@ def settings(settings: Settings, hub: Hub, database_url: str, blobs_url: str | N
 @pytest.fixture
 def pipeline(sessions: sessionmaker[Session], settings: Settings) -> Pipeline:
     with Registry(settings) as registry:
-        return Pipeline(sessions, registry.blobs, settings, load_text_encoder())
+        return Pipeline(sessions, registry.blobs, settings, registry.text_encoder)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -1,7 +1,5 @@
 """A picture found by what a vision model says of it; the model is an endpoint on loopback."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from registry.retrieval.by_description import NOT_DESCRIBED
@@ -12,12 +10,6 @@ from tests.encoder.captions.vlm_server import GOOD, VlmServer, fails, says
 
 SHA = "ab" * 32
 PARAMETERS = f'a cat <lora:ink:0.8>\nSteps: 20, Lora hashes: "ink: {SHA[:12]}"'
-
-
-@pytest.fixture
-def vlm() -> Iterator[VlmServer]:
-    with VlmServer().running() as server:
-        yield server
 
 
 @pytest.fixture

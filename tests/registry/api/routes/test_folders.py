@@ -30,12 +30,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def trash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The trash of this machine, as freedesktop.org has it, in a folder of the test's own."""
-    monkeypatch.setattr("send2trash.plat_other.HOMETRASH_B", bytes(tmp_path / "data" / "Trash"))
-    monkeypatch.setattr("send2trash.plat_other.XDG_DATA_HOME", bytes(tmp_path / "data"))
-    return tmp_path / "data" / "Trash" / "files"
+pytestmark = pytest.mark.usefixtures("trash")
 
 
 def wait(condition: Callable[[], bool]) -> None:

@@ -22,7 +22,6 @@ from registry.api.queue import MOST_WAITING
 from registry.client import Client
 from registry.db import images
 from registry.db.work_models import DrawnImage
-from registry.fusion import previews
 from registry.fusion.base_folder import MOST_TIMES, read_sizes
 from registry.fusion.recipe import recipe_in_png
 from registry.service import Registry
@@ -88,16 +87,9 @@ def test_an_image_is_drawn_behind_the_answer_and_kept(
     assert client.get("/v1/images").json()["items"] == [image]
 
 
-@pytest.fixture
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at every step, as if each took long."""
-    monkeypatch.setattr(previews, "EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(previews, "MOST_SHARE", float("inf"))
-
-
 @pytest.mark.parametrize("kind", ["image", "grid"])
 def test_an_image_is_shown_while_it_is_drawn_and_not_after(
-    client: TestClient, drawing: Registry, often: None, kind: str
+    client: TestClient, drawing: Registry, draws_slowly: None, kind: str
 ) -> None:
     adapters = [{"id": add_file(drawing, seed, f"a{seed}")} for seed in (1, 2)]
     [asked] = ask(client, kind=kind, mode="sum", adapters=adapters, steps=100)

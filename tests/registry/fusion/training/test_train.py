@@ -5,14 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel
-from torch import nn
 
 from registry.fusion.gates.autolora import AutoLoraGates
 from registry.fusion.gates.rivals import FLOOR, RivalGates
 from registry.fusion.training.adapter_bank import AdapterBank
 from registry.fusion.training.train import GateBatch, GateTraining, shyness, train_gates
-from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_weights
+from tests.registry.fusion.builders import BASE_MODEL, block_layers, make_small_flux, make_weights
 
 STEPS = 30
 
@@ -20,17 +18,7 @@ STEPS = 30
 @pytest.fixture
 def training() -> GateTraining:
     """Four adapters that are loud enough to spoil a small base, in pairs and alone."""
-    torch.manual_seed(0)
-    transformer: nn.Module = FluxTransformer2DModel(
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=12,
-        pooled_projection_dim=12,
-        axes_dims_rope=(4, 6, 6),
-    )
-    transformer.requires_grad_(False).eval()
+    transformer = make_small_flux()
     layers = block_layers(transformer)
     loud = [make_weights(transformer, layers, seed=k, rank=2, scale=4.0) for k in range(4)]
     bank = AdapterBank(loud)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from crawler.sources.modelscope import ModelScopeSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
-from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.text_encoder import TextEncoder
 from encoder.training.dataset import Dataset
 from encoder.training.train import fit_ridge
 from encoder.weight_encoders.checkpoint import save_encoder
@@ -23,11 +23,6 @@ from tests.encoder.builders import make_factors, write_adapter
 from tests.registry.refresh.pipeline.facts import NAMES
 
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def text_encoder() -> TextEncoder:
-    return load_text_encoder()
 
 
 @pytest.fixture(scope="session")
