@@ -22,6 +22,7 @@ TABLES = {
     "recipes": "benchmarks.recipes --seeds 1",
     "learning": "benchmarks.learning",
     "search": "benchmarks.search",
+    "described": "benchmarks.search.described",
     "scale": "benchmarks.scale",
     "serving": "benchmarks.serving --home demo/out/home",
     "crawling": "benchmarks.crawl",

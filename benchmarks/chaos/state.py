@@ -21,6 +21,7 @@ from registry.db.models import (
     Cover,
     CrawlCursor,
     CrawlRun,
+    DescriptionEmbedding,
     File,
 )
 from registry.db.session import open_database
@@ -93,6 +94,10 @@ def _rows(session: Session) -> State:
         "caption embeddings": {
             f"{c.text_md5} {c.text_encoder}": _facts(c)
             for c in session.scalars(_all(CaptionEmbedding))
+        },
+        "description embeddings": {
+            f"{adapters[d.adapter_id]} {d.text_encoder}": _facts(d)
+            for d in session.scalars(_all(DescriptionEmbedding))
         },
         "sketches": {
             f"{s.file_sha256} {s.version}": hashlib.sha256(s.data).hexdigest()

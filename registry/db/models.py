@@ -401,6 +401,32 @@ class CaptionEmbedding(Base):
     )
 
 
+class DescriptionEmbedding(Base):
+    """What is said of an adapter that has no captions, in a text encoder's space.
+
+    `registry.db.descriptions` has the text, whose change the hash tells.
+    """
+
+    __tablename__ = "description_embeddings"
+
+    adapter_id: Mapped[int] = mapped_column(
+        ForeignKey("adapters.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    text_encoder: Mapped[str] = mapped_column(primary_key=True)
+    text_md5: Mapped[str]
+    embedding: Mapped[Any] = mapped_column(HalfVec(EMBEDDING_DIM))
+
+    __table_args__ = (
+        Index(
+            "ix_description_embeddings_embedding_hnsw",
+            "embedding",
+            postgresql_using="hnsw",
+            postgresql_ops={"embedding": "halfvec_cosine_ops"},
+            postgresql_with=HNSW,
+        ),
+    )
+
+
 class CoverEmbedding(Base):
     """A cover's picture in the space of an image encoder, which brings its own dimensions.
 

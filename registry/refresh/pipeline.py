@@ -28,6 +28,7 @@ from registry.refresh.sharing import has_workers, share
 from registry.refresh.step import RefreshContext, SharedStep, Step, StepOutcome
 from registry.refresh.steps.caption import CaptionStep
 from registry.refresh.steps.crawl import CrawlStep
+from registry.refresh.steps.describe import DescribeStep
 from registry.refresh.steps.draw_covers import DrawCoversStep
 from registry.refresh.steps.embed import EmbedStep
 from registry.refresh.steps.embed_covers import EmbedCoversStep
@@ -46,6 +47,7 @@ STEPS: tuple[type[Step], ...] = (
     EmbedStep,
     EmbedCoversStep,
     PublishStep,
+    DescribeStep,
     DrawCoversStep,
 )
 

@@ -19,7 +19,12 @@ from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
 from registry.retrieval.statements import Answer, together
 from registry.retrieval.strangers import Strangers, strangers_of
 from registry.retrieval.terms import Signal
-from registry.retrieval.vector import ask_captions, ask_weights, worth_offering
+from registry.retrieval.vector import (
+    ask_captions,
+    ask_descriptions,
+    ask_weights,
+    worth_offering,
+)
 from registry.retrieval.words import Wording, ask_exact, ask_words, score_words
 
 # How many adapters every signal offers to the merge.
@@ -225,12 +230,18 @@ def _nearest(
             ),
         )
     if "captions" in query.signals:
-        yield (
-            "captions",
-            ask_captions(
-                session, asked.aimed, text_encoder=text_encoder.name, filters=filters, limit=depth
-            ),
-        )
+        # What is said of an adapter stands for captions where it has none.
+        for ask_texts in (ask_captions, ask_descriptions):
+            yield (
+                "captions",
+                ask_texts(
+                    session,
+                    asked.aimed,
+                    text_encoder=text_encoder.name,
+                    filters=filters,
+                    limit=depth,
+                ),
+            )
 
 
 def _known(

@@ -23,14 +23,23 @@ WEIGHTS = """CASE WHEN listings.adapter_id <> ALL (%(weighed)s::bigint[]) THEN (
     WHERE weight_embeddings.file_sha256 = listings.file_sha256
         AND encoder_id = (SELECT id FROM encoders WHERE name = %(encoder)s)
 ) END"""
-CAPTIONS = """CASE WHEN listings.adapter_id <> ALL (%(described)s::bigint[]) THEN (
+# Names, tags and trigger words in one text are about more than what an adapter draws, and every
+# question is farther from them than from a caption: by so much, as
+# `python -m benchmarks.search.described` measures.
+STRETCH = 1.7
+DESCRIBED = f"least(1.0, {STRETCH} * (1 - (embedding <=> %({{}})s::halfvec)))"
+CAPTIONS = f"""CASE WHEN listings.adapter_id <> ALL (%(described)s::bigint[]) THEN coalesce((
     SELECT max(1 - (embedding <=> %(aimed)s::halfvec))
     FROM covers
         JOIN captions ON captions.cover_id = covers.id
         JOIN caption_embeddings ON caption_embeddings.text_md5 = captions.text_md5
     WHERE covers.adapter_id = listings.adapter_id AND NOT captions.superseded
         AND caption_embeddings.text_encoder = %(text_encoder)s
-) END"""
+), (
+    SELECT {DESCRIBED.format("aimed")} FROM description_embeddings
+    WHERE description_embeddings.adapter_id = listings.adapter_id
+        AND description_embeddings.text_encoder = %(text_encoder)s
+)) END"""
 NOTHING = "NULL::float"
 
 

@@ -6,12 +6,19 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Select, select, text
+from sqlalchemy import CompoundSelect, Select, select, text, union_all
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.db.encoder_models import Encoder, WeightEmbedding
-from registry.db.models import Caption, CaptionEmbedding, Cover, File, Listing
+from registry.db.models import (
+    Caption,
+    CaptionEmbedding,
+    Cover,
+    DescriptionEmbedding,
+    File,
+    Listing,
+)
 from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.filters import Filters, conditions
 from registry.retrieval.ranking import Match
@@ -20,6 +27,7 @@ from registry.retrieval.terms import Signal
 from registry.retrieval.vector import (
     captions_similarities,
     nearest_by_captions,
+    nearest_by_descriptions,
     nearest_by_weights,
     weight_embeddings,
     weights_similarities,
@@ -104,7 +112,10 @@ class WeightSpace:
 
 @dataclass(frozen=True, slots=True)
 class CaptionSpace:
-    """Of what covers show, in words; all base models share it."""
+    """Of what covers show, in words, or of what is said where none has captions.
+
+    All base models share it.
+    """
 
     text_encoder: TextEncoder
     signal: Signal = "captions"
@@ -124,6 +135,13 @@ class CaptionSpace:
         captions: dict[int, list[Vector]] = {}
         for row in rows:
             captions.setdefault(row.adapter_id, []).append(np.asarray(row.embedding, np.float32))
+        described = session.execute(
+            select(DescriptionEmbedding.adapter_id, DescriptionEmbedding.embedding).where(
+                DescriptionEmbedding.adapter_id.in_(set(ids) - captions.keys()),
+                DescriptionEmbedding.text_encoder == self.text_encoder.name,
+            )
+        )
+        captions |= {row.adapter_id: [np.asarray(row.embedding, np.float32)] for row in described}
         return {id_: mean_direction(own) for id_, own in captions.items()}
 
     def of_texts(self, texts: Vector) -> Vector:
@@ -132,9 +150,18 @@ class CaptionSpace:
     def nearest(
         self, session: Session, direction: Vector, filters: Filters, limit: int
     ) -> list[Match]:
-        return nearest_by_captions(
-            session, direction, text_encoder=self.text_encoder.name, filters=filters, limit=limit
-        )
+        found = [
+            match
+            for near in (nearest_by_captions, nearest_by_descriptions)
+            for match in near(
+                session,
+                direction,
+                text_encoder=self.text_encoder.name,
+                filters=filters,
+                limit=limit,
+            )
+        ]
+        return sorted(found, key=lambda match: (-match.score, match.adapter_id))[:limit]
 
     def similarities(
         self, session: Session, direction: Vector, ids: Collection[int]
@@ -144,11 +171,14 @@ class CaptionSpace:
         )
 
     def usual(self, session: Session, direction: Vector) -> tuple[float, float]:
-        drawn = (
-            select(CaptionEmbedding.embedding)
-            .where(CaptionEmbedding.text_encoder == self.text_encoder.name)
-            .order_by(CaptionEmbedding.text_md5)
-            .limit(SAMPLE)
+        drawn = union_all(
+            *(
+                select(table.embedding)
+                .where(table.text_encoder == self.text_encoder.name)
+                .order_by(table.text_md5)
+                .limit(SAMPLE)
+                for table in (CaptionEmbedding, DescriptionEmbedding)
+            )
         )
         return usual_similarity(session, drawn, direction)
 
@@ -204,7 +234,7 @@ class FingerprintSpace:
 
 
 def usual_similarity(
-    session: Session, drawn: Select[Any], direction: Vector
+    session: Session, drawn: Select[Any] | CompoundSelect[Any], direction: Vector
 ) -> tuple[float, float]:
     """Return mean and deviation of the similarities to a direction (dim,) of what was drawn.
 

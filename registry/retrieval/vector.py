@@ -1,4 +1,4 @@
-"""Adapters near an embedding: by what their weights do, by what their covers show.
+"""Adapters near an embedding: by what their weights do, by what their covers show or is said.
 
 Answers are approximate, for HNSW may miss a true neighbour; where it finds fewer than asked
 for, though, what there is is compared one by one; and so it is at once where filters leave so few
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.models import Adapter, File, Listing
 from registry.retrieval.filters import Filters, conditions
-from registry.retrieval.knowledge import ByCaptions, ByWeights, know
+from registry.retrieval.knowledge import DESCRIBED, ByCaptions, ByWeights, know
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
@@ -54,7 +54,13 @@ CAPTIONS = """
     JOIN listings ON listings.adapter_id = covers.adapter_id
     WHERE NOT captions.superseded AND caption_embeddings.text_encoder = %(text_encoder)s
 """
+DESCRIPTIONS = """
+    FROM description_embeddings
+    JOIN listings ON listings.adapter_id = description_embeddings.adapter_id
+    WHERE description_embeddings.text_encoder = %(text_encoder)s
+"""
 DISTANCE = "embedding <=> %(vector)s::halfvec"
+SIMILARITY = f"1 - ({DISTANCE})"
 
 
 def nearest_by_weights(
@@ -71,10 +77,34 @@ def ask_weights(
     session: Session, embedding: Embedding, *, encoder: str, filters: Filters, limit: int
 ) -> Answer[list[Match]]:
     """Send what `nearest_by_weights` asks, and return what gives its answer."""
-    condition, values = filter_sql(filters)
+    values = {"vector": vector(embedding), "encoder": encoder}
+    return _ask_nearest(session, WEIGHTS, SIMILARITY, values, filters, limit)
+
+
+def ask_descriptions(
+    session: Session, embedding: Embedding, *, text_encoder: str, filters: Filters, limit: int
+) -> Answer[list[Match]]:
+    """Ask for up to `limit` adapters without captions of which something like that is said.
+
+    `embedding` (dim,) is a question as captions are compared with it.
+    """
+    values = {"vector": vector(embedding), "text_encoder": text_encoder}
+    return _ask_nearest(session, DESCRIPTIONS, DESCRIBED.format("vector"), values, filters, limit)
+
+
+def _ask_nearest(
+    session: Session,
+    source: str,
+    score: str,
+    values: Mapping[str, Any],
+    filters: Filters,
+    limit: int,
+) -> Answer[list[Match]]:
+    """Send a question to vectors of which an adapter has one; return what gives its answer."""
+    condition, asked = filter_sql(filters)
     anew = condition != UNFILTERED
-    values = {**values, "vector": vector(embedding), "encoder": encoder}
-    scored = f"SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {WEIGHTS} AND {condition}"
+    values = {**asked, **values}
+    scored = f"SELECT listings.adapter_id, {score} AS score {source} AND {condition}"
     # A number, for a plan that is kept to know that few rows are wanted.
     by_index = f"{scored} ORDER BY {DISTANCE} LIMIT {limit:d}"
     # No index has this expression. Hundreds of equal vectors, each other's only
@@ -147,6 +177,15 @@ def ask_captions(
         return found
 
     return answer
+
+
+def nearest_by_descriptions(
+    session: Session, embedding: Embedding, *, text_encoder: str, filters: Filters, limit: int
+) -> list[Match]:
+    """Return up to `limit` adapters without captions of which what is said is most similar."""
+    return ask_descriptions(
+        session, embedding, text_encoder=text_encoder, filters=filters, limit=limit
+    )()
 
 
 def nearest_by_fingerprint(

@@ -53,6 +53,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.step.embed": ("encode weights", "编码权重"),
     "status.step.covers": ("encode covers", "编码封面"),
     "status.step.publish": ("publish", "发布"),
+    "status.step.describe": ("encode descriptions", "编码说明"),
     "status.step.draw": ("draw covers", "生成封面"),
     "status.failed": ("{n} failed", "{n} 个失败"),
     "status.problems.more": (

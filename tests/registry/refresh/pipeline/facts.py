@@ -10,13 +10,14 @@ from registry.db.encoder_models import Sketch, WeightEmbedding
 from registry.db.models import Adapter, Base, Caption, CaptionEmbedding, Cover, CrawlRun, File
 from registry.refresh.pipeline import STEPS, StepProgress
 from registry.refresh.steps.caption import CaptionStep
+from registry.refresh.steps.describe import DescribeStep
 from registry.refresh.steps.draw_covers import DrawCoversStep
 from registry.refresh.steps.embed_covers import EmbedCoversStep
 
 NAMES = ["cat", "dog", "fox", "owl"]
-# Without an image encoder and a model that looks at covers; test_embed_covers.py and
-# test_caption_step.py have them.
-UNASKED = (CaptionStep, EmbedCoversStep, DrawCoversStep)
+# Without an image encoder and a model that looks at covers, and of adapters with captions:
+# test_embed_covers.py, test_caption_step.py and test_describe.py have those.
+UNASKED = (CaptionStep, EmbedCoversStep, DescribeStep, DrawCoversStep)
 NAMES_OF_STEPS = [step.name for step in STEPS if step not in UNASKED]
 EVERYTHING: dict[type[Base], int] = {
     Adapter: 4,

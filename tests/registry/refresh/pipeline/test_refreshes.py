@@ -39,7 +39,7 @@ def test_a_refresh_makes_every_adapter_ready(
     counted = Counter(step.step.name for step in progress if step.outcome)
     assert counted == dict.fromkeys(NAMES_OF_STEPS, 4)
     totals = {step.step.name: step.total for step in progress}
-    assert totals == dict.fromkeys(NAMES_OF_STEPS, 4) | {"crawl": None, "caption": 0}
+    assert totals == dict.fromkeys(NAMES_OF_STEPS, 4) | {"crawl": None, "caption": 0, "describe": 0}
     cat = get_adapter(sessions, "cat")
     assert cat.words.split()[:2] == ["the", "cat"]
     assert cat.base_model == "demo-flux-tiny"

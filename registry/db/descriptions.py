@@ -1,0 +1,120 @@
+"""What is said of adapters whose covers have no captions: their listing's own words, embedded.
+
+Folders and most repositories bring names, tags and trigger words and no prompt. Compared as texts
+these are found in other words and in another language; where there are captions, they say more of
+what an adapter does than what it is called.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Text, delete, exists, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from registry.db.adapters import label
+from registry.db.models import Adapter, Caption, Cover, DescriptionEmbedding
+
+# Some have lists of prompts for trigger words, and pages for a description: characters of each.
+MOST_EACH = 300
+
+
+class PendingDescription(NamedTuple):
+    adapter_id: int
+    text: str
+    text_md5: str
+    adapter: str
+
+
+def _part(words: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnElement[str]:
+    return func.nullif(func.left(words, MOST_EACH), "", type_=Text)
+
+
+# Of all orders and choices tried this one finds most by one vector (docs/search.md).
+TEXT: ColumnElement[str] = func.concat_ws(
+    ". ",
+    _part(Adapter.name),
+    _part(func.array_to_string(Adapter.trigger_words, ", ", type_=Text)),
+    _part(func.array_to_string(Adapter.tags, ", ", type_=Text)),
+    _part(Adapter.description),
+    type_=Text,
+)
+MD5: ColumnElement[str] = func.md5(TEXT, type_=Text)
+_HAS_CAPTION = exists().where(
+    Cover.adapter_id == Adapter.id, Caption.cover_id == Cover.id, Caption.superseded.is_(False)
+)
+
+
+def _to_describe(text_encoder: str) -> ColumnElement[bool]:
+    is_there = exists().where(
+        DescriptionEmbedding.adapter_id == Adapter.id,
+        DescriptionEmbedding.text_encoder == text_encoder,
+        DescriptionEmbedding.text_md5 == MD5,
+    )
+    return (Adapter.state == "ready") & ~_HAS_CAPTION & ~is_there & (TEXT != "")
+
+
+def count_to_describe(session: Session, text_encoder: str) -> int:
+    """Return how many ready adapters without captions have no embedding of what is said of them."""
+    query = select(func.count(Adapter.id)).where(_to_describe(text_encoder))
+    return session.scalar(query) or 0
+
+
+def keys_to_describe(session: Session, text_encoder: str, after: int, limit: int) -> list[int]:
+    query = select(Adapter.id).where(_to_describe(text_encoder), Adapter.id > after)
+    return list(session.scalars(query.order_by(Adapter.id).limit(limit)))
+
+
+def list_to_describe(
+    session: Session, text_encoder: str, adapter_ids: Collection[int]
+) -> list[PendingDescription]:
+    rows = session.execute(
+        select(Adapter.id, Adapter.repo, Adapter.version, TEXT.label("text"), MD5.label("md5"))
+        .where(_to_describe(text_encoder), Adapter.id.in_(adapter_ids))
+        .order_by(Adapter.id)
+    )
+    return [
+        PendingDescription(row.id, row.text, row.md5, label(row.repo, row.version)) for row in rows
+    ]
+
+
+def store_descriptions(
+    session: Session,
+    text_encoder: str,
+    described: Sequence[PendingDescription],
+    embeddings: Sequence[Sequence[float]],
+) -> None:
+    """Store the embeddings of what is said of adapters, in place of those of what was said."""
+    # An adapter that is removed meanwhile is waited for, and left out.
+    there = set(
+        session.scalars(
+            select(Adapter.id)
+            .where(Adapter.id.in_([one.adapter_id for one in described]))
+            .with_for_update(read=True, key_share=True)
+        )
+    )
+    rows: list[Mapping[str, object]] = [
+        {
+            "adapter_id": one.adapter_id,
+            "text_encoder": text_encoder,
+            "text_md5": one.text_md5,
+            "embedding": embedding,
+        }
+        for one, embedding in zip(described, embeddings, strict=True)
+        if one.adapter_id in there
+    ]
+    if rows:
+        query = insert(DescriptionEmbedding)
+        fresh = {name: query.excluded[name] for name in ("text_md5", "embedding")}
+        key = ("adapter_id", "text_encoder")
+        session.execute(query.on_conflict_do_update(index_elements=key, set_=fresh), rows)
+
+
+def forget_captioned(session: Session) -> None:
+    """Delete the embeddings of adapters that have captions by now."""
+    captioned = exists().where(
+        Cover.adapter_id == DescriptionEmbedding.adapter_id,
+        Caption.cover_id == Cover.id,
+        Caption.superseded.is_(False),
+    )
+    session.execute(delete(DescriptionEmbedding).where(captioned))
