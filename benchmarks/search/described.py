@@ -2,8 +2,9 @@
 
 115 adapters named, tagged and described as on Civitai (described.json, written by hand, as the
 questions are), through the steps of a refresh. What is said of them is compared with a question as
-captions are; beside it, what words alone find. `STRETCH` of registry/retrieval/knowledge.py was
-chosen on the first questions and the first half of those that nothing here answers.
+captions are; beside it, what words alone find. Constants of `probabilities_of_said`
+(registry/retrieval/fitness.py) were learned on the first questions and the first half of those that
+nothing here answers.
 """
 
 import argparse

@@ -90,6 +90,9 @@ OFFSET, SILENT, UNTOLD = 5.31, -0.459, -2.22
 # What comes to an adapter that has every word of a question: where weights or captions are known
 # of it too, and where nothing else is.
 WRITTEN, ONLY_WRITTEN = 2.02, 2.72
+# What is said of adapters by itself: by logistic regression on the ten nearest for each question
+# that benchmarks/search/described.json has to choose on, what nothing answers as heavy as the rest.
+SAID_SLOPE, SAID_LAG, SAID_DOUBT = 17.7, 12.0, 6.56
 # How far evidence for one adapter among rivals counts, by how much less there is than for the
 # first.
 EVIDENCE_LAG, EVIDENCE_PACE = 7.8, 0.05
@@ -117,6 +120,20 @@ def probabilities(
     words = z.get("words", np.zeros(len(evidence)))
     odds += np.where(untold & (words <= 0) & silent, UNTOLD, 0.0)
     odds += np.where(has_every_word(words), np.where(untold, ONLY_WRITTEN, WRITTEN), 0.0)
+    probability: Doubles = 1 / (1 + np.exp(-odds))
+    return probability
+
+
+def probabilities_of_said(said: Doubles, nearest: float = -1.0) -> Doubles:
+    """Return how probable it is that adapters do what was asked for by what is said of them alone.
+
+    `said` (adapters,) are cosines with name, trigger words, tags and description in one text, NaN
+    where there are captions or weights, which tell more; so are the answers then. `nearest` is the
+    cosine of the nearest caption of others.
+    """
+    if np.isnan(said).all():
+        return said
+    odds = SAID_SLOPE * said - SAID_LAG * (max(nearest, np.nanmax(said)) - said) - SAID_DOUBT
     probability: Doubles = 1 / (1 + np.exp(-odds))
     return probability
 

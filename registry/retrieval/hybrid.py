@@ -161,6 +161,7 @@ def _merge(
         known=[id_ for id_ in known if id_ in facts],
         downloads={id_: row.downloads for id_, row in facts.items()},
         base_models={id_: row.base_model for id_, row in facts.items()},
+        said={id_: row.said for id_, row in facts.items() if row.said is not None},
     )
     return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
 
@@ -175,6 +176,9 @@ def _completed(
             asked = ((row.adapter_id, getattr(row, signal)) for row in facts)
             told = {id_: score for id_, score in asked if score is not None}
             completed[signal] = scores[signal] | told
+    if "captions" in scores:
+        said = {row.adapter_id: row.said for row in facts if row.said is not None}
+        completed["captions"] = said | completed["captions"]
     return completed
 
 

@@ -15,7 +15,7 @@ from registry.retrieval.statements import Embedding, bigints, prepare, rows, vec
 # What tells the content of a file, as statements name it.
 CONTENT = ", ".join(str(column.expression) for column in CONTENTS)
 # adapter_id, downloads, base_model, what tells its content (`duplicates.content_of`), and the
-# similarities `weights` and `captions`.
+# similarities `weights`, `captions` and `said`, of what is said where there are no captions.
 Knowledge = Any
 
 WEIGHTS = """CASE WHEN listings.adapter_id <> ALL (%(weighed)s::bigint[]) THEN (
@@ -23,23 +23,19 @@ WEIGHTS = """CASE WHEN listings.adapter_id <> ALL (%(weighed)s::bigint[]) THEN (
     WHERE weight_embeddings.file_sha256 = listings.file_sha256
         AND encoder_id = (SELECT id FROM encoders WHERE name = %(encoder)s)
 ) END"""
-# Names, tags and trigger words in one text are about more than what an adapter draws, and every
-# question is farther from them than from a caption: by so much, as
-# `python -m benchmarks.search.described` measures.
-STRETCH = 1.7
-DESCRIBED = f"least(1.0, {STRETCH} * (1 - (embedding <=> %({{}})s::halfvec)))"
-CAPTIONS = f"""CASE WHEN listings.adapter_id <> ALL (%(described)s::bigint[]) THEN coalesce((
+CAPTIONS = """CASE WHEN listings.adapter_id <> ALL (%(described)s::bigint[]) THEN (
     SELECT max(1 - (embedding <=> %(aimed)s::halfvec))
     FROM covers
         JOIN captions ON captions.cover_id = covers.id
         JOIN caption_embeddings ON caption_embeddings.text_md5 = captions.text_md5
     WHERE covers.adapter_id = listings.adapter_id AND NOT captions.superseded
         AND caption_embeddings.text_encoder = %(text_encoder)s
-), (
-    SELECT {DESCRIBED.format("aimed")} FROM description_embeddings
+) END"""
+SAID = """(
+    SELECT 1 - (embedding <=> %(aimed)s::halfvec) FROM description_embeddings
     WHERE description_embeddings.adapter_id = listings.adapter_id
         AND description_embeddings.text_encoder = %(text_encoder)s
-)) END"""
+)"""
 NOTHING = "NULL::float"
 
 
@@ -99,7 +95,8 @@ def know(
         SELECT listings.adapter_id, listings.downloads, listings.base_model,
             {CONTENT},
             {WEIGHTS if by_weights else NOTHING} AS weights,
-            {CAPTIONS if by_captions else NOTHING} AS captions
+            {CAPTIONS if by_captions else NOTHING} AS captions,
+            {SAID if by_captions else NOTHING} AS said
         FROM listings JOIN files ON files.sha256 = listings.file_sha256
         WHERE listings.adapter_id = ANY (%(ids)s::bigint[]) AND {condition}
         """,

@@ -23,7 +23,14 @@ from typing import Any, Self
 import numpy as np
 
 from encoder.arrays import Doubles
-from registry.retrieval.fitness import LITERAL, PERHAPS, SILENCE, band_of, probabilities
+from registry.retrieval.fitness import (
+    LITERAL,
+    PERHAPS,
+    SILENCE,
+    band_of,
+    probabilities,
+    probabilities_of_said,
+)
 from registry.retrieval.probability import fit
 from registry.retrieval.terms import SIGNALS, Band, Signal
 
@@ -169,13 +176,15 @@ def rank(
     known: Collection[int] = (),
     downloads: Mapping[int, int] | None = None,
     base_models: Mapping[int, str] | None = None,
+    said: Mapping[int, float] | None = None,
 ) -> list[SearchHit]:
     """Order all adapters that any signal scores, or that are `exact` or `known`, best first.
 
     `scales` are those of each adapter's space. `positions` and `base_models` are only reported.
     Those `elsewhere` follow what is as exact and for a base model that was asked for. Of equals
     the one with more `downloads` comes first, then the one with the smaller id, so the same index
-    always answers the same.
+    always answers the same. `said` are the similarities of what is said of adapters that have no
+    captions, which stand among those of captions as well.
     """
     ids = sorted({id_ for own in scores.values() for id_ in own} | set(exact) | set(known))
     own_scales = [scales[id_] for id_ in ids]
@@ -183,7 +192,7 @@ def rank(
         # Mostly there is one space: its scale is that of all.
         own_scales = own_scales[:1]
     found = evidence(scores, ids, [scale.calibration for scale in own_scales])
-    probable = _probabilities(scores, ids, own_scales, found)
+    probable = _probabilities(scores, ids, own_scales, found, said or {})
     words = scores.get("words")
     sure = fit(found, silent=words is not None and not words)
     hits = _hits(
@@ -239,7 +248,11 @@ def _best_first(hits: Iterable[SearchHit], downloads: Mapping[int, int]) -> list
 
 
 def _probabilities(
-    scores: Scores, ids: Sequence[int], scales: Sequence[Scale], found: Doubles
+    scores: Scores,
+    ids: Sequence[int],
+    scales: Sequence[Scale],
+    found: Doubles,
+    said: Mapping[int, float],
 ) -> Doubles:
     """Return how probable it is that each of `ids` does what was asked for, (ids,)."""
     z = scores_in_deviations(scores, ids, scales)
@@ -247,6 +260,12 @@ def _probabilities(
     gibberish = np.array([scale.gibberish for scale in scales])
     silent = not (words >= SILENCE).any()
     probable = probabilities(z, gibberish, found, silent=silent)
+    if said:
+        told = np.array([said.get(id_, math.nan) for id_ in ids])
+        weighed = z.get("weights", np.full(len(ids), math.nan))
+        told = np.where(np.isnan(weighed), told, math.nan)
+        nearest = max(scores["captions"].values())
+        probable = np.fmax(probable, probabilities_of_said(told, nearest))
     # What literally answers a question is never said to be probably something else; in the
     # order that they had, which a hundred-thousandth keeps.
     lifted = np.maximum(probable, PERHAPS + 1e-5 * (1 + probable))

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.models import Adapter, File, Listing
 from registry.retrieval.filters import Filters, conditions
-from registry.retrieval.knowledge import DESCRIBED, ByCaptions, ByWeights, know
+from registry.retrieval.knowledge import ByCaptions, ByWeights, know
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
@@ -60,7 +60,6 @@ DESCRIPTIONS = """
     WHERE description_embeddings.text_encoder = %(text_encoder)s
 """
 DISTANCE = "embedding <=> %(vector)s::halfvec"
-SIMILARITY = f"1 - ({DISTANCE})"
 
 
 def nearest_by_weights(
@@ -78,7 +77,7 @@ def ask_weights(
 ) -> Answer[list[Match]]:
     """Send what `nearest_by_weights` asks, and return what gives its answer."""
     values = {"vector": vector(embedding), "encoder": encoder}
-    return _ask_nearest(session, WEIGHTS, SIMILARITY, values, filters, limit)
+    return _ask_nearest(session, WEIGHTS, values, filters, limit)
 
 
 def ask_descriptions(
@@ -89,22 +88,17 @@ def ask_descriptions(
     `embedding` (dim,) is a question as captions are compared with it.
     """
     values = {"vector": vector(embedding), "text_encoder": text_encoder}
-    return _ask_nearest(session, DESCRIPTIONS, DESCRIBED.format("vector"), values, filters, limit)
+    return _ask_nearest(session, DESCRIPTIONS, values, filters, limit)
 
 
 def _ask_nearest(
-    session: Session,
-    source: str,
-    score: str,
-    values: Mapping[str, Any],
-    filters: Filters,
-    limit: int,
+    session: Session, source: str, values: Mapping[str, Any], filters: Filters, limit: int
 ) -> Answer[list[Match]]:
     """Send a question to vectors of which an adapter has one; return what gives its answer."""
     condition, asked = filter_sql(filters)
     anew = condition != UNFILTERED
     values = {**asked, **values}
-    scored = f"SELECT listings.adapter_id, {score} AS score {source} AND {condition}"
+    scored = f"SELECT listings.adapter_id, 1 - ({DISTANCE}) AS score {source} AND {condition}"
     # A number, for a plan that is kept to know that few rows are wanted.
     by_index = f"{scored} ORDER BY {DISTANCE} LIMIT {limit:d}"
     # No index has this expression. Hundreds of equal vectors, each other's only
@@ -234,9 +228,10 @@ def captions_similarities(
     text_encoder: str,
     adapter_ids: Collection[int],
 ) -> dict[int, float]:
-    """Return the exact similarity of the best cover, for those that have a caption."""
+    """Return the exact similarity of the best caption, or of what is said where there is none."""
     found = know(session, adapter_ids, None, ByCaptions(text_encoder, embedding))
-    return {row.adapter_id: row.captions for row in found if row.captions is not None}
+    told = {row.adapter_id: row.said for row in found if row.said is not None}
+    return told | {row.adapter_id: row.captions for row in found if row.captions is not None}
 
 
 def weight_embeddings(

@@ -15,6 +15,7 @@ from registry.retrieval.fitness import (
     band_of,
     has_every_word,
     probabilities,
+    probabilities_of_said,
 )
 from registry.retrieval.terms import SIGNALS, Signal
 
@@ -107,3 +108,24 @@ def test_who_has_every_word_is_more_probable_than_who_lacks_some(z: float, told:
     assert named > elsewhere
     assert named > partly
     assert elsewhere > partly
+
+
+@given(st.lists(st.none() | st.floats(-1, 1), min_size=1, max_size=20))
+def test_what_is_said_nearer_is_more_probable_and_what_is_unknown_stays_so(
+    said: list[float | None],
+) -> None:
+    own = array(said)
+
+    found = probabilities_of_said(own)
+
+    assert np.isnan(found).tolist() == np.isnan(own).tolist()
+    known = ~np.isnan(own)
+    assert np.all(np.diff(found[known][np.argsort(own[known])]) >= 0)
+
+
+def test_what_is_said_in_other_words_fits_and_what_means_nothing_does_not() -> None:
+    """Cosines as `水彩` has with Watercolor and Underwater, and mashed keys with the nearest."""
+    fitting, other = probabilities_of_said(np.array([0.49, 0.28]))
+
+    assert [band_of(p) for p in (fitting, other)] == ["fits", "probably not"]
+    assert band_of(float(probabilities_of_said(np.array([0.22]))[0])) == "probably not"

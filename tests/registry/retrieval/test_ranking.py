@@ -297,3 +297,22 @@ def test_evidence_is_judged_by_each_ones_calibration() -> None:
     mine, its = evidence({"weights": {1: 0.9, 2: 0.9}}, [1, 2], [CALIBRATION, other])
 
     assert mine > its
+
+
+def test_what_is_said_speaks_for_adapters_of_which_nothing_better_is_known() -> None:
+    said = {1: 0.5, 2: 0.2, 3: 0.5}
+
+    hits = ranked({"weights": {3: STRANGE}, "captions": said, "words": {}}, said=said)
+
+    bands = {hit.adapter_id: hit.band for hit in hits}
+    assert bands == {1: "fits", 2: "probably not", 3: "probably not"}
+
+
+def test_what_is_said_takes_nothing_from_who_has_captions() -> None:
+    scores: dict[Signal, dict[int, float]] = {"captions": {1: RIGHT, 2: 0.5}, "words": {1: 1.0}}
+
+    alone = ranked(scores)
+    both = ranked(scores, said={2: 0.5})
+
+    assert alone[0] == both[0]
+    assert both[1].score > alone[1].score
