@@ -41,7 +41,7 @@ FILES = (
     (
         "is no adapter but a whole model or a part of one: a checkpoint, a VAE, a text encoder, "
         "an upscaler or the like",
-        "不是适配器，而是完整模型或其一部分（底模、VAE、文本编码器、放大模型等）",
+        "不是适配器，而是完整模型或其一部分（基础模型、VAE、文本编码器、放大模型等）",
     ),
     ("is a textual inversion, not a LoRA", "是文本反转嵌入，不是 LoRA"),
     ("changes only kernels over time and modulations", "只改动了时间维卷积核与调制表"),

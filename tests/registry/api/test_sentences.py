@@ -146,6 +146,17 @@ def test_a_form_of_many_faults_is_told_of_in_chinese(client: TestClient) -> None
     assert len(said) == 6
 
 
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [("底模", "基础模型"), ("来源站", "模型站"), ("激活词", "触发词"), ("种子数", "随机种子")],
+)
+def test_one_thing_has_one_chinese_word(other: str, word: str) -> None:
+    said = [chinese for _, chinese in (*TEXTS.values(), *FILES, *ANSWERS)]
+
+    assert [chinese for chinese in said if other in chinese] == []
+    assert any(word in chinese for chinese in said)
+
+
 def test_what_the_api_says_itself_is_known() -> None:
     assert [said for said in SAID.values() if in_chinese(said) is None] == []
     assert {f"error.{int(status)}" for status in STATUS.values()} <= TEXTS.keys()
