@@ -17,7 +17,7 @@ from encoder.errors import UnknownClaimError
 from registry import errors as ours
 from registry.api import request_ids
 from registry.api.pages.render import error_page
-from registry.api.pages.sentences import in_chinese
+from registry.api.pages.sentences import fault_in_chinese, in_chinese
 from registry.api.pages.texts import language_of
 from registry.api.schemas.shapes import UNKNOWN_NAME
 from registry.fusion.errors import (
@@ -190,10 +190,14 @@ def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = error.errors()
     said = [_fault_words(fault, request) for fault in faults[:MOST_FAULTS]]
+    more, seam = f"and {len(faults) - MOST_FAULTS} more", "; "
+    if language_of(request) == "zh":
+        said = [in_chinese(words) or words for words in said]
+        more, seam = f"另有 {len(faults) - MOST_FAULTS} 处", "；"
     if len(faults) > MOST_FAULTS:
-        said.append(f"and {len(faults) - MOST_FAULTS} more")
+        said.append(more)
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    return _answer(request, http_problem(status, "; ".join(said), "invalid request"))
+    return _answer(request, http_problem(status, seam.join(said), "invalid request"))
 
 
 def _fault_words(fault: Mapping[str, Any], request: Request) -> str:
@@ -207,7 +211,9 @@ def _fault_words(fault: Mapping[str, Any], request: Request) -> str:
     if kind == UNKNOWN_NAME:
         # It names all that there are, whatever was sent.
         return f"{where}: {fault['msg']}" if where else str(fault["msg"])
-    return f"{where or fault['loc'][0]}: {message}"
+    where = where or str(fault["loc"][0])
+    chinese = fault_in_chinese(kind, fault.get("ctx", {})) if language_of(request) == "zh" else None
+    return f"{where}：{chinese}" if chinese else f"{where}: {message}"
 
 
 def on_http(request: Request, error: Exception) -> Response:

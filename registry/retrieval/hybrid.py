@@ -26,6 +26,7 @@ from registry.retrieval.vector import (
     worth_offering,
 )
 from registry.retrieval.words import Wording, ask_exact, ask_words, score_words
+from registry.text.request_frames import what_is_asked
 
 # How many adapters every signal offers to the merge.
 DEPTH = 50
@@ -93,7 +94,7 @@ def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Ques
     exact: Answer[list[int]] = list
     if "words" in query.signals:
         text = query.text.removesuffix(SUFFIX)
-        wording = ask_words(session, text, filters=query.filters)
+        wording = ask_words(session, what_is_asked(text), filters=query.filters)
         anywhere = replace(query.filters, base_models=(), families=())
         asked = [
             ask_exact(session, name, filters=anywhere, limit=query.limit)
@@ -101,7 +102,7 @@ def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Ques
         ]
         exact = partial(_each_once, asked)
     with timed("encode"):
-        embedding = text_encoder.encode([query.text])[0]
+        embedding = text_encoder.encode([what_is_asked(query.text)])[0]
     return Question(query, embedding, wording, exact)
 
 

@@ -30,6 +30,7 @@ from registry.retrieval.statements import (
 from registry.retrieval.vector import passing
 from registry.retrieval.word_scores import scoring_statement
 from registry.text.misspellings import slips_of
+from registry.text.request_frames import what_is_asked
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
 # What a word counts that only resembles one: less than any whole word.
@@ -308,7 +309,7 @@ def literal_adapters(
 
     Those `after` an id, and not `without` those that are known already.
     """
-    words = [word.text for word in words_asked(asked)]
+    words = [word.text for word in words_asked(what_is_asked(asked))]
     if not words:
         return []
     prepare(session, anew=True)

@@ -7,7 +7,8 @@ offered together, and what is found for each decides.
 import re
 from dataclasses import dataclass
 
-from registry.text.word_segmentation import HAN, STOP_WORDS, query_words
+from encoder.chinese import HAN
+from registry.text.word_segmentation import STOP_WORDS, query_words
 
 # What stands between two things of a prompt.
 ENGLISH = (

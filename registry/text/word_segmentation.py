@@ -17,7 +17,8 @@ from typing import Any
 
 import platformdirs
 
-HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+from encoder.chinese import HAN, simplified
+
 # A run of Chinese, or what people join into one identifier: iceCat_v2, semi-real, 3d.
 RUN = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:[_\-'’.][^\W_{HAN}]+)*")
 IS_HAN = re.compile(rf"[{HAN}]")
@@ -69,7 +70,7 @@ def clean(text: str) -> str:
 def segment(text: str) -> str:
     """Return the words of `text`, lowercase, separated by single spaces.
 
-    Chinese is cut by jieba's search mode and every character follows its word;
+    Chinese is simplified, cut by jieba's search mode, and every character follows its word;
     identifiers give themselves without separators and their parts: `iceCats_v2` is
     `icecatsv2 ice cat`. An emoji is the words of its name in Unicode.
     """
@@ -99,7 +100,7 @@ def _distinct(text: str) -> list[QueryWord]:
 
 def _runs(text: str) -> list[str]:
     # NFKC: hubs mix full-width ＬｏＲＡ with LoRA.
-    return RUN.findall(EMOJI.sub(_spoken, unicodedata.normalize("NFKC", text)))
+    return RUN.findall(EMOJI.sub(_spoken, simplified(unicodedata.normalize("NFKC", text))))
 
 
 def _spoken(emoji: re.Match[str]) -> str:
@@ -128,6 +129,12 @@ def singular(word: str) -> str:
     if word.endswith("ies") and not word.endswith(("eies", "aies")):
         return word[:-3] + "y"
     return word if word.endswith(("us", "ss", "is")) else word[:-1]
+
+
+def chinese_tokens(text: str) -> list[str]:
+    """Cut a text into words of the dictionary and single signs, so that they make it up."""
+    # By its guesses (HMM), 张猫 of 来张猫 would be somebody's name.
+    return list(_tokenizer().cut(text, HMM=False))
 
 
 def _chinese_words(run: str) -> list[tuple[str, float]]:

@@ -40,6 +40,12 @@ def test_a_text_and_its_translation_are_nearest(encoder: TextEncoder) -> None:
     assert similarity.argmax(1).tolist() == [0, 1, 2]
 
 
+def test_a_text_is_the_same_in_traditional_characters(encoder: TextEncoder) -> None:
+    traditional = ["水彩風格的狐狸", "夜晚的蒸汽火車", "玫瑰的線稿"]
+
+    np.testing.assert_array_equal(encoder.encode(traditional), encoder.encode(CHINESE))
+
+
 def test_a_text_has_one_embedding_whatever_it_is_encoded_with(encoder: TextEncoder) -> None:
     """Embeddings are stored one by one and in batches, and compared."""
     alone = np.concatenate([encoder.encode([text]) for text in ENGLISH])

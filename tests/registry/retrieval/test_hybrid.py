@@ -428,3 +428,20 @@ def test_a_prompt_of_two_things_is_about_both(registry: Registry) -> None:
     assert [one.max() for one in similarities] == pytest.approx([1, 1], abs=0.1)
     # Not the same part, and neither is the whole.
     assert 0 < similarities[0].argmax() != similarities[1].argmax() > 0
+
+
+@pytest.mark.parametrize(
+    "asked", ["帮我找一个能画狐狸的模型", "我想要一张狐狸的图", "有沒有狐狸的lora？"]
+)
+def test_a_request_finds_as_surely_as_what_it_asks_for(registry: Registry, asked: str) -> None:
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox = embed(registry, "a fox")
+        add_adapter(session, name="v2", words=segment("狐狸"), embedding=fox)
+        add_adapter(session, name="v3", embedding=embed(registry, "a steam locomotive"))
+
+    [plain, *_] = registry.search("狐狸").results
+    [first, *_] = registry.search(asked).results
+
+    assert first.card.id == plain.card.id
+    assert first.hit.signals == plain.hit.signals

@@ -39,6 +39,18 @@ def test_a_chinese_word_is_found_inside_a_sentence(session: Session) -> None:
     assert found(session, "赛博朋克") != [cat.id]
 
 
+@pytest.mark.parametrize(
+    ("name", "asked"), [("可爱猫咪", "貓"), ("霓虹燈下的貓", "猫"), ("龍", "龙")]
+)
+def test_traditional_and_simplified_characters_find_each_other(
+    session: Session, name: str, asked: str
+) -> None:
+    named = add_written(session, name)
+    add_written(session, "城市夜景")
+
+    assert found(session, asked) == [named.id]
+
+
 def test_a_typo_still_finds_the_adapter(session: Session) -> None:
     watercolor = add_written(session, "Watercolor portraits")
     add_written(session, "Charcoal")

@@ -40,6 +40,17 @@ def test_chinese_is_cut_into_words_and_characters() -> None:
 
 
 @pytest.mark.parametrize(
+    ("traditional", "simplified"),
+    [("黑色線稿", "黑色线稿"), ("貓、龍和霓虹燈", "猫、龙和霓虹灯"), ("水墨畫風格", "水墨画风格")],
+)
+def test_traditional_characters_are_the_words_that_simplified_ones_are(
+    traditional: str, simplified: str
+) -> None:
+    assert segment(traditional) == segment(simplified)
+    assert query_words(traditional) == query_words(simplified)
+
+
+@pytest.mark.parametrize(
     "asked", ["哦哦", "哦哦哦", "哦哦哦哦", "啊啊啊啊", "汪汪汪", "哈哈", "萌萌"]
 )
 def test_a_doubled_character_is_a_word_and_the_single_one_a_part_of_it(asked: str) -> None:

@@ -17,7 +17,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "downloads": ("Downloads", "下载次数"),
     "updated": ("Updated", "更新时间"),
     "hub": ("Hub", "来源"),
-    "hub.page": ("Page on the hub", "原始页面"),
+    "hub.page": ("Page on the hub", "模型站页面"),
     "file": ("File", "文件"),
     "size": ("Size", "大小"),
     "download": ("Download", "下载"),
@@ -79,7 +79,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "claim.more": (
         "Where its layers allow several base models, your word counts before the hub's and the "
         "file's. What they rule out is noted, and not believed.",
-        "当层结构允许多种基础模型时，你的指定优先于来源站和文件的说法；与层结构矛盾的指定会被记录但不采纳。",
+        "当层结构允许多种基础模型时，你的指定优先于模型站和文件的说法；与层结构矛盾的指定会被记录但不采纳。",
     ),
     "verdict.trigger_words": ("Trigger words in it", "文件中的触发词"),
     "verdict.said_by": ("Named by", "指定者"),
@@ -88,15 +88,15 @@ TEXTS: dict[str, tuple[str, str]] = {
     "state.refused": ("Refused", "已拒绝"),
     "state.gone": (
         "Gone from its hub; what was known of it stays here.",
-        "已从来源站下架；这里保留其信息。",
+        "已从模型站下架；这里保留其信息。",
     ),
     "state.listed": ("Listed, not fetched yet", "已列出，尚未下载"),
     "mature": ("mature", "成人内容"),
     "removal": ("Take this adapter out of search", "从搜索中移除该适配器"),
     "removal.more": (
         "It is not found any more, and no refresh brings it back. Its file stays.",
-        "移除后将不再出现在搜索结果中，更新也不会恢复；文件会保留。",
+        "移除后将不再出现在搜索结果中，刷新也不会恢复；文件会保留。",
     ),
     "removal.button": ("Take it out", "移除"),
-    "removal.back": ("Take it back: the next refresh publishes it", "恢复：下次更新时重新发布"),
+    "removal.back": ("Take it back: the next refresh publishes it", "恢复：下次刷新时重新发布"),
 }

@@ -133,7 +133,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "image.again": ("Draw it again, to the pixel", "按配方原样重画"),
     "image.sheet": (
         "Compare base · each · sum · average · gated",
-        "对比：底模 · 单个 · 相加 · 平均 · 门控",
+        "对比：基础模型 · 单个 · 相加 · 平均 · 门控",
     ),
     "image.grid": ("Grid of all pairs", "两两组合网格"),
     "image.how": ("How", "生成方式"),
