@@ -36,6 +36,8 @@ from registry.retrieval.terms import SIGNALS, Band, Signal
 
 # An encoder that is right less often takes no part: it may be of another world, or of none.
 LEAST_TELLING = 0.65
+# From this probability on what is said of an adapter is enough to make an image with it.
+TAKEN = 0.8
 # The nearest adapters share a signal's belief; more hardly change it, and an index's size should
 # not either.
 RIVALS = 10
@@ -184,17 +186,24 @@ def rank(
     Those `elsewhere` follow what is as exact and for a base model that was asked for. Of equals
     the one with more `downloads` comes first, then the one with the smaller id, so the same index
     always answers the same. `said` are the similarities of what is said of adapters that have no
-    captions, which stand among those of captions as well.
+    captions: they stand among those of captions to be reported, and speak by themselves.
     """
     ids = sorted({id_ for own in scores.values() for id_ in own} | set(exact) | set(known))
     own_scales = [scales[id_] for id_ in ids]
     if len({id(scale) for scale in own_scales}) == 1:
         # Mostly there is one space: its scale is that of all.
         own_scales = own_scales[:1]
-    found = evidence(scores, ids, [scale.calibration for scale in own_scales])
-    probable = _probabilities(scores, ids, own_scales, found, said or {})
+    seen = _without(scores, said or {})
+    found = evidence(seen, ids, [scale.calibration for scale in own_scales])
+    probable = _probabilities(seen, ids, own_scales, found)
     words = scores.get("words")
     sure = fit(found, silent=words is not None and not words)
+    if said:
+        by_text = _by_what_is_said(seen, ids, said)
+        probable = np.fmax(probable, by_text)
+        # Of most nothing else speaks, which would look like evidence for each.
+        alone = np.array([all(id_ not in own for own in seen.values()) for id_ in ids])
+        sure = np.where(by_text >= TAKEN, np.maximum(sure, by_text), np.where(alone, 0.0, sure))
     hits = _hits(
         zip(ids, probable.tolist(), sure.tolist(), strict=True),
         scores,
@@ -204,6 +213,21 @@ def rank(
         base_models=base_models or {},
     )
     return _best_first(hits, downloads or {})
+
+
+def _without(scores: Scores, said: Mapping[int, float]) -> Scores:
+    """Return scores as they are without what is said of adapters, which is no caption."""
+    if not said or "captions" not in scores:
+        return scores
+    shown = {id_: score for id_, score in scores["captions"].items() if id_ not in said}
+    return {**scores, "captions": shown}
+
+
+def _by_what_is_said(scores: Scores, ids: Sequence[int], said: Mapping[int, float]) -> Doubles:
+    """Return how probable `ids` are by what is said of them (ids,), NaN where more is known."""
+    weighed = scores.get("weights", {})
+    told = np.array([math.nan if id_ in weighed else said.get(id_, math.nan) for id_ in ids])
+    return probabilities_of_said(told, max(scores.get("captions", {}).values(), default=-1.0))
 
 
 def _hits(
@@ -248,11 +272,7 @@ def _best_first(hits: Iterable[SearchHit], downloads: Mapping[int, int]) -> list
 
 
 def _probabilities(
-    scores: Scores,
-    ids: Sequence[int],
-    scales: Sequence[Scale],
-    found: Doubles,
-    said: Mapping[int, float],
+    scores: Scores, ids: Sequence[int], scales: Sequence[Scale], found: Doubles
 ) -> Doubles:
     """Return how probable it is that each of `ids` does what was asked for, (ids,)."""
     z = scores_in_deviations(scores, ids, scales)
@@ -260,12 +280,6 @@ def _probabilities(
     gibberish = np.array([scale.gibberish for scale in scales])
     silent = not (words >= SILENCE).any()
     probable = probabilities(z, gibberish, found, silent=silent)
-    if said:
-        told = np.array([said.get(id_, math.nan) for id_ in ids])
-        weighed = z.get("weights", np.full(len(ids), math.nan))
-        told = np.where(np.isnan(weighed), told, math.nan)
-        nearest = max(scores["captions"].values())
-        probable = np.fmax(probable, probabilities_of_said(told, nearest))
     # What literally answers a question is never said to be probably something else; in the
     # order that they had, which a hundred-thousandth keeps.
     lifted = np.maximum(probable, PERHAPS + 1e-5 * (1 + probable))

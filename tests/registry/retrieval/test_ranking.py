@@ -306,13 +306,22 @@ def test_what_is_said_speaks_for_adapters_of_which_nothing_better_is_known() -> 
 
     bands = {hit.adapter_id: hit.band for hit in hits}
     assert bands == {1: "fits", 2: "probably not", 3: "probably not"}
+    assert [hit.adapter_id for hit in hits if hit.surety >= LEAST_FIT] == [1]
+
+
+def test_no_image_is_made_with_what_is_only_the_nearest_by_what_is_said() -> None:
+    said = {1: 0.35, 2: 0.2, 3: 0.1}
+
+    hits = ranked({"captions": said, "words": {}}, said=said)
+
+    assert hits[0].adapter_id == 1
+    assert max(hit.surety for hit in hits) < LEAST_FIT
 
 
 def test_what_is_said_takes_nothing_from_who_has_captions() -> None:
     scores: dict[Signal, dict[int, float]] = {"captions": {1: RIGHT, 2: 0.5}, "words": {1: 1.0}}
 
-    alone = ranked(scores)
-    both = ranked(scores, said={2: 0.5})
+    alone, both = ranked(scores), ranked(scores, said={2: 0.5})
 
-    assert alone[0] == both[0]
-    assert both[1].score > alone[1].score
+    assert (both[0].adapter_id, both[0].score) == (1, alone[0].score)
+    assert both[1].signals["captions"] == 0.5

@@ -14,6 +14,7 @@ from encoder.errors import LoraFileError
 from registry.api.errors import log_hidden, problem_of
 from registry.connection import own_version
 from registry.db.encoder_models import Encoder
+from registry.db.migrate import newest_revision
 from registry.db.models import Adapter, CrawlRun, File
 from registry.errors import DatabaseError, DatabaseLostError, DiskFullError, EncoderRejectedError
 from registry.fusion.errors import BaseModelError, GatesFileError
@@ -292,13 +293,14 @@ def test_it_is_not_ready_without_an_encoders_checkpoint(
 def test_it_is_not_ready_on_a_schema_of_another_version(
     client: TestClient, registry: Registry
 ) -> None:
+    change = text("UPDATE alembic_version SET version_num = :version")
     with registry.sessions.begin() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        session.execute(change, {"version": "9999"})
     try:
         answer = client.get("/readyz")
     finally:
         with registry.sessions.begin() as session:
-            session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+            session.execute(change, {"version": newest_revision()})
 
     assert answer.status_code == 503
     assert "schema is at 9999" in answer.json()["detail"]
