@@ -83,7 +83,7 @@ def add_adapter(
         )
     session.flush()
     if captions:
-        _add_captions(session, adapter, captions)
+        add_captions(session, adapter, captions)
     return adapter
 
 
@@ -111,7 +111,7 @@ def add_encoder(session: Session, **what_matters: Any) -> Encoder:
     return encoder
 
 
-def _add_captions(
+def add_captions(
     session: Session, adapter: Adapter, captions: Sequence[tuple[str, Sequence[float]]]
 ) -> None:
     texts = [text for text, _ in captions]

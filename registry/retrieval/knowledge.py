@@ -31,10 +31,15 @@ CAPTIONS = """CASE WHEN listings.adapter_id <> ALL (%(described)s::bigint[]) THE
     WHERE covers.adapter_id = listings.adapter_id AND NOT captions.superseded
         AND caption_embeddings.text_encoder = %(text_encoder)s
 ) END"""
-SAID = """(
+# What is said of an adapter counts no more as soon as a cover has a caption.
+UNCAPTIONED = """NOT EXISTS (
+    SELECT FROM covers JOIN captions ON captions.cover_id = covers.id
+    WHERE covers.adapter_id = listings.adapter_id AND NOT captions.superseded
+)"""
+SAID = f"""(
     SELECT 1 - (embedding <=> %(aimed)s::halfvec) FROM description_embeddings
     WHERE description_embeddings.adapter_id = listings.adapter_id
-        AND description_embeddings.text_encoder = %(text_encoder)s
+        AND description_embeddings.text_encoder = %(text_encoder)s AND {UNCAPTIONED}
 )"""
 NOTHING = "NULL::float"
 

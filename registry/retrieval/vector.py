@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.models import Adapter, File, Listing
 from registry.retrieval.filters import Filters, conditions
-from registry.retrieval.knowledge import ByCaptions, ByWeights, know
+from registry.retrieval.knowledge import UNCAPTIONED, ByCaptions, ByWeights, know
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
@@ -54,10 +54,10 @@ CAPTIONS = """
     JOIN listings ON listings.adapter_id = covers.adapter_id
     WHERE NOT captions.superseded AND caption_embeddings.text_encoder = %(text_encoder)s
 """
-DESCRIPTIONS = """
+DESCRIPTIONS = f"""
     FROM description_embeddings
     JOIN listings ON listings.adapter_id = description_embeddings.adapter_id
-    WHERE description_embeddings.text_encoder = %(text_encoder)s
+    WHERE description_embeddings.text_encoder = %(text_encoder)s AND {UNCAPTIONED}
 """
 DISTANCE = "embedding <=> %(vector)s::halfvec"
 

@@ -13,7 +13,9 @@ from registry.refresh.pipeline import Pipeline
 from registry.refresh.steps.describe import DescribeStep
 from registry.refresh.steps.publish import PublishStep
 from registry.service import Registry
+from tests.builders import add_captions
 from tests.encoder.builders import make_factors, write_adapter
+from tests.registry.conftest import embed
 
 FACTS = {
     "watercolor": {"name": "Watercolor", "tags": ["style", "painting"]},
@@ -96,6 +98,20 @@ def test_captions_take_the_place_of_what_is_said(registry: Registry, folder: Pat
 
     assert stored(registry).keys() == {"Watercolor", "Crochet", "Mecha"}
     assert first(registry, "千纸鹤") == "Origami"
+
+
+def test_captions_count_before_the_next_refresh_tidies_up(registry: Registry, folder: Path) -> None:
+    """A vision model may write captions for hours, and each counts at once."""
+    refresh(registry, folder)
+    with registry.sessions.begin() as session:
+        origami = session.scalars(select(Adapter).where(Adapter.name == "Origami")).one()
+        add_captions(session, origami, [("a car", embed(registry, "a car"))])
+
+    hits = {result.card.name: result.hit for result in registry.search("折纸").results}
+
+    assert "Origami" in stored(registry)
+    assert "Origami" not in hits or hits["Origami"].signals["captions"] < 0.3  # type: ignore[operator]
+    assert first(registry, "汽车") == "Origami"
 
 
 def test_what_was_interrupted_before_it_is_done_by_the_next_refresh(
