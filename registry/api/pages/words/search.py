@@ -43,7 +43,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "likes.these": ("the adapters given", "所给的适配器"),
     "likes.by": ("Compared by", "比较依据："),
     "likes.by.weights": ("weights", "权重"),
-    "likes.by.captions": ("descriptions", "描述"),
+    "likes.by.captions": ("meaning", "含义"),
     "likes.by.fingerprints": (
         "fingerprints, which tell copies and retrained kin only",
         "指纹（只能识别副本和再训练版本）",
@@ -105,7 +105,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "empty.folders": ("Or add files of your own", "或添加你自己的文件"),
     "signal.weights": ("Weights", "权重"),
-    "signal.captions": ("Description", "描述"),
+    "signal.captions": ("Meaning", "含义"),
     "signal.words": ("Words", "文字"),
     "signal.none": ("none", "无"),
     "signal.why": ("Why it was found", "匹配依据"),

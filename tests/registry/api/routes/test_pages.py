@@ -104,7 +104,7 @@ def test_results_show_every_signal(client: TestClient, registry: Registry) -> No
 
     page = get_page(client, "/?q=red")
 
-    for label in ("Weights", "Description", "Words", "exact match", "Fuse selected"):
+    for label in ("Weights", "Meaning", "Words", "exact match", "Fuse selected"):
         assert label in page
     # Half an answer says so.
     assert "Weights were not compared" in page
@@ -311,5 +311,5 @@ def test_results_and_what_they_were_compared_by_have_one_name(
 
     page = get_page(client, f"/?like={one.id}")
 
-    assert "Compared by descriptions" in re.sub(r"\s+", " ", page)
-    assert "<dt>Description</dt>" in page
+    assert "Compared by meaning" in re.sub(r"\s+", " ", page)
+    assert "<dt>Meaning</dt>" in page
