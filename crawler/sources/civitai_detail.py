@@ -1,4 +1,4 @@
-"""What Civitai says of a model -> records, one a version. Pure: no network, no client."""
+"""What Civitai says of a model -> records, one an adapter. Pure: no network, no client."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

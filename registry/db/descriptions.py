@@ -30,7 +30,7 @@ def _part(words: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnEleme
     return func.nullif(func.left(words, MOST_EACH), "", type_=Text)
 
 
-# Of all orders and choices tried this one finds most by one vector (docs/search.md).
+# Of orders and choices tried this one finds most by one vector (docs/benchmarks/search.md).
 TEXT: ColumnElement[str] = func.concat_ws(
     ". ",
     _part(Adapter.name),

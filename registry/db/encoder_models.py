@@ -11,7 +11,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from registry.db.half_vectors import HalfVec
-from registry.db.models import EMBEDDING_DIM, HNSW, Base
+from registry.db.models import EMBEDDING_DIM, Base, hnsw
 
 
 class Encoder(Base):
@@ -72,15 +72,7 @@ class WeightEmbedding(Base):
     )
     embedding: Mapped[Any] = mapped_column(HalfVec(EMBEDDING_DIM))
 
-    __table_args__ = (
-        Index(
-            "ix_weight_embeddings_embedding_hnsw",
-            "embedding",
-            postgresql_using="hnsw",
-            postgresql_ops={"embedding": "halfvec_cosine_ops"},
-            postgresql_with=HNSW,
-        ),
-    )
+    __table_args__ = (hnsw("weight_embeddings"),)
 
 
 class Sketch(Base):

@@ -50,6 +50,17 @@ HNSW = {"m": 16, "ef_construction": 64}
 GIN = {"fastupdate": False}
 
 
+def hnsw(table: str) -> Index:
+    """Return the index of a table's column `embedding`, by cosine distance."""
+    return Index(
+        f"ix_{table}_embedding_hnsw",
+        "embedding",
+        postgresql_using="hnsw",
+        postgresql_ops={"embedding": "halfvec_cosine_ops"},
+        postgresql_with=HNSW,
+    )
+
+
 class Base(DeclarativeBase):
     metadata = MetaData(
         naming_convention={
@@ -391,13 +402,7 @@ class CaptionEmbedding(Base):
 
     __table_args__ = (
         # Declared here too, or `alembic check` would want to drop it.
-        Index(
-            "ix_caption_embeddings_embedding_hnsw",
-            "embedding",
-            postgresql_using="hnsw",
-            postgresql_ops={"embedding": "halfvec_cosine_ops"},
-            postgresql_with=HNSW,
-        ),
+        hnsw("caption_embeddings"),
     )
 
 
@@ -416,15 +421,7 @@ class DescriptionEmbedding(Base):
     text_md5: Mapped[str]
     embedding: Mapped[Any] = mapped_column(HalfVec(EMBEDDING_DIM))
 
-    __table_args__ = (
-        Index(
-            "ix_description_embeddings_embedding_hnsw",
-            "embedding",
-            postgresql_using="hnsw",
-            postgresql_ops={"embedding": "halfvec_cosine_ops"},
-            postgresql_with=HNSW,
-        ),
-    )
+    __table_args__ = (hnsw("description_embeddings"),)
 
 
 class CoverEmbedding(Base):
