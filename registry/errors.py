@@ -256,9 +256,7 @@ class AdapterNotFoundError(RegistryError):
     """No adapter has this id."""
 
     def __init__(self, adapter_id: int) -> None:
-        super().__init__(
-            f"there is no adapter {adapter_id}. `autolora search` lists the ones here."
-        )
+        super().__init__(f"there is no adapter {adapter_id}. `autolora list` lists the ones here.")
 
 
 class TokenNameError(RegistryError):

@@ -40,6 +40,7 @@ from registry.retrieval.results import (
     load_browse_page,
 )
 from registry.retrieval.terms import FOUND_SORTS, SORTS, FoundSort, Sort, State
+from registry.text.word_segmentation import clean
 
 # A search on the command line waits for all that is loaded here.
 if TYPE_CHECKING:
@@ -70,15 +71,16 @@ class SearchService(OpenRegistry):
     ) -> SearchPage:
         """Return up to `limit` adapters, those first that most probably do what `text` says.
 
-        With `likes`, adapters that are like some and unlike others; then the text may be empty.
+        With `likes`, adapters that are like some and unlike others. An empty text without any
+        lists all that filters let through, the newest first.
 
         Adapters of all base models, unless `base_model` or `filters` name some. A page's `next`
         is the `cursor` of the one after it. In another `sort` only what fits or perhaps fits is
         listed, where anything does; `seed` is of the random one.
 
         Raises:
-            SearchError: the text is empty, nothing is indexed, a filter asks for what is not
-                there, or the cursor is of another question.
+            SearchError: nothing is indexed, a filter asks for what is not there, or the cursor is
+                of another question.
         """
         filters = filters or Filters()
         if base_model is not None:
@@ -86,6 +88,8 @@ class SearchService(OpenRegistry):
         check_choice("sort", sort, FOUND_SORTS)
         if likes:
             return self.finder.alike(text, likes, filters, limit, cursor, sort=sort, seed=seed)
+        if not clean(text).strip():
+            return self.finder.everything(filters, limit, cursor, sort=sort, seed=seed)
         return self.finder.search(text, filters, limit, cursor, sort=sort, seed=seed)
 
     def search_picture(

@@ -28,11 +28,14 @@ class Lora(BaseModel):
 
 
 class FoundLora(Lora):
-    score: float = Field(description="How probable it is that it fits, or how similar it is.")
+    score: float | None = Field(
+        description="How probable it is that it fits, or how similar it is; null where nothing "
+        "was asked."
+    )
     band: Band | None = Field(default=None, description="What the score means.")
 
     @classmethod
-    def of(cls, adapter: AdapterAnswer, score: float, band: Band | None) -> Self:
+    def of(cls, adapter: AdapterAnswer, score: float | None, band: Band | None) -> Self:
         return cls(**Lora.model_validate(adapter).model_dump(), score=score, band=band)
 
 

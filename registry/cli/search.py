@@ -37,7 +37,7 @@ from registry.retrieval.terms import SORTS, STATES
 
 if TYPE_CHECKING:
     from registry.api.schemas.adapters import AdapterAnswer, AdapterListAnswer
-    from registry.api.schemas.found import DuplicateListAnswer, SimilarAnswer
+    from registry.api.schemas.found import DuplicateListAnswer, SearchAnswer, SimilarAnswer
 
 app = typer.Typer()
 
@@ -62,7 +62,7 @@ def search(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find adapters by their weights, by their covers and by words."""
+    """Find adapters by their weights, by their covers and by words. Without words, list all."""
     if picture is not None:
         if text or wishes:
             raise UsageError("--picture is searched by alone; leave the text out.")
@@ -85,7 +85,16 @@ def search(
             **filters.asked(),
         )
     )
-    print_answer(page, lambda page: print_search(page, going), as_json=as_json)
+    asked = text.strip() or wishes
+    show = print_search if asked else _print_everything
+    print_answer(page, lambda page: show(page, going), as_json=as_json)
+
+
+def _print_everything(page: "SearchAnswer", going: FoundOptions) -> None:
+    room = stdout().width // 3
+    rows = [_row(result.adapter, room) for result in page.results]
+    print_table(rows, "No adapter here has what the filters ask for.")
+    print_more(going.going_on(page.next))
 
 
 @app.command("list")

@@ -18,6 +18,7 @@ from registry.db.encoders import active_encoders, encoder_among
 from registry.db.session import one_line_errors
 from registry.errors import AdapterNotFoundError
 from registry.measures import timed
+from registry.retrieval.browsing import browse
 from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
@@ -51,6 +52,7 @@ from registry.retrieval.results import (
     SearchPage,
     Similar,
     ask_results,
+    load_browse_page,
     load_duplicates,
     load_results,
 )
@@ -196,6 +198,43 @@ class Finder:
             next=page.next,
             compared_by=alike.compared_by,
             sort=sort,
+        )
+
+    def everything(
+        self,
+        filters: Filters,
+        limit: int = 10,
+        cursor: str | None = None,
+        *,
+        sort: FoundSort = "relevance",
+        seed: int = 0,
+    ) -> SearchPage:
+        """Return a page of all that `filters` let through: what an empty question asks for.
+
+        Nothing is more relevant than another then; the newest come first.
+
+        Raises:
+            SearchError: nothing is indexed, a filter asks for what is not there, or the cursor is
+                of another question.
+        """
+        started = time.perf_counter()
+        with self._snapshot() as session:
+            if not base_models_listed(session):
+                raise NothingIndexedError
+            check_filters(session, filters)
+            order = "newest" if sort == "relevance" else sort
+            listed = browse(session, filters, order, cursor, limit, seed=seed)
+            page = load_browse_page(session, listed)
+        elapsed = (time.perf_counter() - started) * 1000
+        return SearchPage(
+            "",
+            filters.base_models,
+            (),
+            (),
+            elapsed,
+            next=page.next,
+            sort=sort,
+            listed=page.cards,
         )
 
     def _spaces(self, session: Session, filters: Filters) -> tuple[Spaces, tuple[str, ...]]:

@@ -75,6 +75,8 @@ class SearchPage:
     # What told likeness, where adapters were given: weights, captions or fingerprints.
     compared_by: tuple[Compared, ...] = ()
     sort: FoundSort = "relevance"
+    # What an empty question lists: nothing was asked of these.
+    listed: tuple[AdapterCard, ...] = ()
 
     @property
     def fits(self) -> bool:

@@ -12,7 +12,7 @@ STATES: tuple[State, ...] = get_args(State)
 
 Sort = Literal["name", "newest", "updated", "downloads", "size", "rank", "random"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
-FoundSort = Literal["relevance"] | Sort
+FoundSort = Literal["relevance", Sort]
 FOUND_SORTS: tuple[FoundSort, ...] = ("relevance", *SORTS)
 
 # What a person may see of adapters whose pictures are mature.

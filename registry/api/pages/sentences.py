@@ -256,7 +256,7 @@ ANSWERS = (
         "访问此服务器需要令牌（`Authorization: Bearer …`）。",
     ),
     (
-        "there is no adapter {id}. `autolora search` lists the ones here.",
+        "there is no adapter {id}. `autolora list` lists the ones here.",
         "没有编号为 {id} 的适配器。",
     ),
     ("adapter {id} has no cover {n}.", "适配器 {id} 没有第 {n} 张封面。"),

@@ -79,7 +79,8 @@ class SearchParams(FilterParams):
         default="",
         max_length=2000,
         examples=["a fox made of paper", "水墨画"],
-        description="What the images look like. May be left out where `like` is given.",
+        description="What the images look like. Left out, all that filters let through are listed, "
+        "the newest first.",
     )
     like: list[AdapterId] = Field(
         default=[], examples=[[7]], description="Adapters that results should be like, up to 10."

@@ -16,6 +16,7 @@ from registry.retrieval.terms import (
 )
 
 if TYPE_CHECKING:
+    from registry.retrieval.cards import AdapterCard
     from registry.retrieval.facets import Facets
     from registry.retrieval.results import (
         DuplicateResult,
@@ -30,10 +31,10 @@ class ResultAnswer(Answer):
     """`signals` are similarities, `positions` places (from 1) in each signal's own list."""
 
     adapter: AdapterAnswer
-    score: float = Field(
+    score: float | None = Field(
         examples=[0.87],
         description="How probable it is that it does what was asked for; of similar adapters, "
-        "how similar they are.",
+        "how similar they are; null where nothing was asked.",
     )
     band: Band | None = Field(
         default=None, description="What that means, in words; null where nothing was asked."
@@ -68,6 +69,12 @@ class ResultAnswer(Answer):
             positions=dict(result.hit.positions),
             also=[AdapterAnswer.from_card(card) for card in result.also],
         )
+
+    @classmethod
+    def of_listed(cls, card: "AdapterCard") -> Self:
+        """Show an adapter that was not asked for in particular."""
+        adapter = AdapterAnswer.from_card(card)
+        return cls(adapter=adapter, score=None, exact=False, signals={}, positions={})
 
 
 class SimilarAnswer(Answer):
@@ -161,7 +168,10 @@ class SearchAnswer(Answer):
             text=page.text,
             base_models=list(page.base_models),
             fits=page.fits,
-            results=[ResultAnswer.from_result(result) for result in page.results],
+            results=[
+                *(ResultAnswer.from_result(result) for result in page.results),
+                *(ResultAnswer.of_listed(card) for card in page.listed),
+            ],
             found=dict(page.found),
             next=page.next,
             notes=list(page.notes),

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("environment")
     ("words", "said"),
     [
         (["search", "fox"], "nothing is indexed yet"),
-        (["search", "  "], "the query is empty"),
+        (["search", "  "], "nothing is indexed yet"),
+        (["choose", "  "], "the query is empty"),
         (["fuse"], "either a prompt or --recipe"),
         (["fuse", "x", "--adapters", "one"], "write ids with strengths"),
         (["fuse", "x", "--mode", "magic"], "one of gated, sum, average, base"),

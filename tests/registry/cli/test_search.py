@@ -25,6 +25,17 @@ def test_search_prints_a_table(registry: Registry) -> None:
     assert "1.00 #1" in printed
 
 
+def test_search_without_words_lists_all_that_filters_let_through(registry: Registry) -> None:
+    fox = add_fox(registry)
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="Dragon", author="ann")
+
+    assert "[red]Fox[/red]" in run_well("search")
+    printed = run_well("search", "--author", "ann")
+    assert "Dragon" in printed
+    assert str(fox) not in printed.split()
+
+
 def test_a_narrow_terminal_shortens_names_but_no_numbers(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

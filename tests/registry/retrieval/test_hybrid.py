@@ -275,6 +275,8 @@ def test_the_default_base_model_is_one_that_can_draw(registry: Registry) -> None
 
 def test_questions_that_cannot_be_answered(registry: Registry) -> None:
     with pytest.raises(EmptyQueryError):
+        registry.choose("  ")
+    with pytest.raises(NothingIndexedError):
         registry.search("  ")
     with pytest.raises(NothingIndexedError, match="autolora refresh"):
         registry.search("fox")
