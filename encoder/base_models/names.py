@@ -72,8 +72,14 @@ def collect_words(variants: Iterable[Variant], whose: Whose) -> Mapping[str, str
 
 
 def squeeze(word: str) -> str:
-    """Return a word's letters and digits: "FLUX.1-dev" and "Flux 1 dev" are the same."""
-    return re.sub(r"[^a-z0-9]", "", word.lower())
+    """Return a word's letters and digits: "FLUX.1-dev" and "Flux 1 dev" are the same.
+
+    Of Chinese words too, where no Latin letter is: hubs write 模型 after names.
+    """
+    latin = re.sub(r"[^a-z0-9]", "", word.lower())
+    if re.search(r"[a-z]", latin):
+        return latin
+    return "".join(character for character in word if character.isalnum())
 
 
 def _without_owner(word: str) -> str:
