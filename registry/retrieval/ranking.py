@@ -232,11 +232,16 @@ def _shown(scores: Scores, said: Mapping[int, float]) -> Scores:
 
 
 def _by_what_is_said(scores: Scores, ids: Sequence[int], said: Mapping[int, float]) -> Doubles:
-    """Return how probable `ids` are by what is said of them (ids,), NaN where weights are known."""
-    weighed, captions = scores.get("weights", {}), scores.get("captions", {})
-    told = np.array([math.nan if id_ in weighed else said.get(id_, math.nan) for id_ in ids])
-    nearest = max((*captions.values(), *said.values()), default=-1.0)
-    return probabilities_of_said(told, nearest)
+    """Return how probable `ids` are by what is said of them (ids,).
+
+    NaN where weights are known, and where the question's own words are in what is said: they tell
+    a blue heart from a red one, which lie near each other.
+    """
+    weighed, worded = scores.get("weights", {}), scores.get("words", {})
+    tells = [id_ not in weighed and worded.get(id_, 0.0) <= 0 for id_ in ids]
+    told = np.array([said.get(id_, math.nan) for id_ in ids])
+    nearest = max((*scores.get("captions", {}).values(), *said.values()), default=-1.0)
+    return probabilities_of_said(np.where(tells, told, math.nan), nearest)
 
 
 def _hits(
