@@ -31,7 +31,7 @@ from registry.retrieval.fitness import (
     probabilities,
     probabilities_of_said,
 )
-from registry.retrieval.probability import fit
+from registry.retrieval.probability import LEAST_FIT, fit
 from registry.retrieval.terms import SIGNALS, Band, Signal
 
 # An encoder that is right less often takes no part: it may be of another world, or of none.
@@ -207,6 +207,10 @@ def rank(
     probable = _probabilities(scores, ids, own_scales, found)
     words = scores.get("words")
     sure = fit(found, silent=words is not None and not words)
+    # The nearest prompt is always somebody's: without weights, being the nearest is not enough.
+    weighed = scores.get("weights", {})
+    doubted = np.array([id_ not in weighed for id_ in ids], bool) & (probable < PERHAPS)
+    sure = np.where(doubted, LEAST_FIT * sure, sure)
     if said:
         by_text = _by_what_is_said(scores, ids, said)
         probable = np.fmax(probable, by_text)

@@ -318,6 +318,18 @@ def test_no_image_is_made_with_what_is_only_the_nearest_by_what_is_said() -> Non
     assert max(hit.surety for hit in hits) < LEAST_FIT
 
 
+def test_no_image_is_made_with_what_probably_does_not_fit_by_captions_alone() -> None:
+    """A prompt names what somebody drew: the nearest to a cat is a cat in some look."""
+    scores: dict[Signal, dict[int, float]] = {"captions": {1: 0.55, 2: 0.2, 3: 0.1}, "words": {}}
+
+    first, *_ = ranked(scores)
+    weighed, *_ = ranked({**scores, "weights": {1: RIGHT, 2: STRANGE, 3: STRANGE}})
+
+    assert first.adapter_id == weighed.adapter_id == 1
+    assert first.band == "probably not"
+    assert first.surety < LEAST_FIT <= weighed.surety
+
+
 def test_what_is_said_is_left_to_words_where_it_has_the_questions() -> None:
     """A blue heart lies near a red one, and words tell which of them is asked for."""
     said = {1: 0.5, 2: 0.5}
