@@ -238,14 +238,13 @@ def _shown(scores: Scores, said: Mapping[int, float]) -> Scores:
 def _by_what_is_said(scores: Scores, ids: Sequence[int], said: Mapping[int, float]) -> Doubles:
     """Return how probable `ids` are by what is said of them (ids,).
 
-    NaN where weights are known, and where the question's own words are in what is said: they tell
-    a blue heart from a red one, which lie near each other.
+    NaN where the question's own words are in what is said: they tell a blue heart from a red one,
+    which lie near each other.
     """
-    weighed, worded = scores.get("weights", {}), scores.get("words", {})
-    tells = [id_ not in weighed and worded.get(id_, 0.0) <= 0 for id_ in ids]
-    told = np.array([said.get(id_, math.nan) for id_ in ids])
+    worded = scores.get("words", {})
+    told = [math.nan if worded.get(id_, 0.0) > 0 else said.get(id_, math.nan) for id_ in ids]
     nearest = max((*scores.get("captions", {}).values(), *said.values()), default=-1.0)
-    return probabilities_of_said(np.where(tells, told, math.nan), nearest)
+    return probabilities_of_said(np.array(told), nearest)
 
 
 def _hits(
