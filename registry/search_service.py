@@ -40,7 +40,6 @@ from registry.retrieval.results import (
     load_browse_page,
 )
 from registry.retrieval.terms import FOUND_SORTS, SORTS, FoundSort, Sort, State
-from registry.text.word_segmentation import clean
 
 # A search on the command line waits for all that is loaded here.
 if TYPE_CHECKING:
@@ -88,8 +87,6 @@ class SearchService(OpenRegistry):
         check_choice("sort", sort, FOUND_SORTS)
         if likes:
             return self.finder.alike(text, likes, filters, limit, cursor, sort=sort, seed=seed)
-        if not clean(text).strip():
-            return self.finder.everything(filters, limit, cursor, sort=sort, seed=seed)
         return self.finder.search(text, filters, limit, cursor, sort=sort, seed=seed)
 
     def search_picture(

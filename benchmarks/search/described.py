@@ -1,21 +1,25 @@
-"""Search in a folder as people have it: names, tags and trigger words, no captions, no encoder.
+"""Search in a folder as people have it: names, tags and trigger words, no encoder.
 
-115 adapters named, tagged and described as on Civitai (described.json, written by hand, as the
-questions are), through the steps of a refresh. What is said of them is compared with a question as
-captions are; beside it, what words alone find. Constants of `probabilities_of_said`
-(registry/retrieval/fitness.py) were learned on the first questions and the first half of those that
-nothing here answers.
+115 adapters named, tagged and described as on Civitai, and prompts of their covers as people post
+them (described.json, written by hand, as the questions are; the prompts without having seen these),
+through the steps of a refresh. What is said of them is compared with a question; beside it, what
+words alone find, and what is found where covers with prompts are there. Constants of
+`probabilities_of_said` (registry/retrieval/fitness.py) were learned without prompts, on the first
+questions and the first half of those that nothing here answers.
 """
 
 import argparse
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import save_file
 
 from benchmarks.crawl.measures import empty_registry, finish
@@ -40,6 +44,8 @@ LAYERS = {
 SDXL = ("lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k", 640, 2048)
 DEPTH = 100
 WAYS: Mapping[str, Sequence[Signal]] = {"words alone": ("words",), "as it serves": SIGNALS}
+PROMPTED = "as it serves, with prompts"
+PREVIEWS = (".preview.png", ".png", ".thumb.png")
 MEANS = ("mrr", "english", "chinese")
 Row = Mapping[str, Any]
 
@@ -67,6 +73,17 @@ def write_folder(folder: Path, adapters: Sequence[Row]) -> None:
             },
         }
         (folder / f"{number:03}.civitai.info").write_text(json.dumps(told), encoding="utf-8")
+
+
+def write_covers(folder: Path, adapters: Sequence[Row]) -> None:
+    """Write three previews beside each file, of noise, with prompts as they are posted."""
+    rng = np.random.default_rng(0)
+    for number, adapter in enumerate(adapters):
+        for suffix, prompt in zip(PREVIEWS, adapter["prompts"], strict=True):
+            about = PngInfo()
+            about.add_itxt("parameters", f"{prompt}\nSteps: 20, Sampler: Euler a, Seed: 1")
+            noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(folder / f"{number:03}{suffix}", pnginfo=about)
 
 
 def answer(registry: Registry, text: str, signals: Sequence[Signal]) -> list[tuple[str, SearchHit]]:
@@ -106,6 +123,33 @@ def measure_absent(registry: Registry, texts: Sequence[str], signals: Sequence[S
     }
 
 
+@contextmanager
+def indexed(
+    adapters: Sequence[Row], *writes: Callable[[Path, Sequence[Row]], None]
+) -> Iterator[Registry]:
+    """Write a folder, refresh a registry of its own from it, and give that."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "loras"
+        folder.mkdir()
+        for write in writes:
+            write(folder, adapters)
+        with empty_registry(Path(name) / "home") as registry:
+            pipeline = Pipeline(
+                registry.sessions, registry.blobs, registry.settings, registry.text_encoder
+            )
+            finish(pipeline.refresh(FolderSource(folder)))
+            yield registry
+
+
+def figures(registry: Registry, told: Row, signals: Sequence[Signal]) -> Mapping[str, Row]:
+    """Measure every set of questions."""
+    found = {
+        which: measure(registry, questions, signals)
+        for which, questions in told["questions"].items()
+    }
+    return found | {"of nothing here": measure_absent(registry, told["absent"], signals)}
+
+
 def to_table(results: Mapping[str, Mapping[str, Row]]) -> str:
     bands = ("fits", "perhaps", "probably not", "not found")
     head = ["questions", "number", "by", "MRR", "English", "Chinese", *bands]
@@ -123,25 +167,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "described.json")
     output = parser.parse_args().output
     told = json.loads(FILE.read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "loras"
-        folder.mkdir()
-        write_folder(folder, told["adapters"])
-        with empty_registry(Path(name) / "home") as registry:
-            pipeline = Pipeline(
-                registry.sessions, registry.blobs, registry.settings, registry.text_encoder
-            )
-            finish(pipeline.refresh(FolderSource(folder)))
-            results = {
-                way: {
-                    **{
-                        which: measure(registry, questions, signals)
-                        for which, questions in told["questions"].items()
-                    },
-                    "of nothing here": measure_absent(registry, told["absent"], signals),
-                }
-                for way, signals in WAYS.items()
-            }
+    with indexed(told["adapters"], write_folder) as registry:
+        results = {way: figures(registry, told, signals) for way, signals in WAYS.items()}
+    with indexed(told["adapters"], write_folder, write_covers) as registry:
+        results[PROMPTED] = figures(registry, told, SIGNALS)
     write_results(output, results, to_table(results))
 
 

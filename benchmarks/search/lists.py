@@ -128,7 +128,8 @@ def answers(
     indexed, language = situation.languages
     known = known_of(situation, len(world.concepts))
     hidden = np.random.default_rng(SEED).integers(0, 3, len(world.concepts)).tolist()
-    fill(sessions, world, known, indexed, hidden, seed=SEED)
+    active = situation.encoding != "none"
+    fill(sessions, world, known, indexed, hidden, seed=SEED, active=active)
     space = space_of(as_served(sessions, world), situation.encoding)
     asked = captions(captions_of(world.concepts, language, hidden))
     asked += kinds(world.concepts, art, language)

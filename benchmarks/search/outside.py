@@ -122,7 +122,8 @@ def answered_in(
     world, (indexed, language) = outside.world, situation.languages
     count = len(world.concepts)
     # Covers show the two longer captions; what is asked is none of them.
-    fill(sessions, world, known_of(situation, count), indexed, [0] * count, seed=SEED)
+    known, active = known_of(situation, count), situation.encoding != "none"
+    fill(sessions, world, known, indexed, [0] * count, seed=SEED, active=active)
     space = space_of(as_served(sessions, world), situation.encoding)
     asked = questions(outside, language)
     return list(ask(sessions, world, space, asked, f"{situation.name} {language}"))

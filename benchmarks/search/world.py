@@ -23,6 +23,7 @@ from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import sketch
 from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
+from registry.db.descriptions import list_to_describe, store_descriptions
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.migrate import migrate
@@ -142,8 +143,13 @@ def fill(
     language: Language,
     hidden: Sequence[int],
     seed: int = 0,
+    *,
+    active: bool = True,
 ) -> list[int]:
-    """Index the world's adapters anew, as `describe` has them; return their ids."""
+    """Index the world's adapters anew, as `describe` has them; return their ids.
+
+    Its encoder is `active` in the index or not.
+    """
     records = describe(world.concepts, known, language, hidden, seed)
     ids = fill_words(sessions, records)
     with sessions.begin() as session:
@@ -155,11 +161,13 @@ def fill(
                 sketch_version="benchmark",
                 checkpoint_sha256=ENCODER,
                 metrics={},
-                active=True,
+                active=active,
             )
         )
         session.flush()
         _insert_embeddings(session, world, records)
+        session.flush()
+        _tell(session, world.text_encoder, ids)
         # Without statistics PostgreSQL plans for tables of any size.
         session.execute(text("ANALYZE"))
     return ids
@@ -211,6 +219,14 @@ def calibrated(sessions: sessionmaker[Session], world: World) -> Calibration:
 def as_served(sessions: sessionmaker[Session], world: World) -> World:
     """The world with its encoder calibrated on the index, as a promotion does it."""
     return replace(world, encoder=replace(world.encoder, calibration=calibrated(sessions, world)))
+
+
+def _tell(session: Session, text_encoder: TextEncoder, ids: Sequence[int]) -> None:
+    """Embed what is said of adapters, as the step of a refresh does."""
+    said = list_to_describe(session, text_encoder.name, ids)
+    if said:
+        embeddings = text_encoder.encode([one.text for one in said]).tolist()
+        store_descriptions(session, text_encoder.name, said, embeddings)
 
 
 def _insert_embeddings(session: Session, world: World, records: Sequence[AdapterRecord]) -> None:

@@ -7,7 +7,7 @@ shipped base. They are asked for in other words than captions have, in galleries
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,19 @@ import numpy as np
 
 from benchmarks.arrays import Doubles, Floats
 from benchmarks.results import RESULTS, write_results
+from benchmarks.retrieval.methods import sketch_space
+from benchmarks.retrieval.networks import FOLDER as NETWORK_FOLDER
+from benchmarks.retrieval.networks import NETWORKS
+from benchmarks.retrieval.zoo import Space, Zoo
 from benchmarks.tables import table
 from benchmarks.wide.figures import both, chance, gallery_places, reciprocal, summary
 from benchmarks.wide.zoo import LANGUAGES
 from demo.paths import BUILD, DATA
 from demo.world.concepts import KINDS
-from encoder.sketches.sketch import Sketch
+from encoder.adapter.lora_file import read
 from encoder.text_encoder import load_text_encoder
 from encoder.training.train import encode_captions, sketch_files
-from encoder.weight_encoders.checkpoint import WeightEncoder, load_encoder
+from encoder.weight_encoders.checkpoint import load_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder
 
 # Sets that the shipped base was trained on, though the wide one was not.
@@ -36,7 +40,7 @@ class Outside:
     """Adapters with questions; lists run in parallel."""
 
     rows: list[dict[str, Any]]
-    sketches: list[Sketch]
+    paths: list[Path]
     questions: Floats  # (n, languages, dim)
 
     @classmethod
@@ -46,24 +50,57 @@ class Outside:
         asked = [[row["question"], row["question_zh"]] for row in rows]
         return cls(
             rows,
-            sketch_files([folder / row["file"] for row in rows]),
+            [folder / row["file"] for row in rows],
             np.stack(encode_captions(asked, load_text_encoder())),
         )
 
-    def found(self, encoder: WeightEncoder) -> dict[str, Doubles]:
+    def found(self, space: Space) -> dict[str, Doubles]:
         """Return each adapter's mean reciprocal position, by language."""
-        embeddings, keys = encoder.encode(self.sketches), [row["key"] for row in self.rows]
+        keys = [row["key"] for row in self.rows]
         return {
             language: reciprocal(
-                gallery_places(encoder.encode_query(self.questions[:, place]), embeddings, keys)
+                gallery_places(space.project(self.questions[:, place]), space.embeddings, keys)
             )
             for place, language in enumerate(LANGUAGES)
         }
 
 
-def describe(outside: Outside, encoder: WeightEncoder) -> dict[str, Any]:
+def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, Space]]:
+    """Yield the shipped encoder's ridge by itself, and all of it."""
+    encoder = load_encoder(checkpoint)
+    assert isinstance(encoder, RidgeEncoder)
+    sketches = sketch_files(outside.paths)
+    for name, own in (
+        ("the ridge alone", replace(encoder, concepts=None)),
+        ("as shipped", encoder),
+    ):
+        yield name, Space(own.encode(sketches), own.encode_query)
+
+
+def rival_spaces(
+    outside: Outside, folder: Path, networks: Path, seeds: int
+) -> Iterator[tuple[str, Space]]:
+    """Yield what was trained on the training split of the zoo in `folder`: a ridge, and networks.
+
+    Networks are trained where `networks` does not have them (`benchmarks.retrieval.networks`).
+    """
+    zoo = Zoo.load(folder)
+    adapters = [read(path) for path in (*zoo.paths, *outside.paths)]
+    ridge, _ = sketch_space(zoo, sketch_files([*zoo.paths, *outside.paths]))
+    yield "a ridge on the zoo", _last(ridge, len(outside.paths))
+    for name, train in NETWORKS.items():
+        for seed in range(seeds):
+            space = train(zoo, adapters, networks, seed)
+            yield f"{name} on the zoo, seed {seed}", _last(space, len(outside.paths))
+
+
+def _last(space: Space, count: int) -> Space:
+    return replace(space, embeddings=space.embeddings[-count:])
+
+
+def describe(outside: Outside, space: Space) -> dict[str, Any]:
     """Return an encoder's figures, all and by kind."""
-    found = outside.found(encoder)
+    found = outside.found(space)
     values = np.mean(list(found.values()), axis=0)
     sources = np.array([row["sources"][0] for row in outside.rows])
     kinds = np.array([row["kind"] for row in outside.rows])
@@ -99,14 +136,20 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, default=BUILD / "outside")
     parser.add_argument("--encoder", type=Path, default=DATA / "encoder.safetensors")
     parser.add_argument("--split", default="held-out", choices=("validation", "held-out"))
+    parser.add_argument(
+        "--trained", type=Path, help="a zoo to train rivals on, as `make zoo` has it"
+    )
+    parser.add_argument("--networks", type=Path, default=NETWORK_FOLDER)
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each rival")
     parser.add_argument("--output", type=Path, default=RESULTS / "wide_shipped.json")
     options = parser.parse_args()
-    outside, encoder = Outside.load(options.zoo, options.split), load_encoder(options.encoder)
-    assert isinstance(encoder, RidgeEncoder)
-    named = {"the ridge alone": replace(encoder, concepts=None), "as shipped": encoder}
+    outside = Outside.load(options.zoo, options.split)
+    spaces = dict(shipped_spaces(outside, options.encoder))
+    if options.trained:
+        spaces |= rival_spaces(outside, options.trained, options.networks, options.seeds)
     results = {
         "split": options.split,
-        "encoders": [{"name": name, **describe(outside, own)} for name, own in named.items()],
+        "encoders": [{"name": name, **describe(outside, own)} for name, own in spaces.items()],
     }
     write_results(options.output, results, to_markdown(results))
 

@@ -1,8 +1,9 @@
-"""What is said of adapters whose covers have no captions: their listing's own words, embedded.
+"""What is said of adapters: their listing's own words, embedded.
 
-Folders and most repositories bring names, tags and trigger words and no prompt. Compared as texts
-these are found in other words and in another language; where there are captions, they say more of
-what an adapter does than what it is called.
+Folders and most repositories bring names, tags and trigger words and no prompt, and most of a
+prompt is what somebody drew with an adapter, not what it does. Compared as texts the words of a
+listing are found in other words and in another language. Where captions and weights are known,
+these say more of what an adapter does than what it is called.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from registry.db.adapters import label
+from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.models import Adapter, Caption, Cover, DescriptionEmbedding
 
 # Some have lists of prompts for trigger words, and pages for a description: characters of each.
@@ -40,9 +42,21 @@ TEXT: ColumnElement[str] = func.concat_ws(
     type_=Text,
 )
 MD5: ColumnElement[str] = func.md5(TEXT, type_=Text)
-_HAS_CAPTION = exists().where(
-    Cover.adapter_id == Adapter.id, Caption.cover_id == Cover.id, Caption.superseded.is_(False)
-)
+
+
+def _is_needless(
+    adapter_id: InstrumentedAttribute[int], file_sha256: InstrumentedAttribute[str | None]
+) -> ColumnElement[bool]:
+    """Whether captions and an active encoder tell of an adapter."""
+    is_captioned = exists().where(
+        Cover.adapter_id == adapter_id, Caption.cover_id == Cover.id, Caption.superseded.is_(False)
+    )
+    is_weighed = exists().where(
+        WeightEmbedding.file_sha256 == file_sha256,
+        WeightEmbedding.encoder_id == Encoder.id,
+        Encoder.active,
+    )
+    return is_captioned & is_weighed
 
 
 def _to_describe(text_encoder: str) -> ColumnElement[bool]:
@@ -51,11 +65,12 @@ def _to_describe(text_encoder: str) -> ColumnElement[bool]:
         DescriptionEmbedding.text_encoder == text_encoder,
         DescriptionEmbedding.text_md5 == MD5,
     )
-    return (Adapter.state == "ready") & ~_HAS_CAPTION & ~is_there & (TEXT != "")
+    is_needed = ~_is_needless(Adapter.id, Adapter.file_sha256)
+    return (Adapter.state == "ready") & is_needed & ~is_there & (TEXT != "")
 
 
 def count_to_describe(session: Session, text_encoder: str) -> int:
-    """Return how many ready adapters without captions have no embedding of what is said of them."""
+    """Return how many ready adapters lack an embedding of what is said of them."""
     query = select(func.count(Adapter.id)).where(_to_describe(text_encoder))
     return session.scalar(query) or 0
 
@@ -110,11 +125,10 @@ def store_descriptions(
         session.execute(query.on_conflict_do_update(index_elements=key, set_=fresh), rows)
 
 
-def forget_captioned(session: Session) -> None:
-    """Delete the embeddings of adapters that have captions by now."""
-    captioned = exists().where(
-        Cover.adapter_id == DescriptionEmbedding.adapter_id,
-        Caption.cover_id == Cover.id,
-        Caption.superseded.is_(False),
+def forget_needless(session: Session) -> None:
+    """Delete the embeddings of adapters of which captions and weights tell by now."""
+    needless = exists().where(
+        Adapter.id == DescriptionEmbedding.adapter_id,
+        _is_needless(Adapter.id, Adapter.file_sha256),
     )
-    session.execute(delete(DescriptionEmbedding).where(captioned))
+    session.execute(delete(DescriptionEmbedding).where(needless))

@@ -106,12 +106,15 @@ class Finder:
 
         All base models are searched unless `filters` name some. `cursor` is the `next` of a
         page: its list goes on, whatever has come into the index since. In another `sort` what
-        fits or perhaps fits is listed; `seed` is of the random one.
+        fits or perhaps fits is listed; `seed` is of the random one. An empty text asks for all
+        that `filters` let through.
 
         Raises:
-            SearchError: the text is empty, nothing is indexed, a filter asks for what is not
-                there, or the cursor is of another question.
+            SearchError: nothing is indexed, a filter asks for what is not there, or the cursor is
+                of another question.
         """
+        if not clean(text).strip():
+            return self._everything(filters, Paging(sort, cursor, limit, seed))
         text = _checked(text)
         started = time.perf_counter()
         pasted = read_pasted(text)
@@ -200,30 +203,18 @@ class Finder:
             sort=sort,
         )
 
-    def everything(
-        self,
-        filters: Filters,
-        limit: int = 10,
-        cursor: str | None = None,
-        *,
-        sort: FoundSort = "relevance",
-        seed: int = 0,
-    ) -> SearchPage:
-        """Return a page of all that `filters` let through: what an empty question asks for.
+    def _everything(self, filters: Filters, paging: Paging) -> SearchPage:
+        """Return a page of all that `filters` let through.
 
         Nothing is more relevant than another then; the newest come first.
-
-        Raises:
-            SearchError: nothing is indexed, a filter asks for what is not there, or the cursor is
-                of another question.
         """
         started = time.perf_counter()
         with self._snapshot() as session:
             if not base_models_listed(session):
                 raise NothingIndexedError
             check_filters(session, filters)
-            order = "newest" if sort == "relevance" else sort
-            listed = browse(session, filters, order, cursor, limit, seed=seed)
+            order = "newest" if paging.sort == "relevance" else paging.sort
+            listed = browse(session, filters, order, paging.cursor, paging.limit, seed=paging.seed)
             page = load_browse_page(session, listed)
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
@@ -233,7 +224,7 @@ class Finder:
             (),
             elapsed,
             next=page.next,
-            sort=sort,
+            sort=paging.sort,
             listed=page.cards,
         )
 

@@ -128,8 +128,8 @@ def probabilities_of_said(said: Doubles, nearest: float = -1.0) -> Doubles:
     """Return how probable it is that adapters do what was asked for by what is said of them alone.
 
     `said` (adapters,) are cosines with name, trigger words, tags and description in one text, NaN
-    where there are captions or weights, which tell more; so are the answers then. `nearest` is the
-    cosine of the nearest caption of others.
+    where something else tells more; so are the answers then. `nearest` is the cosine of
+    the nearest text, be it a caption.
     """
     if np.isnan(said).all():
         return said

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
-from registry.retrieval.ranking import Match, Scale, SearchHit, fold, rank
+from registry.retrieval.ranking import Match, Scale, SearchHit, best_of_each, fold, rank
 from registry.retrieval.statements import Answer, together
 from registry.retrieval.strangers import Strangers, strangers_of
 from registry.retrieval.terms import Signal
@@ -70,10 +71,14 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Offers:
-    """What each signal offers, all that it scored, and adapters that were asked for exactly."""
+    """What each signal offers, all that it scored, and adapters that were asked for exactly.
+
+    `said` are similarities of what is said of adapters; in `lists` it is among captions.
+    """
 
     lists: dict[Signal, list[Match]]
     scores: dict[Signal, dict[int, float]]
+    said: dict[int, float]
     exact: list[int]
 
 
@@ -130,7 +135,8 @@ def rank_all(
         scores.pop("weights", None)
     if literal:
         scores["words"] = dict.fromkeys(literal, ELSEWHERE) | scores["words"]
-    ids = {id_ for own in scores.values() for id_ in own} | set(offers.exact) | set(known)
+    ids = {id_ for own in (*scores.values(), offers.said) for id_ in own}
+    ids.update(offers.exact, known)
     with timed("facts"):
         rows = list(_known(session, ids, asked, scores, text_encoder))
     with timed("merge"):
@@ -177,9 +183,6 @@ def _completed(
             asked = ((row.adapter_id, getattr(row, signal)) for row in facts)
             told = {id_: score for id_, score in asked if score is not None}
             completed[signal] = scores[signal] | told
-    if "captions" in scores:
-        said = {row.adapter_id: row.said for row in facts if row.said is not None}
-        completed["captions"] = said | completed["captions"]
     return completed
 
 
@@ -200,21 +203,24 @@ def _offers(
     query = question.query
     depth = max(DEPTH, query.limit)
     lists: dict[Signal, list[Match]] = {signal: [] for signal in query.signals}
+    said: list[Match] = []
     with timed("nearest"):
         with together(session):
             nearest = [
                 n for one in asked for n in _nearest(session, one, query, text_encoder, depth)
             ]
         for signal, offer in nearest:
-            lists[signal] += offer()
+            (said if signal == "said" else lists[signal]).extend(offer())
     scored = dict(lists)
+    if said:
+        lists["captions"] = best_of_each([*lists["captions"], *said])
     if question.wording is not None:
         also = {match.adapter_id for own in lists.values() for match in own}.union(known)
         with timed("words"):
             scored["words"] = score_words(session, question.wording, limit=depth, also=also)
         lists["words"] = scored["words"][:depth]
     scores = {signal: {m.adapter_id: m.score for m in own} for signal, own in scored.items()}
-    return _Offers(lists, scores, question.exact())
+    return _Offers(lists, scores, {m.adapter_id: m.score for m in said}, question.exact())
 
 
 def _nearest(
@@ -223,7 +229,7 @@ def _nearest(
     query: SearchQuery,
     text_encoder: TextEncoder,
     depth: int,
-) -> Iterator[tuple[Signal, Answer[list[Match]]]]:
+) -> Iterator[tuple[Signal | Literal["said"], Answer[list[Match]]]]:
     """Ask the similarities of one space; yield what gives the offer of each."""
     encoder, filters = asked.space.encoder, asked.filters
     depth = max(query.limit, worth_offering(session, filters, depth))
@@ -235,18 +241,15 @@ def _nearest(
             ),
         )
     if "captions" in query.signals:
-        # What is said of an adapter stands for captions where it has none.
-        for ask_texts in (ask_captions, ask_descriptions):
-            yield (
-                "captions",
-                ask_texts(
-                    session,
-                    asked.aimed,
-                    text_encoder=text_encoder.name,
-                    filters=filters,
-                    limit=depth,
-                ),
-            )
+        name = text_encoder.name
+        yield (
+            "captions",
+            ask_captions(session, asked.aimed, text_encoder=name, filters=filters, limit=depth),
+        )
+        yield (
+            "said",
+            ask_descriptions(session, asked.aimed, text_encoder=name, filters=filters, limit=depth),
+        )
 
 
 def _known(

@@ -15,7 +15,7 @@ from registry.retrieval.statements import Embedding, bigints, prepare, rows, vec
 # What tells the content of a file, as statements name it.
 CONTENT = ", ".join(str(column.expression) for column in CONTENTS)
 # adapter_id, downloads, base_model, what tells its content (`duplicates.content_of`), and the
-# similarities `weights`, `captions` and `said`, of what is said where there are no captions.
+# similarities `weights`, `captions` and `said`, of what its listing says.
 Knowledge = Any
 
 WEIGHTS = """CASE WHEN listings.adapter_id <> ALL (%(weighed)s::bigint[]) THEN (
@@ -31,15 +31,10 @@ CAPTIONS = """CASE WHEN listings.adapter_id <> ALL (%(described)s::bigint[]) THE
     WHERE covers.adapter_id = listings.adapter_id AND NOT captions.superseded
         AND caption_embeddings.text_encoder = %(text_encoder)s
 ) END"""
-# What is said of an adapter counts no more as soon as a cover has a caption.
-UNCAPTIONED = """NOT EXISTS (
-    SELECT FROM covers JOIN captions ON captions.cover_id = covers.id
-    WHERE covers.adapter_id = listings.adapter_id AND NOT captions.superseded
-)"""
-SAID = f"""(
+SAID = """(
     SELECT 1 - (embedding <=> %(aimed)s::halfvec) FROM description_embeddings
     WHERE description_embeddings.adapter_id = listings.adapter_id
-        AND description_embeddings.text_encoder = %(text_encoder)s AND {UNCAPTIONED}
+        AND description_embeddings.text_encoder = %(text_encoder)s
 )"""
 NOTHING = "NULL::float"
 

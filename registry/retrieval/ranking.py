@@ -125,6 +125,14 @@ class Match:
     score: float
 
 
+def best_of_each(matches: Iterable[Match]) -> list[Match]:
+    """Return every adapter's best match, best first."""
+    best: dict[int, Match] = {}
+    for match in sorted(matches, key=lambda match: (-match.score, match.adapter_id)):
+        best.setdefault(match.adapter_id, match)
+    return list(best.values())
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """What similarities mean for a question put to the adapters of one space.
@@ -185,28 +193,29 @@ def rank(
     `scales` are those of each adapter's space. `positions` and `base_models` are only reported.
     Those `elsewhere` follow what is as exact and for a base model that was asked for. Of equals
     the one with more `downloads` comes first, then the one with the smaller id, so the same index
-    always answers the same. `said` are the similarities of what is said of adapters that have no
-    captions: they stand among those of captions to be reported, and speak by themselves.
+    always answers the same. `said` are the similarities of what is said of adapters: they are
+    reported where no caption is nearer, and speak by themselves.
     """
-    ids = sorted({id_ for own in scores.values() for id_ in own} | set(exact) | set(known))
+    said = said or {}
+    told = {id_ for own in (*scores.values(), said) for id_ in own}
+    ids = sorted(told.union(exact, known))
     own_scales = [scales[id_] for id_ in ids]
     if len({id(scale) for scale in own_scales}) == 1:
         # Mostly there is one space: its scale is that of all.
         own_scales = own_scales[:1]
-    seen = _without(scores, said or {})
-    found = evidence(seen, ids, [scale.calibration for scale in own_scales])
-    probable = _probabilities(seen, ids, own_scales, found)
+    found = evidence(scores, ids, [scale.calibration for scale in own_scales])
+    probable = _probabilities(scores, ids, own_scales, found)
     words = scores.get("words")
     sure = fit(found, silent=words is not None and not words)
     if said:
-        by_text = _by_what_is_said(seen, ids, said)
+        by_text = _by_what_is_said(scores, ids, said)
         probable = np.fmax(probable, by_text)
         # Of most nothing else speaks, which would look like evidence for each.
-        alone = np.array([all(id_ not in own for own in seen.values()) for id_ in ids])
+        alone = np.array([all(id_ not in own for own in scores.values()) for id_ in ids])
         sure = np.where(by_text >= TAKEN, np.maximum(sure, by_text), np.where(alone, 0.0, sure))
     hits = _hits(
         zip(ids, probable.tolist(), sure.tolist(), strict=True),
-        scores,
+        _shown(scores, said),
         positions or {},
         exact=set(exact),
         elsewhere=set(elsewhere),
@@ -215,19 +224,24 @@ def rank(
     return _best_first(hits, downloads or {})
 
 
-def _without(scores: Scores, said: Mapping[int, float]) -> Scores:
-    """Return scores as they are without what is said of adapters, which is no caption."""
-    if not said or "captions" not in scores:
-        return scores
-    shown = {id_: score for id_, score in scores["captions"].items() if id_ not in said}
-    return {**scores, "captions": shown}
+def _shown(scores: Scores, said: Mapping[int, float]) -> Scores:
+    """Return scores with what is said of adapters among captions, where no caption is nearer."""
+    captions = scores.get("captions", {})
+    nearer = {id_: score for id_, score in said.items() if score > captions.get(id_, -math.inf)}
+    return {**scores, "captions": {**captions, **nearer}} if nearer else scores
 
 
 def _by_what_is_said(scores: Scores, ids: Sequence[int], said: Mapping[int, float]) -> Doubles:
-    """Return how probable `ids` are by what is said of them (ids,), NaN where more is known."""
-    weighed = scores.get("weights", {})
-    told = np.array([math.nan if id_ in weighed else said.get(id_, math.nan) for id_ in ids])
-    return probabilities_of_said(told, max(scores.get("captions", {}).values(), default=-1.0))
+    """Return how probable `ids` are by what is said of them (ids,).
+
+    NaN where weights are known, and where the question's own words are in what is said: they tell
+    a blue heart from a red one, which lie near each other.
+    """
+    weighed, worded = scores.get("weights", {}), scores.get("words", {})
+    tells = [id_ not in weighed and worded.get(id_, 0.0) <= 0 for id_ in ids]
+    told = np.array([said.get(id_, math.nan) for id_ in ids])
+    nearest = max((*scores.get("captions", {}).values(), *said.values()), default=-1.0)
+    return probabilities_of_said(np.where(tells, told, math.nan), nearest)
 
 
 def _hits(

@@ -21,7 +21,7 @@ from registry.db.models import (
 )
 from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.filters import Filters, conditions
-from registry.retrieval.ranking import Match
+from registry.retrieval.ranking import Match, best_of_each
 from registry.retrieval.strangers import between
 from registry.retrieval.terms import Signal
 from registry.retrieval.vector import (
@@ -161,7 +161,7 @@ class CaptionSpace:
                 limit=limit,
             )
         ]
-        return sorted(found, key=lambda match: (-match.score, match.adapter_id))[:limit]
+        return best_of_each(found)[:limit]
 
     def similarities(
         self, session: Session, direction: Vector, ids: Collection[int]

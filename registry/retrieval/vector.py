@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from registry.db.encoder_models import Encoder, WeightEmbedding
 from registry.db.models import Adapter, File, Listing
 from registry.retrieval.filters import Filters, conditions
-from registry.retrieval.knowledge import UNCAPTIONED, ByCaptions, ByWeights, know
+from registry.retrieval.knowledge import ByCaptions, ByWeights, know
 from registry.retrieval.ranking import Match
 from registry.retrieval.statements import (
     UNFILTERED,
@@ -54,10 +54,10 @@ CAPTIONS = """
     JOIN listings ON listings.adapter_id = covers.adapter_id
     WHERE NOT captions.superseded AND caption_embeddings.text_encoder = %(text_encoder)s
 """
-DESCRIPTIONS = f"""
+DESCRIPTIONS = """
     FROM description_embeddings
     JOIN listings ON listings.adapter_id = description_embeddings.adapter_id
-    WHERE description_embeddings.text_encoder = %(text_encoder)s AND {UNCAPTIONED}
+    WHERE description_embeddings.text_encoder = %(text_encoder)s
 """
 DISTANCE = "embedding <=> %(vector)s::halfvec"
 
@@ -83,7 +83,7 @@ def ask_weights(
 def ask_descriptions(
     session: Session, embedding: Embedding, *, text_encoder: str, filters: Filters, limit: int
 ) -> Answer[list[Match]]:
-    """Ask for up to `limit` adapters without captions of which something like that is said.
+    """Ask for up to `limit` adapters of which something like that is said.
 
     `embedding` (dim,) is a question as captions are compared with it.
     """
@@ -176,7 +176,7 @@ def ask_captions(
 def nearest_by_descriptions(
     session: Session, embedding: Embedding, *, text_encoder: str, filters: Filters, limit: int
 ) -> list[Match]:
-    """Return up to `limit` adapters without captions of which what is said is most similar."""
+    """Return up to `limit` adapters of which what is said is most similar."""
     return ask_descriptions(
         session, embedding, text_encoder=text_encoder, filters=filters, limit=limit
     )()

@@ -1,4 +1,4 @@
-"""Step 9: what is said of adapters without captions -> its embedding."""
+"""Step 9: what is said of adapters -> its embedding."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ BATCH = 64
 
 
 class DescribeStep(SharedStep):
-    """Embeds name, tags, trigger words and description where covers have no captions.
+    """Embeds name, tags, trigger words and description where no encoder and captions tell.
 
     After publishing, which lets the file correct what the hub said. One outcome an adapter.
     """
@@ -49,5 +49,5 @@ class DescribeStep(SharedStep):
 
     def finish(self) -> Iterator[StepOutcome]:
         with self.context.sessions.begin() as session:
-            descriptions.forget_captioned(session)
+            descriptions.forget_needless(session)
         return iter(())

@@ -302,7 +302,7 @@ def test_evidence_is_judged_by_each_ones_calibration() -> None:
 def test_what_is_said_speaks_for_adapters_of_which_nothing_better_is_known() -> None:
     said = {1: 0.5, 2: 0.2, 3: 0.5}
 
-    hits = ranked({"weights": {3: STRANGE}, "captions": said, "words": {}}, said=said)
+    hits = ranked({"weights": {3: STRANGE}, "captions": {}, "words": {}}, said=said)
 
     bands = {hit.adapter_id: hit.band for hit in hits}
     assert bands == {1: "fits", 2: "probably not", 3: "probably not"}
@@ -312,14 +312,32 @@ def test_what_is_said_speaks_for_adapters_of_which_nothing_better_is_known() -> 
 def test_no_image_is_made_with_what_is_only_the_nearest_by_what_is_said() -> None:
     said = {1: 0.35, 2: 0.2, 3: 0.1}
 
-    hits = ranked({"captions": said, "words": {}}, said=said)
+    hits = ranked({"captions": {}, "words": {}}, said=said)
 
     assert hits[0].adapter_id == 1
     assert max(hit.surety for hit in hits) < LEAST_FIT
 
 
+def test_what_is_said_is_left_to_words_where_it_has_the_questions() -> None:
+    """A blue heart lies near a red one, and words tell which of them is asked for."""
+    said = {1: 0.5, 2: 0.5}
+    scores: dict[Signal, dict[int, float]] = {"captions": {}, "words": {2: 0.3}}
+
+    hits = {hit.adapter_id: hit for hit in ranked(scores, said=said)}
+
+    assert hits[1].band == "fits"
+    assert hits[2].band == "perhaps"
+    assert hits[2].score == ranked(scores)[0].score
+
+
+def test_what_is_said_is_shown_where_no_caption_is_nearer() -> None:
+    hits = ranked({"captions": {1: 0.3, 2: 0.6}, "words": {}}, said={1: 0.5, 2: 0.5, 3: 0.4})
+
+    assert {hit.adapter_id: hit.signals["captions"] for hit in hits} == {1: 0.5, 2: 0.6, 3: 0.4}
+
+
 def test_what_is_said_takes_nothing_from_who_has_captions() -> None:
-    scores: dict[Signal, dict[int, float]] = {"captions": {1: RIGHT, 2: 0.5}, "words": {1: 1.0}}
+    scores: dict[Signal, dict[int, float]] = {"captions": {1: RIGHT}, "words": {1: 1.0}}
 
     alone, both = ranked(scores), ranked(scores, said={2: 0.5})
 
