@@ -16,7 +16,7 @@ from registry.api.queue import GenerationQueue, Job
 from registry.api.schemas.fuse import FuseRequest
 from registry.api.schemas.images import ImageRequest
 from registry.db.images import FinishedImage, ImageFacts
-from registry.fusion.errors import GenerationCancelledError
+from registry.fusion.errors import GenerationCancelledError, SamplingError
 from registry.fusion.options import Drawing, PreviewCallback, StepCallback
 from registry.service import Registry
 
@@ -64,14 +64,32 @@ class Desk:
         return images
 
     def _check_early(self, request: ImageRequest) -> None:
-        """Refuse at once what its turn would show not to be drawn, where the base is told."""
+        """Refuse at once what its turn would show not to be drawn.
+
+        Without a base that is told the prompt's adapters decide, and any may be theirs.
+        """
+        how = Drawing(steps=request.steps, size=request.size)
+        if recipe := request.recipe:
+            how = Drawing(steps=recipe.steps, size=(recipe.width, recipe.height))
+        refusals: list[SamplingError] = []
+        for base_model in self._possible_bases(request):
+            try:
+                self._registry.maker.studio.check_drawing(base_model, how)
+            except SamplingError as error:
+                refusals.append(error)
+            else:
+                return
+        if refusals:
+            raise refusals[0]
+
+    def _possible_bases(self, request: ImageRequest) -> list[str]:
+        """Return those of the settings' base models that may be drawn with."""
         registry, adapters = self._registry, request.adapters
-        base_model = request.base_model
-        if base_model is None and adapters:
-            base_model = next((card.base_model for card in registry.cards([adapters[0].id])), None)
-        if base_model in registry.settings.base_models:
-            how = Drawing(steps=request.steps, size=request.size)
-            registry.maker.studio.check_drawing(base_model, how)
+        here = list(registry.settings.base_models)
+        told = request.recipe.base.name if request.recipe else request.base_model
+        if told is None and adapters:
+            told = next((card.base_model for card in registry.cards([adapters[0].id])), "")
+        return here if told is None else [name for name in here if name == told]
 
     def _queue_all(self, requests: Sequence[ImageRequest], images: Sequence[ImageFacts]) -> None:
         self._beat()

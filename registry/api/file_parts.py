@@ -14,6 +14,10 @@ SAID = {HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: NO_SUCH_PART, HTTPStatus.BAD
 class PartsResponse(FileResponse):
     """Sends a file, or what Range asks for of it.
 
+    Range is of GET alone, and one of other units than bytes is passed over [1].
+
+    - [1] https://www.rfc-editor.org/rfc/rfc9110#section-14.2
+
     Raises, while it answers:
         HTTPException: there is no such part; Starlette's own answer would say nothing of it.
     """
@@ -27,4 +31,15 @@ class PartsResponse(FileResponse):
                 raise HTTPException(message["status"], said, headers)
             await send(message)
 
-        await super().__call__(scope, receive, send_or_raise)
+        await super().__call__(_without_foreign_range(scope), receive, send_or_raise)
+
+
+def _without_foreign_range(scope: Scope) -> Scope:
+    """Return a request without a Range that it should be answered as if it had none."""
+    is_get = scope["method"] == "GET"
+    headers = [
+        (name, own)
+        for name, own in scope["headers"]
+        if name != b"range" or (is_get and own.strip().lower().startswith(b"bytes="))
+    ]
+    return {**scope, "headers": headers}

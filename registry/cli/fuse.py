@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crawler.whole_file import written_whole
 from registry.cli.context import open_drawer
 from registry.cli.errors import UsageError
 from registry.cli.export import check_target, print_export
@@ -15,7 +16,7 @@ from registry.cli.options import (
     FindingOptions,
     ModeOptions,
     Png,
-    check_output,
+    check_png,
     grouped,
 )
 from registry.cli.output import print_fused, print_json, stderr
@@ -23,6 +24,8 @@ from registry.cli.progress import progress_bar
 from registry.fusion.options import TARGETS
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from registry.fusion.fused_image import FusedImage
 
 app = typer.Typer()
@@ -54,7 +57,7 @@ class ResultOptions:
 
     def check(self) -> None:
         """Refuse what makes no sense, before anything slow."""
-        check_output(self.output)
+        check_png(self.output)
         if self.export is not None:
             check_target(self.export)
 
@@ -133,7 +136,7 @@ def grid(
     ids = parse_ids(adapters, more)
     if ids is None or len(ids) < 2:
         raise UsageError("give two adapters or more, like --adapters 12 7 31.")
-    check_output(output)
+    check_png(output)
     size, mode = drawing.pixels, drawing.parsed_mode
     drawer = open_drawer(context)
     with progress_bar("Drawing the sheet") as progress:
@@ -146,8 +149,7 @@ def grid(
             mode=mode,
             progress=progress,
         )
-    sheet.save(output)
-    stderr().print(f"wrote {output}", markup=False)
+    write_sheet(sheet, output)
 
 
 @app.command()
@@ -166,7 +168,7 @@ def compare(
 ) -> None:
     """Draw the base, each adapter alone, their sum, average and gated fusion, side by side."""
     ids = parse_ids(adapters, more)
-    check_output(output)
+    check_png(output)
     size = drawing.pixels
     drawer = open_drawer(context)
     with progress_bar("Drawing the sheet") as progress:
@@ -180,7 +182,13 @@ def compare(
             size=size,
             progress=progress,
         )
-    sheet.save(output)
+    write_sheet(sheet, output)
+
+
+def write_sheet(sheet: "Image", output: Path) -> None:
+    """Write a sheet as a PNG, whatever its file is called."""
+    with written_whole(output) as partial:
+        sheet.save(partial, "PNG")
     stderr().print(f"wrote {output}", markup=False)
 
 

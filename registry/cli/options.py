@@ -56,6 +56,9 @@ Steps = Annotated[int | None, typer.Option(min=1, max=100, help="Default: the ba
 Size = Annotated[str | None, typer.Option(help="Pixels: 768x512, or 512 for a square.")]
 Mode = Annotated[str, typer.Option(help="gated, sum, average or base.")]
 Png = Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")]
+OTHER_PICTURES = frozenset(
+    {".jpg", ".jpeg", ".webp", ".gif", ".avif", ".jxl", ".heic", ".bmp", ".tif", ".tiff"}
+)
 
 
 Rank = Annotated[int | None, typer.Option(min=1, help="Of its layers, the median.")]
@@ -315,6 +318,15 @@ def check_output(output: Path) -> None:
     """Refuse a path that cannot be written to, before anything slow."""
     if not is_folder(output.absolute().parent):
         raise UsageError(f"there is no folder {output.absolute().parent} to write to.")
+    if is_folder(output):
+        raise UsageError(f"{output} is a folder; name a file to write.")
+
+
+def check_png(output: Path) -> None:
+    """Refuse the same, and a name that says of a PNG that it is another kind of picture."""
+    check_output(output)
+    if output.suffix.lower() in OTHER_PICTURES:
+        raise UsageError(f"--output is {output}; images are PNGs, so end it in .png.")
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -105,6 +105,8 @@ class Studio:
         """Draw a recipe's image again. Its adapters are found by their hashes."""
         base_model, gated = recipe.base.name, recipe.gates_sha256 is not None
         self._check_settings(base_model, gated=gated)
+        size = (recipe.width, recipe.height)
+        self.check_drawing(base_model, Drawing(steps=recipe.steps, size=size))
         from registry.fusion.generate import reproduce
         from registry.fusion.loaded_adapter import LoadedAdapter
 

@@ -67,13 +67,19 @@ REFUSED = AdapterRefusedError("Paper Fox", "its weights are not finite; fetch it
 REFUSALS = refusals(
     AdapterNotFoundError(7), NothingFoundError("a fox", "flux.1-dev"), TOO_LARGE, REFUSED, *UNABLE
 )
+EXAMPLE_LINES = """\
+{"event": "started"}
+{"event": "step", "done": 1, "total": 2}
+{"event": "step", "done": 2, "total": 2}
+{"event": "done", "result": {"image": "data:image/png;base64,iVBORw0…", "recipe": {}}}
+"""
 ANSWERS: dict[int | str, dict[str, Any]] = {
     **REFUSALS,
     200: {
         "description": "By `Accept`: JSON; the PNG alone, its recipe inside; or lines of "
         "JSON, one for every step of the progress, one (`waiting`) for every 10 seconds without "
         "any other, and one for the result.",
-        "content": {PNG: {}, LINES: {}},
+        "content": {PNG: {}, LINES: {"example": EXAMPLE_LINES}},
     },
 }
 

@@ -40,6 +40,16 @@ REFUSALS = refusals(
     SamplingError("1000x1000 pixels: use multiples of 16"),
 )
 
+# Of what `data` holds, some.
+EXAMPLE_EVENTS = """\
+event: drawing
+data: {"id": 7, "state": "drawing", "done": 14, "total": 28, "preview": "/v1/images/7/preview?n=3"}
+
+event: done
+data: {"id": 7, "state": "done", "done": 28, "total": 28, "png": "/v1/images/7/png"}
+
+"""
+
 
 def _picture(media_type: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"content": {media_type: {}}}, 304: NOT_MODIFIED}
@@ -92,6 +102,7 @@ def _is_there(image_id: ImageId, registry: RegistryDep) -> None:
     "/images/{image_id}/events",
     response_class=EventSourceResponse,
     dependencies=[Depends(_is_there)],
+    responses={200: {"content": {"text/event-stream": {"example": EXAMPLE_EVENTS}}}},
 )
 async def watch_image(
     image_id: ImageId, registry: OpenRegistryDep, desk: DeskDep, queue: QueueDep

@@ -3,6 +3,7 @@
 And a few of the cases that `python -m benchmarks.api_fuzz` has thousands of.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from jsonschema_rs import Draft202012Validator
 from benchmarks.api_fuzz.__main__ import ask
 from registry.api.app import create_app
 from registry.api.description import example_of
-from registry.api.schemas.fuse import RECIPE
+from registry.api.schemas.fuse import LINES, RECIPE
 from registry.fusion.recipe import Recipe
 from registry.service import Registry
 from tests.builders import add_adapter
@@ -82,6 +83,24 @@ def test_every_body_and_every_answer_shows_what_it_looks_like(document: dict[str
         for content in (one.get("content", {}) for one in shown):
             if "schema" in content.get("application/json", {}):
                 assert faults(document, content["application/json"]) == [], name
+
+
+def test_every_stream_shows_what_comes(document: dict[str, Any]) -> None:
+    """Nobody guesses how lines and events are written."""
+    streams = {
+        f"{name} {kind}": shown
+        for name, operation in operations(document)
+        for _, answer in answers(document, operation)
+        for kind, shown in answer.get("content", {}).items()
+        if kind in ("text/event-stream", LINES)
+    }
+
+    assert len(streams) == 3
+    for name, shown in streams.items():
+        said = shown["example"].replace("data: ", "").splitlines()
+        written = [json.loads(line) for line in said if line.startswith("{")]
+        assert written, name
+        assert "done" in (written[-1].get("event"), written[-1].get("state")), name
 
 
 def test_every_parameter_shows_what_it_looks_like(document: dict[str, Any]) -> None:

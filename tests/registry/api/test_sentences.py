@@ -117,7 +117,7 @@ def test_what_is_not_known_is_left_as_it_is(text: str) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("/v1/search?q=", "请输入搜索内容：描述你想要的画面。"),
+        ("/v1/choose?prompt=%20", "请输入搜索内容：描述你想要的画面。"),
         ("/v1/search?q=a&limit=9999", "limit：不能大于 100"),
         ("/v1/search?q=a&limit=", "limit：应为整数"),
         (f"/v1/search?q={'a' * 3000}", "q：最多 2000 个字符"),

@@ -111,6 +111,22 @@ def test_a_server_draws_the_sheets_that_this_process_would(ids: list[int], tmp_p
     assert "multiples of" in refused[1]
 
 
+@pytest.mark.parametrize("command", ["fuse", "grid", "compare"])
+def test_what_is_written_is_a_png_whatever_it_is_called(
+    ids: list[int], tmp_path: Path, command: str
+) -> None:
+    """A wrong name is known before minutes of drawing, not after them."""
+    words = [command, "a fox", "--adapters", f"{ids[0]},{ids[1]}", "--steps", "1"]
+
+    assert "end it in .png" in run_badly(*words, "-o", "out.JPG")
+    assert "is a folder" in run_badly(*words, "-o", "zoo")
+    run_well(*words, "-o", "out")
+
+    with Image.open(tmp_path / "out") as image:
+        assert image.format == "PNG"
+    assert not (tmp_path / "out.JPG").exists()
+
+
 def test_a_recipe_is_printed_as_json_and_is_in_the_image(ids: list[int], tmp_path: Path) -> None:
     out, again = tmp_path / "out.png", tmp_path / "again.png"
 

@@ -19,6 +19,7 @@ from sqlalchemy import update
 from registry.api.app import close, create_app
 from registry.api.pages.render import json_text
 from registry.api.queue import MOST_WAITING
+from registry.api.schemas.fuse import RECIPE
 from registry.client import Client
 from registry.db import images
 from registry.db.work_models import DrawnImage
@@ -213,24 +214,27 @@ def test_what_cannot_be_drawn_says_why(client: TestClient, drawing: Registry) ->
     assert (refused.status_code, refused.json()["detail"]) == (409, told)
 
 
-@pytest.mark.parametrize("base_is_told", [True, False])
+@pytest.mark.parametrize("told_by", ["base", "adapter", "prompt", "recipe"])
 def test_sizes_that_a_base_does_not_draw_are_refused_at_once(
-    client: TestClient, drawing: Registry, base_folder: Path, base_is_told: bool
+    client: TestClient, drawing: Registry, base_folder: Path, told_by: str
 ) -> None:
     sizes = read_sizes(base_folder, "demo-flux-tiny")
     most = MOST_TIMES * sizes.side
     asked: dict[str, Any] = {"prompt": "a fox", "mode": "sum"}
-    if base_is_told:
+    if told_by == "base":
         asked["base_model"] = "demo-flux-tiny"
-    else:
+    elif told_by == "adapter":
         asked["adapters"] = [{"id": add_file(drawing, 1, "fox")}]
+    square = {"width": 4 * sizes.unit, "height": 4 * sizes.unit}
+    recipe = RECIPE | {"base": RECIPE["base"] | {"name": "demo-flux-tiny"}} | square
 
     for size, said in (
         ({"width": 4 * sizes.unit + 1}, f"use multiples of {sizes.unit}"),
         ({"height": 4 * sizes.unit + 1}, f"use multiples of {sizes.unit}"),
         ({"width": 4 * sizes.unit, "height": most + sizes.unit}, f"use {most} at most"),
     ):
-        answer = client.post("/v1/images", json=asked | size)
+        written = {"recipe": recipe | size} if told_by == "recipe" else asked | size
+        answer = client.post("/v1/images", json=written)
 
         assert answer.status_code == 422
         assert said in answer.json()["detail"]

@@ -241,6 +241,20 @@ def test_a_file_is_downloaded_whole_or_in_part(client: TestClient, registry: Reg
     assert (part.status_code, part.content) == (206, answer.content[8:16])
 
 
+@pytest.mark.parametrize(("method", "asked"), [("GET", "letters=1-2"), ("HEAD", "bytes=8-15")])
+def test_a_range_that_means_nothing_is_passed_over(
+    client: TestClient, registry: Registry, method: str, asked: str
+) -> None:
+    """RFC 9110, 14.2: of units that are not known, and wherever the method is not GET."""
+    url = f"/v1/adapters/{add_file(registry, 1, 'fox')}/file"
+    whole = client.request(method, url)
+
+    answer = client.request(method, url, headers={"Range": asked})
+
+    assert (answer.status_code, answer.content) == (200, whole.content)
+    assert answer.headers["content-length"] == whole.headers["content-length"]
+
+
 def test_a_part_that_a_file_does_not_have_is_a_problem_like_others(
     client: TestClient, registry: Registry
 ) -> None:
@@ -248,7 +262,7 @@ def test_a_part_that_a_file_does_not_have_is_a_problem_like_others(
     length = client.get(url).headers["content-length"]
 
     beyond = client.get(url, headers={"Range": f"bytes={length}-"})
-    unread = client.get(url, headers={"Range": "letters=1-2"})
+    unread = client.get(url, headers={"Range": "bytes=5-3"})
     chinese = client.get(url, headers={"Range": f"bytes={length}-", "Accept-Language": "zh"})
 
     assert beyond.status_code == 416
