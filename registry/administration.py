@@ -162,9 +162,10 @@ class Administration(OpenRegistry):
             NotEnoughToLearnError: too few captioned adapters, or authors.
         """
         from registry.refresh.learn import Learner
+        from registry.retrieval.filters import known_name
 
         learner = Learner(
             self.sessions, self.blobs, self.text_encoder, self.settings.home / "learning"
         )
         with one_line_errors():
-            return learner.learn(base_model, progress, anew=new_basis)
+            return learner.learn(known_name(base_model), progress, anew=new_basis)

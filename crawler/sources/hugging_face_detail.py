@@ -1,6 +1,7 @@
 """What Hugging Face says of a repository -> records. Pure: no network, no client."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -115,8 +116,12 @@ def read_detail(
     card = as_dict(detail.get("cardData"))
     hub_tags = clean_words(as_list(detail.get("tags")))
     author, name = listed.repo.split("/")
+    stems = Counter(PurePosixPath(file.name).stem for file in files)
     for file in files:
-        own_name = f"{name} ({clean_line(PurePosixPath(file.name).stem, MAX_NAME)})"
+        path = PurePosixPath(file.name)
+        # Files of one name in several folders, as of epochs, are told apart by the folders.
+        said = path.stem if stems[path.stem] == 1 else str(path.with_suffix(""))
+        own_name = f"{name} ({clean_line(said, MAX_NAME)})"
         yield AdapterRecord(
             hub=HUB,
             repo=listed.repo,

@@ -108,11 +108,16 @@ def rollback(
     base_model: Annotated[str | None, typer.Argument(help="Default: the main one.")] = None,
 ) -> None:
     """Let search use the encoder again that the present one replaced, or none if it was first."""
+    from registry.db.encoders import find_active
     from registry.db.promotion import find_fallback
+    from registry.retrieval.filters import known_name
 
     registry = open_registry(context)
-    base_model = base_model or registry.default_base_model()
+    base_model = known_name(base_model or registry.default_base_model())
     with registry.sessions() as session:
+        # That of its family serves it too.
+        active = find_active(session, base_model)
+        base_model = base_model if active is None else active.base_model
         fallback = find_fallback(session, base_model)
     if fallback is not None:
         # It may lack what came since it was replaced.

@@ -86,10 +86,10 @@ def _run(
 
     steps = [step for step in STEPS if asks_hub in (None, step.asks_hub)]
     registry = open_registry(context)
-    with closing(open_source(crawl.source, crawl.filters.over(registry.settings))) as opened:
-        pipeline = Pipeline(
-            registry.sessions, registry.blobs, registry.settings, registry.text_encoder
-        )
+    # What is asked for counts for the listing and, by its layers, for each file.
+    settings = crawl.filters.over(registry.settings)
+    with closing(open_source(crawl.source, settings)) as opened:
+        pipeline = Pipeline(registry.sessions, registry.blobs, settings, registry.text_encoder)
         refreshed = pipeline.refresh(opened, full=crawl.full, force=crawl.force, steps=steps)
         counts = show_refresh(refreshed)
     [run] = registry.runs(limit=1)

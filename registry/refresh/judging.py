@@ -83,6 +83,9 @@ class HeaderJudge:
         is_chosen = want.record.hub == FolderSource.hub
         if self._wanted and base_model not in self._wanted and not is_chosen:
             wanted = " or ".join(sorted(self._wanted))
-            reason = f"its file is for {base_model}; REGISTRY_CRAWL_BASE_MODELS asks for {wanted}"
+            reason = (
+                f"its file is for {base_model}; --base-model or REGISTRY_CRAWL_BASE_MODELS asks "
+                f"for {wanted}"
+            )
             return Judgement(reason, self._wishes, base_model)
         return Judgement(base_model=base_model)

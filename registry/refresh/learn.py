@@ -257,8 +257,9 @@ def _check_enough(name: str, train: Sequence[Example], held: Sequence[Example]) 
         authors = len({example.group for example in (*train, *held)})
         raise NotEnoughToLearnError(
             f"{len(train) + len(held)} adapters of {name} by {authors} authors have sketch and "
-            f"caption; {FEWEST_ADAPTERS} to learn from and {FEWEST_HELD_BACK} by other authors, "
-            "one in five, are needed. Crawl more, or write captions with `autolora caption`"
+            f"caption: {len(train)} to learn from and {len(held)} by authors that are held back, "
+            f"one in five; {FEWEST_ADAPTERS} and {FEWEST_HELD_BACK} are needed. Crawl more, or "
+            "write captions with `autolora caption`"
         )
 
 

@@ -14,7 +14,7 @@ from crawler.sources.folder import FolderSource
 from crawler.sources.hugging_face import HuggingFaceSource
 from crawler.sources.modelscope import ModelScopeSource
 from encoder.base_models.facts import related_base_models, variant_names, variant_of
-from encoder.base_models.names import name_listed
+from encoder.base_models.names import find_base_model, name_listed
 from registry.config import Settings
 from registry.errors import CrawlFilterError, UnknownSourceError
 
@@ -70,12 +70,15 @@ def filters_of(settings: Settings) -> Filters:
 def wanted_names(base_models: Iterable[str]) -> frozenset[str]:
     """Return the base models that are meant, a family's name for all of it, as hubs name them.
 
+    Each may be written as hubs, trainers or people write it.
+
     Raises:
         CrawlFilterError: one is not known here.
     """
     names: set[str] = set()
     for base_model in base_models:
-        meant = [name for name in related_base_models(base_model) if variant_of(name).hub_words]
+        known = find_base_model(base_model) or base_model
+        meant = [name for name in related_base_models(known) if variant_of(name).hub_words]
         if not meant:
             raise CrawlFilterError(base_model, variant_names())
         names |= set(meant)

@@ -22,7 +22,7 @@ from registry.retrieval.browsing import browse
 from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
-from registry.retrieval.duplicates import find_duplicates
+from registry.retrieval.duplicates import contents, find_duplicates
 from registry.retrieval.encoder_spaces import Space, spaces_of
 from registry.retrieval.errors import (
     CalledAdapterError,
@@ -45,7 +45,7 @@ from registry.retrieval.likeness import Likes, Spaces, search_alike
 from registry.retrieval.named import find_named
 from registry.retrieval.opening import ActiveEncoder, ask_opening
 from registry.retrieval.paging import MOST_RANKED, Paged, ranked_page, sorted_page
-from registry.retrieval.ranking import Match, SearchHit
+from registry.retrieval.ranking import Match, SearchHit, fold
 from registry.retrieval.results import (
     Choice,
     DuplicatesPage,
@@ -327,6 +327,7 @@ class Finder:
         """Return a page of the MOST_FOUND adapters of the same family with most similar weights.
 
         By fingerprints where no encoder is active, or where it has not embedded the adapter.
+        Listings of the same tensors are one result; those of the adapter itself are none.
         """
         with self._snapshot() as session:
             card = load_cards(session, [adapter_id]).get(adapter_id)
@@ -338,12 +339,17 @@ class Finder:
             if found is None:
                 found = nearest_by_fingerprint(session, adapter_id, filters, MOST_FOUND + 1)
                 by = "fingerprints" if found is not None else "nothing"
-            hits = {
-                match.adapter_id: SearchHit(
-                    match.adapter_id, match.score, signals={"weights": match.score}
-                )
+            near = [
+                SearchHit(match.adapter_id, match.score, signals={"weights": match.score})
                 for match in found or ()
-                if match.adapter_id != adapter_id
+            ]
+            # The same tensors under another listing are no other adapter; `duplicates` tells them.
+            held = contents(session, [adapter_id, *(hit.adapter_id for hit in near)])
+            own = held.get(adapter_id)
+            hits = {
+                hit.adapter_id: hit
+                for hit in fold(near, held)
+                if hit.adapter_id != adapter_id and (own is None or held.get(hit.adapter_id) != own)
             }
             ids = list(hits)[:MOST_FOUND]
             page = page_of(session, ("similar", adapter_id), ids, paging)

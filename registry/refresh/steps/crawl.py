@@ -107,14 +107,18 @@ class CrawlStep(Step):
 
     def _retire(self) -> Iterator[StepOutcome]:
         """Mark as gone what a complete listing lacks, within bounds."""
-        origin, run_id = self.context.origin, self.context.run_id
+        source, origin, run_id = self.context.source, self.context.origin, self.context.run_id
         with self.context.sessions.begin() as session:
             before = runs.find_last_complete(session, origin)
             runs.mark_complete(session, run_id)
-            adapters.spare_unwanted(session, origin, run_id, self.context.source.wants)
             present = adapters.count_present(session, origin)
+            # A hub that lists nothing at all is broken rather than empty, however little it had.
+            few = FEW_MISSING
+            if source.has_cursor and adapters.count_missing(session, origin, run_id) == present:
+                few = 0
+            adapters.spare_unwanted(session, origin, run_id, source.wants)
             missing = adapters.count_missing(session, origin, run_id)
-            believed = missing <= max(FEW_MISSING, SHARE_MISSING * present) or self.context.force
+            believed = missing <= max(few, SHARE_MISSING * present) or self.context.force
             # What the complete listing before lacked as well has been missed twice.
             gone = adapters.mark_gone(session, origin, run_id if believed else before or 0)
             if gone:

@@ -300,6 +300,18 @@ def test_only_files_that_may_be_adapters_count() -> None:
     assert {(file.sha256, file.size) for file in files} == {("a" * 64, 10)}
 
 
+def test_files_of_one_name_in_two_folders_have_two_names() -> None:
+    """As of epochs: two results that are called the same cannot be told apart."""
+    paths = ["e5/ink.safetensors", "e9/ink.safetensors", "other.safetensors"]
+    files = listed_files({"siblings": list(map(sibling, paths))})
+
+    found = read_detail(
+        {}, ListedItem("alice/cat", DAY), files, "https://hub.example", has_token=False
+    )
+
+    assert [r.name for r in found] == ["cat (e5/ink)", "cat (e9/ink)", "cat (other)"]
+
+
 def test_the_tree_says_the_same() -> None:
     item = {"type": "file", "path": "a.safetensors", "size": 134, "lfs": {"oid": "b" * 64}}
 

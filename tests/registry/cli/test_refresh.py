@@ -75,6 +75,24 @@ def test_a_base_model_that_is_not_known_is_one_line(registry: Registry) -> None:
     assert "'fluks'" in run_badly("crawl", "--base-model", "fluks")
 
 
+def test_an_option_s_base_model_counts_for_the_layers_too(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hubs are wrong about it; the file is refused, and looked at again when all is asked for."""
+    zoo = tmp_path / "zoo"
+    entry = add_entry(zoo, "cat", base_model="black-forest-labs/FLUX.1-dev")
+    write_adapter(zoo / entry["file"], make_factors(0))
+    with modelscope.serve(zoo) as hub:
+        monkeypatch.setenv("REGISTRY_MODELSCOPE_ENDPOINT", hub.endpoint)
+
+        run_well("refresh", "--base-model", "flux.1-dev")
+
+        [cat] = json.loads(run_well("list", "--state", "refused", "--json"))["items"]
+        assert "--base-model or REGISTRY_CRAWL_BASE_MODELS asks for flux.1-dev" in cat["refusal"]
+        run_well("refresh")
+    assert "The cat" in run_well("list", "--state", "ready")
+
+
 def test_a_hub_that_is_down_is_one_line_and_a_failure(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

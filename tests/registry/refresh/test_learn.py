@@ -1,6 +1,7 @@
 """The index trains an encoder of its own, which serves only where it finds more."""
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,10 +199,18 @@ def test_too_little_is_said_to_be_too_little(registry: Registry) -> None:
     with registry.sessions.begin() as session:
         add_taught(session, 20)
 
-    with pytest.raises(NotEnoughToLearnError, match="20 adapters of demo-flux-tiny by 20 authors"):
+    with pytest.raises(
+        NotEnoughToLearnError, match="20 adapters of demo-flux-tiny by 20 authors"
+    ) as few:
         registry.learn("demo-flux-tiny")
+    # 115 by one author are not enough either: the two counts tell which is.
+    counts = re.search(r"(\d+) to learn from and (\d+) by authors that are held", str(few.value))
+    assert counts is not None
+    assert sum(map(int, counts.groups())) == 20
     with pytest.raises(NotEnoughToLearnError, match="no layers are known"):
         registry.learn("nothing known")
+    with pytest.raises(NotEnoughToLearnError, match=r"0 adapters of flux\.1 "):
+        registry.learn("Flux.1 D")
 
 
 def test_what_has_something_in_common_is_one_group(registry: Registry) -> None:

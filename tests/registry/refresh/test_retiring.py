@@ -76,6 +76,22 @@ def test_an_empty_answer_empties_nothing(
     assert run.counts["problems"][0]["message"] == problem, "the report says how many"
 
 
+def test_an_empty_answer_of_a_small_hub_empties_nothing(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    """So few may vanish at once, but not all there are."""
+    del hub.entries[3:]
+    crawl(pipeline, source)
+    hub.entries.clear()
+
+    [problem] = crawl(pipeline, source, full=True)
+
+    assert "3 of 3 adapters" in problem
+    assert states(sessions) == {"listed": 3}
+    assert crawl(pipeline, source, full=True) == [], "a second listing agrees"
+    assert states(sessions) == {"gone": 3}
+
+
 def test_half_a_listing_is_believed_when_a_second_one_agrees(
     pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
 ) -> None:

@@ -117,6 +117,15 @@ def test_a_familys_name_asks_for_all_of_it(settings: Settings) -> None:
     assert "flux.1" not in names
 
 
+@pytest.mark.parametrize(
+    ("written", "ours"),
+    [("Flux.1 D", "flux.1-dev"), ("SDXL", "sdxl-1.0"), ("SD1.5", "sd-1.5"), ("Pony", "pony")],
+)
+def test_base_models_are_crawled_for_as_people_write_them(written: str, ours: str) -> None:
+    """Searching by these names works; who copies one from a hub's page means the same."""
+    assert wanted_names([written]) == wanted_names([ours])
+
+
 def test_a_base_model_that_is_not_known_is_refused_with_what_is(settings: Settings) -> None:
     settings = settings.model_copy(update={"crawl_base_models": ["fluks"]})
 

@@ -97,6 +97,24 @@ def test_similar_adapters_go_on_where_a_page_ended(registry: Registry) -> None:
     assert (first.total, second.next) == (3, None)
 
 
+def test_similar_adapters_are_others_each_once(registry: Registry) -> None:
+    """A file that two hubs list is one adapter: neither its own kin nor two of another's."""
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        fox = add_adapter(session, embedding=embed(registry, "a fox"))
+        wolf = add_adapter(session, embedding=embed(registry, "a wolf"))
+        again = [
+            add_adapter(session, file_sha256=one.file_sha256, hub="civitai").id
+            for one in (fox, wolf)
+        ]
+
+    [result] = registry.similar(fox.id).results
+
+    assert result.card.id in (wolf.id, again[1])
+    assert len(result.also) == 1
+    assert {result.card.id, result.also[0].id} == {wolf.id, again[1]}
+
+
 def test_duplicates_go_on_where_a_page_ended(registry: Registry) -> None:
     with registry.sessions.begin() as session:
         first = add_adapter(session)
