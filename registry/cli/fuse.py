@@ -97,7 +97,7 @@ def fuse(
         raise UsageError("give either a prompt or --recipe.")
     result.check()
     ids, strengths = parse_adapters(adapters, more)
-    size, mode = drawing.pixels, drawing.parsed_mode
+    asked, mode = drawing.asked, drawing.parsed_mode
     drawer = open_drawer(context)
     with progress_bar("Making the image") as progress:
         if recipe is not None:
@@ -111,12 +111,10 @@ def fuse(
                 adapters=ids,
                 strengths=strengths,
                 base_model=finding.base_model,
-                seed=drawing.seed,
-                steps=drawing.steps,
-                size=size,
                 mode=mode,
                 check=drawing.check,
                 progress=progress,
+                **asked,
             )
     result.write(fused)
 
@@ -137,18 +135,10 @@ def grid(
     if ids is None or len(ids) < 2:
         raise UsageError("give two adapters or more, like --adapters 12 7 31.")
     check_png(output)
-    size, mode = drawing.pixels, drawing.parsed_mode
+    asked, mode = drawing.asked, drawing.parsed_mode
     drawer = open_drawer(context)
     with progress_bar("Drawing the sheet") as progress:
-        sheet = drawer.grid(
-            prompt,
-            ids,
-            seed=drawing.seed,
-            steps=drawing.steps,
-            size=size,
-            mode=mode,
-            progress=progress,
-        )
+        sheet = drawer.grid(prompt, ids, mode=mode, progress=progress, **asked)
     write_sheet(sheet, output)
 
 
@@ -169,7 +159,7 @@ def compare(
     """Draw the base, each adapter alone, their sum, average and gated fusion, side by side."""
     ids = parse_ids(adapters, more)
     check_png(output)
-    size = drawing.pixels
+    asked = drawing.asked
     drawer = open_drawer(context)
     with progress_bar("Drawing the sheet") as progress:
         sheet = drawer.compare(
@@ -177,10 +167,8 @@ def compare(
             k=finding.k,
             adapters=ids,
             base_model=finding.base_model,
-            seed=drawing.seed,
-            steps=drawing.steps,
-            size=size,
             progress=progress,
+            **asked,
         )
     write_sheet(sheet, output)
 

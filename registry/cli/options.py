@@ -22,11 +22,13 @@ import typer
 
 from crawler.disk import is_folder
 from registry.cli.errors import UsageError
+from registry.fusion.options import MOST_GUIDANCE
 from registry.retrieval.terms import FOUND_SORTS, MATURITIES, FoundSort
 from registry.retrieval.terms import FilterOptions as Asked
 
 if TYPE_CHECKING:
     from registry.config import Settings
+    from registry.fusion.options import DrawingOptions as Drawn
 
 Chosen = TypeVar("Chosen", bound=str)
 MODES = ("gated", "sum", "average", "base")
@@ -54,6 +56,13 @@ Most = Annotated[
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Another one, another result.")]
 Steps = Annotated[int | None, typer.Option(min=1, max=100, help="Default: the base model's.")]
 Size = Annotated[str | None, typer.Option(help="Pixels: 768x512, or 512 for a square.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=MOST_GUIDANCE, help="How closely the prompt is kept to. Default: the base's."
+    ),
+]
+Negative = Annotated[str, typer.Option(help="What the image should not show.")]
 Mode = Annotated[str, typer.Option(help="gated, sum, average or base.")]
 Png = Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")]
 OTHER_PICTURES = frozenset(
@@ -249,6 +258,19 @@ class DrawingOptions:
     seed: Seed = 0
     steps: Steps = None
     size: Size = None
+    guidance: Guidance = None
+    negative: Negative = ""
+
+    @property
+    def asked(self) -> "Drawn":
+        """Return them as whoever draws takes them."""
+        return {
+            "seed": self.seed,
+            "steps": self.steps,
+            "size": self.pixels,
+            "guidance": self.guidance,
+            "negative": self.negative,
+        }
 
     @property
     def pixels(self) -> tuple[int, int] | None:

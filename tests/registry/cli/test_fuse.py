@@ -134,12 +134,14 @@ def test_a_recipe_is_printed_as_json_and_is_in_the_image(ids: list[int], tmp_pat
         run_well(
             *("fuse", "a fox", "-o", str(out), "--adapters", f"{ids[0]}:0.5"),
             *("--mode", "sum", "--steps", "2", "--seed", "3", "--json"),
+            *("--guidance", "2.5", "--negative", "a wolf"),
         )
     )
     printed = run_well("fuse", "--recipe", str(out), "-o", str(again))
 
     assert [used["strength"] for used in recipe["adapters"]] == [0.5]
     assert recipe["full_prompt"] == "a fox, fx0"
+    assert (recipe["guidance"], recipe["negative_prompt"]) == (2.5, "a wolf")
     assert "Fox 0" in printed
     assert Image.open(again).tobytes() == Image.open(out).tobytes()
 
