@@ -137,7 +137,8 @@ def _learn(context: typer.Context, options: EncoderOptions, as_json: bool) -> No
     if as_json:
         print_json(facts)
     else:
-        print_facts({**facts, "mrr": str(lesson.mrr), "gain": str(lesson.gain or "-")})
+        said = {"mrr": str(lesson.mrr), "gain": str(lesson.gain or "-")}
+        print_facts({**facts, **said, "seconds": f"{lesson.seconds:.0f}"})
 
 
 def _train(
