@@ -22,7 +22,6 @@ import typer
 
 from crawler.disk import is_folder
 from registry.cli.errors import UsageError
-from registry.fusion.options import MOST_GUIDANCE
 from registry.retrieval.terms import FOUND_SORTS, MATURITIES, FoundSort
 from registry.retrieval.terms import FilterOptions as Asked
 
@@ -59,7 +58,7 @@ Size = Annotated[str | None, typer.Option(help="Pixels: 768x512, or 512 for a sq
 Guidance = Annotated[
     float | None,
     typer.Option(
-        min=0, max=MOST_GUIDANCE, help="How closely the prompt is kept to. Default: the base's."
+        min=0, max=30, help="How closely the prompt is kept to. Default: the base's."
     ),
 ]
 Negative = Annotated[str, typer.Option(help="What the image should not show.")]

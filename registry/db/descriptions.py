@@ -42,21 +42,14 @@ TEXT: ColumnElement[str] = func.concat_ws(
     type_=Text,
 )
 MD5: ColumnElement[str] = func.md5(TEXT, type_=Text)
-
-
-def _is_needless(
-    adapter_id: InstrumentedAttribute[int], file_sha256: InstrumentedAttribute[str | None]
-) -> ColumnElement[bool]:
-    """Whether captions and an active encoder tell of an adapter."""
-    is_captioned = exists().where(
-        Cover.adapter_id == adapter_id, Caption.cover_id == Cover.id, Caption.superseded.is_(False)
-    )
-    is_weighed = exists().where(
-        WeightEmbedding.file_sha256 == file_sha256,
-        WeightEmbedding.encoder_id == Encoder.id,
-        Encoder.active,
-    )
-    return is_captioned & is_weighed
+# Captions and an active encoder tell more.
+_IS_NEEDLESS = exists().where(
+    Cover.adapter_id == Adapter.id, Caption.cover_id == Cover.id, Caption.superseded.is_(False)
+) & exists().where(
+    WeightEmbedding.file_sha256 == Adapter.file_sha256,
+    WeightEmbedding.encoder_id == Encoder.id,
+    Encoder.active,
+)
 
 
 def _to_describe(text_encoder: str) -> ColumnElement[bool]:
@@ -65,8 +58,7 @@ def _to_describe(text_encoder: str) -> ColumnElement[bool]:
         DescriptionEmbedding.text_encoder == text_encoder,
         DescriptionEmbedding.text_md5 == MD5,
     )
-    is_needed = ~_is_needless(Adapter.id, Adapter.file_sha256)
-    return (Adapter.state == "ready") & is_needed & ~is_there & (TEXT != "")
+    return (Adapter.state == "ready") & ~_IS_NEEDLESS & ~is_there & (TEXT != "")
 
 
 def count_to_describe(session: Session, text_encoder: str) -> int:
@@ -127,8 +119,5 @@ def store_descriptions(
 
 def forget_needless(session: Session) -> None:
     """Delete the embeddings of adapters of which captions and weights tell by now."""
-    needless = exists().where(
-        Adapter.id == DescriptionEmbedding.adapter_id,
-        _is_needless(Adapter.id, Adapter.file_sha256),
-    )
+    needless = exists().where(Adapter.id == DescriptionEmbedding.adapter_id, _IS_NEEDLESS)
     session.execute(delete(DescriptionEmbedding).where(needless))
