@@ -57,9 +57,7 @@ Steps = Annotated[int | None, typer.Option(min=1, max=100, help="Default: the ba
 Size = Annotated[str | None, typer.Option(help="Pixels: 768x512, or 512 for a square.")]
 Guidance = Annotated[
     float | None,
-    typer.Option(
-        min=0, max=30, help="How closely the prompt is kept to. Default: the base's."
-    ),
+    typer.Option(min=0, max=30, help="How closely the prompt is kept to. Default: the base's."),
 ]
 Negative = Annotated[str, typer.Option(help="What the image should not show.")]
 Mode = Annotated[str, typer.Option(help="gated, sum, average or base.")]

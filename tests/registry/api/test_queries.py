@@ -62,7 +62,8 @@ def test_nothing_asked_lists_everything(client: TestClient, fox: int, asked: str
     answer = client.get("/v1/search", params={"q": asked})
 
     assert answer.status_code == 200
-    assert [result["adapter"]["id"] for result in answer.json()["results"]] == [fox]
+    first, second = answer.json()["results"]
+    assert (first["adapter"]["id"], second["adapter"]["name"]) == (fox, "bare")
 
 
 def test_what_is_far_too_long_is_refused(client: TestClient, registry: Registry, fox: int) -> None:
