@@ -9,21 +9,28 @@ from registry.api.description import refusals
 from registry.api.schemas.asked import SearchParams
 from registry.api.schemas.found import SearchAnswer
 from registry.api.schemas.fuse import ChoiceAnswer, ChooseParams
-from registry.retrieval.errors import EmptyQueryError, NothingFoundError, NothingIndexedError
+from registry.retrieval.errors import (
+    EmptyQueryError,
+    NothingFoundError,
+    NothingIndexedError,
+    UnknownFilterValueError,
+)
 
 router = APIRouter(prefix="/v1", tags=["search"])
+NO_SUCH_AUTHOR = UnknownFilterValueError("author", "nobody", ["ann"], more=False)
 
 
 @router.get(
     "/search",
     response_model=SearchAnswer,
-    responses=refusals(EmptyQueryError(), NothingIndexedError()),
+    responses=refusals(NO_SUCH_AUTHOR, NothingIndexedError()),
 )
 def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> Response:
     """Find adapters that do what `q` describes, in English or Chinese, the most probable first.
 
     There is always a list; each result says whether it fits, perhaps fits or probably does not.
-    With `like` and `unlike`, adapters that are like some and unlike others.
+    With `like` and `unlike`, adapters that are like some and unlike others. With neither, and
+    without `q`, all that filters let through.
     """
     page = registry.search(
         params.q,

@@ -10,7 +10,7 @@ BATCH = 64
 
 
 class DescribeStep(SharedStep):
-    """Embeds name, tags, trigger words and description where no encoder and captions tell.
+    """Embeds name, tags, trigger words and description unless captions and an encoder tell.
 
     After publishing, which lets the file correct what the hub said. One outcome an adapter.
     """
