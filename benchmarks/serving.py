@@ -38,8 +38,10 @@ from registry.text.cached_encoder import CAPACITY
 WORDS = ("fox", "neon", "red heart", "black line art", "gold icons", "猫", "a mouse face", "food")
 # More than a server remembers texts of, in turn: each is new to it.
 QUESTIONS = tuple(f"{WORDS[number % len(WORDS)]} {number}" for number in range(CAPACITY + 64))
-# Statements of so many are run by themselves, again and again: PostgreSQL keeps no answers.
+# Statements of so many are run by themselves, again and again: PostgreSQL keeps no answers. Asked
+# of the server in turn, it remembers their texts, as of examples, pages and filters.
 RECORDED = QUESTIONS[:128]
+ASKED = {"new": QUESTIONS, "met before": RECORDED}
 # Server and SQL take turns, for both to meet the same neighbours.
 TURNS = 4
 
@@ -107,12 +109,12 @@ def record(home: Path) -> list[list[Statement]]:
 
 
 @contextmanager
-def by_server(url: str) -> Iterator[Ask]:
+def by_server(url: str, questions: Sequence[str]) -> Iterator[Ask]:
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=60)
 
     def ask(number: int) -> None:
-        question = QUESTIONS[number % len(QUESTIONS)]
+        question = questions[number % len(questions)]
         connection.request("GET", f"/v1/search?q={quote(question)}")
         answer = connection.getresponse()
         answer.read()
@@ -158,25 +160,31 @@ def ask(
 
 
 def run(
-    home: Path, processes: int, clients: int, seconds: float, asked: Sequence[Sequence[Statement]]
+    home: Path,
+    processes: int,
+    clients: int,
+    seconds: float,
+    texts: str,
+    asked: Sequence[Sequence[Statement]],
 ) -> dict[str, Any]:
     with serving(home, processes) as (url, first):
         database, here = postmaster(home), psutil.Process()
         address = make_conninfo(**EmbeddedPostgres(home.absolute() / "postgres").address())
         numbers = itertools.count()
+        questions = ASKED[texts]
         # Every process loads its encoder and prepares its statements.
-        ask(lambda: by_server(url), clients, 5, numbers)
+        ask(lambda: by_server(url, questions), clients, 5, numbers)
         spent = {"server": 0.0, "postgres": 0.0, "clients": 0.0}
         served: list[float] = []
         plain: list[float] = []
         for _ in range(TURNS):
             before = cpu_seconds(first), cpu_seconds(database), _own_seconds(here)
-            served += ask(lambda: by_server(url), clients, seconds / TURNS, numbers)
+            served += ask(lambda: by_server(url, questions), clients, seconds / TURNS, numbers)
             after = cpu_seconds(first), cpu_seconds(database), _own_seconds(here)
             for name, was, now in zip(spent, before, after, strict=True):
                 spent[name] += now - was
             plain += ask(lambda: by_sql(address, asked), clients, seconds / TURNS, numbers)
-    row: dict[str, Any] = {"processes": processes, "clients": clients}
+    row: dict[str, Any] = {"processes": processes, "clients": clients, "texts": texts}
     for name, taken in (("served", served), ("plain", plain)):
         row[f"{name}_a_second"] = len(taken) / seconds
         row[f"{name}_p50"] = float(np.median(taken))
@@ -191,7 +199,7 @@ def _own_seconds(process: psutil.Process) -> float:
 
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:
-    head = ["processes", "clients", "searches a second", "p50 ms", "p99 ms"]
+    head = ["processes", "clients", "texts", "searches a second", "p50 ms", "p99 ms"]
     head += ["server CPU ms", "PostgreSQL CPU ms", "clients CPU ms"]
     head += ["SQL alone a second", "p50 ms", "p99 ms", "added at p50, ms"]
     return table(head, map(_shown, rows))
@@ -205,6 +213,7 @@ def _shown(row: dict[str, Any]) -> list[str]:
     return [
         str(row["processes"]),
         str(row["clients"]),
+        row["texts"],
         *(f"{row[key]:.0f}" for key in served),
         *(f"{row[key]:.1f}" for key in spent),
         *(f"{row[key]:.0f}" for key in plain),
@@ -217,14 +226,16 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True, help="A registry with adapters")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--texts", nargs="+", choices=list(ASKED), default=list(ASKED))
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--output", type=Path, default=RESULTS / "serving.json")
     options = parser.parse_args()
     asked = record(options.home)
     rows = [
-        run(options.home, processes, clients, options.seconds, asked)
+        run(options.home, processes, clients, options.seconds, texts, asked)
         for processes in options.processes
         for clients in options.clients
+        for texts in options.texts
     ]
     write_results(options.output, rows, to_markdown(rows))
 
