@@ -54,6 +54,7 @@ zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: about 3 
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.train_encoder
 	@test -f demo/build/gates.safetensors || $(BIN)/python -m demo.train_gates
 	@$(BIN)/python -m demo.export
+	@$(BIN)/python -m demo.covers
 
 clean:  ## Remove what `make demo` made (not the full zoo)
 	rm -rf demo/out
