@@ -8,7 +8,7 @@ the first in a kept random order, and it grows no more with the index.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -33,6 +33,7 @@ from registry.db.models import Listing
 from registry.retrieval.browsing import MOST_COUNTED, PLACES, Total
 from registry.retrieval.filters import Filters, conditions_by_field
 from registry.retrieval.terms import FACETS, FacetName
+from registry.retrieval.vector import passing
 
 # The field of `Filters` that a facet is chosen by, where it is counted without it.
 FIELDS: Mapping[FacetName, str] = {
@@ -88,22 +89,30 @@ _Counts = dict[FacetName, tuple[Counter[str], int]]
 def count_facets(session: Session, filters: Filters) -> Facets:
     """Return every facet of the adapters that filters let through."""
     groups = _groups(filters)
-    counts, matched, share = _count_sample(session, filters, groups)
+    few = _count_where_few(session, filters, groups)
+    sampled = {left_out: facets for left_out, facets in groups.items() if left_out not in few}
+    counts, matched, share = _count_sample(session, filters, sampled) if sampled else ({}, [], 1.0)
     exact = dict.fromkeys(FACETS, share == 1)
-    totals = [(Total(found), found) for found in matched]
-    for place, (left_out, facets) in enumerate(groups.items()):
+    totals = {
+        left_out: (Total(found), found) for left_out, found in zip(sampled, matched, strict=True)
+    }
+    for left_out, facets in sampled.items():
         if share == 1:
             break
-        about = _rounded(matched[place] / share)
-        totals[place] = Total(MOST_COUNTED, exact=False), about
+        about = _rounded(totals[left_out][1] / share)
+        totals[left_out] = Total(MOST_COUNTED, exact=False), about
         # A sample tells twice as many from more than are counted.
-        few = _count_few(session, filters, left_out, facets) if about < 2 * MOST_COUNTED else None
-        if few is not None:
-            counts |= few[0]
-            exact |= dict.fromkeys(facets, True)
-            totals[place] = Total(few[1]), few[1]
+        counted = (
+            _count_few(session, filters, left_out, facets) if about < 2 * MOST_COUNTED else None
+        )
+        if counted is not None:
+            few[left_out] = counted
+    for left_out, (own, total) in few.items():
+        counts |= own
+        exact |= dict.fromkeys(groups[left_out], True)
+        totals[left_out] = Total(total), total
     made = tuple(_facet(name, *counts[name], exact[name], 1 / share) for name in FACETS)
-    return Facets(*totals[0], made)
+    return Facets(*totals[""], made)
 
 
 def count_facets_among(session: Session, adapter_ids: Sequence[int]) -> Facets:
@@ -123,6 +132,23 @@ def _groups(filters: Filters) -> dict[str, list[FacetName]]:
         field = FIELDS.get(name, "")
         groups.setdefault(field if field in asked else "", []).append(name)
     return groups
+
+
+def _count_where_few(
+    session: Session, filters: Filters, groups: Mapping[str, Sequence[FacetName]]
+) -> dict[str, tuple[_Counts, int]]:
+    """Return exact counts and totals of groups that PostgreSQL takes for small.
+
+    Of a small index a sample has everything, and counts all groups at once.
+    """
+    few: dict[str, tuple[_Counts, int]] = {}
+    for left_out, facets in groups.items():
+        asked = replace(filters, **{left_out: getattr(Filters(), left_out)} if left_out else {})
+        passed, everything = passing(session, asked)
+        if passed <= MOST_COUNTED and everything > SAMPLE:
+            counted = _count_few(session, filters, left_out, facets)
+            few |= {left_out: counted} if counted is not None else {}
+    return few
 
 
 def _count_sample(
