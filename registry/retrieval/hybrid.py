@@ -26,7 +26,13 @@ from registry.retrieval.vector import (
     ask_weights,
     worth_offering,
 )
-from registry.retrieval.words import Wording, ask_exact, ask_words, score_words
+from registry.retrieval.words import (
+    Wording,
+    ask_exact,
+    ask_words,
+    score_words,
+    without_ending,
+)
 from registry.text.request_frames import what_is_asked
 
 # How many adapters every signal offers to the merge.
@@ -34,8 +40,6 @@ DEPTH = 50
 # A pasted prompt calls for a few adapters by name; each is a question of its own.
 MOST_CALLED = 10
 SIMILARITIES: tuple[Signal, ...] = ("weights", "captions")
-# What people type who copy the name of a file; it says nothing of an adapter.
-SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Ques
     wording: Wording | None = None
     exact: Answer[list[int]] = list
     if "words" in query.signals:
-        text = query.text.removesuffix(SUFFIX)
+        text = without_ending(query.text)
         wording = ask_words(session, what_is_asked(text), filters=query.filters)
         anywhere = replace(query.filters, base_models=(), families=())
         asked = [

@@ -45,8 +45,10 @@ MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
 # their facts than the index for both.
 BROAD = 0.1
-# Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's.
-HASH = re.compile(r"[0-9a-f]{10,64}")
+# Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's; our
+# exports end names with the first 8. Web UIs write what a hash is before it.
+HASH = re.compile(r"(?:(?:sha256|autov[23]|(?:model |lora )?hash)\s*[:=]\s*)?([0-9a-f]{8,64})")
+ENDING = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,8 +275,8 @@ def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> 
     """
     left = _Left.by(filters)
     prepare(session, anew=not left.is_all)
-    wanted = asked.strip().lower().removesuffix(".safetensors")
-    if HASH.fullmatch(wanted):
+    wanted = without_ending(asked.strip().lower())
+    if hashed := HASH.fullmatch(wanted):
         # Ranges, because LIKE would not use an index under most collations.
         by_hash = """(
             listings.file_sha256 >= %(wanted)s AND listings.file_sha256 < %(wanted)s || 'g'
@@ -284,7 +286,8 @@ def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> 
             )
         )"""
         condition, values = filter_sql(filters)
-        ids = _ask_ids(session, "listings", f"{by_hash} AND {condition}", values, wanted, limit)()
+        by_hash += f" AND {condition}"
+        ids = _ask_ids(session, "listings", by_hash, values, hashed[1], limit)()
         if ids:
             return lambda: ids
     # OFFSET 0 keeps this apart: PostgreSQL takes names for frequent, and would rather walk through
@@ -294,6 +297,15 @@ def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> 
         WHERE called @> ARRAY[%(wanted)s] AND {left.facts} OFFSET 0
     ) AS named JOIN listings USING (adapter_id)"""
     return _ask_ids(session, named, left.listed, left.values, wanted, limit)
+
+
+def without_ending(name: str) -> str:
+    """Return a file's name without its ending, also where that was not typed to its end.
+
+    It says nothing of an adapter.
+    """
+    stem, _, ending = name.rpartition(".")
+    return stem if stem and len(ending) > 1 and ENDING[1:].startswith(ending.lower()) else name
 
 
 def literal_adapters(

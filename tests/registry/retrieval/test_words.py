@@ -169,8 +169,10 @@ def test_exact_trigger_word_name_and_hash(session: Session) -> None:
     add_written(session, "Fire Foxes", trigger_words=["zx_foxes"])
 
     sha256 = str(fox.file_sha256)
-    for asked in ("ZX_fox", " by Ann ", "fire fox", sha256, sha256[:10], sha256[:10].upper()):
-        assert ask_exact(session, str(asked), filters=ANY, limit=5)() == [fox.id]
+    hashes = (sha256, sha256[:8], sha256[:10].upper(), f"sha256:{sha256}", f"AutoV2: {sha256[:10]}")
+    for asked in ("ZX_fox", " by Ann ", "fire fox", *hashes, f"Lora hash: {sha256[:12]}"):
+        assert ask_exact(session, asked, filters=ANY, limit=5)() == [fox.id]
+    assert ask_exact(session, sha256[:7], filters=ANY, limit=5)() == []
     assert ask_exact(session, "zx", filters=ANY, limit=5)() == []
 
 
@@ -183,7 +185,7 @@ def test_a_file_is_found_by_its_name_whatever_its_trainer_called_it(session: Ses
     other = "Char_Other.safetensors"
     add_adapter(session, name="run8", file_name=other, words=segment("run8 Char_Other"))
 
-    for asked in ("Char_Game_Name", "char_game_name.safetensors"):
+    for asked in ("Char_Game_Name", "char_game_name.safetensors", "Char_Game_Name.safe"):
         assert ask_exact(session, asked, filters=ANY, limit=5)() == [char.id]
     assert ask_exact(session, "chars", filters=ANY, limit=5)() == []
     [match] = matching_adapters(session, "game name", filters=ANY, limit=5)
