@@ -18,6 +18,7 @@ from registry.api.schemas.images import ImageRequest
 from registry.db.images import FinishedImage, ImageFacts
 from registry.fusion.errors import GenerationCancelledError, SamplingError
 from registry.fusion.options import Drawing, PreviewCallback, StepCallback
+from registry.fusion.recipe import Recipe
 from registry.service import Registry
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Desk:
             SamplingError: the base does not draw such a size.
         """
         request.check_sense()
-        self._check_early(request)
+        check_early(self._registry, request)
         singles = [
             request.model_copy(update={"seed": (request.seed + place) % 2**32, "count": 1})
             for place in range(request.count)
@@ -62,34 +63,6 @@ class Desk:
         images = self._registry.images.ask([written(single) for single in singles])
         self._queue_all(singles, images)
         return images
-
-    def _check_early(self, request: ImageRequest) -> None:
-        """Refuse at once what its turn would show not to be drawn.
-
-        Without a base that is told the prompt's adapters decide, and any may be theirs.
-        """
-        how = Drawing(steps=request.steps, size=request.size)
-        if recipe := request.recipe:
-            how = Drawing(steps=recipe.steps, size=(recipe.width, recipe.height))
-        refusals: list[SamplingError] = []
-        for base_model in self._possible_bases(request):
-            try:
-                self._registry.maker.studio.check_drawing(base_model, how)
-            except SamplingError as error:
-                refusals.append(error)
-            else:
-                return
-        if refusals:
-            raise refusals[0]
-
-    def _possible_bases(self, request: ImageRequest) -> list[str]:
-        """Return those of the settings' base models that may be drawn with."""
-        registry, adapters = self._registry, request.adapters
-        here = list(registry.settings.base_models)
-        told = request.recipe.base.name if request.recipe else request.base_model
-        if told is None and adapters:
-            told = next((card.base_model for card in registry.cards([adapters[0].id])), "")
-        return here if told is None else [name for name in here if name == told]
 
     def _queue_all(self, requests: Sequence[ImageRequest], images: Sequence[ImageFacts]) -> None:
         self._beat()
@@ -203,6 +176,43 @@ class Desk:
                 )
             )
         return finished(fuse(self._registry, asked, progress, preview))
+
+
+def check_early(registry: Registry, request: FuseRequest) -> None:
+    """Refuse at once what its turn would show not to be drawn.
+
+    Without a base that is told the prompt's adapters decide, and any may be theirs.
+
+    Raises:
+        SamplingError: no base that may be meant draws such a size, or so many steps.
+    """
+    how = Drawing(steps=request.steps, size=request.size)
+    if recipe := _recipe_of(request):
+        how = Drawing(steps=recipe.steps, size=(recipe.width, recipe.height))
+    refusals: list[SamplingError] = []
+    for base_model in _possible_bases(registry, request):
+        try:
+            registry.maker.studio.check_drawing(base_model, how)
+        except SamplingError as error:
+            refusals.append(error)
+        else:
+            return
+    if refusals:
+        raise refusals[0]
+
+
+def _possible_bases(registry: Registry, request: FuseRequest) -> list[str]:
+    """Return those of the settings' base models that may be drawn with."""
+    adapters, recipe = request.adapters, _recipe_of(request)
+    here = list(registry.settings.base_models)
+    told = recipe.base.name if recipe else request.base_model
+    if told is None and adapters:
+        told = next((card.base_model for card in registry.cards([adapters[0].id])), "")
+    return here if told is None else [name for name in here if name == told]
+
+
+def _recipe_of(request: FuseRequest) -> Recipe | None:
+    return request.recipe if isinstance(request, ImageRequest) else None
 
 
 def fuse(

@@ -120,6 +120,12 @@ class _Index(Collector):
         for (queue, state), count in self._facts.jobs.items():
             jobs.add_metric([queue, state], count)
         yield jobs
+        images = GaugeMetricFamily(
+            "autolora_images", "Images that are not done yet by state.", labels=["state"]
+        )
+        for state, count in self._facts.images.items():
+            images.add_metric([state], count)
+        yield images
         size = self._facts.database_bytes
         yield GaugeMetricFamily("autolora_database_bytes", "The database's size.", value=size)
         if self._facts.refreshed_at is not None:

@@ -20,6 +20,7 @@ from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.queue import GenerationQueue, Job
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe
 from registry.api.schemas.fuse import FUSE_EXAMPLES, LINES, FuseAnswer, FuseRequest
+from registry.api.schemas.images import ImageRequest
 from registry.api.schemas.service import ActivityAnswer
 from registry.api.uploads import PictureDep
 from registry.errors import (
@@ -96,6 +97,7 @@ async def fuse(
 
     Who leaves before it is done gives it up.
     """
+    await run_in_threadpool(drawing.check_early, registry, asked)
     return await _drawn(lambda progress: drawing.fuse(registry, asked, progress), request, queue)
 
 
@@ -117,6 +119,7 @@ async def draw_recipe(
     Adapters are found by their hashes. Answers as `/v1/fuse` does.
     """
     recipe = await run_in_threadpool(_read_recipe, sent)
+    await run_in_threadpool(drawing.check_early, registry, ImageRequest(recipe=recipe))
     return await _drawn(lambda progress: registry.reproduce(recipe, progress), request, queue)
 
 

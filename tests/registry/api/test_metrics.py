@@ -50,6 +50,7 @@ def test_a_search_is_counted_by_its_route_and_its_stages(
         assert counted["autolora_search_stage_seconds_count", stage] == 2, stage
     assert counted["autolora_cache_requests_total", "text", "hit"] >= 1
     assert counted["autolora_adapters", "ready"] == 1
+    assert counted["autolora_images", "waiting"] == counted["autolora_images", "drawing"] == 0
     assert counted["autolora_database_bytes",] > 0
     assert "fox" not in client.get("/metrics").text
 
@@ -86,7 +87,7 @@ from registry.api.metrics import Metrics
 from registry.db.index_facts import IndexFacts
 metrics = Metrics()
 metrics.took("merge", 0.01)
-print(metrics.text(IndexFacts({}, {}, None, 1)).decode())
+print(metrics.text(IndexFacts({}, {}, {}, None, 1)).decode())
 """
 
 

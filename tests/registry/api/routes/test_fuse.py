@@ -246,6 +246,23 @@ def test_a_full_queue_is_a_429(client: TestClient, drawing: Registry) -> None:
     queue.close()
 
 
+def test_a_size_that_the_base_does_not_draw_is_refused_before_its_turn(
+    client: TestClient, drawing: Registry
+) -> None:
+    """Even while the queue is full: lines of progress would have to end in the error."""
+    release = threading.Event()
+    app = client.app
+    app.state.queue = queue = GenerationQueue(most_waiting=0)  # type: ignore[attr-defined]
+    queue.submit(lambda _: release.wait())
+    for accept in ("application/json", "application/x-ndjson"):
+        asked = {"prompt": "x", "width": 17}
+        answer = client.post("/v1/fuse", json=asked, headers={"Accept": accept})
+        assert answer.status_code == 422
+        assert "17x17 pixels: use multiples of" in answer.json()["detail"]
+    release.set()
+    queue.close()
+
+
 def test_an_image_nobody_waits_for_any_more_is_given_up(registry: Registry) -> None:
     """By who asked for JSON, for the PNG or for lines; what waits leaves its place at once."""
     app = create_app(registry)
