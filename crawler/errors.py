@@ -112,6 +112,7 @@ AutoLoraError
       BaseModelError
       DeviceMemoryError
       SamplingError
+      ImageNameError
       GenerationCancelledError
       RecipeError
       ExportError

@@ -103,7 +103,7 @@ def fuse(
     base_model: str | None = None,
     seed: int = 0,
     steps: int | None = None,
-    size: "Size | None" = None,
+    size: "Size | int | None" = None,
     mode: "Mode" = "gated",
     check: bool = True,
     progress: "StepCallback | None" = None,

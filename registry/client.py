@@ -394,9 +394,12 @@ def _named(
 
 def _how(drawing: "DrawingOptions") -> dict[str, Any]:
     """Return how to draw in the words of the API."""
+    # Who only searches does without.
+    from registry.fusion.options import size_of
+
     words: dict[str, Any] = {"size": None, "negative": None, **drawing}
     size, negative = words.pop("size"), words.pop("negative")
-    width, height = size or (None, None)
+    width, height = size_of(size) or (None, None)
     return {"width": width, "height": height, "negative_prompt": negative, **words}
 
 

@@ -62,11 +62,6 @@ Guidance = Annotated[
 Negative = Annotated[str, typer.Option(help="What the image should not show.")]
 Mode = Annotated[str, typer.Option(help="gated, sum, average or base.")]
 Png = Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")]
-OTHER_PICTURES = frozenset(
-    {".jpg", ".jpeg", ".webp", ".gif", ".avif", ".jxl", ".heic", ".bmp", ".tif", ".tiff"}
-)
-
-
 Rank = Annotated[int | None, typer.Option(min=1, help="Of its layers, the median.")]
 FileSize = Annotated[
     str | None,
@@ -343,6 +338,8 @@ def check_output(output: Path) -> None:
 
 def check_png(output: Path) -> None:
     """Refuse the same, and a name that says of a PNG that it is another kind of picture."""
+    from registry.fusion.options import OTHER_PICTURES
+
     check_output(output)
     if output.suffix.lower() in OTHER_PICTURES:
         raise UsageError(f"--output is {output}; images are PNGs, so end it in .png.")

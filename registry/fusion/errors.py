@@ -115,6 +115,13 @@ class SamplingError(FusionError):
     """An image cannot be drawn in this size or in so many steps."""
 
 
+class ImageNameError(FusionError):
+    """The name of a PNG would say that it is another kind of picture."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path}: images are PNGs, which carry recipes; end its name in .png")
+
+
 class GenerationCancelledError(FusionError):
     """Raise it in a progress callback to stop a generation; the base is left clean."""
 

@@ -26,7 +26,11 @@ class FusedImage:
     maps: dict[str, "ActivityMap"] = field(default_factory=dict)
 
     def save(self, path: Path | str) -> None:
-        """Write a PNG with the recipe inside."""
+        """Write a PNG with the recipe inside.
+
+        Raises:
+            ImageNameError: the name is that of another kind of picture.
+        """
         save_png(self.image, self.recipe, Path(path))
 
     def png_bytes(self) -> bytes:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Unpack
 
 from registry.errors import AdapterNotFoundError, StrengthsError
 from registry.fusion.catalogue import Card, Catalogue, Chosen, Ingredient
-from registry.fusion.options import Drawing, Mode, PreviewCallback, ShownOptions, StepCallback
+from registry.fusion.options import (
+    Drawing,
+    Mode,
+    PreviewCallback,
+    ShownOptions,
+    Size,
+    StepCallback,
+    UnsizedOptions,
+    size_of,
+)
 from registry.fusion.studio import Studio
 from registry.text.pasted_prompts import PastedPrompt, read_pasted
 from registry.text.trigger_words import missing_triggers
@@ -60,7 +69,7 @@ class Maker:
         if adapters is None and mode == "base":
             k = 0
         ingredients, base_model = self._gather(pasted, k, adapters, strengths, base_model)
-        how = Drawing(mode=mode, check=check, **drawing)
+        how = _drawing(mode=mode, check=check, **drawing)
         return self.studio.draw(pasted.without_calls, ingredients, base_model, how, progress)
 
     def grid(
@@ -81,7 +90,7 @@ class Maker:
         pasted = read_pasted(clean(prompt))
         ingredients, base_model = self._gather(pasted, 0, adapters, None, None)
         prompt = pasted.without_calls
-        how = Drawing(mode=mode, check=False, **drawing)
+        how = _drawing(mode=mode, check=False, **drawing)
         pairs = [(i, j) for i in range(len(ingredients)) for j in range(i, len(ingredients))]
         plans = [([ingredients[k] for k in dict.fromkeys(pair)], how) for pair in pairs]
         pictures = self._draw_all(prompt, plans, base_model, progress)
@@ -111,7 +120,7 @@ class Maker:
         prompt = pasted.without_calls
         added = missing_triggers(prompt, [each.card for each in ingredients])
         prompt = ", ".join([prompt, *(word for words in added for word in words)])
-        how = Drawing(check=False, **drawing)
+        how = _drawing(check=False, **drawing)
         labels = ["base alone"]
         labels += [f"{label_of(each.card.name, each.card.id)}\nalone" for each in ingredients]
         labels += COMPARED_MODES
@@ -196,3 +205,14 @@ def _strength_of(card: Card, given: float | None) -> float:
     if given is None:
         given = card.strength
     return 1.0 if given is None else given
+
+
+def _drawing(
+    *,
+    mode: Mode = "gated",
+    check: bool,
+    size: Size | int | None = None,
+    preview: PreviewCallback | None = None,
+    **options: Unpack[UnsizedOptions],
+) -> Drawing:
+    return Drawing(mode=mode, check=check, size=size_of(size), preview=preview, **options)

@@ -22,6 +22,10 @@ MOST_STEPS = 100
 MOST_SIDE = 2048
 MOST_GUIDANCE = 30.0
 Size = tuple[int, int]  # width and height in pixels
+# Names that would say of a PNG that it is another kind of picture.
+OTHER_PICTURES = frozenset(
+    {".jpg", ".jpeg", ".webp", ".gif", ".avif", ".jxl", ".heic", ".bmp", ".tif", ".tiff"}
+)
 # Called after every denoising step with how many are done and how many there are: steps, or of a
 # sheet images. What it raises ends the work (GenerationCancelledError says just that).
 StepCallback = Callable[[int, int], None]
@@ -48,14 +52,24 @@ class Drawing:
     preview: PreviewCallback | None = None
 
 
-class DrawingOptions(TypedDict, total=False):
-    """The fields of `Drawing` that are keywords of every way to make images."""
+class UnsizedOptions(TypedDict, total=False):
+    """The fields of `Drawing` that are keywords of every way to make images, but the size."""
 
     seed: int
     steps: int | None
     guidance: float | None
-    size: Size | None
     negative: str
+
+
+class DrawingOptions(UnsizedOptions, total=False):
+    """And the size: one side is that of a square."""
+
+    size: Size | int | None
+
+
+def size_of(asked: Size | int | None) -> Size | None:
+    """Return width and height of a size as people give it: of one side, a square."""
+    return (asked, asked) if isinstance(asked, int) else asked
 
 
 class ShownOptions(DrawingOptions, total=False):

@@ -8,8 +8,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from crawler.whole_file import written_whole
+from registry.fusion.errors import ImageNameError
 from registry.fusion.exports.export import exportable
-from registry.fusion.options import Target
+from registry.fusion.options import OTHER_PICTURES, Target
 from registry.fusion.recipe import PNG_KEY, Recipe
 
 # The keyword under which each program looks for its own.
@@ -35,6 +36,12 @@ def png_bytes(image: Image.Image, recipe: Recipe) -> bytes:
 
 
 def save_png(image: Image.Image, recipe: Recipe, path: Path) -> None:
-    """Write a PNG that carries its recipe, atomically."""
+    """Write a PNG that carries its recipe, atomically.
+
+    Raises:
+        ImageNameError: the name is that of another kind of picture.
+    """
+    if path.suffix.lower() in OTHER_PICTURES:
+        raise ImageNameError(path)
     with written_whole(path) as partial:
         partial.write_bytes(png_bytes(image, recipe))

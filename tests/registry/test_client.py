@@ -487,6 +487,21 @@ def test_how_to_draw_is_said_in_the_words_of_the_api() -> None:
     }
 
 
+def test_one_side_of_an_image_is_that_of_a_square() -> None:
+    sizes: list[object] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sizes.append(FuseRequest.model_validate_json(request.content).size)
+        return httpx.Response(409, json={"detail": "no base here"})
+
+    with Client(HOST, transport=httpx.MockTransport(answer)) as client:
+        for size in (64, (64, 64)):
+            with pytest.raises(RemoteError):
+                client.fuse("a fox", size=size)
+
+    assert sizes == [(64, 64), (64, 64)]
+
+
 def test_a_sheet_that_fails_there_says_why_and_one_that_is_no_picture_is_none() -> None:
     ended = "2026-03-01T03:00:14Z"
     now: dict[str, object] = {"state": "failed", "finished_at": ended}

@@ -83,11 +83,12 @@ def test_adapters_found_there_are_drawn_with_here(
     fox = add_file(registry, 1, "fox", "a fox")
     add_file(registry, 2, "train", "a steam locomotive")
 
-    fused = remote.maker.fuse("a fox", mode="sum", steps=2)
+    fused = remote.maker.fuse("a fox", mode="sum", steps=2, size=32)
     again = remote.maker.reproduce(fused.recipe)
 
     assert [used.id for used in fused.recipe.adapters] == [fox]
     assert again.image.tobytes() == fused.image.tobytes()
+    assert fused.image.size == (32, 32)
     files = [path for path in app.paths if path.startswith("/v1/files/")]
     assert len([path for path in files if not path.endswith("/peft-config")]) == 1
 

@@ -17,6 +17,7 @@ from registry.fusion.errors import (
     FamilyMismatchError,
     GatesMismatchError,
     GenerationCancelledError,
+    ImageNameError,
     NotFusableError,
     RecipeError,
     SamplingError,
@@ -146,6 +147,9 @@ def test_recipe_in_the_png_gives_the_same_pixels(
         "夜里的仙人掌", adapters, backend, gates, Drawing(seed=9, steps=3, negative="day")
     )
     fused.save(tmp_path / "fused.png")
+    # A PNG under such a name would be taken for something else by whoever opens it.
+    with pytest.raises(ImageNameError, match=r"fused\.JPG: images are PNGs"):
+        fused.save(tmp_path / "fused.JPG")
 
     recipe = read_recipe(tmp_path / "fused.png")
     # The order of loading, and strengths given now, do not matter.
