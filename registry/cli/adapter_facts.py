@@ -40,9 +40,11 @@ def print_detail(detail: "AdapterDetailAnswer") -> None:
         stdout().print("\nwhat the file says", style="bold")
         print_facts(_verdict_facts(detail.verdict))
     for cover in detail.covers:
-        words = cover.prompt or (cover.captions[0] if cover.captions else "")
-        line = f"cover {cover.position}: {cover.width}x{cover.height} {words}"
-        stdout().print(line, markup=False, style="dim", soft_wrap=True)
+        line = f"cover {cover.position}: {cover.width}x{cover.height} {cover.prompt or ''}".strip()
+        # A caption that was made of the prompt says the same again.
+        said = [caption for caption in cover.captions if caption != cover.prompt]
+        for text in (line, *(f"  {caption}" for caption in said)):
+            stdout().print(text, markup=False, style="dim", soft_wrap=True)
 
 
 def print_claim(detail: "AdapterDetailAnswer") -> None:

@@ -4,9 +4,9 @@ import json
 import re
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from registry.db.models import File
+from registry.db.models import Caption, Cover, File
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.cli.runner import add_fox, run, run_badly, run_well
@@ -92,6 +92,20 @@ def test_show(registry: Registry) -> None:
     assert "[red]Fox[/red]" in run_well("show", str(fox))
     assert json.loads(run_well("show", str(fox), "--json"))["tags"] == ["animal"]
     assert "there is no adapter 999" in run_badly("show", "999")
+
+
+def test_every_caption_of_a_cover_is_shown(registry: Registry) -> None:
+    """They are what search goes by; a prompt that became one stands there once."""
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(session, captions=[("a fox", embed(registry, "a fox"))])
+        cover = session.scalars(select(Cover).where(Cover.adapter_id == adapter.id)).one()
+        session.add(Caption(cover_id=cover.id, text="ein [b]Fuchs[/b]", source="vlm", kind="short"))
+        adapter_id = adapter.id
+
+    printed = run_well("show", str(adapter_id))
+
+    assert printed.count("a fox") == 1
+    assert "  ein [b]Fuchs[/b]\n" in printed
 
 
 def test_what_a_file_says_is_told_in_words(registry: Registry) -> None:
