@@ -42,7 +42,7 @@ SETTINGS = {
     "hnsw.iterative_scan": "relaxed_order",
     # Most candidates that a signal offers come from the first round: recall@10 at a million is in
     # docs/benchmarks/scale.md.
-    "hnsw.ef_search": "200",
+    "hnsw.ef_search": "120",
     # A scan that found too few by now is given up, and what there is is compared one by one;
     # filters that leave less are not answered by the index in the first place.
     "hnsw.max_scan_tuples": "20000",
