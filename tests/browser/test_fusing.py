@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from registry.fusion.recipe import read_recipe
 from tests.browser.looking import violations, widths_that_overflow
+from tests.browser.test_finding import drop
 
 
 def test_an_image_is_drawn_shown_and_saved_with_its_recipe(
@@ -78,3 +79,16 @@ def test_two_images_are_compared_by_slider_and_by_dragging_on_them(
     expect(slider).to_have_value("25")
     expect(over).to_have_css("clip-path", "inset(0px 0px 0px 25%)")
     expect(page.locator(".differences tbody tr")).to_have_text([re.compile("Seed")])
+
+
+def test_a_picture_that_is_dropped_fills_the_page_that_fuses(
+    page: Page, address: str, eagle: int, drawn: int
+) -> None:
+    picture = page.request.get(f"{address}/v1/images/{drawn}/png").body()
+    page.goto("/fuse?prompt=something+else")
+    drop(page, "fused.png", "image/png", picture)
+
+    page.wait_for_url("**adapter=**")
+    expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_have_value("an eagle")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("1")
+    expect(page.locator("#chosen > li")).to_have_count(1)
