@@ -51,6 +51,13 @@ async function post(path, body, headers = {}) {
   return told;
 }
 
+// The button is at the end of a form, and what it draws beside the form's begin, or below.
+function showWhole(place) {
+  const { top, bottom } = place.getBoundingClientRect();
+  if (top >= 0 && bottom + place.offsetWidth <= innerHeight) return;
+  place.scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
+}
+
 // As many as a page still shows at a glance.
 const MOST_KEPT = 12;
 
@@ -74,13 +81,14 @@ function startStudio(form) {
       const key = `${Date.now()}-${Math.random()}`;
       const asked = await post("/v1/images", request(form), { "Idempotency-Key": key });
       for (const image of asked.items.reverse()) show(image);
+      showWhole(drawn.firstElementChild);
       keep(asked.items);
       say(words.queued);
     } catch (error) {
       fail(error instanceof TypeError ? words.lost : error.message);
     }
     button.disabled = false;
-    button.focus();
+    button.focus({ preventScroll: true });
   });
 
   // What was drawn here is here again after a reload, and when one comes back to the page.
