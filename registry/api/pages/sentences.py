@@ -219,6 +219,20 @@ ANSWERS = (
     ("adapter {id} was not taken out by a person.", "适配器 {id} 并未被人移除。"),
     ("no image can be drawn: a prompt or a recipe is needed.", "无法生成图片：需要提示词或配方。"),
     (
+        "no image can be drawn: a grid wants 2 to {n} adapters.",
+        "无法生成图片：网格图需要 2 到 {n} 个适配器。",
+    ),
+    (
+        "no image can be drawn: this server draws up to {n} steps and {size} pixels a side.",
+        "无法生成图片：本服务器最多 {n} 步，每边最多 {size} 像素。",
+    ),
+    ("{size} pixels: use multiples of {n}", "{size} 像素：宽和高须为 {n} 的倍数"),
+    (
+        "{size} pixels: this base draws {own}; use {most} at most",
+        "{size} 像素：该基础模型生成 {own}，每边最多 {most}",
+    ),
+    ("{n} steps: use 1 to {most}", "{n} 步：请使用 1 到 {most} 步"),
+    (
         "no image can be drawn: a recipe says all that there is to say; give nothing else.",
         "无法生成图片：配方已包含全部信息，请不要再给其他参数。",
     ),
