@@ -75,9 +75,9 @@ class Admission:
         query = scope["query_string"]
         if len(query) > MOST_QUERY_BYTES or query.count(b"&") >= MOST_PARAMETERS:
             raise HTTPException(HTTPStatus.REQUEST_URI_TOO_LONG)
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._most_bytes(scope):
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        length, most = headers.get("content-length", "0"), self._most_bytes(scope)
+        if not length.isdecimal() or int(length) > most:
+            raise _too_large(most)
 
     def _most_bytes(self, scope: Scope) -> int:
         if scope["method"] == "POST" and scope["path"] == FILE_PATH:
@@ -90,6 +90,14 @@ def _most_bytes(scope: Scope) -> int:
     return MOST_UPLOAD_BYTES if sends_picture else MOST_BODY_BYTES
 
 
+def _too_large(most: int) -> HTTPException:
+    size = f"{most // 2**20} MB" if most >= 2**20 else f"{most // 2**10} KB"
+    return HTTPException(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"What was sent is too large: at most {size} are taken here.",
+    )
+
+
 def _bounded(receive: Receive, most: int) -> Receive:
     """Count a body that comes in chunks, whose length nobody declared."""
     taken = 0
@@ -99,7 +107,7 @@ def _bounded(receive: Receive, most: int) -> Receive:
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > most:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            raise _too_large(most)
         return message
 
     return receive_some

@@ -120,7 +120,11 @@ WITH_PARAMETERS: list[Told] = [
     ),
 ]
 WITH_BODY: list[Told] = [
-    _http(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.", "Entity is too large")
+    _http(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        "The body is too large.",
+        "What was sent is too large: at most 32 KB are taken here.",
+    )
 ]
 # What parameters by their names may be refused for.
 BY_PARAMETER: dict[str, list[Exception]] = {

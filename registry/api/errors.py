@@ -256,6 +256,13 @@ def _problem(status: HTTPStatus, title: str, detail: str) -> dict[str, object]:
     }
 
 
+def in_language(request: Request, problem: dict[str, object]) -> dict[str, object]:
+    """Return a problem in the language of who asks: pages show it as it is."""
+    if language_of(request) != "zh":
+        return problem
+    return problem | {"detail": in_chinese(str(problem["detail"])) or problem["detail"]}
+
+
 def _answer(
     request: Request, problem: dict[str, object], headers: dict[str, str] | None = None
 ) -> Response:
@@ -267,7 +274,5 @@ def _answer(
         headers[request_ids.HEADER] = request_id
     if not _for_programs(request) and "text/html" in request.headers.get("accept", ""):
         return error_page(request, status, str(problem["title"]), str(problem["detail"]), headers)
-    if language_of(request) == "zh":
-        # Pages show it as it is.
-        problem["detail"] = in_chinese(str(problem["detail"])) or problem["detail"]
+    problem = in_language(request, problem)
     return JSONResponse(problem, status, headers=headers, media_type=PROBLEM_JSON)

@@ -40,7 +40,10 @@ class PictureError(SearchError):
     """What was given to search by is no picture, or none that can be read."""
 
     def __init__(self, cause: str) -> None:
-        super().__init__(f"cannot search by this: {cause}. Give a PNG, JPEG, WebP or GIF.")
+        super().__init__(
+            f"cannot search by this: {cause}. Give a whole PNG, JPEG, WebP or GIF, of at most "
+            "40 million pixels and 32 MB."
+        )
 
 
 class QueryTooLongError(SearchError):

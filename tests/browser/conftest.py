@@ -77,7 +77,16 @@ def eagle(demo: Registry) -> int:
 @pytest.fixture(scope="package")
 def drawn(address: str, eagle: int) -> int:
     """An image of the eagle, made by the base in as few steps as show nothing yet."""
-    asked = {"prompt": "an eagle", "adapters": [{"id": eagle}], "steps": 2, "seed": 1}
+    return draw(address, eagle, seed=1)
+
+
+@pytest.fixture(scope="package")
+def drawn_otherwise(address: str, eagle: int) -> int:
+    return draw(address, eagle, seed=2)
+
+
+def draw(address: str, eagle: int, seed: int) -> int:
+    asked = {"prompt": "an eagle", "adapters": [{"id": eagle}], "steps": 2, "seed": seed}
     with httpx.Client(base_url=address, timeout=60) as client:
         image = client.post("/v1/images", json=asked).raise_for_status().json()["items"][0]["id"]
         # The answer ends when the image is finished.

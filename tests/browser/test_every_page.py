@@ -10,7 +10,7 @@ from registry.db.models import Adapter, Caption
 from registry.service import Registry
 from tests.browser.looking import HEIGHT, violations, widths_that_overflow, words
 
-# By what they show; {eagle} is an adapter, {drawn} an image.
+# By what they show; {eagle} is an adapter, {drawn} an image, {other} another.
 PAGES = {
     "landing": "/",
     "found": "/?q=eagle",
@@ -22,7 +22,7 @@ PAGES = {
     "status": "/status",
     "images": "/images",
     "image": "/images/{drawn}",
-    "comparison": "/images/compare?image={drawn}&image={drawn}",
+    "comparison": "/images/compare?image={drawn}&image={other}",
     "folders": "/folders",
     "copies": "/folders/copies",
     "error": "/adapters/999999",
@@ -50,9 +50,11 @@ def foreign(demo: Registry) -> set[str]:
 
 
 @pages
-def test_a_page_in_english_and_light(page: Page, path: str, eagle: int, drawn: int) -> None:
+def test_a_page_in_english_and_light(
+    page: Page, path: str, eagle: int, drawn: int, drawn_otherwise: int
+) -> None:
     """And what it waits for before it is painted is there."""
-    page.goto(path.format(eagle=eagle, drawn=drawn))
+    page.goto(path.format(eagle=eagle, drawn=drawn, other=drawn_otherwise))
 
     awaited = page.locator("link[rel=expect]").get_attribute("href")
     assert awaited
@@ -63,11 +65,11 @@ def test_a_page_in_english_and_light(page: Page, path: str, eagle: int, drawn: i
 
 @pages
 def test_a_page_in_chinese_and_dark_on_a_phone(
-    page: Page, path: str, eagle: int, drawn: int, foreign: set[str]
+    page: Page, path: str, eagle: int, drawn: int, drawn_otherwise: int, foreign: set[str]
 ) -> None:
     page.set_viewport_size({"width": 320, "height": HEIGHT})
     page.emulate_media(color_scheme="dark")
-    page.goto(path.format(eagle=eagle, drawn=drawn))
+    page.goto(path.format(eagle=eagle, drawn=drawn, other=drawn_otherwise))
     page.get_by_role("link", name="中文").click()
 
     assert page.locator("html").get_attribute("lang") == "zh-Hans"

@@ -115,3 +115,40 @@ def test_a_picture_finds_the_adapter_whose_cover_it_is(
     expect(page.get_by_role("heading", level=1)).to_have_text("Adapters of a picture")
     assert names(page)[0] == "鹰"
     expect(page.locator(".card").first).to_contain_text("a cover looks the same")
+
+
+DROP = """async ([names, type, bytes]) => {
+    const data = new DataTransfer();
+    for (const name of names) data.items.add(new File([new Uint8Array(bytes)], name, { type }));
+    const [over, drop] = ["dragover", "drop"].map((name) => new DragEvent(
+        name, { bubbles: true, cancelable: true, dataTransfer: data }));
+    document.body.dispatchEvent(over);
+    document.body.dispatchEvent(drop);
+    // Where nobody takes it, a browser leaves the page to show it.
+    return drop.defaultPrevented;
+}"""
+
+
+def drop(page: Page, name: str, kind: str, data: bytes) -> None:
+    assert page.evaluate(DROP, [[name], kind, list(data)])
+
+
+@pytest.mark.parametrize("path", ["/", "/images", "/status", "/adapters/{eagle}"])
+def test_a_picture_is_dropped_on_any_page(
+    page: Page, path: str, eagle: int, cover_of_the_eagle: Path
+) -> None:
+    page.goto(path.format(eagle=eagle))
+    drop(page, "cover.webp", "image/webp", cover_of_the_eagle.read_bytes())
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Adapters of a picture")
+    assert names(page)[0] == "鹰"
+
+
+@pytest.mark.parametrize("path", ["/", "/fuse"])
+def test_what_is_dropped_and_no_picture_is_refused_where_one_is(page: Page, path: str) -> None:
+    page.goto(path)
+    drop(page, "fox.safetensors", "", b"x")
+
+    expect(page.get_by_role("alert").first).to_contain_text("fox.safetensors is no picture")
+    expect(page.get_by_role("alert").first).to_contain_text("“My files”")
+    assert page.url.endswith(path)

@@ -7,6 +7,7 @@ from playwright.sync_api import Page, expect
 
 from registry.fusion.recipe import read_recipe
 from tests.browser.looking import violations, widths_that_overflow
+from tests.browser.test_finding import drop
 
 
 def test_an_image_is_drawn_shown_and_saved_with_its_recipe(
@@ -48,3 +49,46 @@ def test_an_image_is_drawn_shown_and_saved_with_its_recipe(
     page.locator("summary", has_text=re.compile("^Recipe$")).click()
     assert violations(page) == []
     assert widths_that_overflow(page) == {}
+
+
+def test_two_images_are_compared_by_slider_and_by_dragging_on_them(
+    page: Page, drawn: int, drawn_otherwise: int
+) -> None:
+    page.goto("/images")
+    compare = page.get_by_role("button", name="Compare two images")
+    expect(compare).to_be_disabled()
+    for image in (drawn, drawn_otherwise):
+        page.get_by_label(f"Select image {image}", exact=True).check()
+    compare.click()
+
+    slider = page.get_by_role("slider")
+    over = page.locator(".compare .over")
+    slider.press("End")
+    expect(over).to_have_css("clip-path", "inset(0px 0px 0px 100%)")
+    slider.press("ArrowLeft")
+    expect(slider).to_have_value("99")
+    layers = page.locator(".layers")
+    layers.scroll_into_view_if_needed()
+    box = layers.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 40)
+    page.mouse.up()
+    page.mouse.move(box["x"] + 1, box["y"] + 1)
+    expect(slider).to_have_value("25")
+    expect(over).to_have_css("clip-path", "inset(0px 0px 0px 25%)")
+    expect(page.locator(".differences tbody tr")).to_have_text([re.compile("Seed")])
+
+
+def test_a_picture_that_is_dropped_fills_the_page_that_fuses(
+    page: Page, address: str, eagle: int, drawn: int
+) -> None:
+    picture = page.request.get(f"{address}/v1/images/{drawn}/png").body()
+    page.goto("/fuse?prompt=something+else")
+    drop(page, "fused.png", "image/png", picture)
+
+    page.wait_for_url("**adapter=**")
+    expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_have_value("an eagle")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("1")
+    expect(page.locator("#chosen > li")).to_have_count(1)

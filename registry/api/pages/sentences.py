@@ -111,7 +111,20 @@ FILES = (
         "{file} holds {what}, not a JSON object; nothing of it was taken",
         "{file} 的内容是 {what}，不是 JSON 对象；未被采用",
     ),
-    ("cover {n}: the picture is {what}", "第 {n} 张封面：图片是 {what}"),
+    ("cover {n}: {claim}", "第 {n} 张封面：{claim}"),
+    # What is wrong with a picture.
+    ("the picture is empty", "图片是空的"),
+    ("the picture is larger than 32 MB", "图片大于 32 MB"),
+    ("the picture is a git LFS pointer, not the image itself", "是 Git LFS 指针，不是图片本身"),
+    ("the picture is an HTML page", "是网页，不是图片"),
+    ("the picture is an SVG or XML document", "是 SVG 或 XML 文档"),
+    ("the picture is JSON", "是 JSON，不是图片"),
+    ("the picture is a video, or HEIF", "是视频或 HEIF 图片"),
+    ("the picture is no image of a kind that we know", "不是可识别的图片"),
+    ("the picture is a broken image: {why}", "图片已损坏（{why}）"),
+    ("the picture has {size} pixels, more than we decode", "图片有 {size} 像素，超过可读取的上限"),
+    ("the picture has {size} pixels, too few to show", "图片只有 {size} 像素，太小"),
+    ("the picture has far more pixels than we decode", "图片像素数远超可读取的上限"),
     ("changes no layer of an image model", "没有改动图像模型的任何层"),
     # How strong it is.
     ("1: the file has no alpha", "1：文件没有 alpha"),
@@ -206,6 +219,20 @@ ANSWERS = (
     ("adapter {id} was not taken out by a person.", "适配器 {id} 并未被人移除。"),
     ("no image can be drawn: a prompt or a recipe is needed.", "无法生成图片：需要提示词或配方。"),
     (
+        "no image can be drawn: a grid wants 2 to {n} adapters.",
+        "无法生成图片：网格图需要 2 到 {n} 个适配器。",
+    ),
+    (
+        "no image can be drawn: this server draws up to {n} steps and {size} pixels a side.",
+        "无法生成图片：本服务器最多 {n} 步，每边最多 {size} 像素。",
+    ),
+    ("{size} pixels: use multiples of {n}", "{size} 像素：宽和高须为 {n} 的倍数"),
+    (
+        "{size} pixels: this base draws {own}; use {most} at most",
+        "{size} 像素：该基础模型生成 {own}，每边最多 {most}",
+    ),
+    ("{n} steps: use 1 to {most}", "{n} 步：请使用 1 到 {most} 步"),
+    (
         "no image can be drawn: a recipe says all that there is to say; give nothing else.",
         "无法生成图片：配方已包含全部信息，请不要再给其他参数。",
     ),
@@ -286,8 +313,10 @@ ANSWERS = (
         "{low} 为 {least}，{high} 为 {most}：不可能同时满足。",
     ),
     (
-        "cannot search by this: {cause}. Give a PNG, JPEG, WebP or GIF.",
-        "无法用它搜索：{cause}。请使用 PNG、JPEG、WebP 或 GIF 图片。",
+        "cannot search by this: {claim}. Give a whole PNG, JPEG, WebP or GIF, of at most "
+        "40 million pixels and 32 MB.",
+        "无法用它搜索：{claim}。请使用完整的 PNG、JPEG、WebP 或 GIF 图片，"
+        "不超过 4000 万像素、32 MB。",
     ),
     (
         "this cursor is none of ours; use the `next` of a page, or none.",
@@ -410,6 +439,10 @@ ANSWERS = (
     (
         "the body was sent as {kind}; send it with Content-Type: application/json",
         "请求体的类型是 {kind}；请加上 Content-Type: application/json",
+    ),
+    (
+        "What was sent is too large: at most {size} are taken here.",
+        "发送的内容过大：这里最多接收 {size}。",
     ),
     ("interrupted", "已中断"),
     # What an answer lacks.

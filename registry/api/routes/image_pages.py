@@ -88,7 +88,7 @@ def compare_page(
         "images_compare.html",
         active="images",
         images=images,
-        differences=_differences(*images) if len(images) == 2 else [],
+        differences=_differences(registry, *images) if len(images) == 2 else [],
         prompt_of=prompt_of,
         **frame(registry),
     )
@@ -178,9 +178,11 @@ def _sheet(recipe: Mapping[str, Any], kind: str) -> ImageRequest:
 
 def _of_image(registry: Registry, desk: Desk, image_id: int) -> dict[str, Any]:
     image = registry.images.get(image_id)
+    answer = ImageAnswer.from_facts(image, desk.previews.path(image_id))
+    told = _told(registry, answer) if image.recipe is None else {}
     return {
-        "image": ImageAnswer.from_facts(image, desk.previews.path(image_id)),
-        "told": _asked(registry, image.asked) if image.recipe is None else {},
+        "image": answer,
+        "told": {COMPARED[name]: value for name, value in told.items()},
         "exports": {} if image.recipe is None else exportable(recipe_of(image)),
         "can_send": registry.settings.comfyui_url is not None,
         "prompt_of": prompt_of,
@@ -200,19 +202,32 @@ def added_words(recipe: Mapping[str, Any]) -> str:
     return full.removeprefix(recipe["prompt"]) if full.startswith(recipe["prompt"]) else full
 
 
+def _told(registry: Registry, image: ImageAnswer) -> dict[str, str]:
+    """Return what made an image, by names of COMPARED; of a sheet, what was asked for."""
+    told = _asked(registry, image.asked) if image.recipe is None else _used(image.recipe)
+    if told.get("guidance") is not None:
+        told["guidance"] = f"{told['guidance']:g}"
+    return {name: str(told[name]) for name in COMPARED if told.get(name) not in (None, "")}
+
+
+def _used(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(recipe) | {
+        "adapters": ", ".join(f"{a['name']} × {a['strength']:g}" for a in recipe["adapters"]),
+        "size": f"{recipe['width']} × {recipe['height']}",
+        "base": recipe["base"]["name"],
+    }
+
+
 def _asked(registry: Registry, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was asked for, by its name in texts.py: of what has no recipe, that is known."""
     named = asked.get("adapters") or ()
     cards = {card.id: card.name for card in registry.cards([used["id"] for used in named])}
     adapters = [f"{cards.get(used['id'], used['id'])} × {_strength(used):g}" for used in named]
     sides = [str(asked[side]) for side in ("width", "height") if asked.get(side)]
-    told = {name: asked.get(name) for name in COMPARED}
-    told |= {
-        "base": asked.get("base_model"),
+    return dict(asked) | {
         "adapters": ", ".join(adapters),
         "size": " × ".join(sides),
+        "base": asked.get("base_model"),
     }
-    return {text: told[name] for name, text in COMPARED.items() if told[name] not in (None, "")}
 
 
 def _strength(used: Mapping[str, Any]) -> float:
@@ -230,23 +245,13 @@ def vary_url(image: ImageAnswer) -> str:
     return f"/fuse?{urlencode(fields)}"
 
 
-def _differences(one: ImageAnswer, other: ImageAnswer) -> list[tuple[str, str, str]]:
-    """Return what differs between two images' recipes, by its name in texts.py."""
-    said, also = _told(one), _told(other)
+def _differences(
+    registry: Registry, one: ImageAnswer, other: ImageAnswer
+) -> list[tuple[str, str, str]]:
+    """Return what differs between what made two images, by its name in texts.py."""
+    said, also = _told(registry, one), _told(registry, other)
     return [
         (text, said.get(name, ""), also.get(name, ""))
         for name, text in COMPARED.items()
         if said.get(name) != also.get(name)
     ]
-
-
-def _told(image: ImageAnswer) -> dict[str, str]:
-    recipe = image.recipe
-    if recipe is None:
-        return {"prompt": prompt_of(image)}
-    names = ("prompt", "negative_prompt", "mode", "seed", "steps", "guidance")
-    return {name: str(recipe[name]) for name in names} | {
-        "adapters": ", ".join(f"{a['name']} × {a['strength']:g}" for a in recipe["adapters"]),
-        "size": f"{recipe['width']} × {recipe['height']}",
-        "base": recipe["base"]["name"],
-    }

@@ -1,6 +1,7 @@
 """Images that are drawn behind the answer: asked for, watched, looked at, given up, removed."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Path, Query, Request, Response
@@ -9,7 +10,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from registry.api.conditional import NOT_MODIFIED, REVALIDATE, not_modified
 from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.description import refusals
-from registry.api.errors import BusyError
+from registry.api.errors import BusyError, in_language
 from registry.api.idempotency import KeyDep, KeyedRoute
 from registry.api.limits import Limits
 from registry.api.schemas.asked import PageParams
@@ -88,9 +89,16 @@ def list_images(params: Annotated[PageParams, Query()], registry: RegistryDep) -
 
 
 @router.get("/images/{image_id}")
-def get_image(image_id: ImageId, registry: RegistryDep, desk: DeskDep) -> ImageAnswer:
+def get_image(
+    image_id: ImageId, request: Request, registry: RegistryDep, desk: DeskDep
+) -> ImageAnswer:
     """Tell how far an image is, or how it was made."""
-    return ImageAnswer.from_facts(registry.images.get(image_id), desk.previews.path(image_id))
+    return _answer(request, registry.images.get(image_id), desk.previews.path(image_id))
+
+
+def _answer(request: Request, facts: ImageFacts, preview: str | None) -> ImageAnswer:
+    problem = facts.problem and in_language(request, facts.problem)
+    return ImageAnswer.from_facts(replace(facts, problem=problem), preview)
 
 
 def _is_there(image_id: ImageId, registry: RegistryDep) -> None:
@@ -105,7 +113,7 @@ def _is_there(image_id: ImageId, registry: RegistryDep) -> None:
     responses={200: {"content": {"text/event-stream": {"example": EXAMPLE_EVENTS}}}},
 )
 async def watch_image(
-    image_id: ImageId, registry: OpenRegistryDep, desk: DeskDep, queue: QueueDep
+    image_id: ImageId, request: Request, registry: OpenRegistryDep, desk: DeskDep, queue: QueueDep
 ) -> AsyncIterator[ServerSentEvent]:
     """Tell whatever changes of an image, by server-sent events, until it is finished.
 
@@ -116,7 +124,7 @@ async def watch_image(
         return registry.images.get(image_id), desk.previews.path(image_id)
 
     async for facts, preview in changes(look, lambda seen: seen[0].is_finished, queue.closing):
-        answer = ImageAnswer.from_facts(facts, preview)
+        answer = _answer(request, facts, preview)
         yield ServerSentEvent(data=answer, event=answer.state)
 
 

@@ -151,6 +151,8 @@ def test_a_body_that_grows_too_long_is_refused(client: TestClient) -> None:
     answer = client.post("/v1/fuse", content=chunks, headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 413
+    detail = answer.json()["detail"]
+    assert detail == "What was sent is too large: at most 32 KB are taken here."
     assert answer.headers["content-type"] == "application/problem+json"
 
 

@@ -16,7 +16,7 @@ from registry.api.pages.sentences import ANSWERS, FILES, SLOT, in_chinese
 from registry.api.pages.texts import TEXTS
 from registry.errors import AdapterNotFoundError
 from registry.refresh.pipeline import STEPS
-from registry.retrieval.errors import UnknownFilterValueError
+from registry.retrieval.errors import PictureError, UnknownFilterValueError
 
 
 @cache
@@ -70,6 +70,12 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
             "with these shapes",
             "无法确定基础模型：全部 8 层都存在于 flux.1、chroma，形状一致",
         ),
+        (
+            str(PictureError("the picture is a broken image: it is cut")),
+            "无法用它搜索：图片已损坏（it is cut）。请使用完整的 PNG、JPEG、WebP 或 GIF 图片，"
+            "不超过 4000 万像素、32 MB。",
+        ),
+        ("cover 2: the picture is an HTML page", "第 2 张封面：是网页，不是图片"),
         ("refused: is a textual inversion, not a LoRA", "已拒绝：是文本反转嵌入，不是 LoRA"),
         (
             "header of 200 bytes in a file of 100: it was cut off; download or copy it again",

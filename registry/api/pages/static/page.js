@@ -30,17 +30,20 @@ function startCopying() {
   });
 }
 
-// A picture that is dropped or pasted anywhere on the page is searched for.
+// A picture that is dropped or pasted anywhere on a page is searched for.
 function startPictures(form) {
   const input = form.querySelector('input[type="file"]');
   const take = (event, files) => {
-    const pictures = [...files].filter((file) => file.type.startsWith("image/"));
-    if (!pictures.length) return;
+    if (!files.length) return;
+    // The browser would leave the page to show what it is given.
     event.preventDefault();
+    const picture = [...files].find((file) => file.type.startsWith("image/"));
+    if (!picture) return refusePicture(noPicture.dataset.pattern.replace("{name}", () => visible(files[0].name)));
     const chosen = new DataTransfer();
-    chosen.items.add(pictures[0]);
+    chosen.items.add(picture);
     input.files = chosen.files;
-    form.submit();
+    if (document.getElementById("fuse")) fillStudio(form, picture);
+    else form.submit();
   };
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
@@ -51,6 +54,33 @@ function startPictures(form) {
   }
   document.addEventListener("drop", (event) => take(event, event.dataTransfer.files));
   document.addEventListener("paste", (event) => take(event, event.clipboardData.files));
+}
+
+function refusePicture(reason) {
+  noPicture.textContent = reason;
+  noPicture.hidden = false;
+  noPicture.scrollIntoView({ block: "nearest" });
+}
+
+// On the page that fuses a picture stands for how it was made. What it cannot be filled in with, such
+// as an adapter that is not here, the page of the picture tells.
+async function fillStudio(form, picture) {
+  const sent = { method: "POST", body: picture };
+  const answer = await fetch("/v1/search/picture", sent).catch(() => null);
+  const told = await answer?.json();
+  if (answer && !answer.ok) refusePicture(told.detail);
+  else if (told?.fuse && !told.missing.length) location.assign(told.fuse);
+  else form.submit();
+}
+
+// What the form of pages that search sends, for the others.
+function pictureForm() {
+  const form = Object.assign(document.createElement("form"), {
+    action: "/picture", method: "post", enctype: "multipart/form-data", hidden: true,
+  });
+  form.append(Object.assign(document.createElement("input"), { type: "file", name: "picture" }));
+  document.body.append(form);
+  return form;
 }
 
 // As the server does in its pages: signs that turn the direction of text, or hide, are written out.
@@ -169,5 +199,6 @@ const indexing = document.getElementById("indexing");
 if (indexing) startIndexing(indexing);
 startKeys();
 startLanguage(document.querySelector(".language"));
-const byPicture = document.getElementById("by-picture");
-if (byPicture) startPictures(byPicture);
+const noPicture = document.getElementById("no-picture");
+// Own folders take files of another kind.
+if (!document.getElementById("drop")) startPictures(document.getElementById("by-picture") ?? pictureForm());

@@ -51,6 +51,13 @@ async function post(path, body, headers = {}) {
   return told;
 }
 
+// The button is at the end of a form, and what it draws beside the form's begin, or below.
+function showWhole(place) {
+  const { top, bottom } = place.getBoundingClientRect();
+  if (top >= 0 && bottom + place.offsetWidth <= innerHeight) return;
+  place.scrollIntoView({ behavior: calm.matches ? "auto" : "smooth" });
+}
+
 // As many as a page still shows at a glance.
 const MOST_KEPT = 12;
 
@@ -74,13 +81,14 @@ function startStudio(form) {
       const key = `${Date.now()}-${Math.random()}`;
       const asked = await post("/v1/images", request(form), { "Idempotency-Key": key });
       for (const image of asked.items.reverse()) show(image);
+      showWhole(drawn.firstElementChild);
       keep(asked.items);
       say(words.queued);
     } catch (error) {
       fail(error instanceof TypeError ? words.lost : error.message);
     }
     button.disabled = false;
-    button.focus();
+    button.focus({ preventScroll: true });
   });
 
   // What was drawn here is here again after a reload, and when one comes back to the page.
@@ -161,21 +169,36 @@ function startDice() {
   });
 }
 
-// Two images over one another, and how much of each is seen.
+// Two images over one another, and how much of each is seen: by the slider, or dragged on them.
 function startComparing(figure) {
   const range = figure.querySelector('input[type="range"]');
+  const layers = figure.querySelector(".layers");
   const cut = () => figure.style.setProperty("--cut", `${range.value}%`);
+  const drag = (event) => {
+    if (!event.buttons) return;
+    const { left, width } = layers.getBoundingClientRect();
+    range.value = (100 * (event.clientX - left)) / width;
+    cut();
+  };
   range.addEventListener("input", cut);
+  layers.addEventListener("pointerdown", (event) => {
+    layers.setPointerCapture(event.pointerId);
+    drag(event);
+  });
+  layers.addEventListener("pointermove", drag);
+  // The browser would drag the picture itself.
+  layers.addEventListener("dragstart", (event) => event.preventDefault());
   cut();
 }
 
 // The history: what is drawn meanwhile takes its place, and buttons wait for as many as they need.
 function startHistory(form) {
   const enable = () => {
-    const ticked = form.querySelectorAll("input:checked").length;
+    const ticked = [...form.querySelectorAll("input:checked")];
+    const areDone = ticked.every((box) => "done" in box.dataset);
     for (const button of form.querySelectorAll("[data-ticked]")) {
       const wanted = Number(button.dataset.ticked);
-      button.disabled = wanted ? ticked !== wanted : !ticked;
+      button.disabled = wanted ? ticked.length !== wanted || !areDone : !ticked.length;
     }
   };
   form.addEventListener("change", enable);

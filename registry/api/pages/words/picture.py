@@ -7,6 +7,14 @@ TEXTS: dict[str, tuple[str, str]] = {
         "A picture: choose one, or drop it on this page",
         "选择一张图片，或将其拖放到本页",
     ),
+    "picture.not": (
+        "{name} is no picture: drop a PNG, JPEG, WebP or GIF here.",
+        "{name} 不是图片：请拖放 PNG、JPEG、WebP 或 GIF。",
+    ),
+    "picture.not.files": (
+        "Adapters' files are dropped on “My files”.",
+        "适配器文件请拖到“我的文件”页。",
+    ),
     "picture.button": ("Find its adapters", "查找适配器"),
     "picture.prompt": ("It was asked for:", "它的提示词："),
     "picture.description": ("It shows:", "图片描述："),

@@ -208,6 +208,8 @@ def test_what_cannot_be_drawn_says_why(client: TestClient, drawing: Registry) ->
 
     assert image["state"] == "failed"
     assert "12345" in image["problem"]["detail"]
+    chinese = client.get(f"/v1/images/{asked['id']}", headers={"Accept-Language": "zh"}).json()
+    assert chinese["problem"] == image["problem"] | {"detail": "没有编号为 12345 的适配器。"}
     assert image["png"] is None
     refused = client.get(f"/v1/images/{asked['id']}/png")
     told = f"image {asked['id']} has no picture; its state is: failed."
@@ -520,6 +522,21 @@ def test_images_are_compared_drawn_again_and_deleted_on_pages(
 
     client.post(f"/images/{one}/delete")
     assert client.get(f"/images/{one}").status_code == 404
+
+
+def test_a_sheet_is_compared_by_what_was_asked_for(client: TestClient, drawing: Registry) -> None:
+    """It has no recipe; an image has one, which says nothing by an empty negative prompt."""
+    adapters = [{"id": add_file(drawing, seed, f"a{seed}")} for seed in (1, 2)]
+    asked = {"adapters": adapters, "mode": "sum", "guidance": 3.0, "steps": 1}
+    pair = [finished(client, seed=1, kind="grid", **asked), finished(client, seed=2, **asked)]
+
+    compared = client.get("/images/compare", params={"image": pair}).text
+
+    rows = re.findall(r'<th scope="row">(.*?)</th>', compared)
+    assert "Seed" in rows
+    assert not {"Negative prompt", "Adapters", "Combined by", "Steps", "Guidance"} & set(rows)
+    assert '<td class="break">1</td><td class="break">2</td>' in compared
+    assert '<dd class="break">3</dd>' in client.get(f"/images/{pair[0]}").text
 
 
 def test_the_history_follows_what_is_drawn_and_is_cleared_by_ticks(

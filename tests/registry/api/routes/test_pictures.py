@@ -7,11 +7,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from crawler.covers import MAX_BYTES, MAX_PIXELS
 from registry.api.admission import MOST_BODY_BYTES
 from registry.api.app import create_app
 from registry.api.deps import Places
 from registry.api.errors import UploadsBusyError
 from registry.api.uploads import MOST_UPLOAD_BYTES
+from registry.retrieval.errors import PictureError
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.crawler.builders import image_bytes
@@ -151,6 +153,13 @@ def test_what_is_no_picture_is_refused_in_one_line(
     assert answer.status_code == 422
     assert answer.json()["detail"].startswith("cannot search by this: the picture ")
     assert words in answer.json()["detail"]
+
+
+def test_a_refusal_says_how_large_a_picture_may_be() -> None:
+    """By numbers: what decodes pictures takes long to import for a sentence."""
+    said = f"at most {MAX_PIXELS // 10**6} million pixels and {MAX_BYTES // 2**20} MB."
+
+    assert str(PictureError("the picture is empty")).endswith(said)
 
 
 def test_a_picture_may_be_larger_than_other_requests_but_not_endless(client: TestClient) -> None:
