@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,8 @@ from registry.measures import asked
 
 # 2 KB each. People page, filter and fuse with the words they just searched for.
 CAPACITY = 1024
+# More texts at once are no question: they are encoded together, which is quicker, and forgotten.
+MOST_ALONE = 32
 
 
 @cache
@@ -22,7 +24,11 @@ def load_cached_text_encoder(name: str) -> "CachedTextEncoder":
 
 
 class CachedTextEncoder:
-    """A text encoder that remembers the texts it was asked for last."""
+    """A text encoder that remembers the texts it was asked for last.
+
+    Texts of a question or a prompt are encoded each by itself: beside others sums are made in
+    another order, and an image drawn again would not be the same to the bit.
+    """
 
     def __init__(self, encoder: TextEncoder, capacity: int = CAPACITY) -> None:
         self._encoder = encoder
@@ -45,11 +51,20 @@ class CachedTextEncoder:
         with self._lock:
             unknown = [text for text in dict.fromkeys(texts) if text not in self._known]
             asked("text", hits=len(texts) - len(unknown), misses=len(unknown))
-            fresh = dict(zip(unknown, self._encoder.encode(unknown), strict=True))
+            fresh = dict(zip(unknown, self._encode(unknown), strict=True))
             rows = [fresh[text] if text in fresh else self._known[text] for text in texts]
-            for text, row in zip(texts, rows, strict=True):
-                self._known[text] = row
-                self._known.move_to_end(text)
-            while len(self._known) > self._capacity:
-                self._known.popitem(last=False)
+            if len(unknown) <= MOST_ALONE:
+                self._remember(texts, rows)
         return np.stack(rows)
+
+    def _encode(self, texts: Sequence[str]) -> Iterable[npt.NDArray[np.float32]]:
+        if len(texts) > MOST_ALONE:
+            return self._encoder.encode(texts)
+        return [self._encoder.encode([text])[0] for text in texts]
+
+    def _remember(self, texts: Sequence[str], rows: Sequence[npt.NDArray[np.float32]]) -> None:
+        for text, row in zip(texts, rows, strict=True):
+            self._known[text] = row
+            self._known.move_to_end(text)
+        while len(self._known) > self._capacity:
+            self._known.popitem(last=False)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from encoder.base_models.facts import Pipeline
-from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.text_encoder import DEFAULT_TEXT_ENCODER, TextEncoder
 from registry.fusion.backends.base import Defaults, Sampling, hash_files
 from registry.fusion.backends.prompt import PromptEncoder
 from registry.fusion.base_folder import check_steps, read_facts, read_sizes
@@ -25,6 +25,7 @@ from registry.fusion.errors import BaseModelError
 from registry.fusion.guidance import UnpromptedPasses
 from registry.fusion.options import PreviewCallback, StepCallback
 from registry.fusion.previews import Previewer, find_painter, is_known
+from registry.text.cached_encoder import load_cached_text_encoder
 
 # Where weights wait that are not at work, on a device with little memory: nowhere, whole models
 # in main memory, or all but the layer at work (slowest).
@@ -244,7 +245,11 @@ def load_backend(
             place(pipeline, device, offload)
     except (OSError, ValueError, RuntimeError) as error:
         raise BaseModelError(folder, f"cannot be loaded: {error}") from error
-    encoder = None if complete else PromptEncoder(text_encoder or load_text_encoder())
+    encoder = (
+        None
+        if complete
+        else PromptEncoder(text_encoder or load_cached_text_encoder(DEFAULT_TEXT_ENCODER))
+    )
     return PipelineBackend(pipeline, folder, base_model, facts, encoder, cache_bytes)
 
 
