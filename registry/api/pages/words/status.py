@@ -44,6 +44,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.run.running": ("running", "进行中"),
     "status.run.done": ("done", "完成"),
     "status.run.failed": ("failed", "失败"),
+    "status.run.interrupted": ("interrupted", "已中断"),
     # The steps of a refresh by their names, which queues of workers have too.
     "status.step.crawl": ("list", "列出"),
     "status.step.fetch": ("download", "下载"),
