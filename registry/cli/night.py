@@ -124,7 +124,7 @@ def runs(
     rows = [
         {
             "refresh": str(run.id),
-            "began": f"{run.started_at:%Y-%m-%d %H:%M}",
+            "began": f"{run.started_at:%m-%d %H:%M}",
             "source": last_of(run.endpoint or run.hub, room),
             "state": run.state,
             "failed": str(_failures(run.counts)),
