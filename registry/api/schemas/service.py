@@ -148,6 +148,11 @@ class StatusAnswer(Answer):
     refusals: dict[str, int] = Field(
         examples=[{"a pickle, which is never read": 1}], description="Refused adapters by reason."
     )
+    withheld: dict[str, int] = Field(
+        default_factory=dict,
+        examples=[{"its hub gives files to those with a token only": 1}],
+        description="Listed adapters whose files their hubs do not give, by reason.",
+    )
     waiting: dict[str, int] = Field(
         examples=[{"fetch": 0, "read": 0}], description="What each step has left to do."
     )

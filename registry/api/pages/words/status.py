@@ -14,6 +14,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.waiting.embed": ("weights to encode", "待编码的权重"),
     "status.queued": ("{n} jobs handed out", "已分派 {n} 个任务"),
     "status.refusals": ("Refused, and why", "拒绝及原因"),
+    "status.withheld": ("Withheld by their hubs, and why", "模型站未提供及原因"),
     "status.workers": ("Workers", "工作进程"),
     "status.workers.none": (
         "None: a refresh does all by itself.",
