@@ -35,14 +35,14 @@ def caption(
     """Have a vision model describe covers, adapters without words first. Safe to stop and rerun."""
     from registry.db.session import one_line_errors
     from registry.refresh.captioners import open_captioner
-    from registry.refresh.captioning import caption_images, take_known
+    from registry.refresh.captioning import caption_images, take_known, version_of
     from registry.refresh.steps.caption import CaptionStep
     from registry.refresh.steps.encode_captions import EncodeCaptionsStep, encode_captions
 
     registry = open_registry(context)
     languages = _languages(registry, language)
     with open_captioner(registry.settings) as captioner, one_line_errors():
-        take_known(registry.sessions)
+        take_known(registry.sessions, [version_of(captioner.name, one) for one in languages])
         counts = Counter(ok=0, failed=0)
         for wanted in languages:
             work = _work(registry, captioner.name, wanted, again)

@@ -67,7 +67,7 @@ def night(
     last = next((one for one in registry.nights(limit=5) if one.due_at == due_at), None)
     if as_json:
         print_json(None if last is None else asdict(last))
-    elif last is None or last.state == "running":
+    elif last is None or last.state in ("running", "interrupted"):
         stdout().print("another process is at a night; this one did nothing", markup=False)
     else:
         _print_night(last)
@@ -124,7 +124,7 @@ def runs(
     rows = [
         {
             "refresh": str(run.id),
-            "began": f"{run.started_at:%Y-%m-%d %H:%M}",
+            "began": f"{run.started_at:%m-%d %H:%M}",
             "source": last_of(run.endpoint or run.hub, room),
             "state": run.state,
             "failed": str(_failures(run.counts)),

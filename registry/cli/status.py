@@ -29,6 +29,8 @@ def _print_status(status: "StatusAnswer") -> None:
         f"adapters: {counts_in_words(status.states) or 'none'}",
         *(f"  refused {count}: {reason}" for reason, count in status.refusals.items()),
         *(["  `autolora list --state refused` names them"] if status.refusals else []),
+        *(f"  withheld {count}: {reason}" for reason, count in status.withheld.items()),
+        *(["  `autolora list --state listed` names them"] if status.withheld else []),
         f"waiting: {counts_in_words(status.waiting)}",
         f"handed out: {counts_in_words(status.queued) or 'nothing'}",
         f"workers: {len([worker for worker in status.workers if worker.alive])}",

@@ -177,6 +177,34 @@ def store_captions(session: Session, version: CaptionVersion, sha256: str, texts
     )
 
 
+def use_again(session: Session, version: CaptionVersion) -> None:
+    """Let search use the captions of a version wherever there are some, however old they are.
+
+    For who went back to an earlier model: those images are not captioned anew.
+    """
+    is_this = and_(Caption.model == version.model, Caption.prompt_version == version.prompt_version)
+    has_these = exists().where(
+        Cover.id == Caption.cover_id,
+        ImageCaptions.image_sha256 == Cover.sha256,
+        ImageCaptions.short.is_not(None),
+        _of(version),
+    )
+    turned = (
+        select(Caption.id)
+        .where(
+            Caption.source == "vlm",
+            Caption.language == version.language,
+            Caption.superseded == is_this,
+            has_these,
+        )
+        # Whoever is captioning an image says itself what is used of it.
+        .with_for_update(skip_locked=True)
+    )
+    session.execute(
+        update(Caption).where(Caption.id.in_(turned)).values(superseded=~Caption.superseded)
+    )
+
+
 def copy_to_covers(session: Session) -> None:
     """Give covers the captions that their image has already: it is listed elsewhere, or moved."""
     _copy(session, None)

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
 from registry.db.models import CrawlCursor, CrawlRun
+from registry.db.runs import state_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def list_hubs(session: Session) -> list[HubFacts]:
             CrawlRun.endpoint,
             func.coalesce(CrawlCursor.updated_since, listed_all),
             CrawlRun.started_at,
-            CrawlRun.state,
+            state_now(),
         )
         .outerjoin(CrawlCursor, same)
         # Of each origin the first row in this order.

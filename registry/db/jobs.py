@@ -34,13 +34,17 @@ _STALLED = """
 
 
 class Job(NamedTuple):
-    """What a worker is told: tasks of a step, of which refresh, and of which hub."""
+    """What a worker is told: tasks of a step, of which refresh, and of which hub.
+
+    `base_models` are those that the refresh asks for, whatever the worker's own setting.
+    """
 
     run_id: int
     step: str
     hub: str
     endpoint: str
     keys: list[str]
+    base_models: list[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 """Reports of nights, and which of them is still to be done."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Engine, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from registry.db.holds import hold, is_held, lock_of
 from registry.db.work_models import Night
 
 # A night that is interrupted so often is given up.
@@ -16,7 +19,10 @@ MOST_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class NightFacts:
-    """A night as people see it; `report` is as registry.refresh.night writes it."""
+    """A night as people see it; `report` is as registry.refresh.night writes it.
+
+    `state` is running, done, failed, or interrupted: its process was killed.
+    """
 
     id: int
     due_at: datetime
@@ -28,6 +34,13 @@ class NightFacts:
     error: str | None
 
 
+@contextmanager
+def only_one(engine: Engine) -> Iterator[bool]:
+    """Give whether nobody else is at a night, and keep others away meanwhile."""
+    with hold(engine, "night", ["any"]) as mine:
+        yield bool(mine)
+
+
 def is_over(session: Session, due_at: datetime) -> bool:
     """Whether the night that was due at a moment needs nobody any more."""
     state = session.scalar(select(Night.state).where(Night.due_at == due_at))
@@ -37,11 +50,11 @@ def is_over(session: Session, due_at: datetime) -> bool:
 def begin(session: Session, due_at: datetime) -> int | None:
     """Begin a night, again if it was interrupted; None when that was so too often.
 
-    Nobody else may be at it. An earlier one that was interrupted is over with that.
+    Nobody else may be at any (`only_one`). Others that were interrupted are over with that.
     """
     session.execute(
         update(Night)
-        .where(Night.state == "running", Night.due_at < due_at)
+        .where(Night.state == "running", Night.due_at != due_at)
         .values(state="failed", finished_at=func.now(), error="interrupted")
     )
     new = insert(Night).values(due_at=due_at)
@@ -72,12 +85,18 @@ def list_nights(
     session: Session, *, before_id: int | None = None, limit: int = 20
 ) -> list[NightFacts]:
     """Return nights, newest first."""
-    query = select(Night)
+    open_state = case((is_held(lock_of("night", "any")), "running"), else_="interrupted")
+    state = case((Night.state == "running", open_state), else_=Night.state)
+    query = select(Night, state)
     if before_id is not None:
         query = query.where(Night.id < before_id)
-    nights = session.scalars(query.order_by(Night.id.desc()).limit(limit))
-    names = [field.name for field in fields(NightFacts)]
-    return [NightFacts(**{name: getattr(night, name) for name in names}) for night in nights]
+    rows = session.execute(query.order_by(Night.id.desc()).limit(limit))
+    return [_facts(*row) for row in rows]
+
+
+def _facts(night: Night, state: str) -> NightFacts:
+    facts = NightFacts(**{field.name: getattr(night, field.name) for field in fields(NightFacts)})
+    return replace(facts, state=state)
 
 
 def find_last_report(session: Session) -> dict[str, Any] | None:

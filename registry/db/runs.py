@@ -3,22 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Engine, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Engine, case, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from registry.db.adapters import Origin
+from registry.db.holds import is_held, lock_of
 from registry.db.models import CrawlCursor, CrawlRun
 from registry.errors import RefreshUnderWayError
 
-# A refresh tells how far it is with whatever it has done; one that has not for so long was killed,
-# or is at something very long.
-LOST_AFTER = timedelta(minutes=2)
 # How long a refresh waits for another one of the same origin to end.
 PATIENCE_SECONDS = 5
 
@@ -27,7 +25,8 @@ PATIENCE_SECONDS = 5
 class RunFacts:
     """A refresh as people see it; `error` says why it failed.
 
-    While it runs, `step` is what it is at, with `done` of `total`.
+    `state` is running, done, failed, or interrupted: its process was killed, and no other refresh
+    of its origin has begun since. While it runs, `step` is what it is at, with `done` of `total`.
     """
 
     id: int
@@ -64,7 +63,7 @@ def only_one(engine: Engine, origin: Origin) -> Iterator[None]:
     Raises:
         RefreshUnderWayError: another one is at it.
     """
-    key = func.hashtextextended(f"refresh {origin.hub} {origin.endpoint}", 0)
+    key = lock_of("refresh", origin.hub, origin.endpoint)
     with engine.connect() as connection:
         try:
             # PostgreSQL may need a moment to see that a killed process is gone.
@@ -148,26 +147,42 @@ def mark_complete(session: Session, run_id: int) -> None:
 
 def list_runs(session: Session, *, before_id: int | None, limit: int) -> list[RunFacts]:
     """Return refreshes, newest first."""
-    query = select(CrawlRun)
+    query = select(CrawlRun, state_now())
     if before_id is not None:
         query = query.where(CrawlRun.id < before_id)
-    return [_facts(run) for run in session.scalars(query.order_by(CrawlRun.id.desc()).limit(limit))]
+    return [
+        _facts(*row) for row in session.execute(query.order_by(CrawlRun.id.desc()).limit(limit))
+    ]
 
 
 def find_last(session: Session, origin: Origin) -> RunFacts | None:
     """Return the last refresh of an origin, if it was refreshed."""
-    query = select(CrawlRun).where(CrawlRun.hub == origin.hub, CrawlRun.endpoint == origin.endpoint)
-    run = session.scalars(query.order_by(CrawlRun.id.desc()).limit(1)).one_or_none()
-    return None if run is None else _facts(run)
+    query = select(CrawlRun, state_now()).where(
+        CrawlRun.hub == origin.hub, CrawlRun.endpoint == origin.endpoint
+    )
+    row = session.execute(query.order_by(CrawlRun.id.desc()).limit(1)).one_or_none()
+    return None if row is None else _facts(*row)
 
 
-def _facts(run: CrawlRun) -> RunFacts:
+def state_now() -> ColumnElement[str]:
+    """A run's state; "interrupted" where its row is open and nobody holds its origin any more."""
+    lock = lock_of("refresh", CrawlRun.hub, CrawlRun.endpoint)
+    open_state = case((is_held(lock), "running"), else_="interrupted")
+    return case((CrawlRun.state == "running", open_state), else_=CrawlRun.state)
+
+
+def list_interrupted(session: Session) -> list[int]:
+    """Return the runs that were killed, and whose origins nobody has refreshed since."""
+    query = select(CrawlRun.id).where(CrawlRun.state == "running", state_now() == "interrupted")
+    return list(session.scalars(query.order_by(CrawlRun.id)))
+
+
+def _facts(run: CrawlRun, state: str) -> RunFacts:
     facts = RunFacts(**{field.name: getattr(run, field.name) for field in fields(RunFacts)})
-    lost = run.told_at is not None and run.told_at < datetime.now(UTC) - LOST_AFTER
-    if run.state == "running" and not lost:
+    if state == "running":
         return facts
     # What a killed process left at a step is not at it any more.
-    return replace(facts, step=None, done=None, total=None)
+    return replace(facts, state=state, step=None, done=None, total=None)
 
 
 def find_cursor(session: Session, origin: Origin) -> datetime | None:

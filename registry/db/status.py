@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from registry.db import jobs, nights, pending
@@ -39,14 +39,16 @@ class DiskFacts:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Counts of adapters by state, and of those refused by reason.
+    """Counts of adapters by state, and by reason of those refused and of those withheld.
 
+    Withheld are those listed ones whose hub does not give their files.
     `waiting` are the tasks that each step has left to do, and `queued` those of them that are
     handed out to workers. Images wait for captions only where something is set up to write them.
     """
 
     states: dict[str, int]
     refusals: dict[str, int]
+    withheld: dict[str, int]
     waiting: dict[str, int]
     queued: dict[str, int]
     workers: list[WorkerFacts]
@@ -72,6 +74,7 @@ def load_status(
     return Status(
         states=count_states(session),
         refusals=count_refusals(session),
+        withheld=count_withheld(session),
         waiting={
             "fetch": pending.count_to_fetch(session, None),
             "read": pending.count_unread(session),
@@ -95,9 +98,27 @@ def count_states(session: Session) -> dict[str, int]:
 
 def count_refusals(session: Session) -> dict[str, int]:
     """Return how many adapters are refused for each reason, the most frequent first."""
-    reason, count = func.coalesce(Adapter.refusal, "no reason was noted"), func.count()
-    query = select(reason, count).where(Adapter.state == "refused").group_by(reason)
-    rows = session.execute(query.order_by(count.desc(), reason).limit(MOST_REASONS))
+    reason = func.coalesce(Adapter.refusal, "no reason was noted")
+    return _count_reasons(session, reason, Adapter.state == "refused")
+
+
+def count_withheld(session: Session) -> dict[str, int]:
+    """Return how many listed adapters their hubs withhold for each reason, likewise."""
+    reason = Adapter.record["withheld"].as_string()
+    is_withheld = and_(Adapter.state == "listed", Adapter.file_sha256.is_(None), reason != "")
+    return _count_reasons(session, reason, is_withheld)
+
+
+def _count_reasons(
+    session: Session, reason: ColumnElement[str], counted: ColumnElement[bool]
+) -> dict[str, int]:
+    # Counted by their place in the query: a reason's own parameters would make it another one.
+    query = select(reason.label("reason"), func.count().label("count")).where(counted)
+    rows = session.execute(
+        query.group_by(literal_column("1"))
+        .order_by(literal_column("count").desc(), literal_column("1"))
+        .limit(MOST_REASONS)
+    )
     return dict(rows.all())
 
 

@@ -9,7 +9,6 @@ what is not kept there is none.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from sqlalchemy.dialects.postgresql import insert
@@ -24,6 +23,7 @@ from registry.db.encoder_models import Sketch, SketchBasis
 from registry.db.pending import base_models_of_files
 from registry.db.reading_facts import Beside
 from registry.refresh.reading import load_basis
+from registry.refresh.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from encoder.sketches.basis import Basis
@@ -77,9 +77,8 @@ class IndexBases:
 
         paths = [self.blobs.path(sha256) for sha256 in files if self.blobs.exists(sha256)]
         basis = learn_basis(family, paths, progress=progress)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=self.folder, prefix="basis-") as folder:
-            path = Path(folder) / "basis.safetensors"
+        with scratch_folder(self.folder, "basis-") as folder:
+            path = folder / "basis.safetensors"
             basis.save(path)
             row = {
                 "family": family.name,

@@ -1,6 +1,6 @@
 """Covers -> captions: of their prompts, and by a vision model, a batch in one transaction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,11 +44,16 @@ def wanted_captions(settings: Settings, since: datetime) -> list[Wanted]:
     return [Wanted(version_of(model, name), since) for name in settings.caption_languages]
 
 
-def take_known(sessions: sessionmaker[Session]) -> None:
-    """Make captions of what is known: of prompts, and of what was seen in equal images."""
+def take_known(sessions: sessionmaker[Session], wanted: Iterable[CaptionVersion] = ()) -> None:
+    """Make captions of what is known: of prompts, and of what was seen in equal images.
+
+    Of an image that has `wanted` ones search uses these.
+    """
     _take_prompts(sessions)
     with sessions.begin() as session:
         captions.copy_to_covers(session)
+        for version in wanted:
+            captions.use_again(session, version)
 
 
 def _take_prompts(sessions: sessionmaker[Session]) -> None:

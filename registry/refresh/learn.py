@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,6 +27,7 @@ from registry.db.promotion import chance_mrr, promote
 from registry.errors import NotEnoughToLearnError
 from registry.refresh.backfill import backfill, load_registered
 from registry.refresh.bases import IndexBases
+from registry.refresh.scratch import scratch_folder
 from registry.retrieval.calibration import calibrate
 
 if TYPE_CHECKING:
@@ -99,10 +99,8 @@ class Learner:
         train = [example for example in examples if not is_held_back(example.group)]
         _check_enough(family.name, train, held)
         version, note = self._version(family, held, progress, anew)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=self.folder, prefix="learning-") as folder:
-            parted = _Parted(family, train, held)
-            lesson = self._learn(version, parted, Path(folder), progress)
+        with scratch_folder(self.folder, "learning-") as folder:
+            lesson = self._learn(version, _Parted(family, train, held), folder, progress)
         seconds = time.monotonic() - started
         return replace(lesson, outcome=lesson.outcome + note, seconds=seconds)
 

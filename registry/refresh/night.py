@@ -21,7 +21,6 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db import nights, runs
 from registry.db.adapters import Origin
-from registry.db.holds import hold
 from registry.db.session import one_line_errors
 from registry.db.status import count_refusals, count_states
 from registry.errors import DatabaseLostError, DiskFullError, RegistryError
@@ -61,8 +60,8 @@ class NightWatch:
         Raises:
             DiskFullError, DatabaseLostError: nothing more can be stored.
         """
-        with one_line_errors(), hold(self._engine, "night", ["any"]) as mine:
-            if not mine:
+        with one_line_errors(), nights.only_one(self._engine) as alone:
+            if not alone:
                 return False
             with self._sessions.begin() as session:
                 over = nights.is_over(session, due_at)

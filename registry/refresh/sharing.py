@@ -44,8 +44,9 @@ def share(step: SharedStep) -> Iterator[StepOutcome]:
 
 def _hand_out(step: SharedStep) -> None:
     context = step.context
+    base_models = context.settings.crawl_base_models
     told = (
-        jobs.Job(context.run_id, step.name, *context.origin, keys)
+        jobs.Job(context.run_id, step.name, *context.origin, keys, base_models)
         for keys in step.list_keys(step.job)
     )
     while page := list(islice(told, PAGE)):

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from procrastinate import App, JobContext, PsycopgConnector, RetryStrategy
@@ -28,7 +29,7 @@ from registry.errors import DatabaseError, DatabaseLostError, DiskFullError
 from registry.refresh.pipeline import STEPS, Pipeline
 from registry.refresh.problems import one_line
 from registry.refresh.sources import open_source
-from registry.refresh.step import SharedStep, StepOutcome
+from registry.refresh.step import RefreshContext, SharedStep, StepOutcome
 
 SHARED_STEPS = {step.name: step for step in STEPS if issubclass(step, SharedStep)}
 QUEUES = tuple(dict.fromkeys(step.queue for step in SHARED_STEPS.values()))
@@ -249,12 +250,18 @@ class _Steps:
         with self._lock:
             run_id, step = self._steps.get(key, (None, None))
             if step is None or run_id != job.run_id:
-                context = self._pipeline.context(self._source(job), job.run_id)
+                context = self._context(job)
                 if step is not None:
                     step.close()
                 step = SHARED_STEPS[job.step](context)
                 self._steps[key] = (job.run_id, step)
             return step
+
+    def _context(self, job: jobs.Job) -> RefreshContext:
+        """Return what the refresh works with, whose options may say otherwise than settings."""
+        context = self._pipeline.context(self._source(job), job.run_id)
+        asked = {"crawl_base_models": job.base_models}
+        return replace(context, settings=context.settings.model_copy(update=asked))
 
     def _source(self, job: jobs.Job) -> Source:
         key = (job.hub, job.endpoint)

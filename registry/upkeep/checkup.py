@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -28,7 +27,8 @@ from registry.db.embedded import has_database
 from registry.db.encoders import active_encoders, encoder_among
 from registry.db.jobs import SILENT_SECONDS, count_stalled
 from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision, unreachable
-from registry.db.models import CrawlRun, Listing
+from registry.db.models import Listing
+from registry.db.runs import list_interrupted
 from registry.db.session import is_away, one_line_errors, open_engine
 from registry.errors import DatabaseAwayError, EncoderLostError, RegistryError
 
@@ -38,8 +38,6 @@ Level = Literal["fine", "warning", "wrong"]
 LEAST_POSTGRES = 14
 # Below so much free room PostgreSQL does not start after a crash.
 LEAST_FREE_BYTES = 64 * 2**20
-# A refresh that says for so long that it runs was killed, or hangs.
-LONG_RUN = timedelta(days=1)
 # Of a long list, so many are named.
 MOST_NAMED = 3
 # A standby does not, nor does what an administrator has set to be read only.
@@ -342,20 +340,16 @@ def _named(blobs: dict[str, str]) -> str:
 
 
 def _check_work(_: Settings, session: Session) -> Iterator[Finding]:
-    """Jobs of dead workers, and refreshes that say that they run and cannot."""
+    """Jobs of dead workers, and refreshes that were killed and not begun again."""
     stalled = count_stalled(session)
     if stalled:
         said = f"{stalled} jobs are of workers silent for {SILENT_SECONDS} s; the next refresh "
         yield Finding("jobs", "warning", said + "or any worker takes them back")
-    long_ago = func.now() - LONG_RUN
-    query = select(CrawlRun.id).where(CrawlRun.state == "running", CrawlRun.started_at < long_ago)
-    runs = session.scalars(query.order_by(CrawlRun.id)).all()
-    if runs:
-        said = f"refreshes {', '.join(map(str, runs[:MOST_NAMED]))} run for more than a day; "
-        yield Finding(
-            "jobs", "warning", said + "one that was killed is closed by the next of its hub"
-        )
-    if not stalled and not runs:
+    killed = list_interrupted(session)
+    if killed:
+        said = f"refreshes {', '.join(map(str, killed[:MOST_NAMED]))} were killed; "
+        yield Finding("jobs", "warning", said + "the next one of the same hub goes on there")
+    if not stalled and not killed:
         yield Finding("jobs", "fine", "none is stale")
 
 

@@ -25,7 +25,10 @@ class RunAnswer(Answer):
     )
     started_at: Moment
     finished_at: Moment | None
-    state: str = Field(examples=["done"])
+    state: str = Field(
+        examples=["done"],
+        description="running, done, failed, or interrupted: its process was killed.",
+    )
     counts: dict[str, Any] = Field(
         examples=[
             {"crawl": {"ok": 1, "failed": 0}, "publish": {"ok": 1, "failed": 0}, "problems": []}
@@ -70,7 +73,10 @@ class NightAnswer(Answer):
     due_at: Moment
     started_at: Moment
     finished_at: Moment | None
-    state: str = Field(examples=["done"])
+    state: str = Field(
+        examples=["done"],
+        description="running, done, failed, or interrupted: its process was killed.",
+    )
     attempts: int = Field(
         examples=[1], description="More than 1 where it was interrupted, and begun again."
     )
@@ -141,6 +147,11 @@ class StatusAnswer(Answer):
     )
     refusals: dict[str, int] = Field(
         examples=[{"a pickle, which is never read": 1}], description="Refused adapters by reason."
+    )
+    withheld: dict[str, int] = Field(
+        default_factory=dict,
+        examples=[{"its hub gives files to those with a token only": 1}],
+        description="Listed adapters whose files their hubs do not give, by reason.",
     )
     waiting: dict[str, int] = Field(
         examples=[{"fetch": 0, "read": 0}], description="What each step has left to do."

@@ -48,9 +48,10 @@ class CaptionStep(SharedStep):
 
     def list_keys(self, size: int) -> Iterator[list[str]]:
         settings = self.context.settings
-        take_known(self.context.sessions)
-        for language in [] if self.skipped else settings.caption_languages:
-            work = self._work(language)
+        languages = [] if self.skipped else settings.caption_languages
+        works = [self._work(language) for language in languages]
+        take_known(self.context.sessions, [work.wanted.version for work in works])
+        for work in works:
             keys = [work.key(sha256) for sha256 in work.list_waiting(settings.caption_limit)]
             for start in range(0, len(keys), size):
                 yield keys[start : start + size]

@@ -143,6 +143,26 @@ def test_another_model_captions_anew_and_search_uses_the_last(
     assert shown == {GOOD["short"], better["short"]}
 
 
+def test_who_goes_back_to_a_model_finds_by_its_captions_and_pays_nothing(
+    registry: Registry, captioner: EndpointCaptioner, vlm: VlmServer
+) -> None:
+    """An image that it never saw keeps those of the other."""
+    fox = add_covered(registry, "red")
+    run(registry, captioner)
+    owl = add_covered(registry, "blue")
+    vlm.script(*[says(GOOD | {"short": "a vixen, sumi-e"})] * 2)
+    with closing(open_captioner(vlm, "qwen4-vl")) as newer:
+        run(registry, newer)
+    asked = len(vlm.requests)
+
+    take_known(registry.sessions, [version_of(captioner.name, "en")])
+
+    shorts = {adapter: captions[0] for (adapter, _), captions in texts(registry).items()}
+    assert shorts == {fox: GOOD["short"], owl: "a vixen, sumi-e"}
+    assert texts(registry, superseded=True)[fox, "en"][0] == "a vixen, sumi-e"
+    assert len(vlm.requests) == asked
+
+
 def test_superseded_captions_are_superseded_for_covers_that_come_later(
     registry: Registry, captioner: EndpointCaptioner, vlm: VlmServer
 ) -> None:

@@ -22,6 +22,7 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.models import Adapter, CrawlRun
 from registry.db.nights import MOST_ATTEMPTS, NightFacts, list_nights
+from registry.db.runs import list_runs
 from registry.db.work_models import Night
 from registry.refresh.canaries import ask_canaries
 from registry.refresh.due import last_due, next_due
@@ -202,7 +203,9 @@ def test_a_night_that_was_killed_is_caught_up(
     words = [sys.executable, "-c", KILLED, FIRST.isoformat()]
     done = subprocess.run(words, env=environment(settings), capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    assert [night.state for night in nights(sessions)] == ["running"]
+    assert [night.state for night in nights(sessions)] == ["interrupted"]
+    with sessions() as session:
+        assert [run.state for run in list_runs(session, before_id=None, limit=5)] == ["interrupted"]
     hub.requests.clear()
 
     do_night(watch(sessions, settings), FIRST)
@@ -225,7 +228,7 @@ def test_a_night_that_never_comes_to_its_end_is_given_up(
         running = watch(sessions, settings).run(FIRST)
         next(running)
         running.close()
-    assert [night.state for night in nights(sessions)] == ["running"]
+    assert [night.state for night in nights(sessions)] == ["interrupted"]
 
     assert list(watch(sessions, settings).run(FIRST)) == []
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from registry.db.holds import hold
 from registry.db.models import Adapter, Caption, CaptionEmbedding, CrawlRun, File
 from registry.db.work_models import JobOutcome, Worker
 from registry.refresh.pipeline import Pipeline
+from registry.refresh.sources import open_source
 from registry.refresh.steps.fetch import part_by_file
 from registry.refresh.steps.read import ReadStep
 from registry.refresh.worker import QUEUES
@@ -37,6 +38,7 @@ from tests.registry.test_shared_blobs import URL, bucket, server
 __all__ = ["bucket", "server"]
 
 ADAPTERS = 24
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 # Processes that import torch take a while on a busy machine.
 PATIENCE_SECONDS = 240
 
@@ -213,6 +215,26 @@ def test_a_refresh_whose_workers_are_gone_does_all_itself(
     done_once(sessions, hub)
 
 
+@pytest.mark.timeout(900)
+def test_workers_judge_by_what_the_refresh_asks_for(
+    sessions: sessionmaker[Session], settings: Settings, hub: Hub, tmp_path: Path
+) -> None:
+    """As somebody who types --base-model does, of which their own settings say nothing."""
+    hub.entries = [{**entry, "base_model": SDXL} for entry in hub.entries[:2]]
+    asked = settings.model_copy(update={"crawl_base_models": ["sdxl-1.0"]})
+    with Registry(asked) as registry:
+        asking = Pipeline(sessions, registry.blobs, asked, registry.text_encoder)
+    with worker(settings, tmp_path / "one"), closing(open_source(hub.endpoint, asked)) as source:
+        wait_for(lambda: count_alive(sessions) == 1)
+        for _ in asking.refresh(source):
+            pass
+
+    with sessions() as session:
+        refusals = session.scalars(select(Adapter.refusal)).all()
+    assert len(refusals) == 2
+    assert all("its file is for demo-flux-tiny" in (refusal or "") for refusal in refusals)
+
+
 @pytest.mark.parametrize(
     ("size", "parts"),
     [(1, [["1", "3"], ["2"], ["4"], ["5"]]), (2, [["1", "3"], ["2", "4"], ["5"]])],
@@ -247,7 +269,9 @@ def test_what_somebody_holds_is_left_to_him(
 def test_a_job_that_kills_its_workers_is_given_up(sessions: sessionmaker[Session]) -> None:
     with sessions.begin() as session:
         run_id = add_run(session)
-        jobs.hand_out(session, "read", [jobs.Job(run_id, "read", "folder", "/x", ["some file"])])
+        jobs.hand_out(
+            session, "read", [jobs.Job(run_id, "read", "folder", "/x", ["some file"], [])]
+        )
     for attempt in range(jobs.MOST_ATTEMPTS):
         with sessions.begin() as session:
             assert jobs.count_waiting(session, run_id, "read") == 1
@@ -266,7 +290,7 @@ def test_the_jobs_of_a_refresh_that_was_killed_are_forgotten(
 ) -> None:
     with sessions.begin() as session:
         run_id = add_run(session)
-        jobs.hand_out(session, "read", [jobs.Job(run_id, "read", "folder", "/x", ["a"])])
+        jobs.hand_out(session, "read", [jobs.Job(run_id, "read", "folder", "/x", ["a"], [])])
         jobs.forget_the_killed(session)
         assert jobs.count_waiting(session, run_id, "read") == 1
         session.get_one(CrawlRun, run_id).state = "failed"

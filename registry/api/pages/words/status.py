@@ -14,6 +14,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.waiting.embed": ("weights to encode", "待编码的权重"),
     "status.queued": ("{n} jobs handed out", "已分派 {n} 个任务"),
     "status.refusals": ("Refused, and why", "拒绝及原因"),
+    "status.withheld": ("Withheld by their hubs, and why", "模型站未提供及原因"),
     "status.workers": ("Workers", "工作进程"),
     "status.workers.none": (
         "None: a refresh does all by itself.",
@@ -44,6 +45,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.run.running": ("running", "进行中"),
     "status.run.done": ("done", "完成"),
     "status.run.failed": ("failed", "失败"),
+    "status.run.interrupted": ("interrupted", "已中断"),
     # The steps of a refresh by their names, which queues of workers have too.
     "status.step.crawl": ("list", "列出"),
     "status.step.fetch": ("download", "下载"),

@@ -37,6 +37,21 @@ def fill(registry: Registry) -> None:
         session.add(CrawlCursor(hub="h", endpoint="https://a.example", updated_since=DUE))
 
 
+def test_the_status_counts_what_hubs_withhold_by_reason(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+        for reason in ("it is <sold>", "it is <sold>", "it is early", ""):
+            listed = add_adapter(session, state="listed")
+            listed.file_sha256, listed.record = None, {**listed.record, "withheld": reason}
+
+    assert client.get("/v1/status").json()["withheld"] == {"it is <sold>": 2, "it is early": 1}
+    page = client.get("/status").text
+    assert "it is &lt;sold&gt;" in page
+    assert "Withheld by their hubs" in page
+
+
 def test_the_status_says_what_is_here_and_who_works(client: TestClient, registry: Registry) -> None:
     fill(registry)
 
