@@ -118,6 +118,27 @@ def test_the_language_follows_the_browser_and_the_choice(client: TestClient) -> 
     assert "按效果查找" in get_page(client, "/", **{"Accept-Language": "en"})
 
 
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("en;q=0.5, zh;q=0.8", "zh-Hans"),
+        ("fr, en;q=0.3,zh-TW;q=0.7", "zh-Hans"),
+        ("zh;q=0.4, en-GB ; q=0.9", "en"),
+        ("zh, en", "zh-Hans"),
+        ("en, zh", "en"),
+        ("zh;q=0", "en"),
+        ("zh-Hant;q=0, zh", "zh-Hans"),
+        ("zha, *", "en"),
+        ("zh;q=nan, en;q=-1,;;,", "en"),
+        ("", "en"),
+    ],
+)
+def test_of_the_languages_of_a_browser_the_one_it_likes_best_is_taken(
+    client: TestClient, accepted: str, language: str
+) -> None:
+    assert f'<html lang="{language}">' in get_page(client, "/", **{"Accept-Language": accepted})
+
+
 def test_no_page_says_what_another_says_by_the_same_name() -> None:
     assert len(TEXTS) == sum(len(page.TEXTS) for page in PAGES)
 
