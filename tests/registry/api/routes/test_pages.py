@@ -10,6 +10,7 @@ from registry.api.pages.texts import PAGES, TEXTS
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
+from tests.registry.conftest import embed
 
 HOSTILE = "<script>alert(1)</script>"
 ATTRIBUTE = '"\' onmouseover=alert(1) x="'
@@ -222,6 +223,22 @@ def test_examples_come_from_the_index_in_the_language_of_the_page(
 
     assert english == ["silhouette", "水墨"]
     assert chinese == ["水墨", "silhouette"]
+
+
+def test_what_popular_adapters_are_called_in_chinese_is_an_example(
+    client: TestClient, registry: Registry
+) -> None:
+    """Many have English tags and Chinese names or captions."""
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="水彩狐狸", tags=["ink"], downloads=9)
+        add_adapter(session, name="水彩狐狸", downloads=8)
+        add_adapter(session, name="裸露", mature=True, downloads=7)
+        add_adapter(session, name="模型32号", captions=[("剪影", embed(registry, "剪影"))])
+        add_adapter(session, name="fox", captions=[("a fox", embed(registry, "a fox"))])
+
+    examples = re.findall(r'class="chip" href="/\?q=[^"]+">([^<]+)<', get_page(client, "/?lang=zh"))
+
+    assert examples == ["水彩狐狸", "剪影", "ink"]
 
 
 def test_a_question_is_filtered_by_what_it_found(client: TestClient, registry: Registry) -> None:
