@@ -22,6 +22,7 @@ from registry.retrieval.cards import (
     is_sound_file,
     load_cards,
 )
+from registry.retrieval.chinese_texts import short_chinese_texts
 from registry.retrieval.covers import CoverFiles, find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.facets import Facets, count_facets, count_facets_among
@@ -162,6 +163,11 @@ class SearchService(OpenRegistry):
                 return count_facets_among(session, among)
             check_filters(session, filters or Filters())
             return count_facets(session, filters or Filters())
+
+    def chinese_examples(self, limit: int) -> list[str]:
+        """Return up to `limit` short texts in Chinese that could be asked for here."""
+        with one_line_errors(), self.sessions.begin() as session:
+            return short_chinese_texts(session, limit)
 
     def count(self, filters: Filters | None = None) -> Total:
         """Return how many adapters filters let through, counted to 10,000."""

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import time
+import unicodedata
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -32,6 +33,8 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 # A safetensors file begins with the length of its header, and the header with a brace.
 HEADER_AT = 8
 MOST_STRENGTH = 100.0
+# File systems take 255 bytes, encrypted ones 143; people read the beginning.
+MOST_NAME_BYTES = 80
 # A registry that is busy says after how many seconds to ask again: so often, and no longer.
 BUSY = (429, 503)
 MOST_ATTEMPTS = 3
@@ -58,9 +61,11 @@ class Chosen:
 
     @property
     def file_name(self) -> str:
-        """The name that the registry's exports use: a plain one, and the start of the hash."""
-        plain = re.sub(r"[^A-Za-z0-9]+", "-", self.name)[:80].strip("-") or "adapter"
-        return f"{plain}-{self.sha256[:8]}.safetensors"
+        """The name that the registry's exports use: letters and digits, and the hash's start."""
+        name = unicodedata.normalize("NFKC", self.name)
+        letters = "".join(sign if _is_plain(sign) else "-" for sign in name)
+        joined = re.sub("-+", "-", letters).encode()[:MOST_NAME_BYTES].decode(errors="ignore")
+        return f"{joined.strip('-') or 'adapter'}-{self.sha256[:8]}.safetensors"
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -224,6 +229,13 @@ def _is_this_machine(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_plain(sign: str) -> bool:
+    """Whether a sign is a letter, a digit, or a vowel that is written as a mark on a letter."""
+    # Those that choose between forms of the sign before, as of emoji, are marks too.
+    is_selector = unicodedata.name(sign, "").startswith("VARIATION SELECTOR")
+    return sign.isalnum() or (unicodedata.category(sign) in ("Mn", "Mc") and not is_selector)
 
 
 def _plain(words: str) -> str:

@@ -1,8 +1,11 @@
 """How an image is drawn, apart from what is on it. Imports no torch."""
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+from typing import TYPE_CHECKING, Literal, SupportsIndex, TypedDict, get_args
+
+from registry.fusion.errors import SamplingError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,8 +71,22 @@ class DrawingOptions(UnsizedOptions, total=False):
 
 
 def size_of(asked: Size | int | None) -> Size | None:
-    """Return width and height of a size as people give it: of one side, a square."""
-    return (asked, asked) if isinstance(asked, int) else asked
+    """Return width and height of a size as people give it: of one side, a square.
+
+    Raises:
+        SamplingError: it is none.
+    """
+    if asked is None:
+        return None
+    sides = (asked, asked) if isinstance(asked, SupportsIndex) else asked
+    try:
+        width, height = map(operator.index, sides)
+    except (TypeError, ValueError) as error:
+        raise SamplingError(
+            f"{asked!r} is no size: give width and height in pixels, such as (768, 512), or one "
+            "side of a square"
+        ) from error
+    return width, height
 
 
 class ShownOptions(DrawingOptions, total=False):

@@ -46,8 +46,9 @@ MOST_COMMON = 3
 # their facts than the index for both.
 BROAD = 0.1
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's; our
-# exports end names with the first 8. Web UIs write what a hash is before it.
-HASH = re.compile(r"(?:(?:sha256|autov[23]|(?:model |lora )?hash)\s*[:=]\s*)?([0-9a-f]{8,64})")
+# exports end names with the first 8. Hubs and web UIs write what a hash is before it.
+HASH_KIND = r"(?:sha-?256|autov[123]|(?:model |lora )?hash)[\s:=]+"
+HASH = re.compile(rf"(?:{HASH_KIND})?([0-9a-f]{{8,64}})|.+-([0-9a-f]{{8}})")
 ENDING = ".safetensors"
 
 
@@ -287,7 +288,7 @@ def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> 
         )"""
         condition, values = filter_sql(filters)
         by_hash += f" AND {condition}"
-        ids = _ask_ids(session, "listings", by_hash, values, hashed[1], limit)()
+        ids = _ask_ids(session, "listings", by_hash, values, hashed[1] or hashed[2], limit)()
         if ids:
             return lambda: ids
     # OFFSET 0 keeps this apart: PostgreSQL takes names for frequent, and would rather walk through

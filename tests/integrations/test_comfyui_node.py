@@ -31,7 +31,10 @@ from tests.registry.api.conftest import add_file
 from tests.registry.api.servers import served
 
 FOLDER = Path(__file__).parents[2] / "integrations" / "comfyui"
-NAMES = ("Red fox!", "水彩", "a/" * 400, "..", "-", "Ünïcode [v2] (final).safetensors")
+NAMES = (
+    "Red fox!", "水彩", "水彩" * 40, "a/" * 400, "..", "-", "Ünïcode [v2] (final).safetensors",
+    "❤️ ＬｏＲＡ：ไทย_हिन्दी \u202e",
+)  # fmt: skip
 
 
 class Schema(SimpleNamespace):

@@ -25,6 +25,7 @@ from registry.connection import (
     RemoteUnreachableError,
 )
 from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError
+from registry.fusion.errors import SamplingError
 from registry.fusion.exports.adapters import exported
 from registry.service import Registry
 from tests.registry.api.conftest import add_file
@@ -498,6 +499,9 @@ def test_one_side_of_an_image_is_that_of_a_square() -> None:
         for size in (64, (64, 64)):
             with pytest.raises(RemoteError):
                 client.fuse("a fox", size=size)
+        for nonsense in ("64", 64.0, (64,), (64, 64, 64)):
+            with pytest.raises(SamplingError, match="is no size: give width and height"):
+                client.fuse("a fox", size=nonsense)  # type: ignore[arg-type]
 
     assert sizes == [(64, 64), (64, 64)]
 

@@ -1,5 +1,6 @@
 """The pages' words in English and Chinese, which `words` holds page by page."""
 
+import re
 from typing import Literal
 
 from markupsafe import Markup, escape
@@ -9,6 +10,8 @@ from registry.api.pages.words import adapter, drawing, folders, frame, picture, 
 
 Language = Literal["en", "zh"]
 COOKIE = "lang"
+# One of the languages that a browser accepts (RFC 9110): its first subtag, the others, its weight.
+ACCEPTED = re.compile(r"\s*([a-z]+)(?:-[a-z\d-]+)?\s*(?:;\s*q=([01](?:\.\d{0,3})?)\s*)?")
 
 PAGES = (frame, search, picture, adapter, drawing, folders, status)
 TEXTS: dict[str, tuple[str, str]] = {
@@ -41,10 +44,13 @@ def language_of(request: Request) -> Language:
             return "en"
         if chosen == "zh":
             return "zh"
-    # The first language that is one of ours; browsers list them by preference.
-    for accepted in request.headers.get("accept-language", "").lower().split(","):
-        if accepted.strip().startswith("zh"):
-            return "zh"
-        if accepted.strip().startswith("en"):
-            return "en"
-    return "en"
+    return _accepted(request.headers.get("accept-language", ""))
+
+
+def _accepted(header: str) -> Language:
+    """Return which of our languages a browser likes best; of equals the one that it names first."""
+    weights: dict[str, float] = {}
+    for one in filter(None, map(ACCEPTED.fullmatch, header.lower().split(","))):
+        weights[one[1]] = max(weights.get(one[1], 0.0), float(one[2] or 1))
+    ours = [name for name, weight in weights.items() if name in ("en", "zh") and weight > 0]
+    return "zh" if max(ours, key=weights.__getitem__, default="en") == "zh" else "en"

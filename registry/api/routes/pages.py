@@ -109,7 +109,9 @@ def search_page(
         sorts=SORTS if found is None else FOUND_SORTS,
         # All of a length: HEAD tells that of GET.
         new_seed=100_000 + secrets.randbelow(900_000),
-        examples=_examples(facets, language) if facets is not None and not address.asked else [],
+        examples=_examples(registry, facets, language)
+        if facets is not None and not address.asked
+        else [],
         **frame(registry),
     )
 
@@ -150,16 +152,22 @@ def _address(request: Request) -> Address:
     )
 
 
-def _examples(facets: Facets, language: Language) -> list[str]:
+def _examples(registry: Registry, facets: Facets, language: Language) -> list[str]:
     """Return the most frequent tags, those in the page's language first.
 
-    What most adapters have tells nothing.
+    What most adapters have tells nothing. On the Chinese page popular names and captions come
+    before tags in another language.
     """
     (tags,) = (facet.values for facet in facets.facets if facet.name == "tag")
-    telling = [tag for tag in tags if 2 * tag.count <= facets.about] or list(tags)
-    in_chinese = language == "zh"
-    ordered = sorted(telling, key=lambda tag: bool(HAN.search(tag.value)) is not in_chinese)
-    return [tag.value for tag in ordered[:EXAMPLES]]
+    telling = [tag.value for tag in tags if 2 * tag.count <= facets.about]
+    telling = telling or [tag.value for tag in tags]
+    chinese = [tag for tag in telling if HAN.search(tag)]
+    others = [tag for tag in telling if not HAN.search(tag)]
+    if language == "en":
+        return (others + chinese)[:EXAMPLES]
+    if len(chinese) < EXAMPLES:
+        chinese += registry.chinese_examples(EXAMPLES)
+    return list(dict.fromkeys(chinese + others))[:EXAMPLES]
 
 
 @router.get("/adapters/{adapter_id}")

@@ -5,13 +5,14 @@ image; every export says so. Text encoders are left as they are in all of them, 
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from registry.fusion.recipe import Recipe, RecipeAdapter
 
 NOTE = "The adapters at plain strengths, without gates: not the same image as AutoLoRA's."
-# File systems take 255 bytes; people read the beginning.
-LONGEST_NAME = 80
+# File systems take 255 bytes, encrypted ones 143; people read the beginning.
+MOST_NAME_BYTES = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,21 @@ def file_of(name: str) -> str:
 def export_name(name: str, sha256: str) -> str:
     """Return the name, without its ending, that exports expect an adapter's file under.
 
-    One that people and all file systems can read, and the start of the hash.
+    Its letters and digits, of whichever script, which people, all file systems and `<lora:name:1>`
+    can read, and the start of the hash.
     """
-    plain = re.sub(r"[^A-Za-z0-9]+", "-", name)[:LONGEST_NAME].strip("-") or "adapter"
-    return f"{plain}-{sha256[:8]}"
+    letters = "".join(
+        sign if _is_plain(sign) else "-" for sign in unicodedata.normalize("NFKC", name)
+    )
+    joined = re.sub("-+", "-", letters).encode()[:MOST_NAME_BYTES].decode(errors="ignore")
+    return f"{joined.strip('-') or 'adapter'}-{sha256[:8]}"
+
+
+def _is_plain(sign: str) -> bool:
+    """Whether a sign is a letter, a digit, or a vowel that is written as a mark on a letter."""
+    # Those that choose between forms of the sign before, as of emoji, are marks too.
+    is_selector = unicodedata.name(sign, "").startswith("VARIATION SELECTOR")
+    return sign.isalnum() or (unicodedata.category(sign) in ("Mn", "Mc") and not is_selector)
 
 
 def exported(recipe: Recipe) -> list[ExportedAdapter]:

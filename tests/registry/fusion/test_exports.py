@@ -17,7 +17,7 @@ from crawler.hashed_file import hash_file
 from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.backends.pipeline import PipelineBackend, load_backend
 from registry.fusion.errors import ExportError
-from registry.fusion.exports.adapters import NOTE, exported
+from registry.fusion.exports.adapters import NOTE, export_name, exported
 from registry.fusion.exports.comfyui import PORTS
 from registry.fusion.exports.escaping import for_a1111, for_comfyui, for_comfyui_editor
 from registry.fusion.exports.export import export
@@ -278,6 +278,28 @@ def test_a_name_that_no_file_system_takes_is_shortened(fused: tuple[FusedImage, 
     recipe = with_adapters(fused[0].recipe, name="a/" * 400)
     names = [each.name for each in exported(recipe)]
     assert all(re.fullmatch(r"(a-){39}a-[0-9a-f]{8}", name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("水彩 风格（v2）", "水彩-风格-v2"),
+        ("Café_Été", "Café-Été"),
+        ("Cafe\u0301", "Café"),
+        ("ไทย หนังสือ", "ไทย-หนังสือ"),
+        ("＜ｌｏｒａ：墨＞", "lora-墨"),
+        ("❤️‍🔥 火焰", "火焰"),
+        ("abc\u202egnp.exe", "abc-gnp-exe"),
+        ("水" * 100, "水" * 26),
+        ("❤️", "adapter"),
+    ],
+)
+def test_a_name_keeps_the_letters_of_every_script(name: str, plain: str) -> None:
+    """And nothing that a file system or a call of `<lora:…>` takes for something else."""
+    named = export_name(name, "0123456789" * 6)
+    assert named == f"{plain}-01234567"
+    assert len(f"{named}.safetensors".encode()) < 143
+    assert re.fullmatch(r"<lora:([^<>:]+):1>", f"<lora:{named}:1>")
 
 
 def test_a_png_tells_a1111_and_comfyui_too(fused: tuple[FusedImage, Path]) -> None:

@@ -170,7 +170,8 @@ def test_exact_trigger_word_name_and_hash(session: Session) -> None:
 
     sha256 = str(fox.file_sha256)
     hashes = (sha256, sha256[:8], sha256[:10].upper(), f"sha256:{sha256}", f"AutoV2: {sha256[:10]}")
-    for asked in ("ZX_fox", " by Ann ", "fire fox", *hashes, f"Lora hash: {sha256[:12]}"):
+    copied = (f"SHA-256: {sha256}", f"AutoV2 {sha256[:10]}", f"Fire-Fox-{sha256[:8]}.safetensors")
+    for asked in ("ZX_fox", " by Ann ", "fire fox", *hashes, *copied, f"Lora hash: {sha256[:12]}"):
         assert ask_exact(session, asked, filters=ANY, limit=5)() == [fox.id]
     assert ask_exact(session, sha256[:7], filters=ANY, limit=5)() == []
     assert ask_exact(session, "zx", filters=ANY, limit=5)() == []

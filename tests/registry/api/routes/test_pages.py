@@ -10,6 +10,7 @@ from registry.api.pages.texts import PAGES, TEXTS
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
+from tests.registry.conftest import embed
 
 HOSTILE = "<script>alert(1)</script>"
 ATTRIBUTE = '"\' onmouseover=alert(1) x="'
@@ -118,6 +119,27 @@ def test_the_language_follows_the_browser_and_the_choice(client: TestClient) -> 
     assert "按效果查找" in get_page(client, "/", **{"Accept-Language": "en"})
 
 
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        ("en;q=0.5, zh;q=0.8", "zh-Hans"),
+        ("fr, en;q=0.3,zh-TW;q=0.7", "zh-Hans"),
+        ("zh;q=0.4, en-GB ; q=0.9", "en"),
+        ("zh, en", "zh-Hans"),
+        ("en, zh", "en"),
+        ("zh;q=0", "en"),
+        ("zh-Hant;q=0, zh", "zh-Hans"),
+        ("zha, *", "en"),
+        ("zh;q=nan, en;q=-1,;;,", "en"),
+        ("", "en"),
+    ],
+)
+def test_of_the_languages_of_a_browser_the_one_it_likes_best_is_taken(
+    client: TestClient, accepted: str, language: str
+) -> None:
+    assert f'<html lang="{language}">' in get_page(client, "/", **{"Accept-Language": accepted})
+
+
 def test_no_page_says_what_another_says_by_the_same_name() -> None:
     assert len(TEXTS) == sum(len(page.TEXTS) for page in PAGES)
 
@@ -201,6 +223,22 @@ def test_examples_come_from_the_index_in_the_language_of_the_page(
 
     assert english == ["silhouette", "水墨"]
     assert chinese == ["水墨", "silhouette"]
+
+
+def test_what_popular_adapters_are_called_in_chinese_is_an_example(
+    client: TestClient, registry: Registry
+) -> None:
+    """Many have English tags and Chinese names or captions."""
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="水彩狐狸", tags=["ink"], downloads=9)
+        add_adapter(session, name="水彩狐狸", downloads=8)
+        add_adapter(session, name="裸露", mature=True, downloads=7)
+        add_adapter(session, name="模型32号", captions=[("剪影", embed(registry, "剪影"))])
+        add_adapter(session, name="fox", captions=[("a fox", embed(registry, "a fox"))])
+
+    examples = re.findall(r'class="chip" href="/\?q=[^"]+">([^<]+)<', get_page(client, "/?lang=zh"))
+
+    assert examples == ["水彩狐狸", "剪影", "ink"]
 
 
 def test_a_question_is_filtered_by_what_it_found(client: TestClient, registry: Registry) -> None:
