@@ -1,11 +1,13 @@
 """Taking work for one's own, so that two processes never do the same at once."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Connection,
     Engine,
     cast,
     column,
@@ -18,6 +20,8 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstrumentedAttribute
 
+# A lock is looked after no more often: each time is a transaction.
+KEPT_SECONDS = 0.5
 _LOCKS = table(
     "pg_locks", *map(column, ("locktype", "database", "classid", "objid", "objsubid", "granted"))
 )
@@ -48,6 +52,29 @@ def is_held(lock: ColumnElement[int]) -> ColumnElement[bool]:
         )
         .exists()
     )
+
+
+class Turn:
+    """An advisory lock that a connection of its own holds."""
+
+    def __init__(self, connection: Connection, lock: ColumnElement[int]) -> None:
+        self._connection, self._lock = connection, lock
+        self._kept_at = time.monotonic()
+
+    def keep(self) -> None:
+        """Take the lock again where it went with a database that was restarted meanwhile.
+
+        Unless another process has taken it since then. Cheap to call often.
+        """
+        if time.monotonic() - self._kept_at < KEPT_SECONDS:
+            return
+        self._kept_at = time.monotonic()
+        try:
+            self._connection.execute(select(1))
+        except DBAPIError:
+            self._connection.rollback()
+            self._connection.execute(select(func.pg_try_advisory_lock(self._lock)))
+        self._connection.commit()
 
 
 @contextmanager

@@ -1,16 +1,17 @@
 """Reports of nights, and which of them is still to be done."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from registry.db.holds import hold, is_held, lock_of
+from registry.db.holds import Turn, is_held, lock_of
 from registry.db.work_models import Night
 
 # A night that is interrupted so often is given up.
@@ -35,10 +36,20 @@ class NightFacts:
 
 
 @contextmanager
-def only_one(engine: Engine) -> Iterator[bool]:
-    """Give whether nobody else is at a night, and keep others away meanwhile."""
-    with hold(engine, "night", ["any"]) as mine:
-        yield bool(mine)
+def only_one(engine: Engine) -> Iterator[Turn | None]:
+    """Keep others away from nights meanwhile; None where somebody is at one."""
+    lock = lock_of("night", "any")
+    with engine.connect() as connection:
+        is_mine = connection.scalar(select(func.pg_try_advisory_lock(lock)))
+        # The lock outlives the transaction, which must not stay open for hours.
+        connection.commit()
+        try:
+            yield Turn(connection, lock) if is_mine else None
+        finally:
+            # A connection that was lost holds no lock.
+            with suppress(DBAPIError):
+                connection.execute(select(func.pg_advisory_unlock_all()))
+                connection.commit()
 
 
 def is_over(session: Session, due_at: datetime) -> bool:

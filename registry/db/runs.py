@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from registry.db.adapters import Origin
-from registry.db.holds import is_held, lock_of
+from registry.db.holds import Turn, is_held, lock_of
 from registry.db.models import CrawlCursor, CrawlRun
 from registry.errors import RefreshUnderWayError
 
@@ -55,7 +55,7 @@ class RunFacts:
 
 
 @contextmanager
-def only_one(engine: Engine, origin: Origin) -> Iterator[None]:
+def only_one(engine: Engine, origin: Origin) -> Iterator[Turn]:
     """Keep other refreshes of an origin away, in any process and on any machine.
 
     PostgreSQL holds the lock for a connection of its own, so a killed process lets go of it.
@@ -76,7 +76,7 @@ def only_one(engine: Engine, origin: Origin) -> Iterator[None]:
         # The lock outlives the transaction, which must not stay open for hours.
         connection.commit()
         try:
-            yield
+            yield Turn(connection, key)
         finally:
             # A connection that was lost holds no lock.
             with suppress(DBAPIError):

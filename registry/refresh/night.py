@@ -60,8 +60,8 @@ class NightWatch:
         Raises:
             DiskFullError, DatabaseLostError: nothing more can be stored.
         """
-        with one_line_errors(), nights.only_one(self._engine) as alone:
-            if not alone:
+        with one_line_errors(), nights.only_one(self._engine) as turn:
+            if turn is None:
                 return False
             with self._sessions.begin() as session:
                 over = nights.is_over(session, due_at)
@@ -70,8 +70,10 @@ class NightWatch:
                 return False
             report: dict[str, Any] = {}
             try:
-                with one_line_errors():
-                    yield from self._do(report)
+                with one_line_errors(), closing(self._do(report)) as parts:
+                    for progress in parts:
+                        yield progress
+                        turn.keep()
             except DatabaseLostError:
                 # It stays as it is, interrupted, and is begun again.
                 raise

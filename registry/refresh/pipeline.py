@@ -19,6 +19,7 @@ from registry.config import Settings
 from registry.db import jobs, runs
 from registry.db.adapters import Origin
 from registry.db.claims import find_peft_config
+from registry.db.holds import Turn
 from registry.db.models import EMBEDDING_DIM
 from registry.db.session import one_line_errors, translated
 from registry.errors import EncoderRejectedError
@@ -150,14 +151,14 @@ class Pipeline:
         """
         origin = Origin(source.hub, source.endpoint)
         report = _Report()
-        with one_line_errors(), runs.only_one(self._engine, origin):
+        with one_line_errors(), runs.only_one(self._engine, origin) as turn:
             with self._sessions.begin() as session:
                 run_id = runs.start_run(session, origin)
             context = self.context(source, run_id, full=full, force=force)
             chosen = [step(context) for step in STEPS if step in steps and step.is_wanted(context)]
             try:
                 self._clean()
-                yield from self._run_in_order(chosen, run_id, report)
+                yield from self._run_in_order(chosen, run_id, report, turn)
             except BaseException as error:
                 report.error = _cause(error)
                 # The database may be what failed; then the next run closes this one.
@@ -171,7 +172,7 @@ class Pipeline:
             self._finish(run_id, report)
 
     def _run_in_order(
-        self, steps: Sequence[Step], run_id: int, report: _Report
+        self, steps: Sequence[Step], run_id: int, report: _Report, turn: Turn
     ) -> Iterator[StepProgress]:
         """Prepare all steps, then run them; now and then the run's row is told how far it is."""
         for step in steps:
@@ -185,6 +186,7 @@ class Pipeline:
                     _get_ready(steps[number + 1 :], progress)
                     if progress.outcome is None or time.monotonic() - told > TOLD_SECONDS:
                         self._tell(run_id, progress)
+                        turn.keep()
                         told = time.monotonic()
                     yield progress
 
