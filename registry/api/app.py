@@ -165,10 +165,10 @@ def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> Non
     app.state.registry = registry
     app.state.identity = identity
     app.state.open_scopes = open_scopes(registry.settings)
-    app.state.queue = GenerationQueue()
+    app.state.metrics = Metrics()
+    app.state.queue = GenerationQueue(count=app.state.metrics.queued)
     app.state.desk = Desk(registry, app.state.queue)
     app.state.keeper = FolderKeeper(registry)
-    app.state.metrics = Metrics()
     app.state.facts = Fresh(registry.index_facts, FRESH_SECONDS)
     app.state.checked = Fresh(registry.check_ready, READY_SECONDS)
     measures.tell(app.state.metrics)

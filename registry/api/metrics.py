@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     ProcessCollector,
     generate_latest,
@@ -64,6 +65,12 @@ class Metrics:
             buckets=_DRAW_BUCKETS,
             registry=self.registry,
         )
+        self._queued = Gauge(
+            "autolora_queued_images",
+            "Images that wait for their turn or are drawn, those that nobody keeps among them.",
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
         # Looked up once: a search has some ten stages.
         self._stages: dict[Stage, Histogram] = {
             stage: draws if stage == "draw" else stages.labels(stage) for stage in STAGES
@@ -86,6 +93,9 @@ class Metrics:
         hit, miss = self._caches[cache]
         hit.inc(hits)
         miss.inc(misses)
+
+    def queued(self, more: int) -> None:
+        self._queued.inc(more)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         method = method if method in _METHODS else "other"
@@ -121,7 +131,7 @@ class _Index(Collector):
             jobs.add_metric([queue, state], count)
         yield jobs
         images = GaugeMetricFamily(
-            "autolora_images", "Images that are not done yet by state.", labels=["state"]
+            "autolora_images", "Images to keep that are not done yet by state.", labels=["state"]
         )
         for state, count in self._facts.images.items():
             images.add_metric([state], count)

@@ -33,9 +33,15 @@ class Job(Generic[Result]):
 
 
 class GenerationQueue:
-    """Runs work in one thread, in order; refuses when too much waits."""
+    """Runs work in one thread, in order; refuses when too much waits.
 
-    def __init__(self, most_waiting: int = MOST_WAITING) -> None:
+    `count` is told by how much what waits or is at work grows, or shrinks.
+    """
+
+    def __init__(
+        self, most_waiting: int = MOST_WAITING, count: Callable[[int], None] = lambda _: None
+    ) -> None:
+        self._count = count
         # Set when the server stops; what is at work looks at it between steps.
         self.closing = threading.Event()
         self._places = threading.BoundedSemaphore(1 + most_waiting)
@@ -51,8 +57,13 @@ class GenerationQueue:
         except RuntimeError:
             self._places.release()
             raise
-        job.future.add_done_callback(lambda _: self._places.release())
+        self._count(1)
+        job.future.add_done_callback(self._leave)
         return job
+
+    def _leave(self, _: "Future[Result]") -> None:
+        self._count(-1)
+        self._places.release()
 
     @staticmethod
     def _run(work: Callable[[Job[Result]], Result], job: Job[Result]) -> Result:

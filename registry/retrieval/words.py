@@ -16,6 +16,7 @@ from registry.measures import timed
 from registry.retrieval.common_words import bearers_of_all, count_common, facts_of_popular
 from registry.retrieval.filters import Filters, beyond_facts
 from registry.retrieval.ranking import Match
+from registry.retrieval.resembling import resembling
 from registry.retrieval.statements import (
     UNFILTERED,
     Answer,
@@ -29,17 +30,10 @@ from registry.retrieval.statements import (
 )
 from registry.retrieval.vector import passing
 from registry.retrieval.word_scores import scoring_statement
-from registry.text.misspellings import slips_of
 from registry.text.request_frames import what_is_asked
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
-# What a word counts that only resembles one: less than any whole word.
-TYPO = 0.5
 SHORTEST_TYPO = 4
-# Of so many words that resemble one that nobody uses, adapters are looked up.
-MOST_RESEMBLING = 8
-# So many words of a question are looked at for slips of the fingers: who types it types few.
-MOST_SLIPS = 2
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
@@ -149,7 +143,11 @@ def score_words(
     prepare(session, anew=not left.is_all)
     terms, unused = wording.whole_words()
     if unused:
-        terms += _resembling(session, unused)
+        common = count_common(session, "words_vector")
+        terms += [
+            _term(one.word, one.meant, one.query, one.closeness, common)
+            for one in resembling(session, unused)
+        ]
     if not terms:
         return []
     sources = _sources(session, terms, left, limit)
@@ -213,38 +211,6 @@ def _term(
     asked: str, word: str, query: str, closeness: float | None, common: Mapping[str, float]
 ) -> _Term:
     return _Term(asked, query, closeness, common.get(word), common.get(f"={word}"))
-
-
-def _resembling(session: Session, unused: list[str]) -> list[_Term]:
-    """Return the words that those which nobody uses may be typos of."""
-    statement = """
-        SELECT asked.word, alike.word AS meant,
-            plainto_tsquery('simple', alike.word)::text AS query, alike.similarity
-        FROM unnest(%(words)s::text[], %(meant)s::text[]) AS asked (word, meant)
-            CROSS JOIN LATERAL (
-                SELECT DISTINCT word, similarity FROM (
-                    -- Some may be there twice: of a few that takes less to see than of thousands.
-                    (SELECT vocabulary.word, similarity(vocabulary.word, asked.word)
-                    FROM vocabulary WHERE vocabulary.word %% asked.word
-                    ORDER BY 2 DESC, 1 LIMIT 2 * %(most)s)
-                    -- What somebody uses elsewhere is no slip.
-                    UNION ALL SELECT vocabulary.word, similarity(vocabulary.word, asked.word)
-                    FROM vocabulary WHERE vocabulary.word = ANY (asked.meant::text[])
-                        AND NOT EXISTS (SELECT FROM vocabulary AS v WHERE v.word = asked.word)
-                ) AS nearest
-                ORDER BY 2 DESC, 1 LIMIT %(most)s
-            ) AS alike
-    """
-    common = count_common(session, "words_vector")
-    slips = [texts(slips_of(word)) for word in unused[:MOST_SLIPS]]
-    meant = [*slips, *[None] * (len(unused) - len(slips))]
-    asked = {"words": unused, "meant": meant, "most": MOST_RESEMBLING}
-    found = rows(session, statement, asked)
-    return [
-        _term(row.word, row.meant, row.query, TYPO * row.similarity, common)
-        for row in found
-        if row.query
-    ]
 
 
 def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) -> list[_Source]:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,22 @@ def test_a_search_is_counted_by_its_route_and_its_stages(
     assert counted["autolora_images", "waiting"] == counted["autolora_images", "drawing"] == 0
     assert counted["autolora_database_bytes",] > 0
     assert "fox" not in client.get("/metrics").text
+
+
+def test_images_that_wait_are_counted_until_they_are_done_or_given_up(client: TestClient) -> None:
+    queue = client.app.state.queue  # type: ignore[attr-defined]
+    release = threading.Event()
+    at_work, *waiting = [queue.submit(lambda _: release.wait()) for _ in range(3)]
+
+    assert numbers(client)["autolora_queued_images",] == 3
+    waiting[-1].abandon()
+    assert numbers(client)["autolora_queued_images",] == 2
+    release.set()
+    for job in (at_work, waiting[0]):
+        assert job.future.result(timeout=60)
+    # Behind what is done, so the others have been counted out.
+    queue.submit(lambda _: None).future.result(timeout=60)
+    assert numbers(client)["autolora_queued_images",] <= 1
 
 
 def test_no_label_is_of_what_a_request_says(client: TestClient) -> None:

@@ -67,6 +67,29 @@ def test_a_slip_in_a_short_word_still_finds_the_adapter(session: Session, asked:
     assert found(session, asked) == [ghibli.id]
 
 
+@pytest.mark.parametrize("asked", ["silouhette", "dinasour", "Dinasour silouhette"])
+def test_two_slips_in_a_long_word_still_find_the_adapter(session: Session, asked: str) -> None:
+    """Its trigrams are too few, too."""
+    dinosaur = add_written(session, "Dinosaur silhouettes")
+    add_written(session, "Silkscreen dinner")
+
+    assert found(session, asked) == [dinosaur.id]
+
+
+@pytest.mark.parametrize("asked", ["asdfqwer", "qwrtz 123", "silxxxhette", "dinner party"])
+def test_nonsense_is_no_two_slips(session: Session, asked: str) -> None:
+    add_written(session, "Dinosaur silhouettes asdfrewq")
+
+    assert found(session, asked) == []
+
+
+def test_a_long_word_that_somebody_uses_elsewhere_is_no_two_slips(session: Session) -> None:
+    add_written(session, "Perpetual", base_model="flux.1")
+    add_written(session, "Perceptual", base_model="sdxl-1.0")
+
+    assert found(session, "perceptual", filters=Filters(("flux.1",))) == []
+
+
 def test_a_word_that_somebody_uses_elsewhere_is_no_slip(session: Session) -> None:
     """There is no bottle for this base model; battles are no answer."""
     add_written(session, "Battle", base_model="flux.1")
