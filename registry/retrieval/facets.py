@@ -89,7 +89,8 @@ _Counts = dict[FacetName, tuple[Counter[str], int]]
 def count_facets(session: Session, filters: Filters) -> Facets:
     """Return every facet of the adapters that filters let through."""
     groups = _groups(filters)
-    few = _count_where_few(session, filters, groups)
+    tried = _count_where_few(session, filters, groups)
+    few = {left_out: counted for left_out, counted in tried.items() if counted is not None}
     sampled = {left_out: facets for left_out, facets in groups.items() if left_out not in few}
     counts, matched, share = _count_sample(session, filters, sampled) if sampled else ({}, [], 1.0)
     exact = dict.fromkeys(FACETS, share == 1)
@@ -102,9 +103,9 @@ def count_facets(session: Session, filters: Filters) -> Facets:
         about = _rounded(totals[left_out][1] / share)
         totals[left_out] = Total(MOST_COUNTED, exact=False), about
         # A sample tells twice as many from more than are counted.
-        counted = (
-            _count_few(session, filters, left_out, facets) if about < 2 * MOST_COUNTED else None
-        )
+        if about >= 2 * MOST_COUNTED or left_out in tried:
+            continue
+        counted = _count_few(session, filters, left_out, facets)
         if counted is not None:
             few[left_out] = counted
     for left_out, (own, total) in few.items():
@@ -136,19 +137,18 @@ def _groups(filters: Filters) -> dict[str, list[FacetName]]:
 
 def _count_where_few(
     session: Session, filters: Filters, groups: Mapping[str, Sequence[FacetName]]
-) -> dict[str, tuple[_Counts, int]]:
-    """Return exact counts and totals of groups that PostgreSQL takes for small.
+) -> dict[str, tuple[_Counts, int] | None]:
+    """Return exact counts and totals of groups that PostgreSQL takes for small; None of others.
 
     Of a small index a sample has everything, and counts all groups at once.
     """
-    few: dict[str, tuple[_Counts, int]] = {}
+    tried: dict[str, tuple[_Counts, int] | None] = {}
     for left_out, facets in groups.items():
         asked = replace(filters, **{left_out: getattr(Filters(), left_out)} if left_out else {})
         passed, everything = passing(session, asked)
         if passed <= MOST_COUNTED and everything > SAMPLE:
-            counted = _count_few(session, filters, left_out, facets)
-            few |= {left_out: counted} if counted is not None else {}
-    return few
+            tried[left_out] = _count_few(session, filters, left_out, facets)
+    return tried
 
 
 def _count_sample(
