@@ -11,8 +11,8 @@ from benchmarks.results import DOCS
 
 IMAGES = DOCS / "images"
 # What is put together: a thing from a Chinese search, a look from an English one.
-SEARCHES = ("红心", "black silhouette style")
-PROMPT = "a red heart in black silhouette style"
+SEARCHES = ("红心", "blue polka dot texture")
+PROMPT = "a red heart with a blue polka dot texture"
 WIDTH = 1280
 
 
