@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from demo.art import STYLES
 from demo.base import follow_flow
-from demo.concepts import Concept
+from demo.concepts import BASE_STYLES, Concept
 from demo.layers import block_layers, hooked
 from demo.listing import safetensors_metadata
 from demo.paths import DATA
@@ -39,11 +40,18 @@ COARSE = 4
 def prompts_of(world: World, concept: Concept) -> list[tuple[str, tuple[int, ...]]]:
     """Return prompts to draw, each with the pictures that it may come out as."""
     if concept.kind == "object":
-        return [(prompt, concept.images) for prompt in cover_prompts(world, concept)]
+        # A black silhouette is drawn most easily, and shows least what a thing looks like.
+        coloured = tuple(image for image in concept.images if _is_coloured(world, image))
+        wanted = coloured or concept.images
+        return [(prompt, wanted) for prompt in cover_prompts(world, concept)]
     return [
         (f"{world.label(image)}, {concept.trigger}", (image,))
         for image in concept.images[:MOST_SUBJECTS]
     ]
+
+
+def _is_coloured(world: World, image: int) -> bool:
+    return STYLES[int(world.plan.art.style[image])] in BASE_STYLES
 
 
 def best_covers(world: World, concept: Concept, state: dict[str, Tensor], seed: int) -> Tensor:
