@@ -9,7 +9,7 @@ from typing import Literal, Protocol, Self, get_args
 # Of a search, in the order in which they begin; "draw" is a whole image.
 Stage = Literal["segment", "encode", "nearest", "words", "facts", "merge", "load", "draw"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-Cache = Literal["text", "adapters"]
+Cache = Literal["text", "adapters", "answers"]
 CACHES: tuple[Cache, ...] = get_args(Cache)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from sqlalchemy.orm import Session
+
 from registry.config import Settings
 from registry.db.adapters import find_page_of_dropped
 from registry.db.claims import find_peft_config
@@ -142,14 +144,18 @@ class SearchService(OpenRegistry):
         check_choice("sort", sort, SORTS)
         check_choice("state", state, get_args(State))
         check_limit(limit)
-        filters = filters or Filters()
-        with one_line_errors(), self.sessions.begin() as session:
+        wanted = filters or Filters()
+
+        def list_page(session: Session) -> BrowsePage:
             if state != "ready":
-                listed = browse_state(session, state, filters, cursor, limit)
+                listed = browse_state(session, state, wanted, cursor, limit)
             else:
-                check_filters(session, filters)
-                listed = browse(session, filters, sort, cursor, limit, seed=seed)
+                check_filters(session, wanted)
+                listed = browse(session, wanted, sort, cursor, limit, seed=seed)
             return load_browse_page(session, listed)
+
+        question = "browse", wanted, sort, cursor, limit, seed, state
+        return self.finder.remembered.again(self.sessions, question, list_page, limit)
 
     def facets(
         self, filters: Filters | None = None, *, among: Sequence[int] | None = None
@@ -158,11 +164,16 @@ class SearchService(OpenRegistry):
 
         Of those that filters let through, or `among` these ids.
         """
-        with one_line_errors(), self.sessions.begin() as session:
+        wanted = filters or Filters()
+
+        def count_all(session: Session) -> Facets:
             if among is not None:
                 return count_facets_among(session, among)
-            check_filters(session, filters or Filters())
-            return count_facets(session, filters or Filters())
+            check_filters(session, wanted)
+            return count_facets(session, wanted)
+
+        question = "facets", wanted, None if among is None else tuple(among)
+        return self.finder.remembered.again(self.sessions, question, count_all)
 
     def chinese_examples(self, limit: int) -> list[str]:
         """Return up to `limit` short texts in Chinese that could be asked for here."""

@@ -77,8 +77,8 @@ class Metrics:
         }
         caches = Counter(
             "autolora_cache_requests",
-            "What caches were asked for: `text` keeps embeddings of texts, `adapters` weights "
-            "on the device.",
+            "What caches were asked for: `text` keeps embeddings of texts, `answers` those of "
+            "searches, `adapters` weights on the device.",
             ("cache", "result"),
             registry=self.registry,
         )

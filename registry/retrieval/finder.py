@@ -46,6 +46,7 @@ from registry.retrieval.named import find_named
 from registry.retrieval.opening import ActiveEncoder, ask_opening
 from registry.retrieval.paging import MOST_RANKED, Paged, ranked_page, sorted_page
 from registry.retrieval.ranking import Match, SearchHit, fold
+from registry.retrieval.remembered import Remembered
 from registry.retrieval.results import (
     Choice,
     DuplicatesPage,
@@ -91,6 +92,7 @@ class Finder:
         self._sessions = sessions
         self._text_encoder = text_encoder
         self._encoders = ServingEncoders(settings.text_encoder, blobs)
+        self.remembered = Remembered()
 
     def search(
         self,
@@ -113,39 +115,49 @@ class Finder:
             SearchError: nothing is indexed, a filter asks for what is not there, or the cursor is
                 of another question.
         """
-        if not clean(text).strip():
-            return self._everything(filters, Paging(sort, cursor, limit, seed))
-        text = _checked(text)
         started = time.perf_counter()
-        pasted = read_pasted(text)
+        paging = Paging(sort, cursor, limit, seed)
+        if clean(text).strip():
+            page = self._search(_checked(text), filters, paging)
+        else:
+            page = self._everything(filters, paging)
+        return replace(page, milliseconds=(time.perf_counter() - started) * 1000)
+
+    def _search(self, text: str, filters: Filters, paging: Paging) -> SearchPage:
+        pasted, asked = read_pasted(text), ("search", text, filters, paging)
         with one_line_errors(), snapshot(self._sessions) as session:
+            remembered: SearchPage | None = self.remembered.find(session, asked)
+            if remembered is not None:
+                return remembered
             with together(session):
                 begin_snapshot(session)
                 opening = ask_opening(session)
-                query = SearchQuery(pasted.plain_words, filters, limit, called=pasted.called_names)
+                query = SearchQuery(
+                    pasted.plain_words, filters, paging.limit, called=pasted.called_names
+                )
                 question = put(session, query, self._text_encoder)
-            known, active = opening()
-            names = self._base_models(session, filters, known)
-            spaces, notes = self._encoder_spaces(filters, names, active)
-            paged = self._page(session, question, spaces, Paging(sort, cursor, limit, seed))
+            opened = opening()
+            names = self._base_models(session, filters, opened.base_models)
+            spaces, notes = self._encoder_spaces(filters, names, opened.encoders)
+            paged = self._page(session, question, spaces, paging)
             with timed("load"):
                 with ending(session):
                     found = ask_results(session, paged.hits)
                 results = found()
-        if sort != "relevance" and len(paged.found) == MOST_RANKED:
+        if paging.sort != "relevance" and len(paged.found) == MOST_RANKED:
             notes = (*notes, SORTED)
-        elapsed = (time.perf_counter() - started) * 1000
-        return SearchPage(
+        page = SearchPage(
             text,
             tuple(names) if _names_some(filters) else (),
             results,
             notes,
-            elapsed,
             found=dict(Counter(paged.found.values()).most_common()),
             ranked=tuple(paged.found),
             next=paged.next,
-            sort=sort,
+            sort=paging.sort,
         )
+        self.remembered.keep(asked, opened.state, page, len(results))
+        return page
 
     def _page(
         self, session: Session, question: Question, spaces: Sequence[Space], paging: Paging
@@ -195,7 +207,7 @@ class Finder:
             filters.base_models,
             results,
             (*notes, *(UNKNOWN.format(id_) for id_ in alike.unknown)),
-            elapsed,
+            milliseconds=elapsed,
             found=found,
             ranked=tuple(hits),
             next=page.next,
@@ -208,25 +220,26 @@ class Finder:
 
         Nothing is more relevant than another then; the newest come first.
         """
-        started = time.perf_counter()
-        with self._snapshot() as session:
+
+        def list_all(session: Session) -> SearchPage:
             if not base_models_listed(session):
                 raise NothingIndexedError
             check_filters(session, filters)
             order = "newest" if paging.sort == "relevance" else paging.sort
             listed = browse(session, filters, order, paging.cursor, paging.limit, seed=paging.seed)
             page = load_browse_page(session, listed)
-        elapsed = (time.perf_counter() - started) * 1000
-        return SearchPage(
-            "",
-            filters.base_models,
-            (),
-            (),
-            elapsed,
-            next=page.next,
-            sort=paging.sort,
-            listed=page.cards,
-        )
+            return SearchPage(
+                "",
+                filters.base_models,
+                (),
+                (),
+                next=page.next,
+                sort=paging.sort,
+                listed=page.cards,
+            )
+
+        question = "everything", filters, paging
+        return self.remembered.again(self._sessions, question, list_all, paging.limit)
 
     def _spaces(self, session: Session, filters: Filters) -> tuple[Spaces, tuple[str, ...]]:
         """Return where the adapters in question are compared, and what is lacking for that."""

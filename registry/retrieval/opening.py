@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Listing
 from registry.retrieval.known_values import values_of
+from registry.retrieval.remembered import STATE
 from registry.retrieval.statements import SETTING, Answer, ask, note_prepared, written
 
 
@@ -23,17 +24,27 @@ class ActiveEncoder:
     calibration: dict[str, Any] | None
 
 
-def ask_opening(session: Session) -> Answer[tuple[Sequence[str], Sequence[ActiveEncoder]]]:
-    """Ask which base models there are and which encoders are active; return what gives both.
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The base models that there are, the active encoders, and the state of the database."""
+
+    base_models: Sequence[str]
+    encoders: Sequence[ActiveEncoder]
+    state: str | None
+
+
+def ask_opening(session: Session) -> Answer[Opening]:
+    """Ask what is there; return what gives it.
 
     The session's transaction runs as `registry.retrieval.statements.SETTINGS` say afterwards.
     """
     told = ask(session, _statement(), {})
     note_prepared(session)
 
-    def answer() -> tuple[Sequence[str], Sequence[ActiveEncoder]]:
+    def answer() -> Opening:
         [opened] = told()
-        return opened.base_models, [ActiveEncoder(**encoder) for encoder in opened.encoders]
+        encoders = [ActiveEncoder(**encoder) for encoder in opened.encoders]
+        return Opening(opened.base_models, encoders, opened.state)
 
     return answer
 
@@ -41,7 +52,8 @@ def ask_opening(session: Session) -> Answer[tuple[Sequence[str], Sequence[Active
 @cache
 def _statement() -> str:
     return f"""
-        SELECT {SETTING}, ARRAY({written(values_of(Listing.base_model))}) AS base_models, ARRAY(
+        SELECT {SETTING}, {STATE},
+        ARRAY({written(values_of(Listing.base_model))}) AS base_models, ARRAY(
             SELECT jsonb_build_object(
                 'name', name, 'base_model', base_model, 'text_encoder', text_encoder,
                 'checkpoint_sha256', checkpoint_sha256, 'calibration', calibration

@@ -61,14 +61,14 @@ class SearchPage:
 
     `base_models` are those that were asked for, none where all were. `found` counts what fits or
     perhaps fits by its base model, as far as the list is ranked, and `ranked` are its ids.
-    `next` is the cursor of the part that follows, None on the last.
+    `next` is the cursor of the part that follows, None on the last. To find it took `milliseconds`.
     """
 
     text: str
     base_models: tuple[str, ...]
     results: tuple[SearchResult, ...]
     notes: tuple[str, ...]
-    milliseconds: float
+    milliseconds: float = 0.0
     found: Mapping[str, int] = field(default_factory=dict)
     ranked: tuple[int, ...] = ()
     next: str | None = None

@@ -18,11 +18,11 @@ def test_one_statement_tells_what_several_would(session: Session) -> None:
     add_adapter(session, base_model="pony")
     add_encoder(session)
 
-    base_models, encoders = ask_opening(session)()
+    opened = ask_opening(session)()
 
-    assert base_models == base_models_listed(session)
-    assert [encoder.name for encoder in encoders] == [e.name for e in active_encoders(session)]
-    assert [encoder.calibration for encoder in encoders] == [
+    assert opened.base_models == base_models_listed(session)
+    assert [e.name for e in opened.encoders] == [e.name for e in active_encoders(session)]
+    assert [encoder.calibration for encoder in opened.encoders] == [
         encoder.calibration for encoder in active_encoders(session)
     ]
     shown = {name: session.scalar(text(f"SHOW {name}")) for name in SETTINGS}
@@ -44,8 +44,8 @@ def test_statements_of_a_search_stay_prepared(registry: Registry) -> None:
         add_adapter(session, name="fox", words="fox")
 
     # psycopg prepares what it has run five times.
-    for _ in range(7):
-        registry.search("fox")
+    for number in range(7):
+        registry.search(f"fox {number}")
 
     with registry.sessions.begin() as session:
         found = session.scalars(text("SELECT statement FROM pg_prepared_statements")).all()

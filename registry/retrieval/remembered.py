@@ -1,0 +1,107 @@
+"""Answers that are given again while the database is what it was when they were found.
+
+Two snapshots of PostgreSQL that are written alike see the same rows: whatever was committed
+between them had a transaction id, and the later one would say so [1]. So nobody has to tell which
+answers a change concerns, and none is ever out of date. After a restart, which may lose what was
+not yet on disk, nothing is given again.
+
+- [1] https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from registry.db.session import one_line_errors
+from registry.measures import asked
+from registry.retrieval.statements import begin_snapshot, rows, snapshot
+
+T = TypeVar("T")
+
+# A standby does not list the transactions that are under way on its primary: two of its snapshots
+# that are written alike may differ.
+STATE = """CASE WHEN NOT pg_is_in_recovery() THEN
+    pg_current_snapshot()::text || ' ' || pg_postmaster_start_time()
+END AS state"""
+# Each takes 3 KB in an answer of the demo, and more where much is said of it.
+MOST_ADAPTERS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An answer, the state of the database that it is of, and about how many adapters it shows."""
+
+    state: str
+    answer: Any
+    adapters: int
+
+
+class Remembered:
+    """The answers that were asked for last. Safe to share between threads."""
+
+    def __init__(self, most_adapters: int = MOST_ADAPTERS) -> None:
+        self._most = most_adapters
+        self._held = 0
+        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, session: Session, question: Hashable) -> Any | None:
+        """Return the answer to what was asked before, if it is still true.
+
+        Asks the database only where there is one; no snapshot of `session` has begun.
+        """
+        with self._lock:
+            kept = self._kept.get(question)
+            if kept is not None:
+                self._kept.move_to_end(question)
+        answer = kept.answer if kept and kept.state == state_of(session) else None
+        asked("answers", hits=int(answer is not None), misses=int(answer is None))
+        return answer
+
+    def keep(self, question: Hashable, state: str | None, answer: Any, adapters: int) -> None:
+        """Keep an answer of a `state` of the database, unless it is None: it may be any."""
+        if state is None:
+            return
+        kept = _Kept(state, answer, adapters)
+        with self._lock:
+            before = self._kept.pop(question, None)
+            self._kept[question] = kept
+            self._held += _weight(kept) - (_weight(before) if before else 0)
+            while self._held > self._most:
+                self._held -= _weight(self._kept.popitem(last=False)[1])
+
+    def again(
+        self,
+        sessions: sessionmaker[Session],
+        question: Hashable,
+        answer: Callable[[Session], T],
+        adapters: int = 0,
+    ) -> T:
+        """Return what `answer` finds in one state of the database, or has found in the same."""
+        with one_line_errors(), snapshot(sessions) as session:
+            known: T | None = self.find(session, question)
+            if known is not None:
+                return known
+            begin_snapshot(session)
+            state = state_of(session)
+            found = answer(session)
+        self.keep(question, state, found, adapters)
+        return found
+
+
+def state_of(session: Session) -> str | None:
+    """Return what tells the state of the database that a session sees from all others.
+
+    None on a standby, where nothing does.
+    """
+    [told] = rows(session, f"SELECT {STATE}", {})
+    state: str | None = told.state
+    return state
+
+
+def _weight(kept: _Kept) -> int:
+    return kept.adapters + 1
