@@ -34,22 +34,23 @@ def test_a_search_is_counted_by_its_route_and_its_stages(
     add_file(registry, 1, "Fox", "a fox")
     add_real_encoder(registry)
     text = "a fox that nobody asked for"
-    for _ in range(2):
-        assert client.get("/v1/search", params={"q": text}).status_code == 200
+    for limit in (10, 5, 5):
+        assert client.get("/v1/search", params={"q": text, "limit": limit}).status_code == 200
     client.get("/v1/adapters/999")
     client.get("/nowhere/at/all")
     client.get("/static/page.css")
 
     counted = numbers(client)
 
-    assert counted["autolora_requests_total", "GET", "/v1/search", "200"] == 2
-    assert counted["autolora_request_seconds_count", "GET", "/v1/search"] == 2
+    assert counted["autolora_requests_total", "GET", "/v1/search", "200"] == 3
+    assert counted["autolora_request_seconds_count", "GET", "/v1/search"] == 3
     assert counted["autolora_requests_total", "GET", "/v1/adapters/{adapter_id}", "404"] == 1
     assert counted["autolora_requests_total", "GET", "none", "404"] == 1
     assert counted["autolora_requests_total", "GET", "files", "200"] == 1
     for stage in ("segment", "encode", "nearest", "words", "facts", "merge", "load"):
         assert counted["autolora_search_stage_seconds_count", stage] == 2, stage
     assert counted["autolora_cache_requests_total", "text", "hit"] >= 1
+    assert counted["autolora_cache_requests_total", "answers", "hit"] == 1
     assert counted["autolora_adapters", "ready"] == 1
     assert counted["autolora_images", "waiting"] == counted["autolora_images", "drawing"] == 0
     assert counted["autolora_database_bytes",] > 0
