@@ -112,6 +112,11 @@ FILES = (
         "{file} 的内容是 {what}，不是 JSON 对象；未被采用",
     ),
     ("cover {n}: {claim}", "第 {n} 张封面：{claim}"),
+    (
+        "{host} is this machine itself and not on the public internet",
+        "{host} 是本机地址，不在公共互联网上",
+    ),
+    ("{host} is not on the public internet", "{host} 不在公共互联网上"),
     # What is wrong with a picture.
     ("the picture is empty", "图片是空的"),
     ("the picture is larger than 32 MB", "图片大于 32 MB"),

@@ -76,6 +76,10 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
             "不超过 4000 万像素、32 MB。",
         ),
         ("cover 2: the picture is an HTML page", "第 2 张封面：是网页，不是图片"),
+        (
+            "cover 1: nas.test (10.0.0.7) is not on the public internet",
+            "第 1 张封面：nas.test (10.0.0.7) 不在公共互联网上",
+        ),
         ("refused: is a textual inversion, not a LoRA", "已拒绝：是文本反转嵌入，不是 LoRA"),
         (
             "header of 200 bytes in a file of 100: it was cut off; download or copy it again",
