@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from crawler.foreign_text import visible
 from registry.api.pages import likeness
+from registry.api.pages.faults import AddressFaults
 from registry.api.pages.sentences import in_chinese
 from registry.api.pages.texts import (
     COOKIE,
@@ -126,7 +127,9 @@ def error_page(
     title: str,
     detail: str,
     headers: Mapping[str, str] | None,
+    faults: AddressFaults | None = None,
 ) -> HTMLResponse:
+    """Render what went wrong; of an address with `faults`, what is wrong in it."""
     # No counts in the footer: the error may be that the database is away.
     return render(
         request,
@@ -135,6 +138,7 @@ def error_page(
         headers=headers,
         title=title,
         detail=detail,
+        faults=faults,
         error_status=status,
         query=_question(request),
     )

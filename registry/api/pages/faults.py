@@ -1,0 +1,99 @@
+"""What is wrong with an address that somebody typed, in the language of the page."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from registry.api.pages.addresses import Address
+from registry.api.pages.texts import Language, language_of, text_of
+
+# What has to stand there, in texts.py, by pydantic's names of faults.
+WANTED = {
+    "int_type": "whole",
+    "int_parsing": "whole",
+    "int_parsing_size": "whole",
+    "int_from_float": "whole",
+    "float_type": "number",
+    "float_parsing": "number",
+    "finite_number": "number",
+    "bool_type": "bool",
+    "bool_parsing": "bool",
+    "literal_error": "one_of",
+    "enum": "one_of",
+    "less_than": "less",
+    "less_than_equal": "most",
+    "greater_than": "greater",
+    "greater_than_equal": "least",
+    "string_too_long": "letters",
+}
+PLACED = ("path", "query")
+# A path's places, and what belongs there.
+PLACES = {"adapter_id": "adapter", "image_id": "image"}
+EXAMPLE = "7"
+MOST_LETTERS = 40
+QUOTED = re.compile("'([^']*)'")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressFaults:
+    """What a page says of an address, and where one can go on without what is wrong in it."""
+
+    sentences: Sequence[str]
+    without: str | None
+    # What leads there is called, in texts.py.
+    onward: str = "fault.without"
+
+
+def cursor_faults(request: Request) -> AddressFaults:
+    """Word that the place in a list which an address names is none, or one of another list."""
+    sentence = text_of(language_of(request), "fault.cursor")
+    return AddressFaults([sentence], _without(request, ["cursor"]), "fault.first")
+
+
+def address_faults(request: Request, faults: Sequence[Mapping[str, Any]]) -> AddressFaults | None:
+    """Word pydantic's faults; None where one of them is not of an address."""
+    if not all(len(fault["loc"]) > 1 and fault["loc"][0] in PLACED for fault in faults):
+        return None
+    # A value that may be one of two kinds is at fault twice.
+    by_name = {fault["loc"][:2]: fault for fault in reversed(faults)}
+    language = language_of(request)
+    sentences = [_sentence(language, request, fault) for fault in reversed(by_name.values())]
+    in_path = any(fault["loc"][0] == "path" for fault in faults)
+    names = [str(name) for _, name in by_name]
+    return AddressFaults(sentences, None if in_path else _without(request, names))
+
+
+def _without(request: Request, names: Sequence[str]) -> str:
+    asked = tuple(request.query_params.multi_items())
+    return Address(request.url.path, asked).without(names)
+
+
+def _sentence(language: Language, request: Request, fault: Mapping[str, Any]) -> str:
+    place, name = fault["loc"][:2]
+    given, facts = fault["input"], fault.get("ctx", {})
+    if place == "path":
+        what = text_of(language, f"fault.place.{PLACES.get(name, 'other')}")
+        parts = request.url.path.split("/")
+        example = _shown("/".join(EXAMPLE if part == given else part for part in parts))
+        return text_of(language, "fault.path", value=_shown(given), what=what, example=example)
+    if fault["type"] == "too_long":
+        many = {"n": facts["actual_length"], "most": facts["max_length"]}
+        return text_of(language, "fault.many", name=name, **many)
+    wanted = f"fault.{WANTED.get(fault['type'], 'other')}"
+    listed = {key: _listed(str(said), language) for key, said in facts.items()}
+    wanted = text_of(language, wanted, **listed)
+    return text_of(language, "fault.query", name=name, value=_shown(given), wanted=wanted)
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…"
+
+
+def _listed(said: str, language: Language) -> str:
+    """Return values that pydantic quotes and joins as people list them."""
+    values = QUOTED.findall(said)
+    return ("、" if language == "zh" else ", ").join(values) if values else said
