@@ -97,14 +97,15 @@ function startLanguage(link) {
   });
 }
 
-// `/` leads to the search box, and Ctrl+Enter draws what is chosen.
+// `/` leads to the search box, on this page or the first one, and Ctrl+Enter draws what is chosen.
 function startKeys() {
   document.addEventListener("keydown", (event) => {
     const isTyping = event.target.matches("input:not([type=checkbox], [type=range]), textarea, select");
     if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
       const box = [...document.querySelectorAll("input[type=search]")].find((one) => one.checkVisibility());
-      if (!box) return;
       event.preventDefault();
+      // The first page puts the focus there itself.
+      if (!box) return location.pathname === "/" || location.assign("/");
       box.focus();
       box.select();
     }
