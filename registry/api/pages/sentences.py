@@ -142,6 +142,10 @@ FILES = (
         "alpha / rank, from a tensor of {n} of {all} layers",
         "alpha / 秩，取自 {all} 层中 {n} 层的张量",
     ),
+    ("alpha / rank, from the metadata", "alpha / 秩，取自元数据"),
+    ("alpha / rank, from {file}", "alpha / 秩，取自 {file}"),
+    ("alpha / √rank, from the metadata", "alpha / √秩，取自元数据"),
+    ("alpha / √rank, from {file}", "alpha / √秩，取自 {file}"),
     (
         "PEFT keeps alpha in {file}; without it, scale 1 is taken",
         "PEFT 把 alpha 存放在 {file} 中；没有该文件时按 1 缩放",
@@ -202,6 +206,34 @@ ANSWERS = (
         "the query has {n} characters; at most {most} are searched for.",
         "搜索内容有 {n} 个字符，最多 {most} 个。",
     ),
+    (
+        "cannot search like this: all of it is what results should be unlike, nothing what like. "
+        "Give a text or up to {n} adapters that results should be like, and up to {m} others that "
+        "they should be unlike.",
+        "无法这样搜索：只说明了不要像什么。请给出文字，或最多 {n} 个要相像的适配器；"
+        "不要相像的最多 {m} 个。",
+    ),
+    (
+        "cannot search like this: {count} adapters are given as {side}; {most} may be. "
+        "Give a text or up to {n} adapters that results should be like, and up to {m} others that "
+        "they should be unlike.",
+        "无法这样搜索：{side} 给出了 {count} 个适配器，最多 {most} 个。",
+    ),
+    (
+        "cannot search like this: adapter {id} is given both as 'like' and as 'unlike'. "
+        "Give a text or up to {n} adapters that results should be like, and up to {m} others that "
+        "they should be unlike.",
+        "无法这样搜索：适配器 {id} 同时出现在 like 和 unlike 中。",
+    ),
+    (
+        "adapter {id} is not moved to the trash: it is not in a folder of yours.",
+        "适配器 {id} 没有移到回收站：它不在你的文件夹中。",
+    ),
+    (
+        "{path} is not moved to the trash: it has changed since it was indexed.",
+        "{path} 没有移到回收站：建立索引后文件已有变化。",
+    ),
+    ("{path} is not moved to the trash: {why}.", "{path} 没有移到回收站：{why}。"),
     (
         "there is no adapter for base model {base}. Nothing is indexed yet.",
         "没有适用于基础模型 {base} 的适配器；索引中还没有内容。",

@@ -40,6 +40,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "likes.unlike": ("not like", "不像"),
     "likes.more.like": ("More like this", "更多类似"),
     "likes.more.unlike": ("Not like this", "不要这种"),
+    "likes.lacking": (
+        "Nothing says yet what they should be like. Describe it above, or use “More like this”; "
+        "then it counts what they should not be like.",
+        "还没有说明想要什么样的结果。请在上方描述，或点“更多类似”；之后“不像”才会起作用。",
+    ),
     "likes.these": ("the adapters given", "所给的适配器"),
     "likes.by": ("Compared by", "比较依据："),
     "likes.by.weights": ("weights", "权重"),
