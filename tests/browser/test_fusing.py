@@ -45,6 +45,12 @@ def test_an_image_is_drawn_shown_and_saved_with_its_recipe(
     expect(page.get_by_label("Seed", exact=True)).to_have_value(seed)
     expect(page.get_by_label("Steps", exact=True)).to_have_value("2")
     expect(page.get_by_label("How many")).to_have_value("1")
+    # Nor does another language.
+    page.get_by_role("link", name="中文").click()
+    page.get_by_role("link", name="保存 PNG").wait_for()
+    expect(page.get_by_label("反向提示词")).to_have_value("text")
+    page.get_by_role("link", name="English").click()
+    page.get_by_role("link", name="Save PNG").wait_for()
     # What a recipe says is long, and goes nowhere beyond the window.
     page.locator("summary", has_text=re.compile("^Recipe$")).click()
     assert violations(page) == []
