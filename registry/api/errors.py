@@ -16,7 +16,7 @@ from crawler.foreign_text import one_line
 from encoder.errors import UnknownClaimError
 from registry import errors as ours
 from registry.api import request_ids
-from registry.api.pages.faults import AddressFaults, address_faults, cursor_faults
+from registry.api.pages.faults import PageFaults, cursor_faults, page_faults
 from registry.api.pages.render import error_page
 from registry.api.pages.sentences import fault_in_chinese, in_chinese
 from registry.api.pages.texts import language_of
@@ -192,7 +192,7 @@ def _on_ours(request: Request, error: Exception) -> Response:
 def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = error.errors()
-    in_address = address_faults(request, faults[:MOST_FAULTS]) if _wants_page(request) else None
+    of_page = page_faults(request, faults[:MOST_FAULTS]) if _wants_page(request) else None
     said = [_fault_words(fault, request) for fault in faults[:MOST_FAULTS]]
     more, seam = f"and {len(faults) - MOST_FAULTS} more", "; "
     if language_of(request) == "zh":
@@ -202,7 +202,7 @@ def _on_invalid(request: Request, error: Exception) -> Response:
         said.append(more)
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     problem = http_problem(status, seam.join(said), "invalid request")
-    return _answer(request, problem, faults=in_address)
+    return _answer(request, problem, faults=of_page)
 
 
 def _fault_words(fault: Mapping[str, Any], request: Request) -> str:
@@ -276,7 +276,7 @@ def _answer(
     request: Request,
     problem: dict[str, object],
     headers: dict[str, str] | None = None,
-    faults: AddressFaults | None = None,
+    faults: PageFaults | None = None,
 ) -> Response:
     """Answer with a problem; a page says what is wrong in its address in words of its own."""
     status = int(str(problem["status"]))

@@ -1,4 +1,4 @@
-"""What is wrong with an address that somebody typed, in the language of the page."""
+"""What is wrong with an address that somebody typed, or in a form, in the language of the page."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,8 @@ WANTED = {
     "greater_than_equal": "least",
     "string_too_long": "letters",
 }
-PLACED = ("path", "query")
+# What a page with these faults is headed by, in texts.py.
+HEADINGS = {"path": "fault", "query": "fault", "body": "error.422"}
 # A path's places, and what belongs there.
 PLACES = {"adapter_id": "adapter", "image_id": "image"}
 EXAMPLE = "7"
@@ -38,32 +39,42 @@ QUOTED = re.compile("'([^']*)'")
 
 
 @dataclass(frozen=True, slots=True)
-class AddressFaults:
-    """What a page says of an address, and where one can go on without what is wrong in it."""
+class PageFaults:
+    """What a page says of an address or a form, and where one can go on without what is wrong.
 
+    `heading`, and `onward`, what leads there is called, are names in texts.py.
+    """
+
+    heading: str
     sentences: Sequence[str]
     without: str | None
-    # What leads there is called, in texts.py.
     onward: str = "fault.without"
 
 
-def cursor_faults(request: Request) -> AddressFaults:
+def cursor_faults(request: Request) -> PageFaults:
     """Word that the place in a list which an address names is none, or one of another list."""
     sentence = text_of(language_of(request), "fault.cursor")
-    return AddressFaults([sentence], _without(request, ["cursor"]), "fault.first")
+    return PageFaults("fault", [sentence], _without(request, ["cursor"]), "fault.first")
 
 
-def address_faults(request: Request, faults: Sequence[Mapping[str, Any]]) -> AddressFaults | None:
-    """Word pydantic's faults; None where one of them is not of an address."""
-    if not all(len(fault["loc"]) > 1 and fault["loc"][0] in PLACED for fault in faults):
+def page_faults(request: Request, faults: Sequence[Mapping[str, Any]]) -> PageFaults | None:
+    """Word pydantic's faults; None where one of them has no words here."""
+    if not all(map(_has_words, faults)):
         return None
     # A value that may be one of two kinds is at fault twice.
     by_name = {fault["loc"][:2]: fault for fault in reversed(faults)}
     language = language_of(request)
     sentences = [_sentence(language, request, fault) for fault in reversed(by_name.values())]
-    in_path = any(fault["loc"][0] == "path" for fault in faults)
-    names = [str(name) for _, name in by_name]
-    return AddressFaults(sentences, None if in_path else _without(request, names))
+    heading = HEADINGS[faults[0]["loc"][0]]
+    in_query = all(place == "query" for place, _ in by_name)
+    without = _without(request, [str(name) for _, name in by_name]) if in_query else None
+    return PageFaults(heading, sentences, without)
+
+
+def _has_words(fault: Mapping[str, Any]) -> bool:
+    place, *name = fault["loc"]
+    is_known = place == "path" or fault["type"] == "too_long" or fault["type"] in WANTED
+    return bool(name) and place in HEADINGS and is_known
 
 
 def _without(request: Request, names: Sequence[str]) -> str:
@@ -82,10 +93,11 @@ def _sentence(language: Language, request: Request, fault: Mapping[str, Any]) ->
     if fault["type"] == "too_long":
         many = {"n": facts["actual_length"], "most": facts["max_length"]}
         return text_of(language, "fault.many", name=name, **many)
-    wanted = f"fault.{WANTED.get(fault['type'], 'other')}"
-    listed = {key: _listed(str(said), language) for key, said in facts.items()}
-    wanted = text_of(language, wanted, **listed)
-    return text_of(language, "fault.query", name=name, value=_shown(given), wanted=wanted)
+    listed = {key: _listed(said, language) for key, said in facts.items()}
+    wanted = text_of(language, f"fault.{WANTED[fault['type']]}", **listed)
+    if place == "body":
+        name = next(part for part in reversed(fault["loc"]) if isinstance(part, str))
+    return text_of(language, f"fault.{place}", name=name, value=_shown(given), wanted=wanted)
 
 
 def _shown(value: object) -> str:
@@ -93,7 +105,9 @@ def _shown(value: object) -> str:
     return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…"
 
 
-def _listed(said: str, language: Language) -> str:
-    """Return values that pydantic quotes and joins as people list them."""
-    values = QUOTED.findall(said)
-    return ("、" if language == "zh" else ", ").join(values) if values else said
+def _listed(said: object, language: Language) -> str:
+    """Return a bound as people write it, and values that pydantic quotes as they list them."""
+    if isinstance(said, float):
+        return f"{said:g}"
+    values = QUOTED.findall(str(said))
+    return ("、" if language == "zh" else ", ").join(values) if values else str(said)

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from crawler.foreign_text import visible
 from registry.api.pages import likeness
-from registry.api.pages.faults import AddressFaults
+from registry.api.pages.faults import PageFaults
 from registry.api.pages.sentences import in_chinese
 from registry.api.pages.texts import (
     COOKIE,
@@ -127,7 +127,7 @@ def error_page(
     title: str,
     detail: str,
     headers: Mapping[str, str] | None,
-    faults: AddressFaults | None = None,
+    faults: PageFaults | None = None,
 ) -> HTMLResponse:
     """Render what went wrong; of an address with `faults`, what is wrong in it."""
     # No counts in the footer: the error may be that the database is away.

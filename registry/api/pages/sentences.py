@@ -471,6 +471,7 @@ ANSWERS = (
     ),
     ("there is no {name}; is {near} meant?", "没有 {name}；是否指 {near}？"),
     ("there is no {name}; there are {names}.", "没有 {name}；可用的有 {names}。"),
+    ("{value} is no image's number", "{value} 不是图片的编号"),
     ("{name}: came {n} times; give it once", "{name}：出现了 {n} 次，请只给一次"),
     ("the body is no JSON: {why}, at letter {n}", "请求体不是 JSON（第 {n} 个字符：{why}）"),
     (

@@ -58,11 +58,16 @@ TEXTS: dict[str, tuple[str, str]] = {
     "error.502": ("Bad gateway", "对方服务没有正确回应"),
     "error.503": ("Unavailable", "服务暂时不可用，请稍后再试"),
     "error.507": ("Disk full", "磁盘已满"),
-    # What is wrong with an address that somebody typed; {wanted} is one of those below it.
+    # What is wrong with an address that somebody typed, or in a form; {wanted} is one of those
+    # below it.
     "fault": ("This address cannot be read", "地址有误"),
     "fault.query": (
         "The address says {name}={value}; {name} has to be {wanted}.",
         "地址中写着 {name}={value}，而 {name} 应为{wanted}。",
+    ),
+    "fault.body": (
+        "{name} is {value}; it has to be {wanted}.",
+        "{name} 为 {value}，应为{wanted}。",
     ),
     "fault.whole": ("a whole number", "整数"),
     "fault.number": ("a number", "数字"),
@@ -73,7 +78,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "fault.greater": ("more than {gt}", "大于 {gt} 的数"),
     "fault.least": ("{ge} at least", "不小于 {ge} 的数"),
     "fault.letters": ("{max_length} letters long at most", "不超过 {max_length} 个字符的文字"),
-    "fault.other": ("something else", "其他值"),
     "fault.many": (
         "The address says {name} {n} times; {most} times at most are read.",
         "地址中 {name} 出现了 {n} 次，最多 {most} 次。",
