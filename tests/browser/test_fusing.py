@@ -98,3 +98,41 @@ def test_a_picture_that_is_dropped_fills_the_page_that_fuses(
     expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_have_value("an eagle")
     expect(page.get_by_label("Seed", exact=True)).to_have_value("1")
     expect(page.locator("#chosen > li")).to_have_count(1)
+
+
+def test_adapters_that_were_chosen_take_the_focus_from_the_button_that_goes(page: Page) -> None:
+    page.goto("/fuse")
+    page.get_by_role("textbox", name="Prompt", exact=True).fill("a red heart")
+    page.get_by_role("button", name="Choose now").click()
+
+    expect(page.locator("#chosen a").first).to_be_focused()
+
+
+def test_what_is_added_says_where_it_hardly_fits(page: Page) -> None:
+    page.goto("/fuse")
+    box = page.get_by_role("searchbox", name="Add an adapter")
+    near = page.locator("#chooser").get_by_text("Nothing fits “qqqzzzx”.")
+    box.fill("qqqzzzx")
+    box.press("Enter")
+    expect(near).to_be_visible()
+    expect(page.locator("#said")).to_contain_text("Nothing fits “qqqzzzx”.")
+
+    box.fill("eagle")
+    box.press("Enter")
+    expect(page.get_by_role("button", name="Add 鹰")).to_be_visible()
+    expect(near).to_be_hidden()
+
+
+def test_what_is_done_with_ticked_images_is_in_sight(
+    page: Page, drawn: int, drawn_otherwise: int
+) -> None:
+    """However many images are below them."""
+    page.set_viewport_size({"width": 1280, "height": 300})
+    page.goto("/images")
+    compare = page.get_by_role("button", name="Compare")
+    expect(compare).not_to_be_in_viewport()
+
+    for image in (drawn, drawn_otherwise):
+        page.get_by_label(f"Select image {image}", exact=True).check()
+        page.evaluate("scrollTo(0, 0)")
+        expect(compare).to_be_in_viewport()
