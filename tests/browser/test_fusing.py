@@ -136,3 +136,21 @@ def test_what_is_done_with_ticked_images_is_in_sight(
         page.get_by_label(f"Select image {image}", exact=True).check()
         page.evaluate("scrollTo(0, 0)")
         expect(compare).to_be_in_viewport()
+
+
+def test_each_image_is_stopped_by_its_own_button_and_keeps_the_focus(
+    page: Page, eagle: int
+) -> None:
+    page.goto(f"/fuse?adapter={eagle}&prompt=an+eagle&steps=100&count=2")
+    page.get_by_role("button", name="Make the image").click()
+    places = page.locator("#drawn li")
+    expect(places).to_have_count(2)
+    numbers = [place.get_attribute("data-image") for place in places.all()]
+
+    for place, number in zip(places.all(), numbers, strict=True):
+        place.get_by_role("button", name=f"Stop: Image {number}", exact=True).click()
+        expect(place.locator("[data-status]")).to_have_text("Stopped.")
+        expect(place.locator("[data-status]")).to_be_focused()
+
+    for number in numbers:
+        assert page.request.delete(f"/v1/images/{number}").ok
