@@ -482,6 +482,45 @@ ANSWERS = (
         "What was sent is too large: at most {size} are taken here.",
         "发送的内容过大：这里最多接收 {size}。",
     ),
+    (
+        "no base model known here is called {name}; did you mean {bases}?",
+        "没有名为 {name} 的基础模型；是否指 {bases}？",
+    ),
+    (
+        "no base model known here is called {name}; `flux.1-dev` is one, `pony` too.",
+        "没有名为 {name} 的基础模型；可以写 `flux.1-dev`、`pony` 等。",
+    ),
+    (
+        "{name} has {size} bytes or more; files above {limit} are not fetched. Raise "
+        "REGISTRY_MAX_FILE_BYTES if it is worth that.",
+        "{name} 有 {size} 字节或更多，超过上限 {limit} 字节；如有需要，"
+        "请调大 REGISTRY_MAX_FILE_BYTES。",
+    ),
+    (
+        "{name} needs {size} bytes and the disk has {free}, of which {reserved} stay free "
+        "(REGISTRY_RESERVED_BYTES). Free space, then run again.",
+        "{name} 需要 {size} 字节，而磁盘剩余 {free} 字节，其中 {reserved} 字节须保留"
+        "（REGISTRY_RESERVED_BYTES）。请清理磁盘后重试。",
+    ),
+    (
+        "the blob store has no {sha256}. Run `autolora refresh --full`, with the `--source` that "
+        "it came from, to fetch it again.",
+        "文件库中没有 {sha256}。请用 `autolora refresh --full` 并指定其来源 `--source`，重新获取。",
+    ),
+    (
+        "the file {sha256} was read and is not kept here (REGISTRY_KEEP_FILES). It is at {url}. "
+        "To have it here set REGISTRY_KEEP_FILES=all, or =fusable with its base model in "
+        "REGISTRY_BASE_MODELS, and run `autolora refresh`.",
+        "文件 {sha256} 已读取但没有保留（REGISTRY_KEEP_FILES），可在 {url} 获取。"
+        "要保留它，请设置 REGISTRY_KEEP_FILES=all（或 =fusable 并在 REGISTRY_BASE_MODELS "
+        "中设置其基础模型），再运行 `autolora refresh`。",
+    ),
+    ("Pages of other sites may not ask here.", "不接受其他网站页面发来的请求。"),
+    (
+        "This server is not known by that name; REGISTRY_ALLOWED_HOSTS lists its names.",
+        "此服务器不认识这个名称；允许的名称由 REGISTRY_ALLOWED_HOSTS 指定。",
+    ),
+    ("URI is too long", "地址过长。"),
     ("interrupted", "已中断"),
     # What an answer lacks.
     (
