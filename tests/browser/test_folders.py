@@ -42,9 +42,14 @@ def test_a_folder_is_indexed_and_a_copy_in_it_goes_to_the_trash(
 def test_a_file_that_was_sent_and_is_refused_says_so_where_it_was_sent(page: Page) -> None:
     """Its line does not go on to say that it is being read."""
     page.goto("/folders")
-    broken = {"name": "broken.safetensors", "mimeType": "application/octet-stream"}
     chosen = page.get_by_label("Drop safetensors files here")
-    chosen.set_input_files([{**broken, "buffer": b"\xff" * 64}])
+    chosen.set_input_files(
+        {
+            "name": "broken.safetensors",
+            "mimeType": "application/octet-stream",
+            "buffer": b"\xff" * 64,
+        }
+    )
 
     line = page.locator("#sending li")
     expect(line).to_have_text(

@@ -98,9 +98,8 @@ def compare_page(
 def image_page(
     image_id: ImageId, request: Request, registry: RegistryDep, desk: DeskDep, sent: bool = False
 ) -> HTMLResponse:
-    told = _of_image(registry, desk, image_id)
-    shown = {"sent": sent, "is_part": False}
-    return render(request, "image.html", active="images", **shown, **told, **frame(registry))
+    told = _of_image(registry, desk, image_id) | frame(registry)
+    return render(request, "image.html", active="images", sent=sent, is_part=False, **told)
 
 
 @router.get("/images/{image_id}/result")
