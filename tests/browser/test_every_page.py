@@ -54,8 +54,11 @@ def test_a_page_in_english_and_light(
     page: Page, path: str, eagle: int, drawn: int, drawn_otherwise: int
 ) -> None:
     """And what it waits for before it is painted is there."""
-    page.goto(path.format(eagle=eagle, drawn=drawn, other=drawn_otherwise))
+    answer = page.goto(path.format(eagle=eagle, drawn=drawn, other=drawn_otherwise))
 
+    assert answer is not None
+    # A page that says what went wrong would pass all that follows.
+    assert answer.status == (404 if path == PAGES["error"] else 200)
     awaited = page.locator("link[rel=expect]").get_attribute("href")
     assert awaited
     assert page.locator(awaited).count() == 1
