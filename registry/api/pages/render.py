@@ -70,6 +70,8 @@ HIDDEN = {
     "loadable", "fusable", "family", "confidence", "names", "layer_names", "missing_names",
     "ruled_out", "unused", "size", "spectrum", "sketch_version",
 }  # fmt: skip
+# `SIZE` of registry.retrieval.filter_options, as browsers have it, which know no case to ignore.
+SIZE_PATTERN = r"\s*\d{1,15}(\.\d{1,6})?\s*[kmgtKMGT]?([iI]?[bB])?\s*"
 # As many as the search box takes.
 MOST_LETTERS = 2000
 YEAR_SECONDS = 365 * 24 * 3600
@@ -170,6 +172,7 @@ def _environment() -> Environment:
         "lora_tag": lora_tag,
         "most_previewed": MOST_PREVIEWED,
         "blurs": BLURS,
+        "size_pattern": SIZE_PATTERN,
         "verdict_names": VERDICT_NAMES,
         "verdict_sentences": VERDICT_SENTENCES,
         "has_text": has_text,

@@ -33,6 +33,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "filter.max_rank": ("Rank to", "秩不大于"),
     "filter.min_size": ("Size from", "大小不小于"),
     "filter.max_size": ("Size to", "大小不大于"),
+    "filter.size.how": ("A size, like 200MB or 1.5GB", "大小，例如 200MB 或 1.5GB"),
     "filter.updated_since": ("Updated since", "更新不早于"),
     "filter.updated_before": ("Updated before", "更新早于"),
     "filter.clear": ("Clear filters", "清除筛选"),

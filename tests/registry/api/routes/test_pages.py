@@ -5,8 +5,12 @@ from html.parser import HTMLParser
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 
+from registry.api.pages.render import SIZE_PATTERN
 from registry.api.pages.texts import PAGES, TEXTS
+from registry.retrieval.filter_options import SIZE
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
@@ -429,3 +433,11 @@ def test_results_and_what_they_were_compared_by_have_one_name(
 
     assert "Compared by meaning" in re.sub(r"\s+", " ", page)
     assert "<dt>Meaning</dt>" in page
+
+
+@given(st.from_regex(SIZE, fullmatch=True) | st.text("0123456789. kKmMgGtTbBiI", max_size=8))
+def test_a_field_for_sizes_takes_what_is_read_as_one(text: str) -> None:
+    """So that a slip is mended in the form, and leads to no page that says so."""
+    # \d and \s of a browser's pattern mean other letters than Python's.
+    is_plain = text.isascii()
+    assert not is_plain or bool(re.fullmatch(SIZE_PATTERN, text)) == bool(SIZE.fullmatch(text))
