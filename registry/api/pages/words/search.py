@@ -131,6 +131,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "favourite": ("Favourite", "收藏"),
     "favourite.of": ("Favourite: {name}", "收藏：{name}"),
     "favourite.only": ("Favourites only", "只看收藏"),
+    "favourite.none": (
+        "The star of an adapter marks it, for all who use this registry.",
+        "点适配器上的星标即可收藏，本模型库的使用者都能看到。",
+    ),
     "favourite.kept": ("{name} is a favourite.", "已收藏 {name}。"),
     "favourite.dropped": ("{name} is no favourite any more.", "已取消收藏 {name}。"),
     "favourite.note": (
