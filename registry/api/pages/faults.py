@@ -73,7 +73,8 @@ def page_faults(request: Request, faults: Sequence[Mapping[str, Any]]) -> PageFa
 
 def _has_words(fault: Mapping[str, Any]) -> bool:
     place, *name = fault["loc"]
-    is_known = place == "path" or fault["type"] == "too_long" or fault["type"] in WANTED
+    is_said_too_often = place == "query" and fault["type"] == "too_long"
+    is_known = place == "path" or is_said_too_often or fault["type"] in WANTED
     return bool(name) and place in HEADINGS and is_known
 
 
