@@ -151,9 +151,7 @@ class AddressGuard:
         if not {f"{scheme}://{host}:{port}".lower() for scheme in _PORTS} & self._allowed:
             for address in addresses:
                 if not is_public(address):
-                    raise AddressRefusedError(
-                        f"{host} leads to {address}, which is not on the public internet"
-                    )
+                    raise AddressRefusedError(_why_not_public(host, address))
         return addresses
 
     def check(self, url: str) -> None:
@@ -161,3 +159,11 @@ class AddressGuard:
         self.check_url(url)
         parts = urlsplit(url)
         self.addresses(parts.hostname or "", parts.port or _PORTS[parts.scheme])
+
+
+def _why_not_public(host: str, address: str) -> str:
+    number = ipaddress.ip_address(address.split("%")[0])
+    who = host if host == address else f"{host} ({address})"
+    if number.is_loopback:
+        return f"{who} is this machine itself and not on the public internet"
+    return f"{who} is not on the public internet"

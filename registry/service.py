@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from registry.administration import Administration
 from registry.db.captions import now
 from registry.db.index_facts import IndexFacts, load_index_facts
-from registry.db.nights import NightFacts, is_over, list_nights
+from registry.db.nights import NightFacts, is_made_up_for, is_over, list_nights
 from registry.db.runs import RunFacts, list_runs
 from registry.db.session import one_line_errors
 from registry.db.status import Status, load_status
@@ -43,10 +43,13 @@ class Registry(ImageService, Administration):
         with one_line_errors(), self.sessions.begin() as session:
             return list_nights(session, before_id=before_id, limit=limit)
 
-    def is_night_over(self, due_at: datetime) -> bool:
-        """Whether the night that was due at a moment needs nobody any more."""
+    def is_night_over(self, due_at: datetime, *, is_missed: bool = False) -> bool:
+        """Whether the night that was due at a moment needs nobody any more.
+
+        One that is missed, since nobody looked at that moment, is made up for by one near it.
+        """
         with one_line_errors(), self.sessions.begin() as session:
-            return is_over(session, due_at)
+            return is_made_up_for(session, due_at) if is_missed else is_over(session, due_at)
 
     def next_night(self) -> datetime | None:
         """Return when the next night is due; None where none is, as far as the settings say."""

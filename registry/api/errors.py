@@ -16,6 +16,7 @@ from crawler.foreign_text import one_line
 from encoder.errors import UnknownClaimError
 from registry import errors as ours
 from registry.api import request_ids
+from registry.api.pages.faults import PageFaults, cursor_faults, page_faults
 from registry.api.pages.render import error_page
 from registry.api.pages.sentences import fault_in_chinese, in_chinese
 from registry.api.pages.texts import language_of
@@ -183,12 +184,15 @@ def _on_ours(request: Request, error: Exception) -> Response:
     lasts = isinstance(error, NothingIndexedError)
     if not lasts and status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
         headers["Retry-After"] = str(RETRY_AFTER)
-    return _answer(request, problem_of(error), headers)
+    is_place = isinstance(error, CursorError) and _wants_page(request)
+    faults = cursor_faults(request) if is_place else None
+    return _answer(request, problem_of(error), headers, faults)
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults = error.errors()
+    of_page = page_faults(request, faults[:MOST_FAULTS]) if _wants_page(request) else None
     said = [_fault_words(fault, request) for fault in faults[:MOST_FAULTS]]
     more, seam = f"and {len(faults) - MOST_FAULTS} more", "; "
     if language_of(request) == "zh":
@@ -197,7 +201,8 @@ def _on_invalid(request: Request, error: Exception) -> Response:
     if len(faults) > MOST_FAULTS:
         said.append(more)
     status = HTTPStatus.UNPROCESSABLE_ENTITY
-    return _answer(request, http_problem(status, seam.join(said), "invalid request"))
+    problem = http_problem(status, seam.join(said), "invalid request")
+    return _answer(request, problem, faults=of_page)
 
 
 def _fault_words(fault: Mapping[str, Any], request: Request) -> str:
@@ -232,6 +237,10 @@ def _for_programs(request: Request) -> bool:
     return request.url.path.startswith("/v1/")
 
 
+def _wants_page(request: Request) -> bool:
+    return not _for_programs(request) and "text/html" in request.headers.get("accept", "")
+
+
 def _methods_here(request: Request) -> list[str]:
     """Return what may be done at an address; Starlette names what its first route there does."""
     return [
@@ -264,15 +273,20 @@ def in_language(request: Request, problem: dict[str, object]) -> dict[str, objec
 
 
 def _answer(
-    request: Request, problem: dict[str, object], headers: dict[str, str] | None = None
+    request: Request,
+    problem: dict[str, object],
+    headers: dict[str, str] | None = None,
+    faults: PageFaults | None = None,
 ) -> Response:
+    """Answer with a problem; a page says what is wrong in its address in words of its own."""
     status = int(str(problem["status"]))
     headers = dict(headers or {})
     if request_id := request.scope.get(request_ids.KEY):
         problem = problem | {"request_id": request_id}
         # What is answered outside of all middleware has it, too.
         headers[request_ids.HEADER] = request_id
-    if not _for_programs(request) and "text/html" in request.headers.get("accept", ""):
-        return error_page(request, status, str(problem["title"]), str(problem["detail"]), headers)
+    if _wants_page(request):
+        title, detail = str(problem["title"]), str(problem["detail"])
+        return error_page(request, status, title, detail, headers, faults)
     problem = in_language(request, problem)
     return JSONResponse(problem, status, headers=headers, media_type=PROBLEM_JSON)

@@ -150,10 +150,12 @@ def nights_done(registry: "Registry", at: time) -> Iterator[None]:
 
     stopping = threading.Event()
     tell = _teller(registry)
+    began = datetime.now(UTC)
 
     def look() -> None:
+        due_at = last_due(at, datetime.now(UTC))
         try:
-            over = registry.is_night_over(last_due(at, datetime.now(UTC)))
+            over = registry.is_night_over(due_at, is_missed=due_at < began)
         except RegistryError as error:
             # The next look tries again.
             tell(str(error))

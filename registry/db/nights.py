@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, case, func, select, update
+from sqlalchemy import ColumnElement, Engine, case, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -54,8 +54,20 @@ def only_one(engine: Engine) -> Iterator[Turn | None]:
 
 def is_over(session: Session, due_at: datetime) -> bool:
     """Whether the night that was due at a moment needs nobody any more."""
-    state = session.scalar(select(Night.state).where(Night.due_at == due_at))
-    return state in ("done", "failed")
+    return _any_over(session, Night.due_at == due_at)
+
+
+def is_made_up_for(session: Session, due_at: datetime) -> bool:
+    """Whether a night that nobody waited for needs nobody any more, since another is done.
+
+    It was due less than a day before, or later: nights had another hour then.
+    """
+    return _any_over(session, Night.due_at > due_at - timedelta(days=1))
+
+
+def _any_over(session: Session, which: ColumnElement[bool]) -> bool:
+    found = select(Night.id).where(which, Night.state.in_(("done", "failed")))
+    return session.scalar(found.limit(1)) is not None
 
 
 def begin(session: Session, due_at: datetime) -> int | None:

@@ -42,6 +42,8 @@ FIELDS: Mapping[FacetName, str] = {
     "rank": "rank", "size": "size", "trigger_words": "trigger_words", "fusable": "fusable",
     "mature": "mature",
 }  # fmt: skip
+# Those that are a range there.
+RANGES = ("rank", "size")
 MOST_VALUES = 20
 # Adapters that a sample looks at: at a million some 30 ms, and a share of 5 % within a tenth.
 SAMPLE = 6_000
@@ -144,11 +146,18 @@ def _count_where_few(
     """
     tried: dict[str, tuple[_Counts, int] | None] = {}
     for left_out, facets in groups.items():
-        asked = replace(filters, **{left_out: getattr(Filters(), left_out)} if left_out else {})
-        passed, everything = passing(session, asked)
+        passed, everything = passing(session, _without(filters, left_out))
         if passed <= MOST_COUNTED and everything > SAMPLE:
             tried[left_out] = _count_few(session, filters, left_out, facets)
     return tried
+
+
+def _without(filters: Filters, left_out: str) -> Filters:
+    """Return filters without what they ask of a field; a range asks by both of its ends."""
+    if not left_out:
+        return filters
+    names = [f"min_{left_out}", f"max_{left_out}"] if left_out in RANGES else [left_out]
+    return replace(filters, **{name: getattr(Filters(), name) for name in names})
 
 
 def _count_sample(

@@ -5,7 +5,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import TypeVar, Unpack, get_args
 
 from registry.retrieval.errors import FilterError
@@ -113,4 +113,12 @@ def _several(value: str | Sequence[str]) -> tuple[str, ...]:
 
 def _check_range(low: str, least: Bound | None, high: str, most: Bound | None) -> None:
     if least is not None and most is not None and least > most:
-        raise FilterError(f"{low} is {least} and {high} is {most}: nothing is both.")
+        said = f"{low} is {_shown(least)} and {high} is {_shown(most)}"
+        raise FilterError(f"{said}: nothing is both.")
+
+
+def _shown(bound: int | datetime) -> str:
+    """Return a bound as people write it: mostly a moment is a day."""
+    if isinstance(bound, datetime) and bound.time() == time():
+        return f"{bound:%Y-%m-%d}"
+    return str(bound)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 from sqlalchemy import select
 
 from registry.db.models import Adapter, Caption
@@ -54,8 +54,11 @@ def test_a_page_in_english_and_light(
     page: Page, path: str, eagle: int, drawn: int, drawn_otherwise: int
 ) -> None:
     """And what it waits for before it is painted is there."""
-    page.goto(path.format(eagle=eagle, drawn=drawn, other=drawn_otherwise))
+    answer = page.goto(path.format(eagle=eagle, drawn=drawn, other=drawn_otherwise))
 
+    assert answer is not None
+    # A page that says what went wrong would pass all that follows.
+    assert answer.status == (404 if path == PAGES["error"] else 200)
     awaited = page.locator("link[rel=expect]").get_attribute("href")
     assert awaited
     assert page.locator(awaited).count() == 1
@@ -99,3 +102,18 @@ def test_the_api_is_described_here(page: Page) -> None:
     page.goto("/docs")
 
     page.get_by_role("link", name="/v1/search", exact=True).wait_for()
+
+
+@pytest.mark.parametrize("path", ["/?q=eagle", "/adapters/{eagle}", "/fuse?adapter={eagle}"])
+def test_no_button_waits_for_scripts_where_there_are_none(
+    browser: Browser, address: str, path: str, eagle: int
+) -> None:
+    """Each one that is seen sends its form."""
+    with browser.new_context(base_url=address, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(path.format(eagle=eagle))
+
+        seen = [one for one in page.get_by_role("button").all() if one.is_visible()]
+
+        assert seen
+        assert [one.inner_text() for one in seen if one.get_attribute("type") == "button"] == []

@@ -61,6 +61,21 @@ def test_a_facet_narrows_by_as_many_as_it_says_and_is_taken_back(page: Page) -> 
     expect(page.locator(".found h2").first).to_have_text(everything)
 
 
+def test_a_size_that_is_mistyped_is_mended_where_it_was_typed(page: Page) -> None:
+    page.goto("/")
+    page.get_by_text("More filters").click()
+    size = page.get_by_label("Size from")
+    size.fill("big")
+    page.get_by_role("button", name="Apply").click()
+    expect(size).to_be_focused()
+    assert page.url.endswith("/")
+
+    size.fill("1.5 kb")
+    page.get_by_role("button", name="Apply").click()
+    page.wait_for_url("**min_size=1.5+kb**")
+    expect(page.locator(".card").first).to_be_visible()
+
+
 def test_pages_go_through_every_adapter_once(page: Page, demo: Registry) -> None:
     page.goto("/?sort=name")
     seen = names(page)

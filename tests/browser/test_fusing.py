@@ -45,6 +45,12 @@ def test_an_image_is_drawn_shown_and_saved_with_its_recipe(
     expect(page.get_by_label("Seed", exact=True)).to_have_value(seed)
     expect(page.get_by_label("Steps", exact=True)).to_have_value("2")
     expect(page.get_by_label("How many")).to_have_value("1")
+    # Nor does another language.
+    page.get_by_role("link", name="中文").click()
+    page.get_by_role("link", name="保存 PNG").wait_for()
+    expect(page.get_by_label("反向提示词")).to_have_value("text")
+    page.get_by_role("link", name="English").click()
+    page.get_by_role("link", name="Save PNG").wait_for()
     # What a recipe says is long, and goes nowhere beyond the window.
     page.locator("summary", has_text=re.compile("^Recipe$")).click()
     assert violations(page) == []
@@ -92,3 +98,59 @@ def test_a_picture_that_is_dropped_fills_the_page_that_fuses(
     expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_have_value("an eagle")
     expect(page.get_by_label("Seed", exact=True)).to_have_value("1")
     expect(page.locator("#chosen > li")).to_have_count(1)
+
+
+def test_adapters_that_were_chosen_take_the_focus_from_the_button_that_goes(page: Page) -> None:
+    page.goto("/fuse")
+    page.get_by_role("textbox", name="Prompt", exact=True).fill("a red heart")
+    page.get_by_role("button", name="Choose now").click()
+
+    expect(page.locator("#chosen a").first).to_be_focused()
+
+
+def test_what_is_added_says_where_it_hardly_fits(page: Page) -> None:
+    page.goto("/fuse")
+    box = page.get_by_role("searchbox", name="Add an adapter")
+    near = page.locator("#chooser").get_by_text("Nothing fits “qqqzzzx”.")
+    box.fill("qqqzzzx")
+    box.press("Enter")
+    expect(near).to_be_visible()
+    expect(page.locator("#said")).to_contain_text("Nothing fits “qqqzzzx”.")
+
+    box.fill("eagle")
+    box.press("Enter")
+    expect(page.get_by_role("button", name="Add 鹰")).to_be_visible()
+    expect(near).to_be_hidden()
+
+
+def test_what_is_done_with_ticked_images_is_in_sight(
+    page: Page, drawn: int, drawn_otherwise: int
+) -> None:
+    """However many images are below them."""
+    page.set_viewport_size({"width": 1280, "height": 300})
+    page.goto("/images")
+    compare = page.get_by_role("button", name="Compare")
+    expect(compare).not_to_be_in_viewport()
+
+    for image in (drawn, drawn_otherwise):
+        page.get_by_label(f"Select image {image}", exact=True).check()
+        page.evaluate("scrollTo(0, 0)")
+        expect(compare).to_be_in_viewport()
+
+
+def test_each_image_is_stopped_by_its_own_button_and_keeps_the_focus(
+    page: Page, eagle: int
+) -> None:
+    page.goto(f"/fuse?adapter={eagle}&prompt=an+eagle&steps=100&count=2")
+    page.get_by_role("button", name="Make the image").click()
+    places = page.locator("#drawn li")
+    expect(places).to_have_count(2)
+    numbers = [place.get_attribute("data-image") for place in places.all()]
+
+    for place, number in zip(places.all(), numbers, strict=True):
+        place.get_by_role("button", name=f"Stop: Image {number}", exact=True).click()
+        expect(place.locator("[data-status]")).to_have_text("Stopped.")
+        expect(place.locator("[data-status]")).to_be_focused()
+
+    for number in numbers:
+        assert page.request.delete(f"/v1/images/{number}").ok

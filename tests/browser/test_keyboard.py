@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, expect
 
 # The focused element's name for people, whether its focus is shown, and whether it is in sight.
@@ -71,3 +72,21 @@ def test_an_image_is_asked_for_by_keyboard_alone(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Fuse")
     tab_to(page, "Make the image")
+
+
+@pytest.mark.parametrize("path", ["/", "/fuse", "/adapters/{eagle}", "/images", "/folders", "/x"])
+def test_a_slash_leads_to_a_search_box_from_everywhere(page: Page, path: str, eagle: int) -> None:
+    page.goto(path.format(eagle=eagle))
+    page.locator("h1").click()
+    page.keyboard.press("/")
+
+    expect(page.locator("input[type=search]").first).to_be_focused()
+    page.keyboard.type("a/b")
+    expect(page.locator("input[type=search]").first).to_have_value("a/b")
+
+
+def test_a_slash_is_typed_where_one_types(page: Page) -> None:
+    page.goto("/folders")
+    page.get_by_label("A folder on this machine").press_sequentially("/home")
+
+    expect(page.get_by_label("A folder on this machine")).to_have_value("/home")

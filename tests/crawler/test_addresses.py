@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from crawler.addresses import is_public, shown
+from crawler.addresses import AddressGuard, is_public, shown
+from crawler.errors import AddressRefusedError
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,25 @@ def test_messages_show_no_secrets() -> None:
 def test_an_address_in_a_message_is_harmless_and_short() -> None:
     assert shown("https://host/\x1b[2J" + "x" * 1000).isprintable()
     assert len(shown("https://host/" + "x" * 1000)) <= 200
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "said"),
+    [
+        (
+            "127.0.0.1",
+            "127.0.0.1",
+            "127.0.0.1 is this machine itself and not on the public internet",
+        ),
+        ("own.test", "::1", "own.test (::1) is this machine itself and not on the public internet"),
+        ("10.0.0.7", "10.0.0.7", "10.0.0.7 is not on the public internet"),
+        ("nas.test", "10.0.0.7", "nas.test (10.0.0.7) is not on the public internet"),
+    ],
+)
+def test_an_address_that_is_refused_is_named_once(host: str, address: str, said: str) -> None:
+    guard = AddressGuard(resolve=lambda *_: [address])
+
+    with pytest.raises(AddressRefusedError) as refused:
+        guard.addresses(host, 443)
+
+    assert str(refused.value) == said

@@ -24,12 +24,14 @@ class Liked:
 def add_to(address: Address) -> Callable[[str, int], str | None]:
     """Return what gives the address of the same question with one more adapter on a side.
 
-    None where that side is full. An adapter of the other side changes over.
+    None where that side is full, or nothing would be left for results to be like. An adapter of
+    the other side changes over.
     """
 
     def added(side: str, adapter_id: int) -> str | None:
         rest = _without(address, adapter_id)
-        if sum(name == side for name, _ in rest.asked) >= MOST_EACH:
+        says_like = side == "like" or any(name in ("q", "like") for name, _ in rest.asked)
+        if not says_like or sum(name == side for name, _ in rest.asked) >= MOST_EACH:
             return None
         return rest.adding(side, str(adapter_id))
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from crawler.foreign_text import visible
 from registry.api.pages import likeness
+from registry.api.pages.faults import PageFaults
 from registry.api.pages.sentences import in_chinese
 from registry.api.pages.texts import (
     COOKIE,
@@ -69,6 +70,8 @@ HIDDEN = {
     "loadable", "fusable", "family", "confidence", "names", "layer_names", "missing_names",
     "ruled_out", "unused", "size", "spectrum", "sketch_version",
 }  # fmt: skip
+# `SIZE` of registry.retrieval.filter_options, as browsers have it, which know no case to ignore.
+SIZE_PATTERN = r"\s*\d{1,15}(\.\d{1,6})?\s*[kmgtKMGT]?([iI]?[bB])?\s*"
 # As many as the search box takes.
 MOST_LETTERS = 2000
 YEAR_SECONDS = 365 * 24 * 3600
@@ -126,7 +129,9 @@ def error_page(
     title: str,
     detail: str,
     headers: Mapping[str, str] | None,
+    faults: PageFaults | None = None,
 ) -> HTMLResponse:
+    """Render what went wrong; of an address with `faults`, what is wrong in it."""
     # No counts in the footer: the error may be that the database is away.
     return render(
         request,
@@ -135,6 +140,7 @@ def error_page(
         headers=headers,
         title=title,
         detail=detail,
+        faults=faults,
         error_status=status,
         query=_question(request),
     )
@@ -166,6 +172,7 @@ def _environment() -> Environment:
         "lora_tag": lora_tag,
         "most_previewed": MOST_PREVIEWED,
         "blurs": BLURS,
+        "size_pattern": SIZE_PATTERN,
         "verdict_names": VERDICT_NAMES,
         "verdict_sentences": VERDICT_SENTENCES,
         "has_text": has_text,

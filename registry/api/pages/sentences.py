@@ -112,6 +112,11 @@ FILES = (
         "{file} 的内容是 {what}，不是 JSON 对象；未被采用",
     ),
     ("cover {n}: {claim}", "第 {n} 张封面：{claim}"),
+    (
+        "{host} is this machine itself and not on the public internet",
+        "{host} 是本机地址，不在公共互联网上",
+    ),
+    ("{host} is not on the public internet", "{host} 不在公共互联网上"),
     # What is wrong with a picture.
     ("the picture is empty", "图片是空的"),
     ("the picture is larger than 32 MB", "图片大于 32 MB"),
@@ -137,6 +142,10 @@ FILES = (
         "alpha / rank, from a tensor of {n} of {all} layers",
         "alpha / 秩，取自 {all} 层中 {n} 层的张量",
     ),
+    ("alpha / rank, from the metadata", "alpha / 秩，取自元数据"),
+    ("alpha / rank, from {file}", "alpha / 秩，取自 {file}"),
+    ("alpha / √rank, from the metadata", "alpha / √秩，取自元数据"),
+    ("alpha / √rank, from {file}", "alpha / √秩，取自 {file}"),
     (
         "PEFT keeps alpha in {file}; without it, scale 1 is taken",
         "PEFT 把 alpha 存放在 {file} 中；没有该文件时按 1 缩放",
@@ -197,6 +206,34 @@ ANSWERS = (
         "the query has {n} characters; at most {most} are searched for.",
         "搜索内容有 {n} 个字符，最多 {most} 个。",
     ),
+    (
+        "cannot search like this: all of it is what results should be unlike, nothing what like. "
+        "Give a text or up to {n} adapters that results should be like, and up to {m} others that "
+        "they should be unlike.",
+        "无法这样搜索：只说明了不要像什么。请给出文字，或最多 {n} 个要相像的适配器；"
+        "不要相像的最多 {m} 个。",
+    ),
+    (
+        "cannot search like this: {count} adapters are given as {side}; {most} may be. "
+        "Give a text or up to {n} adapters that results should be like, and up to {m} others that "
+        "they should be unlike.",
+        "无法这样搜索：{side} 给出了 {count} 个适配器，最多 {most} 个。",
+    ),
+    (
+        "cannot search like this: adapter {id} is given both as 'like' and as 'unlike'. "
+        "Give a text or up to {n} adapters that results should be like, and up to {m} others that "
+        "they should be unlike.",
+        "无法这样搜索：适配器 {id} 同时出现在 like 和 unlike 中。",
+    ),
+    (
+        "adapter {id} is not moved to the trash: it is not in a folder of yours.",
+        "适配器 {id} 没有移到回收站：它不在你的文件夹中。",
+    ),
+    (
+        "{path} is not moved to the trash: it has changed since it was indexed.",
+        "{path} 没有移到回收站：建立索引后文件已有变化。",
+    ),
+    ("{path} is not moved to the trash: {why}.", "{path} 没有移到回收站：{why}。"),
     (
         "there is no adapter for base model {base}. Nothing is indexed yet.",
         "没有适用于基础模型 {base} 的适配器；索引中还没有内容。",
@@ -434,6 +471,7 @@ ANSWERS = (
     ),
     ("there is no {name}; is {near} meant?", "没有 {name}；是否指 {near}？"),
     ("there is no {name}; there are {names}.", "没有 {name}；可用的有 {names}。"),
+    ("{value} is no image's number", "{value} 不是图片的编号"),
     ("{name}: came {n} times; give it once", "{name}：出现了 {n} 次，请只给一次"),
     ("the body is no JSON: {why}, at letter {n}", "请求体不是 JSON（第 {n} 个字符：{why}）"),
     (
@@ -444,6 +482,45 @@ ANSWERS = (
         "What was sent is too large: at most {size} are taken here.",
         "发送的内容过大：这里最多接收 {size}。",
     ),
+    (
+        "no base model known here is called {name}; did you mean {bases}?",
+        "没有名为 {name} 的基础模型；是否指 {bases}？",
+    ),
+    (
+        "no base model known here is called {name}; `flux.1-dev` is one, `pony` too.",
+        "没有名为 {name} 的基础模型；可以写 `flux.1-dev`、`pony` 等。",
+    ),
+    (
+        "{name} has {size} bytes or more; files above {limit} are not fetched. Raise "
+        "REGISTRY_MAX_FILE_BYTES if it is worth that.",
+        "{name} 有 {size} 字节或更多，超过上限 {limit} 字节；如有需要，"
+        "请调大 REGISTRY_MAX_FILE_BYTES。",
+    ),
+    (
+        "{name} needs {size} bytes and the disk has {free}, of which {reserved} stay free "
+        "(REGISTRY_RESERVED_BYTES). Free space, then run again.",
+        "{name} 需要 {size} 字节，而磁盘剩余 {free} 字节，其中 {reserved} 字节须保留"
+        "（REGISTRY_RESERVED_BYTES）。请清理磁盘后重试。",
+    ),
+    (
+        "the blob store has no {sha256}. Run `autolora refresh --full`, with the `--source` that "
+        "it came from, to fetch it again.",
+        "文件库中没有 {sha256}。请用 `autolora refresh --full` 并指定其来源 `--source`，重新获取。",
+    ),
+    (
+        "the file {sha256} was read and is not kept here (REGISTRY_KEEP_FILES). It is at {url}. "
+        "To have it here set REGISTRY_KEEP_FILES=all, or =fusable with its base model in "
+        "REGISTRY_BASE_MODELS, and run `autolora refresh`.",
+        "文件 {sha256} 已读取但没有保留（REGISTRY_KEEP_FILES），可在 {url} 获取。"
+        "要保留它，请设置 REGISTRY_KEEP_FILES=all（或 =fusable 并在 REGISTRY_BASE_MODELS "
+        "中设置其基础模型），再运行 `autolora refresh`。",
+    ),
+    ("Pages of other sites may not ask here.", "不接受其他网站页面发来的请求。"),
+    (
+        "This server is not known by that name; REGISTRY_ALLOWED_HOSTS lists its names.",
+        "此服务器不认识这个名称；允许的名称由 REGISTRY_ALLOWED_HOSTS 指定。",
+    ),
+    ("URI is too long", "地址过长。"),
     ("interrupted", "已中断"),
     # What an answer lacks.
     (

@@ -62,6 +62,7 @@ def _page(
         path=path,
         problem=problem,
         moved=moved,
+        dropped=registry.folders.dropped.name,
         **_listed(registry, keeper),
         **frame(registry),
     )

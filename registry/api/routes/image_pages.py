@@ -98,8 +98,8 @@ def compare_page(
 def image_page(
     image_id: ImageId, request: Request, registry: RegistryDep, desk: DeskDep, sent: bool = False
 ) -> HTMLResponse:
-    told = _of_image(registry, desk, image_id)
-    return render(request, "image.html", active="images", sent=sent, **told, **frame(registry))
+    told = _of_image(registry, desk, image_id) | frame(registry)
+    return render(request, "image.html", active="images", sent=sent, is_part=False, **told)
 
 
 @router.get("/images/{image_id}/result")
@@ -107,7 +107,8 @@ def image_result(
     image_id: ImageId, request: Request, registry: RegistryDep, desk: DeskDep
 ) -> HTMLResponse:
     """Return the part of an image's page that the studio shows."""
-    return render(request, "image_result.html", **_of_image(registry, desk, image_id))
+    told = _of_image(registry, desk, image_id)
+    return render(request, "image_result.html", is_part=True, **told)
 
 
 @drawing_router.post("/images/{image_id}/again")

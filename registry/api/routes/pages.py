@@ -119,11 +119,14 @@ def search_page(
 def _answered(
     registry: Registry, fields: SearchFields
 ) -> tuple[SearchPage | None, BrowsePage | None, Facets | None]:
-    """Return what was found, or where nothing is asked a page of all there is; and its facets."""
+    """Return what was found, or where nothing is asked a page of all there is; and its facets.
+
+    Nothing is, too, where an address says only what results should be unlike.
+    """
     filters, query, likes = fields.filters(), fields.q.strip(), fields.likes()
     if not registry.base_model_names():
         return None, None, None
-    if not (query or likes):
+    if not (query or likes.like):
         browsed = registry.browse(filters, fields.order, fields.cursor, PAGE_SIZE, seed=fields.seed)
         return None, browsed, registry.facets(filters)
     found = registry.search(

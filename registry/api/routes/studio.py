@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from pydantic import BaseModel, Field, ValidationError
 
@@ -17,7 +18,6 @@ from registry.api.schemas.fuse import Strength
 from registry.api.schemas.images import MOST_IMAGES, ImageRequest
 from registry.api.schemas.shapes import AdapterId
 from registry.db.images import ImageFacts
-from registry.errors import first_fault
 from registry.fusion.options import MOST_ADAPTERS, Mode
 
 router = APIRouter()
@@ -99,8 +99,10 @@ def _request(fields: Mapping[str, list[str]]) -> ImageRequest:
 
 
 def valid_request(asked: Mapping[str, Any]) -> ImageRequest:
-    """Return what is asked for, or say in one line what is wrong with it."""
+    """Return what a form asks for; or raise as for what the API is sent."""
     try:
         return ImageRequest.model_validate(asked)
     except ValidationError as error:
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, first_fault(error)) from error
+        faults = error.errors(include_url=False)
+        in_form = [{**fault, "loc": ("body", *fault["loc"])} for fault in faults]
+        raise RequestValidationError(in_form) from error

@@ -1,6 +1,7 @@
 """What is said of files and of errors, in Chinese."""
 
 import ast
+import re
 from bisect import bisect_left
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ from registry.api.pages.texts import TEXTS
 from registry.errors import AdapterNotFoundError
 from registry.refresh.pipeline import STEPS
 from registry.retrieval.errors import PictureError, UnknownFilterValueError
+
+DETAIL = re.compile(r'"detail":"([^"\\]*)"')
 
 
 @cache
@@ -43,6 +46,23 @@ def is_put_together(words: str, pieces: int = 4) -> bool:
 def test_every_sentence_is_one_of_the_code(english: str) -> None:
     """Whoever words one otherwise there is sent here."""
     assert all(map(is_put_together, SLOT.split(english)[::2])), english
+
+
+# They name what a client of the API has sent, and no page sends that; or quote another program.
+FOR_PROGRAMS = (
+    "4096x4096 pixels", "ComfyUI refuses the workflow", "flux.1-dev draws sides", "limit: Input",
+    "no other program draws", "not a recipe of schema",
+)  # fmt: skip
+
+
+def test_what_the_api_says_it_answers_is_known_in_chinese(client: TestClient) -> None:
+    """Pages answer the same."""
+    details = set(DETAIL.findall(client.get("/v1/openapi.json").text))
+
+    told = {detail for detail in details if not detail.startswith(FOR_PROGRAMS)}
+
+    assert len(told) > 30
+    assert [detail for detail in told if in_chinese(detail) is None] == []
 
 
 @pytest.mark.parametrize(("english", "chinese"), [*FILES, *ANSWERS])
@@ -76,6 +96,10 @@ def test_chinese_keeps_what_changes(english: str, chinese: str) -> None:
             "不超过 4000 万像素、32 MB。",
         ),
         ("cover 2: the picture is an HTML page", "第 2 张封面：是网页，不是图片"),
+        (
+            "cover 1: nas.test (10.0.0.7) is not on the public internet",
+            "第 1 张封面：nas.test (10.0.0.7) 不在公共互联网上",
+        ),
         ("refused: is a textual inversion, not a LoRA", "已拒绝：是文本反转嵌入，不是 LoRA"),
         (
             "header of 200 bytes in a file of 100: it was cut off; download or copy it again",

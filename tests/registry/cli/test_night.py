@@ -2,8 +2,9 @@
 
 import json
 import threading
-from datetime import time
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from queue import Queue
 
 import pytest
 from sqlalchemy import func, select
@@ -127,6 +128,22 @@ def test_a_night_of_which_a_source_failed_exits_so_and_names_it(
 
 def test_an_unknown_queue_is_refused(registry: Registry) -> None:
     assert "fetch, read, caption, embed" in run_badly("worker", "--queue", "nonsense")
+
+
+def test_another_hour_adds_no_night(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is due at an hour that has passed was not missed if the night had another one."""
+    run_well("night", "--now")
+    told: Queue[bool] = Queue()
+    is_night_over = registry.is_night_over
+
+    def look(due_at: datetime, *, is_missed: bool) -> bool:
+        told.put(is_night_over(due_at, is_missed=is_missed))
+        return True
+
+    monkeypatch.setattr(registry, "is_night_over", look)
+    an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).time()
+    with nights_done(registry, an_hour_ago):
+        assert told.get(timeout=60)
 
 
 # It is a process of its own, which imports torch.

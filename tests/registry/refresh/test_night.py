@@ -20,6 +20,7 @@ from demo.hub.modelscope_facts import Hub
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.blobs import BlobStore
 from registry.config import Settings
+from registry.db import nights as db_nights
 from registry.db.models import Adapter, CrawlRun
 from registry.db.nights import MOST_ATTEMPTS, NightFacts, list_nights
 from registry.db.runs import list_runs
@@ -295,6 +296,31 @@ def test_a_night_is_due_at_its_hour_of_utc(now: str, due: str) -> None:
 
     assert last_due(time(3), moment) == expected
     assert next_due(time(3), moment) == expected + DAY
+
+
+@pytest.mark.parametrize(
+    ("hour", "is_made_up_for"),
+    [
+        # Of the day on which the night of three o'clock was done: another hour adds none.
+        (FIRST + timedelta(hours=2), True),
+        (FIRST - timedelta(hours=2), True),
+        # The machine was off the day after.
+        (FIRST + DAY, False),
+    ],
+)
+def test_a_night_that_was_missed_is_made_up_for_by_one_of_another_hour(
+    sessions: sessionmaker[Session], hour: datetime, is_made_up_for: bool
+) -> None:
+    with sessions.begin() as session:
+        night_id = db_nights.begin(session, FIRST)
+        assert night_id is not None
+        assert not db_nights.is_made_up_for(session, hour)  # it is not over yet
+
+        db_nights.finish(session, night_id, {}, None)
+
+        assert db_nights.is_made_up_for(session, hour) is is_made_up_for
+        # Whoever waits for that hour has its night done.
+        assert not db_nights.is_over(session, hour)
 
 
 def test_the_clock_looks_at_once() -> None:

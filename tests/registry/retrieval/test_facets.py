@@ -97,6 +97,34 @@ def test_a_facet_is_counted_without_its_own_filter(session: Session) -> None:
     assert sum(values(counted.facets, "mature").values()) == len(anns)
 
 
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("base_model", Filters(base_models=("pony",))),
+        ("family", Filters(families=("sd-1.5",))),
+        ("author", Filters(authors=("ann",))),
+        ("licence", Filters(licences=("mit",))),
+        ("commercial", Filters(commercial=True)),
+        ("hub", Filters(hubs=("modelscope",))),
+        ("trainer", Filters(trainers=("kohya",))),
+        ("rank", Filters(min_rank=16)),
+        ("rank", Filters(max_rank=8)),
+        ("size", Filters(min_size=10**6)),
+        ("size", Filters(max_size=10**6)),
+        ("trigger_words", Filters(trigger_words=True)),
+        ("fusable", Filters(fusable=True)),
+        ("mature", Filters(mature="only")),
+    ],
+)
+def test_every_facet_can_be_switched(session: Session, name: FacetName, asked: Filters) -> None:
+    add_many(session, 40)
+    everything = count_facets(session, Filters())
+
+    counted = count_facets(session, asked)
+
+    assert values(counted.facets, name) == values(everything.facets, name)
+
+
 def test_only_the_most_frequent_values_are_named(session: Session) -> None:
     for number in range(25):
         add_adapter(session, author=f"author {number}", tags=[str(number), "all"])

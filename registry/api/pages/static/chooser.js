@@ -134,8 +134,22 @@ function startChooser(chooser) {
     const ids = items().map((item) => Number(item.dataset.adapter));
     const adapters = answer.results.map((one) => one.adapter).filter((one) => !ids.includes(one.id));
     found.replaceChildren(...adapters.map(foundItem));
-    say(adapters.length ? fill(words.countFound, { count: adapters.length }) : words.none);
+    const near = adapters.length ? nearness(answer) : "";
+    tellNearness(near);
+    say(adapters.length ? `${near} ${fill(words.countFound, { count: adapters.length })}`.trim() : words.none);
     if (!adapters.length) refuse(words.none);
+  }
+
+  // As the page that searches says it: what is found may be something else.
+  function nearness(answer) {
+    if (answer.fits) return "";
+    const { perhaps, nearest } = find("nearest").dataset;
+    return fill(Object.keys(answer.found).length ? perhaps : nearest, { text: text.value });
+  }
+
+  function tellNearness(near) {
+    find("nearest").textContent = near;
+    find("nearest").hidden = !near;
   }
 
   function foundItem(adapter) {
@@ -153,6 +167,7 @@ function startChooser(chooser) {
     replaced = null;
     text.value = "";
     found.replaceChildren();
+    tellNearness("");
     find("find-cancel").hidden = true;
     find("find-label").textContent = chooser.querySelector("#find").getAttribute("aria-label");
   }
@@ -165,6 +180,8 @@ function startChooser(chooser) {
     if (form.elements.base_model) asked.base_model = form.elements.base_model.value;
     const choices = await ask("/v1/choose", asked);
     for (const choice of choices ?? []) put(choice.adapter, reasonOf(choice));
+    // The button that was pressed is gone.
+    if (items().length) items()[0].querySelector("a").focus();
   }
 
   function reasonOf(choice) {

@@ -9,13 +9,38 @@ const sending = document.getElementById("sending");
 let latest = null;
 let shown = null;
 let stopListening = () => {};
+// Files that were sent, each with the line that says that it is being read.
+let unread = [];
 
 function follow() {
   stopListening();
-  stopListening = listenToPart("/folders/events", (html) => {
+  // Of what is sent from now on, the last word may know nothing.
+  const sent = [...unread];
+  stopListening = listenToPart("/folders/events", (html, isLast) => {
     latest = html;
     show();
+    if (!isLast) return;
+    tellRead(sent);
+    unread = unread.filter((one) => !sent.includes(one));
   });
+}
+
+// Say of each of these files why it was not taken, as the list does, where that is folded up.
+function tellRead(sent) {
+  const told = document.createElement("template");
+  told.innerHTML = latest;
+  for (const { line, name } of sent) {
+    const called = visible(`${drop.dataset.folder}/${name.replace(/\.safetensors$/i, "")}`);
+    const problem = [...told.content.querySelectorAll("dt")].find((one) => one.textContent === called);
+    if (problem) refuse(line, `${visible(name)}: ${problem.nextElementSibling.textContent}`);
+    else line.remove();
+  }
+}
+
+function refuse(line, reason) {
+  line.className = "note bad";
+  line.textContent = reason;
+  say(reason);
 }
 
 // Who is at a button keeps it until they leave the list; what has not changed stays as it is opened.
@@ -41,21 +66,23 @@ function send(file) {
       say_(drop.dataset.sending, { name: file.name, percent: Math.floor((100 * event.loaded) / event.total) });
     });
     request.addEventListener("load", () => {
-      if (request.status < 300) say_(drop.dataset.sent, { name: file.name });
-      else {
-        line.className = "note bad";
-        tell(JSON.parse(request.responseText).detail);
-      }
-      say(line.textContent);
-      done();
+      const isTaken = request.status < 300;
+      if (isTaken) {
+        say_(drop.dataset.sent, { name: file.name });
+        say(line.textContent);
+      } else refuse(line, JSON.parse(request.responseText).detail);
+      done(isTaken && { line, name: file.name });
     });
-    request.addEventListener("error", () => { line.className = "note bad"; tell(drop.dataset.lost); done(); });
+    request.addEventListener("error", () => { refuse(line, drop.dataset.lost); done(); });
     request.send(file);
   });
 }
 
 async function sendAll(files) {
-  for (const file of files) await send(file);
+  for (const file of files) {
+    const sent = await send(file);
+    if (sent) unread.push(sent);
+  }
   follow();
 }
 

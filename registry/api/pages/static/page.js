@@ -88,23 +88,46 @@ function visible(text) {
   return text.replace(/(?![\n\t\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (sign) => `\\u${sign.codePointAt(0).toString(16).padStart(4, "0")}`);
 }
 
-// A page's address may have changed since the page was made.
+// A page's address may have changed since the page was made; and what it keeps, such as what was
+// drawn on it, is there in the other language, too.
 function startLanguage(link) {
-  link.addEventListener("click", () => {
+  link.addEventListener("click", (event) => {
     const asked = new URLSearchParams(location.search);
     asked.set("lang", new URLSearchParams(link.search).get("lang"));
     link.search = asked;
+    const isHere = !event.ctrlKey && !event.metaKey && !event.shiftKey;
+    if (history.state && isHere) keepForNext(history.state);
   });
+  const state = takeKept();
+  if (state) history.replaceState(state, "");
 }
 
-// `/` leads to the search box, and Ctrl+Enter draws what is chosen.
+// Browsers that keep nothing for pages go without.
+function keepForNext(state) {
+  try {
+    sessionStorage.setItem("state", JSON.stringify(state));
+  } catch { /* as above */ }
+}
+
+function takeKept() {
+  try {
+    const kept = sessionStorage.getItem("state");
+    sessionStorage.removeItem("state");
+    return JSON.parse(kept);
+  } catch {
+    return null;
+  }
+}
+
+// `/` leads to the search box, on this page or the first one, and Ctrl+Enter draws what is chosen.
 function startKeys() {
   document.addEventListener("keydown", (event) => {
     const isTyping = event.target.matches("input:not([type=checkbox], [type=range]), textarea, select");
     if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
       const box = [...document.querySelectorAll("input[type=search]")].find((one) => one.checkVisibility());
-      if (!box) return;
       event.preventDefault();
+      // The first page puts the focus there itself.
+      if (!box) return location.pathname === "/" || location.assign("/");
       box.focus();
       box.select();
     }

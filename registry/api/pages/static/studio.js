@@ -108,6 +108,9 @@ function startStudio(form) {
     find("placeholder").hidden = true;
     const place = find("under-way").content.cloneNode(true).firstElementChild;
     place.dataset.image = image.id;
+    for (const part of place.querySelectorAll("[aria-label]")) {
+      part.setAttribute("aria-label", fill(part.getAttribute("aria-label"), { n: image.id }));
+    }
     place.querySelector("button").addEventListener("click", () => post(`/v1/images/${image.id}/cancel`, {}));
     drawn.prepend(place);
     if (image.finished_at) update(place, image, true);
@@ -122,12 +125,21 @@ function startStudio(form) {
     if (image.state === "done") {
       const answer = await fetch(`/images/${image.id}/result`);
       if (answer.ok) {
-        place.innerHTML = await answer.text();
-        return;
+        const result = await answer.text();
+        return keepFocus(place, "a", () => { place.innerHTML = result; });
       }
     }
-    place.querySelector("progress").hidden = place.querySelector("button").hidden = true;
     place.querySelector("[data-status]").className = "note bad";
+    keepFocus(place, "[data-status]", () => {
+      place.querySelector("progress").hidden = place.querySelector("button").hidden = true;
+    });
+  }
+
+  // Who was at what goes with a change is at what came of it.
+  function keepFocus(place, there, change) {
+    const isHere = place.contains(document.activeElement);
+    change();
+    if (isHere) place.querySelector(there).focus();
   }
 
   bringBack();

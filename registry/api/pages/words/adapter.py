@@ -90,7 +90,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Gone from its hub; what was known of it stays here.",
         "已从模型站下架；这里保留其信息。",
     ),
-    "state.listed": ("Listed, not fetched yet", "已列出，尚未下载"),
+    "state.listed": ("Listed; the next refresh completes it", "已列出，下次刷新后可用"),
     "mature": ("mature", "成人内容"),
     "removal": ("Take this adapter out of search", "从搜索中移除该适配器"),
     "removal.more": (

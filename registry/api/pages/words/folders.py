@@ -39,6 +39,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "folders.refresh": ("Look again", "重新检查"),
     "folders.draw": ("Draw missing covers", "生成缺失的封面"),
     "folders.remove": ("Watch no more", "不再监视"),
+    "folders.of": ("{what}: {path}", "{what}：{path}"),
     "folders.unwatched": (
         "Read by `autolora refresh`, and not watched",
         "由 `autolora refresh` 读取，未监视",

@@ -58,6 +58,44 @@ TEXTS: dict[str, tuple[str, str]] = {
     "error.502": ("Bad gateway", "对方服务没有正确回应"),
     "error.503": ("Unavailable", "服务暂时不可用，请稍后再试"),
     "error.507": ("Disk full", "磁盘已满"),
+    # What is wrong with an address that somebody typed, or in a form; {wanted} is one of those
+    # below it.
+    "fault": ("This address cannot be read", "地址有误"),
+    "fault.query": (
+        "The address says {name}={value}; {name} has to be {wanted}.",
+        "地址中写着 {name}={value}，而 {name} 应为{wanted}。",
+    ),
+    "fault.body": (
+        "{name} is {value}; it has to be {wanted}.",
+        "{name} 为 {value}，应为{wanted}。",
+    ),
+    "fault.whole": ("a whole number", "整数"),
+    "fault.number": ("a number", "数字"),
+    "fault.bool": ("true or false", " true 或 false"),
+    "fault.one_of": ("one of {expected}", "以下之一：{expected}"),
+    "fault.less": ("less than {lt}", "小于 {lt} 的数"),
+    "fault.most": ("{le} at most", "不大于 {le} 的数"),
+    "fault.greater": ("more than {gt}", "大于 {gt} 的数"),
+    "fault.least": ("{ge} at least", "不小于 {ge} 的数"),
+    "fault.letters": ("{max_length} letters long at most", "不超过 {max_length} 个字符的文字"),
+    "fault.many": (
+        "The address says {name} {n} times; {most} times at most are read.",
+        "地址中 {name} 出现了 {n} 次，最多 {most} 次。",
+    ),
+    "fault.path": (
+        "The address has “{value}” where {what} belongs, as in {example}.",
+        "地址中“{value}”的位置应为{what}，例如 {example}。",
+    ),
+    "fault.place.adapter": ("the number of an adapter", "适配器的编号"),
+    "fault.place.image": ("the number of an image", "图片的编号"),
+    "fault.place.other": ("something else", "其他值"),
+    "fault.cursor": (
+        "The place in the list that the address names is not known here, or is of another "
+        "search; begin with the first page.",
+        "地址中的分页位置无效，或属于另一次搜索；请从第一页开始。",
+    ),
+    "fault.without": ("Go on without it", "去掉后继续"),
+    "fault.first": ("The first page", "第一页"),
     "error.nowhere": ("There is no page at this address.", "此地址没有页面。"),
     "error.unfiltered": ("Search for “{text}” without filters", "不加筛选地搜索“{text}”"),
     "error.home": ("Back to search", "返回搜索"),

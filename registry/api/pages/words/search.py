@@ -33,6 +33,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "filter.max_rank": ("Rank to", "秩不大于"),
     "filter.min_size": ("Size from", "大小不小于"),
     "filter.max_size": ("Size to", "大小不大于"),
+    "filter.size.how": ("A size, like 200MB or 1.5GB", "大小，例如 200MB 或 1.5GB"),
     "filter.updated_since": ("Updated since", "更新不早于"),
     "filter.updated_before": ("Updated before", "更新早于"),
     "filter.clear": ("Clear filters", "清除筛选"),
@@ -40,6 +41,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "likes.unlike": ("not like", "不像"),
     "likes.more.like": ("More like this", "更多类似"),
     "likes.more.unlike": ("Not like this", "不要这种"),
+    "likes.lacking": (
+        "Nothing says yet what they should be like. Describe it above, or use “More like this”; "
+        "then it counts what they should not be like.",
+        "还没有说明想要什么样的结果。请在上方描述，或点“更多类似”；之后“不像”才会起作用。",
+    ),
     "likes.these": ("the adapters given", "所给的适配器"),
     "likes.by": ("Compared by", "比较依据："),
     "likes.by.weights": ("weights", "权重"),
@@ -125,6 +131,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "favourite": ("Favourite", "收藏"),
     "favourite.of": ("Favourite: {name}", "收藏：{name}"),
     "favourite.only": ("Favourites only", "只看收藏"),
+    "favourite.none": (
+        "The star of an adapter marks it, for all who use this registry.",
+        "点适配器上的星标即可收藏，本模型库的使用者都能看到。",
+    ),
     "favourite.kept": ("{name} is a favourite.", "已收藏 {name}。"),
     "favourite.dropped": ("{name} is no favourite any more.", "已取消收藏 {name}。"),
     "favourite.note": (

@@ -75,6 +75,15 @@ def test_search_and_lists_are_narrowed_to_favourites(client: TestClient, ids: li
     assert "Favourite: yes" in page
 
 
+def test_where_nothing_is_marked_it_is_said_how(client: TestClient, ids: list[int]) -> None:
+    said = "The star of an adapter marks it"
+
+    assert said in get_page(client, "/?favourite=yes")
+    assert "点适配器上的星标即可收藏" in get_page(client, "/?favourite=yes&lang=zh")
+    client.put(f"/v1/favourites/{ids[0]}", json={})
+    assert said not in get_page(client, "/?favourite=yes&lang=en")
+
+
 def test_the_forms_of_pages_mark_and_note(client: TestClient, ids: list[int]) -> None:
     fox = ids[0]
     form, page = f"/adapters/{fox}/favourite", f"/adapters/{fox}"

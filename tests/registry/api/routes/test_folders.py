@@ -112,6 +112,26 @@ def test_a_folder_that_was_only_refreshed_can_be_watched(
     assert "Read by `autolora refresh`" not in client.get("/folders").text
 
 
+@pytest.mark.parametrize(("language", "seam"), [("en", ": "), ("zh", "：")])
+def test_buttons_name_their_folder(
+    client: TestClient, folder: Path, tmp_path: Path, language: str, seam: str
+) -> None:
+    """Who hears a page hears its buttons one after the other."""
+    other = tmp_path / "others"
+    other.mkdir()
+    for one in (folder, other):
+        client.post("/v1/folders", json={"path": str(one)})
+
+    page = client.get("/folders", headers={"Accept-Language": language}).text
+    buttons = re.findall(r'<button[^>]*aria-label="([^"]*)">([^<]*)</button>', page)
+
+    named = [(label, shown) for label, shown in buttons if str(tmp_path) in label]
+    assert len(named) == len({label for label, _ in named}) >= 4
+    for label, shown in named:
+        assert label in (f"{shown}{seam}{folder}", f"{shown}{seam}{other}")
+    settle(client, 1)
+
+
 def test_a_path_that_is_wrong_can_be_mended_where_it_was_written(
     client: TestClient, folder: Path
 ) -> None:

@@ -563,6 +563,37 @@ def test_the_history_follows_what_is_drawn_and_is_cleared_by_ticks(
     assert client.post("/images/delete", data={"image": "all"}).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("asked", "english", "chinese"),
+    [
+        (
+            {"steps": "many"},
+            "steps is many; it has to be a whole number.",
+            "steps 为 many，应为整数。",
+        ),
+        (
+            {"width": "9999"},
+            "width is 9999; it has to be 2048 at most.",
+            "width 为 9999，应为不大于 2048 的数。",
+        ),
+        (
+            {"adapter": "7", "strength": "99"},
+            "strength is 99; it has to be 4 at most.",
+            "strength 为 99，应为不大于 4 的数。",
+        ),
+    ],
+)
+def test_what_a_form_asks_wrongly_is_said_in_the_language_of_the_page(
+    client: TestClient, drawing: Registry, asked: dict[str, str], english: str, chinese: str
+) -> None:
+    for language, said in (("en", english), ("zh", chinese)):
+        browser = {"Accept": "text/html", "Accept-Language": language}
+        page = client.post("/fuse", data={"prompt": "x", **asked}, headers=browser)
+
+        assert page.status_code == 422
+        assert f"<p>{said}</p>" in page.text
+
+
 def test_what_a_form_asks_wrongly_is_one_line(client: TestClient, drawing: Registry) -> None:
     answer = client.post("/fuse", data={"prompt": "x", "steps": "many"})
 

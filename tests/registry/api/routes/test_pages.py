@@ -5,8 +5,12 @@ from html.parser import HTMLParser
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 
+from registry.api.pages.render import SIZE_PATTERN
 from registry.api.pages.texts import PAGES, TEXTS
+from registry.retrieval.filter_options import SIZE
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
@@ -266,11 +270,89 @@ def test_errors_are_pages_for_browsers_and_problems_for_programs(client: TestCli
         "<p>There is no page at this address.</p>"
         in client.get("/nowhere", headers={"Accept": "text/html"}).text
     )
-    wrong = client.get("/images?cursor=x", headers={"Accept": "text/html"}).text
-    assert "<h1>Bad request</h1>" in wrong
-    assert "<p>This cursor is none of ours" in wrong
     chinese = client.get("/adapters/99?lang=zh", headers={"Accept": "text/html"})
     assert "<h1>没有找到</h1>" in chinese.text
+    assert "<title>没有找到 · " in chinese.text
+
+
+@pytest.mark.parametrize(
+    ("url", "english", "chinese"),
+    [
+        (
+            "/?sort=old",
+            "The address says sort=old; sort has to be one of relevance, name, newest, updated, "
+            "downloads, size, rank, random.",
+            "地址中写着 sort=old，而 sort 应为以下之一："
+            "relevance、name、newest、updated、downloads、size、rank、random。",
+        ),
+        (
+            "/?min_rank=many",
+            "The address says min_rank=many; min_rank has to be a whole number.",
+            "地址中写着 min_rank=many，而 min_rank 应为整数。",
+        ),
+        (
+            "/?commercial=maybe",
+            "The address says commercial=maybe; commercial has to be true or false.",
+            "地址中写着 commercial=maybe，而 commercial 应为 true 或 false。",
+        ),
+        (
+            "/?seed=-1",
+            "The address says seed=-1; seed has to be 0 at least.",
+            "地址中写着 seed=-1，而 seed 应为不小于 0 的数。",
+        ),
+        # May be a number or nothing, and is at fault as both.
+        (
+            "/fuse?steps=x",
+            "The address says steps=x; steps has to be a whole number.",
+            "地址中写着 steps=x，而 steps 应为整数。",
+        ),
+        (
+            f"/fuse?{'adapter=7&' * 6}",
+            "The address says adapter 6 times; 5 times at most are read.",
+            "地址中 adapter 出现了 6 次，最多 5 次。",
+        ),
+        (
+            "/adapters/a",
+            "The address has “a” where the number of an adapter belongs, as in /adapters/7.",
+            "地址中“a”的位置应为适配器的编号，例如 /adapters/7。",
+        ),
+        (
+            f"/images/{2**70}/result",
+            f"The address has “{2**70}” where the number of an image belongs, as in "
+            "/images/7/result.",
+            f"地址中“{2**70}”的位置应为图片的编号，例如 /images/7/result。",
+        ),
+        (
+            "/images?cursor=x",
+            "The place in the list that the address names is not known here, or is of another "
+            "search; begin with the first page.",
+            "地址中的分页位置无效，或属于另一次搜索；请从第一页开始。",
+        ),
+    ],
+)
+def test_an_address_that_was_mistyped_is_mended_by_who_reads_what_it_may_say(
+    client: TestClient, url: str, english: str, chinese: str
+) -> None:
+    for language, said in (("en", english), ("zh", chinese)):
+        page = client.get(url, headers={"Accept": "text/html", "Accept-Language": language})
+
+        assert page.status_code in (400, 422)
+        assert f"<p>{said}</p>" in page.text
+        assert "Input should" not in page.text
+        # One can go on from there.
+        assert 'href="/images"' in page.text
+    assert client.get(url).json()["title"] in ("Invalid request", "Cursor")
+
+
+def test_one_goes_on_without_what_was_mistyped(client: TestClient) -> None:
+    """All of it at once, and nothing else is lost."""
+    browser = {"Accept": "text/html"}
+
+    page = client.get("/?q=fox&sort=old&tag=a&tag=b&seed=x&cursor=y", headers=browser).text
+    list_page = client.get("/images?picked=3&cursor=x", headers=browser).text
+
+    assert 'href="/?q=fox&amp;tag=a&amp;tag=b">Go on without it</a>' in page
+    assert 'href="/images?picked=3">The first page</a>' in list_page
 
 
 def test_what_was_asked_survives_a_filter_that_is_wrong(client: TestClient) -> None:
@@ -351,3 +433,11 @@ def test_results_and_what_they_were_compared_by_have_one_name(
 
     assert "Compared by meaning" in re.sub(r"\s+", " ", page)
     assert "<dt>Meaning</dt>" in page
+
+
+@given(st.from_regex(SIZE, fullmatch=True) | st.text("0123456789. kKmMgGtTbBiI", max_size=8))
+def test_a_field_for_sizes_takes_what_is_read_as_one(text: str) -> None:
+    """So that a slip is mended in the form, and leads to no page that says so."""
+    # \d and \s of a browser's pattern mean other letters than Python's.
+    is_plain = text.isascii()
+    assert not is_plain or bool(re.fullmatch(SIZE_PATTERN, text)) == bool(SIZE.fullmatch(text))

@@ -93,6 +93,11 @@ def test_an_empty_question_lists_what_filters_let_through(
         ({"q": "fox", "min_size": "big"}, 422, "write a size, like 200MB"),
         ({"q": "fox", "updated_since": "May"}, 422, "write a day, like 2026-01-31"),
         ({"q": "fox", "min_rank": "9", "max_rank": "8"}, 422, "nothing is both"),
+        (
+            {"q": "fox", "updated_since": "2026-02-01", "updated_before": "2026-01-01"},
+            422,
+            "updated_since is 2026-02-01 and updated_before is 2026-01-01: nothing is both",
+        ),
     ],
 )
 def test_errors_are_problem_documents(
@@ -612,6 +617,46 @@ def test_the_page_keeps_what_was_chosen_in_its_address(
     assert 'href="/?author=someone"' in page
     assert f'href="/?like={one}&amp;author=someone&amp;unlike={two}"' in page
     assert f'href="/?like={one}"' in client.get(f"/adapters/{one}").text
+
+
+def test_less_like_this_is_offered_where_something_says_what_results_should_be_like(
+    client: TestClient, registry: Registry
+) -> None:
+    """Nothing can be found by what it should not be like alone."""
+    with registry.sessions.begin() as session:
+        captions = [("a fox", axis(1))]
+        one, two = (
+            add_adapter(session, name=name, words="fox", captions=captions).id for name in "ab"
+        )
+    more, less = "More like this", "Not like this"
+
+    for nothing_asked in ("/", "/?author=someone", f"/adapters/{one}"):
+        page = client.get(nothing_asked).text
+        assert more in page
+        assert less not in page
+    assert less in client.get("/?q=fox").text
+    other = f'href="/?like={one}&amp;unlike={two}" aria-label="{less}: b"'
+    assert other in client.get(f"/?like={one}").text
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "Nothing says yet what"), ("zh", "还没有说明想要什么样的结果")]
+)
+def test_what_results_should_be_unlike_waits_for_what_they_should_be_like(
+    client: TestClient, registry: Registry, language: str, said: str
+) -> None:
+    """Whoever empties the search box, or takes back the last “like”, is told so over the list."""
+    with registry.sessions.begin() as session:
+        one, two = (add_adapter(session, name=name, words="fox").id for name in "ab")
+
+    page = client.get(f"/?unlike={one}&q=", headers={"Accept-Language": language})
+
+    assert page.status_code == 200
+    assert said in page.text
+    assert f'href="/adapters/{two}"' in page.text
+    # It can be taken back, and is kept for the question.
+    assert f'name="unlike" value="{one}"' in page.text
+    assert said not in client.get("/", headers={"Accept-Language": language}).text
 
 
 def test_a_question_is_sorted_alike_over_http_and_on_the_page(

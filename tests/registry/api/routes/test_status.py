@@ -123,6 +123,24 @@ def test_the_page_shows_the_status_in_both_languages(
     assert "<gone>" not in english.text
 
 
+def test_a_refresh_is_told_by_what_it_did(client: TestClient, registry: Registry) -> None:
+    """A watched folder is looked at often, and mostly nothing in it has changed."""
+    run = CrawlRun(hub="folder", endpoint="/zoo", state="done")
+    run.counts = {
+        "crawl": {"ok": 0, "failed": 2},
+        "fetch": {"ok": 3, "failed": 0},
+        "read": {"ok": 0, "failed": 0},
+    }
+    run.seconds = {"crawl": 0.1, "fetch": 0.1, "read": 0.0, "encode": 7.5}
+    with registry.sessions.begin() as session:
+        session.add(run)
+
+    page = client.get("/status").text
+
+    assert "list 0 (2 failed) (0.1 s) · download 3 (0.1 s) · encode captions" in page
+    assert "(7.5 s)" in page
+
+
 def test_a_folder_was_looked_at_whole_though_it_has_no_cursor(
     client: TestClient, registry: Registry
 ) -> None:
