@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crawler.counted import counted
 from crawler.errors import AutoLoraError
 
 if TYPE_CHECKING:
@@ -377,7 +378,8 @@ class StrengthsError(RegistryError):
 
     def __init__(self, strengths: int, adapters: int) -> None:
         super().__init__(
-            f"{strengths} strengths were given for {adapters} adapters; "
+            f"{counted(strengths, 'strength was', 'strengths were')} given for "
+            f"{counted(adapters, 'adapter')}; "
             "give one for each adapter that is named, in the same order."
         )
 

@@ -12,6 +12,7 @@ FILES = (
     ("taken out by a person", "已被人移除"),
     # How a base model is known.
     ("all {n} layers exist in {base} with these shapes", "全部 {n} 层都存在于 {base}，形状一致"),
+    ("its one layer exists in {base} with this shape", "唯一的一层存在于 {base}，形状一致"),
     (
         "{n} of {all} layers exist in {base} with these shapes, but {layer} ({size}) does not",
         "{all} 层中有 {n} 层存在于 {base} 且形状一致，但 {layer}（{size}）不在其中",
@@ -20,6 +21,7 @@ FILES = (
         "none of the {n} layers exists in a base model known here",
         "{n} 层都不属于已知的基础模型",
     ),
+    ("its one layer exists in no base model known here", "唯一的一层不属于已知的基础模型"),
     ("no layer of a diffusion network is changed", "没有改动扩散网络的任何层"),
     ("layers fit no base model known here", "各层不符合任何已知的基础模型"),
     (
@@ -155,6 +157,7 @@ FILES = (
         "有 {n} 层不符合任何已知的基础模型：{layers}",
     ),
     ("{n} layers hold NaN or infinity: {layers}", "有 {n} 层含有 NaN 或无穷大：{layers}"),
+    ("1 layer holds NaN or infinity: {layers}", "有 1 层含有 NaN 或无穷大：{layers}"),
     ("the base model is not known for certain: {claim}", "无法确定基础模型：{claim}"),
     ("the base model is not known for certain", "无法确定基础模型"),
     (
@@ -169,6 +172,8 @@ FILES = (
     ("fusion would lose {parts}", "融合会丢失：{parts}"),
     ("it changes no layer that fusion works on", "没有改动融合所涉及的层"),
     ("{n} of {all} layers are zero", "{all} 层中有 {n} 层全为零"),
+    ("1 of {all} layers is zero", "{all} 层中有 1 层全为零"),
+    ("1 of 1 layer is zero", "唯一的一层全为零"),
     ("it has no effect", "没有任何效果"),
     (
         "it takes as much memory, fused, as the layers that it changes",
@@ -179,6 +184,10 @@ FILES = (
         "略去 {part} 的 {n} 层：提示词按没有它时解读",
     ),
     (
+        "its 1 layer of {part} is left out: prompts are read as without it",
+        "略去 {part} 的 1 层：提示词按没有它时解读",
+    ),
+    (
         "its trained embeddings ({n}) are left out, and so their words",
         "略去训练过的嵌入（{n} 个）及其触发词",
     ),
@@ -186,6 +195,7 @@ FILES = (
         "{n} layers are there twice, alike, and taken once",
         "有 {n} 层重复出现且相同，只取一次",
     ),
+    ("1 layer is there twice, alike, and taken once", "有 1 层重复出现且相同，只取一次"),
 )
 
 ANSWERS = (
@@ -262,6 +272,12 @@ ANSWERS = (
         "out of memory at {size} pixels with {n} adapters; draw smaller, load fewer adapters, or "
         "set {setting} (or =layers, slower still)",
         "内存不足（{size} 像素，{n} 个适配器）；请减小尺寸、减少适配器，"
+        "或设置 {setting}（也可用 =layers，更慢）",
+    ),
+    (
+        "out of memory at {size} pixels with 1 adapter; draw smaller, load fewer adapters, or "
+        "set {setting} (or =layers, slower still)",
+        "内存不足（{size} 像素，1 个适配器）；请减小尺寸、减少适配器，"
         "或设置 {setting}（也可用 =layers，更慢）",
     ),
     (
@@ -349,6 +365,16 @@ ANSWERS = (
     ),
     (
         "{n} strengths were given for {all} adapters; give one for each adapter that is named, in "
+        "the same order.",
+        "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
+    ),
+    (
+        "{n} strengths were given for {all} adapter; give one for each adapter that is named, in "
+        "the same order.",
+        "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
+    ),
+    (
+        "{n} strength was given for {all} adapters; give one for each adapter that is named, in "
         "the same order.",
         "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
     ),

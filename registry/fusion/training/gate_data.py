@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from crawler.counted import counted
 from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import sketch_file
 from encoder.text_encoder import TextEncoder
@@ -106,7 +107,7 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
     for split in ("train", "validation"):
         single = [e for e in entries if e.split == split and len(e.adapters) == 1]
         if len(single) < max(SET_SIZES):
-            raise GateDataError(path, f"has {len(single)} adapters to {split}; use more")
+            raise GateDataError(path, f"has {counted(len(single), 'adapter')} to {split}; use more")
     if any(not entry.images or not entry.adapters for entry in entries):
         raise GateDataError(path, "has an entry without images or adapters")
     return [path.parent / name for name in files], entries
