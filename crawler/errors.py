@@ -57,6 +57,7 @@ AutoLoraError
       DatabaseBusyError
     RefreshUnderWayError
     DatabaseRightsError
+    NumberTooLargeError
     DiskFullError
     BlobNotFoundError
     UnknownFileError

@@ -111,6 +111,13 @@ class DatabaseBusyError(DatabaseError):
         super().__init__("the database does not keep up; try again in a moment.")
 
 
+class NumberTooLargeError(RegistryError):
+    """A number that was given is larger than any that the database holds."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(f"a number is too large to be that of anything here ({said}).")
+
+
 class DiskFullError(RegistryError):
     """A disk has no room left for what had to be written."""
 

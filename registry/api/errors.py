@@ -97,6 +97,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    ours.NumberTooLargeError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownClaimError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UploadsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     SearchError: HTTPStatus.UNPROCESSABLE_ENTITY,

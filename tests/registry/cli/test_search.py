@@ -146,7 +146,7 @@ def test_what_a_file_says_is_told_in_words(registry: Registry) -> None:
 
 
 def test_what_is_no_id_is_told_so() -> None:
-    for given in ("fox", "0", "-1", "1.5", "１"):
+    for given in ("fox", "0", "-1", "1.5", "１", str(2**63)):
         said = run_badly("show", "--", given)
 
         assert said == f"autolora: {given!r} is no adapter's id; `autolora search` and " + (
