@@ -228,6 +228,8 @@ class UnknownSourceError(RegistryError):
         why = "no source takes it" if "://" in address else "there is no such folder here"
         if address.lower().endswith(".safetensors"):
             why = "a file is taken with the folder that it lies in"
+        if not address.strip():
+            why = "it is empty"
         super().__init__(f"cannot crawl {address!r}: {why}. Possible are: {'; '.join(possible)}.")
 
 
