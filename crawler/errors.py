@@ -58,7 +58,9 @@ AutoLoraError
     RefreshUnderWayError
     DatabaseRightsError
     NumberTooLargeError
-    DiskFullError
+    DiskError
+      DiskClosedError
+      DiskFullError
     BlobNotFoundError
     UnknownFileError
     FileNotKeptError

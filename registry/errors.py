@@ -118,7 +118,21 @@ class NumberTooLargeError(RegistryError):
         super().__init__(f"a number is too large to be that of anything here ({said}).")
 
 
-class DiskFullError(RegistryError):
+class DiskError(RegistryError):
+    """Nothing can be stored on a disk, whatever it is."""
+
+
+class DiskClosedError(DiskError):
+    """A disk, or a folder of ours on it, lets nothing be written."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"nothing can be written to {path}: {why}. Mend its permissions or its mount, then run "
+            "the same command again: it goes on where it stopped."
+        )
+
+
+class DiskFullError(DiskError):
     """A disk has no room left for what had to be written."""
 
     def __init__(self, path: Path | str) -> None:

@@ -439,6 +439,10 @@ ANSWERS = (
         "数据库无法连接，请稍后再次发送请求。原因见服务器日志。",
     ),
     ("The registry's disk is full.", "服务器磁盘已满。"),
+    (
+        "The registry may not write to its disk; its log has the reason.",
+        "服务器无法写入磁盘，原因见日志。",
+    ),
     ("The registry could not do this; its log has the reason.", "操作未能完成；原因见服务器日志。"),
     (
         "The base model cannot be loaded; the registry's log has the reason.",
