@@ -96,8 +96,12 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
             )
             for row in rows
         ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise GateDataError(path, f"cannot be read: {type(error).__name__}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise GateDataError(path, f"cannot be read: {error}") from error
+    except KeyError as error:
+        raise GateDataError(path, f"has an entry without {error}") from error
+    except TypeError as error:
+        raise GateDataError(path, "is no list of entries") from error
     for name in [
         *(path.parent / name for name in files),
         *(f for e in entries for f, _ in e.images),

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("environment")
         (["fuse", "--recipe", "/no/such.png"], "/no/such.png"),
         (["inspect", "/no/such.safetensors"], "such.safetensors"),
         (["refresh", "--source", "/no/such"], "a folder of this machine"),
+        (["train-encoder", "--base-model", "bogus"], "no layers are known of base model 'bogus'"),
         (["serve", "--host", "no.such.host.invalid"], "not an address of this machine"),
     ],
 )
