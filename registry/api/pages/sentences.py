@@ -321,6 +321,10 @@ ANSWERS = (
         "{name} 的值 {value} 无效，请写成大小，例如 200MB 或 1.5GB。",
     ),
     (
+        "{name} is {value}; write a whole number, like 16.",
+        "{name} 的值 {value} 无效，请写成整数，例如 16。",
+    ),
+    (
         "{name} is {value}; write a day, like 2026-01-31.",
         "{name} 的值 {value} 无效，请写成日期，例如 2026-01-31。",
     ),

@@ -318,6 +318,7 @@ def test_filters_have_the_same_names_everywhere(registry: Registry) -> None:
     assert listed("--no-commercial") == listed("--base-model", "SD1.5") == ["bob"]
     assert listed("--max-size", "0.5kB") == []
     assert "write a size" in run_badly("list", "--max-size", "big")
+    assert "write a whole number" in run_badly("list", "--min-rank", str(2**31))
     said = run_well("list", "--max-size", "0.5kB")
     assert said == "No adapter here that is ready has what the filters ask for.\n"
     assert "one of any, hide, only" in run_badly("list", "--mature", "odd")
