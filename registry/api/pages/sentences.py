@@ -302,6 +302,10 @@ ANSWERS = (
         "there is no adapter {id}. `autolora list` lists the ones here.",
         "没有编号为 {id} 的适配器。",
     ),
+    (
+        "a number is too large to be that of anything here ({why}).",
+        "数字过大，这里没有这样的编号或数值（{why}）。",
+    ),
     ("adapter {id} has no cover {n}.", "适配器 {id} 没有第 {n} 张封面。"),
     (
         "there is no adapter for base model {base}. Ready are: {names}.",
