@@ -55,6 +55,7 @@ FILES = (
     ("refused: {claim}", "已拒绝：{claim}"),
     ("is a link that leads to nothing", "是失效的链接"),
     ("is a web page, not a file of weights", "是网页，不是权重文件"),
+    ("is a pipe; save what comes from it as a file first", "是管道：请先把内容存成文件"),
     (
         "is called .sft: rename it to .safetensors, and it is read",
         "扩展名是 .sft：改名为 .safetensors 后即可读取",
