@@ -57,7 +57,10 @@ AutoLoraError
       DatabaseBusyError
     RefreshUnderWayError
     DatabaseRightsError
-    DiskFullError
+    NumberTooLargeError
+    DiskError
+      DiskClosedError
+      DiskFullError
     BlobNotFoundError
     UnknownFileError
     FileNotKeptError

@@ -14,12 +14,14 @@ from uuid import uuid4
 
 from crawler.disk import DiskLimits
 from crawler.hashed_file import HashedFile
-from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
+from registry.errors import BlobMismatchError, BlobNotFoundError, DiskClosedError, DiskFullError
 
 CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # Adapters and pictures may be somebody's own: others on this machine have no business here.
 _READ_ONLY = 0o400
+# What says that nothing may be written somewhere.
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class BlobStore:
@@ -45,7 +47,7 @@ class BlobStore:
         Raises:
             BlobMismatchError: they are not the `expected` ones. Nothing was stored.
             NoRoomError: it would enter the reserve. Nothing was stored.
-            DiskFullError: there is no room at all. Nothing was stored.
+            DiskError: there is no room at all, or nothing may be written. Nothing was stored.
         """
         hashed = HashedFile.of(file) if isinstance(file, Path) else file
         source, sha256 = hashed.path, hashed.sha256()
@@ -125,7 +127,7 @@ class BlobStore:
 
     def _rename(self, source: Path, sha256: str) -> bool:
         """Move a file in; False where it lies on another disk."""
-        with _disk_full(self.root), source.open("rb") as stream:
+        with _disk_errors(self.root), source.open("rb") as stream:
             os.fsync(stream.fileno())
             source.chmod(_READ_ONLY)
             try:
@@ -138,7 +140,7 @@ class BlobStore:
 
     def _write(self, chunks: Iterator[bytes], sha256: str, name: str) -> None:
         digest = hashlib.sha256()
-        with _disk_full(self.root), self._new_temporary() as (descriptor, path):
+        with _disk_errors(self.root), self._new_temporary() as (descriptor, path):
             for chunk in chunks:
                 self._limits.check_room(name, self._temporary, len(chunk))
                 digest.update(chunk)
@@ -203,12 +205,18 @@ def is_disk_full(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def _disk_full(root: Path) -> Iterator[None]:
+def _disk_errors(root: Path) -> Iterator[None]:
+    """Tell what any file would meet from what one has that is to be stored."""
     try:
         yield
     except OSError as error:
         if is_disk_full(error):
             raise DiskFullError(root) from error
+        names = [
+            Path(name) for name in (error.filename, error.filename2) if isinstance(name, Path | str)
+        ]
+        if error.errno in _CLOSED and any(name.is_relative_to(root) for name in names):
+            raise DiskClosedError(root, error.strerror or str(error)) from error
         raise
 
 

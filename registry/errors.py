@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crawler.counted import counted
 from crawler.errors import AutoLoraError
 
 if TYPE_CHECKING:
@@ -110,7 +111,28 @@ class DatabaseBusyError(DatabaseError):
         super().__init__("the database does not keep up; try again in a moment.")
 
 
-class DiskFullError(RegistryError):
+class NumberTooLargeError(RegistryError):
+    """A number that was given is larger than any that the database holds."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(f"a number is too large to be that of anything here ({said}).")
+
+
+class DiskError(RegistryError):
+    """Nothing can be stored on a disk, whatever it is."""
+
+
+class DiskClosedError(DiskError):
+    """A disk, or a folder of ours on it, lets nothing be written."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"nothing can be written to {path}: {why}. Mend its permissions or its mount, then run "
+            "the same command again: it goes on where it stopped."
+        )
+
+
+class DiskFullError(DiskError):
     """A disk has no room left for what had to be written."""
 
     def __init__(self, path: Path | str) -> None:
@@ -220,6 +242,8 @@ class UnknownSourceError(RegistryError):
         why = "no source takes it" if "://" in address else "there is no such folder here"
         if address.lower().endswith(".safetensors"):
             why = "a file is taken with the folder that it lies in"
+        if not address.strip():
+            why = "it is empty"
         super().__init__(f"cannot crawl {address!r}: {why}. Possible are: {'; '.join(possible)}.")
 
 
@@ -377,7 +401,8 @@ class StrengthsError(RegistryError):
 
     def __init__(self, strengths: int, adapters: int) -> None:
         super().__init__(
-            f"{strengths} strengths were given for {adapters} adapters; "
+            f"{counted(strengths, 'strength was', 'strengths were')} given for "
+            f"{counted(adapters, 'adapter')}; "
             "give one for each adapter that is named, in the same order."
         )
 

@@ -88,6 +88,7 @@ class SearchService(OpenRegistry):
         if base_model is not None:
             filters = filters.of(known_name(base_model))
         check_choice("sort", sort, FOUND_SORTS)
+        check_limit(limit)
         if likes:
             return self.finder.alike(text, likes, filters, limit, cursor, sort=sort, seed=seed)
         return self.finder.search(text, filters, limit, cursor, sort=sort, seed=seed)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from crawler.counted import counted
 from encoder.adapter.assemble import Parts
 from encoder.adapter.key_parts import KeyPlan, are_few
 from encoder.adapter.keys_to_layers import Target, knows_most, module_shapes, targets_of
@@ -196,7 +197,9 @@ def place_layers(parts: Mapping[str, Parts], family: Family, flat: bool) -> Conv
         tuple(unmatched),
         problem,
         placed=len(parts) - len(unmatched),
-        notes=(f"{twice} layers are there twice, alike, and taken once",) if twice else (),
+        notes=(f"{counted(twice, 'layer is', 'layers are')} there twice, alike, and taken once",)
+        if twice
+        else (),
     )
 
 

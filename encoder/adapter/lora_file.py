@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crawler.counted import counted
 from crawler.peft_config import read_config_beside
 from encoder.adapter.convert import Outcome
 from encoder.adapter.first_format import name_first_format
@@ -106,7 +107,7 @@ class OpenedLora:
         verdict = self.judge(*watchers)
         if verdict.damaged_layers:
             layer, count = verdict.damaged_layers[0], len(verdict.damaged_layers)
-            more = f", and {count - 1} layers more" if count > 1 else ""
+            more = f", and {counted(count - 1, 'layer')} more" if count > 1 else ""
             raise BadWeightsError(self.path, f"layer {layer} holds NaN or infinity{more}")
         if not verdict.loadable:
             # One cause: the others follow from it.

@@ -117,6 +117,9 @@ def read_header(path: Path) -> Header:
         HeaderError: the header is damaged or hostile.
     """
     try:
+        # To open a pipe is to wait for who writes into it.
+        if path.is_fifo():
+            raise HeaderError(path, "is a pipe; save what comes from it as a file first")
         with path.open("rb") as file:
             size = path.stat().st_size
             return parse_header(path, file, size)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from crawler.counted import counted
 from encoder.adapter.convert import Outcome
 from encoder.adapter.layers import Layer
 from encoder.adapter.spectrum import BlockSpectrum, Measures
@@ -207,7 +208,8 @@ def _why_not_fused(verdict: Verdict, outcome: Outcome) -> list[str]:
         stops.append(_why_unloadable(verdict))
     if verdict.damaged_layers:
         shown = _some(join_names(verdict.damaged_layers))
-        stops.append(f"{len(verdict.damaged_layers)} layers hold NaN or infinity: {shown}")
+        number = counted(len(verdict.damaged_layers), "layer holds", "layers hold")
+        stops.append(f"{number} NaN or infinity: {shown}")
     if of_base := _why_base_is_not_fused(outcome):
         stops.append(of_base)
     if lost := _lost_in_fusion(outcome):
@@ -238,13 +240,15 @@ def _notes(verdict: Verdict, outcome: Outcome) -> list[str]:
     """Say what is left out or odd, whether the adapter is fused or not."""
     notes = []
     if verdict.zero_layers:
-        notes.append(f"{len(verdict.zero_layers)} of {verdict.layers} layers are zero")
+        zero, verb = len(verdict.zero_layers), "is" if len(verdict.zero_layers) == 1 else "are"
+        notes.append(f"{zero} of {counted(verdict.layers, 'layer')} {verb} zero")
     if _is_large(outcome.conversion.layers.values()):
         notes.append("it takes as much memory, fused, as the layers that it changes")
     for part, count in verdict.parts.items():
         if part.startswith("text_encoder") or part not in ("transformer", "unet", "embeddings"):
             notes.append(
-                f"its {count} layers of {part} are left out: prompts are read as without it"
+                f"its {counted(count, f'layer of {part} is', f'layers of {part} are')} left out: "
+                "prompts are read as without it"
             )
         elif part == "embeddings":
             notes.append(f"its trained embeddings ({count}) are left out, and so their words")
@@ -253,8 +257,7 @@ def _notes(verdict: Verdict, outcome: Outcome) -> list[str]:
 
 def _why_unloadable(verdict: Verdict) -> str:
     """Return the one cause why nothing of a file, or not all of it, has a name."""
-    count = len(verdict.unmatched)
-    layers = "1 layer fits" if count == 1 else f"{count} layers fit"
+    layers = counted(len(verdict.unmatched), "layer fits", "layers fit")
     return f"{layers} no base model known here: {_some(verdict.unmatched)}"
 
 
@@ -282,12 +285,12 @@ def _lost_in_fusion(outcome: Outcome) -> list[str]:
     based = sum(layer.kind.startswith(("DoRA", "replaced")) for layer in conversion.layers.values())
     beside = sum(_is_beside(outcome.base_model, name) for name in conversion.layers)
     lost = [
-        (beside, "layers of a network beside the one that draws"),
-        (convolutions, "convolutions of several pixels"),
-        (based, "layers that depend on the base's weights (DoRA)"),
-        (len(conversion.vectors), "biases and norms"),
+        (beside, "layer", "layers", " of a network beside the one that draws"),
+        (convolutions, "convolution", "convolutions", " of several pixels"),
+        (based, "layer that depends", "layers that depend", " on the base's weights (DoRA)"),
+        (len(conversion.vectors), "bias or norm", "biases and norms", ""),
     ]
-    return [f"{count} {what}" for count, what in lost if count]
+    return [counted(count, one, several) + more for count, one, several, more in lost if count]
 
 
 def _is_beside(base_model: str, layer: str) -> bool:

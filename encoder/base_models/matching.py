@@ -64,6 +64,8 @@ def match_family(
     if not fitting:
         return FamilyMatch(None, Confidence.NONE, _describe_misfit(shapes, known))
     evidence = f"all {len(shapes)} layers exist in {_list(fitting)} with these shapes"
+    if len(shapes) == 1:
+        evidence = f"its one layer exists in {_list(fitting)} with this shape"
     if text_widths:
         widths = set(text_widths)
         agreeing = tuple(f for f in fitting if not f.text_widths or widths <= f.text_widths)
@@ -116,6 +118,8 @@ def _describe_misfit(shapes: Mapping[str, tuple[int, ...]], families: Sequence[F
     nearest = min(families, key=lambda family: len(_misfits(shapes, family)))
     wrong = _misfits(shapes, nearest)
     if len(wrong) == len(shapes):
+        if len(shapes) == 1:
+            return "its one layer exists in no base model known here"
         return f"none of the {len(shapes)} layers exists in a base model known here"
     size = "x".join(map(str, shapes[wrong[0]]))
     return (

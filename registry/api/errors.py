@@ -98,6 +98,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.DatabaseError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     ours.DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    ours.DiskClosedError: HTTPStatus.INSUFFICIENT_STORAGE,
+    ours.NumberTooLargeError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownClaimError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UploadsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     SearchError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -128,6 +130,7 @@ SAID: dict[type[Exception], str] = {
         "The registry's log has the reason."
     ),
     ours.DiskFullError: "The registry's disk is full.",
+    ours.DiskClosedError: "The registry may not write to its disk; its log has the reason.",
     AutoLoraError: "The registry could not do this; its log has the reason.",
     BaseModelError: "The base model cannot be loaded; the registry's log has the reason.",
     GatesFileError: "The base model's gates cannot be loaded; the registry's log has the reason.",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from crawler.counted import counted
 from registry.cli.output import counts_in_words, first_of, print_facts, range_in_words, stdout
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _verdict_facts(verdict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _layers(number: int | None, which: str) -> str:
-    return f"{number} layers {which}" if number else ""
+    return f"{counted(number, 'layer')} {which}" if number else ""
 
 
 def _scale(scales: Sequence[float], rule: str) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crawler.counted import counted
 from registry.cli.context import open_registry
 from registry.cli.options import Json
 from registry.cli.output import print_json, stderr, stdout
@@ -42,7 +43,8 @@ def backup(
     for what, blobs in (("damaged", manifest.damaged), ("missing", manifest.missing)):
         if blobs:
             named = ", ".join(f"{sha256[:12]}…" for sha256 in blobs[:MOST_NAMED])
-            line = f"{len(blobs)} blobs are {what} and not in the backup: {named}"
+            number = counted(len(blobs), "blob is", "blobs are")
+            line = f"{number} {what} and not in the backup: {named}"
             stderr().print(line, markup=False, soft_wrap=True)
     raise typer.Exit(1 if manifest.damaged or manifest.missing else 0)
 
@@ -71,10 +73,10 @@ def _print(manifest: "Manifest", done: str, *, as_json: bool) -> None:
     if as_json:
         print_json(manifest.model_dump(mode="json"))
         return
-    rows = ", ".join(f"{manifest.rows[table]} {table}" for table in ("adapters", "files", "covers"))
-    blobs = f"{manifest.blobs} blobs ({manifest.blob_bytes / 1e6:.1f} MB)"
+    rows = ", ".join(counted(manifest.rows[f"{one}s"], one) for one in ("adapter", "file", "cover"))
+    blobs = f"{counted(manifest.blobs, 'blob')} ({manifest.blob_bytes / 1e6:.1f} MB)"
     if manifest.blobs_url is not None:
         blobs = f"no blobs, which stay at {manifest.blobs_url}"
-    line = f"{done}: {rows}; {sum(manifest.rows.values())} rows in all; {blobs}; "
-    line += f"{len(manifest.files)} other files; schema {manifest.revision}"
+    line = f"{done}: {rows}; {counted(sum(manifest.rows.values()), 'row')} in all; {blobs}; "
+    line += f"{counted(len(manifest.files), 'other file')}; schema {manifest.revision}"
     stdout().print(line, markup=False, soft_wrap=True)

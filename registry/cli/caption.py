@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crawler.counted import counted
 from registry.cli.context import open_registry
 from registry.cli.errors import UsageError, report
 from registry.cli.options import Json
@@ -64,10 +65,11 @@ def caption(
     if as_json:
         print_json(facts)
         return
-    words = "{captioned} images captioned by {model}, {failed} failed, {waiting} wait"
-    stdout().print(words.format(**facts), markup=False)
+    done = f"{counted(counts['ok'], 'image')} captioned by {captioner.name}"
+    stdout().print(f"{done}, {counts['failed']} failed, {waiting} waiting", markup=False)
     if given_up:
-        stdout().print(f"{given_up} were given up; --again tries them", style="dim")
+        said = counted(given_up, "was given up", "were given up")
+        stdout().print(f"{said}; --again tries anew", style="dim")
 
 
 def _languages(registry: "Registry", language: str | None) -> "list[Language]":

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from crawler.counted import counted
 from registry.cli.context import open_registry
 from registry.cli.errors import report
 from registry.cli.options import Json
@@ -41,7 +42,7 @@ def draw_covers(
     if as_json:
         print_json(facts)
         return
-    words = "{drawn} covers drawn, {failed} failed, {waiting} wait"
-    stdout().print(words.format(**facts), markup=False)
+    done = f"{counted(counts['ok'], 'cover')} drawn"
+    stdout().print(f"{done}, {counts['failed']} failed, {left} waiting", markup=False)
     if not registry.settings.base_models:
         stdout().print("no base model is here to draw with; set REGISTRY_BASE_MODELS", style="dim")

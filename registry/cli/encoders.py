@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crawler.counted import counted
 from registry.cli.context import open_registry
 from registry.cli.errors import report
 from registry.cli.options import Json
-from registry.cli.output import print_json, print_table, stdout
+from registry.cli.output import print_json, print_table, stderr, stdout
 from registry.cli.progress import show_outcomes
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def list_all(context: typer.Context, as_json: Json = False) -> None:
         for encoder in encoders
     ]
     print_table(rows, "No encoder is registered: `autolora encoders add CHECKPOINT`.")
+    for encoder in encoders:
+        if encoder.is_unfinished:
+            left = counted(encoder.missing, "file is", "files are")
+            note = f"{left} still to embed by {encoder.name}: "
+            note += f"`autolora encoders backfill {encoder.name}` goes on there"
+            stderr().print(note, style="dim", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -84,7 +91,7 @@ def add(
 def backfill_one(context: typer.Context, name: Name) -> None:
     """Embed everything by an encoder, from stored sketches. Safe to stop and rerun."""
     done, failed = _backfill(open_registry(context), name)
-    stdout().print(f"{done} files embedded by {name}, {failed} failed", markup=False)
+    stdout().print(f"{counted(done, 'file')} embedded by {name}, {failed} failed", markup=False)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -146,6 +153,7 @@ def _facts(encoder: "EncoderFacts") -> dict[str, Any]:
         "name": encoder.name,
         "base_model": encoder.base_model,
         "active": encoder.active,
+        "served": encoder.served,
         "embedded": encoder.embedded,
         "missing": encoder.missing,
         "text_encoder": encoder.text_encoder,

@@ -1,5 +1,6 @@
 """Failures as one line on stderr and exit code 1; never a traceback for what is not a bug."""
 
+import errno
 from typing import Any
 
 import typer
@@ -33,6 +34,12 @@ class OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except AutoLoraError as error:
             report(str(error))
+            raise typer.Exit(1) from error
+        except OSError as error:
+            # Whoever writes a file says where; what is left is the output itself.
+            if error.errno != errno.ENOSPC:
+                raise
+            report("no space is left where the output goes. Free some, or send it elsewhere.")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             report(f"stopped.{kept_of(ctx.invoked_subcommand)}")

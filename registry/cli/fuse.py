@@ -1,5 +1,6 @@
 """Commands that make images."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from registry.fusion.fused_image import FusedImage
+
+# Between ids: also a comma as Chinese keyboards write it.
+SEPARATORS = re.compile(r"[\s,，]+")
 
 app = typer.Typer()
 
@@ -208,9 +212,11 @@ def parse_adapters(
 
 
 def _words(given: str | None, more: Sequence[str] | None) -> list[str]:
-    """Return what stands behind --adapters: one word, and those that follow the prompt."""
+    """Return what stands behind --adapters: one word, in quotes several, and those that follow."""
     if more and not given:
         raise UsageError(f"{more[0]!r} is one word too many; put the prompt in quotes.")
     if given == "":
         raise UsageError("--adapters names none; write ids, like 12 7.")
-    return [word for part in [given or "", *(more or [])] for word in part.split(",") if word]
+    return [
+        word for part in [given or "", *(more or [])] for word in SEPARATORS.split(part) if word
+    ]

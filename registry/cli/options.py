@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from registry.fusion.options import DrawingOptions as Drawn
 
 Chosen = TypeVar("Chosen", bound=str)
+# Ids are as large as PostgreSQL's bigint.
+LARGEST = 2**63 - 1
 MODES = ("gated", "sum", "average", "base")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -37,7 +39,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 def _adapter_id(given: str | int) -> int:
     number = str(given)
-    if not (number.isascii() and number.isdecimal() and int(number)):
+    if not (number.isascii() and number.isdecimal() and 0 < int(number) <= LARGEST):
         raise UsageError(
             f"{number!r} is no adapter's id; `autolora search` and `autolora list` show them."
         )

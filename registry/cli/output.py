@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from crawler.counted import counted
 from crawler.foreign_text import visible
 from registry.cli.streams import is_unicode
 
@@ -98,7 +99,7 @@ def print_facet_counts(facets: "FacetsAnswer") -> None:
             table.add_row(facet.name.replace("_", "-"), escape(" · ".join([*values, *more])))
     stdout().print(table)
     about = "" if facets.total_exact else "about "
-    stdout().print(f"{about}{facets.about:,} adapters", style="dim")
+    stdout().print(f"{about}{counted(facets.about, 'adapter')}", style="dim")
 
 
 def _facet_value(facet: str, value: str) -> str:

@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    Progress,
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.progress import Progress as Bars
 
 from registry.cli.output import stderr
 
@@ -34,6 +34,17 @@ BAR_COLUMNS = (
 )
 # Problems shown while they happen; the run's report has more.
 MOST_SHOWN = 20
+
+
+class Bars(Progress):
+    """Bars that leave nothing where none was drawn: a failure at the start is one line."""
+
+    def stop(self) -> None:
+        if self.tasks or self.console.is_terminal:
+            super().stop()
+        else:
+            # Without the empty line that rich ends with where there is no terminal.
+            self.live.stop()
 
 
 def show_outcomes(

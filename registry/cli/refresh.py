@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import filesize
 
+from crawler.counted import counted
 from registry.cli.context import open_registry
 from registry.cli.loading import multiply_with_one_thread
 from registry.cli.options import CrawlOptions, Json, grouped
@@ -107,7 +108,7 @@ def _run(
             count = counts[step.name]
             failed = f", {count['failed']} failed" if count["failed"] else ""
             stdout().print(f"{step.title}: {count['ok']}{failed}", markup=False)
-        stdout().print(f"{ready} adapters ready{_fetched(run)}", style="bold")
+        stdout().print(f"{counted(ready, 'adapter')} ready{_fetched(run)}", style="bold")
     # A bad adapter is a hub's daily bread; a hub that is down is not, nor is a wrong setting.
     if run.error is not None:
         raise typer.Exit(1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crawler.counted import counted
 from registry.cli.adapter_facts import print_claim, print_detail
 from registry.cli.context import open_reader, open_registry
 from registry.cli.errors import UsageError
@@ -129,8 +130,8 @@ def list_(
 def _print_list(page: "AdapterListAnswer", nothing: str, going: PagingOptions) -> None:
     room = stdout().width // 3
     print_table([_row(adapter, room) for adapter in page.items], nothing)
-    number = f"{page.total:,}"
-    found = f"{number} adapters" if page.total_exact else f"more than {number} adapters"
+    number = counted(page.total, "adapter")
+    found = number if page.total_exact else f"more than {number}"
     stderr().print(found, style="dim")
     print_more(going.going_on(page.next))
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from crawler.counted import counted
 from registry.cli.context import open_reader
 from registry.cli.options import Json
 from registry.cli.output import counts_in_words, print_answer, stdout
@@ -38,7 +39,7 @@ def _print_status(status: "StatusAnswer") -> None:
     ]
     lines += [f"hub {hub.hub} {hub.endpoint}: {_hub_line(hub)}" for hub in status.hubs]
     lines += [
-        f"encoder {encoder.name}: {encoder.base_model}, {encoder.missing} files to embed"
+        f"encoder {encoder.name}: {encoder.base_model}, {counted(encoder.missing, 'file')} to embed"
         for encoder in status.encoders
     ]
     disk = status.disk

@@ -42,6 +42,12 @@ TEXT: ColumnElement[str] = func.concat_ws(
     type_=Text,
 )
 MD5: ColumnElement[str] = func.md5(TEXT, type_=Text)
+# A name such as x, v1 or my_lora says nothing, and lies near whatever else nobody knows: x is .58
+# like "hongxin", and as near to "fox" as cat is.
+_SAID_OF_ALL = r"(?<![a-zA-Z])(my|loras?)(?![a-zA-Z])"
+_SAYS_SOMETHING: ColumnElement[bool] = func.regexp_replace(
+    TEXT, _SAID_OF_ALL, "", "gi", type_=Text
+).regexp_match(r"[a-zA-Z]{3}|[^\x01-\x7f]")
 # Captions and an active encoder tell more.
 _IS_NEEDLESS = exists().where(
     Cover.adapter_id == Adapter.id, Caption.cover_id == Cover.id, Caption.superseded.is_(False)
@@ -58,7 +64,7 @@ def _to_describe(text_encoder: str) -> ColumnElement[bool]:
         DescriptionEmbedding.text_encoder == text_encoder,
         DescriptionEmbedding.text_md5 == MD5,
     )
-    return (Adapter.state == "ready") & ~_IS_NEEDLESS & ~is_there & (TEXT != "")
+    return (Adapter.state == "ready") & ~_IS_NEEDLESS & ~is_there & _SAYS_SOMETHING
 
 
 def count_to_describe(session: Session, text_encoder: str) -> int:
@@ -118,6 +124,7 @@ def store_descriptions(
 
 
 def forget_needless(session: Session) -> None:
-    """Delete the embeddings of adapters of which captions and weights tell by now."""
-    needless = exists().where(Adapter.id == DescriptionEmbedding.adapter_id, _IS_NEEDLESS)
+    """Delete the embeddings of adapters of which captions and weights tell by now, or nothing."""
+    is_needless = _IS_NEEDLESS | ~_SAYS_SOMETHING
+    needless = exists().where(Adapter.id == DescriptionEmbedding.adapter_id, is_needless)
     session.execute(delete(DescriptionEmbedding).where(needless))

@@ -36,9 +36,16 @@ class EncoderFacts:
     sketch_version: str
     metrics: dict[str, Any]
     active: bool
+    # Whether it is active, or was so once.
+    served: bool
     created_at: datetime
     embedded: int
     missing: int
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether its back-fill was not begun, or stopped, before it ever served."""
+        return not self.served and self.missing > 0
 
 
 def active_encoders(session: Session) -> list[Encoder]:
@@ -96,6 +103,7 @@ def list_encoders(session: Session) -> list[EncoderFacts]:
             select(WeightEmbedding.encoder_id, func.count()).group_by(WeightEmbedding.encoder_id)
         ).all()
     )
+    served = set(session.scalars(select(EncoderPromotion.encoder_id)))
     encoders = session.scalars(select(Encoder).order_by(Encoder.base_model, Encoder.id.desc()))
     return [
         EncoderFacts(
@@ -105,6 +113,7 @@ def list_encoders(session: Session) -> list[EncoderFacts]:
             sketch_version=encoder.sketch_version,
             metrics=encoder.metrics,
             active=encoder.active,
+            served=encoder.active or encoder.id in served,
             created_at=encoder.created_at,
             embedded=embedded.get(encoder.id, 0),
             missing=count_missing(session, encoder),

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, aliased
 
+from crawler.counted import counted
 from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
 from registry.db.encoders import count_missing, get_encoder
 from registry.errors import PromotionError
@@ -180,7 +181,7 @@ def _check_complete(session: Session, encoder: Encoder, current: Encoder | None)
     missing = count_missing(session, encoder)
     if missing:
         raise PromotionError(
-            f"encoder {encoder.name!r} has not embedded {missing} adapter files yet; "
+            f"encoder {encoder.name!r} has not embedded {counted(missing, 'adapter file')} yet; "
             f"run `autolora encoders backfill {encoder.name}` first."
         )
     if current is None:
@@ -198,7 +199,7 @@ def _check_complete(session: Session, encoder: Encoder, current: Encoder | None)
     )
     if lost:
         raise PromotionError(
-            f"{lost} adapter files have no sketch of version {encoder.sketch_version}, which "
-            f"encoder {encoder.name!r} reads; run `autolora encode` to sketch them, then "
-            f"`autolora encoders backfill {encoder.name}`."
+            f"{counted(lost, 'adapter file has', 'adapter files have')} no sketch of version "
+            f"{encoder.sketch_version}, which encoder {encoder.name!r} reads; run "
+            f"`autolora encode` to sketch them, then `autolora encoders backfill {encoder.name}`."
         )

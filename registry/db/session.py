@@ -24,6 +24,7 @@ from registry.errors import (
     DatabaseLostError,
     DatabaseRightsError,
     DiskFullError,
+    NumberTooLargeError,
     RegistryError,
 )
 
@@ -146,8 +147,8 @@ def _with_driver(url: str) -> URL:
 def one_line_errors() -> Iterator[None]:
     """Translate what is not this statement's fault into our errors; let others pass.
 
-    That is a lost connection, a full disk of the database, what its role may not do, and no
-    connection free in time.
+    That is a lost connection, a full disk of the database, what its role may not do, no
+    connection free in time, and a number of somebody's that no column holds.
     """
     try:
         yield
@@ -158,11 +159,13 @@ def one_line_errors() -> Iterator[None]:
 
 
 def translated(error: DBAPIError) -> RegistryError | DBAPIError:
-    """Our error for a lost connection, a full disk or a lack of rights; else `error` itself."""
+    """Our error for what `one_line_errors` translates; else `error` itself."""
     cause = str(error.orig).strip().splitlines()
     line = cause[0] if cause else type(error.orig).__name__
     if isinstance(error.orig, psycopg.errors.DiskFull):
         return DiskFullError(f"the database ({line})")
+    if isinstance(error.orig, psycopg.errors.NumericValueOutOfRange):
+        return NumberTooLargeError(line)
     if isinstance(error.orig, _NOT_ALLOWED):
         return DatabaseRightsError(line)
     # 08 and 57P are lost connections and shutdowns; other states are this statement's fault.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from crawler.counted import counted
 from registry.errors import RegistryError
 
 
@@ -106,8 +107,9 @@ class DeviceMemoryError(FusionError):
 
     def __init__(self, width: int, height: int, adapters: int) -> None:
         super().__init__(
-            f"out of memory at {width}x{height} pixels with {adapters} adapters; draw smaller, "
-            "load fewer adapters, or set REGISTRY_OFFLOAD=model (or =layers, slower still)"
+            f"out of memory at {width}x{height} pixels with {counted(adapters, 'adapter')}; "
+            "draw smaller, load fewer adapters, or set REGISTRY_OFFLOAD=model (or =layers, "
+            "slower still)"
         )
 
 

@@ -94,8 +94,8 @@ class Recipe(_Frozen):
         return self.model_dump_json(by_alias=True, indent=1)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Read a recipe written by `to_json`.
+    def from_json(cls, text: str | bytes, name: str = "") -> Self:
+        """Read a recipe written by `to_json`; `name` is what errors call the file, if it is one.
 
         Raises:
             RecipeError: it is no recipe, or one of a newer version.
@@ -103,7 +103,8 @@ class Recipe(_Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise RecipeError(f"not a recipe of schema 1 or 2: {first_fault(error)}") from error
+            what = f"{name} is not" if name else "not"
+            raise RecipeError(f"{what} a recipe of schema 1 or 2: {first_fault(error)}") from error
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -119,7 +120,7 @@ def read_recipe(path: Path) -> Recipe:
     except OSError as error:
         raise RecipeError(f"{path} cannot be read: {error}") from error
     if path.suffix.lower() == ".json":
-        return Recipe.from_json(data)
+        return Recipe.from_json(data, str(path))
     return recipe_in_png(data, str(path))
 
 
@@ -143,4 +144,4 @@ def recipe_in_png(data: bytes, name: str) -> Recipe:
         raise RecipeError(f"{name} cannot be read: {error}") from error
     if not isinstance(text, str):
         raise RecipeError(f"{name} carries no recipe; was it saved by another program?")
-    return Recipe.from_json(text)
+    return Recipe.from_json(text, name)

@@ -19,7 +19,7 @@ from registry.db.holds import hold
 from registry.errors import (
     AdapterNotFoundError,
     AdapterNotReadyError,
-    DiskFullError,
+    DiskError,
     HasCoverError,
     MissingExtraError,
     NoBaseModelError,
@@ -93,7 +93,7 @@ class CoverDrawing:
 
         Raises:
             BaseModelError, GatesFileError, MissingExtraError: nothing can be drawn here.
-            DiskFullError: nothing more can be stored.
+            DiskError: nothing more can be stored.
         """
         engine: Engine = self.sessions.kw["bind"]
         left = limit
@@ -118,7 +118,7 @@ class CoverDrawing:
     def _try(self, waiting: WaitingCover) -> StepOutcome:
         try:
             self.draw(waiting.adapter_id)
-        except (BaseModelError, DiskFullError, GatesFileError, MissingExtraError):
+        except (BaseModelError, DiskError, GatesFileError, MissingExtraError):
             # No adapter's fault: all others would fail alike.
             raise
         except Exception as error:

@@ -17,7 +17,7 @@ from crawler.records import AdapterRecord, CoverRecord, FileRecord, HeaderSource
 from registry.blobs import BlobStore, is_disk_full
 from registry.db.arrivals import StoredCover
 from registry.db.pending import PendingFetch
-from registry.errors import DiskFullError
+from registry.errors import DiskError, DiskFullError
 from registry.refresh.judging import HeaderJudge, Judgement
 from registry.refresh.problems import one_line
 
@@ -86,7 +86,7 @@ class Fetcher:
 
         Raises:
             SourceError: the hub does not answer, however long it was let rest.
-            DiskFullError: there is no room; what was yielded is complete.
+            DiskError: nothing can be stored; what was yielded is complete.
         """
         left = {want.adapter_id: want for want in wanted}
         while left:
@@ -141,7 +141,7 @@ class Fetcher:
                 self._fetch_file(want, fetched)
             if want.needs_covers and not fetched.refusal:
                 _fetch_covers(self._source, want.record.covers, self._blobs, fetched)
-        except DiskFullError:
+        except DiskError:
             raise
         except HubRestingError as error:
             fetched.resting = error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.counted import counted
 from encoder.base_models.families import Family, find_family
 from encoder.text_encoder import TextEncoder
 from encoder.training.progress import Progress
@@ -130,7 +131,8 @@ class Learner:
         version = layout_of(family, basis).version
         missing = bases.sketch(family, basis, progress)
         if missing:
-            note = f"; {missing} files are not kept and have no sketch {version}, so it is not used"
+            number = counted(missing, "file is not kept and has", "files are not kept and have")
+            note = f"; {number} no sketch {version}, so it is not used"
             return default_layout(family).version, note
         return version, f"; learned from sketches {version}"
 
@@ -254,10 +256,10 @@ def _check_enough(name: str, train: Sequence[Example], held: Sequence[Example]) 
     if len(train) < FEWEST_ADAPTERS or len(held) < FEWEST_HELD_BACK:
         authors = len({example.group for example in (*train, *held)})
         raise NotEnoughToLearnError(
-            f"{len(train) + len(held)} adapters of {name} by {authors} authors have sketch and "
-            f"caption: {len(train)} to learn from and {len(held)} by authors that are held back, "
-            f"one in five; {FEWEST_ADAPTERS} and {FEWEST_HELD_BACK} are needed. Crawl more, or "
-            "write captions with `autolora caption`"
+            f"{counted(len(train) + len(held), 'adapter')} of {name} with sketch and caption, by "
+            f"{counted(authors, 'author')}: {len(train)} to learn from and {len(held)} by authors "
+            f"that are held back, one in five; {FEWEST_ADAPTERS} and {FEWEST_HELD_BACK} are "
+            "needed. Crawl more, or write captions with `autolora caption`"
         )
 
 

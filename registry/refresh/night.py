@@ -23,7 +23,7 @@ from registry.db import nights, runs
 from registry.db.adapters import Origin
 from registry.db.session import one_line_errors
 from registry.db.status import count_refusals, count_states
-from registry.errors import DatabaseLostError, DiskFullError, RegistryError
+from registry.errors import DatabaseLostError, DiskError, RegistryError
 from registry.refresh.canaries import ask_canaries
 from registry.refresh.learn import Learner, learnable_base_models
 from registry.refresh.pipeline import Pipeline, StepProgress
@@ -58,7 +58,7 @@ class NightWatch:
         It is not where it is over, or somebody is at one.
 
         Raises:
-            DiskFullError, DatabaseLostError: nothing more can be stored.
+            DiskError, DatabaseLostError: nothing more can be stored.
         """
         with one_line_errors(), nights.only_one(self._engine) as turn:
             if turn is None:
@@ -114,7 +114,7 @@ class NightWatch:
                 full = facts["full"] = self._is_full(source, origin)
                 yield from self._pipeline.refresh(source, full=full)
                 facts.update(self._facts_of_run(origin))
-        except (DiskFullError, DatabaseLostError):
+        except (DiskError, DatabaseLostError):
             raise
         except AutoLoraError as error:
             facts["error"] = one_line(error)
@@ -161,7 +161,7 @@ class NightWatch:
     def _lesson(self, base_model: str) -> dict[str, Any]:
         try:
             lesson = self._learner.learn(base_model, silent)
-        except (DiskFullError, DatabaseLostError):
+        except (DiskError, DatabaseLostError):
             raise
         except RegistryError as error:
             return {"outcome": one_line(error)}

@@ -146,7 +146,7 @@ class Pipeline:
         fail the run, but what is here already goes on through the other steps.
 
         Raises:
-            DiskFullError, DatabaseLostError: nothing more can be stored; run it again later.
+            DiskError, DatabaseLostError: nothing more can be stored; run it again later.
             RefreshUnderWayError: another process is refreshing the same origin.
         """
         origin = Origin(source.hub, source.endpoint)

@@ -38,9 +38,12 @@ def open_source(address: str | None, settings: Settings) -> Source:
         UnknownSourceError: none does; it lists what is possible.
         CrawlFilterError: the settings ask for what there is not.
     """
-    address = address or settings.modelscope_endpoint
+    if address is None:
+        address = settings.modelscope_endpoint
+    # A variable that is not set, in a script: the folder where one happens to be is not meant.
+    meant = address.strip()
     for known in SOURCES:
-        if known.takes(address, settings):
+        if meant and known.takes(address, settings):
             return known.open(address, settings)
     raise UnknownSourceError(address, [known.addresses for known in SOURCES])
 

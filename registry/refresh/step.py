@@ -116,7 +116,7 @@ class Step(ABC):
 
         Raises:
             SourceError: the hub does not answer; the other steps go on.
-            DiskFullError, DatabaseLostError: nothing more can be stored.
+            DiskError, DatabaseLostError: nothing more can be stored.
         """
 
 

@@ -25,7 +25,7 @@ from crawler.records import Source
 from registry.config import Settings
 from registry.db import jobs
 from registry.db.session import one_line_errors
-from registry.errors import DatabaseError, DatabaseLostError, DiskFullError
+from registry.errors import DatabaseError, DatabaseLostError, DiskError
 from registry.refresh.pipeline import STEPS, Pipeline
 from registry.refresh.problems import one_line
 from registry.refresh.sources import open_source
@@ -66,13 +66,13 @@ class Worker:
         self._counting = threading.Lock()
         self._steps = _Steps(pipeline, settings)
         # Why it stopped by itself.
-        self._full: DiskFullError | None = None
+        self._full: DiskError | None = None
 
     def run(self) -> None:
         """Work until `stop` is called; what is under way then is finished first.
 
         Raises:
-            DiskFullError: there is no room here; others take what is left.
+            DiskError: nothing can be stored here; others take what is left.
             DatabaseError: the database is away, and cannot be started.
         """
         # What goes wrong is told by this class, in one line each.
@@ -200,7 +200,7 @@ class Worker:
                 outcomes.extend(self._steps.get(job).do_alone(job.keys))
         except SourceError as error:
             failed = one_line(error)
-        except DiskFullError as error:
+        except DiskError as error:
             # Others may have room.
             self._full = error
             self.stop()

@@ -16,6 +16,7 @@ from registry.retrieval.terms import FilterOptions, Maturity
 UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 SIZE = re.compile(r"\s*(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
 LARGEST = 2**63 - 1
+HIGHEST_RANK = 2**31 - 1
 
 Bound = TypeVar("Bound", int, datetime)
 Chosen = TypeVar("Chosen", bound=str)
@@ -40,8 +41,8 @@ def make_filters(**options: Unpack[FilterOptions]) -> Filters:
         commercial=options.get("commercial"),
         hubs=_several(options.get("hub", ())),
         trainers=_several(options.get("trainer", ())),
-        min_rank=options.get("min_rank"),
-        max_rank=options.get("max_rank"),
+        min_rank=_read_rank("min_rank", options.get("min_rank")),
+        max_rank=_read_rank("max_rank", options.get("max_rank")),
         min_size=read_size("min_size", options.get("min_size")),
         max_size=read_size("max_size", options.get("max_size")),
         updated_since=read_moment("updated_since", options.get("updated_since")),
@@ -105,6 +106,12 @@ def check_limit(limit: int) -> None:
     """
     if limit < 1:
         raise FilterError(f"limit is {limit}; a page has one adapter at least.")
+
+
+def _read_rank(name: str, value: int | None) -> int | None:
+    if value is not None and not (isinstance(value, int) and 1 <= value <= HIGHEST_RANK):
+        raise FilterError(f"{name} is {value!r}; write a whole number, like 16.")
+    return value
 
 
 def _several(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -212,7 +212,8 @@ def rank(
     doubted = np.array([id_ not in weighed for id_ in ids], bool) & (probable < PERHAPS)
     sure = np.where(doubted, LEAST_FIT * sure, sure)
     if said:
-        by_text = _by_what_is_said(scores, ids, said)
+        gibberish = np.array([scale.gibberish for scale in own_scales])
+        by_text = _by_what_is_said(scores, ids, said, gibberish)
         probable = np.fmax(probable, by_text)
         # Of most nothing else speaks, which would look like evidence for each.
         alone = np.array([all(id_ not in own for own in scores.values()) for id_ in ids])
@@ -235,7 +236,9 @@ def _shown(scores: Scores, said: Mapping[int, float]) -> Scores:
     return {**scores, "captions": {**captions, **nearer}} if nearer else scores
 
 
-def _by_what_is_said(scores: Scores, ids: Sequence[int], said: Mapping[int, float]) -> Doubles:
+def _by_what_is_said(
+    scores: Scores, ids: Sequence[int], said: Mapping[int, float], gibberish: Doubles
+) -> Doubles:
     """Return how probable `ids` are by what is said of them (ids,).
 
     NaN where the question's own words are in what is said: they tell a blue heart from a red one,
@@ -244,7 +247,7 @@ def _by_what_is_said(scores: Scores, ids: Sequence[int], said: Mapping[int, floa
     worded = scores.get("words", {})
     told = [math.nan if worded.get(id_, 0.0) > 0 else said.get(id_, math.nan) for id_ in ids]
     nearest = max((*scores.get("captions", {}).values(), *said.values()), default=-1.0)
-    return probabilities_of_said(np.array(told), nearest)
+    return probabilities_of_said(np.array(told), nearest, gibberish)
 
 
 def _hits(

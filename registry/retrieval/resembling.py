@@ -1,7 +1,7 @@
 """Words that one which nobody uses may be a typo of.
 
-By trigrams in words of any length; in short ones also by one slip of the fingers, and in long ones,
-which resemble none by these, by two.
+By trigrams in words of any length; in short ones also by one slip of the fingers, and in long ones
+by two, where these find nothing that is so near.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from registry.retrieval.statements import rows, texts
 from registry.text.misspellings import (
     BEGINNING,
     SLIPS_IN_LONG,
+    are_two_slips_apart,
     is_two_slips,
     may_have_two_slips,
     slips_of,
@@ -47,7 +48,8 @@ def resembling(session: Session, unused: Sequence[str]) -> list[Resembling]:
         for row in _by_trigrams(session, unused)
         if row.query
     ]
-    told = {one.word for one in found}
+    # Half of a long word's trigrams may be those of one that nobody could have meant.
+    told = {one.word for one in found if are_two_slips_apart(one.word, one.meant)}
     left = [word for word in unused if word not in told and may_have_two_slips(word)]
     return found + _by_two_slips(session, left[:MOST_SLIPS]) if left else found
 
@@ -78,7 +80,7 @@ def _by_trigrams(session: Session, unused: Sequence[str]) -> Sequence[Any]:
 
 
 def _by_two_slips(session: Session, typed: Sequence[str]) -> list[Resembling]:
-    """Return the words from which long ones, which resemble none, are two slips away."""
+    """Return the words from which long ones are two slips away."""
     statement = """
         SELECT asked.word, alike.word AS meant,
             plainto_tsquery('simple', alike.word)::text AS query

@@ -40,9 +40,11 @@ MOST_COMMON = 3
 # their facts than the index for both.
 BROAD = 0.1
 # Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's; our
-# exports end names with the first 8. Hubs and web UIs write what a hash is before it.
-HASH_KIND = r"(?:sha-?256|autov[123]|(?:model |lora )?hash)[\s:=]+"
-HASH = re.compile(rf"(?:{HASH_KIND})?([0-9a-f]{{8,64}})|.+-([0-9a-f]{{8}})")
+# exports end names with the first 8. Hubs and web UIs write what a hash is before it, people quote
+# it, and programs write numbers as #… or 0x….
+QUOTES = "\"'`“”‘’„‚«»「」『』"
+HASH_KIND = rf"(?:sha-?256|autov[123]|(?:model |lora )?hash)[\s:=：{QUOTES}]+"
+HASH = re.compile(rf"(?:{HASH_KIND})?(?:[#＃]|0x)?([0-9a-f]{{8,64}})|.+-([0-9a-f]{{8}})")
 ENDING = ".safetensors"
 
 
@@ -243,7 +245,7 @@ def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> 
     left = _Left.by(filters)
     prepare(session, anew=not left.is_all)
     wanted = without_ending(asked.strip().lower())
-    if hashed := HASH.fullmatch(wanted):
+    if hashed := HASH.fullmatch(without_ending(wanted.strip(QUOTES))):
         # Ranges, because LIKE would not use an index under most collations.
         by_hash = """(
             listings.file_sha256 >= %(wanted)s AND listings.file_sha256 < %(wanted)s || 'g'

@@ -71,7 +71,13 @@ def is_two_slips(typed: str, meant: str) -> bool:
         return False
     if min(len(typed), len(meant)) < SHORTEST_SLIPPED_TWICE and sorted(typed) != sorted(meant):
         return False
-    return _slips_between(typed, meant) <= SLIPS_IN_LONG
+    return are_two_slips_apart(typed, meant)
+
+
+def are_two_slips_apart(word: str, other: str) -> bool:
+    """Whether two slips, or fewer, make one word of the other."""
+    near = abs(len(word) - len(other)) <= SLIPS_IN_LONG
+    return near and _slips_between(word, other) <= SLIPS_IN_LONG
 
 
 def _slips_between(word: str, other: str) -> int:

@@ -18,13 +18,14 @@ from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from crawler.counted import counted
 from crawler.errors import AccessDeniedError, GoneError, SourceError
 from crawler.http import PoliteClient
 from encoder.base_models.names import UNKNOWN_BASE_MODEL
 from registry.config import Settings, misspelt_settings
 from registry.db.blob_names import named_blobs
 from registry.db.embedded import has_database
-from registry.db.encoders import active_encoders, encoder_among
+from registry.db.encoders import active_encoders, encoder_among, list_encoders
 from registry.db.jobs import SILENT_SECONDS, count_stalled
 from registry.db.migrate import LEAST_PGVECTOR, is_old_pgvector, newest_revision, unreachable
 from registry.db.models import Listing
@@ -258,7 +259,7 @@ def _check_server(connection: Connection) -> Iterator[Finding]:
 
 def _check_contents(settings: Settings, session: Session) -> Iterator[Finding]:
     checks: list[Callable[[Settings, Session], Iterator[Finding]]]
-    checks = [_check_encoders, _check_blobs, _check_work]
+    checks = [_check_encoders, _check_backfills, _check_blobs, _check_work]
     for check in checks:
         yield from check(settings, session)
 
@@ -270,26 +271,40 @@ def _check_encoders(_: Settings, session: Session) -> Iterator[Finding]:
     counts = session.execute(query.order_by(Listing.base_model)).all()
     for base_model, count in counts:
         if base_model == UNKNOWN_BASE_MODEL:
-            said = f"that of {count} adapters is not known: they are not compared or fused. "
-            said += f"`autolora list --base-model {UNKNOWN_BASE_MODEL}` names them, and "
-            said += "`autolora claim` says what one is for"
+            number = counted(
+                count, "adapter is not known: it is", "adapters is not known: they are"
+            )
+            said = f"that of {number} not compared or fused. "
+            said += f"`autolora list --base-model {UNKNOWN_BASE_MODEL}` names what there is, "
+            said += "and `autolora claim` says what one is for"
             yield Finding("base model", "warning", said)
             continue
         encoder = encoder_among(active, base_model)
         name = f"encoder of {base_model}"
         if encoder is None:
-            said = f"none: {count} adapters are found by words and captions only. "
+            said = f"none: {counted(count, 'adapter')} can be found by words and captions only. "
             said += (
                 f"`autolora train-encoder --base-model {base_model}` trains one, from some 100; "
             )
             said += "`autolora encoders add` adds one that there is"
             yield Finding(name, "warning", said)
         else:
-            yield Finding(name, "fine", f"{encoder.name}, for {count} adapters")
+            yield Finding(name, "fine", f"{encoder.name}, for {counted(count, 'adapter')}")
     if not counts:
         said = "it is empty; `autolora refresh` crawls a hub, `autolora refresh --source FOLDER` "
         said += "reads files of your own"
         yield Finding("index", "warning", said)
+
+
+def _check_backfills(_: Settings, session: Session) -> Iterator[Finding]:
+    """Encoders that were added and never served, and have not embedded all files."""
+    for encoder in list_encoders(session):
+        if encoder.is_unfinished:
+            left = counted(encoder.missing, "file is", "files are")
+            said = f"it serves nobody, and {left} still to embed by it. To let it serve, "
+            said += f"`autolora encoders backfill {encoder.name}` goes on there, and "
+            said += f"`autolora encoders promote {encoder.name}` comes after"
+            yield Finding(f"encoder {encoder.name}", "warning", said)
 
 
 def _check_blobs(settings: Settings, session: Session) -> Iterator[Finding]:
@@ -312,7 +327,8 @@ def _check_blobs(settings: Settings, session: Session) -> Iterator[Finding]:
                 cut[mend][blob.sha256] = blob.what
     for lost, fault in ((missing, "missing"), (cut, "cut or too long")):
         for mend, blobs in lost.items():
-            yield Finding("blobs", "wrong", f"{len(blobs)} are {fault} ({_named(blobs)}); {mend}")
+            lacking = counted(len(blobs), "is", "are")
+            yield Finding("blobs", "wrong", f"{lacking} {fault} ({_named(blobs)}); {mend}")
     if not missing and not cut:
         yield Finding("blobs", "fine", f"all {number} that are named are there, in full length")
 
@@ -343,11 +359,17 @@ def _check_work(_: Settings, session: Session) -> Iterator[Finding]:
     """Jobs of dead workers, and refreshes that were killed and not begun again."""
     stalled = count_stalled(session)
     if stalled:
-        said = f"{stalled} jobs are of workers silent for {SILENT_SECONDS} s; the next refresh "
+        number = counted(stalled, "job is", "jobs are")
+        said = f"{number} of workers silent for {SILENT_SECONDS} s; the next refresh "
         yield Finding("jobs", "warning", said + "or any worker takes them back")
     killed = list_interrupted(session)
     if killed:
-        said = f"refreshes {', '.join(map(str, killed[:MOST_NAMED]))} were killed; "
+        names = ", ".join(map(str, killed[:MOST_NAMED]))
+        said = (
+            f"refresh {names} was killed; "
+            if len(killed) == 1
+            else f"refreshes {names} were killed; "
+        )
         yield Finding("jobs", "warning", said + "the next one of the same hub goes on there")
     if not stalled and not killed:
         yield Finding("jobs", "fine", "none is stale")

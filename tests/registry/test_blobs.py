@@ -16,7 +16,7 @@ from crawler.errors import NoRoomError
 from crawler.hashed_file import HashedFile
 from registry.blobs import BlobStore, is_disk_full
 from registry.config import Settings
-from registry.errors import BlobMismatchError, BlobNotFoundError, DiskFullError
+from registry.errors import BlobMismatchError, BlobNotFoundError, DiskClosedError, DiskFullError
 from registry.service import Registry
 
 SOME = b"some bytes"
@@ -180,6 +180,20 @@ def test_a_full_disk_is_one_clear_line_and_nothing_half_done(
         blobs.put_bytes(SOME)
 
     assert files(blobs) == []
+
+
+def test_a_store_that_may_not_be_written_to_says_so(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of the file: every other one would meet the same."""
+
+    def refuse(path: Path, *_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+
+    with pytest.raises(DiskClosedError, match=r"nothing can be written to .*blobs: Read-only"):
+        blobs.put_bytes(SOME)
 
 
 def test_a_really_full_disk(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from registry.connection import (
     RemoteSenseError,
     RemoteUnreachableError,
 )
-from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError
+from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError, RegistryError
 from registry.fusion.errors import SamplingError
 from registry.fusion.exports.adapters import exported
 from registry.service import Registry
@@ -58,6 +58,16 @@ def test_what_is_found_there_is_what_the_registry_itself_finds(
     assert {card.id for card in client.list("name").items} == {fox, train}
     assert client.show(fox).file_sha256 == registry.adapter(fox).card.file_sha256
     assert client.similar(fox).compared_by == registry.similar(fox).compared_by
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_page_of_none_is_refused_there_and_here(
+    registry: Registry, client: Client, limit: int
+) -> None:
+    add_file(registry, 1, "fox", "a fox")
+    for ask in (client.search, registry.search):
+        with pytest.raises(RegistryError, match="limit"):
+            ask("a fox", limit=limit)
 
 
 NO_TEXT = "a \ud800 fox\udcff"

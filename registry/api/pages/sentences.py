@@ -12,6 +12,7 @@ FILES = (
     ("taken out by a person", "已被人移除"),
     # How a base model is known.
     ("all {n} layers exist in {base} with these shapes", "全部 {n} 层都存在于 {base}，形状一致"),
+    ("its one layer exists in {base} with this shape", "唯一的一层存在于 {base}，形状一致"),
     (
         "{n} of {all} layers exist in {base} with these shapes, but {layer} ({size}) does not",
         "{all} 层中有 {n} 层存在于 {base} 且形状一致，但 {layer}（{size}）不在其中",
@@ -20,6 +21,7 @@ FILES = (
         "none of the {n} layers exists in a base model known here",
         "{n} 层都不属于已知的基础模型",
     ),
+    ("its one layer exists in no base model known here", "唯一的一层不属于已知的基础模型"),
     ("no layer of a diffusion network is changed", "没有改动扩散网络的任何层"),
     ("layers fit no base model known here", "各层不符合任何已知的基础模型"),
     (
@@ -53,6 +55,7 @@ FILES = (
     ("refused: {claim}", "已拒绝：{claim}"),
     ("is a link that leads to nothing", "是失效的链接"),
     ("is a web page, not a file of weights", "是网页，不是权重文件"),
+    ("is a pipe; save what comes from it as a file first", "是管道：请先把内容存成文件"),
     (
         "is called .sft: rename it to .safetensors, and it is read",
         "扩展名是 .sft：改名为 .safetensors 后即可读取",
@@ -164,6 +167,7 @@ FILES = (
         "有 {n} 层不符合任何已知的基础模型：{layers}",
     ),
     ("{n} layers hold NaN or infinity: {layers}", "有 {n} 层含有 NaN 或无穷大：{layers}"),
+    ("1 layer holds NaN or infinity: {layers}", "有 1 层含有 NaN 或无穷大：{layers}"),
     ("the base model is not known for certain: {claim}", "无法确定基础模型：{claim}"),
     ("the base model is not known for certain", "无法确定基础模型"),
     (
@@ -178,6 +182,8 @@ FILES = (
     ("fusion would lose {parts}", "融合会丢失：{parts}"),
     ("it changes no layer that fusion works on", "没有改动融合所涉及的层"),
     ("{n} of {all} layers are zero", "{all} 层中有 {n} 层全为零"),
+    ("1 of {all} layers is zero", "{all} 层中有 1 层全为零"),
+    ("1 of 1 layer is zero", "唯一的一层全为零"),
     ("it has no effect", "没有任何效果"),
     (
         "it takes as much memory, fused, as the layers that it changes",
@@ -188,6 +194,10 @@ FILES = (
         "略去 {part} 的 {n} 层：提示词按没有它时解读",
     ),
     (
+        "its 1 layer of {part} is left out: prompts are read as without it",
+        "略去 {part} 的 1 层：提示词按没有它时解读",
+    ),
+    (
         "its trained embeddings ({n}) are left out, and so their words",
         "略去训练过的嵌入（{n} 个）及其触发词",
     ),
@@ -195,6 +205,7 @@ FILES = (
         "{n} layers are there twice, alike, and taken once",
         "有 {n} 层重复出现且相同，只取一次",
     ),
+    ("1 layer is there twice, alike, and taken once", "有 1 层重复出现且相同，只取一次"),
 )
 
 ANSWERS = (
@@ -302,6 +313,12 @@ ANSWERS = (
         "或设置 {setting}（也可用 =layers，更慢）",
     ),
     (
+        "out of memory at {size} pixels with 1 adapter; draw smaller, load fewer adapters, or "
+        "set {setting} (or =layers, slower still)",
+        "内存不足（{size} 像素，1 个适配器）；请减小尺寸、减少适配器，"
+        "或设置 {setting}（也可用 =layers，更慢）",
+    ),
+    (
         "no ComfyUI is known here; set REGISTRY_COMFYUI_URL to its address, such as "
         "http://127.0.0.1:8188.",
         "没有设置 ComfyUI；请把 REGISTRY_COMFYUI_URL 设为它的地址，例如 http://127.0.0.1:8188。",
@@ -323,6 +340,10 @@ ANSWERS = (
         "there is no adapter {id}. `autolora list` lists the ones here.",
         "没有编号为 {id} 的适配器。",
     ),
+    (
+        "a number is too large to be that of anything here ({why}).",
+        "数字过大，这里没有这样的编号或数值（{why}）。",
+    ),
     ("adapter {id} has no cover {n}.", "适配器 {id} 没有第 {n} 张封面。"),
     (
         "there is no adapter for base model {base}. Ready are: {names}.",
@@ -340,6 +361,10 @@ ANSWERS = (
     (
         "{name} is {value}; write a size, like 200MB or 1.5GB.",
         "{name} 的值 {value} 无效，请写成大小，例如 200MB 或 1.5GB。",
+    ),
+    (
+        "{name} is {value}; write a whole number, like 16.",
+        "{name} 的值 {value} 无效，请写成整数，例如 16。",
     ),
     (
         "{name} is {value}; write a day, like 2026-01-31.",
@@ -386,6 +411,16 @@ ANSWERS = (
     ),
     (
         "{n} strengths were given for {all} adapters; give one for each adapter that is named, in "
+        "the same order.",
+        "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
+    ),
+    (
+        "{n} strengths were given for {all} adapter; give one for each adapter that is named, in "
+        "the same order.",
+        "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
+    ),
+    (
+        "{n} strength was given for {all} adapters; give one for each adapter that is named, in "
         "the same order.",
         "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
     ),
@@ -450,6 +485,10 @@ ANSWERS = (
         "数据库无法连接，请稍后再次发送请求。原因见服务器日志。",
     ),
     ("The registry's disk is full.", "服务器磁盘已满。"),
+    (
+        "The registry may not write to its disk; its log has the reason.",
+        "服务器无法写入磁盘，原因见日志。",
+    ),
     ("The registry could not do this; its log has the reason.", "操作未能完成；原因见服务器日志。"),
     (
         "The base model cannot be loaded; the registry's log has the reason.",

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from crawler.counted import counted
 from encoder.adapter.lora_file import read
 from encoder.sketches.sketch import sketch_file
 from encoder.text_encoder import TextEncoder
@@ -95,8 +96,12 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
             )
             for row in rows
         ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise GateDataError(path, f"cannot be read: {type(error).__name__}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise GateDataError(path, f"cannot be read: {error}") from error
+    except KeyError as error:
+        raise GateDataError(path, f"has an entry without {error}") from error
+    except TypeError as error:
+        raise GateDataError(path, "is no list of entries") from error
     for name in [
         *(path.parent / name for name in files),
         *(f for e in entries for f, _ in e.images),
@@ -106,7 +111,7 @@ def read_manifest(path: Path) -> tuple[list[Path], list[Entry]]:
     for split in ("train", "validation"):
         single = [e for e in entries if e.split == split and len(e.adapters) == 1]
         if len(single) < max(SET_SIZES):
-            raise GateDataError(path, f"has {len(single)} adapters to {split}; use more")
+            raise GateDataError(path, f"has {counted(len(single), 'adapter')} to {split}; use more")
     if any(not entry.images or not entry.adapters for entry in entries):
         raise GateDataError(path, "has an entry without images or adapters")
     return [path.parent / name for name in files], entries

@@ -134,4 +134,4 @@ def test_layers_that_read_the_text_for_the_network_are_not_fused() -> None:
     verdict = judge({**ANIMA, "lora_unet_llm_adapter_blocks_5_mlp_0": (4096, 1024)})
 
     assert (verdict.base_model, verdict.layers) == ("anima", 2)
-    assert verdict.reasons == ("fusion would lose 1 layers of a network beside the one that draws",)
+    assert verdict.reasons == ("fusion would lose 1 layer of a network beside the one that draws",)

@@ -234,7 +234,7 @@ def test_text_encoder_parts_are_left_out_and_said_so(tmp_path: Path, down: str, 
     assert verdict.parts == {"transformer": 1, "text_encoder": 1}
     assert verdict.unused == 1
     assert verdict.fusable
-    assert "text_encoder are left out" in verdict.reasons[0]
+    assert "its 1 layer of text_encoder is left out" in verdict.reasons[0]
 
 
 BAD = {

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import os
 import struct
 import tempfile
 import tracemalloc
@@ -199,3 +200,12 @@ def test_write_header_writes_what_is_parsed(tmp_path: Path) -> None:
     path = write_header(tmp_path / "x", {"t": tensor(0, 3)}, b"abc")
 
     assert read_header(path).tensors["t"].end == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    """As a shell gives what another program writes."""
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(HeaderError, match="is a pipe"):
+        read_header(tmp_path / "pipe")

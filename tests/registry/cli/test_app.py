@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("environment")
         (["fuse", "--recipe", "/no/such.png"], "/no/such.png"),
         (["inspect", "/no/such.safetensors"], "such.safetensors"),
         (["refresh", "--source", "/no/such"], "a folder of this machine"),
+        (["train-encoder", "--base-model", "bogus"], "no layers are known of base model 'bogus'"),
         (["serve", "--host", "no.such.host.invalid"], "not an address of this machine"),
     ],
 )
@@ -97,3 +101,16 @@ def test_ctrl_c_promises_only_what_is_true(
 
     assert result.exit_code == 130
     assert result.stderr == f"autolora: stopped.{said}\n"
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="Linux's file that is always full")
+def test_output_that_finds_no_room_is_told_in_one_line() -> None:
+    with FULL.open("w") as full:
+        words = [sys.executable, "-m", "registry", "settings"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "no space is left where the output goes" in done.stderr

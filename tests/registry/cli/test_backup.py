@@ -185,7 +185,7 @@ def test_blobs_that_are_damaged_or_missing_are_told_of(indexed: Registry, tmp_pa
     assert manifest["damaged"] == [rotten.name]
     # What is damaged is there, and is told of once.
     assert set(manifest["missing"]) <= {gone.name}
-    assert f"1 blobs are damaged and not in the backup: {rotten.name[:12]}…" in done.stderr
+    assert f"1 blob is damaged and not in the backup: {rotten.name[:12]}…" in done.stderr
 
 
 def test_nothing_is_written_over_and_nothing_half_stays(

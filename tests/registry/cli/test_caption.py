@@ -38,7 +38,7 @@ def model(environment: None, vlm: VlmServer, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("foxes", "model")
 def test_covers_are_captioned_within_a_limit_until_all_are(vlm: VlmServer) -> None:
     assert "2 images captioned by qwen3-vl, 0 failed, 1 wait" in run_well("caption", "--limit", "2")
-    assert "1 images captioned by qwen3-vl, 0 failed, 0 wait" in run_well("caption")
+    assert "1 image captioned by qwen3-vl, 0 failed, 0 waiting" in run_well("caption")
     assert json.loads(run_well("caption", "--json")) == {
         "model": "qwen3-vl",
         "captioned": 0,
@@ -65,7 +65,7 @@ def test_images_that_were_given_up_are_tried_on_demand(vlm: VlmServer) -> None:
         result = run("caption")
     assert result.exit_code == 0, "odd pictures are daily bread"
     assert "the model refuses" in result.stderr
-    assert "3 were given up; --again tries them" in result.stdout
+    assert "3 were given up; --again tries anew" in result.stdout
 
     vlm.answer = well
     assert "0 images captioned" in run_well("caption")

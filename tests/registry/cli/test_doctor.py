@@ -72,7 +72,7 @@ def test_blobs_that_are_missing_or_cut_are_counted_and_named(whole: Registry) ->
     said = [f.said for f in check_up(whole.settings) if f.what == "blobs"]
 
     assert any(f"cover {cover[:12]}…" in line and "are missing" in line for line in said)
-    assert any(f"adapter's file {str(file)[:12]}…" in line and "1 are cut" in line for line in said)
+    assert any(f"adapter's file {str(file)[:12]}…" in line and "1 is cut" in line for line in said)
 
 
 def test_a_base_model_without_an_encoder_and_dead_workers_are_told_of(whole: Registry) -> None:
@@ -93,11 +93,11 @@ def test_a_base_model_without_an_encoder_and_dead_workers_are_told_of(whole: Reg
 
     said = [f"{f.what}: {f.said}" for f in check_up(whole.settings) if f.level == "warning"]
 
-    assert any(line.startswith("encoder of sdxl-1.0: none: 1 adapters") for line in said)
-    assert any(line.startswith("base model: that of 1 adapters is not known") for line in said)
+    assert any(line.startswith("encoder of sdxl-1.0: none: 1 adapter") for line in said)
+    assert any(line.startswith("base model: that of 1 adapter is not known") for line in said)
     assert not any(line.startswith("encoder of unknown") for line in said)
-    assert any(line.startswith("jobs: 1 jobs are of workers silent") for line in said)
-    assert any(line.startswith("jobs: refreshes 1 were killed") for line in said)
+    assert any(line.startswith("jobs: 1 job is of workers silent") for line in said)
+    assert any(line.startswith("jobs: refresh 1 was killed") for line in said)
 
 
 def test_it_makes_no_database_and_says_where_one_was_lost(settings: Settings) -> None:

@@ -25,11 +25,11 @@ def bare(environment: None, tmp_path: Path) -> None:
 def test_covers_are_drawn_within_a_limit_until_all_are(
     base_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "0 covers drawn, 0 failed, 0 wait" in run_well("draw-covers")
+    assert "0 covers drawn, 0 failed, 0 waiting" in run_well("draw-covers")
     assert "REGISTRY_BASE_MODELS" in run_badly("draw-covers", "--base-model", "demo-flux-tiny")
     bases = {"demo-flux-tiny": str(base_folder)}
     monkeypatch.setenv("REGISTRY_BASE_MODELS", json.dumps(bases))
 
-    assert "1 covers drawn, 0 failed, 1 wait" in run_well("draw-covers", "--limit", "1")
+    assert "1 cover drawn, 0 failed, 1 waiting" in run_well("draw-covers", "--limit", "1")
     said = run_well("draw-covers", "--base-model", "demo-flux-tiny", "--json")
     assert json.loads(said) == {"drawn": 1, "failed": 0, "waiting": 0}

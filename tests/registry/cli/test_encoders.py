@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from registry.db.encoder_models import EncoderPromotion, Sketch
 from registry.service import Registry
-from tests.registry.cli.runner import run_badly, run_well, write_folder
-from tests.registry.conftest import save_checkpoint
+from registry.upkeep.checkup import check_up
+from tests.builders import add_adapter, add_encoder, axis
+from tests.registry.cli.runner import run, run_badly, run_well, write_folder
+from tests.registry.conftest import GOOD, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("environment")
 
@@ -31,3 +34,22 @@ def test_the_life_of_an_encoder(registry: Registry, tmp_path: Path) -> None:
     assert "cannot be registered" in run_badly("encoders", "add", str(bad))
     assert "cannot be registered" in run_badly("encoders", "add", str(tmp_path / "none"))
     assert "There are: " in run_badly("encoders", "promote", "third")
+
+
+def test_a_backfill_that_is_not_finished_is_told_of(registry: Registry) -> None:
+    """Who was stopped in it finds the way on; one that was replaced has no more to do."""
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(session, embedding=axis(0))
+        session.add(Sketch(file_sha256=adapter.file_sha256, version="1", data=b""))
+        stopped = add_encoder(session, name="stopped", active=False, metrics=GOOD)
+        number = stopped.id
+
+    def told() -> tuple[str, list[str]]:
+        warned = [f.what for f in check_up(registry.settings) if f.what == "encoder stopped"]
+        return run("encoders", "list").stderr.strip(), warned
+
+    goes_on = "1 file is still to embed by stopped: `autolora encoders backfill stopped` goes on"
+    assert told() == (f"{goes_on} there", ["encoder stopped"])
+    with registry.sessions.begin() as session:
+        session.add(EncoderPromotion(base_model="x", encoder_id=number, kind="promoted"))
+    assert told() == ("", [])

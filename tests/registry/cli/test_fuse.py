@@ -185,7 +185,12 @@ def test_a_base_of_our_own_is_exported_nowhere(ids: list[int], tmp_path: Path) -
 
 def test_adapters_are_named_with_and_without_commas() -> None:
     named = ([12, 7, 31], [None, 0.8, None])
-    for given, more in (("12,7:0.8,31", []), ("12", ["7:0.8", "31"]), ("12,7:0.8", ["31"])):
+    for given, more in (
+        ("12,7:0.8,31", []),
+        ("12", ["7:0.8", "31"]),
+        ("12,7:0.8", ["31"]),
+        ("12 7:0.8， 31", []),
+    ):
         assert parse_adapters(given, more) == named
     assert parse_adapters(None, None) == (None, None)
 

@@ -68,7 +68,7 @@ def test_a_checkpoint_that_is_not_there_is_a_failure_and_the_rest_goes_on(
 
     assert result.exit_code == 1
     assert "REGISTRY_ENCODER_CHECKPOINT" in result.stderr
-    assert "1 adapters ready" in result.stdout
+    assert "1 adapter ready" in result.stdout
 
 
 def test_a_base_model_that_is_not_known_is_one_line(registry: Registry) -> None:

@@ -146,7 +146,7 @@ def test_what_a_file_says_is_told_in_words(registry: Registry) -> None:
 
 
 def test_what_is_no_id_is_told_so() -> None:
-    for given in ("fox", "0", "-1", "1.5", "１"):
+    for given in ("fox", "0", "-1", "1.5", "１", str(2**63)):
         said = run_badly("show", "--", given)
 
         assert said == f"autolora: {given!r} is no adapter's id; `autolora search` and " + (
@@ -318,6 +318,7 @@ def test_filters_have_the_same_names_everywhere(registry: Registry) -> None:
     assert listed("--no-commercial") == listed("--base-model", "SD1.5") == ["bob"]
     assert listed("--max-size", "0.5kB") == []
     assert "write a size" in run_badly("list", "--max-size", "big")
+    assert "write a whole number" in run_badly("list", "--min-rank", str(2**31))
     said = run_well("list", "--max-size", "0.5kB")
     assert said == "No adapter here that is ready has what the filters ask for.\n"
     assert "one of any, hide, only" in run_badly("list", "--mature", "odd")

@@ -90,7 +90,8 @@ def test_manifests_that_cannot_be_used_say_why(manifest: Path) -> None:
         with pytest.raises(GateDataError, match=why):
             read_manifest(manifest)
 
-    refused([{"adapters": "x"}], "KeyError")
+    refused([{"adapters": "x"}], "without 'split'")
+    refused({"adapters": 1}, "is no list")
     refused(rows[1:], "2 adapters to train")
     refused([*rows[:-1], {**rows[-1], "images": []}], "without images")
     manifest.with_name("0.png").unlink()

@@ -55,7 +55,7 @@ def test_an_encoder_that_has_not_embedded_all_is_not_promoted(session: Session) 
     session.add(Sketch(file_sha256=adapter.file_sha256, version="1", data=b""))
     session.flush()
 
-    with pytest.raises(PromotionError, match=r"not embedded 1 adapter files.*backfill waiting"):
+    with pytest.raises(PromotionError, match=r"not embedded 1 adapter file .*backfill waiting"):
         promote(session, "waiting", reason="I want it")
     session.add(embedding_by(waiting, adapter.file_sha256))
     promote(session, "waiting", reason="no measure of the active one")

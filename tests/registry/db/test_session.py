@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry.db.session import connect, one_line_errors
-from registry.errors import DatabaseLostError
+from registry.errors import DatabaseLostError, NumberTooLargeError
 from registry.retrieval.statements import ask, begin_snapshot, ending, rows, snapshot, together
 
 OWN = text("SELECT pg_backend_pid()")
@@ -56,6 +56,11 @@ def test_what_psycopg_runs_by_itself_fails_like_the_rest(engine: Engine) -> None
 
     with pytest.raises(DatabaseLostError), one_line_errors(), Session(engine) as session:
         rows(session, "SELECT pg_terminate_backend(pg_backend_pid())", {})
+
+
+def test_a_number_that_no_column_holds_is_an_error_in_one_line(engine: Engine) -> None:
+    with pytest.raises(NumberTooLargeError), one_line_errors(), Session(engine) as session:
+        rows(session, "SELECT %(number)s::bigint", {"number": 2**63})
 
     with Session(engine) as session:
         assert rows(session, "SELECT 7 AS number", {})[0].number == 7

@@ -316,6 +316,9 @@ def test_files_without_a_readable_recipe_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "newer.png", pnginfo=info)
     with pytest.raises(RecipeError, match="not a recipe of schema 1 or 2: schema"):
         read_recipe(tmp_path / "newer.png")
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(RecipeError, match=r"other\.json is not a recipe"):
+        read_recipe(tmp_path / "other.json")
     with pytest.raises(RecipeError, match="not a recipe"):
         Recipe.from_json("{")
 

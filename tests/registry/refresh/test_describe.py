@@ -74,6 +74,28 @@ def test_adapters_without_captions_are_found_in_other_words(
     assert first(registry, text) == name
 
 
+@pytest.mark.parametrize("name", ["x", "v1", "a2", "my_lora", "LoRA-12", "0001"])
+def test_a_name_that_says_nothing_is_no_description(
+    registry: Registry, folder: Path, name: str
+) -> None:
+    """It would be the nearest to whatever nobody here has heard of."""
+    refresh(registry, folder)
+    (folder / "mecha.json").write_text(json.dumps({"name": name}))
+
+    assert refresh(registry, folder) == []
+    assert stored(registry).keys() == {"Watercolor", "Crochet", "Origami"}
+
+
+@pytest.mark.parametrize("name", ["Ink", "猫", "Flora", "Loran 1"])
+def test_a_short_name_that_says_something_is_one(
+    registry: Registry, folder: Path, name: str
+) -> None:
+    (folder / "mecha.json").write_text(json.dumps({"name": name}))
+    refresh(registry, folder)
+
+    assert name in stored(registry)
+
+
 def test_the_next_refresh_describes_what_is_said_otherwise_and_nothing_else(
     registry: Registry, folder: Path
 ) -> None:

@@ -200,7 +200,7 @@ def test_too_little_is_said_to_be_too_little(registry: Registry) -> None:
         add_taught(session, 20)
 
     with pytest.raises(
-        NotEnoughToLearnError, match="20 adapters of demo-flux-tiny by 20 authors"
+        NotEnoughToLearnError, match=r"20 adapters of demo-flux-tiny.*by 20 authors"
     ) as few:
         registry.learn("demo-flux-tiny")
     # 115 by one author are not enough either: the two counts tell which is.

@@ -170,6 +170,15 @@ def test_a_folder_that_is_not_there_is_said_to_be_missing(settings: Settings) ->
         open_source("./loras", settings)
 
 
+@pytest.mark.parametrize("address", ["", "  "])
+def test_an_empty_address_is_neither_the_present_folder_nor_a_hub(
+    address: str, settings: Settings
+) -> None:
+    """As scripts give it whose variable is not set."""
+    with pytest.raises(UnknownSourceError, match="it is empty"):
+        open_source(address, settings)
+
+
 def test_what_cannot_be_looked_at_is_no_folder(settings: Settings) -> None:
     with pytest.raises(UnknownSourceError, match="there is no such folder here"):
         open_source("a" * 300, settings)

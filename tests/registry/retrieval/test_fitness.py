@@ -11,6 +11,7 @@ from encoder.arrays import Doubles
 from registry.retrieval.fitness import (
     FARTHEST,
     FITNESS,
+    SAID_NONSENSE,
     Fitness,
     band_of,
     has_every_word,
@@ -129,3 +130,15 @@ def test_what_is_said_in_other_words_fits_and_what_means_nothing_does_not() -> N
 
     assert [band_of(p) for p in (fitting, other)] == ["fits", "probably not"]
     assert band_of(float(probabilities_of_said(np.array([0.22]))[0])) == "probably not"
+
+
+def test_a_name_that_is_near_a_word_nobody_knows_does_not_fit_for_that() -> None:
+    """As `mao` is near Ink, and `hongxin` near zwx: both are nearer to mashed keys."""
+    near = np.array([0.47, 0.5])
+
+    nonsense = probabilities_of_said(near, gibberish=np.array([5.2, 4.0]))
+    word = probabilities_of_said(near, gibberish=SAID_NONSENSE)
+
+    assert [band_of(p) for p in word] == ["fits", "fits"]
+    assert "fits" not in [band_of(p) for p in nonsense]
+    assert np.array_equal(word, probabilities_of_said(near))

@@ -76,6 +76,13 @@ def test_two_slips_in_a_long_word_still_find_the_adapter(session: Session, asked
     assert found(session, asked) == [dinosaur.id]
 
 
+def test_a_poor_likeness_hides_no_word_with_two_slips(session: Session) -> None:
+    transparent = add_written(session, "Transparent glass")
+    add_written(session, "Transp")
+
+    assert found(session, "transpernt")[0] == transparent.id
+
+
 @pytest.mark.parametrize("asked", ["asdfqwer", "qwrtz 123", "silxxxhette", "dinner party"])
 def test_nonsense_is_no_two_slips(session: Session, asked: str) -> None:
     add_written(session, "Dinosaur silhouettes asdfrewq")
@@ -195,6 +202,11 @@ def test_exact_trigger_word_name_and_hash(session: Session) -> None:
     hashes = (sha256, sha256[:8], sha256[:10].upper(), f"sha256:{sha256}", f"AutoV2: {sha256[:10]}")
     copied = (f"SHA-256: {sha256}", f"AutoV2 {sha256[:10]}", f"Fire-Fox-{sha256[:8]}.safetensors")
     for asked in ("ZX_fox", " by Ann ", "fire fox", *hashes, *copied, f"Lora hash: {sha256[:12]}"):
+        assert ask_exact(session, asked, filters=ANY, limit=5)() == [fox.id]
+    short = sha256[:10]
+    quoted = (f'"{short}"', f"'{short}'", f"“{short}”", f'"AutoV2": "{short}"', f"`{short}`")
+    marked = (f"#{short}", f"0x{short}", f"AutoV2:#{short}", f"AutoV2:0x{short.upper()}")
+    for asked in (*quoted, *marked, f"“Fire-Fox-{sha256[:8]}.safetensors”"):
         assert ask_exact(session, asked, filters=ANY, limit=5)() == [fox.id]
     assert ask_exact(session, sha256[:7], filters=ANY, limit=5)() == []
     assert ask_exact(session, "zx", filters=ANY, limit=5)() == []

@@ -32,6 +32,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "indexing.done": ("Indexing is done. Show what came", "索引已完成，点击查看"),
     "language": ("Language", "语言"),
     "footer": ("{n} adapters ready", "{n} 个适配器可用"),
+    "footer.one": ("1 adapter ready", "1 个适配器可用"),
     "footer.more": ("more than {n} adapters ready", "超过 {n} 个适配器可用"),
     "footer.run": ("last refresh {when}: {state}", "最近刷新 {when}：{state}"),
     "footer.api": ("API description", "接口说明"),

@@ -13,6 +13,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.waiting.encode": ("captions to encode", "待编码的描述"),
     "status.waiting.embed": ("weights to encode", "待编码的权重"),
     "status.queued": ("{n} jobs handed out", "已分派 {n} 个任务"),
+    "status.queued.one": ("1 job handed out", "已分派 1 个任务"),
     "status.refusals": ("Refused, and why", "拒绝及原因"),
     "status.withheld": ("Withheld by their hubs, and why", "模型站未提供及原因"),
     "status.workers": ("Workers", "工作进程"),
@@ -31,6 +32,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "status.database": ("database", "数据库"),
     "status.files": ("adapters' files", "适配器文件"),
     "status.missing": ("{n} files to embed", "{n} 个文件待编码"),
+    "status.missing.one": ("1 file to embed", "1 个文件待编码"),
     "status.nights": ("Nightly refreshes", "每夜刷新"),
     "status.next": ("The next is due at {when}.", "下一次：{when}。"),
     "status.next.none": (

@@ -164,6 +164,13 @@ def test_empty_states_say_what_to_do(client: TestClient, registry: Registry) -> 
     assert 'href="/?q=fox"' in page
 
 
+def test_one_adapter_is_counted_as_one(client: TestClient, registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+
+    assert "<span>1 adapter ready</span>" in client.get("/").text
+
+
 def test_a_filter_that_no_adapter_passes_says_which_there_are(
     client: TestClient, registry: Registry
 ) -> None:
