@@ -1,6 +1,6 @@
 """Measure the shipped encoder on the held-out adapters that ship: no zoo has to be made first.
 
-`python -m benchmarks.retrieval.shipped`; its ridge without concepts stands beside it.
+`python -m benchmarks.retrieval.shipped`; its ridge without concepts and looks stands beside it.
 """
 
 import argparse
@@ -47,7 +47,10 @@ def main() -> None:
     zoo, encoder = Zoo.load(options.zoo), load_encoder(options.encoder)
     assert isinstance(encoder, RidgeEncoder)
     sketches = sketch_files(zoo.paths)
-    encoders = {"its ridge alone": replace(encoder, concepts=None), "as shipped": encoder}
+    encoders = {
+        "its ridge alone": replace(encoder, concepts=None, looks=None),
+        "as shipped": encoder,
+    }
     rows = [
         {"encoder": name, **measure(zoo, Space(own.encode(sketches), own.encode_query), "held-out")}
         for name, own in encoders.items()

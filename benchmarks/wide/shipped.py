@@ -22,6 +22,7 @@ from benchmarks.retrieval.networks import NETWORKS
 from benchmarks.retrieval.zoo import Space, Zoo
 from benchmarks.tables import table
 from benchmarks.wide.figures import both, chance, gallery_places, reciprocal, summary
+from benchmarks.wide.otherwise import Otherwise
 from benchmarks.wide.zoo import LANGUAGES
 from demo.paths import BUILD, DATA
 from demo.world.concepts import KINDS
@@ -42,16 +43,24 @@ class Outside:
     rows: list[dict[str, Any]]
     paths: list[Path]
     questions: Floats  # (n, languages, dim)
+    otherwise: Otherwise
 
     @classmethod
-    def load(cls, folder: Path, split: str) -> "Outside":
+    def load(cls, folder: Path, split: str, first_group: int = 0) -> "Outside":
         every = [json.loads(line) for line in (folder / "zoo.jsonl").read_text().splitlines()]
-        rows = [row for row in every if row["split"] == split and not KNOWN & set(row["sources"])]
+        rows = [
+            row
+            for row in every
+            if row["split"] == split
+            and row["group"] >= first_group
+            and not KNOWN & set(row["sources"])
+        ]
         asked = [[row["question"], row["question_zh"]] for row in rows]
         return cls(
             rows,
             [folder / row["file"] for row in rows],
             np.stack(encode_captions(asked, load_text_encoder())),
+            Otherwise.of(rows, load_text_encoder()),
         )
 
     def found(self, space: Space) -> dict[str, Doubles]:
@@ -66,12 +75,13 @@ class Outside:
 
 
 def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, Space]]:
-    """Yield the shipped encoder's ridge by itself, and all of it."""
+    """Yield the shipped encoder's ridge by itself, with concepts, and all of it."""
     encoder = load_encoder(checkpoint)
     assert isinstance(encoder, RidgeEncoder)
     sketches = sketch_files(outside.paths)
     for name, own in (
-        ("the ridge alone", replace(encoder, concepts=None)),
+        ("the ridge alone", replace(encoder, concepts=None, looks=None)),
+        ("without looks", replace(encoder, looks=None)),
         ("as shipped", encoder),
     ):
         yield name, Space(own.encode(sketches), own.encode_query)
@@ -104,6 +114,9 @@ def describe(outside: Outside, space: Space) -> dict[str, Any]:
     values = np.mean(list(found.values()), axis=0)
     sources = np.array([row["sources"][0] for row in outside.rows])
     kinds = np.array([row["kind"] for row in outside.rows])
+    keys = [row["key"] for row in outside.rows]
+    otherwise = outside.otherwise.found(space.project, space.embeddings, keys)
+    asked = outside.otherwise.members
     return {
         "mrr": summary(values, sources),
         **{language: float(own.mean()) for language, own in found.items()},
@@ -111,6 +124,11 @@ def describe(outside: Outside, space: Space) -> dict[str, Any]:
             kind: summary(values[kinds == kind], sources[kinds == kind])
             for kind in KINDS
             if (kinds == kind).any()
+        },
+        "otherwise": {
+            kind: summary(otherwise[rows], sources[asked][rows])
+            for kind in ("style", "effect")
+            if (rows := kinds[asked] == kind).any()
         },
     }
 
@@ -121,6 +139,11 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     rows += [
         [kind, str(entry["adapters"]), *(both(own["kinds"][kind]) for own in encoders)]
         for kind, entry in encoders[0]["kinds"].items()
+    ]
+    rows += [
+        [f"{kind}, asked by another writer", str(entry["adapters"]), *told]
+        for kind, entry in encoders[0]["otherwise"].items()
+        for told in [[both(own["otherwise"][kind]) for own in encoders]]
     ]
     rows += [
         [language, "", *(f"{own[language]:.3f}" for own in encoders)] for language in LANGUAGES
@@ -136,6 +159,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, default=BUILD / "outside")
     parser.add_argument("--encoder", type=Path, default=DATA / "encoder.safetensors")
     parser.add_argument("--split", default="held-out", choices=("validation", "held-out"))
+    parser.add_argument("--first-group", type=int, default=0, help="leave out those before")
     parser.add_argument(
         "--trained", type=Path, help="a zoo to train rivals on, as `make zoo` has it"
     )
@@ -143,7 +167,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each rival")
     parser.add_argument("--output", type=Path, default=RESULTS / "wide_shipped.json")
     options = parser.parse_args()
-    outside = Outside.load(options.zoo, options.split)
+    outside = Outside.load(options.zoo, options.split, options.first_group)
     spaces = dict(shipped_spaces(outside, options.encoder))
     if options.trained:
         spaces |= rival_spaces(outside, options.trained, options.networks, options.seeds)

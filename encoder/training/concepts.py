@@ -26,6 +26,7 @@ from encoder.weight_encoders.concepts import Concepts, unit_layers
 
 # What the variance is damped by, relative to the mean energy of a row; chosen on validation.
 DAMPING = 3.0
+DAMPING_OF_LOOKS = 1.0
 # Directions of less energy than this share of the strongest are noise of rounding.
 SMALLEST_SHARE = 1e-6
 # The share of a sketch's values that is kept, those in which concepts differ most: two in five
@@ -43,13 +44,13 @@ class Gradients:
 
     @classmethod
     def load(cls, folders: Sequence[Path], sizes: npt.NDArray[np.int64]) -> "Gradients":
-        """Read `*.npz` of some folders; `sizes` are of a sketch's layers.
+        """Read `*.npz` of some folders, in this order; `sizes` are of a sketch's layers.
 
         A file has `values` (bags, concepts, values of a sketch) to be multiplied by `scale`, and
         `told`, JSON: every concept's words.
         """
         bags: dict[tuple[str, ...], list[Floats]] = defaultdict(list)
-        for path in sorted(path for folder in folders for path in folder.glob("*.npz")):
+        for path in (path for folder in folders for path in sorted(folder.glob("*.npz"))):
             part = np.load(path)
             values = part["values"].astype(np.float32) * part["scale"]
             for place, told in enumerate(json.loads(str(part["told"]))):
@@ -94,24 +95,52 @@ def fit_concepts(
     sketches: Sequence[Sketch],
     text_encoder: TextEncoder,
     columns: float = COLUMNS,
+    most: int | None = None,
 ) -> Concepts:
-    """Learn keys of concepts, in so large a share of a sketch's values.
+    """Learn keys of concepts, in so large a share of a sketch's values; of the first `most`.
 
     `sketches` of adapters tell what adapters of the base have in common: training drifts where a
     first step does not. Only their mean is used.
     """
     whitener = Whitener.fit(gradients.halves)
+    return _fit(gradients, whitener, sketches, text_encoder, columns, most)
+
+
+def fit_looks(
+    gradients: Gradients,
+    sketches: Sequence[Sketch],
+    text_encoder: TextEncoder,
+    columns: float = COLUMNS,
+) -> Concepts:
+    """Learn keys of looks and effects; arguments are as of `fit_concepts`.
+
+    Halves of a look's pictures show other things: whitened by how far they are apart, and not by
+    how looks vary, what is left is the look.
+    """
+    apart = gradients.halves[::2] - gradients.halves[1::2]
+    whitener = Whitener.fit(apart, DAMPING_OF_LOOKS)
+    return _fit(gradients, whitener, sketches, text_encoder, columns)
+
+
+def _fit(
+    gradients: Gradients,
+    whitener: Whitener,
+    sketches: Sequence[Sketch],
+    text_encoder: TextEncoder,
+    columns: float,
+    most: int | None = None,
+) -> Concepts:
     keys = normalise(whitener.apply(gradients.values - gradients.halves.mean(axis=0)))
     # What is compared with is as an adapter's sketch is: the whitening of both is in the keys.
     keys = whitener.apply(keys)
     energies = np.square(keys).sum(axis=0)
     kept = np.sort(np.argsort(-energies)[: round(columns * len(energies))]).astype(np.int32)
     values = np.stack([sketch.values for sketch in sketches]).astype(np.float32)
-    said = encode_captions(gradients.told, text_encoder)
+    said = encode_captions(gradients.told[:most], text_encoder)
     texts = normalise(np.stack([own.mean(axis=0) for own in said]))
     return Concepts(
         unit_layers(values, sketches[0].layout.sizes).mean(axis=0),
         kept,
-        BitMatrix.of(keys[:, kept]),
+        BitMatrix.of(keys[:most, kept]),
         QuarterMatrix.of(texts),
     )

@@ -4,6 +4,9 @@ An adapter starts as no change and follows the gradient of its pictures' loss. S
 pictures of a concept, sketched alike, is much like an adapter of it, and needs no training
 (docs/benchmarks/wide.md). Here an adapter says the words of the concepts whose gradients it is
 most like. Adapters of art that nobody trained an encoder on are found by that.
+
+What is drawn and how it is drawn are told by concepts of their own: what tells things apart is the
+same in any look, and what tells looks apart is the same whatever they show.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,26 +49,26 @@ class Concepts:
         features *= np.stack([sketch.mask for sketch in sketches]).repeat(sizes, axis=1)
         return self.keys.products(features[:, self.columns])
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Return what a checkpoint holds."""
         return {
-            "concept_means": self.means.astype(np.float16),
-            "concept_columns": self.columns,
-            **self.keys.arrays("concept_keys"),
-            **self.texts.arrays("concept_texts"),
+            f"{name}_means": self.means.astype(np.float16),
+            f"{name}_columns": self.columns,
+            **self.keys.arrays(f"{name}_keys"),
+            **self.texts.arrays(f"{name}_texts"),
         }
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, Any]) -> "Concepts | None":
+    def restore(cls, arrays: Mapping[str, Any], name: str) -> "Concepts | None":
         """Build it from what `arrays` gave; an encoder need not have any."""
-        if "concept_means" not in arrays:
+        if f"{name}_means" not in arrays:
             return None
-        keys = BitMatrix.restore(arrays, "concept_keys")
+        keys = BitMatrix.restore(arrays, f"{name}_keys")
         return cls(
-            np.asarray(arrays["concept_means"], np.float32),
-            np.asarray(arrays["concept_columns"], np.int32),
+            np.asarray(arrays[f"{name}_means"], np.float32),
+            np.asarray(arrays[f"{name}_columns"], np.int32),
             keys,
-            QuarterMatrix.restore(arrays, "concept_texts", keys.rows),
+            QuarterMatrix.restore(arrays, f"{name}_texts", keys.rows),
         )
 
 

@@ -249,7 +249,7 @@ def _keep_concepts(fitted: "RidgeEncoder", active: "WeightEncoder | None") -> "R
 
     if not isinstance(active, RidgeEncoder) or active.sketch_version != fitted.sketch_version:
         return fitted
-    return replace(fitted, concepts=active.concepts)
+    return replace(fitted, concepts=active.concepts, looks=active.looks)
 
 
 def _check_enough(name: str, train: Sequence[Example], held: Sequence[Example]) -> None:

@@ -8,8 +8,8 @@ import pytest
 from encoder.arrays import Floats
 from encoder.sketches.sketch import Layout, Sketch
 from encoder.text_encoder import load_text_encoder
-from encoder.training.concepts import Gradients, Whitener, fit_concepts
-from encoder.weight_encoders.concepts import Concepts
+from encoder.training.concepts import Gradients, Whitener, fit_concepts, fit_looks
+from encoder.weight_encoders.concepts import Concepts, unit_layers
 
 LAYOUT = Layout("test", ((32, 2), (16, 2)))
 VALUES = int(LAYOUT.sizes.sum())
@@ -84,6 +84,41 @@ def test_an_adapter_is_most_like_its_own_concept(concepts: Concepts, directions:
     assert scores.argmax(axis=1).tolist() == [0, 1, 2, 3]
 
 
+def test_a_look_is_known_whatever_it_shows() -> None:
+    """Halves of a look show other things, which differ as much as looks do."""
+    rng = np.random.default_rng(6)
+    own, things = rng.normal(size=(24, VALUES)), rng.normal(size=(2, VALUES))
+
+    def shown(look: Floats) -> Floats:
+        return (look + rng.normal(size=2) @ things).astype(np.float32)
+
+    parts = np.stack([shown(look) for look in own for _ in range(2)])
+    values = unit_layers(parts[::2] + parts[1::2], LAYOUT.sizes)
+    told = [[f"look {number}"] for number in range(len(own))]
+    gradients = Gradients(told, values, unit_layers(parts, LAYOUT.sizes))
+    means = [as_sketch(values.mean(axis=0))]
+    drawn = [as_sketch(shown(look)) for look in own]
+
+    right = [
+        int((fit(gradients, means, load_text_encoder(), 1.0).scores(drawn).argmax(1) == k).sum())
+        for fit in (fit_looks, fit_concepts)
+        for k in [np.arange(len(own))]
+    ]
+
+    assert right[0] > 20
+    assert right[0] > right[1]
+
+
+def test_the_first_concepts_are_kept_where_only_so_many_are_wanted(
+    gradients: Gradients, concepts: Concepts, directions: Floats
+) -> None:
+    sketches = [as_sketch(own) for own in directions]
+    few = fit_concepts(gradients, sketches, load_text_encoder(), columns=0.5, most=3)
+
+    assert few.keys.rows == 3
+    np.testing.assert_array_equal(few.keys.packed, concepts.keys.packed[:3])
+
+
 def test_a_layer_that_an_adapter_lacks_says_nothing(concepts: Concepts, directions: Floats) -> None:
     other = directions[0].copy()
     other[LAYOUT.sizes[0] :] = directions[1, LAYOUT.sizes[0] :]
@@ -94,11 +129,12 @@ def test_a_layer_that_an_adapter_lacks_says_nothing(concepts: Concepts, directio
 
 
 def test_concepts_are_restored_as_they_were(concepts: Concepts, directions: Floats) -> None:
-    arrays = {name: np.ascontiguousarray(array) for name, array in concepts.arrays().items()}
-    again = Concepts.restore(arrays)
+    arrays = {name: np.ascontiguousarray(array) for name, array in concepts.arrays("x").items()}
+    again = Concepts.restore(arrays, "x")
 
     assert again is not None
     adapters = [as_sketch(own) for own in directions]
     np.testing.assert_allclose(again.scores(adapters), concepts.scores(adapters), rtol=0.02)
     np.testing.assert_array_equal(again.texts.dense(), concepts.texts.dense())
-    assert Concepts.restore({}) is None
+    assert Concepts.restore({}, "x") is None
+    assert Concepts.restore(arrays, "y") is None

@@ -6,7 +6,7 @@ import pytest
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.errors import SketchError, TrainingDataError
-from encoder.training.concepts import Gradients, fit_concepts
+from encoder.training.concepts import Gradients, fit_concepts, fit_looks
 from encoder.training.train import encode_captions, fit_ridge, measure_retrieval, sketch_files
 from encoder.weight_encoders.checkpoint import load_encoder, save_encoder
 from encoder.weight_encoders.concepts import unit_layers
@@ -78,6 +78,28 @@ def test_concepts_speak_for_an_adapter_that_the_ridge_knows_little_of(
         float((own.encode([castle]) @ own.encode_query(query).T)[0, 0]) for own in (plain, again)
     )
     assert found > max(0.5, without + 0.2)
+
+
+def test_looks_are_added_to_what_is_said_of_an_adapter(zoo: SyntheticZoo, tmp_path: Path) -> None:
+    plain = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+    seen = sketch_files(zoo.dataset.paths[:4])
+    sizes = seen[0].layout.sizes
+    directions = random(20, int(sizes.sum()))
+    told = [["a thin line drawing"], *([f"look {number}"] for number in range(19))]
+    gradients = Gradients(told, unit_layers(directions, sizes), random(40, int(sizes.sum())))
+    encoder = dataclasses.replace(plain, looks=fit_looks(gradients, seen, zoo.text_encoder))
+    save_encoder(encoder, tmp_path / "encoder.safetensors")
+    again = load_encoder(tmp_path / "encoder.safetensors")
+    drawn = dataclasses.replace(seen[0], values=directions[0].astype(np.float16))
+    drawn_otherwise = dataclasses.replace(seen[0], values=directions[1].astype(np.float16))
+
+    query = zoo.text_encoder.encode(["a thin line drawing"])
+    without, lines, others = (
+        float((own.encode([sketch]) @ own.encode_query(query).T)[0, 0])
+        for own, sketch in ((plain, drawn), (again, drawn), (again, drawn_otherwise))
+    )
+
+    assert lines > max(without, others) + 0.1
 
 
 def test_concepts_say_more_where_one_stands_out_and_less_of_what_is_known() -> None:

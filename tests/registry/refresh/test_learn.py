@@ -169,7 +169,10 @@ def test_what_the_bases_gradients_say_is_kept_by_an_encoder_that_learned_more(
         BitMatrix.of(rng.normal(size=(60, 64)).astype(np.float32)),
         QuarterMatrix.of(rng.normal(size=(60, 512)).astype(np.float32)),
     )
-    save_encoder(replace(first, name="spoken", concepts=concepts), tmp_path / "spoken.safetensors")
+    save_encoder(
+        replace(first, name="spoken", concepts=concepts, looks=concepts),
+        tmp_path / "spoken.safetensors",
+    )
     with registry.sessions.begin() as session:
         spoken = register_encoder(session, registry.blobs, tmp_path / "spoken.safetensors")
     list(backfill(registry.sessions, registry.blobs, spoken))
@@ -187,6 +190,7 @@ def test_what_the_bases_gradients_say_is_kept_by_an_encoder_that_learned_more(
     assert isinstance(kept, RidgeEncoder)
     assert kept.concepts is not None
     np.testing.assert_array_equal(kept.concepts.keys.packed, concepts.keys.packed)
+    assert kept.looks is not None
 
 
 def require_active(session: Session) -> Encoder:
