@@ -22,7 +22,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from encoder.arrays import Doubles
+from encoder.arrays import Bools, Doubles
 from registry.retrieval.fitness import (
     LITERAL,
     PERHAPS,
@@ -38,6 +38,8 @@ from registry.retrieval.terms import SIGNALS, Band, Signal
 LEAST_TELLING = 0.65
 # From this probability on what is said of an adapter is enough to make an image with it.
 TAKEN = 0.8
+# And one that its name and its pictures say to be what was asked for, from this probability on.
+AGREED = 0.95
 # The nearest adapters share a signal's belief; more hardly change it, and an index's size should
 # not either.
 RIVALS = 10
@@ -211,6 +213,7 @@ def rank(
     weighed = scores.get("weights", {})
     doubted = np.array([id_ not in weighed for id_ in ids], bool) & (probable < PERHAPS)
     sure = np.where(doubted, LEAST_FIT * sure, sure)
+    sure = np.where(_agreed(scores, ids, probable), np.maximum(sure, LEAST_FIT), sure)
     if said:
         gibberish = np.array([scale.gibberish for scale in own_scales])
         by_text = _by_what_is_said(scores, ids, said, gibberish)
@@ -227,6 +230,18 @@ def rank(
         base_models=base_models or {},
     )
     return _best_first(hits, downloads or {})
+
+
+def _agreed(scores: Scores, ids: Sequence[int], probable: Doubles) -> Bools:
+    """Return of which of `ids` name and pictures agree, (ids,).
+
+    They have every word of the question, no caption is nearer than theirs, and both together leave
+    little doubt: weights that an encoder knows nothing of are none.
+    """
+    captions, words = scores.get("captions", {}), scores.get("words", {})
+    nearest = max(captions.values(), default=math.inf)
+    both = [words.get(i, 0.0) >= 1 - 1e-6 and captions.get(i, -1.0) >= nearest for i in ids]
+    return np.array(both, bool) & (probable >= AGREED)
 
 
 def _shown(scores: Scores, said: Mapping[int, float]) -> Scores:

@@ -63,6 +63,17 @@ def test_a_wrong_name_does_not_outweigh_weights_and_pictures() -> None:
     assert all(hit.score >= PERHAPS for hit in hits)
 
 
+def test_an_image_is_made_with_what_name_and_pictures_agree_on() -> None:
+    """Of art that it does not know, an encoder finds others nearer."""
+    others = dict.fromkeys(range(2, 40), 0.2)
+    weights = {1: STRANGE, **others}
+    agreed = ranked({"weights": weights, "captions": {1: 0.55, 2: 0.2}, "words": {1: 1.0}})
+    named = ranked({"weights": weights, "captions": {1: 0.15, 2: 0.2}, "words": {1: 1.0}})
+
+    taken, left = ({hit.adapter_id: hit.surety for hit in hits}[1] for hits in (agreed, named))
+    assert taken >= LEAST_FIT > left
+
+
 def test_missing_captions_speak_against_nobody() -> None:
     """Most adapters of a hub have no prompt on their covers."""
     scores: dict[Signal, dict[int, float]] = {
