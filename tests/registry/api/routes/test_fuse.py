@@ -188,7 +188,7 @@ def test_what_is_not_configured_is_said_with_what_to_do(registry: Registry) -> N
         registry.fuse("x", adapters=[adapter])
     with pytest.raises(FusionError, match="/nowhere"):
         registry.fuse("x", adapters=[adapter], mode="average")
-    with pytest.raises(StrengthsError, match="1 strengths were given for 2"):
+    with pytest.raises(StrengthsError, match="1 strength was given for 2"):
         registry.fuse("x", adapters=[adapter, adapter], strengths=[1.0])
     with pytest.raises(AdapterNotFoundError):
         registry.fuse("x", adapters=[adapter, 999])
