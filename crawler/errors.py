@@ -74,6 +74,7 @@ AutoLoraError
     EncoderNotFoundError
     NotEnoughToLearnError
     PromotionError
+    EncoderInUseError
     UnknownSourceError
     CrawlFilterError
     NotReadyError

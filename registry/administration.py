@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from encoder.training.progress import Progress, silent
 from registry.db.claims import store_claim
+from registry.db.encoder_removals import remove_encoder
 from registry.db.favourites import (
     FavouriteFacts,
     list_favourites,
@@ -126,6 +127,16 @@ class Administration(OpenRegistry):
             log_out(session, secret)
 
     # Encoders
+
+    def remove_encoder(self, name: str, *, force: bool = False) -> int:
+        """Remove an encoder that does not serve; return how many embeddings went with it.
+
+        Raises:
+            EncoderNotFoundError: there is none of this name.
+            EncoderInUseError: it is active, or a rollback would bring it back and not `force`.
+        """
+        with one_line_errors(), self.sessions.begin() as session:
+            return remove_encoder(session, name, force=force)
 
     def promote(self, name: str, *, reason: str | None = None) -> str:
         """Let search use an encoder; return its base model. `reason` overrides thresholds.

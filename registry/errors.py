@@ -235,6 +235,10 @@ class PromotionError(RegistryError):
     """An encoder may not serve, or there is none to go back to."""
 
 
+class EncoderInUseError(RegistryError):
+    """An encoder cannot be removed: search uses it, or a rollback would."""
+
+
 class UnknownSourceError(RegistryError):
     """Nothing here takes an address that adapters should come from."""
 

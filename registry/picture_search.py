@@ -7,20 +7,24 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from crawler.pictures.reading import ReadPicture
+from crawler.pictures.reading import ReadPicture, Told
+from crawler.pictures.texts import PictureTexts
 from encoder.image_encoder import ImageEncoder
 from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.session import one_line_errors
+from registry.fusion.recipe import Recipe
 from registry.retrieval.by_description import Described, describe
 from registry.retrieval.by_picture import (
     PicturePage,
     by_image,
     read_for_search,
     search_by_picture,
+    search_by_told,
 )
 from registry.retrieval.filters import Filters
 from registry.retrieval.finder import Finder
+from registry.retrieval.picture_files import picture_bytes
 
 
 class PictureSearch:
@@ -42,11 +46,17 @@ class PictureSearch:
     def search(self, picture: Path | str | bytes, filters: Filters, limit: int) -> PicturePage:
         """Return up to `limit` adapters that a picture was made with, or that made one like it.
 
+        A recipe as JSON leads to those that it names.
+
         Raises:
             PictureError: it is no picture, or none that can be read.
+            RecipeError: it is JSON, and no recipe.
         """
         started = time.perf_counter()
-        read = read_for_search(picture)
+        data = picture_bytes(picture)
+        if data.lstrip()[:1] == b"{":
+            return self._search_by_recipe(Recipe.from_json(data), filters, limit)
+        read = read_for_search(data)
         # Before a session is open: a vision model may think for half a minute.
         described = self._describe(read, filters, limit)
         with one_line_errors(), self._sessions.begin() as session:
@@ -60,6 +70,11 @@ class PictureSearch:
             description=described.text,
             milliseconds=(time.perf_counter() - started) * 1000,
         )
+
+    def _search_by_recipe(self, recipe: Recipe, filters: Filters, limit: int) -> PicturePage:
+        told = Told.by(PictureTexts(recipe=recipe.model_dump(mode="json", by_alias=True)))
+        with one_line_errors(), self._sessions.begin() as session:
+            return search_by_told(session, told, filters, limit)
 
     def _describe(self, picture: ReadPicture, filters: Filters, limit: int) -> Described:
         """Say what a picture shows, where an endpoint for that is set up."""

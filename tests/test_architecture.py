@@ -90,7 +90,7 @@ REGISTRY: dict[str, set[str]] = {
     "image_history": {"db"},
     "open_registry": {"blobs", "config", "db", "errors", "retrieval", "shared_blobs", "text"},
     "upkeep": {"blobs", "config", "db", "errors", "open_registry", "running"},
-    "picture_search": {"blobs", "config", "db", "refresh", "retrieval"},
+    "picture_search": {"blobs", "config", "db", "fusion", "refresh", "retrieval"},
     "administration": {"db", "open_registry", "refresh", "retrieval", "token_scopes"},
     "search_service": {
         "config", "db", "errors", "open_registry", "picture_search", "retrieval",

@@ -11,7 +11,7 @@ from crawler.covers import difference_hash, on_white, upright
 from crawler.pictures.adapters import NamedAdapter, adapters_named
 from crawler.pictures.prompt import prompt_of
 from crawler.pictures.settings import DrawnWith, drawn_with
-from crawler.pictures.texts import texts_of
+from crawler.pictures.texts import PictureTexts, texts_of
 
 # What models that look at pictures are given; they look at 224 to 512 pixels themselves.
 SIDE = 768
@@ -22,13 +22,24 @@ Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What a picture, or a recipe without one, says of how it was made."""
+
+    named: tuple[NamedAdapter, ...]
+    prompt: str
+    drawn_with: DrawnWith
+
+    @classmethod
+    def by(cls, texts: PictureTexts) -> "Told":
+        return cls(adapters_named(texts), prompt_of(texts), drawn_with(texts))
+
+
+@dataclass(frozen=True, slots=True)
 class ReadPicture:
     """What a picture says, and what it looks like: `image` is RGB, at most SIDE wide and high."""
 
     sha256: str  # of its bytes
-    named: tuple[NamedAdapter, ...]
-    prompt: str
-    drawn_with: DrawnWith
+    told: Told
     phash: int
     image: Image.Image
 
@@ -50,9 +61,7 @@ def read_picture(data: bytes) -> ReadPicture:
         small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     return ReadPicture(
         hashlib.sha256(data).hexdigest(),
-        adapters_named(texts),
-        prompt_of(texts),
-        drawn_with(texts),
+        Told.by(texts),
         phash,
         small,
     )

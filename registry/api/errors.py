@@ -16,7 +16,12 @@ from crawler.foreign_text import one_line
 from encoder.errors import UnknownClaimError
 from registry import errors as ours
 from registry.api import request_ids
-from registry.api.pages.faults import PageFaults, cursor_faults, page_faults
+from registry.api.pages.faults import (
+    PageFaults,
+    address_without_faults,
+    cursor_faults,
+    page_faults,
+)
 from registry.api.pages.render import error_page
 from registry.api.pages.sentences import fault_in_chinese, in_chinese
 from registry.api.pages.texts import language_of
@@ -189,7 +194,10 @@ def _on_ours(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(RETRY_AFTER)
     is_place = isinstance(error, CursorError) and _wants_page(request)
     faults = cursor_faults(request) if is_place else None
-    return _answer(request, problem_of(error), headers, faults)
+    mended = None
+    if isinstance(error, SearchError) and _wants_page(request):
+        mended = address_without_faults(request, error)
+    return _answer(request, problem_of(error), headers, faults, mended)
 
 
 def _on_invalid(request: Request, error: Exception) -> Response:
@@ -280,8 +288,12 @@ def _answer(
     problem: dict[str, object],
     headers: dict[str, str] | None = None,
     faults: PageFaults | None = None,
+    mended: str | None = None,
 ) -> Response:
-    """Answer with a problem; a page says what is wrong in its address in words of its own."""
+    """Answer with a problem; a page says what is wrong in its address in words of its own.
+
+    `mended` is the page's address without what was wrong.
+    """
     status = int(str(problem["status"]))
     headers = dict(headers or {})
     if request_id := request.scope.get(request_ids.KEY):
@@ -290,6 +302,6 @@ def _answer(
         headers[request_ids.HEADER] = request_id
     if _wants_page(request):
         title, detail = str(problem["title"]), str(problem["detail"])
-        return error_page(request, status, title, detail, headers, faults)
+        return error_page(request, status, title, detail, headers, faults, mended)
     problem = in_language(request, problem)
     return JSONResponse(problem, status, headers=headers, media_type=PROBLEM_JSON)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawler.counted import counted
-from registry.cli.context import open_registry
+from registry.cli.context import open_registry, settings_of, tell_home
 from registry.cli.options import Json
 from registry.cli.output import print_json, stderr, stdout
 
@@ -51,6 +51,7 @@ def backup(
 
 @app.command()
 def restore(
+    context: typer.Context,
     path: Annotated[Path, typer.Argument(help="The folder that `autolora backup` made.")],
     copy: Copy = False,
     as_json: Json = False,
@@ -60,10 +61,10 @@ def restore(
     When it is stopped, the same command goes on from there.
     """
     from registry.cli.progress import progress_bar
-    from registry.config import Settings
     from registry.upkeep.restore import restore_backup
 
-    settings = Settings()
+    settings = settings_of(context)
+    tell_home(settings)
     with progress_bar("Restoring blobs") as progress:
         manifest = restore_backup(settings, path, progress, link=not copy)
     _print(manifest, f"Restored to {settings.home}", as_json=as_json)

@@ -1,8 +1,11 @@
 """What a command works on: opened when it first asks, closed when the command ends."""
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import typer
+
+from registry.cli.errors import report
 
 if TYPE_CHECKING:
     from registry.client import Client
@@ -21,12 +24,36 @@ def settings_of(context: typer.Context) -> "Settings":
     return settings.model_copy(update={"local": True}) if local else settings
 
 
-def open_registry(context: typer.Context) -> "Registry":
-    """Open this machine's own registry."""
+def tell_home(settings: "Settings", own_url: str | None = None) -> None:
+    """Say which home a command works on, where REGISTRY_URL names a registry elsewhere.
+
+    `own_url` is where that home is served, if it is; else its own server says so.
+    """
+    from registry.running import find_server
+
+    if settings.url is None or settings.local:
+        return
+    server = find_server(settings.home) if own_url is None else None
+    own_url = server.url if server is not None else own_url
+    if own_url is None or _host_and_port(own_url) != _host_and_port(settings.url):
+        report(
+            f"this works on the home {settings.home}, not on the registry at {settings.url} "
+            "(REGISTRY_URL); `--local` before the command says that this is meant."
+        )
+
+
+def open_registry(context: typer.Context, *, tells_home: bool = True) -> "Registry":
+    """Open this machine's own registry, and say so where REGISTRY_URL names another.
+
+    What asks nothing of the home leaves that out.
+    """
     from registry.service import Registry
 
     if not isinstance(context.obj, Registry):
-        registry = Registry(settings_of(context))
+        settings = settings_of(context)
+        if tells_home:
+            tell_home(settings)
+        registry = Registry(settings)
         context.call_on_close(registry.close)
         context.obj = registry
     return context.obj
@@ -69,3 +96,9 @@ def _find_client(context: typer.Context) -> "Client | None":
     if client is not None:
         context.call_on_close(client.close)
     return client
+
+
+def _host_and_port(url: str) -> tuple[str | None, int]:
+    parts = urlsplit(url)
+    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+    return host, parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,4 +1,4 @@
-"""Commands for weight encoders: add, backfill, promote, rollback, list."""
+"""Commands for weight encoders: add, backfill, promote, rollback, remove, list."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="encoders",
-    help="Weight encoders: add, back-fill, promote, roll back.",
+    help="Weight encoders: add, back-fill, promote, roll back, remove.",
     no_args_is_help=True,
 )
 
@@ -132,6 +132,20 @@ def rollback(
     name = registry.roll_back(base_model)
     said = f"{name} is active again" if name else "no encoder is active"
     stdout().print(f"{said} for {base_model}", markup=False)
+
+
+@app.command()
+def remove(
+    context: typer.Context,
+    name: Name,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also what a rollback would go back to.")
+    ] = False,
+) -> None:
+    """Remove an encoder that does not serve, and its embeddings. Its checkpoint stays a blob."""
+    removed = open_registry(context).remove_encoder(name, force=force)
+    said = f"{name} is removed, and {counted(removed, 'embedding')} with it"
+    stdout().print(said, markup=False)
 
 
 def _backfill(registry: "Registry", name: str) -> tuple[int, int]:

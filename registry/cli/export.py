@@ -54,7 +54,7 @@ def send(context: typer.Context, recipe: RecipeFile) -> None:
     """Have the ComfyUI at REGISTRY_COMFYUI_URL draw a recipe, at plain strengths."""
     from registry.fusion.recipe import read_recipe
 
-    sent = open_registry(context).send_to_comfyui(read_recipe(recipe))
+    sent = open_registry(context, tells_home=False).send_to_comfyui(read_recipe(recipe))
     typer.echo(sent.prompt_id)
     stderr().print("ComfyUI has taken it; its page shows it in its queue.", soft_wrap=True)
 

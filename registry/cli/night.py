@@ -176,7 +176,8 @@ def _teller(registry: "Registry") -> Callable[[str], None]:
 
 
 def _do_night(at: str, stopping: threading.Event) -> None:
-    words = [sys.executable, "-m", "registry", "night", "--at", at]
+    # Which home this is was said when it began: not again every night.
+    words = [sys.executable, "-m", "registry", "--local", "night", "--at", at]
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             if stopping.wait(0.5):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.cli.context import settings_of, tell_home
 from registry.cli.loading import multiply_with_one_thread
 from registry.cli.night import nights_done
 
@@ -23,6 +24,7 @@ SHARED_NUMBERS = "PROMETHEUS_MULTIPROC_DIR"
 
 @app.command()
 def serve(
+    context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Default: REGISTRY_HOST.")] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Default: REGISTRY_PORT.")
@@ -45,7 +47,6 @@ def serve(
 ) -> None:
     """Serve the API and the page."""
     multiply_with_one_thread()
-    from registry.config import Settings
     from registry.logs import set_up_logs
 
     given = {
@@ -55,7 +56,7 @@ def serve(
         "nightly_at": nightly and nightly.time(),
     }
     said = {name: value for name, value in given.items() if value is not None}
-    settings = Settings().model_copy(update=said)
+    settings = settings_of(context).model_copy(update=said)
     set_up_logs(settings)
     if inherited is not None:
         _serve_as_one_of_several(settings, inherited)
@@ -70,13 +71,14 @@ def serve(
 
 def _serve(settings: "Settings", processes: int, stack: ExitStack) -> None:
     from registry.cli.processes import served_by_others
-    from registry.cli.server import listen, serve_until_stopped
+    from registry.cli.server import listen, own_address, serve_until_stopped
     from registry.running import Identity
     from registry.service import Registry
 
     identity = Identity.make()
     # Before the database starts: a taken port is known at once.
     listener = stack.enter_context(listen(settings.host, settings.port))
+    tell_home(settings, own_address(settings.host, listener.getsockname()[1]))
     registry = stack.enter_context(Registry(settings))
     if settings.nightly_at is not None:
         stack.enter_context(nights_done(registry, settings.nightly_at))

@@ -75,10 +75,11 @@ def serve_until_stopped(
 def _told_of(settings: Settings, port: int, identity: Identity) -> Iterator[None]:
     """Say where it serves while the block runs, to people and to this home's other programs."""
     token = identity.credential if wants_tokens(settings) else None
-    # What listens everywhere is reached from here by this machine's own address.
-    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
     own = RunningServer(
-        url=_address(here, port), pid=os.getpid(), instance=identity.instance, token=token
+        url=own_address(settings.host, port),
+        pid=os.getpid(),
+        instance=identity.instance,
+        token=token,
     )
     with announced(settings.home, own) as unable:
         address = _address(settings.host, port)
@@ -89,6 +90,13 @@ def _told_of(settings: Settings, port: int, identity: Identity) -> Iterator[None
                 f"REGISTRY_URL={address} tells them."
             )
         yield
+
+
+def own_address(host: str, port: int) -> str:
+    """Return where this machine reaches what listens here."""
+    # What listens everywhere is reached from here by this machine's own address.
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return _address(here, port)
 
 
 def _address(host: str, port: int) -> str:

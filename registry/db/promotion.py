@@ -83,7 +83,7 @@ def promote(session: Session, name: str, *, reason: str | None = None) -> Encode
         PromotionError: it has not embedded everything, or does not meet the thresholds.
     """
     encoder = get_encoder(session, name)
-    current = _lock_active(session, encoder.base_model)
+    current = lock_active(session, encoder.base_model)
     if current is not None and current.id == encoder.id:
         return encoder
     _check_complete(session, encoder, current)
@@ -126,7 +126,7 @@ def roll_back(session: Session, base_model: str) -> Encoder | None:
     Raises:
         PromotionError: none is active, or the one before has not embedded what came since.
     """
-    current = _lock_active(session, base_model)
+    current = lock_active(session, base_model)
     fallback = find_fallback(session, base_model)
     if fallback is not None:
         _check_complete(session, fallback, current)
@@ -137,7 +137,7 @@ def roll_back(session: Session, base_model: str) -> Encoder | None:
     return fallback
 
 
-def _lock_active(session: Session, base_model: str) -> Encoder | None:
+def lock_active(session: Session, base_model: str) -> Encoder | None:
     """Of two promotions at once, one waits here for the other."""
     rows = session.scalars(
         select(Encoder)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -74,10 +75,23 @@ def embed_files(
     with ThreadPoolExecutor(1, thread_name_prefix="embed") as ahead:
         parts = [hashes[start : start + BATCH] for start in range(0, len(hashes), BATCH)]
         for outcomes, rows in ahead.map(embed, parts):
-            if rows:
-                with sessions.begin() as session:
-                    session.execute(insert(WeightEmbedding).on_conflict_do_nothing(), rows)
+            if rows and not _store(sessions, encoder, rows):
+                yield StepOutcome(encoder.name, False, "it was removed meanwhile")
+                return
             yield from outcomes
+
+
+def _store(
+    sessions: sessionmaker[Session], encoder: Encoder, rows: Sequence[dict[str, Any]]
+) -> bool:
+    """Store embeddings; return whether their encoder is still there."""
+    still = select(Encoder.id).where(Encoder.id == encoder.id)
+    with sessions.begin() as session:
+        # A removal waits for this, or this for a removal.
+        if session.scalar(still.with_for_update(read=True, key_share=True)) is None:
+            return False
+        session.execute(insert(WeightEmbedding).on_conflict_do_nothing(), rows)
+    return True
 
 
 def _embed(

@@ -7,14 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 from sqlalchemy.orm import Session
 
 from crawler.errors import CoverError
 from crawler.pictures.adapters import NamedAdapter
-from crawler.pictures.reading import ReadPicture, read_picture
+from crawler.pictures.reading import ReadPicture, Told, read_picture
 from crawler.pictures.settings import DrawnWith
 from encoder.errors import ImageEncoderError
 from encoder.image_encoder import ImageEncoder
@@ -25,8 +24,7 @@ from registry.retrieval.errors import PictureError
 from registry.retrieval.filters import Filters
 from registry.retrieval.known_values import check_filters
 from registry.retrieval.named import NamedBy, NamedMatch, find_named
-from registry.retrieval.near_covers import NearCover, find_near_covers
-from registry.retrieval.picture_files import picture_bytes
+from registry.retrieval.near_covers import find_near_covers
 from registry.retrieval.terms import WAYS, Way
 
 logger = logging.getLogger(__name__)
@@ -86,14 +84,14 @@ Found = dict[int, list[FoundBy]]
 Finds = Iterator[tuple[int, FoundBy]]
 
 
-def read_for_search(picture: Path | str | bytes) -> ReadPicture:
-    """Read a picture, or one in a file.
+def read_for_search(picture: bytes) -> ReadPicture:
+    """Read a picture.
 
     Raises:
         PictureError: it is no picture, or none that can be read.
     """
     try:
-        return read_picture(picture_bytes(picture))
+        return read_picture(picture)
     except CoverError as error:
         raise PictureError(str(error)) from error
 
@@ -113,15 +111,23 @@ def search_by_picture(
     Raises:
         SearchError: a filter asks for what is not there.
     """
+    covers = _by_cover(session, blobs, picture, filters)
+    return search_by_told(session, picture.told, filters, limit, [covers, *more])
+
+
+def search_by_told(
+    session: Session, told: Told, filters: Filters, limit: int, more: Sequence[Finds] = ()
+) -> PicturePage:
+    """Return up to `limit` adapters that a picture or a recipe names, then those of further ways.
+
+    Raises:
+        SearchError: a filter asks for what is not there.
+    """
     started = time.perf_counter()
     check_filters(session, filters)
-    matches = find_named(session, picture.named, filters)
+    matches = find_named(session, told.named, filters)
     found: Found = {}
-    ways = [
-        _by_name(matches),
-        _by_cover(find_near_covers(session, blobs, picture, filters)),
-        *more,
-    ]
+    ways = [_by_name(matches), *more]
     notes = []
     for way in ways:
         try:
@@ -133,7 +139,7 @@ def search_by_picture(
             notes.append(NOT_COMPARED)
     ranked = sorted(found, key=lambda id_: _place(found[id_]))[:limit]
     cards = load_cards(session, ranked)
-    others = [named for named in picture.named if named not in {one.named for one in matches}]
+    others = [named for named in told.named if named not in {one.named for one in matches}]
     # What the filters leave out is not missing.
     here = {match.named for match in find_named(session, others, Filters())}
     return PicturePage(
@@ -143,10 +149,10 @@ def search_by_picture(
             if id_ in cards
         ),
         missing=tuple(named for named in others if named not in here),
-        prompt=picture.prompt,
+        prompt=told.prompt,
         notes=tuple(notes),
         milliseconds=(time.perf_counter() - started) * 1000,
-        drawn_with=picture.drawn_with,
+        drawn_with=told.drawn_with,
     )
 
 
@@ -155,8 +161,8 @@ def _by_name(matches: Sequence[NamedMatch]) -> Finds:
         yield match.adapter_id, FoundBy(match.by, strength=match.named.strength)
 
 
-def _by_cover(covers: Sequence[NearCover]) -> Finds:
-    for cover in covers:
+def _by_cover(session: Session, blobs: BlobStore, picture: ReadPicture, filters: Filters) -> Finds:
+    for cover in find_near_covers(session, blobs, picture, filters):
         way: Way = "cover" if cover.is_same else "near cover"
         yield cover.adapter_id, FoundBy(way, cover.similarity, cover=cover.position)
 

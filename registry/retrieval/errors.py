@@ -6,7 +6,12 @@ from registry.errors import RegistryError
 
 
 class SearchError(RegistryError):
-    """A question cannot be answered as asked."""
+    """A question cannot be answered as asked.
+
+    `at_fault` are the filters without which it might be, each with the value that is wrong.
+    """
+
+    at_fault: Sequence[tuple[str, str | None]] = ()
 
 
 class EmbeddingDimensionError(SearchError):
@@ -59,10 +64,15 @@ class UnknownBaseModelError(SearchError):
     def __init__(self, base_model: str, known: list[str]) -> None:
         choice = f"Ready are: {', '.join(known)}." if known else "Nothing is indexed yet."
         super().__init__(f"there is no adapter for base model {base_model!r}. {choice}")
+        self.at_fault = [("base_model", base_model)]
 
 
 class FilterError(SearchError):
     """A filter cannot be read, or does not go with what is listed."""
+
+    def __init__(self, message: str, *names: str) -> None:
+        super().__init__(message)
+        self.at_fault = [(name, None) for name in names]
 
 
 class UnknownFilterValueError(SearchError):
@@ -73,6 +83,7 @@ class UnknownFilterValueError(SearchError):
         super().__init__(
             f"no adapter has the {filter_name} {value!r}. {there if known else 'None has any.'}"
         )
+        self.at_fault = [(filter_name, value)]
 
 
 class CursorError(SearchError):

@@ -70,7 +70,7 @@ def read_size(name: str, value: int | str | None) -> int | None:
     read = SIZE.fullmatch(value)
     size = round(float(read[1]) * UNITS[read[2].lower()]) if read else LARGEST + 1
     if size > LARGEST:
-        raise FilterError(f"{name} is {value!r}; write a size, like 200MB or 1.5GB.")
+        raise FilterError(f"{name} is {value!r}; write a size, like 200MB or 1.5GB.", name)
     return size
 
 
@@ -85,7 +85,7 @@ def read_moment(name: str, value: datetime | date | str | None) -> datetime | No
     try:
         moment = datetime.fromisoformat(value.strip() if isinstance(value, str) else str(value))
     except ValueError as error:
-        raise FilterError(f"{name} is {value!r}; write a day, like 2026-01-31.") from error
+        raise FilterError(f"{name} is {value!r}; write a day, like 2026-01-31.", name) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -96,7 +96,7 @@ def check_choice(name: str, value: Chosen, known: Sequence[Chosen]) -> Chosen:
         FilterError: it is none of them.
     """
     if value not in known:
-        raise FilterError(f"{name} is {value!r}; it is one of {', '.join(map(str, known))}.")
+        raise FilterError(f"{name} is {value!r}; it is one of {', '.join(map(str, known))}.", name)
     return value
 
 
@@ -110,7 +110,7 @@ def check_limit(limit: int) -> None:
 
 def _read_rank(name: str, value: int | None) -> int | None:
     if value is not None and not (isinstance(value, int) and 1 <= value <= HIGHEST_RANK):
-        raise FilterError(f"{name} is {value!r}; write a whole number, like 16.")
+        raise FilterError(f"{name} is {value!r}; write a whole number, like 16.", name)
     return value
 
 
@@ -121,7 +121,7 @@ def _several(value: str | Sequence[str]) -> tuple[str, ...]:
 def _check_range(low: str, least: Bound | None, high: str, most: Bound | None) -> None:
     if least is not None and most is not None and least > most:
         said = f"{low} is {_shown(least)} and {high} is {_shown(most)}"
-        raise FilterError(f"{said}: nothing is both.")
+        raise FilterError(f"{said}: nothing is both.", low, high)
 
 
 def _shown(bound: int | datetime) -> str:

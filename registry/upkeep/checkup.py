@@ -303,7 +303,8 @@ def _check_backfills(_: Settings, session: Session) -> Iterator[Finding]:
             left = counted(encoder.missing, "file is", "files are")
             said = f"it serves nobody, and {left} still to embed by it. To let it serve, "
             said += f"`autolora encoders backfill {encoder.name}` goes on there, and "
-            said += f"`autolora encoders promote {encoder.name}` comes after"
+            said += f"`autolora encoders promote {encoder.name}` comes after; "
+            said += f"`autolora encoders remove {encoder.name}` gives it up"
             yield Finding(f"encoder {encoder.name}", "warning", said)
 
 

@@ -1,6 +1,7 @@
 """From words and pictures to adapters, as a person goes."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from demo.paths import DATA
+from registry.api.schemas.fuse import RECIPE
 from registry.service import Registry
 
 
@@ -124,7 +126,7 @@ def test_a_picture_finds_the_adapter_whose_cover_it_is(
 ) -> None:
     page.goto("/")
     page.get_by_text("Search by a picture").click()
-    page.get_by_label("A picture: choose one").set_input_files(cover_of_the_eagle)
+    page.get_by_label("A picture or a recipe: choose one").set_input_files(cover_of_the_eagle)
     page.get_by_role("button", name="Find its adapters").click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Adapters of a picture")
@@ -146,6 +148,34 @@ DROP = """async ([names, type, bytes]) => {
 
 def drop(page: Page, name: str, kind: str, data: bytes) -> None:
     assert page.evaluate(DROP, [[name], kind, list(data)])
+
+
+PASTE = """(text) => {
+    const data = new DataTransfer();
+    data.setData("text/plain", text);
+    const paste = new ClipboardEvent(
+        "paste", { bubbles: true, cancelable: true, clipboardData: data });
+    document.activeElement.dispatchEvent(paste);
+    return paste.defaultPrevented;
+}"""
+
+
+@pytest.mark.parametrize("is_pasted", [True, False])
+def test_a_copied_recipe_fills_in_what_it_was_drawn_with(
+    page: Page, demo: Registry, eagle: int, is_pasted: bool
+) -> None:
+    used = {"name": "x", "sha256": demo.adapter(eagle).card.file_sha256, "strength": 0.7}
+    recipe = json.dumps(RECIPE | {"prompt": "a lone eagle", "adapters": [used]})
+    page.goto("/fuse")
+    if is_pasted:
+        assert not page.evaluate(PASTE, '{"a": "fox"}')
+        assert page.evaluate(PASTE, recipe)
+    else:
+        drop(page, "recipe.json", "", recipe.encode())
+
+    expect(page).to_have_url(
+        re.compile(rf"/fuse\?prompt=a.lone.eagle&adapter={eagle}&strength=0.7")
+    )
 
 
 @pytest.mark.parametrize("path", ["/", "/images", "/status", "/adapters/{eagle}"])

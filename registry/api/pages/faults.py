@@ -8,7 +8,8 @@ from typing import Any
 from starlette.requests import Request
 
 from registry.api.pages.addresses import Address
-from registry.api.pages.texts import Language, language_of, text_of
+from registry.api.pages.texts import COOKIE, Language, language_of, text_of
+from registry.retrieval.errors import SearchError
 
 # What has to stand there, in texts.py, by pydantic's names of faults.
 WANTED = {
@@ -55,6 +56,23 @@ def cursor_faults(request: Request) -> PageFaults:
     """Word that the place in a list which an address names is none, or one of another list."""
     sentence = text_of(language_of(request), "fault.cursor")
     return PageFaults("fault", [sentence], _without(request, ["cursor"]), "fault.first")
+
+
+def address_without_faults(request: Request, error: SearchError) -> str | None:
+    """Return where one goes on without the filters that are wrong, and with all else.
+
+    None where nothing but the question is left: then there are no filters.
+    """
+    asked = request.query_params.multi_items()
+    # What is wrong of a name, or None where all of it is.
+    wrong = dict(error.at_fault)
+    kept = [
+        (name, value)
+        for name, value in asked
+        if name not in wrong or wrong[name] not in (None, value.strip())
+    ]
+    is_mended = len(kept) < len(asked) and {name for name, _ in kept} - {"q", "cursor", COOKIE}
+    return Address(request.url.path, tuple(kept)).without([]) if is_mended else None
 
 
 def page_faults(request: Request, faults: Sequence[Mapping[str, Any]]) -> PageFaults | None:

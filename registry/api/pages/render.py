@@ -130,8 +130,12 @@ def error_page(
     detail: str,
     headers: Mapping[str, str] | None,
     faults: PageFaults | None = None,
+    mended: str | None = None,
 ) -> HTMLResponse:
-    """Render what went wrong; of an address with `faults`, what is wrong in it."""
+    """Render what went wrong; of an address with `faults`, what is wrong in it.
+
+    `mended` is where one goes on without that.
+    """
     # No counts in the footer: the error may be that the database is away.
     return render(
         request,
@@ -141,6 +145,7 @@ def error_page(
         title=title,
         detail=detail,
         faults=faults,
+        mended=mended,
         error_status=status,
         query=_question(request),
     )

@@ -10,8 +10,10 @@ from registry.api.description import refusals
 from registry.api.draw_again import draw_again
 from registry.api.errors import UploadsBusyError
 from registry.api.pages.render import render
+from registry.api.recipes import NO_RECIPE
 from registry.api.routes.pages import PAGE_SIZE, frame
 from registry.api.schemas.asked import PictureParams
+from registry.api.schemas.fuse import RECIPE
 from registry.api.schemas.picture import PictureAnswer
 from registry.api.uploads import PictureDep
 from registry.retrieval.errors import PictureError
@@ -22,10 +24,19 @@ page_router = APIRouter()
 
 BODY = {
     "required": True,
-    "description": "The picture itself, or a form with one file.",
+    "description": "The picture itself or a recipe, or a form with one file.",
     "content": {
-        kind: {"schema": {"type": "string", "format": "binary"}}
-        for kind in ("image/png", "image/jpeg", "image/webp", "image/gif", "multipart/form-data")
+        "application/json": {"schema": {"type": "object"}, "example": RECIPE},
+        **{
+            kind: {"schema": {"type": "string", "format": "binary"}}
+            for kind in (
+                "image/png",
+                "image/jpeg",
+                "image/webp",
+                "image/gif",
+                "multipart/form-data",
+            )
+        },
     },
 }
 
@@ -33,14 +44,15 @@ BODY = {
 @router.post(
     "/search/picture",
     openapi_extra={"requestBody": BODY},
-    responses=refusals(PictureError("it is no picture"), UploadsBusyError()),
+    responses=refusals(PictureError("it is no picture"), NO_RECIPE, UploadsBusyError()),
 )
 def search_by_picture(
     picture: PictureDep, params: Annotated[PictureParams, Query()], registry: RegistryDep
 ) -> PictureAnswer:
     """Find the adapters that a picture was made with, or that have made one like it.
 
-    By what its metadata says, and by covers that look like it. The picture is not kept.
+    By what its metadata says, and by covers that look like it. The picture is not kept. A recipe
+    that is sent in its place leads to the adapters that it names.
     """
     page = registry.search_picture(picture, params.filters(), params.limit)
     return PictureAnswer.from_page(page)

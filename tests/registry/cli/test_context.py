@@ -139,6 +139,31 @@ def test_an_address_that_is_set_is_asked(
         assert "127.0.0.1" in run_badly("list")
 
 
+def test_what_works_on_the_home_says_so_where_another_registry_is_named(
+    filled: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks a server elsewhere all day would take its answers for that server's."""
+    home = f"this works on the home {filled.settings.home}, not on the registry at http://elsewhere"
+    commands = [["encoders", "list"], ["token", "list", "--json"], ["remove", "999"], ["doctor"]]
+    without = [said(*words) for words in commands]
+    monkeypatch.setenv("REGISTRY_URL", "http://elsewhere:8000")
+    for words, (code, stdout, stderr) in zip(commands, without, strict=True):
+        told = said(*words)
+        assert told[:2] == (code, stdout)
+        assert told[2].count(home) == 1
+        assert said("--local", *words) == (code, stdout, stderr)
+
+
+def test_an_address_of_the_homes_own_server_is_no_other_registry(
+    filled: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = said("encoders", "list")
+    with running(filled) as url:
+        monkeypatch.setenv("REGISTRY_URL", url.replace("127.0.0.1", "localhost"))
+        assert said("encoders", "list") == own
+    assert "this works on the home" in run("encoders", "list").stderr
+
+
 def test_a_server_that_was_killed_is_not_waited_for(filled: Registry) -> None:
     """What it left says where it was; nobody answers there, or somebody else."""
     own = said("list")

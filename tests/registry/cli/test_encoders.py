@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from registry.db.encoder_models import EncoderPromotion, Sketch
+from registry.db.encoder_models import Encoder, EncoderPromotion, Sketch, WeightEmbedding
+from registry.db.promotion import promote
 from registry.service import Registry
 from registry.upkeep.checkup import check_up
 from tests.builders import add_adapter, add_encoder, axis
@@ -50,6 +52,32 @@ def test_a_backfill_that_is_not_finished_is_told_of(registry: Registry) -> None:
 
     goes_on = "1 file is still to embed by stopped: `autolora encoders backfill stopped` goes on"
     assert told() == (f"{goes_on} there", ["encoder stopped"])
+    [finding] = [f for f in check_up(registry.settings) if f.what == "encoder stopped"]
+    assert finding.said.endswith("`autolora encoders remove stopped` gives it up")
     with registry.sessions.begin() as session:
         session.add(EncoderPromotion(base_model="x", encoder_id=number, kind="promoted"))
     assert told() == ("", [])
+
+
+def test_an_encoder_is_removed_with_what_it_embedded(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        adapter = add_adapter(session, embedding=axis(0))
+        first = session.scalars(select(Encoder)).one()
+        second = add_encoder(session, name="second", active=False, metrics=GOOD)
+        session.add(
+            WeightEmbedding(
+                file_sha256=adapter.file_sha256, encoder_id=second.id, embedding=axis(1)
+            )
+        )
+        name, first.metrics = first.name, GOOD
+
+    assert "There are: " in run_badly("encoders", "remove", "third")
+    assert "is active for" in run_badly("encoders", "remove", name, "--force")
+    with registry.sessions.begin() as session:
+        promote(session, "second")
+    assert "is what `autolora encoders rollback" in run_badly("encoders", "remove", name)
+    said = run_well("encoders", "remove", name, "--force")
+
+    assert said == f"{name} is removed, and 1 embedding with it\n"
+    listed = json.loads(run_well("encoders", "list", "--json"))
+    assert [row["name"] for row in listed] == ["second"]

@@ -30,14 +30,30 @@ function startCopying() {
   });
 }
 
-// A picture that is dropped or pasted anywhere on a page is searched for.
+// Some systems know no type of a recipe's file.
+function isOurs(file) {
+  return file.type.startsWith("image/") || file.type === "application/json" || /\.json$/i.test(file.name);
+}
+
+// What "Copy recipe" copies, as the file that it would be; nothing of any other text.
+function copiedRecipe(text) {
+  try {
+    const told = JSON.parse(text);
+    if (!("schema" in told && Array.isArray(told.adapters))) return [];
+  } catch {
+    return [];
+  }
+  return [new File([text], "recipe.json", { type: "application/json" })];
+}
+
+// A picture, or a recipe, that is dropped or pasted anywhere on a page is searched for.
 function startPictures(form) {
   const input = form.querySelector('input[type="file"]');
   const take = (event, files) => {
     if (!files.length) return;
     // The browser would leave the page to show what it is given.
     event.preventDefault();
-    const picture = [...files].find((file) => file.type.startsWith("image/"));
+    const picture = [...files].find(isOurs);
     if (!picture) return refusePicture(noPicture.dataset.pattern.replace("{name}", () => visible(files[0].name)));
     const chosen = new DataTransfer();
     chosen.items.add(picture);
@@ -53,7 +69,10 @@ function startPictures(form) {
     document.addEventListener(over, () => document.body.classList.remove("dropping"));
   }
   document.addEventListener("drop", (event) => take(event, event.dataTransfer.files));
-  document.addEventListener("paste", (event) => take(event, event.clipboardData.files));
+  document.addEventListener("paste", (event) => {
+    const { files } = event.clipboardData;
+    take(event, files.length ? files : copiedRecipe(event.clipboardData.getData("text/plain")));
+  });
 }
 
 function refusePicture(reason) {
@@ -62,7 +81,7 @@ function refusePicture(reason) {
   noPicture.scrollIntoView({ block: "nearest" });
 }
 
-// On the page that fuses a picture stands for how it was made. What it cannot be filled in with, such
+// On the page that fuses a picture, or its recipe, stands for how it was made. What it cannot be filled in with, such
 // as an adapter that is not here, the page of the picture tells.
 async function fillStudio(form, picture) {
   const sent = { method: "POST", body: picture };

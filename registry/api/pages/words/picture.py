@@ -4,12 +4,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "picture.by": ("Search by a picture", "以图搜索"),
     "picture.title": ("Adapters of a picture", "图片中的适配器"),
     "picture.choose": (
-        "A picture: choose one, or drop it on this page",
-        "选择一张图片，或将其拖放到本页",
+        "A picture or a recipe: choose one, or drop it on this page",
+        "选择一张图片或一份配方，或将其拖放到本页",
     ),
     "picture.not": (
-        "{name} is no picture: drop a PNG, JPEG, WebP or GIF here.",
-        "{name} 不是图片：请拖放 PNG、JPEG、WebP 或 GIF。",
+        "{name} is no picture and no recipe: drop a PNG, JPEG, WebP, GIF or JSON here.",
+        "{name} 既不是图片也不是配方：请拖放 PNG、JPEG、WebP、GIF 或 JSON。",
     ),
     "picture.not.files": (
         "Adapters' files are dropped on “My files”.",

@@ -376,6 +376,40 @@ def test_what_was_asked_survives_a_filter_that_is_wrong(client: TestClient) -> N
     assert "without filters" not in client.get(f"/?q={'x' * 2001}&tag=a", headers=browser).text
 
 
+@pytest.mark.parametrize(
+    ("wrong", "mended"),
+    [
+        ("min_size=x&tag=animal", "?q=fox&amp;tag=animal"),
+        ("author=ann&author=nobody", "?q=fox&amp;author=ann"),
+        ("tag=animal&tag=none&cursor=", "?q=fox&amp;tag=animal"),
+        ("base_model=sd-9&sort=name", "?q=fox&amp;sort=name"),
+        ("min_size=2GB&max_size=1GB&tag=animal", "?q=fox&amp;tag=animal"),
+    ],
+)
+def test_one_goes_on_without_the_filter_that_is_wrong(
+    client: TestClient, registry: Registry, wrong: str, mended: str
+) -> None:
+    """The others are kept, of several values the right ones, too; or all filters go."""
+    with registry.sessions.begin() as session:
+        add_adapter(session, author="ann", tags=["animal"], words="fox")
+
+    page = client.get(f"/?q=fox&{wrong}", headers={"Accept": "text/html"}).text
+
+    assert f'primary" href="/{mended}">Go on without it</a>' in page
+    assert 'button" href="/?q=fox">Search for “fox” without filters</a>' in page
+
+
+def test_a_list_is_left_as_it_is_but_for_the_filter_that_is_wrong(client: TestClient) -> None:
+    """Nothing was searched for; where no filter is left, the way back to search is the same."""
+    browser = {"Accept": "text/html", "Accept-Language": "zh"}
+
+    page = client.get("/?updated_since=soon&mature=hide", headers=browser).text
+    alone = client.get("/?updated_since=soon", headers=browser).text
+
+    assert 'href="/?mature=hide">去掉后继续</a>' in page
+    assert "去掉后继续" not in alone
+
+
 def test_no_sign_turns_a_page_round(client: TestClient, registry: Registry) -> None:
     """Neither in what is shown, nor in what an error says."""
     hostile = "fox \u202e\u2066\x9b\u200b\x1b"

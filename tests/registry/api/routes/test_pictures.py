@@ -12,6 +12,7 @@ from registry.api.admission import MOST_BODY_BYTES
 from registry.api.app import create_app
 from registry.api.deps import Places
 from registry.api.errors import UploadsBusyError
+from registry.api.schemas.fuse import RECIPE
 from registry.api.uploads import MOST_UPLOAD_BYTES
 from registry.retrieval.errors import PictureError
 from registry.service import Registry
@@ -85,6 +86,35 @@ def test_a_picture_is_drawn_again_with_what_it_says(client: TestClient, ink: int
     page = client.post("/picture", files={"picture": ("a.png", png(parameters=told))})
     assert answer["fuse"].replace("&", "&amp;") in page.text
     assert send(client, png()).json()["fuse"] is None
+
+
+def recipe_of(**changed: Any) -> str:
+    adapters = [{"name": "Ink", "sha256": SHA, "strength": 0.8}]
+    return json.dumps(RECIPE | {"prompt": "a fox", "adapters": adapters} | changed)
+
+
+def test_a_recipe_alone_leads_where_a_picture_of_it_does(client: TestClient, ink: int) -> None:
+    copied = recipe_of()
+
+    alone = send(client, copied.encode()).json()
+    drawn = send(client, png(autolora_recipe=copied)).json()
+    page = client.post("/picture", files={"picture": ("a.json", copied, "application/json")})
+
+    assert f"adapter={ink}&strength=0.8" in alone["fuse"]
+    assert alone | {"milliseconds": 0} == drawn | {"milliseconds": 0}
+    assert alone["fuse"].replace("&", "&amp;") in page.text
+
+
+@pytest.mark.parametrize(
+    "wrong", ["{", "{}", recipe_of(steps=10**6), recipe_of(prompt="x" * 20_001), recipe_of(more=1)]
+)
+def test_what_is_no_recipe_is_refused_as_where_one_is_drawn(client: TestClient, wrong: str) -> None:
+    refused = send(client, wrong.encode())
+    elsewhere = client.post("/v1/recipes/export", params={"to": "a1111"}, content=wrong)
+
+    assert refused.status_code == elsewhere.status_code == 422
+    assert refused.json()["detail"] == elsewhere.json()["detail"]
+    assert refused.json()["detail"].startswith("not a recipe of schema 1 or 2")
 
 
 def test_a_file_that_is_listed_twice_is_drawn_with_once(

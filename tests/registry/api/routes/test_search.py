@@ -360,11 +360,20 @@ def test_docs_are_served_from_here(client: TestClient) -> None:
     page = client.get("/docs").text
 
     named = re.findall(r'(?:src|href)="([^"]+)"', page)
-    assert len(named) == 4
+    assert len(set(named)) == 6
     for address in named:
         assert address.startswith("/")
         assert client.get(address).status_code == 200
     assert "<script>" not in page
+
+
+def test_docs_lead_back_to_the_pages(client: TestClient) -> None:
+    english, chinese = (
+        client.get("/docs", headers={"Accept-Language": code}).text for code in ("en", "zh")
+    )
+
+    assert '<a href="/">Back to search</a>' in english
+    assert '<a href="/">返回搜索</a>' in chinese
 
 
 def test_an_adapter_is_not_sent_again_to_who_has_it(client: TestClient, registry: Registry) -> None:
