@@ -141,9 +141,12 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         for kind, entry in encoders[0]["kinds"].items()
     ]
     rows += [
-        [f"{kind}, asked by another writer", str(entry["adapters"]), *told]
+        [
+            f"{kind}, asked by another writer",
+            str(entry["adapters"]),
+            *(both(own["otherwise"][kind]) for own in encoders),
+        ]
         for kind, entry in encoders[0]["otherwise"].items()
-        for told in [[both(own["otherwise"][kind]) for own in encoders]]
     ]
     rows += [
         [language, "", *(f"{own[language]:.3f}" for own in encoders)] for language in LANGUAGES

@@ -28,6 +28,8 @@ SILENCE = 0.15
 # which is that less what rounding takes.
 ELSEWHERE = 0.6
 LITERAL = ELSEWHERE - 1e-6
+# From this score on an adapter has all of a question in its name or trigger words.
+WHOLE = 1 - 1e-6
 # Silent words leave the judgement to one signal, which no similarity makes surer than this.
 FARTHEST = 8.0
 
@@ -153,7 +155,7 @@ def has_every_word(words: Doubles) -> Bools:
     All in the name, or all elsewhere: no part of a question scores just that. What has some words
     here and some there is not told from what lacks one.
     """
-    return (words >= 1 - 1e-6) | (np.abs(words - ELSEWHERE) < 1e-6)
+    return (words >= WHOLE) | (np.abs(words - ELSEWHERE) < 1e-6)
 
 
 def band_of(probability: float) -> Band:

@@ -27,6 +27,7 @@ from registry.retrieval.fitness import (
     LITERAL,
     PERHAPS,
     SILENCE,
+    WHOLE,
     band_of,
     probabilities,
     probabilities_of_said,
@@ -235,12 +236,12 @@ def rank(
 def _agreed(scores: Scores, ids: Sequence[int], probable: Doubles) -> Bools:
     """Return of which of `ids` name and pictures agree, (ids,).
 
-    They have every word of the question, no caption is nearer than theirs, and both together leave
-    little doubt: weights that an encoder knows nothing of are none.
+    Their names or trigger words have every word of the question, no caption is nearer than
+    theirs, and both together leave little doubt: weights that an encoder knows nothing of are none.
     """
     captions, words = scores.get("captions", {}), scores.get("words", {})
     nearest = max(captions.values(), default=math.inf)
-    both = [words.get(i, 0.0) >= 1 - 1e-6 and captions.get(i, -1.0) >= nearest for i in ids]
+    both = [words.get(i, 0.0) >= WHOLE and captions.get(i, -1.0) >= nearest for i in ids]
     return np.array(both, bool) & (probable >= AGREED)
 
 

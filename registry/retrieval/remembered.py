@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from registry.db.session import one_line_errors
 from registry.measures import asked
-from registry.retrieval.statements import begin_snapshot, rows, snapshot
+from registry.retrieval.statements import Answer, ask, begin_snapshot, snapshot, together
 
 T = TypeVar("T")
 
@@ -86,9 +86,10 @@ class Remembered:
             known: T | None = self.find(session, question)
             if known is not None:
                 return known
-            begin_snapshot(session)
-            state = state_of(session)
-            found = answer(session)
+            with together(session):
+                begin_snapshot(session)
+                told = _ask_state(session)
+            state, found = told(), answer(session)
         self.keep(question, state, found, adapters)
         return found
 
@@ -98,9 +99,18 @@ def state_of(session: Session) -> str | None:
 
     None on a standby, where nothing does.
     """
-    [told] = rows(session, f"SELECT {STATE}", {})
-    state: str | None = told.state
-    return state
+    return _ask_state(session)()
+
+
+def _ask_state(session: Session) -> Answer[str | None]:
+    told = ask(session, f"SELECT {STATE}", {})
+
+    def answer() -> str | None:
+        [seen] = told()
+        state: str | None = seen.state
+        return state
+
+    return answer
 
 
 def _weight(kept: _Kept) -> int:
