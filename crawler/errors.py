@@ -79,6 +79,7 @@ AutoLoraError
     CrawlFilterError
     NotReadyError
       EncoderLostError
+      EncoderUnreadableError
     BackupError
     AdapterNotFoundError
     TokenNameError

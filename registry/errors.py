@@ -276,6 +276,18 @@ class EncoderLostError(NotReadyError):
         )
 
 
+class EncoderUnreadableError(NotReadyError):
+    """The checkpoint of an encoder that search uses is damaged, or of another version."""
+
+    def __init__(self, name: str, base_model: str, fault: str) -> None:
+        super().__init__(
+            f"encoder {name} cannot be read: its checkpoint is damaged, or was written by another "
+            f"version ({fault[:200]}). Register one that this version reads by "
+            "`autolora encoders add FILE`, or go back to the one before by "
+            f"`autolora encoders rollback {base_model}`."
+        )
+
+
 class BackupError(RegistryError):
     """A backup cannot be made there, or is none that can be restored here."""
 

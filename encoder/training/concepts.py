@@ -29,9 +29,9 @@ DAMPING = 3.0
 DAMPING_OF_LOOKS = 1.0
 # Directions of less energy than this share of the strongest are noise of rounding.
 SMALLEST_SHARE = 1e-6
-# The share of a sketch's values that is kept, those in which concepts differ most: two in five
-# keep the tiny base's checkpoint small (docs/benchmarks/wide.md).
-COLUMNS = 0.4
+# The share of a sketch's values that is kept, those in which concepts differ most: a third
+# keeps the tiny base's checkpoint small (docs/benchmarks/wide.md).
+COLUMNS = 0.35
 
 
 @dataclass(frozen=True)
@@ -91,19 +91,23 @@ class Whitener:
 
 
 def fit_concepts(
-    gradients: Gradients,
+    things: Gradients,
     sketches: Sequence[Sketch],
     text_encoder: TextEncoder,
     columns: float = COLUMNS,
-    most: int | None = None,
+    *,
+    manners: Gradients | None = None,
 ) -> Concepts:
-    """Learn keys of concepts, in so large a share of a sketch's values; of the first `most`.
+    """Learn keys of things, in so large a share of a sketch's values; of `manners` beside them too.
 
-    `sketches` of adapters tell what adapters of the base have in common: training drifts where a
-    first step does not. Only their mean is used.
+    Both are whitened by how things vary. `sketches` of adapters tell what adapters of the base have
+    in common: training drifts where a first step does not. Only their mean is used.
     """
-    whitener = Whitener.fit(gradients.halves)
-    return _fit(gradients, whitener, sketches, text_encoder, columns, most)
+    whitener = Whitener.fit(things.halves)
+    if manners is not None:
+        told, values = [*manners.told, *things.told], [manners.values, things.values]
+        things = Gradients(told, np.concatenate(values), things.halves)
+    return _fit(things, whitener, sketches, text_encoder, columns)
 
 
 def fit_looks(
@@ -112,7 +116,7 @@ def fit_looks(
     text_encoder: TextEncoder,
     columns: float = COLUMNS,
 ) -> Concepts:
-    """Learn keys of looks and effects; arguments are as of `fit_concepts`.
+    """Learn keys of looks and effects alone; arguments are as of `fit_concepts`.
 
     Halves of a look's pictures show other things: whitened by how far they are apart, and not by
     how looks vary, what is left is the look.
@@ -128,7 +132,6 @@ def _fit(
     sketches: Sequence[Sketch],
     text_encoder: TextEncoder,
     columns: float,
-    most: int | None = None,
 ) -> Concepts:
     keys = normalise(whitener.apply(gradients.values - gradients.halves.mean(axis=0)))
     # What is compared with is as an adapter's sketch is: the whitening of both is in the keys.
@@ -136,11 +139,11 @@ def _fit(
     energies = np.square(keys).sum(axis=0)
     kept = np.sort(np.argsort(-energies)[: round(columns * len(energies))]).astype(np.int32)
     values = np.stack([sketch.values for sketch in sketches]).astype(np.float32)
-    said = encode_captions(gradients.told[:most], text_encoder)
+    said = encode_captions(gradients.told, text_encoder)
     texts = normalise(np.stack([own.mean(axis=0) for own in said]))
     return Concepts(
         unit_layers(values, sketches[0].layout.sizes).mean(axis=0),
         kept,
-        BitMatrix.of(keys[:most, kept]),
+        BitMatrix.of(keys[:, kept]),
         QuarterMatrix.of(texts),
     )

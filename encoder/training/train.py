@@ -78,11 +78,12 @@ def fit_ridge(
     *,
     name: str,
     base_model: str,
+    sayings: Sequence[Floats] = (),
     seed: int = 0,
     kept: Path | None = None,
     progress: Progress = silent,
 ) -> RidgeEncoder:
-    """Train the shipped encoder from adapters' files. See `fit_ridge_to_sketches`.
+    """Train a ridge encoder from adapters' files. See `fit_ridge_to_sketches`.
 
     Sketches are written to the folder `kept`; those there are used instead of the files, so
     that a rerun goes on where it was stopped and the files may be dropped.
@@ -95,6 +96,7 @@ def fit_ridge(
         name=name,
         base_model=base_model,
         text_encoder=text_encoder.name,
+        sayings=sayings,
         seed=seed,
     )
     progress(1, 1, "Fitting")
@@ -133,18 +135,20 @@ def fit_ridge_to_sketches(
     name: str,
     base_model: str,
     text_encoder: str,
+    sayings: Sequence[Floats] = (),
     seed: int = 0,
 ) -> RidgeEncoder:
     """Fit on the training split, choose the penalty within it, measure on validation.
 
-    Captions are embedded by the text encoder named.
+    Captions are embedded by the text encoder named. `sayings` (texts, dim) each say one thing in
+    several ways: in what they differ counts little, as between captions of one adapter.
 
     Raises:
         TrainingDataError: too few adapters to train on.
     """
     train = adapters.to_train_on()
     seen, said = train.sketches, train.captions
-    space = TextSpace.fit(said)
+    space = TextSpace.fit([*said, *sayings])
     fitted = fit_map(seen, said, space, COMPONENTS, seed, train.groups)
     encoder = RidgeEncoder(
         name=name,

@@ -24,10 +24,6 @@ from encoder.text_encoder import normalise
 if TYPE_CHECKING:
     from encoder.sketches.sketch import Sketch
 
-# So many concepts have a say in an adapter's words, each by how far it is above the last of
-# them. Chosen on validation, where 30 to 100 tie.
-NEAREST = 50
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Concepts:
@@ -72,7 +68,7 @@ class Concepts:
         )
 
 
-def nearest_shares(scores: Floats, nearest: int = NEAREST) -> Floats:
+def nearest_shares(scores: Floats, nearest: int) -> Floats:
     """Return what concepts have to say, (n, concepts): how far each is above the nearest's last."""
     count = min(nearest, scores.shape[1])
     last = np.partition(scores, -count, axis=1)[:, -count, None]

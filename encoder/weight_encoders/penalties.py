@@ -35,7 +35,9 @@ class Penalties:
     """
 
     axes: Floats  # (2, dim), orthonormal, orthogonal to every prediction
-    captions: QuarterMatrix  # (components, captions): training captions, as predictions meet them
+    # (components, captions): training captions, as predictions meet them. None: lying near them is
+    # not held against anything, since what is said of an adapter is weighed already (beliefs.py).
+    captions: QuarterMatrix | None
     mean: float  # hubness of the training adapters
 
     @classmethod
@@ -52,8 +54,15 @@ class Penalties:
         mean = float(fresh.hubness(coordinates).mean())
         return cls(axes, fresh.captions, mean)
 
+    @classmethod
+    def of_doubt(cls, up: Floats) -> "Penalties":
+        """Hold against an embedding only that it rests on little."""
+        return cls(free_axes(up, 2).astype(np.float16).astype(np.float32), None, 0.0)
+
     def hubness(self, coordinates: Floats) -> Floats:
         """Return the mean similarity to the nearest training captions, (n,)."""
+        if self.captions is None:
+            return np.zeros(len(coordinates), np.float32)
         similarity = self.captions.apply(coordinates)
         count = max(1, round(NEAREST_SHARE * similarity.shape[1]))
         nearest = np.partition(similarity, -count, axis=1)[:, -count:]
@@ -69,7 +78,8 @@ class Penalties:
         how far an adapter is like those trained on, 0..1: similarities fall by it.
         """
         against = STRENGTH * (self.hubness(coordinates) - self.mean) / QUERY_LENGTH
-        lowered = normalise(embeddings - against[:, None] * self.axes[0])
+        free = embeddings - embeddings @ self.axes.T @ self.axes
+        lowered = normalise(free - against[:, None] * self.axes[0])
         certainty = (trust * np.sqrt(np.minimum(1, layers_share / ENOUGH_LAYERS)))[:, None]
         doubt: Floats = np.sqrt(1 - np.square(certainty)) * self.axes[1]
         # The axes are of length 1 but for their rounding.
@@ -85,7 +95,7 @@ class Penalties:
         return {
             "penalty_axes": self.axes.astype(np.float16),
             "penalty_mean": np.array([self.mean], np.float32),
-            **self.captions.arrays("penalty_captions"),
+            **({} if self.captions is None else self.captions.arrays("penalty_captions")),
         }
 
     @classmethod
@@ -93,7 +103,9 @@ class Penalties:
         """Build it from what `arrays` gave; an encoder need not have any."""
         if "penalty_axes" not in arrays:
             return None
-        captions = QuarterMatrix.restore(arrays, "penalty_captions", components)
+        captions = None
+        if "penalty_captions_levels" in arrays:
+            captions = QuarterMatrix.restore(arrays, "penalty_captions", components)
         axes = np.asarray(arrays["penalty_axes"], np.float32)
         return cls(axes, captions, float(arrays["penalty_mean"][0]))
 

@@ -6,7 +6,7 @@ With hundreds of adapters to learn from, transformers memorise and ridge general
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,9 +16,9 @@ from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.arrays import Floats
 from encoder.errors import SketchError, TrainingDataError
 from encoder.text_encoder import normalise
-from encoder.weight_encoders.concepts import Concepts, nearest_shares, peaks
 from encoder.weight_encoders.metrics import mrr
 from encoder.weight_encoders.penalties import Penalties
+from encoder.weight_encoders.voices import Known, say
 
 # Only for annotations: a search needs the encoder, and nothing that reads files.
 if TYPE_CHECKING:
@@ -36,13 +36,6 @@ LEAST_TRUSTED = 0.2
 # .5 tie in cross-validation on the zoo, 1 and more find less.
 SHRINKAGE = 0.5
 ENCODE_BATCH = 256
-# How much concepts say beside the ridge: at most so much, more where one stands out by more
-# standard deviations, less where the prediction is longer than usual. Chosen on validation, so
-# that unseen adapters of the world trained on are found as they are by the ridge alone.
-MOST_OF_CONCEPTS, USUAL_PEAK, STEEPNESS = 0.9, 4.8, 12.7
-# How much the words of so many nearest looks count beside all that, which has length 1. Chosen on
-# validation, where .4 to .65 and 10 and 20 tie; adapters of the world trained on gain a little.
-SHARE_OF_LOOKS, NEAREST_LOOKS = 0.5, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +110,9 @@ class TextSpace:
 class RidgeEncoder:
     """Linear in the sketch: embedding = normalise((x * scale - mean) @ down @ up).
 
-    With concepts, they speak for adapters of which the ridge knows little, and looks are added to
-    what is said of any (concepts.py beside this). With penalties, what is held against an adapter
-    is written into free axes of it.
+    With `known`, the words of concepts and looks are added, each as far as it is believed
+    (voices.py, beliefs.py). With penalties, what is held against an adapter is written into free
+    axes of it.
     """
 
     name: str
@@ -136,15 +129,10 @@ class RidgeEncoder:
     # How long predictions are of adapters like those trained on, next to their features: what is
     # shorter is trusted less (`usual_length`). Without penalties nothing is.
     usual_length: float = 0.0
-    concepts: Concepts | None = None
-    looks: Concepts | None = None
+    known: Known | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str] = "ridge"
-
-    def __post_init__(self) -> None:
-        if self.concepts is not None and not self.usual_length > 0:
-            raise ValueError("with concepts, an encoder has to know its predictions' usual length")
 
     @property
     def dim(self) -> int:
@@ -168,33 +156,31 @@ class RidgeEncoder:
     def _encode(self, sketches: Sequence["Sketch"]) -> Floats:
         features = self._features(sketches)
         coordinates = self.down.apply(features)
-        lengths = np.linalg.norm(coordinates @ self.up, axis=1, keepdims=True)
+        predictions: Floats = coordinates @ self.up
+        lengths = np.linalg.norm(predictions, axis=1, keepdims=True)
         if not lengths.all():
             raise SketchError("an adapter changes only layers that say nothing of its subject")
-        coordinates /= lengths
-        embeddings: Floats = coordinates @ self.up
+        embeddings, coordinates = predictions / lengths, coordinates / lengths
         trust = np.ones(len(sketches), np.float32)
-        if self.usual_length > 0:
-            known = lengths[:, 0] / np.linalg.norm(features, axis=1) / self.usual_length
-            trust = np.minimum(trust, known)
-            if self.concepts is not None:
-                scores = self.concepts.scores(sketches)
-                shares = concept_shares(scores, known)
-                spoken = nearest_shares(scores) @ words_of(self.concepts, self.text)
-                embeddings = beside(embeddings, normalise(spoken), shares)
-                trust = np.maximum(trust, shares)
-        if self.looks is not None:
-            near = nearest_shares(self.looks.scores(sketches), NEAREST_LOOKS)
-            seen = normalise(near @ words_of(self.looks, self.text))
-            embeddings = normalise(embeddings + SHARE_OF_LOOKS * seen)
+        if self.known is not None:
+            embeddings, trust = self.known.join(predictions, features, sketches, self.text)
+        elif self.usual_length > 0:
+            own = lengths[:, 0] / np.linalg.norm(features, axis=1)
+            trust = np.minimum(trust, own / self.usual_length)
         if self.penalties is None:
             return normalise(embeddings)
-        if self.concepts is not None or self.looks is not None:
-            coordinates = embeddings @ self.up.T
         weights = np.square(self.layer_scales)
         mask = np.stack([sketch.mask for sketch in sketches])
         share = (mask @ weights / weights.sum()).astype(np.float32)
         return self.penalties.apply(embeddings, coordinates, share, trust)
+
+    def voices(self, sketches: Sequence["Sketch"]) -> list[Floats]:
+        """Return what the ridge, concepts and looks say, each by itself: (n, dim), unit rows."""
+        if self.known is None:
+            raise ValueError(f"{self.name} knows no concepts and looks")
+        predictions, features = self.coordinates(sketches) @ self.up, self._features(sketches)
+        vocabularies = self.known.concepts, self.known.looks
+        return say(*vocabularies, predictions, features, sketches, self.text).voices
 
     def coordinates(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return what `up` maps to predictions, (n, components)."""
@@ -231,8 +217,7 @@ class RidgeEncoder:
             **self.text.arrays(),
             **({} if self.penalties is None else self.penalties.arrays()),
             **({"usual_length": np.array([self.usual_length])} if self.usual_length else {}),
-            **({} if self.concepts is None else self.concepts.arrays("concept")),
-            **({} if self.looks is None else self.looks.arrays("look")),
+            **({} if self.known is None else self.known.arrays()),
         }
 
     @classmethod
@@ -250,40 +235,13 @@ class RidgeEncoder:
             text=TextSpace.restore(arrays),
             penalties=Penalties.restore(arrays, len(up)),
             usual_length=float(arrays["usual_length"][0]) if "usual_length" in arrays else 0.0,
-            concepts=Concepts.restore(arrays, "concept"),
-            looks=Concepts.restore(arrays, "look"),
+            known=Known.restore(arrays),
             **facts,
         )
         # It would be another encoder without what it holds beside these.
         if surplus := arrays.keys() - encoder.arrays().keys():
             raise ValueError(f"{sorted(surplus)} are not known here")
         return encoder
-
-
-@lru_cache(maxsize=4)
-def words_of(concepts: Concepts, text: TextSpace) -> Floats:
-    """Return what concepts are called, unit rows (concepts, dim), without what all share."""
-    words = text.project(concepts.texts.dense())
-    return normalise(words - words.mean(axis=0))
-
-
-def concept_shares(scores: Floats, known: Floats) -> Floats:
-    """Return how much concepts say of adapters (n,), 0..1.
-
-    `scores` (n, concepts) are the adapters' own; `known` (n,) is how long the ridge's predictions
-    are next to the usual length.
-    """
-    telling = peaks(scores) - USUAL_PEAK - STEEPNESS * (known - 1)
-    shares = MOST_OF_CONCEPTS / (1 + np.exp(-telling.clip(-50, 50)))
-    # Layers in which no concept is known say nothing of any.
-    spoken: Floats = np.where(scores.any(axis=1), shares, 0).astype(np.float32)
-    return spoken
-
-
-def beside(embeddings: Floats, spoken: Floats, shares: Floats) -> Floats:
-    """Add unit rows (n, dim) to others by their shares (n,); near length 1, as if orthogonal."""
-    own = np.sqrt(1 - np.square(shares))[:, None]
-    return normalise(own * embeddings + shares[:, None] * spoken)
 
 
 def check_sketches(sketches: Sequence["Sketch"], version: str, family: str) -> None:
@@ -307,17 +265,24 @@ def scaled_features(sketches: Sequence["Sketch"], layer_scales: Floats) -> Float
     return values
 
 
-def layer_features(sketches: Sequence["Sketch"], layer_scales: Floats) -> Iterator[Floats]:
-    """Yield `scaled_features` layer by layer, (n, values of the layer).
+def layer_features(
+    sketches: Sequence["Sketch"], layer_scales: Floats, means: Floats | None = None
+) -> Iterator[Floats]:
+    """Yield `scaled_features` layer by layer, (n, values of the layer), less `means` if given.
 
     Those of thousands of adapters of a large base do not fit into memory together.
     """
     layout = sketches[0].layout
     stops = np.cumsum(layout.sizes)
-    for scale, stop, size in zip(layer_scales, stops, layout.sizes, strict=True):
+    for layer, (scale, stop, size) in enumerate(
+        zip(layer_scales, stops, layout.sizes, strict=True)
+    ):
         part = slice(stop - size, stop)
         values = np.stack([sketch.values[part] for sketch in sketches]).astype(np.float32)
         values *= scale
+        if means is not None:
+            values -= means[part]
+            values *= np.array([[sketch.mask[layer]] for sketch in sketches])
         yield values
 
 
@@ -339,15 +304,13 @@ class Centring:
         return centred
 
 
-class KernelRidge:
+class UncentredRidge:
     """Ridge regression in the kernel; solves for every penalty from one decomposition."""
 
     def __init__(self, kernel: Floats, targets: Floats) -> None:
-        """`kernel` (train, train), not centred; `targets` (train, dim), centred."""
-        self.centring = Centring.of(kernel)
-        centred = self.centring.apply(kernel)
-        self.energy = float(np.trace(centred)) / len(centred)
-        values, self._vectors = np.linalg.eigh(centred)
+        """`kernel` (train, train) of features whose origin stays; `targets` (train, dim)."""
+        self.energy = float(np.trace(kernel)) / len(kernel)
+        values, self._vectors = np.linalg.eigh(kernel)
         self._values = np.maximum(values, 0)
         self._rotated = self._vectors.T @ targets
 
@@ -359,8 +322,20 @@ class KernelRidge:
 
     def predict(self, kernel: Floats, penalty: float) -> Floats:
         """Predict (n, dim) from a kernel (n, train) with the training adapters."""
-        predicted: Floats = self.centring.apply(kernel) @ self.duals(penalty)
+        predicted: Floats = kernel @ self.duals(penalty)
         return predicted
+
+
+class KernelRidge(UncentredRidge):
+    """The same around the mean of the training adapters."""
+
+    def __init__(self, kernel: Floats, targets: Floats) -> None:
+        """`kernel` (train, train), not centred; `targets` (train, dim), centred."""
+        self.centring = Centring.of(kernel)
+        super().__init__(self.centring.apply(kernel), targets)
+
+    def predict(self, kernel: Floats, penalty: float) -> Floats:
+        return super().predict(self.centring.apply(kernel), penalty)
 
 
 def split_folds(
@@ -392,13 +367,7 @@ def choose_penalty(
         TrainingDataError: there are too few adapters, or groups.
     """
     count = len(captions)
-    most = count if groups is None else len(set(groups))
-    if count < 2 * FOLDS:
-        raise TrainingDataError(f"{count} training adapters are too few; {2 * FOLDS} at least")
-    if most < FOLDS:
-        raise TrainingDataError(
-            f"{count} training adapters of {most} authors are too few; of {FOLDS} at least"
-        )
+    check_enough(count, count if groups is None else len(set(groups)))
     scores: dict[float, list[float]] = {penalty: [] for penalty in RIDGE_PENALTIES}
     for train, left in split_folds(count, groups, seed):
         space = TextSpace.fit([captions[i] for i in train])
@@ -411,6 +380,16 @@ def choose_penalty(
             scores[penalty].append(mrr(queries @ gallery.T, targets))
     means = {penalty: float(np.mean(values)) for penalty, values in scores.items()}
     return max(means, key=means.__getitem__), means
+
+
+def check_enough(adapters: int, authors: int) -> None:
+    """Refuse to cross-validate on fewer than there have to be."""
+    if adapters < 2 * FOLDS:
+        raise TrainingDataError(f"{adapters} training adapters are too few; {2 * FOLDS} at least")
+    if authors < FOLDS:
+        raise TrainingDataError(
+            f"{adapters} training adapters of {authors} authors are too few; of {FOLDS} at least"
+        )
 
 
 def usual_length(

@@ -84,13 +84,18 @@ def find_registered(session: Session, path: Path) -> Encoder | None:
     return session.scalar(select(Encoder).where(Encoder.checkpoint_sha256 == sha256))
 
 
+def find_encoder(session: Session, name: str) -> Encoder | None:
+    """Return the encoder of a name, active or not, if there is one."""
+    return session.scalar(select(Encoder).where(Encoder.name == name))
+
+
 def get_encoder(session: Session, name: str) -> Encoder:
     """Return the encoder of a name, active or not.
 
     Raises:
         EncoderNotFoundError: there is none.
     """
-    encoder = session.scalar(select(Encoder).where(Encoder.name == name))
+    encoder = find_encoder(session, name)
     if encoder is None:
         raise EncoderNotFoundError(name, list(session.scalars(select(Encoder.name))))
     return encoder

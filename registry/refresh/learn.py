@@ -21,7 +21,7 @@ from encoder.text_encoder import TextEncoder
 from encoder.training.progress import Progress
 from registry.blobs import BlobStore
 from registry.db.encoder_models import Encoder
-from registry.db.encoders import find_active, register_encoder
+from registry.db.encoders import find_active, find_encoder, register_encoder
 from registry.db.examples import Example, list_examples, load_sketches
 from registry.db.pending import base_models_of_files
 from registry.db.promotion import chance_mrr, promote
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 # Fewer captioned adapters find hardly more than a random order does (docs/training.md).
 FEWEST_ADAPTERS = 100
+# What a lesson's encoders were measured on.
+HELD_BACK = "authors held back"
 # Fewer cannot tell whether one encoder is better than another.
 FEWEST_HELD_BACK = 15
 
@@ -147,15 +149,16 @@ class Learner:
             active = find_active(session, family.name)
         progress(0, 1, "Fitting")
         serves = family.name if active is None else active.base_model
-        fitted = self._fit(serves, train, [sketches[e.sha256] for e in train])
         loaded = self._load_active(active)
-        fitted = _keep_concepts(fitted, loaded)
+        start, root = self._start(active, loaded, version)
+        fitted = self._fit(serves, start, train, [sketches[e.sha256] for e in train])
         groups = [example.group for example in held]
         places = _judge(fitted, unseen, held)
         mrr = interval(places, groups)
         known = None if loaded is None else self._judge_active(loaded, held, folder, progress)
         gain = None if known is None else interval(places - known, groups)
-        fitted = replace(fitted, metrics={**fitted.metrics, **_metrics(train, held, mrr, gain)})
+        metrics = {**_metrics(train, held, mrr, gain), "learned_on_from": root}
+        fitted = replace(fitted, metrics={**fitted.metrics, **metrics})
         progress(1, 1, "Fitting")
         name, outcome = None, _unpromoted(mrr, gain, len(held), active)
         if outcome is None:
@@ -191,9 +194,32 @@ class Learner:
                 progress(row + 1, len(hashes), "Loading sketches")
         return sketches
 
+    def _start(
+        self, active: Encoder | None, loaded: "WeightEncoder | None", version: str
+    ) -> "tuple[RidgeEncoder | None, str]":
+        """Return what to learn on from, and its name: the encoder that was here before any lesson.
+
+        A lesson goes through all adapters that are here now, so it does not begin at another one:
+        what was learned of an adapter before would look like what is known of strangers.
+        """
+        from encoder.weight_encoders.ridge import RidgeEncoder
+
+        if active is not None and loaded is not None and loaded.metrics.get("split") == HELD_BACK:
+            with self.sessions() as session:
+                active = find_encoder(session, loaded.metrics.get("learned_on_from", ""))
+            loaded = self._load_active(active)
+        if active and isinstance(loaded, RidgeEncoder) and loaded.sketch_version == version:
+            return loaded, active.name
+        return None, ""
+
     def _fit(
-        self, base_model: str, train: Sequence[Example], sketches: "list[Sketch]"
+        self,
+        base_model: str,
+        start: "RidgeEncoder | None",
+        train: Sequence[Example],
+        sketches: "list[Sketch]",
     ) -> "RidgeEncoder":
+        from encoder.training.learn_on import learn_on
         from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
 
         numbers = {name: k for k, name in enumerate(sorted({e.group for e in train}))}
@@ -202,9 +228,12 @@ class Learner:
             [example.captions for example in train],
             groups=[numbers[example.group] for example in train],
         )
+        name = f"{base_model}-learned"
+        if start is not None:
+            return learn_on(start, adapters, name=name)
         return fit_ridge_to_sketches(
             adapters,
-            name=f"{base_model}-learned",
+            name=name,
             base_model=base_model,
             text_encoder=self.text_encoder.name,
         )
@@ -243,15 +272,6 @@ def learnable_base_models(session: Session) -> list[str]:
     return sorted(family.name for family in families if family is not None)
 
 
-def _keep_concepts(fitted: "RidgeEncoder", active: "WeightEncoder | None") -> "RidgeEncoder":
-    """What the base's gradients say of concepts is true whatever adapters are learned from."""
-    from encoder.weight_encoders.ridge import RidgeEncoder
-
-    if not isinstance(active, RidgeEncoder) or active.sketch_version != fitted.sketch_version:
-        return fitted
-    return replace(fitted, concepts=active.concepts, looks=active.looks)
-
-
 def _check_enough(name: str, train: Sequence[Example], held: Sequence[Example]) -> None:
     if len(train) < FEWEST_ADAPTERS or len(held) < FEWEST_HELD_BACK:
         authors = len({example.group for example in (*train, *held)})
@@ -279,7 +299,7 @@ def _metrics(
     from encoder.training.judging import GALLERY
 
     return {
-        "split": "authors held back",
+        "split": HELD_BACK,
         "adapters": {"train": len(train), "validation": min(len(held), GALLERY)},
         "authors": {
             "train": len({e.group for e in train}),

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from registry.blobs import BlobStore
 from registry.db.encoder_models import Encoder
 from registry.db.encoders import find_active
-from registry.errors import EncoderLostError
+from registry.errors import EncoderLostError, EncoderUnreadableError
 from registry.retrieval.encoder_spaces import ServingEncoder
 from registry.retrieval.opening import ActiveEncoder
 from registry.retrieval.ranking import LEAST_TELLING, Calibration
@@ -60,16 +60,24 @@ class ServingEncoders:
 
         Raises:
             EncoderLostError: its checkpoint is not there.
+            EncoderUnreadableError: it is damaged, or of another version.
         """
         with self._lock:
             sha256 = active.checkpoint_sha256
             if sha256 not in self._loaded:
-                from encoder.weight_encoders.checkpoint import load_encoder
-
-                if not self._blobs.exists(sha256):
-                    raise EncoderLostError(active.name, active.base_model)
-                self._loaded[sha256] = load_encoder(self._blobs.path(sha256))
+                self._loaded[sha256] = self._open(active)
             return self._loaded[sha256]
+
+    def _open(self, active: Encoder | ActiveEncoder) -> "WeightEncoder":
+        from encoder.errors import CheckpointError
+        from encoder.weight_encoders.checkpoint import load_encoder
+
+        if not self._blobs.exists(active.checkpoint_sha256):
+            raise EncoderLostError(active.name, active.base_model)
+        try:
+            return load_encoder(self._blobs.path(active.checkpoint_sha256))
+        except CheckpointError as error:
+            raise EncoderUnreadableError(active.name, active.base_model, str(error)) from error
 
 
 def no_encoder(base_models: Sequence[str]) -> str:

@@ -109,16 +109,6 @@ def test_a_look_is_known_whatever_it_shows() -> None:
     assert right[0] > right[1]
 
 
-def test_the_first_concepts_are_kept_where_only_so_many_are_wanted(
-    gradients: Gradients, concepts: Concepts, directions: Floats
-) -> None:
-    sketches = [as_sketch(own) for own in directions]
-    few = fit_concepts(gradients, sketches, load_text_encoder(), columns=0.5, most=3)
-
-    assert few.keys.rows == 3
-    np.testing.assert_array_equal(few.keys.packed, concepts.keys.packed[:3])
-
-
 def test_a_layer_that_an_adapter_lacks_says_nothing(concepts: Concepts, directions: Floats) -> None:
     other = directions[0].copy()
     other[LAYOUT.sizes[0] :] = directions[1, LAYOUT.sizes[0] :]

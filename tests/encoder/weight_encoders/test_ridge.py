@@ -1,20 +1,15 @@
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.errors import SketchError, TrainingDataError
-from encoder.training.concepts import Gradients, fit_concepts, fit_looks
 from encoder.training.train import encode_captions, fit_ridge, measure_retrieval, sketch_files
-from encoder.weight_encoders.checkpoint import load_encoder, save_encoder
-from encoder.weight_encoders.concepts import unit_layers
 from encoder.weight_encoders.ridge import (
     KernelRidge,
     TextSpace,
     choose_penalty,
-    concept_shares,
     low_rank,
 )
 from tests.encoder.conftest import SyntheticZoo
@@ -55,83 +50,6 @@ def test_an_adapter_of_layers_that_say_nothing_is_refused(zoo: SyntheticZoo) -> 
 
     with pytest.raises(SketchError, match="say nothing"):
         deaf.encode([dataclasses.replace(whole, mask=mask)])
-
-
-def test_concepts_speak_for_an_adapter_that_the_ridge_knows_little_of(
-    zoo: SyntheticZoo, tmp_path: Path
-) -> None:
-    plain = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
-    seen = sketch_files(zoo.dataset.paths[:4])
-    sizes = seen[0].layout.sizes
-    # As many as make one stand out.
-    directions = random(60, int(sizes.sum()))
-    told = [["a castle"], *([f"thing {number}"] for number in range(59))]
-    gradients = Gradients(told, unit_layers(directions, sizes), random(120, int(sizes.sum())))
-    concepts = fit_concepts(gradients, seen, zoo.text_encoder)
-    encoder = dataclasses.replace(plain, concepts=concepts, usual_length=1e3)
-    save_encoder(encoder, tmp_path / "encoder.safetensors")
-    again = load_encoder(tmp_path / "encoder.safetensors")
-    castle = dataclasses.replace(seen[0], values=directions[0].astype(np.float16))
-
-    query = zoo.text_encoder.encode(["a castle"])
-    without, found = (
-        float((own.encode([castle]) @ own.encode_query(query).T)[0, 0]) for own in (plain, again)
-    )
-    assert found > max(0.5, without + 0.2)
-
-
-def test_looks_are_added_to_what_is_said_of_an_adapter(zoo: SyntheticZoo, tmp_path: Path) -> None:
-    plain = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
-    seen = sketch_files(zoo.dataset.paths[:4])
-    sizes = seen[0].layout.sizes
-    directions = random(20, int(sizes.sum()))
-    # Nothing is trusted less, however unlike what was trained on.
-    plain = dataclasses.replace(plain, usual_length=0.0)
-    told = [["a thin line drawing"], *([f"look {number}"] for number in range(19))]
-    gradients = Gradients(told, unit_layers(directions, sizes), random(40, int(sizes.sum())))
-    encoder = dataclasses.replace(plain, looks=fit_looks(gradients, seen, zoo.text_encoder))
-    save_encoder(encoder, tmp_path / "encoder.safetensors")
-    again = load_encoder(tmp_path / "encoder.safetensors")
-    drawn = dataclasses.replace(seen[0], values=directions[0].astype(np.float16))
-    drawn_otherwise = dataclasses.replace(seen[0], values=directions[1].astype(np.float16))
-
-    query = zoo.text_encoder.encode(["a thin line drawing"])
-    without, lines, others = (
-        float((own.encode([sketch]) @ own.encode_query(query).T)[0, 0])
-        for own, sketch in ((plain, drawn), (again, drawn), (again, drawn_otherwise))
-    )
-
-    assert lines > max(without, others) + 0.1
-
-
-def test_concepts_say_more_where_one_stands_out_and_less_of_what_is_known() -> None:
-    flat, peaked = np.zeros(100, np.float32), np.zeros(100, np.float32)
-    flat[::2], peaked[0] = 1, 1
-    scores = np.stack([flat, peaked, peaked])
-
-    shares = concept_shares(scores, np.array([1, 1, 2], np.float32))
-
-    assert shares[1] > 0.8
-    assert shares[0] < 0.05
-    assert shares[2] < 0.05
-
-
-def test_concepts_say_nothing_of_an_adapter_without_the_layers_that_they_are_known_in() -> None:
-    shares = concept_shares(np.zeros((1, 100), np.float32), np.array([0.1], np.float32))
-
-    assert shares.tolist() == [0.0]
-
-
-def test_concepts_are_refused_where_no_usual_length_is_known(zoo: SyntheticZoo) -> None:
-    """They would be passed over in silence."""
-    plain = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
-    directions = random(20, len(plain.means))
-    sketches = sketch_files(zoo.dataset.paths[:2])
-    gradients = Gradients([[f"thing {number}"] for number in range(20)], directions, directions)
-    concepts = fit_concepts(gradients, sketches, zoo.text_encoder)
-
-    with pytest.raises(ValueError, match="usual length"):
-        dataclasses.replace(plain, concepts=concepts, usual_length=0.0)
 
 
 def test_a_missing_layer_counts_as_the_mean_one(zoo: SyntheticZoo) -> None:

@@ -14,6 +14,8 @@ from sqlalchemy.orm import Session
 from encoder.adapter.bit_matrix import BitMatrix
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.sketches.sketch import Sketch, default_layout
+from encoder.training.beliefs import learn_whom_to_believe
+from encoder.training.train import SketchedAdapters
 from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.checkpoint import save_encoder
 from encoder.weight_encoders.concepts import Concepts
@@ -21,7 +23,7 @@ from encoder.weight_encoders.ridge import RidgeEncoder
 from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
 from registry.db.encoder_models import Sketch as StoredSketch
 from registry.db.encoders import find_active, get_encoder, register_encoder
-from registry.db.examples import list_examples
+from registry.db.examples import list_examples, load_sketches
 from registry.db.models import File
 from registry.db.pending import PendingFile
 from registry.db.promotion import promote
@@ -169,16 +171,18 @@ def test_what_the_bases_gradients_say_is_kept_by_an_encoder_that_learned_more(
         BitMatrix.of(rng.normal(size=(60, 64)).astype(np.float32)),
         QuarterMatrix.of(rng.normal(size=(60, 512)).astype(np.float32)),
     )
+    with registry.sessions() as session:
+        taught = examples_of(session)
+    spoken_encoder = learn_whom_to_believe(first, taught, concepts, concepts)
     save_encoder(
-        replace(first, name="spoken", concepts=concepts, looks=concepts),
-        tmp_path / "spoken.safetensors",
+        replace(spoken_encoder, name="spoken", metrics={}), tmp_path / "spoken.safetensors"
     )
     with registry.sessions.begin() as session:
         spoken = register_encoder(session, registry.blobs, tmp_path / "spoken.safetensors")
     list(backfill(registry.sessions, registry.blobs, spoken))
     with registry.sessions.begin() as session:
         promote(session, "spoken", reason="a test")
-        add_taught(session, 160, seed=1)
+        add_taught(session, 300, seed=1)
 
     second = registry.learn("demo-flux-tiny")
 
@@ -188,9 +192,18 @@ def test_what_the_bases_gradients_say_is_kept_by_an_encoder_that_learned_more(
         kept = load_registered(registry.blobs, active)
     assert active.name == second.encoder
     assert isinstance(kept, RidgeEncoder)
-    assert kept.concepts is not None
-    np.testing.assert_array_equal(kept.concepts.keys.packed, concepts.keys.packed)
-    assert kept.looks is not None
+    assert kept.known is not None
+    np.testing.assert_array_equal(kept.known.concepts.keys.packed, concepts.keys.packed)
+    assert active.metrics["learned_on_from"] == "spoken"
+
+
+def examples_of(session: Session) -> SketchedAdapters:
+    examples = list_examples(session, ["demo-flux-tiny"], LAYOUT.version, TEXT_ENCODER)
+    captions = {example.sha256: example.captions for example in examples}
+    loaded = list(load_sketches(session, list(captions), LAYOUT.version))
+    return SketchedAdapters(
+        [Sketch.from_bytes(data) for _, data in loaded], [captions[own] for own, _ in loaded]
+    )
 
 
 def require_active(session: Session) -> Encoder:

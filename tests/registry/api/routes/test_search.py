@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from safetensors.numpy import load_file, save_file
 from sqlalchemy import select, text
 
+from encoder.adapter.safetensors_header import read_header
 from encoder.errors import LoraFileError
 from registry.api.errors import log_hidden, problem_of
 from registry.connection import own_version
 from registry.db.encoder_models import Encoder
+from registry.db.encoders import get_encoder
 from registry.db.migrate import newest_revision
 from registry.db.models import Adapter, CrawlRun, File
 from registry.errors import DatabaseError, DatabaseLostError, DiskFullError, EncoderRejectedError
@@ -329,6 +333,27 @@ def test_it_is_not_ready_without_an_encoders_checkpoint(
 
     assert answer.status_code == 503
     assert f"the checkpoint of encoder {name} is not in the blob store" in answer.json()["detail"]
+
+
+def test_an_encoder_that_cannot_be_read_is_told_with_what_to_do(
+    client: TestClient, registry: Registry
+) -> None:
+    """As after an upgrade: what another version wrote is no checkpoint here."""
+    name = add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+        encoder = get_encoder(session, name)
+        path = registry.blobs.path(encoder.checkpoint_sha256)
+    arrays = load_file(path)
+    header = dict(read_header(path).metadata)
+    path.chmod(0o600)
+    save_file({**arrays, "unheard_of": np.zeros(1, np.float32)}, path, metadata=header)
+
+    answer = client.get("/v1/search", params={"q": "a neon cat"})
+
+    assert answer.status_code == 503
+    assert f"encoder {name} cannot be read" in answer.json()["detail"]
+    assert "autolora encoders add" in answer.json()["detail"]
 
 
 def test_it_is_not_ready_on_a_schema_of_another_version(

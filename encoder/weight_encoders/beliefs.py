@@ -1,0 +1,99 @@
+"""How far each of several that say something of an adapter is believed.
+
+Concepts tell what is drawn, looks how it is drawn, and the ridge what it was trained on; which of
+them is right differs from adapter to adapter. How near each will come to what captions say is
+itself predicted, from the sketch and from how clearly each speaks (encoder/training/beliefs.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from encoder.arrays import Floats
+from encoder.text_encoder import normalise
+
+# Nobody is left out: what is believed least still tells two adapters of the same rest apart.
+LEAST = 0.01
+# Evidence further from the usual than that, in standard deviations, says no more.
+MOST_UNUSUAL = 3.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Beliefs:
+    """Linear regression on features of a sketch and on evidence: its values, and their products."""
+
+    means: Floats  # (evidence,)
+    spreads: Floats  # (evidence,)
+    usual: Floats  # (voices,): how near each comes to captions in the mean
+    by_evidence: Floats  # (terms of evidence, voices)
+    by_features: Floats  # (values of a sketch, voices)
+    # The likeness to its captions that all but the worst fifth of unseen adapters have.
+    usual_likeness: float
+
+    def of(self, features: Floats, evidence: Floats) -> Floats:
+        """Return how near voices come to captions, by cosine: (n, voices), none below `LEAST`.
+
+        `features` (n, values of a sketch) are the ridge's; `evidence` (n, evidence).
+        """
+        terms = terms_of(evidence, self.means, self.spreads)
+        # How much an adapter changes says nothing of whom to believe.
+        by_features = normalise(features) @ self.by_features
+        return self.bounded(self.usual + terms @ self.by_evidence + by_features)
+
+    @staticmethod
+    def bounded(likeness: Floats) -> Floats:
+        return np.maximum(likeness, np.float32(LEAST))
+
+    def trust(self, likeness: Floats) -> Floats:
+        """Return how far embeddings of such a likeness to captions are trusted, (n,), 0..1."""
+        trusted: Floats = np.minimum(1, likeness / self.usual_likeness).astype(np.float32)
+        return trusted
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what a checkpoint holds."""
+        return {
+            "belief_means": self.means,
+            "belief_spreads": self.spreads,
+            "belief_usual": self.usual,
+            "belief_by_evidence": self.by_evidence,
+            "belief_by_features": self.by_features.astype(np.float16),
+            "belief_usual_likeness": np.array([self.usual_likeness], np.float32),
+        }
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, Any]) -> "Beliefs | None":
+        """Build it from what `arrays` gave; an encoder with one voice has none."""
+        if "belief_usual" not in arrays:
+            return None
+        means, spreads, usual, by_evidence, by_features = (
+            np.asarray(arrays[f"belief_{name}"], np.float32)
+            for name in ("means", "spreads", "usual", "by_evidence", "by_features")
+        )
+        usual_likeness = float(arrays["belief_usual_likeness"][0])
+        return cls(means, spreads, usual, by_evidence, by_features, usual_likeness)
+
+
+def terms_of(evidence: Floats, means: Floats, spreads: Floats) -> Floats:
+    """Return evidence (n, k) in standard deviations, and the products of every two: (n, terms)."""
+    scaled = ((evidence - means) / spreads).clip(-MOST_UNUSUAL, MOST_UNUSUAL)
+    first, second = np.triu_indices(scaled.shape[1])
+    terms = np.concatenate([scaled, scaled[:, first] * scaled[:, second]], axis=1)
+    found: Floats = (terms / np.sqrt(terms.shape[1])).astype(np.float32)
+    return found
+
+
+def said_together(voices: Sequence[Floats], believed: Floats) -> tuple[Floats, Floats]:
+    """Add what voices say, each by how far it is believed, (n, voices).
+
+    Returns unit rows (n, dim), and how near each should be to its captions, (n,).
+    """
+    added = sum(
+        (believed[:, [place]] * voice for place, voice in enumerate(voices)),
+        start=np.zeros_like(voices[0]),
+    )
+    lengths = np.maximum(np.linalg.norm(added, axis=1), 1e-12)
+    likeness: Floats = np.square(believed).sum(axis=1) / lengths
+    return added / lengths[:, None], likeness

@@ -1,0 +1,103 @@
+"""What is said of an adapter by all that know something: the ridge, concepts, and looks.
+
+What is drawn is told by the words of the concepts that an adapter is most like, how it is drawn by
+those of the looks, and what the ridge was trained on by its prediction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from encoder.arrays import Floats
+from encoder.text_encoder import normalise
+from encoder.weight_encoders.beliefs import Beliefs, said_together
+from encoder.weight_encoders.concepts import Concepts, nearest_shares, peaks
+
+if TYPE_CHECKING:
+    from encoder.sketches.sketch import Sketch
+    from encoder.weight_encoders.ridge import TextSpace
+
+# So many of the nearest have a say in an adapter's words. Chosen on validation, where 30 to 100
+# concepts tie, and 10 and 20 looks.
+NEAREST_CONCEPTS, NEAREST_LOOKS = 50, 10
+
+
+class Said(NamedTuple):
+    """What each voice says of adapters, and how clearly."""
+
+    voices: list[Floats]  # (n, dim) each, unit rows
+    evidence: Floats  # (n, evidence): what tells whom to believe
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Known:
+    """What a base model is known to draw, and how far it is believed beside a ridge."""
+
+    concepts: Concepts
+    looks: Concepts
+    beliefs: Beliefs
+
+    def join(
+        self,
+        predictions: Floats,
+        features: Floats,
+        sketches: Sequence["Sketch"],
+        text: "TextSpace",
+    ) -> tuple[Floats, Floats]:
+        """Return embeddings of length 1, (n, dim), and how far each is trusted, (n,), 0..1.
+
+        `predictions` (n, dim) are the ridge's for `features` (n, values of a sketch).
+        """
+        said = say(self.concepts, self.looks, predictions, features, sketches, text)
+        believed = self.beliefs.of(features, said.evidence)
+        embeddings, likeness = said_together(said.voices, believed)
+        return embeddings, self.beliefs.trust(likeness)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what a checkpoint holds."""
+        return {
+            **self.concepts.arrays("concept"),
+            **self.looks.arrays("look"),
+            **self.beliefs.arrays(),
+        }
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, Any]) -> "Known | None":
+        """Build it from what `arrays` gave; an encoder need not have any."""
+        concepts, looks = (Concepts.restore(arrays, name) for name in ("concept", "look"))
+        beliefs = Beliefs.restore(arrays)
+        if concepts is None or looks is None or beliefs is None:
+            return None
+        return cls(concepts, looks, beliefs)
+
+
+def say(
+    concepts: Concepts,
+    looks: Concepts,
+    predictions: Floats,
+    features: Floats,
+    sketches: Sequence["Sketch"],
+    text: "TextSpace",
+) -> Said:
+    """Ask all voices about adapters; arguments are as of `Known.join`."""
+    lengths = np.linalg.norm(predictions, axis=1)
+    voices, clear = [normalise(predictions)], [lengths / np.linalg.norm(features, axis=1)]
+    for vocabulary, nearest in ((concepts, NEAREST_CONCEPTS), (looks, NEAREST_LOOKS)):
+        scores = vocabulary.scores(sketches)
+        voices.append(normalise(nearest_shares(scores, nearest) @ words_of(vocabulary, text)))
+        clear.append(peaks(scores))
+    agreed = [
+        (one * other).sum(axis=1) for place, one in enumerate(voices) for other in voices[:place]
+    ]
+    return Said(voices, np.stack([*clear, *agreed], axis=1))
+
+
+@lru_cache(maxsize=4)
+def words_of(vocabulary: Concepts, text: "TextSpace") -> Floats:
+    """Return what concepts are called, unit rows (concepts, dim), without what all share."""
+    words = text.project(vocabulary.texts.dense())
+    return normalise(words - words.mean(axis=0))
