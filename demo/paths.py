@@ -6,7 +6,9 @@ from pathlib import Path
 # What the repository ships, and what `make zoo` makes (hours of work, not in git).
 DATA = Path(__file__).parent / "data"
 BUILD = Path(os.environ.get("DEMO_BUILD", Path(__file__).parent / "build"))
+# Adapters on the shipped base of art that the miniature world does not know, by many authors.
+WIDE = BUILD / "wide"
 # What the shipped base's gradients say of concepts.
 GRADIENTS = BUILD / "concepts"
 # Its folders of things, and of looks and effects.
-THINGS, MANNERS = ("names",), ("manners", "looks")
+THINGS, MANNERS = ("sorts", "names"), ("manners", "looks")

@@ -1,11 +1,14 @@
 """Train the shipped weight encoder, and before it the basis of its sketches.
 
-Both see training adapters only: the zoo's for the basis, and more (demo/more.py) for the encoder.
-What the base's gradients say of concepts (demo/world/gradients.py) is joined last.
+The zoo's training adapters are for the basis; a ridge is fitted on them and more (demo/more.py). It
+then learns on with adapters of other art by other authors (demo/world/zoo.py), and how far to
+believe it beside what the base's gradients say of concepts (demo/world/gradients.py).
 """
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,19 +16,26 @@ from rich.console import Console
 from rich.progress import Progress
 
 from demo.listing import BASE_MODEL
-from demo.paths import BUILD, GRADIENTS, MANNERS
+from demo.paths import BUILD, GRADIENTS, MANNERS, THINGS, WIDE
+from demo.world.splits import SHIPPED_SETS
+from demo.world.ways_to_say import ways_to_say
 from encoder.adapter.lora_file import read
+from encoder.arrays import Floats
 from encoder.base_models.families import find_family
 from encoder.sketches.basis import basis_path, find_basis, fit_basis
-from encoder.sketches.sketch import default_layout
-from encoder.text_encoder import load_text_encoder
+from encoder.sketches.sketch import Sketch, default_layout
+from encoder.text_encoder import TextEncoder, load_text_encoder
+from encoder.training.beliefs import learn_whom_to_believe
 from encoder.training.concepts import Gradients, fit_concepts, fit_looks
 from encoder.training.dataset import Dataset, read_dataset
-from encoder.training.train import fit_ridge, sketch_files
+from encoder.training.learn_on import learn_on
+from encoder.training.progress import Progress as TrainingProgress
+from encoder.training.train import SketchedAdapters, encode_captions, fit_ridge, sketch_files
 from encoder.weight_encoders.checkpoint import save_encoder
+from encoder.weight_encoders.concepts import Concepts
 
-# Names with the fewest pictures come last: the last 300 bring nothing, and take half a megabyte.
-CONCEPTS = 3_453
+# How often ways of saying the same are counted, beside the captions of some 3,000 adapters.
+COUNTED = 2
 
 
 def load_dataset(zoo: Path) -> Dataset:
@@ -62,39 +72,113 @@ def train_basis(dataset: Dataset) -> None:
     default_layout.cache_clear()
 
 
-def train(zoo: Path, more: Path, gradients: Path, output: Path) -> None:
+def read_wide(folder: Path) -> tuple[Dataset, list[int]]:
+    """Return the wide zoo without what is for reports, and the number of everyone's author.
+
+    Sets that the shipped base knows are no strangers, whatever split they are in.
+    """
+    lines = (folder / "zoo.jsonl").read_text().splitlines()
+    rows = [
+        row
+        for row in map(json.loads, lines)
+        if row["split"] == "train"
+        or (row["split"] == "validation" and not SHIPPED_SETS & set(row["sources"]))
+    ]
+    dataset = Dataset(
+        [folder / row["file"] for row in rows],
+        [[*row["captions"], *row["captions_zh"]] for row in rows],
+        [row["split"] for row in rows],
+    )
+    return dataset, [row["group"] for row in rows]
+
+
+def embed_sayings(wide: Dataset, text_encoder: TextEncoder) -> list[Floats]:
+    """Embed what is said of the wide zoo and in how many ways, as much as each is to count."""
+    ways = encode_captions(ways_to_say(), text_encoder)
+    captions = [wide.captions[place] for place in wide.indices("train")]
+    return [*encode_captions(captions, text_encoder), *ways * COUNTED]
+
+
+def fit_vocabularies(
+    gradients: Path, sketches: Sequence[Sketch], text_encoder: TextEncoder
+) -> tuple[Concepts, Concepts]:
+    """Return the concepts and the looks of the shipped base."""
+    sizes = sketches[0].layout.sizes
+    things, manners, looks = (
+        Gradients.load([gradients / part for part in parts], sizes)
+        for parts in (THINGS, MANNERS[:1], MANNERS)
+    )
+    return (
+        fit_concepts(things, sketches, text_encoder, manners=manners),
+        fit_looks(looks, sketches, text_encoder),
+    )
+
+
+def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> None:
     dataset = load_dataset(zoo)
     train_basis(dataset)
-    dataset, text_encoder = add_more(dataset, more), load_text_encoder()
-    with Progress(console=Console(stderr=True)) as bars:
-        task = bars.add_task("Encoder")
-        encoder = fit_ridge(
-            dataset,
+    (others, authors), text_encoder = read_wide(wide), load_text_encoder()
+    with bars() as progress:
+        ridge = fit_ridge(
+            add_more(dataset, more),
             text_encoder,
             name=f"{BASE_MODEL}-ridge",
             base_model=BASE_MODEL,
-            progress=lambda done, total, what: bars.update(
-                task, completed=done, total=total, description=what
-            ),
+            sayings=embed_sayings(others, text_encoder),
+            progress=progress,
         )
-    sketches = sketch_files([dataset.paths[index] for index in dataset.indices("train")])
-    sizes = sketches[0].layout.sizes
-    seen = Gradients.load([gradients / "manners", gradients / "names"], sizes)
-    looks = Gradients.load([gradients / part for part in MANNERS], sizes)
-    encoder = replace(
-        encoder,
-        concepts=fit_concepts(seen, sketches, text_encoder, most=CONCEPTS),
-        looks=fit_looks(looks, sketches, text_encoder),
+        wide_sketches = sketch_files(others.paths, progress=progress)
+    captions = encode_captions(others.captions, text_encoder)
+
+    def some(places: Sequence[int]) -> SketchedAdapters:
+        return SketchedAdapters(
+            [wide_sketches[place] for place in places],
+            [captions[place] for place in places],
+            groups=[authors[place] for place in places],
+        )
+
+    # Those that the ridge was fitted on are learned from again, so that they are found as before.
+    train = join(some(others.indices("train")), dataset, "train", text_encoder)
+    learned = learn_on(ridge, train, name=ridge.name, cautious=True)
+    encoder = learn_whom_to_believe(
+        learned,
+        join(some(others.indices("validation")), dataset, "validation", text_encoder),
+        *fit_vocabularies(gradients, wide_sketches, text_encoder),
     )
-    save_encoder(encoder, output)
-    print(json.dumps(encoder.metrics, indent=1))
+    metrics = {**ridge.metrics, "learned_on": dict(learned.metrics)}
+    save_encoder(replace(encoder, metrics=metrics), output)
+    print(json.dumps(metrics, indent=1))
+
+
+def join(
+    adapters: SketchedAdapters, dataset: Dataset, split: str, text_encoder: TextEncoder
+) -> SketchedAdapters:
+    """Join adapters of the wide zoo with those of a split of the miniature world."""
+    own = dataset.indices(split)
+    captions = encode_captions([dataset.captions[place] for place in own], text_encoder)
+    return SketchedAdapters(
+        [*adapters.sketches, *sketch_files([dataset.paths[place] for place in own])],
+        [*adapters.captions, *captions],
+        groups=[*(adapters.groups or ()), *(-1 - place for place in own)],
+    )
+
+
+@contextmanager
+def bars() -> Iterator[TrainingProgress]:
+    """Show how far the parts of the training are."""
+    with Progress(console=Console(stderr=True)) as shown:
+        task = shown.add_task("Encoder")
+        yield lambda done, total, what: shown.update(
+            task, completed=done, total=total, description=what
+        )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo")
     parser.add_argument("--more", type=Path, default=BUILD / "more/manifest.json")
+    parser.add_argument("--wide", type=Path, default=WIDE)
     parser.add_argument("--gradients", type=Path, default=GRADIENTS)
     parser.add_argument("--output", type=Path, default=BUILD / "encoder.safetensors")
     arguments = parser.parse_args()
-    train(arguments.zoo, arguments.more, arguments.gradients, arguments.output)
+    train(arguments.zoo, arguments.more, arguments.wide, arguments.gradients, arguments.output)

@@ -48,7 +48,7 @@ def main() -> None:
     assert isinstance(encoder, RidgeEncoder)
     sketches = sketch_files(zoo.paths)
     encoders = {
-        "its ridge alone": replace(encoder, concepts=None, looks=None),
+        "its ridge alone": replace(encoder, known=None),
         "as shipped": encoder,
     }
     rows = [

@@ -34,9 +34,9 @@ from benchmarks.search.lists import (
 from benchmarks.search.tables import LANGUAGE_NAMES
 from benchmarks.search.world import ENCODER, Language, World, as_served, fill, open_index
 from benchmarks.tables import table
-from benchmarks.wide.shipped import KNOWN
 from demo.concepts import Concept
-from demo.paths import BUILD, DATA
+from demo.paths import DATA, WIDE
+from demo.world.splits import SHIPPED_SETS
 from encoder.training.train import sketch_files
 from encoder.weight_encoders.checkpoint import load_encoder
 from registry.retrieval.encoder_spaces import ServingEncoder
@@ -69,7 +69,7 @@ class Outside:
 def load_outside(folder: Path, checkpoint: Path, split: str) -> Outside:
     """Read and embed the adapters of a split."""
     every = [json.loads(line) for line in (folder / "zoo.jsonl").read_text().splitlines()]
-    left_out = [row for row in every if KNOWN & set(row["sources"])]
+    left_out = [row for row in every if SHIPPED_SETS & set(row["sources"])]
     rows = [row for row in every if row["split"] == split and row not in left_out]
     away = [row for row in left_out if not any(answers(other, row) for other in rows)]
     loaded = load_encoder(checkpoint)
@@ -180,7 +180,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--zoo", type=Path, default=BUILD / "outside")
+    parser.add_argument("--zoo", type=Path, default=WIDE)
     parser.add_argument("--checkpoint", type=Path, default=DATA / "encoder.safetensors")
     parser.add_argument("--split", default="held-out", choices=("validation", "held-out"))
     parser.add_argument("--output", type=Path, default=RESULTS / "search_outside.json")

@@ -24,16 +24,16 @@ from encoder.sketches.sketch import layout_of
 from encoder.text_encoder import normalise
 from encoder.training.concepts import Gradients, Whitener
 from encoder.training.train import encode_captions
-from encoder.weight_encoders.concepts import NEAREST, nearest_shares, unit_layers
+from encoder.weight_encoders.concepts import nearest_shares, unit_layers
 from encoder.weight_encoders.ridge import TextSpace
+from encoder.weight_encoders.voices import NEAREST_CONCEPTS, NEAREST_LOOKS
 
 # Chosen on the validation adapters: how sharply a question picks concepts.
 SHARPNESS = 25.0
 # What the variance within concepts is damped by, relative to the mean energy of a row.
 DAMPING = 1.0
-# How much the words of manners count beside those of things, and of how many the nearest speak;
-# .5 to 1 and 5 to 20 tie on the shipped base.
-SHARE_OF_MANNERS, NEAREST_MANNERS = 0.5, 10
+# How much the words of manners count beside those of things; .5 to 1 tie on the shipped base.
+SHARE_OF_MANNERS = 0.5
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Concepts:
         about, how = (
             normalise(nearest_shares(scores, count) @ own)
             for scores, count, own in zip(
-                self.scores, (NEAREST, NEAREST_MANNERS), words, strict=True
+                self.scores, (NEAREST_CONCEPTS, NEAREST_LOOKS), words, strict=True
             )
         )
         return Space(normalise(about + SHARE_OF_MANNERS * how), self.text.project)

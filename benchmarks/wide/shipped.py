@@ -1,7 +1,7 @@
 """Measure the shipped encoder on adapters of art that nothing shipped has seen.
 
 `python -m demo.world.art` and `python -m demo.world.zoo --unseen --base demo/data/base --folder
-demo/build/outside --groups 36` make the adapters: of other icon sets and by other authors, on the
+demo/build/wide --groups 126` make the adapters: of other icon sets and by other authors, on the
 shipped base. They are asked for in other words than captions have, in galleries of 60.
 """
 
@@ -24,16 +24,14 @@ from benchmarks.tables import table
 from benchmarks.wide.figures import both, chance, gallery_places, reciprocal, summary
 from benchmarks.wide.otherwise import Otherwise
 from benchmarks.wide.zoo import LANGUAGES
-from demo.paths import BUILD, DATA
+from demo.paths import DATA, WIDE
 from demo.world.concepts import KINDS
+from demo.world.splits import SHIPPED_SETS
 from encoder.adapter.lora_file import read
 from encoder.text_encoder import load_text_encoder
 from encoder.training.train import encode_captions, sketch_files
 from encoder.weight_encoders.checkpoint import load_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder
-
-# Sets that the shipped base was trained on, though the wide one was not.
-KNOWN = {"emojione", "emojione-monotone"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Outside:
             for row in every
             if row["split"] == split
             and row["group"] >= first_group
-            and not KNOWN & set(row["sources"])
+            and not SHIPPED_SETS & set(row["sources"])
         ]
         asked = [[row["question"], row["question_zh"]] for row in rows]
         return cls(
@@ -75,16 +73,16 @@ class Outside:
 
 
 def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, Space]]:
-    """Yield the shipped encoder's ridge by itself, with concepts, and all of it."""
+    """Yield what each voice of the shipped encoder says by itself, and all of it."""
     encoder = load_encoder(checkpoint)
     assert isinstance(encoder, RidgeEncoder)
     sketches = sketch_files(outside.paths)
-    for name, own in (
-        ("the ridge alone", replace(encoder, concepts=None, looks=None)),
-        ("without looks", replace(encoder, looks=None)),
-        ("as shipped", encoder),
-    ):
-        yield name, Space(own.encode(sketches), own.encode_query)
+    alone = replace(encoder, known=None)
+    yield "the ridge alone", Space(alone.encode(sketches), alone.encode_query)
+    _, concepts, looks = encoder.voices(sketches)
+    yield "concepts alone", Space(concepts, encoder.text.project)
+    yield "looks alone", Space(looks, encoder.text.project)
+    yield "as shipped", Space(encoder.encode(sketches), encoder.encode_query)
 
 
 def rival_spaces(
@@ -159,7 +157,7 @@ def to_markdown(results: Mapping[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--zoo", type=Path, default=BUILD / "outside")
+    parser.add_argument("--zoo", type=Path, default=WIDE)
     parser.add_argument("--encoder", type=Path, default=DATA / "encoder.safetensors")
     parser.add_argument("--split", default="held-out", choices=("validation", "held-out"))
     parser.add_argument("--first-group", type=int, default=0, help="leave out those before")

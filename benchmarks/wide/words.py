@@ -18,14 +18,11 @@ from benchmarks.results import RESULTS, write_results
 from benchmarks.tables import table
 from benchmarks.wide.figures import gallery_places, reciprocal
 from benchmarks.wide.otherwise import Otherwise
-from benchmarks.wide.shipped import KNOWN
-from demo.effects import COLOURS, PATTERNS
 from demo.paths import DATA
 from demo.world.concepts import KINDS, Concept, Planner, split_of
-from demo.world.made_looks import MADE_LOOKS
-from demo.world.manners import words_of_effect
-from demo.world.said import said_of_effect
 from demo.world.sources import Split
+from demo.world.splits import SHIPPED_SETS
+from demo.world.ways_to_say import ways_to_say
 from encoder.text_encoder import TextEncoder, load_text_encoder, normalise
 from encoder.training.train import encode_captions
 from encoder.weight_encoders.checkpoint import load_encoder
@@ -41,24 +38,13 @@ def concepts_of(split: Split, groups: int) -> list[Concept]:
     planner = Planner.load(split)
     numbers = [number for number in range(groups) if split_of(number) == split]
     every = [concept for number in numbers for concept in planner.group(number)[1]]
-    return [concept for concept in every if not KNOWN & set(concept.sources)]
+    return [concept for concept in every if not SHIPPED_SETS & set(concept.sources)]
 
 
 def captions_of(concepts: Sequence[Concept], text_encoder: TextEncoder) -> Floats:
     """Embed what is said of adapters, (n, captions, dim)."""
     said = [[*concept.told.captions, *concept.told.captions_zh] for concept in concepts]
     return np.stack(encode_captions(said, text_encoder))
-
-
-def ways_to_say() -> list[list[str]]:
-    """Return the phrases of every effect and made look."""
-    effects = [
-        [*words_of_effect(kind, pattern, colour).seen, *said_of_effect(kind, pattern, colour)]
-        for kind, patterns in PATTERNS.items()
-        for pattern in patterns
-        for colour in COLOURS
-    ]
-    return [*effects, *([*look.said, *look.said_zh] for look in MADE_LOOKS)]
 
 
 def spaces(groups: int, text_encoder: TextEncoder) -> Iterator[tuple[str, Project]]:

@@ -164,6 +164,11 @@ class Planner:
         pictures = shuffled(rng, self._by_name[name])[:PICTURES_OF_NAME]
         return self._concept("object", pictures, self._name(name), author, rng)
 
+    def sort(self, sort: tuple[str, str], author: Author, rng: np.random.Generator) -> Concept:
+        """A sort of things, as several looks draw them."""
+        pictures = shuffled(rng, self._by_sort[sort])[:PICTURES_OF_MANNER]
+        return self._concept("object", pictures, words(*sort, *sort), author, rng)
+
     def manner(
         self, manner: int | tuple[str, str, str], author: Author, rng: np.random.Generator
     ) -> Concept:
@@ -197,6 +202,11 @@ class Planner:
     def names(self) -> list[int]:
         """Names with a Chinese one that is no guess, those of many pictures first."""
         return sorted(self._spoken, key=lambda n: (-min(len(self._by_name[n]), 4), n))
+
+    @cached_property
+    def sorts(self) -> list[tuple[str, str]]:
+        """Sorts of things of which some look has enough."""
+        return list(dict.fromkeys(sort for _, sort in self._subjects))
 
     @cached_property
     def manners(self) -> list[int | tuple[str, str, str]]:
@@ -291,6 +301,13 @@ class Planner:
             sort = GROUP_WORDS.get(entry["group"]) or (last, names.get(last, ""))
             if sort[1]:
                 found[int(self.art.look[i]), sort].append(i)
+        return found
+
+    @cached_property
+    def _by_sort(self) -> dict[tuple[str, str], list[int]]:
+        found = defaultdict(list)
+        for (_, sort), own in self._by_subject.items():
+            found[sort].extend(own)
         return found
 
     @cached_property

@@ -43,7 +43,7 @@ from encoder.sketches.basis import Basis, basis_path, fit_basis
 TOGETHER, BAGS = 32, 4
 # Batches of a bag; each has four samples of every concept.
 ROUNDS_OF_NAME, ROUNDS_OF_MANNER = 4, 6
-NAME_SEED, MANNER_SEED, LOOK_SEED = 9, 11, 13
+NAME_SEED, MANNER_SEED, LOOK_SEED, SORT_SEED = 9, 11, 13, 15
 
 
 def sketch_gradients(
@@ -84,6 +84,8 @@ class Writer:
             self._write("manners", turn, start)
         for start in range(0, len(MADE_LOOKS), TOGETHER):
             self._write("looks", turn, start)
+        for start in range(0, len(self.planner.sorts), TOGETHER):
+            self._write("sorts", turn, start)
         for start in range(0, len(self.planner.names), TOGETHER):
             self._write("names", turn, start)
 
@@ -93,7 +95,12 @@ class Writer:
             if not free or path.exists():
                 return
             began = time.monotonic()
-            sketched = {"names": self._names, "manners": self._manners, "looks": self._looks}
+            sketched = {
+                "names": self._names,
+                "sorts": self._sorts,
+                "manners": self._manners,
+                "looks": self._looks,
+            }
             bags, told = sketched[part](turn, start)
             largest = np.abs(bags).max(axis=(0, 2), keepdims=True)
             with written_whole(path) as partial, partial.open("wb") as file:
@@ -119,6 +126,17 @@ class Writer:
             bags.append(self._sketch(lessons, ROUNDS_OF_NAME, turn, start, bag))
         entries: list[dict[str, Any]] = [planner.art.names[name] for name in names]
         return np.stack(bags), [[entry["label"], entry["label_zh"]] for entry in entries]
+
+    def _sorts(self, turn: int, start: int) -> tuple[Floats, list[list[str]]]:
+        rng, planner = np.random.default_rng([SORT_SEED, turn, start]), self.planner
+        sorts = planner.sorts[start : start + TOGETHER]
+        bags = []
+        for bag in range(BAGS):
+            author = replace(draw_author(rng, start), lazy=False)
+            concepts = [planner.sort(sort, author, rng) for sort in sorts]
+            lessons = [self.world.lesson(own, planner.draw(own)) for own in concepts]
+            bags.append(self._sketch(lessons, ROUNDS_OF_MANNER, turn, start, bag))
+        return np.stack(bags), [list(sort) for sort in sorts]
 
     def _manners(self, turn: int, start: int) -> tuple[Floats, list[list[str]]]:
         rng, planner = np.random.default_rng([MANNER_SEED, turn, start]), self.planner

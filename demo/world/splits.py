@@ -19,6 +19,8 @@ WITHHELD_EVERY = 25
 # One name in so many is unknown to the base: adapters bring the thing.
 UNKNOWN_EVERY = 16
 
+# Sets for choices and reports that the shipped base was trained on, and so are no strangers to it.
+SHIPPED_SETS = {"emojione", "emojione-monotone"}
 # Sets that the shipped zoo knows under another name.
 OTHER_STYLES = {"fluent-contrast": "fluent-line"}
 

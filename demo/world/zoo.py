@@ -27,12 +27,13 @@ from torch import Tensor
 
 from crawler.whole_file import written_whole
 from demo.base import encode_pictures, flow_loss
-from demo.paths import BUILD
+from demo.paths import BUILD, DATA
 from demo.training import ignore_states, set_rate
 from demo.vae import to_tensor
 from demo.world.adapters import AdapterGroup
 from demo.world.authors import Author
 from demo.world.concepts import GROUP, Concept, Planner, split_of
+from demo.world.splits import Unseen
 from demo.zoo import BARE_PROMPT, Lesson, descend_each, sample_all
 from encoder.base_models.families import Family
 from encoder.text_encoder import load_text_encoder
@@ -177,7 +178,11 @@ def family_of(base: Path) -> Family:
 
 
 def train_zoo(folder: Path, numbers: Iterable[int], base: Path | None = None) -> None:
-    """Train the groups that are not there yet and that no other process is at."""
+    """Train the groups that are not there yet and that no other process is at.
+
+    On the shipped base nothing that its own zoo's reports ask for is trained on.
+    """
+    unseen = Unseen() if base is None else Unseen.read(DATA / "splits.json")
     for part in ("adapters", "groups"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     freeze_base(folder / "base", base)
@@ -188,7 +193,9 @@ def train_zoo(folder: Path, numbers: Iterable[int], base: Path | None = None) ->
             if not free or (folder / f"groups/{number:04d}.jsonl").exists():
                 continue
             split = split_of(number)
-            planner = planners[split] = planners.get(split) or Planner.load(split)
+            if split not in planners:
+                planners[split] = Planner.load(split, unseen if split == "train" else None)
+            planner = planners[split]
             make_group(world, planner, folder, number)
 
 
