@@ -18,7 +18,6 @@ from rich.progress import Progress
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD, GRADIENTS, MANNERS, THINGS, WIDE
 from demo.world.splits import SHIPPED_SETS
-from demo.world.ways_to_say import ways_to_say
 from encoder.adapter.lora_file import read
 from encoder.arrays import Floats
 from encoder.base_models.families import find_family
@@ -94,6 +93,9 @@ def read_wide(folder: Path) -> tuple[Dataset, list[int]]:
 
 def embed_sayings(wide: Dataset, text_encoder: TextEncoder) -> list[Floats]:
     """Embed what is said of the wide zoo and in how many ways, as much as each is to count."""
+    # Made looks are drawn with scipy, which only who makes a zoo has.
+    from demo.world.ways_to_say import ways_to_say
+
     ways = encode_captions(ways_to_say(), text_encoder)
     captions = [wide.captions[place] for place in wide.indices("train")]
     return [*encode_captions(captions, text_encoder), *ways * COUNTED]

@@ -31,7 +31,8 @@ from encoder.sketches.sketch import Sketch, default_layout, sketch_file
 from encoder.training.train import COMPONENTS
 from encoder.weight_encoders.checkpoint import AnyEncoder, load_encoder, save_encoder
 from encoder.weight_encoders.penalties import Penalties
-from encoder.weight_encoders.ridge import RidgeEncoder, TextSpace
+from encoder.weight_encoders.ridge import RidgeEncoder
+from encoder.weight_encoders.text_space import TextSpace
 
 FAMILY, BASE_MODEL = "flux.1", "flux.1-dev"
 # Rank -> turns. The largest are there for their memory.

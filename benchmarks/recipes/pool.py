@@ -32,12 +32,11 @@ from encoder.weight_encoders.metrics import mrr
 from encoder.weight_encoders.penalties import NEAREST_SHARE, QUERY_LENGTH, STRENGTH
 from encoder.weight_encoders.ridge import (
     RIDGE_PENALTIES,
-    SHRINKAGE,
     Centring,
     KernelRidge,
-    TextSpace,
     targets_of,
 )
+from encoder.weight_encoders.text_space import SHRINKAGE, TextSpace
 
 WIDE_INPUTS = 8
 

@@ -33,7 +33,8 @@ from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
 from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.layer_batch import kinds_of
 from encoder.weight_encoders.penalties import STRENGTH
-from encoder.weight_encoders.ridge import RIDGE_PENALTIES, TextSpace, targets_of
+from encoder.weight_encoders.ridge import RIDGE_PENALTIES, targets_of
+from encoder.weight_encoders.text_space import TextSpace
 
 Recipe = Callable[[Pool, Ints], Space]
 # Learns where texts live from the training adapters.

@@ -23,7 +23,8 @@ from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.checkpoint import load_encoder
 from encoder.weight_encoders.layer_batch import LayerBatch, stack_weights
 from encoder.weight_encoders.metrics import RetrievalMetrics
-from encoder.weight_encoders.ridge import KernelRidge, TextSpace, choose_penalty, targets_of
+from encoder.weight_encoders.ridge import KernelRidge, choose_penalty, targets_of
+from encoder.weight_encoders.text_space import TextSpace
 
 RECALLS = ("recall_at_1", "recall_at_5", "recall_at_10")
 

@@ -21,7 +21,7 @@ from encoder.adapter.lora_file import LoraWeights, read
 from encoder.training.contrastive import Examples, Schedule, Trainer
 from encoder.training.train import TrainingRun, train_autolora
 from encoder.weight_encoders.autolora import AutoLoraConfig, family_of
-from encoder.weight_encoders.ridge import TextSpace
+from encoder.weight_encoders.text_space import TextSpace
 
 FOLDER = RESULTS / "networks"
 BATCH = 64

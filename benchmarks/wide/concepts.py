@@ -25,7 +25,7 @@ from encoder.text_encoder import normalise
 from encoder.training.concepts import Gradients, Whitener
 from encoder.training.train import encode_captions
 from encoder.weight_encoders.concepts import nearest_shares, unit_layers
-from encoder.weight_encoders.ridge import TextSpace
+from encoder.weight_encoders.text_space import TextSpace
 from encoder.weight_encoders.voices import NEAREST_CONCEPTS, NEAREST_LOOKS
 
 # Chosen on the validation adapters: how sharply a question picks concepts.

@@ -20,7 +20,7 @@ from encoder.adapter.lora_file import LoraWeights
 from encoder.training.contrastive import Adapters, Examples, Schedule, Trainer
 from encoder.weight_encoders.autolora import AutoLora, AutoLoraConfig
 from encoder.weight_encoders.layer_batch import stack_weights
-from encoder.weight_encoders.ridge import TextSpace
+from encoder.weight_encoders.text_space import TextSpace
 
 PARTS = 8
 AUTOLORA_EPOCHS = 40

@@ -11,7 +11,8 @@ from benchmarks.wide.zoo import WideZoo, of
 from demo.world.zoo import FAMILY
 from encoder.text_encoder import normalise
 from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
-from encoder.weight_encoders.ridge import TextSpace, choose_penalty, targets_of
+from encoder.weight_encoders.ridge import choose_penalty, targets_of
+from encoder.weight_encoders.text_space import TextSpace
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from demo.world.ways_to_say import ways_to_say
 from encoder.text_encoder import TextEncoder, load_text_encoder, normalise
 from encoder.training.train import encode_captions
 from encoder.weight_encoders.checkpoint import load_encoder
-from encoder.weight_encoders.ridge import TextSpace
+from encoder.weight_encoders.text_space import TextSpace
 
 # How often ways of saying the same are counted, beside the captions of some 1,500 adapters.
 COUNTED = 10

@@ -36,13 +36,13 @@ from encoder.weight_encoders.penalties import Penalties
 from encoder.weight_encoders.ridge import (
     KernelRidge,
     RidgeEncoder,
-    TextSpace,
     choose_penalty,
     layer_features,
     low_rank,
     targets_of,
     usual_length,
 )
+from encoder.weight_encoders.text_space import TextSpace
 
 # Keeps the tiny base's map under 3 MB; more find hardly more (docs/benchmarks/retrieval.md).
 COMPONENTS = 192

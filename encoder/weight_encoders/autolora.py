@@ -22,7 +22,8 @@ from encoder.weight_encoders.layer_batch import (
     stack_sketches,
     stack_weights,
 )
-from encoder.weight_encoders.ridge import ENCODE_BATCH, TextSpace, check_sketches
+from encoder.weight_encoders.ridge import ENCODE_BATCH, check_sketches
+from encoder.weight_encoders.text_space import TextSpace
 
 # What an encoder of whole factors has in place of a sketch version.
 FACTORS = "factors"

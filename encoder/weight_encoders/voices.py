@@ -19,7 +19,7 @@ from encoder.weight_encoders.concepts import Concepts, nearest_shares, peaks
 
 if TYPE_CHECKING:
     from encoder.sketches.sketch import Sketch
-    from encoder.weight_encoders.ridge import TextSpace
+    from encoder.weight_encoders.text_space import TextSpace
 
 # So many of the nearest have a say in an adapter's words. Chosen on validation, where 30 to 100
 # concepts tie, and 10 and 20 looks.

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.text_encoder import TextEncoder
 from encoder.weight_encoders.checkpoint import save_encoder
-from encoder.weight_encoders.ridge import RidgeEncoder, TextSpace
+from encoder.weight_encoders.ridge import RidgeEncoder
+from encoder.weight_encoders.text_space import TextSpace
 from registry.config import Settings
 from registry.service import Registry
 from registry.text.cached_encoder import load_cached_text_encoder

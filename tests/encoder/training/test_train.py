@@ -10,9 +10,16 @@ from encoder.adapter.lora_file import read
 from encoder.errors import SketchError, TrainingDataError
 from encoder.training.contrastive import Schedule, info_nce
 from encoder.training.dataset import Dataset
-from encoder.training.train import TrainingRun, fit_ridge, sketch_files, train_autolora
+from encoder.training.train import (
+    TrainingRun,
+    encode_captions,
+    fit_ridge,
+    sketch_files,
+    train_autolora,
+)
 from encoder.weight_encoders.autolora import AutoLoraConfig
 from encoder.weight_encoders.checkpoint import load_encoder, save_encoder
+from encoder.weight_encoders.ridge import RidgeEncoder
 from tests.encoder.conftest import SyntheticZoo
 
 SMALL = AutoLoraConfig("demo-flux-tiny", queries=1, width=32, heads=2, dropout=0.0)
@@ -143,3 +150,30 @@ def test_captions_that_mean_the_same_are_no_negatives() -> None:
 def test_too_few_adapters_are_refused(zoo: SyntheticZoo) -> None:
     with pytest.raises(TrainingDataError, match="3 training adapters are too few"):
         fit_ridge(few(zoo.dataset, 3), zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+
+
+def test_in_what_ways_of_saying_the_same_differ_counts_little(zoo: SyntheticZoo) -> None:
+    ways = [
+        ["solid black icon", "filled dark silhouette", "a black glyph, all filled in"],
+        ["thin outlines", "a line drawing with fine strokes", "contours only"],
+    ]
+    said = encode_captions(ways, zoo.text_encoder) * 10
+    plain, told = (
+        fit_ridge(
+            zoo.dataset,
+            zoo.text_encoder,
+            name="test",
+            base_model="demo-flux-tiny",
+            sayings=sayings,
+        )
+        for sayings in ([], said)
+    )
+
+    def alike(encoder: RidgeEncoder) -> float:
+        """How near two ways to say one thing are, next to one of each."""
+        first, second, other = encoder.text.project(
+            zoo.text_encoder.encode([ways[0][0], ways[0][1], ways[1][1]])
+        )
+        return float(first @ second - first @ other)
+
+    assert alike(told) > alike(plain) + 0.1

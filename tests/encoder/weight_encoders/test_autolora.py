@@ -17,7 +17,7 @@ from encoder.weight_encoders.autolora import (
     LayerTokens,
 )
 from encoder.weight_encoders.layer_batch import kinds_of, stack_sketches, stack_weights
-from encoder.weight_encoders.ridge import TextSpace
+from encoder.weight_encoders.text_space import TextSpace
 from tests.encoder.builders import TINY, Factors, make_factors, write_adapter
 
 CONFIG = AutoLoraConfig("demo-flux-tiny", queries=2, width=32, heads=2, dim=16)

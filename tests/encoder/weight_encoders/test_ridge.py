@@ -8,10 +8,10 @@ from encoder.errors import SketchError, TrainingDataError
 from encoder.training.train import encode_captions, fit_ridge, measure_retrieval, sketch_files
 from encoder.weight_encoders.ridge import (
     KernelRidge,
-    TextSpace,
     choose_penalty,
     low_rank,
 )
+from encoder.weight_encoders.text_space import TextSpace
 from tests.encoder.conftest import SyntheticZoo
 
 RNG = np.random.default_rng(0)
