@@ -169,7 +169,7 @@ class RidgeEncoder:
         )
         # It would be another encoder without what it holds beside these.
         if surplus := arrays.keys() - encoder.arrays().keys():
-            raise ValueError(f"{sorted(surplus)} are not known here")
+            raise ValueError(f"{min(surplus)!r} of its {len(arrays)} arrays is not known here")
         return encoder
 
 
