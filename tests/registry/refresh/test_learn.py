@@ -196,6 +196,13 @@ def test_what_the_bases_gradients_say_is_kept_by_an_encoder_that_learned_more(
     np.testing.assert_array_equal(kept.known.concepts.keys.packed, concepts.keys.packed)
     assert active.metrics["learned_on_from"] == "spoken"
 
+    third = registry.learn("demo-flux-tiny")
+
+    # From the same start and the same adapters comes the same: not from what was learned of them.
+    assert third.encoder is None
+    assert third.gain is not None
+    assert third.gain.mean == 0.0
+
 
 def examples_of(session: Session) -> SketchedAdapters:
     examples = list_examples(session, ["demo-flux-tiny"], LAYOUT.version, TEXT_ENCODER)
