@@ -5,7 +5,6 @@ what the shipped encoder knows, as an index does that learns from itself, and lo
 those of the same sources and authors.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +17,7 @@ from benchmarks.results import RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table
 from benchmarks.wide.figures import chance
-from benchmarks.wide.shipped import Outside
-from demo.paths import DATA, WIDE
+from benchmarks.wide.shipped import Outside, arguments_of
 from demo.world.concepts import KINDS
 from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import load_text_encoder
@@ -93,11 +91,7 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--zoo", type=Path, default=WIDE)
-    parser.add_argument("--encoder", type=Path, default=DATA / "encoder.safetensors")
-    parser.add_argument("--split", default="held-out", choices=("validation", "held-out"))
-    parser.add_argument("--first-group", type=int, default=0, help="leave out those before")
+    parser = arguments_of(__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--output", type=Path, default=RESULTS / "wide_growth.json")
     options = parser.parse_args()

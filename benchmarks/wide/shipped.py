@@ -155,12 +155,18 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments_of(description: str) -> argparse.ArgumentParser:
+    """Return a parser of what says which adapters an encoder is measured on."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--zoo", type=Path, default=WIDE)
     parser.add_argument("--encoder", type=Path, default=DATA / "encoder.safetensors")
     parser.add_argument("--split", default="held-out", choices=("validation", "held-out"))
     parser.add_argument("--first-group", type=int, default=0, help="leave out those before")
+    return parser
+
+
+def main() -> None:
+    parser = arguments_of(__doc__.splitlines()[0])
     parser.add_argument(
         "--trained", type=Path, help="a zoo to train rivals on, as `make zoo` has it"
     )

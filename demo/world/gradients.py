@@ -15,7 +15,7 @@ side by side.
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ from demo.effects import Floats
 from demo.layers import block_layers
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD, DATA, GRADIENTS, MANNERS, THINGS
-from demo.world.authors import draw_author
-from demo.world.concepts import Planner
+from demo.world.authors import Author, draw_author
+from demo.world.concepts import Concept, Planner
 from demo.world.listener import BASIS, Listener
 from demo.world.made_looks import MADE_LOOKS
 from demo.world.redraw import redraw
@@ -130,24 +130,33 @@ class Writer:
     def _sorts(self, turn: int, start: int) -> tuple[Floats, list[list[str]]]:
         rng, planner = np.random.default_rng([SORT_SEED, turn, start]), self.planner
         sorts = planner.sorts[start : start + TOGETHER]
-        bags = []
-        for bag in range(BAGS):
-            author = replace(draw_author(rng, start), lazy=False)
-            concepts = [planner.sort(sort, author, rng) for sort in sorts]
-            lessons = [self.world.lesson(own, planner.draw(own)) for own in concepts]
-            bags.append(self._sketch(lessons, ROUNDS_OF_MANNER, turn, start, bag))
-        return np.stack(bags), [list(sort) for sort in sorts]
+        bags = self._bags(
+            turn, start, rng, lambda by: [planner.sort(own, by, rng) for own in sorts]
+        )
+        return bags, [list(sort) for sort in sorts]
 
     def _manners(self, turn: int, start: int) -> tuple[Floats, list[list[str]]]:
         rng, planner = np.random.default_rng([MANNER_SEED, turn, start]), self.planner
         manners = planner.manners[start : start + TOGETHER]
+        bags = self._bags(
+            turn, start, rng, lambda by: [planner.manner(own, by, rng) for own in manners]
+        )
+        return bags, [planner.said_of(manner) for manner in manners]
+
+    def _bags(
+        self,
+        turn: int,
+        start: int,
+        rng: np.random.Generator,
+        draw: Callable[[Author], list[Concept]],
+    ) -> Floats:
+        """Sketch gradients of concepts as `draw` draws them anew for every bag."""
         bags = []
         for bag in range(BAGS):
-            author = replace(draw_author(rng, start), lazy=False)
-            concepts = [planner.manner(manner, author, rng) for manner in manners]
-            lessons = [self.world.lesson(own, planner.draw(own)) for own in concepts]
+            concepts = draw(replace(draw_author(rng, start), lazy=False))
+            lessons = [self.world.lesson(own, self.planner.draw(own)) for own in concepts]
             bags.append(self._sketch(lessons, ROUNDS_OF_MANNER, turn, start, bag))
-        return np.stack(bags), [planner.said_of(manner) for manner in manners]
+        return np.stack(bags)
 
     def _looks(self, turn: int, start: int) -> tuple[Floats, list[list[str]]]:
         rng, planner = np.random.default_rng([LOOK_SEED, turn, start]), self.planner

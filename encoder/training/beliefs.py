@@ -10,15 +10,18 @@ from encoder.training.train import SketchedAdapters
 from encoder.weight_encoders.beliefs import Beliefs, said_together, terms_of
 from encoder.weight_encoders.concepts import Concepts
 from encoder.weight_encoders.penalties import Penalties
-from encoder.weight_encoders.ridge import RidgeEncoder, layer_features, targets_of
+from encoder.weight_encoders.ridge import (
+    LEAST_TRUSTED,
+    RidgeEncoder,
+    layer_features,
+    targets_of,
+)
 from encoder.weight_encoders.voices import Known, Said, say
 
 # Of the regression, relative to what is usual for an adapter; 1 and 3 tie on validation.
 PENALTY = 1.0
 # How much features of the sketch count beside evidence; 3 and 10 tie on validation.
 SHARE_OF_FEATURES = 10.0
-# The share of unseen adapters that are trusted less than fully.
-LEAST_TRUSTED = 0.2
 
 
 def learn_whom_to_believe(

@@ -30,8 +30,8 @@ from encoder.weight_encoders.ridge import (
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """An encoder, and adapters to learn from."""
+class Missed:
+    """What an encoder misses of the captions of adapters to learn from."""
 
     encoder: RidgeEncoder
     adapters: SketchedAdapters
@@ -125,11 +125,11 @@ def learn_on(
     Raises:
         TrainingDataError: there are too few adapters, or groups.
     """
-    lesson = Lesson(encoder, adapters, seed)
-    left_out = lesson.left_out()
-    found = {penalty: lesson.mrr_of_folds(own) for penalty, own in left_out.items()}
+    rest = Missed(encoder, adapters, seed)
+    left_out = rest.left_out()
+    found = {penalty: rest.mrr_of_folds(own) for penalty, own in left_out.items()}
     penalty = largest_that_ties(found) if cautious else max(found, key=lambda p: np.mean(found[p]))
-    fitted = _add(lesson, penalty)
+    fitted = _add(rest, penalty)
     metrics = {
         "penalty": penalty,
         "cross_validation_mrr": {
@@ -142,26 +142,26 @@ def learn_on(
         fitted,
         name=name,
         metrics=metrics,
-        penalties=Penalties.of_doubt(fitted.up) if doubt_only else _hold_against(lesson, fitted),
-        usual_length=lesson.usual_length(left_out[penalty]),
+        penalties=Penalties.of_doubt(fitted.up) if doubt_only else _hold_against(rest, fitted),
+        usual_length=rest.usual_length(left_out[penalty]),
     )
 
 
-def _hold_against(lesson: Lesson, fitted: RidgeEncoder) -> Penalties:
-    captions = np.concatenate([fitted.text.project(own) for own in lesson.adapters.captions])
-    coordinates = Lesson(fitted, lesson.adapters).said @ fitted.up.T
+def _hold_against(rest: Missed, fitted: RidgeEncoder) -> Penalties:
+    captions = np.concatenate([fitted.text.project(own) for own in rest.adapters.captions])
+    coordinates = Missed(fitted, rest.adapters).said @ fitted.up.T
     return Penalties.fit(fitted.up, captions, normalise(coordinates))
 
 
-def _add(lesson: Lesson, penalty: float) -> RidgeEncoder:
+def _add(rest: Missed, penalty: float) -> RidgeEncoder:
     """Join what is learned of the rest with the map, in those directions that say most."""
-    encoder = lesson.encoder
-    ridge = UncentredRidge(lesson.kernel, lesson.targets - lesson.said)
+    encoder = rest.encoder
+    ridge = UncentredRidge(rest.kernel, rest.targets - rest.said)
     duals = ridge.duals(penalty)
-    whole = lesson.said + lesson.kernel @ duals
+    whole = rest.said + rest.kernel @ duals
     up = _directions(np.concatenate([encoder.up, whole]))
     down = encoder.down.dense() @ (encoder.up @ up.T)
-    down += np.concatenate([part.T @ (duals @ up.T) for part in lesson.features()])
+    down += np.concatenate([part.T @ (duals @ up.T) for part in rest.features()])
     return replace(encoder, down=QuarterMatrix.of(down), up=up)
 
 
