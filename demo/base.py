@@ -31,12 +31,12 @@ MUON_RATE, ADAM_RATE = 6e-3, 1.5e-3
 WARM_UP, FALL = 200, 0.4
 
 
-def make_transformer(single_blocks: int = 4) -> FluxTransformer2DModel:
+def make_transformer() -> FluxTransformer2DModel:
     return FluxTransformer2DModel(
         patch_size=1,
         in_channels=64,
         num_layers=2,
-        num_single_layers=single_blocks,
+        num_single_layers=4,
         attention_head_dim=32,
         num_attention_heads=4,
         joint_attention_dim=512,

@@ -1,6 +1,5 @@
 """What the demo's trainings share: rates, steps down a loss, and a state that outlives a kill."""
 
-import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,9 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from crawler.whole_file import written_whole
-
-# What lies beside a model while it is trained, for `shutil.copytree` to leave there.
-ignore_states = shutil.ignore_patterns("*.pt", "*.partial", "*.log", "*.png")
 
 
 def rate_factor(step: int, steps: int, warm_up: int, fall: float) -> float:

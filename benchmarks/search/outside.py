@@ -1,6 +1,6 @@
 """Whether a search keeps its promises over art that nothing shipped has seen.
 
-Adapters of other icon sets and by other authors, on the shipped base (benchmarks.wide.shipped tells
+Adapters of other icon sets and by other authors, on the shipped base (benchmarks/wide/zoo.py tells
 how they are made and which take part), indexed with all that a hub says of them, with half of it
 lost or wrong, and with nothing. They are asked for in other words than are written of them.
 """

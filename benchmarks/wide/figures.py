@@ -10,7 +10,7 @@ from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.intervals import RESAMPLES, mean_interval, with_spread
 from benchmarks.tables import with_interval
 
-GALLERY, DRAWS, FIRST = 60, 2000, 5
+GALLERY, DRAWS = 60, 2000
 
 
 def gallery_places(queries: Floats, embeddings: Floats, keys: Sequence[str]) -> Doubles:
@@ -35,12 +35,6 @@ def gallery_places(queries: Floats, embeddings: Floats, keys: Sequence[str]) -> 
 def reciprocal(places: Doubles) -> Doubles:
     """Return each adapter's mean reciprocal position."""
     found: Doubles = (1 / places).mean(axis=1)
-    return found
-
-
-def found_early(places: Doubles) -> Doubles:
-    """Return how often each adapter is among the first five."""
-    found: Doubles = (places <= FIRST).mean(axis=1)
     return found
 
 

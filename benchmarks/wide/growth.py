@@ -17,7 +17,9 @@ from benchmarks.results import RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table
 from benchmarks.wide.figures import chance
-from benchmarks.wide.shipped import Outside, arguments_of
+from benchmarks.wide.tables import arguments_of
+from benchmarks.wide.zoo import Outside
+from demo.paths import DATA
 from demo.world.concepts import KINDS
 from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import load_text_encoder
@@ -92,6 +94,7 @@ def to_markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = arguments_of(__doc__.splitlines()[0])
+    parser.add_argument("--encoder", type=Path, default=DATA / "encoder.safetensors")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--output", type=Path, default=RESULTS / "wide_growth.json")
     options = parser.parse_args()

@@ -3,7 +3,7 @@
 Both see the eight strongest parts of every layer's change: more of them are a matter of hours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,9 +71,18 @@ RIVALS = (
 )
 
 
-def train_rival(zoo: WideZoo, rival: Rival, train: Ints, validation: Ints, seed: int = 0) -> Space:
-    """Train a network, stopped early by the validation adapters, and embed everybody."""
-    adapters = [strongest_parts(own) for own in zoo.adapters]
+def train_rival(
+    zoo: WideZoo,
+    adapters: Sequence[LoraWeights],
+    rival: Rival,
+    train: Ints,
+    validation: Ints,
+    seed: int = 0,
+) -> Space:
+    """Train a network, stopped early by the validation adapters, and embed everybody.
+
+    `adapters` are the zoo's, by their `strongest_parts`.
+    """
     stack = rival.stack(zoo)
     space = TextSpace.fit(of(zoo.captions, train))
     captions = [torch.from_numpy(space.project(own)) for own in zoo.captions]
@@ -90,7 +99,7 @@ def train_rival(zoo: WideZoo, rival: Rival, train: Ints, validation: Ints, seed:
     trainer.run(learned, judged, lambda done, total, what: print(done, total, what, flush=True))
     with torch.no_grad():
         parts = [
-            network(stack(adapters[start : start + BATCH])).numpy()
+            network(stack(list(adapters[start : start + BATCH]))).numpy()
             for start in range(0, len(adapters), BATCH)
         ]
     return Space(np.concatenate(parts), space.project)

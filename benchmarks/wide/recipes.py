@@ -1,4 +1,4 @@
-"""Encoders fitted on the wide zoo: each embeds everybody, for questions to be compared with."""
+"""Ridges fitted on the wide zoo: each embeds everybody, for questions to be compared with."""
 
 from dataclasses import dataclass
 
@@ -6,9 +6,8 @@ import numpy as np
 
 from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.recipes.pool import LeaveOneOutRidge, alignments, cautious, weighted
-from benchmarks.retrieval.zoo import Space
+from benchmarks.retrieval.zoo import BASE_MODEL, Space
 from benchmarks.wide.zoo import WideZoo, of
-from demo.world.zoo import FAMILY
 from encoder.text_encoder import normalise
 from encoder.training.train import SketchedAdapters, fit_ridge_to_sketches
 from encoder.weight_encoders.ridge import choose_penalty, targets_of
@@ -25,7 +24,7 @@ class Fitted:
     penalty: float
 
 
-def shipped(zoo: WideZoo, train: Ints) -> Space:
+def from_nothing(zoo: WideZoo, train: Ints) -> Space:
     """The recipe of encoder/training/train.py, learned layer scales and four bits included."""
     adapters = SketchedAdapters(
         of(zoo.sketches, train),
@@ -33,7 +32,7 @@ def shipped(zoo: WideZoo, train: Ints) -> Space:
         groups=np.unique(of(zoo.sources, train), return_inverse=True)[1].tolist(),
     )
     encoder = fit_ridge_to_sketches(
-        adapters, name="wide", base_model=FAMILY, text_encoder=zoo.text_encoder.name
+        adapters, name="wide", base_model=BASE_MODEL, text_encoder=zoo.text_encoder.name
     )
     return Space(encoder.encode(zoo.sketches), encoder.encode_query)
 

@@ -1,4 +1,10 @@
-"""The wide zoo as its benchmark sees it: sketches and sentences, read once and kept."""
+"""The wide zoo as its benchmarks see it: all its adapters, and those that are asked for.
+
+`python -m demo.world.art` and `python -m demo.world.zoo --groups 126` make it; `--unseen` makes
+those alone that are kept for choices and reports, which is enough to measure an encoder. These are
+of icon sets and by authors that nothing shipped has seen, and are asked for in other words than
+captions have.
+"""
 
 import json
 from collections.abc import Sequence
@@ -10,44 +16,92 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.arrays import Floats, Ints
+from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.recipes.pool import layer_grams
-from demo.world.zoo import family_of
-from encoder.adapter.lora_file import LoraWeights, open_adapter
-from encoder.base_models.families import Family
-from encoder.sketches.basis import Basis, fit_basis
-from encoder.sketches.sketch import Layout, Sketch, layout_of
+from benchmarks.retrieval.zoo import BASE_MODEL, Space
+from benchmarks.wide.figures import gallery_places, reciprocal
+from benchmarks.wide.otherwise import Otherwise
+from demo.world.splits import SHIPPED_SETS
+from encoder.adapter.lora_file import LoraWeights, read
+from encoder.base_models.families import Family, find_family
+from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder
-from encoder.training.train import encode_captions
+from encoder.training.train import encode_captions, sketch_files
 
 LANGUAGES = ("en", "zh")
 # Layers changed less than this are taken as not changed.
 SMALLEST = 1e-12
 
+Row = dict[str, Any]
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Read what is told of every adapter, but those that are no strangers though not trained on."""
+    rows = [json.loads(line) for line in (folder / "zoo.jsonl").read_text().splitlines()]
+    return [
+        row for row in rows if row["split"] == "train" or not SHIPPED_SETS & set(row["sources"])
+    ]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Adapters of a split with questions; lists run in parallel."""
+
+    rows: list[Row]
+    paths: list[Path]
+    questions: Floats  # (n, languages, dim)
+    otherwise: Otherwise
+
+    @classmethod
+    def load(cls, folder: Path, split: str, first_group: int = 0) -> "Outside":
+        rows = [
+            row
+            for row in read_rows(folder)
+            if row["split"] == split and row["group"] >= first_group
+        ]
+        asked = [[row["question"], row["question_zh"]] for row in rows]
+        return cls(
+            rows,
+            [folder / row["file"] for row in rows],
+            np.stack(encode_captions(asked, load_text_encoder())),
+            Otherwise.of(rows, load_text_encoder()),
+        )
+
+    def found(self, space: Space) -> dict[str, Doubles]:
+        """Return each adapter's mean reciprocal position, by language."""
+        keys = [row["key"] for row in self.rows]
+        return {
+            language: reciprocal(
+                gallery_places(space.project(self.questions[:, place]), space.embeddings, keys)
+            )
+            for place, language in enumerate(LANGUAGES)
+        }
+
 
 @dataclass(frozen=True)
 class WideZoo:
-    """Adapters with captions and questions; lists run in parallel."""
+    """All adapters, to train on and to ask for; lists run in parallel."""
 
-    folder: Path
-    rows: list[dict[str, Any]]
+    rows: list[Row]
+    paths: list[Path]
     family: Family
     text_encoder: TextEncoder
-    adapters: list[LoraWeights]
 
     @classmethod
     def load(cls, folder: Path) -> "WideZoo":
-        """Read the table and open the files."""
-        rows = [json.loads(line) for line in (folder / "zoo.jsonl").read_text().splitlines()]
-        family = family_of(folder / "base")
-        adapters = [open_adapter(folder / r["file"], (family,)).read_quickly() for r in rows]
-        return cls(folder, rows, family, load_text_encoder(), adapters)
+        family = find_family(BASE_MODEL)
+        assert family is not None
+        rows = read_rows(folder)
+        return cls(rows, [folder / row["file"] for row in rows], family, load_text_encoder())
 
-    def indices(self, split: str) -> Ints:
-        return np.array([i for i, row in enumerate(self.rows) if row["split"] == split])
-
-    def column(self, name: str) -> list[Any]:
-        return [row[name] for row in self.rows]
+    def indices(self, split: str, first_group: int = 0) -> Ints:
+        return np.array(
+            [
+                place
+                for place, row in enumerate(self.rows)
+                if row["split"] == split and row["group"] >= first_group
+            ]
+        )
 
     @cached_property
     def sources(self) -> list[str]:
@@ -61,20 +115,12 @@ class WideZoo:
         return encode_captions(said, self.text_encoder)
 
     @cached_property
-    def questions(self) -> list[Floats]:
-        """Every adapter's question in each language: (languages, dim) each."""
-        asked = [[row["question"], row["question_zh"]] for row in self.rows]
-        return encode_captions(asked, self.text_encoder)
-
-    @cached_property
-    def basis(self) -> Basis:
-        """Learned from the training adapters."""
-        return fit_basis(self.family, [self.adapters[i] for i in self.indices("train")])
+    def adapters(self) -> list[LoraWeights]:
+        return [read(path, (self.family,)) for path in self.paths]
 
     @cached_property
     def sketches(self) -> list[Sketch]:
-        layout = layout_of(self.family, self.basis)
-        return [sketch_in(self.family, self.basis, layout, own) for own in self.adapters]
+        return sketch_files(self.paths)
 
     @cached_property
     def grams(self) -> Floats:
@@ -96,35 +142,6 @@ class WideZoo:
             rows /= rows.norm(dim=1, keepdim=True).clamp(min=SMALLEST)
             grams[place] = (rows @ rows.T).numpy()
         return grams
-
-
-def sketch_in(family: Family, basis: Basis, layout: Layout, weights: LoraWeights) -> Sketch:
-    """Sketch an adapter of a family that the package does not ship, as `encoder.sketches` does."""
-    values, magnitudes, mask = [], [], []
-    for (name, _), inputs, (outputs, count) in zip(
-        family.block_layers.items(), basis.inputs, layout.shapes, strict=True
-    ):
-        layer = weights.layers.get(name)
-        magnitude = 0.0
-        if layer is not None:
-            down, up = (part.float() for part in layer.factors())
-            square = ((up.T @ up) * (down @ down.T)).sum().item()
-            magnitude = max(square, 0.0) ** 0.5
-        if layer is None or magnitude < SMALLEST:
-            values.append(np.zeros(outputs * count, np.float16))
-            magnitudes.append(0.0)
-        else:
-            answers = up @ (down @ inputs.float().T) / magnitude
-            values.append(answers.half().flatten().numpy())
-            magnitudes.append(float(np.log(magnitude * abs(layer.scale))))
-        mask.append(layer is not None and magnitude >= SMALLEST)
-    return Sketch(
-        layout,
-        family.name,
-        np.concatenate(values),
-        np.array(magnitudes, np.float32),
-        np.array(mask),
-    )
 
 
 def of(items: Sequence[Any], rows: Ints) -> list[Any]:

@@ -1,1 +1,1 @@
-"""The wide world: many sets of openly licensed art, and a base trained on them."""
+"""The wide world: many sets of openly licensed art, and adapters of it on the shipped base."""

@@ -21,7 +21,6 @@ from PIL import Image
 from crawler.whole_file import written_whole
 from demo.art import SIZE, fetch_package, render, shrink
 from demo.paths import BUILD
-from demo.world.colours import main_colours
 from demo.world.names import SKIN_TONE, Namer
 from demo.world.sources import Source, load_looks, load_sources
 
@@ -147,7 +146,6 @@ def draw(jobs: list[Job], path: Path) -> int:
             rgba=rgba,
             look=np.array([job.look for job, _ in kept], np.int16),
             name=np.array([job.name for job, _ in kept], np.int32),
-            colour=main_colours(rgba),
         )
     return len(kept)
 
@@ -174,7 +172,6 @@ class Art:
     rgba: npt.NDArray[np.uint8]  # (n, 64, 64, 4)
     look: npt.NDArray[np.int16]  # (n,), index into load_looks()
     name: npt.NDArray[np.int32]  # (n,), index into names
-    colour: npt.NDArray[np.int8]  # (n,), index into colours.COLOUR_WORDS or -1
     names: list[dict[str, Any]]
 
 
@@ -187,15 +184,13 @@ def load_art(splits: tuple[str, ...] = ("train",)) -> Art:
         if source.split in splits
     ]
     parts = [np.load(path) for path in paths]
-    look, name, colour = (
-        np.concatenate([part[key] for part in parts]) for key in ("look", "name", "colour")
-    )
+    look, name = (np.concatenate([part[key] for part in parts]) for key in ("look", "name"))
     unpacked = folder / f"{'-'.join(splits)}.npy"
     if not unpacked.exists():
         unpack(parts, len(name), unpacked)
     rgba = np.load(unpacked, mmap_mode="r")
     assert len(rgba) == len(name), f"{unpacked} is of other art: remove it"
-    return Art(rgba, look, name, colour, json.loads((folder / "names.json").read_text()))
+    return Art(rgba, look, name, json.loads((folder / "names.json").read_text()))
 
 
 def unpack(parts: Iterable[Mapping[str, npt.NDArray[np.uint8]]], count: int, path: Path) -> None:

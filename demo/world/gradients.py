@@ -5,8 +5,8 @@ is much like it: sketched alike, it finds the adapter of the same pictures among
 .99 (docs/benchmarks/wide.md), and takes a few dozen samples where an adapter takes hundreds.
 
 `python -m demo.world.gradients` writes those of all names that the art has, of its effects and
-looks, and of looks that are made up (demo/world/made_looks.py), to `gradients/` under the build
-folder; those of the shipped base, `--shipped`, to `concepts/`. 32 concepts are a file, of four bags
+looks, and of looks that are made up (demo/world/made_looks.py), to `concepts/` under the build
+folder, without what the miniature world's reports ask for. 32 concepts are a file, of four bags
 of pictures each. Of a name every second bag is redrawn (demo/world/redraw.py), since a name is not
 its art. Each turn adds as much again. It can be stopped anywhere, and several processes may work
 side by side.
@@ -28,17 +28,16 @@ from demo.base import flow_loss
 from demo.effects import Floats
 from demo.layers import block_layers
 from demo.listing import BASE_MODEL
-from demo.paths import BUILD, DATA, GRADIENTS, MANNERS, THINGS
+from demo.paths import DATA, GRADIENTS, MANNERS, THINGS
 from demo.world.authors import Author, draw_author
 from demo.world.concepts import Concept, Planner
-from demo.world.listener import BASIS, Listener
+from demo.world.listener import Listener
 from demo.world.made_looks import MADE_LOOKS
 from demo.world.redraw import redraw
 from demo.world.splits import Unseen
-from demo.world.zoo import BATCH, World, claimed, family_of, spread_times
+from demo.world.zoo import BATCH, World, claimed, spread_times
 from demo.zoo import Lesson, sample_all
-from encoder.adapter.lora_file import open_adapter
-from encoder.sketches.basis import Basis, basis_path, fit_basis
+from encoder.sketches.basis import Basis, basis_path
 
 TOGETHER, BAGS = 32, 4
 # Batches of a bag; each has four samples of every concept.
@@ -73,10 +72,11 @@ class Writer:
     planner: Planner
 
     @classmethod
-    def open(cls, folder: Path, base: Path, basis: Basis, unseen: Unseen) -> "Writer":
+    def open(cls, folder: Path, base: Path) -> "Writer":
         for part in (*THINGS, *MANNERS):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        return cls(folder, World.load(base), basis, Planner.load("train", unseen))
+        planner = Planner.load("train", Unseen.read(DATA / "splits.json"))
+        return cls(folder, World.load(base), Basis.load(basis_path(BASE_MODEL)), planner)
 
     def write_turn(self, turn: int) -> None:
         """Write what is not there of a turn and what no other process is at."""
@@ -179,36 +179,12 @@ class Writer:
         return sketch_gradients(self.world, self.basis, lessons, rounds, seed)
 
 
-def of_shipped_base() -> Writer:
-    """Write those that the shipped encoder is made of, without what its zoo's reports ask for."""
-    unseen = Unseen.read(DATA / "splits.json")
-    return Writer.open(GRADIENTS, BUILD / "base", Basis.load(basis_path(BASE_MODEL)), unseen)
-
-
-def of_wide_base(zoo: Path) -> Writer:
-    folder = BUILD / "gradients"
-    folder.mkdir(parents=True, exist_ok=True)
-    return Writer.open(folder, zoo / "base", load_basis(folder, zoo), Unseen())
-
-
-def load_basis(folder: Path, zoo: Path) -> Basis:
-    """Return the basis that everything in a folder is sketched in, learned when it is begun."""
-    path = folder / BASIS
-    if not path.exists():
-        rows = [json.loads(line) for line in (zoo / "zoo.jsonl").read_text().splitlines()]
-        family = family_of(zoo / "base")
-        files = [zoo / row["file"] for row in rows if row["split"] == "train"]
-        fit_basis(family, [open_adapter(f, (family,)).read_quickly() for f in files]).save(path)
-    return Basis.load(path)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--zoo", type=Path, default=BUILD / "zoo", help="of the wide base")
-    parser.add_argument("--shipped", action="store_true", help="of the shipped base instead")
+    parser.add_argument("--base", type=Path, default=DATA / "base")
     parser.add_argument("--turns", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    writer = of_shipped_base() if arguments.shipped else of_wide_base(arguments.zoo)
+    writer = Writer.open(GRADIENTS, arguments.base)
     for turn in range(arguments.turns):
         writer.write_turn(turn)

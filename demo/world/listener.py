@@ -10,9 +10,6 @@ from demo.effects import Floats
 from demo.layers import hooked
 from encoder.sketches.basis import Basis
 
-# Beside the gradients that are sketched in it.
-BASIS = "basis.safetensors"
-
 
 class Listener:
     """Adds up the gradients of a model's layers, sketched in a basis, apart for `count` concepts.

@@ -1,8 +1,8 @@
 """Draw well-known things with a base, in an order that the viewer does not know.
 
 `python -m demo.world.sample --seed 1` writes a sheet and, beside it, what it shows: look at
-the first, write down what you see, then count with the second. `--base demo/data/base` draws
-the same with another base.
+the first, write down what you see, then count with the second. `--base` draws the same with
+another base.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor
 
 from demo.base import follow_flow, unpack
-from demo.paths import BUILD
+from demo.paths import DATA
 from demo.world.sheet import contact_sheet, to_pictures
 from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
@@ -39,8 +39,7 @@ class Painter:
 
     def __init__(self, folder: Path) -> None:
         self.transformer = FluxTransformer2DModel.from_pretrained(folder / "transformer").eval()
-        vae = folder / "vae" if (folder / "vae").exists() else folder.parent / "vae"
-        self.vae = AutoencoderKL.from_pretrained(vae).eval()
+        self.vae = AutoencoderKL.from_pretrained(folder / "vae").eval()
         self.encoder = PromptEncoder(load_text_encoder())
 
     @torch.no_grad()
@@ -62,8 +61,8 @@ def pick_things(count: int, seed: int) -> list[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base", type=Path, default=BUILD / "base")
-    parser.add_argument("--out", type=Path, default=BUILD / "base/sheet.png")
+    parser.add_argument("--base", type=Path, default=DATA / "base")
+    parser.add_argument("--out", type=Path, default=Path("sheet.png"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=36)
     parser.add_argument("--guidance", type=float, default=3.0)

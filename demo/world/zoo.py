@@ -1,6 +1,6 @@
-"""Train the wide zoo: adapters of many authors and sources, on a frozen copy of the base.
+"""Train the wide zoo: adapters of many authors and sources.
 
-`python -m demo.world.zoo --groups 48` trains groups of 32 (demo/world/concepts.py) into `zoo/`
+`python -m demo.world.zoo --groups 48` trains groups of 32 (demo/world/concepts.py) into `wide/`
 under the build folder: `adapters/*.safetensors`, and `zoo.jsonl`, a line an adapter. A group is
 written at once and skipped by a rerun, so the work can be stopped anywhere. Several processes may
 work side by side.
@@ -10,7 +10,6 @@ import argparse
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,21 +26,17 @@ from torch import Tensor
 
 from crawler.whole_file import written_whole
 from demo.base import encode_pictures, flow_loss
-from demo.paths import BUILD, DATA
-from demo.training import ignore_states, set_rate
+from demo.paths import DATA, WIDE
+from demo.training import set_rate
 from demo.vae import to_tensor
 from demo.world.adapters import AdapterGroup
 from demo.world.authors import Author
 from demo.world.concepts import GROUP, Concept, Planner, split_of
 from demo.world.splits import Unseen
 from demo.zoo import BARE_PROMPT, Lesson, descend_each, sample_all
-from encoder.base_models.families import Family
 from encoder.text_encoder import load_text_encoder
 from registry.fusion.backends.prompt import PromptEncoder
 
-FAMILY = "demo-flux-wide"
-# A picture's latents a side, before they are packed by two.
-LATENTS = 8
 # Of each adapter's pictures a step, at times spread evenly.
 BATCH = 4
 WARM_UP, LAST_RATE = 10, 0.1
@@ -67,10 +62,8 @@ class World:
         )
 
     def encode(self, drawn: npt.NDArray[np.uint8]) -> Tensor:
-        """Pictures RGB (n, 64, 64, 3), shrunk to what this takes -> packed latents (n, 16, 64)."""
-        side = LATENTS * 2 ** (len(self.vae.config.block_out_channels) - 1)
-        parts = drawn.reshape(len(drawn), side, drawn.shape[1] // side, side, -1, 3)
-        return encode_pictures(self.vae, to_tensor(parts.mean((2, 4)).round().astype(np.uint8)))
+        """Pictures RGB (n, 64, 64, 3) -> packed latents (n, 16, 64)."""
+        return encode_pictures(self.vae, to_tensor(drawn))
 
     def lesson(self, concept: Concept, drawn: npt.NDArray[np.uint8]) -> Lesson:
         """Encode a concept's pictures, RGB (n, 64, 64, 3), and their prompts."""
@@ -169,24 +162,15 @@ def to_row(
     }
 
 
-def family_of(base: Path) -> Family:
-    """Return the family of adapters for the base in a folder."""
-    config = FluxTransformer2DModel.load_config(base / "transformer")
-    # Without what diffusers adds.
-    own = {key: value for key, value in dict(config).items() if not key.startswith("_")}
-    return Family.from_config(FAMILY, "FluxTransformer2DModel", own)
-
-
-def train_zoo(folder: Path, numbers: Iterable[int], base: Path | None = None) -> None:
+def train_zoo(folder: Path, numbers: Iterable[int], base: Path) -> None:
     """Train the groups that are not there yet and that no other process is at.
 
-    On the shipped base nothing that its own zoo's reports ask for is trained on.
+    Nothing that the miniature world's reports ask for is trained on.
     """
-    unseen = Unseen() if base is None else Unseen.read(DATA / "splits.json")
+    unseen = Unseen.read(DATA / "splits.json")
     for part in ("adapters", "groups"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    freeze_base(folder / "base", base)
-    world = World.load(folder / "base")
+    world = World.load(base)
     planners: dict[str, Planner] = {}
     for number in numbers:
         with claimed(folder / f"groups/{number:04d}.lock") as free:
@@ -229,20 +213,6 @@ def make_group(world: World, planner: Planner, folder: Path, number: int) -> Non
     )
 
 
-def freeze_base(folder: Path, base: Path | None = None) -> None:
-    """Copy a base, or else the wide one, once: adapters belong to it, whatever becomes of it."""
-    if folder.exists():
-        return
-    partial = folder.with_name("base.partial")
-    if base is not None:
-        shutil.copytree(base, partial, dirs_exist_ok=True)
-        partial.replace(folder)
-        return
-    shutil.copytree(BUILD / "base/transformer", partial / "transformer", dirs_exist_ok=True)
-    shutil.copytree(BUILD / "vae", partial / "vae", dirs_exist_ok=True, ignore=ignore_states)
-    partial.replace(folder)
-
-
 def join(folder: Path) -> None:
     """Write one table of the groups that are complete, at once."""
     partial = folder / f"zoo-{os.getpid()}.partial"
@@ -252,9 +222,9 @@ def join(folder: Path) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=BUILD / "zoo")
+    parser.add_argument("--folder", type=Path, default=WIDE)
     parser.add_argument("--groups", type=int, default=48)
-    parser.add_argument("--base", type=Path, help="another base than the wide one")
+    parser.add_argument("--base", type=Path, default=DATA / "base")
     parser.add_argument("--unseen", action="store_true", help="no groups for training")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

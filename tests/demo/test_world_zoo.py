@@ -44,7 +44,7 @@ def small_art() -> Art:
     ]
     pairs = np.array([(look, name) for look in looks for name in range(len(names))])
     rgba = np.zeros((len(pairs), 8, 8, 4), np.uint8)
-    return Art(rgba, pairs[:, 0], pairs[:, 1], np.zeros(len(pairs), np.int8), names)
+    return Art(rgba, pairs[:, 0], pairs[:, 1], names)
 
 
 def test_of_four_groups_three_are_for_training() -> None:
