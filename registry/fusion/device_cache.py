@@ -1,10 +1,10 @@
 """Adapters on the device, which stay there between images, within a budget."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from cachetools import LRUCache
 from torch import Tensor
 
 from registry.measures import asked
@@ -72,10 +72,14 @@ class DeviceCache:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self._budget = budget_bytes
         self._device, self._dtype = device, dtype
-        self._adapters: OrderedDict[str, DeviceAdapter] = OrderedDict()
-        self.bytes = 0
+        self._adapters: LRUCache[str, DeviceAdapter] = LRUCache(
+            budget_bytes, getsizeof=lambda adapter: adapter.bytes
+        )
+
+    @property
+    def bytes(self) -> int:
+        return int(self._adapters.currsize)
 
     def __contains__(self, sha256: str) -> bool:
         return sha256 in self._adapters
@@ -88,18 +92,14 @@ class DeviceCache:
 
         Those used longest ago make room. One that is larger than the budget is not kept.
         """
-        known = self._adapters.pop(sha256, None)
+        known = self._adapters.get(sha256)
         asked("adapters", hits=int(known is not None), misses=int(known is None))
         if known is None:
             known = load_onto(weights, self._device, self._dtype)
-            self.bytes += known.bytes
-        self._adapters[sha256] = known
-        while self.bytes > self._budget:
-            _, oldest = self._adapters.popitem(last=False)
-            self.bytes -= oldest.bytes
+            if known.bytes <= self._adapters.maxsize:
+                self._adapters[sha256] = known
         return known
 
     def clear(self) -> None:
         """Give back all of the memory."""
         self._adapters.clear()
-        self.bytes = 0

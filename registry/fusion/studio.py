@@ -4,12 +4,13 @@ Importing this imports no torch; making the first image does.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
 
 from encoder.base_models.facts import related_base_models
 from encoder.base_models.matching import person_says
@@ -62,7 +63,7 @@ class Studio:
         self._lock = threading.Lock()
         self._backends: dict[str, Backend] = {}
         self._gates: dict[str, Gates] = {}
-        self._weights: OrderedDict[tuple[str, str, str], LoraWeights] = OrderedDict()
+        self._weights: LRUCache[tuple[str, str, str], LoraWeights] = LRUCache(KEPT_ADAPTERS)
 
     def draw(
         self,
@@ -178,14 +179,11 @@ class Studio:
         with self._lock:
             config = self._find_peft_config(sha256)
             key = (sha256, base_model, config)
-            if key not in self._weights:
+            if (known := self._weights.get(key)) is None:
                 context = Context((person_says(base_model, "the registry"),), config)
                 opened = open_adapter(self._find_file(sha256), context=context)
-                self._weights[key] = opened.read_quickly()
-            self._weights.move_to_end(key)
-            while len(self._weights) > KEPT_ADAPTERS:
-                self._weights.popitem(last=False)
-            return self._weights[key]
+                known = self._weights[key] = opened.read_quickly()
+            return known
 
     def _backend(self, base_model: str) -> "Backend":
         from registry.fusion.backends.pipeline import load_backend

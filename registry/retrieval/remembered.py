@@ -9,11 +9,11 @@ not yet on disk, nothing is given again.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from cachetools import LRUCache
 from sqlalchemy.orm import Session, sessionmaker
 
 from registry.db.session import one_line_errors
@@ -44,9 +44,7 @@ class Remembered:
     """The answers that were asked for last. Safe to share between threads."""
 
     def __init__(self, most_adapters: int = MOST_ADAPTERS) -> None:
-        self._most = most_adapters
-        self._held = 0
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+        self._kept: LRUCache[Hashable, _Kept] = LRUCache(most_adapters, getsizeof=_weight)
         self._lock = threading.Lock()
 
     def find(self, session: Session, question: Hashable) -> Any | None:
@@ -56,8 +54,6 @@ class Remembered:
         """
         with self._lock:
             kept = self._kept.get(question)
-            if kept is not None:
-                self._kept.move_to_end(question)
         answer = kept.answer if kept and kept.state == state_of(session) else None
         asked("answers", hits=int(answer is not None), misses=int(answer is None))
         return answer
@@ -68,11 +64,8 @@ class Remembered:
             return
         kept = _Kept(state, answer, adapters)
         with self._lock:
-            before = self._kept.pop(question, None)
-            self._kept[question] = kept
-            self._held += _weight(kept) - (_weight(before) if before else 0)
-            while self._held > self._most:
-                self._held -= _weight(self._kept.popitem(last=False)[1])
+            if _weight(kept) <= self._kept.maxsize:
+                self._kept[question] = kept
 
     def again(
         self,

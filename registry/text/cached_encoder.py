@@ -1,12 +1,12 @@
 """Texts asked again need not be encoded again."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from registry.measures import asked
@@ -32,8 +32,7 @@ class CachedTextEncoder:
 
     def __init__(self, encoder: TextEncoder, capacity: int = CAPACITY) -> None:
         self._encoder = encoder
-        self._capacity = capacity
-        self._known: OrderedDict[str, npt.NDArray[np.float32]] = OrderedDict()
+        self._known: LRUCache[str, npt.NDArray[np.float32]] = LRUCache(capacity)
         self._lock = threading.Lock()
 
     @property
@@ -54,17 +53,10 @@ class CachedTextEncoder:
             fresh = dict(zip(unknown, self._encode(unknown), strict=True))
             rows = [fresh[text] if text in fresh else self._known[text] for text in texts]
             if len(unknown) <= MOST_ALONE:
-                self._remember(texts, rows)
+                self._known.update(fresh)
         return np.stack(rows)
 
     def _encode(self, texts: Sequence[str]) -> Iterable[npt.NDArray[np.float32]]:
         if len(texts) > MOST_ALONE:
             return self._encoder.encode(texts)
         return [self._encoder.encode([text])[0] for text in texts]
-
-    def _remember(self, texts: Sequence[str], rows: Sequence[npt.NDArray[np.float32]]) -> None:
-        for text, row in zip(texts, rows, strict=True):
-            self._known[text] = row
-            self._known.move_to_end(text)
-        while len(self._known) > self._capacity:
-            self._known.popitem(last=False)

@@ -129,7 +129,7 @@ def test_a_picture_finds_the_adapter_whose_cover_it_is(
     page.get_by_label("A picture or a recipe: choose one").set_input_files(cover_of_the_eagle)
     page.get_by_role("button", name="Find its adapters").click()
 
-    expect(page.get_by_role("heading", level=1)).to_have_text("Adapters of a picture")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Adapters of a picture or recipe")
     assert names(page)[0] == "鹰"
     expect(page.locator(".card").first).to_contain_text("a cover looks the same")
 
@@ -185,7 +185,7 @@ def test_a_picture_is_dropped_on_any_page(
     page.goto(path.format(eagle=eagle))
     drop(page, "cover.webp", "image/webp", cover_of_the_eagle.read_bytes())
 
-    expect(page.get_by_role("heading", level=1)).to_have_text("Adapters of a picture")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Adapters of a picture or recipe")
     assert names(page)[0] == "鹰"
 
 

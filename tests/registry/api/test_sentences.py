@@ -13,8 +13,10 @@ import crawler
 import encoder
 import registry
 from registry.api.errors import SAID, STATUS
-from registry.api.pages.sentences import ANSWERS, FILES, SLOT, in_chinese
+from registry.api.pages.sentences import SLOT, in_chinese
 from registry.api.pages.texts import TEXTS
+from registry.api.pages.words.said_in_answers import ANSWERS
+from registry.api.pages.words.said_of_files import FILES
 from registry.errors import AdapterNotFoundError
 from registry.refresh.pipeline import STEPS
 from registry.retrieval.errors import PictureError, UnknownFilterValueError
@@ -28,7 +30,7 @@ def literals() -> str:
     found = []
     for package in (crawler, encoder, registry):
         for path in Path(str(package.__file__)).parent.rglob("*.py"):
-            if path.name != "sentences.py" and path.parent.name != "words":
+            if path.parent.name != "words":
                 tree = ast.parse(path.read_text(encoding="utf-8"))
                 found += [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     return "\n".join(value for value in found if isinstance(value, str))

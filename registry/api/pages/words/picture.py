@@ -2,7 +2,7 @@
 
 TEXTS: dict[str, tuple[str, str]] = {
     "picture.by": ("Search by a picture", "以图搜索"),
-    "picture.title": ("Adapters of a picture", "图片中的适配器"),
+    "picture.title": ("Adapters of a picture or recipe", "图片或配方中的适配器"),
     "picture.choose": (
         "A picture or a recipe: choose one, or drop it on this page",
         "选择一张图片或一份配方，或将其拖放到本页",

@@ -1,0 +1,423 @@
+"""What the API says when it cannot do what is asked, English and Chinese."""
+
+ANSWERS = (
+    (
+        "the query is empty; describe what the images should look like.",
+        "请输入搜索内容：描述你想要的画面。",
+    ),
+    (
+        "the query has {n} characters; at most {most} are searched for.",
+        "搜索内容有 {n} 个字符，最多 {most} 个。",
+    ),
+    (
+        "cannot search like this: all of it is what results should be unlike, nothing what like. "
+        "Give a text or up to {n} adapters that results should be like, and up to {m} others that "
+        "they should be unlike.",
+        "无法这样搜索：只说明了不要像什么。请给出文字，或最多 {n} 个要相像的适配器；"
+        "不要相像的最多 {m} 个。",
+    ),
+    (
+        "cannot search like this: {count} adapters are given as {side}; {most} may be. "
+        "Give a text or up to {n} adapters that results should be like, and up to {m} others that "
+        "they should be unlike.",
+        "无法这样搜索：{side} 给出了 {count} 个适配器，最多 {most} 个。",
+    ),
+    (
+        "cannot search like this: adapter {id} is given both as 'like' and as 'unlike'. "
+        "Give a text or up to {n} adapters that results should be like, and up to {m} others that "
+        "they should be unlike.",
+        "无法这样搜索：适配器 {id} 同时出现在 like 和 unlike 中。",
+    ),
+    (
+        "adapter {id} is not moved to the trash: it is not in a folder of yours.",
+        "适配器 {id} 没有移到回收站：它不在你的文件夹中。",
+    ),
+    (
+        "{path} is not moved to the trash: it has changed since it was indexed.",
+        "{path} 没有移到回收站：建立索引后文件已有变化。",
+    ),
+    ("{path} is not moved to the trash: {why}.", "{path} 没有移到回收站：{why}。"),
+    (
+        "there is no adapter for base model {base}. Nothing is indexed yet.",
+        "没有适用于基础模型 {base} 的适配器；索引中还没有内容。",
+    ),
+    (
+        "no adapter has the {filter} {value}. None has any.",
+        "没有适配器符合 {filter} = {value}；目前没有可选的值。",
+    ),
+    ("there is no image {id}; it may have been removed.", "没有编号为 {id} 的图片，可能已被删除。"),
+    ("image {id} has no picture; its state is: {state}.", "图片 {id} 尚无画面，状态：{state}。"),
+    (
+        "there is no preview of image {id}: only what this server has drawn for a second has one, "
+        "until it is done.",
+        "图片 {id} 没有预览：只有本服务器正在生成、且已开始至少一秒的图片才有。",
+    ),
+    (
+        "adapter {id} ({name}) came with a cover; only those without are drawn one.",
+        "适配器 {id}（{name}）自带封面；只为没有封面的适配器生成。",
+    ),
+    ("adapter {id} was not taken out by a person.", "适配器 {id} 并未被人移除。"),
+    ("no image can be drawn: a prompt or a recipe is needed.", "无法生成图片：需要提示词或配方。"),
+    (
+        "no image can be drawn: a grid wants 2 to {n} adapters.",
+        "无法生成图片：网格图需要 2 到 {n} 个适配器。",
+    ),
+    (
+        "no image can be drawn: this server draws up to {n} steps and {size} pixels a side.",
+        "无法生成图片：本服务器最多 {n} 步，每边最多 {size} 像素。",
+    ),
+    ("{size} pixels: use multiples of {n}", "{size} 像素：宽和高须为 {n} 的倍数"),
+    (
+        "{size} pixels: this base draws {own}; use {most} at most",
+        "{size} 像素：该基础模型生成 {own}，每边最多 {most}",
+    ),
+    ("{n} steps: use 1 to {most}", "{n} 步：请使用 1 到 {most} 步"),
+    (
+        "no image can be drawn: a recipe says all that there is to say; give nothing else.",
+        "无法生成图片：配方已包含全部信息，请不要再给其他参数。",
+    ),
+    (
+        "this Idempotency-Key was sent with another request; take a fresh one.",
+        "此 Idempotency-Key 已用于另一个请求，请换一个新的。",
+    ),
+    (
+        "this request is being answered; send it again in a moment.",
+        "该请求正在处理中，请稍后再次发送。",
+    ),
+    (
+        "no gates are configured for base model {base}; set {setting}, or choose mode 'average'.",
+        "没有为基础模型 {base} 设置门控；请设置 {setting}，或选择融合方式“平均”（average）。",
+    ),
+    (
+        "making images needs {names}, not installed here; install them with {command}.",
+        "生成图片需要 {names}，这里尚未安装；请用 {command} 安装。",
+    ),
+    (
+        "adapter {id} cannot be fused: it was trained on {got}, and {base} is loaded; choose one "
+        "for that",
+        "适配器 {id} 不能融合：它基于 {got} 训练，而当前加载的是 {base}；请选择适用于它的适配器",
+    ),
+    ("adapter {id} cannot be fused: {claim}", "适配器 {id} 不能融合：{claim}"),
+    (
+        "out of memory at {size} pixels with {n} adapters; draw smaller, load fewer adapters, or "
+        "set {setting} (or =layers, slower still)",
+        "内存不足（{size} 像素，{n} 个适配器）；请减小尺寸、减少适配器，"
+        "或设置 {setting}（也可用 =layers，更慢）",
+    ),
+    (
+        "out of memory at {size} pixels with 1 adapter; draw smaller, load fewer adapters, or "
+        "set {setting} (or =layers, slower still)",
+        "内存不足（{size} 像素，1 个适配器）；请减小尺寸、减少适配器，"
+        "或设置 {setting}（也可用 =layers，更慢）",
+    ),
+    (
+        "no ComfyUI is known here; set REGISTRY_COMFYUI_URL to its address, such as "
+        "http://127.0.0.1:8188.",
+        "没有设置 ComfyUI；请把 REGISTRY_COMFYUI_URL 设为它的地址，例如 http://127.0.0.1:8188。",
+    ),
+    (
+        "ComfyUI at {url} does not answer ({cause}); see that it runs, and that "
+        "REGISTRY_COMFYUI_URL is its address.",
+        "ComfyUI（{url}）没有响应（{cause}）；请确认它在运行，且 REGISTRY_COMFYUI_URL 是它的地址。",
+    ),
+    ("ComfyUI at {url} refuses the workflow: {cause}", "ComfyUI（{url}）拒绝了工作流：{cause}"),
+    ("This needs a token of the scope {scope}.", "此操作需要带 {scope} 权限的令牌。"),
+    ("This token is not known here, or was revoked.", "令牌无效，或已被撤销。"),
+    ("Too many {what} from here; ask again in {n} s.", "请求过多，请在 {n} 秒后再试。"),
+    (
+        "This server wants a token, as `Authorization: Bearer …`.",
+        "访问此服务器需要令牌（`Authorization: Bearer …`）。",
+    ),
+    (
+        "there is no adapter {id}. `autolora list` lists the ones here.",
+        "没有编号为 {id} 的适配器。",
+    ),
+    (
+        "a number is too large to be that of anything here ({why}).",
+        "数字过大，这里没有这样的编号或数值（{why}）。",
+    ),
+    ("adapter {id} has no cover {n}.", "适配器 {id} 没有第 {n} 张封面。"),
+    (
+        "there is no adapter for base model {base}. Ready are: {names}.",
+        "没有适用于基础模型 {base} 的适配器。现有：{names}。",
+    ),
+    (
+        "no adapter has the {filter} {value}. There are, among others: {names}.",
+        "没有适配器符合 {filter} = {value}。可选的有：{names} 等。",
+    ),
+    (
+        "no adapter has the {filter} {value}. There are: {names}.",
+        "没有适配器符合 {filter} = {value}。可选的有：{names}。",
+    ),
+    ("{name} is {value}; it is one of {names}.", "{name} 的值 {value} 无效，应为 {names} 之一。"),
+    (
+        "{name} is {value}; write a size, like 200MB or 1.5GB.",
+        "{name} 的值 {value} 无效，请写成大小，例如 200MB 或 1.5GB。",
+    ),
+    (
+        "{name} is {value}; write a whole number, like 16.",
+        "{name} 的值 {value} 无效，请写成整数，例如 16。",
+    ),
+    (
+        "{name} is {value}; write a day, like 2026-01-31.",
+        "{name} 的值 {value} 无效，请写成日期，例如 2026-01-31。",
+    ),
+    (
+        "{low} is {least} and {high} is {most}: nothing is both.",
+        "{low} 为 {least}，{high} 为 {most}：不可能同时满足。",
+    ),
+    (
+        "cannot search by this: {claim}. Give a whole PNG, JPEG, WebP or GIF, of at most "
+        "40 million pixels and 32 MB.",
+        "无法用它搜索：{claim}。请使用完整的 PNG、JPEG、WebP 或 GIF 图片，"
+        "不超过 4000 万像素、32 MB。",
+    ),
+    (
+        "this cursor is none of ours; use the `next` of a page, or none.",
+        "该分页位置无效，请从第一页开始。",
+    ),
+    (
+        "this cursor is of another question; ask with the text, filters and order that the page "
+        "before was asked with, or without a cursor.",
+        "该分页位置属于另一次搜索，请从第一页开始。",
+    ),
+    (
+        "nothing is indexed yet; run `autolora refresh` to crawl a hub, or `autolora refresh "
+        "--source FOLDER` for files of your own.",
+        "索引中还没有内容；请运行 `autolora refresh` 抓取模型站，"
+        "或用 `autolora refresh --source 文件夹` 添加自己的文件。",
+    ),
+    (
+        "the prompt calls for <lora:{name}>, and no adapter here is called so; take it out of the "
+        "prompt, or write the name of a file that is here.",
+        "提示词调用了 <lora:{name}>，但这里没有这个名字的适配器；请从提示词中去掉，"
+        "或改写为这里已有文件的名字。",
+    ),
+    (
+        "no adapter for {base} suits {prompt}; use other words, or name adapters.",
+        "没有适合 {prompt} 的 {base} 适配器；请换个说法，或自行选择适配器。",
+    ),
+    (
+        "adapter {id} ({name}) has no file here; `autolora show {same}` says why.",
+        "适配器 {id}（{name}）在此没有文件。",
+    ),
+    (
+        "{n} strengths were given for {all} adapters; give one for each adapter that is named, in "
+        "the same order.",
+        "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
+    ),
+    (
+        "{n} strengths were given for {all} adapter; give one for each adapter that is named, in "
+        "the same order.",
+        "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
+    ),
+    (
+        "{n} strength was given for {all} adapters; give one for each adapter that is named, in "
+        "the same order.",
+        "给出了 {n} 个强度，但有 {all} 个适配器；请按相同顺序为每个适配器各给一个。",
+    ),
+    (
+        "{path} cannot be added: it is part of {folder}, which is watched already.",
+        "无法添加 {path}：它在已监视的 {folder} 之内，其中的文件会一并收录。",
+    ),
+    (
+        "{path} cannot be added: this registry's own files lie there.",
+        "无法添加 {path}：那里存放着本模型库自己的文件。",
+    ),
+    (
+        "{path} cannot be added: write the whole path, from its root on.",
+        "无法添加 {path}：请填写从根目录开始的完整路径。",
+    ),
+    (
+        "{path} cannot be added: no such file or directory.",
+        "无法添加 {path}：文件夹不存在。",
+    ),
+    ("{path} cannot be added: not a directory.", "无法添加 {path}：它不是文件夹。"),
+    (
+        "{name} is not taken: only files called something.safetensors are taken.",
+        "未接收 {name}：只接收 .safetensors 文件。",
+    ),
+    (
+        "{name} is not taken: another file of this name is here; rename it.",
+        "未接收 {name}：这里已有同名的另一个文件，请改名。",
+    ),
+    ("{path} is not among the folders that are watched.", "{path} 不在监视的文件夹之中。"),
+    (
+        "no folder is configured for base model {base}; set {setting}.",
+        "没有为基础模型 {base} 设置目录；请设置 {setting}。",
+    ),
+    (
+        "no adapter that is ready here has a file with the hash {sha256}.",
+        "这里没有可用的适配器拥有哈希为 {sha256} 的文件。",
+    ),
+    (
+        "Range asks for what the file does not have; its length is in Content-Range.",
+        "Range 所请求的部分超出文件；文件长度见 Content-Range。",
+    ),
+    (
+        "Range is none that can be read; write it as bytes=0-1023.",
+        "无法识别 Range；请写成 bytes=0-1023 的形式。",
+    ),
+    (
+        "the file of {name} was refused and is not handed out: {reason}",
+        "{name} 的文件已被拒绝，不提供下载：{reason}",
+    ),
+    (
+        "too many images are waiting to be made; try again in a moment.",
+        "等待生成的图片过多，请稍后再试。",
+    ),
+    (
+        "too many pictures are sent at once; try again in a moment.",
+        "同时上传的图片过多，请稍后再试。",
+    ),
+    ("the database does not keep up; try again in a moment.", "数据库繁忙，请稍后再试。"),
+    (
+        "The database cannot be reached; send the request again in a moment. "
+        "The registry's log has the reason.",
+        "数据库无法连接，请稍后再次发送请求。原因见服务器日志。",
+    ),
+    ("The registry's disk is full.", "服务器磁盘已满。"),
+    (
+        "The registry may not write to its disk; its log has the reason.",
+        "服务器无法写入磁盘，原因见日志。",
+    ),
+    ("The registry could not do this; its log has the reason.", "操作未能完成；原因见服务器日志。"),
+    (
+        "The base model cannot be loaded; the registry's log has the reason.",
+        "基础模型无法加载；原因见服务器日志。",
+    ),
+    (
+        "The base model's gates cannot be loaded; the registry's log has the reason.",
+        "基础模型的门控无法加载；原因见服务器日志。",
+    ),
+    ("This is a bug in the registry; its log has the details.", "这是程序错误；详情见服务器日志。"),
+    ("Not Found", "此地址没有内容。"),
+    (
+        "nothing is at this address; /docs lists all that there are.",
+        "此地址没有内容；所有地址见 /docs。",
+    ),
+    (
+        "{method} is not for this address; {allowed} may be.",
+        "此地址不支持 {method}；可用 {allowed}。",
+    ),
+    ("there is no {name}; is {near} meant?", "没有 {name}；是否指 {near}？"),
+    ("there is no {name}; there are {names}.", "没有 {name}；可用的有 {names}。"),
+    ("{value} is no image's number", "{value} 不是图片的编号"),
+    ("{name}: came {n} times; give it once", "{name}：出现了 {n} 次，请只给一次"),
+    ("the body is no JSON: {why}, at letter {n}", "请求体不是 JSON（第 {n} 个字符：{why}）"),
+    (
+        "the body was sent as {kind}; send it with Content-Type: application/json",
+        "请求体的类型是 {kind}；请加上 Content-Type: application/json",
+    ),
+    (
+        "What was sent is too large: at most {size} are taken here.",
+        "发送的内容过大：这里最多接收 {size}。",
+    ),
+    (
+        "no base model known here is called {name}; did you mean {bases}?",
+        "没有名为 {name} 的基础模型；是否指 {bases}？",
+    ),
+    (
+        "no base model known here is called {name}; `flux.1-dev` is one, `pony` too.",
+        "没有名为 {name} 的基础模型；可以写 `flux.1-dev`、`pony` 等。",
+    ),
+    (
+        "{name} has {size} bytes or more; files above {limit} are not fetched. Raise "
+        "REGISTRY_MAX_FILE_BYTES if it is worth that.",
+        "{name} 有 {size} 字节或更多，超过上限 {limit} 字节；如有需要，"
+        "请调大 REGISTRY_MAX_FILE_BYTES。",
+    ),
+    (
+        "{name} needs {size} bytes and the disk has {free}, of which {reserved} stay free "
+        "(REGISTRY_RESERVED_BYTES). Free space, then run again.",
+        "{name} 需要 {size} 字节，而磁盘剩余 {free} 字节，其中 {reserved} 字节须保留"
+        "（REGISTRY_RESERVED_BYTES）。请清理磁盘后重试。",
+    ),
+    (
+        "the blob store has no {sha256}. Run `autolora refresh --full`, with the `--source` that "
+        "it came from, to fetch it again.",
+        "文件库中没有 {sha256}。请用 `autolora refresh --full` 并指定其来源 `--source`，重新获取。",
+    ),
+    (
+        "the file {sha256} was read and is not kept here (REGISTRY_KEEP_FILES). It is at {url}. "
+        "To have it here set REGISTRY_KEEP_FILES=all, or =fusable with its base model in "
+        "REGISTRY_BASE_MODELS, and run `autolora refresh`.",
+        "文件 {sha256} 已读取但没有保留（REGISTRY_KEEP_FILES），可在 {url} 获取。"
+        "要保留它，请设置 REGISTRY_KEEP_FILES=all（或 =fusable 并在 REGISTRY_BASE_MODELS "
+        "中设置其基础模型），再运行 `autolora refresh`。",
+    ),
+    ("Pages of other sites may not ask here.", "不接受其他网站页面发来的请求。"),
+    (
+        "This server is not known by that name; REGISTRY_ALLOWED_HOSTS lists its names.",
+        "此服务器不认识这个名称；允许的名称由 REGISTRY_ALLOWED_HOSTS 指定。",
+    ),
+    ("URI is too long", "地址过长。"),
+    ("interrupted", "已中断"),
+    # What an answer lacks.
+    (
+        "Weights were not compared: no encoder for {bases} and {n} more (`autolora doctor`).",
+        "未比较权重：{bases} 等（另有 {n} 个）还没有权重编码器（`autolora doctor`）。",
+    ),
+    (
+        "Weights were not compared: no encoder for {bases} (`autolora doctor`).",
+        "未比较权重：{bases} 还没有权重编码器（`autolora doctor`）。",
+    ),
+    (
+        "{path} cannot be registered: {why}. Give a checkpoint of a weight encoder; "
+        "REGISTRY_ENCODER_CHECKPOINT names those that a refresh registers.",
+        "无法登记 {path}：{why}。请提供权重编码器的检查点；"
+        "REGISTRY_ENCODER_CHECKPOINT 指定刷新时登记的检查点。",
+    ),
+    (
+        "the checkpoint of encoder {name} is not in the blob store. Register it again by "
+        "`autolora encoders add FILE`, or go back to the one before by "
+        "`autolora encoders rollback {base}`.",
+        "编码器 {name} 的检查点不在文件库中。请用 `autolora encoders add FILE` 重新登记，"
+        "或用 `autolora encoders rollback {base}` 退回上一个。",
+    ),
+    (
+        "The vision model did not describe the picture; see the log.",
+        "视觉模型没有描述这张图片；详情见日志。",
+    ),
+    (
+        "The image encoder cannot be used, so covers were not compared by it; see the log.",
+        "图像编码器不可用，未用它比较封面；详情见日志。",
+    ),
+    (
+        "Adapter {id} has neither an embedding nor captions nor a fingerprint: "
+        "it was not compared.",
+        "适配器 {id} 没有嵌入、图片描述或指纹，未参与比较。",
+    ),
+    (
+        "Only the {n} most relevant are sorted; by relevance all can be gone through.",
+        "只对最相关的 {n} 个排序；按相关度可浏览全部。",
+    ),
+)
+
+# What is wrong with a value of a request, by pydantic's names of faults and for its own words.
+FAULTS = {
+    "missing": "缺少该值",
+    "string_too_short": "至少要有 {min_length} 个字符",
+    "string_too_long": "最多 {max_length} 个字符",
+    "too_short": "至少要有 {min_length} 个",
+    "too_long": "最多 {max_length} 个",
+    "less_than_equal": "不能大于 {le}",
+    "less_than": "必须小于 {lt}",
+    "greater_than_equal": "不能小于 {ge}",
+    "greater_than": "必须大于 {gt}",
+    "literal_error": "应为 {expected} 之一",
+    "enum": "应为 {expected} 之一",
+    "int_type": "应为整数",
+    "int_parsing": "应为整数",
+    "int_from_float": "应为整数",
+    "float_type": "应为数字",
+    "float_parsing": "应为数字",
+    "finite_number": "应为有限的数字",
+    "bool_type": "应为 true 或 false",
+    "bool_parsing": "应为 true 或 false",
+    "string_type": "应为文字",
+    "list_type": "应为列表",
+    "dict_type": "应为 JSON 对象",
+    "model_type": "应为 JSON 对象",
+    "model_attributes_type": "应为 JSON 对象",
+}
