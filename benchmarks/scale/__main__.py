@@ -234,7 +234,8 @@ def main() -> None:
             results.append(
                 run(adapters, options.questions, options.seed, folder, publishes=publishes)
             )
-            draw(results, PICTURE)
+            if len(results) > 1:  # one size is no curve
+                draw(results, PICTURE)
             write_results(options.output, results, to_markdown(results))
 
 
