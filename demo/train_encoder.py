@@ -9,9 +9,12 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
@@ -30,6 +33,7 @@ from encoder.training.dataset import Dataset, read_dataset
 from encoder.training.learn_on import learn_on
 from encoder.training.progress import Progress as TrainingProgress
 from encoder.training.train import SketchedAdapters, encode_captions, fit_ridge, sketch_files
+from encoder.training.what_and_how import learn_what_and_how
 from encoder.weight_encoders.checkpoint import save_encoder
 from encoder.weight_encoders.concepts import Concepts
 
@@ -101,19 +105,30 @@ def embed_sayings(wide: Dataset, text_encoder: TextEncoder) -> list[Floats]:
     return [*encode_captions(captions, text_encoder), *ways * COUNTED]
 
 
-def fit_vocabularies(
-    gradients: Path, sketches: Sequence[Sketch], text_encoder: TextEncoder
-) -> tuple[Concepts, Concepts]:
-    """Return the concepts and the looks of the shipped base."""
-    sizes = sketches[0].layout.sizes
-    things, manners, looks = (
-        Gradients.load([gradients / part for part in parts], sizes)
-        for parts in (THINGS, MANNERS[:1], MANNERS)
-    )
-    return (
-        fit_concepts(things, sketches, text_encoder, manners=manners),
-        fit_looks(looks, sketches, text_encoder),
-    )
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the base's gradients say of things, and of looks and effects."""
+
+    things: Gradients
+    manners: Gradients
+    looks: Gradients  # manners, and looks that are made up
+
+    @classmethod
+    def load(cls, folder: Path, sizes: npt.NDArray[np.int64]) -> "Vocabulary":
+        things, manners, looks = (
+            Gradients.load([folder / part for part in parts], sizes)
+            for parts in (THINGS, MANNERS[:1], MANNERS)
+        )
+        return cls(things, manners, looks)
+
+    def fit(
+        self, sketches: Sequence[Sketch], text_encoder: TextEncoder
+    ) -> tuple[Concepts, Concepts]:
+        """Return the concepts and the looks to hold adapters against."""
+        return (
+            fit_concepts(self.things, sketches, text_encoder, manners=self.manners),
+            fit_looks(self.looks, sketches, text_encoder),
+        )
 
 
 def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> None:
@@ -131,6 +146,7 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
         )
         wide_sketches = sketch_files(others.paths, progress=progress)
     captions = encode_captions(others.captions, text_encoder)
+    vocabulary = Vocabulary.load(gradients, wide_sketches[0].layout.sizes)
 
     def some(places: Sequence[int]) -> SketchedAdapters:
         return SketchedAdapters(
@@ -145,10 +161,16 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
     encoder = learn_whom_to_believe(
         learned,
         join(some(others.indices("validation")), dataset, "validation", text_encoder),
-        *fit_vocabularies(gradients, wide_sketches, text_encoder),
+        *vocabulary.fit(wide_sketches, text_encoder),
+    )
+    heard = learn_what_and_how(
+        list(chain(*vocabulary.things.told)),
+        list(chain(*vocabulary.looks.told)),
+        text_encoder,
+        encoder.encode(wide_sketches),
     )
     metrics = {**ridge.metrics, "learned_on": dict(learned.metrics)}
-    save_encoder(replace(encoder, metrics=metrics), output)
+    save_encoder(replace(encoder, heard=heard, metrics=metrics), output)
     print(json.dumps(metrics, indent=1))
 
 

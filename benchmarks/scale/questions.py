@@ -78,6 +78,9 @@ class AsIs:
     def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return embeddings
 
+    def encode_question(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.asarray(embeddings[0])
+
     def encode_caption_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return embeddings
 

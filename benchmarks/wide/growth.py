@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.arrays import Doubles
 from benchmarks.results import RESULTS, write_results
-from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table
+from benchmarks.wide.asking import as_search_does
 from benchmarks.wide.figures import chance
 from benchmarks.wide.tables import arguments_of
 from benchmarks.wide.zoo import Outside
@@ -45,13 +45,9 @@ def found(
     outside: Outside, sketches: Sequence[Sketch], places: Sequence[int], encoder: RidgeEncoder
 ) -> Doubles:
     """Return the mean reciprocal position of adapters among themselves, in both languages."""
-    rest = replace(
-        outside,
-        rows=[outside.rows[place] for place in places],
-        questions=outside.questions[list(places)],
-    )
+    rest = replace(outside, rows=[outside.rows[place] for place in places])
     own = encoder.encode([sketches[place] for place in places])
-    by_language = rest.found(Space(own, encoder.encode_query))
+    by_language = rest.found(as_search_does(own, encoder))
     means: Doubles = np.mean(list(by_language.values()), axis=0)
     return means
 

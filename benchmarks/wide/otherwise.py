@@ -6,7 +6,7 @@ effect, was to avoid its words, and saw nothing else of the project.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,40 +14,37 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arrays import Doubles, Floats, Ints
+from benchmarks.arrays import Doubles, Ints
+from benchmarks.wide.asking import Asked
 from benchmarks.wide.figures import gallery_places, reciprocal
 from demo.effects import COLOURS, PATTERNS
 from demo.world.manners import words_of_effect
-from encoder.text_encoder import TextEncoder
-from encoder.training.train import encode_captions
 
 ASKED = Path(__file__).parent / "asked_otherwise.json"
 
 
 @dataclass(frozen=True)
 class Otherwise:
-    """Which adapters are asked for so, and the questions' embeddings."""
+    """Which adapters are asked for so, and how."""
 
     members: Ints  # (m,): places in the gallery
-    questions: Floats  # (m, questions, dim)
+    questions: list[list[str]]  # of each member as many
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]], text_encoder: TextEncoder) -> "Otherwise":
+    def of(cls, rows: Sequence[Mapping[str, Any]]) -> "Otherwise":
         """Return the questions of those `rows` (kind, key) that are of looks and effects."""
         asked = {k: own for k, row in enumerate(rows) if (own := questions_of(row))}
-        embedded = encode_captions(list(asked.values()), text_encoder)
-        return cls(np.array(list(asked), np.int64), np.stack(embedded))
+        return cls(np.array(list(asked), np.int64), list(asked.values()))
 
-    def found(
-        self, project: Callable[[Floats], Floats], embeddings: Floats, keys: Sequence[str]
-    ) -> Doubles:
+    def found(self, encoded: Asked, keys: Sequence[str]) -> Doubles:
         """Return the mean reciprocal position of every member among all, in galleries of 60."""
         every = []
-        for place in range(self.questions.shape[1]):
+        for texts in zip(*self.questions, strict=True):
             # Adapters that are not asked for so are in the gallery, and are not looked at.
-            questions = np.zeros((len(keys), embeddings.shape[1]), np.float32)
-            questions[self.members] = project(self.questions[:, place])
-            every.append(reciprocal(gallery_places(questions, embeddings, keys))[self.members])
+            queries = np.zeros((len(keys), encoded.embeddings.shape[1]), np.float32)
+            queries[self.members] = encoded.ask(texts)
+            places = gallery_places(queries, encoded.embeddings, keys)
+            every.append(reciprocal(places)[self.members])
         found: Doubles = np.mean(every, axis=0)
         return found
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.results import RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
+from benchmarks.wide.asking import Asked, as_search_does, in_one
 from benchmarks.wide.tables import arguments_of, describe, encoders_table
 from benchmarks.wide.zoo import Outside
 from demo.paths import DATA
@@ -14,17 +15,19 @@ from encoder.weight_encoders.checkpoint import load_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder
 
 
-def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, Space]]:
+def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, Asked]]:
     """Yield what each voice of the shipped encoder says by itself, and all of it."""
     encoder = load_encoder(checkpoint)
     assert isinstance(encoder, RidgeEncoder)
     sketches = sketch_files(outside.paths)
     alone = replace(encoder, known=None)
-    yield "the ridge alone", Space(alone.encode(sketches), alone.encode_query)
+    yield "the ridge alone", in_one(Space(alone.encode(sketches), alone.encode_query))
     _, concepts, looks = encoder.voices(sketches)
-    yield "concepts alone", Space(concepts, encoder.text.project)
-    yield "looks alone", Space(looks, encoder.text.project)
-    yield "as shipped", Space(encoder.encode(sketches), encoder.encode_query)
+    yield "concepts alone", in_one(Space(concepts, encoder.text.project))
+    yield "looks alone", in_one(Space(looks, encoder.text.project))
+    embeddings = encoder.encode(sketches)
+    yield "all, asked in one", in_one(Space(embeddings, encoder.encode_query))
+    yield "as shipped", as_search_does(embeddings, encoder)
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table
+from benchmarks.wide.asking import Asked
 from benchmarks.wide.figures import both, chance, summary
 from benchmarks.wide.zoo import LANGUAGES, Outside
 from demo.paths import WIDE
@@ -24,15 +24,15 @@ def arguments_of(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def describe(outside: Outside, space: Space) -> dict[str, Any]:
+def describe(outside: Outside, encoded: Asked) -> dict[str, Any]:
     """Return an encoder's figures, all and by kind."""
-    found = outside.found(space)
+    found = outside.found(encoded)
     values = np.mean(list(found.values()), axis=0)
     sources = np.array([row["sources"][0] for row in outside.rows])
     kinds = np.array([row["kind"] for row in outside.rows])
     keys = [row["key"] for row in outside.rows]
     lazy = np.array([row["author"]["lazy"] for row in outside.rows])
-    otherwise = outside.otherwise.found(space.project, space.embeddings, keys)
+    otherwise = outside.otherwise.found(encoded, keys)
     asked = outside.otherwise.members
     parts = {
         **{kind: kinds == kind for kind in KINDS},

@@ -15,7 +15,9 @@ import numpy as np
 
 from benchmarks.arrays import Floats
 from benchmarks.results import RESULTS, write_results
+from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table
+from benchmarks.wide.asking import in_one
 from benchmarks.wide.figures import gallery_places, reciprocal
 from benchmarks.wide.otherwise import Otherwise
 from demo.paths import DATA
@@ -56,25 +58,23 @@ def spaces(groups: int, text_encoder: TextEncoder) -> Iterator[tuple[str, Projec
     yield "and ways of saying the same", TextSpace.fit([*captions, *said * COUNTED]).project
 
 
-def found_by(
-    project: Project, concepts: Sequence[Concept], captions: Floats, text_encoder: TextEncoder
-) -> dict[str, float]:
+def found_by(project: Project, concepts: Sequence[Concept], captions: Floats) -> dict[str, float]:
     """Return the MRR in galleries of 60, of all, by kind and of another writer's questions."""
     embeddings = normalise(np.stack([project(own) for own in captions]).mean(axis=1))
     keys = [concept.key for concept in concepts]
     kinds = np.array([concept.kind for concept in concepts])
-    asked = [[concept.told.question, concept.told.question_zh] for concept in concepts]
-    questions = np.stack(encode_captions(asked, text_encoder))
+    encoded = in_one(Space(embeddings, project))
+    questions = (
+        [concept.told.question for concept in concepts],
+        [concept.told.question_zh for concept in concepts],
+    )
     values = np.mean(
-        [
-            reciprocal(gallery_places(project(questions[:, place]), embeddings, keys))
-            for place in range(questions.shape[1])
-        ],
+        [reciprocal(gallery_places(encoded.ask(texts), embeddings, keys)) for texts in questions],
         axis=0,
     )
     rows = [{"kind": concept.kind, "key": concept.key} for concept in concepts]
-    otherwise = Otherwise.of(rows, text_encoder)
-    others, of = otherwise.found(project, embeddings, keys), kinds[otherwise.members]
+    otherwise = Otherwise.of(rows)
+    others, of = otherwise.found(encoded, keys), kinds[otherwise.members]
     return {
         "all": float(values.mean()),
         **{kind: float(values[kinds == kind].mean()) for kind in KINDS},
@@ -101,7 +101,7 @@ def main() -> None:
     concepts = concepts_of(options.split, options.groups)
     captions = captions_of(concepts, text_encoder)
     rows = [
-        {"name": name, "mrr": found_by(project, concepts, captions, text_encoder)}
+        {"name": name, "mrr": found_by(project, concepts, captions)}
         for name, project in spaces(options.groups, text_encoder)
     ]
     write_results(options.output, rows, to_markdown(rows))

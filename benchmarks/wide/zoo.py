@@ -18,7 +18,8 @@ import torch
 
 from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.recipes.pool import layer_grams
-from benchmarks.retrieval.zoo import BASE_MODEL, Space
+from benchmarks.retrieval.zoo import BASE_MODEL
+from benchmarks.wide.asking import Asked
 from benchmarks.wide.figures import gallery_places, reciprocal
 from benchmarks.wide.otherwise import Otherwise
 from demo.world.splits import SHIPPED_SETS
@@ -28,7 +29,8 @@ from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.training.train import encode_captions, sketch_files
 
-LANGUAGES = ("en", "zh")
+# And where a row has its question.
+LANGUAGES = {"en": "question", "zh": "question_zh"}
 # Layers changed less than this are taken as not changed.
 SMALLEST = 1e-12
 
@@ -49,7 +51,6 @@ class Outside:
 
     rows: list[Row]
     paths: list[Path]
-    questions: Floats  # (n, languages, dim)
     otherwise: Otherwise
 
     @classmethod
@@ -59,22 +60,18 @@ class Outside:
             for row in read_rows(folder)
             if row["split"] == split and row["group"] >= first_group
         ]
-        asked = [[row["question"], row["question_zh"]] for row in rows]
-        return cls(
-            rows,
-            [folder / row["file"] for row in rows],
-            np.stack(encode_captions(asked, load_text_encoder())),
-            Otherwise.of(rows, load_text_encoder()),
-        )
+        return cls(rows, [folder / row["file"] for row in rows], Otherwise.of(rows))
 
-    def found(self, space: Space) -> dict[str, Doubles]:
+    def found(self, encoded: Asked) -> dict[str, Doubles]:
         """Return each adapter's mean reciprocal position, by language."""
         keys = [row["key"] for row in self.rows]
         return {
             language: reciprocal(
-                gallery_places(space.project(self.questions[:, place]), space.embeddings, keys)
+                gallery_places(
+                    encoded.ask([row[question] for row in self.rows]), encoded.embeddings, keys
+                )
             )
-            for place, language in enumerate(LANGUAGES)
+            for language, question in LANGUAGES.items()
         }
 
 

@@ -8,7 +8,6 @@ apart (linear discriminant analysis [1], with a class for every concept).
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,18 +48,19 @@ class Gradients:
         A file has `values` (bags, concepts, values of a sketch) to be multiplied by `scale`, and
         `told`, JSON: every concept's words.
         """
-        bags: dict[tuple[str, ...], list[Floats]] = defaultdict(list)
+        sums: dict[tuple[str, ...], Floats] = {}  # (halves, values)
         for path in (path for folder in folders for path in sorted(folder.glob("*.npz"))):
             part = np.load(path)
             values = part["values"].astype(np.float32) * part["scale"]
-            for place, told in enumerate(json.loads(str(part["told"]))):
-                bags[tuple(told)].append(values[:, place])
-        every = [np.concatenate(parts) for parts in bags.values()]
-        halves = [half.sum(axis=0) for own in every for half in (own[::2], own[1::2])]
+            halves = np.stack([values[::2].sum(axis=0), values[1::2].sum(axis=0)], axis=1)
+            for told, own in zip(json.loads(str(part["told"])), halves, strict=True):
+                # Many bags would not fit into memory beside each other.
+                sums[tuple(told)] = sums.get(tuple(told), 0) + own
+        every = np.stack(list(sums.values()))
         return cls(
-            [[text for text in told if text] for told in bags],
-            unit_layers(np.stack([own.sum(axis=0) for own in every]), sizes),
-            unit_layers(np.stack(halves), sizes),
+            [[text for text in told if text] for told in sums],
+            unit_layers(every.sum(axis=1), sizes),
+            unit_layers(every.reshape(-1, every.shape[-1]), sizes),
         )
 
 

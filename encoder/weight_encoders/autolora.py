@@ -197,6 +197,11 @@ class AutoLoraEncoder:
         """Map text embeddings (n, dim) into the index's space, unit rows."""
         return self.text.project(text_embeddings)
 
+    def encode_question(self, text_embeddings: Floats) -> Floats:
+        """Map a question (1, dim), whatever its parts, to a query (dim,)."""
+        query: Floats = self.encode_query(text_embeddings[:1])[0]
+        return query
+
     def encode_caption_query(self, text_embeddings: Floats) -> Floats:
         """Map text embeddings (n, dim) to what plain ones of captions are compared with."""
         return self.text.aim(text_embeddings)

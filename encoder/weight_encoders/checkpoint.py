@@ -57,6 +57,10 @@ class WeightEncoder(Protocol):
         """Map text embeddings (n, dim) into the same space, unit rows."""
         ...
 
+    def encode_question(self, text_embeddings: Floats) -> Floats:
+        """Map a question and its parts (1 + parts, dim) to one query (dim,), of length 1."""
+        ...
+
     def encode_caption_query(self, text_embeddings: Floats) -> Floats:
         """Map text embeddings (n, dim) to unit rows, to compare with plain ones of captions.
 

@@ -19,6 +19,7 @@ from encoder.weight_encoders.metrics import mrr
 from encoder.weight_encoders.penalties import Penalties
 from encoder.weight_encoders.text_space import TextSpace
 from encoder.weight_encoders.voices import Known, say
+from encoder.weight_encoders.what_and_how import WhatAndHow
 
 # Only for annotations: a search needs the encoder, and nothing that reads files.
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class RidgeEncoder:
 
     With `known`, the words of concepts and looks are added, each as far as it is believed
     (voices.py, beliefs.py). With penalties, what is held against an adapter is written into free
-    axes of it.
+    axes of it. With `heard`, what and how count both in a question (what_and_how.py).
     """
 
     name: str
@@ -59,6 +60,8 @@ class RidgeEncoder:
     # shorter is trusted less (`usual_length`). Without penalties nothing is.
     usual_length: float = 0.0
     known: Known | None = None
+    # How a question that says what and how is heard; None: as one text.
+    heard: WhatAndHow | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     kind: ClassVar[str] = "ridge"
@@ -128,6 +131,13 @@ class RidgeEncoder:
         projected = self.text.project(text_embeddings)
         return projected if self.penalties is None else self.penalties.of_queries(projected)
 
+    def encode_question(self, text_embeddings: Floats) -> Floats:
+        """Map a question and its parts (1 + parts, dim) to one query (dim,), of length 1."""
+        queries = self.encode_query(text_embeddings)
+        if self.heard is None or len(queries) == 1:
+            return np.asarray(queries[0])
+        return self.heard.join(queries, text_embeddings[1:])
+
     def encode_caption_query(self, text_embeddings: Floats) -> Floats:
         """Map text embeddings (n, dim) to what plain ones of captions are compared with."""
         return self.text.aim(text_embeddings)
@@ -147,6 +157,7 @@ class RidgeEncoder:
             **({} if self.penalties is None else self.penalties.arrays()),
             **({"usual_length": np.array([self.usual_length])} if self.usual_length else {}),
             **({} if self.known is None else self.known.arrays()),
+            **({} if self.heard is None else self.heard.arrays()),
         }
 
     @classmethod
@@ -165,6 +176,7 @@ class RidgeEncoder:
             penalties=Penalties.restore(arrays, len(up)),
             usual_length=float(arrays["usual_length"][0]) if "usual_length" in arrays else 0.0,
             known=Known.restore(arrays),
+            heard=WhatAndHow.restore(arrays),
             **facts,
         )
         # It would be another encoder without what it holds beside these.

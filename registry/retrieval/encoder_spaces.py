@@ -22,6 +22,10 @@ class QueryEncoder(Protocol):
         """Bring text embeddings (n, dim) into the space of the weight embeddings."""
         ...
 
+    def encode_question(self, embeddings: Floats) -> Floats:
+        """Bring a question and its parts (1 + parts, dim) there, as one query (dim,)."""
+        ...
+
     def encode_caption_query(self, embeddings: Floats) -> Floats:
         """Turn text embeddings (n, dim) so that they compare with captions' as adapters differ."""
         ...
@@ -37,6 +41,9 @@ class ServingEncoder:
 
     def encode_query(self, embeddings: Floats) -> Floats:
         return self.loaded.encode_query(embeddings)
+
+    def encode_question(self, embeddings: Floats) -> Floats:
+        return self.loaded.encode_question(embeddings)
 
     def encode_caption_query(self, embeddings: Floats) -> Floats:
         return self.loaded.encode_caption_query(embeddings)

@@ -33,6 +33,7 @@ from registry.retrieval.words import (
     score_words,
     without_ending,
 )
+from registry.text.question_parts import parts_of
 from registry.text.request_frames import what_is_asked
 
 # How many adapters every signal offers to the merge.
@@ -59,6 +60,7 @@ class Question:
 
     query: SearchQuery
     embedding: npt.NDArray[np.float32]  # (dim,)
+    parts: Sequence[str]  # what it says of what is wanted and of how, part by part
     wording: Wording | None  # None where words are not asked
     exact: Answer[list[int]]
 
@@ -110,9 +112,10 @@ def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Ques
             for name in query.called[:MOST_CALLED] or (text,)
         ]
         exact = partial(_each_once, asked)
+    asked_for = what_is_asked(query.text)
     with timed("encode"):
-        embedding = text_encoder.encode([what_is_asked(query.text)])[0]
-    return Question(query, embedding, wording, exact)
+        embedding = text_encoder.encode([asked_for])[0]
+    return Question(query, embedding, parts_of(asked_for), wording, exact)
 
 
 def rank_all(
@@ -132,7 +135,7 @@ def rank_all(
     base model comes first all the same if it is asked for exactly. The session needs to be in no
     particular transaction: settings are local to it.
     """
-    asked = [_aim(space, question.query.filters, question.embedding) for space in spaces]
+    asked = [_aim(space, question, text_encoder) for space in spaces]
     offers = _offers(session, question, asked, text_encoder, known)
     scores = offers.scores
     if all(space.encoder is None for space in spaces):
@@ -190,10 +193,14 @@ def _completed(
     return completed
 
 
-def _aim(space: Space, filters: Filters, embedding: npt.NDArray[np.float32]) -> _Asked:
-    aimed = space.aim(embedding)
-    projected = None if space.encoder is None else space.encoder.encode_query(embedding[None])[0]
-    return _Asked(space, space.narrow(filters), aimed, projected)
+def _aim(space: Space, question: Question, text_encoder: TextEncoder) -> _Asked:
+    aimed, filters = space.aim(question.embedding), space.narrow(question.query.filters)
+    if space.encoder is None:
+        return _Asked(space, filters, aimed, None)
+    texts = question.embedding[None]
+    if question.parts:
+        texts = np.concatenate([texts, text_encoder.encode(question.parts)])
+    return _Asked(space, filters, aimed, space.encoder.encode_question(texts))
 
 
 def _offers(

@@ -65,7 +65,7 @@ def spans_of(prompt: str) -> list[Span]:
     for first in range(len(pieces)):
         for last in range(first, min(first + LONGEST_RUN, len(pieces))):
             text = prompt[pieces[first][0] : pieces[last][1]].strip()
-            spans.append(Span(first, last, _FILLERS.sub("", text) or text))
+            spans.append(Span(first, last, without_filler(text)))
     return spans
 
 
@@ -81,13 +81,19 @@ def _pieces(prompt: str) -> list[tuple[int, int]]:
         between.append((start, seam.start()))
         start = seam.end()
     between.append((start, len(prompt)))
-    pieces = [piece for piece in between if _says_something(prompt[slice(*piece)])]
+    pieces = [piece for piece in between if says_something(prompt[slice(*piece)])]
     if len(pieces) > MOST_PARTS:
         # The rest is one part, so that nothing of the prompt is left out.
         pieces = [*pieces[: MOST_PARTS - 1], (pieces[MOST_PARTS - 1][0], pieces[-1][1])]
     return pieces
 
 
-def _says_something(text: str) -> bool:
+def without_filler(text: str) -> str:
+    """Return a text without words that only ask for a picture, unless it has no others."""
+    return _FILLERS.sub("", text) or text
+
+
+def says_something(text: str) -> bool:
+    """Tell whether a text has a word of its own."""
     words = query_words(_FILLERS.sub("", text.strip() + " "))
     return any(word.text not in STOP_WORDS for word in words)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from benchmarks.wide.asking import Asked
 from benchmarks.wide.otherwise import Otherwise, questions_of
 from demo.effects import COLOURS, PATTERNS
 from demo.world.manners import words_of_effect
@@ -28,10 +29,11 @@ def test_adapters_that_say_what_is_asked_come_first() -> None:
     keys = ["a fox", "solid black icon", "round flag"]
     kinds = ["object", "style", "style"]
     rows = [{"kind": kind, "key": key} for kind, key in zip(kinds, keys, strict=True)]
-    otherwise = Otherwise.of(rows, load_text_encoder())
-    said = np.concatenate([np.zeros((1, 512)), otherwise.questions.mean(axis=1)])
+    otherwise, encode = Otherwise.of(rows), load_text_encoder().encode
+    meant = np.stack([encode(texts).mean(axis=0) for texts in otherwise.questions])
+    said = np.concatenate([np.zeros((1, 512)), meant]).astype(np.float32)
 
-    found = otherwise.found(lambda texts: texts, said.astype(np.float32), keys)
+    found = otherwise.found(Asked(said, encode), keys)
 
     assert otherwise.members.tolist() == [1, 2]
     assert found.min() > 0.9

@@ -18,6 +18,9 @@ class Plain:
     def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return embeddings
 
+    def encode_question(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.asarray(self.encode_query(embeddings[:1])[0])
+
     def encode_caption_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return embeddings
 

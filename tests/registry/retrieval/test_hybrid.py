@@ -68,6 +68,9 @@ class OnlyAnimals:
     def encode_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return embeddings
 
+    def encode_question(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.asarray(self.encode_query(embeddings[:1])[0])
+
     def encode_caption_query(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         aimed: npt.NDArray[np.float32] = embeddings @ self.fox.T * self.fox
         return aimed
@@ -89,6 +92,28 @@ def test_captions_compare_as_the_encoder_has_it(registry: Registry, told: bool) 
         )
 
     assert (hits[0].adapter_id == animal.id) == told
+
+
+class HearsParts(OnlyAnimals):
+    """An encoder that looks for the last part of a question."""
+
+    def encode_question(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.asarray(embeddings[-1])
+
+
+def test_an_encoder_hears_what_is_asked_for_and_how(registry: Registry) -> None:
+    fox, name = embed(registry, "a fox"), add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        add_adapter(session, embedding=embed(registry, "a castle at night"))
+        animal = add_adapter(session, embedding=fox)
+        hits = search(
+            session,
+            SearchQuery("a castle at night, as a fox", Filters(), signals=("weights",)),
+            load_text_encoder(TEXT_ENCODER),
+            [Space(ServingEncoder(name, HearsParts(fox)))],
+        )
+
+    assert hits[0].adapter_id == animal.id
 
 
 def test_scores_outside_a_signals_candidates_are_filled_in(registry: Registry) -> None:

@@ -47,6 +47,9 @@ class Plain:
     def encode_query(self, embeddings: Vectors) -> Vectors:
         return embeddings
 
+    def encode_question(self, embeddings: Vectors) -> Vectors:
+        return np.asarray(self.encode_query(embeddings[:1])[0])
+
     def encode_caption_query(self, embeddings: Vectors) -> Vectors:
         return embeddings
 

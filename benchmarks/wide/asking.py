@@ -1,0 +1,38 @@
+"""Encoders as they are asked: adapters' embeddings, and texts that become queries beside them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.arrays import Floats
+from benchmarks.retrieval.zoo import Space
+from encoder.text_encoder import load_text_encoder
+from encoder.weight_encoders.ridge import RidgeEncoder
+from registry.text.question_parts import parts_of
+
+Ask = Callable[[Sequence[str]], Floats]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Embeddings of adapters (n, dim), and what makes queries (m, dim) of m texts."""
+
+    embeddings: Floats
+    ask: Ask
+
+
+def in_one(space: Space) -> Asked:
+    """Ask with each text as a whole."""
+    text_encoder = load_text_encoder()
+    return Asked(space.embeddings, lambda texts: space.project(text_encoder.encode(texts)))
+
+
+def as_search_does(embeddings: Floats, encoder: RidgeEncoder) -> Asked:
+    """Ask with a text and its parts, as `registry.retrieval.hybrid` does."""
+    text_encoder = load_text_encoder()
+
+    def query(text: str) -> Floats:
+        return encoder.encode_question(text_encoder.encode([text, *parts_of(text)]))
+
+    return Asked(embeddings, lambda texts: np.stack([query(text) for text in texts]))

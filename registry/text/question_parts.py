@@ -1,0 +1,42 @@
+"""A question -> its parts, each of which says what is wanted or how it is to be drawn.
+
+English and Chinese. Fewer parts than a prompt has for fusion (prompt_phrases.py): what is told of
+one thing with `with`, `and` or `in` is left together.
+"""
+
+import re
+
+from encoder.chinese import HAN
+from registry.text.prompt_phrases import says_something, without_filler
+
+# What stands before how something is to be drawn.
+_ENGLISH = (
+    "in the style of", "drawn in", "painted in", "rendered in", "made of", "made from",
+    "covered in", "covered with", "decorated with", "filled with", "set against", "in front of",
+    "drawn as", "painted as", "as",
+)  # fmt: skip
+_CHINESE = ("风格画的", "风格的", "画成", "做成")
+_SEAMS = re.compile(
+    rf"[,;:!?()\[\]{{}}|\n，。；：！？（）、]+|\.(?=\s|$)"
+    rf"|(?<![\w'])(?:{'|'.join(_ENGLISH)})(?![\w'])"
+    rf"|(?<=[{HAN}])(?:{'|'.join(_CHINESE)})",
+    re.IGNORECASE,
+)
+# Examples are no part of what is asked for: none of them has to be there.
+_EXAMPLES = re.compile(
+    r"(?:\b(?:such as|for example|for instance|e\.g\.|including|like)\b|例如|比如|诸如|譬如)"
+    r"[^.;。；]*",
+    re.IGNORECASE,
+)
+# A prompt of more is a list of tags, of which nobody wants all the same.
+MOST_PARTS = 6
+
+
+def parts_of(question: str) -> list[str]:
+    """Return the parts of a question; none where it has one only, or is a list of many."""
+    pieces = [
+        without_filler(piece.strip())
+        for piece in _SEAMS.split(_EXAMPLES.sub("", question))
+        if says_something(piece)
+    ]
+    return pieces if 2 <= len(pieces) <= MOST_PARTS else []
