@@ -134,10 +134,11 @@ class Vocabulary:
 def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> None:
     dataset = load_dataset(zoo)
     train_basis(dataset)
+    dataset = add_more(dataset, more)
     (others, authors), text_encoder = read_wide(wide), load_text_encoder()
     with bars() as progress:
         ridge = fit_ridge(
-            add_more(dataset, more),
+            dataset,
             text_encoder,
             name=f"{BASE_MODEL}-ridge",
             base_model=BASE_MODEL,

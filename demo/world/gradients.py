@@ -42,8 +42,8 @@ from encoder.sketches.basis import Basis, basis_path
 TOGETHER, BAGS = 32, 4
 # Batches of a bag; each has four samples of every concept.
 ROUNDS_OF_NAME, ROUNDS_OF_MANNER = 4, 6
-# Looks are told no better by more (docs/benchmarks/wide.md).
-TURNS_OF_NAME, TURNS_OF_MANNER = 8, 4
+# With more, names are told apart a little better, but no more is found (docs/benchmarks/wide.md).
+TURNS = 4
 NAME_SEED, MANNER_SEED, LOOK_SEED, SORT_SEED = 9, 11, 13, 15
 
 
@@ -82,10 +82,12 @@ class Writer:
 
     def write_turn(self, turn: int) -> None:
         """Write what is not there of a turn and what no other process is at."""
-        counts = {"names": len(self.planner.names)}
-        if turn < TURNS_OF_MANNER:
-            counts["manners"], counts["looks"] = len(self.planner.manners), len(MADE_LOOKS)
-            counts["sorts"] = len(self.planner.sorts)
+        counts = {
+            "manners": len(self.planner.manners),
+            "looks": len(MADE_LOOKS),
+            "sorts": len(self.planner.sorts),
+            "names": len(self.planner.names),
+        }
         for part, count in counts.items():
             for start in range(0, count, TOGETHER):
                 self._write(part, turn, start)
@@ -183,7 +185,7 @@ class Writer:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", type=Path, default=DATA / "base")
-    parser.add_argument("--turns", type=int, default=TURNS_OF_NAME)
+    parser.add_argument("--turns", type=int, default=TURNS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     writer = Writer.open(GRADIENTS, arguments.base)
