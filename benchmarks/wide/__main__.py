@@ -22,7 +22,8 @@ from benchmarks.wide.asking import Asked, in_one
 from benchmarks.wide.figures import auroc, chance, spearman
 from benchmarks.wide.networks import RIVALS, strongest_parts, train_rival
 from benchmarks.wide.recipes import Fitted, from_nothing, plain
-from benchmarks.wide.tables import arguments_of, describe, encoders_table
+from benchmarks.wide.shipped import arguments_of
+from benchmarks.wide.tables import describe, encoders_table
 from benchmarks.wide.zoo import Outside, WideZoo, of
 
 mpl.use("Agg")

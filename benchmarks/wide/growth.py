@@ -17,7 +17,7 @@ from benchmarks.results import RESULTS, write_results
 from benchmarks.tables import table
 from benchmarks.wide.asking import as_search_does
 from benchmarks.wide.figures import chance
-from benchmarks.wide.tables import arguments_of
+from benchmarks.wide.shipped import arguments_of
 from benchmarks.wide.zoo import Outside
 from demo.paths import DATA
 from demo.world.concepts import KINDS

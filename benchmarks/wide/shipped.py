@@ -1,5 +1,6 @@
 """Measure the shipped encoder on adapters of art that nothing shipped has seen, voice by voice."""
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +8,9 @@ from pathlib import Path
 from benchmarks.results import RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
 from benchmarks.wide.asking import Asked, as_search_does, in_one
-from benchmarks.wide.tables import arguments_of, describe, encoders_table
+from benchmarks.wide.tables import describe, encoders_table
 from benchmarks.wide.zoo import Outside
-from demo.paths import DATA
+from demo.paths import DATA, WIDE
 from encoder.training.train import sketch_files
 from encoder.weight_encoders.checkpoint import load_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder
@@ -28,6 +29,15 @@ def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, As
     embeddings = encoder.encode(sketches)
     yield "all, asked in one", in_one(Space(embeddings, encoder.encode_query))
     yield "as shipped", as_search_does(embeddings, encoder)
+
+
+def arguments_of(description: str) -> argparse.ArgumentParser:
+    """Return a parser of what says which adapters an encoder is measured on."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--zoo", type=Path, default=WIDE)
+    parser.add_argument("--split", default="held-out", choices=("validation", "held-out"))
+    parser.add_argument("--first-group", type=int, default=0, help="leave out those before")
+    return parser
 
 
 def main() -> None:

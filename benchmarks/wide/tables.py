@@ -1,8 +1,6 @@
-"""The table of encoders on art from outside, and the options of those who measure them."""
+"""The table of encoders on art from outside."""
 
-import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,17 +9,7 @@ from benchmarks.tables import table
 from benchmarks.wide.asking import Asked
 from benchmarks.wide.figures import both, chance, summary
 from benchmarks.wide.zoo import LANGUAGES, Outside
-from demo.paths import WIDE
 from demo.world.concepts import KINDS
-
-
-def arguments_of(description: str) -> argparse.ArgumentParser:
-    """Return a parser of what says which adapters an encoder is measured on."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--zoo", type=Path, default=WIDE)
-    parser.add_argument("--split", default="held-out", choices=("validation", "held-out"))
-    parser.add_argument("--first-group", type=int, default=0, help="leave out those before")
-    return parser
 
 
 def describe(outside: Outside, encoded: Asked) -> dict[str, Any]:
