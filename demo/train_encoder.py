@@ -39,6 +39,9 @@ from encoder.weight_encoders.concepts import Concepts
 
 # How often ways of saying the same are counted, beside the captions of some 3,000 adapters.
 COUNTED = 2
+# How often each of the world's 120 adapters counts where it is learned whom to believe, so that
+# they count as much as 320 strangers.
+WORLD_COUNTED = 3
 
 
 def load_dataset(zoo: Path) -> Dataset:
@@ -161,7 +164,13 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
     learned = learn_on(ridge, train, name=ridge.name, cautious=True)
     encoder = learn_whom_to_believe(
         learned,
-        join(some(others.indices("validation")), dataset, "validation", text_encoder),
+        join(
+            some(others.indices("validation")),
+            dataset,
+            "validation",
+            text_encoder,
+            times=WORLD_COUNTED,
+        ),
         *vocabulary.fit(wide_sketches, text_encoder),
     )
     heard = learn_what_and_how(
@@ -176,10 +185,14 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
 
 
 def join(
-    adapters: SketchedAdapters, dataset: Dataset, split: str, text_encoder: TextEncoder
+    adapters: SketchedAdapters,
+    dataset: Dataset,
+    split: str,
+    text_encoder: TextEncoder,
+    times: int = 1,
 ) -> SketchedAdapters:
-    """Join adapters of the wide zoo with those of a split of the miniature world."""
-    own = dataset.indices(split)
+    """Join adapters of the wide zoo with those of a split of the miniature world, so many times."""
+    own = dataset.indices(split) * times
     captions = encode_captions([dataset.captions[place] for place in own], text_encoder)
     return SketchedAdapters(
         [*adapters.sketches, *sketch_files([dataset.paths[place] for place in own])],
