@@ -133,7 +133,9 @@ def draw_growth(rows: list[dict[str, Any]]) -> None:
                 axes.annotate(name, (count, mrr), (4, -12), textcoords="offset points", fontsize=8)
     axes.axhline(chance(), color="gray", lw=1, ls=":", label="chance")
     axes.set(xscale="log", xlabel="adapters trained on", ylabel="MRR, sources never seen")
-    ticks = sorted({row["adapters"] for row in rows if row["what"] == "adapters"})
+    every = max(row["adapters"] for row in rows)
+    # Numbers beside the last would stand upon it.
+    ticks = [*(count for count in COUNTS if count < 0.75 * every), every]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
