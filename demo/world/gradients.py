@@ -42,7 +42,7 @@ from encoder.sketches.basis import Basis, basis_path
 TOGETHER, BAGS = 32, 4
 # Batches of a bag; each has four samples of every concept.
 ROUNDS_OF_NAME, ROUNDS_OF_MANNER = 4, 6
-# With more, names are told apart a little better, but no more is found (docs/benchmarks/wide.md).
+# Two tell names apart less well, three as well (docs/benchmarks/wide.md).
 TURNS = 4
 NAME_SEED, MANNER_SEED, LOOK_SEED, SORT_SEED = 9, 11, 13, 15
 
