@@ -1,9 +1,9 @@
 """Train the shipped weight encoder, and before it the basis of its sketches.
 
 The zoo's training adapters are for the basis; a ridge is fitted on them and more (demo/more.py). It
-then learns on with adapters of other art by other authors (demo/world/zoo.py). How far to believe it
-beside what the base's gradients say of concepts (demo/world/gradients.py) is learned last, and how
-a question of what and how is heard.
+then learns on with adapters of other art by other authors (demo/world/zoo.py). Last come how far to
+believe it beside what the base's gradients say of concepts (demo/world/gradients.py), and how a
+question that says what and how is heard.
 """
 
 import argparse
