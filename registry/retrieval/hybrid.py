@@ -135,7 +135,8 @@ def rank_all(
     base model comes first all the same if it is asked for exactly. The session needs to be in no
     particular transaction: settings are local to it.
     """
-    asked = [_aim(space, question, text_encoder) for space in spaces]
+    texts = _texts(question, text_encoder, spaces)
+    asked = [_aim(space, question.query.filters, texts) for space in spaces]
     offers = _offers(session, question, asked, text_encoder, known)
     scores = offers.scores
     if all(space.encoder is None for space in spaces):
@@ -193,14 +194,21 @@ def _completed(
     return completed
 
 
-def _aim(space: Space, question: Question, text_encoder: TextEncoder) -> _Asked:
-    aimed, filters = space.aim(question.embedding), space.narrow(question.query.filters)
-    if space.encoder is None:
-        return _Asked(space, filters, aimed, None)
-    texts = question.embedding[None]
-    if question.parts:
-        texts = np.concatenate([texts, text_encoder.encode(question.parts)])
-    return _Asked(space, filters, aimed, space.encoder.encode_question(texts))
+def _texts(
+    question: Question, text_encoder: TextEncoder, spaces: Sequence[Space]
+) -> npt.NDArray[np.float32]:
+    """Return a question's embedding and, where an encoder may hear them, its parts': (n, dim)."""
+    whole = question.embedding[None]
+    if not question.parts or all(space.encoder is None for space in spaces):
+        return whole
+    with timed("encode"):
+        return np.concatenate([whole, text_encoder.encode(question.parts)])
+
+
+def _aim(space: Space, filters: Filters, texts: npt.NDArray[np.float32]) -> _Asked:
+    """Aim a question's embeddings, the whole and its parts, (n, dim)."""
+    projected = None if space.encoder is None else space.encoder.encode_question(texts)
+    return _Asked(space, space.narrow(filters), space.aim(texts[0]), projected)
 
 
 def _offers(

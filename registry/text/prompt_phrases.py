@@ -10,18 +10,22 @@ from dataclasses import dataclass
 from encoder.chinese import HAN
 from registry.text.word_segmentation import STOP_WORDS, query_words
 
-# What stands between two things of a prompt.
-ENGLISH = (
+# What stands before how something is drawn, and all that stands between two things of a prompt.
+ENGLISH_HOW = (
     "in the style of", "drawn in", "painted in", "rendered in", "made of", "made from",
     "covered in", "covered with", "decorated with", "filled with", "set against", "in front of",
+)  # fmt: skip
+ENGLISH = (
+    *ENGLISH_HOW,
     "standing on", "sitting on", "together with", "on top of", "next to", "as well as",
     "drawing of", "painting of", "picture of", "image of", "illustration of", "portrait of",
     "sketch of", "photo of", "icon of", "wearing", "featuring", "holding", "against", "beside",
     "with", "and", "over", "under", "using", "plus", "on", "in", "at", "by", "as",
 )  # fmt: skip
+CHINESE_HOW = ("风格画的", "风格的", "画成")
 CHINESE = (
-    "以及", "还有", "加上", "搭配", "配上", "带着", "带有", "风格画的", "风格的", "背景上的",
-    "背景上", "画成", "画的", "并且", "和", "与", "及", "用", "以", "在", "上的", "配", "带", "，",
+    "以及", "还有", "加上", "搭配", "配上", "带着", "带有", *CHINESE_HOW, "背景上的",
+    "背景上", "画的", "并且", "和", "与", "及", "用", "以", "在", "上的", "配", "带", "，",
     "、", "的",
 )  # fmt: skip
 _WORDS = "|".join(ENGLISH)

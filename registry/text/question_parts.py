@@ -7,15 +7,15 @@ one thing with `with`, `and` or `in` is left together.
 import re
 
 from encoder.chinese import HAN
-from registry.text.prompt_phrases import says_something, without_filler
+from registry.text.prompt_phrases import (
+    CHINESE_HOW,
+    ENGLISH_HOW,
+    says_something,
+    without_filler,
+)
 
-# What stands before how something is to be drawn.
-_ENGLISH = (
-    "in the style of", "drawn in", "painted in", "rendered in", "made of", "made from",
-    "covered in", "covered with", "decorated with", "filled with", "set against", "in front of",
-    "drawn as", "painted as", "as",
-)  # fmt: skip
-_CHINESE = ("风格画的", "风格的", "画成", "做成")
+_ENGLISH = (*ENGLISH_HOW, "drawn as", "painted as", "as")
+_CHINESE = (*CHINESE_HOW, "做成")
 _SEAMS = re.compile(
     rf"[,;:!?()\[\]{{}}|\n，。；：！？（）、]+|\.(?=\s|$)"
     rf"|(?<![\w'])(?:{'|'.join(_ENGLISH)})(?![\w'])"
@@ -34,9 +34,8 @@ MOST_PARTS = 6
 
 def parts_of(question: str) -> list[str]:
     """Return the parts of a question; none where it has one only, or is a list of many."""
-    pieces = [
-        without_filler(piece.strip())
-        for piece in _SEAMS.split(_EXAMPLES.sub("", question))
-        if says_something(piece)
-    ]
-    return pieces if 2 <= len(pieces) <= MOST_PARTS else []
+    pieces = _SEAMS.split(_EXAMPLES.sub("", question))
+    if len(pieces) < 2:  # as most are: nothing has to be cut into words
+        return []
+    parts = [without_filler(piece.strip()) for piece in pieces if says_something(piece)]
+    return parts if 2 <= len(parts) <= MOST_PARTS else []
