@@ -21,7 +21,7 @@ from rich.progress import Progress
 
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD, GRADIENTS, MANNERS, THINGS, WIDE
-from demo.world.splits import SHIPPED_SETS
+from demo.world.splits import is_stranger
 from encoder.adapter.lora_file import read
 from encoder.arrays import Floats
 from encoder.base_models.families import find_family
@@ -88,8 +88,7 @@ def read_wide(folder: Path) -> tuple[Dataset, list[int]]:
     rows = [
         row
         for row in map(json.loads, lines)
-        if row["split"] == "train"
-        or (row["split"] == "validation" and not SHIPPED_SETS & set(row["sources"]))
+        if row["split"] == "train" or (row["split"] == "validation" and is_stranger(row["sources"]))
     ]
     dataset = Dataset(
         [folder / row["file"] for row in rows],

@@ -36,7 +36,7 @@ from benchmarks.search.world import ENCODER, Language, World, as_served, fill, o
 from benchmarks.tables import table
 from demo.concepts import Concept
 from demo.paths import DATA, WIDE
-from demo.world.splits import SHIPPED_SETS
+from demo.world.splits import is_stranger
 from encoder.training.train import sketch_files
 from encoder.weight_encoders.checkpoint import load_encoder
 from registry.retrieval.encoder_spaces import ServingEncoder
@@ -69,7 +69,7 @@ class Outside:
 def load_outside(folder: Path, checkpoint: Path, split: str) -> Outside:
     """Read and embed the adapters of a split."""
     every = [json.loads(line) for line in (folder / "zoo.jsonl").read_text().splitlines()]
-    left_out = [row for row in every if SHIPPED_SETS & set(row["sources"])]
+    left_out = [row for row in every if not is_stranger(row["sources"])]
     rows = [row for row in every if row["split"] == split and row not in left_out]
     away = [row for row in left_out if not any(answers(other, row) for other in rows)]
     loaded = load_encoder(checkpoint)

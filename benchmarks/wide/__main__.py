@@ -19,7 +19,7 @@ from benchmarks.arrays import Ints
 from benchmarks.results import DOCS, RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
 from benchmarks.tables import table
-from benchmarks.wide.asking import Asked, in_one
+from benchmarks.wide.asking import Encoded, in_one
 from benchmarks.wide.figures import auroc, chance, spearman
 from benchmarks.wide.networks import RIVALS, strongest_parts, train_rival
 from benchmarks.wide.recipes import Fitted, from_nothing, plain
@@ -41,7 +41,7 @@ class Ruler:
     outside: Outside
     members: Ints
 
-    def own(self, space: Space) -> Asked:
+    def own(self, space: Space) -> Encoded:
         return in_one(replace(space, embeddings=space.embeddings[self.members]))
 
     def describe(self, space: Space) -> dict[str, Any]:

@@ -15,24 +15,24 @@ Ask = Callable[[Sequence[str]], Floats]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Encoded:
     """Embeddings of adapters (n, dim), and what makes queries (m, dim) of m texts."""
 
     embeddings: Floats
     ask: Ask
 
 
-def in_one(space: Space) -> Asked:
+def in_one(space: Space) -> Encoded:
     """Ask with each text as a whole."""
     text_encoder = load_text_encoder()
-    return Asked(space.embeddings, lambda texts: space.project(text_encoder.encode(texts)))
+    return Encoded(space.embeddings, lambda texts: space.project(text_encoder.encode(texts)))
 
 
-def as_search_does(embeddings: Floats, encoder: RidgeEncoder) -> Asked:
-    """Ask with a text and its parts, as `registry.retrieval.hybrid` does."""
+def in_parts(embeddings: Floats, encoder: RidgeEncoder) -> Encoded:
+    """Ask with a text and its parts, as search does once it has left out what only asks."""
     text_encoder = load_text_encoder()
 
     def query(text: str) -> Floats:
         return encoder.encode_question(text_encoder.encode([text, *parts_of(text)]))
 
-    return Asked(embeddings, lambda texts: np.stack([query(text) for text in texts]))
+    return Encoded(embeddings, lambda texts: np.stack([query(text) for text in texts]))

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.arrays import Doubles
 from benchmarks.results import RESULTS, write_results
 from benchmarks.tables import table
-from benchmarks.wide.asking import as_search_does
+from benchmarks.wide.asking import in_parts
 from benchmarks.wide.figures import chance
 from benchmarks.wide.shipped import arguments_of
 from benchmarks.wide.zoo import Outside
@@ -47,7 +47,7 @@ def found(
     """Return the mean reciprocal position of adapters among themselves, in both languages."""
     rest = replace(outside, rows=[outside.rows[place] for place in places])
     own = encoder.encode([sketches[place] for place in places])
-    by_language = rest.found(as_search_does(own, encoder))
+    by_language = rest.found(in_parts(own, encoder))
     means: Doubles = np.mean(list(by_language.values()), axis=0)
     return means
 

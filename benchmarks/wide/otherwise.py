@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arrays import Doubles, Ints
-from benchmarks.wide.asking import Asked
+from benchmarks.wide.asking import Encoded
 from benchmarks.wide.figures import gallery_places, reciprocal
 from demo.effects import COLOURS, PATTERNS
 from demo.world.manners import words_of_effect
@@ -36,7 +36,7 @@ class Otherwise:
         asked = {k: own for k, row in enumerate(rows) if (own := questions_of(row))}
         return cls(np.array(list(asked), np.int64), list(asked.values()))
 
-    def found(self, encoded: Asked, keys: Sequence[str]) -> Doubles:
+    def found(self, encoded: Encoded, keys: Sequence[str]) -> Doubles:
         """Return the mean reciprocal position of every member among all, in galleries of 60."""
         every = []
         for texts in zip(*self.questions, strict=True):

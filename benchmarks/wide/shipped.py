@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.results import RESULTS, write_results
 from benchmarks.retrieval.zoo import Space
-from benchmarks.wide.asking import Asked, as_search_does, in_one
+from benchmarks.wide.asking import Encoded, in_one, in_parts
 from benchmarks.wide.tables import describe, encoders_table
 from benchmarks.wide.zoo import Outside
 from demo.paths import DATA, WIDE
@@ -16,7 +16,7 @@ from encoder.weight_encoders.checkpoint import load_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder
 
 
-def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, Asked]]:
+def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, Encoded]]:
     """Yield what each voice of the shipped encoder says by itself, and all of it."""
     encoder = load_encoder(checkpoint)
     assert isinstance(encoder, RidgeEncoder)
@@ -28,7 +28,7 @@ def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, As
     yield "looks alone", in_one(Space(looks, encoder.text.project))
     embeddings = encoder.encode(sketches)
     yield "all, asked in one", in_one(Space(embeddings, encoder.encode_query))
-    yield "as shipped", as_search_does(embeddings, encoder)
+    yield "as shipped", in_parts(embeddings, encoder)
 
 
 def arguments_of(description: str) -> argparse.ArgumentParser:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.tables import table
-from benchmarks.wide.asking import Asked
+from benchmarks.wide.asking import Encoded
 from benchmarks.wide.figures import both, chance, summary
 from benchmarks.wide.zoo import LANGUAGES, Outside
 from demo.world.concepts import KINDS
 
 
-def describe(outside: Outside, encoded: Asked) -> dict[str, Any]:
+def describe(outside: Outside, encoded: Encoded) -> dict[str, Any]:
     """Return an encoder's figures, all and by kind."""
     found = outside.found(encoded)
     values = np.mean(list(found.values()), axis=0)

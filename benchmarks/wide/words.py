@@ -23,7 +23,7 @@ from benchmarks.wide.otherwise import Otherwise
 from demo.paths import DATA
 from demo.world.concepts import KINDS, Concept, Planner, split_of
 from demo.world.sources import Split
-from demo.world.splits import SHIPPED_SETS
+from demo.world.splits import is_stranger
 from demo.world.ways_to_say import ways_to_say
 from encoder.text_encoder import TextEncoder, load_text_encoder, normalise
 from encoder.training.train import encode_captions
@@ -40,7 +40,7 @@ def concepts_of(split: Split, groups: int) -> list[Concept]:
     planner = Planner.load(split)
     numbers = [number for number in range(groups) if split_of(number) == split]
     every = [concept for number in numbers for concept in planner.group(number)[1]]
-    return [concept for concept in every if not SHIPPED_SETS & set(concept.sources)]
+    return [concept for concept in every if is_stranger(concept.sources)]
 
 
 def captions_of(concepts: Sequence[Concept], text_encoder: TextEncoder) -> Floats:

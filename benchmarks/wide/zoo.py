@@ -19,10 +19,10 @@ import torch
 from benchmarks.arrays import Doubles, Floats, Ints
 from benchmarks.recipes.pool import layer_grams
 from benchmarks.retrieval.zoo import BASE_MODEL
-from benchmarks.wide.asking import Asked
+from benchmarks.wide.asking import Encoded
 from benchmarks.wide.figures import gallery_places, reciprocal
 from benchmarks.wide.otherwise import Otherwise
-from demo.world.splits import SHIPPED_SETS
+from demo.world.splits import is_stranger
 from encoder.adapter.lora_file import LoraWeights, read
 from encoder.base_models.families import Family, find_family
 from encoder.sketches.sketch import Sketch
@@ -40,9 +40,7 @@ Row = dict[str, Any]
 def read_rows(folder: Path) -> list[Row]:
     """Read what is told of every adapter, but those that are no strangers though not trained on."""
     rows = [json.loads(line) for line in (folder / "zoo.jsonl").read_text().splitlines()]
-    return [
-        row for row in rows if row["split"] == "train" or not SHIPPED_SETS & set(row["sources"])
-    ]
+    return [row for row in rows if row["split"] == "train" or is_stranger(row["sources"])]
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Outside:
         ]
         return cls(rows, [folder / row["file"] for row in rows], Otherwise.of(rows))
 
-    def found(self, encoded: Asked) -> dict[str, Doubles]:
+    def found(self, encoded: Encoded) -> dict[str, Doubles]:
         """Return each adapter's mean reciprocal position, by language."""
         keys = [row["key"] for row in self.rows]
         return {

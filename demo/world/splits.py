@@ -1,6 +1,7 @@
 """What of the wide world nothing is trained on, beside the sets that are kept whole."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ class Unseen:
         """Tell whether a picture shows something of it."""
         cell = (OTHER_STYLES.get(style, style), entry["subgroup"])
         return entry["label"] in self.names or cell in self.cells
+
+
+def is_stranger(sources: Iterable[str]) -> bool:
+    """Tell whether an adapter is of none of the sets that the shipped base was trained on."""
+    return SHIPPED_SETS.isdisjoint(sources)
 
 
 def is_withheld(style: str, label: str) -> bool:

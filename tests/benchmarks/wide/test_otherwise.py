@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.wide.asking import Asked
+from benchmarks.wide.asking import Encoded
 from benchmarks.wide.otherwise import Otherwise, questions_of
 from demo.effects import COLOURS, PATTERNS
 from demo.world.manners import words_of_effect
@@ -33,7 +33,7 @@ def test_adapters_that_say_what_is_asked_come_first() -> None:
     meant = np.stack([encode(texts).mean(axis=0) for texts in otherwise.questions])
     said = np.concatenate([np.zeros((1, 512)), meant]).astype(np.float32)
 
-    found = otherwise.found(Asked(said, encode), keys)
+    found = otherwise.found(Encoded(said, encode), keys)
 
     assert otherwise.members.tolist() == [1, 2]
     assert found.min() > 0.9
