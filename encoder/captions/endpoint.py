@@ -131,7 +131,10 @@ class EndpointCaptioner:
     def caption(
         self, images: Sequence[bytes], language: Language
     ) -> Generator[tuple[int, Captions | CaptionError]]:
-        """Yield captions as `Captioner` says; an interrupted call waits for what was sent."""
+        """Yield captions as `Captioner` says; an interrupted call waits for what was sent.
+
+        Interrupted while it waits, it yields what has come, which was paid for, before it raises.
+        """
         stopping = threading.Event()
         pool = ThreadPoolExecutor(self._concurrency, thread_name_prefix="caption")
         # Of whom it is not known yet whether they or the endpoint are at fault.
@@ -141,16 +144,25 @@ class EndpointCaptioner:
                 pool.submit(self._caption, image, language, stopping): place
                 for place, image in enumerate(images)
             }
-            for future in as_completed(places):
-                try:
-                    result: Captions | CaptionError = future.result()
-                except CaptionError as error:
-                    result = error
-                except _FailedError as error:
-                    failed.append((places[future], CaptionError(str(error))))
-                    self._count_failure(error)
-                    continue
-                yield places[future], result
+            try:
+                for future in as_completed(list(places)):
+                    place = places.pop(future)
+                    try:
+                        result: Captions | CaptionError = future.result()
+                    except CaptionError as error:
+                        result = error
+                    except _FailedError as error:
+                        failed.append((place, CaptionError(str(error))))
+                        self._count_failure(error)
+                        continue
+                    yield place, result
+            except KeyboardInterrupt:
+                stopping.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                for future, place in places.items():
+                    if not future.cancelled() and not future.exception():
+                        yield place, future.result()
+                raise
         finally:
             stopping.set()
             pool.shutdown(wait=True, cancel_futures=True)
