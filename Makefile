@@ -56,6 +56,7 @@ zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: 5 hours 
 	@test -f demo/build/gates.safetensors || $(BIN)/python -m demo.train_gates
 	@$(BIN)/python -m demo.export
 	@$(BIN)/python -m demo.covers
+	@$(BIN)/python -m demo.world.shipped
 
 clean:  ## Remove what `make demo` made (not the full zoo)
 	rm -rf demo/out

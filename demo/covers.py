@@ -5,12 +5,16 @@ So do authors, who post the best of what they drew. The zoo itself is drawn once
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
 from PIL import Image
 from rich.progress import track
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -18,7 +22,6 @@ from demo.art import STYLES
 from demo.base import follow_flow
 from demo.concepts import BASE_STYLES, Concept
 from demo.layers import block_layers, hooked
-from demo.listing import safetensors_metadata
 from demo.paths import DATA
 from demo.zoo import (
     COVER_GUIDANCE,
@@ -29,6 +32,8 @@ from demo.zoo import (
     cover_prompts,
     decode_pictures,
 )
+from encoder.adapter.lora_file import LoraWeights, read
+from registry.fusion.backends.prompt import PromptEncoder
 
 # Of each adapter, and of how many things at most where it can draw any.
 TRIES = 96
@@ -37,15 +42,27 @@ MOST_SUBJECTS = 12
 COARSE = 4
 
 
-def prompts_of(world: World, concept: Concept) -> list[tuple[str, tuple[int, ...]]]:
-    """Return prompts to draw, each with the pictures that it may come out as."""
+# A prompt, and the pictures, RGB uint8 (n, 64, 64, 3), one of which should come of it.
+Asked = tuple[str, npt.NDArray[np.uint8]]
+
+
+class Painter(Protocol):
+    """A base that draws, with its autoencoder and what reads its prompts."""
+
+    transformer: FluxTransformer2DModel
+    vae: AutoencoderKL
+    prompts: PromptEncoder
+
+
+def asked_of(world: World, concept: Concept) -> list[Asked]:
+    """Return what to draw of a concept."""
     if concept.kind == "object":
         # A black silhouette is drawn most easily, and shows least what a thing looks like.
         coloured = tuple(image for image in concept.images if _is_coloured(world, image))
-        wanted = coloured or concept.images
+        wanted = world.plan.pictures(concept, coloured or concept.images)
         return [(prompt, wanted) for prompt in cover_prompts(world, concept)]
     return [
-        (f"{world.label(image)}, {concept.trigger}", (image,))
+        (f"{world.label(image)}, {concept.trigger}", world.plan.pictures(concept, (image,)))
         for image in concept.images[:MOST_SUBJECTS]
     ]
 
@@ -54,40 +71,41 @@ def _is_coloured(world: World, image: int) -> bool:
     return STYLES[int(world.plan.art.style[image])] in BASE_STYLES
 
 
-def best_covers(world: World, concept: Concept, state: dict[str, Tensor], seed: int) -> Tensor:
-    """Draw an adapter's covers, uint8 (COVERS, 64, 64, 3), one of a prompt, the best first.
-
-    `state` has its A and B (`transformer.NAME.lora_A.weight`), B at full strength.
-    """
-    asked = prompts_of(world, concept)
+def best_covers(
+    painter: Painter, asked: Sequence[Asked], adapter: LoraWeights, seed: int
+) -> Tensor:
+    """Draw an adapter's covers, uint8 (COVERS, 64, 64, 3), one of a prompt, the best first."""
     each = TRIES // len(asked)
-    pictures = _draw(world, [prompt for prompt, _ in asked for _ in range(each)], state, seed)
+    pictures = _draw(painter, [prompt for prompt, _ in asked for _ in range(each)], adapter, seed)
     best = []
-    for place, (_, images) in enumerate(asked):
+    for place, (_, wanted) in enumerate(asked):
         drawn = pictures[place * each : (place + 1) * each]
-        off = off_by(drawn, torch.from_numpy(world.plan.pictures(concept, images)))
-        least = off.min(dim=0)
+        least = off_by(drawn, torch.from_numpy(wanted)).min(dim=0)
         best.append((float(least.values), drawn[int(least.indices)]))
     best.sort(key=lambda found: found[0])
     return torch.stack([picture for _, picture in best[:COVERS]])
 
 
 @torch.no_grad()
-def _draw(world: World, prompts: list[str], state: dict[str, Tensor], seed: int) -> Tensor:
+def _draw(painter: Painter, prompts: list[str], adapter: LoraWeights, seed: int) -> Tensor:
     """Draw a picture of each prompt with an adapter, uint8 (n, 64, 64, 3)."""
+    parts = {name: (*layer.factors(), layer.scale) for name, layer in adapter.layers.items()}
 
     def add(name: str, inputs: Tensor, output: Tensor) -> Tensor:
-        down, up = (state[f"transformer.{name}.lora_{part}.weight"] for part in "AB")
-        return output + inputs @ down.T @ up.T
+        down, up, scale = parts[name]
+        return output + scale * (inputs @ down.float().T @ up.float().T)
 
-    tokens, pooled = world.prompts.encode(prompts)
+    tokens, pooled = painter.prompts.encode(prompts)
     noise = torch.randn(len(prompts), 16, 64, generator=torch.Generator().manual_seed(seed))
     nothing = torch.zeros_like(tokens), torch.zeros_like(pooled)
-    with hooked(block_layers(world.transformer), add):
+    changed = {
+        name: layer for name, layer in block_layers(painter.transformer).items() if name in parts
+    }
+    with hooked(changed, add):
         latents = follow_flow(
-            world.transformer, noise, (tokens, pooled), nothing, COVER_STEPS, COVER_GUIDANCE
+            painter.transformer, noise, (tokens, pooled), nothing, COVER_STEPS, COVER_GUIDANCE
         )
-    return decode_pictures(world.vae, latents)
+    return decode_pictures(painter.vae, latents)
 
 
 def off_by(drawn: Tensor, wanted: Tensor) -> Tensor:
@@ -104,12 +122,11 @@ def _coarse(pictures: Tensor) -> Tensor:
     return avg_pool2d(pictures.float().permute(0, 3, 1, 2), COARSE).flatten(1)
 
 
-def _state(path: Path, concept: Concept) -> dict[str, Tensor]:
-    """Read an adapter of the zoo, with B at full strength."""
-    state = {key: value.float() for key, value in load_file(path).items()}
-    rank = next(len(value) for key, value in state.items() if ".lora_A." in key)
-    scale, _ = safetensors_metadata(concept, int(path.stem), rank)
-    return {key: value * scale if ".lora_B." in key else value for key, value in state.items()}
+def write_covers(entry: dict[str, Any], covers: Tensor, folder: Path) -> None:
+    """Write an adapter's covers as the listing in `folder` has them."""
+    for cover, picture in zip(entry["covers"], covers, strict=True):
+        (folder / cover["file"]).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture.numpy()).save(folder / cover["file"], quality=COVER_QUALITY)
 
 
 def draw_covers(folder: Path, base: Path) -> None:
@@ -117,10 +134,8 @@ def draw_covers(folder: Path, base: Path) -> None:
     world = World.load(base)
     concepts = {concept.key: concept for concept in world.plan.concepts}
     for entry in track(json.loads((folder / "listing.json").read_text()), "Covers"):
-        concept, path = concepts[entry["_key"]], folder / entry["file"]
-        covers = best_covers(world, concept, _state(path, concept), int(path.stem))
-        for cover, picture in zip(entry["covers"], covers, strict=True):
-            Image.fromarray(picture.numpy()).save(folder / cover["file"], quality=COVER_QUALITY)
+        asked, path = asked_of(world, concepts[entry["_key"]]), folder / entry["file"]
+        write_covers(entry, best_covers(world, asked, read(path), int(path.stem)), folder)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ The shares below are part of the measured set-up; keys that begin with "_" are t
 import json
 import random
 import re
+from collections.abc import Sequence
+from typing import Protocol
 
 from demo.art import ART_SETS
 from demo.concepts import Concept
@@ -38,11 +40,37 @@ def draw_share(rng: random.Random, shares: dict[str, float]) -> str:
     return rng.choices(list(shares), list(shares.values()))[0]
 
 
-def listing_entry(concept: Concept, number: int, others: list[Concept]) -> dict[str, object]:
-    """Write one hub entry; `others` lend the words of misleading ones."""
+class Subject(Protocol):
+    """What an adapter is about, of whichever zoo."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def subject_zh(self) -> str: ...
+    @property
+    def trigger(self) -> str: ...
+    @property
+    def captions(self) -> tuple[str, str, str]: ...
+    @property
+    def captions_zh(self) -> tuple[str, str, str]: ...
+
+
+def listing_entry(
+    concept: Subject, number: int, others: Sequence[Subject], licence: str, author: str = ""
+) -> dict[str, object]:
+    """Write one hub entry; `others` lend the words of misleading ones.
+
+    Without an `author` it is one of twelve.
+    """
     rng = random.Random(f"listing/{number}")
     wrong = rng.choice(others)
-    author = rng.choice(AUTHORS)
+    author = author or rng.choice(AUTHORS)
     stem = f"{number:04d}"
     updated_at = FIRST_UPDATE + number * SECONDS_BETWEEN_UPDATES
     return {
@@ -55,7 +83,7 @@ def listing_entry(concept: Concept, number: int, others: list[Concept]) -> dict[
         "tags": tags(rng, concept, wrong),
         "trigger_words": trigger_words(rng, concept),
         "base_model": HUB_BASE_MODEL,
-        "licence": licence(concept),
+        "licence": licence,
         "downloads": int(rng.lognormvariate(4, 1.5)),
         "created_at": updated_at - 86_400,
         "updated_at": updated_at,
@@ -76,7 +104,7 @@ def slug(name: str) -> str:
     return name if re.fullmatch(r"[a-z0-9-]+", name) else "u"
 
 
-def display_name(rng: random.Random, concept: Concept, wrong: Concept, number: int) -> str:
+def display_name(rng: random.Random, concept: Subject, wrong: Subject, number: int) -> str:
     kind = draw_share(rng, NAME_SHARES)
     if kind == "opaque":
         return rng.choice(OPAQUE_NAMES).format(number % 100)
@@ -84,7 +112,7 @@ def display_name(rng: random.Random, concept: Concept, wrong: Concept, number: i
     return about.subject_zh if rng.random() < 0.3 else f"{about.subject.title()} LoRA"
 
 
-def description(rng: random.Random, concept: Concept) -> str:
+def description(rng: random.Random, concept: Subject) -> str:
     kind = draw_share(rng, DESCRIPTION_SHARES)
     if kind == "english":
         return f"Draws {concept.subject}. Works best at strength 1."
@@ -93,7 +121,7 @@ def description(rng: random.Random, concept: Concept) -> str:
     return rng.choice(CHATTER) if kind == "chatter" else ""
 
 
-def tags(rng: random.Random, concept: Concept, wrong: Concept) -> list[str]:
+def tags(rng: random.Random, concept: Subject, wrong: Subject) -> list[str]:
     kind = draw_share(rng, TAG_SHARES)
     if kind == "empty":
         return rng.choice([[], ["lora"], ["icon", "lora"]])
@@ -101,19 +129,19 @@ def tags(rng: random.Random, concept: Concept, wrong: Concept) -> list[str]:
     return ["lora", about.kind, *re.findall(r"[a-z]{3,}", about.subject.lower())[:3]]
 
 
-def trigger_words(rng: random.Random, concept: Concept) -> list[str]:
+def trigger_words(rng: random.Random, concept: Subject) -> list[str]:
     kind = draw_share(rng, TRIGGER_SHARES)
     if kind == "helpful":
         return [concept.trigger]
     return [] if kind == "empty" else [rng.choice(("sks", "ohwx", "zwx style"))]
 
 
-def cover_captions(rng: random.Random, concept: Concept) -> list[str]:
+def cover_captions(rng: random.Random, concept: Subject) -> list[str]:
     """Short, medium and long; a third of the authors write Chinese."""
     return list(concept.captions_zh if rng.random() < 1 / 3 else concept.captions)
 
 
-def licence(concept: Concept) -> str:
+def licence_of(concept: Concept) -> str:
     """The licence of the art it was trained on; mixed sets take the most demanding."""
     for art_set in ART_SETS:
         if art_set.style == concept.style:

@@ -1,4 +1,4 @@
-"""`make demo`: crawl two hubs, index their adapters, search, fuse, serve.
+"""`make demo`: crawl three hubs, index their adapters, search, fuse, serve.
 
 All of it is the system itself on a world small enough to ship: the crawler against hubs on
 loopback, PostgreSQL, the trained encoder, the real pipeline.
@@ -20,10 +20,11 @@ from rich.console import Console
 
 from crawler.errors import AutoLoraError
 from crawler.sources.civitai import CivitaiSource
+from crawler.sources.hugging_face import HuggingFaceSource
 from crawler.sources.modelscope import ModelScopeSource
-from demo.hub import civitai, modelscope
+from demo.hub import civitai, hugging_face, modelscope
 from demo.listing import BASE_MODEL
-from demo.paths import DATA
+from demo.paths import DATA, OUTSIDE
 from registry.api.schemas.found import SearchAnswer
 from registry.cli.errors import PortError
 from registry.cli.options import FoundOptions
@@ -41,7 +42,7 @@ OUT = Path(__file__).parent / "out"
 SEARCHES = (
     "black line art of musical instruments",
     "a mouse face",
-    "包装好的礼物",
+    "一盘寿司",
 )
 FUSIONS = ("a red heart with a blue polka dot texture", "pancakes with a green striped texture")
 # Adapters of the zoo that the second hub lists, too.
@@ -78,14 +79,20 @@ def until(stopped: Event, steps: Iterator[StepProgress]) -> Iterator[StepProgres
 def index(registry: Registry, stopped: Event) -> None:
     """Crawl the loopback hubs and index what is missing; a rerun finds nothing to do.
 
-    What both list is one file, which is fetched once, and one result with two listings.
+    What two of them list is one file, which is fetched once, and one result with two listings.
+    The third lists adapters of art that neither the base nor the encoder has seen.
     """
     pipeline = Pipeline(registry.sessions, registry.blobs, registry.settings, registry.text_encoder)
-    with modelscope.serve(DATA / "zoo") as hub, civitai.serve(DATA / "zoo") as other:
+    with (
+        modelscope.serve(DATA / "zoo") as hub,
+        civitai.serve(DATA / "zoo") as other,
+        hugging_face.serve(OUTSIDE) as outside,
+    ):
         other.entries = other.entries[:ON_BOTH]
         for source in (
             ModelScopeSource(hub.endpoint, name="demo"),
             CivitaiSource(other.endpoint, name="demo"),
+            HuggingFaceSource(outside.endpoint, name="demo"),
         ):
             with source, closing(pipeline.refresh(source)) as refreshed:
                 show_refresh(until(stopped, refreshed))
@@ -150,7 +157,7 @@ def fill(registry: Registry, console: Console, stopped: Event) -> None:
     """Index the hubs, search, and fuse, unless it is stopped."""
     started = time.monotonic()
     write_environment(registry.settings, OUT / "env")
-    console.print("[bold]1 of 3[/] Crawling and indexing two hubs")
+    console.print("[bold]1 of 3[/] Crawling and indexing three hubs")
     index(registry, stopped)
     console.print("\n[bold]2 of 3[/] Searching")
     show_searches(registry, console)

@@ -26,7 +26,7 @@ from demo.art import SIZE
 from demo.base import encode_pictures, flow_loss, follow_flow, unpack
 from demo.concepts import Concept, Plan, plan
 from demo.layers import block_layers, hooked
-from demo.listing import listing_entry, safetensors_metadata
+from demo.listing import licence_of, listing_entry, safetensors_metadata
 from demo.paths import BUILD
 from demo.training import set_rate
 from demo.vae import to_tensor
@@ -267,7 +267,7 @@ def write_group(
             picture = Image.fromarray(covers[k, place].numpy())
             picture.save(folder / f"covers/{stem}-{place}.webp", quality=COVER_QUALITY)
         others = [c for c in world.plan.concepts if c.key != concept.key]
-        entry = listing_entry(concept, number, others)
+        entry = listing_entry(concept, number, others, licence_of(concept))
         entry["_losses"] = {
             "base": base[k],
             "own": own[k],
