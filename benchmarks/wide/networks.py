@@ -1,6 +1,7 @@
 """AutoLoRA's encoder and W2T, trained on the same adapters and captions as the ridge.
 
 Both see the eight strongest parts of every layer's change: more of them are a matter of hours.
+Every epoch is kept, so that a stopped run goes on.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from benchmarks.arrays import Ints
+from benchmarks.results import RESULTS
 from benchmarks.retrieval.networks import BATCH, W2T_EPOCHS
 from benchmarks.retrieval.w2t import W2T, canonical, stack_canonical
 from benchmarks.retrieval.zoo import Space
@@ -22,6 +24,7 @@ from encoder.weight_encoders.autolora import AutoLora, AutoLoraConfig
 from encoder.weight_encoders.layer_batch import stack_weights
 from encoder.weight_encoders.text_space import TextSpace
 
+FOLDER = RESULTS / "wide_networks"
 PARTS = 8
 AUTOLORA_EPOCHS = 40
 
@@ -95,7 +98,8 @@ def train_rival(
     learned, judged = examples(train), examples(validation)
     if isinstance(network, AutoLora):
         network.standardise(learned.adapters)  # type: ignore[arg-type]
-    trainer = Trainer(network, Schedule(epochs=rival.epochs, seed=seed))
+    folder = FOLDER / f"{type(network).__name__.lower()}-{seed}"
+    trainer = Trainer(network, Schedule(epochs=rival.epochs, seed=seed), folder)
     trainer.run(learned, judged, lambda done, total, what: print(done, total, what, flush=True))
     with torch.no_grad():
         parts = [
