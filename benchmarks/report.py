@@ -34,6 +34,7 @@ TABLES = {
     "shipped": "benchmarks.files.shipped",
     "fusion": "benchmarks.fusion",
     "recognition": "benchmarks.fusion.recognition",
+    "fusion_outside": "benchmarks.fusion.outside --first-group 39",
     "departure": "benchmarks.fusion.departure",
     "fusion_cost": "benchmarks.fusion.cost",
     "page": "benchmarks.page",

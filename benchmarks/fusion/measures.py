@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from diffusers import FluxTransformer2DModel
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
@@ -20,7 +21,8 @@ from demo.vae import to_tensor
 from registry.fusion.attach import attach_stacks
 from registry.fusion.fused_layers import LayerStack
 from registry.fusion.gates.interface import Gates
-from registry.fusion.training.train import flow_losses, leanings_of
+from registry.fusion.training.adapter_bank import AdapterBank
+from registry.fusion.training.train import GateBatch, flow_losses, leanings_of
 
 # Every time is judged with two noises.
 TIMES = 2 * (0.15, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95)
@@ -44,9 +46,29 @@ class Case:
     image: int | None = None  # of a withheld cell
 
 
+class Base(Protocol):
+    """What draws."""
+
+    @property
+    def transformer(self) -> FluxTransformer2DModel: ...
+
+
+class Judged(Protocol):
+    """Adapters of some zoo side by side."""
+
+    @property
+    def world(self) -> Base: ...
+    @property
+    def bank(self) -> AdapterBank: ...
+
+    def gate_batch(self, latents: Tensor, prompts: list[str], sets: Tensor) -> GateBatch:
+        """Join pictures, their prompts and the sets (G, n) of adapters that draw them."""
+        ...
+
+
 @torch.no_grad()
 def losses(
-    zoo: Zoo,
+    zoo: Judged,
     cases: Sequence[Case],
     mode: Mode,
     only: Sequence[int] | None = None,
