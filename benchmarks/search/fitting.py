@@ -1,12 +1,13 @@
 """Learn the constants of the list's probabilities on validation adapters.
 
 Prints how well probabilities hold on questions that were not learned from, then the constants to
-paste into registry/retrieval/fitness.py. Nothing here looks at held-out adapters.
+paste into registry/retrieval/fitness.py. Nothing here looks at held-out adapters. Indexes of the
+miniature world alone take part, and those in which it is mixed with art from outside.
 """
 
 import argparse
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.search.lists import PAGE, SITUATIONS, Answered, answers, calibration_error
+from benchmarks.search.lists import (
+    FEW,
+    PAGE,
+    SITUATIONS,
+    Answered,
+    answers,
+    calibration_error,
+    known_of,
+)
+from benchmarks.search.mixed import SITUATIONS as MIXED
+from benchmarks.search.mixed import answers as mixed_answers
+from benchmarks.search.mixed import load_mixed
 from benchmarks.search.tuning import minimise
-from benchmarks.search.world import load_world, open_index
+from benchmarks.search.world import Quality, load_world, open_index
 from benchmarks.tables import table
 from demo.concepts import plan
-from demo.paths import BUILD
+from demo.paths import BUILD, WIDE
 from registry.retrieval import fitness
 from registry.retrieval.fitness import FITNESS, SILENCE, Fitness, has_every_word
 from registry.retrieval.ranking import evidence, scores_in_deviations
@@ -32,6 +44,7 @@ PENALTY = 1e-3
 # How much the order of questions with one answer counts beside all probabilities.
 ORDER = 0.3
 JUDGED = 1 / 3
+UNCAPTIONED = ("uncaptioned", "removed")
 
 
 @dataclass(frozen=True)
@@ -54,21 +67,26 @@ class Pages:
         return Pages(*(getattr(self, field.name)[..., wanted] for field in fields(self)))
 
 
-def gather(answered: Iterable[Answered]) -> Pages:
-    """Return what was known of each hit."""
-    parts = [_page(number, one) for number, one in enumerate(answered) if one.hits]
+def gather(answered: Iterable[Answered], known: Sequence[Quality]) -> Pages:
+    """Return what was known of each hit; `known` is what is said of every adapter."""
+    silent = {place + 1 for place, own in enumerate(known) if own in UNCAPTIONED}
+    parts = [_page(number, one, silent) for number, one in enumerate(answered) if one.hits]
     return Pages(
         *(torch.cat([getattr(p, field.name) for p in parts], -1) for field in fields(Pages))
     )
 
 
-def _page(number: int, one: Answered) -> Pages:
+def _page(number: int, one: Answered, uncaptioned: Collection[int]) -> Pages:
     ids = [hit.adapter_id for hit in one.hits]
     scores = {
         signal: {
             hit.adapter_id: own for hit in one.hits if (own := hit.signals[signal]) is not None
         }
         for signal in SIGNALS
+    }
+    # A hit without captions shows how near it is by what is said of it, which speaks by itself.
+    scores["captions"] = {
+        id_: own for id_, own in scores["captions"].items() if id_ not in uncaptioned
     }
     scores = {signal: own for signal, own in scores.items() if own or signal == "words"}
     scales = [one.scale] * len(ids)
@@ -179,6 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, default=BUILD / "encoder.safetensors")
     parser.add_argument("--zoo", type=Path, default=BUILD / "zoo", help="its listing and files")
+    parser.add_argument("--wide", type=Path, default=WIDE)
     parser.add_argument("--seed", type=int, default=0, help="draws the questions to judge by")
     parser.add_argument("--situations", type=int, nargs="+", default=[*range(len(SITUATIONS))])
     options = parser.parse_args()
@@ -189,7 +208,20 @@ def main() -> None:
     away = [c for c in planned.concepts if c.split != "held-out" and c.key not in keys]
     chosen = [SITUATIONS[place] for place in options.situations]
     with open_index() as sessions:
-        asked = [gather(answers(sessions, world, away, planned.art, one)) for one in chosen]
+        count = len(world.concepts)
+        asked = [
+            gather(
+                answers(sessions, world, away, planned.art, one),
+                known_of(one, count if one.captioned is None else min(FEW, count)),
+            )
+            for one in chosen
+        ]
+        mixed = load_mixed("validation", options.checkpoint, options.zoo, options.wide)
+        asked += [
+            gather(mixed_answers(sessions, mixed, one), known_of(one, len(mixed.world.concepts)))
+            for one in MIXED
+        ]
+        chosen += [replace(one, name=f"mixed, {one.name}") for one in MIXED]
     parts = [drawn(pages, options.seed) for pages in asked]
     start = present()
     learned = learn([own for own, _ in parts], start)

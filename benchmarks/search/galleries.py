@@ -6,8 +6,8 @@ was trained on the other folds.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.arrays import Floats
@@ -33,6 +33,8 @@ class Gallery:
     embeddings: Floats  # (adapters, dim)
     encoder: WeightEncoder
     text_encoder: TextEncoder
+    # By place, others that do what an adapter does, and so are not wrong where it is asked for.
+    also: Mapping[int, Sequence[int]] = field(default_factory=dict)
 
 
 def load_galleries(checkpoint: Path) -> list[Gallery]:

@@ -62,7 +62,10 @@ def ask(sessions: sessionmaker[Session], galleries: Sequence[Gallery]) -> Iterat
                         *by_embeddings(gallery, records, texts),
                         by_words(sessions, texts, count),
                     ]
-                    yield Asked(np.stack(scores), number, setup, (indexed, language))
+                    found = np.stack(scores)
+                    for place, others in gallery.also.items():
+                        found[:, place, list(others)] = np.nan
+                    yield Asked(found, number, setup, (indexed, language))
 
 
 def by_embeddings(

@@ -2,7 +2,8 @@
 
 Prints them, and what they find in galleries that they were not learned on; paste them into
 registry/retrieval/ranking.py and probability.py.
-Nothing here looks at held-out adapters.
+Nothing here looks at held-out adapters. One gallery is of adapters that the encoder knows well
+and of such that it knows hardly, mixed.
 """
 
 import argparse
@@ -17,12 +18,14 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.search.galleries import load_galleries
+from benchmarks.search.galleries import Gallery, load_galleries
+from benchmarks.search.mixed import load_mixed
 from benchmarks.search.questions import TURNS, Asked, ask
 from benchmarks.search.tables import LANGUAGE_NAMES, SETUP_NAMES
 from benchmarks.search.world import LANGUAGES, SETUPS, Setup, open_index
 from benchmarks.tables import table
-from demo.paths import BUILD
+from demo.paths import BUILD, WIDE
+from encoder.weight_encoders.checkpoint import load_encoder
 from registry.retrieval.probability import NOTHING
 from registry.retrieval.ranking import MODELS, RIVALS
 from registry.retrieval.terms import SIGNALS
@@ -236,8 +239,20 @@ def abstention_rows(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, default=BUILD / "encoder.safetensors")
+    parser.add_argument("--wide", type=Path, default=WIDE)
     options = parser.parse_args()
-    galleries = load_galleries(options.checkpoint)
+    both = load_mixed("validation", options.checkpoint, BUILD / "zoo", options.wide)
+    mixed = both.world
+    galleries = [
+        *load_galleries(options.checkpoint),
+        Gallery(
+            mixed.concepts,
+            mixed.embeddings,
+            load_encoder(options.checkpoint),
+            mixed.text_encoder,
+            both.also(),
+        ),
+    ]
     total = len(galleries) * TURNS * len(SETUPS) * len(LANGUAGES)
     with open_index() as sessions:
         here, far = gather(track(ask(sessions, galleries), "Asking", total))

@@ -75,23 +75,23 @@ class Fitness:
 
 FITNESS: Mapping[Signal, Fitness] = {
     "weights": Fitness(
-        weight=0.679, slope=1.59, doubt=4.21, floor=0.0754, lag=3.1, pace=0.15,
-        unknown=-3.39, gibberish=0.124, alone=0.667,
+        weight=0.704, slope=1.29, doubt=3.95, floor=0.0707, lag=2.74, pace=0.131,
+        unknown=-2.95, gibberish=0.143, alone=0.509,
     ),
     "captions": Fitness(
-        weight=0.211, slope=1.53, doubt=4.84, floor=0.121, lag=0.279, pace=2.95,
-        unknown=-0.87, gibberish=0.253, alone=0.219,
+        weight=0.191, slope=1.66, doubt=4.18, floor=0.125, lag=0.28, pace=3.02,
+        unknown=-0.809, gibberish=0.287, alone=0.301,
     ),
     "words": Fitness(
-        weight=4.13, slope=13.1, doubt=0.399, floor=0.924, lag=2.23, pace=10.9,
+        weight=3.12, slope=14.5, doubt=0.39, floor=1.15, lag=1.94, pace=12.4,
     ),
 }  # fmt: skip
 # The odds of an adapter for which everything speaks; what silent words add to all, and to those
 # of which nothing else is known either.
-OFFSET, SILENT, UNTOLD = 5.31, -0.459, -2.22
+OFFSET, SILENT, UNTOLD = 3.95, -0.564, -2.54
 # What comes to an adapter that has every word of a question: where weights or captions are known
 # of it too, and where nothing else is.
-WRITTEN, ONLY_WRITTEN = 2.02, 2.72
+WRITTEN, ONLY_WRITTEN = 2.41, 3.31
 # What is said of adapters by itself: by logistic regression on the ten nearest for each question
 # that benchmarks/search/described.json has to choose on, what nothing answers as heavy as the rest.
 SAID_SLOPE, SAID_LAG, SAID_DOUBT = 17.7, 12.0, 6.56
@@ -102,7 +102,7 @@ SAID_SLOPE, SAID_LAG, SAID_DOUBT = 17.7, 12.0, 6.56
 SAID_NONSENSE, SAID_GIBBERISH = 2.9, 2.8
 # How far evidence for one adapter among rivals counts, by how much less there is than for the
 # first.
-EVIDENCE_LAG, EVIDENCE_PACE = 7.8, 0.05
+EVIDENCE_LAG, EVIDENCE_PACE = 8.19, 0.0499
 
 
 def probabilities(

@@ -40,7 +40,9 @@ LEAST_TELLING = 0.65
 # From this probability on what is said of an adapter is enough to make an image with it.
 TAKEN = 0.8
 # And one that its name and its pictures say to be what was asked for, from this probability on.
-AGREED = 0.95
+AGREED = 0.9
+# Without weights no image is made with what is less probable than this.
+UNWEIGHED = 0.3
 # The nearest adapters share a signal's belief; more hardly change it, and an index's size should
 # not either.
 RIVALS = 10
@@ -75,9 +77,9 @@ class SignalModel:
 
 
 MODELS: Mapping[Signal, SignalModel] = {
-    "weights": SignalModel(0.642, 7.84, floor=0.0188, weight=5.39),
-    "captions": SignalModel(0.969, 5.33, floor=0.101, weight=1.57),
-    "words": SignalModel(39.3, 0.0685, floor=0.916, weight=6.22),
+    "weights": SignalModel(0.574, 4.63, floor=0.0551, weight=5.17),
+    "captions": SignalModel(1.13, 4.66, floor=0.0638, weight=1.24),
+    "words": SignalModel(42.2, 0.0831, floor=0.972, weight=6.67),
 }
 
 
@@ -212,7 +214,7 @@ def rank(
     sure = fit(found, silent=words is not None and not words)
     # The nearest prompt is always somebody's: without weights, being the nearest is not enough.
     weighed = scores.get("weights", {})
-    doubted = np.array([id_ not in weighed for id_ in ids], bool) & (probable < PERHAPS)
+    doubted = np.array([id_ not in weighed for id_ in ids], bool) & (probable < UNWEIGHED)
     sure = np.where(doubted, LEAST_FIT * sure, sure)
     sure = np.where(_agreed(scores, ids, probable), np.maximum(sure, LEAST_FIT), sure)
     if said:
