@@ -18,7 +18,7 @@ from typing import Any
 from rich.progress import track
 
 from demo.covers import MOST_SUBJECTS, Asked, best_covers, write_covers
-from demo.listing import listing_entry
+from demo.listing import FIRST_UPDATE, SECONDS_BETWEEN_UPDATES, listing_entry
 from demo.paths import DATA, OUTSIDE, WIDE
 from demo.world.concepts import GROUP, Concept, Planner
 from demo.world.sources import load_sources
@@ -30,6 +30,7 @@ from encoder.adapter.lora_file import read
 SHIPPED, MOST_BYTES = 36, 220_000
 # No other entries have such numbers.
 FIRST_NUMBER = 2_000
+DAY, APART = 86_400, 30 * SECONDS_BETWEEN_UPDATES
 # Whoever has one of these demands most of those who use it.
 STRICTEST = ("CC-BY-4.0", "OFL-1.1", "Apache-2.0", "MIT", "CC0-1.0")
 OWNERS = (
@@ -104,6 +105,9 @@ def to_entry(
     entry = listing_entry(listed, number, others, licence, owner)
     # Repositories of this hub have no other name than their own.
     entry["name"] = named_after(str(entry["display_name"])) or f"lora-{number}"
+    # Listed between those of the miniature world.
+    updated_at = FIRST_UPDATE + (number - FIRST_NUMBER) * APART
+    entry |= {"created_at": updated_at - DAY, "updated_at": updated_at}
     habits = {key: row["author"][key] for key in ("algorithm", "rank", "alpha", "layers", "lazy")}
     return entry | {"_sources": row["sources"], "_author": habits, "_question": row["question"]}
 

@@ -42,6 +42,8 @@ router = APIRouter()
 PAGE_SIZE = 24
 SIMILAR = 6
 EXAMPLES = 6
+# Tags by which hubs sort models of any kind.
+OF_MODELS = frozenset(["diffusers", "lora", "safetensors", "text-to-image", "image-to-image"])
 FILTERS = tuple(FilterOptions.__annotations__)
 HAN = re.compile("[\u3400-\u9fff]")
 
@@ -158,11 +160,13 @@ def _address(request: Request) -> Address:
 def _examples(registry: Registry, facets: Facets, language: Language) -> list[str]:
     """Return the most frequent tags, those in the page's language first.
 
-    What most adapters have tells nothing. On the Chinese page popular names and captions come
+    What most adapters have tells nothing, nor what a hub says of every model. On the Chinese page popular names and captions come
     before tags in another language.
     """
     (tags,) = (facet.values for facet in facets.facets if facet.name == "tag")
-    telling = [tag.value for tag in tags if 2 * tag.count <= facets.about]
+    telling = [
+        tag.value for tag in tags if 2 * tag.count <= facets.about and tag.value not in OF_MODELS
+    ]
     telling = telling or [tag.value for tag in tags]
     chinese = [tag for tag in telling if HAN.search(tag)]
     others = [tag for tag in telling if not HAN.search(tag)]

@@ -223,7 +223,7 @@ def test_examples_come_from_the_index_in_the_language_of_the_page(
     client: TestClient, registry: Registry
 ) -> None:
     with registry.sessions.begin() as session:
-        add_adapter(session, tags=["silhouette", "水墨"], words="silhouette 水墨")
+        add_adapter(session, tags=["diffusers", "silhouette", "水墨"], words="silhouette 水墨")
 
     english, chinese = (
         re.findall(
