@@ -160,13 +160,12 @@ def _address(request: Request) -> Address:
 def _examples(registry: Registry, facets: Facets, language: Language) -> list[str]:
     """Return the most frequent tags, those in the page's language first.
 
-    What most adapters have tells nothing, nor what a hub says of every model. On the Chinese page popular names and captions come
-    before tags in another language.
+    What most adapters have tells nothing, nor what a hub says of every model. On the Chinese page
+    popular names and captions come before tags in another language.
     """
-    (tags,) = (facet.values for facet in facets.facets if facet.name == "tag")
-    telling = [
-        tag.value for tag in tags if 2 * tag.count <= facets.about and tag.value not in OF_MODELS
-    ]
+    (found,) = (facet.values for facet in facets.facets if facet.name == "tag")
+    tags = [tag for tag in found if tag.value not in OF_MODELS]
+    telling = [tag.value for tag in tags if 2 * tag.count <= facets.about]
     telling = telling or [tag.value for tag in tags]
     chinese = [tag for tag in telling if HAN.search(tag)]
     others = [tag for tag in telling if not HAN.search(tag)]
