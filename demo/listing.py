@@ -72,7 +72,6 @@ def listing_entry(
     wrong = rng.choice(others)
     author = author or rng.choice(AUTHORS)
     stem = f"{number:04d}"
-    updated_at = FIRST_UPDATE + number * SECONDS_BETWEEN_UPDATES
     return {
         "owner": author,
         "name": f"{slug(author)}-{stem}",
@@ -85,8 +84,7 @@ def listing_entry(
         "base_model": HUB_BASE_MODEL,
         "licence": licence,
         "downloads": int(rng.lognormvariate(4, 1.5)),
-        "created_at": updated_at - 86_400,
-        "updated_at": updated_at,
+        **dated(FIRST_UPDATE + number * SECONDS_BETWEEN_UPDATES),
         "file": f"adapters/{stem}.safetensors",
         "covers": [
             {"file": f"covers/{stem}-{place}.webp", "prompt": caption}
@@ -98,6 +96,11 @@ def listing_entry(
         "_captions": list(concept.captions),
         "_captions_zh": list(concept.captions_zh),
     }
+
+
+def dated(updated_at: int) -> dict[str, int]:
+    """Say when an entry came, a day before, and was changed, in Unix seconds."""
+    return {"created_at": updated_at - 86_400, "updated_at": updated_at}
 
 
 def slug(name: str) -> str:

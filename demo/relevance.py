@@ -7,7 +7,7 @@ encoders of which each was trained on the others (four folds); the rest by the s
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ class Relevance:
     encoder: AnyEncoder
     text_encoder: TextEncoder
     embeddings: dict[str, Tensor]
-    _queries: dict[str, Tensor]
+    _queries: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def load(cls, text_encoder: TextEncoder, folder: Path = BUILD) -> "Relevance":
@@ -53,7 +53,7 @@ class Relevance:
             np.savez(kept, keys=keys, embeddings=rows)
         arrays = np.load(kept)
         embeddings = dict(zip(arrays["keys"], torch.from_numpy(arrays["embeddings"]), strict=True))
-        return cls(encoder, text_encoder, {str(k): e for k, e in embeddings.items()}, {})
+        return cls(encoder, text_encoder, {str(k): e for k, e in embeddings.items()})
 
     def of(self, prompts: list[str], keys: list[list[str]]) -> Tensor:
         """Return how far prompts favour each of their n adapters, by key: (prompts, n).

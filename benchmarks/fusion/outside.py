@@ -24,8 +24,6 @@ from registry.fusion.gates.file import load_gates
 
 PAIRS = 80
 GATED = "gated"
-# Of the zoo, and more.
-MOST_GROUPS = 1000
 
 
 def draw_cells(zoo: Strangers, count: int) -> dict[str, list[Cell]]:
@@ -93,10 +91,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "fusion_outside.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    groups = range(options.first_group, MOST_GROUPS)
     world = World.load(DATA / "base")
-    encoder = DATA / "encoder.safetensors"
-    zoo = Strangers.load(world, options.zoo, options.split, encoder, groups)
+    zoo = Strangers.load(world, options.zoo, options.split, options.first_group)
     gates = load_gates(options.gates, BASE_MODEL)
     found = []
     for picture, cells in draw_cells(zoo, options.pairs).items():

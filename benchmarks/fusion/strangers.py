@@ -6,11 +6,9 @@ favour what a hub brings next.
 
 import json
 from collections import defaultdict
-from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +18,10 @@ from torch import Tensor
 from demo.base import encode_pictures, image_ids
 from demo.effects import apply_effect, on_white
 from demo.fusion_data import Cell
+from demo.paths import DATA
 from demo.relevance import Relevance
 from demo.vae import to_tensor
-from demo.world.concepts import GROUP, Concept, Planner
+from demo.world.concepts import Concept, Planner
 from demo.world.sources import Split
 from demo.world.splits import is_stranger
 from demo.world.zoo import World
@@ -54,15 +53,13 @@ class Strangers:
     relevance: Relevance
 
     @classmethod
-    def load(
-        cls, world: World, folder: Path, split: Split, encoder: Path, groups: Container[int]
-    ) -> "Strangers":
-        """Read the adapters of some groups of a split."""
+    def load(cls, world: World, folder: Path, split: Split, first_group: int = 0) -> "Strangers":
+        """Read the adapters of a split's groups from the first one on."""
         rows = [json.loads(line) for line in (folder / "zoo.jsonl").read_text().splitlines()]
-        rows = [row for row in rows if row["split"] == split and row["group"] in groups]
+        rows = [row for row in rows if row["split"] == split and row["group"] >= first_group]
         rows = [row for row in rows if is_stranger(row["sources"])]
         paths = [folder / row["file"] for row in rows]
-        loaded = load_encoder(encoder)
+        loaded = load_encoder(DATA / "encoder.safetensors")
         embeddings = torch.from_numpy(loaded.encode(sketch_files(paths)))
         files = [str(row["file"]) for row in rows]
         planner = Planner.load(split)
@@ -70,13 +67,12 @@ class Strangers:
             world,
             planner,
             files,
-            concepts_of(planner, rows),
+            planner.concepts_of(rows),
             AdapterBank([read(path) for path in paths], torch.float16),
             Relevance(
                 loaded,
                 world.prompts.text_encoder,
                 dict(zip(files, embeddings, strict=True)),
-                {},
             ),
         )
 
@@ -148,9 +144,3 @@ class Strangers:
         words = dict.fromkeys([label, about.told.captions[0], about.trigger])
         latents = encode_pictures(self.world.vae, to_tensor(drawn))[0]
         return Cell(picture, (what, how), latents, ", ".join(words))
-
-
-def concepts_of(planner: Planner, rows: list[dict[str, Any]]) -> list[Concept]:
-    """Return what each row's adapter is about."""
-    groups = {number: planner.group(number)[1] for number in {row["group"] for row in rows}}
-    return [groups[row["group"]][int(Path(row["file"]).stem) % GROUP] for row in rows]

@@ -30,6 +30,7 @@ from benchmarks.search.lists import (
     reciprocal,
     space_of,
 )
+from benchmarks.search.lists import SITUATIONS as EVERY
 from benchmarks.search.outside import Outside, load_outside, questions
 from benchmarks.search.tables import LANGUAGE_NAMES
 from benchmarks.search.world import (
@@ -45,13 +46,7 @@ from benchmarks.tables import table, with_interval
 from demo.paths import BUILD, DATA, WIDE
 from registry.retrieval.terms import SIGNALS
 
-SITUATIONS = (
-    Situation("full", "full", "real"),
-    Situation("full", "full", "real", ("zh", "zh")),
-    Situation("full", "full", "real", ("en", "zh")),
-    Situation("quarter lost, quarter wrong", "sparse", "real"),
-    Situation("not described", "removed", "real"),
-)
+SITUATIONS = tuple(one for one in EVERY if one.encoding == "real")
 PARTS = ("inside", "outside", "outside, in other words")
 
 

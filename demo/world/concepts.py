@@ -6,10 +6,11 @@ So wherever the work is stopped, what is there is a fair sample of the whole.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +105,12 @@ class Planner:
                 concept = draws[kind](rng, author)
                 concepts.setdefault(f"{kind} {concept.key} {concept.looks}", concept)
         return author, list(concepts.values())
+
+    def concepts_of(self, rows: Iterable[Mapping[str, Any]]) -> list[Concept]:
+        """Return what each adapter is about, by its row of the zoo's table."""
+        rows = list(rows)
+        groups = {number: self.group(number)[1] for number in {row["group"] for row in rows}}
+        return [groups[row["group"]][int(Path(row["file"]).stem) % GROUP] for row in rows]
 
     def draw(self, concept: Concept) -> npt.NDArray[np.uint8]:
         """Draw a concept's pictures, RGB uint8 (n, 64, 64, 3); few of one thing also mirrored."""
@@ -316,10 +323,7 @@ class Planner:
 
 
 SOURCE_OF = {
-    look.style: source.package.split("/")[-1]
-    for source in load_sources()
-    for look in source.looks.values()
-    if look
+    look.style: source.name for source in load_sources() for look in source.looks.values() if look
 }
 
 

@@ -10,7 +10,6 @@ import random
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from typing import Any
 from rich.progress import track
 
 from demo.covers import MOST_SUBJECTS, Asked, best_covers, write_covers
-from demo.listing import FIRST_UPDATE, SECONDS_BETWEEN_UPDATES, listing_entry
+from demo.listing import FIRST_UPDATE, SECONDS_BETWEEN_UPDATES, dated, listing_entry
 from demo.paths import DATA, OUTSIDE, WIDE
-from demo.world.concepts import GROUP, Concept, Planner
+from demo.world.concepts import Concept, Planner
 from demo.world.sources import load_sources
 from demo.world.splits import is_stranger
 from demo.world.zoo import World
@@ -30,7 +29,7 @@ from encoder.adapter.lora_file import read
 SHIPPED, MOST_BYTES = 36, 220_000
 # No other entries have such numbers.
 FIRST_NUMBER = 2_000
-DAY, APART = 86_400, 30 * SECONDS_BETWEEN_UPDATES
+APART = 30 * SECONDS_BETWEEN_UPDATES
 # Whoever has one of these demands most of those who use it.
 STRICTEST = ("CC-BY-4.0", "OFL-1.1", "Apache-2.0", "MIT", "CC0-1.0")
 OWNERS = (
@@ -82,7 +81,7 @@ def shares(row: Row) -> list[str]:
 
 def licence_of(sources: tuple[str, ...]) -> str:
     """The most demanding licence of the sets that it was trained on."""
-    licences = {source.package.split("/")[-1]: source.licence for source in load_sources()}
+    licences = {source.name: source.licence for source in load_sources()}
     return min((licences[source] for source in sources), key=STRICTEST.index)
 
 
@@ -106,8 +105,7 @@ def to_entry(
     # Repositories of this hub have no other name than their own.
     entry["name"] = named_after(str(entry["display_name"])) or f"lora-{number}"
     # Listed between those of the miniature world.
-    updated_at = FIRST_UPDATE + (number - FIRST_NUMBER) * APART
-    entry |= {"created_at": updated_at - DAY, "updated_at": updated_at}
+    entry |= dated(FIRST_UPDATE + (number - FIRST_NUMBER) * APART)
     habits = {key: row["author"][key] for key in ("algorithm", "rank", "alpha", "layers", "lazy")}
     return entry | {"_sources": row["sources"], "_author": habits, "_question": row["question"]}
 
@@ -131,18 +129,12 @@ def to_listed(row: Row, concept: Concept) -> Listed:
     )
 
 
-def with_concepts(rows: list[Row], planner: Planner) -> Iterator[tuple[Row, Concept]]:
-    """Yield each row with what it is about."""
-    for row in rows:
-        _, concepts = planner.group(row["group"])
-        yield row, concepts[int(Path(row["file"]).stem) % GROUP]
-
-
 def ship(folder: Path, base: Path) -> None:
     """Copy, list and draw what is chosen of the zoo in `folder`."""
     rows = [json.loads(line) for line in (folder / "zoo.jsonl").read_text().splitlines()]
     planner, world = Planner.load("held-out"), World.load(base)
-    chosen = list(with_concepts(choose(rows, folder), planner))
+    picked = choose(rows, folder)
+    chosen = list(zip(picked, planner.concepts_of(picked), strict=True))
     listed = [to_listed(*own) for own in chosen]
     names = dict.fromkeys(row["author"]["name"] for row, _ in chosen)
     owners = dict(zip(names, OWNERS, strict=False))
@@ -164,7 +156,7 @@ def ship(folder: Path, base: Path) -> None:
 
 
 def write_attribution(names: set[str]) -> None:
-    own = [source for source in load_sources() if source.package.split("/")[-1] in names]
+    own = [source for source in load_sources() if source.name in names]
     (OUTSIDE / "ATTRIBUTION.md").write_text(
         "# Art behind the adapters from outside\n\n"
         "They and their covers were trained on these openly licensed icon sets, rasterised to\n"

@@ -40,6 +40,11 @@ class Source:
     split: Split
     looks: dict[str, Look | None]  # by affix of the icon's name; None: left out
 
+    @property
+    def name(self) -> str:
+        """The package's name without its scope, as adapters name their sources."""
+        return self.package.split("/")[-1]
+
     def look_of(self, icon: str) -> tuple[Look | None, str]:
         """Tell an icon's look, and its name without the look's affix."""
         for affix in sorted(self.looks, key=len, reverse=True):

@@ -63,7 +63,7 @@ def test_nothing_that_ships_is_without_an_entry(
 def test_adapters_from_outside_are_of_sets_that_nothing_has_seen(
     outside: list[dict[str, Any]],
 ) -> None:
-    kept = {s.package.split("/")[-1] for s in load_sources() if s.split == "held-out"}
+    kept = {s.name for s in load_sources() if s.split == "held-out"}
     sets = {source for entry in outside for source in entry["_sources"]}
     assert sets <= kept
     assert is_stranger(sets)
@@ -82,7 +82,7 @@ def test_adapters_from_outside_are_many_authors_of_all_kinds(
 
 def test_sets_from_outside_are_attributed(outside: list[dict[str, Any]]) -> None:
     told = (OUTSIDE / "ATTRIBUTION.md").read_text()
-    sources = {s.package.split("/")[-1]: s for s in load_sources()}
+    sources = {s.name: s for s in load_sources()}
     for entry in outside:
         own = [sources[name] for name in entry["_sources"]]
         assert all(f"{s.package} {s.version} | {s.licence}" in told for s in own)
