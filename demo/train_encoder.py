@@ -8,11 +8,12 @@ question that says what and how is heard.
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,11 +80,17 @@ def train_basis(dataset: Dataset) -> None:
     default_layout.cache_clear()
 
 
-def read_wide(folder: Path) -> tuple[Dataset, list[int]]:
-    """Return the wide zoo without what is for reports, and the number of everyone's author.
+@dataclass(frozen=True)
+class Wide:
+    """The wide zoo without what is for reports; lists run in parallel."""
 
-    Sets that the shipped base knows are no strangers, whatever split they are in.
-    """
+    dataset: Dataset
+    authors: list[int]
+    shown: list[str]  # the one thing that an adapter to learn from shows, or nothing
+
+
+def read_wide(folder: Path) -> Wide:
+    """Read it. Sets that the shipped base knows are no strangers, whatever split they are in."""
     lines = (folder / "zoo.jsonl").read_text().splitlines()
     rows = [
         row
@@ -95,7 +102,13 @@ def read_wide(folder: Path) -> tuple[Dataset, list[int]]:
         [[*row["captions"], *row["captions_zh"]] for row in rows],
         [row["split"] for row in rows],
     )
-    return dataset, [row["group"] for row in rows]
+    shown = [str(row["thing"]) if shows_one(row) else "" for row in rows]
+    return Wide(dataset, [row["group"] for row in rows], shown)
+
+
+def shows_one(row: Mapping[str, Any]) -> bool:
+    """Tell whether an adapter is to learn from, and of one thing."""
+    return row["split"] == "train" and row["kind"] in ("object", "thing")
 
 
 def embed_sayings(wide: Dataset, text_encoder: TextEncoder) -> list[Floats]:
@@ -125,11 +138,14 @@ class Vocabulary:
         return cls(things, manners, looks)
 
     def fit(
-        self, sketches: Sequence[Sketch], text_encoder: TextEncoder
+        self, sketches: Sequence[Sketch], shown: Sequence[str], text_encoder: TextEncoder
     ) -> tuple[Concepts, Concepts]:
-        """Return the concepts and the looks to hold adapters against."""
+        """Return the concepts and the looks to hold adapters against.
+
+        `shown` says what adapters to learn from show, where it is one thing.
+        """
         return (
-            fit_concepts(self.things, sketches, text_encoder, manners=self.manners),
+            fit_concepts(self.things, sketches, text_encoder, manners=self.manners, shown=shown),
             fit_looks(self.looks, sketches, text_encoder),
         )
 
@@ -138,7 +154,8 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
     dataset = load_dataset(zoo)
     train_basis(dataset)
     dataset = add_more(dataset, more)
-    (others, authors), text_encoder = read_wide(wide), load_text_encoder()
+    known, text_encoder = read_wide(wide), load_text_encoder()
+    others = known.dataset
     with bars() as progress:
         ridge = fit_ridge(
             dataset,
@@ -156,7 +173,7 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
         return SketchedAdapters(
             [wide_sketches[place] for place in places],
             [captions[place] for place in places],
-            groups=[authors[place] for place in places],
+            groups=[known.authors[place] for place in places],
         )
 
     # Those that the ridge was fitted on are learned from again, so that they are found as before.
@@ -171,7 +188,7 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
             text_encoder,
             times=WORLD_COUNTED,
         ),
-        *vocabulary.fit(wide_sketches, text_encoder),
+        *vocabulary.fit(wide_sketches, known.shown, text_encoder),
     )
     heard = learn_what_and_how(
         list(chain(*vocabulary.things.told)),

@@ -15,23 +15,26 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from encoder.adapter.bit_matrix import BitMatrix
 from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.adapter.two_bit_matrix import TwoBitMatrix
 from encoder.arrays import Floats
 from encoder.sketches.sketch import Sketch
 from encoder.text_encoder import TextEncoder, normalise
+from encoder.training.layer_weights import learn_layer_weights
 from encoder.training.train import encode_captions
 from encoder.weight_encoders.concepts import Concepts, unit_layers
 
 # What the variance is damped by, relative to the mean energy of a row; chosen on validation, of
-# 1, 3 and 10.
-DAMPING = 10.0
+# 3, 10 and 30 for concepts, and of 1, 3 and 10 for looks.
+DAMPING = 3.0
 DAMPING_OF_LOOKS = 1.0
 # Directions of less energy than this share of the strongest are noise of rounding.
 SMALLEST_SHARE = 1e-6
-# The share of a sketch's values that is kept, those in which concepts differ most: a third
+# The share of a sketch's values that is kept, those that say most: a quarter
 # keeps the tiny base's checkpoint small (docs/benchmarks/wide.md).
-COLUMNS = 0.35
+COLUMNS, COLUMNS_OF_LOOKS = 0.25, 0.2
+# How many adapters of one concept tell what layers are to count, at least.
+LEAST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -98,24 +101,34 @@ def fit_concepts(
     columns: float = COLUMNS,
     *,
     manners: Gradients | None = None,
+    shown: Sequence[str] = (),
 ) -> Concepts:
     """Learn keys of things, in so large a share of a sketch's values; of `manners` beside them too.
 
     Both are whitened by how things vary. `sketches` of adapters tell what adapters of the base have
-    in common: training drifts where a first step does not. Only their mean is used.
+    in common and how they vary: training drifts where a first step does not. What each of them
+    shows, by a concept's first words, tells how much layers are to count; who shows none of them,
+    or nothing that is known, counts only for the former.
     """
     whitener = Whitener.fit(things.halves)
     if manners is not None:
         told, values = [*manners.told, *things.told], [manners.values, things.values]
         things = Gradients(told, np.concatenate(values), things.halves)
-    return _fit(things, whitener, sketches, text_encoder, columns)
+    keys, adapters = _keys(things, whitener), Adapters.of(sketches)
+    places = {words[0]: place for place, words in enumerate(things.told)}
+    known = [row for row, name in enumerate(shown) if name in places]
+    if len(known) >= LEAST_SHOWN:
+        right = np.array([places[shown[row]] for row in known])
+        weights = learn_layer_weights(keys, adapters.features[known], right, adapters.sizes)
+        keys *= weights.repeat(adapters.sizes)
+    return _in_fewer(keys, adapters, things.told, text_encoder, columns)
 
 
 def fit_looks(
     gradients: Gradients,
     sketches: Sequence[Sketch],
     text_encoder: TextEncoder,
-    columns: float = COLUMNS,
+    columns: float = COLUMNS_OF_LOOKS,
 ) -> Concepts:
     """Learn keys of looks and effects alone; arguments are as of `fit_concepts`.
 
@@ -123,28 +136,67 @@ def fit_looks(
     how looks vary, what is left is the look.
     """
     apart = gradients.halves[::2] - gradients.halves[1::2]
-    whitener = Whitener.fit(apart, DAMPING_OF_LOOKS)
-    return _fit(gradients, whitener, sketches, text_encoder, columns)
+    keys = _keys(gradients, Whitener.fit(apart, DAMPING_OF_LOOKS))
+    return _in_fewer(keys, Adapters.of(sketches), gradients.told, text_encoder, columns)
 
 
-def _fit(
-    gradients: Gradients,
-    whitener: Whitener,
-    sketches: Sequence[Sketch],
+@dataclass(frozen=True)
+class Adapters:
+    """What adapters of a base have in common, and how each differs from that."""
+
+    sizes: npt.NDArray[np.int64]  # of a sketch's layers
+    means: Floats  # (values of a sketch,), of layers of length 1
+    features: Floats  # (n, values of a sketch)
+
+    @classmethod
+    def of(cls, sketches: Sequence[Sketch]) -> "Adapters":
+        sizes = sketches[0].layout.sizes
+        values = np.stack([sketch.values for sketch in sketches]).astype(np.float32)
+        features = unit_layers(values, sizes)
+        means = features.mean(axis=0)
+        features -= means
+        return cls(sizes, means, features)
+
+
+def _keys(gradients: Gradients, whitener: Whitener) -> Floats:
+    """Return what sketches as they are can be compared with, (concepts, values of a sketch)."""
+    keys = normalise(whitener.apply(gradients.values - gradients.halves.mean(axis=0)))
+    # The whitening of both sides is in the keys.
+    return whitener.apply(keys)
+
+
+def _in_fewer(
+    keys: Floats,
+    adapters: Adapters,
+    told: Sequence[Sequence[str]],
     text_encoder: TextEncoder,
     columns: float,
 ) -> Concepts:
-    keys = normalise(whitener.apply(gradients.values - gradients.halves.mean(axis=0)))
-    # What is compared with is as an adapter's sketch is: the whitening of both is in the keys.
-    keys = whitener.apply(keys)
-    energies = np.square(keys).sum(axis=0)
+    """Keep a share of the values, those that say most of adapters."""
+    energies = np.square(keys).sum(axis=0) * np.square(adapters.features).mean(axis=0)
     kept = np.sort(np.argsort(-energies)[: round(columns * len(energies))]).astype(np.int32)
-    values = np.stack([sketch.values for sketch in sketches]).astype(np.float32)
-    said = encode_captions(gradients.told, text_encoder)
+    said = encode_captions([list(words) for words in told], text_encoder)
     texts = normalise(np.stack([own.mean(axis=0) for own in said]))
     return Concepts(
-        unit_layers(values, sketches[0].layout.sizes).mean(axis=0),
+        adapters.means,
         kept,
-        BitMatrix.of(keys[:, kept]),
+        TwoBitMatrix.of(_said_by(keys, adapters.features, kept)),
         QuarterMatrix.of(texts),
     )
+
+
+def _said_by(keys: Floats, features: Floats, kept: npt.NDArray[np.int32]) -> Floats:
+    """Return keys (concepts, kept) that score adapters as nearly as can be as whole ones do.
+
+    What the values left out say is told by those kept as far as these vary together in adapters:
+    ridge regression, damped by the mean energy of a value.
+    """
+    rest = np.setdiff1d(np.arange(keys.shape[1]), kept)
+    missed = features[:, rest] @ keys[:, rest].T
+    own = features[:, kept]
+    gram = own @ own.T
+    damped = gram + np.trace(gram) / len(kept) * np.eye(len(gram), dtype=np.float32)
+    # Of one adapter nothing varies.
+    duals = np.linalg.solve(damped, missed) if gram.any() else np.zeros_like(missed)
+    found: Floats = keys[:, kept] + (own.T @ duals).T
+    return found

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from encoder.adapter.bit_matrix import BitMatrix
 from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.adapter.two_bit_matrix import TwoBitMatrix
 from encoder.arrays import Floats
 from encoder.text_encoder import normalise
 
@@ -31,7 +31,7 @@ class Concepts:
 
     means: Floats  # (values of a sketch,): the mean adapter, every layer of length 1
     columns: npt.NDArray[np.int32]  # (columns,): the values of a sketch in which concepts differ
-    keys: BitMatrix  # (concepts, columns): their gradients, whitened on both sides
+    keys: TwoBitMatrix  # (concepts, columns): their gradients, whitened on both sides
     texts: QuarterMatrix  # (concepts, dim): the embeddings of what each is called
 
     def scores(self, sketches: Sequence["Sketch"]) -> Floats:
@@ -59,7 +59,7 @@ class Concepts:
         """Build it from what `arrays` gave; an encoder need not have any."""
         if f"{name}_means" not in arrays:
             return None
-        keys = BitMatrix.restore(arrays, f"{name}_keys")
+        keys = TwoBitMatrix.restore(arrays, f"{name}_keys")
         return cls(
             np.asarray(arrays[f"{name}_means"], np.float32),
             np.asarray(arrays[f"{name}_columns"], np.int32),

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from encoder.adapter.bit_matrix import BitMatrix
 from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.adapter.two_bit_matrix import TwoBitMatrix
 from encoder.sketches.sketch import Sketch, default_layout
 from encoder.training.beliefs import learn_whom_to_believe
 from encoder.training.train import SketchedAdapters
@@ -168,7 +168,7 @@ def test_what_the_bases_gradients_say_is_kept_by_an_encoder_that_learned_more(
     concepts = Concepts(
         np.zeros(size, np.float32),
         np.arange(64, dtype=np.int32),
-        BitMatrix.of(rng.normal(size=(60, 64)).astype(np.float32)),
+        TwoBitMatrix.of(rng.normal(size=(60, 64)).astype(np.float32)),
         QuarterMatrix.of(rng.normal(size=(60, 512)).astype(np.float32)),
     )
     with registry.sessions() as session:
