@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from encoder.adapter.two_bit_matrix import LEVELS, TwoBitMatrix
+from encoder.adapter.two_bit_matrix import TwoBitMatrix
+
+LEVELS = 0.151 * np.array([-10, -3, 3, 10], np.float32)
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (300, 64), (129, 1000)])
