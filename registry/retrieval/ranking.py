@@ -25,6 +25,7 @@ import numpy as np
 from encoder.arrays import Bools, Doubles
 from registry.retrieval.fitness import (
     LITERAL,
+    PERHAPS,
     SILENCE,
     WHOLE,
     band_of,
@@ -42,10 +43,6 @@ TAKEN = 0.8
 AGREED = 0.9
 # Without weights no image is made with what is less probable than this.
 UNWEIGHED = 0.3
-# What literally answers a question has this probability at least. With the least that perhaps fits,
-# .15, a page of relatives can stand before it; up to .6 the order of anything else hardly changes
-# (MRR by .001), and the more is said of what a wrong name claims.
-LIFTED = 0.3
 # The nearest adapters share a signal's belief; more hardly change it, and an index's size should
 # not either.
 RIVALS = 10
@@ -323,7 +320,7 @@ def _probabilities(
     probable = probabilities(z, gibberish, found, silent=silent)
     # What literally answers a question is never said to be probably something else; in the
     # order that they had, which a hundred-thousandth keeps.
-    lifted = np.maximum(probable, LIFTED + 1e-5 * (1 + probable))
+    lifted = np.maximum(probable, PERHAPS + 1e-5 * (1 + probable))
     return np.where(words >= LITERAL, lifted, probable)
 
 
