@@ -25,7 +25,7 @@ from encoder.training.train import encode_captions
 from encoder.weight_encoders.concepts import Concepts, unit_layers
 
 # What the variance is damped by, relative to the mean energy of a row; chosen on validation, of
-# 3, 10 and 30 for concepts, and of 1, 3 and 10 for looks.
+# .3 to 30 for concepts, and of 1, 3 and 10 for looks.
 DAMPING = 3.0
 DAMPING_OF_LOOKS = 1.0
 # Directions of less energy than this share of the strongest are noise of rounding.
