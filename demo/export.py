@@ -15,7 +15,7 @@ from demo.concepts import Plan, plan
 from demo.paths import BUILD, DATA
 
 # Per split; with what is shipped of the wide zoo, the base, gates and encoder below 40 MB.
-SHIPPED = {"train": 10, "validation": 10, "held-out": 78}
+SHIPPED = {"train": 12, "validation": 10, "held-out": 78}
 
 
 def choose(entries: list[dict[str, Any]], world: Plan) -> list[dict[str, Any]]:

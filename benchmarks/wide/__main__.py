@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -195,7 +196,7 @@ def main() -> None:
     parser = arguments_of(__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="ridges on sketches only")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network")
-    parser.add_argument("--output", default=RESULTS / "wide.json")
+    parser.add_argument("--output", type=Path, default=RESULTS / "wide.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
     zoo = WideZoo.load(options.zoo)
