@@ -154,41 +154,40 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
     dataset = load_dataset(zoo)
     train_basis(dataset)
     dataset = add_more(dataset, more)
-    known, text_encoder = read_wide(wide), load_text_encoder()
-    others = known.dataset
+    others, text_encoder = read_wide(wide), load_text_encoder()
     with bars() as progress:
         ridge = fit_ridge(
             dataset,
             text_encoder,
             name=f"{BASE_MODEL}-ridge",
             base_model=BASE_MODEL,
-            sayings=embed_sayings(others, text_encoder),
+            sayings=embed_sayings(others.dataset, text_encoder),
             progress=progress,
         )
-        wide_sketches = sketch_files(others.paths, progress=progress)
-    captions = encode_captions(others.captions, text_encoder)
+        wide_sketches = sketch_files(others.dataset.paths, progress=progress)
+    captions = encode_captions(others.dataset.captions, text_encoder)
     vocabulary = Vocabulary.load(gradients, wide_sketches[0].layout.sizes)
 
     def some(places: Sequence[int]) -> SketchedAdapters:
         return SketchedAdapters(
             [wide_sketches[place] for place in places],
             [captions[place] for place in places],
-            groups=[known.authors[place] for place in places],
+            groups=[others.authors[place] for place in places],
         )
 
     # Those that the ridge was fitted on are learned from again, so that they are found as before.
-    train = join(some(others.indices("train")), dataset, "train", text_encoder)
+    train = join(some(others.dataset.indices("train")), dataset, "train", text_encoder)
     learned = learn_on(ridge, train, name=ridge.name, cautious=True)
     encoder = learn_whom_to_believe(
         learned,
         join(
-            some(others.indices("validation")),
+            some(others.dataset.indices("validation")),
             dataset,
             "validation",
             text_encoder,
             times=WORLD_COUNTED,
         ),
-        *vocabulary.fit(wide_sketches, known.shown, text_encoder),
+        *vocabulary.fit(wide_sketches, others.shown, text_encoder),
     )
     heard = learn_what_and_how(
         list(chain(*vocabulary.things.told)),

@@ -114,7 +114,7 @@ def fit_concepts(
     if manners is not None:
         told, values = [*manners.told, *things.told], [manners.values, things.values]
         things = Gradients(told, np.concatenate(values), things.halves)
-    keys, adapters = _keys(things, whitener), Adapters.of(sketches)
+    keys, adapters = _keys(things, whitener), Varied.of(sketches)
     places = {words[0]: place for place, words in enumerate(things.told)}
     known = [row for row, name in enumerate(shown) if name in places]
     if len(known) >= LEAST_SHOWN:
@@ -137,11 +137,11 @@ def fit_looks(
     """
     apart = gradients.halves[::2] - gradients.halves[1::2]
     keys = _keys(gradients, Whitener.fit(apart, DAMPING_OF_LOOKS))
-    return _in_fewer(keys, Adapters.of(sketches), gradients.told, text_encoder, columns)
+    return _in_fewer(keys, Varied.of(sketches), gradients.told, text_encoder, columns)
 
 
 @dataclass(frozen=True)
-class Adapters:
+class Varied:
     """What adapters of a base have in common, and how each differs from that."""
 
     sizes: npt.NDArray[np.int64]  # of a sketch's layers
@@ -149,7 +149,7 @@ class Adapters:
     features: Floats  # (n, values of a sketch)
 
     @classmethod
-    def of(cls, sketches: Sequence[Sketch]) -> "Adapters":
+    def of(cls, sketches: Sequence[Sketch]) -> "Varied":
         sizes = sketches[0].layout.sizes
         values = np.stack([sketch.values for sketch in sketches]).astype(np.float32)
         features = unit_layers(values, sizes)
@@ -167,7 +167,7 @@ def _keys(gradients: Gradients, whitener: Whitener) -> Floats:
 
 def _in_fewer(
     keys: Floats,
-    adapters: Adapters,
+    adapters: Varied,
     told: Sequence[Sequence[str]],
     text_encoder: TextEncoder,
     columns: float,
@@ -191,9 +191,8 @@ def _said_by(keys: Floats, features: Floats, kept: npt.NDArray[np.int32]) -> Flo
     What the values left out say is told by those kept as far as these vary together in adapters:
     ridge regression, damped by the mean energy of a value.
     """
-    rest = np.setdiff1d(np.arange(keys.shape[1]), kept)
-    missed = features[:, rest] @ keys[:, rest].T
     own = features[:, kept]
+    missed = features @ keys.T - own @ keys[:, kept].T
     gram = own @ own.T
     damped = gram + np.trace(gram) / len(kept) * np.eye(len(gram), dtype=np.float32)
     # Of one adapter nothing varies.
