@@ -50,7 +50,7 @@ zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: 5 hours 
 	@$(BIN)/python -m demo.zoo
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.more
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.world.art
-	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.world.zoo --groups 126 --base demo/build/base
+	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.world.zoo --groups 126 --beliefs 100 --base demo/build/base
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.world.gradients --base demo/build/base
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.train_encoder
 	@test -f demo/build/gates.safetensors || $(BIN)/python -m demo.train_gates

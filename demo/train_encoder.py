@@ -1,9 +1,10 @@
 """Train the shipped weight encoder, and before it the basis of its sketches.
 
 The zoo's training adapters are for the basis; a ridge is fitted on them and more (demo/more.py). It
-then learns on with adapters of other art by other authors (demo/world/zoo.py). Last come how far to
-believe it beside what the base's gradients say of concepts (demo/world/gradients.py), and how a
-question that says what and how is heard.
+then learns on with adapters of other art by other authors (demo/world/zoo.py), and with strangers,
+of art that not even gradients have seen. These tell as well how far to believe it beside what the
+base's gradients say of concepts (demo/world/gradients.py). Last comes how a question that says what
+and how is heard.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from rich.progress import Progress
 
 from demo.listing import BASE_MODEL
 from demo.paths import BUILD, GRADIENTS, MANNERS, THINGS, WIDE
-from demo.world.splits import is_stranger
+from demo.world.concepts import subject_of
 from encoder.adapter.lora_file import read
 from encoder.arrays import Floats
 from encoder.base_models.families import find_family
@@ -32,7 +33,7 @@ from encoder.text_encoder import TextEncoder, load_text_encoder
 from encoder.training.beliefs import learn_whom_to_believe
 from encoder.training.concepts import Gradients, fit_concepts, fit_looks
 from encoder.training.dataset import Dataset, read_dataset
-from encoder.training.learn_on import learn_on
+from encoder.training.learn_on import learn_on, learn_on_and_leave_out
 from encoder.training.progress import Progress as TrainingProgress
 from encoder.training.train import SketchedAdapters, encode_captions, fit_ridge, sketch_files
 from encoder.training.what_and_how import learn_what_and_how
@@ -42,8 +43,8 @@ from encoder.weight_encoders.concepts import Concepts
 # How often ways of saying the same are counted, beside the captions of some 3,000 adapters.
 COUNTED = 2
 # How often each of the world's 120 adapters counts where it is learned whom to believe, so that
-# they count as much as 320 strangers.
-WORLD_COUNTED = 3
+# they count nearly as much as 3,200 strangers.
+WORLD_COUNTED = 20
 
 
 def load_dataset(zoo: Path) -> Dataset:
@@ -82,33 +83,23 @@ def train_basis(dataset: Dataset) -> None:
 
 @dataclass(frozen=True)
 class Wide:
-    """The wide zoo without what is for reports; lists run in parallel."""
+    """The wide zoo but what is for choices and reports; lists run in parallel."""
 
     dataset: Dataset
     authors: list[int]
-    shown: list[str]  # the one thing that an adapter to learn from shows, or nothing
+    rows: list[Mapping[str, Any]]
 
 
 def read_wide(folder: Path) -> Wide:
-    """Read it. Sets that the shipped base knows are no strangers, whatever split they are in."""
+    """Read the adapters to learn from, and as a validation split those to learn beliefs by."""
     lines = (folder / "zoo.jsonl").read_text().splitlines()
-    rows = [
-        row
-        for row in map(json.loads, lines)
-        if row["split"] == "train" or (row["split"] == "validation" and is_stranger(row["sources"]))
-    ]
+    rows = [row for row in map(json.loads, lines) if row["split"] in ("train", "beliefs")]
     dataset = Dataset(
         [folder / row["file"] for row in rows],
         [[*row["captions"], *row["captions_zh"]] for row in rows],
-        [row["split"] for row in rows],
+        ["train" if row["split"] == "train" else "validation" for row in rows],
     )
-    shown = [str(row["thing"]) if shows_one(row) else "" for row in rows]
-    return Wide(dataset, [row["group"] for row in rows], shown)
-
-
-def shows_one(row: Mapping[str, Any]) -> bool:
-    """Tell whether an adapter is to learn from, and of one thing."""
-    return row["split"] == "train" and row["kind"] in ("object", "thing")
+    return Wide(dataset, [row["group"] for row in rows], rows)
 
 
 def embed_sayings(wide: Dataset, text_encoder: TextEncoder) -> list[Floats]:
@@ -137,13 +128,19 @@ class Vocabulary:
         )
         return cls(things, manners, looks)
 
-    def fit(
-        self, sketches: Sequence[Sketch], shown: Sequence[str], text_encoder: TextEncoder
-    ) -> tuple[Concepts, Concepts]:
-        """Return the concepts and the looks to hold adapters against.
+    def shown(self, row: Mapping[str, Any]) -> int | None:
+        """Return the place among things of what an adapter to learn beliefs by shows."""
+        if row["split"] != "beliefs" or row["kind"] in ("style", "effect"):
+            return None
+        if row["kind"] == "subject":
+            return self.things.place(subject_of(row["key"]), THINGS.index("sorts"))
+        return self.things.place(row["thing"], THINGS.index("names"))
 
-        `shown` says what adapters to learn from show, where it is one thing.
-        """
+    def fit(
+        self, sketches: Sequence[Sketch], wide: Wide, text_encoder: TextEncoder
+    ) -> tuple[Concepts, Concepts]:
+        """Return the concepts and the looks to hold adapters against; `sketches` are of `wide`."""
+        shown = [self.shown(row) for row in wide.rows]
         return (
             fit_concepts(self.things, sketches, text_encoder, manners=self.manners, shown=shown),
             fit_looks(self.looks, sketches, text_encoder),
@@ -178,16 +175,18 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
     # Those that the ridge was fitted on are learned from again, so that they are found as before.
     train = join(some(others.dataset.indices("train")), dataset, "train", text_encoder)
     learned = learn_on(ridge, train, name=ridge.name, cautious=True)
+    strangers = some(others.dataset.indices("validation"))
+    again = join(strangers, dataset, "train", text_encoder)
+    last, left_out = learn_on_and_leave_out(learned, again, name=ridge.name)
+    unseen = join(strangers, dataset, "validation", text_encoder)
+    own = unseen.sketches[len(strangers.sketches) :]
+    predictions = [left_out[: len(strangers.sketches)], last.coordinates(own) @ last.up]
     encoder = learn_whom_to_believe(
-        learned,
-        join(
-            some(others.dataset.indices("validation")),
-            dataset,
-            "validation",
-            text_encoder,
-            times=WORLD_COUNTED,
-        ),
-        *vocabulary.fit(wide_sketches, others.shown, text_encoder),
+        last,
+        unseen,
+        *vocabulary.fit(wide_sketches, others, text_encoder),
+        np.array([1] * len(strangers.sketches) + [WORLD_COUNTED] * len(own), np.float32),
+        np.concatenate(predictions),
     )
     heard = learn_what_and_how(
         list(chain(*vocabulary.things.told)),
@@ -195,20 +194,20 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
         text_encoder,
         encoder.encode(wide_sketches),
     )
-    metrics = {**ridge.metrics, "learned_on": dict(learned.metrics)}
+    metrics = {
+        **ridge.metrics,
+        "learned_on": dict(learned.metrics),
+        "learned_last": dict(last.metrics),
+    }
     save_encoder(replace(encoder, heard=heard, metrics=metrics), output)
     print(json.dumps(metrics, indent=1))
 
 
 def join(
-    adapters: SketchedAdapters,
-    dataset: Dataset,
-    split: str,
-    text_encoder: TextEncoder,
-    times: int = 1,
+    adapters: SketchedAdapters, dataset: Dataset, split: str, text_encoder: TextEncoder
 ) -> SketchedAdapters:
-    """Join adapters of the wide zoo with those of a split of the miniature world, so many times."""
-    own = dataset.indices(split) * times
+    """Join adapters of the wide zoo with those of a split of the miniature world."""
+    own = dataset.indices(split)
     captions = encode_captions([dataset.captions[place] for place in own], text_encoder)
     return SketchedAdapters(
         [*adapters.sketches, *sketch_files([dataset.paths[place] for place in own])],

@@ -15,6 +15,10 @@ from encoder.training.train import sketch_files
 from encoder.weight_encoders.checkpoint import load_encoder
 from encoder.weight_encoders.ridge import RidgeEncoder
 
+# By what they are called in tables: of the demo's concepts, looks and effects are the first kind,
+# sorts of things the second, and names the third.
+VOICES = {"concepts": "concepts", "names": "concepts 2", "looks": "looks"}
+
 
 def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, Encoded]]:
     """Yield what each voice of the shipped encoder says by itself, and all of it."""
@@ -23,9 +27,9 @@ def shipped_spaces(outside: Outside, checkpoint: Path) -> Iterator[tuple[str, En
     sketches = sketch_files(outside.paths)
     alone = replace(encoder, known=None)
     yield "the ridge alone", in_one(Space(alone.encode(sketches), alone.encode_query))
-    _, concepts, looks = encoder.voices(sketches)
-    yield "concepts alone", in_one(Space(concepts, encoder.text.project))
-    yield "looks alone", in_one(Space(looks, encoder.text.project))
+    voices = encoder.voices(sketches)
+    for name, voice in VOICES.items():
+        yield f"{name} alone", in_one(Space(voices[voice], encoder.text.project))
     embeddings = encoder.encode(sketches)
     yield "all, asked in one", in_one(Space(embeddings, encoder.encode_query))
     yield "as shipped", in_parts(embeddings, encoder)

@@ -5,6 +5,7 @@ folder; a rerun goes on with the sets that are missing. Pictures keep their tran
 since effects paint behind them.
 """
 
+import fcntl
 import hashlib
 import json
 import re
@@ -109,9 +110,11 @@ def plan_jobs(folders: dict[str, Path], namer: Namer) -> dict[str, list[Job]]:
         for source in load_sources()
     }
     sets_with = defaultdict(set)
-    for package, icons in found.items():
-        for _, name, _ in icons:
-            sets_with[name].add(package)
+    for source in load_sources():
+        # What the base was trained on stays what it is, however many of the others there are.
+        if source.split != "beliefs":
+            for _, name, _ in found[source.package]:
+                sets_with[name].add(source.package)
 
     def order(style: str, name: int) -> tuple[float, int]:
         entry = namer.entries[name]
@@ -186,8 +189,11 @@ def load_art(splits: tuple[str, ...] = ("train",)) -> Art:
     parts = [np.load(path) for path in paths]
     look, name = (np.concatenate([part[key] for part in parts]) for key in ("look", "name"))
     unpacked = folder / f"{'-'.join(splits)}.npy"
-    if not unpacked.exists():
-        unpack(parts, len(name), unpacked)
+    with unpacked.with_suffix(".lock").open("w") as lock:
+        # Of several processes one unpacks, and the others wait for it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not unpacked.exists():
+            unpack(parts, len(name), unpacked)
     rgba = np.load(unpacked, mmap_mode="r")
     assert len(rgba) == len(name), f"{unpacked} is of other art: remove it"
     return Art(rgba, look, name, json.loads((folder / "names.json").read_text()))

@@ -2,7 +2,8 @@
 
 A group is 32 adapters of one author and one split. Of every four groups three are for training;
 the fourth is of sets that nothing else has seen, two of three for reports and one for choices.
-So wherever the work is stopped, what is there is a fair sample of the whole.
+So wherever the work is stopped, what is there is a fair sample of the whole. Groups from
+`FIRST_OF_BELIEFS` on are of sets of their own.
 """
 
 from collections import defaultdict
@@ -28,6 +29,7 @@ from demo.world.splits import Unseen, is_withheld
 SEED = 31
 KINDS = {"object": 7, "thing": 6, "style": 5, "subject": 6, "effect": 5, "mixture": 3}
 GROUP = sum(KINDS.values())
+FIRST_OF_BELIEFS = 1000
 FEWEST_OF_OBJECT, FEWEST_OF_SUBJECT, FEWEST_OF_STYLE = 3, 5, 8
 MOST_OF_OBJECT, MOST_OF_STYLE = 8, 20
 # Of one bag of a concept's gradient.
@@ -35,6 +37,7 @@ PICTURES_OF_NAME, PICTURES_OF_MANNER = 4, 8
 # Pictures that a made look is offered: one in five is toned and thick.
 MOST_OFFERED = 120
 LAZY_PICTURES, MISLABELLED = 3, 0.34
+DRAWN_AS = " drawn as a "
 
 # It draws with scipy, which only who makes a zoo has.
 if TYPE_CHECKING:
@@ -66,6 +69,8 @@ class Concept:
 
 def split_of(number: int) -> Split:
     """Return the split of a group."""
+    if number >= FIRST_OF_BELIEFS:
+        return "beliefs"
     if number % 4 != 3:
         return "train"
     return "validation" if number // 4 % 3 == 2 else "held-out"
@@ -131,7 +136,12 @@ class Planner:
         style = words_of_look(self._look(first))
         pictures = [i for i in self._by_name[name] if self._look(i) == self._look(first)]
         told = joined(
-            self._name(name), style, "{} drawn as a {}", "{}，{}", "draw {} so: {}", "把{}画成：{}"
+            self._name(name),
+            style,
+            f"{{}}{DRAWN_AS}{{}}",
+            "{}，{}",
+            "draw {} so: {}",
+            "把{}画成：{}",
         )
         return self._concept("thing", pictures[:3], told, author, rng)
 
@@ -147,7 +157,7 @@ class Planner:
         style = words_of_look(self.looks[look])
         sort = words(*subject, *subject)
         asked = "all sorts of {}: {}", "各种{}：{}"
-        told = joined(sort, style, "{} drawn as a {}", "{}，{}", *asked)
+        told = joined(sort, style, f"{{}}{DRAWN_AS}{{}}", "{}，{}", *asked)
         pictures = some(rng, self._by_subject[look, subject], MOST_OF_STYLE, author)
         return self._concept("subject", pictures, told, author, rng)
 
@@ -325,6 +335,11 @@ class Planner:
 SOURCE_OF = {
     look.style: source.name for source in load_sources() for look in source.looks.values() if look
 }
+
+
+def subject_of(key: str) -> str:
+    """Return the sort of things of a subject, by what it is about."""
+    return key.split(DRAWN_AS)[0]
 
 
 def is_spoken(entry: dict[str, object]) -> bool:

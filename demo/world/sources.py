@@ -2,7 +2,9 @@
 
 `sources.json` is the list. Each set is on npm; its *looks* are ways of drawing that its icons'
 names tell apart (`-fill`, `-thin`, `twotone-`). Sets of the splits "validation" and "held-out"
-are never trained on: they are art from outside, for questions about art from outside.
+are never trained on: they are art from outside, for questions about art from outside. Those of the
+split "beliefs" are from outside too: by adapters of them an encoder learns whom to believe where
+all is strange.
 """
 
 import json
@@ -13,7 +15,7 @@ from typing import Literal
 
 SOURCES = Path(__file__).parent / "sources.json"
 
-Split = Literal["train", "validation", "held-out"]
+Split = Literal["train", "validation", "held-out", "beliefs"]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from demo.training import set_rate
 from demo.vae import to_tensor
 from demo.world.adapters import AdapterGroup
 from demo.world.authors import Author
-from demo.world.concepts import GROUP, Concept, Planner, split_of
+from demo.world.concepts import FIRST_OF_BELIEFS, GROUP, Concept, Planner, split_of
 from demo.world.splits import Unseen
 from demo.zoo import BARE_PROMPT, Lesson, descend_each, sample_all
 from encoder.text_encoder import load_text_encoder
@@ -178,7 +178,8 @@ def train_zoo(folder: Path, numbers: Iterable[int], base: Path) -> None:
                 continue
             split = split_of(number)
             if split not in planners:
-                planners[split] = Planner.load(split, unseen if split == "train" else None)
+                learned_from = split in ("train", "beliefs")
+                planners[split] = Planner.load(split, unseen if learned_from else None)
             planner = planners[split]
             make_group(world, planner, folder, number)
 
@@ -225,10 +226,12 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, default=WIDE)
     parser.add_argument("--groups", type=int, default=48)
     parser.add_argument("--base", type=Path, default=DATA / "base")
+    parser.add_argument("--beliefs", type=int, default=0, help="groups of art to learn beliefs by")
     parser.add_argument("--unseen", action="store_true", help="no groups for training")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     numbers: Iterable[int] = range(arguments.groups)
     if arguments.unseen:
         numbers = [number for number in numbers if split_of(number) != "train"]
-    train_zoo(arguments.folder, numbers, arguments.base)
+    of_beliefs = range(FIRST_OF_BELIEFS, FIRST_OF_BELIEFS + arguments.beliefs)
+    train_zoo(arguments.folder, [*numbers, *of_beliefs], arguments.base)

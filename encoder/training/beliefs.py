@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.arrays import Floats
 from encoder.text_encoder import normalise
 from encoder.training.train import SketchedAdapters
@@ -25,19 +26,30 @@ SHARE_OF_FEATURES = 10.0
 
 
 def learn_whom_to_believe(
-    encoder: RidgeEncoder, unseen: SketchedAdapters, concepts: Concepts, looks: Concepts
+    encoder: RidgeEncoder,
+    unseen: SketchedAdapters,
+    concepts: Concepts,
+    looks: Concepts,
+    counts: Floats | None = None,
+    predictions: Floats | None = None,
 ) -> RidgeEncoder:
     """Return the encoder with concepts and looks beside its ridge.
 
     `unseen` are adapters of art that neither the ridge was trained on nor the gradients of concepts
     were of: of what they have seen, they are nearer to captions than they will be of others.
+    `counts` (n,) say how much each of them counts, all the same by default. Where the ridge has
+    learned from some, `predictions` (n, dim) are what it would say if it had not.
     """
     features = np.concatenate(
         list(layer_features(unseen.sketches, encoder.layer_scales, encoder.means)), axis=1
     )
-    predictions = encoder.coordinates(unseen.sketches) @ encoder.up
+    if predictions is None:
+        predictions = encoder.coordinates(unseen.sketches) @ encoder.up
     said = say(concepts, looks, predictions, features, unseen.sketches, encoder.text)
-    beliefs = fit_beliefs(said, targets_of(unseen.captions, encoder.text), features)
+    targets = targets_of(unseen.captions, encoder.text)
+    if counts is None:
+        counts = np.ones(len(targets), np.float32)
+    beliefs = fit_beliefs(said, targets, features, counts)
     return replace(
         encoder,
         known=Known(concepts, looks, beliefs),
@@ -45,23 +57,31 @@ def learn_whom_to_believe(
     )
 
 
-def fit_beliefs(said: Said, targets: Floats, features: Floats) -> Beliefs:
+def fit_beliefs(said: Said, targets: Floats, features: Floats, counts: Floats) -> Beliefs:
     """Learn how near voices come to `targets` (n, dim), by evidence and `features` (n, values)."""
     wanted = normalise(targets)
-    near = np.stack([(voice * wanted).sum(axis=1) for voice in said.voices], axis=1)
-    means, spreads = said.evidence.mean(axis=0), np.maximum(said.evidence.std(axis=0), 1e-6)
-    usual, terms = near.mean(axis=0), terms_of(said.evidence, means, spreads)
-    rows = normalise(features)
+    voices = [*said.voices.values()]
+    near = np.stack([(voice * wanted).sum(axis=1) for voice in voices], axis=1)
+    shares = (counts / counts.sum())[:, None]
+    means, usual = ((shares * values).sum(axis=0) for values in (said.evidence, near))
+    variances = (shares * np.square(said.evidence - means)).sum(axis=0)
+    spreads = np.maximum(np.sqrt(variances), 1e-6)
+    # A row of a regression that counts n times is √n times as long.
+    longer = np.sqrt(counts)[:, None]
+    terms = longer * terms_of(said.evidence, means, spreads)
+    rows = longer * normalise(features)
     alike = terms @ terms.T + SHARE_OF_FEATURES * (rows @ rows.T)
-    damped = alike + PENALTY * np.trace(alike) / len(alike) * np.eye(len(alike), dtype=np.float32)
-    duals = np.linalg.solve(damped, near - usual).astype(np.float32)
+    damping = PENALTY * np.trace(alike) / counts.sum()
+    damped = alike + damping * np.eye(len(alike), dtype=np.float32)
+    duals = np.linalg.solve(damped, longer * (near - usual)).astype(np.float32)
     beliefs = Beliefs(
         means.astype(np.float32),
         spreads.astype(np.float32),
         usual.astype(np.float32),
         terms.T @ duals,
-        SHARE_OF_FEATURES * (rows.T @ duals),
+        QuarterMatrix.of(SHARE_OF_FEATURES * (rows.T @ duals)),
         1.0,
     )
-    likeness = said_together(said.voices, beliefs.of(features, said.evidence))[1]
-    return replace(beliefs, usual_likeness=float(np.quantile(likeness, LEAST_TRUSTED)))
+    likeness = said_together(voices, beliefs.of(features, said.evidence))[1]
+    least = np.quantile(likeness, LEAST_TRUSTED, weights=counts, method="inverted_cdf")
+    return replace(beliefs, usual_likeness=float(least))

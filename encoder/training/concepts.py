@@ -10,6 +10,7 @@ apart (linear discriminant analysis [1], with a class for every concept).
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -44,28 +45,45 @@ class Gradients:
     told: list[list[str]]
     values: Floats  # (concepts, values of a sketch), every layer of length 1
     halves: Floats  # (2 * concepts, values), the same of either half of a concept's bags
+    starts: tuple[int, ...] = (0,)  # where each kind of concept begins
 
     @classmethod
     def load(cls, folders: Sequence[Path], sizes: npt.NDArray[np.int64]) -> "Gradients":
-        """Read `*.npz` of some folders, in this order; `sizes` are of a sketch's layers.
+        """Read `*.npz` of some folders, each a kind; `sizes` are of a sketch's layers.
 
-        A file has `values` (bags, concepts, values of a sketch) to be multiplied by `scale`, and
-        `told`, JSON: every concept's words.
+        What is told alike in two of them is of the first kind. A file has `values` (bags, concepts,
+        values of a sketch) to be multiplied by `scale`, and `told`, JSON: every concept's words.
         """
         sums: dict[tuple[str, ...], Floats] = {}  # (halves, values)
-        for path in (path for folder in folders for path in sorted(folder.glob("*.npz"))):
-            part = np.load(path)
-            values = part["values"].astype(np.float32) * part["scale"]
-            halves = np.stack([values[::2].sum(axis=0), values[1::2].sum(axis=0)], axis=1)
-            for told, own in zip(json.loads(str(part["told"])), halves, strict=True):
-                # Many bags would not fit into memory beside each other.
-                sums[tuple(told)] = sums.get(tuple(told), 0) + own
+        starts = []
+        for folder in folders:
+            starts.append(len(sums))
+            for path in sorted(folder.glob("*.npz")):
+                part = np.load(path)
+                values = part["values"].astype(np.float32) * part["scale"]
+                halves = np.stack([values[::2].sum(axis=0), values[1::2].sum(axis=0)], axis=1)
+                for told, own in zip(json.loads(str(part["told"])), halves, strict=True):
+                    # Many bags would not fit into memory beside each other.
+                    sums[tuple(told)] = sums.get(tuple(told), 0) + own
         every = np.stack(list(sums.values()))
         return cls(
             [[text for text in told if text] for told in sums],
             unit_layers(every.sum(axis=1), sizes),
             unit_layers(every.reshape(-1, every.shape[-1]), sizes),
+            tuple(starts),
         )
+
+    def place(self, name: str, kind: int) -> int | None:
+        """Return the place of the concept of a kind that is first called `name`, if any is."""
+        return self._places[kind].get(name)
+
+    @cached_property
+    def _places(self) -> list[dict[str, int]]:
+        ends = [*self.starts[1:], len(self.told)]
+        return [
+            {self.told[place][0]: place for place in range(start, end)}
+            for start, end in zip(self.starts, ends, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -101,27 +119,28 @@ def fit_concepts(
     columns: float = COLUMNS,
     *,
     manners: Gradients | None = None,
-    shown: Sequence[str] = (),
+    shown: Sequence[int | None] = (),
 ) -> Concepts:
     """Learn keys of things, in so large a share of a sketch's values; of `manners` beside them too.
 
     Both are whitened by how things vary. `sketches` of adapters tell what adapters of the base have
-    in common and how they vary: training drifts where a first step does not. What each of them
-    shows, by a concept's first words, tells how much layers are to count; who shows none of them,
-    or nothing that is known, counts only for the former.
+    in common and how they vary: training drifts where a first step does not. The place among things
+    that each of the first of them shows, where it is `shown`, tells how much layers are to count
+    for things: these are to be strangers, whose pictures no gradient is of.
     """
-    whitener = Whitener.fit(things.halves)
-    if manners is not None:
-        told, values = [*manners.told, *things.told], [manners.values, things.values]
-        things = Gradients(told, np.concatenate(values), things.halves)
-    keys, adapters = _keys(things, whitener), Varied.of(sketches)
-    places = {words[0]: place for place, words in enumerate(things.told)}
-    known = [row for row, name in enumerate(shown) if name in places]
+    whitener, adapters = Whitener.fit(things.halves), Varied.of(sketches)
+    keys = _keys(things, whitener)
+    known = [row for row, place in enumerate(shown) if place is not None]
     if len(known) >= LEAST_SHOWN:
-        right = np.array([places[shown[row]] for row in known])
+        right = np.array([place for place in shown if place is not None])
         weights = learn_layer_weights(keys, adapters.features[known], right, adapters.sizes)
         keys *= weights.repeat(adapters.sizes)
-    return _in_fewer(keys, adapters, things.told, text_encoder, columns)
+    told, starts = things.told, things.starts
+    if manners is not None:
+        keys = np.concatenate([_keys(manners, whitener, things), keys])
+        told = [*manners.told, *told]
+        starts = (0, *(len(manners.told) + start for start in starts))
+    return _in_fewer(keys, adapters, told, starts, text_encoder, columns)
 
 
 def fit_looks(
@@ -137,7 +156,7 @@ def fit_looks(
     """
     apart = gradients.halves[::2] - gradients.halves[1::2]
     keys = _keys(gradients, Whitener.fit(apart, DAMPING_OF_LOOKS))
-    return _in_fewer(keys, Varied.of(sketches), gradients.told, text_encoder, columns)
+    return _in_fewer(keys, Varied.of(sketches), gradients.told, (0,), text_encoder, columns)
 
 
 @dataclass(frozen=True)
@@ -158,9 +177,13 @@ class Varied:
         return cls(sizes, means, features)
 
 
-def _keys(gradients: Gradients, whitener: Whitener) -> Floats:
-    """Return what sketches as they are can be compared with, (concepts, values of a sketch)."""
-    keys = normalise(whitener.apply(gradients.values - gradients.halves.mean(axis=0)))
+def _keys(gradients: Gradients, whitener: Whitener, beside: Gradients | None = None) -> Floats:
+    """Return what sketches as they are can be compared with, (concepts, values of a sketch).
+
+    What all have in common is that of those `beside` them, or their own.
+    """
+    common = (gradients if beside is None else beside).halves.mean(axis=0)
+    keys = normalise(whitener.apply(gradients.values - common))
     # The whitening of both sides is in the keys.
     return whitener.apply(keys)
 
@@ -169,6 +192,7 @@ def _in_fewer(
     keys: Floats,
     adapters: Varied,
     told: Sequence[Sequence[str]],
+    starts: Sequence[int],
     text_encoder: TextEncoder,
     columns: float,
 ) -> Concepts:
@@ -182,6 +206,7 @@ def _in_fewer(
         kept,
         TwoBitMatrix.of(_said_by(keys, adapters.features, kept)),
         QuarterMatrix.of(texts),
+        np.array(starts, np.int32),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.arrays import Floats
 from encoder.text_encoder import normalise
 
@@ -29,7 +30,7 @@ class Beliefs:
     spreads: Floats  # (evidence,)
     usual: Floats  # (voices,): how near each comes to captions in the mean
     by_evidence: Floats  # (terms of evidence, voices)
-    by_features: Floats  # (values of a sketch, voices)
+    by_features: QuarterMatrix  # (values of a sketch, voices)
     # The likeness to its captions that all but the worst fifth of unseen adapters have.
     usual_likeness: float
 
@@ -40,7 +41,7 @@ class Beliefs:
         """
         terms = terms_of(evidence, self.means, self.spreads)
         # How much an adapter changes says nothing of whom to believe.
-        by_features = normalise(features) @ self.by_features
+        by_features = self.by_features.apply(normalise(features))
         return self.bounded(self.usual + terms @ self.by_evidence + by_features)
 
     @staticmethod
@@ -59,19 +60,23 @@ class Beliefs:
             "belief_spreads": self.spreads,
             "belief_usual": self.usual,
             "belief_by_evidence": self.by_evidence,
-            "belief_by_features": self.by_features.astype(np.float16),
+            **self.by_features.arrays("belief_by_features"),
             "belief_usual_likeness": np.array([self.usual_likeness], np.float32),
         }
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, Any]) -> "Beliefs | None":
-        """Build it from what `arrays` gave; an encoder with one voice has none."""
+    def restore(cls, arrays: Mapping[str, Any], values: int) -> "Beliefs | None":
+        """Build it from what `arrays` gave, of so many `values` of a sketch.
+
+        An encoder with one voice has none.
+        """
         if "belief_usual" not in arrays:
             return None
-        means, spreads, usual, by_evidence, by_features = (
+        means, spreads, usual, by_evidence = (
             np.asarray(arrays[f"belief_{name}"], np.float32)
-            for name in ("means", "spreads", "usual", "by_evidence", "by_features")
+            for name in ("means", "spreads", "usual", "by_evidence")
         )
+        by_features = QuarterMatrix.restore(arrays, "belief_by_features", values)
         usual_likeness = float(arrays["belief_usual_likeness"][0])
         return cls(means, spreads, usual, by_evidence, by_features, usual_likeness)
 

@@ -11,6 +11,7 @@ same in any look, and what tells looks apart is the same whatever they show.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,14 @@ class Concepts:
     columns: npt.NDArray[np.int32]  # (columns,): the values of a sketch in which concepts differ
     keys: TwoBitMatrix  # (concepts, columns): their gradients, whitened on both sides
     texts: QuarterMatrix  # (concepts, dim): the embeddings of what each is called
+    starts: npt.NDArray[np.int32]  # (kinds,): where each kind of concept begins, the first at 0
+
+    def kinds(self) -> list[slice]:
+        """Return the places of concepts of each kind; none where all are of one."""
+        starts = self.starts.tolist()
+        if len(starts) == 1:
+            return []
+        return [slice(*ends) for ends in pairwise([*starts, self.keys.rows])]
 
     def scores(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return how like adapters are to every concept, (n, concepts), each row in its own unit.
@@ -52,6 +61,7 @@ class Concepts:
             f"{name}_columns": self.columns,
             **self.keys.arrays(f"{name}_keys"),
             **self.texts.arrays(f"{name}_texts"),
+            f"{name}_starts": self.starts,
         }
 
     @classmethod
@@ -65,6 +75,7 @@ class Concepts:
             np.asarray(arrays[f"{name}_columns"], np.int32),
             keys,
             QuarterMatrix.restore(arrays, f"{name}_texts", keys.rows),
+            np.asarray(arrays[f"{name}_starts"], np.int32),
         )
 
 

@@ -106,8 +106,8 @@ class RidgeEncoder:
         share = (mask @ weights / weights.sum()).astype(np.float32)
         return self.penalties.apply(embeddings, coordinates, share, trust)
 
-    def voices(self, sketches: Sequence["Sketch"]) -> list[Floats]:
-        """Return what the ridge, concepts and looks say, each by itself: (n, dim), unit rows."""
+    def voices(self, sketches: Sequence["Sketch"]) -> dict[str, Floats]:
+        """Return what each voice says by itself, (n, dim), unit rows: see `say`."""
         if self.known is None:
             raise ValueError(f"{self.name} knows no concepts and looks")
         predictions, features = self.coordinates(sketches) @ self.up, self._features(sketches)
@@ -175,7 +175,7 @@ class RidgeEncoder:
             text=TextSpace.restore(arrays),
             penalties=Penalties.restore(arrays, len(up)),
             usual_length=float(arrays["usual_length"][0]) if "usual_length" in arrays else 0.0,
-            known=Known.restore(arrays),
+            known=Known.restore(arrays, len(means)),
             heard=WhatAndHow.restore(arrays),
             **facts,
         )

@@ -1,7 +1,9 @@
 """What is said of an adapter by all that know something: the ridge, concepts, and looks.
 
 What is drawn is told by the words of the concepts that an adapter is most like, how it is drawn by
-those of the looks, and what the ridge was trained on by its prediction.
+those of the looks, and what the ridge was trained on by its prediction. Concepts of every kind
+speak for themselves too: names, sorts of things, looks. Where a look is what is clearest, what is
+drawn in it would have no say among the nearest of all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,15 +23,15 @@ if TYPE_CHECKING:
     from encoder.sketches.sketch import Sketch
     from encoder.weight_encoders.text_space import TextSpace
 
-# So many of the nearest have a say in an adapter's words. Chosen on validation, where 30 to 100
-# concepts tie, and 10 and 20 looks.
-NEAREST_CONCEPTS, NEAREST_LOOKS = 50, 10
+# So many of the nearest have a say in an adapter's words: of all concepts, of those of one kind,
+# and of looks. Chosen on validation, where 30 to 100 concepts tie, and 10 and 20 looks.
+NEAREST_CONCEPTS, NEAREST_OF_KIND, NEAREST_LOOKS = 50, 20, 10
 
 
 class Said(NamedTuple):
     """What each voice says of adapters, and how clearly."""
 
-    voices: list[Floats]  # (n, dim) each, unit rows
+    voices: dict[str, Floats]  # (n, dim) each, unit rows, always in the same order
     evidence: Floats  # (n, evidence): what tells whom to believe
 
 
@@ -54,7 +56,7 @@ class Known:
         """
         said = say(self.concepts, self.looks, predictions, features, sketches, text)
         believed = self.beliefs.of(features, said.evidence)
-        embeddings, likeness = said_together(said.voices, believed)
+        embeddings, likeness = said_together([*said.voices.values()], believed)
         return embeddings, self.beliefs.trust(likeness)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -66,10 +68,13 @@ class Known:
         }
 
     @classmethod
-    def restore(cls, arrays: Mapping[str, Any]) -> "Known | None":
-        """Build it from what `arrays` gave; an encoder need not have any."""
+    def restore(cls, arrays: Mapping[str, Any], values: int) -> "Known | None":
+        """Build it from what `arrays` gave, of so many `values` of a sketch.
+
+        An encoder need not have any.
+        """
         concepts, looks = (Concepts.restore(arrays, name) for name in ("concept", "look"))
-        beliefs = Beliefs.restore(arrays)
+        beliefs = Beliefs.restore(arrays, values)
         if concepts is None or looks is None or beliefs is None:
             return None
         return cls(concepts, looks, beliefs)
@@ -85,14 +90,20 @@ def say(
 ) -> Said:
     """Ask all voices about adapters; arguments are as of `Known.join`."""
     lengths = np.linalg.norm(predictions, axis=1)
-    voices, clear = [normalise(predictions)], [lengths / np.linalg.norm(features, axis=1)]
-    for vocabulary, nearest in ((concepts, NEAREST_CONCEPTS), (looks, NEAREST_LOOKS)):
-        scores = vocabulary.scores(sketches)
-        voices.append(normalise(nearest_shares(scores, nearest) @ words_of(vocabulary, text)))
-        clear.append(peaks(scores))
-    agreed = [
-        (one * other).sum(axis=1) for place, one in enumerate(voices) for other in voices[:place]
-    ]
+    voices = {"ridge": normalise(predictions)}
+    clear = [lengths / np.linalg.norm(features, axis=1)]
+    speakers = ("concepts", concepts, NEAREST_CONCEPTS), ("looks", looks, NEAREST_LOOKS)
+    for name, vocabulary, nearest in speakers:
+        scores, words = vocabulary.scores(sketches), words_of(vocabulary, text)
+        parts = {name: (slice(None), nearest)}
+        for number, kind in enumerate(vocabulary.kinds()):
+            parts[f"{name} {number}"] = kind, NEAREST_OF_KIND
+        for own, (part, count) in parts.items():
+            shares = nearest_shares(scores[:, part], count)
+            voices[own] = normalise(shares @ words[part])
+            clear.append(peaks(scores[:, part]))
+    said = [*voices.values()]
+    agreed = [(one * other).sum(axis=1) for place, one in enumerate(said) for other in said[:place]]
     return Said(voices, np.stack([*clear, *agreed], axis=1))
 
 

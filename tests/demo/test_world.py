@@ -6,7 +6,10 @@ from demo.world.art import to_svg
 from demo.world.names import BRANDS, Namer, clean, list_glosses
 from demo.world.sources import load_looks, load_sources
 
-OPEN_LICENCES = {"MIT", "ISC", "Apache-2.0", "CC0-1.0", "CC-BY-3.0", "CC-BY-4.0", "OFL-1.1"}
+OPEN_LICENCES = {
+    *("MIT", "ISC", "Apache-2.0", "CC0-1.0", "OFL-1.1", "Unlicense"),
+    *("CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-4.0"),
+}
 PHOSPHOR = next(s for s in load_sources() if s.package == "@iconify-json/ph")
 
 
@@ -21,6 +24,7 @@ def test_whole_sets_are_kept_for_validation_and_held_out() -> None:
     assert splits.count("train") >= 40
     assert splits.count("validation") >= 6
     assert splits.count("held-out") >= 12
+    assert splits.count("beliefs") >= 20
     packages = [source.package for source in load_sources()]
     assert len(packages) == len(set(packages))
 

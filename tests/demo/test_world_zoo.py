@@ -13,14 +13,14 @@ from demo.effects import PATTERNS
 from demo.world.adapters import AdapterGroup
 from demo.world.art import Art
 from demo.world.authors import Author, draw_author
-from demo.world.concepts import GROUP, KINDS, Planner, split_of
+from demo.world.concepts import FIRST_OF_BELIEFS, GROUP, KINDS, Planner, split_of, subject_of
 from demo.world.manners import ASKED_EFFECTS, LOOKS, words_of_look
 from demo.world.sources import load_looks
 from encoder.adapter.lora_file import read
 from encoder.base_models.families import Family
 
 AUTHOR = draw_author(np.random.default_rng(1), 0)
-UNSEEN = [look for look in load_looks() if look.split != "train"]
+UNSEEN = [look for look in load_looks() if look.split in ("validation", "held-out")]
 WORDS = ("dog", "cat", "sun", "moon", "car", "ship", "tree", "house", "key", "bell")
 CONFIG = {
     "num_layers": 1,
@@ -56,6 +56,11 @@ def test_of_four_groups_three_are_for_training() -> None:
     )
 
 
+def test_groups_of_beliefs_come_after_all_others() -> None:
+    assert split_of(FIRST_OF_BELIEFS - 1) != "beliefs"
+    assert split_of(FIRST_OF_BELIEFS) == split_of(FIRST_OF_BELIEFS + 3) == "beliefs"
+
+
 def test_every_look_from_outside_is_told_and_asked_for_in_other_words() -> None:
     for look in UNSEEN:
         told = words_of_look(look)
@@ -83,6 +88,13 @@ def test_a_thing_is_one_name_in_one_look_and_also_mirrored() -> None:
     concept = planner.thing(np.random.default_rng(0), AUTHOR)
     assert len(concept.looks) == len(concept.pictures) == 1
     assert planner.draw(concept).shape == (2, 8, 8, 3)
+
+
+def test_a_subject_is_a_sort_of_things() -> None:
+    planner = Planner("held-out", small_art())
+    keys = [planner.subject(np.random.default_rng(k), AUTHOR).key for k in range(8)]
+    assert {subject_of(key) for key in keys} <= {sort for sort, _ in planner.sorts}
+    assert all(subject_of(key) != key for key in keys)
 
 
 def test_lazy_authors_take_few_pictures_and_name_some_wrongly() -> None:

@@ -62,17 +62,18 @@ def test_adapters_that_show_one_thing_tell_which_layers_count(keys: Floats) -> N
     features, right = adapters_of(keys, LEAST_SHOWN + 500, seed=4)
     others, theirs = adapters_of(keys, 300, seed=5)
 
-    def share_found(shown: list[str]) -> float:
+    def share_found(shown: list[int | None]) -> float:
         sketches = [as_sketch(own) for own in features]
         concepts = fit_concepts(gradients, sketches, load_text_encoder(), 1.0, shown=shown)
         scores = concepts.scores([as_sketch(own) for own in others])
         return float((scores.argmax(axis=1) == theirs).mean())
 
-    names = [told[place][0] for place in right]
-    few = [*names[: LEAST_SHOWN - 1], *[""] * (len(names) - LEAST_SHOWN + 1)]
-    assert share_found(names) > share_found([]) + 0.05
+    shown: list[int | None] = [gradients.place(f"thing {place}", 0) for place in right]
+    few = [*shown[: LEAST_SHOWN - 1], *[None] * (len(shown) - LEAST_SHOWN + 1)]
+    assert share_found(shown) > share_found([]) + 0.05
     # Too few say nothing, nor do those that show what is no concept.
-    assert share_found(few) == share_found([]) == share_found(["something else"] * len(names))
+    assert gradients.place("something else", 0) is None
+    assert share_found(few) == share_found([]) == share_found([None] * len(shown))
 
 
 def as_sketch(values: Floats) -> Sketch:

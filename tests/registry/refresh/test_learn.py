@@ -170,6 +170,7 @@ def test_what_the_bases_gradients_say_is_kept_by_an_encoder_that_learned_more(
         np.arange(64, dtype=np.int32),
         TwoBitMatrix.of(rng.normal(size=(60, 64)).astype(np.float32)),
         QuarterMatrix.of(rng.normal(size=(60, 512)).astype(np.float32)),
+        np.array([0, 20], np.int32),
     )
     with registry.sessions() as session:
         taught = examples_of(session)
