@@ -125,21 +125,6 @@ def learn_on(
     Raises:
         TrainingDataError: there are too few adapters, or groups.
     """
-    return learn_on_and_leave_out(encoder, adapters, name=name, cautious=cautious, seed=seed)[0]
-
-
-def learn_on_and_leave_out(
-    encoder: RidgeEncoder,
-    adapters: SketchedAdapters,
-    *,
-    name: str,
-    cautious: bool = False,
-    seed: int = 0,
-) -> tuple[RidgeEncoder, Floats]:
-    """Return what `learn_on` does, and what the ridge would say of adapters that it does not know.
-
-    That is (n, dim): of each, what is learned from other folds.
-    """
     rest = Missed(encoder, adapters, seed)
     left_out = rest.left_out()
     found = {penalty: rest.mrr_of_folds(own) for penalty, own in left_out.items()}
@@ -153,14 +138,13 @@ def learn_on_and_leave_out(
         "adapters": {"train": len(adapters.sketches)},
     }
     doubt_only = encoder.known is not None
-    learned = replace(
+    return replace(
         fitted,
         name=name,
         metrics=metrics,
         penalties=Penalties.of_doubt(fitted.up) if doubt_only else _hold_against(rest, fitted),
         usual_length=rest.usual_length(left_out[penalty]),
     )
-    return learned, left_out[penalty]
 
 
 def _hold_against(rest: Missed, fitted: RidgeEncoder) -> Penalties:

@@ -6,7 +6,7 @@ import pytest
 from encoder.arrays import Floats
 from encoder.text_encoder import normalise
 from encoder.training.beliefs import fit_beliefs
-from encoder.weight_encoders.beliefs import Beliefs
+from encoder.weight_encoders.beliefs import Beliefs, said_together
 from encoder.weight_encoders.voices import Said
 
 ADAPTERS, DIM, VALUES = 40, 8, 24
@@ -54,3 +54,27 @@ def test_those_that_count_more_are_told_better(said: Said) -> None:
         return float(np.abs(found - Beliefs.bounded(near[:10])).mean())
 
     assert missed([20.0] * 10 + [1.0] * 30) < missed([1.0] * ADAPTERS)
+
+
+def test_who_says_what_others_have_said_adds_little() -> None:
+    first, other = np.eye(2, DIM, dtype=np.float32)
+    likeness = np.full((1, 4), 0.5, np.float32)
+
+    alone, _ = said_together([first[None], other[None]], likeness[:, :2])
+    repeated, _ = said_together([first[None]] * 3 + [other[None]], likeness)
+
+    assert alone[0, 0] == pytest.approx(alone[0, 1])
+    assert repeated[0, 0] < 1.6 * repeated[0, 1]
+
+
+def test_what_is_said_is_as_near_as_it_is_told_to_be() -> None:
+    """With voices that differ only by noise, whose likeness to what is true is known."""
+    truth = normalise(drawn(50, 400))
+    voices = [normalise(truth + np.float32(noise) * drawn(50, 400)) for noise in (0.05, 0.05, 0.08)]
+    likeness = np.stack([(voice * truth).sum(axis=1) for voice in voices], axis=1)
+
+    said, told = said_together(voices, likeness)
+
+    near = (said * truth).sum(axis=1)
+    np.testing.assert_allclose(near, told, atol=1e-4)
+    assert near.mean() > likeness.max(axis=1).mean()
