@@ -11,11 +11,7 @@ from encoder.training.train import SketchedAdapters
 from encoder.weight_encoders.beliefs import Beliefs, said_together, terms_of
 from encoder.weight_encoders.concepts import Concepts
 from encoder.weight_encoders.penalties import Penalties
-from encoder.weight_encoders.ridge import (
-    RidgeEncoder,
-    layer_features,
-    targets_of,
-)
+from encoder.weight_encoders.ridge import RidgeEncoder, layer_features, targets_of
 from encoder.weight_encoders.voices import Known, Said, say
 
 # Of the regression, relative to what is usual for an adapter; 1 and 3 tie on validation.

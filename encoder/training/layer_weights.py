@@ -1,8 +1,9 @@
 """How much each layer's likeness to a concept tells of what an adapter shows.
 
 The first step of a training, which gradients are, and where a training ends differ more in some
-layers than in others. How much each is to count is learned from adapters that show one thing:
-its concept is to score highest (multinomial logistic regression on layers' scores).
+layers than in others. How much each is to count is learned from adapters that show one thing, or
+one sort of things: its concept is to score highest (multinomial logistic regression on layers'
+scores).
 """
 
 import numpy as np
@@ -16,8 +17,6 @@ from encoder.arrays import Floats
 EPOCHS, BATCH, RATE = 12, 128, 0.03
 # On the mean square of the weights' logarithms, which draws weights to 1.
 PENALTY = 0.02
-# How many adapters' scores of all layers are worked out at a time.
-PART = 256
 
 
 def learn_layer_weights(
