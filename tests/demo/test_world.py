@@ -1,7 +1,10 @@
 """The wide world's rules: whose art, which split, what is said of it."""
 
+from typing import Any
+
 import pytest
 
+from demo.world import art
 from demo.world.art import to_svg
 from demo.world.names import BRANDS, Namer, clean, list_glosses
 from demo.world.sources import load_looks, load_sources
@@ -87,3 +90,25 @@ def test_a_wide_icon_is_drawn_in_the_middle_of_a_square() -> None:
     svg = to_svg({"body": "<path fill='currentColor'/>", "width": 40, "height": 20}, "#123456")
     assert 'viewBox="0.0 -10.0 40 40"' in svg
     assert "currentColor" not in svg
+
+
+def test_strange_sets_change_nothing_of_what_is_drawn_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(art, "INK_LIMIT", 1)
+    entry = {"label_zh": "", "group": ""}
+    namer = Namer([{"label": "dog", **entry}, {"label": "cat", **entry}])
+    icon = {"body": "<path/>", "width": 24, "height": 24}
+
+    def drawn(style: str, *names: int) -> list[tuple[str, int, dict[str, Any]]]:
+        return [(style, name, icon) for name in names]
+
+    known = {"ph": drawn("ph", 0, 1), "tabler": drawn("tabler", 1)}
+    strange = {"ri": drawn("ri", 0), "gg": drawn("gg", 0)}
+
+    jobs = art.plan_jobs(known, strange, namer)
+
+    # The cat is drawn by two sets that are known; that three draw the dog does not count.
+    assert [job.name for job in jobs["ph"]] == [1]
+    assert {package: jobs[package] for package in known} == art.plan_jobs(known, {}, namer)
+    assert jobs.keys() == {*known, *strange}
