@@ -22,7 +22,7 @@ from demo.paths import DATA, WIDE
 from demo.world.zoo import World
 from registry.fusion.gates.file import load_gates
 
-PAIRS = 80
+PAIRS = 400
 GATED = "gated"
 
 
