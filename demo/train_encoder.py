@@ -186,10 +186,7 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
         text_encoder,
         encoder.encode(wide_sketches),
     )
-    metrics = {
-        **ridge.metrics,
-        "learned_on": dict(learned.metrics),
-    }
+    metrics = {**ridge.metrics, "learned_on": dict(learned.metrics)}
     save_encoder(replace(encoder, heard=heard, metrics=metrics), output)
     print(json.dumps(metrics, indent=1))
 

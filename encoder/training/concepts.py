@@ -124,16 +124,16 @@ def fit_concepts(
     """Learn keys of things, in so large a share of a sketch's values; of `manners` beside them too.
 
     Both are whitened by how things vary. `sketches` of adapters tell what adapters of the base have
-    in common and how they vary: training drifts where a first step does not. The place among things
-    that each of the first of them shows, where it is `shown`, tells how much layers are to count
-    for things: these are to be strangers, whose pictures no gradient is of.
+    in common and how they vary: training drifts where a first step does not. `shown` are the places
+    among things of what each of them shows, where that is known: these tell how much layers are to
+    count for things, and are to be strangers, of whose pictures no gradient is.
     """
     whitener, adapters = Whitener.fit(things.halves), Varied.of(sketches)
     keys = _keys(things, whitener)
-    known = [row for row, place in enumerate(shown) if place is not None]
+    known = {row: place for row, place in enumerate(shown) if place is not None}
     if len(known) >= LEAST_SHOWN:
-        right = np.array([place for place in shown if place is not None])
-        weights = learn_layer_weights(keys, adapters.features[known], right, adapters.sizes)
+        own, right = adapters.features[list(known)], np.array(list(known.values()))
+        weights = learn_layer_weights(keys, own, right, adapters.sizes)
         keys *= weights.repeat(adapters.sizes)
     told, starts = things.told, things.starts
     if manners is not None:

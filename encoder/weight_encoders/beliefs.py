@@ -18,7 +18,8 @@ from encoder.text_encoder import normalise
 
 # Nobody is left out: what is believed least still tells two adapters of the same rest apart.
 LEAST = 0.01
-# Of how alike voices are, in units of a voice: chosen on validation, of .1 to 3.
+# How much likeness each voice has to itself alone, beside the 1 that it has: the more, the less is
+# made of how alike others are to it. Chosen on validation, of .1 to 3.
 DOUBT = 1.0
 # Evidence further from the usual than that, in standard deviations, says no more.
 MOST_UNUSUAL = 3.0
