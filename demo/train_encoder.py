@@ -3,7 +3,8 @@
 The zoo's training adapters are for the basis; a ridge is fitted on them and more (demo/more.py). It
 then learns on with adapters of other art by other authors (demo/world/zoo.py). Strangers, of art
 that nothing else has seen, tell how far to believe it beside what the base's gradients say of
-concepts (demo/world/gradients.py). Last comes how a question that says what and how is heard.
+concepts (demo/world/gradients.py); of art that the ridge was fitted on they do not tell. Last comes
+how a question that says what and how is heard.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from encoder.base_models.families import find_family
 from encoder.sketches.basis import basis_path, find_basis, fit_basis
 from encoder.sketches.sketch import Sketch, default_layout
 from encoder.text_encoder import TextEncoder, load_text_encoder
-from encoder.training.beliefs import learn_whom_to_believe
+from encoder.training.beliefs import KnownArt, learn_whom_to_believe
 from encoder.training.concepts import Gradients, fit_concepts, fit_looks
 from encoder.training.dataset import Dataset, read_dataset
 from encoder.training.learn_on import learn_on
@@ -41,9 +42,6 @@ from encoder.weight_encoders.concepts import Concepts
 
 # How often ways of saying the same are counted, beside the captions of some 3,000 adapters.
 COUNTED = 2
-# How often each of the world's 120 adapters counts where it is learned whom to believe, beside
-# 3,200 strangers: with 20 the world's own are found less well (docs/benchmarks/wide.md).
-WORLD_COUNTED = 60
 
 
 def load_dataset(zoo: Path) -> Dataset:
@@ -171,15 +169,16 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
             groups=[others.authors[place] for place in places],
         )
 
+    others_seen = some(others.dataset.indices("train"))
+    seen, unseen = (sketched(dataset, split, text_encoder) for split in ("train", "validation"))
     # Those that the ridge was fitted on are learned from again, so that they are found as before.
-    train = join(some(others.dataset.indices("train")), dataset, "train", text_encoder)
-    learned = learn_on(ridge, train, name=ridge.name, cautious=True)
-    strangers = some(others.dataset.indices("validation"))
-    unseen = join(strangers, dataset, "validation", text_encoder)
-    counts = np.ones(len(unseen.sketches), np.float32)
-    counts[len(strangers.sketches) :] = WORLD_COUNTED
-    vocabularies = vocabulary.fit(wide_sketches, others, text_encoder)
-    encoder = learn_whom_to_believe(learned, unseen, *vocabularies, counts)
+    learned = learn_on(ridge, joined(others_seen, seen), name=ridge.name, cautious=True)
+    encoder = learn_whom_to_believe(
+        learned,
+        some(others.dataset.indices("validation")),
+        *vocabulary.fit(wide_sketches, others, text_encoder),
+        KnownArt(seen.sketches, others_seen.sketches, unseen),
+    )
     heard = learn_what_and_how(
         list(chain(*vocabulary.things.told)),
         list(chain(*vocabulary.looks.told)),
@@ -191,16 +190,21 @@ def train(zoo: Path, more: Path, wide: Path, gradients: Path, output: Path) -> N
     print(json.dumps(metrics, indent=1))
 
 
-def join(
-    adapters: SketchedAdapters, dataset: Dataset, split: str, text_encoder: TextEncoder
-) -> SketchedAdapters:
-    """Join adapters of the wide zoo with those of a split of the miniature world."""
-    own = dataset.indices(split)
-    captions = encode_captions([dataset.captions[place] for place in own], text_encoder)
+def sketched(dataset: Dataset, split: str, text_encoder: TextEncoder) -> SketchedAdapters:
+    """Sketch a split of the miniature world; each of its adapters is a group of its own."""
+    places = dataset.indices(split)
     return SketchedAdapters(
-        [*adapters.sketches, *sketch_files([dataset.paths[place] for place in own])],
-        [*adapters.captions, *captions],
-        groups=[*(adapters.groups or ()), *(-1 - place for place in own)],
+        sketch_files([dataset.paths[place] for place in places]),
+        encode_captions([dataset.captions[place] for place in places], text_encoder),
+        groups=[-1 - place for place in places],
+    )
+
+
+def joined(first: SketchedAdapters, second: SketchedAdapters) -> SketchedAdapters:
+    return SketchedAdapters(
+        [*first.sketches, *second.sketches],
+        [*first.captions, *second.captions],
+        groups=[*(first.groups or ()), *(second.groups or ())],
     )
 
 

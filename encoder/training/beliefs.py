@@ -1,18 +1,24 @@
 """A ridge encoder, concepts and looks of its base -> one that knows how far to believe each."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.arrays import Floats
 from encoder.text_encoder import normalise
+from encoder.training.home import fit_home
 from encoder.training.train import SketchedAdapters
 from encoder.weight_encoders.beliefs import Beliefs, said_together, terms_of
 from encoder.weight_encoders.concepts import Concepts
 from encoder.weight_encoders.penalties import Penalties
 from encoder.weight_encoders.ridge import RidgeEncoder, layer_features, targets_of
 from encoder.weight_encoders.voices import Known, Said, say
+
+if TYPE_CHECKING:
+    from encoder.sketches.sketch import Sketch
 
 # Of the regression, relative to what is usual for an adapter; 1 and 3 tie on validation.
 PENALTY = 1.0
@@ -21,30 +27,50 @@ SHARE_OF_FEATURES = 10.0
 # The share of unseen adapters that are trusted less than fully: how near they come is told better
 # than by a ridge alone, of which a fifth are. Chosen on validation of .05 to .2.
 LEAST_TRUSTED = 0.05
+# How often each adapter at home counts, beside strangers.
+HOME_COUNTED = 20
+
+
+@dataclass(frozen=True)
+class KnownArt:
+    """Adapters of the art that a ridge was fitted on, its home, and what they are told from."""
+
+    fitted_on: Sequence["Sketch"]
+    others: Sequence["Sketch"]  # of other art, none of them among the strangers
+    unseen: SketchedAdapters  # of the same art, none of them fitted on
 
 
 def learn_whom_to_believe(
     encoder: RidgeEncoder,
-    unseen: SketchedAdapters,
+    strangers: SketchedAdapters,
     concepts: Concepts,
     looks: Concepts,
-    counts: Floats | None = None,
+    art: KnownArt | None = None,
 ) -> RidgeEncoder:
     """Return the encoder with concepts and looks beside its ridge.
 
-    `unseen` are adapters of art that neither the ridge was trained on nor the gradients of concepts
-    were of: of what they have seen, they are nearer to captions than they will be of others.
-    `counts` (n,) say how much each of them counts, all the same by default.
+    `strangers` are adapters of art that neither the ridge was trained on nor the gradients of
+    concepts were of: of what they have seen, they are nearer to captions than they will be of
+    others. With `art`, adapters like those that the ridge was fitted on are told from strangers,
+    and there every voice is believed as is usual there.
     """
-    features = np.concatenate(
-        list(layer_features(unseen.sketches, encoder.layer_scales, encoder.means)), axis=1
-    )
-    predictions = encoder.coordinates(unseen.sketches) @ encoder.up
-    said = say(concepts, looks, predictions, features, unseen.sketches, encoder.text)
-    targets = targets_of(unseen.captions, encoder.text)
-    if counts is None:
-        counts = np.ones(len(targets), np.float32)
+    parts = [strangers] if art is None else [strangers, art.unseen]
+    sketches = [sketch for part in parts for sketch in part.sketches]
+    features = _features(encoder, sketches)
+    predictions = encoder.coordinates(sketches) @ encoder.up
+    said = say(concepts, looks, predictions, features, sketches, encoder.text)
+    captions = [texts for part in parts for texts in part.captions]
+    targets = targets_of(captions, encoder.text)
+    counts = np.ones(len(sketches), np.float32)
+    counts[len(strangers.sketches) :] = HOME_COUNTED
     beliefs = fit_beliefs(said, targets, features, counts)
+    if art is not None:
+        abroad, unseen = np.split(normalise(features), [len(strangers.sketches)])
+        fitted_on, others = (
+            normalise(_features(encoder, part)) for part in (art.fitted_on, art.others)
+        )
+        usual = nearness(said, targets)[len(abroad) :].mean(axis=0)
+        beliefs = replace(beliefs, home=fit_home(fitted_on, others, unseen, abroad, usual))
     return replace(
         encoder,
         known=Known(concepts, looks, beliefs),
@@ -52,11 +78,20 @@ def learn_whom_to_believe(
     )
 
 
+def _features(encoder: RidgeEncoder, sketches: Sequence["Sketch"]) -> Floats:
+    layers = layer_features(sketches, encoder.layer_scales, encoder.means)
+    return np.concatenate(list(layers), axis=1)
+
+
+def nearness(said: Said, targets: Floats) -> Floats:
+    """Return how near each voice comes to `targets` (n, dim), by cosine: (n, voices)."""
+    wanted = normalise(targets)
+    return np.stack([(voice * wanted).sum(axis=1) for voice in said.voices.values()], axis=1)
+
+
 def fit_beliefs(said: Said, targets: Floats, features: Floats, counts: Floats) -> Beliefs:
     """Learn how near voices come to `targets` (n, dim), by evidence and `features` (n, values)."""
-    wanted = normalise(targets)
-    voices = [*said.voices.values()]
-    near = np.stack([(voice * wanted).sum(axis=1) for voice in voices], axis=1)
+    near = nearness(said, targets)
     shares = (counts / counts.sum())[:, None]
     means, usual = ((shares * values).sum(axis=0) for values in (said.evidence, near))
     variances = (shares * np.square(said.evidence - means)).sum(axis=0)
@@ -77,6 +112,6 @@ def fit_beliefs(said: Said, targets: Floats, features: Floats, counts: Floats) -
         QuarterMatrix.of(SHARE_OF_FEATURES * (rows.T @ duals)),
         1.0,
     )
-    likeness = said_together(voices, beliefs.of(features, said.evidence))[1]
+    likeness = said_together([*said.voices.values()], beliefs.of(features, said.evidence))[1]
     least = np.quantile(likeness, LEAST_TRUSTED, weights=counts, method="inverted_cdf")
     return replace(beliefs, usual_likeness=float(least))

@@ -26,6 +26,43 @@ MOST_UNUSUAL = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Home:
+    """How adapters like those that a ridge was fitted on are told, and how far voices are believed.
+
+    By a linear discriminant, whose logit is that an adapter is one of them.
+    """
+
+    by_features: QuarterMatrix  # (values of a sketch, 1)
+    offset: float
+    usual: Floats  # (voices,): how near each comes to captions in the mean
+
+    def share(self, rows: Floats) -> Floats:
+        """Return how likely adapters are at home, (n, 1), by features of length 1, (n, values)."""
+        found: Floats = 1 / (1 + np.exp(-(self.by_features.apply(rows) + np.float32(self.offset))))
+        return found
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what a checkpoint holds."""
+        return {
+            **self.by_features.arrays("belief_home"),
+            "belief_home_offset": np.array([self.offset], np.float32),
+            "belief_home_usual": self.usual,
+        }
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, Any], values: int) -> "Home | None":
+        """Build it from what `arrays` gave, of so many `values` of a sketch.
+
+        Beliefs need not know of any.
+        """
+        if "belief_home_usual" not in arrays:
+            return None
+        by_features = QuarterMatrix.restore(arrays, "belief_home", values)
+        usual = np.asarray(arrays["belief_home_usual"], np.float32)
+        return cls(by_features, float(arrays["belief_home_offset"][0]), usual)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Beliefs:
     """Linear regression on features of a sketch and on evidence: its values, and their products."""
 
@@ -36,6 +73,7 @@ class Beliefs:
     by_features: QuarterMatrix  # (values of a sketch, voices)
     # The likeness to its captions that all but the worst twentieth of unseen adapters have.
     usual_likeness: float
+    home: Home | None = None  # none: all are strangers
 
     def of(self, features: Floats, evidence: Floats) -> Floats:
         """Return how near voices come to captions, by cosine: (n, voices), none below `LEAST`.
@@ -44,8 +82,11 @@ class Beliefs:
         """
         terms = terms_of(evidence, self.means, self.spreads)
         # How much an adapter changes says nothing of whom to believe.
-        by_features = self.by_features.apply(normalise(features))
-        return self.bounded(self.usual + terms @ self.by_evidence + by_features)
+        rows = normalise(features)
+        near = self.usual + terms @ self.by_evidence + self.by_features.apply(rows)
+        if self.home is not None:
+            near += self.home.share(rows) * (self.home.usual - near)
+        return self.bounded(near)
 
     @staticmethod
     def bounded(likeness: Floats) -> Floats:
@@ -65,6 +106,7 @@ class Beliefs:
             "belief_by_evidence": self.by_evidence,
             **self.by_features.arrays("belief_by_features"),
             "belief_usual_likeness": np.array([self.usual_likeness], np.float32),
+            **({} if self.home is None else self.home.arrays()),
         }
 
     @classmethod
@@ -81,7 +123,8 @@ class Beliefs:
         )
         by_features = QuarterMatrix.restore(arrays, "belief_by_features", values)
         usual_likeness = float(arrays["belief_usual_likeness"][0])
-        return cls(means, spreads, usual, by_evidence, by_features, usual_likeness)
+        home = Home.restore(arrays, values)
+        return cls(means, spreads, usual, by_evidence, by_features, usual_likeness, home)
 
 
 def terms_of(evidence: Floats, means: Floats, spreads: Floats) -> Floats:

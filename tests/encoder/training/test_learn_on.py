@@ -7,7 +7,7 @@ import pytest
 from encoder.arrays import Floats
 from encoder.errors import TrainingDataError
 from encoder.sketches.sketch import Sketch
-from encoder.training.beliefs import learn_whom_to_believe
+from encoder.training.beliefs import KnownArt, learn_whom_to_believe
 from encoder.training.concepts import Gradients, fit_concepts, fit_looks
 from encoder.training.learn_on import largest_that_ties, learn_on
 from encoder.training.train import (
@@ -130,6 +130,34 @@ def test_concepts_and_looks_speak_where_the_ridge_has_not_learned(
     np.testing.assert_allclose(
         again.encode(taught.sketches[:4]), told.encode(taught.sketches[:4]), atol=2e-3
     )
+
+
+def test_of_art_that_the_ridge_knows_it_is_believed_as_far_as_is_usual_there(
+    taught: Taught, vocabularies: tuple[Concepts, Concepts], tmp_path: Path
+) -> None:
+    """What it has not seen of the colours that it was trained on is told from other colours."""
+    train = [i for i, split in enumerate(taught.splits) if split == "train"]
+    seen = [i for i in train if i not in taught.strangers]
+    others, abroad = taught.strangers[::2], taught.strangers[1::2]
+    art = KnownArt(
+        [taught.sketches[i] for i in seen[::2]],
+        [taught.sketches[i] for i in others],
+        taught.of(seen[1::2]),
+    )
+
+    told = learn_whom_to_believe(taught.encoder, taught.of(abroad), *vocabularies, art)
+
+    save_encoder(told, tmp_path / "told.safetensors")
+    again = load_encoder(tmp_path / "told.safetensors")
+    np.testing.assert_allclose(
+        again.encode(taught.sketches[:4]), told.encode(taught.sketches[:4]), atol=2e-3
+    )
+    assert told.known is not None
+    home = told.known.beliefs.home
+    assert home is not None
+    # The ridge, which comes first, is believed more where it has learned, concepts are not.
+    ridge_at_home, ridge_elsewhere = home.usual[0], told.known.beliefs.usual[0]
+    assert ridge_at_home > ridge_elsewhere
 
 
 def test_nonsense_is_believed_less_than_what_is_true(
