@@ -75,23 +75,23 @@ class Fitness:
 
 FITNESS: Mapping[Signal, Fitness] = {
     "weights": Fitness(
-        weight=0.704, slope=1.29, doubt=3.95, floor=0.0707, lag=2.74, pace=0.131,
-        unknown=-2.95, gibberish=0.143, alone=0.509,
+        weight=0.772, slope=1.03, doubt=3.28, floor=0.0623, lag=2.13, pace=0.102,
+        unknown=-2.38, gibberish=0.19, alone=0.346,
     ),
     "captions": Fitness(
-        weight=0.191, slope=1.66, doubt=4.18, floor=0.125, lag=0.28, pace=3.02,
-        unknown=-0.809, gibberish=0.287, alone=0.301,
+        weight=0.172, slope=2.05, doubt=3.38, floor=0.13, lag=0.271, pace=3.13,
+        unknown=-0.711, gibberish=0.351, alone=0.439,
     ),
     "words": Fitness(
-        weight=3.12, slope=14.5, doubt=0.39, floor=1.15, lag=1.94, pace=12.4,
+        weight=2.25, slope=18.3, doubt=0.381, floor=1.49, lag=1.7, pace=15.2,
     ),
 }  # fmt: skip
 # The odds of an adapter for which everything speaks; what silent words add to all, and to those
 # of which nothing else is known either.
-OFFSET, SILENT, UNTOLD = 3.95, -0.564, -2.54
+OFFSET, SILENT, UNTOLD = 2.71, -0.841, -2.92
 # What comes to an adapter that has every word of a question: where weights or captions are known
 # of it too, and where nothing else is.
-WRITTEN, ONLY_WRITTEN = 2.41, 3.31
+WRITTEN, ONLY_WRITTEN = 2.96, 4.29
 # What is said of adapters by itself: by logistic regression on the ten nearest for each question
 # that benchmarks/search/described.json has to choose on, what nothing answers as heavy as the rest.
 SAID_SLOPE, SAID_LAG, SAID_DOUBT = 17.7, 12.0, 6.56
@@ -102,7 +102,7 @@ SAID_SLOPE, SAID_LAG, SAID_DOUBT = 17.7, 12.0, 6.56
 SAID_NONSENSE, SAID_GIBBERISH = 2.9, 2.8
 # How far evidence for one adapter among rivals counts, by how much less there is than for the
 # first.
-EVIDENCE_LAG, EVIDENCE_PACE = 8.19, 0.0499
+EVIDENCE_LAG, EVIDENCE_PACE = 8.16, 0.0514
 
 
 def probabilities(
