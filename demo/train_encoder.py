@@ -3,8 +3,8 @@
 The zoo's training adapters are for the basis; a ridge is fitted on them and more (demo/more.py). It
 then learns on with adapters of other art by other authors (demo/world/zoo.py). Strangers, of art
 that nothing else has seen, tell how far to believe it beside what the base's gradients say of
-concepts (demo/world/gradients.py); of art that the ridge was fitted on they do not tell. Last comes
-how a question that says what and how is heard.
+concepts (demo/world/gradients.py), validation adapters how far to believe it of the zoo's own art.
+Last comes how a question that says what and how is heard.
 """
 
 import argparse

@@ -9,9 +9,9 @@ import numpy as np
 from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.arrays import Floats
 from encoder.text_encoder import normalise
-from encoder.training.home import fit_home
+from encoder.training.home import Clearness, fit_home
 from encoder.training.train import SketchedAdapters
-from encoder.weight_encoders.beliefs import Beliefs, said_together, terms_of
+from encoder.weight_encoders.beliefs import Beliefs, Home, said_together, terms_of
 from encoder.weight_encoders.concepts import Concepts
 from encoder.weight_encoders.penalties import Penalties
 from encoder.weight_encoders.ridge import RidgeEncoder, layer_features, targets_of
@@ -65,17 +65,32 @@ def learn_whom_to_believe(
     counts[len(strangers.sketches) :] = HOME_COUNTED
     beliefs = fit_beliefs(said, targets, features, counts)
     if art is not None:
-        abroad, unseen = np.split(normalise(features), [len(strangers.sketches)])
-        fitted_on, others = (
-            normalise(_features(encoder, part)) for part in (art.fitted_on, art.others)
-        )
-        usual = nearness(said, targets)[len(abroad) :].mean(axis=0)
-        beliefs = replace(beliefs, home=fit_home(fitted_on, others, unseen, abroad, usual))
+        home = _home_of(encoder, art, features, said, nearness(said, targets))
+        beliefs = replace(beliefs, home=home)
     return replace(
         encoder,
         known=Known(concepts, looks, beliefs),
         penalties=Penalties.of_doubt(encoder.up),
     )
+
+
+def _home_of(
+    encoder: RidgeEncoder, art: KnownArt, features: Floats, said: Said, near: Floats
+) -> Home:
+    """Learn who is at home; rows of the arrays are strangers', and last those of `art.unseen`."""
+    count = len(art.unseen.sketches)
+    shuffled = np.random.default_rng(0).permuted(features[-count:], axis=1)
+    nothing = encoder.down.apply(shuffled) @ encoder.up
+    clearness = Clearness(
+        unseen=said.evidence[-count:, 0],
+        nothing=np.linalg.norm(nothing, axis=1) / np.linalg.norm(shuffled, axis=1),
+    )
+    fitted_on, others = (
+        normalise(_features(encoder, part)) for part in (art.fitted_on, art.others)
+    )
+    rows = normalise(features)
+    usual = near[-count:].mean(axis=0)
+    return fit_home(fitted_on, others, rows[-count:], rows[:-count], clearness, usual)
 
 
 def _features(encoder: RidgeEncoder, sketches: Sequence["Sketch"]) -> Floats:

@@ -1,5 +1,8 @@
 """Features of adapters -> what tells those like a ridge was fitted on, at home, from strangers."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
@@ -14,23 +17,50 @@ ODDS = 30.0
 DAMPING = 1.0
 
 
+@dataclass(frozen=True)
+class Clearness:
+    """How clearly a ridge speaks, (adapters,) each: see `Home.share`."""
+
+    unseen: Floats  # of adapters at home
+    nothing: Floats  # of the same whose features are shuffled, so that they are like nothing
+
+
 def fit_home(
-    fitted_on: Floats, others: Floats, unseen: Floats, strangers: Floats, usual: Floats
+    fitted_on: Floats,
+    others: Floats,
+    unseen: Floats,
+    strangers: Floats,
+    clearness: Clearness,
+    usual: Floats,
 ) -> Home:
     """Learn it from unit rows of features, (adapters, values) each.
 
     In which direction the two kinds differ is learned from adapters that the ridge was fitted on,
     and others; how sure a step along it makes, from the `unseen` at home and `strangers`, which
-    neither has learned from, by a linear discriminant [1]. `usual` (voices,) is how near each voice
-    comes to captions at home.
+    neither has learned from. That alone would take for one at home who is like nothing, as noise
+    is. `usual` (voices,) is how near each voice comes to captions at home.
+    """
+    direction = _direction(fitted_on, others)
+    slope, offset = _discriminant(unseen @ direction, strangers @ direction, ODDS)
+    return Home(
+        QuarterMatrix.of((slope * direction)[:, None]),
+        offset,
+        *_discriminant(clearness.unseen, clearness.nothing, 1.0),
+        usual,
+    )
+
+
+def _discriminant(own: Floats, other: Floats, odds: float) -> tuple[float, float]:
+    """Return slope and offset of the logit that one is of its `own` kind, not the `other`.
+
+    By the linear discriminant of two normal distributions alike in variance [1]; the other kind is
+    `odds` times as likely.
 
     - [1] Hastie et al., The Elements of Statistical Learning, 2009, section 4.3
     """
-    direction = _direction(fitted_on, others)
-    own, other = unseen @ direction, strangers @ direction
-    slope = (own.mean() - other.mean()) / ((own.var() + other.var()) / 2)
-    offset = -slope * (own.mean() + other.mean()) / 2 - np.log(ODDS)
-    return Home(QuarterMatrix.of((slope * direction)[:, None]), float(offset), usual)
+    slope = float((own.mean() - other.mean()) / ((own.var() + other.var()) / 2))
+    offset = -slope * float(own.mean() + other.mean()) / 2 - math.log(odds)
+    return slope, offset
 
 
 def _direction(own: Floats, other: Floats) -> Floats:

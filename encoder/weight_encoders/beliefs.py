@@ -29,23 +29,35 @@ MOST_UNUSUAL = 3.0
 class Home:
     """How adapters like those that a ridge was fitted on are told, and how far voices are believed.
 
-    By a linear discriminant, whose logit is that an adapter is one of them.
+    By two linear discriminants, of which each gives a logit: an adapter is no stranger by its
+    features, and is not like nothing by how clearly the ridge speaks.
     """
 
     by_features: QuarterMatrix  # (values of a sketch, 1)
     offset: float
+    by_clearness: float
+    clearness_offset: float
     usual: Floats  # (voices,): how near each comes to captions in the mean
 
-    def share(self, rows: Floats) -> Floats:
-        """Return how likely adapters are at home, (n, 1), by features of length 1, (n, values)."""
-        found: Floats = 1 / (1 + np.exp(-(self.by_features.apply(rows) + np.float32(self.offset))))
-        return found
+    def share(self, rows: Floats, clearness: Floats) -> Floats:
+        """Return how likely adapters are at home, (n, 1).
+
+        `rows` are features of length 1, (n, values); `clearness` (n,) is how long the ridge's
+        prediction is beside the features, as `say` has it.
+        """
+        known = self.by_features.apply(rows)[:, 0] + np.float32(self.offset)
+        clear = np.float32(self.by_clearness) * clearness + np.float32(self.clearness_offset)
+        share: Floats = (_sigmoid(known) * _sigmoid(clear))[:, None]
+        return share
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return what a checkpoint holds."""
         return {
             **self.by_features.arrays("belief_home"),
             "belief_home_offset": np.array([self.offset], np.float32),
+            "belief_home_clearness": np.array(
+                [self.by_clearness, self.clearness_offset], np.float32
+            ),
             "belief_home_usual": self.usual,
         }
 
@@ -58,8 +70,10 @@ class Home:
         if "belief_home_usual" not in arrays:
             return None
         by_features = QuarterMatrix.restore(arrays, "belief_home", values)
+        offset = float(arrays["belief_home_offset"][0])
+        by_clearness, clearness_offset = map(float, arrays["belief_home_clearness"])
         usual = np.asarray(arrays["belief_home_usual"], np.float32)
-        return cls(by_features, float(arrays["belief_home_offset"][0]), usual)
+        return cls(by_features, offset, by_clearness, clearness_offset, usual)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +99,8 @@ class Beliefs:
         rows = normalise(features)
         near = self.usual + terms @ self.by_evidence + self.by_features.apply(rows)
         if self.home is not None:
-            near += self.home.share(rows) * (self.home.usual - near)
+            # Evidence begins with how clearly the ridge speaks.
+            near += self.home.share(rows, evidence[:, 0]) * (self.home.usual - near)
         return self.bounded(near)
 
     @staticmethod
@@ -125,6 +140,12 @@ class Beliefs:
         usual_likeness = float(arrays["belief_usual_likeness"][0])
         home = Home.restore(arrays, values)
         return cls(means, spreads, usual, by_evidence, by_features, usual_likeness, home)
+
+
+def _sigmoid(logit: Floats) -> Floats:
+    """1 / (1 + exp(-logit)), which would overflow."""
+    found: Floats = np.exp(-np.logaddexp(np.float32(0), -logit))
+    return found
 
 
 def terms_of(evidence: Floats, means: Floats, spreads: Floats) -> Floats:

@@ -32,7 +32,7 @@ class Said(NamedTuple):
     """What each voice says of adapters, and how clearly."""
 
     voices: dict[str, Floats]  # (n, dim) each, unit rows, always in the same order
-    evidence: Floats  # (n, evidence): what tells whom to believe
+    evidence: Floats  # (n, evidence): what tells whom to believe; first the ridge's clearness
 
 
 @dataclass(frozen=True, slots=True, eq=False)
