@@ -42,7 +42,6 @@ class Fitness:
         log-odds = weight * ln((floor + sigmoid(slope * (above - doubt))) / (floor + 1))
                    - lag * (1 - exp(-pace * (the best z - z)))
                    + alone * (above - doubt), where words are silent
-                   + only * (above - doubt), where no other signal knows the adapter either
 
     `unknown` are those of an adapter that has no score.
     """
@@ -56,15 +55,9 @@ class Fitness:
     unknown: float = 0.0
     gibberish: float = 0.0
     alone: float = 0.0
-    only: float = 0.0
 
-    def log_odds(
-        self, z: Doubles, gibberish: Doubles, *, silent: bool, others_know: Bools
-    ) -> Doubles:
-        """Return log-odds (adapters,) of scores z (adapters,), NaN where there is none.
-
-        `others_know` (adapters,): another signal than this one and words has a score.
-        """
+    def log_odds(self, z: Doubles, gibberish: Doubles, *, silent: bool) -> Doubles:
+        """Return log-odds (adapters,) of scores z (adapters,), NaN where there is none."""
         known = ~np.isnan(z)
         if not known.any():
             return np.full(len(z), self.unknown)
@@ -76,29 +69,29 @@ class Fitness:
         odds = self.weight * np.log((self.floor + near) / (self.floor + 1))
         odds -= self.lag * (1 - np.exp(-self.pace * behind))
         if silent:
-            odds += (self.alone + self.only * ~others_know) * np.clip(above, None, FARTHEST)
+            odds += self.alone * np.clip(above, None, FARTHEST)
         return np.where(known, odds, self.unknown)
 
 
 FITNESS: Mapping[Signal, Fitness] = {
     "weights": Fitness(
-        weight=0.732, slope=0.973, doubt=3.38, floor=0.0643, lag=2.15, pace=0.102,
-        unknown=-2.24, gibberish=0.193, alone=0.278, only=0.277,
+        weight=0.772, slope=1.03, doubt=3.28, floor=0.0623, lag=2.13, pace=0.102,
+        unknown=-2.38, gibberish=0.19, alone=0.346,
     ),
     "captions": Fitness(
-        weight=0.168, slope=2.1, doubt=3.26, floor=0.135, lag=0.26, pace=3.11,
-        unknown=-0.63, gibberish=0.353, alone=0.35, only=0.397,
+        weight=0.172, slope=2.05, doubt=3.38, floor=0.13, lag=0.271, pace=3.13,
+        unknown=-0.711, gibberish=0.351, alone=0.439,
     ),
     "words": Fitness(
-        weight=2.23, slope=18.4, doubt=0.383, floor=1.5, lag=1.76, pace=15.3,
+        weight=2.25, slope=18.3, doubt=0.381, floor=1.49, lag=1.7, pace=15.2,
     ),
 }  # fmt: skip
 # The odds of an adapter for which everything speaks; what silent words add to all, and to those
 # of which nothing else is known either.
-OFFSET, SILENT, UNTOLD = 2.61, -0.739, -3.11
+OFFSET, SILENT, UNTOLD = 2.71, -0.841, -2.92
 # What comes to an adapter that has every word of a question: where weights or captions are known
 # of it too, and where nothing else is.
-WRITTEN, ONLY_WRITTEN = 2.87, 4.21
+WRITTEN, ONLY_WRITTEN = 2.96, 4.29
 # What is said of adapters by itself: by logistic regression on the ten nearest for each question
 # that benchmarks/search/described.json has to choose on, what nothing answers as heavy as the rest.
 SAID_SLOPE, SAID_LAG, SAID_DOUBT = 17.7, 12.0, 6.56
@@ -109,7 +102,7 @@ SAID_SLOPE, SAID_LAG, SAID_DOUBT = 17.7, 12.0, 6.56
 SAID_NONSENSE, SAID_GIBBERISH = 2.9, 2.8
 # How far evidence for one adapter among rivals counts, by how much less there is than for the
 # first.
-EVIDENCE_LAG, EVIDENCE_PACE = 8.25, 0.0487
+EVIDENCE_LAG, EVIDENCE_PACE = 8.16, 0.0514
 
 
 def probabilities(
@@ -125,17 +118,12 @@ def probabilities(
         return evidence
     behind = evidence.max() - evidence
     odds = OFFSET + SILENT * silent - EVIDENCE_LAG * (1 - np.exp(-EVIDENCE_PACE * behind))
-    unknown = np.full(len(evidence), np.nan)
-    known = {signal: ~np.isnan(z.get(signal, unknown)) for signal in FITNESS if signal != "words"}
-    untold = ~np.any([*known.values()], axis=0)
+    untold = np.full(len(evidence), True)
     for signal, model in FITNESS.items():
-        others = [own for other, own in known.items() if other != signal]
-        odds = odds + model.log_odds(
-            z.get(signal, unknown),
-            gibberish,
-            silent=silent,
-            others_know=np.any(others, axis=0),
-        )
+        own = z.get(signal, np.full(len(evidence), np.nan))
+        odds = odds + model.log_odds(own, gibberish, silent=silent)
+        if signal != "words":
+            untold &= np.isnan(own)
     words = z.get("words", np.zeros(len(evidence)))
     odds += np.where(untold & (words <= 0) & silent, UNTOLD, 0.0)
     odds += np.where(has_every_word(words), np.where(untold, ONLY_WRITTEN, WRITTEN), 0.0)
