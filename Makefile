@@ -37,6 +37,9 @@ format: $(VENV)/.ready  ## Format and fix what can be fixed
 bench: $(VENV)/.ready-zoo  ## Measure on the full zoo (run `make zoo` first) and fill the tables of docs/benchmarks
 	@$(BIN)/python -m benchmarks.report
 
+# A process for each core: they take what is to be made in turn.
+SIDE_BY_SIDE = seq $$(getconf _NPROCESSORS_ONLN) | xargs -I{} -P 0 $(BIN)/python -m
+
 # Each step skips what is done and resumes what was stopped.
 base: $(VENV)/.ready-zoo  ## Train another base than the shipped one, about two hours on 2 cores, for `make zoo` to build on
 	@test -f demo/build/names.json || $(BIN)/python -m demo.art
@@ -47,11 +50,11 @@ base: $(VENV)/.ready-zoo  ## Train another base than the shipped one, about two 
 zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: 6 hours on 2 cores by estimate; needs npm
 	@test -f demo/build/names.json || $(BIN)/python -m demo.art
 	@test -d demo/build/base || cp -r demo/data/base demo/build/base
-	@$(BIN)/python -m demo.zoo
-	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.more
+	@$(SIDE_BY_SIDE) demo.zoo
+	@test -f demo/build/encoder.safetensors || $(SIDE_BY_SIDE) demo.more
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.world.art
-	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.world.zoo --groups 126 --beliefs 100 --base demo/build/base
-	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.world.gradients --base demo/build/base
+	@test -f demo/build/encoder.safetensors || $(SIDE_BY_SIDE) demo.world.zoo --groups 126 --beliefs 100 --base demo/build/base
+	@test -f demo/build/encoder.safetensors || $(SIDE_BY_SIDE) demo.world.gradients --base demo/build/base
 	@test -f demo/build/encoder.safetensors || $(BIN)/python -m demo.train_encoder
 	@test -f demo/build/gates.safetensors || $(BIN)/python -m demo.train_gates
 	@$(BIN)/python -m demo.export

@@ -6,11 +6,13 @@ never shown or shipped; none of them shares an object, a style cell or an effect
 
 import argparse
 import json
+import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.progress import track
+import torch
 from safetensors.torch import save_file
 
 from crawler.whole_file import written_whole
@@ -28,7 +30,8 @@ from demo.concepts import (
 )
 from demo.effects import COLOURS, PATTERNS
 from demo.paths import BUILD
-from demo.zoo import GROUP, RANKS, World, join_groups, train_group
+from demo.side_by_side import claimed
+from demo.zoo import GROUP, RANKS, AdapterGroup, World, join_groups, train_group
 
 SEED = 21
 COUNTS = {"object": 360, "style": 148, "colour": 48, "texture": 72, "background": 76}
@@ -93,30 +96,40 @@ def more_effects(
 
 
 def train_more(folder: Path, limit: int | None = None) -> None:
-    """Train all groups that are not there yet, then join the listing."""
+    """Train the groups that are not there yet and that no other process is at."""
     for part in ("adapters", "groups"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     world = World.load()
     concepts = more_concepts(world.plan)[:limit]
-    for turn, start in enumerate(track(range(0, len(concepts), GROUP), "More adapters")):
+    starts = range(0, len(concepts), GROUP)
+    for turn, start in enumerate(starts):
         path = folder / f"groups/{start:04d}.json"
-        if path.exists():
-            continue
-        members = concepts[start : start + GROUP]
-        group = train_group(world, members, RANKS[turn % len(RANKS)], FIRST_NUMBER + start)
-        entries = []
-        for place, concept in enumerate(members):
-            name = f"adapters/{FIRST_NUMBER + start + place:04d}.safetensors"
-            tensors = {k: v.half().contiguous() for k, v in group.state_dict(place).items()}
-            save_file(tensors, folder / name, {"ss_base_model_version": "demo-flux-tiny"})
-            captions = [*concept.captions, *concept.captions_zh]
-            entries.append(
-                {"file": name, "captions": captions, "split": "train", "key": concept.key}
-            )
-        with written_whole(path) as partial:
-            partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
-        # A data set of encoder/training/dataset.py.
-        join_groups(folder, "manifest.json")
+        with claimed(path) as free:
+            if not free:
+                continue
+            began = time.monotonic()
+            members = concepts[start : start + GROUP]
+            group = train_group(world, members, RANKS[turn % len(RANKS)], FIRST_NUMBER + start)
+            entries = write_adapters(group, members, FIRST_NUMBER + start, folder)
+            with written_whole(path) as partial:
+                partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
+        print(f"group {turn + 1} of {len(starts)}: {time.monotonic() - began:.0f} s", flush=True)
+    # A data set of encoder/training/dataset.py.
+    join_groups(folder, "manifest.json")
+
+
+def write_adapters(
+    group: AdapterGroup, concepts: list[Concept], first: int, folder: Path
+) -> list[dict[str, Any]]:
+    """Write a group's adapters, numbered from `first`, and return what a data set says of them."""
+    entries = []
+    for place, concept in enumerate(concepts):
+        name = f"adapters/{first + place:04d}.safetensors"
+        tensors = {k: v.half().contiguous() for k, v in group.state_dict(place).items()}
+        save_file(tensors, folder / name, {"ss_base_model_version": "demo-flux-tiny"})
+        captions = [*concept.captions, *concept.captions_zh]
+        entries.append({"file": name, "captions": captions, "split": "train", "key": concept.key})
+    return entries
 
 
 if __name__ == "__main__":
@@ -124,4 +137,5 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, default=BUILD / "more")
     parser.add_argument("--limit", type=int, help="stop after this many adapters")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     train_more(arguments.folder, arguments.limit)

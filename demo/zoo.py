@@ -2,12 +2,14 @@
 
 Sixteen adapters train in one forward pass: their low-rank products are batched matmuls
 over one frozen base, so gradients stay independent and the base runs once.
-A group is written at once and skipped by a rerun, so the work can be stopped anywhere.
+A group is written at once and skipped by a rerun, so the work can be stopped anywhere. Several
+processes may work side by side.
 """
 
 import argparse
 import json
 import math
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +19,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from PIL import Image
-from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ from demo.concepts import Concept, Plan, plan
 from demo.layers import block_layers, hooked
 from demo.listing import licence_of, listing_entry, safetensors_metadata
 from demo.paths import BUILD
+from demo.side_by_side import claimed, join
 from demo.training import set_rate
 from demo.vae import to_tensor
 from encoder.text_encoder import load_text_encoder
@@ -281,31 +283,35 @@ def write_group(
 
 
 def train_zoo(folder: Path, limit: int | None) -> None:
-    """Train all groups that are not there yet, then join the listing."""
+    """Train the groups that are not there yet and that no other process is at."""
     for part in ("adapters", "covers", "groups"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     world = World.load()
     order = np.random.default_rng(7).permutation(len(world.plan.concepts))
     concepts = [world.plan.concepts[k] for k in order][:limit]
     starts = range(0, len(concepts), GROUP)
-    for turn, start in enumerate(track(starts, "Zoo")):
-        if (folder / f"groups/{start:04d}.json").exists():
-            continue
-        members = concepts[start : start + GROUP]
-        group = train_group(world, members, RANKS[turn % len(RANKS)], start)
-        write_group(world, members, group, start, folder)
+    for turn, start in enumerate(starts):
+        with claimed(folder / f"groups/{start:04d}.json") as free:
+            if not free:
+                continue
+            began = time.monotonic()
+            members = concepts[start : start + GROUP]
+            group = train_group(world, members, RANKS[turn % len(RANKS)], start)
+            write_group(world, members, group, start, folder)
         join_groups(folder, "listing.json")
+        print(f"group {turn + 1} of {len(starts)}: {time.monotonic() - began:.0f} s", flush=True)
+    # Whoever was killed between its last group and the listing left that group out.
+    join_groups(folder, "listing.json")
 
 
 def join_groups(folder: Path, name: str) -> None:
     """Write one JSON list from the groups that are complete, atomically."""
-    entries = [
-        entry
-        for path in sorted((folder / "groups").glob("*.json"))
-        for entry in json.loads(path.read_text())
-    ]
-    with written_whole(folder / name) as partial:
-        partial.write_text(json.dumps(entries, ensure_ascii=False, indent=1))
+
+    def joined(texts: list[str]) -> str:
+        entries = [entry for text in texts for entry in json.loads(text)]
+        return json.dumps(entries, ensure_ascii=False, indent=1)
+
+    join(folder / "groups", "*.json", folder / name, joined)
 
 
 if __name__ == "__main__":
@@ -313,4 +319,5 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, default=BUILD / "zoo")
     parser.add_argument("--limit", type=int, help="stop after this many adapters")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     train_zoo(arguments.folder, arguments.limit)

@@ -29,13 +29,14 @@ from demo.effects import Floats
 from demo.layers import block_layers
 from demo.listing import BASE_MODEL
 from demo.paths import DATA, GRADIENTS, MANNERS, THINGS
+from demo.side_by_side import claimed
 from demo.world.authors import Author, draw_author
 from demo.world.concepts import Concept, Planner
 from demo.world.listener import Listener
 from demo.world.made_looks import MADE_LOOKS
 from demo.world.redraw import redraw
 from demo.world.splits import Unseen
-from demo.world.zoo import BATCH, World, claimed, spread_times
+from demo.world.zoo import BATCH, World, spread_times
 from demo.zoo import Lesson, sample_all
 from encoder.sketches.basis import Basis, basis_path
 
@@ -94,8 +95,8 @@ class Writer:
 
     def _write(self, part: str, turn: int, start: int) -> None:
         path = self.folder / part / f"{turn}-{start:05d}.npz"
-        with claimed(path.with_suffix(".lock")) as free:
-            if not free or path.exists():
+        with claimed(path) as free:
+            if not free:
                 return
             began = time.monotonic()
             sketched = {

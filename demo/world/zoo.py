@@ -7,12 +7,9 @@ work side by side.
 """
 
 import argparse
-import fcntl
 import json
-import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from torch import Tensor
 from crawler.whole_file import written_whole
 from demo.base import encode_pictures, flow_loss
 from demo.paths import DATA, WIDE
+from demo.side_by_side import claimed, join
 from demo.training import set_rate
 from demo.vae import to_tensor
 from demo.world.adapters import AdapterGroup
@@ -173,8 +171,8 @@ def train_zoo(folder: Path, numbers: Iterable[int], base: Path) -> None:
     world = World.load(base)
     planners: dict[str, Planner] = {}
     for number in numbers:
-        with claimed(folder / f"groups/{number:04d}.lock") as free:
-            if not free or (folder / f"groups/{number:04d}.jsonl").exists():
+        with claimed(folder / f"groups/{number:04d}.jsonl") as free:
+            if not free:
                 continue
             split = split_of(number)
             if split not in planners:
@@ -182,18 +180,6 @@ def train_zoo(folder: Path, numbers: Iterable[int], base: Path) -> None:
                 planners[split] = Planner.load(split, unseen if learned_from else None)
             planner = planners[split]
             make_group(world, planner, folder, number)
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Hold a group while inside, unless another process does; one that is killed lets go."""
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def make_group(world: World, planner: Planner, folder: Path, number: int) -> None:
@@ -204,7 +190,7 @@ def make_group(world: World, planner: Planner, folder: Path, number: int) -> Non
     group = train_group(world, lessons, author, number)
     losses = judge(world, lessons, group)
     write_group(folder, number, concepts, group, losses)
-    join(folder)
+    join(folder / "groups", "*.jsonl", folder / "zoo.jsonl", "".join)
     without, own = np.mean(losses, axis=0)
     print(
         f"group {number} ({planner.split}, {author.algorithm}, rank {author.rank}, "
@@ -212,13 +198,6 @@ def make_group(world: World, planner: Planner, folder: Path, number: int) -> Non
         f"{time.monotonic() - began:.0f} s",
         flush=True,
     )
-
-
-def join(folder: Path) -> None:
-    """Write one table of the groups that are complete, at once."""
-    partial = folder / f"zoo-{os.getpid()}.partial"
-    partial.write_text("".join(p.read_text() for p in sorted((folder / "groups").glob("*.jsonl"))))
-    partial.replace(folder / "zoo.jsonl")
 
 
 if __name__ == "__main__":
