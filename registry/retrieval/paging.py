@@ -1,19 +1,21 @@
 """A ranked answer in pages that neither skip nor repeat while the index changes.
 
 The first page ranks what the signals offer, some hundreds of adapters. The others go on in that
-order: their cursor carries the ids that are still to come. Behind the ranked follow, by id, all
-other adapters that have every word of the question, so that nothing that literally matches is
-withheld, however many there are. In another order than by relevance, what fits or perhaps fits of
-the ranked is sorted: by name or downloads, what probably is something else would come anywhere.
+order: their cursor carries the ids that are still to come. Behind what fits or perhaps fits of them
+follow all other adapters that have every word of the question, so that nothing that literally
+matches is withheld, however many there are; last comes what probably is something else. In another
+order than by relevance, what fits or perhaps fits of the ranked is sorted: by name or downloads,
+what probably is something else would come anywhere.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.retrieval.cursors import read_cursor, write_cursor
+from registry.retrieval.duplicates import contents
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.errors import CursorError
 from registry.retrieval.found import Paging, page_of
@@ -21,8 +23,10 @@ from registry.retrieval.hybrid import Question, SearchQuery, rank_all
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.words import literal_adapters
 
-# So many ids fit into an address, with those that were shown.
+# So many ids fit into an address.
 MOST_RANKED = 400
+# So many that have every word are ranked at once, and then the next, by their ids.
+LITERAL_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,30 @@ class Paged:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the next page begins: ranked ids to come, those shown, the last one by its words."""
+    """Where the next page begins: ids `to_come`, and `behind`, what probably is something else.
+
+    To the former are joined those that have every word and are not among the `shown`, by their
+    ids: first of all, and whenever they run short, those after `last_literal`; None where there
+    are no more.
+    """
 
     to_come: list[int]
+    behind: list[int]
     shown: list[int]
-    last_literal: int = 0
+    last_literal: int | None = 0
+
+    def wants_literal(self, limit: int) -> bool:
+        if self.last_literal is None:
+            return False
+        return self.last_literal == 0 or len(self.to_come) < limit
+
+    def page(self, limit: int) -> tuple[list[int], "_Place"]:
+        """Return the ids of a page, and where the next one begins."""
+        wanted = [*self.to_come, *self.behind][:limit]
+        behind = self.behind[max(0, limit - len(self.to_come)) :]
+        return wanted, replace(
+            self, to_come=self.to_come[limit:], behind=behind, shown=[*self.shown, *wanted]
+        )
 
 
 def ranked_page(
@@ -56,28 +79,50 @@ def ranked_page(
     """
     query = question.query
     asked = (query.text, query.called, query.filters)
-    place = None if cursor is None else _read(read_cursor(asked, cursor))
-    literal: list[int] = []
-    if place is not None and not place.to_come:
-        literal = _literal(session, query, place, query.limit)
-    wanted = literal if place is None else [*place.to_come[: query.limit], *literal]
-    ranked = rank_all(session, question, text_encoder, spaces, known=wanted, literal=literal)
-    if place is None:
-        ranked = ranked[:MOST_RANKED]
-        # Copies stand beside their first: they are not to follow as matches of their own.
-        copies = [id_ for hit in ranked for id_ in hit.also]
-        place = _Place([hit.adapter_id for hit in ranked], copies)
-        wanted = place.to_come[: query.limit]
+    if cursor is None:
+        # Words offer what has all of them first: more than a page of it, if there is.
+        ranked = rank_all(session, question, text_encoder, spaces)[:MOST_RANKED]
+        place = _first(ranked)
+    else:
+        place = _read(read_cursor(asked, cursor))
+        wants_literal = place.wants_literal(query.limit)
+        literal = _literal(session, query, place) if wants_literal else []
+        known = [*place.to_come, *place.behind[: query.limit], *literal]
+        ranked = rank_all(session, question, text_encoder, spaces, known=known, literal=literal)
+        if wants_literal:
+            place = _joined(session, place, literal, ranked)
+    wanted, following = place.page(query.limit)
     # Copies are folded under whichever of them comes first, which may have changed.
     by_id = {id_: hit for hit in ranked for id_ in (hit.adapter_id, *hit.also)}
     hits = [by_id[id_] for id_ in wanted if id_ in by_id]
     hits = list({hit.adapter_id: hit for hit in hits}.values())
-    following = _Place(
-        place.to_come[query.limit :],
-        [*place.shown, *place.to_come[: query.limit]],
-        max([place.last_literal, *literal]),
-    )
     return Paged(hits, _found(ranked), _next(session, query, asked, following))
+
+
+def _first(ranked: Sequence[SearchHit]) -> _Place:
+    """Return where the first page begins; copies stand beside their first, and never follow it."""
+    behind = [hit.adapter_id for hit in ranked if hit.band == "probably not"]
+    to_come = [hit.adapter_id for hit in ranked if hit.band != "probably not"]
+    return _Place(to_come, behind, [id_ for hit in ranked for id_ in hit.also])
+
+
+def _joined(
+    session: Session, place: _Place, literal: Sequence[int], ranked: Sequence[SearchHit]
+) -> _Place:
+    """Sort what is `literal` in, but for copies of what came or comes."""
+    last = max(literal) if len(literal) == LITERAL_AT_ONCE else None
+    others = [*place.shown, *place.to_come, *place.behind]
+    content = contents(session, [*others, *literal])
+    known = {content.get(id_) for id_ in others}
+    own = {id_ for id_ in literal if content.get(id_) not in known}.union(place.to_come)
+    copies = [id_ for hit in ranked if hit.adapter_id in own for id_ in hit.also]
+    return replace(
+        place,
+        to_come=[hit.adapter_id for hit in ranked if hit.adapter_id in own],
+        # Only what comes after the last could come again.
+        shown=[id_ for id_ in (*place.shown, *copies) if last is not None and id_ > last],
+        last_literal=last,
+    )
 
 
 def sorted_page(
@@ -112,20 +157,23 @@ def sorted_page(
 def _next(
     session: Session, query: SearchQuery, asked: tuple[object, ...], place: _Place
 ) -> str | None:
-    if not place.to_come and not _literal(session, query, place, 1):
+    if not place.to_come and not place.behind and not _literal(session, query, place, 1):
         return None
-    return write_cursor(asked, (place.to_come, place.shown, place.last_literal))
+    return write_cursor(asked, (place.to_come, place.behind, place.shown, place.last_literal))
 
 
-def _literal(session: Session, query: SearchQuery, place: _Place, limit: int) -> list[int]:
-    if "words" not in query.signals:
+def _literal(
+    session: Session, query: SearchQuery, place: _Place, limit: int = LITERAL_AT_ONCE
+) -> list[int]:
+    """Return the next adapters, by id, that have every word and did not come yet."""
+    if "words" not in query.signals or place.last_literal is None:
         return []
     return literal_adapters(
         session,
         query.text,
         filters=query.filters,
         after=place.last_literal,
-        without=place.shown,
+        without=[*place.shown, *place.to_come, *place.behind],
         limit=limit,
     )
 
@@ -137,8 +185,8 @@ def _found(ranked: Sequence[SearchHit]) -> dict[int, str]:
 
 def _read(position: list[object]) -> _Place:
     match position:
-        case [list(to_come), list(shown), int(last)] if all(
-            isinstance(id_, int) for id_ in (*to_come, *shown)
+        case [list(to_come), list(behind), list(shown), int() | None as last] if all(
+            isinstance(id_, int) for id_ in (*to_come, *behind, *shown)
         ):
-            return _Place(to_come, shown, last)
+            return _Place(to_come, behind, shown, last)
     raise CursorError

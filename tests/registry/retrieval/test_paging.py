@@ -132,3 +132,32 @@ def test_where_nothing_fits_the_nearest_are_sorted(registry: Registry) -> None:
 
     assert not page.fits
     assert [result.card.name for result in page.results] == ["a", "b"]
+
+
+def test_pages_fall_in_probability_and_none_comes_twice(registry: Registry) -> None:
+    """What is literal and was not offered is sorted in, not listed after what is something else."""
+    words = ["fox", "fox den", "den", "wolf"]
+    with registry.sessions.begin() as session:
+        for place in range(160):
+            name = words[place % 4]
+            like = embed(registry, name)
+            add_adapter(session, name=name, words=name, captions=[(name, like)])
+
+    first, *later = pages(registry, "fox", 10)
+
+    found = [result.hit for page in later for result in page.results]
+    assert sorted(found, key=lambda hit: -round(hit.score, 9)) == found
+    every = [*ids(first), *(hit.adapter_id for hit in found)]
+    assert len(set(every)) == len(every)
+    assert all(len(page.results) == 10 for page in (first, *later[:-1]))
+
+
+def test_copies_of_what_came_do_not_follow_as_results_of_their_own(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for place in range(150):
+            # Every file is listed twice, the copies far behind.
+            add_adapter(session, name="fox", words="fox", file_sha256=f"{place % 75:064x}")
+
+    found = [id_ for page in pages(registry, "fox", 10) for id_ in ids(page)]
+
+    assert len(found) == 75
