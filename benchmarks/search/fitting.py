@@ -34,7 +34,7 @@ from demo.concepts import plan
 from demo.paths import BUILD, WIDE
 from registry.retrieval import fitness
 from registry.retrieval.fitness import FITNESS, SILENCE, Fitness, has_every_word
-from registry.retrieval.ranking import evidence, scores_in_deviations
+from registry.retrieval.ranking import behind_first, evidence, scores_in_deviations
 from registry.retrieval.terms import SIGNALS
 
 OF_SIGNALS = tuple(field.name for field in fields(Fitness))
@@ -95,15 +95,21 @@ def _page(number: int, one: Answered, uncaptioned: Collection[int]) -> Pages:
     z = np.array([known.get(signal, np.full(len(ids), np.nan)) for signal in SIGNALS])
     best = np.where(np.isnan(z), -np.inf, z).max(1, keepdims=True)
     words = z[SIGNALS.index("words")]
-    silent = not (words >= SILENCE).any()
+    mute = np.array([hit.mute for hit in one.hits])
+    evidence_behind = behind_first(found, words, mute)
+    if (words >= SILENCE).any():
+        z[SIGNALS.index("words"), mute] = 0.0
+    # Where words say nothing, no adapter is behind one of which they tell.
+    best = np.broadcast_to(best, z.shape).copy()
+    best[SIGNALS.index("words"), mute] = z[SIGNALS.index("words"), mute].max(initial=0.0)
     untold = np.isnan(np.delete(z, SIGNALS.index("words"), 0)).all(0)
     every = np.ones(len(ids))
     page = Pages(
         z=torch.tensor(z),
         behind=torch.tensor(np.where(np.isnan(z), 0.0, best - z)),
-        evidence_behind=torch.tensor(found.max() - found),
+        evidence_behind=torch.tensor(evidence_behind),
         gibberish=torch.tensor(max(one.scale.gibberish, 0.0) * every),
-        silent=torch.tensor(silent * every > 0),
+        silent=torch.tensor(mute),
         untold=torch.tensor(untold),
         written=torch.tensor(has_every_word(words)),
         right=torch.tensor(np.array(one.grades) > 0),

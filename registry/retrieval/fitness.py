@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from encoder.arrays import Bools, Doubles
-from registry.retrieval.terms import Band, Signal
+from registry.retrieval.terms import SIMILARITIES, Band, Signal
 
 # From these probabilities on a result is said to fit, and perhaps to fit. Where the constants were
 # learned, no nonsense even perhaps fits, and hardly anything far off fits.
 FITS, PERHAPS = 0.6, 0.15
 # If no adapter answers more of a question by its words, they say nothing: it is in another
-# language, or about what nobody wrote down.
+# language, or about what nobody wrote down. Nor do they of one that is named in another script.
 SILENCE = 0.15
 # How much a word counts that stands in tags, author or description, against 1 for one in the name
 # or the trigger words; so an adapter that has all of a question somewhere has LITERAL at least,
@@ -56,8 +56,11 @@ class Fitness:
     gibberish: float = 0.0
     alone: float = 0.0
 
-    def log_odds(self, z: Doubles, gibberish: Doubles, *, silent: bool) -> Doubles:
-        """Return log-odds (adapters,) of scores z (adapters,), NaN where there is none."""
+    def log_odds(self, z: Doubles, gibberish: Doubles, *, silent: Bools) -> Doubles:
+        """Return log-odds (adapters,) of scores z (adapters,), NaN where there is none.
+
+        `silent` (adapters,): words say nothing of them.
+        """
         known = ~np.isnan(z)
         if not known.any():
             return np.full(len(z), self.unknown)
@@ -68,8 +71,7 @@ class Fitness:
         behind = np.maximum(z[known].max() - z, 0.0)
         odds = self.weight * np.log((self.floor + near) / (self.floor + 1))
         odds -= self.lag * (1 - np.exp(-self.pace * behind))
-        if silent:
-            odds += self.alone * np.clip(above, None, FARTHEST)
+        odds += np.where(silent, self.alone * np.clip(above, None, FARTHEST), 0.0)
         return np.where(known, odds, self.unknown)
 
 
@@ -106,25 +108,28 @@ EVIDENCE_LAG, EVIDENCE_PACE = 8.16, 0.0514
 
 
 def probabilities(
-    z: Mapping[Signal, Doubles], gibberish: Doubles, evidence: Doubles, *, silent: bool
+    z: Mapping[Signal, Doubles], gibberish: Doubles, behind: Doubles, *, silent: Bools
 ) -> Doubles:
     """Return for each adapter (adapters,) how probable it is that it does what was asked for.
 
     `z` has the scores of the signals that were asked, `gibberish` (adapters,) how near
-    gibberish the question is in each one's space, and `evidence` (adapters,) what speaks for it
-    among its rivals.
+    gibberish the question is in each one's space, `behind` (adapters,) how much less speaks for it
+    than for the first among its rivals, and `silent` (adapters,) of which words say nothing.
     """
-    if not len(evidence):
-        return evidence
-    behind = evidence.max() - evidence
+    if not len(behind):
+        return behind
     odds = OFFSET + SILENT * silent - EVIDENCE_LAG * (1 - np.exp(-EVIDENCE_PACE * behind))
-    untold = np.full(len(evidence), True)
-    for signal, model in FITNESS.items():
-        own = z.get(signal, np.full(len(evidence), np.nan))
-        odds = odds + model.log_odds(own, gibberish, silent=silent)
-        if signal != "words":
-            untold &= np.isnan(own)
-    words = z.get("words", np.zeros(len(evidence)))
+    gibberish, unknown = np.broadcast_to(gibberish, behind.shape), np.full(len(behind), np.nan)
+    untold = np.full(len(behind), True)
+    for signal in SIMILARITIES:
+        own = z.get(signal, unknown)
+        odds = odds + FITNESS[signal].log_odds(own, gibberish, silent=silent)
+        untold &= np.isnan(own)
+    words = z.get("words", unknown)
+    # Where words say nothing, no adapter is behind one of which they tell.
+    for some in (silent, ~silent):
+        odds[some] += FITNESS["words"].log_odds(words[some], gibberish[some], silent=silent[some])
+    words = np.nan_to_num(words)
     odds += np.where(untold & (words <= 0) & silent, UNTOLD, 0.0)
     odds += np.where(has_every_word(words), np.where(untold, ONLY_WRITTEN, WRITTEN), 0.0)
     probability: Doubles = 1 / (1 + np.exp(-odds))

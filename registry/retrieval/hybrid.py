@@ -19,7 +19,7 @@ from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
 from registry.retrieval.ranking import Match, Scale, SearchHit, best_of_each, fold, rank
 from registry.retrieval.statements import Answer, together
 from registry.retrieval.strangers import Strangers, strangers_of
-from registry.retrieval.terms import Signal
+from registry.retrieval.terms import SIMILARITIES, Signal
 from registry.retrieval.vector import (
     ask_captions,
     ask_descriptions,
@@ -35,12 +35,12 @@ from registry.retrieval.words import (
 )
 from registry.text.question_parts import parts_of
 from registry.text.request_frames import what_is_asked
+from registry.text.word_segmentation import IS_HAN
 
 # How many adapters every signal offers to the merge.
 DEPTH = 50
 # A pasted prompt calls for a few adapters by name; each is a question of its own.
 MOST_CALLED = 10
-SIMILARITIES: tuple[Signal, ...] = ("weights", "captions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,8 @@ def rank_all(
     with timed("facts"):
         rows = list(_known(session, ids, asked, scores, text_encoder))
     with timed("merge"):
-        return _merge(offers, rows, asked, strangers_of(text_encoder), known)
+        in_han = bool(IS_HAN.search(question.query.text))
+        return _merge(offers, rows, asked, strangers_of(text_encoder), known, in_han)
 
 
 def _merge(
@@ -157,8 +158,12 @@ def _merge(
     asked: Sequence[_Asked],
     strangers: Strangers,
     known: Collection[int],
+    in_han: bool,
 ) -> list[SearchHit]:
-    """Rank all that was offered, by what is known of it: `rows` of every space that was `asked`."""
+    """Rank all that was offered, by what is known of it: `rows` of every space that was `asked`.
+
+    The question is written `in_han` characters or not.
+    """
     facts: dict[int, Knowledge] = {}
     scales: dict[int, Scale] = {}
     for one, found in zip(asked, rows, strict=True):
@@ -177,6 +182,11 @@ def _merge(
         downloads={id_: row.downloads for id_, row in facts.items()},
         base_models={id_: row.base_model for id_, row in facts.items()},
         said={id_: row.said for id_, row in facts.items() if row.said is not None},
+        unheard={
+            id_
+            for id_, row in facts.items()
+            if (not row.in_han if in_han else row.in_han and not row.in_latin)
+        },
     )
     return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
 

@@ -9,13 +9,16 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from encoder.chinese import HAN
 from registry.retrieval.duplicates import CONTENTS
 from registry.retrieval.statements import Embedding, bigints, prepare, rows, vector
 
 # What tells the content of a file, as statements name it.
 CONTENT = ", ".join(str(column.expression) for column in CONTENTS)
-# adapter_id, downloads, base_model, what tells its content (`duplicates.content_of`), and the
-# similarities `weights`, `captions` and `said`, of what its listing says.
+# Of which scripts a listing's name has a word.
+SCRIPTS = f"listings.name ~ '[{HAN}]' AS in_han, listings.name ~ '[a-z]{{3}}' AS in_latin"
+# adapter_id, downloads, base_model, what tells its content (`duplicates.content_of`), SCRIPTS, and
+# the similarities `weights`, `captions` and `said`, of what its listing says.
 Knowledge = Any
 
 WEIGHTS = """CASE WHEN listings.adapter_id <> ALL (%(weighed)s::bigint[]) THEN (
@@ -93,7 +96,7 @@ def know(
         session,
         f"""
         SELECT listings.adapter_id, listings.downloads, listings.base_model,
-            {CONTENT},
+            {CONTENT}, {SCRIPTS},
             {WEIGHTS if by_weights else NOTHING} AS weights,
             {CAPTIONS if by_captions else NOTHING} AS captions,
             {SAID if by_captions else NOTHING} AS said

@@ -160,7 +160,8 @@ class SearchHit:
     none (no cover, no embedding), its position (from 1) when it was not among the signal's
     candidates. `exact` marks a trigger word, name or file hash typed in full, which comes before
     everything that is merely similar; it is `elsewhere` if it is for another base model than was
-    asked for. `also` are adapters further down that hold the same tensors.
+    asked for. `also` are adapters further down that hold the same tensors. It is `mute` where words
+    say nothing of it.
     """
 
     adapter_id: int
@@ -172,6 +173,7 @@ class SearchHit:
     elsewhere: bool = False
     also: tuple[int, ...] = ()
     base_model: str = ""
+    mute: bool = False
 
     @property
     def band(self) -> Band:
@@ -192,6 +194,7 @@ def rank(
     downloads: Mapping[int, int] | None = None,
     base_models: Mapping[int, str] | None = None,
     said: Mapping[int, float] | None = None,
+    unheard: Collection[int] = (),
 ) -> list[SearchHit]:
     """Order all adapters that any signal scores, or that are `exact` or `known`, best first.
 
@@ -199,7 +202,8 @@ def rank(
     Those `elsewhere` follow what is as exact and for a base model that was asked for. Of equals
     the one with more `downloads` comes first, then the one with the smaller id, so the same index
     always answers the same. `said` are the similarities of what is said of adapters: they are
-    reported where no caption is nearer, and speak by themselves.
+    reported where no caption is nearer, and speak by themselves. `unheard` are named in another
+    script than the question: that they have none of its words says nothing.
     """
     said = said or {}
     told = {id_ for own in (*scores.values(), said) for id_ in own}
@@ -209,7 +213,10 @@ def rank(
         # Mostly there is one space: its scale is that of all.
         own_scales = own_scales[:1]
     found = evidence(scores, ids, [scale.calibration for scale in own_scales])
-    probable = _probabilities(scores, ids, own_scales, found)
+    z = scores_in_deviations(scores, ids, own_scales)
+    gibberish = np.array([scale.gibberish for scale in own_scales])
+    not_heard = np.array([id_ in unheard for id_ in ids], bool)
+    probable, mute = _probabilities(z, gibberish, found, not_heard)
     words = scores.get("words")
     sure = fit(found, silent=words is not None and not words)
     # The nearest prompt is always somebody's: without weights, being the nearest is not enough.
@@ -218,14 +225,13 @@ def rank(
     sure = np.where(doubted, LEAST_FIT * sure, sure)
     sure = np.where(_agreed(scores, ids, probable), np.maximum(sure, LEAST_FIT), sure)
     if said:
-        gibberish = np.array([scale.gibberish for scale in own_scales])
         by_text = _by_what_is_said(scores, ids, said, gibberish)
         probable = np.fmax(probable, by_text)
         # Of most nothing else speaks, which would look like evidence for each.
         alone = np.array([all(id_ not in own for own in scores.values()) for id_ in ids])
         sure = np.where(by_text >= TAKEN, np.maximum(sure, by_text), np.where(alone, 0.0, sure))
     hits = _hits(
-        zip(ids, probable.tolist(), sure.tolist(), strict=True),
+        zip(ids, probable.tolist(), sure.tolist(), mute.tolist(), strict=True),
         _shown(scores, said),
         positions or {},
         exact=set(exact),
@@ -269,7 +275,7 @@ def _by_what_is_said(
 
 
 def _hits(
-    found: Iterable[tuple[int, float, float]],
+    found: Iterable[tuple[int, float, float, bool]],
     scores: Scores,
     positions: Mapping[Signal, Mapping[int, int]],
     *,
@@ -277,7 +283,10 @@ def _hits(
     elsewhere: Collection[int],
     base_models: Mapping[int, str],
 ) -> list[SearchHit]:
-    """Return what was `found`, ids with their score and surety, with all that is told of each."""
+    """Return what was `found`, with all that is told of each.
+
+    Ids with their score and surety, and whether words say nothing of them.
+    """
     # Looked up for some hundred adapters at every search.
     told = [(signal, scores.get(signal, {})) for signal in SIGNALS]
     places = [(signal, positions.get(signal, {})) for signal in SIGNALS]
@@ -291,8 +300,9 @@ def _hits(
             exact=adapter_id in exact,
             elsewhere=adapter_id in elsewhere,
             base_model=base_models.get(adapter_id, ""),
+            mute=mute,
         )
-        for adapter_id, score, surety in found
+        for adapter_id, score, surety, mute in found
     ]
 
 
@@ -310,18 +320,43 @@ def _best_first(hits: Iterable[SearchHit], downloads: Mapping[int, int]) -> list
 
 
 def _probabilities(
-    scores: Scores, ids: Sequence[int], scales: Sequence[Scale], found: Doubles
-) -> Doubles:
-    """Return how probable it is that each of `ids` does what was asked for, (ids,)."""
-    z = scores_in_deviations(scores, ids, scales)
+    z: Mapping[Signal, Doubles], gibberish: Doubles, found: Doubles, unheard: Bools
+) -> tuple[Doubles, Bools]:
+    """Return how probable it is that each adapter does what was asked for, (ids,).
+
+    And of which words say nothing: of all, where none answers any of them. `found` is the evidence
+    for each. Of one that is `unheard` and has some of the words all the same the better holds:
+    that it has them, or that they say nothing.
+    """
     words = z["words"]
-    gibberish = np.array([scale.gibberish for scale in scales])
-    silent = not (words >= SILENCE).any()
-    probable = probabilities(z, gibberish, found, silent=silent)
+    if not (words >= SILENCE).any():
+        mute = np.full(len(words), True)
+        return probabilities(z, gibberish, behind_first(found, words, mute), silent=mute), mute
+    mute = unheard & (words == 0)
+    behind = behind_first(found, words, mute)
+    probable = probabilities(z, gibberish, behind, silent=mute)
+    if (unheard & ~mute).any():
+        unsaid = {**z, "words": np.where(unheard, 0.0, words)}
+        behind = behind_first(found, words, unheard)
+        without = probabilities(unsaid, gibberish, behind, silent=unheard)
+        mute |= unheard & (without > probable)
+        probable = np.where(mute, without, probable)
     # What literally answers a question is never said to be probably something else; in the
     # order that they had, which a hundred-thousandth keeps.
     lifted = np.maximum(probable, PERHAPS + 1e-5 * (1 + probable))
-    return np.where(words >= LITERAL, lifted, probable)
+    return np.where(words >= LITERAL, lifted, probable), mute
+
+
+def behind_first(found: Doubles, words: Doubles, mute: Bools) -> Doubles:
+    """Return how much less evidence there is for each adapter than for the first, (ids,).
+
+    `words` are its scores by words: what is `mute` is behind by all else alone.
+    """
+    behind: Doubles = found.max(initial=-math.inf) - found
+    if not (words >= SILENCE).any():
+        return behind
+    similar = found - MODELS["words"].evidence(words)
+    return np.where(mute, similar.max() - similar, behind)
 
 
 def scores_in_deviations(

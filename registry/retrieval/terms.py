@@ -30,6 +30,7 @@ VERDICT_LISTS = ("layer_names", "missing_names", "spectrum")
 
 # What speaks for an adapter, and what is said of it by the probability that comes of that.
 Signal = Literal["weights", "captions", "words"]
+SIMILARITIES: tuple[Signal, ...] = ("weights", "captions")
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
 Band = Literal["fits", "perhaps", "probably not"]
 

@@ -1,6 +1,7 @@
 """What a score says by itself: pure, so every claim is instant."""
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
@@ -49,24 +50,25 @@ def test_log_odds_equal_their_slow_version(
 ) -> None:
     model = FITNESS[signal]
 
-    found = model.log_odds(array(z), np.full(len(z), gibberish), silent=silent)
+    found = model.log_odds(array(z), np.full(len(z), gibberish), silent=np.full(len(z), silent))
 
     assert found == pytest.approx(slow(model, z, gibberish, silent))
 
 
-@given(scores, scores, st.sampled_from(["weights", "captions"]), st.floats(0, 5), st.booleans())
+@given(scores, scores, st.sampled_from(["weights", "captions"]), st.floats(0, 5), st.randoms())
 def test_no_adapter_falls_by_a_better_score(
-    one: list[float | None], other: list[float | None], signal: Signal, more: float, silent: bool
+    one: list[float | None], other: list[float | None], signal: Signal, more: float, random: Random
 ) -> None:
     """Nor does any other rise by it."""
     count = min(len(one), len(other))
+    mute = np.array([random.random() < 0.5 for _ in range(count)], bool)
     z: dict[Signal, Doubles] = {signal: array(one[:count]), "words": np.linspace(0, 1, count)}
     better = {name: own.copy() for name, own in z.items()}
     better[signal][0] += more
     nothing = np.zeros(count)
 
-    before = probabilities(z, nothing, nothing, silent=silent)
-    after = probabilities(better, nothing, nothing, silent=silent)
+    before = probabilities(z, nothing, nothing, silent=mute)
+    after = probabilities(better, nothing, nothing, silent=mute)
 
     assert after[0] >= before[0] - 1e-12
     assert (after[1:] <= before[1:] + 1e-12).all()
@@ -77,7 +79,9 @@ def test_the_nearer_to_gibberish_the_less_probable(one: float, other: float, z: 
     near, far = max(one, other), min(one, other)
     own: dict[Signal, Doubles] = {"captions": np.array([z])}
 
-    found = [probabilities(own, np.array([g]), np.zeros(1), silent=True) for g in (near, far)]
+    found = [
+        probabilities(own, np.array([g]), np.zeros(1), silent=np.full(1, True)) for g in (near, far)
+    ]
 
     assert found[0] <= found[1] + 1e-12
 
@@ -85,7 +89,9 @@ def test_the_nearer_to_gibberish_the_less_probable(one: float, other: float, z: 
 @given(st.integers(1, 50), st.floats(-3, 12))
 def test_equals_lose_nothing_by_each_other(count: int, z: float) -> None:
     one, many = (
-        probabilities({"weights": np.full(n, z)}, np.zeros(n), np.zeros(n), silent=False)
+        probabilities(
+            {"weights": np.full(n, z)}, np.zeros(n), np.zeros(n), silent=np.full(n, False)
+        )
         for n in (1, count)
     )
 
@@ -103,7 +109,9 @@ def test_who_has_every_word_is_more_probable_than_who_lacks_some(z: float, told:
     if told:
         own["captions"] = np.full(3, z)
 
-    named, elsewhere, partly = probabilities(own, np.zeros(3), np.zeros(3), silent=False)
+    named, elsewhere, partly = probabilities(
+        own, np.zeros(3), np.zeros(3), silent=np.full(3, False)
+    )
 
     assert has_every_word(own["words"]).tolist() == [True, True, False]
     assert named > elsewhere

@@ -366,3 +366,37 @@ def test_what_is_said_takes_nothing_from_who_has_captions() -> None:
 
     assert (both[0].adapter_id, both[0].score) == (1, alone[0].score)
     assert both[1].signals["captions"] == 0.5
+
+
+def test_an_adapter_named_in_another_script_is_not_behind_one_that_has_the_word() -> None:
+    """Both do neon; 霓虹 stands in the name of the first, the other is named in English."""
+    scores: dict[Signal, dict[int, float]] = {
+        "weights": {1: 0.6, 2: 0.6},
+        "captions": {1: RIGHT, 2: RIGHT},
+        "words": {1: 1.0},
+    }
+
+    heard, unheard = (
+        {hit.adapter_id: hit for hit in ranked(scores, unheard=u)} for u in ((), (2,))
+    )
+
+    assert heard[2].band == "probably not"
+    assert unheard[2].band == "fits"
+    assert unheard[1].score == heard[1].score
+    assert unheard[2].mute
+    assert not unheard[1].mute
+
+
+def test_a_word_of_the_question_does_no_harm_to_one_named_in_another_script() -> None:
+    scores: dict[Signal, dict[int, float]] = {
+        "weights": {1: 0.6, 2: 0.6},
+        "captions": {1: RIGHT, 2: RIGHT},
+        "words": {1: 1.0, 2: 0.0},
+    }
+    some: dict[Signal, dict[int, float]] = {**scores, "words": {1: 1.0, 2: 0.3}}
+
+    without, with_some = (
+        {hit.adapter_id: hit.score for hit in ranked(own, unheard=(2,))} for own in (scores, some)
+    )
+
+    assert with_some[2] >= without[2]
