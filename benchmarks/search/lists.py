@@ -32,6 +32,7 @@ from benchmarks.search.world import (
     Language,
     Quality,
     World,
+    Written,
     as_served,
     captions_of,
     describe,
@@ -63,7 +64,7 @@ class Situation:
     name: str
     setup: Literal["full", "uncaptioned", "sparse", "removed"]
     encoding: Encoding
-    languages: tuple[Language, Language] = ("en", "en")
+    languages: tuple[Written, Language] = ("en", "en")  # of adapters, of questions
     captioned: int | None = None
 
 
@@ -84,6 +85,10 @@ SITUATIONS = (
     Situation("none of 50 with captions", "full", "none", captioned=0),
     Situation("full", "full", "foreign"),
     Situation("not described", "removed", "foreign"),
+    Situation("full", "full", "real", ("both", "en")),
+    Situation("full", "full", "real", ("both", "zh")),
+    Situation("full", "full", "none", ("both", "en")),
+    Situation("full", "full", "none", ("both", "zh")),
 )
 
 

@@ -9,6 +9,8 @@ LANGUAGE_NAMES = {
     "zh on zh": "Chinese",
     "en on zh": "English, texts in Chinese",
     "zh on en": "Chinese, texts in English",
+    "en on both": "English, texts in both",
+    "zh on both": "Chinese, texts in both",
     "en": "English",
     "zh": "Chinese",
 }

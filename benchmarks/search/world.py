@@ -37,6 +37,8 @@ from registry.retrieval.ranking import Calibration
 from registry.text.cached_encoder import load_cached_text_encoder
 
 Language = Literal["en", "zh"]
+# Of adapters; where it is both, every other one is written of in Chinese.
+Written = Literal["en", "zh", "both"]
 Quality = Literal["full", "uncaptioned", "removed", "misleading"]
 Setup = Literal["full", "uncaptioned", "sparse"]
 # What is known of every fourth adapter, the next one, and so on.
@@ -107,7 +109,7 @@ def qualities(count: int, setup: Setup, seed: int) -> list[Quality]:
 def describe(
     concepts: Sequence[Concept],
     known: Sequence[Quality],
-    language: Language,
+    language: Written,
     hidden: Sequence[int],
     seed: int = 0,
 ) -> list[AdapterRecord]:
@@ -124,7 +126,8 @@ def describe(
         kept = [other for other in range(3) if other != place]
         other = rng.choice([c for c in concepts if c.key != concept.key])
         about = other if quality == "misleading" else concept
-        records.append(_record(rng, number, about, quality, language, kept))
+        own: Language = ("en", "zh")[number % 2] if language == "both" else language
+        records.append(_record(rng, number, about, quality, own, kept))
     return records
 
 
@@ -140,7 +143,7 @@ def fill(
     sessions: sessionmaker[Session],
     world: World,
     known: Sequence[Quality],
-    language: Language,
+    language: Written,
     hidden: Sequence[int],
     seed: int = 0,
     *,
