@@ -17,7 +17,7 @@ from registry.retrieval.cursors import read_cursor, write_cursor
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.errors import CursorError
 from registry.retrieval.found import Paging, page_of
-from registry.retrieval.hybrid import Question, SearchQuery, rank_all
+from registry.retrieval.hybrid import Question, rank_all
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.words import literal_adapters
 
@@ -59,7 +59,7 @@ def ranked_page(
     place = None if cursor is None else _read(read_cursor(asked, cursor))
     literal: list[int] = []
     if place is not None and not place.to_come:
-        literal = _literal(session, query, place, query.limit)
+        literal = _literal(session, question, place, query.limit)
     wanted = literal if place is None else [*place.to_come[: query.limit], *literal]
     ranked = rank_all(session, question, text_encoder, spaces, known=wanted, literal=literal)
     if place is None:
@@ -77,7 +77,7 @@ def ranked_page(
         [*place.shown, *place.to_come[: query.limit]],
         max([place.last_literal, *literal]),
     )
-    return Paged(hits, _found(ranked), _next(session, query, asked, following))
+    return Paged(hits, _found(ranked), _next(session, question, asked, following))
 
 
 def sorted_page(
@@ -99,7 +99,7 @@ def sorted_page(
     literal: list[int] = []
     if "words" in query.signals:
         literal = literal_adapters(
-            session, query.text, filters=query.filters, after=0, without=(), limit=MOST_RANKED
+            session, question.text, filters=query.filters, after=0, without=(), limit=MOST_RANKED
         )
     ranked = rank_all(session, question, text_encoder, spaces, known=literal, literal=literal)
     ranked = ranked[:MOST_RANKED]
@@ -110,20 +110,20 @@ def sorted_page(
 
 
 def _next(
-    session: Session, query: SearchQuery, asked: tuple[object, ...], place: _Place
+    session: Session, question: Question, asked: tuple[object, ...], place: _Place
 ) -> str | None:
-    if not place.to_come and not _literal(session, query, place, 1):
+    if not place.to_come and not _literal(session, question, place, 1):
         return None
     return write_cursor(asked, (place.to_come, place.shown, place.last_literal))
 
 
-def _literal(session: Session, query: SearchQuery, place: _Place, limit: int) -> list[int]:
-    if "words" not in query.signals:
+def _literal(session: Session, question: Question, place: _Place, limit: int) -> list[int]:
+    if "words" not in question.query.signals:
         return []
     return literal_adapters(
         session,
-        query.text,
-        filters=query.filters,
+        question.text,
+        filters=question.query.filters,
         after=place.last_literal,
         without=place.shown,
         limit=limit,
