@@ -16,6 +16,7 @@ from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
+from registry.retrieval.pointed import find_pointed
 from registry.retrieval.ranking import Match, Scale, SearchHit, best_of_each, fold, rank
 from registry.retrieval.statements import Answer, together
 from registry.retrieval.strangers import Strangers, strangers_of
@@ -56,13 +57,14 @@ class SearchQuery:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query, encoded, and what gives who uses its words and who bears it as a name."""
+    """A query, encoded, and what gives who uses its words and who is asked for exactly."""
 
     query: SearchQuery
+    text: str  # what it says beside addresses, hashes and names of files that are here
     embedding: npt.NDArray[np.float32]  # (dim,)
     parts: Sequence[str]  # what it says of what is wanted and of how, part by part
     wording: Wording | None  # None where words are not asked
-    exact: Answer[list[int]]
+    exact: Answer[Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class _Offers:
     lists: dict[Signal, list[Match]]
     scores: dict[Signal, dict[int, float]]
     said: dict[int, float]
-    exact: list[int]
+    exact: Sequence[int]
 
 
 def search(
@@ -102,20 +104,35 @@ def search(
 def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Question:
     """Ask what a query's words and names tell, and encode it meanwhile."""
     wording: Wording | None = None
-    exact: Answer[list[int]] = list
+    exact: Answer[Sequence[int]] = list
+    text = query.text
     if "words" in query.signals:
-        text = without_ending(query.text)
-        wording = ask_words(session, what_is_asked(text), filters=query.filters)
         anywhere = replace(query.filters, base_models=(), families=())
         asked = [
-            ask_exact(session, name, filters=anywhere, limit=query.limit)
-            for name in query.called[:MOST_CALLED] or (text,)
+            _ask_called(session, name, anywhere, query.limit) for name in query.called[:MOST_CALLED]
         ]
+        pointed = find_pointed(session, text, filters=anywhere)
+        if pointed is not None:
+            asked.append(lambda: pointed.ids)
+            text = pointed.rest
+        bare = without_ending(text)
+        wording = ask_words(session, what_is_asked(bare), filters=query.filters)
+        # Beside what is asked for exactly, words say what it is like, and are no name.
+        if not asked:
+            asked = [ask_exact(session, bare, filters=anywhere, limit=query.limit)]
         exact = partial(_each_once, asked)
-    asked_for = what_is_asked(query.text)
+    asked_for = what_is_asked(text)
     with timed("encode"):
         embedding = text_encoder.encode([asked_for])[0]
-    return Question(query, embedding, parts_of(asked_for), wording, exact)
+    return Question(query, text, embedding, parts_of(asked_for), wording, exact)
+
+
+def _ask_called(session: Session, name: str, filters: Filters, limit: int) -> Answer[Sequence[int]]:
+    """Ask for adapters that a prompt calls for: exports end their names with a hash."""
+    pointed = find_pointed(session, name, filters=filters)
+    if pointed is not None:
+        return lambda: pointed.ids
+    return ask_exact(session, name, filters=filters, limit=limit)
 
 
 def rank_all(
@@ -148,7 +165,7 @@ def rank_all(
     with timed("facts"):
         rows = list(_known(session, ids, asked, scores, text_encoder))
     with timed("merge"):
-        in_han = bool(IS_HAN.search(question.query.text))
+        in_han = bool(IS_HAN.search(question.text))
         return _merge(offers, rows, asked, strangers_of(text_encoder), known, in_han)
 
 
@@ -310,7 +327,7 @@ def _known(
         )
 
 
-def _each_once(asked: Sequence[Answer[list[int]]]) -> list[int]:
+def _each_once(asked: Sequence[Answer[Sequence[int]]]) -> list[int]:
     return list(dict.fromkeys(id_ for answer in asked for id_ in answer()))
 
 

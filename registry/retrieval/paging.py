@@ -19,7 +19,7 @@ from registry.retrieval.duplicates import contents
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.errors import CursorError
 from registry.retrieval.found import Paging, page_of
-from registry.retrieval.hybrid import Question, SearchQuery, rank_all
+from registry.retrieval.hybrid import Question, rank_all
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.words import literal_adapters
 
@@ -86,7 +86,7 @@ def ranked_page(
     else:
         place = _read(read_cursor(asked, cursor))
         wants_literal = place.wants_literal(query.limit)
-        literal = _literal(session, query, place) if wants_literal else []
+        literal = _literal(session, question, place) if wants_literal else []
         known = [*place.to_come, *place.behind[: query.limit], *literal]
         ranked = rank_all(session, question, text_encoder, spaces, known=known, literal=literal)
         if wants_literal:
@@ -96,7 +96,7 @@ def ranked_page(
     by_id = {id_: hit for hit in ranked for id_ in (hit.adapter_id, *hit.also)}
     hits = [by_id[id_] for id_ in wanted if id_ in by_id]
     hits = list({hit.adapter_id: hit for hit in hits}.values())
-    return Paged(hits, _found(ranked), _next(session, query, asked, following))
+    return Paged(hits, _found(ranked), _next(session, question, asked, following))
 
 
 def _first(ranked: Sequence[SearchHit]) -> _Place:
@@ -144,7 +144,7 @@ def sorted_page(
     literal: list[int] = []
     if "words" in query.signals:
         literal = literal_adapters(
-            session, query.text, filters=query.filters, after=0, without=(), limit=MOST_RANKED
+            session, question.text, filters=query.filters, after=0, without=(), limit=MOST_RANKED
         )
     ranked = rank_all(session, question, text_encoder, spaces, known=literal, literal=literal)
     ranked = ranked[:MOST_RANKED]
@@ -155,23 +155,23 @@ def sorted_page(
 
 
 def _next(
-    session: Session, query: SearchQuery, asked: tuple[object, ...], place: _Place
+    session: Session, question: Question, asked: tuple[object, ...], place: _Place
 ) -> str | None:
-    if not place.to_come and not place.behind and not _literal(session, query, place, 1):
+    if not place.to_come and not place.behind and not _literal(session, question, place, 1):
         return None
     return write_cursor(asked, (place.to_come, place.behind, place.shown, place.last_literal))
 
 
 def _literal(
-    session: Session, query: SearchQuery, place: _Place, limit: int = LITERAL_AT_ONCE
+    session: Session, question: Question, place: _Place, limit: int = LITERAL_AT_ONCE
 ) -> list[int]:
     """Return the next adapters, by id, that have every word and did not come yet."""
-    if "words" not in query.signals or place.last_literal is None:
+    if "words" not in question.query.signals or place.last_literal is None:
         return []
     return literal_adapters(
         session,
-        query.text,
-        filters=query.filters,
+        question.text,
+        filters=question.query.filters,
         after=place.last_literal,
         without=[*place.shown, *place.to_come, *place.behind],
         limit=limit,

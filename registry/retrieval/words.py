@@ -39,12 +39,6 @@ MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
 # their facts than the index for both.
 BROAD = 0.1
-# Civitai's AutoV2 is the first 10 digits of a file's sha256, AutoV3 the first 12 of its body's; our
-# exports end names with the first 8. Hubs and web UIs write what a hash is before it, people quote
-# it, and programs write numbers as #… or 0x….
-QUOTES = "\"'`“”‘’„‚«»「」『』"
-HASH_KIND = rf"(?:sha-?256|autov[123]|(?:model |lora )?hash)[\s:=：{QUOTES}]+"
-HASH = re.compile(rf"(?:{HASH_KIND})?(?:[#＃]|0x)?([0-9a-f]{{8,64}})|.+-([0-9a-f]{{8}})")
 ENDING = ".safetensors"
 
 
@@ -238,34 +232,26 @@ def _named(query: str) -> str:
 
 
 def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> Answer[list[int]]:
-    """Ask for adapters of which `asked` is a trigger word, the name, the file's or its hash.
+    """Ask for adapters of which `asked` is a trigger word, the name or the file's.
 
     Returns what gives their ids.
     """
     left = _Left.by(filters)
     prepare(session, anew=not left.is_all)
     wanted = without_ending(asked.strip().lower())
-    if hashed := HASH.fullmatch(without_ending(wanted.strip(QUOTES))):
-        # Ranges, because LIKE would not use an index under most collations.
-        by_hash = """(
-            listings.file_sha256 >= %(wanted)s AND listings.file_sha256 < %(wanted)s || 'g'
-            OR listings.file_sha256 IN (
-                SELECT sha256 FROM files
-                WHERE body_sha256 >= %(wanted)s AND body_sha256 < %(wanted)s || 'g'
-            )
-        )"""
-        condition, values = filter_sql(filters)
-        by_hash += f" AND {condition}"
-        ids = _ask_ids(session, "listings", by_hash, values, hashed[1] or hashed[2], limit)()
-        if ids:
-            return lambda: ids
     # OFFSET 0 keeps this apart: PostgreSQL takes names for frequent, and would rather walk through
     # all adapters by downloads until it meets ten of them.
     named = f"""(
         SELECT adapter_id FROM listing_words
         WHERE called @> ARRAY[%(wanted)s] AND {left.facts} OFFSET 0
     ) AS named JOIN listings USING (adapter_id)"""
-    return _ask_ids(session, named, left.listed, left.values, wanted, limit)
+    found = ask(
+        session,
+        f"SELECT listings.adapter_id FROM {named} WHERE {left.listed} "
+        "ORDER BY listings.downloads DESC, listings.adapter_id LIMIT %(limit)s",
+        {**left.values, "wanted": wanted, "limit": limit},
+    )
+    return lambda: [row.adapter_id for row in found()]
 
 
 def without_ending(name: str) -> str:
@@ -304,20 +290,3 @@ def literal_adapters(
         {**left.values, **wanted},
     )
     return [row.adapter_id for row in found]
-
-
-def _ask_ids(
-    session: Session,
-    source: str,
-    condition: str,
-    values: Mapping[str, Any],
-    wanted: str,
-    limit: int,
-) -> Answer[list[int]]:
-    found = ask(
-        session,
-        f"SELECT listings.adapter_id FROM {source} WHERE {condition} "
-        "ORDER BY listings.downloads DESC, listings.adapter_id LIMIT %(limit)s",
-        {**values, "wanted": wanted, "limit": limit},
-    )
-    return lambda: [row.adapter_id for row in found()]

@@ -186,29 +186,19 @@ def test_filters_hold_for_words(session: Session) -> None:
 
 @pytest.mark.parametrize("state", ["listed", "refused", "gone"])
 def test_only_ready_adapters_are_found(session: Session, state: str) -> None:
-    adapter = add_written(session, "fox", state=state, trigger_words=["fxx"])
+    add_written(session, "fox", state=state, trigger_words=["fxx"])
 
     assert found(session, "fox") == []
     assert ask_exact(session, "fxx", filters=ANY, limit=5)() == []
-    assert ask_exact(session, str(adapter.file_sha256), filters=ANY, limit=5)() == []
 
 
-def test_exact_trigger_word_name_and_hash(session: Session) -> None:
+def test_exact_trigger_word_and_name(session: Session) -> None:
     """Who types one of these in full knows what they want."""
     fox = add_written(session, "Fire Fox", trigger_words=["zx_fox", "by ann"])
     add_written(session, "Fire Foxes", trigger_words=["zx_foxes"])
 
-    sha256 = str(fox.file_sha256)
-    hashes = (sha256, sha256[:8], sha256[:10].upper(), f"sha256:{sha256}", f"AutoV2: {sha256[:10]}")
-    copied = (f"SHA-256: {sha256}", f"AutoV2 {sha256[:10]}", f"Fire-Fox-{sha256[:8]}.safetensors")
-    for asked in ("ZX_fox", " by Ann ", "fire fox", *hashes, *copied, f"Lora hash: {sha256[:12]}"):
+    for asked in ("ZX_fox", " by Ann ", "fire fox"):
         assert ask_exact(session, asked, filters=ANY, limit=5)() == [fox.id]
-    short = sha256[:10]
-    quoted = (f'"{short}"', f"'{short}'", f"“{short}”", f'"AutoV2": "{short}"', f"`{short}`")
-    marked = (f"#{short}", f"0x{short}", f"AutoV2:#{short}", f"AutoV2:0x{short.upper()}")
-    for asked in (*quoted, *marked, f"“Fire-Fox-{sha256[:8]}.safetensors”"):
-        assert ask_exact(session, asked, filters=ANY, limit=5)() == [fox.id]
-    assert ask_exact(session, sha256[:7], filters=ANY, limit=5)() == []
     assert ask_exact(session, "zx", filters=ANY, limit=5)() == []
 
 
