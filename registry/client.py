@@ -5,8 +5,9 @@ import binascii
 import io
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
@@ -30,7 +31,19 @@ from registry.connection import (
     receive,
 )
 from registry.errors import StrengthsError
-from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
+from registry.retrieval.given_values import (
+    MOST_CHOSEN,
+    MOST_PAGE,
+    LikesAsked,
+    PageAsked,
+    check_choice,
+    read_filters,
+    read_id,
+    read_question,
+    read_text,
+    read_whole,
+)
+from registry.retrieval.terms import SORTS, STATES, FilterOptions, FoundSort, Sort, State
 from registry.saving import own_name, save_new, save_whole
 
 if TYPE_CHECKING:
@@ -48,12 +61,18 @@ if TYPE_CHECKING:
 ZIP_LIMITS = DiskLimits(max_file_bytes=100 * DiskLimits().max_file_bytes)
 # An image of the largest size as a data URL, and its recipe.
 MOST_LINE_BYTES = 100_000_000
+# Characters of a text; what is longer is sent as a body.
+MOST_IN_ADDRESS = 2000
+# Filters that the API takes as texts, whatever they bound.
+IN_WORDS = ("min_size", "max_size", "updated_since", "updated_before")
 # How often it is asked how far a sheet is.
 LOOK_SECONDS = 0.3
 
 
 class Client(Connection):
     """Asks the registry at `url`; every method raises RemoteError where that refuses.
+
+    What makes no sense is refused before it is sent, as in this process.
 
     Where it is busy, or the network fails, it is asked up to three times. Close it, or use it as a
     context manager.
@@ -65,8 +84,8 @@ class Client(Connection):
         limit: int = 10,
         *,
         cursor: str | None = None,
-        like: Sequence[int] = (),
-        unlike: Sequence[int] = (),
+        like: Sequence[int] | int = (),
+        unlike: Sequence[int] | int = (),
         unlike_text: str = "",
         sort: FoundSort = "relevance",
         seed: int = 0,
@@ -77,14 +96,20 @@ class Client(Connection):
         With `like` and `unlike`, ids of adapters, those that are like some and unlike others; then
         `text` may be left out.
         """
+        likes = LikesAsked.read(like, unlike, unlike_text)
         asked = {
-            "q": text,
-            "like": list(like),
-            "unlike": list(unlike),
-            "unlike_text": unlike_text,
-            **_page(cursor, limit, sort, seed),
+            "q": read_question("text", text),
+            "like": list(likes.like),
+            "unlike": list(likes.unlike),
+            "unlike_text": likes.unlike_text,
+            **_page(PageAsked.read(limit, cursor, sort, seed)),
+            **_filters(filters),
         }
-        return self.get("/v1/search", _given(asked | filters), TypeAdapter(SearchAnswer))
+        shape = TypeAdapter(SearchAnswer)
+        # Addresses of 8 kB pass every proxy; most questions are asked by one, which caches know.
+        if max(len(asked["q"]), len(asked["unlike_text"])) > MOST_IN_ADDRESS:
+            return self._ask("POST", "/v1/search", shape, json=_given(asked))
+        return self.get("/v1/search", _given(asked), shape)
 
     def search_picture(
         self, picture: Path | str | bytes, limit: int = 10, **filters: Unpack[FilterOptions]
@@ -94,7 +119,8 @@ class Client(Connection):
         from registry.api.schemas.picture import PictureAnswer
         from registry.retrieval.picture_files import picture_bytes
 
-        asked = _given({"limit": limit, **filters})
+        going = PageAsked.read(limit, None)
+        asked = _given({"limit": going.limit, **_filters(filters)})
         return self.post(
             "/v1/search/picture", asked, picture_bytes(picture), TypeAdapter(PictureAnswer)
         )
@@ -110,16 +136,19 @@ class Client(Connection):
         **filters: Unpack[FilterOptions],
     ) -> AdapterListAnswer:
         """Return a page of all adapters; its `next` is the next page's cursor."""
-        asked = {"state": state, **_page(cursor, limit, sort, seed), **filters}
+        going = PageAsked.read(limit, cursor, sort, seed, most=MOST_PAGE, sorts=SORTS)
+        state = check_choice("state", state, STATES)
+        asked = {"state": state, **_page(going), **_filters(filters)}
         return self.get("/v1/adapters", _given(asked), TypeAdapter(AdapterListAnswer))
 
     def facets(self, **filters: Unpack[FilterOptions]) -> FacetsAnswer:
         """Return how many adapters there are of every value to filter by."""
-        return self.get("/v1/facets", _given({**filters}), TypeAdapter(FacetsAnswer))
+        return self.get("/v1/facets", _filters(filters), TypeAdapter(FacetsAnswer))
 
     def show(self, adapter_id: int) -> AdapterDetailAnswer:
         """Return all that is known of an adapter."""
-        return self.get(f"/v1/adapters/{adapter_id}", {}, TypeAdapter(AdapterDetailAnswer))
+        path = f"/v1/adapters/{read_id(adapter_id)}"
+        return self.get(path, {}, TypeAdapter(AdapterDetailAnswer))
 
     def similar(
         self,
@@ -131,8 +160,9 @@ class Client(Connection):
         seed: int = 0,
     ) -> SimilarAnswer:
         """Return adapters of the same family, those with the most similar weights first."""
-        asked = _given(_page(cursor, limit, sort, seed))
-        return self.get(f"/v1/adapters/{adapter_id}/similar", asked, TypeAdapter(SimilarAnswer))
+        asked = _given(_page(PageAsked.read(limit, cursor, sort, seed)))
+        path = f"/v1/adapters/{read_id(adapter_id)}/similar"
+        return self.get(path, asked, TypeAdapter(SimilarAnswer))
 
     def duplicates(
         self,
@@ -144,8 +174,8 @@ class Client(Connection):
         seed: int = 0,
     ) -> DuplicateListAnswer:
         """Return adapters that are this one again: listed elsewhere, re-saved, little changed."""
-        asked = _given(_page(cursor, limit, sort, seed))
-        path = f"/v1/adapters/{adapter_id}/duplicates"
+        asked = _given(_page(PageAsked.read(limit, cursor, sort, seed)))
+        path = f"/v1/adapters/{read_id(adapter_id)}/duplicates"
         return self.get(path, asked, TypeAdapter(DuplicateListAnswer))
 
     def choose(
@@ -154,6 +184,8 @@ class Client(Connection):
         """Return up to `k` adapters to draw `prompt` with: one for each thing that it names."""
         from registry.api.schemas.fuse import ChoiceAnswer
 
+        k, prompt = read_whole("k", k, 1, MOST_CHOSEN), read_text("prompt", prompt)
+        base_model = read_text("base_model", base_model) or None
         asked = _given({"prompt": prompt, "k": k, "base_model": base_model})
         return self.get("/v1/choose", asked, TypeAdapter(Sequence[ChoiceAnswer]))
 
@@ -167,17 +199,17 @@ class Client(Connection):
         """Return a page of refreshes, newest first."""
         from registry.api.schemas.service import RunListAnswer
 
-        return self.get(
-            "/v1/runs", _given({"limit": limit, "cursor": cursor}), TypeAdapter(RunListAnswer)
-        )
+        going = PageAsked.read(limit, cursor, most=MOST_PAGE)
+        asked = _given({"limit": going.limit, "cursor": going.cursor})
+        return self.get("/v1/runs", asked, TypeAdapter(RunListAnswer))
 
     def nights(self, limit: int = 20, *, cursor: str | None = None) -> "NightListAnswer":
         """Return a page of nightly refreshes, newest first."""
         from registry.api.schemas.service import NightListAnswer
 
-        return self.get(
-            "/v1/nights", _given({"limit": limit, "cursor": cursor}), TypeAdapter(NightListAnswer)
-        )
+        going = PageAsked.read(limit, cursor, most=MOST_PAGE)
+        asked = _given({"limit": going.limit, "cursor": going.cursor})
+        return self.get("/v1/nights", asked, TypeAdapter(NightListAnswer))
 
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
         """Save an adapter's file in `folder` under its own name, and return its path.
@@ -403,8 +435,17 @@ def _how(drawing: "DrawingOptions") -> dict[str, Any]:
     return {"width": width, "height": height, "negative_prompt": negative, **words}
 
 
-def _page(cursor: str | None, limit: int, sort: str, seed: int) -> dict[str, Any]:
-    return {"cursor": cursor, "limit": limit, "sort": sort, "seed": seed}
+def _page(going: PageAsked) -> dict[str, Any]:
+    return asdict(going)
+
+
+def _filters(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return filters as the API takes them: texts in lists, and sizes and moments in words."""
+    words: dict[str, Any] = {}
+    for name, value in read_filters(options).items():
+        is_said = name in IN_WORDS
+        words[name] = list(value) if isinstance(value, tuple) else str(value) if is_said else value
+    return words
 
 
 def _given(asked: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from crawler.addresses import is_loopback, shown
 from crawler.disk import DiskLimits
 from crawler.errors import SourceError
 from crawler.hub_json import MAX_JSON_BYTES, read_answer
+from registry.advice import for_terminal
 from registry.blobs import is_disk_full
 from registry.errors import DiskFullError, RegistryError, first_fault
 
@@ -381,7 +382,7 @@ class Connection:
             there = self.health().version
             if kind in UNKNOWN or there != own_version():
                 raise RemoteLacksError(self.url, there)
-        raise RemoteError(detail)
+        raise RemoteError(for_terminal(detail))
 
 
 def encodable(sent: Any) -> Any:

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 from registry.api.schemas.adapters import AdapterDetailAnswer, AdapterListAnswer
 from registry.api.schemas.found import (
@@ -15,8 +15,19 @@ from registry.api.schemas.found import (
 from registry.retrieval.cursors import read_number
 from registry.retrieval.filter_options import make_filters
 from registry.retrieval.found import Paging
+from registry.retrieval.given_values import (
+    MOST_CHOSEN,
+    MOST_PAGE,
+    LikesAsked,
+    PageAsked,
+    check_choice,
+    read_id,
+    read_question,
+    read_text,
+    read_whole,
+)
 from registry.retrieval.likeness import Likes
-from registry.retrieval.terms import FilterOptions, FoundSort, Sort, State
+from registry.retrieval.terms import SORTS, STATES, FilterOptions, FoundSort, Sort, State
 from registry.saving import own_name, save_new, save_whole
 from registry.service import Registry
 
@@ -40,21 +51,23 @@ class LocalReader:
         limit: int = 10,
         *,
         cursor: str | None = None,
-        like: Sequence[int] = (),
-        unlike: Sequence[int] = (),
+        like: Sequence[int] | int = (),
+        unlike: Sequence[int] | int = (),
         unlike_text: str = "",
         sort: FoundSort = "relevance",
         seed: int = 0,
         **filters: Unpack[FilterOptions],
     ) -> SearchAnswer:
+        going = PageAsked.read(limit, cursor, sort, seed)
+        likes_asked = LikesAsked.read(like, unlike, unlike_text)
         page = self.registry.search(
-            text,
-            limit=limit,
+            read_question("text", text),
+            limit=going.limit,
             filters=make_filters(**filters),
-            cursor=cursor,
-            likes=Likes(tuple(like), tuple(unlike), unlike_text),
-            sort=sort,
-            seed=seed,
+            cursor=going.cursor,
+            likes=Likes(likes_asked.like, likes_asked.unlike, likes_asked.unlike_text),
+            sort=cast(FoundSort, going.sort),
+            seed=going.seed,
         )
         return SearchAnswer.from_page(page)
 
@@ -63,7 +76,8 @@ class LocalReader:
     ) -> "PictureAnswer":
         from registry.api.schemas.picture import PictureAnswer
 
-        page = self.registry.search_picture(picture, make_filters(**filters), limit)
+        going = PageAsked.read(limit, None)
+        page = self.registry.search_picture(picture, make_filters(**filters), going.limit)
         return PictureAnswer.from_page(page)
 
     def list(
@@ -76,8 +90,14 @@ class LocalReader:
         state: State = "ready",
         **filters: Unpack[FilterOptions],
     ) -> AdapterListAnswer:
+        going = PageAsked.read(limit, cursor, sort, seed, most=MOST_PAGE, sorts=SORTS)
         page = self.registry.browse(
-            make_filters(**filters), sort, cursor, limit, seed=seed, state=state
+            make_filters(**filters),
+            cast(Sort, going.sort),
+            going.cursor,
+            going.limit,
+            seed=going.seed,
+            state=check_choice("state", state, STATES),
         )
         return AdapterListAnswer.from_page(page)
 
@@ -85,7 +105,7 @@ class LocalReader:
         return FacetsAnswer.from_facets(self.registry.facets(make_filters(**filters)))
 
     def show(self, adapter_id: int) -> AdapterDetailAnswer:
-        return AdapterDetailAnswer.from_detail(self.registry.adapter(adapter_id))
+        return AdapterDetailAnswer.from_detail(self.registry.adapter(read_id(adapter_id)))
 
     def similar(
         self,
@@ -96,8 +116,8 @@ class LocalReader:
         sort: FoundSort = "relevance",
         seed: int = 0,
     ) -> SimilarAnswer:
-        paging = Paging(sort, cursor, limit, seed)
-        return SimilarAnswer.from_similar(self.registry.similar(adapter_id, paging))
+        paging = _paging(limit, cursor, sort, seed)
+        return SimilarAnswer.from_similar(self.registry.similar(read_id(adapter_id), paging))
 
     def duplicates(
         self,
@@ -108,15 +128,18 @@ class LocalReader:
         sort: FoundSort = "relevance",
         seed: int = 0,
     ) -> DuplicateListAnswer:
-        paging = Paging(sort, cursor, limit, seed)
-        return DuplicateListAnswer.from_page(self.registry.duplicates(adapter_id, paging))
+        paging = _paging(limit, cursor, sort, seed)
+        return DuplicateListAnswer.from_page(self.registry.duplicates(read_id(adapter_id), paging))
 
     def choose(
         self, prompt: str, k: int = 3, *, base_model: str | None = None
     ) -> Sequence["ChoiceAnswer"]:
         from registry.api.schemas.fuse import ChoiceAnswer
 
-        chosen = self.registry.choose(prompt, k, base_model=base_model)
+        k, prompt = read_whole("k", k, 1, MOST_CHOSEN), read_text("prompt", prompt)
+        chosen = self.registry.choose(
+            prompt, k, base_model=read_text("base_model", base_model) or None
+        )
         return [ChoiceAnswer.from_choice(choice) for choice in chosen]
 
     def status(self) -> "StatusAnswer":
@@ -127,17 +150,21 @@ class LocalReader:
     def runs(self, limit: int = 20, *, cursor: str | None = None) -> "RunListAnswer":
         from registry.api.schemas.service import RunListAnswer
 
-        runs = self.registry.runs(before_id=read_number("runs", cursor), limit=limit + 1)
+        going = PageAsked.read(limit, cursor, most=MOST_PAGE)
+        before = read_number("runs", going.cursor)
+        runs = self.registry.runs(before_id=before, limit=going.limit + 1)
         return RunListAnswer.from_runs(runs, limit)
 
     def nights(self, limit: int = 20, *, cursor: str | None = None) -> "NightListAnswer":
         from registry.api.schemas.service import NightListAnswer
 
-        nights = self.registry.nights(before_id=read_number("nights", cursor), limit=limit + 1)
+        going = PageAsked.read(limit, cursor, most=MOST_PAGE)
+        before = read_number("nights", going.cursor)
+        nights = self.registry.nights(before_id=before, limit=going.limit + 1)
         return NightListAnswer.from_nights(nights, limit)
 
     def download(self, adapter_id: int, folder: Path | str = ".") -> Path:
-        detail = self.registry.adapter(adapter_id)
+        detail = self.registry.adapter(read_id(adapter_id))
         sha256 = detail.handed_out_sha256()
         target = Path(folder, own_name(detail.card.file_name, f"adapter-{adapter_id}"))
         with self.registry.file(sha256).open("rb") as source:
@@ -148,3 +175,8 @@ class LocalReader:
         packed = self.registry.bundle(recipe)
         save_new(Path(target), lambda file: file.writelines(packed))
         return Path(target)
+
+
+def _paging(limit: int, cursor: str | None, sort: FoundSort, seed: int) -> Paging:
+    going = PageAsked.read(limit, cursor, sort, seed)
+    return Paging(cast(FoundSort, going.sort), going.cursor, going.limit, going.seed)

@@ -28,9 +28,9 @@ from registry.retrieval.chinese_texts import short_chinese_texts
 from registry.retrieval.covers import CoverFiles, find_cover
 from registry.retrieval.details import AdapterDetail, get_detail
 from registry.retrieval.facets import Facets, count_facets, count_facets_among
-from registry.retrieval.filter_options import check_choice, check_limit
 from registry.retrieval.filters import Filters, known_name
 from registry.retrieval.found import MOST_FOUND, Paging
+from registry.retrieval.given_values import check_choice, check_limit
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes
 from registry.retrieval.other_states import browse_state

@@ -70,6 +70,8 @@ ENCODER: dict[str, set[str]] = {
 }  # fmt: skip
 REGISTRY: dict[str, set[str]] = {
     "errors": set(),
+    "advice": set(),
+    "faults": set(),
     "config": {"errors"},
     "measures": set(),
     "logs": {"config"},
@@ -80,10 +82,10 @@ REGISTRY: dict[str, set[str]] = {
     "shared_blobs": {"blobs", "errors"},
     "saving": {"errors"},
     "db": {"blobs", "config", "errors", "image_states", "text", "token_scopes"},
-    "retrieval": {"blobs", "config", "db", "errors", "measures", "text"},
+    "retrieval": {"blobs", "config", "db", "errors", "faults", "measures", "text"},
     "fusion": {"config", "errors", "measures", "text"},
     "refresh": {"blobs", "config", "db", "errors", "fusion", "retrieval", "text"},
-    "connection": {"blobs", "errors"},
+    "connection": {"advice", "blobs", "errors"},
     "running": {"blobs"},
     "remote": {"blobs", "config", "connection", "errors", "fusion"},
     "own_folders": {"blobs", "config", "db", "errors", "fusion", "refresh", "retrieval"},
@@ -103,8 +105,8 @@ REGISTRY: dict[str, set[str]] = {
         "administration", "db", "image_service", "own_folders", "refresh", "text", "upkeep",
     },
     "api": {
-        "config", "connection", "db", "errors", "fusion", "image_states", "logs", "measures",
-        "retrieval", "running", "service", "token_scopes",
+        "advice", "config", "connection", "db", "errors", "faults", "fusion", "image_states",
+        "logs", "measures", "retrieval", "running", "service", "token_scopes",
     },
     "client": {"api", "connection", "errors", "fusion", "retrieval", "saving"},
     "local": {"api", "fusion", "retrieval", "saving", "service"},
@@ -117,8 +119,8 @@ REGISTRY: dict[str, set[str]] = {
         "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",
     },
     "cli": {
-        "api", "assistant", "client", "config", "db", "errors", "fusion", "local", "logs", "reader",
-        "refresh", "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
+        "api", "assistant", "client", "config", "db", "errors", "faults", "fusion", "local", "logs",
+        "reader", "refresh", "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip

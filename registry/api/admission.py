@@ -17,6 +17,9 @@ from registry.config import Settings
 
 # The largest request that makes sense is a prompt of 2000 signs, each written as `\ud83e\udd8a`.
 MOST_BODY_BYTES = 32 * 1024
+# A question of 10,000 signs and another that results should be unlike, each sign as long.
+MOST_QUESTION_BYTES = 256 * 1024
+QUESTION_PATH = "/v1/search"
 # Where adapters' files are sent to, and pictures.
 FILE_PATH = "/v1/folders/files"
 PICTURE_PATHS = (
@@ -86,8 +89,11 @@ class Admission:
 
 
 def _most_bytes(scope: Scope) -> int:
-    sends_picture = scope["method"] == "POST" and scope["path"] in PICTURE_PATHS
-    return MOST_UPLOAD_BYTES if sends_picture else MOST_BODY_BYTES
+    if scope["method"] != "POST":
+        return MOST_BODY_BYTES
+    if scope["path"] == QUESTION_PATH:
+        return MOST_QUESTION_BYTES
+    return MOST_UPLOAD_BYTES if scope["path"] in PICTURE_PATHS else MOST_BODY_BYTES
 
 
 def _too_large(most: int) -> HTTPException:

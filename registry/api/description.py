@@ -114,7 +114,7 @@ WITH_PARAMETERS: list[Told] = [
         "Something was sent that this address does not take.",
         http_problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
-            "limit: Input should be less than or equal to 100",
+            "limit is 101; it is 100 at most",
             title="invalid request",
         ),
     ),

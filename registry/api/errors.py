@@ -15,6 +15,7 @@ from crawler.errors import AutoLoraError, FileTooLargeError, NoRoomError
 from crawler.foreign_text import one_line
 from encoder.errors import UnknownClaimError
 from registry import errors as ours
+from registry.advice import for_http, for_page
 from registry.api import request_ids
 from registry.api.pages.faults import (
     PageFaults,
@@ -26,6 +27,7 @@ from registry.api.pages.render import error_page
 from registry.api.pages.sentences import fault_in_chinese, in_chinese
 from registry.api.pages.texts import language_of
 from registry.api.schemas.shapes import UNKNOWN_NAME
+from registry.faults import fault_words
 from registry.fusion.errors import (
     AdapterRefusedError,
     BaseModelError,
@@ -45,6 +47,7 @@ from registry.retrieval.errors import (
     SearchError,
     UnknownBaseModelError,
 )
+from registry.retrieval.given_values import MOST_CHARACTERS
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,11 @@ PROBLEM_JSON = "application/problem+json"
 # Of a request's faults; what is sent back must not grow with what was sent.
 MOST_FAULTS = 5
 MOST_FAULT_LETTERS = 200
+# What takes a longer text than an address does.
+LONGER = {
+    ("/v1/search", "query", name): f"send it by POST for up to {MOST_CHARACTERS:,}"
+    for name in ("q", "unlike_text")
+}
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 
 
@@ -150,7 +158,8 @@ def problem_of(error: Exception) -> dict[str, object]:
     """Return the problem document (RFC 9457) of one of our errors."""
     name = type(error).__name__.removesuffix("Error")
     words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name)
-    return _problem(status_of(error), words.strip(), SAID.get(_kind_of(error), str(error)))
+    detail = SAID.get(_kind_of(error)) or for_http(str(error))
+    return _problem(status_of(error), words.strip(), detail)
 
 
 def bug_problem() -> dict[str, object]:
@@ -223,13 +232,21 @@ def _fault_words(fault: Mapping[str, Any], request: Request) -> str:
     sent_as = request.headers.get("content-type", "")[:MOST_FAULT_LETTERS]
     if fault["loc"] == ("body",) and sent_as and "json" not in sent_as:
         return f"the body was sent as {sent_as}; send it with Content-Type: application/json"
-    where = ".".join(str(part) for part in fault["loc"][1:])[:MOST_FAULT_LETTERS]
+    parts = list(fault["loc"][1:])
+    # Of several values of a parameter each is named as it is written.
+    if fault["loc"][0] == "query" and parts and isinstance(parts[-1], int):
+        parts = parts[:-1]
+    where = ".".join(map(str, parts))[:MOST_FAULT_LETTERS]
     if kind == UNKNOWN_NAME:
         # It names all that there are, whatever was sent.
         return f"{where}: {fault['msg']}" if where else str(fault["msg"])
     where = where or str(fault["loc"][0])
     chinese = fault_in_chinese(kind, fault.get("ctx", {})) if language_of(request) == "zh" else None
-    return f"{where}：{chinese}" if chinese else f"{where}: {message}"
+    if chinese:
+        return f"{where}：{chinese}"
+    said = fault_words(where, dict(fault) | {"msg": message})
+    longer = LONGER.get((request.url.path, *fault["loc"])) if kind == "string_too_long" else None
+    return f"{said}; {longer}" if longer else said
 
 
 def on_http(request: Request, error: Exception) -> Response:
@@ -301,7 +318,7 @@ def _answer(
         # What is answered outside of all middleware has it, too.
         headers[request_ids.HEADER] = request_id
     if _wants_page(request):
-        title, detail = str(problem["title"]), str(problem["detail"])
+        title, detail = str(problem["title"]), for_page(str(problem["detail"]))
         return error_page(request, status, title, detail, headers, faults, mended)
     problem = in_language(request, problem)
     return JSONResponse(problem, status, headers=headers, media_type=PROBLEM_JSON)

@@ -1,9 +1,14 @@
 """Failures as one line on stderr and exit code 1; never a traceback for what is not a bug."""
 
 import errno
+import re
+import sys
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import typer
+from typer import TyperException
 from typer.core import TyperGroup
 
 from crawler.errors import AutoLoraError
@@ -28,6 +33,31 @@ DRAWING = ("fuse", "grid", "compare")
 
 class OneLineErrors(TyperGroup):
     """A group of commands that reports our errors; other exceptions are bugs and stay loud."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command; what Typer cannot read of it is one line as well, with exit code 2."""
+        run = partial(super().main, args, prog_name, complete_var, False, windows_expand_args)
+        if not standalone_mode:
+            return run(**extra)
+        try:
+            ended = run(**extra)
+        except TyperException as error:
+            # Of a group without a command Typer has printed the help.
+            if type(error).__name__ != "NoArgsIsHelpError":
+                report(usage_words(error))
+            sys.exit(error.exit_code)
+        except typer.Abort:
+            report("stopped.")
+            sys.exit(1)
+        sys.exit(ended if isinstance(ended, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -56,6 +86,28 @@ def kept_of(command: str | None) -> str:
     if command == "download":
         return " No half file was written: the same command fetches all of it."
     return ""
+
+
+def usage_words(error: TyperException) -> str:
+    """Say what was typed wrong, and where it is told what would be right."""
+    said = error.format_message().strip().rstrip(".")
+    given = re.fullmatch(r"Invalid value for (.+?): (.+)", said, re.DOTALL)
+    if given is not None:
+        from registry.faults import fault_words
+
+        name = given[1].replace("'", "")
+        # Typer has pydantic read values.
+        faults: list[Any] = getattr(error.__cause__, "errors", list)()
+        said = fault_words(name, faults[0]) if faults else f"{name}: {given[2]}"
+        said = said.replace("Value error, ", "").rstrip(".")
+    context = getattr(error, "ctx", None)
+    is_dashed = said.startswith("No such option") and not getattr(error, "possibilities", None)
+    said = said[:1].lower() + said[1:] + ("" if said.endswith("?") else ".")
+    if context is None:
+        return said
+    if is_dashed:
+        said += f" Words that begin with - go last, behind --: `{context.command_path} -- -x`."
+    return f"{said} `{context.command_path} --help` lists what it takes."
 
 
 def report(message: str) -> None:

@@ -99,6 +99,8 @@ def fuse(
     """Make an image with adapters that suit the prompt, or with those named."""
     if (prompt is None) == (recipe is None):
         raise UsageError("give either a prompt or --recipe.")
+    if adapters is None:
+        prompt, more = joined(prompt, more), None
     result.check()
     ids, strengths = parse_adapters(adapters, more)
     asked, mode = drawing.asked, drawing.parsed_mode
@@ -161,6 +163,8 @@ def compare(
     output: Png = Path("compare.png"),
 ) -> None:
     """Draw the base, each adapter alone, their sum, average and gated fusion, side by side."""
+    if adapters is None:
+        prompt, more = joined(prompt, more) or "", None
     ids = parse_ids(adapters, more)
     check_png(output)
     asked = drawing.asked
@@ -184,13 +188,20 @@ def write_sheet(sheet: "Image", output: Path) -> None:
     stderr().print(f"wrote {output}", markup=False)
 
 
+def joined(prompt: str | None, more: Sequence[str] | None) -> str | None:
+    """Return a prompt that came in several words: no ids follow where no adapters are named."""
+    return prompt if prompt is None else " ".join([prompt, *(more or [])])
+
+
 def parse_ids(given: str | None, more: Sequence[str] | None) -> list[int] | None:
     """Read `12,7` or `12` followed by the words `7`…"""
     words = _words(given, more)
     try:
         return [int(word) for word in words] or None
     except ValueError:
-        raise UsageError(f"--adapters has {' '.join(words)!r}; write ids, like 12 7.") from None
+        raise UsageError(
+            f"--adapters has {' '.join(words)!r}; write ids, like 12 7, and the prompt in quotes."
+        ) from None
 
 
 def parse_adapters(
@@ -206,7 +217,8 @@ def parse_adapters(
             strengths.append(float(strength) if strength else None)
         except ValueError:
             raise UsageError(
-                f"--adapters has {word!r}; write ids with strengths, like 12 7:0.8."
+                f"--adapters has {word!r}; write ids with strengths, like 12 7:0.8, and the prompt "
+                "in quotes."
             ) from None
     return (ids, strengths) if ids else (None, None)
 

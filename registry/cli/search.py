@@ -55,15 +55,16 @@ def search(
     filters: FilterOptions,
     wishes: LikeOptions,
     going: FoundOptions,
-    text: Annotated[
-        str, typer.Argument(help="What the images look like; English or Chinese.")
-    ] = "",
+    words: Annotated[
+        list[str] | None, typer.Argument(help="What the images look like; English or Chinese.")
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Find the adapters of this picture instead.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Find adapters by their weights, by their covers and by words. Without words, list all."""
+    text = " ".join(words or ())
     if picture is not None:
         if text or wishes:
             raise UsageError("--picture is searched by alone; leave the text out.")
@@ -95,6 +96,9 @@ def _print_everything(page: "SearchAnswer", going: FoundOptions) -> None:
     room = stdout().width // 3
     rows = [_row(result.adapter, room) for result in page.results]
     print_table(rows, "No adapter here has what the filters ask for.")
+    # A server of an earlier version does not tell.
+    if page.total is not None:
+        _print_total(page.total, exact=page.total_exact is not False)
     print_more(going.going_on(page.next))
 
 
@@ -130,10 +134,13 @@ def list_(
 def _print_list(page: "AdapterListAnswer", nothing: str, going: PagingOptions) -> None:
     room = stdout().width // 3
     print_table([_row(adapter, room) for adapter in page.items], nothing)
-    number = counted(page.total, "adapter")
-    found = number if page.total_exact else f"more than {number}"
-    stderr().print(found, style="dim")
+    _print_total(page.total, exact=page.total_exact)
     print_more(going.going_on(page.next))
+
+
+def _print_total(total: int, *, exact: bool) -> None:
+    number = counted(total, "adapter")
+    stderr().print(number if exact else f"more than {number}", style="dim")
 
 
 def _row(adapter: "AdapterAnswer", room: int) -> dict[str, str]:
@@ -223,13 +230,13 @@ def _print_duplicates(page: "DuplicateListAnswer", adapter_id: int, going: Found
 @app.command()
 def choose(
     context: typer.Context,
-    prompt: Annotated[str, typer.Argument(help="What is to be drawn.")],
+    words: Annotated[list[str], typer.Argument(help="What is to be drawn.")],
     k: Most = 3,
     base_model: BaseModel = None,
     as_json: Json = False,
 ) -> None:
     """Say which adapters `fuse` would draw a prompt with: one for each thing that it names."""
-    chosen = open_reader(context).choose(prompt, k, base_model=base_model)
+    chosen = open_reader(context).choose(" ".join(words), k, base_model=base_model)
     if as_json:
         print_json([choice.model_dump(mode="json") for choice in chosen])
         return

@@ -31,9 +31,11 @@ def print_search(page: "SearchAnswer", going: FoundOptions) -> None:
     if not page.results:
         console.print(f"There is nothing for {asked}.", markup=False)
         return
-    if going.is_first and not page.fits:
+    ranked = going.sort == "relevance"
+    # In another order what surely fits may be on a later page.
+    if going.is_first and not page.fits and (ranked or not page.found):
         console.print(_nothing_fits(asked, perhaps=bool(page.found)), markup=False)
-    console.print(_table(page.results, console.width, in_bands=going.sort == "relevance"))
+    console.print(_table(page.results, console.width, in_bands=ranked))
     if also := ", ".join(_also_listed(page.results)):
         console.print(f"Also listed: {also}", style="dim", markup=False)
     for result in page.results:

@@ -29,7 +29,6 @@ from registry.retrieval.errors import (
     EmptyQueryError,
     NothingFoundError,
     NothingIndexedError,
-    QueryTooLongError,
     UnknownBaseModelError,
 )
 from registry.retrieval.filters import (
@@ -39,6 +38,7 @@ from registry.retrieval.filters import (
     known_name,
 )
 from registry.retrieval.found import MOST_FOUND, Paging, page_of
+from registry.retrieval.given_values import check_length
 from registry.retrieval.hybrid import Question, SearchQuery, put
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
@@ -72,8 +72,6 @@ from registry.text.prompt_phrases import texts_of
 from registry.text.trigger_words import missing_triggers
 from registry.text.word_segmentation import clean
 
-# The API takes 2,000; a file of prompts on the command line is a mistake.
-MOST_CHARACTERS = 10_000
 UNKNOWN = "Adapter {} has neither an embedding nor captions nor a fingerprint: it was not compared."
 SORTED = f"Only the {MOST_RANKED} most relevant are sorted; by relevance all can be gone through."
 
@@ -179,6 +177,7 @@ class Finder:
     ) -> SearchPage:
         """Return a page of the MOST_FOUND adapters most like some, and `text`, and unlike others.
 
+        In another `sort` only what fits or perhaps fits is listed, where anything does.
         Without a base model in `filters` all are searched: captions lead from one to another.
 
         Raises:
@@ -197,9 +196,11 @@ class Finder:
             alike = search_alike(session, text, likes, filters, MOST_FOUND, spaces)
             hits = {hit.adapter_id: hit for hit in alike.hits}
             question, paging = ("alike", text, likes, filters), Paging(sort, cursor, limit, seed)
-            page = page_of(session, question, list(hits), paging)
-            results = load_results(session, [hits[id_] for id_ in page.ids])
             fitting = [id_ for id_, hit in hits.items() if hit.band != "probably not"]
+            # By name, what probably is something else would come anywhere.
+            listed = list(hits) if sort == "relevance" else fitting or list(hits)
+            page = page_of(session, question, listed, paging)
+            results = load_results(session, [hits[id_] for id_ in page.ids])
             found = count_by_base_model(session, fitting)
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
@@ -209,7 +210,7 @@ class Finder:
             (*notes, *(UNKNOWN.format(id_) for id_ in alike.unknown)),
             milliseconds=elapsed,
             found=found,
-            ranked=tuple(hits),
+            ranked=tuple(listed),
             next=page.next,
             compared_by=alike.compared_by,
             sort=sort,
@@ -236,6 +237,7 @@ class Finder:
                 next=page.next,
                 sort=paging.sort,
                 listed=page.cards,
+                total=page.total,
             )
 
         question = "everything", filters, paging
@@ -481,8 +483,7 @@ def _family_of(base_model: str) -> str:
 
 
 def _checked(text: str) -> str:
-    if len(text) > MOST_CHARACTERS:
-        raise QueryTooLongError(len(text), MOST_CHARACTERS)
+    check_length(text)
     text = clean(text)
     if not text.strip():
         raise EmptyQueryError

@@ -14,7 +14,7 @@ from registry.db.models import Listing
 from registry.retrieval.browsing import in_order
 from registry.retrieval.cursors import read_cursor, write_cursor
 from registry.retrieval.errors import CursorError
-from registry.retrieval.filter_options import check_choice, check_limit
+from registry.retrieval.given_values import check_choice, check_limit
 from registry.retrieval.terms import FOUND_SORTS, FoundSort
 
 # Their ids fit into an address.

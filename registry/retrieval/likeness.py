@@ -16,11 +16,13 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from encoder.text_encoder import TextEncoder
 from registry.db.models import Adapter
 from registry.errors import AdapterNotFoundError
 from registry.retrieval.duplicates import contents, find_duplicates
 from registry.retrieval.errors import LikenessError
 from registry.retrieval.filters import Filters
+from registry.retrieval.fitness import SAID_NONSENSE
 from registry.retrieval.ranking import Match, SearchHit, fold
 from registry.retrieval.selection import NEAR_COPY
 from registry.retrieval.spaces import (
@@ -32,6 +34,7 @@ from registry.retrieval.spaces import (
     mean_direction,
     unit,
 )
+from registry.retrieval.strangers import strangers_of
 from registry.retrieval.terms import Compared, Signal
 from registry.retrieval.words import matching_adapters
 
@@ -159,9 +162,7 @@ def _directions(
 ) -> tuple[list[_Asked], set[int]]:
     """Return where to look in each space, and which of the adapters given are known there."""
     captions = spaces.captions
-    embedded = {
-        said: captions.text_encoder.encode([said]) for said in (text, likes.unlike_text) if said
-    }
+    embedded = _texts(text, likes, captions.text_encoder)
     described = captions.vectors(session, likes.ids)
     known = set(described)
     asked = []
@@ -176,12 +177,30 @@ def _directions(
         like = [own[id_] for id_ in likes.like if id_ in own]
         unlike = [own[id_] for id_ in likes.unlike if id_ in own]
         direction = direction_of(
-            [*like, *(texts[said] for said in (text,) if said)],
-            [*unlike, *(texts[said] for said in (likes.unlike_text,) if said)],
+            [*like, *(texts[said] for said in (text,) if said in texts)],
+            [*unlike, *(texts[said] for said in (likes.unlike_text,) if said in texts)],
         )
         if direction is not None:
             asked.append(_Asked(space, direction))
     return asked, known
+
+
+def _texts(text: str, likes: Likes, text_encoder: TextEncoder) -> dict[str, Vector]:
+    """Return the embeddings (1, dim) of the texts that are added and taken away.
+
+    What is near gibberish is near nothing else: beside adapters it would only make what they have
+    in common stand out less from strangers, by which scores are told. It is asked for where it is
+    all that results should be like, and as a word it counts always.
+    """
+    embedded = {said: text_encoder.encode([said]) for said in (text, likes.unlike_text) if said}
+    if not likes.like:
+        return embedded
+    strangers = strangers_of(text_encoder) if embedded else None
+    return {
+        said: embedding
+        for said, embedding in embedded.items()
+        if strangers and strangers.gibberish_of(embedding[0]) <= SAID_NONSENSE
+    }
 
 
 def direction_of(like: Sequence[Vector], unlike: Sequence[Vector]) -> Vector | None:

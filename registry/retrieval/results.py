@@ -75,8 +75,9 @@ class SearchPage:
     # What told likeness, where adapters were given: weights, captions or fingerprints.
     compared_by: tuple[Compared, ...] = ()
     sort: FoundSort = "relevance"
-    # What an empty question lists: nothing was asked of these.
+    # What an empty question lists, and how many of all pages: nothing was asked of these.
     listed: tuple[AdapterCard, ...] = ()
+    total: Total | None = None
 
     @property
     def fits(self) -> bool:

@@ -77,6 +77,11 @@ class Strangers:
         """Return how similar a question (dim,), turned or plain, is to what means nothing."""
         return float(np.sort(self.gibberish @ question)[-NEAREST:].mean())
 
+    def gibberish_of(self, question: Floats) -> float:
+        """Return the same of a plain question in deviations above unrelated texts."""
+        mean, deviation = self.plain_scale
+        return (self.likeness_to_gibberish(question) - mean) / deviation
+
 
 # Of the encoders in use; those of tests go with their encoder.
 _known: WeakKeyDictionary[TextEncoder, Strangers] = WeakKeyDictionary()

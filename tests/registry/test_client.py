@@ -27,6 +27,8 @@ from registry.connection import (
 from registry.errors import BlobMismatchError, FileInTheWayError, FolderClosedError, RegistryError
 from registry.fusion.errors import SamplingError
 from registry.fusion.exports.adapters import exported
+from registry.local import LocalReader
+from registry.retrieval.errors import FilterError, SearchError
 from registry.service import Registry
 from tests.registry.api.conftest import add_file
 from tests.registry.api.routes.test_exports import recipe_of
@@ -68,6 +70,88 @@ def test_a_page_of_none_is_refused_there_and_here(
     for ask in (client.search, registry.search):
         with pytest.raises(RegistryError, match="limit"):
             ask("a fox", limit=limit)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"commercial": "maybe"}, "commercial is 'maybe'; it is true or false."),
+        ({"trigger_words": "maybe"}, "trigger_words is 'maybe'; it is true or false."),
+        ({"like": ["a"]}, "like is 'a'; write a whole number."),
+        ({"text": 5}, "text is 5; give a text."),
+        ({"text": "x" * 10_001}, "the query has 10,001 characters; "),
+        ({"limit": 1000}, "limit is 1000; it is 100 at most."),
+        ({"seed": -1}, "seed is -1; it is 0 at least."),
+        ({"min_size": -1}, "min_size is -1; write a size"),
+        ({"sort": "odd"}, "sort is 'odd'; it is one of relevance, "),
+        ({"odd": 1}, "there is no filter odd; there are base_model, "),
+    ],
+)
+def test_what_makes_no_sense_is_refused_there_as_here(
+    registry: Registry, client: Client, asked: dict[str, Any], said: str
+) -> None:
+    for reader in (client, LocalReader(registry)):
+        with pytest.raises(SearchError) as caught:
+            reader.search(**asked)
+        assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda reader: reader.list(limit=201),
+        lambda reader: reader.list(state="odd"),
+        lambda reader: reader.similar(1, limit=101),
+        lambda reader: reader.duplicates("fox"),
+        lambda reader: reader.show("fox"),
+        lambda reader: reader.show(0),
+        lambda reader: reader.choose("fox", 9),
+        lambda reader: reader.facets(author=7),
+        lambda reader: reader.runs(0),
+        lambda reader: reader.nights(1.5),
+    ],
+)
+def test_all_questions_are_read_the_same_there_and_here(
+    registry: Registry, client: Client, ask: Callable[[Any], object]
+) -> None:
+    said = []
+    for reader in (client, LocalReader(registry)):
+        with pytest.raises(FilterError) as caught:
+            ask(reader)
+        said.append(str(caught.value))
+
+    assert said[0] == said[1]
+
+
+def test_what_is_not_asked_for_is_nothing_there_and_here(
+    registry: Registry, client: Client
+) -> None:
+    fox = add_file(registry, 1, "fox", "a fox")
+    nothing: Any = None
+    for reader in (client, LocalReader(registry)):
+        everything = reader.search(nothing, author=nothing, tag=nothing)
+        assert [result.adapter.id for result in everything.results] == [fox]
+        assert (everything.total, everything.total_exact) == (1, True)
+        assert reader.search("fox").total is None
+        assert reader.search(like=fox).results == []
+
+
+def test_a_long_question_goes_through_a_server(registry: Registry, client: Client) -> None:
+    """As many signs as in this process, in any script, with filters."""
+    fox = add_file(registry, 1, "fox", "a fox")
+    filters: dict[str, Any] = {
+        "author": "someone",
+        "max_size": "2GB",
+        "updated_before": "2100-01-01",
+    }
+    for question in ("a fox " * 1600, "狐" * 10_000):
+        found = client.search(question, unlike_text="\ud800" * 10_000, **filters)
+        assert [result.adapter.id for result in found.results] == [fox]
+
+
+def test_advice_from_there_is_a_command_here(client: Client) -> None:
+    with pytest.raises(RemoteError, match=r"999\. `autolora list` lists the ones here"):
+        client.show(999)
 
 
 NO_TEXT = "a \ud800 fox\udcff"

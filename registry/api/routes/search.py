@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from registry.api.deps import RegistryDep
 from registry.api.description import refusals
-from registry.api.schemas.asked import SearchParams
+from registry.api.schemas.asked import SearchBody, SearchParams
 from registry.api.schemas.found import SearchAnswer
 from registry.api.schemas.fuse import ChoiceAnswer, ChooseParams
 from registry.retrieval.errors import (
@@ -15,6 +15,7 @@ from registry.retrieval.errors import (
     NothingIndexedError,
     UnknownFilterValueError,
 )
+from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["search"])
 NO_SUCH_AUTHOR = UnknownFilterValueError("author", "nobody", ["ann"], more=False)
@@ -32,6 +33,20 @@ def search(params: Annotated[SearchParams, Query()], registry: RegistryDep) -> R
     With `like` and `unlike`, adapters that are like some and unlike others. With neither, and
     without `q`, all that filters let through.
     """
+    return _answer(params, registry)
+
+
+@router.post(
+    "/search",
+    response_model=SearchAnswer,
+    responses=refusals(NO_SUCH_AUTHOR, NothingIndexedError()),
+)
+def search_at_length(asked: SearchBody, registry: RegistryDep) -> Response:
+    """Find adapters by a question of up to 10,000 characters; all else as by GET."""
+    return _answer(asked, registry)
+
+
+def _answer(params: SearchParams, registry: Registry) -> Response:
     page = registry.search(
         params.q,
         limit=params.limit,

@@ -9,6 +9,7 @@ from registry.retrieval.cursors import write_cursor
 from registry.retrieval.filter_options import make_filters
 from registry.retrieval.filters import Filters
 from registry.retrieval.found import Paging
+from registry.retrieval.given_values import MOST_CHARACTERS
 from registry.retrieval.likeness import Likes
 from registry.retrieval.terms import LONGEST_CURSOR, FilterOptions, FoundSort, Maturity, Sort, State
 
@@ -80,7 +81,7 @@ class SearchParams(FilterParams):
         max_length=2000,
         examples=["a fox made of paper", "水墨画"],
         description="What the images look like. Left out, all that filters let through are listed, "
-        "the newest first.",
+        "the newest first. By POST it may be longer.",
     )
     like: list[AdapterId] = Field(
         default=[], examples=[[7]], description="Adapters that results should be like, up to 10."
@@ -105,6 +106,23 @@ class SearchParams(FilterParams):
 
     def likes(self) -> Likes:
         return Likes(tuple(self.like), tuple(self.unlike), self.unlike_text)
+
+
+class SearchBody(SearchParams):
+    """What `GET /v1/search` takes, for texts that are too long for an address."""
+
+    q: str = Field(
+        default="",
+        max_length=MOST_CHARACTERS,
+        examples=["a fox made of paper", "水墨画"],
+        description="What the images look like.",
+    )
+    unlike_text: str = Field(
+        default="",
+        max_length=MOST_CHARACTERS,
+        examples=["a photograph"],
+        description="What the images should not look like.",
+    )
 
 
 class ListParams(FilterParams):

@@ -155,6 +155,14 @@ class SearchAnswer(Answer):
         description="What fits or perhaps fits, counted by base model, as far as the list is "
         "ranked.",
     )
+    total: int | None = Field(
+        default=None,
+        examples=[None],
+        description="Of all pages, where nothing was asked; null where results are ranked.",
+    )
+    total_exact: bool | None = Field(
+        default=None, examples=[None], description="If not, there are more than `total`."
+    )
     next: Next
     notes: list[str] = Field(examples=[[]])
     compared_by: list[Compared] = Field(
@@ -173,6 +181,8 @@ class SearchAnswer(Answer):
                 *(ResultAnswer.of_listed(card) for card in page.listed),
             ],
             found=dict(page.found),
+            total=None if page.total is None else page.total.count,
+            total_exact=None if page.total is None else page.total.exact,
             next=page.next,
             notes=list(page.notes),
             compared_by=list(page.compared_by),

@@ -229,7 +229,8 @@ def test_a_public_server_does_not_say_why_a_refresh_failed(
 def test_a_public_server_has_no_route_that_writes(public: TestClient) -> None:
     paths = public.get("/v1/openapi.json").json()["paths"]
 
-    # What is sent to be read is too large for an address: a picture, a recipe.
+    # What is sent to be read is too large for an address: a long question, a picture, a recipe.
+    assert set(paths.pop("/v1/search")) == {"get", "post"}
     for path in ("/v1/search/picture", "/v1/recipes/export", "/v1/recipes/files"):
         assert set(paths.pop(path)) == {"post"}
     assert {method for path in paths.values() for method in path} == {"get"}

@@ -71,11 +71,57 @@ def test_what_is_far_too_long_is_refused(client: TestClient, registry: Registry,
     answer = client.get("/v1/search", params={"q": "x" * 30_000})
 
     assert answer.status_code == 422
-    assert "2000" in answer.json()["detail"]
+    said = "q has 30,000 characters; it has 2,000 at most; send it by POST for up to 10,000"
+    assert answer.json()["detail"] == said
     assert len(answer.content) < 1000
     for ask in (registry.search, registry.choose):
         with pytest.raises(QueryTooLongError, match="1,000,000 characters"):
             ask("x" * 1_000_000)
+
+
+def test_a_long_question_is_sent_as_a_body(client: TestClient, fox: int) -> None:
+    for question in ("a red fox " * 1000, "🦊" * 10_000):
+        answer = client.post("/v1/search", json={"q": question, "tag": []})
+
+        assert answer.status_code == 200, answer.text
+        assert fox in [result["adapter"]["id"] for result in answer.json()["results"]]
+    refused = client.post("/v1/search", json={"q": "x" * 10_001})
+    assert refused.json()["detail"] == "q has 10,001 characters; it has 10,000 at most"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("search?like=a", "like is 'a'; write a whole number"),
+        ("search?commercial=maybe", "commercial is 'maybe'; it is true or false"),
+        ("search?limit=0", "limit is 0; it is 1 at least"),
+        (
+            "search?limit=101&seed=-1",
+            "seed is -1; it is 0 at least; limit is 101; it is 100 at most",
+        ),
+        ("search?mature=odd", "mature is 'odd'; it is one of any, hide, only"),
+        ("search?min_rank=x", "min_rank is 'x'; write a whole number"),
+        ("adapters/abc", "adapter_id is 'abc'; write a whole number"),
+        ("choose?prompt=", "prompt has 0 characters; it has 1 at least"),
+        ("choose", "prompt is missing; give it"),
+    ],
+)
+def test_a_value_that_is_no_good_is_told_with_what_is(
+    client: TestClient, asked: str, said: str
+) -> None:
+    answer = client.get(f"/v1/{asked}")
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith(said)
+
+
+def test_an_adapter_that_is_not_there_is_told_with_where_they_are(client: TestClient) -> None:
+    """A program has no command line, and a browser no routes."""
+    said = client.get("/v1/adapters/9999").json()["detail"]
+    page = client.get("/adapters/9999?lang=en", headers={"Accept": "text/html"}).text
+
+    assert said == "there is no adapter 9999. `GET /v1/adapters` lists the ones here."
+    assert "The start page lists the ones here." in page
 
 
 def test_the_page_says_that_something_perhaps_fits(client: TestClient, registry: Registry) -> None:

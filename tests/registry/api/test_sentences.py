@@ -52,7 +52,7 @@ def test_every_sentence_is_one_of_the_code(english: str) -> None:
 
 # They name what a client of the API has sent, and no page sends that; or quote another program.
 FOR_PROGRAMS = (
-    "4096x4096 pixels", "ComfyUI refuses the workflow", "flux.1-dev draws sides", "limit: Input",
+    "4096x4096 pixels", "ComfyUI refuses the workflow", "flux.1-dev draws sides", "limit is",
     "no other program draws", "not a recipe of schema",
 )  # fmt: skip
 

@@ -36,6 +36,31 @@ def test_failures_are_one_line(words: list[str], said: str) -> None:
     assert said in run_badly(*words)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search", "--limit", "0"], "--limit is 0; it is 1 at least."),
+        (["search", "--page", "0"], "--page is 0; it is 1 at least."),
+        (["search", "--like", "abc"], "--like is 'abc'; write a whole number."),
+        (["list", "--min-rank", "1.5"], "--min-rank is 1.5; write a whole number."),
+        (["list", "fox"], "got unexpected extra argument(s) (fox)."),
+        (["show"], "missing argument 'ID'."),
+        (["show", "-1"], "no such option: -1. Words that begin with - go last, behind --: "),
+        (["search", "-red"], "search -- -x`. "),
+        (["search", "--limitt", "3"], "--limitt (Possible options: --limit)."),
+        (["search", "--limit"], "option '--limit' requires an argument."),
+        (["serve", "--nightly", "x"], "--nightly: 'x' does not match the formats '%H:%M'."),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_that_says_what_to_do(words: list[str], said: str) -> None:
+    result = run(*words)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("autolora: ")
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr
+
+
 def test_a_database_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRY_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
 

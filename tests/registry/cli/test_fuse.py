@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from registry.cli.fuse import parse_adapters
+from registry.cli.fuse import joined, parse_adapters
 from registry.config import Settings
 from registry.db.models import Adapter
 from registry.fusion.backends.pipeline import load_backend
@@ -195,13 +195,27 @@ def test_adapters_are_named_with_and_without_commas() -> None:
     assert parse_adapters(None, None) == (None, None)
 
 
+def test_a_prompt_may_come_in_several_words(ids: list[int], tmp_path: Path) -> None:
+    """As long as no ids follow it."""
+    out = tmp_path / "out.png"
+
+    run_well("fuse", "a", "red", "fox", "--steps", "1", "-o", str(out))
+
+    assert read_recipe(out).prompt == "a red fox"
+    assert joined(None, None) is None
+    said = run_badly("fuse", "a", "red", "fox", "--adapters", str(ids[0]), "-o", str(out))
+    assert "'red'" in said
+    assert "the prompt in quotes" in said
+
+
 def test_sheets_that_make_no_sense_are_one_line(ids: list[int]) -> None:
-    assert "'ink' is one word too many; put the prompt in quotes" in run_badly("fuse", "a", "ink")
+    assert "'ink' is one word too many; put the prompt in quotes" in run_badly("grid", "a", "ink")
     assert "names none" in run_badly("fuse", "a fox", "--adapters", "")
     assert "write ids with strengths" in run_badly("fuse", "a fox", "--adapters", "1", "7:x")
     assert "two adapters or more" in run_badly("grid", "a fox", "--adapters", "1")
     assert "write ids" in run_badly("grid", "a fox", "--adapters", "fox", "cat")
-    assert "put the prompt in quotes" in run_badly("compare", "a", "fox")
+    said = run_badly("compare", "a", "fox", "--adapters", "1")
+    assert "the prompt in quotes" in said
     assert "write pixels" in run_badly("fuse", "x", "--size", "big")
     assert "no adapter 999" in run_badly("grid", "a fox", "--adapters", str(ids[0]), "999")
     assert "it is one of diffusers, a1111" in run_badly("fuse", "x", "--export", "photoshop")

@@ -25,6 +25,44 @@ def test_search_prints_a_table(registry: Registry) -> None:
     assert "1.00 #1" in printed
 
 
+def test_several_words_are_one_question(registry: Registry) -> None:
+    """Nobody quotes them."""
+    fox = add_fox(registry)
+
+    answer = json.loads(run_well("search", "a", "red", "fox", "--limit", "1", "--json"))
+
+    assert (answer["text"], answer["results"][0]["adapter"]["id"]) == ("a red fox", fox)
+    assert str(fox) in run_well("choose", "a", "fox").split()
+
+
+def test_a_list_of_all_says_how_many_there_are(registry: Registry) -> None:
+    add_fox(registry)
+
+    assert "1 adapter\n" in run("search", "").stderr
+    assert "1 adapter\n" not in run("search", "fox").stderr
+
+
+def test_what_is_alike_is_sorted_without_what_is_not(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        for n, text in enumerate(
+            ["a fox", "a red fox", "a train", *(f"{n} of all" for n in range(9))]
+        ):
+            captions = [(text, embed(registry, text))]
+            add_adapter(session, name=f"style {n}", captions=captions)
+        liked = session.scalars(select(Cover.adapter_id).order_by(Cover.adapter_id)).first()
+
+    by_score = json.loads(run_well("search", "--like", str(liked), "--limit", "100", "--json"))
+    command = ["search", "--like", str(liked), "--sort", "name"]
+    by_name = json.loads(run_well(*command, "--json"))
+
+    bands = [result["band"] for result in by_score["results"]]
+    fitting = [band for band in bands if band != "probably not"]
+    assert 0 < len(fitting) < len(bands)
+    assert {result["band"] for result in by_name["results"]} == set(fitting)
+    assert len(by_name["results"]) == len(fitting)
+    assert "the first of these" not in run_well(*command)
+
+
 def test_search_without_words_lists_all_that_filters_let_through(registry: Registry) -> None:
     fox = add_fox(registry)
     with registry.sessions.begin() as session:

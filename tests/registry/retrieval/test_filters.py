@@ -14,8 +14,9 @@ from registry.retrieval.errors import (
     UnknownBaseModelError,
     UnknownFilterValueError,
 )
-from registry.retrieval.filter_options import make_filters, read_moment, read_size
+from registry.retrieval.filter_options import make_filters
 from registry.retrieval.filters import beyond_facts, conditions, conditions_on_facts
+from registry.retrieval.given_values import read_moment, read_size
 from registry.retrieval.known_values import base_models_listed, check_filters
 from tests.builders import add_adapter
 

@@ -24,12 +24,14 @@ from registry.retrieval.likeness import (
     search_alike,
 )
 from registry.retrieval.spaces import CaptionSpace, WeightSpace
+from registry.retrieval.strangers import GIBBERISH, PHRASES
 from tests.builders import TEXT_ENCODER, active_encoder, add_adapter, add_encoder, axis
 
 Vectors = npt.NDArray[np.float32]
 
 
-@dataclass
+# One for each search, told apart by what it is: what is measured of one is kept.
+@dataclass(eq=False)
 class AxisText(TextEncoder):
     """Texts by the axis that a test gives them; others lie on one of their own."""
 
@@ -170,6 +172,35 @@ def test_texts_are_added_and_subtracted_too(session: Session) -> None:
     assert ids(added)[0] == with_fox.id
     assert ids(taken)[0] == with_cat.id
     assert added.hits[0].score > 0.5
+
+
+# Phrases have nothing to do with each other, gibberish lies together.
+NONSENSE = {said: 100 + n for n, said in enumerate(PHRASES)} | dict.fromkeys(GIBBERISH, 400)
+
+
+def test_nonsense_adds_nothing_to_what_adapters_have_in_common(session: Session) -> None:
+    """It lies beside everything, so that neighbours would stand out more from strangers."""
+    strangers(session)
+    liked = add_adapter(session, embedding=axis(1))
+    both = add_adapter(session, embedding=mixed(a1=1, a2=1))
+    axes = NONSENSE | {"asdfqwer": 400, "fox": 2}
+
+    alone = alike(session, like=[liked], axes=axes)
+    beside = alike(session, "asdfqwer", like=[liked], axes=axes)
+    taken = alike(session, like=[liked], unlike_text="asdfqwer", axes=axes)
+    with_fox = alike(session, "fox", like=[liked], axes=axes)
+
+    assert [hit.score for hit in beside.hits] == [hit.score for hit in alone.hits]
+    assert ids(taken) == ids(alone)
+    assert similarity(with_fox, both) > similarity(alone, both) == similarity(beside, both)
+
+
+def test_nonsense_is_asked_for_where_it_is_all(session: Session) -> None:
+    strangers(session)
+    unliked = add_adapter(session, embedding=axis(1))
+    axes = NONSENSE | {"asdfqwer": 400}
+
+    assert alike(session, "asdfqwer", unlike=[unliked], axes=axes).hits
 
 
 def test_captions_lead_to_other_base_models(session: Session) -> None:

@@ -129,7 +129,7 @@ ANSWERS = (
         "访问此服务器需要令牌（`Authorization: Bearer …`）。",
     ),
     (
-        "there is no adapter {id}. `autolora list` lists the ones here.",
+        "there is no adapter {id}. {where} lists the ones here.",
         "没有编号为 {id} 的适配器。",
     ),
     (
@@ -198,7 +198,7 @@ ANSWERS = (
         "没有适合 {prompt} 的 {base} 适配器；请换个说法，或自行选择适配器。",
     ),
     (
-        "adapter {id} ({name}) has no file here; `autolora show {same}` says why.",
+        "adapter {id} ({name}) has no file here; {where} says why.",
         "适配器 {id}（{name}）在此没有文件。",
     ),
     (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from registry.api.pages.render import SIZE_PATTERN
 from registry.api.pages.texts import PAGES, TEXTS
-from registry.retrieval.filter_options import SIZE
+from registry.retrieval.given_values import SIZE
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover
