@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm.util import AliasedClass
 
 from encoder.base_models.facts import family_members, related_base_models
-from encoder.base_models.names import find_base_model
+from encoder.base_models.names import find_base_model, names_meant
 from registry.db.favourites import Favourite
 from registry.db.models import Listing, ListingWords
 from registry.retrieval.terms import Maturity
@@ -21,9 +21,10 @@ from registry.text.word_segmentation import clean
 class Filters:
     """None and empty mean any; of several values one must hold, but an adapter has all `tags`.
 
-    Values are compared without regard to case, base models also as hubs and trainers call them. A
-    family's name among `base_models` means its variants too, unless `variants` is False;
-    `families` are named by themselves or by any of their base models. Ranges include both ends;
+    Values are compared without regard to case, base models also as hubs, trainers and people call
+    them: a word that may mean several ("flux") asks for all of those. A family's name among
+    `base_models` means its variants too, unless `variants` is False; `families` are named by
+    themselves or by any of their base models. Ranges include both ends;
     `rank` is the median of an adapter's layers', sizes are bytes, and `updated_since` and
     `updated_before` are of the hub. `commercial` asks for licences that let pictures be sold, or
     do not; who states no licence permits nothing. `mature="hide"` keeps what nobody has rated.
@@ -177,14 +178,34 @@ def _lowered_facts(kind: str, values: Sequence[str]) -> list[Any]:
 
 
 def known_name(base_model: str) -> str:
-    """Return our name of a base model that may be written as hubs or trainers write it."""
+    """Return our name of a base model that may be written as hubs, trainers or people write it.
+
+    A word that may mean several stays as it is.
+    """
     name = clean(base_model).strip()
     return find_base_model(name) or name
 
 
+def known_names(base_model: str) -> tuple[str, ...]:
+    """Return our names of all base models that a word may mean, itself where none is known."""
+    name = clean(base_model).strip()
+    return names_meant(name) or (name,)
+
+
+def base_models_meant(word: str, *, variants: bool = True) -> tuple[str, ...]:
+    """Return the base models whose adapters are asked for by what a person calls one."""
+    related = (related_base_models(name, siblings=variants) for name in known_names(word))
+    return tuple(dict.fromkeys(name for names in related for name in names))
+
+
 def members_of(family: str) -> tuple[str, ...]:
-    """Return the base models of a family, which any of them names."""
-    return family_members(known_name(family))
+    """Return the base models of a family, which any of them names, or of all that may be meant."""
+    names = known_names(family)
+    if len(names) == 1:
+        return family_members(names[0])
+    # Who says "flux" leaves the size open, too: each is a family of its own.
+    members = (family_members(name) for name in base_models_meant(family))
+    return tuple(dict.fromkeys(name for own in members for name in own))
 
 
 def lowered(values: Sequence[str]) -> list[Any]:
@@ -210,7 +231,7 @@ def base_models_named(filters: Filters) -> list[str]:
         {
             meant
             for name in filters.base_models
-            for meant in related_base_models(known_name(name), siblings=filters.variants)
+            for meant in base_models_meant(name, variants=filters.variants)
         }
     )
 

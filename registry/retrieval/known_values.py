@@ -10,10 +10,16 @@ from typing import Any
 from sqlalchemy import ARRAY, Select, Text, func, literal, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from encoder.base_models.facts import family_of, related_base_models
+from encoder.base_models.facts import family_of
 from registry.db.models import Listing
 from registry.retrieval.errors import UnknownBaseModelError, UnknownFilterValueError
-from registry.retrieval.filters import Filters, has_tags, known_name, lowered, members_of
+from registry.retrieval.filters import (
+    Filters,
+    base_models_meant,
+    has_tags,
+    lowered,
+    members_of,
+)
 from registry.text.word_segmentation import clean
 
 # Of a long list, those spelled most alike.
@@ -55,7 +61,7 @@ def _check_base_models(session: Session, filters: Filters) -> None:
         return
     listed = base_models_listed(session)
     for asked in filters.base_models:
-        if not set(related_base_models(known_name(asked))) & set(listed):
+        if not set(base_models_meant(asked)) & set(listed):
             raise UnknownBaseModelError(asked, _nearest(session, listed, asked))
     for asked in filters.families:
         if not set(members_of(asked)) & set(listed):

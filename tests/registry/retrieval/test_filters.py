@@ -90,6 +90,51 @@ def test_each_filter_lets_through_what_it_says(session: Session) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("1.5", "b"), ("v1-5", "b"), ("SD1", "b"), ("XL", "de"), ("stable diffusion xl", "de"),
+        ("ＳＤＸＬ", "de"), ("pony xl", "e"), ("PDXL", "e"), ("sd", "bde"),
+        ("Stable Diffusion", "bde"), ("flux", "ac"), ("FLUX.1", "a"), ("flux klein", "c"),
+    ],
+)  # fmt: skip
+def test_base_models_are_named_as_people_do(session: Session, written: str, names: str) -> None:
+    for name, base_model in {
+        "a": "flux.1-dev", "b": "sd-1.5", "c": "flux.2-klein-4b", "d": "sdxl-1.0", "e": "pony",
+        "f": "qwen-image",
+    }.items():  # fmt: skip
+        add_adapter(session, name=name, base_model=base_model)
+
+    check_filters(session, make_filters(base_model=written))
+    assert "".join(passing(session, base_model=written)) == names
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("flux", "ac"), ("sd", "bd"), ("stable diffusion", "bd"), ("SD1", "b"), ("ILXL", "d"),
+        ("flux.2-klein-4b", "c"), ("flux.2", ""),
+    ],
+)  # fmt: skip
+def test_families_are_named_as_people_do(session: Session, written: str, names: str) -> None:
+    for name, base_model in {
+        "a": "flux.1-dev", "b": "sd-1.5", "c": "flux.2-klein-4b", "d": "pony", "e": "qwen-image"
+    }.items():  # fmt: skip
+        add_adapter(session, name=name, base_model=base_model)
+
+    assert "".join(passing(session, family=written)) == names
+
+
+def test_of_several_that_a_word_may_mean_one_has_to_be_there(session: Session) -> None:
+    add_adapter(session, base_model="sd-1.5")
+    check_filters(session, make_filters(base_model="sd", family="sd"))
+
+    with pytest.raises(UnknownBaseModelError, match=r"'flux'\. Ready are: sd-1\.5"):
+        check_filters(session, make_filters(base_model="flux"))
+    with pytest.raises(UnknownFilterValueError, match=r"'flux'\. There are: sd-1\.5"):
+        check_filters(session, make_filters(family="flux"))
+
+
+@pytest.mark.parametrize(
     ("written", "size"),
     [
         ("200MB", 2 * 10**8), ("1.5 gb", 15 * 10**8), ("7", 7), ("3k", 3000), ("2MiB", 2 * 10**6),
