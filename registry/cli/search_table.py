@@ -33,7 +33,9 @@ def print_search(page: "SearchAnswer", going: FoundOptions) -> None:
         return
     if going.is_first and not page.fits:
         console.print(_nothing_fits(asked, perhaps=bool(page.found)), markup=False)
-    console.print(_table(page.results, console.width, in_bands=going.sort == "relevance"))
+    console.print(
+        _table(page.results, console.width, in_bands=going.order()["sort"] == "relevance")
+    )
     if also := ", ".join(_also_listed(page.results)):
         console.print(f"Also listed: {also}", style="dim", markup=False)
     for result in page.results:

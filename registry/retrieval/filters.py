@@ -13,6 +13,7 @@ from encoder.base_models.facts import family_members, related_base_models
 from encoder.base_models.names import find_base_model, names_meant
 from registry.db.favourites import Favourite
 from registry.db.models import Listing, ListingWords
+from registry.retrieval.spellings import spellings
 from registry.retrieval.terms import Maturity
 from registry.text.word_segmentation import clean
 
@@ -24,7 +25,8 @@ class Filters:
     Values are compared without regard to case, base models also as hubs, trainers and people call
     them: a word that may mean several ("flux") asks for all of those. A family's name among
     `base_models` means its variants too, unless `variants` is False; `families` are named by
-    themselves or by any of their base models. Ranges include both ends;
+    themselves or by any of their base models. Licences, hubs and trainers count as
+    `registry.retrieval.spellings` has them. Ranges include both ends;
     `rank` is the median of an adapter's layers', sizes are bytes, and `updated_since` and
     `updated_before` are of the hub. `commercial` asks for licences that let pictures be sold, or
     do not; who states no licence permits nothing. `mature="hide"` keeps what nobody has rated.
@@ -82,9 +84,9 @@ def conditions_by_field(
         wanted["families"] = [of.base_model.in_(base_models_of_families(filters))]
     for field, column, values in (
         ("authors", of.author, filters.authors),
-        ("licences", of.licence, filters.licences),
-        ("hubs", of.hub, filters.hubs),
-        ("trainers", of.trainer, filters.trainers),
+        ("licences", of.licence, spellings("licences", filters.licences)),
+        ("hubs", of.hub, spellings("hubs", filters.hubs)),
+        ("trainers", of.trainer, spellings("trainers", filters.trainers)),
     ):
         if values:
             wanted[field] = [column.in_(lowered(values))]
@@ -122,9 +124,9 @@ def conditions_on_facts(filters: Filters) -> list[ColumnElement[bool]]:
         (filters.base_models, [f"base_model={name}" for name in base_models_named(filters)]),
         (filters.families, [f"base_model={name}" for name in base_models_of_families(filters)]),
         (filters.authors, _lowered_facts("author", filters.authors)),
-        (filters.licences, _lowered_facts("licence", filters.licences)),
-        (filters.hubs, _lowered_facts("hub", filters.hubs)),
-        (filters.trainers, _lowered_facts("trainer", filters.trainers)),
+        (filters.licences, _lowered_facts("licence", spellings("licences", filters.licences))),
+        (filters.hubs, _lowered_facts("hub", spellings("hubs", filters.hubs))),
+        (filters.trainers, _lowered_facts("trainer", spellings("trainers", filters.trainers))),
     ):
         if asked:
             wanted.append(_in_facts("&&", facts))

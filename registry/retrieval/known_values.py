@@ -4,7 +4,7 @@ Values of a column are read by jumping through its index from one to the next (a
 https://wiki.postgresql.org/wiki/Loose_indexscan): a million rows have fifty base models.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ARRAY, Select, Text, func, literal, select
@@ -20,6 +20,7 @@ from registry.retrieval.filters import (
     lowered,
     members_of,
 )
+from registry.retrieval.spellings import Spelled, spellings
 from registry.text.word_segmentation import clean
 
 # Of a long list, those spelled most alike.
@@ -42,18 +43,23 @@ def check_filters(session: Session, filters: Filters) -> None:
     """
     _check_base_models(session, filters)
     for name, column, asked in (
-        ("author", Listing.author, filters.authors),
-        ("licence", Listing.licence, filters.licences),
-        ("hub", Listing.hub, filters.hubs),
-        ("trainer", Listing.trainer, filters.trainers),
+        ("author", Listing.author, [(one, (one,)) for one in filters.authors]),
+        ("licence", Listing.licence, _each_spelled("licences", filters.licences)),
+        ("hub", Listing.hub, _each_spelled("hubs", filters.hubs)),
+        ("trainer", Listing.trainer, _each_spelled("trainers", filters.trainers)),
     ):
-        for value in asked:
-            if not _is_there(session, column.in_(lowered([value]))):
+        for value, meant in asked:
+            if not _is_there(session, column.in_(lowered(meant))):
                 alike = _alike(values_of(column), value)
                 raise _unknown(name, value, session.scalars(alike).all())
     for value in filters.tags:
         if not _is_there(session, has_tags(Listing.tags, [value])):
             raise _unknown("tag", value, session.scalars(_alike(_some_tags(), value)).all())
+
+
+def _each_spelled(field: Spelled, values: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return values beside how adapters may have each."""
+    return [(value, spellings(field, [value])) for value in values]
 
 
 def _check_base_models(session: Session, filters: Filters) -> None:

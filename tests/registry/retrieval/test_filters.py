@@ -14,9 +14,11 @@ from registry.retrieval.errors import (
     UnknownBaseModelError,
     UnknownFilterValueError,
 )
-from registry.retrieval.filter_options import make_filters, read_moment, read_size
+from registry.retrieval.filter_options import check_choice, make_filters, read_moment, read_size
 from registry.retrieval.filters import beyond_facts, conditions, conditions_on_facts
 from registry.retrieval.known_values import base_models_listed, check_filters
+from registry.retrieval.other_states import browse_state
+from registry.retrieval.terms import SORTS
 from tests.builders import add_adapter
 
 
@@ -122,6 +124,72 @@ def test_families_are_named_as_people_do(session: Session, written: str, names: 
         add_adapter(session, name=name, base_model=base_model)
 
     assert "".join(passing(session, family=written)) == names
+
+
+@pytest.mark.parametrize(
+    ("option", "had", "written"),
+    [
+        (
+            "licence",
+            "CC-BY-4.0",
+            ["CC BY 4.0", "cc by 4.0", "cc_by-4.0", " cc-by 4.0", "CC-BY-4.0"],
+        ),
+        ("licence", "cc by-nc-sa 4.0", ["cc-by-nc-sa-4.0", "CC BY NC SA 4.0"]),
+        ("licence", "Apache-2.0", ["apache 2.0", "Apache2.0", "APACHE_2.0"]),
+        ("licence", "cc0-1.0", ["CC0 1.0"]),
+        ("trainer", "sd-scripts", ["kohya", "kohya_ss", "Kohya-SS", "sd scripts", "SD-Scripts"]),
+        ("trainer", "kohya", ["Kohya"]),
+        ("trainer", "OneTrainer", ["one trainer"]),
+        ("trainer", "ai-toolkit", ["AI Toolkit", "ostris"]),
+        ("hub", "civitai", ["civitai.com", "https://civitai.com/", "CivitAI", "civitai.red"]),
+        ("hub", "huggingface", ["huggingface.co", "hf", "HF.co", "Hugging Face", "hugging-face"]),
+        ("hub", "modelscope", ["modelscope.cn", "www.modelscope.cn", "魔搭"]),
+    ],
+)
+def test_values_are_written_as_people_do(
+    session: Session, option: str, had: str, written: list[str]
+) -> None:
+    a = add_adapter(session, name="a", **({} if option == "trainer" else {option: had}))
+    b = add_adapter(session, name="b", **({"hub": "elsewhere"} if option == "hub" else {}))
+    for adapter, trainer in ((a, had if option == "trainer" else "x"), (b, "y")):
+        verdict = {"trainer": trainer}
+        session.execute(
+            update(File).where(File.sha256 == adapter.file_sha256).values(verdict=verdict)
+        )
+
+    for value in written:
+        check_filters(session, make_filters(**{option: value}))
+        assert passing(session, **{option: value}) == ["a"], value
+
+
+def test_what_is_not_ready_is_filtered_by_the_same_values(session: Session) -> None:
+    add_adapter(session, state="listed", hub="huggingface", licence="cc-by-4.0")
+
+    filters = make_filters(hub="hf.co", licence="CC BY 4.0")
+
+    assert browse_state(session, "listed", filters, None, 5).total.count == 1
+
+
+def test_a_value_that_may_mean_another_is_refused_as_it_was_written(session: Session) -> None:
+    add_adapter(session, hub="civitai", licence="mit")
+
+    with pytest.raises(UnknownFilterValueError, match=r"hub 'hf.co'\. There are: civitai"):
+        check_filters(session, make_filters(hub="hf.co"))
+    with pytest.raises(UnknownFilterValueError, match=r"licence 'CC BY 4\.0'\. There are: mit"):
+        check_filters(session, make_filters(licence="CC BY 4.0"))
+
+
+@pytest.mark.parametrize("odd", ["", " ", "-_ ", "a-" * 100, "\0", "https://", "/", "'%_\\"])
+def test_odd_values_are_refused_in_words(session: Session, odd: str) -> None:
+    add_adapter(session)
+    for option in ("licence", "hub", "trainer", "base_model", "family"):
+        with pytest.raises(SearchError):
+            check_filters(session, make_filters(**{option: odd}))
+
+
+def test_choices_are_read_in_any_case() -> None:
+    assert make_filters(mature="HIDE").mature == "hide"  # type: ignore[typeddict-item]
+    assert check_choice("sort", "NAME", SORTS) == "name"  # type: ignore[type-var]
 
 
 def test_of_several_that_a_word_may_mean_one_has_to_be_there(session: Session) -> None:
