@@ -33,6 +33,7 @@ from registry.retrieval.words import (
     score_words,
     without_ending,
 )
+from registry.text.labels import without_labels
 from registry.text.question_parts import parts_of
 from registry.text.request_frames import what_is_asked
 
@@ -109,7 +110,7 @@ def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Ques
         anywhere = replace(query.filters, base_models=(), families=())
         asked = [
             ask_exact(session, name, filters=anywhere, limit=query.limit)
-            for name in query.called[:MOST_CALLED] or (text,)
+            for name in query.called[:MOST_CALLED] or dict.fromkeys((text, without_labels(text)))
         ]
         exact = partial(_each_once, asked)
     asked_for = what_is_asked(query.text)

@@ -149,8 +149,9 @@ def test_families_are_named_as_people_do(session: Session, written: str, names: 
 def test_values_are_written_as_people_do(
     session: Session, option: str, had: str, written: list[str]
 ) -> None:
-    a = add_adapter(session, name="a", **({} if option == "trainer" else {option: had}))
-    b = add_adapter(session, name="b", **({"hub": "elsewhere"} if option == "hub" else {}))
+    own: dict[str, Any] = {} if option == "trainer" else {option: had}
+    other: dict[str, Any] = {"hub": "elsewhere"} if option == "hub" else {}
+    a, b = add_adapter(session, name="a", **own), add_adapter(session, name="b", **other)
     for adapter, trainer in ((a, had if option == "trainer" else "x"), (b, "y")):
         verdict = {"trainer": trainer}
         session.execute(
@@ -158,8 +159,9 @@ def test_values_are_written_as_people_do(
         )
 
     for value in written:
-        check_filters(session, make_filters(**{option: value}))
-        assert passing(session, **{option: value}) == ["a"], value
+        options: dict[str, Any] = {option: value}
+        check_filters(session, make_filters(**options))
+        assert passing(session, **options) == ["a"], value
 
 
 def test_what_is_not_ready_is_filtered_by_the_same_values(session: Session) -> None:
@@ -183,13 +185,16 @@ def test_a_value_that_may_mean_another_is_refused_as_it_was_written(session: Ses
 def test_odd_values_are_refused_in_words(session: Session, odd: str) -> None:
     add_adapter(session)
     for option in ("licence", "hub", "trainer", "base_model", "family"):
+        options: dict[str, Any] = {option: odd}
         with pytest.raises(SearchError):
-            check_filters(session, make_filters(**{option: odd}))
+            check_filters(session, make_filters(**options))
 
 
 def test_choices_are_read_in_any_case() -> None:
-    assert make_filters(mature="HIDE").mature == "hide"  # type: ignore[typeddict-item]
-    assert check_choice("sort", "NAME", SORTS) == "name"  # type: ignore[type-var]
+    options: dict[str, Any] = {"mature": "HIDE"}
+    order: Any = "NAME"
+    assert make_filters(**options).mature == "hide"
+    assert check_choice("sort", order, SORTS) == "name"
 
 
 def test_of_several_that_a_word_may_mean_one_has_to_be_there(session: Session) -> None:
