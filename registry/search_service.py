@@ -87,7 +87,7 @@ class SearchService(OpenRegistry):
         filters = filters or Filters()
         if base_model is not None:
             filters = filters.of(known_name(base_model))
-        check_choice("sort", sort, FOUND_SORTS)
+        sort = check_choice("sort", sort, FOUND_SORTS)
         check_limit(limit)
         if likes:
             return self.finder.alike(text, likes, filters, limit, cursor, sort=sort, seed=seed)
@@ -142,8 +142,8 @@ class SearchService(OpenRegistry):
         Raises:
             SearchError: a filter asks for what is not there, or the cursor is of another question.
         """
-        check_choice("sort", sort, SORTS)
-        check_choice("state", state, get_args(State))
+        sort = check_choice("sort", sort, SORTS)
+        state = check_choice("state", state, get_args(State))
         check_limit(limit)
         wanted = filters or Filters()
 

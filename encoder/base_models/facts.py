@@ -33,6 +33,9 @@ class Variant:
     # - [3] https://github.com/ostris/ai-toolkit get_base_model_version of its models
     # - [4] https://github.com/Nerogar/OneTrainer resources/sd_model_spec, modelSaver/mixin
     trainer_words: tuple[str, ...] = ()
+    # What people call it besides, where they ask for adapters; nobody's word on what one is for is
+    # understood by them. The same word may mean several base models: "sd", "flux".
+    people_words: tuple[str, ...] = ()
     licence: str | None = None  # from its model card
     hub_id: str | None = None  # on Hugging Face
     # Set where it draws best with others than its pipeline's, as distilled ones do.

@@ -6,6 +6,7 @@ trainers ("FLUX_1" is ModelScope's for FLUX.1-dev and sd-scripts' for any FLUX.1
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Literal
@@ -35,19 +36,42 @@ def name_claim(words: str) -> str | None:
 
 
 def find_base_model(words: str) -> str | None:
-    """Return our name of the base model that a person names, None if it is not known here.
+    """Return our name of the base model that a person names.
 
-    As it is called here, on hubs or by trainers, without regard to case, spaces and signs.
+    None if it is not known here, or may be one of several.
     """
+    names = names_meant(words)
+    return names[0] if len(names) == 1 else None
+
+
+def names_meant(words: str) -> tuple[str, ...]:
+    """Return our names of all base models that a person may mean; none if none is known here.
+
+    As they are called here, on hubs or by trainers, or else by people: without regard to case,
+    spaces, signs and full width.
+    """
+    words = unicodedata.normalize("NFKC", words)
     if (name := _own_names().get(squeeze(words))) is not None:
-        return name
-    listed = name_listed([words])
-    return name_claim(words) if listed == UNKNOWN_BASE_MODEL else listed
+        return (name,)
+    if (listed := name_listed([words])) != UNKNOWN_BASE_MODEL:
+        return (listed,)
+    claimed = name_claim(words)
+    return (claimed,) if claimed else _peoples_names().get(squeeze(words), ())
 
 
 @cache
 def _own_names() -> Mapping[str, str]:
     return {squeeze(name): name for name in variant_names()}
+
+
+@cache
+def _peoples_names() -> Mapping[str, tuple[str, ...]]:
+    names: dict[str, tuple[str, ...]] = {}
+    for facts in read_facts().values():
+        for variant in facts.variants.values():
+            for word in map(squeeze, variant.people_words):
+                names[word] = (*names.get(word, ()), variant.name)
+    return names
 
 
 @cache

@@ -81,7 +81,7 @@ class FilterOptions:
     """Which adapters come into question."""
 
     base_model: Annotated[
-        list[str] | None, typer.Option(help=f"As hubs and trainers call it, too. {Several}")
+        list[str] | None, typer.Option(help=f"As hubs, trainers or people call it. {Several}")
     ] = None
     family: Annotated[
         list[str] | None, typer.Option(help=f"All base models of an architecture. {Several}")
@@ -132,9 +132,9 @@ def _check_unit(option: str, size: str | None) -> None:
 
 
 def choice(option: str, given: str, known: Sequence[Chosen]) -> Chosen:
-    """Return what was given, if it is one of those known."""
+    """Return which of those known was given, without regard to case."""
     for one in known:
-        if one == given:
+        if one == given.strip().lower():
             return one
     raise UsageError(f"{option} is {given!r}; it is one of {', '.join(map(str, known))}.")
 

@@ -31,7 +31,7 @@ def print_search(page: "SearchAnswer", going: FoundOptions) -> None:
     if not page.results:
         console.print(f"There is nothing for {asked}.", markup=False)
         return
-    ranked = going.sort == "relevance"
+    ranked = going.order()["sort"] == "relevance"
     # In another order what surely fits may be on a later page.
     if going.is_first and not page.fits and (ranked or not page.found):
         console.print(_nothing_fits(asked, perhaps=bool(page.found)), markup=False)

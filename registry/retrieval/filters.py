@@ -10,9 +10,10 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm.util import AliasedClass
 
 from encoder.base_models.facts import family_members, related_base_models
-from encoder.base_models.names import find_base_model
+from encoder.base_models.names import find_base_model, names_meant
 from registry.db.favourites import Favourite
 from registry.db.models import Listing, ListingWords
+from registry.retrieval.spellings import spellings
 from registry.retrieval.terms import Maturity
 from registry.text.word_segmentation import clean
 
@@ -21,9 +22,11 @@ from registry.text.word_segmentation import clean
 class Filters:
     """None and empty mean any; of several values one must hold, but an adapter has all `tags`.
 
-    Values are compared without regard to case, base models also as hubs and trainers call them. A
-    family's name among `base_models` means its variants too, unless `variants` is False;
-    `families` are named by themselves or by any of their base models. Ranges include both ends;
+    Values are compared without regard to case, base models also as hubs, trainers and people call
+    them: a word that may mean several ("flux") asks for all of those. A family's name among
+    `base_models` means its variants too, unless `variants` is False; `families` are named by
+    themselves or by any of their base models. Licences, hubs and trainers count as
+    `registry.retrieval.spellings` has them. Ranges include both ends;
     `rank` is the median of an adapter's layers', sizes are bytes, and `updated_since` and
     `updated_before` are of the hub. `commercial` asks for licences that let pictures be sold, or
     do not; who states no licence permits nothing. `mature="hide"` keeps what nobody has rated.
@@ -81,9 +84,9 @@ def conditions_by_field(
         wanted["families"] = [of.base_model.in_(base_models_of_families(filters))]
     for field, column, values in (
         ("authors", of.author, filters.authors),
-        ("licences", of.licence, filters.licences),
-        ("hubs", of.hub, filters.hubs),
-        ("trainers", of.trainer, filters.trainers),
+        ("licences", of.licence, spellings("licences", filters.licences)),
+        ("hubs", of.hub, spellings("hubs", filters.hubs)),
+        ("trainers", of.trainer, spellings("trainers", filters.trainers)),
     ):
         if values:
             wanted[field] = [column.in_(lowered(values))]
@@ -121,9 +124,9 @@ def conditions_on_facts(filters: Filters) -> list[ColumnElement[bool]]:
         (filters.base_models, [f"base_model={name}" for name in base_models_named(filters)]),
         (filters.families, [f"base_model={name}" for name in base_models_of_families(filters)]),
         (filters.authors, _lowered_facts("author", filters.authors)),
-        (filters.licences, _lowered_facts("licence", filters.licences)),
-        (filters.hubs, _lowered_facts("hub", filters.hubs)),
-        (filters.trainers, _lowered_facts("trainer", filters.trainers)),
+        (filters.licences, _lowered_facts("licence", spellings("licences", filters.licences))),
+        (filters.hubs, _lowered_facts("hub", spellings("hubs", filters.hubs))),
+        (filters.trainers, _lowered_facts("trainer", spellings("trainers", filters.trainers))),
     ):
         if asked:
             wanted.append(_in_facts("&&", facts))
@@ -177,14 +180,34 @@ def _lowered_facts(kind: str, values: Sequence[str]) -> list[Any]:
 
 
 def known_name(base_model: str) -> str:
-    """Return our name of a base model that may be written as hubs or trainers write it."""
+    """Return our name of a base model that may be written as hubs, trainers or people write it.
+
+    A word that may mean several stays as it is.
+    """
     name = clean(base_model).strip()
     return find_base_model(name) or name
 
 
+def known_names(base_model: str) -> tuple[str, ...]:
+    """Return our names of all base models that a word may mean, itself where none is known."""
+    name = clean(base_model).strip()
+    return names_meant(name) or (name,)
+
+
+def base_models_meant(word: str, *, variants: bool = True) -> tuple[str, ...]:
+    """Return the base models whose adapters are asked for by what a person calls one."""
+    related = (related_base_models(name, siblings=variants) for name in known_names(word))
+    return tuple(dict.fromkeys(name for names in related for name in names))
+
+
 def members_of(family: str) -> tuple[str, ...]:
-    """Return the base models of a family, which any of them names."""
-    return family_members(known_name(family))
+    """Return the base models of a family, which any of them names, or of all that may be meant."""
+    names = known_names(family)
+    if len(names) == 1:
+        return family_members(names[0])
+    # Who says "flux" leaves the size open, too: each is a family of its own.
+    members = (family_members(name) for name in base_models_meant(family))
+    return tuple(dict.fromkeys(name for own in members for name in own))
 
 
 def lowered(values: Sequence[str]) -> list[Any]:
@@ -210,7 +233,7 @@ def base_models_named(filters: Filters) -> list[str]:
         {
             meant
             for name in filters.base_models
-            for meant in related_base_models(known_name(name), siblings=filters.variants)
+            for meant in base_models_meant(name, variants=filters.variants)
         }
     )
 

@@ -33,9 +33,11 @@ from registry.retrieval.errors import (
 )
 from registry.retrieval.filters import (
     Filters,
+    base_models_meant,
     base_models_named,
     base_models_of_families,
     known_name,
+    known_names,
 )
 from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.given_values import check_length
@@ -245,10 +247,10 @@ class Finder:
 
     def _spaces(self, session: Session, filters: Filters) -> tuple[Spaces, tuple[str, ...]]:
         """Return where the adapters in question are compared, and what is lacking for that."""
-        named = (*filters.base_models, *filters.families)
+        named = _named_here(session, (*filters.base_models, *filters.families))
         # Most base models have no encoder: that is said of those that are asked for.
         names = named or tuple(encoder.base_model for encoder in active_encoders(session))
-        found = [self._encoders.find(session, known_name(name)) for name in names]
+        found = [self._encoders.find(session, name) for name in names]
         encoders = {encoder.name: encoder for encoder, _ in found if encoder is not None}
         weights = [WeightSpace(encoder) for encoder in encoders.values()]
         notes = tuple(note for _, note in found if note)
@@ -459,21 +461,38 @@ class Finder:
         """Return `asked` if it has adapters; else the default.
 
         The default is what most adapters are for, among those that images can be made
-        with here (REGISTRY_BASE_MODELS), if there are any.
+        with here (REGISTRY_BASE_MODELS), if there are any; where `asked` may mean several, that of
+        those.
         """
         known = list(count_by_base_model(session))
         if not known:
             raise NothingIndexedError
-        if asked is None:
-            runnable = [name for name in known if name in self._settings.base_models]
-            return (runnable or known)[0]
-        if not set(related_base_models(asked)) & set(known):
-            raise UnknownBaseModelError(asked, known)
-        return asked
+        possible = known
+        if asked is not None:
+            meant = base_models_meant(asked)
+            possible = [name for name in known if name in meant]
+            if not possible:
+                raise UnknownBaseModelError(asked, known)
+            if len(names := known_names(asked)) == 1:
+                return names[0]
+        runnable = [name for name in possible if name in self._settings.base_models]
+        return (runnable or possible)[0]
 
 
 def _names_some(filters: Filters) -> bool:
     return bool(filters.base_models or filters.families)
+
+
+def _named_here(session: Session, words: Sequence[str]) -> tuple[str, ...]:
+    """Return the base models that words name; of a word for several, those with adapters here."""
+    named: list[str] = []
+    for word in words:
+        names = known_names(word)
+        if len(names) > 1:
+            listed = set(base_models_listed(session))
+            names = tuple(name for name in base_models_meant(word) if name in listed)
+        named += names
+    return tuple(dict.fromkeys(named))
 
 
 def _family_of(base_model: str) -> str:

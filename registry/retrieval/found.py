@@ -5,7 +5,7 @@ still to come.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -49,7 +49,7 @@ def page_of(
         CursorError: the cursor is of another question, or none.
         FilterError: there is no such sort or page.
     """
-    check_choice("sort", paging.sort, FOUND_SORTS)
+    paging = replace(paging, sort=check_choice("sort", paging.sort, FOUND_SORTS))
     check_limit(paging.limit)
     asked = (*question, paging.sort, paging.seed)
     if paging.cursor is not None:

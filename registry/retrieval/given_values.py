@@ -202,16 +202,15 @@ def read_moment(name: str, value: datetime | date | str | None) -> datetime | No
 
 
 def check_choice(name: str, value: Chosen, known: Sequence[Chosen]) -> Chosen:
-    """Return a value that is one of those known.
+    """Return which of those known a value is, without regard to case.
 
     Raises:
         FilterError: it is none of them.
     """
-    if value not in known:
-        raise FilterError(
-            f"{name} is {shown(value)}; it is one of {', '.join(map(str, known))}.", name
-        )
-    return value
+    for one in known:
+        if one == str(value).strip().lower():
+            return one
+    raise FilterError(f"{name} is {shown(value)}; it is one of {', '.join(map(str, known))}.", name)
 
 
 def check_limit(limit: int) -> None:

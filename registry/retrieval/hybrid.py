@@ -34,6 +34,7 @@ from registry.retrieval.words import (
     score_words,
     without_ending,
 )
+from registry.text.labels import without_labels
 from registry.text.question_parts import parts_of
 from registry.text.request_frames import what_is_asked
 from registry.text.word_segmentation import IS_HAN
@@ -119,7 +120,10 @@ def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Ques
         wording = ask_words(session, what_is_asked(bare), filters=query.filters)
         # Beside what is asked for exactly, words say what it is like, and are no name.
         if not asked:
-            asked = [ask_exact(session, bare, filters=anywhere, limit=query.limit)]
+            asked = [
+                ask_exact(session, name, filters=anywhere, limit=query.limit)
+                for name in dict.fromkeys((bare, without_labels(bare)))
+            ]
         exact = partial(_each_once, asked)
     asked_for = what_is_asked(text)
     with timed("encode"):

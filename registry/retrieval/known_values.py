@@ -4,16 +4,23 @@ Values of a column are read by jumping through its index from one to the next (a
 https://wiki.postgresql.org/wiki/Loose_indexscan): a million rows have fifty base models.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ARRAY, Select, Text, func, literal, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from encoder.base_models.facts import family_of, related_base_models
+from encoder.base_models.facts import family_of
 from registry.db.models import Listing
 from registry.retrieval.errors import UnknownBaseModelError, UnknownFilterValueError
-from registry.retrieval.filters import Filters, has_tags, known_name, lowered, members_of
+from registry.retrieval.filters import (
+    Filters,
+    base_models_meant,
+    has_tags,
+    lowered,
+    members_of,
+)
+from registry.retrieval.spellings import Spelled, spellings
 from registry.text.word_segmentation import clean
 
 # Of a long list, those spelled most alike.
@@ -36,13 +43,13 @@ def check_filters(session: Session, filters: Filters) -> None:
     """
     _check_base_models(session, filters)
     for name, column, asked in (
-        ("author", Listing.author, filters.authors),
-        ("licence", Listing.licence, filters.licences),
-        ("hub", Listing.hub, filters.hubs),
-        ("trainer", Listing.trainer, filters.trainers),
+        ("author", Listing.author, [(one, (one,)) for one in filters.authors]),
+        ("licence", Listing.licence, _each_spelled("licences", filters.licences)),
+        ("hub", Listing.hub, _each_spelled("hubs", filters.hubs)),
+        ("trainer", Listing.trainer, _each_spelled("trainers", filters.trainers)),
     ):
-        for value in asked:
-            if not _is_there(session, column.in_(lowered([value]))):
+        for value, meant in asked:
+            if not _is_there(session, column.in_(lowered(meant))):
                 alike = _alike(values_of(column), value)
                 raise _unknown(name, value, session.scalars(alike).all())
     for value in filters.tags:
@@ -50,12 +57,17 @@ def check_filters(session: Session, filters: Filters) -> None:
             raise _unknown("tag", value, session.scalars(_alike(_some_tags(), value)).all())
 
 
+def _each_spelled(field: Spelled, values: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Return values beside how adapters may have each."""
+    return [(value, spellings(field, [value])) for value in values]
+
+
 def _check_base_models(session: Session, filters: Filters) -> None:
     if not filters.base_models and not filters.families:
         return
     listed = base_models_listed(session)
     for asked in filters.base_models:
-        if not set(related_base_models(known_name(asked))) & set(listed):
+        if not set(base_models_meant(asked)) & set(listed):
             raise UnknownBaseModelError(asked, _nearest(session, listed, asked))
     for asked in filters.families:
         if not set(members_of(asked)) & set(listed):

@@ -18,6 +18,7 @@ from registry.retrieval.filters import (
     has_tags,
     lowered,
 )
+from registry.retrieval.spellings import spellings
 from registry.retrieval.terms import State
 
 # What is known without the file; the others ask what its reader said.
@@ -64,8 +65,8 @@ def _conditions(filters: Filters, state: State) -> list[ColumnElement[bool]]:
         (Adapter.base_model, base_models_named(filters)),
         (Adapter.base_model, base_models_of_families(filters)),
         (func.lower(Adapter.author), lowered(filters.authors)),
-        (func.lower(Adapter.licence), lowered(filters.licences)),
-        (func.lower(Adapter.hub), lowered(filters.hubs)),
+        (func.lower(Adapter.licence), lowered(spellings("licences", filters.licences))),
+        (func.lower(Adapter.hub), lowered(spellings("hubs", filters.hubs))),
     ]
     for column, values in columns:
         if values:

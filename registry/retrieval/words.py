@@ -17,6 +17,7 @@ from registry.retrieval.common_words import bearers_of_all, count_common, facts_
 from registry.retrieval.filters import Filters, beyond_facts
 from registry.retrieval.ranking import Match
 from registry.retrieval.resembling import resembling
+from registry.retrieval.splitting import split
 from registry.retrieval.statements import (
     UNFILTERED,
     Answer,
@@ -30,10 +31,15 @@ from registry.retrieval.statements import (
 )
 from registry.retrieval.vector import passing
 from registry.retrieval.word_scores import scoring_statement
+from registry.text.compounds import joined_words, words_of_two
+from registry.text.equal_spellings import equal_spellings
 from registry.text.request_frames import what_is_asked
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
 SHORTEST_TYPO = 4
+# What a word counts whose halves stand anywhere, not in one name: less than any typo, for what has
+# both says mostly something else.
+HALVES = 0.3
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
@@ -141,9 +147,13 @@ def score_words(
     if unused:
         common = count_common(session, "words_vector")
         terms += [
-            _term(one.word, one.meant, one.query, one.closeness, common)
+            _term(one.word, [one.meant], one.query, one.closeness, common)
             for one in resembling(session, unused)
         ]
+        for one in split(session, unused):
+            both = " & ".join(f"({query})" for query in one.queries)
+            terms.append(_in_names(one.word, one.parts, both, common))
+            terms.append(_term(one.word, one.parts, both, HALVES, common))
     if not terms:
         return []
     sources = _sources(session, terms, left, limit)
@@ -170,10 +180,17 @@ def score_words(
 def _ask_whole_words(
     session: Session, words: Sequence[QueryWord], left: _Left
 ) -> Answer[tuple[list[_Term], list[str]]]:
-    """Ask what to look for, and for the words that nobody uses and that may be typos."""
+    """Ask what to look for, and for the words that nobody uses and that may be typos.
+
+    Other spellings of a word are looked for where somebody uses them.
+    """
     if not words:
         return lambda: ([], [])
     common = count_common(session, "words_vector")
+    spellings = _spellings(words)
+    halved = words_of_two(words)
+    spelled = dict.fromkeys(one for own in spellings.values() for one in own)
+    written = list(dict.fromkeys([*spelled, *(half for _, *halves in halved for half in halves)]))
     statement = f"""
         -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
         -- all rows for the first that has it.
@@ -187,26 +204,76 @@ def _ask_whole_words(
         FROM unnest(%(words)s::text[], %(fuzzy)s::boolean[]) AS asked (word, fuzzy)
             CROSS JOIN plainto_tsquery('simple', word) AS query
     """
-    fuzzy = [
-        len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text) and word.text not in common
+    may_be_typos = {
+        word.text
         for word in words
-    ]
-    asked = {"words": [word.text for word in words], "fuzzy": fuzzy}
-    found = ask(session, statement, {**left.values, **asked})
+        if len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text)
+    }
+    looked_up = may_be_typos | (spelled.keys() - spellings.keys())
+    fuzzy = [one in looked_up and one not in common for one in written]
+    found = ask(session, statement, {**left.values, "words": written, "fuzzy": fuzzy})
 
     def answer() -> tuple[list[_Term], list[str]]:
-        told = found()
-        # PostgreSQL may know no letter in what Python takes for a word.
-        terms = [_term(row.word, row.word, row.query, None, common) for row in told if row.query]
-        return terms, [row.word for row in told if row.unused]
+        told = {row.word: row for row in found()}
+        terms = [
+            _term(word, [one], told[one].query, None, common)
+            for word, own in spellings.items()
+            for one in own
+            # PostgreSQL may know no letter in what Python takes for a word.
+            if told[one].query and (one == word or not told[one].unused)
+        ]
+        for word, *halves in halved:
+            if all(told[half].query for half in halves):
+                both = " & ".join(f"({told[half].query})" for half in halves)
+                terms.append(_in_names(word, halves, both, common))
+        unused = [
+            word
+            for word, own in spellings.items()
+            if word in may_be_typos and all(told[one].unused for one in own)
+        ]
+        return terms, unused
 
     return answer
 
 
+def _spellings(words: Sequence[QueryWord]) -> dict[str, list[str]]:
+    """Return by word of a question how it may be written, itself first.
+
+    Who writes two of them as one has both.
+    """
+    spellings = {word.text: [word.text, *equal_spellings(word.text)] for word in words}
+    apart = [(first, second, joined) for joined, first, second in words_of_two(words)]
+    for first, second, joined in (*joined_words(words), *apart):
+        for word in (first, second):
+            # Of a word that was written as one, halves are no words of the question.
+            if word in spellings and joined not in spellings[word]:
+                spellings[word].append(joined)
+    return spellings
+
+
 def _term(
-    asked: str, word: str, query: str, closeness: float | None, common: Mapping[str, float]
+    asked: str,
+    words: Sequence[str],
+    query: str,
+    closeness: float | None,
+    common: Mapping[str, float],
 ) -> _Term:
-    return _Term(asked, query, closeness, common.get(word), common.get(f"={word}"))
+    """Return what to look for, of which a `query` wants all `words`."""
+    named = [f"={word.removeprefix('=')}" for word in words]
+    return _Term(
+        asked, query, closeness, _count_bearers(words, common), _count_bearers(named, common)
+    )
+
+
+def _count_bearers(words: Sequence[str], common: Mapping[str, float]) -> float | None:
+    """Return how many adapters may have all `words`, where each is common; None where few have."""
+    counts = [common[word] for word in words if word in common]
+    return min(counts) if len(counts) == len(words) else None
+
+
+def _in_names(asked: str, words: Sequence[str], query: str, common: Mapping[str, float]) -> _Term:
+    """Return a term for what has all `words` in its name or trigger words, which is the word."""
+    return _term(asked, [f"={word}" for word in words], _named(query), 1.0, common)
 
 
 def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) -> list[_Source]:
@@ -216,8 +283,14 @@ def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) 
     )
     queries = [(_named(term.query), term.adapters_named or 0.0) for term in common[:MOST_COMMON]]
     if len(common) > 1:
-        together = bearers_of_all(session, [term.adapters or 0.0 for term in common])
-        queries.append((" & ".join(f"({term.query})" for term in common), together))
+        # Of one word any spelling does.
+        by_word: dict[str, list[_Term]] = {}
+        for term in common:
+            by_word.setdefault(term.word, []).append(term)
+        each = [sum(term.adapters or 0.0 for term in own) for own in by_word.values()]
+        any_of = [" | ".join(f"({term.query})" for term in own) for own in by_word.values()]
+        together = bearers_of_all(session, each)
+        queries.append((" & ".join(f"({query})" for query in any_of), together))
     if len(common) == 1:
         queries.append((common[0].query, common[0].adapters or 0.0))
     return [
@@ -228,7 +301,7 @@ def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) 
 
 def _named(query: str) -> str:
     """Return a tsquery for the same words in names: `listing_words` marks them by an =."""
-    return re.sub(r"'([^']+)'", r"'=\1'", query)
+    return re.sub(r"'=?([^']+)'", r"'=\1'", query)
 
 
 def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> Answer[list[int]]:
@@ -281,11 +354,24 @@ def literal_adapters(
         return []
     prepare(session, anew=True)
     left = _Left.by(filters)
-    wanted = {"words": " ".join(words), "after": after, "without": bigints(without), "limit": limit}
+    # Several spellings stand in parentheses of their own; most words have one.
+    spelled = [own for word in words if len(own := [word, *equal_spellings(word)]) > 1]
+    alone = [word for word in words if not equal_spellings(word)]
+    values = {
+        f"spelling_{i}_{j}": one for i, own in enumerate(spelled) for j, one in enumerate(own)
+    }
+    queries = ["plainto_tsquery('simple', %(words)s)"] if alone else []
+    queries += [
+        " || ".join(f"plainto_tsquery('simple', %(spelling_{i}_{j})s)" for j in range(len(own)))
+        for i, own in enumerate(spelled)
+    ]
+    wanted = {"words": " ".join(alone), "after": after, "without": bigints(without), "limit": limit}
+    wanted |= values
     found = rows(
         session,
         f"SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
-        "AND words_vector @@ plainto_tsquery('simple', %(words)s) AND adapter_id > %(after)s "
+        f"AND words_vector @@ ({' && '.join(f'({query})' for query in queries)}) "
+        "AND adapter_id > %(after)s "
         "AND adapter_id <> ALL (%(without)s::bigint[]) ORDER BY adapter_id LIMIT %(limit)s",
         {**left.values, **wanted},
     )

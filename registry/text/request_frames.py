@@ -9,6 +9,7 @@ captions of 54 things that are asked for in Chinese, English ones of the same th
 import re
 
 from encoder.chinese import simplified
+from registry.text.labels import without_labels
 from registry.text.word_segmentation import chinese_tokens
 
 # Each by itself tells a request: 我 alone is also of 我的世界, and 求 of 求婚.
@@ -40,8 +41,10 @@ _MARKS = " ,，:：？?。.！!~～、"
 def what_is_asked(text: str) -> str:
     """Return `text` without the words that only ask, where it is a request; else as it is.
 
-    A request in traditional characters comes back in simplified ones.
+    Without labels, too (`author:`). A request in traditional characters comes back in simplified
+    ones.
     """
+    text = without_labels(text)
     chinese = simplified(text)
     if opening := _CHINESE_OPENING.match(chinese):
         rest = _after_asking(chinese[opening.end() :]).strip(_MARKS).removesuffix("吗")

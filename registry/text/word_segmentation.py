@@ -18,6 +18,7 @@ from typing import Any
 import platformdirs
 
 from encoder.chinese import HAN, simplified
+from registry.text.equal_spellings import without_accents
 
 # A run of Chinese, or what people join into one identifier: iceCat_v2, semi-real, 3d.
 RUN = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:[_\-'’.][^\W_{HAN}]+)*")
@@ -72,9 +73,11 @@ def segment(text: str) -> str:
 
     Chinese is simplified, cut by jieba's search mode, and every character follows its word;
     identifiers give themselves without separators and their parts: `iceCats_v2` is
-    `icecatsv2 ice cat`. An emoji is the words of its name in Unicode.
+    `icecatsv2 ice cat`. An emoji is the words of its name in Unicode, and a word with accents is
+    followed by the one without: `café cafe`.
     """
-    return " ".join(word for run in _runs(text) for word, _ in _words(run))
+    words = (word for run in _runs(text) for word, _ in _words(run))
+    return " ".join(one for word in words for one in dict.fromkeys((word, without_accents(word))))
 
 
 def query_words(text: str) -> list[QueryWord]:

@@ -17,7 +17,7 @@ from registry.api.pages.choices import choices_of, chosen_of
 from registry.api.pages.render import render
 from registry.api.pages.texts import Language, language_of
 from registry.api.pages.tray import drawable_with, mark_of
-from registry.api.schemas.asked import Cursor, FilterParams
+from registry.api.schemas.asked import AnyCase, Cursor, FilterParams
 from registry.api.schemas.shapes import AdapterId
 from registry.db.removals import REFUSAL
 from registry.fusion.options import MOST_ADAPTERS
@@ -56,7 +56,7 @@ class SearchFields(FilterParams):
 
     q: Annotated[str, Field(max_length=2000)] = ""
     # By default questions go by relevance, and all there is by what is newest.
-    sort: FoundSort | None = None
+    sort: Annotated[FoundSort, AnyCase] | None = None
     seed: int = Field(default=0, ge=0, lt=2**32)
     cursor: Cursor | None = None
     like: list[AdapterId] = Field(default=[])

@@ -2,7 +2,7 @@
 
 from typing import Annotated, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from registry.api.schemas.shapes import AdapterId, Asked, Text
 from registry.retrieval.cursors import write_cursor
@@ -14,6 +14,9 @@ from registry.retrieval.likeness import Likes
 from registry.retrieval.terms import LONGEST_CURSOR, FilterOptions, FoundSort, Maturity, Sort, State
 
 Words = Annotated[list[Text], Field(max_length=20)]
+
+# Of a few words, case tells nothing.
+AnyCase = BeforeValidator(lambda word: word.strip().lower() if isinstance(word, str) else word)
 
 Rank = Annotated[int, Field(ge=1, le=2**31 - 1, examples=[16])]
 
@@ -33,7 +36,7 @@ class FilterParams(Asked):
     """
 
     base_model: Words = Field(
-        default=[], examples=[["flux.1-dev"]], description="As hubs and trainers call it, too."
+        default=[], examples=[["flux.1-dev"]], description="As hubs, trainers or people call it."
     )
     family: Words = Field(
         default=[], examples=[["flux"]], description="All base models of an architecture."
@@ -61,7 +64,7 @@ class FilterParams(Asked):
         default=None, description="Whether its layers can be fused with others."
     )
     favourite: bool | None = Field(default=None, description="Whether it is marked as one.")
-    mature: Maturity = Field(
+    mature: Annotated[Maturity, AnyCase] = Field(
         default="any", description="`hide` keeps what nobody has rated; `only` what is mature."
     )
 
@@ -95,7 +98,7 @@ class SearchParams(FilterParams):
         examples=["a photograph"],
         description="What the images should not look like.",
     )
-    sort: FoundSort = Field(
+    sort: Annotated[FoundSort, AnyCase] = Field(
         default="relevance",
         description="In another order than by relevance, what fits or perhaps fits, where "
         "anything does; `random` is kept for a `seed`.",
@@ -126,9 +129,11 @@ class SearchBody(SearchParams):
 
 
 class ListParams(FilterParams):
-    sort: Sort = Field(default="newest", description="`random` is kept for a `seed`.")
+    sort: Annotated[Sort, AnyCase] = Field(
+        default="newest", description="`random` is kept for a `seed`."
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Of `random`: another order.")
-    state: State = Field(
+    state: Annotated[State, AnyCase] = Field(
         default="ready", description="Others are sorted by when they were added, newest first."
     )
     cursor: Cursor | None = Field(default=None, description="`next` of a page.")
@@ -136,7 +141,9 @@ class ListParams(FilterParams):
 
 
 class FoundParams(Asked):
-    sort: FoundSort = Field(default="relevance", description="`random` is kept for a `seed`.")
+    sort: Annotated[FoundSort, AnyCase] = Field(
+        default="relevance", description="`random` is kept for a `seed`."
+    )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Of `random`: another order.")
     cursor: Cursor | None = Field(default=None, description="`next` of a page.")
     limit: int = Field(default=10, ge=1, le=100, description="Of a page.")

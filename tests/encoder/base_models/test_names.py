@@ -4,9 +4,20 @@ import pytest
 
 from encoder.base_models.facts import Variant, read_facts
 from encoder.base_models.families import family_names
-from encoder.base_models.names import collect_words, name_claim, name_listed, words_of
+from encoder.base_models.names import (
+    collect_words,
+    find_base_model,
+    name_claim,
+    name_listed,
+    names_meant,
+    words_of,
+)
 
 VARIANTS = [variant for facts in read_facts().values() for variant in facts.variants.values()]
+STABLE_DIFFUSION = ["sd-1.5", "sd-2.1", "sd-3", "sd-3.5", "sdxl-1.0"]
+HUNYUAN = [
+    "hunyuan-dit", "hunyuan-image-2.1", "hunyuan-image-3", "hunyuan-video", "hunyuan-video-1.5",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -167,6 +178,53 @@ def test_every_base_model_is_found_by_each_of_its_words(variant: Variant) -> Non
     assert all(name_listed([word]) == variant.name for word in variant.hub_words)
     assert all(name_claim(word) == variant.name for word in variant.trainer_words)
     assert variant.hub_id is None or name_listed([variant.hub_id]) == variant.name
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("1.5", ["sd-1.5"]),
+        ("v1-5", ["sd-1.5"]),
+        ("SD1", ["sd-1.5"]),
+        ("stable diffusion xl", ["sdxl-1.0"]),
+        ("XL", ["sdxl-1.0"]),
+        ("ＳＤＸＬ", ["sdxl-1.0"]),
+        ("pony xl", ["pony"]),
+        ("Pony Diffusion", ["pony"]),
+        ("PDXL", ["pony"]),
+        ("IL", ["illustrious"]),
+        ("ILXL", ["illustrious"]),
+        ("illustrious-xl v1", ["illustrious"]),
+        ("混元", HUNYUAN),
+        ("hunyuan", HUNYUAN),
+        ("flux", ["flux.1", "flux.1-lite", "flux.2", "flux.3"]),
+        ("sd", STABLE_DIFFUSION),
+        ("Stable Diffusion", STABLE_DIFFUSION),
+        ("FLUX_1", ["flux.1"]),
+        ("my flux mix", []),
+        ("", []),
+    ],
+)
+def test_people_may_mean_several_base_models(words: str, names: list[str]) -> None:
+    assert sorted(names_meant(words)) == names
+    assert find_base_model(words) == (names[0] if len(names) == 1 else None)
+
+
+def test_what_hubs_and_trainers_say_is_not_read_by_peoples_words() -> None:
+    """Weights loaded into the wrong base give noise: "IL" on a card may be anything."""
+    for word in ("1.5", "sd", "XL", "PDXL", "IL", "flux", "ＳＤＸＬ"):
+        assert name_listed([word]) == "unknown"
+        assert name_claim(word) is None
+
+
+def test_peoples_words_say_more_than_others() -> None:
+    """One that hubs or trainers have, too, would never be looked at."""
+    told = {*words_of("hub_words"), *words_of("trainer_words")}
+
+    for variant in VARIANTS:
+        assert told.isdisjoint(variant.people_words), variant.name
+        for word in variant.people_words:
+            assert variant.name in names_meant(word)
 
 
 def test_no_word_stands_for_two_base_models() -> None:

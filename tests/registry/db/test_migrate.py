@@ -1,11 +1,17 @@
 """What the registry asks of a database before it uses it."""
 
+from importlib.util import module_from_spec, spec_from_file_location
+
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, text
+from sqlalchemy.orm import Session
 
 from registry.db import migrate as migrate_module
 from registry.db.migrate import is_old_pgvector, migrate
+from registry.db.models import Adapter, ListingWords
 from registry.errors import DatabaseError
+from registry.text.word_segmentation import segment
+from tests.builders import add_adapter
 
 
 @pytest.mark.parametrize(
@@ -26,3 +32,24 @@ def test_an_old_pgvector_is_refused_in_one_line(
         migrate(engine)
 
     assert "\n" not in str(raised.value)
+
+
+def test_words_with_accents_that_are_stored_are_found_without(session: Session) -> None:
+    """As what is listed from now on, of which `segment` gives both."""
+    stored = "café crème smørrebrød straße œuvre fox 猫 한국 が йод"
+    accented = add_adapter(session, words=stored).id
+    plain = add_adapter(session, words="fox 猫").id
+    where = migrate_module.MIGRATIONS / "versions" / "0004_words_without_accents.py"
+    found = spec_from_file_location("words_without_accents", where)
+    assert found is not None
+    assert found.loader is not None
+    migration = module_from_spec(found)
+    found.loader.exec_module(migration)
+
+    session.execute(text(migration.STATEMENT))
+
+    words = {row.id: row.words for row in session.execute(select(Adapter.id, Adapter.words))}
+    assert words[plain] == "fox 猫"
+    assert set(words[accented].split()) == set(segment(stored).split())
+    vector = select(ListingWords.words_vector).where(ListingWords.adapter_id == accented)
+    assert "'cafe'" in session.scalars(vector).one()

@@ -16,8 +16,10 @@ from registry.retrieval.errors import (
 )
 from registry.retrieval.filter_options import make_filters
 from registry.retrieval.filters import beyond_facts, conditions, conditions_on_facts
-from registry.retrieval.given_values import read_moment, read_size
+from registry.retrieval.given_values import check_choice, read_moment, read_size
 from registry.retrieval.known_values import base_models_listed, check_filters
+from registry.retrieval.other_states import browse_state
+from registry.retrieval.terms import SORTS
 from tests.builders import add_adapter
 
 
@@ -88,6 +90,122 @@ def test_each_filter_lets_through_what_it_says(session: Session) -> None:
     for none in ({"tag": ["red", "blue"]}, {"min_rank": 17}, {"base_model": "pony", "hub": "x"}):
         assert passing(session, **none) == [], none
     assert passing(session) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("1.5", "b"), ("v1-5", "b"), ("SD1", "b"), ("XL", "de"), ("stable diffusion xl", "de"),
+        ("ＳＤＸＬ", "de"), ("pony xl", "e"), ("PDXL", "e"), ("sd", "bde"),
+        ("Stable Diffusion", "bde"), ("flux", "ac"), ("FLUX.1", "a"), ("flux klein", "c"),
+    ],
+)  # fmt: skip
+def test_base_models_are_named_as_people_do(session: Session, written: str, names: str) -> None:
+    for name, base_model in {
+        "a": "flux.1-dev", "b": "sd-1.5", "c": "flux.2-klein-4b", "d": "sdxl-1.0", "e": "pony",
+        "f": "qwen-image",
+    }.items():  # fmt: skip
+        add_adapter(session, name=name, base_model=base_model)
+
+    check_filters(session, make_filters(base_model=written))
+    assert "".join(passing(session, base_model=written)) == names
+
+
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        ("flux", "ac"), ("sd", "bd"), ("stable diffusion", "bd"), ("SD1", "b"), ("ILXL", "d"),
+        ("flux.2-klein-4b", "c"), ("flux.2", ""),
+    ],
+)  # fmt: skip
+def test_families_are_named_as_people_do(session: Session, written: str, names: str) -> None:
+    for name, base_model in {
+        "a": "flux.1-dev", "b": "sd-1.5", "c": "flux.2-klein-4b", "d": "pony", "e": "qwen-image"
+    }.items():  # fmt: skip
+        add_adapter(session, name=name, base_model=base_model)
+
+    assert "".join(passing(session, family=written)) == names
+
+
+@pytest.mark.parametrize(
+    ("option", "had", "written"),
+    [
+        (
+            "licence",
+            "CC-BY-4.0",
+            ["CC BY 4.0", "cc by 4.0", "cc_by-4.0", " cc-by 4.0", "CC-BY-4.0"],
+        ),
+        ("licence", "cc by-nc-sa 4.0", ["cc-by-nc-sa-4.0", "CC BY NC SA 4.0"]),
+        ("licence", "Apache-2.0", ["apache 2.0", "Apache2.0", "APACHE_2.0"]),
+        ("licence", "cc0-1.0", ["CC0 1.0"]),
+        ("trainer", "sd-scripts", ["kohya", "kohya_ss", "Kohya-SS", "sd scripts", "SD-Scripts"]),
+        ("trainer", "kohya", ["Kohya"]),
+        ("trainer", "OneTrainer", ["one trainer"]),
+        ("trainer", "ai-toolkit", ["AI Toolkit", "ostris"]),
+        ("hub", "civitai", ["civitai.com", "https://civitai.com/", "CivitAI", "civitai.red"]),
+        ("hub", "huggingface", ["huggingface.co", "hf", "HF.co", "Hugging Face", "hugging-face"]),
+        ("hub", "modelscope", ["modelscope.cn", "www.modelscope.cn", "魔搭"]),
+    ],
+)
+def test_values_are_written_as_people_do(
+    session: Session, option: str, had: str, written: list[str]
+) -> None:
+    own: dict[str, Any] = {} if option == "trainer" else {option: had}
+    other: dict[str, Any] = {"hub": "elsewhere"} if option == "hub" else {}
+    a, b = add_adapter(session, name="a", **own), add_adapter(session, name="b", **other)
+    for adapter, trainer in ((a, had if option == "trainer" else "x"), (b, "y")):
+        verdict = {"trainer": trainer}
+        session.execute(
+            update(File).where(File.sha256 == adapter.file_sha256).values(verdict=verdict)
+        )
+
+    for value in written:
+        options: dict[str, Any] = {option: value}
+        check_filters(session, make_filters(**options))
+        assert passing(session, **options) == ["a"], value
+
+
+def test_what_is_not_ready_is_filtered_by_the_same_values(session: Session) -> None:
+    add_adapter(session, state="listed", hub="huggingface", licence="cc-by-4.0")
+
+    filters = make_filters(hub="hf.co", licence="CC BY 4.0")
+
+    assert browse_state(session, "listed", filters, None, 5).total.count == 1
+
+
+def test_a_value_that_may_mean_another_is_refused_as_it_was_written(session: Session) -> None:
+    add_adapter(session, hub="civitai", licence="mit")
+
+    with pytest.raises(UnknownFilterValueError, match=r"hub 'hf.co'\. There are: civitai"):
+        check_filters(session, make_filters(hub="hf.co"))
+    with pytest.raises(UnknownFilterValueError, match=r"licence 'CC BY 4\.0'\. There are: mit"):
+        check_filters(session, make_filters(licence="CC BY 4.0"))
+
+
+@pytest.mark.parametrize("odd", ["", " ", "-_ ", "a-" * 100, "\0", "https://", "/", "'%_\\"])
+def test_odd_values_are_refused_in_words(session: Session, odd: str) -> None:
+    add_adapter(session)
+    for option in ("licence", "hub", "trainer", "base_model", "family"):
+        options: dict[str, Any] = {option: odd}
+        with pytest.raises(SearchError):
+            check_filters(session, make_filters(**options))
+
+
+def test_choices_are_read_in_any_case() -> None:
+    options: dict[str, Any] = {"mature": "HIDE"}
+    order: Any = "NAME"
+    assert make_filters(**options).mature == "hide"
+    assert check_choice("sort", order, SORTS) == "name"
+
+
+def test_of_several_that_a_word_may_mean_one_has_to_be_there(session: Session) -> None:
+    add_adapter(session, base_model="sd-1.5")
+    check_filters(session, make_filters(base_model="sd", family="sd"))
+
+    with pytest.raises(UnknownBaseModelError, match=r"'flux'\. Ready are: sd-1\.5"):
+        check_filters(session, make_filters(base_model="flux"))
+    with pytest.raises(UnknownFilterValueError, match=r"'flux'\. There are: sd-1\.5"):
+        check_filters(session, make_filters(family="flux"))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 from registry.db.models import Adapter
 from registry.retrieval import common_words, statements
 from registry.retrieval.filters import Filters
-from registry.retrieval.words import ask_exact, matching_adapters
+from registry.retrieval.fitness import ELSEWHERE
+from registry.retrieval.words import ask_exact, literal_adapters, matching_adapters
+from registry.text.request_frames import what_is_asked
 from registry.text.word_segmentation import segment
 from tests.builders import add_adapter
 
@@ -121,6 +123,93 @@ def test_a_word_that_somebody_uses_is_no_typo(session: Session) -> None:
     dragon = add_written(session, "Dragon")
 
     assert found(session, "dragon") == [dragon.id]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("Red Heart", "réd hëart"), ("Café Noir", "cafe noir"), ("Café Noir", "CAFÉ"),
+        ("Grey fox", "gray fox"), ("Gray fox", "grey"), ("Watercolour", "watercolor"),
+        ("Watercolor", "watercolour"), ("Stylized armor", "stylised armour"),
+        ("Jewelry", "jewellery"), ("City centre", "city center"),
+    ],
+)  # fmt: skip
+def test_spellings_of_a_word_find_each_other(session: Session, name: str, asked: str) -> None:
+    """As if they were the same word: no typo, which would count half."""
+    named = add_written(session, name)
+    add_written(session, "Charcoal")
+
+    [match] = matching_adapters(session, asked, filters=ANY, limit=5)
+
+    assert match.adapter_id == named.id
+    assert match.score >= ELSEWHERE - 1e-6
+    assert literal_adapters(session, asked, filters=ANY, after=0, without=(), limit=5) == [named.id]
+
+
+def test_all_spellings_of_a_word_are_found(session: Session) -> None:
+    both = [add_written(session, name).id for name in ("Grey fox", "Gray fox")]
+    typo = add_written(session, "Greyz fox")
+
+    scores = {
+        match.adapter_id: match.score
+        for match in matching_adapters(session, "grey fox", filters=ANY, limit=5)
+    }
+
+    assert [scores[id_] for id_ in both] == [pytest.approx(1)] * 2
+    assert scores[typo.id] < 0.7
+
+
+def test_a_spelling_that_somebody_uses_is_no_typo_of_another(session: Session) -> None:
+    gray = add_written(session, "Gray")
+    add_written(session, "Greys")
+    add_written(session, "Colouri")
+    color = add_written(session, "Color")
+
+    assert set(found(session, "color colour")) == {color.id}
+    assert gray.id in found(session, "gray")
+
+
+@pytest.mark.parametrize("name", ["Lineart", "Line art", "Line-Art", "LineArt", "line_art"])
+@pytest.mark.parametrize("asked", ["lineart", "line art", "line-art", "LineArt", "line_art"])
+def test_words_find_each_other_joined_and_apart(session: Session, name: str, asked: str) -> None:
+    named = add_written(session, name)
+    add_written(session, "Charcoal art")
+
+    matches = matching_adapters(session, asked, filters=ANY, limit=5)
+
+    assert matches[0].adapter_id == named.id
+    assert matches[0].score == pytest.approx(1)
+
+
+def test_halves_of_a_word_count_less_than_a_typo_where_they_are_no_name(session: Session) -> None:
+    typo = add_written(session, "Pixelartz")
+    halves = add_written(session, "Fox", description="an art of one pixel")
+
+    assert found(session, "pixelart") == [typo.id, halves.id]
+
+
+def test_a_word_that_somebody_uses_is_not_cut(session: Session) -> None:
+    whole = add_written(session, "Sunflower")
+    add_written(session, "Sun on a flower")
+
+    assert found(session, "sunflower") == [whole.id]
+
+
+def test_labels_are_not_looked_for(session: Session) -> None:
+    """As many sites take them."""
+    adapter = add_written(session, "Fox", author="nightkiln", tags=["red"])
+    add_written(session, "Author tag")
+
+    for asked in ("author:nightkiln", "@nightkiln", "作者：nightkiln", "by:nightkiln tag:red"):
+        assert found(session, what_is_asked(asked)) == [adapter.id]
+
+
+@pytest.mark.parametrize("part", ["é", "line art ", "grey ", "aé-", "word", "author:"])
+def test_long_questions_of_other_spellings_are_answered(session: Session, part: str) -> None:
+    add_written(session, "fox")
+
+    found(session, what_is_asked(part * 1000))
+    literal_adapters(session, part * 1000, filters=ANY, after=0, without=(), limit=5)
 
 
 def test_typos_count_less_than_whole_words(session: Session) -> None:
@@ -301,6 +390,38 @@ def test_of_a_common_word_the_most_popular_are_found(
     assert common_words.facts_of_popular(session, ANY, bearers=30, wanted=20) == []
     matches = matching_adapters(session, "neon", filters=ANY, limit=2)
     assert [match.adapter_id for match in matches] == everyone[bears][-2:]
+
+
+def test_of_common_spellings_all_are_looked_for(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The popular of both, and who has one of them with the rest of the question."""
+    grey = [add_written(session, f"Grey {n}", downloads=n + 20).id for n in range(10)]
+    gray = [add_written(session, f"Gray {n}", downloads=n).id for n in range(10)]
+    wood = [add_written(session, f"Wood {n}", downloads=n + 50).id for n in range(10)]
+    both = add_written(session, "Gray wood").id
+    count_anew(session, monkeypatch)
+
+    assert set(found(session, "gray")[:10]) & {*grey}
+    everyone = [
+        match.adapter_id for match in matching_adapters(session, "grey", filters=ANY, limit=40)
+    ]
+    assert {*grey, *gray, both} == set(everyone)
+    assert found(session, "grey wood")[0] == both
+    assert set(found(session, "grey wood")[1:]) <= {*grey, *wood, *gray}
+
+
+@pytest.mark.parametrize("asked", ["lineart", "line art"])
+def test_common_words_are_found_joined_and_apart(
+    session: Session, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    name = "Line art" if asked == "lineart" else "Lineart"
+    named = {add_written(session, f"{name} {n}", downloads=n).id for n in range(8)}
+    for n in range(8):
+        add_written(session, f"Fox {n}", description="a line", downloads=100)
+    count_anew(session, monkeypatch)
+
+    assert named <= set(found(session, asked))
 
 
 def test_a_typo_of_a_common_word_finds_it(

@@ -23,7 +23,7 @@ from registry.text.word_segmentation import (
         ("HTMLParser", "htmlparser html parser"),
         ("flux.1-dev", "flux1dev flux dev"),
         ("LoRA, ＬｏＲＡ", "lora lora"),
-        ("it's a 3D café", "its a 3d café"),
+        ("it's a 3D café", "its a 3d café cafe"),
         ("zx_foxstyle", "zxfoxstyle foxstyle"),
         ("Cats berries glass lens octopus", "cat berry glass len octopus"),
         ("  \n!?<>", ""),

@@ -693,6 +693,39 @@ def test_what_results_should_be_unlike_waits_for_what_they_should_be_like(
     assert said not in client.get("/", headers={"Accept-Language": language}).text
 
 
+def test_filters_and_orders_are_written_as_people_do(
+    client: TestClient, registry: Registry
+) -> None:
+    with registry.sessions.begin() as session:
+        for name, base_model in (("B", "flux.1-dev"), ("A", "flux.2-dev"), ("C", "sd-1.5")):
+            add_adapter(session, name=name, words="fox", base_model=base_model)
+
+    asked = {"base_model": "flux", "sort": "NAME", "state": "Ready", "mature": "Any"}
+    answer = client.get("/v1/adapters", params=asked).json()
+    searched = client.get("/v1/search", params={"q": "fox", "family": "flux", "sort": "Name"})
+    page = client.get("/", params={"q": "fox", "base_model": "flux", "sort": "NAME"})
+
+    assert [item["name"] for item in answer["items"]] == ["A", "B"]
+    assert [result["adapter"]["name"] for result in searched.json()["results"]] == ["A", "B"]
+    assert page.status_code == 200
+    liked = {"like": answer["items"][0]["id"], "base_model": "flux"}
+    assert client.get("/v1/search", params=liked).status_code == 200
+    refused = client.get("/v1/search", params={"q": "fox", "base_model": "hunyuan"}).json()
+    assert "'hunyuan'. Ready are: flux.1-dev, flux.2-dev, sd-1.5" in refused["detail"]
+
+
+def test_images_are_drawn_with_one_of_the_base_models_that_a_word_may_mean(
+    registry: Registry,
+) -> None:
+    with registry.sessions.begin() as session:
+        for base_model in ("flux.2-dev", "flux.1-dev", "flux.1-dev", *["sd-1.5"] * 3):
+            add_adapter(session, name="Fox", words="fox", base_model=base_model)
+
+    chosen = registry.choose("fox", 1, base_model="flux")
+
+    assert [choice.card.base_model for choice in chosen] == ["flux.1-dev"]
+
+
 def test_a_question_is_sorted_alike_over_http_and_on_the_page(
     client: TestClient, registry: Registry
 ) -> None:
