@@ -15,8 +15,13 @@ from registry.retrieval.statements import Embedding, bigints, prepare, rows, vec
 
 # What tells the content of a file, as statements name it.
 CONTENT = ", ".join(str(column.expression) for column in CONTENTS)
+# What Chinese names have in Latin letters as well, and what nobody asks for.
+GENERIC = "lora|loha|lokr|locon|lycoris|flux|sdxl|pony|illustrious|noobai|qwen|kontext|dreambooth"
 # Of which scripts a listing's name has a word.
-SCRIPTS = f"listings.name ~ '[{HAN}]' AS in_han, listings.name ~ '[a-z]{{3}}' AS in_latin"
+SCRIPTS = rf"""
+    listings.name ~ '[{HAN}]' AS in_han,
+    listings.name ~ '\m(?!{GENERIC})[a-z]{{3}}' AS in_latin
+"""
 # adapter_id, downloads, base_model, what tells its content (`duplicates.content_of`), SCRIPTS, and
 # the similarities `weights`, `captions` and `said`, of what its listing says.
 Knowledge = Any

@@ -59,6 +59,33 @@ def test_every_signal_is_reported(registry: Registry) -> None:
     assert result.hit.score > 0.8
 
 
+@pytest.mark.parametrize(
+    ("asked", "named", "foreign", "other"),
+    [
+        ("狐狸", "狐狸", "Foxes", "狼"),
+        ("fox", "Fox LoRA", "狐狸 LoRA", "wolf"),
+        ("fox", "fox", "狐狸-flux-v2", "wolf"),
+    ],
+)
+def test_what_is_named_in_another_script_fits_beside_what_has_the_word(
+    registry: Registry, asked: str, named: str, foreign: str, other: str
+) -> None:
+    """No word of the question can stand in its name, whatever its weights do."""
+    add_real_encoder(registry)
+    fox = embed(registry, asked)
+    with registry.sessions.begin() as session:
+        ids = [
+            add_adapter(
+                session, name=name, words=segment(name), embedding=fox, captions=[(name, fox)]
+            ).id
+            for name in (named, foreign, other)
+        ]
+
+    bands = {result.card.id: result.hit.band for result in registry.search(asked).results}
+
+    assert [bands[id_] for id_ in ids] == ["fits", "fits", "probably not"]
+
+
 class OnlyAnimals:
     """An encoder to which a text is how far it is about foxes, and nothing else."""
 
