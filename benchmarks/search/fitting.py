@@ -42,7 +42,7 @@ OF_ALL = ("OFFSET", "SILENT", "UNTOLD", "WRITTEN", "ONLY_WRITTEN", "EVIDENCE_LAG
 # How much a constant that is e times the present one has to bring.
 PENALTY = 1e-3
 # How much the order of questions with one answer counts beside all probabilities.
-ORDER = 0.3
+ORDER = 0.1
 JUDGED = 1 / 3
 UNCAPTIONED = ("uncaptioned", "removed")
 
@@ -134,17 +134,24 @@ def log_odds(constants: Tensor, pages: Pages) -> Tensor:
         offset + silent * pages.silent - lag * (1 - (-pace * pages.evidence_behind).exp())
     )
     models = constants[:count].view(len(SIGNALS), -1)
-    for model, z, behind in zip(models, pages.z, pages.behind, strict=True):
+    for place, (model, z, behind) in enumerate(zip(models, pages.z, pages.behind, strict=True)):
         own = dict(zip(OF_SIGNALS, model, strict=True))
         above = z.nan_to_num(0.0) - own["gibberish"] * pages.gibberish - own["doubt"]
         near = torch.sigmoid(own["slope"] * above)
         odds = own["weight"] * ((own["floor"] + near) / (own["floor"] + 1)).log()
         odds = odds - own["lag"] * (1 - (-own["pace"] * behind).exp())
-        odds = odds + own["alone"] * above.clamp(max=fitness.FARTHEST) * pages.silent
+        alone = own["alone"] + own["only"] * _only(pages, place)
+        odds = odds + alone * above.clamp(max=fitness.FARTHEST) * pages.silent
         total = total + torch.where(z.isnan(), own["unknown"], odds)
     words = pages.z[SIGNALS.index("words")]
     total = total + untold * (pages.untold & (words <= 0) & pages.silent)
     return total + torch.where(pages.untold, only, written) * pages.written
+
+
+def _only(pages: Pages, place: int) -> Tensor:
+    """Which hits no other signal than that at `place`, and words, knows."""
+    others = [i for i, signal in enumerate(SIGNALS) if signal != "words" and i != place]
+    return pages.z[others].isnan().all(0)
 
 
 def learn(situations: Sequence[Pages], start: Tensor) -> Tensor:

@@ -42,6 +42,7 @@ class Fitness:
         log-odds = weight * ln((floor + sigmoid(slope * (above - doubt))) / (floor + 1))
                    - lag * (1 - exp(-pace * (the best z - z)))
                    + alone * (above - doubt), where words are silent
+                   + only * (above - doubt), where no other signal knows the adapter either
 
     `unknown` are those of an adapter that has no score.
     """
@@ -55,11 +56,15 @@ class Fitness:
     unknown: float = 0.0
     gibberish: float = 0.0
     alone: float = 0.0
+    only: float = 0.0
 
-    def log_odds(self, z: Doubles, gibberish: Doubles, *, silent: Bools) -> Doubles:
+    def log_odds(
+        self, z: Doubles, gibberish: Doubles, *, silent: Bools, others_know: Bools
+    ) -> Doubles:
         """Return log-odds (adapters,) of scores z (adapters,), NaN where there is none.
 
-        `silent` (adapters,): words say nothing of them.
+        `silent` (adapters,): words say nothing of them; `others_know`: another signal than this one
+        and words has a score.
         """
         known = ~np.isnan(z)
         if not known.any():
@@ -71,29 +76,30 @@ class Fitness:
         behind = np.maximum(z[known].max() - z, 0.0)
         odds = self.weight * np.log((self.floor + near) / (self.floor + 1))
         odds -= self.lag * (1 - np.exp(-self.pace * behind))
-        odds += np.where(silent, self.alone * np.clip(above, None, FARTHEST), 0.0)
+        alone = self.alone + self.only * ~others_know
+        odds += np.where(silent, alone * np.clip(above, None, FARTHEST), 0.0)
         return np.where(known, odds, self.unknown)
 
 
 FITNESS: Mapping[Signal, Fitness] = {
     "weights": Fitness(
-        weight=0.772, slope=1.03, doubt=3.28, floor=0.0623, lag=2.13, pace=0.102,
-        unknown=-2.38, gibberish=0.19, alone=0.346,
+        weight=0.717, slope=0.912, doubt=3.08, floor=0.0603, lag=1.92, pace=0.0927,
+        unknown=-2.01, gibberish=0.217, alone=0.235, only=0.352,
     ),
     "captions": Fitness(
-        weight=0.172, slope=2.05, doubt=3.38, floor=0.13, lag=0.271, pace=3.13,
-        unknown=-0.711, gibberish=0.351, alone=0.439,
+        weight=0.186, slope=2.3, doubt=2.74, floor=0.128, lag=0.302, pace=3.16,
+        unknown=-0.704, gibberish=0.486, alone=0.494,
     ),
     "words": Fitness(
-        weight=2.25, slope=18.3, doubt=0.381, floor=1.49, lag=1.7, pace=15.2,
+        weight=2.0, slope=22.2, doubt=0.346, floor=1.63, lag=1.46, pace=17.3,
     ),
 }  # fmt: skip
 # The odds of an adapter for which everything speaks; what silent words add to all, and to those
 # of which nothing else is known either.
-OFFSET, SILENT, UNTOLD = 2.71, -0.841, -2.92
+OFFSET, SILENT, UNTOLD = 2.14, -0.728, -3.21
 # What comes to an adapter that has every word of a question: where weights or captions are known
 # of it too, and where nothing else is.
-WRITTEN, ONLY_WRITTEN = 2.96, 4.29
+WRITTEN, ONLY_WRITTEN = 3.45, 4.86
 # What is said of adapters by itself: by logistic regression on the ten nearest for each question
 # that benchmarks/search/described.json has to choose on, what nothing answers as heavy as the rest.
 SAID_SLOPE, SAID_LAG, SAID_DOUBT = 17.7, 12.0, 6.56
@@ -104,7 +110,7 @@ SAID_SLOPE, SAID_LAG, SAID_DOUBT = 17.7, 12.0, 6.56
 SAID_NONSENSE, SAID_GIBBERISH = 2.9, 2.8
 # How far evidence for one adapter among rivals counts, by how much less there is than for the
 # first.
-EVIDENCE_LAG, EVIDENCE_PACE = 8.16, 0.0514
+EVIDENCE_LAG, EVIDENCE_PACE = 8.06, 0.0504
 
 
 def probabilities(
@@ -120,15 +126,19 @@ def probabilities(
         return behind
     odds = OFFSET + SILENT * silent - EVIDENCE_LAG * (1 - np.exp(-EVIDENCE_PACE * behind))
     gibberish, unknown = np.broadcast_to(gibberish, behind.shape), np.full(len(behind), np.nan)
-    untold = np.full(len(behind), True)
+    known = {signal: ~np.isnan(z.get(signal, unknown)) for signal in SIMILARITIES}
     for signal in SIMILARITIES:
-        own = z.get(signal, unknown)
-        odds = odds + FITNESS[signal].log_odds(own, gibberish, silent=silent)
-        untold &= np.isnan(own)
+        others = np.any([own for other, own in known.items() if other != signal], axis=0)
+        odds = odds + FITNESS[signal].log_odds(
+            z.get(signal, unknown), gibberish, silent=silent, others_know=others
+        )
+    untold = ~np.any([*known.values()], axis=0)
     words = z.get("words", unknown)
     # Where words say nothing, no adapter is behind one of which they tell.
     for some in (silent, ~silent):
-        odds[some] += FITNESS["words"].log_odds(words[some], gibberish[some], silent=silent[some])
+        odds[some] += FITNESS["words"].log_odds(
+            words[some], gibberish[some], silent=silent[some], others_know=~untold[some]
+        )
     words = np.nan_to_num(words)
     odds += np.where(untold & (words <= 0) & silent, UNTOLD, 0.0)
     odds += np.where(has_every_word(words), np.where(untold, ONLY_WRITTEN, WRITTEN), 0.0)

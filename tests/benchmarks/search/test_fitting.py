@@ -66,5 +66,5 @@ def test_a_question_is_either_learned_from_or_judged_by(pages: Pages) -> None:
 def test_constants_in_use_are_written_as_they_stand() -> None:
     text = to_python(present())
 
-    assert '"words": Fitness(weight=2.25, slope=18.3, doubt=0.381, floor=1.49,' in text
-    assert "ONLY_WRITTEN = 4.29" in text
+    assert '"words": Fitness(weight=2, slope=22.2, doubt=0.346, floor=1.63,' in text
+    assert "ONLY_WRITTEN = 4.86" in text

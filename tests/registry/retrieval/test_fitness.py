@@ -28,11 +28,13 @@ def array(z: list[float | None]) -> Doubles:
     return np.array([math.nan if value is None else value for value in z])
 
 
-def slow(model: Fitness, z: list[float | None], gibberish: float, silent: bool) -> list[float]:
+def slow(
+    model: Fitness, z: list[float | None], others: list[bool], gibberish: float, silent: bool
+) -> list[float]:
     """Fitness.log_odds, one adapter after another."""
     known = [value for value in z if value is not None]
     found = []
-    for value in z:
+    for value, other in zip(z, others, strict=True):
         if value is None:
             found.append(model.unknown)
             continue
@@ -40,19 +42,40 @@ def slow(model: Fitness, z: list[float | None], gibberish: float, silent: bool) 
         near = 1 / (1 + math.exp(-model.slope * above))
         odds = model.weight * math.log((model.floor + near) / (model.floor + 1))
         odds -= model.lag * (1 - math.exp(-model.pace * (max(known) - value)))
-        found.append(odds + (model.alone * min(above, FARTHEST) if silent else 0))
+        alone = model.alone if other else model.alone + model.only
+        found.append(odds + (alone * min(above, FARTHEST) if silent else 0))
     return found
 
 
-@given(st.sampled_from(SIGNALS), scores, st.floats(-2, 8), st.booleans())
+@given(st.sampled_from(SIGNALS), scores, st.randoms(), st.floats(-2, 8), st.booleans())
 def test_log_odds_equal_their_slow_version(
-    signal: Signal, z: list[float | None], gibberish: float, silent: bool
+    signal: Signal, z: list[float | None], random: Random, gibberish: float, silent: bool
 ) -> None:
     model = FITNESS[signal]
+    others = [random.random() < 0.5 for _ in z]
 
-    found = model.log_odds(array(z), np.full(len(z), gibberish), silent=np.full(len(z), silent))
+    found = model.log_odds(
+        array(z),
+        np.full(len(z), gibberish),
+        silent=np.full(len(z), silent),
+        others_know=np.array(others, bool),
+    )
 
-    assert found == pytest.approx(slow(model, z, gibberish, silent))
+    assert found == pytest.approx(slow(model, z, others, gibberish, silent))
+
+
+def test_a_near_adapter_of_which_nothing_else_is_known_is_surer_where_words_are_silent() -> None:
+    """Not described, it cannot be contradicted; a caption that is far from the question does."""
+    near, nothing = np.array([9.0, 9.0]), np.zeros(2)
+    z: dict[Signal, Doubles] = {
+        "weights": near,
+        "captions": np.array([math.nan, 0.0]),
+        "words": nothing,
+    }
+
+    undescribed, described = probabilities(z, nothing, nothing, silent=np.full(2, True))
+
+    assert undescribed > described
 
 
 @given(scores, scores, st.sampled_from(["weights", "captions"]), st.floats(0, 5), st.randoms())
