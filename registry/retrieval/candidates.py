@@ -12,6 +12,7 @@ from registry.retrieval.ranking import SearchHit
 from registry.retrieval.selection import Candidate
 from registry.retrieval.vector import weight_embeddings
 from registry.text.prompt_phrases import spans_of
+from registry.text.unwanted import read_wish
 
 # How many adapters are found for a part, to stand in for the best one where another part needs
 # that, or where it cannot be fused.
@@ -31,7 +32,7 @@ def find_candidates(
     """
     hits = [
         (span, hit)
-        for span in spans_of(prompt)
+        for span in spans_of(read_wish(prompt).wanted)
         for hit in _surest(session, SearchQuery(span.text, filters), text_encoder, space)
     ]
     encoder = space.encoder

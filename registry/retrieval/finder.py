@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -71,9 +71,12 @@ from registry.retrieval.vector import (
 )
 from registry.text.pasted_prompts import PastedPrompt, read_pasted
 from registry.text.prompt_phrases import texts_of
+from registry.text.request_frames import what_is_asked
 from registry.text.trigger_words import missing_triggers
+from registry.text.unwanted import read_wish
 from registry.text.word_segmentation import clean
 
+UNDERSTOOD = "Read as “{}”, and without “{}”."
 UNKNOWN = "Adapter {} has neither an embedding nor captions nor a fingerprint: it was not compared."
 SORTED = f"Only the {MOST_RANKED} most relevant are sorted; by relevance all can be gone through."
 
@@ -144,6 +147,8 @@ class Finder:
                 with ending(session):
                     found = ask_results(session, paged.hits)
                 results = found()
+        if question.unwanted:
+            notes = (*notes, _understood(question.text, [own.text for own in question.unwanted]))
         if paging.sort != "relevance" and len(paged.found) == MOST_RANKED:
             notes = (*notes, SORTED)
         page = SearchPage(
@@ -187,8 +192,12 @@ class Finder:
                 there, or the cursor is of another question.
             AdapterNotFoundError: one of the adapters is not there.
         """
-        text = _checked(text) if text.strip() else ""
+        text = asked = _checked(text) if text.strip() else ""
         likes = replace(likes, unlike_text=clean(likes.unlike_text).strip())
+        wish = read_wish(what_is_asked(text))
+        if wish.unwanted:
+            away = [*([likes.unlike_text] if likes.unlike_text else []), *wish.unwanted]
+            text, likes = wish.wanted, replace(likes, unlike_text=", ".join(away))
         started = time.perf_counter()
         with self._snapshot() as session:
             if not base_models_listed(session):
@@ -204,9 +213,11 @@ class Finder:
             page = page_of(session, question, listed, paging)
             results = load_results(session, [hits[id_] for id_ in page.ids])
             found = count_by_base_model(session, fitting)
+        if wish.unwanted:
+            notes = (*notes, _understood(text, wish.unwanted))
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
-            text,
+            asked,
             filters.base_models,
             results,
             (*notes, *(UNKNOWN.format(id_) for id_ in alike.unknown)),
@@ -477,6 +488,10 @@ class Finder:
                 return names[0]
         runnable = [name for name in possible if name in self._settings.base_models]
         return (runnable or possible)[0]
+
+
+def _understood(wanted: str, unwanted: Iterable[str]) -> str:
+    return UNDERSTOOD.format(wanted, "”, “".join(unwanted))
 
 
 def _names_some(filters: Filters) -> bool:

@@ -14,10 +14,18 @@ from registry.measures import timed
 from registry.retrieval.duplicates import content_of
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.fitness import ELSEWHERE
+from registry.retrieval.fitness import ELSEWHERE, PERHAPS
 from registry.retrieval.knowledge import ByCaptions, ByWeights, Knowledge, know
 from registry.retrieval.pointed import find_pointed
-from registry.retrieval.ranking import Match, Scale, SearchHit, best_of_each, fold, rank
+from registry.retrieval.ranking import (
+    Match,
+    Scale,
+    SearchHit,
+    best_of_each,
+    fold,
+    less,
+    rank,
+)
 from registry.retrieval.statements import Answer, together
 from registry.retrieval.strangers import Strangers, strangers_of
 from registry.retrieval.terms import SIMILARITIES, Signal
@@ -27,6 +35,7 @@ from registry.retrieval.vector import (
     ask_weights,
     worth_offering,
 )
+from registry.retrieval.without import that_say_so
 from registry.retrieval.words import (
     Wording,
     ask_exact,
@@ -37,6 +46,7 @@ from registry.retrieval.words import (
 from registry.text.labels import without_labels
 from registry.text.question_parts import parts_of
 from registry.text.request_frames import what_is_asked
+from registry.text.unwanted import read_wish
 from registry.text.word_segmentation import IS_HAN
 
 # How many adapters every signal offers to the merge.
@@ -61,11 +71,12 @@ class Question:
     """A query, encoded, and what gives who uses its words and who is asked for exactly."""
 
     query: SearchQuery
-    text: str  # what it says beside addresses, hashes and names of files that are here
+    text: str  # what is wanted, beside addresses, hashes and names of files that are here
     embedding: npt.NDArray[np.float32]  # (dim,)
     parts: Sequence[str]  # what it says of what is wanted and of how, part by part
     wording: Wording | None  # None where words are not asked
     exact: Answer[Sequence[int]]
+    unwanted: Sequence["Question"] = ()  # what results should not be, each asked by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,31 +115,45 @@ def search(
 
 def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Question:
     """Ask what a query's words and names tell, and encode it meanwhile."""
-    wording: Wording | None = None
-    exact: Answer[Sequence[int]] = list
-    text = query.text
-    if "words" in query.signals:
-        anywhere = replace(query.filters, base_models=(), families=())
-        asked = [
-            _ask_called(session, name, anywhere, query.limit) for name in query.called[:MOST_CALLED]
-        ]
-        pointed = find_pointed(session, text, filters=anywhere)
-        if pointed is not None:
-            asked.append(lambda: pointed.ids)
-            text = pointed.rest
-        bare = without_ending(text)
-        wording = ask_words(session, what_is_asked(bare), filters=query.filters)
+    asks_words = "words" in query.signals
+    named, text = _ask_named(session, query) if asks_words else ([], query.text)
+    wish = read_wish(what_is_asked(text))
+    wording = None
+    if asks_words:
+        wording = ask_words(session, without_ending(wish.wanted), filters=query.filters)
         # Beside what is asked for exactly, words say what it is like, and are no name.
-        if not asked:
-            asked = [
-                ask_exact(session, name, filters=anywhere, limit=query.limit)
-                for name in dict.fromkeys((bare, without_labels(bare)))
-            ]
-        exact = partial(_each_once, asked)
-    asked_for = what_is_asked(text)
+        named = named or _ask_as_name(session, without_ending(text), query)
     with timed("encode"):
-        embedding = text_encoder.encode([asked_for])[0]
-    return Question(query, text, embedding, parts_of(asked_for), wording, exact)
+        embedding = text_encoder.encode([wish.wanted])[0]
+    unwanted = [
+        put(session, replace(query, text=text, called=()), text_encoder) for text in wish.unwanted
+    ]
+    parts, exact = parts_of(wish.wanted), partial(_each_once, named)
+    return Question(query, wish.wanted, embedding, parts, wording, exact, unwanted)
+
+
+def _ask_named(session: Session, query: SearchQuery) -> tuple[list[Answer[Sequence[int]]], str]:
+    """Ask for what a question calls for or points to; return also what else it says."""
+    anywhere = _anywhere(query)
+    asked = [
+        _ask_called(session, name, anywhere, query.limit) for name in query.called[:MOST_CALLED]
+    ]
+    pointed = find_pointed(session, query.text, filters=anywhere)
+    if pointed is None:
+        return asked, query.text
+    return [*asked, lambda: pointed.ids], pointed.rest
+
+
+def _ask_as_name(session: Session, text: str, query: SearchQuery) -> list[Answer[Sequence[int]]]:
+    return [
+        ask_exact(session, name, filters=_anywhere(query), limit=query.limit)
+        for name in dict.fromkeys((text, without_labels(text)))
+    ]
+
+
+def _anywhere(query: SearchQuery) -> Filters:
+    """Return a query's filters, but for the base model: what has its name may be for another."""
+    return replace(query.filters, base_models=(), families=())
 
 
 def _ask_called(session: Session, name: str, filters: Filters, limit: int) -> Answer[Sequence[int]]:
@@ -153,7 +178,8 @@ def rank_all(
     `spaces` part the adapters that the query's filters let through. Where one has no encoder the
     weights take no part, and captions are compared plainly. `known` adapters are ranked too,
     whichever signal finds them, and `literal` ones, which have every word. An adapter of another
-    base model comes first all the same if it is asked for exactly. The session needs to be in no
+    base model comes first all the same if it is asked for exactly. What the question does not want
+    is asked by itself, and makes what it finds less probable. The session needs to be in no
     particular transaction: settings are local to it.
     """
     texts = _texts(question, text_encoder, spaces)
@@ -170,7 +196,19 @@ def rank_all(
         rows = list(_known(session, ids, asked, scores, text_encoder))
     with timed("merge"):
         in_han = bool(IS_HAN.search(question.text))
-        return _merge(offers, rows, asked, strangers_of(text_encoder), known, in_han)
+        hits = _merge(offers, rows, asked, strangers_of(text_encoder), known, in_han)
+    for unwanted in question.unwanted:
+        every = [hit.adapter_id for hit in hits]
+        found = rank_all(session, unwanted, text_encoder, spaces, known=every)
+        hits = less(hits, _doubts(session, unwanted.text, found))
+    return hits
+
+
+def _doubts(session: Session, thing: str, found: Sequence[SearchHit]) -> dict[int, float]:
+    """Return how probably adapters are a thing, but for those that say to be without it."""
+    doubts = {id_: hit.score for hit in found for id_ in (hit.adapter_id, *hit.also)}
+    doubtful = [id_ for id_, doubt in doubts.items() if doubt >= PERHAPS]
+    return {id_: doubts[id_] for id_ in {*doubtful} - that_say_so(session, thing, doubtful)}
 
 
 def _merge(

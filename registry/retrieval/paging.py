@@ -144,7 +144,13 @@ def sorted_page(
     literal: list[int] = []
     if "words" in query.signals:
         literal = literal_adapters(
-            session, question.text, filters=query.filters, after=0, without=(), limit=MOST_RANKED
+            session,
+            question.text,
+            filters=query.filters,
+            after=0,
+            without=(),
+            limit=MOST_RANKED,
+            unwanted=[other.text for other in question.unwanted],
         )
     ranked = rank_all(session, question, text_encoder, spaces, known=literal, literal=literal)
     ranked = ranked[:MOST_RANKED]
@@ -175,6 +181,7 @@ def _literal(
         after=place.last_literal,
         without=[*place.shown, *place.to_come, *place.behind],
         limit=limit,
+        unwanted=[other.text for other in question.unwanted],
     )
 
 

@@ -390,6 +390,21 @@ def evidence(scores: Scores, ids: Sequence[int], calibrations: Sequence[Calibrat
     return total
 
 
+def less(hits: Sequence[SearchHit], doubts: Mapping[int, float]) -> list[SearchHit]:
+    """Return `hits` in the order of how probably they do what was asked for and not the unwanted.
+
+    `doubts` say how probably each is that; the two are taken to be independent. What probably is
+    not unwanted loses nothing, and what was asked for exactly stays first.
+    """
+    kept = []
+    for hit in hits:
+        doubt = doubts.get(hit.adapter_id, 0.0)
+        if doubt >= PERHAPS and not hit.exact:
+            hit = replace(hit, score=hit.score * (1 - doubt), surety=hit.surety * (1 - doubt))
+        kept.append(hit)
+    return sorted(kept, key=lambda hit: (not hit.exact, hit.elsewhere, -round(hit.score, 9)))
+
+
 def fold(hits: Sequence[SearchHit], contents: Mapping[int, str]) -> list[SearchHit]:
     """Make one hit of those with equal contents: the first, with the others in `also`."""
     groups: dict[str, list[SearchHit]] = {}

@@ -344,35 +344,46 @@ def literal_adapters(
     after: int,
     without: Collection[int],
     limit: int,
+    unwanted: Sequence[str] = (),
 ) -> list[int]:
     """Return up to `limit` adapters, by id, that have every word of the question.
 
-    Those `after` an id, and not `without` those that are known already.
+    Those `after` an id, not `without` those that are known already, and none that has all words of
+    a text that is `unwanted`.
     """
-    words = [word.text for word in words_asked(what_is_asked(asked))]
-    if not words:
+    query, values = _every_word(what_is_asked(asked), "wanted")
+    if not query:
         return []
     prepare(session, anew=True)
     left = _Left.by(filters)
+    conditions = [left.condition, f"words_vector @@ ({query})"]
+    for place, text in enumerate(unwanted):
+        query, of_text = _every_word(what_is_asked(text), f"unwanted_{place}")
+        conditions += [f"NOT words_vector @@ ({query})"] if query else []
+        values |= of_text
+    found = rows(
+        session,
+        f"SELECT adapter_id FROM {left.rows} WHERE {' AND '.join(conditions)} "
+        "AND adapter_id > %(after)s "
+        "AND adapter_id <> ALL (%(without)s::bigint[]) ORDER BY adapter_id LIMIT %(limit)s",
+        {**left.values, **values, "after": after, "without": bigints(without), "limit": limit},
+    )
+    return [row.adapter_id for row in found]
+
+
+def _every_word(text: str, name: str) -> tuple[str, dict[str, Any]]:
+    """Return a tsquery for what has all words of a text, in any spelling, and its values.
+
+    They are called by `name`. Without a word, the query is empty.
+    """
+    words = [word.text for word in words_asked(text)]
     # Several spellings stand in parentheses of their own; most words have one.
     spelled = [own for word in words if len(own := [word, *equal_spellings(word)]) > 1]
     alone = [word for word in words if not equal_spellings(word)]
-    values = {
-        f"spelling_{i}_{j}": one for i, own in enumerate(spelled) for j, one in enumerate(own)
-    }
-    queries = ["plainto_tsquery('simple', %(words)s)"] if alone else []
+    values = {f"{name}_{i}_{j}": one for i, own in enumerate(spelled) for j, one in enumerate(own)}
+    queries = [f"plainto_tsquery('simple', %({name})s)"] if alone else []
     queries += [
-        " || ".join(f"plainto_tsquery('simple', %(spelling_{i}_{j})s)" for j in range(len(own)))
+        " || ".join(f"plainto_tsquery('simple', %({name}_{i}_{j})s)" for j in range(len(own)))
         for i, own in enumerate(spelled)
     ]
-    wanted = {"words": " ".join(alone), "after": after, "without": bigints(without), "limit": limit}
-    wanted |= values
-    found = rows(
-        session,
-        f"SELECT adapter_id FROM {left.rows} WHERE {left.condition} "
-        f"AND words_vector @@ ({' && '.join(f'({query})' for query in queries)}) "
-        "AND adapter_id > %(after)s "
-        "AND adapter_id <> ALL (%(without)s::bigint[]) ORDER BY adapter_id LIMIT %(limit)s",
-        {**left.values, **wanted},
-    )
-    return [row.adapter_id for row in found]
+    return " && ".join(f"({query})" for query in queries), {**values, name: " ".join(alone)}

@@ -17,6 +17,7 @@ from registry.retrieval.errors import (
 )
 from registry.retrieval.filters import Filters
 from registry.retrieval.hybrid import SearchQuery, search
+from registry.retrieval.likeness import Likes
 from registry.retrieval.results import Similar
 from registry.service import Registry
 from registry.text.prompt_phrases import texts_of
@@ -499,3 +500,93 @@ def test_a_request_finds_as_surely_as_what_it_asks_for(registry: Registry, asked
 
     assert first.card.id == plain.card.id
     assert first.hit.signals == plain.hit.signals
+
+
+def test_what_is_not_wanted_goes_behind(registry: Registry) -> None:
+    """By its words and by its weights, and whoever has the words of both is not listed before."""
+    add_real_encoder(registry)
+    neon, both = embed(registry, "neon"), embed(registry, "a neon heart")
+    with registry.sessions.begin() as session:
+        sign = add_adapter(session, name="neon sign", words="neon sign", embedding=neon).id
+        named = add_adapter(session, name="neon heart", words="neon heart", embedding=both).id
+        bare = add_adapter(session, name="v2", words="v2", embedding=both).id
+
+    page = registry.search("neon, not hearts", limit=1)
+    rest = registry.search("neon, not hearts", limit=5, cursor=page.next)
+
+    assert [result.card.id for result in page.results] == [sign]
+    assert page.results[0].hit.band == "fits"
+    assert {result.card.id: result.hit.band for result in rest.results} == {
+        named: "probably not",
+        bare: "probably not",
+    }
+    assert page.notes == ("Read as “neon”, and without “hearts”.",)
+
+
+def test_pages_that_literally_match_leave_out_what_is_not_wanted(registry: Registry) -> None:
+    """Behind what was ranked everything follows that has every word of what is wanted."""
+    with registry.sessions.begin() as session:
+        plain = [add_adapter(session, name="fox", words="fox").id for _ in range(150)]
+        for _ in range(150):
+            add_adapter(session, name="neon fox", words="neon fox")
+
+    found: list[int] = []
+    cursor = None
+    while len(found) < len(plain):
+        page = registry.search("fox -neon", limit=50, cursor=cursor)
+        found += [result.card.id for result in page.results]
+        cursor = page.next
+        assert page.results
+
+    assert sorted(found) == plain
+
+
+def test_what_says_to_be_without_it_has_it_in_its_name_and_not_in_its_pictures(
+    registry: Registry,
+) -> None:
+    with registry.sessions.begin() as session:
+        for name in ("Teacup Without Handle", "Teacup With Handle"):
+            add_adapter(session, name=name, words=segment(name))
+
+    bands = {one.card.name: one.hit.band for one in registry.search("teacup, no handle").results}
+
+    assert bands == {"Teacup Without Handle": "fits", "Teacup With Handle": "probably not"}
+
+
+def test_a_name_that_says_what_it_is_not_is_found_by_it(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        named = add_adapter(session, name="Cat Without Hat", words=segment("Cat Without Hat"))
+        add_adapter(session, name="cat", words="cat")
+
+    first = registry.search("cat without hat").results[0]
+
+    assert first.card.id == named.id
+    assert first.hit.exact
+
+
+def test_likes_are_unlike_what_a_text_does_not_want(registry: Registry) -> None:
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        cat = add_adapter(session, name="a", embedding=embed(registry, "a cat")).id
+        for name, text in (("b", "a cat drawn in neon"), ("c", "a cat in watercolour")):
+            add_adapter(session, name=name, embedding=embed(registry, text))
+
+    page = registry.search("cat, not neon", likes=Likes(like=(cat,)))
+
+    assert page.results[0].card.name == "c"
+    assert page.notes == ("Read as “cat”, and without “neon”.",)
+    assert page.text == "cat, not neon"
+
+
+def test_an_image_is_not_made_with_what_its_prompt_is_without(registry: Registry) -> None:
+    add_real_encoder(registry)
+    with registry.sessions.begin() as session:
+        session.add(File(sha256="f" * 64, size=1, verdict={"fusable": True}))
+        for name in ("cat", "hat"):
+            add_adapter(
+                session, name=name, words=name, embedding=embed(registry, f"a {name}"),
+                trigger_words=[name],
+            )  # fmt: skip
+    chosen = registry.choose("a cat, no hat", k=2)
+
+    assert [choice.card.name for choice in chosen] == ["cat"]

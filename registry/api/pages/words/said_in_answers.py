@@ -383,6 +383,7 @@ ANSWERS = (
         "The image encoder cannot be used, so covers were not compared by it; see the log.",
         "图像编码器不可用，未用它比较封面；详情见日志。",
     ),
+    ("Read as “{wanted}”, and without “{unwanted}”.", "理解为“{wanted}”，不要“{unwanted}”。"),
     (
         "Adapter {id} has neither an embedding nor captions nor a fingerprint: "
         "it was not compared.",

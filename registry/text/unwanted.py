@@ -1,0 +1,114 @@
+"""What a question says that it does not want: `a cat, no text` wants a cat, and does not want text.
+
+An embedding of a text hears what it names and hardly hears `not`, and words are looked for wherever
+they stand, so that whoever wants none of a thing would get it. English and Chinese. A question that
+says nothing else is left alone, for it may be a name (`No Man's Sky`), and so is `no` where it may
+be a word of another language (`boku no hero`).
+"""
+
+import re
+from dataclasses import dataclass
+
+from encoder.chinese import HAN
+from registry.text.word_segmentation import words_asked
+
+# What ends a thing that is not wanted: a question goes on with what is.
+_GOES_ON = (
+    "but", "with", "in", "on", "at", "as", "by", "for", "from", "under", "over", "behind", "who",
+    "which", "that", "is", "are", "and", "or", "nor", "not", "no", "without", "except", "only",
+    "please", "of[ ]+(?:an?|the)",
+)  # fmt: skip
+# Things that people often want an image without, who set no comma before "no" then.
+_OFTEN_UNWANTED = (
+    "backgrounds?", "texts?", "words?", "letters?", "lettering", "watermarks?", "signatures?",
+    "logos?", "people", "humans?", "persons?", "faces?", "borders?", "frames?", "shadows?",
+    "shading", "outlines?", "colou?rs?", "glasses", "hats?", "nsfw", "nudity",
+)  # fmt: skip
+_FILLERS = (
+    "an?", "the", "any", "in", "as", "like", "have", "having", "being", "look", "looking", "show",
+    "showing", "contain", "containing",
+)  # fmt: skip
+_WORD = rf"(?!(?:{'|'.join(_GOES_ON)})\b)[\w'’-]+"
+_THING = rf"{_WORD}(?:[ ]+{_WORD}){{0,3}}"
+# "without a hat or glasses", "no text and watermark", but "no hat and a dog".
+_THINGS = rf"{_THING}(?:(?:[ ]*,)?[ ]+(?:or|nor|and(?![ ]+(?:an?|the)\b))[ ]+{_THING})*"
+_ENGLISH = re.compile(
+    rf"""(?:[ ]?[,;:(][ ]?|[ ])
+    (?:(?:but|and|that|which|who|it|they)[ ]){{0,2}}
+    (?:
+        (?:(?:is|are|do|does|has|have)[ ])?not(?![ ](?:only|just|safe|for|yet|so|all)\b)
+      | (?:is|are|do|does|has|have)n['’]?t
+      | (?:(?<=[,;:(])|(?<=[,;:(][ ])|(?<=\bbut[ ])|(?<=\band[ ])|(?:with|has|have)[ ])no
+      | no(?=[ ](?:{"|".join(_OFTEN_UNWANTED)})\b)
+      | without | w/o | except(?:[ ]for)? | excluding | instead[ ]of | rather[ ]than
+    )[ ]
+    (?:(?:{"|".join(_FILLERS)})[ ]){{0,4}}
+    (?P<things>{_THINGS})[ ]?[)]?
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+# As search engines have it: `cat -neon`, `cat -"line art"`; not `Miku -Racing-`.
+_MINUS = re.compile(
+    r"""[ ][-−](?:["“](?P<quoted>[^"”]+)["”]|(?P<word>[^\W_][\w'’]*(?:-\w+)*))(?=[ ,;.，。；]|$)"""
+)
+_SAID = rf"(?:(?!的|但|而)[{HAN}\w]){{1,10}}?"
+# 有没有, 要不要 and 是不是 only ask. Up to where it is said of what: 没有文字的猫 is a cat.
+_CHINESE = re.compile(
+    rf"""[，,;；、 ]{{0,3}}(?:但是|但|而且|并且|並且|而)?(?:
+        (?:
+            (?<!有)没有 | (?<!有)沒有 | (?<!要)不要有? | 不想要 | 不[带帶含]有? | 不包含 | 不包括
+          | (?<!是)不是 | 而非
+        )[ ]?(?P<things>{_SAID})(?:的(?=[{HAN}\w])|(?=的?[ ]?(?:[，。；、,;.]|$)|[ ]))
+      | 除了(?P<but>{_SAID})(?:以外|之外|外)的?
+    )""",
+    re.VERBOSE,
+)
+_AND = re.compile(r"(?:[ ]*,)?[ ]+(?:or|nor|and)[ ]+", re.IGNORECASE)
+_CHINESE_AND = re.compile("和|或者|或|与|與|及|跟")
+# As titles have it.
+_WITHOUT = ("without", "without a", "without an", "without any", "no", "not", "non")
+_CHINESE_WITHOUT = ("没有", "沒有", "无", "無", "不带", "不帶", "不含")
+# Each is asked for by itself, and costs as much as a question.
+MOST_UNWANTED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A question's text without what is not wanted, and that, each thing by itself."""
+
+    wanted: str
+    unwanted: tuple[str, ...] = ()
+
+
+def read_wish(text: str) -> Wish:
+    """Part a question; as it is where nothing would be wanted, or nothing is not.
+
+    After the third thing, all that is not wanted is one text.
+    """
+    unwanted: list[str] = []
+
+    def taken(things: str, apart: re.Pattern[str]) -> str:
+        unwanted.extend(thing.strip() for thing in apart.split(things) if words_asked(thing))
+        return " "
+
+    # With single spaces no pattern is looked for longer than there are words.
+    wanted = f" {' '.join(text.split())}"
+    wanted = _ENGLISH.sub(lambda match: taken(match["things"], _AND), wanted)
+    wanted = _MINUS.sub(lambda match: taken(match["quoted"] or match["word"], _AND), wanted)
+    wanted = _CHINESE.sub(
+        lambda match: taken(match["things"] or match["but"], _CHINESE_AND), wanted
+    )
+    wanted = re.sub(r"\s+(?=[,;.，。；])", "", " ".join(wanted.split())).strip(" ,;，；、")
+    if not unwanted or not words_asked(wanted):
+        return Wish(text)
+    first, rest = unwanted[: MOST_UNWANTED - 1], unwanted[MOST_UNWANTED - 1 :]
+    return Wish(wanted, tuple(dict.fromkeys([*first, *([", ".join(rest)] if rest else [])])))
+
+
+def written_without(thing: str) -> list[str]:
+    """Return how a title says that something is without a thing, in lower case and by its letters."""
+    said = " ".join(re.findall(r"[^\W_]+", thing.lower()))
+    return [
+        *(f"{no} {said}" for no in _WITHOUT),
+        *(f"{no}{said}" for no in _CHINESE_WITHOUT),
+    ]

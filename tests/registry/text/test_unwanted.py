@@ -1,0 +1,59 @@
+"""What a question says that it does not want."""
+
+import pytest
+
+from registry.text.unwanted import MOST_UNWANTED, Wish, read_wish, written_without
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "unwanted"),
+    [
+        ("cat, not neon", "cat", ["neon"]),
+        ("neon but not red", "neon", ["red"]),
+        ("a cat without a hat in watercolor", "a cat in watercolor", ["hat"]),
+        ("a dog with no collar and a cat", "a dog and a cat", ["collar"]),
+        ("a cat that is not pink", "a cat", ["pink"]),
+        ("a fox that doesn't smile", "a fox", ["smile"]),
+        ("logo no text", "logo", ["text"]),
+        ("portrait (no glasses)", "portrait", ["glasses"]),
+        ("hat without cats or dogs", "hat", ["cats", "dogs"]),
+        ("watercolor instead of oil painting of a fox", "watercolor of a fox", ["oil painting"]),
+        ("animals except cats", "animals", ["cats"]),
+        ('cat -"line art" -red', "cat", ["line art", "red"]),
+        ("没有文字的猫", "猫", ["文字"]),
+        ("霓虹，不要红色", "霓虹", ["红色"]),
+        ("不是霓虹的猫", "猫", ["霓虹"]),
+        ("除了猫以外的动物", "动物", ["猫"]),
+        ("水彩，不要人物和文字", "水彩", ["人物", "文字"]),
+        ("動物，沒有貓", "動物", ["貓"]),
+        ("动物 -猫", "动物", ["猫"]),
+    ],
+)
+def test_what_is_not_wanted_is_taken_out(text: str, wanted: str, unwanted: list[str]) -> None:
+    assert read_wish(text) == Wish(wanted, tuple(unwanted))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "neon", "No Man's Sky", "not neon", "without text", "boku no hero", "why not",
+        "forget-me-not flowers", "not only cats but also dogs", "anime not safe for work",
+        "do not disturb sign", "Hatsune Miku -Racing-", "line-art cat", "cat not", "",
+        "有没有霓虹的lora", "不要", "要不要猫", "是不是猫",
+    ],
+)  # fmt: skip
+def test_what_may_be_a_name_stays_as_it_is(text: str) -> None:
+    assert read_wish(text) == Wish(text)
+
+
+def test_of_many_things_the_last_are_one_text() -> None:
+    wish = read_wish("a flat icon, no outline, no shadow, no text, no gradient")
+
+    assert wish == Wish("a flat icon", ("outline", "shadow", "text, gradient"))
+    assert len(wish.unwanted) == MOST_UNWANTED
+
+
+def test_titles_say_it_in_their_own_ways() -> None:
+    assert "without handle" in written_without("Handle")
+    assert "without line art" in written_without("line-art")
+    assert "没有嘴" in written_without("嘴")
