@@ -20,7 +20,7 @@ from benchmarks.search.world import (
     qualities,
 )
 from registry.retrieval.encoder_spaces import Space
-from registry.retrieval.hybrid import SearchQuery, put, rank_all
+from registry.retrieval.hybrid import SearchQuery, rank_all, read
 from registry.retrieval.probability import LEAST_FIT
 from registry.retrieval.ranking import SearchHit
 
@@ -70,7 +70,7 @@ def first_hits(
     """Yield the surest find for each text: what would be chosen for an image."""
     with sessions() as session:
         for text in texts:
-            asked = put(session, SearchQuery(text, FILTERS), world.text_encoder)
+            asked = read(session, SearchQuery(text, FILTERS), world.text_encoder)
             hits = rank_all(session, asked, world.text_encoder, [Space(world.encoder)])
             yield max(hits, key=lambda hit: hit.surety)
 

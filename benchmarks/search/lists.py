@@ -42,7 +42,7 @@ from benchmarks.search.world import (
 from demo.concepts import Art, Concept
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.fitness import FITS
-from registry.retrieval.hybrid import SearchQuery, put, rank_all
+from registry.retrieval.hybrid import SearchQuery, rank_all, read
 from registry.retrieval.ranking import LEAST_TELLING, Scale, SearchHit
 from registry.retrieval.strangers import strangers_of
 
@@ -157,7 +157,7 @@ def ask(
     """Ask an index that is filled; `about` is shown meanwhile."""
     with sessions() as session:
         for question in track(questions, about):
-            told = put(session, SearchQuery(question.text, FILTERS), world.text_encoder)
+            told = read(session, SearchQuery(question.text, FILTERS), world.text_encoder)
             hits = rank_all(session, told, world.text_encoder, [space])
             grades = [question.grades.get(hit.adapter_id - 1, 0) for hit in hits]
             aimed = space.aim(world.text_encoder.encode([question.text])[0])

@@ -7,7 +7,7 @@ from encoder.text_encoder import TextEncoder
 from registry.db.models import Adapter, File
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
-from registry.retrieval.hybrid import SearchQuery, put, rank_all
+from registry.retrieval.hybrid import SearchQuery, rank_all, read
 from registry.retrieval.ranking import SearchHit
 from registry.retrieval.selection import Candidate
 from registry.retrieval.vector import weight_embeddings
@@ -54,7 +54,7 @@ def find_candidates(
 def _surest(
     session: Session, query: SearchQuery, text_encoder: TextEncoder, space: Space
 ) -> list[SearchHit]:
-    question = put(session, query, text_encoder)
+    question = read(session, query, text_encoder)
     hits = rank_all(session, question, text_encoder, [space])
     # What is for another base model was named exactly, and cannot be drawn with here.
     here = [hit for hit in hits if not hit.elsewhere]

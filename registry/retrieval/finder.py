@@ -41,7 +41,7 @@ from registry.retrieval.filters import (
 )
 from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.given_values import check_length
-from registry.retrieval.hybrid import Question, SearchQuery, put
+from registry.retrieval.hybrid import Question, SearchQuery, correct, put
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
 from registry.retrieval.named import find_named
@@ -77,6 +77,7 @@ from registry.text.unwanted import read_wish
 from registry.text.word_segmentation import clean
 
 UNDERSTOOD = "Read as “{}”, and without “{}”."
+CORRECTED = "Nothing here has “{}”: read as “{}”. In quotes a word is taken as it is."
 UNKNOWN = "Adapter {} has neither an embedding nor captions nor a fingerprint: it was not compared."
 SORTED = f"Only the {MOST_RANKED} most relevant are sorted; by relevance all can be gone through."
 
@@ -140,6 +141,7 @@ class Finder:
                 )
                 question = put(session, query, self._text_encoder)
             opened = opening()
+            question = correct(session, question, self._text_encoder)
             names = self._base_models(session, filters, opened.base_models)
             spaces, notes = self._encoder_spaces(filters, names, opened.encoders)
             paged = self._page(session, question, spaces, paging)
@@ -149,6 +151,7 @@ class Finder:
                 results = found()
         if question.unwanted:
             notes = (*notes, _understood(question.text, [own.text for own in question.unwanted]))
+        notes = (*notes, *(CORRECTED.format(*pair) for pair in question.corrected.items()))
         if paging.sort != "relevance" and len(paged.found) == MOST_RANKED:
             notes = (*notes, SORTED)
         page = SearchPage(

@@ -1,8 +1,8 @@
 """A question -> adapters: every signal asked, their answers merged."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.measures import timed
+from registry.retrieval.corrections import corrections, put_right
 from registry.retrieval.duplicates import content_of
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.filters import Filters
@@ -77,6 +78,7 @@ class Question:
     wording: Wording | None  # None where words are not asked
     exact: Answer[Sequence[int]]
     unwanted: Sequence["Question"] = ()  # what results should not be, each asked by itself
+    corrected: Mapping[str, str] = field(default_factory=dict)  # misspelt words, and what was meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +111,31 @@ def search(
     spaces: Sequence[Space],
 ) -> list[SearchHit]:
     """Return up to `query.limit` adapters, best first, with every signal's score."""
-    question = put(session, query, text_encoder)
+    question = read(session, query, text_encoder)
     return rank_all(session, question, text_encoder, spaces)[: query.limit]
+
+
+def read(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Question:
+    """Ask what a query's words and names tell, once those that are misspelt are put right."""
+    return correct(session, put(session, query, text_encoder), text_encoder)
+
+
+def correct(session: Session, question: Question, text_encoder: TextEncoder) -> Question:
+    """Return a question as it was meant where it has misspelt words; else as it is."""
+    unwanted = [correct(session, one, text_encoder) for one in question.unwanted]
+    corrected = {typed: meant for one in unwanted for typed, meant in one.corrected.items()}
+    if (
+        question.wording is not None
+        and not question.exact()
+        and (alike := question.wording.alike())
+    ):
+        own = corrections(session, question.text, alike, text_encoder)
+        if own:
+            right = replace(question.query, text=put_right(question.text, own), called=())
+            told = put(session, right, text_encoder)
+            question = replace(told, query=question.query)
+            corrected = own | corrected
+    return replace(question, unwanted=unwanted, corrected=corrected) if corrected else question
 
 
 def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Question:
@@ -128,7 +153,7 @@ def put(session: Session, query: SearchQuery, text_encoder: TextEncoder) -> Ques
     unwanted = [
         put(session, replace(query, text=text, called=()), text_encoder) for text in wish.unwanted
     ]
-    parts, exact = parts_of(wish.wanted), partial(_each_once, named)
+    parts, exact = parts_of(wish.wanted), cache(partial(_each_once, named))
     return Question(query, wish.wanted, embedding, parts, wording, exact, unwanted)
 
 

@@ -8,6 +8,7 @@ literally matches is out of reach, and no question costs more for being common.
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -16,7 +17,7 @@ from registry.measures import timed
 from registry.retrieval.common_words import bearers_of_all, count_common, facts_of_popular
 from registry.retrieval.filters import Filters, beyond_facts
 from registry.retrieval.ranking import Match
-from registry.retrieval.resembling import resembling
+from registry.retrieval.resembling import Resembling, resembling
 from registry.retrieval.splitting import split
 from registry.retrieval.statements import (
     UNFILTERED,
@@ -108,6 +109,8 @@ class Wording:
     left: _Left
     # What to look for, and the words that nobody uses and that may be typos.
     whole_words: Answer[tuple[list[_Term], list[str]]]
+    # What these may be typos of.
+    alike: Answer[Sequence[Resembling]]
 
 
 def matching_adapters(
@@ -134,7 +137,13 @@ def ask_words(session: Session, question: str, *, filters: Filters) -> Wording:
         words = words_asked(question)
     left = _Left.by(filters)
     prepare(session, anew=not left.is_all)
-    return Wording(words, left, _ask_whole_words(session, words, left))
+    whole_words = _ask_whole_words(session, words, left)
+
+    def alike() -> Sequence[Resembling]:
+        _, unused = whole_words()
+        return resembling(session, unused) if unused else ()
+
+    return Wording(words, left, whole_words, cache(alike))
 
 
 def score_words(
@@ -146,10 +155,11 @@ def score_words(
     terms, unused = wording.whole_words()
     if unused:
         common = count_common(session, "words_vector")
-        terms += [
+        alike = [
             _term(one.word, [one.meant], one.query, one.closeness, common)
-            for one in resembling(session, unused)
+            for one in wording.alike()
         ]
+        terms = [*terms, *alike]
         for one in split(session, unused):
             both = " & ".join(f"({query})" for query in one.queries)
             terms.append(_in_names(one.word, one.parts, both, common))
@@ -233,7 +243,7 @@ def _ask_whole_words(
         ]
         return terms, unused
 
-    return answer
+    return cache(answer)
 
 
 def _spellings(words: Sequence[QueryWord]) -> dict[str, list[str]]:

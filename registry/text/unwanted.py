@@ -106,7 +106,7 @@ def read_wish(text: str) -> Wish:
 
 
 def written_without(thing: str) -> list[str]:
-    """Return how a title says that something is without a thing, in lower case and by its letters."""
+    """Return how a title says that something is without a thing, in lower case."""
     said = " ".join(re.findall(r"[^\W_]+", thing.lower()))
     return [
         *(f"{no} {said}" for no in _WITHOUT),

@@ -383,6 +383,10 @@ ANSWERS = (
         "The image encoder cannot be used, so covers were not compared by it; see the log.",
         "图像编码器不可用，未用它比较封面；详情见日志。",
     ),
+    (
+        "Nothing here has “{typed}”: read as “{meant}”. In quotes a word is taken as it is.",
+        "这里没有“{typed}”，理解为“{meant}”。加引号的词按原样搜索。",
+    ),
     ("Read as “{wanted}”, and without “{unwanted}”.", "理解为“{wanted}”，不要“{unwanted}”。"),
     (
         "Adapter {id} has neither an embedding nor captions nor a fingerprint: "

@@ -1,0 +1,95 @@
+"""Misspelt words of a question, and what was meant by them."""
+
+import pytest
+
+from registry.db.models import Adapter
+from registry.retrieval.corrections import put_right
+from registry.retrieval.filters import Filters
+from registry.service import Registry
+from registry.text.word_segmentation import segment
+from tests.builders import add_adapter
+
+
+def add_named(registry: Registry, *names: str, base_model: str = "demo-flux-tiny") -> list[int]:
+    with registry.sessions.begin() as session:
+        return [
+            add_adapter(session, name=name, words=segment(name), base_model=base_model).id
+            for name in names
+        ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "typed", "meant"),
+    [
+        ("silhuette", "silhuette", "silhouette"),
+        ("Gradiant", "Gradiant", "gradient"),
+        ("cartoon mamals", "mamals", "mammals"),
+        ("picses", "picses", "pisces"),
+    ],
+)
+def test_a_misspelt_word_is_put_right(
+    registry: Registry, asked: str, typed: str, meant: str
+) -> None:
+    add_named(registry, "Silhouette of a bird", "Green Gradient", "Cartoon Mammals", "Pisces")
+
+    page = registry.search(asked)
+
+    assert page.text == asked
+    assert page.notes[-1] == (
+        f"Nothing here has “{typed}”: read as “{meant}”. In quotes a word is taken as it is."
+    )
+    assert page.results[0].hit.band == "fits"
+    assert meant[:5] in page.results[0].card.name.lower()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "silhouette",  # spelt right
+        '"silhuette"', "“silhuette”",  # wanted so
+        "horse", "ocean", "peacock",  # words of what is not here
+        "silhouetteart",  # two words in one
+        "asdfghjk", "剪影",
+    ],
+)  # fmt: skip
+def test_what_is_no_slip_stays_as_it_was_typed(registry: Registry, asked: str) -> None:
+    add_named(registry, "Silhouette", "House", "Oceanic", "Peace", "Line Art")
+
+    notes = registry.search(asked).notes
+
+    assert not any("read as" in note for note in notes)
+
+
+def test_a_word_that_filters_leave_to_nobody_is_no_slip(registry: Registry) -> None:
+    add_named(registry, "Silhuette", base_model="sdxl-1.0")
+    add_named(registry, "Silhouette")
+
+    notes = registry.search("silhuette", filters=Filters(("demo-flux-tiny",))).notes
+
+    assert not any("read as" in note for note in notes)
+
+
+def test_what_is_not_wanted_is_put_right_too(registry: Registry) -> None:
+    red, _ = add_named(registry, "red gradient", "red silhouette")
+
+    page = registry.search("red, not silhuette")
+
+    assert page.results[0].card.id == red
+    assert page.results[1].hit.band == "probably not"
+
+
+def test_a_misspelt_name_chooses_what_is_meant(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        ids = [
+            add_adapter(session, name=name, words=name, captions=[], trigger_words=[name]).id
+            for name in ("silhouette", "gradient")
+        ]
+        assert session.get_one(Adapter, ids[0]).state == "ready"
+
+    assert [choice.card.id for choice in registry.choose("silhuette", k=1)] == ids[:1]
+
+
+def test_words_are_put_right_where_they_stand() -> None:
+    text = 'a Yelow sun, yelow sea and "yelow"'
+
+    assert put_right(text, {"yelow": "yellow"}) == 'a Yelow sun, yellow sea and "yelow"'
