@@ -34,7 +34,7 @@ from demo.concepts import plan
 from demo.paths import BUILD, WIDE
 from registry.retrieval import fitness
 from registry.retrieval.fitness import FITNESS, SILENCE, Fitness, has_every_word
-from registry.retrieval.ranking import behind_first, evidence, scores_in_deviations
+from registry.retrieval.ranking import behind_first, evidence, is_told, scores_in_deviations
 from registry.retrieval.terms import SIGNALS
 
 OF_SIGNALS = tuple(field.name for field in fields(Fitness))
@@ -96,7 +96,7 @@ def _page(number: int, one: Answered, uncaptioned: Collection[int]) -> Pages:
     best = np.where(np.isnan(z), -np.inf, z).max(1, keepdims=True)
     words = z[SIGNALS.index("words")]
     mute = np.array([hit.mute for hit in one.hits])
-    evidence_behind = behind_first(found, words, mute)
+    evidence_behind = behind_first(found, words, mute, is_told(known))
     if (words >= SILENCE).any():
         z[SIGNALS.index("words"), mute] = 0.0
     # Where words say nothing, no adapter is behind one of which they tell.

@@ -226,9 +226,10 @@ def rank(
     sure = np.where(_agreed(scores, ids, probable), np.maximum(sure, LEAST_FIT), sure)
     if said:
         by_text = _by_what_is_said(scores, ids, said, gibberish)
-        probable = np.fmax(probable, by_text)
         # Of most nothing else speaks, which would look like evidence for each.
         alone = np.array([all(id_ not in own for own in scores.values()) for id_ in ids])
+        only_said = alone & ~np.isnan(by_text)
+        probable = np.where(only_said, by_text, np.fmax(probable, by_text))
         sure = np.where(by_text >= TAKEN, np.maximum(sure, by_text), np.where(alone, 0.0, sure))
     hits = _hits(
         zip(ids, probable.tolist(), sure.tolist(), mute.tolist(), strict=True),
@@ -329,15 +330,17 @@ def _probabilities(
     that it has them, or that they say nothing.
     """
     words = z["words"]
+    told = is_told(z)
     if not (words >= SILENCE).any():
         mute = np.full(len(words), True)
-        return probabilities(z, gibberish, behind_first(found, words, mute), silent=mute), mute
+        behind = behind_first(found, words, mute, told)
+        return probabilities(z, gibberish, behind, silent=mute), mute
     mute = unheard & (words == 0)
-    behind = behind_first(found, words, mute)
+    behind = behind_first(found, words, mute, told)
     probable = probabilities(z, gibberish, behind, silent=mute)
     if (unheard & ~mute).any():
         unsaid = {**z, "words": np.where(unheard, 0.0, words)}
-        behind = behind_first(found, words, unheard)
+        behind = behind_first(found, words, unheard, told)
         without = probabilities(unsaid, gibberish, behind, silent=unheard)
         mute |= unheard & (without > probable)
         probable = np.where(mute, without, probable)
@@ -347,16 +350,26 @@ def _probabilities(
     return np.where(words >= LITERAL, lifted, probable), mute
 
 
-def behind_first(found: Doubles, words: Doubles, mute: Bools) -> Doubles:
+def is_told(z: Mapping[Signal, Doubles]) -> Bools:
+    """Return of which adapters any signal tells something, (ids,)."""
+    own = [z[signal] > 0 if signal == "words" else ~np.isnan(z[signal]) for signal in z]
+    told: Bools = np.any(own, 0)
+    return told
+
+
+def behind_first(found: Doubles, words: Doubles, mute: Bools, told: Bools) -> Doubles:
     """Return how much less evidence there is for each adapter than for the first, (ids,).
 
-    `words` are its scores by words: what is `mute` is behind by all else alone.
+    `words` are its scores by words: what is `mute` is behind by all else alone. Of what is not
+    `told` nothing speaks for or against it, which puts none of the others behind.
     """
-    behind: Doubles = found.max(initial=-math.inf) - found
+
+    def behind(own: Doubles) -> Doubles:
+        return np.maximum(own[told].max(initial=-math.inf) - own, 0.0) if told.any() else 0 * own
+
     if not (words >= SILENCE).any():
-        return behind
-    similar = found - MODELS["words"].evidence(words)
-    return np.where(mute, similar.max() - similar, behind)
+        return behind(found)
+    return np.where(mute, behind(found - MODELS["words"].evidence(words)), behind(found))
 
 
 def scores_in_deviations(

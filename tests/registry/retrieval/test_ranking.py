@@ -400,3 +400,18 @@ def test_a_word_of_the_question_does_no_harm_to_one_named_in_another_script() ->
     )
 
     assert with_some[2] >= without[2]
+
+
+def test_what_nothing_is_known_of_puts_nobody_behind_and_comes_after() -> None:
+    """A folder of bare files beside adapters that an encoder knows, and a question of neither."""
+    scores: dict[Signal, dict[int, float]] = {
+        "weights": {1: 0.35, 2: STRANGE}, "captions": {1: STRANGE, 2: 0.05}, "words": {2: 0.25}
+    }  # fmt: skip
+    bare = dict.fromkeys(range(10, 20), 0.05)
+
+    before, after = ranked(scores), ranked(scores, said=bare)
+
+    assert [hit.adapter_id for hit in after[:2]] == [hit.adapter_id for hit in before]
+    for old, now in zip(before, after[:2], strict=True):
+        assert now.score == pytest.approx(old.score, abs=1e-3)
+    assert max(hit.score for hit in after[2:]) < min(hit.score for hit in before)
