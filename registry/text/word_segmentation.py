@@ -25,10 +25,9 @@ RUN = re.compile(rf"[{HAN}]+|[^\W_{HAN}]+(?:[_\-'’.][^\W_{HAN}]+)*")
 IS_HAN = re.compile(rf"[{HAN}]")
 # Pictures among the letters, which PostgreSQL's parser drops. Skin tones say nothing by themselves.
 EMOJI = re.compile("[\U0001f300-\U0001f3fa\U0001f400-\U0001faff]")
-# Between the parts of an identifier: separators, camelCase, letters beside digits.
-SEAM = re.compile(
-    r"[_\-.]|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)"
-)
+# Between the parts of an identifier: separators, and within these camelCase, letters beside digits.
+SEPARATOR = re.compile(r"[_\-.]")
+SEAM = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|(?<=\D)(?=\d)|(?<=\d)(?=\D)")
 # Shorter parts (the v and 2 of v2, the Lo of LoRA) match everything.
 SHORTEST_PART = 3
 SHORTEST_NUMBER = 2
@@ -73,8 +72,8 @@ def segment(text: str) -> str:
 
     Chinese is simplified, cut by jieba's search mode, and every character follows its word;
     identifiers give themselves without separators and their parts: `iceCats_v2` is
-    `icecatsv2 ice cat`. An emoji is the words of its name in Unicode, and a word with accents is
-    followed by the one without: `café cafe`.
+    `icecatsv2 icecat ice cat v2`. An emoji is the words of its name in Unicode, and a word with
+    accents is followed by the one without: `café cafe`.
     """
     words = (word for run in _runs(text) for word, _ in _words(run))
     return " ".join(one for word in words for one in dict.fromkeys((word, without_accents(word))))
@@ -115,10 +114,13 @@ def _words(run: str) -> list[tuple[str, float]]:
         return _chinese_words(run)
     joined = re.sub(r"[^\w]|_", "", run).lower()
     words = [(joined, 1.0)]
-    for part in SEAM.split(run):
-        word = re.sub(r"\W", "", part).lower()
-        if word != joined and len(word) >= (SHORTEST_NUMBER if word.isdigit() else SHORTEST_PART):
-            words.append((word, PART_WEIGHT))
+    for whole in SEPARATOR.split(run):
+        for part in dict.fromkeys((whole, *SEAM.split(whole))):
+            word = re.sub(r"\W", "", part).lower()
+            if word != joined and len(word) >= (
+                SHORTEST_PART if word.isalpha() else SHORTEST_NUMBER
+            ):
+                words.append((word, PART_WEIGHT))
     return [(singular(word), weight) for word, weight in words if len(word) <= LONGEST_WORD]
 
 
@@ -127,7 +129,7 @@ def singular(word: str) -> str:
 
     A stemmer that takes more would also cut trigger words, which are names.
     """
-    if len(word) < 4 or not word.isascii() or not word.endswith("s"):
+    if len(word) < 4 or not word.endswith("s"):
         return word
     if word.endswith("ies") and not word.endswith(("eies", "aies")):
         return word[:-3] + "y"

@@ -1,6 +1,7 @@
 """What the registry asks of a database before it uses it."""
 
 from importlib.util import module_from_spec, spec_from_file_location
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select, text
@@ -34,17 +35,22 @@ def test_an_old_pgvector_is_refused_in_one_line(
     assert "\n" not in str(raised.value)
 
 
+def loaded(migration: str) -> Any:
+    where = migrate_module.MIGRATIONS / "versions" / f"{migration}.py"
+    found = spec_from_file_location(migration, where)
+    assert found is not None
+    assert found.loader is not None
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
 def test_words_with_accents_that_are_stored_are_found_without(session: Session) -> None:
     """As what is listed from now on, of which `segment` gives both."""
     stored = "café crème smørrebrød straße œuvre fox 猫 한국 が йод"
     accented = add_adapter(session, words=stored).id
     plain = add_adapter(session, words="fox 猫").id
-    where = migrate_module.MIGRATIONS / "versions" / "0004_words_without_accents.py"
-    found = spec_from_file_location("words_without_accents", where)
-    assert found is not None
-    assert found.loader is not None
-    migration = module_from_spec(found)
-    found.loader.exec_module(migration)
+    migration = loaded("0004_words_without_accents")
 
     session.execute(text(migration.STATEMENT))
 
@@ -53,3 +59,17 @@ def test_words_with_accents_that_are_stored_are_found_without(session: Session) 
     assert set(words[accented].split()) == set(segment(stored).split())
     vector = select(ListingWords.words_vector).where(ListingWords.adapter_id == accented)
     assert "'cafe'" in session.scalars(vector).one()
+
+
+def test_parts_of_names_that_are_stored_are_found(session: Session) -> None:
+    """As what is listed from now on: a version, camelCase before it, a plural with accents."""
+    name = "iceCat_v2-final 3d cafés Fox"
+    before = "icecatv2final ice cat final 3d cafés cafes fox"
+    named = add_adapter(session, name=name, file_name="x.safetensors", words=before).id
+    plain = add_adapter(session, name="fox", file_name="x.safetensors", words="fox").id
+
+    session.execute(text(loaded("0005_parts_of_identifiers").STATEMENT))
+
+    words = {row.id: row.words for row in session.execute(select(Adapter.id, Adapter.words))}
+    assert words[plain] == "fox"
+    assert set(words[named].split()) == {*segment(name).split(), "cafés", "cafes"}

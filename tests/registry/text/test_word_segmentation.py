@@ -18,7 +18,9 @@ from registry.text.word_segmentation import (
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("iceCat_v2", "icecatv2 ice cat"),
+        ("iceCat_v2", "icecatv2 icecat ice cat v2"),
+        ("lora_v34-final", "lorav34final lora v34 34 final"),
+        ("Ímàgenes", "ímàgene imagene"),
         ("SDXL10", "sdxl10 sdxl 10"),
         ("HTMLParser", "htmlparser html parser"),
         ("flux.1-dev", "flux1dev flux dev"),
