@@ -75,8 +75,9 @@ DISGUISES = (
 PICKLE = re.compile(rb"\x80[\x02-\x05]|PK\x03\x04")
 CONVERT = (
     'python -c "import sys, torch; from safetensors.torch import save_file; '
-    "save_file({k: v.clone().contiguous() for k, v in torch.load(sys.argv[1], "
-    'weights_only=True).items()}, sys.argv[2])" OLD.pt NEW.safetensors'
+    "t = torch.load(sys.argv[1], weights_only=True); t = t.get('state_dict', t); "
+    "save_file({k: v.clone().contiguous() for k, v in t.items() if torch.is_tensor(v)}, "
+    'sys.argv[2])" OLD.pt NEW.safetensors'
 )
 MARKUP = re.compile(rb"\s*<(!doctype|html|head|body|\?xml|error)", re.IGNORECASE)
 # As Civitai answers who is not logged in: {"error":"Unauthorized"…

@@ -26,7 +26,8 @@ def print_search(page: "SearchAnswer", going: FoundOptions) -> None:
         stderr().print(escape(note), style="yellow")
     if page.compared_by:
         stderr().print(f"compared by {', '.join(page.compared_by)}", style="dim")
-    asked = repr(page.text) if page.text else "the adapters given"
+    given = "the adapters given" if page.compared_by or not page.text else ""
+    asked = " + ".join(filter(None, (repr(page.text) if page.text else "", given)))
     console = stdout()
     if not page.results:
         console.print(f"There is nothing for {asked}.", markup=False)

@@ -226,7 +226,7 @@ class Finder:
             (*notes, *(UNKNOWN.format(id_) for id_ in alike.unknown)),
             milliseconds=elapsed,
             found=found,
-            ranked=tuple(listed),
+            ranked=tuple(fitting),
             next=page.next,
             compared_by=alike.compared_by,
             sort=sort,

@@ -2,7 +2,10 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import struct
+import subprocess
+import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -13,9 +16,15 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
-from encoder.adapter.safetensors_header import DTYPE_BYTES, Header, parse_header, read_header
+from encoder.adapter.safetensors_header import (
+    CONVERT,
+    DTYPE_BYTES,
+    Header,
+    parse_header,
+    read_header,
+)
 from encoder.errors import HeaderError, LoraFileError, NotSafetensorsError
 from tests.encoder.builders import write_header
 
@@ -209,3 +218,15 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
     with pytest.raises(HeaderError, match="is a pipe"):
         read_header(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_advised_command_converts_what_pickles_hold(tmp_path: Path, *, wrapped: bool) -> None:
+    """Checkpoints keep their tensors under `state_dict`, beside what is none."""
+    tensors = {"a": torch.ones(2)}
+    torch.save({"state_dict": tensors, "epoch": 3} if wrapped else tensors, tmp_path / "OLD.pt")
+    command = CONVERT.replace("python", shlex.quote(sys.executable), 1)
+
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+
+    assert list(load_file(tmp_path / "NEW.safetensors")) == ["a"]
