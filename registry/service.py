@@ -13,6 +13,7 @@ from registry.db.session import one_line_errors
 from registry.db.status import Status, load_status
 from registry.image_service import ImageService
 from registry.refresh.due import next_due
+from registry.text.translations import translations
 from registry.text.word_segmentation import segment
 from registry.upkeep.readiness import check_ready
 
@@ -34,6 +35,7 @@ class Registry(ImageService, Administration):
         self.base_models()
         self.text_encoder.encode(["warm"])
         segment("预热")
+        translations("预热")
 
     def runs(self, *, before_id: int | None = None, limit: int = 20) -> list[RunFacts]:
         with one_line_errors(), self.sessions.begin() as session:

@@ -242,7 +242,7 @@ def _ask_whole_words(
             (word, one)
             for word, own in translated.items()
             for one in own
-            if told[one].query and not told[one].unused
+            if one and told[one].query and not told[one].unused
         ]
         terms += [
             _term(word, one.split(), told[one].query, TRANSLATED, common) for word, one in used
@@ -279,21 +279,27 @@ def _spellings(words: Sequence[QueryWord]) -> dict[str, list[str]]:
 
 
 def _translated(words: Sequence[QueryWord]) -> dict[str, list[str]]:
-    """Return by word of a question what it is in the other language.
+    """Return by word of a question what it is in the other language: words, all of them wanted.
 
-    Of a Chinese word its characters are that too, and of two English ones that are one thing both.
+    Of a Chinese word its characters are that too, and of two words that are one thing both.
     """
     whole = [word.text for word in words if word.weight == 1.0][:MOST_TRANSLATED]
-    asked = [*((word,) for word in whole), *pairwise(whole)]
     characters = {word.text for word in words} - {*whole}
     found: dict[str, list[str]] = {}
-    for own in asked:
-        for meant in translations(" ".join(own)):
-            parts = characters.intersection(own[0]) if IS_HAN.match(own[0]) else set()
+    for own in (*((word,) for word in whole), *pairwise(whole)):
+        in_han = IS_HAN.match(own[0]) is not None
+        joined = ("" if in_han else " ").join(own)
+        parts = characters.intersection(joined) if in_han else set()
+        for meant in map(_as_stored, translations(joined)):
             for word in (*own, *parts):
                 if meant not in found.setdefault(word, []):
                     found[word].append(meant)
     return found
+
+
+def _as_stored(meant: str) -> str:
+    """Return the words that a text is stored as, without their parts: 赛博朋克 is 赛博 朋克."""
+    return " ".join(word.text for word in words_asked(meant) if word.weight == 1.0)
 
 
 def _term(

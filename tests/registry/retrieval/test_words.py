@@ -11,7 +11,12 @@ from registry.db.models import Adapter
 from registry.retrieval import common_words, statements
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import ELSEWHERE
-from registry.retrieval.words import ask_exact, literal_adapters, matching_adapters
+from registry.retrieval.words import (
+    TRANSLATED,
+    ask_exact,
+    literal_adapters,
+    matching_adapters,
+)
 from registry.text.request_frames import what_is_asked
 from registry.text.word_segmentation import segment
 from tests.builders import add_adapter
@@ -444,3 +449,30 @@ def test_half_of_a_doubled_word_is_not_what_was_asked_for(session: Session) -> N
     scores = {match.adapter_id: match.score for match in matches}
     assert scores[whole.id] == pytest.approx(1)
     assert scores[half.id] < 0.3
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("剪影", "Black Silhouette"), ("狐狸", "Fox LoRA"), ("线稿", "Fine Line Art"),
+        ("silhouette", "黑色剪影"), ("fox", "狐狸"), ("line art", "黑色线稿"),
+        ("cyberpunk", "赛博朋克城市"), ("赛博朋克", "Cyberpunk City"), ("厚涂", "Impasto"),
+    ],
+)  # fmt: skip
+def test_words_are_found_in_the_other_language(session: Session, asked: str, name: str) -> None:
+    """Hubs are named in one and asked in the other; a word of the same language is nearer."""
+    named = add_adapter(session, name=name, words=segment(name)).id
+    add_adapter(session, name="wolf", words="wolf")
+    own = add_adapter(session, name=asked, words=segment(asked)).id
+
+    first, second = matching_adapters(session, asked, filters=ANY, limit=5)
+
+    assert (first.adapter_id, second.adapter_id) == (own, named)
+    assert first.score > second.score == pytest.approx(TRANSLATED, abs=0.01)
+
+
+def test_both_words_of_a_translation_are_wanted(session: Session) -> None:
+    for name in ("Red Line", "Folk Art"):
+        add_adapter(session, name=name, words=segment(name))
+
+    assert matching_adapters(session, "线稿", filters=ANY, limit=5) == []

@@ -1,0 +1,57 @@
+"""Words in Chinese and in English that mean the same."""
+
+import json
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from registry.text import translations as module
+from registry.text.translations import translations
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("剪影", "silhouette"), ("水彩", "watercolor"), ("霓虹", "neon"), ("像素", "pixel"),
+        ("线稿", "line art"), ("狐狸", "fox"), ("图标", "icon"), ("赛博朋克", "cyberpunk"),
+        ("油画", "oil painting"),
+        ("silhouette", "剪影"), ("fox", "狐狸"), ("cat", "猫"), ("gradient", "渐变"),
+        ("line art", "线稿"), ("cyberpunk", "赛博朋克"), ("castle", "城堡"),
+    ],
+)  # fmt: skip
+def test_a_word_has_its_like_in_the_other_language(word: str, meant: str) -> None:
+    assert meant in translations(word)
+
+
+def test_a_word_has_few_and_none_that_is_no_word() -> None:
+    every = module._dictionary()
+
+    assert max(map(len, every.values())) <= module.MOST
+    assert translations("asdfghjk") == translations("") == ()
+    assert all(len(meant.split()) <= 2 for own in every.values() for meant in own)
+
+
+def test_what_many_characters_have_in_common_is_no_meaning() -> None:
+    """听 once was to smile, 面 is also to face, and characters are parts of many words."""
+    assert "听" not in translations("smile")
+    assert not {"向", "面"} & {*translations("face")}
+    assert "了" not in translations("bright")
+
+
+def test_what_was_kept_and_damaged_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(tmp_path))
+    module._dictionary.cache_clear()
+    try:
+        assert "fox" in translations("狐狸")
+        [kept] = tmp_path.glob(f"{module.PACKAGE}*")
+        whole = kept.read_bytes()
+        kept.write_bytes(whole[:1000])
+        module._dictionary.cache_clear()
+
+        assert "fox" in translations("狐狸")
+        assert json.loads(kept.read_bytes()) == json.loads(whole)
+    finally:
+        module._dictionary.cache_clear()
