@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from registry.measures import timed
 from registry.retrieval.common_words import bearers_of_all, count_common, facts_of_popular
 from registry.retrieval.filters import Filters, beyond_facts
+from registry.retrieval.fitness import ELSEWHERE
 from registry.retrieval.ranking import Match
 from registry.retrieval.resembling import Resembling, resembling
 from registry.retrieval.splitting import split
@@ -43,9 +44,9 @@ SHORTEST_TYPO = 4
 # What a word counts whose halves stand anywhere, not in one name: less than any typo, for what has
 # both says mostly something else.
 HALVES = 0.3
-# What a word in the other language counts: less than the word itself in a name, for it may mean
+# A word in the other language counts as one that stands elsewhere than in a name: it may mean
 # something else. Of a question so many are looked up.
-TRANSLATED, MOST_TRANSLATED = 0.8, 8
+TRANSLATED, MOST_TRANSLATED = ELSEWHERE, 8
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
