@@ -76,6 +76,7 @@ from registry.text.trigger_words import missing_triggers
 from registry.text.unwanted import read_wish
 from registry.text.word_segmentation import clean
 
+NONE_LEFT = "The filters leave no adapter, so that nothing was compared."
 UNDERSTOOD = "Read as “{}”, and without “{}”."
 CORRECTED = "Nothing here has “{}”: read as “{}”. In quotes a word is taken as it is."
 UNKNOWN = "Adapter {} has neither an embedding nor captions nor a fingerprint: it was not compared."
@@ -152,6 +153,9 @@ class Finder:
         if question.unwanted:
             notes = (*notes, _understood(question.text, [own.text for own in question.unwanted]))
         notes = (*notes, *(CORRECTED.format(*pair) for pair in question.corrected.items()))
+        if not results and paging.cursor is None:
+            # There is an adapter: without filters something is always the nearest.
+            notes = (*notes, NONE_LEFT)
         if paging.sort != "relevance" and len(paged.found) == MOST_RANKED:
             notes = (*notes, SORTED)
         page = SearchPage(

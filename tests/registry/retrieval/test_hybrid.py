@@ -16,6 +16,7 @@ from registry.retrieval.errors import (
     UnknownFilterValueError,
 )
 from registry.retrieval.filters import Filters
+from registry.retrieval.finder import NONE_LEFT
 from registry.retrieval.hybrid import SearchQuery, search
 from registry.retrieval.likeness import Likes
 from registry.retrieval.results import Similar
@@ -590,3 +591,14 @@ def test_an_image_is_not_made_with_what_its_prompt_is_without(registry: Registry
     chosen = registry.choose("a cat, no hat", k=2)
 
     assert [choice.card.name for choice in chosen] == ["cat"]
+
+
+def test_where_filters_leave_nothing_the_answer_says_so(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="fox", words="fox")
+
+    page = registry.search("fox", filters=Filters(min_size=10**12))
+
+    assert page.results == ()
+    assert page.notes[-1] == NONE_LEFT
+    assert NONE_LEFT not in registry.search("fox").notes

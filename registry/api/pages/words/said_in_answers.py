@@ -387,6 +387,10 @@ ANSWERS = (
         "Nothing here has “{typed}”: read as “{meant}”. In quotes a word is taken as it is.",
         "这里没有“{typed}”，理解为“{meant}”。加引号的词按原样搜索。",
     ),
+    (
+        "The filters leave no adapter, so that nothing was compared.",
+        "没有适配器符合筛选条件，因此未作比较。",
+    ),
     ("Read as “{wanted}”, and without “{unwanted}”.", "理解为“{wanted}”，不要“{unwanted}”。"),
     (
         "Adapter {id} has neither an embedding nor captions nor a fingerprint: "
