@@ -245,8 +245,10 @@ def _ask_whole_words(
             for one in own
             if one and told[one].query and not told[one].unused
         ]
+        # An author who is called 像素猫 does no cats.
         terms += [
-            _term(word, one.split(), told[one].query, TRANSLATED, common) for word, one in used
+            _term(word, _marked(one.split()), _named(told[one].query), TRANSLATED, common)
+            for word, one in used
         ]
         for word, *halves in halved:
             if all(told[half].query for half in halves):
@@ -311,10 +313,13 @@ def _term(
     common: Mapping[str, float],
 ) -> _Term:
     """Return what to look for, of which a `query` wants all `words`."""
-    named = [f"={word.removeprefix('=')}" for word in words]
-    return _Term(
-        asked, query, closeness, _count_bearers(words, common), _count_bearers(named, common)
-    )
+    named = _count_bearers(_marked(words), common)
+    return _Term(asked, query, closeness, _count_bearers(words, common), named)
+
+
+def _marked(words: Sequence[str]) -> list[str]:
+    """Return words as `listing_words` has those of names and trigger words."""
+    return [f"={word.removeprefix('=')}" for word in words]
 
 
 def _count_bearers(words: Sequence[str], common: Mapping[str, float]) -> float | None:
@@ -325,7 +330,7 @@ def _count_bearers(words: Sequence[str], common: Mapping[str, float]) -> float |
 
 def _in_names(asked: str, words: Sequence[str], query: str, common: Mapping[str, float]) -> _Term:
     """Return a term for what has all `words` in its name or trigger words, which is the word."""
-    return _term(asked, [f"={word}" for word in words], _named(query), 1.0, common)
+    return _term(asked, _marked(words), _named(query), 1.0, common)
 
 
 def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) -> list[_Source]:

@@ -476,3 +476,13 @@ def test_both_words_of_a_translation_are_wanted(session: Session) -> None:
         add_adapter(session, name=name, words=segment(name))
 
     assert matching_adapters(session, "线稿", filters=ANY, limit=5) == []
+
+
+def test_an_authors_name_is_not_translated(session: Session) -> None:
+    """像素猫 is somebody, and draws no cats."""
+    add_adapter(session, name="v2", author="像素猫", words=segment("v2 像素猫"))
+    cat = add_adapter(session, name="小猫", words=segment("小猫")).id
+
+    found = matching_adapters(session, "cat", filters=ANY, limit=5)
+
+    assert [match.adapter_id for match in found] == [cat]
