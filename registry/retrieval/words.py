@@ -198,7 +198,8 @@ def _ask_whole_words(
 ) -> Answer[tuple[list[_Term], list[str]]]:
     """Ask what to look for, and for the words that nobody uses and that may be typos.
 
-    Other spellings of a word are looked for where somebody uses them.
+    Other spellings of a word, and what it is in the other language, are looked for where somebody
+    uses them.
     """
     if not words:
         return lambda: ([], [])
@@ -227,7 +228,9 @@ def _ask_whole_words(
         if len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text)
     }
     looked_up = may_be_typos | (spelled.keys() - spellings.keys())
-    fuzzy = [one in looked_up and one not in common for one in written]
+    fuzzy = [
+        one in looked_up and any(word not in common for word in one.split()) for one in written
+    ]
     found = ask(session, statement, {**left.values, "words": written, "fuzzy": fuzzy})
 
     def answer() -> tuple[list[_Term], list[str]]:
@@ -239,17 +242,15 @@ def _ask_whole_words(
             # PostgreSQL may know no letter in what Python takes for a word.
             if told[one].query and (one == word or not told[one].unused)
         ]
-        used = [
-            (word, one)
+        meant = [
+            # An author who is called 像素猫 does no cats.
+            _term(word, _marked(one.split()), _named(told[one].query), TRANSLATED, common)
             for word, own in translated.items()
             for one in own
             if one and told[one].query and not told[one].unused
         ]
-        # An author who is called 像素猫 does no cats.
-        terms += [
-            _term(word, _marked(one.split()), _named(told[one].query), TRANSLATED, common)
-            for word, one in used
-        ]
+        terms += meant
+        known_elsewhere = {term.word for term in meant}
         for word, *halves in halved:
             if all(told[half].query for half in halves):
                 both = " & ".join(f"({told[half].query})" for half in halves)
@@ -259,7 +260,7 @@ def _ask_whole_words(
             for word, own in spellings.items()
             if word in may_be_typos
             and all(told[one].unused for one in own)
-            and word not in dict(used)
+            and word not in known_elsewhere
         ]
         return terms, unused
 
