@@ -15,6 +15,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypedDict
 
 import platformdirs
 
@@ -44,6 +45,9 @@ _OF_ART: Mapping[str, str] = {
     "彩铅": "colored pencil", "铅笔画": "pencil drawing", "水彩画": "watercolor",
 }  # fmt: skip
 _ENTRY = re.compile(r"^\S+ (\S+) \[[^\]]*\] /(.*)/$", re.MULTILINE)
+# Readings stand in brackets, and what is no English in capitals or other signs.
+_NOT_ENGLISH = re.compile(r"\[[^\]]*\]|^#.*$", re.MULTILINE)
+_ENGLISH = re.compile(r"[a-z]{3,}")
 _NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
 _NO_MEANING = re.compile(
     r"CL:|surname|variant of|^see |abbr\.|^used in|particle|Taiwan pr|fig\.|radical"
@@ -52,12 +56,23 @@ _NO_MEANING = re.compile(
 _BEFORE = re.compile(r"^(?:to be |to |an? |the )")
 _MEANING = re.compile(r"[a-z0-9-]{2,}(?: [a-z-]{2,})?")
 
-Dictionary = Mapping[str, list[str]]
+
+class Dictionary(TypedDict):
+    """What is kept of it: words with their likes in the other language, and English words."""
+
+    likes: dict[str, list[str]]
+    english: dict[str, int]
 
 
 def translations(word: str) -> tuple[str, ...]:
     """Return what a word of a question is in the other language: words, or two with a space."""
-    return tuple(_dictionary().get(word, ()))
+    return tuple(_dictionary()["likes"].get(word, ()))
+
+
+def is_english(word: str) -> bool:
+    """Tell whether a word in lower case, or its singular, stands in an English explanation."""
+    english = _dictionary()["english"]
+    return word in english or singular(word) in english
 
 
 @cache
@@ -67,22 +82,27 @@ def _dictionary() -> Dictionary:
     try:
         known: Dictionary = json.loads(kept.read_text("utf-8"))
     except (OSError, ValueError):
-        known = _both_ways(_entries())
+        text = _text()
+        english = dict.fromkeys(_ENGLISH.findall(_NOT_ENGLISH.sub("", text).lower()), 1)
+        known = {"likes": _both_ways(_entries(text)), "english": english}
         kept.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(kept) as partial:
             partial.write_text(json.dumps(known, ensure_ascii=False), "utf-8")
     return known
 
 
-def _entries() -> Iterator[tuple[str, list[str]]]:
-    """Yield Chinese words, each with its meanings in English, the first meaning first."""
-    yield from ((word, meant.split(", ")) for word, meant in _OF_ART.items())
+def _text() -> str:
     spec = find_spec(PACKAGE)
     assert spec is not None
     assert spec.submodule_search_locations is not None
     folder = Path(spec.submodule_search_locations[0]) / "data"
     with gzip.open(folder / "cedict_1_0_ts_utf-8_mdbg.txt.gz", "rt", encoding="utf-8") as file:
-        text = file.read()
+        return file.read()
+
+
+def _entries(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield Chinese words, each with its meanings in English, the first meaning first."""
+    yield from ((word, meant.split(", ")) for word, meant in _OF_ART.items())
     for entry in _ENTRY.finditer(text):
         word, told = entry.groups()
         if word in _OF_ART or word in STOP_WORDS or not IS_HAN.match(word):

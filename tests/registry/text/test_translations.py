@@ -25,7 +25,7 @@ def test_a_word_has_its_like_in_the_other_language(word: str, meant: str) -> Non
 
 
 def test_a_word_has_few_and_none_that_is_no_word() -> None:
-    every = module._dictionary()
+    every = module._dictionary()["likes"]
 
     assert max(map(len, every.values())) <= module.MOST
     assert translations("asdfghjk") == translations("") == ()
@@ -55,3 +55,8 @@ def test_what_was_kept_and_damaged_is_made_again(
         assert json.loads(kept.read_bytes()) == json.loads(whole)
     finally:
         module._dictionary.cache_clear()
+
+
+def test_english_words_are_told_from_misspelt_ones() -> None:
+    assert all(map(module.is_english, ("storm", "peach", "glasses", "dancers", "octagonal")))
+    assert not any(map(module.is_english, ("gradiant", "silhuette", "yelow", "anmie", "asdf")))
