@@ -26,7 +26,8 @@ def draw_reliability(rows: Sequence[dict[str, Any]], path: Path) -> None:
             [line] = panel.plot(said, true, linewidth=1)
             panel.scatter(said, true, s=sizes, color=line.get_color(), alpha=0.6, label=label)
         panel.set(title=title, xlabel="probability shown", xlim=(0, 1), ylim=(0, 1))
-        panel.legend(fontsize=6.5, loc="lower right")
+        # Below the panel: inside, it would lie over the lines.
+        panel.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     panels[0].set_ylabel("share that is right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, bbox_inches="tight")
