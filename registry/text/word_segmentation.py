@@ -142,11 +142,6 @@ def chinese_tokens(text: str) -> list[str]:
     return list(_tokenizer().cut(text, HMM=False))
 
 
-def frequency(word: str) -> int:
-    """Return how often a Chinese word is met in the texts that jieba's dictionary was made of."""
-    return int(_tokenizer().FREQ.get(word) or 0)
-
-
 def _chinese_words(run: str) -> list[tuple[str, float]]:
     found, before = [], ""
     for word in _doubled(_tokenizer().cut_for_search(run)):

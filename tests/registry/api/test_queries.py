@@ -128,9 +128,9 @@ def test_the_page_says_that_something_perhaps_fits(client: TestClient, registry:
     with registry.sessions.begin() as session:
         add_adapter(session, name="Ghibli skies")
 
-    page = client.get("/", params={"q": "gibli", "lang": "en"}).text
+    page = client.get("/", params={"q": "“gibli”", "lang": "en"}).text
 
-    assert "Nothing surely fits “gibli”" in page
+    assert "Nothing surely fits ““gibli””" in page
     assert "probably do something else" not in page
 
 

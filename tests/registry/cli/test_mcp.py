@@ -101,7 +101,7 @@ def test_adapters_are_found_shown_and_compared(registry: Registry) -> None:
     similar = answer(registry, "similar_loras", adapter_id=fox)
 
     assert [one["id"] for one in found["results"]] == [fox]
-    assert found["results"][0]["band"] == "perhaps"
+    assert found["results"][0]["band"] == "fits"
     assert (shown["name"], shown["tags"]) == ("[red]Fox[/red]", ["animal"])
     assert shown["shown"] == ["a fox"]
     assert similar == {"results": [], "compared_by": "nothing"}

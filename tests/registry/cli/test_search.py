@@ -280,10 +280,10 @@ def test_what_perhaps_fits_is_not_said_to_fit_nothing(registry: Registry) -> Non
     with registry.sessions.begin() as session:
         add_adapter(session, name="Ghibli skies")
 
-    answer = json.loads(run_well("search", "gibli", "--json"))
+    answer = json.loads(run_well("search", "“gibli”", "--json"))
 
     assert [result["band"] for result in answer["results"]] == ["perhaps"]
-    assert "Nothing surely fits 'gibli'" in run_well("search", "gibli")
+    assert "Nothing surely fits '“gibli”'" in run_well("search", "“gibli”")
 
 
 def test_who_goes_on_by_a_cursor_is_told_the_next(registry: Registry) -> None:
