@@ -62,7 +62,14 @@ from registry.retrieval.results import (
 from registry.retrieval.selection import choose
 from registry.retrieval.serving_encoders import ServingEncoders, no_encoder
 from registry.retrieval.spaces import CaptionSpace, WeightSpace
-from registry.retrieval.statements import begin_snapshot, ending, snapshot, together
+from registry.retrieval.statements import (
+    begin_snapshot,
+    ending,
+    filter_sql,
+    rows,
+    snapshot,
+    together,
+)
 from registry.retrieval.terms import ComparedBy, FoundSort
 from registry.retrieval.vector import (
     nearest_by_fingerprint,
@@ -150,12 +157,11 @@ class Finder:
                 with ending(session):
                     found = ask_results(session, paged.hits)
                 results = found()
+            if not results and _leave_nothing(session, filters):
+                notes = (*notes, NONE_LEFT)
         if question.unwanted:
             notes = (*notes, _understood(question.text, [own.text for own in question.unwanted]))
         notes = (*notes, *(CORRECTED.format(*pair) for pair in question.corrected.items()))
-        if not results and paging.cursor is None:
-            # There is an adapter: without filters something is always the nearest.
-            notes = (*notes, NONE_LEFT)
         if paging.sort != "relevance" and len(paged.found) == MOST_RANKED:
             notes = (*notes, SORTED)
         page = SearchPage(
@@ -499,6 +505,11 @@ class Finder:
 
 def _understood(wanted: str, unwanted: Iterable[str]) -> str:
     return UNDERSTOOD.format(wanted, "”, “".join(unwanted))
+
+
+def _leave_nothing(session: Session, filters: Filters) -> bool:
+    condition, values = filter_sql(filters)
+    return not rows(session, f"SELECT FROM listings WHERE {condition} LIMIT 1", values)
 
 
 def _names_some(filters: Filters) -> bool:

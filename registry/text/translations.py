@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -45,7 +46,7 @@ _OF_ART: Mapping[str, str] = {
     "彩铅": "colored pencil", "铅笔画": "pencil drawing", "水彩画": "watercolor",
 }  # fmt: skip
 _ENTRY = re.compile(r"^\S+ (\S+) \[[^\]]*\] /(.*)/$", re.MULTILINE)
-# Readings stand in brackets, and what is no English in capitals or other signs.
+# How words are read, in brackets, and what the file says of itself.
 _NOT_ENGLISH = re.compile(r"\[[^\]]*\]|^#.*$", re.MULTILINE)
 _ENGLISH = re.compile(r"[a-z]{3,}")
 _NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
@@ -85,9 +86,11 @@ def _dictionary() -> Dictionary:
         text = _text()
         english = dict.fromkeys(_ENGLISH.findall(_NOT_ENGLISH.sub("", text).lower()), 1)
         known = {"likes": _both_ways(_entries(text)), "english": english}
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(kept) as partial:
-            partial.write_text(json.dumps(known, ensure_ascii=False), "utf-8")
+        # Where nothing can be kept, as in a read-only container, the next process reads it again.
+        with suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with written_whole(kept) as partial:
+                partial.write_text(json.dumps(known, ensure_ascii=False), "utf-8")
     return known
 
 

@@ -602,3 +602,6 @@ def test_where_filters_leave_nothing_the_answer_says_so(registry: Registry) -> N
     assert page.results == ()
     assert page.notes[-1] == NONE_LEFT
     assert NONE_LEFT not in registry.search("fox").notes
+    # Compared with it, and nothing found: of the adapter no more is known than its name.
+    assert registry.search("zebra").results == ()
+    assert NONE_LEFT not in registry.search("zebra").notes

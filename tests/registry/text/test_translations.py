@@ -60,3 +60,15 @@ def test_what_was_kept_and_damaged_is_made_again(
 def test_english_words_are_told_from_misspelt_ones() -> None:
     assert all(map(module.is_english, ("storm", "peach", "glasses", "dancers", "octagonal")))
     assert not any(map(module.is_english, ("gradiant", "silhuette", "yelow", "anmie", "asdf")))
+
+
+def test_what_cannot_be_kept_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(tmp_path / "file"))
+    module._dictionary.cache_clear()
+    try:
+        assert "fox" in translations("狐狸")
+    finally:
+        module._dictionary.cache_clear()
