@@ -19,12 +19,13 @@ def that_say_so(session: Session, thing: str, ids: Collection[int]) -> set[int]:
         SELECT id FROM adapters
         WHERE id = ANY (%(ids)s::bigint[]) AND translate(
             lower(concat_ws(
-                ' ', name, file_name, description,
+                ' ', '', name, file_name, description,
                 array_to_string(trigger_words, ' '), array_to_string(tags, ' ')
             )),
             '_-', '  '
         ) LIKE ANY (%(phrases)s::text[])
     """
-    phrases = [f"%{one}%" for one in written_without(thing)]
+    # A casino is no "no"; Chinese has no spaces before it.
+    phrases = [f"%{' ' * one.isascii()}{one}%" for one in written_without(thing)]
     found = rows(session, statement, {"ids": bigints(ids), "phrases": texts(phrases)})
     return {row.id for row in found}

@@ -605,3 +605,12 @@ def test_where_filters_leave_nothing_the_answer_says_so(registry: Registry) -> N
     # Compared with it, and nothing found: of the adapter no more is known than its name.
     assert registry.search("zebra").results == ()
     assert NONE_LEFT not in registry.search("zebra").notes
+
+
+def test_no_is_a_word_of_its_own(registry: Registry) -> None:
+    with registry.sessions.begin() as session:
+        add_adapter(session, name="Casino Handle", words="casino handle")
+
+    [result] = registry.search("casino, not handle").results
+
+    assert result.hit.band == "probably not"
