@@ -1,7 +1,7 @@
 """Rows with everything filled in but what a test says."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any
@@ -63,7 +63,8 @@ def add_adapter(
     unknown = what_matters.keys() - Adapter.__table__.columns.keys()
     assert not unknown, f"adapters have no {unknown}"
     values |= what_matters
-    values.setdefault("words", " ".join([values["name"], values["author"], values["description"]]))
+    said = " ".join([values["name"], values["author"], values["description"]])
+    values["words"] = by_place(values.get("words", said), values)
     sha256 = file_sha256 or hashlib.sha256(f"file {number}".encode()).hexdigest()
     file = {
         "sha256": sha256,
@@ -85,6 +86,18 @@ def add_adapter(
     if captions:
         add_captions(session, adapter, captions)
     return adapter
+
+
+def by_place(words: str, values: Mapping[str, Any]) -> str:
+    """Put each of some words on the line of the place where it stands: see `segment_places`."""
+    if "\n" in words:
+        return words
+    names = " ".join([values["name"], *values["trigger_words"]]).lower()
+    lines: tuple[list[str], ...] = [], [], []
+    for word in words.split():
+        of_author = 1 if word in values["author"].lower() else 2
+        lines[0 if word in names else of_author].append(word)
+    return "\n".join(map(" ".join, lines))
 
 
 def active_encoder(session: Session, base_model: str) -> Encoder:

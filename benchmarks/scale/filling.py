@@ -152,8 +152,8 @@ def _adapters(batch: Batch, hashes: list[str]) -> Iterator[Row]:
         name, said, tags = batch.names[place], batch.descriptions[place], batch.tags[place]
         author, trigger = author_name(int(batch.authors[place])), f"trg{id_}"
         day = DAY - timedelta(days=int(batch.ages[place]))
-        # Nothing in these words is cut: they are as `segment` would leave them.
-        words = f"{name} {trigger} {' '.join(tags)} {author} {said}"
+        # Nothing in these words is cut: they are as `segment_places` would leave them.
+        words = f"{name} {trigger}\n{author} {author}\n{' '.join(tags)} {said}"
         yield (
             *(id_, "hub", "https://example.org", f"r{id_}", "", f"{id_}.safetensors"),
             *(name, author, said, [trigger], tags, batch.base_models[place]),

@@ -34,6 +34,8 @@ BAR_COLUMNS = (
 )
 # Problems shown while they happen; the run's report has more.
 MOST_SHOWN = 20
+# What is longer, how to convert a pickle, is told once.
+LONG = 200
 
 
 class Bars(Progress):
@@ -67,6 +69,7 @@ def show_refresh(steps: "Iterable[StepProgress]") -> dict[str, Counter[str]]:
     console = stderr()
     counts: dict[str, Counter[str]] = {}
     shown = 0
+    first_with: dict[str, str] = {}
     with Bars(*BAR_COLUMNS, console=console) as bars:
         tasks = {}
         for progress in steps:
@@ -81,7 +84,10 @@ def show_refresh(steps: "Iterable[StepProgress]") -> dict[str, Counter[str]]:
             counts[name]["ok" if outcome.ok else "failed"] += 1
             if not outcome.ok:
                 shown += 1
-                _show_problem(console, shown, f"{outcome.adapter}: {outcome.message}")
+                first = first_with.setdefault(outcome.message, outcome.adapter)
+                same = first != outcome.adapter and len(outcome.message) > LONG
+                what = f"as {first}, above" if same else outcome.message
+                _show_problem(console, shown, f"{outcome.adapter}: {what}")
     return counts
 
 

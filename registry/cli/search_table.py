@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 # What ids, scores and three signals ("0.27 #120") take of a line, gaps included.
 NUMBERS_WIDTH = 45
+GAP = 2
+# A text has so much room at least.
+LEAST_ROOM = 6
 # From so many columns on there is room for more than names.
 WIDE = 110
 
@@ -62,11 +66,11 @@ def _table(results: "Sequence[ResultAnswer]", width: int, *, in_bands: bool) -> 
     several = len({result.adapter.base_model for result in results}) > 1
     wide = ("trigger words", "author") if width >= WIDE else ()
     texts = ("name", *wide, *(("base model",) if several else ()))
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, GAP, 0, 0))
     add_id_column(table)
-    room = max(6, (width - NUMBERS_WIDTH) // len(texts) - 2)
+    room = _room(results, texts, width - NUMBERS_WIDTH)
     for column in texts:
-        table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=room)
+        table.add_column(column, overflow="ellipsis", no_wrap=True, max_width=room[column])
     for column in ("score", *SIGNALS):
         table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
     band = None
@@ -78,15 +82,30 @@ def _table(results: "Sequence[ResultAnswer]", width: int, *, in_bands: bool) -> 
     return table
 
 
-def _row(result: "ResultAnswer", texts: Sequence[str]) -> Iterator[str]:
+def _room(results: "Sequence[ResultAnswer]", texts: Sequence[str], columns: int) -> dict[str, int]:
+    """Share columns of a line out: twice as many for the name, and what others do not need."""
+    left = columns - GAP * len(texts)
+    share = max(LEAST_ROOM, left // (len(texts) + 1))
+    longest = {
+        column: max(cell_len(_texts(result)[column]) for result in results) for column in texts
+    }
+    room = {column: min(share, max(longest[column], len(column))) for column in texts[1:]}
+    return {texts[0]: max(LEAST_ROOM, left - sum(room.values())), **room}
+
+
+def _texts(result: "ResultAnswer") -> dict[str, str]:
     adapter = result.adapter
-    words = {
+    return {
         "name": adapter.name,
         "trigger words": ", ".join(adapter.trigger_words[:2]),
         "author": adapter.author,
         "base model": adapter.base_model,
     }
-    yield str(adapter.id)
+
+
+def _row(result: "ResultAnswer", texts: Sequence[str]) -> Iterator[str]:
+    words = _texts(result)
+    yield str(result.adapter.id)
     yield from (escape(words[column]) for column in texts)
     yield f"{result.score:.2f}{'=' if result.exact else ''}"
     yield from (_signal(result, signal) for signal in SIGNALS)

@@ -3,13 +3,13 @@
 
 -- Downloads, in steps of a fifth: they change every night, and rows that have words are slow to
 -- change, since every word of another version of a row goes into the index again.
-CREATE FUNCTION popularity(downloads bigint) RETURNS smallint IMMUTABLE LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION popularity(downloads bigint) RETURNS smallint IMMUTABLE LANGUAGE sql AS $$
     SELECT floor(4 * ln(1 + greatest(downloads, 0)::float) / ln(2::float))::smallint
 $$;
 
 -- What filters ask of a listing but for ranges (`registry.retrieval.filters` asks for the same
 -- texts), and its downloads in steps of four: of a common word the most popular are looked at.
-CREATE FUNCTION facts_of(listing listings) RETURNS text[] IMMUTABLE LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION facts_of(listing listings) RETURNS text[] IMMUTABLE LANGUAGE sql AS $$
     SELECT array_remove(ARRAY[
         'base_model=' || listing.base_model,
         'author=' || listing.author,
@@ -24,11 +24,15 @@ CREATE FUNCTION facts_of(listing listings) RETURNS text[] IMMUTABLE LANGUAGE sql
     ], NULL) || ARRAY(SELECT 'tag=' || tag FROM unnest(listing.tags) AS tag)
 $$;
 
-CREATE FUNCTION list_words(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION list_words(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
     WITH said AS (
         SELECT
             adapters.id,
             strip(to_tsvector('simple', adapters.words)) AS words,
+            strip(to_tsvector('simple', split_part(adapters.words, E'\n', 1))) AS of_names,
+            strip(to_tsvector('simple', split_part(adapters.words, E'\n', 2))) AS of_author,
+            strip(to_tsvector('simple', split_part(adapters.words, E'\n', 3))) AS of_others,
+            nullif(split_part(split_part(adapters.words, E'\n', 2), ' ', 1), '') AS whole_author,
             lower(adapters.name) AS name,
             lower(regexp_replace(adapters.file_name, '^.*/|\.[^./]*$', '', 'g')) AS file_stem,
             string_to_array(lower(array_to_string(adapters.trigger_words, E'\n')), E'\n')
@@ -41,9 +45,15 @@ CREATE FUNCTION list_words(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
     INSERT INTO listing_words (adapter_id, words_vector, called, facts, popularity)
     SELECT
         said.id,
-        said.words || array_to_tsvector(ARRAY(
-            SELECT '=' || word FROM unnest(tsvector_to_array(said.words)) AS word
-            WHERE strpos(said.name || ' ' || array_to_string(said.trigger_words, ' '), word) > 0
+        said.words || array_to_tsvector(array_remove(
+            ARRAY(SELECT '=' || word FROM unnest(tsvector_to_array(said.of_names)) AS word)
+            || ARRAY(
+                SELECT '@' || word FROM unnest(tsvector_to_array(said.of_author)) AS word
+                EXCEPT SELECT '@' || word
+                FROM unnest(tsvector_to_array(said.of_names || said.of_others)) AS word
+            )
+            || ('@=' || said.whole_author),
+            NULL
         )),
         said.name || (said.file_stem || said.trigger_words),
         said.facts,
@@ -60,25 +70,25 @@ CREATE FUNCTION list_words(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
     INSERT INTO vocabulary (word)
     SELECT DISTINCT word
     FROM listing_words, unnest(tsvector_to_array(words_vector)) AS word
-    WHERE adapter_id = ANY (wanted) AND NOT starts_with(word, '=')
+    WHERE adapter_id = ANY (wanted) AND word !~ '^[=@]'
         AND NOT EXISTS (SELECT FROM vocabulary WHERE vocabulary.word = word.word);
 $$;
 
-CREATE FUNCTION list_words_of_adapter() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION list_words_of_adapter() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM list_words(ARRAY[NEW.id]);
     RETURN NULL;
 END $$;
 
 -- Triggers fire in the order of their names: `list_inserted_adapter` has made the listing by then.
-CREATE TRIGGER list_words_of_inserted_adapter AFTER INSERT ON adapters
+CREATE OR REPLACE TRIGGER list_words_of_inserted_adapter AFTER INSERT ON adapters
     FOR EACH ROW WHEN (NEW.state = 'ready') EXECUTE FUNCTION list_words_of_adapter();
 
-CREATE TRIGGER list_words_of_updated_adapter
+CREATE OR REPLACE TRIGGER list_words_of_updated_adapter
     AFTER UPDATE OF state, file_sha256, file_name, name, trigger_words, words ON adapters
     FOR EACH ROW WHEN (NEW.state = 'ready') EXECUTE FUNCTION list_words_of_adapter();
 
-CREATE FUNCTION list_facts_of_words() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION list_facts_of_words() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE listing_words SET facts = facts_of(NEW), popularity = popularity(NEW.downloads)
     WHERE adapter_id = NEW.adapter_id;
@@ -87,7 +97,7 @@ END $$;
 
 -- One that is inserted has no words yet: they come with its facts. Columns are compared, which takes
 -- less than to tell facts: downloads change every night.
-CREATE TRIGGER list_facts_of_updated_listing AFTER UPDATE ON listings
+CREATE OR REPLACE TRIGGER list_facts_of_updated_listing AFTER UPDATE ON listings
     FOR EACH ROW
     WHEN ((
         popularity(NEW.downloads), NEW.base_model, NEW.author, NEW.hub, NEW.licence, NEW.trainer, NEW.tags,

@@ -125,7 +125,8 @@ class Adapter(Base):
     claimed_base_model: Mapped[str | None]
     claimed_by: Mapped[str | None]
     claimed_at: Mapped[datetime | None]
-    # All that is said about it, segmented into words: PostgreSQL cannot split Chinese.
+    # All that is said about it, segmented into words, for PostgreSQL cannot split Chinese: a line
+    # of its name and trigger words, one of its author, one of all else.
     words: Mapped[str] = mapped_column(server_default="")
 
     # "raise" turns an accidental query per row into an error in the first test.
@@ -208,7 +209,8 @@ class ListingWords(Base):
         autoincrement=False,
     )
     # All its words; those of its name and trigger words once more, with an = before: so PostgreSQL
-    # knows how many have them there, which it would not by their weights.
+    # knows how many have them there, which it would not by their weights. Likewise with an @ those
+    # that only its author's name has, and with @= that name as one word.
     words_vector: Mapped[Any] = mapped_column(TSVECTOR)
     # What it may be called in full, in lower case: its name, its file's, its trigger words.
     called: Mapped[list[str]]

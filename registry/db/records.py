@@ -10,7 +10,7 @@ from crawler.records import AdapterRecord, CoverRecord, FileRecord, Stamp
 from encoder.base_models.families import find_family
 from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
 from registry.db.models import File
-from registry.text.word_segmentation import segment
+from registry.text.word_segmentation import segment_places
 
 # PostgreSQL refuses a tsvector of 1 MB; no adapter's words come near this.
 MAX_WORDS = 100_000
@@ -61,8 +61,11 @@ def settle(record: AdapterRecord, file: File | None, claimed: str | None = None)
         base_model = agreed_base_model(base_model, file.base_model, claimed, ruled_out)
     elif claimed is not None:
         base_model = claimed
-    texts = [record.name, *path_words(record.file.name), *trigger_words, *record.tags]
-    texts += [record.author, record.description]
+    places = [
+        "\n".join([record.name, *trigger_words]),
+        record.author,
+        "\n".join([*path_words(record.file.name), *record.tags, record.description]),
+    ]
     return {
         "name": record.name,
         "author": record.author,
@@ -77,7 +80,7 @@ def settle(record: AdapterRecord, file: File | None, claimed: str | None = None)
         "hub_updated_at": record.updated_at,
         "page_url": record.page_url,
         "record": record_to_json(record),
-        "words": segment("\n".join(texts))[:MAX_WORDS],
+        "words": segment_places(*places)[:MAX_WORDS],
     }
 
 

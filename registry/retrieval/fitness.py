@@ -28,6 +28,9 @@ SILENCE = 0.15
 # which is that less what rounding takes.
 ELSEWHERE = 0.6
 LITERAL = ELSEWHERE - 1e-6
+# What an ordinary word counts that only a part of an author's name has: who is called Neon Cat does
+# no cats.
+AUTHORED = 0.1
 # From this score on an adapter has all of a question in its name or trigger words.
 WHOLE = 1 - 1e-6
 # Silent words leave the judgement to one signal, which no similarity makes surer than this.

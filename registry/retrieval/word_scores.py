@@ -5,7 +5,7 @@ those has, and what that is worth. It is the same for all questions, and asks fo
 itself, so that no plan depends on how common one is.
 """
 
-from registry.retrieval.fitness import ELSEWHERE
+from registry.retrieval.fitness import AUTHORED, ELSEWHERE
 
 # A word that e^COMMON adapters have counts half as much as one that a single adapter has.
 COMMON = 10.0
@@ -15,10 +15,12 @@ BEARERS = "SELECT adapter_id, popularity, words_vector"
 # `adapters` is NULL it is rare. `sources` are what common words are looked for by.
 _ASKED = """
     terms AS MATERIALIZED (
-        SELECT word, query::tsquery, named::tsquery, closeness, adapters
+        SELECT word, query::tsquery, named::tsquery, authored::tsquery, closeness, share,
+            adapters
         FROM unnest(%(places)s::bigint[], %(queries)s::text[], %(named)s::text[],
-            %(closeness)s::float[], %(adapters)s::float[])
-            AS terms (word, query, named, closeness, adapters)
+            %(authored)s::text[], %(closeness)s::float[], %(shares)s::float[],
+            %(adapters)s::float[])
+            AS terms (word, query, named, authored, closeness, share, adapters)
     ), sources AS MATERIALIZED (
         SELECT source, query::tsquery, popular::text[]
         FROM unnest(%(sources)s::text[], %(popular)s::text[])
@@ -36,7 +38,11 @@ _WORDS_OF_EACH = f"""
         WHERE adapters IS NOT NULL
     ), found AS MATERIALIZED (
         SELECT adapter_id, popularity, word, max(adapters) AS adapters, max(coalesce(
-            closeness, CASE WHEN words_vector @@ named THEN 1.0 ELSE {ELSEWHERE} END
+            closeness, share * CASE
+                WHEN words_vector @@ named THEN 1.0
+                WHEN words_vector @@ authored THEN {AUTHORED}
+                ELSE {ELSEWHERE}
+            END
         )) AS closeness
         FROM said
         GROUP BY adapter_id, popularity, word

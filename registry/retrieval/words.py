@@ -7,7 +7,7 @@ literally matches is out of reach, and no question costs more for being common.
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -37,16 +37,18 @@ from registry.retrieval.word_scores import scoring_statement
 from registry.text.compounds import joined_words, words_of_two
 from registry.text.equal_spellings import equal_spellings
 from registry.text.request_frames import what_is_asked
-from registry.text.translations import translations
-from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
+from registry.text.translations import is_ordinary, translations
+from registry.text.word_segmentation import IS_HAN, QueryWord, as_one_word, words_asked
 
 SHORTEST_TYPO = 4
 # What a word counts whose halves stand anywhere, not in one name: less than any typo, for what has
 # both says mostly something else.
 HALVES = 0.3
-# A word in the other language counts as one that stands elsewhere than in a name: it may mean
-# something else. Of a question so many are looked up.
+# A word in the other language counts in a name as the word itself does elsewhere, and elsewhere so
+# much less: it may mean something else. Of a question so many are looked up.
 TRANSLATED, MOST_TRANSLATED = ELSEWHERE, 8
+# An author's name has so many words at most, where they are ordinary ones.
+MOST_OF_AUTHOR = 4
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
@@ -61,12 +63,16 @@ class _Term:
 
     word: str
     query: str  # a tsquery
-    # What it counts; None for the word itself, which counts by its place.
+    # What it counts; None for the word itself and its translations, which count by their place.
     closeness: float | None
     # How many adapters have it, about, where it is common.
     adapters: float | None
     # And how many have it in their names, if many do.
     adapters_named: float | None = None
+    # A tsquery for those who have it from a part of their author's name, where it may be no name.
+    authored: str | None = None
+    # What it counts against the word itself where both count by their place.
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +180,15 @@ def score_words(
         return []
     sources = _sources(session, terms, left, limit)
     places = {word.text: place for place, word in enumerate(words, start=1)}
+    by_author = _by_author(words)
     asked = {
         "weights": [word.weight for word in words],
         "places": [places[term.word] for term in terms],
         "queries": [term.query for term in terms],
-        "named": [_named(term.query) for term in terms],
+        "named": [" | ".join([_named(term.query), *by_author[term.word]]) for term in terms],
+        "authored": [term.authored for term in terms],
         "closeness": [term.closeness for term in terms],
+        "shares": [term.share for term in terms],
         "adapters": [term.adapters for term in terms],
         "sources": [source.query for source in sources],
         "popular": [source.popular for source in sources],
@@ -244,7 +253,10 @@ def _ask_whole_words(
         ]
         meant = [
             # An author who is called 像素猫 does no cats.
-            _term(word, _marked(one.split()), _named(told[one].query), TRANSLATED, common)
+            replace(
+                _term(word, one.split(), _not_authored(told[one].query), None, common),
+                share=TRANSLATED,
+            )
             for word, own in translated.items()
             for one in own
             if one and told[one].query and not told[one].unused
@@ -318,7 +330,9 @@ def _term(
 ) -> _Term:
     """Return what to look for, of which a `query` wants all `words`."""
     named = _count_bearers(_marked(words), common)
-    return _Term(asked, query, closeness, _count_bearers(words, common), named)
+    in_full = "".join(f" & !'@={word}'" for word in words)
+    authored = f"{_authored(query)}{in_full}" if all(map(is_ordinary, words)) else None
+    return _Term(asked, query, closeness, _count_bearers(words, common), named, authored)
 
 
 def _marked(words: Sequence[str]) -> list[str]:
@@ -363,6 +377,38 @@ def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) 
 def _named(query: str) -> str:
     """Return a tsquery for the same words in names: `listing_words` marks them by an =."""
     return re.sub(r"'=?([^']+)'", r"'=\1'", query)
+
+
+def _authored(query: str) -> str:
+    """Return a tsquery for the same words where only an author's name has them."""
+    return re.sub(r"'=?([^']+)'", r"'@\1'", query)
+
+
+def _not_authored(query: str) -> str:
+    """Return a tsquery for the same words where they stand elsewhere, too."""
+    return re.sub(r"('[^']+')", lambda word: f"({word[0]} & !{_authored(word[0])})", query)
+
+
+def _by_author(words: Sequence[QueryWord]) -> dict[str, list[str]]:
+    """Return by word of a question tsqueries for the authors whose whole name it is, or is in.
+
+    One that is called by an ordinary word alone is not meant by it more than what others say.
+    """
+    whole = [word for word in words if word.weight == 1.0]
+    names: dict[str, list[str]] = {word.text: [] for word in words}
+    for first in range(len(whole)):
+        for end in range(first + 1, min(first + MOST_OF_AUTHOR, len(whole)) + 1):
+            parts = whole[first:end]
+            if len(parts) == 1 and is_ordinary(parts[0].text):
+                continue
+            for part in parts:
+                names[part.text].append(f"'@={as_one_word(parts)}'")
+    # The parts of an identifier, and the signs of a Chinese word, come behind it.
+    of_whole = list[str]()
+    for word in words:
+        of_whole = names[word.text] if word.weight == 1.0 else of_whole
+        names[word.text] = of_whole
+    return names
 
 
 def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> Answer[list[int]]:

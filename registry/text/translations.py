@@ -48,7 +48,7 @@ _OF_ART: Mapping[str, str] = {
 _ENTRY = re.compile(r"^\S+ (\S+) \[[^\]]*\] /(.*)/$", re.MULTILINE)
 # How words are read, in brackets, and what the file says of itself.
 _NOT_ENGLISH = re.compile(r"\[[^\]]*\]|^#.*$", re.MULTILINE)
-_ENGLISH = re.compile(r"[a-z]{3,}")
+_ENGLISH = re.compile(r"[A-Za-z]{3,}")
 _NOTE = re.compile(r"\([^)]*\)|\[[^\]]*\]")
 _NO_MEANING = re.compile(
     r"CL:|surname|variant of|^see |abbr\.|^used in|particle|Taiwan pr|fig\.|radical"
@@ -59,10 +59,13 @@ _MEANING = re.compile(r"[a-z0-9-]{2,}(?: [a-z-]{2,})?")
 
 
 class Dictionary(TypedDict):
-    """What is kept of it: words with their likes in the other language, and English words."""
+    """What is kept of it: words with their likes in the other language, and English words.
+
+    Of these it tells whether they stand there in small letters, as no mere name does.
+    """
 
     likes: dict[str, list[str]]
-    english: dict[str, int]
+    english: dict[str, bool]
 
 
 def translations(word: str) -> tuple[str, ...]:
@@ -76,16 +79,26 @@ def is_english(word: str) -> bool:
     return word in english or singular(word) in english
 
 
+def is_ordinary(word: str) -> bool:
+    """Tell whether a word in lower case, of either language, is more than a name."""
+    english = _dictionary()["english"]
+    if IS_HAN.match(word):
+        return bool(translations(word))
+    return english.get(word, False) or english.get(singular(word), False)
+
+
 @cache
 def _dictionary() -> Dictionary:
     """Read the package's text, a second of work once, or what was kept of it."""
-    kept = Path(platformdirs.user_cache_dir("autolora")) / f"{PACKAGE}-{version(PACKAGE)}.json"
+    # A file for each form in which words are kept: processes of several releases may share it.
+    kept = (
+        Path(platformdirs.user_cache_dir("autolora")) / f"words-{PACKAGE}-{version(PACKAGE)}.json"
+    )
     try:
         known: Dictionary = json.loads(kept.read_text("utf-8"))
     except (OSError, ValueError):
         text = _text()
-        english = dict.fromkeys(_ENGLISH.findall(_NOT_ENGLISH.sub("", text).lower()), 1)
-        known = {"likes": _both_ways(_entries(text)), "english": english}
+        known = {"likes": _both_ways(_entries(text)), "english": _english(text)}
         # Where nothing can be kept, as in a read-only container, the next process reads it again.
         with suppress(OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +114,13 @@ def _text() -> str:
     folder = Path(spec.submodule_search_locations[0]) / "data"
     with gzip.open(folder / "cedict_1_0_ts_utf-8_mdbg.txt.gz", "rt", encoding="utf-8") as file:
         return file.read()
+
+
+def _english(text: str) -> dict[str, bool]:
+    written = _ENGLISH.findall(_NOT_ENGLISH.sub("", text))
+    return dict.fromkeys(map(str.lower, written), False) | dict.fromkeys(
+        filter(str.islower, written), True
+    )
 
 
 def _entries(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -79,6 +79,20 @@ def segment(text: str) -> str:
     return " ".join(one for word in words for one in dict.fromkeys((word, without_accents(word))))
 
 
+def segment_places(names: str, author: str, others: str) -> str:
+    """Return the words of names and trigger words, of an author, and of all else, a line each.
+
+    An author's line begins with the whole name as one word.
+    """
+    of_author = " ".join([as_one_word(query_words(author)), segment(author)]).strip()
+    return "\n".join([segment(names), of_author, segment(others)])
+
+
+def as_one_word(words: Iterable["QueryWord"]) -> str:
+    """Return the words of a name as one, however it was written: NeonCat, neon-cat, Neon Cat."""
+    return "".join(word.text for word in words if word.weight == 1.0)[:LONGEST_WORD]
+
+
 def query_words(text: str) -> list[QueryWord]:
     """Return the distinct words to look for, in order, without those that say nothing."""
     return [word for word in _distinct(text) if word.text not in STOP_WORDS][:MOST_WORDS]

@@ -13,7 +13,7 @@ from demo.run import SEARCHES
 from registry.api.app import create_app
 from registry.api.pages.texts import TEXTS
 from registry.service import Registry
-from registry.text.word_segmentation import segment
+from registry.text.word_segmentation import segment_places
 from tests.builders import add_adapter
 
 README = Path(__file__).parents[2] / "README.md"
@@ -38,15 +38,15 @@ def demo(registry: Registry) -> Registry:
     embeddings = dict(zip(every, registry.text_encoder.encode(every).tolist(), strict=True))
     with registry.sessions.begin() as session:
         for entry, own in zip(listing, prompts, strict=True):
-            texts = [entry["display_name"], entry["file"], *entry["trigger_words"], *entry["tags"]]
-            texts += [entry["owner"], entry["description"]]
+            named = [entry["display_name"], *entry["trigger_words"]]
+            said = [entry["file"], *entry["tags"], entry["description"]]
             add_adapter(
                 session,
                 name=entry["display_name"],
                 author=entry["owner"],
                 tags=entry["tags"],
                 trigger_words=entry["trigger_words"],
-                words=segment("\n".join(texts)),
+                words=segment_places("\n".join(named), entry["owner"], "\n".join(said)),
                 captions=[(prompt, embeddings[prompt]) for prompt in own],
             )
     return registry

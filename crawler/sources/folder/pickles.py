@@ -5,7 +5,9 @@ from pathlib import Path
 
 from crawler.sources.folder.found import SUFFIX, Tree
 
-SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+SUFFIXES = (".pt", ".pth", ".ckpt")
+# Of these most are something else.
+ANYTHING = ".bin"
 # A zip archive, as PyTorch writes since 1.6, and pickles of each protocol.
 STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 # What trainers keep beside an adapter to go on from.
@@ -13,15 +15,17 @@ TRAINING_STATE = ("optimizer", "scheduler", "scaler", "random_states", "rng_stat
 
 
 def find_pickles(tree: Tree) -> Iterator[Path]:
-    """Yield pickles that may be adapters, but for those that lie there converted."""
+    """Yield what may be pickled adapters, but for those that lie there converted.
+
+    What is called as one and is none, a web page or half a download, is one to its owner.
+    """
     for directory in tree.directories.values():
         for entry in directory.entries.values():
-            path = entry.path
+            path, suffix = entry.path, entry.path.suffix.lower()
             if (
-                path.suffix.lower() in SUFFIXES
+                (suffix in SUFFIXES or (suffix == ANYTHING and _begins_as_one(path)))
                 and not path.name.lower().startswith(TRAINING_STATE)
                 and directory.find(path.stem + SUFFIX) is None
-                and _begins_as_one(path)
             ):
                 yield path
 

@@ -36,6 +36,7 @@ from crawler.sources.folder.names import shown, why_not_stored
 from crawler.sources.folder.pickles import find_pickles
 
 MAX_COVER_BYTES = 32 * 2**20
+BY_ANOTHER_NAME = "is safetensors under another ending: rename it to .safetensors, and it is read"
 
 # Says what is wrong with a file that is no safetensors, for people; None if nothing is.
 Explain = Callable[[Path], str | None]
@@ -96,7 +97,7 @@ class FolderSource:
                 raise FolderError(self._folder, problem)
             yield Refusal(HUB, shown(repo_of(tree.name(path), self._folder)), problem)
         for path in find_pickles(tree):
-            reason = self._explain(path) or "is a pickle; only safetensors are read"
+            reason = self._explain(path) or BY_ANOTHER_NAME
             yield Refusal(HUB, shown(f"{self._folder.name}/{tree.name(path)}"), reason)
         yield from self._compare(tree, remembered or {})
 

@@ -16,6 +16,16 @@ def test_words_of_names_are_marked(session: Session) -> None:
     assert vector == "'=fox' '=neon' 'fox' 'neon' 'night'"
 
 
+def test_words_that_only_an_author_is_called_are_marked(session: Session) -> None:
+    """They say nothing of what the adapter does, but one that stands elsewhere as well does."""
+    add_adapter(session, words="neon\nneoncat neon cat 猫\nnight 猫", author="Neon Cat 猫")
+
+    vector = session.scalars(select(ListingWords.words_vector)).one()
+
+    marked = [word for word in vector.split() if word.startswith(("'=", "'@"))]
+    assert marked == ["'=neon'", "'@=neoncat'", "'@cat'", "'@neoncat'"]
+
+
 def test_what_it_may_be_called_in_full_is_kept(session: Session) -> None:
     add_adapter(
         session, name="Neon Fox", file_name="a/Neon_v2.safetensors", trigger_words=["ZX fox", "By"]
@@ -29,7 +39,7 @@ def test_what_it_may_be_called_in_full_is_kept(session: Session) -> None:
 def test_words_change_and_go_with_their_adapter(session: Session) -> None:
     adapter = add_adapter(session, name="fox", words="fox")
 
-    adapter.words = "wolf"
+    adapter.words = "\n\nwolf"
     session.flush()
     assert session.scalars(select(ListingWords.words_vector)).one() == "'wolf'"
     adapter.state = "gone"

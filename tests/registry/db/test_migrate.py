@@ -4,14 +4,14 @@ from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, select, text, update
 from sqlalchemy.orm import Session
 
 from registry.db import migrate as migrate_module
 from registry.db.migrate import is_old_pgvector, migrate
 from registry.db.models import Adapter, ListingWords
 from registry.errors import DatabaseError
-from registry.text.word_segmentation import segment
+from registry.text.word_segmentation import segment, segment_places
 from tests.builders import add_adapter
 
 
@@ -45,11 +45,17 @@ def loaded(migration: str) -> Any:
     return module
 
 
+def on_one_line(session: Session, adapter: Adapter, words: str) -> int:
+    """Store words as they were before each place had a line of its own."""
+    session.execute(update(Adapter).where(Adapter.id == adapter.id).values(words=words))
+    return adapter.id
+
+
 def test_words_with_accents_that_are_stored_are_found_without(session: Session) -> None:
     """As what is listed from now on, of which `segment` gives both."""
     stored = "café crème smørrebrød straße œuvre fox 猫 한국 が йод"
-    accented = add_adapter(session, words=stored).id
-    plain = add_adapter(session, words="fox 猫").id
+    accented = on_one_line(session, add_adapter(session), stored)
+    plain = on_one_line(session, add_adapter(session), "fox 猫")
     migration = loaded("0004_words_without_accents")
 
     session.execute(text(migration.STATEMENT))
@@ -65,11 +71,37 @@ def test_parts_of_names_that_are_stored_are_found(session: Session) -> None:
     """As what is listed from now on: a version, camelCase before it, a plural with accents."""
     name = "iceCat_v2-final 3d cafés Fox"
     before = "icecatv2final ice cat final 3d cafés cafes fox"
-    named = add_adapter(session, name=name, file_name="x.safetensors", words=before).id
-    plain = add_adapter(session, name="fox", file_name="x.safetensors", words="fox").id
+    added = [add_adapter(session, name=own, file_name="x.safetensors") for own in (name, "fox")]
+    named, plain = (
+        on_one_line(session, adapter, words)
+        for adapter, words in zip(added, (before, "fox"), strict=True)
+    )
 
     session.execute(text(loaded("0005_parts_of_identifiers").STATEMENT))
 
     words = {row.id: row.words for row in session.execute(select(Adapter.id, Adapter.words))}
     assert words[plain] == "fox"
     assert set(words[named].split()) == {*segment(name).split(), "cafés", "cafes"}
+
+
+def test_words_that_are_stored_go_to_their_places(session: Session) -> None:
+    """As what is listed from now on, with those of traditional signs among what is said."""
+    said: dict[str, Any] = {
+        "name": "Ice Cats",
+        "author": "Neon_Fox",
+        "tags": ["fox night"],
+        "description": "龍",
+    }
+    adapter = add_adapter(session, **said)
+    on_one_line(session, adapter, "ice cat adapter neonfox neon fox fox night 龙")
+
+    session.execute(text(loaded("0006_words_by_place").STATEMENT))
+
+    session.refresh(adapter)
+    places = segment_places("Ice Cats", "Neon_Fox", "adapter fox night 龍")
+    assert [{*line.split()} for line in adapter.words.split("\n")] == [
+        {*line.split()} for line in places.split("\n")
+    ]
+    vector = session.scalars(select(ListingWords.words_vector)).one()
+    assert {"'=cat'", "'@neon'", "'@=neonfox'"} <= {*vector.split()}
+    assert "'@fox'" not in vector

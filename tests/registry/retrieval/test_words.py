@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from registry.db.models import Adapter
 from registry.retrieval import common_words, statements
 from registry.retrieval.filters import Filters
-from registry.retrieval.fitness import ELSEWHERE
+from registry.retrieval.fitness import AUTHORED, ELSEWHERE
 from registry.retrieval.words import (
     TRANSLATED,
     ask_exact,
@@ -18,7 +18,7 @@ from registry.retrieval.words import (
     matching_adapters,
 )
 from registry.text.request_frames import what_is_asked
-from registry.text.word_segmentation import segment
+from registry.text.word_segmentation import segment, segment_places
 from tests.builders import add_adapter
 
 ANY = Filters()
@@ -26,9 +26,10 @@ ANY = Filters()
 
 def add_written(session: Session, name: str, **what_matters: Any) -> Adapter:
     """Add an adapter with its words as the pipeline stores them."""
-    said = [name, *what_matters.get("trigger_words", []), *what_matters.get("tags", [])]
-    said += [what_matters.get("author", ""), what_matters.get("description", "")]
-    return add_adapter(session, name=name, words=segment(" ".join(said)), **what_matters)
+    named = [name, *what_matters.get("trigger_words", [])]
+    said = [*what_matters.get("tags", []), what_matters.get("description", "")]
+    places = [" ".join(named), what_matters.get("author", ""), " ".join(said)]
+    return add_adapter(session, name=name, words=segment_places(*places), **what_matters)
 
 
 def found(session: Session, asked: str, filters: Filters = ANY) -> list[int]:
@@ -476,6 +477,43 @@ def test_both_words_of_a_translation_are_wanted(session: Session) -> None:
         add_adapter(session, name=name, words=segment(name))
 
     assert matching_adapters(session, "线稿", filters=ANY, limit=5) == []
+
+
+def test_a_part_of_an_authors_name_says_nothing_of_what_an_adapter_does(session: Session) -> None:
+    """Who is called Neon Cat does no cats; but what is by Neon Cat is found by that name."""
+    by_author = add_written(session, "v2", author="Neon Cat")
+    told = add_written(session, "Fluffy", author="ann", description="a cat on a sofa")
+
+    for asked in ("cat", "a cat"):
+        first, second = matching_adapters(session, asked, filters=ANY, limit=10)
+        assert (first.adapter_id, first.score) == (told.id, ELSEWHERE)
+        assert (second.adapter_id, second.score) == (by_author.id, AUTHORED)
+    for asked in ("neon cat", "NeonCat", "neon-cat", "by Neon Cat"):
+        best = matching_adapters(session, asked, filters=ANY, limit=10)[0]
+        assert best.adapter_id == by_author.id, asked
+        assert best.score == 1.0, asked
+    assert matching_adapters(session, "dog by neon cat", filters=ANY, limit=10)[0].adapter_id == (
+        by_author.id
+    )
+
+
+def test_a_part_of_an_authors_name_that_is_no_word_names_the_author(session: Session) -> None:
+    by_lykon = add_written(session, "v2", author="Lykon_AI")
+
+    [match] = matching_adapters(session, "lykon", filters=ANY, limit=10)
+
+    assert (match.adapter_id, match.score) == (by_lykon.id, ELSEWHERE)
+
+
+def test_a_chinese_author_is_found_in_full_and_does_no_cats(session: Session) -> None:
+    by_author = add_written(session, "v2", author="像素猫")
+
+    [of_part] = matching_adapters(session, "像素", filters=ANY, limit=10)
+    [in_full] = matching_adapters(session, "像素猫", filters=ANY, limit=10)
+
+    assert of_part.score <= AUTHORED
+    assert in_full.adapter_id == by_author.id
+    assert in_full.score == 1.0
 
 
 def test_an_authors_name_is_not_translated(session: Session) -> None:

@@ -52,6 +52,10 @@ FILES = (
         "is called .sft: rename it to .safetensors, and it is read",
         "扩展名是 .sft：改名为 .safetensors 后即可读取",
     ),
+    (
+        "is safetensors under another ending: rename it to .safetensors, and it is read",
+        "内容是 safetensors，扩展名却不是：改名为 .safetensors 后即可读取",
+    ),
     ("is what a site answered in place of it: {answer}", "是网站返回的消息，不是文件：{answer}"),
     (
         "is a Git LFS pointer, not the file it points to; only safetensors are read",

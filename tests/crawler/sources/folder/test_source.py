@@ -369,11 +369,14 @@ def test_pickles_are_told_of_unless_they_are_a_trainers_state_or_converted(tmp_p
     for name in ("style.pt", "done.ckpt", "optimizer.bin", "tokenizer.bin", "old.bin"):
         (tmp_path / name).write_bytes(b"PK\x03\x04" if name != "tokenizer.bin" else b"words")
     (tmp_path / "old.bin").write_bytes(b"\x80\x02}q")
+    # Half a download, or what a site answered in its place.
+    (tmp_path / "broken.ckpt").write_bytes(b"<html>")
     source = FolderSource(tmp_path, explain=lambda path: f"explained {path.name}")
 
     listed = told(list(source.list_adapters()))
 
-    assert listed == ["! explained old.bin", "! explained style.pt", "done.safetensors"]
+    told_of = ["broken.ckpt", "old.bin", "style.pt"]
+    assert listed == [*(f"! explained {name}" for name in told_of), "done.safetensors"]
 
 
 def test_a_short_name_of_the_format_is_told_of(tmp_path: Path) -> None:
