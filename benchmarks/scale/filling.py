@@ -16,7 +16,15 @@ from rich.progress import track
 from sqlalchemy import Connection, Engine, insert, text
 
 from benchmarks.arrays import Floats
-from benchmarks.scale.gallery import BATCH, Batch, Gallery, author_name, caption_of, file_hash
+from benchmarks.scale.gallery import (
+    BATCH,
+    Batch,
+    Gallery,
+    as_stored,
+    author_name,
+    caption_of,
+    file_hash,
+)
 from registry.db.embedded import EmbeddedPostgres
 from registry.db.encoder_models import Encoder
 from registry.db.migrate import migrate
@@ -152,8 +160,9 @@ def _adapters(batch: Batch, hashes: list[str]) -> Iterator[Row]:
         name, said, tags = batch.names[place], batch.descriptions[place], batch.tags[place]
         author, trigger = author_name(int(batch.authors[place])), f"trg{id_}"
         day = DAY - timedelta(days=int(batch.ages[place]))
-        # Nothing in these words is cut: they are as `segment_places` would leave them.
-        words = f"{name} {trigger}\n{author} {author}\n{' '.join(tags)} {said}"
+        # As `segment_places` would leave them.
+        named, others = as_stored(name), as_stored(said)
+        words = f"{named} {trigger}\n{author} {author}\n{' '.join(tags)} {others}"
         yield (
             *(id_, "hub", "https://example.org", f"r{id_}", "", f"{id_}.safetensors"),
             *(name, author, said, [trigger], tags, batch.base_models[place]),

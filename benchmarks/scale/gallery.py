@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from benchmarks.arrays import Doubles, Floats
 from registry.db.models import EMBEDDING_DIM
+from registry.text.translations import dictionary
+from registry.text.word_segmentation import IS_HAN, STOP_WORDS, chinese_tokens, singular
 
 BATCH = 10_000
 # What adapters are about has so many dimensions; the rest of a vector is noise.
@@ -22,9 +24,10 @@ TOPICS = 3_000
 WITHIN_TOPIC, BETWEEN_SIGNALS, NOISE = 0.7, 0.35, 0.3
 WORDS = 300_000
 AUTHORS = 9_000
-# Of a word in English letters two to five; every fifth word is Chinese, of two or three signs.
+# Every fifth word is Chinese. The dictionary has some 30,000 English words; names that are none
+# have two to five syllables.
+CHINESE = 0.2
 SYLLABLES = [first + vowel for first in "kmtvdspgbnflrzw" for vowel in ("a", "o", "en", "ir")]
-SIGNS = "山水火木金土日月星云花鸟鱼龙虎猫狐马城夜光影梦雪冰风雨春秋红蓝绿白黑古新机甲少女"
 # (value, share of adapters)
 LICENCES = (("apache-2.0", 0.5), ("mit", 0.2), ("cc-by-4.0", 0.15), ("openrail", 0.15))
 BASE_MODELS = (
@@ -75,14 +78,20 @@ class Gallery:
     def vocabulary(self) -> npt.NDArray[np.str_]:
         """Return all words, the most frequent first."""
         rng = np.random.default_rng([self.seed, 1])
-        words: dict[str, None] = {}
-        while len(words) < WORDS:
-            if rng.random() < 0.2:
-                word = "".join(rng.choice(list(SIGNS), rng.integers(2, 4)).tolist())
-            else:
-                word = "".join(rng.choice(SYLLABLES, rng.integers(2, 6)).tolist())
-            words[word] = None
-        return np.array(list(words))
+        words = dictionary()
+        # Those that are stored as one word, and asked for as one.
+        whole = [
+            word for word in words["likes"]
+            if IS_HAN.match(word) and len(word) > 1 and chinese_tokens(word) == [word]
+        ]  # fmt: skip
+        small = (word for word, is_small in words["english"].items() if is_small)
+        english = [word for word in small if word == singular(word) and word not in STOP_WORDS]
+        drawn = iter(rng.permutation(whole).tolist()), iter(rng.permutation(english).tolist())
+        found: dict[str, None] = {}
+        while len(found) < WORDS:
+            made_up = "".join(rng.choice(SYLLABLES, rng.integers(2, 6)).tolist())
+            found[next(drawn[rng.random() >= CHINESE], made_up)] = None
+        return np.array(list(found))
 
     @cached_property
     def _frequencies(self) -> Doubles:
@@ -154,6 +163,13 @@ class Gallery:
         vectors += NOISE * length * noise
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors.astype(np.float16).astype(np.float32)
+
+
+def as_stored(text: str) -> str:
+    """Return words of the vocabulary as `segment` would: of Chinese ones the signs follow."""
+    return " ".join(
+        " ".join([word, *word]) if IS_HAN.match(word) else word for word in text.split()
+    )
 
 
 def author_name(number: int) -> str:

@@ -47,6 +47,8 @@ SETTINGS = {
     # filters that leave less are not answered by the index in the first place.
     "hnsw.max_scan_tuples": "20000",
     "hnsw.scan_mem_multiplier": "4",
+    # Some thousand adapters that have a word of the question, with all their words.
+    "work_mem": "16MB",
     # The indexes of a search lie in memory, where jumping costs little more than reading on.
     "random_page_cost": "1.1",
     # Starting workers and compiling take longer than a search should.

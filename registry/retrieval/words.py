@@ -6,8 +6,8 @@ literally matches is out of reach, and no question costs more for being common.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -215,21 +215,28 @@ def _ask_whole_words(
     common = count_common(session, "words_vector")
     spellings, translated = _spellings(words), _translated(words)
     halved = words_of_two(words)
-    every = [*spellings.values(), *translated.values()]
-    spelled = dict.fromkeys(one for own in every for one in own)
-    written = list(dict.fromkeys([*spelled, *(half for _, *halves in halved for half in halves)]))
+    spelled = dict.fromkeys(one for own in spellings.values() for one in own)
+    halves_of_all = (half for _, *halves in halved for half in halves)
+    written = dict.fromkeys([*spelled, *halves_of_all])
+    meant = [one for own in translated.values() for one in own if one not in written]
     statement = f"""
         -- OFFSET 0 and the join: else PostgreSQL takes every word for frequent, and looks through
         -- all rows for the first that has it.
-        SELECT word, query::text, fuzzy AND NOT EXISTS (
+        SELECT word, query::text, may_be_unused AND NOT EXISTS (
             SELECT FROM (
                 SELECT adapter_id FROM listing_words
                 WHERE words_vector @@ query AND {left.facts} OFFSET 0
             ) AS bearers JOIN listings USING (adapter_id)
             WHERE {left.listed}
         ) AS unused
-        FROM unnest(%(words)s::text[], %(fuzzy)s::boolean[]) AS asked (word, fuzzy)
+        FROM unnest(%(words)s::text[], %(may_be_unused)s::boolean[])
+                AS asked (word, may_be_unused)
             CROSS JOIN plainto_tsquery('simple', word) AS query
+        UNION ALL SELECT word, plainto_tsquery('simple', word)::text, EXISTS (
+            SELECT FROM unnest(string_to_array(word, ' ')) AS part
+            WHERE NOT EXISTS (SELECT FROM vocabulary WHERE vocabulary.word = part)
+        )
+        FROM unnest(%(translations)s::text[]) AS meant (word)
     """
     may_be_typos = {
         word.text
@@ -237,10 +244,12 @@ def _ask_whole_words(
         if len(word.text) >= SHORTEST_TYPO and not IS_HAN.match(word.text)
     }
     looked_up = may_be_typos | (spelled.keys() - spellings.keys())
-    fuzzy = [
-        one in looked_up and any(word not in common for word in one.split()) for one in written
-    ]
-    found = ask(session, statement, {**left.values, "words": written, "fuzzy": fuzzy})
+    asked = {
+        "words": [*written],
+        "may_be_unused": [one in looked_up and one not in common for one in written],
+        "translations": meant,
+    }
+    found = ask(session, statement, {**left.values, **asked})
 
     def answer() -> tuple[list[_Term], list[str]]:
         told = {row.word: row for row in found()}
@@ -251,18 +260,12 @@ def _ask_whole_words(
             # PostgreSQL may know no letter in what Python takes for a word.
             if told[one].query and (one == word or not told[one].unused)
         ]
-        meant = [
-            # An author who is called 像素猫 does no cats.
-            replace(
-                _term(word, one.split(), _not_authored(told[one].query), None, common),
-                share=TRANSLATED,
-            )
-            for word, own in translated.items()
-            for one in own
-            if one and told[one].query and not told[one].unused
-        ]
-        terms += meant
-        known_elsewhere = {term.word for term in meant}
+        for word, own in translated.items():
+            queries = {
+                one: told[one].query for one in own if told[one].query and not told[one].unused
+            }
+            terms += _meaning(word, queries, common)
+        known_elsewhere = {term.word for term in terms if term.share == TRANSLATED}
         for word, *halves in halved:
             if all(told[half].query for half in halves):
                 both = " & ".join(f"({told[half].query})" for half in halves)
@@ -333,6 +336,23 @@ def _term(
     in_full = "".join(f" & !'@={word}'" for word in words)
     authored = f"{_authored(query)}{in_full}" if all(map(is_ordinary, words)) else None
     return _Term(asked, query, closeness, _count_bearers(words, common), named, authored)
+
+
+def _meaning(
+    asked: str, queries: Mapping[str, str], common: Mapping[str, float]
+) -> Iterator[_Term]:
+    """Yield what to look for because of a word's translations, rare ones and common ones together.
+
+    `queries` has a tsquery for each; an author who is called 像素猫 does no cats.
+    """
+    counts = {one: _count_bearers(one.split(), common) for one in queries}
+    for is_common in (False, True):
+        own = [one for one in queries if (counts[one] is not None) == is_common]
+        if own:
+            query = " | ".join(f"({_not_authored(queries[one])})" for one in own)
+            named = [_count_bearers(_marked(one.split()), common) or 0.0 for one in own]
+            adapters = sum(counts[one] or 0.0 for one in own) if is_common else None
+            yield _Term(asked, query, None, adapters, sum(named), share=TRANSLATED)
 
 
 def _marked(words: Sequence[str]) -> list[str]:

@@ -70,25 +70,25 @@ class Dictionary(TypedDict):
 
 def translations(word: str) -> tuple[str, ...]:
     """Return what a word of a question is in the other language: words, or two with a space."""
-    return tuple(_dictionary()["likes"].get(word, ()))
+    return tuple(dictionary()["likes"].get(word, ()))
 
 
 def is_english(word: str) -> bool:
     """Tell whether a word in lower case, or its singular, stands in an English explanation."""
-    english = _dictionary()["english"]
+    english = dictionary()["english"]
     return word in english or singular(word) in english
 
 
 def is_ordinary(word: str) -> bool:
     """Tell whether a word in lower case, of either language, is more than a name."""
-    english = _dictionary()["english"]
+    english = dictionary()["english"]
     if IS_HAN.match(word):
         return bool(translations(word))
     return english.get(word, False) or english.get(singular(word), False)
 
 
 @cache
-def _dictionary() -> Dictionary:
+def dictionary() -> Dictionary:
     """Read the package's text, a second of work once, or what was kept of it."""
     # A file for each form in which words are kept: processes of several releases may share it.
     kept = (

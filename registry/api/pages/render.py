@@ -113,10 +113,20 @@ def render_html(request: Request, template: str, **values: Any) -> str:
             can_draw=TokenScope.FUSE in scopes,
             can_change=TokenScope.ADMIN in scopes,
             is_logged_in=getattr(request.state, "is_logged_in", False),
-            other_language_url=_with(request, COOKIE, "en" if language == "zh" else "zh"),
+            other_language_url=_in_other_language(request, language),
             **{"like_url": likeness.add_to(likeness.FRONT)} | values,
         )
     )
+
+
+def _in_other_language(request: Request, language: Language) -> str | None:
+    """Return where the same page is in the other language; None where no address leads to it.
+
+    What answers a form, as a picture's results do, would be gone.
+    """
+    if request.method == "POST":
+        return None
+    return _with(request, COOKIE, "en" if language == "zh" else "zh")
 
 
 def _blur(request: Request) -> Blur:

@@ -35,6 +35,19 @@ def test_refresh_from_a_folder_until_it_can_be_found(registry: Registry, tmp_pat
     assert "Safe" not in run_well("inspect", str(folder / "fox1.safetensors"))
 
 
+def test_how_to_convert_pickles_is_told_once(registry: Registry, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "zoo", 0)
+    for name in ("a.pt", "b.pt", "c.ckpt"):
+        (folder / name).write_bytes(b"PK\x03\x04" + bytes(100))
+
+    told = run("refresh", "--source", str(folder)).stderr
+
+    assert told.count("Convert it to safetensors") == 1
+    assert "zoo/a.pt: is a pickle" in told
+    assert "zoo/b.pt: as zoo/a.pt, above" in told
+    assert "zoo/c.ckpt: as zoo/a.pt, above" in told
+
+
 def test_several_hubs_feed_one_registry(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,18 @@ def test_a_narrow_terminal_shortens_names_but_no_numbers(
     assert rest[-1] == rest[-3] == "#1"
 
 
+def test_names_take_the_room_that_other_columns_leave(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
+    name = "a fox made of watercolour paint"
+    with registry.sessions.begin() as session:
+        add_adapter(session, name=name, author="ann")
+        add_adapter(session, name="another fox", author="bob", base_model="sdxl-1.0")
+
+    assert name in run_well("search", "a fox made of watercolour paint")
+
+
 def test_bytes_that_are_no_text_are_searched_for_all_the_same(registry: Registry) -> None:
     """As a shell hands them on."""
     add_fox(registry)

@@ -25,7 +25,7 @@ def test_a_word_has_its_like_in_the_other_language(word: str, meant: str) -> Non
 
 
 def test_a_word_has_few_and_none_that_is_no_word() -> None:
-    every = module._dictionary()["likes"]
+    every = module.dictionary()["likes"]
 
     assert max(map(len, every.values())) <= module.MOST
     assert translations("asdfghjk") == translations("") == ()
@@ -43,18 +43,18 @@ def test_what_was_kept_and_damaged_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(tmp_path))
-    module._dictionary.cache_clear()
+    module.dictionary.cache_clear()
     try:
         assert "fox" in translations("狐狸")
         [kept] = tmp_path.glob(f"*{module.PACKAGE}*")
         whole = kept.read_bytes()
         kept.write_bytes(whole[:1000])
-        module._dictionary.cache_clear()
+        module.dictionary.cache_clear()
 
         assert "fox" in translations("狐狸")
         assert json.loads(kept.read_bytes()) == json.loads(whole)
     finally:
-        module._dictionary.cache_clear()
+        module.dictionary.cache_clear()
 
 
 def test_english_words_are_told_from_misspelt_ones() -> None:
@@ -67,8 +67,8 @@ def test_what_cannot_be_kept_is_read_all_the_same(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda _: str(tmp_path / "file"))
-    module._dictionary.cache_clear()
+    module.dictionary.cache_clear()
     try:
         assert "fox" in translations("狐狸")
     finally:
-        module._dictionary.cache_clear()
+        module.dictionary.cache_clear()

@@ -211,6 +211,9 @@ def test_the_page_takes_a_file_from_a_form(client: TestClient, ink: int) -> None
 
     assert page.status_code == 200
     assert f'href="/adapters/{ink}"' in page.text
+    # No address has this in Chinese: a link there would lose the picture.
+    assert 'class="language"' not in page.text
+    assert 'class="language"' in client.get("/picture").text
     assert "made with it (hash) × 0.8" in page.text
     assert "0123456789ab" in page.text
     assert "<script>alert" not in page.text
