@@ -62,7 +62,12 @@ def print_claim(detail: "AdapterDetailAnswer") -> None:
 
 
 def _claimed(detail: "AdapterDetailAnswer") -> str:
-    return f"{detail.claim.base_model}, by {detail.claim.who}" if detail.claim else ""
+    if detail.claim is None:
+        return ""
+    base_model = detail.claim.base_model
+    is_ruled_out = base_model in (detail.verdict or {}).get("ruled_out", ())
+    doubt = "; not believed, for its layers rule it out: --withdraw takes it back"
+    return f"{base_model}, by {detail.claim.who}{doubt if is_ruled_out else ''}"
 
 
 def _state(detail: "AdapterDetailAnswer") -> str:

@@ -29,11 +29,13 @@ from registry.retrieval.fitness import (
     SILENCE,
     WHOLE,
     band_of,
+    has_every_word,
     probabilities,
     probabilities_of_said,
+    probabilities_of_worded,
 )
 from registry.retrieval.probability import LEAST_FIT, fit
-from registry.retrieval.terms import SIGNALS, Band, Signal
+from registry.retrieval.terms import SIGNALS, SIMILARITIES, Band, Signal
 
 # An encoder that is right less often takes no part: it may be of another world, or of none.
 LEAST_TELLING = 0.65
@@ -266,13 +268,19 @@ def _by_what_is_said(
 ) -> Doubles:
     """Return how probable `ids` are by what is said of them (ids,).
 
-    NaN where the question's own words are in what is said: they tell a blue heart from a red one,
-    which lie near each other.
+    NaN where all of the question's words are in what is said: nothing tells more. Some of them tell
+    a blue heart from a red one, which lie near each other, where nothing but text is known.
     """
-    worded = scores.get("words", {})
-    told = [math.nan if worded.get(id_, 0.0) > 0 else said.get(id_, math.nan) for id_ in ids]
+    words = np.array([scores.get("words", {}).get(id_, 0.0) for id_ in ids])
+    known = scores.get("weights", {})
+    own = np.array([said.get(id_, math.nan) for id_ in ids])
     nearest = max((*scores.get("captions", {}).values(), *said.values()), default=-1.0)
-    return probabilities_of_said(np.array(told), nearest, gibberish)
+    worded = (words > 0) & ~has_every_word(words) & [id_ not in known for id_ in ids]
+    return np.where(
+        worded,
+        probabilities_of_worded(own, words, nearest),
+        probabilities_of_said(np.where(words > 0, math.nan, own), nearest, gibberish),
+    )
 
 
 def _hits(

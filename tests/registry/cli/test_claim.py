@@ -13,6 +13,19 @@ FLUX = find_family("flux.1")
 
 
 @pytest.mark.usefixtures("environment")
+def test_a_claim_that_layers_rule_out_is_said_not_to_be_believed(tmp_path: Path) -> None:
+    assert FLUX is not None
+    (tmp_path / "mine").mkdir()
+    write_adapter(tmp_path / "mine" / "query.safetensors", make_factors(family=FLUX), metadata={})
+    run_well("refresh", "--source", str(tmp_path / "mine"))
+
+    said = " ".join(run_well("claim", "1", "sdxl-1.0", "--who", "ann").split())
+
+    assert "sdxl-1.0, by ann; not believed, for its layers rule it out" in said
+    assert "not believed" not in run_well("claim", "1", "flux.1-dev")
+
+
+@pytest.mark.usefixtures("environment")
 def test_the_command_takes_a_claim_and_takes_it_back(tmp_path: Path) -> None:
     assert FLUX is not None
     factors = make_factors(names=["transformer_blocks.0.attn.to_q"], family=FLUX)

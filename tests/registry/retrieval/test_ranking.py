@@ -341,7 +341,7 @@ def test_no_image_is_made_with_what_probably_does_not_fit_by_captions_alone() ->
     assert first.surety < LEAST_FIT <= weighed.surety
 
 
-def test_what_is_said_is_left_to_words_where_it_has_the_questions() -> None:
+def test_what_is_said_counts_less_where_it_has_some_of_the_questions_words() -> None:
     """A blue heart lies near a red one, and words tell which of them is asked for."""
     said = {1: 0.5, 2: 0.5}
     scores: dict[Signal, dict[int, float]] = {"captions": {}, "words": {2: 0.3}}
@@ -350,7 +350,20 @@ def test_what_is_said_is_left_to_words_where_it_has_the_questions() -> None:
 
     assert hits[1].band == "fits"
     assert hits[2].band == "perhaps"
-    assert hits[2].score == ranked(scores)[0].score
+    assert ranked(scores)[0].score < hits[2].score < hits[1].score
+
+
+def test_what_has_most_words_of_a_question_and_is_nearest_to_it_fits() -> None:
+    """Who asks for a stained glass window means the Stained Glass Portrait."""
+    said, scores = {1: 0.65, 2: 0.55}, dict[Signal, dict[int, float]](words={1: 0.8, 2: 0.8})
+
+    near, far = ranked(scores, said=said)
+    [alone] = ranked({"words": {2: 0.3}}, said={2: 0.3})
+    weighed = ranked({**scores, "weights": {1: STRANGE, 2: STRANGE}}, said=said)
+
+    assert (near.adapter_id, near.band, far.band) == (1, "fits", "perhaps")
+    assert alone.band != "fits"
+    assert weighed[0].band != "fits"
 
 
 def test_what_is_said_is_shown_where_no_caption_is_nearer() -> None:

@@ -74,6 +74,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "claim": ("What it is for", "适用的基础模型"),
     "claim.is": ("{who} says: {base_model}.", "{who} 指定：{base_model}。"),
     "claim.withdraw": ("Take it back", "撤回"),
+    "claim.ruled_out": (
+        "This is not believed: the file's layers rule it out.",
+        "没有采用：文件的层与这个基础模型不符。",
+    ),
     "claim.who": ("Your name", "你的名字"),
     "claim.button": ("Say so", "指定"),
     "claim.more": (
