@@ -35,7 +35,7 @@ from registry.retrieval.fitness import (
     probabilities_of_worded,
 )
 from registry.retrieval.probability import LEAST_FIT, fit
-from registry.retrieval.terms import SIGNALS, SIMILARITIES, Band, Signal
+from registry.retrieval.terms import SIGNALS, Band, Signal
 
 # An encoder that is right less often takes no part: it may be of another world, or of none.
 LEAST_TELLING = 0.65
@@ -272,10 +272,10 @@ def _by_what_is_said(
     a blue heart from a red one, which lie near each other, where nothing but text is known.
     """
     words = np.array([scores.get("words", {}).get(id_, 0.0) for id_ in ids])
-    known = scores.get("weights", {})
+    weighed = scores.get("weights", {})
     own = np.array([said.get(id_, math.nan) for id_ in ids])
     nearest = max((*scores.get("captions", {}).values(), *said.values()), default=-1.0)
-    worded = (words > 0) & ~has_every_word(words) & [id_ not in known for id_ in ids]
+    worded = (words > 0) & ~has_every_word(words) & [id_ not in weighed for id_ in ids]
     return np.where(
         worded,
         probabilities_of_worded(own, words, nearest),

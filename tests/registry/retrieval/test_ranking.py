@@ -355,7 +355,8 @@ def test_what_is_said_counts_less_where_it_has_some_of_the_questions_words() -> 
 
 def test_what_has_most_words_of_a_question_and_is_nearest_to_it_fits() -> None:
     """Who asks for a stained glass window means the Stained Glass Portrait."""
-    said, scores = {1: 0.65, 2: 0.55}, dict[Signal, dict[int, float]](words={1: 0.8, 2: 0.8})
+    said = {1: 0.65, 2: 0.55}
+    scores: dict[Signal, dict[int, float]] = {"words": {1: 0.8, 2: 0.8}}
 
     near, far = ranked(scores, said=said)
     [alone] = ranked({"words": {2: 0.3}}, said={2: 0.3})
