@@ -111,9 +111,9 @@ SAID_SLOPE, SAID_LAG, SAID_DOUBT = 17.7, 12.0, 6.56
 # such words 70. By bare names 22 of these are said to fit something, and were 57; of those 175 and
 # 176, and by names with tags and descriptions as many as before.
 SAID_NONSENSE, SAID_GIBBERISH = 2.9, 2.8
-# Where some of the question's words stand in it, too: a blue heart is near a red one. By logistic
-# regression on the validation adapters of the miniature world with names alone.
-WORDED_SLOPE, WORDED_LAG, WORDED_SHARE, WORDED_DOUBT = 4.32, 18.49, 3.72, 3.19
+# Where some of the question's words stand in it, too: a blue heart is near a red one.
+# `python -m benchmarks.search.worded` learns them.
+WORDED_SLOPE, WORDED_LAG, WORDED_SHARE, WORDED_DOUBT = 4.37, 18.40, 3.87, 3.27
 # How far evidence for one adapter among rivals counts, by how much less there is than for the
 # first.
 EVIDENCE_LAG, EVIDENCE_PACE = 8.06, 0.0504
