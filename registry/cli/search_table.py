@@ -86,10 +86,12 @@ def _room(results: "Sequence[ResultAnswer]", texts: Sequence[str], columns: int)
     """Share columns of a line out: twice as many for the name, and what others do not need."""
     left = columns - GAP * len(texts)
     share = max(LEAST_ROOM, left // (len(texts) + 1))
-    longest = {
-        column: max(cell_len(_texts(result)[column]) for result in results) for column in texts
+    room = {
+        column: max(
+            len(column), min(share, max(cell_len(_texts(result)[column]) for result in results))
+        )
+        for column in texts[1:]
     }
-    room = {column: min(share, max(longest[column], len(column))) for column in texts[1:]}
     return {texts[0]: max(LEAST_ROOM, left - sum(room.values())), **room}
 
 
