@@ -64,7 +64,9 @@ def _table(results: "Sequence[ResultAnswer]", width: int, *, in_bands: bool) -> 
     """Return results as rows; in another order than by relevance bands would change every row."""
     # In 80 columns the numbers leave room for two texts; the last line names a lone base model.
     several = len({result.adapter.base_model for result in results}) > 1
-    wide = ("trigger words", "author") if width >= WIDE else ()
+    more = ("trigger words", "author") if width >= WIDE else ()
+    # Files of one's own have no author.
+    wide = [column for column in more if any(_texts(result)[column] for result in results)]
     texts = ("name", *wide, *(("base model",) if several else ()))
     table = Table(box=None, padding=(0, GAP, 0, 0))
     add_id_column(table)
