@@ -240,7 +240,9 @@ startCopying();
 const indexing = document.getElementById("indexing");
 if (indexing) startIndexing(indexing);
 startKeys();
-startLanguage(document.querySelector(".language"));
+// What answers a form is in one language.
+const otherLanguage = document.querySelector(".language");
+if (otherLanguage) startLanguage(otherLanguage);
 const noPicture = document.getElementById("no-picture");
 // Own folders take files of another kind.
 if (!document.getElementById("drop")) startPictures(document.getElementById("by-picture") ?? pictureForm());
