@@ -5,7 +5,6 @@ downloads, first where it stands in the name: as many as are asked for, so that 
 literally matches is out of reach, and no question costs more for being common.
 """
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from registry.measures import timed
+from registry.retrieval import word_marks
 from registry.retrieval.common_words import bearers_of_all, count_common, facts_of_popular
 from registry.retrieval.filters import Filters, beyond_facts
 from registry.retrieval.fitness import ELSEWHERE
@@ -38,7 +38,7 @@ from registry.text.compounds import joined_words, words_of_two
 from registry.text.equal_spellings import equal_spellings
 from registry.text.request_frames import what_is_asked
 from registry.text.translations import is_ordinary, translations
-from registry.text.word_segmentation import IS_HAN, QueryWord, as_one_word, words_asked
+from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
 SHORTEST_TYPO = 4
 # What a word counts whose halves stand anywhere, not in one name: less than any typo, for what has
@@ -47,8 +47,6 @@ HALVES = 0.3
 # A word in the other language counts in a name as the word itself does elsewhere, and elsewhere so
 # much less: it may mean something else. Of a question so many are looked up.
 TRANSLATED, MOST_TRANSLATED = ELSEWHERE, 8
-# An author's name has so many words at most, where they are ordinary ones.
-MOST_OF_AUTHOR = 4
 # Adapters that have all common words come first; after them those that have one of the rarest.
 MOST_COMMON = 3
 # Where filters leave at least such a share, it is quicker to ask the rows that have a rare word for
@@ -180,12 +178,14 @@ def score_words(
         return []
     sources = _sources(session, terms, left, limit)
     places = {word.text: place for place, word in enumerate(words, start=1)}
-    by_author = _by_author(words)
+    of_author = word_marks.by_author(words)
     asked = {
         "weights": [word.weight for word in words],
         "places": [places[term.word] for term in terms],
         "queries": [term.query for term in terms],
-        "named": [" | ".join([_named(term.query), *by_author[term.word]]) for term in terms],
+        "named": [
+            " | ".join([word_marks.named(term.query), *of_author[term.word]]) for term in terms
+        ],
         "authored": [term.authored for term in terms],
         "closeness": [term.closeness for term in terms],
         "shares": [term.share for term in terms],
@@ -334,7 +334,7 @@ def _term(
     """Return what to look for, of which a `query` wants all `words`."""
     named = _count_bearers(_marked(words), common)
     in_full = "".join(f" & !'@={word}'" for word in words)
-    authored = f"{_authored(query)}{in_full}" if all(map(is_ordinary, words)) else None
+    authored = f"{word_marks.authored(query)}{in_full}" if all(map(is_ordinary, words)) else None
     return _Term(asked, query, closeness, _count_bearers(words, common), named, authored)
 
 
@@ -349,7 +349,7 @@ def _meaning(
     for is_common in (False, True):
         own = [one for one in queries if (counts[one] is not None) == is_common]
         if own:
-            query = " | ".join(f"({_not_authored(queries[one])})" for one in own)
+            query = " | ".join(f"({word_marks.not_authored(queries[one])})" for one in own)
             named = [_count_bearers(_marked(one.split()), common) or 0.0 for one in own]
             adapters = sum(counts[one] or 0.0 for one in own) if is_common else None
             yield _Term(asked, query, None, adapters, sum(named), share=TRANSLATED)
@@ -368,7 +368,7 @@ def _count_bearers(words: Sequence[str], common: Mapping[str, float]) -> float |
 
 def _in_names(asked: str, words: Sequence[str], query: str, common: Mapping[str, float]) -> _Term:
     """Return a term for what has all `words` in its name or trigger words, which is the word."""
-    return _term(asked, _marked(words), _named(query), 1.0, common)
+    return _term(asked, _marked(words), word_marks.named(query), 1.0, common)
 
 
 def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) -> list[_Source]:
@@ -376,7 +376,9 @@ def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) 
     common = sorted(
         (term for term in terms if term.adapters is not None), key=lambda term: term.adapters or 0
     )
-    queries = [(_named(term.query), term.adapters_named or 0.0) for term in common[:MOST_COMMON]]
+    queries = [
+        (word_marks.named(term.query), term.adapters_named or 0.0) for term in common[:MOST_COMMON]
+    ]
     if len(common) > 1:
         # Of one word any spelling does.
         by_word: dict[str, list[_Term]] = {}
@@ -392,43 +394,6 @@ def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) 
         _Source(query, texts(facts_of_popular(session, left.filters, bearers, limit)))
         for query, bearers in queries
     ]
-
-
-def _named(query: str) -> str:
-    """Return a tsquery for the same words in names: `listing_words` marks them by an =."""
-    return re.sub(r"'=?([^']+)'", r"'=\1'", query)
-
-
-def _authored(query: str) -> str:
-    """Return a tsquery for the same words where only an author's name has them."""
-    return re.sub(r"'=?([^']+)'", r"'@\1'", query)
-
-
-def _not_authored(query: str) -> str:
-    """Return a tsquery for the same words where they stand elsewhere, too."""
-    return re.sub(r"('[^']+')", lambda word: f"({word[0]} & !{_authored(word[0])})", query)
-
-
-def _by_author(words: Sequence[QueryWord]) -> dict[str, list[str]]:
-    """Return by word of a question tsqueries for the authors whose whole name it is, or is in.
-
-    One that is called by an ordinary word alone is not meant by it more than what others say.
-    """
-    whole = [word for word in words if word.weight == 1.0]
-    names: dict[str, list[str]] = {word.text: [] for word in words}
-    for first in range(len(whole)):
-        for end in range(first + 1, min(first + MOST_OF_AUTHOR, len(whole)) + 1):
-            parts = whole[first:end]
-            if len(parts) == 1 and is_ordinary(parts[0].text):
-                continue
-            for part in parts:
-                names[part.text].append(f"'@={as_one_word(parts)}'")
-    # The parts of an identifier, and the signs of a Chinese word, come behind it.
-    of_whole = list[str]()
-    for word in words:
-        of_whole = names[word.text] if word.weight == 1.0 else of_whole
-        names[word.text] = of_whole
-    return names
 
 
 def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> Answer[list[int]]:
