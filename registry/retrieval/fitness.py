@@ -31,6 +31,8 @@ LITERAL = ELSEWHERE - 1e-6
 # What an ordinary word counts that only a part of an author's name has: who is called Neon Cat does
 # no cats.
 AUTHORED = 0.1
+# How probably a question that is just an author's name means that author, and not what it says.
+AUTHOR_MEANT = 0.6
 # From this score on an adapter has all of a question in its name or trigger words.
 WHOLE = 1 - 1e-6
 # Silent words leave the judgement to one signal, which no similarity makes surer than this.
@@ -179,6 +181,16 @@ def probabilities_of_worded(said: Doubles, words: Doubles, nearest: float) -> Do
     odds = WORDED_SLOPE * said - WORDED_LAG * (nearest - said) + WORDED_SHARE * words - WORDED_DOUBT
     probability: Doubles = 1 / (1 + np.exp(-odds))
     return probability
+
+
+def probabilities_by_author(probable: Doubles, authored: Bools, words: Doubles) -> Doubles:
+    """Return probabilities (adapters,) where the question is an author's name in full.
+
+    If the author is meant, all `authored` adapters are right, and no others; if not, all are as
+    `probable` as by what the question says. What literally answers it by its `words` keeps that.
+    """
+    others = np.where(words >= LITERAL, probable, (1 - AUTHOR_MEANT) * probable)
+    return np.where(authored, AUTHOR_MEANT + (1 - AUTHOR_MEANT) * probable, others)
 
 
 def has_every_word(words: Doubles) -> Bools:

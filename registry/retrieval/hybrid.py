@@ -37,6 +37,7 @@ from registry.retrieval.vector import (
     worth_offering,
 )
 from registry.retrieval.without import that_say_so
+from registry.retrieval.word_marks import author_meant
 from registry.retrieval.words import (
     Wording,
     ask_exact,
@@ -220,8 +221,7 @@ def rank_all(
     with timed("facts"):
         rows = list(_known(session, ids, asked, scores, text_encoder))
     with timed("merge"):
-        in_han = bool(IS_HAN.search(question.text))
-        hits = _merge(offers, rows, asked, strangers_of(text_encoder), known, in_han)
+        hits = _merge(offers, rows, asked, strangers_of(text_encoder), known, question.text)
     for unwanted in question.unwanted:
         every = [hit.adapter_id for hit in hits]
         found = rank_all(session, unwanted, text_encoder, spaces, known=every)
@@ -242,12 +242,13 @@ def _merge(
     asked: Sequence[_Asked],
     strangers: Strangers,
     known: Collection[int],
-    in_han: bool,
+    text: str,
 ) -> list[SearchHit]:
     """Rank all that was offered, by what is known of it: `rows` of every space that was `asked`.
 
-    The question is written `in_han` characters or not.
+    `text` is what the question wants.
     """
+    in_han, author = bool(IS_HAN.search(text)), author_meant(text)
     facts: dict[int, Knowledge] = {}
     scales: dict[int, Scale] = {}
     for one, found in zip(asked, rows, strict=True):
@@ -271,6 +272,7 @@ def _merge(
             for id_, row in facts.items()
             if (not row.in_han if in_han else row.in_han and not row.in_latin)
         },
+        authored={id_ for id_, row in facts.items() if author and row.author == author},
     )
     return fold(hits, {id_: content_of(row) for id_, row in facts.items()})
 

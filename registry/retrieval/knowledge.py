@@ -22,8 +22,8 @@ SCRIPTS = rf"""
     listings.name ~ '[{HAN}]' AS in_han,
     listings.name ~ '\m(?!{GENERIC})[a-z]{{3}}' AS in_latin
 """
-# adapter_id, downloads, base_model, what tells its content (`duplicates.content_of`), SCRIPTS, and
-# the similarities `weights`, `captions` and `said`, of what its listing says.
+# adapter_id, downloads, base_model, author, what tells its content (`duplicates.content_of`),
+# SCRIPTS, and the similarities `weights`, `captions` and `said`, of what its listing says.
 Knowledge = Any
 
 WEIGHTS = """CASE WHEN listings.adapter_id <> ALL (%(weighed)s::bigint[]) THEN (
@@ -100,7 +100,7 @@ def know(
     return rows(
         session,
         f"""
-        SELECT listings.adapter_id, listings.downloads, listings.base_model,
+        SELECT listings.adapter_id, listings.downloads, listings.base_model, listings.author,
             {CONTENT}, {SCRIPTS},
             {WEIGHTS if by_weights else NOTHING} AS weights,
             {CAPTIONS if by_captions else NOTHING} AS captions,

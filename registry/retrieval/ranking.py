@@ -31,6 +31,7 @@ from registry.retrieval.fitness import (
     band_of,
     has_every_word,
     probabilities,
+    probabilities_by_author,
     probabilities_of_said,
     probabilities_of_worded,
 )
@@ -197,6 +198,7 @@ def rank(
     base_models: Mapping[int, str] | None = None,
     said: Mapping[int, float] | None = None,
     unheard: Collection[int] = (),
+    authored: Collection[int] = (),
 ) -> list[SearchHit]:
     """Order all adapters that any signal scores, or that are `exact` or `known`, best first.
 
@@ -205,7 +207,8 @@ def rank(
     the one with more `downloads` comes first, then the one with the smaller id, so the same index
     always answers the same. `said` are the similarities of what is said of adapters: they are
     reported where no caption is nearer, and speak by themselves. `unheard` are named in another
-    script than the question: that they have none of its words says nothing.
+    script than the question: that they have none of its words says nothing. `authored` are by the
+    author whose name the question is.
     """
     said = said or {}
     told = {id_ for own in (*scores.values(), said) for id_ in own}
@@ -233,6 +236,9 @@ def rank(
         only_said = alone & ~np.isnan(by_text)
         probable = np.where(only_said, by_text, np.fmax(probable, by_text))
         sure = np.where(by_text >= TAKEN, np.maximum(sure, by_text), np.where(alone, 0.0, sure))
+    if authored:
+        by_author = np.array([id_ in authored for id_ in ids], bool)
+        probable = probabilities_by_author(probable, by_author, z["words"])
     hits = _hits(
         zip(ids, probable.tolist(), sure.tolist(), mute.tolist(), strict=True),
         _shown(scores, said),

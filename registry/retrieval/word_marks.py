@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from registry.text.translations import is_ordinary
-from registry.text.word_segmentation import QueryWord, as_one_word
+from registry.text.word_segmentation import QueryWord, as_one_word, query_words
 
 # An author's name has so many words at most, where they are ordinary ones.
 MOST_OF_AUTHOR = 4
@@ -49,3 +49,12 @@ def by_author(words: Sequence[QueryWord]) -> dict[str, list[str]]:
         of_whole = names[word.text] if word.weight == 1.0 else of_whole
         names[word.text] = of_whole
     return names
+
+
+def author_meant(text: str) -> str:
+    """Return the name, in lower case, that a question is if it is an author's; "" if it is none.
+
+    One ordinary word is none, as above.
+    """
+    words = [word.text for word in query_words(text) if word.weight == 1.0]
+    return "" if len(words) == 1 and is_ordinary(words[0]) else text.strip().lower()

@@ -22,7 +22,7 @@ from registry.retrieval.likeness import Likes
 from registry.retrieval.results import Similar
 from registry.service import Registry
 from registry.text.prompt_phrases import texts_of
-from registry.text.word_segmentation import segment
+from registry.text.word_segmentation import segment, segment_places
 from tests.builders import TEXT_ENCODER, active_encoder, add_adapter
 from tests.registry.conftest import add_real_encoder, embed
 
@@ -86,6 +86,47 @@ def test_what_is_named_in_another_script_fits_beside_what_has_the_word(
     bands = {result.card.id: result.hit.band for result in registry.search(asked).results}
 
     assert [bands[id_] for id_ in ids] == ["fits", "fits", "probably not"]
+
+
+@pytest.mark.parametrize(
+    ("author", "asked", "is_author"),
+    [
+        ("quiet fox", "Quiet Fox", True),
+        ("quiet fox", "@quiet fox", True),
+        ("安静狐狸", "安静狐狸", True),
+        ("quiet fox", "a quiet fox", False),
+        ("fox", "fox", False),
+    ],
+)
+def test_who_asks_with_an_authors_name_mostly_means_that_author(
+    registry: Registry, author: str, asked: str, is_author: bool
+) -> None:
+    """Whatever the adapters do, which the name does not say; others have it in theirs."""
+    add_real_encoder(registry)
+    fox, engine = embed(registry, asked), embed(registry, "a steam locomotive")
+    with registry.sessions.begin() as session:
+        by_author = add_adapter(
+            session,
+            name="v2",
+            author=author,
+            words=segment_places("v2", author, ""),
+            embedding=engine,
+            captions=[("a steam locomotive", engine)],
+        )
+        alike = add_adapter(session, name="v3", embedding=fox, captions=[(asked, fox)])
+        named = add_adapter(
+            session,
+            name=f"my {asked}",
+            words=segment(f"my {asked}"),
+            embedding=fox,
+            captions=[(f"my {asked}", fox)],
+        )
+
+    hits = {result.card.id: result.hit for result in registry.search(asked).results}
+
+    assert hits[named.id].band == "fits"
+    assert (hits[by_author.id].band == "fits") == is_author
+    assert hits[by_author.id].score > hits[alike.id].score or not is_author
 
 
 class OnlyAnimals:
