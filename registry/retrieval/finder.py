@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ from registry.retrieval.filters import (
 )
 from registry.retrieval.found import MOST_FOUND, Paging, page_of
 from registry.retrieval.given_values import check_length
-from registry.retrieval.hybrid import Question, SearchQuery, correct, put
+from registry.retrieval.hybrid import Question, SearchQuery, correct, put, read
 from registry.retrieval.known_values import base_models_listed, check_filters
 from registry.retrieval.likeness import Likes, Spaces, search_alike
 from registry.retrieval.named import find_named
@@ -161,7 +161,7 @@ class Finder:
                 notes = (*notes, NONE_LEFT)
         if question.unwanted:
             notes = (*notes, _understood(question.text, [own.text for own in question.unwanted]))
-        notes = (*notes, *(CORRECTED.format(*pair) for pair in question.corrected.items()))
+        notes = (*notes, *_said_corrected(question.corrected))
         if paging.sort != "relevance" and len(paged.found) == MOST_RANKED:
             notes = (*notes, SORTED)
         page = SearchPage(
@@ -211,23 +211,27 @@ class Finder:
         if wish.unwanted:
             away = [*([likes.unlike_text] if likes.unlike_text else []), *wish.unwanted]
             text, likes = wish.wanted, replace(likes, unlike_text=", ".join(away))
+        question = "alike", text, likes, filters
         started = time.perf_counter()
         with self._snapshot() as session:
             if not base_models_listed(session):
                 raise NothingIndexedError
             check_filters(session, filters)
+            text, corrected = self._put_right(session, text, filters)
+            unlike_text, of_unlike = self._put_right(session, likes.unlike_text, filters)
+            likes, corrected = replace(likes, unlike_text=unlike_text), corrected | of_unlike
             spaces, notes = self._spaces(session, filters)
             alike = search_alike(session, text, likes, filters, MOST_FOUND, spaces)
             hits = {hit.adapter_id: hit for hit in alike.hits}
-            question, paging = ("alike", text, likes, filters), Paging(sort, cursor, limit, seed)
             fitting = [id_ for id_, hit in hits.items() if hit.band != "probably not"]
             # By name, what probably is something else would come anywhere.
             listed = list(hits) if sort == "relevance" else fitting or list(hits)
-            page = page_of(session, question, listed, paging)
+            page = page_of(session, question, listed, Paging(sort, cursor, limit, seed))
             results = load_results(session, [hits[id_] for id_ in page.ids])
             found = count_by_base_model(session, fitting)
         if wish.unwanted:
             notes = (*notes, _understood(text, wish.unwanted))
+        notes = (*notes, *_said_corrected(corrected))
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
             asked,
@@ -241,6 +245,15 @@ class Finder:
             compared_by=alike.compared_by,
             sort=sort,
         )
+
+    def _put_right(
+        self, session: Session, text: str, filters: Filters
+    ) -> tuple[str, Mapping[str, str]]:
+        """Return a text as it was meant, and its misspelt words, each with what was meant."""
+        if not text:
+            return text, {}
+        question = read(session, SearchQuery(text, filters), self._text_encoder)
+        return (question.text if question.corrected else text), question.corrected
 
     def _everything(self, filters: Filters, paging: Paging) -> SearchPage:
         """Return a page of all that `filters` let through.
@@ -505,6 +518,10 @@ class Finder:
 
 def _understood(wanted: str, unwanted: Iterable[str]) -> str:
     return UNDERSTOOD.format(wanted, "”, “".join(unwanted))
+
+
+def _said_corrected(corrected: Mapping[str, str]) -> list[str]:
+    return [CORRECTED.format(*pair) for pair in corrected.items()]
 
 
 def _leave_nothing(session: Session, filters: Filters) -> bool:

@@ -5,6 +5,7 @@ import pytest
 from registry.db.models import Adapter
 from registry.retrieval.corrections import put_right
 from registry.retrieval.filters import Filters
+from registry.retrieval.likeness import Likes
 from registry.service import Registry
 from registry.text.word_segmentation import segment
 from tests.builders import add_adapter
@@ -40,6 +41,25 @@ def test_a_misspelt_word_is_put_right(
     )
     assert page.results[0].hit.band == "fits"
     assert meant[:5] in page.results[0].card.name.lower()
+
+
+def test_misspelt_words_are_put_right_beside_adapters(registry: Registry) -> None:
+    """Of what is wanted and of what is not; pages that follow are of the same question."""
+    green, blue, _, mammals = add_named(
+        registry, "Green Gradient", "Gradient Blue", "Silhouette", "Cartoon Mammals"
+    )
+    likes = Likes(like=(mammals,), unlike_text="silhuette")
+
+    page = registry.search("gradiant", likes=likes, limit=1)
+    following = registry.search("gradiant", likes=likes, limit=1, cursor=page.next)
+
+    found = [result.card.id for one in (page, following) for result in one.results]
+    assert found == [green, blue]
+    assert [note for note in page.notes if "read as" in note] == [
+        "Nothing here has “gradiant”: read as “gradient”. In quotes a word is taken as it is.",
+        "Nothing here has “silhuette”: read as “silhouette”. In quotes a word is taken as it is.",
+    ]
+    assert page.text == "gradiant"
 
 
 @pytest.mark.parametrize(
