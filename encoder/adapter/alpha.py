@@ -20,6 +20,8 @@ from encoder.errors import BadWeightsError, LoraFileError
 from encoder.late_torch import Tensor
 
 NO_ALPHA = "1: the file has no alpha"
+# Where PEFT's config is that diffusers writes into a file.
+IN_METADATA = "the metadata"
 # The slots whose first axis is the rank that alpha is divided by.
 RANKED = ("down",)
 # Slots of what is no product of factors.
@@ -35,6 +37,7 @@ class Alpha:
     # The modules whose strength a config gives.
     strengths: Mapping[str, Strength]
     trouble: str = ""  # why the config beside the file is not used
+    config: str = ""  # where the config stands that gives all of them, for no tensor does
 
     def scale(self, module: str, alpha: Tensor | None, rank: int) -> float:
         """alpha / rank; 1 where no alpha is known, as every trainer means it; NaN unread."""
@@ -57,7 +60,7 @@ def find_config(
     """Return PEFT's config of a file and where it stands; None where there is none."""
     written = find_peft_config(file, header.metadata, plan.prefix)
     if written is not None:
-        return written, "the metadata"
+        return written, IN_METADATA
     # Files of other programs may lie beside a config that is not theirs.
     if beside and not plan.flat and any(name in beside for name in ALPHAS):
         return beside, CONFIG_NAME
@@ -85,7 +88,7 @@ def find_alpha(
         return Alpha(f"alpha / rank, from a tensor of {of}", strengths)
     if strengths and config is not None:
         divisor = "√rank" if config.get("use_rslora") else "rank"
-        return Alpha(f"alpha / {divisor}, from {where}", strengths)
+        return Alpha(f"alpha / {divisor}, from {where}", strengths, config=where)
     return Alpha(NO_ALPHA, strengths, trouble)
 
 

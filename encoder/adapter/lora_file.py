@@ -48,6 +48,8 @@ class LoraWeights:
     # Changes of biases and of norms' weights, by parameter name.
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
     file: "TensorFile | None" = None
+    # Where PEFT's config stands that gives the layers their scales; "" where tensors give any.
+    config: str = ""
 
     def done_with(self, layer: Layer) -> None:
         """Let the memory of what was read of a layer be given back; whoever goes through layers
@@ -136,6 +138,7 @@ class OpenedLora:
             verdict=verdict,
             vectors=self.outcome.conversion.vectors,
             file=self.file,
+            config=self.facts.config,
         )
 
     def judge(self, *watchers: Watcher) -> Verdict:
@@ -217,6 +220,7 @@ def _facts(header: Header, placed: Placed) -> FileFacts:
         trainer=find_trainer(header.metadata) or TRAINERS.get(placed.format),
         alpha=placed.alpha,
         alphas=placed.alphas,
+        config=placed.config,
         dtype=placed.dtype,
         size=header.data_start + data,
         parts=placed.parts,

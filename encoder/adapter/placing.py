@@ -65,6 +65,7 @@ class Placed:
     format: str
     alpha: str  # the rule that scales follow
     alphas: tuple[float, ...]  # of every layer whose alpha is known
+    config: str  # where PEFT's config stands that all alphas are from, or ""
     dtype: str
     parts: Mapping[str, int]  # that are left out
     notes: tuple[str, ...]
@@ -202,6 +203,7 @@ def _place(
         format=_name_format(plan, outcome),
         alpha=alpha.rule,
         alphas=tuple(part.alpha for part in parts.values() if part.alpha is not None),
+        config=alpha.config,
         dtype="+".join(sorted({header.tensors[key].dtype for key in keys})),
         parts=dict(sorted(plan.parts.items())),
         notes=alpha_notes(plan, alpha, trouble),

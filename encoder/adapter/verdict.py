@@ -78,6 +78,7 @@ class FileFacts:
     trainer: str | None
     alpha: str
     alphas: tuple[float, ...]  # of every layer whose alpha is known
+    config: str  # where PEFT's config stands that all alphas are from, or ""
     dtype: str
     size: int
     parts: Mapping[str, int]  # that are left out

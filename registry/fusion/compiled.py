@@ -31,6 +31,10 @@ def check_compiled(denoiser: nn.Module) -> None:
     """
     if "torch._dynamo" not in sys.modules:
         return
-    compiled = hasattr(denoiser, "_orig_mod") or denoiser._compiled_call_impl is not None
+    # Its blocks may be compiled each by itself, as diffusers' compile_repeated_blocks does.
+    compiled = any(
+        hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
+        for module in denoiser.modules()
+    )
     if compiled and torch._dynamo.config.skip_nnmodule_hook_guards:
         raise CompiledBaseError

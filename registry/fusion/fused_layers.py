@@ -128,10 +128,13 @@ def find_layer(transformer: nn.Module, name: str, stack: LayerStack) -> nn.Modul
         AlreadyAttachedError: it runs adapters already.
     """
     module = _find_free(transformer, name)
-    if not (isinstance(module, nn.Conv2d) and module.kernel_size == module.stride == (1, 1)):
-        module = _check_linear(module, name)
+    if isinstance(module, nn.Conv2d) and module.kernel_size == module.stride == (1, 1):
+        expected = (module.out_channels, module.in_channels)
+    else:
+        # Not its weight's shape: quantised ones are packed.
+        linear = _check_linear(module, name)
+        expected = (linear.out_features, linear.in_features)
     got = (stack.up.shape[-1], stack.down.shape[1])
-    expected = tuple(module.weight.shape[:2])
     if got != expected:
         raise LayerMismatchError(f"layer {name!r}: adapter has {got}, the base {expected}")
     return module

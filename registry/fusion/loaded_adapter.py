@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -56,6 +57,14 @@ class LoadedAdapter:
             return written[:12]
         return None if self.weights.file is None else self.weights.file.hash_body()[:12]
 
+    def config_scale(self) -> float | None:
+        """Return what PEFT's config multiplies all layers by; None where tensors say it.
+
+        None as well where layers differ in that.
+        """
+        scales = {layer.scale for layer in self.weights.layers.values()}
+        return scales.pop() if self.weights.config and len(scales) == 1 else None
+
     def text_encoders(self) -> tuple[str, ...]:
         """Return the text encoders that its file changes, which is left out."""
         return tuple(part for part in self.weights.verdict.parts if part not in OTHER_PARTS)
@@ -86,6 +95,15 @@ def check_adapters(adapters: Sequence[LoadedAdapter], backend: Backend) -> None:
                 raise CorruptAdapterError(adapter.name, name)
 
 
+def distinct_names(adapters: Sequence[LoadedAdapter]) -> list[str]:
+    """Return adapters' names, with the start of the file's hash where several are called so."""
+    called = Counter(adapter.name for adapter in adapters)
+    return [
+        f"{adapter.name} ({adapter.sha256[:8]})" if called[adapter.name] > 1 else adapter.name
+        for adapter in adapters
+    ]
+
+
 def relevance_by_adapter(adapters: Sequence[LoadedAdapter]) -> list[float | None]:
     """Return how far the prompt favours each adapter over the others; None where unknown."""
     parts = max((len(adapter.similarities or ()) for adapter in adapters), default=0)
@@ -109,6 +127,17 @@ def leanings_by_adapter(
         if gates is None or adapter.embedding is None
         else tuple(gates.leanings(torch.tensor(adapter.embedding)).tolist())
         for adapter in adapters
+    ]
+
+
+def not_exported(adapters: Sequence[LoadedAdapter]) -> list[str]:
+    """Say in words of which adapters other programs make more or less than is made here."""
+    return [
+        f"{adapter.name} is stronger in some layers than in others by {adapter.weights.config}, "
+        "which most other programs do not read"
+        for adapter in adapters
+        if adapter.weights.config
+        and len({layer.scale for layer in adapter.weights.layers.values()}) > 1
     ]
 
 

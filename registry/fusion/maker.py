@@ -174,21 +174,27 @@ class Maker:
         """
         if strengths is not None and len(strengths) != len(adapters or ()):
             raise StrengthsError(len(strengths), len(adapters or ()))
-        chosen: list[Chosen] = []
-        if adapters is not None:
-            chosen += self._named(prompt.text, adapters)
+        chosen: Sequence[Chosen] = ()
+        strengths = list(strengths or ())
         called = len(prompt.called)
-        if (k and adapters is None) or (called and adapters):
-            known = {each.card.id for each in chosen}
-            found = self.catalogue.choose(prompt.text, max(k, called), base_model=base_model)
-            chosen += [each for each in found if each.card.id not in known]
+        if adapters:
+            found = (
+                self.catalogue.choose(prompt.text, called, base_model=base_model) if called else ()
+            )
+            also = [each.card for each in found if each.card.id not in adapters]
+            # All at once: they are compared by the same parts of the prompt.
+            ids = [*adapters, *(card.id for card in also)]
+            chosen = self._named(prompt.without_calls, ids)
+            strengths = [*(strengths or [None] * len(adapters)), *(card.strength for card in also)]
+        elif k and adapters is None:
+            chosen = self.catalogue.choose(prompt.text, max(k, called), base_model=base_model)
         if base_model is None:
             base_model = (
                 chosen[0].card.base_model if chosen else self.catalogue.default_base_model()
             )
         ingredients = [
             Ingredient(each.card, _strength_of(each.card, given), each.similarities, each.embedding)
-            for each, given in zip_longest(chosen, strengths or ())
+            for each, given in zip_longest(chosen, strengths)
         ]
         return ingredients, base_model
 

@@ -47,6 +47,10 @@ class RecipeAdapter(_Frozen):
     trigger_words: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
     # The hash by which web UIs and Civitai know it; None where its file was not looked at.
     autov3: AutoV3 | None = None
+    # Alpha / rank of its layers where no tensor of its file says it, but PEFT's config does, which
+    # few programs read, and whether that stands in the file; None where tensors do.
+    config_scale: Ratio | None = None
+    config_in_file: bool = False
     # The text encoders that its file changes as well; that is left out here.
     text_encoders: Annotated[tuple[Name, ...], Field(max_length=10)] = ()
 

@@ -5,14 +5,17 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from encoder.adapter.alpha import IN_METADATA
 from encoder.base_models.facts import variant_of
 from registry.fusion.backends.base import Backend
 from registry.fusion.gates.interface import Gates
 from registry.fusion.licences import conflicts, strictest
 from registry.fusion.loaded_adapter import (
     LoadedAdapter,
+    distinct_names,
     leanings_by_adapter,
     left_out,
+    not_exported,
     relevance_by_adapter,
 )
 from registry.fusion.options import Drawing
@@ -30,8 +33,10 @@ def write_recipe(
     """Return all that fixes an image's pixels, with what the base draws best with filled in."""
     defaults, gated = backend.defaults, drawing.mode == "gated"
     base_licence = variant_of(backend.base_model).licence
-    licences = {adapter.name: adapter.licence for adapter in adapters}
-    licences[f"the base {backend.base_model}"] = base_licence
+    licences = {
+        name: adapter.licence
+        for name, adapter in zip(distinct_names(adapters), adapters, strict=True)
+    } | {f"the base {backend.base_model}": base_licence}
     triggers = missing_triggers(prompt, adapters)
     width, height = drawing.size or backend.size
     return Recipe(
@@ -55,7 +60,9 @@ def write_recipe(
             licence=base_licence,
         ),
         licence=strictest(list(licences.values())),
-        warnings=(*conflicts(licences), *left_out(adapters)) if adapters else (),
+        warnings=(*conflicts(licences), *left_out(adapters), *not_exported(adapters))
+        if adapters
+        else (),
         versions=all_versions(backend),
         threads=torch.get_num_threads(),
     )
@@ -76,6 +83,8 @@ def recipe_adapters(
             licence=adapter.licence,
             trigger_words=words,
             autov3=adapter.autov3(),
+            config_scale=adapter.config_scale(),
+            config_in_file=adapter.weights.config == IN_METADATA,
             text_encoders=adapter.text_encoders(),
         )
         for adapter, words, relevance, leanings in zip(

@@ -219,7 +219,7 @@ class Finder:
             check_filters(session, filters)
             text, corrected = self._put_right(session, text, filters)
             unlike_text, of_unlike = self._put_right(session, likes.unlike_text, filters)
-            likes, corrected = replace(likes, unlike_text=unlike_text), corrected | of_unlike
+            likes = replace(likes, unlike_text=unlike_text)
             spaces, notes = self._spaces(session, filters)
             alike = search_alike(session, text, likes, filters, MOST_FOUND, spaces)
             hits = {hit.adapter_id: hit for hit in alike.hits}
@@ -231,7 +231,7 @@ class Finder:
             found = count_by_base_model(session, fitting)
         if wish.unwanted:
             notes = (*notes, _understood(text, wish.unwanted))
-        notes = (*notes, *_said_corrected(corrected))
+        notes = (*notes, *_said_corrected({**corrected, **of_unlike}))
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
             asked,

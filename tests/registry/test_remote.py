@@ -31,6 +31,7 @@ from registry.remote import RegistryClient, RemoteRegistry
 from registry.service import Registry
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_file
+from tests.registry.conftest import add_real_encoder, embed
 from tests.registry.fusion.builders import BASE_MODEL, save_tiny_base
 from tests.registry.test_imports import run
 
@@ -122,6 +123,27 @@ def test_what_a_prompt_calls_for_is_drawn_with_and_is_no_word_of_it(
     assert called.prompt == "a fox"
     assert [(used.id, used.strength) for used in beside.adapters] == [(ink, 1)]
     assert (beside.prompt, alone.prompt, list(alone.adapters)) == ("x", "a fox", [])
+
+
+def test_what_is_called_is_compared_with_the_same_words_as_what_is_named(
+    registry: Registry, remote: RemoteRegistry
+) -> None:
+    """Else gates cannot tell which adapter a part of the prompt is for."""
+    add_real_encoder(registry)
+    fox = add_file(registry, 1, "fox", embedding=embed(registry, "a fox"))
+    ink = add_file(registry, 2, "ink", embedding=embed(registry, "ink wash"))
+    prompt = "a fox in snow, ink wash"
+
+    called = remote.maker.fuse(
+        f"{prompt}, <lora:ink:0.8>", adapters=[fox], mode="sum", steps=1
+    ).recipe
+    named = remote.maker.fuse(
+        prompt, adapters=[fox, ink], strengths=[None, 0.8], mode="sum", steps=1
+    ).recipe
+
+    assert [(used.id, used.strength) for used in called.adapters] == [(fox, 1.0), (ink, 0.8)]
+    assert called.adapters == named.adapters
+    assert all(used.relevance is not None for used in called.adapters)
 
 
 def test_where_no_strength_is_given_the_adapters_own_counts(

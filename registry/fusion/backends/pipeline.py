@@ -187,7 +187,10 @@ class PipelineBackend:
             avoided = negative or self._facts.empty_negative
             negatives = None if avoided is None else [avoided] * len(prompts)
             return {"prompt": prompts, **self._negative_inputs(negatives)}
-        tokens, pooled = self._prompt_encoder.encode([*prompts, negative])
+        encoded = self._prompt_encoder.encode([*prompts, negative])
+        # The pipeline takes embeddings as they are, to the network as well.
+        device, dtype = self._pipeline._execution_device, next(self.transformer.parameters()).dtype
+        tokens, pooled = (one.to(device, dtype) for one in encoded)
         return {
             "prompt_embeds": tokens[:-1],
             "pooled_prompt_embeds": pooled[:-1],

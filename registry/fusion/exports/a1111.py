@@ -15,7 +15,8 @@ def write_a1111(recipe: Recipe) -> str:
     lines = [" ".join([for_a1111(recipe.full_prompt), *map(_call, adapters)])]
     if recipe.negative_prompt:
         lines.append(f"Negative prompt: {for_a1111(recipe.negative_prompt)}")
-    guidance = {"CFG scale": f"{recipe.guidance:g}"}
+    # Less than 1 is no guidance here, and the negative prompt there.
+    guidance = {"CFG scale": f"{max(1.0, recipe.guidance):g}"}
     if pipeline_of(recipe).takes_guidance:
         guidance = {"CFG scale": "1", "Distilled CFG Scale": f"{recipe.guidance:g}"}
     settings = {

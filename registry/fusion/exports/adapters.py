@@ -52,15 +52,25 @@ def _is_plain(sign: str) -> bool:
     return sign.isalnum() or (unicodedata.category(sign) in ("Mn", "Mc") and not is_selector)
 
 
-def exported(recipe: Recipe) -> list[ExportedAdapter]:
-    """Return the adapters in use; their strengths are divided where the recipe averages."""
+def exported(recipe: Recipe, *, reads_metadata: bool = False) -> list[ExportedAdapter]:
+    """Return the adapters in use; their strengths are divided where the recipe averages.
+
+    Programs take alpha / rank for 1 where no tensor says it: what PEFT's config says is part of
+    the strength then, but in those that read it in a file's metadata. None reads it beside one.
+    """
     used = [adapter for adapter in recipe.adapters if adapter.strength and recipe.mode != "base"]
     share = 1 / len(used) if recipe.mode == "average" and used else 1.0
     return [
         ExportedAdapter(
             adapter,
             export_name(adapter.name, adapter.sha256),
-            round(adapter.strength * share, 4),
+            round(adapter.strength * share * _unread_scale(adapter, reads_metadata), 4),
         )
         for adapter in used
     ]
+
+
+def _unread_scale(adapter: RecipeAdapter, reads_metadata: bool) -> float:
+    if adapter.config_scale is None or (adapter.config_in_file and reads_metadata):
+        return 1.0
+    return adapter.config_scale

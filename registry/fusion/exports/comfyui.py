@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from encoder.base_models.facts import ComfyFiles
+from encoder.base_models.facts import ComfyFiles, find_facts
 from registry.fusion.errors import ExportError
 from registry.fusion.exports.adapters import NOTE, exported, file_of
 from registry.fusion.exports.escaping import for_comfyui, for_comfyui_editor
@@ -189,7 +189,8 @@ def draw_workflow(recipe: Recipe) -> Workflow:
         {
             "seed": recipe.seed,
             "steps": recipe.steps,
-            "cfg": guidance,
+            # Less than 1 is no guidance here, and the negative prompt alone there.
+            "cfg": max(1.0, guidance),
             "sampler_name": "euler",
             "scheduler": "simple",
             "denoise": 1.0,
@@ -205,10 +206,18 @@ def draw_workflow(recipe: Recipe) -> Workflow:
 
 
 def _load_base(flow: Workflow, files: ComfyFiles, base_model: str) -> list[Slot]:
-    """Add the nodes that load model, text encoders and autoencoder."""
+    """Add the nodes that load model, text encoders and autoencoder.
+
+    Files are the family's; a variant's is called after it, so that ComfyUI says that it lacks one
+    rather than draw with another.
+    """
+    facts = find_facts(base_model)
+    of_family = facts is not None and base_model == facts.name
+    own = file_of(base_model.replace(".", "", 1))  # flux1-dev
     if files.checkpoint:
-        return flow.add("CheckpointLoaderSimple", {"ckpt_name": files.checkpoint})
-    network = files.network or file_of(base_model.replace(".", "", 1))  # flux1-dev
+        checkpoint = files.checkpoint if of_family else own
+        return flow.add("CheckpointLoaderSimple", {"ckpt_name": checkpoint})
+    network = files.network if files.network and of_family else own
     (model,) = flow.add("UNETLoader", {"unet_name": network, "weight_dtype": "default"})
     both = len(files.text_encoders) == 2
     names = ("clip_name1", "clip_name2") if both else ("clip_name",)

@@ -26,7 +26,8 @@ def write_script(recipe: Recipe) -> str:
     }
     pipeline = pipeline_of(recipe)
     adapters = [
-        (each.file, _weight(each, pipeline.denoiser), each.used.sha256) for each in exported(recipe)
+        (each.file, _weight(each, pipeline.denoiser), each.used.sha256)
+        for each in exported(recipe, reads_metadata=True)
     ]
     if not pipeline.guidance_input:
         call[pipeline.guidance_argument] = pipeline.guidance_value(recipe.guidance)
@@ -35,8 +36,10 @@ def write_script(recipe: Recipe) -> str:
             call["negative_prompt"] = negative
         elif negative is not None:
             call["negative_prompt_embeds"] = Code(f"pipe.encode_prompt({negative!r})[0]")
-    elif pipeline.takes_guidance and recipe.guidance > 1:
+    elif pipeline.takes_guidance:
         call |= {"guidance_scale": recipe.guidance}
+    elif recipe.guidance > 1:
+        call |= {"true_cfg_scale": recipe.guidance, "negative_prompt": recipe.negative_prompt}
     return SCRIPT.format(
         note=NOTE,
         base=variant_of(recipe.base.name).hub_id or recipe.base.name,

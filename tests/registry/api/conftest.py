@@ -33,7 +33,13 @@ def drawing(registry: Registry, base_folder: Path) -> Iterator[Registry]:
         yield registry
 
 
-def add_file(registry: Registry, seed: int, name: str, caption: str = "") -> int:
+def add_file(
+    registry: Registry,
+    seed: int,
+    name: str,
+    caption: str = "",
+    embedding: list[float] | None = None,
+) -> int:
     """Add an adapter whose file is real and lies in the blob store; return its id."""
     registry.settings.home.mkdir(exist_ok=True)
     path = write_adapter(registry.settings.home / f"{seed}.safetensors", make_factors(seed))
@@ -47,6 +53,7 @@ def add_file(registry: Registry, seed: int, name: str, caption: str = "") -> int
             file_sha256=sha256,
             file_name="sub/fox.safetensors",
             captions=captions,
+            embedding=embedding,
         ).id
 
 

@@ -266,6 +266,31 @@ def test_layers_that_do_not_fit_are_named(
     assert hooks(transformer) == 0
 
 
+def test_a_layer_whose_numbers_are_packed_is_known_by_its_size(
+    transformer: nn.Module, run: Callable[[], Tensor], adapters: list[LoraWeights]
+) -> None:
+    """As bitsandbytes' layers of four bits are: a column of bytes, two weights each."""
+    plain = run()
+    for module in transformer.modules():
+        if isinstance(module, nn.Linear):
+            module.__class__ = PackedLinear
+            module.weight = nn.Parameter(module.weight.reshape(-1, 1))
+
+    with attach(transformer, [(adapters[0], 1.0)], mode="sum"):
+        fused = run()
+
+    torch.testing.assert_close(run(), plain)
+    assert not torch.allclose(fused, plain)
+
+
+class PackedLinear(nn.Linear):
+    """Unpacks what it multiplies with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.reshape(self.out_features, self.in_features)
+        return nn.functional.linear(x, weight, self.bias)
+
+
 def make_like(weights: LoraWeights, layers: dict[str, object]) -> LoraWeights:
     return LoraWeights(layers, weights.base_model, (), None, {}, weights.verdict)  # type: ignore[arg-type]
 

@@ -149,14 +149,21 @@ def test_swapping_adapters_compiles_nothing_anew(
     assert len(graphs) == compiled
 
 
-def test_a_base_compiled_blind_to_adapters_is_refused(transformer: nn.Module) -> None:
+@pytest.mark.parametrize("by_blocks", [False, True])
+def test_a_base_compiled_blind_to_adapters_is_refused(
+    transformer: nn.Module, by_blocks: bool
+) -> None:
     """It would run on without them, and nobody would know."""
     import torch._dynamo
 
     before = torch._dynamo.config.skip_nnmodule_hook_guards
     torch._dynamo.config.skip_nnmodule_hook_guards = True
     try:
-        blind: Any = torch.compile(transformer, backend="eager")
+        blind: Any = transformer
+        if by_blocks:
+            blind.compile_repeated_blocks(backend="eager")
+        else:
+            blind = torch.compile(transformer, backend="eager")
         with (
             pytest.raises(CompiledBaseError, match="compile_base"),
             attach(blind, [(draw_weights(transformer, 1), 1.0)], mode="sum"),

@@ -145,9 +145,8 @@ def check_workflow(flow: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def test_the_workflow_of_comfyui_chains_the_adapters(
     fused: tuple[FusedImage, Path], name: str, backend: str, loader: str
 ) -> None:
-    recipe: Recipe = fused[0].recipe
-    base = recipe.base.model_copy(update={"name": name, "backend": f"diffusers-{backend}"})
-    nodes = check_workflow(json.loads(export(recipe.model_copy(update={"base": base}), "comfyui")))
+    recipe = based_on(fused[0].recipe, name, backend)
+    nodes = check_workflow(json.loads(export(recipe, "comfyui")))
     first, second = nodes["LoraLoaderModelOnly"]
     files = [each.file for each in exported(recipe)]
     assert first["widgets_values"] == [files[0], 0.5]
@@ -185,6 +184,72 @@ def test_both_forms_of_a_workflow_are_of_one_graph(fused: tuple[FusedImage, Path
         values = [value for name, value in run["inputs"].items() if name not in linked]
         assert values == [value for value in node["widgets_values"] if value != "fixed"]
     assert len(graph) == len(flow["nodes"]) - 1  # without the note
+
+
+@pytest.mark.parametrize(
+    ("name", "backend", "file"),
+    [
+        ("sdxl-1.0", "sdxl", "sd_xl_base_1.0.safetensors"),
+        ("pony", "sdxl", "pony.safetensors"),
+        ("sd-1.5", "sd", "v1-5-pruned-emaonly.safetensors"),
+        ("qwen-image", "qwen-image", "qwen_image_bf16.safetensors"),
+        ("qwen-image-2512", "qwen-image", "qwen-image-2512.safetensors"),
+        ("flux.1-krea-dev", "flux", "flux1-krea-dev.safetensors"),
+    ],
+)
+def test_comfyui_loads_no_other_variant_of_the_base(
+    fused: tuple[FusedImage, Path], name: str, backend: str, file: str
+) -> None:
+    """It would draw with what is there, and not say so."""
+    recipe = based_on(fused[0].recipe, name, backend)
+    loader = next(iter(json.loads(export(recipe, "comfyui-api")).values()))
+    assert file in loader["inputs"].values()
+
+
+@pytest.mark.parametrize("guidance", [0.0, 0.5, 1.0])
+def test_no_guidance_is_none_elsewhere(fused: tuple[FusedImage, Path], guidance: float) -> None:
+    """A factor below 1 draws the negative prompt in other programs."""
+    recipe = fused[0].recipe.model_copy(update={"guidance": guidance})
+    plain = based_on(recipe, "sdxl-turbo", "sdxl")
+    [sampler] = [
+        node["inputs"]
+        for node in json.loads(export(plain, "comfyui-api")).values()
+        if node["class_type"] == "KSampler"
+    ]
+    assert sampler["cfg"] == 1.0
+    assert "CFG scale: 1," in export(plain, "a1111")
+    # An input of the network is given as it is: the class has another by default.
+    assert f"guidance_scale={guidance}," in export(recipe, "diffusers")
+
+
+def test_a_distilled_base_is_guided_by_a_factor_where_it_was_here(
+    fused: tuple[FusedImage, Path],
+) -> None:
+    recipe = based_on(fused[0].recipe, "flux.1-schnell", "flux").model_copy(
+        update={"guidance": 4.0, "negative_prompt": "blue"}
+    )
+    script = export(recipe, "diffusers")
+    assert "true_cfg_scale=4.0" in script
+    assert "negative_prompt='blue'" in script
+
+
+def test_what_pefts_config_multiplies_by_goes_into_strengths(
+    fused: tuple[FusedImage, Path],
+) -> None:
+    """Programs that do not read it take 1; diffusers reads it in a file, and nobody beside one."""
+    beside = with_adapters(fused[0].recipe, config_scale=2.0)
+    inside = with_adapters(fused[0].recipe, config_scale=2.0, config_in_file=True)
+
+    for recipe in (beside, inside):
+        assert re.findall(r"<lora:[^:>]+:([^:>]+)>", export(recipe, "a1111")) == ["1", "1.5"]
+        assert '"strength_model": 1.5' in export(recipe, "comfyui-api")
+    assert "safetensors', 1.5, '" in export(beside, "diffusers")
+    assert "safetensors', 0.75, '" in export(inside, "diffusers")
+
+
+def based_on(recipe: Recipe, name: str, backend: str) -> Recipe:
+    base = recipe.base.model_copy(update={"name": name, "backend": f"diffusers-{backend}"})
+    return recipe.model_copy(update={"base": base})
 
 
 def with_adapters(recipe: Recipe, **facts: Any) -> Recipe:

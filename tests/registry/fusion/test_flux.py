@@ -64,6 +64,19 @@ def test_backend_integrates_the_velocity_that_was_trained(backend: PipelineBacke
     assert difference(drawn, expected) <= 1
 
 
+def test_a_base_in_half_precision_draws_what_its_sentences_say(
+    base_folder: Path, backend: PipelineBackend
+) -> None:
+    """As on a GPU: embeddings come in float32, and the network is not."""
+    half = load_backend(base_folder, BASE_MODEL)
+    half._pipeline.to(dtype=torch.bfloat16)
+    sampling = Sampling(seed=5, steps=STEPS, guidance=2.5)
+
+    (drawn,), (whole,) = (each.generate(["red apple"], sampling) for each in (half, backend))
+
+    assert drawn.size == whole.size
+
+
 def test_a_seed_fixes_every_pixel(backend: PipelineBackend) -> None:
     first, again, other = (
         backend.generate(["red apple"], Sampling(seed=seed, steps=2))[0] for seed in (1, 1, 2)

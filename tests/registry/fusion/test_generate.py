@@ -91,6 +91,20 @@ def test_image_tells_how_it_was_made(
     assert any("not stated or not known: 剪影" in said for said in recipe.warnings)
 
 
+def test_of_two_adapters_of_one_name_the_stricter_licence_counts(
+    backend: PipelineBackend, adapters: list[LoadedAdapter]
+) -> None:
+    strict = dataclasses.replace(adapters[0], name="style", licence="cc-by-nd-4.0")
+    free = dataclasses.replace(adapters[1], name="style", licence="mit")
+
+    recipe = generate(
+        "a cactus", [strict, free], backend, None, Drawing(steps=1, mode="sum")
+    ).recipe
+
+    assert recipe.licence == "cc-by-nd-4.0"
+    assert f"style ({strict.sha256[:8]})" in recipe.warnings[0]
+
+
 def test_activity_is_mapped_over_layers_and_steps(
     backend: PipelineBackend, adapters: list[LoadedAdapter], gates: Gates
 ) -> None:

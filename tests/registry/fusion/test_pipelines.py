@@ -172,7 +172,7 @@ def test_scripts_ask_diffusers_for_the_same(family: PipelineBackend) -> None:
     side = SIZE[family.base_model]
     drawing = Drawing(steps=1, guidance=4.0, negative="pear", mode="base", size=(side, side))
     asked = {
-        "flux.1-schnell": [],
+        "flux.1-schnell": ["true_cfg_scale=4.0", "negative_prompt='pear'"],
         "qwen-image": ["true_cfg_scale=4.0", "negative_prompt='pear'"],
         "z-image": ["guidance_scale=3.0", "negative_prompt='pear'"],
         "flux.2-klein-base-4b": [
