@@ -101,6 +101,8 @@ class Refusal:
     hub: str
     repo: str
     reason: str
+    # When it changed, of one that may be read the next time: a cursor behind it would lose it.
+    again_from: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,10 @@ class Source(Protocol):
 
     def wants(self, record: AdapterRecord) -> bool:
         """Whether such an adapter is among those that it was asked to list."""
+        ...
+
+    def would_list(self, record: AdapterRecord) -> bool:
+        """Whether it is, and the hub's own filters know it for one: else it has not vanished."""
         ...
 
     def list_adapters(

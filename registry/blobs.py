@@ -87,8 +87,12 @@ class BlobStore:
             return True
         if here and size in (None, here):
             return False
-        place.unlink(missing_ok=True)
+        self.discard(sha256)
         return True
+
+    def discard(self, sha256: str) -> None:
+        """Remove a blob that is not what its name says."""
+        self._place(sha256).unlink(missing_ok=True)
 
     def open(self, sha256: str) -> BinaryIO:
         """Open a blob for reading.

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,14 +65,21 @@ class SharedBlobStore(BlobStore):
 
     def discard_cut(self, sha256: str, size: int | None) -> bool:
         """As in a folder, of what others can have."""
-        super().discard_cut(sha256, size)
+        place = self._place(sha256)
+        if place.is_file() and size not in (None, place.stat().st_size):
+            place.unlink(missing_ok=True)
         shared = self._size(sha256)
         if shared and size in (None, shared):
             return False
         if shared is not None:
-            with self._told():
-                obstore.delete(self._remote, self._key(sha256))
+            self.discard(sha256)
         return True
+
+    def discard(self, sha256: str) -> None:
+        """As in a folder, for all who share it."""
+        super().discard(sha256)
+        with self._told(), suppress(FileNotFoundError):
+            obstore.delete(self._remote, self._key(sha256))
 
     def open(self, sha256: str) -> BinaryIO:
         self.path(sha256)

@@ -55,6 +55,9 @@ class HubSource(ABC):
     def wants(self, record: AdapterRecord) -> bool:
         return self._filters.wants(record)
 
+    def would_list(self, record: AdapterRecord) -> bool:
+        return self.wants(record)
+
     def read_header(self, record: AdapterRecord) -> RemoteHeader:
         """Return the start of the record's file: enough to tell what it is.
 

@@ -34,6 +34,16 @@ from crawler.sources.hugging_face_detail import (
 )
 from crawler.sources.walking import ListedItem, changed_since, oldest_first, read_each
 
+# Licences that the hub has identifiers for [1], as far as images' models bear them.
+# - [1] https://huggingface.co/docs/hub/repositories-licenses
+_LICENCES = """
+    apache-2.0 mit openrail creativeml-openrail-m openrail++ bigscience-openrail-m afl-3.0
+    bsl-1.0 bsd bsd-2-clause bsd-3-clause cc cc0-1.0 cc-by-2.0 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0
+    cc-by-sa-4.0 cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0
+    cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 agpl-3.0 gpl gpl-2.0 gpl-3.0
+    lgpl lgpl-2.1 lgpl-3.0 isc mpl-2.0 unlicense wtfpl zlib unknown other
+"""
+LICENCES = frozenset(_LICENCES.split())
 SITES = ("huggingface.co", "hf.co")
 NAMES = HubNames("Hugging Face", "HUGGING_FACE")
 # A LoRA has one of these tags or several; filters in one question must all hold, so each is asked
@@ -93,13 +103,21 @@ class HuggingFaceSource(HubSource):
         yield from refused
         yield from read_each(HUB, oldest_first(found), self._read_repo, self.wants)
 
+    def would_list(self, record: AdapterRecord) -> bool:
+        """Cards name a base in many ways, and the hub knows one as it is written alone."""
+        asked = {base.lower() for base in self._filters.base_ids}
+        named = {word.lower() for word in record.base_model_words}
+        return self.wants(record) and (not asked or not asked.isdisjoint(named))
+
     def file_address(self, record: AdapterRecord) -> str:
         return _address(record.repo, record.file.name)
 
     def _questions(self) -> Iterator[Sequence[str]]:
         """Yield the tags of each listing that is asked for; all of one have to be there."""
-        common = [f"license:{name.lower()}" for name in self._filters.licences]
-        also = common if len(common) == 1 else []
+        licences = [name.lower() for name in self._filters.licences]
+        # One with a name of its own is "other" to the hub, which then lists all.
+        is_known = len(licences) == 1 and licences[0] in LICENCES
+        also = [f"license:{licences[0]}"] if is_known else []
         for base in self._filters.base_ids:
             yield [f"base_model:adapter:{base}", *also]
         bases = [[f"base_model:{base}"] for base in self._filters.base_ids] or [[]]

@@ -104,7 +104,8 @@ def read_each(
             failures = failures + 1 if error.retryable else 0
             if failures == FAILURES_IN_A_ROW:
                 raise
-            yield Refusal(hub, item.repo, str(error))
+            again_from = item.updated_at if error.retryable else None
+            yield Refusal(hub, item.repo, str(error), again_from)
         else:
             failures = 0
             yield from filter(wants, records)

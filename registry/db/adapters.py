@@ -303,9 +303,11 @@ def want_back(session: Session, base_models: Collection[str] | None) -> None:
 
 
 def forget_file(session: Session, file_sha256: str) -> None:
-    """Let the next fetch get a file again that the blob store has lost."""
-    session.execute(
-        update(Adapter)
-        .where(Adapter.file_sha256 == file_sha256, Adapter.state != "gone")
-        .values(file_sha256=None, state="listed", refusal=None)
-    )
+    """Let the next fetch get a file again that the blob store has lost.
+
+    What a person took out stays out.
+    """
+    lost = update(Adapter).where(Adapter.file_sha256 == file_sha256, Adapter.state != "gone")
+    kept_out = Adapter.refused_by.is_not_distinct_from(PERSON)
+    session.execute(lost.where(kept_out).values(file_sha256=None))
+    session.execute(lost.where(~kept_out).values(file_sha256=None, state="listed", refusal=None))

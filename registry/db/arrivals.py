@@ -14,6 +14,7 @@ from encoder.base_models.names import UNKNOWN_BASE_MODEL, name_listed
 from registry.db.drawn_covers import forget_drawn
 from registry.db.models import Adapter, Cover, File
 from registry.db.records import record_from_json
+from registry.db.removals import is_removed
 
 
 class StoredCover(NamedTuple):
@@ -53,7 +54,7 @@ def store_arrivals(session: Session, arrivals: Sequence[Arrival]) -> None:
         adapter = adapters[arrival.adapter_id]
         if arrival.covers or arrival.covers_done:
             adapter.covers_done = arrival.covers_done
-        if arrival.refusal:
+        if arrival.refusal and not is_removed(adapter):
             adapter.state = "refused"
             adapter.refusal, adapter.refused_by = arrival.refusal, arrival.refused_by
         if arrival.sha256 is None:

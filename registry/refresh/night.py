@@ -3,6 +3,7 @@
 It can be killed anywhere and begun again: each of its parts does what is still to do.
 """
 
+import logging
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -23,7 +24,7 @@ from registry.db import nights, runs
 from registry.db.adapters import Origin
 from registry.db.session import one_line_errors
 from registry.db.status import count_refusals, count_states
-from registry.errors import DatabaseLostError, DiskError, RegistryError
+from registry.errors import DatabaseLostError, DiskError
 from registry.refresh.canaries import ask_canaries
 from registry.refresh.learn import Learner, learnable_base_models
 from registry.refresh.pipeline import Pipeline, StepProgress
@@ -31,6 +32,8 @@ from registry.refresh.problems import one_line
 from registry.refresh.sources import open_source
 from registry.retrieval.cards import count_by_base_model
 from registry.retrieval.finder import Finder
+
+log = logging.getLogger(__name__)
 
 # An index is learned from again when it has grown by so much since it was last.
 GROWTH = 1.05
@@ -116,7 +119,10 @@ class NightWatch:
                 facts.update(self._facts_of_run(origin))
         except (DiskError, DatabaseLostError):
             raise
-        except AutoLoraError as error:
+        except Exception as error:
+            # Any: what a stranger's files or a hub's answers break is this source's alone.
+            if not isinstance(error, AutoLoraError):
+                log.exception("%s broke its refresh", address)
             facts["error"] = one_line(error)
 
     def _is_full(self, source: Source, origin: Origin) -> bool:
@@ -163,7 +169,7 @@ class NightWatch:
             lesson = self._learner.learn(base_model, silent)
         except (DiskError, DatabaseLostError):
             raise
-        except RegistryError as error:
+        except AutoLoraError as error:
             return {"outcome": one_line(error)}
         return {
             "outcome": lesson.outcome,

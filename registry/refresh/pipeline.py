@@ -233,8 +233,10 @@ class Pipeline:
             jobs.forget_the_killed(session)
         self._blobs.clean()
         for path in self._downloads.glob("*/"):
-            if path.stat().st_mtime < time.time() - STALE_SECONDS:
-                shutil.rmtree(path)
+            # Another process may be cleaning, too.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - STALE_SECONDS:
+                    shutil.rmtree(path)
 
 
 def _get_ready(later: Sequence[Step], progress: StepProgress) -> None:

@@ -93,7 +93,10 @@ def may_read(path: Path, root: Path, weights: Path | None = None) -> bool:
     homes = [root, path.parent.resolve()]
     if weights is not None:
         homes.append(weights.resolve().parent)
-    real = path.resolve()
+    try:
+        real = path.resolve()
+    except RuntimeError:  # a link that leads to itself; an OSError from Python 3.13 on
+        return False
     return any(real.is_relative_to(home) for home in homes)
 
 

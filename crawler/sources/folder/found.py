@@ -137,6 +137,19 @@ def find_moved(found: Mapping[str, FoundFile], before: Mapping[str, Remembered])
     return moved
 
 
+def out_before_in(moved: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield new and old names so that whoever leaves a name has gone before another takes it.
+
+    Else the one that comes would be taken for the one that leaves. Where names go round, which
+    only those of files that are gone do, one of them has to come first all the same.
+    """
+    left = dict(moved)
+    while left:
+        olds = set(left.values())
+        name = next((name for name in left if name not in olds), next(iter(left)))
+        yield name, left.pop(name)
+
+
 class Vanished:
     """What was remembered and is not here any more, by its bytes."""
 

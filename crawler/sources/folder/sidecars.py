@@ -157,7 +157,11 @@ def _split_card(text: str) -> tuple[dict[Any, Any], str]:
         raise SidecarError("has front matter of over 64 KB")
     try:
         value = yaml.load(head, YamlLoader)  # noqa: S506 (a safe loader in either case)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (
+        yaml.YAMLError, ValueError, RecursionError,
+        # What is raised for values that are not what their tag says, as in `!!bool maybe`.
+        LookupError, AttributeError, TypeError, ArithmeticError,
+    ) as error:  # fmt: skip
         raise SidecarError(f"has front matter that is not YAML: {why_broken(error)}") from error
     if value is not None and not isinstance(value, dict):
         raise SidecarError(f"has front matter that holds {kind_of(value)}, not names and values")

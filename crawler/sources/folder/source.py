@@ -29,6 +29,7 @@ from crawler.sources.folder.found import (
     Tree,
     Vanished,
     find_moved,
+    out_before_in,
     stamp_of,
     unreadable,
 )
@@ -103,6 +104,9 @@ class FolderSource:
 
     def wants(self, record: AdapterRecord) -> bool:
         """All of it: what somebody keeps is no crawl's to choose from."""
+        return True
+
+    def would_list(self, record: AdapterRecord) -> bool:
         return True
 
     def download(self, record: AdapterRecord, target: Path) -> HashedFile:
@@ -188,7 +192,7 @@ class FolderSource:
             reason = f"is still being downloaded: {beside} lies beside it"
             yield Refusal(HUB, repo_of(found.pop(name).name, self._folder), reason)
         moved = find_moved(found, before)
-        for name, old in moved.items():
+        for name, old in out_before_in(moved):
             yield from self._read(found[name], before[old].sha256, tree, moved_from=old)
         vanished = Vanished(
             before.keys() - found.keys() - coming.keys() - set(moved.values()), before

@@ -21,7 +21,7 @@ from registry.db import adapters, runs
 from registry.db.nested_folders import take_over
 from registry.db.session import translated
 from registry.refresh.listing_ahead import ahead
-from registry.refresh.step import Step, StepOutcome
+from registry.refresh.step import RefreshContext, Step, StepOutcome
 
 # Records stored in one transaction, and files that are only noted to be there.
 PAGE, PAGE_UNCHANGED = 50, 1000
@@ -41,16 +41,22 @@ class CrawlStep(Step):
     title = "Listing"
     asks_hub = True
 
+    def __init__(self, context: RefreshContext) -> None:
+        super().__init__(context)
+        # A date in the future would, as the cursor, hide all that is to come.
+        self._latest = datetime.now(UTC)
+
     def remaining(self) -> None:
         return None
 
     def run(self) -> Iterator[StepOutcome]:
         """When the hub fails in the middle, what it listed before is stored, the cursor moved."""
-        started = datetime.now(UTC)
         if self.context.origin.hub == HUB:
             with self.context.sessions.begin() as session:
                 take_over(session, Path(self.context.origin.endpoint))
         listing, complete = self._list()
+        with self.context.sessions() as session:
+            before = runs.find_cursor(session, self.context.origin)
         page: list[AdapterRecord | Moved] = []
         unchanged: list[str] = []
         try:
@@ -58,26 +64,36 @@ class CrawlStep(Step):
                 if isinstance(listed, Refusal):
                     # Without a repository it is the listing itself that has a gap.
                     complete &= bool(listed.repo)
+                    self._hold_cursor(listed, before)
                     yield self._store_refusal(listed)
                 elif isinstance(listed, Unchanged):
                     unchanged.append(listed.file_name)
                 else:
                     page.append(listed)
                 if len(page) == PAGE:
-                    yield from self._store_page(page, started)
+                    yield from self._store_page(page)
                     page = []
                 if len(unchanged) == PAGE_UNCHANGED:
                     self._store_unchanged(unchanged)
                     unchanged = []
         finally:
             # They are good also when the hub fails in the middle, or the run is interrupted.
-            stored = list(self._store_page(page, started))
+            stored = list(self._store_page(page))
             self._store_unchanged(unchanged)
         yield from stored
         if complete:
             yield from self._retire()
         elif isinstance(self.context.source, SweptSource):
             yield from self._look_again(self.context.source)
+
+    def _hold_cursor(self, refusal: Refusal, before: datetime | None) -> None:
+        """Let the next refresh list what could not be read for a moment, once.
+
+        `before` is the cursor of this run: what it stopped at already is broken at the hub.
+        """
+        again = refusal.again_from
+        if again is not None and (before is None or again > before):
+            self._latest = min(self._latest, again)
 
     def _list(self) -> tuple[Iterator[Listed], bool]:
         """Return what the source lists, and whether that is all it has."""
@@ -103,7 +119,7 @@ class CrawlStep(Step):
                 yield self._store_refusal(listed)
             elif isinstance(listed, AdapterRecord):
                 # Says nothing of what changed since when: the cursor stays.
-                yield from self._store_page([listed], None)
+                yield from self._store_page([listed], moves_cursor=False)
 
     def _retire(self) -> Iterator[StepOutcome]:
         """Mark as gone what a complete listing lacks, within bounds."""
@@ -116,13 +132,14 @@ class CrawlStep(Step):
             few = FEW_MISSING
             if source.has_cursor and adapters.count_missing(session, origin, run_id) == present:
                 few = 0
-            adapters.spare_unwanted(session, origin, run_id, source.wants)
+            adapters.spare_unwanted(session, origin, run_id, source.would_list)
             missing = adapters.count_missing(session, origin, run_id)
             believed = missing <= max(few, SHARE_MISSING * present) or self.context.force
             # What the complete listing before lacked as well has been missed twice.
             gone = adapters.mark_gone(session, origin, run_id if believed else before or 0)
-            if gone:
-                # Whatever was retired wrongly comes back with the next refresh, full or not.
+            if gone and self.context.full:
+                # Whatever was retired wrongly comes back with the next refresh, full or not: that
+                # one lists everything because of this, and does not make another do so.
                 runs.forget_cursor(session, origin)
         yield from (StepOutcome(label, message="gone from its hub") for label in gone)
         if len(gone) < missing:
@@ -145,12 +162,9 @@ class CrawlStep(Step):
         )
 
     def _store_page(
-        self, page: Sequence[AdapterRecord | Moved], started: datetime | None
+        self, page: Sequence[AdapterRecord | Moved], *, moves_cursor: bool = True
     ) -> Iterator[StepOutcome]:
-        """Store records and move the cursor to the last of them, in one transaction.
-
-        Without the time at which the run `started` the cursor stays.
-        """
+        """Store records and move the cursor to the last of them, in one transaction."""
         if not page:
             return
         origin, records = self.context.origin, [_record(listed) for listed in page]
@@ -160,9 +174,8 @@ class CrawlStep(Step):
                     if isinstance(listed, Moved):
                         adapters.move(session, origin, listed.from_name, listed.record)
                 adapters.store_listed(session, origin, records, self.context.run_id)
-                # A date in the future would, as the cursor, hide all that is to come.
-                if started is not None:
-                    runs.move_cursor(session, origin, min(records[-1].updated_at, started))
+                if moves_cursor:
+                    runs.move_cursor(session, origin, min(records[-1].updated_at, self._latest))
         except DBAPIError as error:
             name = adapters.label(records[0].repo, records[0].version)
             if translated(error) is not error:
@@ -173,7 +186,7 @@ class CrawlStep(Step):
                 return
             # One of them is what PostgreSQL cannot hold; the others are stored without it.
             for listed in page:
-                yield from self._store_page([listed], started)
+                yield from self._store_page([listed], moves_cursor=moves_cursor)
             return
         yield from (StepOutcome(adapters.label(r.repo, r.version)) for r in records)
 

@@ -98,8 +98,9 @@ class EmbedCoversStep(SharedStep):
             try:
                 with self.context.blobs.open(picture.sha256) as stream, Image.open(stream) as image:
                     images[picture.sha256] = on_white(image.convert("RGBA")).convert("RGB")
-            except BlobNotFoundError as error:
-                yield StepOutcome(picture.adapter, False, one_line(error))
+            except (BlobNotFoundError, OSError, ValueError) as error:
+                # One that a broken disk cut is no picture any more.
+                yield StepOutcome(picture.adapter, False, f"its cover: {one_line(error)}")
         if not images:
             return
         vectors = encoder.encode(list(images.values())).tolist()

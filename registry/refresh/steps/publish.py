@@ -46,7 +46,12 @@ class PublishStep(Step):
 def _with_files(ids: Collection[int]) -> Select[Adapter, File]:
     return (
         select(Adapter, File)
-        .where(Adapter.id.in_(ids), Adapter.file_sha256 == File.sha256)
+        .where(
+            Adapter.id.in_(ids),
+            Adapter.file_sha256 == File.sha256,
+            # A person may have taken it out since.
+            Adapter.state == "listed",
+        )
         .order_by(Adapter.id)
         .with_for_update(of=Adapter, key_share=True)
     )

@@ -12,7 +12,7 @@ from registry.db import adapters, pending
 from registry.db.claims import load_beside
 from registry.db.reading_facts import NOTHING, Reading
 from registry.db.readings import store_readings
-from registry.errors import BlobNotFoundError
+from registry.errors import BlobMismatchError, BlobNotFoundError
 from registry.refresh.bases import find_bases
 from registry.refresh.file_readers import FileReaders, count_processes
 from registry.refresh.reading import ReadTask, read_file, reader_version
@@ -28,6 +28,8 @@ AHEAD = 2
 
 # Begins to read files; gives what comes of them.
 Begin = Callable[[Sequence[ReadTask]], Iterator[Reading | str]]
+# Gives where a file lies, or None where it is to be fetched again.
+Find = Callable[[pending.PendingFile], Path | None]
 
 
 class ReadStep(SharedStep):
@@ -127,7 +129,7 @@ def read_stored(
 
 def read_files(
     sessions: sessionmaker[Session],
-    find: Callable[[str], Path | None],
+    find: Find,
     files: Sequence[pending.PendingFile],
     version: str,
     bases: Mapping[str, Path],
@@ -148,13 +150,23 @@ class _Begun:
     lost: Sequence[pending.PendingFile]
 
 
-def _finder(blobs: BlobStore) -> Callable[[str], Path | None]:
-    return lambda sha256: blobs.path(sha256) if blobs.exists(sha256) else None
+def _finder(blobs: BlobStore) -> Find:
+    def find(file: pending.PendingFile) -> Path | None:
+        try:
+            # What a broken disk left of it says nothing of what its author made.
+            return None if blobs.discard_cut(file.sha256, file.size) else blobs.path(file.sha256)
+        except BlobNotFoundError:
+            return None
+        except BlobMismatchError:
+            blobs.discard(file.sha256)
+            return None
+
+    return find
 
 
 def _begin(
     sessions: sessionmaker[Session],
-    find: Callable[[str], Path | None],
+    find: Find,
     files: Sequence[pending.PendingFile],
     version: str,
     bases: Mapping[str, Path],
@@ -164,7 +176,7 @@ def _begin(
         beside = load_beside(session, [file.sha256 for file in files])
     here, lost, tasks = list[pending.PendingFile](), list[pending.PendingFile](), list[ReadTask]()
     for file in files:
-        path = find(file.sha256)
+        path = find(file)
         if path is None:
             lost.append(file)
         else:

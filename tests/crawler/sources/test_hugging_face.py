@@ -1,6 +1,7 @@
 """The source of Hugging Face against the loopback hub."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,34 @@ def test_the_hub_filters_where_it_can(hub: HuggingFaceHub) -> None:
     assert ["base_model:adapter:AutoLoRA/demo-flux-tiny", "license:apache-2.0"] in [
         question["filter"] for question in listings
     ]
+
+
+def test_a_licence_with_a_name_of_its_own_is_not_asked_of_the_hub(hub: HuggingFaceHub) -> None:
+    """The hub knows it as "other", and would list nothing."""
+    hub.entries[0]["licence"] = "flux-1-dev-non-commercial-license"
+    filters = Filters(licences=frozenset({"flux-1-dev-non-commercial-license"}))
+
+    with HuggingFaceSource(hub.endpoint, filters=filters) as source:
+        listed = records(source)
+
+    assert len(listed) == 1
+    assert not any("license" in path for _, path, _ in hub.requests)
+
+
+def test_what_the_hub_knows_by_another_name_has_not_vanished(hub: HuggingFaceHub) -> None:
+    """It lists a base as it was asked for, and cards write it in many ways."""
+    filters = Filters(
+        base_models=frozenset({"flux.1-dev"}),
+        name_base=lambda words: "flux.1-dev",
+        base_ids=("black-forest-labs/FLUX.1-dev",),
+    )
+    with HuggingFaceSource(hub.endpoint) as source:
+        [first, *_] = records(source)
+    with HuggingFaceSource(hub.endpoint, filters=filters) as source:
+        for words, listed in (("black-forest-labs/flux.1-dev", True), ("FLUX.1-dev", False)):
+            record = replace(first, base_model_words=(words,))
+            assert source.wants(record)
+            assert source.would_list(record) == listed
 
 
 def test_pefts_config_comes_along(hub: HuggingFaceHub, monkeypatch: pytest.MonkeyPatch) -> None:

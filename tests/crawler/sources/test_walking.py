@@ -5,8 +5,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crawler.errors import SourceError
-from crawler.sources.walking import REPEATED_PAGES, ListedItem, changed_since, oldest_first
+from crawler.errors import GoneError, SourceError
+from crawler.records import AdapterRecord, Refusal
+from crawler.sources.walking import (
+    REPEATED_PAGES,
+    ListedItem,
+    changed_since,
+    oldest_first,
+    read_each,
+)
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -68,3 +75,18 @@ def test_without_a_cursor_any_order_will_do() -> None:
 def test_pages_that_go_round_are_left() -> None:
     with pytest.raises(SourceError, match="repeats itself"):
         changed_since("Hub", pages([3, 2]) * (REPEATED_PAGES + 1), None)
+
+
+def test_what_may_be_read_another_time_says_from_when() -> None:
+    """A cursor that went by it would lose it; what is broken at the hub holds up nothing."""
+
+    def read(listed: ListedItem) -> list[AdapterRecord]:
+        if listed.repo == "r1":
+            raise SourceError("a moment, please", retryable=True)
+        raise GoneError("not there")
+
+    first, second = read_each("hub", [item(1), item(2)], read, lambda _: True)
+
+    assert isinstance(first, Refusal)
+    assert isinstance(second, Refusal)
+    assert (first.again_from, second.again_from) == (item(1).updated_at, None)

@@ -109,13 +109,18 @@ def test_a_folder_without_a_model_is_told_and_stops_nothing(
     assert "image encoder cannot be used" in page.notes[0]
 
 
-def test_a_cover_whose_bytes_are_gone_is_told(
-    registry: Registry, folder: Path, tmp_path: Path
+@pytest.mark.parametrize("left", [None, 30])
+def test_a_cover_whose_bytes_are_gone_or_cut_is_told(
+    registry: Registry, folder: Path, tmp_path: Path, left: int | None
 ) -> None:
     refresh(registry, folder)
     with registry.sessions() as session:
         lost = session.scalars(select(Cover.sha256).limit(1)).one()
-    registry.blobs.path(lost).unlink()
+    picture = registry.blobs.path(lost)
+    start = picture.read_bytes()[:left]
+    picture.unlink()
+    if left is not None:
+        picture.write_bytes(start)
 
     use_encoder(registry, save_clip(tmp_path / "clip"))
     outcomes = [one.outcome for one in refresh(registry, folder) if one.outcome]

@@ -134,6 +134,22 @@ def test_a_file_moved_onto_another_takes_its_place(folder: Folder) -> None:
     assert folder.states() == {"ready": 1, "gone": 1}
 
 
+def test_files_that_take_each_others_names_stay_who_they_are(folder: Folder) -> None:
+    """The older goes aside, and the newer takes its name."""
+    folder.add("style", 1)
+    folder.add("style_new", 2)
+    folder.refresh()
+    before = {name: adapter.id for name, adapter in folder.adapters().items()}
+    (folder.path / "style.safetensors").rename(folder.path / "style_old.safetensors")
+    (folder.path / "style_new.safetensors").rename(folder.path / "style.safetensors")
+
+    assert folder.refresh() == []
+
+    after = {name: adapter.id for name, adapter in folder.adapters().items()}
+    assert after == {"style_old": before["style"], "style": before["style_new"]}
+    assert folder.states() == {"ready": 2}
+
+
 def test_a_name_that_was_deleted_long_ago_may_be_taken(folder: Folder) -> None:
     """And the adapter that comes back later, under another name, is the one that it was."""
     folder.add("a", 1)

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.sources.folder import FolderSource
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
 from encoder.text_encoder import TextEncoder, load_text_encoder
@@ -247,6 +248,27 @@ def test_a_source_that_fails_does_not_keep_others_from_theirs(
     assert night.state == "done"
     assert "/no/such/folder" in bad["error"]
     assert good["error"] is None
+    assert night.report["states"] == {"ready": 4}
+
+
+def test_what_nobody_foresaw_in_a_source_does_not_keep_others_from_theirs(
+    sessions: sessionmaker[Session],
+    settings: Settings,
+    hub: Hub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("maybe")
+
+    monkeypatch.setattr(FolderSource, "list_adapters", broken)
+
+    do_night(watch(sessions, settings, sources=[str(tmp_path), hub.endpoint]), FIRST)
+
+    [night] = nights(sessions)
+    bad, good = night.report["sources"]
+    assert (night.state, good["error"]) == ("done", None)
+    assert "KeyError: 'maybe'" in bad["error"]
     assert night.report["states"] == {"ready": 4}
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from crawler.sources.folder import FolderSource
 from registry.api.app import create_app
-from registry.db.models import File
+from registry.db.models import Adapter, File
 from registry.errors import AdapterNotFoundError, NotRemovedError
 from registry.refresh.pipeline import Pipeline
 from registry.service import Registry
@@ -53,6 +53,14 @@ def test_it_is_out_of_search_at_once_and_no_refresh_brings_it_back(
     with registry.sessions.begin() as session:
         session.execute(update(File).values(reader_version="another"))
     refresh(registry, folder)
+    # The blob store loses it, and it is due to be read.
+    with registry.sessions.begin() as session:
+        lost = session.get_one(Adapter, fox).file_sha256
+        session.execute(update(File).values(reader_version="another"))
+    assert lost is not None
+    registry.blobs.path(lost).unlink()
+    for _ in range(2):
+        refresh(registry, folder)
     (folder / "fox.safetensors").rename(folder / "fox.away")
     refresh(registry, folder)
     (folder / "fox.away").rename(folder / "fox.safetensors")

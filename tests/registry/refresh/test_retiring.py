@@ -8,7 +8,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from crawler.errors import SourceError
+from crawler.records import AdapterRecord
 from crawler.sources.modelscope import ModelScopeSource
+from crawler.sources.modelscope_detail import ListedRepo
 from demo.hub.modelscope import serve
 from demo.hub.modelscope_facts import Hub
 from encoder.text_encoder import TextEncoder
@@ -143,6 +146,51 @@ def test_a_few_that_vanish_are_believed_at_once(
     assert crawl(pipeline, source, full=True) == []
 
     assert states(sessions) == {"listed": 20, "gone": 10}
+
+
+def test_what_vanishes_every_day_makes_no_listing_full(
+    pipeline: Pipeline, source: ModelScopeSource, sessions: sessionmaker[Session], hub: Hub
+) -> None:
+    """After a full listing that retires, one more lists everything, and then what changed."""
+    crawl(pipeline, source)
+    del hub.entries[0]
+    crawl(pipeline, source, full=True)
+    del hub.entries[0]
+    crawl(pipeline, source)
+    del hub.entries[0]
+
+    assert crawl(pipeline, source) == []
+
+    assert states(sessions) == {"listed": COUNT - 2, "gone": 2}
+    with sessions() as session:
+        assert runs.find_cursor(session, Origin(source.hub, source.endpoint)) is not None
+
+
+@pytest.mark.parametrize(("nights", "listed"), [(1, COUNT), (2, COUNT - 1)])
+def test_what_fails_for_a_moment_is_listed_by_the_next_refresh(
+    pipeline: Pipeline,
+    source: ModelScopeSource,
+    sessions: sessionmaker[Session],
+    monkeypatch: pytest.MonkeyPatch,
+    nights: int,
+    listed: int,
+) -> None:
+    """Those behind it do not move the cursor over it; what fails twice holds it up no more."""
+    read = source._read_repo
+
+    def read_others(repo: ListedRepo) -> list[AdapterRecord]:
+        if repo.repo.endswith("-03"):
+            raise SourceError("wait for an hour", retryable=True)
+        return read(repo)
+
+    monkeypatch.setattr(source, "_read_repo", read_others)
+    for _ in range(nights):
+        assert len(crawl(pipeline, source)) == 1
+    monkeypatch.setattr(source, "_read_repo", read)
+
+    assert crawl(pipeline, source) == []
+
+    assert states(sessions) == {"listed": listed}
 
 
 def test_a_run_that_was_overtaken_retires_nothing(

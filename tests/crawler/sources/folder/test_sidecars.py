@@ -343,6 +343,9 @@ def test_a_broken_sidecar_costs_itself_only(tmp_path: Path, name: str, case: str
         (b"---\n- a\n---\n", "front matter that holds a list"),
         (b"---\nx: &a [*a, *b]\n---\n", "front matter that is not YAML"),
         (b"---\nx: 2020-99-99\n---\n", "front matter that is not YAML"),
+        (b"---\nx: !!bool maybe\n---\n", "front matter that is not YAML"),
+        (b"---\nx: !!timestamp foo\n---\n", "front matter that is not YAML"),
+        (b"---\nx: !!int ''\n---\n", "front matter that is not YAML"),
         (b"---\n" + b"x: " + b"[" * 20_000 + b"\n---\n", "front matter that is not YAML"),
         (b"---\n" + b"# x\n" * 30_000 + b"---\n", "front matter of over 64 KB"),
         (b"---\nname: caf\xe9\n---\n", "not written in UTF-8"),
@@ -438,3 +441,13 @@ def test_a_config_that_leads_elsewhere_is_not_read(tmp_path: Path) -> None:
 
     assert record.file.peft_config == ""
     assert problem.startswith("adapter_config.json is a link that leads elsewhere")
+
+
+def test_a_config_that_leads_to_itself_costs_itself_only(tmp_path: Path) -> None:
+    write_adapter(tmp_path / "adapter_model.safetensors")
+    config = tmp_path / "adapter_config.json"
+    config.symlink_to(config)
+
+    listed = list(FolderSource(tmp_path).list_adapters())
+
+    assert [type(one) for one in listed] == [Refusal, AdapterRecord]

@@ -64,14 +64,17 @@ def test_files_are_stored_in_groups_and_a_bad_one_costs_itself_only(
     together: int,
     bytes_together: int,
 ) -> None:
-    """However many go together: one is refused, one has vanished from the store."""
+    """However many go together: one is refused, the store has lost one, and cut one."""
     monkeypatch.setattr(ReadStep, "page", together)
     monkeypatch.setattr("registry.refresh.steps.read.BYTES_TOGETHER", bytes_together)
     (hub.folder / hub.entries[1]["file"]).write_bytes(b"\x80\x04 a pickle, with a bad name")
     list(pipeline.refresh(source, steps=[CrawlStep, FetchStep]))
-    lost = get_adapter(sessions, "owl").file_sha256
+    lost, cut = (get_adapter(sessions, name).file_sha256 for name in ("owl", "fox"))
     assert lost is not None
+    assert cut is not None
     blobs.path(lost).unlink()
+    blobs.path(cut).chmod(0o600)
+    blobs.path(cut).write_bytes(blobs.path(cut).read_bytes()[:-1])
 
     outcomes = list(ReadStep(pipeline.context(source, run_id=0)).run())
 
@@ -79,12 +82,13 @@ def test_files_are_stored_in_groups_and_a_bad_one_costs_itself_only(
     assert problems == {
         "alice/cat": True,
         "alice/dog": False,
-        "alice/fox": True,
+        "alice/fox": False,
         "alice/owl": False,
     }
     assert states(sessions) == {"cat": "listed", "dog": "refused", "fox": "listed", "owl": "listed"}
-    assert get_adapter(sessions, "owl").file_sha256 is None, "it is fetched again"
-    assert row_counts(sessions)[Sketch] == 2
+    for name in ("owl", "fox"):
+        assert get_adapter(sessions, name).file_sha256 is None, "it is fetched again"
+    assert row_counts(sessions)[Sketch] == 1
 
 
 def test_a_better_reader_reads_what_another_refused(
