@@ -201,12 +201,18 @@ class NoAnswerError(SourceError):
 
 
 class HubRestingError(SourceError):
-    """A hub failed several times in a row, and is not asked for a while; `rests` counts those."""
+    """A hub is not asked for a while: it failed several times in a row, or asked for that itself.
 
-    def __init__(self, title: str, seconds: float, rests: int) -> None:
-        self.rests = rests
+    `rests` counts those since it last answered.
+    """
+
+    def __init__(
+        self, title: str, seconds: float, rests: int, *, is_asked_for: bool = False
+    ) -> None:
+        self.rests, self.is_asked_for = rests, is_asked_for
+        why = "asked for a rest" if is_asked_for else "failed several times in a row"
         super().__init__(
-            f"{title} failed several times in a row and rests for {seconds:.0f} seconds",
+            f"{title} {why} and rests for {seconds:.0f} seconds",
             retryable=True,
             retry_after_seconds=seconds,
         )

@@ -32,6 +32,7 @@ USER_AGENT = "autolora-registry/0.1 (LoRA search; crawls politely)"
 MAX_REDIRECTS = 5
 # A hub that asks for more patience than this gets it by being left for the next crawl.
 MAX_RETRY_AFTER_SECONDS = 30.0
+BUSY = (429, 503)
 # Hugging Face counts requests in windows of 5 minutes; longer ones are waited for in parts.
 MAX_WINDOW_SECONDS = 300.0
 # A file may take as long as it likes, if so much of it comes within each timeout.
@@ -72,6 +73,11 @@ class Pace:
         with self._lock:
             due = time.monotonic() + seconds / max(left, 1)
             self._next[host] = max(due, self._next.get(host, 0.0))
+
+    def rest(self, host: str, seconds: float) -> None:
+        """Ask a host nothing for so long, whoever was told."""
+        with self._lock:
+            self._next[host] = max(time.monotonic() + seconds, self._next.get(host, 0.0))
 
 
 def retry_after_seconds(value: str | None) -> float | None:
@@ -286,7 +292,7 @@ class PoliteClient:
                     headers=dict(question.headers),
                     content=question.body,
                 ) as response:
-                    self._heed(question.url, response.headers.get("RateLimit"))
+                    self._heed(question.url, response)
                     if response.next_request is not None:
                         return _redirected(question, response)
                     # As httpx notes it where it follows redirects itself.
@@ -300,10 +306,17 @@ class PoliteClient:
             finally:
                 self._http.cookies.clear()
 
-    def _heed(self, url: str, rate_limit: str | None) -> None:
+    def _heed(self, url: str, response: httpx.Response) -> None:
         # Of the operator's hub only: any author of a cover could make us wait otherwise.
-        if rate_limit and origin(url) in self._named:
-            self._pace.heed(urlsplit(url).hostname or "", rate_limit)
+        if origin(url) not in self._named:
+            return
+        host = urlsplit(url).hostname or ""
+        self._pace.heed(host, response.headers.get("RateLimit"))
+        if response.status_code in BUSY:
+            seconds = retry_after_seconds(response.headers.get("Retry-After")) or 0.0
+            # Whoever asks for more is not asked at all.
+            if seconds <= MAX_RETRY_AFTER_SECONDS:
+                self._pace.rest(host, seconds)
 
     def _read(self, response: httpx.Response) -> bytes:
         announced = response.headers.get("Content-Length", "")

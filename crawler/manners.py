@@ -69,6 +69,8 @@ class Breaker:
         self._rests = 0
         self._rests_until = 0.0
         self._is_probed = False
+        # Whether it asked for that rest itself.
+        self._is_asked_for = False
         self._lock = threading.Lock()
 
     def admit(self) -> None:
@@ -82,19 +84,32 @@ class Breaker:
                 return
             left = self._rests_until - self._clock()
             if left > 0 or self._is_probed:
-                raise HubRestingError(self._title, max(left, 0.0), self._rests)
+                raise HubRestingError(
+                    self._title, max(left, 0.0), self._rests, is_asked_for=self._is_asked_for
+                )
             self._is_probed = True
 
-    def note(self, *, answered: bool) -> None:
-        """Note what came of a question that was let through."""
+    def note(self, *, answered: bool, rest_seconds: float = 0.0) -> None:
+        """Note what came of a question that was let through.
+
+        What a hub asks for, it gets: `rest_seconds` are for everybody, whoever was told.
+        """
         with self._lock:
+            if answered and self._is_asked_for and self._clock() < self._rests_until:
+                # It was under way when another was told.
+                return
             if answered:
                 self._failures = self._rests = 0
                 self._is_probed = False
                 return
             self._failures += 1
-            if self._is_probed or (not self._rests and self._failures >= FAILURES_IN_A_ROW):
+            if rest_seconds:
+                self._rests = max(self._rests, 1)
+                until = self._clock() + min(rest_seconds, LONGEST_REST_SECONDS)
+                self._rests_until = max(self._rests_until, until)
+                self._is_probed, self._is_asked_for = False, True
+            elif self._is_probed or (not self._rests and self._failures >= FAILURES_IN_A_ROW):
                 rest = min(self._first * 2**self._rests, LONGEST_REST_SECONDS)
                 self._rests += 1
                 self._rests_until = self._clock() + rest
-                self._is_probed = False
+                self._is_probed = self._is_asked_for = False

@@ -231,7 +231,9 @@ class CivitaiSource(HubSource):
         """Return what the hub answers about several models: not always all, or any, of them."""
         try:
             answer = self._ask(f"models?{urlencode({'ids': ','.join(repos), 'nsfw': 'true'})}")
-        except SourceError:
+        except SourceError as error:
+            if error.retry_after_seconds is not None:
+                raise
             # They are asked for one by one, and that tells what is wrong.
             return {}
         items = [item for item in as_list(answer.get("items")) if isinstance(item, dict)]

@@ -12,7 +12,7 @@ from crawler.disk import DiskLimits
 from crawler.download import fetch_file, read_remote_header
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, SourceError
 from crawler.hashed_file import HashedFile
-from crawler.http import Body, PoliteClient
+from crawler.http import MAX_RETRY_AFTER_SECONDS, Body, PoliteClient
 from crawler.manners import FIRST_REST_SECONDS, Bandwidth, Breaker, Manners
 from crawler.peft_config import CONFIG_NAME, MAX_CONFIG_BYTES, decode_config
 from crawler.records import AdapterRecord, RemoteHeader
@@ -136,7 +136,7 @@ class HubClient:
         """
         where = f"{self._names.title} at {self.endpoint}"
         self._breaker.admit()
-        answered = True
+        answered, rest_seconds = True, 0.0
         try:
             return ask()
         except GoneError as error:
@@ -148,6 +148,8 @@ class HubClient:
             ) from error
         except NoAnswerError as error:
             answered = not error.retryable
+            if (error.retry_after_seconds or 0.0) > MAX_RETRY_AFTER_SECONDS:
+                rest_seconds = error.retry_after_seconds or 0.0
             raise SourceError(
                 f"{where} does not answer ({error.cause}). Check the network and "
                 f"REGISTRY_{self._names.setting}_ENDPOINT, then run again: it goes on where it "
@@ -156,7 +158,7 @@ class HubClient:
                 retry_after_seconds=error.retry_after_seconds,
             ) from error
         finally:
-            self._breaker.note(answered=answered)
+            self._breaker.note(answered=answered, rest_seconds=rest_seconds)
 
 
 def _read_config(body: Body) -> bytes:

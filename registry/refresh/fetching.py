@@ -103,6 +103,10 @@ class Fetcher:
                     rests.append(str(resting))
 
     def _rest(self, resting: HubRestingError) -> None:
+        if resting.is_asked_for:
+            raise SourceError(
+                f"{resting}; fetching stopped. Run again then: it goes on where it stopped."
+            ) from resting
         if resting.rests > MOST_RESTS:
             raise SourceError(
                 f"{self._source.hub} does not come back after {MOST_RESTS} rests; fetching "

@@ -111,6 +111,28 @@ def pauses(
     return slept
 
 
+@pytest.mark.parametrize(("url", "slept"), [(NAMED, [20]), ("https://cdn.example", [])])
+def test_all_wait_where_one_is_told_to(
+    monkeypatch: pytest.MonkeyPatch, url: str, slept: list[float]
+) -> None:
+    """Of eight that ask an operator's hub at once seven would go on asking."""
+    clock = Clock()
+    monkeypatch.setattr("crawler.http.time.sleep", clock.sleep)
+    monkeypatch.setattr("crawler.http.time.monotonic", clock.monotonic)
+    answers = iter([httpx.Response(429, headers={"Retry-After": "20"}), httpx.Response(200)])
+    with PoliteClient(
+        transport=httpx.MockTransport(lambda request: next(answers)),
+        requests_per_second=1e9,
+        attempts=1,
+        allowed_origins=[NAMED],
+    ) as polite:
+        with pytest.raises(SourceError, match="429"):
+            polite.get(f"{url}/a")
+        polite.get(f"{url}/b")
+
+    assert [round(seconds) for seconds in clock.slept if seconds > 1] == slept
+
+
 @pytest.mark.parametrize(
     ("rate_limit", "seconds"),
     [

@@ -100,6 +100,25 @@ def test_rests_grow_and_have_an_end() -> None:
     assert rests[-1] == manners.LONGEST_REST_SECONDS
 
 
+def test_a_rest_that_a_hub_asks_for_is_kept_by_all() -> None:
+    """Also by those that were under way, whose answers say nothing against it."""
+    clock = Clock()
+    breaker = Breaker("Hub", first_rest_seconds=15, clock=clock.monotonic)
+    for _ in range(3):
+        breaker.admit()
+    breaker.note(answered=False, rest_seconds=300)
+    breaker.note(answered=True)
+    breaker.note(answered=False)
+
+    with pytest.raises(HubRestingError, match="asked for a rest and rests for 300") as resting:
+        breaker.admit()
+    assert resting.value.is_asked_for
+    clock.now += 300
+    breaker.admit()
+    breaker.note(answered=True)
+    breaker.admit()
+
+
 def test_what_was_under_way_when_it_began_to_rest_does_not_make_it_longer() -> None:
     """Eight downloads fail at about one time."""
     clock = Clock()

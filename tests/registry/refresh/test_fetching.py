@@ -108,6 +108,18 @@ def fetch_resting(hub: Hub, tmp_path: Path, rests: list[int]) -> tuple[list[Fetc
     return came, told
 
 
+def test_a_hub_that_asks_for_a_long_rest_is_left_for_the_next_run(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object) -> HashedFile:
+        raise HubRestingError("Hub", 300, 1, is_asked_for=True)
+
+    monkeypatch.setattr(RestingSource, "download", asked)
+
+    with pytest.raises(SourceError, match="asked for a rest and rests for 300 seconds; fetching"):
+        fetch_resting(hub, tmp_path, [])
+
+
 def test_downloads_wait_for_a_hub_that_rests_and_go_on(hub: Hub, tmp_path: Path) -> None:
     came, told = fetch_resting(hub, tmp_path, [1, 1, 2])
 
