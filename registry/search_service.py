@@ -50,12 +50,22 @@ if TYPE_CHECKING:
     from registry.retrieval.by_picture import PicturePage
 
 
+# What all facets take in memory against an adapter of an answer.
+FACETS_WEIGH = 12
+
+
 class SearchService(OpenRegistry):
     """Finds adapters, tells what is known of them, and says where their files are."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         super().__init__(settings)
         self._picture_search: PictureSearch | None = None
+
+    def close(self) -> None:
+        """Give back what is open; a picture search is of the database that was."""
+        with self._lock:
+            self._picture_search = None
+            super().close()
 
     # Questions
 
@@ -174,7 +184,7 @@ class SearchService(OpenRegistry):
             return count_facets(session, wanted)
 
         question = "facets", wanted, None if among is None else tuple(among)
-        return self.finder.remembered.again(self.sessions, question, count_all)
+        return self.finder.remembered.again(self.sessions, question, count_all, FACETS_WEIGH)
 
     def chinese_examples(self, limit: int) -> list[str]:
         """Return up to `limit` short texts in Chinese that could be asked for here."""

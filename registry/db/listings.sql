@@ -1,7 +1,7 @@
 -- Keeps `listings` equal to what `adapters` and `files` say: one row for each ready adapter.
 
 -- Whether a licence lets pictures be sold: registry/fusion/licences.py sorts names the same way.
-CREATE FUNCTION permits_selling(licence text) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION permits_selling(licence text) RETURNS boolean IMMUTABLE LANGUAGE sql AS $$
     SELECT coalesce(
         name !~ '(^|[-_ ])nd([-_ ]|$)|no-?derivat'
         AND name !~ '(^|[-_ ])nc([-_ ]|$)|non-?commercial|research|flux-?1-dev|fluxdev'
@@ -15,7 +15,7 @@ CREATE FUNCTION permits_selling(licence text) RETURNS boolean IMMUTABLE LANGUAGE
     FROM lower(trim(licence)) AS name
 $$;
 
-CREATE FUNCTION list_adapters(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION list_adapters(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
     DELETE FROM listings USING adapters
     WHERE listings.adapter_id = adapters.id AND adapters.id = ANY (wanted)
         AND adapters.state <> 'ready';
@@ -31,7 +31,8 @@ CREATE FUNCTION list_adapters(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
         lower(adapters.name),
         lower(adapters.author),
         lower(adapters.hub),
-        string_to_array(lower(array_to_string(adapters.tags, E'\n')), E'\n'),
+        -- Once each: whoever counts them would count "LoRA, lora" twice.
+        ARRAY(SELECT DISTINCT lower(tag) FROM unnest(adapters.tags) AS tag ORDER BY 1),
         lower(adapters.licence),
         permits_selling(adapters.licence),
         lower(files.verdict ->> 'trainer'),
@@ -67,13 +68,13 @@ CREATE FUNCTION list_adapters(wanted bigint[]) RETURNS void LANGUAGE sql AS $$
     WHERE listings.* IS DISTINCT FROM excluded.*;
 $$;
 
-CREATE FUNCTION list_adapter() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION list_adapter() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM list_adapters(ARRAY[NEW.id]);
     RETURN NULL;
 END $$;
 
-CREATE FUNCTION list_adapters_of_file() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION list_adapters_of_file() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     wanted bigint[];
 BEGIN
@@ -86,11 +87,11 @@ BEGIN
     RETURN NULL;
 END $$;
 
-CREATE TRIGGER list_inserted_adapter AFTER INSERT ON adapters
+CREATE OR REPLACE TRIGGER list_inserted_adapter AFTER INSERT ON adapters
     FOR EACH ROW WHEN (NEW.state = 'ready') EXECUTE FUNCTION list_adapter();
 
 -- A crawl notes of every adapter that it saw it: that changes nothing here.
-CREATE TRIGGER list_updated_adapter
+CREATE OR REPLACE TRIGGER list_updated_adapter
     AFTER UPDATE OF
         state, file_sha256, base_model, name, author, hub, tags, trigger_words, licence, mature,
         downloads, hub_created_at, hub_updated_at
@@ -98,5 +99,5 @@ CREATE TRIGGER list_updated_adapter
     FOR EACH ROW WHEN (NEW.state = 'ready' OR OLD.state = 'ready')
     EXECUTE FUNCTION list_adapter();
 
-CREATE TRIGGER list_updated_file AFTER UPDATE OF verdict, size ON files
+CREATE OR REPLACE TRIGGER list_updated_file AFTER UPDATE OF verdict, size ON files
     FOR EACH ROW EXECUTE FUNCTION list_adapters_of_file();

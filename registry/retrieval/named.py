@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import Boolean, ColumnElement, literal_column, or_, select
+from sqlalchemy import Boolean, ColumnElement, literal_column, or_, select, union
 from sqlalchemy.orm import Session
 
 from crawler.file_names import is_generic
 from registry.db.models import FILE_STEM, Adapter, File, Listing
-from registry.retrieval.filters import Filters, conditions
+from registry.retrieval.filters import Filters, conditions, lowered
 
 if TYPE_CHECKING:
     from crawler.pictures.adapters import NamedAdapter
@@ -68,9 +68,11 @@ def _find(session: Session, named: "NamedAdapter", filters: Filters) -> list[Nam
 def _has_hash(hash_: str) -> ColumnElement[bool]:
     # Ranges, because LIKE would not use an index under most collations. The letter g comes behind
     # every digit of a hash.
-    by_body = select(File.sha256).where(File.body_sha256 >= hash_, File.body_sha256 < hash_ + "g")
-    by_bytes = (Listing.file_sha256 >= hash_) & (Listing.file_sha256 < hash_ + "g")
-    return by_bytes | Listing.file_sha256.in_(by_body)
+    # One list of both: a condition OR another is looked up in no index.
+    columns = (File.sha256, File.body_sha256)
+    return Listing.file_sha256.in_(
+        union(*(select(File.sha256).where(one >= hash_, one < hash_ + "g") for one in columns))
+    )
 
 
 def _is_version(version: str) -> ColumnElement[bool]:
@@ -83,8 +85,9 @@ def _is_version(version: str) -> ColumnElement[bool]:
 
 def _is_called(named: "NamedAdapter") -> ColumnElement[bool]:
     """Whether a name is that of the adapter or of its file, in whichever case."""
-    by_name = Listing.name.in_({named.name.lower(), named.stem.lower()})
+    names = lowered([named.name, named.stem])
+    by_name = select(Listing.adapter_id).where(Listing.name.in_(names))
     if is_generic(named.stem):
-        return by_name
-    by_file = select(Adapter.id).where(FILE_STEM.in_([named.stem.lower()]))
-    return by_name | Listing.adapter_id.in_(by_file)
+        return Listing.adapter_id.in_(by_name)
+    by_file = select(Adapter.id).where(FILE_STEM.in_(lowered([named.stem])))
+    return Listing.adapter_id.in_(union(by_name, by_file))

@@ -15,13 +15,13 @@ from sqlalchemy.orm import Session
 
 from encoder.text_encoder import TextEncoder
 from registry.retrieval.cursors import read_cursor, write_cursor
-from registry.retrieval.duplicates import contents
+from registry.retrieval.duplicates import content_of, contents
 from registry.retrieval.encoder_spaces import Space
 from registry.retrieval.errors import CursorError
+from registry.retrieval.every_word import literal_adapters, literal_contents
 from registry.retrieval.found import Paging, page_of
 from registry.retrieval.hybrid import Question, rank_all
 from registry.retrieval.ranking import SearchHit
-from registry.retrieval.words import literal_adapters
 
 # So many ids fit into an address.
 MOST_RANKED = 400
@@ -90,7 +90,7 @@ def ranked_page(
         known = [*place.to_come, *place.behind[: query.limit], *literal]
         ranked = rank_all(session, question, text_encoder, spaces, known=known, literal=literal)
         if wants_literal:
-            place = _joined(session, place, literal, ranked)
+            place = _joined(session, question, place, literal, ranked)
     wanted, following = place.page(query.limit)
     # Copies are folded under whichever of them comes first, which may have changed.
     by_id = {id_: hit for hit in ranked for id_ in (hit.adapter_id, *hit.also)}
@@ -107,13 +107,18 @@ def _first(ranked: Sequence[SearchHit]) -> _Place:
 
 
 def _joined(
-    session: Session, place: _Place, literal: Sequence[int], ranked: Sequence[SearchHit]
+    session: Session,
+    question: Question,
+    place: _Place,
+    literal: Sequence[int],
+    ranked: Sequence[SearchHit],
 ) -> _Place:
     """Sort what is `literal` in, but for copies of what came or comes."""
     last = max(literal) if len(literal) == LITERAL_AT_ONCE else None
     others = [*place.shown, *place.to_come, *place.behind]
     content = contents(session, [*others, *literal])
     known = {content.get(id_) for id_ in others}
+    known |= _came_before(session, question, place, [content[id_] for id_ in literal])
     own = {id_ for id_ in literal if content.get(id_) not in known}.union(place.to_come)
     copies = [id_ for hit in ranked if hit.adapter_id in own for id_ in hit.also]
     return replace(
@@ -123,6 +128,26 @@ def _joined(
         shown=[id_ for id_ in (*place.shown, *copies) if last is not None and id_ > last],
         last_literal=last,
     )
+
+
+def _came_before(
+    session: Session, question: Question, place: _Place, contents: Sequence[str]
+) -> set[str]:
+    """Return which of some contents came already with adapters that a cursor need not remember."""
+    if not contents or not place.last_literal:
+        return set()
+    hashes = {content.partition(" ")[0] for content in contents}
+    return {
+        content_of(row)
+        for row in literal_contents(
+            session,
+            question.text,
+            hashes,
+            filters=question.query.filters,
+            until=place.last_literal,
+            unwanted=[other.text for other in question.unwanted],
+        )
+    }
 
 
 def sorted_page(

@@ -36,7 +36,6 @@ from registry.retrieval.vector import passing
 from registry.retrieval.word_scores import scoring_statement
 from registry.text.compounds import joined_words, words_of_two
 from registry.text.equal_spellings import equal_spellings
-from registry.text.request_frames import what_is_asked
 from registry.text.translations import is_ordinary, translations
 from registry.text.word_segmentation import IS_HAN, QueryWord, words_asked
 
@@ -82,7 +81,7 @@ class _Source:
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
+class Left:
     """Which rows of `listing_words` filters leave: by their facts, and by listings for the rest."""
 
     filters: Filters
@@ -91,7 +90,7 @@ class _Left:
     values: Mapping[str, Any]
 
     @classmethod
-    def by(cls, filters: Filters) -> "_Left":
+    def by(cls, filters: Filters) -> "Left":
         facts, of_facts = facts_sql(filters)
         listed, of_listings = filter_sql(beyond_facts(filters))
         return cls(filters, facts, listed, {**of_facts, **of_listings})
@@ -116,7 +115,7 @@ class Wording:
     """The words of a question, among what filters leave, and what gives who uses them."""
 
     words: Sequence[QueryWord]
-    left: _Left
+    left: Left
     # What to look for, and the words that nobody uses and that may be typos.
     whole_words: Answer[tuple[list[_Term], list[str]]]
     # What these may be typos of.
@@ -145,7 +144,7 @@ def ask_words(session: Session, question: str, *, filters: Filters) -> Wording:
     """Cut a question into words, and ask which of them anybody uses."""
     with timed("segment"):
         words = words_asked(question)
-    left = _Left.by(filters)
+    left = Left.by(filters)
     prepare(session, anew=not left.is_all)
     whole_words = _ask_whole_words(session, words, left)
 
@@ -203,7 +202,7 @@ def score_words(
 
 
 def _ask_whole_words(
-    session: Session, words: Sequence[QueryWord], left: _Left
+    session: Session, words: Sequence[QueryWord], left: Left
 ) -> Answer[tuple[list[_Term], list[str]]]:
     """Ask what to look for, and for the words that nobody uses and that may be typos.
 
@@ -371,7 +370,7 @@ def _in_names(asked: str, words: Sequence[str], query: str, common: Mapping[str,
     return _term(asked, _marked(words), word_marks.named(query), 1.0, common)
 
 
-def _sources(session: Session, terms: Sequence[_Term], left: _Left, limit: int) -> list[_Source]:
+def _sources(session: Session, terms: Sequence[_Term], left: Left, limit: int) -> list[_Source]:
     """Return what to look for among the popular, for common words."""
     common = sorted(
         (term for term in terms if term.adapters is not None), key=lambda term: term.adapters or 0
@@ -401,14 +400,14 @@ def ask_exact(session: Session, asked: str, *, filters: Filters, limit: int) -> 
 
     Returns what gives their ids.
     """
-    left = _Left.by(filters)
+    left = Left.by(filters)
     prepare(session, anew=not left.is_all)
-    wanted = without_ending(asked.strip().lower())
+    wanted = without_ending(asked.strip())
     # OFFSET 0 keeps this apart: PostgreSQL takes names for frequent, and would rather walk through
     # all adapters by downloads until it meets ten of them.
     named = f"""(
         SELECT adapter_id FROM listing_words
-        WHERE called @> ARRAY[%(wanted)s] AND {left.facts} OFFSET 0
+        WHERE called @> ARRAY[lower(%(wanted)s)] AND {left.facts} OFFSET 0
     ) AS named JOIN listings USING (adapter_id)"""
     found = ask(
         session,
@@ -426,56 +425,3 @@ def without_ending(name: str) -> str:
     """
     stem, _, ending = name.rpartition(".")
     return stem if stem and len(ending) > 1 and ENDING[1:].startswith(ending.lower()) else name
-
-
-def literal_adapters(
-    session: Session,
-    asked: str,
-    *,
-    filters: Filters,
-    after: int,
-    without: Collection[int],
-    limit: int,
-    unwanted: Sequence[str] = (),
-) -> list[int]:
-    """Return up to `limit` adapters, by id, that have every word of the question.
-
-    Those `after` an id, not `without` those that are known already, and none that has all words of
-    a text that is `unwanted`.
-    """
-    query, values = _every_word(what_is_asked(asked), "wanted")
-    if not query:
-        return []
-    prepare(session, anew=True)
-    left = _Left.by(filters)
-    conditions = [left.condition, f"words_vector @@ ({query})"]
-    for place, text in enumerate(unwanted):
-        query, of_text = _every_word(what_is_asked(text), f"unwanted_{place}")
-        conditions += [f"NOT words_vector @@ ({query})"] if query else []
-        values |= of_text
-    found = rows(
-        session,
-        f"SELECT adapter_id FROM {left.rows} WHERE {' AND '.join(conditions)} "
-        "AND adapter_id > %(after)s "
-        "AND adapter_id <> ALL (%(without)s::bigint[]) ORDER BY adapter_id LIMIT %(limit)s",
-        {**left.values, **values, "after": after, "without": bigints(without), "limit": limit},
-    )
-    return [row.adapter_id for row in found]
-
-
-def _every_word(text: str, name: str) -> tuple[str, dict[str, Any]]:
-    """Return a tsquery for what has all words of a text, in any spelling, and its values.
-
-    They are called by `name`. Without a word, the query is empty.
-    """
-    words = [word.text for word in words_asked(text)]
-    # Several spellings stand in parentheses of their own; most words have one.
-    spelled = [own for word in words if len(own := [word, *equal_spellings(word)]) > 1]
-    alone = [word for word in words if not equal_spellings(word)]
-    values = {f"{name}_{i}_{j}": one for i, own in enumerate(spelled) for j, one in enumerate(own)}
-    queries = [f"plainto_tsquery('simple', %({name})s)"] if alone else []
-    queries += [
-        " || ".join(f"plainto_tsquery('simple', %({name}_{i}_{j})s)" for j in range(len(own)))
-        for i, own in enumerate(spelled)
-    ]
-    return " && ".join(f"({query})" for query in queries), {**values, name: " ".join(alone)}

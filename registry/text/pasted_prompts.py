@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from crawler.pictures.adapters import NamedAdapter
 
 # `(blue sky:1.2)`: nobody describes pictures so.
-_WEIGHT = re.compile(r"[(\[][^()\[\]:]{1,200}:\s*-?\d*\.?\d+\s*[)\]]")
+_WEIGHT = re.compile(r"[(\[][^()\[\]:]{1,200}:\s*-?(?:\d+(?:\.\d*)?|\.\d+)\s*[)\]]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from registry.text.word_segmentation import chinese_tokens
 
 # Each by itself tells a request: 我 alone is also of 我的世界, and 求 of 求婚.
 _CHINESE_OPENING = re.compile(
-    r"""\s*(?:请问|你好)?[，,\s]*(?:
+    r"""(?:\s*(?:请问|你好))?[，,\s]*(?:
         (?:请|麻烦)?你?(?:能不能|可不可以|可以)?(?:帮我|帮忙|给我|替我)
       | 我(?:想要|要|需要|在找) | 我?想(?:要|找|做) | 我?想画(?=[一几个张]) | 请(?=[画找生推])
       | 有没有 | 有什么 | 有哪些 | 哪个 | 哪些 | 哪种 | 什么(?=\s*(?:lora|模型))

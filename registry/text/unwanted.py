@@ -49,7 +49,7 @@ _ENGLISH = re.compile(
 )
 # As search engines have it: `cat -neon`, `cat -"line art"`; not `Miku -Racing-`.
 _MINUS = re.compile(
-    r"""[ ][-−](?:["“](?P<quoted>[^"”]+)["”]|(?P<word>[^\W_][\w'’]*(?:-\w+)*))(?=[ ,;.，。；]|$)"""
+    r"""[ ][-−](?:["“](?P<quoted>[^"“”]+)["”]|(?P<word>[^\W_][\w'’]*(?:-\w+)*))(?=[ ,;.，。；]|$)"""
 )
 _SAID = rf"(?:(?!的|但|而)[{HAN}\w]){{1,10}}?"
 # 有没有, 要不要 and 是不是 only ask. Up to where it is said of what: 没有文字的猫 is a cat.

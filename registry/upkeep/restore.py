@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from crawler.hashed_file import hash_file
 from registry.blobs import is_disk_full, make_private
 from registry.config import Settings
-from registry.db.dumps import count_rows, has_tables, is_known_revision, read_dump
+from registry.db.dumps import count_rows, has_tables, is_known_revision, read_dump, revision_of
 from registry.db.migrate import migrate
 from registry.db.session import open_engine
 from registry.errors import BackupError, DiskFullError
@@ -55,9 +55,11 @@ def restore_backup(
             f"the blobs of this backup are {where}, and REGISTRY_BLOBS_URL is "
             f"{settings.blobs_url or 'not set'}: set it to the same."
         )
-    _check_home(settings.home, manifest)
+    goes_on = _is_marked(settings.home, manifest)
+    if not goes_on:
+        _check_home(settings.home)
     try:
-        _restore(settings, path, manifest, progress, link=link)
+        _restore(settings, path, manifest, progress, goes_on=goes_on, link=link)
     except OSError as error:
         if is_disk_full(error):
             raise DiskFullError(settings.home) from error
@@ -69,19 +71,30 @@ def restore_backup(
 
 
 def _restore(
-    settings: Settings, path: Path, manifest: Manifest, progress: Progress, *, link: bool
+    settings: Settings,
+    path: Path,
+    manifest: Manifest,
+    progress: Progress,
+    *,
+    goes_on: bool,
+    link: bool,
 ) -> None:
-    with open_engine(settings) as engine, _marked(settings.home, manifest):
-        if has_tables(engine):
+    with open_engine(settings) as engine:
+        is_filled = has_tables(engine)
+        if is_filled and not goes_on:
             raise BackupError(
                 "the database has tables already; only an empty one is filled. Set REGISTRY_HOME "
                 "or REGISTRY_DATABASE_URL to another."
             )
-        _take_blobs(path / BLOBS, settings.blobs, manifest, progress, link=link)
-        _take_files(path / FILES, settings.home, manifest)
-        read_dump(engine, path / DUMP)
-        _check_rows(engine, manifest)
-        migrate(engine)
+        with _marked(settings.home, manifest):
+            if not is_filled:
+                _take_blobs(path / BLOBS, settings.blobs, manifest, progress, link=link)
+                _take_files(path / FILES, settings.home, manifest)
+                read_dump(engine, path / DUMP)
+            # It is filled all at once; what comes after may have been stopped.
+            if revision_of(engine) == manifest.revision:
+                _check_rows(engine, manifest)
+            migrate(engine)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -102,11 +115,14 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _check_home(home: Path, manifest: Manifest) -> None:
-    """Refuse a home that holds anything, but for what this restoration put there itself."""
+def _is_marked(home: Path, manifest: Manifest) -> bool:
+    """Whether what a home holds, this restoration put there itself."""
     mark = home / MARK
-    if mark.is_file() and mark.read_text(encoding="utf-8") == manifest.dump_sha256:
-        return
+    return mark.is_file() and mark.read_text(encoding="utf-8") == manifest.dump_sha256
+
+
+def _check_home(home: Path) -> None:
+    """Refuse a home that holds anything."""
     here = [path for path in home.iterdir() if path.name != "postgres"] if home.is_dir() else []
     # The database's own locks stay for good; whether it is empty, it says itself.
     here = [path for path in here if not path.name.startswith("postgres.")]

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from crawler.hashed_file import hash_file
 from registry.config import Settings
 from registry.db.dumps import count_rows
+from registry.errors import BackupError
 from registry.running import FILE, Identity, RunningServer, announced, find_server
 from registry.service import Registry
 from registry.upkeep.backup import KeptFile, make_backup
@@ -285,3 +286,30 @@ def test_a_restoration_that_was_stopped_goes_on(
     with Registry(settings) as restored:
         assert rows_of(restored.sessions) == rows_of(indexed.sessions)
         assert all(hash_file(blob) == blob.name for blob in settings.blobs.glob("*/*"))
+
+
+@pytest.mark.parametrize("step", ["_check_rows", "migrate"])
+def test_a_restoration_that_was_stopped_when_the_database_was_filled_goes_on(
+    indexed: Registry,
+    empty_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    kept = tmp_path / "kept"
+    make_backup(indexed.settings, indexed.sessions, kept, lambda *_: None)
+    settings = Settings(home=tmp_path / "other", database_url=empty_url)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"registry.upkeep.restore.{step}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            restore_backup(settings, kept, lambda *_: None)
+    restore_backup(settings, kept, lambda *_: None)
+
+    with Registry(settings) as restored:
+        assert rows_of(restored.sessions) == rows_of(indexed.sessions)
+    with pytest.raises(BackupError, match="is not empty"):
+        restore_backup(settings, kept, lambda *_: None)

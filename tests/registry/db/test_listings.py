@@ -36,7 +36,7 @@ def expected(session: Session) -> dict[int, dict[str, Any]]:
             "name": adapter.name.lower(),
             "author": adapter.author.lower(),
             "hub": adapter.hub.lower(),
-            "tags": [tag.lower() for tag in adapter.tags],
+            "tags": sorted({tag.lower() for tag in adapter.tags}),
             "licence": adapter.licence and adapter.licence.lower(),
             "commercial": terms_of(adapter.licence) <= Terms.CONDITIONS,
             "trainer": trainer and trainer.lower(),

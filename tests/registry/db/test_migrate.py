@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from registry.db import migrate as migrate_module
 from registry.db.migrate import is_old_pgvector, migrate
-from registry.db.models import Adapter, ListingWords
+from registry.db.models import Adapter, Listing, ListingWords
 from registry.errors import DatabaseError
 from registry.text.word_segmentation import segment, segment_places
 from tests.builders import add_adapter
@@ -105,3 +105,16 @@ def test_words_that_are_stored_go_to_their_places(session: Session) -> None:
     vector = session.scalars(select(ListingWords.words_vector)).one()
     assert {"'=cat'", "'@neon'", "'@=neonfox'"} <= {*vector.split()}
     assert "'@fox'" not in vector
+
+
+def test_tags_that_are_listed_twice_are_listed_once(session: Session) -> None:
+    adapter = add_adapter(session, tags=["fox", "lora"])
+    other = add_adapter(session, tags=["b", "a"])
+    twice = update(Listing).where(Listing.adapter_id == adapter.id)
+    session.execute(twice.values(tags=["lora", "fox", "lora"]))
+
+    session.execute(text(loaded("0007_tags_once").STATEMENT))
+
+    rows = session.execute(select(Listing.adapter_id, Listing.tags))
+    tags = {row.adapter_id: row.tags for row in rows}
+    assert tags == {adapter.id: ["fox", "lora"], other.id: ["a", "b"]}

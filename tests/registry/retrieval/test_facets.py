@@ -125,6 +125,13 @@ def test_every_facet_can_be_switched(session: Session, name: FacetName, asked: F
     assert values(counted.facets, name) == values(everything.facets, name)
 
 
+def test_a_tag_written_in_two_ways_counts_once(session: Session) -> None:
+    add_adapter(session, tags=["LoRA", "lora", "fox"])
+    add_adapter(session, tags=["lora"])
+
+    assert values(count_facets(session, Filters()).facets, "tag") == {"lora": 2, "fox": 1}
+
+
 def test_only_the_most_frequent_values_are_named(session: Session) -> None:
     for number in range(25):
         add_adapter(session, author=f"author {number}", tags=[str(number), "all"])

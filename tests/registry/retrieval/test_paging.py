@@ -152,12 +152,16 @@ def test_pages_fall_in_probability_and_none_comes_twice(registry: Registry) -> N
     assert all(len(page.results) == 10 for page in (first, *later[:-1]))
 
 
-def test_copies_of_what_came_do_not_follow_as_results_of_their_own(registry: Registry) -> None:
+@pytest.mark.parametrize("files", [75, 200])
+def test_copies_of_what_came_do_not_follow_as_results_of_their_own(
+    registry: Registry, files: int
+) -> None:
+    """Nor where they follow so far behind that no cursor remembers the first."""
     with registry.sessions.begin() as session:
-        for place in range(150):
+        for place in range(2 * files):
             # Every file is listed twice, the copies far behind.
-            add_adapter(session, name="fox", words="fox", file_sha256=f"{place % 75:064x}")
+            add_adapter(session, name="fox", words="fox", file_sha256=f"{place % files:064x}")
 
     found = [id_ for page in pages(registry, "fox", 10) for id_ in ids(page)]
 
-    assert len(found) == 75
+    assert len(found) == files

@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from registry.db.models import Adapter
 from registry.retrieval import common_words, statements
+from registry.retrieval.every_word import literal_adapters
 from registry.retrieval.filters import Filters
 from registry.retrieval.fitness import AUTHORED, ELSEWHERE
 from registry.retrieval.words import (
     TRANSLATED,
     ask_exact,
-    literal_adapters,
     matching_adapters,
 )
 from registry.text.request_frames import what_is_asked

@@ -24,3 +24,15 @@ def test_what_comes_of_no_web_ui_stays_as_it_is(text: str) -> None:
 
 def test_a_prompt_that_only_calls_for_adapters_is_their_names() -> None:
     assert read_pasted("<lora:ink:0.8> <lora:glow:1>").plain_words == "ink glow"
+
+
+@pytest.mark.parametrize("weight", ["1.2", ".5", "-1", "-1.", "10"])
+def test_weights_are_known_however_they_are_written(weight: str) -> None:
+    assert read_pasted(f"(night:{weight})").plain_words == "night"
+
+
+def test_a_long_number_is_read_once() -> None:
+    """Tried at each of its digits, ten thousand would take seconds of everybody."""
+    text = "(a:" + "1" * 1_000_000
+
+    assert read_pasted(text).plain_words == text
