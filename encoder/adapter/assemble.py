@@ -47,7 +47,7 @@ class Parts:
     layer: Layer | None
     # "bias" or "weight" (of a norm) -> what is added to it.
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
-    alpha: float | None = None  # None: there is none, or it was not read
+    alpha: float | None = None  # None: there is none that is used, or it was not read
 
 
 def assemble(
@@ -81,7 +81,7 @@ def assemble(
         raise BadWeightsError(file, f"layer {module} has only {' and '.join(sorted(tensors))}")
     layer, vectors = _split_vectors(file, module, layer, tensors)
     layer = _with_magnitude(file, module, layer, tensors)
-    return Parts(layer, vectors, alpha.alpha(module, number) if kinds else None)
+    return Parts(layer, vectors, alpha.alpha(module, tensors, number) if kinds else None)
 
 
 def _lora(file: str | Path, module: str, parts: Mapping[str, Tensor], alpha: Alpha) -> Layer:

@@ -90,11 +90,15 @@ def look_at(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.safetensors"
         path.write_bytes(data)
-        for look in (read_verdict, lambda path: fingerprint(read(path))):
-            with contextlib.suppress(LoraFileError, FingerprintError):
-                look(path)
-        with contextlib.suppress(LoraFileError):
-            inspect(parse_header(path, io.BytesIO(data), len(data)), path)
+        with contextlib.suppress(LoraFileError, FingerprintError):
+            fingerprint(read(path))
+        for judge in (
+            lambda: read_verdict(path),
+            lambda: inspect(parse_header(path, io.BytesIO(data), len(data)), path),
+        ):
+            with contextlib.suppress(LoraFileError):
+                # PostgreSQL's JSON has neither NaN nor infinity.
+                json.dumps(judge().to_json(), allow_nan=False)
 
 
 EMPTY = {
