@@ -32,6 +32,8 @@ def cut_rows(layer: Layer, rows: slice) -> Layer:
             return replace(layer, up=layer.up[rows])
         case LohaLayer(t1=None):
             return replace(layer, w1_a=layer.w1_a[rows], w2_a=layer.w2_a[rows])
+        case LohaLayer():
+            return replace(layer, w1_a=layer.w1_a[:, rows], w2_a=layer.w2_a[:, rows])
         case DenseLayer():
             return replace(layer, diff=layer.diff[rows])
         case ReplacedLayer():

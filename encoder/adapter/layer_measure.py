@@ -78,9 +78,7 @@ def measure_layer(
                 return check_layer(layer)
             return measure_layer(layer.change, known, quick=quick)
         case LokrLayer() | RowsLayer(whole=LokrLayer()):
-            kronecker = find_kronecker(layer)
-            assert kronecker is not None
-            measured = _measure_kronecker(kronecker)
+            measured = _measure_kronecker(form_kronecker(layer))
         case DenseLayer() if layer.rank <= MAX_EXACT_RANK:
             measured = _measure_dense(layer.diff)
         case _ if layer.rank <= MAX_EXACT_RANK:
@@ -96,7 +94,7 @@ def measure_layer(
 
 def is_quick(layer: Layer) -> bool:
     """Whether measuring a layer takes hardly longer than reading it."""
-    if isinstance(layer, DenseLayer | DoraLayer) or find_kronecker(layer) is not None:
+    if isinstance(layer, DenseLayer | DoraLayer) or find_lokr(layer) is not None:
         return True
     return layer.rank <= MAX_EXACT_RANK
 
@@ -160,12 +158,17 @@ class Kronecker:
     rows: Tensor  # (rows,), which of the product's are taken, in this order
 
 
-def find_kronecker(layer: Layer) -> Kronecker | None:
-    """Return a LoKr's two matrices, in float32; None of other layers."""
+def find_lokr(layer: Layer) -> LokrLayer | None:
+    """Return the LoKr that a layer is, or some rows of."""
     whole = layer.whole if isinstance(layer, RowsLayer) else layer
-    if not isinstance(whole, LokrLayer):
-        return None
-    w1, w2 = (_side(parts).delta().flatten(1) for parts in (whole.w1, whole.w2))
+    return whole if isinstance(whole, LokrLayer) else None
+
+
+def form_kronecker(layer: Layer) -> Kronecker:
+    """Return the two matrices of the LoKr that a layer is, or some rows of, in float32."""
+    lokr = find_lokr(layer)
+    assert lokr is not None
+    w1, w2 = (_side(parts).delta().flatten(1) for parts in (lokr.w1, lokr.w2))
     rows = torch.arange(len(w1) * len(w2))
     if isinstance(layer, RowsLayer):
         rows = torch.cat([rows[part] for part in layer.rows])

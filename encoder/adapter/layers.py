@@ -198,8 +198,12 @@ class LokrLayer:
     def tensors(self) -> tuple[Tensor, ...]:
         return (*self.w1, *self.w2)
 
+    def side_sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return (outputs, inputs) of w1 and of w2, a kernel flattened into the inputs."""
+        return _flat_sizes(self.w1), _flat_sizes(self.w2)
+
     def _flat_shape(self) -> tuple[int, int]:
-        (o_1, i_1), (o_2, i_2) = _flat_sizes(self.w1), _flat_sizes(self.w2)
+        (o_1, i_1), (o_2, i_2) = self.side_sizes()
         return o_1 * o_2, i_1 * i_2
 
 

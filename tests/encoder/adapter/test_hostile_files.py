@@ -16,9 +16,13 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from encoder.adapter.header_tensor import HeaderTensor
+from encoder.adapter.layer_measure import is_quick
+from encoder.adapter.layers import LokrLayer, RowsLayer
 from encoder.adapter.lora_file import inspect, read, read_verdict
-from encoder.adapter.safetensors_header import DTYPE_BYTES, parse_header
-from encoder.errors import FingerprintError, LoraFileError
+from encoder.adapter.safetensors_header import DTYPE_BYTES, Header, TensorInfo, parse_header
+from encoder.adapter.verdict import Verdict
+from encoder.errors import BadWeightsError, FingerprintError, LoraFileError
 from encoder.sketches.fingerprint import fingerprint
 from tests.encoder.builders import write_tensors
 
@@ -92,13 +96,15 @@ def look_at(data: bytes) -> None:
         path.write_bytes(data)
         with contextlib.suppress(LoraFileError, FingerprintError):
             fingerprint(read(path))
-        for judge in (
-            lambda: read_verdict(path),
-            lambda: inspect(parse_header(path, io.BytesIO(data), len(data)), path),
-        ):
-            with contextlib.suppress(LoraFileError):
-                # PostgreSQL's JSON has neither NaN nor infinity.
-                json.dumps(judge().to_json(), allow_nan=False)
+        with contextlib.suppress(LoraFileError):
+            check_json(read_verdict(path))
+        with contextlib.suppress(LoraFileError):
+            check_json(inspect(parse_header(path, io.BytesIO(data), len(data)), path))
+
+
+def check_json(verdict: Verdict) -> None:
+    """PostgreSQL's has neither NaN nor infinity."""
+    json.dumps(verdict.to_json(), allow_nan=False)
 
 
 EMPTY = {
@@ -176,6 +182,70 @@ def absurd(path: Path) -> Path:
     }
     path.write_bytes(frame(tensors, {}, 0))
     return path
+
+
+# Shapes by slot, of a few megabytes at most.
+LARGE: dict[str, dict[str, tuple[int, ...]]] = {
+    "LoKr": {"lokr_w1": (1000, 1000), "lokr_w2": (1000, 1000)},
+    "LoKr of halves": {"lokr_w1_a": (10**6, 1), "lokr_w1_b": (1, 1000), "lokr_w2": (1, 1)},
+    "LoKr with a core": {
+        "lokr_w1": (1, 1),
+        "lokr_w2_a": (1, 1),
+        "lokr_w2_b": (1, 1000),
+        "lokr_t2": (1, 1, 1000, 1000),
+    },
+    "LoHa": {
+        "hada_w1_a": (30_000, 1),
+        "hada_w1_b": (1, 30_000),
+        "hada_w2_a": (30_000, 1),
+        "hada_w2_b": (1, 30_000),
+    },
+    "LoHa with cores": {
+        "hada_w1_a": (1, 1),
+        "hada_w1_b": (1, 1000),
+        "hada_w2_a": (1, 1),
+        "hada_w2_b": (1, 1000),
+        "hada_t1": (1, 1, 1000, 1000),
+        "hada_t2": (1, 1, 1000, 1000),
+    },
+    "LoCon with a core": {
+        "lora_down.weight": (1, 1000, 1, 1),
+        "lora_mid.weight": (1, 1, 1000, 1000),
+        "lora_up.weight": (1, 1, 1, 1),
+    },
+    "LoCon with a core of few outputs": {
+        "lora_down.weight": (100, 100_000, 1, 1),
+        "lora_mid.weight": (100, 100, 10, 10),
+        "lora_up.weight": (1, 100, 1, 1),
+    },
+}
+
+
+def judge_shapes(shapes: dict[str, tuple[int, ...]]) -> Verdict:
+    """Judge a file of one layer by its header."""
+    stem = "transformer.transformer_blocks.0.attn.to_q"
+    tensors = {f"{stem}.{slot}": TensorInfo("F16", shape, 0, 0) for slot, shape in shapes.items()}
+    return inspect(Header(tensors, {}, 0), "x")
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_factors_that_stand_for_more_than_any_layer_are_refused(kind: str) -> None:
+    with pytest.raises(BadWeightsError, match="would be formed as"):
+        judge_shapes(LARGE[kind])
+
+
+def test_factors_of_the_largest_layers_known_are_read() -> None:
+    assert judge_shapes({"lokr_w1": (8, 8), "lokr_w2": (6912, 768)}).layers == 1
+    assert judge_shapes({"lokr_w1": (8, 8), "lokr_w2": (18_992, 512)}).layers == 1
+
+
+def test_telling_how_long_measuring_takes_forms_nothing() -> None:
+    """Shapes are enough."""
+    halves = HeaderTensor((8, 1)), HeaderTensor((1, 8))
+    layer: Any = LokrLayer(halves, halves, 1.0)  # type: ignore[arg-type]
+
+    assert is_quick(layer)
+    assert is_quick(RowsLayer(layer, (slice(8),)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -159,6 +159,16 @@ def test_parts_of_a_plain_layer_share_its_memory() -> None:
     assert up.untyped_storage().data_ptr() == layer.up.untyped_storage().data_ptr()
 
 
+def test_rows_of_a_loha_with_cores_form_no_other_rows() -> None:
+    a, b, c, d = draw(3, 10), draw(3, 4), draw(3, 10), draw(3, 4)
+    layer = LohaLayer(a, b, c, d, 0.5, draw(3, 3, 3, 3), draw(3, 3, 3, 3))
+
+    part = cut_rows(layer, slice(2, 7))
+
+    assert isinstance(part, LohaLayer)
+    torch.testing.assert_close(part.delta(), layer.delta()[2:7])
+
+
 @pytest.mark.parametrize("over_outputs", [True, False])
 def test_dora_restores_its_magnitude(over_outputs: bool) -> None:
     """W' has the direction of W + ΔW, and along each row (or column) the stored length."""
