@@ -3,11 +3,11 @@
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from crawler.peft_config import CONFIG_NAME
+from crawler.peft_config import CONFIG_NAME, MAX_CONFIG_BYTES
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 
 # LoraConfig's name for it, and that of LoHaConfig and LoKrConfig.
@@ -33,6 +33,8 @@ def find_peft_config(
     written = metadata.get("lora_adapter_metadata")
     if written is None:
         return None
+    if len(written) > MAX_CONFIG_BYTES:
+        raise BadWeightsError(file, "lora_adapter_metadata is larger than 1 MB")
     config = parse_json(written)
     if not isinstance(config, dict):
         raise BadWeightsError(file, "lora_adapter_metadata is not a JSON object")
@@ -96,17 +98,25 @@ def _read_pattern(file: str | Path, config: Mapping[str, Any], name: str) -> Cal
         # PEFT would run them as regular expressions; an author's may never end.
         raise UnsupportedLoraError(file, "alpha_pattern is not made of plain module names")
     exact = {key[1:]: value for key, value in patterns.items() if key.startswith("^")}
+    # An author's config may have as many patterns as his file has modules: none is tried.
+    places = {key: place for place, key in enumerate(patterns)}
+    values = list(patterns.values())
 
     def find(module: str) -> float:
         if module in exact:
             return float(exact[module])
         # PEFT matches the module's whole name or its last parts; the first that fits counts.
-        for key, value in patterns.items():
-            if module == key or module.endswith(f".{key}"):
-                return float(value)
-        return float(default)  # type: ignore[arg-type]
+        fitting = [places[end] for end in _ends(module) if end in places]
+        return float(values[min(fitting)] if fitting else default)  # type: ignore[arg-type]
 
     return find
+
+
+def _ends(module: str) -> Iterator[str]:
+    """Yield a module's whole name and its last parts."""
+    yield module
+    for dot in re.finditer(r"\.", module):
+        yield module[dot.end() :]
 
 
 def parse_json(text: str | bytes) -> Any:
