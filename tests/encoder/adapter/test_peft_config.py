@@ -85,3 +85,11 @@ def test_a_config_in_the_metadata_is_as_long_as_a_file_of_its_own_at_most(tmp_pa
     assert read(write_config(path, text)).verdict.scales == (0.5, 0.5)
     with pytest.raises(BadWeightsError, match="larger than 1 MB"):
         read(write_config(path, f"{text} "))
+
+
+@pytest.mark.parametrize("alpha", ["1" + 400 * "0", "1e999", "NaN", "true"])
+def test_an_alpha_that_no_float_holds_is_none(tmp_path: Path, alpha: str) -> None:
+    written = f'{{"transformer.lora_alpha": {alpha}, "transformer.r": 2}}'
+
+    with pytest.raises(BadWeightsError, match="no usable lora_alpha"):
+        read(write_config(tmp_path / "x.safetensors", written))
