@@ -77,7 +77,9 @@ def measure_layer(
             if quick and not is_quick(layer.change):
                 return check_layer(layer)
             return measure_layer(layer.change, known, quick=quick)
-        case LokrLayer() | RowsLayer(whole=LokrLayer()):
+        case LokrLayer():
+            measured = _measure_sides(layer)
+        case RowsLayer(whole=LokrLayer()):
             measured = _measure_kronecker(form_kronecker(layer))
         case DenseLayer() if layer.rank <= MAX_EXACT_RANK:
             measured = _measure_dense(layer.diff)
@@ -149,6 +151,21 @@ def _measure_dense(matrix: Tensor) -> LayerMeasure:
     return LayerMeasure(math.sqrt(trace), 1 / float(np.vdot(gram, gram)) if trace else 0.0)
 
 
+def _measure_sides(layer: LokrLayer) -> LayerMeasure:
+    """Measure w1 ⊗ w2: its singular values are all products of one of w1's and one of w2's."""
+    first, second = (_measure_side(_side(parts)) for parts in (layer.w1, layer.w2))
+    return LayerMeasure(first.norm * second.norm, first.effective_rank * second.effective_rank)
+
+
+def _measure_side(side: Layer) -> LayerMeasure:
+    if side.rank > min(side.shape[0], math.prod(side.shape[1:])):
+        # Its factors are larger than their product.
+        side = DenseLayer(side.delta())
+    measured = measure_layer(side)
+    assert measured is not None
+    return measured
+
+
 @dataclass(frozen=True, slots=True)
 class Kronecker:
     """Some rows of w1 ⊗ w2, which is large where both are small."""
@@ -176,7 +193,7 @@ def form_kronecker(layer: Layer) -> Kronecker:
 
 
 def _measure_kronecker(layer: Kronecker) -> LayerMeasure:
-    """Measure w1 ⊗ w2: entries of its Gram matrix are products of those of the sides' own."""
+    """Measure rows of w1 ⊗ w2: entries of its Gram matrix are products of those of the sides'."""
     for side in (layer.w1, layer.w2):
         check_finite(side)
     norm_1, norm_2 = norm_of(layer.w1), norm_of(layer.w2)
