@@ -69,6 +69,15 @@ KINDS: list[Layer] = [
     DenseLayer(random(40, 24), 0.5),
     DenseLayer(random(24, 5, 3, 3), 0.5),
     RowsLayer(LokrLayer((random(3, 4),), (random(7, 6),), 0.5), (slice(3, 12),)),
+    # Sides of more rows than squares of columns.
+    RowsLayer(LokrLayer((random(3, 4),), (random(30, 2),), 0.5), (slice(50, 80), slice(7))),
+    RowsLayer(
+        LokrLayer(
+            (random(30, 1), random(1, 9)), (random(2, 8), random(2, 3), random(2, 2, 3, 3)), 0.5
+        ),
+        (slice(100, 200),),
+    ),
+    RowsLayer(LokrLayer((random(3, 9), random(9, 4)), (random(7, 6),), 0.5), (slice(3, 12),)),
 ]
 
 
