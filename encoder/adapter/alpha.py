@@ -13,10 +13,11 @@ from encoder.adapter.peft_config import (
     Strength,
     claims_dora,
     config_strengths,
+    find_changed_base,
     find_peft_config,
 )
 from encoder.adapter.safetensors_header import Header
-from encoder.errors import BadWeightsError, LoraFileError
+from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
 from encoder.late_torch import Tensor
 
 NO_ALPHA = "1: the file has no alpha"
@@ -133,6 +134,16 @@ def check_magnitudes(file: str | Path, plan: KeyPlan, config: Mapping[str, Any] 
     has = any(slot in slots for slots in plan.modules.values() for slot in MAGNITUDES)
     if claims_dora(config) and not has:
         raise BadWeightsError(file, "is DoRA by its metadata, and has no magnitudes")
+
+
+def check_base(file: str | Path, config: Mapping[str, Any] | None) -> None:
+    """Factors that began as a part of the base's weights are no change of the base itself."""
+    if method := find_changed_base(config):
+        raise UnsupportedLoraError(
+            file,
+            f"is {method} by PEFT's config: it fits a base whose weights were changed as well. "
+            "Saved with path_initial_model_for_weight_conversion, it can be read",
+        )
 
 
 def alpha_notes(plan: KeyPlan, alpha: Alpha, trouble: str) -> tuple[str, ...]:

@@ -12,6 +12,12 @@ from encoder.errors import BadWeightsError, UnsupportedLoraError
 
 # LoraConfig's name for it, and that of LoHaConfig and LoKrConfig.
 ALPHAS = ("lora_alpha", "alpha")
+# How PEFT's init_lora_weights begins where it takes what the factors hold out of the base's weights
+# (peft.tuners.lora.layer), with the method's name. Saved with
+# path_initial_model_for_weight_conversion, the config says true, and the factors are whole.
+CHANGED_BASES = {
+    "pissa": "PiSSA", "olora": "OLoRA", "corda": "CorDA", "loftq": "LoftQ", "lora_ga": "LoRA-GA",
+}  # fmt: skip
 MODULE_NAME = re.compile(r"\^?[\w.]+", re.ASCII)
 
 
@@ -86,6 +92,15 @@ def config_strengths(
 def claims_dora(settings: Mapping[str, Any] | None) -> bool:
     """Return whether PEFT's config says that layers have magnitudes."""
     return settings is not None and settings.get("use_dora") is True
+
+
+def find_changed_base(settings: Mapping[str, Any] | None) -> str | None:
+    """Return the method by which PEFT changed the base's weights as well; None if it did not."""
+    written = settings.get("init_lora_weights") if settings is not None else None
+    if not isinstance(written, str):
+        return None
+    known = (name for word, name in CHANGED_BASES.items() if written.lower().startswith(word))
+    return next(known, None)
 
 
 def _read_pattern(file: str | Path, config: Mapping[str, Any], name: str) -> Callable[[str], float]:

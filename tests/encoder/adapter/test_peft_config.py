@@ -1,5 +1,6 @@
 """What PEFT's config says of every module, and what a hostile one costs."""
 
+import json
 from collections.abc import ItemsView, Iterator
 from pathlib import Path
 
@@ -8,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawler.peft_config import MAX_CONFIG_BYTES
-from encoder.adapter.lora_file import read
+from encoder.adapter.lora_file import Context, inspect, read
 from encoder.adapter.peft_config import config_strengths
-from encoder.errors import BadWeightsError
+from encoder.adapter.safetensors_header import read_header
+from encoder.errors import BadWeightsError, UnsupportedLoraError
 from tests.encoder.builders import make_factors, write_adapter
 
 # Few and short, so that they meet.
@@ -93,3 +95,42 @@ def test_an_alpha_that_no_float_holds_is_none(tmp_path: Path, alpha: str) -> Non
 
     with pytest.raises(BadWeightsError, match="no usable lora_alpha"):
         read(write_config(tmp_path / "x.safetensors", written))
+
+
+CHANGED = {
+    "pissa": "PiSSA",
+    "pissa_niter_16": "PiSSA",
+    "olora": "OLoRA",
+    "OLoRA": "OLoRA",
+    "corda": "CorDA",
+    "loftq": "LoftQ",
+    "lora_ga": "LoRA-GA",
+}
+
+
+@pytest.mark.parametrize("written", CHANGED)
+def test_factors_taken_out_of_the_bases_weights_are_refused_by_name(
+    tmp_path: Path, written: str
+) -> None:
+    """B · A without the rest of the base is another adapter."""
+    cause = f"is {CHANGED[written]} by PEFT's config"
+    config = {"lora_alpha": 1, "r": 2, "init_lora_weights": written}
+    named = {f"transformer.{name}": value for name, value in config.items()}
+    path = write_config(tmp_path / "x.safetensors", json.dumps(named))
+    with pytest.raises(UnsupportedLoraError, match=cause):
+        read(path)
+    with pytest.raises(UnsupportedLoraError, match=cause):
+        inspect(read_header(path), path)
+
+    plain = write_adapter(tmp_path / "x.safetensors", prefix="base_model.model.")
+    with pytest.raises(UnsupportedLoraError, match=cause):
+        read(plain, context=Context(peft_config=json.dumps(config)))
+
+
+@pytest.mark.parametrize("written", [True, False, "gaussian", "eva", "orthogonal", None, 1])
+def test_other_first_weights_are_read(tmp_path: Path, written: object) -> None:
+    """Whatever they were, the base's are its own. Converted ones say true."""
+    config = {"transformer.lora_alpha": 1, "transformer.init_lora_weights": written}
+    path = write_config(tmp_path / "x.safetensors", json.dumps(config))
+
+    assert read(path).verdict.scales == (0.5, 0.5)
