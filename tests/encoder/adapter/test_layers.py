@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from encoder.adapter.layer_cuts import cut_rows, swap_halves
+from encoder.adapter.layer_cuts import cut_rows, is_same_change, swap_halves
 from encoder.adapter.layers import (
     DenseLayer,
     DoraLayer,
@@ -228,3 +228,15 @@ def test_halves_of_dora_are_swapped_with_their_magnitudes() -> None:
         layer = DoraLayer(change, magnitude)
         swapped = swap_halves(layer).delta(base.roll(5, 0))
         torch.testing.assert_close(swapped, layer.delta(base).roll(5, 0))
+
+
+def test_float8_is_compared_number_by_number() -> None:
+    """It has no comparison of its own on a CPU."""
+    diff = draw(10, 7).to(torch.float8_e4m3fn)
+    other = diff.float()
+    other[9, 6] += 1
+    layer = DenseLayer(diff)
+
+    assert is_same_change(layer, layer)
+    assert is_same_change(layer, DenseLayer(diff.clone()))
+    assert not is_same_change(layer, DenseLayer(other.to(torch.float8_e4m3fn)))
