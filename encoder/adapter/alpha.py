@@ -1,7 +1,7 @@
 """How strong an adapter's layers are: alpha, wherever a writer puts it, and the scale it makes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from encoder.adapter.peft_config import (
     Strength,
     claims_dora,
     config_strengths,
+    find_changed_base,
     find_peft_config,
 )
 from encoder.adapter.safetensors_header import Header
-from encoder.errors import BadWeightsError, LoraFileError
+from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
 from encoder.late_torch import Tensor
 
 NO_ALPHA = "1: the file has no alpha"
@@ -26,6 +27,8 @@ IN_METADATA = "the metadata"
 RANKED = ("down",)
 # Slots of what is no product of factors.
 UNFACTORED = ("diff", "set_weight", "diff_b", "w_norm", "b_norm")
+# Slots of changes that are stored as they are.
+UNSCALED = ("diff", "set_weight")
 MAGNITUDES = ("dora_scale", "magnitude")
 
 
@@ -46,12 +49,15 @@ class Alpha:
             return 1.0 if strength is None else strength.scale
         return math.nan if alpha.is_meta else float(alpha.item()) / rank
 
-    def alpha(self, module: str, alpha: Tensor | None) -> float | None:
-        """Return the alpha itself; None where it is not known, or not read."""
+    def alpha(self, module: str, slots: Collection[str], alpha: Tensor | None) -> float | None:
+        """Return the alpha itself; None where it is not known, not read, not used or infinite."""
+        if not _is_alpha_used(slots):
+            return None
         if alpha is None:
             strength = self.strengths.get(module)
             return None if strength is None else strength.alpha
-        return None if alpha.is_meta else float(alpha.item())
+        number = math.nan if alpha.is_meta else float(alpha.item())
+        return number if math.isfinite(number) else None
 
 
 def find_config(
@@ -113,11 +119,31 @@ def _is_unfactored(slots: Mapping[str, str]) -> bool:
     return {"lokr_w1", "lokr_w2"} <= slots.keys() or not slots.keys().isdisjoint(UNFACTORED)
 
 
+def _is_alpha_used(slots: Collection[str]) -> bool:
+    """Whether a module's scale follows from its alpha.
+
+    Beside two full matrices of a Kronecker product, trainers write a number that means nothing
+    (ai-toolkit 9999999999, infinity in float16); PEFT's config counts there.
+    """
+    full = {"lokr_w1", "lokr_w2", "alpha"} <= set(slots)
+    return not full and not any(slot in slots for slot in UNSCALED)
+
+
 def check_magnitudes(file: str | Path, plan: KeyPlan, config: Mapping[str, Any] | None) -> None:
     """DoRA without its magnitudes would be another adapter."""
     has = any(slot in slots for slots in plan.modules.values() for slot in MAGNITUDES)
     if claims_dora(config) and not has:
         raise BadWeightsError(file, "is DoRA by its metadata, and has no magnitudes")
+
+
+def check_base(file: str | Path, config: Mapping[str, Any] | None) -> None:
+    """Factors that began as a part of the base's weights are no change of the base itself."""
+    if method := find_changed_base(config):
+        raise UnsupportedLoraError(
+            file,
+            f"is {method} by PEFT's config: it fits a base whose weights were changed as well. "
+            "Saved with path_initial_model_for_weight_conversion, it can be read",
+        )
 
 
 def alpha_notes(plan: KeyPlan, alpha: Alpha, trouble: str) -> tuple[str, ...]:

@@ -25,6 +25,9 @@ from encoder.late_torch import Tensor
 MAX_RANK = 4096
 # No layer of an image model is as wide by far; a product of factors could be of any size.
 MAX_WIDTH = 1_000_000
+# Where a change is formed of factors in memory, a file of some KB may stand for a matrix of any
+# size. The largest layer known is HiDream-O1's lm_head, 151936x4096.
+MAX_FORMED = 640_000_000
 
 # Which slots make a layer, and which of them it cannot do without.
 KINDS = (
@@ -47,7 +50,7 @@ class Parts:
     layer: Layer | None
     # "bias" or "weight" (of a norm) -> what is added to it.
     vectors: Mapping[str, Tensor] = field(default_factory=dict)
-    alpha: float | None = None  # None: there is none, or it was not read
+    alpha: float | None = None  # None: there is none that is used, or it was not read
 
 
 def assemble(
@@ -81,7 +84,7 @@ def assemble(
         raise BadWeightsError(file, f"layer {module} has only {' and '.join(sorted(tensors))}")
     layer, vectors = _split_vectors(file, module, layer, tensors)
     layer = _with_magnitude(file, module, layer, tensors)
-    return Parts(layer, vectors, alpha.alpha(module, number) if kinds else None)
+    return Parts(layer, vectors, alpha.alpha(module, tensors, number) if kinds else None)
 
 
 def _lora(file: str | Path, module: str, parts: Mapping[str, Tensor], alpha: Alpha) -> Layer:
@@ -212,6 +215,11 @@ def _check(file: str | Path, module: str, layer: Layer, numeric: bool) -> None:
         raise BadWeightsError(file, f"layer {module} has the empty shape {shape}")
     if max(shape) > MAX_WIDTH:
         raise BadWeightsError(file, f"layer {module} has the absurd shape {shape}")
+    if (formed := _most_formed(layer)) > MAX_FORMED:
+        raise BadWeightsError(
+            file,
+            f"layer {module} of the absurd shape {shape} would be formed as {formed:,} numbers",
+        )
     stored = len(layer.down) if isinstance(layer, LoraLayer) else 0
     if isinstance(layer, LohaLayer):
         stored = max(len(layer.w1_b), len(layer.w2_b))
@@ -223,6 +231,25 @@ def _check(file: str | Path, module: str, layer: Layer, numeric: bool) -> None:
         )
     if not math.isfinite(layer.scale) and numeric:
         raise BadWeightsError(file, f"layer {module} has the scale {layer.scale}")
+
+
+def _most_formed(layer: Layer) -> int:
+    """Return how many numbers the largest matrix has that is formed of a layer's tensors.
+
+    0 where they are used as they are.
+    """
+    inputs = math.prod(layer.shape[1:])
+    match layer:
+        case LoraLayer() if layer.mid is not None:
+            rank = len(layer.down)
+        case LohaLayer():
+            rank = max(len(layer.w1_b), len(layer.w2_b))
+        case LokrLayer():
+            rank = max(len(parts[1]) if len(parts) > 1 else 0 for parts in (layer.w1, layer.w2))
+        case _:
+            return 0
+    # A Tucker core is multiplied by the inputs first, whatever the outputs.
+    return max(layer.shape[0], rank) * inputs
 
 
 def _check_product(

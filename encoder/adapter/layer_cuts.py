@@ -13,6 +13,7 @@ from encoder.adapter.layers import (
     LoraLayer,
     ReplacedLayer,
     RowsLayer,
+    to_arithmetic,
 )
 from encoder.errors import BaseWeightNeededError
 from encoder.late_torch import Tensor, torch
@@ -32,6 +33,8 @@ def cut_rows(layer: Layer, rows: slice) -> Layer:
             return replace(layer, up=layer.up[rows])
         case LohaLayer(t1=None):
             return replace(layer, w1_a=layer.w1_a[rows], w2_a=layer.w2_a[rows])
+        case LohaLayer():
+            return replace(layer, w1_a=layer.w1_a[:, rows], w2_a=layer.w2_a[:, rows])
         case DenseLayer():
             return replace(layer, diff=layer.diff[rows])
         case ReplacedLayer():
@@ -114,7 +117,10 @@ def is_same_change(first: Layer, second: Layer) -> bool:
         type(first) is type(second)
         and first.scale == second.scale
         and len(first.tensors()) == len(second.tensors())
-        and all(map(torch.equal, first.tensors(), second.tensors()))
+        and all(
+            torch.equal(to_arithmetic(ours), to_arithmetic(theirs))
+            for ours, theirs in zip(first.tensors(), second.tensors(), strict=True)
+        )
     )
 
 

@@ -77,10 +77,10 @@ def measure_layer(
             if quick and not is_quick(layer.change):
                 return check_layer(layer)
             return measure_layer(layer.change, known, quick=quick)
-        case LokrLayer() | RowsLayer(whole=LokrLayer()):
-            kronecker = find_kronecker(layer)
-            assert kronecker is not None
-            measured = _measure_kronecker(kronecker)
+        case LokrLayer():
+            measured = _measure_sides(layer)
+        case RowsLayer(whole=LokrLayer() as whole, rows=rows):
+            measured = _measure_rows(whole, rows)
         case DenseLayer() if layer.rank <= MAX_EXACT_RANK:
             measured = _measure_dense(layer.diff)
         case _ if layer.rank <= MAX_EXACT_RANK:
@@ -96,7 +96,7 @@ def measure_layer(
 
 def is_quick(layer: Layer) -> bool:
     """Whether measuring a layer takes hardly longer than reading it."""
-    if isinstance(layer, DenseLayer | DoraLayer) or find_kronecker(layer) is not None:
+    if isinstance(layer, DenseLayer | DoraLayer) or find_lokr(layer) is not None:
         return True
     return layer.rank <= MAX_EXACT_RANK
 
@@ -151,6 +151,21 @@ def _measure_dense(matrix: Tensor) -> LayerMeasure:
     return LayerMeasure(math.sqrt(trace), 1 / float(np.vdot(gram, gram)) if trace else 0.0)
 
 
+def _measure_sides(layer: LokrLayer) -> LayerMeasure:
+    """Measure w1 ⊗ w2: its singular values are all products of one of w1's and one of w2's."""
+    first, second = (_measure_side(_side(parts)) for parts in (layer.w1, layer.w2))
+    return LayerMeasure(first.norm * second.norm, first.effective_rank * second.effective_rank)
+
+
+def _measure_side(side: Layer) -> LayerMeasure:
+    if side.rank > min(side.shape[0], math.prod(side.shape[1:])):
+        # Its factors are larger than their product.
+        side = DenseLayer(side.delta())
+    measured = measure_layer(side)
+    assert measured is not None
+    return measured
+
+
 @dataclass(frozen=True, slots=True)
 class Kronecker:
     """Some rows of w1 ⊗ w2, which is large where both are small."""
@@ -160,29 +175,34 @@ class Kronecker:
     rows: Tensor  # (rows,), which of the product's are taken, in this order
 
 
-def find_kronecker(layer: Layer) -> Kronecker | None:
-    """Return a LoKr's two matrices, in float32; None of other layers."""
+def find_lokr(layer: Layer) -> LokrLayer | None:
+    """Return the LoKr that a layer is, or some rows of."""
     whole = layer.whole if isinstance(layer, RowsLayer) else layer
-    if not isinstance(whole, LokrLayer):
-        return None
-    w1, w2 = (_side(parts).delta().flatten(1) for parts in (whole.w1, whole.w2))
+    return whole if isinstance(whole, LokrLayer) else None
+
+
+def form_kronecker(layer: Layer) -> Kronecker:
+    """Return the two matrices of the LoKr that a layer is, or some rows of, in float32."""
+    lokr = find_lokr(layer)
+    assert lokr is not None
+    w1, w2 = (_side(parts).delta().flatten(1) for parts in (lokr.w1, lokr.w2))
     rows = torch.arange(len(w1) * len(w2))
     if isinstance(layer, RowsLayer):
         rows = torch.cat([rows[part] for part in layer.rows])
     return Kronecker(w1, w2, rows)
 
 
-def _measure_kronecker(layer: Kronecker) -> LayerMeasure:
-    """Measure w1 ⊗ w2: entries of its Gram matrix are products of those of the sides' own."""
-    for side in (layer.w1, layer.w2):
-        check_finite(side)
-    norm_1, norm_2 = norm_of(layer.w1), norm_of(layer.w2)
+def _measure_rows(whole: LokrLayer, parts: tuple[slice, ...]) -> LayerMeasure:
+    """Measure rows of w1 ⊗ w2: entries of its Gram matrix are products of those of the sides'."""
+    w1, w2 = _narrow(whole.w1), _narrow(whole.w2)
+    norm_1, norm_2 = norm_of(w1), norm_of(w2)
     if norm_1 == 0 or norm_2 == 0:
         return LayerMeasure(0.0, 0.0)
-    w1, w2 = layer.w1.double() / norm_1, layer.w2.double() / norm_2
+    w1, w2 = w1 / norm_1, w2 / norm_2
     # (outputs of w1, outputs of w2), 1 where a row is taken and else 0.
     rows = torch.zeros(len(w1) * len(w2), dtype=torch.float64)
-    rows[layer.rows] = 1
+    for part in parts:
+        rows[part] = 1
     rows = rows.view(len(w1), len(w2))
     energy = (w1.square().sum(1) @ rows @ w2.square().sum(1)).item()
     half = _square_gram_times(w1, rows)
@@ -192,15 +212,47 @@ def _measure_kronecker(layer: Kronecker) -> LayerMeasure:
     return LayerMeasure(math.sqrt(energy) * norm_1 * norm_2, energy**2 / square)
 
 
+def _narrow(parts: tuple[Tensor, ...]) -> Tensor:
+    """Return a matrix in float64 whose rows have the products that those of a side have.
+
+    Of a side in two factors it has as many columns as they have, where that is fewer.
+    """
+    for part in parts:
+        check_finite(part)
+    if len(parts) == 1:
+        return parts[0].flatten(1).double()
+    down, up = (part.double() for part in _side(parts).factors())
+    # R of QR has the products of the down's rows: RᵀR = down · downᵀ.
+    return up @ (torch.linalg.qr(down.T, mode="r").R.T if len(down) < down.shape[1] else down)
+
+
 def _square_gram_times(rows: Tensor, right: Tensor) -> Tensor:
-    """Return (rows · rowsᵀ)² · right, squared by entry, a part of the Gram matrix at a time."""
-    step = max(1, PART_ENTRIES // len(rows))
+    """Return (rows · rowsᵀ)² · right, squared by entry, some rows at a time."""
+    count, width = rows.shape
     # Written in place: small results between large ones keep the allocator from reusing memory.
-    product = torch.empty(len(rows), right.shape[1], dtype=rows.dtype)
-    for start in range(0, len(rows), step):
-        part = slice(start, start + step)
-        torch.mm((rows[part] @ rows.T).square_(), right, out=product[part])
+    product = torch.empty(count, right.shape[1], dtype=rows.dtype)
+    if width**2 >= count:
+        for part in _parts(count, count):
+            torch.mm((rows[part] @ rows.T).square_(), right, out=product[part])
+        return product
+    # The square of two rows' product is the product of what they make each with itself.
+    inner = torch.zeros(width**2, right.shape[1], dtype=rows.dtype)
+    for part in _parts(count, width**2):
+        inner.addmm_(_with_itself(rows[part]).T, right[part])
+    for part in _parts(count, width**2):
+        torch.mm(_with_itself(rows[part]), inner, out=product[part])
     return product
+
+
+def _with_itself(rows: Tensor) -> Tensor:
+    """Return the products of any two numbers of a row: (count, width) -> (count, width²)."""
+    return (rows[:, :, None] * rows[:, None]).flatten(1)
+
+
+def _parts(count: int, width: int) -> Iterator[slice]:
+    """Yield slices of `count` rows, so that a matrix as wide is formed by parts."""
+    step = max(1, PART_ENTRIES // width)
+    return (slice(start, start + step) for start in range(0, count, step))
 
 
 def _side(parts: tuple[Tensor, ...]) -> Layer:

@@ -89,7 +89,7 @@ class LoraLayer:
         down, up = self.down, self.up.flatten(1)
         if self.mid is not None:
             down = torch.einsum("ijhw,jc->ichw", self.mid.float(), down.flatten(1).float())
-        return down.flatten(1), up
+        return to_arithmetic(down.flatten(1)), to_arithmetic(up)
 
     def delta(self, base: Tensor | None = None) -> Tensor:
         return form_delta(self)
@@ -198,8 +198,12 @@ class LokrLayer:
     def tensors(self) -> tuple[Tensor, ...]:
         return (*self.w1, *self.w2)
 
+    def side_sizes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return (outputs, inputs) of w1 and of w2, a kernel flattened into the inputs."""
+        return _flat_sizes(self.w1), _flat_sizes(self.w2)
+
     def _flat_shape(self) -> tuple[int, int]:
-        (o_1, i_1), (o_2, i_2) = _flat_sizes(self.w1), _flat_sizes(self.w2)
+        (o_1, i_1), (o_2, i_2) = self.side_sizes()
         return o_1 * o_2, i_1 * i_2
 
 
@@ -347,6 +351,14 @@ class RowsLayer:
 
     def tensors(self) -> tuple[Tensor, ...]:
         return self.whole.tensors()
+
+
+def to_arithmetic(tensor: Tensor) -> Tensor:
+    """Return float8 as bfloat16, which holds all of its values, and other tensors as they are.
+
+    float8 has no arithmetic on a CPU.
+    """
+    return tensor.bfloat16() if tensor.itemsize == 1 else tensor
 
 
 def form_delta(layer: Layer) -> Tensor:

@@ -9,7 +9,7 @@ from crawler.counted import counted
 from crawler.peft_config import read_config_beside
 from encoder.adapter.convert import Outcome
 from encoder.adapter.first_format import name_first_format
-from encoder.adapter.layers import Layer
+from encoder.adapter.layers import Layer, to_arithmetic
 from encoder.adapter.lora_metadata import claimed_base_models, find_trainer, trigger_words
 from encoder.adapter.placing import Placed, Said, place_header, place_tensors
 from encoder.adapter.safetensors_header import Header, read_header
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from encoder.adapter.tensor_file import TensorFile
 
 # Change this with what is read or refused: files are then read again, refused ones too.
-READER_VERSION = "reader-7"
+READER_VERSION = "reader-8"
 
 # Longer metadata values (tag counts, thumbnails) are read but not kept.
 MAX_METADATA_CHARACTERS = 10_000
@@ -178,8 +178,8 @@ def open_adapter(
 
     def get(key: str) -> Tensor:
         tensor = file.tensor(key)
-        # float8 has no arithmetic on a CPU; bfloat16 holds all of its values.
-        return tensor.bfloat16() if tensor.dtype.itemsize == 1 else tensor
+        # Numbers and vectors are small; matrices stay in the file until they are used.
+        return to_arithmetic(tensor) if tensor.ndim < 2 else tensor
 
     placed = place_tensors(path, header, get, context.said(path, header, families))
     return OpenedLora(path, header, file, placed.outcome, _facts(header, placed))

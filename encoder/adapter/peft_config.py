@@ -3,15 +3,21 @@
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from crawler.peft_config import CONFIG_NAME
+from crawler.peft_config import CONFIG_NAME, MAX_CONFIG_BYTES
 from encoder.errors import BadWeightsError, UnsupportedLoraError
 
 # LoraConfig's name for it, and that of LoHaConfig and LoKrConfig.
 ALPHAS = ("lora_alpha", "alpha")
+# How PEFT's init_lora_weights begins where it takes what the factors hold out of the base's weights
+# (peft.tuners.lora.layer), with the method's name. Saved with
+# path_initial_model_for_weight_conversion, the config says true, and the factors are whole.
+CHANGED_BASES = {
+    "pissa": "PiSSA", "olora": "OLoRA", "corda": "CorDA", "loftq": "LoftQ", "lora_ga": "LoRA-GA",
+}  # fmt: skip
 MODULE_NAME = re.compile(r"\^?[\w.]+", re.ASCII)
 
 
@@ -33,6 +39,8 @@ def find_peft_config(
     written = metadata.get("lora_adapter_metadata")
     if written is None:
         return None
+    if len(written) > MAX_CONFIG_BYTES:
+        raise BadWeightsError(file, "lora_adapter_metadata is larger than 1 MB")
     config = parse_json(written)
     if not isinstance(config, dict):
         raise BadWeightsError(file, "lora_adapter_metadata is not a JSON object")
@@ -86,6 +94,15 @@ def claims_dora(settings: Mapping[str, Any] | None) -> bool:
     return settings is not None and settings.get("use_dora") is True
 
 
+def find_changed_base(settings: Mapping[str, Any] | None) -> str | None:
+    """Return the method by which PEFT changed the base's weights as well; None if it did not."""
+    written = settings.get("init_lora_weights") if settings is not None else None
+    if not isinstance(written, str):
+        return None
+    known = (name for word, name in CHANGED_BASES.items() if written.lower().startswith(word))
+    return next(known, None)
+
+
 def _read_pattern(file: str | Path, config: Mapping[str, Any], name: str) -> Callable[[str], float]:
     """Return a setting by module: PEFT's first pattern that fits, or else the default."""
     patterns = config.get("rank_pattern" if name == "r" else "alpha_pattern") or {}
@@ -96,17 +113,25 @@ def _read_pattern(file: str | Path, config: Mapping[str, Any], name: str) -> Cal
         # PEFT would run them as regular expressions; an author's may never end.
         raise UnsupportedLoraError(file, "alpha_pattern is not made of plain module names")
     exact = {key[1:]: value for key, value in patterns.items() if key.startswith("^")}
+    # An author's config may have as many patterns as his file has modules: none is tried.
+    places = {key: place for place, key in enumerate(patterns)}
+    values = list(patterns.values())
 
     def find(module: str) -> float:
         if module in exact:
             return float(exact[module])
         # PEFT matches the module's whole name or its last parts; the first that fits counts.
-        for key, value in patterns.items():
-            if module == key or module.endswith(f".{key}"):
-                return float(value)
-        return float(default)  # type: ignore[arg-type]
+        fitting = [places[end] for end in _ends(module) if end in places]
+        return float(values[min(fitting)] if fitting else default)  # type: ignore[arg-type]
 
     return find
+
+
+def _ends(module: str) -> Iterator[str]:
+    """Yield a module's whole name and its last parts."""
+    yield module
+    for dot in re.finditer(r"\.", module):
+        yield module[dot.end() :]
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -118,4 +143,10 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value of JSON is a number that floats hold; its integers may be of any size."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False

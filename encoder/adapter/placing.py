@@ -12,7 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from encoder.adapter.alpha import alpha_notes, check_magnitudes, find_alpha, find_config
+from encoder.adapter.alpha import (
+    alpha_notes,
+    check_base,
+    check_magnitudes,
+    find_alpha,
+    find_config,
+)
 from encoder.adapter.assemble import assemble
 from encoder.adapter.convert import Outcome, convert
 from encoder.adapter.header_tensor import HeaderTensor
@@ -195,6 +201,7 @@ def _place(
         module: assemble(file, module, slots, get, alpha) for module, slots in plan.modules.items()
     }
     check_magnitudes(file, plan, config)
+    check_base(file, config)
     widths = _text_widths(header, plan)
     outcome = convert(file, plan, parts, said.families, said.claims, widths)
     keys = [key for slots in plan.modules.values() for s, key in slots.items() if s != "alpha"]

@@ -134,8 +134,11 @@ def judge(outcome: Outcome, facts: FileFacts, measures: Measures | None = None) 
 
 
 def _ends(numbers: Sequence[float]) -> tuple[float, ...]:
-    """Return the smallest and the largest; nothing where some were not read (NaN)."""
-    if not numbers or any(map(math.isnan, numbers)):
+    """Return the smallest and the largest; nothing where some were not read (NaN) or are infinite.
+
+    PostgreSQL's JSON has no word for either.
+    """
+    if not numbers or not all(map(math.isfinite, numbers)):
         return ()
     return min(numbers), max(numbers)
 

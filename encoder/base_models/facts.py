@@ -185,6 +185,12 @@ def _open_name(facts: Facts) -> tuple[str, ...]:
     return (facts.name,) if is_open else ()
 
 
+def is_open_name(base_model: str) -> bool:
+    """Whether a name says the family and leaves open which of its base models is meant."""
+    facts = find_facts(base_model)
+    return facts is not None and base_model in _open_name(facts)
+
+
 def variant_names() -> list[str]:
     """Return the names of all base models known here."""
     return list(_by_variant())

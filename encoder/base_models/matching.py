@@ -6,7 +6,13 @@ from difflib import get_close_matches
 from enum import IntEnum
 from typing import NamedTuple
 
-from encoder.base_models.facts import find_facts, read_facts, variant_names
+from encoder.base_models.facts import (
+    family_of,
+    find_facts,
+    is_open_name,
+    read_facts,
+    variant_names,
+)
 from encoder.base_models.families import (
     FAMILIES,
     LOOKALIKES,
@@ -33,13 +39,14 @@ class FamilyMatch:
     """The family that a file's layers tell, how surely, and why.
 
     `family` is None below LIKELY; `candidates` are all that have every layer, those that are
-    known only to be told apart included.
+    known only to be told apart included. `lookalike` is the one of these that the layers tell.
     """
 
     family: Family | None
     confidence: Confidence
     evidence: str
     candidates: tuple[Family, ...] = ()
+    lookalike: Family | None = None
 
 
 def match_family(
@@ -73,10 +80,11 @@ def match_family(
         evidence += f"; text encoders {seen} wide are those of {_list(agreeing) or 'none of them'}"
         fitting = agreeing
     chosen, confidence, why = _choose(shapes, fitting)
-    if chosen not in families:
-        # Its architecture is only known to be told apart.
-        chosen, confidence = None, min(confidence, Confidence.CLAIM_NEEDED)
-    return FamilyMatch(chosen, confidence, evidence + why, fitting)
+    if chosen in families:
+        return FamilyMatch(chosen, confidence, evidence + why, fitting)
+    # Its architecture is only known to be told apart.
+    confidence = min(confidence, Confidence.CLAIM_NEEDED)
+    return FamilyMatch(None, confidence, evidence + why, fitting, lookalike=chosen)
 
 
 def _choose(
@@ -191,12 +199,15 @@ def decide_base_model(match: FamilyMatch, claims: Sequence[Claim]) -> Decision:
     """Return the base model that layers and claims give, and the evidence in words.
 
     Layers tell the family, claims the variant: the most special one that is claimed. What
-    layers exclude is never believed, and keeps nobody from believing the rest. Of what they
+    layers exclude is never believed, and keeps nobody from believing the rest; nor is a family's
+    name in a file whose layers tell another, which is known only to be told apart. Of what they
     allow, a person's word counts before a hub's, and that before the file's. Claims of equal
     weight that contradict each other leave nothing certain. The base model may be one whose
     adapters are not read.
     """
-    possible = [claim for claim in claims if _is_possible(claim, match)]
+    possible = [
+        claim for claim in claims if _is_possible(claim, match) and not _is_default(claim, match)
+    ]
     excluded = [claim for claim in claims if _is_ruled_out(claim, match)]
     ruled_out = tuple(dict.fromkeys(claim.base_model for claim in excluded if claim.base_model))
     evidence = (match.evidence, *(_quote(claim, claim in excluded) for claim in claims))
@@ -238,6 +249,19 @@ def _is_possible(claim: Claim, match: FamilyMatch) -> bool:
     return name is not None and any(_covers(name, family) for family in match.candidates)
 
 
+def _is_default(claim: Claim, match: FamilyMatch) -> bool:
+    """Whether a file names no more than a family, and its layers tell a lookalike of that.
+
+    ai-toolkit writes "flux.1" into adapters of Flex.1 too, which has fewer blocks.
+    """
+    return (
+        match.lookalike is not None
+        and claim.authority is Authority.FILE
+        and claim.base_model is not None
+        and is_open_name(claim.base_model)
+    )
+
+
 def _is_ruled_out(claim: Claim, match: FamilyMatch) -> bool:
     """Whether layers are those of other families; where they are of none, nothing is known."""
     return bool(claim.base_model and match.candidates) and not _is_possible(claim, match)
@@ -261,4 +285,4 @@ def _speciality(base_model: str) -> int:
 def _covers(base_model: str, family: Family) -> bool:
     named = find_family(base_model)
     names = (named.name,) if named else family_names(base_model) or ()
-    return family.name in (*names, base_model)
+    return family.name in (*names, family_of(base_model))

@@ -24,11 +24,19 @@ from encoder.adapter.layer_measure import (
     PART_ENTRIES,
     Kronecker,
     delta_parts,
-    find_kronecker,
+    find_lokr,
+    form_kronecker,
     is_product,
     measure_layer,
 )
-from encoder.adapter.layers import DenseLayer, DoraLayer, Factors, Layer, ReplacedLayer
+from encoder.adapter.layers import (
+    DenseLayer,
+    DoraLayer,
+    Factors,
+    Layer,
+    LokrLayer,
+    ReplacedLayer,
+)
 from encoder.adapter.lora_file import LoraWeights
 from encoder.adapter.product_batch import ProductBatch
 from encoder.adapter.spectrum import measure_layers
@@ -46,6 +54,9 @@ TOLERANCE = 0.02
 MAX_LOG_NORM = 700.0
 # A Kronecker product of FLUX.1's largest layer takes 2e10 at worst, and seconds.
 MOST_PRODUCTS = 10**11
+# A layer's rows are folded into SIZE rows of as many numbers, of 270 MB then. The widest known
+# (Ideogram 4's llm_cond_proj) has 53,248.
+MOST_INPUTS = 2**18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,15 +250,17 @@ def _look_at(name: str, layer: Layer) -> tuple[float, Tensor]:
     The sketch of an outer product is the convolution of those of its two vectors: ΔW is not
     formed where its rank is low, and elsewhere by parts.
     """
-    kronecker = find_kronecker(layer)
-    if kronecker is None and layer.rank > MAX_EXACT_RANK:
+    lokr = find_lokr(layer)
+    if lokr is not None:
+        _check_folding(lokr)
+    elif layer.rank > MAX_EXACT_RANK:
         return _look_at_parts(name, layer)
     measured = measure_layer(layer)
     assert measured is not None
     if not measured.norm:
         return 0.0, torch.zeros(0)
-    if kronecker is not None:
-        folded, unit = _fold_kronecker(name, kronecker)
+    if lokr is not None:
+        folded, unit = _fold_kronecker(name, form_kronecker(layer))
         return measured.norm, _close(name, folded) * (layer.scale * unit)
     return measured.norm, fold_product(name, *layer.factors(), layer.scale)
 
@@ -263,11 +276,17 @@ def _look_at_parts(name: str, layer: Layer) -> tuple[float, Tensor]:
     return math.sqrt(energy), _close(name, folded)
 
 
+def _check_folding(layer: LokrLayer) -> None:
+    """Refuse a Kronecker product whose count sketch takes too long or too much memory."""
+    (blocks, _), _ = layer.side_sizes()
+    inputs = math.prod(layer.shape[1:])
+    if inputs > MOST_INPUTS or blocks * SIZE * inputs > MOST_PRODUCTS:
+        raise DamagedLayerError("is wider than any layer of an image model")
+
+
 def _fold_kronecker(name: str, layer: Kronecker) -> tuple[Tensor, float]:
     """Return the count sketch of the rows of w1 ⊗ w2, (SIZE, inputs), and the unit it is in."""
     blocks, inputs_1, inputs_2 = len(layer.w1), layer.w1.shape[1], layer.w2.shape[1]
-    if blocks * SIZE * inputs_1 * inputs_2 > MOST_PRODUCTS:
-        raise DamagedLayerError("is wider than any layer of an image model")
     buckets, signs = _buckets(name, len(layer.rows))
     # One side's unit each, so that no product leaves float32.
     units = [side.abs().max().item() or 1.0 for side in (layer.w1, layer.w2)]

@@ -10,6 +10,7 @@ import torch
 
 from encoder.adapter.lora_file import Context, inspect, read
 from encoder.adapter.safetensors_header import read_header
+from encoder.adapter.verdict import _ends
 from tests.encoder.builders import TINY_METADATA, make_factors, write_adapter, write_tensors
 
 QUERY = "transformer_blocks.0.attn.to_q"
@@ -120,5 +121,43 @@ def test_full_matrices_of_a_kronecker_product_say_their_scale(tmp_path: Path) ->
     }
     verdict = read(write_tensors(tmp_path / "x.safetensors", tensors)).verdict
 
-    assert verdict.scales == (1, 1)
+    assert (verdict.scales, verdict.alphas) == ((1, 1), ())
     assert verdict.alpha.startswith("1: no layer is factored")
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"lokr_w1": torch.ones(8, 8), "lokr_w2": torch.ones(16, 16)},
+        {"diff": torch.ones(128, 128)},
+        {"set_weight": torch.ones(128, 128)},
+    ],
+    ids=" ".join,
+)
+def test_an_infinite_alpha_that_means_nothing_is_not_told(
+    tmp_path: Path, parts: dict[str, torch.Tensor]
+) -> None:
+    """ai-toolkit's 9999999999 in float16; PostgreSQL refuses a verdict that tells infinity."""
+    stored = parts | {"alpha": torch.tensor(9999999999.0)}
+    tensors = {f"diffusion_model.{QUERY}.{slot}": part.half() for slot, part in stored.items()}
+
+    verdict = read(write_tensors(tmp_path / "x.safetensors", tensors)).verdict
+
+    assert (verdict.scales, verdict.alphas) == ((1, 1), ())
+    json.dumps(verdict.to_json(), allow_nan=False)
+
+
+def test_infinity_among_alphas_is_none_in_a_verdict() -> None:
+    assert _ends([1.0, math.inf]) == _ends([math.nan]) == ()
+    assert _ends([2.0, 1.0, 3.0]) == (1.0, 3.0)
+
+
+def test_a_config_counts_for_full_matrices_of_a_kronecker_product(tmp_path: Path) -> None:
+    """PEFT multiplies them by alpha / r, whatever is factored."""
+    write_config(tmp_path, {"peft_type": "LOKR", "alpha": 6, "r": 2})
+    stem = f"base_model.model.{QUERY}"
+    tensors = {f"{stem}.lokr_w1": torch.ones(8, 8), f"{stem}.lokr_w2": torch.ones(16, 16)}
+
+    verdict = read(write_tensors(tmp_path / "x.safetensors", tensors)).verdict
+
+    assert (verdict.scales, verdict.alphas) == ((3, 3), (6, 6))

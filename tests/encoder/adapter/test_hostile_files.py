@@ -16,9 +16,13 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from encoder.adapter.header_tensor import HeaderTensor
+from encoder.adapter.layer_measure import is_quick
+from encoder.adapter.layers import LokrLayer, RowsLayer
 from encoder.adapter.lora_file import inspect, read, read_verdict
-from encoder.adapter.safetensors_header import DTYPE_BYTES, parse_header
-from encoder.errors import FingerprintError, LoraFileError
+from encoder.adapter.safetensors_header import DTYPE_BYTES, Header, TensorInfo, parse_header
+from encoder.adapter.verdict import Verdict
+from encoder.errors import BadWeightsError, FingerprintError, LoraFileError
 from encoder.sketches.fingerprint import fingerprint
 from tests.encoder.builders import write_tensors
 
@@ -90,11 +94,17 @@ def look_at(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.safetensors"
         path.write_bytes(data)
-        for look in (read_verdict, lambda path: fingerprint(read(path))):
-            with contextlib.suppress(LoraFileError, FingerprintError):
-                look(path)
+        with contextlib.suppress(LoraFileError, FingerprintError):
+            fingerprint(read(path))
         with contextlib.suppress(LoraFileError):
-            inspect(parse_header(path, io.BytesIO(data), len(data)), path)
+            check_json(read_verdict(path))
+        with contextlib.suppress(LoraFileError):
+            check_json(inspect(parse_header(path, io.BytesIO(data), len(data)), path))
+
+
+def check_json(verdict: Verdict) -> None:
+    """PostgreSQL's has neither NaN nor infinity."""
+    json.dumps(verdict.to_json(), allow_nan=False)
 
 
 EMPTY = {
@@ -154,6 +164,15 @@ def wide(path: Path) -> Path:
     return write_tensors(path, tensors)
 
 
+def halves(path: Path) -> Path:
+    """A Kronecker factor of 400 million numbers, in 80 KB."""
+    stem = "base_model.model.transformer_blocks.0.attn.to_q"
+    parts = {"w1_a": (20_000, 1), "w1_b": (1, 20_000), "w2": (1, 1)}
+    return write_tensors(
+        path, {f"{stem}.lokr_{part}": torch.ones(shape).half() for part, shape in parts.items()}
+    )
+
+
 def loha(path: Path) -> Path:
     stem = "lora_unet_single_blocks_0_linear2"
     parts = {"w1_a": (3072, 40), "w1_b": (40, 15360), "w2_a": (3072, 40), "w2_b": (40, 15360)}
@@ -174,8 +193,72 @@ def absurd(path: Path) -> Path:
     return path
 
 
+# Shapes by slot, of a few megabytes at most.
+LARGE: dict[str, dict[str, tuple[int, ...]]] = {
+    "LoKr": {"lokr_w1": (1000, 1000), "lokr_w2": (1000, 1000)},
+    "LoKr of halves": {"lokr_w1_a": (10**6, 1), "lokr_w1_b": (1, 1000), "lokr_w2": (1, 1)},
+    "LoKr with a core": {
+        "lokr_w1": (1, 1),
+        "lokr_w2_a": (1, 1),
+        "lokr_w2_b": (1, 1000),
+        "lokr_t2": (1, 1, 1000, 1000),
+    },
+    "LoHa": {
+        "hada_w1_a": (30_000, 1),
+        "hada_w1_b": (1, 30_000),
+        "hada_w2_a": (30_000, 1),
+        "hada_w2_b": (1, 30_000),
+    },
+    "LoHa with cores": {
+        "hada_w1_a": (1, 1),
+        "hada_w1_b": (1, 1000),
+        "hada_w2_a": (1, 1),
+        "hada_w2_b": (1, 1000),
+        "hada_t1": (1, 1, 1000, 1000),
+        "hada_t2": (1, 1, 1000, 1000),
+    },
+    "LoCon with a core": {
+        "lora_down.weight": (1, 1000, 1, 1),
+        "lora_mid.weight": (1, 1, 1000, 1000),
+        "lora_up.weight": (1, 1, 1, 1),
+    },
+    "LoCon with a core of few outputs": {
+        "lora_down.weight": (100, 100_000, 1, 1),
+        "lora_mid.weight": (100, 100, 10, 10),
+        "lora_up.weight": (1, 100, 1, 1),
+    },
+}
+
+
+def judge_shapes(shapes: dict[str, tuple[int, ...]]) -> Verdict:
+    """Judge a file of one layer by its header."""
+    stem = "transformer.transformer_blocks.0.attn.to_q"
+    tensors = {f"{stem}.{slot}": TensorInfo("F16", shape, 0, 0) for slot, shape in shapes.items()}
+    return inspect(Header(tensors, {}, 0), "x")
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_factors_that_stand_for_more_than_any_layer_are_refused(kind: str) -> None:
+    with pytest.raises(BadWeightsError, match="would be formed as"):
+        judge_shapes(LARGE[kind])
+
+
+def test_factors_of_the_largest_layers_known_are_read() -> None:
+    assert judge_shapes({"lokr_w1": (8, 8), "lokr_w2": (6912, 768)}).layers == 1
+    assert judge_shapes({"lokr_w1": (8, 8), "lokr_w2": (18_992, 512)}).layers == 1
+
+
+def test_telling_how_long_measuring_takes_forms_nothing() -> None:
+    """Shapes are enough."""
+    halves = HeaderTensor((8, 1)), HeaderTensor((1, 8))
+    layer: Any = LokrLayer(halves, halves, 1.0)  # type: ignore[arg-type]
+
+    assert is_quick(layer)
+    assert is_quick(RowsLayer(layer, (slice(8),)))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("write", [lokr, tall, wide, loha, absurd])
+@pytest.mark.parametrize("write", [lokr, tall, wide, halves, loha, absurd])
 def test_files_that_stand_for_large_matrices_take_little_memory(
     write: Callable[[Path], Path], tmp_path: Path
 ) -> None:
@@ -186,11 +269,9 @@ def test_files_that_stand_for_large_matrices_take_little_memory(
     # Lets the peak start anew.
     Path("/proc/self/clear_refs").write_text("5")
 
-    with contextlib.suppress(LoraFileError):
+    with contextlib.suppress(LoraFileError, FingerprintError):
         weights = read(path)
-        read_bytes = memory("VmHWM") - before
+        assert memory("VmHWM") - before < MAX_BYTES
         fingerprint(weights)
-
-        assert read_bytes < MAX_BYTES
     # A layer of FLUX.1's largest, formed whole, would take 264 MB.
     assert memory("VmHWM") - before < 2 * MAX_BYTES

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from encoder.adapter.layer_cuts import cut_rows, swap_halves
+from encoder.adapter.layer_cuts import cut_rows, is_same_change, swap_halves
 from encoder.adapter.layers import (
     DenseLayer,
     DoraLayer,
@@ -159,6 +159,16 @@ def test_parts_of_a_plain_layer_share_its_memory() -> None:
     assert up.untyped_storage().data_ptr() == layer.up.untyped_storage().data_ptr()
 
 
+def test_rows_of_a_loha_with_cores_form_no_other_rows() -> None:
+    a, b, c, d = draw(3, 10), draw(3, 4), draw(3, 10), draw(3, 4)
+    layer = LohaLayer(a, b, c, d, 0.5, draw(3, 3, 3, 3), draw(3, 3, 3, 3))
+
+    part = cut_rows(layer, slice(2, 7))
+
+    assert isinstance(part, LohaLayer)
+    torch.testing.assert_close(part.delta(), layer.delta()[2:7])
+
+
 @pytest.mark.parametrize("over_outputs", [True, False])
 def test_dora_restores_its_magnitude(over_outputs: bool) -> None:
     """W' has the direction of W + ΔW, and along each row (or column) the stored length."""
@@ -218,3 +228,15 @@ def test_halves_of_dora_are_swapped_with_their_magnitudes() -> None:
         layer = DoraLayer(change, magnitude)
         swapped = swap_halves(layer).delta(base.roll(5, 0))
         torch.testing.assert_close(swapped, layer.delta(base).roll(5, 0))
+
+
+def test_float8_is_compared_number_by_number() -> None:
+    """It has no comparison of its own on a CPU."""
+    diff = draw(10, 7).to(torch.float8_e4m3fn)
+    other = diff.float()
+    other[9, 6] += 1
+    layer = DenseLayer(diff)
+
+    assert is_same_change(layer, layer)
+    assert is_same_change(layer, DenseLayer(diff.clone()))
+    assert not is_same_change(layer, DenseLayer(other.to(torch.float8_e4m3fn)))

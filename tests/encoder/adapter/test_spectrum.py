@@ -69,6 +69,15 @@ KINDS: list[Layer] = [
     DenseLayer(random(40, 24), 0.5),
     DenseLayer(random(24, 5, 3, 3), 0.5),
     RowsLayer(LokrLayer((random(3, 4),), (random(7, 6),), 0.5), (slice(3, 12),)),
+    # Sides of more rows than squares of columns.
+    RowsLayer(LokrLayer((random(3, 4),), (random(30, 2),), 0.5), (slice(50, 80), slice(7))),
+    RowsLayer(
+        LokrLayer(
+            (random(30, 1), random(1, 9)), (random(2, 8), random(2, 3), random(2, 2, 3, 3)), 0.5
+        ),
+        (slice(100, 200),),
+    ),
+    RowsLayer(LokrLayer((random(3, 9), random(9, 4)), (random(7, 6),), 0.5), (slice(3, 12),)),
 ]
 
 
@@ -76,6 +85,46 @@ KINDS: list[Layer] = [
 def test_norm_and_effective_rank_are_those_of_the_matrix_itself(layer: Layer) -> None:
     assert norm(layer) == pytest.approx(delta(layer).norm().item(), rel=1e-5)
     assert effective_rank(layer) == pytest.approx(exact_rank(layer), rel=1e-5)
+
+
+SIDES: list[tuple[Tensor, ...]] = [
+    (random(5, 7),),
+    (random(9, 4),),
+    (random(6, 3, 3, 3),),
+    (random(8, 2), random(2, 9)),
+    # Factors that are larger than their product.
+    (random(3, 20), random(20, 4)),
+    (random(2, 6), random(2, 8), random(2, 2, 3, 3)),
+    (1e25 * random(5, 7),),
+    (torch.zeros(4, 3),),
+]
+
+
+@pytest.mark.parametrize("w2", SIDES, ids=lambda side: " ".join(str(tuple(p.shape)) for p in side))
+@pytest.mark.parametrize("w1", [*SIDES[:2], *SIDES[3:5]])
+def test_a_kronecker_product_measures_by_its_sides_as_by_its_rows(
+    w1: tuple[Tensor, ...], w2: tuple[Tensor, ...]
+) -> None:
+    layer = LokrLayer(w1, w2, 0.5)
+
+    by_sides = measure_layer(layer)
+    by_rows = measure_layer(RowsLayer(layer, (slice(layer.shape[0]),)))
+
+    assert by_sides is not None
+    assert by_rows is not None
+    assert by_sides.norm == pytest.approx(by_rows.norm, rel=1e-5)
+    assert by_sides.effective_rank == pytest.approx(by_rows.effective_rank, rel=1e-5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("place", range(4))
+def test_damage_in_any_part_of_a_kronecker_product_is_found(place: int, bad: float) -> None:
+    parts = [random(8, 2), random(2, 9), random(3, 1), torch.zeros(1, 4)]
+    parts[place].view(-1)[-1] = bad
+
+    measured = measure_layers({"a.0.x": LokrLayer((*parts[:2],), (*parts[2:],), 1.0)})
+
+    assert dict(measured.damaged) == {"a.0.x": "holds NaN or infinity"}
 
 
 @pytest.mark.parametrize("rank", [1, 5, 32, 33])

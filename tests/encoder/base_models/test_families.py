@@ -427,6 +427,7 @@ def test_all_shipped_layers_are_used() -> None:
         ("kandinsky-5", None),
         # Names that begin like ours, of other networks.
         ("flux.1-lite", None),
+        ("flex.1-alpha", None),
         ("qwen-image-2.1", None),
         ("qwen3-vl-8b", None),
         ("flux.2", None),

@@ -291,6 +291,19 @@ def claims(*base_models: str | None) -> list[Claim]:
         ("flux.1", r"", ["flux.2"], "flux.1"),
         ("sdxl-1.0", r"", ["pony", "sd-1.5"], "pony"),
         ("flux.1", r"^transformer_blocks.*attn", ["sd-1.5"], "unknown"),
+        # Flex.1 has the blocks of FLUX.1 lite, and ai-toolkit writes "flux.1" for it.
+        ("flux.1-lite", FLUX_BLOCKS, ["flux.1"], "unknown"),
+        ("flux.1-lite", r"attn|ff|proj", ["flux.1"], "unknown"),
+        ("flux.1-lite", FLUX_BLOCKS, ["flux.1-dev"], "flux.1-dev"),
+        ("flux.1-lite", FLUX_BLOCKS, ["flux.1", "flex.2-preview"], "flex.2-preview"),
+        ("flux.1-lite", FLUX_BLOCKS, ["flux.1-lite"], "flux.1-lite"),
+        ("flux.1", FLUX_BLOCKS, ["flux.1"], "flux.1"),
+        ("flux.1", FLUX_BLOCKS, ["flex.1-alpha"], "flux.1"),
+        ("flux.1", r"attn", ["flux.1"], "flux.1"),
+        # Some blocks of FLUX.1, as authors choose them.
+        ("flux.1", r"^single_transformer_blocks\.\d+\.", ["flux.1"], "flux.1"),
+        ("flux.1", r"^transformer_blocks\.[0-7]\.", ["flux.1"], "flux.1"),
+        ("flux.1", r"^single_transformer_blocks\.(7|20)\.", ["flux.1"], "flux.1"),
         # Claims that layers allow, and that contradict each other.
         ("sdxl-1.0", r"attn", ["kolors", "sdxl-1.0"], "unknown"),
         # Words not known here: of an architecture that looks the same, where that may be.
@@ -323,6 +336,9 @@ FEW = r"^transformer_blocks.*attn"
         ("sdxl-1.0", r"attn", {HUB: "pony", PERSON: "illustrious"}, "illustrious"),
         ("flux.1", FEW, {HUB: "flux.1-dev", FILE: "chroma"}, "flux.1-dev"),
         ("flux.1", FEW, {HUB: "chroma", PERSON: "flux.1-dev"}, "flux.1-dev"),
+        ("flux.1-lite", FLUX_BLOCKS, {FILE: "flux.1", HUB: "flex.1-alpha"}, "flex.1-alpha"),
+        ("flux.1-lite", FLUX_BLOCKS, {FILE: "flux.1", HUB: "flux.1-dev"}, "flux.1-dev"),
+        ("flux.1-lite", FLUX_BLOCKS, {PERSON: "flux.1"}, "flux.1"),
         # Whoever says what layers exclude is not heard.
         ("flux.1", r"attn", {PERSON: "sdxl-1.0", HUB: "flux.1-dev", FILE: "sd-1.5"}, "flux.1-dev"),
         ("sd-1.5", r"attn", {HUB: "instruct-pix2pix"}, "instruct-pix2pix"),

@@ -16,6 +16,7 @@ from encoder.adapter.safetensors_header import read_header
 from encoder.adapter.verdict import join_names
 from encoder.base_models.families import FAMILIES
 from encoder.errors import BadWeightsError, LoraFileError, UnsupportedLoraError
+from encoder.sketches.fingerprint import fingerprint
 from tests.encoder.builders import write_header, write_tensors
 from tests.encoder.dialects.cases import ai_toolkit, kohya_flux
 from tests.encoder.dialects.kinds import Pen
@@ -191,6 +192,47 @@ def test_float8_is_read_and_scaled_float8_is_not(tmp_path: Path) -> None:
     key = f"{LINEAR1}.lora_up.scale_weight"
     with pytest.raises(UnsupportedLoraError, match="scaled float8"):
         read_tensors(tmp_path, {**tensors, key: torch.ones(1)})
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "LoCon",
+        "LoCon with Tucker cores",
+        "LoHa",
+        "LoHa with Tucker cores",
+        "LoKr",
+        "LoKr with Tucker cores",
+        "DoRA by output",
+        "full differences, biases",
+        "LoRA and norms",
+    ],
+)
+def test_float8_of_any_kind_stays_in_the_file_and_reads_as_bfloat16(
+    tmp_path: Path, kind: str
+) -> None:
+    """bfloat16 holds all of float8's values, and takes twice the memory."""
+    sample = lycoris_kohya(kind).tensors
+    quarter = {
+        key: tensor if key.endswith("alpha") else (8 * tensor).to(torch.float8_e4m3fn)
+        for key, tensor in sample.items()
+    }
+    half = {
+        key: tensor.bfloat16() if tensor.itemsize == 1 else tensor
+        for key, tensor in quarter.items()
+    }
+    ours, theirs = read_tensors(tmp_path, quarter), read_tensors(tmp_path, half)
+
+    told = [weights.verdict.to_json() for weights in (ours, theirs)]
+    assert {told[0].pop("dtype"), told[1].pop("dtype")} == {"F8_E4M3", "BF16"}
+    assert told[0].pop("size") < told[1].pop("size")
+    assert told[0] == told[1]
+    assert fingerprint(ours).to_bytes() == fingerprint(theirs).to_bytes()
+    for name, layer in ours.layers.items():
+        base = torch.ones(layer.shape)
+        torch.testing.assert_close(layer.delta(base), theirs.layers[name].delta(base))
+        wide = [tensor for tensor in layer.tensors() if tensor.ndim > 1]
+        assert {tensor.dtype for tensor in wide} == {torch.float8_e4m3fn}
 
 
 def test_names_of_an_unknown_base_are_believed_only_if_they_are_diffusers_own(

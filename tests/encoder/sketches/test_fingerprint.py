@@ -24,6 +24,7 @@ from encoder.adapter.lora_file import read
 from encoder.errors import FingerprintError
 from encoder.sketches.fingerprint import (
     Fingerprint,
+    Fingerprinter,
     distance,
     fingerprint,
     fingerprint_layers,
@@ -243,12 +244,25 @@ def test_nothing_and_nan_have_no_fingerprint() -> None:
         fingerprint_layers({"a": LoraLayer(torch.full((1, 3), math.nan), torch.ones(3, 1), 1.0)})
 
 
-def test_a_product_wider_than_any_layer_is_refused_at_once() -> None:
+@pytest.mark.parametrize(
+    ("w1", "w2"),
+    [
+        (((1000, 1000),), ((1000, 1000),)),
+        (((1_000_000, 1), (1, 1_000_000)), ((1, 1),)),
+        (((1, 1000),), ((1, 1000),)),
+    ],
+)
+def test_a_product_wider_than_any_layer_is_refused_unformed(
+    w1: tuple[tuple[int, int], ...], w2: tuple[tuple[int, int], ...]
+) -> None:
     """A file of 8 MB may stand for a matrix of a million by a million."""
-    absurd = LokrLayer((torch.ones(1000, 1000),), (torch.ones(1000, 1000),), 1.0)
+    first, second = (tuple(torch.ones(shape) for shape in side) for side in (w1, w2))
+    fingerprinter = Fingerprinter()
+
+    fingerprinter.add("x", LokrLayer(first, second, 1.0))
 
     with pytest.raises(FingerprintError, match="x is wider than any layer"):
-        fingerprint_layers({"x": absurd})
+        fingerprinter.finish({})
 
 
 def test_fingerprints_are_the_same_on_every_machine() -> None:
