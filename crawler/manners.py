@@ -85,14 +85,17 @@ class Breaker:
             left = self._rests_until - self._clock()
             if left > 0 or self._is_probed:
                 raise HubRestingError(
-                    self._title, max(left, 0.0), self._rests, is_asked_for=self._is_asked_for
+                    self._title,
+                    max(left, 0.0),
+                    self._rests,
+                    is_asked_for=left > 0 and self._is_asked_for,
                 )
             self._is_probed = True
 
     def note(self, *, answered: bool, rest_seconds: float = 0.0) -> None:
         """Note what came of a question that was let through.
 
-        What a hub asks for, it gets: `rest_seconds` are for everybody, whoever was told.
+        The `rest_seconds` that a hub asks for it gets, up to an hour, from everybody.
         """
         with self._lock:
             if answered and self._is_asked_for and self._clock() < self._rests_until:

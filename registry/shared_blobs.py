@@ -66,8 +66,10 @@ class SharedBlobStore(BlobStore):
     def discard_cut(self, sha256: str, size: int | None) -> bool:
         """As in a folder, of what others can have."""
         place = self._place(sha256)
-        if place.is_file() and size not in (None, place.stat().st_size):
-            place.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            here = place.stat().st_size
+            if not here or size not in (None, here):
+                place.unlink()
         shared = self._size(sha256)
         if shared and size in (None, shared):
             return False

@@ -16,6 +16,7 @@ from crawler.errors import GoneError, SourceError
 from crawler.filters import EVERYTHING, Filters
 from crawler.foreign_text import quoted
 from crawler.hashed_file import HashedFile
+from crawler.http import MAX_RETRY_AFTER_SECONDS
 from crawler.hub_json import as_count, as_dict, as_list
 from crawler.hub_text import clean_words
 from crawler.manners import DEFAULT_MANNERS, Manners
@@ -232,7 +233,7 @@ class CivitaiSource(HubSource):
         try:
             answer = self._ask(f"models?{urlencode({'ids': ','.join(repos), 'nsfw': 'true'})}")
         except SourceError as error:
-            if error.retry_after_seconds is not None:
+            if (error.retry_after_seconds or 0.0) > MAX_RETRY_AFTER_SECONDS:
                 raise
             # They are asked for one by one, and that tells what is wrong.
             return {}

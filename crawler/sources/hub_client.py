@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from crawler.addresses import is_loopback, shown
+from crawler.addresses import is_loopback, origin, shown
 from crawler.disk import DiskLimits
 from crawler.download import fetch_file, read_remote_header
 from crawler.errors import AccessDeniedError, GoneError, NoAnswerError, SourceError
@@ -126,7 +126,9 @@ class HubClient:
 
     def fetch(self, url: str) -> bytes:
         """Return the bytes behind an address that the hub names. It is told no token."""
-        return self._http.get(url)
+        if origin(url) != origin(self.endpoint):
+            return self._http.get(url)
+        return self._translating(lambda: self._http.get(url))
 
     def _translating(self, ask: Callable[[], T]) -> T:
         """Say who did not answer, and what to do.

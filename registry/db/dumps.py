@@ -83,12 +83,6 @@ def is_known_revision(revision: str) -> bool:
     return revision in {script.revision for script in scripts.walk_revisions()}
 
 
-def revision_of(engine: Engine) -> str:
-    """Return the revision of the schema that a database has."""
-    with engine.connect() as connection:
-        return _revision(connection)
-
-
 def _revision(connection: Connection) -> str:
     revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None:

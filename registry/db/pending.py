@@ -38,7 +38,7 @@ class PendingFile(NamedTuple):
 
     sha256: str
     adapter: str
-    size: int = 0  # in bytes
+    size: int | None = None  # in bytes, where it is known
 
 
 class PendingPrompt(NamedTuple):

@@ -24,6 +24,8 @@ from registry.fusion.relevance import relevance_of
 if TYPE_CHECKING:
     from encoder.adapter.lora_file import LoraWeights
 
+# A recipe's strengths have this bound, and scales of its adapters, too.
+MOST_SCALE = 1000.0
 WHOLE_HASH = re.compile(r"[0-9a-f]{64}")
 # What a verdict counts beside text encoders.
 OTHER_PARTS = {"transformer", "unet", "embeddings"}
@@ -60,10 +62,13 @@ class LoadedAdapter:
     def config_scale(self) -> float | None:
         """Return what PEFT's config multiplies all layers by; None where tensors say it.
 
-        None as well where layers differ in that.
+        None as well where layers differ in that, or where it is more than a recipe holds.
         """
         scales = {layer.scale for layer in self.weights.layers.values()}
-        return scales.pop() if self.weights.config and len(scales) == 1 else None
+        if not self.weights.config or len(scales) != 1:
+            return None
+        scale = scales.pop()
+        return scale if abs(scale) <= MOST_SCALE else None
 
     def text_encoders(self) -> tuple[str, ...]:
         """Return the text encoders that its file changes, which is left out."""
@@ -133,11 +138,10 @@ def leanings_by_adapter(
 def not_exported(adapters: Sequence[LoadedAdapter]) -> list[str]:
     """Say in words of which adapters other programs make more or less than is made here."""
     return [
-        f"{adapter.name} is stronger in some layers than in others by {adapter.weights.config}, "
-        "which most other programs do not read"
+        f"how strong {adapter.name} is stands in {adapter.weights.config}, which most other "
+        "programs do not read"
         for adapter in adapters
-        if adapter.weights.config
-        and len({layer.scale for layer in adapter.weights.layers.values()}) > 1
+        if adapter.weights.config and adapter.config_scale() is None
     ]
 
 

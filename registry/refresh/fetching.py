@@ -160,7 +160,7 @@ class Fetcher:
     def _fetch_file(self, want: PendingFetch, fetched: Fetched) -> None:
         """See that the file is here, or why it is not wanted; note its hash and size."""
         listed = want.record.file
-        if self._is_here(listed.sha256, listed.size, fetched, was_read=want.was_read):
+        if self._is_here(listed.sha256, fetched, was_read=want.was_read):
             return
         if isinstance(self._source, HeaderSource) and _is_long(listed):
             header = self._source.read_header(want.record)
@@ -168,7 +168,7 @@ class Fetcher:
             # What a hub announces counts for more than what a server says.
             if listed.sha256 is None and header.sha256 is not None:
                 was_read = self._is_known(header.sha256)
-                if self._is_here(header.sha256, header.size, fetched, was_read=was_read):
+                if self._is_here(header.sha256, fetched, was_read=was_read):
                     return
             fetched.judgement = self._judge.judge(want, io.BytesIO(header.data), header.size)
         if not fetched.refusal:
@@ -177,13 +177,11 @@ class Fetcher:
             fetched.fetched_bytes += fetched.size
             self._put(want, file, fetched)
 
-    def _is_here(
-        self, sha256: str | None, size: int | None, fetched: Fetched, *, was_read: bool
-    ) -> bool:
-        """Whether a file of a size, if known, need not be fetched; if so, note which it is."""
+    def _is_here(self, sha256: str | None, fetched: Fetched, *, was_read: bool) -> bool:
+        """Whether a file need not be fetched; if so, note which it is."""
         if sha256 is None:
             return False
-        if not self._blobs.discard_cut(sha256, size):
+        if self._blobs.exists(sha256):
             fetched.sha256, fetched.size = sha256, self._blobs.path(sha256).stat().st_size
         elif was_read:
             fetched.sha256, fetched.is_kept = sha256, False

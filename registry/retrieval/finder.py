@@ -22,6 +22,7 @@ from registry.retrieval.browsing import browse
 from registry.retrieval.calibration import calibrate
 from registry.retrieval.candidates import find_candidates
 from registry.retrieval.cards import AdapterCard, count_by_base_model, load_cards
+from registry.retrieval.corrections import put_right
 from registry.retrieval.duplicates import contents, find_duplicates
 from registry.retrieval.encoder_spaces import Space, spaces_of
 from registry.retrieval.errors import (
@@ -230,7 +231,8 @@ class Finder:
             results = load_results(session, [hits[id_] for id_ in page.ids])
             found = count_by_base_model(session, fitting)
         if wish.unwanted:
-            notes = (*notes, _understood(text, wish.unwanted))
+            unwanted = [put_right(one, of_unlike) for one in wish.unwanted]
+            notes = (*notes, _understood(text, unwanted))
         notes = (*notes, *_said_corrected({**corrected, **of_unlike}))
         elapsed = (time.perf_counter() - started) * 1000
         return SearchPage(
@@ -253,7 +255,7 @@ class Finder:
         if not text:
             return text, {}
         question = read(session, SearchQuery(text, filters), self._text_encoder)
-        return (question.text if question.corrected else text), question.corrected
+        return put_right(text, question.corrected), question.corrected
 
     def _everything(self, filters: Filters, paging: Paging) -> SearchPage:
         """Return a page of all that `filters` let through.

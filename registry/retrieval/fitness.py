@@ -31,8 +31,9 @@ LITERAL = ELSEWHERE - 1e-6
 # What an ordinary word counts that only a part of an author's name has: who is called Neon Cat does
 # no cats.
 AUTHORED = 0.1
-# How probably a question that is just an author's name means that author, and not what it says.
-AUTHOR_MEANT = 0.6
+# How probably a question that is just an author's name means that author, and not what it says:
+# all that the author made fits then.
+AUTHOR_MEANT = FITS
 # From this score on an adapter has all of a question in its name or trigger words.
 WHOLE = 1 - 1e-6
 # Silent words leave the judgement to one signal, which no similarity makes surer than this.

@@ -118,7 +118,8 @@ def _joined(
     others = [*place.shown, *place.to_come, *place.behind]
     content = contents(session, [*others, *literal])
     known = {content.get(id_) for id_ in others}
-    known |= _came_before(session, question, place, [content[id_] for id_ in literal])
+    held = [content[id_] for id_ in literal if id_ in content]
+    known |= _came_before(session, question, place, held)
     own = {id_ for id_ in literal if content.get(id_) not in known}.union(place.to_come)
     copies = [id_ for hit in ranked if hit.adapter_id in own for id_ in hit.also]
     return replace(
@@ -131,12 +132,12 @@ def _joined(
 
 
 def _came_before(
-    session: Session, question: Question, place: _Place, contents: Sequence[str]
+    session: Session, question: Question, place: _Place, held: Sequence[str]
 ) -> set[str]:
     """Return which of some contents came already with adapters that a cursor need not remember."""
-    if not contents or not place.last_literal:
+    if not held or not place.last_literal:
         return set()
-    hashes = {content.partition(" ")[0] for content in contents}
+    hashes = {content.partition(" ")[0] for content in held}
     return {
         content_of(row)
         for row in literal_contents(

@@ -54,7 +54,8 @@ def by_author(words: Sequence[QueryWord]) -> dict[str, list[str]]:
 def author_meant(text: str) -> str:
     """Return the name, in lower case, that a question is if it is an author's; "" if it is none.
 
-    One ordinary word is none, as above.
+    One ordinary word is none, as above, nor are words that say nothing.
     """
     words = [word.text for word in query_words(text) if word.weight == 1.0]
-    return "" if len(words) == 1 and is_ordinary(words[0]) else text.strip().lower()
+    is_name = len(words) > 1 or not all(map(is_ordinary, words))
+    return text.strip().lower() if is_name else ""

@@ -1,8 +1,7 @@
 """A backup made into a registry again, in an empty home."""
 
+import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,7 +10,7 @@ from sqlalchemy import Engine
 from crawler.hashed_file import hash_file
 from registry.blobs import is_disk_full, make_private
 from registry.config import Settings
-from registry.db.dumps import count_rows, has_tables, is_known_revision, read_dump, revision_of
+from registry.db.dumps import count_rows, has_tables, is_known_revision, read_dump
 from registry.db.migrate import migrate
 from registry.db.session import open_engine
 from registry.errors import BackupError, DiskFullError
@@ -28,7 +27,8 @@ from registry.upkeep.backup import (
     take_file,
 )
 
-# In the home while a restoration is under way: which backup's it is, so that it can go on.
+# In the home while a restoration is under way: which backup's it is, so that it can go on, and
+# whether it has filled the database.
 MARK = "restoring"
 
 
@@ -55,11 +55,11 @@ def restore_backup(
             f"the blobs of this backup are {where}, and REGISTRY_BLOBS_URL is "
             f"{settings.blobs_url or 'not set'}: set it to the same."
         )
-    goes_on = _is_marked(settings.home, manifest)
-    if not goes_on:
+    mark = _read_mark(settings.home)
+    if mark not in (manifest.dump_sha256, _filled(settings, manifest)):
         _check_home(settings.home)
     try:
-        _restore(settings, path, manifest, progress, goes_on=goes_on, link=link)
+        _restore(settings, path, manifest, progress, link=link)
     except OSError as error:
         if is_disk_full(error):
             raise DiskFullError(settings.home) from error
@@ -71,30 +71,32 @@ def restore_backup(
 
 
 def _restore(
-    settings: Settings,
-    path: Path,
-    manifest: Manifest,
-    progress: Progress,
-    *,
-    goes_on: bool,
-    link: bool,
+    settings: Settings, path: Path, manifest: Manifest, progress: Progress, *, link: bool
 ) -> None:
+    mark, filled = settings.home / MARK, _filled(settings, manifest)
     with open_engine(settings) as engine:
-        is_filled = has_tables(engine)
-        if is_filled and not goes_on:
-            raise BackupError(
-                "the database has tables already; only an empty one is filled. Set REGISTRY_HOME "
-                "or REGISTRY_DATABASE_URL to another."
-            )
-        with _marked(settings.home, manifest):
-            if not is_filled:
-                _take_blobs(path / BLOBS, settings.blobs, manifest, progress, link=link)
-                _take_files(path / FILES, settings.home, manifest)
-                read_dump(engine, path / DUMP)
-            # It is filled all at once; what comes after may have been stopped.
-            if revision_of(engine) == manifest.revision:
-                _check_rows(engine, manifest)
-            migrate(engine)
+        if _read_mark(settings.home) != filled:
+            if has_tables(engine):
+                raise BackupError(
+                    "the database has tables already; only an empty one is filled. Set "
+                    "REGISTRY_HOME or REGISTRY_DATABASE_URL to another."
+                )
+            make_private(settings.home)
+            mark.write_text(manifest.dump_sha256, encoding="utf-8")
+            _take_blobs(path / BLOBS, settings.blobs, manifest, progress, link=link)
+            _take_files(path / FILES, settings.home, manifest)
+            read_dump(engine, path / DUMP)
+            _check_rows(engine, manifest)
+            mark.write_text(filled, encoding="utf-8")
+        # What is left may take long, and be stopped.
+        migrate(engine)
+        mark.unlink()
+
+
+def _filled(settings: Settings, manifest: Manifest) -> str:
+    """Return what the mark says once a database is filled, and which."""
+    database = (settings.database_url or "").encode()
+    return f"{manifest.dump_sha256} filled {hashlib.sha256(database).hexdigest()}"
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -115,10 +117,12 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _is_marked(home: Path, manifest: Manifest) -> bool:
-    """Whether what a home holds, this restoration put there itself."""
-    mark = home / MARK
-    return mark.is_file() and mark.read_text(encoding="utf-8") == manifest.dump_sha256
+def _read_mark(home: Path) -> str:
+    """Return what this or another restoration left in a home; "" where there is none."""
+    try:
+        return (home / MARK).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 def _check_home(home: Path) -> None:
@@ -131,16 +135,6 @@ def _check_home(home: Path) -> None:
             f"{home} is not empty ({here[0].name} lies there); "
             "set REGISTRY_HOME to a folder that is."
         )
-
-
-@contextmanager
-def _marked(home: Path, manifest: Manifest) -> Iterator[None]:
-    """Note in the home that it is being filled, until that is done."""
-    make_private(home)
-    mark = home / MARK
-    mark.write_text(manifest.dump_sha256, encoding="utf-8")
-    yield
-    mark.unlink()
 
 
 def _take_blobs(

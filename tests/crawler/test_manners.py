@@ -115,6 +115,9 @@ def test_a_rest_that_a_hub_asks_for_is_kept_by_all() -> None:
     assert resting.value.is_asked_for
     clock.now += 300
     breaker.admit()
+    with pytest.raises(HubRestingError) as resting:
+        breaker.admit()
+    assert not resting.value.is_asked_for, "it is over, and somebody asks whether it is"
     breaker.note(answered=True)
     breaker.admit()
 

@@ -95,7 +95,7 @@ def may_read(path: Path, root: Path, weights: Path | None = None) -> bool:
         homes.append(weights.resolve().parent)
     try:
         real = path.resolve()
-    except RuntimeError:  # a link that leads to itself; an OSError from Python 3.13 on
+    except RuntimeError:  # a link that leads to itself, which Python 3.13 gives back as it is
         return False
     return any(real.is_relative_to(home) for home in homes)
 

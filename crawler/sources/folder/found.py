@@ -143,11 +143,14 @@ def out_before_in(moved: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     Else the one that comes would be taken for the one that leaves. Where names go round, which
     only those of files that are gone do, one of them has to come first all the same.
     """
-    left = dict(moved)
+    left, by_old = dict(moved), {old: name for name, old in moved.items()}
     while left:
-        olds = set(left.values())
-        name = next((name for name in left if name not in olds), next(iter(left)))
-        yield name, left.pop(name)
+        # Back along the chain to whoever nobody waits for, or round to where it began.
+        chain = [next(iter(left))]
+        while (waits_for := by_old.get(chain[-1])) in left and waits_for != chain[0]:
+            chain.append(waits_for)
+        for name in reversed(chain):
+            yield name, left.pop(name)
 
 
 class Vanished:

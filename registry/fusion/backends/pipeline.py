@@ -189,7 +189,9 @@ class PipelineBackend:
             return {"prompt": prompts, **self._negative_inputs(negatives)}
         encoded = self._prompt_encoder.encode([*prompts, negative])
         # The pipeline takes embeddings as they are, to the network as well.
-        device, dtype = self._pipeline._execution_device, next(self.transformer.parameters()).dtype
+        device = self._pipeline._execution_device
+        # Quantised weights are packed into bytes.
+        dtype = next(p.dtype for p in self.transformer.parameters() if p.is_floating_point())
         tokens, pooled = (one.to(device, dtype) for one in encoded)
         return {
             "prompt_embeds": tokens[:-1],

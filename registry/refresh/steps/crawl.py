@@ -45,6 +45,8 @@ class CrawlStep(Step):
         super().__init__(context)
         # A date in the future would, as the cursor, hide all that is to come.
         self._latest = datetime.now(UTC)
+        # When the first changed that the next run is to list again.
+        self._again_from: datetime | None = None
 
     def remaining(self) -> None:
         return None
@@ -64,7 +66,8 @@ class CrawlStep(Step):
                 if isinstance(listed, Refusal):
                     # Without a repository it is the listing itself that has a gap.
                     complete &= bool(listed.repo)
-                    self._hold_cursor(listed, before)
+                    if before is not None and not complete:
+                        self._note_failed(listed, before)
                     yield self._store_refusal(listed)
                 elif isinstance(listed, Unchanged):
                     unchanged.append(listed.file_name)
@@ -80,20 +83,26 @@ class CrawlStep(Step):
             # They are good also when the hub fails in the middle, or the run is interrupted.
             stored = list(self._store_page(page))
             self._store_unchanged(unchanged)
+            self._hold_cursor()
         yield from stored
         if complete:
             yield from self._retire()
         elif isinstance(self.context.source, SweptSource):
             yield from self._look_again(self.context.source)
 
-    def _hold_cursor(self, refusal: Refusal, before: datetime | None) -> None:
+    def _note_failed(self, refusal: Refusal, before: datetime) -> None:
         """Let the next refresh list what could not be read for a moment, once.
 
         `before` is the cursor of this run: what it stopped at already is broken at the hub.
         """
         again = refusal.again_from
-        if again is not None and (before is None or again > before):
-            self._latest = min(self._latest, again)
+        if again is not None and again > before:
+            self._again_from = min(filter(None, (again, self._again_from)))
+
+    def _hold_cursor(self) -> None:
+        if self._again_from is not None:
+            with self.context.sessions.begin() as session:
+                runs.hold_cursor(session, self.context.origin, self._again_from)
 
     def _list(self) -> tuple[Iterator[Listed], bool]:
         """Return what the source lists, and whether that is all it has."""

@@ -103,11 +103,11 @@ def _groups(files: Iterable[pending.PendingFile]) -> Iterator[list[pending.Pendi
     group: list[pending.PendingFile] = []
     size = 0
     for file in files:
-        if group and (len(group) == TOGETHER or size + file.size > BYTES_TOGETHER):
+        if group and (len(group) == TOGETHER or size + (file.size or 0) > BYTES_TOGETHER):
             yield group
             group, size = [], 0
         group.append(file)
-        size += file.size
+        size += file.size or 0
     if group:
         yield group
 

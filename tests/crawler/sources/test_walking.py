@@ -79,14 +79,34 @@ def test_pages_that_go_round_are_left() -> None:
 
 def test_what_may_be_read_another_time_says_from_when() -> None:
     """A cursor that went by it would lose it; what is broken at the hub holds up nothing."""
+    asked: list[str] = []
 
     def read(listed: ListedItem) -> list[AdapterRecord]:
-        if listed.repo == "r1":
+        asked.append(listed.repo)
+        if listed.repo == "r1" or asked.count("r3") == 1:
             raise SourceError("a moment, please", retryable=True)
-        raise GoneError("not there")
+        if listed.repo == "r2":
+            raise GoneError("not there")
+        return []
 
-    first, second = read_each("hub", [item(1), item(2)], read, lambda _: True)
+    second, first = read_each("hub", [item(1), item(2), item(3)], read, lambda _: True)
 
+    assert asked == ["r1", "r2", "r3", "r1", "r3"]
     assert isinstance(first, Refusal)
     assert isinstance(second, Refusal)
-    assert (first.again_from, second.again_from) == (item(1).updated_at, None)
+    assert (first.repo, first.again_from) == ("r1", item(1).updated_at)
+    assert (second.repo, second.again_from) == ("r2", None)
+
+
+def test_what_failed_before_the_hub_did_is_told_of() -> None:
+    """Else what was stored behind it would move the cursor over it."""
+
+    def read(listed: ListedItem) -> list[AdapterRecord]:
+        raise SourceError("away", retryable=True)
+
+    told = []
+    listed = read_each("hub", [item(n) for n in range(9)], read, lambda _: True)
+    with pytest.raises(SourceError, match="away"):
+        for one in listed:
+            told.append(one)  # noqa: PERF402 (what comes before it raises)
+    assert [one.repo for one in told if isinstance(one, Refusal)] == ["r0", "r1", "r2"]

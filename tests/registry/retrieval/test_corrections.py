@@ -48,7 +48,7 @@ def test_misspelt_words_are_put_right_beside_adapters(registry: Registry) -> Non
     green, blue, _, mammals = add_named(
         registry, "Green Gradient", "Gradient Blue", "Silhouette", "Cartoon Mammals"
     )
-    likes = Likes(like=(mammals,), unlike_text="silhuette")
+    likes = Likes(like=(mammals,), unlike_text="silhuette without background")
 
     page = registry.search("gradiant", likes=likes, limit=1)
     following = registry.search("gradiant", likes=likes, limit=1, cursor=page.next)

@@ -96,6 +96,7 @@ def test_what_is_named_in_another_script_fits_beside_what_has_the_word(
         ("安静狐狸", "安静狐狸", True),
         ("quiet fox", "a quiet fox", False),
         ("fox", "fox", False),
+        ("lora", "loras", False),
     ],
 )
 def test_who_asks_with_an_authors_name_mostly_means_that_author(
