@@ -78,6 +78,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (pictures.router, TokenScope.READ),
     (adapters.router, TokenScope.READ),
     (exports.router, TokenScope.READ),
+    (exports.image_router, TokenScope.READ),
     (images.router, TokenScope.READ),
     (images.drawing_router, TokenScope.FUSE),
     (fuse.router, TokenScope.FUSE),
@@ -109,8 +110,10 @@ for _router, _ in (*API, *PAGES):
     _answer_head(_router)
 # So often /readyz looks at the schema and at encoders; the database is asked every time.
 READY_SECONDS = 5.0
-# What is open to all where reading is.
+# What is open to all where reading is, but for the images that were made here: what somebody drew
+# is for who has a token.
 READING = (None, TokenScope.READ)
+OWN_IMAGES = (images.router, exports.image_router, image_pages.router)
 # Weights do not get smaller, and lines of progress are for now: a compressor would keep them.
 UNCOMPRESSED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", LINES)
 
@@ -142,7 +145,7 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
         for router, wanted in routers:
             is_open = router is metrics.router and registry.settings.public_metrics
             scope = None if is_open else wanted
-            if scope in READING or not registry.settings.public_read:
+            if not registry.settings.public_read or _is_public(router, scope):
                 guards = [] if scope is None else [Depends(allowed_to(scope))]
                 guards += [Depends(limit_images)] if scope is TokenScope.FUSE else []
                 # A page makes the best of whatever its address says.
@@ -158,6 +161,10 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(RequestIds)
     return app
+
+
+def _is_public(router: APIRouter, scope: TokenScope | None) -> bool:
+    return scope in READING and router not in OWN_IMAGES
 
 
 def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> None:

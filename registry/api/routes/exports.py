@@ -21,6 +21,8 @@ from registry.fusion.recipe import Recipe
 from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["recipes"])
+# Of the images that were made here.
+image_router = APIRouter(prefix="/v1", tags=["recipes"])
 # For who may make images.
 send_router = APIRouter(prefix="/v1", tags=["recipes"], route_class=KeyedRoute)
 
@@ -72,7 +74,7 @@ def export_recipe(recipe: RecipeDep, params: Annotated[ExportParams, Query()]) -
     return _written(recipe, params.to)
 
 
-@router.get("/images/{image_id}/export", response_class=Response, responses=EXPORT_ANSWERS)
+@image_router.get("/images/{image_id}/export", response_class=Response, responses=EXPORT_ANSWERS)
 def export_image(recipe: ImageRecipeDep, params: Annotated[ExportParams, Query()]) -> Response:
     """Write the recipe of an image that was made here for another program."""
     return _written(recipe, params.to)
@@ -101,7 +103,9 @@ def pack_files(recipe: RecipeDep, registry: RegistryDep) -> StreamingResponse:
     return _packed(recipe, registry)
 
 
-@router.get("/images/{image_id}/files", response_class=StreamingResponse, responses=FILES_ANSWERS)
+@image_router.get(
+    "/images/{image_id}/files", response_class=StreamingResponse, responses=FILES_ANSWERS
+)
 def pack_image_files(recipe: ImageRecipeDep, registry: RegistryDep) -> StreamingResponse:
     """Download the files of the adapters of an image that was made here, as a zip."""
     return _packed(recipe, registry)

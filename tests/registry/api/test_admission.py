@@ -209,6 +209,26 @@ def test_a_public_server_makes_no_images(public: TestClient, registry: Registry)
         assert "/fuse" not in public.get(url).text
 
 
+def test_a_public_server_shows_nobody_the_images_that_were_made(
+    public: TestClient, registry: Registry
+) -> None:
+    """Prompts and pictures are whoever's drew them; only adapters are for everybody."""
+    made = registry.images.ask([{"prompt": "a secret"}])[0].id
+
+    paths = public.get("/v1/openapi.json").json()["paths"]
+
+    assert not [path for path in paths if path.startswith("/v1/images")]
+    assert "/v1/recipes/export" in paths
+    for url in ("/v1/images", "/images", "/images/compare"):
+        assert public.get(url).status_code == 404
+    for part in ("", "/events", "/png", "/thumbnail", "/preview", "/export?to=a1111", "/files"):
+        answer = public.get(f"/v1/images/{made}{part}")
+        assert answer.status_code == 404
+        assert "nothing is at this address" in answer.json()["detail"]
+    for part in ("", "/result"):
+        assert public.get(f"/images/{made}{part}").status_code == 404
+
+
 def test_a_public_server_does_not_say_why_a_refresh_failed(
     public: TestClient, registry: Registry
 ) -> None:
