@@ -18,7 +18,7 @@ from registry.api.drawing import Desk
 from registry.api.errors import UploadsBusyError, add_error_handlers
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.fresh import Fresh
-from registry.api.limits import LimitAddresses, Limits, limit_images
+from registry.api.limits import LimitAddresses, Limits
 from registry.api.metrics import FRESH_SECONDS, CountRequests, Metrics
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
@@ -147,7 +147,6 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
             scope = None if is_open else wanted
             if not registry.settings.public_read or _is_public(router, scope):
                 guards = [] if scope is None else [Depends(allowed_to(scope))]
-                guards += [Depends(limit_images)] if scope is TokenScope.FUSE else []
                 # A page makes the best of whatever its address says.
                 guards += [Depends(refuse_repeated)] if described else []
                 app.include_router(router, dependencies=guards, include_in_schema=described)

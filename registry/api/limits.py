@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -127,11 +127,18 @@ def address_of(scope: Scope) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False))
 
 
-async def limit_images(request: Request) -> None:
-    """A dependency of routes that have images made: each request counts as one."""
+def take_images(request: Request, count: int) -> None:
+    """Count images that are to be made; or raise 429 where who asks has used them up."""
     limits: Limits = request.app.state.limits
-    if request.method == "POST":
-        limits.check_images(request)
+    limits.check_images(request, count)
+
+
+async def _take_image(request: Request) -> None:
+    take_images(request, 1)
+
+
+# Of a route that has an image made: each request counts as one.
+TAKES_IMAGE = Depends(_take_image)
 
 
 def _check(seconds: float, what: str) -> None:

@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from registry.api.deps import OpenRegistryDep, RegistryDep
 from registry.api.description import refusals
 from registry.api.idempotency import KeyDep, KeyedRoute
+from registry.api.limits import TAKES_IMAGE
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe, recipe_of
 from registry.api.routes.images import ImageId
 from registry.api.schemas.exports import ExportParams, SentAnswer
@@ -125,6 +126,7 @@ def _packed(recipe: Recipe, registry: Registry) -> StreamingResponse:
 
 @send_router.post(
     "/recipes/send",
+    dependencies=[TAKES_IMAGE],
     openapi_extra={"requestBody": RECIPE_BODY},
     responses=refusals(
         NO_RECIPE, ComfyUINotSetError(), ComfyUIError("ComfyUI refuses the workflow")

@@ -13,7 +13,7 @@ from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.description import refusals
 from registry.api.errors import BusyError, in_language
 from registry.api.idempotency import KeyDep, KeyedRoute
-from registry.api.limits import Limits
+from registry.api.limits import take_images
 from registry.api.schemas.asked import PageParams
 from registry.api.schemas.images import (
     IMAGE_EXAMPLES,
@@ -69,9 +69,7 @@ def ask_for_images(
 
     A queue that is full answers 429.
     """
-    limits: Limits = request.app.state.limits
-    # The request itself is one already.
-    limits.check_images(request, asked.count - 1)
+    take_images(request, asked.count)
     answers = [ImageAnswer.from_facts(facts) for facts in desk.ask(asked)]
     response.headers["Location"] = f"/v1/images/{answers[0].id}"
     return ImagesAnswer(items=answers)
