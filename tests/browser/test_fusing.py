@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from registry.fusion.recipe import read_recipe
@@ -170,3 +171,33 @@ def test_who_stops_an_image_in_vain_is_told_why(browser: Browser, address: str) 
         page.get_by_role("button", name="Stop").click()
 
         expect(page.locator("#problem")).to_have_text("the database does not keep up")
+
+
+# Counts what is asked to be drawn, which nothing does.
+COUNTED = """
+window.asked = 0;
+const ask = window.fetch;
+window.fetch = (path, sent) => {
+  if (path !== "/v1/images") return ask(path, sent);
+  window.asked += 1;
+  return new Promise((resolve, reject) => { if (%s) reject(new TypeError()); });
+};
+"""
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_keys_that_are_pressed_again_too_soon_draw_one_image(page: Page, is_held: bool) -> None:
+    page.add_init_script(COUNTED % ("true" if is_held else "false"))
+    page.goto("/fuse?prompt=an+eagle")
+    button = page.get_by_role("button", name="Make the image")
+    page.keyboard.down("Control")
+    page.keyboard.down("Enter")
+    if is_held:
+        expect(page.locator("#problem")).to_be_visible()
+        expect(button).to_be_enabled()
+    else:
+        expect(button).to_be_disabled()
+        page.keyboard.up("Enter")
+    page.keyboard.down("Enter")
+
+    assert page.evaluate("asked") == 1

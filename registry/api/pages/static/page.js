@@ -154,7 +154,8 @@ function startKeys() {
       const form = document.getElementById("fuse") ?? document.getElementById("tray");
       if (!form?.checkVisibility()) return;
       event.preventDefault();
-      form.requestSubmit();
+      // Who holds the keys down wants one image.
+      if (!event.repeat) form.requestSubmit();
     }
   });
 }

@@ -76,8 +76,10 @@ function startStudio(form) {
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    fail("");
     const button = form.querySelector(".primary");
+    // Keys send the form whatever its button says.
+    if (button.disabled) return;
+    fail("");
     button.disabled = true;
     try {
       // Sent again by a browser that lost the answer, it draws nothing twice.
