@@ -50,5 +50,9 @@ async def draw_cover_from_page(
 
 async def _draw(adapter_id: int, registry: Registry, queue: GenerationQueue) -> None:
     """Draw an adapter's cover in its turn among the images that are asked for."""
-    job: Job[None] = queue.submit(lambda _: registry.cover_drawing.draw(adapter_id))
+
+    def work(job: Job[None]) -> None:
+        registry.cover_drawing.draw(adapter_id, lambda done, total: job.check())
+
+    job = queue.submit(work)
     await asyncio.wrap_future(job.future)
