@@ -160,8 +160,11 @@ def remove_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectRespon
 
 
 def _number(written: str) -> int:
-    if not written.isdecimal() or not 0 < int(written) <= MOST_ID:
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{written!r} is no image's number")
+    # Python reads no number of thousands of digits.
+    is_short = len(written) <= len(str(MOST_ID))
+    if not is_short or not written.isdecimal() or not 0 < int(written) <= MOST_ID:
+        said = f"{written[:100]!r} is no image's number"
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, said)
     return int(written)
 
 

@@ -36,6 +36,8 @@ def public(registry: Registry) -> TestClient:
         ("evil.example", 400),
         ("localhost.evil.example", 400),
         ("192.0.2.7", 400),
+        ("[1]", 400),
+        ("[::1:8000", 400),
         ("127.0.0.1@evil.example", 400),
         ("evil.example#@127.0.0.1", 400),
         ("", 400),
@@ -78,6 +80,7 @@ def test_a_public_server_is_known_by_addresses_and_its_names(
         ("https://127.0.0.1", 200),
         ("http://127.0.0.1:3000", 403),
         ("https://evil.example", 403),
+        ("http://[x", 403),
         ("null", 403),
     ],
 )
@@ -142,7 +145,8 @@ def test_a_body_that_is_declared_too_long_is_not_read(client: TestClient) -> Non
 
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
-    assert client.get("/healthz", headers={"Content-Length": "300000000"}).status_code == 413
+    for length in ("300000000", "9" * 5000):
+        assert client.get("/healthz", headers={"Content-Length": length}).status_code == 413
 
 
 def test_a_body_that_grows_too_long_is_refused(client: TestClient) -> None:
