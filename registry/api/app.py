@@ -18,7 +18,7 @@ from registry.api.drawing import Desk
 from registry.api.errors import UploadsBusyError, add_error_handlers
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.fresh import Fresh
-from registry.api.limits import LimitAddresses, Limits
+from registry.api.limits import LimitAddresses, Limits, Streams
 from registry.api.metrics import FRESH_SECONDS, CountRequests, Metrics
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
@@ -67,6 +67,7 @@ def _answer_head(router: APIRouter) -> None:
                 route.endpoint,
                 methods=["HEAD"],
                 response_class=route.response_class,
+                dependencies=route.dependencies,
                 include_in_schema=False,
             )
 
@@ -178,7 +179,9 @@ def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> Non
     app.state.facts = Fresh(registry.index_facts, FRESH_SECONDS)
     app.state.checked = Fresh(registry.check_ready, READY_SECONDS)
     measures.tell(app.state.metrics)
-    app.state.limits = Limits(registry.settings, limited=is_public(registry.settings))
+    limited = is_public(registry.settings)
+    app.state.limits = Limits(registry.settings, limited=limited)
+    app.state.streams = Streams(limited=limited)
     app.state.places = Places()
     app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
 

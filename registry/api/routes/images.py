@@ -11,9 +11,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from registry.api.conditional import NOT_MODIFIED, REVALIDATE, not_modified
 from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.description import refusals
-from registry.api.errors import BusyError, in_language
+from registry.api.errors import BusyError, StreamsBusyError, in_language
 from registry.api.idempotency import KeyDep, KeyedRoute
-from registry.api.limits import take_images
+from registry.api.limits import TAKES_STREAM, take_images
 from registry.api.schemas.asked import PageParams
 from registry.api.schemas.images import (
     IMAGE_EXAMPLES,
@@ -108,8 +108,11 @@ def _is_there(image_id: ImageId, registry: RegistryDep) -> None:
 @router.get(
     "/images/{image_id}/events",
     response_class=EventSourceResponse,
-    dependencies=[Depends(_is_there)],
-    responses={200: {"content": {"text/event-stream": {"example": EXAMPLE_EVENTS}}}},
+    dependencies=[Depends(_is_there), TAKES_STREAM],
+    responses={
+        200: {"content": {"text/event-stream": {"example": EXAMPLE_EVENTS}}},
+        **refusals(StreamsBusyError()),
+    },
 )
 async def watch_image(
     image_id: ImageId, request: Request, registry: OpenRegistryDep, desk: DeskDep, queue: QueueDep
