@@ -38,6 +38,7 @@ AutoLoraError
   RegistryError
     BusyError
     UploadsBusyError
+    StreamsBusyError
     UsageError
     PortError
     RemoteError

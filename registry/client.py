@@ -382,13 +382,25 @@ class Client(Connection):
         raise RemoteUnreachableError(self.url, "it stopped before the image was done")
 
     def _lines(self, answer: "httpx.Response") -> Iterator[Any]:
-        for line in answer.iter_lines():
-            if len(line) > MOST_LINE_BYTES:
-                raise RemoteSenseError(self.url, "a line that does not end")
+        for line in self._byte_lines(answer):
             try:
                 yield json.loads(line)
             except ValueError as error:
                 raise RemoteSenseError(self.url, "lines that are not JSON") from error
+
+    def _byte_lines(self, answer: "httpx.Response") -> Iterator[bytes]:
+        """Yield lines; httpx would keep one that does not end in memory, however long."""
+        begun = bytearray()
+        for chunk in answer.iter_bytes():
+            first, *others = chunk.split(b"\n")
+            begun += first
+            for part in others:
+                yield bytes(begun)
+                begun = bytearray(part)
+            if len(begun) > MOST_LINE_BYTES:
+                raise RemoteSenseError(self.url, "a line that does not end")
+        if begun:
+            yield bytes(begun)
 
     def _image_of(self, answer: "FuseAnswer") -> "FusedImage":
         """Return an image as if it had been drawn here, but for its maps."""

@@ -24,6 +24,7 @@ from registry.errors import (
     NoFolderError,
     NotTrashedError,
 )
+from registry.fusion.errors import GenerationCancelledError
 from registry.fusion.studio import Studio
 from registry.refresh.pipeline import Pipeline
 from registry.refresh.problems import one_line
@@ -136,16 +137,24 @@ class OwnFolders:
         settings = self._settings
         if draw_covers:
             settings = settings.model_copy(update={"draw_covers": MOST_DRAWN})
+
+        def check(done: int, total: int) -> None:
+            if is_over():
+                raise GenerationCancelledError
+
+        problem = None
         try:
             with closing(open_source(str(folder), settings)) as source:
                 pipeline = Pipeline(
-                    self._sessions, self._blobs, settings, self._text_encoder, self._studio
+                    self._sessions, self._blobs, settings, self._text_encoder, self._studio, check
                 )
                 with closing(pipeline.refresh(source)) as refreshed:
                     for _ in refreshed:
                         if is_over():
                             break
-            problem = None
+        except GenerationCancelledError:
+            # What it was told to do; the cover is drawn the next time.
+            pass
         except AutoLoraError as error:
             problem = one_line(error)
         with one_line_errors(), self._sessions.begin() as session:

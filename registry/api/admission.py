@@ -32,6 +32,9 @@ MOST_QUERY_BYTES = 32 * 1024
 # Ours are a dozen, one of them given up to twenty times; thousands take long to refuse by name.
 MOST_PARAMETERS = 100
 
+# Longer numbers than those of any body are not even read: Python refuses thousands of digits.
+MOST_DIGITS = 18
+
 _HOST = re.compile(r"[\w.-]+(:\d+)?|\[[0-9a-fA-F:.]+\](:\d+)?", re.ASCII)
 
 
@@ -71,7 +74,7 @@ class Admission:
                 "This server is not known by that name; REGISTRY_ALLOWED_HOSTS lists its names.",
             )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _host_of(origin) != host.lower():
             raise HTTPException(HTTPStatus.FORBIDDEN, "Pages of other sites may not ask here.")
         if _is_from_elsewhere(headers) and not _is_followed_link(headers, scope):
             raise HTTPException(HTTPStatus.FORBIDDEN, "Pages of other sites may not ask here.")
@@ -79,7 +82,7 @@ class Admission:
         if len(query) > MOST_QUERY_BYTES or query.count(b"&") >= MOST_PARAMETERS:
             raise HTTPException(HTTPStatus.REQUEST_URI_TOO_LONG)
         length, most = headers.get("content-length", "0"), self._most_bytes(scope)
-        if not length.isdecimal() or int(length) > most:
+        if not length.isdecimal() or len(length) > MOST_DIGITS or int(length) > most:
             raise _too_large(most)
 
     def _most_bytes(self, scope: Scope) -> int:
@@ -131,7 +134,10 @@ class OwnHosts:
     def __contains__(self, host: str) -> bool:
         if not _HOST.fullmatch(host):
             return False
-        name = urlsplit(f"//{host}").hostname or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
         if name in self._names:
             return True
         try:
@@ -140,6 +146,14 @@ class OwnHosts:
             return False
         # By an address nobody is led astray: only a name can be pointed at another machine.
         return self._public or address.is_loopback
+
+
+def _host_of(origin: str) -> str | None:
+    """Return the host and port that an origin names; None of what is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def is_loopback(host: str) -> bool:

@@ -18,7 +18,7 @@ from registry.api.drawing import Desk
 from registry.api.errors import UploadsBusyError, add_error_handlers
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.fresh import Fresh
-from registry.api.limits import LimitAddresses, Limits, limit_images
+from registry.api.limits import LimitAddresses, Limits, Streams
 from registry.api.metrics import FRESH_SECONDS, CountRequests, Metrics
 from registry.api.pages.render import STATIC
 from registry.api.queue import GenerationQueue
@@ -67,6 +67,7 @@ def _answer_head(router: APIRouter) -> None:
                 route.endpoint,
                 methods=["HEAD"],
                 response_class=route.response_class,
+                dependencies=route.dependencies,
                 include_in_schema=False,
             )
 
@@ -78,6 +79,7 @@ API: list[tuple[APIRouter, TokenScope | None]] = [
     (pictures.router, TokenScope.READ),
     (adapters.router, TokenScope.READ),
     (exports.router, TokenScope.READ),
+    (exports.image_router, TokenScope.READ),
     (images.router, TokenScope.READ),
     (images.drawing_router, TokenScope.FUSE),
     (fuse.router, TokenScope.FUSE),
@@ -109,8 +111,10 @@ for _router, _ in (*API, *PAGES):
     _answer_head(_router)
 # So often /readyz looks at the schema and at encoders; the database is asked every time.
 READY_SECONDS = 5.0
-# What is open to all where reading is.
+# What is open to all where reading is, but for the images that were made here: what somebody drew
+# is for who has a token.
 READING = (None, TokenScope.READ)
+OWN_IMAGES = (images.router, exports.image_router, image_pages.router)
 # Weights do not get smaller, and lines of progress are for now: a compressor would keep them.
 UNCOMPRESSED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream", LINES)
 
@@ -142,9 +146,8 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
         for router, wanted in routers:
             is_open = router is metrics.router and registry.settings.public_metrics
             scope = None if is_open else wanted
-            if scope in READING or not registry.settings.public_read:
+            if not registry.settings.public_read or _is_public(router, scope):
                 guards = [] if scope is None else [Depends(allowed_to(scope))]
-                guards += [Depends(limit_images)] if scope is TokenScope.FUSE else []
                 # A page makes the best of whatever its address says.
                 guards += [Depends(refuse_repeated)] if described else []
                 app.include_router(router, dependencies=guards, include_in_schema=described)
@@ -160,6 +163,10 @@ def create_app(registry: Registry, identity: Identity | None = None) -> FastAPI:
     return app
 
 
+def _is_public(router: APIRouter, scope: TokenScope | None) -> bool:
+    return scope in READING and router not in OWN_IMAGES
+
+
 def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> None:
     """Give an app what its routes share."""
     app.state.registry = registry
@@ -172,7 +179,9 @@ def _furnish(app: FastAPI, registry: Registry, identity: Identity | None) -> Non
     app.state.facts = Fresh(registry.index_facts, FRESH_SECONDS)
     app.state.checked = Fresh(registry.check_ready, READY_SECONDS)
     measures.tell(app.state.metrics)
-    app.state.limits = Limits(registry.settings, limited=is_public(registry.settings))
+    limited = is_public(registry.settings)
+    app.state.limits = Limits(registry.settings, limited=limited)
+    app.state.streams = Streams(limited=limited)
     app.state.places = Places()
     app.state.uploads = Places(MOST_UPLOADS, error=UploadsBusyError)
 

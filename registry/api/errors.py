@@ -79,6 +79,13 @@ class UploadsBusyError(ours.RegistryError):
         super().__init__("too many pictures are sent at once; try again in a moment.")
 
 
+class StreamsBusyError(ours.RegistryError):
+    """Too many watch what is under way."""
+
+    def __init__(self) -> None:
+        super().__init__("too many watch what is under way at once; try again in a moment.")
+
+
 # The nearest class in an error's ancestry counts.
 STATUS: dict[type[Exception], HTTPStatus] = {
     AutoLoraError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -115,6 +122,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     ours.NumberTooLargeError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownClaimError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UploadsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StreamsBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
     SearchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     EmptyQueryError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownBaseModelError: HTTPStatus.NOT_FOUND,

@@ -72,7 +72,7 @@ class FolderKeeper:
         self._watcher.start()
 
     def close(self) -> None:
-        """End, after the adapter at work; the next refresh goes on from there."""
+        """End, after the adapter at work or the step of its cover; the next goes on from there."""
         self._closing.set()
         self._executor.shutdown(wait=True, cancel_futures=True)
         if self._watcher is not None:

@@ -8,15 +8,16 @@ import ipaddress
 import math
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from registry.api.errors import on_http
+from registry.api.errors import StreamsBusyError, on_http
 from registry.config import Settings
 
 # What a bucket holds is what comes in so many seconds: a page asks for its covers at once.
@@ -26,6 +27,10 @@ IMAGE_BURST_SECONDS = 60.0
 LOG_IN_BURST_SECONDS = 60.0
 # Tokens that an address may show on the log-in page: a person mistypes one or two.
 LOG_INS_PER_MINUTE = 10
+# Streams of events that are open at once in a process, and of them by one address. A browser opens
+# six at most, and not for pages that nobody sees.
+MOST_STREAMS = 100
+MOST_STREAMS_EACH = 20
 # Buckets that are remembered, of those used last; a full one that is forgotten is full again.
 MOST_KEYS = 10_000
 # Whoever looks whether the server lives is not to be told that it does not.
@@ -93,6 +98,43 @@ class Limits:
             _check(self._log_ins.take(address_of(request.scope)), "log-ins")
 
 
+class Streams:
+    """How many streams of events are open, in all and of each address; of one event loop.
+
+    Each of them looks at the database some times a second, for as long as somebody watches.
+    """
+
+    def __init__(
+        self, *, limited: bool, most: int = MOST_STREAMS, most_each: int = MOST_STREAMS_EACH
+    ) -> None:
+        """Where nobody is `limited`, everybody is this machine, and the bound is that of all."""
+        self._most, self._most_each = most, most_each if limited else most
+        self._open: Counter[str] = Counter()
+
+    @contextmanager
+    def taken(self, key: str) -> Iterator[None]:
+        """Have a stream open while the block runs; or raise StreamsBusyError."""
+        if self._open.total() >= self._most or self._open[key] >= self._most_each:
+            raise StreamsBusyError
+        self._open[key] += 1
+        try:
+            yield
+        finally:
+            self._open[key] -= 1
+            # So that addresses that have left are not remembered.
+            self._open += Counter()
+
+
+async def _take_stream(request: Request) -> AsyncIterator[None]:
+    streams: Streams = request.app.state.streams
+    with streams.taken(address_of(request.scope)):
+        yield
+
+
+# Of a route that tells events until something is done.
+TAKES_STREAM = Depends(_take_stream)
+
+
 class LimitAddresses:
     """ASGI middleware that refuses an address that asks too often, before anything is read."""
 
@@ -127,11 +169,18 @@ def address_of(scope: Scope) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False))
 
 
-async def limit_images(request: Request) -> None:
-    """A dependency of routes that have images made: each request counts as one."""
+def take_images(request: Request, count: int) -> None:
+    """Count images that are to be made; or raise 429 where who asks has used them up."""
     limits: Limits = request.app.state.limits
-    if request.method == "POST":
-        limits.check_images(request)
+    limits.check_images(request, count)
+
+
+async def _take_image(request: Request) -> None:
+    take_images(request, 1)
+
+
+# Of a route that has an image made: each request counts as one.
+TAKES_IMAGE = Depends(_take_image)
 
 
 def _check(seconds: float, what: str) -> None:

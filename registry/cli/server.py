@@ -29,6 +29,8 @@ from registry.service import Registry
 
 # From a request's first byte to its last. Ours have some kilobytes: even a slow line is faster.
 REQUEST_SECONDS = 20
+# A file of one's own has gigabytes: each so many bytes of a body have the time anew.
+PROGRESS_BYTES = 2**17
 # How long answers that are under way may take after Ctrl-C.
 GRACE_SECONDS = 5
 BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
@@ -140,18 +142,30 @@ class PunctualProtocol(H11Protocol):
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    # Bytes that came since the time last began.
+    _come = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._watch()
+        self._begin_time()
 
     def data_received(self, data: bytes) -> None:
+        # A browser opens lines ahead of what it will ask: only the request's own time counts.
+        if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            self._end_time()
         super().data_received(data if data.isascii() else self._with_plain_address(data))
+        self._come += len(data)
         self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # The next request may have begun to come behind the one that is answered.
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self._forgive()
+        self._end_time()
 
     def _with_plain_address(self, data: bytes) -> bytes:
         """Write an address as browsers do, 剪 as %E5%89%AA; what follows it may be any bytes."""
@@ -164,14 +178,31 @@ class PunctualProtocol(H11Protocol):
     def _watch(self) -> None:
         """Let the time run while the request has not come whole."""
         if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
-            self._forgive()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)
+            self._end_time()
+        elif self._deadline is None or self._has_progressed():
+            self._begin_time()
 
-    def _forgive(self) -> None:
+    def _has_progressed(self) -> bool:
+        """Whether enough of a body came; of one that was answered already nothing is awaited."""
+        awaited = self.conn.their_state is h11.SEND_BODY and not self.cycle.response_complete
+        return awaited and self._come >= PROGRESS_BYTES
+
+    def _begin_time(self) -> None:
+        self._end_time()
+        self._deadline = self.loop.call_later(REQUEST_SECONDS, self._hang_up)
+
+    def _end_time(self) -> None:
+        self._come = 0
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _hang_up(self) -> None:
+        # While we take nothing, who sends can do nothing.
+        if self.flow.read_paused:
+            self._begin_time()
+        else:
+            self.transport.abort()
 
 
 class Server(uvicorn.Server):

@@ -25,8 +25,8 @@ from registry.errors import (
     NoBaseModelError,
 )
 from registry.fusion.catalogue import Ingredient
-from registry.fusion.errors import BaseModelError, GatesFileError
-from registry.fusion.options import Drawing, Mode
+from registry.fusion.errors import BaseModelError, GatesFileError, GenerationCancelledError
+from registry.fusion.options import Drawing, Mode, StepCallback
 from registry.fusion.studio import Studio
 from registry.refresh.problems import one_line
 from registry.refresh.step import StepOutcome
@@ -44,6 +44,11 @@ SAYS_NOTHING = re.compile(
     r"\b(?:(?:my\s+)?(?:lora|locon|loha|lokr|dora|lycoris)|(?:v|epoch|step)?\s?\d+(?:\.\d+)*)\b",
     re.I,
 )
+
+
+NO_ADAPTERS_FAULT = (
+    BaseModelError, DiskError, GatesFileError, GenerationCancelledError, MissingExtraError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +93,13 @@ class CoverDrawing:
         with self.sessions() as session:
             return drawn_covers.count_waiting(session, wanted)
 
-    def draw_waiting(self, wanted: Wanted, limit: int | None = None) -> Generator[StepOutcome]:
+    def draw_waiting(
+        self, wanted: Wanted, limit: int | None = None, progress: StepCallback | None = None
+    ) -> Generator[StepOutcome]:
         """Draw up to `limit` covers that wait; an outcome for each, once it is stored.
 
         Raises:
+            GenerationCancelledError: `progress` did.
             BaseModelError, GatesFileError, MissingExtraError: nothing can be drawn here.
             DiskError: nothing more can be stored.
         """
@@ -108,18 +116,18 @@ class CoverDrawing:
                     if not mine:
                         elsewhere.add(waiting.adapter_id)
                     elif self._still_waits(wanted, waiting):
-                        yield self._try(waiting)
+                        yield self._try(waiting, progress)
                         left = None if left is None else left - 1
 
     def _still_waits(self, wanted: Wanted, waiting: WaitingCover) -> bool:
         with self.sessions() as session:
             return drawn_covers.still_waits(session, wanted, waiting.adapter_id)
 
-    def _try(self, waiting: WaitingCover) -> StepOutcome:
+    def _try(self, waiting: WaitingCover, progress: StepCallback | None) -> StepOutcome:
         try:
-            self.draw(waiting.adapter_id)
-        except (BaseModelError, DiskError, GatesFileError, MissingExtraError):
-            # No adapter's fault: all others would fail alike.
+            self.draw(waiting.adapter_id, progress)
+        except NO_ADAPTERS_FAULT:
+            # All others would fail alike.
             raise
         except Exception as error:
             # Any: a stranger's file must not stop the others. It is reported, and tried again.
@@ -129,8 +137,10 @@ class CoverDrawing:
             return StepOutcome(waiting.adapter, False, reason)
         return StepOutcome(waiting.adapter)
 
-    def draw(self, adapter_id: int) -> None:
+    def draw(self, adapter_id: int, progress: StepCallback | None = None) -> None:
         """Draw an adapter's cover, and store it with its recipe.
+
+        `progress` is told of every step, and ends the work by what it raises.
 
         Raises:
             AdapterNotFoundError, AdapterNotReadyError: there is none of this id, or no file of it.
@@ -156,7 +166,7 @@ class CoverDrawing:
         mode: Mode = "gated" if base in self.settings.gates else "sum"
         how = Drawing(seed=SEED, mode=mode, check=False)
         strength = 1.0 if card.strength is None else card.strength
-        fused = self.studio.draw(prompt, [Ingredient(card, strength)], base, how)
+        fused = self.studio.draw(prompt, [Ingredient(card, strength)], base, how, progress)
         cover = read_cover(fused.png_bytes())
         drawn = DrawnFacts(
             adapter_id,

@@ -23,6 +23,8 @@ from registry.db.holds import Turn
 from registry.db.models import EMBEDDING_DIM
 from registry.db.session import one_line_errors, translated
 from registry.errors import EncoderRejectedError
+from registry.fusion.errors import GenerationCancelledError
+from registry.fusion.options import StepCallback
 from registry.fusion.studio import Studio
 from registry.refresh.problems import one_line
 from registry.refresh.sharing import has_workers, share
@@ -116,8 +118,12 @@ class Pipeline:
         settings: Settings,
         text_encoder: TextEncoder,
         studio: Studio | None = None,
+        cover_progress: StepCallback | None = None,
     ) -> None:
-        """`studio` draws covers; a process that has one already need not load its bases twice."""
+        """`studio` draws covers; a process that has one already need not load its bases twice.
+
+        `cover_progress` is told of every step of a cover; what it raises ends the refresh.
+        """
         if text_encoder.dim != EMBEDDING_DIM:
             raise EncoderRejectedError(
                 f"text encoder {text_encoder.name!r} gives {text_encoder.dim} dimensions; "
@@ -128,6 +134,7 @@ class Pipeline:
         self._text_encoder = text_encoder
         self._downloads = settings.home / "downloads"
         self._settings = settings
+        self._cover_progress = cover_progress
         self._studio = studio or Studio(settings, blobs.path, self._peft_config)
 
     def refresh(
@@ -148,6 +155,7 @@ class Pipeline:
         Raises:
             DiskError, DatabaseLostError: nothing more can be stored; run it again later.
             RefreshUnderWayError: another process is refreshing the same origin.
+            GenerationCancelledError: `cover_progress` did.
         """
         origin = Origin(source.hub, source.endpoint)
         report = _Report()
@@ -203,6 +211,7 @@ class Pipeline:
             settings=self._settings,
             source=source,
             studio=self._studio,
+            cover_progress=self._cover_progress,
             image_encoder=self._settings.image_encoder,
             run_id=run_id,
             full=full,
@@ -274,4 +283,6 @@ def _cause(error: BaseException) -> str:
     """Why a run ended early, in one line."""
     if isinstance(error, DBAPIError):
         error = translated(error)
-    return one_line(error) if isinstance(error, Exception) else "interrupted"
+    if isinstance(error, Exception) and not isinstance(error, GenerationCancelledError):
+        return one_line(error)
+    return "interrupted"

@@ -15,6 +15,7 @@ from registry.blobs import BlobStore
 from registry.config import Settings
 from registry.db.adapters import Origin
 from registry.db.holds import hold
+from registry.fusion.options import StepCallback
 from registry.fusion.studio import Studio
 
 
@@ -48,6 +49,8 @@ class RefreshContext:
     source: Source
     # What covers are drawn with.
     studio: Studio
+    # Is told of every step of a cover, and may end the refresh there.
+    cover_progress: StepCallback | None
     # An image encoder's folder, if covers are to be embedded.
     image_encoder: Path | None
     # The report's row; what is listed bears its number.

@@ -160,6 +160,42 @@ PASTE = """(text) => {
 }"""
 
 
+PASTE_WITH_PICTURE = """([text, name]) => {
+    const data = new DataTransfer();
+    if (text) data.setData("text/plain", text);
+    data.items.add(new File(["no picture"], name, { type: "image/png" }));
+    const paste = new ClipboardEvent(
+        "paste", { bubbles: true, cancelable: true, clipboardData: data });
+    window.submitted = 0;
+    HTMLFormElement.prototype.submit = () => { window.submitted += 1; };
+    document.activeElement.dispatchEvent(paste);
+    return [paste.defaultPrevented, window.submitted];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("text", "is_typing", "is_taken"),
+    [
+        ("paper\tfox", True, False),
+        ("paper\tfox", False, True),
+        ("", True, True),
+        # As file managers name what they copy.
+        ("/home/ann/fox.png", True, True),
+    ],
+)
+def test_text_is_pasted_as_text_whatever_picture_comes_with_it(
+    page: Page, text: str, is_typing: bool, is_taken: bool
+) -> None:
+    """Spreadsheets copy a picture of their cells beside them; who typed would lose it."""
+    page.goto("/")
+    box = page.get_by_role("searchbox").first
+    box.focus()
+    if not is_typing:
+        box.blur()
+
+    assert page.evaluate(PASTE_WITH_PICTURE, [text, "fox.png"]) == [is_taken, int(is_taken)]
+
+
 @pytest.mark.parametrize("is_pasted", [True, False])
 def test_a_copied_recipe_fills_in_what_it_was_drawn_with(
     page: Page, demo: Registry, eagle: int, is_pasted: bool

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+import pytest
+from playwright.sync_api import Browser, Page, expect
 
 from registry.fusion.recipe import read_recipe
 from tests.browser.looking import violations, widths_that_overflow
@@ -154,3 +155,49 @@ def test_each_image_is_stopped_by_its_own_button_and_keeps_the_focus(
 
     for number in numbers:
         assert page.request.delete(f"/v1/images/{number}").ok
+
+
+def test_who_stops_an_image_in_vain_is_told_why(browser: Browser, address: str) -> None:
+    image = {"id": 999, "state": "waiting", "ahead": 0, "done": 0, "total": 0, "finished_at": None}
+    # Of its own: the browser says in its console that a request was refused.
+    with browser.new_context(base_url=address, locale="en-GB") as context:
+        page = context.new_page()
+        page.route("**/v1/images", lambda route: route.fulfill(status=202, json={"items": [image]}))
+        page.route("**/events", lambda route: None)
+        busy = {"detail": "the database does not keep up"}
+        page.route("**/cancel", lambda route: route.fulfill(status=503, json=busy))
+        page.goto("/fuse?prompt=an+eagle")
+        page.get_by_role("button", name="Make the image").click()
+        page.get_by_role("button", name="Stop").click()
+
+        expect(page.locator("#problem")).to_have_text("the database does not keep up")
+
+
+# Counts what is asked to be drawn, which nothing does.
+COUNTED = """
+window.asked = 0;
+const ask = window.fetch;
+window.fetch = (path, sent) => {
+  if (path !== "/v1/images") return ask(path, sent);
+  window.asked += 1;
+  return new Promise((resolve, reject) => { if (%s) reject(new TypeError()); });
+};
+"""
+
+
+@pytest.mark.parametrize("is_held", [True, False])
+def test_keys_that_are_pressed_again_too_soon_draw_one_image(page: Page, is_held: bool) -> None:
+    page.add_init_script(COUNTED % ("true" if is_held else "false"))
+    page.goto("/fuse?prompt=an+eagle")
+    button = page.get_by_role("button", name="Make the image")
+    page.keyboard.down("Control")
+    page.keyboard.down("Enter")
+    if is_held:
+        expect(page.locator("#problem")).to_be_visible()
+        expect(button).to_be_enabled()
+    else:
+        expect(button).to_be_disabled()
+        page.keyboard.up("Enter")
+    page.keyboard.down("Enter")
+
+    assert page.evaluate("asked") == 1

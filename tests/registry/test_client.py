@@ -628,3 +628,34 @@ def test_a_sheet_that_fails_there_says_why_and_one_that_is_no_picture_is_none() 
         now["state"] = "done"
         with pytest.raises(RemoteSenseError, match="no PNG"):
             client.compare("a fox")
+
+
+def test_a_line_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before all of it is in memory."""
+    monkeypatch.setattr("registry.client.MOST_LINE_BYTES", 1_000_000)
+    taken: list[int] = []
+
+    def parts() -> Iterator[bytes]:
+        for number in range(50):
+            taken.append(number)
+            yield b" " * 100_000
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=parts()))
+    with Client(HOST, transport=transport) as client, pytest.raises(RemoteSenseError, match="end"):
+        client.fuse("a fox")
+
+    assert len(taken) < 20
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_lines_are_read_however_they_are_cut(size: int) -> None:
+    whole = b'{"event": "started"}\n{"event": "step", "done": 1, "total": 2}\n'
+    whole += '{"event": "error", "problem": {"detail": "ein Fuchs, 猫, \u2028"}}'.encode()
+    parts = [whole[at : at + size] for at in range(0, len(whole), size)]
+    steps: list[tuple[int, int]] = []
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=iter(parts)))
+
+    with Client(HOST, transport=transport) as client, pytest.raises(RemoteError, match="猫"):
+        client.fuse("a fox", progress=lambda done, total: steps.append((done, total)))
+
+    assert steps == [(1, 2)]

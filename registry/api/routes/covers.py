@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse
 from registry.api.deps import OpenRegistryDep, QueueDep
 from registry.api.description import refusals
 from registry.api.errors import BusyError
+from registry.api.limits import TAKES_IMAGE
 from registry.api.queue import GenerationQueue, Job
 from registry.api.routes.adapters import IdPath
 from registry.api.schemas.adapters import AdapterDetailAnswer
@@ -23,6 +24,7 @@ page_router = APIRouter()
 
 @router.post(
     "/adapters/{adapter_id}/cover",
+    dependencies=[TAKES_IMAGE],
     responses=refusals(HasCoverError("Paper Fox", 7), NoBaseModelError("flux.1-dev"), BusyError()),
 )
 async def draw_cover(
@@ -38,7 +40,7 @@ async def draw_cover(
     return AdapterDetailAnswer.from_detail(detail)
 
 
-@page_router.post("/adapters/{adapter_id}/cover")
+@page_router.post("/adapters/{adapter_id}/cover", dependencies=[TAKES_IMAGE])
 async def draw_cover_from_page(
     adapter_id: IdPath, registry: OpenRegistryDep, queue: QueueDep
 ) -> RedirectResponse:
@@ -48,5 +50,9 @@ async def draw_cover_from_page(
 
 async def _draw(adapter_id: int, registry: Registry, queue: GenerationQueue) -> None:
     """Draw an adapter's cover in its turn among the images that are asked for."""
-    job: Job[None] = queue.submit(lambda _: registry.cover_drawing.draw(adapter_id))
+
+    def work(job: Job[None]) -> None:
+        registry.cover_drawing.draw(adapter_id, lambda done, total: job.check())
+
+    job = queue.submit(work)
     await asyncio.wrap_future(job.future)

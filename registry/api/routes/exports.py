@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 from registry.api.deps import OpenRegistryDep, RegistryDep
 from registry.api.description import refusals
 from registry.api.idempotency import KeyDep, KeyedRoute
+from registry.api.limits import TAKES_IMAGE
 from registry.api.recipes import NO_RECIPE, RECIPE_BODY, read_recipe, recipe_of
 from registry.api.routes.images import ImageId
 from registry.api.schemas.exports import ExportParams, SentAnswer
@@ -21,6 +22,8 @@ from registry.fusion.recipe import Recipe
 from registry.service import Registry
 
 router = APIRouter(prefix="/v1", tags=["recipes"])
+# Of the images that were made here.
+image_router = APIRouter(prefix="/v1", tags=["recipes"])
 # For who may make images.
 send_router = APIRouter(prefix="/v1", tags=["recipes"], route_class=KeyedRoute)
 
@@ -72,7 +75,7 @@ def export_recipe(recipe: RecipeDep, params: Annotated[ExportParams, Query()]) -
     return _written(recipe, params.to)
 
 
-@router.get("/images/{image_id}/export", response_class=Response, responses=EXPORT_ANSWERS)
+@image_router.get("/images/{image_id}/export", response_class=Response, responses=EXPORT_ANSWERS)
 def export_image(recipe: ImageRecipeDep, params: Annotated[ExportParams, Query()]) -> Response:
     """Write the recipe of an image that was made here for another program."""
     return _written(recipe, params.to)
@@ -101,7 +104,9 @@ def pack_files(recipe: RecipeDep, registry: RegistryDep) -> StreamingResponse:
     return _packed(recipe, registry)
 
 
-@router.get("/images/{image_id}/files", response_class=StreamingResponse, responses=FILES_ANSWERS)
+@image_router.get(
+    "/images/{image_id}/files", response_class=StreamingResponse, responses=FILES_ANSWERS
+)
 def pack_image_files(recipe: ImageRecipeDep, registry: RegistryDep) -> StreamingResponse:
     """Download the files of the adapters of an image that was made here, as a zip."""
     return _packed(recipe, registry)
@@ -121,6 +126,7 @@ def _packed(recipe: Recipe, registry: Registry) -> StreamingResponse:
 
 @send_router.post(
     "/recipes/send",
+    dependencies=[TAKES_IMAGE],
     openapi_extra={"requestBody": RECIPE_BODY},
     responses=refusals(
         NO_RECIPE, ComfyUINotSetError(), ComfyUIError("ComfyUI refuses the workflow")

@@ -12,6 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from registry.api.deps import KeeperDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.folder_keeper import FolderKeeper
 from registry.api.forms import FormDep, read_fields
+from registry.api.limits import TAKES_STREAM
 from registry.api.pages.render import render, render_html
 from registry.api.pages.texts import Language, language_of, text_of
 from registry.api.routes.folders import listed, refresh
@@ -68,7 +69,11 @@ def _page(
     )
 
 
-@router.get("/events", response_class=EventSourceResponse, dependencies=[Depends(check_database)])
+@router.get(
+    "/events",
+    response_class=EventSourceResponse,
+    dependencies=[Depends(check_database), TAKES_STREAM],
+)
 async def watch_folders(
     request: Request, registry: OpenRegistryDep, keeper: KeeperDep, queue: QueueDep
 ) -> AsyncIterator[ServerSentEvent]:

@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from registry.api.deps import DeskDep, OpenRegistryDep, RegistryDep
 from registry.api.drawing import Desk
 from registry.api.forms import FormDep, read_fields
+from registry.api.limits import TAKES_IMAGE
 from registry.api.pages.render import render
 from registry.api.recipes import recipe_of
 from registry.api.routes.images import ImageId
@@ -111,7 +112,7 @@ def image_result(
     return render(request, "image_result.html", is_part=True, **told)
 
 
-@drawing_router.post("/images/{image_id}/again")
+@drawing_router.post("/images/{image_id}/again", dependencies=[TAKES_IMAGE])
 def draw_again(
     image_id: ImageId,
     form: FormDep,
@@ -129,7 +130,7 @@ def draw_again(
     return to_image(desk.ask(asked)[0])
 
 
-@drawing_router.post("/images/{image_id}/send")
+@drawing_router.post("/images/{image_id}/send", dependencies=[TAKES_IMAGE])
 def send_from_page(image_id: ImageId, registry: OpenRegistryDep) -> RedirectResponse:
     """Have ComfyUI draw an image's recipe."""
     registry.send_to_comfyui(recipe_of(registry.images.get(image_id)))
@@ -159,8 +160,11 @@ def remove_from_page(image_id: ImageId, registry: RegistryDep) -> RedirectRespon
 
 
 def _number(written: str) -> int:
-    if not written.isdecimal() or not 0 < int(written) <= MOST_ID:
-        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, f"{written!r} is no image's number")
+    # Python reads no number of thousands of digits.
+    is_short = len(written) <= len(str(MOST_ID))
+    if not is_short or not written.isdecimal() or not 0 < int(written) <= MOST_ID:
+        said = f"{written[:100]!r} is no image's number"
+        raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, said)
     return int(written)
 
 

@@ -1,6 +1,7 @@
 """Images that are drawn behind the answer: asked for, watched, looked at, given up, removed."""
 
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -10,9 +11,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from registry.api.conditional import NOT_MODIFIED, REVALIDATE, not_modified
 from registry.api.deps import DeskDep, OpenRegistryDep, QueueDep, RegistryDep
 from registry.api.description import refusals
-from registry.api.errors import BusyError, in_language
+from registry.api.errors import BusyError, StreamsBusyError, in_language
 from registry.api.idempotency import KeyDep, KeyedRoute
-from registry.api.limits import Limits
+from registry.api.limits import TAKES_STREAM, take_images
 from registry.api.schemas.asked import PageParams
 from registry.api.schemas.images import (
     IMAGE_EXAMPLES,
@@ -32,8 +33,8 @@ router = APIRouter(prefix="/v1", tags=["images"])
 drawing_router = APIRouter(prefix="/v1", tags=["images"], route_class=KeyedRoute)
 
 ImageId = Annotated[int, Path(ge=1, le=MOST_ID, examples=[7])]
-# An image never changes, and may be removed.
-KEPT = "private, max-age=3600"
+# Nobody but who asked keeps it, and asks each time whether it is still there.
+KEPT = f"private, {REVALIDATE}"
 
 REFUSALS = refusals(
     BusyError(),
@@ -68,9 +69,7 @@ def ask_for_images(
 
     A queue that is full answers 429.
     """
-    limits: Limits = request.app.state.limits
-    # The request itself is one already.
-    limits.check_images(request, asked.count - 1)
+    take_images(request, asked.count)
     answers = [ImageAnswer.from_facts(facts) for facts in desk.ask(asked)]
     response.headers["Location"] = f"/v1/images/{answers[0].id}"
     return ImagesAnswer(items=answers)
@@ -109,8 +108,11 @@ def _is_there(image_id: ImageId, registry: RegistryDep) -> None:
 @router.get(
     "/images/{image_id}/events",
     response_class=EventSourceResponse,
-    dependencies=[Depends(_is_there)],
-    responses={200: {"content": {"text/event-stream": {"example": EXAMPLE_EVENTS}}}},
+    dependencies=[Depends(_is_there), TAKES_STREAM],
+    responses={
+        200: {"content": {"text/event-stream": {"example": EXAMPLE_EVENTS}}},
+        **refusals(StreamsBusyError()),
+    },
 )
 async def watch_image(
     image_id: ImageId, request: Request, registry: OpenRegistryDep, desk: DeskDep, queue: QueueDep
@@ -132,10 +134,8 @@ async def watch_image(
 def get_png(image_id: ImageId, request: Request, registry: RegistryDep) -> Response:
     """Return an image with its recipe inside."""
     name = f'inline; filename="autolora-{image_id}.png"'
-    headers = _headers(image_id) | {"Content-Disposition": name}
-    return not_modified(request, headers) or Response(
-        registry.images.file(image_id), media_type="image/png", headers=headers
-    )
+    png = registry.images.file(image_id)
+    return _sent(request, png, "image/png", {"Content-Disposition": name})
 
 
 @router.get(
@@ -143,25 +143,23 @@ def get_png(image_id: ImageId, request: Request, registry: RegistryDep) -> Respo
 )
 def get_thumbnail(image_id: ImageId, request: Request, registry: RegistryDep) -> Response:
     """Return a small image, for lists."""
-    headers = _headers(image_id)
-    return not_modified(request, headers) or Response(
-        registry.images.file(image_id, thumbnail=True), media_type="image/webp", headers=headers
-    )
+    return _sent(request, registry.images.file(image_id, thumbnail=True), "image/webp")
 
 
 @router.get("/images/{image_id}/preview", response_class=Response, responses=_picture("image/webp"))
 def get_preview(image_id: ImageId, request: Request, desk: DeskDep) -> Response:
     """Return how an image looks by now, while this server draws it: some KB, once a second."""
-    preview = desk.previews.get(image_id)
-    tag = f'"preview-{image_id}-{preview.number}"'
-    headers = {"ETag": tag, "Cache-Control": REVALIDATE}
-    return not_modified(request, headers) or Response(
-        preview.webp, media_type="image/webp", headers=headers
-    )
+    return _sent(request, desk.previews.get(image_id).webp, "image/webp")
 
 
-def _headers(image_id: int) -> dict[str, str]:
-    return {"ETag": f'"image-{image_id}"', "Cache-Control": KEPT}
+def _sent(
+    request: Request, picture: bytes, media_type: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Send a picture, or 304 to who has this very one."""
+    # By what it is: another registry at the same address has images of the same numbers.
+    tag = hashlib.sha256(picture).hexdigest()
+    told = {"ETag": f'"{tag}"', "Cache-Control": KEPT, **(headers or {})}
+    return not_modified(request, told) or Response(picture, media_type=media_type, headers=told)
 
 
 @drawing_router.post("/images/{image_id}/cancel")

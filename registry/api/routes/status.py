@@ -8,6 +8,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from registry.api.deps import OpenRegistryDep, QueueDep, RegistryDep
+from registry.api.limits import TAKES_STREAM
 from registry.api.pages.render import render, render_html
 from registry.api.routes.pages import frame
 from registry.api.schemas.asked import PageParams
@@ -37,7 +38,9 @@ def list_nights(params: Annotated[PageParams, Query()], registry: RegistryDep) -
 
 
 @read_page_router.get(
-    "/indexing/events", response_class=EventSourceResponse, dependencies=[Depends(check_database)]
+    "/indexing/events",
+    response_class=EventSourceResponse,
+    dependencies=[Depends(check_database), TAKES_STREAM],
 )
 async def watch_indexing(
     request: Request, registry: OpenRegistryDep, queue: QueueDep

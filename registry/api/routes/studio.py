@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from registry.api.deps import DeskDep, RegistryDep
 from registry.api.forms import read_fields
+from registry.api.limits import take_images
 from registry.api.pages.render import render
 from registry.api.pages.tray import common_bases, tray_of
 from registry.api.routes.pages import frame
@@ -71,10 +72,12 @@ def fuse_page(
 
 @router.post("/fuse")
 def fuse_from_page(
-    fields: Annotated[dict[str, list[str]], Depends(read_fields)], desk: DeskDep
+    fields: Annotated[dict[str, list[str]], Depends(read_fields)], request: Request, desk: DeskDep
 ) -> RedirectResponse:
     """Have images drawn as the form of the page that fuses says."""
-    return to_image(desk.ask(_request(fields))[0])
+    asked = _request(fields)
+    take_images(request, asked.count)
+    return to_image(desk.ask(asked)[0])
 
 
 def to_image(image: ImageFacts) -> RedirectResponse:

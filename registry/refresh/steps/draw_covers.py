@@ -34,7 +34,7 @@ class DrawCoversStep(Step):
     def run(self) -> Iterator[StepOutcome]:
         limit = self.context.settings.draw_covers
         try:
-            yield from self._drawing.draw_waiting(self._wanted, limit)
+            yield from self._drawing.draw_waiting(self._wanted, limit, self.context.cover_progress)
         except (BaseModelError, GatesFileError, MissingExtraError) as error:
             yield StepOutcome("covers", False, one_line(error))
 

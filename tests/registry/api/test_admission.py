@@ -36,6 +36,8 @@ def public(registry: Registry) -> TestClient:
         ("evil.example", 400),
         ("localhost.evil.example", 400),
         ("192.0.2.7", 400),
+        ("[1]", 400),
+        ("[::1:8000", 400),
         ("127.0.0.1@evil.example", 400),
         ("evil.example#@127.0.0.1", 400),
         ("", 400),
@@ -78,6 +80,7 @@ def test_a_public_server_is_known_by_addresses_and_its_names(
         ("https://127.0.0.1", 200),
         ("http://127.0.0.1:3000", 403),
         ("https://evil.example", 403),
+        ("http://[x", 403),
         ("null", 403),
     ],
 )
@@ -142,7 +145,8 @@ def test_a_body_that_is_declared_too_long_is_not_read(client: TestClient) -> Non
 
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
-    assert client.get("/healthz", headers={"Content-Length": "300000000"}).status_code == 413
+    for length in ("300000000", "9" * 5000):
+        assert client.get("/healthz", headers={"Content-Length": length}).status_code == 413
 
 
 def test_a_body_that_grows_too_long_is_refused(client: TestClient) -> None:
@@ -207,6 +211,26 @@ def test_a_public_server_makes_no_images(public: TestClient, registry: Registry)
     assert "/v1/fuse" not in public.get("/v1/openapi.json").json()["paths"]
     for url in ("/", "/?q=fox", f"/adapters/{adapter.id}"):
         assert "/fuse" not in public.get(url).text
+
+
+def test_a_public_server_shows_nobody_the_images_that_were_made(
+    public: TestClient, registry: Registry
+) -> None:
+    """Prompts and pictures are whoever's drew them; only adapters are for everybody."""
+    made = registry.images.ask([{"prompt": "a secret"}])[0].id
+
+    paths = public.get("/v1/openapi.json").json()["paths"]
+
+    assert not [path for path in paths if path.startswith("/v1/images")]
+    assert "/v1/recipes/export" in paths
+    for url in ("/v1/images", "/images", "/images/compare"):
+        assert public.get(url).status_code == 404
+    for part in ("", "/events", "/png", "/thumbnail", "/preview", "/export?to=a1111", "/files"):
+        answer = public.get(f"/v1/images/{made}{part}")
+        assert answer.status_code == 404
+        assert "nothing is at this address" in answer.json()["detail"]
+    for part in ("", "/result"):
+        assert public.get(f"/images/{made}{part}").status_code == 404
 
 
 def test_a_public_server_does_not_say_why_a_refresh_failed(

@@ -1,5 +1,8 @@
 """Who asks too often is told when to come back; on loopback nobody is."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from fastapi.testclient import TestClient
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -11,7 +14,7 @@ from registry.service import Registry
 from registry.token_scopes import TokenScope
 
 
-def client_from(registry: Registry, address: str, **changes: object) -> TestClient:
+def client_from(registry: Registry, address: str, **changes: Any) -> TestClient:
     registry.settings = registry.settings.model_copy(update=changes)
     app = create_app(registry)
     return TestClient(app, base_url="http://192.0.2.7", client=(address, 1))
@@ -115,6 +118,67 @@ def test_several_images_of_one_request_count_each(registry: Registry) -> None:
 
     assert first.status_code == 202
     assert second.status_code == 429
+
+
+@pytest.fixture
+def used_up(registry: Registry) -> Iterator[TestClient]:
+    """One who had the only image of a minute drawn, by a token that may draw."""
+    token = registry.create_token("ann", [TokenScope.FUSE])
+    changes = {"host": "0.0.0.0", "images_per_minute": 1, "requests_per_minute": 0}
+    with client_from(registry, "192.0.2.9", **changes) as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        assert client.post("/v1/fuse", json={}).status_code == 422
+        yield client
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/images",
+        "/v1/fuse",
+        "/v1/recipes/draw",
+        "/v1/recipes/send",
+        "/v1/adapters/7/cover",
+        "/adapters/7/cover",
+        "/images/7/again",
+        "/images/7/send",
+        "/fuse",
+    ],
+)
+def test_whatever_draws_takes_from_the_images(used_up: TestClient, path: str) -> None:
+    sent: dict[str, Any] = {"json": {"prompt": "a fox"}}
+    if not path.startswith("/v1/"):
+        sent = {"data": {"prompt": "a fox"}}
+
+    assert used_up.post(path, **sent).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/images/7/cancel"),
+        ("DELETE", "/v1/images/7"),
+        ("POST", "/images/7/cancel"),
+        ("POST", "/images/7/delete"),
+        ("POST", "/images/delete"),
+    ],
+)
+def test_who_has_no_image_left_may_stop_and_remove_them(
+    used_up: TestClient, method: str, path: str
+) -> None:
+    """Else the base would go on with what nobody wants."""
+    assert used_up.request(method, path, follow_redirects=False).status_code in (303, 404)
+
+
+def test_several_images_of_a_form_count_each(registry: Registry) -> None:
+    """The page without script has them drawn by it."""
+    token = registry.create_token("ann", [TokenScope.FUSE])
+    form = {"prompt": "a fox", "count": "3", "base_model": "nothing"}
+    with client_from(registry, "192.0.2.9", host="0.0.0.0", images_per_minute=3) as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        answers = [client.post("/fuse", data=form, follow_redirects=False) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [303, 429]
 
 
 def test_nothing_is_limited_on_loopback(registry: Registry) -> None:

@@ -1,6 +1,7 @@
 """The server at its limits: a database that hangs, and requests that never end."""
 
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -84,8 +85,10 @@ def test_no_connection_in_time_is_a_503(registry: Registry) -> None:
         b'Content-Length: 100\r\n\r\n{"prompt"',
         # The first whole, the second half.
         b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /healthz HTTP/1.1\r\nHost",
+        b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nPOST /v1/search HTTP/1.1\r\n"
+        b"Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
     ],
-    ids=["nothing", "head", "body", "second"],
+    ids=["nothing", "head", "body", "second", "body of the second"],
 )
 def test_who_sends_half_a_request_is_hung_up_on(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, half: bytes
@@ -106,6 +109,63 @@ def test_who_sends_slowly_but_whole_is_answered(registry: Registry) -> None:
     with served(create_app(registry)) as address, socket.create_connection(address, 30) as line:
         for byte in b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n":
             line.sendall(bytes([byte]))
+
+        assert line.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def body_in_pieces(address: tuple[str, int], pieces: list[bytes], pause: float) -> bytes:
+    """Send a question in pieces with pauses between them; return the answer, b"" for none."""
+    head = (
+        b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    )
+    with socket.create_connection(address, 30) as line:
+        try:
+            line.sendall(head % sum(map(len, pieces)))
+            for piece in pieces:
+                time.sleep(pause)
+                line.sendall(piece)
+            return b"".join(iter(lambda: line.recv(65536), b""))
+        except (BrokenPipeError, ConnectionResetError):
+            return b""
+
+
+def test_a_body_that_keeps_coming_has_the_time_that_it_needs(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of some gigabytes takes longer than a request's time on any line."""
+    with registry.sessions.begin() as session:
+        add_adapter(session)
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 1.5)
+    monkeypatch.setattr(server, "PROGRESS_BYTES", 1000)
+    with served(create_app(registry)) as address:
+        answer = body_in_pieces(address, [*[b" " * 1000] * 10, b'{"q": "fox"}'], pause=0.3)
+
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_that_drips_is_hung_up_on(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That something comes is not enough, or a byte now and then would keep the line for ever."""
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(server, "PROGRESS_BYTES", 1000)
+    with served(create_app(registry)) as address:
+        answer = body_in_pieces(address, [*[b" "] * 200, b'{"q": "fox"}'], pause=0.05)
+
+    assert answer == b""
+
+
+def test_the_time_begins_with_the_first_byte(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Browsers open lines before they know what they will ask on them."""
+    monkeypatch.setattr(server, "REQUEST_SECONDS", 2.0)
+    with served(create_app(registry)) as address, socket.create_connection(address, 30) as line:
+        time.sleep(1.3)
+        line.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        time.sleep(1.3)
+        line.sendall(b"Connection: close\r\n\r\n")
 
         assert line.recv(4096).startswith(b"HTTP/1.1 200")
 

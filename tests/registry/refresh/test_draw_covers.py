@@ -16,6 +16,7 @@ from registry.db.blob_names import named_blobs
 from registry.db.drawn_covers import MOST_FAILURES, DrawnCover
 from registry.db.holds import hold
 from registry.db.models import Adapter, Caption, Cover
+from registry.fusion.errors import GenerationCancelledError
 from registry.refresh.cover_drawing import HELD_AS, CoverDrawing, words_of
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.retrieval.covers import CoverLink
@@ -224,6 +225,24 @@ def test_whoever_stops_it_loses_nothing(
 
     assert drawing.count_waiting(wanted) == 1
     assert len(told_alone(drawing)) == 1
+
+
+def test_who_ends_it_at_a_step_blames_no_adapter(
+    registry: Registry, drawing: CoverDrawing, folder: Path
+) -> None:
+    """A cover takes minutes; who stops a server does not wait for the last step."""
+    refresh(registry, folder, 0)
+    wanted = drawing.wanted()
+
+    def end(done: int, total: int) -> None:
+        raise GenerationCancelledError
+
+    with pytest.raises(GenerationCancelledError):
+        list(drawing.draw_waiting(wanted, progress=end))
+
+    assert drawing.count_waiting(wanted) == 2
+    with registry.sessions() as session:
+        assert list(session.scalars(select(DrawnCover.adapter_id))) == []
 
 
 def test_what_a_listing_says_of_a_picture_that_is_not_to_be_had_is_drawn(

@@ -46,6 +46,16 @@ function copiedRecipe(text) {
   return [new File([text], "recipe.json", { type: "application/json" })];
 }
 
+function isTyping(event) {
+  return event.target.matches("input:not([type=checkbox], [type=range]), textarea, select");
+}
+
+// Spreadsheets and office programs copy a picture of their text beside it; beside a file that was
+// copied there is only its name, as text.
+function namesFile(text, files) {
+  return [...files].some((file) => text.trim().endsWith(file.name));
+}
+
 // A picture, or a recipe, that is dropped or pasted anywhere on a page is searched for.
 function startPictures(form) {
   const input = form.querySelector('input[type="file"]');
@@ -71,7 +81,9 @@ function startPictures(form) {
   document.addEventListener("drop", (event) => take(event, event.dataTransfer.files));
   document.addEventListener("paste", (event) => {
     const { files } = event.clipboardData;
-    take(event, files.length ? files : copiedRecipe(event.clipboardData.getData("text/plain")));
+    const text = event.clipboardData.getData("text/plain");
+    const isText = isTyping(event) && text && !namesFile(text, files);
+    take(event, files.length && !isText ? files : copiedRecipe(text));
   });
 }
 
@@ -141,8 +153,7 @@ function takeKept() {
 // `/` leads to the search box, on this page or the first one, and Ctrl+Enter draws what is chosen.
 function startKeys() {
   document.addEventListener("keydown", (event) => {
-    const isTyping = event.target.matches("input:not([type=checkbox], [type=range]), textarea, select");
-    if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    if (event.key === "/" && !isTyping(event) && !event.ctrlKey && !event.metaKey && !event.altKey) {
       const box = [...document.querySelectorAll("input[type=search]")].find((one) => one.checkVisibility());
       event.preventDefault();
       // The first page puts the focus there itself.
@@ -154,7 +165,8 @@ function startKeys() {
       const form = document.getElementById("fuse") ?? document.getElementById("tray");
       if (!form?.checkVisibility()) return;
       event.preventDefault();
-      form.requestSubmit();
+      // Who holds the keys down wants one image.
+      if (!event.repeat) form.requestSubmit();
     }
   });
 }

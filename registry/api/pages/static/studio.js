@@ -71,10 +71,15 @@ function startStudio(form) {
     find("problem").hidden = !text;
   }
 
+  // A request that reaches no server has no answer.
+  const reason = (error) => (error instanceof TypeError ? words.lost : error.message);
+
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    fail("");
     const button = form.querySelector(".primary");
+    // Keys send the form whatever its button says.
+    if (button.disabled) return;
+    fail("");
     button.disabled = true;
     try {
       // Sent again by a browser that lost the answer, it draws nothing twice.
@@ -85,11 +90,20 @@ function startStudio(form) {
       keep(asked.items);
       say(words.queued);
     } catch (error) {
-      fail(error instanceof TypeError ? words.lost : error.message);
+      fail(reason(error));
     }
     button.disabled = false;
     button.focus({ preventScroll: true });
   });
+
+  async function giveUp(id) {
+    fail("");
+    try {
+      await post(`/v1/images/${id}/cancel`, {});
+    } catch (error) {
+      fail(reason(error));
+    }
+  }
 
   // What was drawn here is here again after a reload, and when one comes back to the page.
   function keep(images) {
@@ -111,7 +125,7 @@ function startStudio(form) {
     for (const part of place.querySelectorAll("[aria-label]")) {
       part.setAttribute("aria-label", fill(part.getAttribute("aria-label"), { n: image.id }));
     }
-    place.querySelector("button").addEventListener("click", () => post(`/v1/images/${image.id}/cancel`, {}));
+    place.querySelector("button").addEventListener("click", () => giveUp(image.id));
     drawn.prepend(place);
     if (image.finished_at) update(place, image, true);
     else watch(image.id, (told) => update(place, told));

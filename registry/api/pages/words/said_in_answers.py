@@ -270,6 +270,10 @@ ANSWERS = (
         "too many pictures are sent at once; try again in a moment.",
         "同时上传的图片过多，请稍后再试。",
     ),
+    (
+        "too many watch what is under way at once; try again in a moment.",
+        "同时查看进度的连接过多，请稍后再试。",
+    ),
     ("the database does not keep up; try again in a moment.", "数据库繁忙，请稍后再试。"),
     (
         "The database cannot be reached; send the request again in a moment. "

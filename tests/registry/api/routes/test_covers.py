@@ -1,14 +1,18 @@
 """Covers that are drawn here, asked for over HTTP and on pages."""
 
 import io
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from sqlalchemy import select
 
 from registry.db.drawn_covers import DrawnCover
+from registry.fusion.studio import Studio
 from registry.service import Registry
 from tests.encoder.builders import make_factors, write_adapter
 from tests.registry.api.conftest import add_cover, add_file
@@ -94,6 +98,49 @@ def test_a_folder_has_its_missing_covers_drawn(
     [listed] = client.get("/v1/adapters").json()["items"]
     assert drawn == [listed["id"]]
     assert [one["source"] for one in listed["covers"]] == ["drawn"]
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Is set when the first cover is about to be drawn."""
+    ended = threading.Event()
+    load = Studio._backend
+
+    def load_and_end(studio: Studio, base_model: str) -> Any:
+        ended.set()
+        return load(studio, base_model)
+
+    monkeypatch.setattr(Studio, "_backend", load_and_end)
+    return ended
+
+
+def test_a_server_that_ends_gives_up_the_cover_at_work(
+    client: TestClient, drawing: Registry, ended: threading.Event
+) -> None:
+    """Ctrl-C is not to wait until it is drawn, which takes minutes."""
+    fox = add_file(drawing, 1, "fox")
+    client.app.state.queue.closing = ended  # type: ignore[attr-defined]
+
+    answer = client.post(f"/v1/adapters/{fox}/cover")
+
+    assert answer.status_code == 503
+    assert _drawn(drawing) == []
+
+
+def test_a_refresh_that_ends_gives_up_the_cover_at_work(
+    drawing: Registry, tmp_path: Path, ended: threading.Event
+) -> None:
+    """And goes on from there the next time."""
+    folder = tmp_path / "loras"
+    folder.mkdir()
+    write_adapter(folder / "fox.safetensors", make_factors(1))
+    path = drawing.folders.add(str(folder))
+
+    drawing.folders.refresh(path, ended.is_set, draw_covers=True)
+
+    assert ended.is_set()
+    assert _drawn(drawing) == []
+    assert [facts.problem for facts in drawing.folders.all()] == ["interrupted"]
 
 
 def _drawn(registry: Registry) -> list[int]:
