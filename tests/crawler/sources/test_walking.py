@@ -104,9 +104,15 @@ def test_what_failed_before_the_hub_did_is_told_of() -> None:
     def read(listed: ListedItem) -> list[AdapterRecord]:
         raise SourceError("away", retryable=True)
 
-    told = []
-    listed = read_each("hub", [item(n) for n in range(9)], read, lambda _: True)
+    told: list[Refusal] = []
+
+    def listen() -> None:
+        items = [item(number) for number in range(9)]
+        for one in read_each("hub", items, read, lambda _: True):
+            assert isinstance(one, Refusal)
+            told.append(one)
+
     with pytest.raises(SourceError, match="away"):
-        for one in listed:
-            told.append(one)  # noqa: PERF402 (what comes before it raises)
-    assert [one.repo for one in told if isinstance(one, Refusal)] == ["r0", "r1", "r2"]
+        listen()
+
+    assert [one.repo for one in told] == ["r0", "r1", "r2"]
