@@ -31,6 +31,10 @@ class DeviceAdapter:
     def bytes(self) -> int:
         return sum(down.nbytes + up.nbytes for down, up, _ in self.layers.values())
 
+    def is_scaled_as(self, weights: "LoraWeights") -> bool:
+        own = self.layers
+        return all(own[name][2] == layer.scale for name, layer in weights.layers.items())
+
 
 def load_onto(
     weights: "LoraWeights",
@@ -93,6 +97,9 @@ class DeviceCache:
         Those used longest ago make room. One that is larger than the budget is not kept.
         """
         known = self._adapters.get(sha256)
+        if known is not None and not known.is_scaled_as(weights):
+            # Another listing of the file has brought the config that says how strong it is.
+            known = None
         asked("adapters", hits=int(known is not None), misses=int(known is None))
         if known is None:
             known = load_onto(weights, self._device, self._dtype)

@@ -1,6 +1,7 @@
 """Adapters on the device: kept within a budget, swapped without compiling the base anew."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,8 +49,21 @@ def test_the_adapters_used_last_stay_within_the_budget(transformer: nn.Module) -
     assert ("a" in cache, "b" in cache, "c" in cache) == (True, False, True)
     assert (len(cache), cache.bytes) == (2, 2 * size)
     assert DeviceCache(0).get("a", weights["a"]).layers.keys() == weights["a"].layers.keys()
+
     cache.clear()
     assert (len(cache), cache.bytes) == (0, 0)
+
+
+def test_an_adapter_whose_scale_is_known_only_now_is_made_anew(transformer: nn.Module) -> None:
+    """PEFT's config beside a file may come with another listing of it."""
+    cache, weights = DeviceCache(10**9), draw_weights(transformer, 1)
+    cache.get("a", weights)
+    layers = {n: replace(layer, scale=2 * layer.scale) for n, layer in weights.layers.items()}
+    stronger = replace(weights, layers=layers)  # type: ignore[arg-type]
+
+    scales = {name: layer[2] for name, layer in cache.get("a", stronger).layers.items()}
+
+    assert scales == {name: layer.scale for name, layer in layers.items()}
 
 
 def test_images_are_the_same_from_the_cache(backend: PipelineBackend) -> None:
