@@ -10,6 +10,7 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
 from demo.base import make_transformer, velocity
+from encoder.adapter.layers import Layer, LoraLayer
 from encoder.adapter.lora_file import LoraWeights
 from registry.fusion.attach import attach
 from registry.fusion.backends.pipeline import PipelineBackend
@@ -49,7 +50,6 @@ def test_the_adapters_used_last_stay_within_the_budget(transformer: nn.Module) -
     assert ("a" in cache, "b" in cache, "c" in cache) == (True, False, True)
     assert (len(cache), cache.bytes) == (2, 2 * size)
     assert DeviceCache(0).get("a", weights["a"]).layers.keys() == weights["a"].layers.keys()
-
     cache.clear()
     assert (len(cache), cache.bytes) == (0, 0)
 
@@ -58,8 +58,10 @@ def test_an_adapter_whose_scale_is_known_only_now_is_made_anew(transformer: nn.M
     """PEFT's config beside a file may come with another listing of it."""
     cache, weights = DeviceCache(10**9), draw_weights(transformer, 1)
     cache.get("a", weights)
-    layers = {n: replace(layer, scale=2 * layer.scale) for n, layer in weights.layers.items()}
-    stronger = replace(weights, layers=layers)  # type: ignore[arg-type]
+    layers: dict[str, Layer] = {
+        name: LoraLayer(*layer.factors(), 2 * layer.scale) for name, layer in weights.layers.items()
+    }
+    stronger = replace(weights, layers=layers)
 
     scales = {name: layer[2] for name, layer in cache.get("a", stronger).layers.items()}
 
