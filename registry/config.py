@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_origin
+from typing import Annotated, Any, Literal, Self, cast, get_origin
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -192,6 +192,13 @@ class Settings(BaseModel):
             super().__init__(**(written | said | given))
         except ValidationError as error:
             raise _setting_error(error, places) from error
+
+    @classmethod
+    def given_alone(cls, **given: Any) -> Self:
+        """Take what the program gives, and defaults, whatever the environment and `.env` say."""
+        settings = cls.__new__(cls)
+        BaseModel.__init__(settings, **given)
+        return settings
 
     @field_validator("*", mode="before")
     @classmethod
