@@ -1,7 +1,11 @@
 """A registry over the tests' database and a folder of its own."""
 
+import errno
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -41,6 +45,25 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text_encoder() -> TextEncoder:
     """The one that a process shares: each that is loaded is 100 MB, and a second of work."""
     return load_cached_text_encoder(TEXT_ENCODER)
+
+
+@pytest.fixture
+def locks_of_nfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lock files as Linux does on NFS: alone only what is open to be written [1].
+
+    - [1] https://man7.org/linux/man-pages/man2/flock.2.html
+    """
+    flock = fcntl.flock
+
+    def lock(file: IO[bytes] | int, operation: int) -> None:
+        descriptor = file if isinstance(file, int) else file.fileno()
+        access = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+        refused = {fcntl.LOCK_EX: os.O_RDONLY, fcntl.LOCK_SH: os.O_WRONLY}
+        if refused.get(operation & ~fcntl.LOCK_NB) == access:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
 
 
 @pytest.fixture
