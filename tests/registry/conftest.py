@@ -67,6 +67,18 @@ def locks_of_nfs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def foreign_folder(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder at hand, with modules that are called as ours and the standard library's are."""
+    folder = tmp_path / "foreign"
+    for name in ("queue.py", "registry/__init__.py", "registry/__main__.py"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('raise SystemExit("a module of the folder at hand was imported")')
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
 def draws_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Preview every step, as if each took long."""
     monkeypatch.setattr("registry.fusion.previews.EVERY_SECONDS", 0.0)
