@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -64,6 +65,31 @@ def locks_of_nfs(monkeypatch: pytest.MonkeyPatch) -> None:
         flock(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", lock)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Be somebody whom closed folders stop; root is nobody meanwhile, and others stay who they are.
+
+    What is imported here may be out of reach, so all that is needed has to be loaded before.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def closed_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that `another_user` may not look into."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o000)
+    yield folder
+    folder.chmod(0o700)
 
 
 @pytest.fixture

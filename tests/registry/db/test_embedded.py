@@ -28,10 +28,12 @@ from registry.db.embedded import EmbeddedPostgres
 from registry.db.session import open_database, open_engine
 from registry.errors import (
     DatabaseAwayError,
+    DatabaseClosedError,
     DatabaseError,
     DatabaseGoneError,
     DatabaseRoomError,
 )
+from tests.registry.conftest import another_user
 
 PROJECT = Path(__file__).parents[3]
 
@@ -213,6 +215,17 @@ def test_a_query_after_a_kill_finds_what_was_committed(settings: Settings) -> No
 
         with sessions() as session:
             assert session.scalar(text("SELECT number FROM kept")) == 7
+
+
+def test_a_home_of_another_user_is_said_to_be_one(closed_folder: Path) -> None:
+    closed = Settings(home=closed_folder / "home")
+
+    with (
+        another_user(),
+        pytest.raises(DatabaseClosedError, match="Run as its owner"),
+        open_engine(closed),
+    ):
+        pass
 
 
 def test_a_folder_that_was_taken_away_is_said_and_back_it_goes_on(settings: Settings) -> None:
