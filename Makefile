@@ -64,8 +64,18 @@ zoo: $(VENV)/.ready-zoo  ## Make the full zoo anew on the shipped base: about 3.
 clean:  ## Remove what `make demo` made (not the full zoo)
 	rm -rf demo/out
 
+# Whether a Python is one that the packages run on.
+FITS := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+VENV_FITS := $(shell $(BIN)/python $(FITS) 2>/dev/null && test -x $(BIN)/pip && echo yes)
+# One whose Python is too old, or gone with an update of the system, is made anew.
+ifneq ($(VENV_FITS),yes)
+.PHONY: $(VENV)/.ready
+endif
+
 $(VENV)/.ready: pyproject.toml setup.py constraints.txt
-	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || \
+	@test "$(VENV_FITS)" = yes || $(PYTHON) $(FITS) 2>/dev/null || \
+		{ echo "Python 3.11 or later is needed: make demo PYTHON=python3.12" >&2; exit 1; }
+	@test "$(VENV_FITS)" = yes || $(PYTHON) -m venv --clear $(VENV) || \
 		{ rm -rf $(VENV); echo "Cannot make $(VENV): on Debian, run 'apt install python3-venv' first." >&2; exit 1; }
 	@echo "Installing packages into $(VENV) (a few minutes the first time)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[fusion,dev]'

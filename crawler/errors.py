@@ -50,10 +50,12 @@ AutoLoraError
       RemoteFileError
     TokenPlaceError
     SettingError
+    SettingsFileError
     DatabaseError
       DatabaseLostError
       DatabaseRoomError
       DatabaseGoneError
+      DatabaseClosedError
       DatabaseAwayError
       DatabaseBusyError
     RefreshUnderWayError

@@ -31,7 +31,7 @@ from registry.cli.options import FoundOptions
 from registry.cli.progress import show_refresh
 from registry.cli.search_table import print_search
 from registry.cli.server import listen, serve_until_stopped
-from registry.config import Settings
+from registry.config import ENV_FILE, PREFIX, Settings
 from registry.fusion.sheets import draw_rows, label_of
 from registry.refresh.pipeline import Pipeline, StepProgress
 from registry.retrieval.cards import AdapterCard
@@ -49,11 +49,20 @@ FUSIONS = ("a red heart with a blue polka dot texture", "pancakes with a green s
 ON_BOTH = 24
 SEED = 3
 TILE = 144
+# No shell can take back what the file says, which counts where the environment says nothing.
+WARN_OF_FILE = f"""\
+if grep -iqs '^[[:space:]]*\\(export[[:space:]]*\\)\\{{0,1\\}}{PREFIX}' {ENV_FILE}; then
+    echo "What {ENV_FILE} sets here counts beside the demo's settings: work in another folder." >&2
+fi
+"""
 
 
 def demo_settings(home: Path, port: int) -> Settings:
-    """What an operator would write into `.env`, pointing at the shipped files."""
-    return Settings(
+    """What an operator would write into `.env`, pointing at the shipped files.
+
+    Nothing else counts: a database, tokens or hubs that are set here are the operator's own.
+    """
+    return Settings.given_alone(
         home=home,
         encoder_checkpoint=DATA / "encoder.safetensors",
         base_models={BASE_MODEL: DATA / "base"},
@@ -138,7 +147,7 @@ def cover(registry: Registry, card: AdapterCard) -> Image.Image:
 
 
 def write_environment(settings: Settings, path: Path) -> None:
-    """Write what lets a shell find `autolora`, and that the demo's registry."""
+    """Write what lets a shell find `autolora`, and that the demo's registry and no other."""
     said = {
         "HOME": str(settings.home),
         "BASE_MODELS": json.dumps({name: str(at) for name, at in settings.base_models.items()}),
@@ -146,10 +155,14 @@ def write_environment(settings: Settings, path: Path) -> None:
         "ENCODER_CHECKPOINT": str(settings.encoder_checkpoint),
         "BLUR": settings.blur,
     }
-    lines = [f"export REGISTRY_{name}={shlex.quote(value)}\n" for name, value in said.items()]
+    names = [PREFIX + name.upper() for name in Settings.model_fields]
+    # Small letters count as well.
+    lines = [f"unset {' '.join([*names, *map(str.lower, names)])}\n"]
+    lines += [f"export {PREFIX}{name}={shlex.quote(value)}\n" for name, value in said.items()]
     # Where this Python keeps programs, of which `autolora` is one.
     programs = shlex.quote(sysconfig.get_path("scripts"))
     lines.append(f'export PATH={programs}:"$PATH"\n')
+    lines.append(WARN_OF_FILE)
     path.write_text("".join(lines), encoding="utf-8")
 
 

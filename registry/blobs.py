@@ -110,8 +110,9 @@ class BlobStore:
         removed = 0
         for path in self._temporary.glob("*"):
             with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as stream:
-                # Its writer holds the lock, and the kernel frees it when the writer dies.
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Its writer holds it alone, and the kernel frees it when the writer dies. Shared,
+                # since NFS gives no other lock to who only reads, and some of these only may be.
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 path.unlink()
                 removed += 1
         return removed

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Unpack
 from uuid import uuid4
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from registry.fusion.recipe import Recipe
 
 # As many adapters as a recipe may have.
-ZIP_LIMITS = DiskLimits(max_file_bytes=100 * DiskLimits().max_file_bytes)
+MOST_IN_ZIP = 100
 # An image of the largest size as a data URL, and its recipe.
 MOST_LINE_BYTES = 100_000_000
 # Characters of a text; what is longer is sent as a body.
@@ -77,6 +77,22 @@ class Client(Connection):
     Where it is busy, or the network fails, it is asked up to three times. Close it, or use it as a
     context manager.
     """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        transport: "httpx.BaseTransport | None" = None,
+        *,
+        direct: bool = False,
+        limits: DiskLimits | None = None,
+    ) -> None:
+        """Open a connection as `Connection` does; `limits` are those of files that are saved.
+
+        Raises as that does.
+        """
+        super().__init__(url, token, transport, direct=direct)
+        self._limits = limits or DiskLimits()
 
     def search(
         self,
@@ -218,13 +234,15 @@ class Client(Connection):
             BlobMismatchError: what came is not what was announced. It is not kept.
             FileInTheWayError: another file has that name.
             FolderClosedError: nothing can be written there.
+            FileTooLargeError: it is larger than files may be.
+            NoRoomError: it would enter the reserve.
         """
         detail = self.show(adapter_id)
         name = own_name(detail.file_name, f"adapter-{adapter_id}")
         target = Path(folder, name)
 
         def write(file: IO[bytes]) -> None:
-            self.receive_file(f"/v1/adapters/{adapter_id}/file", name, file, DiskLimits())
+            self.receive_file(f"/v1/adapters/{adapter_id}/file", name, file, self._limits)
 
         save_whole(target, str(detail.file_sha256), write)
         return target
@@ -235,13 +253,18 @@ class Client(Connection):
         Raises:
             FileInTheWayError: a file has that name.
             FolderClosedError: nothing can be written there.
+            FileTooLargeError: it is larger than so many files may be.
+            NoRoomError: it would enter the reserve.
         """
+
+        most = MOST_IN_ZIP * self._limits.max_file_bytes
+        limits = replace(self._limits, max_file_bytes=most)
 
         def receive_zip(file: IO[bytes]) -> None:
             asked = recipe.to_json().encode()
             with self.stream("POST", "/v1/recipes/files", content=asked) as answer:
                 self.check(answer)
-                receive(answer, str(target), file, ZIP_LIMITS)
+                receive(answer, str(target), file, limits)
 
         save_new(Path(target), receive_zip)
         return Path(target)

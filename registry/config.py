@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_origin
+from typing import Annotated, Any, Literal, Self, cast, get_origin
 
 from platformdirs import user_data_path
 from pydantic import (
@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 from crawler.disk import DiskLimits
 from crawler.manners import Manners
 from encoder.captions.captioner import Language
-from registry.errors import SettingError, TokenPlaceError
+from registry.errors import SettingError, SettingsFileError, TokenPlaceError
 
 # A setting's variable is called so, and its name; or its line in this file of the folder at hand.
 PREFIX = "REGISTRY_"
@@ -183,6 +183,7 @@ class Settings(BaseModel):
         Raises:
             TokenPlaceError: a token is from one place and its address from another.
             SettingError: a setting is none that it can be.
+            SettingsFileError: there may be a `.env`, which cannot be read.
         """
         said, written = _settings_in(os.environ), _settings_in(_lines_of_file())
         places = {"the program": given, "the environment": said, ENV_FILE: written}
@@ -192,6 +193,13 @@ class Settings(BaseModel):
             super().__init__(**(written | said | given))
         except ValidationError as error:
             raise _setting_error(error, places) from error
+
+    @classmethod
+    def given_alone(cls, **given: Any) -> Self:
+        """Take what the program gives, and defaults, whatever the environment and `.env` say."""
+        settings = cls.__new__(cls)
+        BaseModel.__init__(settings, **given)
+        return settings
 
     @field_validator("*", mode="before")
     @classmethod
@@ -242,12 +250,25 @@ class Settings(BaseModel):
 
 
 def _lines_of_file() -> Mapping[str, str | None]:
-    """Return what `.env` says, where there is one."""
-    if not Path(ENV_FILE).exists():
+    """Return what `.env` says, where there is one.
+
+    Raises:
+        SettingsFileError: it cannot be read, or nobody may tell whether there is one.
+    """
+    try:
+        Path(ENV_FILE).stat()
+    except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise SettingsFileError(ENV_FILE, error.strerror or str(error)) from error
     from dotenv import dotenv_values
 
-    return dotenv_values(ENV_FILE)
+    try:
+        return dotenv_values(ENV_FILE)
+    except OSError as error:
+        raise SettingsFileError(ENV_FILE, error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise SettingsFileError(ENV_FILE, "it is no text in UTF-8") from error
 
 
 def _settings_in(variables: Mapping[str, str | None]) -> dict[str, Any]:

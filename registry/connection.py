@@ -186,12 +186,18 @@ class Connection:
     """
 
     def __init__(
-        self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        token: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        *,
+        direct: bool = False,
     ) -> None:
         """Open a connection to `url`; `transport` is httpx's default if not given.
 
         The address of a registry's API, which ends in /v1, is taken for that of the registry. It is
-        asked through the proxy that the environment names, unless it is on this machine.
+        asked through the proxy that the environment names, unless it is on this machine, or
+        `direct`: an address of this machine's need not look like one.
 
         Raises:
             RemoteUnreachableError: it is no address, or the proxy's is none, or asks for SOCKS.
@@ -205,7 +211,7 @@ class Connection:
                 timeout=TIMEOUT_SECONDS,
                 transport=transport,
                 verify=_authorities(self.url),
-                trust_env=not is_loopback(self.url),
+                trust_env=not direct and not is_loopback(self.url),
             )
         # Of the address; of a proxy's; of a kind of proxy that httpx lacks a library for.
         except (httpx.InvalidURL, ValueError, ImportError) as error:

@@ -37,6 +37,16 @@ class SettingError(RegistryError):
         )
 
 
+class SettingsFileError(RegistryError):
+    """The file of settings in the folder at hand cannot be read."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(
+            f"the settings in {name} of this folder cannot be read: {why}. Mend it or its "
+            "permissions, or work in another folder."
+        )
+
+
 class DatabaseError(RegistryError):
     """The database cannot be started, reached or migrated."""
 
@@ -80,6 +90,16 @@ class DatabaseGoneError(DatabaseError):
         super().__init__(
             f"the database's folder {data} is gone: it was moved or removed, or its disk is not "
             "mounted. Bring it back and go on, or restore a backup into another REGISTRY_HOME."
+        )
+
+
+class DatabaseClosedError(DatabaseError):
+    """The embedded database's folder lies where this user may not look."""
+
+    def __init__(self, data: Path, why: str) -> None:
+        super().__init__(
+            f"the database's folder {data} cannot be looked at: {why}. Run as its owner, or set "
+            "REGISTRY_HOME to a folder of your own."
         )
 
 

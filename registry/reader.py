@@ -170,8 +170,9 @@ def find_client(settings: Settings) -> "Client | None":
 
     if server is None:
         token = settings.token.get_secret_value() if settings.token else None
-        return Client(str(settings.url), token)
-    client = Client(server.url, server.token)
+        return Client(str(settings.url), token, limits=settings.disk_limits)
+    # It is this machine, and what it is sent lets in as its owner: no proxy is to know that.
+    client = Client(server.url, server.token, direct=True, limits=settings.disk_limits)
     try:
         if client.health().instance == server.instance:
             return client

@@ -74,6 +74,7 @@ REGISTRY: dict[str, set[str]] = {
     "faults": set(),
     "config": {"errors"},
     "measures": set(),
+    "child_python": set(),
     "logs": {"config"},
     "text": {"measures"},
     "token_scopes": set(),
@@ -84,7 +85,9 @@ REGISTRY: dict[str, set[str]] = {
     "db": {"blobs", "config", "errors", "image_states", "text", "token_scopes"},
     "retrieval": {"blobs", "config", "db", "errors", "faults", "measures", "text"},
     "fusion": {"config", "errors", "measures", "text"},
-    "refresh": {"blobs", "config", "db", "errors", "fusion", "retrieval", "text"},
+    "refresh": {
+        "blobs", "child_python", "config", "db", "errors", "fusion", "retrieval", "text",
+    },
     "connection": {"advice", "blobs", "errors"},
     "running": {"blobs"},
     "remote": {"blobs", "config", "connection", "errors", "fusion"},
@@ -119,8 +122,9 @@ REGISTRY: dict[str, set[str]] = {
         "api", "client", "config", "fusion", "local", "reader", "remote", "retrieval", "service",
     },
     "cli": {
-        "api", "assistant", "client", "config", "db", "errors", "faults", "fusion", "local", "logs",
-        "reader", "refresh", "remote", "retrieval", "running", "service", "token_scopes", "upkeep",
+        "api", "assistant", "child_python", "client", "config", "db", "errors", "faults", "fusion",
+        "local", "logs", "reader", "refresh", "remote", "retrieval", "running", "service",
+        "token_scopes", "upkeep",
     },
     "__main__": {"cli"},
 }  # fmt: skip

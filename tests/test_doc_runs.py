@@ -191,9 +191,9 @@ def set_environment(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """Set what `. demo/out/env` sets."""
     write_environment(demo_settings(folder / "home", port=8000), folder / "env")
     for line in (folder / "env").read_text().splitlines():
-        name, value = line.removeprefix("export ").split("=", 1)
         # The commands here are run in this process.
-        if name != "PATH":
+        if line.startswith("export REGISTRY_"):
+            name, value = line.removeprefix("export ").split("=", 1)
             patch.setenv(name, value.strip("'"))
 
 

@@ -3,7 +3,6 @@
 import logging
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from registry.child_python import child_environment, child_words
 from registry.cli.context import open_reader, open_registry
 from registry.cli.errors import report
 from registry.cli.options import Json, Limit
@@ -177,8 +177,12 @@ def _teller(registry: "Registry") -> Callable[[str], None]:
 
 def _do_night(at: str, stopping: threading.Event) -> None:
     # Which home this is was said when it began: not again every night.
-    words = [sys.executable, "-m", "registry", "--local", "night", "--at", at]
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        child_words("registry", "--local", "night", "--at", at),
+        env=child_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    ) as process:
         while process.poll() is None:
             if stopping.wait(0.5):
                 # As Ctrl-C does: what was done is kept, and the next look goes on from there.

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from registry.child_python import child_environment, child_words
 from registry.running import Identity
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ def _start(
 ) -> "subprocess.Popen[bytes]":
     number = listener.fileno()
     process = subprocess.Popen(
-        [sys.executable, "-m", "registry", "serve", "--inherited", str(number), *options],
+        child_words("registry", "serve", "--inherited", str(number), *options),
+        env=child_environment(),
         pass_fds=[number],
         # Its end tells them that the first has ended, however that came.
         stdin=subprocess.PIPE,

@@ -21,9 +21,10 @@ def wait_and_stop(users: str, lock: str, uid: int, gid: int, command: list[str])
     for `users` with `lock` in hand, nor holds `users` while waiting for it.
     """
     while True:
-        with Path(users).open() as stream:
+        # To be written to, since NFS locks nothing else for one alone.
+        with Path(users).open("r+") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)  # sleeps until the last user is gone
-        with Path(lock).open() as alone, Path(users).open() as stream:
+        with Path(lock).open("r+") as alone, Path(users).open("r+") as stream:
             fcntl.flock(alone, fcntl.LOCK_EX)
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -35,7 +35,12 @@ from registry.db.postgres_programs import (
     seen_by_server,
     start_caretaker,
 )
-from registry.errors import DatabaseError, DatabaseGoneError, DatabaseRoomError
+from registry.errors import (
+    DatabaseClosedError,
+    DatabaseError,
+    DatabaseGoneError,
+    DatabaseRoomError,
+)
 
 # Recovery after a crash can take this long on a slow disk.
 START_TIMEOUT_SECONDS = 120
@@ -375,8 +380,18 @@ class EmbeddedPostgres:
 
 
 def has_database(data: Path) -> bool:
-    """Whether a database was made in the folder `data`."""
-    return (data / "PG_VERSION").exists()
+    """Whether a database was made in the folder `data`.
+
+    Raises:
+        DatabaseClosedError: it is another user's, who lets nobody look.
+    """
+    try:
+        (data / "PG_VERSION").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError as error:
+        raise DatabaseClosedError(data, error.strerror or str(error)) from error
+    return True
 
 
 def _open_lock(path: Path) -> int:

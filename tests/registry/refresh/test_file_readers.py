@@ -48,6 +48,16 @@ def test_files_are_read_beside_as_they_are_here(readers: FileReaders, task: Read
     assert [bool(reading.refusal) for reading in beside] == [False, True, False]
 
 
+@pytest.mark.usefixtures("foreign_folder")
+def test_files_are_read_by_our_own_code_wherever_that_is_run(task: ReadTask) -> None:
+    readers = FileReaders(1)
+
+    [read] = readers.begin([task])
+    readers.close()
+
+    assert isinstance(read, Reading), read
+
+
 def test_a_file_that_is_gone_is_told_in_words(readers: FileReaders, task: ReadTask) -> None:
     """It is read again with the next refresh, and stops nothing."""
     gone = replace(task, path=task.path.with_name("gone.safetensors"))

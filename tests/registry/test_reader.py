@@ -1,0 +1,80 @@
+"""Whom commands and Python ask: a server that runs on the home, and how."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from crawler.errors import FileTooLargeError, NoRoomError
+from registry.api.app import create_app
+from registry.client import Client
+from registry.config import Settings
+from registry.reader import find_client
+from registry.running import Identity, RunningServer, announced
+from registry.service import Registry
+from tests.registry.api.conftest import add_file
+from tests.registry.api.routes.test_exports import recipe_of
+from tests.registry.api.servers import served
+
+
+@contextmanager
+def running(registry: Registry) -> Iterator[str]:
+    """Serve a registry, and have its home tell of it under the host of its settings."""
+    identity = Identity.make()
+    with served(create_app(registry, identity)) as (_, port):
+        own = RunningServer(
+            url=f"http://{registry.settings.host}:{port}",
+            pid=os.getpid(),
+            instance=identity.instance,
+            token=identity.credential,
+        )
+        with announced(registry.settings.home, own):
+            yield own.url
+
+
+def found(settings: Settings) -> Client:
+    client = find_client(settings)
+    assert client is not None
+    return client
+
+
+def test_what_a_server_sends_is_held_to_the_limits_of_files(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """Be it on this home or elsewhere."""
+    fox = add_file(registry, 1, "fox")
+    recipe = recipe_of(registry, fox)
+    with running(registry) as url:
+        elsewhere = registry.settings.model_copy(update={"url": url})
+        for settings in (registry.settings, elsewhere):
+            small = settings.model_copy(update={"max_file_bytes": 1})
+            with found(small) as client, pytest.raises(FileTooLargeError):
+                client.download(fox, tmp_path)
+            with found(small) as client, pytest.raises(FileTooLargeError):
+                client.pack(recipe, tmp_path / "files.zip")
+            full = settings.model_copy(update={"reserved_bytes": 2**60})
+            with found(full) as client, pytest.raises(NoRoomError):
+                client.download(fox, tmp_path)
+
+    assert list(tmp_path.glob("*.safetensors")) == []
+    assert list(tmp_path.glob("*.zip")) == []
+
+
+def test_a_server_on_the_home_is_asked_through_no_proxy(
+    settings: Settings,
+    database_url: str,
+    sessions: sessionmaker[Session],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever address it listens at: the proxy would not reach it, and learn its credential."""
+    # The host is this machine, and none of loopback.
+    open_to_all = settings.model_copy(update={"database_url": database_url, "host": "0.0.0.0"})
+    with Registry(open_to_all) as registry, running(registry):
+        for name in ("http_proxy", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+        with found(registry.settings) as client:
+            assert client.list().items == []
