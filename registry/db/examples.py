@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from encoder.arrays import Floats
@@ -33,23 +33,30 @@ class Example:
     captions: Floats
 
 
+def count_examples(
+    session: Session, base_models: Collection[str], sketch_version: str, text_encoder: str
+) -> int:
+    """Return how many files `list_examples` would."""
+    has_caption = (
+        select(Cover.id)
+        .join(Caption, Caption.cover_id == Cover.id)
+        .join(CaptionEmbedding, CaptionEmbedding.text_md5 == Caption.text_md5)
+        .where(Cover.adapter_id == Adapter.id, *_said(text_encoder))
+        .exists()
+    )
+    query = select(func.count(File.sha256.distinct()))
+    return session.scalars(query.where(*_sketched(base_models, sketch_version), has_caption)).one()
+
+
 def list_examples(
     session: Session, base_models: Collection[str], sketch_version: str, text_encoder: str
 ) -> list[Example]:
     """Return the files of base models that have a sketch and a caption, by hash."""
-    rows = session.execute(
-        select(
-            File.sha256, File.body_sha256, File.fingerprint, Adapter.id, Adapter.hub, Adapter.author
-        )
-        .join(Sketch, Sketch.file_sha256 == File.sha256)
-        .join(Adapter, Adapter.file_sha256 == File.sha256)
-        .where(
-            File.base_model.in_(base_models),
-            Sketch.version == sketch_version,
-            Adapter.state.in_(["listed", "ready"]),
-        )
-        .order_by(File.sha256, Adapter.id)
-    ).all()
+    columns = select(
+        File.sha256, File.body_sha256, File.fingerprint, Adapter.id, Adapter.hub, Adapter.author
+    )
+    query = columns.where(*_sketched(base_models, sketch_version))
+    rows = session.execute(query.order_by(File.sha256, Adapter.id)).all()
     captions = _load_captions(session, {row.id: row.sha256 for row in rows}, text_encoder)
     rows = [row for row in rows if row.sha256 in captions]
     group = Groups()
@@ -63,6 +70,22 @@ def list_examples(
     for one, other in near_pairs(list(fingerprints.values()), NEAR_COPY):
         group.join(f"file {own[one]}", f"file {own[other]}")
     return [Example(one, group.name(f"file {one}"), captions[one]) for one in hashes]
+
+
+def _sketched(base_models: Collection[str], sketch_version: str) -> tuple[ColumnElement[bool], ...]:
+    """Which files of base models have a sketch, beside the adapters that are of them."""
+    return (
+        Sketch.file_sha256 == File.sha256,
+        Adapter.file_sha256 == File.sha256,
+        File.base_model.in_(base_models),
+        Sketch.version == sketch_version,
+        Adapter.state.in_(["listed", "ready"]),
+    )
+
+
+def _said(text_encoder: str) -> tuple[ColumnElement[bool], ...]:
+    """Which captions are learned from."""
+    return CaptionEmbedding.text_encoder == text_encoder, Caption.superseded.is_(False)
 
 
 def load_sketches(
@@ -89,11 +112,7 @@ def _load_captions(session: Session, files: dict[int, str], text_encoder: str) -
             select(Cover.adapter_id, Caption.text_md5, CaptionEmbedding.embedding)
             .join(Caption, Caption.cover_id == Cover.id)
             .join(CaptionEmbedding, CaptionEmbedding.text_md5 == Caption.text_md5)
-            .where(
-                Cover.adapter_id.in_(ids[start : start + PAGE]),
-                CaptionEmbedding.text_encoder == text_encoder,
-                Caption.superseded.is_(False),
-            )
+            .where(Cover.adapter_id.in_(ids[start : start + PAGE]), *_said(text_encoder))
             .order_by(Cover.adapter_id, Cover.position, Caption.id)
         )
         for row in rows:

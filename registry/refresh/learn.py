@@ -22,7 +22,7 @@ from encoder.training.progress import Progress
 from registry.blobs import BlobStore
 from registry.db.encoder_models import Encoder
 from registry.db.encoders import find_active, find_encoder, register_encoder
-from registry.db.examples import Example, list_examples, load_sketches
+from registry.db.examples import Example, count_examples, list_examples, load_sketches
 from registry.db.pending import base_models_of_files
 from registry.db.promotion import chance_mrr, promote
 from registry.errors import NotEnoughToLearnError
@@ -107,13 +107,24 @@ class Learner:
         seconds = time.monotonic() - started
         return replace(lesson, outcome=lesson.outcome + note, seconds=seconds)
 
+    def count_examples(self, base_model: str) -> int:
+        """Return how many files of a base model's family have what is learned from."""
+        family = find_family(base_model)
+        if family is None:
+            return 0
+        with self.sessions() as session:
+            return count_examples(session, *self._wanted(session, family))
+
     def _examples(self, family: Family) -> list[Example]:
+        with self.sessions() as session:
+            return list_examples(session, *self._wanted(session, family))
+
+    def _wanted(self, session: Session, family: Family) -> tuple[list[str], str, str]:
+        """Return base models, and by what sketches and texts their files are examples."""
         from encoder.sketches.sketch import default_layout
 
-        with self.sessions() as session:
-            names = [n for n in base_models_of_files(session) if find_family(n) is family]
-            version = default_layout(family).version
-            return list_examples(session, names, version, self.text_encoder.name)
+        names = [n for n in base_models_of_files(session) if find_family(n) is family]
+        return names, default_layout(family).version, self.text_encoder.name
 
     def _version(
         self, family: Family, held: Sequence[Example], progress: Progress, anew: bool
