@@ -40,16 +40,24 @@ def test_training_looks_at_no_held_out_adapter(zoo: SyntheticZoo) -> None:
     assert set(encoder.metrics) == {"penalty", "cross_validation_mrr", "adapters", "validation"}
 
 
-def test_an_adapter_of_layers_that_say_nothing_is_refused(zoo: SyntheticZoo) -> None:
+def test_no_question_is_near_an_adapter_of_layers_that_say_nothing(zoo: SyntheticZoo) -> None:
+    """Refused, it would wait for its embedding for good, and an encoder for being complete."""
     encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
-    whole = sketch_files(zoo.dataset.paths[:1])[0]
+    whole, other = sketch_files(zoo.dataset.paths[:2])
     mask = np.arange(len(whole.mask)) == 3
     scales = np.where(mask, 0, encoder.layer_scales)
     means = encoder.means * ~mask.repeat(whole.layout.sizes)
     deaf = dataclasses.replace(encoder, layer_scales=scales, means=means)
+    silent = dataclasses.replace(whole, mask=mask)
 
+    embeddings = deaf.encode([whole, silent, other])
+
+    queries = deaf.encode_query(zoo.text_encoder.encode(["a cat", "a dog", "anything"]))
+    np.testing.assert_allclose(queries @ embeddings[1], 0, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(embeddings[[0, 2]], deaf.encode([whole, other]), atol=1e-6)
     with pytest.raises(SketchError, match="say nothing"):
-        deaf.encode([dataclasses.replace(whole, mask=mask)])
+        dataclasses.replace(deaf, penalties=None).encode([silent])
 
 
 def test_a_missing_layer_counts_as_the_mean_one(zoo: SyntheticZoo) -> None:

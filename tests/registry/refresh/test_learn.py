@@ -22,7 +22,7 @@ from encoder.weight_encoders.concepts import Concepts
 from encoder.weight_encoders.ridge import RidgeEncoder
 from registry.db.encoder_models import Encoder, EncoderPromotion, WeightEmbedding
 from registry.db.encoder_models import Sketch as StoredSketch
-from registry.db.encoders import find_active, get_encoder, register_encoder
+from registry.db.encoders import count_missing, find_active, get_encoder, register_encoder
 from registry.db.examples import list_examples, load_sketches
 from registry.db.models import File
 from registry.db.pending import PendingFile
@@ -113,6 +113,24 @@ def test_the_first_encoder_serves_where_weights_tell_what_captions_say(registry:
     assert f"more than {lesson.encoder}" in again.outcome
     with registry.sessions() as session:
         assert session.scalars(select(EncoderPromotion.kind)).all() == ["promoted"]
+
+
+def test_a_file_that_tells_nothing_keeps_no_encoder_from_serving(registry: Registry) -> None:
+    """Nor its adapter from being shown: it is found by captions and words."""
+    with registry.sessions.begin() as session:
+        add_taught(session, 100)
+        [*_, last] = session.scalars(select(StoredSketch).order_by(StoredSketch.file_sha256))
+        sketch = Sketch.from_bytes(last.data)
+        nothing = replace(sketch, mask=np.zeros_like(sketch.mask))
+        last.data = nothing.to_bytes()
+        silent = last.file_sha256
+
+    lesson = registry.learn("demo-flux-tiny")
+
+    assert lesson.encoder == "demo-flux-tiny-learned"
+    with registry.sessions() as session:
+        assert count_missing(session, require_active(session)) == 0
+        assert silent in session.scalars(select(WeightEmbedding.file_sha256)).all()
 
 
 def test_nothing_serves_where_weights_tell_nothing(registry: Registry) -> None:
