@@ -33,6 +33,8 @@ FOLDS = 5
 # that the miniature world does not know, .2 takes a fifth from what seems near a question by
 # mistake, and 3 % from what is rightly near (docs/benchmarks/retrieval.md).
 LEAST_TRUSTED = 0.2
+# Sketches whose features are made at once: each is up to 2 MB of them, and those of all that are
+# trained on may not fit into memory.
 ENCODE_BATCH = 256
 
 
@@ -127,7 +129,11 @@ class RidgeEncoder:
 
     def coordinates(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return what `up` maps to predictions, (n, components)."""
-        return self.down.apply(self._features(sketches))
+        coordinates = np.empty((len(sketches), len(self.up)), np.float32)
+        for start in range(0, len(sketches), ENCODE_BATCH):
+            batch = sketches[start : start + ENCODE_BATCH]
+            coordinates[start : start + len(batch)] = self.down.apply(self._features(batch))
+        return coordinates
 
     def _features(self, sketches: Sequence["Sketch"]) -> Floats:
         """Return what the map is linear in, (n, values of a sketch)."""

@@ -1,15 +1,20 @@
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from encoder.adapter.quarter_matrix import QuarterMatrix
+from encoder.arrays import Floats
 from encoder.errors import SketchError, TrainingDataError
+from encoder.sketches.sketch import Sketch
 from encoder.training.train import encode_captions, fit_ridge, measure_retrieval, sketch_files
+from encoder.weight_encoders import ridge
 from encoder.weight_encoders.ridge import (
     KernelRidge,
     choose_penalty,
     low_rank,
+    scaled_features,
 )
 from encoder.weight_encoders.text_space import TextSpace
 from tests.encoder.conftest import SyntheticZoo
@@ -58,6 +63,29 @@ def test_no_question_is_near_an_adapter_of_layers_that_say_nothing(zoo: Syntheti
     np.testing.assert_allclose(embeddings[[0, 2]], deaf.encode([whole, other]), atol=1e-6)
     with pytest.raises(SketchError, match="say nothing"):
         dataclasses.replace(deaf, penalties=None).encode([silent])
+
+
+def test_features_are_made_for_some_sketches_at_a_time(
+    zoo: SyntheticZoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of thousands that are trained on do not fit into memory together."""
+    sketches = sketch_files(zoo.dataset.paths)
+    encoder = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+    at_once = encoder.down.apply(encoder._features(sketches))
+    stacked = []
+
+    def stack(batch: Sequence[Sketch], scales: Floats) -> Floats:
+        stacked.append(len(batch))
+        return scaled_features(batch, scales)
+
+    monkeypatch.setattr(ridge, "ENCODE_BATCH", 7)
+    monkeypatch.setattr(ridge, "scaled_features", stack)
+
+    np.testing.assert_allclose(encoder.coordinates(sketches), at_once, rtol=1e-4, atol=1e-5)
+    again = fit_ridge(zoo.dataset, zoo.text_encoder, name="test", base_model="demo-flux-tiny")
+
+    assert max(stacked) == 7
+    np.testing.assert_allclose(again.encode(sketches), encoder.encode(sketches), atol=1e-3)
 
 
 def test_a_missing_layer_counts_as_the_mean_one(zoo: SyntheticZoo) -> None:
