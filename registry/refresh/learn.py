@@ -28,7 +28,7 @@ from registry.db.promotion import chance_mrr, promote
 from registry.errors import NotEnoughToLearnError
 from registry.refresh.backfill import backfill, load_registered
 from registry.refresh.bases import IndexBases
-from registry.refresh.scratch import scratch_folder
+from registry.refresh.scratch import scratch_folder, take_room
 from registry.retrieval.calibration import calibrate
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class Learner:
 
         Raises:
             NotEnoughToLearnError: too few captioned adapters, or authors.
+            DiskFullError: there is no room for their sketches.
         """
         from encoder.training.judging import is_held_back
 
@@ -187,6 +188,9 @@ class Learner:
         """Lay sketches out on disk, where training reads one layer of all of them at a time.
 
         Those of one version are laid out alike. A file without one of it is left out.
+
+        Raises:
+            DiskFullError: there is no room for them.
         """
         from encoder.sketches.sketch import Sketch
 
@@ -197,9 +201,9 @@ class Learner:
                 stored = Sketch.from_bytes(data)
                 if table is None:
                     layout = stored.layout
-                    table = np.memmap(
-                        path, np.float16, "w+", shape=(len(hashes), stored.values.size)
-                    )
+                    shape = len(hashes), stored.values.size
+                    take_room(path, np.dtype(np.float16).itemsize * shape[0] * shape[1])
+                    table = np.memmap(path, np.float16, "r+", shape=shape)
                 table[row] = stored.values
                 sketches[own] = replace(stored, values=table[row], layout=layout)
                 progress(row + 1, len(hashes), "Loading sketches")

@@ -1,7 +1,9 @@
 """The index trains an encoder of its own, which serves only where it finds more."""
 
 import hashlib
+import os
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from encoder.adapter.quarter_matrix import QuarterMatrix
 from encoder.adapter.two_bit_matrix import TwoBitMatrix
 from encoder.sketches.sketch import Sketch, default_layout
 from encoder.training.beliefs import learn_whom_to_believe
+from encoder.training.progress import silent
 from encoder.training.train import SketchedAdapters
 from encoder.weight_encoders.autolora import family_of
 from encoder.weight_encoders.checkpoint import save_encoder
@@ -28,7 +31,7 @@ from registry.db.models import File
 from registry.db.pending import PendingFile
 from registry.db.promotion import promote
 from registry.db.records import record_to_json
-from registry.errors import NotEnoughToLearnError, PromotionError
+from registry.errors import DiskFullError, NotEnoughToLearnError, PromotionError
 from registry.refresh import learn
 from registry.refresh.backfill import backfill, load_registered
 from registry.refresh.steps.read import read_stored
@@ -131,6 +134,27 @@ def test_a_file_that_tells_nothing_keeps_no_encoder_from_serving(registry: Regis
     with registry.sessions() as session:
         assert count_missing(session, require_active(session)) == 0
         assert silent in session.scalars(select(WeightEmbedding.file_sha256)).all()
+
+
+def test_sketches_that_a_disk_has_no_room_for_are_said_so(
+    registry: Registry, tmp_path: Path
+) -> None:
+    """Mapped into memory they would kill the process, of which nobody would know why."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root mounts")
+    try:
+        with registry.sessions.begin() as session:
+            add_taught(session, 100)
+        assert 2 * 100 * LAYOUT.sizes.sum() > 2**20
+        learner = learn.Learner(registry.sessions, registry.blobs, registry.text_encoder, disk)
+        with pytest.raises(DiskFullError, match="no space left"):
+            learner.learn("demo-flux-tiny", silent)
+        assert [path for path in disk.rglob("*") if path.is_file()] == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_nothing_serves_where_weights_tell_nothing(registry: Registry) -> None:
