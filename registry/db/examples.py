@@ -1,5 +1,6 @@
 """What an index has to learn from: files with a sketch, and what their covers are said to show."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,12 @@ from registry.db.near_copies import Groups, near_pairs
 MOST_CAPTIONS = 12
 # Fingerprints as close as this are one adapter, retrained or uploaded again.
 NEAR_COPY = 0.95
+# What ends the names of one run's files, or of an adapter's versions: `-000010`, `_v2`,
+# `-step00000500`, `checkpoint-500`. Fewer digits alone may tell what it shows.
+STAGE = re.compile(
+    r"(?:[-_. ]*(?:(?:v|ver|version|epoch|step|checkpoint)[-_. ]?\d+(?:\.\d+)*|(?<=[-_])\d{6,}))+$",
+    re.IGNORECASE,
+)
 # Files whose captions or sketches are loaded at once.
 PAGE = 256
 
@@ -25,7 +32,7 @@ class Example:
     """A file that was read, and the embeddings (captions, dim) of what is said of it.
 
     `group` is what it has in common with others that must not be on both sides of a split: its
-    author, its tensors, or nearly the same change.
+    author, its repository, its run where nobody is named, its tensors, or nearly the same change.
     """
 
     sha256: str
@@ -53,7 +60,13 @@ def list_examples(
 ) -> list[Example]:
     """Return the files of base models that have a sketch and a caption, by hash."""
     columns = select(
-        File.sha256, File.body_sha256, File.fingerprint, Adapter.id, Adapter.hub, Adapter.author
+        File.sha256,
+        File.body_sha256,
+        File.fingerprint,
+        Adapter.id,
+        Adapter.hub,
+        Adapter.repo,
+        Adapter.author,
     )
     query = columns.where(*_sketched(base_models, sketch_version))
     rows = session.execute(query.order_by(File.sha256, Adapter.id)).all()
@@ -61,15 +74,21 @@ def list_examples(
     rows = [row for row in rows if row.sha256 in captions]
     group = Groups()
     for row in rows:
+        author, repo = row.author.strip().casefold(), f"{row.hub} {row.repo}"
         group.join(f"file {row.sha256}", f"body {row.body_sha256 or row.sha256}")
-        if row.author.strip():
-            group.join(f"file {row.sha256}", f"author {row.author.strip().casefold()}")
+        group.join(f"file {row.sha256}", f"repo {repo}")
+        group.join(f"file {row.sha256}", f"author {author}" if author else f"run {run_of(repo)}")
     hashes = list(dict.fromkeys(row.sha256 for row in rows))
     fingerprints = {row.sha256: row.fingerprint for row in rows if row.fingerprint is not None}
     own = list(fingerprints)
     for one, other in near_pairs(list(fingerprints.values()), NEAR_COPY):
         group.join(f"file {own[one]}", f"file {own[other]}")
     return [Example(one, group.name(f"file {one}"), captions[one]) for one in hashes]
+
+
+def run_of(repo: str) -> str:
+    """Return what a repository is called as the others of its run: a file's is its path."""
+    return "/".join(STAGE.sub("", part) for part in repo.casefold().split("/"))
 
 
 def _sketched(base_models: Collection[str], sketch_version: str) -> tuple[ColumnElement[bool], ...]:

@@ -314,6 +314,43 @@ def test_what_has_something_in_common_is_one_group(registry: Registry) -> None:
     assert len(set(named.values())) == 3
 
 
+def test_stages_of_a_run_and_versions_of_a_repository_are_one_group(registry: Registry) -> None:
+    """Files of a folder name no author, and one epoch is hardly another adapter than the next."""
+    repos = {
+        ("folder", "loras/Ink-000010"): 0,
+        ("folder", "loras/ink-000020"): 0,
+        ("folder", "loras/ink"): 0,
+        ("folder", "loras/ink_v1.5-step00000500"): 0,
+        ("folder", "loras/runs/fox/checkpoint-500/adapter"): 1,
+        ("folder", "loras/runs/fox/checkpoint-1000/adapter"): 1,
+        ("folder", "loras/runs/owl/checkpoint-500/adapter"): 2,
+        ("folder", "loras/other/ink"): 3,
+        ("folder", "loras/style 12"): 4,
+        ("folder", "loras/style 13"): 5,
+        ("civitai", "77"): 6,
+        ("civitai", "78"): 7,
+    }
+    rng = np.random.default_rng(0)
+    expected: dict[str, int] = {}
+    with registry.sessions.begin() as session:
+        for (hub, repo), run in repos.items():
+            for version in ("1", "2") if hub == "civitai" else ("",):
+                caption = f"{repo} {version}", unit(rng.normal(size=512)).tolist()
+                author = f"author {repo} {version}" if version else ""
+                facts = {"hub": hub, "repo": repo, "version": version, "author": author}
+                sha256 = add_adapter(session, captions=[caption], **facts).file_sha256
+                assert sha256 is not None
+                session.add(StoredSketch(file_sha256=sha256, version=LAYOUT.version, data=b""))
+                expected[sha256] = run
+    with registry.sessions() as session:
+        examples = list_examples(session, ["demo-flux-tiny"], LAYOUT.version, TEXT_ENCODER)
+
+    runs_of: dict[str, set[int]] = {}
+    for example in examples:
+        runs_of.setdefault(example.group, set()).add(expected[example.sha256])
+    assert sorted(map(sorted, runs_of.values())) == [[run] for run in range(8)]
+
+
 def add_taught_files(registry: Registry, folder: Path, count: int) -> list[str]:
     """Add adapters with files, that change what few inputs do, which tells what captions say."""
     world, rng = np.random.default_rng(0), np.random.default_rng(1)
