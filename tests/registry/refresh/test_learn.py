@@ -337,8 +337,10 @@ def test_stages_of_a_run_and_versions_of_a_repository_are_one_group(registry: Re
             for version in ("1", "2") if hub == "civitai" else ("",):
                 caption = f"{repo} {version}", unit(rng.normal(size=512)).tolist()
                 author = f"author {repo} {version}" if version else ""
-                facts = {"hub": hub, "repo": repo, "version": version, "author": author}
-                sha256 = add_adapter(session, captions=[caption], **facts).file_sha256
+                facts: dict[str, Any] = {"hub": hub, "repo": repo, "version": version}
+                sha256 = add_adapter(
+                    session, captions=[caption], author=author, **facts
+                ).file_sha256
                 assert sha256 is not None
                 session.add(StoredSketch(file_sha256=sha256, version=LAYOUT.version, data=b""))
                 expected[sha256] = run
